@@ -1,0 +1,36 @@
+"""Whether an input may enter: decoded, validated field by field, and its configs judged by their kinds."""
+
+import msgspec
+import orjson
+
+from everwatch import codec
+from everwatch.errors import InvalidInput
+from everwatch.kinds import registry
+from everwatch.model import Command, Every, MonitorSpec, Signup
+from everwatch.wire import NO_SCHEDULE
+
+
+def admit_signup(data: bytes | None) -> Signup:
+    """The signup in ``data``, ready to be registered. Raises InvalidInput with the reason and the field's path."""
+    signup = codec.decode_signup(data)
+    monitors = tuple(admit_monitor(spec, f"$.monitors[{i}]") for i, spec in enumerate(signup.monitors))
+    return msgspec.structs.replace(signup, monitors=monitors)
+
+
+def admit_command(data: bytes | None) -> Command:
+    """The command in ``data``, ready to be carried out. Raises InvalidInput."""
+    command = codec.decode_command(data)
+    if command.monitor is None:
+        return command
+    return msgspec.structs.replace(command, monitor=admit_monitor(command.monitor, "$.monitor"))
+
+
+def admit_monitor(spec: MonitorSpec, path: str) -> MonitorSpec:
+    """``spec`` with its config in canonical form and the kind's schedule where it names none. Raises InvalidInput."""
+    try:
+        kind = registry.kind_named(spec.kind)
+        config = registry.canonical_config(kind, registry.parse_config(kind, orjson.loads(spec.config)))
+    except InvalidInput as error:
+        raise InvalidInput(error.reason, path + error.path.removeprefix("$")) from None
+    schedule = spec.schedule if spec.schedule != NO_SCHEDULE else Every(kind.default_schedule_ms)
+    return msgspec.structs.replace(spec, config=config, schedule=schedule)

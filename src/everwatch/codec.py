@@ -1,0 +1,234 @@
+"""Bytes <-> model. What comes in is JSON or Avro single-object encoding; what goes out is either, by setting."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+import orjson
+
+from everwatch import schemas, wire
+from everwatch.config import OutputFormat
+from everwatch.errors import InvalidInput
+from everwatch.model import (
+    Command,
+    Every,
+    Monitor,
+    MonitorSpec,
+    Origin,
+    Policy,
+    Result,
+    Signal,
+    Signup,
+    State,
+    Tick,
+    Transition,
+    User,
+)
+
+SEPARATOR = b"\x00"
+
+Input = TypeVar("Input", bound=msgspec.Struct)
+Output = TypeVar("Output", Result, Transition)
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+
+def user_key(user_id: str) -> bytes:
+    """The key of every record about a user, on every public topic."""
+    return user_id.encode()
+
+
+def table_key(user_id: str, monitor_id: str = "") -> bytes:
+    """The key in the table ``monitors``: of one monitor, or (without ``monitor_id``) of the user itself."""
+    return user_id.encode() + SEPARATOR + monitor_id.encode()
+
+
+def split_key(key: bytes) -> tuple[str, str]:
+    """``user_id`` and ``monitor_id`` ("" for the user itself) of a table key."""
+    user_id, _, monitor_id = key.partition(SEPARATOR)
+    return user_id.decode(), monitor_id.decode()
+
+
+# --- what users send ------------------------------------------------------------------------------------------------
+
+
+def decode_signup(data: bytes | None) -> Signup:
+    """The signup in ``data``. Raises InvalidInput. The kinds have not judged the configs yet: see ``admission``."""
+    return wire.signup_of(_decode_input(data, "signup", wire.SignupInput, _inline_configs))
+
+
+def decode_command(data: bytes | None) -> Command:
+    """The command in ``data``. Raises InvalidInput."""
+    return wire.command_of(_decode_input(data, "command", wire.CommandInput, _inline_configs))
+
+
+def decode_signal(data: bytes | None) -> Signal:
+    """The signal in ``data``. Raises InvalidInput."""
+    return wire.signal_of(_decode_input(data, "signal", wire.SignalInput, lambda record: None))
+
+
+def _decode_input(
+    data: bytes | None, name: str, type_: type[Input], prepare: Callable[[dict[str, Any]], None]
+) -> Input:
+    if not data:
+        raise InvalidInput(f"the record is empty: expected a {name} as JSON or Avro")
+    if data.startswith(schemas.MAGIC):
+        record = schemas.decode(name, data)
+        prepare(record)
+        return wire.parse_object(record, type_)
+    if data[:1] == b"\x00":
+        raise InvalidInput("the record is in Confluent wire format, but no schema registry is configured")
+    if data.lstrip()[:1] != b"{":
+        raise InvalidInput(
+            f"neither JSON (starts with '{{') nor Avro single-object encoding (starts with C3 01): it starts with"
+            f" {data[:4].hex(' ')}"
+        )
+    return wire.parse_json(data, type_)
+
+
+def _inline_configs(record: dict[str, Any]) -> None:
+    """In Avro a config is JSON text; make it the object that it is in JSON."""
+    single = record.get("monitor")
+    prefixed = [(single, "$.monitor")] if single else []
+    for monitor, path in prefixed + [(m, f"$.monitors[{i}]") for i, m in enumerate(record.get("monitors", ()))]:
+        try:
+            config = orjson.loads(monitor["config"])
+        except orjson.JSONDecodeError as error:
+            raise InvalidInput(f"not valid JSON: {error}", f"{path}.config") from None
+        monitor["config"] = config
+
+
+# --- ticks ----------------------------------------------------------------------------------------------------------
+
+
+def encode_tick(tick: Tick) -> bytes:
+    """The value of a tick's record: what does not change from one firing to the next."""
+    return schemas.encode(
+        "tick",
+        {
+            "monitor_id": tick.monitor_id,
+            "kind": tick.kind,
+            "config": tick.config,
+            "timeout_ms": tick.timeout_ms,
+            "version": tick.version,
+            "attempt": tick.attempt,
+        },
+    )
+
+
+def decode_tick(key: bytes | None, value: bytes | None, timestamp_ms: int, partition: int) -> Tick:
+    """The tick in a record. Raises InvalidInput."""
+    if not key or not value or not value.startswith(schemas.MAGIC):
+        raise InvalidInput("not a tick: expected a key and an Avro single-object encoded value")
+    return Tick(
+        user_id=_text(key), scheduled_at=timestamp_ms, partition=partition, **schemas.decode("tick", value)
+    )
+
+
+# --- what consumers read --------------------------------------------------------------------------------------------
+
+
+def encode_result(result: Result, output_format: OutputFormat) -> bytes:
+    """A result for the topic ``results``."""
+    return _encode_output("result", result, output_format)
+
+
+def decode_result(data: bytes | None) -> Result:
+    """A result, in whichever encoding it was written. Raises InvalidInput."""
+    return _decode_output("result", data, Result)
+
+
+def encode_transition(transition: Transition, output_format: OutputFormat) -> bytes:
+    """A transition for the topic ``transitions``."""
+    return _encode_output("transition", transition, output_format)
+
+
+def decode_transition(data: bytes | None) -> Transition:
+    """A transition, in whichever encoding it was written. Raises InvalidInput."""
+    return _decode_output("transition", data, Transition)
+
+
+def _encode_output(name: str, record: Result | Transition, output_format: OutputFormat) -> bytes:
+    if output_format is OutputFormat.JSON:
+        return msgspec.json.encode(record)
+    return schemas.encode(name, msgspec.structs.asdict(record))
+
+
+def _decode_output(name: str, data: bytes | None, type_: type[Output]) -> Output:
+    if not data:
+        raise InvalidInput(f"the record is empty: expected a {name}")
+    try:
+        if data.startswith(schemas.MAGIC):
+            return msgspec.convert(schemas.decode(name, data), type=type_)
+        return msgspec.json.decode(data, type=type_)
+    except msgspec.ValidationError as error:
+        raise wire.refusal(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"neither an Avro nor a JSON {name}: {error}") from None
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def encode_entry(entry: User | Monitor) -> bytes:
+    """The value of a table entry; its key is ``table_key`` of the same entry."""
+    if isinstance(entry, User):
+        return schemas.encode(
+            "user",
+            {
+                "plan": entry.plan,
+                "attributes": entry.attributes,
+                "monitor_ids": list(entry.monitor_ids),
+                "registered_at": entry.registered_at,
+                "updated_at": entry.updated_at,
+            },
+        )
+    spec, policy = entry.spec, entry.spec.policy
+    return schemas.encode(
+        "monitor",
+        {
+            "kind": spec.kind,
+            "config": spec.config,
+            "schedule": {"interval_ms": spec.schedule.interval_ms},
+            "policy": msgspec.structs.asdict(policy),
+            "origin": entry.origin,
+            "version": entry.version,
+            "since": entry.since,
+            "state": entry.state,
+            "state_since": entry.state_since,
+            "reason": entry.reason,
+            "streak": entry.streak,
+            "judged_at": entry.judged_at,
+            "last_signal": entry.last_signal,
+        },
+    )
+
+
+def decode_entry(key: bytes, value: bytes) -> User | Monitor:
+    """The user or monitor of a table entry. Raises InvalidInput."""
+    user_id, monitor_id = split_key(key)
+    if not monitor_id:
+        record = schemas.decode("user", value)
+        return User(user_id=user_id, **record | {"monitor_ids": tuple(record["monitor_ids"])})
+    record = schemas.decode("monitor", value)
+    policy = record["policy"]
+    spec = MonitorSpec(
+        monitor_id=monitor_id,
+        kind=record.pop("kind"),
+        config=record.pop("config"),
+        schedule=Every(record.pop("schedule")["interval_ms"]),
+        policy=msgspec.convert(record.pop("policy"), type=Policy) if policy else Policy(),
+    )
+    return Monitor(
+        user_id=user_id,
+        spec=spec,
+        **record | {"origin": Origin(record["origin"]), "state": State(record["state"])},
+    )
+
+
+def _text(key: bytes) -> str:
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput("the key is not UTF-8 text") from None

@@ -1,0 +1,120 @@
+"""The one place that builds Kafka clients, so that every one of them gets the same addresses and security."""
+
+import ssl
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+
+from everwatch.config import SecurityProtocol, Settings
+
+# librdkafka writes its complaints about an absent broker to stderr by itself, once a second; our own clear
+# sentences say the same once.
+_QUIET = {"log_level": 3}
+
+
+def librdkafka_settings(settings: Settings, bootstrap_servers: str) -> dict[str, Any]:
+    """What every librdkafka client needs: address and security. Holds secrets: never log it."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": bootstrap_servers,
+        "client.id": f"everwatch-{settings.instance}",
+        "security.protocol": settings.security_protocol.value,
+        "broker.address.family": "any",
+        **_QUIET,
+    }
+    if settings.security_protocol.value.startswith("SASL"):
+        config["sasl.mechanism"] = settings.sasl_mechanism.value
+        config["sasl.username"] = settings.sasl_username
+        config["sasl.password"] = settings.sasl_password.get_secret_value()
+    if settings.ssl_ca_file:
+        config["ssl.ca.location"] = str(settings.ssl_ca_file)
+    if settings.ssl_certificate_file:
+        config["ssl.certificate.location"] = str(settings.ssl_certificate_file)
+        config["ssl.key.location"] = str(settings.ssl_key_file)
+        if settings.ssl_key_password.get_secret_value():
+            config["ssl.key.password"] = settings.ssl_key_password.get_secret_value()
+    return config
+
+
+def new_admin(settings: Settings, bootstrap_servers: str) -> AdminClient:
+    """A client that creates and describes topics."""
+    return AdminClient(librdkafka_settings(settings, bootstrap_servers))
+
+
+def new_producer(settings: Settings, bootstrap_servers: str, **overrides: object) -> Producer:
+    """An idempotent librdkafka producer that waits for all in-sync replicas.
+
+    Keys without an explicit partition go where Java's default partitioner sends them, so that every way in
+    (this client, a Java service, kcat with ``-X partitioner=murmur2_random``) agrees on a user's partition.
+    """
+    return Producer(
+        librdkafka_settings(settings, bootstrap_servers)
+        | {
+            "enable.idempotence": True,
+            "acks": "all",
+            "compression.type": settings.compression,
+            "partitioner": "murmur2_random",
+            "linger.ms": 5,
+            "queue.buffering.max.messages": 1_000_000,
+            # a broker may be away for minutes; what was accepted here is kept and tried again until then
+            "delivery.timeout.ms": 600_000,
+        }
+        | overrides
+    )
+
+
+def new_consumer(settings: Settings, bootstrap_servers: str, group_id: str, **overrides: object) -> Consumer:
+    """A librdkafka consumer that commits nothing by itself and starts at the earliest record."""
+    return Consumer(
+        librdkafka_settings(settings, bootstrap_servers)
+        | {
+            "group.id": group_id,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "session.timeout.ms": settings.session_timeout_ms,
+            "heartbeat.interval.ms": settings.session_timeout_ms // 3,
+            "partition.assignment.strategy": "cooperative-sticky",
+        }
+        | overrides
+    )
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """The TLS context for asyncio clients, or None where the brokers are spoken to in the clear."""
+    if settings.security_protocol not in (SecurityProtocol.SSL, SecurityProtocol.SASL_SSL):
+        return None
+    context = ssl.create_default_context(cafile=str(settings.ssl_ca_file) if settings.ssl_ca_file else None)
+    if settings.ssl_certificate_file:
+        context.load_cert_chain(
+            str(settings.ssl_certificate_file),
+            str(settings.ssl_key_file),
+            settings.ssl_key_password.get_secret_value() or None,
+        )
+    return context
+
+
+def new_batch_producer(settings: Settings, bootstrap_servers: str) -> AIOKafkaProducer:
+    """An idempotent asyncio producer for whole record batches (``send_batch``); the caller starts and stops it."""
+    sasl: Mapping[str, Any] = {}
+    if settings.security_protocol.value.startswith("SASL"):
+        sasl = {
+            "sasl_mechanism": settings.sasl_mechanism.value,
+            "sasl_plain_username": settings.sasl_username,
+            "sasl_plain_password": settings.sasl_password.get_secret_value(),
+        }
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap_servers,
+        client_id=f"everwatch-{settings.instance}",
+        security_protocol=settings.security_protocol.value,
+        ssl_context=tls_context(settings),
+        enable_idempotence=True,
+        acks="all",
+        compression_type=None if settings.compression == "none" else settings.compression,
+        max_batch_size=512 * 1024,
+        linger_ms=0,
+        **sasl,
+    )

@@ -1,0 +1,185 @@
+"""The topics Everwatch lives on: their names, their settings, creating and checking them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from everwatch.config import Settings
+from everwatch.errors import BrokerUnavailable, TopicMismatch
+from everwatch.model import Priority
+
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True)
+class Topics:
+    """The names of all topics under one prefix and app id."""
+
+    signups: str
+    commands: str
+    signals: str
+    ticks_high: str
+    ticks: str
+    ticks_low: str
+    results: str
+    transitions: str
+    dead_letters: str
+    progress: str
+    monitors_changelog: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The names that ``settings`` (prefix, app id) give."""
+        prefix = settings.topic_prefix
+        return cls(
+            signups=f"{prefix}signups",
+            commands=f"{prefix}commands",
+            signals=f"{prefix}signals",
+            ticks_high=f"{prefix}ticks.high",
+            ticks=f"{prefix}ticks",
+            ticks_low=f"{prefix}ticks.low",
+            results=f"{prefix}results",
+            transitions=f"{prefix}transitions",
+            dead_letters=f"{prefix}dead-letters",
+            progress=f"{prefix}progress",
+            monitors_changelog=f"{prefix}{settings.app_id}-monitors-changelog",
+        )
+
+    def ticks_for(self, priority: Priority) -> str:
+        """The topic that ticks of this priority travel on."""
+        return {Priority.HIGH: self.ticks_high, Priority.NORMAL: self.ticks, Priority.LOW: self.ticks_low}[priority]
+
+    @property
+    def all_ticks(self) -> tuple[str, str, str]:
+        """The three tick topics, most urgent first."""
+        return self.ticks_high, self.ticks, self.ticks_low
+
+
+@dataclass(frozen=True)
+class TopicPlan:
+    """One topic as it should be."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: dict[str, str]
+
+
+def plan_topics(settings: Settings) -> list[TopicPlan]:
+    """Every topic as it should be under ``settings``."""
+    topics = Topics.of(settings)
+    # one replica may fail without stopping writes; with one or two replicas there is nothing to spare
+    durability = {"min.insync.replicas": str(max(1, settings.replication_factor - 1))}
+    compacted = {"cleanup.policy": "compact", **durability}
+
+    def kept(hours: int) -> dict[str, str]:
+        return {"cleanup.policy": "delete", "retention.ms": str(hours * HOUR_MS), **durability}
+
+    configs = {
+        topics.signups: kept(168),
+        topics.commands: kept(168),
+        topics.signals: kept(24),
+        # an executor that was away for longer than a day has nothing useful to do with what it missed;
+        # CreateTime is part of the contract: a tick's scheduled_at is its record's timestamp
+        **{name: kept(24) | {"message.timestamp.type": "CreateTime"} for name in topics.all_ticks},
+        topics.results: kept(settings.results_retention_hours),
+        topics.transitions: kept(settings.results_retention_hours),
+        topics.dead_letters: kept(30 * 24),
+        # a record a sweep: small segments let compaction keep up
+        topics.progress: compacted | {"segment.bytes": str(16 * 1024 * 1024), "segment.ms": str(HOUR_MS)},
+        topics.monitors_changelog: compacted,
+    }
+    return [
+        TopicPlan(name, settings.partitions, settings.replication_factor, config) for name, config in configs.items()
+    ]
+
+
+@dataclass(frozen=True)
+class TopicState:
+    """What was found of one topic: ``problem`` is empty when all is well, else a sentence with its remedy."""
+
+    name: str
+    partitions: int
+    created: bool
+    problem: str = ""
+
+
+def check_topics(admin: AdminClient, settings: Settings, *, timeout_s: float = 10) -> list[TopicState]:
+    """Compare every topic with its plan and change nothing. Raises BrokerUnavailable."""
+    found = _partition_counts(admin, timeout_s)
+    return [_compare(plan, found.get(plan.name)) for plan in plan_topics(settings)]
+
+
+def ensure_topics(admin: AdminClient, settings: Settings, *, timeout_s: float = 30) -> list[TopicState]:
+    """Create what is missing; doing it twice, or from two processes at once, is doing it once.
+
+    Raises TopicMismatch when a topic exists with another partition count, BrokerUnavailable when nobody answers.
+    """
+    before = {state.name: state for state in check_topics(admin, settings, timeout_s=timeout_s)}
+    missing = [plan for plan in plan_topics(settings) if before[plan.name].partitions == 0]
+    created = set(_create(admin, missing, timeout_s)) if missing else set()
+    after = _settled(admin, settings, timeout_s) if missing else list(before.values())
+    wrong = [state.problem for state in after if state.problem]
+    if wrong:
+        raise TopicMismatch(" ".join(wrong))
+    return [TopicState(s.name, s.partitions, s.name in created) for s in after]
+
+
+def _settled(admin: AdminClient, settings: Settings, timeout_s: float) -> list[TopicState]:
+    # a broker acknowledges creation before every metadata answer shows it; ask until it does
+    states: list[TopicState] = []
+    for _ in range(50):
+        states = check_topics(admin, settings, timeout_s=timeout_s)
+        if all(state.partitions for state in states):
+            break
+        admin.poll(0.1)
+    return states
+
+
+def _partition_counts(admin: AdminClient, timeout_s: float) -> dict[str, int]:
+    try:
+        metadata = admin.list_topics(timeout=timeout_s)
+    except KafkaException as error:
+        raise BrokerUnavailable(
+            f"No Kafka broker answered within {timeout_s:g} s ({error.args[0].str()}); is it running, and is"
+            " EVERWATCH_BOOTSTRAP_SERVERS (with its security settings) right?"
+        ) from None
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def _compare(plan: TopicPlan, partitions: int | None) -> TopicState:
+    if partitions is None or partitions == 0:
+        return TopicState(plan.name, 0, False, f"Topic {plan.name} does not exist: run 'everwatch topics create'.")
+    if partitions != plan.partitions:
+        return TopicState(
+            plan.name,
+            partitions,
+            False,
+            f"Topic {plan.name} has {partitions} partitions, but {plan.partitions} are configured, and all topics must"
+            f" share one count: set EVERWATCH_PARTITIONS={partitions} if every topic has that many, else choose another"
+            " EVERWATCH_TOPIC_PREFIX, or delete the topic if nothing in it is needed.",
+        )
+    return TopicState(plan.name, partitions, False)
+
+
+def _create(admin: AdminClient, plans: list[TopicPlan], timeout_s: float) -> Iterator[str]:
+    futures = admin.create_topics(
+        [
+            NewTopic(p.name, num_partitions=p.partitions, replication_factor=p.replication_factor, config=p.config)
+            for p in plans
+        ],
+        operation_timeout=timeout_s,
+        request_timeout=timeout_s,
+    )
+    for name, future in futures.items():
+        try:
+            future.result()
+        except KafkaException as error:
+            reason = error.args[0]
+            if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                continue
+            raise TopicMismatch(f"Topic {name} could not be created: {reason.str()}.") from None
+        yield name

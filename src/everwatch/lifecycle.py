@@ -1,0 +1,116 @@
+"""States of a monitor and how it gets from one to another. Pure.
+
+A monitor that is up and stays up gives back the very same value: nothing to write.
+"""
+
+import msgspec
+
+from everwatch.model import Monitor, MonitorSpec, Origin, Result, State, Status, Transition
+
+LEGAL: dict[State, frozenset[State]] = {
+    State.NEW: frozenset({State.UP, State.DOWN, State.LATE, State.PAUSED}),
+    State.UP: frozenset({State.DOWN, State.LATE, State.PAUSED, State.NEW}),
+    State.DOWN: frozenset({State.UP, State.LATE, State.PAUSED, State.NEW}),
+    State.LATE: frozenset({State.UP, State.DOWN, State.PAUSED, State.NEW}),
+    State.PAUSED: frozenset({State.NEW}),
+    State.DONE: frozenset(),
+}
+"""Which state may follow which. ``new`` follows when a monitor is resumed or checks something else than before."""
+
+ASLEEP = frozenset({State.PAUSED, State.DONE})
+"""States in which nothing is due."""
+
+
+def first_put(user_id: str, spec: MonitorSpec, origin: Origin, now: int) -> Monitor:
+    """A monitor put for the first time at the instant ``now``."""
+    return Monitor(user_id=user_id, spec=spec, origin=origin, version=1, since=now, state_since=now)
+
+
+def put_again(monitor: Monitor, spec: MonitorSpec, origin: Origin, at: int) -> Monitor:
+    """The monitor under a spec put again at ``at``; the same value if nothing changes.
+
+    It keeps its state unless it now checks something else (another kind or config): what is known of it is void then.
+    """
+    if spec == monitor.spec:
+        return monitor if origin is monitor.origin else msgspec.structs.replace(monitor, origin=origin)
+    changed = msgspec.structs.replace(monitor, spec=spec, origin=origin, version=monitor.version + 1, since=at, streak=0)
+    same_check = (spec.kind, spec.config) == (monitor.spec.kind, monitor.spec.config)
+    if same_check or monitor.state in (State.PAUSED, State.NEW):
+        return changed
+    return _enter(changed, State.NEW, at, "it checks something else now")
+
+
+def pause(monitor: Monitor, at: int) -> Monitor:
+    """The monitor paused at ``at``; the same value if it is asleep already."""
+    return monitor if monitor.state in ASLEEP else _enter(monitor, State.PAUSED, at, "paused by command")
+
+
+def resume(monitor: Monitor, at: int) -> Monitor:
+    """The monitor awake again: due strictly after ``at``; the same value if it is not paused."""
+    if monitor.state is not State.PAUSED:
+        return monitor
+    return msgspec.structs.replace(_enter(monitor, State.NEW, at, "resumed by command"), since=at)
+
+
+def after_signal(monitor: Monitor, at: int) -> Monitor:
+    """The monitor after a heartbeat at ``at``; the same value if a newer one is known."""
+    return monitor if at <= monitor.last_signal else msgspec.structs.replace(monitor, last_signal=at)
+
+
+def after_result(monitor: Monitor, result: Result) -> Monitor:
+    """The monitor after a result; the same value if nothing that must be remembered changes.
+
+    A result of another version, one at or before the last that counted, and a skipped one say nothing of the state.
+    """
+    if (
+        monitor.state in ASLEEP
+        or result.status is Status.SKIPPED
+        or result.version != monitor.version
+        or result.scheduled_at <= monitor.judged_at
+    ):
+        return monitor
+    policy = monitor.spec.policy
+    match result.status, monitor.state:
+        case (Status.SUCCESS, State.NEW):
+            return _judged(monitor, State.UP, result)
+        case (Status.SUCCESS, State.UP) | (Status.FAILURE, State.DOWN) | (Status.LATE, State.LATE):
+            return _judged(monitor, monitor.state, result) if monitor.streak else monitor
+        case (Status.SUCCESS, _):
+            return _counted(monitor, State.UP, policy.successes_to_up, result)
+        case (Status.LATE, _):
+            return _judged(monitor, State.LATE, result)
+        case _:
+            return _counted(monitor, State.DOWN, policy.failures_to_down, result)
+
+
+def transition_between(before: Monitor, after: Monitor) -> Transition | None:
+    """The transition that leads from one value of a monitor to the next, if its state changed."""
+    if before.state is after.state:
+        return None
+    assert after.state in LEGAL[before.state], f"{before.state} to {after.state}"
+    return Transition(
+        user_id=after.user_id,
+        monitor_id=after.monitor_id,
+        at=after.state_since,
+        from_state=before.state,
+        to_state=after.state,
+        reason=after.reason,
+        version=after.version,
+    )
+
+
+def _counted(monitor: Monitor, state: State, threshold: int, result: Result) -> Monitor:
+    """One more result towards ``state``: there at the threshold, else a longer streak."""
+    if monitor.streak + 1 >= threshold:
+        return _judged(monitor, state, result)
+    return msgspec.structs.replace(monitor, streak=monitor.streak + 1, judged_at=result.scheduled_at)
+
+
+def _judged(monitor: Monitor, state: State, result: Result) -> Monitor:
+    """In ``state`` since this result, with no streak."""
+    judged = msgspec.structs.replace(monitor, streak=0, judged_at=result.scheduled_at)
+    return judged if state is monitor.state else _enter(judged, state, result.scheduled_at, result.reason)
+
+
+def _enter(monitor: Monitor, state: State, at: int, reason: str) -> Monitor:
+    return msgspec.structs.replace(monitor, state=state, state_since=at, reason=reason, streak=0)

@@ -1,0 +1,194 @@
+"""What users may send, as strict types: unknown fields are refused, and every refusal names its field.
+
+JSON and Avro input meet here: both become the same plain objects, and one set of rules judges them.
+"""
+
+import re
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import orjson
+
+from everwatch.errors import InvalidInput
+from everwatch.model import (
+    Command,
+    CommandType,
+    Every,
+    Json,
+    Misfire,
+    MonitorSpec,
+    Policy,
+    Priority,
+    Scalar,
+    Signal,
+    Signup,
+)
+from everwatch.schedule.duration import parse_duration_ms
+from everwatch.schedule.every import PHASE_STEP_MS
+
+# no control characters: ids go into keys (NUL separates), logs and terminals
+UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
+MonitorId = Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Threshold = Annotated[int, msgspec.Meta(ge=1, le=100)]
+Duration = str | int | float
+
+MOST_MONITORS_PER_SIGNUP = 1_000
+SECOND_MS = 1_000
+DAY_MS = 86_400_000
+LONGEST_INTERVAL_MS = 400 * DAY_MS
+
+
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class ScheduleInput(_Strict, frozen=True):
+    every: Duration | None = None
+
+
+class PolicyInput(_Strict, frozen=True):
+    timeout: Duration = "10s"
+    failures_to_down: Threshold = 1
+    successes_to_up: Threshold = 1
+    misfire: Misfire = Misfire.FIRE_LAST
+    misfire_grace: Duration = "1m"
+    priority: Priority = Priority.NORMAL
+
+
+class MonitorInput(_Strict, frozen=True):
+    monitor_id: MonitorId = ""
+    kind: Name = "http"
+    config: dict[str, Any] = {}
+    schedule: ScheduleInput = ScheduleInput()
+    policy: PolicyInput = PolicyInput()
+
+
+class SignupInput(_Strict, frozen=True):
+    user_id: UserId
+    plan: Name = "default"
+    attributes: dict[str, Scalar] = {}
+    monitors: Annotated[list[MonitorInput], msgspec.Meta(max_length=MOST_MONITORS_PER_SIGNUP)] = []
+
+
+class CommandInput(_Strict, frozen=True):
+    command: CommandType
+    user_id: UserId
+    monitor_id: MonitorId = ""
+    monitor: MonitorInput | None = None
+
+
+class SignalInput(_Strict, frozen=True):
+    user_id: UserId
+    monitor_id: Name
+    at: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+# the default of a schedule that names none; the kind has the last word, at admission
+NO_SCHEDULE = Every(interval_ms=0)
+
+
+def parse_json(data: bytes, kind_of_input: type[T]) -> T:
+    """JSON bytes as ``kind_of_input``. Raises InvalidInput with the field's path."""
+    try:
+        return msgspec.json.decode(data, type=kind_of_input)
+    except msgspec.ValidationError as error:
+        raise refusal(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"not valid JSON: {error}") from None
+
+
+def parse_object(value: Json, kind_of_input: type[T]) -> T:
+    """A plain object (from Avro) as ``kind_of_input``. Raises InvalidInput with the field's path."""
+    try:
+        return msgspec.convert(value, type=kind_of_input)
+    except msgspec.ValidationError as error:
+        raise refusal(error) from None
+
+
+def refusal(error: msgspec.ValidationError, prefix: str = "$") -> InvalidInput:
+    """msgspec's message taken apart into a reason and a path that starts with ``prefix``."""
+    found = re.match(r"^(?P<reason>.*?)(?: - at `(?:key` in `)?\$?(?P<path>[^`]*)`)?$", str(error), re.DOTALL)
+    assert found is not None  # the pattern matches any text
+    reason, path = found["reason"], f"{prefix}{found['path'] or ''}"
+    if "matching regex" in reason:
+        reason = "control characters are not allowed"
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", reason)
+    if unknown:
+        return InvalidInput(f"there is no field {unknown[1]!r}", f"{path}.{unknown[1]}")
+    return InvalidInput(reason, path)
+
+
+def signup_of(given: SignupInput) -> Signup:
+    """The signup that ``given`` means. Raises InvalidInput."""
+    monitors = tuple(monitor_of(m, f"$.monitors[{i}]") for i, m in enumerate(given.monitors))
+    seen: set[str] = set()
+    for i, monitor in enumerate(monitors):
+        if monitor.monitor_id in seen:
+            raise InvalidInput(f"a second monitor has the id {monitor.monitor_id!r}", f"$.monitors[{i}].monitor_id")
+        seen.add(monitor.monitor_id)
+    return Signup(given.user_id, given.plan, given.attributes, monitors)
+
+
+def command_of(given: CommandInput) -> Command:
+    """The command that ``given`` means. Raises InvalidInput."""
+    if given.command is CommandType.PUT:
+        if given.monitor is None:
+            raise InvalidInput("a put needs the monitor to put", "$.monitor")
+        monitor = monitor_of(given.monitor, "$.monitor", given.monitor_id)
+        if given.monitor_id and monitor.monitor_id != given.monitor_id:
+            raise InvalidInput(f"monitor_id is {given.monitor_id!r}, but the monitor says {monitor.monitor_id!r}")
+        return Command(given.command, given.user_id, monitor.monitor_id, monitor)
+    if given.monitor is not None:
+        raise InvalidInput(f"a {given.command} takes no monitor", "$.monitor")
+    if given.command is CommandType.DEREGISTER and given.monitor_id:
+        raise InvalidInput("a deregister ends the whole user and takes no monitor_id", "$.monitor_id")
+    if given.command is not CommandType.DEREGISTER and not given.monitor_id:
+        raise InvalidInput(f"a {given.command} needs the monitor_id", "$.monitor_id")
+    return Command(given.command, given.user_id, given.monitor_id)
+
+
+def signal_of(given: SignalInput) -> Signal:
+    """The signal that ``given`` means."""
+    return Signal(given.user_id, given.monitor_id, given.at)
+
+
+def monitor_of(given: MonitorInput, path: str, monitor_id: str = "") -> MonitorSpec:
+    """The monitor that ``given`` means; its config is not yet judged by the kind. Raises InvalidInput."""
+    policy = given.policy
+    return MonitorSpec(
+        monitor_id=given.monitor_id or monitor_id or given.kind,
+        kind=given.kind,
+        config=orjson.dumps(given.config, option=orjson.OPT_SORT_KEYS).decode(),
+        schedule=_schedule_of(given.schedule, path),
+        policy=Policy(
+            timeout_ms=_duration(policy.timeout, f"{path}.policy.timeout", 1, 10 * 60 * SECOND_MS),
+            failures_to_down=policy.failures_to_down,
+            successes_to_up=policy.successes_to_up,
+            misfire=policy.misfire,
+            misfire_grace_ms=_duration(policy.misfire_grace, f"{path}.policy.misfire_grace", 5 * SECOND_MS, DAY_MS),
+            priority=policy.priority,
+        ),
+    )
+
+
+def _schedule_of(given: ScheduleInput, path: str) -> Every:
+    if given.every is None:
+        return NO_SCHEDULE
+    interval_ms = _duration(given.every, f"{path}.schedule.every", SECOND_MS, LONGEST_INTERVAL_MS)
+    if interval_ms % PHASE_STEP_MS:
+        raise InvalidInput(f"an interval is a whole multiple of {PHASE_STEP_MS} ms", f"{path}.schedule.every")
+    return Every(interval_ms)
+
+
+def _duration(value: Duration, path: str, least_ms: int, most_ms: int) -> int:
+    try:
+        duration_ms = parse_duration_ms(value)
+    except ValueError as error:
+        raise InvalidInput(str(error), path) from None
+    if not least_ms <= duration_ms <= most_ms:
+        raise InvalidInput(f"{value!r} is not between {least_ms / 1000:g} s and {most_ms / 1000:g} s", path)
+    return duration_ms

@@ -1,0 +1,1 @@
+"""The Faust application: agents, the table of monitors, and the timer that emits ticks."""

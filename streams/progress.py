@@ -1,0 +1,49 @@
+"""How far each partition's ticks are emitted, kept on a compacted topic: key = partition, value = instant in ms."""
+
+import asyncio
+from collections.abc import Iterable
+
+from confluent_kafka import Consumer, TopicPartition
+
+from everwatch.kafka.outbox import Outbox
+
+# after a takeover the old owner's last record may still come in behind the new owner's: look at more than one
+LOOK_BACK = 100
+READ_TIMEOUT_S = 10.0
+
+
+def write_progress(outbox: Outbox, topic: str, partition: int, emitted_to: int) -> None:
+    """Note that every tick of the partition due up to ``emitted_to`` is durable."""
+    outbox.send(topic, partition=partition, key=str(partition).encode(), value=str(emitted_to).encode())
+
+
+async def read_progress(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """The instant noted last for each of the partitions; one that has none is left out."""
+    return await asyncio.to_thread(_read, consumer, topic, list(partitions))
+
+
+def _read(consumer: Consumer, topic: str, partitions: list[int]) -> dict[int, int]:
+    ends: dict[int, int] = {}
+    positions = []
+    for number in partitions:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=READ_TIMEOUT_S)
+        if high > low:
+            ends[number] = high
+            positions.append(TopicPartition(topic, number, max(low, high - LOOK_BACK)))
+    progress: dict[int, int] = {}
+    if not positions:
+        return progress
+    consumer.assign(positions)
+    idle = 0
+    while ends and idle < 3:
+        messages = consumer.consume(LOOK_BACK * len(positions), 1.0 if not progress else 0.2)
+        idle = 0 if messages else idle + 1
+        for message in messages:
+            if message.error() is not None:
+                continue
+            number = message.partition()
+            progress[number] = max(int(message.value()), progress.get(number, 0))
+            if message.offset() + 1 >= ends.get(number, 0):
+                ends.pop(number, None)
+    consumer.unassign()
+    return progress

@@ -1,0 +1,168 @@
+"""The table ``monitors`` and the one way to write it: a unit of work that is durable as a whole when it ends."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import faust
+from confluent_kafka import Message
+from faust.types import TP
+
+from everwatch import codec
+from everwatch.kafka.outbox import Outbox
+from everwatch.model import Monitor, User
+from streams.store import OPTIONS, Store
+
+
+class PartitionLost(Exception):
+    """A unit of work wanted to write a partition that this worker does not own any more."""
+
+
+class MonitorsTable(faust.Table):  # type: ignore[misc]
+    """Faust's table (store, changelog, recovery, standbys), told apart by what happens when recovery is over."""
+
+    def __init__(self, app: faust.App, on_recovered: Callable[[set[int]], Awaitable[None]], **kwargs: Any) -> None:
+        super().__init__(app, **kwargs)
+        self._on_recovered = on_recovered
+
+    @property
+    def store(self) -> Store:
+        """The store behind the table."""
+        return self.data  # type: ignore[no-any-return]
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """Faust calls this after each rebalance, before any stream is read."""
+        await super().on_recovery_completed(active_tps, standby_tps)
+        try:
+            await self._on_recovered({tp.partition for tp in active_tps})
+        except Exception as error:
+            # Faust does not look at what these callbacks raise
+            await self.app.crash(error)
+
+
+def new_monitors_table(
+    app: faust.App, name: str, partitions: int, on_recovered: Callable[[set[int]], Awaitable[None]]
+) -> MonitorsTable:
+    """Declare the table: keys and values are raw bytes (``codec.table_key``, ``codec.encode_entry``)."""
+    return MonitorsTable(
+        app,
+        on_recovered,
+        name=name,
+        partitions=partitions,
+        key_type=bytes,
+        value_type=bytes,
+        store="everwatch://",
+        options=dict(OPTIONS),
+        recovery_buffer_size=5_000,
+        help="Users and their monitors with their state.",
+    )
+
+
+class Writing:
+    """A unit of work: what it puts it also gets; nothing is written before it ends.
+
+    When it ends, everything it sent (changelog and, say, transitions) is acknowledged by the broker first, and then the
+    local store is written, together with the changelog offset: local state is never ahead of the changelog, so an
+    input that is processed again after a crash does again all that was not durable.
+    """
+
+    def __init__(self, store: Store, outbox: Outbox, changelog: str) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._changelog = changelog
+        self._entries: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
+        self._timestamps: dict[bytes, int] = {}
+
+    def user(self, partition: int, user_id: str) -> User | None:
+        """The user, or None."""
+        entry = self._entry(partition, codec.table_key(user_id))
+        assert entry is None or isinstance(entry, User)
+        return entry
+
+    def monitor(self, partition: int, user_id: str, monitor_id: str) -> Monitor | None:
+        """The monitor, or None."""
+        entry = self._entry(partition, codec.table_key(user_id, monitor_id))
+        assert entry is None or isinstance(entry, Monitor)
+        return entry
+
+    def monitors_of(self, partition: int, user_id: str) -> Iterator[Monitor]:
+        """All monitors of a user."""
+        prefix = codec.table_key(user_id)
+        keys = {key for key, _ in self._store.scan(partition, prefix)}
+        keys |= {key for key in self._entries[partition] if key.startswith(prefix)}
+        for key in sorted(keys - {prefix}):
+            entry = self._entry(partition, key)
+            if isinstance(entry, Monitor):
+                yield entry
+
+    def put(self, partition: int, entry: User | Monitor) -> None:
+        """Write a user or a monitor."""
+        monitor_id = entry.monitor_id if isinstance(entry, Monitor) else ""
+        self._entries[partition][codec.table_key(entry.user_id, monitor_id)] = codec.encode_entry(entry)
+
+    def delete(self, partition: int, user_id: str, monitor_id: str = "", *, at: int) -> None:
+        """Take out a monitor or (without ``monitor_id``) a user; ``at`` becomes the tombstone's timestamp, ms."""
+        key = codec.table_key(user_id, monitor_id)
+        self._entries[partition][key] = None
+        self._timestamps[key] = at
+
+    @property
+    def partitions(self) -> set[int]:
+        """The partitions written."""
+        return {partition for partition, entries in self._entries.items() if entries}
+
+    async def finish(self) -> None:
+        """Make it durable: first on the broker, then in the local store."""
+        offsets: dict[int, int] = {}
+
+        def note(message: Message) -> None:
+            partition, offset = message.partition(), message.offset()
+            offsets[partition] = max(offset, offsets.get(partition, -1))
+
+        for partition, entries in self._entries.items():
+            for key, value in entries.items():
+                self._outbox.send(
+                    self._changelog,
+                    partition=partition,
+                    key=key,
+                    value=value,
+                    timestamp_ms=self._timestamps.get(key, 0),
+                    on_delivered=note,
+                )
+        await self._outbox.delivered()
+        for partition, entries in self._entries.items():
+            if entries:
+                self._store.write(partition, entries, offsets[partition])
+
+    def _entry(self, partition: int, key: bytes) -> User | Monitor | None:
+        pending = self._entries[partition]
+        value = pending[key] if key in pending else self._store.read(partition, key)
+        return None if value is None else codec.decode_entry(key, value)
+
+
+class Writer:
+    """Hands out units of work, one at a time, so that none reads what another is about to change."""
+
+    def __init__(self, table: MonitorsTable, outbox: Outbox, owned: Callable[[], set[int]]) -> None:
+        self._table = table
+        self._outbox = outbox
+        self._owned = owned
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Writing]:
+        """A unit of work; durable when the block ends without an error. Raises PartitionLost, BrokerUnavailable."""
+        async with self._turn:
+            work = Writing(self._table.store, self._outbox, self._table.changelog_topic_name)
+            yield work
+            lost = work.partitions - self._owned()
+            if lost:
+                raise PartitionLost(f"partitions {sorted(lost)} went to another worker")
+            await work.finish()
+
+    async def idle(self) -> None:
+        """Wait until no unit of work is under way."""
+        async with self._turn:
+            pass
