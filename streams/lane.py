@@ -9,34 +9,37 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import faust
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from everwatch.kafka.records import Record
 
 logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 10_000
 RETRY_S = 1.0
+# an agent that is stuck must not keep a rebalance waiting until the broker gives up on this worker
+LONGEST_BATCH_S = 5.0
 T = TypeVar("T")
 
 
 class Batch:
     """Records of one topic, in order within each partition, and the promise to settle them."""
 
-    def __init__(self, messages: list[Message]) -> None:
-        self.messages = messages
+    def __init__(self, records: list[Record]) -> None:
+        self.records = records
         self.taken = False
         self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @contextmanager
-    def handling(self) -> Iterator[list[Message]]:
+    def handling(self) -> Iterator[list[Record]]:
         """The records to handle. An error is the lane's to see: it logs it and brings the batch again."""
         if self.settled.done():  # withdrawn while it waited
             yield []
             return
         self.taken = True
         try:
-            yield self.messages
+            yield self.records
         except Exception as error:
             if not self.settled.done():
                 self.settled.set_exception(error)
@@ -48,7 +51,7 @@ class Batch:
 class Lane:
     """One topic, read in batches for the owned partitions and put into ``channel``, where an agent takes them."""
 
-    def __init__(self, topic: str, new_consumer: Callable[[], Consumer], channel: faust.ChannelT) -> None:
+    def __init__(self, topic: str, new_consumer: Callable[[], Consumer], channel: Any) -> None:
         self._topic = topic
         self._new_consumer = new_consumer
         self._channel = channel
@@ -79,7 +82,8 @@ class Lane:
             self._batch.settled.cancel()
         task, self._task = self._task, None
         if task is not None:
-            await asyncio.wait([task])
+            await asyncio.wait([task], timeout=LONGEST_BATCH_S)
+            task.cancel()
         if self._consumer is not None:
             await self._in_thread(self._consumer.unassign)
 
@@ -93,15 +97,15 @@ class Lane:
 
     async def _run(self) -> None:
         while self._partitions:
-            messages = await self._in_thread(self._read)
-            while messages and self._partitions:
-                if await self._settle(messages):
+            records = await self._in_thread(self._read)
+            while records and self._partitions:
+                if await self._settle(records):
                     break
                 await asyncio.sleep(RETRY_S)
 
-    async def _settle(self, messages: list[Message]) -> bool:
+    async def _settle(self, records: list[Record]) -> bool:
         """Have the agent handle a batch and acknowledge it; False if it has to be brought again."""
-        batch = self._batch = Batch(messages)
+        batch = self._batch = Batch(records)
         await self._channel.put(batch)
         try:
             await batch.settled
@@ -110,18 +114,18 @@ class Lane:
                 return True  # withdrawn: whoever owns the partitions next reads it again
             raise
         except Exception:
-            logger.exception("a batch of %d records of %s failed; it is tried again", len(messages), self._topic)
+            logger.exception("a batch of %d records of %s failed; it is tried again", len(records), self._topic)
             return False
         finally:
             self._batch = None
-        await self._in_thread(self._acknowledge, messages)
+        await self._in_thread(self._acknowledge, records)
         return True
 
-    def _read(self) -> list[Message]:
+    def _read(self) -> list[Record]:
         assert self._consumer is not None
         first = self._consumer.consume(1, 0.5)
         messages = first + self._consumer.consume(MOST_AT_ONCE, 0) if first else []
-        return [message for message in messages if self._usable(message)]
+        return [Record.of(message) for message in messages if self._usable(message)]
 
     def _usable(self, message: Message) -> bool:
         error = message.error()
@@ -131,9 +135,9 @@ class Lane:
             logger.warning("reading %s: %s", self._topic, error.str())
         return False
 
-    def _acknowledge(self, messages: list[Message]) -> None:
+    def _acknowledge(self, records: list[Record]) -> None:
         assert self._consumer is not None
-        following = {message.partition(): message.offset() + 1 for message in messages}
+        following = {record.partition: record.offset + 1 for record in records}
         offsets = [TopicPartition(self._topic, number, offset) for number, offset in following.items()]
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)

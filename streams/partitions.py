@@ -5,7 +5,7 @@ Opened when Faust has recovered the table after a rebalance, closed when the par
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -93,7 +93,7 @@ class Planner:
         spec = monitor.spec
         named = Named(monitor.user_id, monitor.monitor_id, spec.kind, monitor.version)
         kind = registry.kind_named(spec.kind)
-        if not isinstance(kind, InlineKind):
+        if not kind.inline:
             tick = Tick(
                 user_id=monitor.user_id,
                 monitor_id=monitor.monitor_id,
@@ -110,7 +110,7 @@ class Planner:
         watching_since = known.view.watching_since if isinstance(known, Inline) else self._clock.now_ms()
         return Inline(
             kind=kind,
-            config=registry.parse_config(kind, spec.config.encode()),
+            config=registry.parse_config(kind, spec.config),
             monitor=named,
             view=InlineView(watching_since=watching_since, last_signal=monitor.last_signal),
         )
@@ -132,7 +132,7 @@ class Partitions:
         self._generation = 0
         self._turn = asyncio.Lock()
 
-    def __iter__(self) -> Iterable[Partition]:  # type: ignore[misc]
+    def __iter__(self) -> Iterator[Partition]:
         return iter(list(self._open.values()))
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from confluent_kafka import Consumer, TopicPartition
 
 from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.records import Record
 
 # after a takeover the old owner's last record may still come in behind the new owner's: look at more than one
 LOOK_BACK = 100
@@ -41,9 +42,9 @@ def _read(consumer: Consumer, topic: str, partitions: list[int]) -> dict[int, in
         for message in messages:
             if message.error() is not None:
                 continue
-            number = message.partition()
-            progress[number] = max(int(message.value()), progress.get(number, 0))
-            if message.offset() + 1 >= ends.get(number, 0):
-                ends.pop(number, None)
+            record = Record.of(message)
+            progress[record.partition] = max(int(record.value or 0), progress.get(record.partition, 0))
+            if record.offset + 1 >= ends.get(record.partition, 0):
+                ends.pop(record.partition, None)
     consumer.unassign()
     return progress

@@ -1,6 +1,6 @@
 """Faust's RocksDB store with plain access by partition: read, scan, and write many entries in one stroke.
 
-Chosen by the URL ``everwatch://`` (entry-point group ``faust.stores``). Recovery and standbys are Faust's own.
+Chosen by the URL scheme ``everwatch:`` (entry-point group ``faust.stores``). Recovery and standbys are Faust's own.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ MIB = 1024 * 1024
 OPTIONS = {"block_cache_size": 32 * MIB, "write_buffer_size": 16 * MIB, "max_write_buffer_number": 3}
 
 
-class Store(rocksdb.Store):  # type: ignore[misc]
+class Store(rocksdb.Store):
     """One RocksDB database for each partition."""
 
     def read(self, partition: int, key: bytes) -> bytes | None:

@@ -1,10 +1,10 @@
-"""The table ``monitors`` and the one way to write it: a unit of work that is durable as a whole when it ends."""
+"""The table ``monitors`` and the one way to write it: a unit of work that is durable as a whole once finished."""
 
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import faust
 from confluent_kafka import Message
@@ -12,6 +12,7 @@ from faust.types import TP
 
 from everwatch import codec
 from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.records import Record
 from everwatch.model import Monitor, User
 from streams.store import OPTIONS, Store
 
@@ -20,7 +21,7 @@ class PartitionLost(Exception):
     """A unit of work wanted to write a partition that this worker does not own any more."""
 
 
-class MonitorsTable(faust.Table):  # type: ignore[misc]
+class MonitorsTable(faust.Table):  # type: ignore[type-arg]
     """Faust's table (store, changelog, recovery, standbys), told apart by what happens when recovery is over."""
 
     def __init__(self, app: faust.App, on_recovered: Callable[[set[int]], Awaitable[None]], **kwargs: Any) -> None:
@@ -30,7 +31,7 @@ class MonitorsTable(faust.Table):  # type: ignore[misc]
     @property
     def store(self) -> Store:
         """The store behind the table."""
-        return self.data  # type: ignore[no-any-return]
+        return cast(Store, self.data)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Faust calls this after each rebalance, before any stream is read."""
@@ -46,32 +47,35 @@ def new_monitors_table(
     app: faust.App, name: str, partitions: int, on_recovered: Callable[[set[int]], Awaitable[None]]
 ) -> MonitorsTable:
     """Declare the table: keys and values are raw bytes (``codec.table_key``, ``codec.encode_entry``)."""
-    return MonitorsTable(
+    table = MonitorsTable(
         app,
         on_recovered,
         name=name,
         partitions=partitions,
         key_type=bytes,
         value_type=bytes,
-        store="everwatch://",
+        store=f"everwatch:{name}",
         options=dict(OPTIONS),
         recovery_buffer_size=5_000,
         help="Users and their monitors with their state.",
     )
+    app.tables.add(table)
+    return table
 
 
 class Writing:
-    """A unit of work: what it puts it also gets; nothing is written before it ends.
+    """A unit of work: what it puts it also gets; nothing is written before ``finish()``.
 
-    When it ends, everything it sent (changelog and, say, transitions) is acknowledged by the broker first, and then the
+    When it is finished, everything it sent (changelog and, say, transitions) is acknowledged by the broker first, and then the
     local store is written, together with the changelog offset: local state is never ahead of the changelog, so an
     input that is processed again after a crash does again all that was not durable.
     """
 
-    def __init__(self, store: Store, outbox: Outbox, changelog: str) -> None:
+    def __init__(self, store: Store, outbox: Outbox, changelog: str, owned: Callable[[], set[int]]) -> None:
         self._store = store
         self._outbox = outbox
         self._changelog = changelog
+        self._owned = owned
         self._entries: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
         self._timestamps: dict[bytes, int] = {}
 
@@ -108,18 +112,16 @@ class Writing:
         self._entries[partition][key] = None
         self._timestamps[key] = at
 
-    @property
-    def partitions(self) -> set[int]:
-        """The partitions written."""
-        return {partition for partition, entries in self._entries.items() if entries}
-
     async def finish(self) -> None:
-        """Make it durable: first on the broker, then in the local store."""
+        """Make it durable: first on the broker, then in the local store. Raises PartitionLost, BrokerUnavailable."""
+        lost = {partition for partition, entries in self._entries.items() if entries} - self._owned()
+        if lost:
+            raise PartitionLost(f"partitions {sorted(lost)} went to another worker")
         offsets: dict[int, int] = {}
 
         def note(message: Message) -> None:
-            partition, offset = message.partition(), message.offset()
-            offsets[partition] = max(offset, offsets.get(partition, -1))
+            record = Record.of(message)
+            offsets[record.partition] = max(record.offset, offsets.get(record.partition, -1))
 
         for partition, entries in self._entries.items():
             for key, value in entries.items():
@@ -153,14 +155,9 @@ class Writer:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Writing]:
-        """A unit of work; durable when the block ends without an error. Raises PartitionLost, BrokerUnavailable."""
+        """A unit of work; it is durable once its ``finish()`` has returned."""
         async with self._turn:
-            work = Writing(self._table.store, self._outbox, self._table.changelog_topic_name)
-            yield work
-            lost = work.partitions - self._owned()
-            if lost:
-                raise PartitionLost(f"partitions {sorted(lost)} went to another worker")
-            await work.finish()
+            yield Writing(self._table.store, self._outbox, self._table.changelog_topic_name, self._owned)
 
     async def idle(self) -> None:
         """Wait until no unit of work is under way."""

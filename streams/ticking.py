@@ -43,7 +43,7 @@ class Firing(NamedTuple):
     skipped: range
 
 
-class Ticking(Service):  # type: ignore[misc]
+class Ticking(Service):
     """Sweeps all open partitions at every multiple of the sweep period."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Ticking(Service):  # type: ignore[misc]
         self._output_format = output_format
         self._noted: dict[int, int] = {}
 
-    @Service.task  # type: ignore[untyped-decorator]
+    @Service.task
     async def _sweep_on_time(self) -> None:
         while not self.should_stop:
             now = self._clock.now_ms()

@@ -145,6 +145,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def application(self) -> str:
+        """What consumer groups and the changelog are named after: topic prefix and app id."""
+        return f"{self.topic_prefix}{self.app_id}"
+
+    @property
     def kafka_folder(self) -> Path:
         """Folder of the embedded Kafka."""
         return self.data_dir / "kafka"

@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event
 
@@ -69,12 +69,21 @@ def consume(address: str, topic: str, count: int) -> list[bytes | None]:
         consumer.close()
 
 
-def wait_until_gone(pid: int) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     for _ in range(500):
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+        if condition():
             return
         Event().wait(0.02)
-    pytest.fail(f"process {pid} still runs")
+    pytest.fail("waited in vain for 10 s")
+
+
+def ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def kill_if_running(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.kill()
 
 
 def test_data_and_address_survive_a_clean_restart(tmp_path: Path, brokers: ExitStack) -> None:
@@ -109,8 +118,7 @@ def test_broker_killed_without_warning_starts_again_with_its_data(tmp_path: Path
     produce(kafka.bootstrap_servers, "kept", b"before")
 
     os.kill(kafka.pid, signal.SIGKILL)
-    wait_until_gone(kafka.pid)
-    assert not kafka.alive()
+    wait_until(lambda: not kafka.alive())
     address = kafka.start()
 
     produce(address, "kept", b"after")
@@ -122,8 +130,8 @@ def test_broker_whose_owner_was_killed_is_replaced(tmp_path: Path, brokers: Exit
     owner = brokers.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
     brokers.callback(owner.kill)
     assert owner.stdout is not None
-    left_behind = int(owner.stdout.readline())
-    brokers.callback(psutil.Process(left_behind).kill)
+    left_behind = psutil.Process(int(owner.stdout.readline()))
+    brokers.callback(kill_if_running, left_behind)
     address = remembered_address(tmp_path)
     assert address is not None
     create_topic(address, "kept")
@@ -133,11 +141,10 @@ def test_broker_whose_owner_was_killed_is_replaced(tmp_path: Path, brokers: Exit
 
     owner.kill()
     owner.wait()
-    assert psutil.Process(left_behind).status() != psutil.STATUS_ZOMBIE
+    assert not ended(left_behind)
     kafka = brokers.enter_context(embedded(tmp_path))
 
-    wait_until_gone(left_behind)
-    assert kafka.pid != left_behind
+    assert ended(left_behind)
     assert kafka.bootstrap_servers == address
     assert consume(address, "kept", 1) == [b"before"]
 

@@ -112,9 +112,7 @@ def test_jar_that_the_repository_lacks_is_told(tmp_path: Path, repository: Repos
 
 def test_many_fetching_at_once_download_each_jar_once(tmp_path: Path, repository: Repository) -> None:
     jars = [repository.publish(f"jar{n}", bytes([n]) * 1000) for n in range(5)]
-    threads = [
-        threading.Thread(target=provide_jars, args=(tmp_path / "cache", jars, repository.url)) for _ in range(4)
-    ]
+    threads = [threading.Thread(target=provide_jars, args=(tmp_path / "cache", jars, repository.url)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,5 +1,6 @@
 """The one place that builds Kafka clients, so that every one of them gets the same addresses and security."""
 
+import logging
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -10,9 +11,8 @@ from confluent_kafka.admin import AdminClient
 
 from everwatch.config import SecurityProtocol, Settings
 
-# librdkafka writes its complaints about an absent broker to stderr by itself, once a second; our own clear
-# sentences say the same once.
-_QUIET = {"log_level": 3}
+# without this librdkafka writes to stderr by itself
+_LOGGER = logging.getLogger("librdkafka")
 
 
 def librdkafka_settings(settings: Settings, bootstrap_servers: str) -> dict[str, Any]:
@@ -21,8 +21,7 @@ def librdkafka_settings(settings: Settings, bootstrap_servers: str) -> dict[str,
         "bootstrap.servers": bootstrap_servers,
         "client.id": f"everwatch-{settings.instance}",
         "security.protocol": settings.security_protocol.value,
-        "broker.address.family": "any",
-        **_QUIET,
+        "logger": _LOGGER,
     }
     if settings.security_protocol.value.startswith("SASL"):
         config["sasl.mechanism"] = settings.sasl_mechanism.value

@@ -25,9 +25,11 @@ class Outbox:
         self._producer = producer
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._sent = 0
-        self._done = 0
         self._failure: str | None = None
+        # records reach different brokers and partitions in any order, so counting all of them would not tell whether
+        # the first ones are there: they are counted by the stretch between two barriers that they were sent in
+        self._stretches = [_Stretch()]
+        self._ended = 0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="outbox", daemon=True)
@@ -45,7 +47,8 @@ class Outbox:
         on_delivered: OnDelivered | None = None,
     ) -> None:
         """Queue one record; ``on_delivered`` is called in another thread once the broker has it."""
-        self._sent += 1
+        stretch = self._stretches[-1]
+        stretch.sent += 1
         extra: dict[str, Any] = {"headers": headers} if headers else {}
         while True:
             try:
@@ -55,7 +58,7 @@ class Outbox:
                     key=key,
                     partition=partition,
                     timestamp=timestamp_ms,
-                    on_delivery=self._callback(on_delivered),
+                    on_delivery=self._callback(stretch, on_delivered),
                     **extra,
                 )
                 return
@@ -66,17 +69,20 @@ class Outbox:
     async def delivered(self) -> None:
         """Wait until everything sent so far is durable. Raises BrokerUnavailable when something could not be sent."""
         with self._lock:
-            if self._failure is None and self._done >= self._sent:
+            if self._stretches[-1].sent:
+                self._stretches.append(_Stretch())
+            self._count_ended()
+            if self._failure is None and len(self._stretches) == 1:
                 return
             waiter: asyncio.Future[None] = self._loop.create_future()
-            self._waiting.append((self._sent, waiter))
+            self._waiting.append((self._ended + len(self._stretches) - 1, waiter))
         self._wake()
         await waiter
 
     @property
     def pending(self) -> int:
         """Records sent and not yet durable."""
-        return self._sent - self._done
+        return sum(stretch.sent - stretch.done for stretch in list(self._stretches))
 
     async def close(self, timeout_s: float = 8) -> int:
         """Send what is queued for at most ``timeout_s`` and stop; gives the number of records left behind."""
@@ -85,39 +91,50 @@ class Outbox:
         await asyncio.to_thread(self._thread.join)
         return int(left)
 
-    def _callback(self, on_delivered: OnDelivered | None) -> Callable[[KafkaError | None, Message], None]:
-        if on_delivered is None:
-            return self._count
-
+    def _callback(
+        self, stretch: "_Stretch", on_delivered: OnDelivered | None
+    ) -> Callable[[KafkaError | None, Message], None]:
         def counted(error: KafkaError | None, message: Message) -> None:
-            if error is None:
+            if error is None and on_delivered is not None:
                 on_delivered(message)
-            self._count(error, message)
+            with self._lock:
+                stretch.done += 1
+                if error is not None and self._failure is None:
+                    self._failure = f"A record for topic {message.topic()} could not be delivered: {error.str()}."
+                look = stretch.done == stretch.sent or self._failure is not None
+            if look and self._waiting:
+                self._wake()
 
         return counted
 
-    def _count(self, error: KafkaError | None, message: Message) -> None:
-        with self._lock:
-            self._done += 1
-            if error is not None and self._failure is None:
-                self._failure = f"A record for topic {message.topic()} could not be delivered: {error.str()}."
-        # waiters are few (one a batch), so looking costs nothing
-        if self._waiting:
-            self._wake()
+    def _count_ended(self) -> None:
+        """Drop finished stretches from the front; the last one stays open."""
+        while len(self._stretches) > 1 and self._stretches[0].done == self._stretches[0].sent:
+            self._stretches.pop(0)
+            self._ended += 1
 
     def _wake(self) -> None:
         with self._lock:
-            ready = [w for w in self._waiting if self._failure is not None or w[0] <= self._done]
-            if not ready:
-                return
-            self._waiting = [w for w in self._waiting if w not in ready]
+            self._count_ended()
             failure = self._failure
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_release, [future for _, future in ready], failure)
+            ready = [future for ended, future in self._waiting if failure is not None or ended <= self._ended]
+            self._waiting = [waiting for waiting in self._waiting if waiting[1] not in ready]
+        if ready and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_release, ready, failure)
 
     def _poll(self) -> None:
         while not self._closed.is_set():
             self._producer.poll(0.1)
+
+
+class _Stretch:
+    """How many records were sent between two barriers, and how many of them are on the broker."""
+
+    __slots__ = ("done", "sent")
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.done = 0
 
 
 def _release(waiters: list[asyncio.Future[None]], failure: str | None) -> None:

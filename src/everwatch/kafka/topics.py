@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, TopicMismatch
@@ -45,7 +46,7 @@ class Topics:
             transitions=f"{prefix}transitions",
             dead_letters=f"{prefix}dead-letters",
             progress=f"{prefix}progress",
-            monitors_changelog=f"{prefix}{settings.app_id}-monitors-changelog",
+            monitors_changelog=f"{settings.application}-monitors-changelog",
         )
 
     def ticks_for(self, priority: Priority) -> str:

@@ -44,15 +44,7 @@ def upsert(table: Table, dialect: Dialect) -> Bulk:
     insert = insert_into(table, dialect)
     others: dict[str, ColumnElement[Any]] = {c.name: insert.excluded[c.name] for c in table.c if not c.primary_key}
     return Bulk(
-        insert.values({c.name: _parameter(c.name) for c in table.c}).on_conflict_do_update(
-            index_elements=list(table.primary_key.columns), set_=others
-        ),
+        insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=others),
         table.c.keys(),
         dialect,
     )
-
-
-def _parameter(name: str) -> ColumnElement[Any]:
-    from sqlalchemy import bindparam
-
-    return bindparam(name)

@@ -1,5 +1,6 @@
 """Opening the database: the engine, its settings, its schema, and one clear sentence for what can go wrong."""
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,19 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from everwatch.errors import StoreError
 from everwatch.store.interface import StoreBusy
 
+logger = logging.getLogger(__name__)
+# it reports at every opening, in words that tell nothing to whoever runs a sink
+logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
+
 # longer waits are the sink's business: it retries, and between two tries it can be stopped
 BUSY_TIMEOUT_MS = 1_000
 # pages, 80 MB: the fewer checkpoints, the more changes of one page are written as one
 CHECKPOINT_EVERY_PAGES = 20_000
 CACHE_KIB = 65_536
+
+_BEGIN = "everwatch_begin"
+# for a connection of a writer's engine that only reads: it needs no lock, and waits for none
+READS_ONLY = {_BEGIN: "BEGIN"}
 
 _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space and start again",
@@ -59,6 +68,7 @@ def open_for_writing(database_url: str) -> Engine:
             file.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"The folder {file.parent} of the database cannot be made: {error.strerror}.") from None
+    # a writer locks at once: a read that turns into a write half-way cannot wait for the lock
     engine = _new_engine(url, begin="BEGIN IMMEDIATE")
     with clear_errors(url), engine.begin() as connection:
         migrate(connection)
@@ -92,6 +102,7 @@ def migrate(connection: Connection) -> None:
     config = _alembic_config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    logger.info("the database's schema went from %s to %s", found or "nothing", newest_revision())
 
 
 def revision_of(connection: Connection) -> str | None:
@@ -109,13 +120,14 @@ def clear_errors(url: URL) -> Iterator[None]:
     """Turn what the database driver raises into StoreBusy or StoreError."""
     try:
         yield
-    except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None)
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        # what fails while a connection is being configured comes without SQLAlchemy's wrapping
+        cause = getattr(error, "orig", None) or error
         # the low byte is the primary code, the rest says more about the same
         code = (getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise StoreBusy(f"The database {url.database} is locked by another process.") from error
-        reason = _REASONS.get(code, str(cause or error))
+        reason = _REASONS.get(code, str(cause))
         raise StoreError(f"The database {url.database} failed: {reason}.") from error
 
 
@@ -137,8 +149,7 @@ def _new_engine(url: URL, *, begin: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def take_the_lock(connection: Connection) -> None:
-        # a writer locks at once: a read that turns into a write half-way cannot wait for the lock
-        connection.exec_driver_sql(begin)
+        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, begin))
 
     return engine
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from types import TracebackType
+from typing import Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -72,7 +73,7 @@ class EmbeddedKafka:
         self._process: subprocess.Popen[bytes] | None = None
         self._ports: Ports | None = None
 
-    def __enter__(self) -> "EmbeddedKafka":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

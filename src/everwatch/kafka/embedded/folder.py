@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 from threading import Event
 from types import TracebackType
+from typing import Self
 
 import psutil  # type: ignore[import-untyped]  # ships no types
 
@@ -69,7 +70,7 @@ class FolderLock:
         self._path = path
         self._descriptor: int | None = None
 
-    def __enter__(self) -> "FolderLock":
+    def __enter__(self) -> Self:
         self.acquire()
         return self
 
@@ -137,8 +138,7 @@ def _ends(process: psutil.Process) -> bool:
         for end in (process.terminate, process.kill):
             end()
             for _ in range(int(STOP_TIMEOUT_S / _POLL_S)):
-                # A zombie has ended, though in a container nobody may ever collect it.
-                if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+                if _has_ended(process):
                     return True
                 pause.wait(_POLL_S)
     except psutil.NoSuchProcess:
@@ -146,6 +146,14 @@ def _ends(process: psutil.Process) -> bool:
     except psutil.AccessDenied:
         return False
     return False
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    if not process.is_running():
+        return True
+    # A zombie has ended, though in a container nobody may ever collect it; but while other threads
+    # of the dying process are left, so are its ports and file locks.
+    return bool(process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1)
 
 
 def recognise_cluster(folder: KafkaFolder) -> str:

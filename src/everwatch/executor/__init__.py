@@ -1,0 +1,1 @@
+"""The executor: takes ticks, runs their kinds, and sends the results."""

@@ -1,0 +1,210 @@
+"""The checks in flight: from a tick's record to a result on its way. Lives on the event loop."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+from confluent_kafka import KafkaException, Message
+
+from everwatch import codec
+from everwatch.config import Settings
+from everwatch.errors import InvalidInput
+from everwatch.executor.held import HeldPartition, Taken
+from everwatch.executor.quiet import Quiet
+from everwatch.kafka.dead_letters import refusal_headers
+from everwatch.kafka.outbox import OnDelivered, Outbox
+from everwatch.kafka.topics import Topics
+from everwatch.kinds import registry
+from everwatch.kinds.protocol import RunContext
+from everwatch.model import Outcome, Result, Status, Tick
+from everwatch.schedule.duration import describe_duration
+
+log = logging.getLogger(__name__)
+
+_LONGEST_REASON = 1_000
+_LARGEST_RESULT_BYTES = 256 * 1024
+
+Acknowledge = Callable[[HeldPartition, int], None]
+
+
+class Checks:
+    """Runs at most ``max_in_flight`` checks at once, urgent ones first; what waits costs no task.
+
+    ``acknowledge`` is called, in another thread, when the outcome of a record is on the broker.
+    ``failed`` gets an exception when results cannot be handed over at all: the executor should end then.
+    """
+
+    def __init__(
+        self, settings: Settings, context: RunContext, outbox: Outbox, acknowledge: Acknowledge, executor_id: str
+    ) -> None:
+        self._settings = settings
+        self._context = context
+        self._clock = context.clock
+        self._outbox = outbox
+        self._acknowledge = acknowledge
+        self._executor_id = executor_id
+        self._topics = Topics.of(settings)
+        # in the order in which they are looked into
+        self._waiting: dict[str, deque[Taken]] = {topic: deque() for topic in self._topics.all_ticks}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._quiet = Quiet(context.clock)
+        self._draining = False
+        self._loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[None] = self._loop.create_future()
+
+    def accept(self, batch: list[Taken]) -> None:
+        """Take over a batch of records; each is started as soon as there is room."""
+        for taken in batch:
+            self._waiting[taken[0].topic].append(taken)
+        self._start_waiting()
+
+    async def drain(self, timeout_s: float) -> int:
+        """Start nothing more, wait for at most ``timeout_s``, then give up; returns how many checks were given up."""
+        self._draining = True
+        for queue in self._waiting.values():
+            queue.clear()
+        if not self._tasks:
+            return 0
+        _, late = await asyncio.wait(set(self._tasks), timeout=timeout_s)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=0.5)
+        return len(late)
+
+    def _start_waiting(self) -> None:
+        if self._draining:
+            return
+        for queue in self._waiting.values():
+            while queue and len(self._tasks) < self._settings.max_in_flight:
+                self._start(*queue.popleft())
+
+    def _start(self, held: HeldPartition, message: Message) -> None:
+        if held.revoked:  # its new owner runs it
+            return
+        held.started += 1
+        offset = message.offset() or 0
+        delivered = partial(_call_without_message, self._acknowledge, held, offset)
+        try:
+            tick = _decode(message)
+        except InvalidInput as error:
+            self._bury(message, error, delivered)
+            return
+        task = self._loop.create_task(self._check(tick, delivered))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
+            self.failed.set_exception(error)
+        self._start_waiting()
+
+    async def _check(self, tick: Tick, delivered: OnDelivered) -> None:
+        started_at = self._clock.now_ms()
+        began_s = self._clock.monotonic_s()
+        outcome = await self._outcome(tick)
+        result = Result(
+            user_id=tick.user_id,
+            monitor_id=tick.monitor_id,
+            scheduled_at=tick.scheduled_at,
+            kind=tick.kind,
+            version=tick.version,
+            status=outcome.status,
+            reason=outcome.reason[:_LONGEST_REASON],
+            started_at=started_at,
+            duration_ms=round((self._clock.monotonic_s() - began_s) * 1000, 3),
+            attempt=tick.attempt,
+            timings=outcome.timings,
+            executor=self._executor_id,
+        )
+        self._outbox.send(
+            self._topics.results,
+            partition=tick.partition,
+            key=codec.user_key(tick.user_id),
+            value=self._encoded(result),
+            on_delivered=delivered,
+        )
+
+    async def _outcome(self, tick: Tick) -> Outcome:
+        try:
+            kind = registry.kind_named(tick.kind)
+            config = registry.parse_config(kind, tick.config)
+        except InvalidInput as error:
+            return Outcome(Status.FAILURE, str(error))
+        if kind.inline:
+            return Outcome(Status.FAILURE, f"the kind '{tick.kind}' is judged by workers, an executor cannot run it")
+        deadline = asyncio.timeout(tick.timeout_ms / 1000)
+        try:
+            async with deadline:
+                outcome = await kind.run(config, self._context)
+            if not isinstance(outcome, Outcome):
+                raise TypeError(f"the kind '{tick.kind}' gave {type(outcome).__name__} instead of an Outcome")
+        except Exception as error:  # a kind, perhaps another's, may fail in any way, and harms only its own check
+            if deadline.expired() and isinstance(error, TimeoutError):
+                return Outcome(Status.FAILURE, f"no answer within {describe_duration(tick.timeout_ms)}")
+            return self._internal_error(tick.kind, error)
+        return outcome
+
+    def _internal_error(self, kind: str, error: Exception) -> Outcome:
+        if self._quiet.may_say((kind, type(error))):
+            log.error("the kind '%s' failed unexpectedly (said once a minute)", kind, exc_info=error)
+        return Outcome(Status.FAILURE, f"internal error: {type(error).__name__}: {error}")
+
+    def _encoded(self, result: Result) -> bytes:
+        try:
+            data = codec.encode_result(result, self._settings.output_format)
+            if len(data) > _LARGEST_RESULT_BYTES:
+                raise ValueError(f"the outcome takes {len(data)} bytes, and at most {_LARGEST_RESULT_BYTES} are sent")
+            return data
+        except Exception as error:  # e.g. timings of another's kind that are not numbers
+            outcome = self._internal_error(result.kind, error)
+            plain = msgspec.structs.replace(
+                result, status=outcome.status, reason="internal error: the outcome cannot be encoded", timings={}
+            )
+            return codec.encode_result(plain, self._settings.output_format)
+
+    def _bury(self, message: Message, error: InvalidInput, delivered: OnDelivered) -> None:
+        partition, offset = message.partition() or 0, message.offset() or 0
+        headers = refusal_headers(
+            error,
+            topic=message.topic() or "",
+            partition=partition,
+            offset=offset,
+            refused_at=self._clock.now_ms(),
+        )
+        send = partial(
+            self._outbox.send,
+            self._topics.dead_letters,
+            partition=partition,
+            key=_bytes(message.key()),
+            headers=headers,
+            on_delivered=delivered,
+        )
+        try:
+            send(value=_bytes(message.value()))
+        except KafkaException:
+            # with its headers it is larger than a record may be: keep at least what it was and why
+            send(value=None)
+
+
+def _decode(message: Message) -> Tick:
+    try:
+        return codec.decode_tick(
+            _bytes(message.key()), _bytes(message.value()), message.timestamp()[1], message.partition() or 0
+        )
+    except InvalidInput:
+        raise
+    except Exception as error:  # one record that a decoder stumbles over must not stop all others
+        raise InvalidInput(f"not a tick: {type(error).__name__}: {error}") from error
+
+
+def _bytes(data: str | bytes | None) -> bytes | None:
+    return data.encode() if isinstance(data, str) else data
+
+
+def _call_without_message(acknowledge: Acknowledge, held: HeldPartition, offset: int, _message: Message) -> None:
+    acknowledge(held, offset)

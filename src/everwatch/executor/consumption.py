@@ -1,0 +1,263 @@
+"""The thread that owns the Kafka consumer: takes ticks, holds back when there is enough to do, commits what is done.
+
+Work goes to the event loop in batches; what is durable comes back through a queue. ``acknowledge``, ``stop_taking``
+and ``finish`` may be called from other threads, everything else happens in this one, so nothing needs a lock.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from everwatch.clock import Clock
+from everwatch.config import Settings
+from everwatch.errors import BrokerUnavailable
+from everwatch.executor.held import HeldPartition, Taken
+from everwatch.executor.quiet import Quiet
+from everwatch.kafka.clients import new_consumer
+from everwatch.kafka.topics import Topics
+
+log = logging.getLogger(__name__)
+
+_BATCH = 500
+_CONSUME_S = 0.02
+_COMMIT_EVERY_S = 1.0
+_REVOKE_WAIT_S = 3.0
+_LAST_COMMIT_S = 1.5
+
+# Bounds on what librdkafka fetches ahead: its defaults (100,000 records, 64 MB) are far more than an executor
+# runs before the next fetch arrives, and are fetched again after each pause.
+_PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384}
+
+# Errors that waiting does not mend: an operator has to act.
+_HOPELESS = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "a tick topic does not exist: run 'everwatch topics create'",
+    KafkaError._UNKNOWN_TOPIC: "a tick topic does not exist: run 'everwatch topics create'",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "this executor's Kafka user may not read the tick topics",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "this executor's Kafka user may not use its consumer group",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "this executor's Kafka user is not allowed to do this on the cluster",
+    KafkaError.SASL_AUTHENTICATION_FAILED: "the broker refuses this executor's Kafka user or password",
+    KafkaError._AUTHENTICATION: "the broker refuses this executor's Kafka user or password",
+}
+
+
+class TickConsumer:
+    """Takes ticks and hands them on with the partition they were taken from.
+
+    ``ended`` is done when the thread is: with None after ``finish``, else with the error (BrokerUnavailable).
+    """
+
+    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
+        self._settings = settings
+        self._bootstrap_servers = bootstrap_servers
+        self._clock = clock
+        self._topics = Topics.of(settings).all_ticks
+        # per topic, so that a heap of low-priority work does not keep urgent work from being taken
+        self._enough = 2 * settings.max_in_flight + _BATCH
+        self._room_again = settings.max_in_flight
+        self._quiet = Quiet(clock)
+        self._held: dict[tuple[str, int], HeldPartition] = {}
+        self._paused: set[str] = set()
+        self._acknowledged: SimpleQueue[tuple[HeldPartition, int]] = SimpleQueue()
+        self._stopping = threading.Event()
+        self._finishing = threading.Event()
+        self._committing = False
+        self._commit_due_s = 0.0
+        self._hopeless: KafkaError | None = None
+        self.ended: Future[None] = Future()
+
+    def start(self, deliver: Callable[[list[Taken]], None]) -> None:
+        """Begin to take ticks; ``deliver`` is called with each batch, in the consumer's thread."""
+        threading.Thread(target=self._run, args=(deliver,), name="ticks", daemon=True).start()
+
+    def acknowledge(self, held: HeldPartition, offset: int) -> None:
+        """What came of the record at ``offset`` is on the broker. From any thread."""
+        self._acknowledged.put((held, offset))
+
+    def stop_taking(self) -> None:
+        """Take no more ticks, but stay in the group, and commit what gets done. From any thread."""
+        self._stopping.set()
+
+    async def finish(self, timeout_s: float) -> bool:
+        """Commit, leave the group and end the thread; False if that takes longer than ``timeout_s``."""
+        self._stopping.set()
+        self._finishing.set()
+        ended = asyncio.wrap_future(self.ended)
+        await asyncio.wait({ended}, timeout=timeout_s)
+        if ended.done():
+            ended.exception()  # whoever waits for ``ended`` raises it
+        return ended.done()
+
+    def _run(self, deliver: Callable[[list[Taken]], None]) -> None:
+        try:
+            self._consume_until_finished(deliver)
+        except KafkaException as error:
+            self.ended.set_exception(_unavailable(error.args[0]))
+        except BaseException as error:
+            self.ended.set_exception(error)
+        else:
+            self.ended.set_result(None)
+
+    def _consume_until_finished(self, deliver: Callable[[list[Taken]], None]) -> None:
+        consumer = new_consumer(
+            self._settings,
+            self._bootstrap_servers,
+            f"{self._settings.app_id}-executors",
+            error_cb=self._on_error,
+            on_commit=self._on_commit,
+            **_PREFETCH,
+        )
+        try:
+            consumer.subscribe(
+                list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            while not self._finishing.is_set():
+                if batch := self._take(consumer):
+                    deliver(batch)
+                self._settle()
+                self._balance(consumer)
+                self._commit_when_due(consumer)
+            self._commit_at_last(consumer)
+        finally:
+            consumer.close()
+
+    # --- taking -----------------------------------------------------------------------------------------------------
+
+    def _take(self, consumer: Consumer) -> list[Taken]:
+        batch: list[Taken] = []
+        for message in consumer.consume(_BATCH, _CONSUME_S):
+            error = message.error()
+            if error is not None:
+                self._on_error(error)
+                continue
+            held = self._held.get((message.topic() or "", message.partition() or 0))
+            offset = message.offset()
+            if held is None or offset is None or self._stopping.is_set() or not held.watermark.begin(offset):
+                continue
+            batch.append((held, message))
+        if self._hopeless is not None:
+            raise _unavailable(self._hopeless)
+        return batch
+
+    def _balance(self, consumer: Consumer) -> None:
+        """Pause topics of which there is enough, resume them when there is room; polling goes on meanwhile."""
+        for topic in self._topics:
+            partitions = [held for held in self._held.values() if held.topic == topic]
+            outstanding = sum(held.watermark.outstanding for held in partitions)
+            if topic not in self._paused:
+                if self._stopping.is_set() or outstanding >= self._enough:
+                    self._paused.add(topic)
+                    consumer.pause([held.at() for held in partitions])
+            elif outstanding <= self._room_again and not self._stopping.is_set():
+                self._paused.remove(topic)
+                consumer.resume([held.at() for held in partitions])
+
+    def _on_error(self, error: KafkaError) -> None:
+        # called inside consume(), too, where an exception would be lost on the way through C
+        if error.fatal() or error.code() in _HOPELESS:
+            self._hopeless = error
+        elif self._quiet.may_say(error.code()):
+            log.warning("Kafka: %s; still trying", error.str())
+
+    # --- committing -------------------------------------------------------------------------------------------------
+
+    def _settle(self, wait_s: float = 0) -> None:
+        """Work off the acknowledgements; with ``wait_s``, wait so long for the first one."""
+        try:
+            held, offset = self._acknowledged.get(block=wait_s > 0, timeout=wait_s or None)
+            while True:
+                if held.watermark.finish(offset):
+                    held.finished += 1
+                held, offset = self._acknowledged.get_nowait()
+        except Empty:
+            return
+
+    def _commit_when_due(self, consumer: Consumer) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s >= self._commit_due_s and not self._committing:
+            self._commit_due_s = now_s + _COMMIT_EVERY_S
+            self._commit(consumer, self._held.values())
+
+    def _commit(self, consumer: Consumer, partitions: Iterable[HeldPartition]) -> bool:
+        """Begin to commit what is new; False if there is nothing."""
+        offsets = _uncommitted(partitions)
+        if offsets:
+            consumer.commit(offsets=offsets, asynchronous=True)
+            self._committing = True
+        return bool(offsets)
+
+    def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        self._committing = False
+        for offset in offsets:
+            failure = error or offset.error
+            held = self._held.get((offset.topic, offset.partition))
+            if failure is not None and held is not None:
+                held.committed = None
+                if self._quiet.may_say(("commit", failure.code())):
+                    log.warning("offsets could not be committed, trying again: %s", failure.str())
+
+    def _commit_at_last(self, consumer: Consumer) -> None:
+        deadline_s = self._clock.monotonic_s() + _LAST_COMMIT_S
+        while self._clock.monotonic_s() < deadline_s:
+            self._settle()
+            if not self._committing and not self._commit(consumer, self._held.values()):
+                return
+            # serves the commit's callback; partitions are paused
+            consumer.poll(0.02)
+
+    # --- rebalancing ------------------------------------------------------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for part in partitions:
+            self._held[part.topic, part.partition] = HeldPartition(part.topic, part.partition)
+        consumer.incremental_assign(partitions)
+        paused = [part for part in partitions if part.topic in self._paused]
+        if paused:
+            consumer.pause(paused)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        leaving = self._let_go(partitions)
+        # what is under way would be run twice: give it a moment to end
+        deadline_s = self._clock.monotonic_s() + (0 if self._finishing.is_set() else _REVOKE_WAIT_S)
+        self._settle()
+        while any(held.busy for held in leaving) and self._clock.monotonic_s() < deadline_s:
+            self._settle(wait_s=0.05)
+        offsets = _uncommitted(leaving)
+        # at the end ``_commit_at_last`` has done so; a second try could block for longer than a stop may take
+        if offsets and not self._finishing.is_set():
+            try:
+                consumer.commit(offsets=offsets, asynchronous=False)
+            except KafkaException as error:
+                log.warning("offsets of revoked partitions could not be committed: %s", error.args[0].str())
+        consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # somebody else has them already: a commit now would undo theirs
+        self._let_go(partitions)
+        consumer.incremental_unassign(partitions)
+
+    def _let_go(self, partitions: list[TopicPartition]) -> list[HeldPartition]:
+        found = (self._held.pop((part.topic, part.partition), None) for part in partitions)
+        leaving = [held for held in found if held is not None]
+        for held in leaving:
+            held.revoked = True
+        return leaving
+
+
+def _uncommitted(partitions: Iterable[HeldPartition]) -> list[TopicPartition]:
+    """The offsets to commit; they count as committed from here on, until a callback says otherwise."""
+    offsets = []
+    for held in partitions:
+        low = held.watermark.low
+        if low is not None and low != held.committed:
+            held.committed = low
+            offsets.append(held.at(low))
+    return offsets
+
+
+def _unavailable(error: KafkaError) -> BrokerUnavailable:
+    return BrokerUnavailable(f"Kafka: {_HOPELESS.get(error.code(), 'the consumer cannot go on')} ({error.str()}).")

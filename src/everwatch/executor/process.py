@@ -1,0 +1,89 @@
+"""The executor process: ticks in, results out."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any
+
+from confluent_kafka import KafkaException
+
+from everwatch.clock import Clock
+from everwatch.config import Settings
+from everwatch.errors import BrokerUnavailable
+from everwatch.executor.checks import Checks
+from everwatch.executor.consumption import TickConsumer
+from everwatch.executor.held import Taken
+from everwatch.kafka.clients import new_producer
+from everwatch.kafka.outbox import Outbox
+from everwatch.kinds.guard import Guard
+from everwatch.kinds.protocol import open_run_context
+
+log = logging.getLogger(__name__)
+
+# together less than ten seconds, which is how long a stop may take
+_IN_FLIGHT_S = 5.0
+_DELIVERY_S = 1.5
+_LEAVE_S = 2.0
+_FLUSH_S = 0.2
+
+
+async def run(
+    settings: Settings, bootstrap_servers: str, clock: Clock, stop: asyncio.Event, executor_id: str | None = None
+) -> None:
+    """Take ticks, run their kinds and send the results until ``stop`` is set; return after a clean stop, within 10 s.
+
+    A broker that goes away is waited for. Raises BrokerUnavailable for what waiting does not mend: a topic that is
+    missing or not allowed, or results that could not be delivered for ten minutes.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        outbox = Outbox(new_producer(settings, bootstrap_servers))
+    except KafkaException as error:
+        raise BrokerUnavailable(f"Kafka: no client can be made of these settings ({error.args[0].str()}).") from None
+    try:
+        async with open_run_context(clock, Guard(settings.allow_networks)) as context:
+            ticks = TickConsumer(settings, bootstrap_servers, clock)
+            checks = Checks(settings, context, outbox, ticks.acknowledge, executor_id or settings.instance)
+
+            def deliver(batch: list[Taken]) -> None:
+                loop.call_soon_threadsafe(checks.accept, batch)
+
+            ticks.start(deliver)
+            try:
+                await _until_stopped(stop, ticks, checks, outbox)
+            finally:
+                await _stop(ticks, checks, outbox)
+    finally:
+        await outbox.close(_FLUSH_S)
+
+
+async def _until_stopped(stop: asyncio.Event, ticks: TickConsumer, checks: Checks, outbox: Outbox) -> None:
+    stopped = asyncio.create_task(stop.wait())
+    undelivered = asyncio.create_task(_watch(outbox))
+    watched: set[asyncio.Future[Any]] = {stopped, undelivered, checks.failed, asyncio.wrap_future(ticks.ended)}
+    try:
+        done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        for future in done:
+            future.result()
+    finally:
+        stopped.cancel()
+        undelivered.cancel()
+
+
+async def _watch(outbox: Outbox) -> None:
+    while True:
+        await outbox.delivered()
+        await asyncio.sleep(1)
+
+
+async def _stop(ticks: TickConsumer, checks: Checks, outbox: Outbox) -> None:
+    # 1. nothing new  2. what is under way ends, or is left to the next executor  3. results durable  4. offsets
+    ticks.stop_taking()
+    given_up = await checks.drain(_IN_FLIGHT_S)
+    if given_up:
+        log.info("%d checks were still running and are left to another executor", given_up)
+    with suppress(TimeoutError, BrokerUnavailable):
+        async with asyncio.timeout(_DELIVERY_S):
+            await outbox.delivered()
+    if not await ticks.finish(_LEAVE_S):
+        log.warning("the broker does not let this executor leave its group; it will notice by itself")

@@ -1,0 +1,1 @@
+"""Kinds: what a monitor does when it is due. One file a kind; ``registry`` finds them by name."""

@@ -1,0 +1,105 @@
+"""What a kind is, and what it is given to work with.
+
+A kind is either *executed* (it does I/O, in an executor) or *inline* (judged in the worker, from what is already
+known there, without I/O). ``inline`` says which.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from everwatch.clock import Clock
+from everwatch.kinds.guard import Guard
+from everwatch.kinds.http_client import HttpClient
+from everwatch.kinds.resolving import Resolver
+from everwatch.model import Outcome
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The seams of executed kinds: time, name resolution, what may be reached, and one HTTP client for a process."""
+
+    clock: Clock
+    guard: Guard
+    resolver: Resolver
+    http: HttpClient
+
+
+@asynccontextmanager
+async def open_run_context(clock: Clock, guard: Guard) -> AsyncIterator[RunContext]:
+    """A RunContext whose sockets and threads are let go at the end."""
+    resolver = Resolver()
+    http = HttpClient(clock, guard, resolver)
+    try:
+        yield RunContext(clock, guard, resolver, http)
+    finally:
+        await http.close()
+        await resolver.close()
+
+
+class InlineView(msgspec.Struct, frozen=True):
+    """What a worker knows of a monitor. Instants in ms; ``last_signal`` is 0 before the first signal.
+
+    ``watching_since``: when the monitor was put or resumed, or (if later) when this worker began to watch it.
+    """
+
+    watching_since: int
+    last_signal: int
+
+
+class _Described(Protocol):
+    def __hash__(self) -> int: ...
+
+    @property
+    def name(self) -> str:
+        """What a monitor's ``kind`` says."""
+        ...
+
+    @property
+    def config_type(self) -> type[msgspec.Struct]:
+        """A frozen struct with ``forbid_unknown_fields`` that validates every field (see ``FieldError``)."""
+        ...
+
+    @property
+    def default_schedule_ms(self) -> int:
+        """The interval of a monitor that names no schedule, in ms."""
+        ...
+
+
+class ExecutedKind(_Described, Protocol):
+    """A kind that an executor runs."""
+
+    @property
+    def inline(self) -> Literal[False]: ...
+
+    async def run(self, config: Any, context: RunContext) -> Outcome:
+        """Do it once. ``config`` is a ``config_type``. The caller enforces the timeout by cancelling.
+
+        What goes wrong with the target is an Outcome with a reason, not an exception.
+        """
+        ...
+
+
+class InlineKind(_Described, Protocol):
+    """A kind that the worker judges: pure, without I/O."""
+
+    @property
+    def inline(self) -> Literal[True]: ...
+
+    def judge(self, config: Any, view: InlineView, at: int) -> Outcome:
+        """The outcome at the instant ``at`` (ms). ``config`` is a ``config_type``."""
+        ...
+
+
+Kind = ExecutedKind | InlineKind
+
+
+class FieldError(ValueError):
+    """Raised in a config's ``__post_init__`` when ``field`` is wrong; ``str()`` is one sentence."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(reason)
+        self.field = field

@@ -1,0 +1,120 @@
+"""Kinds by name, and their configs: parsed, refused with a reason, and written in one canonical form.
+
+Another package adds a kind with an entry point in the group ``everwatch.kinds``: its name is the kind's name, its
+value a kind, or a class without constructor arguments that makes one. Built-in kinds win over those of that name.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import msgspec
+
+from everwatch.errors import InvalidInput
+from everwatch.kinds.heartbeat import HeartbeatKind
+from everwatch.kinds.http import HttpKind
+from everwatch.kinds.noop import NoopKind
+from everwatch.kinds.protocol import FieldError, Kind
+from everwatch.kinds.tcp import TcpKind
+
+ENTRY_POINT_GROUP = "everwatch.kinds"
+CONFIG_PATH = "$.config"
+
+_BUILT_IN: dict[str, Kind] = {kind.name: kind for kind in (HttpKind(), TcpKind(), HeartbeatKind(), NoopKind())}
+_AT = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
+_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]+)`")
+
+
+def kind_named(name: str) -> Kind:
+    """The kind called ``name``. Raises InvalidInput if there is none (it names those there are) or it does not load."""
+    return _BUILT_IN.get(name) or _third_party(name)
+
+
+def known_kinds() -> list[str]:
+    """The names of all kinds, those of other packages included (without loading them), sorted."""
+    return sorted({*_BUILT_IN, *_entry_points()})
+
+
+def parse_config(kind: Kind, config: Mapping[str, Any] | bytes | str) -> msgspec.Struct:
+    """The parsed config; bytes and text are JSON. Raises InvalidInput with a path that begins with ``$.config``.
+
+    Configs given as bytes or text are remembered: executors see the same ones again and again.
+    """
+    if isinstance(config, str):
+        return _parse_text(kind, config)
+    if isinstance(config, bytes):
+        try:
+            return _parse_text(kind, config.decode())
+        except UnicodeDecodeError:
+            raise InvalidInput("the config is not UTF-8 text", CONFIG_PATH) from None
+    try:
+        return msgspec.convert(config, type=kind.config_type)
+    except msgspec.ValidationError as error:
+        raise _refusal(kind, error) from None
+
+
+def canonical_config(kind: Kind, parsed: msgspec.Struct) -> str:
+    """``parsed`` as JSON text with sorted keys and without what is default anyway; parsing it gives ``parsed``."""
+    given = {
+        field.encode_name: value
+        for field in msgspec.structs.fields(kind.config_type)
+        if (value := getattr(parsed, field.name)) != _default(field)
+    }
+    return msgspec.json.encode(given, order="sorted").decode()
+
+
+@lru_cache(maxsize=10_000)
+def _parse_text(kind: Kind, text: str) -> msgspec.Struct:
+    try:
+        return msgspec.json.decode(text, type=kind.config_type)
+    except msgspec.ValidationError as error:
+        raise _refusal(kind, error) from None
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"the config is not valid JSON: {error}", CONFIG_PATH) from None
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    # NODEFAULT is equal to no value, so a field without a default is always written
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+
+
+def _refusal(kind: Kind, error: msgspec.ValidationError) -> InvalidInput:
+    message = str(error)
+    at = _AT.search(message)
+    path = CONFIG_PATH + (at["path"] if at else "")
+    reason = message[: at.start()] if at else message
+    if isinstance(error.__cause__, FieldError):
+        return InvalidInput(str(error.__cause__), f"{path}.{error.__cause__.field}")
+    if missing := _MISSING.fullmatch(reason):
+        return InvalidInput(f"the kind '{kind.name}' needs the field '{missing['field']}'", path)
+    if unknown := _UNKNOWN.fullmatch(reason):
+        known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind.config_type)) or "none"
+        return InvalidInput(
+            f"the kind '{kind.name}' has no field '{unknown['field']}'; known fields: {known}",
+            f"{path}.{unknown['field']}",
+        )
+    reason = reason.replace("`", "")
+    return InvalidInput(reason[:1].lower() + reason[1:], path)
+
+
+@cache
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+
+
+@cache
+def _third_party(name: str) -> Kind:
+    point = _entry_points().get(name)
+    if point is None:
+        raise InvalidInput(f"there is no kind {name!r}; known kinds: {', '.join(known_kinds())}", "$.kind")
+    try:
+        loaded = point.load()
+        kind: Kind = loaded() if isinstance(loaded, type) else loaded
+        if kind.name != name or not issubclass(kind.config_type, msgspec.Struct):
+            raise TypeError(f"{point.value} is not a kind of that name")
+    except Exception as error:  # another's code may fail in any way, and harms only its own monitors
+        raise InvalidInput(f"the kind {name!r} cannot be loaded from {point.value}: {error}", "$.kind") from error
+    return kind

@@ -1,0 +1,1 @@
+"""When monitors are due: durations and schedules, pure (no clock, no I/O)."""

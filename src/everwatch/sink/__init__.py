@@ -1,0 +1,5 @@
+"""The sink: results, state changes and the catalogue of monitors, from Kafka into the database."""
+
+from everwatch.sink.process import run
+
+__all__ = ["run"]

@@ -1,0 +1,105 @@
+"""Records -> what is stored of them and what is refused. Does no I/O."""
+
+from collections.abc import Iterable
+from math import isfinite
+from typing import NamedTuple
+
+import msgspec
+
+from everwatch.codec import decode_entry, decode_result, decode_transition, split_key
+from everwatch.errors import InvalidInput
+from everwatch.kafka.topics import Topics
+from everwatch.model import Result, Transition
+from everwatch.store import Entry, Partition, Received, SinkBatch
+
+_LARGEST = 2**63 - 1
+
+
+class Record(NamedTuple):
+    """A record as it came: ``timestamp`` in ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Refused(NamedTuple):
+    """A record that nothing can be made of, and why."""
+
+    record: Record
+    error: InvalidInput
+
+
+def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tuple[SinkBatch, list[Refused]]:
+    """What is stored of ``records`` (in the order of their partitions), and which of them are refused.
+
+    The batch's offsets lie behind all of them, the refused ones too. ``stored_at``: ms, when they are stored.
+    """
+    results: list[Received[Result]] = []
+    transitions: list[Received[Transition]] = []
+    entries: list[Received[Entry]] = []
+    refused: list[Refused] = []
+    offsets: dict[Partition, int] = {}
+    partitions: dict[tuple[str, int], Partition] = {}
+    for record in records:
+        topic, number, offset, timestamp, key, value = record
+        source = partitions.get((topic, number))
+        if source is None:
+            source = partitions[topic, number] = Partition(topic, number)
+        offsets[source] = offset + 1
+        try:
+            if topic == topics.results:
+                results.append(Received(source, offset, timestamp, _result(value)))
+            elif topic == topics.transitions:
+                transitions.append(Received(source, offset, timestamp, _transition(value)))
+            else:
+                entries.append(Received(source, offset, timestamp, _entry(key, value)))
+        except InvalidInput as error:
+            refused.append(Refused(record, error))
+    return SinkBatch(stored_at, offsets, results, transitions, entries), refused
+
+
+def _result(value: bytes | None) -> Result:
+    if value is None:
+        raise InvalidInput("the record is empty: expected a result")
+    result = decode_result(value)
+    _check_integers(
+        result.scheduled_at,
+        result.started_at,
+        result.version,
+        result.attempt,
+        result.skipped_until,
+        result.skipped_count,
+    )
+    if not isfinite(result.duration_ms):
+        raise InvalidInput("not a finite number", "$.duration_ms")
+    if not all(map(isfinite, result.timings.values())):
+        raise InvalidInput("not finite numbers", "$.timings")
+    return result
+
+
+def _transition(value: bytes | None) -> Transition:
+    if value is None:
+        raise InvalidInput("the record is empty: expected a transition")
+    transition = decode_transition(value)
+    _check_integers(transition.at, transition.version)
+    return transition
+
+
+def _entry(key: bytes | None, value: bytes | None) -> Entry:
+    if not key:
+        raise InvalidInput("the record has no key: expected an entry of the monitors table")
+    try:
+        user_id, monitor_id = split_key(key)
+        return Entry(user_id, monitor_id, None if value is None else decode_entry(key, value))
+    except (ValueError, msgspec.ValidationError) as error:
+        raise InvalidInput(f"not an entry of the monitors table: {error}") from None
+
+
+def _check_integers(*numbers: int) -> None:
+    # JSON knows no largest integer, databases do
+    if min(numbers) < -_LARGEST or max(numbers) > _LARGEST:
+        raise InvalidInput("an integer does not fit into 64 bits")

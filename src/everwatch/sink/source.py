@@ -1,0 +1,116 @@
+"""Where the sink's records come from: a consumer that starts where the database stands."""
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from everwatch.config import Settings
+from everwatch.kafka.clients import new_consumer
+from everwatch.kafka.topics import Topics
+from everwatch.sink.batch import Record
+from everwatch.store import Partition, Store
+
+logger = logging.getLogger(__name__)
+
+_AWAY = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
+
+
+class Source:
+    """The topics that are stored, in the consumer group ``<app_id>-sink``.
+
+    Every method blocks; call them one at a time.
+    """
+
+    def __init__(self, settings: Settings, bootstrap_servers: str, store: Store) -> None:
+        self._store = store
+        self._complaints: set[int] = set()
+        self._restarted: set[str] = set()
+        self._consumer = new_consumer(
+            settings,
+            bootstrap_servers,
+            f"{settings.app_id}-sink",
+            # an offset that the log does not hold must be noticed: the database would take what follows for old
+            **{"auto.offset.reset": "error", "topic.metadata.refresh.interval.ms": 10_000, "error_cb": self._complain},
+        )
+        topics = Topics.of(settings)
+        self._consumer.subscribe(
+            [topics.results, topics.transitions, topics.monitors_changelog], on_assign=self._start_where_stored
+        )
+
+    def take(self, most: int, wait_s: float) -> tuple[list[Record], list[Partition]]:
+        """Up to ``most`` records that come within ``wait_s``, and the partitions whose stored offset is not in the log.
+
+        Waits while no broker answers. Raises StoreError when the stored offsets cannot be read.
+        """
+        records: list[Record] = []
+        lost: list[Partition] = []
+        for message in self._consumer.consume(most, wait_s):
+            error = message.error()
+            if error is None:
+                records.append(_record(message))
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                lost.append(Partition(message.topic() or "", message.partition() or 0))
+            else:
+                self._complain(error)
+        if records:
+            self._complaints.clear()
+        return records, lost
+
+    def restart(self, partitions: Iterable[Partition]) -> None:
+        """Read these partitions from the beginning of what the topic holds; the store must have forgotten them."""
+        for partition in partitions:
+            level = logging.INFO if partition.topic in self._restarted else logging.WARNING
+            self._restarted.add(partition.topic)
+            logger.log(
+                level,
+                "Topic %s, partition %d, does not hold the offset that the database has stored: the topic was"
+                " recreated, or records were deleted before they could be stored. It is read from its beginning.",
+                *partition,
+            )
+            try:
+                # a seek is not enough: a partition whose offset was out of range is no longer fetched
+                self._consumer.incremental_unassign([TopicPartition(*partition)])
+                self._consumer.incremental_assign([TopicPartition(*partition, OFFSET_BEGINNING)])
+            except KafkaException as error:
+                # it went to another sink meanwhile, which finds nothing stored and begins there too
+                logger.debug("%s, partition %d, cannot be restarted here: %s", *partition, error)
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Tell Kafka too how far the database is, for tools that watch the lag; does not wait for an answer."""
+        try:
+            self._consumer.commit(
+                offsets=[TopicPartition(*partition, offset) for partition, offset in offsets.items()],
+                asynchronous=True,
+            )
+        except KafkaException as error:
+            logger.debug("the offsets were not committed to Kafka: %s", error)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def _start_where_stored(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        stored = self._store.offsets()
+        for partition in assigned:
+            partition.offset = stored.get(Partition(partition.topic, partition.partition), OFFSET_BEGINNING)
+        consumer.incremental_assign(assigned)
+
+    def _complain(self, error: KafkaError) -> None:
+        # one sentence for each kind of trouble until records come again
+        away = error.code() in _AWAY
+        complaint = KafkaError._ALL_BROKERS_DOWN if away else error.code()
+        if complaint not in self._complaints:
+            self._complaints.add(complaint)
+            logger.warning("Kafka: %s; the sink waits and goes on.", "no broker answers" if away else error.str())
+
+
+def _record(message: Message) -> Record:
+    return Record(
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+    )

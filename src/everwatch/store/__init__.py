@@ -1,0 +1,40 @@
+"""The database: what the sink stores, and what people and audits read.
+
+``open_store`` and ``open_reader`` give the two sides; ``MemoryStore`` is both without a database.
+"""
+
+from everwatch.store.interface import (
+    Counts,
+    Entry,
+    Identity,
+    Partition,
+    Reader,
+    Received,
+    SinkBatch,
+    Store,
+    StoreBusy,
+    StoredResult,
+    Stretch,
+)
+from everwatch.store.memory import MemoryStore
+from everwatch.store.reader import SqlReader, open_reader
+from everwatch.store.writer import SqlStore, open_store
+
+__all__ = [
+    "Counts",
+    "Entry",
+    "Identity",
+    "MemoryStore",
+    "Partition",
+    "Reader",
+    "Received",
+    "SinkBatch",
+    "SqlReader",
+    "SqlStore",
+    "Store",
+    "StoreBusy",
+    "StoredResult",
+    "Stretch",
+    "open_reader",
+    "open_store",
+]

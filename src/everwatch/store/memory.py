@@ -1,0 +1,138 @@
+"""A store in memory, for tests and trials: the same promises as the database, and nothing kept."""
+
+from collections.abc import Iterable, Iterator
+
+from msgspec.structs import replace
+
+from everwatch.model import Monitor, Result, State, Status, Transition, User
+from everwatch.store.entries import ending_of
+from everwatch.store.interface import Counts, Entry, Identity, Partition, Received, SinkBatch, StoredResult, Stretch
+
+
+class MemoryStore:
+    """``Store`` and ``Reader`` in one; see there for what the methods promise."""
+
+    def __init__(self) -> None:
+        self._offsets: dict[Partition, int] = {}
+        self._results: dict[tuple[str, int, str, int], StoredResult] = {}
+        self._transitions: dict[tuple[str, str, int, State], Transition] = {}
+        self._users: dict[str, User] = {}
+        self._monitors: dict[tuple[str, str], Monitor] = {}
+        # by user and monitor, then by version and since
+        self._history: dict[tuple[str, str], dict[tuple[int, int], Stretch]] = {}
+
+    def offsets(self) -> dict[Partition, int]:
+        return dict(self._offsets)
+
+    def apply(self, batch: SinkBatch) -> None:
+        stored = dict(self._offsets)
+        for result in batch.results:
+            if result.offset >= stored.get(result.source, 0):
+                self._put_result(result.value, batch.stored_at)
+        for transition in batch.transitions:
+            if transition.offset >= stored.get(transition.source, 0):
+                value = transition.value
+                self._transitions.setdefault((value.user_id, value.monitor_id, value.at, value.to_state), value)
+        for entry in batch.entries:
+            if entry.offset >= stored.get(entry.source, 0):
+                self._put_entry(entry)
+        for partition, offset in batch.offsets.items():
+            self._offsets[partition] = max(offset, stored.get(partition, 0))
+
+    def forget_offsets(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            self._offsets.pop(partition, None)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def results(self, user_id: str = "", monitor_id: str = "", *, limit: int = 100) -> list[StoredResult]:
+        found = [
+            stored
+            for stored in self._results.values()
+            if user_id in ("", stored.result.user_id) and monitor_id in ("", stored.result.monitor_id)
+        ]
+        return sorted(found, key=lambda s: (s.result.scheduled_at, s.result.attempt), reverse=True)[:limit]
+
+    def transitions(self, *, limit: int = 100) -> list[Transition]:
+        return sorted(self._transitions.values(), key=lambda t: t.at, reverse=True)[:limit]
+
+    def monitors(self, user_id: str) -> list[Monitor]:
+        return [monitor for key, monitor in sorted(self._monitors.items()) if key[0] == user_id]
+
+    def counts(self) -> Counts:
+        by_state: dict[State, int] = {}
+        for monitor in self._monitors.values():
+            by_state[monitor.state] = by_state.get(monitor.state, 0) + 1
+        return Counts(len(self._users), len(self._monitors), by_state, len(self._results))
+
+    def history(self) -> Iterator[Stretch]:
+        for _, stretches in sorted(self._history.items()):
+            yield from sorted(stretches.values(), key=lambda s: (s.since, s.version))
+
+    def identities(self, from_ms: int, until_ms: int) -> Iterator[Identity]:
+        for key, stored in sorted(self._results.items()):
+            result = stored.result
+            reaches_in = result.scheduled_at < from_ms and result.skipped_until >= max(from_ms, 1)
+            if from_ms <= result.scheduled_at < until_ms or reaches_in:
+                user_id, scheduled_at, monitor_id, attempt = key
+                yield Identity(
+                    user_id,
+                    monitor_id,
+                    scheduled_at,
+                    attempt,
+                    stored.deliveries,
+                    result.skipped_until,
+                    result.skipped_count,
+                )
+
+    def _put_result(self, new: Result, stored_at: int) -> None:
+        key = (new.user_id, new.scheduled_at, new.monitor_id, new.attempt)
+        old = self._results.get(key)
+        if old is None:
+            self._results[key] = StoredResult(new, stored_at, 1)
+            return
+        ran_at_last = old.result.status is Status.SKIPPED and new.status is not Status.SKIPPED
+        kept, kept_at = (new, stored_at) if ran_at_last else (old.result, old.stored_at)
+        spanning = replace(
+            kept,
+            skipped_until=max(old.result.skipped_until, new.skipped_until),
+            skipped_count=max(old.result.skipped_count, new.skipped_count),
+        )
+        self._results[key] = StoredResult(spanning, kept_at, old.deliveries + 1)
+
+    def _put_entry(self, received: Received[Entry]) -> None:
+        entry, timestamp = received.value, received.timestamp
+        key = (entry.user_id, entry.monitor_id)
+        if isinstance(entry.value, User):
+            self._users[entry.user_id] = entry.value
+        elif isinstance(entry.value, Monitor):
+            self._monitors[key] = entry.value
+            self._put_stretch(entry.value)
+        elif entry.monitor_id:
+            self._monitors.pop(key, None)
+            self._end(key, timestamp)
+        else:
+            self._users.pop(entry.user_id, None)
+            for other in [k for k in self._monitors.keys() | self._history.keys() if k[0] == entry.user_id]:
+                self._monitors.pop(other, None)
+                self._end(other, timestamp)
+
+    def _put_stretch(self, monitor: Monitor) -> None:
+        ending = ending_of(monitor)
+        own = (monitor.version, monitor.since)
+        stretches = self._history.setdefault((monitor.user_id, monitor.monitor_id), {})
+        for key, stretch in stretches.items():
+            if key != own and stretch.until is None and stretch.since <= monitor.since:
+                stretches[key] = replace(stretch, until=ending.others_until)
+        if ending.has_own:
+            spec = monitor.spec
+            stretches[own] = Stretch(
+                monitor.user_id, monitor.monitor_id, *own, ending.own_until, spec.kind, spec.schedule, spec.policy
+            )
+
+    def _end(self, key: tuple[str, str], at: int) -> None:
+        stretches = self._history.get(key, {})
+        for own, stretch in stretches.items():
+            if stretch.until is None:
+                stretches[own] = replace(stretch, until=at)

@@ -1,0 +1,183 @@
+"""The store in an SQL database: one transaction for each batch, bulk statements inside."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Engine,
+    and_,
+    bindparam,
+    case,
+    delete,
+    literal_column,
+    select,
+    update,
+)
+
+from everwatch.config import Settings
+from everwatch.model import Monitor, User
+from everwatch.store import rows
+from everwatch.store.bulk import Bulk, Row, insert_into, upsert
+from everwatch.store.engine import READS_ONLY, clear_errors, open_for_writing
+from everwatch.store.entries import ending_of, into_waves
+from everwatch.store.interface import Entry, Partition, Received, SinkBatch
+from everwatch.store.schema import monitor_history, monitors, results, sink_offsets, transitions, users
+
+
+class SqlStore:
+    """The sink's store in an SQL database; see ``Store`` for what the methods promise."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._statements = _Statements(engine.dialect)
+
+    def offsets(self) -> dict[Partition, int]:
+        with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
+            return _stored_offsets(connection)
+
+    def apply(self, batch: SinkBatch) -> None:
+        run = self._statements
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            stored = _stored_offsets(connection)
+            fresh = _Fresh(stored)
+            run.results.run(
+                connection, [rows.result_row(r.value, batch.stored_at) for r in batch.results if fresh.has(r)]
+            )
+            run.transitions.run(connection, [rows.transition_row(r.value) for r in batch.transitions if fresh.has(r)])
+            for wave in into_waves(r for r in batch.entries if fresh.has(r)):
+                self._apply_entries(connection, wave)
+            run.offsets.run(
+                connection,
+                [(*source, offset) for source, offset in batch.offsets.items() if offset > stored.get(source, -1)],
+            )
+
+    def forget_offsets(self, partitions: Iterable[Partition]) -> None:
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            self._statements.forget_offset.run(connection, [tuple(partition) for partition in partitions])
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _apply_entries(self, connection: Connection, wave: list[Received[Entry]]) -> None:
+        """Store entries that do not depend on each other's order."""
+        run = self._statements
+        gone_users: list[Row] = []
+        gone_monitors: list[Row] = []
+        put_users: list[Row] = []
+        put_monitors: list[Row] = []
+        ended_others: list[Row] = []
+        begun: list[Row] = []
+        for received in wave:
+            entry, partition = received.value, received.source.number
+            if isinstance(entry.value, User):
+                put_users.append(rows.user_row(entry.value, partition))
+            elif isinstance(entry.value, Monitor):
+                monitor, ending = entry.value, ending_of(entry.value)
+                put_monitors.append(rows.monitor_row(monitor, partition))
+                key = (monitor.user_id, monitor.monitor_id, monitor.version, monitor.since)
+                ended_others.append((ending.others_until, *key))
+                if ending.has_own:
+                    begun.append(rows.history_row(monitor, ending.own_until))
+            elif entry.monitor_id:
+                gone_monitors.append((received.timestamp, entry.user_id, entry.monitor_id))
+            else:
+                gone_users.append((received.timestamp, entry.user_id))
+        run.end_of_user.run(connection, gone_users)
+        run.delete_user.run(connection, [row[1:] for row in gone_users])
+        run.delete_monitors_of_user.run(connection, [row[1:] for row in gone_users])
+        run.end_of_monitor.run(connection, gone_monitors)
+        run.delete_monitor.run(connection, [row[1:] for row in gone_monitors])
+        run.users.run(connection, put_users)
+        run.monitors.run(connection, put_monitors)
+        run.end_others.run(connection, ended_others)
+        run.history.run(connection, begun)
+
+
+def open_store(settings: Settings) -> SqlStore:
+    """The store at ``settings.database_url``, made or brought up to date where needed. Raises StoreError, StoreBusy."""
+    return SqlStore(open_for_writing(settings.database_url))
+
+
+class _Fresh:
+    """Tells records that were not stored before, by their offset."""
+
+    def __init__(self, stored: dict[Partition, int]) -> None:
+        self._stored = stored
+
+    def has(self, received: Received[Any]) -> bool:
+        return received.offset >= self._stored.get(received.source, 0)
+
+
+def _stored_offsets(connection: Connection) -> dict[Partition, int]:
+    # where the database locks rows, two sinks must not both take a partition's records for new
+    statement = select(sink_offsets.c.topic, sink_offsets.c.partition, sink_offsets.c.next_offset).with_for_update()
+    return {Partition(topic, number): offset for topic, number, offset in connection.execute(statement)}
+
+
+class _Statements:
+    """Everything that is run in bulk, compiled for one dialect. Parameters in the order in which rows give them."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        history, own = monitor_history.c, ["b_user_id", "b_monitor_id"]
+        user_id: ColumnElement[str] = bindparam("b_user_id")
+        monitor_id: ColumnElement[str] = bindparam("b_monitor_id")
+        until: ColumnElement[int] = bindparam("b_until", type_=BigInteger)
+        end = update(monitor_history).values(until=until).where(history.user_id == user_id, history.until.is_(None))
+
+        self.users = upsert(users, dialect)
+        self.monitors = upsert(monitors, dialect)
+        # the newest record decides whether a stretch lasts, so one that was closed may open again
+        self.history = upsert(monitor_history, dialect)
+        self.offsets = upsert(sink_offsets, dialect)
+        self.results = _upsert_results(dialect)
+        self.transitions = Bulk(
+            insert_into(transitions, dialect).on_conflict_do_nothing(), transitions.c.keys(), dialect
+        )
+        self.end_others = Bulk(
+            end.where(
+                history.monitor_id == monitor_id,
+                history.since <= bindparam("b_since"),
+                (history.version != bindparam("b_version")) | (history.since < bindparam("b_since")),
+            ),
+            ["b_until", *own, "b_version", "b_since"],
+            dialect,
+        )
+        self.end_of_monitor = Bulk(end.where(history.monitor_id == monitor_id), ["b_until", *own], dialect)
+        self.end_of_user = Bulk(end, ["b_until", "b_user_id"], dialect)
+        self.delete_monitor = Bulk(
+            delete(monitors).where(monitors.c.user_id == user_id, monitors.c.monitor_id == monitor_id), own, dialect
+        )
+        self.delete_user = Bulk(delete(users).where(users.c.user_id == user_id), own[:1], dialect)
+        self.delete_monitors_of_user = Bulk(delete(monitors).where(monitors.c.user_id == user_id), own[:1], dialect)
+        self.forget_offset = Bulk(
+            delete(sink_offsets).where(
+                and_(sink_offsets.c.topic == bindparam("b_topic"), sink_offsets.c.partition == bindparam("b_partition"))
+            ),
+            ["b_topic", "b_partition"],
+            dialect,
+        )
+
+
+def _upsert_results(dialect: Dialect) -> Bulk:
+    """One row for each identity: what ran beats what was skipped, the larger span is kept, deliveries add up."""
+    insert = insert_into(results, dialect)
+    skipped: ColumnElement[str] = literal_column("'skipped'")
+    ran_at_last = and_(results.c.status == skipped, insert.excluded.status != skipped)
+    spans = ("skipped_until", "skipped_count")
+    changes: dict[str, ColumnElement[Any]] = {}
+    for column in results.c:
+        new: ColumnElement[Any] = insert.excluded[column.name]
+        if column.name in spans:
+            changes[column.name] = case((new > column, new), else_=column)
+        elif not column.primary_key and column.name != "deliveries":
+            changes[column.name] = case((ran_at_last, new), else_=column)
+    changes["deliveries"] = results.c.deliveries + literal_column("1")
+    return Bulk(
+        insert.on_conflict_do_update(index_elements=list(results.primary_key.columns), set_=changes),
+        results.c.keys(),
+        dialect,
+    )

@@ -1,0 +1,239 @@
+"""Settings -> the Faust app of a worker, wired.
+
+Faust decides who owns which partition and keeps the table, its changelog and its standbys. What this module adds is
+the order of things: when a partition has been recovered its timetable is built, then its lanes are read and its ticks
+go out; when it is revoked, lanes stop first, then changes, then sweeps.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaProducer
+from mode import Service
+from yarl import URL
+
+from everwatch.clock import Clock
+from everwatch.config import Settings
+from everwatch.kafka.clients import new_batch_producer, new_consumer, new_producer, tls_context
+from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.records import Record
+from everwatch.kafka.topics import Topics
+from streams.feedback import Feedback
+from streams.lane import Batch, Lane
+from streams.partitions import Partitions, Planner
+from streams.progress import read_progress
+from streams.registration import Refusals, Registration
+from streams.signals import Signals
+from streams.tables import PartitionLost, Writer, new_monitors_table
+from streams.ticking import Ticking
+
+logger = logging.getLogger(__name__)
+TABLE = "monitors"
+
+
+class Engine(Service):
+    """What lives as long as the worker: producers, lanes, partitions, the timer."""
+
+    def __init__(self, app: faust.App, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
+        super().__init__()
+        self._settings = settings
+        self._bootstrap_servers = bootstrap_servers
+        self._clock = clock
+        self._ready = asyncio.Event()
+        topics = self._topics = Topics.of(settings)
+        self.table = new_monitors_table(app, TABLE, settings.partitions, self.open)
+        self._planner = Planner(topics, clock)
+        self.partitions = Partitions(self._planner, self._progress, lambda: self.table.store)
+        self.signups = app.channel(maxsize=1)
+        self.signals = app.channel(maxsize=1)
+        self.results = app.channel(maxsize=1)
+        self._lanes = [
+            self._lane(topics.signups, self.signups),
+            self._lane(topics.signals, self.signals),
+            self._lane(topics.results, self.results),
+        ]
+
+    async def on_start(self) -> None:
+        """Connect the producers and put the parts together."""
+        settings, topics, clock = self._settings, self._topics, self._clock
+        self._outbox = Outbox(new_producer(settings, self._bootstrap_servers))
+        self._batches: AIOKafkaProducer = new_batch_producer(settings, self._bootstrap_servers)
+        await self._batches.start()
+        self._writer = Writer(self.table, self._outbox, lambda: self.partitions.owned)
+        refusals = Refusals(self._outbox, topics, clock)
+        self.registration = Registration(
+            self.partitions,
+            self._planner,
+            self._writer,
+            self._outbox,
+            refusals,
+            topics,
+            clock,
+            settings.output_format,
+        )
+        self.heartbeats = Signals(self.partitions, self._writer, refusals, clock)
+        self.feedback = Feedback(self._writer, self._outbox, refusals, topics, settings.output_format)
+        await self.add_runtime_dependency(
+            Ticking(
+                self.partitions,
+                self._batches,
+                self._outbox,
+                topics,
+                clock,
+                sweep_ms=settings.sweep_ms,
+                output_format=settings.output_format,
+            )
+        )
+        self._ready.set()
+
+    async def on_stop(self) -> None:
+        """Let go of everything, in order; what was accepted is durable or will be read again."""
+        if not self._ready.is_set():
+            return
+        await self.close()
+        for lane in self._lanes:
+            await lane.stop()
+        left = await self._outbox.close()
+        await self._batches.stop()
+        if left:
+            logger.warning("%d records could not be sent before the end", left)
+
+    async def open(self, numbers: set[int]) -> None:
+        """The table is recovered: these partitions are this worker's now."""
+        await self._ready.wait()
+        if await self.partitions.open(numbers):
+            for lane in self._lanes:
+                await lane.open(numbers)
+
+    async def close(self) -> None:
+        """A rebalance begins: nothing is this worker's until it is over."""
+        for lane in self._lanes:
+            await lane.close()
+        await self._writer.idle()
+        await self.partitions.close()
+
+    async def command(self, record: Record) -> bool:
+        """Carry out one command; False if its partition went to another worker meanwhile."""
+        while record.partition in self.partitions.owned:
+            try:
+                await self.registration.command([record])
+                return True
+            except PartitionLost:
+                return False
+            except Exception:
+                logger.exception("a command failed; it is tried again")
+                await self.sleep(1.0)
+        return False
+
+    def _lane(self, topic: str, channel: Any) -> Lane:
+        group = f"{self._settings.application}-worker-{topic}"
+        return Lane(topic, lambda: new_consumer(self._settings, self._bootstrap_servers, group), channel)
+
+    async def _progress(self, numbers: Iterable[int]) -> dict[int, int]:
+        consumer = new_consumer(
+            self._settings, self._bootstrap_servers, f"{self._settings.application}-worker-{self._topics.progress}"
+        )
+        try:
+            return await read_progress(consumer, self._topics.progress, numbers)
+        finally:
+            await asyncio.to_thread(consumer.close)
+
+
+class App(faust.App):
+    """A Faust app whose engine stops first, while agents and the consumer are still there."""
+
+    engine: Engine
+
+    async def on_stop(self) -> None:
+        """Faust calls this when the worker is told to stop."""
+        await self.engine.stop()
+        await super().on_stop()
+
+
+def create_app(settings: Settings, bootstrap_servers: str, clock: Clock, folder: Path) -> tuple[faust.App, Engine]:
+    """The Faust app of one worker, whose local state lives in ``folder``, and the engine to be started before it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    app = App(
+        settings.application,
+        broker=[URL(f"kafka://{server.strip()}") for server in bootstrap_servers.split(",")],
+        broker_credentials=_credentials(settings),
+        broker_client_id=f"everwatch-{settings.instance}",
+        broker_session_timeout=settings.session_timeout_ms / 1000,
+        broker_heartbeat_interval=settings.session_timeout_ms / 3000,
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        topic_partitions=settings.partitions,
+        topic_replication_factor=settings.replication_factor,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        table_standby_replicas=settings.standby_replicas,
+        key_serializer="raw",
+        value_serializer="raw",
+        datadir=folder,
+        web_enabled=False,
+    )
+    engine = app.engine = Engine(app, settings, bootstrap_servers, clock)
+    _declare_agents(app, engine, settings)
+
+    async def on_revoked(*_: Any, **__: Any) -> None:
+        await engine.close()
+
+    # a weak reference would be gone as soon as this function returns
+    app.on_partitions_revoked.connect(on_revoked, weak=False)
+    return app, engine
+
+
+def _declare_agents(app: faust.App, engine: Engine, settings: Settings) -> None:
+    commands = app.topic(
+        Topics.of(settings).commands,
+        key_type=bytes,
+        value_type=bytes,
+        key_serializer="raw",
+        value_serializer="raw",
+    )
+
+    @app.agent(commands, name="commands")
+    async def carry_out(stream: Any) -> None:
+        async for event in stream.noack().events():
+            message = event.message
+            record = Record(
+                message.topic,
+                message.partition,
+                message.offset,
+                int(message.timestamp * 1000),
+                message.key,
+                message.value,
+            )
+            if await engine.command(record):
+                event.ack()
+
+    _declare_lane_agent(app, engine.signups, "signups", lambda records: engine.registration.sign_up(records))
+    _declare_lane_agent(app, engine.signals, "signals", lambda records: engine.heartbeats.take(records))
+    _declare_lane_agent(app, engine.results, "feedback", lambda records: engine.feedback.judge(records))
+
+
+def _declare_lane_agent(
+    app: faust.App, channel: Any, name: str, handle: Callable[[list[Record]], Awaitable[None]]
+) -> None:
+    @app.agent(channel, name=name)
+    async def take(batches: Any) -> None:
+        batch: Batch
+        async for batch in batches:
+            with batch.handling() as records:
+                await handle(records)
+
+
+def _credentials(settings: Settings) -> Any:
+    context = tls_context(settings)
+    if settings.security_protocol.value.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=settings.sasl_username,
+            password=settings.sasl_password.get_secret_value(),
+            mechanism=settings.sasl_mechanism.value,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context else None

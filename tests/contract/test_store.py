@@ -1,0 +1,392 @@
+"""What every store promises, asked of each of them: the database and the one in memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from everwatch import lifecycle
+from everwatch.config import Settings
+from everwatch.model import (
+    Every,
+    Misfire,
+    Monitor,
+    MonitorSpec,
+    Origin,
+    Policy,
+    Result,
+    State,
+    Status,
+    Transition,
+    User,
+)
+from everwatch.store import (
+    Counts,
+    Entry,
+    Identity,
+    MemoryStore,
+    Partition,
+    Reader,
+    Received,
+    SinkBatch,
+    Store,
+    open_reader,
+    open_store,
+)
+
+MINUTE = 60_000
+RESULTS = Partition("results", 3)
+TRANSITIONS = Partition("transitions", 3)
+CHANGELOG = Partition("everwatch-monitors-changelog", 3)
+
+
+class Feed:
+    """Feeds a store as the sink does: every call is one batch of the next offsets of one partition."""
+
+    def __init__(self, store: Store, reader: Reader) -> None:
+        self.store = store
+        self.reader = reader
+        self.next = {RESULTS: 0, TRANSITIONS: 0, CHANGELOG: 0}
+        self.stored_at = 9_000
+
+    def results(self, *results: Result) -> SinkBatch:
+        return self._apply(RESULTS, results=self._received(RESULTS, results))
+
+    def transitions(self, *transitions: Transition) -> SinkBatch:
+        return self._apply(TRANSITIONS, transitions=self._received(TRANSITIONS, transitions))
+
+    def put(self, *values: User | Monitor) -> SinkBatch:
+        entries = [Entry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in values]
+        return self.entries(*entries)
+
+    def delete(self, user_id: str, monitor_id: str = "", *, at: int) -> SinkBatch:
+        return self.entries(Entry(user_id, monitor_id, None), at=at)
+
+    def entries(self, *entries: Entry, at: int = 1) -> SinkBatch:
+        return self._apply(CHANGELOG, entries=self._received(CHANGELOG, entries, at))
+
+    def _received(self, source: Partition, values: Any, at: int = 1) -> list[Received[Any]]:
+        first = self.next[source]
+        self.next[source] += len(values)
+        return [Received(source, offset, at, value) for offset, value in enumerate(values, first)]
+
+    def _apply(self, source: Partition, **records: Any) -> SinkBatch:
+        batch = SinkBatch(self.stored_at, {source: self.next[source]}, **records)
+        self.store.apply(batch)
+        return batch
+
+    def spans(self) -> list[tuple[int, int, int | None]]:
+        return [(s.version, s.since, s.until) for s in self.reader.history()]
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def feed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Feed]:
+    if request.param == "memory":
+        memory = MemoryStore()
+        yield Feed(memory, memory)
+        return
+    settings = Settings(data_dir=tmp_path)
+    store = open_store(settings)
+    reader = open_reader(settings)
+    yield Feed(store, reader)
+    reader.close()
+    store.close()
+
+
+def result(scheduled_at: int = MINUTE, **fields: Any) -> Result:
+    usual: dict[str, Any] = {
+        "user_id": "anna",
+        "monitor_id": "shop",
+        "kind": "http",
+        "version": 1,
+        "status": Status.SUCCESS,
+        "reason": "200 OK",
+        "started_at": scheduled_at + 5,
+        "duration_ms": 12.5,
+        "timings": {"connect": 3.5},
+        "executor": "e1",
+    }
+    return Result(scheduled_at=scheduled_at, **usual | fields)
+
+
+def skipped(scheduled_at: int, until: int, count: int) -> Result:
+    return result(
+        scheduled_at, status=Status.SKIPPED, reason="not run", skipped_until=until, skipped_count=count, duration_ms=0.0
+    )
+
+
+def spec(monitor_id: str = "shop", interval_ms: int = MINUTE) -> MonitorSpec:
+    return MonitorSpec(monitor_id, "http", '{"url":"https://shop"}', Every(interval_ms), Policy(misfire=Misfire.SKIP))
+
+
+def monitor(since: int = 1_000, monitor_id: str = "shop", user_id: str = "anna") -> Monitor:
+    return lifecycle.first_put(user_id, spec(monitor_id), Origin.SIGNUP, since)
+
+
+def changed(monitor: Monitor, at: int) -> Monitor:
+    return lifecycle.put_again(monitor, spec(monitor.monitor_id, 2 * MINUTE), Origin.SIGNUP, at)
+
+
+def user(user_id: str = "anna") -> User:
+    return User(user_id, "pro", {"email": "anna@example.org", "age": 30}, ("shop",), 1_000, 2_000)
+
+
+# --- results --------------------------------------------------------------------------------------------------------
+
+
+def test_a_result_comes_back_as_it_was_stored(feed: Feed) -> None:
+    feed.results(result())
+    [stored] = feed.reader.results()
+    assert stored.result == result()
+    assert (stored.stored_at, stored.deliveries) == (9_000, 1)
+
+
+def test_a_result_delivered_by_two_records_is_held_once_as_it_came_first(feed: Feed) -> None:
+    feed.results(result(executor="e1"), result(executor="e2"))
+    feed.stored_at = 9_999
+    feed.results(result(executor="e3"))
+    [stored] = feed.reader.results()
+    assert (stored.result.executor, stored.stored_at, stored.deliveries) == ("e1", 9_000, 3)
+
+
+def test_a_replayed_batch_changes_nothing(feed: Feed) -> None:
+    batch = feed.results(result(1 * MINUTE), result(2 * MINUTE))
+    feed.store.apply(batch)
+    assert [stored.deliveries for stored in feed.reader.results()] == [1, 1]
+
+
+def test_of_a_batch_that_was_partly_stored_only_the_rest_counts(feed: Feed) -> None:
+    feed.results(result(1 * MINUTE))
+    both = [Received(RESULTS, 0, 1, result(1 * MINUTE)), Received(RESULTS, 1, 1, result(2 * MINUTE))]
+    feed.store.apply(SinkBatch(9_000, {RESULTS: 2}, both))
+    assert [(s.result.scheduled_at, s.deliveries) for s in feed.reader.results()] == [(2 * MINUTE, 1), (MINUTE, 1)]
+
+
+def test_the_same_offset_of_another_partition_is_another_record(feed: Feed) -> None:
+    feed.results(result())
+    other = Partition("results", 4)
+    feed.store.apply(SinkBatch(9_000, {other: 1}, [Received(other, 0, 1, result())]))
+    assert [stored.deliveries for stored in feed.reader.results()] == [2]
+
+
+def test_attempts_of_one_tick_are_different_results(feed: Feed) -> None:
+    feed.results(result(attempt=1), result(attempt=2))
+    assert [(s.result.attempt, s.deliveries) for s in feed.reader.results()] == [(2, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("ran_first", [True, False])
+def test_a_result_that_ran_beats_a_skipped_one_in_either_order_and_the_span_is_kept(
+    feed: Feed, ran_first: bool
+) -> None:
+    both = [result(MINUTE), skipped(MINUTE, 3 * MINUTE, 3)]
+    feed.results(*(both if ran_first else reversed(both)))
+    [stored] = feed.reader.results()
+    assert stored.result == result(MINUTE, skipped_until=3 * MINUTE, skipped_count=3)
+    assert stored.deliveries == 2
+
+
+@pytest.mark.parametrize("larger_first", [True, False])
+def test_of_two_skipped_results_the_larger_span_stays(feed: Feed, larger_first: bool) -> None:
+    both = [skipped(MINUTE, 5 * MINUTE, 5), skipped(MINUTE, 3 * MINUTE, 3)]
+    feed.results(*(both if larger_first else reversed(both)))
+    [stored] = feed.reader.results()
+    assert (stored.result.skipped_until, stored.result.skipped_count) == (5 * MINUTE, 5)
+    assert stored.result.status is Status.SKIPPED
+
+
+def test_results_are_listed_newest_first_for_all_a_user_or_a_monitor(feed: Feed) -> None:
+    feed.results(
+        result(1 * MINUTE),
+        result(3 * MINUTE, monitor_id="blog"),
+        result(2 * MINUTE),
+        result(4 * MINUTE, user_id="bert"),
+    )
+    reader = feed.reader
+
+    def listed(*args: str, limit: int = 100) -> list[int]:
+        return [stored.result.scheduled_at // MINUTE for stored in reader.results(*args, limit=limit)]
+
+    assert listed() == [4, 3, 2, 1]
+    assert listed("anna") == [3, 2, 1]
+    assert listed("anna", limit=2) == [3, 2]
+    assert listed("anna", "shop") == [2, 1]
+    assert listed("nobody") == []
+
+
+def test_identities_of_an_interval_hold_its_results_and_what_was_skipped_into_it(feed: Feed) -> None:
+    feed.results(
+        result(1 * MINUTE),
+        skipped(2 * MINUTE, 4 * MINUTE, 3),
+        result(5 * MINUTE, user_id="bert"),
+        result(5 * MINUTE),
+        result(5 * MINUTE),
+        result(6 * MINUTE),
+    )
+    assert list(feed.reader.identities(4 * MINUTE, 6 * MINUTE)) == [
+        Identity("anna", "shop", 2 * MINUTE, 1, 1, 4 * MINUTE, 3),
+        Identity("anna", "shop", 5 * MINUTE, 1, 2, 0, 0),
+        Identity("bert", "shop", 5 * MINUTE, 1, 1, 0, 0),
+    ]
+    assert [i.scheduled_at // MINUTE for i in feed.reader.identities(0, 2 * MINUTE)] == [1]
+
+
+# --- transitions ----------------------------------------------------------------------------------------------------
+
+
+def test_a_transition_delivered_twice_is_held_once_and_the_latest_comes_first(feed: Feed) -> None:
+    down = Transition("anna", "shop", 2_000, State.UP, State.DOWN, "timed out", 1)
+    up = Transition("anna", "shop", 3_000, State.DOWN, State.UP, "200 OK", 1)
+    feed.transitions(down, up, down)
+    assert feed.reader.transitions() == [up, down]
+    assert feed.reader.transitions(limit=1) == [up]
+
+
+# --- offsets --------------------------------------------------------------------------------------------------------
+
+
+def test_offsets_stand_where_the_last_batch_ended_and_never_go_back(feed: Feed) -> None:
+    assert feed.store.offsets() == {}
+    first = feed.results(result(1 * MINUTE))
+    feed.results(result(2 * MINUTE))
+    feed.put(user())
+    feed.store.apply(first)
+    assert feed.store.offsets() == {RESULTS: 2, CHANGELOG: 1}
+
+
+def test_a_forgotten_partition_is_read_again_and_the_others_stay(feed: Feed) -> None:
+    batch = feed.results(result())
+    feed.put(user())
+    feed.store.forget_offsets([RESULTS])
+    assert feed.store.offsets() == {CHANGELOG: 1}
+    feed.store.apply(batch)
+    assert [stored.deliveries for stored in feed.reader.results()] == [2]
+    assert feed.store.offsets() == {RESULTS: 1, CHANGELOG: 1}
+
+
+# --- the catalogue --------------------------------------------------------------------------------------------------
+
+
+def test_monitors_come_back_as_they_were_last_put(feed: Feed) -> None:
+    blog, shop = monitor(monitor_id="blog"), monitor(monitor_id="shop")
+    down = replace(shop, state=State.DOWN, state_since=5_000, reason="timed out", last_signal=7, streak=2, judged_at=8)
+    feed.put(user(), shop, blog, down)
+    assert feed.reader.monitors("anna") == [blog, down]
+    assert feed.reader.monitors("bert") == []
+    feed.results(result())
+    assert feed.reader.counts() == Counts(1, 2, {State.NEW: 1, State.DOWN: 1}, 1)
+
+
+def test_a_replayed_changelog_does_not_bring_back_what_was_deleted(feed: Feed) -> None:
+    put = feed.put(monitor())
+    feed.delete("anna", "shop", at=3_000)
+    feed.store.apply(put)
+    assert feed.reader.monitors("anna") == []
+    assert feed.spans() == [(1, 1_000, 3_000)]
+
+
+def test_a_deregistered_user_is_gone_but_history_and_results_stay(feed: Feed) -> None:
+    feed.put(user(), user("bert"), monitor(), monitor(monitor_id="blog"), monitor(user_id="bert"))
+    feed.results(result())
+    feed.delete("anna", "blog", at=3_000)
+    feed.delete("anna", at=4_000)
+    assert feed.reader.counts() == Counts(1, 1, {State.NEW: 1}, 1)
+    assert [(s.user_id, s.monitor_id, s.until) for s in feed.reader.history()] == [
+        ("anna", "blog", 3_000),
+        ("anna", "shop", 4_000),
+        ("bert", "shop", None),
+    ]
+
+
+def test_a_user_who_comes_back_within_a_batch_is_there(feed: Feed) -> None:
+    feed.entries(
+        Entry("anna", "", user()),
+        Entry("anna", "shop", monitor(1_000)),
+        Entry("anna", "", None),
+        Entry("anna", "", user()),
+        Entry("anna", "shop", monitor(5_000)),
+        at=4_000,
+    )
+    assert feed.reader.counts() == Counts(1, 1, {State.NEW: 1}, 0)
+    assert feed.spans() == [(1, 1_000, 4_000), (1, 5_000, None)]
+
+
+# --- history --------------------------------------------------------------------------------------------------------
+
+
+def test_a_stretch_tells_the_spec_it_was_active_under(feed: Feed) -> None:
+    first = monitor(1_000)
+    feed.put(first, changed(first, 2_000))
+    one, two = feed.reader.history()
+    assert (one.kind, one.schedule, one.policy) == ("http", Every(MINUTE), Policy(misfire=Misfire.SKIP))
+    assert two.schedule == Every(2 * MINUTE)
+
+
+STORY = {
+    "put": [(1, 1_000, None)],
+    "up": [(1, 1_000, None)],
+    "pause": [(1, 1_000, 3_000)],
+    "resume": [(1, 1_000, 3_000), (1, 4_000, None)],
+    "change": [(1, 1_000, 3_000), (1, 4_000, 5_000), (2, 5_000, None)],
+    "delete": [(1, 1_000, 3_000), (1, 4_000, 5_000), (2, 5_000, 6_000)],
+}
+
+
+def told() -> dict[str, Entry]:
+    put = monitor(1_000)
+    up = replace(put, state=State.UP, state_since=2_000)
+    pause = lifecycle.pause(up, 3_000)
+    resume = lifecycle.resume(pause, 4_000)
+    steps = {"put": put, "up": up, "pause": pause, "resume": resume, "change": changed(resume, 5_000), "delete": None}
+    return {name: Entry("anna", "shop", value) for name, value in steps.items()}
+
+
+def test_history_follows_a_monitor_from_put_to_delete(feed: Feed) -> None:
+    for name, entry in told().items():
+        feed.entries(entry, at=6_000)
+        assert feed.spans() == STORY[name], name
+
+
+def test_history_is_the_same_when_all_of_it_comes_in_one_batch(feed: Feed) -> None:
+    feed.entries(*told().values(), at=6_000)
+    assert feed.spans() == STORY["delete"]
+
+
+def test_history_is_the_same_when_the_changelog_is_read_once_more_from_its_beginning(feed: Feed) -> None:
+    batch = feed.entries(*list(told().values())[:-1])
+    feed.store.forget_offsets([CHANGELOG])
+    feed.store.apply(batch)
+    assert feed.spans() == STORY["change"]
+
+
+def test_a_pause_tells_the_whole_stretch_when_compaction_left_nothing_else(feed: Feed) -> None:
+    feed.put(lifecycle.pause(monitor(1_000), 3_000))
+    assert feed.spans() == [(1, 1_000, 3_000)]
+
+
+def test_a_change_and_a_pause_of_which_compaction_left_the_pause_end_the_older_stretch_at_the_change(
+    feed: Feed,
+) -> None:
+    feed.put(monitor(1_000))
+    feed.put(lifecycle.pause(changed(monitor(1_000), 2_000), 3_000))
+    assert feed.spans() == [(1, 1_000, 2_000), (2, 2_000, 3_000)]
+
+
+def test_a_monitor_changed_while_paused_was_not_active_under_the_new_spec(feed: Feed) -> None:
+    feed.put(monitor(1_000))
+    feed.put(changed(lifecycle.pause(monitor(1_000), 3_000), 4_000))
+    assert feed.spans() == [(1, 1_000, 3_000)]
+
+
+def test_a_monitor_put_again_after_it_was_deleted_begins_a_new_stretch(feed: Feed) -> None:
+    feed.put(monitor(1_000))
+    feed.delete("anna", "shop", at=3_000)
+    feed.put(monitor(4_000))
+    assert feed.spans() == [(1, 1_000, 3_000), (1, 4_000, None)]
+
+
+def test_monitors_of_one_name_of_two_users_have_their_own_history(feed: Feed) -> None:
+    feed.put(monitor(1_000, user_id="anna"), monitor(1_000, user_id="bert"))
+    feed.put(lifecycle.pause(monitor(1_000, user_id="bert"), 2_000))
+    assert [(s.user_id, s.until) for s in feed.reader.history()] == [("anna", None), ("bert", 2_000)]

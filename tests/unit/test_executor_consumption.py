@@ -1,0 +1,241 @@
+"""What is taken and committed when partitions come and go, with a consumer that only remembers."""
+
+import threading
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+
+from everwatch.clock import SettableClock, SystemClock
+from everwatch.config import Settings
+from everwatch.errors import BrokerUnavailable
+from everwatch.executor.consumption import TickConsumer
+from everwatch.kafka.topics import Topics
+
+TOPICS = Topics.of(Settings())
+
+
+class FakeMessage:
+    def __init__(self, offset: int, topic: str = TOPICS.ticks, error: KafkaError | None = None) -> None:
+        self._fields = offset, topic, error
+
+    def error(self) -> KafkaError | None:
+        return self._fields[2]
+
+    def topic(self) -> str:
+        return self._fields[1]
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self._fields[0]
+
+
+class FakeConsumer:
+    """Hands out ``arriving`` and remembers the rest."""
+
+    def __init__(self) -> None:
+        self.arriving: list[FakeMessage] = []
+        self.committed: list[tuple[str, int, bool]] = []
+        self.paused: set[str] = set()
+        self.assigned: set[str] = set()
+
+    def consume(self, count: int, timeout: float) -> list[FakeMessage]:
+        batch, self.arriving = self.arriving[:count], self.arriving[count:]
+        return batch
+
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
+        self.committed += [(offset.topic, offset.offset, asynchronous) for offset in offsets]
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        self.paused |= {part.topic for part in partitions}
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        self.paused -= {part.topic for part in partitions}
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        self.assigned |= {part.topic for part in partitions}
+
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        self.assigned -= {part.topic for part in partitions}
+
+
+PARTITION = TopicPartition(TOPICS.ticks, 0)
+
+
+class Rig:
+    """A TickConsumer whose thread's steps are taken by hand."""
+
+    def __init__(self, max_in_flight: int = 10) -> None:
+        self.clock: Any = SettableClock(1_000_000)
+        self.consumer: Any = FakeConsumer()
+        self.ticks = TickConsumer(Settings(max_in_flight=max_in_flight), "", self.clock)
+        self.ticks._on_assign(self.consumer, [PARTITION])
+
+    @property
+    def held(self):
+        return self.ticks._held[TOPICS.ticks, 0]
+
+    def arrive(self, *offsets: int, topic: str = TOPICS.ticks) -> list[int]:
+        self.consumer.arriving += [FakeMessage(offset, topic) for offset in offsets]
+        taken = []
+        while self.consumer.arriving:
+            taken += [message.offset() for _, message in self.ticks._take(self.consumer)]
+            self.ticks._balance(self.consumer)
+        self.held.started += len(taken)
+        return taken
+
+    def finish(self, *offsets: int) -> None:
+        for offset in offsets:
+            self.ticks.acknowledge(self.held, offset)
+
+    def pass_second(self) -> None:
+        self.clock.advance(1_000)
+        self.ticks._settle()
+        self.ticks._balance(self.consumer)
+        self.ticks._commit_when_due(self.consumer)
+
+
+def test_only_what_is_finished_below_the_first_open_tick_is_committed() -> None:
+    rig = Rig()
+    rig.arrive(5, 6, 7)
+    rig.finish(6, 7)
+    rig.pass_second()
+    assert rig.consumer.committed == []
+    rig.finish(5)
+    rig.pass_second()
+    assert rig.consumer.committed == [(TOPICS.ticks, 8, True)]
+
+
+def test_an_offset_is_committed_once_unless_that_failed() -> None:
+    rig = Rig()
+    rig.arrive(5)
+    rig.finish(5)
+    rig.pass_second()
+    rig.ticks._on_commit(None, [TopicPartition(TOPICS.ticks, 0, 6)])
+    rig.pass_second()
+    assert len(rig.consumer.committed) == 1
+    rig.arrive(6)
+    rig.finish(6)
+    rig.pass_second()
+    rig.ticks._on_commit(KafkaError(KafkaError._TRANSPORT), [TopicPartition(TOPICS.ticks, 0, 7)])
+    rig.pass_second()
+    assert [offset for _, offset, _ in rig.consumer.committed] == [6, 7, 7]
+
+
+def test_one_commit_waits_for_the_one_before() -> None:
+    rig = Rig()
+    for offset in (5, 6, 7):
+        rig.arrive(offset)
+        rig.finish(offset)
+        rig.pass_second()
+    assert len(rig.consumer.committed) == 1
+
+
+def test_too_much_work_pauses_its_topic_alone_and_room_resumes_it() -> None:
+    rig = Rig(max_in_flight=10)
+    rig.ticks._on_assign(rig.consumer, [TopicPartition(TOPICS.ticks_high, 0)])
+    taken = rig.arrive(*range(520))
+    assert len(taken) == 520
+    assert rig.consumer.paused == {TOPICS.ticks}
+    rig.finish(*range(500))
+    rig.pass_second()
+    assert rig.consumer.paused == {TOPICS.ticks}
+    rig.finish(*range(500, 510))
+    rig.pass_second()
+    assert rig.consumer.paused == set()
+
+
+def test_a_partition_that_comes_while_its_topic_is_paused_is_paused_too() -> None:
+    rig = Rig(max_in_flight=10)
+    rig.arrive(*range(520))
+    rig.consumer.paused.clear()
+    rig.ticks._on_assign(rig.consumer, [TopicPartition(TOPICS.ticks, 1)])
+    assert rig.consumer.paused == {TOPICS.ticks}
+
+
+def test_a_revoked_partition_is_committed_after_what_is_under_way() -> None:
+    rig = Rig()
+    rig.ticks._clock = SystemClock()  # the wait is real
+    rig.arrive(5, 6)
+    held = rig.held
+    late = threading.Timer(0.1, lambda: [rig.ticks.acknowledge(held, offset) for offset in (6, 5)])
+    late.start()
+    rig.ticks._on_revoke(rig.consumer, [PARTITION])
+    assert rig.consumer.committed == [(TOPICS.ticks, 7, False)]
+    assert held.revoked
+    assert rig.consumer.assigned == set()
+    late.join()
+
+
+def test_a_revoked_partition_does_not_wait_for_what_was_never_started() -> None:
+    rig = Rig()
+    rig.arrive(5, 6)
+    rig.held.started = 1
+    rig.finish(5)
+    rig.ticks._on_revoke(rig.consumer, [PARTITION])  # a settable clock stands still: waiting would never end
+    assert rig.consumer.committed == [(TOPICS.ticks, 6, False)]
+
+
+def test_a_lost_partition_is_never_committed() -> None:
+    rig = Rig()
+    rig.arrive(5)
+    held = rig.held
+    rig.finish(5)
+    rig.ticks._on_lost(rig.consumer, [PARTITION])
+    rig.pass_second()
+    assert rig.consumer.committed == []
+    assert held.revoked
+    assert rig.consumer.assigned == set()
+
+
+def test_results_of_an_earlier_assignment_do_not_count_for_a_later_one() -> None:
+    rig = Rig()
+    rig.arrive(5)
+    before = rig.held
+    rig.ticks._on_lost(rig.consumer, [PARTITION])
+    rig.ticks._on_assign(rig.consumer, [PARTITION])
+    rig.arrive(5)
+    rig.ticks.acknowledge(before, 5)
+    rig.pass_second()
+    assert rig.consumer.committed == []
+
+
+def test_records_of_partitions_not_held_are_left_alone() -> None:
+    rig = Rig()
+    assert rig.arrive(1, topic=TOPICS.ticks_low) == []
+
+
+def test_after_stop_nothing_is_taken_but_what_gets_done_is_committed() -> None:
+    rig = Rig()
+    rig.arrive(5)
+    rig.ticks.stop_taking()
+    assert rig.arrive(6) == []
+    assert rig.consumer.paused == {TOPICS.ticks}
+    rig.finish(5)
+    rig.pass_second()
+    assert rig.consumer.committed == [(TOPICS.ticks, 6, True)]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, "everwatch topics create"),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "may not read the tick topics"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, "consumer group"),
+    ],
+)
+def test_what_waiting_does_not_mend_ends_the_executor_with_one_sentence(code: int, words: str) -> None:
+    rig = Rig()
+    rig.consumer.arriving = [FakeMessage(0, error=KafkaError(code))]
+    with pytest.raises(BrokerUnavailable, match=words):
+        rig.ticks._take(rig.consumer)
+
+
+def test_a_broker_away_is_waited_for_and_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig()
+    for _ in range(100):
+        rig.ticks._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    assert rig.arrive(5) == [5]
+    assert len(caplog.records) == 1
