@@ -5,12 +5,12 @@ from collections.abc import Iterable
 
 from confluent_kafka import Consumer, TopicPartition
 
+from everwatch.kafka.offsets import bounds
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 
 # after a takeover the old owner's last record may still come in behind the new owner's: look at more than one
 LOOK_BACK = 100
-READ_TIMEOUT_S = 10.0
 
 
 def write_progress(outbox: Outbox, topic: str, partition: int, emitted_to: int) -> None:
@@ -27,10 +27,10 @@ def _read(consumer: Consumer, topic: str, partitions: list[int]) -> dict[int, in
     ends: dict[int, int] = {}
     positions = []
     for number in partitions:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=READ_TIMEOUT_S)
-        if high > low:
-            ends[number] = high
-            positions.append(TopicPartition(topic, number, max(low, high - LOOK_BACK)))
+        held = bounds(consumer, topic, number)
+        if held:
+            ends[number] = held.stop
+            positions.append(TopicPartition(topic, number, max(held.start, held.stop - LOOK_BACK)))
     progress: dict[int, int] = {}
     if not positions:
         return progress

@@ -66,9 +66,9 @@ def new_monitors_table(
 class Writing:
     """A unit of work: what it puts it also gets; nothing is written before ``finish()``.
 
-    When it is finished, everything it sent (changelog and, say, transitions) is acknowledged by the broker first, and then the
-    local store is written, together with the changelog offset: local state is never ahead of the changelog, so an
-    input that is processed again after a crash does again all that was not durable.
+    When it is finished, everything it sent (changelog and, say, transitions) is acknowledged by the broker first, and
+    then the local store is written, together with the changelog offset: local state is never ahead of the changelog,
+    so an input that is processed again after a crash does again all that was not durable.
     """
 
     def __init__(self, store: Store, outbox: Outbox, changelog: str, owned: Callable[[], set[int]]) -> None:

@@ -71,7 +71,8 @@ class Ticking(Service):
     async def _sweep_on_time(self) -> None:
         while not self.should_stop:
             now = self._clock.now_ms()
-            await asyncio.sleep((self._sweep_ms - now % self._sweep_ms) / 1000)
+            # a millisecond past the step: waking a hair too early would find the step not due and lose a whole period
+            await asyncio.sleep((self._sweep_ms - now % self._sweep_ms + 1) / 1000)
             # one sweep at a time: a slow one makes the next one longer, not parallel
             await asyncio.gather(*(self.sweep(partition) for partition in self._partitions))
 

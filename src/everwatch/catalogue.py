@@ -1,11 +1,11 @@
-"""What a signup or a command changes among a user's monitors. Pure: the old values and the time come in, changes go out.
+"""What a signup or a command changes among a user's monitors. Pure: old values and the time in, changes out.
 
 Two instants matter. ``now`` is when the change is made. ``settled`` is the instant up to which the partition's ticks
 are emitted: a monitor that exists is changed as of then, so that between its old and its new spec no tick falls
 through and none is due under both.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from everwatch import lifecycle
@@ -29,7 +29,7 @@ class Changes(NamedTuple):
     """Everything that one input changes. ``user`` is the new value, None if it stays as it is."""
 
     user: User | None = None
-    monitors: list[Change] = []
+    monitors: Sequence[Change] = ()
     user_ended: bool = False
 
 

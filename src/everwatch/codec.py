@@ -65,7 +65,7 @@ def decode_command(data: bytes | None) -> Command:
 
 def decode_signal(data: bytes | None) -> Signal:
     """The signal in ``data``. Raises InvalidInput."""
-    return wire.signal_of(_decode_input(data, "signal", wire.SignalInput, lambda record: None))
+    return wire.signal_of(_decode_input(data, "signal", wire.SignalInput, _as_it_is))
 
 
 def _decode_input(
@@ -85,6 +85,10 @@ def _decode_input(
             f" {data[:4].hex(' ')}"
         )
     return wire.parse_json(data, type_)
+
+
+def _as_it_is(_: dict[str, Any]) -> None:
+    pass
 
 
 def _inline_configs(record: dict[str, Any]) -> None:

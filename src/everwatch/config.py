@@ -7,6 +7,7 @@ working folder; command-line options win over both.
 import ipaddress
 import os
 import socket
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
@@ -181,6 +182,11 @@ def _explain(location: tuple[int | str, ...], message: str) -> str:
     if not location:
         return message.removeprefix("Value error, ")
     return f"setting EVERWATCH_{str(location[0]).upper()}: {message.removeprefix('Value error, ')}"
+
+
+def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that this one starts, with ``variables`` on top."""
+    return dict(os.environ) | dict(variables)
 
 
 def java_environment() -> tuple[str | None, str | None]:

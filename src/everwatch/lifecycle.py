@@ -33,7 +33,8 @@ def put_again(monitor: Monitor, spec: MonitorSpec, origin: Origin, at: int) -> M
     """
     if spec == monitor.spec:
         return monitor if origin is monitor.origin else msgspec.structs.replace(monitor, origin=origin)
-    changed = msgspec.structs.replace(monitor, spec=spec, origin=origin, version=monitor.version + 1, since=at, streak=0)
+    version = monitor.version + 1
+    changed = msgspec.structs.replace(monitor, spec=spec, origin=origin, version=version, since=at, streak=0)
     same_check = (spec.kind, spec.config) == (monitor.spec.kind, monitor.spec.config)
     if same_check or monitor.state in (State.PAUSED, State.NEW):
         return changed

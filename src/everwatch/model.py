@@ -24,7 +24,7 @@ class State(StrEnum):
 
 
 class Status(StrEnum):
-    """How one tick ended. ``late`` is a heartbeat that did not come; ``skipped`` a tick not run under the misfire rule."""
+    """How one tick ended. ``late``: a heartbeat did not come; ``skipped``: not run under the misfire rule."""
 
     SUCCESS = "success"
     FAILURE = "failure"

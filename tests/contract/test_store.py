@@ -306,10 +306,15 @@ def test_a_user_who_comes_back_within_a_batch_is_there(feed: Feed) -> None:
         Entry("anna", "", None),
         Entry("anna", "", user()),
         Entry("anna", "shop", monitor(5_000)),
+        Entry("anna", "blog", monitor(5_000, "blog")),
         at=4_000,
     )
-    assert feed.reader.counts() == Counts(1, 1, {State.NEW: 1}, 0)
-    assert feed.spans() == [(1, 1_000, 4_000), (1, 5_000, None)]
+    assert feed.reader.counts() == Counts(1, 2, {State.NEW: 2}, 0)
+    assert [(s.monitor_id, s.since, s.until) for s in feed.reader.history()] == [
+        ("blog", 5_000, None),
+        ("shop", 1_000, 4_000),
+        ("shop", 5_000, None),
+    ]
 
 
 # --- history --------------------------------------------------------------------------------------------------------
@@ -377,6 +382,12 @@ def test_a_monitor_changed_while_paused_was_not_active_under_the_new_spec(feed: 
     feed.put(monitor(1_000))
     feed.put(changed(lifecycle.pause(monitor(1_000), 3_000), 4_000))
     assert feed.spans() == [(1, 1_000, 3_000)]
+
+
+def test_a_monitor_changed_in_the_millisecond_it_was_put_has_one_lasting_stretch(feed: Feed) -> None:
+    feed.put(monitor(1_000))
+    feed.put(changed(monitor(1_000), 1_000))
+    assert feed.spans() == [(1, 1_000, 1_000), (2, 1_000, None)]
 
 
 def test_a_monitor_put_again_after_it_was_deleted_begins_a_new_stretch(feed: Feed) -> None:

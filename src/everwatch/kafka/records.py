@@ -19,5 +19,8 @@ class Record(NamedTuple):
     def of(cls, message: Message) -> Self:
         """The record in a message that a librdkafka consumer gave (and that is not an error)."""
         topic, partition, offset = message.topic(), message.partition(), message.offset()
-        assert topic is not None and partition is not None and offset is not None  # a consumed message has them
+        # a consumed message has them
+        assert topic is not None
+        assert partition is not None
+        assert offset is not None
         return cls(topic, partition, offset, message.timestamp()[1], message.key(), message.value())

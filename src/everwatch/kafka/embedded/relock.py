@@ -47,4 +47,4 @@ def relock(target: Path = LOCK_FILE, maven_repository: str | None = None) -> int
 
 
 if __name__ == "__main__":
-    print(f"{relock(LOCK_FILE, *sys.argv[1:2])} jars written to {LOCK_FILE}")
+    sys.stdout.write(f"{relock(LOCK_FILE, *sys.argv[1:2])} jars written to {LOCK_FILE}\n")

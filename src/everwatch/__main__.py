@@ -1,0 +1,5 @@
+"""``python -m everwatch`` is ``everwatch``."""
+
+from everwatch.cli import main
+
+main()

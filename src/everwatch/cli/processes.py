@@ -1,0 +1,119 @@
+"""The processes, each alone: worker, executor, sink, and the embedded Kafka."""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+import uvloop
+
+from everwatch.cli.broker import start_broker
+from everwatch.cli.options import Bootstrap, DataDir, broker_of, settings_of
+from everwatch.clock import Clock, SystemClock
+from everwatch.config import Settings
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.topics import ensure_topics
+
+StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", hidden=True)]
+Run = Callable[[Settings, str, Clock, asyncio.Event], Awaitable[None]]
+
+
+def worker(
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    worker_id: Annotated[
+        str | None, typer.Option(help="Name of this worker's folder; default: the first free number.")
+    ] = None,
+    stop_with_parent: StopWithParent = False,
+) -> None:
+    """Run one worker: keeps its users' monitors and emits their ticks. Start more to share the load.
+
+    Example: `EVERWATCH_BOOTSTRAP_SERVERS=kafka:9092 everwatch worker`
+    """
+    from streams.worker import run_worker  # Faust takes a second to import, and only this command needs it
+
+    settings = settings_of(data_dir, bootstrap_servers, worker_id=worker_id)
+    bootstrap = _prepared(settings, stop_with_parent)
+    run_worker(settings, bootstrap, SystemClock())
+
+
+def executor(
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    max_in_flight: Annotated[int | None, typer.Option(help="Checks running at once.", show_default="500")] = None,
+    stop_with_parent: StopWithParent = False,
+) -> None:
+    """Run one executor: claims ticks and runs their checks. Start more to share the load.
+
+    Example: `EVERWATCH_BOOTSTRAP_SERVERS=kafka:9092 everwatch executor --max-in-flight 2000`
+    """
+    from everwatch.executor.process import run
+
+    settings = settings_of(data_dir, bootstrap_servers, max_in_flight=max_in_flight)
+    _run_until_signalled(run, settings, _prepared(settings, stop_with_parent))
+
+
+def sink(
+    data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, stop_with_parent: StopWithParent = False
+) -> None:
+    """Run one sink: stores results, transitions and the catalogue of users and monitors in the database.
+
+    Example: `EVERWATCH_BOOTSTRAP_SERVERS=kafka:9092 everwatch sink --data-dir /var/lib/everwatch`
+    """
+    from everwatch.sink.process import run
+
+    settings = settings_of(data_dir, bootstrap_servers)
+    _run_until_signalled(run, settings, _prepared(settings, stop_with_parent))
+
+
+def kafka(
+    data_dir: DataDir = None,
+    port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; default: 9092, or a free one.")] = None,
+) -> None:
+    """Run the embedded Kafka of a data folder alone, until Ctrl-C. It prints its address on stdout.
+
+    Example: `everwatch kafka --data-dir ./state --port 19092`
+    """
+    settings = settings_of(data_dir, kafka_port=port)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    broker = start_broker(settings, SystemClock())
+    try:
+        typer.echo(broker.bootstrap_servers)
+        while not stop.wait(1.0):
+            if not broker.alive():
+                typer.echo(f"everwatch: Kafka ended by itself; see {broker.log_path}.", err=True)
+                raise typer.Exit(5)
+    finally:
+        broker.stop()
+
+
+def _prepared(settings: Settings, stop_with_parent: bool) -> str:
+    """The broker's address, with every topic in place. Raises BrokerUnavailable, TopicMismatch."""
+    if stop_with_parent:
+        threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
+    bootstrap = broker_of(settings)
+    ensure_topics(new_admin(settings, bootstrap), settings)
+    return bootstrap
+
+
+def _stop_at_end_of_input() -> None:
+    # the parent holds the other end of our stdin: when it is gone, however it died, the pipe ends
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _run_until_signalled(run: Run, settings: Settings, bootstrap_servers: str) -> None:
+    async def until_signalled() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await run(settings, bootstrap_servers, SystemClock(), stop)
+
+    uvloop.run(until_signalled())

@@ -1,0 +1,46 @@
+"""Publishing input from the command line: validated here first, then sent, and only said to be sent once it is."""
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from everwatch import codec
+from everwatch.config import Settings
+from everwatch.errors import BrokerUnavailable
+from everwatch.kafka.clients import new_producer
+
+FLUSH_S = 30.0
+
+
+class Publisher:
+    """Sends input records keyed by user_id; ``finish`` waits until the broker has all of them."""
+
+    def __init__(self, settings: Settings, bootstrap_servers: str) -> None:
+        self._producer: Producer = new_producer(settings, bootstrap_servers)
+        self._bootstrap_servers = bootstrap_servers
+        self._failure = ""
+        self.delivered = 0
+
+    def send(self, topic: str, user_id: str, value: bytes) -> None:
+        """Queue one record."""
+        while True:
+            try:
+                self._producer.produce(topic, key=codec.user_key(user_id), value=value, on_delivery=self._count)
+                self._producer.poll(0)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def finish(self) -> None:
+        """Wait until everything is durable. Raises BrokerUnavailable."""
+        left = self._producer.flush(FLUSH_S)
+        if left or self._failure:
+            raise BrokerUnavailable(
+                self._failure
+                or f"{left} records did not reach Kafka at {self._bootstrap_servers} within {FLUSH_S:g} s:"
+                " is it running?"
+            )
+
+    def _count(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self.delivered += 1
+        else:
+            self._failure = f"A record for topic {message.topic()} could not be delivered: {error.str()}."

@@ -1,0 +1,120 @@
+"""``everwatch results``: what came out, from the database or live from the topic."""
+
+import datetime
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+import typer
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
+
+from everwatch import codec
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.config import Settings
+from everwatch.errors import BrokerUnavailable, InvalidInput
+from everwatch.kafka.clients import new_admin, new_consumer
+from everwatch.kafka.offsets import bounds
+from everwatch.kafka.records import Record
+from everwatch.kafka.topics import Topics, check_topics
+from everwatch.model import Result, Status
+from everwatch.store.reader import open_reader
+
+_COLOURS = {
+    Status.SUCCESS: typer.colors.GREEN,
+    Status.FAILURE: typer.colors.RED,
+    Status.LATE: typer.colors.YELLOW,
+    Status.SKIPPED: typer.colors.BRIGHT_BLACK,
+}
+
+
+class Source(StrEnum):
+    """Where results are read from."""
+
+    DATABASE = "database"
+    TOPIC = "topic"
+
+
+def results(
+    user: Annotated[str, typer.Option(help="Only this user's.")] = "",
+    monitor: Annotated[str, typer.Option(help="Only this monitor's (with --user).")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many, the newest.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as they come, from the topic.")] = False,
+    source: Annotated[Source, typer.Option("--from", help="Where to read.")] = Source.DATABASE,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print results, the newest last; with --json one object a line.
+
+    Examples: `everwatch results --user u-1` · `everwatch results --follow --json | jq .reason`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    if follow or source is Source.TOPIC:
+        _print_topic(settings, user, monitor, limit, follow, as_json)
+        return
+    reader = open_reader(settings)
+    try:
+        for stored in reversed(reader.results(user, monitor, limit=limit)):
+            _print(stored.result, as_json)
+    finally:
+        reader.close()
+
+
+def _print_topic(settings: Settings, user: str, monitor: str, limit: int, follow: bool, as_json: bool) -> None:
+    newest: list[Result] = []
+    for result in _from_topic(settings, follow):
+        if (user and result.user_id != user) or (monitor and result.monitor_id != monitor):
+            continue
+        if follow:
+            _print(result, as_json)
+        else:
+            newest.append(result)
+            if len(newest) > 2 * limit:
+                newest = sorted(newest, key=_when)[-limit:]
+    for result in sorted(newest, key=_when)[-limit:]:
+        _print(result, as_json)
+
+
+def _from_topic(settings: Settings, follow: bool) -> Iterator[Result]:
+    bootstrap = broker_of(settings)
+    topic = Topics.of(settings).results
+    states = {state.name: state for state in check_topics(new_admin(settings, bootstrap), settings)}
+    if not states[topic].partitions:
+        raise BrokerUnavailable(states[topic].problem)
+    consumer = new_consumer(settings, bootstrap, f"{settings.application}-cli-{settings.instance}")
+    try:
+        numbers = range(states[topic].partitions)
+        held = {number: bounds(consumer, topic, number) for number in numbers}
+        left = {number for number, offsets in held.items() if offsets}
+        consumer.assign([TopicPartition(topic, n, OFFSET_END if follow else OFFSET_BEGINNING) for n in numbers])
+        while follow or left:
+            for message in consumer.consume(1_000, 0.5):
+                if message.error() is not None:
+                    continue
+                record = Record.of(message)
+                if record.offset + 1 >= held[record.partition].stop:
+                    left.discard(record.partition)
+                try:
+                    yield codec.decode_result(record.value)
+                except InvalidInput as error:
+                    typer.echo(f"a record that is no result at {record.partition}/{record.offset}: {error}", err=True)
+    finally:
+        consumer.close()
+
+
+def _print(result: Result, as_json: bool) -> None:
+    if as_json:
+        typer.echo(msgspec.json.encode(result).decode())
+        return
+    at = datetime.datetime.fromtimestamp(result.scheduled_at / 1000, datetime.UTC)
+    when = at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    status = typer.style(f"{result.status:<8}", fg=_COLOURS[result.status])
+    typer.echo(
+        f"{when}Z  {status} {result.user_id}/{result.monitor_id}  {result.kind}  {result.duration_ms:.1f} ms"
+        + (f"  {result.reason}" if result.reason else "")
+    )
+
+
+def _when(result: Result) -> int:
+    return result.scheduled_at

@@ -1,0 +1,177 @@
+"""``everwatch signup``: one user from options, or many from a file."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from everwatch.admission import admit_signup
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.publishing import Publisher
+from everwatch.errors import InvalidInput, SettingsError
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.topics import Topics, ensure_topics
+
+MOST_REASONS_SHOWN = 10
+
+
+class Line(NamedTuple):
+    """One line of a file of users: where it stands and the signup it holds, or why it holds none."""
+
+    number: int
+    value: bytes
+    problem: str = ""
+
+
+def signup(
+    user: Annotated[str | None, typer.Argument(help="The user's id.", show_default=False)] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="JSON lines (.jsonl, one signup a line) or CSV (.csv, with a header).")
+    ] = None,
+    plan: Annotated[str, typer.Option(help="The user's plan.")] = "default",
+    http: Annotated[list[str] | None, typer.Option(help="URL to check; repeatable.", show_default=False)] = None,
+    tcp: Annotated[list[str] | None, typer.Option(help="HOST:PORT to connect to; repeatable.")] = None,
+    heartbeat: Annotated[str | None, typer.Option(help="Expect a heartbeat each PERIOD, e.g. 1h.")] = None,
+    every: Annotated[str | None, typer.Option(help="Interval of the monitors; default: the kind's.")] = None,
+    attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign users up; signing up again changes what is registered.
+
+    A CSV file has a column user_id and may have plan, http, tcp and every; any other column is an attribute.
+
+    Examples: `everwatch signup u-1 --http https://example.com --every 30s` ·
+    `everwatch signup --file users.jsonl`
+    """
+    if (user is None) == (file is None):
+        raise SettingsError("Give either a USER or --file FILE (see 'everwatch signup --help').")
+    settings = settings_of(data_dir, bootstrap_servers)
+    if file is not None:
+        lines = list(_read(file))
+    else:
+        wanted = _signup_of(
+            {"user_id": user, "plan": plan}, http or [], tcp or [], heartbeat, every, _attributes(attribute or [])
+        )
+        lines = [Line(1, orjson.dumps(wanted))]
+    bootstrap = broker_of(settings)
+    ensure_topics(new_admin(settings, bootstrap), settings)
+    publisher = Publisher(settings, bootstrap)
+    topic = Topics.of(settings).signups
+    console = Console(stderr=True)
+    refused: list[tuple[int, str]] = []
+    with _bar(console) as bar:
+        for line in bar.track(lines, description="Signing up"):
+            try:
+                if line.problem:
+                    raise InvalidInput(line.problem)
+                signed_up = admit_signup(line.value)
+            except InvalidInput as error:
+                refused.append((line.number, str(error)))
+                continue
+            publisher.send(topic, signed_up.user_id, line.value)
+        publisher.finish()
+    _report(console, publisher.delivered, refused, as_json)
+    if refused:
+        raise typer.Exit(1)
+
+
+def _report(console: Console, sent: int, refused: list[tuple[int, str]], as_json: bool) -> None:
+    if as_json:
+        reasons = [{"line": number, "reason": reason} for number, reason in refused]
+        typer.echo(orjson.dumps({"signed_up": sent, "refused": len(refused), "reasons": reasons}).decode())
+        return
+    for number, reason in refused[:MOST_REASONS_SHOWN]:
+        console.print(f"line {number}: {reason}", highlight=False, markup=False)
+    if len(refused) > MOST_REASONS_SHOWN:
+        console.print(f"… and {len(refused) - MOST_REASONS_SHOWN} more (--json lists all)")
+    typer.echo(f"{sent} signed up, {len(refused)} refused")
+
+
+def _read(file: Path) -> Iterator[Line]:
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(1)
+        suffix = file.suffix.lower()
+        if suffix == ".csv" or (suffix not in {".jsonl", ".json", ".ndjson"} and head != b"{"):
+            yield from _read_csv(file)
+        else:
+            with file.open("rb") as stream:
+                for number, value in enumerate(stream, 1):
+                    if value.strip():
+                        yield Line(number, value.strip())
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SettingsError(f"The file {file} cannot be read: {error}.") from None
+
+
+def _read_csv(file: Path) -> Iterator[Line]:
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        rows = csv.DictReader(stream)
+        if "user_id" not in (rows.fieldnames or ()):
+            raise SettingsError(f"The file {file} has no column user_id (its first line must name the columns).")
+        known = {"user_id", "plan", "http", "tcp", "every"}
+        for row in rows:
+            if None in row or None in row.values():
+                yield Line(rows.line_num, b"", "the line has more or fewer columns than the header")
+                continue
+            attributes = {name: value for name, value in row.items() if name not in known and value}
+            wanted: dict[str, Any] = {"user_id": row["user_id"]}
+            if row.get("plan"):
+                wanted["plan"] = row["plan"]
+            http, tcp = row.get("http") or "", row.get("tcp") or ""
+            try:
+                signed_up = _signup_of(
+                    wanted, [http] if http else [], [tcp] if tcp else [], None, row.get("every") or None, attributes
+                )
+            except SettingsError as error:
+                yield Line(rows.line_num, b"", str(error))
+                continue
+            yield Line(rows.line_num, orjson.dumps(signed_up))
+
+
+def _signup_of(
+    wanted: dict[str, Any],
+    urls: list[str],
+    addresses: list[str],
+    heartbeat: str | None,
+    every: str | None,
+    attributes: dict[str, str],
+) -> dict[str, Any]:
+    schedule = {"schedule": {"every": every}} if every else {}
+    monitors: list[dict[str, Any]] = []
+    for number, url in enumerate(urls, 1):
+        monitors.append({"monitor_id": _numbered("http", number), "kind": "http", "config": {"url": url}, **schedule})
+    for number, address in enumerate(addresses, 1):
+        host, colon, port = address.rpartition(":")
+        if not colon or not port.isdigit():
+            raise SettingsError(f"--tcp wants HOST:PORT, not {address!r}.")
+        config = {"host": host.strip("[]"), "port": int(port)}
+        monitors.append({"monitor_id": _numbered("tcp", number), "kind": "tcp", "config": config, **schedule})
+    if heartbeat:
+        monitors.append({"kind": "heartbeat", "config": {"period": heartbeat}, **schedule})
+    return wanted | {"attributes": attributes, "monitors": monitors}
+
+
+def _numbered(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}-{number}"
+
+
+def _attributes(given: list[str]) -> dict[str, str]:
+    pairs = [item.partition("=") for item in given]
+    wrong = [name for name, equals, _ in pairs if not (name and equals)]
+    if wrong:
+        raise SettingsError(f"--attribute wants NAME=VALUE, not {wrong[0]!r}.")
+    return {name: value for name, _, value in pairs}
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        console=console, transient=True,
+    )

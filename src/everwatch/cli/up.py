@@ -1,0 +1,37 @@
+"""``everwatch up``: everything on this machine, until Ctrl-C."""
+
+import signal
+import threading
+
+import typer
+from rich.console import Console
+
+from everwatch.cli.local import PROCESSES, Local
+from everwatch.cli.options import Bootstrap, DataDir, settings_of
+from everwatch.clock import SystemClock
+
+
+def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
+    """Run Kafka (embedded, unless one is configured), a worker, an executor and a sink here, until Ctrl-C.
+
+    A process that dies is started again. Sign a user up from another terminal:
+    `everwatch signup u-1 --http https://example.com --every 30s`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    console = Console(stderr=True)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with Local(settings, SystemClock(), console) as local:
+        local.start_kafka()
+        for name in PROCESSES:
+            local.start(name)
+        console.print(f"Everwatch is up. Kafka: {local.bootstrap_servers}  Data: {settings.data_dir}")
+        console.print(f"Database: {settings.database_url}  Logs: {local.log_folder}")
+        console.print("Sign a user up: everwatch signup u-1 --http https://example.com --every 30s   Stop: Ctrl-C")
+        while not stop.wait(0.5):
+            for sentence in local.look_after():
+                console.print(sentence)
+        console.print("Stopping…")
+    console.print("Stopped. Nothing is lost: start again to go on.")
+    raise typer.Exit(0)

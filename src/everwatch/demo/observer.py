@@ -1,0 +1,114 @@
+"""An independent reader of the topics: what really came out, and when."""
+
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass
+
+from confluent_kafka import TopicPartition
+
+from everwatch import codec
+from everwatch.clock import Clock
+from everwatch.config import Settings
+from everwatch.errors import InvalidInput
+from everwatch.kafka.clients import new_consumer
+from everwatch.kafka.offsets import bounds
+from everwatch.kafka.records import Record
+from everwatch.kafka.topics import Topics
+from everwatch.model import Status, Transition
+
+INLINE_EXECUTOR = "everwatch-timer"
+
+
+@dataclass(frozen=True)
+class Lateness:
+    """Arrival minus ``scheduled_at``, ms."""
+
+    p50: int
+    p99: int
+    most: int
+
+
+class Observer:
+    """Reads ticks, results and transitions from where they end now, in a thread of its own."""
+
+    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
+        self._clock = clock
+        self._topics = Topics.of(settings)
+        self._consumer = new_consumer(
+            settings, bootstrap_servers, f"{settings.application}-demo-{settings.instance}", **{"fetch.wait.max.ms": 10}
+        )
+        names = [*self._topics.all_ticks, self._topics.results, self._topics.transitions]
+        positions = [TopicPartition(name, number) for name in names for number in range(settings.partitions)]
+        for position in positions:
+            position.offset = bounds(self._consumer, position.topic, position.partition).stop
+        self._consumer.assign(positions)
+        self._lock = threading.Lock()
+        self._emitted: Counter[int] = Counter()
+        self._lateness: Counter[int] = Counter()
+        self.ticks = 0
+        self.results = 0
+        self.transitions: deque[Transition] = deque(maxlen=8)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="observer", daemon=True)
+        self._thread.start()
+
+    def emitted(self, after: int, upto: int) -> int:
+        """How many ticks due at after < t <= upto were seen: on the ticks topics, or as inline results."""
+        with self._lock:
+            return sum(count for at, count in self._emitted.items() if after < at <= upto)
+
+    def lateness(self) -> Lateness:
+        """The lateness of all ticks seen on the ticks topics."""
+        with self._lock:
+            counts = sorted(self._lateness.items())
+        total = sum(count for _, count in counts)
+        if not total:
+            return Lateness(0, 0, 0)
+        return Lateness(_percentile(counts, total, 0.50), _percentile(counts, total, 0.99), counts[-1][0])
+
+    def forget_lateness(self) -> None:
+        """Measure anew from now on: what was caught up after a start says nothing of the steady state."""
+        with self._lock:
+            self._lateness.clear()
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._stop.set()
+        self._thread.join(5)
+        self._consumer.close()
+
+    def _read(self) -> None:
+        while not self._stop.is_set():
+            messages = self._consumer.consume(1, 0.2)
+            messages += self._consumer.consume(5_000, 0) if messages else []
+            now = self._clock.now_ms()
+            with self._lock:
+                for message in messages:
+                    if message.error() is None:
+                        self._note(Record.of(message), now)
+
+    def _note(self, record: Record, now: int) -> None:
+        if record.topic in self._topics.all_ticks:
+            self.ticks += 1
+            self._emitted[record.timestamp_ms] += 1
+            self._lateness[max(0, now - record.timestamp_ms)] += 1
+            return
+        try:
+            if record.topic == self._topics.transitions:
+                self.transitions.append(codec.decode_transition(record.value))
+                return
+            result = codec.decode_result(record.value)
+        except InvalidInput:
+            return  # the sink keeps and reports what is no result
+        self.results += 1
+        if result.executor == INLINE_EXECUTOR and result.status is not Status.SKIPPED:
+            self._emitted[result.scheduled_at] += 1
+
+
+def _percentile(counts: list[tuple[int, int]], total: int, share: float) -> int:
+    seen = 0
+    for value, count in counts:
+        seen += count
+        if seen >= share * total:
+            return value
+    return counts[-1][0]
