@@ -112,7 +112,7 @@ class Planner:
             kind=kind,
             config=registry.parse_config(kind, spec.config),
             monitor=named,
-            view=InlineView(watching_since=watching_since, last_signal=monitor.last_signal),
+            view=InlineView(began=monitor.since, watching_since=watching_since, last_signal=monitor.last_signal),
         )
 
 

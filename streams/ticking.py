@@ -128,7 +128,10 @@ class Ticking(Service):
 
     def _judge(self, partition: Partition, inline: Inline, instant: int, now: int) -> None:
         outcome = inline.kind.judge(inline.config, inline.view, max(instant, now))
-        self._send_result(partition, inline, instant, outcome, now)
+        if outcome.status is Status.SKIPPED:
+            self._send_result(partition, inline, instant, outcome, now, instant, 1)
+        else:
+            self._send_result(partition, inline, instant, outcome, now)
 
     def _report_skipped(self, partition: Partition, planned: Planned[Payload], skipped: range, now: int) -> None:
         reason = f"{len(skipped)} due times passed unserved; skipped under the misfire rule {planned.misfire}"

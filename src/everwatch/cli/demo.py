@@ -166,7 +166,8 @@ class _Run:
             self._reader.close()
 
     def _sign_up(self, console: Console) -> None:
-        """Publish the signups and wait until the database knows everybody, and nobody else of an earlier demo."""
+        """Publish the signups; wait until a worker is there and the database knows everybody, and nobody else."""
+        begun = self._clock.now_ms()
         for user, event in self._cast.signups():
             self._publisher.send(self._topics.signups, user, event)
         self._publisher.finish()
@@ -180,7 +181,7 @@ class _Run:
                 event = orjson.dumps({"command": "deregister", "user_id": user})
                 self._publisher.send(self._topics.commands, user, event)
             wanted = sum(1 for _ in self._cast.all_parts())
-            if counts.users == self._cast.users and counts.monitors == wanted:
+            if counts.users == self._cast.users and counts.monitors == wanted and self._observer.watched_since(begun):
                 return
             if self._clock.monotonic_s() > deadline_s:
                 raise EverwatchError(

@@ -37,7 +37,7 @@ class Observer:
         self._consumer = new_consumer(
             settings, bootstrap_servers, f"{settings.application}-demo-{settings.instance}", **{"fetch.wait.max.ms": 10}
         )
-        names = [*self._topics.all_ticks, self._topics.results, self._topics.transitions]
+        names = [*self._topics.all_ticks, self._topics.results, self._topics.transitions, self._topics.progress]
         positions = [TopicPartition(name, number) for name in names for number in range(settings.partitions)]
         for position in positions:
             position.offset = bounds(self._consumer, position.topic, position.partition).stop
@@ -45,6 +45,7 @@ class Observer:
         self._lock = threading.Lock()
         self._emitted: Counter[int] = Counter()
         self._lateness: Counter[int] = Counter()
+        self._progress = dict.fromkeys(range(settings.partitions), 0)
         self.ticks = 0
         self.results = 0
         self.transitions: deque[Transition] = deque(maxlen=8)
@@ -56,6 +57,10 @@ class Observer:
         """How many ticks due at after < t <= upto were seen: on the ticks topics, or as inline results."""
         with self._lock:
             return sum(count for at, count in self._emitted.items() if after < at <= upto)
+
+    def watched_since(self, instant: int) -> bool:
+        """Whether every partition has a worker that has emitted all its ticks up to ``instant``."""
+        return min(self._progress.values()) >= instant
 
     def lateness(self) -> Lateness:
         """The lateness of all ticks seen on the ticks topics."""
@@ -92,6 +97,9 @@ class Observer:
             self.ticks += 1
             self._emitted[record.timestamp_ms] += 1
             self._lateness[max(0, now - record.timestamp_ms)] += 1
+            return
+        if record.topic == self._topics.progress:
+            self._progress[record.partition] = int(record.value or 0)
             return
         try:
             if record.topic == self._topics.transitions:

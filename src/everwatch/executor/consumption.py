@@ -106,7 +106,7 @@ class TickConsumer:
         consumer = new_consumer(
             self._settings,
             self._bootstrap_servers,
-            f"{self._settings.app_id}-executors",
+            f"{self._settings.application}-executors",
             error_cb=self._on_error,
             on_commit=self._on_commit,
             **_PREFETCH,

@@ -9,7 +9,11 @@ from everwatch.model import Outcome, Status
 from everwatch.schedule.duration import DAY_MS, SECOND_MS, describe_duration, format_duration, parse_duration_ms
 
 _LONGEST_MS = 400 * DAY_MS
+_TAKEOVER_MS = 60 * SECOND_MS
 _ALIVE = Outcome(Status.SUCCESS)
+_TAKING_OVER = Outcome(
+    Status.SKIPPED, "not judged: its worker has just taken over, and heartbeats may still be on their way"
+)
 
 
 class HeartbeatConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,23 +47,22 @@ class HeartbeatKind:
         return True
 
     def judge(self, config: HeartbeatConfig, view: InlineView, at: int) -> Outcome:
-        """Late when ``at`` lies after the deadline.
+        """Late when ``at`` lies more than period and grace after the newest signal (or after the monitor was put).
 
-        A worker that has just taken over may not have read the newest signals yet, so it gives at least the grace
-        from when it began to watch, and to a job that never reported a whole period more.
+        A worker that has just taken over may not have read the newest signals yet: for the length of the grace, but
+        at most a minute, it does not judge a job that looks late (the tick is skipped and says so).
         """
         period_ms, grace_ms = config.period_ms, config.grace_ms
-        if view.last_signal:
-            deadline = max(view.last_signal + period_ms + grace_ms, view.watching_since + grace_ms)
-        else:
-            deadline = view.watching_since + period_ms + grace_ms
-        if at <= deadline:
+        quiet_since = max(view.last_signal, view.began)
+        if at <= quiet_since + period_ms + grace_ms:
             return _ALIVE
+        if at <= view.watching_since + min(grace_ms, _TAKEOVER_MS):
+            return _TAKING_OVER
         expected = f"(expected every {describe_duration(period_ms)}, grace {describe_duration(grace_ms)})"
-        if view.last_signal:
-            return Outcome(Status.LATE, f"no heartbeat for {describe_duration(at - view.last_signal)} {expected}")
-        waited = describe_duration(at - view.watching_since)
-        return Outcome(Status.LATE, f"no heartbeat since watching began {waited} ago {expected}")
+        quiet = describe_duration(at - quiet_since)
+        if view.last_signal == quiet_since:
+            return Outcome(Status.LATE, f"no heartbeat for {quiet} {expected}")
+        return Outcome(Status.LATE, f"no heartbeat since watching began {quiet} ago {expected}")
 
 
 def _normal(field: str, value: str | int | float, least_ms: int) -> str:

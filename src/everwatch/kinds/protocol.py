@@ -43,9 +43,10 @@ async def open_run_context(clock: Clock, guard: Guard) -> AsyncIterator[RunConte
 class InlineView(msgspec.Struct, frozen=True):
     """What a worker knows of a monitor. Instants in ms; ``last_signal`` is 0 before the first signal.
 
-    ``watching_since``: when the monitor was put or resumed, or (if later) when this worker began to watch it.
+    ``began``: when the monitor was put, changed or resumed. ``watching_since``: when this worker began to watch it.
     """
 
+    began: int
     watching_since: int
     last_signal: int
 
@@ -90,7 +91,7 @@ class InlineKind(_Described, Protocol):
     def inline(self) -> Literal[True]: ...
 
     def judge(self, config: Any, view: InlineView, at: int) -> Outcome:
-        """The outcome at the instant ``at`` (ms). ``config`` is a ``config_type``."""
+        """The outcome at the instant ``at`` (ms); ``skipped`` where it cannot be known. ``config`` is a ``config_type``."""
         ...
 
 

@@ -17,7 +17,7 @@ _AWAY = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaErr
 
 
 class Source:
-    """The topics that are stored, in the consumer group ``<app_id>-sink``.
+    """The topics that are stored, in the consumer group ``<application>-sink``.
 
     Every method blocks; call them one at a time.
     """
@@ -29,7 +29,7 @@ class Source:
         self._consumer = new_consumer(
             settings,
             bootstrap_servers,
-            f"{settings.app_id}-sink",
+            f"{settings.application}-sink",
             # an offset that the log does not hold must be noticed: the database would take what follows for old
             **{"auto.offset.reset": "error", "topic.metadata.refresh.interval.ms": 10_000, "error_cb": self._complain},
         )
