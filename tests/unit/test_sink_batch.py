@@ -5,9 +5,10 @@ import pytest
 
 from everwatch.codec import encode_entry, encode_result, encode_transition, table_key
 from everwatch.config import OutputFormat, Settings
+from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
 from everwatch.model import Every, Monitor, MonitorSpec, Origin, Result, State, Status, Transition, User
-from everwatch.sink.batch import Record, build_batch
+from everwatch.sink.batch import build_batch
 from everwatch.store import Entry, Partition
 
 TOPICS = Topics.of(Settings(topic_prefix="t."))

@@ -53,7 +53,8 @@ def draw(glance: Glance) -> Panel:
             Text(transition.reason, overflow="ellipsis", no_wrap=True),
         )
     said = Text("\n".join(glance.said[-3:]), style="magenta")
-    return Panel(Group(numbers, Text(), states, Text(), newest, said), title=f"everwatch demo  {glance.seconds:.0f} s", subtitle="Ctrl-C to stop", width=110)
+    body = Group(numbers, Text(), states, Text(), newest, said)
+    return Panel(body, title=f"everwatch demo  {glance.seconds:.0f} s", subtitle="Ctrl-C to stop", width=110)
 
 
 def line(glance: Glance) -> str:

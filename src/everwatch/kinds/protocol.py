@@ -91,7 +91,10 @@ class InlineKind(_Described, Protocol):
     def inline(self) -> Literal[True]: ...
 
     def judge(self, config: Any, view: InlineView, at: int) -> Outcome:
-        """The outcome at the instant ``at`` (ms); ``skipped`` where it cannot be known. ``config`` is a ``config_type``."""
+        """The outcome at the instant ``at`` (ms); ``skipped`` where it cannot be known yet.
+
+        ``config`` is a ``config_type``.
+        """
         ...
 
 

@@ -8,22 +8,12 @@ import msgspec
 
 from everwatch.codec import decode_entry, decode_result, decode_transition, split_key
 from everwatch.errors import InvalidInput
+from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
 from everwatch.model import Result, Transition
 from everwatch.store import Entry, Partition, Received, SinkBatch
 
 _LARGEST = 2**63 - 1
-
-
-class Record(NamedTuple):
-    """A record as it came: ``timestamp`` in ms."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
 
 
 class Refused(NamedTuple):

@@ -10,8 +10,9 @@ from everwatch.config import Settings
 from everwatch.kafka.clients import new_producer
 from everwatch.kafka.dead_letters import refusal_headers
 from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
-from everwatch.sink.batch import Record, Refused, build_batch
+from everwatch.sink.batch import Refused, build_batch
 from everwatch.sink.source import Source
 from everwatch.store import Partition, SinkBatch, Store, StoreBusy, open_store
 

@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Iterable, Mapping
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from everwatch.config import Settings
 from everwatch.kafka.clients import new_consumer
+from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
-from everwatch.sink.batch import Record
 from everwatch.store import Partition, Store
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Source:
         for message in self._consumer.consume(most, wait_s):
             error = message.error()
             if error is None:
-                records.append(_record(message))
+                records.append(Record.of(message))
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:
                 lost.append(Partition(message.topic() or "", message.partition() or 0))
             else:
@@ -103,14 +103,3 @@ class Source:
         if complaint not in self._complaints:
             self._complaints.add(complaint)
             logger.warning("Kafka: %s; the sink waits and goes on.", "no broker answers" if away else error.str())
-
-
-def _record(message: Message) -> Record:
-    return Record(
-        message.topic() or "",
-        message.partition() or 0,
-        message.offset() or 0,
-        message.timestamp()[1],
-        message.key(),
-        message.value(),
-    )

@@ -1,0 +1,68 @@
+"""What tests against a real Kafka share: one broker for the whole session, and pipelines on it.
+
+A pipeline has its own topic prefix and data folder, so tests on one broker do not see each other.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.pipeline import Pipeline
+from support.target import Target
+
+from everwatch.clock import SystemClock
+from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings
+
+NewPipeline = Callable[..., Pipeline]
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """The broker of the session."""
+    with EmbeddedKafka(EmbeddedKafkaSettings(tmp_path_factory.mktemp("kafka")), SystemClock()) as kafka:
+        yield kafka
+
+
+@pytest.fixture(scope="session")
+def target() -> Iterator[Target]:
+    """A local HTTP server for checks."""
+    with Target() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def pipeline(broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """A running worker, executor and sink, for all tests that kill nothing."""
+    with Pipeline(tmp_path_factory.mktemp("pipeline"), broker.bootstrap_servers, "shared.") as running:
+        running.ensure("worker", "executor", "sink")
+        running.wait_until_ready()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def new_pipeline(
+    request: pytest.FixtureRequest, broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NewPipeline]:
+    """Makes pipelines of the module's own, with nothing running in them; they are stopped when the module is done."""
+    made: list[Pipeline] = []
+    module = Path(request.path).stem
+
+    def new(bootstrap_servers: str = "", **settings: object) -> Pipeline:
+        name = f"{module}-{len(made) + 1}"
+        address = bootstrap_servers or broker.bootstrap_servers
+        made.append(Pipeline(tmp_path_factory.mktemp(name), address, f"{name}.", **settings))
+        return made[-1]
+
+    yield new
+    for each in made:
+        each.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """Show the ends of the processes' logs with a failure."""
+    report = yield
+    if report.failed:
+        for running in Pipeline.open_ones:
+            report.sections.extend(running.log_tails())
+    return report

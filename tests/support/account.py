@@ -1,0 +1,62 @@
+"""What ought to be in the database, computed from the documented rule alone: due at every t with t mod interval =
+phase, where the phase is BLAKE2b-64 of ``user_id NUL monitor_id`` modulo the interval, in steps of 100 ms."""
+
+from collections import Counter, defaultdict
+from hashlib import blake2b
+from typing import NamedTuple
+
+from everwatch.store.interface import Reader
+
+STEP_MS = 100
+Key = tuple[str, str]
+
+
+class Account(NamedTuple):
+    """Ticks in a window of time: those due, and what is wrong with what is stored."""
+
+    due: int
+    missed: dict[Key, list[int]]
+    twice: dict[Key, list[int]]
+    off_schedule: dict[Key, list[int]]
+
+    @property
+    def balanced(self) -> bool:
+        """Whether everything that was due is stored once, and nothing else is."""
+        return not (self.missed or self.twice or self.off_schedule)
+
+
+def due_instants(user_id: str, monitor_id: str, interval_ms: int, after: int, upto: int) -> list[int]:
+    """All due instants after < t <= upto, found by looking at each instant there is."""
+    digest = blake2b(f"{user_id}\0{monitor_id}".encode(), digest_size=8).digest()
+    phase = int.from_bytes(digest, "big") % (interval_ms // STEP_MS) * STEP_MS
+    first = after - after % STEP_MS + STEP_MS
+    return [t for t in range(first, upto + 1, STEP_MS) if t % interval_ms == phase]
+
+
+def settle(reader: Reader, after: int, upto: int) -> Account:
+    """Compare what was due at after < t <= upto with what is stored; a skipped result stands for a run of ticks."""
+    due: dict[Key, set[int]] = defaultdict(set)
+    interval: dict[Key, int] = {}
+    for stretch in reader.history():
+        key = stretch.user_id, stretch.monitor_id
+        interval[key] = stretch.schedule.interval_ms
+        until = upto if stretch.until is None else min(upto, stretch.until)
+        due[key].update(due_instants(*key, interval[key], max(after, stretch.since), until))
+    stored: dict[Key, Counter[int]] = defaultdict(Counter)
+    for found in reader.identities(after + 1, upto + 1):
+        key = found.user_id, found.monitor_id
+        last = max(found.scheduled_at, found.skipped_until)
+        for instant in range(found.scheduled_at, last + 1, interval[key]):
+            if after < instant <= upto:
+                stored[key][instant] += 1
+    keys = due.keys() | stored.keys()
+    return Account(
+        due=sum(map(len, due.values())),
+        missed=_some({key: due[key] - stored[key].keys() for key in keys}),
+        twice=_some({key: {t for t, count in stored[key].items() if count > 1} for key in keys}),
+        off_schedule=_some({key: stored[key].keys() - due[key] for key in keys}),
+    )
+
+
+def _some(found: dict[Key, set[int]]) -> dict[Key, list[int]]:
+    return {key: sorted(instants) for key, instants in sorted(found.items()) if instants}

@@ -1,0 +1,273 @@
+"""Everwatch's processes as real subprocesses, and what a client sees of them: topics, database, logs."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, ClassVar, NamedTuple, Self
+
+import orjson
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from support.account import Account, settle
+from support.waiting import now_ms, wait_until
+
+from everwatch.config import Settings
+from everwatch.errors import StoreError
+from everwatch.kafka.topics import Topics
+from everwatch.model import Monitor, Result
+from everwatch.store.reader import SqlReader, open_reader
+
+PARTITIONS = 4
+WATCHING = re.compile(r"watching (\d+) monitors on partitions \[([\d, ]*)\]")
+
+
+class Place(NamedTuple):
+    """Where a record stands."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Process:
+    """One everwatch process. It holds our pipe as its stdin, so it ends when the tests do."""
+
+    def __init__(self, command: str, environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        self._begins = log.stat().st_size if log.exists() else 0
+        self._stream: IO[bytes] = log.open("ab")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "everwatch", command, "--stop-with-parent"],
+            stdin=subprocess.PIPE,
+            stdout=self._stream,
+            stderr=self._stream,
+            env=dict(environment),
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def logged(self) -> str:
+        """What this process has logged so far."""
+        with self.log.open("rb") as stream:
+            stream.seek(self._begins)
+            return stream.read().decode(errors="replace")
+
+    def partitions(self) -> set[int]:
+        """The partitions that a worker says it watches."""
+        said = WATCHING.findall(self.logged())
+        return {int(number) for number in said[-1][1].split(",")} if said else set()
+
+    def kill(self) -> None:
+        """End it without warning."""
+        self._end(signal.SIGKILL, 10)
+
+    def stop(self, within_s: float = 30) -> int:
+        """End it by SIGTERM; gives its exit status. Raises TimeoutExpired."""
+        return self._end(signal.SIGTERM, within_s)
+
+    def _end(self, number: signal.Signals, within_s: float) -> int:
+        if self.runs:
+            os.kill(self.pid, number)
+        status = self._process.wait(within_s)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._stream.close()
+        return status
+
+
+class Pipeline:
+    """Topics under one prefix, one data folder, and the processes that share them."""
+
+    open_ones: ClassVar[list[Self]] = []
+
+    def __init__(self, folder: Path, bootstrap_servers: str, prefix: str, **more: object) -> None:
+        given = {
+            "data_dir": folder,
+            "bootstrap_servers": bootstrap_servers,
+            "topic_prefix": prefix,
+            "partitions": PARTITIONS,
+            "session_timeout_ms": 6_000,
+            "allow_networks": "127.0.0.0/8",
+            **more,
+        }
+        self.settings = Settings(_env_file=None, **given)
+        self.topics = Topics.of(self.settings)
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")} | {
+            f"EVERWATCH_{name.upper()}": str(value) for name, value in given.items()
+        }
+        self.processes: dict[str, Process] = {}
+        self._producer: Producer | None = None
+        self._reader: SqlReader | None = None
+        self.open_ones.append(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop everything."""
+        self.open_ones.remove(self)
+        if self._reader is not None:
+            self._reader.close()
+        for process in self.processes.values():
+            if process.runs:
+                os.kill(process.pid, signal.SIGTERM)
+        for process in self.processes.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.stop(15)
+            if process.runs:
+                process.kill()
+
+    # --- processes ------------------------------------------------------------------------------------------------
+
+    def ensure(self, *names: str) -> None:
+        """Start what does not run: "worker", "executor", "sink"; a second one of a kind is "worker-2"."""
+        for name in names:
+            if name not in self.processes or not self.processes[name].runs:
+                log = self.settings.data_dir / f"{name}.log"
+                self.processes[name] = Process(name.partition("-")[0], self.environment, log)
+
+    def wait_until_ready(self) -> None:
+        """Wait until the workers own all partitions between them and the database is there."""
+        workers = [process for name, process in self.processes.items() if name.startswith("worker")]
+
+        def shared_out() -> bool:
+            owned = [process.partitions() for process in workers if process.runs]
+            return all(owned) and sorted(number for each in owned for number in each) == list(range(PARTITIONS))
+
+        wait_until("the workers own all partitions", shared_out, 60)
+        wait_until("the sink has made the database", lambda: self.has_database(), 30)
+
+    def has_database(self) -> bool:
+        try:
+            self.reader.counts()
+        except StoreError:
+            return False
+        return True
+
+    def log_tails(self, lines: int = 40) -> Iterable[tuple[str, str]]:
+        """The end of each process's log."""
+        for name, process in self.processes.items():
+            tail = "\n".join(process.logged().splitlines()[-lines:])
+            yield f"{self.settings.topic_prefix}{name}, pid {process.pid}", tail
+
+    # --- topics -----------------------------------------------------------------------------------------------------
+
+    def send(
+        self, topic: str, key: str | None, value: bytes | None | dict[str, Any], partition: int | None = None
+    ) -> Place:
+        """Produce one record as any client would, and wait until the broker has it."""
+        self._producer = self._producer or Producer({"bootstrap.servers": self.settings.bootstrap_servers})
+        delivered: list[Message] = []
+
+        def note(error: object, message: Message) -> None:
+            assert error is None, error
+            delivered.append(message)
+
+        data = orjson.dumps(value) if isinstance(value, dict) else value
+        more = {} if partition is None else {"partition": partition}
+        self._producer.produce(topic, key=key, value=data, on_delivery=note, **more)
+        assert self._producer.flush(30) == 0
+        return Place(topic, delivered[0].partition(), delivered[0].offset())
+
+    def sign_up(self, user_id: str, *monitors: dict[str, Any], partition: int | None = None) -> Place:
+        """Sign a user up, as JSON."""
+        return self.send(
+            self.topics.signups, user_id, {"user_id": user_id, "monitors": list(monitors)}, partition=partition
+        )
+
+    def command(self, command: str, user_id: str, monitor_id: str = "", **more: object) -> Place:
+        """Send a command, as JSON."""
+        named = {"monitor_id": monitor_id} if monitor_id else {}
+        return self.send(self.topics.commands, user_id, {"command": command, "user_id": user_id, **named, **more})
+
+    def beat(self, user_id: str, monitor_id: str) -> Place:
+        """Send a heartbeat."""
+        return self.send(self.topics.signals, user_id, {"user_id": user_id, "monitor_id": monitor_id})
+
+    def read(self, topic: str) -> list[Message]:
+        """Everything on a topic up to now."""
+        consumer = Consumer(
+            {"bootstrap.servers": self.settings.bootstrap_servers, "group.id": "t", "enable.auto.commit": False}
+        )
+        try:
+            left: dict[int, int] = {}
+            for number in range(PARTITIONS):
+                low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+                if high > low:
+                    left[number] = high
+            consumer.assign([TopicPartition(topic, number, 0) for number in left])
+            found: list[Message] = []
+            while left:
+                for message in consumer.consume(1_000, 10):
+                    assert message.error() is None, message.error()
+                    found.append(message)
+                    if message.offset() + 1 >= left.get(message.partition(), 0):
+                        left.pop(message.partition(), None)
+            return found
+        finally:
+            consumer.close()
+
+    # --- database ---------------------------------------------------------------------------------------------------
+
+    @property
+    def reader(self) -> SqlReader:
+        """The database. Raises StoreError while the sink has not made it."""
+        self._reader = self._reader or open_reader(self.settings)
+        return self._reader
+
+    def results(self, user_id: str, monitor_id: str = "") -> list[Result]:
+        """Stored results, the oldest first."""
+        stored = self.reader.results(user_id, monitor_id, limit=10_000)
+        return [each.result for each in reversed(stored)]
+
+    def monitor(self, user_id: str, monitor_id: str) -> Monitor | None:
+        """A monitor as the database has it."""
+        return next((m for m in self.reader.monitors(user_id) if m.monitor_id == monitor_id), None)
+
+    def wait_for_states(self, user_id: str, within_s: float = 30, **states: str) -> None:
+        """Wait until the user's monitors are in these states."""
+
+        def reached() -> bool:
+            return {m.monitor_id: m.state.value for m in self.reader.monitors(user_id)} == states
+
+        wait_until(f"the monitors of {user_id} are {states}", reached, within_s)
+
+    def wait_for_results(self, user_id: str, monitor_id: str, count: int = 1, after: int = 0) -> list[Result]:
+        """Wait until so many results of ticks due after an instant are stored."""
+
+        def stored() -> list[Result] | None:
+            found = [result for result in self.results(user_id, monitor_id) if result.scheduled_at > after]
+            return found if len(found) >= count else None
+
+        return wait_until(f"{count} results of {user_id}/{monitor_id} after {after} are stored", stored) or []
+
+    def wait_for_balance(self, after: int, upto: int, within_s: float = 30) -> Account:
+        """Wait until nothing due at after < t <= upto is missing, or a while in vain; gives the account."""
+        account = settle(self.reader, after, upto)
+        with suppress(AssertionError):
+            wait_until("nothing is missed", lambda: not settle(self.reader, after, upto).missed, within_s, 0.5)
+            account = settle(self.reader, after, upto)
+        return account
+
+    def wait_for_time(self, instant: int) -> None:
+        """Wait until everything due up to an instant is due."""
+        wait_until("time has passed", lambda: now_ms() >= instant, 120)
+
+
+def every(monitor_id: str, kind: str, interval: str = "1s", **config: object) -> dict[str, Any]:
+    """A monitor as a signup names it."""
+    return {"monitor_id": monitor_id, "kind": kind, "config": config, "schedule": {"every": interval}}

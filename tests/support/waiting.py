@@ -1,0 +1,22 @@
+"""Waiting on conditions."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Seen = TypeVar("Seen")
+
+
+def wait_until(what: str, look: Callable[[], Seen], within_s: float = 30, every_s: float = 0.1) -> Seen:
+    """What ``look`` gives as soon as that is true; an AssertionError that says ``what`` if it never is."""
+    deadline = time.monotonic() + within_s
+    while not (seen := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {within_s:g} s in vain until {what}; last seen: {seen!r}")
+        time.sleep(every_s)
+    return seen
+
+
+def now_ms() -> int:
+    """The wall clock, ms since the epoch."""
+    return time.time_ns() // 1_000_000
