@@ -257,11 +257,9 @@ class Pipeline:
 
     def wait_for_balance(self, after: int, upto: int, within_s: float = 30) -> Account:
         """Wait until nothing due at after < t <= upto is missing, or a while in vain; gives the account."""
-        account = settle(self.reader, after, upto)
         with suppress(AssertionError):
             wait_until("nothing is missed", lambda: not settle(self.reader, after, upto).missed, within_s, 0.5)
-            account = settle(self.reader, after, upto)
-        return account
+        return settle(self.reader, after, upto)
 
     def wait_for_time(self, instant: int) -> None:
         """Wait until everything due up to an instant is due."""
