@@ -8,6 +8,7 @@ from everwatch.errors import InvalidInput
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
+from streams.lane import in_turns
 from streams.registration import Refusals
 from streams.tables import Writer, Writing
 
@@ -30,7 +31,7 @@ class Feedback:
     async def judge(self, records: Iterable[Record]) -> None:
         """Bring states to what the results say; when this returns, it is durable."""
         async with self._writer.writing() as work:
-            for record in records:
+            async for record in in_turns(records):
                 try:
                     self._judge(work, record)
                 except InvalidInput as error:

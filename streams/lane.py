@@ -6,7 +6,7 @@ reads the next batch when the last one is settled, so a slow agent slows the rea
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,11 +16,20 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from everwatch.kafka.records import Record
 
 logger = logging.getLogger(__name__)
-MOST_AT_ONCE = 10_000
+MOST_AT_ONCE = 1_000
+TURN = 50
 RETRY_S = 1.0
 # an agent that is stuck must not keep a rebalance waiting until the broker gives up on this worker
 LONGEST_BATCH_S = 5.0
 T = TypeVar("T")
+
+
+async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
+    """The items, with a turn for the event loop after every few: a long batch must not make ticks late."""
+    for count, item in enumerate(items, 1):
+        yield item
+        if count % TURN == 0:
+            await asyncio.sleep(0)
 
 
 class Batch:

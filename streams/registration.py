@@ -1,6 +1,7 @@
 """Signups and commands: what they change in the table, the timetable and the states of monitors."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack
 
 from everwatch import codec
 from everwatch.admission import admit_command, admit_signup
@@ -13,6 +14,7 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
 from everwatch.model import Command, CommandType, Monitor, Signup
+from streams.lane import in_turns
 from streams.partitions import Partition, Partitions, Planner
 from streams.tables import Writer, Writing
 
@@ -71,29 +73,27 @@ class Registration:
         await self._carry_out(records, admit_command)
 
     async def _carry_out(self, records: Iterable[Record], admit: Admit) -> None:
-        admitted = list(self._admitted(records, admit))
+        admitted = [pair async for pair in self._admitted(records, admit)]
         touched = {source.partition for source, _ in admitted} & self._partitions.owned
         held = [self._partitions[number] for number in sorted(touched)]
-        async with self._writer.writing() as work:
+        async with self._writer.writing() as work, AsyncExitStack() as standstill:
             # sweeps stand still while existing monitors change, so that `emitted_to` is the instant between a
             # monitor's old and its new spec; new monitors come after every sweep anyway
             for partition in held:
-                await partition.turn.acquire()
-            try:
-                done = [
-                    (source.partition, changes)
-                    for source, wanted in admitted
-                    if (changes := self._changes(work, source, wanted)) is not None
-                ]
-                await work.finish()
-                for number, changes in done:
-                    self._replan(self._partitions.get(number), changes)
-            finally:
-                for partition in held:
-                    partition.turn.release()
+                await standstill.enter_async_context(partition.turn)
+            done: list[tuple[int, Changes]] = []
+            async for source, wanted in in_turns(admitted):
+                changes = self._changes(work, source, wanted)
+                if changes is not None:
+                    done.append((source.partition, changes))
+            await work.finish()
+            for number, changes in done:
+                self._replan(self._partitions.get(number), changes)
 
-    def _admitted(self, records: Iterable[Record], admit: Admit) -> Iterable[tuple[Record, Signup | Command]]:
-        for source in records:
+    async def _admitted(
+        self, records: Iterable[Record], admit: Admit
+    ) -> AsyncIterator[tuple[Record, Signup | Command]]:
+        async for source in in_turns(records):
             try:
                 wanted = admit(source.value)
                 if source.key is not None and source.key != codec.user_key(wanted.user_id):

@@ -9,6 +9,7 @@ from everwatch.clock import Clock
 from everwatch.errors import InvalidInput
 from everwatch.kafka.records import Record
 from everwatch.model import Monitor
+from streams.lane import in_turns
 from streams.partitions import Inline, Partitions
 from streams.registration import Refusals
 from streams.tables import Writer, Writing
@@ -31,7 +32,7 @@ class Signals:
         """Remember the heartbeats; when this returns, they are durable."""
         async with self._writer.writing() as work:
             heard: dict[tuple[int, bytes], Monitor] = {}
-            for record in records:
+            async for record in in_turns(records):
                 try:
                     monitor = self._heard(work, record)
                 except InvalidInput as error:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 from mode import Service
 
 from everwatch import codec
@@ -88,7 +88,11 @@ class Ticking(Service):
             try:
                 emitted = await self._emit(partition, upto, now)
             except (KafkaError, BrokerUnavailable) as error:
-                logger.warning("ticks of partition %d are not out yet, trying again: %s", partition.number, error)
+                if isinstance(error, KafkaTimeoutError) or getattr(error, "retriable", False):
+                    logger.warning("ticks of partition %d are not out yet, trying again: %s", partition.number, error)
+                else:
+                    # a producer that has given up stays so: whoever takes over starts from what is durable
+                    await self.crash(error)
                 return
             partition.emitted_to = upto
             if emitted or upto - self._noted.get(partition.number, 0) >= IDLE_NOTE_MS:

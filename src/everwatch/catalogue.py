@@ -33,9 +33,7 @@ class Changes(NamedTuple):
     user_ended: bool = False
 
 
-def sign_up(
-    signup: Signup, user: User | None, monitors: Mapping[str, Monitor], now: int, settled: int
-) -> Changes:
+def sign_up(signup: Signup, user: User | None, monitors: Mapping[str, Monitor], now: int, settled: int) -> Changes:
     """Register a user, or bring the registration to what ``signup`` says; nothing if it says so already.
 
     ``monitors`` are the existing ones that the signup or the user's last signup names. Monitors put by command stay.
@@ -63,9 +61,7 @@ def sign_up(
     return Changes(user=after if after != user else None, monitors=_real(changes))
 
 
-def carry_out(
-    command: Command, user: User | None, monitors: Mapping[str, Monitor], now: int, settled: int
-) -> Changes:
+def carry_out(command: Command, user: User | None, monitors: Mapping[str, Monitor], now: int, settled: int) -> Changes:
     """What a command changes. ``monitors`` holds the one it names or, to deregister, all of the user's.
 
     Raises InvalidInput if it names a monitor or user that is not there.

@@ -125,9 +125,7 @@ def decode_tick(key: bytes | None, value: bytes | None, timestamp_ms: int, parti
     """The tick in a record. Raises InvalidInput."""
     if not key or not value or not value.startswith(schemas.MAGIC):
         raise InvalidInput("not a tick: expected a key and an Avro single-object encoded value")
-    return Tick(
-        user_id=_text(key), scheduled_at=timestamp_ms, partition=partition, **schemas.decode("tick", value)
-    )
+    return Tick(user_id=_text(key), scheduled_at=timestamp_ms, partition=partition, **schemas.decode("tick", value))
 
 
 # --- what consumers read --------------------------------------------------------------------------------------------

@@ -112,7 +112,8 @@ class Settings(BaseSettings):
         default="everwatch", pattern=r"^[A-Za-z0-9._-]+$", description="Name of the Faust app and its consumer group."
     )
     worker_id: str = Field(
-        default="", pattern=r"^[A-Za-z0-9._-]*$",
+        default="",
+        pattern=r"^[A-Za-z0-9._-]*$",
         description="Name of this worker and of its tables' folder; two workers of one data folder need two names.",
     )
     standby_replicas: int = Field(default=1, ge=0, le=5, description="Warm copies of each table partition.")

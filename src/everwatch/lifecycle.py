@@ -13,7 +13,7 @@ LEGAL: dict[State, frozenset[State]] = {
     State.DOWN: frozenset({State.UP, State.LATE, State.PAUSED, State.NEW}),
     State.LATE: frozenset({State.UP, State.DOWN, State.PAUSED, State.NEW}),
     State.PAUSED: frozenset({State.NEW}),
-    State.DONE: frozenset(),
+    State.DONE: frozenset({State.NEW}),
 }
 """Which state may follow which. ``new`` follows when a monitor is resumed or checks something else than before."""
 
@@ -34,7 +34,8 @@ def put_again(monitor: Monitor, spec: MonitorSpec, origin: Origin, at: int) -> M
     if spec == monitor.spec:
         return monitor if origin is monitor.origin else msgspec.structs.replace(monitor, origin=origin)
     version = monitor.version + 1
-    changed = msgspec.structs.replace(monitor, spec=spec, origin=origin, version=version, since=at, streak=0)
+    since = max(at, monitor.since)
+    changed = msgspec.structs.replace(monitor, spec=spec, origin=origin, version=version, since=since, streak=0)
     same_check = (spec.kind, spec.config) == (monitor.spec.kind, monitor.spec.config)
     if same_check or monitor.state in (State.PAUSED, State.NEW):
         return changed
@@ -47,10 +48,13 @@ def pause(monitor: Monitor, at: int) -> Monitor:
 
 
 def resume(monitor: Monitor, at: int) -> Monitor:
-    """The monitor awake again: due strictly after ``at``; the same value if it is not paused."""
+    """The monitor awake again: due strictly after ``at`` (or after it was put, if that is later).
+
+    The same value if it is not paused.
+    """
     if monitor.state is not State.PAUSED:
         return monitor
-    return msgspec.structs.replace(_enter(monitor, State.NEW, at, "resumed by command"), since=at)
+    return msgspec.structs.replace(_enter(monitor, State.NEW, at, "resumed by command"), since=max(at, monitor.since))
 
 
 def after_signal(monitor: Monitor, at: int) -> Monitor:
@@ -61,13 +65,14 @@ def after_signal(monitor: Monitor, at: int) -> Monitor:
 def after_result(monitor: Monitor, result: Result) -> Monitor:
     """The monitor after a result; the same value if nothing that must be remembered changes.
 
-    A result of another version, one at or before the last that counted, and a skipped one say nothing of the state.
+    A result of another version, one at or before the last that counted, one from before the monitor was put or resumed,
+    and a skipped one say nothing of the state.
     """
     if (
         monitor.state in ASLEEP
         or result.status is Status.SKIPPED
         or result.version != monitor.version
-        or result.scheduled_at <= monitor.judged_at
+        or result.scheduled_at <= max(monitor.judged_at, monitor.since)
     ):
         return monitor
     policy = monitor.spec.policy

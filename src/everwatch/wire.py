@@ -19,26 +19,27 @@ from everwatch.model import (
     MonitorSpec,
     Policy,
     Priority,
-    Scalar,
     Signal,
     Signup,
 )
-from everwatch.schedule.duration import parse_duration_ms
+from everwatch.schedule.duration import describe_duration, parse_duration_ms
 from everwatch.schedule.every import PHASE_STEP_MS
 
 # no control characters: ids go into keys (NUL separates), logs and terminals
-UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*$")]
-MonitorId = Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$")]
+NO_CONTROL = r"^[^\x00-\x1f\x7f]*\Z"  # "$" would let a newline at the end pass
+UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=NO_CONTROL)]
+MonitorId = Annotated[str, msgspec.Meta(max_length=128, pattern=NO_CONTROL)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_CONTROL)]
 Threshold = Annotated[int, msgspec.Meta(ge=1, le=100)]
 Duration = str | int | float
+# what an Avro long holds: a greater number would come back as another one
+Attribute = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float | bool | None
 
 MOST_MONITORS_PER_SIGNUP = 1_000
 SECOND_MS = 1_000
 DAY_MS = 86_400_000
 LONGEST_INTERVAL_MS = 400 * DAY_MS
-
-
+LAST_INSTANT_MS = 253_402_300_799_999  # the end of the year 9999
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,7 +70,7 @@ class MonitorInput(_Strict, frozen=True):
 class SignupInput(_Strict, frozen=True):
     user_id: UserId
     plan: Name = "default"
-    attributes: dict[str, Scalar] = {}
+    attributes: dict[str, Attribute] = {}
     monitors: Annotated[list[MonitorInput], msgspec.Meta(max_length=MOST_MONITORS_PER_SIGNUP)] = []
 
 
@@ -83,7 +84,7 @@ class CommandInput(_Strict, frozen=True):
 class SignalInput(_Strict, frozen=True):
     user_id: UserId
     monitor_id: Name
-    at: Annotated[int, msgspec.Meta(ge=0)] = 0
+    at: Annotated[int, msgspec.Meta(ge=0, le=LAST_INSTANT_MS)] = 0
 
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -99,6 +100,8 @@ def parse_json(data: bytes, kind_of_input: type[T]) -> T:
         raise refusal(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"not valid JSON: {error}") from None
+    except RecursionError:
+        raise InvalidInput("arrays and objects are nested too deeply") from None
 
 
 def parse_object(value: Json, kind_of_input: type[T]) -> T:
@@ -110,16 +113,42 @@ def parse_object(value: Json, kind_of_input: type[T]) -> T:
 
 
 def refusal(error: msgspec.ValidationError, prefix: str = "$") -> InvalidInput:
-    """msgspec's message taken apart into a reason and a path that starts with ``prefix``."""
-    found = re.match(r"^(?P<reason>.*?)(?: - at `(?:key` in `)?\$?(?P<path>[^`]*)`)?$", str(error), re.DOTALL)
+    """msgspec's message taken apart into a reason and a path that starts with ``prefix``, in words for a stranger."""
+    found = re.match(r"^(?P<reason>.*?)(?: - at `(?:key` in `|key in )?\$?(?P<path>[^`]*)`)?$", str(error), re.DOTALL)
     assert found is not None  # the pattern matches any text
     reason, path = found["reason"], f"{prefix}{found['path'] or ''}"
-    if "matching regex" in reason:
-        reason = "control characters are not allowed"
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", reason)
-    if unknown:
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", reason, re.DOTALL):
         return InvalidInput(f"there is no field {unknown[1]!r}", f"{path}.{unknown[1]}")
-    return InvalidInput(reason, path)
+    if missing := re.fullmatch(r"Object missing required field `(.*)`", reason):
+        return InvalidInput("this field is missing", f"{path}.{missing[1]}")
+    if "matching regex" in reason:
+        return InvalidInput("control characters are not allowed", path)
+    if wrong := re.fullmatch(r"Invalid enum value (.*)", reason, re.DOTALL):
+        choices = _CHOICES.get(path.rpartition(".")[2])
+        return InvalidInput(f"{wrong[1]} is not one of {', '.join(choices)}" if choices else reason, path)
+    if bound := re.fullmatch(r"Expected `(\w+)`(?: of length)? ([<>]=) (-?\d+)", reason):
+        return InvalidInput(_bound_told(bound[1], bound[2] == ">=", int(bound[3])), path)
+    for theirs, ours in _TYPE_NAMES.items():
+        reason = re.sub(rf"(?<=[` ]){theirs}(?=[` ])", ours, reason)
+    return InvalidInput(reason[:1].lower() + reason[1:].replace("`", "").replace(" | ", " or "), path)
+
+
+_CHOICES = {"command": CommandType, "misfire": Misfire, "priority": Priority}
+_TYPE_NAMES = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+
+
+def _bound_told(type_name: str, least: bool, bound: int) -> str:
+    if least and bound == 1 and type_name == "str":
+        return "this must not be empty"
+    unit = {"str": " characters long", "array": " entries long"}.get(type_name, "")
+    return f"this must be at {'least' if least else 'most'} {bound}{unit}"
 
 
 def signup_of(given: SignupInput) -> Signup:
@@ -140,7 +169,9 @@ def command_of(given: CommandInput) -> Command:
             raise InvalidInput("a put needs the monitor to put", "$.monitor")
         monitor = monitor_of(given.monitor, "$.monitor", given.monitor_id)
         if given.monitor_id and monitor.monitor_id != given.monitor_id:
-            raise InvalidInput(f"monitor_id is {given.monitor_id!r}, but the monitor says {monitor.monitor_id!r}")
+            raise InvalidInput(
+                f"this is {given.monitor_id!r}, but the monitor says {monitor.monitor_id!r}", "$.monitor_id"
+            )
         return Command(given.command, given.user_id, monitor.monitor_id, monitor)
     if given.monitor is not None:
         raise InvalidInput(f"a {given.command} takes no monitor", "$.monitor")
@@ -162,7 +193,7 @@ def monitor_of(given: MonitorInput, path: str, monitor_id: str = "") -> MonitorS
     return MonitorSpec(
         monitor_id=given.monitor_id or monitor_id or given.kind,
         kind=given.kind,
-        config=orjson.dumps(given.config, option=orjson.OPT_SORT_KEYS).decode(),
+        config=_text_of(given.config, f"{path}.config"),
         schedule=_schedule_of(given.schedule, path),
         policy=Policy(
             timeout_ms=_duration(policy.timeout, f"{path}.policy.timeout", 1, 10 * 60 * SECOND_MS),
@@ -173,6 +204,14 @@ def monitor_of(given: MonitorInput, path: str, monitor_id: str = "") -> MonitorS
             priority=policy.priority,
         ),
     )
+
+
+def _text_of(config: dict[str, Any], path: str) -> str:
+    try:
+        return orjson.dumps(config, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError as error:
+        # deeper nesting and greater integers than any kind has use for
+        raise InvalidInput(f"this cannot be kept as JSON: {str(error).lower()}", path) from None
 
 
 def _schedule_of(given: ScheduleInput, path: str) -> Every:
@@ -190,5 +229,6 @@ def _duration(value: Duration, path: str, least_ms: int, most_ms: int) -> int:
     except ValueError as error:
         raise InvalidInput(str(error), path) from None
     if not least_ms <= duration_ms <= most_ms:
-        raise InvalidInput(f"{value!r} is not between {least_ms / 1000:g} s and {most_ms / 1000:g} s", path)
+        bounds = f"{describe_duration(least_ms)} and {describe_duration(most_ms)}"
+        raise InvalidInput(f"{value!r} is not between {bounds}", path)
     return duration_ms

@@ -13,14 +13,14 @@ from typing import IO, Any, ClassVar, NamedTuple, Self
 
 import orjson
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from support.account import Account, settle
-from support.waiting import now_ms, wait_until
 
 from everwatch.config import Settings
 from everwatch.errors import StoreError
 from everwatch.kafka.topics import Topics
 from everwatch.model import Monitor, Result
 from everwatch.store.reader import SqlReader, open_reader
+from support.account import Account, settle
+from support.waiting import now_ms, wait_until
 
 PARTITIONS = 4
 WATCHING = re.compile(r"watching (\d+) monitors on partitions \[([\d, ]*)\]")

@@ -21,8 +21,12 @@ def start_broker(settings: Settings, clock: Clock, console: Console | None = Non
         heap_mb=settings.kafka_heap_mb,
     )
     bar = Progress(
-        TextColumn("Fetching Kafka"), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
-        console=console or Console(stderr=True), transient=True,
+        TextColumn("Fetching Kafka"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console or Console(stderr=True),
+        transient=True,
     )
     with bar:
         task = bar.add_task("jars", total=None, visible=False)

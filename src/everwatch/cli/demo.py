@@ -101,9 +101,7 @@ def demo(
 class _Run:
     """One performance, from the signups to the account."""
 
-    def __init__(
-        self, settings: Settings, clock: Clock, local: Local, cast: Cast, stop: threading.Event
-    ) -> None:
+    def __init__(self, settings: Settings, clock: Clock, local: Local, cast: Cast, stop: threading.Event) -> None:
         self._settings = settings
         self._clock = clock
         self._local = local
@@ -168,6 +166,7 @@ class _Run:
     def _sign_up(self, console: Console) -> None:
         """Publish the signups; wait until a worker is there and the database knows everybody, and nobody else."""
         begun = self._clock.now_ms()
+        console.print(f"Signing up {self._cast.users} users …", highlight=False)
         for user, event in self._cast.signups():
             self._publisher.send(self._topics.signups, user, event)
         self._publisher.finish()

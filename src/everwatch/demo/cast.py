@@ -56,18 +56,27 @@ class Cast:
         user = user_id(number)
         broken = self.mix is Mix.ALL and number % 10 == 3
         yield self._part(
-            user, "site", "http", Health.DOWN if broken else Health.UP,
+            user,
+            "site",
+            "http",
+            Health.DOWN if broken else Health.UP,
             {"url": f"http://127.0.0.1:{self.target_port}/{'broken' if broken else 'ok'}/{user}"},
         )
         if self.mix is Mix.HTTP:
             return
         closed = number % 12 == 5
         yield self._part(
-            user, "port", "tcp", Health.DOWN if closed else Health.UP,
+            user,
+            "port",
+            "tcp",
+            Health.DOWN if closed else Health.UP,
             {"host": "127.0.0.1", "port": self.dead_port if closed else self.target_port},
         )
         yield self._part(
-            user, "job", "heartbeat", Health.LATE if is_silent(number) else Health.UP,
+            user,
+            "job",
+            "heartbeat",
+            Health.LATE if is_silent(number) else Health.UP,
             {"period": f"{self.heartbeat_period_s}s", "grace": f"{self.heartbeat_grace_s}s"},
         )
 

@@ -46,7 +46,10 @@ class Outbox:
         headers: Headers | None = None,
         on_delivered: OnDelivered | None = None,
     ) -> None:
-        """Queue one record; ``on_delivered`` is called in another thread once the broker has it."""
+        """Queue one record; ``on_delivered`` is called in another thread once the broker has it.
+
+        What the producer refuses outright (a record that is too large) is raised here and not waited for.
+        """
         stretch = self._stretches[-1]
         stretch.sent += 1
         extra: dict[str, Any] = {"headers": headers} if headers else {}
@@ -65,6 +68,9 @@ class Outbox:
             except BufferError:
                 # the queue is full: the broker is slower than we are, so the caller has to wait for it
                 self._producer.poll(0.05)
+            except BaseException:
+                stretch.sent -= 1
+                raise
 
     async def delivered(self) -> None:
         """Wait until everything sent so far is durable. Raises BrokerUnavailable when something could not be sent."""
@@ -95,12 +101,16 @@ class Outbox:
         self, stretch: "_Stretch", on_delivered: OnDelivered | None
     ) -> Callable[[KafkaError | None, Message], None]:
         def counted(error: KafkaError | None, message: Message) -> None:
+            failure = error and f"A record for topic {message.topic()} could not be delivered: {error.str()}."
             if error is None and on_delivered is not None:
-                on_delivered(message)
+                try:
+                    on_delivered(message)
+                except Exception as problem:
+                    # raised here, it would end the outbox's thread, and every barrier would wait for ever
+                    failure = f"What follows the delivery of a record for topic {message.topic()} failed: {problem!r}."
             with self._lock:
                 stretch.done += 1
-                if error is not None and self._failure is None:
-                    self._failure = f"A record for topic {message.topic()} could not be delivered: {error.str()}."
+                self._failure = self._failure or failure
                 look = stretch.done == stretch.sent or self._failure is not None
             if look and self._waiting:
                 self._wake()

@@ -59,7 +59,9 @@ class HeartbeatKind:
         if at <= view.watching_since + min(grace_ms, _TAKEOVER_MS):
             return _TAKING_OVER
         expected = f"(expected every {describe_duration(period_ms)}, grace {describe_duration(grace_ms)})"
-        quiet = describe_duration(at - quiet_since)
+        quiet_ms = at - quiet_since
+        # to the second is exact enough for a person
+        quiet = describe_duration(quiet_ms - quiet_ms % SECOND_MS or quiet_ms)
         if view.last_signal == quiet_since:
             return Outcome(Status.LATE, f"no heartbeat for {quiet} {expected}")
         return Outcome(Status.LATE, f"no heartbeat since watching began {quiet} ago {expected}")
