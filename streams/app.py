@@ -7,17 +7,19 @@ go out; when it is revoked, lanes stop first, then changes, then sweeps.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
 import faust
 from aiokafka import AIOKafkaProducer
+from confluent_kafka import KafkaException
 from mode import Service
 from yarl import URL
 
 from everwatch.clock import Clock
 from everwatch.config import Settings
+from everwatch.errors import BrokerUnavailable
 from everwatch.kafka.clients import new_batch_producer, new_consumer, new_producer, tls_context
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
@@ -33,6 +35,9 @@ from streams.ticking import Ticking
 
 logger = logging.getLogger(__name__)
 TABLE = "monitors"
+# a stop takes these one after the other, and must be over within ten seconds
+PATIENCE_S = 3.0
+FLUSH_S = 1.0
 
 
 class Engine(Service):
@@ -44,6 +49,8 @@ class Engine(Service):
         self._bootstrap_servers = bootstrap_servers
         self._clock = clock
         self._ready = asyncio.Event()
+        self._era = 0
+        self._switch = asyncio.Lock()
         topics = self._topics = Topics.of(settings)
         self.table = new_monitors_table(app, TABLE, settings.partitions, self.open)
         self._planner = Planner(topics, clock)
@@ -95,30 +102,48 @@ class Engine(Service):
         if not self._ready.is_set():
             return
         await self.close()
-        for lane in self._lanes:
-            await lane.stop()
-        left = await self._outbox.close()
-        await self._batches.stop()
+        await asyncio.gather(*(lane.stop() for lane in self._lanes))
+        left = await self._outbox.close(FLUSH_S)
+        await _within(FLUSH_S, self._batches.stop())
         if left:
             logger.warning("%d records could not be sent before the end", left)
 
     async def open(self, numbers: set[int]) -> None:
-        """The table is recovered: these partitions are this worker's now."""
+        """The table is recovered: these partitions are this worker's now. Waits for a broker that is away."""
+        era = self._era
         await self._ready.wait()
-        if await self.partitions.open(numbers):
-            for lane in self._lanes:
-                await lane.open(numbers)
+        while era == self._era and not self.should_stop:
+            try:
+                async with self._switch:
+                    if era == self._era and await self.partitions.open(numbers):
+                        for lane in self._lanes:
+                            await lane.open(numbers)
+                return
+            except (BrokerUnavailable, KafkaException) as error:
+                logger.warning("partitions cannot be opened yet: %s", error)
+                await self.sleep(1.0)
 
     async def close(self) -> None:
-        """A rebalance begins: nothing is this worker's until it is over."""
-        for lane in self._lanes:
-            await lane.close()
+        """A rebalance begins, or the end: nothing is this worker's until it is over.
+
+        Takes a few seconds at most: what the broker has not acknowledged by then is read again by the next owner.
+        """
+        self._era += 1
+        self.partitions.invalidate()
+        async with self._switch:
+            await asyncio.gather(*(lane.close(PATIENCE_S) for lane in self._lanes))
+            if not await _within(PATIENCE_S, self._settled()):
+                self.partitions.abandon()
+                logger.warning("partitions are let go although the broker has not acknowledged everything")
+
+    async def _settled(self) -> None:
         await self._writer.idle()
         await self.partitions.close()
 
     async def command(self, record: Record) -> bool:
         """Carry out one command; False if its partition went to another worker meanwhile."""
-        while record.partition in self.partitions.owned:
+        era = self._era
+        while era == self._era and record.partition in self.partitions.owned:
             try:
                 await self.registration.command([record])
                 return True
@@ -129,9 +154,15 @@ class Engine(Service):
                 await self.sleep(1.0)
         return False
 
+    def lane_ended(self, error: BaseException) -> None:
+        """A lane cannot go on: the worker ends, and whoever takes over starts from what is durable."""
+        self.add_future(self.crash(error))
+
     def _lane(self, topic: str, channel: Any) -> Lane:
         group = f"{self._settings.application}-worker-{topic}"
-        return Lane(topic, lambda: new_consumer(self._settings, self._bootstrap_servers, group), channel)
+        return Lane(
+            topic, lambda: new_consumer(self._settings, self._bootstrap_servers, group), channel, self.lane_ended
+        )
 
     async def _progress(self, numbers: Iterable[int]) -> dict[int, int]:
         consumer = new_consumer(
@@ -174,6 +205,8 @@ def create_app(settings: Settings, bootstrap_servers: str, clock: Clock, folder:
         key_serializer="raw",
         value_serializer="raw",
         datadir=folder,
+        # an input that is not acknowledged is read again by the next owner: nothing to wait for
+        stream_wait_empty=False,
         web_enabled=False,
     )
     engine = app.engine = Engine(app, settings, bootstrap_servers, clock)
@@ -225,6 +258,16 @@ def _declare_lane_agent(
         async for batch in batches:
             with batch.handling() as records:
                 await handle(records)
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether ``work`` ended in time; it is cancelled if not."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        return False
+    return True
 
 
 def _credentials(settings: Settings) -> Any:

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 1_000
 TURN = 50
 RETRY_S = 1.0
-# an agent that is stuck must not keep a rebalance waiting until the broker gives up on this worker
-LONGEST_BATCH_S = 5.0
+# a broker that is away is said by who waits for it
+_PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
 T = TypeVar("T")
 
 
@@ -42,72 +42,99 @@ class Batch:
 
     @contextmanager
     def handling(self) -> Iterator[list[Record]]:
-        """The records to handle. An error is the lane's to see: it logs it and brings the batch again."""
-        if self.settled.done():  # withdrawn while it waited
+        """The records to handle; none if the batch was withdrawn, or offered twice. An error is the lane's to see."""
+        if self.taken or self.settled.done():
             yield []
             return
         self.taken = True
         try:
             yield self.records
-        except Exception as error:
+        except BaseException as error:
             if not self.settled.done():
-                self.settled.set_exception(error)
+                self.settled.set_exception(error if isinstance(error, Exception) else Interrupted(repr(error)))
+            if not isinstance(error, Exception):
+                raise
         else:
             if not self.settled.done():
                 self.settled.set_result(None)
 
 
-class Lane:
-    """One topic, read in batches for the owned partitions and put into ``channel``, where an agent takes them."""
+class Interrupted(Exception):
+    """An agent was stopped in the middle of a batch."""
 
-    def __init__(self, topic: str, new_consumer: Callable[[], Consumer], channel: Any) -> None:
+
+class Lane:
+    """One topic, read in batches for the owned partitions and put into ``channel``, where an agent takes them.
+
+    ``on_ended`` is told what ended a lane that should still be open.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        new_consumer: Callable[[], Consumer],
+        channel: Any,
+        on_ended: Callable[[BaseException], None],
+    ) -> None:
         self._topic = topic
         self._new_consumer = new_consumer
         self._channel = channel
+        self._on_ended = on_ended
         self._consumer: Consumer | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{topic}")
-        self._partitions: set[int] = set()
+        self._open = False
         self._batch: Batch | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, partitions: set[int]) -> None:
-        """Read these partitions from where they were acknowledged last."""
+        """Read these partitions from where they were acknowledged last. Raises KafkaException."""
+        assert self._task is None  # closed before it is opened again
         if not partitions:
             return
         self._consumer = self._consumer or self._new_consumer()
         wanted = [TopicPartition(self._topic, number) for number in sorted(partitions)]
-        committed = await self._in_thread(self._consumer.committed, wanted, 10)
-        for position in committed:
+        positions = await self._in_thread(self._consumer.committed, wanted, 10)
+        for position in positions:
+            if position.error is not None:
+                raise KafkaException(position.error)
             if position.offset < 0:
                 position.offset = OFFSET_BEGINNING
-        await self._in_thread(self._consumer.assign, committed)
-        self._partitions = set(partitions)
+        await self._in_thread(self._consumer.assign, positions)
+        # offsets that are not committed for a week expire, however long their partition was quiet
+        known = [position for position in positions if position.offset >= 0]
+        if known:
+            await self._in_thread(self._commit, known)
+        self._open = True
         self._task = asyncio.create_task(self._run(), name=f"lane {self._topic}")
+        self._task.add_done_callback(self._ended)
 
-    async def close(self) -> None:
-        """Stop reading: a batch that the agent is at is finished and acknowledged, one that waits is withdrawn."""
-        self._partitions = set()
+    async def close(self, patience_s: float) -> None:
+        """Stop reading: a batch that the agent is at is finished and acknowledged, one that waits is withdrawn.
+
+        Waits ``patience_s`` at most; an agent that takes longer finds its partitions lost.
+        """
+        self._open = False
         if self._batch is not None and not self._batch.taken and not self._batch.settled.done():
             self._batch.settled.cancel()
         task, self._task = self._task, None
         if task is not None:
-            await asyncio.wait([task], timeout=LONGEST_BATCH_S)
+            await asyncio.wait([task], timeout=patience_s)
             task.cancel()
         if self._consumer is not None:
-            await self._in_thread(self._consumer.unassign)
+            unassigned = asyncio.ensure_future(self._in_thread(self._consumer.unassign))
+            await asyncio.wait([unassigned], timeout=1.0)
 
     async def stop(self) -> None:
-        """Close for good."""
-        await self.close()
+        """Leave for good; ``close`` comes first."""
         if self._consumer is not None:
-            await self._in_thread(self._consumer.close)
-            self._consumer = None
-        self._thread.shutdown(wait=False)
+            closed = asyncio.ensure_future(self._in_thread(self._consumer.close))
+            await asyncio.wait([closed], timeout=1.0)
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self) -> None:
-        while self._partitions:
+        while self._open:
             records = await self._in_thread(self._read)
-            while records and self._partitions:
+            while records and self._open:
                 if await self._settle(records):
                     break
                 await asyncio.sleep(RETRY_S)
@@ -115,20 +142,35 @@ class Lane:
     async def _settle(self, records: list[Record]) -> bool:
         """Have the agent handle a batch and acknowledge it; False if it has to be brought again."""
         batch = self._batch = Batch(records)
-        await self._channel.put(batch)
         try:
-            await batch.settled
-        except asyncio.CancelledError:
-            if batch.settled.cancelled() and not self._partitions:
+            while not batch.settled.done():
+                if not batch.taken:
+                    await self._offer(batch)
+                await asyncio.wait([batch.settled], timeout=RETRY_S)
+            if batch.settled.cancelled():
                 return True  # withdrawn: whoever owns the partitions next reads it again
-            raise
+            batch.settled.result()
         except Exception:
             logger.exception("a batch of %d records of %s failed; it is tried again", len(records), self._topic)
             return False
         finally:
             self._batch = None
-        await self._in_thread(self._acknowledge, records)
+        positions = {record.partition: record.offset + 1 for record in records}
+        await self._in_thread(
+            self._commit, [TopicPartition(self._topic, number, offset) for number, offset in positions.items()]
+        )
         return True
+
+    async def _offer(self, batch: Batch) -> None:
+        # Faust empties channels, and cancels who waits to put into them, when a rebalance ends: an offer may be lost,
+        # so it is made again until the batch is taken
+        offer = asyncio.ensure_future(self._channel.put(batch))
+        await asyncio.wait([offer], timeout=RETRY_S)
+        offer.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self._open and not task.cancelled() and task.exception() is not None:
+            self._on_ended(task.exception() or Interrupted(self._topic))
 
     def _read(self) -> list[Record]:
         assert self._consumer is not None
@@ -140,16 +182,14 @@ class Lane:
         error = message.error()
         if error is None:
             return True
-        if error.code() != KafkaError._PARTITION_EOF:
+        if error.code() not in _PASSING:
             logger.warning("reading %s: %s", self._topic, error.str())
         return False
 
-    def _acknowledge(self, records: list[Record]) -> None:
+    def _commit(self, positions: list[TopicPartition]) -> None:
         assert self._consumer is not None
-        following = {record.partition: record.offset + 1 for record in records}
-        offsets = [TopicPartition(self._topic, number, offset) for number, offset in following.items()]
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=False)
+            self._consumer.commit(offsets=positions, asynchronous=False)
         except KafkaException as error:
             # the records are handled; handling them once more after a restart changes nothing
             logger.warning("acknowledging records of %s: %s", self._topic, error.args[0].str())

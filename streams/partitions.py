@@ -21,7 +21,8 @@ from everwatch.timetable import Planned, Timetable
 from streams.store import Store
 
 logger = logging.getLogger(__name__)
-YIELD_EVERY = 2_000
+YIELD_EVERY = 500
+MOST_AHEAD_MS = 60_000
 
 
 class Emitted(msgspec.Struct, frozen=True):
@@ -57,13 +58,15 @@ Payload = Emitted | Inline
 class Partition:
     """One owned partition.
 
-    ``emitted_to``: every tick due up to this instant is durable on its topic. ``turn`` is held by a sweep of the
+    ``emitted_to``: every tick due up to this instant is durable on its topic. ``attempt``: the instant of a sweep that
+    is not through yet. ``turn`` is held by a sweep of the
     partition, and by whoever changes monitors that are in the timetable.
     """
 
     def __init__(self, number: int, emitted_to: int) -> None:
         self.number = number
         self.emitted_to = emitted_to
+        self.attempt: int | None = None
         self.timetable: Timetable[Payload] = Timetable()
         self.turn = asyncio.Lock()
 
@@ -74,6 +77,10 @@ class Planner:
     def __init__(self, topics: Topics, clock: Clock) -> None:
         self._topics = topics
         self._clock = clock
+
+    def now_ms(self) -> int:
+        """The instant, as the worker's clock has it."""
+        return self._clock.now_ms()
 
     def plan(self, partition: Partition, before: Monitor | None, after: Monitor | None) -> None:
         """Bring the timetable from one value of a monitor to the next (None: there is none)."""
@@ -154,7 +161,7 @@ class Partitions:
             progress = await self._read_progress(numbers)
             opened: dict[int, Partition] = {}
             for number in sorted(numbers):
-                partition = Partition(number, progress.get(number, 0))
+                partition = Partition(number, self._sane(number, progress.get(number, 0)))
                 await self._load(partition, generation)
                 if generation != self._generation:
                     return False
@@ -165,13 +172,32 @@ class Partitions:
             logger.info("watching %d monitors on partitions %s", monitors, sorted(numbers))
         return True
 
+    def _sane(self, number: int, emitted_to: int) -> int:
+        """Progress, unless a clock that was ahead wrote it: to wait until it is true would be silence."""
+        now = self._planner.now_ms()
+        if emitted_to <= now + MOST_AHEAD_MS:
+            return emitted_to
+        logger.warning(
+            "partition %d claims to be %d ms ahead of the clock; going on from now", number, emitted_to - now
+        )
+        return now
+
+    def invalidate(self) -> None:
+        """Whatever is being opened now is not to be owned."""
+        self._generation += 1
+
     async def close(self) -> None:
         """Own nothing: when this returns, no sweep and no change is under way."""
-        self._generation += 1
-        closing, self._open = self._open, {}
+        closing = self._open
+        self.abandon()
         for partition in closing.values():
             async with partition.turn:
                 pass
+
+    def abandon(self) -> None:
+        """Own nothing, whatever is under way: it will find that the partition is lost."""
+        self.invalidate()
+        self._open = {}
 
     async def _load(self, partition: Partition, generation: int) -> None:
         """Rebuild the timetable from the store."""

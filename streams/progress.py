@@ -5,17 +5,19 @@ from collections.abc import Iterable
 
 from confluent_kafka import Consumer, TopicPartition
 
+from everwatch.errors import BrokerUnavailable
 from everwatch.kafka.offsets import bounds
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 
 # after a takeover the old owner's last record may still come in behind the new owner's: look at more than one
 LOOK_BACK = 100
+PATIENCE = 100
 
 
 def write_progress(outbox: Outbox, topic: str, partition: int, emitted_to: int) -> None:
     """Note that every tick of the partition due up to ``emitted_to`` is durable."""
-    outbox.send(topic, partition=partition, key=str(partition).encode(), value=str(emitted_to).encode())
+    outbox.send(topic, partition=partition, key=str(partition).encode(), value=str(emitted_to).encode(), group=topic)
 
 
 async def read_progress(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, int]:
@@ -35,11 +37,10 @@ def _read(consumer: Consumer, topic: str, partitions: list[int]) -> dict[int, in
     if not positions:
         return progress
     consumer.assign(positions)
-    idle = 0
-    while ends and idle < 3:
-        messages = consumer.consume(LOOK_BACK * len(positions), 1.0 if not progress else 0.2)
-        idle = 0 if messages else idle + 1
-        for message in messages:
+    for _ in range(PATIENCE):
+        if not ends:
+            break
+        for message in consumer.consume(LOOK_BACK * len(positions), 0.2):
             if message.error() is not None:
                 continue
             record = Record.of(message)
@@ -47,4 +48,7 @@ def _read(consumer: Consumer, topic: str, partitions: list[int]) -> dict[int, in
             if record.offset + 1 >= ends.get(record.partition, 0):
                 ends.pop(record.partition, None)
     consumer.unassign()
+    if ends:
+        # to go on without would be to emit everything since the monitors were put
+        raise BrokerUnavailable(f"the progress of partitions {sorted(ends)} cannot be read")
     return progress

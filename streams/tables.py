@@ -114,9 +114,7 @@ class Writing:
 
     async def finish(self) -> None:
         """Make it durable: first on the broker, then in the local store. Raises PartitionLost, BrokerUnavailable."""
-        lost = {partition for partition, entries in self._entries.items() if entries} - self._owned()
-        if lost:
-            raise PartitionLost(f"partitions {sorted(lost)} went to another worker")
+        self._check_owned()
         offsets: dict[int, int] = {}
 
         def note(message: Message) -> None:
@@ -134,11 +132,19 @@ class Writing:
                     on_delivered=note,
                 )
         await self._outbox.delivered()
+        self._check_owned()
         for partition, entries in self._entries.items():
             if entries:
                 self._store.write(partition, entries, offsets[partition])
 
+    def _check_owned(self) -> None:
+        lost = {partition for partition, entries in self._entries.items() if entries} - self._owned()
+        if lost:
+            raise PartitionLost(f"partitions {sorted(lost)} went to another worker")
+
     def _entry(self, partition: int, key: bytes) -> User | Monitor | None:
+        if partition not in self._owned():
+            raise PartitionLost(f"partition {partition} went to another worker")
         pending = self._entries[partition]
         value = pending[key] if key in pending else self._store.read(partition, key)
         return None if value is None else codec.decode_entry(key, value)

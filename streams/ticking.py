@@ -66,6 +66,7 @@ class Ticking(Service):
         self._sweep_ms = sweep_ms
         self._output_format = output_format
         self._noted: dict[int, int] = {}
+        self._sweeps: dict[int, asyncio.Task[None]] = {}
 
     @Service.task
     async def _sweep_on_time(self) -> None:
@@ -73,8 +74,22 @@ class Ticking(Service):
             now = self._clock.now_ms()
             # a millisecond past the step: waking a hair too early would find the step not due and lose a whole period
             await asyncio.sleep((self._sweep_ms - now % self._sweep_ms + 1) / 1000)
-            # one sweep at a time: a slow one makes the next one longer, not parallel
-            await asyncio.gather(*(self.sweep(partition) for partition in self._partitions))
+            for partition in self._partitions:
+                # one sweep of a partition at a time: a slow one makes its next one longer, and no other one late
+                running = self._sweeps.get(partition.number)
+                if running is None or running.done():
+                    self._sweeps[partition.number] = asyncio.create_task(self._guarded_sweep(partition))
+
+    async def on_stop(self) -> None:
+        """Give up on sweeps that the broker keeps waiting."""
+        for sweep in self._sweeps.values():
+            sweep.cancel()
+
+    async def _guarded_sweep(self, partition: Partition) -> None:
+        try:
+            await self.sweep(partition)
+        except Exception as error:
+            await self.crash(error)
 
     async def sweep(self, partition: Partition) -> None:
         """Emit what is due in one partition, up to the last whole step of the sweep period."""
@@ -82,9 +97,13 @@ class Ticking(Service):
             if self._partitions.get(partition.number) is not partition:
                 return
             now = self._clock.now_ms()
+            if partition.attempt is None:
+                if now - now % self._sweep_ms <= partition.emitted_to:
+                    return
+                partition.attempt = now
+            # a sweep that failed is done again as it was, so that what is skipped and what is run stays the same
+            now = partition.attempt
             upto = now - now % self._sweep_ms
-            if upto <= partition.emitted_to:
-                return
             try:
                 emitted = await self._emit(partition, upto, now)
             except (KafkaError, BrokerUnavailable) as error:
@@ -95,6 +114,7 @@ class Ticking(Service):
                     await self.crash(error)
                 return
             partition.emitted_to = upto
+            partition.attempt = None
             if emitted or upto - self._noted.get(partition.number, 0) >= IDLE_NOTE_MS:
                 self._noted[partition.number] = upto
                 write_progress(self._outbox, self._topics.progress, partition.number, upto)
@@ -102,22 +122,32 @@ class Ticking(Service):
     async def _emit(self, partition: Partition, upto: int, now: int) -> int:
         """Emit what is due; when this returns, the broker has it. Gives the number of firings."""
         batches = _Batches(self._producer, partition.number)
+        inline: list[Firing] = []
         count = 0
-        for planned, fire, skipped in self._firings(partition, upto, now):
+        for looked_at, firing in enumerate(self._firings(partition, upto, now), 1):
+            if looked_at % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+            payload = firing.planned.payload
+            if firing.skipped or not isinstance(payload, Emitted):
+                inline.append(firing)
+            if isinstance(payload, Emitted):
+                for instant in firing.fire:
+                    await batches.append(payload, instant)
+            count += len(firing.fire)
+        await batches.sent()
+        # results go after the ticks: they would be sent once more each time the ticks fail
+        await self._send_inline(partition, inline, now)
+        await self._outbox.delivered(partition.number)
+        return count
+
+    async def _send_inline(self, partition: Partition, firings: list[Firing], now: int) -> None:
+        for planned, fire, skipped in firings:
             if skipped:
                 self._report_skipped(partition, planned, skipped, now)
-            for instant in fire:
-                count += 1
-                if count % YIELD_EVERY == 0:
-                    await asyncio.sleep(0)
-                payload = planned.payload
-                if isinstance(payload, Emitted):
-                    await batches.append(payload, instant)
-                else:
-                    self._judge(partition, payload, instant, now)
-        await batches.sent()
-        await self._outbox.delivered()
-        return count
+            if isinstance(planned.payload, Inline):
+                for instant in fire:
+                    self._judge(partition, planned.payload, instant, now)
+            await self._outbox.room()
 
     def _firings(self, partition: Partition, upto: int, now: int) -> Iterator[Firing]:
         after = partition.emitted_to
@@ -173,6 +203,7 @@ class Ticking(Service):
             partition=partition.number,
             key=codec.user_key(monitor.user_id),
             value=codec.encode_result(result, self._output_format),
+            group=partition.number,
         )
 
 

@@ -32,5 +32,8 @@ def admit_monitor(spec: MonitorSpec, path: str) -> MonitorSpec:
         config = registry.canonical_config(kind, registry.parse_config(kind, orjson.loads(spec.config)))
     except InvalidInput as error:
         raise InvalidInput(error.reason, path + error.path.removeprefix("$")) from None
+    except Exception as error:
+        # a kind of another package may fail in any way; that harms only the monitors that name it
+        raise InvalidInput(f"the kind {spec.kind!r} failed on the config: {error!r}", f"{path}.config") from error
     schedule = spec.schedule if spec.schedule != NO_SCHEDULE else Every(kind.default_schedule_ms)
     return msgspec.structs.replace(spec, config=config, schedule=schedule)

@@ -26,6 +26,8 @@ from everwatch.model import (
 )
 
 SEPARATOR = b"\x00"
+# what is made of an input (table entries) must fit into a record too
+LARGEST_INPUT_BYTES = 512 * 1024
 
 Input = TypeVar("Input", bound=msgspec.Struct)
 Output = TypeVar("Output", Result, Transition)
@@ -73,6 +75,8 @@ def _decode_input(
 ) -> Input:
     if not data:
         raise InvalidInput(f"the record is empty: expected a {name} as JSON or Avro")
+    if len(data) > LARGEST_INPUT_BYTES:
+        raise InvalidInput(f"the record has {len(data)} bytes; a {name} may have at most {LARGEST_INPUT_BYTES}")
     if data.startswith(schemas.MAGIC):
         record = schemas.decode(name, data)
         prepare(record)
@@ -163,10 +167,16 @@ def _decode_output(name: str, data: bytes | None, type_: type[Output]) -> Output
     try:
         if data.startswith(schemas.MAGIC):
             return msgspec.convert(schemas.decode(name, data), type=type_)
-        return msgspec.json.decode(data, type=type_)
+        record = msgspec.json.decode(data, type=type_)
+        # JSON knows no largest integer, everybody downstream does
+        for field in record.__struct_fields__:
+            value = getattr(record, field)
+            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise InvalidInput("an integer does not fit into 64 bits", f"$.{field}")
+        return record
     except msgspec.ValidationError as error:
         raise wire.refusal(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"neither an Avro nor a JSON {name}: {error}") from None
 
 

@@ -170,7 +170,7 @@ MALFORMED: list[tuple[str, bytes | None, str, str]] = [
     ("signups", b"hello", "", "neither JSON"),
     ("signups", b'{"user_id":', "", "not valid JSON: Input data was truncated"),
     ("signups", b'{"user_id":"\xff"}', "", "not valid JSON"),
-    ("signups", b"{}", "$", "Object missing required field `user_id`"),
+    ("signups", b"{}", "$.user_id", "the field is missing"),
     ("signups", b'{"user_id":5}', "$.user_id", "Expected `str`, got `int`"),
     ("signups", b'{"user_id":""}', "$.user_id", "Expected `str` of length >= 1"),
     ("signups", b'{"user_id":"a\\u0007"}', "$.user_id", "control characters are not allowed"),
@@ -190,7 +190,7 @@ MALFORMED: list[tuple[str, bytes | None, str, str]] = [
     ("commands", b'{"command":"put","user_id":"bad"}', "$.monitor", "a put needs the monitor to put"),
     ("commands", b'{"command":"pause","user_id":"bad","monitor_id":"m"}', "$.monitor_id", "there is no monitor 'm'"),
     ("commands", b'{"command":"deregister","user_id":"bad"}', "$.user_id", "there is no user 'bad'"),
-    ("signals", b'{"user_id":"bad"}', "$", "Object missing required field `monitor_id`"),
+    ("signals", b'{"user_id":"bad"}', "$.monitor_id", "the field is missing"),
     ("signals", b'{"user_id":"bad","monitor_id":"m","at":-1}', "$.at", "Expected `int` >= 0"),
     ("signals", b'{"user_id":"bad","monitor_id":"m"}', "$.monitor_id", "there is no monitor 'm'"),
 ]

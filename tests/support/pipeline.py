@@ -212,7 +212,7 @@ class Pipeline:
             consumer.assign([TopicPartition(topic, number, 0) for number in left])
             found: list[Message] = []
             while left:
-                for message in consumer.consume(1_000, 10):
+                for message in consumer.consume(1_000, 0.1):
                     assert message.error() is None, message.error()
                     found.append(message)
                     if message.offset() + 1 >= left.get(message.partition(), 0):

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -103,8 +102,10 @@ def _prepared(settings: Settings, stop_with_parent: bool) -> str:
 
 
 def _stop_at_end_of_input() -> None:
-    # the parent holds the other end of our stdin: when it is gone, however it died, the pipe ends
-    sys.stdin.buffer.read()
+    # the parent holds the other end of our stdin: when it is gone, however it died, the pipe ends; read past
+    # sys.stdin, whose lock this thread would still hold when the interpreter ends, which then aborts
+    while os.read(0, 4096):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -11,6 +11,8 @@ from confluent_kafka.admin import AdminClient
 
 from everwatch.config import SecurityProtocol, Settings
 
+# a refused record is kept with headers that say why, so a dead letter may be a little larger than what came in
+LARGEST_RECORD_BYTES = 2 * 1024 * 1024
 # without this librdkafka writes to stderr by itself
 _LOGGER = logging.getLogger("librdkafka")
 
@@ -56,6 +58,7 @@ def new_producer(settings: Settings, bootstrap_servers: str, **overrides: object
             "compression.type": settings.compression,
             "partitioner": "murmur2_random",
             "linger.ms": 5,
+            "message.max.bytes": LARGEST_RECORD_BYTES,
             "queue.buffering.max.messages": 1_000_000,
             # a broker may be away for minutes; what was accepted here is kept and tried again until then
             "delivery.timeout.ms": 600_000,

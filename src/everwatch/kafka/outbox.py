@@ -2,7 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -11,6 +12,7 @@ from everwatch.errors import BrokerUnavailable
 
 Headers = list[tuple[str, bytes]]
 OnDelivered = Callable[[Message], None]
+QUEUE_ENOUGH = 200_000
 
 
 class Outbox:
@@ -26,11 +28,7 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._failure: str | None = None
-        # records reach different brokers and partitions in any order, so counting all of them would not tell whether
-        # the first ones are there: they are counted by the stretch between two barriers that they were sent in
-        self._stretches = [_Stretch()]
-        self._ended = 0
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._groups: defaultdict[Hashable, _Group] = defaultdict(_Group)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="outbox", daemon=True)
         self._thread.start()
@@ -45,12 +43,14 @@ class Outbox:
         timestamp_ms: int = 0,
         headers: Headers | None = None,
         on_delivered: OnDelivered | None = None,
+        group: Hashable = None,
     ) -> None:
         """Queue one record; ``on_delivered`` is called in another thread once the broker has it.
 
         What the producer refuses outright (a record that is too large) is raised here and not waited for.
         """
-        stretch = self._stretches[-1]
+        gathered = self._groups[group]
+        stretch = gathered.stretches[-1]
         stretch.sent += 1
         extra: dict[str, Any] = {"headers": headers} if headers else {}
         while True:
@@ -61,7 +61,7 @@ class Outbox:
                     key=key,
                     partition=partition,
                     timestamp=timestamp_ms,
-                    on_delivery=self._callback(stretch, on_delivered),
+                    on_delivery=self._callback(gathered, stretch, on_delivered),
                     **extra,
                 )
                 return
@@ -72,23 +72,27 @@ class Outbox:
                 stretch.sent -= 1
                 raise
 
-    async def delivered(self) -> None:
-        """Wait until everything sent so far is durable. Raises BrokerUnavailable when something could not be sent."""
+    async def delivered(self, group: Hashable = None) -> None:
+        """Wait until everything sent so far with this ``group`` is durable.
+
+        Raises BrokerUnavailable when something could not be sent.
+        """
+        gathered = self._groups[group]
         with self._lock:
-            if self._stretches[-1].sent:
-                self._stretches.append(_Stretch())
-            self._count_ended()
-            if self._failure is None and len(self._stretches) == 1:
+            if gathered.stretches[-1].sent:
+                gathered.stretches.append(_Stretch())
+            gathered.count_ended()
+            if self._failure is None and len(gathered.stretches) == 1:
                 return
             waiter: asyncio.Future[None] = self._loop.create_future()
-            self._waiting.append((self._ended + len(self._stretches) - 1, waiter))
-        self._wake()
+            gathered.waiting.append((gathered.ended + len(gathered.stretches) - 1, waiter))
+        self._wake(gathered)
         await waiter
 
-    @property
-    def pending(self) -> int:
-        """Records sent and not yet durable."""
-        return sum(stretch.sent - stretch.done for stretch in list(self._stretches))
+    async def room(self) -> None:
+        """Wait until the queue is far from full; for those who send very much between two barriers."""
+        while len(self._producer) > QUEUE_ENOUGH:  # noqa: ASYNC110 - librdkafka tells nobody when its queue shrinks
+            await asyncio.sleep(0.02)
 
     async def close(self, timeout_s: float = 8) -> int:
         """Send what is queued for at most ``timeout_s`` and stop; gives the number of records left behind."""
@@ -98,11 +102,13 @@ class Outbox:
         return int(left)
 
     def _callback(
-        self, stretch: "_Stretch", on_delivered: OnDelivered | None
+        self, gathered: "_Group", stretch: "_Stretch", on_delivered: OnDelivered | None
     ) -> Callable[[KafkaError | None, Message], None]:
         def counted(error: KafkaError | None, message: Message) -> None:
-            failure = error and f"A record for topic {message.topic()} could not be delivered: {error.str()}."
-            if error is None and on_delivered is not None:
+            failure = None
+            if error is not None:
+                failure = f"A record for topic {message.topic()} could not be delivered: {error.str()}."
+            elif on_delivered is not None:
                 try:
                     on_delivered(message)
                 except Exception as problem:
@@ -111,30 +117,48 @@ class Outbox:
             with self._lock:
                 stretch.done += 1
                 self._failure = self._failure or failure
-                look = stretch.done == stretch.sent or self._failure is not None
-            if look and self._waiting:
-                self._wake()
+                look = stretch.done == stretch.sent
+            if failure is not None:
+                for other in list(self._groups.values()):
+                    self._wake(other)
+            elif look and gathered.waiting:
+                self._wake(gathered)
 
         return counted
 
-    def _count_ended(self) -> None:
-        """Drop finished stretches from the front; the last one stays open."""
-        while len(self._stretches) > 1 and self._stretches[0].done == self._stretches[0].sent:
-            self._stretches.pop(0)
-            self._ended += 1
-
-    def _wake(self) -> None:
+    def _wake(self, gathered: "_Group") -> None:
         with self._lock:
-            self._count_ended()
+            gathered.count_ended()
             failure = self._failure
-            ready = [future for ended, future in self._waiting if failure is not None or ended <= self._ended]
-            self._waiting = [waiting for waiting in self._waiting if waiting[1] not in ready]
+            ready = [future for ended, future in gathered.waiting if failure is not None or ended <= gathered.ended]
+            gathered.waiting = [waiting for waiting in gathered.waiting if waiting[1] not in ready]
         if ready and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_release, ready, failure)
 
     def _poll(self) -> None:
         while not self._closed.is_set():
             self._producer.poll(0.1)
+
+
+class _Group:
+    """Records that are waited for together, counted by the stretch between two barriers that they were sent in.
+
+    Records reach different brokers and partitions in any order, so counting all of them would not tell whether the
+    first ones are there.
+    """
+
+    __slots__ = ("ended", "stretches", "waiting")
+
+    def __init__(self) -> None:
+        self.stretches = [_Stretch()]
+        self.ended = 0
+        self.waiting: list[tuple[int, asyncio.Future[None]]] = []
+
+    def count_ended(self) -> None:
+        """Drop finished stretches from the front; the last one stays open."""
+        while len(self.stretches) > 1 and self.stretches[0].done == self.stretches[0].sent:
+            self.stretches.pop(0)
+            self.ended += 1
 
 
 class _Stretch:

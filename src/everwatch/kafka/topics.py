@@ -10,6 +10,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, TopicMismatch
+from everwatch.kafka.clients import LARGEST_RECORD_BYTES
 from everwatch.model import Priority
 
 HOUR_MS = 3_600_000
@@ -74,7 +75,8 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
     topics = Topics.of(settings)
     # one replica may fail without stopping writes; with one or two replicas there is nothing to spare
     durability = {"min.insync.replicas": str(max(1, settings.replication_factor - 1))}
-    compacted = {"cleanup.policy": "compact", **durability}
+    # a worker or sink that was away for less than this still learns of every deletion
+    compacted = {"cleanup.policy": "compact", "delete.retention.ms": str(7 * 24 * HOUR_MS), **durability}
 
     def kept(hours: int) -> dict[str, str]:
         return {"cleanup.policy": "delete", "retention.ms": str(hours * HOUR_MS), **durability}
@@ -88,7 +90,7 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
         **{name: kept(24) | {"message.timestamp.type": "CreateTime"} for name in topics.all_ticks},
         topics.results: kept(settings.results_retention_hours),
         topics.transitions: kept(settings.results_retention_hours),
-        topics.dead_letters: kept(30 * 24),
+        topics.dead_letters: kept(30 * 24) | {"max.message.bytes": str(LARGEST_RECORD_BYTES)},
         # a record a sweep: small segments let compaction keep up
         topics.progress: compacted | {"segment.bytes": str(16 * 1024 * 1024), "segment.ms": str(HOUR_MS)},
         topics.monitors_changelog: compacted,

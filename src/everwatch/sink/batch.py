@@ -13,8 +13,6 @@ from everwatch.kafka.topics import Topics
 from everwatch.model import Result, Transition
 from everwatch.store import Entry, Partition, Received, SinkBatch
 
-_LARGEST = 2**63 - 1
-
 
 class Refused(NamedTuple):
     """A record that nothing can be made of, and why."""
@@ -56,14 +54,6 @@ def _result(value: bytes | None) -> Result:
     if value is None:
         raise InvalidInput("the record is empty: expected a result")
     result = decode_result(value)
-    _check_integers(
-        result.scheduled_at,
-        result.started_at,
-        result.version,
-        result.attempt,
-        result.skipped_until,
-        result.skipped_count,
-    )
     if not isfinite(result.duration_ms):
         raise InvalidInput("not a finite number", "$.duration_ms")
     if not all(map(isfinite, result.timings.values())):
@@ -74,9 +64,7 @@ def _result(value: bytes | None) -> Result:
 def _transition(value: bytes | None) -> Transition:
     if value is None:
         raise InvalidInput("the record is empty: expected a transition")
-    transition = decode_transition(value)
-    _check_integers(transition.at, transition.version)
-    return transition
+    return decode_transition(value)
 
 
 def _entry(key: bytes | None, value: bytes | None) -> Entry:
@@ -87,9 +75,3 @@ def _entry(key: bytes | None, value: bytes | None) -> Entry:
         return Entry(user_id, monitor_id, None if value is None else decode_entry(key, value))
     except (ValueError, msgspec.ValidationError) as error:
         raise InvalidInput(f"not an entry of the monitors table: {error}") from None
-
-
-def _check_integers(*numbers: int) -> None:
-    # JSON knows no largest integer, databases do
-    if min(numbers) < -_LARGEST or max(numbers) > _LARGEST:
-        raise InvalidInput("an integer does not fit into 64 bits")

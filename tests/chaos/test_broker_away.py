@@ -1,0 +1,71 @@
+"""The broker itself is killed and comes back."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.pipeline import Pipeline, every
+from support.target import Target
+from support.waiting import now_ms, wait_until
+
+from everwatch.clock import SystemClock
+from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings
+
+pytestmark = pytest.mark.chaos
+USERS = 20
+AWAY_MS = 5_000
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[EmbeddedKafka]:
+    """A broker of the test's own."""
+    with EmbeddedKafka(EmbeddedKafkaSettings(tmp_path / "kafka", heap_mb=256), SystemClock()) as kafka:
+        yield kafka
+
+
+@pytest.fixture
+def pipeline(mortal: EmbeddedKafka, tmp_path: Path) -> Iterator[Pipeline]:
+    """A worker, an executor and a sink on that broker."""
+    with Pipeline(tmp_path, mortal.bootstrap_servers, "") as running:
+        running.ensure("worker", "executor", "sink")
+        running.wait_until_ready()
+        yield running
+
+
+def test_killed_broker_that_comes_back_costs_no_tick(
+    mortal: EmbeddedKafka, pipeline: Pipeline, target: Target
+) -> None:
+    for number in range(USERS):
+        user = f"user-{number}"
+        pipeline.sign_up(
+            user, every("nothing", "noop"), every("site", "http", "2s", url=target.url(f"/ok/{user}"))
+        )
+    for number in range(USERS):
+        pipeline.wait_for_states(f"user-{number}", nothing="up", site="up")
+
+    began = now_ms()
+    os.kill(mortal.pid, signal.SIGKILL)
+    wait_until("the broker is dead", lambda: not mortal.alive())
+    pipeline.wait_for_time(began + AWAY_MS)
+    mortal.start()
+    back = now_ms()
+    wait_until(
+        "results come in again",
+        lambda: any(each.result.scheduled_at > back for each in pipeline.reader.results(limit=1)),
+        60,
+    )
+    upto = now_ms() + 1_000
+    pipeline.wait_for_time(upto)
+    account = pipeline.wait_for_balance(began, upto, 40)
+    assert account.balanced, account
+    assert account.due >= USERS * (upto - began) // 1_000
+    assert not [found for found in pipeline.reader.identities(began, upto) if found.skipped_count]
+    assert {name for name, process in pipeline.processes.items() if process.runs} == {"worker", "executor", "sink"}
+
+    os.kill(mortal.pid, signal.SIGKILL)
+    for name, process in pipeline.processes.items():
+        os.kill(process.pid, signal.SIGTERM)
+    for name, process in pipeline.processes.items():
+        assert (name, process.stop(within_s=12)) == (name, 0), "a stop without a broker is clean too"

@@ -1,0 +1,83 @@
+"""Creating and checking topics."""
+
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import orjson
+import pytest
+from conftest import NewPipeline
+from support.command import everwatch, run
+from support.pipeline import PARTITIONS, Pipeline
+
+from everwatch.errors import TopicMismatch
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.topics import check_topics, ensure_topics
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def unused(new_pipeline: NewPipeline) -> Pipeline:
+    """A prefix of topics that do not exist yet."""
+    return new_pipeline()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_broker(unused: Pipeline) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """Two commands where no broker answers, started first because they wait for one for long."""
+    with socket.socket() as closed:  # bound and not listening: connections are refused, and nobody else gets the port
+        closed.bind(("127.0.0.1", 0))
+        environment = unused.environment | {"EVERWATCH_BOOTSTRAP_SERVERS": f"127.0.0.1:{closed.getsockname()[1]}"}
+        started = {
+            "check": everwatch("topics", "check", environment=environment),
+            "worker": everwatch("worker", environment=environment),
+        }
+        yield started
+        for process in started.values():
+            process.kill()
+            process.communicate()
+
+
+def test_topics_are_created_once_however_often_it_is_asked_for(unused: Pipeline) -> None:
+    admin = new_admin(unused.settings, unused.settings.bootstrap_servers)
+    assert all("does not exist" in state.problem for state in check_topics(admin, unused.settings))
+
+    first = ensure_topics(admin, unused.settings)
+    assert {(state.created, state.partitions, state.problem) for state in first} == {(True, PARTITIONS, "")}
+    again = ensure_topics(admin, unused.settings)
+    assert {(state.created, state.partitions, state.problem) for state in again} == {(False, PARTITIONS, "")}
+    assert [state.name for state in first] == [state.name for state in again]
+
+    said = run("topics", "create", "--json", environment=unused.environment)
+    assert said.returncode == 0
+    assert {state["name"] for state in orjson.loads(said.stdout)} == {state.name for state in first}
+
+
+def test_topics_with_another_partition_count_are_refused_with_a_remedy(unused: Pipeline) -> None:
+    admin = new_admin(unused.settings, unused.settings.bootstrap_servers)
+    ensure_topics(admin, unused.settings)
+    other = unused.settings.model_copy(update={"partitions": PARTITIONS + 2})
+    remedy = rf"has {PARTITIONS} partitions, but {PARTITIONS + 2} are configured.*set EVERWATCH_PARTITIONS={PARTITIONS}"
+    with pytest.raises(TopicMismatch, match=remedy):
+        ensure_topics(admin, other)
+
+    environment = unused.environment | {"EVERWATCH_PARTITIONS": str(PARTITIONS + 2)}
+    checked = run("topics", "check", "--json", environment=environment)
+    assert checked.returncode == 4
+    assert all(f"EVERWATCH_PARTITIONS={PARTITIONS}" in state["problem"] for state in orjson.loads(checked.stdout))
+    refused = run("sink", environment=environment)
+    assert refused.returncode == 4
+    assert f"set EVERWATCH_PARTITIONS={PARTITIONS}" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+    assert run("topics", "check", environment=unused.environment).returncode == 0
+
+
+def test_absent_broker_is_one_sentence_and_status_3(without_broker: dict[str, subprocess.Popen[str]]) -> None:
+    for name, process in without_broker.items():
+        out, err = process.communicate(timeout=35)
+        assert (name, process.returncode, out) == (name, 3, "")
+        assert len(err.splitlines()) == 1, err
+        assert err.startswith("everwatch: No Kafka broker answered within")
+        assert "EVERWATCH_BOOTSTRAP_SERVERS" in err

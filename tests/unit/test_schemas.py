@@ -1,0 +1,286 @@
+"""The Avro schemas: documented, fingerprinted as the specification says, and never so changed that old bytes are lost.
+
+``tests/data/golden/<name>.<fingerprint>.bin`` is a record as it was written under that version of the schema.
+``uv run python tests/unit/test_schemas.py`` adds the files of the current versions and touches no other.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastavro.schema import to_parsing_canonical_form
+
+from everwatch import codec, schemas
+from everwatch.model import (
+    Command,
+    CommandType,
+    Every,
+    Misfire,
+    Monitor,
+    MonitorSpec,
+    Origin,
+    Policy,
+    Priority,
+    Result,
+    Signal,
+    Signup,
+    State,
+    Status,
+    Tick,
+    Transition,
+    User,
+)
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+AT = 1_800_000_000_000
+
+SPEC = MonitorSpec(
+    monitor_id="größe",
+    kind="http",
+    config='{"url":"http://a.example/"}',
+    schedule=Every(90_000),
+    policy=Policy(1_500, 3, 2, Misfire.FIRE_ALL, 300_000, Priority.HIGH),
+)
+MONITOR_INPUT = {
+    "monitor_id": "größe",
+    "kind": "http",
+    "config": '{"url": "http://a.example/"}',
+    "schedule": {"every": "1m30s"},
+    "policy": {
+        "timeout": "1500ms",
+        "failures_to_down": 3,
+        "successes_to_up": 2,
+        "misfire": "fire_all",
+        "misfire_grace": "PT5M",
+        "priority": "high",
+    },
+}
+ATTRIBUTES = {"city": "Bern", "age": 41, "score": 0.5, "vip": True, "note": None}
+MONITOR = Monitor("u-1", SPEC, Origin.COMMAND, 7, AT, State.DOWN, AT + 1, "connection refused", 1, AT + 2, AT + 3)
+USER = User("u-1", "pro", ATTRIBUTES, ("größe", "b"), AT, AT + 5)
+TICK = Tick("u-1", "größe", AT, "http", SPEC.config, 1_500, 7, partition=3, attempt=2)
+RESULT = Result(
+    "u-1", "größe", AT, "http", 7, Status.SKIPPED, "not run", AT + 40, 12.5, 2, {"dns": 1.5}, "host-1", AT + 90_000, 2
+)
+TRANSITION = Transition("u-1", "größe", AT, State.UP, State.DOWN, "connection refused", 7)
+
+# what a program of a user's own writes, and what it means
+INPUTS: dict[str, dict[str, Any]] = {
+    "signup": {"user_id": "u-1", "plan": "pro", "attributes": ATTRIBUTES, "monitors": [MONITOR_INPUT]},
+    "command": {"command": "put", "user_id": "u-1", "monitor_id": "größe", "monitor": MONITOR_INPUT},
+    "signal": {"user_id": "u-1", "monitor_id": "größe", "at": AT},
+}
+EXPECTED: dict[str, object] = {
+    "signup": Signup("u-1", "pro", ATTRIBUTES, (SPEC,)),
+    "command": Command(CommandType.PUT, "u-1", "größe", SPEC),
+    "signal": Signal("u-1", "größe", AT),
+    "tick": TICK,
+    "result": RESULT,
+    "transition": TRANSITION,
+    "monitor": MONITOR,
+    "user": USER,
+}
+READ: dict[str, Callable[[bytes], object]] = {
+    "signup": codec.decode_signup,
+    "command": codec.decode_command,
+    "signal": codec.decode_signal,
+    "tick": lambda data: codec.decode_tick(b"u-1", data, AT, 3),
+    "result": codec.decode_result,
+    "transition": codec.decode_transition,
+    "monitor": lambda data: codec.decode_entry(codec.table_key("u-1", "größe"), data),
+    "user": lambda data: codec.decode_entry(codec.table_key("u-1"), data),
+}
+
+
+def written(name: str) -> bytes:
+    """The sample in the current version of the schema."""
+    avro = codec.OutputFormat.AVRO
+    return {
+        "tick": lambda: codec.encode_tick(TICK),
+        "result": lambda: codec.encode_result(RESULT, avro),
+        "transition": lambda: codec.encode_transition(TRANSITION, avro),
+        "monitor": lambda: codec.encode_entry(MONITOR),
+        "user": lambda: codec.encode_entry(USER),
+    }.get(name, lambda: schemas.encode(name, INPUTS[name]))()
+
+
+def current(name: str) -> str:
+    return schemas.header(name)[2:].hex()
+
+
+def golden_versions(name: str) -> set[str]:
+    return {path.name.split(".")[1] for path in GOLDEN.glob(f"{name}.*.bin")}
+
+
+def complaints(name: str, current: str, golden: set[str], history: set[str]) -> list[str]:
+    """What still has to be done about a schema that changed, a sentence each."""
+    said = [
+        f"schemas/{name}.avsc changed: keep what it was (git show HEAD:schemas/{name}.avsc) as"
+        f" schemas/history/{name}.{old}.avsc, or records written before cannot be read any more."
+        for old in sorted(golden - history - {current})
+    ]
+    if current not in golden:
+        said.append(
+            f"schemas/{name}.avsc has a new version, {current}: run `uv run python tests/unit/test_schemas.py` to keep"
+            " a record of it in tests/data/golden, and commit that file."
+        )
+    return said
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the schemas to change; the code reads it."""
+    shutil.copytree(str(schemas.schema_folder()), tmp_path / "schemas")
+    monkeypatch.setattr(schemas, "schema_folder", lambda: tmp_path / "schemas")
+    forget()
+    yield tmp_path / "schemas"
+    forget()
+
+
+def forget() -> None:
+    for cached in (schemas.load, schemas.header, schemas._writers):
+        cached.cache_clear()
+
+
+def with_another_field(path: Path, **field: object) -> None:
+    schema = json.loads(path.read_text())
+    schema["fields"].append({"name": "source", "type": "string", "doc": "Where from."} | field)
+    path.write_text(json.dumps(schema))
+
+
+def test_every_schema_in_the_folder_is_known() -> None:
+    found = {entry.name.removesuffix(".avsc") for entry in schemas.schema_folder().iterdir() if ".avsc" in entry.name}
+    assert found == set(schemas.NAMES) == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", schemas.NAMES)
+def test_every_record_enum_and_field_is_documented(name: str) -> None:
+    def look(node: Any, path: str) -> Iterator[str]:
+        if isinstance(node, list):
+            for item in node:
+                yield from look(item, path)
+        elif isinstance(node, dict):
+            path = f"{path}.{node.get('name', '')}".rstrip(".")
+            if "name" in node and not str(node.get("doc", "")).endswith("."):
+                yield path
+            for part in ("fields", "type", "items", "values"):
+                yield from look(node.get(part), path)
+
+    text = (schemas.schema_folder() / f"{name}.avsc").read_bytes()
+    assert list(look(json.loads(text), "")) == []
+
+
+@pytest.mark.parametrize("name", schemas.NAMES)
+def test_fingerprints_are_those_of_the_avro_specification(name: str) -> None:
+    assert crc_64_avro(b'"int"') == 0x7275D51A3F395C8F  # the specification's own example
+    canonical = to_parsing_canonical_form(schemas.load(name)).encode()
+    assert schemas.header(name) == b"\xc3\x01" + crc_64_avro(canonical).to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("name", schemas.NAMES)
+def test_a_changed_schema_is_kept_in_history_and_as_golden_bytes(name: str) -> None:
+    history = schemas.schema_folder() / "history"
+    kept = {entry.name.split(".")[1] for entry in history.iterdir()} if history.is_dir() else set()
+    told = complaints(name, current(name), golden_versions(name), kept)
+    assert not told, " ".join(told)
+
+
+def test_a_changed_schema_without_history_is_told_what_to_do(folder: Path) -> None:
+    old = current("signal")
+    with_another_field(folder / "signal.avsc", default="")
+    forget()
+    assert current("signal") != old
+    keep, write = complaints("signal", current("signal"), {old}, set())
+    assert f"as schemas/history/signal.{old}.avsc" in keep
+    assert "run `uv run python tests/unit/test_schemas.py`" in write
+    assert complaints("signal", current("signal"), {old, current("signal")}, {old}) == []
+
+
+def test_every_file_of_history_is_called_after_its_fingerprint() -> None:
+    history = schemas.schema_folder() / "history"
+    for entry in history.iterdir() if history.is_dir() else []:
+        assert entry.name.split(".")[1] == schemas._fingerprint(schemas._parse(entry.read_bytes())).hex()
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.bin")), ids=lambda path: path.stem)
+def test_a_record_written_by_an_older_version_is_still_read(path: Path) -> None:
+    name = path.name.split(".")[0]
+    data = path.read_bytes()
+    assert data[2:10].hex() == path.name.split(".")[1]
+    assert READ[name](data) == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", schemas.NAMES)
+def test_a_record_is_written_today_as_it_was_when_its_version_was_new(name: str) -> None:
+    path = GOLDEN / f"{name}.{current(name)}.bin"
+    if name in ("signup", "user"):  # a map's order is nobody's promise, the others have one way to be written
+        assert READ[name](written(name)) == EXPECTED[name]
+    else:
+        assert written(name) == path.read_bytes()
+
+
+def test_a_record_of_a_version_in_history_is_read_with_the_new_fields_default(folder: Path) -> None:
+    old_bytes, old = schemas.encode("signal", INPUTS["signal"]), current("signal")
+    (folder / "history").mkdir(exist_ok=True)
+    shutil.copy(folder / "signal.avsc", folder / "history" / f"signal.{old}.avsc")
+    with_another_field(folder / "signal.avsc", default="unknown")
+    forget()
+    assert schemas.decode("signal", old_bytes) == INPUTS["signal"] | {"source": "unknown"}
+
+
+def test_a_record_of_a_version_nobody_kept_is_refused(folder: Path) -> None:
+    old_bytes = schemas.encode("signal", INPUTS["signal"])
+    with_another_field(folder / "signal.avsc", default="unknown")
+    forget()
+    with pytest.raises(schemas.InvalidInput, match="unknown Avro schema fingerprint"):
+        schemas.decode("signal", old_bytes)
+
+
+def as_json(record: Mapping[str, Any]) -> bytes:
+    """The same input as JSON, where a config is an object and not text."""
+    plain = json.loads(json.dumps(record))
+    for monitor in [plain.get("monitor"), *plain.get("monitors", [])]:
+        if monitor:
+            monitor["config"] = json.loads(monitor["config"])
+    return json.dumps(plain).encode()
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_json_and_avro_of_one_input_mean_the_same(name: str) -> None:
+    assert READ[name](as_json(INPUTS[name])) == READ[name](schemas.encode(name, INPUTS[name])) == EXPECTED[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("signup", {"user_id": "u", "monitors": [{"config": "{}"}]}),
+        ("command", {"command": "put", "user_id": "u", "monitor": {"config": "{}"}}),
+        ("command", {"command": "deregister", "user_id": "u"}),
+        ("signal", {"user_id": "u", "monitor_id": "m"}),
+    ],
+)
+def test_what_is_left_out_means_the_same_in_json_and_avro(name: str, least: dict[str, Any]) -> None:
+    assert READ[name](as_json(least)) == READ[name](schemas.encode(name, least))
+
+
+def crc_64_avro(data: bytes) -> int:
+    """The Rabin fingerprint of the Avro specification, written down from there bit by bit."""
+    empty = 0xC15D213AA4D7A795
+    value = empty
+    for byte in data:
+        mixed = (value ^ byte) & 0xFF
+        for _ in range(8):
+            mixed = (mixed >> 1) ^ (empty if mixed & 1 else 0)
+        value = (value >> 8) ^ mixed
+    return value
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    for each in schemas.NAMES:
+        target = GOLDEN / f"{each}.{current(each)}.bin"
+        if not target.exists():
+            target.write_bytes(written(each))
