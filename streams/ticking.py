@@ -33,6 +33,21 @@ YIELD_EVERY = 1_000
 # while nothing is due, noting progress can wait
 IDLE_NOTE_MS = 1_000
 TIMER = "everwatch-timer"
+# within the shortest grace nothing is lost by waiting; a clock that was set wrong is usually mended sooner
+STEP_PATIENCE_S = 4.0
+STEP_MS = 5_000
+
+
+class ClockSteps:
+    """Tells whether the wall clock jumped ahead since the last look: ticks of an hour that never was are not due."""
+
+    def __init__(self) -> None:
+        self._last: tuple[int, float] | None = None
+
+    def stepped(self, now_ms: int, monotonic_s: float) -> bool:
+        """Whether the wall clock gained more than ``STEP_MS`` on the one that never steps."""
+        last, self._last = self._last, (now_ms, monotonic_s)
+        return last is not None and now_ms - last[0] - (monotonic_s - last[1]) * 1000 > STEP_MS
 
 
 class Firing(NamedTuple):
@@ -66,12 +81,17 @@ class Ticking(Service):
         self._sweep_ms = sweep_ms
         self._output_format = output_format
         self._noted: dict[int, int] = {}
+        self._steps = ClockSteps()
         self._sweeps: dict[int, asyncio.Task[None]] = {}
 
     @Service.task
     async def _sweep_on_time(self) -> None:
         while not self.should_stop:
             now = self._clock.now_ms()
+            if self._steps.stepped(now, self._clock.monotonic_s()):
+                logger.warning("the clock jumped ahead; ticks wait for %d s to see whether it stays", STEP_PATIENCE_S)
+                await self.sleep(STEP_PATIENCE_S)
+                continue
             # a millisecond past the step: waking a hair too early would find the step not due and lose a whole period
             await asyncio.sleep((self._sweep_ms - now % self._sweep_ms + 1) / 1000)
             for partition in self._partitions:

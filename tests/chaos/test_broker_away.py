@@ -65,7 +65,7 @@ def test_killed_broker_that_comes_back_costs_no_tick(
     assert {name for name, process in pipeline.processes.items() if process.runs} == {"worker", "executor", "sink"}
 
     os.kill(mortal.pid, signal.SIGKILL)
-    for name, process in pipeline.processes.items():
+    for process in pipeline.processes.values():
         os.kill(process.pid, signal.SIGTERM)
     for name, process in pipeline.processes.items():
         assert (name, process.stop(within_s=12)) == (name, 0), "a stop without a broker is clean too"

@@ -1,6 +1,7 @@
 """From a signup to a stored result, on a real broker, with everything running."""
 
 import io
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +171,9 @@ MALFORMED: list[tuple[str, bytes | None, str, str]] = [
     ("signups", b"hello", "", "neither JSON"),
     ("signups", b'{"user_id":', "", "not valid JSON: Input data was truncated"),
     ("signups", b'{"user_id":"\xff"}', "", "not valid JSON"),
-    ("signups", b"{}", "$.user_id", "the field is missing"),
-    ("signups", b'{"user_id":5}', "$.user_id", "Expected `str`, got `int`"),
-    ("signups", b'{"user_id":""}', "$.user_id", "Expected `str` of length >= 1"),
+    ("signups", b"{}", "$.user_id", "this field is missing"),
+    ("signups", b'{"user_id":5}', "$.user_id", "expected text"),
+    ("signups", b'{"user_id":""}', "$.user_id", "this must not be empty"),
     ("signups", b'{"user_id":"a\\u0007"}', "$.user_id", "control characters are not allowed"),
     ("signups", b'{"user_id":"someone-else"}', "$.user_id", "the record's key is not the user_id"),
     ("signups", b'{"user_id":"bad","color":1}', "$.color", "there is no field 'color'"),
@@ -185,13 +186,13 @@ MALFORMED: list[tuple[str, bytes | None, str, str]] = [
     ("signups", monitor_in_signup(schedule={"every": "soon"}, kind="noop"), "$.monitors[0].schedule.every", "'soon'"),
     ("signups", b'{"user_id":"bad","monitors":[{"kind":"noop"},{"kind":"noop"}]}', "$.monitors[1].monitor_id",
      "a second monitor has the id 'noop'"),
-    ("commands", b'{"command":"explode","user_id":"bad"}', "$.command", "Invalid enum value 'explode'"),
+    ("commands", b'{"command":"explode","user_id":"bad"}', "$.command", "'explode' is not one of"),
     ("commands", b'{"command":"pause","user_id":"bad"}', "$.monitor_id", "a pause needs the monitor_id"),
     ("commands", b'{"command":"put","user_id":"bad"}', "$.monitor", "a put needs the monitor to put"),
     ("commands", b'{"command":"pause","user_id":"bad","monitor_id":"m"}', "$.monitor_id", "there is no monitor 'm'"),
     ("commands", b'{"command":"deregister","user_id":"bad"}', "$.user_id", "there is no user 'bad'"),
-    ("signals", b'{"user_id":"bad"}', "$.monitor_id", "the field is missing"),
-    ("signals", b'{"user_id":"bad","monitor_id":"m","at":-1}', "$.at", "Expected `int` >= 0"),
+    ("signals", b'{"user_id":"bad"}', "$.monitor_id", "this field is missing"),
+    ("signals", b'{"user_id":"bad","monitor_id":"m","at":-1}', "$.at", "this must be at least 0"),
     ("signals", b'{"user_id":"bad","monitor_id":"m"}', "$.monitor_id", "there is no monitor 'm'"),
 ]
 
@@ -240,13 +241,13 @@ def test_signing_up_twice_is_one_signup_and_a_changed_one_changes_the_monitors(p
     ]
     stretches = [stretch for stretch in pipeline.reader.history() if stretch.user_id == "again"]
     removed_at = next(stretch.until for stretch in stretches if stretch.monitor_id == "removed")
-    changed_at = next(stretch.since for stretch in stretches if stretch.monitor_id == "changed" and stretch.version == 2)
+    changed_at = next(stretch.since for stretch in stretches if stretch.version == 2)
     assert removed_at is not None
     pipeline.wait_for_results("again", "kept", 5, after=removed_at)
     assert pipeline.results("again", "removed")[-1].scheduled_at <= removed_at
     after = pipeline.wait_for_results("again", "changed", 2, after=changed_at)
     assert {result.version for result in after} == {2}
-    assert {b.scheduled_at - a.scheduled_at for a, b in zip(after, after[1:], strict=False)} == {2_000}
+    assert {b.scheduled_at - a.scheduled_at for a, b in pairwise(after)} == {2_000}
 
 
 def test_paused_and_deleted_monitors_stay_silent_and_a_resumed_one_goes_on(pipeline: Pipeline) -> None:

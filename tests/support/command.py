@@ -3,15 +3,18 @@
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import IO
 
 
-def everwatch(*arguments: str, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+def everwatch(
+    *arguments: str, environment: Mapping[str, str], stderr: int | IO[str] = subprocess.PIPE
+) -> subprocess.Popen[str]:
     """``everwatch`` with these arguments, started."""
     return subprocess.Popen(
         [sys.executable, "-m", "everwatch", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
         env=dict(environment),
     )

@@ -145,13 +145,20 @@ class Pipeline:
         workers = [process for name, process in self.processes.items() if name.startswith("worker")]
 
         def shared_out() -> bool:
-            owned = [process.partitions() for process in workers if process.runs]
+            assert all(process.runs for process in self.processes.values()), "a process ended by itself"
+            owned = [process.partitions() for process in workers]
             return all(owned) and sorted(number for each in owned for number in each) == list(range(PARTITIONS))
 
-        wait_until("the workers own all partitions", shared_out, 60)
-        wait_until("the sink has made the database", lambda: self.has_database(), 30)
+        try:
+            wait_until("the workers own all partitions", shared_out, 60)
+            wait_until("the sink has made the database", self.has_database, 30)
+        except AssertionError as error:
+            for title, lines in self.log_tails():
+                error.add_note(f"--- {title}\n{lines}")
+            raise
 
     def has_database(self) -> bool:
+        """Whether the sink has made the database."""
         try:
             self.reader.counts()
         except StoreError:
@@ -167,7 +174,7 @@ class Pipeline:
     # --- topics -----------------------------------------------------------------------------------------------------
 
     def send(
-        self, topic: str, key: str | None, value: bytes | None | dict[str, Any], partition: int | None = None
+        self, topic: str, key: str | None, value: bytes | dict[str, Any] | None, partition: int | None = None
     ) -> Place:
         """Produce one record as any client would, and wait until the broker has it."""
         self._producer = self._producer or Producer({"bootstrap.servers": self.settings.bootstrap_servers})

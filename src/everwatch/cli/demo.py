@@ -4,8 +4,11 @@ import signal
 import socket
 import sys
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 from typing import Annotated
 
 import orjson
@@ -33,6 +36,7 @@ HEARTBEAT_EVERY_S = 1.0
 REGISTERED_WITHIN_S = 60.0
 ACCOUNT_WITHIN_S = 15.0
 PORTS_FILE = "demo-ports"
+PORTS = range(18_080, 32_000)
 
 
 def demo(
@@ -257,7 +261,9 @@ def _ports(settings: Settings) -> tuple[int, int]:
     """A port for the target and one where nothing listens, the same at each start where they are free."""
     file = settings.data_dir / PORTS_FILE
     remembered = [int(word) for word in file.read_text().split()] if file.exists() else []
-    target, dead = remembered if len(remembered) == 2 and all(map(_is_free, remembered)) else _free_ports()
+    target, dead = (
+        remembered if len(remembered) == 2 and all(map(_is_free, remembered)) else _free_ports(settings.data_dir)
+    )
     file.write_text(f"{target} {dead}\n")
     return target, dead
 
@@ -272,6 +278,10 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _free_ports() -> Iterator[int]:
-    """Two free ports below the range from which outgoing connections get theirs."""
-    return iter([port for port in range(18_080, 32_000, 7) if _is_free(port)][:2])
+def _free_ports(folder: Path) -> Iterator[int]:
+    """Two free ports below the range from which outgoing connections get theirs.
+
+    Every data folder looks from another port on, so that demos started at the same moment do not find the same two.
+    """
+    begin = zlib.crc32(bytes(folder.resolve())) % len(PORTS)
+    return islice((port for port in [*PORTS[begin:], *PORTS[:begin]] if _is_free(port)), 2)

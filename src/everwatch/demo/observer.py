@@ -14,7 +14,7 @@ from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.offsets import bounds
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
-from everwatch.model import Status, Transition
+from everwatch.model import Transition
 
 INLINE_EXECUTOR = "everwatch-timer"
 
@@ -109,7 +109,7 @@ class Observer:
         except InvalidInput:
             return  # the sink keeps and reports what is no result
         self.results += 1
-        if result.executor == INLINE_EXECUTOR and result.status is not Status.SKIPPED:
+        if result.executor == INLINE_EXECUTOR and not result.skipped_count:
             self._emitted[result.scheduled_at] += 1
 
 

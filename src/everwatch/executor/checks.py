@@ -143,13 +143,17 @@ class Checks:
                 outcome = await kind.run(config, self._context)
             if not isinstance(outcome, Outcome):
                 raise TypeError(f"the kind '{tick.kind}' gave {type(outcome).__name__} instead of an Outcome")
+        except asyncio.CancelledError as error:
+            if self._draining:
+                raise
+            return self._internal_error(tick.kind, error)  # the kind's own doing: nobody else cancels a check
         except Exception as error:  # a kind, perhaps another's, may fail in any way, and harms only its own check
             if deadline.expired() and isinstance(error, TimeoutError):
                 return Outcome(Status.FAILURE, f"no answer within {describe_duration(tick.timeout_ms)}")
             return self._internal_error(tick.kind, error)
         return outcome
 
-    def _internal_error(self, kind: str, error: Exception) -> Outcome:
+    def _internal_error(self, kind: str, error: BaseException) -> Outcome:
         if self._quiet.may_say((kind, type(error))):
             log.error("the kind '%s' failed unexpectedly (said once a minute)", kind, exc_info=error)
         return Outcome(Status.FAILURE, f"internal error: {type(error).__name__}: {error}")

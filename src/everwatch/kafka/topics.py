@@ -14,6 +14,8 @@ from everwatch.kafka.clients import LARGEST_RECORD_BYTES
 from everwatch.model import Priority
 
 HOUR_MS = 3_600_000
+# how long compacted topics still tell of a deletion: who was away for longer has to read them anew
+DELETIONS_KEPT_MS = 7 * 24 * HOUR_MS
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,7 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
     topics = Topics.of(settings)
     # one replica may fail without stopping writes; with one or two replicas there is nothing to spare
     durability = {"min.insync.replicas": str(max(1, settings.replication_factor - 1))}
-    # a worker or sink that was away for less than this still learns of every deletion
-    compacted = {"cleanup.policy": "compact", "delete.retention.ms": str(7 * 24 * HOUR_MS), **durability}
+    compacted = {"cleanup.policy": "compact", "delete.retention.ms": str(DELETIONS_KEPT_MS), **durability}
 
     def kept(hours: int) -> dict[str, str]:
         return {"cleanup.policy": "delete", "retention.ms": str(hours * HOUR_MS), **durability}

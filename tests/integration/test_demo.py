@@ -1,0 +1,142 @@
+"""``everwatch demo``: what it prints, that it goes on, and that it leaves nothing behind."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import orjson
+import psutil
+import pytest
+from support.command import everwatch
+from support.waiting import wait_until
+
+from everwatch.config import Settings
+from everwatch.demo.cast import Cast, Health, Mix
+from everwatch.kafka.embedded import remembered_address
+from everwatch.store.reader import open_reader
+
+pytestmark = pytest.mark.integration
+KEYS = {
+    "users", "monitors", "ticks_due", "ticks_emitted", "results_stored", "missed", "duplicates", "lateness_ms", "up",
+    "down", "late", "seconds",
+}  # fmt: skip
+RUN_WITHIN_S = 120
+SECONDS = 8
+
+
+class Demo(NamedTuple):
+    """A demo that ended: its users, where its state is, and what it printed."""
+
+    users: int
+    folder: Path
+    status: int
+    out: str
+    err: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return orjson.loads(self.out)
+
+
+def start(
+    folder: Path, users: int, *options: str, stderr: int | IO[str] = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")}
+    arguments = "demo", "--users", str(users), "--json", "--data-dir", str(folder), *options
+    return everwatch(*arguments, environment=environment, stderr=stderr)
+
+
+def ended(process: subprocess.Popen[str], folder: Path, users: int) -> Demo:
+    out, err = process.communicate(timeout=RUN_WITHIN_S)
+    return Demo(users, folder, process.returncode, out, err)
+
+
+def left_over(folder: Path) -> list[str]:
+    """Processes that have to do with a data folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        try:
+            words = [*(process.info["cmdline"] or []), *process.environ().values()]
+        except psutil.Error:
+            continue
+        if process.status() != psutil.STATUS_ZOMBIE and any(str(folder) in word for word in words):
+            found.append(f"{process.pid}: {process.info['cmdline']}")
+    return found
+
+
+def results_in(folder: Path) -> tuple[int, int]:
+    """How many results there are, and the due instant of the first."""
+    reader = open_reader(Settings(_env_file=None, data_dir=folder))
+    try:
+        return reader.counts().results, min(found.scheduled_at for found in reader.identities(0, 2**50))
+    finally:
+        reader.close()
+
+
+@pytest.fixture(scope="module")
+def side_by_side(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Demo]]:
+    """Two demos that ran at the same time."""
+    wanted = [(40, tmp_path_factory.mktemp("demo")), (25, tmp_path_factory.mktemp("demo"))]
+    running = [start(folder, users, "--seconds", str(SECONDS)) for users, folder in wanted]
+    try:
+        yield [ended(process, folder, users) for process, (users, folder) in zip(running, wanted, strict=True)]
+    finally:
+        for process in running:
+            process.kill()
+
+
+def assert_says_that_all_is_well(demo: Demo) -> None:
+    assert demo.status == 0, demo.err
+    assert len(demo.out.splitlines()) == 1, demo.out
+    summary = demo.summary
+    assert summary.keys() == KEYS
+    assert summary["lateness_ms"].keys() == {"p50", "p99", "max"}
+    assert (summary["missed"], summary["duplicates"]) == (0, 0), demo.err
+    assert summary["users"] == demo.users
+    assert summary["ticks_due"] == summary["ticks_emitted"] == summary["results_stored"] > 0
+    meant = [part.health for part in Cast(demo.users, Mix.ALL, "5s", 1, 2).all_parts()]
+    assert summary["monitors"] == len(meant)
+    assert {health: summary[health.value] for health in Health} == {health: meant.count(health) for health in Health}
+
+
+def test_demo_prints_one_object_that_accounts_for_every_tick(side_by_side: list[Demo]) -> None:
+    for demo in side_by_side:
+        assert_says_that_all_is_well(demo)
+        assert SECONDS - 1 < demo.summary["seconds"] < SECONDS + 10
+
+
+def test_demos_side_by_side_have_brokers_and_databases_of_their_own(side_by_side: list[Demo]) -> None:
+    one, other = side_by_side
+    assert remembered_address(one.folder / "kafka") != remembered_address(other.folder / "kafka")
+    assert (one.folder / "demo-ports").read_text() != (other.folder / "demo-ports").read_text()
+
+
+def test_demo_leaves_no_process_behind(side_by_side: list[Demo]) -> None:
+    for demo in side_by_side:
+        assert left_over(demo.folder) == []
+
+
+def test_demo_started_again_goes_on_with_its_users_until_it_is_interrupted(
+    side_by_side: list[Demo], tmp_path: Path
+) -> None:
+    first = side_by_side[0]
+    results, oldest = results_in(first.folder)
+    told = tmp_path / "stderr"
+    with told.open("w") as stream:
+        process = start(first.folder, first.users, stderr=stream)
+    try:
+        wait_until("it says how it is going", lambda: re.search(r"\d s  users=40 ", told.read_text()), 90)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    again = Demo(first.users, first.folder, process.returncode, out, told.read_text())
+    assert_says_that_all_is_well(again)
+    results_after, oldest_after = results_in(first.folder)
+    assert results_after > results
+    assert oldest_after == oldest
+    assert left_over(first.folder) == []

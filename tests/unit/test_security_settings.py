@@ -1,0 +1,57 @@
+"""Security settings reach every client, Faust's too, and secrets are shown nowhere."""
+
+from pathlib import Path
+
+import faust
+
+from everwatch.clock import SettableClock
+from everwatch.config import Settings, load_settings
+from everwatch.kafka import clients
+from streams.app import create_app
+
+
+def _sasl() -> Settings:
+    return load_settings(
+        security_protocol="SASL_PLAINTEXT",
+        sasl_mechanism="SCRAM-SHA-512",
+        sasl_username="ada",
+        sasl_password="not to be seen",
+    )
+
+
+def test_librdkafka_clients_get_user_password_and_mechanism() -> None:
+    config = clients.librdkafka_settings(_sasl(), "broker:9092")
+    assert config["security.protocol"] == "SASL_PLAINTEXT"
+    assert config["sasl.mechanism"] == "SCRAM-SHA-512"
+    assert (config["sasl.username"], config["sasl.password"]) == ("ada", "not to be seen")
+
+
+def test_librdkafka_clients_get_certificates() -> None:
+    settings = load_settings(
+        security_protocol="SSL", ssl_ca_file=Path("ca.pem"), ssl_certificate_file=Path("me.pem"), ssl_key_file=Path("me.key")
+    )
+    config = clients.librdkafka_settings(settings, "broker:9093")
+    assert config["ssl.ca.location"] == "ca.pem"
+    assert (config["ssl.certificate.location"], config["ssl.key.location"]) == ("me.pem", "me.key")
+
+
+async def test_faust_gets_them_too(tmp_path: Path) -> None:
+    app, _ = create_app(_sasl(), "one:9092,two:9092", SettableClock(), tmp_path)
+    assert [url.host for url in app.conf.broker] == ["one", "two"]
+    credentials = app.conf.broker_credentials
+    assert isinstance(credentials, faust.SASLCredentials)
+    assert (credentials.username, credentials.password) == ("ada", "not to be seen")
+    assert credentials.mechanism.value == "SCRAM-SHA-512"
+    assert credentials.protocol.value == "SASL_PLAINTEXT"
+
+
+async def test_the_batch_producer_gets_them_too() -> None:
+    producer = clients.new_batch_producer(_sasl(), "broker:9092")
+    client = producer.client
+    assert client._security_protocol == "SASL_PLAINTEXT"
+    assert client._sasl_plain_username == "ada"
+    assert client._sasl_mechanism == "SCRAM-SHA-512"
+
+
+def test_a_password_is_shown_nowhere() -> None:
+    assert "not to be seen" not in repr(_sasl())

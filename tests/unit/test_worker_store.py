@@ -1,0 +1,43 @@
+"""The worker's local store: what it gives back, and what it does with a database from long ago."""
+
+from pathlib import Path
+
+from everwatch.clock import SettableClock
+from everwatch.config import load_settings
+from everwatch.kafka.topics import DELETIONS_KEPT_MS
+from streams.app import create_app
+from streams.store import Store
+
+DAY_MS = 24 * 3_600_000
+
+
+def _store(folder: Path, now_ms: int) -> Store:
+    app, engine = create_app(load_settings(), "127.0.0.1:9", SettableClock(now_ms), folder)
+    app.finalize()
+    store = engine.table.store
+    store.clock = SettableClock(now_ms)
+    return store
+
+
+async def test_a_scan_gives_the_entries_of_one_user_in_order_and_nothing_of_the_bookkeeping(tmp_path: Path) -> None:
+    store = _store(tmp_path, DAY_MS)
+    store.write(0, {b"u\x00b": b"2", b"u\x00a": b"1", b"u\x00": b"user", b"v\x00a": b"3", b"t\x00a": b"0"}, 7)
+    assert list(store.scan(0, b"u\x00")) == [(b"u\x00", b"user"), (b"u\x00a", b"1"), (b"u\x00b", b"2")]
+    assert len(list(store.scan(0))) == 5
+    store.write(0, {b"u\x00a": None}, 8)
+    assert store.read(0, b"u\x00a") is None
+    assert list(store.scan(1)) == []
+
+
+async def test_a_table_from_last_week_is_read_anew_so_that_what_was_deleted_since_does_not_live_on(
+    tmp_path: Path,
+) -> None:
+    store = _store(tmp_path, DAY_MS)
+    store.write(0, {b"u\x00a": b"1"}, 7)
+    await store.stop()
+    fresh = _store(tmp_path, DAY_MS + DELETIONS_KEPT_MS // 4)
+    assert fresh.read(0, b"u\x00a") == b"1"
+    await fresh.stop()
+    stale = _store(tmp_path, DAY_MS + DELETIONS_KEPT_MS)
+    assert stale.read(0, b"u\x00a") is None
+    assert stale.read(0, stale.offset_key) is None  # so recovery begins at the beginning
