@@ -6,7 +6,7 @@ Chosen by the URL scheme ``everwatch:`` (entry-point group ``faust.stores``). Re
 import gc
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from faust.stores import rocksdb
 from faust.types import TP, EventT
@@ -83,8 +83,7 @@ class Store(rocksdb.Store):
         del database
         gc.collect()
         Rdict.destroy(str(path), self.rocksdb_options.as_options())
-        database = super()._open_for_partition(partition)
-        return database
+        return cast(Rdict, super()._open_for_partition(partition))
 
     def _now(self) -> bytes:
         return str(self.clock.now_ms()).encode()

@@ -20,8 +20,9 @@ AWAY_MS = 5_000
 
 @pytest.fixture
 def mortal(tmp_path: Path) -> Iterator[EmbeddedKafka]:
-    """A broker of the test's own."""
-    with EmbeddedKafka(EmbeddedKafkaSettings(tmp_path / "kafka", heap_mb=256), SystemClock()) as kafka:
+    """A broker of the test's own, at a port that nobody takes while it is away."""
+    port = 20_000 + os.getpid() % 10_000
+    with EmbeddedKafka(EmbeddedKafkaSettings(tmp_path / "kafka", port=port, heap_mb=256), SystemClock()) as kafka:
         yield kafka
 
 
@@ -63,9 +64,3 @@ def test_killed_broker_that_comes_back_costs_no_tick(
     assert account.due >= USERS * (upto - began) // 1_000
     assert not [found for found in pipeline.reader.identities(began, upto) if found.skipped_count]
     assert {name for name, process in pipeline.processes.items() if process.runs} == {"worker", "executor", "sink"}
-
-    os.kill(mortal.pid, signal.SIGKILL)
-    for process in pipeline.processes.values():
-        os.kill(process.pid, signal.SIGTERM)
-    for name, process in pipeline.processes.items():
-        assert (name, process.stop(within_s=12)) == (name, 0), "a stop without a broker is clean too"

@@ -28,7 +28,10 @@ def test_librdkafka_clients_get_user_password_and_mechanism() -> None:
 
 def test_librdkafka_clients_get_certificates() -> None:
     settings = load_settings(
-        security_protocol="SSL", ssl_ca_file=Path("ca.pem"), ssl_certificate_file=Path("me.pem"), ssl_key_file=Path("me.key")
+        security_protocol="SSL",
+        ssl_ca_file=Path("ca.pem"),
+        ssl_certificate_file=Path("me.pem"),
+        ssl_key_file=Path("me.key"),
     )
     config = clients.librdkafka_settings(settings, "broker:9093")
     assert config["ssl.ca.location"] == "ca.pem"
