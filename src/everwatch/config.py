@@ -69,7 +69,9 @@ class Settings(BaseSettings):
         description="Folder of what can be fetched again: the embedded Kafka's jars.",
     )
     database: str = Field(
-        default="", description="SQLAlchemy URL of the database; empty: SQLite at <data_dir>/everwatch.db."
+        default="",
+        repr=False,  # it may hold a password
+        description="SQLAlchemy URL of the database; empty: SQLite at <data_dir>/everwatch.db.",
     )
 
     # Kafka
@@ -140,7 +142,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _sasl_needs_a_user(self) -> Self:
-        if self.security_protocol.value.startswith("SASL") and not self.sasl_username:
+        if self.security_protocol.value.startswith("SASL") and not (
+            self.sasl_username and self.sasl_password.get_secret_value()
+        ):
             raise ValueError(f"security_protocol {self.security_protocol.value} needs sasl_username and sasl_password")
         if self.ssl_certificate_file and not self.ssl_key_file:
             raise ValueError("ssl_certificate_file needs ssl_key_file")

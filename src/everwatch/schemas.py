@@ -63,7 +63,7 @@ def decode(name: str, data: bytes) -> dict[str, Any]:
         record = fastavro.schemaless_reader(buffer, writer, load(name))
     except Exception as error:
         # a truncated or mangled body can fail anywhere inside the reader, with any exception
-        raise InvalidInput(f"the Avro body does not hold a {name}: {_told(error)}") from None
+        raise InvalidInput(f"the Avro body does not hold a {name}: it ends too early or is mangled") from error
     if buffer.tell() != len(data):
         raise InvalidInput(f"the Avro body of the {name} is followed by {len(data) - buffer.tell()} unexpected bytes")
     return cast(dict[str, Any], record)
@@ -94,7 +94,3 @@ def _without_logical_types(node: Any) -> Any:
     if isinstance(node, list):
         return [_without_logical_types(item) for item in node]
     return node
-
-
-def _told(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -130,9 +130,7 @@ transitions = st.builds(
 
 @given(ticks)
 def test_a_tick_comes_out_of_its_record_as_it_went_in(tick: Tick) -> None:
-    read = codec.decode_tick(
-        codec.user_key(tick.user_id), codec.encode_tick(tick), tick.scheduled_at, tick.partition
-    )
+    read = codec.decode_tick(codec.user_key(tick.user_id), codec.encode_tick(tick), tick.scheduled_at, tick.partition)
     assert read == tick
 
 
@@ -220,7 +218,12 @@ def _as_json(record: dict[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode()
 
 
-@given(user_ids, st.text(plain, min_size=1, max_size=8), attributes, st.lists(specs, max_size=4, unique_by=lambda s: s.monitor_id))
+@given(
+    user_ids,
+    st.text(plain, min_size=1, max_size=8),
+    attributes,
+    st.lists(specs, max_size=4, unique_by=lambda s: s.monitor_id),
+)
 def test_a_signup_means_the_same_in_both_formats(
     user_id: str, plan: str, facts: dict[str, Any], monitors: list[MonitorSpec]
 ) -> None:

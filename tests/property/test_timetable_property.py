@@ -72,6 +72,11 @@ class TimetableMachine(RuleBasedStateMachine):
         self.timetable.put(planned)
         self.monitors[key] = planned
 
+    @rule(key=few_keys, interval_ms=st.sampled_from([1_000, 1_100, 5_000]), grace_ms=st.integers(5_000, 600_000))
+    def put_at_the_very_instant_of_a_tick_to_come(self, key: bytes, interval_ms: int, grace_ms: int) -> None:
+        since = naive_due(key, interval_ms, self.emitted_to, self.emitted_to + interval_ms)[0]
+        self.put(key, interval_ms, since - self.emitted_to, Misfire.FIRE_LAST, grace_ms)
+
     @precondition(lambda self: self.monitors)
     @rule(data=st.data(), interval_ms=intervals)
     def change_as_of_the_last_sweep(self, data: st.DataObject, interval_ms: int) -> None:
@@ -205,9 +210,7 @@ def test_every_due_instant_is_fired_or_skipped_never_both(due: range, now: int, 
 
 
 @given(dues, nows, st.sampled_from(Misfire), graces)
-def test_what_is_within_the_grace_is_fired_under_every_rule(
-    due: range, now: int, rule: Misfire, grace_ms: int
-) -> None:
+def test_what_is_within_the_grace_is_fired_under_every_rule(due: range, now: int, rule: Misfire, grace_ms: int) -> None:
     fire = settle(due, now, rule, grace_ms).fire
     assert set(fire) >= {t for t in due if now - t <= grace_ms}
 

@@ -1,6 +1,6 @@
 """Settings: from the environment, refused with one line, and no secret in sight."""
 
-from collections.abc import Iterator
+import os
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
@@ -14,15 +14,12 @@ SECRET = "hunter2-very-secret"
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No EVERWATCH_ variable of the developer's own, and no .env file."""
-    import os
-
     for name in list(os.environ):
         if name.startswith("EVERWATCH_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    yield
 
 
 def refused(**overrides: object) -> str:
@@ -77,10 +74,7 @@ def test_networks_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_network_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERWATCH_ALLOW_NETWORKS", "127.0.0.0/8,localhost")
-    assert (
-        refused()
-        == "setting EVERWATCH_ALLOW_NETWORKS: 'localhost' does not appear to be an IPv4 or IPv6 network"
-    )
+    assert refused() == "setting EVERWATCH_ALLOW_NETWORKS: 'localhost' does not appear to be an IPv4 or IPv6 network"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The outbox with a producer that delivers when, and in the order that, the test says."""
 
 import asyncio
+import random
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -36,6 +37,7 @@ class FakeProducer:
         self.produced: list[dict[str, Any]] = []
         self.refusal: Exception | None = None
         self.polled_by_sender = 0
+        self.reported = 0
         self._queued: dict[bytes, tuple[FakeMessage, OnDelivery]] = {}
         self._reports: list[Callable[[], None]] = []
         self._polled = threading.Condition()
@@ -59,7 +61,11 @@ class FakeProducer:
             reports, self._reports = self._reports, []
         for report in reports:
             report()
+            self.reported += 1
         return len(reports)
+
+    def __len__(self) -> int:
+        return len(self._queued)
 
     def flush(self, timeout: float) -> int:
         self.poll(0)
@@ -83,18 +89,23 @@ async def returns(waiting: "asyncio.Task[None]") -> None:
     await asyncio.wait_for(asyncio.shield(waiting), PATIENCE_S)
 
 
-async def still_waits(outbox: Outbox, waiting: "asyncio.Task[None]", pending: int) -> None:
-    """All reports so far have been taken in, and the waiter waits on."""
+async def taken_in(producer: FakeProducer, reports: int) -> None:
+    """So many reports have reached the outbox's thread."""
     async with asyncio.timeout(PATIENCE_S):
-        while outbox.pending != pending:
+        while producer.reported < reports:
             await asyncio.sleep(0.001)
+
+
+async def still_waits(waiting: "asyncio.Task[None]", producer: FakeProducer, reports: int) -> None:
+    """So many reports have been taken in, and the waiter waits on."""
+    await taken_in(producer, reports)
     await asyncio.sleep(0.01)  # a wake-up that is wrongly under way gets the chance to arrive
     assert not waiting.done()
 
 
-async def barrier(outbox: Outbox) -> "asyncio.Task[None]":
+async def barrier(outbox: Outbox, group: str | None = None) -> "asyncio.Task[None]":
     """A task that waits for everything sent so far."""
-    waiting = asyncio.create_task(outbox.delivered())
+    waiting = asyncio.create_task(outbox.delivered(group))
     await asyncio.sleep(0)
     return waiting
 
@@ -133,10 +144,9 @@ async def test_delivered_returns_when_all_sent_before_is_there(outbox: Outbox, p
     send(outbox, b"1", b"2")
     waiting = await barrier(outbox)
     producer.deliver(b"1")
-    await still_waits(outbox, waiting, pending=1)
+    await still_waits(waiting, producer, reports=1)
     producer.deliver(b"2")
     await returns(waiting)
-    assert outbox.pending == 0
 
 
 async def test_later_records_delivered_first_do_not_count_for_earlier_ones(
@@ -146,7 +156,7 @@ async def test_later_records_delivered_first_do_not_count_for_earlier_ones(
     waiting = await barrier(outbox)
     send(outbox, b"3", b"4", b"5")
     producer.deliver(b"5", b"4", b"3", b"2")
-    await still_waits(outbox, waiting, pending=1)
+    await still_waits(waiting, producer, reports=4)
     producer.deliver(b"1")
     await returns(waiting)
 
@@ -157,7 +167,7 @@ async def test_records_sent_after_the_barrier_are_not_waited_for(outbox: Outbox,
     send(outbox, b"2")
     producer.deliver(b"1")
     await returns(waiting)
-    assert outbox.pending == 1
+    assert len(producer) == 1
 
 
 async def test_a_later_barrier_waits_for_the_records_of_an_earlier_one_too(
@@ -168,7 +178,7 @@ async def test_a_later_barrier_waits_for_the_records_of_an_earlier_one_too(
     send(outbox, b"2")
     second = await barrier(outbox)
     producer.deliver(b"2")
-    await still_waits(outbox, second, pending=1)
+    await still_waits(second, producer, reports=1)
     assert not first.done()
     producer.deliver(b"1")
     await returns(first)
@@ -182,7 +192,7 @@ async def test_barriers_come_down_one_by_one(outbox: Outbox, producer: FakeProdu
     second = await barrier(outbox)
     producer.deliver(b"1")
     await returns(first)
-    await still_waits(outbox, second, pending=1)
+    await still_waits(second, producer, reports=1)
     producer.deliver(b"2")
     await returns(second)
 
@@ -192,7 +202,7 @@ async def test_a_barrier_without_new_records_waits_for_those_still_under_way(
 ) -> None:
     send(outbox, b"1")
     first, second = await barrier(outbox), await barrier(outbox)
-    await still_waits(outbox, second, pending=1)
+    await still_waits(second, producer, reports=0)
     producer.deliver(b"1")
     await returns(first)
     await returns(second)
@@ -201,8 +211,6 @@ async def test_a_barrier_without_new_records_waits_for_those_still_under_way(
 async def test_many_barriers_over_many_records_in_any_order_hold_what_they_say(
     outbox: Outbox, producer: FakeProducer
 ) -> None:
-    import random
-
     dice = random.Random(11)
     undelivered: list[bytes] = []
     waiters: list[tuple[asyncio.Task[None], set[bytes]]] = []
@@ -222,9 +230,41 @@ async def test_many_barriers_over_many_records_in_any_order_hold_what_they_say(
         await returns(waiting)
 
 
-async def test_the_senders_callback_has_run_before_the_barrier_is_down(
-    outbox: Outbox, producer: FakeProducer
+async def test_a_group_is_not_held_up_by_the_records_of_another(outbox: Outbox, producer: FakeProducer) -> None:
+    send(outbox, b"table")
+    send(outbox, b"sweep", group="sweep")
+    table, sweep = await barrier(outbox), await barrier(outbox, "sweep")
+    producer.deliver(b"sweep")
+    await returns(sweep)
+    await still_waits(table, producer, reports=1)
+    producer.deliver(b"table")
+    await returns(table)
+
+
+async def test_a_failure_in_one_group_reaches_the_waiters_of_all(outbox: Outbox, producer: FakeProducer) -> None:
+    send(outbox, b"table")
+    send(outbox, b"sweep", group="sweep")
+    table, sweep = await barrier(outbox), await barrier(outbox, "sweep")
+    producer.deliver(b"sweep", error=failed())
+    for waiting in (table, sweep):
+        with pytest.raises(BrokerUnavailable):
+            await returns(waiting)
+    with pytest.raises(BrokerUnavailable):
+        await returns(await barrier(outbox, "never used before"))
+
+
+async def test_there_is_room_again_when_the_queue_has_shrunk(
+    outbox: Outbox, producer: FakeProducer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("everwatch.kafka.outbox.QUEUE_ENOUGH", 2)
+    send(outbox, b"1", b"2", b"3")
+    waiting = asyncio.create_task(outbox.room())
+    await still_waits(waiting, producer, reports=0)
+    producer.deliver(b"2")
+    await returns(waiting)
+
+
+async def test_the_senders_callback_has_run_before_the_barrier_is_down(outbox: Outbox, producer: FakeProducer) -> None:
     seen: list[bytes] = []
     send(outbox, b"1", b"2", on_delivered=lambda message: seen.append(message.value()))  # type: ignore[arg-type]
     waiting = await barrier(outbox)
@@ -240,9 +280,12 @@ async def test_a_failure_reaches_every_waiter_and_every_later_call(outbox: Outbo
     send(outbox, b"2")
     second = await barrier(outbox)
     producer.deliver(b"1", error=failed())
-    for waiting in (first, second, await barrier(outbox)):
-        with pytest.raises(BrokerUnavailable, match=r"A record for topic results could not be delivered: .+\."):
+    told = r"^A record for topic results could not be delivered: .+\.$"
+    for waiting in (first, second):
+        with pytest.raises(BrokerUnavailable, match=told):
             await returns(waiting)
+    with pytest.raises(BrokerUnavailable, match=told):
+        await returns(await barrier(outbox))
     assert seen == []  # nothing was delivered, so nobody was told so
 
 
@@ -251,9 +294,7 @@ async def test_a_failure_that_nobody_waited_for_is_told_at_the_next_barrier(
 ) -> None:
     send(outbox, b"1", b"2")
     producer.deliver(b"2", error=failed())
-    async with asyncio.timeout(PATIENCE_S):
-        while outbox.pending > 1:
-            await asyncio.sleep(0.001)
+    await taken_in(producer, reports=1)
     with pytest.raises(BrokerUnavailable):
         await returns(await barrier(outbox))
 
@@ -265,9 +306,7 @@ async def test_the_first_failure_is_the_one_that_is_told(outbox: Outbox, produce
     with pytest.raises(BrokerUnavailable, match="authorization") as told:
         await returns(waiting)
     producer.deliver(b"1", error=failed())
-    async with asyncio.timeout(PATIENCE_S):
-        while outbox.pending:
-            await asyncio.sleep(0.001)
+    await taken_in(producer, reports=2)
     with pytest.raises(BrokerUnavailable) as told_again:
         await returns(await barrier(outbox))
     assert str(told_again.value) == str(told.value)
@@ -296,7 +335,6 @@ async def test_a_record_that_the_producer_refuses_is_told_at_once_and_not_waited
     waiting = await barrier(outbox)
     producer.deliver(b"1")
     await returns(waiting)
-    assert outbox.pending == 0
 
 
 async def test_a_waiter_that_gave_up_does_not_disturb_the_others(outbox: Outbox, producer: FakeProducer) -> None:

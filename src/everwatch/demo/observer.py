@@ -109,7 +109,7 @@ class Observer:
         except InvalidInput:
             return  # the sink keeps and reports what is no result
         self.results += 1
-        if result.executor == INLINE_EXECUTOR and not result.skipped_count:
+        if result.executor == INLINE_EXECUTOR and result.skipped_count <= 1:
             self._emitted[result.scheduled_at] += 1
 
 

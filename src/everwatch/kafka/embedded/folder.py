@@ -10,7 +10,7 @@ from threading import Event
 from types import TracebackType
 from typing import Self
 
-import psutil  # type: ignore[import-untyped]  # ships no types
+import psutil
 
 from everwatch.errors import EmbeddedKafkaError, FolderInUse
 from everwatch.kafka.embedded.jars import KAFKA_VERSION
