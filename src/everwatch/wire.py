@@ -4,6 +4,7 @@ JSON and Avro input meet here: both become the same plain objects, and one set o
 """
 
 import re
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -223,9 +224,13 @@ def _schedule_of(given: ScheduleInput, path: str) -> Every:
     return Every(interval_ms)
 
 
+# the same few durations come with every signup
+_parsed = lru_cache(maxsize=1_000)(parse_duration_ms)
+
+
 def _duration(value: Duration, path: str, least_ms: int, most_ms: int) -> int:
     try:
-        duration_ms = parse_duration_ms(value)
+        duration_ms = _parsed(value)
     except ValueError as error:
         raise InvalidInput(str(error), path) from None
     if not least_ms <= duration_ms <= most_ms:

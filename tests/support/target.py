@@ -8,9 +8,9 @@ from typing import Self
 
 
 class Target:
-    """``/ok…`` answers 200, ``/broken…`` 500, and ``/slow…`` 200 after a second and a half."""
+    """``/ok…`` answers 200, ``/broken…`` 500, and ``/slow…`` 200 after three seconds."""
 
-    SLOW_S = 1.5
+    SLOW_S = 3.0
 
     def __init__(self) -> None:
         self.hits: Counter[str] = Counter()

@@ -60,7 +60,7 @@ def canonical_config(kind: Kind, parsed: msgspec.Struct) -> str:
     """``parsed`` as JSON text with sorted keys and without what is default anyway; parsing it gives ``parsed``."""
     given = {
         field.encode_name: value
-        for field in msgspec.structs.fields(kind.config_type)
+        for field in _fields(kind.config_type)
         if (value := getattr(parsed, field.name)) != _default(field)
     }
     return msgspec.json.encode(given, order="sorted").decode()
@@ -74,6 +74,12 @@ def _parse_text(kind: Kind, text: str) -> msgspec.Struct:
         raise _refusal(kind, error) from None
     except msgspec.DecodeError as error:
         raise InvalidInput(f"the config is not valid JSON: {error}", CONFIG_PATH) from None
+
+
+@cache
+def _fields(config_type: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    # msgspec works these out from the annotations each time it is asked, and signups ask for every monitor
+    return msgspec.structs.fields(config_type)
 
 
 def _default(field: msgspec.structs.FieldInfo) -> object:
