@@ -35,14 +35,10 @@ def pipeline(mortal: EmbeddedKafka, tmp_path: Path) -> Iterator[Pipeline]:
         yield running
 
 
-def test_killed_broker_that_comes_back_costs_no_tick(
-    mortal: EmbeddedKafka, pipeline: Pipeline, target: Target
-) -> None:
+def test_killed_broker_that_comes_back_costs_no_tick(mortal: EmbeddedKafka, pipeline: Pipeline, target: Target) -> None:
     for number in range(USERS):
         user = f"user-{number}"
-        pipeline.sign_up(
-            user, every("nothing", "noop"), every("site", "http", "2s", url=target.url(f"/ok/{user}"))
-        )
+        pipeline.sign_up(user, every("nothing", "noop"), every("site", "http", "2s", url=target.url(f"/ok/{user}")))
     for number in range(USERS):
         pipeline.wait_for_states(f"user-{number}", nothing="up", site="up")
 

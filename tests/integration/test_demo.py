@@ -43,9 +43,7 @@ class Demo(NamedTuple):
         return orjson.loads(self.out)
 
 
-def start(
-    folder: Path, users: int, *options: str, stderr: int | IO[str] = subprocess.PIPE
-) -> subprocess.Popen[str]:
+def start(folder: Path, users: int, *options: str, stderr: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")}
     arguments = "demo", "--users", str(users), "--json", "--data-dir", str(folder), *options
     return everwatch(*arguments, environment=environment, stderr=stderr)

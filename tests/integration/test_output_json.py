@@ -23,5 +23,6 @@ def test_results_and_transitions_are_json_where_that_is_set(new_pipeline: NewPip
     assert first["scheduled_at"] == stored.scheduled_at
     told = [orjson.loads(message.value()) for message in pipeline.read(pipeline.topics.transitions)]
     assert {(t["monitor_id"], t["from_state"], t["to_state"]) for t in told} == {
-        ("site", "new", "down"), ("nothing", "new", "up"),
+        ("site", "new", "down"),
+        ("nothing", "new", "up"),
     }

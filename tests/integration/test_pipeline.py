@@ -59,7 +59,11 @@ def test_signup_leads_to_stored_results_states_and_transitions_of_every_kind(
         name: pipeline.wait_for_results("kinds", name)[0] for name in ("well", "broken", "open", "closed", "nothing")
     }
     assert {name: result.status.value for name, result in seen.items()} == {
-        "well": "success", "broken": "failure", "open": "success", "closed": "failure", "nothing": "success",
+        "well": "success",
+        "broken": "failure",
+        "open": "success",
+        "closed": "failure",
+        "nothing": "success",
     }
     assert "500" in seen["broken"].reason
     assert seen["closed"].reason == f"connection refused by 127.0.0.1:{CLOSED_PORT}"
@@ -147,8 +151,12 @@ def test_json_and_avro_signups_give_the_same_monitors(pipeline: Pipeline, target
         "plan": "gold",
         "attributes": {"age": 7, "name": "Zoë"},
         "monitors": [
-            {"monitor_id": "site", "config": orjson.dumps(http).decode(), "schedule": {"every": "2s"},
-             "policy": policy},
+            {
+                "monitor_id": "site",
+                "config": orjson.dumps(http).decode(),
+                "schedule": {"every": "2s"},
+                "policy": policy,
+            },
             {"kind": "heartbeat", "config": orjson.dumps(heartbeat).decode()},
         ],
     }
@@ -184,8 +192,12 @@ MALFORMED: list[tuple[str, bytes | None, str, str]] = [
     ("signups", monitor_in_signup(kind="http"), "$.monitors[0].config", "the kind 'http' needs the field 'url'"),
     ("signups", monitor_in_signup(kind="http", config={"url": "ftp://x"}), "$.monitors[0].config.url", "a URL starts"),
     ("signups", monitor_in_signup(schedule={"every": "soon"}, kind="noop"), "$.monitors[0].schedule.every", "'soon'"),
-    ("signups", b'{"user_id":"bad","monitors":[{"kind":"noop"},{"kind":"noop"}]}', "$.monitors[1].monitor_id",
-     "a second monitor has the id 'noop'"),
+    (
+        "signups",
+        b'{"user_id":"bad","monitors":[{"kind":"noop"},{"kind":"noop"}]}',
+        "$.monitors[1].monitor_id",
+        "a second monitor has the id 'noop'",
+    ),
     ("commands", b'{"command":"explode","user_id":"bad"}', "$.command", "'explode' is not one of"),
     ("commands", b'{"command":"pause","user_id":"bad"}', "$.monitor_id", "a pause needs the monitor_id"),
     ("commands", b'{"command":"put","user_id":"bad"}', "$.monitor", "a put needs the monitor to put"),
@@ -231,13 +243,17 @@ def test_signing_up_twice_is_one_signup_and_a_changed_one_changes_the_monitors(p
     for name in ("kept", "changed", "removed"):
         pipeline.wait_for_results("again", name, 2)
     assert [(m.monitor_id, m.version) for m in pipeline.reader.monitors("again")] == [
-        ("changed", 1), ("kept", 1), ("removed", 1),
+        ("changed", 1),
+        ("kept", 1),
+        ("removed", 1),
     ]
 
     pipeline.sign_up("again", every("kept", "noop"), every("changed", "noop", "2s"), every("new", "noop"))
     wait_until("it is changed", lambda: pipeline.monitor("again", "new"))
     assert [(m.monitor_id, m.version) for m in pipeline.reader.monitors("again")] == [
-        ("changed", 2), ("kept", 1), ("new", 1),
+        ("changed", 2),
+        ("kept", 1),
+        ("new", 1),
     ]
     stretches = [stretch for stretch in pipeline.reader.history() if stretch.user_id == "again"]
     removed_at = next(stretch.until for stretch in stretches if stretch.monitor_id == "removed")
@@ -257,9 +273,7 @@ def test_paused_and_deleted_monitors_stay_silent_and_a_resumed_one_goes_on(pipel
     pipeline.command("pause", "orders", "paused")
     pipeline.command("delete", "orders", "deleted")
     pipeline.wait_for_states("orders", watched="up", paused="paused")
-    ended = {
-        stretch.monitor_id: stretch.until for stretch in pipeline.reader.history() if stretch.user_id == "orders"
-    }
+    ended = {stretch.monitor_id: stretch.until for stretch in pipeline.reader.history() if stretch.user_id == "orders"}
     assert ended["watched"] is None
     last = max(ended["paused"], ended["deleted"])
     pipeline.wait_for_results("orders", "watched", 4, after=last)
