@@ -7,6 +7,8 @@ go out; when it is revoked, lanes stop first, then changes, then sweeps.
 
 import asyncio
 import logging
+import os
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
@@ -35,9 +37,11 @@ from streams.ticking import Ticking
 
 logger = logging.getLogger(__name__)
 TABLE = "monitors"
-# a stop takes these one after the other, and must be over within ten seconds
 PATIENCE_S = 3.0
+# a stop takes these one after the other, and must be over within ten seconds
+LAST_PATIENCE_S = 1.0
 FLUSH_S = 1.0
+FAUST_S = 3.0
 
 
 class Engine(Service):
@@ -101,7 +105,7 @@ class Engine(Service):
         """Let go of everything, in order; what was accepted is durable or will be read again."""
         if not self._ready.is_set():
             return
-        await self.close()
+        await self.close(LAST_PATIENCE_S)
         await asyncio.gather(*(lane.stop() for lane in self._lanes))
         left = await self._outbox.close(FLUSH_S)
         await _within(FLUSH_S, self._batches.stop())
@@ -123,7 +127,7 @@ class Engine(Service):
                 logger.warning("partitions cannot be opened yet: %s", error)
                 await self.sleep(1.0)
 
-    async def close(self) -> None:
+    async def close(self, patience_s: float = PATIENCE_S) -> None:
         """A rebalance begins, or the end: nothing is this worker's until it is over.
 
         Takes a few seconds at most: what the broker has not acknowledged by then is read again by the next owner.
@@ -131,8 +135,8 @@ class Engine(Service):
         self._era += 1
         self.partitions.invalidate()
         async with self._switch:
-            await asyncio.gather(*(lane.close(PATIENCE_S) for lane in self._lanes))
-            if not await _within(PATIENCE_S, self._settled()):
+            await asyncio.gather(*(lane.close(patience_s) for lane in self._lanes))
+            if not await _within(patience_s, self._settled()):
                 self.partitions.abandon()
                 logger.warning("partitions are let go although the broker has not acknowledged everything")
 
@@ -182,6 +186,10 @@ class App(faust.App):
     async def on_stop(self) -> None:
         """Faust calls this when the worker is told to stop."""
         await self.engine.stop()
+        # everything that must be kept is kept now, and Faust would wait for a broker that is away
+        give_up = threading.Timer(FAUST_S, os._exit, [1 if self.crashed else 0])
+        give_up.daemon = True
+        give_up.start()
         await super().on_stop()
 
 

@@ -35,6 +35,7 @@ def run_worker(settings: Settings, bootstrap_servers: str, clock: Clock) -> None
             loglevel=settings.log_level,
             daemon=True,
         )
+        worker.spinner = None  # it writes terminal escapes into logs
         worker.execute_from_commandline()
 
 

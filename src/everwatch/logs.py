@@ -8,7 +8,7 @@ import structlog
 from everwatch.config import LogFormat, Settings
 
 # libraries that tell much more than an operator wants to know, unless asked for
-_CHATTY = ("faust", "mode", "aiokafka", "kafka", "alembic", "sqlalchemy", "asyncio", "aiohttp")
+_CHATTY = ("faust", "mode", "kafka", "alembic", "sqlalchemy", "asyncio", "aiohttp")
 
 
 def set_up_logs(settings: Settings) -> None:
@@ -36,7 +36,8 @@ def set_up_logs(settings: Settings) -> None:
     root.handlers = [handler]
     root.setLevel(settings.log_level)
     if settings.log_level != "DEBUG":
-        # it complains about an absent broker several times a second; our own sentences say it once
-        logging.getLogger("librdkafka").setLevel(logging.CRITICAL + 1)
+        # they complain about an absent broker several times a second; our own sentences say it once
+        for name in ("librdkafka", "aiokafka"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
         for name in _CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)

@@ -35,7 +35,9 @@ def pipeline(mortal: EmbeddedKafka, tmp_path: Path) -> Iterator[Pipeline]:
         yield running
 
 
-def test_killed_broker_that_comes_back_costs_no_tick(mortal: EmbeddedKafka, pipeline: Pipeline, target: Target) -> None:
+def test_killed_broker_that_comes_back_costs_no_tick_and_one_that_stays_away_keeps_nobody_from_stopping(
+    mortal: EmbeddedKafka, pipeline: Pipeline, target: Target
+) -> None:
     for number in range(USERS):
         user = f"user-{number}"
         pipeline.sign_up(user, every("nothing", "noop"), every("site", "http", "2s", url=target.url(f"/ok/{user}")))
@@ -60,3 +62,11 @@ def test_killed_broker_that_comes_back_costs_no_tick(mortal: EmbeddedKafka, pipe
     assert account.due >= USERS * (upto - began) // 1_000
     assert not [found for found in pipeline.reader.identities(began, upto) if found.skipped_count]
     assert {name for name, process in pipeline.processes.items() if process.runs} == {"worker", "executor", "sink"}
+
+    os.kill(mortal.pid, signal.SIGKILL)
+    wait_until("the broker is dead again", lambda: not mortal.alive())
+    assert {name: process.stop(within_s=12) for name, process in pipeline.processes.items()} == {
+        "worker": 0,
+        "executor": 0,
+        "sink": 0,
+    }, "every process stops cleanly, and in time, although the broker is away"

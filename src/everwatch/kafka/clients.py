@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
 from everwatch.config import SecurityProtocol, Settings
@@ -15,6 +15,14 @@ from everwatch.config import SecurityProtocol, Settings
 LARGEST_RECORD_BYTES = 2 * 1024 * 1024
 # without this librdkafka writes to stderr by itself
 _LOGGER = logging.getLogger("librdkafka")
+logger = logging.getLogger(__name__)
+
+
+def _on_error(error: KafkaError) -> None:
+    if error.code() == KafkaError._ALL_BROKERS_DOWN:
+        logger.warning("Kafka does not answer (%s); waiting for it", error.str())
+    elif error.code() not in (KafkaError._TRANSPORT, KafkaError._RESOLVE):
+        logger.error("Kafka: %s", error.str())
 
 
 def librdkafka_settings(settings: Settings, bootstrap_servers: str) -> dict[str, Any]:
@@ -24,6 +32,7 @@ def librdkafka_settings(settings: Settings, bootstrap_servers: str) -> dict[str,
         "client.id": f"everwatch-{settings.instance}",
         "security.protocol": settings.security_protocol.value,
         "logger": _LOGGER,
+        "error_cb": _on_error,
     }
     if settings.security_protocol.value.startswith("SASL"):
         config["sasl.mechanism"] = settings.sasl_mechanism.value
