@@ -1,7 +1,5 @@
 """Processes are killed and stopped; what was due is stored all the same, once."""
 
-import os
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -137,9 +135,9 @@ def test_all_workers_away_for_a_while_are_made_up_for(pipeline: Pipeline) -> Non
     states = {(m.user_id, m.monitor_id): m.state_since for n in range(USERS) for m in monitors(pipeline, n)}
     began = now_ms()
     for name in ("worker", "worker-2"):
-        os.kill(pipeline.processes[name].pid, signal.SIGTERM)
+        pipeline.processes[name].ask_to_stop()
     for name in ("worker", "worker-2"):
-        assert pipeline.processes[name].stop(within_s=10) == 0
+        assert pipeline.processes[name].wait(within_s=12) == 0
     pipeline.wait_for_time(now_ms() + 3_000)
     pipeline.ensure("worker", "worker-2")
     pipeline.wait_until_ready()

@@ -70,12 +70,20 @@ class Process:
         """End it without warning."""
         self._end(signal.SIGKILL, 10)
 
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM and wait for nothing; ``wait`` comes after."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def wait(self, within_s: float) -> int:
+        """Its exit status, once it has ended. Raises TimeoutExpired."""
+        return self._end(None, within_s)
+
     def stop(self, within_s: float = 30) -> int:
         """End it by SIGTERM; gives its exit status. Raises TimeoutExpired."""
         return self._end(signal.SIGTERM, within_s)
 
-    def _end(self, number: signal.Signals, within_s: float) -> int:
-        if self.runs:
+    def _end(self, number: signal.Signals | None, within_s: float) -> int:
+        if self.runs and number is not None:
             os.kill(self.pid, number)
         status = self._process.wait(within_s)
         assert self._process.stdin is not None

@@ -18,6 +18,8 @@ from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import ensure_topics
 
 StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", hidden=True)]
+# what was promised to whoever stops a process, less a little
+STOP_WITHIN_S = 9.5
 Run = Callable[[Settings, str, Clock, asyncio.Event], Awaitable[None]]
 
 
@@ -113,8 +115,17 @@ def _run_until_signalled(run: Run, settings: Settings, bootstrap_servers: str) -
     async def until_signalled() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def begin_to_stop() -> None:
+            if not stop.is_set():
+                stop.set()
+                # clients may wait for a broker that is away; by then whatever must be kept is kept, as if killed
+                last_resort = threading.Timer(STOP_WITHIN_S, os._exit, [0])
+                last_resort.daemon = True
+                last_resort.start()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, begin_to_stop)
         await run(settings, bootstrap_servers, SystemClock(), stop)
 
     uvloop.run(until_signalled())
