@@ -223,5 +223,4 @@ class Transition(msgspec.Struct, frozen=True):
     version: int
 
 
-Record = Signup | Command | Signal | User | Monitor | Tick | Result | Transition
 Json = dict[str, Any]

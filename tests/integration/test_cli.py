@@ -1,5 +1,6 @@
 """The command line, as people and scripts use it."""
 
+import os
 import re
 from pathlib import Path
 
@@ -144,3 +145,11 @@ def test_wrong_setting_is_one_line_and_no_secret(pipeline: Pipeline, name: str, 
     assert len(said.stderr.splitlines()) == 1, said.stderr
     assert told.lower() in said.stderr.lower()
     assert "hunter2" not in said.stderr
+
+
+def test_a_demo_with_a_wrong_interval_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    ended = run("demo", "--every", "banana", "--data-dir", str(tmp_path), environment=os.environ)
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "--every banana" in ended.stderr
+    assert not (tmp_path / "kafka").exists()

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from everwatch.admission import admit_signup
 from everwatch.cli.local import PROCESSES, Local
 from everwatch.cli.options import Bootstrap, DataDir, settings_of
 from everwatch.cli.publishing import Publisher
@@ -25,7 +26,7 @@ from everwatch.demo.account import Account, settle_account
 from everwatch.demo.cast import Cast, Health, Mix, number_of
 from everwatch.demo.observer import Observer
 from everwatch.demo.view import Glance, draw, line, print_summary
-from everwatch.errors import EverwatchError, StoreError
+from everwatch.errors import EverwatchError, InvalidInput, SettingsError, StoreError
 from everwatch.kafka.topics import Topics
 from everwatch.model import State
 from everwatch.schedule.every import PHASE_STEP_MS
@@ -78,6 +79,10 @@ def demo(
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     target_port, dead_port = _ports(settings)
     cast = Cast(users, mix, every, target_port, dead_port)
+    try:
+        admit_signup(next(cast.signups())[1])
+    except InvalidInput as error:
+        raise SettingsError(f"--every {every}: {error.reason}.") from None
     broken = Counter(part.health for part in cast.all_parts())
     with Local(settings, clock, console) as local:
         console.print(f"Starting Kafka and Everwatch in {settings.data_dir} …", highlight=False)

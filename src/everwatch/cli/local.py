@@ -116,10 +116,6 @@ class Local:
                 said.append(f"{child.name} {how}; see {self.log_folder / (child.name + '.log')}")
         return said
 
-    def pids(self) -> dict[str, int]:
-        """The process id of each running process."""
-        return {child.name: child.process.pid for child in self._children if child.process is not None}
-
     def stop(self) -> None:
         """Stop the processes in the order they were started in, then Kafka."""
         for child in self._children:
