@@ -1,34 +1,108 @@
 """``python -m bench NAME``: run one measurement and print its figures."""
 
 import argparse
+import importlib
+import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import cast
 
 import orjson
+import psutil
+from confluent_kafka import KafkaException
 
-from bench import registration, ticks
-from bench.report import Figure, machine
+from bench.errors import Unmeasured
+from bench.plan import Plan
+from bench.plots import draw
+from bench.report import Outcome, medians
+from everwatch.errors import EverwatchError
 
-BENCHES: dict[str, Callable[[bool], list[Figure]]] = {"ticks": ticks.measure, "registration": registration.measure}
+BENCHES = {
+    "ticks": "lateness of the ticks of 1,000,000 monitors, every tick compared with its schedule",
+    "capacity": "the most ticks a second that one worker holds, and its cost beside Kafka Streams and plain Faust",
+    "churn": "the cost of ticks while 1 % of the monitors change each minute, beside Kafka Streams",
+    "memory": "resident memory per monitor, up to 10,000,000 monitors",
+    "registration": "durable registrations a second, beside Kafka Streams and plain Faust",
+    "recovery": "a worker of 1,000,000 monitors started again, its local state kept and wiped",
+    "signals": "heartbeats into state, a second",
+    "feedback": "results into states and transitions, a second",
+    "delayed": "10,000,000 delayed tasks pending, and 100,000 of them due in one second",
+    "scaleout": "one load on 1, 2 and 4 workers",
+}
+PLOTS = "plots"
+FAILED, INTERRUPTED = 2, 130
 
 
 def main() -> None:
+    """Exit status 0 when everything was measured (a missed target is a figure too), 2 when something was not."""
+    given = _parser().parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if given.name == PLOTS:
+            written = draw([orjson.loads(path.read_bytes()) for path in given.reports], given.plot)
+            sys.stdout.write("".join(f"{path}\n" for path in written))
+            return
+        outcome = _run(given.name, Plan(given.quick, given.peers), given.runs)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        raise SystemExit(INTERRUPTED) from None
+    except (Unmeasured, EverwatchError, KafkaException, OSError, ValueError, psutil.Error) as error:
+        raise SystemExit(_failed(f"{given.name} was not measured: {error}")) from None
+    report = outcome.as_json(given.name)
+    if given.save:
+        given.save.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
+    if given.plot:
+        draw([report], given.plot)
+    lines = [orjson.dumps(report).decode()] if given.json else outcome.as_lines()
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+    if outcome.problem:
+        raise SystemExit(_failed(outcome.problem))
+
+
+def _run(name: str, plan: Plan, runs: int) -> Outcome:
+    measure = cast(Callable[[Plan], Outcome], importlib.import_module(f"bench.{name}").measure)
+    outcomes = []
+    for number in range(1, runs + 1):
+        if runs > 1:
+            sys.stderr.write(f"run {number} of {runs}\n")
+        outcomes.append(measure(plan))
+    return medians(outcomes)
+
+
+def _parser() -> argparse.ArgumentParser:
+    names = "".join(f"\n  {name:<13} {what}" for name, what in BENCHES.items())
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=f"Run one measurement on an embedded Kafka of its own and print its figures.\n{names}"
+        f"\n  {PLOTS:<13} no measurement: draw saved reports (--save) into the folder of --plot",
         epilog="example: uv run python -m bench ticks --quick --json",
     )
-    parser.add_argument("name", choices=sorted(BENCHES), help="what to measure")
+    parser.add_argument("name", choices=[*BENCHES, PLOTS], metavar="NAME", help="what to measure")
+    parser.add_argument("reports", nargs="*", type=Path, metavar="REPORT", help="for plots: files written by --save")
     parser.add_argument("--quick", action="store_true", help="a smaller size, in under 50 s")
     parser.add_argument("--json", action="store_true", help="the last line of stdout is one JSON object")
-    given = parser.parse_args()
-    figures = BENCHES[given.name](given.quick)
-    if given.json:
-        report = {"bench": given.name, "figures": [f.as_json() for f in figures], "peers": [], "machine": machine()}
-        sys.stdout.write(orjson.dumps(report).decode() + "\n")
-        return
-    for figure in figures:
-        sys.stdout.write(figure.as_line() + "\n")
+    parser.add_argument(
+        "--peers",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="run the peers too, where there is a comparison to make (default: yes)",
+    )
+    parser.add_argument("--runs", type=int, default=1, metavar="N", help="run N times and report medians")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the report as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw what can be drawn, as SVG")
+    return parser
+
+
+def _failed(sentence: str) -> int:
+    sys.stderr.write(" ".join(sentence.split()) + "\n")
+    return FAILED
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

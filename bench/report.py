@@ -1,19 +1,25 @@
-"""Figures and the machine they were measured on."""
+"""Figures and the machine they were measured on; printed for people, and as JSON for scripts."""
 
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
 
 import psutil
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured figure. ``target`` as text ("<= 50"), empty where none is set; ``met`` None then."""
+    """One measured figure. ``target`` as text ("<= 50"), empty where none is set; ``met`` is None then.
+
+    ``spread`` is the least and the greatest value of several runs, where ``value`` is their median.
+    """
 
     name: str
     value: float
     unit: str
     target: str = ""
+    spread: tuple[float, float] | None = None
 
     @property
     def met(self) -> bool | None:
@@ -25,18 +31,84 @@ class Figure:
 
     def as_json(self) -> dict[str, object]:
         """The figure as the report has it."""
-        return {
-            "name": self.name,
-            "value": round(self.value, 3),
-            "unit": self.unit,
-            "target": self.target,
-            "met": self.met,
-        }
+        spread = {"min": round(self.spread[0], 4), "max": round(self.spread[1], 4)} if self.spread else {}
+        shown = {"name": self.name, "value": round(self.value, 4), "unit": self.unit, "target": self.target}
+        return shown | {"met": self.met} | spread
 
     def as_line(self) -> str:
         """The figure for a person."""
         verdict = {True: "met", False: "MISSED", None: ""}[self.met]
-        return f"{self.name:<34} {self.value:>14,.2f} {self.unit:<22} {self.target:<12} {verdict}".rstrip()
+        spread = f"({self.spread[0]:,.2f} to {self.spread[1]:,.2f})" if self.spread else ""
+        return f"{self.name:<50} {self.value:>15,.2f} {self.unit:<20} {self.target:<11} {verdict:<7}{spread}".rstrip()
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What a peer showed in the same run; ``problem`` says in a sentence why it shows nothing, where it does not."""
+
+    name: str
+    figures: Sequence[Figure] = ()
+    problem: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """The peer as the report has it."""
+        shown: dict[str, object] = {"name": self.name, "figures": [figure.as_json() for figure in self.figures]}
+        return shown | ({"problem": self.problem} if self.problem else {})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run of a bench gave."""
+
+    figures: Sequence[Figure]
+    peers: Sequence[Peer] = field(default=())
+
+    @property
+    def problem(self) -> str:
+        """Why a comparison is missing, or nothing."""
+        return " ".join(peer.problem for peer in self.peers if peer.problem)
+
+    def as_json(self, bench: str) -> dict[str, object]:
+        """The report: one object."""
+        return {
+            "bench": bench,
+            "figures": [figure.as_json() for figure in self.figures],
+            "peers": [peer.as_json() for peer in self.peers],
+            "machine": machine(),
+        }
+
+    def as_lines(self) -> list[str]:
+        """The report for a person."""
+        lines = [figure.as_line() for figure in self.figures]
+        for peer in self.peers:
+            lines += ["", f"{peer.name}: {peer.problem}" if peer.problem else peer.name]
+            lines += [figure.as_line() for figure in peer.figures]
+        return lines
+
+
+def medians(outcomes: Sequence[Outcome]) -> Outcome:
+    """Of several runs each figure's median, with its least and greatest value."""
+    if len(outcomes) == 1:
+        return outcomes[0]
+    names = {peer.name: peer for outcome in outcomes for peer in outcome.peers}
+    peers = [
+        replace(peer, figures=_medians([p.figures for outcome in outcomes for p in outcome.peers if p.name == name]))
+        for name, peer in names.items()
+    ]
+    return Outcome(_medians([outcome.figures for outcome in outcomes]), peers)
+
+
+def _medians(runs: Sequence[Sequence[Figure]]) -> list[Figure]:
+    found: dict[str, list[Figure]] = {}
+    for figures in runs:
+        for figure in figures:
+            found.setdefault(figure.name, []).append(figure)
+    return [_median(same) for same in found.values()]
+
+
+def _median(same: Sequence[Figure]) -> Figure:
+    values = [figure.value for figure in same]
+    return replace(same[0], value=median(values), spread=(min(values), max(values)))
 
 
 def machine() -> dict[str, object]:
@@ -49,8 +121,8 @@ def machine() -> dict[str, object]:
     }
 
 
-def percentile(counts: dict[int, int], share: float) -> int:
-    """The value below or at which ``share`` of all counted values lie."""
+def percentile(counts: Mapping[int, int], share: float) -> int:
+    """The least value at or below which ``share`` of all counted values lie; 0 if nothing was counted."""
     total, seen = sum(counts.values()), 0
     for value in sorted(counts):
         seen += counts[value]

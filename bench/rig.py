@@ -1,28 +1,33 @@
-"""A broker, a worker and users of one's own, in a folder that goes when the bench is over."""
+"""A broker, workers and users of one's own, in a folder that goes when the bench is over."""
 
+import os
 import shutil
-import subprocess
-import sys
+import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
-import orjson
 import psutil
+from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
 
-from everwatch import codec
+from bench.client import KafkaClient
+from bench.errors import Unmeasured
+from bench.producing import Source, publish
+from bench.worker import Worker, cpu_s_of
 from everwatch.cli.broker import start_broker
 from everwatch.clock import Clock, SystemClock
-from everwatch.config import Settings, environment_with, load_settings
-from everwatch.kafka.clients import new_admin, new_consumer, new_producer
-from everwatch.kafka.offsets import bounds
+from everwatch.config import Settings, load_settings
+from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import Topics, ensure_topics
 
-STOP_WITHIN_S = 15
+READY_WITHIN_S = 90.0
+STALLED_AFTER_S = 60.0
+ON_TIME_MS = 1_500
+_POLL_S = 0.1
 
 
 @dataclass
@@ -32,97 +37,145 @@ class Rig:
     settings: Settings
     bootstrap_servers: str
     topics: Topics
-    clock: Clock
-    worker: psutil.Process
-    console: Console
+    folder: Path
+    broker: psutil.Process
+    client: KafkaClient
+    clock: Clock = field(default_factory=SystemClock)
+    console: Console = field(default_factory=lambda: Console(stderr=True))
+    workers: list[Worker] = field(default_factory=list)
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions each topic has."""
+        return self.settings.partitions
 
     def say(self, sentence: str) -> None:
         """Tell how far the bench is."""
         self.console.print(sentence, highlight=False)
 
-    def sign_up(self, users: int, every: str) -> None:
-        """Publish signups of ``users`` users with one tcp monitor each; nobody runs its ticks."""
-        producer = new_producer(self.settings, self.bootstrap_servers)
-        monitor = {"kind": "tcp", "config": {"host": "127.0.0.1", "port": 9}, "schedule": {"every": every}}
-        for number in range(users):
-            user = user_id(number)
-            event = orjson.dumps({"user_id": user, "monitors": [monitor]})
-            while True:
-                try:
-                    producer.produce(self.topics.signups, key=codec.user_key(user), value=event)
-                    break
-                except BufferError:
-                    producer.poll(0.1)
-        producer.flush(60)
+    def start_worker(self, name: str = "1") -> Worker:
+        """Start a worker; ``wait_on_time`` tells when it works."""
+        worker = Worker(name, self.folder, self.bootstrap_servers)
+        self.workers.append(worker)
+        return worker
 
-    def records(self, topic: str) -> int:
-        """How many records the topic holds by its offsets."""
-        consumer = new_consumer(self.settings, self.bootstrap_servers, "bench-offsets")
-        try:
-            return sum(len(bounds(consumer, topic, number)) for number in range(self.settings.partitions))
-        finally:
-            consumer.close()
+    def stop_worker(self, worker: Worker) -> None:
+        """Stop a worker cleanly."""
+        worker.stop()
+        self.workers.remove(worker)
 
-    def wait_for_records(self, topic: str, count: int, within_s: float) -> float:
-        """Seconds until the topic holds so many records."""
-        begun_s = self.clock.monotonic_s()
-        while self.records(topic) < count:
-            if self.clock.monotonic_s() - begun_s > within_s:
-                raise TimeoutError(f"{topic} holds {self.records(topic)} of {count} records after {within_s} s")
-            Event().wait(0.1)
-        return self.clock.monotonic_s() - begun_s
+    def publish(self, topic: str, source: Source, within_s: float = 600) -> None:
+        """Publish records and wait until the broker has them."""
+        publish(self.bootstrap_servers, topic, source, within_s)
 
-    def cpu_s(self) -> float:
-        """CPU time that the worker has used, seconds."""
-        times = self.worker.cpu_times()
-        return float(times.user + times.system)
+    def new_topic(self, name: str) -> str:
+        """Create a topic like those of the product."""
+        admin = new_admin(self.settings, self.bootstrap_servers)
+        wanted = NewTopic(name, num_partitions=self.partitions, replication_factor=1)
+        admin.create_topics([wanted], operation_timeout=30)[name].result(30)
+        self.wait_until(lambda: name in admin.list_topics(timeout=10).topics, f"topic {name} is there", 30)
+        return name
 
-    def resident_mib(self) -> float:
-        """Resident memory of the worker, MiB."""
-        return float(self.worker.memory_info().rss) / 2**20
+    def ends(self, topic: str) -> list[int]:
+        """Where each partition of a topic ends."""
+        return self.client.ends(topic, self.partitions)
+
+    def written(self, topic: str) -> int:
+        """How many records were ever written to a topic that nothing is deleted from."""
+        return sum(self.ends(topic))
+
+    def taken_in(self, topic: str) -> int:
+        """How many records of an input topic the workers have acknowledged, all of them durable."""
+        group = f"{self.settings.application}-worker-{topic}"
+        return sum(self.client.committed(group, topic, self.partitions))
+
+    def progress(self) -> dict[int, int]:
+        """Per partition the instant, in ms, up to which ticks are emitted."""
+        ends = self.ends(self.topics.progress)
+        begin = [max(0, end - 1) for end in ends]
+        return {number: int(record.value) for number, record in self.client.records(self.topics.progress, begin, ends)}
+
+    def wait_on_time(self, within_s: float = READY_WITHIN_S) -> None:
+        """Wait until every partition's ticks are emitted up to now. Raises Unmeasured."""
+
+        def on_time() -> bool:
+            progress = self.progress()
+            now = self.clock.now_ms()
+            return len(progress) == self.partitions and all(now - at <= ON_TIME_MS for at in progress.values())
+
+        self.wait_until(on_time, "the workers emit ticks on time", within_s)
+
+    def wait_until(self, condition: Callable[[], bool], what: str, within_s: float) -> None:
+        """Wait for a condition. Raises Unmeasured if it does not come true, or if a worker ends."""
+        deadline_s = self.clock.monotonic_s() + within_s
+        while not condition():
+            self.check()
+            if self.clock.monotonic_s() > deadline_s:
+                raise Unmeasured(f"It took longer than {within_s:g} s until {what}.")
+            Event().wait(_POLL_S)
+
+    def wait_for_count(self, count: Callable[[], int], wanted: int, what: str) -> None:
+        """Wait until a count is reached, and tell how far it is. Raises Unmeasured when it stands still."""
+        begun_s = moved_s = told_s = self.clock.monotonic_s()
+        last = first = count()
+        while last < wanted:
+            self.check()
+            Event().wait(_POLL_S)
+            now_s = self.clock.monotonic_s()
+            found = count()
+            if found != last:
+                last, moved_s = found, now_s
+            elif now_s - moved_s > STALLED_AFTER_S:
+                raise Unmeasured(f"{what}: {last} of {wanted}, and nothing moved for {STALLED_AFTER_S:g} s.")
+            if now_s - told_s > 5:
+                told_s = now_s
+                rate = (last - first) / (now_s - begun_s)
+                left = f", {(wanted - last) / rate:,.0f} s to go" if rate else ""
+                self.say(f"  {what}: {last:,} of {wanted:,}, {rate:,.0f}/s{left}")
+
+    def wait_taken_in(self, topic: str) -> None:
+        """Wait until the workers have taken in all there is on an input topic."""
+        wanted = self.written(topic)
+        self.wait_for_count(lambda: self.taken_in(topic), wanted, f"{topic} taken in")
+        self.check_refused()
+
+    def check_refused(self) -> None:
+        """Raises Unmeasured if an input was refused: the load would not be the one that was meant."""
+        ends = self.ends(self.topics.dead_letters)
+        if not sum(ends):
+            return
+        _, refused = next(self.client.records(self.topics.dead_letters, [0] * self.partitions, ends))
+        reasons = [bytes(value).decode() for name, value in refused.headers if name == "reason"]
+        raise Unmeasured(f"The worker refused {sum(ends)} inputs of the bench: {' '.join(reasons)}")
+
+    def check(self) -> None:
+        """Raises Unmeasured if a worker has ended."""
+        for worker in self.workers:
+            worker.check()
+
+    def broker_cpu_s(self) -> float:
+        """CPU time that the broker has used, seconds."""
+        return cpu_s_of(self.broker)
 
 
 @contextmanager
 def rig() -> Iterator[Rig]:
-    """Start a broker and one worker that watches all partitions; stop and remove everything at the end."""
+    """Start a broker with Everwatch's topics; stop everything and remove the folder at the end."""
     folder = Path(tempfile.mkdtemp(prefix="everwatch-bench-"))
-    console = Console(stderr=True)
-    clock = SystemClock()
     settings = load_settings(data_dir=folder, kafka_heap_mb=1024, standby_replicas=0)
-    broker = start_broker(settings, clock, console)
-    worker = None
+    broker = start_broker(settings, SystemClock(), Console(stderr=True))
+    made: Rig | None = None
     try:
         bootstrap = broker.bootstrap_servers
         ensure_topics(new_admin(settings, bootstrap), settings)
-        with (folder / "worker.log").open("wb") as log:
-            worker = subprocess.Popen(
-                [sys.executable, "-m", "everwatch", "worker", "--stop-with-parent"],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=environment_with(
-                    {
-                        "EVERWATCH_DATA_DIR": str(folder),
-                        "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap,
-                        "EVERWATCH_STANDBY_REPLICAS": "0",
-                    }
-                ),
-            )
-        made = Rig(settings, bootstrap, Topics.of(settings), clock, psutil.Process(worker.pid), console)
-        made.wait_for_records(made.topics.progress, settings.partitions, 60)
+        process, topics = psutil.Process(broker.pid), Topics.of(settings)
+        made = Rig(settings, bootstrap, topics, folder, process, KafkaClient(bootstrap))
         yield made
     finally:
-        if worker is not None:
-            worker.terminate()
-            try:
-                worker.wait(STOP_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                worker.kill()
-                worker.wait()
+        # their folder goes with them: there is nothing for them to end in order
+        for worker in made.workers if made else ():
+            worker.kill()
+        with suppress(ProcessLookupError):
+            os.kill(broker.pid, signal.SIGKILL)
         broker.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def user_id(number: int) -> str:
-    """The id of the bench user with this number."""
-    return f"user-{number:08d}"

@@ -14,19 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import faust
-from aiokafka import AIOKafkaProducer
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException
 from mode import Service
 from yarl import URL
 
 from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable
-from everwatch.kafka.clients import new_batch_producer, new_consumer, new_producer, tls_context
+from everwatch.kafka.batches import BatchSender
+from everwatch.kafka.clients import new_admin, new_batch_producer, new_consumer, new_producer, tls_context
 from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.packing import codec_named
 from everwatch.kafka.records import Record
-from everwatch.kafka.topics import Topics
+from everwatch.kafka.topics import Topics, largest_batch
+from streams.delayed import PAUSE_S, Delayed
 from streams.feedback import Feedback
+from streams.inline import InlineResults
 from streams.lane import Batch, Lane
 from streams.partitions import Partitions, Planner
 from streams.progress import read_progress
@@ -57,7 +60,9 @@ class Engine(Service):
         self._switch = asyncio.Lock()
         topics = self._topics = Topics.of(settings)
         self.table = new_monitors_table(app, TABLE, settings.partitions, self.open)
-        self._planner = Planner(topics, clock)
+        self.table.store.new_consumer = self._new_recovery_consumer
+        self._packing = codec_named(settings.compression)
+        self._planner = Planner(self._packing, clock)
         self.partitions = Partitions(self._planner, self._progress, lambda: self.table.store)
         self.signups = app.channel(maxsize=1)
         self.signals = app.channel(maxsize=1)
@@ -72,9 +77,12 @@ class Engine(Service):
         """Connect the producers and put the parts together."""
         settings, topics, clock = self._settings, self._topics, self._clock
         self._outbox = Outbox(new_producer(settings, self._bootstrap_servers))
-        self._batches: AIOKafkaProducer = new_batch_producer(settings, self._bootstrap_servers)
-        await self._batches.start()
-        self._writer = Writer(self.table, self._outbox, lambda: self.partitions.owned)
+        self._sender = BatchSender(lambda: new_batch_producer(settings, self._bootstrap_servers))
+        await self._sender.start()
+        self._planner.largest_batch = await asyncio.to_thread(
+            largest_batch, new_admin(settings, self._bootstrap_servers), topics.all_ticks
+        )
+        self._writer = Writer(self.table, self._outbox, self.partitions)
         refusals = Refusals(self._outbox, topics, clock)
         self.registration = Registration(
             self.partitions,
@@ -86,19 +94,24 @@ class Engine(Service):
             clock,
             settings.output_format,
         )
-        self.heartbeats = Signals(self.partitions, self._writer, refusals, clock)
+        self.heartbeats = Signals(self._writer, refusals, clock)
         self.feedback = Feedback(self._writer, self._outbox, refusals, topics, settings.output_format)
+        delayed = Delayed(self.partitions, self._planner, lambda: self.table.store)
+        inline = InlineResults(lambda: self.table.store, self._outbox, self._packing, topics, settings.output_format)
         await self.add_runtime_dependency(
             Ticking(
                 self.partitions,
-                self._batches,
+                self._sender,
+                self._packing,
                 self._outbox,
                 topics,
                 clock,
-                sweep_ms=settings.sweep_ms,
-                output_format=settings.output_format,
+                inline,
+                delayed,
+                settings.sweep_ms,
             )
         )
+        self.add_future(self._look_ahead(delayed))
         self._ready.set()
 
     async def on_stop(self) -> None:
@@ -108,7 +121,7 @@ class Engine(Service):
         await self.close(LAST_PATIENCE_S)
         await asyncio.gather(*(lane.stop() for lane in self._lanes))
         left = await self._outbox.close(FLUSH_S)
-        await _within(FLUSH_S, self._batches.stop())
+        await _within(FLUSH_S, self._sender.stop())
         if left:
             logger.warning("%d records could not be sent before the end", left)
 
@@ -162,11 +175,23 @@ class Engine(Service):
         """A lane cannot go on: the worker ends, and whoever takes over starts from what is durable."""
         self.add_future(self.crash(error))
 
+    def _new_recovery_consumer(self) -> Consumer:
+        group = f"{self._settings.application}-worker-{self._topics.monitors_changelog}"
+        return new_consumer(self._settings, self._bootstrap_servers, group, **{"enable.partition.eof": True})
+
     def _lane(self, topic: str, channel: Any) -> Lane:
         group = f"{self._settings.application}-worker-{topic}"
         return Lane(
             topic, lambda: new_consumer(self._settings, self._bootstrap_servers, group), channel, self.lane_ended
         )
+
+    async def _look_ahead(self, delayed: Delayed) -> None:
+        while not self.should_stop:
+            try:
+                await delayed.load_ahead()
+            except Exception as error:
+                await self.crash(error)
+            await self.sleep(PAUSE_S)
 
     async def _progress(self, numbers: Iterable[int]) -> dict[int, int]:
         consumer = new_consumer(

@@ -31,11 +31,12 @@ class Feedback:
     async def judge(self, records: Iterable[Record]) -> None:
         """Bring states to what the results say; when this returns, it is durable."""
         async with self._writer.writing() as work:
-            async for record in in_turns(records):
-                try:
-                    self._judge(work, record)
-                except InvalidInput as error:
-                    self._refusals.refuse(record, error)
+            async for few in in_turns(records):
+                for record in few:
+                    try:
+                        self._judge(work, record)
+                    except InvalidInput as error:
+                        self._refusals.refuse(record, error)
             await work.finish()
 
     def _judge(self, work: Writing, record: Record) -> None:

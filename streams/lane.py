@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -16,20 +17,20 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from everwatch.kafka.records import Record
 
 logger = logging.getLogger(__name__)
-MOST_AT_ONCE = 1_000
-TURN = 50
+MOST_AT_ONCE = 10_000
+TURN = 200
 RETRY_S = 1.0
 # a broker that is away is said by who waits for it
 _PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
 T = TypeVar("T")
 
 
-async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
-    """The items, with a turn for the event loop after every few: a long batch must not make ticks late."""
-    for count, item in enumerate(items, 1):
-        yield item
-        if count % TURN == 0:
-            await asyncio.sleep(0)
+async def in_turns(items: Iterable[T]) -> AsyncIterator[list[T]]:
+    """The items, a few at a time, with a turn for the event loop in between: a long batch must not make ticks late."""
+    rest = iter(items)
+    while few := list(islice(rest, TURN)):
+        yield few
+        await asyncio.sleep(0)
 
 
 class Batch:
@@ -103,7 +104,7 @@ class Lane:
         # offsets that are not committed for a week expire, however long their partition was quiet
         known = [position for position in positions if position.offset >= 0]
         if known:
-            await self._in_thread(self._commit, known)
+            await self._in_thread(self._commit_positions, known)
         self._open = True
         self._task = asyncio.create_task(self._run(), name=f"lane {self._topic}")
         self._task.add_done_callback(self._ended)
@@ -132,34 +133,37 @@ class Lane:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self) -> None:
-        while self._open:
-            records = await self._in_thread(self._read)
-            while records and self._open:
-                if await self._settle(records):
-                    break
-                await asyncio.sleep(RETRY_S)
+        # while the agent is at one batch, the next one is read and the last one acknowledged
+        reading = self._in_thread(self._read)
+        acknowledged: asyncio.Future[None] = _done()
+        try:
+            while self._open:
+                records = await reading
+                reading = self._in_thread(self._read)
+                if records and await self._settle(records):
+                    await acknowledged
+                    acknowledged = self._in_thread(self._commit, records)
+        finally:
+            await asyncio.gather(reading, acknowledged, return_exceptions=True)
 
     async def _settle(self, records: list[Record]) -> bool:
-        """Have the agent handle a batch and acknowledge it; False if it has to be brought again."""
-        batch = self._batch = Batch(records)
-        try:
-            while not batch.settled.done():
-                if not batch.taken:
-                    await self._offer(batch)
-                await asyncio.wait([batch.settled], timeout=RETRY_S)
-            if batch.settled.cancelled():
-                return True  # withdrawn: whoever owns the partitions next reads it again
-            batch.settled.result()
-        except Exception:
-            logger.exception("a batch of %d records of %s failed; it is tried again", len(records), self._topic)
-            return False
-        finally:
-            self._batch = None
-        positions = {record.partition: record.offset + 1 for record in records}
-        await self._in_thread(
-            self._commit, [TopicPartition(self._topic, number, offset) for number, offset in positions.items()]
-        )
-        return True
+        """Have the agent handle a batch; False if it was withdrawn: whoever owns the partitions next reads it again."""
+        while self._open:
+            batch = self._batch = Batch(records)
+            try:
+                while not batch.settled.done():
+                    if not batch.taken:
+                        await self._offer(batch)
+                    await asyncio.wait([batch.settled], timeout=RETRY_S)
+                if not batch.settled.cancelled():
+                    batch.settled.result()
+                    return True
+            except Exception:
+                logger.exception("a batch of %d records of %s failed; it is tried again", len(records), self._topic)
+                await asyncio.sleep(RETRY_S)
+            finally:
+                self._batch = None
+        return False
 
     async def _offer(self, batch: Batch) -> None:
         # Faust empties channels, and cancels who waits to put into them, when a rebalance ends: an offer may be lost,
@@ -186,7 +190,12 @@ class Lane:
             logger.warning("reading %s: %s", self._topic, error.str())
         return False
 
-    def _commit(self, positions: list[TopicPartition]) -> None:
+    def _commit(self, records: list[Record]) -> None:
+        assert self._consumer is not None
+        following = {record.partition: record.offset + 1 for record in records}
+        self._commit_positions([TopicPartition(self._topic, number, offset) for number, offset in following.items()])
+
+    def _commit_positions(self, positions: list[TopicPartition]) -> None:
         assert self._consumer is not None
         try:
             self._consumer.commit(offsets=positions, asynchronous=False)
@@ -194,5 +203,11 @@ class Lane:
             # the records are handled; handling them once more after a restart changes nothing
             logger.warning("acknowledging records of %s: %s", self._topic, error.args[0].str())
 
-    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+    def _in_thread(self, function: Callable[..., T], *arguments: object) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+def _done() -> "asyncio.Future[None]":
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future

@@ -6,121 +6,141 @@ Opened when Faust has recovered the table after a rebalance, closed when the par
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
 
-import msgspec
-
-from everwatch import codec
+from everwatch import codec, entries
 from everwatch.clock import Clock
-from everwatch.kafka.topics import Topics
+from everwatch.entries import Plan
+from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
-from everwatch.kinds.protocol import InlineKind, InlineView
-from everwatch.lifecycle import ASLEEP
-from everwatch.model import Monitor, Tick
-from everwatch.timetable import Planned, Timetable
+from everwatch.model import Monitor, Policy
+from everwatch.timetable import Chunk, Firing, Line, Packing, Planned, Timetable, Way, framed
 from streams.store import Store
 
 logger = logging.getLogger(__name__)
-YIELD_EVERY = 500
+YIELD_EVERY = 2_000
 MOST_AHEAD_MS = 60_000
+# bytes of a batch that are not records, and some to spare
+BATCH_HEADER = 1_024
 
 
-class Emitted(msgspec.Struct, frozen=True):
-    """A monitor whose ticks go out to executors: the record, but for its timestamp."""
+@dataclass
+class Attempt:
+    """A sweep that is not through yet: up to when, as of which instant, and what the broker does not have yet."""
 
-    topic: str
-    key: bytes
-    value: bytes
-    monitor: "Named"
-
-
-class Inline(msgspec.Struct):
-    """A monitor that the worker judges itself when it is due."""
-
-    kind: InlineKind
-    config: Any
-    monitor: "Named"
-    view: InlineView
-
-
-class Named(msgspec.Struct, frozen=True):
-    """What a result says of its monitor."""
-
-    user_id: str
-    monitor_id: str
-    kind: str
-    version: int
-
-
-Payload = Emitted | Inline
+    upto: int
+    now: int
+    is_collected: bool = False
+    ticks: list[tuple[Way, Chunk, int]] = field(default_factory=list)
+    inline: list[Firing] = field(default_factory=list)
+    skipped: list[Firing] = field(default_factory=list)
+    # chunks of a single record that its topic does not take
+    unsendable: list[tuple[Way, Chunk, int]] = field(default_factory=list)
+    fired: bool = False
 
 
 class Partition:
     """One owned partition.
 
-    ``emitted_to``: every tick due up to this instant is durable on its topic. ``attempt``: the instant of a sweep that
-    is not through yet. ``turn`` is held by a sweep of the
-    partition, and by whoever changes monitors that are in the timetable.
+    ``turn`` is held by a sweep of the partition, and by whoever changes monitors that are in the timetable.
+    ``opened_at``: since when this worker watches it.
     """
 
-    def __init__(self, number: int, emitted_to: int) -> None:
+    def __init__(self, number: int, timetable: Timetable, opened_at: int) -> None:
         self.number = number
-        self.emitted_to = emitted_to
-        self.attempt: int | None = None
-        self.timetable: Timetable[Payload] = Timetable()
+        self.timetable = timetable
+        self.opened_at = opened_at
+        self.attempt: Attempt | None = None
         self.turn = asyncio.Lock()
+        self._holds: list[int] = []
+
+    @property
+    def emitted_to(self) -> int:
+        """Every tick due up to this instant is durable on its topic."""
+        return self.timetable.emitted_to
+
+    @property
+    def ceiling(self) -> int | None:
+        """The instant that sweeps may not pass yet, None if there is none."""
+        return min(self._holds, default=None)
+
+    @contextmanager
+    def held(self, since: int) -> Iterator[None]:
+        """Let no sweep pass the instant ``since``: somebody who begins then is not in the timetable yet."""
+        self._holds.append(since)
+        try:
+            yield
+        finally:
+            self._holds.remove(since)
 
 
 class Planner:
     """Turns monitors into what the timetable holds."""
 
-    def __init__(self, topics: Topics, clock: Clock) -> None:
-        self._topics = topics
+    def __init__(self, packing: Packing, clock: Clock, largest_batch: int | None = None) -> None:
+        self._packing = packing
         self._clock = clock
+        self.largest_batch = largest_batch
 
     def now_ms(self) -> int:
         """The instant, as the worker's clock has it."""
         return self._clock.now_ms()
 
+    def new_timetable(self, emitted_to: int) -> Timetable:
+        """An empty timetable whose chunks fit into the topics' batches."""
+        timetable = Timetable(self._packing, emitted_to)
+        if self.largest_batch is not None:
+            timetable.limits.size = min(timetable.limits.size, self.largest_batch - BATCH_HEADER)
+        return timetable
+
     def plan(self, partition: Partition, before: Monitor | None, after: Monitor | None) -> None:
         """Bring the timetable from one value of a monitor to the next (None: there is none)."""
-        if after is None or after.state in ASLEEP:
-            if before is not None:
-                partition.timetable.remove(_key(before))
+        old = self.planned(before) if before else None
+        new = self.planned(after) if after else None
+        if old == new:
             return
-        key = _key(after)
-        policy = after.spec.policy
-        known = partition.timetable.get(key)
-        payload = self._payload(after, known.payload if known else None, partition.number)
-        partition.timetable.put(
-            Planned(key, after.spec.schedule, after.since, policy.misfire, policy.misfire_grace_ms, payload)
-        )
+        if old is not None:
+            partition.timetable.remove(old)
+            if partition.attempt is not None:
+                # a sweep that has to be tried again finds out anew who is due
+                partition.attempt = Attempt(partition.attempt.upto, partition.attempt.now)
+        if new is not None:
+            partition.timetable.put(new)
 
-    def _payload(self, monitor: Monitor, known: Payload | None, partition: int) -> Payload:
-        spec = monitor.spec
-        named = Named(monitor.user_id, monitor.monitor_id, spec.kind, monitor.version)
-        kind = registry.kind_named(spec.kind)
-        if not kind.inline:
-            tick = Tick(
-                user_id=monitor.user_id,
-                monitor_id=monitor.monitor_id,
-                scheduled_at=0,
-                kind=spec.kind,
-                config=spec.config,
-                timeout_ms=spec.policy.timeout_ms,
-                version=monitor.version,
-                partition=partition,
-            )
-            topic = self._topics.ticks_for(spec.policy.priority)
-            return Emitted(topic, codec.user_key(monitor.user_id), codec.encode_tick(tick), named)
-        # who was watched already by this worker has not been unwatched by a change of its spec
-        watching_since = known.view.watching_since if isinstance(known, Inline) else self._clock.now_ms()
-        return Inline(
-            kind=kind,
-            config=registry.parse_config(kind, spec.config),
-            monitor=named,
-            view=InlineView(began=monitor.since, watching_since=watching_since, last_signal=monitor.last_signal),
-        )
+    def planned(self, monitor: Monitor, key: bytes = b"") -> Planned | None:
+        """A monitor (with its table key, if that is known) as the timetable has it; None if it is asleep."""
+        key = key or codec.table_key(monitor.user_id, monitor.monitor_id)
+        return _planned(key, codec.user_key(monitor.user_id), entries.plan_of(monitor))
+
+    def planned_entry(self, key: bytes, value: bytes) -> Planned | None:
+        """The same for a table entry; None for a user's, too."""
+        user_key, _, monitor_id = key.partition(codec.SEPARATOR)
+        if not monitor_id:
+            return None
+        plan = entries.read_plan(monitor_id, value)
+        if plan is None:
+            entry = codec.decode_entry(key, value)
+            assert isinstance(entry, Monitor)  # its key says so
+            plan = entries.plan_of(entry)
+        return _planned(key, user_key, plan)
+
+
+def _planned(key: bytes, user_key: bytes, plan: Plan) -> Planned | None:
+    if plan.asleep:
+        return None
+    return Planned(key, plan.schedule, plan.since, _line_of(plan.kind, plan.policy), framed(user_key, plan.tick))
+
+
+@lru_cache(maxsize=4_096)
+def _line_of(kind: str, policy: Policy) -> Line:
+    try:
+        inline = registry.kind_named(kind).inline
+    except InvalidInput:
+        inline = False  # its package is gone: executors say so in every result
+    way = Way.INLINE if inline else Way(policy.priority.value)
+    return Line(way, policy.misfire, policy.misfire_grace_ms)
 
 
 class Partitions:
@@ -161,7 +181,9 @@ class Partitions:
             progress = await self._read_progress(numbers)
             opened: dict[int, Partition] = {}
             for number in sorted(numbers):
-                partition = Partition(number, self._sane(number, progress.get(number, 0)))
+                emitted_to = self._sane(number, progress.get(number, 0))
+                timetable = self._planner.new_timetable(emitted_to)
+                partition = Partition(number, timetable, self._planner.now_ms())
                 await self._load(partition, generation)
                 if generation != self._generation:
                     return False
@@ -200,16 +222,13 @@ class Partitions:
         self._open = {}
 
     async def _load(self, partition: Partition, generation: int) -> None:
-        """Rebuild the timetable from the store."""
+        """Rebuild the timetable from the store; of each entry only what it needs is read."""
+        planned_entry, put = self._planner.planned_entry, partition.timetable.put
         for seen, (key, value) in enumerate(self._store().scan(partition.number)):
             if seen % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
                 if generation != self._generation:
                     return
-            entry = codec.decode_entry(key, value)
-            if isinstance(entry, Monitor):
-                self._planner.plan(partition, None, entry)
-
-
-def _key(monitor: Monitor) -> bytes:
-    return codec.table_key(monitor.user_id, monitor.monitor_id)
+            planned = planned_entry(key, value)
+            if planned is not None:
+                put(planned)

@@ -1,11 +1,13 @@
 """Signups and commands: what they change in the table, the timetable and the states of monitors."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, ExitStack
+from typing import TypeVar
 
 from everwatch import codec
 from everwatch.admission import admit_command, admit_signup
-from everwatch.catalogue import Changes, carry_out, sign_up
+from everwatch.catalogue import Changes, carry_out, newcomer, sign_up
 from everwatch.clock import Clock
 from everwatch.config import OutputFormat
 from everwatch.errors import InvalidInput
@@ -13,12 +15,18 @@ from everwatch.kafka.dead_letters import refusal_headers
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
-from everwatch.model import Command, CommandType, Monitor, Signup
+from everwatch.model import At, Command, CommandType, Monitor, Signup
+from everwatch.timetable import Planned
 from streams.lane import in_turns
 from streams.partitions import Partition, Partitions, Planner
 from streams.tables import Writer, Writing
 
-Admit = Callable[[bytes | None], Signup | Command]
+# long enough for a unit of work to become durable, as a rule
+BEGIN_AFTER_MS = 500
+# while monitors change, the sweeps of their partitions stand still
+CHANGED_AT_ONCE = 1_000
+W = TypeVar("W", bound=Signup | Command)
+Admitted = tuple[Record, W, list[bytes]]
 
 
 class Refusals:
@@ -66,63 +74,129 @@ class Registration:
 
     async def sign_up(self, records: Iterable[Record]) -> None:
         """Register users; when this returns, all of it is durable and in the timetable."""
-        await self._carry_out(records, admit_signup)
+        admitted = await self._admitted(records, admit_signup)
+        async with self._writer.writing() as work:
+            newcomers, others = await self._sort_out(work, admitted)
+            await self._register(work, newcomers)
+        for first in range(0, len(others), CHANGED_AT_ONCE):
+            await self._carry_out(others[first : first + CHANGED_AT_ONCE])
 
     async def command(self, records: Iterable[Record]) -> None:
         """Carry out commands; when this returns, all of it is durable and in the timetable."""
-        await self._carry_out(records, admit_command)
+        await self._carry_out(await self._admitted(records, admit_command))
 
-    async def _carry_out(self, records: Iterable[Record], admit: Admit) -> None:
-        admitted = [pair async for pair in self._admitted(records, admit)]
-        touched = {source.partition for source, _ in admitted} & self._partitions.owned
-        held = [self._partitions[number] for number in sorted(touched)]
+    async def _admitted(self, records: Iterable[Record], admit: Callable[[bytes | None], W]) -> list[Admitted[W]]:
+        admitted: list[Admitted[W]] = []
+        async for some in in_turns(records):
+            for source in some:
+                try:
+                    wanted = admit(source.value)
+                    user_key = codec.user_key(wanted.user_id)
+                    if source.key is not None and source.key != user_key:
+                        raise InvalidInput(
+                            "the record's key is not the user_id: key records by user_id, or the user's records lose"
+                            " their order",
+                            "$.user_id",
+                        )
+                except InvalidInput as error:
+                    self._refusals.refuse(source, error)
+                else:
+                    admitted.append((source, wanted, _keys_of(wanted, user_key + codec.SEPARATOR)))
+        return admitted
+
+    async def _sort_out(
+        self, work: Writing, admitted: list[Admitted[Signup]]
+    ) -> tuple[dict[int, list[Admitted[Signup]]], list[Admitted[Signup]]]:
+        """Newcomers, by partition, and the others: who is known already, comes twice, or has something due at once."""
+        soon = self._clock.now_ms() + BEGIN_AFTER_MS
+        known: dict[int, set[bytes]] = {}
+        for number, some in _by_partition(admitted).items():
+            known[number] = work.look_up(number, [key for _, _, keys in some for key in keys])
+            await asyncio.sleep(0)
+        newcomers: dict[int, list[Admitted[Signup]]] = {}
+        others: list[Admitted[Signup]] = []
+        for each in admitted:
+            source, signup, keys = each
+            taken = known[source.partition]
+            if taken.isdisjoint(keys) and not _is_due_before(signup, soon):
+                newcomers.setdefault(source.partition, []).append(each)
+                taken.update(keys)
+            else:
+                taken.add(keys[0])
+                others.append(each)
+        return newcomers, others
+
+    async def _register(self, work: Writing, newcomers: dict[int, list[Admitted[Signup]]]) -> None:
+        """Register users of whom nothing is known.
+
+        They begin a little later than now, so that sweeps can go on while all this becomes durable.
+        """
+        planned: list[tuple[Partition, list[Planned]]] = []
+        with ExitStack() as stack:
+            for number, some in newcomers.items():
+                partition = work.owned(number)
+                now = max(self._clock.now_ms(), partition.emitted_to)
+                stack.enter_context(partition.held(now + BEGIN_AFTER_MS))
+                plans: list[Planned] = []
+                async for few in in_turns(some):
+                    for _, signup, keys in few:
+                        user, monitors = newcomer(signup, now, now + BEGIN_AFTER_MS)
+                        work.add(number, keys[0], user)
+                        for key, monitor in zip(keys[1:], monitors, strict=True):
+                            work.add(number, key, monitor)
+                            awake = self._planner.planned(monitor, key)
+                            if awake is not None:
+                                plans.append(awake)
+                planned.append((partition, plans))
+            await work.finish()
+            for partition, plans in planned:
+                timetable = partition.timetable
+                # in one go: what is loaded from the index of tasks meanwhile would come twice
+                for plan in plans:
+                    if isinstance(plan.schedule, At):
+                        timetable.put(plan)
+                async for recurring in in_turns(plans):
+                    for plan in recurring:
+                        if not isinstance(plan.schedule, At):
+                            timetable.put(plan)
+
+    async def _carry_out(self, admitted: Sequence[Admitted[Signup | Command]]) -> None:
+        """Change what may be known already.
+
+        Sweeps of the partitions concerned stand still meanwhile: ``emitted_to`` is the instant between a monitor's old
+        and its new spec.
+        """
+        if not admitted:
+            return
         async with self._writer.writing() as work, AsyncExitStack() as standstill:
-            # sweeps stand still while existing monitors change, so that `emitted_to` is the instant between a
-            # monitor's old and its new spec; new monitors come after every sweep anyway
-            for partition in held:
-                await standstill.enter_async_context(partition.turn)
+            for number, some in sorted(_by_partition(admitted).items()):
+                work.look_up(number, [key for _, _, keys in some for key in keys])
+                await standstill.enter_async_context(work.owned(number).turn)
             done: list[tuple[int, Changes]] = []
-            async for source, wanted in in_turns(admitted):
-                changes = self._changes(work, source, wanted)
-                if changes is not None:
-                    done.append((source.partition, changes))
+            async for few in in_turns(admitted):
+                for source, wanted, _ in few:
+                    changes = self._changes(work, source, wanted)
+                    if changes is not None:
+                        done.append((source.partition, changes))
             await work.finish()
             for number, changes in done:
                 self._replan(self._partitions.get(number), changes)
 
-    async def _admitted(
-        self, records: Iterable[Record], admit: Admit
-    ) -> AsyncIterator[tuple[Record, Signup | Command]]:
-        async for source in in_turns(records):
-            try:
-                wanted = admit(source.value)
-                if source.key is not None and source.key != codec.user_key(wanted.user_id):
-                    raise InvalidInput(
-                        "the record's key is not the user_id: key records by user_id, or the user's records lose"
-                        " their order",
-                        "$.user_id",
-                    )
-            except InvalidInput as error:
-                self._refusals.refuse(source, error)
-            else:
-                yield source, wanted
-
     def _changes(self, work: Writing, source: Record, wanted: Signup | Command) -> Changes | None:
-        partition = self._partitions.get(source.partition)
-        now = self._clock.now_ms()
-        settled = partition.emitted_to if partition else now
+        settled = work.owned(source.partition).emitted_to
+        now = max(self._clock.now_ms(), settled)
         user = work.user(source.partition, wanted.user_id)
         try:
             if isinstance(wanted, Signup):
                 named = [spec.monitor_id for spec in wanted.monitors] + list(user.monitor_ids if user else ())
                 monitors = self._monitors(work, source.partition, wanted.user_id, named)
-                changes = sign_up(wanted, user, monitors, max(now, settled), settled)
+                changes = sign_up(wanted, user, monitors, now, settled)
             else:
                 if wanted.command is CommandType.DEREGISTER:
                     monitors = {m.monitor_id: m for m in work.monitors_of(source.partition, wanted.user_id)}
                 else:
                     monitors = self._monitors(work, source.partition, wanted.user_id, [wanted.monitor_id])
-                changes = carry_out(wanted, user, monitors, max(now, settled), settled)
+                changes = carry_out(wanted, user, monitors, now, settled)
         except InvalidInput as error:
             self._refusals.refuse(source, error)
             return None
@@ -156,3 +230,23 @@ class Registration:
         if partition is not None:
             for change in changes.monitors:
                 self._planner.plan(partition, change.before, change.after)
+
+
+def _keys_of(wanted: Signup | Command, user_key: bytes) -> list[bytes]:
+    """The table keys of the user and of the monitors that are named."""
+    if isinstance(wanted, Signup):
+        return [user_key, *(user_key + spec.monitor_id.encode() for spec in wanted.monitors)]
+    return [user_key, user_key + wanted.monitor_id.encode()]
+
+
+def _by_partition(admitted: Iterable[Admitted[W]]) -> dict[int, list[Admitted[W]]]:
+    parts: dict[int, list[Admitted[W]]] = {}
+    for each in admitted:
+        parts.setdefault(each[0].partition, []).append(each)
+    return parts
+
+
+def _is_due_before(wanted: Signup | Command, instant: int) -> bool:
+    return isinstance(wanted, Signup) and any(
+        isinstance(spec.schedule, At) and spec.schedule.at <= instant for spec in wanted.monitors
+    )

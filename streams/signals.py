@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable
 
-import msgspec
-
 from everwatch import codec, lifecycle
 from everwatch.clock import Clock
 from everwatch.errors import InvalidInput
 from everwatch.kafka.records import Record
 from everwatch.model import Monitor
 from streams.lane import in_turns
-from streams.partitions import Inline, Partitions
 from streams.registration import Refusals
 from streams.tables import Writer, Writing
 
@@ -22,8 +19,7 @@ MOST_AHEAD_MS = 60_000
 class Signals:
     """Takes batches of signals into state, each batch as one durable unit of work."""
 
-    def __init__(self, partitions: Partitions, writer: Writer, refusals: Refusals, clock: Clock) -> None:
-        self._partitions = partitions
+    def __init__(self, writer: Writer, refusals: Refusals, clock: Clock) -> None:
         self._writer = writer
         self._refusals = refusals
         self._clock = clock
@@ -31,20 +27,16 @@ class Signals:
     async def take(self, records: Iterable[Record]) -> None:
         """Remember the heartbeats; when this returns, they are durable."""
         async with self._writer.writing() as work:
-            heard: dict[tuple[int, bytes], Monitor] = {}
-            async for record in in_turns(records):
-                try:
-                    monitor = self._heard(work, record)
-                except InvalidInput as error:
-                    self._refusals.refuse(record, error)
-                    continue
-                if monitor is not None:
-                    work.put(record.partition, monitor)
-                    key = codec.table_key(monitor.user_id, monitor.monitor_id)
-                    heard[record.partition, key] = monitor
+            async for few in in_turns(records):
+                for record in few:
+                    try:
+                        monitor = self._heard(work, record)
+                    except InvalidInput as error:
+                        self._refusals.refuse(record, error)
+                        continue
+                    if monitor is not None:
+                        work.put(record.partition, monitor)
             await work.finish()
-            for (number, key), monitor in heard.items():
-                self._tell_timer(number, key, monitor.last_signal)
 
     def _heard(self, work: Writing, record: Record) -> Monitor | None:
         """The monitor as it is after the signal, None if the signal changes nothing."""
@@ -66,9 +58,3 @@ class Signals:
             raise InvalidInput(f"the signal is {(at - now) / 1000:g} s in the future", "$.at")
         after = lifecycle.after_signal(monitor, at)
         return None if after is monitor else after
-
-    def _tell_timer(self, number: int, key: bytes, last_signal: int) -> None:
-        partition = self._partitions.get(number)
-        planned = partition.timetable.get(key) if partition else None
-        if planned is not None and isinstance(planned.payload, Inline):
-            planned.payload.view = msgspec.structs.replace(planned.payload.view, last_signal=last_signal)

@@ -1,19 +1,27 @@
-"""Faust's RocksDB store with plain access by partition: read, scan, and write many entries in one stroke.
+"""Faust's RocksDB store with bulk access by partition: read and write many entries in one stroke, and catch up in bulk.
 
-Chosen by the URL scheme ``everwatch:`` (entry-point group ``faust.stores``). Recovery and standbys are Faust's own.
+Chosen by the URL scheme ``everwatch:`` (entry-point group ``faust.stores``). Beside the table's entries each database
+holds an index of one-shot tasks by due time, so that none of them has to be in memory before its time. The index is
+derived: it may name tasks that have changed since, never miss one.
 """
 
+import asyncio
 import gc
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
+from confluent_kafka import Consumer
 from faust.stores import rocksdb
 from faust.types import TP, EventT
 from rocksdict import Rdict, WriteBatch
 
+from everwatch import entries
 from everwatch.clock import Clock, SystemClock
 from everwatch.kafka.topics import DELETIONS_KEPT_MS
+from everwatch.model import At
+from everwatch.schedule.at import due_instant
+from streams.recovery import CatchUp, Change
 
 logger = logging.getLogger(__name__)
 MIB = 1024 * 1024
@@ -22,6 +30,20 @@ MIB = 1024 * 1024
 OPTIONS = {"block_cache_size": 32 * MIB, "write_buffer_size": 16 * MIB, "max_write_buffer_number": 3}
 WRITTEN_KEY = b"__everwatch\0written__"
 STALE_MS = DELETIONS_KEPT_MS // 2
+# ids have no control characters, so no entry's key begins with one
+_DUE = b"\0D"
+_FIRST_ENTRY = b"\x01"
+
+
+def due_key(due: int, key: bytes) -> bytes:
+    """The key in the index of the task ``key``, due at ``due``."""
+    return _DUE + due.to_bytes(8, "big") + key
+
+
+def due_key_of(key: bytes, value: bytes) -> bytes | None:
+    """The key in the index of a table entry; None if it is no one-shot task."""
+    task = entries.read_at(value)
+    return None if task is None else due_key(due_instant(At(task[0]), task[1]), key)
 
 
 class Store(rocksdb.Store):
@@ -32,45 +54,103 @@ class Store(rocksdb.Store):
     """
 
     clock: Clock = SystemClock()
+    new_consumer: Callable[[], Consumer] | None = None
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         """The value of ``key``, or None."""
         value: bytes | None = self._db_for_partition(partition).get(key)
         return value
 
+    def read_many(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
+        """The values of the keys, in their order."""
+        values: list[bytes | None] = self._db_for_partition(partition).get(keys) if keys else []
+        return values
+
     def scan(self, partition: int, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """All entries whose key starts with ``prefix``, in the order of keys."""
-        for key, value in self._db_for_partition(partition).items(from_key=prefix or None):
+        for key, value in self._db_for_partition(partition).items(from_key=prefix or _FIRST_ENTRY):
             if not key.startswith(prefix):
                 return
             if key not in (self.offset_key, WRITTEN_KEY):
                 yield key, value
 
-    def write(self, partition: int, entries: Mapping[bytes, bytes | None], changelog_offset: int) -> None:
+    def write(self, partition: int, changes: Mapping[bytes, bytes | None], changelog_offset: int) -> None:
         """Write entries (None deletes) together with the changelog offset that they are durable up to."""
-        batch = WriteBatch(raw_mode=True)
-        for key, value in entries.items():
-            if value is None:
-                batch.delete(key)
-            else:
-                batch.put(key, value)
-        batch.put(self.offset_key, str(changelog_offset).encode())
-        batch.put(WRITTEN_KEY, self._now())
-        self._db_for_partition(partition).write(batch)
+        self._apply(partition, changes.items(), changelog_offset)
+
+    def due(self, partition: int, after: tuple[int, bytes], upto: int, most: int) -> list[tuple[int, bytes]]:
+        """The next tasks of the index, at most so many: due instant and key, up to the instant ``upto``."""
+        found: list[tuple[int, bytes]] = []
+        begin, end = due_key(*after), due_key(upto + 1, b"")
+        for indexed in self._db_for_partition(partition).keys(from_key=begin):
+            if indexed >= end or len(found) == most:
+                break
+            if indexed > begin:
+                found.append((int.from_bytes(indexed[2:10], "big"), indexed[10:]))
+        return found
+
+    def forget_due(self, partition: int, upto: int) -> None:
+        """Drop from the index what was due up to ``upto``."""
+        self._db_for_partition(partition).delete_range(_DUE, due_key(upto + 1, b""))
 
     def apply_changelog_batch(
-        self, batch: Iterable[EventT[Any]], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
+        self,
+        batch: Iterable[EventT[Any]],
+        to_key: Callable[[Any], Any],  # noqa: ARG002 - Faust's signature; keys and values are bytes here
+        to_value: Callable[[Any], Any],  # noqa: ARG002
     ) -> None:
-        """Faust calls this with what recovery and standbys read."""
-        events = list(batch)
-        super().apply_changelog_batch(events, to_key, to_value)
-        for partition in {event.message.partition for event in events}:
-            self._db_for_partition(partition).put(WRITTEN_KEY, self._now())
+        """Faust calls this with what standbys read, and with what came while this worker caught up."""
+        changes: dict[int, list[Change]] = {}
+        offsets: dict[int, int] = {}
+        for event in batch:
+            message = event.message
+            changes.setdefault(message.partition, []).append((cast(bytes, message.key), cast(bytes, message.value)))
+            offsets[message.partition] = message.offset
+        for partition, some in changes.items():
+            self._apply(partition, some, offsets[partition])
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
         """Faust calls this when an offset of the changelog is known to be here."""
         super().set_persisted_offset(tp, offset)
         self._db_for_partition(tp.partition).put(WRITTEN_KEY, self._now())
+
+    async def assign_partitions(self, table: Any, tps: set[TP], generation_id: int = 0) -> None:
+        """Open the databases of new partitions and bring them up to date, before Faust's own recovery looks at them."""
+        await super().assign_partitions(table, tps, generation_id)
+        standby = self.app.assignor.assigned_standbys()
+        mine = sorted(tp for tp in tps if tp.topic in table.changelog_topic.topics and tp not in standby)
+        if not mine or self.new_consumer is None:
+            return
+        catch_up = CatchUp(
+            {tp.partition: (self.persisted_offset(tp) or -1) + 1 for tp in mine},
+            mine[0].topic,
+            self.new_consumer,
+            self._apply,
+            self.clock,
+        )
+        work = asyncio.create_task(asyncio.to_thread(catch_up.run))
+        while not work.done():
+            await asyncio.wait([work], timeout=0.1)
+            if self.should_stop or generation_id != self.app.consumer_generation_id:
+                catch_up.cancel()
+        # whatever could not be read in bulk, Faust's recovery reads
+        if error := work.exception():
+            logger.warning("the table cannot be read in bulk: %s", error)
+
+    def _apply(self, partition: int, changes: Iterable[Change], changelog_offset: int) -> None:
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for key, value in changes:
+            if value is None:
+                delete(key)
+                continue
+            put(key, value)
+            indexed = due_key_of(key, value)
+            if indexed is not None:
+                put(indexed, b"")
+        put(self.offset_key, str(changelog_offset).encode())
+        put(WRITTEN_KEY, self._now())
+        self._db_for_partition(partition).write(batch)
 
     def _open_for_partition(self, partition: int) -> Rdict:
         database: Rdict = super()._open_for_partition(partition)

@@ -4,16 +4,16 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 import faust
-from confluent_kafka import Message
 from faust.types import TP
 
 from everwatch import codec
 from everwatch.kafka.outbox import Outbox
-from everwatch.kafka.records import Record
 from everwatch.model import Monitor, User
+from streams.partitions import Partition, Partitions
 from streams.store import OPTIONS, Store
 
 
@@ -71,13 +71,32 @@ class Writing:
     so an input that is processed again after a crash does again all that was not durable.
     """
 
-    def __init__(self, store: Store, outbox: Outbox, changelog: str, owned: Callable[[], set[int]]) -> None:
+    def __init__(self, store: Store, outbox: Outbox, changelog: str, partitions: Partitions) -> None:
         self._store = store
         self._outbox = outbox
         self._changelog = changelog
-        self._owned = owned
+        self._partitions = partitions
         self._entries: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
+        self._known: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
         self._timestamps: dict[bytes, int] = {}
+
+    def owned(self, number: int) -> Partition:
+        """The partition. Raises PartitionLost."""
+        partition = self._partitions.get(number)
+        if partition is None:
+            raise PartitionLost(f"partition {number} went to another worker")
+        return partition
+
+    def look_up(self, partition: int, keys: list[bytes]) -> set[bytes]:
+        """Read many entries at once, ahead of their being asked for; gives the keys of those that are there."""
+        self.owned(partition)
+        values = self._store.read_many(partition, keys)
+        self._known[partition].update(zip(keys, values, strict=True))
+        return {key for key, value in zip(keys, values, strict=True) if value is not None}
+
+    def add(self, partition: int, key: bytes, entry: User | Monitor) -> None:
+        """Write an entry under its table key."""
+        self._entries[partition][key] = codec.encode_entry(entry)
 
     def user(self, partition: int, user_id: str) -> User | None:
         """The user, or None."""
@@ -104,7 +123,7 @@ class Writing:
     def put(self, partition: int, entry: User | Monitor) -> None:
         """Write a user or a monitor."""
         monitor_id = entry.monitor_id if isinstance(entry, Monitor) else ""
-        self._entries[partition][codec.table_key(entry.user_id, monitor_id)] = codec.encode_entry(entry)
+        self.add(partition, codec.table_key(entry.user_id, monitor_id), entry)
 
     def delete(self, partition: int, user_id: str, monitor_id: str = "", *, at: int) -> None:
         """Take out a monitor or (without ``monitor_id``) a user; ``at`` becomes the tombstone's timestamp, ms."""
@@ -116,54 +135,49 @@ class Writing:
         """Make it durable: first on the broker, then in the local store. Raises PartitionLost, BrokerUnavailable."""
         self._check_owned()
         offsets: dict[int, int] = {}
-
-        def note(message: Message) -> None:
-            record = Record.of(message)
-            offsets[record.partition] = max(record.offset, offsets.get(record.partition, -1))
-
-        for partition, entries in self._entries.items():
-            for key, value in entries.items():
-                self._outbox.send(
-                    self._changelog,
-                    partition=partition,
-                    key=key,
-                    value=value,
-                    timestamp_ms=self._timestamps.get(key, 0),
-                    on_delivered=note,
+        timestamps = self._timestamps
+        for partition, changes in self._entries.items():
+            if changes:
+                records = [(key, value, timestamps.get(key, 0)) for key, value in changes.items()]
+                self._outbox.send_run(
+                    self._changelog, records, partition=partition, on_delivered=partial(offsets.__setitem__, partition)
                 )
         await self._outbox.delivered()
         self._check_owned()
-        for partition, entries in self._entries.items():
-            if entries:
-                self._store.write(partition, entries, offsets[partition])
+        for partition, changes in self._entries.items():
+            if changes:
+                self._store.write(partition, changes, offsets[partition])
 
     def _check_owned(self) -> None:
-        lost = {partition for partition, entries in self._entries.items() if entries} - self._owned()
-        if lost:
-            raise PartitionLost(f"partitions {sorted(lost)} went to another worker")
+        for number, changes in self._entries.items():
+            if changes:
+                self.owned(number)
 
     def _entry(self, partition: int, key: bytes) -> User | Monitor | None:
-        if partition not in self._owned():
-            raise PartitionLost(f"partition {partition} went to another worker")
-        pending = self._entries[partition]
-        value = pending[key] if key in pending else self._store.read(partition, key)
+        self.owned(partition)
+        for known in (self._entries[partition], self._known[partition]):
+            if key in known:
+                value = known[key]
+                break
+        else:
+            value = self._store.read(partition, key)
         return None if value is None else codec.decode_entry(key, value)
 
 
 class Writer:
     """Hands out units of work, one at a time, so that none reads what another is about to change."""
 
-    def __init__(self, table: MonitorsTable, outbox: Outbox, owned: Callable[[], set[int]]) -> None:
+    def __init__(self, table: MonitorsTable, outbox: Outbox, partitions: Partitions) -> None:
         self._table = table
         self._outbox = outbox
-        self._owned = owned
+        self._partitions = partitions
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Writing]:
         """A unit of work; it is durable once its ``finish()`` has returned."""
         async with self._turn:
-            yield Writing(self._table.store, self._outbox, self._table.changelog_topic_name, self._owned)
+            yield Writing(self._table.store, self._outbox, self._table.changelog_topic_name, self._partitions)
 
     async def idle(self) -> None:
         """Wait until no unit of work is under way."""

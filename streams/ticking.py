@@ -1,61 +1,42 @@
 """The timer: what is due goes out, and how far it went is noted once the broker has it.
 
-A sweep of a partition emits everything due since the last one: ticks as record batches, inline kinds as results. Only
-when all of it is acknowledged does ``emitted_to`` move on; after a failure the next sweep emits the same again, which
-by identity is the same ticks.
+A sweep of a partition emits everything due since the last one: ticks as stamped batches, inline kinds as results. Only
+when all of it is acknowledged is it settled in the timetable; after a failure the next sweep sends again what the
+broker did not acknowledge, which by identity is the same ticks.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable
+from itertools import groupby
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.errors import KafkaError
 from mode import Service
 
-from everwatch import codec
 from everwatch.clock import Clock
-from everwatch.config import OutputFormat
 from everwatch.errors import BrokerUnavailable
+from everwatch.kafka.batches import BatchSender, is_passing, is_too_large
 from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.stamped import StampedBatch
 from everwatch.kafka.topics import Topics
-from everwatch.model import Outcome, Result, Status
-from everwatch.timetable import Planned
-from streams.partitions import Emitted, Inline, Partition, Partitions, Payload
+from everwatch.timetable import Chunk, Packing, Way, chunk_of
+from streams.clock_steps import ClockSteps
+from streams.delayed import Delayed
+from streams.inline import InlineResults
+from streams.partitions import Attempt, Partition, Partitions
 from streams.progress import write_progress
 
 logger = logging.getLogger(__name__)
 
 # a gap longer than this is an outage: misfire rules apply (their grace is never shorter)
 OUTAGE_MS = 5_000
-YIELD_EVERY = 1_000
 # while nothing is due, noting progress can wait
 IDLE_NOTE_MS = 1_000
-TIMER = "everwatch-timer"
 # within the shortest grace nothing is lost by waiting; a clock that was set wrong is usually mended sooner
 STEP_PATIENCE_S = 4.0
-STEP_MS = 5_000
-
-
-class ClockSteps:
-    """Tells whether the wall clock jumped ahead since the last look: ticks of an hour that never was are not due."""
-
-    def __init__(self) -> None:
-        self._last: tuple[int, float] | None = None
-
-    def stepped(self, now_ms: int, monotonic_s: float) -> bool:
-        """Whether the wall clock gained more than ``STEP_MS`` on the one that never steps."""
-        last, self._last = self._last, (now_ms, monotonic_s)
-        return last is not None and now_ms - last[0] - (monotonic_s - last[1]) * 1000 > STEP_MS
-
-
-class Firing(NamedTuple):
-    """One monitor due at one instant; ``skipped`` instants before it are reported, not run."""
-
-    planned: Planned[Payload]
-    fire: range
-    skipped: range
+# a producer that is replaced so often without a sweep in between is not what is wrong
+MOST_REPLACEMENTS = 10
+Outgoing = tuple[Way, Chunk, int]
 
 
 class Ticking(Service):
@@ -64,23 +45,28 @@ class Ticking(Service):
     def __init__(
         self,
         partitions: Partitions,
-        producer: AIOKafkaProducer,
+        sender: BatchSender,
+        packing: Packing,
         outbox: Outbox,
         topics: Topics,
         clock: Clock,
-        *,
+        inline: InlineResults,
+        delayed: Delayed,
         sweep_ms: int,
-        output_format: OutputFormat,
     ) -> None:
         super().__init__()
         self._partitions = partitions
-        self._producer = producer
+        self._sender = sender
+        self._packing = packing
         self._outbox = outbox
-        self._topics = topics
+        self._progress_topic = topics.progress
+        self._topics = {Way.HIGH: topics.ticks_high, Way.NORMAL: topics.ticks, Way.LOW: topics.ticks_low}
         self._clock = clock
+        self._inline = inline
+        self._delayed = delayed
         self._sweep_ms = sweep_ms
-        self._output_format = output_format
         self._noted: dict[int, int] = {}
+        self._replacements = 0
         self._steps = ClockSteps()
         self._sweeps: dict[int, asyncio.Task[None]] = {}
 
@@ -116,146 +102,126 @@ class Ticking(Service):
         async with partition.turn:
             if self._partitions.get(partition.number) is not partition:
                 return
-            now = self._clock.now_ms()
-            if partition.attempt is None:
-                if now - now % self._sweep_ms <= partition.emitted_to:
-                    return
-                partition.attempt = now
-            # a sweep that failed is done again as it was, so that what is skipped and what is run stays the same
-            now = partition.attempt
-            upto = now - now % self._sweep_ms
-            try:
-                emitted = await self._emit(partition, upto, now)
-            except (KafkaError, BrokerUnavailable) as error:
-                if isinstance(error, KafkaTimeoutError) or getattr(error, "retriable", False):
-                    logger.warning("ticks of partition %d are not out yet, trying again: %s", partition.number, error)
-                else:
-                    # a producer that has given up stays so: whoever takes over starts from what is durable
-                    await self.crash(error)
+            # a sweep that failed is gone on with as of the same instant, so that what is skipped and what is run stays
+            # the same
+            attempt = partition.attempt = partition.attempt or self._begin(partition)
+            if attempt is None:
                 return
-            partition.emitted_to = upto
+            if not attempt.is_collected:
+                await self._delayed.load(partition, attempt.upto)
+                _collect(partition, attempt)
+            try:
+                await self._emit(partition, attempt)
+            except (KafkaError, BrokerUnavailable) as error:
+                logger.warning("ticks of partition %d are not out yet, trying again: %r", partition.number, error)
+                return
+            partition.timetable.settled(attempt.upto)
             partition.attempt = None
-            if emitted or upto - self._noted.get(partition.number, 0) >= IDLE_NOTE_MS:
-                self._noted[partition.number] = upto
-                write_progress(self._outbox, self._topics.progress, partition.number, upto)
+            self._replacements = 0
+            if attempt.fired or attempt.upto - self._noted.get(partition.number, 0) >= IDLE_NOTE_MS:
+                self._noted[partition.number] = attempt.upto
+                write_progress(self._outbox, self._progress_topic, partition.number, attempt.upto)
 
-    async def _emit(self, partition: Partition, upto: int, now: int) -> int:
-        """Emit what is due; when this returns, the broker has it. Gives the number of firings."""
-        batches = _Batches(self._producer, partition.number)
-        inline: list[Firing] = []
-        count = 0
-        for looked_at, firing in enumerate(self._firings(partition, upto, now), 1):
-            if looked_at % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
-            payload = firing.planned.payload
-            if firing.skipped or not isinstance(payload, Emitted):
-                inline.append(firing)
-            if isinstance(payload, Emitted):
-                for instant in firing.fire:
-                    await batches.append(payload, instant)
-            count += len(firing.fire)
-        await batches.sent()
+    def _begin(self, partition: Partition) -> Attempt | None:
+        """How far to go now; None if nothing can be due yet."""
+        now = self._clock.now_ms()
+        upto = now if partition.ceiling is None else min(now, partition.ceiling)
+        upto -= upto % self._sweep_ms
+        return Attempt(upto, now) if upto > partition.emitted_to else None
+
+    async def _emit(self, partition: Partition, attempt: Attempt) -> None:
+        """Emit it; when this returns, the broker has all of it."""
+        if attempt.ticks:
+            await self._send(partition, attempt)
         # results go after the ticks: they would be sent once more each time the ticks fail
-        await self._send_inline(partition, inline, now)
-        await self._outbox.delivered(partition.number)
-        return count
+        if attempt.inline or attempt.skipped or attempt.unsendable:
+            await self._inline.judge(partition, attempt.inline, attempt.now)
+            await self._inline.report_skipped(partition, attempt.skipped, attempt.now)
+            await self._inline.report_unsendable(partition, attempt.unsendable, attempt.now)
+            await self._outbox.delivered(partition.number)
 
-    async def _send_inline(self, partition: Partition, firings: list[Firing], now: int) -> None:
-        for planned, fire, skipped in firings:
-            if skipped:
-                self._report_skipped(partition, planned, skipped, now)
-            if isinstance(planned.payload, Inline):
-                for instant in fire:
-                    self._judge(partition, planned.payload, instant, now)
-            await self._outbox.room()
-
-    def _firings(self, partition: Partition, upto: int, now: int) -> Iterator[Firing]:
-        after = partition.emitted_to
-        if upto - after > OUTAGE_MS:
-            for planned, fire, skipped in partition.timetable.backlog(after, upto, now):
-                yield Firing(planned, fire, skipped)
+    async def _send(self, partition: Partition, attempt: Attempt) -> None:
+        """Send the ticks; those that the broker did not take stay in ``attempt``."""
+        producer = self._sender.producer
+        ways = groupby(sorted(attempt.ticks, key=_way_of), key=_way_of)
+        sent = await asyncio.gather(*(self._send_way(partition.number, list(ticks)) for _, ticks in ways))
+        failed = [(tick, error) for some in sent for tick, error in some]
+        attempt.ticks = [tick for tick, _ in failed]
+        if not failed:
             return
-        for instant, members in partition.timetable.due(after, upto):
-            only = range(instant, instant + 1)
-            for planned in members:
-                yield Firing(planned, only, _NONE)
+        refused = {id(tick) for tick, error in failed if is_too_large(error)}
+        if refused:
+            attempt.ticks = [
+                part
+                for tick in attempt.ticks
+                for part in (self._parts(attempt, tick) if id(tick) in refused else [tick])
+            ]
+            self._fit(max(tick[1].size_in(self._packing) for tick, _ in failed if id(tick) in refused))
+        broken = next((error for _, error in failed if not is_passing(error)), None)
+        if broken is not None:
+            self._replacements += 1
+            if self._replacements > MOST_REPLACEMENTS:
+                await self.crash(broken)
+            await self._sender.replace(producer)
+        raise failed[0][1]
 
-    def _judge(self, partition: Partition, inline: Inline, instant: int, now: int) -> None:
-        outcome = inline.kind.judge(inline.config, inline.view, max(instant, now))
-        if outcome.status is Status.SKIPPED:
-            self._send_result(partition, inline, instant, outcome, now, instant, 1)
+    async def _send_way(self, partition: int, ticks: list[Outgoing]) -> list[tuple[Outgoing, BaseException]]:
+        """Send ticks of one topic, in order; gives those that failed."""
+        packing, sender = self._packing, self._sender
+        topic = self._topics[ticks[0][0]]
+        futures: list[asyncio.Future[object]] = []
+        failure: BaseException | None = None
+        for _, chunk, instant in ticks:
+            records = chunk.packed(packing)
+            batch = StampedBatch(records, chunk.count, chunk.code, instant, chunk.reach)
+            try:
+                futures.append(await sender.send(batch, topic, partition))
+            except KafkaError as error:
+                failure = error
+                break
+        answers = await asyncio.gather(*futures, return_exceptions=True)
+        failed = [(tick, answer) for tick, answer in zip(ticks, answers, strict=False) if _is_failure(answer)]
+        if failure is not None:
+            failed += [(tick, failure) for tick in ticks[len(futures) :]]
+        return failed  # type: ignore[return-value]
+
+    def _parts(self, attempt: Attempt, tick: Outgoing) -> Iterable[Outgoing]:
+        """What was refused for its size, in halves; what cannot be halved is set aside."""
+        way, chunk, instant = tick
+        if chunk.count == 1:
+            attempt.unsendable.append(tick)
+            return
+        entries = list(chunk.entries(self._packing))
+        middle = len(entries) // 2
+        for some in (entries[:middle], entries[middle:]):
+            yield way, chunk_of(some, self._packing), instant
+
+    def _fit(self, refused_size: int) -> None:
+        size = max(refused_size // 2, 1)
+        for partition in self._partitions:
+            if partition.timetable.limits.size > size:
+                logger.warning("a topic refuses batches of %d bytes; from now on they are smaller", refused_size)
+                partition.timetable.fit(size)
+
+
+def _collect(partition: Partition, attempt: Attempt) -> None:
+    """Everything that is due. In one go: nobody is put or taken out meanwhile."""
+    timetable = partition.timetable
+    outage = attempt.upto - timetable.emitted_to > OUTAGE_MS
+    for firing in timetable.backlog(attempt.upto, attempt.now) if outage else timetable.due(attempt.upto):
+        if firing.line.way is Way.INLINE:
+            attempt.inline.append(firing)
         else:
-            self._send_result(partition, inline, instant, outcome, now)
-
-    def _report_skipped(self, partition: Partition, planned: Planned[Payload], skipped: range, now: int) -> None:
-        reason = f"{len(skipped)} due times passed unserved; skipped under the misfire rule {planned.misfire}"
-        outcome = Outcome(Status.SKIPPED, reason)
-        self._send_result(partition, planned.payload, skipped[0], outcome, now, skipped[-1], len(skipped))
-
-    def _send_result(
-        self,
-        partition: Partition,
-        payload: Payload,
-        scheduled_at: int,
-        outcome: Outcome,
-        now: int,
-        skipped_until: int = 0,
-        skipped_count: int = 0,
-    ) -> None:
-        monitor = payload.monitor
-        result = Result(
-            user_id=monitor.user_id,
-            monitor_id=monitor.monitor_id,
-            scheduled_at=scheduled_at,
-            kind=monitor.kind,
-            version=monitor.version,
-            status=outcome.status,
-            reason=outcome.reason,
-            started_at=now,
-            duration_ms=0.0,
-            timings=outcome.timings,
-            executor=TIMER,
-            skipped_until=skipped_until,
-            skipped_count=skipped_count,
-        )
-        self._outbox.send(
-            self._topics.results,
-            partition=partition.number,
-            key=codec.user_key(monitor.user_id),
-            value=codec.encode_result(result, self._output_format),
-            group=partition.number,
-        )
+            attempt.ticks.extend((firing.line.way, firing.chunk, instant) for instant in firing.fire)
+        if firing.skipped:
+            attempt.skipped.append(firing)
+        attempt.fired = True
+    attempt.is_collected = True
 
 
-_NONE = range(0)
+def _way_of(tick: Outgoing) -> Way:
+    return tick[0]
 
 
-class _Batches:
-    """Open record batches of one partition, one for each topic, sent when full and at the end."""
-
-    def __init__(self, producer: AIOKafkaProducer, partition: int) -> None:
-        self._producer = producer
-        self._partition = partition
-        self._open = {}  # type: ignore[var-annotated]
-        self._sent: list[asyncio.Future[object]] = []
-
-    async def append(self, record: Emitted, timestamp_ms: int) -> None:
-        """Add a tick, due at ``timestamp_ms``."""
-        builder = self._open.get(record.topic)
-        if builder is None:
-            builder = self._open[record.topic] = self._producer.create_batch()
-        if builder.append(key=record.key, value=record.value, timestamp=timestamp_ms) is None:
-            await self._send(record.topic)
-            await self.append(record, timestamp_ms)
-
-    async def sent(self) -> None:
-        """Send what is open and wait until the broker has everything."""
-        for topic in list(self._open):
-            await self._send(topic)
-        if self._sent:
-            await asyncio.gather(*self._sent)
-
-    async def _send(self, topic: str) -> None:
-        builder = self._open.pop(topic)
-        builder.close()
-        self._sent.append(await self._producer.send_batch(builder, topic, partition=self._partition))
+def _is_failure(answer: object) -> bool:
+    return isinstance(answer, KafkaError)

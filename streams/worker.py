@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ MOST_WORKERS_A_FOLDER = 64
 
 def run_worker(settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
     """Run a worker; returns by exiting the process, with status 0 after SIGINT or SIGTERM."""
+    # batches are many objects that live shortly and refer to each other little: to look for cycles among them after
+    # every 700 took a third of the time of a registration
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 50)
     with claim_folder(settings.data_dir / "workers", settings.worker_id) as folder:
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)

@@ -33,6 +33,13 @@ class Changes(NamedTuple):
     user_ended: bool = False
 
 
+def newcomer(signup: Signup, now: int, begin: int) -> tuple[User, list[Monitor]]:
+    """A user of whom nothing is known yet, and the monitors of the signup, due strictly after ``begin``."""
+    user_id, specs = signup.user_id, signup.monitors
+    user = User(user_id, signup.plan, signup.attributes, tuple([spec.monitor_id for spec in specs]), now, now)
+    return user, [lifecycle.first_put(user_id, spec, Origin.SIGNUP, now, begin) for spec in specs]
+
+
 def sign_up(signup: Signup, user: User | None, monitors: Mapping[str, Monitor], now: int, settled: int) -> Changes:
     """Register a user, or bring the registration to what ``signup`` says; nothing if it says so already.
 
@@ -93,7 +100,7 @@ _PERHAPS = " on this partition (commands must be produced with the same key and 
 
 def _put(user_id: str, spec: MonitorSpec, origin: Origin, old: Monitor | None, now: int, settled: int) -> Change:
     if old is None:
-        return Change(None, lifecycle.first_put(user_id, spec, origin, now))
+        return Change(None, lifecycle.first_put(user_id, spec, origin, now, now))
     return Change(old, lifecycle.put_again(old, spec, origin, settled))
 
 

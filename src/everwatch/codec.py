@@ -6,17 +6,20 @@ from typing import Any, TypeVar
 import msgspec
 import orjson
 
-from everwatch import schemas, wire
+from everwatch import entries, schemas, wire
 from everwatch.config import OutputFormat
 from everwatch.errors import InvalidInput
 from everwatch.model import (
+    At,
     Command,
+    Cron,
     Every,
     Monitor,
     MonitorSpec,
     Origin,
     Policy,
     Result,
+    Schedule,
     Signal,
     Signup,
     State,
@@ -185,36 +188,7 @@ def _decode_output(name: str, data: bytes | None, type_: type[Output]) -> Output
 
 def encode_entry(entry: User | Monitor) -> bytes:
     """The value of a table entry; its key is ``table_key`` of the same entry."""
-    if isinstance(entry, User):
-        return schemas.encode(
-            "user",
-            {
-                "plan": entry.plan,
-                "attributes": entry.attributes,
-                "monitor_ids": list(entry.monitor_ids),
-                "registered_at": entry.registered_at,
-                "updated_at": entry.updated_at,
-            },
-        )
-    spec, policy = entry.spec, entry.spec.policy
-    return schemas.encode(
-        "monitor",
-        {
-            "kind": spec.kind,
-            "config": spec.config,
-            "schedule": {"interval_ms": spec.schedule.interval_ms},
-            "policy": msgspec.structs.asdict(policy),
-            "origin": entry.origin,
-            "version": entry.version,
-            "since": entry.since,
-            "state": entry.state,
-            "state_since": entry.state_since,
-            "reason": entry.reason,
-            "streak": entry.streak,
-            "judged_at": entry.judged_at,
-            "last_signal": entry.last_signal,
-        },
-    )
+    return entries.encode_user(entry) if isinstance(entry, User) else entries.encode_monitor(entry)
 
 
 def decode_entry(key: bytes, value: bytes) -> User | Monitor:
@@ -223,13 +197,16 @@ def decode_entry(key: bytes, value: bytes) -> User | Monitor:
     if not monitor_id:
         record = schemas.decode("user", value)
         return User(user_id=user_id, **record | {"monitor_ids": tuple(record["monitor_ids"])})
+    monitor = entries.decode_monitor(user_id, monitor_id, value)
+    if monitor is not None:
+        return monitor
     record = schemas.decode("monitor", value)
     policy = record["policy"]
     spec = MonitorSpec(
         monitor_id=monitor_id,
         kind=record.pop("kind"),
         config=record.pop("config"),
-        schedule=Every(record.pop("schedule")["interval_ms"]),
+        schedule=_schedule_of(record.pop("schedule")),
         policy=msgspec.convert(record.pop("policy"), type=Policy) if policy else Policy(),
     )
     return Monitor(
@@ -237,6 +214,13 @@ def decode_entry(key: bytes, value: bytes) -> User | Monitor:
         spec=spec,
         **record | {"origin": Origin(record["origin"]), "state": State(record["state"])},
     )
+
+
+def _schedule_of(branch: dict[str, Any]) -> Schedule:
+    """The schedule of a branch of the Avro union; no two branches have a field in common."""
+    if "interval_ms" in branch:
+        return Every(**branch)
+    return Cron(**branch) if "expression" in branch else At(**branch)
 
 
 def _text(key: bytes) -> str:

@@ -61,7 +61,20 @@ class Every(msgspec.Struct, frozen=True, tag="every", tag_field="type"):
     interval_ms: int
 
 
-Schedule = Every
+class Cron(msgspec.Struct, frozen=True, tag="cron", tag_field="type"):
+    """Due when the wall clock of ``timezone`` (an IANA name) matches a cron expression of five fields."""
+
+    expression: str
+    timezone: str = "UTC"
+
+
+class At(msgspec.Struct, frozen=True, tag="at", tag_field="type"):
+    """Due once, at the instant ``at``, and over after that one run: a delayed task."""
+
+    at: int
+
+
+Schedule = Every | Cron | At
 
 
 class Policy(msgspec.Struct, frozen=True):

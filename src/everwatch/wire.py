@@ -4,6 +4,7 @@ JSON and Avro input meet here: both become the same plain objects, and one set o
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
@@ -12,19 +13,24 @@ import orjson
 
 from everwatch.errors import InvalidInput
 from everwatch.model import (
+    At,
     Command,
     CommandType,
+    Cron,
     Every,
     Json,
     Misfire,
     MonitorSpec,
     Policy,
     Priority,
+    Schedule,
     Signal,
     Signup,
 )
+from everwatch.schedule.cron import check_expression, zone_named
 from everwatch.schedule.duration import describe_duration, parse_duration_ms
 from everwatch.schedule.every import PHASE_STEP_MS
+from everwatch.schedule.instant import LATEST_MS, parse_instant_ms
 
 # no control characters: ids go into keys (NUL separates), logs and terminals
 NO_CONTROL = r"^[^\x00-\x1f\x7f]*\Z"  # "$" would let a newline at the end pass
@@ -33,6 +39,9 @@ MonitorId = Annotated[str, msgspec.Meta(max_length=128, pattern=NO_CONTROL)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_CONTROL)]
 Threshold = Annotated[int, msgspec.Meta(ge=1, le=100)]
 Duration = str | int | float
+CronText = Annotated[str, msgspec.Meta(max_length=256)]
+ZoneName = Annotated[str, msgspec.Meta(max_length=64)]
+Instant = Annotated[str, msgspec.Meta(max_length=64)] | int
 # what an Avro long holds: a greater number would come back as another one
 Attribute = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float | bool | None
 
@@ -40,7 +49,6 @@ MOST_MONITORS_PER_SIGNUP = 1_000
 SECOND_MS = 1_000
 DAY_MS = 86_400_000
 LONGEST_INTERVAL_MS = 400 * DAY_MS
-LAST_INSTANT_MS = 253_402_300_799_999  # the end of the year 9999
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +57,9 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ScheduleInput(_Strict, frozen=True):
     every: Duration | None = None
+    cron: CronText | None = None
+    timezone: ZoneName | None = None
+    at: Instant | None = None
 
 
 class PolicyInput(_Strict, frozen=True):
@@ -85,10 +96,12 @@ class CommandInput(_Strict, frozen=True):
 class SignalInput(_Strict, frozen=True):
     user_id: UserId
     monitor_id: Name
-    at: Annotated[int, msgspec.Meta(ge=0, le=LAST_INSTANT_MS)] = 0
+    at: Annotated[int, msgspec.Meta(ge=0, le=LATEST_MS)] = 0
 
 
 T = TypeVar("T", bound=msgspec.Struct)
+Given = TypeVar("Given")
+Meant = TypeVar("Meant")
 # the default of a schedule that names none; the kind has the last word, at admission
 NO_SCHEDULE = Every(interval_ms=0)
 
@@ -215,13 +228,32 @@ def _text_of(config: dict[str, Any], path: str) -> str:
         raise InvalidInput(f"this cannot be kept as JSON: {str(error).lower()}", path) from None
 
 
-def _schedule_of(given: ScheduleInput, path: str) -> Every:
-    if given.every is None:
-        return NO_SCHEDULE
-    interval_ms = _duration(given.every, f"{path}.schedule.every", SECOND_MS, LONGEST_INTERVAL_MS)
+def _schedule_of(given: ScheduleInput, path: str) -> Schedule:
+    path = f"{path}.schedule"
+    named = [name for name in ("every", "cron", "at") if getattr(given, name) is not None]
+    if len(named) > 1:
+        raise InvalidInput(f"a schedule is one of every, cron and at, not {' and '.join(named)}", path)
+    if given.timezone is not None and given.cron is None:
+        raise InvalidInput("only a cron schedule has a timezone", f"{path}.timezone")
+    if given.cron is not None:
+        return _cron_of(given.cron, "UTC" if given.timezone is None else given.timezone, path)
+    if given.at is not None:
+        return At(_taken(parse_instant_ms, given.at, f"{path}.at"))
+    return NO_SCHEDULE if given.every is None else _every_of(given.every, f"{path}.every")
+
+
+def _every_of(every: Duration, path: str) -> Every:
+    interval_ms = _duration(every, path, SECOND_MS, LONGEST_INTERVAL_MS)
     if interval_ms % PHASE_STEP_MS:
-        raise InvalidInput(f"an interval is a whole multiple of {PHASE_STEP_MS} ms", f"{path}.schedule.every")
+        raise InvalidInput(f"an interval is a whole multiple of {PHASE_STEP_MS} ms", path)
     return Every(interval_ms)
+
+
+def _cron_of(cron: str, timezone: str, path: str) -> Cron:
+    expression = " ".join(cron.split())
+    _taken(check_expression, expression, f"{path}.cron")
+    _taken(zone_named, timezone, f"{path}.timezone")
+    return Cron(expression, timezone)
 
 
 # the same few durations come with every signup
@@ -229,11 +261,16 @@ _parsed = lru_cache(maxsize=1_000)(parse_duration_ms)
 
 
 def _duration(value: Duration, path: str, least_ms: int, most_ms: int) -> int:
-    try:
-        duration_ms = _parsed(value)
-    except ValueError as error:
-        raise InvalidInput(str(error), path) from None
+    duration_ms = _taken(_parsed, value, path)
     if not least_ms <= duration_ms <= most_ms:
         bounds = f"{describe_duration(least_ms)} and {describe_duration(most_ms)}"
         raise InvalidInput(f"{value!r} is not between {bounds}", path)
     return duration_ms
+
+
+def _taken(parse: Callable[[Given], Meant], value: Given, path: str) -> Meant:
+    """``value`` as ``parse`` takes it; its ValueError becomes a refusal that names the field."""
+    try:
+        return parse(value)
+    except ValueError as error:
+        raise InvalidInput(str(error), path) from None

@@ -122,7 +122,7 @@ def spec(monitor_id: str = "shop", interval_ms: int = MINUTE) -> MonitorSpec:
 
 
 def monitor(since: int = 1_000, monitor_id: str = "shop", user_id: str = "anna") -> Monitor:
-    return lifecycle.first_put(user_id, spec(monitor_id), Origin.SIGNUP, since)
+    return lifecycle.first_put(user_id, spec(monitor_id), Origin.SIGNUP, since, since)
 
 
 def changed(monitor: Monitor, at: int) -> Monitor:

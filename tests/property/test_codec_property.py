@@ -1,6 +1,7 @@
 """What is encoded is decoded back: every record, in every format it can be written in."""
 
 import json
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -10,8 +11,10 @@ from hypothesis import strategies as st
 from everwatch import codec, schemas
 from everwatch.config import OutputFormat
 from everwatch.model import (
+    At,
     Command,
     CommandType,
+    Cron,
     Every,
     Misfire,
     Monitor,
@@ -20,6 +23,7 @@ from everwatch.model import (
     Policy,
     Priority,
     Result,
+    Schedule,
     Signal,
     Signup,
     State,
@@ -46,7 +50,14 @@ attributes = st.dictionaries(texts, scalars, max_size=4)
 json_values = st.recursive(scalars, lambda of: st.lists(of, max_size=3) | st.dictionaries(texts, of, max_size=3))
 configs = st.dictionaries(texts, json_values, max_size=3)
 
-schedules = st.builds(Every, st.integers(10, 400 * DAY_MS // 100).map(lambda steps: steps * 100))
+everies = st.builds(Every, st.integers(10, 400 * DAY_MS // 100).map(lambda steps: steps * 100))
+crons = st.builds(
+    Cron,
+    st.builds("{} {} * * *".format, st.integers(0, 59), st.integers(0, 23)),
+    st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"]),
+)
+ats = st.builds(At, st.integers(946_684_800_000, 253_402_300_799_999))
+schedules = everies | crons | ats
 policies = st.builds(
     Policy,
     timeout_ms=st.integers(1, 600_000),
@@ -173,6 +184,7 @@ def test_a_monitor_comes_out_of_the_table_as_it_went_in(monitor: Monitor) -> Non
     assert type(policy.priority) is Priority
     assert type(read.state) is State
     assert type(read.origin) is Origin
+    assert type(read.spec.schedule) is type(monitor.spec.schedule)
 
 
 @given(user_ids, monitor_ids)
@@ -188,6 +200,17 @@ def test_no_two_monitors_share_a_key(pairs: list[tuple[str, str]]) -> None:
     assert len({codec.table_key(*pair) for pair in pairs}) == len(pairs)
 
 
+def _schedule_input(schedule: Schedule) -> dict[str, Any]:
+    match schedule:
+        case Every(interval_ms):
+            return {"every": f"{interval_ms}ms"}
+        case Cron(expression, timezone):
+            return {"cron": expression, "timezone": timezone}
+        case At(at):
+            wall = datetime(1970, 1, 1) + timedelta(milliseconds=at)
+            return {"at": f"{wall.isoformat(timespec='milliseconds')}Z"}
+
+
 def _input(spec: MonitorSpec) -> dict[str, Any]:
     """A spec as a user writes it, durations in one of the ways to write them."""
     policy = spec.policy
@@ -195,7 +218,7 @@ def _input(spec: MonitorSpec) -> dict[str, Any]:
         "monitor_id": spec.monitor_id,
         "kind": spec.kind,
         "config": spec.config,
-        "schedule": {"every": f"{spec.schedule.interval_ms}ms"},
+        "schedule": _schedule_input(spec.schedule),
         "policy": {
             "timeout": f"{policy.timeout_ms}ms",
             "failures_to_down": policy.failures_to_down,

@@ -3,9 +3,10 @@
 import msgspec
 import pytest
 
-from everwatch.catalogue import Changes, carry_out, sign_up
+from everwatch.catalogue import Changes, carry_out, newcomer, sign_up
 from everwatch.errors import InvalidInput
 from everwatch.model import (
+    At,
     Command,
     CommandType,
     Every,
@@ -76,6 +77,14 @@ def test_a_signup_makes_the_user_and_new_monitors_due_from_now(account: Account)
     for monitor in account.monitors.values():
         assert (monitor.since, monitor.state_since, monitor.version) == (NOW, NOW, 1)
         assert (monitor.state, monitor.origin) == (State.NEW, Origin.SIGNUP)
+
+
+def test_a_newcomer_is_who_signs_up_but_for_monitors_that_begin_a_little_later() -> None:
+    signup = Signup("u", "pro", {"city": "Bern"}, (spec("a"), spec("b")))
+    changes = sign_up(signup, None, {}, NOW, SETTLED)
+    user, monitors = newcomer(signup, NOW, NOW + 300)
+    assert user == changes.user
+    assert monitors == [msgspec.structs.replace(c.after, since=NOW + 300) for c in changes.monitors if c.after]
 
 
 def test_signing_up_twice_changes_nothing(account: Account) -> None:
@@ -256,3 +265,33 @@ def test_a_changed_policy_keeps_the_state(account: Account) -> None:
     (change,) = account.command(CommandType.PUT, changed).monitors
     assert change.transition is None
     assert (account.monitors["a"].state, account.monitors["a"].version) == (State.DOWN, 2)
+
+
+def once(at: int, config: str = "{}") -> MonitorSpec:
+    return msgspec.structs.replace(spec("a", config), schedule=At(at))
+
+
+def test_a_delayed_task_that_is_done_is_not_done_again_because_its_user_signs_up_again() -> None:
+    account = Account()
+    account.sign_up(once(NOW + 1))
+    account.become("a", State.DONE)
+    assert account.sign_up(once(NOW + 1), now=LATER, settled=SETTLED_LATER).monitors == []
+    assert account.monitors["a"].state is State.DONE
+
+
+def test_a_delayed_task_that_is_done_and_changed_is_to_be_done_once_more() -> None:
+    account = Account()
+    account.sign_up(once(NOW + 1))
+    account.become("a", State.DONE)
+    (change,) = account.sign_up(once(LATER + 1), now=LATER, settled=SETTLED_LATER).monitors
+    assert change.transition is not None
+    assert (change.transition.from_state, change.transition.to_state) == (State.DONE, State.NEW)
+    assert (account.monitors["a"].since, account.monitors["a"].version) == (SETTLED_LATER, 2)
+
+
+@pytest.mark.parametrize("command", [CommandType.PAUSE, CommandType.RESUME])
+def test_what_is_done_is_neither_paused_nor_resumed(command: CommandType) -> None:
+    account = Account()
+    account.sign_up(once(NOW + 1))
+    account.become("a", State.DONE)
+    assert account.command(command, "a").monitors == []

@@ -15,7 +15,7 @@ from everwatch.lifecycle import (
     resume,
     transition_between,
 )
-from everwatch.model import Every, Monitor, MonitorSpec, Origin, Policy, Result, State, Status
+from everwatch.model import At, Cron, Every, Monitor, MonitorSpec, Origin, Policy, Result, State, Status
 
 SPEC = MonitorSpec("m", "http", '{"url":"http://a.example/"}', Every(60_000))
 OTHER_CONFIG = msgspec.structs.replace(SPEC, config='{"url":"http://b.example/"}')
@@ -27,7 +27,7 @@ AT = 2_000_000
 
 
 def monitor(state: State = State.NEW, **fields: object) -> Monitor:
-    given = first_put("u", SPEC, Origin.SIGNUP, SINCE)
+    given = first_put("u", SPEC, Origin.SIGNUP, SINCE, SINCE)
     return msgspec.structs.replace(given, state=state, **fields)
 
 
@@ -153,9 +153,78 @@ def test_the_first_tick_after_the_resume_counts() -> None:
     assert after_result(resumed, result(F, AT + 60_001)).state is State.DOWN
 
 
-def test_a_monitor_first_put_is_new_and_due_from_then() -> None:
-    given = first_put("u", SPEC, Origin.COMMAND, SINCE)
-    assert (given.state, given.version, given.since, given.state_since) == (State.NEW, 1, SINCE, SINCE)
+def once(state: State = State.NEW, policy: Policy = SPEC.policy, **fields: object) -> Monitor:
+    """A monitor that is due at AT and never again."""
+    return monitor(state, spec=msgspec.structs.replace(SPEC, schedule=At(AT), policy=policy), **fields)
+
+
+AWAKE = [State.NEW, State.UP, State.DOWN, State.LATE]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (Status.SUCCESS, "it was a success"),
+        (Status.FAILURE, "failure: it was a failure"),
+        (Status.LATE, "late: it was a late"),
+        (Status.SKIPPED, "skipped: it was a skipped"),
+    ],
+)
+@pytest.mark.parametrize("state", AWAKE)
+def test_a_delayed_task_is_over_after_its_one_run_however_that_ended(state: State, status: Status, reason: str) -> None:
+    before = once(state, Policy(failures_to_down=3, successes_to_up=2))
+    done = after_result(before, result(status))
+    assert (done.state, done.state_since, done.reason, done.judged_at) == (State.DONE, AT, reason, AT)
+    transition = transition_between(before, done)
+    assert transition is not None
+    assert (transition.from_state, transition.to_state, transition.at, transition.reason) == (
+        state,
+        State.DONE,
+        AT,
+        reason,
+    )
+
+
+def test_a_failure_that_gives_no_reason_is_still_told_apart_from_a_success() -> None:
+    silent = msgspec.structs.replace(result(F), reason="")
+    assert after_result(once(), silent).reason == "failure"
+
+
+def test_a_delayed_task_that_was_running_when_it_was_paused_does_not_run_again() -> None:
+    done = after_result(pause(once(), AT), result(S))
+    assert done.state is State.DONE
+    assert resume(done, AT + 60_000) is done
+
+
+def test_a_delayed_task_that_was_put_anew_is_not_ended_by_the_run_of_the_old_one() -> None:
+    again = once(since=AT + 1)
+    assert after_result(again, result(S)) is again
+    changed = put_again(once(), OTHER_CONFIG, Origin.COMMAND, AT - 1)
+    assert after_result(changed, result(S)) is changed
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_delayed_task_that_is_done_stays_done(status: Status) -> None:
+    done = after_result(once(), result(S))
+    assert put_again(done, done.spec, Origin.SIGNUP, AT + 1) is done
+    assert after_result(done, result(status, AT + 1)) is done
+    assert pause(done, AT + 1) is done
+
+
+def test_a_monitor_whose_schedule_becomes_an_instant_is_over_after_that() -> None:
+    changed = put_again(monitor(State.UP), once().spec, Origin.SIGNUP, SINCE)
+    assert changed.state is State.UP
+    assert after_result(changed, result(F, version=2)).state is State.DONE
+
+
+def test_a_monitor_on_a_cron_schedule_is_judged_like_one_on_an_interval() -> None:
+    nightly = monitor(spec=msgspec.structs.replace(SPEC, schedule=Cron("0 3 * * *")))
+    assert judged(nightly, S, F, S) == [State.UP, State.DOWN, State.UP]
+
+
+def test_a_monitor_first_put_is_new_and_due_from_when_it_begins() -> None:
+    given = first_put("u", SPEC, Origin.COMMAND, SINCE, SINCE + 300)
+    assert (given.state, given.version, given.since, given.state_since) == (State.NEW, 1, SINCE + 300, SINCE)
 
 
 @pytest.mark.parametrize("state", State)
@@ -170,7 +239,7 @@ def test_the_same_spec_from_somebody_else_changes_whose_it_is_and_no_more() -> N
 
 
 @pytest.mark.parametrize("spec", [OTHER_SCHEDULE, OTHER_POLICY], ids=["schedule", "policy"])
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", [state for state in State if state is not State.DONE])
 def test_another_schedule_or_policy_keeps_the_state_and_forgets_the_streak(state: State, spec: MonitorSpec) -> None:
     given = monitor(state, streak=2, reason="because", state_since=5)
     assert put_again(given, spec, Origin.SIGNUP, AT) == msgspec.structs.replace(
@@ -179,11 +248,18 @@ def test_another_schedule_or_policy_keeps_the_state_and_forgets_the_streak(state
 
 
 @pytest.mark.parametrize("spec", [OTHER_CONFIG, OTHER_KIND], ids=["config", "kind"])
-@pytest.mark.parametrize("state", [State.UP, State.DOWN, State.LATE, State.DONE])
+@pytest.mark.parametrize("state", [State.UP, State.DOWN, State.LATE])
 def test_another_kind_or_config_makes_what_was_known_void(state: State, spec: MonitorSpec) -> None:
     changed = put_again(monitor(state, streak=2), spec, Origin.SIGNUP, AT)
     assert (changed.state, changed.reason, changed.state_since) == (State.NEW, "it checks something else now", AT)
     assert (changed.version, changed.since, changed.streak) == (2, AT, 0)
+
+
+@pytest.mark.parametrize("spec", [OTHER_CONFIG, OTHER_KIND, OTHER_SCHEDULE, OTHER_POLICY])
+def test_a_monitor_that_is_done_begins_anew_with_any_change(spec: MonitorSpec) -> None:
+    changed = put_again(monitor(State.DONE), spec, Origin.SIGNUP, AT)
+    assert (changed.state, changed.reason, changed.state_since) == (State.NEW, "it was changed and begins anew", AT)
+    assert (changed.version, changed.since) == (2, AT)
 
 
 @pytest.mark.parametrize("state", [State.PAUSED, State.NEW])
@@ -229,8 +305,9 @@ def test_only_the_newest_signal_is_kept() -> None:
 
 def test_whatever_happens_every_transition_is_legal() -> None:
     policies = [Policy(), Policy(failures_to_down=3, successes_to_up=2)]
-    for state, policy, streak in itertools.product(State, policies, (0, 1, 2)):
-        old = monitor(state, spec=msgspec.structs.replace(SPEC, policy=policy), streak=streak)
+    schedules = [SPEC.schedule, Cron("0 3 * * *"), At(AT)]
+    for state, policy, schedule, streak in itertools.product(State, policies, schedules, (0, 1, 2)):
+        old = monitor(state, spec=msgspec.structs.replace(SPEC, policy=policy, schedule=schedule), streak=streak)
         news = [pause(old, AT), resume(old, AT), after_signal(old, AT)]
         news += [after_result(old, result(status)) for status in Status]
         news += [put_again(old, spec, Origin.COMMAND, AT) for spec in (OTHER_CONFIG, OTHER_KIND, OTHER_SCHEDULE)]

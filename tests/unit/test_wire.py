@@ -9,6 +9,8 @@ import pytest
 from everwatch import codec, schemas
 from everwatch.admission import admit_command, admit_signup
 from everwatch.errors import InvalidInput
+from everwatch.model import At, Cron, Every, Schedule
+from everwatch.schedule.cron import _problem_of, zone_named
 
 HTTP = {"kind": "http", "config": {"url": "http://a.example/"}}
 DURATIONS = "write it like 30s, 5m, 1h30m, 500ms, PT30S or a number of seconds"
@@ -41,7 +43,18 @@ def refused(admit: Callable[[bytes | None], object], data: bytes | None) -> tupl
     return caught.value.reason, caught.value.path
 
 
-EVERY = "$.monitors[0].schedule.every"
+def cron(expression: object, *timezone: str) -> bytes:
+    return http(schedule={"cron": expression} | ({"timezone": timezone[0]} if timezone else {}))
+
+
+def at(instant: object) -> bytes:
+    return http(schedule={"at": instant})
+
+
+SCHEDULE = "$.monitors[0].schedule"
+EVERY = f"{SCHEDULE}.every"
+CRON_FIELDS = "a cron expression has five: minute, hour, day of month, month, day of week"
+INSTANTS = "write it like 2026-11-21T09:00:00+01:00 or 2026-11-21T08:00:00Z"
 POLICY = "$.monitors[0].policy"
 CONFIG = "$.monitors[0].config"
 
@@ -102,7 +115,74 @@ SIGNUPS = {
     "interval between the steps": (
         http(schedule={"every": "1050ms"}), "an interval is a whole multiple of 100 ms", EVERY),
     "unknown field of a schedule": (
-        http(schedule={"cron": "* * * * *"}), "there is no field 'cron'", "$.monitors[0].schedule.cron"),
+        http(schedule={"daily": True}), "there is no field 'daily'", f"{SCHEDULE}.daily"),
+    "an interval and a cron expression": (
+        http(schedule={"every": "1m", "cron": "* * * * *"}),
+        "a schedule is one of every, cron and at, not every and cron", SCHEDULE),
+    "three schedules": (
+        http(schedule={"every": "1m", "cron": "* * * * *", "at": 1_800_000_000_000}),
+        "a schedule is one of every, cron and at, not every and cron and at", SCHEDULE),
+    "a time zone without cron": (
+        http(schedule={"every": "1m", "timezone": "UTC"}), "only a cron schedule has a timezone",
+        f"{SCHEDULE}.timezone"),
+    "nothing but a time zone": (
+        http(schedule={"timezone": "UTC"}), "only a cron schedule has a timezone", f"{SCHEDULE}.timezone"),
+    "cron with seconds": (cron("0 0 9 * * *"), f"'0 0 9 * * *' has 6 fields, but {CRON_FIELDS}", f"{SCHEDULE}.cron"),
+    "cron by a nickname": (cron("@daily"), f"'@daily' has 1 fields, but {CRON_FIELDS}", f"{SCHEDULE}.cron"),
+    "empty cron": (cron(""), f"'' has 0 fields, but {CRON_FIELDS}", f"{SCHEDULE}.cron"),
+    "a wrong minute": (cron("60 * * * *"), "'60' cannot be the minute of a cron expression", f"{SCHEDULE}.cron"),
+    "a wrong hour": (cron("0 24 * * *"), "'24' cannot be the hour of a cron expression", f"{SCHEDULE}.cron"),
+    "a wrong day of month": (
+        cron("0 9 0 * *"), "'0' cannot be the day of month of a cron expression", f"{SCHEDULE}.cron"),
+    "a wrong month": (
+        cron("0 9 1 JANUARY *"), "'JANUARY' cannot be the month of a cron expression", f"{SCHEDULE}.cron"),
+    "a wrong day of week": (
+        cron("0 9 * * 1-"), "'1-' cannot be the day of week of a cron expression", f"{SCHEDULE}.cron"),
+    "30 February": (cron("0 0 30 2 *"), "'0 0 30 2 *' never comes true", f"{SCHEDULE}.cron"),
+    "a fifth Monday in February": (
+        cron("0 0 * 2 MON#5"), "'0 0 * 2 MON#5' does not come true within five years", f"{SCHEDULE}.cron"),
+    "cron without end": (
+        cron("1," * 200 + "1 * * * *"), "this must be at most 256 characters long", f"{SCHEDULE}.cron"),
+    "cron as a number": (cron(5), "expected text or null, got a whole number", f"{SCHEDULE}.cron"),
+    "unknown time zone": (
+        cron("0 9 * * *", "Europe/Berln"), "there is no time zone 'Europe/Berln': did you mean Europe/Berlin?",
+        f"{SCHEDULE}.timezone"),
+    "a time zone in lower case": (
+        cron("0 9 * * *", "utc"), "there is no time zone 'utc': did you mean UTC?", f"{SCHEDULE}.timezone"),
+    "a city for a time zone": (
+        cron("0 9 * * *", "Berlin"), "there is no time zone 'Berlin': did you mean Europe/Berlin?",
+        f"{SCHEDULE}.timezone"),
+    "an abbreviation that is no time zone": (
+        cron("0 9 * * *", "PST"), "there is no time zone 'PST': write it like Europe/Berlin",
+        f"{SCHEDULE}.timezone"),
+    "a time zone that is a path": (
+        cron("0 9 * * *", "../../etc/passwd"),
+        "there is no time zone '../../etc/passwd': write it like Europe/Berlin", f"{SCHEDULE}.timezone"),
+    "a time zone that is a folder": (
+        cron("0 9 * * *", "America"), "there is no time zone 'America': write it like Europe/Berlin",
+        f"{SCHEDULE}.timezone"),
+    "empty time zone": (
+        cron("0 9 * * *", ""), "there is no time zone '': write it like Europe/Berlin", f"{SCHEDULE}.timezone"),
+    "an instant in words": (at("tomorrow"), f"'tomorrow' is not an instant: {INSTANTS}", f"{SCHEDULE}.at"),
+    "an instant that no calendar has": (
+        at("2026-02-30T09:00:00Z"), f"'2026-02-30T09:00:00Z' is not an instant: {INSTANTS}", f"{SCHEDULE}.at"),
+    "an instant without offset": (
+        at("2026-11-21T09:00:00"),
+        f"'2026-11-21T09:00:00' does not say in which time zone, by an offset from UTC: {INSTANTS}",
+        f"{SCHEDULE}.at"),
+    "an instant in seconds": (
+        at(1_800_000_000),
+        "1800000000 is not between the years 2000 and 9999 (a number means milliseconds since 1970)",
+        f"{SCHEDULE}.at"),
+    "an instant in microseconds": (
+        at(1_800_000_000_000_000),
+        "1800000000000000 is not between the years 2000 and 9999 (a number means milliseconds since 1970)",
+        f"{SCHEDULE}.at"),
+    "an instant of last century": (
+        at("1999-12-31T23:59:59Z"), "'1999-12-31T23:59:59Z' is not between the years 2000 and 9999",
+        f"{SCHEDULE}.at"),
+    "an instant with a fraction": (
+        at(1_800_000_000_000.5), "expected a whole number or text or null, got a number", f"{SCHEDULE}.at"),
     "timeout 0": (http(policy={"timeout": 0}), "0 is not between 0.001 s and 10 min", f"{POLICY}.timeout"),
     "timeout above 10 minutes": (
         http(policy={"timeout": "11m"}), "'11m' is not between 0.001 s and 10 min", f"{POLICY}.timeout"),
@@ -142,6 +222,9 @@ SIGNUPS = {
     "Avro with a config that is a list": (
         schemas.encode("signup", {"user_id": "u", "monitors": [{"config": "[]"}]}),
         "expected an object, got a list", CONFIG),
+    "Avro with a bad cron expression": (
+        schemas.encode("signup", {"user_id": "u", "monitors": [{"kind": "noop", "schedule": {"cron": "* * *"}}]}),
+        f"'* * *' has 3 fields, but {CRON_FIELDS}", f"{SCHEDULE}.cron"),
     "Avro with a bad priority": (
         schemas.encode("signup", {"user_id": "u", "monitors": [{"kind": "noop", "policy": {"priority": "urgent"}}]}),
         "'urgent' is not one of high, normal, low", f"{POLICY}.priority"),
@@ -162,6 +245,9 @@ COMMANDS = {
     "put of a bad interval": (
         command("put", monitor=HTTP | {"schedule": {"every": "0.5s"}}), "'0.5s' is not between 1 s and 400 d",
         "$.monitor.schedule.every"),
+    "put of a bad cron expression": (
+        command("put", monitor=HTTP | {"schedule": {"cron": "0 0 30 2 *"}}), "'0 0 30 2 *' never comes true",
+        "$.monitor.schedule.cron"),
     "put of a bad config": (
         command("put", monitor={"kind": "tcp", "config": {"port": 1}}), "the kind 'tcp' needs the field 'host'",
         "$.monitor.config"),
@@ -256,6 +342,34 @@ def test_the_least_that_a_user_may_write_is_enough() -> None:
 )
 def test_intervals_at_the_bounds_are_taken(every: object, interval_ms: int) -> None:
     assert admit_signup(http(schedule={"every": every})).monitors[0].schedule.interval_ms == interval_ms
+
+
+@pytest.mark.parametrize(
+    ("given", "schedule"),
+    [
+        ({"cron": "0 9 * * 1-5"}, Cron("0 9 * * 1-5", "UTC")),
+        ({"cron": " 0  9 *\t* MON-FRI\n", "timezone": "Europe/Berlin"}, Cron("0 9 * * MON-FRI", "Europe/Berlin")),
+        ({"cron": "0 0 29 2 *"}, Cron("0 0 29 2 *", "UTC")),
+        ({"cron": "0 0 L * *", "every": None, "at": None}, Cron("0 0 L * *", "UTC")),
+        ({"at": "2026-11-21T09:00:00+01:00"}, At(1_795_248_000_000)),
+        ({"at": "2026-11-21T08:00:00.0019Z"}, At(1_795_248_000_001)),
+        ({"at": 1_795_248_000_000}, At(1_795_248_000_000)),
+        ({"at": "2000-01-01T00:00:00Z"}, At(946_684_800_000)),
+        ({"at": "9999-12-31T23:59:59.999Z"}, At(253_402_300_799_999)),
+        ({}, Every(60_000)),
+        ({"cron": None, "timezone": None, "at": None}, Every(60_000)),
+    ],
+)
+def test_a_schedule_is_what_its_user_wrote(given: dict[str, object], schedule: Schedule) -> None:
+    assert admit_signup(http(schedule=given)).monitors[0].schedule == schedule
+
+
+def test_the_same_cron_expression_a_million_times_over_is_read_once() -> None:
+    admit_signup(cron("17 4 * * *", "Asia/Tokyo"))
+    before = _problem_of.cache_info().misses, zone_named.cache_info().misses
+    for _ in range(50):
+        admit_signup(cron("17  4 * * *", "Asia/Tokyo"))
+    assert (_problem_of.cache_info().misses, zone_named.cache_info().misses) == before
 
 
 def test_a_put_names_its_monitor_inside_or_outside() -> None:

@@ -13,9 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from everwatch.admission import admit_signup
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
 from everwatch.cli.publishing import Publisher
+from everwatch.clock import Clock, SystemClock
 from everwatch.errors import InvalidInput, SettingsError
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import Topics, ensure_topics
+from everwatch.schedule.duration import parse_duration_ms
 
 MOST_REASONS_SHOWN = 10
 
@@ -38,6 +40,12 @@ def signup(
     tcp: Annotated[list[str] | None, typer.Option(help="HOST:PORT to connect to; repeatable.")] = None,
     heartbeat: Annotated[str | None, typer.Option(help="Expect a heartbeat each PERIOD, e.g. 1h.")] = None,
     every: Annotated[str | None, typer.Option(help="Interval of the monitors; default: the kind's.")] = None,
+    cron: Annotated[
+        str | None, typer.Option(help="Five cron fields instead of an interval, e.g. '0 9 * * 1-5'.")
+    ] = None,
+    timezone: Annotated[str | None, typer.Option(help="Time zone of --cron, e.g. Europe/Berlin; default: UTC.")] = None,
+    at: Annotated[str | None, typer.Option(help="Run once at INSTANT, e.g. 2026-11-21T09:00:00+01:00.")] = None,
+    in_: Annotated[str | None, typer.Option("--in", help="Run once after DELAY from now, e.g. 90m.")] = None,
     attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
@@ -48,6 +56,8 @@ def signup(
     A CSV file has a column user_id and may have plan, http, tcp and every; any other column is an attribute.
 
     Examples: `everwatch signup u-1 --http https://example.com --every 30s` ·
+    `everwatch signup u-2 --http https://example.com --cron "0 9 * * 1-5" --timezone Europe/Berlin` ·
+    `everwatch signup u-3 --http https://example.com --in 90m` ·
     `everwatch signup --file users.jsonl`
     """
     if (user is None) == (file is None):
@@ -56,8 +66,9 @@ def signup(
     if file is not None:
         lines = list(_read(file))
     else:
+        schedule = schedule_of(every, cron, timezone, at, in_, SystemClock())
         wanted = _signup_of(
-            {"user_id": user, "plan": plan}, http or [], tcp or [], heartbeat, every, _attributes(attribute or [])
+            {"user_id": user, "plan": plan}, http or [], tcp or [], heartbeat, schedule, _attributes(attribute or [])
         )
         lines = [Line(1, orjson.dumps(wanted))]
     bootstrap = broker_of(settings)
@@ -80,6 +91,25 @@ def signup(
     _report(console, publisher.delivered, refused, as_json)
     if refused:
         raise typer.Exit(1)
+
+
+def schedule_of(
+    every: str | None, cron: str | None, timezone: str | None, at: str | None, in_: str | None, clock: Clock
+) -> dict[str, str | int]:
+    """The schedule that these options mean, as a signup says it. Raises SettingsError."""
+    given = {"--every": every, "--cron": cron, "--at": at, "--in": in_}
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise SettingsError(f"Give one of --every, --cron, --at and --in, not {' and '.join(named)}.")
+    if timezone is not None and cron is None:
+        raise SettingsError("--timezone goes with --cron and nothing else.")
+    if in_ is not None:
+        try:
+            return {"at": clock.now_ms() + parse_duration_ms(in_)}
+        except ValueError as error:
+            raise SettingsError(f"--in: {error}.") from None
+    said = {"every": every, "cron": cron, "timezone": timezone, "at": at}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _report(console: Console, sent: int, refused: list[tuple[int, str]], as_json: bool) -> None:
@@ -125,10 +155,9 @@ def _read_csv(file: Path) -> Iterator[Line]:
             if row.get("plan"):
                 wanted["plan"] = row["plan"]
             http, tcp = row.get("http") or "", row.get("tcp") or ""
+            schedule = {"every": row["every"]} if row.get("every") else {}
             try:
-                signed_up = _signup_of(
-                    wanted, [http] if http else [], [tcp] if tcp else [], None, row.get("every") or None, attributes
-                )
+                signed_up = _signup_of(wanted, [http] if http else [], [tcp] if tcp else [], None, schedule, attributes)
             except SettingsError as error:
                 yield Line(rows.line_num, b"", str(error))
                 continue
@@ -140,22 +169,21 @@ def _signup_of(
     urls: list[str],
     addresses: list[str],
     heartbeat: str | None,
-    every: str | None,
+    schedule: dict[str, str | int],
     attributes: dict[str, str],
 ) -> dict[str, Any]:
-    schedule = {"schedule": {"every": every}} if every else {}
     monitors: list[dict[str, Any]] = []
     for number, url in enumerate(urls, 1):
-        monitors.append({"monitor_id": _numbered("http", number), "kind": "http", "config": {"url": url}, **schedule})
+        monitors.append({"monitor_id": _numbered("http", number), "kind": "http", "config": {"url": url}})
     for number, address in enumerate(addresses, 1):
         host, colon, port = address.rpartition(":")
         if not colon or not port.isdigit():
             raise SettingsError(f"--tcp wants HOST:PORT, not {address!r}.")
         config = {"host": host.strip("[]"), "port": int(port)}
-        monitors.append({"monitor_id": _numbered("tcp", number), "kind": "tcp", "config": config, **schedule})
+        monitors.append({"monitor_id": _numbered("tcp", number), "kind": "tcp", "config": config})
     if heartbeat:
-        monitors.append({"kind": "heartbeat", "config": {"period": heartbeat}, **schedule})
-    return wanted | {"attributes": attributes, "monitors": monitors}
+        monitors.append({"kind": "heartbeat", "config": {"period": heartbeat}})
+    return wanted | {"attributes": attributes, "monitors": [monitor | {"schedule": schedule} for monitor in monitors]}
 
 
 def _numbered(name: str, number: int) -> str:

@@ -1,12 +1,12 @@
 """The topics Everwatch lives on: their names, their settings, creating and checking them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+from confluent_kafka.cimpl import RESOURCE_TOPIC, NewTopic
 
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, TopicMismatch
@@ -187,3 +187,15 @@ def _create(admin: AdminClient, plans: list[TopicPlan], timeout_s: float) -> Ite
                 continue
             raise TopicMismatch(f"Topic {name} could not be created: {reason.str()}.") from None
         yield name
+
+
+def largest_batch(admin: AdminClient, topics: Iterable[str], *, timeout_s: float = 10) -> int | None:
+    """The largest record batch that all of these topics take, bytes; None if the broker does not tell."""
+    resources = [ConfigResource(RESOURCE_TOPIC, name) for name in topics]
+    try:
+        described = [
+            future.result() for future in admin.describe_configs(resources, request_timeout=timeout_s).values()
+        ]
+        return min(int(config["max.message.bytes"].value) for config in described)
+    except (KafkaException, KeyError, ValueError):
+        return None  # not everybody may ask; a batch that is too large is refused, and smaller ones follow

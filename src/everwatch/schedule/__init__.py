@@ -1,1 +1,1 @@
-"""When monitors are due: durations and schedules, pure (no clock, no I/O)."""
+"""When monitors are due: durations, instants and schedules, pure (no clock, no I/O)."""

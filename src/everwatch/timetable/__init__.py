@@ -1,5 +1,21 @@
 """Who is due: the due-time index of one partition. Pure: no clock, no I/O, no threads."""
 
-from everwatch.timetable.timetable import Backlog, Planned, Timetable
+from everwatch.timetable.chunk import Chunk, Packing, chunk_of
+from everwatch.timetable.line import Line, Way
+from everwatch.timetable.records import framed, unframed
+from everwatch.timetable.timetable import LAST_KEY, Firing, NotPlanned, Planned, Timetable
 
-__all__ = ["Backlog", "Planned", "Timetable"]
+__all__ = [
+    "LAST_KEY",
+    "Chunk",
+    "Firing",
+    "Line",
+    "NotPlanned",
+    "Packing",
+    "Planned",
+    "Timetable",
+    "Way",
+    "chunk_of",
+    "framed",
+    "unframed",
+]

@@ -1,34 +1,58 @@
 """One turn of one interval, divided into slots: who stands in a slot is due each time the hand passes it."""
 
-from collections.abc import Iterable
-from typing import Generic, TypeVar
+from collections.abc import Iterator
 
-T = TypeVar("T")
+from everwatch.schedule.duration import HOUR_MS, MINUTE_MS, SECOND_MS
+from everwatch.schedule.every import PHASE_STEP_MS
+from everwatch.timetable.chunk import Shelf
+
+FINE_UP_TO_MS = 10 * MINUTE_MS
 
 
-class Ring(Generic[T]):
-    """Members by slot. Firing reads a slot and changes nothing: a member at rest is never put in again."""
+def width_of(interval_ms: int) -> int:
+    """How much of an interval one slot covers, ms.
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
-        # most slots of a long interval are empty, so only those in use exist
-        self._members: dict[int, dict[bytes, T]] = {}
+    Slots of a step each can be sent as they are, and there are many of them: short intervals have those. Slots of long
+    intervals are wide, so that enough monitors share one to be packed well; they are spread out shortly before.
+    """
+    if interval_ms <= FINE_UP_TO_MS:
+        return PHASE_STEP_MS
+    return 10 * SECOND_MS if interval_ms <= HOUR_MS else MINUTE_MS
 
-    def __bool__(self) -> bool:
-        return bool(self._members)
 
-    def put(self, slot: int, key: bytes, member: T) -> None:
-        """Put a member into a slot."""
-        self._members.setdefault(slot, {})[key] = member
+class Ring:
+    """Slots by number, only those in use. Firing reads a slot and changes nothing: nothing is ever put in again."""
 
-    def remove(self, slot: int, key: bytes) -> None:
-        """Take a member out of its slot."""
-        members = self._members[slot]
-        del members[key]
-        if not members:
-            del self._members[slot]
+    __slots__ = ("interval_ms", "size", "slots", "width_ms")
 
-    def at(self, step: int) -> Iterable[T]:
-        """Who stands where the hand is at this step (steps are counted from the epoch)."""
-        members = self._members.get(step % self._slots)
-        return members.values() if members else ()
+    def __init__(self, interval_ms: int) -> None:
+        self.interval_ms = interval_ms
+        self.width_ms = width_of(interval_ms)
+        self.size = -(-interval_ms // self.width_ms)
+        self.slots: dict[int, Shelf] = {}
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether all who share a slot are due at the same instant."""
+        return self.width_ms == PHASE_STEP_MS
+
+    def shelf(self, slot: int) -> Shelf:
+        """The shelf of a slot, made if there is none."""
+        found = self.slots.get(slot)
+        if found is None:
+            found = self.slots[slot] = Shelf()
+        return found
+
+    def passed(self, after: int, upto: int) -> Iterator[tuple[int, Shelf]]:
+        """The slots that hold somebody who may be due in after < t <= upto: where each starts in its turn, ms."""
+        width = self.width_ms
+        if upto - after >= self.interval_ms - width:
+            for slot, shelf in list(self.slots.items()):
+                yield slot * width, shelf
+            return
+        first = (after + 1) % self.interval_ms // width
+        last = upto % self.interval_ms // width
+        slots = range(first, last + 1) if first <= last else [*range(first, self.size), *range(last + 1)]
+        for slot in slots:
+            if slot in self.slots:
+                yield slot * width, self.slots[slot]

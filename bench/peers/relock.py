@@ -1,0 +1,54 @@
+"""Write ``jars.lock`` anew: ``python -m bench.peers.relock [MAVEN_REPOSITORY]``.
+
+Kafka Streams in the version of the embedded Kafka with what it needs at run time, a log binding, and the compiler
+for the peer's sources, which a machine with only a Java runtime lacks. The result is reviewed and committed like code.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from jgo.maven import MavenContext
+
+from bench.peers.jars import COMPILER, LOCK_FILE
+from everwatch.kafka.embedded.jars import KAFKA_VERSION, sha256_of
+
+_STREAMS = f"org.apache.kafka:kafka-streams:{KAFKA_VERSION}"
+_LOG_BINDING = "org.slf4j:slf4j-simple"
+_LOG_API = ("org.slf4j", "slf4j-api")
+# itself runs on Java 17, the oldest that is accepted here
+_COMPILER_VERSION = "3.44.0"
+
+_HEADER = f"""\
+# The jars of the Kafka Streams peer {KAFKA_VERSION}, in the order of its class path, and the compiler for its sources.
+# Written by `python -m bench.peers.relock`.
+"""
+
+
+def relock(target: Path = LOCK_FILE, maven_repository: str | None = None) -> int:
+    """Resolve, fetch and hash all jars, write ``target`` and return how many there are."""
+    with tempfile.TemporaryDirectory() as scratch:
+        repositories = {"maven": maven_repository.rstrip("/")} if maven_repository else None
+        context = MavenContext(repo_cache=Path(scratch), remote_repos=repositories)
+        roots, rest = context.resolver.resolve([context.create_dependency(_STREAMS)])
+        log_api = next(d for d in rest if (d.groupId, d.artifactId) == _LOG_API)
+        extra = [
+            context.create_dependency(f"{_LOG_BINDING}:{log_api.version}"),
+            context.create_dependency(f"{COMPILER}:{_COMPILER_VERSION}"),
+        ]
+        entries = [_HEADER]
+        for dependency in [*roots, *rest, *extra]:
+            path = dependency.artifact.resolve()
+            entries.append(
+                "[[jar]]\n"
+                f'coordinate = "{dependency.groupId}:{dependency.artifactId}:{dependency.version}"\n'
+                f'file = "{path.name}"\n'
+                f"size = {path.stat().st_size}\n"
+                f'sha256 = "{sha256_of(path)}"\n'
+            )
+    target.write_text("\n".join(entries), encoding="utf-8")
+    return len(entries) - 1
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{relock(LOCK_FILE, *sys.argv[1:2])} jars written to {LOCK_FILE}\n")

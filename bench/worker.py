@@ -1,0 +1,78 @@
+"""A worker as a process: started, measured, stopped."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from bench.errors import Unmeasured
+from everwatch.clock import SystemClock
+from everwatch.config import environment_with
+
+STOP_WITHIN_S = 15.0
+
+
+class Worker:
+    """A worker process, named ``name``; ``folder`` has its tables, and it began at ``begun_ms``."""
+
+    def __init__(self, name: str, data_folder: Path, bootstrap_servers: str) -> None:
+        self.name = name
+        self.folder = data_folder / "workers" / name
+        self.log = data_folder / f"{name}.log"
+        self.begun_ms = SystemClock().now_ms()
+        with self.log.open("ab") as log:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-m", "everwatch", "worker", "--stop-with-parent"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=environment_with(
+                    {
+                        "EVERWATCH_DATA_DIR": str(data_folder),
+                        "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers,
+                        "EVERWATCH_STANDBY_REPLICAS": "0",
+                        "EVERWATCH_WORKER_ID": name,
+                    }
+                ),
+                start_new_session=True,
+            )
+        self.process = psutil.Process(self._popen.pid)
+
+    def cpu_s(self) -> float:
+        """CPU time that it has used, with the processes it has started, seconds."""
+        return sum(cpu_s_of(process) for process in self._processes())
+
+    def resident_mib(self) -> float:
+        """Resident memory, MiB."""
+        return sum(float(process.memory_info().rss) for process in self._processes()) / 2**20
+
+    def check(self) -> None:
+        """Raises Unmeasured if it has ended."""
+        if self._popen.poll() is not None:
+            lines = self.log.read_text(errors="replace").splitlines()
+            last = next((line for line in reversed(lines) if line.strip()), "nothing")
+            raise Unmeasured(f"Worker {self.name} ended with status {self._popen.returncode}; it said last: {last}")
+
+    def stop(self) -> None:
+        """Stop it as an operator does (SIGTERM), by force if it takes too long."""
+        self._popen.terminate()
+        try:
+            self._popen.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._popen.kill()
+        self._popen.wait()
+
+    def _processes(self) -> list[psutil.Process]:
+        self.check()
+        return [self.process, *self.process.children(recursive=True)]
+
+
+def cpu_s_of(process: psutil.Process) -> float:
+    """CPU time that a process has used, seconds."""
+    times = process.cpu_times()
+    return float(times.user + times.system)

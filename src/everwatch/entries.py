@@ -1,0 +1,340 @@
+"""The records that are written and read a million times, encoded by hand: the table's entries, and ticks.
+
+The bytes are those of the Avro schemas (``schemas/``), as fastavro would write them; property tests hold the two
+against each other. Only the current schema is known here: bytes of an older one are for ``schemas.decode``.
+
+A due monitor needs little of its entry, and most of that is copied from it as it stands: see ``Plan``.
+"""
+
+import re
+import struct
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
+
+from everwatch import schemas
+from everwatch.model import (
+    At,
+    Cron,
+    Every,
+    Misfire,
+    Monitor,
+    MonitorSpec,
+    Origin,
+    Policy,
+    Priority,
+    Schedule,
+    State,
+    User,
+)
+
+_MISFIRES = tuple(Misfire)
+_PRIORITIES = tuple(Priority)
+_ORIGINS = tuple(Origin)
+_STATES = tuple(State)
+_EVERY, _CRON, _AT = b"\x00", b"\x02", b"\x04"
+_DOUBLE = struct.Struct("<d")
+
+# --- Avro's primitives ------------------------------------------------------------------------------------------------
+
+
+def _long_slowly(number: int) -> bytes:
+    rest, out = (number << 1) ^ (number >> 63), bytearray()
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
+
+
+_SMALL = [_long_slowly(number) for number in range(2_048)]
+_remembered = lru_cache(maxsize=8_192)(_long_slowly)
+
+
+def _long(number: int) -> bytes:
+    # the same instants and durations come again and again
+    return _SMALL[number] if 0 <= number < 2_048 else _remembered(number)
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return _long(len(data)) + data
+
+
+def _read_long(data: bytes, at: int) -> tuple[int, int]:
+    byte = data[at]
+    number, shift = byte & 0x7F, 7
+    while byte >= 0x80:
+        at += 1
+        byte = data[at]
+        number |= (byte & 0x7F) << shift
+        shift += 7
+    return (number >> 1) ^ -(number & 1), at + 1
+
+
+def _number(encoded: bytes) -> int:
+    return _read_long(encoded, 0)[0]
+
+
+def _read_text(data: bytes, at: int) -> tuple[str, int]:
+    length, at = _read_long(data, at)
+    return data[at : at + length].decode(), at + length
+
+
+@cache
+def _header(name: str) -> bytes:
+    return schemas.header(name)
+
+
+# --- monitors ---------------------------------------------------------------------------------------------------------
+
+
+def encode_monitor(monitor: Monitor) -> bytes:
+    """The value of a monitor's table entry."""
+    return b"".join(
+        (
+            _spec_bytes(monitor.spec, monitor.origin),
+            _long(monitor.version),
+            _long(monitor.since),
+            _SMALL[_STATE_NUMBERS[monitor.state]],
+            _long(monitor.state_since),
+            _text(monitor.reason) if monitor.reason else b"\0",
+            _long(monitor.streak),
+            _long(monitor.judged_at),
+            _long(monitor.last_signal),
+        )
+    )
+
+
+_STATE_NUMBERS = {state: number for number, state in enumerate(_STATES)}
+
+
+@lru_cache(maxsize=8_192)
+def _spec_bytes(spec: MonitorSpec, origin: Origin) -> bytes:
+    """Everything of an entry that does not change while the monitor runs."""
+    policy = spec.policy
+    return b"".join(
+        (
+            _header("monitor"),
+            _text(spec.kind),
+            _text(spec.config),
+            _schedule_bytes(spec.schedule),
+            _long(policy.timeout_ms),
+            _long(policy.failures_to_down),
+            _long(policy.successes_to_up),
+            _long(_MISFIRES.index(policy.misfire)),
+            _long(policy.misfire_grace_ms),
+            _long(_PRIORITIES.index(policy.priority)),
+            _long(_ORIGINS.index(origin)),
+        )
+    )
+
+
+def _schedule_bytes(schedule: Schedule) -> bytes:
+    match schedule:
+        case Every(interval_ms):
+            return _EVERY + _long(interval_ms)
+        case Cron(expression, timezone):
+            return _CRON + _text(expression) + _text(timezone)
+        case At(at):
+            return _AT + _long(at)
+
+
+def decode_monitor(user_id: str, monitor_id: str, value: bytes) -> Monitor | None:
+    """The monitor of a table entry; None if the value is of another version of the schema."""
+    if not value.startswith(_header("monitor")):
+        return None
+    kind, at = _read_text(value, schemas.HEADER_LENGTH)
+    config, at = _read_text(value, at)
+    schedule, at = _read_schedule(value, at)
+    policy = _AFTER_SCHEDULE.match(value, at)
+    assert policy is not None  # the pattern matches whatever this module or fastavro wrote
+    version, since, state, state_since = policy.group(3, 4, 5, 6)
+    reason, at = _read_text(value, policy.end())
+    streak, at = _read_long(value, at)
+    judged_at, at = _read_long(value, at)
+    last_signal, at = _read_long(value, at)
+    return Monitor(
+        user_id,
+        MonitorSpec(monitor_id, kind, config, schedule, _policy_of(policy[1])),
+        _ORIGINS[_number(policy[2])],
+        _number(version),
+        _number(since),
+        _STATES[_number(state)],
+        _number(state_since),
+        reason,
+        streak,
+        judged_at,
+        last_signal,
+    )
+
+
+_V = rb"[\x80-\xff]*[\x00-\x7f]"
+# policy, origin | version, since, state, state_since
+_AFTER_SCHEDULE = re.compile(rb"((?:%b){6})(%b)(%b)(%b)(%b)(%b)" % ((_V,) * 6))
+
+
+@lru_cache(maxsize=4_096)
+def _policy_of(encoded: bytes) -> Policy:
+    numbers, at = [], 0
+    while at < len(encoded):
+        number, at = _read_long(encoded, at)
+        numbers.append(number)
+    timeout_ms, failures, successes, misfire, grace_ms, priority = numbers
+    return Policy(timeout_ms, failures, successes, _MISFIRES[misfire], grace_ms, _PRIORITIES[priority])
+
+
+def _read_schedule(value: bytes, at: int) -> tuple[Schedule, int]:
+    branch, at = value[at], at + 1
+    if branch == _CRON[0]:
+        expression, at = _read_text(value, at)
+        timezone, at = _read_text(value, at)
+        return Cron(expression, timezone), at
+    number, at = _read_long(value, at)
+    return (Every(number) if branch == _EVERY[0] else At(number)), at
+
+
+# --- what the timetable needs of a monitor ----------------------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    """When a monitor is due, and the value of its tick."""
+
+    kind: str
+    schedule: Schedule
+    policy: Policy
+    since: int
+    asleep: bool
+    tick: bytes
+
+
+ASLEEP = (State.PAUSED, State.DONE)
+_ASLEEP_BYTES = frozenset(_SMALL[_STATE_NUMBERS[state]] for state in ASLEEP)
+# schedule (every or at) | policy | origin | version | since | state
+_PLAN = re.compile(rb"([\x00\x04]%b)((%b)(?:%b){5})%b(%b)(%b)(%b)" % ((_V,) * 7))
+
+
+def plan_of(monitor: Monitor) -> Plan:
+    """The plan of a monitor."""
+    spec = monitor.spec
+    return Plan(
+        spec.kind,
+        spec.schedule,
+        spec.policy,
+        monitor.since,
+        monitor.state in ASLEEP,
+        b"".join(
+            (
+                _header("tick"),
+                _text(spec.monitor_id),
+                _kind_and_config(spec.kind, spec.config),
+                _long(spec.policy.timeout_ms),
+                _long(monitor.version),
+                b"\x02",
+            )
+        ),
+    )
+
+
+@lru_cache(maxsize=8_192)
+def _kind_and_config(kind: str, config: str) -> bytes:
+    return _text(kind) + _text(config)
+
+
+def read_plan(monitor_id: bytes, value: bytes) -> Plan | None:
+    """The plan of the monitor in a table entry, read without decoding the rest.
+
+    None where that cannot be (another version of the schema, a cron schedule): decode the entry then.
+    """
+    if not value.startswith(_header("monitor")):
+        return None
+    length, at = _read_long(value, schemas.HEADER_LENGTH)
+    kind_end = at + length
+    kind = value[at:kind_end]
+    length, at = _read_long(value, kind_end)
+    found = _PLAN.match(value, at + length)
+    if found is None:
+        return None
+    schedule, policy, timeout, version, since, state = found.groups()
+    return Plan(
+        _name_of(kind),
+        _schedule_of(schedule) if schedule[0] == 0 else At(_number(schedule[1:])),
+        _policy_of(policy),
+        _number(since),
+        state in _ASLEEP_BYTES,
+        b"%b%b%b%b%b%b\x02"
+        % (
+            _header("tick"),
+            _long(len(monitor_id)),
+            monitor_id,
+            value[schemas.HEADER_LENGTH : at + length],
+            timeout,
+            version,
+        ),
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _name_of(kind: bytes) -> str:
+    return kind.decode()
+
+
+@lru_cache(maxsize=4_096)
+def _schedule_of(encoded: bytes) -> Every:
+    return Every(_number(encoded[1:]))
+
+
+# --- users ------------------------------------------------------------------------------------------------------------
+
+
+def encode_user(user: User) -> bytes:
+    """The value of a user's table entry."""
+    attributes = user.attributes
+    return b"".join(
+        (
+            _header("user"),
+            _text(user.plan),
+            _attributes_bytes(attributes) if attributes else b"\0",
+            _names_bytes(user.monitor_ids),
+            _long(user.registered_at),
+            _long(user.updated_at),
+        )
+    )
+
+
+def _attributes_bytes(attributes: dict[str, Any]) -> bytes:
+    parts = [_long(len(attributes))]
+    for name, value in attributes.items():
+        parts += (_text(name), _scalar_bytes(value))
+    parts.append(b"\0")
+    return b"".join(parts)
+
+
+def _scalar_bytes(value: Any) -> bytes:
+    if value is None:
+        return b"\x00"
+    if isinstance(value, bool):
+        return b"\x02\x01" if value else b"\x02\x00"
+    if isinstance(value, int):
+        return b"\x04" + _long(value)
+    if isinstance(value, float):
+        return b"\x06" + _DOUBLE.pack(value)
+    return b"\x08" + _text(value)
+
+
+@lru_cache(maxsize=4_096)
+def _names_bytes(names: tuple[str, ...]) -> bytes:
+    return b"".join((_long(len(names)), *(_text(name) for name in names), b"\0")) if names else b"\0"
+
+
+def read_at(value: bytes) -> tuple[int, int] | None:
+    """``at`` and ``since`` of the one-shot task in a table entry; None for any other entry."""
+    if not value.startswith(_header("monitor")):
+        return None
+    length, at = _read_long(value, schemas.HEADER_LENGTH)
+    length, at = _read_long(value, at + length)
+    at += length
+    if value[at] != _AT[0]:
+        return None
+    found = _PLAN.match(value, at)
+    assert found is not None  # the pattern matches every task
+    return _number(found[1][1:]), _number(found[5])

@@ -1,0 +1,11 @@
+"""One instant: a delayed task, due once. Pure."""
+
+from everwatch.model import At
+
+
+def due_instant(schedule: At, since: int) -> int:
+    """When a task that was put or resumed at ``since`` is due.
+
+    An instant that has passed by then is due right away, so that a late signup loses nothing.
+    """
+    return max(schedule.at, since + 1)

@@ -1,0 +1,190 @@
+"""Cron schedules: due when a time zone's wall clock matches an expression of five fields. Pure.
+
+cronsim reads the expression and lists the matching times of the wall clock; which instants those are is decided here,
+time by time, so that the due instants are the same from wherever somebody begins to look (cronsim with a time zone is
+not so sure of that on Lord Howe Island, where clocks change by half an hour).
+
+The rule is Debian cron's, as cronsim has it. A time of day (neither minute nor hour begins with ``*``) that does not
+exist because clocks are put forward is due at the end of the gap, and one that exists twice is due the first time; with
+any other expression, a time that does not exist is not due, and one that exists twice is due twice.
+
+Time zones come from the package tzdata and not from the machine, so that all machines agree.
+"""
+
+import difflib
+import math
+from bisect import bisect_right
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cache, lru_cache
+from heapq import heappop, heappush
+from importlib.resources import files
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from everwatch.model import Cron
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MS = timedelta(milliseconds=1)
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+DAY_MS = DAY // MS
+MOST_AHEAD = 64
+
+FIELDS = ("minute", "hour", "day of month", "month", "day of week")
+RAREST = timedelta(days=5 * 366)
+# any instant would do; a fixed one makes an expression good or bad for ever
+JUDGED_FROM = datetime(2026, 1, 1)
+
+
+class CronTimes:
+    """The due instants of one cron schedule, in ms.
+
+    It remembers the next few, so that asking again and again, each time for a later one, is cheap.
+    """
+
+    def __init__(self, schedule: Cron) -> None:
+        self._expression = schedule.expression
+        self._zone = zone_named(schedule.timezone)
+        # (after, upto, due): all that is due in after < t <= upto. Replaced as a whole and never changed, so that
+        # threads may share it
+        self._ahead: tuple[int, float, list[int]] = (0, 0, [])
+
+    def next_after(self, instant_ms: int) -> int | None:
+        """The first due instant after ``instant_ms``; None if it is never due again."""
+        after, upto, due = self._ahead
+        if not after <= instant_ms < upto:
+            after, upto, due = self._ahead = self._look_ahead(instant_ms)
+        i = bisect_right(due, instant_ms)
+        return due[i] if i < len(due) else None
+
+    def between(self, after: int, upto: int) -> list[int]:
+        """All due instants t with after < t <= upto, in order."""
+        found: list[int] = []
+        following = self.next_after(after)
+        while following is not None and following <= upto:
+            found.append(following)
+            following = self.next_after(following)
+        return found
+
+    def _look_ahead(self, after: int) -> tuple[int, float, list[int]]:
+        due: list[int] = []
+        for instant in _due_after(self._expression, self._zone, after):
+            due.append(instant)
+            if len(due) == MOST_AHEAD or instant > after + DAY_MS:
+                return after, instant, due
+        return after, math.inf, due
+
+
+@lru_cache(maxsize=4_096)
+def cron_times(schedule: Cron) -> CronTimes:
+    """The due instants of ``schedule``: one value for all monitors that share it."""
+    return CronTimes(schedule)
+
+
+def _due_after(expression: str, zone: ZoneInfo, after: int) -> Iterator[int]:
+    """All that is due after an instant, in order; the end of a gap as often as times of day fell into the gap."""
+    minute, hour, *_ = expression.split()
+    of_the_day = not minute.startswith("*") and not hour.startswith("*")
+    instants_of = _times_of_day if of_the_day else _all_times
+    try:
+        instants = instants_of(CronSim(expression, _wall_before(after, zone)), zone)
+        yield from (instant for instant in instants if instant > after)
+    except OverflowError:
+        return  # that is beyond the year 9999
+
+
+def _times_of_day(walls: Iterator[datetime], zone: ZoneInfo) -> Iterator[int]:
+    for wall in walls:
+        first, second = _instants(wall, zone)
+        while first > second:
+            wall += MINUTE
+            first, second = _instants(wall, zone)
+        yield first
+
+
+def _all_times(walls: Iterator[datetime], zone: ZoneInfo) -> Iterator[int]:
+    # the second instants of times that exist twice wait here until all first ones are through
+    waiting: list[int] = []
+    for wall in walls:
+        first, second = _instants(wall, zone)
+        while waiting and waiting[0] < first:
+            yield heappop(waiting)
+        if first <= second:
+            yield first
+        if first < second:
+            heappush(waiting, second)
+
+
+def _instants(wall: datetime, zone: ZoneInfo) -> tuple[int, int]:
+    """The instants, in ms, at which a zone's clock shows ``wall``, before and after a change of the clock.
+
+    They are the same but where clocks change: the second is later if ``wall`` exists twice, and earlier if it is in a
+    gap (PEP 495 reads it by the offset that does not apply).
+    """
+    return (wall.replace(tzinfo=zone) - EPOCH) // MS, (wall.replace(tzinfo=zone, fold=1) - EPOCH) // MS
+
+
+def _wall_before(after: int, zone: ZoneInfo) -> datetime:
+    """A time of the wall clock such that whatever it shows at an instant after ``after`` is later."""
+    instant = EPOCH + after * MS
+    now, tomorrow = (each.astimezone(zone).replace(tzinfo=None) for each in (instant, instant + DAY))
+    # in case clocks are put back within the day
+    return min(now, tomorrow - DAY)
+
+
+# --- what is a cron expression, and what a time zone ------------------------------------------------------------------
+
+
+def check_expression(expression: str) -> None:
+    """Raises ValueError, with one sentence, if this is no expression of five fields or one that never comes true."""
+    if problem := _problem_of(expression):
+        raise ValueError(problem)
+
+
+# a problem is a value here and no exception, so that the cache keeps it too
+@lru_cache(maxsize=4_096)
+def _problem_of(expression: str) -> str:
+    fields = expression.split()
+    if len(fields) != len(FIELDS):
+        return f"{expression!r} has {len(fields)} fields, but a cron expression has five: {', '.join(FIELDS)}"
+    try:
+        first = next(CronSim(expression, JUDGED_FROM))
+    except (CronSimError, StopIteration):
+        for i, name in enumerate(FIELDS):
+            if not _is_read(" ".join(field if j == i else "*" for j, field in enumerate(fields))):
+                return f"{fields[i]!r} cannot be the {name} of a cron expression"
+        return f"{expression!r} never comes true"
+    return f"{expression!r} does not come true within five years" if first > JUDGED_FROM + RAREST else ""
+
+
+def _is_read(expression: str) -> bool:
+    try:
+        CronSim(expression, JUDGED_FROM)
+    except CronSimError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=1_024)
+def zone_named(name: str) -> ZoneInfo:
+    """The time zone with this IANA name. Raises ValueError with one sentence."""
+    if name not in _zone_names():
+        near = difflib.get_close_matches(name.lower(), _zone_spellings(), n=1, cutoff=0.85)
+        advice = f"did you mean {_zone_spellings()[near[0]]}?" if near else "write it like Europe/Berlin"
+        raise ValueError(f"there is no time zone {name!r}: {advice}")
+    with files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as stream:
+        return ZoneInfo.from_file(stream, key=name)
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    return frozenset(files("tzdata").joinpath("zones").read_text(encoding="ascii").split())
+
+
+@cache
+def _zone_spellings() -> dict[str, str]:
+    """What people write in place of a name: the same in lower case, or the city alone."""
+    names = sorted(_zone_names())
+    return {name.lower().rpartition("/")[2]: name for name in names} | {name.lower(): name for name in names}

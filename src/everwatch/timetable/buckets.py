@@ -1,0 +1,63 @@
+"""Firings that happen once, by the step of time in which they are due."""
+
+from collections.abc import Iterable, Iterator
+
+from everwatch.schedule.every import PHASE_STEP_MS
+from everwatch.timetable.chunk import Chunk, Limits, Packing, Shelf
+from everwatch.timetable.line import Line
+from everwatch.timetable.records import Entry
+
+
+class Buckets:
+    """A bucket holds who is due in base < t <= base + PHASE_STEP_MS; its records carry how long after the base."""
+
+    def __init__(self) -> None:
+        self._shelves: dict[int, dict[Line, Shelf]] = {}
+        self.count = 0
+
+    def add(self, due: int, line: Line, record: bytes, packing: Packing, limits: Limits) -> Chunk:
+        """Add one firing; gives the chunk that was changed."""
+        number, delta = _place(due)
+        lines = self._shelves.setdefault(number, {})
+        shelf = lines.get(line)
+        if shelf is None:
+            shelf = lines[line] = Shelf()
+        self.count += 1
+        return shelf.add(Entry(delta, record), packing, limits)
+
+    def discard(self, due: int, line: Line, record: bytes, packing: Packing) -> Chunk | None:
+        """Take a firing out; gives the chunk that was changed, None if it was not there."""
+        number, delta = _place(due)
+        shelf = self._shelves.get(number, {}).get(line)
+        chunk = shelf.discard(Entry(delta, record), packing) if shelf else None
+        if chunk is not None:
+            self.count -= 1
+        return chunk
+
+    def between(self, after: int, upto: int) -> Iterator[tuple[int, Line, Shelf]]:
+        """All buckets in after < t <= upto (both whole steps): base, line and shelf, in the order of time."""
+        for number in self._numbers(after, upto):
+            for line, shelf in self._shelves[number].items():
+                yield number * PHASE_STEP_MS, line, shelf
+
+    def drop(self, after: int, upto: int) -> None:
+        """Forget who was due in after < t <= upto."""
+        for number in self._numbers(after, upto):
+            self.count -= sum(chunk.count for shelf in self._shelves.pop(number).values() for chunk in shelf.chunks)
+
+    def fit(self, packing: Packing, limits: Limits) -> None:
+        """Split what is larger than the limits."""
+        for lines in self._shelves.values():
+            for shelf in lines.values():
+                shelf.fit(packing, limits)
+
+    def _numbers(self, after: int, upto: int) -> Iterable[int]:
+        numbers = range(after // PHASE_STEP_MS, upto // PHASE_STEP_MS)
+        if len(numbers) > len(self._shelves):
+            return sorted(number for number in self._shelves if number in numbers)
+        return [number for number in numbers if number in self._shelves]
+
+
+def _place(due: int) -> tuple[int, int]:
+    number = (due - 1) // PHASE_STEP_MS
+    return number, due - number * PHASE_STEP_MS

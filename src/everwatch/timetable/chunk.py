@@ -1,0 +1,171 @@
+"""A chunk: some hundred records that go out as one batch, kept compressed while nobody changes them."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+from zlib import crc32
+
+from everwatch.timetable import records
+from everwatch.timetable.records import Entry
+
+
+class Packing(Protocol):
+    """How the records of a batch are compressed on their topic."""
+
+    @property
+    def code(self) -> int:
+        """The compression's number in a batch's attributes (0: none)."""
+        ...
+
+    def pack(self, data: bytes) -> bytes:
+        """``data`` compressed."""
+        ...
+
+    def unpack(self, data: bytes) -> bytes:
+        """What was packed."""
+        ...
+
+
+@dataclass(slots=True)
+class Limits:
+    """The largest a chunk may be; ``size`` in bytes before compression. One object for all chunks of a timetable."""
+
+    count: int = 1_000
+    size: int = 192 * 1024
+
+
+class Chunk:
+    """Records of one batch, either loose (a byte array that can be changed) or packed.
+
+    ``reach``: no record is due later than so many ms after the base timestamp.
+    """
+
+    __slots__ = ("_loose", "_packed", "code", "count", "reach", "touched")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.reach = 0
+        self.code = 0
+        self.touched = 0
+        self._loose: bytearray | None = bytearray()
+        self._packed = b""
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether it takes the memory of uncompressed records."""
+        return self._loose is not None
+
+    def loosened(self, packing: Packing) -> bytearray:
+        """Its records, ready to be changed."""
+        if self._loose is None:
+            self._loose = bytearray(self._unpacked(packing))
+            self._packed = b""
+        return self._loose
+
+    def packed(self, packing: Packing) -> bytes:
+        """Its records as they go out, with ``code`` saying how; from now on only this is kept."""
+        if self._loose is not None:
+            plain = bytes(self._loose)
+            packed = packing.pack(plain) if packing.code else plain
+            # a few records hardly ever get smaller
+            self.code, self._packed = (packing.code, packed) if len(packed) < len(plain) else (0, plain)
+            self._loose = None
+        return self._packed
+
+    def add(self, entry: Entry, packing: Packing) -> None:
+        """Add a record."""
+        delta, record = entry
+        records.append(self.loosened(packing), self.count, delta, record)
+        self.count += 1
+        if delta > self.reach:
+            self.reach = delta
+
+    def discard(self, entry: Entry, packing: Packing) -> bool:
+        """Take a record out; whether it was there."""
+        if not records.discard(self.loosened(packing), self.count, entry.delta, entry.framed):
+            return False
+        self.count -= 1
+        return True
+
+    def entries(self, packing: Packing) -> Iterator[Entry]:
+        """Its records."""
+        return records.walk(bytes(self._loose) if self._loose is not None else self._unpacked(packing))
+
+    def size_in(self, packing: Packing) -> int:
+        """Bytes of its records before compression."""
+        return len(self._loose if self._loose is not None else self._unpacked(packing))
+
+    def _unpacked(self, packing: Packing) -> bytes:
+        return packing.unpack(self._packed) if self.code else self._packed
+
+
+class Shelf:
+    """The chunks of those who are due together. A record's checksum says which chunk it is in; full chunks split."""
+
+    __slots__ = ("_bounds", "chunks")
+
+    def __init__(self) -> None:
+        self.chunks = [Chunk()]
+        # chunk i holds checksums from bounds[i] (bounds[0] is 0, and not kept) to below bounds[i + 1]
+        self._bounds: list[int] | None = None
+
+    def __bool__(self) -> bool:
+        return any(chunk.count for chunk in self.chunks)
+
+    def add(self, entry: Entry, packing: Packing, limits: Limits) -> Chunk:
+        """Add a record; gives the chunk that was changed."""
+        chunk = self.chunks[self._place(entry)]
+        if chunk.count >= limits.count or (chunk.count and self._too_large(chunk, entry, packing, limits)):
+            self._split(self._place(entry), packing)
+            chunk = self.chunks[self._place(entry)]
+        chunk.add(entry, packing)
+        return chunk
+
+    def discard(self, entry: Entry, packing: Packing) -> Chunk | None:
+        """Take a record out; gives the chunk that was changed, None if the record was not there."""
+        place = self._place(entry)
+        chunk = self.chunks[place]
+        if not chunk.discard(entry, packing):
+            return None
+        if not chunk.count and self._bounds:
+            del self.chunks[place]
+            del self._bounds[max(place - 1, 0)]
+        return chunk
+
+    def fit(self, packing: Packing, limits: Limits) -> None:
+        """Split what is larger than the limits (which were lowered)."""
+        place = 0
+        while place < len(self.chunks):
+            chunk = self.chunks[place]
+            large = chunk.count > 1 and (chunk.count > limits.count or len(chunk.loosened(packing)) > limits.size)
+            if not (large and self._split(place, packing)):
+                place += 1
+
+    def _place(self, entry: Entry) -> int:
+        return bisect_right(self._bounds, crc32(entry.framed)) if self._bounds else 0
+
+    def _too_large(self, chunk: Chunk, entry: Entry, packing: Packing, limits: Limits) -> bool:
+        return len(chunk.loosened(packing)) + len(entry.framed) > limits.size
+
+    def _split(self, place: int, packing: Packing) -> bool:
+        marked = sorted((crc32(entry.framed), entry) for entry in self.chunks[place].entries(packing))
+        middle = len(marked) // 2
+        bound = marked[middle][0]
+        halves = [entry for mark, entry in marked if mark < bound], [entry for mark, entry in marked if mark >= bound]
+        if not halves[0]:
+            return False  # all of one checksum: they stay together
+        self.chunks[place : place + 1] = [chunk_of(half, packing) for half in halves]
+        if self._bounds is None:
+            self._bounds = []
+        self._bounds.insert(place, bound)
+        return True
+
+
+def chunk_of(entries: Iterable[Entry], packing: Packing) -> Chunk:
+    """A packed chunk of these records."""
+    chunk = Chunk()
+    for entry in entries:
+        chunk.add(entry, packing)
+    chunk.packed(packing)
+    return chunk

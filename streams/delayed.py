@@ -1,0 +1,68 @@
+"""One-shot tasks come into the timetable shortly before they are due; until then they are in the store's index only."""
+
+import asyncio
+from collections.abc import Callable
+
+from everwatch.model import At
+from everwatch.schedule.at import due_instant
+from everwatch.timetable import LAST_KEY, Planned
+from streams.partitions import Partition, Partitions, Planner
+from streams.store import Store
+
+HORIZON_MS = 3_600_000
+MOST_LOADED = 100_000
+AT_ONCE = 500
+FORGOTTEN_EVERY_MS = 60_000
+PAUSE_S = 0.25
+
+
+class Delayed:
+    """Loads tasks by horizon: those due within the next hour, but of each partition not more than MOST_LOADED."""
+
+    def __init__(self, partitions: Partitions, planner: Planner, store: Callable[[], Store]) -> None:
+        self._partitions = partitions
+        self._planner = planner
+        self._store = store
+        self._forgotten: dict[int, int] = {}
+
+    async def load(self, partition: Partition, upto: int) -> None:
+        """See to it that everything due up to ``upto`` is in the timetable."""
+        while partition.timetable.loaded_to[0] < upto:
+            self._load_some(partition, upto)
+            await asyncio.sleep(0)
+
+    async def load_ahead(self) -> None:
+        """One look at all partitions."""
+        for partition in self._partitions:
+            horizon = self._planner.now_ms() + HORIZON_MS
+            while (
+                partition.timetable.loaded_to[0] < horizon
+                and partition.timetable.delayed < MOST_LOADED
+                and self._partitions.get(partition.number) is partition
+            ):
+                self._load_some(partition, horizon)
+                await asyncio.sleep(0)
+            self._forget(partition)
+
+    def _load_some(self, partition: Partition, upto: int) -> None:
+        """Take the next few from the index. In one go, so that no task is put meanwhile and taken for loaded."""
+        store, timetable = self._store(), partition.timetable
+        found = store.due(partition.number, timetable.loaded_to, upto, AT_ONCE)
+        values = store.read_many(partition.number, [key for _, key in found])
+        tasks = []
+        for (due, key), value in zip(found, values, strict=True):
+            planned = self._planner.planned_entry(key, value) if value is not None else None
+            # the index may name what has been cancelled or put off since
+            if planned is not None and _due(planned) == due:
+                tasks.append(planned)
+        timetable.load(tasks, found[-1] if len(found) == AT_ONCE else (upto, LAST_KEY))
+
+    def _forget(self, partition: Partition) -> None:
+        upto = partition.emitted_to
+        if upto - self._forgotten.get(partition.number, 0) >= FORGOTTEN_EVERY_MS:
+            self._forgotten[partition.number] = upto
+            self._store().forget_due(partition.number, upto)
+
+
+def _due(planned: Planned) -> int | None:
+    return due_instant(planned.schedule, planned.since) if isinstance(planned.schedule, At) else None

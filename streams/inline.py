@@ -1,0 +1,140 @@
+"""What the worker itself says of due monitors: it judges inline kinds, and reports what is skipped."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+from everwatch import codec
+from everwatch.config import OutputFormat
+from everwatch.errors import InvalidInput
+from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.topics import Topics
+from everwatch.kinds import registry
+from everwatch.kinds.protocol import InlineView
+from everwatch.model import Monitor, Outcome, Result, Status, Tick
+from everwatch.timetable import Chunk, Firing, Packing, Way, unframed
+from streams.partitions import Partition
+from streams.store import Store
+
+TIMER = "everwatch-timer"
+AT_ONCE = 200
+
+
+class InlineResults:
+    """Sends the results that the worker finds out by itself."""
+
+    def __init__(
+        self,
+        store: Callable[[], Store],
+        outbox: Outbox,
+        packing: Packing,
+        topics: Topics,
+        output_format: OutputFormat,
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._packing = packing
+        self._topics = topics
+        self._output_format = output_format
+
+    async def judge(self, partition: Partition, firings: Iterable[Firing], now: int) -> None:
+        """Judge everybody who is due, from what the store knows."""
+        for firing in firings:
+            for entries in _some(firing.chunk, self._packing):
+                keys = [codec.table_key(tick.user_id, tick.monitor_id) for _, tick in _ticks(entries, partition)]
+                values = self._store().read_many(partition.number, keys)
+                for (delta, _), key, value in zip(entries, keys, values, strict=True):
+                    monitor = codec.decode_entry(key, value) if value is not None else None
+                    if isinstance(monitor, Monitor):
+                        for instant in firing.fire:
+                            self._judge(partition, monitor, instant + delta, now)
+                await self._outbox.room()
+                await asyncio.sleep(0)
+
+    async def report_skipped(self, partition: Partition, firings: Iterable[Firing], now: int) -> None:
+        """Say of everybody which due instants passed unserved."""
+        for line, chunk, _, skipped in firings:
+            reason = f"{len(skipped)} due times passed unserved; skipped under the misfire rule {line.misfire}"
+            await self._report(partition, chunk, skipped, reason, now)
+
+    async def report_unsendable(self, partition: Partition, ticks: Iterable[tuple[Way, Chunk, int]], now: int) -> None:
+        """Say of ticks that no topic takes why they did not go out."""
+        for way, chunk, instant in ticks:
+            reason = (
+                f"the tick has {chunk.size_in(self._packing)} bytes, which is more than the topic of {way} ticks takes"
+                " (its max.message.bytes)"
+            )
+            await self._report(partition, chunk, [instant], reason, now)
+
+    async def _report(self, partition: Partition, chunk: Chunk, skipped: Sequence[int], reason: str, now: int) -> None:
+        outcome = Outcome(Status.SKIPPED, reason)
+        for entries in _some(chunk, self._packing):
+            for delta, tick in _ticks(entries, partition):
+                self._send(
+                    partition,
+                    Result(
+                        user_id=tick.user_id,
+                        monitor_id=tick.monitor_id,
+                        scheduled_at=skipped[0] + delta,
+                        kind=tick.kind,
+                        version=tick.version,
+                        status=outcome.status,
+                        reason=outcome.reason,
+                        started_at=now,
+                        duration_ms=0.0,
+                        executor=TIMER,
+                        skipped_until=skipped[-1] + delta,
+                        skipped_count=len(skipped),
+                    ),
+                )
+            await self._outbox.room()
+            await asyncio.sleep(0)
+
+    def _judge(self, partition: Partition, monitor: Monitor, scheduled_at: int, now: int) -> None:
+        try:
+            kind = registry.kind_named(monitor.spec.kind)
+            assert kind.inline  # the timetable says so
+            view = InlineView(began=monitor.since, watching_since=partition.opened_at, last_signal=monitor.last_signal)
+            outcome = kind.judge(registry.parse_config(kind, monitor.spec.config), view, max(scheduled_at, now))
+        except InvalidInput as error:
+            outcome = Outcome(Status.FAILURE, str(error))
+        skipped = outcome.status is Status.SKIPPED
+        self._send(
+            partition,
+            Result(
+                user_id=monitor.user_id,
+                monitor_id=monitor.monitor_id,
+                scheduled_at=scheduled_at,
+                kind=monitor.spec.kind,
+                version=monitor.version,
+                status=outcome.status,
+                reason=outcome.reason,
+                started_at=now,
+                duration_ms=0.0,
+                timings=outcome.timings,
+                executor=TIMER,
+                skipped_until=scheduled_at if skipped else 0,
+                skipped_count=1 if skipped else 0,
+            ),
+        )
+
+    def _send(self, partition: Partition, result: Result) -> None:
+        self._outbox.send(
+            self._topics.results,
+            partition=partition.number,
+            key=codec.user_key(result.user_id),
+            value=codec.encode_result(result, self._output_format),
+            group=partition.number,
+        )
+
+
+def _some(chunk: Chunk, packing: Packing) -> Iterator[list[tuple[int, bytes]]]:
+    """The records of a chunk, a few at a time."""
+    entries = chunk.entries(packing)
+    while some := [(entry.delta, entry.framed) for entry in islice(entries, AT_ONCE)]:
+        yield some
+
+
+def _ticks(entries: Iterable[tuple[int, bytes]], partition: Partition) -> Iterator[tuple[int, Tick]]:
+    for delta, record in entries:
+        yield delta, codec.decode_tick(*unframed(record), 0, partition.number)

@@ -1,0 +1,100 @@
+"""Catching up with the changelog in bulk: what a store lacks is read by thousands and written in strokes."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+
+from everwatch.clock import Clock
+from everwatch.kafka.offsets import bounds
+
+logger = logging.getLogger(__name__)
+AT_ONCE = 10_000
+TOLD_EVERY_S = 5.0
+PATIENCE_S = 30.0
+
+Change = tuple[bytes, bytes | None]
+Apply = Callable[[int, Iterable[Change], int], None]
+
+
+class CatchUp:
+    """Reads partitions of a changelog from given offsets to where they end now. Runs in a thread of its own."""
+
+    def __init__(
+        self,
+        positions: Mapping[int, int],
+        topic: str,
+        new_consumer: Callable[[], Consumer],
+        apply: Apply,
+        clock: Clock,
+    ) -> None:
+        self._positions = dict(positions)
+        self._topic = topic
+        self._new_consumer = new_consumer
+        self._apply = apply
+        self._clock = clock
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Stop soon: what is written stays, the rest is read another time."""
+        self._cancelled = True
+
+    def run(self) -> int:
+        """Catch up; gives the number of records read. Raises BrokerUnavailable."""
+        consumer = self._new_consumer()
+        try:
+            return self._run(consumer)
+        finally:
+            consumer.close()
+
+    def _run(self, consumer: Consumer) -> int:
+        ends = {}
+        for number, position in self._positions.items():
+            held = bounds(consumer, self._topic, number)
+            # behind the beginning after a long absence, or ahead of a topic that was made anew: Faust's to judge
+            if position < held.stop and (position >= held.start or position == 0):
+                ends[number] = held.stop
+        if not ends:
+            return 0
+        total = sum(end - self._positions[number] for number, end in ends.items())
+        consumer.assign(
+            [TopicPartition(self._topic, number, self._positions[number] or OFFSET_BEGINNING) for number in ends]
+        )
+        begun = told = heard = self._clock.monotonic_s()
+        done = 0
+        while ends and not self._cancelled:
+            read = self._read(consumer, ends)
+            done += read
+            now = self._clock.monotonic_s()
+            if read:
+                heard = now
+            elif now - heard > PATIENCE_S:
+                break
+            if now - told >= TOLD_EVERY_S:
+                told = now
+                logger.info("reading the table: %d of at most %d records, %.0f/s", done, total, done / (now - begun))
+        logger.info(
+            "read %d records of the table's changelog in %.1f s", done, max(self._clock.monotonic_s() - begun, 0.001)
+        )
+        return done
+
+    def _read(self, consumer: Consumer, ends: dict[int, int]) -> int:
+        """Read and write some; partitions that are through leave ``ends``."""
+        changes: dict[int, list[Change]] = {}
+        offsets: dict[int, int] = {}
+        read = 0
+        for message in consumer.consume(AT_ONCE, 0.2):
+            number = message.partition()
+            error = message.error()
+            if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF and number is not None:
+                    ends.pop(number, None)
+                continue
+            read += 1
+            changes.setdefault(number, []).append((message.key(), message.value()))  # type: ignore[arg-type]
+            offsets[number] = message.offset()  # type: ignore[index,assignment]
+        for number, some in changes.items():
+            self._apply(number, some, offsets[number])
+            if offsets[number] + 1 >= ends.get(number, 0):
+                ends.pop(number, None)
+        return read
