@@ -36,7 +36,12 @@ FAILED, INTERRUPTED = 2, 130
 
 def main() -> None:
     """Exit status 0 when everything was measured (a missed target is a figure too), 2 when something was not."""
-    given = _parser().parse_args()
+    parser = _parser()
+    given = parser.parse_args()
+    if given.name == PLOTS and not (given.reports and given.plot):
+        parser.error("plots needs saved reports and --plot FOLDER")
+    if given.runs < 1:
+        parser.error("--runs must be at least 1")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         if given.name == PLOTS:

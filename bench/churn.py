@@ -1,6 +1,6 @@
 """The cost of ticks while 1 % of the monitors change each minute: their users sign up again with another config.
 
-1,000,000 monitors every 10 s (quick: 40,000 every second), the same for Kafka Streams in the same run.
+1,000,000 monitors every 10 s (quick: 30,000 every second), the same for Kafka Streams in the same run.
 """
 
 from bench.plan import Plan
@@ -18,7 +18,7 @@ CALM = "CPU per million ticks, nothing changing"
 
 def measure(plan: Plan) -> Outcome:
     """First the peer, then the worker, each calm and then with changes."""
-    users, interval_s = (40_000, 1) if plan.quick else (1_000_000, 10)
+    users, interval_s = (30_000, 1) if plan.quick else (1_000_000, 10)
     population = Population((Recurring("tcp", interval_s * 1000),), users)
     with rig() as bench:
         worker = bench.start_worker()
@@ -51,7 +51,7 @@ def _watched(bench: Rig, subject: Subject, population: Population, plan: Plan) -
     again = Signups(population, port=PORT + 1)
     with publishing(bench.bootstrap_servers, subject.signups, again, a_second=a_second):
         bench.wait_until(lambda: bench.written(subject.changelog) > before, "the first change is taken in", 30)
-        window = watch(bench, subject.ticks, seconds, [subject.watched])
+        window = watch(bench, subject.ticks, seconds, [subject.watched], settle_s=plan.settle_s)
     changed = bench.written(subject.changelog) - before
     verdict = judge(window, subject.expected)
     return [

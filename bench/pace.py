@@ -35,6 +35,18 @@ class Pace:
             raise Unmeasured("Nothing came, so there is no rate.")
         return max(_LOOK_EVERY_S, self.seen[-1][0] - self.seen[0][0])
 
+    def rate(self, total: int) -> float:
+        """How many of ``total``, which is what came in all, came each second.
+
+        The work on what came first was under way before it showed. So where there is enough to tell, the rate from
+        the first change to the last is looked at too, and the lower one counts.
+        """
+        whole = total / self.seconds
+        (_, nothing), (first_s, first), (last_s, last) = self.seen[0], self.seen[1], self.seen[-1]
+        if last_s - first_s < _LOOK_EVERY_S:
+            return whole
+        return min(whole, total * (last - first) / (last - nothing) / (last_s - first_s))
+
 
 def pace_of(rig: Rig, count: Callable[[], int], done: Callable[[int], bool], what: str, wanted: int) -> Pace:
     """Look at ``count`` until ``done``. Raises Unmeasured when nothing moves for a minute."""

@@ -9,3 +9,8 @@ class Plan:
 
     quick: bool = False
     peers: bool = True
+
+    @property
+    def settle_s(self) -> float:
+        """How long ticks that are late are waited for after a window, seconds."""
+        return 1.0 if self.quick else 3.0

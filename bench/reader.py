@@ -29,7 +29,8 @@ _MOST_KEPT_BYTES = 512 * 1024 * 1024
 class Reading:
     """What was read. ``rows`` is flat: arrival (ms), topic number, partition, instant (ms), count, and so on.
 
-    ``positions`` are where reading ended, ``unsound`` batches had a wrong CRC, ``cpu_s`` is the reader's own.
+    ``positions`` are where reading ended, ``unsound`` batches had a wrong CRC, ``cpu_s`` is the
+    reader's own, in ``seconds`` of time.
     """
 
     topics: list[str]
@@ -39,6 +40,7 @@ class Reading:
     bytes_read: int = 0
     unsound: int = 0
     cpu_s: float = 0.0
+    seconds: float = 0.0
 
     def add(self, arrival: int, topic: str, partition: int, instant: int, count: int) -> None:
         """Note ``count`` records."""
@@ -109,7 +111,7 @@ def _read(client: KafkaClient, positions: dict[Position, int], connection: Conne
     read = Reading(topics, positions=positions)
     mixed: list[tuple[int, str, int, bytes]] = []
     kept_bytes = 0
-    cpu_s = time.process_time()
+    cpu_s, began_s = time.process_time(), time.monotonic()
     while not connection.poll():
         time.sleep(_PAUSE_S)
         for fetched in client.fetch(positions, wait_ms=200):
@@ -133,7 +135,7 @@ def _read(client: KafkaClient, positions: dict[Position, int], connection: Conne
                 if kept_bytes > _MOST_KEPT_BYTES:
                     kept_bytes = _unfold(read, mixed)
     connection.recv()
-    read.cpu_s = time.process_time() - cpu_s
+    read.cpu_s, read.seconds = time.process_time() - cpu_s, time.monotonic() - began_s
     _unfold(read, mixed)
     return read
 

@@ -81,7 +81,7 @@ def _peer(bench: Rig, name: str, plan: Plan, signups: str, users: int) -> Peer:
 
 def _figures(pace: Pace, users: int, cpu_s: float, resident_mib: float, target: str) -> list[Figure]:
     return [
-        Figure(RATE, users / pace.seconds, "users/s", target),
+        Figure(RATE, pace.rate(users), "users/s", target),
         Figure("users", users, "users"),
         Figure("CPU, with the start", per_million(cpu_s, users), "CPU s per million"),
         Figure("resident", resident_mib, "MiB"),

@@ -43,6 +43,7 @@ class Rig:
     clock: Clock = field(default_factory=SystemClock)
     console: Console = field(default_factory=lambda: Console(stderr=True))
     workers: list[Worker] = field(default_factory=list)
+    begun_s: float = 0.0
 
     @property
     def partitions(self) -> int:
@@ -50,8 +51,8 @@ class Rig:
         return self.settings.partitions
 
     def say(self, sentence: str) -> None:
-        """Tell how far the bench is."""
-        self.console.print(sentence, highlight=False)
+        """Tell how far the bench is, and how long it has taken."""
+        self.console.print(f"{self.clock.monotonic_s() - self.begun_s:6.1f} s  {sentence}", highlight=False)
 
     def start_worker(self, name: str = "1") -> Worker:
         """Start a worker; ``wait_on_time`` tells when it works."""
@@ -89,19 +90,21 @@ class Rig:
         group = f"{self.settings.application}-worker-{topic}"
         return sum(self.client.committed(group, topic, self.partitions))
 
-    def progress(self) -> dict[int, int]:
-        """Per partition the instant, in ms, up to which ticks are emitted."""
-        ends = self.ends(self.topics.progress)
-        begin = [max(0, end - 1) for end in ends]
-        return {number: int(record.value) for number, record in self.client.records(self.topics.progress, begin, ends)}
-
     def wait_on_time(self, within_s: float = READY_WITHIN_S) -> None:
-        """Wait until every partition's ticks are emitted up to now. Raises Unmeasured."""
+        """Wait until every partition's ticks are emitted up to now, and the newest worker is there to say so.
+
+        Raises Unmeasured.
+        """
+        began = max(worker.begun_ms for worker in self.workers)
 
         def on_time() -> bool:
-            progress = self.progress()
+            ends = self.ends(self.topics.progress)
+            begin = [max(0, end - 1) for end in ends]
+            newest = [record for _, record in self.client.records(self.topics.progress, begin, ends)]
             now = self.clock.now_ms()
-            return len(progress) == self.partitions and all(now - at <= ON_TIME_MS for at in progress.values())
+            return len(newest) == self.partitions and all(
+                record.timestamp > began and now - int(record.value) <= ON_TIME_MS for record in newest
+            )
 
         self.wait_until(on_time, "the workers emit ticks on time", within_s)
 
@@ -162,6 +165,7 @@ class Rig:
 def rig() -> Iterator[Rig]:
     """Start a broker with Everwatch's topics; stop everything and remove the folder at the end."""
     folder = Path(tempfile.mkdtemp(prefix="everwatch-bench-"))
+    begun_s = SystemClock().monotonic_s()
     settings = load_settings(data_dir=folder, kafka_heap_mb=1024, standby_replicas=0)
     broker = start_broker(settings, SystemClock(), Console(stderr=True))
     made: Rig | None = None
@@ -169,7 +173,7 @@ def rig() -> Iterator[Rig]:
         bootstrap = broker.bootstrap_servers
         ensure_topics(new_admin(settings, bootstrap), settings)
         process, topics = psutil.Process(broker.pid), Topics.of(settings)
-        made = Rig(settings, bootstrap, topics, folder, process, KafkaClient(bootstrap))
+        made = Rig(settings, bootstrap, topics, folder, process, KafkaClient(bootstrap), begun_s=begun_s)
         yield made
     finally:
         # their folder goes with them: there is nothing for them to end in order

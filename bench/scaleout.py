@@ -1,6 +1,6 @@
 """One load on 1, 2 and 4 workers: what CPU each takes, beside an equal share of what one worker alone takes.
 
-About 800,000 ticks/s of the capacity bench's recurring monitors (quick: 100,000/s on 1 and 2 workers).
+About 800,000 ticks/s of the capacity bench's recurring monitors (quick: 50,000/s on 1 and 2 workers).
 """
 
 from threading import Event
@@ -22,8 +22,8 @@ SPREAD_WITHIN_S = 120.0
 
 def measure(plan: Plan) -> Outcome:
     """Workers join one after the other; each stage is watched once the load is spread and on time."""
-    rate, counts = (100_000, (1, 2)) if plan.quick else (800_000, (1, 2, 4))
-    settle_s, seconds = (1.0, 4.0) if plan.quick else (20.0, 30.0)
+    rate, counts = (50_000, (1, 2)) if plan.quick else (800_000, (1, 2, 4))
+    settle_s, seconds = (0.5, 4.0) if plan.quick else (20.0, 30.0)
     with rig() as bench:
         first = bench.start_worker("1")
         bench.wait_on_time()
@@ -41,7 +41,7 @@ def measure(plan: Plan) -> Outcome:
             wait_steady(bench, subject)
             Event().wait(settle_s)
             bench.say(f"watching {count} worker{'s' if count > 1 else ''}")
-            window = watch(bench, bench.topics.ticks, seconds, bench.workers)
+            window = watch(bench, bench.topics.ticks, seconds, bench.workers, settle_s=plan.settle_s)
             verdict = judge(window, subject.expected)
             alone = alone or window.cpu_s[0]
             figures += _stage(count, window, verdict)

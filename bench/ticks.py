@@ -31,7 +31,7 @@ def measure(plan: Plan) -> Outcome:
         bench.wait_on_time()
         Event().wait(1 if plan.quick else 10)
         bench.say(f"reading ticks for {seconds} s")
-        window = watch(bench, bench.topics.ticks, seconds, [worker])
+        window = watch(bench, bench.topics.ticks, seconds, [worker], settle_s=plan.settle_s)
         verdict = judge(window, expected)
         bench.say("comparing tick by tick")
         return Outcome(

@@ -148,7 +148,7 @@ def cost_figures(window: Window, verdict: Verdict, name: str = "worker") -> list
         Figure(f"{name} CPU, of one core", sum(window.cpu_s) / window.seconds, "cores"),
         Figure(f"{name} resident", sum(window.resident_mib), "MiB"),
         Figure("broker CPU", per_million(window.broker_cpu_s, verdict.ticks), million),
-        Figure("reader CPU", window.reading.cpu_s / (window.seconds + SETTLE_S), "cores"),
+        Figure("reader CPU", window.reading.cpu_s / max(0.001, window.reading.seconds), "cores"),
         Figure("CPU of everything else on the machine", window.others_cpu_s / window.seconds, "cores"),
         Figure("bytes per tick on the topic", window.reading.bytes_read / max(1, _records(window)), "bytes"),
         Figure("batches with a wrong checksum", window.reading.unsound, "batches"),

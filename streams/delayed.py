@@ -27,7 +27,8 @@ class Delayed:
 
     async def load(self, partition: Partition, upto: int) -> None:
         """See to it that everything due up to ``upto`` is in the timetable."""
-        while partition.timetable.loaded_to[0] < upto:
+        # up to the last key: a crowd that is due at this very instant may be loaded in part
+        while partition.timetable.loaded_to < (upto, LAST_KEY):
             self._load_some(partition, upto)
             await asyncio.sleep(0)
 
@@ -36,7 +37,7 @@ class Delayed:
         for partition in self._partitions:
             horizon = self._planner.now_ms() + HORIZON_MS
             while (
-                partition.timetable.loaded_to[0] < horizon
+                partition.timetable.loaded_to < (horizon, LAST_KEY)
                 and partition.timetable.delayed < MOST_LOADED
                 and self._partitions.get(partition.number) is partition
             ):

@@ -9,15 +9,16 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.metadata import version
 
-from everwatch import codec, entries
+from everwatch import codec, entries, schemas
 from everwatch.clock import Clock
 from everwatch.entries import Plan
 from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
 from everwatch.model import Monitor, Policy
-from everwatch.timetable import Chunk, Firing, Line, Packing, Planned, Timetable, Way, framed
-from streams.store import Store
+from everwatch.timetable import FORMAT, Chunk, Firing, Line, Packing, Planned, Timetable, Way, framed
+from streams.store import Store, TimetableMark
 
 logger = logging.getLogger(__name__)
 YIELD_EVERY = 2_000
@@ -82,6 +83,8 @@ class Planner:
     def __init__(self, packing: Packing, clock: Clock, largest_batch: int | None = None) -> None:
         self._packing = packing
         self._clock = clock
+        # timetables are not taken up by another version, or one that packs otherwise
+        self.form = f"{version('everwatch')} {FORMAT} {schemas.header('tick').hex()} {packing.code}"
         self.largest_batch = largest_batch
 
     def now_ms(self) -> int:
@@ -184,7 +187,8 @@ class Partitions:
                 emitted_to = self._sane(number, progress.get(number, 0))
                 timetable = self._planner.new_timetable(emitted_to)
                 partition = Partition(number, timetable, self._planner.now_ms())
-                await self._load(partition, generation)
+                if not self._take_up(partition):
+                    await self._load(partition, generation)
                 if generation != self._generation:
                     return False
                 opened[number] = partition
@@ -214,12 +218,30 @@ class Partitions:
         self.abandon()
         for partition in closing.values():
             async with partition.turn:
-                pass
+                self._put_away(partition)
+            await asyncio.sleep(0)
 
     def abandon(self) -> None:
         """Own nothing, whatever is under way: it will find that the partition is lost."""
         self.invalidate()
         self._open = {}
+
+    def _take_up(self, partition: Partition) -> bool:
+        """Take up the timetable as this worker put it away, if it did."""
+        taken = self._store().take_timetable(partition.number)
+        if taken is None:
+            return False
+        mark, shelves = taken
+        if mark.form != self._planner.form or mark.newest_since > partition.emitted_to:
+            return False
+        partition.timetable.restore(shelves)
+        return True
+
+    def _put_away(self, partition: Partition) -> None:
+        timetable = partition.timetable
+        if timetable.can_be_saved:
+            mark = TimetableMark(self._planner.form, timetable.newest_since)
+            self._store().save_timetable(partition.number, timetable.save(), mark)
 
     async def _load(self, partition: Partition, generation: int) -> None:
         """Rebuild the timetable from the store; of each entry only what it needs is read."""

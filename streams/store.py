@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
+import msgspec
 from confluent_kafka import Consumer
 from faust.stores import rocksdb
 from faust.types import TP, EventT
@@ -32,7 +33,11 @@ WRITTEN_KEY = b"__everwatch\0written__"
 STALE_MS = DELETIONS_KEPT_MS // 2
 # ids have no control characters, so no entry's key begins with one
 _DUE = b"\0D"
+_TIMETABLE = b"\0T"
+_MARK = b"\0Tm"
+_AFTER_TIMETABLE = b"\0U"
 _FIRST_ENTRY = b"\x01"
+SAVED_AT_ONCE = 4 * MIB
 
 
 def due_key(due: int, key: bytes) -> bytes:
@@ -44,6 +49,14 @@ def due_key_of(key: bytes, value: bytes) -> bytes | None:
     """The key in the index of a table entry; None if it is no one-shot task."""
     task = entries.read_at(value)
     return None if task is None else due_key(due_instant(At(task[0]), task[1]), key)
+
+
+class TimetableMark(msgspec.Struct, frozen=True):
+    """What a timetable that was put away belongs to: how it is written, since when nobody began, a changelog offset."""
+
+    form: str
+    newest_since: int
+    offset: str = ""
 
 
 class Store(rocksdb.Store):
@@ -92,6 +105,42 @@ class Store(rocksdb.Store):
     def forget_due(self, partition: int, upto: int) -> None:
         """Drop from the index what was due up to ``upto``."""
         self._db_for_partition(partition).delete_range(_DUE, due_key(upto + 1, b""))
+
+    def save_timetable(self, partition: int, shelves: Iterable[bytes], mark: TimetableMark) -> None:
+        """Put a timetable away, as of what is written now."""
+        database = self._db_for_partition(partition)
+        database.delete_range(_TIMETABLE, _AFTER_TIMETABLE)
+        batch = WriteBatch(raw_mode=True)
+        for number, shelf in enumerate(shelves):
+            batch.put(_TIMETABLE + number.to_bytes(8, "big"), shelf)
+            if batch.size_in_bytes() > SAVED_AT_ONCE:
+                database.write(batch)
+                batch = WriteBatch(raw_mode=True)
+        offset = database.get(self.offset_key) or b""
+        batch.put(_MARK, msgspec.json.encode(msgspec.structs.replace(mark, offset=offset.decode())))
+        database.write(batch)
+
+    def take_timetable(self, partition: int) -> tuple[TimetableMark, Iterator[bytes]] | None:
+        """The timetable that was put away, if nothing was written since; it can be taken once."""
+        database = self._db_for_partition(partition)
+        data = database.get(_MARK)
+        if data is None:
+            return None
+        del database[_MARK]
+        try:
+            mark = msgspec.json.decode(data, type=TimetableMark)
+        except msgspec.DecodeError:
+            return None
+        if mark.offset.encode() != (database.get(self.offset_key) or b""):
+            return None
+        return mark, self._between(database, _TIMETABLE, _MARK)
+
+    @staticmethod
+    def _between(database: Rdict, begin: bytes, end: bytes) -> Iterator[bytes]:
+        for key, value in cast(Iterable[tuple[bytes, bytes]], database.items(from_key=begin)):
+            if key >= end:
+                return
+            yield value
 
     def apply_changelog_batch(
         self,

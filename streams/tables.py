@@ -98,6 +98,18 @@ class Writing:
         """Write an entry under its table key."""
         self._entries[partition][key] = codec.encode_entry(entry)
 
+    def add_value(self, partition: int, key: bytes, value: bytes) -> None:
+        """Write an entry that is encoded already."""
+        self._entries[partition][key] = value
+
+    def value(self, partition: int, key: bytes) -> bytes | None:
+        """The value of an entry as it stands now, or None."""
+        for known in (self._entries[partition], self._known[partition]):
+            if key in known:
+                return known[key]
+        self.owned(partition)
+        return self._store.read(partition, key)
+
     def user(self, partition: int, user_id: str) -> User | None:
         """The user, or None."""
         entry = self._entry(partition, codec.table_key(user_id))
@@ -155,12 +167,7 @@ class Writing:
 
     def _entry(self, partition: int, key: bytes) -> User | Monitor | None:
         self.owned(partition)
-        for known in (self._entries[partition], self._known[partition]):
-            if key in known:
-                value = known[key]
-                break
-        else:
-            value = self._store.read(partition, key)
+        value = self.value(partition, key)
         return None if value is None else codec.decode_entry(key, value)
 
 

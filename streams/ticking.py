@@ -36,6 +36,8 @@ IDLE_NOTE_MS = 1_000
 STEP_PATIENCE_S = 4.0
 # a producer that is replaced so often without a sweep in between is not what is wrong
 MOST_REPLACEMENTS = 10
+# a tick that was refused for its size is not tried again for so long: each try costs a producer
+REFUSED_FOR_MS = 60_000
 Outgoing = tuple[Way, Chunk, int]
 
 
@@ -67,6 +69,7 @@ class Ticking(Service):
         self._sweep_ms = sweep_ms
         self._noted: dict[int, int] = {}
         self._replacements = 0
+        self._refused: dict[Way, tuple[int, int]] = {}
         self._steps = ClockSteps()
         self._sweeps: dict[int, asyncio.Task[None]] = {}
 
@@ -142,6 +145,8 @@ class Ticking(Service):
 
     async def _send(self, partition: Partition, attempt: Attempt) -> None:
         """Send the ticks; those that the broker did not take stay in ``attempt``."""
+        if self._refused:
+            attempt.ticks = [tick for tick in attempt.ticks if not self._set_aside(attempt, tick)]
         producer = self._sender.producer
         ways = groupby(sorted(attempt.ticks, key=_way_of), key=_way_of)
         sent = await asyncio.gather(*(self._send_way(partition.number, list(ticks)) for _, ticks in ways))
@@ -158,11 +163,11 @@ class Ticking(Service):
             ]
             self._fit(max(tick[1].size_in(self._packing) for tick, _ in failed if id(tick) in refused))
         broken = next((error for _, error in failed if not is_passing(error)), None)
-        if broken is not None:
+        # what is refused for its size is halved, which comes to an end
+        if broken is not None and await self._sender.replace(producer) and not refused:
             self._replacements += 1
             if self._replacements > MOST_REPLACEMENTS:
                 await self.crash(broken)
-            await self._sender.replace(producer)
         raise failed[0][1]
 
     async def _send_way(self, partition: int, ticks: list[Outgoing]) -> list[tuple[Outgoing, BaseException]]:
@@ -190,18 +195,31 @@ class Ticking(Service):
         way, chunk, instant = tick
         if chunk.count == 1:
             attempt.unsendable.append(tick)
+            size, until = self._refused.get(way, (0, 0))
+            refused = len(chunk.packed(self._packing))
+            self._refused[way] = min(size, refused) if attempt.now < until else refused, attempt.now + REFUSED_FOR_MS
             return
         entries = list(chunk.entries(self._packing))
         middle = len(entries) // 2
         for some in (entries[:middle], entries[middle:]):
             yield way, chunk_of(some, self._packing), instant
 
+    def _set_aside(self, attempt: Attempt, tick: Outgoing) -> bool:
+        """Whether this is a tick that its topic does not take, as was found out a short while ago."""
+        way, chunk, _ = tick
+        size, until = self._refused.get(way, (0, 0))
+        if chunk.count > 1 or attempt.now >= until or len(chunk.packed(self._packing)) < size:
+            return False
+        attempt.unsendable.append(tick)
+        return True
+
     def _fit(self, refused_size: int) -> None:
         size = max(refused_size // 2, 1)
-        for partition in self._partitions:
-            if partition.timetable.limits.size > size:
-                logger.warning("a topic refuses batches of %d bytes; from now on they are smaller", refused_size)
-                partition.timetable.fit(size)
+        larger = [partition for partition in self._partitions if partition.timetable.limits.size > size]
+        if larger:
+            logger.warning("a topic refuses batches of %d bytes; from now on they are smaller", refused_size)
+        for partition in larger:
+            partition.timetable.fit(size)
 
 
 def _collect(partition: Partition, attempt: Attempt) -> None:

@@ -70,6 +70,8 @@ def decode_command(data: bytes | None) -> Command:
 
 def decode_signal(data: bytes | None) -> Signal:
     """The signal in ``data``. Raises InvalidInput."""
+    if data and data[:1] == b"{" and len(data) <= LARGEST_INPUT_BYTES:
+        return wire.signal_of(wire.parse_signal(data))
     return wire.signal_of(_decode_input(data, "signal", wire.SignalInput, _as_it_is))
 
 

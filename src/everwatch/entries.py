@@ -24,6 +24,7 @@ from everwatch.model import (
     Priority,
     Schedule,
     State,
+    Status,
     User,
 )
 
@@ -249,33 +250,36 @@ def read_plan(monitor_id: bytes, value: bytes) -> Plan | None:
         return None
     length, at = _read_long(value, schemas.HEADER_LENGTH)
     kind_end = at + length
-    kind = value[at:kind_end]
     length, at = _read_long(value, kind_end)
     found = _PLAN.match(value, at + length)
     if found is None:
         return None
     schedule, policy, timeout, version, since, state = found.groups()
+    tick = b"%b%b%b%b%b%b\x02" % (
+        _header("tick"),
+        _long(len(monitor_id)),
+        monitor_id,
+        value[schemas.HEADER_LENGTH : at + length],
+        timeout,
+        version,
+    )
     return Plan(
-        _name_of(kind),
+        _name_of(value[schemas.HEADER_LENGTH : kind_end]),
         _schedule_of(schedule) if schedule[0] == 0 else At(_number(schedule[1:])),
         _policy_of(policy),
-        _number(since),
+        _instant(since),
         state in _ASLEEP_BYTES,
-        b"%b%b%b%b%b%b\x02"
-        % (
-            _header("tick"),
-            _long(len(monitor_id)),
-            monitor_id,
-            value[schemas.HEADER_LENGTH : at + length],
-            timeout,
-            version,
-        ),
+        tick,
     )
 
 
 @lru_cache(maxsize=1_024)
 def _name_of(kind: bytes) -> str:
-    return kind.decode()
+    return _read_text(kind, 0)[0]
+
+
+# many monitors are put in one unit of work, and so since the same instant
+_instant = lru_cache(maxsize=8_192)(_number)
 
 
 @lru_cache(maxsize=4_096)
@@ -338,3 +342,74 @@ def read_at(value: bytes) -> tuple[int, int] | None:
     found = _PLAN.match(value, at)
     assert found is not None  # the pattern matches every task
     return _number(found[1][1:]), _number(found[5])
+
+
+# --- what signals and results need of a monitor -----------------------------------------------------------------------
+
+_HEARTBEAT = _text("heartbeat")
+_SETTLED = frozenset({(State.UP, Status.SUCCESS), (State.DOWN, Status.FAILURE), (State.LATE, Status.LATE)})
+_STATUSES = tuple(Status)
+
+
+def takes_signals(value: bytes) -> bool | None:
+    """Whether the entry is a heartbeat monitor's; None if it is of another version of the schema."""
+    if not value.startswith(_header("monitor")):
+        return None
+    return value.startswith(_HEARTBEAT, schemas.HEADER_LENGTH)
+
+
+def with_signal(value: bytes, at: int) -> bytes | None:
+    """The entry of a heartbeat monitor after a heartbeat at ``at``; None if it knows a newer one."""
+    begin = _long_before(value, len(value))
+    return value[:begin] + _long(at) if at > _read_long(value, begin)[0] else None
+
+
+def stays_as_it_is(value: bytes, status: Status) -> bool:
+    """Whether a result with this status surely changes nothing about the monitor in a table entry.
+
+    True only where ``lifecycle.after_result`` gives back the same monitor, whatever else the result says: a monitor
+    that is up and stays up. False where that takes a closer look.
+    """
+    if not value.startswith(_header("monitor")):
+        return False
+    length, at = _read_long(value, schemas.HEADER_LENGTH)
+    length, at = _read_long(value, at + length)
+    found = _PLAN.match(value, at + length)
+    if found is None or found[1][0] != _EVERY[0]:
+        return False
+    if status is Status.SKIPPED:
+        return True
+    # from the end: last_signal, judged_at, streak
+    begin = _long_before(value, _long_before(value, len(value)))
+    return value[begin - 1] == 0 and value[begin - 2] < 0x80 and (_STATES[_number(found[6])], status) in _SETTLED
+
+
+def read_verdict(value: bytes) -> tuple[bytes, bytes, Status] | None:
+    """``user_id``, ``monitor_id`` and status of an Avro result; None if it is none of this schema, or mangled."""
+    if not value.startswith(_header("result")):
+        return None
+    try:
+        length, at = _read_long(value, schemas.HEADER_LENGTH)
+        user_id = value[at : at + length]
+        length, at = _read_long(value, at + length)
+        monitor_id = value[at : at + length]
+        found = _VERDICT.match(value, at + length)
+        if found is None:
+            return None
+        length, at = _read_long(value, found.end())
+        found = _VERDICT.match(value, at + length)
+        return (user_id, monitor_id, _STATUSES[_number(found[2])]) if found else None
+    except IndexError:
+        return None
+
+
+# scheduled_at and attempt, or version and status
+_VERDICT = re.compile(rb"(%b)(%b)" % (_V, _V))
+
+
+def _long_before(value: bytes, end: int) -> int:
+    """Where the number that ends before ``end`` begins: all its bytes but the last have the high bit set."""
+    at = end - 1
+    while value[at - 1] >= 0x80:
+        at -= 1
+    return at

@@ -106,6 +106,17 @@ Meant = TypeVar("Meant")
 NO_SCHEDULE = Every(interval_ms=0)
 
 
+_signal_decoder = msgspec.json.Decoder(SignalInput)
+
+
+def parse_signal(data: bytes) -> SignalInput:
+    """JSON bytes as a signal. Raises InvalidInput with the field's path."""
+    try:
+        return _signal_decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return parse_json(data, SignalInput)
+
+
 def parse_json(data: bytes, kind_of_input: type[T]) -> T:
     """JSON bytes as ``kind_of_input``. Raises InvalidInput with the field's path."""
     try:

@@ -2,6 +2,7 @@
 phase, where the phase is BLAKE2b-64 of ``user_id NUL monitor_id`` modulo the interval, in steps of 100 ms."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -31,6 +32,59 @@ def due_instants(user_id: str, monitor_id: str, interval_ms: int, after: int, up
     phase = int.from_bytes(digest, "big") % (interval_ms // STEP_MS) * STEP_MS
     first = after - after % STEP_MS + STEP_MS
     return [t for t in range(first, upto + 1, STEP_MS) if t % interval_ms == phase]
+
+
+def due_range(user_id: str, monitor_id: str, interval_ms: int, after: int, upto: int) -> range:
+    """The same by arithmetic, for a great many monitors."""
+    digest = blake2b(f"{user_id}\0{monitor_id}".encode(), digest_size=8).digest()
+    phase = int.from_bytes(digest, "big") % (interval_ms // STEP_MS) * STEP_MS
+    return range(after + 1 + (phase - after - 1) % interval_ms, upto + 1, interval_ms)
+
+
+class Emission(NamedTuple):
+    """A tick as it stands on its topic. Ticks of one identity must be alike in everything."""
+
+    topic: str
+    partition: int
+    user_id: str
+    monitor_id: str
+    scheduled_at: int
+    value: bytes
+
+
+class TickAccount(NamedTuple):
+    """Ticks on their topics in a window of time: those due, and what is wrong with those that are there.
+
+    ``copies``: how many are there once more than needed. ``unlike``: identities whose copies differ.
+    """
+
+    due: int
+    missed: dict[Key, list[int]]
+    off_schedule: dict[Key, list[int]]
+    unlike: list[tuple[str, str, int]]
+    copies: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was due is there, and nothing else but identical copies."""
+        return not (self.missed or self.off_schedule or self.unlike)
+
+
+def settle_ticks(emitted: Counter[Emission], intervals: Mapping[Key, int], after: int, upto: int) -> TickAccount:
+    """Compare what monitors of these intervals had due at after < t <= upto with the ticks that are there."""
+    there = {tick: count for tick, count in emitted.items() if after < tick.scheduled_at <= upto}
+    found: dict[Key, Counter[int]] = defaultdict(Counter)
+    for tick in there:
+        found[tick.user_id, tick.monitor_id][tick.scheduled_at] += 1
+    due = {key: set(due_range(*key, interval_ms, after, upto)) for key, interval_ms in intervals.items()}
+    keys = due.keys() | found.keys()
+    return TickAccount(
+        due=sum(map(len, due.values())),
+        missed=_some({key: due.get(key, set()) - found[key].keys() for key in keys}),
+        off_schedule=_some({key: found[key].keys() - due.get(key, set()) for key in keys}),
+        unlike=[(*key, t) for key, instants in found.items() for t, kinds in instants.items() if kinds > 1],
+        copies=sum(there.values()) - len(there),
+    )
 
 
 def settle(reader: Reader, after: int, upto: int) -> Account:

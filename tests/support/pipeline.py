@@ -5,8 +5,10 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, ClassVar, NamedTuple, Self
@@ -14,12 +16,13 @@ from typing import IO, Any, ClassVar, NamedTuple, Self
 import orjson
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
+from everwatch import codec
 from everwatch.config import Settings
 from everwatch.errors import StoreError
 from everwatch.kafka.topics import Topics
 from everwatch.model import Monitor, Result
 from everwatch.store.reader import SqlReader, open_reader
-from support.account import Account, settle
+from support.account import Account, Emission, settle
 from support.waiting import now_ms, wait_until
 
 PARTITIONS = 4
@@ -128,6 +131,7 @@ class Pipeline:
     def close(self) -> None:
         """Stop everything."""
         self.open_ones.remove(self)
+        self._producer = None
         if self._reader is not None:
             self._reader.close()
         for process in self.processes.values():
@@ -164,6 +168,16 @@ class Pipeline:
             for title, lines in self.log_tails():
                 error.add_note(f"--- {title}\n{lines}")
             raise
+
+    def wait_until_watched(self) -> None:
+        """Wait until the workers own all partitions between them, where there is no sink."""
+        workers = [process for name, process in self.processes.items() if name.startswith("worker")]
+
+        def shared_out() -> bool:
+            assert all(process.runs for process in workers), "a worker ended by itself"
+            return sorted(n for process in workers for n in process.partitions()) == list(range(PARTITIONS))
+
+        wait_until("the workers own all partitions", shared_out, 60)
 
     def has_database(self) -> bool:
         """Whether the sink has made the database."""
@@ -236,6 +250,14 @@ class Pipeline:
         finally:
             consumer.close()
 
+    def emitted(self) -> Counter[Emission]:
+        """Every tick that is on a topic of ticks, and how often."""
+        return Counter(
+            Emission(topic, m.partition(), m.key().decode(), _monitor_of(m.value()), m.timestamp()[1], m.value())
+            for topic in self.topics.all_ticks
+            for m in self.read(topic)
+        )
+
     # --- database ---------------------------------------------------------------------------------------------------
 
     @property
@@ -279,6 +301,11 @@ class Pipeline:
     def wait_for_time(self, instant: int) -> None:
         """Wait until everything due up to an instant is due."""
         wait_until("time has passed", lambda: now_ms() >= instant, 120)
+
+
+@lru_cache(maxsize=100_000)
+def _monitor_of(tick: bytes) -> str:
+    return codec.decode_tick(b"-", tick, 0, 0).monitor_id
 
 
 def every(monitor_id: str, kind: str, interval: str = "1s", **config: object) -> dict[str, Any]:

@@ -49,6 +49,12 @@ def test_pace_runs_from_the_last_look_at_nothing_to_the_last_change() -> None:
     for at_s, count in ((0.0, 5), (1.0, 5), (2.0, 9), (3.0, 15), (4.0, 15)):
         pace.note(at_s, count)
     assert pace.seconds == 2.0
+    # 10 came in 2 s, but after the first 4 had shown, 6 in 1 s: the lower rate counts
+    assert pace.rate(10) == 5.0
+    bulky = Pace()
+    for at_s, count in ((0.0, 0), (0.1, 50), (1.1, 100)):
+        bulky.note(at_s, count)
+    assert bulky.rate(100) == pytest.approx(50.0)
     silent = Pace()
     silent.note(0.0, 5)
     with pytest.raises(Unmeasured, match="Nothing came"):

@@ -59,17 +59,18 @@ class BatchSender:
         sent: asyncio.Future[Any] = await self.producer.send_batch(batch, topic, partition=partition)
         return sent
 
-    async def replace(self, broken: AIOKafkaProducer | None) -> None:
-        """Go on with a new producer, unless ``broken`` is replaced already. Raises KafkaError."""
+    async def replace(self, broken: AIOKafkaProducer | None) -> bool:
+        """Go on with a new producer; False if ``broken`` was replaced already. Raises KafkaError."""
         async with self._turn:
             if self.producer is not broken:
-                return
+                return False
             self.producer = await self._started()
             logger.warning("the producer of ticks is replaced")
             if broken is not None:
                 task = asyncio.create_task(_retire(broken))
                 self._retired.add(task)
                 task.add_done_callback(self._retired.discard)
+            return True
 
     async def _started(self) -> AIOKafkaProducer:
         producer = self._new_producer()

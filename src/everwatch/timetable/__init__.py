@@ -3,9 +3,11 @@
 from everwatch.timetable.chunk import Chunk, Packing, chunk_of
 from everwatch.timetable.line import Line, Way
 from everwatch.timetable.records import framed, unframed
+from everwatch.timetable.snapshot import FORMAT
 from everwatch.timetable.timetable import LAST_KEY, Firing, NotPlanned, Planned, Timetable
 
 __all__ = [
+    "FORMAT",
     "LAST_KEY",
     "Chunk",
     "Firing",

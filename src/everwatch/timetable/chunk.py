@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 from zlib import crc32
 
 from everwatch.timetable import records
@@ -31,8 +31,8 @@ class Packing(Protocol):
 class Limits:
     """The largest a chunk may be; ``size`` in bytes before compression. One object for all chunks of a timetable."""
 
-    count: int = 1_000
-    size: int = 192 * 1024
+    count: int = 4_000
+    size: int = 480 * 1024
 
 
 class Chunk:
@@ -50,6 +50,14 @@ class Chunk:
         self.touched = 0
         self._loose: bytearray | None = bytearray()
         self._packed = b""
+
+    @classmethod
+    def of(cls, packed: bytes, count: int, code: int, reach: int) -> Self:
+        """The chunk that was packed so."""
+        chunk = cls()
+        chunk._loose, chunk._packed = None, packed
+        chunk.count, chunk.code, chunk.reach = count, code, reach
+        return chunk
 
     @property
     def is_loose(self) -> bool:
@@ -110,17 +118,28 @@ class Shelf:
         # chunk i holds checksums from bounds[i] (bounds[0] is 0, and not kept) to below bounds[i + 1]
         self._bounds: list[int] | None = None
 
+    @classmethod
+    def of(cls, bounds: list[int] | None, chunks: list[Chunk]) -> Self:
+        """The shelf whose contents are these."""
+        shelf = cls()
+        shelf._bounds, shelf.chunks = bounds, chunks
+        return shelf
+
+    def contents(self) -> tuple[list[int] | None, list[Chunk]]:
+        """The checksums at which one chunk ends and the next begins, and the chunks."""
+        return self._bounds, self.chunks
+
     def __bool__(self) -> bool:
         return any(chunk.count for chunk in self.chunks)
 
     def add(self, entry: Entry, packing: Packing, limits: Limits) -> Chunk:
         """Add a record; gives the chunk that was changed."""
-        chunk = self.chunks[self._place(entry)]
-        if chunk.count >= limits.count or (chunk.count and self._too_large(chunk, entry, packing, limits)):
-            self._split(self._place(entry), packing)
-            chunk = self.chunks[self._place(entry)]
-        chunk.add(entry, packing)
-        return chunk
+        place = self._place(entry)
+        self.chunks[place].add(entry, packing)
+        # a large record may stand among many small ones: one split may not be enough
+        while _is_over(self.chunks[place], packing, limits) and self._split(place, packing):
+            place = self._place(entry)
+        return self.chunks[place]
 
     def discard(self, entry: Entry, packing: Packing) -> Chunk | None:
         """Take a record out; gives the chunk that was changed, None if the record was not there."""
@@ -137,29 +156,27 @@ class Shelf:
         """Split what is larger than the limits (which were lowered)."""
         place = 0
         while place < len(self.chunks):
-            chunk = self.chunks[place]
-            large = chunk.count > 1 and (chunk.count > limits.count or len(chunk.loosened(packing)) > limits.size)
-            if not (large and self._split(place, packing)):
+            if not (_is_over(self.chunks[place], packing, limits) and self._split(place, packing)):
                 place += 1
 
     def _place(self, entry: Entry) -> int:
         return bisect_right(self._bounds, crc32(entry.framed)) if self._bounds else 0
 
-    def _too_large(self, chunk: Chunk, entry: Entry, packing: Packing, limits: Limits) -> bool:
-        return len(chunk.loosened(packing)) + len(entry.framed) > limits.size
-
     def _split(self, place: int, packing: Packing) -> bool:
         marked = sorted((crc32(entry.framed), entry) for entry in self.chunks[place].entries(packing))
-        middle = len(marked) // 2
-        bound = marked[middle][0]
-        halves = [entry for mark, entry in marked if mark < bound], [entry for mark, entry in marked if mark >= bound]
-        if not halves[0]:
+        bound = next((mark for mark, _ in marked[len(marked) // 2 :] if mark > marked[0][0]), None)
+        if bound is None:
             return False  # all of one checksum: they stay together
+        halves = [entry for mark, entry in marked if mark < bound], [entry for mark, entry in marked if mark >= bound]
         self.chunks[place : place + 1] = [chunk_of(half, packing) for half in halves]
         if self._bounds is None:
             self._bounds = []
         self._bounds.insert(place, bound)
         return True
+
+
+def _is_over(chunk: Chunk, packing: Packing, limits: Limits) -> bool:
+    return chunk.count > 1 and (chunk.count > limits.count or chunk.size_in(packing) > limits.size)
 
 
 def chunk_of(entries: Iterable[Entry], packing: Packing) -> Chunk:
@@ -169,3 +186,18 @@ def chunk_of(entries: Iterable[Entry], packing: Packing) -> Chunk:
         chunk.add(entry, packing)
     chunk.packed(packing)
     return chunk
+
+
+def chunks_of(entries: Iterable[Entry], packing: Packing, limits: Limits) -> Iterator[Chunk]:
+    """Packed chunks of these records, filled one after the other."""
+    some: list[Entry] = []
+    size = 0
+    for entry in entries:
+        taken = len(entry.framed) + records.MOST_BEFORE
+        if some and (len(some) >= limits.count or size + taken > limits.size):
+            yield chunk_of(some, packing)
+            some, size = [], 0
+        some.append(entry)
+        size += taken
+    if some:
+        yield chunk_of(some, packing)

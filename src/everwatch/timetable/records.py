@@ -8,6 +8,9 @@ of Kafka's protocol documentation; numbers are zigzag varints as in Protocol Buf
 from collections.abc import Iterator
 from typing import NamedTuple
 
+MOST_BEFORE = 18
+"""Bytes that a record has before its framed part: a byte of attributes and three varints, at most so many."""
+
 
 class Entry(NamedTuple):
     """One record: ms after the batch's base timestamp, and the framed rest."""

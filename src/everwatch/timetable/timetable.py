@@ -11,10 +11,11 @@ from everwatch.schedule.due import due_in
 from everwatch.schedule.every import PHASE_STEP_MS, due_between, phase_of
 from everwatch.schedule.misfire import settle
 from everwatch.timetable.buckets import Buckets
-from everwatch.timetable.chunk import Chunk, Limits, Packing, Shelf, chunk_of
+from everwatch.timetable.chunk import Chunk, Limits, Packing, Shelf, chunk_of, chunks_of
 from everwatch.timetable.line import Line
 from everwatch.timetable.records import Entry
 from everwatch.timetable.ring import FINE_UP_TO_MS, Ring
+from everwatch.timetable.snapshot import read, saved
 
 AHEAD_MS = 20_000
 """How long before they are due monitors of long intervals are spread out, ms."""
@@ -72,7 +73,8 @@ class Timetable:
 
     Rings (one for each interval), cron groups and buckets hold *chunks*: packed record batches without their instant.
     Membership answers "who is due", so asking costs the number of chunks that are due, however many monitors there are,
-    and nobody is put in again after firing. ``emitted_to``: everything due up to then is done with.
+    and nobody is put in again after firing. ``emitted_to``: everything due up to then is done with. ``newest_since``:
+    who has a seat began no later.
 
     One-shot tasks (``At``) are taken in up to ``loaded_to`` (due instant and key) only; later ones are the store's to
     remember.
@@ -81,6 +83,7 @@ class Timetable:
     def __init__(self, packing: Packing, emitted_to: int) -> None:
         self.emitted_to = emitted_to - emitted_to % PHASE_STEP_MS
         self.loaded_to: tuple[int, bytes] = (self.emitted_to, LAST_KEY)
+        self.newest_since = 0
         self.limits = Limits()
         self._packing = packing
         self._count = 0
@@ -235,6 +238,35 @@ class Timetable:
         for task in tasks:
             self.put(task)
 
+    @property
+    def can_be_saved(self) -> bool:
+        """Whether nobody is on the way to where they belong."""
+        return not self._fresh
+
+    def save(self) -> Iterator[bytes]:
+        """Everything but one-shot tasks, for ``restore``."""
+        for rings in (self._fine, self._coarse):
+            for (interval_ms, line), ring in rings.items():
+                for slot, shelf in ring.slots.items():
+                    yield saved(line, shelf, self._packing, interval_ms=interval_ms, slot=slot)
+        for (cron, line), group in self._groups.items():
+            yield saved(line, group.shelf, self._packing, cron=cron)
+
+    def restore(self, shelves: Iterable[bytes]) -> None:
+        """Take up what was saved with the same packing, into an empty timetable.
+
+        Its ``emitted_to`` may be earlier than the saved one's, but not earlier than its ``newest_since``.
+        """
+        for found, shelf in read(shelves):
+            line, cron = found.line, found.schedule
+            if cron is not None:
+                group = self._groups[cron, line] = _CronGroup(cron_times(cron), self.emitted_to)
+                group.shelf = shelf
+                self._next_cron = min(self._next_cron, group.next)
+            else:
+                self._ring(found.interval_ms, line).slots[found.slot] = shelf
+            self._count += sum(chunk.count for chunk in shelf.chunks)
+
     def fit(self, size: int) -> None:
         """Let no chunk be larger than ``size`` bytes from now on, if it holds more than one record."""
         self.limits.size = size
@@ -249,12 +281,10 @@ class Timetable:
     def _seat(self, planned: Planned) -> None:
         key, schedule, since, line, record = planned
         packing = self._packing
+        if since > self.newest_since:
+            self.newest_since = since
         if isinstance(schedule, Every):
-            interval = schedule.interval_ms
-            rings = self._rings(schedule)
-            ring = rings.get((interval, line))
-            if ring is None:
-                ring = rings[interval, line] = Ring(interval)
+            ring = self._ring(schedule.interval_ms, line)
             phase = phase_of(key, schedule)
             slot, delta = divmod(phase, ring.width_ms)
             self._touch(ring.shelf(slot).add(Entry(delta, record), packing, self.limits))
@@ -267,6 +297,13 @@ class Timetable:
                 group = self._groups[schedule, line] = _CronGroup(cron_times(schedule), self.emitted_to)
                 self._next_cron = min(self._next_cron, group.next)
             self._touch(group.shelf.add(Entry(0, record), packing, self.limits))
+
+    def _ring(self, interval_ms: int, line: Line) -> Ring:
+        rings = self._fine if interval_ms <= FINE_UP_TO_MS else self._coarse
+        ring = rings.get((interval_ms, line))
+        if ring is None:
+            ring = rings[interval_ms, line] = Ring(interval_ms)
+        return ring
 
     def _rings(self, every: Every) -> dict[tuple[int, Line], Ring]:
         return self._fine if every.interval_ms <= FINE_UP_TO_MS else self._coarse
@@ -296,9 +333,8 @@ class Timetable:
                             fire, skipped = settle(due, now, line.misfire, line.misfire_grace_ms)
                             alike.setdefault((fire, skipped), []).append(Entry(0, record))
             for (fire, skipped), entries in alike.items():
-                for first in range(0, len(entries), self.limits.count):
-                    some = chunk_of(entries[first : first + self.limits.count], self._packing)
-                    yield Firing(line, some, fire, skipped)
+                for chunk in chunks_of(entries, self._packing, self.limits):
+                    yield Firing(line, chunk, fire, skipped)
 
     def _alone(self, planned: Planned) -> Chunk:
         return chunk_of([Entry(0, planned.record)], self._packing)

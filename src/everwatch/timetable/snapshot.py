@@ -1,0 +1,70 @@
+"""A timetable at rest, as bytes: what is packed stays packed, so to put it away and take it up again costs little."""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from everwatch.model import Cron, Misfire
+from everwatch.timetable.chunk import Chunk, Packing, Shelf
+from everwatch.timetable.line import Line, Way
+
+# of what stands in a snapshot; a timetable is rebuilt from the table where this has changed
+FORMAT = 1
+
+
+class _Chunk(msgspec.Struct, array_like=True, gc=False):
+    count: int
+    reach: int
+    code: int
+    packed: bytes
+
+
+class SavedShelf(msgspec.Struct, array_like=True, gc=False):
+    """One shelf: of a ring (``interval_ms`` and ``slot``) or of a cron group (``cron``)."""
+
+    way: Way
+    misfire: Misfire
+    misfire_grace_ms: int
+    interval_ms: int
+    slot: int
+    cron: tuple[str, str] | None
+    bounds: list[int] | None
+    chunks: list[_Chunk]
+
+    @property
+    def line(self) -> Line:
+        """The line of its records."""
+        return Line(self.way, self.misfire, self.misfire_grace_ms)
+
+    @property
+    def schedule(self) -> Cron | None:
+        """The schedule of its cron group."""
+        return Cron(*self.cron) if self.cron else None
+
+
+_decode = msgspec.msgpack.Decoder(SavedShelf).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def saved(
+    line: Line, shelf: Shelf, packing: Packing, *, interval_ms: int = 0, slot: int = 0, cron: Cron | None = None
+) -> bytes:
+    """A shelf as bytes."""
+    bounds, chunks = shelf.contents()
+    packed = [_packed(chunk, packing) for chunk in chunks]
+    names = (cron.expression, cron.timezone) if cron else None
+    return _encode(SavedShelf(*line, interval_ms, slot, names, bounds, packed))
+
+
+def read(shelves: Iterable[bytes]) -> Iterator[tuple[SavedShelf, Shelf]]:
+    """The shelves that were saved."""
+    for data in shelves:
+        found = _decode(data)
+        chunks = [Chunk.of(each.packed, each.count, each.code, each.reach) for each in found.chunks]
+        yield found, Shelf.of(found.bounds, chunks)
+
+
+def _packed(chunk: Chunk, packing: Packing) -> _Chunk:
+    # before ``code``: packing decides it
+    records = chunk.packed(packing)
+    return _Chunk(chunk.count, chunk.reach, chunk.code, records)

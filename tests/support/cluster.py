@@ -1,0 +1,149 @@
+"""A Kafka of several brokers, made of the pieces of the embedded one: the first node is the controller, too."""
+
+import os
+import random
+import signal
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import ElectionType, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from everwatch.kafka.embedded.address import HOST, Ports, is_free
+from everwatch.kafka.embedded.folder import KafkaFolder, recognise_cluster
+from everwatch.kafka.embedded.jars import default_jar_folder, provide_jars, read_lock
+from everwatch.kafka.embedded.java import bundled_java, choose_java
+from everwatch.kafka.embedded.properties import format_command, java_command, write_properties
+from support.waiting import wait_until
+
+CONTROLLER = 1
+HEAP_MB = 256
+STARTED_WITHIN_S = 60
+
+
+class Cluster:
+    """Brokers 1 to ``nodes``, child processes on the loopback address; every topic of theirs has two replicas."""
+
+    def __init__(self, folder: Path, nodes: int = 2) -> None:
+        self._java = choose_java(None, None, bundled_java())
+        self._jars = provide_jars(default_jar_folder(), read_lock())
+        self._folders = {number: KafkaFolder(folder / f"node-{number}") for number in range(1, nodes + 1)}
+        controller, *brokers = _free_ports(nodes + 1)
+        self._ports = {number: Ports(port, controller) for number, port in enumerate(brokers, 1)}
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._format()
+
+    def __enter__(self) -> Self:
+        try:
+            for number in self._folders:
+                self.start(number)
+            wait_until("all brokers are there", self._is_complete, STARTED_WITHIN_S)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """What clients connect to."""
+        return ",".join(ports.bootstrap_servers for ports in self._ports.values())
+
+    def start(self, number: int) -> None:
+        """Start a node that does not run."""
+        folder = self._folders[number]
+        with folder.console.open("ab") as console:
+            self._processes[number] = subprocess.Popen(
+                java_command(self._java, self._jars, folder, HEAP_MB),
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                cwd=folder.logs,
+                start_new_session=True,
+            )
+
+    def kill(self, number: int) -> None:
+        """End a node without warning."""
+        os.kill(self._processes[number].pid, signal.SIGKILL)
+        self._processes.pop(number).wait(10)
+
+    def stop(self) -> None:
+        """End all nodes; nothing of theirs is needed any more."""
+        for number in list(self._processes):
+            self.kill(number)
+
+    def leaders(self, topic: str) -> dict[int, int]:
+        """The node that leads each partition."""
+        return {number: leader for (name, number), (leader, _) in self._partitions().items() if name == topic}
+
+    def wait_until_in_sync(self) -> None:
+        """Wait until every partition has two replicas that hold all of it."""
+
+        def in_sync() -> bool:
+            partitions = self._partitions()
+            return bool(partitions) and all(len(replicas) == 2 for _, replicas in partitions.values())
+
+        wait_until("all replicas are in sync", in_sync, STARTED_WITHIN_S)
+
+    def elect_preferred_leaders(self) -> None:
+        """Give every partition back to its first replica."""
+        partitions = [TopicPartition(*partition) for partition in self._partitions()]
+        admin = self._new_admin()
+        admin.elect_leaders(ElectionType.PREFERRED, partitions).result(30)
+
+    def _format(self) -> None:
+        cluster_id = ""
+        running = []
+        for number, folder in self._folders.items():
+            folder.create()
+            cluster_id = cluster_id or recognise_cluster(folder)
+            self._write_properties(number)
+            command = format_command(self._java, self._jars, folder, cluster_id)
+            with folder.console.open("wb") as console:
+                running.append(subprocess.Popen(command, stdout=console, stderr=subprocess.STDOUT, cwd=folder.logs))
+        assert [process.wait(60) for process in running] == [0] * len(running)
+
+    def _write_properties(self, number: int) -> None:
+        folder, ports = self._folders[number], self._ports[number]
+        factor = {
+            f"{name}.replication.factor": "2"
+            for name in ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic", "default")
+        }
+        write_properties(folder, ports, factor)
+        mine = {"node.id": str(number), "controller.quorum.voters": f"{CONTROLLER}@{HOST}:{ports.controller}"}
+        if number != CONTROLLER:
+            mine |= {"process.roles": "broker", "listeners": f"BROKER\\://{ports.bootstrap_servers}"}
+        # of a property that is there twice, Java takes the last
+        with folder.server_properties.open("a", encoding="ascii") as properties:
+            properties.writelines(f"{name}={value}\n" for name, value in mine.items())
+
+    def _is_complete(self) -> bool:
+        assert all(process.poll() is None for process in self._processes.values()), "a node ended by itself"
+        try:
+            return len(self._new_admin().list_topics(timeout=5).brokers) == len(self._folders)
+        except KafkaException:
+            return False
+
+    def _new_admin(self) -> AdminClient:
+        # one that knows no other node than the controller's does not ask one that is gone
+        return AdminClient({"bootstrap.servers": self._ports[CONTROLLER].bootstrap_servers, "log_level": 0})
+
+    def _partitions(self) -> dict[tuple[str, int], tuple[int, list[int]]]:
+        """Leader and replicas in sync of every partition, as the controller's node has them."""
+        return {
+            (name, number): (partition.leader, partition.isrs)
+            for name, topic in self._new_admin().list_topics(timeout=10).topics.items()
+            for number, partition in topic.partitions.items()
+        }
+
+
+def _free_ports(number: int) -> list[int]:
+    # below those that are lent to outgoing connections
+    tries = random.sample(range(20_000, 30_000), 200)
+    return [port for port in tries if is_free(port)][:number]
