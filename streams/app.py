@@ -31,6 +31,7 @@ from streams.delayed import PAUSE_S, Delayed
 from streams.feedback import Feedback
 from streams.inline import InlineResults
 from streams.lane import Batch, Lane
+from streams.memory import give_back
 from streams.partitions import Partitions, Planner
 from streams.progress import read_progress
 from streams.registration import Refusals, Registration
@@ -41,6 +42,7 @@ from streams.ticking import Ticking
 logger = logging.getLogger(__name__)
 TABLE = "monitors"
 PATIENCE_S = 3.0
+GIVEN_BACK_EVERY_S = 15.0
 # a stop takes these one after the other, and must be over within ten seconds
 LAST_PATIENCE_S = 1.0
 FLUSH_S = 1.0
@@ -112,6 +114,7 @@ class Engine(Service):
             )
         )
         self.add_future(self._look_ahead(delayed))
+        self.add_future(self._give_memory_back())
         self._ready.set()
 
     async def on_stop(self) -> None:
@@ -192,6 +195,11 @@ class Engine(Service):
             except Exception as error:
                 await self.crash(error)
             await self.sleep(PAUSE_S)
+
+    async def _give_memory_back(self) -> None:
+        while not self.should_stop:
+            await self.sleep(GIVEN_BACK_EVERY_S)
+            await asyncio.to_thread(give_back)
 
     async def _progress(self, numbers: Iterable[int]) -> dict[int, int]:
         consumer = new_consumer(

@@ -15,7 +15,7 @@ import msgspec
 from confluent_kafka import Consumer
 from faust.stores import rocksdb
 from faust.types import TP, EventT
-from rocksdict import Rdict, WriteBatch
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteBufferManager
 
 from everwatch import entries
 from everwatch.clock import Clock, SystemClock
@@ -27,8 +27,9 @@ from streams.recovery import CatchUp, Change
 logger = logging.getLogger(__name__)
 MIB = 1024 * 1024
 # Faust's defaults (a 2 GiB block cache and three 64 MiB write buffers) are meant for one table on a large machine,
-# and are taken once for each partition
-OPTIONS = {"block_cache_size": 32 * MIB, "write_buffer_size": 16 * MIB, "max_write_buffer_number": 3}
+# and are taken once for each partition; here all partitions share what is given
+OPTIONS = {"block_cache_size": 64 * MIB, "write_buffer_size": 16 * MIB, "max_write_buffer_number": 2}
+WRITE_BUFFERS = 64 * MIB
 WRITTEN_KEY = b"__everwatch\0written__"
 STALE_MS = DELETIONS_KEPT_MS // 2
 # ids have no control characters, so no entry's key begins with one
@@ -59,12 +60,35 @@ class TimetableMark(msgspec.Struct, frozen=True):
     offset: str = ""
 
 
+class SharedMemoryOptions(rocksdb.RocksDBOptions):
+    """Faust's options for a database, with one block cache and one budget of write buffers for all of them."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._cache = Cache(self.block_cache_size)
+        self._buffers = WriteBufferManager(WRITE_BUFFERS, False)
+
+    def as_options(self) -> Options:
+        """Options for one database."""
+        options: Options = super().as_options()
+        blocks = BlockBasedOptions()
+        blocks.set_bloom_filter(self.bloom_filter_size, block_based=False)
+        blocks.set_block_cache(self._cache)
+        options.set_block_based_table_factory(blocks)
+        options.set_write_buffer_manager(self._buffers)
+        return options
+
+
 class Store(rocksdb.Store):
     """One RocksDB database for each partition.
 
     A database that was not written for days is left aside and read anew from the changelog: what was deleted in the
     meantime may be gone from there without a trace, and would live on here.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.rocksdb_options = SharedMemoryOptions(**OPTIONS)
 
     clock: Clock = SystemClock()
     new_consumer: Callable[[], Consumer] | None = None

@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import gc
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import FolderInUse
 from streams.app import create_app
+from streams.memory import expect_batches
 
 logger = logging.getLogger(__name__)
 MOST_WORKERS_A_FOLDER = 64
@@ -22,10 +22,7 @@ MOST_WORKERS_A_FOLDER = 64
 
 def run_worker(settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
     """Run a worker; returns by exiting the process, with status 0 after SIGINT or SIGTERM."""
-    # batches are many objects that live shortly and refer to each other little: to look for cycles among them after
-    # every 700 took a third of the time of a registration
-    gc.freeze()
-    gc.set_threshold(200_000, 20, 50)
+    expect_batches()
     with claim_folder(settings.data_dir / "workers", settings.worker_id) as folder:
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
