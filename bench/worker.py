@@ -33,6 +33,8 @@ class Worker:
                         "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers,
                         "EVERWATCH_STANDBY_REPLICAS": "0",
                         "EVERWATCH_WORKER_ID": name,
+                        # compiled modules are kept, as where it is installed
+                        "PYTHONDONTWRITEBYTECODE": "",
                     }
                 ),
                 start_new_session=True,

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from everwatch.kafka.records import Record
+from everwatch.metrics import LANE_RECORDS
 
 logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 10_000
@@ -141,6 +142,7 @@ class Lane:
                 records = await reading
                 reading = self._in_thread(self._read)
                 if records and await self._settle(records):
+                    LANE_RECORDS.labels(self._topic).inc(len(records))
                     await acknowledged
                     acknowledged = self._in_thread(self._commit, records)
         finally:

@@ -5,6 +5,7 @@ Opened when Faust has recovered the table after a rebalance, closed when the par
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ class Attempt:
     # chunks of a single record that its topic does not take
     unsendable: list[tuple[Way, Chunk, int]] = field(default_factory=list)
     fired: bool = False
+    # ticks that the broker has, for the metrics
+    sent: Counter[Way] = field(default_factory=Counter)
 
 
 class Partition:

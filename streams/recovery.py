@@ -7,6 +7,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from everwatch.clock import Clock
 from everwatch.kafka.offsets import bounds
+from everwatch.metrics import RECOVERED, RECOVERY_LEFT
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 10_000
@@ -65,6 +66,8 @@ class CatchUp:
         while ends and not self._cancelled:
             read = self._read(consumer, ends)
             done += read
+            RECOVERED.inc(read)
+            RECOVERY_LEFT.set(total - done)
             now = self._clock.monotonic_s()
             if read:
                 heard = now
@@ -73,6 +76,7 @@ class CatchUp:
             if now - told >= TOLD_EVERY_S:
                 told = now
                 logger.info("reading the table: %d of at most %d records, %.0f/s", done, total, done / (now - begun))
+        RECOVERY_LEFT.set(0)
         logger.info(
             "read %d records of the table's changelog in %.1f s", done, max(self._clock.monotonic_s() - begun, 0.001)
         )

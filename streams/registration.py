@@ -246,7 +246,8 @@ def _by_partition(admitted: Iterable[Admitted[W]]) -> dict[int, list[Admitted[W]
     return parts
 
 
-def _is_due_before(wanted: Signup | Command, instant: int) -> bool:
-    return isinstance(wanted, Signup) and any(
-        isinstance(spec.schedule, At) and spec.schedule.at <= instant for spec in wanted.monitors
-    )
+def _is_due_before(wanted: Signup, instant: int) -> bool:
+    for spec in wanted.monitors:  # noqa: SIM110 - asked for every signup, and a generator takes twice as long
+        if isinstance(spec.schedule, At) and spec.schedule.at <= instant:
+            return True
+    return False

@@ -111,9 +111,27 @@ class Store(rocksdb.Store):
             if key not in (self.offset_key, WRITTEN_KEY):
                 yield key, value
 
-    def write(self, partition: int, changes: Mapping[bytes, bytes | None], changelog_offset: int) -> None:
-        """Write entries (None deletes) together with the changelog offset that they are durable up to."""
-        self._apply(partition, changes.items(), changelog_offset)
+    def write(
+        self,
+        partition: int,
+        changes: Mapping[bytes, bytes | None],
+        changelog_offset: int,
+        due: Iterable[bytes] = (),
+    ) -> None:
+        """Write entries (None deletes) together with the changelog offset that they are durable up to.
+
+        ``due``: the keys in the index of the tasks among them (``due_key``).
+        """
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for key, value in changes.items():
+            if value is None:
+                delete(key)
+            else:
+                put(key, value)
+        for indexed in due:
+            put(indexed, b"")
+        self._finish(partition, batch, changelog_offset)
 
     def due(self, partition: int, after: tuple[int, bytes], upto: int, most: int) -> list[tuple[int, bytes]]:
         """The next tasks of the index, at most so many: due instant and key, up to the instant ``upto``."""
@@ -221,8 +239,11 @@ class Store(rocksdb.Store):
             indexed = due_key_of(key, value)
             if indexed is not None:
                 put(indexed, b"")
-        put(self.offset_key, str(changelog_offset).encode())
-        put(WRITTEN_KEY, self._now())
+        self._finish(partition, batch, changelog_offset)
+
+    def _finish(self, partition: int, batch: WriteBatch, changelog_offset: int) -> None:
+        batch.put(self.offset_key, str(changelog_offset).encode())
+        batch.put(WRITTEN_KEY, self._now())
         self._db_for_partition(partition).write(batch)
 
     def _open_for_partition(self, partition: int) -> Rdict:

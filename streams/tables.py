@@ -12,9 +12,10 @@ from faust.types import TP
 
 from everwatch import codec
 from everwatch.kafka.outbox import Outbox
-from everwatch.model import Monitor, User
+from everwatch.model import At, Monitor, User
+from everwatch.schedule.at import due_instant
 from streams.partitions import Partition, Partitions
-from streams.store import OPTIONS, Store
+from streams.store import OPTIONS, Store, due_key
 
 
 class PartitionLost(Exception):
@@ -78,6 +79,7 @@ class Writing:
         self._partitions = partitions
         self._entries: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
         self._known: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
+        self._due: dict[int, list[bytes]] = defaultdict(list)
         self._timestamps: dict[bytes, int] = {}
 
     def owned(self, number: int) -> Partition:
@@ -91,12 +93,17 @@ class Writing:
         """Read many entries at once, ahead of their being asked for; gives the keys of those that are there."""
         self.owned(partition)
         values = self._store.read_many(partition, keys)
+        if values.count(None) == len(values):
+            self._known[partition].update(dict.fromkeys(keys))
+            return set()
         self._known[partition].update(zip(keys, values, strict=True))
         return {key for key, value in zip(keys, values, strict=True) if value is not None}
 
     def add(self, partition: int, key: bytes, entry: User | Monitor) -> None:
         """Write an entry under its table key."""
         self._entries[partition][key] = codec.encode_entry(entry)
+        if isinstance(entry, Monitor) and isinstance(entry.spec.schedule, At):
+            self._due[partition].append(due_key(due_instant(entry.spec.schedule, entry.since), key))
 
     def add_value(self, partition: int, key: bytes, value: bytes) -> None:
         """Write an entry that is encoded already."""
@@ -154,11 +161,12 @@ class Writing:
                 self._outbox.send_run(
                     self._changelog, records, partition=partition, on_delivered=partial(offsets.__setitem__, partition)
                 )
+                await asyncio.sleep(0)
         await self._outbox.delivered()
         self._check_owned()
         for partition, changes in self._entries.items():
             if changes:
-                self._store.write(partition, changes, offsets[partition])
+                self._store.write(partition, changes, offsets[partition], self._due[partition])
 
     def _check_owned(self) -> None:
         for number, changes in self._entries.items():

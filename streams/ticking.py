@@ -19,6 +19,7 @@ from everwatch.kafka.batches import BatchSender, is_passing, is_too_large
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.stamped import StampedBatch
 from everwatch.kafka.topics import Topics
+from everwatch.metrics import EMITTED_TO, LATENESS, MONITORS, TICKS
 from everwatch.timetable import Chunk, Packing, Way, chunk_of
 from streams.clock_steps import ClockSteps
 from streams.delayed import Delayed
@@ -119,11 +120,20 @@ class Ticking(Service):
                 logger.warning("ticks of partition %d are not out yet, trying again: %r", partition.number, error)
                 return
             partition.timetable.settled(attempt.upto)
+            self._count(partition, attempt)
             partition.attempt = None
             self._replacements = 0
             if attempt.fired or attempt.upto - self._noted.get(partition.number, 0) >= IDLE_NOTE_MS:
                 self._noted[partition.number] = attempt.upto
                 write_progress(self._outbox, self._progress_topic, partition.number, attempt.upto)
+
+    def _count(self, partition: Partition, attempt: Attempt) -> None:
+        for way, sent in attempt.sent.items():
+            TICKS.labels(way.value).inc(sent)
+        if attempt.sent:
+            LATENESS.observe(max(0, self._clock.now_ms() - attempt.upto) / 1000)
+        EMITTED_TO.labels(partition.number).set(attempt.upto / 1000)
+        MONITORS.labels(partition.number).set(len(partition.timetable))
 
     def _begin(self, partition: Partition) -> Attempt | None:
         """How far to go now; None if nothing can be due yet."""
@@ -151,6 +161,10 @@ class Ticking(Service):
         ways = groupby(sorted(attempt.ticks, key=_way_of), key=_way_of)
         sent = await asyncio.gather(*(self._send_way(partition.number, list(ticks)) for _, ticks in ways))
         failed = [(tick, error) for some in sent for tick, error in some]
+        left = {id(tick) for tick, _ in failed}
+        for tick in attempt.ticks:
+            if id(tick) not in left:
+                attempt.sent[tick[0]] += tick[1].count
         attempt.ticks = [tick for tick, _ in failed]
         if not failed:
             return

@@ -13,6 +13,7 @@ import uvloop
 from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import FolderInUse
+from everwatch.metrics import serve_metrics
 from streams.app import create_app
 from streams.memory import expect_batches
 
@@ -23,6 +24,7 @@ MOST_WORKERS_A_FOLDER = 64
 def run_worker(settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
     """Run a worker; returns by exiting the process, with status 0 after SIGINT or SIGTERM."""
     expect_batches()
+    serve_metrics(settings)
     with claim_folder(settings.data_dir / "workers", settings.worker_id) as folder:
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)

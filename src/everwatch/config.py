@@ -129,6 +129,12 @@ class Settings(BaseSettings):
         default=(), description="Networks that checks may reach although they are private, e.g. 127.0.0.0/8,10.0.0.0/8."
     )
 
+    # metrics
+    metrics_port: int = Field(
+        default=0, ge=0, le=65_535, description="Port on which a worker serves Prometheus metrics; 0: none."
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="Address that the metrics port is bound to.")
+
     # logs
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged.")
     log_format: LogFormat = Field(default=LogFormat.TEXT, description="Log lines as text or as JSON.")

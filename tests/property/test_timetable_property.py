@@ -190,7 +190,7 @@ class TimetableMachine(RuleBasedStateMachine):
         self.timetable.limits.size = size
         self.emitted_to = start
         self.loaded_to = (start, LAST_KEY)
-        random = Random(seed)  # noqa: S311
+        random = Random(seed)
         for _ in range(random.randrange(30)):
             self._put_any(random)
 
@@ -247,8 +247,22 @@ class TimetableMachine(RuleBasedStateMachine):
 
     @rule(key=keys, cron=crons, line=lines, early_ms=st.integers(-1, 1))
     def put_at_the_very_instant_of_a_cron_tick_to_come(self, key: bytes, cron: Cron, line: Line, early_ms: int) -> None:
+        # whether others share the schedule already, or not
+        if early_ms >= 0:
+            self._put(b"u0\0other", cron, self.emitted_to, line)
         due = naive_cron(cron, self.emitted_to, self.emitted_to + 32 * DAY_MS)
         self._put(key, cron, due[0] - early_ms, line)
+
+    @rule(at_once=st.integers(1, 4), first=st.integers(0, 2), line=lines)
+    def put_tasks_of_one_instant_while_they_are_loaded(self, at_once: int, first: int, line: Line) -> None:
+        at = At((self.emitted_to // MINUTE_MS + 2) * MINUTE_MS)
+        order = [b"u%d\0task" % number for number in range(5)]
+        for key in order[first::2]:
+            self._put(key, at, self.emitted_to, line)
+        self._load_some(at.at, at_once)
+        for key in order:
+            self._put(key, at, self.emitted_to, line)
+        self._remove(order[first])
 
     @rule(data=st.data(), many=st.integers(2, 12), line=lines)
     def put_many_alike(self, data: st.DataObject, many: int, line: Line) -> None:
@@ -329,7 +343,7 @@ class TimetableMachine(RuleBasedStateMachine):
     @rule(seed=st.integers(0, 2**32))
     def a_minute_like_any_other(self, seed: int) -> None:
         """Sweep after sweep, and in between people do what they do."""
-        random = Random(seed)  # noqa: S311
+        random = Random(seed)
         end = self.emitted_to + MINUTE_MS
         while self.emitted_to < end:
             self._sweep(self.emitted_to + random.choice([100, 500, 1_000, 5_000, random.randrange(1, 50) * 100]))
@@ -374,7 +388,11 @@ class TimetableMachine(RuleBasedStateMachine):
             if upto > self.emitted_to:
                 self._sweep(upto)
 
-    @rule(gap_ms=st.integers(1, 1_200).map(lambda steps: steps * 100), behind_ms=st.integers(0, 60_000))
+    @rule(
+        gap_ms=st.integers(1, 1_200).map(lambda steps: steps * 100)
+        | st.integers(-120, 2).map(lambda steps: 15 * MINUTE_MS + steps * 100),
+        behind_ms=st.integers(0, 60_000),
+    )
     def catch_up_after_an_outage(self, gap_ms: int, behind_ms: int) -> None:
         self._catch_up(gap_ms, behind_ms)
 
@@ -392,6 +410,18 @@ class TimetableMachine(RuleBasedStateMachine):
             self._load(self.emitted_to)
             self.timetable.settled(self.emitted_to)
         self.loaded_to = max(self.loaded_to, (self.emitted_to, LAST_KEY))
+
+    @rule(back_ms=st.sampled_from([0, 0, 100, 30_000]))
+    def be_put_away_and_taken_up_again(self, back_ms: int) -> None:
+        """As of an instant that may be a bit earlier: not all progress is noted."""
+        old = self.timetable
+        emitted_to = max(self.emitted_to - back_ms, -(-old.newest_since // STEP_MS) * STEP_MS)
+        if not old.can_be_saved or emitted_to > self.emitted_to:
+            return
+        self.timetable = Timetable(old._packing, emitted_to)
+        self.timetable.limits = old.limits
+        self.timetable.restore([bytes(shelf) for shelf in old.save()])
+        self.emitted_to, self.loaded_to = emitted_to, (emitted_to, LAST_KEY)
 
     @rule(size=st.sampled_from([60, 200, 1_000]))
     def a_topic_takes_only_smaller_batches(self, size: int) -> None:
@@ -495,10 +525,12 @@ class TimetableMachine(RuleBasedStateMachine):
         had = {(p.schedule, p.line) for p in self.monitors.values()}
         assert {(Every(interval), line) for interval, line in [*table._fine, *table._coarse]} <= had
         assert set(table._groups) <= had
+        for buckets in (table._ahead, table._delayed):
+            assert min(buckets._shelves, default=self.emitted_to) * STEP_MS >= self.emitted_to
         assert all(shelf for ring in [*table._fine.values(), *table._coarse.values()] for shelf in ring.slots.values())
 
 
-TimetableMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
+TimetableMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)
 TestTimetable = TimetableMachine.TestCase
 
 

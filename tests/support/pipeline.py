@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from everwatch import codec
 from everwatch.config import Settings
 from everwatch.errors import StoreError
+from everwatch.kafka.offsets import bounds
 from everwatch.kafka.topics import Topics
 from everwatch.model import Monitor, Result
 from everwatch.store.reader import SqlReader, open_reader
@@ -230,14 +231,19 @@ class Pipeline:
     def read(self, topic: str) -> list[Message]:
         """Everything on a topic up to now."""
         consumer = Consumer(
-            {"bootstrap.servers": self.settings.bootstrap_servers, "group.id": "t", "enable.auto.commit": False}
+            {
+                "bootstrap.servers": self.settings.bootstrap_servers,
+                "group.id": "t",
+                "enable.auto.commit": False,
+                "error_cb": lambda _: None,  # of a broker that is away; its partitions get another leader
+            }
         )
         try:
             left: dict[int, int] = {}
             for number in range(PARTITIONS):
-                low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
-                if high > low:
-                    left[number] = high
+                held = bounds(consumer, topic, number)
+                if held:
+                    left[number] = held.stop
             consumer.assign([TopicPartition(topic, number, 0) for number in left])
             found: list[Message] = []
             while left:

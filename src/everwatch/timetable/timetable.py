@@ -116,10 +116,16 @@ class Timetable:
                 self._touch(self._delayed.add(due, line, record, self._packing, self.limits))
             return
         self._count += 1
-        if since > self.emitted_to and self._is_due(planned, since):
+        if isinstance(schedule, Every):
+            phase = phase_of(key, schedule)
+            if since > self.emitted_to and due_between(schedule, phase, self.emitted_to, since):
+                self._fresh[key] = planned
+            else:
+                self._seat(planned, phase)
+        elif since > self.emitted_to and self._next_of(schedule, line) <= since:
             self._fresh[key] = planned
         else:
-            self._seat(planned)
+            self._join(planned, schedule)
 
     def remove(self, planned: Planned) -> None:
         """Take a monitor out, given as it was put. Raises NotPlanned."""
@@ -216,7 +222,10 @@ class Timetable:
         if self._fresh:
             for planned in [planned for planned in self._fresh.values() if planned.since <= upto]:
                 del self._fresh[planned.key]
-                self._seat(planned)
+                if isinstance(planned.schedule, Cron):
+                    self._join(planned, planned.schedule)
+                elif isinstance(planned.schedule, Every):
+                    self._seat(planned, phase_of(planned.key, planned.schedule))
         self._tidy()
 
     def look_ahead(self, upto: int) -> None:
@@ -278,25 +287,24 @@ class Timetable:
         self._ahead.fit(self._packing, self.limits)
         self._delayed.fit(self._packing, self.limits)
 
-    def _seat(self, planned: Planned) -> None:
-        key, schedule, since, line, record = planned
-        packing = self._packing
-        if since > self.newest_since:
-            self.newest_since = since
-        if isinstance(schedule, Every):
-            ring = self._ring(schedule.interval_ms, line)
-            phase = phase_of(key, schedule)
-            slot, delta = divmod(phase, ring.width_ms)
-            self._touch(ring.shelf(slot).add(Entry(delta, record), packing, self.limits))
-            if not ring.is_fine:
-                for due in due_between(schedule, phase, max(since, self.emitted_to), self._ahead_to):
-                    self._ahead.add(due, line, record, packing, self.limits)
-        elif isinstance(schedule, Cron):
-            group = self._groups.get((schedule, line))
-            if group is None:
-                group = self._groups[schedule, line] = _CronGroup(cron_times(schedule), self.emitted_to)
-                self._next_cron = min(self._next_cron, group.next)
-            self._touch(group.shelf.add(Entry(0, record), packing, self.limits))
+    def _seat(self, planned: Planned, phase: int) -> None:
+        """Take a monitor of an interval into its ring."""
+        _, schedule, since, line, record = planned
+        assert isinstance(schedule, Every)
+        ring = self._ring(schedule.interval_ms, line)
+        slot, delta = divmod(phase, ring.width_ms)
+        self._touch(ring.shelf(slot).add(Entry(delta, record), self._packing, self.limits), since)
+        if not ring.is_fine:
+            for due in due_between(schedule, phase, max(since, self.emitted_to), self._ahead_to):
+                self._ahead.add(due, line, record, self._packing, self.limits)
+
+    def _join(self, planned: Planned, schedule: Cron) -> None:
+        """Take a monitor into its cron group."""
+        group = self._groups.get((schedule, planned.line))
+        if group is None:
+            group = self._groups[schedule, planned.line] = _CronGroup(cron_times(schedule), self.emitted_to)
+            self._next_cron = min(self._next_cron, group.next)
+        self._touch(group.shelf.add(Entry(0, planned.record), self._packing, self.limits), planned.since)
 
     def _ring(self, interval_ms: int, line: Line) -> Ring:
         rings = self._fine if interval_ms <= FINE_UP_TO_MS else self._coarse
@@ -308,14 +316,10 @@ class Timetable:
     def _rings(self, every: Every) -> dict[tuple[int, Line], Ring]:
         return self._fine if every.interval_ms <= FINE_UP_TO_MS else self._coarse
 
-    def _is_due(self, planned: Planned, upto: int) -> bool:
-        """Whether its schedule has an instant between ``emitted_to`` and ``upto``."""
-        schedule = planned.schedule
-        if isinstance(schedule, Cron):
-            group = self._groups.get((schedule, planned.line))
-            if group is not None:
-                return group.next <= upto
-        return bool(due_in(schedule, planned.key, 0, self.emitted_to, upto))
+    def _next_of(self, schedule: Cron, line: Line) -> int:
+        """When a cron schedule is due next after ``emitted_to``."""
+        group = self._groups.get((schedule, line))
+        return (group or _CronGroup(cron_times(schedule), self.emitted_to)).next
 
     def _due_of(self, planned: Planned, after: int, upto: int) -> Sequence[int]:
         return due_in(planned.schedule, planned.key, planned.since, after, upto)
@@ -344,7 +348,9 @@ class Timetable:
             raise NotPlanned(repr(planned.key))
         self._touch(chunk)
 
-    def _touch(self, chunk: Chunk) -> None:
+    def _touch(self, chunk: Chunk, since: int = 0) -> None:
+        if since > self.newest_since:
+            self.newest_since = since
         chunk.touched = self._sweeps
         self._loose[chunk] = None
 

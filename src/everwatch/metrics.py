@@ -1,0 +1,35 @@
+"""What a worker counts for Prometheus, and the port where it can be read."""
+
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
+
+from everwatch.config import Settings
+from everwatch.errors import SettingsError
+
+TICKS = Counter("everwatch_ticks", "Ticks that the broker has acknowledged.", ["way"])
+EMITTED_TO = Gauge("everwatch_emitted_to_seconds", "Everything due up to then is emitted, Unix time.", ["partition"])
+LATENESS = Histogram(
+    "everwatch_sweep_lateness_seconds",
+    "How long after its step of time a sweep with ticks in it was acknowledged.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+)
+MONITORS = Gauge(
+    "everwatch_monitors", "Monitors in the timetable, paused ones and tasks of later not counted.", ["partition"]
+)
+LANE_RECORDS = Counter("everwatch_lane_records", "Records that a lane has taken in.", ["topic"])
+RECOVERED = Counter("everwatch_recovery_records", "Changelog records read in bulk.")
+RECOVERY_LEFT = Gauge(
+    "everwatch_recovery_left_records", "At most so many changelog records are still to be read in bulk."
+)
+
+
+def serve_metrics(settings: Settings) -> None:
+    """Serve ``/metrics`` where the settings say, in a thread of its own. Raises SettingsError if the port is taken."""
+    if settings.metrics_port == 0:
+        return
+    try:
+        start_http_server(settings.metrics_port, settings.metrics_host)
+    except OSError as error:
+        raise SettingsError(
+            f"Metrics cannot be served on {settings.metrics_host}:{settings.metrics_port} ({error.strerror}): set"
+            " EVERWATCH_METRICS_PORT to a free port, or to 0 for none."
+        ) from None

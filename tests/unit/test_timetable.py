@@ -1,0 +1,368 @@
+"""The timetable, case by case: what a user would notice, and what it costs."""
+
+import sys
+import tracemalloc
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+
+from everwatch.codec import encode_tick
+from everwatch.kafka.packing import codec_named
+from everwatch.model import At, Cron, Every, Misfire, Schedule, Tick
+from everwatch.schedule.cron import CronTimes
+from everwatch.schedule.every import phase_of
+from everwatch.timetable import LAST_KEY, Chunk, Firing, Line, NotPlanned, Planned, Timetable, Way, framed, unframed
+from everwatch.timetable.ring import Ring
+from everwatch.timetable.timetable import AHEAD_MS, TIDY_AFTER_SWEEPS
+
+START = 1_800_000_000_000  # a whole minute, and a whole hour
+STEP_MS, MINUTE_MS, HOUR_MS = 100, 60_000, 3_600_000
+LZ4 = codec_named("lz4")
+LINE = Line(Way.NORMAL, Misfire.FIRE_LAST, 60_000)
+
+
+def planned(name: str, schedule: Schedule, since: int = START, line: Line = LINE, version: int = 1) -> Planned:
+    config = '{"expect_status":200,"url":"https://shop.example/health"}'
+    tick = encode_tick(Tick(name, "site", 0, "http", config, 10_000, version, 0))
+    return Planned(f"{name}\0site".encode(), schedule, since, line, framed(name.encode(), tick))
+
+
+def new_timetable(*monitors: Planned) -> Timetable:
+    timetable = Timetable(LZ4, START)
+    for each in monitors:
+        timetable.put(each)
+    return timetable
+
+
+def fired(firings: Iterable[Firing]) -> list[tuple[int, str]]:
+    """When and for whom something goes out."""
+    return sorted(
+        (instant + entry.delta, unframed(entry.framed)[0].decode())
+        for firing in list(firings)
+        for entry in firing.chunk.entries(LZ4)
+        for instant in firing.fire
+    )
+
+
+def pass_time(timetable: Timetable, upto: int, sweep_ms: int = 1_000) -> list[tuple[int, str]]:
+    """What goes out in sweeps up to then."""
+    found: list[tuple[int, str]] = []
+    while timetable.emitted_to < upto:
+        following = min(timetable.emitted_to + sweep_ms, upto)
+        found += fired(timetable.due(following))
+        timetable.settled(following)
+    return found
+
+
+def chunks(timetable: Timetable) -> list[Chunk]:
+    shelves = [
+        shelf for rings in (timetable._fine, timetable._coarse) for r in rings.values() for shelf in r.slots.values()
+    ]
+    return [chunk for shelf in shelves for chunk in shelf.chunks]
+
+
+def due_once_in(name: str, schedule: Every) -> int:
+    """The first instant after START."""
+    return START + 1 + (phase_of(f"{name}\0site".encode(), schedule) - START - 1) % schedule.interval_ms
+
+
+def test_a_monitor_is_due_once_every_interval_for_as_long_as_it_is_there() -> None:
+    monitor = planned("ann", Every(30_000))
+    timetable = new_timetable(monitor)
+    first = due_once_in("ann", Every(30_000))
+    assert pass_time(timetable, START + 5 * MINUTE_MS) == [(first + turn * 30_000, "ann") for turn in range(10)]
+    timetable.remove(monitor)
+    assert len(timetable) == 0
+    assert pass_time(timetable, START + 6 * MINUTE_MS) == []
+
+
+def test_a_monitor_that_begins_in_half_a_second_misses_what_is_due_before_and_nothing_after() -> None:
+    first = due_once_in("ann", Every(1_000))
+    for since, missed in ((first - 1, 0), (first, 1), (first + 999, 1), (first + 1_000, 2), (first + 1_001, 2)):
+        timetable = new_timetable(planned("ann", Every(1_000), since))
+        assert len(timetable) == 1
+        assert pass_time(timetable, START + 10_000, 500) == [
+            (first + turn * 1_000, "ann") for turn in range(missed, 10)
+        ]
+
+
+def test_the_sweep_that_failed_is_tried_again_with_the_same_ticks() -> None:
+    timetable = new_timetable(
+        *(planned(f"user-{number}", schedule) for number, schedule in enumerate(
+            [Every(1_000), Every(1_000), Every(HOUR_MS), Cron("* * * * *"), At(START + 2_500), Every(11 * MINUTE_MS)]
+        ))
+    )  # fmt: skip
+    timetable.load([], (START + HOUR_MS, LAST_KEY))
+    first = fired(timetable.due(START + 5_000))
+    assert len(first) >= 10
+    assert fired(timetable.due(START + 5_000)) == first
+    assert fired(timetable.backlog(START + 5_000, START + 5_000)) == first
+    timetable.settled(START + 5_000)
+    assert not set(fired(timetable.due(START + 10_000))) & set(first)
+
+
+def test_between_the_old_and_the_new_spec_no_tick_is_lost_and_none_comes_twice() -> None:
+    old, new = planned("ann", Every(1_000)), planned("ann", Every(1_000), version=2)
+    timetable = new_timetable(old)
+    before = pass_time(timetable, START + 5_300, 100)
+    timetable.remove(old)
+    timetable.put(new._replace(since=timetable.emitted_to))
+    after = pass_time(timetable, START + 10_000, 100)
+    first = due_once_in("ann", Every(1_000))
+    assert before + after == [(first + turn * 1_000, "ann") for turn in range(10)]
+
+
+def test_who_is_not_planned_cannot_be_taken_out_and_that_is_said() -> None:
+    timetable = new_timetable(
+        planned("ann", Every(30_000)), planned("ann", Cron("* * * * *")), planned("ann", Every(HOUR_MS))
+    )
+    timetable.load([], (START + HOUR_MS, LAST_KEY))
+    for schedule in (
+        Every(30_000),
+        Every(40_000),
+        Every(HOUR_MS),
+        Every(2 * HOUR_MS),
+        Cron("* * * * *"),
+        At(START + 1),
+    ):
+        with pytest.raises(NotPlanned, match="bob"):
+            timetable.remove(planned("bob", schedule))
+
+
+# --- what it costs ----------------------------------------------------------------------------------------------------
+
+
+def test_twenty_thousand_monitors_at_rest_take_little_more_than_their_compressed_records() -> None:
+    count = 20_000
+    monitors = [planned(f"user-{number:05}", Every(30_000)) for number in range(count)]
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        timetable = Timetable(LZ4, START)
+        for each in monitors:
+            timetable.put(each)
+        # at rest: every slot was sent once, and so is packed
+        for firing in timetable.due(START + 30_000):
+            firing.chunk.packed(LZ4)
+        for turn in range(1, 400):
+            timetable.settled(START + 30_000 + turn * STEP_MS)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    parts = chunks(timetable)
+    assert sum(chunk.count for chunk in parts) == count
+    assert not any(chunk.is_loose for chunk in parts)
+    packed = sum(len(chunk.packed(LZ4)) for chunk in parts)
+    plain = sum(chunk.size_in(LZ4) for chunk in parts)
+    assert packed < plain / 4
+    # 300 slots, each with a shelf, its list and a chunk: 67 monitors share what a slot costs
+    overhead = sum(sys.getsizeof(chunk) + sys.getsizeof(chunk.packed(LZ4)) - len(chunk.packed(LZ4)) for chunk in parts)
+    assert overhead / count < 5
+    assert (packed + overhead) / count < 60
+    assert taken / count < 60
+
+
+def test_chunks_that_nobody_changes_any_more_are_packed_though_they_are_not_sent() -> None:
+    timetable = new_timetable(*(planned(f"user-{number}", Every(HOUR_MS)) for number in range(20)))
+    assert all(chunk.is_loose for chunk in chunks(timetable))
+    for turn in range(1, TIDY_AFTER_SWEEPS + 2):
+        timetable.settled(START + turn * STEP_MS)
+    assert len(timetable) == 20
+    assert not any(chunk.is_loose for chunk in chunks(timetable))
+
+
+def test_a_change_is_packed_a_while_after_and_nothing_else_is_touched() -> None:
+    monitors = [planned(f"user-{number}", Every(30_000)) for number in range(3_000)]
+    timetable = new_timetable(*monitors)
+    for chunk in chunks(timetable):
+        chunk.packed(LZ4)
+    timetable.remove(monitors[77])
+    assert [chunk.is_loose for chunk in chunks(timetable)].count(True) == 1
+    timetable.put(monitors[77])
+    assert [chunk.is_loose for chunk in chunks(timetable)].count(True) == 1
+    for turn in range(1, 4 * TIDY_AFTER_SWEEPS):
+        timetable.settled(START + turn * STEP_MS)
+    assert not any(chunk.is_loose for chunk in chunks(timetable))
+
+
+def test_the_last_monitor_of_a_slot_leaves_nothing_behind() -> None:
+    schedules = [Every(1_000), Every(HOUR_MS), Cron("*/5 * * * *")]
+    monitors = [planned(f"user-{number}", schedule) for number, schedule in enumerate(schedules * 30)]
+    timetable = new_timetable(*monitors)
+    for number, each in enumerate(monitors):
+        timetable.remove(each)
+        assert len(timetable) == len(monitors) - number - 1
+    assert (timetable._fine, timetable._coarse, timetable._groups) == ({}, {}, {})
+    assert pass_time(timetable, START + HOUR_MS, 5_000) == []
+
+
+def test_asking_who_is_due_costs_no_look_at_anybody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    timetable = new_timetable(*(planned(f"user-{number}", Every(10_000)) for number in range(5_000)))
+    looked_at: list[Chunk] = []
+    monkeypatch.setattr(Chunk, "entries", lambda chunk, _: looked_at.append(chunk))
+    firings = list(timetable.due(START + 100))
+    assert looked_at == []
+    assert [20 < firing.chunk.count < 90 for firing in firings] == [True]  # 50 on average
+
+
+def test_monitors_of_the_same_cron_schedule_go_out_together_after_one_computation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: Counter[str] = Counter()
+    computed = CronTimes.between
+
+    def counted(times: CronTimes, after: int, upto: int) -> list[int]:
+        asked[times._expression] += 1
+        return computed(times, after, upto)
+
+    nine, noon = Cron("0 9 * * *", "Asia/Kolkata"), Cron("*/5 * * * *", "Asia/Kolkata")
+    monkeypatch.setattr(CronTimes, "between", counted)
+    timetable = new_timetable(*(planned(f"user-{n}", (nine, noon)[n % 2]) for n in range(600)))
+    asked.clear()
+    firings = list(timetable.due(START + 5 * MINUTE_MS))
+    assert [(firing.chunk.count, list(firing.fire)) for firing in firings] == [(300, [START + 5 * MINUTE_MS])]
+    assert asked == {"*/5 * * * *": 1}
+
+
+def test_monitors_of_long_intervals_are_spread_out_some_time_before_they_are_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"user-{number}" for number in range(3_000)]
+    timetable = new_timetable(*(planned(name, Every(HOUR_MS)) for name in names))
+    looks: list[tuple[int, int]] = []
+    passed = Ring.passed
+    monkeypatch.setattr(Ring, "passed", lambda ring, *span: looks.append(span) or passed(ring, *span))
+    expected = sorted((due_once_in(name, Every(HOUR_MS)), name) for name in names)
+    assert pass_time(timetable, START + MINUTE_MS) == [each for each in expected if each[0] <= START + MINUTE_MS]
+    # few looks, each at what lies ahead of the last one, and none at the same time twice
+    assert len(looks) <= MINUTE_MS / AHEAD_MS + 1
+    assert [end for _, end in looks[:-1]] == [begin for begin, _ in looks[1:]]
+
+
+def test_a_long_interval_monitor_that_is_taken_out_just_before_it_is_due_is_not_due() -> None:
+    ann = planned("ann", Every(HOUR_MS))
+    due = due_once_in("ann", Every(HOUR_MS))
+    timetable = new_timetable(ann)
+    timetable.settled(due - due % STEP_MS - 1_000)
+    assert fired(timetable.due(due)) == [(due, "ann")]
+    timetable.remove(ann)
+    assert fired(timetable.due(due)) == []
+    timetable.put(ann._replace(since=timetable.emitted_to))
+    assert fired(timetable.due(due)) == [(due, "ann")]
+
+
+# --- delayed tasks ----------------------------------------------------------------------------------------------------
+
+
+def test_a_task_is_due_once_at_its_instant_to_the_millisecond() -> None:
+    timetable = new_timetable()
+    timetable.load([planned("ann", At(START + 1_234))], (START + HOUR_MS, LAST_KEY))
+    assert pass_time(timetable, START + 10_000, 100) == [(START + 1_234, "ann")]
+    assert len(timetable) == 0
+
+
+def test_a_task_whose_instant_has_passed_is_due_right_away() -> None:
+    timetable = new_timetable(planned("ann", At(START - HOUR_MS), since=START + 500))
+    timetable.load([], (START + HOUR_MS, LAST_KEY))
+    timetable.put(planned("bob", At(START - HOUR_MS), since=START + 500))
+    assert pass_time(timetable, START + 5_000, 100) == [(START + 501, "bob")]
+
+
+def test_a_task_that_is_cancelled_before_its_time_never_runs() -> None:
+    kept, cancelled = planned("ann", At(START + 2_000)), planned("bob", At(START + 2_000))
+    timetable = new_timetable()
+    timetable.load([kept, cancelled], (START + HOUR_MS, LAST_KEY))
+    assert timetable.delayed == 2
+    timetable.remove(cancelled)
+    assert timetable.delayed == 1
+    assert pass_time(timetable, START + 10_000, 100) == [(START + 2_000, "ann")]
+
+
+def test_a_task_of_next_week_takes_no_memory_until_shortly_before() -> None:
+    task = planned("ann", At(START + 7 * 24 * HOUR_MS))
+    timetable = new_timetable(task)
+    timetable.load([], (START + HOUR_MS, LAST_KEY))
+    timetable.put(planned("bob", At(START + HOUR_MS + 1)))
+    assert len(timetable) == 0
+    timetable.remove(task)  # and to cancel it then is nothing to the timetable
+    assert len(timetable) == 0
+
+
+def test_tasks_of_one_instant_that_are_loaded_in_slices_come_once_each() -> None:
+    tasks = [planned(f"user-{number}", At(START + 1_000)) for number in range(9)]
+    timetable = new_timetable(*tasks)  # too early: nothing is loaded yet
+    assert len(timetable) == 0
+    timetable.load(tasks[:4], (START + 1_000, tasks[3].key))
+    late = planned("user-55", At(START + 1_000))
+    timetable.put(late)  # behind the slice in the index's order, so the index will give it
+    timetable.put(planned("user-00", At(START + 1_000)))  # before it, so nobody will
+    timetable.load([*tasks[4:6], late, *tasks[6:]], (START + HOUR_MS, LAST_KEY))
+    assert len(timetable) == 11
+    assert Counter(name for _, name in pass_time(timetable, START + 2_000)) == Counter(
+        [*(f"user-{number}" for number in range(9)), "user-00", "user-55"]
+    )
+
+
+# --- after an outage --------------------------------------------------------------------------------------------------
+
+
+def test_after_an_outage_every_rule_has_its_way() -> None:
+    names = {rule: f"user-{rule}" for rule in Misfire}
+    timetable = new_timetable(
+        *(planned(name, Every(MINUTE_MS), line=Line(Way.NORMAL, rule, 90_000)) for rule, name in names.items()),
+        planned("daily", Every(24 * HOUR_MS), line=Line(Way.LOW, Misfire.SKIP, 5_000)),
+    )
+    upto = START + 48 * HOUR_MS
+    counted = {
+        unframed(entry.framed)[0].decode(): (len(firing.fire), len(firing.skipped))
+        for firing in timetable.backlog(upto, upto)
+        for entry in firing.chunk.entries(LZ4)
+    }
+    fresh = counted[names[Misfire.SKIP]][0]
+    assert fresh in (1, 2)
+    assert counted == {
+        names[Misfire.FIRE_ALL]: (48 * 60, 0),
+        names[Misfire.FIRE_LAST]: (fresh, 48 * 60 - fresh),
+        names[Misfire.SKIP]: (fresh, 48 * 60 - fresh),
+        "daily": (0, 2),
+    }
+
+
+def test_what_is_caught_up_of_long_intervals_fits_into_batches_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("everwatch.timetable.timetable.phase_of", lambda *_: 3_600_000)
+    timetable = new_timetable(*(planned(f"user-{number}", Every(24 * HOUR_MS)) for number in range(1_500)))
+    timetable.fit(10_000)
+    firings = list(timetable.backlog(START + 48 * HOUR_MS, START + 60 * HOUR_MS))
+    assert sum(firing.chunk.count for firing in firings) == 1_500
+    assert all(firing.chunk.size_in(LZ4) <= 10_000 for firing in firings)
+    assert all((len(firing.fire), len(firing.skipped)) == (1, 1) for firing in firings)
+
+
+def test_a_topic_that_takes_only_small_batches_gets_small_ones_from_then_on() -> None:
+    schedules = [Every(1_000), Every(HOUR_MS), Cron("* * * * *")]
+    monitors = [planned(f"user-{number}", schedules[number % 3]) for number in range(3_000)]
+    timetable = new_timetable(*monitors)
+    timetable.load([planned(f"task-{n}", At(START + 60_000)) for n in range(500)], (START + HOUR_MS, LAST_KEY))
+    for chunk in chunks(timetable):
+        chunk.packed(LZ4)
+    expected = fired(timetable.due(START + MINUTE_MS))
+    timetable.fit(2_000)
+    timetable.put(planned("new", Every(1_000)))
+    firings = list(timetable.due(START + MINUTE_MS))
+    assert all(firing.chunk.size_in(LZ4) <= 2_000 for firing in firings)
+    assert [each for each in fired(firings) if each[1] != "new"] == expected
+    assert sum(chunk.is_loose for chunk in chunks(timetable)) <= 1  # nothing is unpacked to be measured
+
+
+def test_a_timetable_that_is_put_away_is_the_same_when_it_is_taken_up() -> None:
+    schedules = [Every(1_000), Every(11 * MINUTE_MS), Every(24 * HOUR_MS), Cron("* * * * *")]
+    monitors = [planned(f"user-{number}", schedules[number % 4]) for number in range(400)]
+    timetable, again = new_timetable(*monitors), Timetable(LZ4, START)
+    assert timetable.can_be_saved
+    again.restore(timetable.save())
+    assert len(again) == len(timetable) == 400
+    assert pass_time(again, START + 2 * MINUTE_MS) == pass_time(timetable, START + 2 * MINUTE_MS)
+    for each in monitors:
+        again.remove(each)
+    assert len(again) == 0
