@@ -27,6 +27,7 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.packing import codec_named
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics, largest_batch
+from everwatch.timetable import NotPlanned
 from streams.delayed import PAUSE_S, Delayed
 from streams.feedback import Feedback
 from streams.inline import InlineResults
@@ -84,7 +85,7 @@ class Engine(Service):
         self._planner.largest_batch = await asyncio.to_thread(
             largest_batch, new_admin(settings, self._bootstrap_servers), topics.all_ticks
         )
-        self._writer = Writer(self.table, self._outbox, self.partitions)
+        self._writer = Writer(self.table, self._outbox, self.partitions, self.partitions.calm)
         refusals = Refusals(self._outbox, topics, clock)
         self.registration = Registration(
             self.partitions,
@@ -168,6 +169,9 @@ class Engine(Service):
                 await self.registration.command([record])
                 return True
             except PartitionLost:
+                return False
+            except NotPlanned as error:
+                self.lane_ended(error)
                 return False
             except Exception:
                 logger.exception("a command failed; it is tried again")

@@ -16,10 +16,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from everwatch.kafka.records import Record
 from everwatch.metrics import LANE_RECORDS
+from everwatch.timetable import NotPlanned
 
 logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 10_000
-TURN = 200
+FIRST_TURN, MOST_A_TURN = 50, 500
+TURN_S = 0.003
 RETRY_S = 1.0
 # a broker that is away is said by who waits for it
 _PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
@@ -29,8 +31,14 @@ T = TypeVar("T")
 async def in_turns(items: Iterable[T]) -> AsyncIterator[list[T]]:
     """The items, a few at a time, with a turn for the event loop in between: a long batch must not make ticks late."""
     rest = iter(items)
-    while few := list(islice(rest, TURN)):
+    loop = asyncio.get_running_loop()
+    count = FIRST_TURN
+    while few := list(islice(rest, count)):
+        begun_s = loop.time()
         yield few
+        taken_s = loop.time() - begun_s
+        # as many as take about as long as a turn should
+        count = max(1, min(int(len(few) * TURN_S / max(taken_s, 1e-6)), 2 * count, MOST_A_TURN))
         await asyncio.sleep(0)
 
 
@@ -160,6 +168,8 @@ class Lane:
                 if not batch.settled.cancelled():
                     batch.settled.result()
                     return True
+            except NotPlanned:
+                raise  # what is due is not known any more: the worker ends, and its timetables are built anew
             except Exception:
                 logger.exception("a batch of %d records of %s failed; it is tried again", len(records), self._topic)
                 await asyncio.sleep(RETRY_S)

@@ -18,7 +18,7 @@ from everwatch.entries import Plan
 from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
 from everwatch.model import Monitor, Policy
-from everwatch.timetable import FORMAT, Chunk, Firing, Line, Packing, Planned, Timetable, Way, framed
+from everwatch.timetable import FORMAT, Chunk, Firing, Limits, Line, Packing, Planned, Timetable, Way, framed
 from streams.store import Store, TimetableMark
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,9 @@ YIELD_EVERY = 2_000
 MOST_AHEAD_MS = 60_000
 # bytes of a batch that are not records, and some to spare
 BATCH_HEADER = 1_024
+# sweeps that are so late are helped by everybody else holding back, for a while
+BEHIND_MS = 400
+PATIENCE_S, LOOK_S = 2.0, 0.02
 
 
 @dataclass
@@ -101,6 +104,11 @@ class Planner:
             timetable.limits.size = min(timetable.limits.size, self.largest_batch - BATCH_HEADER)
         return timetable
 
+    def fit(self, timetable: Timetable) -> None:
+        """Split the chunks of a timetable that were made when topics took larger batches."""
+        if self.largest_batch is not None and self.largest_batch < Limits().size:
+            timetable.fit(timetable.limits.size)
+
     def plan(self, partition: Partition, before: Monitor | None, after: Monitor | None) -> None:
         """Bring the timetable from one value of a monitor to the next (None: there is none)."""
         old = self.planned(before) if before else None
@@ -109,11 +117,12 @@ class Planner:
             return
         if old is not None:
             partition.timetable.remove(old)
-            if partition.attempt is not None:
-                # a sweep that has to be tried again finds out anew who is due
-                partition.attempt = Attempt(partition.attempt.upto, partition.attempt.now)
         if new is not None:
             partition.timetable.put(new)
+        attempt = partition.attempt
+        if attempt is not None and (old is not None or (new is not None and new.since < attempt.upto)):
+            # a sweep that has to be tried again finds out anew who is due
+            partition.attempt = Attempt(attempt.upto, attempt.now)
 
     def planned(self, monitor: Monitor, key: bytes = b"") -> Planned | None:
         """A monitor (with its table key, if that is known) as the timetable has it; None if it is asleep."""
@@ -211,6 +220,19 @@ class Partitions:
         )
         return now
 
+    def lag_ms(self) -> int:
+        """How far the sweeps of the slowest partition are behind where they could be."""
+        now = self._planner.now_ms()
+        limits = ((partition.ceiling or now, partition.emitted_to) for partition in self._open.values())
+        return max((min(now, limit) - emitted_to for limit, emitted_to in limits), default=0)
+
+    async def calm(self) -> None:
+        """Wait until sweeps have caught up, or for PATIENCE_S at most."""
+        for _ in range(int(PATIENCE_S / LOOK_S)):
+            if self.lag_ms() < BEHIND_MS:
+                return
+            await asyncio.sleep(LOOK_S)
+
     def invalidate(self) -> None:
         """Whatever is being opened now is not to be owned."""
         self._generation += 1
@@ -238,11 +260,13 @@ class Partitions:
         if mark.form != self._planner.form or mark.newest_since > partition.emitted_to:
             return False
         partition.timetable.restore(shelves)
+        self._planner.fit(partition.timetable)
         return True
 
     def _put_away(self, partition: Partition) -> None:
         timetable = partition.timetable
-        if timetable.can_be_saved:
+        # who is durable and not yet in the timetable would be missing for ever
+        if timetable.can_be_saved and partition.ceiling is None:
             mark = TimetableMark(self._planner.form, timetable.newest_since)
             self._store().save_timetable(partition.number, timetable.save(), mark)
 

@@ -1,7 +1,7 @@
 """Signups and commands: what they change in the table, the timetable and the states of monitors."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from typing import TypeVar
 
@@ -23,8 +23,9 @@ from streams.tables import Writer, Writing
 
 # long enough for a unit of work to become durable, as a rule
 BEGIN_AFTER_MS = 500
-# while monitors change, the sweeps of their partitions stand still
-CHANGED_AT_ONCE = 1_000
+# table entries in one unit of work; while monitors change, the sweeps of their partitions stand still
+ENTRIES_AT_ONCE = 20_000
+CHANGED_AT_ONCE = 2_000
 W = TypeVar("W", bound=Signup | Command)
 Admitted = tuple[Record, W, list[bytes]]
 
@@ -74,12 +75,12 @@ class Registration:
 
     async def sign_up(self, records: Iterable[Record]) -> None:
         """Register users; when this returns, all of it is durable and in the timetable."""
-        admitted = await self._admitted(records, admit_signup)
-        async with self._writer.writing() as work:
-            newcomers, others = await self._sort_out(work, admitted)
-            await self._register(work, newcomers)
-        for first in range(0, len(others), CHANGED_AT_ONCE):
-            await self._carry_out(others[first : first + CHANGED_AT_ONCE])
+        for some in _slices(await self._admitted(records, admit_signup), ENTRIES_AT_ONCE):
+            async with self._writer.writing() as work:
+                newcomers, others = await self._sort_out(work, some)
+                await self._register(work, newcomers)
+            for few in _slices(others, CHANGED_AT_ONCE):
+                await self._carry_out(few)
 
     async def command(self, records: Iterable[Record]) -> None:
         """Carry out commands; when this returns, all of it is durable and in the timetable."""
@@ -149,16 +150,16 @@ class Registration:
                                 plans.append(awake)
                 planned.append((partition, plans))
             await work.finish()
+            # in one go: what is loaded from the index of tasks meanwhile would come twice
             for partition, plans in planned:
-                timetable = partition.timetable
-                # in one go: what is loaded from the index of tasks meanwhile would come twice
                 for plan in plans:
                     if isinstance(plan.schedule, At):
-                        timetable.put(plan)
+                        partition.timetable.put(plan)
+            for partition, plans in planned:
                 async for recurring in in_turns(plans):
                     for plan in recurring:
                         if not isinstance(plan.schedule, At):
-                            timetable.put(plan)
+                            partition.timetable.put(plan)
 
     async def _carry_out(self, admitted: Sequence[Admitted[Signup | Command]]) -> None:
         """Change what may be known already.
@@ -237,6 +238,20 @@ def _keys_of(wanted: Signup | Command, user_key: bytes) -> list[bytes]:
     if isinstance(wanted, Signup):
         return [user_key, *(user_key + spec.monitor_id.encode() for spec in wanted.monitors)]
     return [user_key, user_key + wanted.monitor_id.encode()]
+
+
+def _slices(admitted: list[Admitted[W]], most: int) -> Iterator[list[Admitted[W]]]:
+    """The signups in order, so many at a time that they concern about ``most`` entries."""
+    some: list[Admitted[W]] = []
+    entries = 0
+    for each in admitted:
+        some.append(each)
+        entries += len(each[2])
+        if entries >= most:
+            yield some
+            some, entries = [], 0
+    if some:
+        yield some
 
 
 def _by_partition(admitted: Iterable[Admitted[W]]) -> dict[int, list[Admitted[W]]]:

@@ -182,15 +182,19 @@ class Writing:
 class Writer:
     """Hands out units of work, one at a time, so that none reads what another is about to change."""
 
-    def __init__(self, table: MonitorsTable, outbox: Outbox, partitions: Partitions) -> None:
+    def __init__(
+        self, table: MonitorsTable, outbox: Outbox, partitions: Partitions, calm: Callable[[], Awaitable[None]]
+    ) -> None:
         self._table = table
         self._outbox = outbox
         self._partitions = partitions
+        self._calm = calm
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Writing]:
-        """A unit of work; it is durable once its ``finish()`` has returned."""
+        """A unit of work, durable once its ``finish()`` has returned. Ticks go first: it begins when all is calm."""
+        await self._calm()
         async with self._turn:
             yield Writing(self._table.store, self._outbox, self._table.changelog_topic_name, self._partitions)
 

@@ -433,11 +433,12 @@ class TimetableMachine(RuleBasedStateMachine):
             self._load_some(self.emitted_to + ahead_ms, at_once)
 
     def _load(self, upto: int) -> None:
-        while self.loaded_to[0] < upto:
+        # a slice may end among tasks of one instant: the rest of them is due then too
+        while self.loaded_to < (upto, LAST_KEY):
             self._load_some(upto, 3)
 
     def _load_some(self, upto: int, at_once: int) -> None:
-        if self.loaded_to[0] >= upto:
+        if self.loaded_to >= (upto, LAST_KEY):
             return
         found = sorted(each for each in self.index if self.loaded_to < each and each[0] <= upto)[:at_once]
         tasks = [

@@ -89,6 +89,7 @@ async def _retire(producer: AIOKafkaProducer) -> None:
             await producer.stop()
     except (KafkaError, TimeoutError) as error:
         logger.info("the old producer of ticks is given up: %r", error)
+        await producer.client.close()
 
 
 def _wrap_sequence_numbers(producer: AIOKafkaProducer) -> None:

@@ -1,6 +1,6 @@
 """Who is due: the due-time index of one partition. Pure: no clock, no I/O, no threads."""
 
-from everwatch.timetable.chunk import Chunk, Packing, chunk_of
+from everwatch.timetable.chunk import Chunk, Limits, Packing, chunk_of
 from everwatch.timetable.line import Line, Way
 from everwatch.timetable.records import framed, unframed
 from everwatch.timetable.snapshot import FORMAT
@@ -11,6 +11,7 @@ __all__ = [
     "LAST_KEY",
     "Chunk",
     "Firing",
+    "Limits",
     "Line",
     "NotPlanned",
     "Packing",

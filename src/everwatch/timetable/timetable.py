@@ -8,6 +8,7 @@ from everwatch.model import At, Cron, Every, Schedule
 from everwatch.schedule.at import due_instant
 from everwatch.schedule.cron import CronTimes, cron_times
 from everwatch.schedule.due import due_in
+from everwatch.schedule.duration import MINUTE_MS
 from everwatch.schedule.every import PHASE_STEP_MS, due_between, phase_of
 from everwatch.schedule.misfire import settle
 from everwatch.timetable.buckets import Buckets
@@ -335,7 +336,12 @@ class Timetable:
                         due = due_between(every, start + delta, after, upto)
                         if due:
                             fire, skipped = settle(due, now, line.misfire, line.misfire_grace_ms)
-                            alike.setdefault((fire, skipped), []).append(Entry(0, record))
+                            if len(fire) == 1 and not skipped:
+                                # near enough to travel together, each with its own timestamp
+                                base = fire[0] - fire[0] % MINUTE_MS
+                                alike.setdefault(((base,), _NONE), []).append(Entry(fire[0] - base, record))
+                            else:
+                                alike.setdefault((fire, skipped), []).append(Entry(0, record))
             for (fire, skipped), entries in alike.items():
                 for chunk in chunks_of(entries, self._packing, self.limits):
                     yield Firing(line, chunk, fire, skipped)
