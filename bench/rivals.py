@@ -91,7 +91,10 @@ def running_peer(rig: Rig, name: str, plan: Plan, signups: str = "") -> Iterator
         expected = Expectation(rig.partitions)
 
         def wait() -> None:
-            rig.wait_for_count(lambda: rig.written(peer.changelog), expected.monitors, f"{name}'s changelog")
+            # Faust's table has a record for each user, the others one for each monitor
+            users = sum(population.users for population in expected.populations)
+            records = users if name == FAUST else expected.monitors
+            rig.wait_for_count(lambda: rig.written(peer.changelog), records, f"{name}'s changelog")
             Event().wait(_SETTLE_QUICK_S if plan.quick else _SETTLE_S)
 
         yield Subject(name, signups, ticks, peer.changelog, peer, expected, wait)

@@ -59,6 +59,8 @@ class Engine(Service):
         self._bootstrap_servers = bootstrap_servers
         self._clock = clock
         self._ready = asyncio.Event()
+        self._app = app
+        self._broken = False
         self._era = 0
         self._switch = asyncio.Lock()
         topics = self._topics = Topics.of(settings)
@@ -79,7 +81,9 @@ class Engine(Service):
     async def on_start(self) -> None:
         """Connect the producers and put the parts together."""
         settings, topics, clock = self._settings, self._topics, self._clock
-        self._outbox = Outbox(new_producer(settings, self._bootstrap_servers))
+        self._outbox = Outbox(
+            new_producer(settings, self._bootstrap_servers), lambda reason: self.end(BrokerUnavailable(reason))
+        )
         self._sender = BatchSender(lambda: new_batch_producer(settings, self._bootstrap_servers))
         await self._sender.start()
         self._planner.largest_batch = await asyncio.to_thread(
@@ -122,6 +126,9 @@ class Engine(Service):
         """Let go of everything, in order; what was accepted is durable or will be read again."""
         if not self._ready.is_set():
             return
+        if self._broken or self.crashed or self._app.crashed:
+            # what is in memory may not be what is durable: timetables are not to be put away
+            self.partitions.abandon()
         await self.close(LAST_PATIENCE_S)
         await asyncio.gather(*(lane.stop() for lane in self._lanes))
         left = await self._outbox.close(FLUSH_S)
@@ -133,11 +140,13 @@ class Engine(Service):
         """The table is recovered: these partitions are this worker's now. Waits for a broker that is away."""
         era = self._era
         await self._ready.wait()
+        opened = False
         while era == self._era and not self.should_stop:
             try:
                 async with self._switch:
-                    if era == self._era and await self.partitions.open(numbers):
-                        for lane in self._lanes:
+                    opened = era == self._era and (opened or await self.partitions.open(numbers))
+                    for lane in self._lanes if opened else ():
+                        if not lane.is_open:
                             await lane.open(numbers)
                 return
             except (BrokerUnavailable, KafkaException) as error:
@@ -171,15 +180,16 @@ class Engine(Service):
             except PartitionLost:
                 return False
             except NotPlanned as error:
-                self.lane_ended(error)
+                self.end(error)
                 return False
             except Exception:
                 logger.exception("a command failed; it is tried again")
                 await self.sleep(1.0)
         return False
 
-    def lane_ended(self, error: BaseException) -> None:
-        """A lane cannot go on: the worker ends, and whoever takes over starts from what is durable."""
+    def end(self, error: BaseException) -> None:
+        """Something cannot go on: the worker ends, and whoever takes over starts from what is durable."""
+        self._broken = True
         self.add_future(self.crash(error))
 
     def _new_recovery_consumer(self) -> Consumer:
@@ -188,9 +198,7 @@ class Engine(Service):
 
     def _lane(self, topic: str, channel: Any) -> Lane:
         group = f"{self._settings.application}-worker-{topic}"
-        return Lane(
-            topic, lambda: new_consumer(self._settings, self._bootstrap_servers, group), channel, self.lane_ended
-        )
+        return Lane(topic, lambda: new_consumer(self._settings, self._bootstrap_servers, group), channel, self.end)
 
     async def _look_ahead(self, delayed: Delayed) -> None:
         while not self.should_stop:

@@ -59,6 +59,8 @@ class Delayed:
         timetable.load(tasks, found[-1] if len(found) == AT_ONCE else (upto, LAST_KEY))
 
     def _forget(self, partition: Partition) -> None:
+        if self._partitions.get(partition.number) is not partition:
+            return
         upto = partition.emitted_to
         if upto - self._forgotten.get(partition.number, 0) >= FORGOTTEN_EVERY_MS:
             self._forgotten[partition.number] = upto

@@ -96,6 +96,11 @@ class Lane:
         self._batch: Batch | None = None
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it reads."""
+        return self._task is not None
+
     async def open(self, partitions: set[int]) -> None:
         """Read these partitions from where they were acknowledged last. Raises KafkaException."""
         assert self._task is None  # closed before it is opened again
@@ -192,7 +197,13 @@ class Lane:
         assert self._consumer is not None
         first = self._consumer.consume(1, 0.5)
         messages = first + self._consumer.consume(MOST_AT_ONCE, 0) if first else []
-        return [Record.of(message) for message in messages if self._usable(message)]
+        topic = self._topic
+        # one by one ten thousand times: a consumed message that is no error has all of this
+        return [
+            Record(topic, m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value())  # type: ignore[arg-type]
+            for m in messages
+            if m.error() is None or self._usable(m)
+        ]
 
     def _usable(self, message: Message) -> bool:
         error = message.error()

@@ -18,6 +18,7 @@ from everwatch.entries import Plan
 from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
 from everwatch.model import Monitor, Policy
+from everwatch.schedule.duration import SECOND_MS
 from everwatch.timetable import FORMAT, Chunk, Firing, Limits, Line, Packing, Planned, Timetable, Way, framed
 from streams.store import Store, TimetableMark
 
@@ -67,6 +68,11 @@ class Partition:
     def emitted_to(self) -> int:
         """Every tick due up to this instant is durable on its topic."""
         return self.timetable.emitted_to
+
+    @property
+    def reaching_for(self) -> int:
+        """The instant up to which a sweep emits now, or has emitted."""
+        return max(self.emitted_to, self.attempt.upto if self.attempt else 0)
 
     @property
     def ceiling(self) -> int | None:
@@ -155,7 +161,8 @@ def _line_of(kind: str, policy: Policy) -> Line:
     except InvalidInput:
         inline = False  # its package is gone: executors say so in every result
     way = Way.INLINE if inline else Way(policy.priority.value)
-    return Line(way, policy.misfire, policy.misfire_grace_ms)
+    # to the second: lines that differ by less would each have chunks of their own
+    return Line(way, policy.misfire, -(-policy.misfire_grace_ms // SECOND_MS) * SECOND_MS)
 
 
 class Partitions:
@@ -260,6 +267,7 @@ class Partitions:
         if mark.form != self._planner.form or mark.newest_since > partition.emitted_to:
             return False
         partition.timetable.restore(shelves)
+        partition.timetable.newest_since = mark.newest_since
         self._planner.fit(partition.timetable)
         return True
 

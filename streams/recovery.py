@@ -1,9 +1,10 @@
 """Catching up with the changelog in bulk: what a store lacks is read by thousands and written in strokes."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from everwatch.clock import Clock
 from everwatch.kafka.offsets import bounds
@@ -84,21 +85,24 @@ class CatchUp:
 
     def _read(self, consumer: Consumer, ends: dict[int, int]) -> int:
         """Read and write some; partitions that are through leave ``ends``."""
-        changes: dict[int, list[Change]] = {}
-        offsets: dict[int, int] = {}
+        changes: defaultdict[int, list[Change]] = defaultdict(list)
+        last: dict[int, Message] = {}
         read = 0
         for message in consumer.consume(AT_ONCE, 0.2):
             number = message.partition()
             error = message.error()
             if error is not None:
-                if error.code() == KafkaError._PARTITION_EOF and number is not None:
-                    ends.pop(number, None)
+                if error.code() == KafkaError._PARTITION_EOF:
+                    ends.pop(number or 0, None)
                 continue
+            assert number is not None  # every record has one
             read += 1
-            changes.setdefault(number, []).append((message.key(), message.value()))  # type: ignore[arg-type]
-            offsets[number] = message.offset()  # type: ignore[index,assignment]
+            changes[number].append((message.key(), message.value()))  # type: ignore[arg-type]
+            last[number] = message
         for number, some in changes.items():
-            self._apply(number, some, offsets[number])
-            if offsets[number] + 1 >= ends.get(number, 0):
+            offset = last[number].offset()
+            assert offset is not None  # so has every record
+            self._apply(number, some, offset)
+            if offset + 1 >= ends.get(number, 0):
                 ends.pop(number, None)
         return read

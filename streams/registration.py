@@ -11,7 +11,7 @@ from everwatch.catalogue import Changes, carry_out, newcomer, sign_up
 from everwatch.clock import Clock
 from everwatch.config import OutputFormat
 from everwatch.errors import InvalidInput
-from everwatch.kafka.dead_letters import refusal_headers
+from everwatch.kafka.dead_letters import MOST_KEPT_BYTES, refusal_headers
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
@@ -19,7 +19,8 @@ from everwatch.model import At, Command, CommandType, Monitor, Signup
 from everwatch.timetable import Planned
 from streams.lane import in_turns
 from streams.partitions import Partition, Partitions, Planner
-from streams.tables import Writer, Writing
+from streams.store import RESERVED
+from streams.tables import Writer, Writing, all_or_rebuilt
 
 # long enough for a unit of work to become durable, as a rule
 BEGIN_AFTER_MS = 500
@@ -47,7 +48,9 @@ class Refusals:
             offset=source.offset,
             refused_at=self._clock.now_ms(),
         )
-        self._outbox.send(self._topic, partition=source.partition, key=source.key, value=source.value, headers=headers)
+        # a record that came compressed may be larger than what the dead letters take
+        value = source.value[:MOST_KEPT_BYTES] if source.value else source.value
+        self._outbox.send(self._topic, partition=source.partition, key=source.key, value=value, headers=headers)
 
 
 class Registration:
@@ -81,6 +84,8 @@ class Registration:
                 await self._register(work, newcomers)
             for few in _slices(others, CHANGED_AT_ONCE):
                 await self._carry_out(few)
+        # what was refused is kept before it is acknowledged
+        await self._outbox.delivered()
 
     async def command(self, records: Iterable[Record]) -> None:
         """Carry out commands; when this returns, all of it is durable and in the timetable."""
@@ -93,6 +98,8 @@ class Registration:
                 try:
                     wanted = admit(source.value)
                     user_key = codec.user_key(wanted.user_id)
+                    if user_key in RESERVED:
+                        raise InvalidInput("this user_id is reserved", "$.user_id")
                     if source.key is not None and source.key != user_key:
                         raise InvalidInput(
                             "the record's key is not the user_id: key records by user_id, or the user's records lose"
@@ -109,22 +116,24 @@ class Registration:
         self, work: Writing, admitted: list[Admitted[Signup]]
     ) -> tuple[dict[int, list[Admitted[Signup]]], list[Admitted[Signup]]]:
         """Newcomers, by partition, and the others: who is known already, comes twice, or has something due at once."""
-        soon = self._clock.now_ms() + BEGIN_AFTER_MS
+        soon = self._clock.now_ms() + 2 * BEGIN_AFTER_MS
         known: dict[int, set[bytes]] = {}
         for number, some in _by_partition(admitted).items():
-            known[number] = work.look_up(number, [key for _, _, keys in some for key in keys])
+            # nobody has monitors who is not known as a user
+            users = [keys[0] for _, _, keys in some]
+            values = work.read(number, users)
+            known[number] = {user for user, value in zip(users, values, strict=True) if value is not None}
             await asyncio.sleep(0)
         newcomers: dict[int, list[Admitted[Signup]]] = {}
         others: list[Admitted[Signup]] = []
         for each in admitted:
             source, signup, keys = each
             taken = known[source.partition]
-            if taken.isdisjoint(keys) and not _is_due_before(signup, soon):
+            if keys[0] not in taken and not _is_due_before(signup, soon):
                 newcomers.setdefault(source.partition, []).append(each)
-                taken.update(keys)
             else:
-                taken.add(keys[0])
                 others.append(each)
+            taken.add(keys[0])
         return newcomers, others
 
     async def _register(self, work: Writing, newcomers: dict[int, list[Admitted[Signup]]]) -> None:
@@ -136,7 +145,7 @@ class Registration:
         with ExitStack() as stack:
             for number, some in newcomers.items():
                 partition = work.owned(number)
-                now = max(self._clock.now_ms(), partition.emitted_to)
+                now = max(self._clock.now_ms(), partition.reaching_for)
                 stack.enter_context(partition.held(now + BEGIN_AFTER_MS))
                 plans: list[Planned] = []
                 async for few in in_turns(some):
@@ -149,17 +158,20 @@ class Registration:
                             if awake is not None:
                                 plans.append(awake)
                 planned.append((partition, plans))
+                # the broker is at work while the next partition's users are
+                work.send(number)
             await work.finish()
-            # in one go: what is loaded from the index of tasks meanwhile would come twice
-            for partition, plans in planned:
-                for plan in plans:
-                    if isinstance(plan.schedule, At):
-                        partition.timetable.put(plan)
-            for partition, plans in planned:
-                async for recurring in in_turns(plans):
-                    for plan in recurring:
-                        if not isinstance(plan.schedule, At):
+            with all_or_rebuilt():
+                # in one go: what is loaded from the index of tasks meanwhile would come twice
+                for partition, plans in planned:
+                    for plan in plans:
+                        if isinstance(plan.schedule, At):
                             partition.timetable.put(plan)
+                for partition, plans in planned:
+                    async for recurring in in_turns(plans):
+                        for plan in recurring:
+                            if not isinstance(plan.schedule, At):
+                                partition.timetable.put(plan)
 
     async def _carry_out(self, admitted: Sequence[Admitted[Signup | Command]]) -> None:
         """Change what may be known already.
@@ -180,8 +192,12 @@ class Registration:
                     if changes is not None:
                         done.append((source.partition, changes))
             await work.finish()
-            for number, changes in done:
-                self._replan(self._partitions.get(number), changes)
+            with all_or_rebuilt():
+                for number, changes in done:
+                    for change in changes.monitors:
+                        self._planner.plan(work.owned(number), change.before, change.after)
+        # what was refused is kept before it is acknowledged
+        await self._outbox.delivered()
 
     def _changes(self, work: Writing, source: Record, wanted: Signup | Command) -> Changes | None:
         settled = work.owned(source.partition).emitted_to
@@ -209,15 +225,16 @@ class Registration:
         return {monitor_id: monitor for monitor_id, monitor in found.items() if monitor is not None}
 
     def _write(self, work: Writing, partition: int, user_id: str, changes: Changes, settled: int) -> None:
+        # in this order: should only a part become durable, the rest is done when the input is read again
+        for change in changes.monitors:
+            if change.after is None and change.before is not None:
+                work.delete(partition, user_id, change.before.monitor_id, at=settled)
         if changes.user is not None:
             work.put(partition, changes.user)
         if changes.user_ended:
             work.delete(partition, user_id, at=settled)
         for change in changes.monitors:
-            if change.after is None:
-                assert change.before is not None  # a change from nothing to nothing is none
-                work.delete(partition, user_id, change.before.monitor_id, at=settled)
-            else:
+            if change.after is not None:
                 work.put(partition, change.after)
             if change.transition is not None:
                 self._outbox.send(
@@ -226,11 +243,6 @@ class Registration:
                     key=codec.user_key(user_id),
                     value=codec.encode_transition(change.transition, self._output_format),
                 )
-
-    def _replan(self, partition: Partition | None, changes: Changes) -> None:
-        if partition is not None:
-            for change in changes.monitors:
-                self._planner.plan(partition, change.before, change.after)
 
 
 def _keys_of(wanted: Signup | Command, user_key: bytes) -> list[bytes]:

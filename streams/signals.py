@@ -1,6 +1,5 @@
 """Heartbeats: each is remembered in its monitor's table entry, where the timer looks when the monitor is due."""
 
-import asyncio
 from collections.abc import Iterable
 
 from everwatch import codec, entries, lifecycle
@@ -53,22 +52,22 @@ class Signals:
         for _, key, at in heard:
             if at > newest.get(key, -1):
                 newest[key] = at
-        work.look_up(number, list(newest))
+        values = work.read(number, list(newest))
         wrong: dict[bytes, InvalidInput] = {}
-        async for few in in_turns(newest.items()):
-            for key, at in few:
+        async for few in in_turns(zip(newest.items(), values, strict=True)):
+            for (key, at), value in few:
                 try:
-                    after = _after(key, work.value(number, key), at)
+                    after = _after(key, value, at)
                 except InvalidInput as error:
                     wrong[key] = error
                 else:
                     if after is not None:
                         work.add_value(number, key, after)
+        work.send(number)
         if wrong:
             for record, key, _ in heard:
                 if key in wrong:
                     self._refusals.refuse(record, wrong[key])
-        await asyncio.sleep(0)
 
 
 def _after(key: bytes, value: bytes | None, at: int) -> bytes | None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from everwatch import codec
 from everwatch.kafka.outbox import Outbox
 from everwatch.model import At, Monitor, User
 from everwatch.schedule.at import due_instant
+from everwatch.timetable import NotPlanned
 from streams.partitions import Partition, Partitions
 from streams.store import OPTIONS, Store, due_key
 
@@ -64,6 +65,17 @@ def new_monitors_table(
     return table
 
 
+@contextmanager
+def all_or_rebuilt() -> Iterator[None]:
+    """For what must follow as a whole once something is durable. Raises NotPlanned if it does not: the worker ends."""
+    try:
+        yield
+    except NotPlanned:
+        raise
+    except BaseException as error:
+        raise NotPlanned(f"what is durable did not get into the timetable: {error!r}") from error
+
+
 class Writing:
     """A unit of work: what it puts it also gets; nothing is written before ``finish()``.
 
@@ -81,23 +93,26 @@ class Writing:
         self._known: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
         self._due: dict[int, list[bytes]] = defaultdict(list)
         self._timestamps: dict[bytes, int] = {}
+        self._met: dict[int, Partition] = {}
+        self._sent: set[int] = set()
+        self._offsets: dict[int, int] = {}
 
     def owned(self, number: int) -> Partition:
         """The partition. Raises PartitionLost."""
         partition = self._partitions.get(number)
-        if partition is None:
+        # one that was lost and came back meanwhile is another one
+        if partition is None or self._met.setdefault(number, partition) is not partition:
             raise PartitionLost(f"partition {number} went to another worker")
         return partition
 
-    def look_up(self, partition: int, keys: list[bytes]) -> set[bytes]:
-        """Read many entries at once, ahead of their being asked for; gives the keys of those that are there."""
+    def read(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
+        """The values of many entries as they stand before this unit of work."""
         self.owned(partition)
-        values = self._store.read_many(partition, keys)
-        if values.count(None) == len(values):
-            self._known[partition].update(dict.fromkeys(keys))
-            return set()
-        self._known[partition].update(zip(keys, values, strict=True))
-        return {key for key, value in zip(keys, values, strict=True) if value is not None}
+        return self._store.read_many(partition, keys)
+
+    def look_up(self, partition: int, keys: list[bytes]) -> None:
+        """Read many entries at once, ahead of their being asked for."""
+        self._known[partition].update(zip(keys, self.read(partition, keys), strict=True))
 
     def add(self, partition: int, key: bytes, entry: User | Monitor) -> None:
         """Write an entry under its table key."""
@@ -150,28 +165,32 @@ class Writing:
         self._entries[partition][key] = None
         self._timestamps[key] = at
 
+    def send(self, partition: int) -> None:
+        """Begin to make a partition's changes durable, to which no more are added. Raises PartitionLost."""
+        assert partition not in self._sent
+        self.owned(partition)
+        changes = self._entries[partition]
+        if not changes:
+            return
+        self._sent.add(partition)
+        at = self._timestamps
+        records = [(key, value, at[key] if value is None else 0) for key, value in changes.items()]
+        noted = partial(self._offsets.__setitem__, partition)
+        self._outbox.send_run(self._changelog, records, partition=partition, on_delivered=noted)
+
     async def finish(self) -> None:
         """Make it durable: first on the broker, then in the local store. Raises PartitionLost, BrokerUnavailable."""
-        self._check_owned()
-        offsets: dict[int, int] = {}
-        timestamps = self._timestamps
-        for partition, changes in self._entries.items():
-            if changes:
-                records = [(key, value, timestamps.get(key, 0)) for key, value in changes.items()]
-                self._outbox.send_run(
-                    self._changelog, records, partition=partition, on_delivered=partial(offsets.__setitem__, partition)
-                )
+        changed = [partition for partition, changes in self._entries.items() if changes]
+        for partition in changed:
+            if partition not in self._sent:
+                self.send(partition)
                 await asyncio.sleep(0)
         await self._outbox.delivered()
-        self._check_owned()
-        for partition, changes in self._entries.items():
-            if changes:
-                self._store.write(partition, changes, offsets[partition], self._due[partition])
-
-    def _check_owned(self) -> None:
-        for number, changes in self._entries.items():
-            if changes:
-                self.owned(number)
+        for partition in changed:
+            self.owned(partition)
+        with all_or_rebuilt():
+            for partition in changed:
+                self._store.write(partition, self._entries[partition], self._offsets[partition], self._due[partition])
 
     def _entry(self, partition: int, key: bytes) -> User | Monitor | None:
         self.owned(partition)

@@ -34,6 +34,9 @@ _ORIGINS = tuple(Origin)
 _STATES = tuple(State)
 _EVERY, _CRON, _AT = b"\x00", b"\x02", b"\x04"
 _DOUBLE = struct.Struct("<d")
+# only what is short is remembered: what users send must not decide how much memory that takes
+REMEMBERED = 1_024
+FEW = 20
 
 # --- Avro's primitives ------------------------------------------------------------------------------------------------
 
@@ -93,7 +96,9 @@ def encode_monitor(monitor: Monitor) -> bytes:
     """The value of a monitor's table entry."""
     return b"".join(
         (
-            _spec_bytes(monitor.spec, monitor.origin),
+            _remembered_spec_bytes(monitor.spec, monitor.origin)
+            if len(monitor.spec.config) <= REMEMBERED
+            else _spec_bytes(monitor.spec, monitor.origin),
             _long(monitor.version),
             _long(monitor.since),
             _SMALL[_STATE_NUMBERS[monitor.state]],
@@ -109,7 +114,6 @@ def encode_monitor(monitor: Monitor) -> bytes:
 _STATE_NUMBERS = {state: number for number, state in enumerate(_STATES)}
 
 
-@lru_cache(maxsize=8_192)
 def _spec_bytes(spec: MonitorSpec, origin: Origin) -> bytes:
     """Everything of an entry that does not change while the monitor runs."""
     policy = spec.policy
@@ -128,6 +132,9 @@ def _spec_bytes(spec: MonitorSpec, origin: Origin) -> bytes:
             _long(_ORIGINS.index(origin)),
         )
     )
+
+
+_remembered_spec_bytes = lru_cache(maxsize=8_192)(_spec_bytes)
 
 
 def _schedule_bytes(schedule: Schedule) -> bytes:
@@ -227,7 +234,9 @@ def plan_of(monitor: Monitor) -> Plan:
             (
                 _header("tick"),
                 _text(spec.monitor_id),
-                _kind_and_config(spec.kind, spec.config),
+                _remembered_kind_and_config(spec.kind, spec.config)
+                if len(spec.config) <= REMEMBERED
+                else _kind_and_config(spec.kind, spec.config),
                 _long(spec.policy.timeout_ms),
                 _long(monitor.version),
                 b"\x02",
@@ -236,9 +245,11 @@ def plan_of(monitor: Monitor) -> Plan:
     )
 
 
-@lru_cache(maxsize=8_192)
 def _kind_and_config(kind: str, config: str) -> bytes:
     return _text(kind) + _text(config)
+
+
+_remembered_kind_and_config = lru_cache(maxsize=8_192)(_kind_and_config)
 
 
 def read_plan(monitor_id: bytes, value: bytes) -> Plan | None:
@@ -248,10 +259,8 @@ def read_plan(monitor_id: bytes, value: bytes) -> Plan | None:
     """
     if not value.startswith(_header("monitor")):
         return None
-    length, at = _read_long(value, schemas.HEADER_LENGTH)
-    kind_end = at + length
-    length, at = _read_long(value, kind_end)
-    found = _PLAN.match(value, at + length)
+    kind_end, config_end = _after_kind_and_config(value)
+    found = _PLAN.match(value, config_end)
     if found is None:
         return None
     schedule, policy, timeout, version, since, state = found.groups()
@@ -259,7 +268,7 @@ def read_plan(monitor_id: bytes, value: bytes) -> Plan | None:
         _header("tick"),
         _long(len(monitor_id)),
         monitor_id,
-        value[schemas.HEADER_LENGTH : at + length],
+        value[schemas.HEADER_LENGTH : config_end],
         timeout,
         version,
     )
@@ -271,6 +280,21 @@ def read_plan(monitor_id: bytes, value: bytes) -> Plan | None:
         state in _ASLEEP_BYTES,
         tick,
     )
+
+
+def _after_kind_and_config(value: bytes) -> tuple[int, int]:
+    """Where the kind and the config of an entry end. Short ones, which most are, are read the short way."""
+    length = value[schemas.HEADER_LENGTH]
+    if length < 0x80:
+        kind_end = schemas.HEADER_LENGTH + 1 + (length >> 1)
+    else:
+        length, at = _read_long(value, schemas.HEADER_LENGTH)
+        kind_end = at + length
+    length = value[kind_end]
+    if length < 0x80:
+        return kind_end, kind_end + 1 + (length >> 1)
+    length, at = _read_long(value, kind_end)
+    return kind_end, at + length
 
 
 @lru_cache(maxsize=1_024)
@@ -298,7 +322,9 @@ def encode_user(user: User) -> bytes:
             _header("user"),
             _text(user.plan),
             _attributes_bytes(attributes) if attributes else b"\0",
-            _names_bytes(user.monitor_ids),
+            _remembered_names_bytes(user.monitor_ids)
+            if len(user.monitor_ids) <= FEW
+            else _names_bytes(user.monitor_ids),
             _long(user.registered_at),
             _long(user.updated_at),
         )
@@ -325,18 +351,18 @@ def _scalar_bytes(value: Any) -> bytes:
     return b"\x08" + _text(value)
 
 
-@lru_cache(maxsize=4_096)
 def _names_bytes(names: tuple[str, ...]) -> bytes:
     return b"".join((_long(len(names)), *(_text(name) for name in names), b"\0")) if names else b"\0"
+
+
+_remembered_names_bytes = lru_cache(maxsize=4_096)(_names_bytes)
 
 
 def read_at(value: bytes) -> tuple[int, int] | None:
     """``at`` and ``since`` of the one-shot task in a table entry; None for any other entry."""
     if not value.startswith(_header("monitor")):
         return None
-    length, at = _read_long(value, schemas.HEADER_LENGTH)
-    length, at = _read_long(value, at + length)
-    at += length
+    _, at = _after_kind_and_config(value)
     if value[at] != _AT[0]:
         return None
     found = _PLAN.match(value, at)
@@ -372,9 +398,7 @@ def stays_as_it_is(value: bytes, status: Status) -> bool:
     """
     if not value.startswith(_header("monitor")):
         return False
-    length, at = _read_long(value, schemas.HEADER_LENGTH)
-    length, at = _read_long(value, at + length)
-    found = _PLAN.match(value, at + length)
+    found = _PLAN.match(value, _after_kind_and_config(value)[1])
     if found is None or found[1][0] != _EVERY[0]:
         return False
     if status is Status.SKIPPED:

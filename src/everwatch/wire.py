@@ -272,7 +272,9 @@ _parsed = lru_cache(maxsize=1_000)(parse_duration_ms)
 
 
 def _duration(value: Duration, path: str, least_ms: int, most_ms: int) -> int:
-    duration_ms = _taken(_parsed, value, path)
+    # a long text is not worth remembering, and nobody writes one
+    known = not isinstance(value, str) or len(value) <= 64
+    duration_ms = _taken(_parsed if known else parse_duration_ms, value, path)
     if not least_ms <= duration_ms <= most_ms:
         bounds = f"{describe_duration(least_ms)} and {describe_duration(most_ms)}"
         raise InvalidInput(f"{value!r} is not between {bounds}", path)

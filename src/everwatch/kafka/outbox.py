@@ -22,11 +22,12 @@ class Outbox:
 
     ``send`` may be called from the event loop only; delivery callbacks run in the outbox's own thread.
     A record that could not be delivered fails every later ``delivered()``: the process should end, and whoever takes
-    over starts from what is durable.
+    over starts from what is durable. ``on_failed`` is told, in the event loop.
     """
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, on_failed: Callable[[str], None] | None = None) -> None:
         self._producer = producer
+        self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._failure: str | None = None
@@ -165,8 +166,11 @@ class Outbox:
                     failure = f"What follows the delivery of a record for topic {message.topic()} failed: {problem!r}."
             with self._lock:
                 stretch.done += 1
+                is_first = self._failure is None
                 self._failure = self._failure or failure
                 look = stretch.done == stretch.sent
+            if failure is not None and is_first and self._on_failed is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._on_failed, failure)
             if failure is not None:
                 for other in list(self._groups.values()):
                     self._wake(other)

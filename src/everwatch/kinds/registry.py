@@ -21,6 +21,8 @@ from everwatch.kinds.tcp import TcpKind
 
 ENTRY_POINT_GROUP = "everwatch.kinds"
 CONFIG_PATH = "$.config"
+# longer configs are not remembered: users must not decide how much memory that takes
+REMEMBERED = 2_048
 
 _BUILT_IN: dict[str, Kind] = {kind.name: kind for kind in (HttpKind(), TcpKind(), HeartbeatKind(), NoopKind())}
 _AT = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
@@ -44,10 +46,10 @@ def parse_config(kind: Kind, config: Mapping[str, Any] | bytes | str) -> msgspec
     Configs given as bytes or text are remembered: executors see the same ones again and again.
     """
     if isinstance(config, str):
-        return _parse_text(kind, config)
+        return _parse_text(kind, config) if len(config) <= REMEMBERED else _parse_text.__wrapped__(kind, config)
     if isinstance(config, bytes):
         try:
-            return _parse_text(kind, config.decode())
+            return parse_config(kind, config.decode())
         except UnicodeDecodeError:
             raise InvalidInput("the config is not UTF-8 text", CONFIG_PATH) from None
     try:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.kafka.clients import new_producer
-from everwatch.kafka.dead_letters import refusal_headers
+from everwatch.kafka.dead_letters import MOST_KEPT_BYTES, refusal_headers
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
@@ -102,7 +102,7 @@ class _Sink:
                 self._topics.dead_letters,
                 partition=record.partition,
                 key=record.key,
-                value=record.value,
+                value=record.value[:MOST_KEPT_BYTES] if record.value else record.value,
                 headers=refusal_headers(
                     error,
                     topic=record.topic,

@@ -119,7 +119,8 @@ class Timetable:
         self._count += 1
         if isinstance(schedule, Every):
             phase = phase_of(key, schedule)
-            if since > self.emitted_to and due_between(schedule, phase, self.emitted_to, since):
+            following = self.emitted_to + 1
+            if since >= following + (phase - following) % schedule.interval_ms:
                 self._fresh[key] = planned
             else:
                 self._seat(planned, phase)
