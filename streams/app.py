@@ -35,6 +35,7 @@ from streams.lane import Batch, Lane
 from streams.memory import give_back
 from streams.partitions import Partitions, Planner
 from streams.progress import read_progress
+from streams.recovery import BulkRecovery
 from streams.registration import Refusals, Registration
 from streams.signals import Signals
 from streams.tables import PartitionLost, Writer, new_monitors_table
@@ -262,6 +263,7 @@ def create_app(settings: Settings, bootstrap_servers: str, clock: Clock, folder:
         stream_wait_empty=False,
         web_enabled=False,
     )
+    app.tables._recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon, loop=app.loop)  # type: ignore[attr-defined]
     engine = app.engine = Engine(app, settings, bootstrap_servers, clock)
     _declare_agents(app, engine, settings)
 

@@ -23,6 +23,7 @@ MOST_AT_ONCE = 10_000
 FIRST_TURN, MOST_A_TURN = 50, 500
 TURN_S = 0.003
 RETRY_S = 1.0
+LINGER_S = 0.1
 # a broker that is away is said by who waits for it
 _PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
 T = TypeVar("T")
@@ -196,7 +197,8 @@ class Lane:
     def _read(self) -> list[Record]:
         assert self._consumer is not None
         first = self._consumer.consume(1, 0.5)
-        messages = first + self._consumer.consume(MOST_AT_ONCE, 0) if first else []
+        # a unit of work costs a millisecond however little there is to do: a trickle is gathered for a moment
+        messages = first + self._consumer.consume(MOST_AT_ONCE, LINGER_S) if first else []
         topic = self._topic
         # one by one ten thousand times: a consumed message that is no error has all of this
         return [

@@ -1,10 +1,17 @@
-"""Catching up with the changelog in bulk: what a store lacks is read by thousands and written in strokes."""
+"""Catching up with the changelog in bulk: what a store lacks is read by thousands and written in strokes.
+
+Faust's recovery stays in charge: it looks at the changelog when the store has caught up, and reads what is left.
+All this is after the rebalance itself, during which a worker could send no heartbeats.
+"""
 
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from faust.tables.recovery import Recovery
+from faust.types import TP
 
 from everwatch.clock import Clock
 from everwatch.kafka.offsets import bounds
@@ -14,9 +21,31 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 10_000
 TOLD_EVERY_S = 5.0
 PATIENCE_S = 30.0
+# of the time that Faust gives to each step of its recovery
+PATIENCE_SHARE = 0.8
 
 Change = tuple[bytes, bytes | None]
 Apply = Callable[[int, Iterable[Change], int], None]
+
+
+class BulkRecovery(Recovery):
+    """Faust's recovery, which begins with a catch-up in bulk."""
+
+    async def _build_offsets(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
+        """Faust calls this to find out where to begin to read."""
+        if title == "active":
+            for table in self.tables.values():
+                topic = table.changelog_topic_name
+                mine = {tp for tp in tps if tp.topic == topic}
+                patience_s = self.app.conf.broker_request_timeout * PATIENCE_SHARE
+                await table.data.catch_up(topic, {tp.partition for tp in mine}, patience_s)
+                for tp in mine:
+                    offset = table.persisted_offset(tp)
+                    highwater = self.active_highwaters[tp]
+                    if offset is not None:
+                        # what came after Faust looked for the end is read once more: it takes more for an error
+                        destination[tp] = offset if highwater is None else min(offset, highwater)
+        await super()._build_offsets(consumer, tps, destination, title)
 
 
 class CatchUp:

@@ -207,26 +207,22 @@ class Store(rocksdb.Store):
         super().set_persisted_offset(tp, offset)
         self._db_for_partition(tp.partition).put(WRITTEN_KEY, self._now())
 
-    async def assign_partitions(self, table: Any, tps: set[TP], generation_id: int = 0) -> None:
-        """Open the databases of new partitions and bring them up to date, before Faust's own recovery looks at them."""
-        await super().assign_partitions(table, tps, generation_id)
-        standby = self.app.assignor.assigned_standbys()
-        mine = sorted(tp for tp in tps if tp.topic in table.changelog_topic.topics and tp not in standby)
-        if not mine or self.new_consumer is None:
+    async def catch_up(self, topic: str, partitions: Iterable[int], patience_s: float) -> None:
+        """Read in bulk what the changelog has and these partitions lack, for ``patience_s`` at most.
+
+        Whatever is not read when this ends, Faust's own recovery reads.
+        """
+        if self.new_consumer is None:
             return
-        catch_up = CatchUp(
-            {tp.partition: (self.persisted_offset(tp) or -1) + 1 for tp in mine},
-            mine[0].topic,
-            self.new_consumer,
-            self._apply,
-            self.clock,
-        )
-        work = asyncio.create_task(asyncio.to_thread(catch_up.run))
-        while not work.done():
-            await asyncio.wait([work], timeout=0.1)
-            if self.should_stop or generation_id != self.app.consumer_generation_id:
-                catch_up.cancel()
-        # whatever could not be read in bulk, Faust's recovery reads
+        behind = {number: (self.persisted_offset(TP(topic, number)) or -1) + 1 for number in sorted(partitions)}
+        catch_up = CatchUp(behind, topic, self.new_consumer, self._apply, self.clock)
+        work = asyncio.ensure_future(asyncio.to_thread(catch_up.run))
+        try:
+            await asyncio.wait([work], timeout=patience_s)
+        finally:
+            # also where a rebalance interrupts: the databases may be closed only when nobody writes to them
+            catch_up.cancel()
+            await asyncio.wait([work])
         if error := work.exception():
             logger.warning("the table cannot be read in bulk: %s", error)
 
