@@ -20,6 +20,7 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.stamped import StampedBatch
 from everwatch.kafka.topics import Topics
 from everwatch.metrics import EMITTED_TO, LATENESS, MONITORS, TICKS
+from everwatch.model import Priority
 from everwatch.timetable import Chunk, Packing, Way, chunk_of
 from streams.clock_steps import ClockSteps
 from streams.delayed import Delayed
@@ -63,7 +64,7 @@ class Ticking(Service):
         self._packing = packing
         self._outbox = outbox
         self._progress_topic = topics.progress
-        self._topics = {Way.HIGH: topics.ticks_high, Way.NORMAL: topics.ticks, Way.LOW: topics.ticks_low}
+        self._topics = {Way(priority.value): topics.ticks_for(priority) for priority in Priority}
         self._clock = clock
         self._inline = inline
         self._delayed = delayed

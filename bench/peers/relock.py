@@ -11,7 +11,8 @@ from pathlib import Path
 from jgo.maven import MavenContext
 
 from bench.peers.jars import COMPILER, LOCK_FILE
-from everwatch.kafka.embedded.jars import KAFKA_VERSION, sha256_of
+from everwatch.kafka.embedded.jars import KAFKA_VERSION
+from everwatch.kafka.embedded.relock import write_lock
 
 _STREAMS = f"org.apache.kafka:kafka-streams:{KAFKA_VERSION}"
 _LOG_BINDING = "org.slf4j:slf4j-simple"
@@ -36,18 +37,7 @@ def relock(target: Path = LOCK_FILE, maven_repository: str | None = None) -> int
             context.create_dependency(f"{_LOG_BINDING}:{log_api.version}"),
             context.create_dependency(f"{COMPILER}:{_COMPILER_VERSION}"),
         ]
-        entries = [_HEADER]
-        for dependency in [*roots, *rest, *extra]:
-            path = dependency.artifact.resolve()
-            entries.append(
-                "[[jar]]\n"
-                f'coordinate = "{dependency.groupId}:{dependency.artifactId}:{dependency.version}"\n'
-                f'file = "{path.name}"\n'
-                f"size = {path.stat().st_size}\n"
-                f'sha256 = "{sha256_of(path)}"\n'
-            )
-    target.write_text("\n".join(entries), encoding="utf-8")
-    return len(entries) - 1
+        return write_lock(target, _HEADER, [*roots, *rest, *extra])
 
 
 if __name__ == "__main__":

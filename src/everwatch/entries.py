@@ -27,6 +27,7 @@ from everwatch.model import (
     Status,
     User,
 )
+from everwatch.varint import SMALL, encode, read, start_before
 
 _MISFIRES = tuple(Misfire)
 _PRIORITIES = tuple(Priority)
@@ -41,46 +42,17 @@ FEW = 20
 # --- Avro's primitives ------------------------------------------------------------------------------------------------
 
 
-def _long_slowly(number: int) -> bytes:
-    rest, out = (number << 1) ^ (number >> 63), bytearray()
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
-
-
-_SMALL = [_long_slowly(number) for number in range(2_048)]
-_remembered = lru_cache(maxsize=8_192)(_long_slowly)
-
-
-def _long(number: int) -> bytes:
-    # the same instants and durations come again and again
-    return _SMALL[number] if 0 <= number < 2_048 else _remembered(number)
-
-
 def _text(text: str) -> bytes:
     data = text.encode()
-    return _long(len(data)) + data
-
-
-def _read_long(data: bytes, at: int) -> tuple[int, int]:
-    byte = data[at]
-    number, shift = byte & 0x7F, 7
-    while byte >= 0x80:
-        at += 1
-        byte = data[at]
-        number |= (byte & 0x7F) << shift
-        shift += 7
-    return (number >> 1) ^ -(number & 1), at + 1
+    return encode(len(data)) + data
 
 
 def _number(encoded: bytes) -> int:
-    return _read_long(encoded, 0)[0]
+    return read(encoded, 0)[0]
 
 
 def _read_text(data: bytes, at: int) -> tuple[str, int]:
-    length, at = _read_long(data, at)
+    length, at = read(data, at)
     return data[at : at + length].decode(), at + length
 
 
@@ -99,14 +71,14 @@ def encode_monitor(monitor: Monitor) -> bytes:
             _remembered_spec_bytes(monitor.spec, monitor.origin)
             if len(monitor.spec.config) <= REMEMBERED
             else _spec_bytes(monitor.spec, monitor.origin),
-            _long(monitor.version),
-            _long(monitor.since),
-            _SMALL[_STATE_NUMBERS[monitor.state]],
-            _long(monitor.state_since),
+            encode(monitor.version),
+            encode(monitor.since),
+            SMALL[_STATE_NUMBERS[monitor.state]],
+            encode(monitor.state_since),
             _text(monitor.reason) if monitor.reason else b"\0",
-            _long(monitor.streak),
-            _long(monitor.judged_at),
-            _long(monitor.last_signal),
+            encode(monitor.streak),
+            encode(monitor.judged_at),
+            encode(monitor.last_signal),
         )
     )
 
@@ -123,13 +95,13 @@ def _spec_bytes(spec: MonitorSpec, origin: Origin) -> bytes:
             _text(spec.kind),
             _text(spec.config),
             _schedule_bytes(spec.schedule),
-            _long(policy.timeout_ms),
-            _long(policy.failures_to_down),
-            _long(policy.successes_to_up),
-            _long(_MISFIRES.index(policy.misfire)),
-            _long(policy.misfire_grace_ms),
-            _long(_PRIORITIES.index(policy.priority)),
-            _long(_ORIGINS.index(origin)),
+            encode(policy.timeout_ms),
+            encode(policy.failures_to_down),
+            encode(policy.successes_to_up),
+            encode(_MISFIRES.index(policy.misfire)),
+            encode(policy.misfire_grace_ms),
+            encode(_PRIORITIES.index(policy.priority)),
+            encode(_ORIGINS.index(origin)),
         )
     )
 
@@ -140,11 +112,11 @@ _remembered_spec_bytes = lru_cache(maxsize=8_192)(_spec_bytes)
 def _schedule_bytes(schedule: Schedule) -> bytes:
     match schedule:
         case Every(interval_ms):
-            return _EVERY + _long(interval_ms)
+            return _EVERY + encode(interval_ms)
         case Cron(expression, timezone):
             return _CRON + _text(expression) + _text(timezone)
         case At(at):
-            return _AT + _long(at)
+            return _AT + encode(at)
 
 
 def decode_monitor(user_id: str, monitor_id: str, value: bytes) -> Monitor | None:
@@ -158,9 +130,9 @@ def decode_monitor(user_id: str, monitor_id: str, value: bytes) -> Monitor | Non
     assert policy is not None  # the pattern matches whatever this module or fastavro wrote
     version, since, state, state_since = policy.group(3, 4, 5, 6)
     reason, at = _read_text(value, policy.end())
-    streak, at = _read_long(value, at)
-    judged_at, at = _read_long(value, at)
-    last_signal, at = _read_long(value, at)
+    streak, at = read(value, at)
+    judged_at, at = read(value, at)
+    last_signal, at = read(value, at)
     return Monitor(
         user_id,
         MonitorSpec(monitor_id, kind, config, schedule, _policy_of(policy[1])),
@@ -185,7 +157,7 @@ _AFTER_SCHEDULE = re.compile(rb"((?:%b){6})(%b)(%b)(%b)(%b)(%b)" % ((_V,) * 6))
 def _policy_of(encoded: bytes) -> Policy:
     numbers, at = [], 0
     while at < len(encoded):
-        number, at = _read_long(encoded, at)
+        number, at = read(encoded, at)
         numbers.append(number)
     timeout_ms, failures, successes, misfire, grace_ms, priority = numbers
     return Policy(timeout_ms, failures, successes, _MISFIRES[misfire], grace_ms, _PRIORITIES[priority])
@@ -197,7 +169,7 @@ def _read_schedule(value: bytes, at: int) -> tuple[Schedule, int]:
         expression, at = _read_text(value, at)
         timezone, at = _read_text(value, at)
         return Cron(expression, timezone), at
-    number, at = _read_long(value, at)
+    number, at = read(value, at)
     return (Every(number) if branch == _EVERY[0] else At(number)), at
 
 
@@ -216,7 +188,7 @@ class Plan(NamedTuple):
 
 
 ASLEEP = (State.PAUSED, State.DONE)
-_ASLEEP_BYTES = frozenset(_SMALL[_STATE_NUMBERS[state]] for state in ASLEEP)
+_ASLEEP_BYTES = frozenset(SMALL[_STATE_NUMBERS[state]] for state in ASLEEP)
 # schedule (every or at) | policy | origin | version | since | state
 _PLAN = re.compile(rb"([\x00\x04]%b)((%b)(?:%b){5})%b(%b)(%b)(%b)" % ((_V,) * 7))
 
@@ -237,8 +209,8 @@ def plan_of(monitor: Monitor) -> Plan:
                 _remembered_kind_and_config(spec.kind, spec.config)
                 if len(spec.config) <= REMEMBERED
                 else _kind_and_config(spec.kind, spec.config),
-                _long(spec.policy.timeout_ms),
-                _long(monitor.version),
+                encode(spec.policy.timeout_ms),
+                encode(monitor.version),
                 b"\x02",
             )
         ),
@@ -266,7 +238,7 @@ def read_plan(monitor_id: bytes, value: bytes) -> Plan | None:
     schedule, policy, timeout, version, since, state = found.groups()
     tick = b"%b%b%b%b%b%b\x02" % (
         _header("tick"),
-        _long(len(monitor_id)),
+        encode(len(monitor_id)),
         monitor_id,
         value[schemas.HEADER_LENGTH : config_end],
         timeout,
@@ -288,12 +260,12 @@ def _after_kind_and_config(value: bytes) -> tuple[int, int]:
     if length < 0x80:
         kind_end = schemas.HEADER_LENGTH + 1 + (length >> 1)
     else:
-        length, at = _read_long(value, schemas.HEADER_LENGTH)
+        length, at = read(value, schemas.HEADER_LENGTH)
         kind_end = at + length
     length = value[kind_end]
     if length < 0x80:
         return kind_end, kind_end + 1 + (length >> 1)
-    length, at = _read_long(value, kind_end)
+    length, at = read(value, kind_end)
     return kind_end, at + length
 
 
@@ -325,14 +297,14 @@ def encode_user(user: User) -> bytes:
             _remembered_names_bytes(user.monitor_ids)
             if len(user.monitor_ids) <= FEW
             else _names_bytes(user.monitor_ids),
-            _long(user.registered_at),
-            _long(user.updated_at),
+            encode(user.registered_at),
+            encode(user.updated_at),
         )
     )
 
 
 def _attributes_bytes(attributes: dict[str, Any]) -> bytes:
-    parts = [_long(len(attributes))]
+    parts = [encode(len(attributes))]
     for name, value in attributes.items():
         parts += (_text(name), _scalar_bytes(value))
     parts.append(b"\0")
@@ -345,14 +317,14 @@ def _scalar_bytes(value: Any) -> bytes:
     if isinstance(value, bool):
         return b"\x02\x01" if value else b"\x02\x00"
     if isinstance(value, int):
-        return b"\x04" + _long(value)
+        return b"\x04" + encode(value)
     if isinstance(value, float):
         return b"\x06" + _DOUBLE.pack(value)
     return b"\x08" + _text(value)
 
 
 def _names_bytes(names: tuple[str, ...]) -> bytes:
-    return b"".join((_long(len(names)), *(_text(name) for name in names), b"\0")) if names else b"\0"
+    return b"".join((encode(len(names)), *(_text(name) for name in names), b"\0")) if names else b"\0"
 
 
 _remembered_names_bytes = lru_cache(maxsize=4_096)(_names_bytes)
@@ -386,8 +358,8 @@ def takes_signals(value: bytes) -> bool | None:
 
 def with_signal(value: bytes, at: int) -> bytes | None:
     """The entry of a heartbeat monitor after a heartbeat at ``at``; None if it knows a newer one."""
-    begin = _long_before(value, len(value))
-    return value[:begin] + _long(at) if at > _read_long(value, begin)[0] else None
+    begin = start_before(value, len(value))
+    return value[:begin] + encode(at) if at > read(value, begin)[0] else None
 
 
 def stays_as_it_is(value: bytes, status: Status) -> bool:
@@ -404,7 +376,7 @@ def stays_as_it_is(value: bytes, status: Status) -> bool:
     if status is Status.SKIPPED:
         return True
     # from the end: last_signal, judged_at, streak
-    begin = _long_before(value, _long_before(value, len(value)))
+    begin = start_before(value, start_before(value, len(value)))
     return value[begin - 1] == 0 and value[begin - 2] < 0x80 and (_STATES[_number(found[6])], status) in _SETTLED
 
 
@@ -413,14 +385,14 @@ def read_verdict(value: bytes) -> tuple[bytes, bytes, Status] | None:
     if not value.startswith(_header("result")):
         return None
     try:
-        length, at = _read_long(value, schemas.HEADER_LENGTH)
+        length, at = read(value, schemas.HEADER_LENGTH)
         user_id = value[at : at + length]
-        length, at = _read_long(value, at + length)
+        length, at = read(value, at + length)
         monitor_id = value[at : at + length]
         found = _VERDICT.match(value, at + length)
         if found is None:
             return None
-        length, at = _read_long(value, found.end())
+        length, at = read(value, found.end())
         found = _VERDICT.match(value, at + length)
         return (user_id, monitor_id, _STATUSES[_number(found[2])]) if found else None
     except IndexError:
@@ -429,11 +401,3 @@ def read_verdict(value: bytes) -> tuple[bytes, bytes, Status] | None:
 
 # scheduled_at and attempt, or version and status
 _VERDICT = re.compile(rb"(%b)(%b)" % (_V, _V))
-
-
-def _long_before(value: bytes, end: int) -> int:
-    """Where the number that ends before ``end`` begins: all its bytes but the last have the high bit set."""
-    at = end - 1
-    while value[at - 1] >= 0x80:
-        at -= 1
-    return at

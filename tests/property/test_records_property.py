@@ -13,7 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from everwatch.kafka.packing import codec_named
 from everwatch.kafka.stamped import StampedBatch
 from everwatch.timetable import Chunk, records
-from everwatch.timetable.records import Entry, framed, read_varint, unframed, varint
+from everwatch.timetable.records import Entry, framed, unframed
+from everwatch.varint import encode as varint
+from everwatch.varint import read as read_varint
 
 START = 1_800_000_000_000
 HEADER = bytes.fromhex("c301") + bytes(range(0xF0, 0xF8))

@@ -9,8 +9,10 @@ from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 from aiokafka.record.memory_records import MemoryRecords
 
 from everwatch.clock import SettableClock
+from everwatch.config import load_settings
 from everwatch.kafka.packing import codec_named
 from everwatch.kafka.stamped import StampedBatch
+from everwatch.kafka.topics import Topics
 from everwatch.model import Every, Misfire
 from everwatch.timetable import Firing, Line, Planned, Timetable, Way, framed
 from streams.clock_steps import ClockSteps
@@ -96,7 +98,7 @@ class Worker:
             self.broker,
             LZ4,
             SimpleNamespace(send=self._note, delivered=self._delivered),
-            SimpleNamespace(progress="progress", ticks="ticks", ticks_high="ticks.high", ticks_low="ticks.low"),
+            Topics.of(load_settings()),
             self.clock,
             SimpleNamespace(judge=self._done, report_skipped=self._skip, report_unsendable=self._unsendable),
             SimpleNamespace(load=self._loaded),

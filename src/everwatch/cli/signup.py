@@ -14,6 +14,7 @@ from everwatch.admission import admit_signup
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
 from everwatch.cli.publishing import Publisher
 from everwatch.clock import Clock, SystemClock
+from everwatch.config import Settings
 from everwatch.errors import InvalidInput, SettingsError
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import Topics, ensure_topics
@@ -71,26 +72,39 @@ def signup(
             {"user_id": user, "plan": plan}, http or [], tcp or [], heartbeat, schedule, _attributes(attribute or [])
         )
         lines = [Line(1, orjson.dumps(wanted))]
+    # what is wrong is said at once, with or without a broker
+    admitted, refused = _admitted(lines)
+    console = Console(stderr=True)
+    delivered = _publish(settings, admitted, console) if admitted else 0
+    _report(console, delivered, refused, as_json)
+    if refused:
+        raise typer.Exit(1)
+
+
+def _admitted(lines: list[Line]) -> tuple[list[tuple[str, bytes]], list[tuple[int, str]]]:
+    """User ids and events of the signups that are right, and the numbers of the other lines with the reasons."""
+    admitted, refused = [], []
+    for line in lines:
+        try:
+            if line.problem:
+                raise InvalidInput(line.problem)
+            admitted.append((admit_signup(line.value).user_id, line.value))
+        except InvalidInput as error:
+            refused.append((line.number, str(error)))
+    return admitted, refused
+
+
+def _publish(settings: Settings, admitted: list[tuple[str, bytes]], console: Console) -> int:
+    """Send signups; gives the number that the broker has. Raises BrokerUnavailable."""
     bootstrap = broker_of(settings)
     ensure_topics(new_admin(settings, bootstrap), settings)
     publisher = Publisher(settings, bootstrap)
     topic = Topics.of(settings).signups
-    console = Console(stderr=True)
-    refused: list[tuple[int, str]] = []
     with _bar(console) as bar:
-        for line in bar.track(lines, description="Signing up"):
-            try:
-                if line.problem:
-                    raise InvalidInput(line.problem)
-                signed_up = admit_signup(line.value)
-            except InvalidInput as error:
-                refused.append((line.number, str(error)))
-                continue
-            publisher.send(topic, signed_up.user_id, line.value)
+        for user_id, event in bar.track(admitted, description="Signing up"):
+            publisher.send(topic, user_id, event)
         publisher.finish()
-    _report(console, publisher.delivered, refused, as_json)
-    if refused:
-        raise typer.Exit(1)
+    return publisher.delivered
 
 
 def schedule_of(

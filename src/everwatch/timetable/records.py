@@ -8,6 +8,8 @@ of Kafka's protocol documentation; numbers are zigzag varints as in Protocol Buf
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from everwatch.varint import SMALL, encode, read, start_before
+
 MOST_BEFORE = 18
 """Bytes that a record has before its framed part: a byte of attributes and three varints, at most so many."""
 
@@ -19,67 +21,37 @@ class Entry(NamedTuple):
     framed: bytes
 
 
-def _encoded(number: int) -> bytes:
-    rest, out = number << 1, bytearray()
-    while rest > 0x7F:
-        out.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    out.append(rest)
-    return bytes(out)
-
-
-_SMALL = [_encoded(number) for number in range(8_192)]
 # attributes, no timestamp delta, offset delta: how most records begin
-_BEGIN = [b"\0\0" + encoded for encoded in _SMALL]
-
-
-def varint(number: int) -> bytes:
-    """A number >= 0 as zigzag varint."""
-    return _SMALL[number] if number < 8_192 else _encoded(number)
+_BEGIN = [b"\0\0" + encoded for encoded in SMALL]
 
 
 def framed(key: bytes, value: bytes) -> bytes:
     """The part of a record that does not depend on when and where it is sent."""
-    return b"%b%b%b%b\0" % (varint(len(key)), key, varint(len(value)), value)
+    return b"%b%b%b%b\0" % (encode(len(key)), key, encode(len(value)), value)
 
 
 def unframed(record: bytes) -> tuple[bytes, bytes]:
     """Key and value of a framed record."""
-    length, at = read_varint(record, 0)
+    length, at = read(record, 0)
     key = record[at : at + length]
-    length, at = read_varint(record, at + length)
+    length, at = read(record, at + length)
     return key, record[at : at + length]
-
-
-def read_varint(data: bytes | bytearray, at: int) -> tuple[int, int]:
-    """The number >= 0 that starts at ``at``, and where it ends."""
-    byte = data[at]
-    if byte < 0x80:
-        return byte >> 1, at + 1
-    number, shift = byte & 0x7F, 7
-    while True:
-        at += 1
-        byte = data[at]
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number >> 1, at + 1
-        shift += 7
 
 
 def append(records: bytearray, index: int, delta: int, record: bytes) -> None:
     """Add a framed record as number ``index``, ``delta`` ms after the base timestamp."""
-    begin = _BEGIN[index] if not delta and index < 8_192 else b"\0" + varint(delta) + varint(index)
-    records += varint(len(begin) + len(record)) + begin + record
+    begin = _BEGIN[index] if not delta and index < len(SMALL) else b"\0" + encode(delta) + encode(index)
+    records += encode(len(begin) + len(record)) + begin + record
 
 
 def walk(records: bytes | bytearray) -> Iterator[Entry]:
     """All records, in order."""
     at, end = 0, len(records)
     while at < end:
-        length, at = read_varint(records, at)
+        length, at = read(records, at)
         following = at + length
-        delta, at = read_varint(records, at + 1)
-        _, at = read_varint(records, at)
+        delta, at = read(records, at + 1)
+        _, at = read(records, at)
         yield Entry(delta, bytes(records[at:following]))
         at = following
 
@@ -110,10 +82,10 @@ def _find(records: bytearray, delta: int, record: bytes) -> tuple[int, int, int]
     at = records.find(record)
     while at >= 0:
         # the same bytes may stand inside another record: only what is framed like the record is the record
-        index_at = _varint_before(records, at)
-        index, _ = read_varint(records, index_at)
-        begin = b"\0" + varint(delta) + varint(index)
-        head = varint(len(begin) + len(record)) + begin
+        index_at = start_before(records, at)
+        index, _ = read(records, index_at)
+        begin = b"\0" + encode(delta) + encode(index)
+        head = encode(len(begin) + len(record)) + begin
         start = at - len(head)
         if start >= 0 and records[start:at] == head:
             return start, at + len(record), index
@@ -123,24 +95,16 @@ def _find(records: bytearray, delta: int, record: bytes) -> tuple[int, int, int]
 
 def _last(records: bytearray, index: int) -> tuple[int, int, bytes]:
     """Start, timestamp delta and framed rest of the last record, whose offset delta is ``index``."""
-    begin, end = b"\0\0" + varint(index), len(records)
+    begin, end = b"\0\0" + encode(index), len(records)
     at = records.rfind(begin)
     while at >= 0:
-        head = varint(end - at)
+        head = encode(end - at)
         start = at - len(head)
         if start >= 0 and records[start:at] == head:
             return start, 0, bytes(records[at + len(begin) :])
         at = records.rfind(begin, 0, at)
     # it has a timestamp delta, and where it starts is known only from the front
     *_, entry = walk(records)
-    begin = b"\0" + varint(entry.delta) + varint(index)
+    begin = b"\0" + encode(entry.delta) + encode(index)
     length = len(begin) + len(entry.framed)
-    return end - length - len(varint(length)), entry.delta, entry.framed
-
-
-def _varint_before(records: bytearray, end: int) -> int:
-    """Where the varint that ends before ``end`` starts: all its bytes but the last have the high bit set."""
-    at = end - 1
-    while at > 0 and records[at - 1] >= 0x80:
-        at -= 1
-    return max(at, 0)
+    return end - length - len(encode(length)), entry.delta, entry.framed

@@ -6,7 +6,9 @@ Resolves Kafka's runtime dependencies with jgo, fetches each jar and records its
 
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from jgo.maven import MavenContext
 
@@ -32,16 +34,21 @@ def relock(target: Path = LOCK_FILE, maven_repository: str | None = None) -> int
         log_core = next(d for d in rest if (d.groupId, d.artifactId) == _LOG_CORE)
         # slf4j-impl brings only log4j and slf4j, which Kafka's own resolution has already settled.
         binding = context.create_dependency(f"{_LOG_BINDING}:{log_core.version}")
-        entries = [_HEADER]
-        for dependency in [*roots, *rest, binding]:
-            path = dependency.artifact.resolve()
-            entries.append(
-                "[[jar]]\n"
-                f'coordinate = "{dependency.groupId}:{dependency.artifactId}:{dependency.version}"\n'
-                f'file = "{path.name}"\n'
-                f"size = {path.stat().st_size}\n"
-                f'sha256 = "{sha256_of(path)}"\n'
-            )
+        return write_lock(target, _HEADER, [*roots, *rest, binding])
+
+
+def write_lock(target: Path, header: str, dependencies: Iterable[Any]) -> int:
+    """Fetch and hash the jars of jgo's ``dependencies``, write ``target`` and return how many there are."""
+    entries = [header]
+    for dependency in dependencies:
+        path = dependency.artifact.resolve()
+        entries.append(
+            "[[jar]]\n"
+            f'coordinate = "{dependency.groupId}:{dependency.artifactId}:{dependency.version}"\n'
+            f'file = "{path.name}"\n'
+            f"size = {path.stat().st_size}\n"
+            f'sha256 = "{sha256_of(path)}"\n'
+        )
     target.write_text("\n".join(entries), encoding="utf-8")
     return len(entries) - 1
 
