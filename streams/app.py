@@ -28,6 +28,7 @@ from everwatch.kafka.packing import codec_named
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics, largest_batch
 from everwatch.timetable import NotPlanned
+from streams.commands import Commands
 from streams.delayed import PAUSE_S, Delayed
 from streams.feedback import Feedback
 from streams.inline import InlineResults
@@ -40,11 +41,13 @@ from streams.registration import Refusals, Registration
 from streams.signals import Signals
 from streams.tables import PartitionLost, Writer, new_monitors_table
 from streams.ticking import Ticking
+from streams.wakes import Wakes
 
 logger = logging.getLogger(__name__)
 TABLE = "monitors"
 PATIENCE_S = 3.0
 GIVEN_BACK_EVERY_S = 15.0
+WAKE_EVERY_S = 0.5
 # a stop takes these one after the other, and must be over within ten seconds
 LAST_PATIENCE_S = 1.0
 FLUSH_S = 1.0
@@ -70,6 +73,9 @@ class Engine(Service):
         self._packing = codec_named(settings.compression)
         self._planner = Planner(self._packing, clock)
         self.partitions = Partitions(self._planner, self._progress, lambda: self.table.store)
+        self.commands = Commands(
+            lambda records: self.registration.command(records), lambda: self.partitions.owned, self.end
+        )
         self.signups = app.channel(maxsize=1)
         self.signals = app.channel(maxsize=1)
         self.results = app.channel(maxsize=1)
@@ -92,6 +98,7 @@ class Engine(Service):
         )
         self._writer = Writer(self.table, self._outbox, self.partitions, self.partitions.calm)
         refusals = Refusals(self._outbox, topics, clock)
+        inline = InlineResults(lambda: self.table.store, self._outbox, self._packing, topics, settings.output_format)
         self.registration = Registration(
             self.partitions,
             self._planner,
@@ -101,11 +108,30 @@ class Engine(Service):
             topics,
             clock,
             settings.output_format,
+            inline.judge_now,
         )
         self.heartbeats = Signals(self._writer, refusals, clock)
-        self.feedback = Feedback(self._writer, self._outbox, refusals, topics, settings.output_format)
+        self.feedback = Feedback(
+            self._writer,
+            self._planner,
+            self._outbox,
+            refusals,
+            topics,
+            settings.output_format,
+            settings.tasks_kept_s * 1_000,
+        )
         delayed = Delayed(self.partitions, self._planner, lambda: self.table.store)
-        inline = InlineResults(lambda: self.table.store, self._outbox, self._packing, topics, settings.output_format)
+        wakes = Wakes(
+            self.partitions,
+            self._planner,
+            self._writer,
+            lambda: self.table.store,
+            self._outbox,
+            topics,
+            clock,
+            settings.output_format,
+        )
+        await self.add_runtime_dependency(self.commands)
         await self.add_runtime_dependency(
             Ticking(
                 self.partitions,
@@ -120,6 +146,7 @@ class Engine(Service):
             )
         )
         self.add_future(self._look_ahead(delayed))
+        self.add_future(self._wake(wakes))
         self.add_future(self._give_memory_back())
         self._ready.set()
 
@@ -160,6 +187,7 @@ class Engine(Service):
         Takes a few seconds at most: what the broker has not acknowledged by then is read again by the next owner.
         """
         self._era += 1
+        self.commands.forget()
         self.partitions.invalidate()
         async with self._switch:
             await asyncio.gather(*(lane.close(patience_s) for lane in self._lanes))
@@ -170,23 +198,6 @@ class Engine(Service):
     async def _settled(self) -> None:
         await self._writer.idle()
         await self.partitions.close()
-
-    async def command(self, record: Record) -> bool:
-        """Carry out one command; False if its partition went to another worker meanwhile."""
-        era = self._era
-        while era == self._era and record.partition in self.partitions.owned:
-            try:
-                await self.registration.command([record])
-                return True
-            except PartitionLost:
-                return False
-            except NotPlanned as error:
-                self.end(error)
-                return False
-            except Exception:
-                logger.exception("a command failed; it is tried again")
-                await self.sleep(1.0)
-        return False
 
     def end(self, error: BaseException) -> None:
         """Something cannot go on: the worker ends, and whoever takes over starts from what is durable."""
@@ -208,6 +219,19 @@ class Engine(Service):
             except Exception as error:
                 await self.crash(error)
             await self.sleep(PAUSE_S)
+
+    async def _wake(self, wakes: Wakes) -> None:
+        while not self.should_stop:
+            try:
+                await wakes.look()
+            except PartitionLost:
+                pass  # its next owner does it
+            except NotPlanned as error:
+                self.end(error)
+                return
+            except Exception:
+                logger.exception("what is on agendas could not be carried out; it is tried again")
+            await self.sleep(WAKE_EVERY_S)
 
     async def _give_memory_back(self) -> None:
         while not self.should_stop:
@@ -287,17 +311,7 @@ def _declare_agents(app: faust.App, engine: Engine, settings: Settings) -> None:
     @app.agent(commands, name="commands")
     async def carry_out(stream: Any) -> None:
         async for event in stream.noack().events():
-            message = event.message
-            record = Record(
-                message.topic,
-                message.partition,
-                message.offset,
-                int(message.timestamp * 1000),
-                message.key,
-                message.value,
-            )
-            if await engine.command(record):
-                event.ack()
+            await engine.commands.take(event)
 
     _declare_lane_agent(app, engine.signups, "signups", lambda records: engine.registration.sign_up(records))
     _declare_lane_agent(app, engine.signals, "signals", lambda records: engine.heartbeats.take(records))

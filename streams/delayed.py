@@ -1,4 +1,7 @@
-"""One-shot tasks come into the timetable shortly before they are due; until then they are in the store's index only."""
+"""What is dated comes into the timetable shortly before its time: one-shot tasks, beginnings, endings and retries.
+
+Until then it is in the store's index only.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +20,7 @@ PAUSE_S = 0.25
 
 
 class Delayed:
-    """Loads tasks by horizon: those due within the next hour, but of each partition not more than MOST_LOADED."""
+    """Loads by horizon: what is dated within the next hour, but of each partition not more than MOST_LOADED."""
 
     def __init__(self, partitions: Partitions, planner: Planner, store: Callable[[], Store]) -> None:
         self._partitions = partitions
@@ -26,7 +29,7 @@ class Delayed:
         self._forgotten: dict[int, int] = {}
 
     async def load(self, partition: Partition, upto: int) -> None:
-        """See to it that everything due up to ``upto`` is in the timetable."""
+        """See to it that everything dated up to ``upto`` is in the timetable."""
         # up to the last key: a crowd that is due at this very instant may be loaded in part
         while partition.timetable.loaded_to < (upto, LAST_KEY):
             self._load_some(partition, upto)
@@ -46,17 +49,17 @@ class Delayed:
             self._forget(partition)
 
     def _load_some(self, partition: Partition, upto: int) -> None:
-        """Take the next few from the index. In one go, so that no task is put meanwhile and taken for loaded."""
+        """Take the next few from the index. In one go, so that nothing is put meanwhile and taken for loaded."""
         store, timetable = self._store(), partition.timetable
         found = store.due(partition.number, timetable.loaded_to, upto, AT_ONCE)
         values = store.read_many(partition.number, [key for _, key in found])
-        tasks = []
+        dated = []
         for (due, key), value in zip(found, values, strict=True):
             planned = self._planner.planned_entry(key, value) if value is not None else None
             # the index may name what has been cancelled or put off since
-            if planned is not None and _due(planned) == due:
-                tasks.append(planned)
-        timetable.load(tasks, found[-1] if len(found) == AT_ONCE else (upto, LAST_KEY))
+            if planned is not None and due in _dates(planned):
+                dated.append((due, planned))
+        timetable.load(dated, found[-1] if len(found) == AT_ONCE else (upto, LAST_KEY))
 
     def _forget(self, partition: Partition) -> None:
         if self._partitions.get(partition.number) is not partition:
@@ -67,5 +70,7 @@ class Delayed:
             self._store().forget_due(partition.number, upto)
 
 
-def _due(planned: Planned) -> int | None:
-    return due_instant(planned.schedule, planned.since) if isinstance(planned.schedule, At) else None
+def _dates(planned: Planned) -> tuple[int, ...]:
+    schedule, retry = planned.schedule, planned.retry
+    begin = due_instant(schedule, planned.since) if isinstance(schedule, At) else planned.since
+    return begin, planned.until, retry.due if retry is not None else 0

@@ -1,6 +1,9 @@
-"""Results come back: they change states, and changes of state go out as transitions."""
+"""Results come back: they change states, and changes of state go out as transitions. What failed is tried again."""
 
 from collections.abc import Iterable
+from contextlib import ExitStack
+
+import msgspec
 
 from everwatch import codec, entries, lifecycle
 from everwatch.config import OutputFormat
@@ -9,11 +12,18 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
 from everwatch.model import Monitor, Status
+from streams.inline import TIMER
 from streams.lane import in_turns
+from streams.partitions import Partition, Planner
 from streams.registration import Refusals
-from streams.tables import Writer, Writing
+from streams.tables import Writer, Writing, all_or_rebuilt
+from streams.wakes import muted
 
 Judged = tuple[Record, bytes, Status]
+# long enough for a unit of work to become durable, as a rule; until then sweeps do not pass the instant of a retry
+RETRY_AFTER_MS = 500
+# how many results of a batch are asked whether an executor is alive
+LOOKED_AT = 20
 
 
 class Feedback:
@@ -24,13 +34,22 @@ class Feedback:
     """
 
     def __init__(
-        self, writer: Writer, outbox: Outbox, refusals: Refusals, topics: Topics, output_format: OutputFormat
+        self,
+        writer: Writer,
+        planner: Planner,
+        outbox: Outbox,
+        refusals: Refusals,
+        topics: Topics,
+        output_format: OutputFormat,
+        tasks_kept_ms: int,
     ) -> None:
         self._writer = writer
+        self._planner = planner
         self._outbox = outbox
         self._refusals = refusals
         self._topics = topics
         self._output_format = output_format
+        self._tasks_kept_ms = tasks_kept_ms
 
     async def judge(self, records: Iterable[Record]) -> None:
         """Bring states to what the results say; when this returns, it is durable."""
@@ -42,29 +61,51 @@ class Feedback:
                 except InvalidInput as error:
                     self._refusals.refuse(record, error)
         async with self._writer.writing() as work:
-            for number, some in judged.items():
-                work.look_up(number, list({key for _, key, _ in some}))
-                async for turn in in_turns(some):
-                    for record, key, status in turn:
-                        value = work.value(number, key)
-                        # None: deleted while the tick was under way
-                        if value is not None and not entries.stays_as_it_is(value, status):
-                            self._change(work, record, key, value)
-            await work.finish()
+            with ExitStack() as holds:
+                replanned: list[tuple[int, Monitor, Monitor]] = []
+                for number, some in judged.items():
+                    partition = work.owned(number)
+                    _note_answers(partition, some)
+                    earliest = 0
+                    work.look_up(number, list({key for _, key, _ in some}))
+                    async for turn in in_turns(some):
+                        for record, key, status in turn:
+                            value = work.value(number, key)
+                            # None: deleted while the tick was under way
+                            if value is None or entries.stays_as_it_is(value, status):
+                                continue
+                            if not earliest and status is Status.FAILURE:
+                                earliest = max(self._planner.now_ms(), partition.reaching_for) + RETRY_AFTER_MS
+                                holds.enter_context(partition.held(earliest - 1))
+                            change = self._change(work, record, key, value, earliest)
+                            if change and change[0].agenda.retry_at != change[1].agenda.retry_at:
+                                replanned.append((number, *change))
+                await work.finish()
+                with all_or_rebuilt():
+                    for number, before, after in replanned:
+                        self._planner.plan(work.owned(number), before, after)
 
-    def _change(self, work: Writing, record: Record, key: bytes, value: bytes) -> None:
+    def _change(
+        self, work: Writing, record: Record, key: bytes, value: bytes, earliest: int
+    ) -> tuple[Monitor, Monitor] | None:
+        """The monitor before and after a result, if that changes it."""
         try:
             result = codec.decode_result(record.value)
         except InvalidInput as error:
             self._refusals.refuse(record, error)
-            return
+            return None
         monitor = codec.decode_entry(key, value)
         assert isinstance(monitor, Monitor)  # a result names a monitor
-        after = lifecycle.after_result(monitor, result)
+        after = lifecycle.after_result(monitor, result, earliest)
         if after is monitor:
-            return
-        work.add(record.partition, key, after)
+            return None
         transition = lifecycle.transition_between(monitor, after)
+        if transition is not None:
+            muted_until = muted(work, record.partition, monitor, transition.at)
+            transition = msgspec.structs.replace(transition, alert=not muted_until)
+            after = lifecycle.with_reminder(monitor, after, muted_until)
+            after = lifecycle.forgotten_at(after, self._planner.now_ms() + self._tasks_kept_ms)
+        work.add(record.partition, key, after)
         if transition is not None:
             self._outbox.send(
                 self._topics.transitions,
@@ -72,6 +113,15 @@ class Feedback:
                 key=codec.user_key(result.user_id),
                 value=codec.encode_transition(transition, self._output_format),
             )
+        return monitor, after
+
+
+def _note_answers(partition: Partition, judged: list[Judged]) -> None:
+    """Note that executors are alive, if one of these results is an executor's."""
+    if partition.unanswered_since and any(
+        codec.decode_result(record.value).executor != TIMER for record, _, _ in judged[-LOOKED_AT:]
+    ):
+        partition.unanswered_since = 0
 
 
 def _verdict(record: Record) -> tuple[bytes, Status]:

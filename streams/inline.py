@@ -51,6 +51,10 @@ class InlineResults:
                 await self._outbox.room()
                 await asyncio.sleep(0)
 
+    def judge_now(self, partition: Partition, monitor: Monitor, scheduled_at: int, now: int) -> None:
+        """Judge one monitor beside its schedule; part of the unit of work that asks for it."""
+        self._judge(partition, monitor, scheduled_at, now, manual=True)
+
     async def report_skipped(self, partition: Partition, firings: Iterable[Firing], now: int) -> None:
         """Say of everybody which due instants passed unserved."""
         for line, chunk, _, skipped in firings:
@@ -76,6 +80,7 @@ class InlineResults:
                         user_id=tick.user_id,
                         monitor_id=tick.monitor_id,
                         scheduled_at=skipped[0] + delta,
+                        attempt=tick.attempt,
                         kind=tick.kind,
                         version=tick.version,
                         status=outcome.status,
@@ -86,11 +91,14 @@ class InlineResults:
                         skipped_until=skipped[-1] + delta,
                         skipped_count=len(skipped),
                     ),
+                    group=partition.number,
                 )
             await self._outbox.room()
             await asyncio.sleep(0)
 
-    def _judge(self, partition: Partition, monitor: Monitor, scheduled_at: int, now: int) -> None:
+    def _judge(
+        self, partition: Partition, monitor: Monitor, scheduled_at: int, now: int, *, manual: bool = False
+    ) -> None:
         try:
             kind = registry.kind_named(monitor.spec.kind)
             assert kind.inline  # the timetable says so
@@ -115,16 +123,18 @@ class InlineResults:
                 executor=TIMER,
                 skipped_until=scheduled_at if skipped else 0,
                 skipped_count=1 if skipped else 0,
+                manual=manual,
             ),
+            group=None if manual else partition.number,
         )
 
-    def _send(self, partition: Partition, result: Result) -> None:
+    def _send(self, partition: Partition, result: Result, group: int | None) -> None:
         self._outbox.send(
             self._topics.results,
             partition=partition.number,
             key=codec.user_key(result.user_id),
             value=codec.encode_result(result, self._output_format),
-            group=partition.number,
+            group=group,
         )
 
 

@@ -15,11 +15,23 @@ from importlib.metadata import version
 from everwatch import codec, entries, schemas
 from everwatch.clock import Clock
 from everwatch.entries import Plan
-from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
 from everwatch.model import Monitor, Policy
 from everwatch.schedule.duration import SECOND_MS
-from everwatch.timetable import FORMAT, Chunk, Firing, Limits, Line, Packing, Planned, Timetable, Way, framed
+from everwatch.timetable import (
+    FORMAT,
+    NEVER,
+    Chunk,
+    Firing,
+    Limits,
+    Line,
+    Packing,
+    Planned,
+    Retry,
+    Timetable,
+    Way,
+    framed,
+)
 from streams.store import Store, TimetableMark
 
 logger = logging.getLogger(__name__)
@@ -61,6 +73,8 @@ class Partition:
         self.timetable = timetable
         self.opened_at = opened_at
         self.attempt: Attempt | None = None
+        # since when ticks have gone out and no result of any has come, 0 while results come
+        self.unanswered_since = 0
         self.turn = asyncio.Lock()
         self._holds: list[int] = []
 
@@ -121,12 +135,14 @@ class Planner:
         new = self.planned(after) if after else None
         if old == new:
             return
-        if old is not None:
-            partition.timetable.remove(old)
-        if new is not None:
-            partition.timetable.put(new)
-        attempt = partition.attempt
-        if attempt is not None and (old is not None or (new is not None and new.since < attempt.upto)):
+        timetable, attempt = partition.timetable, partition.attempt
+        if old is not None and new is not None:
+            timetable.replace(old, new)
+        elif old is not None:
+            timetable.remove(old)
+        elif new is not None:
+            timetable.put(new)
+        if attempt is not None and _concerns(old, new, attempt.upto):
             # a sweep that has to be tried again finds out anew who is due
             partition.attempt = Attempt(attempt.upto, attempt.now)
 
@@ -138,7 +154,7 @@ class Planner:
     def planned_entry(self, key: bytes, value: bytes) -> Planned | None:
         """The same for a table entry; None for a user's, too."""
         user_key, _, monitor_id = key.partition(codec.SEPARATOR)
-        if not monitor_id:
+        if not monitor_id or codec.is_bookkeeping(monitor_id):
             return None
         plan = entries.read_plan(monitor_id, value)
         if plan is None:
@@ -151,16 +167,34 @@ class Planner:
 def _planned(key: bytes, user_key: bytes, plan: Plan) -> Planned | None:
     if plan.asleep:
         return None
-    return Planned(key, plan.schedule, plan.since, _line_of(plan.kind, plan.policy), framed(user_key, plan.tick))
+    retry = None
+    if plan.retry is not None:
+        due, scheduled_at, tick = plan.retry
+        retry = Retry(due, scheduled_at, framed(user_key, tick))
+    return Planned(
+        key,
+        plan.schedule,
+        plan.since,
+        _line_of(plan.kind, plan.policy),
+        framed(user_key, plan.tick),
+        plan.ends_at or NEVER,
+        plan.starts_at > 0,
+        retry,
+    )
+
+
+def _concerns(old: Planned | None, new: Planned | None, upto: int) -> bool:
+    """Whether a change is one of what is due up to ``upto``."""
+    if old is None:
+        return new is not None and new.since < upto
+    if new is None or new._replace(retry=None) != old._replace(retry=None):
+        return True
+    return any(planned.retry is not None and planned.retry.due <= upto for planned in (old, new))
 
 
 @lru_cache(maxsize=4_096)
 def _line_of(kind: str, policy: Policy) -> Line:
-    try:
-        inline = registry.kind_named(kind).inline
-    except InvalidInput:
-        inline = False  # its package is gone: executors say so in every result
-    way = Way.INLINE if inline else Way(policy.priority.value)
+    way = Way.INLINE if registry.is_inline(kind) else Way(policy.priority.value)
     # to the second: lines that differ by less would each have chunks of their own
     return Line(way, policy.misfire, -(-policy.misfire_grace_ms // SECOND_MS) * SECOND_MS)
 
@@ -264,10 +298,11 @@ class Partitions:
         if taken is None:
             return False
         mark, shelves = taken
-        if mark.form != self._planner.form or mark.newest_since > partition.emitted_to:
+        if mark.form != self._planner.form or max(mark.newest_since, mark.newest_gone) > partition.emitted_to:
             return False
         partition.timetable.restore(shelves)
         partition.timetable.newest_since = mark.newest_since
+        partition.timetable.newest_gone = mark.newest_gone
         self._planner.fit(partition.timetable)
         return True
 
@@ -275,7 +310,7 @@ class Partitions:
         timetable = partition.timetable
         # who is durable and not yet in the timetable would be missing for ever
         if timetable.can_be_saved and partition.ceiling is None:
-            mark = TimetableMark(self._planner.form, timetable.newest_since)
+            mark = TimetableMark(self._planner.form, timetable.newest_since, timetable.newest_gone)
             self._store().save_timetable(partition.number, timetable.save(), mark)
 
     async def _load(self, partition: Partition, generation: int) -> None:

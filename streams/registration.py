@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
+from itertools import islice
 from typing import TypeVar
+from zlib import crc32
 
-from everwatch import codec
+from everwatch import codec, entries
 from everwatch.admission import admit_command, admit_signup
-from everwatch.catalogue import Changes, carry_out, newcomer, sign_up
+from everwatch.catalogue import Changes, carry_out, is_pending_task, newcomer, sign_up
 from everwatch.clock import Clock
 from everwatch.config import OutputFormat
 from everwatch.errors import InvalidInput
@@ -15,10 +17,13 @@ from everwatch.kafka.dead_letters import MOST_KEPT_BYTES, refusal_headers
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
-from everwatch.model import At, Command, CommandType, Monitor, Signup
-from everwatch.timetable import Planned
+from everwatch.kinds import registry
+from everwatch.model import Answer, At, Command, CommandType, Monitor, Reply, Signup
+from everwatch.schedule.every import PHASE_STEP_MS
+from everwatch.timetable import NEVER, Planned
 from streams.lane import in_turns
 from streams.partitions import Partition, Partitions, Planner
+from streams.remembered import remembered_of
 from streams.store import RESERVED
 from streams.tables import Writer, Writing, all_or_rebuilt
 
@@ -27,8 +32,10 @@ BEGIN_AFTER_MS = 500
 # table entries in one unit of work; while monitors change, the sweeps of their partitions stand still
 ENTRIES_AT_ONCE = 20_000
 CHANGED_AT_ONCE = 2_000
+TAKEN_OUT_AT_ONCE = 1_000
 W = TypeVar("W", bound=Signup | Command)
 Admitted = tuple[Record, W, list[bytes]]
+JudgeNow = Callable[[Partition, Monitor, int, int], None]
 
 
 class Refusals:
@@ -66,6 +73,7 @@ class Registration:
         topics: Topics,
         clock: Clock,
         output_format: OutputFormat,
+        judge_now: JudgeNow,
     ) -> None:
         self._partitions = partitions
         self._planner = planner
@@ -75,6 +83,9 @@ class Registration:
         self._topics = topics
         self._clock = clock
         self._output_format = output_format
+        self._judge_now = judge_now
+        # partition and offset of commands for many of which a part is carried out
+        self._begun: set[tuple[int, int]] = set()
 
     async def sign_up(self, records: Iterable[Record]) -> None:
         """Register users; when this returns, all of it is durable and in the timetable."""
@@ -89,14 +100,28 @@ class Registration:
 
     async def command(self, records: Iterable[Record]) -> None:
         """Carry out commands; when this returns, all of it is durable and in the timetable."""
-        await self._carry_out(await self._admitted(records, admit_command))
+        some: list[Admitted[Signup | Command]] = []
+        for each in await self._admitted(records, admit_command):
+            if _is_for_many(each[1]):
+                # in order, and not in one go: there may be a million of them
+                await self._carry_out(some)
+                some = []
+                await self._take_out_many(each)
+            some.append(each)
+            if len(some) >= CHANGED_AT_ONCE:
+                await self._carry_out(some)
+                some = []
+        await self._carry_out(some)
+        self._begun.clear()
+        # what was refused is kept before it is acknowledged
+        await self._outbox.delivered()
 
-    async def _admitted(self, records: Iterable[Record], admit: Callable[[bytes | None], W]) -> list[Admitted[W]]:
+    async def _admitted(self, records: Iterable[Record], admit: Callable[[bytes | None, int], W]) -> list[Admitted[W]]:
         admitted: list[Admitted[W]] = []
         async for some in in_turns(records):
             for source in some:
                 try:
-                    wanted = admit(source.value)
+                    wanted = admit(source.value, source.timestamp_ms)
                     user_key = codec.user_key(wanted.user_id)
                     if user_key in RESERVED:
                         raise InvalidInput("this user_id is reserved", "$.user_id")
@@ -107,10 +132,39 @@ class Registration:
                             "$.user_id",
                         )
                 except InvalidInput as error:
-                    self._refusals.refuse(source, error)
+                    self._refuse(source, error)
                 else:
                     admitted.append((source, wanted, _keys_of(wanted, user_key + codec.SEPARATOR)))
         return admitted
+
+    def _refuse(self, source: Record, error: InvalidInput) -> None:
+        """Keep a refused input, and tell who waits for it."""
+        self._refusals.refuse(source, error)
+        if source.topic == self._topics.commands:
+            asked = codec.who_asks(source.value)
+            if asked is not None:
+                self._reply(source.partition, asked, Answer.REFUSED, 0, error)
+
+    def _reply(
+        self, partition: int, command: Command, answer: Answer, version: int, error: InvalidInput | None = None
+    ) -> None:
+        reply = Reply(
+            command_id=command.command_id,
+            user_id=command.user_id,
+            monitor_id=command.monitor_id,
+            command=command.command.value,
+            answer=answer,
+            reason=error.reason if error else "",
+            path=error.path if error else "",
+            version=version,
+            at=self._clock.now_ms(),
+        )
+        self._outbox.send(
+            self._topics.replies,
+            partition=partition,
+            key=codec.user_key(command.user_id),
+            value=codec.encode_reply(reply, self._output_format),
+        )
 
     async def _sort_out(
         self, work: Writing, admitted: list[Admitted[Signup]]
@@ -149,8 +203,12 @@ class Registration:
                 stack.enter_context(partition.held(now + BEGIN_AFTER_MS))
                 plans: list[Planned] = []
                 async for few in in_turns(some):
-                    for _, signup, keys in few:
-                        user, monitors = newcomer(signup, now, now + BEGIN_AFTER_MS)
+                    for source, signup, keys in few:
+                        try:
+                            user, monitors = newcomer(signup, now, now + BEGIN_AFTER_MS)
+                        except InvalidInput as error:
+                            self._refuse(source, error)
+                            continue
                         work.add(number, keys[0], user)
                         for key, monitor in zip(keys[1:], monitors, strict=True):
                             work.add(number, key, monitor)
@@ -162,15 +220,15 @@ class Registration:
                 work.send(number)
             await work.finish()
             with all_or_rebuilt():
-                # in one go: what is loaded from the index of tasks meanwhile would come twice
+                # in one go: what is loaded from the index meanwhile would come twice
                 for partition, plans in planned:
                     for plan in plans:
-                        if isinstance(plan.schedule, At):
+                        if _is_dated(plan):
                             partition.timetable.put(plan)
                 for partition, plans in planned:
                     async for recurring in in_turns(plans):
                         for plan in recurring:
-                            if not isinstance(plan.schedule, At):
+                            if not _is_dated(plan):
                                 partition.timetable.put(plan)
 
     async def _carry_out(self, admitted: Sequence[Admitted[Signup | Command]]) -> None:
@@ -196,29 +254,106 @@ class Registration:
                 for number, changes in done:
                     for change in changes.monitors:
                         self._planner.plan(work.owned(number), change.before, change.after)
-        # what was refused is kept before it is acknowledged
-        await self._outbox.delivered()
+
+    async def _take_out_many(self, each: Admitted[Signup | Command]) -> None:
+        """Take out most of what a command for a whole user concerns, some at a time; the command itself ends it."""
+        source, wanted, _ = each
+        number, behind = source.partition, b""
+        while True:
+            async with self._writer.writing() as work:
+                partition = work.owned(number)
+                if self._is_repeated(work, source, wanted):
+                    return
+                async with partition.turn:
+                    gone: list[Monitor] = []
+                    of_user = islice(work.monitors_of(number, wanted.user_id, behind), TAKEN_OUT_AT_ONCE)
+                    seen = 0
+                    async for few in in_turns(of_user):
+                        for key, monitor in few:
+                            seen, behind = seen + 1, key
+                            if _is_meant(wanted, monitor, partition.emitted_to):
+                                work.delete(number, wanted.user_id, monitor.monitor_id, at=partition.emitted_to)
+                                gone.append(monitor)
+                    if seen < TAKEN_OUT_AT_ONCE:
+                        # few enough for one unit of work together with the command itself
+                        return
+                    await work.finish()
+                    with all_or_rebuilt():
+                        for monitor in gone:
+                            self._planner.plan(partition, monitor, None)
+            if gone:
+                self._begun.add((number, source.offset))
+
+    def _is_repeated(self, work: Writing, source: Record, wanted: Signup | Command) -> bool:
+        if not isinstance(wanted, Command) or not wanted.command_id:
+            return False
+        known = remembered_of(work.value(source.partition, codec.commands_key(wanted.user_id)))
+        return wanted.command_id in known.ids
 
     def _changes(self, work: Writing, source: Record, wanted: Signup | Command) -> Changes | None:
-        settled = work.owned(source.partition).emitted_to
+        partition = work.owned(source.partition)
+        settled = partition.emitted_to
         now = max(self._clock.now_ms(), settled)
         user = work.user(source.partition, wanted.user_id)
+        if isinstance(wanted, Command) and self._is_repeated(work, source, wanted):
+            version = self._version(work, source.partition, wanted)
+            self._reply(source.partition, wanted, Answer.REPEATED, version)
+            return None
         try:
             if isinstance(wanted, Signup):
                 named = [spec.monitor_id for spec in wanted.monitors] + list(user.monitor_ids if user else ())
                 monitors = self._monitors(work, source.partition, wanted.user_id, named)
                 changes = sign_up(wanted, user, monitors, now, settled)
             else:
-                if wanted.command is CommandType.DEREGISTER:
-                    monitors = {m.monitor_id: m for m in work.monitors_of(source.partition, wanted.user_id)}
+                if _is_for_many(wanted):
+                    of_user = work.monitors_of(source.partition, wanted.user_id)
+                    monitors = {monitor.monitor_id: monitor for _, monitor in of_user}
                 else:
-                    monitors = self._monitors(work, source.partition, wanted.user_id, [wanted.monitor_id])
+                    named = [wanted.monitor_id] if wanted.monitor_id else []
+                    monitors = self._monitors(work, source.partition, wanted.user_id, named)
                 changes = carry_out(wanted, user, monitors, now, settled)
         except InvalidInput as error:
-            self._refusals.refuse(source, error)
+            self._refuse(source, error)
             return None
         self._write(work, source.partition, wanted.user_id, changes, settled)
+        if changes.run_now is not None:
+            self._run_now(partition, source, wanted, changes.run_now, now)
+        if isinstance(wanted, Command) and wanted.command_id:
+            # last: when this is durable, all of it is
+            key = codec.commands_key(wanted.user_id)
+            known = remembered_of(work.value(source.partition, key))
+            work.add_value(source.partition, key, known.with_id(wanted.command_id, now).encoded())
+            begun = (source.partition, source.offset) in self._begun
+            answer = Answer.DONE if begun or not changes.is_nothing else Answer.UNCHANGED
+            self._reply(source.partition, wanted, answer, self._version(work, source.partition, wanted))
         return changes
+
+    def _version(self, work: Writing, partition: int, command: Command) -> int:
+        monitor = work.monitor(partition, command.user_id, command.monitor_id) if command.monitor_id else None
+        return monitor.version if monitor else 0
+
+    def _run_now(
+        self, partition: Partition, source: Record, wanted: Signup | Command, monitor: Monitor, now: int
+    ) -> None:
+        """Let a monitor run once beside its schedule.
+
+        The tick has the instant of the command, so that the command read again gives the same tick; it is no whole
+        step, as scheduled ones are.
+        """
+        name = wanted.command_id.encode() if isinstance(wanted, Command) else b""
+        number = crc32(name) if name else source.offset
+        instant = max(source.timestamp_ms, monitor.since + PHASE_STEP_MS)
+        scheduled_at = instant - instant % PHASE_STEP_MS + 1 + number % (PHASE_STEP_MS - 1)
+        if registry.is_inline(monitor.spec.kind):
+            self._judge_now(partition, monitor, scheduled_at, now)
+            return
+        self._outbox.send(
+            self._topics.ticks_for(monitor.spec.policy.priority),
+            partition=partition.number,
+            key=codec.user_key(monitor.user_id),
+            value=entries.tick_value(monitor, manual=True),
+            timestamp_ms=scheduled_at,
+        )
 
     def _monitors(self, work: Writing, partition: int, user_id: str, monitor_ids: Iterable[str]) -> dict[str, Monitor]:
         found = {monitor_id: work.monitor(partition, user_id, monitor_id) for monitor_id in monitor_ids}
@@ -245,11 +380,30 @@ class Registration:
                 )
 
 
+def _is_for_many(wanted: Signup | Command) -> bool:
+    """Whether a command concerns all monitors of a user."""
+    if not isinstance(wanted, Command):
+        return False
+    return wanted.command is CommandType.DEREGISTER or (wanted.command is CommandType.CANCEL and not wanted.monitor_id)
+
+
+def _is_meant(wanted: Signup | Command, monitor: Monitor, settled: int) -> bool:
+    """Whether a command for a whole user takes this monitor out."""
+    assert isinstance(wanted, Command)
+    return wanted.command is CommandType.DEREGISTER or is_pending_task(monitor, settled)
+
+
+def _is_dated(plan: Planned) -> bool:
+    """Whether the index knows of it too."""
+    return isinstance(plan.schedule, At) or plan.held_back or plan.until < NEVER
+
+
 def _keys_of(wanted: Signup | Command, user_key: bytes) -> list[bytes]:
     """The table keys of the user and of the monitors that are named."""
     if isinstance(wanted, Signup):
         return [user_key, *(user_key + spec.monitor_id.encode() for spec in wanted.monitors)]
-    return [user_key, user_key + wanted.monitor_id.encode()]
+    keys = [user_key, user_key + wanted.monitor_id.encode()]
+    return [*keys, codec.commands_key(wanted.user_id)] if wanted.command_id else keys
 
 
 def _slices(admitted: list[Admitted[W]], most: int) -> Iterator[list[Admitted[W]]]:

@@ -1,8 +1,9 @@
 """Faust's RocksDB store with bulk access by partition: read and write many entries in one stroke, and catch up in bulk.
 
 Chosen by the URL scheme ``everwatch:`` (entry-point group ``faust.stores``). Beside the table's entries each database
-holds an index of one-shot tasks by due time, so that none of them has to be in memory before its time. The index is
-derived: it may name tasks that have changed since, never miss one.
+holds two indexes by time: of what the timetable must know of when its time has come near (one-shot tasks, beginnings,
+endings, retries), and of when monitors themselves change (reminders, the end of a pause), so that nothing of it has to
+be in memory before its time. They are derived: they may name what has changed since, and never miss anything.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ from faust.stores import rocksdb
 from faust.types import TP, EventT
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteBufferManager
 
-from everwatch import entries
+from everwatch import codec, entries
 from everwatch.clock import Clock, SystemClock
+from everwatch.entries import NO_DATES, Dates
 from everwatch.kafka.topics import DELETIONS_KEPT_MS
-from everwatch.model import At
-from everwatch.schedule.at import due_instant
+from everwatch.model import Monitor
 from streams.recovery import CatchUp, Change
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ RESERVED = frozenset({b"__everwatch", b"__faust"})
 STALE_MS = DELETIONS_KEPT_MS // 2
 # ids have no control characters, so no entry's key begins with one
 _DUE = b"\0D"
+_WAKE = b"\0W"
 _TIMETABLE = b"\0T"
 _MARK = b"\0Tm"
 _AFTER_TIMETABLE = b"\0U"
@@ -44,21 +46,42 @@ SAVED_AT_ONCE = 4 * MIB
 
 
 def due_key(due: int, key: bytes) -> bytes:
-    """The key in the index of the task ``key``, due at ``due``."""
+    """The key in the index of what is due, of the monitor ``key`` at the instant ``due``."""
     return _DUE + due.to_bytes(8, "big") + key
 
 
-def due_key_of(key: bytes, value: bytes) -> bytes | None:
-    """The key in the index of a table entry; None if it is no one-shot task."""
-    task = entries.read_at(value)
-    return None if task is None else due_key(due_instant(At(task[0]), task[1]), key)
+def wake_key(due: int, key: bytes) -> bytes:
+    """The key in the index of changes, of the monitor ``key`` at the instant ``due``."""
+    return _WAKE + due.to_bytes(8, "big") + key
+
+
+def index_keys(key: bytes, dates: Dates) -> list[bytes]:
+    """The keys in the indexes of a monitor with these dates."""
+    return [due_key(due, key) for due in dates.due] + [wake_key(due, key) for due in dates.wake]
+
+
+def dates_of_entry(key: bytes, value: bytes) -> Dates:
+    """The dates of a table entry, whichever version of the schema wrote it."""
+    monitor_id = key.partition(codec.SEPARATOR)[2]
+    if not monitor_id or codec.is_bookkeeping(monitor_id):
+        return NO_DATES
+    dates = entries.dates_of(monitor_id, value)
+    if dates is None:
+        monitor = codec.decode_entry(key, value)
+        assert isinstance(monitor, Monitor)  # its key says so
+        dates = entries.dates_of_monitor(monitor)
+    return dates
 
 
 class TimetableMark(msgspec.Struct, frozen=True):
-    """What a timetable that was put away belongs to: how it is written, since when nobody began, a changelog offset."""
+    """What a timetable that was put away belongs to.
+
+    How it is written, since when nobody began and nobody was over, a changelog offset.
+    """
 
     form: str
     newest_since: int
+    newest_gone: int = 0
     offset: str = ""
 
 
@@ -105,12 +128,12 @@ class Store(rocksdb.Store):
         values: list[bytes | None] = self._db_for_partition(partition).get(keys) if keys else []
         return values
 
-    def scan(self, partition: int, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        """All entries whose key starts with ``prefix``, in the order of keys."""
-        for key, value in self._db_for_partition(partition).items(from_key=prefix or _FIRST_ENTRY):
+    def scan(self, partition: int, prefix: bytes = b"", after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """All entries whose key starts with ``prefix`` (those behind ``after``), in the order of keys."""
+        for key, value in self._db_for_partition(partition).items(from_key=after or prefix or _FIRST_ENTRY):
             if not key.startswith(prefix):
                 return
-            if key not in (self.offset_key, WRITTEN_KEY):
+            if key > after and key not in (self.offset_key, WRITTEN_KEY):
                 yield key, value
 
     def write(
@@ -118,11 +141,11 @@ class Store(rocksdb.Store):
         partition: int,
         changes: Mapping[bytes, bytes | None],
         changelog_offset: int,
-        due: Iterable[bytes] = (),
+        indexed: Iterable[bytes] = (),
     ) -> None:
         """Write entries (None deletes) together with the changelog offset that they are durable up to.
 
-        ``due``: the keys in the index of the tasks among them (``due_key``).
+        ``indexed``: their keys in the indexes (``index_keys``).
         """
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
@@ -131,14 +154,27 @@ class Store(rocksdb.Store):
                 delete(key)
             else:
                 put(key, value)
-        for indexed in due:
-            put(indexed, b"")
+        for dated in indexed:
+            put(dated, b"")
         self._finish(partition, batch, changelog_offset)
 
     def due(self, partition: int, after: tuple[int, bytes], upto: int, most: int) -> list[tuple[int, bytes]]:
-        """The next tasks of the index, at most so many: due instant and key, up to the instant ``upto``."""
+        """What is due next, at most so many: instant and key, up to the instant ``upto``."""
+        return self._dated(partition, due_key(*after), due_key(upto + 1, b""), most)
+
+    def wakes(self, partition: int, upto: int, most: int) -> list[tuple[int, bytes]]:
+        """Which monitors change next, at most so many: instant and key, up to the instant ``upto``."""
+        return self._dated(partition, _WAKE, wake_key(upto + 1, b""), most)
+
+    def forget_wakes(self, partition: int, handled: Iterable[tuple[int, bytes]]) -> None:
+        """Drop from the index of changes what has been seen to."""
+        batch = WriteBatch(raw_mode=True)
+        for due, key in handled:
+            batch.delete(wake_key(due, key))
+        self._db_for_partition(partition).write(batch)
+
+    def _dated(self, partition: int, begin: bytes, end: bytes, most: int) -> list[tuple[int, bytes]]:
         found: list[tuple[int, bytes]] = []
-        begin, end = due_key(*after), due_key(upto + 1, b"")
         for indexed in self._db_for_partition(partition).keys(from_key=begin):
             if indexed >= end or len(found) == most:
                 break
@@ -234,9 +270,10 @@ class Store(rocksdb.Store):
                 delete(key)
                 continue
             put(key, value)
-            indexed = due_key_of(key, value)
-            if indexed is not None:
-                put(indexed, b"")
+            dates = dates_of_entry(key, value)
+            if dates is not NO_DATES:
+                for dated in index_keys(key, dates):
+                    put(dated, b"")
         self._finish(partition, batch, changelog_offset)
 
     def _finish(self, partition: int, batch: WriteBatch, changelog_offset: int) -> None:

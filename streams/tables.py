@@ -5,18 +5,19 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from heapq import merge
+from itertools import groupby
 from typing import Any, cast
 
 import faust
 from faust.types import TP
 
-from everwatch import codec
+from everwatch import codec, entries
 from everwatch.kafka.outbox import Outbox
-from everwatch.model import At, Monitor, User
-from everwatch.schedule.at import due_instant
+from everwatch.model import Monitor, User
 from everwatch.timetable import NotPlanned
 from streams.partitions import Partition, Partitions
-from streams.store import OPTIONS, Store, due_key
+from streams.store import OPTIONS, Store, index_keys
 
 
 class PartitionLost(Exception):
@@ -91,7 +92,7 @@ class Writing:
         self._partitions = partitions
         self._entries: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
         self._known: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
-        self._due: dict[int, list[bytes]] = defaultdict(list)
+        self._indexed: dict[int, list[bytes]] = defaultdict(list)
         self._timestamps: dict[bytes, int] = {}
         self._met: dict[int, Partition] = {}
         self._sent: set[int] = set()
@@ -117,8 +118,10 @@ class Writing:
     def add(self, partition: int, key: bytes, entry: User | Monitor) -> None:
         """Write an entry under its table key."""
         self._entries[partition][key] = codec.encode_entry(entry)
-        if isinstance(entry, Monitor) and isinstance(entry.spec.schedule, At):
-            self._due[partition].append(due_key(due_instant(entry.spec.schedule, entry.since), key))
+        if isinstance(entry, Monitor):
+            dates = entries.dates_of_monitor(entry)
+            if dates is not entries.NO_DATES:
+                self._indexed[partition] += index_keys(key, dates)
 
     def add_value(self, partition: int, key: bytes, value: bytes) -> None:
         """Write an entry that is encoded already."""
@@ -144,15 +147,17 @@ class Writing:
         assert entry is None or isinstance(entry, Monitor)
         return entry
 
-    def monitors_of(self, partition: int, user_id: str) -> Iterator[Monitor]:
-        """All monitors of a user."""
+    def monitors_of(self, partition: int, user_id: str, after: bytes = b"") -> Iterator[tuple[bytes, Monitor]]:
+        """A user's monitors and their table keys in order, those behind the key ``after``."""
         prefix = codec.table_key(user_id)
-        keys = {key for key, _ in self._store.scan(partition, prefix)}
-        keys |= {key for key in self._entries[partition] if key.startswith(prefix)}
-        for key in sorted(keys - {prefix}):
+        added = sorted(key for key in self._entries[partition] if key.startswith(prefix) and key > after)
+        stored = (key for key, _ in self._store.scan(partition, prefix, after))
+        for key, _ in groupby(merge(added, stored)):
+            if key == prefix or codec.is_bookkeeping(key[len(prefix) :]):
+                continue
             entry = self._entry(partition, key)
             if isinstance(entry, Monitor):
-                yield entry
+                yield key, entry
 
     def put(self, partition: int, entry: User | Monitor) -> None:
         """Write a user or a monitor."""
@@ -190,7 +195,9 @@ class Writing:
             self.owned(partition)
         with all_or_rebuilt():
             for partition in changed:
-                self._store.write(partition, self._entries[partition], self._offsets[partition], self._due[partition])
+                self._store.write(
+                    partition, self._entries[partition], self._offsets[partition], self._indexed[partition]
+                )
 
     def _entry(self, partition: int, key: bytes) -> User | Monitor | None:
         self.owned(partition)

@@ -19,7 +19,7 @@ from everwatch.kafka.batches import BatchSender, is_passing, is_too_large
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.stamped import StampedBatch
 from everwatch.kafka.topics import Topics
-from everwatch.metrics import EMITTED_TO, LATENESS, MONITORS, TICKS
+from everwatch.metrics import EMITTED_TO, LATENESS, MONITORS, TICKS, UNANSWERED
 from everwatch.model import Priority
 from everwatch.timetable import Chunk, Packing, Way, chunk_of
 from streams.clock_steps import ClockSteps
@@ -40,6 +40,8 @@ STEP_PATIENCE_S = 4.0
 MOST_REPLACEMENTS = 10
 # a tick that was refused for its size is not tried again for so long: each try costs a producer
 REFUSED_FOR_MS = 60_000
+# slower than any check that is alone on its partition, as a rule
+UNANSWERED_MS = 120_000
 Outgoing = tuple[Way, Chunk, int]
 
 
@@ -70,6 +72,7 @@ class Ticking(Service):
         self._delayed = delayed
         self._sweep_ms = sweep_ms
         self._noted: dict[int, int] = {}
+        self._said_unanswered: dict[int, int] = {}
         self._replacements = 0
         self._refused: dict[Way, tuple[int, int]] = {}
         self._steps = ClockSteps()
@@ -133,8 +136,21 @@ class Ticking(Service):
             TICKS.labels(way.value).inc(sent)
         if attempt.sent:
             LATENESS.observe(max(0, self._clock.now_ms() - attempt.upto) / 1000)
+            self._count_unanswered(partition, attempt.upto)
         EMITTED_TO.labels(partition.number).set(attempt.upto / 1000)
         MONITORS.labels(partition.number).set(len(partition.timetable))
+
+    def _count_unanswered(self, partition: Partition, upto: int) -> None:
+        """Look whether results still come: if executors are gone, that is our failure and nobody's alarm."""
+        since = partition.unanswered_since = partition.unanswered_since or upto
+        UNANSWERED.labels(partition.number).set((upto - since) / 1000)
+        if upto - since >= UNANSWERED_MS and self._said_unanswered.get(partition.number) != since:
+            self._said_unanswered[partition.number] = since
+            logger.warning(
+                "ticks of partition %d have gone out for %d s and no result has come: is an executor running?",
+                partition.number,
+                (upto - since) // 1000,
+            )
 
     def _begin(self, partition: Partition) -> Attempt | None:
         """How far to go now; None if nothing can be due yet."""

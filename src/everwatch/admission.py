@@ -8,7 +8,7 @@ import orjson
 from everwatch import codec, wire
 from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
-from everwatch.model import Command, Every, MonitorSpec, Signup
+from everwatch.model import At, Command, Every, MonitorSpec, Signup
 
 
 class _Outline(msgspec.Struct, forbid_unknown_fields=True):
@@ -18,6 +18,7 @@ class _Outline(msgspec.Struct, forbid_unknown_fields=True):
     plan: wire.Name = "default"
     attributes: dict[str, wire.Attribute] = {}
     monitors: msgspec.Raw = msgspec.Raw(b"[]")
+    maintenance: msgspec.Raw = msgspec.Raw(b"[]")
 
 
 _outline_of = msgspec.json.Decoder(_Outline).decode
@@ -25,22 +26,29 @@ _outline_of = msgspec.json.Decoder(_Outline).decode
 _REMEMBERED_BYTES = 2_048
 
 
-def admit_signup(data: bytes | None) -> Signup:
-    """The signup in ``data``, ready to be registered. Raises InvalidInput with the reason and the field's path."""
+def admit_signup(data: bytes | None, asked_at: int = 0) -> Signup:
+    """The signup in ``data``, ready to be registered. Raises InvalidInput with the reason and the field's path.
+
+    ``asked_at``: when it was produced, ms; delays are counted from there.
+    """
     if data and data[:1] == b"{" and len(data) <= codec.LARGEST_INPUT_BYTES:
         try:
             outline = _outline_of(data)
-            if len(outline.monitors) <= _REMEMBERED_BYTES:
-                monitors = _admit_monitors(bytes(outline.monitors))
-                return Signup(outline.user_id, outline.plan, outline.attributes, monitors)
+            if len(outline.monitors) + len(outline.maintenance) <= _REMEMBERED_BYTES:
+                alike = _admit_monitors(bytes(outline.monitors), bytes(outline.maintenance))
+                monitors = alike.monitors
+                if any(isinstance(spec.schedule, At) for spec in monitors):
+                    monitors = tuple(wire.settled(spec, asked_at) for spec in monitors)
+                return Signup(outline.user_id, outline.plan, outline.attributes, monitors, alike.maintenance)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidInput):
             pass  # what is wrong is found, and told with its path, below
-    return _admit_signup(data)
+    signup = _admit_signup(data)
+    return msgspec.structs.replace(signup, monitors=tuple(wire.settled(spec, asked_at) for spec in signup.monitors))
 
 
 @lru_cache(maxsize=4_096)
-def _admit_monitors(monitors: bytes) -> tuple[MonitorSpec, ...]:
-    return _admit_signup(b'{"user_id":"any","monitors":%b}' % monitors).monitors
+def _admit_monitors(monitors: bytes, maintenance: bytes) -> Signup:
+    return _admit_signup(b'{"user_id":"any","monitors":%b,"maintenance":%b}' % (monitors, maintenance))
 
 
 def _admit_signup(data: bytes | None) -> Signup:
@@ -49,12 +57,12 @@ def _admit_signup(data: bytes | None) -> Signup:
     return msgspec.structs.replace(signup, monitors=monitors)
 
 
-def admit_command(data: bytes | None) -> Command:
-    """The command in ``data``, ready to be carried out. Raises InvalidInput."""
+def admit_command(data: bytes | None, asked_at: int = 0) -> Command:
+    """The command in ``data``, produced at ``asked_at`` (ms), ready to be carried out. Raises InvalidInput."""
     command = codec.decode_command(data)
     if command.monitor is None:
         return command
-    return msgspec.structs.replace(command, monitor=admit_monitor(command.monitor, "$.monitor"))
+    return msgspec.structs.replace(command, monitor=wire.settled(admit_monitor(command.monitor, "$.monitor"), asked_at))
 
 
 def admit_monitor(spec: MonitorSpec, path: str) -> MonitorSpec:

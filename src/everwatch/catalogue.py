@@ -8,9 +8,24 @@ through and none is due under both.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from everwatch import lifecycle
 from everwatch.errors import InvalidInput
-from everwatch.model import Command, CommandType, Monitor, MonitorSpec, Origin, Signup, Transition, User
+from everwatch.model import (
+    At,
+    Command,
+    CommandType,
+    Monitor,
+    MonitorSpec,
+    Origin,
+    Signup,
+    State,
+    Transition,
+    User,
+)
+from everwatch.schedule.at import due_instant
+from everwatch.schedule.due import NeverDue
 
 
 class Change(NamedTuple):
@@ -26,24 +41,44 @@ class Change(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """Everything that one input changes. ``user`` is the new value, None if it stays as it is."""
+    """Everything that one input changes. ``user`` is the new value, None if it stays as it is.
+
+    ``run_now``: the monitor that is to run once beside its schedule.
+    """
 
     user: User | None = None
     monitors: Sequence[Change] = ()
     user_ended: bool = False
+    run_now: Monitor | None = None
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether all is as it should be already."""
+        return not (self.user or self.monitors or self.user_ended or self.run_now)
 
 
 def newcomer(signup: Signup, now: int, begin: int) -> tuple[User, list[Monitor]]:
-    """A user of whom nothing is known yet, and the monitors of the signup, due strictly after ``begin``."""
+    """A user of whom nothing is known yet, and the monitors of the signup, due strictly after ``begin``.
+
+    Raises InvalidInput if one of them would never be due.
+    """
     user_id, specs = signup.user_id, signup.monitors
-    user = User(user_id, signup.plan, signup.attributes, tuple([spec.monitor_id for spec in specs]), now, now)
-    return user, [lifecycle.first_put(user_id, spec, Origin.SIGNUP, now, begin) for spec in specs]
+    names = tuple([spec.monitor_id for spec in specs])
+    user = User(user_id, signup.plan, signup.attributes, names, now, now, signup.maintenance)
+    monitors: list[Monitor] = []
+    try:
+        for spec in specs:
+            monitors.append(lifecycle.first_put(user_id, spec, Origin.SIGNUP, now, begin))
+    except NeverDue as error:
+        raise InvalidInput(str(error), f"$.monitors[{len(monitors)}].schedule") from None
+    return user, monitors
 
 
 def sign_up(signup: Signup, user: User | None, monitors: Mapping[str, Monitor], now: int, settled: int) -> Changes:
     """Register a user, or bring the registration to what ``signup`` says; nothing if it says so already.
 
     ``monitors`` are the existing ones that the signup or the user's last signup names. Monitors put by command stay.
+    Raises InvalidInput if a monitor would never be due.
     """
     named = tuple(spec.monitor_id for spec in signup.monitors)
     after = User(
@@ -53,10 +88,11 @@ def sign_up(signup: Signup, user: User | None, monitors: Mapping[str, Monitor], 
         monitor_ids=named,
         registered_at=user.registered_at if user else now,
         updated_at=user.updated_at if user else now,
+        maintenance=signup.maintenance,
     )
     changes = [
-        _put(signup.user_id, spec, Origin.SIGNUP, monitors.get(spec.monitor_id), now, settled)
-        for spec in signup.monitors
+        _put(signup.user_id, spec, Origin.SIGNUP, monitors.get(spec.monitor_id), now, settled, f"$.monitors[{i}]")
+        for i, spec in enumerate(signup.monitors)
     ]
     dropped = set(user.monitor_ids) - set(named) if user else set()
     for monitor_id in sorted(dropped):
@@ -69,40 +105,93 @@ def sign_up(signup: Signup, user: User | None, monitors: Mapping[str, Monitor], 
 
 
 def carry_out(command: Command, user: User | None, monitors: Mapping[str, Monitor], now: int, settled: int) -> Changes:
-    """What a command changes. ``monitors`` holds the one it names or, to deregister, all of the user's.
+    """What a command changes. ``monitors`` holds the one it names or, for a whole user, those that it concerns.
 
-    Raises InvalidInput if it names a monitor or user that is not there.
+    Raises InvalidInput if it names a monitor or user that is not there, or asks for what cannot be.
     """
-    if command.command is CommandType.DEREGISTER:
-        # monitors without a user are left where a deregistration was interrupted
-        if user is None and not monitors:
-            raise InvalidInput(f"there is no user {command.user_id!r}{_PERHAPS}", "$.user_id")
-        return Changes(monitors=[Change(monitor, None) for monitor in monitors.values()], user_ended=True)
+    match command.command:
+        case CommandType.PUT:
+            return _carry_out_put(command, user, monitors.get(command.monitor_id), now, settled)
+        case CommandType.DEREGISTER:
+            # monitors without a user are left where a deregistration was interrupted
+            if user is None and not monitors:
+                raise InvalidInput(f"there is no user {command.user_id!r}{_PERHAPS}", "$.user_id")
+            return Changes(monitors=[Change(monitor, None) for monitor in monitors.values()], user_ended=True)
+        case CommandType.MAINTAIN:
+            if user is None:
+                raise InvalidInput(f"there is no user {command.user_id!r}{_PERHAPS}", "$.user_id")
+            if user.maintenance == command.maintenance:
+                return Changes()
+            return Changes(user=msgspec.structs.replace(user, maintenance=command.maintenance, updated_at=now))
+        case CommandType.CANCEL if not command.monitor_id:
+            return Changes(monitors=[Change(m, None) for m in monitors.values() if is_pending_task(m, settled)])
     old = monitors.get(command.monitor_id)
-    if command.command is CommandType.PUT:
-        assert command.monitor is not None  # the wire's rules see to it
-        implied = None
-        if user is None:
-            implied = User(command.user_id, "default", {}, (), registered_at=now, updated_at=now)
-        change = _put(command.user_id, command.monitor, Origin.COMMAND, old, now, settled)
-        return Changes(user=implied, monitors=_real([change]))
     if old is None:
         raise InvalidInput(
             f"there is no monitor {command.monitor_id!r} of user {command.user_id!r}{_PERHAPS}", "$.monitor_id"
         )
-    if command.command is CommandType.DELETE:
-        return Changes(monitors=[Change(old, None)])
-    turn = lifecycle.pause if command.command is CommandType.PAUSE else lifecycle.resume
-    return Changes(monitors=_real([Change(old, turn(old, settled))]))
+    match command.command:
+        case CommandType.DELETE:
+            return Changes(monitors=[Change(old, None)])
+        case CommandType.CANCEL:
+            _check_cancellable(old, settled)
+            return Changes(monitors=[Change(old, None)])
+        case CommandType.RUN_NOW:
+            return Changes(run_now=old)
+        case CommandType.PAUSE:
+            if command.until and command.until <= now:
+                raise InvalidInput("the end of the pause has passed", "$.until")
+            return Changes(monitors=_real([Change(old, lifecycle.pause(old, settled, command.until))]))
+        case _:
+            return Changes(monitors=_real([Change(old, lifecycle.resume(old, settled))]))
+
+
+def is_pending_task(monitor: Monitor, settled: int) -> bool:
+    """Whether this is a delayed task that has not fired up to ``settled``, or whose retry is pending."""
+    schedule = monitor.spec.schedule
+    if not isinstance(schedule, At) or monitor.state is State.DONE:
+        return False
+    return (
+        monitor.state is State.PAUSED
+        or monitor.agenda.retry_at > settled
+        or due_instant(schedule, monitor.since) > settled
+    )
+
+
+def _check_cancellable(monitor: Monitor, settled: int) -> None:
+    if not isinstance(monitor.spec.schedule, At):
+        raise InvalidInput("this is no delayed task but a recurring monitor: delete or pause it", "$.monitor_id")
+    if not is_pending_task(monitor, settled):
+        over = "is over" if monitor.state is State.DONE else "has fired already"
+        raise InvalidInput(f"the task {monitor.monitor_id!r} {over}", "$.monitor_id")
+
+
+def _carry_out_put(command: Command, user: User | None, old: Monitor | None, now: int, settled: int) -> Changes:
+    assert command.monitor is not None  # the wire's rules see to it
+    expected, version = command.if_version, old.version if old else 0
+    if expected is not None and expected != version:
+        found = f"the monitor is at version {version}" if old else "there is no such monitor"
+        wanted = f"version {expected}" if expected else "that there is none"
+        raise InvalidInput(f"{found}, and the put expects {wanted}", "$.if_version")
+    implied = None
+    if user is None:
+        implied = User(command.user_id, "default", {}, (), registered_at=now, updated_at=now)
+    change = _put(command.user_id, command.monitor, Origin.COMMAND, old, now, settled, "$.monitor")
+    return Changes(user=implied, monitors=_real([change]))
 
 
 _PERHAPS = " on this partition (commands must be produced with the same key and partitioner as signups)"
 
 
-def _put(user_id: str, spec: MonitorSpec, origin: Origin, old: Monitor | None, now: int, settled: int) -> Change:
-    if old is None:
-        return Change(None, lifecycle.first_put(user_id, spec, origin, now, now))
-    return Change(old, lifecycle.put_again(old, spec, origin, settled))
+def _put(
+    user_id: str, spec: MonitorSpec, origin: Origin, old: Monitor | None, now: int, settled: int, path: str
+) -> Change:
+    try:
+        if old is None:
+            return Change(None, lifecycle.first_put(user_id, spec, origin, now, now))
+        return Change(old, lifecycle.put_again(old, spec, origin, settled))
+    except NeverDue as error:
+        raise InvalidInput(str(error), f"{path}.schedule") from None
 
 
 def _real(changes: Iterable[Change]) -> list[Change]:

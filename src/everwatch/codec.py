@@ -1,6 +1,7 @@
 """Bytes <-> model. What comes in is JSON or Avro single-object encoding; what goes out is either, by setting."""
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,14 +11,16 @@ from everwatch import entries, schemas, wire
 from everwatch.config import OutputFormat
 from everwatch.errors import InvalidInput
 from everwatch.model import (
+    Align,
     At,
     Command,
+    CommandType,
     Cron,
     Every,
     Monitor,
-    MonitorSpec,
     Origin,
     Policy,
+    Reply,
     Result,
     Schedule,
     Signal,
@@ -29,11 +32,13 @@ from everwatch.model import (
 )
 
 SEPARATOR = b"\x00"
+# no id begins with a control character: what else the table remembers of a user stands behind one
+_BOOKKEEPING = b"\x01"
 # what is made of an input (table entries) must fit into a record too
 LARGEST_INPUT_BYTES = 512 * 1024
 
 Input = TypeVar("Input", bound=msgspec.Struct)
-Output = TypeVar("Output", Result, Transition)
+Output = TypeVar("Output", Result, Transition, Reply)
 
 
 # --- keys -----------------------------------------------------------------------------------------------------------
@@ -49,6 +54,16 @@ def table_key(user_id: str, monitor_id: str = "") -> bytes:
     return user_id.encode() + SEPARATOR + monitor_id.encode()
 
 
+def commands_key(user_id: str) -> bytes:
+    """The key in the table of what is remembered of a user's commands."""
+    return user_id.encode() + SEPARATOR + _BOOKKEEPING + b"commands"
+
+
+def is_bookkeeping(monitor_id: bytes) -> bool:
+    """Whether the part of a table key behind the user is no monitor's id."""
+    return monitor_id.startswith(_BOOKKEEPING)
+
+
 def split_key(key: bytes) -> tuple[str, str]:
     """``user_id`` and ``monitor_id`` ("" for the user itself) of a table key."""
     user_id, _, monitor_id = key.partition(SEPARATOR)
@@ -60,12 +75,34 @@ def split_key(key: bytes) -> tuple[str, str]:
 
 def decode_signup(data: bytes | None) -> Signup:
     """The signup in ``data``. Raises InvalidInput. The kinds have not judged the configs yet: see ``admission``."""
-    return wire.signup_of(_decode_input(data, "signup", wire.SignupInput, _inline_configs))
+    return wire.signup_of(_decode_input(data, "signup", wire.SignupInput, _inline_json))
 
 
 def decode_command(data: bytes | None) -> Command:
     """The command in ``data``. Raises InvalidInput."""
-    return wire.command_of(_decode_input(data, "command", wire.CommandInput, _inline_configs))
+    return wire.command_of(_decode_input(data, "command", wire.CommandInput, _inline_json))
+
+
+def who_asks(data: bytes | None) -> Command | None:
+    """As much of a refused command as an answer to its sender takes; None if nobody waits for one."""
+    try:
+        if data and data.startswith(schemas.MAGIC):
+            asked = msgspec.convert(schemas.decode("command", data), type=_Asked)
+        else:
+            asked = _asked_of(data or b"")
+    except (InvalidInput, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return Command(asked.command, asked.user_id, asked.monitor_id, command_id=asked.command_id)
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    command: CommandType
+    user_id: wire.UserId
+    command_id: wire.Name
+    monitor_id: wire.MonitorId = ""
+
+
+_asked_of = msgspec.json.Decoder(_Asked).decode
 
 
 def decode_signal(data: bytes | None) -> Signal:
@@ -100,16 +137,16 @@ def _as_it_is(_: dict[str, Any]) -> None:
     pass
 
 
-def _inline_configs(record: dict[str, Any]) -> None:
-    """In Avro a config is JSON text; make it the object that it is in JSON."""
+def _inline_json(record: dict[str, Any]) -> None:
+    """In Avro a config and a payload are JSON text; make them the objects that they are in JSON."""
     single = record.get("monitor")
     prefixed = [(single, "$.monitor")] if single else []
     for monitor, path in prefixed + [(m, f"$.monitors[{i}]") for i, m in enumerate(record.get("monitors", ()))]:
-        try:
-            config = orjson.loads(monitor["config"])
-        except orjson.JSONDecodeError as error:
-            raise InvalidInput(f"not valid JSON: {error}", f"{path}.config") from None
-        monitor["config"] = config
+        for name in ("config", "payload"):
+            try:
+                monitor[name] = None if monitor[name] is None else orjson.loads(monitor[name])
+            except orjson.JSONDecodeError as error:
+                raise InvalidInput(f"not valid JSON: {error}", f"{path}.{name}") from None
 
 
 # --- ticks ----------------------------------------------------------------------------------------------------------
@@ -126,6 +163,9 @@ def encode_tick(tick: Tick) -> bytes:
             "timeout_ms": tick.timeout_ms,
             "version": tick.version,
             "attempt": tick.attempt,
+            "may_overlap": tick.may_overlap,
+            "manual": tick.manual,
+            "payload": tick.payload,
         },
     )
 
@@ -147,7 +187,10 @@ def encode_result(result: Result, output_format: OutputFormat) -> bytes:
 
 def decode_result(data: bytes | None) -> Result:
     """A result, in whichever encoding it was written. Raises InvalidInput."""
-    return _decode_output("result", data, Result)
+    result = _decode_output("result", data, Result)
+    if not isfinite(result.duration_ms):
+        raise InvalidInput("not a finite number", "$.duration_ms")
+    return result
 
 
 def encode_transition(transition: Transition, output_format: OutputFormat) -> bytes:
@@ -160,7 +203,17 @@ def decode_transition(data: bytes | None) -> Transition:
     return _decode_output("transition", data, Transition)
 
 
-def _encode_output(name: str, record: Result | Transition, output_format: OutputFormat) -> bytes:
+def encode_reply(reply: Reply, output_format: OutputFormat) -> bytes:
+    """A reply for the topic ``replies``."""
+    return _encode_output("reply", reply, output_format)
+
+
+def decode_reply(data: bytes | None) -> Reply:
+    """A reply, in whichever encoding it was written. Raises InvalidInput."""
+    return _decode_output("reply", data, Reply)
+
+
+def _encode_output(name: str, record: Result | Transition | Reply, output_format: OutputFormat) -> bytes:
     if output_format is OutputFormat.JSON:
         return msgspec.json.encode(record)
     return schemas.encode(name, msgspec.structs.asdict(record))
@@ -198,30 +251,30 @@ def decode_entry(key: bytes, value: bytes) -> User | Monitor:
     user_id, monitor_id = split_key(key)
     if not monitor_id:
         record = schemas.decode("user", value)
-        return User(user_id=user_id, **record | {"monitor_ids": tuple(record["monitor_ids"])})
+        windows = entries.read_maintenance(record["maintenance"])
+        return User(user_id=user_id, **record | {"monitor_ids": tuple(record["monitor_ids"]), "maintenance": windows})
     monitor = entries.decode_monitor(user_id, monitor_id, value)
     if monitor is not None:
         return monitor
     record = schemas.decode("monitor", value)
-    policy = record["policy"]
-    spec = MonitorSpec(
-        monitor_id=monitor_id,
-        kind=record.pop("kind"),
-        config=record.pop("config"),
-        schedule=_schedule_of(record.pop("schedule")),
-        policy=msgspec.convert(record.pop("policy"), type=Policy) if policy else Policy(),
+    policy = record.pop("policy")
+    spec = entries.assemble_spec(
+        monitor_id,
+        record.pop("kind"),
+        record.pop("config"),
+        record.pop("payload"),
+        _schedule_of(record.pop("schedule")),
+        msgspec.convert(policy, type=Policy) if policy else Policy(),
+        record.pop("more"),
     )
-    return Monitor(
-        user_id=user_id,
-        spec=spec,
-        **record | {"origin": Origin(record["origin"]), "state": State(record["state"])},
-    )
+    known = {"origin": Origin(record["origin"]), "state": State(record["state"])}
+    return Monitor(user_id=user_id, spec=spec, **record | known | {"agenda": entries.read_agenda(record["agenda"])})
 
 
 def _schedule_of(branch: dict[str, Any]) -> Schedule:
     """The schedule of a branch of the Avro union; no two branches have a field in common."""
     if "interval_ms" in branch:
-        return Every(**branch)
+        return Every(**branch | {"align": Align(branch.get("align", Align.PHASE))})
     return Cron(**branch) if "expression" in branch else At(**branch)
 
 

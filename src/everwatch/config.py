@@ -122,6 +122,12 @@ class Settings(BaseSettings):
     sweep_ms: int = Field(
         default=100, ge=100, le=10_000, multiple_of=100, description="How often due ticks are looked for, ms."
     )
+    tasks_kept_s: int = Field(
+        default=3_600,
+        ge=60,
+        le=30 * 86_400,
+        description="How long a worker keeps delayed tasks that are over, s; the database keeps them for good.",
+    )
 
     # executor
     max_in_flight: int = Field(default=500, ge=1, le=100_000, description="Checks running at once in one executor.")

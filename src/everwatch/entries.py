@@ -11,29 +11,39 @@ import struct
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
+
 from everwatch import schemas
 from everwatch.model import (
+    NOTHING,
+    Agenda,
+    Align,
     At,
     Cron,
     Every,
+    Maintenance,
     Misfire,
     Monitor,
     MonitorSpec,
     Origin,
+    Overlap,
     Policy,
     Priority,
+    Retries,
     Schedule,
     State,
     Status,
     User,
 )
+from everwatch.schedule.at import due_instant
 from everwatch.varint import SMALL, encode, read, start_before
 
 _MISFIRES = tuple(Misfire)
 _PRIORITIES = tuple(Priority)
 _ORIGINS = tuple(Origin)
 _STATES = tuple(State)
-_EVERY, _CRON, _AT = b"\x00", b"\x02", b"\x04"
+_EVERY, _CRON, _AT, _ALIGNED = b"\x00", b"\x02", b"\x04", b"\x06"
+_ALIGNS = (Align.EPOCH, Align.MIDNIGHT)
 _DOUBLE = struct.Struct("<d")
 # only what is short is remembered: what users send must not decide how much memory that takes
 REMEMBERED = 1_024
@@ -69,13 +79,14 @@ def encode_monitor(monitor: Monitor) -> bytes:
     return b"".join(
         (
             _remembered_spec_bytes(monitor.spec, monitor.origin)
-            if len(monitor.spec.config) <= REMEMBERED
+            if len(monitor.spec.config) + len(monitor.spec.payload) <= REMEMBERED
             else _spec_bytes(monitor.spec, monitor.origin),
             encode(monitor.version),
             encode(monitor.since),
             SMALL[_STATE_NUMBERS[monitor.state]],
             encode(monitor.state_since),
             _text(monitor.reason) if monitor.reason else b"\0",
+            _json(monitor.agenda) if monitor.agenda is not NOTHING else b"\0",
             encode(monitor.streak),
             encode(monitor.judged_at),
             encode(monitor.last_signal),
@@ -86,6 +97,93 @@ def encode_monitor(monitor: Monitor) -> bytes:
 _STATE_NUMBERS = {state: number for number, state in enumerate(_STATES)}
 
 
+class More(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The rarer parts of schedule and policy, which most monitors leave at their defaults."""
+
+    retries: Retries = Retries()
+    overlap: Overlap = Overlap.SKIP
+    remind_every_ms: int = 0
+    maintenance: tuple[Maintenance, ...] = ()
+    start_at: int = 0
+    end_at: int = 0
+    max_runs: int = 0
+
+
+_USUAL = More()
+_to_json = msgspec.json.Encoder().encode
+_agenda_of = msgspec.json.Decoder(Agenda).decode
+_windows_of = msgspec.json.Decoder(tuple[Maintenance, ...]).decode
+
+
+def _json(value: msgspec.Struct | tuple[Maintenance, ...]) -> bytes:
+    """JSON as an Avro string; what is all defaults is empty."""
+    data = _to_json(value)
+    return encode(len(data)) + data if len(data) > len(b"{}") else b"\0"
+
+
+def _more_bytes(spec: MonitorSpec) -> bytes:
+    policy = spec.policy
+    return _json(
+        More(
+            # a default is left out only if it is the very same object
+            policy.retries if policy.retries != _USUAL.retries else _USUAL.retries,
+            policy.overlap,
+            policy.remind_every_ms,
+            policy.maintenance,
+            spec.start_at,
+            spec.end_at,
+            spec.max_runs,
+        )
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _more_of(text: str) -> More:
+    return msgspec.json.decode(text, type=More) if text else _USUAL
+
+
+def read_agenda(text: str) -> Agenda:
+    """The agenda that a table entry holds as ``text``."""
+    return _agenda_of(text) if text else NOTHING
+
+
+def read_maintenance(text: str) -> tuple[Maintenance, ...]:
+    """The windows that a user's entry holds as ``text``."""
+    return _windows_of(text) if text else ()
+
+
+def assemble_spec(
+    monitor_id: str, kind: str, config: str, payload: str, schedule: Schedule, usual: Policy, more_text: str
+) -> MonitorSpec:
+    """A spec out of the parts that a table entry holds."""
+    if not more_text:
+        return MonitorSpec(monitor_id, kind, config, schedule, usual, payload)
+    more = _more_of(more_text)
+    return MonitorSpec(
+        monitor_id,
+        kind,
+        config,
+        schedule,
+        _policy_with(usual, more_text),
+        payload,
+        more.start_at,
+        more.end_at,
+        more.max_runs,
+    )
+
+
+@lru_cache(maxsize=1_024)
+def _policy_with(usual: Policy, more_text: str) -> Policy:
+    more = _more_of(more_text)
+    return msgspec.structs.replace(
+        usual,
+        retries=more.retries,
+        overlap=more.overlap,
+        remind_every_ms=more.remind_every_ms,
+        maintenance=more.maintenance,
+    )
+
+
 def _spec_bytes(spec: MonitorSpec, origin: Origin) -> bytes:
     """Everything of an entry that does not change while the monitor runs."""
     policy = spec.policy
@@ -94,6 +192,7 @@ def _spec_bytes(spec: MonitorSpec, origin: Origin) -> bytes:
             _header("monitor"),
             _text(spec.kind),
             _text(spec.config),
+            _text(spec.payload) if spec.payload else b"\0",
             _schedule_bytes(spec.schedule),
             encode(policy.timeout_ms),
             encode(policy.failures_to_down),
@@ -102,6 +201,7 @@ def _spec_bytes(spec: MonitorSpec, origin: Origin) -> bytes:
             encode(policy.misfire_grace_ms),
             encode(_PRIORITIES.index(policy.priority)),
             encode(_ORIGINS.index(origin)),
+            _more_bytes(spec),
         )
     )
 
@@ -111,10 +211,12 @@ _remembered_spec_bytes = lru_cache(maxsize=8_192)(_spec_bytes)
 
 def _schedule_bytes(schedule: Schedule) -> bytes:
     match schedule:
-        case Every(interval_ms):
+        case Every(interval_ms, Align.PHASE):
             return _EVERY + encode(interval_ms)
-        case Cron(expression, timezone):
-            return _CRON + _text(expression) + _text(timezone)
+        case Every(interval_ms, align, timezone):
+            return _ALIGNED + encode(interval_ms) + encode(_ALIGNS.index(align)) + _text(timezone)
+        case Cron(expression, timezone, spread_ms):
+            return _CRON + _text(expression) + _text(timezone) + encode(spread_ms)
         case At(at):
             return _AT + encode(at)
 
@@ -125,17 +227,22 @@ def decode_monitor(user_id: str, monitor_id: str, value: bytes) -> Monitor | Non
         return None
     kind, at = _read_text(value, schemas.HEADER_LENGTH)
     config, at = _read_text(value, at)
+    payload, at = _read_text(value, at)
     schedule, at = _read_schedule(value, at)
-    policy = _AFTER_SCHEDULE.match(value, at)
+    policy = _POLICY.match(value, at)
     assert policy is not None  # the pattern matches whatever this module or fastavro wrote
-    version, since, state, state_since = policy.group(3, 4, 5, 6)
-    reason, at = _read_text(value, policy.end())
+    more, at = _read_text(value, policy.end())
+    life = _LIFE.match(value, at)
+    assert life is not None
+    version, since, state, state_since = life.groups()
+    reason, at = _read_text(value, life.end())
+    agenda, at = _read_text(value, at)
     streak, at = read(value, at)
     judged_at, at = read(value, at)
     last_signal, at = read(value, at)
     return Monitor(
         user_id,
-        MonitorSpec(monitor_id, kind, config, schedule, _policy_of(policy[1])),
+        assemble_spec(monitor_id, kind, config, payload, schedule, _policy_of(policy[1]), more),
         _ORIGINS[_number(policy[2])],
         _number(version),
         _number(since),
@@ -145,12 +252,15 @@ def decode_monitor(user_id: str, monitor_id: str, value: bytes) -> Monitor | Non
         streak,
         judged_at,
         last_signal,
+        read_agenda(agenda),
     )
 
 
 _V = rb"[\x80-\xff]*[\x00-\x7f]"
-# policy, origin | version, since, state, state_since
-_AFTER_SCHEDULE = re.compile(rb"((?:%b){6})(%b)(%b)(%b)(%b)(%b)" % ((_V,) * 6))
+# policy, origin
+_POLICY = re.compile(rb"((?:%b){6})(%b)" % ((_V,) * 2))
+# version, since, state, state_since
+_LIFE = re.compile(rb"(%b)(%b)(%b)(%b)" % ((_V,) * 4))
 
 
 @lru_cache(maxsize=4_096)
@@ -168,8 +278,13 @@ def _read_schedule(value: bytes, at: int) -> tuple[Schedule, int]:
     if branch == _CRON[0]:
         expression, at = _read_text(value, at)
         timezone, at = _read_text(value, at)
-        return Cron(expression, timezone), at
+        spread_ms, at = read(value, at)
+        return Cron(expression, timezone, spread_ms), at
     number, at = read(value, at)
+    if branch == _ALIGNED[0]:
+        align, at = read(value, at)
+        timezone, at = _read_text(value, at)
+        return Every(number, _ALIGNS[align], timezone), at
     return (Every(number) if branch == _EVERY[0] else At(number)), at
 
 
@@ -177,7 +292,11 @@ def _read_schedule(value: bytes, at: int) -> tuple[Schedule, int]:
 
 
 class Plan(NamedTuple):
-    """When a monitor is due, and the value of its tick."""
+    """When a monitor is due, and the value of its tick.
+
+    ``starts_at``: since when its owner wants it to be due, 0 for at once. ``ends_at``: the last instant at which it is
+    due, 0 for none. ``retry``: when the tick of which instant is tried again, and the value of that tick.
+    """
 
     kind: str
     schedule: Schedule
@@ -185,35 +304,56 @@ class Plan(NamedTuple):
     since: int
     asleep: bool
     tick: bytes
+    starts_at: int = 0
+    ends_at: int = 0
+    retry: tuple[int, int, bytes] | None = None
 
 
 ASLEEP = (State.PAUSED, State.DONE)
 _ASLEEP_BYTES = frozenset(SMALL[_STATE_NUMBERS[state]] for state in ASLEEP)
-# schedule (every or at) | policy | origin | version | since | state
-_PLAN = re.compile(rb"([\x00\x04]%b)((%b)(?:%b){5})%b(%b)(%b)(%b)" % ((_V,) * 7))
+# schedule (plain every, or at) | policy | origin | nothing more | version | since | state | state_since
+_PLAN = re.compile(rb"([\x00\x04]%b)((%b)(?:%b){5})%b\x00(%b)(%b)(%b)%b" % ((_V,) * 8))
 
 
 def plan_of(monitor: Monitor) -> Plan:
     """The plan of a monitor."""
-    spec = monitor.spec
+    spec, agenda = monitor.spec, monitor.agenda
+    asleep = monitor.state in ASLEEP
+    # one that begins later by its owner's wish, and not because it was put or resumed only then
+    starts_at = spec.start_at if spec.start_at > 0 and monitor.since == spec.start_at - 1 else 0
+    retry = None
+    if agenda.retry_at and not asleep:
+        retry = agenda.retry_at, agenda.retry_of, tick_value(monitor, agenda.retry_attempt)
     return Plan(
         spec.kind,
         spec.schedule,
         spec.policy,
         monitor.since,
-        monitor.state in ASLEEP,
-        b"".join(
-            (
-                _header("tick"),
-                _text(spec.monitor_id),
-                _remembered_kind_and_config(spec.kind, spec.config)
-                if len(spec.config) <= REMEMBERED
-                else _kind_and_config(spec.kind, spec.config),
-                encode(spec.policy.timeout_ms),
-                encode(monitor.version),
-                b"\x02",
-            )
-        ),
+        asleep,
+        tick_value(monitor),
+        starts_at,
+        agenda.ends_at,
+        retry,
+    )
+
+
+def tick_value(monitor: Monitor, attempt: int = 1, *, manual: bool = False) -> bytes:
+    """The value of a tick of a monitor."""
+    spec = monitor.spec
+    return b"".join(
+        (
+            _header("tick"),
+            _text(spec.monitor_id),
+            _remembered_kind_and_config(spec.kind, spec.config)
+            if len(spec.config) <= REMEMBERED
+            else _kind_and_config(spec.kind, spec.config),
+            encode(spec.policy.timeout_ms),
+            encode(monitor.version),
+            encode(attempt),
+            b"\1" if spec.policy.overlap is Overlap.ALLOW else b"\0",
+            b"\1" if manual else b"\0",
+            _text(spec.payload) if spec.payload else b"\0",
+        )
     )
 
 
@@ -227,22 +367,25 @@ _remembered_kind_and_config = lru_cache(maxsize=8_192)(_kind_and_config)
 def read_plan(monitor_id: bytes, value: bytes) -> Plan | None:
     """The plan of the monitor in a table entry, read without decoding the rest.
 
-    None where that cannot be (another version of the schema, a cron schedule): decode the entry then.
+    None where that cannot be (another version of the schema, a schedule or policy with the rarer parts, something on
+    its agenda): decode the entry then.
     """
     if not value.startswith(_header("monitor")):
         return None
     kind_end, config_end = _after_kind_and_config(value)
-    found = _PLAN.match(value, config_end)
-    if found is None:
+    schedule_at = _after_text(value, config_end)
+    found = _PLAN.match(value, schedule_at)
+    if found is None or value[_after_text(value, found.end())]:
         return None
     schedule, policy, timeout, version, since, state = found.groups()
-    tick = b"%b%b%b%b%b%b\x02" % (
+    tick = b"%b%b%b%b%b%b\x02\x00\x00%b" % (
         _header("tick"),
         encode(len(monitor_id)),
         monitor_id,
         value[schemas.HEADER_LENGTH : config_end],
         timeout,
         version,
+        value[config_end:schedule_at],
     )
     return Plan(
         _name_of(value[schemas.HEADER_LENGTH : kind_end]),
@@ -255,18 +398,18 @@ def read_plan(monitor_id: bytes, value: bytes) -> Plan | None:
 
 
 def _after_kind_and_config(value: bytes) -> tuple[int, int]:
-    """Where the kind and the config of an entry end. Short ones, which most are, are read the short way."""
-    length = value[schemas.HEADER_LENGTH]
+    """Where the kind and the config of an entry end."""
+    kind_end = _after_text(value, schemas.HEADER_LENGTH)
+    return kind_end, _after_text(value, kind_end)
+
+
+def _after_text(value: bytes, at: int) -> int:
+    """Where the text that begins at ``at`` ends. Short ones, which most are, are read the short way."""
+    length = value[at]
     if length < 0x80:
-        kind_end = schemas.HEADER_LENGTH + 1 + (length >> 1)
-    else:
-        length, at = read(value, schemas.HEADER_LENGTH)
-        kind_end = at + length
-    length = value[kind_end]
-    if length < 0x80:
-        return kind_end, kind_end + 1 + (length >> 1)
-    length, at = read(value, kind_end)
-    return kind_end, at + length
+        return at + 1 + (length >> 1)
+    length, at = read(value, at)
+    return at + length
 
 
 @lru_cache(maxsize=1_024)
@@ -299,6 +442,7 @@ def encode_user(user: User) -> bytes:
             else _names_bytes(user.monitor_ids),
             encode(user.registered_at),
             encode(user.updated_at),
+            _json(user.maintenance) if user.maintenance else b"\0",
         )
     )
 
@@ -330,16 +474,41 @@ def _names_bytes(names: tuple[str, ...]) -> bytes:
 _remembered_names_bytes = lru_cache(maxsize=4_096)(_names_bytes)
 
 
-def read_at(value: bytes) -> tuple[int, int] | None:
-    """``at`` and ``since`` of the one-shot task in a table entry; None for any other entry."""
-    if not value.startswith(_header("monitor")):
-        return None
-    _, at = _after_kind_and_config(value)
-    if value[at] != _AT[0]:
-        return None
-    found = _PLAN.match(value, at)
-    assert found is not None  # the pattern matches every task
-    return _number(found[1][1:]), _number(found[5])
+class Dates(NamedTuple):
+    """Instants at which something is to happen to a monitor; what an index by time is made of.
+
+    ``due``: those that the timetable must know of. ``wake``: those at which the monitor itself changes.
+    """
+
+    due: tuple[int, ...] = ()
+    wake: tuple[int, ...] = ()
+
+
+NO_DATES = Dates()
+
+
+def dates_of(monitor_id: bytes, value: bytes) -> Dates | None:
+    """The dates of the monitor in a table entry; None if it is of another version of the schema."""
+    plan = read_plan(monitor_id, value)
+    if plan is not None:
+        return Dates((due_instant(plan.schedule, plan.since),)) if isinstance(plan.schedule, At) else NO_DATES
+    monitor = decode_monitor("", monitor_id.decode(), value)
+    return None if monitor is None else dates_of_monitor(monitor)
+
+
+def dates_of_monitor(monitor: Monitor) -> Dates:
+    """The dates of a monitor."""
+    schedule, agenda = monitor.spec.schedule, monitor.agenda
+    if agenda is NOTHING and not monitor.spec.start_at:
+        return Dates((due_instant(schedule, monitor.since),)) if isinstance(schedule, At) else NO_DATES
+    due = []
+    if isinstance(schedule, At):
+        due.append(due_instant(schedule, monitor.since))
+    elif monitor.spec.start_at:
+        due.append(monitor.since)
+    due += [instant for instant in (agenda.ends_at, agenda.retry_at) if instant]
+    wake = [instant for instant in (agenda.remind_at, agenda.resume_at, agenda.forget_at) if instant]
+    return Dates(tuple(due), tuple(wake))
 
 
 # --- what signals and results need of a monitor -----------------------------------------------------------------------
@@ -370,14 +539,14 @@ def stays_as_it_is(value: bytes, status: Status) -> bool:
     """
     if not value.startswith(_header("monitor")):
         return False
-    found = _PLAN.match(value, _after_kind_and_config(value)[1])
+    found = _PLAN.match(value, _after_text(value, _after_kind_and_config(value)[1]))
     if found is None or found[1][0] != _EVERY[0]:
         return False
-    if status is Status.SKIPPED:
-        return True
-    # from the end: last_signal, judged_at, streak
-    begin = start_before(value, start_before(value, len(value)))
-    return value[begin - 1] == 0 and value[begin - 2] < 0x80 and (_STATES[_number(found[6])], status) in _SETTLED
+    at = _after_text(value, found.end())
+    # nothing on its agenda, and after that no streak
+    if value[at]:
+        return False
+    return status is Status.SKIPPED or (not value[at + 1] and (_STATES[_number(found[6])], status) in _SETTLED)
 
 
 def read_verdict(value: bytes) -> tuple[bytes, bytes, Status] | None:

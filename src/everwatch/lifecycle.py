@@ -4,9 +4,26 @@ A monitor that is up and stays up gives back the very same value: nothing to wri
 is over after its run, however that ended.
 """
 
+import math
+
 import msgspec
 
-from everwatch.model import At, Monitor, MonitorSpec, Origin, Result, State, Status, Transition
+from everwatch.model import (
+    NOTHING,
+    Agenda,
+    At,
+    Monitor,
+    MonitorSpec,
+    Origin,
+    Policy,
+    Result,
+    State,
+    Status,
+    Transition,
+)
+from everwatch.schedule.due import NeverDue, count_due, ends_at_of
+from everwatch.schedule.duration import describe_duration
+from everwatch.schedule.retry import retry_delay_ms
 
 LEGAL: dict[State, frozenset[State]] = {
     State.NEW: frozenset({State.UP, State.DOWN, State.LATE, State.PAUSED, State.DONE}),
@@ -22,44 +39,108 @@ done, is put again with any change. ``done`` follows ``paused`` when the one run
 ASLEEP = frozenset({State.PAUSED, State.DONE})
 """States in which nothing is due."""
 
+ALARMING = frozenset({State.DOWN, State.LATE})
+"""States that people are reminded of."""
+
 
 def first_put(user_id: str, spec: MonitorSpec, origin: Origin, now: int, begin: int) -> Monitor:
-    """A monitor put for the first time at the instant ``now``, due strictly after ``begin``."""
-    return Monitor(user_id=user_id, spec=spec, origin=origin, version=1, since=begin, state_since=now)
+    """A monitor put for the first time at the instant ``now``, due strictly after ``begin``. Raises NeverDue."""
+    since = max(begin, spec.start_at - 1)
+    monitor = Monitor(user_id=user_id, spec=spec, origin=origin, version=1, since=since, state_since=now)
+    return monitor if not is_bounded(spec) else _with_end(monitor, 0)
 
 
 def put_again(monitor: Monitor, spec: MonitorSpec, origin: Origin, at: int) -> Monitor:
-    """The monitor under a spec put again at ``at``; the same value if nothing changes.
+    """The monitor under a spec put again at ``at``; the same value if nothing changes. Raises NeverDue.
 
     It keeps its state unless it now checks something else (another kind or config): what is known of it is void then.
-    One that is done begins anew with any change.
+    One that is done begins anew with any change. Its runs are counted on as long as its schedule stays the same.
     """
+    old = monitor.agenda
     if spec == monitor.spec:
-        return monitor if origin is monitor.origin else msgspec.structs.replace(monitor, origin=origin)
-    version = monitor.version + 1
-    since = max(at, monitor.since)
-    changed = msgspec.structs.replace(monitor, spec=spec, origin=origin, version=version, since=since, streak=0)
+        if origin is monitor.origin:
+            return monitor
+        # what a signup names is not forgotten
+        return msgspec.structs.replace(monitor, origin=origin, agenda=_on(old, forget_at=0))
+    # where only its old start_at kept it from being due, that counts no more
+    begun = 0 if monitor.since == monitor.spec.start_at - 1 else monitor.since
+    since = max(at, begun, spec.start_at - 1)
+    same_schedule = spec.schedule == monitor.spec.schedule and monitor.state is not State.DONE
+    ran_until = min(at, monitor.state_since) if monitor.state is State.PAUSED else at
+    runs = runs_until(monitor, ran_until) if same_schedule and spec.max_runs else 0
+    kept = NOTHING
+    if monitor.state is not State.DONE:
+        kept = Agenda(resume_at=old.resume_at, remind_at=_reminded_under(spec.policy, monitor, at))
+    changed = msgspec.structs.replace(
+        monitor, spec=spec, origin=origin, version=monitor.version + 1, since=since, streak=0, agenda=kept
+    )
+    if is_bounded(spec):
+        changed = _with_end(changed, runs)
     if monitor.state is State.DONE:
         return _enter(changed, State.NEW, at, "it was changed and begins anew")
     same_check = (spec.kind, spec.config) == (monitor.spec.kind, monitor.spec.config)
     if same_check or monitor.state in (State.PAUSED, State.NEW):
         return changed
-    return _enter(changed, State.NEW, at, "it checks something else now")
+    return _enter(_quiet(changed), State.NEW, at, "it checks something else now")
 
 
-def pause(monitor: Monitor, at: int) -> Monitor:
-    """The monitor paused at ``at``; the same value if it is asleep already."""
-    return monitor if monitor.state in ASLEEP else _enter(monitor, State.PAUSED, at, "paused by command")
+def pause(monitor: Monitor, at: int, until: int = 0) -> Monitor:
+    """The monitor paused at ``at``, until the instant ``until`` or (0) until it is resumed.
+
+    The same value if it is over, or paused just so already. A retry that was pending is given up.
+    """
+    if monitor.state is State.DONE or (monitor.state is State.PAUSED and monitor.agenda.resume_at == until):
+        return monitor
+    paused = msgspec.structs.replace(
+        monitor, agenda=_on(monitor.agenda, retry_at=0, retry_of=0, retry_attempt=0, remind_at=0, resume_at=until)
+    )
+    return paused if monitor.state is State.PAUSED else _enter(paused, State.PAUSED, at, "paused by command")
 
 
-def resume(monitor: Monitor, at: int) -> Monitor:
+def resume(monitor: Monitor, at: int, reason: str = "resumed by command") -> Monitor:
     """The monitor awake again: due strictly after ``at`` (or after it was put, if that is later).
 
-    The same value if it is not paused.
+    The same value if it is not paused. It is over if nothing is due any more.
     """
     if monitor.state is not State.PAUSED:
         return monitor
-    return msgspec.structs.replace(_enter(monitor, State.NEW, at, "resumed by command"), since=max(at, monitor.since))
+    spec = monitor.spec
+    runs = runs_until(monitor, monitor.state_since) if spec.max_runs else 0
+    since = max(at, monitor.since)
+    awake = msgspec.structs.replace(
+        _enter(monitor, State.NEW, at, reason), since=since, agenda=_on(monitor.agenda, resume_at=0)
+    )
+    if not is_bounded(spec):
+        return awake
+    try:
+        return _with_end(awake, runs)
+    except NeverDue as error:
+        return _enter(msgspec.structs.replace(awake, agenda=NOTHING), State.DONE, at, str(error))
+
+
+def is_bounded(spec: MonitorSpec) -> bool:
+    """Whether the owner says when it is to begin or end."""
+    return bool(spec.start_at or spec.end_at or spec.max_runs)
+
+
+def runs_until(monitor: Monitor, at: int) -> int:
+    """How many of its ticks up to ``at`` count towards ``max_runs``."""
+    runs, most = monitor.agenda.runs, monitor.spec.max_runs
+    if at <= monitor.since or not most:
+        return runs
+    upto = min(at, monitor.agenda.ends_at or at)
+    return runs + count_due(monitor.spec.schedule, monitor.key, monitor.since, upto, most - runs)
+
+
+def _with_end(monitor: Monitor, runs: int) -> Monitor:
+    """With the last instant at which it is due worked out. Raises NeverDue."""
+    ends_at = ends_at_of(monitor.spec, monitor.key, monitor.since, runs)
+    return msgspec.structs.replace(monitor, agenda=_on(monitor.agenda, runs=runs, ends_at=ends_at))
+
+
+def _on(agenda: Agenda, **changes: int) -> Agenda:
+    changed = msgspec.structs.replace(agenda, **changes)
+    return changed if changed != NOTHING else NOTHING
 
 
 def after_signal(monitor: Monitor, at: int) -> Monitor:
@@ -67,30 +148,157 @@ def after_signal(monitor: Monitor, at: int) -> Monitor:
     return monitor if at <= monitor.last_signal else msgspec.structs.replace(monitor, last_signal=at)
 
 
-def after_result(monitor: Monitor, result: Result) -> Monitor:
+def after_result(monitor: Monitor, result: Result, earliest: int = 0) -> Monitor:
     """The monitor after a result; the same value if nothing that must be remembered changes.
 
     A result of another version, one at or before the last that counted, and one from before the monitor was put or
-    resumed say nothing of the state; nor does a skipped one, unless the monitor was due only this once.
+    resumed say nothing of the state; nor does a skipped one, unless the monitor was due only this once. Nor does a run
+    by hand after a monitor's last tick, whose own result is to come.
+    A failure that may be tried again says nothing yet either: the retry goes on the agenda, not before ``earliest``.
     """
-    if result.version != monitor.version or result.scheduled_at <= max(monitor.judged_at, monitor.since):
+    last = max(result.scheduled_at, result.skipped_until)
+    if result.version != monitor.version or last <= max(monitor.judged_at, monitor.since):
         return monitor
-    if isinstance(monitor.spec.schedule, At):
-        return _done(monitor, result)
-    if monitor.state in ASLEEP or result.status is Status.SKIPPED:
+    agenda = monitor.agenda
+    if last < agenda.retry_of or (result.manual and 0 < agenda.ends_at <= last):
+        return monitor  # overtaken by a later tick, or it would overtake the last one
+    is_task = isinstance(monitor.spec.schedule, At)
+    if is_task and result.manual:
+        return monitor  # beside its one run
+    if monitor.state is State.DONE or (monitor.state is State.PAUSED and not is_task):
         return monitor
+    own_retry = agenda.retry_at > 0 and agenda.retry_of == result.scheduled_at
+    if own_retry and result.attempt < agenda.retry_attempt:
+        return monitor  # known: its retry is pending
+    if agenda.retry_at and not own_retry and result.status is not Status.SKIPPED:
+        # the tick before is given up: it failed
+        given_up = _counted(
+            _without_retry(monitor), State.DOWN, agenda.retry_of, "its last failure was not tried again"
+        )
+        return after_result(given_up, result, earliest)
+    retries = monitor.spec.policy.retries
+    if result.status is Status.FAILURE and result.attempt <= retries.most and monitor.state is not State.PAUSED:
+        finished = result.started_at + math.ceil(result.duration_ms)
+        delay_ms = retry_delay_ms(retries, monitor.key, result.scheduled_at, result.attempt + 1)
+        pending = _on(
+            agenda,
+            retry_at=max(finished + delay_ms, earliest),
+            retry_of=result.scheduled_at,
+            retry_attempt=result.attempt + 1,
+        )
+        return msgspec.structs.replace(monitor, agenda=pending)
+    settled = _without_retry(monitor) if own_retry else monitor
+    if is_task:
+        return _done(settled, result)
+    after = _after_verdict(settled, result, retried=own_retry)
+    if agenda.ends_at and last >= agenda.ends_at:
+        over = msgspec.structs.replace(after, judged_at=result.scheduled_at, agenda=NOTHING)
+        return _enter(over, State.DONE, result.scheduled_at, "it ran for the last time")
+    return after
+
+
+def _after_verdict(monitor: Monitor, result: Result, *, retried: bool) -> Monitor:
+    status = result.status
+    if status is Status.SKIPPED:
+        if not retried:
+            return monitor
+        status = Status.FAILURE  # what failed was to be tried again, and is not
     policy = monitor.spec.policy
-    match result.status, monitor.state:
+    at, reason = result.scheduled_at, result.reason
+    match status, monitor.state:
         case (Status.SUCCESS, State.NEW):
-            return _judged(monitor, State.UP, result)
+            return _judged(monitor, State.UP, at, reason)
         case (Status.SUCCESS, State.UP) | (Status.FAILURE, State.DOWN) | (Status.LATE, State.LATE):
-            return _judged(monitor, monitor.state, result) if monitor.streak else monitor
+            return _judged(monitor, monitor.state, at, reason) if monitor.streak or retried else monitor
         case (Status.SUCCESS, _):
-            return _counted(monitor, State.UP, policy.successes_to_up, result)
+            return _counted(monitor, State.UP, at, reason, policy.successes_to_up)
         case (Status.LATE, _):
-            return _judged(monitor, State.LATE, result)
+            return _judged(monitor, State.LATE, at, reason)
         case _:
-            return _counted(monitor, State.DOWN, policy.failures_to_down, result)
+            return _counted(monitor, State.DOWN, at, reason, policy.failures_to_down)
+
+
+def _without_retry(monitor: Monitor) -> Monitor:
+    return msgspec.structs.replace(monitor, agenda=_on(monitor.agenda, retry_at=0, retry_of=0, retry_attempt=0))
+
+
+def woken(monitor: Monitor, now: int, settled: int) -> tuple[Monitor, Transition | None]:
+    """The monitor after what was on its agenda up to ``now``, and the reminder that is due; the same value if nothing.
+
+    ``settled``: up to when ticks are emitted; a monitor whose pause is over is due after that. One to be forgotten is
+    the caller's to delete: see ``is_to_be_forgotten``.
+    """
+    agenda = monitor.agenda
+    if monitor.state is State.PAUSED and 0 < agenda.resume_at <= now:
+        return resume(monitor, max(settled, agenda.resume_at), "its pause was over"), None
+    if not 0 < agenda.remind_at <= now:
+        return monitor, None
+    every_ms = monitor.spec.policy.remind_every_ms
+    if monitor.state not in ALARMING:
+        return reminded_at(monitor, 0), None
+    # reminders that nobody was there to send are one
+    following = agenda.remind_at + ((now - agenda.remind_at) // every_ms + 1) * every_ms if every_ms else 0
+    return reminded_at(monitor, following), reminder(monitor, agenda.remind_at)
+
+
+def reminder(monitor: Monitor, at: int) -> Transition:
+    """What tells again that a monitor is down or late."""
+    lasting = describe_duration(max(0, at - monitor.state_since) // 1_000 * 1_000)
+    return Transition(
+        user_id=monitor.user_id,
+        monitor_id=monitor.monitor_id,
+        at=at,
+        from_state=monitor.state,
+        to_state=monitor.state,
+        reason=f"still {monitor.state} after {lasting}: {monitor.reason}".removesuffix(": "),
+        version=monitor.version,
+        reminder=True,
+    )
+
+
+def is_to_be_forgotten(monitor: Monitor, now: int) -> bool:
+    """Whether this is a task that was over long enough ago."""
+    return monitor.state is State.DONE and 0 < monitor.agenda.forget_at <= now
+
+
+def with_reminder(before: Monitor, after: Monitor, muted_until: int) -> Monitor:
+    """``after`` with the instant at which to say again that it is down or late, if it has just become so.
+
+    ``muted_until``: the end of the maintenance window that the change fell into, 0 if none.
+    """
+    if after.state is before.state:
+        return after
+    at = 0
+    if after.state in ALARMING:
+        every_ms = after.spec.policy.remind_every_ms
+        at = muted_until or (after.state_since + every_ms if every_ms else 0)
+    return reminded_at(after, at)
+
+
+def reminded_at(monitor: Monitor, at: int) -> Monitor:
+    """With ``at`` as the instant at which to say again that it is down or late; 0 for never."""
+    if at == monitor.agenda.remind_at:
+        return monitor
+    return msgspec.structs.replace(monitor, agenda=_on(monitor.agenda, remind_at=at))
+
+
+def _reminded_under(policy: Policy, monitor: Monitor, at: int) -> int:
+    """When to remind of a monitor that is given another policy at ``at``."""
+    every_ms = policy.remind_every_ms
+    if monitor.state not in ALARMING or every_ms == monitor.spec.policy.remind_every_ms:
+        return monitor.agenda.remind_at
+    return at + every_ms if every_ms else 0
+
+
+def forgotten_at(monitor: Monitor, at: int) -> Monitor:
+    """With ``at`` as the instant at which it may be dropped, if it is a task that is over.
+
+    Only tasks that commands put: one that a signup names would begin anew when the user signs up once more.
+    """
+    is_task = isinstance(monitor.spec.schedule, At) and monitor.origin is Origin.COMMAND
+    if not is_task or monitor.state is not State.DONE:
+        return monitor
+    return msgspec.structs.replace(monitor, agenda=_on(monitor.agenda, forget_at=at))
 
 
 def transition_between(before: Monitor, after: Monitor) -> Transition | None:
@@ -109,17 +317,17 @@ def transition_between(before: Monitor, after: Monitor) -> Transition | None:
     )
 
 
-def _counted(monitor: Monitor, state: State, threshold: int, result: Result) -> Monitor:
+def _counted(monitor: Monitor, state: State, at: int, reason: str, threshold: int = 0) -> Monitor:
     """One more result towards ``state``: there at the threshold, else a longer streak."""
-    if monitor.streak + 1 >= threshold:
-        return _judged(monitor, state, result)
-    return msgspec.structs.replace(monitor, streak=monitor.streak + 1, judged_at=result.scheduled_at)
+    if state is monitor.state or monitor.streak + 1 >= (threshold or monitor.spec.policy.failures_to_down):
+        return _judged(monitor, state, at, reason)
+    return msgspec.structs.replace(monitor, streak=monitor.streak + 1, judged_at=at)
 
 
-def _judged(monitor: Monitor, state: State, result: Result) -> Monitor:
-    """In ``state`` since this result, with no streak."""
-    judged = msgspec.structs.replace(monitor, streak=0, judged_at=result.scheduled_at)
-    return judged if state is monitor.state else _enter(judged, state, result.scheduled_at, result.reason)
+def _judged(monitor: Monitor, state: State, at: int, reason: str) -> Monitor:
+    """In ``state`` since the result of the tick due at ``at``, with no streak."""
+    judged = msgspec.structs.replace(monitor, streak=0, judged_at=at)
+    return judged if state is monitor.state else _enter(judged, state, at, reason)
 
 
 def _done(monitor: Monitor, result: Result) -> Monitor:
@@ -127,8 +335,12 @@ def _done(monitor: Monitor, result: Result) -> Monitor:
     if monitor.state is State.DONE:
         return monitor
     how = "" if result.status is Status.SUCCESS else f"{result.status}: "
-    judged = msgspec.structs.replace(monitor, judged_at=result.scheduled_at)
+    judged = msgspec.structs.replace(monitor, judged_at=result.scheduled_at, agenda=NOTHING)
     return _enter(judged, State.DONE, result.scheduled_at, (how + result.reason).removesuffix(": "))
+
+
+def _quiet(monitor: Monitor) -> Monitor:
+    return reminded_at(monitor, 0)
 
 
 def _enter(monitor: Monitor, state: State, at: int, reason: str) -> Monitor:

@@ -15,6 +15,11 @@ LATENESS = Histogram(
 MONITORS = Gauge(
     "everwatch_monitors", "Monitors in the timetable, paused ones and tasks of later not counted.", ["partition"]
 )
+UNANSWERED = Gauge(
+    "everwatch_unanswered_seconds",
+    "How long ticks have gone out to executors without a single result.",
+    ["partition"],
+)
 LANE_RECORDS = Counter("everwatch_lane_records", "Records that a lane has taken in.", ["topic"])
 RECOVERED = Counter("everwatch_recovery_records", "Changelog records read in bulk.")
 RECOVERY_LEFT = Gauge(

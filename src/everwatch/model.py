@@ -24,7 +24,7 @@ class State(StrEnum):
 
 
 class Status(StrEnum):
-    """How one tick ended. ``late``: a heartbeat did not come; ``skipped``: not run under the misfire rule."""
+    """How one tick ended. ``late``: a heartbeat did not come; ``skipped``: not run, under a rule of its policy."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -55,20 +55,38 @@ class Origin(StrEnum):
     COMMAND = "command"
 
 
-class Every(msgspec.Struct, frozen=True, tag="every", tag_field="type"):
-    """Due at every instant t with t mod ``interval_ms`` = phase; the phase is a stable hash of the monitor's key."""
+class Align(StrEnum):
+    """Where an interval is counted from: a stable hash of the monitor's key, 1970 in UTC, or each local midnight."""
+
+    PHASE = "phase"
+    EPOCH = "epoch"
+    MIDNIGHT = "midnight"
+
+
+class Every(msgspec.Struct, frozen=True, tag="every", tag_field="type", omit_defaults=True):
+    """Due at every instant t with t mod ``interval_ms`` = phase.
+
+    The phase is a stable hash of the monitor's key, or 0 if aligned to the epoch. Aligned to midnight, the interval is
+    counted from each midnight of ``timezone`` (empty with any other alignment).
+    """
 
     interval_ms: int
+    align: Align = Align.PHASE
+    timezone: str = ""
 
 
-class Cron(msgspec.Struct, frozen=True, tag="cron", tag_field="type"):
-    """Due when the wall clock of ``timezone`` (an IANA name) matches a cron expression of five fields."""
+class Cron(msgspec.Struct, frozen=True, tag="cron", tag_field="type", omit_defaults=True):
+    """Due when the wall clock of ``timezone`` (an IANA name) matches a cron expression of five fields.
+
+    ``spread_ms`` > 0: each monitor that much later at most, by a stable hash of its key.
+    """
 
     expression: str
     timezone: str = "UTC"
+    spread_ms: int = 0
 
 
-class At(msgspec.Struct, frozen=True, tag="at", tag_field="type"):
+class At(msgspec.Struct, frozen=True, tag="at", tag_field="type", omit_defaults=True):
     """Due once, at the instant ``at``, and over after that one run: a delayed task."""
 
     at: int
@@ -77,8 +95,48 @@ class At(msgspec.Struct, frozen=True, tag="at", tag_field="type"):
 Schedule = Every | Cron | At
 
 
-class Policy(msgspec.Struct, frozen=True):
-    """How a monitor's ticks are run and judged."""
+class Backoff(StrEnum):
+    """How the delay before a retry grows with the number of the retry."""
+
+    FIXED = "fixed"
+    LINEAR = "linear"
+    EXPONENTIAL = "exponential"
+
+
+class Retries(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A tick that failed is tried again, ``most`` times at most.
+
+    The delay is ``base_ms`` (times the retry's number, times two for each one before it), at most ``cap_ms``, more or
+    less by the share ``jitter`` of it, which is a stable hash of the attempt.
+    """
+
+    most: int = 0
+    backoff: Backoff = Backoff.EXPONENTIAL
+    base_ms: int = 5_000
+    cap_ms: int = 300_000
+    jitter: float = 0.1
+
+
+class Overlap(StrEnum):
+    """What becomes of a tick whose monitor's tick before is still running: skipped, or run beside it."""
+
+    SKIP = "skip"
+    ALLOW = "allow"
+
+
+class Maintenance(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A window in which runs go on and nobody is alerted: from ``start`` to ``end``, or ``duration_ms`` from each
+    time that ``cron`` matches in ``timezone``."""
+
+    start: int = 0
+    end: int = 0
+    cron: str = ""
+    timezone: str = "UTC"
+    duration_ms: int = 0
+
+
+class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a monitor's ticks are run and judged. ``remind_every_ms`` 0: nobody is reminded of what is still down."""
 
     timeout_ms: int = 10_000
     failures_to_down: int = 1
@@ -86,12 +144,18 @@ class Policy(msgspec.Struct, frozen=True):
     misfire: Misfire = Misfire.FIRE_LAST
     misfire_grace_ms: int = 60_000
     priority: Priority = Priority.NORMAL
+    retries: Retries = Retries()
+    overlap: Overlap = Overlap.SKIP
+    remind_every_ms: int = 0
+    maintenance: tuple[Maintenance, ...] = ()
 
 
 class MonitorSpec(msgspec.Struct, frozen=True):
     """What a monitor is meant to do: the part that only its owner changes.
 
     ``config`` is the kind's own configuration as canonical JSON text (keys sorted), already checked by the kind.
+    ``payload``: JSON text that is handed to the kind at each run; empty for none.
+    ``start_at`` and ``end_at``: due in start_at <= t <= end_at only; ``max_runs``: and so often at most; 0 for none.
     """
 
     monitor_id: str
@@ -99,6 +163,10 @@ class MonitorSpec(msgspec.Struct, frozen=True):
     config: str
     schedule: Schedule
     policy: Policy = Policy()
+    payload: str = ""
+    start_at: int = 0
+    end_at: int = 0
+    max_runs: int = 0
 
 
 class Signup(msgspec.Struct, frozen=True):
@@ -108,25 +176,68 @@ class Signup(msgspec.Struct, frozen=True):
     plan: str = "default"
     attributes: dict[str, Scalar] = {}
     monitors: tuple[MonitorSpec, ...] = ()
+    maintenance: tuple[Maintenance, ...] = ()
 
 
 class CommandType(StrEnum):
-    """What a command asks for."""
+    """What a command asks for.
+
+    ``cancel`` ends one pending delayed task (or, without ``monitor_id``, all of a user's); ``maintain`` gives a user
+    maintenance windows in place of those there were; ``deregister`` ends a user and all its monitors.
+    """
 
     PUT = "put"
     DELETE = "delete"
     PAUSE = "pause"
     RESUME = "resume"
+    RUN_NOW = "run_now"
+    CANCEL = "cancel"
+    MAINTAIN = "maintain"
     DEREGISTER = "deregister"
 
 
 class Command(msgspec.Struct, frozen=True):
-    """A change of one monitor (``monitor_id``) or, with ``deregister``, the end of a user and all its monitors."""
+    """A change of one monitor, or of a user.
+
+    ``command_id``: a command that comes again with it is carried out once; what became of it is told on ``replies``.
+    ``if_version``: a put is refused unless the monitor is at this version (0: unless there is none).
+    ``until``: when a pause is over, 0 for open-ended.
+    """
 
     command: CommandType
     user_id: str
     monitor_id: str = ""
     monitor: MonitorSpec | None = None
+    command_id: str = ""
+    if_version: int | None = None
+    until: int = 0
+    maintenance: tuple[Maintenance, ...] = ()
+
+
+class Answer(StrEnum):
+    """What became of a command: carried out, nothing to do, carried out before, or refused."""
+
+    DONE = "done"
+    UNCHANGED = "unchanged"
+    REPEATED = "repeated"
+    REFUSED = "refused"
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What became of a command that has an id. ``version`` is the monitor's after it, 0 where there is none.
+
+    ``reason`` and ``path`` say why it was refused; ``at`` when it was answered.
+    """
+
+    command_id: str
+    user_id: str
+    monitor_id: str
+    command: str
+    answer: Answer
+    reason: str
+    path: str
+    version: int
+    at: int
 
 
 class Signal(msgspec.Struct, frozen=True):
@@ -146,6 +257,30 @@ class User(msgspec.Struct, frozen=True):
     monitor_ids: tuple[str, ...]
     registered_at: int
     updated_at: int
+    maintenance: tuple[Maintenance, ...] = ()
+
+
+class Agenda(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What else is to happen to a monitor, apart from its schedule; 0 for nothing.
+
+    ``runs``: how many ticks were due before ``since`` that count towards ``max_runs``.
+    ``ends_at``: the last instant at which it is due.
+    ``retry_at``: when the tick due at ``retry_of`` is tried again, as attempt ``retry_attempt``.
+    ``remind_at``: when to say again that it is down or late. ``resume_at``: when its pause is over.
+    ``forget_at``: when a task that is over is dropped from the table.
+    """
+
+    runs: int = 0
+    ends_at: int = 0
+    retry_at: int = 0
+    retry_of: int = 0
+    retry_attempt: int = 0
+    remind_at: int = 0
+    resume_at: int = 0
+    forget_at: int = 0
+
+
+NOTHING = Agenda()
 
 
 class Monitor(msgspec.Struct, frozen=True):
@@ -170,17 +305,24 @@ class Monitor(msgspec.Struct, frozen=True):
     streak: int = 0
     judged_at: int = 0
     last_signal: int = 0
+    agenda: Agenda = NOTHING
 
     @property
     def monitor_id(self) -> str:
         return self.spec.monitor_id
+
+    @property
+    def key(self) -> bytes:
+        """Its key in the table: what its phase and other stable hashes are taken of."""
+        return b"%b\0%b" % (self.user_id.encode(), self.spec.monitor_id.encode())
 
 
 class Tick(msgspec.Struct, frozen=True):
     """One due firing, as an executor sees it.
 
     On the wire the record's value holds only what does not change from one firing to the next; ``user_id`` is the
-    record's key, ``scheduled_at`` its timestamp, ``partition`` the one that the signup came on.
+    record's key, ``scheduled_at`` its timestamp, ``partition`` the one that the signup came on. ``manual``: asked for
+    by the command ``run_now``, beside the schedule.
     """
 
     user_id: str
@@ -192,6 +334,9 @@ class Tick(msgspec.Struct, frozen=True):
     version: int
     partition: int
     attempt: int = 1
+    may_overlap: bool = False
+    manual: bool = False
+    payload: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -222,10 +367,15 @@ class Result(msgspec.Struct, frozen=True):
     executor: str = ""
     skipped_until: int = 0
     skipped_count: int = 0
+    manual: bool = False
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """A change of a monitor's state. Identity: user_id, monitor_id, at, to_state."""
+    """A change of a monitor's state. Identity: user_id, monitor_id, at, to_state.
+
+    ``alert`` false: it happened in a maintenance window and is nobody's alarm. ``reminder``: nothing has changed, it is
+    still down or late (then both states are the same).
+    """
 
     user_id: str
     monitor_id: str
@@ -234,6 +384,8 @@ class Transition(msgspec.Struct, frozen=True):
     to_state: State
     reason: str
     version: int
+    alert: bool = True
+    reminder: bool = False
 
 
 Json = dict[str, Any]

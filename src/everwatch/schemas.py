@@ -18,7 +18,7 @@ from everwatch.errors import InvalidInput
 
 MAGIC = b"\xc3\x01"
 HEADER_LENGTH = 10
-NAMES = ("signup", "command", "signal", "tick", "result", "transition", "monitor", "user")
+NAMES = ("signup", "command", "signal", "tick", "result", "transition", "monitor", "user", "reply")
 
 AvroSchema = dict[str, Any]
 

@@ -13,16 +13,21 @@ import orjson
 
 from everwatch.errors import InvalidInput
 from everwatch.model import (
+    Align,
     At,
+    Backoff,
     Command,
     CommandType,
     Cron,
     Every,
     Json,
+    Maintenance,
     Misfire,
     MonitorSpec,
+    Overlap,
     Policy,
     Priority,
+    Retries,
     Schedule,
     Signal,
     Signup,
@@ -31,6 +36,7 @@ from everwatch.schedule.cron import check_expression, zone_named
 from everwatch.schedule.duration import describe_duration, parse_duration_ms
 from everwatch.schedule.every import PHASE_STEP_MS
 from everwatch.schedule.instant import LATEST_MS, parse_instant_ms
+from everwatch.schedule.midnight import check_alignment
 
 # no control characters: ids go into keys (NUL separates), logs and terminals
 NO_CONTROL = r"^[^\x00-\x1f\x7f]*\Z"  # "$" would let a newline at the end pass
@@ -46,20 +52,53 @@ Instant = Annotated[str, msgspec.Meta(max_length=64)] | int
 Attribute = str | Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | float | bool | None
 
 MOST_MONITORS_PER_SIGNUP = 1_000
+MOST_WINDOWS = 20
+MOST_RETRIES = 20
+MOST_RUNS = 1_000_000_000
+# where each run has to be looked for one after the other
+MOST_RUNS_BY_WALL_CLOCK = 1_000
+LARGEST_PAYLOAD_BYTES = 64 * 1024
 SECOND_MS = 1_000
+MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 LONGEST_INTERVAL_MS = 400 * DAY_MS
+LONGEST_SPREAD_MS = DAY_MS
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-class ScheduleInput(_Strict, frozen=True):
+class ScheduleInput(_Strict, frozen=True, rename={"in_": "in"}):
     every: Duration | None = None
     cron: CronText | None = None
     timezone: ZoneName | None = None
     at: Instant | None = None
+    in_: Duration | None = None
+    align: Align | None = None
+    spread: Duration | None = None
+    start_at: Instant | None = None
+    end_at: Instant | None = None
+    max_runs: Annotated[int, msgspec.Meta(ge=1, le=MOST_RUNS)] | None = None
+
+
+class RetriesInput(_Strict, frozen=True):
+    max: Annotated[int, msgspec.Meta(ge=0, le=MOST_RETRIES)] = 0
+    backoff: Backoff = Backoff.EXPONENTIAL
+    base: Duration = "5s"
+    cap: Duration = "5m"
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+
+
+class MaintenanceInput(_Strict, frozen=True):
+    start: Instant | None = None
+    end: Instant | None = None
+    cron: CronText | None = None
+    timezone: ZoneName | None = None
+    duration: Duration | None = None
+
+
+Windows = Annotated[list[MaintenanceInput], msgspec.Meta(max_length=MOST_WINDOWS)]
 
 
 class PolicyInput(_Strict, frozen=True):
@@ -69,6 +108,10 @@ class PolicyInput(_Strict, frozen=True):
     misfire: Misfire = Misfire.FIRE_LAST
     misfire_grace: Duration = "1m"
     priority: Priority = Priority.NORMAL
+    retries: RetriesInput | None = None
+    overlap: Overlap = Overlap.SKIP
+    remind_every: Duration | None = None
+    maintenance: Windows = []
 
 
 class MonitorInput(_Strict, frozen=True):
@@ -77,6 +120,7 @@ class MonitorInput(_Strict, frozen=True):
     config: dict[str, Any] = {}
     schedule: ScheduleInput = ScheduleInput()
     policy: PolicyInput = PolicyInput()
+    payload: Any = None
 
 
 class SignupInput(_Strict, frozen=True):
@@ -84,6 +128,7 @@ class SignupInput(_Strict, frozen=True):
     plan: Name = "default"
     attributes: dict[str, Attribute] = {}
     monitors: Annotated[list[MonitorInput], msgspec.Meta(max_length=MOST_MONITORS_PER_SIGNUP)] = []
+    maintenance: Windows = []
 
 
 class CommandInput(_Strict, frozen=True):
@@ -91,6 +136,10 @@ class CommandInput(_Strict, frozen=True):
     user_id: UserId
     monitor_id: MonitorId = ""
     monitor: MonitorInput | None = None
+    command_id: MonitorId = ""
+    if_version: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
+    until: Instant | None = None
+    maintenance: Windows = []
 
 
 class SignalInput(_Strict, frozen=True):
@@ -151,14 +200,21 @@ def refusal(error: msgspec.ValidationError, prefix: str = "$") -> InvalidInput:
     if wrong := re.fullmatch(r"Invalid enum value (.*)", reason, re.DOTALL):
         choices = _CHOICES.get(path.rpartition(".")[2])
         return InvalidInput(f"{wrong[1]} is not one of {', '.join(choices)}" if choices else reason, path)
-    if bound := re.fullmatch(r"Expected `(\w+)`(?: of length)? ([<>]=) (-?\d+)", reason):
+    if bound := re.fullmatch(r"Expected `(\w+)`(?: of length)? ([<>]=) (-?\d+)(?:\.0)?", reason):
         return InvalidInput(_bound_told(bound[1], bound[2] == ">=", int(bound[3])), path)
     for theirs, ours in _TYPE_NAMES.items():
         reason = re.sub(rf"(?<=[` ]){theirs}(?=[` ])", ours, reason)
     return InvalidInput(reason[:1].lower() + reason[1:].replace("`", "").replace(" | ", " or "), path)
 
 
-_CHOICES = {"command": CommandType, "misfire": Misfire, "priority": Priority}
+_CHOICES = {
+    "command": CommandType,
+    "misfire": Misfire,
+    "priority": Priority,
+    "align": Align,
+    "backoff": Backoff,
+    "overlap": Overlap,
+}
 _TYPE_NAMES = {
     "str": "text",
     "int": "a whole number",
@@ -184,27 +240,47 @@ def signup_of(given: SignupInput) -> Signup:
         if monitor.monitor_id in seen:
             raise InvalidInput(f"a second monitor has the id {monitor.monitor_id!r}", f"$.monitors[{i}].monitor_id")
         seen.add(monitor.monitor_id)
-    return Signup(given.user_id, given.plan, given.attributes, monitors)
+    windows = _windows_of(given.maintenance, "$.maintenance")
+    return Signup(given.user_id, given.plan, given.attributes, monitors, windows)
+
+
+_NAMELESS = frozenset({CommandType.DEREGISTER, CommandType.MAINTAIN})
+_ONE_OR_ALL = frozenset({CommandType.CANCEL})
 
 
 def command_of(given: CommandInput) -> Command:
     """The command that ``given`` means. Raises InvalidInput."""
-    if given.command is CommandType.PUT:
+    command, monitor_id, monitor = given.command, given.monitor_id, None
+    if command is CommandType.PUT:
         if given.monitor is None:
             raise InvalidInput("a put needs the monitor to put", "$.monitor")
-        monitor = monitor_of(given.monitor, "$.monitor", given.monitor_id)
-        if given.monitor_id and monitor.monitor_id != given.monitor_id:
-            raise InvalidInput(
-                f"this is {given.monitor_id!r}, but the monitor says {monitor.monitor_id!r}", "$.monitor_id"
-            )
-        return Command(given.command, given.user_id, monitor.monitor_id, monitor)
-    if given.monitor is not None:
-        raise InvalidInput(f"a {given.command} takes no monitor", "$.monitor")
-    if given.command is CommandType.DEREGISTER and given.monitor_id:
-        raise InvalidInput("a deregister ends the whole user and takes no monitor_id", "$.monitor_id")
-    if given.command is not CommandType.DEREGISTER and not given.monitor_id:
-        raise InvalidInput(f"a {given.command} needs the monitor_id", "$.monitor_id")
-    return Command(given.command, given.user_id, given.monitor_id)
+        monitor = monitor_of(given.monitor, "$.monitor", monitor_id)
+        if monitor_id and monitor.monitor_id != monitor_id:
+            raise InvalidInput(f"this is {monitor_id!r}, but the monitor says {monitor.monitor_id!r}", "$.monitor_id")
+        monitor_id = monitor.monitor_id
+    elif given.monitor is not None:
+        raise InvalidInput(f"a {command} takes no monitor", "$.monitor")
+    elif command in _NAMELESS and monitor_id:
+        whole = "ends the whole user" if command is CommandType.DEREGISTER else "is for the whole user"
+        raise InvalidInput(f"a {command} {whole} and takes no monitor_id", "$.monitor_id")
+    elif command not in _NAMELESS | _ONE_OR_ALL and not monitor_id:
+        raise InvalidInput(f"a {command} needs the monitor_id", "$.monitor_id")
+    if given.if_version is not None and command is not CommandType.PUT:
+        raise InvalidInput(f"a {command} takes no if_version", "$.if_version")
+    if given.until is not None and command is not CommandType.PAUSE:
+        raise InvalidInput(f"a {command} takes no until", "$.until")
+    if given.maintenance and command is not CommandType.MAINTAIN:
+        raise InvalidInput(f"a {command} takes no maintenance", "$.maintenance")
+    return Command(
+        command,
+        given.user_id,
+        monitor_id,
+        monitor,
+        given.command_id,
+        given.if_version,
+        0 if given.until is None else _taken(parse_instant_ms, given.until, "$.until"),
+        _windows_of(given.maintenance, "$.maintenance"),
+    )
 
 
 def signal_of(given: SignalInput) -> Signal:
@@ -213,27 +289,110 @@ def signal_of(given: SignalInput) -> Signal:
 
 
 def monitor_of(given: MonitorInput, path: str, monitor_id: str = "") -> MonitorSpec:
-    """The monitor that ``given`` means; its config is not yet judged by the kind. Raises InvalidInput."""
-    policy = given.policy
+    """The monitor that ``given`` means; its config is not yet judged by the kind. Raises InvalidInput.
+
+    The schedule of one that is due ``in`` a delay is not settled yet: see ``settled``.
+    """
+    named = given.schedule
+    schedule = _schedule_of(named, path)
+    start_at, end_at = (
+        0 if instant is None else _taken(parse_instant_ms, instant, f"{path}.schedule.{name}")
+        for name, instant in (("start_at", named.start_at), ("end_at", named.end_at))
+    )
+    if start_at and end_at and end_at < start_at:
+        raise InvalidInput("the end lies before the start", f"{path}.schedule.end_at")
+    by_wall_clock = isinstance(schedule, Cron) or (isinstance(schedule, Every) and schedule.align is Align.MIDNIGHT)
+    if by_wall_clock and (named.max_runs or 0) > MOST_RUNS_BY_WALL_CLOCK:
+        raise InvalidInput(
+            f"by the wall clock this must be at most {MOST_RUNS_BY_WALL_CLOCK}", f"{path}.schedule.max_runs"
+        )
     return MonitorSpec(
         monitor_id=given.monitor_id or monitor_id or given.kind,
         kind=given.kind,
         config=_text_of(given.config, f"{path}.config"),
-        schedule=_schedule_of(given.schedule, path),
-        policy=Policy(
-            timeout_ms=_duration(policy.timeout, f"{path}.policy.timeout", 1, 10 * 60 * SECOND_MS),
-            failures_to_down=policy.failures_to_down,
-            successes_to_up=policy.successes_to_up,
-            misfire=policy.misfire,
-            misfire_grace_ms=_duration(policy.misfire_grace, f"{path}.policy.misfire_grace", 5 * SECOND_MS, DAY_MS),
-            priority=policy.priority,
-        ),
+        schedule=schedule,
+        policy=_policy_of(given.policy, f"{path}.policy"),
+        payload=_payload_of(given.payload, f"{path}.payload"),
+        start_at=start_at,
+        end_at=end_at,
+        max_runs=named.max_runs or 0,
     )
 
 
-def _text_of(config: dict[str, Any], path: str) -> str:
+def settled(spec: MonitorSpec, asked_at: int) -> MonitorSpec:
+    """``spec`` with the instant that a delay counted from ``asked_at`` (ms) leads to."""
+    schedule = spec.schedule
+    if not isinstance(schedule, At) or schedule.at > 0:
+        return spec
+    return msgspec.structs.replace(spec, schedule=At(asked_at - schedule.at))
+
+
+def _policy_of(given: PolicyInput, path: str) -> Policy:
+    return Policy(
+        timeout_ms=_duration(given.timeout, f"{path}.timeout", 1, 10 * MINUTE_MS),
+        failures_to_down=given.failures_to_down,
+        successes_to_up=given.successes_to_up,
+        misfire=given.misfire,
+        misfire_grace_ms=_duration(given.misfire_grace, f"{path}.misfire_grace", 5 * SECOND_MS, DAY_MS),
+        priority=given.priority,
+        retries=_NO_RETRIES if given.retries is None else _retries_of(given.retries, f"{path}.retries"),
+        overlap=given.overlap,
+        remind_every_ms=0
+        if given.remind_every is None
+        else _duration(given.remind_every, f"{path}.remind_every", MINUTE_MS, 30 * DAY_MS),
+        maintenance=_windows_of(given.maintenance, f"{path}.maintenance"),
+    )
+
+
+_NO_RETRIES = Retries()
+
+
+def _retries_of(given: RetriesInput, path: str) -> Retries:
+    if not given.max:
+        return _NO_RETRIES
+    base_ms = _duration(given.base, f"{path}.base", SECOND_MS, DAY_MS)
+    cap_ms = _duration(given.cap, f"{path}.cap", SECOND_MS, 7 * DAY_MS)
+    return Retries(given.max, given.backoff, base_ms, max(base_ms, cap_ms), given.jitter)
+
+
+def _windows_of(given: list[MaintenanceInput], path: str) -> tuple[Maintenance, ...]:
+    return tuple(_window_of(window, f"{path}[{i}]") for i, window in enumerate(given)) if given else ()
+
+
+def _window_of(given: MaintenanceInput, path: str) -> Maintenance:
+    if given.cron is not None:
+        if given.start is not None or given.end is not None:
+            raise InvalidInput("a window is start and end, or cron and duration, not both", path)
+        if given.duration is None:
+            raise InvalidInput("a repeated window needs its duration", f"{path}.duration")
+        cron = _cron_of(given.cron, "UTC" if given.timezone is None else given.timezone, 0, path)
+        duration_ms = _duration(given.duration, f"{path}.duration", MINUTE_MS, 30 * DAY_MS)
+        return Maintenance(cron=cron.expression, timezone=cron.timezone, duration_ms=duration_ms)
+    if given.timezone is not None or given.duration is not None:
+        raise InvalidInput("timezone and duration go with cron", path)
+    if given.start is None or given.end is None:
+        raise InvalidInput("a window needs start and end, or cron and duration", path)
+    start, end = (
+        _taken(parse_instant_ms, instant, f"{path}.{name}")
+        for name, instant in (("start", given.start), ("end", given.end))
+    )
+    if end <= start:
+        raise InvalidInput("the end does not lie after the start", f"{path}.end")
+    return Maintenance(start=start, end=end)
+
+
+def _payload_of(payload: Any, path: str) -> str:
+    if payload is None:
+        return ""
+    text = _text_of(payload, path)
+    if len(text) > LARGEST_PAYLOAD_BYTES or len(text.encode()) > LARGEST_PAYLOAD_BYTES:
+        raise InvalidInput(f"a payload may have at most {LARGEST_PAYLOAD_BYTES} bytes as JSON", path)
+    return text
+
+
+def _text_of(value: Any, path: str) -> str:
     try:
-        return orjson.dumps(config, option=orjson.OPT_SORT_KEYS).decode()
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError as error:
         # deeper nesting and greater integers than any kind has use for
         raise InvalidInput(f"this cannot be kept as JSON: {str(error).lower()}", path) from None
@@ -241,30 +400,46 @@ def _text_of(config: dict[str, Any], path: str) -> str:
 
 def _schedule_of(given: ScheduleInput, path: str) -> Schedule:
     path = f"{path}.schedule"
-    named = [name for name in ("every", "cron", "at") if getattr(given, name) is not None]
+    said = {"every": given.every, "cron": given.cron, "at": given.at, "in": given.in_}
+    named = [name for name, value in said.items() if value is not None]
     if len(named) > 1:
-        raise InvalidInput(f"a schedule is one of every, cron and at, not {' and '.join(named)}", path)
-    if given.timezone is not None and given.cron is None:
-        raise InvalidInput("only a cron schedule has a timezone", f"{path}.timezone")
+        raise InvalidInput(f"a schedule is one of every, cron, at and in, not {' and '.join(named)}", path)
+    if given.align is not None and given.every is None:
+        raise InvalidInput("only an interval (every) can be aligned", f"{path}.align")
+    if given.spread is not None and given.cron is None:
+        raise InvalidInput("only a cron schedule can be spread", f"{path}.spread")
+    if given.timezone is not None and given.cron is None and given.align is not Align.MIDNIGHT:
+        raise InvalidInput("a timezone goes with cron, or with every aligned to midnight", f"{path}.timezone")
     if given.cron is not None:
-        return _cron_of(given.cron, "UTC" if given.timezone is None else given.timezone, path)
+        spread_ms = 0 if given.spread is None else _duration(given.spread, f"{path}.spread", 0, LONGEST_SPREAD_MS)
+        return _cron_of(given.cron, "UTC" if given.timezone is None else given.timezone, spread_ms, path)
     if given.at is not None:
         return At(_taken(parse_instant_ms, given.at, f"{path}.at"))
-    return NO_SCHEDULE if given.every is None else _every_of(given.every, f"{path}.every")
+    if given.in_ is not None:
+        # the instant that it counts from is known when the record is; until then the delay stands in its place
+        return At(-_duration(given.in_, f"{path}.in", 0, LONGEST_INTERVAL_MS))
+    if given.every is None:
+        return NO_SCHEDULE
+    return _every_of(given.every, given.align or Align.PHASE, given.timezone, path)
 
 
-def _every_of(every: Duration, path: str) -> Every:
-    interval_ms = _duration(every, path, SECOND_MS, LONGEST_INTERVAL_MS)
+def _every_of(every: Duration, align: Align, timezone: str | None, path: str) -> Every:
+    interval_ms = _duration(every, f"{path}.every", SECOND_MS, LONGEST_INTERVAL_MS)
     if interval_ms % PHASE_STEP_MS:
-        raise InvalidInput(f"an interval is a whole multiple of {PHASE_STEP_MS} ms", path)
-    return Every(interval_ms)
+        raise InvalidInput(f"an interval is a whole multiple of {PHASE_STEP_MS} ms", f"{path}.every")
+    if align is not Align.MIDNIGHT:
+        return Every(interval_ms, align)
+    _taken(check_alignment, interval_ms, f"{path}.every")
+    zone = "UTC" if timezone is None else timezone
+    _taken(zone_named, zone, f"{path}.timezone")
+    return Every(interval_ms, align, zone)
 
 
-def _cron_of(cron: str, timezone: str, path: str) -> Cron:
+def _cron_of(cron: str, timezone: str, spread_ms: int, path: str) -> Cron:
     expression = " ".join(cron.split())
     _taken(check_expression, expression, f"{path}.cron")
     _taken(zone_named, timezone, f"{path}.timezone")
-    return Cron(expression, timezone)
+    return Cron(expression, timezone, spread_ms)
 
 
 # the same few durations come with every signup

@@ -10,13 +10,18 @@ from msgspec.structs import replace
 from everwatch import lifecycle
 from everwatch.config import Settings
 from everwatch.model import (
+    Agenda,
+    At,
+    Cron,
     Every,
+    Maintenance,
     Misfire,
     Monitor,
     MonitorSpec,
     Origin,
     Policy,
     Result,
+    Retries,
     State,
     Status,
     Transition,
@@ -32,6 +37,8 @@ from everwatch.store import (
     Received,
     SinkBatch,
     Store,
+    StoredTask,
+    TaskStatus,
     open_reader,
     open_store,
 )
@@ -133,6 +140,20 @@ def user(user_id: str = "anna") -> User:
     return User(user_id, "pro", {"email": "anna@example.org", "age": 30}, ("shop",), 1_000, 2_000)
 
 
+def task(monitor_id: str = "coupon", at: int = 60_000, user_id: str = "anna", put_at: int = 1_000) -> Monitor:
+    """A delayed task as it is first put."""
+    return Monitor(
+        user_id, MonitorSpec(monitor_id, "http", "{}", At(at)), Origin.COMMAND, 1, put_at, state_since=put_at
+    )
+
+
+def over(task: Monitor, status: Status = Status.SUCCESS, reason: str = "") -> Monitor:
+    """The task after its one run."""
+    at = max(task.spec.schedule.at, task.since + 1) if isinstance(task.spec.schedule, At) else 0
+    run = Result(task.user_id, task.monitor_id, at, "http", task.version, status, reason, at, 1.0)
+    return lifecycle.after_result(task, run)
+
+
 # --- results --------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +190,15 @@ def test_the_same_offset_of_another_partition_is_another_record(feed: Feed) -> N
     other = Partition("results", 4)
     feed.store.apply(SinkBatch(9_000, {other: 1}, [Received(other, 0, 1, result())]))
     assert [stored.deliveries for stored in feed.reader.results()] == [2]
+
+
+def test_a_run_asked_for_by_a_command_is_told_apart(feed: Feed) -> None:
+    by_hand = result(manual=True)
+    feed.results(by_hand)
+    assert [stored.result for stored in feed.reader.results()] == [by_hand]
+    assert [(i.manual, i.status, i.started_at) for i in feed.reader.identities(0, 2 * MINUTE)] == [
+        (True, "success", MINUTE + 5)
+    ]
 
 
 def test_attempts_of_one_tick_are_different_results(feed: Feed) -> None:
@@ -225,9 +255,9 @@ def test_identities_of_an_interval_hold_its_results_and_what_was_skipped_into_it
         result(6 * MINUTE),
     )
     assert list(feed.reader.identities(4 * MINUTE, 6 * MINUTE)) == [
-        Identity("anna", "shop", 2 * MINUTE, 1, 1, 4 * MINUTE, 3),
-        Identity("anna", "shop", 5 * MINUTE, 1, 2, 0, 0),
-        Identity("bert", "shop", 5 * MINUTE, 1, 1, 0, 0),
+        Identity("anna", "shop", 2 * MINUTE, 1, 1, 4 * MINUTE, 3, False, "skipped", 2 * MINUTE + 5),
+        Identity("anna", "shop", 5 * MINUTE, 1, 2, 0, 0, False, "success", 5 * MINUTE + 5),
+        Identity("bert", "shop", 5 * MINUTE, 1, 1, 0, 0, False, "success", 5 * MINUTE + 5),
     ]
     assert [i.scheduled_at // MINUTE for i in feed.reader.identities(0, 2 * MINUTE)] == [1]
 
@@ -241,6 +271,31 @@ def test_a_transition_delivered_twice_is_held_once_and_the_latest_comes_first(fe
     feed.transitions(down, up, down)
     assert feed.reader.transitions() == [up, down]
     assert feed.reader.transitions(limit=1) == [up]
+
+
+def test_reminders_and_changes_that_alert_nobody_come_back_as_such(feed: Feed) -> None:
+    down = Transition("anna", "shop", 2_000, State.UP, State.DOWN, "timed out", 1, alert=False)
+    reminder = Transition("anna", "shop", 3_000, State.DOWN, State.DOWN, "still down", 1, reminder=True)
+    feed.transitions(down, reminder)
+    assert feed.reader.transitions() == [reminder, down]
+
+
+def test_transitions_are_listed_for_all_a_user_or_a_monitor(feed: Feed) -> None:
+    feed.transitions(
+        *(
+            Transition(user_id, monitor_id, at, State.NEW, State.UP, "", 1)
+            for at, (user_id, monitor_id) in enumerate([("anna", "shop"), ("anna", "blog"), ("bert", "shop")])
+        )
+    )
+
+    def listed(*args: str, limit: int = 100) -> list[int]:
+        return [transition.at for transition in feed.reader.transitions(*args, limit=limit)]
+
+    assert listed() == [2, 1, 0]
+    assert listed("anna") == [1, 0]
+    assert listed("anna", limit=1) == [1]
+    assert listed("anna", "shop") == [0]
+    assert listed("nobody") == []
 
 
 # --- offsets --------------------------------------------------------------------------------------------------------
@@ -276,6 +331,38 @@ def test_monitors_come_back_as_they_were_last_put(feed: Feed) -> None:
     assert feed.reader.monitors("bert") == []
     feed.results(result())
     assert feed.reader.counts() == Counts(1, 2, {State.NEW: 1, State.DOWN: 1}, 1)
+
+
+def test_every_field_of_a_monitor_is_kept(feed: Feed) -> None:
+    spec = MonitorSpec(
+        "report",
+        "http",
+        "{}",
+        Cron("0 9 * * 1-5", "Europe/Berlin", 600_000),
+        Policy(retries=Retries(3), remind_every_ms=7, maintenance=(Maintenance(start=1, end=2),)),
+        payload='{"customer":17}',
+        start_at=1_000,
+        end_at=9_000,
+        max_runs=5,
+    )
+    agenda = Agenda(runs=2, ends_at=8_000, retry_at=7, retry_of=6, retry_attempt=2, remind_at=5, resume_at=4)
+    put = Monitor("anna", spec, Origin.COMMAND, 3, 500, State.DOWN, 600, "timed out", 1, 2, 3, agenda)
+    feed.put(user(), put)
+    assert feed.reader.monitor("anna", "report") == put
+    assert feed.reader.monitor("anna", "shop") is None
+    [stretch] = feed.reader.history()
+    assert (stretch.start_at, stretch.end_at, stretch.max_runs) == (1_000, 9_000, 5)
+    assert (stretch.runs, stretch.ends_at) == (2, 8_000)
+
+
+def test_a_user_comes_back_as_it_was_last_put_and_with_its_partition(feed: Feed) -> None:
+    away = replace(user(), maintenance=(Maintenance(cron="0 2 * * 6", timezone="Europe/Berlin", duration_ms=MINUTE),))
+    feed.put(user(), away)
+    assert feed.reader.user("anna") == away
+    assert feed.reader.partition_of("anna") == CHANGELOG.number
+    feed.delete("anna", at=3_000)
+    assert feed.reader.user("anna") is None
+    assert feed.reader.partition_of("anna") is None
 
 
 def test_a_replayed_changelog_does_not_bring_back_what_was_deleted(feed: Feed) -> None:
@@ -384,6 +471,42 @@ def test_a_monitor_changed_while_paused_was_not_active_under_the_new_spec(feed: 
     assert feed.spans() == [(1, 1_000, 3_000)]
 
 
+def active(feed: Feed) -> list[tuple[int, int, int | None]]:
+    """The stretches in which anything can have been due."""
+    return [span for span in feed.spans() if span[2] is None or span[2] > span[1]]
+
+
+def bounded(**bounds: int) -> MonitorSpec:
+    return replace(spec(), **bounds)
+
+
+def test_a_monitor_paused_before_it_begins_was_not_active_until_it_is_resumed(feed: Feed) -> None:
+    put = lifecycle.first_put("anna", bounded(start_at=10_001), Origin.COMMAND, 1_000, 1_000)
+    paused = lifecycle.pause(put, 3_000)
+    feed.put(put)
+    feed.put(paused)
+    assert active(feed) == []
+    feed.put(lifecycle.resume(paused, 20_000))
+    assert active(feed) == [(1, 20_000, None)]
+
+
+def test_a_monitor_resumed_after_its_end_was_not_active_during_the_pause(feed: Feed) -> None:
+    put = lifecycle.first_put("anna", bounded(end_at=5 * MINUTE), Origin.COMMAND, 1_000, 1_000)
+    paused = lifecycle.pause(put, 3_000)
+    resumed = lifecycle.resume(paused, 6 * MINUTE)
+    assert resumed.state is State.DONE
+    for step in (put, paused, resumed):
+        feed.put(step)
+    assert active(feed) == [(1, 1_000, 3_000)]
+
+
+def test_a_monitor_whose_beginning_is_brought_forward_is_active_once(feed: Feed) -> None:
+    put = lifecycle.first_put("anna", bounded(start_at=10_001), Origin.COMMAND, 1_000, 1_000)
+    feed.put(put)
+    feed.put(lifecycle.put_again(put, spec(), Origin.COMMAND, 3_000))
+    assert active(feed) == [(2, 3_000, None)]
+
+
 def test_a_monitor_changed_in_the_millisecond_it_was_put_has_one_lasting_stretch(feed: Feed) -> None:
     feed.put(monitor(1_000))
     feed.put(changed(monitor(1_000), 1_000))
@@ -401,3 +524,213 @@ def test_monitors_of_one_name_of_two_users_have_their_own_history(feed: Feed) ->
     feed.put(monitor(1_000, user_id="anna"), monitor(1_000, user_id="bert"))
     feed.put(lifecycle.pause(monitor(1_000, user_id="bert"), 2_000))
     assert [(s.user_id, s.until) for s in feed.reader.history()] == [("anna", None), ("bert", 2_000)]
+
+
+def test_the_history_of_one_user_is_told_alone(feed: Feed) -> None:
+    feed.put(monitor(user_id="anna"), monitor(user_id="bert"), monitor(user_id="carl"))
+    assert [stretch.user_id for stretch in feed.reader.history("bert")] == ["bert"]
+
+
+# --- delayed tasks --------------------------------------------------------------------------------------------------
+
+
+def test_a_task_is_pending_then_running_then_done(feed: Feed) -> None:
+    feed.put(task(at=60_000))
+    pending = StoredTask(
+        user_id="anna",
+        monitor_id="coupon",
+        kind="http",
+        due_at=60_000,
+        status=TaskStatus.PENDING,
+        paused=False,
+        reason="",
+        created_at=1_000,
+        ended_at=0,
+        attempt=0,
+        version=1,
+        partition=CHANGELOG.number,
+    )
+    assert feed.reader.task("anna", "coupon", 59_999) == pending
+    assert feed.reader.task("anna", "coupon", 60_000) == replace(pending, status=TaskStatus.RUNNING)
+    feed.put(over(task(at=60_000), reason="200 OK"))
+    assert feed.reader.task("anna", "coupon", 70_000) == replace(
+        pending, status=TaskStatus.DONE, reason="200 OK", ended_at=60_000
+    )
+    assert feed.reader.task("anna", "nothing", 70_000) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (Status.FAILURE, "timed out: after 3 s"),
+        (Status.FAILURE, ""),
+        (Status.LATE, "no heartbeat"),
+        (Status.SKIPPED, "not run"),
+    ],
+)
+def test_a_task_whose_run_was_no_success_has_failed_and_says_why(feed: Feed, status: Status, reason: str) -> None:
+    feed.put(task(), over(task(), status, reason))
+    failed = feed.reader.task("anna", "coupon", 0)
+    assert failed is not None
+    assert (failed.status, failed.reason, failed.ended_at) == (TaskStatus.FAILED, reason, 60_000)
+
+
+def test_a_task_put_too_late_is_due_right_away(feed: Feed) -> None:
+    feed.put(task(at=500, put_at=1_000))
+    assert [found.due_at for found in feed.reader.tasks(now=0)] == [1_001]
+
+
+def test_a_paused_task_does_not_run_when_it_is_due(feed: Feed) -> None:
+    feed.put(task(), lifecycle.pause(task(), 2_000))
+    paused = feed.reader.task("anna", "coupon", 70_000)
+    assert paused is not None
+    assert (paused.status, paused.paused, paused.created_at) == (TaskStatus.PENDING, True, 1_000)
+    assert feed.reader.count_tasks(now=70_000)["running"] == 0
+    assert feed.reader.tasks(status="running", now=70_000) == []
+    assert feed.reader.tasks(status="pending", now=70_000) == [paused]
+
+
+def test_a_task_that_waits_for_its_retry_is_running_and_names_the_attempt(feed: Feed) -> None:
+    feed.put(replace(task(), agenda=Agenda(retry_at=65_000, retry_of=60_000, retry_attempt=2)))
+    assert [(t.status, t.attempt) for t in feed.reader.tasks(now=61_000)] == [(TaskStatus.RUNNING, 2)]
+
+
+def test_a_task_taken_away_before_its_run_is_cancelled_and_stays_known(feed: Feed) -> None:
+    feed.put(user(), task("coupon"), task("greeting"))
+    feed.delete("anna", "coupon", at=3_000)
+    cancelled = feed.reader.task("anna", "coupon", 70_000)
+    assert cancelled is not None
+    assert (cancelled.status, cancelled.ended_at, cancelled.created_at) == (TaskStatus.CANCELLED, 3_000, 1_000)
+    assert feed.reader.monitor("anna", "coupon") is None
+
+
+def test_a_task_that_is_over_stays_so_when_the_worker_forgets_it(feed: Feed) -> None:
+    feed.put(over(task("coupon")), over(task("greeting"), Status.FAILURE, "timed out"))
+    before = feed.reader.tasks(now=0)
+    feed.delete("anna", "coupon", at=90_000)
+    feed.delete("anna", "greeting", at=90_000)
+    assert feed.reader.tasks(now=0) == before
+    assert [found.status for found in before] == [TaskStatus.DONE, TaskStatus.FAILED]
+
+
+def test_a_user_who_leaves_cancels_what_was_pending_of_hers_and_nothing_else(feed: Feed) -> None:
+    feed.put(user(), user("bert"), task("a"), over(task("b")), lifecycle.pause(task("c"), 2_000), task("d", 1, "bert"))
+    feed.delete("anna", at=4_000)
+    assert {t.monitor_id: (t.status.value, t.ended_at) for t in feed.reader.tasks(now=0)} == {
+        "a": ("cancelled", 4_000),
+        "b": ("done", 60_000),
+        "c": ("cancelled", 4_000),
+        "d": ("pending", 0),
+    }
+
+
+def test_a_task_changed_in_time_keeps_when_it_was_created(feed: Feed) -> None:
+    later = lifecycle.put_again(task(), replace(task().spec, schedule=At(90_000)), Origin.COMMAND, 5_000)
+    feed.put(task())
+    feed.put(later)
+    [found] = feed.reader.tasks(now=0)
+    assert (found.due_at, found.version, found.created_at) == (90_000, 2, 1_000)
+
+
+def test_a_task_begun_anew_after_its_run_is_pending_again(feed: Feed) -> None:
+    again = lifecycle.put_again(over(task()), replace(task().spec, schedule=At(200_000)), Origin.COMMAND, 100_000)
+    feed.put(task(), over(task()), again)
+    [found] = feed.reader.tasks(now=0)
+    assert (found.status, found.due_at, found.created_at, found.ended_at) == (TaskStatus.PENDING, 200_000, 1_000, 0)
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["told from its beginning", "compacted"])
+def test_another_task_of_the_same_name_takes_the_place_of_the_one_before(feed: Feed, seen: bool) -> None:
+    feed.put(over(task()))
+    feed.delete("anna", "coupon", at=70_000)
+    second = task(at=300_000, put_at=200_000)
+    feed.put(*([second] if seen else []), lifecycle.pause(second, 210_000))
+    [found] = feed.reader.tasks(now=0)
+    assert (found.status, found.created_at) == (TaskStatus.PENDING, 200_000 if seen else 210_000)
+
+
+def test_a_task_that_was_cancelled_and_put_again_is_pending_as_of_then(feed: Feed) -> None:
+    feed.put(task())
+    feed.delete("anna", "coupon", at=3_000)
+    feed.put(task(put_at=5_000))
+    [found] = feed.reader.tasks(now=0)
+    assert (found.status, found.created_at, found.ended_at) == (TaskStatus.PENDING, 5_000, 0)
+
+
+def test_a_task_cancelled_and_put_again_in_one_go_was_created_then(feed: Feed) -> None:
+    feed.put(task())
+    feed.put(task(put_at=5_000))
+    assert [found.created_at for found in feed.reader.tasks(now=0)] == [5_000]
+
+
+def test_a_task_made_recurring_is_a_task_no_more(feed: Feed) -> None:
+    feed.put(task("coupon"), task("greeting"))
+    feed.put(lifecycle.put_again(task(), replace(task().spec, schedule=Every(MINUTE)), Origin.COMMAND, 5_000))
+    assert [found.monitor_id for found in feed.reader.tasks(now=0)] == ["greeting"]
+
+
+def test_monitors_that_recur_are_no_tasks(feed: Feed) -> None:
+    feed.put(monitor())
+    assert feed.reader.tasks(now=0) == []
+
+
+def test_a_task_is_the_same_when_the_changelog_is_read_once_more_from_its_beginning(feed: Feed) -> None:
+    batch = feed.put(task(), lifecycle.pause(task(), 2_000), lifecycle.resume(lifecycle.pause(task(), 2_000), 3_000))
+    before = feed.reader.tasks(now=0)
+    feed.store.forget_offsets([CHANGELOG])
+    feed.store.apply(batch)
+    assert feed.reader.tasks(now=0) == before
+    assert before[0].created_at == 1_000
+
+
+@pytest.fixture
+def crowd(feed: Feed) -> Feed:
+    """Tasks of two users in every state, as of 100,000."""
+    feed.put(
+        *(task("later", 300_000, name) for name in ("bert", "anna")),
+        task("soon", 200_000),
+        task("running", 100_000),
+        over(task("done", 40_000)),
+        over(task("failed", 50_000), Status.FAILURE, "timed out"),
+        task("cancelled", 100_000, "bert"),
+    )
+    feed.delete("bert", "cancelled", at=30_000)
+    return feed
+
+
+def test_tasks_are_listed_as_they_come_due(crowd: Feed) -> None:
+    def listed(*args: Any, **more: Any) -> list[str]:
+        found = crowd.reader.tasks(*args, now=100_000, **more)
+        return [f"{t.user_id} {t.monitor_id}" for t in found]
+
+    everything = [
+        "anna done",
+        "anna failed",
+        "anna running",
+        "bert cancelled",
+        "anna soon",
+        "anna later",
+        "bert later",
+    ]
+    assert listed() == everything
+    assert listed(limit=4) == everything[:4]
+    assert listed("bert") == ["bert cancelled", "bert later"]
+    assert listed("nobody") == []
+    assert listed(from_ms=50_000, until_ms=200_000) == everything[1:4]
+    assert listed(from_ms=200_000) == everything[4:]
+    for status in ("running", "done", "failed"):
+        assert listed(status=status) == [f"anna {status}"]
+    assert listed(status="cancelled") == ["bert cancelled"]
+    assert listed(status="pending") == everything[4:]
+    assert listed("bert", "pending", 0, 300_001) == ["bert later"]
+    assert listed(status="unheard of") == []
+
+
+def test_tasks_are_counted_by_what_has_become_of_them(crowd: Feed) -> None:
+    count = crowd.reader.count_tasks
+    none = {"pending": 0, "running": 0, "done": 0, "failed": 0, "cancelled": 0}
+    assert count(now=100_000) == {"pending": 3, "running": 1, "done": 1, "failed": 1, "cancelled": 1}
+    assert count(now=99_999) == {"pending": 4, "running": 0, "done": 1, "failed": 1, "cancelled": 1}
+    assert count("bert", now=100_000) == none | {"pending": 1, "cancelled": 1}
+    assert count("", 50_000, 200_000, now=250_000) == none | {"running": 1, "failed": 1, "cancelled": 1}
+    assert count("nobody", now=0) == none

@@ -21,7 +21,7 @@ from streams import delayed
 from streams.app import create_app
 from streams.delayed import Delayed
 from streams.partitions import Partition, Partitions, Planner
-from streams.store import Store, due_key_of
+from streams.store import Store, dates_of_entry, index_keys
 
 pytestmark = pytest.mark.integration
 SECOND_MS, MINUTE_MS, HOUR_MS = 1_000, 60_000, 3_600_000
@@ -95,8 +95,8 @@ class Hours:
         if before is not None and after is not None:
             after = msgspec.structs.replace(after, version=before.version + 1)
         written = codec.encode_entry(after) if after else None
-        indexed = due_key_of(key, written) if written else None
-        self._store.write(0, {key: written}, 1, [indexed] if indexed else [])
+        indexed = index_keys(key, dates_of_entry(key, written)) if written else []
+        self._store.write(0, {key: written}, 1, indexed)
         Planner(PACKING, self.clock).plan(self.partition, before, after)
 
     async def pass_by(self, ms: int, step_ms: int = MINUTE_MS) -> None:

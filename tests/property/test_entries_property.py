@@ -1,5 +1,6 @@
 """Entries encoded by hand against fastavro: the same bytes, and read in whichever way, the same monitor."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,16 +11,23 @@ from hypothesis import strategies as st
 from everwatch import codec, entries, lifecycle, schemas
 from everwatch.config import OutputFormat
 from everwatch.model import (
+    NOTHING,
+    Agenda,
+    Align,
     At,
+    Backoff,
     Cron,
     Every,
+    Maintenance,
     Misfire,
     Monitor,
     MonitorSpec,
     Origin,
+    Overlap,
     Policy,
     Priority,
     Result,
+    Retries,
     Schedule,
     State,
     Status,
@@ -36,20 +44,45 @@ texts = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
 )
 ids = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=12)
 scalars = st.none() | st.booleans() | longs | st.floats(allow_nan=True, allow_infinity=True) | texts
-schedules: st.SearchStrategy[Schedule] = (
-    st.builds(Every, longs) | st.builds(At, longs) | st.builds(Cron, texts, st.sampled_from(["UTC", "Europe/Berlin"]))
+zones = st.sampled_from(["UTC", "Europe/Berlin"])
+schedules: st.SearchStrategy[Schedule] = st.one_of(
+    st.builds(Every, longs),
+    st.builds(At, longs),
+    st.builds(Every, longs, st.just(Align.EPOCH)),
+    st.builds(Every, longs, st.just(Align.MIDNIGHT), zones),
+    st.builds(Cron, texts, zones, st.just(0) | longs),
 )
-policies = st.builds(Policy, ints, ints, ints, st.sampled_from(Misfire), longs, st.sampled_from(Priority)) | st.just(
-    Policy()
+windows = st.lists(
+    st.builds(Maintenance, longs, longs) | st.builds(Maintenance, st.just(0), st.just(0), texts, zones, longs),
+    max_size=2,
+).map(tuple)
+retries = st.just(Retries()) | st.builds(Retries, ints, st.sampled_from(Backoff), longs, longs, st.floats(0, 1))
+usual_policies = st.just(Policy()) | st.builds(
+    Policy, ints, ints, ints, st.sampled_from(Misfire), longs, st.sampled_from(Priority)
 )
-specs = st.builds(
+rare_policies = st.builds(
+    Policy,
+    misfire=st.sampled_from(Misfire),
+    retries=retries,
+    overlap=st.sampled_from(Overlap),
+    remind_every_ms=st.just(0) | longs,
+    maintenance=windows,
+)
+bounds = st.just(0) | longs
+plain_specs = st.builds(
     MonitorSpec,
     ids,
     texts | st.sampled_from(["heartbeat", "heartbeats", "http"]),
     texts | st.just('{"url":"http://a.example/"}'),
     schedules,
-    policies,
+    usual_policies,
+    st.just("") | texts,
 )
+bounds = st.just(0) | longs
+specs = plain_specs | st.builds(
+    msgspec.structs.replace, plain_specs, policy=rare_policies, start_at=bounds, end_at=bounds, max_runs=bounds
+)
+agendas = st.just(NOTHING) | st.builds(Agenda, *[st.just(0) | longs] * len(Agenda.__struct_fields__))
 monitors = st.builds(
     Monitor,
     user_id=ids,
@@ -63,6 +96,7 @@ monitors = st.builds(
     streak=ints,
     judged_at=longs,
     last_signal=longs,
+    agenda=agendas,
 )
 users = st.builds(
     User,
@@ -72,22 +106,71 @@ users = st.builds(
     monitor_ids=st.lists(ids, max_size=5).map(tuple),
     registered_at=longs,
     updated_at=longs,
+    maintenance=windows,
 )
 
 
 def schedule_record(schedule: Schedule) -> tuple[str, dict[str, Any]]:
     """A branch of the union, named, so that fastavro need not guess."""
-    fields = {name: getattr(schedule, name) for name in schedule.__struct_fields__}
-    return f"everwatch.{type(schedule).__name__}", fields
+    match schedule:
+        case Every(interval_ms, Align.PHASE):
+            return "everwatch.Every", {"interval_ms": interval_ms}
+        case Every(interval_ms, align, timezone):
+            return "everwatch.AlignedEvery", {"interval_ms": interval_ms, "align": align.value, "timezone": timezone}
+        case _:
+            return f"everwatch.{type(schedule).__name__}", msgspec.structs.asdict(schedule)
+
+
+def more_of(spec: MonitorSpec) -> entries.More:
+    """The rarer parts of a spec."""
+    policy = spec.policy
+    return entries.More(
+        policy.retries,
+        policy.overlap,
+        policy.remind_every_ms,
+        policy.maintenance,
+        spec.start_at,
+        spec.end_at,
+        spec.max_runs,
+    )
+
+
+def same_bytes(value: bytes, schema: str, record: dict[str, Any], **meant: Any) -> bool:
+    """Whether ``value`` is what fastavro writes of ``record`` and of JSON text for each of ``meant``.
+
+    One JSON text is as good as another: a default may be left out of it or not. What is all defaults has none.
+    """
+    texts = {name: schemas.decode(schema, value)[name] for name in meant}
+    for name, part in meant.items():
+        assert (texts[name] == "") is (part in ((), type(part)()))
+        assert not texts[name] or msgspec.json.decode(texts[name], type=PARTS[name]) == part
+    return value == schemas.encode(schema, record | texts)
+
+
+PARTS: dict[str, Any] = {"more": entries.More, "agenda": Agenda, "maintenance": tuple[Maintenance, ...]}
+
+
+def is_fastavros(monitor: Monitor) -> bool:
+    """Whether a monitor's bytes are those that fastavro writes."""
+    more, agenda = more_of(monitor.spec), monitor.agenda
+    return same_bytes(entries.encode_monitor(monitor), "monitor", monitor_record(monitor), more=more, agenda=agenda)
 
 
 def monitor_record(monitor: Monitor) -> dict[str, Any]:
-    policy = msgspec.structs.asdict(monitor.spec.policy)
+    policy = monitor.spec.policy
     return {
         "kind": monitor.spec.kind,
         "config": monitor.spec.config,
+        "payload": monitor.spec.payload,
         "schedule": schedule_record(monitor.spec.schedule),
-        "policy": policy | {"misfire": policy["misfire"].value, "priority": policy["priority"].value},
+        "policy": {
+            "timeout_ms": policy.timeout_ms,
+            "failures_to_down": policy.failures_to_down,
+            "successes_to_up": policy.successes_to_up,
+            "misfire": policy.misfire.value,
+            "misfire_grace_ms": policy.misfire_grace_ms,
+            "priority": policy.priority.value,
+        },
         "origin": monitor.origin.value,
         "version": monitor.version,
         "since": monitor.since,
@@ -103,14 +186,15 @@ def monitor_record(monitor: Monitor) -> dict[str, Any]:
 @settings(max_examples=400, deadline=None)
 @given(monitors)
 def test_a_monitors_bytes_are_those_that_fastavro_writes(monitor: Monitor) -> None:
-    assert entries.encode_monitor(monitor) == schemas.encode("monitor", monitor_record(monitor))
+    assert is_fastavros(monitor)
 
 
 @settings(max_examples=400, deadline=None)
 @given(users)
 def test_a_users_bytes_are_those_that_fastavro_writes(user: User) -> None:
     record = {name: getattr(user, name) for name in user.__struct_fields__ if name != "user_id"}
-    assert entries.encode_user(user) == schemas.encode("user", record | {"monitor_ids": list(user.monitor_ids)})
+    record["monitor_ids"] = list(user.monitor_ids)
+    assert same_bytes(entries.encode_user(user), "user", record, maintenance=record.pop("maintenance"))
 
 
 @given(st.lists(monitors, min_size=2, max_size=4), st.sampled_from([1, -1]))
@@ -119,7 +203,7 @@ def test_what_is_remembered_of_one_monitor_is_not_mistaken_for_anothers(some: li
     at, every = (msgspec.structs.replace(some[0].spec, schedule=kind(60_000)) for kind in (At, Every))
     some += [msgspec.structs.replace(some[1], spec=spec) for spec in (at, every)]
     for monitor in some[::order]:
-        assert entries.encode_monitor(monitor) == schemas.encode("monitor", monitor_record(monitor))
+        assert is_fastavros(monitor)
 
 
 @settings(max_examples=300, deadline=None)
@@ -130,20 +214,42 @@ def test_a_monitor_is_read_as_it_was_written(monitor: Monitor) -> None:
     # equal text is not enough: `match` and `is` go by the type
     assert type(read.spec.schedule) is type(monitor.spec.schedule)
     assert (type(read.state), type(read.origin)) == (State, Origin)
-    assert (type(read.spec.policy.misfire), type(read.spec.policy.priority)) == (Misfire, Priority)
+    policy = read.spec.policy
+    assert (type(policy.misfire), type(policy.priority), type(policy.overlap)) == (Misfire, Priority, Overlap)
+    assert type(policy.retries.backoff) is Backoff
+    if isinstance(read.spec.schedule, Every):
+        assert type(read.spec.schedule.align) is Align
+    # what is empty is the one value that says so
+    assert (read.agenda is NOTHING) is (monitor.agenda == NOTHING)
 
 
-@settings(max_examples=300, deadline=None)
+def test_a_policy_that_spells_out_a_default_is_as_short_as_one_that_leaves_it_out() -> None:
+    usual = MonitorSpec("m", "http", "{}", Every(60_000))
+    spelt = msgspec.structs.replace(usual, policy=Policy(retries=Retries(), maintenance=()))
+    written = [entries.encode_monitor(Monitor("u", spec, Origin.SIGNUP, 1, 5)) for spec in (usual, spelt)]
+    assert written[0] == written[1]
+    assert schemas.decode("monitor", written[0])["more"] == ""
+    assert entries.read_plan(b"m", written[0]) is not None
+
+
+def is_plain(monitor: Monitor) -> bool:
+    """Whether the plan of a monitor can be read without decoding its entry."""
+    schedule = monitor.spec.schedule
+    plain = isinstance(schedule, At) or (isinstance(schedule, Every) and schedule.align is Align.PHASE)
+    return plain and more_of(monitor.spec) == entries.More() and monitor.agenda == NOTHING
+
+
+@settings(max_examples=400, deadline=None)
 @given(monitors)
 def test_a_plan_is_the_same_from_the_monitor_and_from_its_entry(monitor: Monitor) -> None:
     read = entries.read_plan(monitor.monitor_id.encode(), entries.encode_monitor(monitor))
-    if isinstance(monitor.spec.schedule, Cron):
-        assert read is None  # to be decoded
-        return
     plan = entries.plan_of(monitor)
-    assert read == plan
-    assert type(read.schedule) is type(plan.schedule)
+    assert (read is not None) is is_plain(monitor)
+    if read is not None:
+        assert read == plan
+        assert type(read.schedule) is type(plan.schedule)
     assert plan.asleep is (monitor.state in (State.PAUSED, State.DONE))
+    assert plan.ends_at == monitor.agenda.ends_at
     assert (plan.kind, plan.schedule, plan.policy, plan.since) == (
         monitor.spec.kind,
         monitor.spec.schedule,
@@ -152,17 +258,42 @@ def test_a_plan_is_the_same_from_the_monitor_and_from_its_entry(monitor: Monitor
     )
 
 
+@given(monitors, longs)
+def test_a_monitor_begins_later_only_by_its_owners_wish(monitor: Monitor, start_at: int) -> None:
+    spec = msgspec.structs.replace(monitor.spec, start_at=start_at)
+    waiting = msgspec.structs.replace(monitor, spec=spec, since=start_at - 1)
+    assert entries.plan_of(waiting).starts_at == max(0, start_at)
+    begun = msgspec.structs.replace(waiting, since=start_at)
+    assert entries.plan_of(begun).starts_at == 0
+
+
+@settings(max_examples=400, deadline=None)
 @given(monitors)
-def test_the_instant_of_a_task_is_read_from_its_entry_and_from_no_other(monitor: Monitor) -> None:
-    schedule = monitor.spec.schedule
-    expected = (schedule.at, monitor.since) if isinstance(schedule, At) else None
-    assert entries.read_at(entries.encode_monitor(monitor)) == expected
+def test_the_dates_of_a_monitor_are_read_from_its_entry_and_are_what_is_on_its_agenda(monitor: Monitor) -> None:
+    dates = entries.dates_of_monitor(monitor)
+    assert entries.dates_of(monitor.monitor_id.encode(), entries.encode_monitor(monitor)) == dates
+    spec, agenda = monitor.spec, monitor.agenda
+    begins = set()
+    if isinstance(spec.schedule, At):
+        begins = {max(spec.schedule.at, monitor.since + 1)}
+    elif spec.start_at:
+        begins = {monitor.since}
+    assert set(dates.due) == begins | ({agenda.ends_at, agenda.retry_at} - {0})
+    assert set(dates.wake) == {agenda.remind_at, agenda.resume_at, agenda.forget_at} - {0}
+
+
+def test_most_monitors_have_no_dates() -> None:
+    monitor = Monitor("u", MonitorSpec("m", "http", "{}", Every(60_000)), Origin.SIGNUP, 1, 5)
+    assert entries.dates_of(b"m", entries.encode_monitor(monitor)) is entries.NO_DATES
+    assert entries.dates_of_monitor(monitor) is entries.NO_DATES
 
 
 @settings(max_examples=300, deadline=None)
-@given(monitors, longs, st.integers(0, 2**31 - 1))
-def test_a_plans_tick_is_the_one_an_executor_reads(monitor: Monitor, scheduled_at: int, partition: int) -> None:
-    spec, value = monitor.spec, entries.plan_of(monitor).tick
+@given(monitors, ints, st.booleans(), longs, st.integers(0, 2**31 - 1))
+def test_a_plans_ticks_are_those_that_an_executor_reads(
+    monitor: Monitor, attempt: int, manual: bool, scheduled_at: int, partition: int
+) -> None:
+    spec, agenda, plan = monitor.spec, monitor.agenda, entries.plan_of(monitor)
     meant = Tick(
         monitor.user_id,
         spec.monitor_id,
@@ -172,9 +303,23 @@ def test_a_plans_tick_is_the_one_an_executor_reads(monitor: Monitor, scheduled_a
         spec.policy.timeout_ms,
         monitor.version,
         partition,
+        may_overlap=spec.policy.overlap is Overlap.ALLOW,
+        payload=spec.payload,
     )
-    assert value == codec.encode_tick(meant)
-    assert codec.decode_tick(codec.user_key(monitor.user_id), value, scheduled_at, partition) == meant
+
+    def read(value: bytes) -> Tick:
+        return codec.decode_tick(codec.user_key(monitor.user_id), value, scheduled_at, partition)
+
+    assert plan.tick == codec.encode_tick(meant)
+    assert read(plan.tick) == meant
+    assert read(entries.tick_value(monitor, attempt, manual=manual)) == msgspec.structs.replace(
+        meant, attempt=attempt, manual=manual
+    )
+    assert (plan.retry is not None) is (agenda.retry_at != 0 and not plan.asleep)
+    if plan.retry is not None:
+        due, retry_of, value = plan.retry
+        assert (due, retry_of) == (agenda.retry_at, agenda.retry_of)
+        assert read(value) == msgspec.structs.replace(meant, attempt=agenda.retry_attempt)
 
 
 @given(monitors, st.binary(min_size=8, max_size=8))
@@ -189,13 +334,40 @@ def test_bytes_of_another_version_are_left_to_who_knows_all_versions(monitor: Mo
     other = value[:2] + fingerprint + value[10:]
     assert entries.decode_monitor(monitor.user_id, monitor.monitor_id, other) is None
     assert entries.read_plan(monitor.monitor_id.encode(), other) is None
-    assert entries.read_at(other) is None
+    assert entries.dates_of(monitor.monitor_id.encode(), other) is None
+    assert entries.takes_signals(other) is None
+    assert not any(entries.stays_as_it_is(other, status) for status in Status)
+
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+
+
+@pytest.mark.parametrize(
+    ("old", "dates"),
+    [
+        ("monitor.00226e8f37c01695", entries.NO_DATES),
+        ("monitor.9d6b5b45f8b94bf4", entries.NO_DATES),
+        ("monitor-cron.9d6b5b45f8b94bf4", entries.NO_DATES),
+        # it was put when it was due
+        ("monitor-at.9d6b5b45f8b94bf4", entries.Dates((1_800_000_000_001,))),
+    ],
+)
+def test_the_dates_of_a_monitor_of_an_older_version_are_found_by_who_knows_all_versions(
+    old: str, dates: entries.Dates
+) -> None:
+    value = (GOLDEN / f"{old}.bin").read_bytes()
+    assert entries.dates_of("größe".encode(), value) is None
+    monitor = codec.decode_entry(codec.table_key("u-1", "größe"), value)
+    assert isinstance(monitor, Monitor)
+    assert entries.dates_of_monitor(monitor) == dates
+    assert entries.dates_of("größe".encode(), entries.encode_monitor(monitor)) == dates
 
 
 @given(users)
-def test_a_user_is_not_taken_for_a_task_or_a_monitor(user: User) -> None:
+def test_a_user_is_not_taken_for_a_monitor(user: User) -> None:
     value = entries.encode_user(user)
-    assert entries.read_at(value) is None
+    assert entries.dates_of(b"m", value) is None
+    assert entries.read_plan(b"m", value) is None
     assert entries.decode_monitor(user.user_id, "m", value) is None
 
 
@@ -212,6 +384,9 @@ results = st.builds(
     duration_ms=st.floats(allow_nan=False),
     attempt=ints,
     timings=st.dictionaries(texts, st.floats(allow_nan=False), max_size=2),
+    skipped_until=longs,
+    skipped_count=longs,
+    manual=st.booleans(),
 )
 
 
@@ -250,6 +425,14 @@ def test_a_monitor_that_is_up_and_stays_up_needs_no_closer_look(state: State, st
     assert entries.stays_as_it_is(entries.encode_monitor(monitor), status)
     counting = msgspec.structs.replace(monitor, streak=1)
     assert not entries.stays_as_it_is(entries.encode_monitor(counting), status)
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("name", Agenda.__struct_fields__)
+def test_with_anything_on_its_agenda_a_monitor_takes_a_closer_look(name: str, status: Status) -> None:
+    agenda = msgspec.structs.replace(NOTHING, **{name: 1_800_000_000_000})
+    monitor = Monitor("u", MonitorSpec("m", "http", "{}", Every(60_000)), Origin.SIGNUP, 1, 5, State.UP, agenda=agenda)
+    assert not entries.stays_as_it_is(entries.encode_monitor(monitor), status)
 
 
 @given(monitors, longs)

@@ -24,7 +24,12 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 texts = st.text(st.characters(codec="utf-8", min_codepoint=1), min_size=1, max_size=12).map(str.encode)
 lengths = st.sampled_from(BORDERS) | st.integers(0, 300)
-deltas = st.sampled_from([0, 0, 0, 1, 63, 64, 100, 127, 128, 8_191, 8_192, 60_000, 2**40]) | st.integers(0, 60_000)
+# a retry goes out long after the tick whose timestamp it carries
+deltas = (
+    st.sampled_from([0, 0, 0, 1, 63, 64, 100, 127, 128, 8_191, 8_192, 60_000, 2**40])
+    | st.sampled_from([-1, -63, -64, -65, -127, -128, -8_192, -8_193, -60_000, -(2**40)])
+    | st.integers(-60_000, 60_000)
+)
 # keys that are the end of other keys, and keys that look like a length and a key
 keys = st.sampled_from([b"u", b"uu", b"\x02u", b"\x04\x02u", b"au", b"baba", b"aba", b"ba", b"a"]) | texts
 tails = st.sampled_from([b"\x02", b"\x00\x02", b"\x80\x01\x02", b"\x00\x00\x02"])
@@ -113,12 +118,15 @@ def test_key_and_value_come_out_of_a_framed_record_as_they_went_in(key: bytes, v
 
 
 @given(
-    st.integers(0, 2**62) | st.sampled_from([edge + by for edge in (64, 8_192, 2**20, 2**27, 2**34) for by in (-1, 0)])
+    st.integers(-(2**62), 2**62)
+    | st.sampled_from([edge + by for edge in (64, 8_192, 2**20, 2**27, 2**34) for by in (-1, 0)])
+    | st.sampled_from([-edge - by for edge in (64, 8_192, 2**20, 2**27, 2**34) for by in (0, 1)])
 )
 def test_a_number_takes_as_many_bytes_as_it_needs_and_is_read_back(number: int) -> None:
     encoded = varint(number)
     assert read_varint(b"\xff" + encoded + b"\xff", 1) == (number, 1 + len(encoded))
-    assert len(encoded) == max(1, -(-(2 * number).bit_length() // 7))
+    zigzag = 2 * number if number >= 0 else -2 * number - 1
+    assert len(encoded) == max(1, -(-zigzag.bit_length() // 7))
 
 
 batches = st.lists(
@@ -132,7 +140,7 @@ batches = st.lists(
 @given(
     batches,
     st.sampled_from(CODECS),
-    st.integers(0, START * 2),
+    st.integers(2**41, START * 2),
     st.tuples(st.integers(0, 2**62), st.integers(0, 2**15 - 1), st.integers(0, 2**31 - 1)),
 )
 def test_aiokafka_reads_a_stamped_batch_as_it_was_meant(

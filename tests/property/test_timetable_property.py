@@ -1,27 +1,42 @@
 """The timetable against a naive scan of all monitors, with the arithmetic written down anew.
 
-The model keeps a plain list of monitors and, of one-shot tasks, the store's index: which tasks are due when, cancelled
-ones included. As in a worker, a task comes into the timetable by way of the index if it is due late.
+The model keeps a plain list of monitors and the store's index: who is dated when (tasks, beginnings that are held back,
+endings, retries), what was changed since included. As in a worker, what is dated late comes into the timetable by way
+of the index, a few dates at a time.
 """
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from hashlib import blake2b
 from itertools import count
 from random import Random
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from everwatch.kafka.packing import codec_named
-from everwatch.model import At, Cron, Every, Misfire, Schedule
+from everwatch.model import Align, At, Cron, Every, Misfire, Schedule
 from everwatch.schedule.every import due_between, phase_of
 from everwatch.schedule.misfire import settle
-from everwatch.timetable import LAST_KEY, Firing, Line, Planned, Timetable, Way, framed, unframed
+from everwatch.timetable import (
+    LAST_KEY,
+    NEVER,
+    Firing,
+    Line,
+    Planned,
+    Retry,
+    Timetable,
+    Way,
+    framed,
+    unframed,
+)
 
 START = 1_800_000_000_000
 STEP_MS, MINUTE_MS, HOUR_MS, DAY_MS = 100, 60_000, 3_600_000, 86_400_000
@@ -35,12 +50,38 @@ short_intervals = st.sampled_from([1_000, 1_100, 5_000, 30_000, FINE_MS])
 long_intervals = st.sampled_from(
     [FINE_MS + 100, 15 * MINUTE_MS, HOUR_MS, HOUR_MS + 100, DAY_MS, 7 * DAY_MS, 25 * MINUTE_MS + 700, DAY_MS + 12_300]
 )
+ZONES = ("UTC", "Asia/Kolkata", "America/St_Johns", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Beirut")
 CRONS = [
     Cron(expression, zone)
-    for expression in ("* * * * *", "*/7 * * * *", "30 9 * * 1-5", "0 0 1 * *", "15 8-20/2 * * *")
-    for zone in ("UTC", "Asia/Kolkata", "America/St_Johns")
+    for expression in ("* * * * *", "*/7 * * * *", "30 9 * * 1-5", "0 0 1 * *", "15 0-20/2 * * *", "30 * * * *")
+    for zone in ZONES
 ]
-crons = st.sampled_from(CRONS)
+SPREADS_MS = (300, 25_000, 10 * MINUTE_MS, 2 * HOUR_MS, DAY_MS + 700)
+crons = st.builds(
+    lambda cron, spread_ms: Cron(cron.expression, cron.timezone, spread_ms),
+    st.sampled_from(CRONS),
+    st.just(0) | st.sampled_from(SPREADS_MS),
+)
+aligns = st.sampled_from([Align.PHASE, Align.PHASE, Align.EPOCH])
+from_midnight = st.builds(
+    Every,
+    st.sampled_from([5_000, MINUTE_MS, 15 * MINUTE_MS, 90 * MINUTE_MS, DAY_MS, 3 * DAY_MS]),
+    st.just(Align.MIDNIGHT),
+    st.sampled_from(ZONES),
+)
+recurring = st.builds(Every, short_intervals | long_intervals, aligns) | crons | from_midnight
+# shortly before clocks change in some zone or other, one at midnight, one by half an hour
+CHANGES = [
+    int(datetime(*day, tzinfo=UTC).timestamp()) * 1_000
+    for day in (
+        (2027, 3, 14, 5),
+        (2027, 3, 27, 21),
+        (2027, 3, 28, 0),
+        (2027, 4, 3, 14),
+        (2027, 10, 30, 20),
+        (2027, 11, 7),
+    )
+]
 # two ways under the same rule and one of its own: lines must not be mixed up
 LINES = [
     Line(Way.NORMAL, Misfire.FIRE_LAST, 60_000),
@@ -57,23 +98,25 @@ keys = st.integers(0, 29).map(lambda number: f"u{number % 7}\0m{number}".encode(
 # --- the model's arithmetic -------------------------------------------------------------------------------------------
 
 
-def naive_phase(key: bytes, interval_ms: int) -> int:
+def naive_phase(key: bytes, interval_ms: int, align: Align = Align.PHASE) -> int:
+    if align is Align.EPOCH:
+        return 0
     number = 0
     for byte in blake2b(key, digest_size=8).digest():
         number = number * 256 + byte
     return (number % (interval_ms // 100)) * 100
 
 
-def naive_due(key: bytes, interval_ms: int, after: int, upto: int) -> list[int]:
+def naive_due(key: bytes, interval_ms: int, after: int, upto: int, align: Align = Align.PHASE) -> list[int]:
     """Due instants in (after, upto], found by looking at every step of 100 ms there is."""
-    phase = naive_phase(key, interval_ms)
+    phase = naive_phase(key, interval_ms, align)
     first_step = after // 100 + 1
     return [step * 100 for step in range(first_step, upto // 100 + 1) if (step * 100 - phase) % interval_ms == 0]
 
 
-def naive_due_by_turns(key: bytes, interval_ms: int, after: int, upto: int) -> list[int]:
+def naive_due_by_turns(key: bytes, interval_ms: int, after: int, upto: int, align: Align = Align.PHASE) -> list[int]:
     """The same for long times: one instant in every turn of the interval."""
-    phase = naive_phase(key, interval_ms)
+    phase = naive_phase(key, interval_ms, align)
     turns = range(after // interval_ms - 1, upto // interval_ms + 2)
     return [t for t in (turn * interval_ms + phase for turn in turns) if after < t <= upto]
 
@@ -88,33 +131,81 @@ def _numbers(field: str, lowest: int, highest: int) -> frozenset[int]:
     return frozenset(numbers)
 
 
-# whole minutes; no clock of these zones changes in the weeks the tests are about
-OFFSETS_MS = {"UTC": 0, "Asia/Kolkata": 330 * MINUTE_MS, "America/St_Johns": -210 * MINUTE_MS}
+def _exists(wall: datetime, zone: ZoneInfo, fold: int) -> bool:
+    there = wall.replace(tzinfo=zone, fold=fold)
+    back = there.astimezone(UTC).astimezone(zone)
+    return back.replace(tzinfo=None) == wall and back.fold == fold
+
+
+def _instant(wall: datetime, zone: ZoneInfo, fold: int = 0) -> int:
+    return int(wall.replace(tzinfo=zone, fold=fold).timestamp()) * 1_000
+
+
+def _first(wall: datetime, zone: ZoneInfo) -> int:
+    """The instant of a time of the wall clock, the first one of two; where there is none, the end of the gap."""
+    while not _exists(wall, zone, 0):
+        wall += timedelta(minutes=1)
+    return _instant(wall, zone)
 
 
 @cache
-def _days(cron: Cron, day: int) -> tuple[int, ...]:
+def _cron_day(expression: str, timezone: str, day: int) -> tuple[int, ...]:
     """Due instants of one day (as the zone counts it since 1970)."""
-    minute, hour, of_month, month, of_week = cron.expression.split()
-    date = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=day)
+    minute, hour, of_month, month, of_week = expression.split()
+    date_of = date(1970, 1, 1) + timedelta(days=day)
     if (
-        date.day not in _numbers(of_month, 1, 31)
-        or date.month not in _numbers(month, 1, 12)
-        or date.isoweekday() % 7 not in _numbers(of_week, 0, 6)
+        date_of.day not in _numbers(of_month, 1, 31)
+        or date_of.month not in _numbers(month, 1, 12)
+        or date_of.isoweekday() % 7 not in _numbers(of_week, 0, 6)
     ):
         return ()
-    midnight = day * DAY_MS - OFFSETS_MS[cron.timezone]
-    return tuple(
-        midnight + h * HOUR_MS + m * MINUTE_MS
+    zone = ZoneInfo(timezone)
+    walls = [
+        datetime.combine(date_of, time(h, m))
         for h in sorted(_numbers(hour, 0, 23))
         for m in sorted(_numbers(minute, 0, 59))
-    )
+    ]
+    if minute.startswith("*") or hour.startswith("*"):
+        return tuple(sorted({_instant(w, zone, fold) for w in walls for fold in (0, 1) if _exists(w, zone, fold)}))
+    return tuple(sorted({_first(wall, zone) for wall in walls}))
 
 
-def naive_cron(cron: Cron, after: int, upto: int) -> list[int]:
-    """Due instants in (after, upto], found by looking at every day."""
-    days = range(after // DAY_MS - 1, upto // DAY_MS + 2)
-    return [t for day in days for t in _days(cron, day) if after < t <= upto]
+@cache
+def _midnight(timezone: str, day: int) -> int:
+    return _first(datetime.combine(date(1970, 1, 1) + timedelta(days=day), time()), ZoneInfo(timezone))
+
+
+@cache
+def _midnight_day(interval_ms: int, timezone: str, day: int) -> tuple[int, ...]:
+    begin, end = _midnight(timezone, day), _midnight(timezone, day + 1)
+    if interval_ms >= DAY_MS:
+        return () if day % (interval_ms // DAY_MS) else (begin,)
+    return tuple(range(begin, end, interval_ms))
+
+
+def naive_offset(key: bytes, spread_ms: int) -> int:
+    number = 0
+    for byte in blake2b(key, digest_size=8, person=b"spread").digest():
+        number = number * 256 + byte
+    return number % -(-spread_ms // 100) * 100 if spread_ms else 0
+
+
+def naive(schedule: Every | Cron, key: bytes, after: int, upto: int) -> list[int]:
+    """Due instants in (after, upto]: of an interval by its turns, of a wall clock by looking at every day."""
+    if isinstance(schedule, Every) and schedule.align is not Align.MIDNIGHT:
+        scan = naive_due if upto - after <= 5_000 else naive_due_by_turns
+        return scan(key, schedule.interval_ms, after, upto, schedule.align)
+    offset = naive_offset(key, schedule.spread_ms) if isinstance(schedule, Cron) else 0
+    after, upto = after - offset, upto - offset
+    found: list[int] = []
+    for day in range(after // DAY_MS - 2, upto // DAY_MS + 3):
+        if isinstance(schedule, Cron):
+            due = _cron_day(schedule.expression, schedule.timezone, day)
+        else:
+            due = _midnight_day(schedule.interval_ms, schedule.timezone, day)
+        if due and due[0] <= upto and due[-1] > after:
+            found += [t + offset for t in due[bisect_right(due, after) : bisect_right(due, upto)]]
+    return found
 
 
 def naive_settle(due: Iterable[int], now: int, rule: Misfire, grace_ms: int) -> tuple[list[int], list[int]]:
@@ -164,6 +255,17 @@ def is_within_limits(firing: Firing, timetable: Timetable) -> bool:
 # --- the machine ------------------------------------------------------------------------------------------------------
 
 
+class Wish(NamedTuple):
+    """What else is to happen to a monitor: when it begins and ends, and (due, as which tick) a retry."""
+
+    begins_at: int = 0
+    until: int = NEVER
+    retry: tuple[int, int] | None = None
+
+
+NO_WISH = Wish()
+
+
 class TimetableMachine(RuleBasedStateMachine):
     """Monitors come, change and go while sweeps advance, fail, and are late."""
 
@@ -179,7 +281,11 @@ class TimetableMachine(RuleBasedStateMachine):
 
     @initialize(
         compression=st.sampled_from(["lz4", "lz4", "none"]),
-        start=st.integers(0, DAY_MS // 100).map(lambda steps: START + steps * 100),
+        start=st.builds(
+            lambda base, steps: base + steps * 100,
+            st.sampled_from([START, *CHANGES]),
+            st.integers(0, DAY_MS // 100 // 4),
+        ),
         most=st.sampled_from([1, 2, 3, 1_000]),
         size=st.sampled_from([100, 400, 192 * 1024]),
         seed=st.integers(0, 2**32),
@@ -209,6 +315,62 @@ class TimetableMachine(RuleBasedStateMachine):
     @rule(key=keys, interval_ms=long_intervals, ahead_ms=st.integers(-10_000, 40_000), line=lines)
     def put_seldom(self, key: bytes, interval_ms: int, ahead_ms: int, line: Line) -> None:
         self._put(key, Every(interval_ms), self.emitted_to + ahead_ms, line)
+
+    @rule(key=keys, schedule=from_midnight, ahead_ms=st.integers(-10_000, 40_000), line=lines)
+    def put_from_midnight(self, key: bytes, schedule: Every, ahead_ms: int, line: Line) -> None:
+        self._put(key, schedule, self.emitted_to + ahead_ms, line)
+
+    @rule(
+        key=keys,
+        schedule=recurring,
+        begins_ms=st.none() | st.integers(-1_000, 90_000) | st.integers(0, 3 * HOUR_MS),
+        lasts_ms=st.none() | st.integers(-1_000, 60_000) | st.integers(0, 3 * HOUR_MS),
+        line=lines,
+    )
+    def put_with_a_beginning_and_an_end(
+        self, key: bytes, schedule: Schedule, begins_ms: int | None, lasts_ms: int | None, line: Line
+    ) -> None:
+        begins_at = 0 if begins_ms is None else self.emitted_to + begins_ms
+        until = NEVER if lasts_ms is None else max(self.emitted_to, begins_at) + lasts_ms
+        self._put(key, schedule, self.emitted_to, line, wish=Wish(begins_at, until))
+
+    @rule(key=keys, schedule=recurring, nth=st.integers(1, 3), off_ms=st.sampled_from([0, 0, -1, 1]), line=lines)
+    def put_that_ends_with_one_of_its_next_ticks(
+        self, key: bytes, schedule: Every | Cron, nth: int, off_ms: int, line: Line
+    ) -> None:
+        due = naive(schedule, key, self.emitted_to, self.emitted_to + 40 * DAY_MS)
+        until = due[min(nth, len(due)) - 1] + off_ms
+        self._put(key, schedule, self.emitted_to, line, wish=Wish(until=until))
+
+    @rule(many=st.integers(2, 8), seconds=st.integers(0, 90), schedule=recurring, line=lines)
+    def put_many_that_begin_or_end_at_one_instant(
+        self, many: int, seconds: int, schedule: Schedule, line: Line
+    ) -> None:
+        instant = self.emitted_to + 1_000 * seconds
+        for number in range(many):
+            wish = (Wish(begins_at=instant), Wish(until=instant), Wish(retry=(instant, self.emitted_to)))[number % 3]
+            self._put(b"u%d\0crowd" % number, schedule, self.emitted_to, line, wish=wish)
+
+    @precondition(lambda self: self.monitors)
+    @rule(
+        data=st.data(),
+        in_ms=st.none() | st.integers(-100, 5_000) | st.integers(0, 2 * HOUR_MS),
+        after_ms=st.integers(0, 200_000),
+    )
+    def a_tick_is_to_be_tried_again_or_not_any_more(
+        self, data: st.DataObject, in_ms: int | None, after_ms: int
+    ) -> None:
+        key = data.draw(st.sampled_from(sorted(self.monitors)))
+        self._retry(key, None if in_ms is None else (self.emitted_to + in_ms, self.emitted_to + in_ms - after_ms))
+
+    @precondition(lambda self: self.monitors)
+    @rule(data=st.data(), seconds=st.integers(1, 60))
+    def all_dates_of_a_monitor_are_one_instant(self, data: st.DataObject, seconds: int) -> None:
+        key, instant = data.draw(st.sampled_from(sorted(self.monitors))), self.emitted_to + 1_000 * seconds
+        old = self.monitors[key]
+        schedule = At(instant) if isinstance(old.schedule, At) else old.schedule
+        wish = Wish(instant if data.draw(st.booleans()) else 0, instant, (instant, instant - 500))
+        self._put(key, schedule, self.emitted_to, old.line, wish=wish)
 
     @rule(
         interval_ms=st.sampled_from([FINE_MS + 100, 15 * MINUTE_MS]),
@@ -250,7 +412,7 @@ class TimetableMachine(RuleBasedStateMachine):
         # whether others share the schedule already, or not
         if early_ms >= 0:
             self._put(b"u0\0other", cron, self.emitted_to, line)
-        due = naive_cron(cron, self.emitted_to, self.emitted_to + 32 * DAY_MS)
+        due = naive(cron, key, self.emitted_to, self.emitted_to + 33 * DAY_MS)
         self._put(key, cron, due[0] - early_ms, line)
 
     @rule(at_once=st.integers(1, 4), first=st.integers(0, 2), line=lines)
@@ -267,7 +429,8 @@ class TimetableMachine(RuleBasedStateMachine):
     @rule(data=st.data(), many=st.integers(2, 12), line=lines)
     def put_many_alike(self, data: st.DataObject, many: int, line: Line) -> None:
         kinds: st.SearchStrategy[Schedule] = (
-            st.sampled_from([1_000, 15 * MINUTE_MS, DAY_MS]).map(Every)
+            st.builds(Every, st.sampled_from([1_000, 15 * MINUTE_MS, DAY_MS]), aligns)
+            | from_midnight
             | crons
             | st.integers(0, 3 * MINUTE_MS).map(lambda ms: At(self.emitted_to + ms))
         )
@@ -276,7 +439,7 @@ class TimetableMachine(RuleBasedStateMachine):
             self._put(f"u{number}\0group".encode(), schedule, self.emitted_to, line, 10 * number)
 
     @precondition(lambda self: self.monitors)
-    @rule(data=st.data(), schedule=st.builds(Every, short_intervals | long_intervals) | crons, line=lines)
+    @rule(data=st.data(), schedule=recurring, line=lines)
     def change_as_of_the_last_sweep(self, data: st.DataObject, schedule: Schedule, line: Line) -> None:
         key = data.draw(st.sampled_from(sorted(self.monitors)))
         self._put(key, schedule, max(self.emitted_to, self.monitors[key].since), line)
@@ -301,17 +464,30 @@ class TimetableMachine(RuleBasedStateMachine):
         if key in self.monitors:
             since = max(self.emitted_to, self.monitors[key].since)
         schedule: Schedule
-        match random.randrange(5):
-            case 0:
-                schedule = Every(random.choice([1_000, 1_100, 5_000, 30_000, FINE_MS]))
-            case 1 | 2:
-                schedule = Every(random.choice([FINE_MS + 100, 15 * MINUTE_MS, HOUR_MS]))
-                key = self._seldom_key(schedule.interval_ms, random.randrange(45_000))
-            case 3:
-                schedule = random.choice(CRONS)
+        align = random.choice([Align.PHASE, Align.PHASE, Align.EPOCH])
+        match random.randrange(7):
+            case 0 | 1:
+                schedule = Every(random.choice([1_000, 1_100, 5_000, 30_000, FINE_MS]), align)
+            case 2 | 3:
+                schedule = Every(random.choice([FINE_MS + 100, 15 * MINUTE_MS, HOUR_MS]), align)
+                if align is Align.PHASE:
+                    key = self._seldom_key(schedule.interval_ms, random.randrange(45_000))
+            case 4:
+                cron = random.choice(CRONS)
+                schedule = Cron(cron.expression, cron.timezone, random.choice([0, 0, 0, *SPREADS_MS]))
+            case 5:
+                schedule = Every(random.choice([5_000, MINUTE_MS]), Align.MIDNIGHT, random.choice(ZONES))
             case _:
                 schedule = At(self.emitted_to + random.randrange(-1_000, 90_000))
-        self._put(key, schedule, since, line, random.randrange(60))
+        begins_at, until, retry = 0, NEVER, None
+        if random.random() < 0.2:
+            begins_at = self.emitted_to + random.randrange(60_000)
+        if random.random() < 0.3:
+            until = max(begins_at, self.emitted_to) + random.randrange(90_000)
+        if random.random() < 0.2:
+            due = self.emitted_to + random.randrange(40_000)
+            retry = due, due - random.randrange(100_000)
+        self._put(key, schedule, since, line, random.randrange(60), Wish(begins_at, until, retry))
 
     def _seldom_key(self, interval_ms: int, soon_ms: int) -> bytes:
         """Of somebody who is due within a few seconds after that."""
@@ -319,16 +495,47 @@ class TimetableMachine(RuleBasedStateMachine):
         candidates = (f"s{number}\0seldom".encode() for number in count())
         return next(key for key in candidates if naive_due_by_turns(key, interval_ms, begin, begin + 5_000))
 
-    def _put(self, key: bytes, schedule: Schedule, since: int, line: Line, size: int = 0) -> None:
-        if key in self.monitors:
-            self._remove(key)
-        self.put_so_far += 1
-        value = b"\xc3\x01 %s %d %b" % (key, self.put_so_far, b"." * size)
-        planned = Planned(key, schedule, since, line, framed(key.partition(b"\0")[0], value))
+    def _put(self, key: bytes, schedule: Schedule, since: int, line: Line, size: int = 0, wish: Wish = NO_WISH) -> None:
+        held_back = wish.begins_at > since and not isinstance(schedule, At)
+        planned = Planned(
+            key,
+            schedule,
+            wish.begins_at if held_back else since,
+            line,
+            self._record(key, size),
+            wish.until,
+            held_back,
+            wish.retry and Retry(*wish.retry, self._record(key, 3)),
+        )
+        self._change(key, planned)
+
+    def _retry(self, key: bytes, retry: tuple[int, int] | None) -> None:
+        self._change(key, self.monitors[key]._replace(retry=retry and Retry(*retry, self._record(key, 3))))
+
+    def _change(self, key: bytes, planned: Planned) -> None:
+        old = self.monitors.get(key)
         self.monitors[key] = planned
-        if isinstance(schedule, At):
-            self.index.add((self._task_due(planned), key))
-        self.timetable.put(planned)
+        self.index.update((date, key) for date in self._dates(planned))
+        if old is None:
+            self.timetable.put(planned)
+        elif self.put_so_far % 4:
+            self.timetable.replace(old, planned)
+        else:
+            self.timetable.remove(old)
+            self.timetable.put(planned)
+
+    def _record(self, key: bytes, size: int) -> bytes:
+        self.put_so_far += 1
+        return framed(key.partition(b"\0")[0], b"\xc3\x01 %s %d %b" % (key, self.put_so_far, b"." * size))
+
+    def _dates(self, planned: Planned) -> list[int]:
+        """What the store's index has of a monitor."""
+        dates = [planned.until] if planned.until < NEVER else []
+        if isinstance(planned.schedule, At):
+            dates.append(self._task_due(planned))
+        elif planned.held_back:
+            dates.append(planned.since)
+        return [*dates, planned.retry.due] if planned.retry else dates
 
     def _remove(self, key: bytes) -> None:
         self.timetable.remove(self.monitors.pop(key))
@@ -352,6 +559,12 @@ class TimetableMachine(RuleBasedStateMachine):
                     self._put_any(random)
                 case 2 if self.monitors:
                     self._remove(random.choice(sorted(self.monitors)))
+                case 3 | 4 if self.monitors:
+                    due = self.emitted_to + random.randrange(1, 20_000)
+                    self._retry(
+                        random.choice(sorted(self.monitors)),
+                        random.choice([None, (due, due - random.randrange(9_000))]),
+                    )
 
     @rule(step_ms=st.integers(1, 50).map(lambda steps: steps * 100), tries=st.integers(1, 3))
     def sweep_that_fails_at_first(self, step_ms: int, tries: int) -> None:
@@ -411,16 +624,21 @@ class TimetableMachine(RuleBasedStateMachine):
             self.timetable.settled(self.emitted_to)
         self.loaded_to = max(self.loaded_to, (self.emitted_to, LAST_KEY))
 
-    @rule(back_ms=st.sampled_from([0, 0, 100, 30_000]))
-    def be_put_away_and_taken_up_again(self, back_ms: int) -> None:
-        """As of an instant that may be a bit earlier: not all progress is noted."""
+    @rule(back_ms=st.sampled_from([0, 0, 100, 30_000]), asked_ms=st.sampled_from([0, 0, 100, 5_000]))
+    def be_put_away_and_taken_up_again(self, back_ms: int, asked_ms: int) -> None:
+        """As of an instant that may be a bit earlier: not all progress is noted. A sweep may be under way."""
         old = self.timetable
-        emitted_to = max(self.emitted_to - back_ms, -(-old.newest_since // STEP_MS) * STEP_MS)
+        if asked_ms:
+            self._load(self.emitted_to + asked_ms)
+            list(old.due(self.emitted_to + asked_ms))
+        newest = max(old.newest_since, old.newest_gone)
+        emitted_to = max(self.emitted_to - back_ms, -(-newest // STEP_MS) * STEP_MS)
         if not old.can_be_saved or emitted_to > self.emitted_to:
             return
         self.timetable = Timetable(old._packing, emitted_to)
-        self.timetable.limits = old.limits
+        self.timetable.limits.count, self.timetable.limits.size = old.limits.count, old.limits.size
         self.timetable.restore([bytes(shelf) for shelf in old.save()])
+        self.timetable.newest_since, self.timetable.newest_gone = old.newest_since, old.newest_gone
         self.emitted_to, self.loaded_to = emitted_to, (emitted_to, LAST_KEY)
 
     @rule(size=st.sampled_from([60, 200, 1_000]))
@@ -441,15 +659,13 @@ class TimetableMachine(RuleBasedStateMachine):
         if self.loaded_to >= (upto, LAST_KEY):
             return
         found = sorted(each for each in self.index if self.loaded_to < each and each[0] <= upto)[:at_once]
-        tasks = [
-            planned
-            for due, key in found
-            if (planned := self.monitors.get(key))
-            and isinstance(planned.schedule, At)
-            and self._task_due(planned) == due
+        dated = [
+            (date, planned)
+            for date, key in found
+            if (planned := self.monitors.get(key)) and date in self._dates(planned)
         ]
         self.loaded_to = found[-1] if len(found) == at_once else (upto, LAST_KEY)
-        self.timetable.load(tasks, self.loaded_to)
+        self.timetable.load(dated, self.loaded_to)
 
     def _sweep(self, upto: int) -> None:
         self._load(upto)
@@ -459,6 +675,7 @@ class TimetableMachine(RuleBasedStateMachine):
             for p in self.monitors.values()
             for t in self._due(p, self.emitted_to, upto)
         )
+        expected += self._retried(upto)
         assert told.fire == expected
         assert not told.skipped
         self._settled(upto)
@@ -468,7 +685,8 @@ class TimetableMachine(RuleBasedStateMachine):
         now = upto + behind_ms
         self._load(upto)
         told = said(self.timetable.backlog(upto, now), self.timetable)
-        fire, skipped = Counter(), Counter()
+        # retries are under no rule
+        fire, skipped = self._retried(upto), Counter()
         for p in self.monitors.values():
             due = self._due(p, self.emitted_to, upto)
             if isinstance(p.schedule, At):
@@ -493,45 +711,71 @@ class TimetableMachine(RuleBasedStateMachine):
         at = planned.schedule.at
         return at if at > planned.since else planned.since + 1
 
-    def _due(self, planned: Planned, after: int, upto: int) -> Sequence[int]:
-        schedule, begin = planned.schedule, max(after, planned.since)
-        if isinstance(schedule, Every):
-            scan = naive_due if upto - begin <= 5_000 else naive_due_by_turns
-            return scan(planned.key, schedule.interval_ms, begin, upto)
-        if isinstance(schedule, Cron):
-            return naive_cron(schedule, begin, upto)
+    def _due(self, planned: Planned, after: int, upto: int) -> list[int]:
+        schedule, begin, end = planned.schedule, max(after, planned.since), min(upto, planned.until)
+        if not isinstance(schedule, At):
+            return naive(schedule, planned.key, begin, end)
         due = self._task_due(planned)
-        return [due] if after < due <= upto else []
+        return [due] if after < due <= end else []
+
+    def _retried(self, upto: int) -> Counter[tuple[Way, Name, int]]:
+        """Retries up to then: each once, as of the tick that it belongs to."""
+        return Counter(
+            (p.line.way, unframed(p.retry.record), p.retry.scheduled_at)
+            for p in self.monitors.values()
+            if p.retry and self.emitted_to < p.retry.due <= upto
+        )
 
     # --- always ---
 
     @invariant()
     def it_counts_who_is_in_it(self) -> None:
-        recurring = [p for p in self.monitors.values() if not isinstance(p.schedule, At)]
-        tasks = [
-            p
-            for p in self.monitors.values()
-            if isinstance(p.schedule, At)
-            and self._task_due(p) > self.emitted_to
-            and (self._task_due(p), p.key) <= self.loaded_to
-        ]
-        assert self.timetable.delayed == len(tasks)
-        assert len(self.timetable) == len(recurring) + len(tasks)
+        ahead = {p.key: self._loaded_ahead(p) for p in self.monitors.values()}
+        tasks = sum("task" in dates for dates in ahead.values())
+        recurring = [p for p in self.monitors.values() if self._is_here(p)]
+        assert self.timetable.delayed == sum(len(dates) for dates in ahead.values())
+        assert len(self.timetable) == len(recurring) + tasks
         assert self.timetable.emitted_to == self.emitted_to
         assert self.timetable.loaded_to == self.loaded_to
 
+    def _is_here(self, p: Planned) -> bool:
+        if isinstance(p.schedule, At) or p.until <= max(p.since, self.emitted_to):
+            return False
+        return not p.held_back or p.since <= self.emitted_to or (p.since, p.key) <= self.loaded_to
+
+    def _loaded_ahead(self, p: Planned) -> set[str]:
+        dates = {"ending": p.until, "retry": p.retry.due if p.retry else 0}
+        if isinstance(p.schedule, At):
+            due = self._task_due(p)
+            dates = {"task": due if due <= p.until else 0, "retry": dates["retry"]}
+        elif not self._is_here(p):
+            del dates["ending"]
+        elif p.held_back:
+            dates["beginning"] = p.since
+        return {what for what, date in dates.items() if self.emitted_to < date and (date, p.key) <= self.loaded_to}
+
     @invariant()
     def it_keeps_no_ring_and_no_group_for_a_schedule_that_nobody_has(self) -> None:
-        table = self.timetable
+        seats = self.timetable._seats
         had = {(p.schedule, p.line) for p in self.monitors.values()}
-        assert {(Every(interval), line) for interval, line in [*table._fine, *table._coarse]} <= had
-        assert set(table._groups) <= had
-        for buckets in (table._ahead, table._delayed):
+        intervals = {(s.interval_ms, line) for s, line in had if isinstance(s, Every) and s.align is not Align.MIDNIGHT}
+        assert {*seats._rings._fine, *seats._rings._coarse} <= intervals
+        assert set(seats._groups._groups) <= had
+        assert all(shelf for *_, shelf in (*seats._rings.shelves(), *seats._groups.shelves()))
+        for buckets in (seats._ahead, self.timetable._tasks, self.timetable._retries):
             assert min(buckets._shelves, default=self.emitted_to) * STEP_MS >= self.emitted_to
-        assert all(shelf for ring in [*table._fine.values(), *table._coarse.values()] for shelf in ring.slots.values())
+
+    @invariant()
+    def nobody_waits_whose_time_has_come(self) -> None:
+        table = self.timetable
+        for waiting, instant_of in ((table._held_back, "since"), (table._fresh, "since"), (table._endings, "until")):
+            some = [p for bucket in waiting._seconds.values() for p in bucket.values()]
+            assert waiting.count == len(some)
+            assert waiting._order == sorted(waiting._seconds)
+            assert all(getattr(p, instant_of) > self.emitted_to for p in some)
 
 
-TimetableMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=25, deadline=None)
+TimetableMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=25, deadline=None)
 TestTimetable = TimetableMachine.TestCase
 
 

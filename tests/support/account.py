@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 
+from everwatch.model import Align, Every
 from everwatch.store.interface import Reader
 
 STEP_MS = 100
@@ -88,22 +89,32 @@ def settle_ticks(emitted: Counter[Emission], intervals: Mapping[Key, int], after
 
 
 def settle(reader: Reader, after: int, upto: int) -> Account:
-    """Compare what was due at after < t <= upto with what is stored; a skipped result stands for a run of ticks."""
+    """Compare what was due at after < t <= upto with what is stored; a skipped result stands for a run of ticks.
+
+    Only monitors of an interval with nothing more to it are looked at.
+    """
     due: dict[Key, set[int]] = defaultdict(set)
     interval: dict[Key, int] = {}
+    others: set[Key] = set()
     for stretch in reader.history():
         key = stretch.user_id, stretch.monitor_id
-        interval[key] = stretch.schedule.interval_ms
+        schedule = stretch.schedule
+        if not isinstance(schedule, Every) or schedule.align is not Align.PHASE or stretch.ends_at:
+            others.add(key)
+            continue
+        interval[key] = schedule.interval_ms
         until = upto if stretch.until is None else min(upto, stretch.until)
         due[key].update(due_instants(*key, interval[key], max(after, stretch.since), until))
     stored: dict[Key, Counter[int]] = defaultdict(Counter)
     for found in reader.identities(after + 1, upto + 1):
         key = found.user_id, found.monitor_id
+        if key in others or found.manual or found.attempt > 1:
+            continue
         last = max(found.scheduled_at, found.skipped_until)
         for instant in range(found.scheduled_at, last + 1, interval[key]):
             if after < instant <= upto:
                 stored[key][instant] += 1
-    keys = due.keys() | stored.keys()
+    keys = (due.keys() | stored.keys()) - others
     return Account(
         due=sum(map(len, due.values())),
         missed=_some({key: due[key] - stored[key].keys() for key in keys}),

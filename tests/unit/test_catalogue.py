@@ -1,21 +1,30 @@
 """Signups and commands: what they change among a user's monitors, and what they leave alone."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
-from everwatch.catalogue import Changes, carry_out, newcomer, sign_up
+from everwatch.catalogue import Changes, carry_out, is_pending_task, newcomer, sign_up
 from everwatch.errors import InvalidInput
+from everwatch.lifecycle import after_result, woken
 from everwatch.model import (
+    Agenda,
+    Align,
     At,
     Command,
     CommandType,
     Every,
+    Maintenance,
     Monitor,
     MonitorSpec,
     Origin,
     Policy,
+    Result,
+    Retries,
     Signup,
     State,
+    Status,
     User,
 )
 
@@ -34,17 +43,22 @@ class Account:
         self.user: User | None = None
         self.monitors: dict[str, Monitor] = {}
 
-    def sign_up(self, *specs: MonitorSpec, now: int = NOW, settled: int = SETTLED, **fields: object) -> Changes:
-        signup = Signup("u", monitors=specs, **fields)  # type: ignore[arg-type]
+    def sign_up(self, *specs: MonitorSpec, now: int = NOW, settled: int = SETTLED, **fields: Any) -> Changes:
+        signup = Signup("u", monitors=specs, **fields)
         return self._apply(sign_up(signup, self.user, self.monitors, now, settled))
 
     def command(
-        self, command: CommandType, monitor: MonitorSpec | str = "", now: int = LATER, settled: int = SETTLED_LATER
+        self,
+        command: CommandType,
+        monitor: MonitorSpec | str = "",
+        now: int = LATER,
+        settled: int = SETTLED_LATER,
+        **fields: Any,
     ) -> Changes:
         given = (
-            Command(command, "u", monitor)
+            Command(command, "u", monitor, **fields)
             if isinstance(monitor, str)
-            else Command(command, "u", monitor.monitor_id, monitor)
+            else Command(command, "u", monitor.monitor_id, monitor, **fields)
         )
         return self._apply(carry_out(given, self.user, self.monitors, now, settled))
 
@@ -92,6 +106,7 @@ def test_signing_up_twice_changes_nothing(account: Account) -> None:
         spec("a"), spec("b"), plan="pro", attributes={"city": "Bern"}, now=LATER, settled=SETTLED_LATER
     )
     assert again == Changes(user=None, monitors=[], user_ended=False)
+    assert again.is_nothing
 
 
 def test_a_changed_signup_updates_adds_and_removes(account: Account) -> None:
@@ -241,7 +256,10 @@ def test_what_is_put_or_deleted_is_no_transition(account: Account) -> None:
     assert [c.transition for c in account.command(CommandType.DELETE, "mine").monitors] == [None]
 
 
-@pytest.mark.parametrize("command", [CommandType.DELETE, CommandType.PAUSE, CommandType.RESUME])
+@pytest.mark.parametrize(
+    "command",
+    [CommandType.DELETE, CommandType.PAUSE, CommandType.RESUME, CommandType.RUN_NOW, CommandType.CANCEL],
+)
 def test_a_command_for_an_unknown_monitor_is_refused(account: Account, command: CommandType) -> None:
     with pytest.raises(InvalidInput) as caught:
         account.command(command, "nope")
@@ -295,3 +313,264 @@ def test_what_is_done_is_neither_paused_nor_resumed(command: CommandType) -> Non
     account.sign_up(once(NOW + 1))
     account.become("a", State.DONE)
     assert account.command(command, "a").monitors == []
+
+
+def refused(account: Account, command: CommandType, monitor: MonitorSpec | str = "", **fields: Any) -> tuple[str, str]:
+    """Reason and path of a refusal, which changes nothing."""
+    before = account.user, dict(account.monitors)
+    with pytest.raises(InvalidInput) as caught:
+        account.command(command, monitor, **fields)
+    assert (account.user, account.monitors) == before
+    return caught.value.reason, caught.value.path
+
+
+def test_a_put_that_expects_the_version_there_is_is_carried_out(account: Account) -> None:
+    account.command(CommandType.PUT, spec("a", interval_ms=5_000), if_version=1)
+    account.command(CommandType.PUT, spec("a", interval_ms=7_000), if_version=2)
+    account.command(CommandType.PUT, spec("new"), if_version=0)
+    assert (account.monitors["a"].version, account.monitors["new"].version) == (3, 1)
+
+
+def test_of_two_who_change_what_they_have_read_only_the_first_succeeds(account: Account) -> None:
+    account.command(CommandType.PUT, spec("a", interval_ms=5_000), if_version=1)
+    assert refused(account, CommandType.PUT, spec("a", interval_ms=7_000), if_version=1) == (
+        "the monitor is at version 2, and the put expects version 1",
+        "$.if_version",
+    )
+
+
+def test_a_put_that_expects_another_version_is_refused_even_if_it_would_change_nothing(account: Account) -> None:
+    assert refused(account, CommandType.PUT, spec("a"), if_version=2) == (
+        "the monitor is at version 1, and the put expects version 2",
+        "$.if_version",
+    )
+    assert refused(account, CommandType.PUT, spec("a"), if_version=0) == (
+        "the monitor is at version 1, and the put expects that there is none",
+        "$.if_version",
+    )
+    assert refused(account, CommandType.PUT, spec("new"), if_version=3) == (
+        "there is no such monitor, and the put expects version 3",
+        "$.if_version",
+    )
+
+
+def test_a_put_that_expects_a_version_of_an_unknown_users_monitor_implies_no_user() -> None:
+    refused(Account(), CommandType.PUT, spec("mine"), if_version=1)
+
+
+DUE = SETTLED_LATER + 60_000
+
+
+@pytest.fixture
+def tasks() -> Account:
+    """A user with a recurring monitor and delayed tasks: one in a minute, one in two, one paused, one that is over."""
+    account = Account()
+    account.sign_up(spec("recurring"))
+    instants = {"soon": DUE, "later": DUE + 60_000, "paused": DUE, "over": NOW + 10}
+    for monitor_id, instant in instants.items():
+        account.command(CommandType.PUT, msgspec.structs.replace(once(instant), monitor_id=monitor_id), NOW, SETTLED)
+    account.command(CommandType.PAUSE, "paused", NOW, SETTLED)
+    account.become("over", State.DONE)
+    return account
+
+
+def test_a_pending_task_is_cancelled_and_gone(tasks: Account) -> None:
+    (change,) = tasks.command(CommandType.CANCEL, "soon").monitors
+    assert (change.before and change.before.monitor_id, change.after, change.transition) == ("soon", None, None)
+    assert set(tasks.monitors) == {"recurring", "later", "paused", "over"}
+
+
+def test_a_task_can_be_cancelled_until_the_moment_it_fires(tasks: Account) -> None:
+    assert refused(tasks, CommandType.CANCEL, "soon", settled=DUE) == (
+        "the task 'soon' has fired already",
+        "$.monitor_id",
+    )
+    tasks.command(CommandType.CANCEL, "soon", settled=DUE - 1)
+    assert "soon" not in tasks.monitors
+
+
+def test_a_task_whose_instant_had_passed_when_it_was_put_is_cancelled_until_it_fires_right_after(
+    tasks: Account,
+) -> None:
+    overdue = msgspec.structs.replace(once(NOW - 60_000), monitor_id="overdue")
+    tasks.command(CommandType.PUT, overdue, LATER, SETTLED_LATER)
+    refused(tasks, CommandType.CANCEL, "overdue", settled=LATER + 1)
+    tasks.command(CommandType.CANCEL, "overdue", settled=LATER)
+    assert "overdue" not in tasks.monitors
+
+
+def test_a_task_that_is_over_cannot_be_cancelled(tasks: Account) -> None:
+    assert refused(tasks, CommandType.CANCEL, "over") == ("the task 'over' is over", "$.monitor_id")
+
+
+def test_a_recurring_monitor_is_not_cancelled_but_deleted(tasks: Account) -> None:
+    assert refused(tasks, CommandType.CANCEL, "recurring") == (
+        "this is no delayed task but a recurring monitor: delete or pause it",
+        "$.monitor_id",
+    )
+
+
+def test_a_paused_task_is_pending_however_long_ago_it_was_due(tasks: Account) -> None:
+    tasks.command(CommandType.CANCEL, "paused", settled=DUE + 3_600_000)
+    assert "paused" not in tasks.monitors
+
+
+def test_a_task_whose_retry_is_pending_is_cancelled_until_that_fires(tasks: Account) -> None:
+    again = Agenda(retry_at=DUE + 5_000, retry_of=DUE, retry_attempt=2)
+    tasks.monitors["soon"] = msgspec.structs.replace(tasks.monitors["soon"], agenda=again)
+    refused(tasks, CommandType.CANCEL, "soon", settled=DUE + 5_000)
+    tasks.command(CommandType.CANCEL, "soon", settled=DUE + 4_999)
+    assert "soon" not in tasks.monitors
+
+
+def test_without_a_name_all_pending_tasks_are_cancelled_and_nothing_else(tasks: Account) -> None:
+    changes = tasks.command(CommandType.CANCEL, settled=DUE)
+    assert {change.before.monitor_id for change in changes.monitors if change.before} == {"later", "paused"}
+    assert set(tasks.monitors) == {"recurring", "soon", "over"}
+    assert tasks.user is not None
+    assert tasks.command(CommandType.CANCEL, settled=DUE).is_nothing
+
+
+def test_nobodys_tasks_are_cancelled_without_a_word() -> None:
+    assert Account().command(CommandType.CANCEL).is_nothing
+
+
+def test_what_is_cancelled_by_name_and_with_all_others_is_the_same(tasks: Account) -> None:
+    for settled in (SETTLED, DUE - 1, DUE, DUE + 60_000):
+        for monitor in tasks.monitors.values():
+            one = Command(CommandType.CANCEL, "u", monitor.monitor_id)
+            try:
+                cancelled = bool(carry_out(one, tasks.user, tasks.monitors, settled, settled).monitors)
+            except InvalidInput:
+                cancelled = False
+            assert cancelled is is_pending_task(monitor, settled)
+
+
+WINDOWS = (Maintenance(start=LATER, end=LATER + 3_600_000), Maintenance(cron="0 2 * * 6", duration_ms=7_200_000))
+
+
+def test_maintenance_is_given_and_taken_away(account: Account) -> None:
+    given = account.command(CommandType.MAINTAIN, maintenance=WINDOWS)
+    assert given.monitors == ()
+    assert account.user == User("u", "pro", {"city": "Bern"}, ("a", "b"), NOW, LATER, WINDOWS)
+    assert account.command(CommandType.MAINTAIN, now=LATER + 1, maintenance=WINDOWS).is_nothing
+    account.command(CommandType.MAINTAIN, now=LATER + 2)
+    assert account.user == User("u", "pro", {"city": "Bern"}, ("a", "b"), NOW, LATER + 2)
+
+
+def test_maintenance_of_an_unknown_user_is_refused() -> None:
+    reason, path = refused(Account(), CommandType.MAINTAIN, maintenance=WINDOWS)
+    assert reason.startswith("there is no user 'u' on this partition")
+    assert path == "$.user_id"
+
+
+def test_maintenance_is_what_the_last_signup_or_command_says(account: Account) -> None:
+    account.command(CommandType.MAINTAIN, maintenance=WINDOWS)
+    account.sign_up(spec("a"), spec("b"), plan="pro", attributes={"city": "Bern"}, maintenance=WINDOWS[:1], now=LATER)
+    assert account.user is not None
+    assert account.user.maintenance == WINDOWS[:1]
+    signup = Signup("u", monitors=(spec("a"),), maintenance=WINDOWS)
+    assert newcomer(signup, NOW, NOW)[0].maintenance == WINDOWS
+
+
+@pytest.mark.parametrize("state", State)
+def test_to_run_now_changes_nothing_about_the_monitor(account: Account, state: State) -> None:
+    account.become("a", state)
+    changes = account.command(CommandType.RUN_NOW, "a")
+    assert changes == Changes(run_now=account.monitors["a"])
+    assert not changes.is_nothing
+
+
+def test_each_kind_of_change_is_something_and_none_is_nothing(account: Account) -> None:
+    user, monitor = account.user, account.monitors["a"]
+    assert Changes().is_nothing
+    assert Changes(monitors=[]).is_nothing
+    assert not Changes(user=user).is_nothing
+    assert not Changes(user_ended=True).is_nothing
+    assert not Changes(run_now=monitor).is_nothing
+    assert not account.command(CommandType.DELETE, "a").is_nothing
+
+
+def test_a_pause_until_an_instant_is_over_then_unless_somebody_ends_it_before(account: Account) -> None:
+    until = LATER + 3_600_000
+    account.command(CommandType.PAUSE, "a", until=until)
+    paused = account.monitors["a"]
+    assert (paused.state, paused.agenda) == (State.PAUSED, Agenda(resume_at=until))
+    assert woken(paused, until - 1, until - 1)[0] is paused
+    assert woken(paused, until, until)[0].state is State.NEW
+    account.command(CommandType.RESUME, "a")
+    assert account.monitors["a"].agenda == Agenda()
+
+
+def test_a_pause_that_lasts_until_another_instant_is_a_change_and_no_transition(account: Account) -> None:
+    account.command(CommandType.PAUSE, "a")
+    (change,) = account.command(CommandType.PAUSE, "a", until=LATER + 1).monitors
+    assert change.transition is None
+    assert account.command(CommandType.PAUSE, "a", until=LATER + 1).is_nothing
+
+
+@pytest.mark.parametrize("until", [1, LATER - 1, LATER])
+def test_a_pause_that_is_over_already_is_refused(account: Account, until: int) -> None:
+    assert refused(account, CommandType.PAUSE, "a", until=until) == ("the end of the pause has passed", "$.until")
+
+
+EPOCH = Every(60_000, Align.EPOCH)
+
+
+def bounded(monitor_id: str, **bounds: int) -> MonitorSpec:
+    return msgspec.structs.replace(spec(monitor_id), schedule=EPOCH, **bounds)
+
+
+TOO_LATE = "it would never be due: end_at lies before its first run"
+
+
+def test_a_put_of_what_would_never_be_due_is_refused(account: Account) -> None:
+    assert refused(account, CommandType.PUT, bounded("new", end_at=NOW)) == (TOO_LATE, "$.monitor.schedule")
+    assert refused(account, CommandType.PUT, bounded("a", end_at=NOW)) == (TOO_LATE, "$.monitor.schedule")
+    used_up = "it would never be due: its max_runs are used up"
+    account.command(CommandType.PUT, bounded("runs", max_runs=3), NOW, SETTLED)
+    assert refused(account, CommandType.PUT, bounded("runs", max_runs=2)) == (used_up, "$.monitor.schedule")
+
+
+def test_a_signup_with_a_monitor_that_would_never_be_due_is_refused_and_names_it(account: Account) -> None:
+    before = account.user, dict(account.monitors)
+    with pytest.raises(InvalidInput) as caught:
+        account.sign_up(spec("a", interval_ms=5_000), bounded("late", end_at=NOW))
+    assert (caught.value.reason, caught.value.path) == (TOO_LATE, "$.monitors[1].schedule")
+    assert (account.user, account.monitors) == before
+
+
+def test_a_newcomers_monitor_that_would_never_be_due_is_refused_as_any_other() -> None:
+    signup = Signup("u", monitors=(spec("a"), spec("b"), bounded("late", end_at=NOW), spec("c")))
+    with pytest.raises(InvalidInput) as known:
+        sign_up(signup, None, {}, NOW, SETTLED)
+    with pytest.raises(InvalidInput) as unknown:
+        newcomer(signup, NOW, NOW)
+    assert (known.value.reason, known.value.path) == (TOO_LATE, "$.monitors[2].schedule")
+    assert (unknown.value.reason, unknown.value.path) == (TOO_LATE, "$.monitors[2].schedule")
+
+
+def test_what_ended_by_itself_stays_so_when_its_user_signs_up_again() -> None:
+    account = Account()
+    account.sign_up(bounded("a", end_at=NOW + 120_000))
+    account.become("a", State.DONE)
+    assert account.sign_up(bounded("a", end_at=NOW + 120_000), now=LATER, settled=SETTLED_LATER).is_nothing
+
+
+def test_a_monitor_whose_pause_outlasts_its_end_is_done_when_it_is_resumed(account: Account) -> None:
+    account.command(CommandType.PUT, bounded("short", end_at=NOW + 120_000), NOW, SETTLED)
+    account.command(CommandType.PAUSE, "short", NOW, SETTLED)
+    (change,) = account.command(CommandType.RESUME, "short").monitors
+    assert change.transition is not None
+    assert (change.transition.from_state, change.transition.to_state) == (State.PAUSED, State.DONE)
+
+
+def test_a_retry_of_the_version_before_is_not_waited_for(account: Account) -> None:
+    stubborn = msgspec.structs.replace(spec("a"), policy=Policy(retries=Retries(3)))
+    account.command(CommandType.PUT, stubborn, NOW, SETTLED)
+    monitor = account.monitors["a"]
+    failed = Result("u", "a", NOW + 60_000, "noop", monitor.version, Status.FAILURE, "", NOW + 60_000, 1.0)
+    account.monitors["a"] = after_result(monitor, failed)
+    assert account.monitors["a"].agenda.retry_of == NOW + 60_000
+    account.command(CommandType.PUT, msgspec.structs.replace(stubborn, config='{"other":1}'))
+    assert account.monitors["a"].agenda == Agenda()

@@ -124,6 +124,20 @@ def test_a_record_with_another_delay_is_another_record() -> None:
     assert chunk.discard(Entry(100, entry(1).framed), LZ4)
 
 
+def test_the_latest_timestamp_of_a_chunk_may_lie_before_its_base() -> None:
+    chunk = Chunk()
+    chunk.add(Entry(-90_000, entry(1).framed), LZ4)
+    assert chunk.reach == -90_000
+    chunk.add(Entry(-60_000, entry(2).framed), LZ4)
+    chunk.add(Entry(-(2**40), entry(3).framed), LZ4)
+    assert chunk.reach == -60_000
+    assert sorted(each.delta for each in chunk.entries(LZ4)) == [-(2**40), -90_000, -60_000]
+    for each in list(chunk.entries(LZ4)):
+        assert chunk.discard(each, LZ4)
+    chunk.add(Entry(-70_000, entry(1).framed), LZ4)
+    assert chunk.reach == -70_000
+
+
 def test_many_records_are_put_into_as_few_chunks_as_the_limits_allow() -> None:
     entries = [entry(number, size=number % 50) for number in range(1_000)]
     for limits in (Limits(count=64), Limits(size=2_000), Limits(count=1), Limits()):

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from confluent_kafka import KafkaException
 
 from everwatch import codec
 from everwatch.clock import SystemClock
@@ -19,6 +20,7 @@ from everwatch.kinds.protocol import RunContext, open_run_context
 from everwatch.model import Outcome, Result, Status, Tick
 
 TOPICS = Topics.of(Settings())
+AT = 1_700_000_000_000
 
 
 class PlainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,15 +39,19 @@ class PlainKind:
         self.running = self.most_running = 0
         self.may_end = asyncio.Event()
         self.order: list[str] = []
+        self.ticks: list[Tick] = []
 
-    async def run(self, config: PlainConfig, context: RunContext) -> Any:
+    async def run(self, config: PlainConfig, tick: Tick, context: RunContext) -> Any:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         self.order.append(config.does)
+        self.ticks.append(tick)
         try:
             match config.does:
                 case "raises":
                     raise KeyError("oops")
+                case "raises CancelledError":
+                    raise asyncio.CancelledError
                 case "raises TimeoutError":
                     raise TimeoutError("its own")
                 case "gives nothing":
@@ -64,8 +70,8 @@ class PlainKind:
 
 
 class FakeMessage:
-    def __init__(self, offset: int, value: bytes, key: bytes = b"user", partition: int = 3) -> None:
-        self._fields = offset, value, key, partition
+    def __init__(self, offset: int, value: bytes, at: int, key: bytes, partition: int = 3) -> None:
+        self._fields = offset, value, key, partition, at
 
     def offset(self) -> int:
         return self._fields[0]
@@ -83,17 +89,20 @@ class FakeMessage:
         return TOPICS.ticks
 
     def timestamp(self) -> tuple[int, int]:
-        return 1, 1_700_000_000_000
+        return 1, self._fields[4]
 
 
 class FakeOutbox:
-    """Remembers what is sent, and delivers at once."""
+    """Remembers what is sent, and delivers at once; while ``broken`` nothing can be sent."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
+        self.broken = False
         self._more = asyncio.Event()
 
     def send(self, topic: str, **record: Any) -> None:
+        if self.broken:
+            raise KafkaException("broken")
         self.sent.append(record | {"topic": topic})
         record["on_delivered"](None)
         self._more.set()
@@ -132,15 +141,38 @@ class Executor:
         self._offset = 0
 
     def take(
-        self, *configs: str, topic: str = TOPICS.ticks, kind: str = "plain", timeout_ms: int = 5_000, raw: bytes = b""
+        self,
+        *configs: str,
+        topic: str = TOPICS.ticks,
+        at: int = AT,
+        raw: bytes = b"",
+        **tick: Any,
     ) -> None:
+        """Take a tick for each config, of a monitor of its own unless ``monitor_id`` says which."""
         batch = []
         for config in configs:
             text = config if config.startswith("{") else f'{{"does":"{config}"}}'
-            tick = Tick("user", "monitor", 0, kind, text, timeout_ms, 7, 3, attempt=2)
-            batch.append((self.held[topic], FakeMessage(self._offset, raw or codec.encode_tick(tick))))
+            fields = {
+                "user_id": "user",
+                "monitor_id": f"monitor-{self._offset}",
+                "scheduled_at": 0,
+                "kind": "plain",
+                "config": text,
+                "timeout_ms": 5_000,
+                "version": 7,
+                "partition": 3,
+            }
+            made = Tick(**fields | tick)
+            value = raw or codec.encode_tick(made)
+            batch.append((self.held[topic], FakeMessage(self._offset, value, at, codec.user_key(made.user_id))))
             self._offset += 1
         self.checks.accept(batch)  # type: ignore[arg-type]
+
+    async def has_run(self, kind: PlainKind, count: int) -> None:
+        """Wait until so many checks have begun."""
+        async with asyncio.timeout(5):
+            while len(kind.order) < count:
+                await asyncio.sleep(0)
 
     async def sent(self, count: int) -> list[Result]:
         await self.outbox.holds(count)
@@ -150,20 +182,44 @@ class Executor:
 @pytest.fixture
 async def executor():
     async with open_run_context(SystemClock(), Guard()) as context:
-        executor = Executor(context, max_in_flight=2)
+        executor = Executor(context, max_in_flight=3)  # of which two are for normal ticks
+        yield executor
+        await executor.checks.drain(0)
+
+
+@pytest.fixture
+async def wide_executor():
+    """Ten slots: eight for low ticks, nine for low and normal ones."""
+    async with open_run_context(SystemClock(), Guard()) as context:
+        executor = Executor(context, max_in_flight=10)
         yield executor
         await executor.checks.drain(0)
 
 
 async def test_a_result_tells_all_about_its_tick(executor: Executor, kind: PlainKind) -> None:
-    executor.take("succeeds")
+    executor.take("succeeds", monitor_id="monitor", attempt=2)
     [result] = await executor.sent(1)
-    assert (result.user_id, result.monitor_id, result.scheduled_at) == ("user", "monitor", 1_700_000_000_000)
+    assert (result.user_id, result.monitor_id, result.scheduled_at) == ("user", "monitor", AT)
     assert (result.kind, result.version, result.attempt, result.executor) == ("plain", 7, 2, "executor-1")
     assert (result.status, result.reason, result.timings) == (Status.SUCCESS, "", {"total": 1.5})
     [record] = executor.outbox.sent
     assert (record["key"], record["partition"]) == (b"user", 3)
     assert executor.acknowledged == [0]
+    assert not result.manual
+
+
+async def test_a_kind_is_given_its_tick(executor: Executor, kind: PlainKind) -> None:
+    executor.take("succeeds", monitor_id="monitor", attempt=2, payload='{"n":1}')
+    await executor.sent(1)
+    [tick] = kind.ticks
+    assert (tick.user_id, tick.monitor_id, tick.scheduled_at, tick.attempt) == ("user", "monitor", AT, 2)
+    assert tick.payload == '{"n":1}'
+
+
+async def test_the_result_of_a_manual_tick_says_that_it_was_one(executor: Executor, kind: PlainKind) -> None:
+    executor.take("succeeds", manual=True)
+    [result] = await executor.sent(1)
+    assert result.manual
 
 
 @pytest.mark.parametrize(
@@ -203,7 +259,10 @@ async def test_a_check_that_takes_too_long_fails_in_time(executor: Executor, kin
 @pytest.mark.parametrize(
     ("tick", "reason"),
     [
-        ({"kind": "nope"}, "there is no kind 'nope'; known kinds: heartbeat, http, noop, plain, tcp (at $.kind)"),
+        (
+            {"kind": "nope"},
+            "there is no kind 'nope'; known kinds: dns, heartbeat, http, noop, plain, tcp, tls (at $.kind)",
+        ),
         ({"kind": "heartbeat"}, "the kind 'heartbeat' is judged by workers"),
         ({"kind": "http"}, "no field 'does'"),
     ],
@@ -244,15 +303,173 @@ async def test_no_more_checks_run_at_once_than_allowed_and_waiting_ones_cost_no_
     assert kind.most_running == 2
 
 
+# --- priority ---------------------------------------------------------------------------------------------------------
+
+
 async def test_urgent_ticks_overtake_those_that_wait(executor: Executor, kind: PlainKind) -> None:
-    executor.take("waits", "waits")
+    executor.take("waits", "waits", "waits", topic=TOPICS.ticks_high)
     executor.take("low", topic=TOPICS.ticks_low)
     executor.take("normal", topic=TOPICS.ticks)
     executor.take("high", topic=TOPICS.ticks_high)
     await asyncio.sleep(0)
     kind.may_end.set()
-    await executor.sent(5)
-    assert kind.order == ["waits", "waits", "high", "normal", "low"]
+    await executor.sent(6)
+    assert kind.order == ["waits", "waits", "waits", "high", "normal", "low"]
+
+
+async def test_a_high_tick_starts_at_once_while_low_ones_hold_all_that_they_may(
+    wide_executor: Executor, kind: PlainKind
+) -> None:
+    wide_executor.take(*["waits"] * 1_000, topic=TOPICS.ticks_low)
+    await asyncio.sleep(0)
+    assert kind.running == 8
+    wide_executor.take("high", topic=TOPICS.ticks_high)
+    wide_executor.take("normal", topic=TOPICS.ticks)
+    results = await wide_executor.sent(2)
+    assert {result.monitor_id for result in results} == {"monitor-1000", "monitor-1001"}
+    assert kind.running == 8
+
+
+async def test_normal_and_low_ticks_together_leave_a_slot_for_a_high_one(
+    wide_executor: Executor, kind: PlainKind
+) -> None:
+    wide_executor.take(*["waits"] * 100, topic=TOPICS.ticks)
+    wide_executor.take(*["waits"] * 100, topic=TOPICS.ticks_low)
+    await asyncio.sleep(0)
+    assert kind.running == 9
+    wide_executor.take("high", topic=TOPICS.ticks_high)
+    [result] = await wide_executor.sent(1)
+    assert result.monitor_id == "monitor-200"
+
+
+async def test_low_ticks_proceed_under_a_steady_stream_of_high_ones(wide_executor: Executor, kind: PlainKind) -> None:
+    wide_executor.take(*["waits"] * 10, topic=TOPICS.ticks_high)
+    wide_executor.take(*["low"] * 50, topic=TOPICS.ticks_low)
+    wide_executor.take(*["high"] * 1_000, topic=TOPICS.ticks_high)
+    kind.may_end.set()
+    await wide_executor.has_run(kind, 10 + 9 * 50)
+    assert 48 <= kind.order.count("low") <= 50  # eight high ones for each
+
+
+@pytest.mark.parametrize("topic", TOPICS.all_ticks)
+async def test_an_executor_with_a_single_slot_runs_ticks_of_every_priority(topic: str, kind: PlainKind) -> None:
+    async with open_run_context(SystemClock(), Guard()) as context:
+        executor = Executor(context, max_in_flight=1)
+        executor.take(*["succeeds"] * 5, topic=topic)
+        assert len(await executor.sent(5)) == 5
+        assert kind.most_running == 1
+
+
+# --- overlap ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_tick_is_skipped_while_its_monitors_run_before_goes_on(executor: Executor, kind: PlainKind) -> None:
+    executor.take("waits", monitor_id="m")
+    executor.take("waits too", monitor_id="m", at=AT + 1_000)
+    [skipped] = await executor.sent(1)
+    assert (skipped.monitor_id, skipped.scheduled_at, skipped.status) == ("m", AT + 1_000, Status.SKIPPED)
+    assert skipped.reason == "the run of 2023-11-14T22:13:20Z was still going on (overlap: skip)"
+    assert (skipped.skipped_until, skipped.skipped_count, skipped.duration_ms) == (AT + 1_000, 1, 0)
+    assert (skipped.kind, skipped.version, skipped.executor) == ("plain", 7, "executor-1")
+    assert executor.acknowledged == [1]
+
+    kind.may_end.set()
+    [_, run] = await executor.sent(2)
+    assert (run.scheduled_at, run.status, run.skipped_count) == (AT, Status.SUCCESS, 0)
+    assert "waits too" not in kind.order
+
+
+@pytest.mark.parametrize("tick", [{"manual": True, "at": AT + 1}, {"attempt": 2}, {"topic": TOPICS.ticks_high}])
+async def test_manual_ticks_retries_and_ticks_of_another_priority_are_skipped_too(
+    executor: Executor, kind: PlainKind, tick: dict[str, Any]
+) -> None:
+    executor.take("waits", monitor_id="m")
+    executor.take("succeeds", monitor_id="m", **{"at": AT + 2} | tick)
+    [skipped] = await executor.sent(1)
+    assert skipped.status is Status.SKIPPED
+    assert (skipped.manual, skipped.attempt) == (tick.get("manual", False), tick.get("attempt", 1))
+
+
+async def test_a_tick_that_may_overlap_runs_beside_the_one_before(executor: Executor, kind: PlainKind) -> None:
+    executor.take("waits", monitor_id="m", may_overlap=True)
+    executor.take("succeeds", monitor_id="m", may_overlap=True, at=AT + 1_000)
+    [result] = await executor.sent(1)
+    assert (result.scheduled_at, result.status) == (AT + 1_000, Status.SUCCESS)
+
+
+async def test_monitors_and_users_do_not_stand_in_each_others_way(wide_executor: Executor, kind: PlainKind) -> None:
+    wide_executor.take("waits", user_id="a", monitor_id="m")
+    wide_executor.take("succeeds", user_id="a", monitor_id="n")
+    wide_executor.take("succeeds", user_id="b", monitor_id="m")
+    results = await wide_executor.sent(2)
+    assert {(result.user_id, result.monitor_id) for result in results} == {("a", "n"), ("b", "m")}
+    assert {result.status for result in results} == {Status.SUCCESS}
+
+
+@pytest.mark.parametrize("does", ["succeeds", "raises", "raises CancelledError", "gives nonsense", "hangs"])
+async def test_however_a_run_ends_the_next_tick_of_its_monitor_is_run(
+    executor: Executor, kind: PlainKind, does: str
+) -> None:
+    executor.take(does, monitor_id="m", timeout_ms=50)
+    await executor.sent(1)
+    async with asyncio.timeout(5):
+        while len(executor.checks._running):
+            await asyncio.sleep(0)
+    executor.take("succeeds", monitor_id="m", at=AT + 1_000)
+    assert (await executor.sent(2))[-1].status is Status.SUCCESS
+
+
+async def test_skipped_ticks_hold_no_slot(executor: Executor, kind: PlainKind) -> None:
+    executor.take("waits", monitor_id="m")
+    for number in range(20):
+        executor.take("waits", monitor_id="m", at=AT + 1 + number)
+    executor.take("succeeds")
+    results = await executor.sent(21)
+    assert [result.status for result in results] == [Status.SKIPPED] * 20 + [Status.SUCCESS]
+    assert executor.acknowledged == list(range(1, 22))
+
+
+@pytest.mark.parametrize("may_overlap", [False, True])
+async def test_the_very_same_tick_delivered_again_is_answered_after_the_run_and_every_record_is_acknowledged(
+    executor: Executor, kind: PlainKind, may_overlap: bool
+) -> None:
+    executor.take("waits", monitor_id="m", may_overlap=may_overlap)
+    executor.take("waits", "waits", monitor_id="m", may_overlap=may_overlap)
+    executor.take("succeeds")
+    await executor.sent(1)
+    assert executor.acknowledged == [3]  # were it to die now, another executor would have all three again
+
+    kind.may_end.set()
+    [_, *same] = await executor.sent(4)
+    assert {(result.monitor_id, result.scheduled_at, result.attempt) for result in same} == {("m", AT, 1)}
+    assert [result.status for result in same] == [Status.SUCCESS, Status.SKIPPED, Status.SKIPPED]
+    assert "delivered again" in same[-1].reason
+    assert executor.acknowledged == [3, 0, 1, 2]
+    assert kind.order.count("waits") == 1
+
+
+async def test_a_repetition_of_what_is_given_up_is_left_to_another_executor_too(
+    executor: Executor, kind: PlainKind
+) -> None:
+    executor.take("hangs", "hangs", monitor_id="m")
+    await asyncio.sleep(0)
+    assert await executor.checks.drain(0.05) == 1
+    assert executor.outbox.sent == []
+    assert executor.acknowledged == []
+    assert len(executor.checks._running) == 0
+
+
+async def test_a_skipped_tick_whose_result_cannot_be_handed_over_ends_the_executor(
+    executor: Executor, kind: PlainKind
+) -> None:
+    executor.take("waits", monitor_id="m")
+    executor.outbox.broken = True
+    executor.take("waits", monitor_id="m", at=AT + 1_000)
+    with pytest.raises(KafkaException):
+        await asyncio.wait_for(executor.checks.failed, 5)
+
+
+# --- coming and going -------------------------------------------------------------------------------------------------
 
 
 async def test_waiting_ticks_of_a_revoked_partition_are_left_to_its_new_owner(

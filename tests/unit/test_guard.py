@@ -10,7 +10,7 @@ from everwatch.errors import InvalidInput, TargetForbidden
 from everwatch.kinds import registry
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.protocol import RunContext, open_run_context
-from everwatch.model import Outcome, Status
+from everwatch.model import Outcome, Status, Tick
 
 LOOPBACK_4 = (ipaddress.ip_network("127.0.0.1/32"),)
 
@@ -115,7 +115,8 @@ async def target():
 async def run(kind_name: str, config: dict[str, object], context: RunContext) -> Outcome:
     kind = registry.kind_named(kind_name)
     assert not kind.inline
-    return await kind.run(registry.parse_config(kind, config), context)
+    tick = Tick("user", "monitor", 0, kind_name, "{}", 10_000, 1, 0)
+    return await kind.run(registry.parse_config(kind, config), tick, context)
 
 
 def is_the_guards(reason: str) -> bool:

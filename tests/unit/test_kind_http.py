@@ -17,7 +17,7 @@ from everwatch.kinds import registry
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.http import BODY_LIMIT_BYTES, MOST_REDIRECTS
 from everwatch.kinds.protocol import RunContext, open_run_context
-from everwatch.model import Outcome, Status
+from everwatch.model import Outcome, Status, Tick
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
@@ -50,7 +50,8 @@ async def serve():
 async def check(context: RunContext, **config: object) -> Outcome:
     kind = registry.kind_named("http")
     assert not kind.inline
-    return await kind.run(registry.parse_config(kind, config), context)
+    tick = Tick("user", "monitor", 0, "http", "{}", 10_000, 1, 0)
+    return await kind.run(registry.parse_config(kind, config), tick, context)
 
 
 async def ok(request: web.Request) -> web.Response:

@@ -1,6 +1,7 @@
 """States of monitors: which result leads where, and what says nothing of the state."""
 
 import itertools
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,12 +11,38 @@ from everwatch.lifecycle import (
     after_result,
     after_signal,
     first_put,
+    forgotten_at,
+    is_bounded,
+    is_to_be_forgotten,
     pause,
     put_again,
+    reminded_at,
+    reminder,
     resume,
+    runs_until,
     transition_between,
+    with_reminder,
+    woken,
 )
-from everwatch.model import At, Cron, Every, Monitor, MonitorSpec, Origin, Policy, Result, State, Status
+from everwatch.model import (
+    NOTHING,
+    Agenda,
+    Align,
+    At,
+    Backoff,
+    Cron,
+    Every,
+    Monitor,
+    MonitorSpec,
+    Origin,
+    Policy,
+    Result,
+    Retries,
+    State,
+    Status,
+    Transition,
+)
+from everwatch.schedule.due import NeverDue
 
 SPEC = MonitorSpec("m", "http", '{"url":"http://a.example/"}', Every(60_000))
 OTHER_CONFIG = msgspec.structs.replace(SPEC, config='{"url":"http://b.example/"}')
@@ -26,7 +53,7 @@ SINCE = 1_000_000
 AT = 2_000_000
 
 
-def monitor(state: State = State.NEW, **fields: object) -> Monitor:
+def monitor(state: State = State.NEW, **fields: Any) -> Monitor:
     given = first_put("u", SPEC, Origin.SIGNUP, SINCE, SINCE)
     return msgspec.structs.replace(given, state=state, **fields)
 
@@ -153,7 +180,7 @@ def test_the_first_tick_after_the_resume_counts() -> None:
     assert after_result(resumed, result(F, AT + 60_001)).state is State.DOWN
 
 
-def once(state: State = State.NEW, policy: Policy = SPEC.policy, **fields: object) -> Monitor:
+def once(state: State = State.NEW, policy: Policy = SPEC.policy, **fields: Any) -> Monitor:
     """A monitor that is due at AT and never again."""
     return monitor(state, spec=msgspec.structs.replace(SPEC, schedule=At(AT), policy=policy), **fields)
 
@@ -320,3 +347,632 @@ def test_whatever_happens_every_transition_is_legal() -> None:
 def test_an_illegal_change_of_state_does_not_go_out() -> None:
     with pytest.raises(AssertionError, match="paused to up"):
         transition_between(monitor(State.PAUSED), monitor(State.UP))
+
+
+# --- retries ----------------------------------------------------------------------------------------------------------
+
+RETRIES = Retries(2, Backoff.FIXED, base_ms=5_000, cap_ms=60_000, jitter=0.0)
+MINUTE = 60_000
+
+
+def stubborn(state: State = State.UP, retries: Retries = RETRIES, **policy: Any) -> Monitor:
+    """A monitor whose failed ticks are tried again, twice as a rule."""
+    spec = msgspec.structs.replace(SPEC, policy=Policy(retries=retries, **policy))
+    return monitor(state, spec=spec, state_since=SINCE)
+
+
+def attempt(number: int, status: Status = F, at: int = AT, **fields: Any) -> Result:
+    """How attempt ``number`` at the tick due at ``at`` ended, 20 ms after it began."""
+    started_at = at + (number - 1) * 5_020
+    return msgspec.structs.replace(
+        result(status, at), attempt=number, started_at=started_at, duration_ms=19.5, **fields
+    )
+
+
+def after(given: Monitor, *results: Result) -> Monitor:
+    for each in results:
+        given = after_result(given, each)
+    return given
+
+
+def retry_of(given: Monitor) -> tuple[int, int, int]:
+    return given.agenda.retry_at, given.agenda.retry_of, given.agenda.retry_attempt
+
+
+NO_RETRY = (0, 0, 0)
+
+
+@pytest.mark.parametrize("state", AWAKE)
+def test_a_failure_that_may_be_tried_again_says_nothing_of_the_state_yet(state: State) -> None:
+    before = stubborn(state)
+    pending = after(before, attempt(1))
+    assert retry_of(pending) == (AT + 20 + 5_000, AT, 2)
+    assert msgspec.structs.replace(pending, agenda=NOTHING) == before
+
+
+def test_a_retry_is_not_planned_for_when_sweeps_are_past_already() -> None:
+    assert after_result(stubborn(), attempt(1), earliest=AT + 60_000).agenda.retry_at == AT + 60_000
+    assert after_result(stubborn(), attempt(1), earliest=AT).agenda.retry_at == AT + 5_020
+
+
+def test_a_tick_is_tried_again_as_often_as_its_policy_says_and_then_it_failed() -> None:
+    second = after(stubborn(), attempt(1), attempt(2))
+    assert retry_of(second) == (AT + 2 * 5_020, AT, 3)
+    assert second.state is State.UP
+    down = after(second, attempt(3))
+    assert (down.state, down.state_since, down.judged_at, down.agenda) == (State.DOWN, AT, AT, NOTHING)
+
+
+def test_delays_grow_as_the_backoff_says() -> None:
+    growing = stubborn(retries=msgspec.structs.replace(RETRIES, backoff=Backoff.EXPONENTIAL))
+    first, second = after(growing, attempt(1)), after(growing, attempt(1), attempt(2))
+    assert first.agenda.retry_at == AT + 20 + 5_000
+    assert second.agenda.retry_at == AT + 5_040 + 10_000
+
+
+@pytest.mark.parametrize("state", AWAKE)
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_retry_that_succeeds_makes_good_what_failed(state: State, number: int) -> None:
+    failures = [attempt(i) for i in range(1, number)]
+    up = after(stubborn(state), *failures, attempt(number, S))
+    assert (up.state, up.streak, up.judged_at, up.agenda) == (State.UP, 0, AT, NOTHING)
+
+
+def test_a_success_after_a_retry_ends_a_streak_of_failures() -> None:
+    given = stubborn(failures_to_down=2)
+    failed = after(given, attempt(1), attempt(2), attempt(3))
+    assert (failed.state, failed.streak) == (State.UP, 1)
+    made_good = after(failed, attempt(1, at=AT + MINUTE), attempt(2, S, AT + MINUTE))
+    assert (made_good.state, made_good.streak) == (State.UP, 0)
+
+
+def test_ticks_count_towards_the_threshold_and_not_their_attempts() -> None:
+    given = stubborn(failures_to_down=2)
+    first = after(given, *(attempt(i) for i in (1, 2, 3)))
+    second = after(first, *(attempt(i, at=AT + MINUTE) for i in (1, 2, 3)))
+    assert (first.state, second.state, second.state_since) == (State.UP, State.DOWN, AT + MINUTE)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_what_comes_of_a_tick_whose_retries_are_over_is_ignored(status: Status) -> None:
+    down = after(stubborn(), *(attempt(i) for i in (1, 2, 3)))
+    for number in (1, 2, 3, 4):
+        assert after(down, attempt(number, status)) is down
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_the_attempts_before_the_one_that_is_pending_are_known(status: Status) -> None:
+    pending = after(stubborn(), attempt(1), attempt(2))
+    assert after(pending, attempt(1, status)) is pending
+    assert after(pending, attempt(2, status)) is pending
+    assert after_result(pending, attempt(2, status), earliest=AT + MINUTE) is pending
+
+
+def test_the_next_tick_displaces_a_retry_and_what_was_to_be_tried_again_failed() -> None:
+    pending = after(stubborn(failures_to_down=2), attempt(1))
+    displaced = after(pending, attempt(1, at=AT + MINUTE))
+    assert retry_of(displaced) == (AT + MINUTE + 5_020, AT + MINUTE, 2)
+    assert (displaced.state, displaced.streak, displaced.judged_at) == (State.UP, 1, AT)
+    down = after(pending, attempt(1, Status.LATE, AT + MINUTE))
+    assert (down.state, down.agenda) == (State.LATE, NOTHING)
+
+
+def test_a_tick_that_was_given_up_and_the_next_one_that_fails_are_two_failures() -> None:
+    given = stubborn(retries=msgspec.structs.replace(RETRIES, most=1), failures_to_down=2)
+    displaced = after(given, attempt(1), attempt(1, at=AT + MINUTE))
+    down = after(displaced, attempt(2, at=AT + MINUTE))
+    assert (displaced.state, down.state, down.state_since) == (State.UP, State.DOWN, AT + MINUTE)
+
+
+def test_a_monitor_that_goes_down_because_its_tick_was_given_up_says_so() -> None:
+    before = after(stubborn(), attempt(1))
+    down = after(before, attempt(1, at=AT + MINUTE))
+    transition = transition_between(before, down)
+    assert transition is not None
+    assert (transition.to_state, transition.at) == (State.DOWN, AT)
+    assert transition.reason == "its last failure was not tried again"
+
+
+def test_the_next_tick_that_succeeds_is_what_counts_in_the_end() -> None:
+    pending = after(stubborn(failures_to_down=1), attempt(1))
+    up = after(pending, attempt(1, S, AT + MINUTE))
+    assert (up.state, up.judged_at, up.agenda) == (State.UP, AT + MINUTE, NOTHING)
+    assert transition_between(pending, up) is None
+
+
+def test_a_failure_that_was_not_tried_again_ends_a_streak_of_successes() -> None:
+    given = stubborn(State.DOWN, failures_to_down=3, successes_to_up=2)
+    on_its_way = after(given, attempt(1, S))
+    displaced = after(on_its_way, attempt(1, F, AT + MINUTE), attempt(1, S, AT + 2 * MINUTE))
+    assert (on_its_way.streak, displaced.state, displaced.streak) == (1, State.DOWN, 1)
+    assert after(displaced, attempt(1, S, AT + 3 * MINUTE)).state is State.UP
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_the_late_result_of_an_older_tick_does_not_displace_a_retry(status: Status) -> None:
+    pending = after(stubborn(), attempt(1))
+    assert after(pending, attempt(1, status, AT - MINUTE)) is pending
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("status", STATUSES)
+def test_the_late_result_of_a_tick_that_was_displaced_is_ignored(status: Status, number: int) -> None:
+    displaced = after(stubborn(), attempt(1), attempt(1, at=AT + MINUTE))
+    assert after(displaced, attempt(number, status)) is displaced
+
+
+def test_a_later_tick_that_was_skipped_leaves_the_retry_where_it_is() -> None:
+    pending = after(stubborn(), attempt(1))
+    assert after(pending, attempt(1, Status.SKIPPED, AT + MINUTE)) is pending
+
+
+def test_a_retry_that_is_skipped_counts_as_the_failure_that_was_to_be_tried_again() -> None:
+    down = after(stubborn(), attempt(1), attempt(2, Status.SKIPPED, skipped_until=AT, skipped_count=1))
+    assert (down.state, down.state_since, down.agenda) == (State.DOWN, AT, NOTHING)
+    assert down.reason == "it was a skipped"
+
+
+def test_a_retry_that_overtook_the_one_before_it_counts() -> None:
+    assert after(stubborn(), attempt(1), attempt(3)).state is State.DOWN
+    assert after(stubborn(), attempt(2, S), attempt(1)).state is State.UP
+
+
+def test_without_retries_a_failure_counts_at_once_whichever_attempt_it_was() -> None:
+    given = monitor(State.UP)
+    assert after(given, attempt(1)).state is State.DOWN
+    assert after(given, attempt(3)).state is State.DOWN
+
+
+def test_another_version_drops_a_retry() -> None:
+    pending = after(stubborn(), attempt(1))
+    changed = put_again(pending, msgspec.structs.replace(pending.spec, schedule=Every(5_000)), Origin.SIGNUP, AT + 100)
+    assert (changed.version, changed.agenda) == (2, NOTHING)
+    assert after(changed, attempt(2)) is changed
+
+
+def test_a_pause_drops_a_retry() -> None:
+    paused = pause(after(stubborn(), attempt(1)), AT + 100)
+    assert (paused.state, paused.agenda) == (State.PAUSED, NOTHING)
+    assert after(paused, attempt(2)) is paused
+    resumed = resume(paused, AT + 200)
+    assert after(resumed, attempt(2)) is resumed
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_no_result_counts_twice_however_often_it_comes_back(number: int) -> None:
+    given = after(stubborn(failures_to_down=2), *(attempt(i) for i in range(1, number)))
+    for status in STATUSES:
+        once_judged = after(given, attempt(number, status))
+        assert after(once_judged, attempt(number, status)) is once_judged
+
+
+def stubborn_task() -> Monitor:
+    return once(policy=Policy(retries=RETRIES), origin=Origin.COMMAND)
+
+
+def test_a_task_with_retries_is_not_over_before_the_last_of_them() -> None:
+    pending = after(stubborn_task(), attempt(1), attempt(2))
+    assert (pending.state, retry_of(pending)) == (State.NEW, (AT + 2 * 5_020, AT, 3))
+    failed = after(pending, attempt(3))
+    assert (failed.state, failed.reason) == (State.DONE, "failure: it was a failure")
+    assert (failed.agenda, failed.judged_at) == (NOTHING, AT)
+
+
+def test_a_task_whose_retry_succeeds_is_done() -> None:
+    done = after(stubborn_task(), attempt(1), attempt(2, S))
+    assert (done.state, done.reason, done.agenda) == (State.DONE, "it was a success", NOTHING)
+
+
+def test_a_task_that_fails_while_it_is_paused_is_not_tried_again() -> None:
+    failed = after(pause(stubborn_task(), AT), attempt(1))
+    assert (failed.state, failed.reason) == (State.DONE, "failure: it was a failure")
+
+
+def test_a_task_run_by_hand_has_its_one_run_still_before_it() -> None:
+    given = stubborn_task()
+    for status in STATUSES:
+        assert after(given, attempt(1, status, AT - 500, manual=True)) is given
+
+
+def test_a_run_by_hand_is_judged_like_any_other() -> None:
+    assert after(monitor(State.UP), attempt(1, manual=True)).state is State.DOWN
+    assert retry_of(after(stubborn(), attempt(1, manual=True))) == (AT + 5_020, AT, 2)
+
+
+# --- beginnings and ends ----------------------------------------------------------------------------------------------
+
+
+def bounded(schedule: Every | Cron | At = SPEC.schedule, **bounds: Any) -> MonitorSpec:
+    return msgspec.structs.replace(SPEC, schedule=schedule, **bounds)
+
+
+def put(spec: MonitorSpec, now: int = SINCE) -> Monitor:
+    return first_put("u", spec, Origin.COMMAND, now, now)
+
+
+EPOCH = Every(60_000, Align.EPOCH)
+FIRST, SECOND, THIRD, FOURTH, FIFTH = (1_020_000 + i * 60_000 for i in range(5))
+"""When an interval of a minute aligned to the epoch is due after SINCE."""
+
+
+def ran(given: Monitor, *instants: int, status: Status = S) -> Monitor:
+    for instant in instants:
+        given = after_result(given, result(status, instant, given.version))
+    return given
+
+
+def test_a_monitor_with_a_beginning_is_due_from_then_on() -> None:
+    begins = put(bounded(EPOCH, start_at=THIRD))
+    assert (begins.since, begins.agenda) == (THIRD - 1, NOTHING)
+    assert put(bounded(EPOCH, start_at=SINCE - 500)).since == SINCE
+
+
+def test_a_monitor_is_done_after_the_last_run_before_its_end() -> None:
+    given = put(bounded(EPOCH, end_at=THIRD + 59_999))
+    assert given.agenda == Agenda(ends_at=THIRD)
+    given = ran(given, FIRST, SECOND)
+    assert given.state is State.UP
+    done = ran(given, THIRD)
+    assert (done.state, done.state_since, done.reason) == (State.DONE, THIRD, "it ran for the last time")
+    assert done.agenda == NOTHING
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("state", AWAKE)
+def test_the_last_run_is_the_last_however_it_ended(state: State, status: Status) -> None:
+    before = msgspec.structs.replace(put(bounded(EPOCH, max_runs=3)), state=state)
+    done = ran(before, THIRD, status=status)
+    assert done.state is State.DONE
+    transition = transition_between(before, done)
+    assert transition is not None
+    assert (transition.from_state, transition.to_state) == (state, State.DONE)
+    assert ran(done, FOURTH, status=status) is done
+
+
+def test_the_last_run_is_tried_again_like_any_other_before_it_is_over() -> None:
+    given = put(msgspec.structs.replace(bounded(EPOCH, max_runs=1), policy=Policy(retries=RETRIES)))
+    pending = after(given, attempt(1, at=FIRST))
+    assert (pending.state, pending.agenda.ends_at, pending.agenda.retry_of) == (State.NEW, FIRST, FIRST)
+    assert after(pending, attempt(2, at=FIRST), attempt(3, at=FIRST)).state is State.DONE
+    assert after(pending, attempt(2, S, FIRST)).state is State.DONE
+
+
+def test_a_retry_of_the_run_before_the_last_does_not_outlive_the_last() -> None:
+    given = put(msgspec.structs.replace(bounded(EPOCH, max_runs=2), policy=Policy(retries=RETRIES)))
+    done = after(given, attempt(1, at=FIRST), attempt(1, S, SECOND))
+    assert (done.state, done.agenda) == (State.DONE, NOTHING)
+
+
+def skipped(begin: int, end: int) -> Result:
+    count = (end - begin) // 60_000 + 1
+    return msgspec.structs.replace(result(Status.SKIPPED, begin), skipped_until=end, skipped_count=count)
+
+
+def test_a_monitor_whose_last_runs_are_skipped_together_is_over() -> None:
+    given = put(bounded(EPOCH, max_runs=4))
+    assert ran(given, FIRST).state is State.UP
+    assert after(ran(given, FIRST), skipped(SECOND, THIRD)).state is State.UP
+    assert after(ran(given, FIRST), skipped(SECOND, FOURTH)).state is State.DONE
+
+
+def test_a_run_by_hand_is_not_the_last_one() -> None:
+    given = put(bounded(EPOCH, max_runs=2))
+    by_hand = msgspec.structs.replace(result(F, FIRST + 1), manual=True)
+    down = after(given, by_hand)
+    assert (down.state, down.agenda.ends_at) == (State.DOWN, SECOND)
+    assert ran(down, SECOND).state is State.DONE
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("at", [SECOND, SECOND + 1])
+def test_a_run_by_hand_does_not_overtake_the_last_one(at: int, status: Status) -> None:
+    given = ran(put(bounded(EPOCH, max_runs=2)), FIRST)
+    by_hand = msgspec.structs.replace(result(status, at), manual=True)
+    assert after(given, by_hand) is given
+    assert ran(given, SECOND).state is State.DONE
+
+
+def test_a_run_by_hand_amid_ticks_that_are_skipped_does_not_hide_that_the_last_is_among_them() -> None:
+    by_hand = msgspec.structs.replace(result(F, SECOND + 1), manual=True)
+    down = after(put(bounded(EPOCH, max_runs=3)), by_hand)
+    assert after(down, skipped(FIRST, THIRD)).state is State.DONE
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        (bounded(EPOCH, end_at=FIRST - 1), "it would never be due: end_at lies before its first run"),
+        (bounded(EPOCH, start_at=THIRD, end_at=THIRD - 1), "it would never be due: end_at lies before its first run"),
+        (bounded(At(FIRST), end_at=FIRST - 1), "it would never be due: at lies after end_at"),
+        (bounded(At(FIRST), start_at=FIRST + 1), "it would never be due: at lies before start_at"),
+        (bounded(Cron("0 0 29 2 *"), end_at=SINCE + 1), "it would never be due: end_at lies before its first run"),
+    ],
+)
+def test_what_would_never_be_due_is_not_put(spec: MonitorSpec, told: str) -> None:
+    with pytest.raises(NeverDue) as first:
+        put(spec)
+    with pytest.raises(NeverDue) as again:
+        put_again(put(SPEC), spec, Origin.COMMAND, SINCE)
+    assert str(first.value) == str(again.value) == told
+
+
+def test_only_what_somebody_bounded_has_bounds() -> None:
+    assert not is_bounded(SPEC)
+    assert all(map(is_bounded, (bounded(start_at=1), bounded(end_at=1), bounded(max_runs=1))))
+
+
+def test_runs_are_counted_on_through_a_pause() -> None:
+    given = put(bounded(EPOCH, max_runs=3))
+    assert given.agenda == Agenda(ends_at=THIRD)
+    resumed = resume(pause(given, SECOND), FOURTH)
+    assert resumed.agenda == Agenda(runs=2, ends_at=FIFTH)
+    again = resume(pause(resumed, FOURTH + 1), FIFTH + 1)
+    assert again.agenda == Agenda(runs=2, ends_at=FIFTH + 60_000)
+    assert ran(again, FIFTH + 60_000).state is State.DONE
+
+
+def test_runs_are_counted_on_through_an_update_of_anything_but_the_schedule() -> None:
+    given = put(bounded(EPOCH, max_runs=3))
+    slower = msgspec.structs.replace(given.spec, policy=Policy(timeout_ms=20_000))
+    updated = put_again(given, slower, Origin.COMMAND, SECOND)
+    assert updated.agenda == Agenda(runs=2, ends_at=THIRD)
+    once_more = put_again(updated, msgspec.structs.replace(slower, max_runs=5), Origin.COMMAND, SECOND + 1)
+    assert once_more.agenda == Agenda(runs=2, ends_at=FIFTH)
+    another = put_again(
+        updated, msgspec.structs.replace(slower, schedule=Every(30_000, Align.EPOCH)), Origin.COMMAND, SECOND
+    )
+    assert another.agenda == Agenda(ends_at=SECOND + 90_000)
+
+
+def test_runs_that_a_pause_left_out_do_not_count_in_an_update_either() -> None:
+    paused = pause(put(bounded(EPOCH, max_runs=3)), FIRST)
+    slower = msgspec.structs.replace(paused.spec, policy=Policy(timeout_ms=20_000))
+    updated = put_again(paused, slower, Origin.COMMAND, THIRD)
+    assert (updated.state, updated.agenda.runs) == (State.PAUSED, 1)
+    assert resume(updated, THIRD).agenda == Agenda(runs=1, ends_at=FIFTH)
+
+
+def test_an_update_to_fewer_runs_than_there_were_is_refused() -> None:
+    given = put(bounded(EPOCH, max_runs=3))
+    with pytest.raises(NeverDue, match="its max_runs are used up"):
+        put_again(given, msgspec.structs.replace(given.spec, max_runs=2), Origin.COMMAND, SECOND)
+
+
+def test_runs_are_counted_from_when_somebody_first_wants_them_counted() -> None:
+    limited = put_again(put(bounded(EPOCH)), bounded(EPOCH, max_runs=2), Origin.COMMAND, THIRD)
+    assert limited.agenda == Agenda(ends_at=FIFTH)
+    unlimited = put_again(limited, bounded(EPOCH), Origin.COMMAND, FOURTH)
+    assert unlimited.agenda == NOTHING
+
+
+def test_what_ran_for_the_last_time_begins_anew_with_any_change() -> None:
+    done = ran(put(bounded(EPOCH, max_runs=1)), FIRST)
+    anew = put_again(done, bounded(EPOCH, max_runs=2), Origin.COMMAND, FIRST + 1)
+    assert (anew.state, anew.agenda) == (State.NEW, Agenda(ends_at=THIRD))
+
+
+def test_runs_are_counted_by_the_wall_clock_too() -> None:
+    given = put(bounded(Cron("* * * * *"), max_runs=3))
+    assert [runs_until(given, at) for at in (SINCE, FIRST - 1, FIRST, THIRD, FIFTH)] == [0, 0, 1, 3, 3]
+
+
+def test_a_beginning_that_is_put_off_or_brought_forward_is_kept_to() -> None:
+    given = put(bounded(EPOCH, start_at=THIRD))
+    later = put_again(given, bounded(EPOCH, start_at=FOURTH), Origin.COMMAND, SINCE + 1)
+    assert later.since == FOURTH - 1
+    earlier = put_again(later, bounded(EPOCH, start_at=SECOND), Origin.COMMAND, SINCE + 2)
+    assert earlier.since == SECOND - 1
+    at_once = put_again(earlier, SPEC, Origin.COMMAND, SINCE + 3)
+    assert at_once.since == SINCE + 3
+
+
+def test_a_beginning_that_has_passed_makes_nothing_due_from_before_the_monitor_was_put() -> None:
+    given = put(bounded(EPOCH))
+    assert put_again(given, bounded(EPOCH, start_at=SINCE - 5_000), Origin.COMMAND, SINCE - 500).since == SINCE
+
+
+def test_a_monitor_that_has_not_begun_does_not_begin_earlier_for_a_pause() -> None:
+    given = put(bounded(EPOCH, start_at=THIRD, max_runs=1))
+    resumed = resume(pause(given, SINCE + 1), SINCE + 2)
+    assert (resumed.since, resumed.agenda) == (THIRD - 1, Agenda(ends_at=THIRD))
+
+
+def test_a_pause_that_outlasts_the_end_is_the_end() -> None:
+    paused = pause(put(bounded(EPOCH, end_at=SECOND)), FIRST, until=THIRD)
+    done = resume(paused, THIRD)
+    assert (done.state, done.state_since, done.agenda) == (State.DONE, THIRD, NOTHING)
+    assert done.reason == "it would never be due: end_at lies before its first run"
+    assert transition_between(paused, done) is not None
+
+
+# --- what time brings -------------------------------------------------------------------------------------------------
+
+
+def test_a_pause_is_over_at_the_instant_that_was_said() -> None:
+    paused = pause(monitor(State.UP), AT, until=AT + MINUTE)
+    assert woken(paused, AT + MINUTE - 1, AT + MINUTE - 1) == (paused, None)
+    resumed, told = woken(paused, AT + MINUTE, AT + MINUTE - 100)
+    assert told is None
+    assert (resumed.state, resumed.reason, resumed.state_since) == (State.NEW, "its pause was over", AT + MINUTE)
+    assert (resumed.since, resumed.agenda) == (AT + MINUTE, NOTHING)
+
+
+def test_after_an_outage_a_pause_ends_after_what_is_emitted() -> None:
+    paused = pause(monitor(State.UP), AT, until=AT + MINUTE)
+    resumed, _ = woken(paused, AT + 5 * MINUTE, AT + 4 * MINUTE)
+    assert (resumed.since, resumed.state_since) == (AT + 4 * MINUTE, AT + 4 * MINUTE)
+
+
+def test_a_pause_can_be_made_longer_shorter_and_open_ended() -> None:
+    paused = pause(monitor(State.UP), AT, until=AT + MINUTE)
+    assert pause(paused, AT + 1, until=AT + MINUTE) is paused
+    longer = pause(paused, AT + 1, until=AT + 2 * MINUTE)
+    assert (longer.agenda.resume_at, longer.state_since) == (AT + 2 * MINUTE, AT)
+    assert transition_between(paused, longer) is None
+    open_ended = pause(longer, AT + 2)
+    assert open_ended.agenda == NOTHING
+    assert woken(open_ended, AT + 10 * MINUTE, AT + 10 * MINUTE) == (open_ended, None)
+
+
+def test_a_pause_that_somebody_ended_does_not_end_again() -> None:
+    resumed = resume(pause(monitor(State.UP), AT, until=AT + MINUTE), AT + 1)
+    assert resumed.agenda == NOTHING
+    assert woken(resumed, AT + MINUTE, AT + MINUTE) == (resumed, None)
+
+
+def test_the_end_of_a_pause_outlives_an_update() -> None:
+    paused = pause(monitor(State.UP), AT, until=AT + MINUTE)
+    assert put_again(paused, OTHER_CONFIG, Origin.SIGNUP, AT + 1).agenda == Agenda(resume_at=AT + MINUTE)
+
+
+HOUR = 3_600_000
+REMINDING = Policy(remind_every_ms=HOUR)
+
+
+def down_with_reminders(muted_until: int = 0, policy: Policy = REMINDING) -> Monitor:
+    before = monitor(State.UP, spec=msgspec.structs.replace(SPEC, policy=policy))
+    return with_reminder(before, after_result(before, result(F)), muted_until)
+
+
+def test_what_is_down_is_said_again_each_time_that_the_policy_says() -> None:
+    down = down_with_reminders()
+    assert down.agenda == Agenda(remind_at=AT + HOUR)
+    assert woken(down, AT + HOUR - 1, AT) == (down, None)
+    still, told = woken(down, AT + HOUR, AT)
+    assert still.agenda == Agenda(remind_at=AT + 2 * HOUR)
+    assert told == Transition(
+        "u", "m", AT + HOUR, State.DOWN, State.DOWN, "still down after 1 h: it was a failure", 1, reminder=True
+    )
+    assert woken(still, AT + HOUR, AT) == (still, None)
+
+
+def test_reminders_that_an_outage_held_up_are_one() -> None:
+    down = down_with_reminders()
+    for late in (0, 1, HOUR - 1):
+        still, told = woken(down, AT + 5 * HOUR + late, AT)
+        assert told is not None
+        assert told.at == AT + HOUR
+        assert still.agenda == Agenda(remind_at=AT + 6 * HOUR)
+
+
+@pytest.mark.parametrize("state", [State.DOWN, State.LATE])
+def test_only_down_and_late_are_reminded_of(state: State) -> None:
+    late = with_reminder(monitor(State.UP, spec=reminding()), monitor(state, spec=reminding(), state_since=AT), 0)
+    assert late.agenda == Agenda(remind_at=AT + HOUR)
+    up = with_reminder(late, msgspec.structs.replace(late, state=State.UP), 0)
+    assert up.agenda == NOTHING
+
+
+def reminding() -> MonitorSpec:
+    return msgspec.structs.replace(SPEC, policy=REMINDING)
+
+
+def test_a_reminder_for_what_is_up_by_now_is_dropped_without_a_word() -> None:
+    up = monitor(State.UP, spec=reminding(), agenda=Agenda(remind_at=AT))
+    assert woken(up, AT, AT) == (msgspec.structs.replace(up, agenda=NOTHING), None)
+
+
+def test_a_state_that_stays_keeps_its_reminder() -> None:
+    down = down_with_reminders()
+    again = msgspec.structs.replace(down, judged_at=AT + MINUTE)
+    assert with_reminder(down, again, 0) is again
+    assert reminded_at(again, AT + HOUR) is again
+
+
+def test_from_down_to_late_reminders_are_counted_anew() -> None:
+    down = down_with_reminders()
+    late = with_reminder(down, after_result(down, result(L, AT + MINUTE)), 0)
+    assert late.agenda == Agenda(remind_at=AT + MINUTE + HOUR)
+
+
+def test_without_reminders_nothing_is_on_the_agenda() -> None:
+    assert down_with_reminders(policy=Policy()).agenda == NOTHING
+
+
+@pytest.mark.parametrize("policy", [REMINDING, Policy()], ids=["with reminders", "without"])
+def test_what_went_down_in_maintenance_is_told_when_that_is_over(policy: Policy) -> None:
+    over = AT + 10 * MINUTE
+    down = down_with_reminders(over, policy)
+    assert down.agenda == Agenda(remind_at=over)
+    still, told = woken(down, over, AT)
+    assert told is not None
+    assert (told.alert, told.reminder, told.reason) == (True, True, "still down after 10 min: it was a failure")
+    assert still.agenda == (Agenda(remind_at=over + HOUR) if policy.remind_every_ms else NOTHING)
+
+
+def test_a_reminder_that_falls_into_maintenance_waits_for_its_end() -> None:
+    down, over = down_with_reminders(), AT + 3 * HOUR + 1
+    waiting = reminded_at(down, over)
+    assert woken(waiting, over - 1, AT) == (waiting, None)
+    still, told = woken(waiting, over, AT)
+    assert told is not None
+    assert (told.at, still.agenda.remind_at) == (over, over + HOUR)
+
+
+def test_a_reminder_without_a_reason_says_only_for_how_long() -> None:
+    down = monitor(State.DOWN, state_since=AT)
+    assert reminder(down, AT + 75_999).reason == "still down after 75 s"
+    assert reminder(down, AT - 5).reason == "still down after 0 s"
+
+
+def test_a_pause_and_a_change_of_what_is_checked_end_the_reminders() -> None:
+    down = down_with_reminders()
+    assert pause(down, AT + 1).agenda == NOTHING
+    other = msgspec.structs.replace(down.spec, kind="tcp")
+    assert put_again(down, other, Origin.SIGNUP, AT + 1).agenda == NOTHING
+
+
+def test_a_change_of_how_it_is_checked_keeps_the_reminders() -> None:
+    down = down_with_reminders()
+    other = msgspec.structs.replace(down.spec, schedule=Every(5_000))
+    assert put_again(down, other, Origin.SIGNUP, AT + 1).agenda == down.agenda
+
+
+@pytest.mark.parametrize(
+    ("every_ms", "remind_at"), [(MINUTE, AT + 1 + MINUTE), (24 * HOUR, AT + 1 + 24 * HOUR), (0, 0)]
+)
+def test_reminders_follow_a_policy_that_changes_while_it_is_down(every_ms: int, remind_at: int) -> None:
+    down = down_with_reminders()
+    other = msgspec.structs.replace(down.spec, policy=Policy(remind_every_ms=every_ms))
+    assert put_again(down, other, Origin.SIGNUP, AT + 1).agenda == Agenda(remind_at=remind_at)
+
+
+def test_reminders_switched_on_while_it_is_down_come() -> None:
+    down = down_with_reminders(policy=Policy())
+    assert put_again(down, reminding(), Origin.SIGNUP, AT + 1).agenda == Agenda(remind_at=AT + 1 + HOUR)
+    up = put_again(monitor(State.UP), reminding(), Origin.SIGNUP, AT + 1)
+    assert up.agenda == NOTHING
+
+
+def test_a_task_of_a_command_that_is_over_is_forgotten_in_time() -> None:
+    done = forgotten_at(after(once(origin=Origin.COMMAND), attempt(1, S)), AT + HOUR)
+    assert done.agenda == Agenda(forget_at=AT + HOUR)
+    assert not is_to_be_forgotten(done, AT + HOUR - 1)
+    assert is_to_be_forgotten(done, AT + HOUR)
+    assert woken(done, AT + HOUR, AT + HOUR) == (done, None)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(after(once(), attempt(1, S)), id="of a signup"),
+        pytest.param(once(origin=Origin.COMMAND), id="not over yet"),
+        pytest.param(ran(put(bounded(EPOCH, max_runs=1)), FIRST), id="a recurring one"),
+        pytest.param(pause(once(origin=Origin.COMMAND), AT), id="paused"),
+    ],
+)
+def test_nothing_else_is_forgotten(given: Monitor) -> None:
+    assert forgotten_at(given, AT + HOUR) is given
+    assert not is_to_be_forgotten(given, AT + 2 * HOUR)
+
+
+def test_a_task_that_is_over_and_named_by_a_signup_since_then_is_not_forgotten() -> None:
+    done = forgotten_at(after(once(origin=Origin.COMMAND), attempt(1, S)), AT + HOUR)
+    named = put_again(done, done.spec, Origin.SIGNUP, AT + 1)
+    assert (named.state, named.origin, named.agenda) == (State.DONE, Origin.SIGNUP, NOTHING)
+
+
+def test_a_task_put_once_more_is_not_forgotten_under_way() -> None:
+    done = forgotten_at(after(once(origin=Origin.COMMAND), attempt(1, S)), AT + HOUR)
+    anew = put_again(done, msgspec.structs.replace(done.spec, schedule=At(AT + 2 * HOUR)), Origin.COMMAND, AT + 1)
+    assert (anew.state, anew.agenda) == (State.NEW, NOTHING)

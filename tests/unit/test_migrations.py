@@ -4,14 +4,17 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
+import everwatch.store
 from everwatch.config import Settings
 from everwatch.errors import StoreError
-from everwatch.model import Result, Status
-from everwatch.store import Partition, Received, SinkBatch, SqlStore, StoreBusy, open_reader, open_store
+from everwatch.model import At, Every, Misfire, Policy, Priority, Result, State, Status, Transition
+from everwatch.store import Identity, Partition, Received, SinkBatch, SqlStore, StoreBusy, open_reader, open_store
 from everwatch.store.engine import open_for_writing
 from everwatch.store.schema import metadata
 
@@ -48,6 +51,100 @@ def test_alembic_finds_nothing_to_migrate(tmp_path: Path) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+
+
+MADE_BY_0001 = """
+    INSERT INTO users VALUES ('anna', 'pro', '{"age":30}', 1000, 2000, 3);
+    INSERT INTO users VALUES ('bert', 'default', '{}', 1000, 2000, 4);
+    INSERT INTO monitors VALUES
+        ('anna', 'shop', 'http', '{}', '{"type":"every","interval_ms":60000}', :policy, 'signup', 2, 5000,
+         'down', 7000, 'timed out', 0, 7000, 0, 3),
+        ('anna', 'blog', 'http', '{}', '{"type":"cron","expression":"0 9 * * *","timezone":"UTC"}', :policy, 'signup',
+         1, 5000, 'up', 7000, '', 0, 7000, 0, 3),
+        ('anna', 'mine', 'noop', '{}', '{"type":"every","interval_ms":60000}', :policy, 'command', 1, 1, 'new', 1, '',
+         0, 0, 0, 3),
+        ('bert', 'late', 'http', '{}', '{"type":"at","at":500}', :policy, 'command', 1, 5000, 'new', 4500, '',
+         0, 0, 0, 4),
+        ('bert', 'held', 'http', '{}', '{"type":"at","at":9000}', :policy, 'command', 1, 5000, 'paused', 6000,
+         'paused by command', 0, 0, 0, 4),
+        ('bert', 'done', 'http', '{}', '{"type":"at","at":9000}', :policy, 'command', 1, 5000, 'done', 9000, '200 OK',
+         0, 9000, 0, 4),
+        ('bert', 'failed', 'http', '{}', '{"type":"at","at":9000}', :policy, 'command', 1, 5000, 'done', 9000,
+         'failure: timed out: 3 s', 0, 9000, 0, 4),
+        ('bert', 'mute', 'http', '{}', '{"type":"at","at":9000}', :policy, 'command', 1, 5000, 'done', 9000, 'skipped',
+         0, 9000, 0, 4);
+    INSERT INTO monitor_history VALUES
+        ('anna', 'shop', 2, 5000, NULL, 'http', '{"type":"every","interval_ms":60000}', :policy, 'skip', 7);
+    INSERT INTO results VALUES
+        ('anna', 60000, 'shop', 1, 'http', 2, 'success', '200 OK', 60005, 12.5, '{"dns":1.5}', 'e1', 0, 0, 9000, 2);
+    INSERT INTO transitions VALUES ('anna', 'shop', 7000, 'down', 'up', 'timed out', 2);
+    INSERT INTO sink_offsets VALUES ('results', 3, 17);
+"""
+POLICY_OF_0001 = (
+    '{"timeout_ms":5000,"failures_to_down":2,"successes_to_up":1,'
+    '"misfire":"skip","misfire_grace_ms":7,"priority":"high"}'
+)
+
+
+@pytest.fixture
+def old_file(tmp_path: Path) -> Path:
+    """A database as the first schema made and filled it."""
+    file = tmp_path / "old.db"
+    config = Config()
+    config.set_main_option("script_location", str(Path(everwatch.store.__file__).parent / "migrations"))
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    engine.dispose()
+    with sqlite3.connect(file) as connection:
+        connection.executescript(MADE_BY_0001.replace(":policy", f"'{POLICY_OF_0001}'"))
+    return file
+
+
+def test_rows_of_the_first_schema_stay_readable(old_file: Path) -> None:
+    with pytest.raises(StoreError, match="from before this version"):
+        open_reader(settings_for(old_file))
+    store = open_store(settings_for(old_file))
+    assert store.offsets() == {Partition("results", 3): 17}
+    store.close()
+    reader = open_reader(settings_for(old_file))
+    user = reader.user("anna")
+    assert user is not None
+    assert (user.plan, user.attributes, user.maintenance) == ("pro", {"age": 30}, ())
+    assert user.monitor_ids == ("blog", "shop"), "what a command put is not of the signup"
+    assert reader.partition_of("bert") == 4
+    shop = reader.monitor("anna", "shop")
+    assert shop is not None
+    policy = Policy(5_000, 2, 1, Misfire.SKIP, 7, Priority.HIGH)
+    assert (shop.state, shop.spec.schedule, shop.spec.policy) == (State.DOWN, Every(60_000), policy)
+    assert (shop.spec.payload, shop.spec.max_runs, shop.agenda.runs) == ("", 0, 0)
+    [stretch] = reader.history()
+    assert (stretch.schedule, stretch.policy, stretch.max_runs, stretch.ends_at) == (Every(60_000), policy, 0, 0)
+    [stored] = reader.results()
+    assert (stored.result.timings, stored.result.manual, stored.deliveries) == ({"dns": 1.5}, False, 2)
+    assert list(reader.identities(0, 90_000)) == [
+        Identity("anna", "shop", 60_000, 1, 2, 0, 0, False, "success", 60_005)
+    ]
+    assert reader.transitions() == [Transition("anna", "shop", 7_000, State.UP, State.DOWN, "timed out", 2)]
+    reader.close()
+
+
+def test_tasks_that_the_first_schema_held_as_monitors_are_known_as_tasks(old_file: Path) -> None:
+    open_store(settings_for(old_file)).close()
+    reader = open_reader(settings_for(old_file))
+    tasks = {t.monitor_id: t for t in reader.tasks(now=0)}
+    assert {name: (t.status.value, t.reason, t.due_at, t.ended_at) for name, t in tasks.items()} == {
+        "late": ("pending", "", 5_001, 0),
+        "held": ("pending", "paused by command", 9_000, 0),
+        "done": ("done", "200 OK", 9_000, 9_000),
+        "failed": ("failed", "timed out: 3 s", 9_000, 9_000),
+        "mute": ("failed", "", 9_000, 9_000),
+    }
+    assert [name for name, t in tasks.items() if t.paused] == ["held"]
+    assert (tasks["late"].created_at, tasks["late"].partition) == (4_500, 4)
+    assert all(isinstance(found.spec.schedule, At) for found in reader.monitors("bert"))
+    reader.close()
 
 
 def test_a_sink_makes_folder_and_database_and_opens_them_again(tmp_path: Path) -> None:

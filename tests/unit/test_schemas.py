@@ -16,19 +16,30 @@ import pytest
 from fastavro.schema import to_parsing_canonical_form
 
 from everwatch import codec, schemas
+from everwatch.config import OutputFormat
+from everwatch.errors import InvalidInput
 from everwatch.model import (
+    Agenda,
+    Align,
+    Answer,
     At,
+    Backoff,
     Command,
     CommandType,
     Cron,
     Every,
+    Maintenance,
     Misfire,
     Monitor,
     MonitorSpec,
     Origin,
+    Overlap,
     Policy,
     Priority,
+    Reply,
     Result,
+    Retries,
+    Scalar,
     Signal,
     Signup,
     State,
@@ -66,7 +77,57 @@ CRON = msgspec.structs.replace(SPEC, schedule=Cron("30 9 * * 1-5", "Europe/Berli
 ONCE = msgspec.structs.replace(SPEC, schedule=At(AT))
 CRON_INPUT = MONITOR_INPUT | {"schedule": {"cron": "30 9 * * 1-5", "timezone": "Europe/Berlin"}}
 ONCE_INPUT = MONITOR_INPUT | {"schedule": {"at": "2027-01-15T09:00:00+01:00"}}
-ATTRIBUTES = {"city": "Bern", "age": 41, "score": 0.5, "vip": True, "note": None}
+WINDOWS = (
+    Maintenance(start=AT, end=AT + 3_600_000),
+    Maintenance(cron="0 2 * * 6", timezone="Europe/Berlin", duration_ms=7_200_000),
+)
+WINDOWS_INPUT = [
+    {"start": "2027-01-15T09:00:00+01:00", "end": "2027-01-15T10:00:00+01:00"},
+    {"cron": "0 2 * * 6", "timezone": "Europe/Berlin", "duration": "2h"},
+]
+# all that a monitor can say beside an interval, thresholds and misfires
+RARE = MonitorSpec(
+    monitor_id="größe",
+    kind="http",
+    config=SPEC.config,
+    schedule=Every(21_600_000, Align.MIDNIGHT, "Europe/Berlin"),
+    policy=Policy(
+        retries=Retries(3, Backoff.LINEAR, 2_000, 60_000, 0.25),
+        overlap=Overlap.ALLOW,
+        remind_every_ms=3_600_000,
+        maintenance=WINDOWS,
+    ),
+    payload='{"note":"ü"}',
+    start_at=AT,
+    end_at=AT + 86_400_000,
+    max_runs=3,
+)
+RARE_INPUT = MONITOR_INPUT | {
+    "schedule": {
+        "every": "6h",
+        "align": "midnight",
+        "timezone": "Europe/Berlin",
+        "start_at": "2027-01-15T09:00:00+01:00",
+        "end_at": "2027-01-16T08:00:00Z",
+        "max_runs": 3,
+    },
+    "policy": {
+        "retries": {"max": 3, "backoff": "linear", "base": "2s", "cap": "1m", "jitter": 0.25},
+        "overlap": "allow",
+        "remind_every": "1h",
+        "maintenance": WINDOWS_INPUT,
+    },
+    "payload": '{"note": "ü"}',
+}
+EPOCH = msgspec.structs.replace(SPEC, schedule=Every(90_000, Align.EPOCH))
+EPOCH_INPUT = MONITOR_INPUT | {"schedule": {"every": "90s", "align": "epoch"}}
+SPREAD = msgspec.structs.replace(SPEC, schedule=Cron("30 9 * * 1-5", "Europe/Berlin", 600_000))
+SPREAD_INPUT = MONITOR_INPUT | {"schedule": {"cron": "30 9 * * 1-5", "timezone": "Europe/Berlin", "spread": "10m"}}
+# a delay stands in the place of the instant until it is known when it was asked for
+DELAY = msgspec.structs.replace(SPEC, schedule=At(-5_400_000))
+DELAY_INPUT = MONITOR_INPUT | {"schedule": {"in": "1h30m"}}
+AGENDA = Agenda(2, AT + 9, AT + 8, AT, 2, AT + 7, AT + 6, AT + 5)
+ATTRIBUTES: dict[str, Scalar] = {"city": "Bern", "age": 41, "score": 0.5, "vip": True, "note": None}
 MONITOR = Monitor("u-1", SPEC, Origin.COMMAND, 7, AT, State.DOWN, AT + 1, "connection refused", 1, AT + 2, AT + 3)
 USER = User("u-1", "pro", ATTRIBUTES, ("größe", "b"), AT, AT + 5)
 TICK = Tick("u-1", "größe", AT, "http", SPEC.config, 1_500, 7, partition=3, attempt=2)
@@ -74,6 +135,7 @@ RESULT = Result(
     "u-1", "größe", AT, "http", 7, Status.SKIPPED, "not run", AT + 40, 12.5, 2, {"dns": 1.5}, "host-1", AT + 90_000, 2
 )
 TRANSITION = Transition("u-1", "größe", AT, State.UP, State.DOWN, "connection refused", 7)
+REPLY = Reply("c-1", "u-1", "größe", "put", Answer.REFUSED, "this must not be empty", "$.monitor.kind", 7, AT)
 
 # what a program of a user's own writes, and what it means
 INPUTS: dict[str, dict[str, Any]] = {
@@ -84,6 +146,27 @@ INPUTS: dict[str, dict[str, Any]] = {
     "signup-at": {"user_id": "u-1", "monitors": [ONCE_INPUT]},
     "command-cron": {"command": "put", "user_id": "u-1", "monitor_id": "größe", "monitor": CRON_INPUT},
     "command-at": {"command": "put", "user_id": "u-1", "monitor_id": "größe", "monitor": ONCE_INPUT},
+    "signup-rare": {"user_id": "u-1", "monitors": [RARE_INPUT], "maintenance": WINDOWS_INPUT},
+    "signup-epoch": {"user_id": "u-1", "monitors": [EPOCH_INPUT]},
+    "signup-spread": {"user_id": "u-1", "monitors": [SPREAD_INPUT]},
+    "signup-in": {"user_id": "u-1", "monitors": [DELAY_INPUT]},
+    "command-rare": {
+        "command": "put",
+        "user_id": "u-1",
+        "monitor_id": "größe",
+        "monitor": RARE_INPUT,
+        "command_id": "c-1",
+        "if_version": 6,
+    },
+    "command-pause": {
+        "command": "pause",
+        "user_id": "u-1",
+        "monitor_id": "größe",
+        "until": "2027-01-15T09:00:00+01:00",
+    },
+    "command-run": {"command": "run_now", "user_id": "u-1", "monitor_id": "größe", "command_id": "c-1"},
+    "command-cancel": {"command": "cancel", "user_id": "u-1", "command_id": "c-2"},
+    "command-maintain": {"command": "maintain", "user_id": "u-1", "maintenance": WINDOWS_INPUT},
 }
 EXPECTED: dict[str, object] = {
     "signup": Signup("u-1", "pro", ATTRIBUTES, (SPEC,)),
@@ -100,6 +183,28 @@ EXPECTED: dict[str, object] = {
     "command-at": Command(CommandType.PUT, "u-1", "größe", ONCE),
     "monitor-cron": msgspec.structs.replace(MONITOR, spec=CRON),
     "monitor-at": msgspec.structs.replace(MONITOR, spec=ONCE),
+    "signup-rare": Signup("u-1", monitors=(RARE,), maintenance=WINDOWS),
+    "signup-epoch": Signup("u-1", monitors=(EPOCH,)),
+    "signup-spread": Signup("u-1", monitors=(SPREAD,)),
+    "signup-in": Signup("u-1", monitors=(DELAY,)),
+    "command-rare": Command(CommandType.PUT, "u-1", "größe", RARE, "c-1", 6),
+    "command-pause": Command(CommandType.PAUSE, "u-1", "größe", until=AT),
+    "command-run": Command(CommandType.RUN_NOW, "u-1", "größe", command_id="c-1"),
+    "command-cancel": Command(CommandType.CANCEL, "u-1", command_id="c-2"),
+    "command-maintain": Command(CommandType.MAINTAIN, "u-1", maintenance=WINDOWS),
+    "monitor-rare": msgspec.structs.replace(MONITOR, spec=RARE, agenda=AGENDA),
+    "monitor-epoch": msgspec.structs.replace(MONITOR, spec=EPOCH),
+    "monitor-spread": msgspec.structs.replace(MONITOR, spec=SPREAD),
+    "user-maintenance": msgspec.structs.replace(USER, attributes={}, maintenance=WINDOWS),
+    "tick-manual": msgspec.structs.replace(TICK, attempt=1, may_overlap=True, manual=True, payload='{"note":"ü"}'),
+    "result-manual": msgspec.structs.replace(
+        RESULT, status=Status.SUCCESS, manual=True, timings={}, skipped_until=0, skipped_count=0
+    ),
+    "transition-reminder": msgspec.structs.replace(
+        TRANSITION, from_state=State.DOWN, reason="still down after 1 h: connection refused", reminder=True
+    ),
+    "transition-muted": msgspec.structs.replace(TRANSITION, alert=False),
+    "reply": REPLY,
 }
 READ: dict[str, Callable[[bytes], object]] = {
     "signup": codec.decode_signup,
@@ -108,6 +213,7 @@ READ: dict[str, Callable[[bytes], object]] = {
     "tick": lambda data: codec.decode_tick(b"u-1", data, AT, 3),
     "result": codec.decode_result,
     "transition": codec.decode_transition,
+    "reply": codec.decode_reply,
     "monitor": lambda data: codec.decode_entry(codec.table_key("u-1", "größe"), data),
     "user": lambda data: codec.decode_entry(codec.table_key("u-1"), data),
 }
@@ -128,9 +234,11 @@ def written(sample: str) -> bytes:
         case Tick() as tick:
             return codec.encode_tick(tick)
         case Result() as result:
-            return codec.encode_result(result, codec.OutputFormat.AVRO)
+            return codec.encode_result(result, OutputFormat.AVRO)
         case Transition() as transition:
-            return codec.encode_transition(transition, codec.OutputFormat.AVRO)
+            return codec.encode_transition(transition, OutputFormat.AVRO)
+        case Reply() as reply:
+            return codec.encode_reply(reply, OutputFormat.AVRO)
         case User() | Monitor() as entry:
             return codec.encode_entry(entry)
         case _:
@@ -255,9 +363,26 @@ def test_a_record_is_written_today_as_it_was_when_its_version_was_new(sample: st
         assert written(sample) == golden_file(sample).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["signup", "command", "monitor"])
-def test_the_version_that_knew_only_intervals_is_among_those_still_read(name: str) -> None:
-    old = {"signup": "df15c2eba94e6eee", "command": "1ef164f2ba7590c5", "monitor": "00226e8f37c01695"}[name]
+FORMER = {
+    "that knew only intervals": {
+        "signup": "df15c2eba94e6eee",
+        "command": "1ef164f2ba7590c5",
+        "monitor": "00226e8f37c01695",
+    },
+    "without retries, reminders and maintenance": {
+        "signup": "af68f3510a4f4675",
+        "command": "d188d7435f16b941",
+        "tick": "f7592eef553e90a3",
+        "result": "72854fa14b6dda9f",
+        "transition": "c7c2be6ccce82206",
+        "monitor": "9d6b5b45f8b94bf4",
+        "user": "070e58b68cca3a30",
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "old"), [pair for versions in FORMER.values() for pair in versions.items()], ids=str)
+def test_the_versions_that_knew_less_are_among_those_still_read(name: str, old: str) -> None:
     assert old != current(name)
     assert READ[name]((GOLDEN / f"{name}.{old}.bin").read_bytes()) == EXPECTED[name]
 
@@ -275,16 +400,18 @@ def test_a_record_of_a_version_nobody_kept_is_refused(folder: Path) -> None:
     old_bytes = schemas.encode("signal", INPUTS["signal"])
     with_another_field(folder / "signal.avsc", default="unknown")
     forget()
-    with pytest.raises(schemas.InvalidInput, match="unknown Avro schema fingerprint"):
+    with pytest.raises(InvalidInput, match="unknown Avro schema fingerprint"):
         schemas.decode("signal", old_bytes)
 
 
 def as_json(record: Mapping[str, Any]) -> bytes:
-    """The same input as JSON, where a config is an object and not text."""
+    """The same input as JSON, where a config is an object and a payload a value, and not text."""
     plain = json.loads(json.dumps(record))
     for monitor in [plain.get("monitor"), *plain.get("monitors", [])]:
         if monitor:
             monitor["config"] = json.loads(monitor["config"])
+            if monitor.get("payload"):
+                monitor["payload"] = json.loads(monitor["payload"])
     return json.dumps(plain).encode()
 
 
@@ -299,6 +426,11 @@ def test_json_and_avro_of_one_input_mean_the_same(sample: str) -> None:
         ("signup", {"user_id": "u", "monitors": [{"config": "{}"}]}),
         ("command", {"command": "put", "user_id": "u", "monitor": {"config": "{}"}}),
         ("command", {"command": "deregister", "user_id": "u"}),
+        ("command", {"command": "cancel", "user_id": "u"}),
+        ("command", {"command": "maintain", "user_id": "u"}),
+        ("command", {"command": "run_now", "user_id": "u", "monitor_id": "m"}),
+        ("signup", {"user_id": "u", "monitors": [{"config": "{}", "policy": {"retries": {"max": 2}}}]}),
+        ("signup", {"user_id": "u", "maintenance": [{"cron": "0 2 * * 6", "duration": "2h"}]}),
         ("signal", {"user_id": "u", "monitor_id": "m"}),
     ],
 )

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from everwatch.codec import encode_entry, encode_result, encode_transition, table_key
+from everwatch.codec import commands_key, encode_entry, encode_result, encode_transition, table_key
 from everwatch.config import OutputFormat, Settings
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
@@ -64,6 +64,19 @@ def test_the_changelog_tells_users_monitors_and_deletions() -> None:
         Entry("anna", "shop", None),
         Entry("anna", "", None),
     ]
+
+
+def test_what_is_remembered_of_commands_is_passed_over() -> None:
+    batch, refused = build_batch(
+        [
+            record(TOPICS.monitors_changelog, b"any bytes", key=commands_key("anna"), offset=7),
+            record(TOPICS.monitors_changelog, None, key=commands_key("anna"), offset=8),
+        ],
+        TOPICS,
+        stored_at=99,
+    )
+    assert (batch.entries, refused) == ([], [])
+    assert batch.offsets == {Partition("t.everwatch-monitors-changelog", 2): 9}
 
 
 def test_offsets_lie_behind_the_last_record_of_each_partition() -> None:

@@ -9,12 +9,29 @@ import pytest
 
 from everwatch.codec import encode_tick
 from everwatch.kafka.packing import codec_named
-from everwatch.model import At, Cron, Every, Misfire, Schedule, Tick
-from everwatch.schedule.cron import CronTimes
+from everwatch.model import Align, At, Cron, Every, Misfire, Schedule, Tick
+from everwatch.schedule.cron import CronTimes, cron_times
+from everwatch.schedule.due import due_in
 from everwatch.schedule.every import phase_of
-from everwatch.timetable import LAST_KEY, Chunk, Firing, Line, NotPlanned, Planned, Timetable, Way, framed, unframed
+from everwatch.schedule.misfire import settle
+from everwatch.timetable import (
+    LAST_KEY,
+    Chunk,
+    Firing,
+    Line,
+    NotPlanned,
+    Packing,
+    Planned,
+    Retry,
+    Timetable,
+    Way,
+    framed,
+    unframed,
+)
+from everwatch.timetable.loose import TIDY_AFTER_SWEEPS
+from everwatch.timetable.records import Entry
 from everwatch.timetable.ring import Ring
-from everwatch.timetable.timetable import AHEAD_MS, TIDY_AFTER_SWEEPS
+from everwatch.timetable.seats import AHEAD_MS
 
 START = 1_800_000_000_000  # a whole minute, and a whole hour
 STEP_MS, MINUTE_MS, HOUR_MS = 100, 60_000, 3_600_000
@@ -33,6 +50,11 @@ def new_timetable(*monitors: Planned) -> Timetable:
     for each in monitors:
         timetable.put(each)
     return timetable
+
+
+def found_at(instant: int, some: Iterable[Planned]) -> list[tuple[int, Planned]]:
+    """Monitors as the index has them under one instant."""
+    return [(instant, each) for each in some]
 
 
 def fired(firings: Iterable[Firing]) -> list[tuple[int, str]]:
@@ -56,10 +78,8 @@ def pass_time(timetable: Timetable, upto: int, sweep_ms: int = 1_000) -> list[tu
 
 
 def chunks(timetable: Timetable) -> list[Chunk]:
-    shelves = [
-        shelf for rings in (timetable._fine, timetable._coarse) for r in rings.values() for shelf in r.slots.values()
-    ]
-    return [chunk for shelf in shelves for chunk in shelf.chunks]
+    seats = timetable._seats
+    return [chunk for *_, shelf in (*seats._rings.shelves(), *seats._groups.shelves()) for chunk in shelf.chunks]
 
 
 def due_once_in(name: str, schedule: Every) -> int:
@@ -193,7 +213,8 @@ def test_the_last_monitor_of_a_slot_leaves_nothing_behind() -> None:
     for number, each in enumerate(monitors):
         timetable.remove(each)
         assert len(timetable) == len(monitors) - number - 1
-    assert (timetable._fine, timetable._coarse, timetable._groups) == ({}, {}, {})
+    seats = timetable._seats
+    assert (seats._rings._fine, seats._rings._coarse, seats._groups._groups) == ({}, {}, {})
     assert pass_time(timetable, START + HOUR_MS, 5_000) == []
 
 
@@ -209,11 +230,11 @@ def test_asking_who_is_due_costs_no_look_at_anybody_else(monkeypatch: pytest.Mon
 def test_monitors_of_the_same_cron_schedule_go_out_together_after_one_computation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: Counter[str] = Counter()
+    asked: Counter[CronTimes] = Counter()
     computed = CronTimes.between
 
     def counted(times: CronTimes, after: int, upto: int) -> list[int]:
-        asked[times._expression] += 1
+        asked[times] += 1
         return computed(times, after, upto)
 
     nine, noon = Cron("0 9 * * *", "Asia/Kolkata"), Cron("*/5 * * * *", "Asia/Kolkata")
@@ -222,7 +243,7 @@ def test_monitors_of_the_same_cron_schedule_go_out_together_after_one_computatio
     asked.clear()
     firings = list(timetable.due(START + 5 * MINUTE_MS))
     assert [(firing.chunk.count, list(firing.fire)) for firing in firings] == [(300, [START + 5 * MINUTE_MS])]
-    assert asked == {"*/5 * * * *": 1}
+    assert asked == {cron_times(noon): 1}
 
 
 def test_monitors_of_long_intervals_are_spread_out_some_time_before_they_are_due(
@@ -257,7 +278,7 @@ def test_a_long_interval_monitor_that_is_taken_out_just_before_it_is_due_is_not_
 
 def test_a_task_is_due_once_at_its_instant_to_the_millisecond() -> None:
     timetable = new_timetable()
-    timetable.load([planned("ann", At(START + 1_234))], (START + HOUR_MS, LAST_KEY))
+    timetable.load([(START + 1_234, planned("ann", At(START + 1_234)))], (START + HOUR_MS, LAST_KEY))
     assert pass_time(timetable, START + 10_000, 100) == [(START + 1_234, "ann")]
     assert len(timetable) == 0
 
@@ -272,7 +293,7 @@ def test_a_task_whose_instant_has_passed_is_due_right_away() -> None:
 def test_a_task_that_is_cancelled_before_its_time_never_runs() -> None:
     kept, cancelled = planned("ann", At(START + 2_000)), planned("bob", At(START + 2_000))
     timetable = new_timetable()
-    timetable.load([kept, cancelled], (START + HOUR_MS, LAST_KEY))
+    timetable.load([(START + 2_000, kept), (START + 2_000, cancelled)], (START + HOUR_MS, LAST_KEY))
     assert timetable.delayed == 2
     timetable.remove(cancelled)
     assert timetable.delayed == 1
@@ -293,11 +314,11 @@ def test_tasks_of_one_instant_that_are_loaded_in_slices_come_once_each() -> None
     tasks = [planned(f"user-{number}", At(START + 1_000)) for number in range(9)]
     timetable = new_timetable(*tasks)  # too early: nothing is loaded yet
     assert len(timetable) == 0
-    timetable.load(tasks[:4], (START + 1_000, tasks[3].key))
+    timetable.load(found_at(START + 1_000, tasks[:4]), (START + 1_000, tasks[3].key))
     late = planned("user-55", At(START + 1_000))
     timetable.put(late)  # behind the slice in the index's order, so the index will give it
     timetable.put(planned("user-00", At(START + 1_000)))  # before it, so nobody will
-    timetable.load([*tasks[4:6], late, *tasks[6:]], (START + HOUR_MS, LAST_KEY))
+    timetable.load(found_at(START + 1_000, [*tasks[4:6], late, *tasks[6:]]), (START + HOUR_MS, LAST_KEY))
     assert len(timetable) == 11
     assert Counter(name for _, name in pass_time(timetable, START + 2_000)) == Counter(
         [*(f"user-{number}" for number in range(9)), "user-00", "user-55"]
@@ -329,8 +350,24 @@ def test_after_an_outage_every_rule_has_its_way() -> None:
     }
 
 
+@pytest.mark.parametrize("rule", Misfire)
+def test_who_is_spread_is_judged_by_its_own_instants_after_an_outage(rule: Misfire) -> None:
+    schedule, upto = Cron("*/5 * * * *", spread_ms=4 * MINUTE_MS), START + 23 * MINUTE_MS
+    names = [f"user-{number}" for number in range(200)]
+    timetable = new_timetable(*(planned(name, schedule, line=Line(Way.NORMAL, rule, 90_000)) for name in names))
+    firings = list(timetable.backlog(upto, upto + 20_000))
+    expected: dict[str, list[tuple[int, str]]] = {"fire": [], "skipped": []}
+    for name in names:
+        judged = settle(dues(schedule, name, upto), upto + 20_000, rule, 90_000)
+        expected["fire"] += [(instant, name) for instant in judged.fire]
+        expected["skipped"] += [(instant, name) for instant in judged.skipped]
+    assert fired(firings) == sorted(expected["fire"])
+    assert fired(firing._replace(fire=firing.skipped) for firing in firings) == sorted(expected["skipped"])
+    assert len(firings) <= 6  # together, as far as they are alike
+
+
 def test_what_is_caught_up_of_long_intervals_fits_into_batches_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everwatch.timetable.timetable.phase_of", lambda *_: 3_600_000)
+    monkeypatch.setattr("everwatch.timetable.ring.phase_of", lambda *_: 3_600_000)
     timetable = new_timetable(*(planned(f"user-{number}", Every(24 * HOUR_MS)) for number in range(1_500)))
     timetable.fit(10_000)
     firings = list(timetable.backlog(START + 48 * HOUR_MS, START + 60 * HOUR_MS))
@@ -343,7 +380,8 @@ def test_a_topic_that_takes_only_small_batches_gets_small_ones_from_then_on() ->
     schedules = [Every(1_000), Every(HOUR_MS), Cron("* * * * *")]
     monitors = [planned(f"user-{number}", schedules[number % 3]) for number in range(3_000)]
     timetable = new_timetable(*monitors)
-    timetable.load([planned(f"task-{n}", At(START + 60_000)) for n in range(500)], (START + HOUR_MS, LAST_KEY))
+    tasks = [planned(f"task-{n}", At(START + 60_000)) for n in range(500)]
+    timetable.load(found_at(START + 60_000, tasks), (START + HOUR_MS, LAST_KEY))
     for chunk in chunks(timetable):
         chunk.packed(LZ4)
     expected = fired(timetable.due(START + MINUTE_MS))
@@ -366,3 +404,267 @@ def test_a_timetable_that_is_put_away_is_the_same_when_it_is_taken_up() -> None:
     for each in monitors:
         again.remove(each)
     assert len(again) == 0
+
+
+# --- beginnings and endings -------------------------------------------------------------------------------------------
+
+HORIZON = (START + HOUR_MS, LAST_KEY)
+DAY_MS = 24 * HOUR_MS
+# one of each place that a monitor can be at rest in
+SCHEDULES = {
+    "short": Every(1_000),
+    "epoch": Every(5_000, Align.EPOCH),
+    "long": Every(15 * MINUTE_MS),
+    "cron": Cron("* * * * *"),
+    "spread": Cron("*/5 * * * *", "Asia/Kolkata", 3 * MINUTE_MS),
+    "midnight": Every(15 * MINUTE_MS, Align.MIDNIGHT, "Asia/Kathmandu"),
+}
+
+
+def dues(schedule: Schedule, name: str = "ann", upto: int = START + HOUR_MS) -> list[int]:
+    return list(due_in(schedule, f"{name}\0site".encode(), START, START, upto))
+
+
+def loaded(*monitors: Planned) -> Timetable:
+    timetable = Timetable(LZ4, START)
+    timetable.load([], HORIZON)
+    for each in monitors:
+        timetable.put(each)
+    return timetable
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_its_last_tick_is_the_one_at_its_end_and_then_it_is_gone(schedule: Schedule) -> None:
+    every_due = dues(schedule)
+    for until, last in ((every_due[2], 3), (every_due[2] - 1, 2), (every_due[2] + 1, 3)):
+        timetable = loaded(planned("ann", schedule)._replace(until=until))
+        assert pass_time(timetable, until - until % STEP_MS, 700) + pass_time(timetable, START + HOUR_MS, 5_000) == [
+            (due, "ann") for due in every_due[:last]
+        ]
+        assert len(timetable) == 0
+        assert chunks(timetable) == []
+        assert timetable.newest_gone == until
+
+
+def test_a_sweep_over_the_end_of_a_monitor_can_be_tried_again_and_then_be_shorter() -> None:
+    first = due_once_in("ann", Every(1_000))
+    ann, bob = planned("ann", Every(1_000))._replace(until=first + 1_000), planned("bob", Every(1_000))
+    timetable = loaded(ann, bob)
+    once = fired(timetable.due(START + 5_000))
+    assert [instant for instant, name in once if name == "ann"] == [first, first + 1_000]
+    assert fired(timetable.due(START + 5_000)) == once
+    assert fired(timetable.backlog(START + 5_000, START + 5_000)) == once
+    step = first + STEP_MS - first % STEP_MS
+    assert pass_time(timetable, step, step - START) == [each for each in once if each[0] <= step]
+    assert len(timetable) == 2
+    assert pass_time(timetable, START + 5_000) == [each for each in once if each[0] > step]
+    assert len(timetable) == 1
+
+
+def test_many_that_end_together_go_out_together() -> None:
+    names = [f"user-{number}" for number in range(500)]
+    until = START + 10_000
+    timetable = loaded(*(planned(name, Every(5_000, Align.EPOCH))._replace(until=until) for name in names))
+    timetable.settled(START + 5_000)
+    firings = list(timetable.due(START + 20_000))
+    assert [firing.chunk.count for firing in firings] == [500]
+    assert fired(firings) == sorted((until, name) for name in names)
+
+
+def test_an_end_after_an_outage_is_the_end_of_what_was_missed() -> None:
+    timetable = Timetable(LZ4, START)
+    ann = planned("ann", Every(MINUTE_MS, Align.EPOCH))._replace(until=START + 10 * MINUTE_MS)
+    timetable.put(ann)
+    timetable.load([(ann.until, ann)], HORIZON)
+    [firing] = timetable.backlog(START + HOUR_MS, START + HOUR_MS)
+    at = [instant + entry.delta for entry in firing.chunk.entries(LZ4) for instant in (*firing.skipped, *firing.fire)]
+    assert at == [START + turn * MINUTE_MS for turn in range(1, 11)]
+    assert len(firing.fire) == 1
+
+
+def test_an_end_that_lies_far_ahead_takes_no_memory_until_the_index_names_it() -> None:
+    ann = planned("ann", Every(1_000))._replace(until=START + 2 * HOUR_MS)
+    timetable = loaded(ann)
+    assert (len(timetable), timetable.delayed) == (1, 0)
+    timetable.load([(ann.until, ann)], (START + 3 * HOUR_MS, LAST_KEY))
+    assert (len(timetable), timetable.delayed) == (1, 1)
+    timetable.remove(ann)
+    assert (len(timetable), timetable.delayed) == (0, 0)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_who_is_held_back_begins_when_its_owner_wants_it_to(schedule: Schedule) -> None:
+    every_due = dues(schedule)
+    ann = planned("ann", schedule, every_due[1])._replace(held_back=True)
+    timetable = Timetable(LZ4, START)
+    timetable.put(ann)
+    assert (len(timetable), timetable.delayed) == (0, 0)
+    timetable.load([(ann.since, ann)], HORIZON)
+    assert (len(timetable), timetable.delayed) == (1, 1)
+    assert pass_time(timetable, START + HOUR_MS, 5_000) == [(due, "ann") for due in every_due[2:]]
+    assert (len(timetable), timetable.delayed) == (1, 0)
+
+
+def test_a_sweep_looks_at_nobody_who_begins_or_ends_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    def counted(schedule: Schedule, key: bytes, since: int, after: int, upto: int) -> object:
+        asked.append(key)
+        return due_in(schedule, key, since, after, upto)
+
+    monkeypatch.setattr("everwatch.timetable.timetable.due_in", counted)
+    timetable = loaded(
+        *(planned(f"later-{n}", Every(1_000), START + 60_000 + n)._replace(held_back=True) for n in range(10_000)),
+        *(planned(f"new-{n}", Every(1_000), START + 60_000 + n) for n in range(1_000)),
+        *(planned(f"ends-{n}", Every(HOUR_MS))._replace(until=START + 60_000 + n) for n in range(1_000)),
+        planned("soon", Every(1_000), START + 1_500)._replace(held_back=True),
+    )
+    assert timetable.delayed == 11_001
+    loose = sum(chunk.is_loose for chunk in chunks(timetable))
+    pass_time(timetable, START + 50_000, 500)
+    assert set(asked) == {b"soon\0site"}
+    assert len(asked) <= 2
+    assert sum(chunk.is_loose for chunk in chunks(timetable)) <= loose + 1  # nobody was taken out of a chunk
+
+
+def test_when_its_dates_are_named_one_by_one_or_again_a_monitor_is_there_once() -> None:
+    first = due_once_in("ann", Every(1_000))
+    retry = Retry(START + 7_050, START + 100, framed(b"ann", b"again"))
+    ann = planned("ann", Every(1_000), first)._replace(held_back=True, until=first + 2_000, retry=retry)
+    bob = planned("bob", At(START + 4_000))
+    timetable = new_timetable(ann, bob)
+    found = sorted([(ann.since, ann), (ann.until, ann), (retry.due, ann), (START + 4_000, bob)])
+    for each in found:
+        timetable.load([each], (each[0], each[1].key))
+        timetable.load(found, (each[0], each[1].key))
+    timetable.load([*found, *found], HORIZON)
+    assert timetable.delayed == 4
+    # at once
+    again = new_timetable(ann, bob)
+    again.load([*found, *found], HORIZON)
+    for table in (timetable, again):
+        assert sorted(pass_time(table, START + HOUR_MS, 5_000)) == sorted(
+            [(first + 1_000, "ann"), (first + 2_000, "ann"), (START + 4_000, "bob"), (START + 100, "ann")]
+        )
+
+
+# --- retries ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_retry_goes_out_once_at_its_time_and_says_which_tick_it_is_of() -> None:
+    retry = Retry(START + 2_345, START - 90_000, framed(b"ann", b"second attempt"))
+    timetable = loaded(planned("ann", At(START - 90_000), START - 100_000)._replace(retry=retry))
+    assert (len(timetable), timetable.delayed) == (0, 1)
+    assert fired(timetable.due(START + 2_300)) == []
+    [firing] = timetable.due(START + 2_400)
+    assert fired([firing]) == [(START - 90_000, "ann")]
+    assert firing.fire[0] + firing.chunk.reach == START - 90_000  # the batch's latest timestamp, too
+    timetable.settled(START + 2_400)
+    assert timetable.delayed == 0
+    assert pass_time(timetable, START + 10_000) == []
+
+
+def test_after_an_outage_a_retry_is_run_whatever_the_rule() -> None:
+    line = Line(Way.NORMAL, Misfire.SKIP, 5_000)
+    retry = Retry(START + 2_345, START - 5_000, framed(b"ann", b"second attempt"))
+    timetable = loaded(planned("ann", Every(DAY_MS), line=line)._replace(retry=retry))
+    upto = START + HOUR_MS
+    assert (START - 5_000, "ann") in fired(timetable.backlog(upto, upto))
+
+
+def test_to_change_only_the_retry_touches_nothing_else() -> None:
+    monitors = [planned(f"user-{number}", Every(30_000)) for number in range(2_000)]
+    timetable = loaded(*monitors)
+    for chunk in chunks(timetable):
+        chunk.packed(LZ4)
+    old, count = monitors[0], len(timetable)
+    for due in (START + 5_000, START + 6_000):
+        new = old._replace(retry=Retry(due, START, framed(b"user-0", b"again")))
+        timetable.replace(old, new)
+        old = new
+    assert not any(chunk.is_loose for chunk in chunks(timetable))
+    assert len(timetable) == count
+    assert timetable.delayed == 1
+    timetable.replace(old, monitors[0])
+    assert timetable.delayed == 0
+    timetable.replace(monitors[0], monitors[0]._replace(schedule=Every(40_000)))
+    assert len(timetable) == count
+    with pytest.raises(NotPlanned, match="user-0"):
+        timetable.replace(old, monitors[0])
+
+
+def test_a_monitor_that_is_over_may_have_a_retry_still() -> None:
+    first = due_once_in("ann", Every(1_000))
+    retry = Retry(first + 5_000, first, framed(b"ann", b"second attempt"))
+    timetable = loaded(planned("ann", Every(1_000))._replace(until=first, retry=retry))
+    assert pass_time(timetable, START + 20_000) == [(first, "ann"), (first, "ann")]
+
+
+# --- put away and taken up --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked_ms", [0, 30_000])
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_put_away_in_the_middle_of_a_sweep_those_who_end_in_it_are_not_lost(schedule: Schedule, asked_ms: int) -> None:
+    monitors = [planned(f"user-{n}", schedule)._replace(until=START + 20_000 + n * 60_000) for n in range(5)]
+    timetable, again = loaded(*monitors), Timetable(LZ4, START)
+    expected = pass_time(loaded(*monitors), START + HOUR_MS, 5_000)
+    list(timetable.due(START + asked_ms))
+    again.restore(timetable.save())
+    assert len(again) == 5
+    again.load([(each.until, each) for each in monitors], HORIZON)
+    assert pass_time(again, START + HOUR_MS, 5_000) == expected
+    assert pass_time(timetable, START + HOUR_MS, 5_000) == expected
+
+
+def test_a_timetable_says_who_would_be_missing_if_it_were_taken_up_as_of_earlier() -> None:
+    timetable = loaded(
+        *(planned(f"user-{n}", Every(1_000))._replace(until=START + 1_000 * n) for n in range(1, 4)),
+        planned("later", Every(HOUR_MS))._replace(until=START + 60_000),
+    )
+    assert timetable.newest_gone == 0
+    timetable.settled(START + 10_000)
+    assert timetable.newest_gone == START + 3_000
+    timetable.put(planned("over", Every(1_000))._replace(until=START + 9_000))
+    assert timetable.newest_gone == START + 9_000
+    assert len(timetable) == 1
+
+
+def test_who_begins_far_ahead_does_not_keep_the_others_from_being_put_away() -> None:
+    timetable = loaded(
+        planned("ann", Every(1_000)), planned("bob", Every(DAY_MS), START + 60_000)._replace(held_back=True)
+    )
+    assert timetable.can_be_saved
+    assert timetable.newest_since == START
+    again = Timetable(LZ4, START)
+    again.restore(timetable.save())
+    assert len(again) == 1
+
+
+def test_who_was_put_to_begin_in_a_month_marks_nobody_else_as_new() -> None:
+    timetable = loaded(planned("ann", Every(1_000)), planned("bob", Every(60 * DAY_MS), START + 30 * DAY_MS))
+    assert timetable.newest_since == START
+    assert not timetable.can_be_saved  # no index would bring bob again
+    timetable.settled(START + 30 * DAY_MS)
+    assert timetable.can_be_saved
+    assert len(timetable) == 2
+
+
+def test_a_schedule_that_is_spread_is_looked_at_only_where_somebody_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"user-{number}" for number in range(3_000)]
+    schedule = Cron("0 * * * *", spread_ms=HOUR_MS)
+    timetable = new_timetable(*(planned(name, schedule) for name in names))
+    walked: list[int] = []
+    entries = Chunk.entries
+
+    def counted(chunk: Chunk, packing: Packing) -> Iterable[Entry]:
+        walked.append(chunk.count)
+        return entries(chunk, packing)
+
+    monkeypatch.setattr(Chunk, "entries", counted)
+    pass_time(timetable, START + 10_000)
+    walked.clear()
+    list(timetable.due(START + 15_000))
+    assert walked == []  # spread out already
+    timetable.look_ahead(START + 20_000 + AHEAD_MS)
+    assert sum(walked) < 3_000 / 360 * 10

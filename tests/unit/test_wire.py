@@ -9,7 +9,23 @@ import pytest
 from everwatch import codec, schemas
 from everwatch.admission import admit_command, admit_signup
 from everwatch.errors import InvalidInput
-from everwatch.model import At, Cron, Every, Schedule
+from everwatch.kinds.registry import known_kinds
+from everwatch.model import (
+    Align,
+    At,
+    Backoff,
+    Command,
+    CommandType,
+    Cron,
+    Every,
+    Maintenance,
+    MonitorSpec,
+    Overlap,
+    Policy,
+    Retries,
+    Schedule,
+    Signup,
+)
 from everwatch.schedule.cron import _problem_of, zone_named
 
 HTTP = {"kind": "http", "config": {"url": "http://a.example/"}}
@@ -37,6 +53,11 @@ def nested(depth: int) -> bytes:
     return b'{"user_id":"u","monitors":[{"kind":"noop","config":{"a":%s}}]}' % (b"[" * depth + b"]" * depth)
 
 
+def only(given: Signup) -> MonitorSpec:
+    (monitor,) = given.monitors
+    return monitor
+
+
 def refused(admit: Callable[[bytes | None], object], data: bytes | None) -> tuple[str, str]:
     with pytest.raises(InvalidInput) as caught:
         admit(data)
@@ -51,12 +72,27 @@ def at(instant: object) -> bytes:
     return http(schedule={"at": instant})
 
 
+def retries(**fields: object) -> bytes:
+    return http(policy={"retries": fields})
+
+
+def window(**fields: object) -> bytes:
+    return http(policy={"maintenance": [fields]})
+
+
 SCHEDULE = "$.monitors[0].schedule"
 EVERY = f"{SCHEDULE}.every"
 CRON_FIELDS = "a cron expression has five: minute, hour, day of month, month, day of week"
 INSTANTS = "write it like 2026-11-21T09:00:00+01:00 or 2026-11-21T08:00:00Z"
 POLICY = "$.monitors[0].policy"
 CONFIG = "$.monitors[0].config"
+PAYLOAD = "$.monitors[0].payload"
+RETRIES = f"{POLICY}.retries"
+WINDOW = f"{POLICY}.maintenance[0]"
+ONE_OF = "a schedule is one of every, cron, at and in, not"
+TIMEZONE = "a timezone goes with cron, or with every aligned to midnight"
+KINDS = ", ".join(known_kinds())
+SATURDAY = {"cron": "0 2 * * 6", "duration": "2h"}
 
 SIGNUPS = {
     "user_id is missing": (b"{}", "this field is missing", "$.user_id"),
@@ -90,15 +126,15 @@ SIGNUPS = {
         http(monitor_id="x" * 129), "this must be at most 128 characters long", "$.monitors[0].monitor_id"),
     "unknown field of a monitor": (http(interval="30s"), "there is no field 'interval'", "$.monitors[0].interval"),
     "unknown kind": (
-        signup({"kind": "htpp"}), "there is no kind 'htpp'; known kinds: heartbeat, http, noop, tcp",
+        signup({"kind": "htpp"}), f"there is no kind 'htpp'; known kinds: {KINDS}",
         "$.monitors[0].kind"),
     "http without url": (signup({"kind": "http"}), "the kind 'http' needs the field 'url'", CONFIG),
     "the second monitor is the wrong one": (
         signup(HTTP, {"kind": "http", "monitor_id": "b"}), "the kind 'http' needs the field 'url'",
         "$.monitors[1].config"),
     "unknown config field": (
-        signup({"kind": "tcp", "config": {"host": "h", "port": 1, "tls": True}}),
-        "the kind 'tcp' has no field 'tls'; known fields: host, port", f"{CONFIG}.tls"),
+        signup({"kind": "heartbeat", "config": {"period": "5m", "host": "h"}}),
+        "the kind 'heartbeat' has no field 'host'; known fields: period, grace", f"{CONFIG}.host"),
     "a config that is a list": (signup({"kind": "noop", "config": []}), "expected an object, got a list", CONFIG),
     "a config with a number beyond 64 bits": (
         signup({"kind": "noop", "config": {"n": 10**30}}),
@@ -117,16 +153,76 @@ SIGNUPS = {
     "unknown field of a schedule": (
         http(schedule={"daily": True}), "there is no field 'daily'", f"{SCHEDULE}.daily"),
     "an interval and a cron expression": (
-        http(schedule={"every": "1m", "cron": "* * * * *"}),
-        "a schedule is one of every, cron and at, not every and cron", SCHEDULE),
-    "three schedules": (
-        http(schedule={"every": "1m", "cron": "* * * * *", "at": 1_800_000_000_000}),
-        "a schedule is one of every, cron and at, not every and cron and at", SCHEDULE),
-    "a time zone without cron": (
-        http(schedule={"every": "1m", "timezone": "UTC"}), "only a cron schedule has a timezone",
-        f"{SCHEDULE}.timezone"),
-    "nothing but a time zone": (
-        http(schedule={"timezone": "UTC"}), "only a cron schedule has a timezone", f"{SCHEDULE}.timezone"),
+        http(schedule={"every": "1m", "cron": "* * * * *"}), f"{ONE_OF} every and cron", SCHEDULE),
+    "an interval and an instant": (
+        http(schedule={"every": "1m", "at": 1_800_000_000_000}), f"{ONE_OF} every and at", SCHEDULE),
+    "an interval and a delay": (http(schedule={"every": "1m", "in": "1m"}), f"{ONE_OF} every and in", SCHEDULE),
+    "a cron expression and an instant": (
+        http(schedule={"cron": "* * * * *", "at": 1_800_000_000_000}), f"{ONE_OF} cron and at", SCHEDULE),
+    "a cron expression and a delay": (
+        http(schedule={"cron": "* * * * *", "in": "1m"}), f"{ONE_OF} cron and in", SCHEDULE),
+    "an instant and a delay": (
+        http(schedule={"at": 1_800_000_000_000, "in": "1m"}), f"{ONE_OF} at and in", SCHEDULE),
+    "all four schedules": (
+        http(schedule={"every": "1m", "cron": "* * * * *", "at": 1_800_000_000_000, "in": 0}),
+        f"{ONE_OF} every and cron and at and in", SCHEDULE),
+    "a time zone with a plain interval": (
+        http(schedule={"every": "1m", "timezone": "UTC"}), TIMEZONE, f"{SCHEDULE}.timezone"),
+    "a time zone with an interval aligned to the epoch": (
+        http(schedule={"every": "1m", "align": "epoch", "timezone": "UTC"}), TIMEZONE, f"{SCHEDULE}.timezone"),
+    "a time zone with an instant": (
+        http(schedule={"at": 1_800_000_000_000, "timezone": "UTC"}), TIMEZONE, f"{SCHEDULE}.timezone"),
+    "nothing but a time zone": (http(schedule={"timezone": "UTC"}), TIMEZONE, f"{SCHEDULE}.timezone"),
+    "nothing but an alignment": (
+        http(schedule={"align": "midnight"}), "only an interval (every) can be aligned", f"{SCHEDULE}.align"),
+    "a cron expression that is aligned": (
+        http(schedule={"cron": "* * * * *", "align": "epoch"}), "only an interval (every) can be aligned",
+        f"{SCHEDULE}.align"),
+    "an unknown alignment": (
+        http(schedule={"every": "1h", "align": "noon"}), "'noon' is not one of phase, epoch, midnight",
+        f"{SCHEDULE}.align"),
+    "an interval from midnight that does not fit into a day": (
+        http(schedule={"every": "7h", "align": "midnight"}),
+        "7 h neither divides 24 hours nor is a whole number of days, so it cannot be counted from midnight", EVERY),
+    "midnight of an unknown time zone": (
+        http(schedule={"every": "1h", "align": "midnight", "timezone": "Berlin"}),
+        "there is no time zone 'Berlin': did you mean Europe/Berlin?", f"{SCHEDULE}.timezone"),
+    "midnight of an empty time zone": (
+        http(schedule={"every": "1h", "align": "midnight", "timezone": ""}),
+        "there is no time zone '': write it like Europe/Berlin", f"{SCHEDULE}.timezone"),
+    "an interval that is spread": (
+        http(schedule={"every": "1h", "spread": "5m"}), "only a cron schedule can be spread", f"{SCHEDULE}.spread"),
+    "a spread of more than a day": (
+        http(schedule={"cron": "0 9 * * *", "spread": "25h"}), "'25h' is not between 0 s and 1 d",
+        f"{SCHEDULE}.spread"),
+    "a spread in words": (
+        http(schedule={"cron": "0 9 * * *", "spread": "a bit"}), f"'a bit' is not a duration: {DURATIONS}",
+        f"{SCHEDULE}.spread"),
+    "a negative delay": (
+        http(schedule={"in": -1}), "-1 is negative, and no duration is", f"{SCHEDULE}.in"),
+    "a delay of more than 400 days": (
+        http(schedule={"in": "401d"}), "'401d' is not between 0 s and 400 d", f"{SCHEDULE}.in"),
+    "an end before the start": (
+        http(schedule={"every": "1m", "start_at": 1_800_000_000_001, "end_at": 1_800_000_000_000}),
+        "the end lies before the start", f"{SCHEDULE}.end_at"),
+    "a start in words": (
+        http(schedule={"every": "1m", "start_at": "soon"}), f"'soon' is not an instant: {INSTANTS}",
+        f"{SCHEDULE}.start_at"),
+    "an end without offset": (
+        http(schedule={"every": "1m", "end_at": "2026-11-21T09:00:00"}),
+        f"'2026-11-21T09:00:00' does not say in which time zone, by an offset from UTC: {INSTANTS}",
+        f"{SCHEDULE}.end_at"),
+    "no runs at all": (
+        http(schedule={"every": "1m", "max_runs": 0}), "this must be at least 1", f"{SCHEDULE}.max_runs"),
+    "more runs than can be counted": (
+        http(schedule={"every": "1m", "max_runs": 1_000_000_001}), "this must be at most 1000000000",
+        f"{SCHEDULE}.max_runs"),
+    "more runs by cron than are looked for": (
+        http(schedule={"cron": "* * * * *", "max_runs": 1_001}), "by the wall clock this must be at most 1000",
+        f"{SCHEDULE}.max_runs"),
+    "more runs from midnight than are looked for": (
+        http(schedule={"every": "1h", "align": "midnight", "max_runs": 1_001}),
+        "by the wall clock this must be at most 1000", f"{SCHEDULE}.max_runs"),
     "cron with seconds": (cron("0 0 9 * * *"), f"'0 0 9 * * *' has 6 fields, but {CRON_FIELDS}", f"{SCHEDULE}.cron"),
     "cron by a nickname": (cron("@daily"), f"'@daily' has 1 fields, but {CRON_FIELDS}", f"{SCHEDULE}.cron"),
     "empty cron": (cron(""), f"'' has 0 fields, but {CRON_FIELDS}", f"{SCHEDULE}.cron"),
@@ -196,6 +292,92 @@ SIGNUPS = {
     "threshold 101": (http(policy={"successes_to_up": 101}), "this must be at most 100", f"{POLICY}.successes_to_up"),
     "threshold as text": (
         http(policy={"failures_to_down": "3"}), "expected a whole number, got text", f"{POLICY}.failures_to_down"),
+    "negative retries": (retries(max=-1), "this must be at least 0", f"{RETRIES}.max"),
+    "21 retries": (retries(max=21), "this must be at most 20", f"{RETRIES}.max"),
+    "retries as a number": (
+        http(policy={"retries": 3}), "expected an object or null, got a whole number", RETRIES),
+    "an unknown backoff": (
+        retries(max=1, backoff="random"), "'random' is not one of fixed, linear, exponential", f"{RETRIES}.backoff"),
+    "a first delay below a second": (
+        retries(max=1, base="999ms"), "'999ms' is not between 1 s and 1 d", f"{RETRIES}.base"),
+    "a first delay above a day": (
+        retries(max=1, base="25h"), "'25h' is not between 1 s and 1 d", f"{RETRIES}.base"),
+    "a longest delay below a second": (
+        retries(max=1, cap=0.5), "0.5 is not between 1 s and 7 d", f"{RETRIES}.cap"),
+    "a longest delay above a week": (
+        retries(max=1, cap="8d"), "'8d' is not between 1 s and 7 d", f"{RETRIES}.cap"),
+    "negative jitter": (retries(max=1, jitter=-0.1), "this must be at least 0", f"{RETRIES}.jitter"),
+    "more jitter than delay": (retries(max=1, jitter=1.5), "this must be at most 1", f"{RETRIES}.jitter"),
+    "an unknown field of retries": (
+        retries(max=1, delay="1s"), "there is no field 'delay'", f"{RETRIES}.delay"),
+    "an unknown overlap": (
+        http(policy={"overlap": "queue"}), "'queue' is not one of skip, allow", f"{POLICY}.overlap"),
+    "reminders every half a minute": (
+        http(policy={"remind_every": "30s"}), "'30s' is not between 60 s and 30 d", f"{POLICY}.remind_every"),
+    "reminders every other month": (
+        http(policy={"remind_every": "60d"}), "'60d' is not between 60 s and 30 d", f"{POLICY}.remind_every"),
+    "an empty window": (window(), "a window needs start and end, or cron and duration", WINDOW),
+    "a window without end": (
+        window(start=1_800_000_000_000), "a window needs start and end, or cron and duration", WINDOW),
+    "a window without start": (
+        window(end=1_800_000_000_000), "a window needs start and end, or cron and duration", WINDOW),
+    "a window that ends where it starts": (
+        window(start=1_800_000_000_000, end=1_800_000_000_000), "the end does not lie after the start",
+        f"{WINDOW}.end"),
+    "a window that starts in words": (
+        window(start="soon", end=1_800_000_000_000), f"'soon' is not an instant: {INSTANTS}", f"{WINDOW}.start"),
+    "a window that ends last century": (
+        window(start=1_800_000_000_000, end="1999-12-31T23:59:59Z"),
+        "'1999-12-31T23:59:59Z' is not between the years 2000 and 9999", f"{WINDOW}.end"),
+    "a single window with a duration": (
+        window(start=1_800_000_000_000, duration="1h"), "timezone and duration go with cron", WINDOW),
+    "a single window in a time zone": (
+        window(start=1_800_000_000_000, end=1_800_000_000_001, timezone="UTC"),
+        "timezone and duration go with cron", WINDOW),
+    "a repeated window that starts": (
+        window(cron="0 2 * * 6", duration="1h", start=1_800_000_000_000),
+        "a window is start and end, or cron and duration, not both", WINDOW),
+    "a repeated window that ends": (
+        window(cron="0 2 * * 6", duration="1h", end=1_800_000_000_000),
+        "a window is start and end, or cron and duration, not both", WINDOW),
+    "a repeated window without duration": (
+        window(cron="0 2 * * 6"), "a repeated window needs its duration", f"{WINDOW}.duration"),
+    "a repeated window of a second": (
+        window(cron="0 2 * * 6", duration="1s"), "'1s' is not between 60 s and 30 d", f"{WINDOW}.duration"),
+    "a repeated window of a season": (
+        window(cron="0 2 * * 6", duration="90d"), "'90d' is not between 60 s and 30 d", f"{WINDOW}.duration"),
+    "a repeated window by a wrong hour": (
+        window(cron="0 24 * * *", duration="1h"), "'24' cannot be the hour of a cron expression", f"{WINDOW}.cron"),
+    "a repeated window in an unknown time zone": (
+        window(cron="0 2 * * 6", duration="1h", timezone="utc"), "there is no time zone 'utc': did you mean UTC?",
+        f"{WINDOW}.timezone"),
+    "a repeated window in an empty time zone": (
+        window(cron="0 2 * * 6", duration="1h", timezone=""),
+        "there is no time zone '': write it like Europe/Berlin", f"{WINDOW}.timezone"),
+    "an unknown field of a window": (window(begin=5), "there is no field 'begin'", f"{WINDOW}.begin"),
+    "the second window of a user": (
+        signup(maintenance=[SATURDAY, {"start": 5}]), "a window needs start and end, or cron and duration",
+        "$.maintenance[1]"),
+    "21 windows of a user": (
+        signup(maintenance=[SATURDAY] * 21), "this must be at most 20 entries long", "$.maintenance"),
+    "21 windows of a monitor": (
+        http(policy={"maintenance": [SATURDAY] * 21}), "this must be at most 20 entries long",
+        f"{POLICY}.maintenance"),
+    "a payload of a byte too many": (
+        http(payload="x" * (64 * 1024 - 1)), "a payload may have at most 65536 bytes as JSON", PAYLOAD),
+    "a payload that is too large in UTF-8 only": (
+        http(payload="é" * 32 * 1024), "a payload may have at most 65536 bytes as JSON", PAYLOAD),
+    "a payload with a number beyond 64 bits": (
+        http(payload=[10**30]), "this cannot be kept as JSON: integer exceeds 64-bit range", PAYLOAD),
+    "Avro with a payload that is no JSON": (
+        schemas.encode("signup", {"user_id": "u", "monitors": [{"kind": "noop", "payload": "{"}]}),
+        "not valid JSON: unexpected end of data: line 1 column 2 (char 1)", PAYLOAD),
+    "Avro with a bad alignment": (
+        schemas.encode("signup", {"user_id": "u", "monitors": [{"schedule": {"every": "1h", "align": "noon"}}]}),
+        "'noon' is not one of phase, epoch, midnight", f"{SCHEDULE}.align"),
+    "Avro with a window without end": (
+        schemas.encode("signup", {"user_id": "u", "maintenance": [{"start": "2026-11-21T08:00:00Z"}]}),
+        "a window needs start and end, or cron and duration", "$.maintenance[0]"),
     "nothing at all": (None, "the record is empty: expected a signup as JSON or Avro", ""),
     "empty bytes": (b"", "the record is empty: expected a signup as JSON or Avro", ""),
     "not JSON": (
@@ -234,13 +416,13 @@ COMMANDS = {
     "no command": (b'{"user_id":"u"}', "this field is missing", "$.command"),
     "no user_id": (b'{"command":"pause","monitor_id":"m"}', "this field is missing", "$.user_id"),
     "unknown command": (
-        command("remove"), "'remove' is not one of put, delete, pause, resume, deregister", "$.command"),
+        command("remove"), f"'remove' is not one of {', '.join(CommandType)}", "$.command"),
     "put without monitor": (command("put", monitor_id="m"), "a put needs the monitor to put", "$.monitor"),
     "put under two names": (
         command("put", monitor_id="a", monitor=HTTP | {"monitor_id": "b"}), "this is 'a', but the monitor says 'b'",
         "$.monitor_id"),
     "put of an unknown kind": (
-        command("put", monitor={"kind": "x"}), "there is no kind 'x'; known kinds: heartbeat, http, noop, tcp",
+        command("put", monitor={"kind": "x"}), f"there is no kind 'x'; known kinds: {KINDS}",
         "$.monitor.kind"),
     "put of a bad interval": (
         command("put", monitor=HTTP | {"schedule": {"every": "0.5s"}}), "'0.5s' is not between 1 s and 400 d",
@@ -258,7 +440,54 @@ COMMANDS = {
     "deregister with monitor_id": (
         command("deregister", monitor_id="m"), "a deregister ends the whole user and takes no monitor_id",
         "$.monitor_id"),
+    "run_now without monitor_id": (command("run_now"), "a run_now needs the monitor_id", "$.monitor_id"),
+    "cancel with a monitor": (command("cancel", monitor=HTTP), "a cancel takes no monitor", "$.monitor"),
+    "maintain with monitor_id": (
+        command("maintain", monitor_id="m"), "a maintain is for the whole user and takes no monitor_id",
+        "$.monitor_id"),
+    "maintain with a wrong window": (
+        command("maintain", maintenance=[SATURDAY, {"cron": "0 2 * * 6"}]), "a repeated window needs its duration",
+        "$.maintenance[1].duration"),
+    "maintain with 21 windows": (
+        command("maintain", maintenance=[SATURDAY] * 21), "this must be at most 20 entries long", "$.maintenance"),
+    "delete of a version": (
+        command("delete", monitor_id="m", if_version=3), "a delete takes no if_version", "$.if_version"),
+    "pause of version 0": (
+        command("pause", monitor_id="m", if_version=0), "a pause takes no if_version", "$.if_version"),
+    "put at a negative version": (
+        command("put", monitor=HTTP, if_version=-1), "this must be at least 0", "$.if_version"),
+    "put at a version that no monitor reaches": (
+        command("put", monitor=HTTP, if_version=2**31), "this must be at most 2147483647", "$.if_version"),
+    "put at a version in words": (
+        command("put", monitor=HTTP, if_version="new"), "expected a whole number or null, got text", "$.if_version"),
+    "resume until": (
+        command("resume", monitor_id="m", until=1_800_000_000_000), "a resume takes no until", "$.until"),
+    "run_now until": (
+        command("run_now", monitor_id="m", until=1_800_000_000_000), "a run_now takes no until", "$.until"),
+    "pause until in words": (
+        command("pause", monitor_id="m", until="tomorrow"), f"'tomorrow' is not an instant: {INSTANTS}", "$.until"),
+    "pause until an instant in seconds": (
+        command("pause", monitor_id="m", until=1_800_000_000),
+        "1800000000 is not between the years 2000 and 9999 (a number means milliseconds since 1970)", "$.until"),
+    "pause for maintenance": (
+        command("pause", monitor_id="m", maintenance=[SATURDAY]), "a pause takes no maintenance", "$.maintenance"),
+    "put with maintenance of the user": (
+        command("put", monitor=HTTP, maintenance=[SATURDAY]), "a put takes no maintenance", "$.maintenance"),
+    "put of a bad payload": (
+        command("put", monitor=HTTP | {"payload": "x" * 65_536}), "a payload may have at most 65536 bytes as JSON",
+        "$.monitor.payload"),
+    "command_id has the separator in it": (
+        command("cancel", command_id="a\0b"), "control characters are not allowed", "$.command_id"),
+    "command_id ends in a newline": (
+        command("cancel", command_id="a\n"), "control characters are not allowed", "$.command_id"),
+    "command_id is too long": (
+        command("cancel", command_id="x" * 129), "this must be at most 128 characters long", "$.command_id"),
+    "command_id is a number": (
+        command("cancel", command_id=7), "expected text, got a whole number", "$.command_id"),
     "empty bytes": (b"", "the record is empty: expected a command as JSON or Avro", ""),
+    "Avro with a payload that is no JSON": (
+        schemas.encode("command", {"command": "put", "user_id": "u", "monitor": {"kind": "noop", "payload": "{"}}),
+        "not valid JSON: unexpected end of data: line 1 column 2 (char 1)", "$.monitor.payload"),
     "Avro with a config that is no JSON": (
         schemas.encode("command", {"command": "put", "user_id": "u", "monitor": {"config": "{"}}),
         "not valid JSON: unexpected end of data: line 1 column 2 (char 1)", "$.monitor.config"),
@@ -332,8 +561,8 @@ def test_mangled_avro_is_refused_or_read_and_never_anything_else(
 def test_the_least_that_a_user_may_write_is_enough() -> None:
     given = admit_signup(b' {"user_id":"u","monitors":[{"config":{"url":"http://a.example/"}}]}')
     (monitor,) = given.monitors
-    assert (monitor.monitor_id, monitor.kind, monitor.schedule.interval_ms) == ("http", "http", 60_000)
-    assert monitor.policy.timeout_ms == 10_000
+    assert (monitor.monitor_id, monitor.kind, monitor.schedule) == ("http", "http", Every(60_000))
+    assert monitor == MonitorSpec("http", "http", '{"url":"http://a.example/"}', Every(60_000), Policy())
 
 
 @pytest.mark.parametrize(
@@ -341,7 +570,7 @@ def test_the_least_that_a_user_may_write_is_enough() -> None:
     [("1s", 1_000), (1, 1_000), ("1.1", 1_100), ("PT30S", 30_000), ("400d", 400 * 86_400_000), (None, 60_000)],
 )
 def test_intervals_at_the_bounds_are_taken(every: object, interval_ms: int) -> None:
-    assert admit_signup(http(schedule={"every": every})).monitors[0].schedule.interval_ms == interval_ms
+    assert only(admit_signup(http(schedule={"every": every}))).schedule == Every(interval_ms)
 
 
 @pytest.mark.parametrize(
@@ -358,10 +587,215 @@ def test_intervals_at_the_bounds_are_taken(every: object, interval_ms: int) -> N
         ({"at": "9999-12-31T23:59:59.999Z"}, At(253_402_300_799_999)),
         ({}, Every(60_000)),
         ({"cron": None, "timezone": None, "at": None}, Every(60_000)),
+        ({"every": "1h", "align": "phase"}, Every(3_600_000)),
+        ({"every": "1h", "align": "epoch"}, Every(3_600_000, Align.EPOCH)),
+        ({"every": "7h", "align": "epoch"}, Every(25_200_000, Align.EPOCH)),
+        ({"every": "8h", "align": "midnight"}, Every(28_800_000, Align.MIDNIGHT, "UTC")),
+        (
+            {"every": "2d", "align": "midnight", "timezone": "Europe/Berlin"},
+            Every(172_800_000, Align.MIDNIGHT, "Europe/Berlin"),
+        ),
+        ({"cron": "0 9 * * *", "spread": "10m"}, Cron("0 9 * * *", "UTC", 600_000)),
+        ({"cron": "0 9 * * *", "spread": "1d"}, Cron("0 9 * * *", "UTC", 86_400_000)),
+        ({"cron": "0 9 * * *", "spread": 0}, Cron("0 9 * * *", "UTC")),
     ],
 )
 def test_a_schedule_is_what_its_user_wrote(given: dict[str, object], schedule: Schedule) -> None:
-    assert admit_signup(http(schedule=given)).monitors[0].schedule == schedule
+    assert only(admit_signup(http(schedule=given))).schedule == schedule
+
+
+@pytest.mark.parametrize(
+    ("given", "bounds"),
+    [
+        ({"start_at": "2026-11-21T09:00:00+01:00"}, (1_795_248_000_000, 0, 0)),
+        ({"end_at": 1_795_248_000_000, "max_runs": 1}, (0, 1_795_248_000_000, 1)),
+        ({"start_at": 1_795_248_000_000, "end_at": 1_795_248_000_000}, (1_795_248_000_000, 1_795_248_000_000, 0)),
+        ({"every": "1m", "max_runs": 1_000_000_000}, (0, 0, 1_000_000_000)),
+        ({"cron": "* * * * *", "max_runs": 1_000}, (0, 0, 1_000)),
+        ({"every": "1h", "align": "midnight", "max_runs": 1_000}, (0, 0, 1_000)),
+        ({"every": "1h", "align": "epoch", "max_runs": 1_001}, (0, 0, 1_001)),
+        ({"start_at": None, "end_at": None, "max_runs": None}, (0, 0, 0)),
+    ],
+)
+def test_beginning_end_and_number_of_runs_are_what_the_user_wrote(
+    given: dict[str, object], bounds: tuple[int, int, int]
+) -> None:
+    spec = only(admit_signup(http(schedule=given)))
+    assert (spec.start_at, spec.end_at, spec.max_runs) == bounds
+
+
+ASKED_AT = 1_795_248_000_123
+LATE_TEXT = "x" * 3_000  # longer than the text of monitors that is remembered
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(http(schedule={"in": "90m"}), id="JSON"),
+        pytest.param(http(schedule={"in": "90m"}, payload=LATE_TEXT), id="long JSON"),
+        pytest.param(
+            schemas.encode(
+                "signup",
+                {
+                    "user_id": "u",
+                    "monitors": [{"config": json.dumps(HTTP["config"]), "schedule": {"in": "90m"}}],
+                },
+            ),
+            id="Avro",
+        ),
+    ],
+)
+def test_a_delay_counts_from_when_its_record_was_produced_each_time_anew(data: bytes) -> None:
+    for asked_at in (ASKED_AT, ASKED_AT + 5, ASKED_AT):
+        assert only(admit_signup(data, asked_at)).schedule == At(asked_at + 90 * 60_000)
+
+
+def test_a_delay_beside_other_schedules_changes_nothing_about_those() -> None:
+    given = admit_signup(
+        signup(
+            HTTP | {"monitor_id": "in", "schedule": {"in": 0}},
+            HTTP | {"monitor_id": "at", "schedule": {"at": ASKED_AT + 1}},
+            HTTP | {"monitor_id": "every", "schedule": {"every": "1m"}},
+        ),
+        ASKED_AT,
+    )
+    assert [spec.schedule for spec in given.monitors] == [At(ASKED_AT), At(ASKED_AT + 1), Every(60_000)]
+
+
+def test_a_put_of_a_delay_counts_from_when_the_command_was_produced() -> None:
+    asked = admit_command(command("put", monitor=HTTP | {"schedule": {"in": "400d"}}), ASKED_AT)
+    assert asked.monitor is not None
+    assert asked.monitor.schedule == At(ASKED_AT + 400 * 86_400_000)
+
+
+@pytest.mark.parametrize(
+    ("given", "policy"),
+    [
+        ({}, Policy()),
+        (
+            {"retries": {"max": 3, "backoff": "linear", "base": "2s", "cap": "1h", "jitter": 0}},
+            Policy(retries=Retries(3, Backoff.LINEAR, 2_000, 3_600_000, 0.0)),
+        ),
+        ({"retries": {"max": 20}}, Policy(retries=Retries(20, Backoff.EXPONENTIAL, 5_000, 300_000, 0.1))),
+        # the longest delay is no shorter than the first
+        (
+            {"retries": {"max": 1, "base": "1d", "cap": "1m", "jitter": 1}},
+            Policy(retries=Retries(1, Backoff.EXPONENTIAL, 86_400_000, 86_400_000, 1.0)),
+        ),
+        # whoever wants no retries need not say how long to wait for them
+        ({"retries": {"max": 0, "backoff": "fixed", "base": "1m"}}, Policy()),
+        ({"retries": None}, Policy()),
+        ({"overlap": "allow", "remind_every": "1h"}, Policy(overlap=Overlap.ALLOW, remind_every_ms=3_600_000)),
+        ({"remind_every": None}, Policy()),
+        (
+            {"maintenance": [SATURDAY, {"start": "2026-11-21T08:00:00Z", "end": "2026-11-21T09:00:00Z"}]},
+            Policy(
+                maintenance=(
+                    Maintenance(cron="0 2 * * 6", timezone="UTC", duration_ms=7_200_000),
+                    Maintenance(start=1_795_248_000_000, end=1_795_251_600_000),
+                )
+            ),
+        ),
+        (
+            {"maintenance": [{"cron": " 0  2 * * 6", "timezone": "Europe/Berlin", "duration": "30d"}]},
+            Policy(maintenance=(Maintenance(0, 0, "0 2 * * 6", "Europe/Berlin", 30 * 86_400_000),)),
+        ),
+    ],
+)
+def test_a_policy_is_what_its_user_wrote(given: dict[str, object], policy: Policy) -> None:
+    assert only(admit_signup(http(policy=given))).policy == policy
+
+
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        (None, ""),
+        ({"b": [1, None], "a": "ü"}, '{"a":"ü","b":[1,null]}'),
+        ("", '""'),
+        (False, "false"),
+        (0, "0"),
+        ([], "[]"),
+        ("x" * (64 * 1024 - 2), '"' + "x" * (64 * 1024 - 2) + '"'),
+    ],
+)
+def test_a_payload_may_be_anything_that_json_can_say_up_to_64_kib(payload: object, text: str) -> None:
+    assert only(admit_signup(http(payload=payload))).payload == text
+
+
+def test_the_windows_of_a_user_come_with_the_signup() -> None:
+    meant = (Maintenance(cron="0 2 * * 6", duration_ms=7_200_000),)
+    assert admit_signup(signup(HTTP, maintenance=[SATURDAY])).maintenance == meant
+    assert admit_signup(signup(HTTP | {"payload": LATE_TEXT}, maintenance=[SATURDAY])).maintenance == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (command("cancel"), Command(CommandType.CANCEL, "u")),
+        (command("cancel", monitor_id="m"), Command(CommandType.CANCEL, "u", "m")),
+        (command("run_now", monitor_id="m", command_id=""), Command(CommandType.RUN_NOW, "u", "m")),
+        (
+            command("run_now", monitor_id="m", command_id="x" * 128),
+            Command(CommandType.RUN_NOW, "u", "m", command_id="x" * 128),
+        ),
+        (command("maintain"), Command(CommandType.MAINTAIN, "u")),
+        (
+            command("maintain", maintenance=[SATURDAY]),
+            Command(CommandType.MAINTAIN, "u", maintenance=(Maintenance(cron="0 2 * * 6", duration_ms=7_200_000),)),
+        ),
+        (
+            command("pause", monitor_id="m", until="2026-11-21T09:00:00+01:00"),
+            Command(CommandType.PAUSE, "u", "m", until=1_795_248_000_000),
+        ),
+        (command("resume", monitor_id="m", until=None, maintenance=[]), Command(CommandType.RESUME, "u", "m")),
+    ],
+)
+def test_a_command_is_what_its_sender_wrote(given: bytes, meant: Command) -> None:
+    assert admit_command(given) == meant
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, None), ({"if_version": 0}, 0), ({"if_version": 7}, 7)])
+def test_a_put_that_expects_that_there_is_no_monitor_is_told_from_one_that_expects_nothing(
+    given: dict[str, object], expected: int | None
+) -> None:
+    assert admit_command(command("put", monitor=HTTP, **given)).if_version == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "asks"),
+    [
+        pytest.param(
+            command("pause", monitor_id="m", command_id="c-1", until="tomorrow"),
+            Command(CommandType.PAUSE, "u", "m", command_id="c-1"),
+            id="a wrong field",
+        ),
+        pytest.param(
+            command("put", command_id="c-1", monitor={"kind": "htpp"}, more=[{}]),
+            Command(CommandType.PUT, "u", command_id="c-1"),
+            id="a wrong monitor and an unknown field",
+        ),
+        pytest.param(
+            schemas.encode("command", {"command": "maintain", "user_id": "u", "monitor_id": "m", "command_id": "c-1"}),
+            Command(CommandType.MAINTAIN, "u", "m", command_id="c-1"),
+            id="Avro",
+        ),
+        pytest.param(command("pause", until="tomorrow"), None, id="no id"),
+        pytest.param(command("pause", command_id=""), None, id="an empty id"),
+        pytest.param(command("pause", command_id="a\n"), None, id="an id that could not be told"),
+        pytest.param(command("explode", command_id="c-1"), None, id="an unknown command"),
+        pytest.param(command("pause", command_id="c-1", user_id=""), None, id="no user"),
+        pytest.param(command("pause", command_id="c-1")[:-1], None, id="JSON cut off"),
+        pytest.param(schemas.encode("signal", SIGNAL), None, id="another topic's Avro record"),
+        pytest.param(schemas.header("command") + b"\xff", None, id="mangled Avro"),
+        pytest.param(b'{"command_id":' + b"[" * 100_000, None, id="nested too deeply"),
+        pytest.param(b"\xff\xfe", None, id="no text"),
+        pytest.param(b"", None, id="empty bytes"),
+        pytest.param(None, None, id="nothing at all"),
+    ],
+)
+def test_who_waits_for_an_answer_to_a_refused_command_is_found_in_it(data: bytes | None, asks: Command | None) -> None:
+    refused(admit_command, data)
+    assert codec.who_asks(data) == asks
 
 
 def test_the_same_cron_expression_a_million_times_over_is_read_once() -> None:

@@ -245,7 +245,7 @@ class _Run:
         if self._reader is None:
             self._reader = open_reader(self._settings)
         while True:
-            account = settle_account(self._reader, self._cast.all_parts(), after, upto)
+            account = settle_account(self._reader, after, upto)
             if not account.missed or self._clock.monotonic_s() > deadline_s:
                 return account
             self._tend(console)

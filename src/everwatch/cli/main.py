@@ -6,7 +6,7 @@ import sys
 import typer
 
 from everwatch import __version__
-from everwatch.cli import demo, doctor, processes, results, signup, topics, up
+from everwatch.cli import audit, demo, doctor, explain, monitor, processes, results, signup, task, topics, up, user
 from everwatch.errors import EverwatchError
 
 app = typer.Typer(
@@ -43,7 +43,12 @@ app.command("executor", rich_help_panel="One process alone")(processes.executor)
 app.command("sink", rich_help_panel="One process alone")(processes.sink)
 app.command("kafka", rich_help_panel="One process alone")(processes.kafka)
 app.command("signup", rich_help_panel="Use it")(signup.signup)
+app.add_typer(monitor.app, name="monitor", rich_help_panel="Use it")
+app.add_typer(task.app, name="task", rich_help_panel="Use it")
+app.add_typer(user.app, name="user", rich_help_panel="Use it")
 app.command("results", rich_help_panel="Use it")(results.results)
+app.command("explain", rich_help_panel="Look after it")(explain.explain)
+app.command("audit", rich_help_panel="Look after it")(audit.audit)
 app.add_typer(topics.app, name="topics", rich_help_panel="Look after it")
 app.command("doctor", rich_help_panel="Look after it")(doctor.doctor)
 

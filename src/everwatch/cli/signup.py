@@ -13,12 +13,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from everwatch.admission import admit_signup
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
 from everwatch.cli.publishing import Publisher
-from everwatch.clock import Clock, SystemClock
+from everwatch.cli.schedules import (
+    AlignOption,
+    AtOption,
+    CronOption,
+    EndAtOption,
+    EveryOption,
+    InOption,
+    MaxRunsOption,
+    ScheduleOptions,
+    SpreadOption,
+    StartAtOption,
+    TimezoneOption,
+    schedule_of,
+)
 from everwatch.config import Settings
 from everwatch.errors import InvalidInput, SettingsError
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import Topics, ensure_topics
-from everwatch.schedule.duration import parse_duration_ms
 
 MOST_REASONS_SHOWN = 10
 
@@ -40,13 +52,16 @@ def signup(
     http: Annotated[list[str] | None, typer.Option(help="URL to check; repeatable.", show_default=False)] = None,
     tcp: Annotated[list[str] | None, typer.Option(help="HOST:PORT to connect to; repeatable.")] = None,
     heartbeat: Annotated[str | None, typer.Option(help="Expect a heartbeat each PERIOD, e.g. 1h.")] = None,
-    every: Annotated[str | None, typer.Option(help="Interval of the monitors; default: the kind's.")] = None,
-    cron: Annotated[
-        str | None, typer.Option(help="Five cron fields instead of an interval, e.g. '0 9 * * 1-5'.")
-    ] = None,
-    timezone: Annotated[str | None, typer.Option(help="Time zone of --cron, e.g. Europe/Berlin; default: UTC.")] = None,
-    at: Annotated[str | None, typer.Option(help="Run once at INSTANT, e.g. 2026-11-21T09:00:00+01:00.")] = None,
-    in_: Annotated[str | None, typer.Option("--in", help="Run once after DELAY from now, e.g. 90m.")] = None,
+    every: EveryOption = None,
+    cron: CronOption = None,
+    timezone: TimezoneOption = None,
+    at: AtOption = None,
+    in_: InOption = None,
+    align: AlignOption = None,
+    spread: SpreadOption = None,
+    start_at: StartAtOption = None,
+    end_at: EndAtOption = None,
+    max_runs: MaxRunsOption = None,
     attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
@@ -59,6 +74,7 @@ def signup(
     Examples: `everwatch signup u-1 --http https://example.com --every 30s` ·
     `everwatch signup u-2 --http https://example.com --cron "0 9 * * 1-5" --timezone Europe/Berlin` ·
     `everwatch signup u-3 --http https://example.com --in 90m` ·
+    `everwatch signup u-4 --http https://example.com --every 6h --align midnight --timezone Europe/Berlin` ·
     `everwatch signup --file users.jsonl`
     """
     if (user is None) == (file is None):
@@ -67,7 +83,9 @@ def signup(
     if file is not None:
         lines = list(_read(file))
     else:
-        schedule = schedule_of(every, cron, timezone, at, in_, SystemClock())
+        schedule = schedule_of(
+            ScheduleOptions(every, cron, timezone, at, in_, align, spread, start_at, end_at, max_runs)
+        )
         wanted = _signup_of(
             {"user_id": user, "plan": plan}, http or [], tcp or [], heartbeat, schedule, _attributes(attribute or [])
         )
@@ -105,25 +123,6 @@ def _publish(settings: Settings, admitted: list[tuple[str, bytes]], console: Con
             publisher.send(topic, user_id, event)
         publisher.finish()
     return publisher.delivered
-
-
-def schedule_of(
-    every: str | None, cron: str | None, timezone: str | None, at: str | None, in_: str | None, clock: Clock
-) -> dict[str, str | int]:
-    """The schedule that these options mean, as a signup says it. Raises SettingsError."""
-    given = {"--every": every, "--cron": cron, "--at": at, "--in": in_}
-    named = [name for name, value in given.items() if value is not None]
-    if len(named) > 1:
-        raise SettingsError(f"Give one of --every, --cron, --at and --in, not {' and '.join(named)}.")
-    if timezone is not None and cron is None:
-        raise SettingsError("--timezone goes with --cron and nothing else.")
-    if in_ is not None:
-        try:
-            return {"at": clock.now_ms() + parse_duration_ms(in_)}
-        except ValueError as error:
-            raise SettingsError(f"--in: {error}.") from None
-    said = {"every": every, "cron": cron, "timezone": timezone, "at": at}
-    return {name: value for name, value in said.items() if value is not None}
 
 
 def _report(console: Console, sent: int, refused: list[tuple[int, str]], as_json: bool) -> None:
@@ -183,7 +182,7 @@ def _signup_of(
     urls: list[str],
     addresses: list[str],
     heartbeat: str | None,
-    schedule: dict[str, str | int],
+    schedule: dict[str, Any],
     attributes: dict[str, str],
 ) -> dict[str, Any]:
     monitors: list[dict[str, Any]] = []

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -13,13 +12,15 @@ from everwatch import codec
 from everwatch.config import Settings
 from everwatch.errors import InvalidInput
 from everwatch.executor.held import HeldPartition, Taken
+from everwatch.executor.overlap import Run, Running, reason_of_skip
+from everwatch.executor.queues import Queues
 from everwatch.executor.quiet import Quiet
 from everwatch.kafka.dead_letters import refusal_headers
 from everwatch.kafka.outbox import OnDelivered, Outbox
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
 from everwatch.kinds.protocol import RunContext
-from everwatch.model import Outcome, Result, Status, Tick
+from everwatch.model import Outcome, Priority, Result, Status, Tick
 from everwatch.schedule.duration import describe_duration
 
 log = logging.getLogger(__name__)
@@ -28,10 +29,13 @@ _LONGEST_REASON = 1_000
 _LARGEST_RESULT_BYTES = 256 * 1024
 
 Acknowledge = Callable[[HeldPartition, int], None]
+Repeated = tuple[Tick, OnDelivered]
 
 
 class Checks:
-    """Runs at most ``max_in_flight`` checks at once, urgent ones first; what waits costs no task.
+    """Runs at most ``max_in_flight`` checks at once, in the order of ``Queues``; what waits costs no task.
+
+    A tick whose monitor has one running is not run, unless it may overlap: its result says ``skipped``.
 
     ``acknowledge`` is called, in another thread, when the outcome of a record is on the broker.
     ``failed`` gets an exception when results cannot be handed over at all: the executor should end then.
@@ -47,8 +51,9 @@ class Checks:
         self._acknowledge = acknowledge
         self._executor_id = executor_id
         self._topics = Topics.of(settings)
-        # in the order in which they are looked into
-        self._waiting: dict[str, deque[Taken]] = {topic: deque() for topic in self._topics.all_ticks}
+        self._priorities = {self._topics.ticks_for(priority): priority for priority in Priority}
+        self._queues: Queues[Taken] = Queues(settings.max_in_flight)
+        self._running: Running[Repeated] = Running()
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet = Quiet(context.clock)
         self._draining = False
@@ -58,14 +63,13 @@ class Checks:
     def accept(self, batch: list[Taken]) -> None:
         """Take over a batch of records; each is started as soon as there is room."""
         for taken in batch:
-            self._waiting[taken[0].topic].append(taken)
+            self._queues.put(self._priorities[taken[0].topic], taken)
         self._start_waiting()
 
     async def drain(self, timeout_s: float) -> int:
         """Start nothing more, wait for at most ``timeout_s``, then give up; returns how many checks were given up."""
         self._draining = True
-        for queue in self._waiting.values():
-            queue.clear()
+        self._queues.clear()
         if not self._tasks:
             return 0
         _, late = await asyncio.wait(set(self._tasks), timeout=timeout_s)
@@ -78,13 +82,19 @@ class Checks:
     def _start_waiting(self) -> None:
         if self._draining:
             return
-        for queue in self._waiting.values():
-            while queue and len(self._tasks) < self._settings.max_in_flight:
-                self._start(*queue.popleft())
+        while (taken := self._queues.take()) is not None:
+            priority, (held, message) = taken
+            try:
+                if not self._start(priority, held, message):
+                    self._queues.release(priority)
+            except Exception as error:  # nobody waits for what is called by the event loop
+                self._fail(error)
+                return
 
-    def _start(self, held: HeldPartition, message: Message) -> None:
+    def _start(self, priority: Priority, held: HeldPartition, message: Message) -> bool:
+        """Begin the check of a record; False if there is none to run, and its slot is free."""
         if held.revoked:  # its new owner runs it
-            return
+            return False
         held.started += 1
         offset = message.offset() or 0
         delivered = partial(_call_without_message, self._acknowledge, held, offset)
@@ -92,22 +102,50 @@ class Checks:
             tick = _decode(message)
         except InvalidInput as error:
             self._bury(message, error, delivered)
-            return
+            return False
+        if (run := self._running.same_as(tick)) is not None:
+            run.repeated.append((tick, delivered))
+            return False
+        if (run := self._running.in_the_way_of(tick)) is not None:
+            self._skip(tick, run, delivered)
+            return False
         task = self._loop.create_task(self._check(tick, delivered))
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, self._running.begin(tick, priority)))
+        return True
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, run: Run[Repeated], task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
-            self.failed.set_exception(error)
+        self._running.end(run)
+        self._queues.release(run.priority)
+        if not task.cancelled():  # else its repetitions, like itself, are left to another executor
+            try:
+                task.result()
+                # only now: of two results of one identity the first has to be the one that tells what came of it
+                for tick, delivered in run.repeated:
+                    self._skip(tick, run, delivered)
+            except BaseException as error:
+                self._fail(error)
         self._start_waiting()
+
+    def _fail(self, error: BaseException) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)
 
     async def _check(self, tick: Tick, delivered: OnDelivered) -> None:
         started_at = self._clock.now_ms()
         began_s = self._clock.monotonic_s()
         outcome = await self._outcome(tick)
-        result = Result(
+        duration_ms = round((self._clock.monotonic_s() - began_s) * 1000, 3)
+        self._send(self._result(tick, outcome, started_at, duration_ms), tick.partition, delivered)
+
+    def _skip(self, tick: Tick, run: Run[Repeated], delivered: OnDelivered) -> None:
+        outcome = Outcome(Status.SKIPPED, reason_of_skip(run.tick, tick))
+        self._send(self._result(tick, outcome, self._clock.now_ms(), 0.0), tick.partition, delivered)
+
+    def _result(self, tick: Tick, outcome: Outcome, started_at: int, duration_ms: float) -> Result:
+        skipped = outcome.status is Status.SKIPPED
+        return Result(
             user_id=tick.user_id,
             monitor_id=tick.monitor_id,
             scheduled_at=tick.scheduled_at,
@@ -116,15 +154,20 @@ class Checks:
             status=outcome.status,
             reason=outcome.reason[:_LONGEST_REASON],
             started_at=started_at,
-            duration_ms=round((self._clock.monotonic_s() - began_s) * 1000, 3),
+            duration_ms=duration_ms,
             attempt=tick.attempt,
             timings=outcome.timings,
             executor=self._executor_id,
+            skipped_until=tick.scheduled_at if skipped else 0,
+            skipped_count=1 if skipped else 0,
+            manual=tick.manual,
         )
+
+    def _send(self, result: Result, partition: int, delivered: OnDelivered) -> None:
         self._outbox.send(
             self._topics.results,
-            partition=tick.partition,
-            key=codec.user_key(tick.user_id),
+            partition=partition,
+            key=codec.user_key(result.user_id),
             value=self._encoded(result),
             on_delivered=delivered,
         )
@@ -140,7 +183,7 @@ class Checks:
         deadline = asyncio.timeout(tick.timeout_ms / 1000)
         try:
             async with deadline:
-                outcome = await kind.run(config, self._context)
+                outcome = await kind.run(config, tick, self._context)
             if not isinstance(outcome, Outcome):
                 raise TypeError(f"the kind '{tick.kind}' gave {type(outcome).__name__} instead of an Outcome")
         except asyncio.CancelledError as error:

@@ -31,7 +31,9 @@ _LAST_COMMIT_S = 1.5
 
 # Bounds on what librdkafka fetches ahead: its defaults (100,000 records, 64 MB) are far more than an executor
 # runs before the next fetch arrives, and are fetched again after each pause.
-_PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384}
+# All partitions share one queue: while a heap of low-priority ticks fills it, no other partition is fetched either, and
+# each is looked at again only after this backoff, which is a second by default. An urgent tick would wait that long.
+_PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384, "fetch.queue.backoff.ms": 20}
 
 # Errors that waiting does not mend: an operator has to act.
 _HOPELESS = {

@@ -31,6 +31,7 @@ class Topics:
     results: str
     transitions: str
     dead_letters: str
+    replies: str
     progress: str
     monitors_changelog: str
 
@@ -48,6 +49,7 @@ class Topics:
             results=f"{prefix}results",
             transitions=f"{prefix}transitions",
             dead_letters=f"{prefix}dead-letters",
+            replies=f"{prefix}replies",
             progress=f"{prefix}progress",
             monitors_changelog=f"{settings.application}-monitors-changelog",
         )
@@ -91,6 +93,7 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
         **{name: kept(24) | {"message.timestamp.type": "CreateTime"} for name in topics.all_ticks},
         topics.results: kept(settings.results_retention_hours),
         topics.transitions: kept(settings.results_retention_hours),
+        topics.replies: kept(24),
         topics.dead_letters: kept(30 * 24) | {"max.message.bytes": str(LARGEST_RECORD_BYTES)},
         # a record a sweep: small segments let compaction keep up
         topics.progress: compacted | {"segment.bytes": str(16 * 1024 * 1024), "segment.ms": str(HOUR_MS)},

@@ -13,7 +13,7 @@ import yarl
 from everwatch.kinds.http_client import Probe
 from everwatch.kinds.protocol import FieldError, RunContext
 from everwatch.kinds.reasons import explain_certificate_error, explain_connection_error
-from everwatch.model import Outcome, Status
+from everwatch.model import Outcome, Status, Tick
 
 MOST_REDIRECTS = 10
 BODY_LIMIT_BYTES = 1024 * 1024
@@ -64,7 +64,7 @@ class HttpKind:
     def inline(self) -> Literal[False]:
         return False
 
-    async def run(self, config: HttpConfig, context: RunContext) -> Outcome:
+    async def run(self, config: HttpConfig, tick: Tick, context: RunContext) -> Outcome:  # noqa: ARG002  (the names are the protocol's)
         """Send the request, follow redirects if asked to, and judge the answer."""
         client = context.http
         probe = client.new_probe()

@@ -15,7 +15,7 @@ from everwatch.clock import Clock
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.http_client import HttpClient
 from everwatch.kinds.resolving import Resolver
-from everwatch.model import Outcome
+from everwatch.model import Outcome, Tick
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class ExecutedKind(_Described, Protocol):
     @property
     def inline(self) -> Literal[False]: ...
 
-    async def run(self, config: Any, context: RunContext) -> Outcome:
-        """Do it once. ``config`` is a ``config_type``. The caller enforces the timeout by cancelling.
+    async def run(self, config: Any, tick: Tick, context: RunContext) -> Outcome:
+        """Do it once, for ``tick``. ``config`` is a ``config_type``. The caller enforces the timeout by cancelling.
 
         What goes wrong with the target is an Outcome with a reason, not an exception.
         """

@@ -9,13 +9,13 @@ from everwatch.errors import TargetForbidden
 
 def explain_connection_error(error: OSError, host: str, port: int | None) -> str:
     """One sentence: why there is no connection to ``host``:``port``."""
-    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    target = address_of(host, port)
     if isinstance(error, TargetForbidden):
         return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return explain_certificate_error(error, host)
     if isinstance(error, ssl.SSLError):
-        return f"TLS handshake with {target} failed: {_spoken(error.reason) or error.strerror or error}"
+        return f"TLS handshake with {target} failed: {_spoken(error) or error.strerror or error}"
     if isinstance(error, socket.gaierror):
         if error.errno == socket.EAI_AGAIN:
             return f"name {host} could not be looked up: the name server does not answer"
@@ -34,8 +34,24 @@ def explain_connection_error(error: OSError, host: str, port: int | None) -> str
 def explain_certificate_error(error: ssl.CertificateError, host: str) -> str:
     """One sentence: why the certificate that ``host`` showed is not trusted."""
     message = error.verify_message or str(error)
-    return f"certificate of {host} is not trusted: {message[:1].lower()}{message[1:].rstrip('.')}"
+    # the sentence goes on, but an abbreviation stays as it is
+    if not message[:2].isupper():
+        message = message[:1].lower() + message[1:]
+    return f"certificate of {host} is not trusted: {message.rstrip('.')}"
 
 
-def _spoken(openssl_reason: str | None) -> str:
-    return (openssl_reason or "").replace("_", " ").lower()
+def quoted(text: str, limit: int = 200) -> str:
+    """``text`` from outside in quotes: on one line, only what can be printed, and at most ``limit`` characters."""
+    line = "".join(character if character.isprintable() else " " for character in text[: 2 * limit])
+    line = " ".join(line.split())
+    return f"'{line if len(line) <= limit and len(text) <= 2 * limit else line[: limit - 1] + '…'}'"
+
+
+def address_of(host: str, port: int | None) -> str:
+    """``host``:``port`` as people write it, IPv6 addresses in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _spoken(error: ssl.SSLError) -> str:
+    # only OpenSSL's own errors have a reason
+    return (getattr(error, "reason", None) or "").replace("_", " ").lower()

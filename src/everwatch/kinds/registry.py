@@ -13,18 +13,22 @@ from typing import Any
 import msgspec
 
 from everwatch.errors import InvalidInput
+from everwatch.kinds.dns import DnsKind
 from everwatch.kinds.heartbeat import HeartbeatKind
 from everwatch.kinds.http import HttpKind
 from everwatch.kinds.noop import NoopKind
 from everwatch.kinds.protocol import FieldError, Kind
 from everwatch.kinds.tcp import TcpKind
+from everwatch.kinds.tls import TlsKind
 
 ENTRY_POINT_GROUP = "everwatch.kinds"
 CONFIG_PATH = "$.config"
 # longer configs are not remembered: users must not decide how much memory that takes
 REMEMBERED = 2_048
 
-_BUILT_IN: dict[str, Kind] = {kind.name: kind for kind in (HttpKind(), TcpKind(), HeartbeatKind(), NoopKind())}
+_BUILT_IN: dict[str, Kind] = {
+    kind.name: kind for kind in (HttpKind(), TcpKind(), DnsKind(), TlsKind(), HeartbeatKind(), NoopKind())
+}
 _AT = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]+)`")
@@ -33,6 +37,14 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]+)`")
 def kind_named(name: str) -> Kind:
     """The kind called ``name``. Raises InvalidInput if there is none (it names those there are) or it does not load."""
     return _BUILT_IN.get(name) or _third_party(name)
+
+
+def is_inline(name: str) -> bool:
+    """Whether workers judge this kind themselves; False for one whose package is gone (executors then say so)."""
+    try:
+        return kind_named(name).inline
+    except InvalidInput:
+        return False
 
 
 def known_kinds() -> list[str]:

@@ -1,6 +1,14 @@
-"""The kind ``tcp``: does a port accept connections?"""
+"""The kind ``tcp``: does a port accept connections, and does it say what it should?
 
+Its first half, a connection to addresses that the guard has seen and TLS over it, serves other kinds too.
+"""
+
+import asyncio
 import re
+import socket
+import ssl
+from asyncio import StreamReader, StreamWriter
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import aiohappyeyeballs
@@ -9,62 +17,112 @@ import msgspec
 from everwatch.errors import TargetForbidden
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.protocol import FieldError, RunContext
-from everwatch.kinds.reasons import explain_connection_error
+from everwatch.kinds.reasons import address_of, explain_connection_error, quoted
 from everwatch.kinds.resolving import AddressInfo
-from everwatch.model import Outcome, Status
+from everwatch.model import Outcome, Status, Tick
+from everwatch.schedule.duration import describe_duration
 
+ANSWER_LIMIT_BYTES = 64 * 1024
 _NOT_IN_HOST = re.compile(r"[\s\x00-\x1f\x7f/@?#\[\]]")
 # RFC 8305: so long one address gets before the next is tried beside it
 _HEAD_START_S = 0.25
+# a handshake ends with its check, which no tick allows more than 10 minutes
+_HANDSHAKE_S = 11 * 60.0
+# how long the other side may take to say goodbye; the check is over by then
+_SHUTDOWN_S = 1.0
+# what is kept of the tick's time to say what came instead of what was expected
+_LAST_WORD_S = 0.1
+
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.?))", re.DOTALL)
+_ESCAPES = {"n": b"\n", "r": b"\r", "t": b"\t", "\\": b"\\"}
 
 Host = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+ServerName = Annotated[str, msgspec.Meta(max_length=253)]
+Escaped = Annotated[str, msgspec.Meta(max_length=4096)]
 
 
-class TcpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``host`` is a name or an IP address (IPv6 without brackets)."""
-
-    host: Host
-    port: Port
-
-    def __post_init__(self) -> None:
-        if _NOT_IN_HOST.search(self.host):
-            raise FieldError("host", f"{self.host!r} is not a host name or an IP address")
+def check_host(field: str, host: str) -> None:
+    """Raises FieldError unless ``host`` may be a name or an IP address (IPv6 without brackets)."""
+    if not host or _NOT_IN_HOST.search(host):
+        raise FieldError(field, f"{host!r} is not a host name or an IP address")
 
 
-class TcpKind:
-    """Connects and closes. Timings: dns, connect, total, in ms."""
-
-    name = "tcp"
-    config_type = TcpConfig
-    default_schedule_ms = 60_000
-
-    @property
-    def inline(self) -> Literal[False]:
-        return False
-
-    async def run(self, config: TcpConfig, context: RunContext) -> Outcome:
-        """Resolve once, then connect to addresses that the guard has seen, and to no others."""
-        clock = context.clock
-        began_s = clock.monotonic_s()
-        timings: dict[str, float] = {}
-        try:
-            found = await context.resolver.addresses(config.host, config.port)
-            resolved_s = clock.monotonic_s()
-            timings["dns"] = _ms(resolved_s - began_s)
-            connection = await aiohappyeyeballs.start_connection(
-                _checked(found, context.guard), happy_eyeballs_delay=_HEAD_START_S
-            )
-            timings["connect"] = _ms(clock.monotonic_s() - resolved_s)
-            connection.close()
-            reason = ""
-        except OSError as error:
-            reason = explain_connection_error(error, config.host, config.port)
-        timings["total"] = _ms(clock.monotonic_s() - began_s)
-        return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings)
+def check_server_name(name: str) -> None:
+    """Raises FieldError unless ``name`` can be sent in a TLS handshake; "" is fine."""
+    if not name:
+        return
+    check_host("server_name", name)
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        raise FieldError("server_name", f"{name!r} is not a host name") from None
+    if name.startswith("."):
+        raise FieldError("server_name", f"{name!r} is not a host name")
 
 
-def _checked(found: list[AddressInfo], guard: Guard) -> list[AddressInfo]:
+async def connect(host: str, port: int, context: RunContext, timings: dict[str, float]) -> socket.socket:
+    """Resolve once, then connect to addresses that the guard has seen, and to no others.
+
+    Notes ``dns`` and ``connect``, in ms, in ``timings``. Raises OSError.
+    """
+    clock = context.clock
+    began_s = clock.monotonic_s()
+    found = await context.resolver.addresses(host, port)
+    resolved_s = clock.monotonic_s()
+    timings["dns"] = milliseconds(resolved_s - began_s)
+    connection = await aiohappyeyeballs.start_connection(
+        allowed_addresses(found, context.guard), happy_eyeballs_delay=_HEAD_START_S
+    )
+    timings["connect"] = milliseconds(clock.monotonic_s() - resolved_s)
+    return connection
+
+
+async def open_streams(
+    connection: socket.socket, tls: ssl.SSLContext | None = None, server_name: str = ""
+) -> tuple[StreamReader, StreamWriter]:
+    """Streams over ``connection``, which is theirs to close from now on, even if this fails.
+
+    With ``tls`` they are encrypted and the certificate is checked against ``server_name``. Raises OSError.
+    """
+    try:
+        if tls is None:
+            return await asyncio.open_connection(sock=connection)
+        return await asyncio.open_connection(
+            sock=connection,
+            ssl=tls,
+            server_hostname=server_name.removesuffix("."),
+            ssl_handshake_timeout=_HANDSHAKE_S,
+            ssl_shutdown_timeout=_SHUTDOWN_S,
+        )
+    except ConnectionError as error:
+        connection.close()
+        if tls is None:
+            raise
+        raise ssl.SSLError(ssl.SSL_ERROR_EOF, "the connection was closed") from error
+    except BaseException:
+        connection.close()
+        raise
+
+
+def tls_context(*, verify: bool) -> ssl.SSLContext:
+    """The TLS context, made once for each place that trusted roots come from: loading them takes a while."""
+    return _tls_context(verify, ssl.get_default_verify_paths())
+
+
+@lru_cache(maxsize=8)
+def _tls_context(verify: bool, _roots: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if verify:
+        context.load_default_certs()
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def allowed_addresses(found: list[AddressInfo], guard: Guard) -> list[AddressInfo]:
+    """Those of ``found`` that checks may reach. Raises TargetForbidden if there is none."""
     allowed, refusal = [], None
     for info in found:
         try:
@@ -78,5 +136,155 @@ def _checked(found: list[AddressInfo], guard: Guard) -> list[AddressInfo]:
     return allowed
 
 
-def _ms(seconds: float) -> float:
+def milliseconds(seconds: float) -> float:
+    """``seconds`` in ms, to the microsecond."""
     return round(seconds * 1000, 3)
+
+
+class TcpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    r"""``host`` is a name or an IP address (IPv6 without brackets).
+
+    ``send``, ``expect`` and ``expect_start`` are text with the escapes \n, \r, \t, \\ and \x00 to \xff. What is
+    expected is compared byte by byte; there are no patterns, so an answer costs what its length costs, however it
+    trickles in, and what servers say first (220, +OK, SSH-2.0-) is a fixed beginning anyway.
+    """
+
+    host: Host
+    port: Port
+    tls: bool = False
+    server_name: ServerName = ""
+    verify_tls: bool = True
+    send: Escaped = ""
+    expect: Escaped = ""
+    expect_start: Escaped = ""
+
+    def __post_init__(self) -> None:
+        check_host("host", self.host)
+        check_server_name(self.server_name)
+        if not self.tls and (self.server_name or not self.verify_tls):
+            raise FieldError("server_name" if self.server_name else "verify_tls", "it needs 'tls': true")
+        for field in ("send", "expect", "expect_start"):
+            try:
+                unescape(getattr(self, field))
+            except ValueError as error:
+                raise FieldError(field, str(error)) from None
+
+
+class TcpKind:
+    """Connects, may talk, and closes. Timings, in ms: dns, connect, tls, answer, total."""
+
+    name = "tcp"
+    config_type = TcpConfig
+    default_schedule_ms = 60_000
+
+    @property
+    def inline(self) -> Literal[False]:
+        return False
+
+    async def run(self, config: TcpConfig, tick: Tick, context: RunContext) -> Outcome:
+        """Connect; then TLS, the text to send and what is expected back, where the config asks for them."""
+        clock = context.clock
+        began_s = clock.monotonic_s()
+        timings: dict[str, float] = {}
+        reason = ""
+        try:
+            connection = await connect(config.host, config.port, context, timings)
+            if config.tls or config.send or config.expect or config.expect_start:
+                reason = await _talk(config, tick, connection, context, began_s, timings)
+            else:
+                connection.close()
+        except OSError as error:
+            reason = explain_connection_error(error, config.host, config.port)
+        timings["total"] = milliseconds(clock.monotonic_s() - began_s)
+        return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings)
+
+
+async def _talk(
+    config: TcpConfig,
+    tick: Tick,
+    connection: socket.socket,
+    context: RunContext,
+    began_s: float,
+    timings: dict[str, float],
+) -> str:
+    clock = context.clock
+    connected_s = clock.monotonic_s()
+    tls = tls_context(verify=config.verify_tls) if config.tls else None
+    reader, writer = await open_streams(connection, tls, config.server_name or config.host)
+    try:
+        opened_s = clock.monotonic_s()
+        if tls is not None:
+            timings["tls"] = milliseconds(opened_s - connected_s)
+        # a server that stays silent after a wrong answer would otherwise be called silent altogether
+        left_s = began_s + tick.timeout_ms / 1000 - opened_s
+        allowed_s = left_s - min(_LAST_WORD_S, left_s / 10)
+        answer = bytearray()
+        try:
+            async with asyncio.timeout(allowed_s) as deadline:
+                if config.send:
+                    writer.write(unescape(config.send))
+                    await writer.drain()
+                missing = await _read_expected(reader, config, answer)
+            until = "in its first 64 KiB" if len(answer) >= ANSWER_LIMIT_BYTES else "before it closed the connection"
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            missing = _missing(config, answer)
+            until = f"within {describe_duration(tick.timeout_ms)}"
+        if config.expect or config.expect_start:
+            timings["answer"] = milliseconds(clock.monotonic_s() - opened_s)
+        if not missing:
+            writer.close()
+            return ""
+    finally:
+        if not writer.is_closing():
+            writer.transport.abort()
+    target = address_of(config.host, config.port)
+    if not answer:
+        return f"{target} sent nothing {until}"
+    came = quoted(answer[:400].decode(errors="backslashreplace"))
+    if missing == config.expect_start and len(answer) >= len(unescape(missing)):
+        return f"the answer of {target} does not start with {quoted(missing)}; it is {came}"
+    return f"{target} did not send {quoted(missing)} {until}; it sent {came}"
+
+
+async def _read_expected(reader: StreamReader, config: TcpConfig, answer: bytearray) -> str:
+    """Read into ``answer`` until it is as expected or cannot become so; what is missing then, "" if nothing."""
+    start, needle = unescape(config.expect_start), unescape(config.expect)
+    found = not needle
+    while True:
+        if not start.startswith(answer[: len(start)]):
+            return config.expect_start
+        if found and len(answer) >= len(start):
+            return ""
+        searched = max(0, len(answer) - len(needle) + 1)
+        chunk = await reader.read(ANSWER_LIMIT_BYTES - len(answer)) if len(answer) < ANSWER_LIMIT_BYTES else b""
+        if not chunk:
+            return _missing(config, answer)
+        answer += chunk
+        found = found or answer.find(needle, searched) >= 0
+
+
+def _missing(config: TcpConfig, answer: bytearray) -> str:
+    if not answer.startswith(unescape(config.expect_start)):
+        return config.expect_start
+    return config.expect if unescape(config.expect) not in answer else ""
+
+
+@lru_cache(maxsize=1024)
+def unescape(text: str) -> bytes:
+    r"""The bytes that ``text`` (UTF-8, with the escapes \n, \r, \t, \\ and \x00 to \xff) stands for.
+
+    Raises ValueError with one sentence.
+    """
+    result, end = bytearray(), 0
+    for match in _ESCAPE.finditer(text):
+        result += text[end : match.start()].encode()
+        end = match.end()
+        if match[1]:
+            result.append(int(match[1], 16))
+        elif match[2] in _ESCAPES:
+            result += _ESCAPES[match[2]]
+        else:
+            raise ValueError(f"{match[0]!r} is no escape; known are \\n, \\r, \\t, \\\\ and \\x00 to \\xff")
+    return bytes(result + text[end:].encode())

@@ -12,11 +12,9 @@ Time zones come from the package tzdata and not from the machine, so that all ma
 """
 
 import difflib
-import math
-from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from heapq import heappop, heappush
 from importlib.resources import files
 from zoneinfo import ZoneInfo
@@ -24,13 +22,12 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from everwatch.model import Cron
+from everwatch.schedule.ahead import Ahead
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MS = timedelta(milliseconds=1)
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
-DAY_MS = DAY // MS
-MOST_AHEAD = 64
 
 FIELDS = ("minute", "hour", "day of month", "month", "day of week")
 RAREST = timedelta(days=5 * 366)
@@ -38,70 +35,42 @@ RAREST = timedelta(days=5 * 366)
 JUDGED_FROM = datetime(2026, 1, 1)
 
 
-class CronTimes:
-    """The due instants of one cron schedule, in ms.
-
-    It remembers the next few, so that asking again and again, each time for a later one, is cheap.
-    """
+class CronTimes(Ahead):
+    """The due instants of one cron schedule, in ms, before any spread."""
 
     def __init__(self, schedule: Cron) -> None:
-        self._expression = schedule.expression
-        self._zone = zone_named(schedule.timezone)
-        # (after, upto, due): all that is due in after < t <= upto. Replaced as a whole and never changed, so that
-        # threads may share it
-        self._ahead: tuple[int, float, list[int]] = (0, 0, [])
+        super().__init__(partial(_due_after, schedule.expression, zone_named(schedule.timezone)))
 
-    def next_after(self, instant_ms: int) -> int | None:
-        """The first due instant after ``instant_ms``; None if it is never due again."""
-        after, upto, due = self._ahead
-        if not after <= instant_ms < upto:
-            after, upto, due = self._ahead = self._look_ahead(instant_ms)
-        i = bisect_right(due, instant_ms)
-        return due[i] if i < len(due) else None
 
-    def between(self, after: int, upto: int) -> list[int]:
-        """All due instants t with after < t <= upto, in order."""
-        found: list[int] = []
-        following = self.next_after(after)
-        while following is not None and following <= upto:
-            found.append(following)
-            following = self.next_after(following)
-        return found
-
-    def _look_ahead(self, after: int) -> tuple[int, float, list[int]]:
-        due: list[int] = []
-        for instant in _due_after(self._expression, self._zone, after):
-            due.append(instant)
-            if len(due) == MOST_AHEAD or instant > after + DAY_MS:
-                return after, instant, due
-        return after, math.inf, due
+def cron_times(schedule: Cron) -> CronTimes:
+    """The due instants of ``schedule``, before any spread: one value for all who share expression and zone."""
+    return _shared(schedule.expression, schedule.timezone)
 
 
 @lru_cache(maxsize=4_096)
-def cron_times(schedule: Cron) -> CronTimes:
-    """The due instants of ``schedule``: one value for all monitors that share it."""
-    return CronTimes(schedule)
+def _shared(expression: str, timezone: str) -> CronTimes:
+    return CronTimes(Cron(expression, timezone))
 
 
 def _due_after(expression: str, zone: ZoneInfo, after: int) -> Iterator[int]:
-    """All that is due after an instant, in order; the end of a gap as often as times of day fell into the gap."""
+    """All that is due after an instant, in order."""
     minute, hour, *_ = expression.split()
     of_the_day = not minute.startswith("*") and not hour.startswith("*")
     instants_of = _times_of_day if of_the_day else _all_times
     try:
         instants = instants_of(CronSim(expression, _wall_before(after, zone)), zone)
-        yield from (instant for instant in instants if instant > after)
+        for instant in instants:
+            # the end of a gap comes as often as times of day fell into the gap
+            if instant > after:
+                yield instant
+                after = instant
     except OverflowError:
         return  # that is beyond the year 9999
 
 
 def _times_of_day(walls: Iterator[datetime], zone: ZoneInfo) -> Iterator[int]:
     for wall in walls:
-        first, second = _instants(wall, zone)
-        while first > second:
-            wall += MINUTE
-            first, second = _instants(wall, zone)
-        yield first
+        yield first_showing(wall, zone)
 
 
 def _all_times(walls: Iterator[datetime], zone: ZoneInfo) -> Iterator[int]:
@@ -115,6 +84,15 @@ def _all_times(walls: Iterator[datetime], zone: ZoneInfo) -> Iterator[int]:
             yield first
         if first < second:
             heappush(waiting, second)
+
+
+def first_showing(wall: datetime, zone: ZoneInfo) -> int:
+    """The first instant, in ms, at which a zone's clock shows ``wall``; the end of the gap if ``wall`` is in one."""
+    first, second = _instants(wall, zone)
+    while first > second:
+        wall += MINUTE
+        first, second = _instants(wall, zone)
+    return first
 
 
 def _instants(wall: datetime, zone: ZoneInfo) -> tuple[int, int]:

@@ -1,12 +1,13 @@
 """Intervals with a deterministic phase: due at every instant t with t mod interval = phase. Pure arithmetic.
 
 The phase is a stable hash of the monitor's key, so a million monitors of one interval are spread evenly over it,
-every process agrees on who is due when, and nothing has to be remembered.
+every process agrees on who is due when, and nothing has to be remembered. Aligned to the epoch, all have phase 0.
+Intervals that are counted from midnight are not of this kind (see ``midnight``).
 """
 
 from hashlib import blake2b
 
-from everwatch.model import Every
+from everwatch.model import Align, Every
 
 PHASE_STEP_MS = 100
 """Phases, and so all due instants of an interval, are whole multiples of this many ms."""
@@ -14,6 +15,9 @@ PHASE_STEP_MS = 100
 
 def phase_of(key: bytes, schedule: Every) -> int:
     """The phase, in ms, of the monitor with this table key: 0 <= phase < interval, a multiple of PHASE_STEP_MS."""
+    assert schedule.align is not Align.MIDNIGHT, "what is counted from midnight has no phase"
+    if schedule.align is Align.EPOCH:
+        return 0
     # BLAKE2b (RFC 7693), eight bytes of it: the same in every process, on every machine, for ever
     number = int.from_bytes(blake2b(key, digest_size=8).digest(), "big")
     return number % (schedule.interval_ms // PHASE_STEP_MS) * PHASE_STEP_MS

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from everwatch.codec import decode_entry, decode_result, decode_transition, split_key
+from everwatch.codec import SEPARATOR, decode_entry, decode_result, decode_transition, is_bookkeeping, split_key
 from everwatch.errors import InvalidInput
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
@@ -24,7 +24,8 @@ class Refused(NamedTuple):
 def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tuple[SinkBatch, list[Refused]]:
     """What is stored of ``records`` (in the order of their partitions), and which of them are refused.
 
-    The batch's offsets lie behind all of them, the refused ones too. ``stored_at``: ms, when they are stored.
+    What the monitors table remembers besides users and monitors is passed over. The batch's offsets lie behind all of
+    them, the refused ones too. ``stored_at``: ms, when they are stored.
     """
     results: list[Received[Result]] = []
     transitions: list[Received[Transition]] = []
@@ -43,7 +44,7 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
                 results.append(Received(source, offset, timestamp, _result(value)))
             elif topic == topics.transitions:
                 transitions.append(Received(source, offset, timestamp, _transition(value)))
-            else:
+            elif not _is_bookkeeping(key):
                 entries.append(Received(source, offset, timestamp, _entry(key, value)))
         except InvalidInput as error:
             refused.append(Refused(record, error))
@@ -54,8 +55,6 @@ def _result(value: bytes | None) -> Result:
     if value is None:
         raise InvalidInput("the record is empty: expected a result")
     result = decode_result(value)
-    if not isfinite(result.duration_ms):
-        raise InvalidInput("not a finite number", "$.duration_ms")
     if not all(map(isfinite, result.timings.values())):
         raise InvalidInput("not finite numbers", "$.timings")
     return result
@@ -65,6 +64,10 @@ def _transition(value: bytes | None) -> Transition:
     if value is None:
         raise InvalidInput("the record is empty: expected a transition")
     return decode_transition(value)
+
+
+def _is_bookkeeping(key: bytes | None) -> bool:
+    return key is not None and is_bookkeeping(key.partition(SEPARATOR)[2])
 
 
 def _entry(key: bytes | None, value: bytes | None) -> Entry:

@@ -14,7 +14,9 @@ from everwatch.store.interface import (
     Store,
     StoreBusy,
     StoredResult,
+    StoredTask,
     Stretch,
+    TaskStatus,
 )
 from everwatch.store.memory import MemoryStore
 from everwatch.store.reader import SqlReader, open_reader
@@ -34,7 +36,9 @@ __all__ = [
     "Store",
     "StoreBusy",
     "StoredResult",
+    "StoredTask",
     "Stretch",
+    "TaskStatus",
     "open_reader",
     "open_store",
 ]

@@ -4,6 +4,7 @@ Every instant is whole milliseconds since the epoch (UTC).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -70,7 +71,9 @@ class StoredResult(msgspec.Struct, frozen=True):
 class Stretch(msgspec.Struct, frozen=True):
     """A stretch of time in which a monitor was active under one spec.
 
-    Ticks are due strictly after ``since``, up to and with ``until`` (None: the stretch lasts).
+    Ticks are due strictly after ``since``, up to and with ``until`` (None: the stretch lasts), within the bounds that
+    the spec sets: ``start_at``, ``end_at``, ``max_runs`` (of which ``runs`` were used up before ``since``), and with
+    them ``ends_at``, the last instant at which the monitor is due; 0 for none.
     """
 
     user_id: str
@@ -81,10 +84,50 @@ class Stretch(msgspec.Struct, frozen=True):
     kind: str
     schedule: Schedule
     policy: Policy
+    start_at: int = 0
+    end_at: int = 0
+    max_runs: int = 0
+    runs: int = 0
+    ends_at: int = 0
+
+
+class TaskStatus(StrEnum):
+    """What has become of a delayed task. ``running``: it is due and not over, so it waits for its run or is run."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StoredTask(msgspec.Struct, frozen=True):
+    """A delayed task, pending or over: the last one of its name, which is kept when the worker has forgotten it.
+
+    ``reason``: why it failed, what its run said, or why it is paused. ``created_at``: when it was first put.
+    ``ended_at``: the instant of the run that ended it, or when it was cancelled; 0 while it is pending.
+    ``attempt``: the retry that it waits for, 0 for none.
+    """
+
+    user_id: str
+    monitor_id: str
+    kind: str
+    due_at: int
+    status: TaskStatus
+    paused: bool
+    reason: str
+    created_at: int
+    ended_at: int
+    attempt: int
+    version: int
+    partition: int
 
 
 class Identity(NamedTuple):
-    """Which tick a result stands for; with ``skipped_count`` > 0 for all skipped up to ``skipped_until`` too."""
+    """Which tick a result stands for; with ``skipped_count`` > 0 for all skipped up to ``skipped_until`` too.
+
+    ``status`` is the text of a ``model.Status``; ``manual``: asked for by a command, beside the schedule.
+    """
 
     user_id: str
     monitor_id: str
@@ -93,6 +136,9 @@ class Identity(NamedTuple):
     deliveries: int
     skipped_until: int
     skipped_count: int
+    manual: bool
+    status: str
+    started_at: int
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -113,6 +159,9 @@ class Store(Protocol):
 
     def apply(self, batch: SinkBatch) -> None:
         """Store a batch and its offsets, all or nothing.
+
+        A put of a monitor that is due at one instant is a put of a task; the task stays when the monitor goes, as
+        cancelled if it was pending, and until something else is put under its name.
 
         Records below their partition's stored offset were stored before and change nothing. A result is held once
         for each identity: the first one stays and the others count as deliveries, but a result that ran replaces a
@@ -137,8 +186,20 @@ class Reader(Protocol):
         """The newest results (of one user, of one monitor), the latest ``scheduled_at`` first."""
         ...
 
-    def transitions(self, *, limit: int = 100) -> list[Transition]:
-        """The newest changes of state, the latest first."""
+    def transitions(self, user_id: str = "", monitor_id: str = "", *, limit: int = 100) -> list[Transition]:
+        """The newest changes of state and reminders (of one user, of one monitor), the latest first."""
+        ...
+
+    def user(self, user_id: str) -> User | None:
+        """A user, if there is one of that name."""
+        ...
+
+    def partition_of(self, user_id: str) -> int | None:
+        """The number of the partition that a user is on; None if there is no such user."""
+        ...
+
+    def monitor(self, user_id: str, monitor_id: str) -> Monitor | None:
+        """One monitor, if there is one of that name."""
         ...
 
     def monitors(self, user_id: str) -> list[Monitor]:
@@ -149,8 +210,25 @@ class Reader(Protocol):
         """How many users, monitors and results there are."""
         ...
 
-    def history(self) -> Iterator[Stretch]:
-        """Every stretch in which a monitor was active, ordered by user, monitor and ``since``; streamed."""
+    def task(self, user_id: str, task_id: str, now: int) -> StoredTask | None:
+        """A delayed task as it stands at ``now``, ms; ``task_id`` is the ``monitor_id`` it was put under."""
+        ...
+
+    def tasks(
+        self, user_id: str = "", status: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int, limit: int = 100
+    ) -> list[StoredTask]:
+        """Delayed tasks (of one user, of one ``TaskStatus``) due at ``from_ms`` <= t < ``until_ms``, as of ``now``.
+
+        Ordered by ``due_at``, user and name. ``until_ms`` 0: without end.
+        """
+        ...
+
+    def count_tasks(self, user_id: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int) -> dict[str, int]:
+        """How many delayed tasks there are of each ``TaskStatus``, 0 too; the arguments are those of ``tasks``."""
+        ...
+
+    def history(self, user_id: str = "") -> Iterator[Stretch]:
+        """Every stretch in which a monitor (of one user) was active, by user, monitor and ``since``; streamed."""
         ...
 
     def identities(self, from_ms: int, until_ms: int) -> Iterator[Identity]:

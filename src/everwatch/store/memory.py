@@ -6,7 +6,19 @@ from msgspec.structs import replace
 
 from everwatch.model import Monitor, Result, State, Status, Transition, User
 from everwatch.store.entries import ending_of
-from everwatch.store.interface import Counts, Entry, Identity, Partition, Received, SinkBatch, StoredResult, Stretch
+from everwatch.store.interface import (
+    Counts,
+    Entry,
+    Identity,
+    Partition,
+    Received,
+    SinkBatch,
+    StoredResult,
+    StoredTask,
+    Stretch,
+    TaskStatus,
+)
+from everwatch.store.tasks import as_of, cancelled, following, is_first, task_of
 
 
 class MemoryStore:
@@ -16,8 +28,10 @@ class MemoryStore:
         self._offsets: dict[Partition, int] = {}
         self._results: dict[tuple[str, int, str, int], StoredResult] = {}
         self._transitions: dict[tuple[str, str, int, State], Transition] = {}
-        self._users: dict[str, User] = {}
+        # each user with the number of its partition
+        self._users: dict[str, tuple[User, int]] = {}
         self._monitors: dict[tuple[str, str], Monitor] = {}
+        self._tasks: dict[tuple[str, str], StoredTask] = {}
         # by user and monitor, then by version and since
         self._history: dict[tuple[str, str], dict[tuple[int, int], Stretch]] = {}
 
@@ -54,8 +68,24 @@ class MemoryStore:
         ]
         return sorted(found, key=lambda s: (s.result.scheduled_at, s.result.attempt), reverse=True)[:limit]
 
-    def transitions(self, *, limit: int = 100) -> list[Transition]:
-        return sorted(self._transitions.values(), key=lambda t: t.at, reverse=True)[:limit]
+    def transitions(self, user_id: str = "", monitor_id: str = "", *, limit: int = 100) -> list[Transition]:
+        found = [
+            transition
+            for transition in self._transitions.values()
+            if user_id in ("", transition.user_id) and monitor_id in ("", transition.monitor_id)
+        ]
+        return sorted(found, key=lambda t: t.at, reverse=True)[:limit]
+
+    def user(self, user_id: str) -> User | None:
+        found = self._users.get(user_id)
+        return None if found is None else found[0]
+
+    def partition_of(self, user_id: str) -> int | None:
+        found = self._users.get(user_id)
+        return None if found is None else found[1]
+
+    def monitor(self, user_id: str, monitor_id: str) -> Monitor | None:
+        return self._monitors.get((user_id, monitor_id))
 
     def monitors(self, user_id: str) -> list[Monitor]:
         return [monitor for key, monitor in sorted(self._monitors.items()) if key[0] == user_id]
@@ -66,9 +96,29 @@ class MemoryStore:
             by_state[monitor.state] = by_state.get(monitor.state, 0) + 1
         return Counts(len(self._users), len(self._monitors), by_state, len(self._results))
 
-    def history(self) -> Iterator[Stretch]:
-        for _, stretches in sorted(self._history.items()):
-            yield from sorted(stretches.values(), key=lambda s: (s.since, s.version))
+    def task(self, user_id: str, task_id: str, now: int) -> StoredTask | None:
+        found = self._tasks.get((user_id, task_id))
+        return None if found is None else as_of(found, now)
+
+    def tasks(
+        self, user_id: str = "", status: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int, limit: int = 100
+    ) -> list[StoredTask]:
+        found = self._tasks_within(user_id, from_ms, until_ms, now)
+        return sorted(
+            (task for task in found if status in ("", task.status)),
+            key=lambda task: (task.due_at, task.user_id, task.monitor_id),
+        )[:limit]
+
+    def count_tasks(self, user_id: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int) -> dict[str, int]:
+        counts = dict.fromkeys(map(str, TaskStatus), 0)
+        for task in self._tasks_within(user_id, from_ms, until_ms, now):
+            counts[task.status] += 1
+        return counts
+
+    def history(self, user_id: str = "") -> Iterator[Stretch]:
+        for key, stretches in sorted(self._history.items()):
+            if user_id in ("", key[0]):
+                yield from sorted(stretches.values(), key=lambda s: (s.since, s.version))
 
     def identities(self, from_ms: int, until_ms: int) -> Iterator[Identity]:
         for key, stored in sorted(self._results.items()):
@@ -84,6 +134,9 @@ class MemoryStore:
                     stored.deliveries,
                     result.skipped_until,
                     result.skipped_count,
+                    result.manual,
+                    result.status.value,
+                    result.started_at,
                 )
 
     def _put_result(self, new: Result, stored_at: int) -> None:
@@ -105,10 +158,11 @@ class MemoryStore:
         entry, timestamp = received.value, received.timestamp
         key = (entry.user_id, entry.monitor_id)
         if isinstance(entry.value, User):
-            self._users[entry.user_id] = entry.value
+            self._users[entry.user_id] = entry.value, received.source.number
         elif isinstance(entry.value, Monitor):
             self._monitors[key] = entry.value
             self._put_stretch(entry.value)
+            self._put_task(key, entry.value, received.source.number)
         elif entry.monitor_id:
             self._monitors.pop(key, None)
             self._end(key, timestamp)
@@ -123,15 +177,40 @@ class MemoryStore:
         own = (monitor.version, monitor.since)
         stretches = self._history.setdefault((monitor.user_id, monitor.monitor_id), {})
         for key, stretch in stretches.items():
-            if key != own and stretch.until is None and stretch.since <= monitor.since:
+            if key != own and stretch.until is None and (key[0] < own[0] or stretch.since <= monitor.since):
                 stretches[key] = replace(stretch, until=ending.others_until)
+            elif key == own and stretch.until is None and not ending.has_own:
+                stretches[key] = replace(stretch, until=monitor.since)
         if ending.has_own:
             spec = monitor.spec
             stretches[own] = Stretch(
-                monitor.user_id, monitor.monitor_id, *own, ending.own_until, spec.kind, spec.schedule, spec.policy
+                monitor.user_id,
+                monitor.monitor_id,
+                *own,
+                ending.own_until,
+                spec.kind,
+                spec.schedule,
+                spec.policy,
+                spec.start_at,
+                spec.end_at,
+                spec.max_runs,
+                monitor.agenda.runs,
+                monitor.agenda.ends_at,
             )
 
+    def _put_task(self, key: tuple[str, str], monitor: Monitor, partition: int) -> None:
+        before, task = self._tasks.pop(key, None), task_of(monitor, partition)
+        if task is not None:
+            self._tasks[key] = task if before is None or is_first(monitor) else following(before, task)
+
+    def _tasks_within(self, user_id: str, from_ms: int, until_ms: int, now: int) -> Iterator[StoredTask]:
+        for task in self._tasks.values():
+            if user_id in ("", task.user_id) and from_ms <= task.due_at and (task.due_at < until_ms or not until_ms):
+                yield as_of(task, now)
+
     def _end(self, key: tuple[str, str], at: int) -> None:
+        if key in self._tasks:
+            self._tasks[key] = cancelled(self._tasks[key], at)
         stretches = self._history.get(key, {})
         for own, stretch in stretches.items():
             if stretch.until is None:

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, Select, and_, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Engine, Select, and_, case, func, literal_column, not_, or_, select, union_all
 
 from everwatch.config import Settings
-from everwatch.model import Monitor, State, Transition
+from everwatch.model import Monitor, State, Transition, User
 from everwatch.store import rows
 from everwatch.store.engine import clear_errors, open_for_reading
-from everwatch.store.interface import Counts, Identity, StoredResult, Stretch
-from everwatch.store.schema import monitor_history, monitors, results, transitions, users
+from everwatch.store.interface import Counts, Identity, StoredResult, StoredTask, Stretch, TaskStatus
+from everwatch.store.schema import monitor_history, monitors, results, tasks, transitions, users
+from everwatch.store.tasks import HELD, as_of
 
 _STREAM_ROWS = 10_000
 
@@ -31,8 +32,23 @@ class SqlReader:
             statement = statement.where(results.c.monitor_id == monitor_id)
         return self._all(statement, rows.stored_result)
 
-    def transitions(self, *, limit: int = 100) -> list[Transition]:
-        return self._all(select(transitions).order_by(transitions.c.at.desc()).limit(limit), rows.transition)
+    def transitions(self, user_id: str = "", monitor_id: str = "", *, limit: int = 100) -> list[Transition]:
+        statement = select(transitions).order_by(transitions.c.at.desc()).limit(limit)
+        if user_id:
+            statement = statement.where(transitions.c.user_id == user_id)
+        if monitor_id:
+            statement = statement.where(transitions.c.monitor_id == monitor_id)
+        return self._all(statement, rows.transition)
+
+    def user(self, user_id: str) -> User | None:
+        return self._one(select(users).where(users.c.user_id == user_id), rows.user)
+
+    def partition_of(self, user_id: str) -> int | None:
+        return self._one(select(users.c.partition).where(users.c.user_id == user_id), lambda row: int(row[0]))
+
+    def monitor(self, user_id: str, monitor_id: str) -> Monitor | None:
+        c = monitors.c
+        return self._one(select(monitors).where(c.user_id == user_id, c.monitor_id == monitor_id), rows.monitor)
 
     def monitors(self, user_id: str) -> list[Monitor]:
         statement = select(monitors).where(monitors.c.user_id == user_id).order_by(monitors.c.monitor_id)
@@ -49,14 +65,60 @@ class SqlReader:
                 results=connection.execute(select(func.count()).select_from(results)).scalar_one(),
             )
 
-    def history(self) -> Iterator[Stretch]:
+    def task(self, user_id: str, task_id: str, now: int) -> StoredTask | None:
+        found = self._one(
+            select(tasks).where(tasks.c.user_id == user_id, tasks.c.monitor_id == task_id), rows.stored_task
+        )
+        return None if found is None else as_of(found, now)
+
+    def tasks(
+        self, user_id: str = "", status: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int, limit: int = 100
+    ) -> list[StoredTask]:
+        c, stored_status = tasks.c, _stored_status(user_id)
+        within = _tasks_within(user_id, from_ms, until_ms)
+        if status == TaskStatus.RUNNING:
+            within.append(_running(now))
+        elif status == TaskStatus.PENDING:
+            within.append(not_(_running(now)))
+        held = {"": HELD, TaskStatus.RUNNING: (TaskStatus.PENDING,)}.get(status, (status,))
+        # status by status, each of which an index gives in order: never all of them sorted
+        of_each = [
+            select(tasks)
+            .where(stored_status.in_(some), *within)
+            .order_by(c.due_at, c.user_id, c.monitor_id)
+            .limit(limit)
+            for some in ([held] if user_id else [(one,) for one in held])
+        ]
+        found = union_all(*(select(some.subquery()) for some in of_each)).subquery()
+        statement = select(found).order_by(found.c.due_at, found.c.user_id, found.c.monitor_id).limit(limit)
+        return [as_of(task, now) for task in self._all(statement, rows.stored_task)]
+
+    def count_tasks(self, user_id: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int) -> dict[str, int]:
+        status = _stored_status(user_id)
+        statement = (
+            select(status, func.count(), func.sum(case((_running(now), 1), else_=0)))
+            .where(status.in_(HELD), *_tasks_within(user_id, from_ms, until_ms))
+            .group_by(status)
+        )
+        counts = dict.fromkeys(map(str, TaskStatus), 0)
+        for name, count, overdue in self._all(statement, tuple):
+            counts[name] = count
+            if name == TaskStatus.PENDING:
+                counts[name] -= overdue
+                counts[TaskStatus.RUNNING] = overdue
+        return counts
+
+    def history(self, user_id: str = "") -> Iterator[Stretch]:
         c = monitor_history.c
-        return self._stream(select(monitor_history).order_by(c.user_id, c.monitor_id, c.since, c.version), rows.stretch)
+        statement = select(monitor_history).order_by(c.user_id, c.monitor_id, c.since, c.version)
+        if user_id:
+            statement = statement.where(c.user_id == user_id)
+        return self._stream(statement, rows.stretch)
 
     def identities(self, from_ms: int, until_ms: int) -> Iterator[Identity]:
         c = results.c
         statement = (
-            select(c.user_id, c.monitor_id, c.scheduled_at, c.attempt, c.deliveries, c.skipped_until, c.skipped_count)
+            select(*(c[name] for name in Identity._fields))
             .where(
                 or_(
                     and_(c.scheduled_at >= from_ms, c.scheduled_at < until_ms),
@@ -73,15 +135,39 @@ class SqlReader:
         """Release the database."""
         self._engine.dispose()
 
-    def _all(self, statement: Select[Any], build: Callable[[Sequence[Any]], Value]) -> list[Value]:
+    def _all(self, statement: Select[*tuple[Any, ...]], build: Callable[[Sequence[Any]], Value]) -> list[Value]:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             return [build(row) for row in connection.execute(statement)]
 
-    def _stream(self, statement: Select[Any], build: Callable[[Sequence[Any]], Value]) -> Iterator[Value]:
+    def _one(self, statement: Select[*tuple[Any, ...]], build: Callable[[Sequence[Any]], Value]) -> Value | None:
+        found = self._all(statement, build)
+        return found[0] if found else None
+
+    def _stream(self, statement: Select[*tuple[Any, ...]], build: Callable[[Sequence[Any]], Value]) -> Iterator[Value]:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             streaming = connection.execution_options(yield_per=_STREAM_ROWS)
             for row in streaming.execute(statement):
                 yield build(row)
+
+
+def _running(now: int) -> ColumnElement[bool]:
+    """Of what is held as pending: due at ``now``."""
+    return and_(tasks.c.due_at <= now, not_(tasks.c.paused))
+
+
+def _stored_status(user_id: str) -> ColumnElement[str]:
+    """The status; for one user an expression, so that SQLite goes through the user's tasks and not the status's."""
+    return tasks.c.status + literal_column("''") if user_id else tasks.c.status
+
+
+def _tasks_within(user_id: str, from_ms: int, until_ms: int) -> list[ColumnElement[bool]]:
+    c = tasks.c
+    within = [c.due_at >= from_ms]
+    if until_ms:
+        within.append(c.due_at < until_ms)
+    if user_id:
+        within.append(c.user_id == user_id)
+    return within
 
 
 def open_reader(settings: Settings) -> SqlReader:

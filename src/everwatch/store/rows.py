@@ -6,18 +6,22 @@ from typing import Any
 import msgspec
 
 from everwatch.model import (
+    NOTHING,
+    Agenda,
+    Maintenance,
     Monitor,
     MonitorSpec,
     Origin,
     Policy,
     Result,
+    Scalar,
     Schedule,
     State,
     Status,
     Transition,
     User,
 )
-from everwatch.store.interface import Identity, StoredResult, Stretch
+from everwatch.store.interface import Identity, StoredResult, StoredTask, Stretch, TaskStatus
 
 Row = tuple[Any, ...]
 
@@ -25,6 +29,10 @@ _encode = msgspec.json.Encoder().encode
 _timings = msgspec.json.Decoder(dict[str, float])
 _schedule = msgspec.json.Decoder(Schedule)
 _policy = msgspec.json.Decoder(Policy)
+_agenda = msgspec.json.Decoder(Agenda)
+_attributes = msgspec.json.Decoder(dict[str, Scalar])
+_monitor_ids = msgspec.json.Decoder(tuple[str, ...])
+_maintenance = msgspec.json.Decoder(tuple[Maintenance, ...])
 
 
 def text_of(value: object) -> str:
@@ -51,13 +59,14 @@ def result_row(result: Result, stored_at: int) -> Row:
         result.skipped_count,
         stored_at,
         1,
+        result.manual,
     )
 
 
 def stored_result(row: Sequence[Any]) -> StoredResult:
     """The result of a row of ``results``."""
     user_id, scheduled_at, monitor_id, attempt, kind, version, status, reason, started_at, duration_ms = row[:10]
-    timings, executor, skipped_until, skipped_count, stored_at, deliveries = row[10:]
+    timings, executor, skipped_until, skipped_count, stored_at, deliveries, manual = row[10:]
     result = Result(
         user_id=user_id,
         monitor_id=monitor_id,
@@ -73,6 +82,7 @@ def stored_result(row: Sequence[Any]) -> StoredResult:
         executor=executor,
         skipped_until=skipped_until,
         skipped_count=skipped_count,
+        manual=manual,
     )
     return StoredResult(result, stored_at, deliveries)
 
@@ -87,29 +97,59 @@ def transition_row(transition: Transition) -> Row:
         transition.from_state.value,
         transition.reason,
         transition.version,
+        transition.alert,
+        transition.reminder,
     )
 
 
 def transition(row: Sequence[Any]) -> Transition:
     """The transition of a row of ``transitions``."""
-    user_id, monitor_id, at, to_state, from_state, reason, version = row
-    return Transition(user_id, monitor_id, at, State(from_state), State(to_state), reason, version)
+    user_id, monitor_id, at, to_state, from_state, reason, version, alert, reminder = row
+    return Transition(user_id, monitor_id, at, State(from_state), State(to_state), reason, version, alert, reminder)
 
 
 def user_row(user: User, partition: int) -> Row:
     """A row of ``users``."""
-    return (user.user_id, user.plan, text_of(user.attributes), user.registered_at, user.updated_at, partition)
+    return (
+        user.user_id,
+        user.plan,
+        text_of(user.attributes),
+        user.registered_at,
+        user.updated_at,
+        partition,
+        text_of(user.monitor_ids),
+        text_of(user.maintenance) if user.maintenance else "[]",
+    )
 
 
-def monitor_row(monitor: Monitor, partition: int) -> Row:
-    """A row of ``monitors``."""
+def user(row: Sequence[Any]) -> User:
+    """The user of a row of ``users``."""
+    user_id, plan, attributes, registered_at, updated_at, _partition, monitor_ids, maintenance = row
+    return User(
+        user_id=user_id,
+        plan=plan,
+        attributes=_attributes.decode(attributes),
+        monitor_ids=_monitor_ids.decode(monitor_ids),
+        registered_at=registered_at,
+        updated_at=updated_at,
+        maintenance=_maintenance.decode(maintenance),
+    )
+
+
+def spec_texts(spec: MonitorSpec) -> tuple[str, str]:
+    """The spec's schedule and policy as JSON text, which two tables hold."""
+    return text_of(spec.schedule), text_of(spec.policy)
+
+
+def monitor_row(monitor: Monitor, partition: int, texts: tuple[str, str]) -> Row:
+    """A row of ``monitors``; ``texts``: see ``spec_texts``."""
+    spec, agenda = monitor.spec, monitor.agenda
     return (
         monitor.user_id,
-        monitor.monitor_id,
-        monitor.spec.kind,
-        monitor.spec.config,
-        text_of(monitor.spec.schedule),
-        text_of(monitor.spec.policy),
+        spec.monitor_id,
+        spec.kind,
+        spec.config,
+        *texts,
         monitor.origin.value,
         monitor.version,
         monitor.since,
@@ -120,14 +160,32 @@ def monitor_row(monitor: Monitor, partition: int) -> Row:
         monitor.judged_at,
         monitor.last_signal,
         partition,
+        spec.payload,
+        spec.start_at,
+        spec.end_at,
+        spec.max_runs,
+        text_of(agenda) if agenda != NOTHING else "{}",
+        agenda.retry_at,
+        agenda.resume_at,
     )
 
 
 def monitor(row: Sequence[Any]) -> Monitor:
     """The monitor of a row of ``monitors``."""
     user_id, monitor_id, kind, config, schedule, policy, origin, version, since, state = row[:10]
-    state_since, reason, streak, judged_at, last_signal, _partition = row[10:]
-    spec = MonitorSpec(monitor_id, kind, config, _schedule.decode(schedule), _policy.decode(policy))
+    state_since, reason, streak, judged_at, last_signal, _partition, payload, start_at, end_at, max_runs = row[10:20]
+    agenda, _retry_at, _resume_at = row[20:]
+    spec = MonitorSpec(
+        monitor_id=monitor_id,
+        kind=kind,
+        config=config,
+        schedule=_schedule.decode(schedule),
+        policy=_policy.decode(policy),
+        payload=payload,
+        start_at=start_at,
+        end_at=end_at,
+        max_runs=max_runs,
+    )
     return Monitor(
         user_id=user_id,
         spec=spec,
@@ -140,11 +198,12 @@ def monitor(row: Sequence[Any]) -> Monitor:
         streak=streak,
         judged_at=judged_at,
         last_signal=last_signal,
+        agenda=_agenda.decode(agenda),
     )
 
 
-def history_row(monitor: Monitor, until: int | None) -> Row:
-    """A row of ``monitor_history``: the stretch that began at the monitor's ``since``."""
+def history_row(monitor: Monitor, until: int | None, texts: tuple[str, str]) -> Row:
+    """A row of ``monitor_history``: the stretch that began at ``since``; ``texts``: see ``spec_texts``."""
     spec, policy = monitor.spec, monitor.spec.policy
     return (
         monitor.user_id,
@@ -153,17 +212,60 @@ def history_row(monitor: Monitor, until: int | None) -> Row:
         monitor.since,
         until,
         spec.kind,
-        text_of(spec.schedule),
-        text_of(policy),
+        *texts,
         policy.misfire.value,
         policy.misfire_grace_ms,
+        spec.start_at,
+        spec.end_at,
+        spec.max_runs,
+        monitor.agenda.runs,
+        monitor.agenda.ends_at,
     )
 
 
 def stretch(row: Sequence[Any]) -> Stretch:
     """The stretch of a row of ``monitor_history``."""
     user_id, monitor_id, version, since, until, kind, schedule, policy = row[:8]
-    return Stretch(user_id, monitor_id, version, since, until, kind, _schedule.decode(schedule), _policy.decode(policy))
+    _misfire, _misfire_grace_ms, start_at, end_at, max_runs, runs, ends_at = row[8:]
+    return Stretch(
+        user_id=user_id,
+        monitor_id=monitor_id,
+        version=version,
+        since=since,
+        until=until,
+        kind=kind,
+        schedule=_schedule.decode(schedule),
+        policy=_policy.decode(policy),
+        start_at=start_at,
+        end_at=end_at,
+        max_runs=max_runs,
+        runs=runs,
+        ends_at=ends_at,
+    )
+
+
+def task_row(task: StoredTask) -> Row:
+    """A row of ``tasks``."""
+    return (
+        task.user_id,
+        task.monitor_id,
+        task.kind,
+        task.due_at,
+        task.status.value,
+        task.paused,
+        task.reason,
+        task.created_at,
+        task.ended_at,
+        task.attempt,
+        task.version,
+        task.partition,
+    )
+
+
+def stored_task(row: Sequence[Any]) -> StoredTask:
+    """The task of a row of ``tasks``."""
+    user_id, monitor_id, kind, due_at, status, *others = row
+    return StoredTask(user_id, monitor_id, kind, due_at, TaskStatus(status), *others)
 
 
 def identity(row: Sequence[Any]) -> Identity:

@@ -5,9 +5,12 @@ and one index less that grows at random places makes inserting half as fast agai
 are not WITHOUT ROWID in SQLite: inserting a million results took twice as long with it.
 """
 
-from sqlalchemy import BigInteger, Column, Float, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Table, Text, false, text, true
 
 metadata = MetaData()
+
+# what rows of an older schema get in a column that came later
+_NONE = text("0")
 
 users = Table(
     "users",
@@ -18,6 +21,8 @@ users = Table(
     Column("registered_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Column("partition", Integer, nullable=False),
+    Column("monitor_ids", Text, nullable=False, server_default="[]"),
+    Column("maintenance", Text, nullable=False, server_default="[]"),
 )
 
 monitors = Table(
@@ -39,6 +44,14 @@ monitors = Table(
     Column("judged_at", BigInteger, nullable=False),
     Column("last_signal", BigInteger, nullable=False),
     Column("partition", Integer, nullable=False),
+    Column("payload", Text, nullable=False, server_default=""),
+    Column("start_at", BigInteger, nullable=False, server_default=_NONE),
+    Column("end_at", BigInteger, nullable=False, server_default=_NONE),
+    Column("max_runs", Integer, nullable=False, server_default=_NONE),
+    Column("agenda", Text, nullable=False, server_default="{}"),
+    # as in the agenda, for whoever asks in SQL
+    Column("retry_at", BigInteger, nullable=False, server_default=_NONE),
+    Column("resume_at", BigInteger, nullable=False, server_default=_NONE),
     Index("monitors_by_state", "state"),
 )
 
@@ -56,6 +69,32 @@ monitor_history = Table(
     Column("policy", Text, nullable=False),
     Column("misfire", Text, nullable=False),
     Column("misfire_grace_ms", BigInteger, nullable=False),
+    Column("start_at", BigInteger, nullable=False, server_default=_NONE),
+    Column("end_at", BigInteger, nullable=False, server_default=_NONE),
+    Column("max_runs", Integer, nullable=False, server_default=_NONE),
+    Column("runs", Integer, nullable=False, server_default=_NONE),
+    Column("ends_at", BigInteger, nullable=False, server_default=_NONE),
+)
+
+# one row for each delayed task there ever was under its name, as the changelog tells it; that one is running is not
+# stored, but follows from the instant at which the question is asked
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("monitor_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("partition", Integer, nullable=False),
+    # all that counting needs; a user's tasks are found by the primary key
+    Index("tasks_by_status", "status", "due_at", "paused"),
 )
 
 results = Table(
@@ -77,6 +116,7 @@ results = Table(
     Column("skipped_count", BigInteger, nullable=False),
     Column("stored_at", BigInteger, nullable=False),
     Column("deliveries", Integer, nullable=False),
+    Column("manual", Boolean, nullable=False, server_default=false()),
     Index("results_by_scheduled_at", "scheduled_at"),
     # skipped results are few; an audit must find those that reach into its interval
     Index(
@@ -97,6 +137,8 @@ transitions = Table(
     Column("from_state", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("version", Integer, nullable=False),
+    Column("alert", Boolean, nullable=False, server_default=true()),
+    Column("reminder", Boolean, nullable=False, server_default=false()),
     Index("transitions_by_at", "at"),
 )
 

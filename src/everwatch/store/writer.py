@@ -24,8 +24,9 @@ from everwatch.store import rows
 from everwatch.store.bulk import Bulk, Row, insert_into, upsert
 from everwatch.store.engine import READS_ONLY, clear_errors, open_for_writing
 from everwatch.store.entries import ending_of, into_waves
-from everwatch.store.interface import Entry, Partition, Received, SinkBatch
-from everwatch.store.schema import monitor_history, monitors, results, sink_offsets, transitions, users
+from everwatch.store.interface import Entry, Partition, Received, SinkBatch, TaskStatus
+from everwatch.store.schema import monitor_history, monitors, results, sink_offsets, tasks, transitions, users
+from everwatch.store.tasks import is_first, task_of
 
 
 class SqlStore:
@@ -71,21 +72,38 @@ class SqlStore:
         put_monitors: list[Row] = []
         ended_others: list[Row] = []
         begun: list[Row] = []
+        never_begun: list[Row] = []
+        new_tasks: list[Row] = []
+        later_tasks: list[Row] = []
+        no_tasks: list[Row] = []
         for received in wave:
             entry, partition = received.value, received.source.number
             if isinstance(entry.value, User):
                 put_users.append(rows.user_row(entry.value, partition))
             elif isinstance(entry.value, Monitor):
                 monitor, ending = entry.value, ending_of(entry.value)
-                put_monitors.append(rows.monitor_row(monitor, partition))
+                texts = rows.spec_texts(monitor.spec)
+                put_monitors.append(rows.monitor_row(monitor, partition, texts))
                 key = (monitor.user_id, monitor.monitor_id, monitor.version, monitor.since)
                 ended_others.append((ending.others_until, *key))
                 if ending.has_own:
-                    begun.append(rows.history_row(monitor, ending.own_until))
+                    begun.append(rows.history_row(monitor, ending.own_until, texts))
+                else:
+                    never_begun.append((monitor.since, *key))
+                task = task_of(monitor, partition)
+                if task is None:
+                    no_tasks.append(key[:2])
+                else:
+                    (new_tasks if is_first(monitor) else later_tasks).append(rows.task_row(task))
             elif entry.monitor_id:
                 gone_monitors.append((received.timestamp, entry.user_id, entry.monitor_id))
             else:
                 gone_users.append((received.timestamp, entry.user_id))
+        run.cancel_tasks_of_user.run(connection, gone_users)
+        run.cancel_task.run(connection, gone_monitors)
+        run.delete_task.run(connection, no_tasks)
+        run.new_tasks.run(connection, new_tasks)
+        run.later_tasks.run(connection, later_tasks)
         run.end_of_user.run(connection, gone_users)
         run.delete_user.run(connection, [row[1:] for row in gone_users])
         run.delete_monitors_of_user.run(connection, [row[1:] for row in gone_users])
@@ -94,6 +112,7 @@ class SqlStore:
         run.users.run(connection, put_users)
         run.monitors.run(connection, put_monitors)
         run.end_others.run(connection, ended_others)
+        run.end_own.run(connection, never_begun)
         run.history.run(connection, begun)
 
 
@@ -126,12 +145,24 @@ class _Statements:
         user_id: ColumnElement[str] = bindparam("b_user_id")
         monitor_id: ColumnElement[str] = bindparam("b_monitor_id")
         until: ColumnElement[int] = bindparam("b_until", type_=BigInteger)
+        cancel = (
+            update(tasks)
+            .values(status=literal_column(f"'{TaskStatus.CANCELLED}'"), ended_at=until)
+            .where(tasks.c.user_id == user_id, tasks.c.status == literal_column(f"'{TaskStatus.PENDING}'"))
+        )
         end = update(monitor_history).values(until=until).where(history.user_id == user_id, history.until.is_(None))
 
         self.users = upsert(users, dialect)
         self.monitors = upsert(monitors, dialect)
         # the newest record decides whether a stretch lasts, so one that was closed may open again
         self.history = upsert(monitor_history, dialect)
+        self.new_tasks = upsert(tasks, dialect)
+        self.later_tasks = _upsert_later_tasks(dialect)
+        self.cancel_task = Bulk(cancel.where(tasks.c.monitor_id == monitor_id), ["b_until", *own], dialect)
+        self.cancel_tasks_of_user = Bulk(cancel, ["b_until", "b_user_id"], dialect)
+        self.delete_task = Bulk(
+            delete(tasks).where(tasks.c.user_id == user_id, tasks.c.monitor_id == monitor_id), own, dialect
+        )
         self.offsets = upsert(sink_offsets, dialect)
         self.results = _upsert_results(dialect)
         self.transitions = Bulk(
@@ -140,8 +171,21 @@ class _Statements:
         self.end_others = Bulk(
             end.where(
                 history.monitor_id == monitor_id,
-                history.since <= bindparam("b_since"),
-                (history.version != bindparam("b_version")) | (history.since < bindparam("b_since")),
+                # an older version may have been meant to begin later than this one does
+                (history.version < bindparam("b_version"))
+                | (
+                    (history.since <= bindparam("b_since"))
+                    & ((history.version != bindparam("b_version")) | (history.since < bindparam("b_since")))
+                ),
+            ),
+            ["b_until", *own, "b_version", "b_since"],
+            dialect,
+        )
+        self.end_own = Bulk(
+            end.where(
+                history.monitor_id == monitor_id,
+                history.version == bindparam("b_version"),
+                history.since == bindparam("b_since"),
             ),
             ["b_until", *own, "b_version", "b_since"],
             dialect,
@@ -160,6 +204,18 @@ class _Statements:
             ["b_topic", "b_partition"],
             dialect,
         )
+
+
+def _upsert_later_tasks(dialect: Dialect) -> Bulk:
+    """One row for each task, which keeps when it was created: ``everwatch.store.tasks.following`` in SQL."""
+    insert = insert_into(tasks, dialect)
+    c, new = tasks.c, insert.excluded
+    another = and_(c.ended_at > literal_column("0"), new.created_at > c.ended_at, new.version <= c.version)
+    changes: dict[str, ColumnElement[Any]] = {column.name: new[column.name] for column in c if not column.primary_key}
+    changes["created_at"] = case((another, new.created_at), else_=c.created_at)
+    return Bulk(
+        insert.on_conflict_do_update(index_elements=list(tasks.primary_key.columns), set_=changes), c.keys(), dialect
+    )
 
 
 def _upsert_results(dialect: Dialect) -> Bulk:

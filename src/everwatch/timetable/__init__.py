@@ -2,13 +2,15 @@
 
 from everwatch.timetable.chunk import Chunk, Limits, Packing, chunk_of
 from everwatch.timetable.line import Line, Way
+from everwatch.timetable.planned import NEVER, Firing, NotPlanned, Planned, Retry
 from everwatch.timetable.records import framed, unframed
 from everwatch.timetable.snapshot import FORMAT
-from everwatch.timetable.timetable import LAST_KEY, Firing, NotPlanned, Planned, Timetable
+from everwatch.timetable.timetable import LAST_KEY, Timetable
 
 __all__ = [
     "FORMAT",
     "LAST_KEY",
+    "NEVER",
     "Chunk",
     "Firing",
     "Limits",
@@ -16,6 +18,7 @@ __all__ = [
     "NotPlanned",
     "Packing",
     "Planned",
+    "Retry",
     "Timetable",
     "Way",
     "chunk_of",

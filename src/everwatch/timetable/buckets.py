@@ -9,27 +9,33 @@ from everwatch.timetable.records import Entry
 
 
 class Buckets:
-    """A bucket holds who is due in base < t <= base + PHASE_STEP_MS; its records carry how long after the base."""
+    """A bucket holds who is due in base < t <= base + PHASE_STEP_MS.
 
-    def __init__(self) -> None:
+    Its records carry how long after the base they are ``stamped``: when they are due, or (a retry) long before.
+    """
+
+    def __init__(self, packing: Packing, limits: Limits) -> None:
+        self._packing = packing
+        self._limits = limits
         self._shelves: dict[int, dict[Line, Shelf]] = {}
         self.count = 0
 
-    def add(self, due: int, line: Line, record: bytes, packing: Packing, limits: Limits) -> Chunk:
+    def add(self, due: int, stamped: int, line: Line, record: bytes) -> Chunk:
         """Add one firing; gives the chunk that was changed."""
-        number, delta = _place(due)
+        number = _number(due)
         lines = self._shelves.setdefault(number, {})
         shelf = lines.get(line)
         if shelf is None:
             shelf = lines[line] = Shelf()
         self.count += 1
-        return shelf.add(Entry(delta, record), packing, limits)
+        return shelf.add(Entry(stamped - number * PHASE_STEP_MS, record), self._packing, self._limits)
 
-    def discard(self, due: int, line: Line, record: bytes, packing: Packing) -> Chunk | None:
+    def discard(self, due: int, stamped: int, line: Line, record: bytes) -> Chunk | None:
         """Take a firing out; gives the chunk that was changed, None if it was not there."""
-        number, delta = _place(due)
+        number = _number(due)
         shelf = self._shelves.get(number, {}).get(line)
-        chunk = shelf.discard(Entry(delta, record), packing) if shelf else None
+        entry = Entry(stamped - number * PHASE_STEP_MS, record)
+        chunk = shelf.discard(entry, self._packing) if shelf else None
         if chunk is not None:
             self.count -= 1
         return chunk
@@ -45,19 +51,20 @@ class Buckets:
         for number in self._numbers(after, upto):
             self.count -= sum(chunk.count for shelf in self._shelves.pop(number).values() for chunk in shelf.chunks)
 
-    def fit(self, packing: Packing, limits: Limits) -> None:
+    def fit(self) -> None:
         """Split what is larger than the limits."""
         for lines in self._shelves.values():
             for shelf in lines.values():
-                shelf.fit(packing, limits)
+                shelf.fit(self._packing, self._limits)
 
     def _numbers(self, after: int, upto: int) -> Iterable[int]:
+        if not self._shelves:
+            return ()
         numbers = range(after // PHASE_STEP_MS, upto // PHASE_STEP_MS)
         if len(numbers) > len(self._shelves):
             return sorted(number for number in self._shelves if number in numbers)
         return [number for number in numbers if number in self._shelves]
 
 
-def _place(due: int) -> tuple[int, int]:
-    number = (due - 1) // PHASE_STEP_MS
-    return number, due - number * PHASE_STEP_MS
+def _number(due: int) -> int:
+    return (due - 1) // PHASE_STEP_MS

@@ -38,7 +38,7 @@ class Limits:
 class Chunk:
     """Records of one batch, either loose (a byte array that can be changed) or packed.
 
-    ``reach``: no record is due later than so many ms after the base timestamp.
+    ``reach``: no record's timestamp is later than so many ms after the base timestamp (before it, if negative).
     """
 
     __slots__ = ("_loose", "_packed", "code", "count", "reach", "touched")
@@ -85,9 +85,10 @@ class Chunk:
         """Add a record."""
         delta, record = entry
         records.append(self.loosened(packing), self.count, delta, record)
-        self.count += 1
-        if delta > self.reach:
+        # all deltas may be negative
+        if delta > self.reach or not self.count:
             self.reach = delta
+        self.count += 1
 
     def discard(self, entry: Entry, packing: Packing) -> bool:
         """Take a record out; whether it was there."""
@@ -134,12 +135,14 @@ class Shelf:
 
     def add(self, entry: Entry, packing: Packing, limits: Limits) -> Chunk:
         """Add a record; gives the chunk that was changed."""
-        place = self._place(entry)
-        self.chunks[place].add(entry, packing)
+        place = self._place(entry) if self._bounds else 0
+        chunk = self.chunks[place]
+        chunk.add(entry, packing)
         # a large record may stand among many small ones: one split may not be enough
-        while _is_over(self.chunks[place], packing, limits) and self._split(place, packing):
+        while _is_over(chunk, packing, limits) and self._split(place, packing):
             place = self._place(entry)
-        return self.chunks[place]
+            chunk = self.chunks[place]
+        return chunk
 
     def discard(self, entry: Entry, packing: Packing) -> Chunk | None:
         """Take a record out; gives the chunk that was changed, None if the record was not there."""

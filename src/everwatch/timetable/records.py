@@ -15,7 +15,7 @@ MOST_BEFORE = 18
 
 
 class Entry(NamedTuple):
-    """One record: ms after the batch's base timestamp, and the framed rest."""
+    """One record: ms after the batch's base timestamp (before it, if negative), and the framed rest."""
 
     delta: int
     framed: bytes

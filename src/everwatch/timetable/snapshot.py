@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from everwatch.model import Cron, Misfire
+from everwatch.model import Cron, Every, Misfire
 from everwatch.timetable.chunk import Chunk, Packing, Shelf
 from everwatch.timetable.line import Line, Way
 
 # of what stands in a snapshot; a timetable is rebuilt from the table where this has changed
-FORMAT = 1
+FORMAT = 2
 
 
 class _Chunk(msgspec.Struct, array_like=True, gc=False):
@@ -20,14 +20,14 @@ class _Chunk(msgspec.Struct, array_like=True, gc=False):
 
 
 class SavedShelf(msgspec.Struct, array_like=True, gc=False):
-    """One shelf: of a ring (``interval_ms`` and ``slot``) or of a cron group (``cron``)."""
+    """One shelf: a slot of a ring (``interval_ms``) or of the group of ``schedule``."""
 
     way: Way
     misfire: Misfire
     misfire_grace_ms: int
     interval_ms: int
     slot: int
-    cron: tuple[str, str] | None
+    schedule: Cron | Every | None
     bounds: list[int] | None
     chunks: list[_Chunk]
 
@@ -36,24 +36,18 @@ class SavedShelf(msgspec.Struct, array_like=True, gc=False):
         """The line of its records."""
         return Line(self.way, self.misfire, self.misfire_grace_ms)
 
-    @property
-    def schedule(self) -> Cron | None:
-        """The schedule of its cron group."""
-        return Cron(*self.cron) if self.cron else None
-
 
 _decode = msgspec.msgpack.Decoder(SavedShelf).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
 def saved(
-    line: Line, shelf: Shelf, packing: Packing, *, interval_ms: int = 0, slot: int = 0, cron: Cron | None = None
+    line: Line, slot: int, shelf: Shelf, packing: Packing, *, interval_ms: int = 0, schedule: Cron | Every | None = None
 ) -> bytes:
     """A shelf as bytes."""
     bounds, chunks = shelf.contents()
     packed = [_packed(chunk, packing) for chunk in chunks]
-    names = (cron.expression, cron.timezone) if cron else None
-    return _encode(SavedShelf(*line, interval_ms, slot, names, bounds, packed))
+    return _encode(SavedShelf(*line, interval_ms, slot, schedule, bounds, packed))
 
 
 def read(shelves: Iterable[bytes]) -> Iterator[tuple[SavedShelf, Shelf]]:

@@ -1,0 +1,198 @@
+"""``everwatch explain``: why a monitor is as it is, and what happens to it next."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.schedules import instant_text, maintenance_text, schedule_text
+from everwatch.clock import SystemClock
+from everwatch.config import Settings
+from everwatch.errors import BrokerUnavailable, EverwatchError
+from everwatch.explanation import MOST_SHOWN, Explanation, Known
+from everwatch.explanation import explain as explained
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.owners import Owners, owners_of
+from everwatch.kinds import registry
+from everwatch.model import Maintenance, Monitor, Result, State, Transition
+from everwatch.schedule.duration import describe_duration
+from everwatch.store.reader import SqlReader, open_reader
+
+# manual runs among them tell nothing of ticks, and as a rule there are few
+RESULTS_LOOKED_AT = 100
+_COLOURS = {
+    State.UP: typer.colors.GREEN,
+    State.DOWN: typer.colors.RED,
+    State.LATE: typer.colors.YELLOW,
+}
+
+
+def explain(
+    user: Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)],
+    monitor: Annotated[str, typer.Argument(metavar="MONITOR", help="The monitor's id.", show_default=False)],
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a monitor is in its state, when it runs next, what came of it last, and which processes look after it.
+
+    From the database, and for the processes from Kafka; without a broker all the rest is told.
+
+    Examples: `everwatch explain u-1 http` · `everwatch explain u-1 http --json | jq .next_runs`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    now = SystemClock().now_ms()
+    with closing(open_reader(settings)) as reader:
+        found = reader.monitor(user, monitor)
+        if found is None:
+            raise EverwatchError(_unknown(reader, user, monitor, now))
+        partition = reader.partition_of(user)
+        owners, problem = _owners(settings, partition, found)
+        explanation = explained(_known(reader, found, partition, owners), now)
+    if as_json:
+        said = msgspec.to_builtins(explanation) | {"schedule_text": schedule_text(found.spec), "broker": problem}
+        typer.echo(msgspec.json.encode(said).decode())
+        return
+    _show(explanation, found, problem, now)
+
+
+def _known(reader: SqlReader, monitor: Monitor, partition: int | None, owners: Owners | None) -> Known:
+    user_id, monitor_id = monitor.user_id, monitor.monitor_id
+    newest = reader.results(limit=1)
+    return Known(
+        monitor=monitor,
+        user=reader.user(user_id),
+        partition=partition,
+        results=tuple(reader.results(user_id, monitor_id, limit=RESULTS_LOOKED_AT)),
+        transitions=tuple(reader.transitions(user_id, monitor_id, limit=MOST_SHOWN)),
+        stored_at=newest[0].stored_at if newest else 0,
+        owners=owners,
+        inline=registry.is_inline(monitor.spec.kind),
+    )
+
+
+def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tuple[Owners | None, str]:
+    """Who looks after a monitor, or why that is not known."""
+    if partition is None:
+        return None, "its user is not stored yet"
+    try:
+        admin = new_admin(settings, broker_of(settings))
+        return owners_of(admin, settings, partition, monitor.spec.policy.priority), ""
+    except BrokerUnavailable as error:
+        return None, str(error)
+
+
+def _unknown(reader: SqlReader, user: str, monitor: str, now: int) -> str:
+    task = reader.task(user, monitor, now)
+    if task is not None:
+        ended = f" since {instant_text(task.ended_at)}" if task.ended_at else ""
+        why = f" ({task.reason})" if task.reason else ""
+        return f"{monitor!r} of user {user!r} was a delayed task: it is {task.status}{ended}{why}."
+    if reader.user(user) is None:
+        return f"There is no user {user!r} in the database."
+    others = [each.monitor_id for each in reader.monitors(user)]
+    shown = ", ".join(map(repr, others[:10])) + (", …" if len(others) > 10 else "")
+    return f"User {user!r} has no monitor {monitor!r}; it has {shown or 'none'}."
+
+
+def _show(explanation: Explanation, monitor: Monitor, problem: str, now: int) -> None:
+    state = typer.style(explanation.state.value, fg=_COLOURS.get(explanation.state), bold=True)
+    lasting = describe_duration(max(0, now - explanation.state_since) // 1000 * 1000)
+    why = f": {explanation.reason}" if explanation.reason else ""
+    typer.echo(
+        f"{explanation.user_id}/{explanation.monitor_id} is {state} since {instant_text(explanation.state_since)}"
+        f" ({lasting}){why}"
+    )
+    if (silence := explanation.silence) is not None:
+        typer.secho(
+            f"no results since {instant_text(silence.since)}, although it was due at {instant_text(silence.due_at)}:"
+            f" {silence.cause}; the state is that of the last result",
+            fg=typer.colors.RED,
+        )
+    _lines("kind", [f"{explanation.kind}, version {explanation.version}, put by {explanation.origin}"])
+    _lines("schedule", [schedule_text(monitor.spec)])
+    _lines("policy", [_policy_text(explanation.policy)])
+    _lines("maintenance", _maintenance(explanation))
+    _lines("agenda", list(_agenda(explanation)) or ["nothing pending"])
+    _lines("next runs", [_run_text(run.utc, run.local) for run in explanation.next_runs] or ["none"])
+    _lines("results", list(map(_result_text, explanation.results)) or ["none yet"])
+    _lines("transitions", list(map(_transition_text, explanation.transitions)) or ["none yet"])
+    _lines("partition", [str(explanation.partition) if explanation.partition is not None else "not known"])
+    _lines("processes", list(_processes(explanation.owners)) or [f"not known: {problem}"])
+
+
+def _lines(title: str, lines: list[str]) -> None:
+    for i, line in enumerate(lines):
+        typer.echo(f"  {title if i == 0 else '':<12} {line}")
+
+
+def _policy_text(policy: Mapping[str, Any]) -> str:
+    return ", ".join(_differences(policy)) or "the default"
+
+
+def _differences(policy: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in policy.items():
+        title = name.removesuffix("_ms").replace("_", " ")
+        if name == "maintenance":
+            for window in msgspec.convert(value, tuple[Maintenance, ...]):
+                yield f"maintenance {maintenance_text(window)}"
+        elif isinstance(value, Mapping):
+            yield f"{title} ({', '.join(_differences(value))})"
+        else:
+            yield f"{title} {describe_duration(value) if name.endswith('_ms') else value}"
+
+
+def _maintenance(explanation: Explanation) -> list[str]:
+    until = explanation.maintenance_until
+    return [f"until {instant_text(until)}: nobody is alerted" if until else "none now"]
+
+
+def _agenda(explanation: Explanation) -> Iterator[str]:
+    agenda = explanation.agenda
+    if agenda.retry_at:
+        yield (
+            f"attempt {agenda.retry_attempt} of the tick of {instant_text(agenda.retry_of)}"
+            f" at {instant_text(agenda.retry_at)}"
+        )
+    if agenda.remind_at:
+        yield f"a reminder at {instant_text(agenda.remind_at)}"
+    if agenda.resume_at:
+        yield f"resumed at {instant_text(agenda.resume_at)}"
+    if agenda.ends_at:
+        yield f"due for the last time at {instant_text(agenda.ends_at)}"
+    if agenda.forget_at:
+        yield f"forgotten by its worker at {instant_text(agenda.forget_at)}"
+
+
+def _run_text(utc: str, local: str) -> str:
+    return utc if local.endswith("+00:00") else f"{utc}  {local}"
+
+
+def _result_text(result: Result) -> str:
+    notes = [f"attempt {result.attempt}"] if result.attempt > 1 else []
+    notes += ["manual"] if result.manual else []
+    if result.skipped_count > 1:
+        notes.append(f"{result.skipped_count} ticks until {instant_text(result.skipped_until)}")
+    note = f" ({', '.join(notes)})" if notes else ""
+    return f"{instant_text(result.scheduled_at)}  {result.status}{note}  {result.reason}".rstrip()
+
+
+def _transition_text(transition: Transition) -> str:
+    change = (
+        f"still {transition.to_state}" if transition.reminder else f"{transition.from_state} → {transition.to_state}"
+    )
+    quiet = "" if transition.alert else " (in maintenance)"
+    return f"{instant_text(transition.at)}  {change}{quiet}  {transition.reason}".rstrip()
+
+
+def _processes(owners: Owners | None) -> Iterator[str]:
+    if owners is None:
+        return
+    yield f"worker {owners.worker}" if owners.worker else "no worker owns the partition"
+    if not owners.executors:
+        yield "no executor is running"
+    for executor in owners.executors:
+        yield f"executor {executor}" + (" (claims its ticks)" if executor == owners.executor else "")

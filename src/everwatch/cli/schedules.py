@@ -1,0 +1,118 @@
+"""Schedules on the command line: the options that make one, and how one is told to people."""
+
+import datetime
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from everwatch.errors import SettingsError
+from everwatch.model import Align, At, Cron, Every, Maintenance, MonitorSpec
+from everwatch.schedule.duration import format_duration
+from everwatch.wire import MOST_RUNS
+
+EveryOption = Annotated[
+    str | None, typer.Option("--every", help="Interval, e.g. 30s; default: the kind's.", show_default=False)
+]
+CronOption = Annotated[
+    str | None,
+    typer.Option("--cron", help="Five cron fields instead of an interval, e.g. '0 9 * * 1-5'.", show_default=False),
+]
+TimezoneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--timezone",
+        help="Time zone of --cron or of --align midnight, e.g. Europe/Berlin; default: UTC.",
+        show_default=False,
+    ),
+]
+AtOption = Annotated[
+    str | None, typer.Option("--at", help="Run once at INSTANT, e.g. 2026-11-21T09:00:00+01:00.", show_default=False)
+]
+InOption = Annotated[
+    str | None, typer.Option("--in", help="Run once after DELAY from now, e.g. 90m.", show_default=False)
+]
+AlignOption = Annotated[
+    Align | None,
+    typer.Option("--align", help="Where --every is counted from; default: phase, spread evenly.", show_default=False),
+]
+SpreadOption = Annotated[
+    str | None,
+    typer.Option("--spread", help="Spread the runs of --cron over so long, e.g. 10m.", show_default=False),
+]
+StartAtOption = Annotated[str | None, typer.Option("--start-at", help="Due from INSTANT on.", show_default=False)]
+EndAtOption = Annotated[str | None, typer.Option("--end-at", help="Due up to INSTANT.", show_default=False)]
+MaxRunsOption = Annotated[
+    int | None, typer.Option("--max-runs", min=1, max=MOST_RUNS, help="Due so often at most.", show_default=False)
+]
+
+
+class ScheduleOptions(msgspec.Struct, frozen=True, rename={"in_": "in"}):
+    """What the options of a schedule say, as they were given; None: not given."""
+
+    every: str | None = None
+    cron: str | None = None
+    timezone: str | None = None
+    at: str | None = None
+    in_: str | None = None
+    align: Align | None = None
+    spread: str | None = None
+    start_at: str | None = None
+    end_at: str | None = None
+    max_runs: int | None = None
+
+
+def schedule_of(given: ScheduleOptions) -> dict[str, Any]:
+    """The schedule that these options mean, as a signup or a command says it; a delay counts from when that is sent.
+
+    Raises SettingsError where options do not go together; whether they are right by themselves is found at admission.
+    """
+    alternatives = {"--every": given.every, "--cron": given.cron, "--at": given.at, "--in": given.in_}
+    named = [name for name, value in alternatives.items() if value is not None]
+    if len(named) > 1:
+        raise SettingsError(f"Give one of --every, --cron, --at and --in, not {' and '.join(named)}.")
+    if given.align is not None and given.every is None:
+        raise SettingsError("--align goes with --every and nothing else.")
+    if given.spread is not None and given.cron is None:
+        raise SettingsError("--spread goes with --cron and nothing else.")
+    if given.timezone is not None and given.cron is None and given.align is not Align.MIDNIGHT:
+        raise SettingsError("--timezone goes with --cron, or with --every and --align midnight.")
+    said: dict[str, Any] = msgspec.to_builtins(given)
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def schedule_text(spec: MonitorSpec) -> str:
+    """When a monitor is due, in words: "every 6h from midnight in Europe/Berlin, 5 times at most"."""
+    bounds = [
+        f"from {instant_text(spec.start_at)}" if spec.start_at else "",
+        f"until {instant_text(spec.end_at)}" if spec.end_at else "",
+        f"{spec.max_runs} times at most" if spec.max_runs else "",
+    ]
+    match spec.schedule:
+        case At(at=at):
+            words = f"once at {instant_text(at)}"
+        case Every(interval_ms=interval_ms, align=align, timezone=timezone):
+            words = f"every {format_duration(interval_ms)}"
+            if align is Align.MIDNIGHT:
+                words += f" from midnight in {timezone}"
+            elif align is Align.EPOCH:
+                words += " from midnight 1970 in UTC"
+        case Cron(expression=expression, timezone=timezone, spread_ms=spread_ms):
+            words = f"at {expression} in {timezone}"
+            if spread_ms:
+                words += f", spread over {format_duration(spread_ms)}"
+    return ", ".join([words, *(bound for bound in bounds if bound)])
+
+
+def maintenance_text(window: Maintenance) -> str:
+    """A maintenance window in words."""
+    if window.cron:
+        return f"{format_duration(window.duration_ms)} from {window.cron} in {window.timezone}"
+    return f"from {instant_text(window.start)} to {instant_text(window.end)}"
+
+
+def instant_text(instant_ms: int) -> str:
+    """An instant in UTC, "2026-11-21 09:00:00Z", with what is finer than a second only if there is any."""
+    at = datetime.datetime.fromtimestamp(instant_ms // 1000, datetime.UTC)
+    finer = f".{instant_ms % 1000:03}" if instant_ms % 1000 else ""
+    return f"{at:%Y-%m-%d %H:%M:%S}{finer}Z"

@@ -1,0 +1,137 @@
+"""``everwatch user``: maintenance, deregistration, and what is known of one user."""
+
+from collections import Counter
+from typing import Annotated, Any
+
+import msgspec
+import orjson
+import typer
+
+from everwatch.cli.monitor import (
+    ANSWER_WITHIN,
+    CommandId,
+    Timeout,
+    UserArgument,
+    Wait,
+    database,
+    delivery_of,
+    duration_of,
+    instant_of,
+    no_user,
+    send,
+)
+from everwatch.cli.options import AsJson, Bootstrap, DataDir
+from everwatch.cli.schedules import instant_text, maintenance_text
+from everwatch.clock import SystemClock
+from everwatch.errors import SettingsError
+from everwatch.model import State
+from everwatch.schedule.maintenance import maintenance_end
+
+app = typer.Typer(no_args_is_help=True, help="Show a user, set maintenance windows, end a user.")
+
+
+@app.command()
+def deregister(
+    user: UserArgument,
+    command_id: CommandId = None,
+    wait: Wait = False,
+    timeout: Timeout = ANSWER_WITHIN,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a user and all its monitors and pending tasks; results stay.
+
+    Example: `everwatch user deregister u-1 --wait`
+    """
+    wanted = {"command": "deregister", "user_id": user}
+    send(wanted, command_id, delivery_of(data_dir, bootstrap_servers, wait, timeout, as_json))
+
+
+@app.command()
+def maintain(
+    user: UserArgument,
+    start: Annotated[
+        str | None, typer.Option("--from", help="INSTANT at which a window begins; default: now.", show_default=False)
+    ] = None,
+    for_: Annotated[
+        str | None, typer.Option("--for", help="How long that window is, e.g. 2h.", show_default=False)
+    ] = None,
+    cron: Annotated[
+        str | None, typer.Option(help="Five cron fields: a window begins each time.", show_default=False)
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Time zone of --cron, e.g. Europe/Berlin; default: UTC.", show_default=False)
+    ] = None,
+    duration: Annotated[
+        str | None, typer.Option(help="How long each of those windows is, e.g. 2h.", show_default=False)
+    ] = None,
+    none: Annotated[bool, typer.Option("--none", help="No maintenance any more.")] = False,
+    command_id: CommandId = None,
+    wait: Wait = False,
+    timeout: Timeout = ANSWER_WITHIN,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a user a maintenance window in place of those there were: checks go on, and nobody is alerted.
+
+    Examples: `everwatch user maintain u-1 --for 2h` ·
+    `everwatch user maintain u-1 --from 2026-11-21T22:00:00+01:00 --for 2h` ·
+    `everwatch user maintain u-1 --cron "0 2 * * 6" --timezone Europe/Berlin --duration 2h` ·
+    `everwatch user maintain u-1 --none`
+    """
+    windows = _windows(start, for_, cron, timezone, duration, none)
+    wanted = {"command": "maintain", "user_id": user, "maintenance": windows}
+    send(wanted, command_id, delivery_of(data_dir, bootstrap_servers, wait, timeout, as_json))
+
+
+def _windows(
+    start: str | None, for_: str | None, cron: str | None, timezone: str | None, duration: str | None, none: bool
+) -> list[dict[str, Any]]:
+    """The windows that these options mean. Raises SettingsError."""
+    once = start is not None or for_ is not None
+    again = cron is not None or timezone is not None or duration is not None
+    if once + again + none != 1:
+        raise SettingsError("Give one of --for (with or without --from), --cron with --duration, and --none.")
+    if none:
+        return []
+    if again:
+        if cron is None or duration is None:
+            raise SettingsError("--cron and --duration go together.")
+        return [{"cron": cron, "duration": duration} | ({} if timezone is None else {"timezone": timezone})]
+    if for_ is None:
+        raise SettingsError("--from needs --for, which says how long.")
+    begin = SystemClock().now_ms() if start is None else instant_of("--from", start)
+    return [{"start": begin, "end": begin + duration_of("--for", for_)}]
+
+
+@app.command()
+def show(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Show a user as the database has it: plan, attributes, maintenance, and how many monitors are in which state.
+
+    Examples: `everwatch user show u-1` · `everwatch user show u-1 --json | jq .monitors`
+    """
+    now = SystemClock().now_ms()
+    with database(data_dir) as reader:
+        found = reader.user(user)
+        counted = Counter(monitor.state for monitor in reader.monitors(user))
+    if found is None:
+        raise no_user(user)
+    states = {state.value: counted[state] for state in State if counted[state]}
+    maintained_until = maintenance_end(found.maintenance, now)
+    if as_json:
+        known = msgspec.to_builtins(found)
+        typer.echo(orjson.dumps(known | {"maintained_until": maintained_until, "monitors": states}).decode())
+        return
+    typer.echo(f"user         {found.user_id}")
+    typer.echo(f"plan         {found.plan}")
+    typer.echo(f"registered   {instant_text(found.registered_at)}, changed {instant_text(found.updated_at)}")
+    if found.attributes:
+        typer.echo(f"attributes   {orjson.dumps(found.attributes).decode()}")
+    for window in found.maintenance:
+        typer.echo(f"maintenance  {maintenance_text(window)}")
+    if maintained_until:
+        typer.echo(f"maintained   now, until {instant_text(maintained_until)}")
+    of_each = ", ".join(f"{count} {state}" for state, count in states.items())
+    typer.echo(f"monitors     {counted.total()}" + (f": {of_each}" if of_each else ""))

@@ -1,0 +1,165 @@
+"""Sending commands, and waiting for what becomes of them: the worker answers on the topic ``replies``."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
+
+import orjson
+from confluent_kafka import Consumer, TopicPartition
+
+from everwatch import codec
+from everwatch.admission import admit_command
+from everwatch.clock import Clock
+from everwatch.config import Settings
+from everwatch.errors import BrokerUnavailable, EverwatchError, InvalidInput
+from everwatch.kafka.clients import new_consumer
+from everwatch.kafka.offsets import bounds
+from everwatch.kafka.topics import Topics
+from everwatch.model import Reply
+
+# commands that are under way at once: what is not durable, or not answered yet, is held in memory
+AT_ONCE = 10_000
+TAKE_S = 0.25
+
+
+class Unanswered(EverwatchError):
+    """No worker said what became of a command. It may be carried out yet."""
+
+    # a script may tell it from a refusal, and send the same command_id again
+    exit_code = BrokerUnavailable.exit_code
+
+
+class Asked(NamedTuple):
+    """A command that may be sent: its id, its user, the record's value, and the line it came from (0: from none)."""
+
+    command_id: str
+    user_id: str
+    value: bytes
+    line: int = 0
+
+
+class Sender(Protocol):
+    """What gets commands to the broker."""
+
+    def send(self, topic: str, user_id: str, value: bytes) -> None:
+        """Queue one record, keyed by the user."""
+        ...
+
+    def finish(self) -> None:
+        """Wait until everything is durable. Raises BrokerUnavailable."""
+        ...
+
+
+class Replies(Protocol):
+    """Where answers come from: all those given since it was opened, and others' too."""
+
+    def take(self, timeout_s: float) -> Sequence[Reply]:
+        """Some answers, in the order in which each user's came; none if none comes within ``timeout_s``."""
+        ...
+
+
+class ReplyTopic:
+    """The topic ``replies``, from its present end on: open it before the commands are sent."""
+
+    def __init__(self, settings: Settings, bootstrap_servers: str) -> None:
+        """Note where the topic ends. Raises BrokerUnavailable."""
+        topic = Topics.of(settings).replies
+        group = f"{settings.application}-asking-{settings.instance}"
+        self._consumer: Consumer = new_consumer(settings, bootstrap_servers, group)
+        try:
+            numbers = range(settings.partitions)
+            ends = [TopicPartition(topic, n, bounds(self._consumer, topic, n).stop) for n in numbers]
+            self._consumer.assign(ends)
+        except BaseException:
+            self._consumer.close()
+            raise
+
+    def take(self, timeout_s: float) -> list[Reply]:
+        """Some answers; none if none comes within ``timeout_s``."""
+        found: list[Reply] = []
+        for message in self._consumer.consume(1_000, timeout_s):
+            if message.error() is not None:
+                continue
+            try:
+                found.append(codec.decode_reply(message.value()))
+            except InvalidInput:
+                continue  # nobody's answer, whoever wrote it
+        return found
+
+    def close(self) -> None:
+        """Leave the topic."""
+        self._consumer.close()
+
+
+def asked_of(wanted: dict[str, Any], line: int = 0) -> Asked:
+    """The command that ``wanted`` (an object as on the topic ``commands``) is, with an id of its own if it has none.
+
+    Raises InvalidInput with the reason and the field's path.
+    """
+    try:
+        value = orjson.dumps({**wanted, "command_id": wanted.get("command_id") or uuid4().hex})
+    except orjson.JSONEncodeError as error:
+        raise InvalidInput(f"this cannot be written as JSON: {error}") from None
+    command = admit_command(value)
+    return Asked(command.command_id, command.user_id, value, line)
+
+
+def tell(topic: str, commands: Iterable[Asked], sender: Sender) -> None:
+    """Send commands and wait until the broker has all of them. Raises BrokerUnavailable."""
+    source = iter(commands)
+    while some := list(islice(source, AT_ONCE)):
+        _send(topic, some, sender)
+
+
+def ask(
+    topic: str, commands: Iterable[Asked], sender: Sender, replies: Replies, clock: Clock, timeout_s: float
+) -> Iterator[tuple[Asked, Reply]]:
+    """Send commands and give each with its answer, in the order of the answers.
+
+    ``replies`` must have been opened before. Raises BrokerUnavailable, and Unanswered when commands wait for an answer
+    and none of them gets one for ``timeout_s``.
+    """
+    source = iter(commands)
+    waiting: dict[tuple[str, str], list[Asked]] = {}
+    count = 0
+    while True:
+        some = list(islice(source, AT_ONCE - count))
+        for each in some:
+            waiting.setdefault((each.user_id, each.command_id), []).append(each)
+        count += len(some)
+        if not count:
+            return
+        if some:
+            _send(topic, some, sender)
+        # sent by halves: the worker has the one to do while the other is made
+        enough = AT_ONCE // 2 if len(some) else 0
+        deadline_s = clock.monotonic_s() + timeout_s
+        while count > enough:
+            answered = False
+            for reply in replies.take(TAKE_S):
+                key = reply.user_id, reply.command_id
+                if key not in waiting:
+                    continue
+                first, *others = waiting.pop(key)
+                if others:
+                    waiting[key] = others
+                count, answered = count - 1, True
+                yield first, reply
+            now_s = clock.monotonic_s()
+            if answered:
+                deadline_s = now_s + timeout_s
+            elif now_s >= deadline_s:
+                raise Unanswered(_unanswered(count, timeout_s))
+
+
+def _send(topic: str, commands: Iterable[Asked], sender: Sender) -> None:
+    for each in commands:
+        sender.send(topic, each.user_id, each.value)
+    sender.finish()
+
+
+def _unanswered(count: int, timeout_s: float) -> str:
+    who, stay = ("answered", "the command stays") if count == 1 else (f"answered {count} commands", "they stay")
+    they_are = "is" if count == 1 else "are"
+    return f"No worker {who} within {timeout_s:g} s: {stay} on the topic and {they_are} carried out when one runs."

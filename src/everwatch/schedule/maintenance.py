@@ -1,0 +1,33 @@
+"""Windows in which nobody is alerted. Pure."""
+
+from collections.abc import Iterable
+
+from everwatch.model import Cron, Maintenance
+from everwatch.schedule.cron import cron_times
+
+MOST_STEPS = 100
+
+
+def maintenance_end(windows: Iterable[Maintenance], at: int) -> int:
+    """The instant, in ms, at which the maintenance that is on at ``at`` is over; 0 if none is.
+
+    A window's end is outside it. Windows that overlap or touch are one; of those that go on and on in this way a
+    hundred are followed, and the end of the last one is told (ask again then).
+    """
+    windows = tuple(windows)
+    end = at
+    for _ in range(MOST_STEPS):
+        further = max((_end_of(window, end) for window in windows), default=0)
+        if further <= end:
+            break
+        end = further
+    return end if end > at else 0
+
+
+def _end_of(window: Maintenance, at: int) -> int:
+    """When one window that is open at ``at`` is over; 0 if it is not open."""
+    if not window.cron:
+        return window.end if window.start <= at < window.end else 0
+    times = cron_times(Cron(window.cron, window.timezone))
+    begin = times.last_between(at - window.duration_ms, at)
+    return 0 if begin is None else begin + window.duration_ms

@@ -1,0 +1,63 @@
+"""Firings made of shelves, and of records that are due each in its own way."""
+
+from collections.abc import Iterator, Sequence
+
+from everwatch.schedule.duration import MINUTE_MS
+from everwatch.schedule.misfire import settle
+from everwatch.timetable.chunk import Limits, Packing, Shelf, chunks_of
+from everwatch.timetable.line import Line
+from everwatch.timetable.planned import NONE, Firing
+from everwatch.timetable.records import Entry
+
+
+def all_of(line: Line, shelf: Shelf, instants: Sequence[int]) -> Iterator[Firing]:
+    """Everybody on the shelf is due at these instants."""
+    for chunk in shelf.chunks:
+        if chunk.count:
+            yield Firing(line, chunk, instants)
+
+
+def settled(line: Line, shelf: Shelf, due: Sequence[int], now: int) -> Iterator[Firing]:
+    """Everybody on the shelf was due, which the line's misfire rule divides."""
+    if due:
+        fire, skipped = settle(due, now, line.misfire, line.misfire_grace_ms)
+        for chunk in shelf.chunks:
+            if chunk.count:
+                yield Firing(line, chunk, fire, skipped)
+
+
+class Gathering:
+    """Records of one line, each due at instants of its own: those who are alike travel together."""
+
+    __slots__ = ("_alike", "_line")
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._alike: dict[tuple[Sequence[int], Sequence[int]], list[Entry]] = {}
+
+    def add(self, record: bytes, due: Sequence[int]) -> None:
+        """A record is due at these instants."""
+        self._add(record, due, NONE)
+
+    def add_settled(self, record: bytes, due: Sequence[int], now: int) -> None:
+        """A record was due at these instants, which the line's misfire rule divides."""
+        self._add(record, *settle(due, now, self._line.misfire, self._line.misfire_grace_ms))
+
+    def firings(self, packing: Packing, limits: Limits) -> Iterator[Firing]:
+        """Everybody, in chunks."""
+        for (fire, skipped), entries in self._alike.items():
+            for chunk in chunks_of(entries, packing, limits):
+                yield Firing(self._line, chunk, fire, skipped)
+
+    def _add(self, record: bytes, fire: Sequence[int], skipped: Sequence[int]) -> None:
+        if len(fire) == 1 and not skipped:
+            # near enough to travel together, each with its own timestamp
+            base = fire[0] - fire[0] % MINUTE_MS
+            self._alike.setdefault(((base,), NONE), []).append(Entry(fire[0] - base, record))
+        elif fire or skipped:
+            self._alike.setdefault((_key(fire), _key(skipped)), []).append(Entry(0, record))
+
+
+def _key(instants: Sequence[int]) -> Sequence[int]:
+    # a list is no key
+    return instants if isinstance(instants, range) else tuple(instants)

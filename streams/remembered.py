@@ -1,0 +1,26 @@
+"""Which commands of a user have been carried out: the same id once more is the same command once more."""
+
+import msgspec
+
+KEPT = 64
+KEPT_MS = 7 * 24 * 3_600_000
+
+
+class Remembered(msgspec.Struct, frozen=True):
+    """The newest command ids of a user and when each was carried out, ms; oldest first."""
+
+    ids: dict[str, int] = {}
+
+    def with_id(self, command_id: str, at: int) -> "Remembered":
+        """With one more, and without those that are too many or too old."""
+        young = [(known, when) for known, when in self.ids.items() if when > at - KEPT_MS and known != command_id]
+        return Remembered(dict([*young[-(KEPT - 1) :], (command_id, at)]))
+
+    def encoded(self) -> bytes:
+        """For the table."""
+        return msgspec.json.encode(self)
+
+
+def remembered_of(value: bytes | None) -> Remembered:
+    """What the table holds."""
+    return msgspec.json.decode(value, type=Remembered) if value else Remembered()

@@ -1,0 +1,105 @@
+"""Monitors that change because of the time: a pause is over, it is time to remind, a task may be forgotten."""
+
+from collections.abc import Callable
+
+from everwatch import codec, lifecycle
+from everwatch.clock import Clock
+from everwatch.config import OutputFormat
+from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.topics import Topics
+from everwatch.model import Monitor, Transition
+from everwatch.schedule.maintenance import maintenance_end
+from streams.partitions import Partition, Partitions, Planner
+from streams.store import Store
+from streams.tables import Writer, Writing, all_or_rebuilt
+
+AT_ONCE = 1_000
+
+
+class Wakes:
+    """Carries out what is on agendas, some of one partition at a time, each time as one durable unit of work."""
+
+    def __init__(
+        self,
+        partitions: Partitions,
+        planner: Planner,
+        writer: Writer,
+        store: Callable[[], Store],
+        outbox: Outbox,
+        topics: Topics,
+        clock: Clock,
+        output_format: OutputFormat,
+    ) -> None:
+        self._partitions = partitions
+        self._planner = planner
+        self._writer = writer
+        self._store = store
+        self._outbox = outbox
+        self._topics = topics
+        self._clock = clock
+        self._output_format = output_format
+
+    async def look(self) -> None:
+        """One look at all partitions. Raises PartitionLost."""
+        for partition in self._partitions:
+            while True:
+                dated = self._store().wakes(partition.number, self._clock.now_ms(), AT_ONCE)
+                if not dated or self._partitions.get(partition.number) is not partition:
+                    break
+                await self._wake(partition.number, dated)
+
+    async def _wake(self, number: int, dated: list[tuple[int, bytes]]) -> None:
+        async with self._writer.writing() as work:
+            partition = work.owned(number)
+            keys = list({key for _, key in dated})
+            work.look_up(number, keys)
+            # who is resumed changes between two sweeps
+            async with partition.turn:
+                changed = [
+                    change for key in keys if (change := self._changed(work, partition, key, self._clock.now_ms()))
+                ]
+                await work.finish()
+                with all_or_rebuilt():
+                    for before, after in changed:
+                        self._planner.plan(partition, before, after)
+            self._store().forget_wakes(number, dated)
+
+    def _changed(
+        self, work: Writing, partition: Partition, key: bytes, now: int
+    ) -> tuple[Monitor, Monitor | None] | None:
+        value = work.value(partition.number, key)
+        # the index may name what is gone or has changed since
+        if value is None:
+            return None
+        monitor = codec.decode_entry(key, value)
+        assert isinstance(monitor, Monitor)  # only monitors have dates
+        if lifecycle.is_to_be_forgotten(monitor, now):
+            work.delete(partition.number, monitor.user_id, monitor.monitor_id, at=partition.emitted_to)
+            return monitor, None
+        after, told = lifecycle.woken(monitor, now, partition.emitted_to)
+        if after is monitor:
+            return None
+        if told is not None:
+            muted_until = muted(work, partition.number, monitor, now)
+            if muted_until:
+                after, told = lifecycle.reminded_at(monitor, muted_until), None
+        work.add(partition.number, key, after)
+        for transition in (lifecycle.transition_between(monitor, after), told):
+            if transition is not None:
+                self._tell(partition.number, transition)
+        return monitor, after
+
+    def _tell(self, partition: int, transition: Transition) -> None:
+        self._outbox.send(
+            self._topics.transitions,
+            partition=partition,
+            key=codec.user_key(transition.user_id),
+            value=codec.encode_transition(transition, self._output_format),
+        )
+
+
+def muted(work: Writing, partition: int, monitor: Monitor, at: int) -> int:
+    """When the maintenance of a monitor, or of its user, that it is in at ``at`` is over; 0 if it is in none."""
+    user = work.user(partition, monitor.user_id)
+    windows = monitor.spec.policy.maintenance + (user.maintenance if user else ())
+    return maintenance_end(windows, at) if windows else 0

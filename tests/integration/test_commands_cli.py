@@ -1,0 +1,144 @@
+"""Commands from the command line to the worker and its answer back, as a shell runs them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import orjson
+import pytest
+from support.command import run
+from support.pipeline import Pipeline
+from support.waiting import now_ms, wait_until
+
+pytestmark = pytest.mark.integration
+NOOP = ("--kind", "noop", "--every", "1h")
+
+
+def say(pipeline: Pipeline, *arguments: str) -> CompletedProcess[str]:
+    return run(*arguments, environment=pipeline.environment)
+
+
+def answer(pipeline: Pipeline, *arguments: str, status: int = 0) -> dict[str, Any]:
+    """The worker's answer to a command."""
+    said = say(pipeline, *arguments, "--wait", "--json")
+    assert said.returncode == status, said
+    told: dict[str, Any] = orjson.loads(said.stdout)
+    return told
+
+
+def wait_for_task(pipeline: Pipeline, user_id: str, task_id: str, status: str) -> None:
+    def reached() -> bool:
+        task = pipeline.reader.task(user_id, task_id, now_ms())
+        return task is not None and task.status == status
+
+    wait_until(f"{user_id}/{task_id} is {status}", reached)
+
+
+def test_a_monitor_is_put_changed_paused_resumed_and_deleted(pipeline: Pipeline) -> None:
+    said = say(pipeline, "monitor", "put", "cmd-1", "m", *NOOP, "--wait")
+    assert (said.returncode, said.stdout) == (0, "done: put cmd-1/m, version 1\n"), said.stderr
+    said = say(pipeline, "monitor", "put", "cmd-1", "m", *NOOP, "--wait")
+    assert (said.returncode, said.stdout) == (0, "unchanged: put cmd-1/m: all is so already\n"), said.stderr
+    assert (
+        answer(pipeline, "monitor", "put", "cmd-1", "m", *NOOP, "--payload", "1", "--if-version", "1")["version"] == 2
+    )
+
+    assert answer(pipeline, "monitor", "pause", "cmd-1", "m", "--for", "2h")["answer"] == "done"
+    pipeline.wait_for_states("cmd-1", m="paused")
+    [listed] = say(pipeline, "monitor", "list", "cmd-1", "--json").stdout.splitlines()
+    assert orjson.loads(listed)["next_run"] > now_ms() + 2 * 3_600_000 - 60_000
+
+    assert answer(pipeline, "monitor", "resume", "cmd-1", "m")["answer"] == "done"
+    assert answer(pipeline, "monitor", "resume", "cmd-1", "m")["answer"] == "unchanged"
+    assert answer(pipeline, "monitor", "delete", "cmd-1", "m")["answer"] == "done"
+    pipeline.wait_for_states("cmd-1")
+
+
+def test_a_put_of_what_has_changed_meanwhile_is_refused_with_the_reason(pipeline: Pipeline) -> None:
+    answer(pipeline, "monitor", "put", "cmd-2", "m", *NOOP)
+    said = say(pipeline, "monitor", "put", "cmd-2", "m", *NOOP, "--payload", "1", "--if-version", "7", "--wait")
+    assert said.returncode == 1, said.stderr
+    assert said.stdout == (
+        "refused: put cmd-2/m: the monitor is at version 1, and the put expects version 7 (at $.if_version)\n"
+    )
+    there = answer(pipeline, "monitor", "put", "cmd-2", "m", *NOOP, "--payload", "1", "--if-version", "0", status=1)
+    assert (there["answer"], there["path"], there["version"]) == ("refused", "$.if_version", 0)
+    gone = answer(pipeline, "monitor", "resume", "cmd-2", "other", status=1)
+    assert gone["reason"].startswith("there is no monitor 'other' of user 'cmd-2'")
+
+
+def test_a_command_that_comes_again_with_its_id_is_carried_out_once(pipeline: Pipeline) -> None:
+    answer(pipeline, "monitor", "put", "cmd-3", "m", *NOOP)
+    first = answer(pipeline, "monitor", "run-now", "cmd-3", "m", "--id", "run-1")
+    again = answer(pipeline, "monitor", "run-now", "cmd-3", "m", "--id", "run-1")
+    anew = answer(pipeline, "monitor", "run-now", "cmd-3", "m", "--id", "run-2")
+    assert [each["answer"] for each in (first, again, anew)] == ["done", "repeated", "done"]
+    found = wait_until("both runs are stored", lambda: (r := pipeline.results("cmd-3", "m")) and len(r) >= 2 and r)
+    assert [result.manual for result in found] == [True, True]
+
+
+def test_a_task_is_created_shown_and_cancelled(pipeline: Pipeline) -> None:
+    said = say(pipeline, "task", "create", "cmd-4", "t", "--in", "1h", "--payload", '{"n": 1}', "--wait")
+    assert (said.returncode, said.stdout) == (0, "done: put cmd-4/t, version 1\n"), said.stderr
+    wait_for_task(pipeline, "cmd-4", "t", "pending")
+    shown = orjson.loads(say(pipeline, "task", "show", "cmd-4", "t", "--json").stdout)
+    assert (shown["task_id"], shown["kind"]) == ("t", "noop")
+    assert abs(shown["due_at"] - now_ms() - 3_600_000) < 60_000
+
+    assert answer(pipeline, "task", "cancel", "cmd-4", "t")["answer"] == "done"
+    wait_for_task(pipeline, "cmd-4", "t", "cancelled")
+    assert answer(pipeline, "task", "cancel", "cmd-4", "t", status=1)["path"] == "$.monitor_id"
+    answer(pipeline, "monitor", "put", "cmd-4", "m", *NOOP)
+    refused = say(pipeline, "task", "cancel", "cmd-4", "m", "--wait")
+    assert refused.returncode == 1
+    assert "this is no delayed task but a recurring monitor" in refused.stdout
+
+
+def test_a_file_of_tasks_is_created_counted_and_cancelled(pipeline: Pipeline, tmp_path: Path) -> None:
+    lines = [{"user_id": f"cmd-5-{n % 3}", "task_id": f"t-{n}", "in": "1h"} for n in range(600)]
+    lines += [{"user_id": "cmd-5-0", "task_id": "t-0", "in": "2h"}, {"user_id": "x"}]
+    (tmp_path / "tasks.jsonl").write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    said = say(pipeline, "task", "create", "--file", str(tmp_path / "tasks.jsonl"), "--wait", "--json")
+    assert said.returncode == 1, said
+    told = orjson.loads(said.stdout)
+    assert (told["sent"], told["refused"], told["answers"]) == (601, 1, {"done": 601})
+    assert told["reasons"] == [{"line": 602, "reason": "this field is missing (at $.task_id)"}]
+
+    def counted(user_id: str) -> Callable[[], dict[str, int]]:
+        return lambda: orjson.loads(say(pipeline, "task", "count", "--user", user_id, "--json").stdout)
+
+    wait_until("the tasks are stored", lambda: counted("cmd-5-1")()["pending"] == 200)
+    assert answer(pipeline, "task", "cancel", "cmd-5-1", "--all")["answer"] == "done"
+    wait_until("all are cancelled", lambda: counted("cmd-5-1")()["cancelled"] == 200)
+    assert answer(pipeline, "task", "cancel", "cmd-5-1", "--all")["answer"] == "unchanged"
+    assert counted("cmd-5-2")()["pending"] == 200
+
+
+def test_a_user_is_maintained_shown_and_deregistered(pipeline: Pipeline) -> None:
+    # by the same way in: another client's partitioner may put the user elsewhere
+    say(pipeline, "signup", "cmd-6", "--heartbeat", "1h")
+    wait_until("the user is stored", lambda: pipeline.reader.user("cmd-6"))
+    assert answer(pipeline, "user", "maintain", "cmd-6", "--for", "2h")["answer"] == "done"
+
+    def maintained() -> bool:
+        said = say(pipeline, "user", "show", "cmd-6", "--json")
+        return bool(orjson.loads(said.stdout)["maintained_until"])
+
+    wait_until("the maintenance is stored", maintained)
+    assert answer(pipeline, "user", "maintain", "cmd-6", "--none")["answer"] == "done"
+    assert answer(pipeline, "user", "maintain", "cmd-6", "--none")["answer"] == "unchanged"
+    assert answer(pipeline, "user", "deregister", "cmd-6")["answer"] == "done"
+    wait_until("the user is gone", lambda: pipeline.reader.user("cmd-6") is None)
+    assert answer(pipeline, "user", "deregister", "cmd-6", status=1)["path"] == "$.user_id"
+
+
+def test_without_a_worker_the_command_stays_and_that_is_told(new_pipeline: Callable[..., Pipeline]) -> None:
+    alone = new_pipeline()
+    said = say(alone, "monitor", "put", "cmd-7", "m", *NOOP, "--wait", "--timeout", "2s")
+    assert (said.returncode, said.stdout) == (3, "")
+    assert said.stderr == (
+        "everwatch: No worker answered within 2 s: the command stays on the topic and is carried out when one runs.\n"
+    )
+    assert say(alone, "monitor", "put", "cmd-7", "m", *NOOP, "--id", "c-1").stdout == ("sent: put cmd-7/m (id c-1)\n")
+    assert len(alone.read(alone.topics.commands)) == 2

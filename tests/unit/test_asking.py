@@ -1,0 +1,213 @@
+"""Commands and their answers, over a broker and a worker that are made up."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everwatch.clock import SettableClock
+from everwatch.errors import BrokerUnavailable, InvalidInput
+from everwatch.kafka import asking
+from everwatch.kafka.asking import Asked, Unanswered, ask, asked_of, tell
+from everwatch.model import Answer, Reply
+
+START_MS = 1_795_262_400_000
+Judge = Callable[[str, str], list[Reply]]
+
+
+def reply(user_id: str, command_id: str, answer: Answer = Answer.DONE) -> Reply:
+    return Reply(command_id, user_id, "m", "pause", answer, "", "", 1, START_MS)
+
+
+def commands(*ids: str, user_id: str = "u") -> list[Asked]:
+    return [Asked(command_id, user_id, command_id.encode(), line) for line, command_id in enumerate(ids, 1)]
+
+
+class World:
+    """A broker, and a worker that answers what is durable as ``judge`` says; each look at the replies takes time."""
+
+    def __init__(
+        self, judge: Judge = lambda user, command: [reply(user, command)], answers_at_once: int = 1_000
+    ) -> None:
+        self.clock = SettableClock(START_MS)
+        self.judge = judge
+        self.answers_at_once = answers_at_once
+        self.queued: list[tuple[str, str]] = []
+        self.sent: list[tuple[str, str]] = []
+        self.answers: list[Reply] = []
+        self.most_under_way = 0
+        self.taken = 0
+
+    def send(self, topic: str, user_id: str, value: bytes) -> None:
+        assert topic == "commands"
+        self.queued.append((user_id, value.decode()))
+
+    def finish(self) -> None:
+        for user_id, command_id in self.queued:
+            self.answers += self.judge(user_id, command_id)
+        self.sent += self.queued
+        self.queued.clear()
+        self.most_under_way = max(self.most_under_way, len(self.sent) - self.taken)
+
+    def take(self, timeout_s: float) -> Sequence[Reply]:
+        self.clock.advance(int(timeout_s * 1000))
+        some, self.answers = self.answers[: self.answers_at_once], self.answers[self.answers_at_once :]
+        self.taken += len(some)
+        return some
+
+    def ask(self, asked: Iterator[Asked] | list[Asked], timeout_s: float = 30) -> Iterator[tuple[Asked, Reply]]:
+        return ask("commands", asked, self, self, self.clock, timeout_s)
+
+
+def test_a_command_gets_its_own_answer_and_not_that_of_others() -> None:
+    def judge(user_id: str, command_id: str) -> list[Reply]:
+        return [reply("other", command_id), reply(user_id, "another"), reply(user_id, command_id, Answer.REFUSED)]
+
+    [(asked, answer)] = World(judge).ask(commands("c-1"))
+    assert (asked.command_id, answer.user_id, answer.answer) == ("c-1", "u", Answer.REFUSED)
+
+
+def test_an_answer_that_comes_twice_is_told_once() -> None:
+    world = World(lambda user, command: [reply(user, command), reply(user, command, Answer.REPEATED)])
+    assert [r.answer for _, r in world.ask(commands("c-1", "c-2"))] == [Answer.DONE, Answer.DONE]
+
+
+def test_one_id_given_to_two_commands_has_two_answers_in_their_order() -> None:
+    found = [(asked.line, answer.answer) for asked, answer in World().ask(commands("same", "same"))]
+    assert found == [(1, Answer.DONE), (2, Answer.DONE)]
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (1, "No worker answered within 30 s: the command stays on the topic and is carried out when one runs."),
+        (3, "No worker answered 3 commands within 30 s: they stay on the topic and are carried out when one runs."),
+    ],
+)
+def test_silence_is_told_in_a_sentence_and_with_the_status_of_no_broker(count: int, told: str) -> None:
+    world = World(lambda user, command: [])
+    with pytest.raises(Unanswered) as caught:
+        list(world.ask(commands(*map(str, range(count)))))
+    assert (str(caught.value), caught.value.exit_code) == (told, 3)
+    assert world.clock.now_ms() - START_MS == 30_000
+    assert len(world.sent) == count
+
+
+def test_while_answers_come_nobody_gives_up_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(answers_at_once=1)
+    looks, take = 0, world.take
+
+    def seldom(timeout_s: float) -> Sequence[Reply]:
+        nonlocal looks
+        looks += 1
+        if looks % 3:
+            world.clock.advance(int(timeout_s * 1000))
+            return []
+        return take(timeout_s)
+
+    monkeypatch.setattr(world, "take", seldom)
+    assert len(list(world.ask(commands(*map(str, range(100))), timeout_s=1))) == 100
+    assert world.clock.now_ms() - START_MS == 75_000
+
+
+def test_what_others_are_told_does_not_prolong_the_wait() -> None:
+    world = World(lambda user, command: [reply("other", str(n)) for n in range(1_000)], answers_at_once=1)
+    with pytest.raises(Unanswered):
+        list(world.ask(commands("c-1"), timeout_s=5))
+    assert world.clock.now_ms() - START_MS == 5_000
+
+
+def test_a_million_commands_would_not_be_held_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "AT_ONCE", 100)
+    world = World(answers_at_once=7)
+    made = 0
+
+    def many() -> Iterator[Asked]:
+        nonlocal made
+        for number in range(5_000):
+            made += 1
+            yield Asked(str(number), "u", b"%d" % number)
+
+    answered = 0
+    for _ in world.ask(many()):
+        answered += 1
+        assert made - answered <= 100
+    assert answered == 5_000
+    assert world.most_under_way <= 100
+
+
+def test_commands_nobody_waits_for_reach_the_broker_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "AT_ONCE", 100)
+    world = World()
+    most = 0
+
+    def many() -> Iterator[Asked]:
+        nonlocal most
+        for number in range(1_050):
+            most = max(most, number + 1 - len(world.sent))
+            yield Asked(str(number), "u", b"%d" % number)
+
+    tell("commands", many(), world)
+    assert [int(command_id) for _, command_id in world.sent] == list(range(1_050))
+    assert most <= 100
+
+
+def test_a_broker_that_takes_nothing_ends_the_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+
+    def refuse() -> None:
+        raise BrokerUnavailable("gone")
+
+    monkeypatch.setattr(world, "finish", refuse)
+    with pytest.raises(BrokerUnavailable):
+        list(world.ask(commands("c-1")))
+
+
+@given(
+    ids=st.lists(st.tuples(st.sampled_from("uv"), st.sampled_from("abcdef")), max_size=40),
+    answers_at_once=st.integers(1, 50),
+    repeats=st.integers(1, 3),
+)
+def test_every_command_is_answered_exactly_once(ids: list[tuple[str, str]], answers_at_once: int, repeats: int) -> None:
+    world = World(lambda user, command: [reply(user, command)] * repeats, answers_at_once)
+    asked = [Asked(command_id, user_id, command_id.encode(), line) for line, (user_id, command_id) in enumerate(ids, 1)]
+    answered = [(each, r) for each, r in world.ask(asked)]
+    assert sorted(each.line for each, _ in answered) == list(range(1, len(ids) + 1))
+    assert all((each.user_id, each.command_id) == (r.user_id, r.command_id) for each, r in answered)
+
+
+# --- what may be sent -------------------------------------------------------------------------------------------------
+
+
+def test_a_command_without_an_id_gets_one_of_its_own() -> None:
+    first, second = (asked_of({"command": "pause", "user_id": "u", "monitor_id": "m"}) for _ in range(2))
+    assert len(first.command_id) == 32
+    assert first.command_id != second.command_id
+    assert orjson.loads(first.value) == {
+        "command": "pause",
+        "user_id": "u",
+        "monitor_id": "m",
+        "command_id": first.command_id,
+    }
+
+
+def test_a_command_keeps_the_id_it_has() -> None:
+    wanted = {"command": "pause", "user_id": "u", "monitor_id": "m", "command_id": "mine"}
+    assert asked_of(wanted, 7) == Asked("mine", "u", orjson.dumps(wanted), 7)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({"command": "pause", "user_id": "u"}, "a pause needs the monitor_id (at $.monitor_id)"),
+        ({"command": "dance", "user_id": "u"}, "'dance' is not one of put, "),
+        ({"command": "pause", "user_id": "\udc80", "monitor_id": "m"}, "this cannot be written as JSON: "),
+    ],
+)
+def test_what_a_worker_would_refuse_is_not_sent(wanted: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        asked_of(wanted)
+    assert str(caught.value).startswith(told)

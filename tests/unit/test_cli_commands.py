@@ -1,0 +1,389 @@
+"""Commands on the command line, without a broker: what is refused at once, what is sent, what is told."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from everwatch.cli import monitor, options, task, user
+from everwatch.cli.monitor import Delivery
+from everwatch.errors import EverwatchError
+from everwatch.kafka.asking import Asked, Unanswered
+from everwatch.model import Answer, Reply
+
+APPS = {"monitor": monitor.app, "task": task.app, "user": user.app}
+NOON = "2026-11-21T12:00:00Z"
+NOON_MS = 1_795_262_400_000
+
+
+class Said(NamedTuple):
+    """What a shell would see."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.out)
+
+
+def say(name: str, *arguments: str) -> Said:
+    """Run a command of a group; an error on purpose ends as ``everwatch`` ends it."""
+    found = CliRunner().invoke(APPS[name], list(arguments), env={"COLUMNS": "200", "NO_COLOR": "1"})
+    if isinstance(found.exception, EverwatchError):
+        return Said(found.exception.exit_code, found.stdout, str(found.exception))
+    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
+    return Said(found.exit_code, found.stdout, found.stderr)
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of this machine's settings, nobody's log handlers replaced."""
+    monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+
+
+@pytest.fixture
+def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def looked_for(*_: object) -> None:
+        raise AssertionError("a broker was looked for")
+
+    monkeypatch.setattr(monitor, "broker_of", looked_for)
+    monkeypatch.setattr(monitor, "new_admin", looked_for)
+
+
+class World:
+    """A broker and a worker behind it: what was sent, and the answer that it gives to each id."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.waited_s: list[float] = []
+        self.answer = Answer.DONE
+        self.reason = self.path = ""
+        self.refused_ids: set[str] = set()
+        self.silent = False
+
+    @contextmanager
+    def connected(self, delivery: Delivery) -> Iterator["World"]:
+        self._delivery = delivery
+        yield self
+
+    @property
+    def delivered(self) -> int:
+        return len(self.sent)
+
+    def tell(self, commands: Iterable[Asked]) -> None:
+        assert not self._delivery.wait
+        self.sent += [orjson.loads(each.value) for each in commands]
+
+    def ask(self, commands: Iterable[Asked]) -> Iterator[tuple[Asked, Reply]]:
+        assert self._delivery.wait
+        self.waited_s.append(self._delivery.timeout_s)
+        for each in commands:
+            command = orjson.loads(each.value)
+            self.sent.append(command)
+            if self.silent:
+                raise Unanswered("nobody there")
+            refused = each.command_id in self.refused_ids
+            answer = Answer.REFUSED if refused else self.answer
+            monitor_id, version = command.get("monitor_id", ""), 0 if refused else 3
+            yield (
+                each,
+                Reply(
+                    each.command_id, each.user_id, monitor_id, command["command"], answer, self.reason, self.path,
+                    version, NOON_MS,
+                ),
+            )  # fmt: skip
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+    monkeypatch.setattr(monitor, "connected", made.connected)
+    monkeypatch.setattr(task, "connected", made.connected)
+    return made
+
+
+# --- refused at once --------------------------------------------------------------------------------------------------
+
+SITE = ("put", "u-1", "site", "--kind", "http")
+
+
+@pytest.mark.usefixtures("no_broker")
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("monitor", *SITE), 1, "the kind 'http' needs the field 'url' (at $.monitor.config)"),
+        (("monitor", *SITE, "--config", "{"), 2, "--config is not valid JSON: "),
+        (("monitor", *SITE, "--config", "[]"), 1, "expected an object, got a list (at $.monitor.config)"),
+        (("monitor", *SITE, "--config", "@/not/there"), 2, "The file /not/there of --config cannot be read: "),
+        (("monitor", *SITE, "--every", "1m", "--in", "1m"), 2, "Give one of --every, --cron, --at and --in, not"),
+        (("monitor", "put", "u-1", "m", "--kind", "telepathy"), 1, "there is no kind 'telepathy'"),
+        (("monitor", "put", "u-1", "m", "--kind", "noop", "--every", "banana"), 1, "'banana' is not a duration"),
+        (("monitor", "put", "u-1", "m", "--kind", "noop", "--cron", "* *"), 1, "'* *' "),
+        (
+            ("monitor", "put", "u-1", "m", "--kind", "noop", "--policy", '{"retries": {"max": 99}}'),
+            1,
+            "this must be at most 20 (at $.monitor.policy.retries.max)",
+        ),
+        (("monitor", "put", "u-1", "m", "--kind", "noop", "--timeout", "soon"), 2, "--timeout: 'soon' is not a"),
+        (("monitor", "put", "", "m", "--kind", "noop"), 1, "this must not be empty (at $.user_id)"),
+        (("monitor", "put", "u-1", "m", "--kind", "noop", "--id", "x" * 129), 1, "this must be at most 128 characters"),
+        (("monitor", "delete", "u-1", ""), 1, "a delete needs the monitor_id (at $.monitor_id)"),
+        (("monitor", "resume", "u\n1", "m"), 1, "control characters are not allowed (at $.user_id)"),
+        (("monitor", "run-now", "u-1", ""), 1, "a run_now needs the monitor_id (at $.monitor_id)"),
+        (("monitor", "pause", "u-1", "m", "--until", NOON, "--for", "1h"), 2, "Give one of --until and --for, not"),
+        (("monitor", "pause", "u-1", "m", "--for", "ever"), 2, "--for: 'ever' is not a duration"),
+        (("monitor", "pause", "u-1", "m", "--until", "noon"), 1, "'noon' is not an instant"),
+        (("task", "create"), 2, "Give a USER and a TASK, or --file FILE"),
+        (("task", "create", "u-1"), 2, "Give a USER and a TASK, or --file FILE"),
+        (("task", "create", "u-1", "t-1"), 2, "A task needs --at or --in."),
+        (("task", "create", "u-1", "", "--in", "1h"), 2, "The task's id must not be empty."),
+        (("task", "create", "u-1", "t-1", "--in", "1h", "--at", NOON), 2, "Give one of --every, --cron, --at and --in"),
+        (("task", "create", "u-1", "t-1", "--in", "P1M"), 1, "'P1M' has years or months, whose length varies"),
+        (("task", "create", "u-1", "t-1", "--at", "2026-11-21T12:00:00"), 1, "'2026-11-21T12:00:00' does not say in"),
+        (("task", "create", "u-1", "--file", "x"), 2, "With --file the lines say it all"),
+        (("task", "create", "--file", "/not/there"), 2, "The file /not/there cannot be read: "),
+        (("task", "cancel", "u-1"), 2, "Give either a TASK or --all."),
+        (("task", "cancel", "u-1", "t-1", "--all"), 2, "Give either a TASK or --all."),
+        (("task", "cancel", "u-1", ""), 2, "Give either a TASK or --all."),
+        (("task", "cancel", "u-1", "", "--all"), 2, "Give either a TASK or --all."),
+        (("task", "list", "--from", "yesterday"), 2, "--from: 'yesterday' is not an instant"),
+        (("task", "count", "--until", "yesterday"), 2, "--until: 'yesterday' is not an instant"),
+        (("user", "deregister", ""), 1, "this must not be empty (at $.user_id)"),
+        (("user", "maintain", "u-1"), 2, "Give one of --for (with or without --from), --cron with --duration, and"),
+        (("user", "maintain", "u-1", "--for", "1h", "--none"), 2, "Give one of --for (with or without --from), "),
+        (("user", "maintain", "u-1", "--for", "1h", "--cron", "* * * * *"), 2, "Give one of --for (with or without"),
+        (("user", "maintain", "u-1", "--from", NOON), 2, "--from needs --for, which says how long."),
+        (("user", "maintain", "u-1", "--from", "noon", "--for", "1h"), 2, "--from: 'noon' is not an instant"),
+        (("user", "maintain", "u-1", "--for", "1 fortnight"), 2, "--for: '1 fortnight' is not a duration"),
+        (("user", "maintain", "u-1", "--for", "0s"), 1, "the end does not lie after the start"),
+        (("user", "maintain", "u-1", "--cron", "* * * * *"), 2, "--cron and --duration go together."),
+        (("user", "maintain", "u-1", "--duration", "1h"), 2, "--cron and --duration go together."),
+        (("user", "maintain", "u-1", "--cron", "x", "--duration", "1h"), 1, "'x' "),
+        (
+            ("user", "maintain", "u-1", "--cron", "0 2 * * 6", "--duration", "1h", "--timezone", "Mars/Base"),
+            1,
+            "there is no time zone 'Mars/Base'",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_before_a_broker_is_looked_for(
+    arguments: tuple[str, ...], status: int, told: str
+) -> None:
+    said = say(*arguments)
+    assert said.err.startswith(told), said
+    assert (said.status, said.out) == (status, "")
+
+
+@pytest.mark.parametrize("arguments", [("put", "u-1", "m"), (*SITE, "--align", "noon"), (*SITE, "--max-runs", "0")])
+def test_wrong_options_are_wrong_usage(arguments: tuple[str, ...]) -> None:
+    assert say("monitor", *arguments).status == 2
+
+
+# --- what is sent -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        (
+            ("monitor", *SITE, "--config", '{"url": "https://example.com"}', "--every", "6h", "--align", "midnight",
+             "--timezone", "Europe/Berlin", "--start-at", NOON, "--max-runs", "9", "--payload", '"hi"',
+             "--policy", '{"retries": {"max": 3}}', "--if-version", "0"),
+            {
+                "command": "put", "monitor_id": "site", "if_version": 0,
+                "monitor": {
+                    "kind": "http", "config": {"url": "https://example.com"}, "payload": "hi",
+                    "policy": {"retries": {"max": 3}},
+                    "schedule": {"every": "6h", "align": "midnight", "timezone": "Europe/Berlin", "start_at": NOON,
+                                 "max_runs": 9},
+                },
+            },
+        ),
+        (("monitor", "delete", "u-1", "m"), {"command": "delete", "monitor_id": "m"}),
+        (("monitor", "pause", "u-1", "m"), {"command": "pause", "monitor_id": "m"}),
+        (("monitor", "pause", "u-1", "m", "--until", NOON), {"command": "pause", "monitor_id": "m", "until": NOON}),
+        (("monitor", "resume", "u-1", "m"), {"command": "resume", "monitor_id": "m"}),
+        (("monitor", "run-now", "u-1", "m"), {"command": "run_now", "monitor_id": "m"}),
+        (
+            ("task", "create", "u-1", "t-1", "--in", "90m"),
+            {"command": "put", "monitor_id": "t-1", "monitor": {"kind": "noop", "schedule": {"in": "90m"}}},
+        ),
+        (("task", "cancel", "u-1", "t-1"), {"command": "cancel", "monitor_id": "t-1"}),
+        (("task", "cancel", "u-1", "--all"), {"command": "cancel"}),
+        (("user", "deregister", "u-1"), {"command": "deregister"}),
+        (
+            ("user", "maintain", "u-1", "--from", NOON, "--for", "2h"),
+            {"command": "maintain", "maintenance": [{"start": NOON_MS, "end": NOON_MS + 7_200_000}]},
+        ),
+        (
+            ("user", "maintain", "u-1", "--cron", "0 2 * * 6", "--timezone", "Europe/Berlin", "--duration", "2h"),
+            {"command": "maintain",
+             "maintenance": [{"cron": "0 2 * * 6", "timezone": "Europe/Berlin", "duration": "2h"}]},
+        ),
+        (("user", "maintain", "u-1", "--none"), {"command": "maintain", "maintenance": []}),
+    ],
+)  # fmt: skip
+def test_options_become_the_command_that_is_sent(
+    world: World, arguments: tuple[str, ...], sent: dict[str, Any]
+) -> None:
+    assert say(*arguments, "--id", "c-1").status == 0
+    assert world.sent == [sent | {"user_id": "u-1", "command_id": "c-1"}]
+
+
+def test_a_pause_for_a_while_ends_that_long_after_now(world: World) -> None:
+    before = monitor.SystemClock().now_ms()
+    say("monitor", "pause", "u-1", "m", "--for", "2h")
+    assert before <= world.sent[0]["until"] - 7_200_000 <= monitor.SystemClock().now_ms()
+
+
+def test_maintenance_without_a_beginning_begins_now(world: World) -> None:
+    before = user.SystemClock().now_ms()
+    say("user", "maintain", "u-1", "--for", "2h")
+    [window] = world.sent[0]["maintenance"]
+    assert before <= window["start"] <= user.SystemClock().now_ms()
+    assert window["end"] - window["start"] == 7_200_000
+
+
+def test_config_payload_and_policy_may_stand_in_files(world: World, tmp_path: Path) -> None:
+    (tmp_path / "site.json").write_text('{"url": "https://example.com"}')
+    assert say("monitor", *SITE, "--config", f"@{tmp_path / 'site.json'}").status == 0
+    assert world.sent[0]["monitor"]["config"] == {"url": "https://example.com"}
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_only_sent_is_told_with_the_id_to_look_for(world: World) -> None:
+    said = say("monitor", "pause", "u-1", "m")
+    assert said.out == f"sent: pause u-1/m (id {world.sent[0]['command_id']})\n"
+    assert say("user", "deregister", "u-1", "--id", "c-1").out == "sent: deregister u-1 (id c-1)\n"
+    assert say("task", "cancel", "u-1", "--all", "--id", "c-2", "--json").json == {
+        "command_id": "c-2", "user_id": "u-1", "monitor_id": "", "command": "cancel", "answer": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason", "path", "status", "told"),
+    [
+        (Answer.DONE, "", "", 0, "done: pause u-1/m, version 3\n"),
+        (Answer.UNCHANGED, "", "", 0, "unchanged: pause u-1/m: all is so already\n"),
+        (Answer.REPEATED, "", "", 0, "repeated: pause u-1/m: a command with this id was carried out before\n"),
+        (Answer.REFUSED, "no such thing", "$.monitor_id", 1, "refused: pause u-1/m: no such thing (at $.monitor_id)\n"),
+        (Answer.REFUSED, "no such thing", "", 1, "refused: pause u-1/m: no such thing\n"),
+    ],
+)
+def test_the_answer_is_told_and_a_refusal_is_a_failure(
+    world: World, answer: Answer, reason: str, path: str, status: int, told: str
+) -> None:
+    world.answer, world.reason, world.path = answer, reason, path
+    said = say("monitor", "pause", "u-1", "m", "--wait", "--timeout", "5s")
+    assert (said.status, said.out) == (status, told)
+    assert world.waited_s == [5.0]
+    as_json = say("monitor", "pause", "u-1", "m", "--wait", "--json", "--id", "c-1")
+    assert as_json.status == status
+    assert as_json.json == {
+        "command_id": "c-1", "user_id": "u-1", "monitor_id": "m", "command": "pause", "answer": answer.value,
+        "reason": reason, "path": path, "version": 3, "at": NOON_MS,
+    }  # fmt: skip
+
+
+def test_when_nobody_answers_a_script_can_tell_it_from_a_refusal(world: World) -> None:
+    world.silent = True
+    assert say("monitor", "pause", "u-1", "m", "--wait").status == 3
+
+
+# --- a file of tasks --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> Path:
+    """A file of three tasks, on lines 1, 9 and 10, and of seven lines that are none."""
+    lines: list[dict[str, Any] | str] = [
+        {"user_id": "u-1", "task_id": "t-1", "in": "2h", "payload": {"n": 1}},
+        "no json",
+        "",
+        {"user_id": "u-1", "task_id": "t-2"},
+        {"user_id": "u-1", "task_id": "t-3", "in": "1h", "at": NOON},
+        {"user_id": "u-1", "task_id": "t-4", "in": "soon"},
+        {"user_id": "u-1", "task_id": "t-5", "in": "1h", "kind": "http", "config": {"url": "ftp://x"}},
+        {"user_id": "u-1", "task_id": "", "in": "1h"},
+        {"user_id": "u-2", "task_id": "t-6", "at": NOON, "kind": "http", "config": {"url": "https://example.com"}},
+        {"user_id": "u-2", "task_id": "t-7", "in": 60, "policy": {"retries": {"max": 2}}, "command_id": "c-7"},
+        {"user_id": "u-2", "task_id": "t-8", "in": 60, "when": "now"},
+    ]
+    file = tmp_path / "tasks.jsonl"
+    file.write_text("\n".join(line if isinstance(line, str) else orjson.dumps(line).decode() for line in lines))
+    return file
+
+
+def test_a_file_of_tasks_is_sent_and_its_refused_lines_are_told_by_number(world: World, tasks: Path) -> None:
+    said = say("task", "create", "--file", str(tasks), "--json")
+    assert said.status == 1
+    told = said.json
+    assert (told["sent"], told["refused"], told["answers"]) == (3, 7, {})
+    reasons = {each["line"]: each["reason"] for each in told["reasons"]}
+    assert reasons.keys() == {2, 4, 5, 6, 7, 8, 11}
+    assert reasons[4] == "a task needs at or in"
+    assert reasons[5] == "a task is due at or in, not both"
+    assert reasons[6].endswith("(at $.in)")
+    assert reasons[7].endswith("(at $.config.url)")
+    assert reasons[8] == "this must not be empty (at $.task_id)"
+    assert reasons[11] == "there is no field 'when' (at $.when)"
+
+    first, second, third = world.sent
+    assert len(first.pop("command_id")) == 32
+    assert first == {
+        "command": "put", "user_id": "u-1", "monitor_id": "t-1",
+        "monitor": {"kind": "noop", "config": {}, "schedule": {"in": "2h"}, "policy": {}, "payload": {"n": 1}},
+    }  # fmt: skip
+    assert (second["monitor_id"], second["monitor"]["schedule"]) == ("t-6", {"at": NOON})
+    assert (third["command_id"], third["monitor"]["policy"]) == ("c-7", {"retries": {"max": 2}})
+
+
+def test_a_file_of_tasks_is_told_to_people_with_its_rate(world: World, tasks: Path) -> None:
+    said = say("task", "create", "--file", str(tasks))
+    assert said.out.startswith("3 sent, 7 refused (")
+    assert said.out.endswith(" a second)\n")
+    assert "line 4: a task needs at or in\n" in said.err
+
+
+def test_lines_that_a_worker_refuses_are_told_like_the_others(world: World, tasks: Path) -> None:
+    world.refused_ids, world.reason, world.path = {"c-7"}, "it would never be due", "$.monitor.schedule"
+    said = say("task", "create", "--file", str(tasks), "--wait", "--json")
+    told = said.json
+    assert (said.status, told["sent"], told["refused"]) == (1, 3, 8)
+    assert told["answers"] == {"done": 2, "refused": 1}
+    assert {"line": 10, "reason": "it would never be due (at $)"} in told["reasons"]
+
+
+@pytest.mark.usefixtures("no_broker")
+def test_a_file_in_which_nothing_is_right_needs_no_broker(tmp_path: Path) -> None:
+    (tmp_path / "wrong.jsonl").write_text("{}\n" * 12)
+    said = say("task", "create", "--file", str(tmp_path / "wrong.jsonl"))
+    assert said.status == 1
+    assert said.err.count("this field is missing (at $.user_id)") == 10
+    assert "… and 2 more" in said.err
+    assert said.out.startswith("0 sent, 12 refused (")
+
+
+def test_an_import_that_is_cut_short_says_how_far_it_came(world: World, tasks: Path) -> None:
+    world.silent = True
+    said = say("task", "create", "--file", str(tasks), "--wait", "--json")
+    assert said.status == 3
+    assert (said.json["sent"], said.json["refused"]) == (1, 0)
+
+
+def test_every_command_explains_itself_with_an_example() -> None:
+    for name, app in APPS.items():
+        group = typer.main.get_command(app)
+        assert isinstance(group, typer.core.TyperGroup)
+        for command in group.commands.values():
+            assert f"everwatch {name} {command.name} " in (command.help or ""), command.name

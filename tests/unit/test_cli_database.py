@@ -1,0 +1,216 @@
+"""What the command line tells of users, monitors and tasks, from a database file."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import typer
+from msgspec.structs import replace
+from typer.testing import CliRunner
+
+from everwatch import lifecycle
+from everwatch.cli import monitor, options, task, user
+from everwatch.clock import SettableClock
+from everwatch.config import Settings
+from everwatch.errors import EverwatchError
+from everwatch.model import (
+    Align,
+    At,
+    Cron,
+    Every,
+    Maintenance,
+    Monitor,
+    MonitorSpec,
+    Origin,
+    Schedule,
+    State,
+    User,
+)
+from everwatch.store import Entry, Partition, Received, SinkBatch, open_store
+
+NOW = 1_795_262_400_000  # 2026-11-21T12:00:00Z
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+CHANGELOG = Partition("everwatch-monitors-changelog", 3)
+
+
+def watched(monitor_id: str, schedule: Schedule, user_id: str = "anna", **fields: Any) -> Monitor:
+    spec = MonitorSpec(monitor_id, "noop", "{}", schedule)
+    return replace(lifecycle.first_put(user_id, spec, Origin.COMMAND, NOW - HOUR, NOW - HOUR), **fields)
+
+
+def ended(monitor: Monitor, reason: str) -> Monitor:
+    return replace(monitor, state=State.DONE, state_since=NOW - MINUTE, reason=reason)
+
+
+MAINTAINED = (Maintenance(NOW - MINUTE, NOW + HOUR), Maintenance(cron="0 2 * * 6", duration_ms=2 * HOUR))
+ANNA = User("anna", "pro", {"site": "example.com", "age": 7}, (), NOW - 2 * HOUR, NOW - HOUR, MAINTAINED)
+HELD: list[User | Monitor] = [
+    ANNA,
+    User("bea", "default", {}, (), NOW, NOW),
+    watched("site", Every(MINUTE, Align.EPOCH), state=State.UP, state_since=NOW - MINUTE),
+    watched("nightly", Cron("0 2 * * *", "Europe/Berlin"), state=State.UP),
+    lifecycle.pause(watched("quiet", Every(MINUTE)), NOW - MINUTE),
+    watched("later", At(NOW + HOUR)),
+    watched("soon", At(NOW + MINUTE)),
+    watched("now", At(NOW)),
+    lifecycle.pause(watched("held", At(NOW + 2 * HOUR)), NOW),
+    ended(watched("well", At(NOW - MINUTE)), ""),
+    ended(watched("ill", At(NOW - 2 * MINUTE)), "failure: no answer within 10 s"),
+    watched("hers", At(NOW + MINUTE), "bea"),
+]
+
+
+@pytest.fixture(autouse=True)
+def database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A database as a sink leaves it, and noon."""
+    monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    for module in (monitor, task, user):
+        monkeypatch.setattr(module, "SystemClock", lambda: SettableClock(NOW))
+    entries = [Entry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in HELD]
+    entries += [Entry("anna", "gone", watched("gone", At(NOW + MINUTE))), Entry("anna", "gone", None)]
+    received = [Received(CHANGELOG, offset, NOW, entry) for offset, entry in enumerate(entries)]
+    store = open_store(Settings(data_dir=tmp_path))
+    store.apply(SinkBatch(NOW, {CHANGELOG: len(received)}, entries=received))
+    store.close()
+
+
+def say(app: typer.Typer, *arguments: str) -> str:
+    found = CliRunner().invoke(app, list(arguments))
+    assert found.exception is None, found.exception
+    assert found.exit_code == 0
+    return found.stdout
+
+
+def objects(app: typer.Typer, *arguments: str) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in say(app, *arguments, "--json").splitlines()]
+
+
+def names(*arguments: str) -> list[str]:
+    return [each["task_id"] for each in objects(task.app, "list", *arguments)]
+
+
+# --- monitors ---------------------------------------------------------------------------------------------------------
+
+
+def test_monitors_are_listed_with_state_schedule_and_next_run() -> None:
+    header, *rows = say(monitor.app, "list", "anna").splitlines()
+    assert header.split("  ")[0] == "monitor"
+    cells = {row.split()[0]: [cell.strip() for cell in row.split("  ") if cell.strip()] for row in rows}
+    assert cells["site"] == [
+        "site", "noop", "up", "2026-11-21 11:59:00Z", "every 1m from midnight 1970 in UTC", "2026-11-21 12:01:00Z",
+    ]  # fmt: skip
+    assert cells["nightly"][-2:] == ["at 0 2 * * * in Europe/Berlin", "2026-11-22 01:00:00Z"]
+    assert cells["quiet"][2] == "paused"
+    assert cells["quiet"][-1] == "-"
+    assert cells["soon"][-2:] == ["once at 2026-11-21 12:01:00Z", "2026-11-21 12:01:00Z"]
+    assert "gone" not in cells
+
+
+def test_monitors_are_listed_for_scripts() -> None:
+    listed = {each["monitor_id"]: each for each in objects(monitor.app, "list", "anna")}
+    assert listed["site"] == {
+        "monitor_id": "site", "kind": "noop", "state": "up", "state_since": NOW - MINUTE, "reason": "", "version": 1,
+        "schedule": "every 1m from midnight 1970 in UTC", "next_run": NOW + MINUTE,
+    }  # fmt: skip
+    assert listed["quiet"]["next_run"] is None
+    assert listed["quiet"]["reason"] == "paused by command"
+
+
+@pytest.mark.parametrize(
+    ("app", "arguments", "told"),
+    [
+        (monitor.app, ("list", "carl"), "The database holds no user 'carl' "),
+        (user.app, ("show", "carl"), "The database holds no user 'carl' "),
+        (task.app, ("show", "anna", "none"), "The database holds no task 'none' of user 'anna' "),
+    ],
+)
+def test_who_is_not_there_is_told_in_a_sentence(app: typer.Typer, arguments: tuple[str, ...], told: str) -> None:
+    found = CliRunner().invoke(app, list(arguments))
+    assert isinstance(found.exception, EverwatchError)
+    assert str(found.exception).startswith(told)
+    assert found.exception.exit_code == 1
+
+
+def test_without_a_database_the_way_to_one_is_told(tmp_path: Path) -> None:
+    found = CliRunner().invoke(task.app, ["count", "--data-dir", str(tmp_path / "elsewhere")])
+    assert isinstance(found.exception, EverwatchError)
+    assert "it is made when a sink starts" in str(found.exception)
+    assert found.exception.exit_code == 6
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------------
+
+
+def test_tasks_are_listed_by_when_they_are_due() -> None:
+    assert names("--user", "anna") == ["ill", "well", "now", "gone", "soon", "later", "held"]
+    assert names("--user", "anna", "--limit", "2") == ["ill", "well"]
+    assert names("--status", "pending") == ["soon", "hers", "later", "held"]
+    assert names("--status", "running") == ["now"]
+    assert names("--status", "failed") == ["ill"]
+    assert names("--status", "cancelled") == ["gone"]
+    assert names("--from", "2026-11-21T12:00:00Z", "--until", "2026-11-21T13:00:00+00:00") == [
+        "now", "gone", "soon", "hers",
+    ]  # fmt: skip
+
+
+def test_tasks_are_listed_for_people() -> None:
+    header, *rows = say(task.app, "list", "--user", "anna").splitlines()
+    assert header.split() == ["due", "status", "user", "task", "kind", "reason"]
+    assert rows[0].split("  ")[0] == "2026-11-21 11:58:00Z"
+    assert rows[0].endswith("no answer within 10 s")
+    assert "pending, paused" in rows[-1]
+    assert say(task.app, "list", "--user", "carl") == "no such tasks\n"
+
+
+def test_tasks_are_counted_by_status() -> None:
+    everybodys = {"pending": 4, "running": 1, "done": 1, "failed": 1, "cancelled": 1}
+    assert objects(task.app, "count") == [everybodys]
+    assert objects(task.app, "count", "--user", "bea") == [dict.fromkeys(everybodys, 0) | {"pending": 1}]
+    assert objects(task.app, "count", "--until", "2026-11-21T12:00:00Z") == [
+        dict.fromkeys(everybodys, 0) | {"done": 1, "failed": 1}
+    ]
+    assert [line.split() for line in say(task.app, "count").splitlines()] == [
+        [status, str(number)] for status, number in everybodys.items()
+    ]
+
+
+def test_a_task_is_shown_when_it_is_over_too() -> None:
+    assert say(task.app, "show", "anna", "ill").splitlines() == [
+        "task     anna/ill, version 1, kind noop",
+        "status   failed: no answer within 10 s",
+        "due      2026-11-21 11:58:00Z",
+        "created  2026-11-21 11:59:00Z",
+        "ended    2026-11-21 11:59:00Z",
+    ]
+    [shown] = objects(task.app, "show", "anna", "gone")
+    assert (shown["status"], shown["ended_at"], shown["due_at"]) == ("cancelled", NOW, NOW + MINUTE)
+
+
+# --- users ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_user_is_shown_with_maintenance_and_states() -> None:
+    assert say(user.app, "show", "anna").splitlines() == [
+        "user         anna",
+        "plan         pro",
+        "registered   2026-11-21 10:00:00Z, changed 2026-11-21 11:00:00Z",
+        'attributes   {"site":"example.com","age":7}',
+        "maintenance  from 2026-11-21 11:59:00Z to 2026-11-21 13:00:00Z",
+        "maintenance  2h from 0 2 * * 6 in UTC",
+        "maintained   now, until 2026-11-21 13:00:00Z",
+        "monitors     9: 3 new, 2 up, 2 paused, 2 done",
+    ]
+    [shown] = objects(user.app, "show", "anna")
+    assert shown["monitors"] == {"up": 2, "paused": 2, "new": 3, "done": 2}
+    assert (shown["plan"], shown["maintained_until"]) == ("pro", NOW + HOUR)
+
+
+def test_a_user_of_whom_little_is_known_is_shown() -> None:
+    assert say(user.app, "show", "bea").splitlines()[1:] == [
+        "plan         default",
+        "registered   2026-11-21 12:00:00Z, changed 2026-11-21 12:00:00Z",
+        "monitors     1: 1 new",
+    ]

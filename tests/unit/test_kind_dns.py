@@ -1,0 +1,391 @@
+"""The kind dns against a real name server, UDP and TCP, on the loopback address."""
+
+import asyncio
+import ipaddress
+import socket
+import struct
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import aiodns
+import pytest
+
+from everwatch.clock import SystemClock
+from everwatch.errors import InvalidInput
+from everwatch.kinds import registry
+from everwatch.kinds.guard import Guard
+from everwatch.kinds.protocol import RunContext, open_run_context
+from everwatch.model import Outcome, Status, Tick
+
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
+TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33, "CAA": 257}
+SERVFAIL, NXDOMAIN, REFUSED = 2, 3, 5
+
+
+def wire_name(name: str) -> bytes:
+    return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".") if label) + b"\0"
+
+
+def rdata(record_type: str, text: str) -> bytes:
+    """What a record of ``record_type``, written as in a zone file, holds."""
+    parts = text.split(" ")
+    match record_type:
+        case "A" | "AAAA":
+            return ipaddress.ip_address(text).packed
+        case "CNAME" | "NS" | "PTR":
+            return wire_name(text)
+        case "MX":
+            return struct.pack(">H", int(parts[0])) + wire_name(parts[1])
+        case "SRV":
+            return struct.pack(">HHH", *map(int, parts[:3])) + wire_name(parts[3])
+        case "SOA":
+            return wire_name(parts[0]) + wire_name(parts[1]) + struct.pack(">5I", *map(int, parts[2:]))
+        case "CAA":
+            return bytes([int(parts[0]), len(parts[1])]) + parts[1].encode() + parts[2].encode()
+        case _:
+            chunks = [text.encode()[at : at + 255] for at in range(0, len(text.encode()), 255)]
+            return b"".join(bytes([len(chunk)]) + chunk for chunk in chunks)
+
+
+@dataclass
+class NameServer(asyncio.DatagramProtocol):
+    """Answers from ``zone``: (name, type) -> records in zone file form, with the type where it is another's."""
+
+    zone: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    rcodes: dict[str, int] = field(default_factory=dict)
+    only_over_tcp: bool = False
+    silent: bool = False
+    asked: list[str] = field(default_factory=list)
+    port: int = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.asked.append("udp")
+        if not self.silent:
+            self.transport.sendto(self.answer(data, cut=self.only_over_tcp), addr)
+
+    async def over_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked.append("tcp")
+        size = int.from_bytes(await reader.readexactly(2))
+        answer = self.answer(await reader.readexactly(size), cut=False)
+        writer.write(len(answer).to_bytes(2) + answer)
+        await writer.drain()
+        writer.close()
+
+    def answer(self, query: bytes, *, cut: bool) -> bytes:
+        end = query.index(0, 12) + 5
+        labels, at = [], 12
+        while query[at]:
+            labels.append(query[at + 1 : at + 1 + query[at]].decode().lower())
+            at += 1 + query[at]
+        name = ".".join(labels)
+        number = int.from_bytes(query[end - 4 : end - 2])
+        record_type = next(key for key, value in TYPES.items() if value == number)
+        records = b""
+        given = [] if cut else self.zone.get((name, record_type), [])
+        for text in given:
+            own_type, _, rest = text.partition("=") if text.partition("=")[0] in TYPES else (record_type, "", text)
+            data = rdata(own_type, rest)
+            records += wire_name(name) + struct.pack(">HHIH", TYPES[own_type], 1, 3600, len(data)) + data
+        flags = 0x8180 | (0x0200 if cut else 0) | self.rcodes.get(name, 0)
+        return query[:2] + struct.pack(">HHHHH", flags, 1, len(given), 0, 0) + query[12:end] + records
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[NameServer]:
+    server = NameServer()
+    over_tcp = await asyncio.start_server(server.over_tcp, "127.0.0.1", 0)
+    server.port = over_tcp.sockets[0].getsockname()[1]
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: server, local_addr=("127.0.0.1", server.port)
+    )
+    async with over_tcp:
+        yield server
+    transport.close()
+
+
+@pytest.fixture
+async def context() -> AsyncIterator[RunContext]:
+    async with open_run_context(SystemClock(), Guard(LOOPBACK)) as context:
+        yield context
+
+
+async def check(context: RunContext, **config: object) -> Outcome:
+    kind = registry.kind_named("dns")
+    assert not kind.inline
+    tick = Tick("user", "monitor", 0, "dns", "{}", 10_000, 1, 0)
+    return await kind.run(registry.parse_config(kind, config), tick, context)
+
+
+SOA = "ns1.a.example hostmaster.a.example 2026112101 7200 3600 1209600 300"
+
+RECORDS = [
+    ("A", "203.0.113.7", "203.0.113.7"), ("AAAA", "2001:db8::7", "2001:0DB8:0::7"),
+    ("CNAME", "web.b.example", "Web.B.example."), ("NS", "ns1.a.example", "ns1.a.example."),
+    ("MX", "10 mail.a.example", "10  MAIL.a.example."), ("TXT", "v=spf1 -all", "v=spf1 -all"),
+    ("SOA", SOA, SOA), ("SOA", SOA, "ns1.a.example hostmaster.a.example"), ("PTR", "host.a.example", "host.a.example"),
+    ("SRV", "10 60 5060 sip.a.example", "10 60 5060 sip.a.example."),
+    ("CAA", "0 issue letsencrypt.org", '0 issue "letsencrypt.org"'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("record_type", "held", "expected"), RECORDS)
+@pytest.mark.parametrize("field", ["answers_include", "answers_include_any", "answers_are"])
+async def test_every_type_of_record_is_compared_as_people_write_it(
+    context: RunContext, server: NameServer, record_type: str, held: str, expected: str, field: str
+) -> None:
+    server.zone["a.example", record_type] = [held]
+    asked = {"name": "A.example.", "type": record_type, "server": f"127.0.0.1:{server.port}"}
+    outcome = await check(context, **asked, **{field: [expected]})
+    assert (outcome.status, outcome.reason) == (Status.SUCCESS, "")
+    assert set(outcome.timings) == {"server", "query", "total"}
+
+
+async def test_a_long_text_is_put_together_from_its_pieces(context: RunContext, server: NameServer) -> None:
+    key = "v=DKIM1; p=" + "k" * 400
+    server.zone["mail._domainkey.a.example", "TXT"] = [key]
+    asked = {"name": "mail._domainkey.a.example", "type": "TXT", "server": f"127.0.0.1:{server.port}"}
+    assert (await check(context, **asked, answers_are=[key])).reason == ""
+
+
+@pytest.mark.parametrize(
+    ("expectation", "reason"),
+    [
+        ({}, ""),
+        ({"at_least": 2}, ""),
+        ({"at_least": 3}, "a.example has 2 A records, expected at least 3"),
+        ({"answers_include": ["203.0.113.2"]}, ""),
+        (
+            {"answers_include": ["203.0.113.2", "203.0.113.3"]},
+            "the A records of a.example lack '203.0.113.3'; found: '203.0.113.1, 203.0.113.2'",
+        ),
+        ({"answers_include_any": ["203.0.113.2", "203.0.113.3"]}, ""),
+        (
+            {"answers_include_any": ["203.0.113.4", "203.0.113.3"]},
+            "the A records of a.example include none of '203.0.113.3, 203.0.113.4'; found: '203.0.113.1, 203.0.113.2'",
+        ),
+        ({"answers_are": ["203.0.113.2", "203.0.113.1"]}, ""),
+        ({"answers_are": ["203.0.113.2"]}, "a.example has A records that are not expected: '203.0.113.1'"),
+        (
+            {"answers_are": ["203.0.113.1", "203.0.113.2", "203.0.113.9"]},
+            "the A records of a.example lack '203.0.113.9'; found: '203.0.113.1, 203.0.113.2'",
+        ),
+    ],
+)
+async def test_what_is_expected_of_the_answers(
+    context: RunContext, server: NameServer, expectation: dict[str, object], reason: str
+) -> None:
+    server.zone["a.example", "A"] = ["203.0.113.1", "203.0.113.2"]
+    outcome = await check(context, name="a.example", server=f"127.0.0.1:{server.port}", **expectation)
+    assert outcome.reason == reason
+    assert outcome.status is (Status.FAILURE if reason else Status.SUCCESS)
+
+
+async def test_an_alias_on_the_way_is_no_answer(context: RunContext, server: NameServer) -> None:
+    asked = {"name": "www.a.example", "server": f"127.0.0.1:{server.port}"}
+    server.zone["www.a.example", "A"] = ["CNAME=a.example", "A=203.0.113.1"]
+    assert (await check(context, **asked, answers_are=["203.0.113.1"])).reason == ""
+    server.zone["www.a.example", "A"] = ["CNAME=a.example"]
+    assert (await check(context, **asked)).reason == "www.a.example has no A record"
+
+
+@pytest.mark.parametrize(
+    ("rcode", "reason"),
+    [
+        (NXDOMAIN, "name a.example does not exist"),
+        (SERVFAIL, "name server 127.0.0.1:{port} could not find out about a.example (SERVFAIL)"),
+        (REFUSED, "name server 127.0.0.1:{port} refuses to answer for a.example (REFUSED)"),
+        (0, "a.example has no A record"),
+    ],
+)
+async def test_what_the_server_says_instead_of_an_answer(
+    context: RunContext, server: NameServer, rcode: int, reason: str
+) -> None:
+    server.rcodes["a.example"] = rcode
+    outcome = await check(context, name="a.example", server=f"127.0.0.1:{server.port}")
+    assert (outcome.status, outcome.reason) == (Status.FAILURE, reason.format(port=server.port))
+
+
+@pytest.mark.parametrize(("rcode", "success"), [(NXDOMAIN, True), (0, True), (SERVFAIL, False)])
+async def test_no_answer_is_fine_where_none_is_needed(
+    context: RunContext, server: NameServer, rcode: int, success: bool
+) -> None:
+    server.rcodes["a.example"] = rcode
+    outcome = await check(context, name="a.example", server=f"127.0.0.1:{server.port}", at_least=0)
+    assert (outcome.status is Status.SUCCESS) == success
+
+
+async def test_an_answer_too_long_for_udp_is_asked_for_over_tcp(context: RunContext, server: NameServer) -> None:
+    server.only_over_tcp = True
+    server.zone["a.example", "A"] = [f"203.0.113.{last}" for last in range(1, 100)]
+    asked = {"name": "a.example", "server": f"127.0.0.1:{server.port}"}
+    assert (await check(context, **asked, at_least=99)).reason == ""
+    assert server.asked == ["udp", "tcp"]
+
+
+async def test_every_check_asks_anew_however_long_the_answer_is_valid(context: RunContext, server: NameServer) -> None:
+    asked = {"name": "a.example", "server": f"127.0.0.1:{server.port}"}
+    server.zone["a.example", "A"] = ["203.0.113.1"]
+    assert (await check(context, **asked, answers_are=["203.0.113.1"])).reason == ""
+    server.zone["a.example", "A"] = ["203.0.113.2"]
+    assert (await check(context, **asked, answers_are=["203.0.113.2"])).reason == ""
+
+
+async def test_a_server_that_is_not_there_is_a_failure_that_names_it(context: RunContext) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    outcome = await check(context, name="a.example", server=f"127.0.0.1:{port}")
+    assert outcome.reason == f"name server 127.0.0.1:{port} does not accept the query: connection refused"
+
+
+async def test_a_server_that_stays_silent_is_a_failure_that_names_it(
+    context: RunContext, server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everwatch.kinds.resolving._TRY_S", 0.05)
+    server.silent = True
+    outcome = await check(context, name="a.example", server=f"127.0.0.1:{server.port}")
+    assert outcome.reason == f"name server 127.0.0.1:{server.port} does not answer"
+    assert len(server.asked) > 1
+
+
+async def test_so_many_servers_are_asked_at_once_and_a_check_that_is_cancelled_lets_its_place_go(
+    context: RunContext, server: NameServer
+) -> None:
+    server.silent = True
+    asked = {"name": "a.example", "server": f"127.0.0.1:{server.port}"}
+    checks = [asyncio.create_task(check(context, **asked)) for _ in range(80)]
+    async with asyncio.timeout(5):
+        while len(server.asked) < 64:
+            await asyncio.sleep(0.001)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(server.asked) == 64
+    for task in checks:
+        task.cancel()
+    assert all(
+        isinstance(result, asyncio.CancelledError) for result in await asyncio.gather(*checks, return_exceptions=True)
+    )
+    server.silent = False
+    server.zone["a.example", "A"] = ["203.0.113.1"]
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(*(check(context, **asked) for _ in range(80)))
+    assert {outcome.reason for outcome in outcomes} == {""}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433"])
+async def test_a_server_at_a_forbidden_address_is_not_asked(server: NameServer, host: str) -> None:
+    async with open_run_context(SystemClock(), Guard()) as context:
+        outcome = await check(context, name="a.example", server=f"{host}:{server.port}")
+    assert outcome.status is Status.FAILURE
+    assert outcome.reason.startswith("target 127.0.0.1 is a loopback address, which checks may not reach")
+    assert server.asked == []
+
+
+async def test_the_name_of_a_server_is_resolved_once_and_only_checked_addresses_are_asked(
+    server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_run_context(SystemClock(), Guard(LOOPBACK)) as context:
+        asked = []
+
+        async def addresses(host: str, port: int, family: int = 0):
+            asked.append(host)
+            return [
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("10.0.0.1", "127.0.0.1")
+            ]
+
+        monkeypatch.setattr(context.resolver, "addresses", addresses)
+        server.zone["a.example", "A"] = ["203.0.113.1"]
+        outcome = await check(context, name="a.example", server=f"ns.example:{server.port}")
+    assert (outcome.reason, asked) == ("", ["ns.example"])
+
+
+async def test_the_servers_of_the_system_are_asked_where_none_is_named(
+    server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = aiodns.DNSResolver
+    given = []
+
+    def with_our_server(servers, **kwargs):
+        given.append(list(servers))
+        return real([f"127.0.0.1:{server.port}"], **kwargs)
+
+    monkeypatch.setattr(aiodns, "DNSResolver", with_our_server)
+    server.rcodes["a.example"] = SERVFAIL
+    async with open_run_context(SystemClock(), Guard()) as context:
+        outcome = await check(context, name="a.example")
+    assert outcome.reason == "the system's name server could not find out about a.example (SERVFAIL)"
+    assert given == [[]]
+    assert set(outcome.timings) == {"query", "total"}
+
+
+async def test_answers_at_forbidden_addresses_are_compared_and_not_reached(server: NameServer) -> None:
+    server.zone["a.example", "A"] = ["169.254.169.254"]
+    async with open_run_context(SystemClock(), Guard(LOOPBACK)) as context:
+        asked = {"name": "a.example", "server": f"127.0.0.1:{server.port}"}
+        assert (await check(context, **asked, answers_are=["169.254.169.254"])).status is Status.SUCCESS
+
+
+async def test_an_answer_with_line_breaks_stays_one_line(context: RunContext, server: NameServer) -> None:
+    server.zone["a.example", "TXT"] = ["one\ntwo\x1b[31m"]
+    asked = {"name": "a.example", "type": "TXT", "server": f"127.0.0.1:{server.port}"}
+    outcome = await check(context, **asked, answers_include=["x"])
+    assert outcome.reason == "the TXT records of a.example lack 'x'; found: 'one two [31m'"
+
+
+@pytest.mark.parametrize(
+    "server", ["192.0.2.53", "192.0.2.53:5353", "ns1.a.example", "2001:db8::53", "[2001:db8::53]:5353"]
+)
+def test_a_server_may_be_written_in_these_ways(server: str) -> None:
+    registry.parse_config(registry.kind_named("dns"), {"name": "a.example", "server": server})
+
+
+@pytest.mark.parametrize(
+    ("config", "path", "reason"),
+    [
+        ({}, "$.config", "needs the field 'name'"),
+        ({"name": ""}, "$.config.name", "length"), ({"name": "a..example"}, "$.config.name", "not a domain name"),
+        ({"name": "a b.example"}, "$.config.name", "not a domain name"),
+        ({"name": "x" * 64 + ".example"}, "$.config.name", "not a domain name"),
+        ({"name": "größe.example"}, "$.config.name", "in its xn-- form"),
+        ({"name": "a.example", "type": "ANY"}, "$.config.type", "ANY"),
+        ({"name": "a.example", "server": "http://ns"}, "$.config.server", "not a name server such as"),
+        ({"name": "a.example", "server": "ns:0"}, "$.config.server", "from 1 to 65535"),
+        ({"name": "a.example", "server": "ns:65536"}, "$.config.server", "from 1 to 65535"),
+        ({"name": "a.example", "server": "ns:port"}, "$.config.server", "not a name server such as"),
+        ({"name": "a.example", "server": "ns,127.0.0.1"}, "$.config.server", "not a name server such as"),
+        ({"name": "a.example", "server": "ns/1"}, "$.config.server", "not a host name"),
+        ({"name": "a.example", "server": "a:b:c"}, "$.config.server", "not a name server such as"),
+        ({"name": "a.example", "answers_are": ["a.example"]}, "$.config.answers_are", "not what A records hold"),
+        ({"name": "a.example", "type": "AAAA", "answers_are": ["1.2.3.4"]}, "$.config.answers_are", "AAAA"),
+        ({"name": "a.example", "type": "MX", "answers_include": ["m.example"]}, "$.config.answers_include", "10 mail"),
+        ({"name": "a.example", "type": "SRV", "answers_include": ["a b c d"]}, "$.config.answers_include", "5060"),
+        ({"name": "a.example", "answers_are": ["1.2.3.4"], "at_least": 2}, "$.config.at_least", "allows 1 answer"),
+        ({"name": "a.example", "at_least": -1}, "$.config.at_least", ">= 0"),
+    ],
+)  # fmt: skip
+def test_a_wrong_config_is_refused_with_reason_and_path(config: dict[str, object], path: str, reason: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        registry.parse_config(registry.kind_named("dns"), config)
+    assert caught.value.path == path
+    assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("config", "canonical"),
+    [
+        ({"name": "A.Example.", "type": "A", "at_least": 1}, '{"name":"a.example"}'),
+        (
+            {"name": "a.example", "answers_are": ["192.0.2.2", "192.0.2.1", "192.0.2.2"]},
+            '{"answers_are":["192.0.2.1","192.0.2.2"],"name":"a.example"}',
+        ),
+        ({"name": "192.0.2.1", "type": "PTR"}, '{"name":"1.2.0.192.in-addr.arpa","type":"PTR"}'),
+    ],
+)
+def test_a_config_is_kept_in_one_form(config: dict[str, object], canonical: str) -> None:
+    kind = registry.kind_named("dns")
+    parsed = registry.parse_config(kind, config)
+    assert registry.canonical_config(kind, parsed) == canonical
+    assert registry.parse_config(kind, canonical) == parsed
