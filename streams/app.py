@@ -154,9 +154,6 @@ class Engine(Service):
         """Let go of everything, in order; what was accepted is durable or will be read again."""
         if not self._ready.is_set():
             return
-        if self._broken or self.crashed or self._app.crashed:
-            # what is in memory may not be what is durable: timetables are not to be put away
-            self.partitions.abandon()
         await self.close(LAST_PATIENCE_S)
         await asyncio.gather(*(lane.stop() for lane in self._lanes))
         left = await self._outbox.close(FLUSH_S)
@@ -197,6 +194,9 @@ class Engine(Service):
 
     async def _settled(self) -> None:
         await self._writer.idle()
+        if self._broken or self.crashed or self._app.crashed:
+            # what is in memory may not be what is durable: timetables are not to be put away
+            self.partitions.abandon()
         await self.partitions.close()
 
     def end(self, error: BaseException) -> None:

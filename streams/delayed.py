@@ -64,7 +64,8 @@ class Delayed:
     def _forget(self, partition: Partition) -> None:
         if self._partitions.get(partition.number) is not partition:
             return
-        upto = partition.emitted_to
+        # what is noted of progress may be a little older, and whoever goes on from there needs what lies in between
+        upto = partition.emitted_to - FORGOTTEN_EVERY_MS
         if upto - self._forgotten.get(partition.number, 0) >= FORGOTTEN_EVERY_MS:
             self._forgotten[partition.number] = upto
             self._store().forget_due(partition.number, upto)

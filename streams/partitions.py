@@ -316,11 +316,16 @@ class Partitions:
     async def _load(self, partition: Partition, generation: int) -> None:
         """Rebuild the timetable from the store; of each entry only what it needs is read."""
         planned_entry, put = self._planner.planned_entry, partition.timetable.put
+        user_key = codec.SEPARATOR
         for seen, (key, value) in enumerate(self._store().scan(partition.number)):
             if seen % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
                 if generation != self._generation:
                     return
-            planned = planned_entry(key, value)
+            if key.endswith(codec.SEPARATOR):
+                user_key = key
+                continue
+            # a monitor without its user is what a lost delivery left: it is put when its input is read again
+            planned = planned_entry(key, value) if key.startswith(user_key) else None
             if planned is not None:
                 put(planned)

@@ -222,7 +222,13 @@ class Writer:
         """A unit of work, durable once its ``finish()`` has returned. Ticks go first: it begins when all is calm."""
         await self._calm()
         async with self._turn:
-            yield Writing(self._table.store, self._outbox, self._table.changelog_topic_name, self._partitions)
+            work = Writing(self._table.store, self._outbox, self._table.changelog_topic_name, self._partitions)
+            try:
+                yield work
+            except NotPlanned:
+                # at once: a rebalance that waits for this unit of work would put the timetables away
+                self._partitions.abandon()
+                raise
 
     async def idle(self) -> None:
         """Wait until no unit of work is under way."""

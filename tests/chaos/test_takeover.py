@@ -30,7 +30,8 @@ def watched(new_pipeline: NewPipeline, target: Target) -> Pipeline:
             user,
             every("nothing", "noop"),
             every("quick", "http", "2s", url=target.url(f"/ok/{user}")),
-            every("slow", "http", "4s", url=target.url(f"/slow/{user}")),
+            # late ones run beside the next ones
+            every("slow", "http", "4s", url=target.url(f"/slow/{user}")) | {"policy": {"overlap": "allow"}},
             partition=number % PARTITIONS,
         )
     return pipeline

@@ -20,7 +20,8 @@ from everwatch.kinds.protocol import RunContext, open_run_context
 from everwatch.model import Outcome, Result, Status, Tick
 
 TOPICS = Topics.of(Settings())
-AT = 1_700_000_000_000
+# in the future: what is due later than a run began overlaps with it
+AT = 4_000_000_000_000
 
 
 class PlainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -368,7 +369,7 @@ async def test_a_tick_is_skipped_while_its_monitors_run_before_goes_on(executor:
     executor.take("waits too", monitor_id="m", at=AT + 1_000)
     [skipped] = await executor.sent(1)
     assert (skipped.monitor_id, skipped.scheduled_at, skipped.status) == ("m", AT + 1_000, Status.SKIPPED)
-    assert skipped.reason == "the run of 2023-11-14T22:13:20Z was still going on (overlap: skip)"
+    assert skipped.reason == "the run of 2096-10-02T07:06:40Z was still going on (overlap: skip)"
     assert (skipped.skipped_until, skipped.skipped_count, skipped.duration_ms) == (AT + 1_000, 1, 0)
     assert (skipped.kind, skipped.version, skipped.executor) == ("plain", 7, "executor-1")
     assert executor.acknowledged == [1]
@@ -377,6 +378,17 @@ async def test_a_tick_is_skipped_while_its_monitors_run_before_goes_on(executor:
     [_, run] = await executor.sent(2)
     assert (run.scheduled_at, run.status, run.skipped_count) == (AT, Status.SUCCESS, 0)
     assert "waits too" not in kind.order
+
+
+async def test_ticks_that_come_late_run_one_after_the_other_and_none_is_skipped(
+    wide_executor: Executor, kind: PlainKind
+) -> None:
+    for number in range(5):
+        wide_executor.take("succeeds", monitor_id="m", at=1_700_000_000_000 + number)
+    results = await wide_executor.sent(5)
+    assert [result.scheduled_at - 1_700_000_000_000 for result in results] == [0, 1, 2, 3, 4]
+    assert {result.status for result in results} == {Status.SUCCESS}
+    assert sorted(wide_executor.acknowledged) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("tick", [{"manual": True, "at": AT + 1}, {"attempt": 2}, {"topic": TOPICS.ticks_high}])

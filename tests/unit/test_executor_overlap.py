@@ -59,7 +59,7 @@ class RunningMachine(RuleBasedStateMachine):
         assert self.running.same_as(tick) is same
         assert self.running.in_the_way_of(tick) is before
         if same is None and before is None:
-            self.runs.append(self.running.begin(tick, Priority.NORMAL))
+            self.runs.append(self.running.begin(tick, Priority.NORMAL, 0))
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())

@@ -641,11 +641,13 @@ def test_who_begins_far_ahead_does_not_keep_the_others_from_being_put_away() -> 
     assert len(again) == 1
 
 
-def test_who_was_put_to_begin_in_a_month_marks_nobody_else_as_new() -> None:
-    timetable = loaded(planned("ann", Every(1_000)), planned("bob", Every(60 * DAY_MS), START + 30 * DAY_MS))
+def test_who_was_put_to_begin_in_hours_marks_nobody_else_as_new() -> None:
+    begins = due_once_in("bob", Every(60 * DAY_MS)) - 1  # nothing is due before it, so it could have a seat
+    timetable = loaded(planned("ann", Every(HOUR_MS)), planned("bob", Every(60 * DAY_MS), begins))
+    assert begins > START + HOUR_MS
     assert timetable.newest_since == START
     assert not timetable.can_be_saved  # no index would bring bob again
-    timetable.settled(START + 30 * DAY_MS)
+    timetable.settled(begins + 1)
     assert timetable.can_be_saved
     assert len(timetable) == 2
 

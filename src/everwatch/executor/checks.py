@@ -30,12 +30,14 @@ _LARGEST_RESULT_BYTES = 256 * 1024
 
 Acknowledge = Callable[[HeldPartition, int], None]
 Repeated = tuple[Tick, OnDelivered]
+Behind = tuple[Priority, Taken]
 
 
 class Checks:
     """Runs at most ``max_in_flight`` checks at once, in the order of ``Queues``; what waits costs no task.
 
-    A tick whose monitor has one running is not run, unless it may overlap: its result says ``skipped``.
+    A tick that was due while its monitor's tick before ran is not run, unless it may overlap: its result says
+    ``skipped``. One that was due earlier, and comes late, is run when that has ended.
 
     ``acknowledge`` is called, in another thread, when the outcome of a record is on the broker.
     ``failed`` gets an exception when results cannot be handed over at all: the executor should end then.
@@ -53,7 +55,7 @@ class Checks:
         self._topics = Topics.of(settings)
         self._priorities = {self._topics.ticks_for(priority): priority for priority in Priority}
         self._queues: Queues[Taken] = Queues(settings.max_in_flight)
-        self._running: Running[Repeated] = Running()
+        self._running: Running[Repeated, Behind] = Running()
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet = Quiet(context.clock)
         self._draining = False
@@ -107,17 +109,23 @@ class Checks:
             run.repeated.append((tick, delivered))
             return False
         if (run := self._running.in_the_way_of(tick)) is not None:
-            self._skip(tick, run, delivered)
+            if run.overlaps(tick):
+                self._skip(tick, run, delivered)
+            else:
+                held.started -= 1
+                run.behind.append((priority, (held, message)))
             return False
         task = self._loop.create_task(self._check(tick, delivered))
         self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, self._running.begin(tick, priority)))
+        task.add_done_callback(partial(self._ended, self._running.begin(tick, priority, self._clock.now_ms())))
         return True
 
-    def _ended(self, run: Run[Repeated], task: asyncio.Task[None]) -> None:
+    def _ended(self, run: Run[Repeated, Behind], task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._running.end(run)
         self._queues.release(run.priority)
+        for priority, taken in run.behind:
+            self._queues.put(priority, taken)
         if not task.cancelled():  # else its repetitions, like itself, are left to another executor
             try:
                 task.result()
@@ -139,7 +147,7 @@ class Checks:
         duration_ms = round((self._clock.monotonic_s() - began_s) * 1000, 3)
         self._send(self._result(tick, outcome, started_at, duration_ms), tick.partition, delivered)
 
-    def _skip(self, tick: Tick, run: Run[Repeated], delivered: OnDelivered) -> None:
+    def _skip(self, tick: Tick, run: Run[Repeated, Behind], delivered: OnDelivered) -> None:
         outcome = Outcome(Status.SKIPPED, reason_of_skip(run.tick, tick))
         self._send(self._result(tick, outcome, self._clock.now_ms(), 0.0), tick.partition, delivered)
 

@@ -1,5 +1,7 @@
 """Which ticks run here, and what stands in the way of another one of the same monitor (pure).
 
+A tick that is due while the one before runs is skipped, unless the two may overlap.
+
 All ticks of a monitor come to one partition, and so to one executor: what runs here is all there is to overlap with,
 but for what another executor had begun before the partition came here.
 """
@@ -13,45 +15,58 @@ from everwatch.model import Priority, Tick
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Repeated = TypeVar("Repeated")
+Waiting = TypeVar("Waiting")
 
 
 @dataclass(slots=True, eq=False)
-class Run(Generic[Repeated]):
-    """A tick that runs, the priority whose slot it holds, and what has come again of the very same tick meanwhile."""
+class Run(Generic[Repeated, Waiting]):
+    """A tick that runs since ``began_at`` (ms), and the priority whose slot it holds.
+
+    ``repeated``: what has come again of the very same tick meanwhile. ``behind``: ticks that wait for its end.
+    """
 
     tick: Tick
     priority: Priority
+    began_at: int
     repeated: list[Repeated] = field(default_factory=list)
+    behind: list[Waiting] = field(default_factory=list)
+
+    def overlaps(self, tick: Tick) -> bool:
+        """Whether this run was going on when ``tick`` was due.
+
+        One that was due before it began is only late, as after an outage: nothing overlaps if it runs afterwards.
+        """
+        return self.began_at <= tick.scheduled_at
 
 
-class Running(Generic[Repeated]):
+class Running(Generic[Repeated, Waiting]):
     """The runs going on, by monitor. Constant time, whatever their number."""
 
     def __init__(self) -> None:
-        self._monitors: dict[tuple[str, str], dict[tuple[int, int], Run[Repeated]]] = {}
+        self._monitors: dict[tuple[str, str], dict[tuple[int, int], Run[Repeated, Waiting]]] = {}
 
     def __len__(self) -> int:
         """How many monitors have a run going on."""
         return len(self._monitors)
 
-    def same_as(self, tick: Tick) -> Run[Repeated] | None:
+    def same_as(self, tick: Tick) -> Run[Repeated, Waiting] | None:
         """The run of the very same tick: it was delivered again."""
         return self._monitors.get(_monitor(tick), {}).get(_firing(tick))
 
-    def in_the_way_of(self, tick: Tick) -> Run[Repeated] | None:
+    def in_the_way_of(self, tick: Tick) -> Run[Repeated, Waiting] | None:
         """The run because of which ``tick`` must not begin: its monitor's oldest, unless they may overlap."""
         if tick.may_overlap:
             return None
         runs = self._monitors.get(_monitor(tick))
         return next(iter(runs.values())) if runs else None
 
-    def begin(self, tick: Tick, priority: Priority) -> Run[Repeated]:
-        """Note that ``tick``, of which no run is going on, runs from now on until ``end``."""
-        run = Run[Repeated](tick, priority)
+    def begin(self, tick: Tick, priority: Priority, now: int) -> Run[Repeated, Waiting]:
+        """Note that ``tick``, of which no run is going on, runs from ``now`` (ms) on until ``end``."""
+        run = Run[Repeated, Waiting](tick, priority, now)
         self._monitors.setdefault(_monitor(tick), {})[_firing(tick)] = run
         return run
 
-    def end(self, run: Run[Repeated]) -> None:
+    def end(self, run: Run[Repeated, Waiting]) -> None:
         """Note that a run is over, however it ended."""
         runs = self._monitors[_monitor(run.tick)]
         del runs[_firing(run.tick)]

@@ -1,0 +1,371 @@
+"""A worker's engine in this process, on a broker that does what the test says: loses, keeps waiting, is away.
+
+The engine, its lanes, agents, partitions, timer and store are the real ones; Faust's rebalances and its recovery are
+played by ``Life``. There is one partition, number 0. What the broker has outlives the workers.
+"""
+
+import asyncio
+import threading
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+from aiokafka.record.memory_records import MemoryRecords
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from faust.types import TP
+
+from everwatch import codec
+from everwatch.clock import SettableClock
+from everwatch.config import load_settings
+from everwatch.errors import BrokerUnavailable
+from everwatch.kafka.stamped import StampedBatch
+from everwatch.kafka.topics import Topics
+from everwatch.timetable import Timetable
+from streams.app import create_app
+from streams.partitions import Partition
+from streams.store import Store
+from support.pipeline import every
+
+START = 1_800_000_000_000
+TOPICS = Topics.of(load_settings())
+CHANGELOG = TOPICS.monitors_changelog
+# ten times what a loaded machine needs
+PATIENCE_S = 10.0
+# waits between two looks at a condition, and of a consumer that has nothing to give
+LOOK_S = 0.002
+IDLE_S = 0.005
+
+
+async def until(what: str, look: Callable[[], object]) -> None:
+    """Wait until ``look`` gives something true. Raises AssertionError if it never does."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not look():
+                await asyncio.sleep(LOOK_S)
+    except TimeoutError:
+        raise AssertionError(f"waited {PATIENCE_S:g} s in vain until {what}") from None
+
+
+class Sent(NamedTuple):
+    """A record that was given to the producer."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    on_delivery: Callable[[KafkaError | None, Any], None] | None
+
+
+class Message:
+    """A record as librdkafka gives it, consumed or delivered."""
+
+    def __init__(self, topic: str, offset: int, key: bytes | None, value: bytes | None) -> None:
+        self._topic, self._offset, self._key, self._value = topic, offset, key, value
+
+    def topic(self) -> str:
+        return self._topic
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self._offset
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, START
+
+    def key(self) -> bytes | None:
+        return self._key
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def error(self) -> None:
+        return None
+
+
+class Broker:
+    """The topics, and how the broker behaves.
+
+    ``held``: topics whose records it does not answer for yet. ``loses``: says of a record that it is not to be had.
+    ``is_away``: what is asked before partitions are opened fails. ``at_progress``: is waited for then.
+    ``asked``, ``assigned``: how often progress was asked for, and lanes have begun to read.
+    """
+
+    def __init__(self) -> None:
+        self.logs: defaultdict[str, list[tuple[bytes, bytes | None]]] = defaultdict(list)
+        self.committed: dict[str, int] = {}
+        self.held: set[str] = set()
+        self.loses: Callable[[Sent], bool] = lambda _: False
+        self.is_away = False
+        self.lanes_away: set[str] = set()
+        self.asked = 0
+        self.assigned = 0
+        self.at_progress: Callable[[], Any] | None = None
+        self.ticks: list[tuple[str, int]] = []
+        self.producers: list[Producer] = []
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have every engine made from now on talk to this broker."""
+        monkeypatch.setattr("streams.app.new_producer", lambda *_: Producer(self))
+        monkeypatch.setattr("streams.app.new_consumer", lambda _, __, group, **___: Consumer(self, group))
+        monkeypatch.setattr("streams.app.new_admin", lambda *_: None)
+        monkeypatch.setattr("streams.app.largest_batch", lambda *_: None)
+        monkeypatch.setattr("streams.app.BatchSender", lambda _: TickSender(self))
+        monkeypatch.setattr("streams.app.read_progress", self._read_progress)
+
+    def take(self, topic: str, value: dict[str, Any]) -> None:
+        """A client's record, keyed by its user."""
+        self.logs[topic].append((value["user_id"].encode(), orjson.dumps(value)))
+
+    def is_acknowledged(self, topic: str) -> bool:
+        """Whether workers have acknowledged everything on a topic."""
+        return self.committed.get(topic, 0) == len(self.logs[topic])
+
+    def waiting(self, topic: str) -> int:
+        """How many records of a topic the broker does not answer for yet."""
+        return sum(sent.topic == topic for producer in self.producers for sent in producer.queue)
+
+    def noted(self) -> int:
+        """The progress of the partition."""
+        return max((int(value or 0) for _, value in self.logs[TOPICS.progress]), default=START)
+
+    async def _read_progress(self, _: object, topic: str, numbers: Iterable[int]) -> dict[int, int]:
+        assert topic == TOPICS.progress
+        self.asked += 1
+        if self.at_progress is not None:
+            await self.at_progress()
+        if self.is_away:
+            raise BrokerUnavailable("nobody answers")
+        return dict.fromkeys(numbers, self.noted())
+
+
+class Producer:
+    """A librdkafka producer."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self.queue: list[Sent] = []
+        self._lock = threading.Lock()
+        self._idle = threading.Event()
+        broker.producers.append(self)
+
+    def __len__(self) -> int:
+        return len(self.queue)
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None = None,
+        key: bytes = b"",
+        partition: int = 0,
+        callback: None = None,
+        on_delivery: Callable[[KafkaError | None, Any], None] | None = None,
+        timestamp: int = 0,
+        headers: object = None,
+    ) -> None:
+        assert partition == 0
+        with self._lock:
+            self.queue.append(Sent(topic, key, value, on_delivery))
+
+    def poll(self, timeout: float) -> int:
+        with self._lock:
+            ready = [sent for sent in self.queue if sent.topic not in self._broker.held]
+            self.queue = [sent for sent in self.queue if sent.topic in self._broker.held]
+            answers = [(sent, *self._answer(sent)) for sent in ready]
+        for sent, error, message in answers:
+            if sent.on_delivery is not None:
+                sent.on_delivery(error, message)
+        if not answers:
+            self._idle.wait(min(timeout, IDLE_S))
+        return len(answers)
+
+    def flush(self, timeout: float) -> int:
+        self.poll(0)
+        return len(self.queue)
+
+    def _answer(self, sent: Sent) -> tuple[KafkaError | None, Message]:
+        log = self._broker.logs[sent.topic]
+        message = Message(sent.topic, len(log), sent.key, sent.value)
+        if self._broker.loses(sent):
+            return KafkaError(KafkaError._MSG_TIMED_OUT), message
+        log.append((sent.key, sent.value))
+        return None, message
+
+
+class Consumer:
+    """A librdkafka consumer of a lane; it reads from where it was acknowledged last whenever it is assigned."""
+
+    def __init__(self, broker: Broker, group: str) -> None:
+        self._broker = broker
+        self._topic = group.rpartition("-worker-")[2]
+        self._position: int | None = None
+        self._idle = threading.Event()
+
+    def committed(self, wanted: list[TopicPartition], _: float) -> list[TopicPartition]:
+        if self._topic in self._broker.lanes_away:
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        for each in wanted:
+            each.offset = self._broker.committed.get(self._topic, -1_001)
+        return wanted
+
+    def assign(self, positions: list[TopicPartition]) -> None:
+        (position,) = positions
+        self._broker.assigned += 1
+        self._position = 0 if position.offset == OFFSET_BEGINNING else position.offset
+
+    def unassign(self) -> None:
+        self._position = None
+
+    def consume(self, most: int, timeout: float) -> list[Message]:
+        if self._position is None or self._position >= len(self._broker.logs[self._topic]):
+            self._idle.wait(IDLE_S)
+            return []
+        some = self._broker.logs[self._topic][self._position : self._position + most]
+        found = [Message(self._topic, self._position + n, *record) for n, record in enumerate(some)]
+        self._position += len(found)
+        return found
+
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
+        for each in offsets:
+            self._broker.committed[self._topic] = each.offset
+
+    def close(self) -> None:
+        self._position = None
+
+
+class TickSender:
+    """A sender of stamped batches."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self.producer = object()
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    async def send(self, batch: StampedBatch, topic: str, partition: int) -> "asyncio.Future[object]":
+        for record in MemoryRecords(bytes(batch._build())).next_batch():
+            self._broker.ticks.append((record.key.decode(), record.timestamp))
+        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        answer.set_result(None)
+        return answer
+
+
+class Life:
+    """One worker, from its start to its end."""
+
+    def __init__(self, broker: Broker, folder: Path, clock: SettableClock) -> None:
+        self.broker = broker
+        self.clock = clock
+        self.app, self.engine = create_app(load_settings(), "127.0.0.1:9", clock, folder)
+        self.app.finalize()
+        self.app.flow_control.resume()
+        self.agents: dict[str, asyncio.Task[None]] = {}
+        # which partitions were rebuilt from the table, in order
+        self.rebuilt: list[int] = []
+        load = self.engine.partitions._load
+
+        def noted(partition: Partition, generation: int) -> Any:
+            self.rebuilt.append(partition.number)
+            return load(partition, generation)
+
+        self.engine.partitions._load = noted  # type: ignore[method-assign]
+
+    @property
+    def store(self) -> Store:
+        return self.engine.table.store
+
+    @property
+    def partition(self) -> Partition:
+        return self.engine.partitions[0]
+
+    @property
+    def timetable(self) -> Timetable:
+        return self.partition.timetable
+
+    async def start(self) -> None:
+        """Start the engine and its agents, as Faust does, and own nothing yet."""
+        await self.engine.start()
+        for name, channel in (("signups", self.engine.signups), ("signals", self.engine.signals)):
+            self.agents[name] = asyncio.create_task(self.app.agents[name].fun(channel.clone(is_iterator=True)))
+
+    async def recovered(self) -> None:
+        """A rebalance ends: the table is brought to where the changelog is, then the partition is this worker's."""
+        position = self.store.persisted_offset(TP(CHANGELOG, 0))
+        begin = 0 if position is None else position + 1
+        events = [
+            SimpleNamespace(message=SimpleNamespace(partition=0, offset=begin + number, key=key, value=value))
+            for number, (key, value) in enumerate(self.broker.logs[CHANGELOG][begin:])
+        ]
+        self.store.apply_changelog_batch(events, None, None)  # type: ignore[arg-type]
+        await self.engine.open({0})
+
+    async def revoked(self, patience_s: float = PATIENCE_S) -> None:
+        """A rebalance begins."""
+        await self.engine.close(patience_s)
+
+    async def command(self, user_id: str, command: str, monitor_id: str = "m") -> bool:
+        """Carry out a command as the agent does; False if it is to be read again."""
+        named = {"user_id": user_id, "command": command} | ({"monitor_id": monitor_id} if monitor_id else {})
+        key, value = codec.user_key(user_id), orjson.dumps(named)
+        message = SimpleNamespace(
+            topic=TOPICS.commands, partition=0, offset=0, timestamp=START / 1_000, key=key, value=value
+        )
+        acknowledged: list[bool] = []
+        event = SimpleNamespace(message=message, ack=lambda: acknowledged.append(True))
+        commands = self.engine.commands
+        await commands._carry_out_some([(commands._era, event)])
+        return bool(acknowledged)
+
+    async def tick_to(self, instant: int) -> list[tuple[str, int]]:
+        """Let time pass until everything due up to ``instant`` is out; gives those ticks, in order."""
+        already = len(self.broker.ticks)
+        self.clock.set(instant)
+        await until("the sweeps have come this far", lambda: self.partition.emitted_to >= instant)
+        await until("progress is noted", lambda: self.broker.noted() >= instant)
+        return self.broker.ticks[already:]
+
+    async def stop(self) -> None:
+        """Let the engine stop, then whatever Faust stops after it."""
+        await self.engine.stop()
+        for agent in self.agents.values():
+            agent.cancel()
+        await asyncio.gather(*self.agents.values(), return_exceptions=True)
+        await self.store.stop()
+
+    def put_away(self) -> bool:
+        """Whether there is a timetable to take up, as of what is written. Leaves it there."""
+        return self.store._db_for_partition(0).get(b"\0Tm") is not None
+
+
+@asynccontextmanager
+async def worker(broker: Broker, folder: Path, clock: SettableClock, *, opened: bool = True) -> AsyncIterator[Life]:
+    """A worker on the partition, with what its predecessor in ``folder`` left; it stops in the end."""
+    life = Life(broker, folder, clock)
+    await life.start()
+    try:
+        if opened:
+            await life.recovered()
+        yield life
+    finally:
+        broker.held.clear()
+        await life.stop()
+
+
+def signup(user_id: str, *monitors: str, interval: str = "1s") -> dict[str, Any]:
+    """A signup with monitors that are due at an interval."""
+    specs = [every(name, "http", interval, url="http://127.0.0.1:1/") for name in monitors or ("m",)]
+    return {"user_id": user_id, "monitors": specs}
+
+
+def users(ticks: Iterable[tuple[str, int]]) -> set[str]:
+    """Whose ticks these are."""
+    return {user for user, _ in ticks}

@@ -1,0 +1,410 @@
+"""The engine of a worker: what ends it, how it opens partitions, and what it leaves when it stops."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from faust.types import TP
+from support.worker import CHANGELOG, START, TOPICS, Broker, Life, Sent, signup, until, users, worker
+
+from everwatch.clock import SettableClock
+from everwatch.errors import BrokerUnavailable, TopicMismatch
+from everwatch.timetable import Timetable
+from streams.progress import write_progress
+
+AWAY_FOR = 3
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    broker = Broker()
+    broker.install(monkeypatch)
+    return broker
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock(START)
+
+
+async def known(life: Life, *names: str) -> None:
+    """Sign users up, and wait until the input is acknowledged."""
+    for name in names:
+        life.broker.take(TOPICS.signups, signup(name))
+    await until("they are signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+
+
+async def crashed(life: Life) -> BaseException:
+    """What the worker ended with."""
+    await until("the worker ends", lambda: life.engine.crashed)
+    assert life.engine.crash_reason is not None
+    return life.engine.crash_reason
+
+
+def record_number(number: int, topic: str) -> Callable[[Sent], bool]:
+    """Loses the record of that number (from 0) that goes to a topic from now on."""
+    seen = iter(range(1_000_000))
+    return lambda sent: sent.topic == topic and next(seen) == number
+
+
+# --- a lost delivery --------------------------------------------------------------------------------------------------
+
+
+# of a run of four: a user and three monitors
+@pytest.mark.parametrize("number", range(4), ids=["first", "second", "third", "last"])
+async def test_a_signup_of_which_a_record_is_lost_ends_the_worker_and_is_not_acknowledged(
+    broker: Broker, clock: SettableClock, tmp_path: Path, number: int
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.tick_to(START + 2_000)
+        acknowledged = broker.committed[TOPICS.signups]
+        broker.loses = record_number(number, CHANGELOG)
+        broker.take(TOPICS.signups, signup("bob", "a", "b", "c"))
+        error = await crashed(life)
+        assert isinstance(error, BrokerUnavailable)
+        assert "record" in str(error)
+        # the broker is well again, and all the same: what comes now may be behind a gap
+        broker.take(TOPICS.signups, signup("eve"))
+        assert broker.committed[TOPICS.signups] == acknowledged
+    assert broker.committed[TOPICS.signups] == acknowledged
+    async with worker(broker, tmp_path, clock) as life:
+        await until("the signups are acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
+        ticks = await life.tick_to(START + 5_000)
+        assert users(ticks) == {"ann", "bob", "eve"}
+        assert len(life.timetable) == 5
+
+
+async def test_what_is_sent_after_a_lost_record_is_not_taken_for_durable(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        broker.loses = record_number(0, TOPICS.progress)
+        write_progress(life.engine._outbox, TOPICS.progress, 0, START)
+        await crashed(life)
+        async with life.engine._writer.writing() as work:
+            work.add_value(0, b"ann\0m", b"another")
+            with pytest.raises(BrokerUnavailable):
+                await work.finish()
+            await until("the broker has it", lambda: len(broker.logs[CHANGELOG]) == 1)
+            with pytest.raises(BrokerUnavailable):
+                await life.engine._outbox.delivered()
+        assert life.store.read(0, b"ann\0m") is None
+        assert life.store.read(0, life.store.offset_key) is None
+
+
+async def test_a_lost_record_that_nobody_waits_for_ends_the_worker_once_and_from_its_event_loop(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        told: list[tuple[str, threading.Thread]] = []
+        end = life.engine.end
+
+        def noted(error: BaseException) -> None:
+            told.append((str(error), threading.current_thread()))
+            end(error)
+
+        monkeypatch.setattr(life.engine, "end", noted)
+        broker.loses = lambda sent: sent.topic == TOPICS.progress
+        for instant in (1, 2, 3):
+            write_progress(life.engine._outbox, TOPICS.progress, 0, START + instant)
+        error = await crashed(life)
+        # what is told comes in order, so whatever was told of these three has come by then
+        await until("all three are lost", lambda: not len(broker.producers[-1]))
+        with pytest.raises(BrokerUnavailable):
+            await life.engine._outbox.delivered()
+        assert told == [(str(error), threading.main_thread())]
+        assert TOPICS.progress in str(error)
+
+
+# --- opening ----------------------------------------------------------------------------------------------------------
+
+
+class Opening:
+    """An opening under way. Its pauses between two tries last until the test ends them."""
+
+    def __init__(self, life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun = 0
+        self._go_on = asyncio.Semaphore(0)
+        self._sleep = life.engine.sleep
+        monkeypatch.setattr(life.engine, "sleep", self._pause)
+        self.task = asyncio.create_task(life.engine.open({0}))
+
+    async def _pause(self, seconds: float) -> None:
+        if asyncio.current_task() is not self.task:
+            await self._sleep(seconds)
+            return
+        self.begun += 1
+        await self._go_on.acquire()
+
+    async def reached(self, number: int) -> None:
+        """So many pauses have begun."""
+        await until(f"pause {number} begins", lambda: self.begun >= number)
+
+    def go_on(self) -> None:
+        """End the pause."""
+        self._go_on.release()
+
+    async def ends(self) -> None:
+        """It is over. Raises TimeoutError."""
+        await asyncio.wait_for(self.task, 5)
+
+
+async def test_partitions_are_opened_as_soon_as_the_broker_is_back(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+        broker.is_away = True
+        opening = Opening(life, monkeypatch)
+        for number in range(1, AWAY_FOR + 1):
+            await opening.reached(number)
+            assert life.engine.partitions.owned == set()
+            if number == AWAY_FOR:
+                broker.is_away = False
+            opening.go_on()
+        await opening.ends()
+        assert broker.asked == AWAY_FOR + 1
+        assert life.engine.partitions.owned == {0}
+        await known(life, "ann")
+        assert users(await life.tick_to(START + 2_000)) == {"ann"}
+        assert not life.engine.crashed
+
+
+@pytest.mark.parametrize("lane", [TOPICS.signups, TOPICS.results])
+async def test_partitions_that_are_open_are_not_opened_anew_while_a_lane_waits_for_the_broker(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lane: str
+) -> None:
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+        broker.lanes_away = {lane}
+        opening = Opening(life, monkeypatch)
+        await opening.reached(1)
+        partition = life.partition  # ticks go out meanwhile
+        broker.lanes_away = set()
+        opening.go_on()
+        await opening.ends()
+        assert broker.asked == 1
+        assert life.partition is partition
+        assert all(each.is_open for each in life.engine._lanes)
+        await known(life, "ann")
+
+
+@pytest.mark.parametrize("what", ["partitions", "lanes"])
+async def test_a_worker_whose_partitions_went_meanwhile_does_not_go_on_trying_to_open_them(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+        if what == "partitions":
+            broker.is_away = True
+        else:
+            broker.lanes_away = {TOPICS.signups}
+        opening = Opening(life, monkeypatch)
+        await opening.reached(1)
+        asked = broker.asked
+        await life.revoked()
+        broker.is_away, broker.lanes_away = False, set()
+        opening.go_on()
+        await opening.ends()
+        assert broker.asked == asked
+        assert life.engine.partitions.owned == set()
+        assert not any(each.is_open for each in life.engine._lanes)
+
+
+async def test_a_rebalance_in_the_middle_of_opening_leaves_nothing_open(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+        asking, answered = asyncio.Event(), asyncio.Event()
+
+        async def slow() -> None:
+            asking.set()
+            await answered.wait()
+
+        broker.at_progress = slow
+        opening = asyncio.create_task(life.engine.open({0}))
+        await asking.wait()
+        revoked = asyncio.create_task(life.revoked())
+        await asyncio.sleep(0)
+        answered.set()
+        await asyncio.wait_for(asyncio.gather(opening, revoked), 5)
+        assert broker.asked == 1
+        assert broker.assigned == 0
+        assert life.engine.partitions.owned == set()
+        assert not any(each.is_open for each in life.engine._lanes)
+
+
+async def test_an_opening_that_waits_its_turn_behind_a_newer_rebalance_opens_nothing(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+        async with life.engine._switch:
+            opening = asyncio.create_task(life.engine.open({0}))
+            await asyncio.sleep(0)
+            revoked = asyncio.create_task(life.revoked())
+            await asyncio.sleep(0)
+        await asyncio.wait_for(asyncio.gather(opening, revoked), 5)
+        assert broker.asked == 0
+        assert life.engine.partitions.owned == set()
+
+
+async def test_a_worker_that_stops_does_not_wait_for_a_broker_that_is_away(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    broker.is_away = True
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+        opening = asyncio.create_task(life.engine.open({0}))
+        await until("it has tried", lambda: broker.asked == 1)
+        await life.engine.stop()
+        await asyncio.wait_for(opening, 0.5)
+        assert broker.asked == 1
+
+
+async def test_a_worker_that_is_about_to_end_opens_nothing_more(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+        broker.is_away = True
+        opening = Opening(life, monkeypatch)
+        await opening.reached(1)
+        life.engine.end(RuntimeError("a part is broken"))
+        await crashed(life)
+        broker.is_away = False
+        opening.go_on()
+        await opening.ends()
+        assert broker.asked == 1
+        assert life.engine.partitions.owned == set()
+
+
+async def test_an_error_that_waiting_does_not_mend_ends_the_worker_although_faust_does_not_look(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async def mismatch() -> None:
+        raise TopicMismatch("progress has 4 partitions")
+
+    broker.at_progress = mismatch
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+        await life.engine.table.on_recovery_completed({TP(CHANGELOG, 0)}, set())
+        assert life.app.crashed
+        assert isinstance(life.app.crash_reason, TopicMismatch)
+        assert broker.asked == 1
+
+
+# --- stopping ---------------------------------------------------------------------------------------------------------
+
+
+async def ticking(life: Life) -> None:
+    """Ann is watched, and has been for a while."""
+    await known(life, "ann")
+    assert users(await life.tick_to(START + 2_000)) == {"ann"}
+
+
+async def test_a_clean_stop_puts_timetables_away_and_the_next_worker_takes_them_up(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        assert life.rebuilt == [0]
+        await ticking(life)
+    async with worker(broker, tmp_path, clock) as life:
+        assert life.rebuilt == []
+        assert len(await life.tick_to(START + 5_000)) == 3
+        await known(life, "bob")
+        assert users(await life.tick_to(START + 8_000)) == {"ann", "bob"}
+
+
+async def test_a_rebalance_puts_timetables_away_and_takes_them_up_when_the_partition_stays(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await ticking(life)
+        await life.revoked()
+        assert life.engine.partitions.owned == set()
+        assert life.put_away()
+        await life.recovered()
+        assert life.rebuilt == [0]  # at the start only
+        assert len(await life.tick_to(START + 5_000)) == 3
+
+
+async def ended(life: Life) -> None:
+    """A part says that it cannot go on."""
+    life.engine.end(RuntimeError("a part is broken"))
+
+
+async def engine_crashed(life: Life) -> None:
+    """A task of the engine failed."""
+    await life.engine.crash(RuntimeError("a task failed"))
+
+
+async def app_crashed(life: Life) -> None:
+    """Something of Faust's failed."""
+    await life.app.crash(RuntimeError("an agent failed"))
+    assert not life.engine.crashed
+
+
+@pytest.mark.parametrize("then", ["stop", "rebalance"])
+@pytest.mark.parametrize("how", [ended, engine_crashed, app_crashed])
+async def test_after_a_crash_no_timetable_is_put_away_and_the_next_worker_builds_its_own(
+    broker: Broker, clock: SettableClock, tmp_path: Path, how: Callable[[Life], object], then: str
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await ticking(life)
+        await how(life)  # type: ignore[misc]
+        if then == "rebalance":
+            await life.revoked()
+            assert not life.put_away()
+    async with worker(broker, tmp_path, clock) as life:
+        assert life.rebuilt == [0]
+        assert users(await life.tick_to(START + 5_000)) == {"ann"}
+
+
+async def test_a_part_that_fails_while_the_last_unit_of_work_ends_is_not_noticed_too_late(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await ticking(life)
+
+        async def just_now() -> None:
+            await ended(life)
+            assert not life.engine.crashed  # that takes another turn of the event loop
+
+        with monkeypatch.context() as patched:
+            patched.setattr(life.engine._writer, "idle", just_now)
+            await life.revoked()
+        assert not life.put_away()
+        assert isinstance(await crashed(life), RuntimeError)
+
+
+async def test_a_sweep_that_fails_half_way_leaves_no_timetable_to_be_taken_up(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await ticking(life)
+        with monkeypatch.context() as patched:
+
+            def torn(_: Timetable, __: int) -> None:
+                patched.setattr(Timetable, "save", lambda _: iter(()))
+                raise LookupError("half of it is done, and the rest is gone")
+
+            patched.setattr(Timetable, "settled", torn)
+            clock.set(START + 3_000)
+            assert isinstance(await crashed(life), LookupError)
+            await life.revoked()
+    async with worker(broker, tmp_path, clock) as life:
+        assert life.rebuilt == [0]
+        assert users(await life.tick_to(START + 5_000)) == {"ann"}
+
+
+async def test_a_broker_that_answers_nothing_any_more_holds_no_stop_up_and_no_timetable_is_put_away(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await ticking(life)
+        broker.held |= {CHANGELOG}
+        broker.take(TOPICS.signups, signup("bob"))
+        await until("bob is on his way", lambda: broker.waiting(CHANGELOG) == 2)
+        await asyncio.wait_for(life.engine.stop(), 10)
+    assert not broker.is_acknowledged(TOPICS.signups)
+    async with worker(broker, tmp_path, clock) as life:
+        assert life.rebuilt == [0]
+        await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
+        assert users(await life.tick_to(START + 5_000)) == {"ann", "bob"}

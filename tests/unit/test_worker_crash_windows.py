@@ -1,0 +1,434 @@
+"""What a worker does when it fails, or loses its partition, between two things that belong together."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.worker import CHANGELOG, START, TOPICS, Broker, Life, signup, until, users, worker
+
+from everwatch.clock import SettableClock
+from everwatch.codec import table_key
+from everwatch.errors import BrokerUnavailable
+from everwatch.kafka.packing import codec_named
+from everwatch.model import Every, Misfire
+from everwatch.timetable import Line, NotPlanned, Planned, Timetable, Way, framed
+from streams.store import Store, TimetableMark
+from streams.tables import PartitionLost, Writer
+
+Sabotage = Callable[[pytest.MonkeyPatch], None]
+NORMAL = Line(Way.NORMAL, Misfire.FIRE_LAST, 60_000)
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    broker = Broker()
+    broker.install(monkeypatch)
+    return broker
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock(START)
+
+
+def fails(*_: object, **__: object) -> None:
+    raise OSError("no space left on device")
+
+
+def the_disk(patched: pytest.MonkeyPatch) -> None:
+    """The table cannot be written."""
+    patched.setattr(Store, "write", fails)
+
+
+def the_timetable(patched: pytest.MonkeyPatch) -> None:
+    """Nobody gets into a timetable, or out of it."""
+    patched.setattr(Timetable, "put", fails)
+    patched.setattr(Timetable, "remove", fails)
+
+
+SABOTAGES = pytest.mark.parametrize("sabotage", [the_disk, the_timetable])
+
+
+async def known(life: Life, user: str) -> None:
+    """Sign a user up, and wait until the input is acknowledged."""
+    life.broker.take(TOPICS.signups, signup(user))
+    await until(f"{user} is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+
+
+async def crashed(life: Life) -> BaseException:
+    """What the worker ended with."""
+    await until("the worker ends", lambda: life.engine.crashed)
+    assert life.engine.crash_reason is not None
+    return life.engine.crash_reason
+
+
+# --- between durable and known ----------------------------------------------------------------------------------------
+
+
+@SABOTAGES
+async def test_a_signup_that_is_durable_but_not_taken_in_ends_the_worker_and_the_next_one_makes_good(
+    broker: Broker, clock: SettableClock, tmp_path: Path, sabotage: Sabotage
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.tick_to(START + 2_000)
+        with pytest.MonkeyPatch.context() as patched:
+            sabotage(patched)
+            broker.take(TOPICS.signups, signup("bob"))
+            assert isinstance(await crashed(life), NotPlanned)
+        assert not broker.is_acknowledged(TOPICS.signups)
+    async with worker(broker, tmp_path, clock) as life:
+        assert life.rebuilt == [0]
+        await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
+        assert users(await life.tick_to(START + 5_000)) == {"ann", "bob"}
+
+
+@SABOTAGES
+async def test_a_change_that_is_durable_but_not_taken_in_ends_the_worker_and_the_next_one_makes_good(
+    broker: Broker, clock: SettableClock, tmp_path: Path, sabotage: Sabotage
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await known(life, "bob")
+        await life.tick_to(START + 2_000)
+        with pytest.MonkeyPatch.context() as patched:
+            sabotage(patched)
+            broker.take(TOPICS.signups, signup("ann", interval="2s"))
+            assert isinstance(await crashed(life), NotPlanned)
+        assert not broker.is_acknowledged(TOPICS.signups)
+    async with worker(broker, tmp_path, clock) as life:
+        assert life.rebuilt == [0]
+        ticks = await life.tick_to(START + 6_000)
+        assert sum(user == "ann" for user, _ in ticks) == 2
+        assert sum(user == "bob" for user, _ in ticks) == 4
+
+
+@SABOTAGES
+async def test_a_command_that_is_durable_but_not_taken_in_is_not_tried_again_by_a_worker_that_cannot_know(
+    broker: Broker, clock: SettableClock, tmp_path: Path, sabotage: Sabotage
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await known(life, "bob")
+        await life.tick_to(START + 2_000)
+        with pytest.MonkeyPatch.context() as patched:
+            sabotage(patched)
+            assert not await asyncio.wait_for(life.command("ann", "pause"), 5)
+            assert isinstance(await crashed(life), NotPlanned)
+    async with worker(broker, tmp_path, clock) as life:
+        assert life.rebuilt == [0]
+        assert users(await life.tick_to(START + 4_000)) == {"bob"}
+
+
+async def test_an_agent_that_is_stopped_half_way_through_a_crowd_ends_the_worker_too(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Faust cancels agents; who was not put by then would be durable, and silent."""
+    crowd = [f"m{number}" for number in range(120)]
+    put = Timetable.put
+    async with worker(broker, tmp_path, clock) as life:
+        with monkeypatch.context() as patched:
+
+            def interrupted(timetable: Timetable, planned: Planned) -> None:
+                life.agents["signups"].cancel()
+                put(timetable, planned)
+
+            patched.setattr(Timetable, "put", interrupted)
+            broker.take(TOPICS.signups, signup("ann", *crowd))
+            assert isinstance(await crashed(life), NotPlanned)
+    async with worker(broker, tmp_path, clock) as life:
+        await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
+        assert len(life.timetable) == len(crowd)
+
+
+@SABOTAGES
+@pytest.mark.parametrize("patience_s", [5.0, 0.2], ids=["within the lanes' patience", "after the lanes gave up"])
+async def test_what_is_not_taken_in_while_a_rebalance_begins_is_not_put_away_as_if_it_were(
+    broker: Broker, clock: SettableClock, tmp_path: Path, sabotage: Sabotage, patience_s: float
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.tick_to(START + 2_000)
+        broker.held.add(CHANGELOG)
+        broker.take(TOPICS.signups, signup("bob"))
+        await until("bob is on his way", lambda: broker.waiting(CHANGELOG) == 2)
+        with pytest.MonkeyPatch.context() as patched:
+            sabotage(patched)
+            revoked = asyncio.create_task(life.revoked(patience_s))
+            lane = life.engine._lanes[0]
+            await until("the lanes are closed", lambda: not lane.is_open)
+            if patience_s < 1:
+                await asyncio.wait([revoked], timeout=patience_s * 1.5)
+                assert not revoked.done()
+            broker.held.clear()
+            await asyncio.wait_for(revoked, 5)
+        assert not life.put_away()
+        await life.recovered()
+        await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
+        assert users(await life.tick_to(START + 5_000)) == {"ann", "bob"}
+
+
+async def test_somebody_who_is_durable_and_not_yet_in_the_timetable_keeps_it_from_being_put_away(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.tick_to(START + 2_000)
+        with life.partition.held(START + 2_500):
+            await life.engine.partitions.close()
+        assert not life.put_away()
+
+
+async def test_somebody_who_does_not_begin_before_the_next_sweep_keeps_the_timetable_from_being_put_away(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        life.timetable.put(planned("late", since=START + 10_000))
+        await life.engine.partitions.close()
+        assert not life.put_away()
+
+
+async def test_monitors_whose_user_never_became_durable_are_watched_once_when_the_signup_is_read_again(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    """A user's record is lost and the monitors' are not: whoever signs up anew is not to be watched twice."""
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        broker.loses = lambda sent: sent.topic == CHANGELOG and sent.key == table_key("bob")
+        broker.take(TOPICS.signups, signup("bob", "a", "b"))
+        assert isinstance(await crashed(life), BrokerUnavailable)
+    broker.loses = lambda _: False
+    async with worker(broker, tmp_path, clock) as life:
+        await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
+        assert len(life.timetable) == 3
+        ticks = await life.tick_to(START + 4_000)
+        assert users(ticks) == {"ann", "bob"}
+        assert await life.command("bob", "deregister", "")
+        assert users(await life.tick_to(START + 6_000)) == {"ann"}
+
+
+# --- lost and owned again ---------------------------------------------------------------------------------------------
+
+
+async def reopened(life: Life) -> None:
+    """A rebalance that gives the partition back, while a unit of work waits for the broker."""
+    life.engine.partitions.abandon()
+    assert await life.engine.partitions.open({0})
+
+
+def new_writer(life: Life) -> Writer:
+    return life.engine._writer
+
+
+@pytest.mark.parametrize("meets", ["read", "send"])
+@pytest.mark.parametrize("touches", ["read", "look_up", "value", "monitor", "monitors_of", "send", "finish", "owned"])
+async def test_a_unit_of_work_does_not_go_on_in_a_partition_that_was_lost_and_came_back(
+    broker: Broker, clock: SettableClock, tmp_path: Path, meets: str, touches: str
+) -> None:
+    key = table_key("ann", "m")
+    async with worker(broker, tmp_path, clock) as life, new_writer(life).writing() as work:
+        if meets == "read":
+            work.read(0, [key])
+        work.add_value(0, key, b"another")
+        if meets == "send":
+            work.send(0)
+            work._sent.clear()  # so that each way of touching it is tried, a second sending too
+        sent = len(broker.logs[CHANGELOG]) + broker.waiting(CHANGELOG)
+        await reopened(life)
+        calls: dict[str, Callable[[], Any]] = {
+            "read": lambda: work.read(0, [key]),
+            "look_up": lambda: work.look_up(0, [key]),
+            "value": lambda: work.value(0, table_key("bob")),
+            "monitor": lambda: work.monitor(0, "ann", "m"),
+            "monitors_of": lambda: list(work.monitors_of(0, "ann")),
+            "send": lambda: work.send(0),
+            "owned": lambda: work.owned(0),
+        }
+        with pytest.raises(PartitionLost):
+            await work.finish() if touches == "finish" else calls[touches]()
+        assert len(broker.logs[CHANGELOG]) + broker.waiting(CHANGELOG) == sent
+        assert life.store.read(0, key) is None
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+async def test_a_partition_that_is_lost_while_the_broker_is_waited_for_is_not_written(
+    broker: Broker, clock: SettableClock, tmp_path: Path, comes_back: bool
+) -> None:
+    key = table_key("ann", "m")
+    async with worker(broker, tmp_path, clock) as life, new_writer(life).writing() as work:
+        broker.held.add(CHANGELOG)
+        work.add_value(0, key, b"another")
+        finished = asyncio.create_task(work.finish())
+        await until("it is sent", lambda: broker.waiting(CHANGELOG) == 1)
+        life.engine.partitions.abandon()
+        if comes_back:
+            assert await life.engine.partitions.open({0})
+        broker.held.clear()
+        with pytest.raises(PartitionLost):
+            await finished
+        assert life.store.read(0, key) is None
+        assert life.store.read(0, life.store.offset_key) is None
+
+
+async def test_who_signs_up_while_a_partition_goes_and_comes_back_is_watched(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.tick_to(START + 2_000)
+        broker.held.add(CHANGELOG)
+        broker.take(TOPICS.signups, signup("bob"))
+        await until("bob is on his way", lambda: broker.waiting(CHANGELOG) == 2)
+        await life.revoked(0.05)
+        assert life.engine.partitions.owned == set()
+        await life.recovered()
+        broker.held.clear()
+        await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
+        assert users(await life.tick_to(START + 5_000)) == {"ann", "bob"}
+        assert not life.engine.crashed
+
+
+async def test_a_command_whose_partition_goes_and_comes_back_is_left_to_be_read_again(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.tick_to(START + 2_000)
+        broker.held.add(CHANGELOG)
+        paused = asyncio.create_task(life.command("ann", "pause"))
+        await until("the pause is on its way", lambda: broker.waiting(CHANGELOG) == 1)
+        await life.revoked(0.05)
+        await life.recovered()
+        broker.held.clear()
+        assert not await paused
+        assert not life.engine.crashed
+        assert await life.command("ann", "pause")
+        assert users(await life.tick_to(START + 5_000)) == set()
+
+
+# --- what was put away ------------------------------------------------------------------------------------------------
+
+
+def planned(user: str, since: int = START - 60_000) -> Planned:
+    return Planned(table_key(user, "m"), Every(1_000), since, NORMAL, framed(user.encode(), b"tick"))
+
+
+def put_away(life: Life, form: str = "", newest_since: int = 0, packing: str = "lz4") -> None:
+    """Put a timetable away that has somebody in it whom the table does not know."""
+    timetable = Timetable(codec_named(packing), life.broker.noted())
+    timetable.put(planned("ghost"))
+    life.store.save_timetable(0, timetable.save(), TimetableMark(form or life.engine._planner.form, newest_since))
+
+
+def deleted(life: Life) -> None:
+    """A unit of work is written."""
+    life.store.write(0, {table_key("dan"): None}, 7)
+
+
+def replicated(life: Life) -> None:
+    """A standby, or recovery, reads on."""
+    life.store._apply(0, [(table_key("dan"), None)], 7)
+
+
+async def test_what_was_put_away_is_taken_up_and_only_once(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+        put_away(life)
+        await life.recovered()
+        assert life.rebuilt == []
+        assert users(await life.tick_to(START + 2_000)) == {"ghost"}
+        life.engine.partitions.abandon()  # a crash: what is in memory now is not put away
+        assert await life.engine.partitions.open({0})
+        assert life.rebuilt == [0]
+
+
+@pytest.mark.parametrize("moves", [deleted, replicated])
+async def test_a_timetable_from_before_the_table_changed_is_not_taken_up(
+    broker: Broker, clock: SettableClock, tmp_path: Path, moves: Callable[[Life], None]
+) -> None:
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+        put_away(life)
+        moves(life)
+        await life.engine.open({0})
+        assert life.rebuilt == [0]
+        assert users(await life.tick_to(START + 2_000)) == set()
+
+
+@pytest.mark.parametrize("other", ["version", "format", "tick", "packing"])
+async def test_a_timetable_in_another_form_is_not_taken_up(
+    broker: Broker, clock: SettableClock, tmp_path: Path, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+        put_away(life)
+    patches: dict[str, tuple[str, Any]] = {
+        "version": ("streams.partitions.version", lambda _: "0.0.1"),
+        "format": ("streams.partitions.FORMAT", 1_000),
+        "tick": ("streams.partitions.schemas.header", lambda _: b"another"),
+        "packing": ("streams.app.codec_named", lambda _: codec_named("none")),
+    }
+    monkeypatch.setattr(*patches[other])
+    async with worker(broker, tmp_path, clock) as life:
+        assert life.rebuilt == [0]
+        assert users(await life.tick_to(START + 2_000)) == set()
+
+
+async def test_a_timetable_with_somebody_who_begins_later_than_what_is_emitted_is_not_taken_up(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    """The progress after bob's beginning was lost with the crash of another worker: he would be due too early."""
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.tick_to(START + 3_000)
+        await known(life, "bob")
+        began = START + 3_500
+        await life.tick_to(START + 5_000)
+    # what is noted says less than what was emitted
+    broker.logs[TOPICS.progress] = [(b"0", str(START + 2_000).encode())]
+    async with worker(broker, tmp_path, clock) as life:
+        assert life.rebuilt == [0]
+        ticks = await life.tick_to(START + 6_000)
+        assert users(ticks) == {"ann", "bob"}
+        assert min(instant for user, instant in ticks if user == "bob") > began
+
+
+async def test_since_when_nobody_began_is_not_forgotten_by_a_worker_that_only_takes_up_and_puts_away(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.tick_to(START + 3_000)
+        await known(life, "bob")
+        await life.tick_to(START + 5_000)
+    async with worker(broker, tmp_path, clock) as life:
+        assert life.rebuilt == []
+    broker.logs[TOPICS.progress] = [(b"0", str(START + 2_000).encode())]
+    async with worker(broker, tmp_path, clock) as life:
+        assert life.rebuilt == [0]
+        assert users(await life.tick_to(START + 3_400)) == {"ann"}
+
+
+async def test_a_timetable_whose_everybody_began_before_what_is_noted_is_taken_up_although_more_was_emitted(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.tick_to(START + 5_000)
+    broker.logs[TOPICS.progress] = [(b"0", str(START + 2_000).encode())]
+    async with worker(broker, tmp_path, clock) as life:
+        assert life.rebuilt == []
+        assert len(await life.tick_to(START + 6_000)) == 4
+
+
+async def test_a_broken_record_of_what_was_put_away_is_as_good_as_none(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+        put_away(life)
+        life.store._db_for_partition(0)[b"\0Tm"] = b"{"
+        await life.recovered()
+        assert life.rebuilt == [0]
+        assert users(await life.tick_to(START + 2_000)) == set()
