@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from everwatch.errors import SettingsError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+TopicName = Annotated[str, Field(max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
 
 
 class OutputFormat(StrEnum):
@@ -134,6 +135,16 @@ class Settings(BaseSettings):
     allow_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=(), description="Networks that checks may reach although they are private, e.g. 127.0.0.0/8,10.0.0.0/8."
     )
+    python_processes: int = Field(
+        default=4, ge=1, le=1_000, description="Processes of one executor for callables of the kind python, at most."
+    )
+    python_memory_mb: int = Field(
+        default=512, ge=0, description="Memory that each of these may take, MiB; 0: no limit."
+    )
+
+    publish_topics: Annotated[tuple[TopicName, ...], NoDecode] = Field(
+        default=(), description="Topics that the kind publish may write to, as Kafka knows them: orders,reminders."
+    )
 
     # metrics
     metrics_port: int = Field(
@@ -150,6 +161,13 @@ class Settings(BaseSettings):
     def _split_networks(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("publish_topics", mode="before")
+    @classmethod
+    def _split_topics(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.pipeline import Pipeline, every
+from support.pipeline import Pipeline, beside, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
@@ -40,7 +40,9 @@ def test_killed_broker_that_comes_back_costs_no_tick_and_one_that_stays_away_kee
 ) -> None:
     for number in range(USERS):
         user = f"user-{number}"
-        pipeline.sign_up(user, every("nothing", "noop"), every("site", "http", "2s", url=target.url(f"/ok/{user}")))
+        pipeline.sign_up(
+            user, every("nothing", "noop"), beside(every("site", "http", "2s", url=target.url(f"/ok/{user}")))
+        )
     for number in range(USERS):
         pipeline.wait_for_states(f"user-{number}", nothing="up", site="up")
 

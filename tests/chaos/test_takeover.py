@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from conftest import NewPipeline
 from support.account import settle
-from support.pipeline import PARTITIONS, Pipeline, every
+from support.pipeline import PARTITIONS, Pipeline, beside, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
@@ -29,9 +29,8 @@ def watched(new_pipeline: NewPipeline, target: Target) -> Pipeline:
         pipeline.sign_up(
             user,
             every("nothing", "noop"),
-            every("quick", "http", "2s", url=target.url(f"/ok/{user}")),
-            # late ones run beside the next ones
-            every("slow", "http", "4s", url=target.url(f"/slow/{user}")) | {"policy": {"overlap": "allow"}},
+            beside(every("quick", "http", "2s", url=target.url(f"/ok/{user}"))),
+            beside(every("slow", "http", "4s", url=target.url(f"/slow/{user}"))),
             partition=number % PARTITIONS,
         )
     return pipeline

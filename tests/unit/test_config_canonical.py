@@ -59,7 +59,10 @@ def test_a_config_seen_before_is_not_parsed_again() -> None:
 def test_an_unknown_kind_is_refused_and_the_known_ones_are_named() -> None:
     with pytest.raises(InvalidInput) as caught:
         registry.kind_named("htpp")
-    assert caught.value.reason == "there is no kind 'htpp'; known kinds: dns, heartbeat, http, noop, tcp, tls"
+    assert (
+        caught.value.reason
+        == "there is no kind 'htpp'; known kinds: dns, heartbeat, http, noop, publish, python, tcp, tls, webhook"
+    )
     assert caught.value.path == "$.kind"
 
 
@@ -92,7 +95,20 @@ def plugins(monkeypatch: pytest.MonkeyPatch):
 def test_a_kind_of_another_package_is_found_by_its_name(plugins: None) -> None:
     assert canonical("ping", {"host": "a", "options": {"b": 1, "a": 2}}) == '{"host":"a","options":{"a":2,"b":1}}'
     assert canonical("ping", {"options": {}, "host": "a"}) == '{"host":"a"}'
-    assert registry.known_kinds() == ["broken", "dns", "heartbeat", "http", "misnamed", "noop", "ping", "tcp", "tls"]
+    assert registry.known_kinds() == [
+        "broken",
+        "dns",
+        "heartbeat",
+        "http",
+        "misnamed",
+        "noop",
+        "ping",
+        "publish",
+        "python",
+        "tcp",
+        "tls",
+        "webhook",
+    ]
 
 
 def test_a_built_in_kind_wins_over_another_of_its_name(plugins: None) -> None:

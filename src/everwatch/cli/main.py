@@ -6,7 +6,21 @@ import sys
 import typer
 
 from everwatch import __version__
-from everwatch.cli import audit, demo, doctor, explain, monitor, processes, results, signup, task, topics, up, user
+from everwatch.cli import (
+    audit,
+    demo,
+    doctor,
+    explain,
+    monitor,
+    processes,
+    results,
+    signup,
+    task,
+    topics,
+    try_,
+    up,
+    user,
+)
 from everwatch.errors import EverwatchError
 
 app = typer.Typer(
@@ -46,6 +60,7 @@ app.command("signup", rich_help_panel="Use it")(signup.signup)
 app.add_typer(monitor.app, name="monitor", rich_help_panel="Use it")
 app.add_typer(task.app, name="task", rich_help_panel="Use it")
 app.add_typer(user.app, name="user", rich_help_panel="Use it")
+app.command("try", rich_help_panel="Use it")(try_.try_)
 app.command("results", rich_help_panel="Use it")(results.results)
 app.command("explain", rich_help_panel="Look after it")(explain.explain)
 app.command("audit", rich_help_panel="Look after it")(audit.audit)

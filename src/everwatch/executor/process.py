@@ -10,11 +10,13 @@ from confluent_kafka import KafkaException
 from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable
+from everwatch.executor.callables import open_callables
 from everwatch.executor.checks import Checks
 from everwatch.executor.consumption import TickConsumer
 from everwatch.executor.held import Taken
 from everwatch.kafka.clients import new_producer
 from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.publisher import open_publisher
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.protocol import open_run_context
 
@@ -33,7 +35,8 @@ async def run(
     """Take ticks, run their kinds and send the results until ``stop`` is set; return after a clean stop, within 10 s.
 
     A broker that goes away is waited for. Raises BrokerUnavailable for what waiting does not mend: a topic that is
-    missing or not allowed, or results that could not be delivered for ten minutes.
+    missing or not allowed, or results that could not be delivered for ten minutes. Raises SettingsError for a topic
+    that monitors must not be allowed to write to.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -41,7 +44,11 @@ async def run(
     except KafkaException as error:
         raise BrokerUnavailable(f"Kafka: no client can be made of these settings ({error.args[0].str()}).") from None
     try:
-        async with open_run_context(clock, Guard(settings.allow_networks)) as context:
+        async with (
+            open_publisher(settings, bootstrap_servers) as publisher,
+            open_callables(clock, settings.python_processes, settings.python_memory_mb) as callables,
+            open_run_context(clock, Guard(settings.allow_networks), publisher, callables) as context,
+        ):
             ticks = TickConsumer(settings, bootstrap_servers, clock)
             checks = Checks(settings, context, outbox, ticks.acknowledge, executor_id or settings.instance)
 

@@ -2,7 +2,9 @@
 
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -18,10 +20,18 @@ from everwatch.kinds.guard import Guard
 
 Milliseconds = float
 
+# of monitors that keep their connection; those asked least recently are closed first
+MOST_KEPT = 256
+# longer than the usual intervals; most servers close earlier
+_KEPT_S = 150.0
+
 
 @dataclass(slots=True)
 class Probe:
-    """What is measured of one request; seconds are added up over redirects. ``refusal``: what the guard said last."""
+    """What is measured of one request; seconds are added up over redirects.
+
+    ``refusal``: what the guard said last. ``tls``: the last TLS session that began, None before the first.
+    """
 
     clock: Clock
     began_s: float
@@ -30,6 +40,7 @@ class Probe:
     tls_s: float = 0.0
     first_byte_s: float | None = None
     refusal: str = ""
+    tls: ssl.SSLObject | None = None
     _phase_began_s: float = 0.0
     _dns_began_s: float = 0.0
     _dns_of_phase_s: float = 0.0
@@ -58,6 +69,10 @@ class Probe:
         self.tls_s += now_s - connected_s
         self._connected_s = now_s
 
+    def connection_is_reused(self) -> None:
+        """The request goes out on a connection that an earlier one left open: there is nothing to wait for."""
+        self._connected_s = self.clock.monotonic_s()
+
     def answer_begins(self) -> None:
         """The head of the answer is in. Counted from the (last) connection, so the phases add up to the total."""
         if self._connected_s is not None:
@@ -85,31 +100,23 @@ class _TimedTlsContext(ssl.SSLContext):
         probe = _current_probe.get()
         if probe is not None:
             probe.tls_begins()
-        return super().wrap_bio(*args, **kwargs)
+        session = super().wrap_bio(*args, **kwargs)
+        if probe is not None:
+            # an answer that is read to its end has let go of its connection and with it of the certificate
+            probe.tls = session
+        return session
 
 
 class HttpClient:
-    """One session for a process. Every request has a connection of its own: checks measure that too."""
+    """The sessions of a process. In ``session`` every request has a connection of its own: checks measure that too."""
 
     def __init__(self, clock: Clock, guard: Guard, resolver: AbstractResolver) -> None:
         self._clock = clock
         self._guard = guard
+        self._resolver = resolver
         self._tls: dict[bool, ssl.SSLContext] = {}
-        self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=resolver,
-                use_dns_cache=False,
-                force_close=True,
-                limit=0,  # the executor bounds what is in flight
-                socket_factory=self._open_socket,
-            ),
-            # users' checks must not see each other's cookies
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": f"everwatch/{__version__}", "Accept": "*/*"},
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
-            trace_configs=[_tracing()],
-            trust_env=False,
-        )
+        self._kept: OrderedDict[object, aiohttp.ClientSession] = OrderedDict()
+        self.session = self._open_session(keep=False)
 
     def new_probe(self) -> Probe:
         """Begin to measure; what the current task requests next is noted there (pass it as ``trace_request_ctx``)."""
@@ -124,8 +131,51 @@ class HttpClient:
             context = self._tls[verify] = _new_tls_context(verify=verify)
         return context
 
+    @asynccontextmanager
+    async def kept_session(self, owner: object) -> AsyncIterator[aiohttp.ClientSession]:
+        """A session whose connection is still open when ``owner``, and nobody else, asks again.
+
+        Users do not share connections: what one has made a server say must not be read by another. After an
+        error, or where the caller closes the session, there is nothing to keep.
+        """
+        session = self._kept.pop(owner, None) or self._open_session(keep=True)
+        try:
+            yield session
+        except BaseException:
+            await session.close()
+            raise
+        if session.closed:
+            return
+        # its owner may have asked twice at once: the later is kept
+        surplus = [previous] if (previous := self._kept.pop(owner, None)) else []
+        self._kept[owner] = session
+        if len(self._kept) > MOST_KEPT:
+            surplus.append(self._kept.popitem(last=False)[1])
+        for old in surplus:
+            await old.close()
+
     async def close(self) -> None:
+        while self._kept:
+            await self._kept.popitem()[1].close()
         await self.session.close()
+
+    def _open_session(self, *, keep: bool) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                resolver=self._resolver,
+                use_dns_cache=False,
+                force_close=not keep,
+                keepalive_timeout=_KEPT_S if keep else None,
+                limit=0,  # the executor bounds what is in flight
+                socket_factory=self._open_socket,
+            ),
+            # users' checks must not see each other's cookies
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": f"everwatch/{__version__}", "Accept": "*/*"},
+            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+            trace_configs=[_tracing()],
+            trust_env=False,
+        )
 
     def _open_socket(self, address_info: Any) -> socket.socket:
         # the one place that every connection passes: names, IP literals (for which aiohttp asks no resolver)
@@ -156,6 +206,7 @@ def _tracing() -> aiohttp.TraceConfig:
     tracing = aiohttp.TraceConfig()
     tracing.on_connection_create_start.append(_noting(Probe.connection_begins))
     tracing.on_connection_create_end.append(_noting(Probe.connection_ends))
+    tracing.on_connection_reuseconn.append(_noting(Probe.connection_is_reused))
     tracing.on_dns_resolvehost_start.append(_noting(Probe.dns_begins))
     tracing.on_dns_resolvehost_end.append(_noting(Probe.dns_ends))
     return tracing

@@ -12,29 +12,39 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from everwatch.clock import Clock
+from everwatch.kinds.callables import Callables, NoCallables
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.http_client import HttpClient
+from everwatch.kinds.publishing import MemoryPublisher, Publisher
 from everwatch.kinds.resolving import Resolver
 from everwatch.model import Outcome, Tick
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """The seams of executed kinds: time, name resolution, what may be reached, and one HTTP client for a process."""
+    """The seams of executed kinds: time, name resolution, what may be reached, one HTTP client, a way to Kafka, and
+    where callables of other packages run."""
 
     clock: Clock
     guard: Guard
     resolver: Resolver
     http: HttpClient
+    publisher: Publisher
+    callables: Callables
 
 
 @asynccontextmanager
-async def open_run_context(clock: Clock, guard: Guard) -> AsyncIterator[RunContext]:
-    """A RunContext whose sockets and threads are let go at the end."""
+async def open_run_context(
+    clock: Clock, guard: Guard, publisher: Publisher | None = None, callables: Callables | None = None
+) -> AsyncIterator[RunContext]:
+    """A RunContext whose sockets and threads are let go at the end.
+
+    Without ``publisher`` nothing can be published, without ``callables`` none runs; both remain the caller's.
+    """
     resolver = Resolver()
     http = HttpClient(clock, guard, resolver)
     try:
-        yield RunContext(clock, guard, resolver, http)
+        yield RunContext(clock, guard, resolver, http, publisher or MemoryPublisher(), callables or NoCallables())
     finally:
         await http.close()
         await resolver.close()

@@ -18,8 +18,11 @@ from everwatch.kinds.heartbeat import HeartbeatKind
 from everwatch.kinds.http import HttpKind
 from everwatch.kinds.noop import NoopKind
 from everwatch.kinds.protocol import FieldError, Kind
+from everwatch.kinds.publish import PublishKind
+from everwatch.kinds.python import PythonKind
 from everwatch.kinds.tcp import TcpKind
 from everwatch.kinds.tls import TlsKind
+from everwatch.kinds.webhook import WebhookKind
 
 ENTRY_POINT_GROUP = "everwatch.kinds"
 CONFIG_PATH = "$.config"
@@ -27,7 +30,18 @@ CONFIG_PATH = "$.config"
 REMEMBERED = 2_048
 
 _BUILT_IN: dict[str, Kind] = {
-    kind.name: kind for kind in (HttpKind(), TcpKind(), DnsKind(), TlsKind(), HeartbeatKind(), NoopKind())
+    kind.name: kind
+    for kind in (
+        HttpKind(),
+        TcpKind(),
+        DnsKind(),
+        TlsKind(),
+        HeartbeatKind(),
+        WebhookKind(),
+        PublishKind(),
+        PythonKind(),
+        NoopKind(),
+    )
 }
 _AT = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")

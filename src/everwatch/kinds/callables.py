@@ -1,0 +1,79 @@
+"""Callables of other packages: how they are found, what they are called with, and what comes back.
+
+A package adds one with an entry point in the group ``everwatch.callables``. It is only ever loaded in a process that
+runs it: workers and executors know no more than its name.
+"""
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Protocol
+
+import msgspec
+
+ENTRY_POINT_GROUP = "everwatch.callables"
+
+
+class CallContext(msgspec.Struct, frozen=True):
+    """What a callable is told of the run. ``scheduled_at``: ms since the epoch. ``payload``: None if there is none."""
+
+    user_id: str
+    monitor_id: str
+    scheduled_at: int
+    attempt: int
+    payload: Any
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One run of the callable ``name``."""
+
+    name: str
+    arguments: dict[str, Any]
+    context: CallContext
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came of a call: "" or what it returned, or why it failed; ``timings`` in ms.
+
+    ``last``: the process that gave it should run nothing more.
+    """
+
+    succeeded: bool
+    reason: str = ""
+    timings: dict[str, float] = {}
+    last: bool = False
+
+
+class Callables(Protocol):
+    """Where callables run."""
+
+    async def call(self, call: Call, timeout_s: float) -> Answer:
+        """Run it once. Whatever goes wrong, being too slow too, is an Answer; to cancel this ends the run."""
+        ...
+
+
+class NoCallables:
+    """For a process that runs no callables."""
+
+    async def call(self, call: Call, timeout_s: float) -> Answer:  # noqa: ARG002  (the names are the protocol's)
+        return Answer(False, f"the callable '{call.name}' cannot run here: this process runs no callables")
+
+
+def known_callables() -> list[str]:
+    """The names of all callables, sorted; none is loaded."""
+    return sorted(_entry_points())
+
+
+def load(name: str) -> Any:
+    """The callable itself. Raises whatever its package raises, and LookupError if there is none of that name."""
+    point = _entry_points().get(name)
+    if point is None:
+        raise LookupError(f"there is no callable {name!r}")
+    found = point.load()
+    if not callable(found):
+        raise TypeError(f"{point.value} is {type(found).__name__} and cannot be called")
+    return found
+
+
+@cache
+def _entry_points() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}

@@ -1,0 +1,104 @@
+"""The kind ``publish``: an event on a Kafka topic."""
+
+import re
+from functools import cache
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from everwatch.config import load_settings
+from everwatch.errors import InvalidInput, SettingsError
+from everwatch.kinds.protocol import FieldError, RunContext
+from everwatch.kinds.publishing import Event, NotPublished, not_allowed
+from everwatch.model import Outcome, Status, Tick
+from everwatch.templates import check_template, default_template, render, render_text, tick_id, tick_values
+
+_RESERVED = "everwatch-"
+_MOST_HEADERS = 64
+_HEADER_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
+
+# what Kafka takes for a name, except "." and ".."
+Topic = Annotated[str, msgspec.Meta(max_length=249, pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9._-]+\Z")]
+Text = Annotated[str, msgspec.Meta(max_length=4096)]
+
+
+class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``template``, ``key`` and the values of ``headers`` are templates (see ``everwatch.templates``)."""
+
+    topic: Topic
+    template: Any = msgspec.field(default_factory=default_template)
+    key: Text = "{{user_id}}"
+    headers: dict[str, Text] = {}
+
+    def __post_init__(self) -> None:
+        # executors decide, with the same settings; but where they are known, a user is told when the monitor is put
+        allowed = _topics_allowed_here()
+        if allowed and self.topic not in allowed:
+            raise FieldError("topic", not_allowed(self.topic))
+        if len(self.headers) > _MOST_HEADERS:
+            raise FieldError("headers", f"{len(self.headers)} headers, and at most {_MOST_HEADERS} are sent")
+        for name in self.headers:
+            if not _HEADER_NAME.fullmatch(name):
+                raise FieldError("headers", f"{name!r} is not a header's name")
+            if name.lower().startswith(_RESERVED):
+                raise FieldError("headers", f"the header {name} is the kind's own to set")
+        try:
+            check_template(self.template, "template")
+            check_template(self.key, "key")
+            check_template(self.headers, "headers")
+        except InvalidInput as error:
+            raise FieldError(error.path, error.reason) from None
+
+
+class PublishKind:
+    """Writes one event and waits until it is durable. Timings: total, in ms."""
+
+    name = "publish"
+    config_type = PublishConfig
+    default_schedule_ms = 3_600_000
+
+    @property
+    def inline(self) -> Literal[False]:
+        return False
+
+    async def run(self, config: PublishConfig, tick: Tick, context: RunContext) -> Outcome:
+        """Fill in the templates and publish. The header ``everwatch-tick-id`` is the same at each attempt.
+
+        No template can set the headers that name the tick, its user and its monitor, so consumers may rely on them.
+        """
+        began_s = context.clock.monotonic_s()
+        try:
+            values = tick_values(tick)
+            headers = [
+                (name, render_text(text, values, f"$.config.headers.{name}").encode())
+                for name, text in sorted(config.headers.items())
+            ]
+            event = Event(
+                config.topic,
+                render_text(config.key, values, "$.config.key").encode() or None,
+                render(config.template, values, "$.config.template"),
+                (*_own_headers(tick), *headers),
+            )
+            await context.publisher.publish(event)
+            reason = ""
+        except (InvalidInput, NotPublished) as error:
+            reason = str(error)
+        timings = {"total": round((context.clock.monotonic_s() - began_s) * 1000, 3)}
+        return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings)
+
+
+def _own_headers(tick: Tick) -> list[tuple[str, bytes]]:
+    return [
+        (f"{_RESERVED}tick-id", tick_id(tick).encode()),
+        (f"{_RESERVED}user-id", tick.user_id.encode()),
+        (f"{_RESERVED}monitor-id", tick.monitor_id.encode()),
+    ]
+
+
+@cache
+def _topics_allowed_here() -> tuple[str, ...]:
+    """The topics that this process's settings allow; () where they say nothing, as for a client of a cluster."""
+    try:
+        return load_settings().publish_topics
+    except SettingsError:
+        return ()

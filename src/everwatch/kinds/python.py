@@ -1,0 +1,49 @@
+"""The kind ``python``: a callable of an installed package, run in a process that nothing else depends on."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from everwatch.kinds.callables import ENTRY_POINT_GROUP, Call, CallContext, known_callables
+from everwatch.kinds.protocol import FieldError, RunContext
+from everwatch.model import Outcome, Status, Tick
+
+# what is kept of the tick's time to say what took so long
+_LAST_WORD_S = 0.1
+
+
+class PythonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which callable, by the name of its entry point, and what it is called with."""
+
+    callable: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    arguments: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        known = known_callables()
+        if self.callable not in known:
+            there_are = f"known callables: {', '.join(known)}" if known else "no installed package has any"
+            raise FieldError(
+                "callable", f"there is no callable {self.callable!r} in the group {ENTRY_POINT_GROUP}; {there_are}"
+            )
+
+
+class PythonKind:
+    """Calls once. Timings, in ms: wait (until a process was free), call, total, and those that the callable gives."""
+
+    name = "python"
+    config_type = PythonConfig
+    default_schedule_ms = 60_000
+
+    @property
+    def inline(self) -> Literal[False]:
+        return False
+
+    async def run(self, config: PythonConfig, tick: Tick, context: RunContext) -> Outcome:
+        """Call it, and take a little less time than the tick has, so as to say where the time went."""
+        payload = msgspec.json.decode(tick.payload) if tick.payload else None
+        told = CallContext(tick.user_id, tick.monitor_id, tick.scheduled_at, tick.attempt, payload)
+        timeout_s = tick.timeout_ms / 1000
+        answer = await context.callables.call(
+            Call(config.callable, config.arguments, told), timeout_s - min(_LAST_WORD_S, timeout_s / 10)
+        )
+        return Outcome(Status.SUCCESS if answer.succeeded else Status.FAILURE, answer.reason, answer.timings)
