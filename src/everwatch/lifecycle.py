@@ -177,7 +177,7 @@ def after_result(monitor: Monitor, result: Result, earliest: int = 0) -> Monitor
         )
         return after_result(given_up, result, earliest)
     retries = monitor.spec.policy.retries
-    if result.status is Status.FAILURE and result.attempt <= retries.most and monitor.state is not State.PAUSED:
+    if result.status is Status.FAILURE and 0 < result.attempt <= retries.most and monitor.state is not State.PAUSED:
         finished = result.started_at + math.ceil(result.duration_ms)
         delay_ms = retry_delay_ms(retries, monitor.key, result.scheduled_at, result.attempt + 1)
         pending = _on(
