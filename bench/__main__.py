@@ -29,6 +29,7 @@ BENCHES = {
     "feedback": "results into states and transitions, a second",
     "delayed": "10,000,000 delayed tasks pending, and 100,000 of them due in one second",
     "scaleout": "one load on 1, 2 and 4 workers",
+    "executor": "http probes of one executor for each second of CPU, beside blackbox_exporter",
 }
 PLOTS = "plots"
 FAILED, INTERRUPTED = 2, 130
@@ -40,15 +41,15 @@ def main() -> None:
     given = parser.parse_args()
     if given.name == PLOTS and not (given.reports and given.plot):
         parser.error("plots needs saved reports and --plot FOLDER")
-    if given.runs < 1:
-        parser.error("--runs must be at least 1")
+    if given.runs < 1 or given.processes < 1:
+        parser.error("--runs and --processes must be at least 1")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         if given.name == PLOTS:
             written = draw([orjson.loads(path.read_bytes()) for path in given.reports], given.plot)
             sys.stdout.write("".join(f"{path}\n" for path in written))
             return
-        outcome = _run(given.name, Plan(given.quick, given.peers), given.runs)
+        outcome = _run(given.name, Plan(given.quick, given.peers, given.processes), given.runs)
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         raise SystemExit(INTERRUPTED) from None
@@ -96,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
         help="run the peers too, where there is a comparison to make (default: yes)",
     )
     parser.add_argument("--runs", type=int, default=1, metavar="N", help="run N times and report medians")
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="processes of the one executor (bench executor)"
+    )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw what can be drawn, as SVG")
     return parser

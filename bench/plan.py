@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """``quick``: a smaller size, in under 50 s. ``peers``: compare with Kafka Streams and plain Faust."""
+    """``quick``: a smaller size, in under 50 s. ``peers``: compare with others. ``processes``: of the executor."""
 
     quick: bool = False
     peers: bool = True
+    processes: int = 1
 
     @property
     def settle_s(self) -> float:

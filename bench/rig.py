@@ -60,8 +60,21 @@ class Rig:
         self.workers.append(worker)
         return worker
 
+    def start_executor(self, processes: int, at_once: int) -> Worker:
+        """Start an executor with so many processes, for ``at_once`` checks in flight, all of them on loopback."""
+        variables = {
+            "EVERWATCH_ALLOW_NETWORKS": "127.0.0.1/32",
+            "EVERWATCH_MAX_IN_FLIGHT": str(at_once),
+            "EVERWATCH_TARGET_IN_FLIGHT": "0",
+            "EVERWATCH_TARGET_PER_S": "0",
+        }
+        command = ("executor", "--processes", str(processes))
+        executor = Worker("executor", self.folder, self.bootstrap_servers, command, variables)
+        self.workers.append(executor)
+        return executor
+
     def stop_worker(self, worker: Worker) -> None:
-        """Stop a worker cleanly."""
+        """Stop a worker or an executor cleanly."""
         worker.stop()
         self.workers.remove(worker)
 

@@ -1,7 +1,8 @@
-"""A worker as a process: started, measured, stopped."""
+"""A worker or an executor as a process: started, measured, stopped."""
 
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -14,16 +15,26 @@ STOP_WITHIN_S = 15.0
 
 
 class Worker:
-    """A worker process, named ``name``; ``folder`` has its tables, and it began at ``begun_ms``."""
+    """A worker process, named ``name``; ``folder`` has its tables, and it began at ``begun_ms``.
 
-    def __init__(self, name: str, data_folder: Path, bootstrap_servers: str) -> None:
+    ``command`` and ``variables`` make another of Everwatch's processes of it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        data_folder: Path,
+        bootstrap_servers: str,
+        command: Sequence[str] = ("worker",),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.folder = data_folder / "workers" / name
         self.log = data_folder / f"{name}.log"
         self.begun_ms = SystemClock().now_ms()
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "everwatch", "worker", "--stop-with-parent"],
+                [sys.executable, "-m", "everwatch", *command, "--stop-with-parent"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -36,6 +47,7 @@ class Worker:
                         # compiled modules are kept, as where it is installed
                         "PYTHONDONTWRITEBYTECODE": "",
                     }
+                    | dict(variables or {})
                 ),
                 start_new_session=True,
             )
@@ -54,7 +66,7 @@ class Worker:
         if self._popen.poll() is not None:
             lines = self.log.read_text(errors="replace").splitlines()
             last = next((line for line in reversed(lines) if line.strip()), "nothing")
-            raise Unmeasured(f"Worker {self.name} ended with status {self._popen.returncode}; it said last: {last}")
+            raise Unmeasured(f"Process {self.name} ended with status {self._popen.returncode}; it said last: {last}")
 
     def stop(self) -> None:
         """Stop it as an operator does (SIGTERM), by force if it takes too long."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 import uvloop
 
 from everwatch.cli.broker import start_broker
+from everwatch.cli.children import Children
 from everwatch.cli.options import Bootstrap, DataDir, broker_of, settings_of
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
@@ -46,16 +48,26 @@ def executor(
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     max_in_flight: Annotated[int | None, typer.Option(help="Checks running at once.", show_default="500")] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=256, help="Share the work among so many processes, for as many cores.")
+    ] = 1,
     stop_with_parent: StopWithParent = False,
 ) -> None:
     """Run one executor: claims ticks and runs their checks. Start more to share the load.
 
-    Example: `EVERWATCH_BOOTSTRAP_SERVERS=kafka:9092 everwatch executor --max-in-flight 2000`
+    With several processes each gets its share of what the settings allow this executor; one that dies is started
+    again.
+
+    Example: `EVERWATCH_BOOTSTRAP_SERVERS=kafka:9092 everwatch executor --max-in-flight 2000 --processes 4`
     """
     from everwatch.executor.process import run
 
     settings = settings_of(data_dir, bootstrap_servers, max_in_flight=max_in_flight)
-    _run_until_signalled(run, settings, _prepared(settings, stop_with_parent))
+    bootstrap = _prepared(settings, stop_with_parent)
+    if processes > 1:
+        _share(settings, bootstrap, processes)
+    else:
+        _run_until_signalled(run, settings, bootstrap)
 
 
 def sink(
@@ -80,9 +92,7 @@ def kafka(
     Example: `everwatch kafka --data-dir ./state --port 19092`
     """
     settings = settings_of(data_dir, kafka_port=port)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _stop_when_signalled()
     broker = start_broker(settings, SystemClock())
     try:
         typer.echo(broker.bootstrap_servers)
@@ -92,6 +102,34 @@ def kafka(
                 raise typer.Exit(5)
     finally:
         broker.stop()
+
+
+def _share(settings: Settings, bootstrap_servers: str, processes: int) -> None:
+    """Run an executor as several processes of one consumer group, until signalled."""
+    stop = _stop_when_signalled()
+    children = Children(SystemClock(), lambda sentence: typer.echo(f"everwatch: {sentence}", err=True))
+    share = {
+        "EVERWATCH_DATA_DIR": str(settings.data_dir),
+        "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers,
+        "EVERWATCH_MAX_IN_FLIGHT": str(max(1, settings.max_in_flight // processes)),
+        "EVERWATCH_PYTHON_PROCESSES": str(max(1, settings.python_processes // processes)),
+    }
+    try:
+        for number in range(1, processes + 1):
+            command = [sys.executable, "-m", "everwatch", "executor", "--stop-with-parent"]
+            children.start(f"executor process {number}", command, share)
+        while not stop.wait(1.0):
+            for sentence in children.look_after():
+                typer.echo(f"everwatch: {sentence}", err=True)
+    finally:
+        children.stop()
+
+
+def _stop_when_signalled() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def _prepared(settings: Settings, stop_with_parent: bool) -> str:
