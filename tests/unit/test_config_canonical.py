@@ -61,7 +61,8 @@ def test_an_unknown_kind_is_refused_and_the_known_ones_are_named() -> None:
         registry.kind_named("htpp")
     assert (
         caught.value.reason
-        == "there is no kind 'htpp'; known kinds: dns, heartbeat, http, noop, publish, python, tcp, threshold, tls, webhook"
+        == "there is no kind 'htpp'; known kinds: dns, heartbeat, http, noop, publish, python, tcp, threshold, tls,"
+        " webhook"
     )
     assert caught.value.path == "$.kind"
 
