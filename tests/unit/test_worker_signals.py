@@ -11,7 +11,9 @@ from support.worker import START, TOPICS, Broker, Life, until, worker
 
 from everwatch import codec
 from everwatch.clock import SettableClock
-from everwatch.model import NO_SIGNALS, Monitor, Result, SignalState, Status
+from everwatch.kafka.records import Record
+from everwatch.model import NO_SIGNALS, NOTHING, Monitor, Result, SignalState, State, Status
+from everwatch.schedule.due import upcoming
 
 
 @pytest.fixture
@@ -63,13 +65,17 @@ def refused(life: Life) -> list[bytes | None]:
     return [value for _, value in life.broker.logs[TOPICS.dead_letters]]
 
 
+def results(life: Life, monitor_id: str) -> list[Result]:
+    told = (codec.decode_result(value) for _, value in life.broker.logs[TOPICS.results])
+    return [result for result in told if result.monitor_id == monitor_id]
+
+
 async def look(life: Life, monitor_id: str, instant: int) -> Result:
     """The result of the newest look at or before an instant."""
     await life.tick_to(instant)
 
     def found() -> list[Result]:
-        results = [codec.decode_result(value) for _, value in life.broker.logs[TOPICS.results]]
-        return [r for r in results if r.monitor_id == monitor_id and r.scheduled_at > instant - 1_000]
+        return [result for result in results(life, monitor_id) if result.scheduled_at > instant - 1_000]
 
     await until(f"{monitor_id} is looked at", found)
     return found()[-1]
@@ -154,6 +160,37 @@ async def test_another_kind_under_the_same_name_begins_without_signals(life: Lif
     life.broker.take(TOPICS.signups, {"user_id": "ann", "monitors": [put]})
     await until("ann signed up again", lambda: life.broker.is_acknowledged(TOPICS.signups))
     assert (monitor(life, "job").last_signal, monitor(life, "job").signals) == (0, NO_SIGNALS)
+
+
+async def test_a_failure_is_looked_at_again_where_the_policy_has_retries(life: Life) -> None:
+    retries = {"max": 1, "backoff": "fixed", "base": "1s", "jitter": 0}
+    job = every("job", "heartbeat", "10s", period="1h") | {"policy": {"retries": retries}}
+    life.broker.take(TOPICS.signups, {"user_id": "ann", "monitors": [job]})
+    await until("ann signed up again", lambda: life.broker.is_acknowledged(TOPICS.signups))
+    await take(life, {"monitor_id": "job", "type": "fail", "at": START + 5})
+    first = await look(life, "job", due(life, "job"))
+    assert (first.status, first.attempt) == (Status.FAILURE, 1)
+    await feed_back(life)
+    pending = monitor(life, "job")
+    assert (pending.agenda.retry_of, pending.agenda.retry_attempt) == (first.scheduled_at, 2)
+    await take(life, {"monitor_id": "job", "at": START + 6})
+    await life.tick_to(pending.agenda.retry_at)
+    await until("it is looked at again", lambda: results(life, "job")[-1].attempt == 2)
+    again = results(life, "job")[-1]
+    assert (again.status, again.scheduled_at) == (Status.SUCCESS, first.scheduled_at)
+    await feed_back(life)
+    assert (monitor(life, "job").state, monitor(life, "job").agenda) == (State.UP, NOTHING)
+
+
+def due(life: Life, monitor_id: str) -> int:
+    known = monitor(life, monitor_id)
+    return upcoming(known, known.since, 1)[0]
+
+
+async def feed_back(life: Life) -> None:
+    """Bring the states to what the newest result says."""
+    key, value = life.broker.logs[TOPICS.results][-1]
+    await life.engine.feedback.judge([Record(TOPICS.results, 0, 0, START, key, value)])
 
 
 async def test_what_a_worker_knows_of_signals_its_successor_knows_too(
