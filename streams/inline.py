@@ -41,13 +41,14 @@ class InlineResults:
         """Judge everybody who is due, from what the store knows."""
         for firing in firings:
             for entries in _some(firing.chunk, self._packing):
-                keys = [codec.table_key(tick.user_id, tick.monitor_id) for _, tick in _ticks(entries, partition)]
+                ticks = list(_ticks(entries, partition))
+                keys = [codec.table_key(tick.user_id, tick.monitor_id) for _, tick in ticks]
                 values = self._store().read_many(partition.number, keys)
-                for (delta, _), key, value in zip(entries, keys, values, strict=True):
+                for (delta, tick), key, value in zip(ticks, keys, values, strict=True):
                     monitor = codec.decode_entry(key, value) if value is not None else None
                     if isinstance(monitor, Monitor):
                         for instant in firing.fire:
-                            self._judge(partition, monitor, instant + delta, now)
+                            self._judge(partition, monitor, instant + delta, now, attempt=tick.attempt)
                 await self._outbox.room()
                 await asyncio.sleep(0)
 
@@ -97,12 +98,19 @@ class InlineResults:
             await asyncio.sleep(0)
 
     def _judge(
-        self, partition: Partition, monitor: Monitor, scheduled_at: int, now: int, *, manual: bool = False
+        self,
+        partition: Partition,
+        monitor: Monitor,
+        scheduled_at: int,
+        now: int,
+        *,
+        attempt: int = 1,
+        manual: bool = False,
     ) -> None:
         try:
             kind = registry.kind_named(monitor.spec.kind)
             assert kind.inline  # the timetable says so
-            view = InlineView(began=monitor.since, watching_since=partition.opened_at, last_signal=monitor.last_signal)
+            view = InlineView(monitor.since, partition.opened_at, monitor.last_signal, monitor.signals)
             outcome = kind.judge(registry.parse_config(kind, monitor.spec.config), view, max(scheduled_at, now))
         except InvalidInput as error:
             outcome = Outcome(Status.FAILURE, str(error))
@@ -113,6 +121,7 @@ class InlineResults:
                 user_id=monitor.user_id,
                 monitor_id=monitor.monitor_id,
                 scheduled_at=scheduled_at,
+                attempt=attempt,
                 kind=monitor.spec.kind,
                 version=monitor.version,
                 status=outcome.status,

@@ -1,24 +1,31 @@
-"""Heartbeats: each is remembered in its monitor's table entry, where the timer looks when the monitor is due."""
+"""Signals: what they say is kept in their monitor's table entry, where the timer looks when the monitor is due."""
 
 from collections.abc import Iterable
+
+from msgspec.structs import replace
 
 from everwatch import codec, entries, lifecycle
 from everwatch.clock import Clock
 from everwatch.errors import InvalidInput
 from everwatch.kafka.records import Record
-from everwatch.model import Monitor
+from everwatch.kinds import registry
+from everwatch.kinds.protocol import SignalledKind
+from everwatch.model import Monitor, Signal
 from streams.lane import in_turns
 from streams.registration import Refusals
 from streams.tables import Writer, Writing
 
-HEARTBEAT = "heartbeat"
 # a job's clock may be a little ahead of ours; a heartbeat from further in the future would hide silence
 MOST_AHEAD_MS = 60_000
-Heard = tuple[Record, bytes, int]
+# the record, the table key, when it happened, and the signal itself if it says more than that
+Heard = tuple[Record, bytes, int, Signal | None]
 
 
 class Signals:
-    """Takes batches of signals into state, each batch as one durable unit of work."""
+    """Takes batches of signals into state, each batch as one durable unit of work.
+
+    Plain heartbeats, which most signals are, change a few bytes of their monitor's entry and nothing is decoded.
+    """
 
     def __init__(self, writer: Writer, refusals: Refusals, clock: Clock) -> None:
         self._writer = writer
@@ -26,7 +33,7 @@ class Signals:
         self._clock = clock
 
     async def take(self, records: Iterable[Record]) -> None:
-        """Remember the heartbeats; when this returns, they are durable."""
+        """Remember what the signals say; when this returns, that is durable."""
         heard: dict[int, list[Heard]] = {}
         async for few in in_turns(records):
             latest = self._clock.now_ms() + MOST_AHEAD_MS
@@ -41,7 +48,8 @@ class Signals:
                     self._refusals.refuse(record, error)
                 else:
                     key = codec.table_key(signal.user_id, signal.monitor_id)
-                    heard.setdefault(record.partition, []).append((record, key, at))
+                    more = None if signal.is_plain else signal
+                    heard.setdefault(record.partition, []).append((record, key, at, more))
         async with self._writer.writing() as work:
             for number, some in heard.items():
                 await self._take(work, number, some)
@@ -49,29 +57,65 @@ class Signals:
 
     async def _take(self, work: Writing, number: int, heard: list[Heard]) -> None:
         newest: dict[bytes, int] = {}
-        for _, key, at in heard:
-            if at > newest.get(key, -1):
+        # keys that take a closer look
+        closer: dict[bytes, None] = {}
+        for _, key, at, more in heard:
+            if more is not None:
+                closer[key] = None
+            elif at > newest.get(key, -1):
                 newest[key] = at
+        for key in closer:
+            newest.pop(key, None)
         values = work.read(number, list(newest))
-        wrong: dict[bytes, InvalidInput] = {}
         async for few in in_turns(zip(newest.items(), values, strict=True)):
             for (key, at), value in few:
-                try:
-                    after = _after(key, value, at)
-                except InvalidInput as error:
-                    wrong[key] = error
-                else:
-                    if after is not None:
-                        work.add_value(number, key, after)
+                after = None if value is None else entries.with_signal(value, at)
+                if after is None:
+                    closer[key] = None
+                elif after is not value:
+                    work.add_value(number, key, after)
+        if closer:
+            await self._look_closer(work, number, closer, heard)
         work.send(number)
-        if wrong:
-            for record, key, _ in heard:
-                if key in wrong:
-                    self._refusals.refuse(record, wrong[key])
+
+    async def _look_closer(self, work: Writing, number: int, keys: Iterable[bytes], heard: list[Heard]) -> None:
+        said: dict[bytes, list[Heard]] = {key: [] for key in keys}
+        for each in heard:
+            if each[1] in said:
+                said[each[1]].append(each)
+        values = work.read(number, list(said))
+        async for few in in_turns(zip(said.items(), values, strict=True)):
+            for (key, some), value in few:
+                after = self._after(key, value, some)
+                if after is not None:
+                    work.add_value(number, key, after)
+
+    def _after(self, key: bytes, value: bytes | None, heard: list[Heard]) -> bytes | None:
+        """The monitor's entry after all that was heard of it, None if that changes nothing. Refuses what is wrong."""
+        try:
+            monitor, kind, config = _listener(key, value)
+        except InvalidInput as error:
+            for record, *_ in heard:
+                self._refusals.refuse(record, error)
+            return None
+        last_signal, known = monitor.last_signal, monitor.signals
+        # all count in the order in which they happened; those of one instant in the order in which they came
+        for record, _, at, more in sorted(heard, key=lambda each: each[2]):
+            signal = Signal(monitor.user_id, monitor.monitor_id, at) if more is None else replace(more, at=at)
+            try:
+                last_signal, known = kind.take(config, last_signal, known, signal)
+            except InvalidInput as error:
+                self._refusals.refuse(record, error)
+            except Exception as error:  # a kind of another package may fail in any way, and harms only its monitors
+                self._refusals.refuse(
+                    record, InvalidInput(f"the kind {kind.name!r} failed on the signal: {error!r}", "$.monitor_id")
+                )
+        after = lifecycle.after_signals(monitor, last_signal, known)
+        return None if after is monitor else codec.encode_entry(after)
 
 
-def _after(key: bytes, value: bytes | None, at: int) -> bytes | None:
-    """The monitor's entry after a signal at ``at``, None if the signal changes nothing. Raises InvalidInput."""
+def _listener(key: bytes, value: bytes | None) -> tuple[Monitor, SignalledKind, object]:
+    """The monitor of a table entry, its kind and its config. Raises InvalidInput if none of it takes signals."""
     if value is None:
         user_id, monitor_id = codec.split_key(key)
         raise InvalidInput(
@@ -79,13 +123,16 @@ def _after(key: bytes, value: bytes | None, at: int) -> bytes | None:
             " the same key and partitioner as signups)",
             "$.monitor_id",
         )
-    if entries.takes_signals(value):
-        return entries.with_signal(value, at)
     monitor = codec.decode_entry(key, value)
     assert isinstance(monitor, Monitor)  # a signal names a monitor
-    if monitor.spec.kind != HEARTBEAT:
+    try:
+        kind = registry.kind_named(monitor.spec.kind)
+        listening = registry.takes_signals(kind)
+        config = registry.parse_config(kind, monitor.spec.config)
+    except InvalidInput as error:
+        raise InvalidInput(f"the signal cannot be judged: {error.reason}", "$.monitor_id") from None
+    if listening is None:
         raise InvalidInput(
             f"monitor {monitor.monitor_id!r} is of kind {monitor.spec.kind}, which takes no signals", "$.monitor_id"
         )
-    after = lifecycle.after_signal(monitor, at)
-    return None if after is monitor else codec.encode_entry(after)
+    return monitor, listening, config

@@ -268,7 +268,11 @@ def decode_entry(key: bytes, value: bytes) -> User | Monitor:
         record.pop("more"),
     )
     known = {"origin": Origin(record["origin"]), "state": State(record["state"])}
-    return Monitor(user_id=user_id, spec=spec, **record | known | {"agenda": entries.read_agenda(record["agenda"])})
+    texts = {
+        "agenda": entries.read_agenda(record["agenda"]),
+        "signals": entries.read_signals(record["signals"]),
+    }
+    return Monitor(user_id=user_id, spec=spec, **record | known | texts)
 
 
 def _schedule_of(branch: dict[str, Any]) -> Schedule:

@@ -15,6 +15,7 @@ import msgspec
 
 from everwatch import schemas
 from everwatch.model import (
+    NO_SIGNALS,
     NOTHING,
     Agenda,
     Align,
@@ -31,6 +32,7 @@ from everwatch.model import (
     Priority,
     Retries,
     Schedule,
+    SignalState,
     State,
     Status,
     User,
@@ -89,6 +91,7 @@ def encode_monitor(monitor: Monitor) -> bytes:
             _json(monitor.agenda) if monitor.agenda is not NOTHING else b"\0",
             encode(monitor.streak),
             encode(monitor.judged_at),
+            _json(monitor.signals) if monitor.signals is not NO_SIGNALS else b"\0",
             encode(monitor.last_signal),
         )
     )
@@ -112,6 +115,7 @@ class More(msgspec.Struct, frozen=True, omit_defaults=True):
 _USUAL = More()
 _to_json = msgspec.json.Encoder().encode
 _agenda_of = msgspec.json.Decoder(Agenda).decode
+_signals_of = msgspec.json.Decoder(SignalState).decode
 _windows_of = msgspec.json.Decoder(tuple[Maintenance, ...]).decode
 
 
@@ -145,6 +149,11 @@ def _more_of(text: str) -> More:
 def read_agenda(text: str) -> Agenda:
     """The agenda that a table entry holds as ``text``."""
     return _agenda_of(text) if text else NOTHING
+
+
+def read_signals(text: str) -> SignalState:
+    """What a table entry holds of a monitor's signals as ``text``."""
+    return _signals_of(text) if text else NO_SIGNALS
 
 
 def read_maintenance(text: str) -> tuple[Maintenance, ...]:
@@ -239,6 +248,7 @@ def decode_monitor(user_id: str, monitor_id: str, value: bytes) -> Monitor | Non
     agenda, at = _read_text(value, at)
     streak, at = read(value, at)
     judged_at, at = read(value, at)
+    signals, at = _read_text(value, at)
     last_signal, at = read(value, at)
     return Monitor(
         user_id,
@@ -253,6 +263,7 @@ def decode_monitor(user_id: str, monitor_id: str, value: bytes) -> Monitor | Non
         judged_at,
         last_signal,
         read_agenda(agenda),
+        read_signals(signals),
     )
 
 
@@ -518,17 +529,19 @@ _SETTLED = frozenset({(State.UP, Status.SUCCESS), (State.DOWN, Status.FAILURE), 
 _STATUSES = tuple(Status)
 
 
-def takes_signals(value: bytes) -> bool | None:
-    """Whether the entry is a heartbeat monitor's; None if it is of another version of the schema."""
-    if not value.startswith(_header("monitor")):
-        return None
-    return value.startswith(_HEARTBEAT, schemas.HEADER_LENGTH)
-
-
 def with_signal(value: bytes, at: int) -> bytes | None:
-    """The entry of a heartbeat monitor after a heartbeat at ``at``; None if it knows a newer one."""
+    """The entry of a heartbeat monitor after a plain heartbeat at ``at``; the very same if it knows a newer one.
+
+    None where that takes a closer look: another kind, another version of the schema, or one of whose signals more is
+    known than the newest.
+    """
+    if not value.startswith(_header("monitor")) or not value.startswith(_HEARTBEAT, schemas.HEADER_LENGTH):
+        return None
     begin = start_before(value, len(value))
-    return value[:begin] + encode(at) if at > read(value, begin)[0] else None
+    # what stands before is the last byte of the text of signals: a brace, or the length of an empty one
+    if value[begin - 1]:
+        return None
+    return value[:begin] + encode(at) if at > read(value, begin)[0] else value
 
 
 def stays_as_it_is(value: bytes, status: Status) -> bool:

@@ -9,6 +9,7 @@ import math
 import msgspec
 
 from everwatch.model import (
+    NO_SIGNALS,
     NOTHING,
     Agenda,
     At,
@@ -17,6 +18,7 @@ from everwatch.model import (
     Origin,
     Policy,
     Result,
+    SignalState,
     State,
     Status,
     Transition,
@@ -54,6 +56,7 @@ def put_again(monitor: Monitor, spec: MonitorSpec, origin: Origin, at: int) -> M
     """The monitor under a spec put again at ``at``; the same value if nothing changes. Raises NeverDue.
 
     It keeps its state unless it now checks something else (another kind or config): what is known of it is void then.
+    Its signals are forgotten with another kind, and what its config made of them with another config.
     One that is done begins anew with any change. Its runs are counted on as long as its schedule stays the same.
     """
     old = monitor.agenda
@@ -74,6 +77,11 @@ def put_again(monitor: Monitor, spec: MonitorSpec, origin: Origin, at: int) -> M
     changed = msgspec.structs.replace(
         monitor, spec=spec, origin=origin, version=monitor.version + 1, since=since, streak=0, agenda=kept
     )
+    if spec.kind != monitor.spec.kind:
+        changed = after_signals(changed, 0, NO_SIGNALS)
+    elif spec.config != monitor.spec.config:
+        judged_anew = msgspec.structs.replace(monitor.signals, value=None, beyond_since=0, breached=False)
+        changed = after_signals(changed, monitor.last_signal, judged_anew)
     if is_bounded(spec):
         changed = _with_end(changed, runs)
     if monitor.state is State.DONE:
@@ -143,9 +151,12 @@ def _on(agenda: Agenda, **changes: int) -> Agenda:
     return changed if changed != NOTHING else NOTHING
 
 
-def after_signal(monitor: Monitor, at: int) -> Monitor:
-    """The monitor after a heartbeat at ``at``; the same value if a newer one is known."""
-    return monitor if at <= monitor.last_signal else msgspec.structs.replace(monitor, last_signal=at)
+def after_signals(monitor: Monitor, last_signal: int, signals: SignalState) -> Monitor:
+    """The monitor with what its signals say; the same value if that is known."""
+    if (last_signal, signals) == (monitor.last_signal, monitor.signals):
+        return monitor
+    known = signals if signals != NO_SIGNALS else NO_SIGNALS
+    return msgspec.structs.replace(monitor, last_signal=last_signal, signals=known)
 
 
 def after_result(monitor: Monitor, result: Result, earliest: int = 0) -> Monitor:

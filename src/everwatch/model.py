@@ -240,12 +240,32 @@ class Reply(msgspec.Struct, frozen=True):
     at: int
 
 
+class SignalType(StrEnum):
+    """What a job says of its run: that it has begun, went well, or failed."""
+
+    SUCCESS = "success"
+    START = "start"
+    FAIL = "fail"
+
+
 class Signal(msgspec.Struct, frozen=True):
-    """A sign of life for a heartbeat monitor, sent by the user's own job. ``at`` 0 means the record's timestamp."""
+    """What a user's own job says of itself, or a value that it measured. ``at`` 0 means the record's timestamp.
+
+    ``exit_code``: of a job that failed; never 0. ``duration_ms``: how long it ran, None for what its start says.
+    """
 
     user_id: str
     monitor_id: str
     at: int = 0
+    type: SignalType = SignalType.SUCCESS
+    exit_code: int | None = None
+    duration_ms: float | None = None
+    value: float | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it says no more than that the job is alive and well."""
+        return self.type is SignalType.SUCCESS and self.duration_ms is None and self.value is None
 
 
 class User(msgspec.Struct, frozen=True):
@@ -283,6 +303,27 @@ class Agenda(msgspec.Struct, frozen=True, omit_defaults=True):
 NOTHING = Agenda()
 
 
+class SignalState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of a monitor's signals apart from the instant of the newest success or value.
+
+    Of a job: ``started_at``, since when it runs, 0 if it does not; ``failed_at``, when it failed last, 0 if it went
+    well since; ``exit_code`` of that failure; ``duration_ms``, how long its last run took, None if unknown.
+    Of a metric: the newest ``value``, and as the monitor's config judges it: ``beyond_since``, since when it is on the
+    wrong side, 0 if it is not; ``breached``, whether that has lasted long enough.
+    """
+
+    started_at: int = 0
+    failed_at: int = 0
+    exit_code: int | None = None
+    duration_ms: float | None = None
+    value: float | None = None
+    beyond_since: int = 0
+    breached: bool = False
+
+
+NO_SIGNALS = SignalState()
+
+
 class Monitor(msgspec.Struct, frozen=True):
     """A monitor and its state as the worker keeps it, one record each.
 
@@ -291,7 +332,7 @@ class Monitor(msgspec.Struct, frozen=True):
     ``state_since``/``reason``: when and why ``state`` was entered.
     ``streak``: failures (while not down) or successes (while down) in a row, on the way to the policy's threshold.
     ``judged_at``: ``scheduled_at`` of the last result that changed this record; results at or before it are old.
-    ``last_signal``: the instant of the newest heartbeat, 0 before the first.
+    ``last_signal``: the instant of the newest heartbeat or value, 0 before the first; ``signals``: what else they said.
     """
 
     user_id: str
@@ -306,6 +347,7 @@ class Monitor(msgspec.Struct, frozen=True):
     judged_at: int = 0
     last_signal: int = 0
     agenda: Agenda = NOTHING
+    signals: SignalState = NO_SIGNALS
 
     @property
     def monitor_id(self) -> str:

@@ -6,6 +6,7 @@ JSON and Avro input meet here: both become the same plain objects, and one set o
 import re
 from collections.abc import Callable
 from functools import lru_cache
+from math import isfinite
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -30,6 +31,7 @@ from everwatch.model import (
     Retries,
     Schedule,
     Signal,
+    SignalType,
     Signup,
 )
 from everwatch.schedule.cron import check_expression, zone_named
@@ -146,6 +148,10 @@ class SignalInput(_Strict, frozen=True):
     user_id: UserId
     monitor_id: Name
     at: Annotated[int, msgspec.Meta(ge=0, le=LATEST_MS)] = 0
+    type: SignalType = SignalType.SUCCESS
+    exit_code: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    duration_ms: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_INTERVAL_MS)] | None = None
+    value: float | None = None
 
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -214,6 +220,7 @@ _CHOICES = {
     "align": Align,
     "backoff": Backoff,
     "overlap": Overlap,
+    "type": SignalType,
 }
 _TYPE_NAMES = {
     "str": "text",
@@ -284,8 +291,25 @@ def command_of(given: CommandInput) -> Command:
 
 
 def signal_of(given: SignalInput) -> Signal:
-    """The signal that ``given`` means."""
-    return Signal(given.user_id, given.monitor_id, given.at)
+    """The signal that ``given`` means: an exit code other than 0 makes it a failure. Raises InvalidInput."""
+    type_, exit_code, duration_ms, value = given.type, given.exit_code, given.duration_ms, given.value
+    if type_ is SignalType.SUCCESS and exit_code is None and duration_ms is None and value is None:
+        return Signal(given.user_id, given.monitor_id, given.at)
+    if value is not None:
+        # Avro has numbers that are none
+        if not isfinite(value):
+            raise InvalidInput("not a finite number", "$.value")
+        said = {"type": type_ is not SignalType.SUCCESS, "exit_code": exit_code, "duration_ms": duration_ms}
+        for name, other in said.items():
+            if other is not None and other is not False:
+                raise InvalidInput("a signal is a value or says how a job's run went, not both", f"$.{name}")
+    elif type_ is SignalType.START:
+        for name, other in (("exit_code", exit_code), ("duration_ms", duration_ms)):
+            if other is not None:
+                raise InvalidInput("a run that has only begun has none", f"$.{name}")
+    elif exit_code:
+        type_ = SignalType.FAIL
+    return Signal(given.user_id, given.monitor_id, given.at, type_, exit_code or None, duration_ms, value)
 
 
 def monitor_of(given: MonitorInput, path: str, monitor_id: str = "") -> MonitorSpec:

@@ -22,6 +22,7 @@ from everwatch.model import (
     Policy,
     Result,
     Retries,
+    SignalState,
     State,
     Status,
     Transition,
@@ -346,7 +347,8 @@ def test_every_field_of_a_monitor_is_kept(feed: Feed) -> None:
         max_runs=5,
     )
     agenda = Agenda(runs=2, ends_at=8_000, retry_at=7, retry_of=6, retry_attempt=2, remind_at=5, resume_at=4)
-    put = Monitor("anna", spec, Origin.COMMAND, 3, 500, State.DOWN, 600, "timed out", 1, 2, 3, agenda)
+    heard = SignalState(4, 5, -9, 2.5, 0.1, 6, True)
+    put = Monitor("anna", spec, Origin.COMMAND, 3, 500, State.DOWN, 600, "timed out", 1, 2, 3, agenda, heard)
     feed.put(user(), put)
     assert feed.reader.monitor("anna", "report") == put
     assert feed.reader.monitor("anna", "shop") is None

@@ -206,6 +206,7 @@ MALFORMED: list[tuple[str, bytes | None, str, str]] = [
     ("signals", b'{"user_id":"bad"}', "$.monitor_id", "this field is missing"),
     ("signals", b'{"user_id":"bad","monitor_id":"m","at":-1}', "$.at", "this must be at least 0"),
     ("signals", b'{"user_id":"bad","monitor_id":"m"}', "$.monitor_id", "there is no monitor 'm'"),
+    ("signals", b'{"user_id":"bad","monitor_id":"m","value":1,"type":"fail"}', "$.type", "a signal is a value or says"),
 ]
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from everwatch import codec, entries, schemas
 from everwatch.config import OutputFormat
 from everwatch.model import (
+    NO_SIGNALS,
     NOTHING,
     Agenda,
     Align,
@@ -34,6 +35,8 @@ from everwatch.model import (
     Result,
     Retries,
     Signal,
+    SignalState,
+    SignalType,
     Signup,
     State,
     Status,
@@ -141,6 +144,8 @@ monitors = st.builds(
     judged_at=instants,
     last_signal=instants,
     agenda=agendas,
+    signals=st.just(NO_SIGNALS)
+    | st.builds(SignalState, instants, instants, st.none() | counts, st.none() | st.floats(0, 1e9)),
 )
 ticks = st.builds(
     Tick,
@@ -447,10 +452,33 @@ def test_maintenance_means_the_same_in_both_formats(user_id: str, maintenance: t
     assert codec.decode_command(_as_json(record)) == codec.decode_command(schemas.encode("command", record)) == meant
 
 
-@given(user_ids, monitor_ids, instants)
-def test_a_signal_means_the_same_in_both_formats(user_id: str, monitor_id: str, at: int) -> None:
-    record = {"user_id": user_id, "monitor_id": monitor_id, "at": at}
-    meant = Signal(user_id, monitor_id, at)
+sayings = st.one_of(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(["success", "fail"]),
+            "exit_code": st.integers(-(2**31), 2**31 - 1) | st.none(),
+            "duration_ms": st.floats(0, 1e9) | st.none(),
+        },
+    ),
+    st.just({"type": "start"}),
+    st.fixed_dictionaries({"value": st.floats(allow_nan=False, allow_infinity=False)}),
+)
+
+
+@given(user_ids, monitor_ids, instants, sayings)
+def test_a_signal_means_the_same_in_both_formats(user_id: str, monitor_id: str, at: int, said: dict[str, Any]) -> None:
+    record = {"user_id": user_id, "monitor_id": monitor_id, "at": at} | said
+    failed = bool(said.get("exit_code")) or said.get("type") == "fail"
+    meant = Signal(
+        user_id,
+        monitor_id,
+        at,
+        SignalType.FAIL if failed else SignalType(said.get("type", "success")),
+        said.get("exit_code") or None,
+        said.get("duration_ms"),
+        said.get("value"),
+    )
     assert codec.decode_signal(_as_json(record)) == codec.decode_signal(schemas.encode("signal", record)) == meant
 
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from everwatch import codec, entries, lifecycle, schemas
 from everwatch.config import OutputFormat
+from everwatch.kinds.heartbeat import HeartbeatConfig, HeartbeatKind
 from everwatch.model import (
+    NO_SIGNALS,
     NOTHING,
     Agenda,
     Align,
@@ -29,6 +31,8 @@ from everwatch.model import (
     Result,
     Retries,
     Schedule,
+    Signal,
+    SignalState,
     State,
     Status,
     Tick,
@@ -82,6 +86,17 @@ bounds = st.just(0) | longs
 specs = plain_specs | st.builds(
     msgspec.structs.replace, plain_specs, policy=rare_policies, start_at=bounds, end_at=bounds, max_runs=bounds
 )
+numbers = st.floats(allow_nan=False, allow_infinity=False)
+signal_states = st.just(NO_SIGNALS) | st.builds(
+    SignalState,
+    st.just(0) | longs,
+    st.just(0) | longs,
+    st.none() | ints,
+    st.none() | numbers,
+    st.none() | numbers,
+    st.just(0) | longs,
+    st.booleans(),
+)
 agendas = st.just(NOTHING) | st.builds(Agenda, *[st.just(0) | longs] * len(Agenda.__struct_fields__))
 monitors = st.builds(
     Monitor,
@@ -97,6 +112,7 @@ monitors = st.builds(
     judged_at=longs,
     last_signal=longs,
     agenda=agendas,
+    signals=signal_states,
 )
 users = st.builds(
     User,
@@ -147,13 +163,18 @@ def same_bytes(value: bytes, schema: str, record: dict[str, Any], **meant: Any) 
     return value == schemas.encode(schema, record | texts)
 
 
-PARTS: dict[str, Any] = {"more": entries.More, "agenda": Agenda, "maintenance": tuple[Maintenance, ...]}
+PARTS: dict[str, Any] = {
+    "more": entries.More,
+    "agenda": Agenda,
+    "signals": SignalState,
+    "maintenance": tuple[Maintenance, ...],
+}
 
 
 def is_fastavros(monitor: Monitor) -> bool:
     """Whether a monitor's bytes are those that fastavro writes."""
-    more, agenda = more_of(monitor.spec), monitor.agenda
-    return same_bytes(entries.encode_monitor(monitor), "monitor", monitor_record(monitor), more=more, agenda=agenda)
+    meant = {"more": more_of(monitor.spec), "agenda": monitor.agenda, "signals": monitor.signals}
+    return same_bytes(entries.encode_monitor(monitor), "monitor", monitor_record(monitor), **meant)
 
 
 def monitor_record(monitor: Monitor) -> dict[str, Any]:
@@ -221,6 +242,7 @@ def test_a_monitor_is_read_as_it_was_written(monitor: Monitor) -> None:
         assert type(read.spec.schedule.align) is Align
     # what is empty is the one value that says so
     assert (read.agenda is NOTHING) is (monitor.agenda == NOTHING)
+    assert (read.signals is NO_SIGNALS) is (monitor.signals == NO_SIGNALS)
 
 
 def test_a_policy_that_spells_out_a_default_is_as_short_as_one_that_leaves_it_out() -> None:
@@ -325,7 +347,7 @@ def test_a_plans_ticks_are_those_that_an_executor_reads(
 @given(monitors, st.binary(min_size=8, max_size=8))
 @example(
     Monitor("u", MonitorSpec("m", "noop", "{}", Every(60_000)), Origin.SIGNUP, 1, 0),
-    bytes.fromhex("00226e8f37c01695"),  # the version before
+    bytes.fromhex("36027a13ca5caab4"),  # the version before
 )
 def test_bytes_of_another_version_are_left_to_who_knows_all_versions(monitor: Monitor, fingerprint: bytes) -> None:
     value = entries.encode_monitor(monitor)
@@ -335,7 +357,7 @@ def test_bytes_of_another_version_are_left_to_who_knows_all_versions(monitor: Mo
     assert entries.decode_monitor(monitor.user_id, monitor.monitor_id, other) is None
     assert entries.read_plan(monitor.monitor_id.encode(), other) is None
     assert entries.dates_of(monitor.monitor_id.encode(), other) is None
-    assert entries.takes_signals(other) is None
+    assert entries.with_signal(other, 2**63 - 1) is None
     assert not any(entries.stays_as_it_is(other, status) for status in Status)
 
 
@@ -438,6 +460,23 @@ def test_with_anything_on_its_agenda_a_monitor_takes_a_closer_look(name: str, st
 @given(monitors, longs)
 def test_a_heartbeat_changes_its_instant_in_the_entry_and_nothing_else(monitor: Monitor, at: int) -> None:
     value = entries.encode_monitor(monitor)
-    after = lifecycle.after_signal(monitor, at)
-    assert entries.with_signal(value, at) == (None if after is monitor else entries.encode_monitor(after))
-    assert entries.takes_signals(value) is (monitor.spec.kind == "heartbeat")
+    changed = entries.with_signal(value, at)
+    if monitor.spec.kind != "heartbeat" or monitor.signals != NO_SIGNALS:
+        assert changed is None
+        return
+    heartbeat = Signal(monitor.user_id, monitor.monitor_id, at)
+    after = lifecycle.after_signals(
+        monitor, *HeartbeatKind().take(HeartbeatConfig("1m"), monitor.last_signal, monitor.signals, heartbeat)
+    )
+    assert changed == entries.encode_monitor(after)
+    assert (changed is value) is (after is monitor) is (at <= monitor.last_signal)
+
+
+def test_what_is_known_of_signals_costs_a_plain_heartbeat_monitor_one_byte() -> None:
+    spec = MonitorSpec("m", "heartbeat", '{"period":"1m"}', Every(60_000))
+    plain = Monitor("u", spec, Origin.SIGNUP, 1, 5, State.UP, 7, "", 0, 300, 1_800_000_000_000)
+    value = entries.encode_monitor(plain)
+    assert schemas.decode("monitor", value)["signals"] == ""
+    assert value[-7:-6] == b"\0"  # before the six bytes of the instant
+    running = entries.encode_monitor(msgspec.structs.replace(plain, signals=SignalState(started_at=9)))
+    assert schemas.decode("monitor", running)["signals"] == '{"started_at":9}'

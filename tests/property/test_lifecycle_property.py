@@ -191,7 +191,7 @@ def test_so_do_results_among_commands_and_what_time_brings(
                 assert not 0 < agenda.resume_at <= now
                 assert not 0 < agenda.remind_at <= now
             case "signal", int(at), _:
-                life.become(lifecycle.after_signal(before, at))
+                life.become(lifecycle.after_signals(before, at, before.signals))
         assert life.monitor.since >= before.since or life.monitor.version > before.version
 
 

@@ -61,7 +61,8 @@ def test_an_unknown_kind_is_refused_and_the_known_ones_are_named() -> None:
         registry.kind_named("htpp")
     assert (
         caught.value.reason
-        == "there is no kind 'htpp'; known kinds: dns, heartbeat, http, noop, publish, python, tcp, tls, webhook"
+        == "there is no kind 'htpp'; known kinds: dns, heartbeat, http, noop, publish, python, tcp, threshold, tls,"
+        " webhook"
     )
     assert caught.value.path == "$.kind"
 
@@ -106,6 +107,7 @@ def test_a_kind_of_another_package_is_found_by_its_name(plugins: None) -> None:
         "publish",
         "python",
         "tcp",
+        "threshold",
         "tls",
         "webhook",
     ]

@@ -263,7 +263,7 @@ async def test_a_check_that_takes_too_long_fails_in_time(executor: Executor, kin
         (
             {"kind": "nope"},
             "there is no kind 'nope'; known kinds: "
-            "dns, heartbeat, http, noop, plain, publish, python, tcp, tls, webhook (at $.kind)",
+            "dns, heartbeat, http, noop, plain, publish, python, tcp, threshold, tls, webhook (at $.kind)",
         ),
         ({"kind": "heartbeat"}, "the kind 'heartbeat' is judged by workers"),
         ({"kind": "http"}, "no field 'does'"),

@@ -9,7 +9,7 @@ import pytest
 from everwatch.lifecycle import (
     LEGAL,
     after_result,
-    after_signal,
+    after_signals,
     first_put,
     forgotten_at,
     is_bounded,
@@ -25,6 +25,7 @@ from everwatch.lifecycle import (
     woken,
 )
 from everwatch.model import (
+    NO_SIGNALS,
     NOTHING,
     Agenda,
     Align,
@@ -38,6 +39,7 @@ from everwatch.model import (
     Policy,
     Result,
     Retries,
+    SignalState,
     State,
     Status,
     Transition,
@@ -322,12 +324,27 @@ def test_resume_wakes_what_is_paused_and_sets_since_when_it_is_due(state: State)
         assert resumed is given
 
 
-def test_only_the_newest_signal_is_kept() -> None:
-    given = after_signal(monitor(), AT)
-    assert given.last_signal == AT
-    assert after_signal(given, AT) is given
-    assert after_signal(given, AT - 1) is given
-    assert after_signal(given, AT + 1).last_signal == AT + 1
+def test_what_signals_say_is_kept_and_what_is_known_already_changes_nothing() -> None:
+    running = SignalState(started_at=AT + 5)
+    given = after_signals(monitor(), AT, running)
+    assert (given.last_signal, given.signals) == (AT, running)
+    assert after_signals(given, AT, SignalState(started_at=AT + 5)) is given
+    # what is empty is the one value that says so
+    assert after_signals(given, AT, SignalState()).signals is NO_SIGNALS
+
+
+def test_another_kind_forgets_the_signals_and_another_config_what_it_made_of_them() -> None:
+    heard = SignalState(
+        started_at=AT, failed_at=3, exit_code=1, duration_ms=2.5, value=7.5, beyond_since=4, breached=True
+    )
+    given = after_signals(monitor(State.UP), AT, heard)
+    other_kind = put_again(given, OTHER_KIND, Origin.SIGNUP, AT)
+    assert (other_kind.last_signal, other_kind.signals) == (0, NO_SIGNALS)
+    other_config = put_again(given, OTHER_CONFIG, Origin.SIGNUP, AT)
+    assert other_config.last_signal == AT
+    assert other_config.signals == SignalState(started_at=AT, failed_at=3, exit_code=1, duration_ms=2.5)
+    for spec in (OTHER_SCHEDULE, OTHER_POLICY):
+        assert put_again(given, spec, Origin.SIGNUP, AT).signals is heard
 
 
 def test_whatever_happens_every_transition_is_legal() -> None:
@@ -335,7 +352,7 @@ def test_whatever_happens_every_transition_is_legal() -> None:
     schedules = [SPEC.schedule, Cron("0 3 * * *"), At(AT)]
     for state, policy, schedule, streak in itertools.product(State, policies, schedules, (0, 1, 2)):
         old = monitor(state, spec=msgspec.structs.replace(SPEC, policy=policy, schedule=schedule), streak=streak)
-        news = [pause(old, AT), resume(old, AT), after_signal(old, AT)]
+        news = [pause(old, AT), resume(old, AT), after_signals(old, AT, SignalState(started_at=AT))]
         news += [after_result(old, result(status)) for status in Status]
         news += [put_again(old, spec, Origin.COMMAND, AT) for spec in (OTHER_CONFIG, OTHER_KIND, OTHER_SCHEDULE)]
         for new in news:

@@ -134,7 +134,7 @@ SIGNUPS = {
         "$.monitors[1].config"),
     "unknown config field": (
         signup({"kind": "heartbeat", "config": {"period": "5m", "host": "h"}}),
-        "the kind 'heartbeat' has no field 'host'; known fields: period, grace", f"{CONFIG}.host"),
+        "the kind 'heartbeat' has no field 'host'; known fields: period, grace, max_duration", f"{CONFIG}.host"),
     "a config that is a list": (signup({"kind": "noop", "config": []}), "expected an object, got a list", CONFIG),
     "a config with a number beyond 64 bits": (
         signup({"kind": "noop", "config": {"n": 10**30}}),
@@ -501,7 +501,32 @@ SIGNALS = {
     "at in microseconds": (signal(at=1_800_000_000_000_000), "this must be at most 253402300799999", "$.at"),
     "at as text": (signal(at="2026-01-01"), "expected a whole number, got text", "$.at"),
     "at with a fraction": (signal(at=1.5), "expected a whole number, got a number", "$.at"),
-    "unknown field": (signal(value=1), "there is no field 'value'", "$.value"),
+    "unknown field": (signal(colour=1), "there is no field 'colour'", "$.colour"),
+    "unknown type": (signal(type="stop"), "'stop' is not one of success, start, fail", "$.type"),
+    "exit code in words": (signal(exit_code="oom"), "expected a whole number or null, got text", "$.exit_code"),
+    "exit code of no system": (signal(exit_code=2**31), "this must be at most 2147483647", "$.exit_code"),
+    "negative duration": (signal(duration_ms=-1), "this must be at least 0", "$.duration_ms"),
+    "value in words": (signal(value="7"), "expected a number or null, got text", "$.value"),
+    "value beyond all numbers": (b'{"user_id":"u","monitor_id":"m","value":1e999}', "number out of range", "$.value"),
+    "value is NaN": (
+        b'{"user_id":"u","monitor_id":"m","value":NaN}',
+        "not valid JSON: JSON is malformed: invalid character (byte 40)", ""),
+    "Avro value is NaN": (
+        schemas.encode("signal", SIGNAL | {"value": float("nan")}), "not a finite number", "$.value"),
+    "Avro value is infinite": (
+        schemas.encode("signal", SIGNAL | {"value": float("-inf")}), "not a finite number", "$.value"),
+    "Avro duration is NaN": (
+        schemas.encode("signal", SIGNAL | {"duration_ms": float("nan")}), "this must be at least 0", "$.duration_ms"),
+    "value of a start": (
+        signal(value=1, type="start"), "a signal is a value or says how a job's run went, not both", "$.type"),
+    "value with an exit code": (
+        signal(value=1, exit_code=0), "a signal is a value or says how a job's run went, not both", "$.exit_code"),
+    "value with a duration": (
+        signal(value=1, duration_ms=5), "a signal is a value or says how a job's run went, not both", "$.duration_ms"),
+    "exit code of a start": (
+        signal(type="start", exit_code=0), "a run that has only begun has none", "$.exit_code"),
+    "duration of a start": (
+        signal(type="start", duration_ms=0), "a run that has only begun has none", "$.duration_ms"),
     "trailing bytes": (
         AVRO_SIGNAL + b"xx", "the Avro body of the signal is followed by 2 unexpected bytes", ""),
 }  # fmt: skip

@@ -14,11 +14,10 @@ from rich.table import Table
 from everwatch.audit import Finding, Label, Report
 from everwatch.audit import audit as audit_stored
 from everwatch.cli.options import AsJson, DataDir, settings_of
-from everwatch.cli.schedules import instant_text
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.schedule.duration import describe_duration, parse_duration_ms
-from everwatch.schedule.instant import parse_instant_ms
+from everwatch.schedule.instant import instant_text, parse_instant_ms
 from everwatch.store.interface import Identity
 from everwatch.store.reader import SqlReader, open_reader
 

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
-from everwatch.cli.schedules import instant_text, maintenance_text, schedule_text
+from everwatch.cli.schedules import maintenance_text, schedule_text
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, EverwatchError
@@ -19,6 +19,7 @@ from everwatch.kafka.owners import Owners, owners_of
 from everwatch.kinds import registry
 from everwatch.model import Maintenance, Monitor, Result, State, Transition
 from everwatch.schedule.duration import describe_duration
+from everwatch.schedule.instant import instant_text
 from everwatch.store.reader import SqlReader, open_reader
 
 # manual runs among them tell nothing of ticks, and as a rule there are few

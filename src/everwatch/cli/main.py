@@ -14,6 +14,7 @@ from everwatch.cli import (
     monitor,
     processes,
     results,
+    signal,
     signup,
     task,
     topics,
@@ -60,6 +61,7 @@ app.command("signup", rich_help_panel="Use it")(signup.signup)
 app.add_typer(monitor.app, name="monitor", rich_help_panel="Use it")
 app.add_typer(task.app, name="task", rich_help_panel="Use it")
 app.add_typer(user.app, name="user", rich_help_panel="Use it")
+app.command("signal", rich_help_panel="Use it")(signal.signal)
 app.command("try", rich_help_panel="Use it")(try_.try_)
 app.command("results", rich_help_panel="Use it")(results.results)
 app.command("explain", rich_help_panel="Look after it")(explain.explain)

@@ -23,7 +23,6 @@ from everwatch.cli.schedules import (
     SpreadOption,
     StartAtOption,
     TimezoneOption,
-    instant_text,
     schedule_of,
     schedule_text,
 )
@@ -36,7 +35,7 @@ from everwatch.kafka.topics import Topics, ensure_topics
 from everwatch.model import Answer, Monitor, Reply
 from everwatch.schedule.due import upcoming
 from everwatch.schedule.duration import parse_duration_ms
-from everwatch.schedule.instant import parse_instant_ms
+from everwatch.schedule.instant import instant_text, parse_instant_ms
 from everwatch.store.reader import SqlReader, open_reader
 
 app = typer.Typer(no_args_is_help=True, help="Put, pause, resume, run, delete and list single monitors.")

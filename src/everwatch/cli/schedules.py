@@ -1,6 +1,5 @@
 """Schedules on the command line: the options that make one, and how one is told to people."""
 
-import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -9,6 +8,7 @@ import typer
 from everwatch.errors import SettingsError
 from everwatch.model import Align, At, Cron, Every, Maintenance, MonitorSpec
 from everwatch.schedule.duration import format_duration
+from everwatch.schedule.instant import instant_text
 from everwatch.wire import MOST_RUNS
 
 EveryOption = Annotated[
@@ -109,10 +109,3 @@ def maintenance_text(window: Maintenance) -> str:
     if window.cron:
         return f"{format_duration(window.duration_ms)} from {window.cron} in {window.timezone}"
     return f"from {instant_text(window.start)} to {instant_text(window.end)}"
-
-
-def instant_text(instant_ms: int) -> str:
-    """An instant in UTC, "2026-11-21 09:00:00Z", with what is finer than a second only if there is any."""
-    at = datetime.datetime.fromtimestamp(instant_ms // 1000, datetime.UTC)
-    finer = f".{instant_ms % 1000:03}" if instant_ms % 1000 else ""
-    return f"{at:%Y-%m-%d %H:%M:%S}{finer}Z"

@@ -31,11 +31,12 @@ from everwatch.cli.monitor import (
     send,
 )
 from everwatch.cli.options import AsJson, Bootstrap, DataDir
-from everwatch.cli.schedules import AtOption, InOption, ScheduleOptions, instant_text, schedule_of
+from everwatch.cli.schedules import AtOption, InOption, ScheduleOptions, schedule_of
 from everwatch.clock import Clock, SystemClock
 from everwatch.errors import EverwatchError, InvalidInput, SettingsError
 from everwatch.kafka.asking import Asked, asked_of
 from everwatch.model import Answer, Reply
+from everwatch.schedule.instant import instant_text
 from everwatch.store import StoredTask, TaskStatus
 from everwatch.wire import Name, UserId, parse_json
 

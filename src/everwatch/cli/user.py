@@ -21,10 +21,11 @@ from everwatch.cli.monitor import (
     send,
 )
 from everwatch.cli.options import AsJson, Bootstrap, DataDir
-from everwatch.cli.schedules import instant_text, maintenance_text
+from everwatch.cli.schedules import maintenance_text
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.model import State
+from everwatch.schedule.instant import instant_text
 from everwatch.schedule.maintenance import maintenance_end
 
 app = typer.Typer(no_args_is_help=True, help="Show a user, set maintenance windows, end a user.")

@@ -1,14 +1,16 @@
-"""The kind ``heartbeat``: a user's own job reports at least once a period, or is late."""
+"""The kind ``heartbeat``: a user's own job reports at least once a period, or is late; it may say how its runs went."""
 
 from typing import Literal
 
 import msgspec
 
-from everwatch.kinds.protocol import FieldError, InlineView
-from everwatch.model import Outcome, Status
-from everwatch.schedule.duration import DAY_MS, SECOND_MS, describe_duration, format_duration, parse_duration_ms
+from everwatch.errors import InvalidInput
+from everwatch.kinds.durations import normal_duration
+from everwatch.kinds.protocol import InlineView
+from everwatch.model import Outcome, Signal, SignalState, SignalType, Status
+from everwatch.schedule.duration import SECOND_MS, describe_duration, parse_duration_ms
+from everwatch.schedule.instant import instant_text
 
-_LONGEST_MS = 400 * DAY_MS
 _TAKEOVER_MS = 60 * SECOND_MS
 _ALIVE = Outcome(Status.SUCCESS)
 _TAKING_OVER = Outcome(
@@ -17,14 +19,20 @@ _TAKING_OVER = Outcome(
 
 
 class HeartbeatConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Durations as text ("5m") or seconds; kept in normal form. ``grace`` is how much later than ``period`` is fine."""
+    """Durations as text ("5m") or seconds; kept in normal form. ``grace`` is how much later than ``period`` is fine.
+
+    ``max_duration``: how long a run may take that said it has begun, None for as long as it likes.
+    """
 
     period: str | int | float
     grace: str | int | float = "10s"
+    max_duration: str | int | float | None = None
 
     def __post_init__(self) -> None:
-        for field, least_ms in (("period", SECOND_MS), ("grace", 0)):
-            msgspec.structs.force_setattr(self, field, _normal(field, getattr(self, field), least_ms))
+        for field, least_ms in (("period", SECOND_MS), ("grace", 0), ("max_duration", SECOND_MS)):
+            value = getattr(self, field)
+            if value is not None:
+                msgspec.structs.force_setattr(self, field, normal_duration(field, value, least_ms))
 
     @property
     def period_ms(self) -> int:
@@ -34,9 +42,14 @@ class HeartbeatConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def grace_ms(self) -> int:
         return parse_duration_ms(self.grace)
 
+    @property
+    def max_duration_ms(self) -> int:
+        """0 for as long as it likes."""
+        return 0 if self.max_duration is None else parse_duration_ms(self.max_duration)
+
 
 class HeartbeatKind:
-    """Judged from the newest signal alone."""
+    """Judged from the newest success, the newest failure and the newest start alone."""
 
     name = "heartbeat"
     config_type = HeartbeatConfig
@@ -46,34 +59,101 @@ class HeartbeatKind:
     def inline(self) -> Literal[True]:
         return True
 
+    def take(
+        self,
+        config: HeartbeatConfig,  # noqa: ARG002  (the names are the protocol's)
+        last_signal: int,
+        known: SignalState,
+        signal: Signal,
+    ) -> tuple[int, SignalState]:
+        """``last_signal`` is the newest success. In whichever order signals come, what is known in the end is the same.
+
+        All but how long the last run took: that is measured when its end comes, from the start that is known by then.
+        A start at the same millisecond as an end belongs to it, and a failure weighs more than a success.
+        """
+        if signal.value is not None:
+            raise InvalidInput("the monitor is of kind heartbeat, which takes no values", "$.value")
+        at, ended_at = signal.at, max(last_signal, known.failed_at)
+        if signal.type is SignalType.START:
+            if at <= max(ended_at, known.started_at):
+                return last_signal, known
+            return last_signal, msgspec.structs.replace(known, started_at=at)
+        still_runs = known.started_at if known.started_at > at else 0
+        if signal.type is SignalType.SUCCESS:
+            if at <= last_signal:
+                return last_signal, known
+            if at <= known.failed_at:
+                return at, known
+            return at, SignalState(started_at=still_runs, duration_ms=_duration_ms(known, signal))
+        if at <= known.failed_at or at < last_signal:
+            return last_signal, known
+        failed = SignalState(
+            started_at=still_runs,
+            failed_at=at,
+            exit_code=signal.exit_code,
+            duration_ms=_duration_ms(known, signal),
+        )
+        return last_signal, failed
+
     def judge(self, config: HeartbeatConfig, view: InlineView, at: int) -> Outcome:
-        """Late when ``at`` lies more than period and grace after the newest signal (or after the monitor was put).
+        """A failure from when the job says that it failed until it says that it went well.
+
+        Late when it runs for longer than it may, or when ``at`` lies more than period and grace after the newest
+        success (or after the monitor was put): that a run has begun is no sign that it will end.
 
         A worker that has just taken over may not have read the newest signals yet: for the length of the grace, but
         at most a minute, it does not judge a job that looks late (the tick is skipped and says so).
         """
-        period_ms, grace_ms = config.period_ms, config.grace_ms
-        quiet_since = max(view.last_signal, view.began)
-        if at <= quiet_since + period_ms + grace_ms:
-            return _ALIVE
-        if at <= view.watching_since + min(grace_ms, _TAKEOVER_MS):
+        known = view.signals
+        if known.failed_at:
+            return Outcome(Status.FAILURE, _failure(known), _timings(known))
+        late = _overdue(config, known, at) or _silent(config, view, at)
+        if not late:
+            return _ALIVE if known.duration_ms is None else Outcome(Status.SUCCESS, "", _timings(known))
+        if at <= view.watching_since + min(config.grace_ms, _TAKEOVER_MS):
             return _TAKING_OVER
-        expected = f"(expected every {describe_duration(period_ms)}, grace {describe_duration(grace_ms)})"
-        quiet_ms = at - quiet_since
-        # to the second is exact enough for a person
-        quiet = describe_duration(quiet_ms - quiet_ms % SECOND_MS or quiet_ms)
-        if view.last_signal == quiet_since:
-            return Outcome(Status.LATE, f"no heartbeat for {quiet} {expected}")
-        return Outcome(Status.LATE, f"no heartbeat since watching began {quiet} ago {expected}")
+        return Outcome(Status.LATE, late)
 
 
-def _normal(field: str, value: str | int | float, least_ms: int) -> str:
-    try:
-        duration_ms = parse_duration_ms(value)
-    except ValueError as error:
-        raise FieldError(field, str(error)) from None
-    if not least_ms <= duration_ms <= _LONGEST_MS:
-        raise FieldError(
-            field, f"{value!r} is not between {describe_duration(least_ms)} and {describe_duration(_LONGEST_MS)}"
-        )
-    return format_duration(duration_ms)
+def _duration_ms(known: SignalState, signal: Signal) -> float | None:
+    """How long the run took that ``signal`` ends: as it says, else since it began, if that is known."""
+    if signal.duration_ms is not None:
+        return signal.duration_ms
+    return float(signal.at - known.started_at) if 0 < known.started_at <= signal.at else None
+
+
+def _timings(known: SignalState) -> dict[str, float]:
+    return {} if known.duration_ms is None else {"duration": known.duration_ms}
+
+
+def _failure(known: SignalState) -> str:
+    how = "" if known.exit_code is None else f" with exit code {known.exit_code}"
+    after = "" if known.duration_ms is None else f" after {describe_duration(round(known.duration_ms))}"
+    return f"the job failed{how}{after}, at {instant_text(known.failed_at)}"
+
+
+def _overdue(config: HeartbeatConfig, known: SignalState, at: int) -> str:
+    """Since when it runs, if that is too long ago."""
+    most_ms = config.max_duration_ms
+    if not (known.started_at and most_ms) or at <= known.started_at + most_ms:
+        return ""
+    lasting = _to_the_second(at - known.started_at)
+    return f"running since {instant_text(known.started_at)}, for {lasting} (at most {describe_duration(most_ms)})"
+
+
+def _silent(config: HeartbeatConfig, view: InlineView, at: int) -> str:
+    """For how long there was no heartbeat, if that is too long."""
+    period_ms, grace_ms = config.period_ms, config.grace_ms
+    quiet_since = max(view.last_signal, view.began)
+    if at <= quiet_since + period_ms + grace_ms:
+        return ""
+    expected = f"(expected every {describe_duration(period_ms)}, grace {describe_duration(grace_ms)})"
+    quiet = _to_the_second(at - quiet_since)
+    if view.last_signal == quiet_since:
+        return f"no heartbeat for {quiet} {expected}"
+    return f"no heartbeat since watching began {quiet} ago {expected}"
+
+
+def _to_the_second(duration_ms: int) -> str:
+    # exact enough for a person
+    return describe_duration(duration_ms - duration_ms % SECOND_MS or duration_ms)

@@ -17,7 +17,7 @@ from everwatch.kinds.guard import Guard
 from everwatch.kinds.http_client import HttpClient
 from everwatch.kinds.publishing import MemoryPublisher, Publisher
 from everwatch.kinds.resolving import Resolver
-from everwatch.model import Outcome, Tick
+from everwatch.model import NO_SIGNALS, Outcome, Signal, SignalState, Tick
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,14 @@ async def open_run_context(
 class InlineView(msgspec.Struct, frozen=True):
     """What a worker knows of a monitor. Instants in ms; ``last_signal`` is 0 before the first signal.
 
+    ``signals``: what else the kind made of them (see ``SignalledKind``).
     ``began``: when the monitor was put, changed or resumed. ``watching_since``: when this worker began to watch it.
     """
 
     began: int
     watching_since: int
     last_signal: int
+    signals: SignalState = NO_SIGNALS
 
 
 class _Described(Protocol):
@@ -104,6 +106,17 @@ class InlineKind(_Described, Protocol):
         """The outcome at the instant ``at`` (ms); ``skipped`` where it cannot be known yet.
 
         ``config`` is a ``config_type``.
+        """
+        ...
+
+
+class SignalledKind(InlineKind, Protocol):
+    """An inline kind that listens to signals, and judges by what it made of them."""
+
+    def take(self, config: Any, last_signal: int, known: SignalState, signal: Signal) -> tuple[int, SignalState]:
+        """``last_signal`` and ``known`` after one more signal, whose ``at`` is given; the same if it changes nothing.
+
+        Raises InvalidInput with the field's path if the kind has no use for such a signal.
         """
         ...
 

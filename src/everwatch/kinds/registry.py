@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -17,10 +17,11 @@ from everwatch.kinds.dns import DnsKind
 from everwatch.kinds.heartbeat import HeartbeatKind
 from everwatch.kinds.http import HttpKind
 from everwatch.kinds.noop import NoopKind
-from everwatch.kinds.protocol import FieldError, Kind
+from everwatch.kinds.protocol import FieldError, Kind, SignalledKind
 from everwatch.kinds.publish import PublishKind
 from everwatch.kinds.python import PythonKind
 from everwatch.kinds.tcp import TcpKind
+from everwatch.kinds.threshold import ThresholdKind
 from everwatch.kinds.tls import TlsKind
 from everwatch.kinds.webhook import WebhookKind
 
@@ -37,6 +38,7 @@ _BUILT_IN: dict[str, Kind] = {
         DnsKind(),
         TlsKind(),
         HeartbeatKind(),
+        ThresholdKind(),
         WebhookKind(),
         PublishKind(),
         PythonKind(),
@@ -59,6 +61,11 @@ def is_inline(name: str) -> bool:
         return kind_named(name).inline
     except InvalidInput:
         return False
+
+
+def takes_signals(kind: Kind) -> SignalledKind | None:
+    """The kind, if it listens to signals."""
+    return cast(SignalledKind, kind) if kind.inline and hasattr(kind, "take") else None
 
 
 def known_kinds() -> list[str]:

@@ -26,6 +26,13 @@ def parse_instant_ms(value: str | int) -> int:
     return instant_ms
 
 
+def instant_text(instant_ms: int) -> str:
+    """An instant in UTC, "2026-11-21 09:00:00Z", with what is finer than a second only if there is any."""
+    at = datetime.fromtimestamp(instant_ms // 1000, UTC)
+    finer = f".{instant_ms % 1000:03}" if instant_ms % 1000 else ""
+    return f"{at:%Y-%m-%d %H:%M:%S}{finer}Z"
+
+
 def _parse_text(text: str) -> int:
     try:
         instant = datetime.fromisoformat(text.strip())

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from everwatch.model import (
+    NO_SIGNALS,
     NOTHING,
     Agenda,
     Maintenance,
@@ -16,6 +17,7 @@ from everwatch.model import (
     Result,
     Scalar,
     Schedule,
+    SignalState,
     State,
     Status,
     Transition,
@@ -30,6 +32,7 @@ _timings = msgspec.json.Decoder(dict[str, float])
 _schedule = msgspec.json.Decoder(Schedule)
 _policy = msgspec.json.Decoder(Policy)
 _agenda = msgspec.json.Decoder(Agenda)
+_signals = msgspec.json.Decoder(SignalState)
 _attributes = msgspec.json.Decoder(dict[str, Scalar])
 _monitor_ids = msgspec.json.Decoder(tuple[str, ...])
 _maintenance = msgspec.json.Decoder(tuple[Maintenance, ...])
@@ -167,6 +170,7 @@ def monitor_row(monitor: Monitor, partition: int, texts: tuple[str, str]) -> Row
         text_of(agenda) if agenda != NOTHING else "{}",
         agenda.retry_at,
         agenda.resume_at,
+        text_of(monitor.signals) if monitor.signals is not NO_SIGNALS else "{}",
     )
 
 
@@ -174,7 +178,7 @@ def monitor(row: Sequence[Any]) -> Monitor:
     """The monitor of a row of ``monitors``."""
     user_id, monitor_id, kind, config, schedule, policy, origin, version, since, state = row[:10]
     state_since, reason, streak, judged_at, last_signal, _partition, payload, start_at, end_at, max_runs = row[10:20]
-    agenda, _retry_at, _resume_at = row[20:]
+    agenda, _retry_at, _resume_at, signals = row[20:]
     spec = MonitorSpec(
         monitor_id=monitor_id,
         kind=kind,
@@ -199,6 +203,7 @@ def monitor(row: Sequence[Any]) -> Monitor:
         judged_at=judged_at,
         last_signal=last_signal,
         agenda=_agenda.decode(agenda),
+        signals=_signals.decode(signals),
     )
 
 

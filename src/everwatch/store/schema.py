@@ -52,6 +52,7 @@ monitors = Table(
     # as in the agenda, for whoever asks in SQL
     Column("retry_at", BigInteger, nullable=False, server_default=_NONE),
     Column("resume_at", BigInteger, nullable=False, server_default=_NONE),
+    Column("signals", Text, nullable=False, server_default="{}"),
     Index("monitors_by_state", "state"),
 )
 

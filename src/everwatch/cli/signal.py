@@ -1,0 +1,90 @@
+"""``everwatch signal``: what a job has to say of its run, or a value, as one record."""
+
+from math import isfinite
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from everwatch import codec
+from everwatch.cli.monitor import MonitorArgument, UserArgument, duration_of, instant_of
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.publishing import Publisher
+from everwatch.errors import SettingsError
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.topics import Topics, ensure_topics
+
+
+def signal(
+    user: UserArgument,
+    monitor: MonitorArgument,
+    start: Annotated[bool, typer.Option("--start", help="The job begins.")] = False,
+    fail: Annotated[bool, typer.Option("--fail", help="The job failed.")] = False,
+    exit_code: Annotated[
+        int | None,
+        typer.Option(
+            "--exit-code", metavar="N", help="The job ended with N: well if 0, else failed.", show_default=False
+        ),
+    ] = None,
+    duration: Annotated[
+        str | None,
+        typer.Option(help="How long it ran, e.g. 90s; default: since its start.", show_default=False),
+    ] = None,
+    value: Annotated[
+        float | None, typer.Option(metavar="X", help="A value for a monitor of kind threshold.", show_default=False)
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(help="When it was, e.g. 2026-11-21T09:00:00+01:00; default: now.", show_default=False),
+    ] = None,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send one signal: a job is alive and well, begins, fails, or has measured something.
+
+    Examples: `everwatch signal u-1 nightly-backup` ·
+    `everwatch signal u-1 nightly-backup --start; ./backup; everwatch signal u-1 nightly-backup --exit-code $?` ·
+    `everwatch signal u-1 queue-length --value 42`
+    """
+    event = orjson.dumps(_said(user, monitor, start, fail, exit_code, duration, value, at))
+    # what is wrong is said at once, with or without a broker
+    codec.decode_signal(event)
+    settings = settings_of(data_dir, bootstrap_servers)
+    bootstrap = broker_of(settings)
+    ensure_topics(new_admin(settings, bootstrap), settings)
+    publisher = Publisher(settings, bootstrap)
+    publisher.send(Topics.of(settings).signals, user, event)
+    publisher.finish()
+    typer.echo(event.decode() if as_json else f"signal sent to {user}/{monitor}")
+
+
+def _said(
+    user: str,
+    monitor: str,
+    start: bool,
+    fail: bool,
+    exit_code: int | None,
+    duration: str | None,
+    value: float | None,
+    at: str | None,
+) -> dict[str, Any]:
+    """The signal that these options mean. Raises SettingsError."""
+    ended = fail or exit_code is not None or duration is not None
+    if start + ended + (value is not None) > 1:
+        raise SettingsError("Give one of --start, --value, and how a run ended (--fail, --exit-code, --duration).")
+    said: dict[str, Any] = {"user_id": user, "monitor_id": monitor}
+    if start or fail:
+        said["type"] = "start" if start else "fail"
+    if exit_code is not None:
+        said["exit_code"] = exit_code
+    if duration is not None:
+        said["duration_ms"] = duration_of("--duration", duration)
+    if value is not None:
+        # JSON has no word for what is no number
+        if not isfinite(value):
+            raise SettingsError(f"--value wants a finite number, not {value}.")
+        said["value"] = value
+    if at is not None:
+        said["at"] = instant_of("--at", at)
+    return said

@@ -1,0 +1,69 @@
+"""What jobs and metrics say on the topic of signals, as a user of results and states sees it."""
+
+import pytest
+from conftest import NewPipeline
+from support.pipeline import Pipeline, every
+from support.waiting import now_ms, wait_until
+
+from everwatch.model import Result, Status
+
+pytestmark = pytest.mark.integration
+USER = "signals"
+
+
+def test_a_job_and_a_metric_go_through_failure_and_recovery_across_a_restart(new_pipeline: NewPipeline) -> None:
+    pipeline = new_pipeline()
+    pipeline.ensure("worker", "executor", "sink")
+    pipeline.wait_until_ready()
+    pipeline.sign_up(
+        USER,
+        every("job", "heartbeat", period="1h", max_duration="2s"),
+        every("queue", "threshold", above=100, clear=90, **{"for": "2s"}),
+    )
+    wait_until("the monitors are known", lambda: pipeline.monitor(USER, "queue"), 30)
+
+    said(pipeline, "job", type="start")
+    said(pipeline, "queue", value=42)
+    pipeline.wait_for_states(USER, job="late", queue="up")
+    assert "running since" in newest(pipeline, "job", Status.LATE).reason
+
+    said(pipeline, "job", exit_code=3)
+    said(pipeline, "queue", value=120)
+    pipeline.wait_for_states(USER, job="down", queue="down")
+    assert "the job failed with exit code 3 after" in newest(pipeline, "job", Status.FAILURE).reason
+    assert newest(pipeline, "job", Status.FAILURE).timings["duration"] >= 2_000
+    assert newest(pipeline, "queue", Status.FAILURE).reason.startswith("120 is above 100 since")
+
+    assert pipeline.processes["worker"].stop() == 0
+    restarted = now_ms()
+    pipeline.ensure("worker")
+    said(pipeline, "queue", value=95)
+    pipeline.wait_for_results(USER, "job", 2, after=restarted)
+    wait_until(
+        "what lies between limit and clear is a failure after the restart too",
+        lambda: "not back at 90" in pipeline.results(USER, "queue")[-1].reason,
+        60,
+    )
+    assert newest(pipeline, "job").status is Status.FAILURE
+
+    said(pipeline, "job", duration_ms=1_250)
+    said(pipeline, "queue", value=90)
+    said(pipeline, "job", value=1)
+    said(pipeline, "queue")
+    pipeline.wait_for_states(USER, job="up", queue="up")
+    assert newest(pipeline, "job").timings == {"duration": 1_250}
+    refused = [
+        dict(letter.headers())["path"].decode()
+        for letter in pipeline.read(pipeline.topics.dead_letters)
+        if letter.key() == USER.encode()
+    ]
+    assert refused == ["$.value", "$.value"]
+
+
+def said(pipeline: Pipeline, monitor_id: str, **more: object) -> None:
+    pipeline.send(pipeline.topics.signals, USER, {"user_id": USER, "monitor_id": monitor_id, **more})
+
+
+def newest(pipeline: Pipeline, monitor_id: str, status: Status | None = None) -> Result:
+    results = pipeline.results(USER, monitor_id)
+    return [result for result in results if status is None or result.status is status][-1]

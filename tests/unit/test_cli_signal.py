@@ -1,0 +1,104 @@
+"""``everwatch signal`` without a broker: what is sent, and what is refused before one is looked for."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from everwatch.cli import options, signal
+from everwatch.errors import EverwatchError
+
+NOON_MS = 1_795_262_400_000
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str, Any]]:
+    """Topic, key and JSON of what reaches the broker."""
+    records: list[tuple[str, str, Any]] = []
+
+    class Publisher:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def send(self, topic: str, user_id: str, value: bytes) -> None:
+            records.append((topic, user_id, orjson.loads(value)))
+
+        def finish(self) -> None:
+            pass
+
+    monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    monkeypatch.setattr(signal, "Publisher", Publisher)
+    monkeypatch.setattr(signal, "new_admin", lambda *_: None)
+    monkeypatch.setattr(signal, "ensure_topics", lambda *_: [])
+    return records
+
+
+def say(*arguments: str) -> tuple[int, str]:
+    """Exit status and what is printed, as ``everwatch`` ends."""
+    app = typer.Typer()
+    app.command()(signal.signal)
+    found = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "NO_COLOR": "1"})
+    if isinstance(found.exception, EverwatchError):
+        return found.exception.exit_code, str(found.exception)
+    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
+    return found.exit_code, found.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], {}),
+        (["--start"], {"type": "start"}),
+        (["--fail"], {"type": "fail"}),
+        (["--exit-code", "0"], {"exit_code": 0}),
+        (["--exit-code", "-9", "--duration", "1m30s"], {"exit_code": -9, "duration_ms": 90_000}),
+        (["--fail", "--exit-code", "3"], {"type": "fail", "exit_code": 3}),
+        (["--value", "-4.5"], {"value": -4.5}),
+        (["--at", "2026-11-21T12:00:00Z"], {"at": NOON_MS}),
+    ],
+)
+def test_a_signal_goes_out_as_one_record_under_its_users_key(
+    sent: list[tuple[str, str, Any]], arguments: list[str], said: dict[str, Any]
+) -> None:
+    assert say("u-1", "backup", *arguments) == (0, "signal sent to u-1/backup\n")
+    assert sent == [("signals", "u-1", {"user_id": "u-1", "monitor_id": "backup"} | said)]
+
+
+def test_with_json_it_prints_what_it_sent(sent: list[tuple[str, str, Any]]) -> None:
+    status, out = say("u-1", "queue", "--value", "42", "--json")
+    assert status == 0
+    assert orjson.loads(out) == sent[0][2] == {"user_id": "u-1", "monitor_id": "queue", "value": 42.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (["u-1", "m", "--start", "--fail"], 2, "Give one of --start, --value, and how a run ended"),
+        (["u-1", "m", "--start", "--duration", "1s"], 2, "Give one of --start, --value, and how a run ended"),
+        (["u-1", "m", "--value", "1", "--exit-code", "0"], 2, "Give one of --start, --value, and how a run ended"),
+        (["u-1", "m", "--value", "nan"], 2, "--value wants a finite number, not nan."),
+        (["u-1", "m", "--value", "inf"], 2, "--value wants a finite number, not inf."),
+        (["u-1", "m", "--duration", "soon"], 2, "--duration: 'soon' is not a duration"),
+        (["u-1", "m", "--at", "noon"], 2, "--at: 'noon' is not an instant"),
+        (["u-1", ""], 1, "this must not be empty (at $.monitor_id)"),
+        (["u-1", "m", "--exit-code", "4294967296"], 1, "this must be at most 2147483647 (at $.exit_code)"),
+        (["u-1"], 2, "Missing argument 'MONITOR'"),
+    ],
+)
+def test_a_wrong_signal_is_refused_before_a_broker_is_looked_for(
+    sent: list[tuple[str, str, Any]], arguments: list[str], status: int, told: str
+) -> None:
+    found = say(*arguments)
+    assert found[0] == status
+    assert told in found[1]
+    assert not sent
+
+
+def test_its_help_has_examples() -> None:
+    status, out = say("--help")
+    assert status == 0
+    assert "everwatch signal u-1 queue-length --value 42" in out
