@@ -34,6 +34,10 @@ class HttpKind:
     def inline(self) -> Literal[False]:
         return False
 
+    def target(self, config: HttpConfig) -> str:
+        """The URL's host; those that it redirects to are not counted."""
+        return host_of(config.url)
+
     async def run(self, config: HttpConfig, tick: Tick, context: RunContext) -> Outcome:
         """Send the request, follow redirects if asked to, and judge the answer."""
         client = context.http
@@ -172,6 +176,11 @@ def _told(said: object, config: HttpConfig, limit: int = 200) -> str:
     # what the server says is hidden before it is cut, which would leave the beginning of a secret
     line = " ".join(config.hide(str(said)).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def host_of(url: str) -> str:
+    """The host of a URL that ``check_url`` allows."""
+    return yarl.URL(url).host or ""
 
 
 def _host_and_port(url: str) -> tuple[str, int | None]:

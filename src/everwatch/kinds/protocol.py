@@ -99,6 +99,14 @@ class ExecutedKind(_Described, Protocol):
         ...
 
 
+class Targeted(Protocol):
+    """What a kind may have beside ``run``, so that executors do not ask too much of one host."""
+
+    def target(self, config: Any) -> str:
+        """The host that a check with ``config`` goes to, without a port; "" if there is none to spare. Pure."""
+        ...
+
+
 class InlineKind(_Described, Protocol):
     """A kind that the worker judges: pure, without I/O."""
 
