@@ -64,6 +64,8 @@ class PlainKind:
                     return None
                 case "gives nonsense":
                     return Outcome(Status.SUCCESS, "", {"a": "not a number"})  # type: ignore[dict-item]
+                case "tells all":
+                    return Outcome(Status.FAILURE, "no", detail="HTTP/1.1 503\n\nsorry" + "!" * 100_000)
                 case "gives too much":
                     return Outcome(Status.FAILURE, "x" * 10_000, {"y" * 300_000: 1.0})
                 case "hangs":
@@ -220,6 +222,13 @@ async def test_a_kind_is_given_its_tick(executor: Executor, kind: PlainKind) -> 
     [tick] = kind.ticks
     assert (tick.user_id, tick.monitor_id, tick.scheduled_at, tick.attempt) == ("user", "monitor", AT, 2)
     assert tick.payload == '{"n":1}'
+
+
+async def test_the_detail_of_a_failure_is_in_its_result_up_to_a_length(executor: Executor, kind: PlainKind) -> None:
+    executor.take("tells all")
+    [result] = await executor.sent(1)
+    assert result.detail.startswith("HTTP/1.1 503\n\nsorry!!!")
+    assert len(result.detail) == 40_000
 
 
 async def test_the_result_of_a_manual_tick_says_that_it_was_one(executor: Executor, kind: PlainKind) -> None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import aiodns
 import pytest
+from support.nameserver import NXDOMAIN, REFUSED, SERVFAIL, NameServer, open_name_server
 
 from everwatch.clock import SystemClock
 from everwatch.errors import InvalidInput
@@ -15,7 +16,6 @@ from everwatch.kinds import registry
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.protocol import RunContext, open_run_context
 from everwatch.model import Outcome, Status, Tick
-from tests.support.nameserver import NXDOMAIN, REFUSED, SERVFAIL, NameServer, open_name_server
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from support.nameserver import NXDOMAIN, REFUSED, SERVFAIL, NameServer, open_name_server
 
 from everwatch.clock import SystemClock
 from everwatch.kinds import registry
@@ -13,7 +14,6 @@ from everwatch.kinds.guard import Guard
 from everwatch.kinds.protocol import open_run_context
 from everwatch.kinds.resolving import Resolver
 from everwatch.model import Outcome, Tick
-from tests.support.nameserver import NXDOMAIN, REFUSED, SERVFAIL, NameServer, open_name_server
 
 
 class SetClock(SystemClock):

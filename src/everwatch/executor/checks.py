@@ -30,6 +30,7 @@ from everwatch.schedule.duration import describe_duration
 log = logging.getLogger(__name__)
 
 _LONGEST_REASON = 1_000
+_LONGEST_DETAIL = 40_000
 _LARGEST_RESULT_BYTES = 256 * 1024
 
 Acknowledge = Callable[[HeldPartition, int], None]
@@ -264,6 +265,7 @@ class Checks:
             skipped_until=tick.scheduled_at if skipped else 0,
             skipped_count=1 if skipped else 0,
             manual=tick.manual,
+            detail=str(outcome.detail)[:_LONGEST_DETAIL],
         )
 
     def _send(self, result: Result, partition: int, delivered: OnDelivered) -> None:
@@ -312,9 +314,8 @@ class Checks:
             return data
         except Exception as error:  # e.g. timings of another's kind that are not numbers
             outcome = self._internal_error(result.kind, error)
-            plain = msgspec.structs.replace(
-                result, status=outcome.status, reason="internal error: the outcome cannot be encoded", timings={}
-            )
+            reason = "internal error: the outcome cannot be encoded"
+            plain = msgspec.structs.replace(result, status=outcome.status, reason=reason, timings={}, detail="")
             return codec.encode_result(plain, self._settings.output_format)
 
     def _bury(self, message: Message, error: InvalidInput, delivered: OnDelivered) -> None:
