@@ -135,6 +135,7 @@ async def test_a_name_of_etc_hosts_is_asked_of_no_name_server(resolver: Resolver
 async def test_an_international_name_is_asked_for_in_its_ascii_form(resolver: Resolver, server: NameServer) -> None:
     server.zone["xn--bcher-kva.example", "A"] = ["203.0.113.9"]
     assert await found(resolver, "bücher.example") == ["203.0.113.9"]
+    assert await found(resolver, "BÜCHER.Example") == ["203.0.113.9"]
 
 
 async def test_both_families_are_found(resolver: Resolver, server: NameServer) -> None:

@@ -61,6 +61,9 @@ class Resolver(AbstractResolver):
         /etc/hosts comes before DNS; numbers are addresses, in every way that the system reads them.
         """
         try:
+            if not host.isascii():
+                # as the rest of Python writes it; c-ares refuses what is not in its final form already
+                host = host.encode("idna").decode()
             # numbers need no name server, and only the system knows all ways to write them
             return _numeric(host, port, family)
         except UnicodeError:  # a label that is empty or longer than a name may have
