@@ -132,6 +132,12 @@ class Settings(BaseSettings):
 
     # executor
     max_in_flight: int = Field(default=500, ge=1, le=100_000, description="Checks running at once in one executor.")
+    target_in_flight: int = Field(
+        default=20, ge=0, le=100_000, description="Checks of one executor against one host at once; 0: no limit."
+    )
+    target_per_s: int = Field(
+        default=100, ge=0, le=100_000, description="Checks of one executor against one host in a second; 0: no limit."
+    )
     allow_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
         default=(), description="Networks that checks may reach although they are private, e.g. 127.0.0.0/8,10.0.0.0/8."
     )

@@ -382,11 +382,15 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a kind found out: a status, a sentence for a person, and the time each phase took, in ms."""
+    """What a kind found out: a status, a sentence for a person, and the time each phase took, in ms.
+
+    ``detail``: more about a failure, of any number of lines; "" where there is nothing to show.
+    """
 
     status: Status
     reason: str = ""
     timings: dict[str, float] = {}
+    detail: str = ""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -410,6 +414,7 @@ class Result(msgspec.Struct, frozen=True):
     skipped_until: int = 0
     skipped_count: int = 0
     manual: bool = False
+    detail: str = ""
 
 
 class Transition(msgspec.Struct, frozen=True):

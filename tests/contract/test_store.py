@@ -115,6 +115,7 @@ def result(scheduled_at: int = MINUTE, **fields: Any) -> Result:
         "duration_ms": 12.5,
         "timings": {"connect": 3.5},
         "executor": "e1",
+        "detail": "HTTP/1.1 503\n\nöps",
     }
     return Result(scheduled_at=scheduled_at, **usual | fields)
 

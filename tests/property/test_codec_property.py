@@ -179,6 +179,7 @@ results = st.builds(
     skipped_until=instants,
     skipped_count=st.integers(0, 2**63 - 1),
     manual=st.booleans(),
+    detail=texts,
 )
 transitions = st.builds(
     Transition,

@@ -49,6 +49,11 @@ class WatermarkMachine(RuleBasedStateMachine):
     def outstanding_is_what_is_begun_and_not_finished(self) -> None:
         assert self.watermark.outstanding == len(set(self.begun) - self.finished)
 
+    @invariant()
+    def the_span_is_what_another_owner_would_begin_again(self) -> None:
+        low = self.watermark.low or 0
+        assert self.watermark.span == len([offset for offset in self.begun if offset >= low])
+
 
 WatermarkMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestWatermark = WatermarkMachine.TestCase

@@ -109,6 +109,9 @@ class Pipeline:
             "partitions": PARTITIONS,
             "session_timeout_ms": 6_000,
             "allow_networks": "127.0.0.0/8",
+            # all targets are one host
+            "target_in_flight": 0,
+            "target_per_s": 0,
             **more,
         }
         self.settings = Settings(_env_file=None, **given)

@@ -90,6 +90,8 @@ class OddKind:
                 return None
             case "hangs":
                 await asyncio.Event().wait()
+            case "shows":
+                return Outcome(Status.FAILURE, "no", detail="HTTP/1.1 503\n\nsorry")
             case "skips":
                 return Outcome(Status.SKIPPED, "not today")
         return Outcome(Status.SUCCESS, f"{tick.payload} {tick.attempt} {tick.timeout_ms} {tick.config}")
@@ -112,7 +114,7 @@ def test_a_success_is_printed_with_its_timings(port: int) -> None:
 
 def test_as_json_it_has_the_fields_of_a_result(port: int) -> None:
     said = try_(*tcp(port), "--allow-network", "127.0.0.0/8", "--json")
-    assert set(said.json) == {"kind", "status", "reason", "started_at", "duration_ms", "timings"}
+    assert set(said.json) == {"kind", "status", "reason", "started_at", "duration_ms", "timings", "detail"}
     assert (said.json["kind"], said.json["status"], said.json["reason"]) == ("tcp", "success", "")
     assert 0 < said.json["timings"]["total"] <= said.json["duration_ms"]
 
@@ -189,3 +191,9 @@ def test_whatever_a_kind_does_is_an_outcome(does: str, status: str, reason: str)
     said = try_("odd", "--config", f'{{"does": "{does}"}}', "--timeout", "50ms", "--json")
     assert (said.json["status"], said.json["reason"]) == (status, reason)
     assert said.status == (1 if status == "failure" else 0)
+
+
+@pytest.mark.usefixtures("odd")
+def test_what_a_kind_has_to_show_of_a_failure_is_shown_indented() -> None:
+    assert try_("odd", "--config", '{"does": "shows"}').out.endswith("  no\n    HTTP/1.1 503\n    \n    sorry\n")
+    assert try_("odd", "--config", '{"does": "shows"}', "--json").json["detail"] == "HTTP/1.1 503\n\nsorry"

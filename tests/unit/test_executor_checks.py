@@ -13,6 +13,7 @@ from everwatch.clock import SystemClock
 from everwatch.config import Settings
 from everwatch.executor.checks import Checks
 from everwatch.executor.held import HeldPartition
+from everwatch.executor.targets import target_of
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
 from everwatch.kinds.guard import Guard
@@ -26,6 +27,7 @@ AT = 4_000_000_000_000
 
 class PlainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     does: str = "succeeds"
+    host: str = ""
 
 
 class PlainKind:
@@ -35,6 +37,9 @@ class PlainKind:
     config_type = PlainConfig
     default_schedule_ms = 60_000
     inline = False
+
+    def target(self, config: PlainConfig) -> str:
+        return config.host
 
     def __init__(self) -> None:
         self.running = self.most_running = 0
@@ -59,6 +64,8 @@ class PlainKind:
                     return None
                 case "gives nonsense":
                     return Outcome(Status.SUCCESS, "", {"a": "not a number"})  # type: ignore[dict-item]
+                case "tells all":
+                    return Outcome(Status.FAILURE, "no", detail="HTTP/1.1 503\n\nsorry" + "!" * 100_000)
                 case "gives too much":
                     return Outcome(Status.FAILURE, "x" * 10_000, {"y" * 300_000: 1.0})
                 case "hangs":
@@ -128,12 +135,12 @@ def kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainKind]:
 
 
 class Executor:
-    def __init__(self, context: RunContext, max_in_flight: int) -> None:
+    def __init__(self, context: RunContext, max_in_flight: int, **limits: int) -> None:
         self.outbox = FakeOutbox()
         self.acknowledged: list[int] = []
         self.held = {topic: HeldPartition(topic, 3) for topic in TOPICS.all_ticks}
         self.checks = Checks(
-            Settings(max_in_flight=max_in_flight),
+            Settings(max_in_flight=max_in_flight, **limits),
             context,
             self.outbox,  # type: ignore[arg-type]
             lambda held, offset: self.acknowledged.append(offset),
@@ -215,6 +222,13 @@ async def test_a_kind_is_given_its_tick(executor: Executor, kind: PlainKind) -> 
     [tick] = kind.ticks
     assert (tick.user_id, tick.monitor_id, tick.scheduled_at, tick.attempt) == ("user", "monitor", AT, 2)
     assert tick.payload == '{"n":1}'
+
+
+async def test_the_detail_of_a_failure_is_in_its_result_up_to_a_length(executor: Executor, kind: PlainKind) -> None:
+    executor.take("tells all")
+    [result] = await executor.sent(1)
+    assert result.detail.startswith("HTTP/1.1 503\n\nsorry!!!")
+    assert len(result.detail) == 40_000
 
 
 async def test_the_result_of_a_manual_tick_says_that_it_was_one(executor: Executor, kind: PlainKind) -> None:
@@ -480,6 +494,174 @@ async def test_a_skipped_tick_whose_result_cannot_be_handed_over_ends_the_execut
     executor.take("waits", monitor_id="m", at=AT + 1_000)
     with pytest.raises(KafkaException):
         await asyncio.wait_for(executor.checks.failed, 5)
+
+
+# --- politeness -------------------------------------------------------------------------------------------------------
+
+
+def at_host(host: str, does: str = "waits") -> str:
+    return f'{{"does":"{does}","host":"{host}"}}'
+
+
+@pytest.fixture
+async def polite_executor():
+    """Ten slots, at most two checks of one host at once, and no limit on how fast."""
+    async with open_run_context(SystemClock(), Guard()) as context:
+        executor = Executor(context, max_in_flight=10, target_in_flight=2, target_per_s=0)
+        yield executor
+        await executor.checks.drain(0)
+
+
+async def test_thousands_of_ticks_of_one_slow_host_hold_up_no_others(
+    polite_executor: Executor, kind: PlainKind
+) -> None:
+    before = len(asyncio.all_tasks())
+    polite_executor.take(*[at_host("slow.example")] * 5_000)
+    polite_executor.take(*[at_host(f"host-{number}.example", "succeeds") for number in range(500)])
+    results = await polite_executor.sent(500)
+    assert {result.status for result in results} == {Status.SUCCESS}
+    assert (kind.running, len(asyncio.all_tasks()) - before) == (2, 2)
+    assert polite_executor.held[TOPICS.ticks].parked == 4_998
+
+
+async def test_what_waits_for_its_host_is_run_as_checks_of_that_host_end(
+    polite_executor: Executor, kind: PlainKind
+) -> None:
+    polite_executor.take(*[at_host("slow.example")] * 50)
+    await polite_executor.has_run(kind, 2)
+    kind.may_end.set()
+    results = await polite_executor.sent(50)
+    assert kind.most_running == 2
+    assert {result.status for result in results} == {Status.SUCCESS}
+    assert sorted(polite_executor.acknowledged) == list(range(50))
+    assert polite_executor.held[TOPICS.ticks].parked == 0
+
+
+async def test_waiting_for_a_host_does_not_count_towards_the_timeout_and_shows_as_lateness(
+    polite_executor: Executor, kind: PlainKind
+) -> None:
+    polite_executor.take(*[at_host("slow.example", "hangs")] * 2, timeout_ms=200)
+    polite_executor.take(at_host("slow.example", "succeeds"), timeout_ms=50)
+    results = await polite_executor.sent(3)
+    [late] = [result for result in results if result.status is Status.SUCCESS]
+    hanging = min(result.started_at for result in results)
+    assert late.started_at - hanging >= 190
+    assert late.duration_ms < 50
+
+
+async def test_urgent_ticks_of_a_host_overtake_those_that_wait_for_it(
+    polite_executor: Executor, kind: PlainKind
+) -> None:
+    polite_executor.take(*[at_host("slow.example")] * 2)
+    polite_executor.take(at_host("slow.example", "low"), topic=TOPICS.ticks_low)
+    polite_executor.take(at_host("slow.example", "normal"), topic=TOPICS.ticks)
+    polite_executor.take(at_host("slow.example", "high"), topic=TOPICS.ticks_high)
+    await asyncio.sleep(0)
+    kind.may_end.set()
+    await polite_executor.sent(5)
+    assert kind.order[2:] == ["high", "normal", "low"]
+
+
+async def test_starts_at_one_host_are_spread_by_a_single_timer(kind: PlainKind) -> None:
+    async with open_run_context(SystemClock(), Guard()) as context:
+        executor = Executor(context, max_in_flight=100, target_in_flight=0, target_per_s=50)
+        began_s = SystemClock().monotonic_s()
+        executor.take(*[at_host("a.example", "succeeds")] * 20, *[at_host("b.example", "succeeds")] * 20)
+        await executor.sent(40)
+        # the first five at once, the others 20 ms apart
+        assert SystemClock().monotonic_s() - began_s >= 14 * 0.02
+        await executor.checks.drain(0)
+
+
+async def test_without_limits_nothing_waits_for_its_host(kind: PlainKind) -> None:
+    async with open_run_context(SystemClock(), Guard()) as context:
+        executor = Executor(context, max_in_flight=100, target_in_flight=0, target_per_s=0)
+        executor.take(*[at_host("a.example")] * 80)
+        await executor.has_run(kind, 80)
+        await executor.checks.drain(0)
+
+
+async def test_the_next_tick_of_a_monitor_that_still_waits_for_its_host_is_skipped(
+    polite_executor: Executor, kind: PlainKind
+) -> None:
+    polite_executor.take(*[at_host("slow.example")] * 2)
+    polite_executor.take(at_host("slow.example"), monitor_id="m")
+    polite_executor.take(at_host("slow.example"), monitor_id="m", at=AT + 1_000)
+    [skipped] = await polite_executor.sent(1)
+    assert (skipped.status, skipped.scheduled_at) == (Status.SKIPPED, AT + 1_000)
+    assert skipped.reason == "the run of 2096-10-02T07:06:40Z was still waiting for its turn at slow.example"
+    kind.may_end.set()
+    results = await polite_executor.sent(4)
+    assert [result.status for result in results if result.monitor_id == "m"] == [Status.SKIPPED, Status.SUCCESS]
+
+
+async def test_the_very_same_tick_delivered_again_while_it_waits_for_its_host_is_run_once(
+    polite_executor: Executor, kind: PlainKind
+) -> None:
+    polite_executor.take(*[at_host("slow.example")] * 2)
+    polite_executor.take(*[at_host("slow.example", "succeeds")] * 2, monitor_id="m")
+    await asyncio.sleep(0)
+    kind.may_end.set()
+    results = await polite_executor.sent(4)
+    assert [result.status for result in results if result.monitor_id == "m"] == [Status.SUCCESS, Status.SKIPPED]
+    assert sorted(polite_executor.acknowledged) == [0, 1, 2, 3]
+
+
+async def test_ticks_of_a_revoked_partition_that_wait_for_their_host_are_left_to_its_new_owner(
+    polite_executor: Executor, kind: PlainKind
+) -> None:
+    polite_executor.take(*[at_host("slow.example")] * 2, topic=TOPICS.ticks_high)
+    polite_executor.take(*[at_host("slow.example", "revoked")] * 100, monitor_id="m", may_overlap=True, at=AT + 1)
+    former = polite_executor.held[TOPICS.ticks]
+    assert not former.busy  # a rebalance does not wait for them
+    former.revoked = True
+    # the partition comes back, and with it the first of these ticks
+    polite_executor.held[TOPICS.ticks] = HeldPartition(TOPICS.ticks, 3)
+    polite_executor.take(at_host("slow.example", "again"), monitor_id="m", may_overlap=True, at=AT + 1)
+    kind.may_end.set()
+    results = await polite_executor.sent(3)
+    assert [result.status for result in results] == [Status.SUCCESS] * 3
+    assert kind.order == ["waits", "waits", "again"]
+    assert sorted(polite_executor.acknowledged) == [0, 1, 102]
+
+
+async def test_draining_leaves_what_waits_for_its_host_to_others(polite_executor: Executor, kind: PlainKind) -> None:
+    polite_executor.take(*[at_host("slow.example")] * 10)
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_later(0.02, kind.may_end.set)
+    assert await polite_executor.checks.drain(5) == 0
+    assert sorted(polite_executor.acknowledged) == [0, 1]
+
+
+async def test_a_kind_that_cannot_tell_its_target_is_run_all_the_same(
+    polite_executor: Executor, kind: PlainKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kind, "target", lambda config: 1 / 0, raising=False)
+    polite_executor.take("succeeds")
+    monkeypatch.setattr(kind, "target", lambda config: None, raising=False)
+    polite_executor.take("succeeds")
+    assert [result.status for result in await polite_executor.sent(2)] == [Status.SUCCESS] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind_name", "config", "host"),
+    [
+        ("http", {"url": "https://Shop.Example:8443/a"}, "shop.example"),
+        ("http", {"url": "http://[2001:DB8::7]/"}, "2001:db8::7"),
+        ("webhook", {"url": "https://shop.example./hooks"}, "shop.example"),
+        ("tcp", {"host": "Cache.example", "port": 80}, "cache.example"),
+        ("tls", {"host": "shop.example"}, "shop.example"),
+        ("dns", {"name": "a.example", "server": "NS1.example:53"}, "ns1.example"),
+        ("dns", {"name": "a.example"}, ""),
+        ("publish", {"topic": "orders"}, ""),
+        ("tcp", {"host": "no port"}, ""),
+        ("nope", {}, ""),
+    ],
+)
+def test_the_target_of_a_check_is_its_host_as_it_is_written(
+    kind_name: str, config: dict[str, object], host: str
+) -> None:
+    assert target_of(Tick("user", "m", 0, kind_name, msgspec.json.encode(config).decode(), 1_000, 1, 0)) == host
 
 
 # --- coming and going -------------------------------------------------------------------------------------------------

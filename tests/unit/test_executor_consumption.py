@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from everwatch.clock import SettableClock, SystemClock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable
+from everwatch.executor import consumption
 from everwatch.executor.consumption import TickConsumer
 from everwatch.kafka.topics import Topics
 
@@ -143,6 +144,30 @@ def test_too_much_work_pauses_its_topic_alone_and_room_resumes_it() -> None:
     rig.pass_second()
     assert rig.consumer.paused == {TOPICS.ticks}
     rig.finish(*range(500, 510))
+    rig.pass_second()
+    assert rig.consumer.paused == set()
+
+
+def test_ticks_that_wait_for_their_host_do_not_keep_others_from_being_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(max_in_flight=10)
+    rig.held.parked = 515
+    rig.arrive(*range(520))
+    assert rig.consumer.paused == set()
+    monkeypatch.setattr(consumption, "_MOST_PARKED", 0)
+    rig.pass_second()
+    assert rig.consumer.paused == {TOPICS.ticks}
+
+
+def test_no_more_is_begun_behind_the_oldest_unfinished_tick_than_another_owner_may_run_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consumption, "_MOST_AGAIN", 100)
+    rig = Rig(max_in_flight=10)
+    rig.arrive(*range(100))
+    rig.finish(*range(1, 100))
+    rig.pass_second()
+    assert rig.consumer.paused == {TOPICS.ticks}
+    rig.finish(0)
     rig.pass_second()
     assert rig.consumer.paused == set()
 

@@ -17,6 +17,10 @@ def another(**changes: object) -> Tick:
     return msgspec.structs.replace(TICK, **changes)
 
 
+def run_of(tick: Tick, waits_for: str = "") -> Run[object, object]:
+    return Run(tick, Priority.NORMAL, NINE, waits_for=waits_for)
+
+
 @pytest.mark.parametrize(
     ("at", "written"),
     [
@@ -27,13 +31,18 @@ def another(**changes: object) -> Tick:
     ],
 )
 def test_the_reason_names_the_run_that_was_in_the_way(at: int, written: str) -> None:
-    reason = reason_of_skip(another(scheduled_at=at), another(scheduled_at=at + 1))
+    reason = reason_of_skip(run_of(another(scheduled_at=at)), another(scheduled_at=at + 1))
     assert reason == f"the run of {written} was still going on (overlap: skip)"
 
 
 def test_the_reason_of_a_repetition_says_that_it_is_one() -> None:
-    reason = reason_of_skip(TICK, TICK)
+    reason = reason_of_skip(run_of(TICK), TICK)
     assert reason == "the run of 2026-11-21T09:00:00Z was still going on when the same tick was delivered again"
+
+
+def test_the_reason_names_the_host_that_the_run_before_still_waits_for() -> None:
+    reason = reason_of_skip(run_of(TICK, "shop.example"), another(scheduled_at=NINE + 1))
+    assert reason == "the run of 2026-11-21T09:00:00Z was still waiting for its turn at shop.example"
 
 
 class RunningMachine(RuleBasedStateMachine):

@@ -707,3 +707,83 @@ def test_configs_of_one_meaning_have_one_text(config: dict[str, object], text: s
     assert registry.canonical_config(kind, parsed) == text
     assert registry.parse_config(kind, text) == parsed
     assert registry.canonical_config(kind, registry.parse_config(kind, text)) == text
+
+
+# --- capture ----------------------------------------------------------------------------------------------------------
+
+
+def saying(body: bytes, status: int = 503, **headers: str):
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(status=status, body=body, headers={"X-Request": "r-17"} | headers)
+
+    return handler
+
+
+async def test_an_answer_that_is_a_failure_is_kept_with_status_head_and_body(context: RunContext, serve) -> None:
+    outcome = await check(context, url=await serve(saying("zu größe\r\n".encode())), capture=True)
+    assert outcome.reason == "status 503, expected 200-299"
+    first, *lines = outcome.detail.split("\n")
+    assert first == "HTTP/1.1 503 Service Unavailable"
+    assert "X-Request: r-17" in lines
+    assert lines[-2:] == ["", "zu größe"]
+
+
+async def test_nothing_is_kept_of_a_success_or_without_being_asked_to(context: RunContext, serve) -> None:
+    assert (await check(context, url=await serve(ok), capture=True)).detail == ""
+    assert (await check(context, url=await serve(saying(b"sorry")))).detail == ""
+    assert (await check(context, url=f"http://127.0.0.1:{closed_port()}/", capture=True)).detail == ""
+
+
+async def test_any_expectation_that_fails_keeps_the_answer(context: RunContext, serve) -> None:
+    outcome = await check(context, url=await serve(ok), capture=True, body_contains="in stock")
+    assert outcome.detail.endswith("\n\nall is well")
+
+
+async def test_so_much_of_a_body_is_kept_and_no_half_character(context: RunContext, serve) -> None:
+    outcome = await check(context, url=await serve(saying(b"x" + "ä".encode() * 10_000)), capture=True)
+    _, _, body = outcome.detail.partition("\n\n")
+    assert (len(body.encode()), body) == (4095, "x" + "ä" * 2047)
+
+
+async def test_what_cannot_be_printed_is_kept_escaped(context: RunContext, serve) -> None:
+    outcome = await check(context, url=await serve(saying(b"\x00\xff\x1b[2Jgone\ttab")), capture=True)
+    assert outcome.detail.endswith("\n\n\\x00\\xff\\x1b[2Jgone\ttab")
+    assert all(character.isprintable() or character in "\n\t" for character in outcome.detail)
+
+
+@pytest.mark.parametrize(
+    ("charset", "body"),
+    [("latin-1", b"gr\xf6\xdfe"), ("utf-16", "größe".encode("utf-16")), ("nonsense", "größe".encode())],
+)
+async def test_the_body_is_read_in_the_charset_that_the_server_names(
+    context: RunContext, serve, charset: str, body: bytes
+) -> None:
+    headers = {"Content-Type": f"text/plain; charset={charset}"}
+    outcome = await check(context, url=await serve(saying(body, **headers)), capture=True)
+    assert outcome.detail.endswith("\n\ngröße")
+
+
+@pytest.mark.parametrize("before", [0, 4_000, 4_096 - 20, 4_096 - 5])
+async def test_secrets_that_a_server_sends_back_are_not_kept_even_where_the_text_is_cut(
+    context: RunContext, serve, before: int
+) -> None:
+    token = "eyJhbGciOiJIUzI1NiJ9.secret-token"
+
+    async def echo(request: web.Request) -> web.Response:
+        said = request.headers["Authorization"].removeprefix("Bearer ")
+        return web.Response(status=500, text="." * before + said + "." * 5_000, headers={"X-Echo": said})
+
+    outcome = await check(context, url=await serve(echo), capture=True, bearer=token)
+    assert "eyJh" not in outcome.detail
+    assert "X-Echo: …" in outcome.detail
+
+
+async def test_a_password_is_not_kept_in_either_form(context: RunContext, serve) -> None:
+    async def echo(request: web.Request) -> web.Response:
+        said = request.headers["Authorization"]
+        return web.Response(status=500, text=f"{said} {base64.b64decode(said.removeprefix('Basic ')).decode()}")
+
+    outcome = await check(
+        context, url=await serve(echo), capture=True, basic_auth={"user": "anna", "password": "hünter2"}
+    )
+    assert outcome.detail.endswith("\n\nBasic … anna:…")

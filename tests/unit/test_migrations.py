@@ -123,6 +123,7 @@ def test_rows_of_the_first_schema_stay_readable(old_file: Path) -> None:
     assert (stretch.schedule, stretch.policy, stretch.max_runs, stretch.ends_at) == (Every(60_000), policy, 0, 0)
     [stored] = reader.results()
     assert (stored.result.timings, stored.result.manual, stored.deliveries) == ({"dns": 1.5}, False, 2)
+    assert stored.result.detail == ""
     assert list(reader.identities(0, 90_000)) == [
         Identity("anna", "shop", 60_000, 1, 2, 0, 0, False, "success", 60_005)
     ]

@@ -211,6 +211,7 @@ EXPECTED: dict[str, object] = {
     "result-manual": msgspec.structs.replace(
         RESULT, status=Status.SUCCESS, manual=True, timings={}, skipped_until=0, skipped_count=0
     ),
+    "result-detail": msgspec.structs.replace(RESULT, detail="HTTP/1.1 503 Service Unavailable\n\nzu größe"),
     "transition-reminder": msgspec.structs.replace(
         TRANSITION, from_state=State.DOWN, reason="still down after 1 h: connection refused", reminder=True
     ),
@@ -389,6 +390,7 @@ FORMER = {
         "monitor": "9d6b5b45f8b94bf4",
         "user": "070e58b68cca3a30",
     },
+    "without the detail of failures": {"result": "227e94b33e3f10cc"},
 }
 
 

@@ -38,6 +38,12 @@ REGISTERED_WITHIN_S = 60.0
 ACCOUNT_WITHIN_S = 15.0
 PORTS_FILE = "demo-ports"
 PORTS = range(18_080, 32_000)
+# every target of the demo is on this machine, which need not be spared
+_ENVIRONMENT = {
+    "EVERWATCH_ALLOW_NETWORKS": "127.0.0.0/8",
+    "EVERWATCH_TARGET_IN_FLIGHT": "0",
+    "EVERWATCH_TARGET_PER_S": "0",
+}
 
 
 def demo(
@@ -89,7 +95,7 @@ def demo(
         local.start_kafka()
         local.start("target", [sys.executable, "-m", "everwatch.demo.target", str(target_port)])
         for name in PROCESSES:
-            local.start(name, extra={"EVERWATCH_ALLOW_NETWORKS": "127.0.0.0/8"})
+            local.start(name, extra=_ENVIRONMENT)
         run = _Run(settings, clock, local, cast, stop)
         try:
             summary, account = run.perform(console, seconds, live=not as_json and console.is_terminal)

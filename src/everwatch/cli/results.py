@@ -1,8 +1,10 @@
 """``everwatch results``: what came out, from the database or live from the topic."""
 
 import datetime
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -40,6 +42,7 @@ def results(
     monitor: Annotated[str, typer.Option(help="Only this monitor's (with --user).")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many, the newest.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as they come, from the topic.")] = False,
+    detail: Annotated[bool, typer.Option("--detail", help="Show what was kept of failures, too.")] = False,
     source: Annotated[Source, typer.Option("--from", help="Where to read.")] = Source.DATABASE,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
@@ -48,32 +51,36 @@ def results(
     """Print results, the newest last; with --json one object a line.
 
     Examples: `everwatch results --user u-1` · `everwatch results --follow --json | jq .reason`
+    · `everwatch results --user u-1 --monitor shop --detail`
     """
     settings = settings_of(data_dir, bootstrap_servers)
+    show = partial(_print, as_json=as_json, with_detail=detail)
     if follow or source is Source.TOPIC:
-        _print_topic(settings, user, monitor, limit, follow, as_json)
+        _print_topic(settings, user, monitor, limit, follow, show)
         return
     reader = open_reader(settings)
     try:
         for stored in reversed(reader.results(user, monitor, limit=limit)):
-            _print(stored.result, as_json)
+            show(stored.result)
     finally:
         reader.close()
 
 
-def _print_topic(settings: Settings, user: str, monitor: str, limit: int, follow: bool, as_json: bool) -> None:
+def _print_topic(
+    settings: Settings, user: str, monitor: str, limit: int, follow: bool, show: Callable[[Result], None]
+) -> None:
     newest: list[Result] = []
     for result in _from_topic(settings, follow):
         if (user and result.user_id != user) or (monitor and result.monitor_id != monitor):
             continue
         if follow:
-            _print(result, as_json)
+            show(result)
         else:
             newest.append(result)
             if len(newest) > 2 * limit:
                 newest = sorted(newest, key=_when)[-limit:]
     for result in sorted(newest, key=_when)[-limit:]:
-        _print(result, as_json)
+        show(result)
 
 
 def _from_topic(settings: Settings, follow: bool) -> Iterator[Result]:
@@ -103,7 +110,7 @@ def _from_topic(settings: Settings, follow: bool) -> Iterator[Result]:
         consumer.close()
 
 
-def _print(result: Result, as_json: bool) -> None:
+def _print(result: Result, *, as_json: bool, with_detail: bool) -> None:
     if as_json:
         typer.echo(msgspec.json.encode(result).decode())
         return
@@ -114,6 +121,8 @@ def _print(result: Result, as_json: bool) -> None:
         f"{when}Z  {status} {result.user_id}/{result.monitor_id}  {result.kind}  {result.duration_ms:.1f} ms"
         + (f"  {result.reason}" if result.reason else "")
     )
+    if with_detail and result.detail:
+        typer.echo(textwrap.indent(result.detail, "    ", lambda _: True))
 
 
 def _when(result: Result) -> int:

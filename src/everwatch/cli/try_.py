@@ -1,6 +1,7 @@
 """``everwatch try``: a kind run once, here and now, without a worker or an executor."""
 
 import asyncio
+import textwrap
 from typing import Annotated, Any
 
 import msgspec
@@ -38,6 +39,7 @@ class Trial(msgspec.Struct, frozen=True):
     started_at: int
     duration_ms: float
     timings: dict[str, float]
+    detail: str = ""
 
 
 def try_(
@@ -109,7 +111,9 @@ async def _tried(kind: Kind, config: Any, tick: Tick, settings: Settings, clock:
     else:
         outcome = await _run(kind, config, tick, settings, clock)
     duration_ms = round((clock.monotonic_s() - began_s) * 1000, 3)
-    return Trial(tick.kind, outcome.status, outcome.reason, tick.scheduled_at, duration_ms, outcome.timings)
+    return Trial(
+        tick.kind, outcome.status, outcome.reason, tick.scheduled_at, duration_ms, outcome.timings, outcome.detail
+    )
 
 
 async def _run(kind: ExecutedKind, config: Any, tick: Tick, settings: Settings, clock: Clock) -> Outcome:
@@ -139,3 +143,5 @@ def _print(trial: Trial, as_json: bool) -> None:
     typer.echo(f"{status}  {trial.kind}  {trial.duration_ms:.1f} ms" + (f"  {trial.reason}" if trial.reason else ""))
     for phase, ms in trial.timings.items():
         typer.echo(f"  {phase:<12} {ms:.1f} ms")
+    if trial.detail:
+        typer.echo(textwrap.indent(trial.detail, "    ", lambda _: True))

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 from confluent_kafka import KafkaException, Message
@@ -12,9 +13,12 @@ from everwatch import codec
 from everwatch.config import Settings
 from everwatch.errors import InvalidInput
 from everwatch.executor.held import HeldPartition, Taken
+from everwatch.executor.manners import Manners
 from everwatch.executor.overlap import Run, Running, reason_of_skip
 from everwatch.executor.queues import Queues
 from everwatch.executor.quiet import Quiet
+from everwatch.executor.records import bytes_of, tick_of
+from everwatch.executor.targets import target_of
 from everwatch.kafka.dead_letters import refusal_headers
 from everwatch.kafka.outbox import OnDelivered, Outbox
 from everwatch.kafka.topics import Topics
@@ -26,11 +30,27 @@ from everwatch.schedule.duration import describe_duration
 log = logging.getLogger(__name__)
 
 _LONGEST_REASON = 1_000
+_LONGEST_DETAIL = 40_000
 _LARGEST_RESULT_BYTES = 256 * 1024
 
 Acknowledge = Callable[[HeldPartition, int], None]
 Repeated = tuple[Tick, OnDelivered]
 Behind = tuple[Priority, Taken]
+TickRun = Run[Repeated, Behind]
+
+
+class _Turn(NamedTuple):
+    """Something to start: one of the ticks that wait for a host."""
+
+    host: str
+
+
+class _Parked(NamedTuple):
+    """A tick that waits for its host."""
+
+    run: TickRun
+    held: HeldPartition
+    message: Message
 
 
 class Checks:
@@ -38,6 +58,8 @@ class Checks:
 
     A tick that was due while its monitor's tick before ran is not run, unless it may overlap: its result says
     ``skipped``. One that was due earlier, and comes late, is run when that has ended.
+
+    A tick whose host has enough to do waits without a slot, and its time has not begun; its monitor counts as running.
 
     ``acknowledge`` is called, in another thread, when the outcome of a record is on the broker.
     ``failed`` gets an exception when results cannot be handed over at all: the executor should end then.
@@ -54,7 +76,10 @@ class Checks:
         self._executor_id = executor_id
         self._topics = Topics.of(settings)
         self._priorities = {self._topics.ticks_for(priority): priority for priority in Priority}
-        self._queues: Queues[Taken] = Queues(settings.max_in_flight)
+        self._queues: Queues[Taken | _Turn] = Queues(settings.max_in_flight)
+        self._manners: Manners[_Parked] = Manners(settings.target_in_flight, settings.target_per_s, self._on_turn)
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at_s: float | None = None
         self._running: Running[Repeated, Behind] = Running()
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet = Quiet(context.clock)
@@ -72,6 +97,8 @@ class Checks:
         """Start nothing more, wait for at most ``timeout_s``, then give up; returns how many checks were given up."""
         self._draining = True
         self._queues.clear()
+        self._manners.clear()
+        self._set_alarm()
         if not self._tasks:
             return 0
         _, late = await asyncio.wait(set(self._tasks), timeout=timeout_s)
@@ -85,28 +112,35 @@ class Checks:
         if self._draining:
             return
         while (taken := self._queues.take()) is not None:
-            priority, (held, message) = taken
+            priority, work = taken
             try:
-                if not self._start(priority, held, message):
+                started = (
+                    self._start_parked(priority, work.host) if isinstance(work, _Turn) else self._start(priority, *work)
+                )
+                if not started:
                     self._queues.release(priority)
             except Exception as error:  # nobody waits for what is called by the event loop
                 self._fail(error)
                 return
+        self._set_alarm()
 
     def _start(self, priority: Priority, held: HeldPartition, message: Message) -> bool:
-        """Begin the check of a record; False if there is none to run, and its slot is free."""
+        """Begin the check of a record; False if there is none to run (yet), and its slot is free."""
         if held.revoked:  # its new owner runs it
             return False
         held.started += 1
-        offset = message.offset() or 0
-        delivered = partial(_call_without_message, self._acknowledge, held, offset)
+        delivered = self._acknowledging(held, message)
         try:
-            tick = _decode(message)
+            tick = tick_of(message)
         except InvalidInput as error:
             self._bury(message, error, delivered)
             return False
         if (run := self._running.same_as(tick)) is not None:
-            run.repeated.append((tick, delivered))
+            if run.waits_for:  # it may never begin: whoever took this partition has the other record
+                held.started -= 1
+                run.behind.append((priority, (held, message)))
+            else:
+                run.repeated.append((tick, delivered))
             return False
         if (run := self._running.in_the_way_of(tick)) is not None:
             if run.overlaps(tick):
@@ -115,17 +149,79 @@ class Checks:
                 held.started -= 1
                 run.behind.append((priority, (held, message)))
             return False
-        task = self._loop.create_task(self._check(tick, delivered))
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, self._running.begin(tick, priority, self._clock.now_ms())))
+        run = self._running.begin(tick, priority, self._clock.now_ms())
+        host = target_of(tick) if self._manners.limits else ""
+        now_s = self._clock.monotonic_s()
+        if host and not self._manners.admits(host, now_s):
+            held.started -= 1
+            held.parked += 1
+            run.waits_for = host
+            self._manners.park(host, priority, _Parked(run, held, message), now_s)
+            return False
+        self._run(run, host, delivered)
         return True
 
-    def _ended(self, run: Run[Repeated, Behind], task: asyncio.Task[None]) -> None:
+    def _start_parked(self, priority: Priority, host: str) -> bool:
+        """Begin the check that waited longest for ``host``; False if there is none to run, and the slot is free."""
+        now_s = self._clock.monotonic_s()
+        parked = self._manners.take(host, priority, now_s)
+        if parked is None:
+            return False
+        run, held, message = parked
+        held.parked -= 1
+        self._take_up(run)
+        if held.revoked:
+            self._running.end(run)
+            self._manners.pass_over(host, now_s)
+            return False
+        held.started += 1
+        run.waits_for = ""
+        self._run(run, host, self._acknowledging(held, message))
+        return True
+
+    def _run(self, run: TickRun, host: str, delivered: OnDelivered) -> None:
+        if host:
+            self._manners.start(host, self._clock.monotonic_s())
+        task = self._loop.create_task(self._check(run.tick, delivered))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._ended, run, host))
+
+    def _take_up(self, run: TickRun) -> None:
+        for priority, taken in run.behind:
+            self._queues.put(priority, taken)
+        run.behind.clear()
+
+    def _on_turn(self, priority: Priority, host: str) -> None:
+        # what waits for its host has come before what waits for a slot
+        self._queues.put_first(priority, _Turn(host))
+
+    def _set_alarm(self) -> None:
+        """One timer for all hosts, set to when the first of them may be asked again."""
+        at_s = self._manners.wakes_at_s
+        if at_s == self._alarm_at_s:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm, self._alarm_at_s = None, at_s
+        if at_s is not None:
+            # not sooner than event loops count
+            self._alarm = self._loop.call_later(max(at_s - self._clock.monotonic_s(), 0.001), self._wake)
+
+    def _wake(self) -> None:
+        self._alarm = self._alarm_at_s = None
+        self._manners.wake(self._clock.monotonic_s())
+        self._start_waiting()
+
+    def _acknowledging(self, held: HeldPartition, message: Message) -> OnDelivered:
+        return partial(_call_without_message, self._acknowledge, held, message.offset() or 0)
+
+    def _ended(self, run: TickRun, host: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._running.end(run)
         self._queues.release(run.priority)
-        for priority, taken in run.behind:
-            self._queues.put(priority, taken)
+        if host:
+            self._manners.end(host, self._clock.monotonic_s())
+        self._take_up(run)
         if not task.cancelled():  # else its repetitions, like itself, are left to another executor
             try:
                 task.result()
@@ -147,8 +243,8 @@ class Checks:
         duration_ms = round((self._clock.monotonic_s() - began_s) * 1000, 3)
         self._send(self._result(tick, outcome, started_at, duration_ms), tick.partition, delivered)
 
-    def _skip(self, tick: Tick, run: Run[Repeated, Behind], delivered: OnDelivered) -> None:
-        outcome = Outcome(Status.SKIPPED, reason_of_skip(run.tick, tick))
+    def _skip(self, tick: Tick, run: TickRun, delivered: OnDelivered) -> None:
+        outcome = Outcome(Status.SKIPPED, reason_of_skip(run, tick))
         self._send(self._result(tick, outcome, self._clock.now_ms(), 0.0), tick.partition, delivered)
 
     def _result(self, tick: Tick, outcome: Outcome, started_at: int, duration_ms: float) -> Result:
@@ -169,6 +265,7 @@ class Checks:
             skipped_until=tick.scheduled_at if skipped else 0,
             skipped_count=1 if skipped else 0,
             manual=tick.manual,
+            detail=str(outcome.detail)[:_LONGEST_DETAIL],
         )
 
     def _send(self, result: Result, partition: int, delivered: OnDelivered) -> None:
@@ -217,9 +314,8 @@ class Checks:
             return data
         except Exception as error:  # e.g. timings of another's kind that are not numbers
             outcome = self._internal_error(result.kind, error)
-            plain = msgspec.structs.replace(
-                result, status=outcome.status, reason="internal error: the outcome cannot be encoded", timings={}
-            )
+            reason = "internal error: the outcome cannot be encoded"
+            plain = msgspec.structs.replace(result, status=outcome.status, reason=reason, timings={}, detail="")
             return codec.encode_result(plain, self._settings.output_format)
 
     def _bury(self, message: Message, error: InvalidInput, delivered: OnDelivered) -> None:
@@ -235,30 +331,15 @@ class Checks:
             self._outbox.send,
             self._topics.dead_letters,
             partition=partition,
-            key=_bytes(message.key()),
+            key=bytes_of(message.key()),
             headers=headers,
             on_delivered=delivered,
         )
         try:
-            send(value=_bytes(message.value()))
+            send(value=bytes_of(message.value()))
         except KafkaException:
             # with its headers it is larger than a record may be: keep at least what it was and why
             send(value=None)
-
-
-def _decode(message: Message) -> Tick:
-    try:
-        return codec.decode_tick(
-            _bytes(message.key()), _bytes(message.value()), message.timestamp()[1], message.partition() or 0
-        )
-    except InvalidInput:
-        raise
-    except Exception as error:  # one record that a decoder stumbles over must not stop all others
-        raise InvalidInput(f"not a tick: {type(error).__name__}: {error}") from error
-
-
-def _bytes(data: str | bytes | None) -> bytes | None:
-    return data.encode() if isinstance(data, str) else data
 
 
 def _call_without_message(acknowledge: Acknowledge, held: HeldPartition, offset: int, _message: Message) -> None:

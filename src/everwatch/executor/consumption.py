@@ -35,6 +35,11 @@ _LAST_COMMIT_S = 1.5
 # each is looked at again only after this backoff, which is a second by default. An urgent tick would wait that long.
 _PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384, "fetch.queue.backoff.ms": 20}
 
+# Ticks that wait for their host take no slot, so they are not counted as enough to do; but they take memory.
+_MOST_PARKED = 20_000
+# What is finished behind the oldest tick that is not is run again by the next owner of a partition: so many at most.
+_MOST_AGAIN = 100_000
+
 # Errors that waiting does not mend: an operator has to act.
 _HOPELESS = {
     KafkaError.UNKNOWN_TOPIC_OR_PART: "a tick topic does not exist: run 'everwatch topics create'",
@@ -149,12 +154,14 @@ class TickConsumer:
         """Pause topics of which there is enough, resume them when there is room; polling goes on meanwhile."""
         for topic in self._topics:
             partitions = [held for held in self._held.values() if held.topic == topic]
-            outstanding = sum(held.watermark.outstanding for held in partitions)
+            parked = sum(held.parked for held in partitions)
+            outstanding = sum(held.watermark.outstanding for held in partitions) - min(parked, _MOST_PARKED)
+            span = max((held.watermark.span for held in partitions), default=0)
             if topic not in self._paused:
-                if self._stopping.is_set() or outstanding >= self._enough:
+                if self._stopping.is_set() or outstanding >= self._enough or span >= _MOST_AGAIN:
                     self._paused.add(topic)
                     consumer.pause([held.at() for held in partitions])
-            elif outstanding <= self._room_again and not self._stopping.is_set():
+            elif outstanding <= self._room_again and span <= _MOST_AGAIN // 2 and not self._stopping.is_set():
                 self._paused.remove(topic)
                 consumer.resume([held.at() for held in partitions])
 

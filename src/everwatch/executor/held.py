@@ -11,13 +11,15 @@ from everwatch.executor.watermark import Watermark
 class HeldPartition:
     """One assignment of one partition; assigned again, it is another object, so old work cannot be mistaken for new.
 
-    Each field is written by one thread only: ``started`` by the event loop, all else by the consumer's thread.
+    Each field is written by one thread only: ``started`` and ``parked`` (how many ticks wait for their host) by the
+    event loop, all else by the consumer's thread.
     """
 
     topic: str
     partition: int
     watermark: Watermark = field(default_factory=Watermark)
     started: int = 0
+    parked: int = 0
     finished: int = 0
     committed: int | None = None
     revoked: bool = False

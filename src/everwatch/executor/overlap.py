@@ -22,7 +22,8 @@ Waiting = TypeVar("Waiting")
 class Run(Generic[Repeated, Waiting]):
     """A tick that runs since ``began_at`` (ms), and the priority whose slot it holds.
 
-    ``repeated``: what has come again of the very same tick meanwhile. ``behind``: ticks that wait for its end.
+    ``waits_for``: the host for which it waits since then; "" once it really runs. ``repeated``: what has come again of
+    the very same tick meanwhile. ``behind``: ticks that wait for its end.
     """
 
     tick: Tick
@@ -30,6 +31,7 @@ class Run(Generic[Repeated, Waiting]):
     began_at: int
     repeated: list[Repeated] = field(default_factory=list)
     behind: list[Waiting] = field(default_factory=list)
+    waits_for: str = ""
 
     def overlaps(self, tick: Tick) -> bool:
         """Whether this run was going on when ``tick`` was due.
@@ -74,8 +76,11 @@ class Running(Generic[Repeated, Waiting]):
             del self._monitors[_monitor(run.tick)]
 
 
-def reason_of_skip(before: Tick, tick: Tick) -> str:
-    """Why ``tick`` is not run while ``before`` is."""
+def reason_of_skip(run: Run[Repeated, Waiting], tick: Tick) -> str:
+    """Why ``tick`` is not run while ``run`` goes on."""
+    before = run.tick
+    if run.waits_for:
+        return f"the run of {_written(before.scheduled_at)} was still waiting for its turn at {run.waits_for}"
     if _firing(before) == _firing(tick):
         return f"the run of {_written(before.scheduled_at)} was still going on when the same tick was delivered again"
     return f"the run of {_written(before.scheduled_at)} was still going on (overlap: skip)"

@@ -27,6 +27,24 @@ def limits_of(slots: int) -> dict[Priority, int]:
     return {Priority.HIGH: slots, Priority.NORMAL: normal, Priority.LOW: low}
 
 
+class Shares:
+    """Whose turn it is among priorities that share something by weight: smooth weighted round robin."""
+
+    def __init__(self) -> None:
+        self._credit = dict.fromkeys(MOST_URGENT_FIRST, 0)
+
+    def next_of(self, ready: list[Priority]) -> Priority:
+        """Who of ``ready`` (the most urgent first, at least one) is next."""
+        # of equals the first, who is the most urgent
+        return max(ready, key=lambda priority: self._credit[priority] + WEIGHTS[priority])
+
+    def spend(self, chosen: Priority, ready: list[Priority]) -> None:
+        """Note that ``chosen``, one of ``ready``, had its turn."""
+        for priority in ready:
+            self._credit[priority] += WEIGHTS[priority]
+        self._credit[chosen] -= sum(WEIGHTS[priority] for priority in ready)
+
+
 class Queues(Generic[Item]):
     """What waits, first in first out within a priority, and how many slots are held. Constant time for each item."""
 
@@ -34,22 +52,23 @@ class Queues(Generic[Item]):
         self._limits = limits_of(slots)
         self._waiting: dict[Priority, deque[Item]] = {priority: deque() for priority in MOST_URGENT_FIRST}
         self._held = dict.fromkeys(MOST_URGENT_FIRST, 0)
-        self._credit = dict.fromkeys(MOST_URGENT_FIRST, 0)
+        self._shares = Shares()
 
     def put(self, priority: Priority, item: Item) -> None:
         """Let ``item`` wait for its turn."""
         self._waiting[priority].append(item)
+
+    def put_first(self, priority: Priority, item: Item) -> None:
+        """Let ``item`` be the next of its priority."""
+        self._waiting[priority].appendleft(item)
 
     def take(self) -> tuple[Priority, Item] | None:
         """Who is next, and holds a slot from now on; None while nobody waits who may have one."""
         ready = self._ready()
         if not ready:
             return None
-        for priority in ready:
-            self._credit[priority] += WEIGHTS[priority]
-        # of equals the first, who is the most urgent
-        chosen = max(ready, key=self._credit.__getitem__)
-        self._credit[chosen] -= sum(WEIGHTS[priority] for priority in ready)
+        chosen = self._shares.next_of(ready)
+        self._shares.spend(chosen, ready)
         self._held[chosen] += 1
         return chosen, self._waiting[chosen].popleft()
 

@@ -43,3 +43,8 @@ class Watermark:
     def outstanding(self) -> int:
         """How many offsets are begun and not finished."""
         return len(self._open)
+
+    @property
+    def span(self) -> int:
+        """How many offsets are begun and not below ``low``: another owner would begin them again."""
+        return len(self._begun)

@@ -60,6 +60,10 @@ class DnsKind:
     def inline(self) -> Literal[False]:
         return False
 
+    def target(self, config: DnsConfig) -> str:
+        """The server that is asked; "" for those of the system."""
+        return parse_server(config.server)[0] if config.server else ""
+
     async def run(self, config: DnsConfig, tick: Tick, context: RunContext) -> Outcome:  # noqa: ARG002  (the names are the protocol's)
         """Ask the server, whose addresses the guard has seen, and compare. Answers are never connected to."""
         clock = context.clock

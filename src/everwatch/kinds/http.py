@@ -11,6 +11,7 @@ import aiohttp
 import yarl
 
 from everwatch.kinds.assertions import PATTERN_TEXT_BYTES, explain_json, holds_text, matches
+from everwatch.kinds.capture import captured, status_and_head
 from everwatch.kinds.http_client import HttpClient, Probe
 from everwatch.kinds.http_config import HttpConfig
 from everwatch.kinds.protocol import RunContext
@@ -34,11 +35,16 @@ class HttpKind:
     def inline(self) -> Literal[False]:
         return False
 
+    def target(self, config: HttpConfig) -> str:
+        """The URL's host; those that it redirects to are not counted."""
+        return host_of(config.url)
+
     async def run(self, config: HttpConfig, tick: Tick, context: RunContext) -> Outcome:
         """Send the request, follow redirects if asked to, and judge the answer."""
         client = context.http
         probe = client.new_probe()
         owner = (tick.user_id, tick.monitor_id)
+        detail = ""
         try:
             async with client.kept_session(owner) if config.keep_alive else nullcontext(client.session) as session:
                 answer = await _ask(session, config, client, probe)
@@ -51,20 +57,23 @@ class HttpKind:
                 or _judge_latency(config, timings["total"])
                 or _judge_certificate(config, probe, context.clock.now_ms())
             )
+            if reason and config.capture:
+                detail = captured(answer.head, answer.body, answer.charset, config.hide_cut)
         except (aiohttp.ClientError, OSError) as error:
             timings = probe.timings()
             reason = explain_failure(error, config, probe)
-        return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings)
+        return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings, detail)
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What came; ``body`` is at most ``BODY_LIMIT_BYTES`` of it."""
+    """What came; ``body`` is at most ``BODY_LIMIT_BYTES`` of it. ``head`` is "" unless it may be captured."""
 
     status: int
     body: bytes
     charset: str | None
     redirected: bool
+    head: str
 
 
 async def _ask(session: aiohttp.ClientSession, config: HttpConfig, client: HttpClient, probe: Probe) -> _Answer:
@@ -80,7 +89,14 @@ async def _ask(session: aiohttp.ClientSession, config: HttpConfig, client: HttpC
     ) as response:
         probe.answer_begins()
         body = await _read_at_most(response, BODY_LIMIT_BYTES)
-        return _Answer(response.status, body, response.charset, bool(response.history))
+        return _Answer(response.status, body, response.charset, bool(response.history), _head(config, response))
+
+
+def _head(config: HttpConfig, response: aiohttp.ClientResponse) -> str:
+    if not config.capture:
+        return ""
+    version = f"HTTP/{response.version.major}.{response.version.minor}" if response.version else "HTTP"
+    return status_and_head(version, response.status, response.reason or "", response.raw_headers)
 
 
 async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
@@ -172,6 +188,11 @@ def _told(said: object, config: HttpConfig, limit: int = 200) -> str:
     # what the server says is hidden before it is cut, which would leave the beginning of a secret
     line = " ".join(config.hide(str(said)).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def host_of(url: str) -> str:
+    """The host of a URL that ``check_url`` allows."""
+    return yarl.URL(url).host or ""
 
 
 def _host_and_port(url: str) -> tuple[str, int | None]:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
-from aiohttp.abc import AbstractResolver
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from everwatch import __version__
 from everwatch.clock import Clock
@@ -107,13 +107,41 @@ class _TimedTlsContext(ssl.SSLContext):
         return session
 
 
+class _AllowedAddresses(AbstractResolver):
+    """Leaves out addresses that checks may not reach, as long as there are others.
+
+    This is for the reason's sake: of a name with two addresses it tells why the allowed one did not answer. What
+    keeps checks from forbidden addresses is ``HttpClient._open_socket``.
+    """
+
+    def __init__(self, resolver: AbstractResolver, guard: Guard) -> None:
+        self._resolver = resolver
+        self._guard = guard
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        return [one for one in found if self._allows(one["host"])] or found
+
+    async def close(self) -> None:
+        """Nothing: the resolver is another's."""
+
+    def _allows(self, address: str) -> bool:
+        try:
+            self._guard.check(address)
+        except TargetForbidden:
+            return False
+        return True
+
+
 class HttpClient:
     """The sessions of a process. In ``session`` every request has a connection of its own: checks measure that too."""
 
     def __init__(self, clock: Clock, guard: Guard, resolver: AbstractResolver) -> None:
         self._clock = clock
         self._guard = guard
-        self._resolver = resolver
+        self._resolver = _AllowedAddresses(resolver, guard)
         self._tls: dict[bool, ssl.SSLContext] = {}
         self._kept: OrderedDict[object, aiohttp.ClientSession] = OrderedDict()
         self.session = self._open_session(keep=False)

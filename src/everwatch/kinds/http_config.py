@@ -60,6 +60,7 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``expected_status`` may be given as 204, "200-299,404" or a list of both; it is kept as text in normal form.
 
     ``max_latency`` is a duration in normal form, "" for any. ``certificate_days_left`` of 0 looks at no certificate.
+    ``capture``: keep an answer that is a failure as the outcome's detail.
     """
 
     url: Url
@@ -78,6 +79,7 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     follow_redirects: bool = True
     verify_tls: bool = True
     keep_alive: bool = False
+    capture: bool = False
 
     def __post_init__(self) -> None:
         check_url(self.url)
@@ -120,13 +122,25 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def hide(self, text: str) -> str:
         """``text`` without password and token: servers may send back what they were sent."""
+        for secret in self._secrets():
+            text = text.replace(secret, "…")
+        return text
+
+    def hide_cut(self, text: str) -> str:
+        """The same for text that may have been cut: nor with the beginning of one at its end."""
+        text = self.hide(text)
+        for secret in self._secrets():
+            for length in range(len(secret) - 1, _SHORTEST_HIDDEN - 1, -1):
+                if text.endswith(secret[:length]):
+                    text = text[:-length] + "…"
+                    break
+        return text
+
+    def _secrets(self) -> list[str]:
         secrets = [self.bearer]
         if self.basic_auth is not None:
             secrets = [self.basic_auth.credentials, self.basic_auth.password]
-        for secret in secrets:
-            if len(secret) >= _SHORTEST_HIDDEN:
-                text = text.replace(secret, "…")
-        return text
+        return [secret for secret in secrets if len(secret) >= _SHORTEST_HIDDEN]
 
     def _check_secrets(self) -> None:
         # no sentence here may quote the value

@@ -4,7 +4,7 @@ A kind is either *executed* (it does I/O, in an executor) or *inline* (judged in
 known there, without I/O). ``inline`` says which.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -35,13 +35,18 @@ class RunContext:
 
 @asynccontextmanager
 async def open_run_context(
-    clock: Clock, guard: Guard, publisher: Publisher | None = None, callables: Callables | None = None
+    clock: Clock,
+    guard: Guard,
+    publisher: Publisher | None = None,
+    callables: Callables | None = None,
+    name_servers: Sequence[str] = (),
 ) -> AsyncIterator[RunContext]:
     """A RunContext whose sockets and threads are let go at the end.
 
     Without ``publisher`` nothing can be published, without ``callables`` none runs; both remain the caller's.
+    ``name_servers`` ("IP:port") are asked for addresses instead of those of the system.
     """
-    resolver = Resolver()
+    resolver = Resolver(clock, name_servers)
     http = HttpClient(clock, guard, resolver)
     try:
         yield RunContext(clock, guard, resolver, http, publisher or MemoryPublisher(), callables or NoCallables())
@@ -93,6 +98,14 @@ class ExecutedKind(_Described, Protocol):
 
         What goes wrong with the target is an Outcome with a reason, not an exception.
         """
+        ...
+
+
+class Targeted(Protocol):
+    """What a kind may have beside ``run``, so that executors do not ask too much of one host."""
+
+    def target(self, config: Any) -> str:
+        """The host that a check with ``config`` goes to, without a port; "" if there is none to spare. Pure."""
         ...
 
 

@@ -19,6 +19,10 @@ def explain_connection_error(error: OSError, host: str, port: int | None) -> str
     if isinstance(error, socket.gaierror):
         if error.errno == socket.EAI_AGAIN:
             return f"name {host} could not be looked up: the name server does not answer"
+        if error.errno == socket.EAI_FAIL:
+            return f"name {host} could not be looked up: {_said(error)}"
+        if error.errno == socket.EAI_NODATA:
+            return f"name {host} has no address"
         return f"name {host} does not resolve"
     if isinstance(error, ConnectionRefusedError):
         return f"connection refused by {target}"
@@ -50,6 +54,11 @@ def quoted(text: str, limit: int = 200) -> str:
 def address_of(host: str, port: int | None) -> str:
     """``host``:``port`` as people write it, IPv6 addresses in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _said(error: socket.gaierror) -> str:
+    what = (error.strerror or "no usable answer").rstrip(".")
+    return what[:1].lower() + what[1:] if what[1:2].islower() else what
 
 
 def _spoken(error: ssl.SSLError) -> str:

@@ -181,6 +181,10 @@ class TcpKind:
     def inline(self) -> Literal[False]:
         return False
 
+    def target(self, config: TcpConfig) -> str:
+        """The host that is connected to."""
+        return config.host
+
     async def run(self, config: TcpConfig, tick: Tick, context: RunContext) -> Outcome:
         """Connect; then TLS, the text to send and what is expected back, where the config asks for them."""
         clock = context.clock

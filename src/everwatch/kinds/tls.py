@@ -72,6 +72,10 @@ class TlsKind:
     def inline(self) -> Literal[False]:
         return False
 
+    def target(self, config: TlsConfig) -> str:
+        """The host that is connected to."""
+        return config.host
+
     async def run(self, config: TlsConfig, tick: Tick, context: RunContext) -> Outcome:
         """Shake hands and read the server's certificate; one that is not trusted is looked at once more."""
         clock = context.clock

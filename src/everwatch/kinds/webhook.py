@@ -14,7 +14,7 @@ import msgspec
 from standardwebhooks import Webhook
 
 from everwatch.errors import InvalidInput
-from everwatch.kinds.http import explain_failure
+from everwatch.kinds.http import explain_failure, host_of
 from everwatch.kinds.http_config import HeaderValue, HttpConfig, Url, check_headers, check_url
 from everwatch.kinds.protocol import FieldError, RunContext
 from everwatch.model import Outcome, Status, Tick
@@ -82,6 +82,10 @@ class WebhookKind:
     @property
     def inline(self) -> Literal[False]:
         return False
+
+    def target(self, config: WebhookConfig) -> str:
+        """The URL's host."""
+        return host_of(config.url)
 
     async def run(self, config: WebhookConfig, tick: Tick, context: RunContext) -> Outcome:
         """Fill in the template, sign and send it; any status but 2xx is a failure. Redirects are not followed.

@@ -63,13 +63,14 @@ def result_row(result: Result, stored_at: int) -> Row:
         stored_at,
         1,
         result.manual,
+        result.detail,
     )
 
 
 def stored_result(row: Sequence[Any]) -> StoredResult:
     """The result of a row of ``results``."""
     user_id, scheduled_at, monitor_id, attempt, kind, version, status, reason, started_at, duration_ms = row[:10]
-    timings, executor, skipped_until, skipped_count, stored_at, deliveries, manual = row[10:]
+    timings, executor, skipped_until, skipped_count, stored_at, deliveries, manual, detail = row[10:]
     result = Result(
         user_id=user_id,
         monitor_id=monitor_id,
@@ -86,6 +87,7 @@ def stored_result(row: Sequence[Any]) -> StoredResult:
         skipped_until=skipped_until,
         skipped_count=skipped_count,
         manual=manual,
+        detail=detail,
     )
     return StoredResult(result, stored_at, deliveries)
 

@@ -118,6 +118,7 @@ results = Table(
     Column("stored_at", BigInteger, nullable=False),
     Column("deliveries", Integer, nullable=False),
     Column("manual", Boolean, nullable=False, server_default=false()),
+    Column("detail", Text, nullable=False, server_default=""),
     Index("results_by_scheduled_at", "scheduled_at"),
     # skipped results are few; an audit must find those that reach into its interval
     Index(
