@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
+from functools import lru_cache
 
 import pycurl
 import yarl
@@ -22,6 +23,7 @@ Milliseconds = float
 
 # not kept for longer: longer than the usual intervals, and most servers close earlier
 _KEPT_S = 150
+_LONGEST_CONTENT_TYPE = 256
 _BROKEN_OFF = frozenset({pycurl.E_PARTIAL_FILE, pycurl.E_BAD_CONTENT_ENCODING, pycurl.E_RECV_ERROR})
 _NOT_HTTP = frozenset({pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_FTP_WEIRD_SERVER_REPLY})
 _CERTIFICATE_SAID = re.compile(r"SSL certificate (?:problem|OpenSSL verify result): (.+?)(?: \(\d+\))?")
@@ -100,9 +102,7 @@ class Answer:
     @property
     def charset(self) -> str | None:
         """The charset that the header names."""
-        kind = Message()
-        kind["Content-Type"] = self.header(b"content-type") or ""
-        return kind.get_content_charset()
+        return _charset_of((self.header(b"content-type") or "")[:_LONGEST_CONTENT_TYPE])
 
 
 @dataclass(slots=True)
@@ -263,6 +263,13 @@ class Exchange:
         if code in (pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR):
             return RequestFailed(f"connection closed by {target}")
         return RequestFailed("the request failed: ", said)
+
+
+@lru_cache(maxsize=1_000)
+def _charset_of(content_type: str) -> str | None:
+    kind = Message()
+    kind["Content-Type"] = content_type
+    return kind.get_content_charset()
 
 
 def _lines(headers: Mapping[str, str], *, close: bool) -> list[bytes]:

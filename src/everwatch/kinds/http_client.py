@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections import OrderedDict
 from dataclasses import replace
+from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
@@ -120,6 +121,7 @@ class HttpClient:
         return True
 
 
+@lru_cache(maxsize=10_000)
 def _is_address(host: str) -> bool:
     try:
         ip_address(host.partition("%")[0])
