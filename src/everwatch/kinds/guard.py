@@ -9,6 +9,7 @@ The ranges follow IANA's special-purpose address registries (RFC 6890).
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from everwatch.config import Network
@@ -72,38 +73,48 @@ def _ranges(table: tuple[tuple[str, str], ...]) -> tuple[_Range, ...]:
 _RANGES_V4 = _ranges(_FORBIDDEN_V4)
 _RANGES_V6 = _ranges(_FORBIDDEN_V6)
 
+_REMEMBERED = 10_000
+
 
 class Guard:
     """Allows public addresses, and those in ``allowed`` whatever they are."""
 
     def __init__(self, allowed: tuple[Network, ...] = ()) -> None:
         self._allowed = allowed
+        # the same addresses come again and again
+        self._known = lru_cache(maxsize=_REMEMBERED)(self._objection)
 
     def check(self, address: str) -> None:
         """Return if a check may connect to ``address`` (an IP address; a scope id is ignored).
 
         Raises TargetForbidden with one sentence.
         """
+        if objection := self._known(address):
+            raise TargetForbidden(objection)
+
+    def _objection(self, address: str) -> str:
+        """Why it may not be reached, "" if it may."""
         try:
             parsed = ip_address(address.partition("%")[0])
         except ValueError:
-            raise TargetForbidden(f"target {address} is not an IP address") from None
+            return f"target {address} is not an IP address"
         # ::ffff:a.b.c.d is but another way to write a.b.c.d: the system connects to the IPv4 address
         if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
             parsed = parsed.ipv4_mapped
         if self._is_allowed(parsed):
-            return
+            return ""
         what = _forbidden_as(parsed)
         if not what:
             for inner in _embedded(parsed):
                 if not self._is_allowed(inner) and (inner_what := _forbidden_as(inner)):
                     what = f"a tunnel to {inner}, {inner_what}"
                     break
-        if what:
-            raise TargetForbidden(
-                f"target {address} is {what}, which checks may not reach; an operator can allow it with"
-                " EVERWATCH_ALLOW_NETWORKS"
-            )
+        if not what:
+            return ""
+        return (
+            f"target {address} is {what}, which checks may not reach; an operator can allow it with"
+            " EVERWATCH_ALLOW_NETWORKS"
+        )
 
     def _is_allowed(self, address: Address) -> bool:
         return any(address in network for network in self._allowed)

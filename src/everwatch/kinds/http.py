@@ -2,20 +2,16 @@
 
 import asyncio
 import math
-import ssl
-from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Literal
 
-import aiohttp
 import yarl
 
 from everwatch.kinds.assertions import PATTERN_TEXT_BYTES, explain_json, holds_text, matches
 from everwatch.kinds.capture import captured, status_and_head
-from everwatch.kinds.http_client import HttpClient, Probe
+from everwatch.kinds.exchange import Answer, Request, RequestFailed
 from everwatch.kinds.http_config import HttpConfig
 from everwatch.kinds.protocol import RunContext
-from everwatch.kinds.reasons import explain_certificate_error, explain_connection_error, quoted
+from everwatch.kinds.reasons import quoted
 from everwatch.kinds.tls import read_certificate
 from everwatch.model import Outcome, Status, Tick
 from everwatch.schedule.duration import DAY_MS
@@ -43,72 +39,39 @@ class HttpKind:
         """Send the request, follow redirects if asked to, and judge the answer."""
         client = context.http
         probe = client.new_probe()
-        owner = (tick.user_id, tick.monitor_id)
         detail = ""
         try:
-            async with client.kept_session(owner) if config.keep_alive else nullcontext(client.session) as session:
-                answer = await _ask(session, config, client, probe)
-                if config.keep_alive and answer.redirected:
-                    # one connection is kept for a monitor, not one for each hop
-                    await session.close()
+            owner = (tick.user_id, tick.monitor_id) if config.keep_alive else None
+            answer = await client.send(_request(config), probe, owner)
             timings = probe.timings()
             reason = (
                 await _judge_body(config, answer)
                 or _judge_latency(config, timings["total"])
-                or _judge_certificate(config, probe, context.clock.now_ms())
+                or _judge_certificate(config, answer, context.clock.now_ms())
             )
             if reason and config.capture:
-                detail = captured(answer.head, answer.body, answer.charset, config.hide_cut)
-        except (aiohttp.ClientError, OSError) as error:
+                head = status_and_head(answer.version, answer.status, answer.phrase, answer.headers)
+                detail = captured(head, answer.body, answer.charset, config.hide_cut)
+        except RequestFailed as error:
             timings = probe.timings()
-            reason = explain_failure(error, config, probe)
+            reason = explain_failure(error, config)
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings, detail)
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """What came; ``body`` is at most ``BODY_LIMIT_BYTES`` of it. ``head`` is "" unless it may be captured."""
-
-    status: int
-    body: bytes
-    charset: str | None
-    redirected: bool
-    head: str
-
-
-async def _ask(session: aiohttp.ClientSession, config: HttpConfig, client: HttpClient, probe: Probe) -> _Answer:
-    async with session.request(
+def _request(config: HttpConfig) -> Request:
+    return Request(
         config.method,
         config.url,
-        headers=config.headers_to_send(),
-        data=config.body.encode() if config.body else None,
-        allow_redirects=config.follow_redirects,
-        max_redirects=MOST_REDIRECTS + 1,
-        ssl=client.tls(verify=config.verify_tls),
-        trace_request_ctx=probe,
-    ) as response:
-        probe.answer_begins()
-        body = await _read_at_most(response, BODY_LIMIT_BYTES)
-        return _Answer(response.status, body, response.charset, bool(response.history), _head(config, response))
+        config.headers_to_send(),
+        config.body.encode(),
+        verify_tls=config.verify_tls,
+        follow=MOST_REDIRECTS if config.follow_redirects else 0,
+        body_limit=BODY_LIMIT_BYTES,
+        wants_certificate=config.certificate_days_left > 0,
+    )
 
 
-def _head(config: HttpConfig, response: aiohttp.ClientResponse) -> str:
-    if not config.capture:
-        return ""
-    version = f"HTTP/{response.version.major}.{response.version.minor}" if response.version else "HTTP"
-    return status_and_head(version, response.status, response.reason or "", response.raw_headers)
-
-
-async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) >= limit:
-            break
-    return bytes(body[:limit])
-
-
-async def _judge_body(config: HttpConfig, answer: _Answer) -> str:
+async def _judge_body(config: HttpConfig, answer: Answer) -> str:
     if not config.status_is_expected(answer.status):
         return f"status {answer.status}, expected {config.expected_status}"
     body, charset = answer.body, answer.charset
@@ -136,14 +99,14 @@ def _judge_latency(config: HttpConfig, total_ms: float) -> str:
     return f"took {math.ceil(total_ms)} ms, expected at most {most_ms} ms"
 
 
-def _judge_certificate(config: HttpConfig, probe: Probe, now_ms: int) -> str:
+def _judge_certificate(config: HttpConfig, answer: Answer, now_ms: int) -> str:
     if not config.certificate_days_left:
         return ""
-    if probe.tls is None:
+    if not answer.certificate:
         return "no certificate was seen"
-    host = probe.tls.server_hostname or yarl.URL(config.url).host
+    host = answer.url.host
     try:
-        certificate = read_certificate(probe.tls.getpeercert(binary_form=True) or b"")
+        certificate = read_certificate(answer.certificate)
     except ValueError as error:
         return f"the certificate of {host} cannot be read: {error}"
     left_ms = certificate.expires_at - now_ms
@@ -154,34 +117,9 @@ def _judge_certificate(config: HttpConfig, probe: Probe, now_ms: int) -> str:
     return f"certificate of {host} {ends}: {certificate.describe(now_ms)}, {expected}"
 
 
-def explain_failure(error: aiohttp.ClientError | OSError, config: HttpConfig, probe: Probe) -> str:
-    host, port = _host_and_port(config.url)
-    if probe.refusal and isinstance(error, OSError):
-        return probe.refusal
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        inner = error.certificate_error
-        if isinstance(inner, ssl.CertificateError):
-            return explain_certificate_error(inner, error.host)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return explain_connection_error(error.os_error, error.host, error.port)
-    match error:
-        case aiohttp.TooManyRedirects():
-            return f"more than {MOST_REDIRECTS} redirects"
-        case aiohttp.NonHttpUrlRedirectClientError():
-            return f"redirected to {_told(error, config)}, which is not an http or https URL"
-        case aiohttp.InvalidUrlRedirectClientError():
-            return f"redirected to a URL that is not valid: {_told(error, config)}"
-        case aiohttp.InvalidURL():
-            return f"not a valid URL: {_told(error, config)}"
-        case aiohttp.ServerDisconnectedError():
-            return "connection closed before an answer came"
-        case aiohttp.ClientPayloadError():
-            return "the answer broke off before its end"
-        case aiohttp.ClientResponseError():
-            return f"the answer is not valid HTTP: {_told(error.message, config)}"
-        case OSError():
-            return explain_connection_error(error, host, port)
-    return f"the request failed: {_told(error, config) or type(error).__name__}"
+def explain_failure(error: RequestFailed, config: HttpConfig) -> str:
+    """Why there is no answer, without what the server may have been told in confidence."""
+    return error.told(lambda said: _told(said, config))
 
 
 def _told(said: object, config: HttpConfig, limit: int = 200) -> str:
@@ -193,8 +131,3 @@ def _told(said: object, config: HttpConfig, limit: int = 200) -> str:
 def host_of(url: str) -> str:
     """The host of a URL that ``check_url`` allows."""
     return yarl.URL(url).host or ""
-
-
-def _host_and_port(url: str) -> tuple[str, int | None]:
-    parsed = yarl.URL(url)
-    return parsed.host or "", parsed.port

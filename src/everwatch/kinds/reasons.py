@@ -37,7 +37,11 @@ def explain_connection_error(error: OSError, host: str, port: int | None) -> str
 
 def explain_certificate_error(error: ssl.CertificateError, host: str) -> str:
     """One sentence: why the certificate that ``host`` showed is not trusted."""
-    message = error.verify_message or str(error)
+    return explain_untrusted(host, error.verify_message or str(error))
+
+
+def explain_untrusted(host: str, message: str) -> str:
+    """One sentence: why the certificate of ``host`` is not trusted, as OpenSSL says it."""
     # the sentence goes on, but an abbreviation stays as it is
     if not message[:2].isupper():
         message = message[:1].lower() + message[1:]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import aiodns
 import aiodns.error
 import pycares
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from everwatch.clock import Clock
 
@@ -40,7 +39,7 @@ class _Kept:
     lookups: int = 0
 
 
-class Resolver(AbstractResolver):
+class Resolver:
     """Finds addresses and DNS records.
 
     Addresses are kept for the TTL of their answer, at most five minutes, because the same few names are checked again
@@ -70,22 +69,6 @@ class Resolver(AbstractResolver):
             raise socket.gaierror(socket.EAI_NONAME, "not a host name") from None
         except socket.gaierror:
             return await self._look_up(host, port, family)
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """The same for aiohttp."""
-        return [
-            ResolveResult(
-                hostname=host,
-                host=info[4][0],
-                port=info[4][1],
-                family=info[0],
-                proto=info[2],
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for info in await self.addresses(host, port, family)
-        ]
 
     async def records(self, name: str, record_type: str, servers: Sequence[str] = ()) -> list[pycares.DNSRecord]:
         """The answer section for ``name``, asked of ``servers`` ("IP:port", which c-ares connects to as they are).

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-import aiohttp
 import msgspec
 from standardwebhooks import Webhook
 
 from everwatch.errors import InvalidInput
+from everwatch.kinds.exchange import Request, RequestFailed
 from everwatch.kinds.http import explain_failure, host_of
 from everwatch.kinds.http_config import HeaderValue, HttpConfig, Url, check_headers, check_url
 from everwatch.kinds.protocol import FieldError, RunContext
@@ -101,20 +101,11 @@ class WebhookKind:
         headers |= signature_headers(config.secrets, tick_id(tick), context.clock.now_ms() // 1000, body.decode())
         client = context.http
         probe = client.new_probe()
+        request = Request(config.method, config.url, headers, body, verify_tls=config.verify_tls, body_limit=0)
         try:
-            async with client.session.request(
-                config.method,
-                config.url,
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-                ssl=client.tls(verify=config.verify_tls),
-                trace_request_ctx=probe,
-            ) as response:
-                probe.answer_begins()
-                reason = _judge(response.status)
-        except (aiohttp.ClientError, OSError) as error:
-            reason = explain_failure(error, HttpConfig(config.url), probe)
+            reason = _judge((await client.send(request, probe)).status)
+        except RequestFailed as error:
+            reason = explain_failure(error, HttpConfig(config.url))
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, probe.timings())
 
 
