@@ -89,7 +89,7 @@ def demo(
         local.start_kafka()
         local.start("target", [sys.executable, "-m", "everwatch.demo.target", str(target_port)])
         for name in PROCESSES:
-            local.start(name, extra={"EVERWATCH_ALLOW_NETWORKS": "127.0.0.0/8"})
+            local.start(name, extra={"EVERWATCH_ALLOW_NETWORKS": "127.0.0.0/8", "EVERWATCH_PLANS_FILE": ""})
         run = _Run(settings, clock, local, cast, stop)
         try:
             summary, account = run.perform(console, seconds, live=not as_json and console.is_terminal)
