@@ -23,6 +23,7 @@ schedule = { every = "5m" }
 [[plans.free.monitors]]
 monitor_id = "{{user.attributes.name or 'hello'}}"
 kind = "noop"
+schedule = { every = "2m" }
 payload = "{{user.id}}, {{user.attributes.n or 1}}"
 
 [plans.empty]
@@ -108,7 +109,7 @@ def test_a_users_monitors_are_shown_as_a_signup_would_name_them(file: Path) -> N
     assert said.status == 0
     assert said.json == [
         {"monitor_id": "site", "schedule": {"every": "5m"}, "config": {"url": "http://a.example/"}},
-        {"monitor_id": "hello", "kind": "noop", "payload": "ann, 1"},
+        {"monitor_id": "hello", "kind": "noop", "schedule": {"every": "2m"}, "payload": "ann, 1"},
     ]
     assert everwatch("plans", "show", file, "default").json == []
 
@@ -124,7 +125,7 @@ def test_a_users_monitors_are_shown_as_a_signup_would_name_them(file: Path) -> N
         (["fre"], 1, "there is no plan 'fre'; there are default, empty, free (at $.plan)"),
         (["free", "--attributes", "[]"], 2, "--attributes wants a JSON object, such as"),
         (["free", "--attributes", "{"], 2, "--attributes wants a JSON object: "),
-        (["free", "--attributes", '{"site": []}'], 1, "expected text or a whole number or"),
+        (["free", "--attributes", '{"site": []}'], 1, "expected true or false or a whole number or"),
     ],
 )
 def test_what_a_signup_would_be_refused_for_is_told(file: Path, arguments: list[str], status: int, told: str) -> None:

@@ -109,6 +109,12 @@ def of(body: str, *, plan: str = "") -> str:
             "monitors[0].schedule",
             "the plan 'pro' allows one run in 60 s",
         ),
+        (
+            of("kind = 'noop'\npayload = '{{user.id}}'", plan="shortest_interval = '2m'"),
+            "pro",
+            "monitors[0].schedule",
+            "the plan 'pro' allows one run in 2 min, and this schedule has runs 60 s apart",
+        ),
         (of("payload = '{{user.id}}'\nkind = 'nope'"), "pro", "monitors[0].kind", "there is no kind 'nope'"),
         (
             of("payload = '{{user.id}}'\npolicy = { timeot = 1 }"),

@@ -91,7 +91,7 @@ class PlanMonitor(msgspec.Struct, frozen=True, eq=False):
     def _cause(self, place: str) -> str:
         """The path in the signup of what was filled in at a place of the plan, or near it."""
         texts = texts_of(self.document)
-        near = [t for t in texts if t.field.startswith(place) or place.startswith(t.field)] or texts
+        near = [text for text in texts if text.field.startswith(place) or place.startswith(text.field)]
         paths = {name.path for text in near for name in text.names if name.shown != PLAN_NAME}
         return paths.pop() if len(paths) == 1 else "$.attributes" if paths else "$.plan"
 

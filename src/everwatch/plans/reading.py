@@ -11,6 +11,7 @@ import orjson
 from everwatch import codec, wire
 from everwatch.errors import InvalidInput, SettingsError, WrongPlans
 from everwatch.kinds import registry
+from everwatch.model import Every
 from everwatch.plans.naming import ID_NAME, PLAN_NAME, Given, Object, compiled, texts_of
 from everwatch.plans.plan import Limits, Plan, PlanMonitor, Plans, spec_of
 from everwatch.schedule.duration import parse_duration_ms
@@ -153,7 +154,9 @@ def _check_settled(document: Object, field: str, limits: Limits) -> str:
         given = wire.parse_object(settled, wire.MonitorInput)
         spec = wire.monitor_of(given, "$")
         if not document.is_open_at("kind"):
-            registry.kind_named(spec.kind)
+            kind = registry.kind_named(spec.kind)
+            if spec.schedule == wire.NO_SCHEDULE and not document.is_open_at("schedule"):
+                spec = msgspec.structs.replace(spec, schedule=Every(kind.default_schedule_ms))
         if spec.schedule != wire.NO_SCHEDULE:
             limits.check_schedule(spec, "$")
     except InvalidInput as error:
