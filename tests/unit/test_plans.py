@@ -1,5 +1,6 @@
 """A file of plans: what is refused and where it says so, what a signup becomes, and what a plan allows."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,12 @@ def of(body: str, *, plan: str = "") -> str:
             "pro",
             "monitors[0].schedule",
             "the plan 'pro' allows one run in 60 s",
+        ),
+        (
+            of("payload = '{{user.id}}'\nconfig = { ur = 'x' }"),
+            "pro",
+            "monitors[0].config.ur",
+            "the kind 'http' has no",
         ),
         (
             of("kind = 'noop'\npayload = '{{user.id}}'", plan="shortest_interval = '2m'"),
@@ -385,3 +392,13 @@ def test_delayed_tasks_are_free_of_the_shortest_interval_and_the_kinds_own_sched
     text = "[plans.pro]\nshortest_interval = '1h'"
     assert signed_up(text, {}, noop("a") | {"schedule": {"in": "1s"}})
     assert refused(text, {}, {"kind": "http", "config": {"url": "https://a.example/"}})[1] == "$.monitors[0].schedule"
+
+
+# --- the documents ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", ["docs/plans.md", "README.md"])
+def test_the_example_in_the_documents_is_a_right_file(document: str) -> None:
+    text = (Path(__file__).parents[2] / document).read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert "site" in ids(signed_up(example, {"site": "example.com"}))

@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from everwatch import codec, wire
+from everwatch.admission import admit_monitor
 from everwatch.errors import InvalidInput, SettingsError, WrongPlans
 from everwatch.kinds import registry
 from everwatch.model import Every
@@ -155,9 +156,11 @@ def _check_settled(document: Object, field: str, limits: Limits) -> str:
         spec = wire.monitor_of(given, "$")
         if not document.is_open_at("kind"):
             kind = registry.kind_named(spec.kind)
-            if spec.schedule == wire.NO_SCHEDULE and not document.is_open_at("schedule"):
+            if not document.is_open_at("config"):
+                spec = admit_monitor(spec, "$")
+            elif spec.schedule == wire.NO_SCHEDULE:
                 spec = msgspec.structs.replace(spec, schedule=Every(kind.default_schedule_ms))
-        if spec.schedule != wire.NO_SCHEDULE:
+        if spec.schedule != wire.NO_SCHEDULE and not document.is_open_at("schedule"):
             limits.check_schedule(spec, "$")
     except InvalidInput as error:
         raise InvalidInput(error.reason, field + error.path.removeprefix("$")) from None
