@@ -373,7 +373,11 @@ def test_a_signup_with_more_monitors_than_the_plan_allows_is_refused() -> None:
 
 def test_a_plan_and_a_signup_together_have_no_more_than_a_signup_may() -> None:
     own = [noop(f"m-{number}") for number in range(1_000)]
-    assert refused(of("kind = 'noop'"), {}, *own)[1] == "$.monitors"
+    for quota in ("", "max_monitors = 5000"):
+        assert refused(of("kind = 'noop'", plan=quota), {}, *own) == (
+            "the plan 'pro' allows 1000 monitors, and these would be 1001 (1 of the plan and 1000 of the signup)",
+            "$.monitors",
+        )
 
 
 @pytest.mark.parametrize(

@@ -145,8 +145,9 @@ async def test_who_has_more_than_a_lesser_plan_allows_keeps_it_and_gets_no_more(
     replies = await command(life, put(noop("more")), delete("m-0"), put(noop("more")), put(noop("m-1", "2h")))
     assert answers(replies) == [Answer.REFUSED, Answer.DONE, Answer.REFUSED, Answer.DONE]
     assert replies[0].reason == "the plan 'free' allows 3 monitors, and this user has more already"
-    replies = await command(life, *[delete(f"m-{number}") for number in range(1, 5)], put(noop("more")))
-    assert replies[-1].answer is Answer.DONE
+    deletions = [delete(f"m-{number}") for number in range(1, 5)]
+    replies = await command(life, put(noop("more")), *deletions, put(noop("more")))
+    assert answers(replies) == [Answer.REFUSED, *[Answer.DONE] * 5]
     assert len(monitors(life)) == 3
 
 
@@ -158,6 +159,8 @@ async def test_a_task_counts_until_it_is_due(life: Life) -> None:
     ]
     await life.tick_to(START + 11_000)
     assert answers(await command(life, put(task("t-2", START + 20_000)))) == [Answer.DONE]
+    # a task that is over begins anew, and is one more then
+    assert answers(await command(life, put(task("t-1", START + 20_000)))) == [Answer.REFUSED]
 
 
 async def test_runs_too_close_together_are_refused_for_puts_too(life: Life) -> None:

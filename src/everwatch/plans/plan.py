@@ -160,8 +160,10 @@ class Plans:
             monitors = (*self._of_plan(plan, signup, taken), *own)
         else:
             monitors = own
-        most = wire.MOST_MONITORS_PER_SIGNUP if limits.max_monitors is None else limits.max_monitors
-        if len(monitors) > min(most, wire.MOST_MONITORS_PER_SIGNUP):
+        most = wire.MOST_MONITORS_PER_SIGNUP
+        if limits.max_monitors is not None:
+            most = min(most, limits.max_monitors)
+        if len(monitors) > most:
             from_plan = len(monitors) - len(own)
             raise InvalidInput(
                 f"the plan {plan.name!r} allows {most} monitors, and these would be {len(monitors)}"
