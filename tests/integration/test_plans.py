@@ -12,7 +12,7 @@ from support.target import Target
 from support.waiting import wait_until
 
 from everwatch import codec
-from everwatch.model import Answer, Reply
+from everwatch.model import Answer, Every, Reply
 
 pytestmark = pytest.mark.integration
 FILE = """
@@ -123,6 +123,7 @@ def test_an_edited_file_is_used_by_the_next_signup_and_a_broken_edit_changes_not
     monitor = pipeline.monitor(user, "site")
     assert monitor is not None
     assert orjson.loads(monitor.spec.config) == {"url": target.url("/ok")}
+    assert monitor.spec.schedule == Every(3_000)
     file.write_text(FILE.format(pace="3s").replace("kind = ", "kin = "))
     told = "plan 'pro', monitors[1].kin: there is no field 'kin'"
     wait_until("the broken file is told", lambda: told in worker.logged(), 15)
