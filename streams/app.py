@@ -27,6 +27,7 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.packing import codec_named
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics, largest_batch
+from everwatch.plans.file import PlansFile
 from everwatch.timetable import NotPlanned
 from streams.commands import Commands
 from streams.delayed import PAUSE_S, Delayed
@@ -48,6 +49,7 @@ TABLE = "monitors"
 PATIENCE_S = 3.0
 GIVEN_BACK_EVERY_S = 15.0
 WAKE_EVERY_S = 0.5
+PLANS_LOOKED_AT_EVERY_S = 1.0
 # a stop takes these one after the other, and must be over within ten seconds
 LAST_PATIENCE_S = 1.0
 FLUSH_S = 1.0
@@ -67,6 +69,7 @@ class Engine(Service):
         self._broken = False
         self._era = 0
         self._switch = asyncio.Lock()
+        self._plans = PlansFile(settings.plans_file) if settings.plans_file else None
         topics = self._topics = Topics.of(settings)
         self.table = new_monitors_table(app, TABLE, settings.partitions, self.open)
         self.table.store.new_consumer = self._new_recovery_consumer
@@ -109,6 +112,7 @@ class Engine(Service):
             clock,
             settings.output_format,
             inline.judge_now,
+            self._plans,
         )
         self.heartbeats = Signals(self._writer, refusals, clock)
         self.feedback = Feedback(
@@ -148,6 +152,8 @@ class Engine(Service):
         self.add_future(self._look_ahead(delayed))
         self.add_future(self._wake(wakes))
         self.add_future(self._give_memory_back())
+        if self._plans is not None:
+            self.add_future(self._follow(self._plans))
         self._ready.set()
 
     async def on_stop(self) -> None:
@@ -232,6 +238,12 @@ class Engine(Service):
             except Exception:
                 logger.exception("what is on agendas could not be carried out; it is tried again")
             await self.sleep(WAKE_EVERY_S)
+
+    async def _follow(self, plans: PlansFile) -> None:
+        while not self.should_stop:
+            await self.sleep(PLANS_LOOKED_AT_EVERY_S)
+            # in a thread: a large file takes a moment to judge, in which ticks would be late
+            await asyncio.to_thread(plans.look)
 
     async def _give_memory_back(self) -> None:
         while not self.should_stop:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 from zlib import crc32
@@ -19,10 +20,12 @@ from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
 from everwatch.model import Answer, At, Command, CommandType, Monitor, Reply, Signup
+from everwatch.plans.file import PlansFile
 from everwatch.schedule.every import PHASE_STEP_MS
 from everwatch.timetable import NEVER, Planned
 from streams.lane import in_turns
 from streams.partitions import Partition, Partitions, Planner
+from streams.quotas import Quotas
 from streams.remembered import remembered_of
 from streams.store import RESERVED
 from streams.tables import Writer, Writing, all_or_rebuilt
@@ -74,6 +77,7 @@ class Registration:
         clock: Clock,
         output_format: OutputFormat,
         judge_now: JudgeNow,
+        plans: PlansFile | None = None,
     ) -> None:
         self._partitions = partitions
         self._planner = planner
@@ -84,12 +88,14 @@ class Registration:
         self._clock = clock
         self._output_format = output_format
         self._judge_now = judge_now
+        self._plans = plans
         # partition and offset of commands for many of which a part is carried out
         self._begun: set[tuple[int, int]] = set()
 
     async def sign_up(self, records: Iterable[Record]) -> None:
         """Register users; when this returns, all of it is durable and in the timetable."""
-        for some in _slices(await self._admitted(records, admit_signup), ENTRIES_AT_ONCE):
+        admit = partial(admit_signup, plans=self._plans.current if self._plans else None)
+        for some in _slices(await self._admitted(records, admit), ENTRIES_AT_ONCE):
             async with self._writer.writing() as work:
                 newcomers, others = await self._sort_out(work, some)
                 await self._register(work, newcomers)
@@ -244,9 +250,10 @@ class Registration:
                 work.look_up(number, [key for _, _, keys in some for key in keys])
                 await standstill.enter_async_context(work.owned(number).turn)
             done: list[tuple[int, Changes]] = []
+            quotas = Quotas(work, self._plans.current) if self._plans else None
             async for few in in_turns(admitted):
                 for source, wanted, _ in few:
-                    changes = self._changes(work, source, wanted)
+                    changes = self._changes(work, source, wanted, quotas)
                     if changes is not None:
                         done.append((source.partition, changes))
             await work.finish()
@@ -290,7 +297,9 @@ class Registration:
         known = remembered_of(work.value(source.partition, codec.commands_key(wanted.user_id)))
         return wanted.command_id in known.ids
 
-    def _changes(self, work: Writing, source: Record, wanted: Signup | Command) -> Changes | None:
+    def _changes(
+        self, work: Writing, source: Record, wanted: Signup | Command, quotas: Quotas | None
+    ) -> Changes | None:
         partition = work.owned(source.partition)
         settled = partition.emitted_to
         now = max(self._clock.now_ms(), settled)
@@ -311,11 +320,15 @@ class Registration:
                 else:
                     named = [wanted.monitor_id] if wanted.monitor_id else []
                     monitors = self._monitors(work, source.partition, wanted.user_id, named)
+                if quotas is not None:
+                    quotas.check(source.partition, wanted, user, monitors, settled)
                 changes = carry_out(wanted, user, monitors, now, settled)
         except InvalidInput as error:
             self._refuse(source, error)
             return None
         self._write(work, source.partition, wanted.user_id, changes, settled)
+        if quotas is not None:
+            quotas.note(source.partition, wanted.user_id, changes.monitors, settled)
         if changes.run_now is not None:
             self._run_now(partition, source, wanted, changes.run_now, now)
         if isinstance(wanted, Command) and wanted.command_id:

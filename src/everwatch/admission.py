@@ -1,6 +1,7 @@
 """Whether an input may enter: decoded, validated field by field, and its configs judged by their kinds."""
 
 from functools import lru_cache
+from typing import Protocol
 
 import msgspec
 import orjson
@@ -26,24 +27,40 @@ _outline_of = msgspec.json.Decoder(_Outline).decode
 _REMEMBERED_BYTES = 2_048
 
 
-def admit_signup(data: bytes | None, asked_at: int = 0) -> Signup:
+class SignupPlans(Protocol):
+    """What plans make of a signup."""
+
+    def expanded(self, signup: Signup) -> Signup:
+        """``signup`` with the monitors of its plan. Raises InvalidInput."""
+        ...
+
+
+def admit_signup(data: bytes | None, asked_at: int = 0, plans: SignupPlans | None = None) -> Signup:
     """The signup in ``data``, ready to be registered. Raises InvalidInput with the reason and the field's path.
 
-    ``asked_at``: when it was produced, ms; delays are counted from there.
+    ``asked_at``: when it was produced, ms; delays are counted from there. Without ``plans`` a plan is only a word.
     """
+    signup = _admit_remembered(data) or _admit_signup(data)
+    if plans is not None:
+        signup = plans.expanded(signup)
+    for spec in signup.monitors:
+        if isinstance(spec.schedule, At):
+            monitors = tuple(wire.settled(spec, asked_at) for spec in signup.monitors)
+            return msgspec.structs.replace(signup, monitors=monitors)
+    return signup
+
+
+def _admit_remembered(data: bytes | None) -> Signup | None:
+    """The signup in ``data``, if its monitors are few; None for any other, and for whatever is wrong."""
     if data and data[:1] == b"{" and len(data) <= codec.LARGEST_INPUT_BYTES:
         try:
             outline = _outline_of(data)
             if len(outline.monitors) + len(outline.maintenance) <= _REMEMBERED_BYTES:
                 alike = _admit_monitors(bytes(outline.monitors), bytes(outline.maintenance))
-                monitors = alike.monitors
-                if any(isinstance(spec.schedule, At) for spec in monitors):
-                    monitors = tuple(wire.settled(spec, asked_at) for spec in monitors)
-                return Signup(outline.user_id, outline.plan, outline.attributes, monitors, alike.maintenance)
+                return Signup(outline.user_id, outline.plan, outline.attributes, alike.monitors, alike.maintenance)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidInput):
-            pass  # what is wrong is found, and told with its path, below
-    signup = _admit_signup(data)
-    return msgspec.structs.replace(signup, monitors=tuple(wire.settled(spec, asked_at) for spec in signup.monitors))
+            pass  # what is wrong is found, and told with its path, by who looks closer
+    return None
 
 
 @lru_cache(maxsize=4_096)

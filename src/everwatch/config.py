@@ -129,6 +129,9 @@ class Settings(BaseSettings):
         le=30 * 86_400,
         description="How long a worker keeps delayed tasks that are over, s; the database keeps them for good.",
     )
+    plans_file: Path | None = Field(
+        default=None, description="TOML file of plans: their monitors, from templates, and their quotas; empty: none."
+    )
 
     # executor
     max_in_flight: int = Field(default=500, ge=1, le=100_000, description="Checks running at once in one executor.")
@@ -168,6 +171,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("plans_file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("publish_topics", mode="before")
     @classmethod

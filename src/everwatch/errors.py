@@ -65,3 +65,14 @@ class TargetForbidden(EverwatchError, OSError):
 
     It is an ``OSError`` too, so that network libraries treat it as a failed connection.
     """
+
+
+class WrongPlans(EverwatchError):
+    """A file of plans is wrong: ``plan`` and ``field`` say where (each empty if the whole is meant)."""
+
+    def __init__(self, file: str, plan: str, field: str, reason: str) -> None:
+        where = [file, f"plan {plan!r}" if plan else "", field]
+        super().__init__(f"{', '.join(part for part in where if part)}: {reason}")
+        self.plan = plan
+        self.field = field
+        self.reason = reason

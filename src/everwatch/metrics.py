@@ -25,6 +25,8 @@ RECOVERED = Counter("everwatch_recovery_records", "Changelog records read in bul
 RECOVERY_LEFT = Gauge(
     "everwatch_recovery_left_records", "At most so many changelog records are still to be read in bulk."
 )
+PLANS_OK = Gauge("everwatch_plans_ok", "1: plans are as their file has them, or there is none; 0: the file is wrong.")
+PLANS_OK.set(1)
 
 
 def serve_metrics(settings: Settings) -> None:

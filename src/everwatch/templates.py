@@ -114,8 +114,8 @@ def _check(document: object, path: str, depth: int) -> None:
         case dict():
             for key, value in document.items():
                 if _OPEN in key:
-                    raise InvalidInput(f"'{_OPEN}' may stand in values, not in names", _inside(path, key))
-                _check(value, _inside(path, key), depth + 1)
+                    raise InvalidInput(f"'{_OPEN}' may stand in values, not in names", inside(path, key))
+                _check(value, inside(path, key), depth + 1)
         case list():
             for index, value in enumerate(document):
                 _check(value, f"{path}[{index}]", depth + 1)
@@ -160,7 +160,7 @@ class _Filling:
                     return self._value(pieces[0], path)[0]
                 return self.text(pieces, path)
             case dict():
-                return {key: self.document(value, _inside(path, key)) for key, value in document.items()}
+                return {key: self.document(value, inside(path, key)) for key, value in document.items()}
             case list():
                 return [self.document(value, f"{path}[{index}]") for index, value in enumerate(document)]
         return document
@@ -215,7 +215,8 @@ def _encoded(value: object, path: str) -> bytes:
         raise InvalidInput("filled in, the template is nested too deeply", path) from None
 
 
-def _inside(path: str, key: str) -> str:
+def inside(path: str, key: str) -> str:
+    """The path of what stands under ``key`` in the object at ``path``."""
     if _PLAIN_KEY.fullmatch(key):
         return f"{path}.{key}"
     shortened = key if len(key) <= 100 else key[:99] + "…"

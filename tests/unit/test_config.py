@@ -138,3 +138,9 @@ def test_settings_do_not_change_at_run_time() -> None:
     settings = load_settings()
     with pytest.raises(ValidationError, match="frozen"):
         settings.partitions = 9  # type: ignore[misc]
+
+
+def test_an_empty_plans_file_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERWATCH_PLANS_FILE", "")
+    assert load_settings().plans_file is None
+    assert load_settings(plans_file="plans.toml").plans_file == Path("plans.toml")

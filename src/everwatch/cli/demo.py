@@ -43,6 +43,8 @@ _ENVIRONMENT = {
     "EVERWATCH_ALLOW_NETWORKS": "127.0.0.0/8",
     "EVERWATCH_TARGET_IN_FLIGHT": "0",
     "EVERWATCH_TARGET_PER_S": "0",
+    # the users have a plan that is in no file
+    "EVERWATCH_PLANS_FILE": "",
 }
 
 

@@ -12,6 +12,7 @@ from everwatch.cli import (
     doctor,
     explain,
     monitor,
+    plans,
     processes,
     results,
     signal,
@@ -66,6 +67,7 @@ app.command("try", rich_help_panel="Use it")(try_.try_)
 app.command("results", rich_help_panel="Use it")(results.results)
 app.command("explain", rich_help_panel="Look after it")(explain.explain)
 app.command("audit", rich_help_panel="Look after it")(audit.audit)
+app.add_typer(plans.app, name="plans", rich_help_panel="Look after it")
 app.add_typer(topics.app, name="topics", rich_help_panel="Look after it")
 app.command("doctor", rich_help_panel="Look after it")(doctor.doctor)
 

@@ -18,6 +18,7 @@ from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import ensure_topics
+from everwatch.plans.file import PlansFile
 
 StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", hidden=True)]
 # what was promised to whoever stops a process, less a little
@@ -40,6 +41,9 @@ def worker(
     from streams.worker import run_worker  # Faust takes a second to import, and only this command needs it
 
     settings = settings_of(data_dir, bootstrap_servers, worker_id=worker_id)
+    if settings.plans_file is not None:
+        # what is wrong is said before a broker is looked for
+        PlansFile(settings.plans_file)
     bootstrap = _prepared(settings, stop_with_parent)
     run_worker(settings, bootstrap, SystemClock())
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from everwatch.cli.local import PROCESSES, Local
 from everwatch.cli.options import Bootstrap, DataDir, settings_of
 from everwatch.clock import SystemClock
+from everwatch.plans.file import PlansFile
 
 
 def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
@@ -18,6 +19,9 @@ def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
     `everwatch signup u-1 --http https://example.com --every 30s`
     """
     settings = settings_of(data_dir, bootstrap_servers)
+    if settings.plans_file is not None:
+        # a worker that ends at once would be started again and again
+        PlansFile(settings.plans_file)
     console = Console(stderr=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,0 +1,229 @@
+"""One plan and all of them: what they make of a signup, and what they allow. Pure, apart from what they remember."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from everwatch import codec, wire
+from everwatch.admission import admit_monitor
+from everwatch.errors import InvalidInput
+from everwatch.model import MonitorSpec, Scalar, Signup
+from everwatch.plans.naming import PLAN_NAME, Given, Object, texts_of
+from everwatch.schedule.duration import describe_duration
+from everwatch.schedule.gap import shortest_gap_ms
+
+USUAL_PLAN = "default"
+"""The plan of who names none; where the file does not have it, it means no monitors and no quotas."""
+MOST_NAMED = 20
+_REMEMBERED = 4_096
+_REMEMBERED_CHARACTERS = 256
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What a plan allows; None: as much as anybody may. ``shortest_ms``: between two due instants of a monitor."""
+
+    plan: str
+    max_monitors: int | None = None
+    shortest_ms: int | None = None
+
+    def check_schedule(self, spec: MonitorSpec, path: str) -> None:
+        """Raises InvalidInput if a monitor is due more often than the plan allows."""
+        if self.shortest_ms is None:
+            return
+        gap_ms = shortest_gap_ms(spec.schedule)
+        if gap_ms is not None and gap_ms < self.shortest_ms:
+            raise InvalidInput(
+                f"the plan {self.plan!r} allows one run in {describe_duration(self.shortest_ms)}, and this schedule has"
+                f" runs {describe_duration(gap_ms)} apart",
+                f"{path}.schedule",
+            )
+
+    def check_another(self, count: int) -> None:
+        """Raises InvalidInput if a user who has ``count`` monitors may not have one more."""
+        if self.max_monitors is not None and count >= self.max_monitors:
+            raise InvalidInput(
+                f"the plan {self.plan!r} allows {self.max_monitors} monitors, and this user has"
+                f" {count if count == self.max_monitors else 'more'} already",
+                "$.monitor_id",
+            )
+
+
+class PlanMonitor(msgspec.Struct, frozen=True, eq=False):
+    """A monitor of a plan: the same for everybody (``spec``), or a ``document`` to be filled in for each user.
+
+    ``field``: where it stands, ``monitors[0]``. ``monitor_id`` is empty if that is to be filled in too.
+    ``attributes``: what of the user is named in it; ``is_personal``: and the user's id as well.
+    """
+
+    field: str
+    document: Object | dict[str, Any]
+    limits: Limits
+    monitor_id: str
+    attributes: tuple[str, ...] = ()
+    is_personal: bool = False
+    spec: MonitorSpec | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind's name; empty if that is to be filled in too."""
+        document = self.document.settled_members() if isinstance(self.document, Object) else self.document
+        if "kind" in document:
+            return str(document["kind"])
+        is_open = isinstance(self.document, Object) and self.document.is_open_at("kind")
+        return "" if is_open else wire.MonitorInput().kind
+
+    def filled(self, given: Given) -> dict[str, Any]:
+        """The monitor for a user, as a signup would say it. Raises InvalidInput, with the path in the signup."""
+        return self.document.filled(given) if isinstance(self.document, Object) else self.document
+
+    def admitted(self, given: Given) -> MonitorSpec:
+        """The monitor for a user. Raises InvalidInput, with the path in the signup."""
+        filled = self.filled(given)
+        try:
+            spec = spec_of(filled, self.field)
+            self.limits.check_schedule(spec, self.field)
+        except InvalidInput as error:
+            raise InvalidInput(f"{error.path}: {error.reason}", self._cause(error.path)) from None
+        return spec
+
+    def _cause(self, place: str) -> str:
+        """The path in the signup of what was filled in at a place of the plan, or near it."""
+        texts = texts_of(self.document)
+        near = [text for text in texts if text.field.startswith(place) or place.startswith(text.field)]
+        paths = {name.path for text in near for name in text.names if name.shown != PLAN_NAME}
+        return paths.pop() if len(paths) == 1 else "$.attributes" if paths else "$.plan"
+
+
+def spec_of(document: dict[str, Any], field: str) -> MonitorSpec:
+    """The monitor of a plan, by the rules of a signup's. Raises InvalidInput, whose path begins with ``field``."""
+    try:
+        spec = wire.monitor_of(wire.parse_object(document, wire.MonitorInput), "$")
+        return admit_monitor(spec, "$")
+    except InvalidInput as error:
+        raise InvalidInput(error.reason, field + error.path.removeprefix("$")) from None
+
+
+class Plan(msgspec.Struct, frozen=True, eq=False):
+    """What a file says of one plan. ``file``: the file's name, for refusals."""
+
+    name: str
+    file: str
+    monitors: tuple[PlanMonitor, ...]
+    limits: Limits
+
+    @property
+    def required(self) -> list[str]:
+        """The attributes that a signup with this plan must have, sorted."""
+        names = [name for monitor in self.monitors for text in texts_of(monitor.document) for name in text.names]
+        return sorted({name.attribute for name in names if name.attribute and name.default is None})
+
+    def filled(self, given: Given) -> list[dict[str, Any]]:
+        """The plan's monitors for a user, as a signup would say them. Raises InvalidInput."""
+        return [monitor.filled(given) for monitor in self.monitors]
+
+
+class Plans:
+    """All plans of a file, as of one reading of it."""
+
+    def __init__(self, plans: Mapping[str, Plan]) -> None:
+        self.all = plans
+        # of this reading: what was filled in from another one goes with it
+        self._remembered = lru_cache(maxsize=_REMEMBERED, typed=True)(_admitted_alike)
+
+    def named(self, name: str) -> Plan | None:
+        """The plan with this name; None for the usual one if there is no entry for it. Raises InvalidInput."""
+        plan = self.all.get(name)
+        if plan is None and name != USUAL_PLAN:
+            known = sorted({*self.all, USUAL_PLAN})
+            more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
+            raise InvalidInput(f"there is no plan {name!r}; there are {', '.join(known[:MOST_NAMED])}{more}", "$.plan")
+        return plan
+
+    def limits_of(self, name: str) -> Limits | None:
+        """The limits of who has this plan already; None if there are none, or no such plan any more."""
+        plan = self.all.get(name)
+        return None if plan is None else plan.limits
+
+    def expanded(self, signup: Signup) -> Signup:
+        """``signup`` with the monitors of its plan before its own, where it has none with the same id.
+
+        Raises InvalidInput if there is no such plan, something cannot be filled in, or the plan allows less.
+        """
+        plan = self.named(signup.plan)
+        if plan is None:
+            return signup
+        own, limits = signup.monitors, plan.limits
+        if plan.monitors:
+            taken = {spec.monitor_id for spec in own} if own else ()
+            monitors = (*self._of_plan(plan, signup, taken), *own)
+        else:
+            monitors = own
+        most = wire.MOST_MONITORS_PER_SIGNUP
+        if limits.max_monitors is not None:
+            most = min(most, limits.max_monitors)
+        if len(monitors) > most:
+            from_plan = len(monitors) - len(own)
+            raise InvalidInput(
+                f"the plan {plan.name!r} allows {most} monitors, and these would be {len(monitors)}"
+                f" ({from_plan} of the plan and {len(own)} of the signup)",
+                "$.monitors",
+            )
+        if limits.shortest_ms is not None:
+            for index, spec in enumerate(own):
+                limits.check_schedule(spec, f"$.monitors[{index}]")
+        return Signup(signup.user_id, signup.plan, signup.attributes, monitors, signup.maintenance)
+
+    def _of_plan(self, plan: Plan, signup: Signup, taken: set[str] | tuple[()]) -> list[MonitorSpec]:
+        given = Given(signup.user_id, signup.plan, signup.attributes)
+        specs: list[MonitorSpec] = []
+        characters, are_named = 0, False
+        try:
+            for monitor in plan.monitors:
+                if taken and monitor.monitor_id in taken:
+                    continue
+                spec = monitor.spec
+                if spec is None:
+                    spec = self._admitted(monitor, given)
+                    characters += len(spec.config) + len(spec.payload)
+                    if not monitor.monitor_id:
+                        are_named = True
+                        if spec.monitor_id in taken:
+                            continue
+                specs.append(spec)
+            if are_named and (twice := _found_twice(specs)):
+                raise InvalidInput(f"filled in, two of its monitors have the id {twice!r}", "$.plan")
+            if characters > codec.LARGEST_INPUT_BYTES:
+                most = codec.LARGEST_INPUT_BYTES
+                raise InvalidInput(f"filled in, its monitors take more than {most} characters", "$.attributes")
+        except InvalidInput as error:
+            raise InvalidInput(f"plan {plan.name!r} of {plan.file}: {error.reason}", error.path) from None
+        return specs
+
+    def _admitted(self, monitor: PlanMonitor, given: Given) -> MonitorSpec:
+        if monitor.is_personal:
+            return monitor.admitted(given)
+        values = [given.attributes.get(name) for name in monitor.attributes]
+        characters = 0
+        for value in values:
+            if isinstance(value, float):
+                # 0.0 and -0.0 would be one key
+                return monitor.admitted(given)
+            characters += len(value) if isinstance(value, str) else 8
+        if characters > _REMEMBERED_CHARACTERS:
+            return monitor.admitted(given)
+        return self._remembered(monitor, *values)
+
+
+def _admitted_alike(monitor: PlanMonitor, *values: Scalar) -> MonitorSpec:
+    return monitor.admitted(Given("", monitor.limits.plan, dict(zip(monitor.attributes, values, strict=True))))
+
+
+def _found_twice(specs: list[MonitorSpec]) -> str:
+    seen: set[str] = set()
+    for spec in specs:
+        if spec.monitor_id in seen:
+            return spec.monitor_id
+        seen.add(spec.monitor_id)
+    return ""

@@ -1,0 +1,196 @@
+"""Plans in a running worker: signups, quotas on commands, and a file that is edited under it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from support.worker import START, TOPICS, Broker, Life, until, worker
+
+from everwatch import codec
+from everwatch.clock import SettableClock
+from everwatch.kafka.records import Record
+from everwatch.model import Answer, Monitor, Reply
+from everwatch.plans.file import PlansFile
+
+FILE = """
+[plans.free]
+max_monitors = 3
+shortest_interval = "1m"
+
+[[plans.free.monitors]]
+monitor_id = "site"
+config = { url = "https://{{user.attributes.site}}/" }
+schedule = { every = "5m" }
+
+[[plans.pro.monitors]]
+monitor_id = "quick"
+config = { url = "https://example.com/" }
+schedule = { every = "1s" }
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "plans.toml"
+    file.write_text(FILE)
+    monkeypatch.setenv("EVERWATCH_PLANS_FILE", str(file))
+    return file
+
+
+@pytest.fixture
+async def life(file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Life]:
+    broker = Broker()
+    broker.install(monkeypatch)
+    async with worker(broker, tmp_path / "worker", SettableClock(START)) as life:
+        yield life
+
+
+async def sign_up(life: Life, plan: str, site: str | None = "a.example", *own: dict[str, Any]) -> None:
+    attributes = {} if site is None else {"site": site}
+    given = {"user_id": "ann", "plan": plan, "attributes": attributes, "monitors": list(own)}
+    life.broker.take(TOPICS.signups, given)
+    await until("the signup is dealt with", lambda: life.broker.is_acknowledged(TOPICS.signups))
+
+
+def monitors(life: Life) -> dict[str, Monitor]:
+    rows = [(key, value) for key, value in life.store.scan(0, b"ann\0") if not codec.is_bookkeeping(key[4:])]
+    found = [codec.decode_entry(key, value) for key, value in rows]
+    return {entry.monitor_id: entry for entry in found if isinstance(entry, Monitor)}
+
+
+def edit(file: Path, text: str) -> None:
+    file.write_text(text)
+
+
+def noop(monitor_id: str, every: str = "1h", **more: Any) -> dict[str, Any]:
+    return {"monitor_id": monitor_id, "kind": "noop", "schedule": {"every": every}} | more
+
+
+def task(monitor_id: str, at: int) -> dict[str, Any]:
+    return noop(monitor_id, schedule={"at": at})
+
+
+async def command(life: Life, *commands: dict[str, Any]) -> list[Reply]:
+    """Carry out commands as one batch; gives the answers, in order."""
+    already = len(life.broker.logs[TOPICS.replies])
+    records = [
+        Record(
+            TOPICS.commands,
+            0,
+            already + number,
+            START,
+            b"ann",
+            orjson.dumps({"user_id": "ann", "command_id": f"c-{already + number}"} | each),
+        )
+        for number, each in enumerate(commands)
+    ]
+    await life.engine.registration.command(records)
+    return [codec.decode_reply(value) for _, value in life.broker.logs[TOPICS.replies][already:]]
+
+
+def put(monitor: dict[str, Any]) -> dict[str, Any]:
+    return {"command": "put", "monitor": monitor}
+
+
+def delete(monitor_id: str) -> dict[str, Any]:
+    return {"command": "delete", "monitor_id": monitor_id}
+
+
+def answers(replies: list[Reply]) -> list[Answer]:
+    return [reply.answer for reply in replies]
+
+
+async def test_a_signup_is_all_it_takes_and_another_plan_replaces_its_monitors(life: Life) -> None:
+    await sign_up(life, "free", "a.example", noop("mine"))
+    assert set(monitors(life)) == {"site", "mine"}
+    assert orjson.loads(monitors(life)["site"].spec.config) == {"url": "https://a.example/"}
+    await command(life, put(noop("by-command")))
+    await sign_up(life, "pro", "a.example", noop("mine"))
+    assert set(monitors(life)) == {"quick", "mine", "by-command"}
+    assert [user for user, _ in await life.tick_to(START + 3_000)].count("ann") >= 2
+
+
+async def test_a_signup_that_cannot_be_filled_in_is_kept_with_its_reason(life: Life) -> None:
+    await sign_up(life, "free", None)
+    await sign_up(life, "gold")
+    assert len(life.broker.logs[TOPICS.dead_letters]) == 2
+    assert monitors(life) == {}
+
+
+async def test_a_new_monitor_beyond_the_quota_is_refused_and_those_that_are_there_may_be_changed(life: Life) -> None:
+    await sign_up(life, "free", "a.example", noop("mine"))
+    refused = (await command(life, put(noop("a")), put(noop("b")), put(noop("a", "2h")), put(noop("mine", "3h"))))[1]
+    assert (refused.answer, refused.path) == (Answer.REFUSED, "$.monitor_id")
+    assert refused.reason == "the plan 'free' allows 3 monitors, and this user has 3 already"
+    assert set(monitors(life)) == {"site", "mine", "a"}
+    assert monitors(life)["a"].version == 2
+
+
+async def test_within_one_batch_what_is_deleted_makes_room(life: Life) -> None:
+    await sign_up(life, "free", "a.example", noop("mine"))
+    replies = await command(
+        life, put(noop("a")), put(noop("b")), delete("a"), put(noop("b")), put(noop("a")), delete("b"), put(noop("c"))
+    )
+    done, refused = Answer.DONE, Answer.REFUSED
+    assert answers(replies) == [done, refused, done, done, refused, done, done]
+
+
+async def test_who_has_more_than_a_lesser_plan_allows_keeps_it_and_gets_no_more(life: Life) -> None:
+    await sign_up(life, "pro")
+    await command(life, *[put(noop(f"m-{number}")) for number in range(6)])
+    await sign_up(life, "free")
+    assert len(monitors(life)) == 7
+    replies = await command(life, put(noop("more")), delete("m-0"), put(noop("more")), put(noop("m-1", "2h")))
+    assert answers(replies) == [Answer.REFUSED, Answer.DONE, Answer.REFUSED, Answer.DONE]
+    assert replies[0].reason == "the plan 'free' allows 3 monitors, and this user has more already"
+    deletions = [delete(f"m-{number}") for number in range(1, 5)]
+    replies = await command(life, put(noop("more")), *deletions, put(noop("more")))
+    assert answers(replies) == [Answer.REFUSED, *[Answer.DONE] * 5]
+    assert len(monitors(life)) == 3
+
+
+async def test_a_task_counts_until_it_is_due(life: Life) -> None:
+    await sign_up(life, "free", "a.example", noop("mine"))
+    assert answers(await command(life, put(task("t-1", START + 10_000)), put(task("t-2", START + 10_000)))) == [
+        Answer.DONE,
+        Answer.REFUSED,
+    ]
+    await life.tick_to(START + 11_000)
+    assert answers(await command(life, put(task("t-2", START + 20_000)))) == [Answer.DONE]
+    # a task that is over begins anew, and is one more then
+    assert answers(await command(life, put(task("t-1", START + 20_000)))) == [Answer.REFUSED]
+
+
+async def test_runs_too_close_together_are_refused_for_puts_too(life: Life) -> None:
+    await sign_up(life, "free")
+    (refused,) = await command(life, put(noop("a", "10s")))
+    assert (refused.answer, refused.path) == (Answer.REFUSED, "$.monitor.schedule")
+    assert refused.reason == "the plan 'free' allows one run in 60 s, and this schedule has runs 10 s apart"
+    (done,) = await command(life, put(noop("a", "60s")))
+    assert done.answer is Answer.DONE
+
+
+async def test_who_never_signed_up_has_the_usual_plan(life: Life, file: Path) -> None:
+    assert answers(await command(life, *[put(noop(f"m-{number}")) for number in range(5)])) == [Answer.DONE] * 5
+
+
+async def test_a_file_that_is_edited_applies_to_the_next_signup_and_a_broken_one_changes_nothing(
+    life: Life, file: Path
+) -> None:
+    plans = life.engine._plans
+    assert isinstance(plans, PlansFile)
+    await sign_up(life, "free", "a.example", noop("mine"))
+    edit(file, FILE.replace("https://", "http://"))
+    before = plans.current
+    await until("the file is seen", lambda: plans.current is not before)
+    assert b"https://" in monitors(life)["site"].spec.config.encode()
+    await sign_up(life, "free", "b.example")
+    assert orjson.loads(monitors(life)["site"].spec.config) == {"url": "http://b.example/"}
+    seen, now = plans._seen, plans.current
+    edit(file, "[plans.free]\n[plans.free]\n")
+    await until("the broken file is seen", lambda: plans._seen != seen)
+    await sign_up(life, "free", "c.example")
+    assert plans.current is now
+    assert orjson.loads(monitors(life)["site"].spec.config) == {"url": "http://c.example/"}
