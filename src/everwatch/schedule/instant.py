@@ -26,6 +26,14 @@ def parse_instant_ms(value: str | int) -> int:
     return instant_ms
 
 
+def format_instant(instant_ms: int) -> str:
+    """``instant_ms`` in UTC, "2026-11-21T08:00:00Z"; ``parse_instant_ms`` gives it back."""
+    text = (_EPOCH + timedelta(milliseconds=instant_ms)).isoformat(
+        timespec="milliseconds" if instant_ms % SECOND_MS else "seconds"
+    )
+    return text.removesuffix("+00:00") + "Z"
+
+
 def _parse_text(text: str) -> int:
     try:
         instant = datetime.fromisoformat(text.strip())
