@@ -2,12 +2,12 @@
 
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
+from threading import Event
 from typing import IO, Annotated, NamedTuple
 
 import orjson
@@ -121,7 +121,7 @@ def import_(
         raise SettingsError("Give either FILE, or --sql with --from (see 'everwatch import --help').")
     job = Job(settings, source, state or settings.data_dir / "imports" / name, everything, dry_run, rejects, as_json)
     interruption = Interruption()
-    stopped = threading.Event()
+    stopped = Event()
     with Ledger(job.state, keep=not dry_run) as ledger, _stopping(interruption, stopped) as number:
         if every_s is None:
             tally = _pass(job, ledger, interruption, SystemClock())
@@ -131,9 +131,7 @@ def import_(
         _again_and_again(job, ledger, interruption, stopped, every_s)
 
 
-def _again_and_again(
-    job: Job, ledger: Ledger, interruption: Interruption, stopped: threading.Event, every_s: float
-) -> None:
+def _again_and_again(job: Job, ledger: Ledger, interruption: Interruption, stopped: Event, every_s: float) -> None:
     clock = SystemClock()
     while not interruption.wanted:
         began_s = clock.monotonic_s()
@@ -209,7 +207,7 @@ def _new_courier(settings: Settings, clock: Clock) -> KafkaCourier:
 
 
 @contextmanager
-def _stopping(interruption: Interruption, stopped: threading.Event) -> Iterator[list[int]]:
+def _stopping(interruption: Interruption, stopped: Event) -> Iterator[list[int]]:
     """Have SIGINT and SIGTERM stop the import in order; gives the number of the signal that came."""
     came: list[int] = []
 
