@@ -75,7 +75,7 @@ def import_(
     everything: Annotated[bool, typer.Option("--all", help="Send what was sent before, too.")] = False,
     state: Annotated[
         Path | None,
-        typer.Option(help="File that remembers what was sent; default: <data_dir>/imports/<name of the source>."),
+        typer.Option(help="File that remembers what was sent; default: imports/SOURCE-… in the data folder."),
     ] = None,
     rejects: Annotated[Path | None, typer.Option(help="File for the reasons of all wrong rows.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent.")] = False,
