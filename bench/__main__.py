@@ -28,9 +28,12 @@ BENCHES = {
     "signals": "heartbeats into state, a second",
     "feedback": "results into states and transitions, a second",
     "delayed": "10,000,000 delayed tasks pending, and 100,000 of them due in one second",
+    "import": "users imported from a CSV file, and registered meanwhile",
     "scaleout": "one load on 1, 2 and 4 workers",
     "executor": "http probes of one executor for each second of CPU, beside blackbox_exporter",
 }
+# a module cannot have every name
+MODULES = {"import": "importing"}
 PLOTS = "plots"
 FAILED, INTERRUPTED = 2, 130
 
@@ -68,7 +71,7 @@ def main() -> None:
 
 
 def _run(name: str, plan: Plan, runs: int) -> Outcome:
-    measure = cast(Callable[[Plan], Outcome], importlib.import_module(f"bench.{name}").measure)
+    measure = cast(Callable[[Plan], Outcome], importlib.import_module(f"bench.{MODULES.get(name, name)}").measure)
     outcomes = []
     for number in range(1, runs + 1):
         if runs > 1:

@@ -368,6 +368,14 @@ def test_a_user_comes_back_as_it_was_last_put_and_with_its_partition(feed: Feed)
     assert feed.reader.partition_of("anna") is None
 
 
+def test_the_catalogue_gives_every_user_with_the_monitors_in_the_order_of_their_names(feed: Feed) -> None:
+    shop, mill, hers = monitor(), monitor(monitor_id="mill"), monitor(user_id="bea")
+    feed.put(user("zoe"), hers, shop, user("anna"), mill, user("bea"), monitor(user_id="nobody"))
+    assert list(feed.reader.catalogue()) == [(user("anna"), [mill, shop]), (user("bea"), [hers]), (user("zoe"), [])]
+    assert list(feed.reader.catalogue("bea")) == [(user("bea"), [hers])]
+    assert list(feed.reader.catalogue("nobody")) == []
+
+
 def test_a_replayed_changelog_does_not_bring_back_what_was_deleted(feed: Feed) -> None:
     put = feed.put(monitor())
     feed.delete("anna", "shop", at=3_000)

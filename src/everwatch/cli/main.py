@@ -11,6 +11,8 @@ from everwatch.cli import (
     demo,
     doctor,
     explain,
+    export,
+    import_,
     monitor,
     plans,
     processes,
@@ -63,6 +65,8 @@ app.add_typer(monitor.app, name="monitor", rich_help_panel="Use it")
 app.add_typer(task.app, name="task", rich_help_panel="Use it")
 app.add_typer(user.app, name="user", rich_help_panel="Use it")
 app.command("signal", rich_help_panel="Use it")(signal.signal)
+app.command("import", rich_help_panel="Use it")(import_.import_)
+app.command("export", rich_help_panel="Use it")(export.export)
 app.command("try", rich_help_panel="Use it")(try_.try_)
 app.command("results", rich_help_panel="Use it")(results.results)
 app.command("explain", rich_help_panel="Look after it")(explain.explain)

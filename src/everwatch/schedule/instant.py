@@ -26,11 +26,17 @@ def parse_instant_ms(value: str | int) -> int:
     return instant_ms
 
 
+def format_instant(instant_ms: int) -> str:
+    """``instant_ms`` in UTC, "2026-11-21T08:00:00Z"; ``parse_instant_ms`` gives it back."""
+    text = (_EPOCH + timedelta(milliseconds=instant_ms)).isoformat(
+        timespec="milliseconds" if instant_ms % SECOND_MS else "seconds"
+    )
+    return text.removesuffix("+00:00") + "Z"
+
+
 def instant_text(instant_ms: int) -> str:
-    """An instant in UTC, "2026-11-21 09:00:00Z", with what is finer than a second only if there is any."""
-    at = datetime.fromtimestamp(instant_ms // 1000, UTC)
-    finer = f".{instant_ms % 1000:03}" if instant_ms % 1000 else ""
-    return f"{at:%Y-%m-%d %H:%M:%S}{finer}Z"
+    """The same for people to read, "2026-11-21 08:00:00Z"."""
+    return format_instant(instant_ms).replace("T", " ")
 
 
 def _parse_text(text: str) -> int:

@@ -206,6 +206,10 @@ class Reader(Protocol):
         """A user's monitors, by ``monitor_id``."""
         ...
 
+    def catalogue(self, user_id: str = "") -> Iterator[tuple[User, list[Monitor]]]:
+        """Every user (or one) by ``user_id``, each with all monitors by ``monitor_id``; streamed, as of one instant."""
+        ...
+
     def counts(self) -> Counts:
         """How many users, monitors and results there are."""
         ...

@@ -90,6 +90,11 @@ class MemoryStore:
     def monitors(self, user_id: str) -> list[Monitor]:
         return [monitor for key, monitor in sorted(self._monitors.items()) if key[0] == user_id]
 
+    def catalogue(self, user_id: str = "") -> Iterator[tuple[User, list[Monitor]]]:
+        for name in sorted(self._users):
+            if user_id in ("", name):
+                yield self._users[name][0], self.monitors(name)
+
     def counts(self) -> Counts:
         by_state: dict[State, int] = {}
         for monitor in self._monitors.values():

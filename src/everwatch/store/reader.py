@@ -1,6 +1,8 @@
 """Reading the database: what the command line shows and what an audit streams."""
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Engine, Select, and_, case, func, literal_column, not_, or_, select, union_all
@@ -53,6 +55,22 @@ class SqlReader:
     def monitors(self, user_id: str) -> list[Monitor]:
         statement = select(monitors).where(monitors.c.user_id == user_id).order_by(monitors.c.monitor_id)
         return self._all(statement, rows.monitor)
+
+    def catalogue(self, user_id: str = "") -> Iterator[tuple[User, list[Monitor]]]:
+        # one statement, so that a user and the monitors are as of one instant
+        of_user = monitors.c.user_id == users.c.user_id
+        statement = (
+            select(users, monitors)
+            .select_from(users.outerjoin(monitors, of_user))
+            .order_by(users.c.user_id, monitors.c.monitor_id)
+        )
+        if user_id:
+            statement = statement.where(users.c.user_id == user_id)
+        width = len(users.c)
+        for _, found in groupby(self._stream(statement, tuple), key=itemgetter(0)):
+            first = next(found)
+            held = [rows.monitor(row[width:]) for row in chain([first], found) if row[width] is not None]
+            yield rows.user(first[:width]), held
 
     def counts(self) -> Counts:
         by_state = select(monitors.c.state, func.count()).group_by(monitors.c.state)

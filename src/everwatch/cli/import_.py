@@ -1,0 +1,259 @@
+"""``everwatch import``: users and monitors from CSV, JSON lines or a database, once or again and again."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from threading import Event
+from typing import IO, Annotated, NamedTuple
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from everwatch.cli.monitor import duration_of, json_of
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.clock import Clock, SystemClock
+from everwatch.config import Settings
+from everwatch.errors import EverwatchError, SettingsError
+from everwatch.kafka.clients import new_admin, new_producer
+from everwatch.kafka.topics import Topics, ensure_topics
+from everwatch.transfer.courier import QUEUE, Courier, KafkaCourier
+from everwatch.transfer.files import STDIN, FileSource, Format, format_of
+from everwatch.transfer.ledger import Ledger
+from everwatch.transfer.passing import Interruption, Pass, Source, Tally, Telling
+from everwatch.transfer.query import QuerySource
+from everwatch.transfer.rows import Reading
+
+MOST_REASONS_SHOWN = 10
+
+
+class Job(NamedTuple):
+    """An import: from where, with which state, and how."""
+
+    settings: Settings
+    source: Source
+    state: Path
+    everything: bool
+    dry_run: bool
+    rejects: Path | None
+    as_json: bool
+
+
+def import_(
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE", help="CSV or JSON lines, also .gz; - is stdin.", show_default=False)
+    ] = None,
+    sql: Annotated[str | None, typer.Option("--sql", help="A select, instead of FILE.", show_default=False)] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="URL", help="SQLAlchemy URL for --sql, or @FILE that holds it.", show_default=False
+        ),
+    ] = None,
+    form: Annotated[Format | None, typer.Option("--format", help="csv or jsonl; default: as FILE's name says.")] = None,
+    renamed: Annotated[
+        list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="What a column is; may be given again.")
+    ] = None,
+    ignored: Annotated[
+        list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave a column out; may be given again.")
+    ] = None,
+    plan: Annotated[str, typer.Option(help="Plan of users whose row names none.", show_default=False)] = "",
+    monitors: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="Monitors of users whose row names none, JSON list or @FILE."),
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of a CSV file.")] = "utf-8",
+    delimiter: Annotated[str, typer.Option(help="What separates the cells of a CSV file.")] = ",",
+    every: Annotated[
+        str | None, typer.Option(help="Again and again, a pass each PERIOD, until Ctrl-C.", metavar="PERIOD")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Send what was sent before, too.")] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="File that remembers what was sent; default: imports/SOURCE-… in the data folder."),
+    ] = None,
+    rejects: Annotated[Path | None, typer.Option(help="File for the reasons of all wrong rows.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent.")] = False,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import users and monitors: only what is new or has changed since the last import of this source.
+
+    A row is a signup, or with `monitor` a monitor put by command. CSV and SQL: user_id, plan, attributes (JSON),
+    attributes.NAME, monitors, maintenance, monitor (JSON); any other column is an attribute. See docs/importing.md.
+
+    Exit status: 0 all well, 1 rows were wrong, 2 the source cannot be read, 3 no broker, 7 the state is in use.
+
+    Examples: `everwatch import users.csv --map id=user_id --monitors @monitors.json` ·
+    `everwatch import --sql "select id as user_id, plan from users" --from sqlite:///app.db --every 5m` ·
+    `everwatch export | everwatch import - --format jsonl --dry-run`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    if every is not None and file == STDIN:
+        raise SettingsError("stdin can be read only once: leave --every away.")
+    every_s = None if every is None else duration_of("--every", every) / 1000
+    if every_s is not None and every_s < 1:
+        raise SettingsError("--every must be at least 1s.")
+    if len(delimiter) != 1:
+        raise SettingsError(f"--delimiter wants one character, not {delimiter!r}.")
+    given = json_of("--monitors", monitors)
+    reading = Reading(
+        _pairs(renamed or []), frozenset(ignored or []), plan, orjson.dumps(given["monitors"]) if given else b""
+    )
+    source: Source
+    if sql is not None and from_ is not None and file is None:
+        query = QuerySource(_url(from_), sql, reading)
+        source, name = query, _name_of("sql", query.identity, settings)
+    elif file is not None and sql is None and from_ is None:
+        found = form or format_of(file)
+        if found is None:
+            raise SettingsError(f"What {file} holds does not show in its name: say --format csv or --format jsonl.")
+        source = FileSource(file, found, reading, encoding, delimiter, sys.stdin.buffer if file == STDIN else None)
+        stem = Path(file).name.partition(".")[0]
+        name = "stdin" if file == STDIN else _name_of(stem, str(Path(file).resolve()), settings)
+    else:
+        raise SettingsError("Give either FILE, or --sql with --from (see 'everwatch import --help').")
+    job = Job(settings, source, state or settings.data_dir / "imports" / name, everything, dry_run, rejects, as_json)
+    interruption = Interruption()
+    stopped = Event()
+    with Ledger(job.state, keep=not dry_run) as ledger, _stopping(interruption, stopped) as number:
+        if every_s is None:
+            tally = _pass(job, ledger, interruption, SystemClock())
+            if interruption.wanted:
+                raise typer.Exit(128 + number[0])
+            raise typer.Exit(1 if tally.refused else 0)
+        _again_and_again(job, ledger, interruption, stopped, every_s)
+
+
+def _again_and_again(job: Job, ledger: Ledger, interruption: Interruption, stopped: Event, every_s: float) -> None:
+    clock = SystemClock()
+    while not interruption.wanted:
+        began_s = clock.monotonic_s()
+        try:
+            _pass(job, ledger, interruption, clock)
+        except EverwatchError as error:
+            if interruption.wanted:
+                return
+            if job.as_json:
+                typer.echo(orjson.dumps({"failed": str(error)}).decode())
+            typer.echo(f"everwatch: {error} The next pass tries again.", err=True)
+        # a pass that took longer than that is followed by the next at once
+        stopped.wait(max(0.0, began_s + every_s - clock.monotonic_s()))
+
+
+def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock) -> Tally:
+    """One pass, told in one line. Raises SettingsError, BrokerUnavailable, TopicMismatch."""
+    console = Console(stderr=True)
+    name = job.source.name
+    with ExitStack() as stack:
+        rejects: IO[str] | None = None
+        if job.rejects is not None:
+            try:
+                rejects = stack.enter_context(job.rejects.open("w", encoding="utf-8", errors="backslashreplace"))
+            except OSError as error:
+                raise SettingsError(f"The file {job.rejects} cannot be written: {error.strerror}.") from None
+        bar = stack.enter_context(_bar(console))
+        shown = bar.add_task("Importing", total=None, told="")
+
+        def look(tally: Tally) -> None:
+            rate = f"{tally.read:,} rows, {tally.read / max(tally.seconds, 0.001):,.0f} a second"
+            bar.update(shown, total=job.source.size or None, completed=job.source.position, told=rate)
+
+        def refused(line: int, reason: str) -> None:
+            text = f"{name}:{line}: {reason}"
+            if rejects is not None:
+                rejects.write(f"{text}\n")
+            # the tally counts it before it is told
+            if importing.tally.refused <= MOST_REASONS_SHOWN:
+                console.print(text, highlight=False, markup=False, soft_wrap=True)
+            elif importing.tally.refused == MOST_REASONS_SHOWN + 1:
+                hint = "are in the file of --rejects" if rejects is not None else "go to a file with --rejects FILE"
+                console.print(f"… more of them {hint}", highlight=False, markup=False)
+
+        def courier() -> Courier:
+            made = _new_courier(job.settings, clock)
+            stack.callback(made.close)
+            return made
+
+        importing = Pass(job.source, ledger, courier, Telling(refused, look), clock)
+        try:
+            tally = importing.run(interruption, everything=job.everything, ship=not job.dry_run)
+        except EverwatchError:
+            if importing.tally.read:
+                typer.echo(f"{name}: cut short after {importing.tally.read} rows", err=True)
+            raise
+    if job.as_json:
+        typer.echo(orjson.dumps(asdict(tally) | {"seconds": round(tally.seconds, 3)}).decode())
+    else:
+        rate = f"{tally.seconds:.1f} s, {tally.read / max(tally.seconds, 0.001):,.0f} rows a second"
+        would = ", would send" if job.dry_run else ", sent"
+        typer.echo(
+            f"{name}: {tally.read} read, {tally.new} new, {tally.changed} changed, {tally.unchanged} unchanged,"
+            f" {tally.refused} refused{would} {tally.sent} ({rate})" + (", stopped" if interruption.wanted else "")
+        )
+    return tally
+
+
+def _new_courier(settings: Settings, clock: Clock) -> KafkaCourier:
+    bootstrap = broker_of(settings)
+    ensure_topics(new_admin(settings, bootstrap), settings)
+    return KafkaCourier(new_producer(settings, bootstrap, **QUEUE), Topics.of(settings), bootstrap, clock)
+
+
+@contextmanager
+def _stopping(interruption: Interruption, stopped: Event) -> Iterator[list[int]]:
+    """Have SIGINT and SIGTERM stop the import in order; gives the number of the signal that came."""
+    came: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        came.append(number)
+        stopped.set()
+        interruption.ask()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    pairs = [item.partition("=") for item in given]
+    if wrong := [item for item, (column, _, name) in zip(given, pairs, strict=True) if not (column and name)]:
+        raise SettingsError(f"--map wants COLUMN=FIELD, not {wrong[0]!r}.")
+    return {column: name for column, _, name in pairs}
+
+
+def _url(given: str) -> str:
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(f"The file {given[1:]} of --from cannot be read.") from None
+
+
+def _name_of(stem: str, identity: str, settings: Settings) -> str:
+    """A name for the state of a source: the same each time, another one for other topics."""
+    told = f"{settings.topic_prefix}\0{identity}".encode()
+    return f"{stem}-{blake2b(told, digest_size=6).hexdigest()}"
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[told]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

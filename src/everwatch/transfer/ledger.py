@@ -1,0 +1,114 @@
+"""What an import has sent before: a digest for each user and each user's monitor, in a file of its own.
+
+A row whose digest is there need not be sent again. Digests are written after the brokers have acknowledged the records,
+so a crash forgets some that were sent, and what is sent twice is one signup to the worker.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from everwatch.errors import FolderInUse, SettingsError
+
+_AT_ONCE = 1_000
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS sent (key BLOB PRIMARY KEY, digest BLOB NOT NULL, number INTEGER NOT NULL)"
+    " WITHOUT ROWID"
+)
+_NOTE = "INSERT INTO sent VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET digest = excluded.digest"
+_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class Mark(NamedTuple):
+    """What was sent under a key: the digest of the record's value; ``number`` is the key's own, from 0."""
+
+    key: bytes
+    digest: bytes
+    number: int
+
+
+def digest_of(value: bytes) -> bytes:
+    """The digest of a record's value."""
+    return blake2b(value, digest_size=16).digest()
+
+
+class Ledger:
+    """The digests of one source. Nobody else may use the file while it is open."""
+
+    def __init__(self, path: Path, *, keep: bool = True) -> None:
+        """Open or make the file; without ``keep`` nothing is made, and nothing noted stays.
+
+        Raises FolderInUse if another import has it open, SettingsError if it cannot be used.
+        """
+        self._path, self._keep = path, keep
+        try:
+            if keep:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            place = str(path) if keep or path.exists() else ":memory:"
+            self._connection = sqlite3.connect(place, timeout=0, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise SettingsError(f"The state file {path} cannot be opened: {error}.") from None
+        try:
+            for statement in (
+                "PRAGMA locking_mode = EXCLUSIVE",
+                "PRAGMA journal_mode = WAL",
+                # a power cut may undo the last commits: what they noted is sent again
+                "PRAGMA synchronous = NORMAL",
+                "PRAGMA cache_size = -65536",
+                "BEGIN IMMEDIATE",
+                _SCHEMA,
+            ):
+                self._connection.execute(statement)
+            if keep:
+                # the lock stays: a connection in this mode gives it back when it is closed
+                self._connection.execute("COMMIT")
+            (newest,) = self._connection.execute("SELECT max(number) FROM sent").fetchone()
+        except sqlite3.Error as error:
+            self._connection.close()
+            if error.sqlite_errorcode & 0xFF in _BUSY:
+                raise FolderInUse(
+                    f"Another import is at work with the state file {path}: wait for it, or name another with --state."
+                ) from None
+            raise SettingsError(
+                f"The state file {path} cannot be used ({error}): name another with --state, or remove it."
+            ) from None
+        self._next = 0 if newest is None else newest + 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def known(self, keys: Sequence[bytes]) -> dict[bytes, Mark]:
+        """What was noted of these keys, as far as there is anything."""
+        found: dict[bytes, Mark] = {}
+        for begin in range(0, len(keys), _AT_ONCE):
+            some = keys[begin : begin + _AT_ONCE]
+            places = ",".join("?" * len(some))
+            rows = self._connection.execute(f"SELECT key, digest, number FROM sent WHERE key IN ({places})", some)  # noqa: S608 - placeholders
+            found.update((row[0], Mark(*row)) for row in rows)
+        return found
+
+    def new_number(self) -> int:
+        """A number for a key that has none yet."""
+        self._next += 1
+        return self._next - 1
+
+    def note(self, marks: Iterable[Mark]) -> None:
+        """Note what was sent, durably unless the power goes. Raises SettingsError if it cannot be written."""
+        try:
+            if not self._keep:
+                self._connection.executemany(_NOTE, marks)
+                return
+            self._connection.execute("BEGIN")
+            self._connection.executemany(_NOTE, marks)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise SettingsError(f"The state file {self._path} cannot be written: {error}.") from None
+
+    def close(self) -> None:
+        """Close the file, for others to use."""
+        self._connection.close()

@@ -1,0 +1,207 @@
+"""One pass over a source: every row read, what is new or changed checked and sent, and noted once it is there."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+from everwatch import codec
+from everwatch.admission import admit_command, admit_signup
+from everwatch.clock import Clock
+from everwatch.errors import InvalidInput, SettingsError
+from everwatch.transfer.courier import STALLED_AFTER_S, Courier
+from everwatch.transfer.ledger import Ledger, Mark, digest_of
+from everwatch.transfer.rows import Row
+
+ROWS_AT_ONCE = 2_000
+# when it is stopped, a pass waits so long for what is under way
+STOPPED_WITHIN_S = 5.0
+_SECOND_ROW = "this is a second row of the same {}, and says something else: the first one counts"
+
+
+class Source(Protocol):
+    """Where rows come from; ``position`` of ``size`` bytes are read, if ``size`` is known."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def rows(self) -> Iterator[Row]:
+        """Every row, in order; each time anew. Raises SettingsError."""
+        ...
+
+
+class Interruption:
+    """A wish to stop: what is being read is given up, what is under way is waited for."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._reading = False
+
+    def ask(self) -> None:
+        """Ask to stop, from a signal's handler. Raises KeyboardInterrupt where nothing else ends the waiting."""
+        again, self.wanted = self.wanted, True
+        if self._reading or again:
+            raise KeyboardInterrupt
+
+    def unless_asked(self, read: Callable[[], list[Row]]) -> list[Row]:
+        """What ``read`` gives; nothing once it is asked to stop: a pipe or a database may keep us waiting for ever."""
+        self._reading = True
+        try:
+            return [] if self.wanted else read()
+        except KeyboardInterrupt:
+            if not self.wanted:
+                raise
+            return []
+        finally:
+            self._reading = False
+
+
+@dataclass
+class Tally:
+    """How many rows a pass has read, and what they were; ``sent`` are those that were new or changed, or all."""
+
+    read: int = 0
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    refused: int = 0
+    sent: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Telling:
+    """Who is told: ``refused`` of each wrong row (its line, the reason), ``look`` now and then how far it is."""
+
+    refused: Callable[[int, str], None]
+    look: Callable[[Tally], None]
+
+
+class Pass:
+    """One pass. ``courier`` is asked for when there is something to send, and never in a dry run (``ship`` false)."""
+
+    def __init__(
+        self, source: Source, ledger: Ledger, courier: Callable[[], Courier], telling: Telling, clock: Clock
+    ) -> None:
+        self._source = source
+        self._ledger = ledger
+        self._courier_of = courier
+        self._courier: Courier | None = None
+        self._telling = telling
+        self._clock = clock
+        # sent and not noted yet
+        self._pending: dict[bytes, Mark] = {}
+        self._seen = _Seen()
+        self.tally = Tally()
+
+    def run(self, interruption: Interruption, *, everything: bool = False, ship: bool = True) -> Tally:
+        """Read to the end, or until it is asked to stop; ``everything``: send what is unchanged, too.
+
+        Raises SettingsError where the source cannot be read, BrokerUnavailable. What was there by then is noted.
+        """
+        began_s, tally = self._clock.monotonic_s(), self.tally
+        rows = self._source.rows()
+        try:
+            while some := interruption.unless_asked(lambda: list(islice(rows, ROWS_AT_ONCE))):
+                self._take(some, everything, ship)
+                tally.seconds = self._clock.monotonic_s() - began_s
+                self._telling.look(tally)
+        except SettingsError:
+            self._finish(STALLED_AFTER_S)
+            raise
+        finally:
+            tally.seconds = self._clock.monotonic_s() - began_s
+        self._finish(STOPPED_WITHIN_S if interruption.wanted else STALLED_AFTER_S)
+        tally.seconds = self._clock.monotonic_s() - began_s
+        return tally
+
+    def _finish(self, within_s: float) -> None:
+        if self._courier is not None:
+            self._note(self._courier.finish(within_s))
+
+    def _take(self, rows: list[Row], everything: bool, ship: bool) -> None:
+        keys = [codec.table_key(row.user_id, row.monitor_id) for row in rows]
+        pending = self._pending
+        known = self._ledger.known([key for key in keys if key not in pending])
+        load: list[Row] = []
+        marks: list[Mark] = []
+        tally = self.tally
+        tally.read += len(rows)
+        for row, key in zip(rows, keys, strict=True):
+            try:
+                if row.problem:
+                    raise InvalidInput(row.problem)
+                digest = digest_of(row.value)
+                before = pending.get(key) or known.get(key)
+                is_same = before is not None and before.digest == digest
+                if before is not None and before.number in self._seen:
+                    if not is_same:
+                        raise InvalidInput(_SECOND_ROW.format("monitor" if row.monitor_id else "user"))
+                    tally.unchanged += 1
+                    continue
+                # what is as it was sent was right then
+                if not is_same:
+                    _check(row)
+            except InvalidInput as error:
+                tally.refused += 1
+                self._telling.refused(row.line, str(error))
+                continue
+            number = self._ledger.new_number() if before is None else before.number
+            self._seen.add(number)
+            if before is None:
+                tally.new += 1
+            elif is_same:
+                tally.unchanged += 1
+                if not everything:
+                    continue
+            else:
+                tally.changed += 1
+            pending[key] = mark = Mark(key, digest, number)
+            load.append(row)
+            marks.append(mark)
+        if not load:
+            return
+        tally.sent += len(load)
+        if not ship:
+            self._note(marks)
+            return
+        if self._courier is None:
+            self._courier = self._courier_of()
+        self._courier.send(load, marks)
+        self._note(self._courier.arrived())
+
+    def _note(self, marks: list[Mark]) -> None:
+        if marks:
+            self._ledger.note(marks)
+            for mark in marks:
+                del self._pending[mark.key]
+
+
+def _check(row: Row) -> None:
+    if row.monitor_id:
+        admit_command(row.value)
+    else:
+        admit_signup(row.value)
+
+
+class _Seen:
+    """Numbers, one bit each."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def __contains__(self, number: int) -> bool:
+        at = number >> 3
+        return at < len(self._bits) and bool(self._bits[at] & (1 << (number & 7)))
+
+    def add(self, number: int) -> None:
+        at = number >> 3
+        if at >= len(self._bits):
+            self._bits.extend(bytes(at + 1 - len(self._bits) + (len(self._bits) >> 3)))
+        self._bits[at] |= 1 << (number & 7)
