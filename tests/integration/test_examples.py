@@ -12,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,8 @@ class Shell:
 
 
 def end_group(group: int) -> None:
-    try:
+    with suppress(ProcessLookupError):  # nothing of it is left
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # nothing of it is left
 
 
 def new_environment(folder: Path) -> dict[str, str]:
