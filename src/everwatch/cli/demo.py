@@ -213,11 +213,12 @@ class _Run:
             self._stop.wait(0.2)
 
     def _surplus(self) -> set[str]:
-        """Demo users of an earlier, larger demo."""
+        """Demo users of an earlier, larger demo, and its showcase where this one has none."""
         if self._reader is None or self._counts.users <= self._cast.everybody:
             return set()
         users = {stretch.user_id for stretch in self._reader.history() if stretch.until is None}
-        return {user for user in users if (number_of(user) or 0) >= self._cast.users}
+        surplus = {user for user in users if (number_of(user) or 0) >= self._cast.users}
+        return surplus if self._cast.showcase else surplus | (users & {SHOWCASE_USER})
 
     def _tend(self, console: Console) -> None:
         """Send the signals that are due and look after the processes."""
