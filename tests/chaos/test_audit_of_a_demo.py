@@ -52,7 +52,7 @@ def test_the_audit_of_a_troubled_demo_finds_nothing_missed_and_nothing_twice(tmp
     try:
         reader = wait_until("the database is there", lambda: reader_of(tmp_path), 90)
         assert reader is not None
-        wait_until("everybody is signed up", lambda: reader.counts().users == USERS, 60)
+        wait_until("everybody is signed up", lambda: reader.counts().users == USERS + 1, 60)
         up = wait_until("some are up", lambda: [m for m in reader.monitors("demo-00001") if m.state is State.UP], 60)
         assert up
         ask("monitor", "pause", "demo-00001", "job")

@@ -15,14 +15,17 @@ from support.command import everwatch
 from support.waiting import wait_until
 
 from everwatch.config import Settings
-from everwatch.demo.cast import Cast, Health, Mix
+from everwatch.demo.cast import Cast, Mix
+from everwatch.demo.ports import Ports
+from everwatch.demo.showcase import Health
 from everwatch.kafka.embedded import remembered_address
+from everwatch.kinds.registry import known_kinds
 from everwatch.store.reader import open_reader
 
 pytestmark = pytest.mark.integration
 KEYS = {
     "users", "monitors", "ticks_due", "ticks_emitted", "results_stored", "missed", "duplicates", "lateness_ms", "up",
-    "down", "late", "seconds",
+    "down", "late", "seconds", "showcase",
 }  # fmt: skip
 RUN_WITHIN_S = 120
 # a silent job is late at most 9 s (period, grace, interval) after it was put, and a moment more until that is stored
@@ -95,9 +98,9 @@ def assert_says_that_all_is_well(demo: Demo) -> None:
     assert summary.keys() == KEYS
     assert summary["lateness_ms"].keys() == {"p50", "p99", "max"}
     assert (summary["missed"], summary["duplicates"]) == (0, 0), demo.err
-    assert summary["users"] == demo.users
+    assert summary["users"] == demo.users + 1, "the showcase is one more"
     assert summary["ticks_due"] == summary["ticks_emitted"] == summary["results_stored"] > 0
-    meant = [part.health for part in Cast(demo.users, Mix.ALL, "5s", 1, 2).all_parts()]
+    meant = [part.health for part in Cast(demo.users, Mix.ALL, "5s", Ports(1, 2, 3, 4)).all_parts()]
     assert summary["monitors"] == len(meant)
     assert {health: summary[health.value] for health in Health} == {health: meant.count(health) for health in Health}
 
@@ -106,6 +109,20 @@ def test_demo_prints_one_object_that_accounts_for_every_tick(side_by_side: list[
     for demo in side_by_side:
         assert_says_that_all_is_well(demo)
         assert SECONDS - 1 < demo.summary["seconds"] < SECONDS + 10
+
+
+def test_every_kind_ends_healthy_and_failing_as_it_should_with_a_message(side_by_side: list[Demo]) -> None:
+    for demo in side_by_side:
+        shown = {ending["kind"]: ending for ending in demo.summary["showcase"]}
+        assert shown.keys() == set(known_kinds())
+        for kind, ending in shown.items():
+            assert ending["as_expected"], ending["problem"]
+            assert ending["healthy"]["state"] == "up"
+            if kind == "noop":
+                assert ending["failing"] is None
+            else:
+                assert ending["failing"]["state"] == ("late" if kind == "heartbeat" else "down")
+                assert ending["failing"]["message"]
 
 
 def test_demos_side_by_side_have_brokers_and_databases_of_their_own(side_by_side: list[Demo]) -> None:
@@ -128,7 +145,7 @@ def test_demo_started_again_goes_on_with_its_users_until_it_is_interrupted(
     with told.open("w") as stream:
         process = start(first.folder, first.users, stderr=stream)
     try:
-        wait_until("it says how it is going", lambda: re.search(r"\d s  users=40 ", told.read_text()), 90)
+        wait_until("it says how it is going", lambda: re.search(r"\d s  users=41 ", told.read_text()), 90)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=30)
     finally:

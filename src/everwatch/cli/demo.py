@@ -1,14 +1,9 @@
 """``everwatch demo``: the whole of Everwatch with made-up users, live, and an account at the end."""
 
 import signal
-import socket
 import sys
 import threading
-import zlib
 from collections import Counter
-from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
 from typing import Annotated
 
 import orjson
@@ -23,21 +18,23 @@ from everwatch.cli.publishing import Publisher
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
 from everwatch.demo.account import Account, settle_account
-from everwatch.demo.cast import Cast, Health, Mix, number_of
+from everwatch.demo.cast import Cast, Mix, number_of
+from everwatch.demo.certificates import write_certificates
 from everwatch.demo.observer import Observer
-from everwatch.demo.view import Glance, draw, line, print_summary
+from everwatch.demo.ports import choose_ports
+from everwatch.demo.showcase import SHOWCASE_USER, Ending, Health, judge
+from everwatch.demo.view import Glance, draw, line, print_showcase, print_summary
 from everwatch.errors import EverwatchError, InvalidInput, SettingsError, StoreError
-from everwatch.kafka.topics import Topics
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.topics import Topics, create_topic
 from everwatch.model import State
 from everwatch.schedule.every import PHASE_STEP_MS
 from everwatch.store.interface import Counts
 from everwatch.store.reader import SqlReader, open_reader
 
-HEARTBEAT_EVERY_S = 1.0
+SIGNALS_EVERY_S = 1.0
 REGISTERED_WITHIN_S = 60.0
 ACCOUNT_WITHIN_S = 15.0
-PORTS_FILE = "demo-ports"
-PORTS = range(18_080, 32_000)
 # every target of the demo is on this machine, which need not be spared
 _ENVIRONMENT = {
     "EVERWATCH_ALLOW_NETWORKS": "127.0.0.0/8",
@@ -63,9 +60,10 @@ def demo(
 ) -> None:
     """Run Kafka, a worker, an executor and a sink with made-up users whose monitors check a local server.
 
-    Some monitors are broken on purpose. At the end an account compares what was due by the schedules alone with what
-    the database holds; the exit status is 1 if anything was missed or counted twice. Starting again goes on with the
-    same users and state.
+    Some monitors are broken on purpose. One more user, `showcase`, has a healthy and a failing monitor of every kind.
+    At the end an account compares what was due by the schedules alone with what the database holds, and a table says
+    how each kind ended; the exit status is 1 if anything was missed, counted twice or not as expected. Starting again
+    goes on with the same users and state.
 
     Examples: `everwatch demo` · `everwatch demo --users 5000 --mix http --every 10s --seconds 60`
     """
@@ -85,22 +83,29 @@ def demo(
     console = Console(stderr=True)
     clock = SystemClock()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    target_port, dead_port = _ports(settings)
-    cast = Cast(users, mix, every, target_port, dead_port)
+    ports = choose_ports(settings.data_dir)
+    cast = Cast(users, mix, every, ports, f"{settings.topic_prefix}demo-greetings")
     try:
         admit_signup(next(cast.signups())[1])
     except InvalidInput as error:
         raise SettingsError(f"--every {every}: {error.reason}.") from None
     broken = Counter(part.health for part in cast.all_parts())
+    certificates = settings.data_dir / "demo-certificates"
+    trusted = write_certificates(certificates, clock.now_ms()).trusted
     with Local(settings, clock, console) as local:
         console.print(f"Starting Kafka and Everwatch in {settings.data_dir} …", highlight=False)
         local.start_kafka()
-        local.start("target", [sys.executable, "-m", "everwatch.demo.target", str(target_port)])
+        create_topic(new_admin(settings, local.bootstrap_servers), settings, cast.topic)
+        served = [str(port) for port in (ports.web, ports.tls, ports.dns)]
+        local.start("target", [sys.executable, "-m", "everwatch.demo.target", *served, str(certificates)])
         for name in PROCESSES:
-            local.start(name, extra=_ENVIRONMENT)
+            # a worker that knew the topics would refuse the monitor that is to fail for its topic
+            topics = cast.topic if name == "executor" else ""
+            extra = {"EVERWATCH_PUBLISH_TOPICS": topics, "SSL_CERT_FILE": str(trusted)}
+            local.start(name, extra=_ENVIRONMENT | extra)
         run = _Run(settings, clock, local, cast, stop)
         try:
-            summary, account = run.perform(console, seconds, live=not as_json and console.is_terminal)
+            summary, account, endings = run.perform(console, seconds, live=not as_json and console.is_terminal)
         finally:
             run.close()
         console.print("Stopping…")
@@ -110,8 +115,9 @@ def demo(
         print_summary(
             Console(), summary, account.redelivered, {"down": broken[Health.DOWN], "late": broken[Health.LATE]}
         )
+        print_showcase(Console(), endings)
         Console().print(f"  [dim]look inside: everwatch results --data-dir {settings.data_dir}[/]", highlight=False)
-    if account.missed or account.duplicates:
+    if account.missed or account.duplicates or any(ending.problem for ending in endings):
         raise typer.Exit(1)
 
 
@@ -125,14 +131,16 @@ class _Run:
         self._cast = cast
         self._stop = stop
         self._topics = Topics.of(settings)
-        self._observer = Observer(settings, local.bootstrap_servers, clock)
+        self._observer = Observer(settings, local.bootstrap_servers, clock, cast.topic if cast.showcase else "")
         self._publisher = Publisher(settings, local.bootstrap_servers)
         self._reader: SqlReader | None = None
-        self._next_heartbeat_s = 0.0
+        self._next_signals_s = 0.0
         self._said: list[str] = []
         self._counts = Counts(users=0, monitors=0, by_state={}, results=0)
 
-    def perform(self, console: Console, seconds: float | None, *, live: bool) -> tuple[dict[str, object], Account]:
+    def perform(
+        self, console: Console, seconds: float | None, *, live: bool
+    ) -> tuple[dict[str, object], Account, list[Ending]]:
         """Sign everybody up, watch until the time is up or Ctrl-C, and settle the account."""
         self._sign_up(console)
         self._observer.forget_lateness()
@@ -157,9 +165,9 @@ class _Run:
                     console.print(line(glance), highlight=False, soft_wrap=True)
         upto = self._clock.now_ms() // PHASE_STEP_MS * PHASE_STEP_MS
         lateness = self._observer.lateness()
-        account = self._settle(console, after, upto)
+        account, endings = self._settle(console, after, upto)
         counts = self._count()
-        return {
+        summary: dict[str, object] = {
             "users": counts.users,
             "monitors": counts.monitors,
             "ticks_due": account.due,
@@ -172,7 +180,9 @@ class _Run:
             "down": counts.by_state.get(State.DOWN, 0),
             "late": counts.by_state.get(State.LATE, 0),
             "seconds": round((upto - after) / 1000, 1),
-        }, account
+            "showcase": [ending.as_json() for ending in endings],
+        }
+        return summary, account, endings
 
     def close(self) -> None:
         """Let go of topics and database."""
@@ -197,31 +207,36 @@ class _Run:
                 event = orjson.dumps({"command": "deregister", "user_id": user})
                 self._publisher.send(self._topics.commands, user, event)
             wanted = sum(1 for _ in self._cast.all_parts())
-            if counts.users == self._cast.users and counts.monitors == wanted and self._observer.watched_since(begun):
+            if (
+                counts.users == self._cast.everybody
+                and counts.monitors == wanted
+                and self._observer.watched_since(begun)
+            ):
                 return
             if self._clock.monotonic_s() > deadline_s:
                 raise EverwatchError(
-                    f"Only {counts.users} of {self._cast.users} users were registered within {REGISTERED_WITHIN_S:g} s;"
-                    f" see the logs in {self._local.log_folder}."
+                    f"Only {counts.users} of {self._cast.everybody} users were registered within"
+                    f" {REGISTERED_WITHIN_S:g} s; see the logs in {self._local.log_folder}."
                 )
             self._stop.wait(0.2)
 
     def _surplus(self) -> set[str]:
-        """Demo users of an earlier, larger demo."""
-        if self._reader is None or self._counts.users <= self._cast.users:
+        """Demo users of an earlier, larger demo, and its showcase where this one has none."""
+        if self._reader is None or self._counts.users <= self._cast.everybody:
             return set()
         users = {stretch.user_id for stretch in self._reader.history() if stretch.until is None}
-        return {user for user in users if (number_of(user) or 0) >= self._cast.users}
+        surplus = {user for user in users if (number_of(user) or 0) >= self._cast.users}
+        return surplus if self._cast.showcase else surplus | (users & {SHOWCASE_USER})
 
     def _tend(self, console: Console) -> None:
-        """Send the heartbeats that are due and look after the processes."""
+        """Send the signals that are due and look after the processes."""
         for sentence in self._local.look_after():
             self._said.append(sentence)
             console.print(sentence, highlight=False)
         now_s = self._clock.monotonic_s()
-        if now_s >= self._next_heartbeat_s:
-            self._next_heartbeat_s = now_s + HEARTBEAT_EVERY_S
-            for user, signal_event in self._cast.heartbeats():
+        if now_s >= self._next_signals_s:
+            self._next_signals_s = now_s + SIGNALS_EVERY_S
+            for user, signal_event in self._cast.signals():
                 self._publisher.send(self._topics.signals, user, signal_event)
 
     def _count(self) -> Counts:
@@ -247,15 +262,18 @@ class _Run:
             said=self._said,
         )
 
-    def _settle(self, console: Console, after: int, upto: int) -> Account:
-        """The account, once the last results are in, or after a while without them."""
+    def _settle(self, console: Console, after: int, upto: int) -> tuple[Account, list[Ending]]:
+        """The account, once the last results are in and the showcase is complete, or after a while without that."""
         deadline_s = self._clock.monotonic_s() + ACCOUNT_WITHIN_S
         if self._reader is None:
             self._reader = open_reader(self._settings)
         while True:
             account = settle_account(self._reader, after, upto)
-            if not account.missed or self._clock.monotonic_s() > deadline_s:
-                return account
+            monitors = self._reader.monitors(SHOWCASE_USER) if self._cast.showcase else []
+            endings = judge(self._cast.showcase, monitors, self._observer.read_back)
+            settled = not account.missed and not any(ending.problem for ending in endings)
+            if settled or self._clock.monotonic_s() > deadline_s:
+                return account, endings
             self._tend(console)
             threading.Event().wait(0.3)
 
@@ -268,33 +286,3 @@ class _Silent:
 
     def __exit__(self, *_: object) -> None:
         return None
-
-
-def _ports(settings: Settings) -> tuple[int, int]:
-    """A port for the target and one where nothing listens, the same at each start where they are free."""
-    file = settings.data_dir / PORTS_FILE
-    remembered = [int(word) for word in file.read_text().split()] if file.exists() else []
-    target, dead = (
-        remembered if len(remembered) == 2 and all(map(_is_free, remembered)) else _free_ports(settings.data_dir)
-    )
-    file.write_text(f"{target} {dead}\n")
-    return target, dead
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def _free_ports(folder: Path) -> Iterator[int]:
-    """Two free ports below the range from which outgoing connections get theirs.
-
-    Every data folder looks from another port on, so that demos started at the same moment do not find the same two.
-    """
-    begin = zlib.crc32(bytes(folder.resolve())) % len(PORTS)
-    return islice((port for port in [*PORTS[begin:], *PORTS[:begin]] if _is_free(port)), 2)

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import NamedTuple
 
 import orjson
 
+from everwatch.demo.ports import Ports
+from everwatch.demo.showcase import SHOWCASE_USER, Health, Showpiece, showcase
 from everwatch.model import Json
 
 
@@ -15,14 +18,6 @@ class Mix(StrEnum):
 
     ALL = "all"
     HTTP = "http"
-
-
-class Health(StrEnum):
-    """What a demo monitor is meant to end as."""
-
-    UP = "up"
-    DOWN = "down"
-    LATE = "late"
 
 
 class Part(NamedTuple):
@@ -36,19 +31,28 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Cast:
-    """All demo users and their monitors. ``dead_port`` is a port where nothing listens."""
+    """All demo users and their monitors; unless they have only http checks, one more user with every kind.
+
+    ``topic``: what the kind ``publish`` may write to.
+    """
 
     users: int
     mix: Mix
     every: str
-    target_port: int
-    dead_port: int
+    ports: Ports
+    topic: str = "demo-greetings"
     heartbeat_period_s: int = 4
     heartbeat_grace_s: int = 3
 
-    def user_ids(self) -> list[str]:
-        """The ids of all users."""
-        return [user_id(number) for number in range(self.users)]
+    @cached_property
+    def showcase(self) -> list[Showpiece]:
+        """The monitors of the user with every kind; none where all users have http checks and nothing else."""
+        return showcase(self.ports, self.topic) if self.mix is Mix.ALL else []
+
+    @property
+    def everybody(self) -> int:
+        """How many users there are, with the one of the showcase."""
+        return self.users + bool(self.showcase)
 
     def parts(self, number: int) -> Iterator[Part]:
         """The monitors of one user: one in ten has a broken site, one in twelve a closed port, one in fifteen a
@@ -60,7 +64,7 @@ class Cast:
             "site",
             "http",
             Health.DOWN if broken else Health.UP,
-            {"url": f"http://127.0.0.1:{self.target_port}/{'broken' if broken else 'ok'}/{user}"},
+            {"url": f"http://127.0.0.1:{self.ports.web}/{'broken' if broken else 'ok'}/{user}"},
         )
         if self.mix is Mix.HTTP:
             return
@@ -70,7 +74,7 @@ class Cast:
             "port",
             "tcp",
             Health.DOWN if closed else Health.UP,
-            {"host": "127.0.0.1", "port": self.dead_port if closed else self.target_port},
+            {"host": "127.0.0.1", "port": self.ports.dead if closed else self.ports.web},
         )
         yield self._part(
             user,
@@ -84,6 +88,8 @@ class Cast:
         """Every monitor of every user."""
         for number in range(self.users):
             yield from self.parts(number)
+        for piece in self.showcase:
+            yield Part(SHOWCASE_USER, piece.monitor_id, piece.health, piece.spec)
 
     def signups(self) -> Iterator[tuple[str, bytes]]:
         """Each user's id and signup event, as JSON."""
@@ -96,14 +102,21 @@ class Cast:
                 "monitors": [part.spec for part in self.parts(number)],
             }
             yield user, orjson.dumps(event)
+        if self.showcase:
+            event = {"user_id": SHOWCASE_USER, "plan": "demo", "monitors": [piece.spec for piece in self.showcase]}
+            yield SHOWCASE_USER, orjson.dumps(event)
 
-    def heartbeats(self) -> Iterator[tuple[str, bytes]]:
-        """A heartbeat of each job that is not silent: the user's id and the signal, as JSON."""
+    def signals(self) -> Iterator[tuple[str, bytes]]:
+        """What jobs that are not silent report each second: the user's id and the signal, as JSON."""
         if self.mix is Mix.ALL:
             for number in range(self.users):
                 if not is_silent(number):
                     user = user_id(number)
                     yield user, orjson.dumps({"user_id": user, "monitor_id": "job"})
+        for piece in self.showcase:
+            if piece.signal is not None:
+                told = {"user_id": SHOWCASE_USER, "monitor_id": piece.monitor_id, **piece.signal}
+                yield SHOWCASE_USER, orjson.dumps(told)
 
     def _part(self, user: str, monitor_id: str, kind: str, health: Health, config: Json) -> Part:
         every = "2s" if kind == "heartbeat" else self.every

@@ -29,15 +29,19 @@ class Lateness:
 
 
 class Observer:
-    """Reads ticks, results and transitions from where they end now, in a thread of its own."""
+    """Reads ticks, results and transitions from where they end now, in a thread of its own.
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
+    ``published``: the topic whose records are counted as those of the kind ``publish``; "" for none.
+    """
+
+    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock, published: str = "") -> None:
         self._clock = clock
         self._topics = Topics.of(settings)
         self._consumer = new_consumer(
             settings, bootstrap_servers, f"{settings.application}-demo-{settings.instance}", **{"fetch.wait.max.ms": 10}
         )
         names = [*self._topics.all_ticks, self._topics.results, self._topics.transitions, self._topics.progress]
+        names += [published] if published else []
         positions = [TopicPartition(name, number) for name in names for number in range(settings.partitions)]
         for position in positions:
             position.offset = bounds(self._consumer, position.topic, position.partition).stop
@@ -48,6 +52,8 @@ class Observer:
         self._progress = dict.fromkeys(range(settings.partitions), 0)
         self.ticks = 0
         self.results = 0
+        self._published = published
+        self.read_back = 0
         self.transitions: deque[Transition] = deque(maxlen=8)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._read, name="observer", daemon=True)
@@ -97,6 +103,9 @@ class Observer:
             self.ticks += 1
             self._emitted[record.timestamp_ms] += 1
             self._lateness[max(0, now - record.timestamp_ms)] += 1
+            return
+        if record.topic == self._published:
+            self.read_back += 1
             return
         if record.topic == self._topics.progress:
             self._progress[record.partition] = int(record.value or 0)

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from everwatch.demo.observer import Lateness
+from everwatch.demo.showcase import Ending
 from everwatch.model import State, Transition
 
 _COLOURS = {State.UP: "green", State.DOWN: "red", State.LATE: "yellow", State.NEW: "cyan", State.PAUSED: "dim"}
@@ -88,3 +89,33 @@ def print_summary(console: Console, summary: dict[str, object], redelivered: int
         f"  states                 {summary['up']} up, {summary['down']} down ({broken['down']} broken on purpose),"
         f" {summary['late']} late ({broken['late']} silent on purpose)"
     )
+
+
+def print_showcase(console: Console, endings: list[Ending]) -> None:
+    """How the monitors of each kind ended, for a person."""
+    if not endings:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("  kind", no_wrap=True)
+    table.add_column("healthy", no_wrap=True)
+    table.add_column("failing", no_wrap=True)
+    table.add_column("and says", overflow="fold")
+    table.add_column("as expected", no_wrap=True)
+    for ending in endings:
+        state, message = ending.failing or ("cannot fail", "")
+        table.add_row(
+            Text(f"  {ending.kind}"),
+            _state(ending.healthy[0]),
+            _state(state),
+            Text(message),
+            Text("no", "bold red") if ending.problem else Text("yes", "green"),
+        )
+    console.print()
+    console.print(table)
+    for ending in endings:
+        if ending.problem:
+            console.print(f"  {ending.problem}", style="bold red", highlight=False, markup=False)
+
+
+def _state(state: str) -> Text:
+    return Text(state, style={str(known): colour for known, colour in _COLOURS.items()}.get(state, "dim"))

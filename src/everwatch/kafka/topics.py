@@ -135,6 +135,20 @@ def ensure_topics(admin: AdminClient, settings: Settings, *, timeout_s: float = 
     return [TopicState(s.name, s.partitions, s.name in created) for s in after]
 
 
+def create_topic(admin: AdminClient, settings: Settings, name: str, *, timeout_s: float = 30) -> None:
+    """Create a topic beside Everwatch's own, with as many partitions, unless there is one of that name.
+
+    Its records are kept for a day. Raises TopicMismatch where that fails, BrokerUnavailable.
+    """
+    plan = TopicPlan(name, settings.partitions, settings.replication_factor, {"retention.ms": str(24 * HOUR_MS)})
+    if name not in _partition_counts(admin, timeout_s):
+        list(_create(admin, [plan], timeout_s))
+    for _ in range(50):
+        if _partition_counts(admin, timeout_s).get(name):
+            return
+        admin.poll(0.1)
+
+
 def _settled(admin: AdminClient, settings: Settings, timeout_s: float) -> list[TopicState]:
     # a broker acknowledges creation before every metadata answer shows it; ask until it does
     states: list[TopicState] = []

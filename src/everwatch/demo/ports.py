@@ -1,0 +1,52 @@
+"""The demo's ports on the loopback address, the same at each start where they are free."""
+
+import socket
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+PORTS_FILE = "demo-ports"
+PORTS = range(18_080, 32_000)
+
+
+class Ports(NamedTuple):
+    """Where the target serves HTTP, TLS and DNS, and one where nothing listens."""
+
+    web: int
+    dead: int
+    tls: int
+    dns: int
+
+
+def choose_ports(folder: Path) -> Ports:
+    """The ports of the demo in this data folder: those of its last start, or others if one of them is taken."""
+    file = folder / PORTS_FILE
+    remembered = [int(word) for word in file.read_text().split()] if file.exists() else []
+    if len(remembered) != len(Ports._fields) or not all(map(_is_free, remembered)):
+        remembered = list(_free_ports(folder))
+        file.write_text(" ".join(map(str, remembered)) + "\n")
+    return Ports(*remembered)
+
+
+def _is_free(port: int) -> bool:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            if kind is socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+    return True
+
+
+def _free_ports(folder: Path) -> Iterator[int]:
+    """Free ports below the range from which outgoing connections get theirs.
+
+    Every data folder looks from another port on, so that demos started at the same moment do not find the same ones.
+    """
+    begin = zlib.crc32(bytes(folder.resolve())) % len(PORTS)
+    free = (port for port in [*PORTS[begin:], *PORTS[:begin]] if _is_free(port))
+    return islice(free, len(Ports._fields))
