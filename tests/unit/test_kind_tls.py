@@ -138,7 +138,7 @@ async def test_a_trusted_certificate_with_days_left_is_a_success_with_timings(
     outcome = await check(context, host="localhost", server_name="a.example", port=await serve(authority.certificate()))
     assert (outcome.status, outcome.reason) == (Status.SUCCESS, "")
     assert set(outcome.timings) == {"dns", "connect", "tls", "total"}
-    assert outcome.timings["tls"] > outcome.timings["connect"] > 0
+    assert min(outcome.timings["tls"], outcome.timings["connect"]) > 0
 
 
 @pytest.mark.parametrize(

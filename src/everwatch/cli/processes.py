@@ -23,6 +23,8 @@ from everwatch.plans.file import PlansFile
 StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", hidden=True)]
 # what was promised to whoever stops a process, less a little
 STOP_WITHIN_S = 9.5
+# settings of an executor that its processes divide among them; 0 is no limit
+_SHARED = ("max_in_flight", "python_processes", "target_in_flight", "target_per_s")
 Run = Callable[[Settings, str, Clock, asyncio.Event], Awaitable[None]]
 
 
@@ -115,9 +117,7 @@ def _share(settings: Settings, bootstrap_servers: str, processes: int) -> None:
     share = {
         "EVERWATCH_DATA_DIR": str(settings.data_dir),
         "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers,
-        "EVERWATCH_MAX_IN_FLIGHT": str(max(1, settings.max_in_flight // processes)),
-        "EVERWATCH_PYTHON_PROCESSES": str(max(1, settings.python_processes // processes)),
-    }
+    } | {f"EVERWATCH_{name.upper()}": str(_part_of(getattr(settings, name), processes)) for name in _SHARED}
     try:
         for number in range(1, processes + 1):
             command = [sys.executable, "-m", "everwatch", "executor", "--stop-with-parent"]
@@ -127,6 +127,10 @@ def _share(settings: Settings, bootstrap_servers: str, processes: int) -> None:
                 typer.echo(f"everwatch: {sentence}", err=True)
     finally:
         children.stop()
+
+
+def _part_of(whole: int, processes: int) -> int:
+    return max(1, whole // processes) if whole else 0
 
 
 def _stop_when_signalled() -> threading.Event:

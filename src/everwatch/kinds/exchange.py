@@ -247,6 +247,8 @@ class Exchange:
         if self._refusal is not None and not self._curl.getinfo(pycurl.NUM_CONNECTS):
             return RequestFailed(str(self._refusal))
         target = address_of(host, self._url.port)
+        if code == pycurl.E_URL_MALFORMAT:
+            return RequestFailed(f"name {host} does not resolve: it is not a host name")
         if code == pycurl.E_PEER_FAILED_VERIFICATION:
             return RequestFailed(_untrusted(said, host))
         if code in (pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CIPHER):

@@ -90,11 +90,11 @@ class ThresholdKind:
     def take(
         self, config: ThresholdConfig, last_signal: int, known: SignalState, signal: Signal
     ) -> tuple[int, SignalState]:
-        """``last_signal`` is the newest value's instant; an older value changes nothing."""
+        """``last_signal`` is the newest value's instant; an older one, or another of that instant, changes nothing."""
         value, at = signal.value, signal.at
         if value is None:
             raise InvalidInput("the monitor is of kind threshold, which takes values only", "$.value")
-        if at < last_signal:
+        if at <= last_signal:
             return last_signal, known
         since, missing_at = known.beyond_since, last_signal + config.missing_after_ms
         # what a look between the two values would have said
