@@ -27,6 +27,7 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.packing import codec_named
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics, largest_batch
+from everwatch.memory import give_back
 from everwatch.plans.file import PlansFile
 from everwatch.timetable import NotPlanned
 from streams.commands import Commands
@@ -34,7 +35,6 @@ from streams.delayed import PAUSE_S, Delayed
 from streams.feedback import Feedback
 from streams.inline import InlineResults
 from streams.lane import Batch, Lane
-from streams.memory import give_back
 from streams.partitions import Partitions, Planner
 from streams.progress import read_progress
 from streams.recovery import BulkRecovery

@@ -13,9 +13,9 @@ import uvloop
 from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import FolderInUse
+from everwatch.memory import expect_batches
 from everwatch.metrics import serve_metrics
 from streams.app import create_app
-from streams.memory import expect_batches
 
 logger = logging.getLogger(__name__)
 MOST_WORKERS_A_FOLDER = 64

@@ -19,6 +19,7 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.publisher import open_publisher
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.protocol import open_run_context
+from everwatch.memory import expect_batches
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ async def run(
     missing or not allowed, or results that could not be delivered for ten minutes. Raises SettingsError for a topic
     that monitors must not be allowed to write to.
     """
+    expect_batches()
     loop = asyncio.get_running_loop()
     try:
         outbox = Outbox(new_producer(settings, bootstrap_servers))

@@ -170,7 +170,13 @@ class Exchange:
         self._set_up(terms, where.addresses)
 
     async def run(self, transfers: Transfers, probe: Probe) -> Answer:
-        """Send the request, and read the answer to its end or the limit. Raises RequestFailed."""
+        """Send the request, and read the answer to its end or the limit; once. Raises RequestFailed."""
+        try:
+            return await self._perform(transfers, probe)
+        finally:
+            self._curl.close()  # it refers to us, as we to it
+
+    async def _perform(self, transfers: Transfers, probe: Probe) -> Answer:
         curl, answer = self._curl, self._answer
         try:
             await transfers.perform(curl)

@@ -1,4 +1,4 @@
-"""Giving memory back: what a burst of work took and freed stays with the C library's allocator unless it is told."""
+"""Memory of a process that handles much at once: when its garbage is looked for, and what it gives back."""
 
 import ctypes
 import gc
@@ -20,7 +20,10 @@ _malloc_trim = _trim()
 
 
 def give_back() -> None:
-    """Return freed memory to the system; takes some milliseconds, and may be called in any thread."""
+    """Return freed memory to the system; takes some milliseconds, and may be called in any thread.
+
+    What a burst of work took and freed stays with the C library's allocator unless it is told.
+    """
     if _malloc_trim is not None:
         _malloc_trim(0)
 
