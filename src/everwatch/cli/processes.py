@@ -16,6 +16,7 @@ from everwatch.cli.children import Children
 from everwatch.cli.options import Bootstrap, DataDir, broker_of, settings_of
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
+from everwatch.errors import SettingsError
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import ensure_topics
 from everwatch.plans.file import PlansFile
@@ -24,7 +25,7 @@ StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", hidden=True)
 # what was promised to whoever stops a process, less a little
 STOP_WITHIN_S = 9.5
 # settings of an executor that its processes divide among them; 0 is no limit
-_SHARED = ("max_in_flight", "python_processes", "target_in_flight", "target_per_s")
+_SHARED = ("max_in_flight", "target_in_flight", "target_per_s")
 Run = Callable[[Settings, str, Clock, asyncio.Event], Awaitable[None]]
 
 
@@ -114,14 +115,15 @@ def _share(settings: Settings, bootstrap_servers: str, processes: int) -> None:
     """Run an executor as several processes of one consumer group, until signalled."""
     stop = _stop_when_signalled()
     children = Children(SystemClock(), lambda sentence: typer.echo(f"everwatch: {sentence}", err=True))
-    share = {
-        "EVERWATCH_DATA_DIR": str(settings.data_dir),
-        "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers,
-    } | {f"EVERWATCH_{name.upper()}": str(_part_of(getattr(settings, name), processes)) for name in _SHARED}
+    shares = [
+        {f"EVERWATCH_{name.upper()}": _part_of(name, settings, number, processes) for name in _SHARED}
+        for number in range(processes)
+    ]
+    common = {"EVERWATCH_DATA_DIR": str(settings.data_dir), "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers}
     try:
-        for number in range(1, processes + 1):
+        for number, share in enumerate(shares, 1):
             command = [sys.executable, "-m", "everwatch", "executor", "--stop-with-parent"]
-            children.start(f"executor process {number}", command, share)
+            children.start(f"executor process {number}", command, common | share)
         while not stop.wait(1.0):
             for sentence in children.look_after():
                 typer.echo(f"everwatch: {sentence}", err=True)
@@ -129,8 +131,15 @@ def _share(settings: Settings, bootstrap_servers: str, processes: int) -> None:
         children.stop()
 
 
-def _part_of(whole: int, processes: int) -> int:
-    return max(1, whole // processes) if whole else 0
+def _part_of(name: str, settings: Settings, number: int, processes: int) -> str:
+    """What process ``number`` of so many (from 0) gets of a limit. Raises SettingsError if it cannot be shared."""
+    whole: int = getattr(settings, name)
+    if 0 < whole < processes:
+        raise SettingsError(
+            f"setting EVERWATCH_{name.upper()}: {whole} cannot be shared by {processes} processes; raise it, or start"
+            f" at most {whole} with --processes"
+        )
+    return str(whole // processes + (number < whole % processes))
 
 
 def _stop_when_signalled() -> threading.Event:
