@@ -70,9 +70,10 @@ def executor(
     from everwatch.executor.process import run
 
     settings = settings_of(data_dir, bootstrap_servers, max_in_flight=max_in_flight)
+    shares = _shares(settings, processes)
     bootstrap = _prepared(settings, stop_with_parent)
     if processes > 1:
-        _share(settings, bootstrap, processes)
+        _share(settings, bootstrap, shares)
     else:
         _run_until_signalled(run, settings, bootstrap)
 
@@ -111,14 +112,25 @@ def kafka(
         broker.stop()
 
 
-def _share(settings: Settings, bootstrap_servers: str, processes: int) -> None:
+def _shares(settings: Settings, processes: int) -> list[dict[str, str]]:
+    """What each of so many processes gets of an executor's limits. Raises SettingsError if one cannot be shared."""
+    shares: list[dict[str, str]] = [{} for _ in range(processes)]
+    for name in _SHARED:
+        whole: int = getattr(settings, name)
+        if 0 < whole < processes:
+            raise SettingsError(
+                f"setting EVERWATCH_{name.upper()}: {whole} cannot be shared by {processes} processes; raise it, or"
+                f" start at most {whole} with --processes"
+            )
+        for number, share in enumerate(shares):
+            share[f"EVERWATCH_{name.upper()}"] = str(whole // processes + (number < whole % processes))
+    return shares
+
+
+def _share(settings: Settings, bootstrap_servers: str, shares: list[dict[str, str]]) -> None:
     """Run an executor as several processes of one consumer group, until signalled."""
     stop = _stop_when_signalled()
     children = Children(SystemClock(), lambda sentence: typer.echo(f"everwatch: {sentence}", err=True))
-    shares = [
-        {f"EVERWATCH_{name.upper()}": _part_of(name, settings, number, processes) for name in _SHARED}
-        for number in range(processes)
-    ]
     common = {"EVERWATCH_DATA_DIR": str(settings.data_dir), "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers}
     try:
         for number, share in enumerate(shares, 1):
@@ -129,17 +141,6 @@ def _share(settings: Settings, bootstrap_servers: str, processes: int) -> None:
                 typer.echo(f"everwatch: {sentence}", err=True)
     finally:
         children.stop()
-
-
-def _part_of(name: str, settings: Settings, number: int, processes: int) -> str:
-    """What process ``number`` of so many (from 0) gets of a limit. Raises SettingsError if it cannot be shared."""
-    whole: int = getattr(settings, name)
-    if 0 < whole < processes:
-        raise SettingsError(
-            f"setting EVERWATCH_{name.upper()}: {whole} cannot be shared by {processes} processes; raise it, or start"
-            f" at most {whole} with --processes"
-        )
-    return str(whole // processes + (number < whole % processes))
 
 
 def _stop_when_signalled() -> threading.Event:
