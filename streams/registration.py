@@ -21,6 +21,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
 from everwatch.model import Answer, At, Command, CommandType, Monitor, Reply, Signup
 from everwatch.plans.file import PlansFile
+from everwatch.plans.plan import Plans
 from everwatch.schedule.every import PHASE_STEP_MS
 from everwatch.timetable import NEVER, Planned
 from streams.lane import in_turns
@@ -106,18 +107,19 @@ class Registration:
 
     async def command(self, records: Iterable[Record]) -> None:
         """Carry out commands; when this returns, all of it is durable and in the timetable."""
+        plans = self._plans.current if self._plans else None
         some: list[Admitted[Signup | Command]] = []
         for each in await self._admitted(records, admit_command):
             if _is_for_many(each[1]):
                 # in order, and not in one go: there may be a million of them
-                await self._carry_out(some)
+                await self._carry_out(some, plans)
                 some = []
                 await self._take_out_many(each)
             some.append(each)
             if len(some) >= CHANGED_AT_ONCE:
-                await self._carry_out(some)
+                await self._carry_out(some, plans)
                 some = []
-        await self._carry_out(some)
+        await self._carry_out(some, plans)
         self._begun.clear()
         # what was refused is kept before it is acknowledged
         await self._outbox.delivered()
@@ -237,8 +239,8 @@ class Registration:
                             if not _is_dated(plan):
                                 partition.timetable.put(plan)
 
-    async def _carry_out(self, admitted: Sequence[Admitted[Signup | Command]]) -> None:
-        """Change what may be known already.
+    async def _carry_out(self, admitted: Sequence[Admitted[Signup | Command]], plans: Plans | None = None) -> None:
+        """Change what may be known already. ``plans``: whose quotas commands are held to.
 
         Sweeps of the partitions concerned stand still meanwhile: ``emitted_to`` is the instant between a monitor's old
         and its new spec.
@@ -246,14 +248,21 @@ class Registration:
         if not admitted:
             return
         async with self._writer.writing() as work, AsyncExitStack() as standstill:
-            for number, some in sorted(_by_partition(admitted).items()):
+            parts = sorted(_by_partition(admitted).items())
+            for number, some in parts:
                 work.look_up(number, [key for _, _, keys in some for key in keys])
+            quotas = Quotas(work, plans) if plans is not None else None
+            if quotas is not None:
+                async for few in in_turns(admitted):
+                    for source, wanted, _ in few:
+                        if isinstance(wanted, Command):
+                            await quotas.count_ahead(source.partition, wanted)
+            for number, _ in parts:
                 await standstill.enter_async_context(work.owned(number).turn)
             done: list[tuple[int, Changes]] = []
-            quotas = Quotas(work, self._plans.current) if self._plans else None
             async for few in in_turns(admitted):
                 for source, wanted, _ in few:
-                    changes = self._changes(work, source, wanted, quotas)
+                    changes = await self._changes(work, source, wanted, quotas)
                     if changes is not None:
                         done.append((source.partition, changes))
             await work.finish()
@@ -297,7 +306,7 @@ class Registration:
         known = remembered_of(work.value(source.partition, codec.commands_key(wanted.user_id)))
         return wanted.command_id in known.ids
 
-    def _changes(
+    async def _changes(
         self, work: Writing, source: Record, wanted: Signup | Command, quotas: Quotas | None
     ) -> Changes | None:
         partition = work.owned(source.partition)
@@ -321,14 +330,14 @@ class Registration:
                     named = [wanted.monitor_id] if wanted.monitor_id else []
                     monitors = self._monitors(work, source.partition, wanted.user_id, named)
                 if quotas is not None:
-                    quotas.check(source.partition, wanted, user, monitors, settled)
+                    await quotas.check(source.partition, wanted, user, monitors.get(wanted.monitor_id))
                 changes = carry_out(wanted, user, monitors, now, settled)
         except InvalidInput as error:
             self._refuse(source, error)
             return None
         self._write(work, source.partition, wanted.user_id, changes, settled)
         if quotas is not None:
-            quotas.note(source.partition, wanted.user_id, changes.monitors, settled)
+            quotas.note(source.partition, wanted.user_id, changes.monitors)
         if changes.run_now is not None:
             self._run_now(partition, source, wanted, changes.run_now, now)
         if isinstance(wanted, Command) and wanted.command_id:

@@ -1,11 +1,10 @@
 """Monitors that change because of the time, many at once."""
 
-import asyncio
 from pathlib import Path
 
 import orjson
 import pytest
-from support.worker import START, TOPICS, Broker, signup, until, worker
+from support.worker import START, TOPICS, Broker, signup, turns, until, worker
 
 from everwatch import codec
 from everwatch.clock import SettableClock
@@ -21,22 +20,15 @@ async def test_pauses_that_end_all_at_once_leave_turns_to_everything_else(
 ) -> None:
     broker, clock = Broker(), SettableClock(START)
     broker.install(monkeypatch)
-    turns = 0
     woken_in: list[int] = []
     changed = Wakes._changed
+    async with worker(broker, tmp_path, clock) as life, turns() as given:
 
-    def noted(*args: object) -> tuple[Monitor, Monitor | None] | None:
-        woken_in.append(turns)
-        return changed(*args)  # type: ignore[arg-type]
+        def noted(*args: object) -> tuple[Monitor, Monitor | None] | None:
+            woken_in.append(given())
+            return changed(*args)  # type: ignore[arg-type]
 
-    async def everything_else() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    monkeypatch.setattr(Wakes, "_changed", noted)
-    async with worker(broker, tmp_path, clock) as life:
+        monkeypatch.setattr(Wakes, "_changed", noted)
         names = [f"m-{number}" for number in range(MANY)]
         broker.take(TOPICS.signups, signup("ann", *names, interval="1h"))
         await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
@@ -45,7 +37,6 @@ async def test_pauses_that_end_all_at_once_leave_turns_to_everything_else(
             Record(TOPICS.commands, 0, offset, START, b"ann", orjson.dumps(pause))
             for offset, pause in enumerate(pauses)
         )
-        others = asyncio.create_task(everything_else())
         clock.set(START + 60_000)
 
         def is_awake(name: str) -> bool:
@@ -54,5 +45,4 @@ async def test_pauses_that_end_all_at_once_leave_turns_to_everything_else(
             return isinstance(entry, Monitor) and entry.state is State.NEW
 
         await until("all are resumed", lambda: len(woken_in) >= MANY and all(map(is_awake, names)))
-        others.cancel()
     assert len(set(woken_in)) > 1
