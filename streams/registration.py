@@ -14,7 +14,6 @@ from everwatch.catalogue import Changes, carry_out, is_pending_task, newcomer, s
 from everwatch.clock import Clock
 from everwatch.config import OutputFormat
 from everwatch.errors import InvalidInput
-from everwatch.kafka.dead_letters import MOST_KEPT_BYTES, refusal_headers
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
@@ -27,6 +26,7 @@ from everwatch.timetable import NEVER, Planned
 from streams.lane import in_turns
 from streams.partitions import Partition, Partitions, Planner
 from streams.quotas import Quotas
+from streams.refusals import Refusals
 from streams.remembered import remembered_of
 from streams.store import RESERVED
 from streams.tables import Writer, Writing, all_or_rebuilt
@@ -40,28 +40,6 @@ TAKEN_OUT_AT_ONCE = 1_000
 W = TypeVar("W", bound=Signup | Command)
 Admitted = tuple[Record, W, list[bytes]]
 JudgeNow = Callable[[Partition, Monitor, int, int], None]
-
-
-class Refusals:
-    """Puts what is refused on the topic ``dead-letters``: original key and bytes, and the reason in headers."""
-
-    def __init__(self, outbox: Outbox, topics: Topics, clock: Clock) -> None:
-        self._outbox = outbox
-        self._topic = topics.dead_letters
-        self._clock = clock
-
-    def refuse(self, source: Record, error: InvalidInput) -> None:
-        """Keep a refused input."""
-        headers = refusal_headers(
-            error,
-            topic=source.topic,
-            partition=source.partition,
-            offset=source.offset,
-            refused_at=self._clock.now_ms(),
-        )
-        # a record that came compressed may be larger than what the dead letters take
-        value = source.value[:MOST_KEPT_BYTES] if source.value else source.value
-        self._outbox.send(self._topic, partition=source.partition, key=source.key, value=value, headers=headers)
 
 
 class Registration:

@@ -12,7 +12,7 @@ from everwatch.kinds import registry
 from everwatch.kinds.protocol import SignalledKind
 from everwatch.model import Monitor, Signal
 from streams.lane import in_turns
-from streams.registration import Refusals
+from streams.refusals import Refusals
 from streams.tables import Writer, Writing
 
 # a job's clock may be a little ahead of ours; a heartbeat from further in the future would hide silence

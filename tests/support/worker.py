@@ -312,7 +312,7 @@ class Life:
     async def start(self) -> None:
         """Start the engine and its agents, as Faust does, and own nothing yet."""
         await self.engine.start()
-        for name, channel in (("signups", self.engine.signups), ("signals", self.engine.signals)):
+        for name, channel in (("signups", self.engine.signups), ("signals", self.engine.signals_channel)):
             self.agents[name] = asyncio.create_task(self.app.agents[name].fun(channel.clone(is_iterator=True)))
 
     async def recovered(self) -> None:

@@ -172,7 +172,7 @@ async def test_each_entry_is_read_once_whatever_a_batch_says_of_it(life: Life, m
         return read_many(partition, keys)
 
     monkeypatch.setattr(life.store, "read_many", noted)
-    await life.engine.heartbeats.take(
+    await life.engine.signal_taker.take(
         [
             Record(TOPICS.signals, 0, offset, START, b"ann", orjson.dumps({"user_id": "ann"} | signal))
             for offset, signal in enumerate(signals)
