@@ -38,7 +38,8 @@ from streams.lane import Batch, Lane
 from streams.partitions import Partitions, Planner
 from streams.progress import read_progress
 from streams.recovery import BulkRecovery
-from streams.registration import Refusals, Registration
+from streams.refusals import Refusals
+from streams.registration import Registration
 from streams.signals import Signals
 from streams.tables import PartitionLost, Writer, new_monitors_table
 from streams.ticking import Ticking
@@ -80,11 +81,11 @@ class Engine(Service):
             lambda records: self.registration.command(records), lambda: self.partitions.owned, self.end
         )
         self.signups = app.channel(maxsize=1)
-        self.signals = app.channel(maxsize=1)
+        self.signals_channel = app.channel(maxsize=1)
         self.results = app.channel(maxsize=1)
         self._lanes = [
             self._lane(topics.signups, self.signups),
-            self._lane(topics.signals, self.signals),
+            self._lane(topics.signals, self.signals_channel),
             self._lane(topics.results, self.results),
         ]
 
@@ -114,7 +115,7 @@ class Engine(Service):
             inline.judge_now,
             self._plans,
         )
-        self.heartbeats = Signals(self._writer, refusals, clock)
+        self.signal_taker = Signals(self._writer, refusals, clock)
         self.feedback = Feedback(
             self._writer,
             self._planner,
@@ -326,7 +327,7 @@ def _declare_agents(app: faust.App, engine: Engine, settings: Settings) -> None:
             await engine.commands.take(event)
 
     _declare_lane_agent(app, engine.signups, "signups", lambda records: engine.registration.sign_up(records))
-    _declare_lane_agent(app, engine.signals, "signals", lambda records: engine.heartbeats.take(records))
+    _declare_lane_agent(app, engine.signals_channel, "signals", lambda records: engine.signal_taker.take(records))
     _declare_lane_agent(app, engine.results, "feedback", lambda records: engine.feedback.judge(records))
 
 

@@ -15,7 +15,7 @@ from everwatch.model import Monitor, Status
 from streams.inline import TIMER
 from streams.lane import in_turns
 from streams.partitions import Partition, Planner
-from streams.registration import Refusals
+from streams.refusals import Refusals
 from streams.tables import Writer, Writing, all_or_rebuilt
 from streams.wakes import muted
 

@@ -14,18 +14,19 @@ from everwatch.catalogue import Changes, carry_out, is_pending_task, newcomer, s
 from everwatch.clock import Clock
 from everwatch.config import OutputFormat
 from everwatch.errors import InvalidInput
-from everwatch.kafka.dead_letters import MOST_KEPT_BYTES, refusal_headers
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
 from everwatch.model import Answer, At, Command, CommandType, Monitor, Reply, Signup
 from everwatch.plans.file import PlansFile
+from everwatch.plans.plan import Plans
 from everwatch.schedule.every import PHASE_STEP_MS
 from everwatch.timetable import NEVER, Planned
 from streams.lane import in_turns
 from streams.partitions import Partition, Partitions, Planner
 from streams.quotas import Quotas
+from streams.refusals import Refusals
 from streams.remembered import remembered_of
 from streams.store import RESERVED
 from streams.tables import Writer, Writing, all_or_rebuilt
@@ -39,28 +40,6 @@ TAKEN_OUT_AT_ONCE = 1_000
 W = TypeVar("W", bound=Signup | Command)
 Admitted = tuple[Record, W, list[bytes]]
 JudgeNow = Callable[[Partition, Monitor, int, int], None]
-
-
-class Refusals:
-    """Puts what is refused on the topic ``dead-letters``: original key and bytes, and the reason in headers."""
-
-    def __init__(self, outbox: Outbox, topics: Topics, clock: Clock) -> None:
-        self._outbox = outbox
-        self._topic = topics.dead_letters
-        self._clock = clock
-
-    def refuse(self, source: Record, error: InvalidInput) -> None:
-        """Keep a refused input."""
-        headers = refusal_headers(
-            error,
-            topic=source.topic,
-            partition=source.partition,
-            offset=source.offset,
-            refused_at=self._clock.now_ms(),
-        )
-        # a record that came compressed may be larger than what the dead letters take
-        value = source.value[:MOST_KEPT_BYTES] if source.value else source.value
-        self._outbox.send(self._topic, partition=source.partition, key=source.key, value=value, headers=headers)
 
 
 class Registration:
@@ -106,18 +85,19 @@ class Registration:
 
     async def command(self, records: Iterable[Record]) -> None:
         """Carry out commands; when this returns, all of it is durable and in the timetable."""
+        plans = self._plans.current if self._plans else None
         some: list[Admitted[Signup | Command]] = []
         for each in await self._admitted(records, admit_command):
             if _is_for_many(each[1]):
                 # in order, and not in one go: there may be a million of them
-                await self._carry_out(some)
+                await self._carry_out(some, plans)
                 some = []
                 await self._take_out_many(each)
             some.append(each)
             if len(some) >= CHANGED_AT_ONCE:
-                await self._carry_out(some)
+                await self._carry_out(some, plans)
                 some = []
-        await self._carry_out(some)
+        await self._carry_out(some, plans)
         self._begun.clear()
         # what was refused is kept before it is acknowledged
         await self._outbox.delivered()
@@ -237,8 +217,8 @@ class Registration:
                             if not _is_dated(plan):
                                 partition.timetable.put(plan)
 
-    async def _carry_out(self, admitted: Sequence[Admitted[Signup | Command]]) -> None:
-        """Change what may be known already.
+    async def _carry_out(self, admitted: Sequence[Admitted[Signup | Command]], plans: Plans | None = None) -> None:
+        """Change what may be known already. ``plans``: whose quotas commands are held to.
 
         Sweeps of the partitions concerned stand still meanwhile: ``emitted_to`` is the instant between a monitor's old
         and its new spec.
@@ -246,14 +226,21 @@ class Registration:
         if not admitted:
             return
         async with self._writer.writing() as work, AsyncExitStack() as standstill:
-            for number, some in sorted(_by_partition(admitted).items()):
+            parts = sorted(_by_partition(admitted).items())
+            for number, some in parts:
                 work.look_up(number, [key for _, _, keys in some for key in keys])
+            quotas = Quotas(work, plans) if plans is not None else None
+            if quotas is not None:
+                async for few in in_turns(admitted):
+                    for source, wanted, _ in few:
+                        if isinstance(wanted, Command):
+                            await quotas.count_ahead(source.partition, wanted)
+            for number, _ in parts:
                 await standstill.enter_async_context(work.owned(number).turn)
             done: list[tuple[int, Changes]] = []
-            quotas = Quotas(work, self._plans.current) if self._plans else None
             async for few in in_turns(admitted):
                 for source, wanted, _ in few:
-                    changes = self._changes(work, source, wanted, quotas)
+                    changes = await self._changes(work, source, wanted, quotas)
                     if changes is not None:
                         done.append((source.partition, changes))
             await work.finish()
@@ -297,7 +284,7 @@ class Registration:
         known = remembered_of(work.value(source.partition, codec.commands_key(wanted.user_id)))
         return wanted.command_id in known.ids
 
-    def _changes(
+    async def _changes(
         self, work: Writing, source: Record, wanted: Signup | Command, quotas: Quotas | None
     ) -> Changes | None:
         partition = work.owned(source.partition)
@@ -321,14 +308,14 @@ class Registration:
                     named = [wanted.monitor_id] if wanted.monitor_id else []
                     monitors = self._monitors(work, source.partition, wanted.user_id, named)
                 if quotas is not None:
-                    quotas.check(source.partition, wanted, user, monitors, settled)
+                    await quotas.check(source.partition, wanted, user, monitors.get(wanted.monitor_id))
                 changes = carry_out(wanted, user, monitors, now, settled)
         except InvalidInput as error:
             self._refuse(source, error)
             return None
         self._write(work, source.partition, wanted.user_id, changes, settled)
         if quotas is not None:
-            quotas.note(source.partition, wanted.user_id, changes.monitors, settled)
+            quotas.note(source.partition, wanted.user_id, changes.monitors)
         if changes.run_now is not None:
             self._run_now(partition, source, wanted, changes.run_now, now)
         if isinstance(wanted, Command) and wanted.command_id:

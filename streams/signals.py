@@ -1,6 +1,6 @@
 """Signals: what they say is kept in their monitor's table entry, where the timer looks when the monitor is due."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
@@ -12,7 +12,7 @@ from everwatch.kinds import registry
 from everwatch.kinds.protocol import SignalledKind
 from everwatch.model import Monitor, Signal
 from streams.lane import in_turns
-from streams.registration import Refusals
+from streams.refusals import Refusals
 from streams.tables import Writer, Writing
 
 # a job's clock may be a little ahead of ours; a heartbeat from further in the future would hide silence
@@ -57,8 +57,8 @@ class Signals:
 
     async def _take(self, work: Writing, number: int, heard: list[Heard]) -> None:
         newest: dict[bytes, int] = {}
-        # keys that take a closer look
-        closer: dict[bytes, None] = {}
+        # keys that take a closer look, and their entries
+        closer: dict[bytes, bytes | None] = {}
         for _, key, at, more in heard:
             if more is not None:
                 closer[key] = None
@@ -66,27 +66,29 @@ class Signals:
                 newest[key] = at
         for key in closer:
             newest.pop(key, None)
-        values = work.read(number, list(newest))
-        async for few in in_turns(zip(newest.items(), values, strict=True)):
+        values = work.read(number, [*newest, *closer])
+        closer = dict(zip(closer, values[len(newest) :], strict=True))
+        async for few in in_turns(zip(newest.items(), values[: len(newest)], strict=True)):
             for (key, at), value in few:
                 after = None if value is None else entries.with_signal(value, at)
                 if after is None:
-                    closer[key] = None
+                    closer[key] = value
                 elif after is not value:
                     work.add_value(number, key, after)
         if closer:
             await self._look_closer(work, number, closer, heard)
         work.send(number)
 
-    async def _look_closer(self, work: Writing, number: int, keys: Iterable[bytes], heard: list[Heard]) -> None:
-        said: dict[bytes, list[Heard]] = {key: [] for key in keys}
+    async def _look_closer(
+        self, work: Writing, number: int, values: Mapping[bytes, bytes | None], heard: list[Heard]
+    ) -> None:
+        said: dict[bytes, list[Heard]] = {key: [] for key in values}
         for each in heard:
             if each[1] in said:
                 said[each[1]].append(each)
-        values = work.read(number, list(said))
-        async for few in in_turns(zip(said.items(), values, strict=True)):
-            for (key, some), value in few:
-                after = self._after(key, value, some)
+        async for few in in_turns(said.items()):
+            for key, some in few:
+                after = self._after(key, values[key], some)
                 if after is not None:
                     work.add_value(number, key, after)
 

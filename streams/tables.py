@@ -151,13 +151,19 @@ class Writing:
         """A user's monitors and their table keys in order, those behind the key ``after``."""
         prefix = codec.table_key(user_id)
         added = sorted(key for key in self._entries[partition] if key.startswith(prefix) and key > after)
-        stored = (key for key, _ in self._store.scan(partition, prefix, after))
-        for key, _ in groupby(merge(added, stored)):
+        for key, _ in groupby(merge(added, self._scanned(partition, prefix, after))):
             if key == prefix or codec.is_bookkeeping(key[len(prefix) :]):
                 continue
             entry = self._entry(partition, key)
             if isinstance(entry, Monitor):
                 yield key, entry
+
+    def _scanned(self, partition: int, prefix: bytes, after: bytes) -> Iterator[bytes]:
+        known = self._known[partition]
+        for key, value in self._store.scan(partition, prefix, after):
+            # who is told the key asks for the value
+            known.setdefault(key, value)
+            yield key
 
     def put(self, partition: int, entry: User | Monitor) -> None:
         """Write a user or a monitor."""

@@ -9,6 +9,7 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
 from everwatch.model import Monitor, Transition
 from everwatch.schedule.maintenance import maintenance_end
+from streams.lane import in_turns
 from streams.partitions import Partition, Partitions, Planner
 from streams.store import Store
 from streams.tables import Writer, Writing, all_or_rebuilt
@@ -55,9 +56,11 @@ class Wakes:
             work.look_up(number, keys)
             # who is resumed changes between two sweeps
             async with partition.turn:
-                changed = [
-                    change for key in keys if (change := self._changed(work, partition, key, self._clock.now_ms()))
-                ]
+                changed: list[tuple[Monitor, Monitor | None]] = []
+                async for few in in_turns(keys):
+                    for key in few:
+                        if change := self._changed(work, partition, key, self._clock.now_ms()):
+                            changed.append(change)
                 await work.finish()
                 with all_or_rebuilt():
                     for before, after in changed:

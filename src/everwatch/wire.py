@@ -4,7 +4,7 @@ JSON and Avro input meet here: both become the same plain objects, and one set o
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from math import isfinite
 from typing import Annotated, Any, TypeVar
@@ -59,6 +59,7 @@ MOST_RETRIES = 20
 MOST_RUNS = 1_000_000_000
 # where each run has to be looked for one after the other
 MOST_RUNS_BY_WALL_CLOCK = 1_000
+MOST_RUNS_BY_WALL_CLOCK_PER_SIGNUP = 10_000
 LARGEST_PAYLOAD_BYTES = 64 * 1024
 SECOND_MS = 1_000
 MINUTE_MS = 60_000
@@ -247,8 +248,20 @@ def signup_of(given: SignupInput) -> Signup:
         if monitor.monitor_id in seen:
             raise InvalidInput(f"a second monitor has the id {monitor.monitor_id!r}", f"$.monitors[{i}].monitor_id")
         seen.add(monitor.monitor_id)
+    check_runs(monitors)
     windows = _windows_of(given.maintenance, "$.maintenance")
     return Signup(given.user_id, given.plan, given.attributes, monitors, windows)
+
+
+def check_runs(monitors: Iterable[MonitorSpec]) -> None:
+    """Raises InvalidInput if so many ``max_runs`` by the wall clock take too long to look for in one signup."""
+    runs = sum([spec.max_runs for spec in monitors if spec.max_runs and _is_by_wall_clock(spec.schedule)])
+    if runs > MOST_RUNS_BY_WALL_CLOCK_PER_SIGNUP:
+        raise InvalidInput(
+            f"by the wall clock the max_runs of a signup must be at most {MOST_RUNS_BY_WALL_CLOCK_PER_SIGNUP} together,"
+            f" and these are {runs}",
+            "$.monitors",
+        )
 
 
 _NAMELESS = frozenset({CommandType.DEREGISTER, CommandType.MAINTAIN})
@@ -325,8 +338,7 @@ def monitor_of(given: MonitorInput, path: str, monitor_id: str = "") -> MonitorS
     )
     if start_at and end_at and end_at < start_at:
         raise InvalidInput("the end lies before the start", f"{path}.schedule.end_at")
-    by_wall_clock = isinstance(schedule, Cron) or (isinstance(schedule, Every) and schedule.align is Align.MIDNIGHT)
-    if by_wall_clock and (named.max_runs or 0) > MOST_RUNS_BY_WALL_CLOCK:
+    if (named.max_runs or 0) > MOST_RUNS_BY_WALL_CLOCK and _is_by_wall_clock(schedule):
         raise InvalidInput(
             f"by the wall clock this must be at most {MOST_RUNS_BY_WALL_CLOCK}", f"{path}.schedule.max_runs"
         )
@@ -445,6 +457,10 @@ def _schedule_of(given: ScheduleInput, path: str) -> Schedule:
     if given.every is None:
         return NO_SCHEDULE
     return _every_of(given.every, given.align or Align.PHASE, given.timezone, path)
+
+
+def _is_by_wall_clock(schedule: Schedule) -> bool:
+    return isinstance(schedule, Cron) or (isinstance(schedule, Every) and schedule.align is Align.MIDNIGHT)
 
 
 def _every_of(every: Duration, align: Align, timezone: str | None, path: str) -> Every:

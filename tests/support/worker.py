@@ -51,6 +51,24 @@ async def until(what: str, look: Callable[[], object]) -> None:
         raise AssertionError(f"waited {PATIENCE_S:g} s in vain until {what}") from None
 
 
+@asynccontextmanager
+async def turns() -> AsyncIterator[Callable[[], int]]:
+    """How many turns the event loop has given to others so far."""
+    given = 0
+
+    async def other() -> None:
+        nonlocal given
+        while True:
+            given += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    try:
+        yield lambda: given
+    finally:
+        task.cancel()
+
+
 class Sent(NamedTuple):
     """A record that was given to the producer."""
 
@@ -294,7 +312,7 @@ class Life:
     async def start(self) -> None:
         """Start the engine and its agents, as Faust does, and own nothing yet."""
         await self.engine.start()
-        for name, channel in (("signups", self.engine.signups), ("signals", self.engine.signals)):
+        for name, channel in (("signups", self.engine.signups), ("signals", self.engine.signals_channel)):
             self.agents[name] = asyncio.create_task(self.app.agents[name].fun(channel.clone(is_iterator=True)))
 
     async def recovered(self) -> None:

@@ -95,6 +95,16 @@ def of(body: str, *, plan: str = "") -> str:
             "a second monitor has the id 'noop'",
         ),
         (
+            "".join(
+                "[[plans.pro.monitors]]\nkind = 'noop'\nschedule = { cron = '0 0 29 2 *', max_runs = 1000 }\n"
+                f"monitor_id = 'm-{number}'\n"
+                for number in range(11)
+            ),
+            "pro",
+            "monitors",
+            "by the wall clock the max_runs of a signup must be at most 10000 together, and these are 11000",
+        ),
+        (
             of("kind = 'noop'\nschedule = { every = '10s' }", plan="shortest_interval = '1m'"),
             "pro",
             "monitors[0].schedule",
@@ -378,6 +388,15 @@ def test_a_plan_and_a_signup_together_have_no_more_than_a_signup_may() -> None:
             "the plan 'pro' allows 1000 monitors, and these would be 1001 (1 of the plan and 1000 of the signup)",
             "$.monitors",
         )
+
+
+def test_a_plan_and_a_signup_together_have_no_more_runs_by_the_wall_clock_than_a_signup_may() -> None:
+    bounded = {"cron": "0 0 29 2 *", "max_runs": 1_000}
+    text = of("kind = 'noop'\nschedule = { cron = '0 9 * * *', max_runs = 1 }")
+    own = [noop(f"m-{number}") | {"schedule": bounded} for number in range(10)]
+    assert len(ids(signed_up(text, {}, *own[1:]))) == 10
+    reason = "by the wall clock the max_runs of a signup must be at most 10000 together, and these are 10001"
+    assert refused(text, {}, *own) == (reason, "$.monitors")
 
 
 @pytest.mark.parametrize(

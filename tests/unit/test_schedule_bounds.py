@@ -1,7 +1,7 @@
 """When a monitor begins, when it ends, and what it is due next: what everything that shows future runs asks."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -30,6 +30,21 @@ def monitor_of(schedule: Schedule, agenda: Agenda = NOTHING_ELSE, **bounds: int)
 
 def hours(*numbers: int) -> list[int]:
     return [NOON + n * HOUR_MS for n in numbers]
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What cron expressions list that nobody has asked for before."""
+    listed: list[int] = []
+    original = cron._due_after
+
+    def counted(*args: object) -> Iterator[int]:
+        for t in original(*args):  # type: ignore[arg-type]
+            listed.append(t)
+            yield t
+
+    monkeypatch.setattr(cron, "_due_after", counted)
+    return listed
 
 
 # --- back and ahead ---------------------------------------------------------------------------------------------------
@@ -62,6 +77,23 @@ def test_what_never_comes_again_has_no_nth() -> None:
     assert nth_due(Cron("0 9 * * *"), KEY, end, 30) is None
 
 
+def test_a_run_more_than_fifty_years_ahead_is_not_looked_for(listed: list[int]) -> None:
+    leap_days = Cron("3 4 29 2 *", "Africa/Abidjan")
+    assert nth_due(leap_days, KEY, NOON, 12) == int(datetime(2072, 2, 29, 4, 3, tzinfo=UTC).timestamp() * 1000)
+    listed.clear()
+    assert nth_due(leap_days, KEY, NOON, 1_000) is None
+    assert len(listed) < 15
+
+
+def test_a_last_run_too_far_ahead_to_be_known_counts_as_none() -> None:
+    rare = spec_of(Cron("0 0 29 2 *"), max_runs=1_000)
+    assert ends_at_of(rare, KEY, NOON, 0) == 0
+    assert ends_at_of(rare, KEY, NOON, 998) == int(datetime(2032, 2, 29, tzinfo=UTC).timestamp() * 1000)
+    end_at = NOON + 3_000 * DAY_MS
+    bounded = spec_of(Cron("0 0 29 2 *"), max_runs=1_000, end_at=end_at)
+    assert ends_at_of(bounded, KEY, NOON, 0) == last_due(rare.schedule, KEY, NOON, end_at)
+
+
 @pytest.mark.parametrize(
     ("expression", "upto", "last"),
     [
@@ -71,16 +103,7 @@ def test_what_never_comes_again_has_no_nth() -> None:
         ("*/7 9-17 * * 1-5", "2026-11-23T08:59Z", "2026-11-20T17:56Z"),
     ],
 )
-def test_looking_far_back_reads_little(expression: str, upto: str, last: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = []
-    original = cron._due_after
-
-    def counted(*args: object) -> Iterator[int]:
-        for t in original(*args):  # type: ignore[arg-type]
-            listed.append(t)
-            yield t
-
-    monkeypatch.setattr(cron, "_due_after", counted)
+def test_looking_far_back_reads_little(expression: str, upto: str, last: str, listed: list[int]) -> None:
     times = CronTimes(Cron(expression))
     asked, expected = (int(datetime.fromisoformat(text).timestamp() * 1000) for text in (upto, last))
     assert times.last_between(0, asked) == expected

@@ -2,13 +2,30 @@
 
 from datetime import UTC, datetime
 
+import pytest
+
 from everwatch.model import Maintenance
+from everwatch.schedule.cron import CronTimes
 from everwatch.schedule.duration import DAY_MS, HOUR_MS, MINUTE_MS
 from everwatch.schedule.maintenance import MOST_STEPS, maintenance_end
 
 SATURDAY_TWO = int(datetime(2026, 11, 21, 2, tzinfo=UTC).timestamp() * 1000)
 ONE_OFF = Maintenance(start=SATURDAY_TWO, end=SATURDAY_TWO + HOUR_MS)
 WEEKLY = Maintenance(cron="0 2 * * 6", duration_ms=2 * HOUR_MS)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """When windows are asked for their last beginning."""
+    asked: list[int] = []
+    original = CronTimes.last_between
+
+    def noted(times: CronTimes, after: int, upto: int) -> int | None:
+        asked.append(upto)
+        return original(times, after, upto)
+
+    monkeypatch.setattr(CronTimes, "last_between", noted)
+    return asked
 
 
 def test_a_window_begins_at_its_start_and_its_end_is_outside() -> None:
@@ -45,6 +62,20 @@ def test_a_window_longer_than_its_period_counts_from_the_newest_and_goes_on_and_
     end = maintenance_end([always], SATURDAY_TWO + 1)
     assert end >= SATURDAY_TWO + (MOST_STEPS - 1) * 10 * MINUTE_MS
     assert maintenance_end([always], end) > end
+
+
+def test_forty_windows_that_are_always_open_are_asked_once_each(asked: list[int]) -> None:
+    always = [Maintenance(cron="* * * * *", duration_ms=30 * DAY_MS - n % 20 * MINUTE_MS) for n in range(40)]
+    end = maintenance_end(always, SATURDAY_TWO)
+    assert end == SATURDAY_TWO + 30 * DAY_MS
+    assert len(asked) == 20
+    assert maintenance_end(always, end) == end + 30 * DAY_MS
+
+
+def test_short_windows_that_go_on_and_on_are_followed_ten_times(asked: list[int]) -> None:
+    always = [Maintenance(cron="* * * * *", duration_ms=2 * MINUTE_MS + n) for n in range(40)]
+    assert maintenance_end(always, SATURDAY_TWO) > SATURDAY_TWO + 10 * MINUTE_MS
+    assert len(asked) == 10 * 40
 
 
 def test_a_window_that_ends_before_it_begins_is_never_open() -> None:

@@ -28,6 +28,8 @@ from everwatch.model import (
 )
 from everwatch.schedule.cron import _problem_of, zone_named
 
+BY_CRON = {"kind": "noop", "schedule": {"cron": "3 4 29 2 *", "max_runs": 1_000}}
+FROM_MIDNIGHT = {"kind": "noop", "schedule": {"every": "1h", "align": "midnight", "max_runs": 1}}
 HTTP = {"kind": "http", "config": {"url": "http://a.example/"}}
 DURATIONS = "write it like 30s, 5m, 1h30m, 500ms, PT30S or a number of seconds"
 SIGNAL = {"user_id": "u", "monitor_id": "m"}
@@ -223,6 +225,10 @@ SIGNUPS = {
     "more runs from midnight than are looked for": (
         http(schedule={"every": "1h", "align": "midnight", "max_runs": 1_001}),
         "by the wall clock this must be at most 1000", f"{SCHEDULE}.max_runs"),
+    "more runs by the wall clock than are looked for in one signup": (
+        signup(*[BY_CRON | {"monitor_id": f"m-{n}"} for n in range(10)], FROM_MIDNIGHT),
+        "by the wall clock the max_runs of a signup must be at most 10000 together, and these are 10001",
+        "$.monitors"),
     "cron with seconds": (cron("0 0 9 * * *"), f"'0 0 9 * * *' has 6 fields, but {CRON_FIELDS}", f"{SCHEDULE}.cron"),
     "cron by a nickname": (cron("@daily"), f"'@daily' has 1 fields, but {CRON_FIELDS}", f"{SCHEDULE}.cron"),
     "empty cron": (cron(""), f"'' has 0 fields, but {CRON_FIELDS}", f"{SCHEDULE}.cron"),
@@ -647,6 +653,12 @@ def test_beginning_end_and_number_of_runs_are_what_the_user_wrote(
 ) -> None:
     spec = only(admit_signup(http(schedule=given)))
     assert (spec.start_at, spec.end_at, spec.max_runs) == bounds
+
+
+def test_a_signup_may_have_ten_thousand_runs_by_the_wall_clock_and_any_number_of_others() -> None:
+    others = {"kind": "noop", "schedule": {"every": "1m", "max_runs": 1_000_000}}
+    own = [BY_CRON | {"monitor_id": f"m-{n}"} for n in range(10)]
+    assert len(admit_signup(signup(*own, others)).monitors) == 11
 
 
 ASKED_AT = 1_795_248_000_123

@@ -6,13 +6,15 @@ from typing import Any
 
 import orjson
 import pytest
-from support.worker import START, TOPICS, Broker, Life, until, worker
+from support.worker import START, TOPICS, Broker, Life, turns, until, worker
 
 from everwatch import codec
 from everwatch.clock import SettableClock
 from everwatch.kafka.records import Record
 from everwatch.model import Answer, Monitor, Reply
 from everwatch.plans.file import PlansFile
+from streams import quotas
+from streams.tables import Writing
 
 FILE = """
 [plans.free]
@@ -161,6 +163,48 @@ async def test_a_task_counts_until_it_is_due(life: Life) -> None:
     assert answers(await command(life, put(task("t-2", START + 20_000)))) == [Answer.DONE]
     # a task that is over begins anew, and is one more then
     assert answers(await command(life, put(task("t-1", START + 20_000)))) == [Answer.REFUSED]
+
+
+async def test_only_what_does_not_count_may_be_too_much_to_be_passed_over(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "MOST_PASSED_OVER", 2)
+    await sign_up(life, "free", "a.example", noop("mine"))
+    assert answers(await command(life, put(task("t-1", START + 10_000)))) == [Answer.DONE]
+    (refused,) = await command(life, put(noop("more")))
+    assert refused.reason == "the plan 'free' allows 3 monitors, and this user has 3 already"
+    await life.tick_to(START + 11_000)
+    assert answers(await command(life, put(task("t-2", START + 20_000)))) == [Answer.DONE]
+    await life.tick_to(START + 21_000)
+    (refused,) = await command(life, put(noop("more")))
+    assert refused.reason.startswith("the plan 'free' has a quota, and this user has too many tasks that are over")
+    assert answers(await command(life, delete("t-1"), put(noop("more")))) == [Answer.DONE, Answer.DONE]
+
+
+async def test_a_large_quota_is_counted_in_turns_while_sweeps_go_on(
+    life: Life, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = life.engine._plans
+    assert isinstance(plans, PlansFile)
+    before = plans.current
+    edit(file, FILE.replace("max_monitors = 3", "max_monitors = 500"))
+    await until("the file is seen", lambda: plans.current is not before)
+    await sign_up(life, "free", "a.example", *[noop(f"m-{number}") for number in range(300)])
+    monitors_of = Writing.monitors_of
+    stood_still: set[bool] = set()
+    counted_in: set[int] = set()
+    async with turns() as given:
+
+        def noted(*args: Any) -> Any:
+            for each in monitors_of(*args):
+                stood_still.add(life.partition.turn.locked())
+                counted_in.add(given())
+                yield each
+
+        monkeypatch.setattr(Writing, "monitors_of", noted)
+        assert answers(await command(life, put(noop("more")))) == [Answer.DONE]
+    assert stood_still == {False}
+    assert len(counted_in) > 1
 
 
 async def test_runs_too_close_together_are_refused_for_puts_too(life: Life) -> None:

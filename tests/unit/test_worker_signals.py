@@ -154,6 +154,35 @@ async def test_a_signal_for_the_wrong_kind_is_refused_and_those_beside_it_are_no
     assert monitor(life, "queue").signals.value == 7
 
 
+async def test_each_entry_is_read_once_whatever_a_batch_says_of_it(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    await take(life, {"monitor_id": "job", "type": "start", "at": START + 1})
+    broker = life.broker
+    # of the first one more is known than a plain one may change
+    signals = [
+        {"monitor_id": "job", "at": START + 2},
+        {"monitor_id": "queue", "value": 7, "at": START + 3},
+        {"monitor_id": "nobody", "at": START + 4},
+        {"monitor_id": "queue", "value": 8, "at": START + 5},
+    ]
+    reads: list[list[bytes]] = []
+    read_many = life.store.read_many
+
+    def noted(partition: int, keys: list[bytes]) -> list[bytes | None]:
+        reads.append(sorted(keys))
+        return read_many(partition, keys)
+
+    monkeypatch.setattr(life.store, "read_many", noted)
+    await life.engine.signal_taker.take(
+        [
+            Record(TOPICS.signals, 0, offset, START, b"ann", orjson.dumps({"user_id": "ann"} | signal))
+            for offset, signal in enumerate(signals)
+        ]
+    )
+    assert reads == [[codec.table_key("ann", name) for name in ("job", "nobody", "queue")]]
+    assert (monitor(life, "job").last_signal, monitor(life, "queue").signals.value) == (START + 2, 8)
+    await until("the wrong one is refused", lambda: len(broker.logs[TOPICS.dead_letters]) == 1)
+
+
 async def test_another_kind_under_the_same_name_begins_without_signals(life: Life) -> None:
     await take(life, {"monitor_id": "job", "type": "fail", "at": START + 5})
     put = every("job", "threshold", above=1)

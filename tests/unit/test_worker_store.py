@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+from support.worker import START, TOPICS, Broker, signup, until, worker
+
 from everwatch.clock import SettableClock
 from everwatch.config import load_settings
 from everwatch.kafka.topics import DELETIONS_KEPT_MS
@@ -27,6 +30,21 @@ async def test_a_scan_gives_the_entries_of_one_user_in_order_and_nothing_of_the_
     store.write(0, {b"u\x00a": None}, 8)
     assert store.read(0, b"u\x00a") is None
     assert list(store.scan(1)) == []
+
+
+async def test_what_a_walk_through_a_users_monitors_has_read_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = Broker()
+    broker.install(monkeypatch)
+    async with worker(broker, tmp_path, SettableClock(START)) as life:
+        broker.take(TOPICS.signups, signup("ann", "a", "b", "c"))
+        await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
+        async with life.engine._writer.writing() as work:
+            work.delete(0, "ann", "b", at=START)
+            monkeypatch.setattr(life.store, "read", None)
+            assert [monitor.monitor_id for _, monitor in work.monitors_of(0, "ann")] == ["a", "c"]
+            assert work.monitor(0, "ann", "c") is not None
 
 
 async def test_a_table_from_last_week_is_read_anew_so_that_what_was_deleted_since_does_not_live_on(

@@ -170,6 +170,8 @@ class Plans:
                 f" ({from_plan} of the plan and {len(own)} of the signup)",
                 "$.monitors",
             )
+        if plan.monitors:
+            wire.check_runs(monitors)
         if limits.shortest_ms is not None:
             for index, spec in enumerate(own):
                 limits.check_schedule(spec, f"$.monitors[{index}]")

@@ -100,6 +100,10 @@ def _plan_of(name: str, table: object, file: str) -> Plan:
             raise InvalidInput(f"a second monitor has the id {monitor.monitor_id!r}", f"{monitor.field}.monitor_id")
         ids.add(monitor.monitor_id)
         monitors.append(monitor)
+    try:
+        wire.check_runs(monitor.spec for monitor in monitors if monitor.spec is not None)
+    except InvalidInput as error:
+        raise InvalidInput(error.reason, "monitors") from None
     size = sum(len(orjson.dumps(document)) for document in given.monitors)
     if size > codec.LARGEST_INPUT_BYTES:
         raise InvalidInput(

@@ -8,9 +8,13 @@ from collections.abc import Iterator, Sequence
 
 from everwatch.model import Align, At, Cron, Every, Monitor, MonitorSpec, Schedule, State
 from everwatch.schedule.at import due_instant
+from everwatch.schedule.duration import DAY_MS
 from everwatch.schedule.every import due_between, phase_of
 from everwatch.schedule.spread import spread_of
 from everwatch.schedule.times import Times, wall_times
+
+# a run that is still further away need not be known yet, and to find it takes long
+HORIZON_MS = 50 * 366 * DAY_MS
 
 
 class NeverDue(ValueError):
@@ -62,7 +66,7 @@ def last_due(schedule: Schedule, key: bytes, since: int, upto: int) -> int | Non
 def nth_due(schedule: Schedule, key: bytes, since: int, n: int) -> int | None:
     """The ``n``-th due instant after ``since``, n >= 1; None if it is not due so often.
 
-    By a wall clock that costs as many steps.
+    By a wall clock that costs as many steps, and None is given too for what lies more than fifty years ahead.
     """
     match schedule:
         case At():
@@ -71,12 +75,13 @@ def nth_due(schedule: Schedule, key: bytes, since: int, n: int) -> int | None:
             upto = since + n * schedule.interval_ms
             return due_between(schedule, phase_of(key, schedule), since, upto)[n - 1]
         case _:
-            following: int | None = since
+            nth = since
             for _ in range(n):
-                if following is None:
-                    break
-                following = next_due(schedule, key, since, following)
-            return following
+                following = next_due(schedule, key, since, nth)
+                if following is None or following - since > HORIZON_MS:
+                    return None
+                nth = following
+            return nth
 
 
 def count_due(schedule: Schedule, key: bytes, since: int, upto: int, most: int) -> int:
@@ -95,7 +100,8 @@ def ends_at_of(spec: MonitorSpec, key: bytes, since: int, runs: int) -> int:
     """The last instant at which a monitor is due under ``end_at`` and ``max_runs``; 0 if it goes on for ever.
 
     ``runs`` of its runs are used up, and it is due strictly after ``since`` (and from ``start_at`` on). 0 for a task,
-    which ends by itself. Raises NeverDue, with one sentence, if nothing is due any more.
+    which ends by itself, and where the last of ``max_runs`` is too far ahead to be known. Raises NeverDue, with one
+    sentence, if nothing is due any more.
     """
     schedule = spec.schedule
     if isinstance(schedule, At):

@@ -4,23 +4,28 @@ from collections.abc import Iterable
 
 from everwatch.model import Cron, Maintenance
 from everwatch.schedule.cron import cron_times
+from everwatch.schedule.duration import DAY_MS
 
-MOST_STEPS = 100
+# each step asks every window, and all this is asked for every transition
+MOST_STEPS = 10
+FAR_ENOUGH_MS = DAY_MS
 
 
 def maintenance_end(windows: Iterable[Maintenance], at: int) -> int:
     """The instant, in ms, at which the maintenance that is on at ``at`` is over; 0 if none is.
 
-    A window's end is outside it. Windows that overlap or touch are one; of those that go on and on in this way a
-    hundred are followed, and the end of the last one is told (ask again then).
+    A window's end is outside it. Windows that overlap or touch are one; those that go on and on in this way are
+    followed ten times, or for a day, and the end that was found by then is told (ask again then).
     """
-    windows = tuple(windows)
+    distinct = tuple(dict.fromkeys(windows))
     end = at
     for _ in range(MOST_STEPS):
-        further = max((_end_of(window, end) for window in windows), default=0)
+        further = max((_end_of(window, end) for window in distinct), default=0)
         if further <= end:
             break
         end = further
+        if end - at > FAR_ENOUGH_MS:
+            break
     return end if end > at else 0
 
 
