@@ -118,10 +118,16 @@ class Feedback:
 
 def _note_answers(partition: Partition, judged: list[Judged]) -> None:
     """Note that executors are alive, if one of these results is an executor's."""
-    if partition.unanswered_since and any(
-        codec.decode_result(record.value).executor != TIMER for record, _, _ in judged[-LOOKED_AT:]
-    ):
+    if partition.unanswered_since and any(_is_executors(record) for record, _, _ in judged[-LOOKED_AT:]):
         partition.unanswered_since = 0
+
+
+def _is_executors(record: Record) -> bool:
+    """Whether an executor sent this result; False for a mangled one."""
+    try:
+        return codec.decode_result(record.value).executor != TIMER
+    except InvalidInput:
+        return False
 
 
 def _verdict(record: Record) -> tuple[bytes, Status]:
