@@ -101,7 +101,9 @@ class Engine(Service):
         )
         self._writer = Writer(self.table, self._outbox, self.partitions, self.partitions.calm)
         refusals = Refusals(self._outbox, topics, clock)
-        inline = InlineResults(lambda: self.table.store, self._outbox, self._packing, topics, settings.output_format)
+        inline = InlineResults(
+            lambda: self.table.store, self._outbox, self._packing, topics, clock, settings.output_format
+        )
         self.registration = Registration(
             self.partitions,
             self._planner,

@@ -1,9 +1,11 @@
 """What a worker makes of results that come back, and of inline kinds that do not behave."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from math import nan
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from support.pipeline import every
 from support.worker import START, TOPICS, Broker, Life, until, worker
@@ -12,7 +14,9 @@ from everwatch import codec
 from everwatch.clock import SettableClock
 from everwatch.config import OutputFormat
 from everwatch.kafka.records import Record
-from everwatch.model import Monitor, Result, State, Status
+from everwatch.kinds import registry
+from everwatch.kinds.protocol import InlineView
+from everwatch.model import Monitor, Outcome, Result, State, Status
 
 
 @pytest.fixture
@@ -78,3 +82,60 @@ async def test_a_mangled_result_says_nothing_of_executors(life: Life) -> None:
     life.partition.unanswered_since = START
     await life.engine.feedback.judge([record(result("site")[:-2])])
     assert life.partition.unanswered_since == START
+
+
+class Unruly:
+    """An inline kind of another package, and what it does when it is asked."""
+
+    name = "unruly"
+    inline = True
+    default_schedule_ms = 1_000
+
+    class config_type(msgspec.Struct, frozen=True):
+        pass
+
+    def __init__(self, answer: Callable[[], Any]) -> None:
+        self._answer = answer
+
+    def judge(self, config: Any, view: InlineView, at: int) -> Any:
+        return self._answer()
+
+
+def _raises() -> Outcome:
+    raise KeyError("colour")
+
+
+@pytest.mark.parametrize("by", ["its schedule", "command"])
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (_raises, "the kind 'unruly' failed: KeyError: 'colour'"),
+        (lambda: None, "the kind 'unruly' failed: TypeError: NoneType is no Outcome"),
+        (lambda: Outcome(Status.SUCCESS, "", {"n": "x"}), "the kind 'unruly' failed: its outcome cannot be sent"),  # type: ignore[dict-item]
+        (lambda: Outcome(Status.SUCCESS, "x" * 2**20), "the kind 'unruly' failed: its outcome cannot be sent"),
+    ],
+    ids=["raises", "says nothing", "says what is no number", "says too much"],
+)
+async def test_an_inline_kind_that_fails_harms_its_own_monitors_only(
+    life: Life,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    by: str,
+    answer: Callable[[], Any],
+    reason: str,
+) -> None:
+    monkeypatch.setitem(registry._BUILT_IN, "unruly", Unruly(answer))  # type: ignore[arg-type]
+    interval = "1s" if by == "its schedule" else "100d"
+    monitors = [every("odd", "unruly", interval), every("job", "heartbeat", "1s", period="1h")]
+    life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": monitors})
+    await until("bob is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+    if by == "command":
+        assert await life.command("bob", "run_now", "odd")
+    await life.tick_to(START + 4_000)
+    told = [codec.decode_result(value) for _, value in life.broker.logs[TOPICS.results]]
+    odd = [result for result in told if result.monitor_id == "odd"]
+    assert {(result.status, result.reason) for result in odd} == {(Status.FAILURE, reason)}
+    assert {result.manual for result in odd} == {by == "command"}
+    assert {result.status for result in told if result.monitor_id == "job"} == {Status.SUCCESS}
+    assert not life.engine.crashed
+    assert sum("'unruly'" in message for message in caplog.messages) == 1
