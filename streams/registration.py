@@ -176,7 +176,7 @@ class Registration:
         self, work: Writing, admitted: list[Admitted[Signup]]
     ) -> tuple[dict[int, list[Admitted[Signup]]], list[Admitted[Signup]]]:
         """Newcomers, by partition, and the others: who is known already, comes twice, or has something due at once."""
-        soon = self._clock.now_ms() + 2 * BEGIN_AFTER_MS
+        now = self._clock.now_ms()
         known: dict[int, set[bytes]] = {}
         for number, some in _by_partition(admitted).items():
             # nobody has monitors who is not known as a user
@@ -189,7 +189,7 @@ class Registration:
         for each in admitted:
             source, signup, keys = each
             taken = known[source.partition]
-            if keys[0] not in taken and not _is_due_before(signup, soon):
+            if keys[0] not in taken and not _is_due_soon(signup, now):
                 newcomers.setdefault(source.partition, []).append(each)
             else:
                 others.append(each)
@@ -440,8 +440,12 @@ def _by_partition(admitted: Iterable[Admitted[W]]) -> dict[int, list[Admitted[W]
     return parts
 
 
-def _is_due_before(wanted: Signup, instant: int) -> bool:
-    for spec in wanted.monitors:  # noqa: SIM110 - asked for every signup, and a generator takes twice as long
-        if isinstance(spec.schedule, At) and spec.schedule.at <= instant:
-            return True
+def _is_due_soon(wanted: Signup, now: int) -> bool:
+    soon = now + 2 * BEGIN_AFTER_MS
+    for spec in wanted.monitors:
+        if isinstance(spec.schedule, At):
+            at = spec.schedule.at
+            # a delay of a plan is counted from the registration, which is about now
+            if (at if at > 0 else now - at) <= soon:
+                return True
     return False
