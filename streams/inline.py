@@ -49,6 +49,7 @@ class InlineResults:
 
     async def judge(self, partition: Partition, firings: Iterable[Firing], now: int) -> None:
         """Judge everybody who is due, from what the store knows."""
+        told = 0
         for firing in firings:
             for entries in _some(firing.chunk, self._packing):
                 ticks = list(_ticks(entries, partition))
@@ -59,6 +60,11 @@ class InlineResults:
                     if isinstance(monitor, Monitor):
                         for instant in firing.fire:
                             self._judge(partition, monitor, instant + delta, now, attempt=tick.attempt)
+                            told += 1
+                            # after an outage one monitor alone may have thousands of instants
+                            if told % AT_ONCE == 0:
+                                await self._outbox.room()
+                                await asyncio.sleep(0)
                 await self._outbox.room()
                 await asyncio.sleep(0)
 

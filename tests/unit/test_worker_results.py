@@ -10,13 +10,15 @@ import pytest
 from support.pipeline import every
 from support.worker import START, TOPICS, Broker, Life, until, worker
 
-from everwatch import codec
+from everwatch import codec, entries
 from everwatch.clock import SettableClock
 from everwatch.config import OutputFormat
 from everwatch.kafka.records import Record
 from everwatch.kinds import registry
 from everwatch.kinds.protocol import InlineView
-from everwatch.model import Monitor, Outcome, Result, State, Status
+from everwatch.model import Misfire, Monitor, Outcome, Result, State, Status
+from everwatch.timetable import Firing, Line, Way, chunk_of, framed
+from everwatch.timetable.records import Entry
 
 
 @pytest.fixture
@@ -139,3 +141,34 @@ async def test_an_inline_kind_that_fails_harms_its_own_monitors_only(
     assert {result.status for result in told if result.monitor_id == "job"} == {Status.SUCCESS}
     assert not life.engine.crashed
     assert sum("'unruly'" in message for message in caplog.messages) == 1
+
+
+class Room:
+    """The outbox of one who counts how much comes between two questions for room."""
+
+    def __init__(self) -> None:
+        self.runs = [0]
+
+    def send(self, *_: object, **__: object) -> None:
+        self.runs[-1] += 1
+
+    async def room(self) -> None:
+        self.runs.append(0)
+
+
+async def test_however_many_instants_are_judged_others_have_their_turn_in_between(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monitors = [every(f"job-{number}", "heartbeat", "1s", period="1h") for number in range(3)]
+    life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": monitors})
+    await until("bob is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+    inline = life.engine.registration._judge_now.__self__  # type: ignore[attr-defined]
+    found = [codec.decode_entry(key, value) for key, value in life.store.scan(0, b"bob\0")]
+    ticks = [entries.tick_value(entry) for entry in found if isinstance(entry, Monitor)]
+    chunk = chunk_of([Entry(0, framed(b"bob", tick)) for tick in ticks], inline._packing)
+    outage = Firing(Line(Way.INLINE, Misfire.FIRE_ALL, 60_000), chunk, range(START, START + 1_000_000, 1_000))
+    room = Room()
+    monkeypatch.setattr(inline, "_outbox", room)
+    await inline.judge(life.partition, [outage], START + 1_000_000)
+    assert sum(room.runs) == 3_000
+    assert max(room.runs) <= 200
