@@ -75,6 +75,7 @@ def of(body: str, *, plan: str = "") -> str:
     [
         ("", "", "plans", "there are no plans in it; a plan is a table [plans.NAME]"),
         ("plans = 3", "", "plans", "there are no plans in it; a plan is a table [plans.NAME]"),
+        ("n = " + 5_000 * "9", "", "", "not valid TOML: Exceeds the limit"),
         ("[plan.pro]", "", "plan", "there is no such field; a plan is a table [plans.NAME]"),
         ("[plans]\npro = 1", "pro", "", "a plan is a table [plans.NAME]"),
         ('[plans."a{b"]', "a{b", "", "a plan's name has no braces"),
