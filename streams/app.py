@@ -42,6 +42,7 @@ from streams.registration import Refusals, Registration
 from streams.signals import Signals
 from streams.tables import PartitionLost, Writer, new_monitors_table
 from streams.ticking import Ticking
+from streams.transitions import Transitions
 from streams.wakes import Wakes
 
 logger = logging.getLogger(__name__)
@@ -101,6 +102,7 @@ class Engine(Service):
         )
         self._writer = Writer(self.table, self._outbox, self.partitions, self.partitions.calm)
         refusals = Refusals(self._outbox, topics, clock)
+        transitions = Transitions(self._outbox, topics, settings.output_format)
         inline = InlineResults(
             lambda: self.table.store, self._outbox, self._packing, topics, clock, settings.output_format
         )
@@ -109,6 +111,7 @@ class Engine(Service):
             self._planner,
             self._writer,
             self._outbox,
+            transitions,
             refusals,
             topics,
             clock,
@@ -117,26 +120,9 @@ class Engine(Service):
             self._plans,
         )
         self.heartbeats = Signals(self._writer, refusals, clock)
-        self.feedback = Feedback(
-            self._writer,
-            self._planner,
-            self._outbox,
-            refusals,
-            topics,
-            settings.output_format,
-            settings.tasks_kept_s * 1_000,
-        )
+        self.feedback = Feedback(self._writer, self._planner, transitions, refusals, settings.tasks_kept_s * 1_000)
         delayed = Delayed(self.partitions, self._planner, lambda: self.table.store)
-        wakes = Wakes(
-            self.partitions,
-            self._planner,
-            self._writer,
-            lambda: self.table.store,
-            self._outbox,
-            topics,
-            clock,
-            settings.output_format,
-        )
+        wakes = Wakes(self.partitions, self._planner, self._writer, lambda: self.table.store, transitions, clock)
         await self.add_runtime_dependency(self.commands)
         await self.add_runtime_dependency(
             Ticking(

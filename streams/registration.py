@@ -29,6 +29,7 @@ from streams.quotas import Quotas
 from streams.remembered import remembered_of
 from streams.store import RESERVED
 from streams.tables import Writer, Writing, all_or_rebuilt
+from streams.transitions import Transitions
 
 # long enough for a unit of work to become durable, as a rule
 BEGIN_AFTER_MS = 500
@@ -72,6 +73,7 @@ class Registration:
         planner: Planner,
         writer: Writer,
         outbox: Outbox,
+        transitions: Transitions,
         refusals: Refusals,
         topics: Topics,
         clock: Clock,
@@ -83,6 +85,7 @@ class Registration:
         self._planner = planner
         self._writer = writer
         self._outbox = outbox
+        self._transitions = transitions
         self._refusals = refusals
         self._topics = topics
         self._clock = clock
@@ -385,12 +388,7 @@ class Registration:
             if change.after is not None:
                 work.put(partition, change.after)
             if change.transition is not None:
-                self._outbox.send(
-                    self._topics.transitions,
-                    partition=partition,
-                    key=codec.user_key(user_id),
-                    value=codec.encode_transition(change.transition, self._output_format),
-                )
+                self._transitions.tell(partition, change.transition)
 
 
 def _is_for_many(wanted: Signup | Command) -> bool:
