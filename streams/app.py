@@ -43,6 +43,7 @@ from streams.registration import Registration
 from streams.signals import Signals
 from streams.tables import PartitionLost, Writer, new_monitors_table
 from streams.ticking import Ticking
+from streams.transitions import Transitions
 from streams.wakes import Wakes
 
 logger = logging.getLogger(__name__)
@@ -102,12 +103,16 @@ class Engine(Service):
         )
         self._writer = Writer(self.table, self._outbox, self.partitions, self.partitions.calm)
         refusals = Refusals(self._outbox, topics, clock)
-        inline = InlineResults(lambda: self.table.store, self._outbox, self._packing, topics, settings.output_format)
+        transitions = Transitions(self._outbox, topics, settings.output_format)
+        inline = InlineResults(
+            lambda: self.table.store, self._outbox, self._packing, topics, clock, settings.output_format
+        )
         self.registration = Registration(
             self.partitions,
             self._planner,
             self._writer,
             self._outbox,
+            transitions,
             refusals,
             topics,
             clock,
@@ -116,26 +121,9 @@ class Engine(Service):
             self._plans,
         )
         self.signal_taker = Signals(self._writer, refusals, clock)
-        self.feedback = Feedback(
-            self._writer,
-            self._planner,
-            self._outbox,
-            refusals,
-            topics,
-            settings.output_format,
-            settings.tasks_kept_s * 1_000,
-        )
+        self.feedback = Feedback(self._writer, self._planner, transitions, refusals, settings.tasks_kept_s * 1_000)
         delayed = Delayed(self.partitions, self._planner, lambda: self.table.store)
-        wakes = Wakes(
-            self.partitions,
-            self._planner,
-            self._writer,
-            lambda: self.table.store,
-            self._outbox,
-            topics,
-            clock,
-            settings.output_format,
-        )
+        wakes = Wakes(self.partitions, self._planner, self._writer, lambda: self.table.store, transitions, clock)
         await self.add_runtime_dependency(self.commands)
         await self.add_runtime_dependency(
             Ticking(

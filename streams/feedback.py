@@ -6,17 +6,15 @@ from contextlib import ExitStack
 import msgspec
 
 from everwatch import codec, entries, lifecycle
-from everwatch.config import OutputFormat
 from everwatch.errors import InvalidInput
-from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
-from everwatch.kafka.topics import Topics
 from everwatch.model import Monitor, Status
 from streams.inline import TIMER
 from streams.lane import in_turns
 from streams.partitions import Partition, Planner
 from streams.refusals import Refusals
 from streams.tables import Writer, Writing, all_or_rebuilt
+from streams.transitions import Transitions
 from streams.wakes import muted
 
 Judged = tuple[Record, bytes, Status]
@@ -37,18 +35,14 @@ class Feedback:
         self,
         writer: Writer,
         planner: Planner,
-        outbox: Outbox,
+        transitions: Transitions,
         refusals: Refusals,
-        topics: Topics,
-        output_format: OutputFormat,
         tasks_kept_ms: int,
     ) -> None:
         self._writer = writer
         self._planner = planner
-        self._outbox = outbox
+        self._transitions = transitions
         self._refusals = refusals
-        self._topics = topics
-        self._output_format = output_format
         self._tasks_kept_ms = tasks_kept_ms
 
     async def judge(self, records: Iterable[Record]) -> None:
@@ -107,21 +101,22 @@ class Feedback:
             after = lifecycle.forgotten_at(after, self._planner.now_ms() + self._tasks_kept_ms)
         work.add(record.partition, key, after)
         if transition is not None:
-            self._outbox.send(
-                self._topics.transitions,
-                partition=record.partition,
-                key=codec.user_key(result.user_id),
-                value=codec.encode_transition(transition, self._output_format),
-            )
+            self._transitions.tell(record.partition, transition)
         return monitor, after
 
 
 def _note_answers(partition: Partition, judged: list[Judged]) -> None:
     """Note that executors are alive, if one of these results is an executor's."""
-    if partition.unanswered_since and any(
-        codec.decode_result(record.value).executor != TIMER for record, _, _ in judged[-LOOKED_AT:]
-    ):
+    if partition.unanswered_since and any(_is_executors(record) for record, _, _ in judged[-LOOKED_AT:]):
         partition.unanswered_since = 0
+
+
+def _is_executors(record: Record) -> bool:
+    """Whether an executor sent this result; False for a mangled one."""
+    try:
+        return codec.decode_result(record.value).executor != TIMER
+    except InvalidInput:
+        return False
 
 
 def _verdict(record: Record) -> tuple[bytes, Status]:

@@ -1,10 +1,14 @@
 """What the worker itself says of due monitors: it judges inline kinds, and reports what is skipped."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
+import msgspec
+
 from everwatch import codec
+from everwatch.clock import Clock
 from everwatch.config import OutputFormat
 from everwatch.errors import InvalidInput
 from everwatch.kafka.outbox import Outbox
@@ -12,12 +16,16 @@ from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
 from everwatch.kinds.protocol import InlineView
 from everwatch.model import Monitor, Outcome, Result, Status, Tick
+from everwatch.quiet import Quiet
 from everwatch.timetable import Chunk, Firing, Packing, Way, unframed
 from streams.partitions import Partition
 from streams.store import Store
 
+logger = logging.getLogger(__name__)
+
 TIMER = "everwatch-timer"
 AT_ONCE = 200
+LONGEST_REASON = 1_000
 
 
 class InlineResults:
@@ -29,6 +37,7 @@ class InlineResults:
         outbox: Outbox,
         packing: Packing,
         topics: Topics,
+        clock: Clock,
         output_format: OutputFormat,
     ) -> None:
         self._store = store
@@ -36,9 +45,11 @@ class InlineResults:
         self._packing = packing
         self._topics = topics
         self._output_format = output_format
+        self._quiet = Quiet(clock)
 
     async def judge(self, partition: Partition, firings: Iterable[Firing], now: int) -> None:
         """Judge everybody who is due, from what the store knows."""
+        told = 0
         for firing in firings:
             for entries in _some(firing.chunk, self._packing):
                 ticks = list(_ticks(entries, partition))
@@ -49,6 +60,11 @@ class InlineResults:
                     if isinstance(monitor, Monitor):
                         for instant in firing.fire:
                             self._judge(partition, monitor, instant + delta, now, attempt=tick.attempt)
+                            told += 1
+                            # after an outage one monitor alone may have thousands of instants
+                            if told % AT_ONCE == 0:
+                                await self._outbox.room()
+                                await asyncio.sleep(0)
                 await self._outbox.room()
                 await asyncio.sleep(0)
 
@@ -107,13 +123,7 @@ class InlineResults:
         attempt: int = 1,
         manual: bool = False,
     ) -> None:
-        try:
-            kind = registry.kind_named(monitor.spec.kind)
-            assert kind.inline  # the timetable says so
-            view = InlineView(monitor.since, partition.opened_at, monitor.last_signal, monitor.signals)
-            outcome = kind.judge(registry.parse_config(kind, monitor.spec.config), view, max(scheduled_at, now))
-        except InvalidInput as error:
-            outcome = Outcome(Status.FAILURE, str(error))
+        outcome = self._outcome(partition, monitor, max(scheduled_at, now))
         skipped = outcome.status is Status.SKIPPED
         self._send(
             partition,
@@ -137,14 +147,50 @@ class InlineResults:
             group=None if manual else partition.number,
         )
 
+    def _outcome(self, partition: Partition, monitor: Monitor, at: int) -> Outcome:
+        try:
+            kind = registry.kind_named(monitor.spec.kind)
+            assert kind.inline  # the timetable says so
+            view = InlineView(monitor.since, partition.opened_at, monitor.last_signal, monitor.signals)
+            outcome = kind.judge(registry.parse_config(kind, monitor.spec.config), view, at)
+            if not isinstance(outcome, Outcome):
+                raise TypeError(f"{type(outcome).__name__} is no Outcome")
+        except InvalidInput as error:
+            return Outcome(Status.FAILURE, str(error))
+        except Exception as error:  # a kind of another package may fail in any way, and harms only its monitors
+            reason = f"the kind {monitor.spec.kind!r} failed: {type(error).__name__}: {error}"
+            return Outcome(Status.FAILURE, self._said(monitor.spec.kind, reason, error))
+        return outcome
+
+    def _said(self, kind: str, reason: str, error: Exception) -> str:
+        """The reason, logged if this was not said of the kind a moment ago."""
+        if self._quiet.may_say((kind, type(error))):
+            logger.error("%s (said once a minute)", reason, exc_info=error)
+        return reason[:LONGEST_REASON]
+
     def _send(self, partition: Partition, result: Result, group: int | None) -> None:
         self._outbox.send(
             self._topics.results,
             partition=partition.number,
             key=codec.user_key(result.user_id),
-            value=codec.encode_result(result, self._output_format),
+            value=self._encoded(result),
             group=group,
         )
+
+    def _encoded(self, result: Result) -> bytes:
+        try:
+            data = codec.encode_result(result, self._output_format)
+            if len(data) > codec.LARGEST_RESULT_BYTES:
+                raise ValueError(f"it takes {len(data)} bytes, and at most {codec.LARGEST_RESULT_BYTES} are sent")
+            return data
+        except Exception as error:  # e.g. timings of another's kind that are not numbers
+            reason = self._said(result.kind, f"the kind {result.kind!r} failed: its outcome cannot be sent", error)
+            return codec.encode_result(
+                msgspec.structs.replace(
+                    result, status=Status.FAILURE, reason=reason, timings={}, skipped_until=0, skipped_count=0
+                ),
+                self._output_format,
+            )
 
 
 def _some(chunk: Chunk, packing: Packing) -> Iterator[list[tuple[int, bytes]]]:

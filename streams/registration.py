@@ -30,6 +30,7 @@ from streams.refusals import Refusals
 from streams.remembered import remembered_of
 from streams.store import RESERVED
 from streams.tables import Writer, Writing, all_or_rebuilt
+from streams.transitions import Transitions
 
 # long enough for a unit of work to become durable, as a rule
 BEGIN_AFTER_MS = 500
@@ -51,6 +52,7 @@ class Registration:
         planner: Planner,
         writer: Writer,
         outbox: Outbox,
+        transitions: Transitions,
         refusals: Refusals,
         topics: Topics,
         clock: Clock,
@@ -62,6 +64,7 @@ class Registration:
         self._planner = planner
         self._writer = writer
         self._outbox = outbox
+        self._transitions = transitions
         self._refusals = refusals
         self._topics = topics
         self._clock = clock
@@ -156,7 +159,7 @@ class Registration:
         self, work: Writing, admitted: list[Admitted[Signup]]
     ) -> tuple[dict[int, list[Admitted[Signup]]], list[Admitted[Signup]]]:
         """Newcomers, by partition, and the others: who is known already, comes twice, or has something due at once."""
-        soon = self._clock.now_ms() + 2 * BEGIN_AFTER_MS
+        now = self._clock.now_ms()
         known: dict[int, set[bytes]] = {}
         for number, some in _by_partition(admitted).items():
             # nobody has monitors who is not known as a user
@@ -169,7 +172,7 @@ class Registration:
         for each in admitted:
             source, signup, keys = each
             taken = known[source.partition]
-            if keys[0] not in taken and not _is_due_before(signup, soon):
+            if keys[0] not in taken and not _is_due_soon(signup, now):
                 newcomers.setdefault(source.partition, []).append(each)
             else:
                 others.append(each)
@@ -372,12 +375,7 @@ class Registration:
             if change.after is not None:
                 work.put(partition, change.after)
             if change.transition is not None:
-                self._outbox.send(
-                    self._topics.transitions,
-                    partition=partition,
-                    key=codec.user_key(user_id),
-                    value=codec.encode_transition(change.transition, self._output_format),
-                )
+                self._transitions.tell(partition, change.transition)
 
 
 def _is_for_many(wanted: Signup | Command) -> bool:
@@ -427,8 +425,12 @@ def _by_partition(admitted: Iterable[Admitted[W]]) -> dict[int, list[Admitted[W]
     return parts
 
 
-def _is_due_before(wanted: Signup, instant: int) -> bool:
-    for spec in wanted.monitors:  # noqa: SIM110 - asked for every signup, and a generator takes twice as long
-        if isinstance(spec.schedule, At) and spec.schedule.at <= instant:
-            return True
+def _is_due_soon(wanted: Signup, now: int) -> bool:
+    soon = now + 2 * BEGIN_AFTER_MS
+    for spec in wanted.monitors:
+        if isinstance(spec.schedule, At):
+            at = spec.schedule.at
+            # a delay of a plan is counted from the registration, which is about now
+            if (at if at > 0 else now - at) <= soon:
+                return True
     return False

@@ -4,15 +4,13 @@ from collections.abc import Callable
 
 from everwatch import codec, lifecycle
 from everwatch.clock import Clock
-from everwatch.config import OutputFormat
-from everwatch.kafka.outbox import Outbox
-from everwatch.kafka.topics import Topics
-from everwatch.model import Monitor, Transition
+from everwatch.model import Monitor
 from everwatch.schedule.maintenance import maintenance_end
 from streams.lane import in_turns
 from streams.partitions import Partition, Partitions, Planner
 from streams.store import Store
 from streams.tables import Writer, Writing, all_or_rebuilt
+from streams.transitions import Transitions
 
 AT_ONCE = 1_000
 
@@ -26,19 +24,15 @@ class Wakes:
         planner: Planner,
         writer: Writer,
         store: Callable[[], Store],
-        outbox: Outbox,
-        topics: Topics,
+        transitions: Transitions,
         clock: Clock,
-        output_format: OutputFormat,
     ) -> None:
         self._partitions = partitions
         self._planner = planner
         self._writer = writer
         self._store = store
-        self._outbox = outbox
-        self._topics = topics
+        self._transitions = transitions
         self._clock = clock
-        self._output_format = output_format
 
     async def look(self) -> None:
         """One look at all partitions. Raises PartitionLost."""
@@ -89,16 +83,8 @@ class Wakes:
         work.add(partition.number, key, after)
         for transition in (lifecycle.transition_between(monitor, after), told):
             if transition is not None:
-                self._tell(partition.number, transition)
+                self._transitions.tell(partition.number, transition)
         return monitor, after
-
-    def _tell(self, partition: int, transition: Transition) -> None:
-        self._outbox.send(
-            self._topics.transitions,
-            partition=partition,
-            key=codec.user_key(transition.user_id),
-            value=codec.encode_transition(transition, self._output_format),
-        )
 
 
 def muted(work: Writing, partition: int, monitor: Monitor, at: int) -> int:

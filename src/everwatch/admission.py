@@ -38,16 +38,16 @@ class SignupPlans(Protocol):
 def admit_signup(data: bytes | None, asked_at: int = 0, plans: SignupPlans | None = None) -> Signup:
     """The signup in ``data``, ready to be registered. Raises InvalidInput with the reason and the field's path.
 
-    ``asked_at``: when it was produced, ms; delays are counted from there. Without ``plans`` a plan is only a word.
+    ``asked_at``: when it was produced, ms; its delays are counted from there, those of its plan from the registration,
+    which is not known here. Without ``plans`` a plan is only a word.
     """
     signup = _admit_remembered(data) or _admit_signup(data)
-    if plans is not None:
-        signup = plans.expanded(signup)
     for spec in signup.monitors:
         if isinstance(spec.schedule, At):
             monitors = tuple(wire.settled(spec, asked_at) for spec in signup.monitors)
-            return msgspec.structs.replace(signup, monitors=monitors)
-    return signup
+            signup = msgspec.structs.replace(signup, monitors=monitors)
+            break
+    return signup if plans is None else plans.expanded(signup)
 
 
 def _admit_remembered(data: bytes | None) -> Signup | None:

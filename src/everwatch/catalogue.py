@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from everwatch import lifecycle
+from everwatch import lifecycle, wire
 from everwatch.errors import InvalidInput
 from everwatch.model import (
     At,
@@ -60,6 +60,8 @@ class Changes(NamedTuple):
 def newcomer(signup: Signup, now: int, begin: int) -> tuple[User, list[Monitor]]:
     """A user of whom nothing is known yet, and the monitors of the signup, due strictly after ``begin``.
 
+    Delays that are not settled yet, those of a plan, are counted from the registration: the same signup once more
+    changes nothing then.
     Raises InvalidInput if one of them would never be due.
     """
     user_id, specs = signup.user_id, signup.monitors
@@ -67,7 +69,8 @@ def newcomer(signup: Signup, now: int, begin: int) -> tuple[User, list[Monitor]]
     user = User(user_id, signup.plan, signup.attributes, names, now, now, signup.maintenance)
     monitors: list[Monitor] = []
     try:
-        for spec in specs:
+        for given in specs:
+            spec = wire.settled(given, now)
             monitors.append(lifecycle.first_put(user_id, spec, Origin.SIGNUP, now, begin))
     except NeverDue as error:
         raise InvalidInput(str(error), f"$.monitors[{len(monitors)}].schedule") from None
@@ -78,6 +81,7 @@ def sign_up(signup: Signup, user: User | None, monitors: Mapping[str, Monitor], 
     """Register a user, or bring the registration to what ``signup`` says; nothing if it says so already.
 
     ``monitors`` are the existing ones that the signup or the user's last signup names. Monitors put by command stay.
+    Delays that are not settled yet are counted from when the user was registered.
     Raises InvalidInput if a monitor would never be due.
     """
     named = tuple(spec.monitor_id for spec in signup.monitors)
@@ -90,9 +94,10 @@ def sign_up(signup: Signup, user: User | None, monitors: Mapping[str, Monitor], 
         updated_at=user.updated_at if user else now,
         maintenance=signup.maintenance,
     )
+    specs = [wire.settled(spec, after.registered_at) for spec in signup.monitors]
     changes = [
         _put(signup.user_id, spec, Origin.SIGNUP, monitors.get(spec.monitor_id), now, settled, f"$.monitors[{i}]")
-        for i, spec in enumerate(signup.monitors)
+        for i, spec in enumerate(specs)
     ]
     dropped = set(user.monitor_ids) - set(named) if user else set()
     for monitor_id in sorted(dropped):

@@ -36,6 +36,7 @@ SEPARATOR = b"\x00"
 _BOOKKEEPING = b"\x01"
 # what is made of an input (table entries) must fit into a record too
 LARGEST_INPUT_BYTES = 512 * 1024
+LARGEST_RESULT_BYTES = 256 * 1024
 
 Input = TypeVar("Input", bound=msgspec.Struct)
 Output = TypeVar("Output", Result, Transition, Reply)

@@ -15,6 +15,7 @@ import msgspec
 
 from everwatch import schemas
 from everwatch.model import (
+    ASLEEP,
     NO_SIGNALS,
     NOTHING,
     Agenda,
@@ -320,7 +321,6 @@ class Plan(NamedTuple):
     retry: tuple[int, int, bytes] | None = None
 
 
-ASLEEP = (State.PAUSED, State.DONE)
 _ASLEEP_BYTES = frozenset(SMALL[_STATE_NUMBERS[state]] for state in ASLEEP)
 # schedule (plain every, or at) | policy | origin | nothing more | version | since | state | state_since
 _PLAN = re.compile(rb"([\x00\x04]%b)((%b)(?:%b){5})%b\x00(%b)(%b)(%b)%b" % ((_V,) * 8))

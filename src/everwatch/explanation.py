@@ -6,8 +6,7 @@ from typing import Any
 import msgspec
 
 from everwatch.kafka.owners import Owners
-from everwatch.lifecycle import ASLEEP
-from everwatch.model import Agenda, At, Monitor, Origin, Result, Schedule, State, Transition, User
+from everwatch.model import ASLEEP, Agenda, At, Monitor, Origin, Result, Schedule, State, Transition, User
 from everwatch.schedule.cron import zone_named
 from everwatch.schedule.due import last_due, next_due, upcoming
 from everwatch.schedule.duration import MINUTE_MS

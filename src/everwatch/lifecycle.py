@@ -38,9 +38,6 @@ LEGAL: dict[State, frozenset[State]] = {
 """Which state may follow which. ``new`` follows when a monitor is resumed, checks something else than before or, once
 done, is put again with any change. ``done`` follows ``paused`` when the one run was under way at the pause."""
 
-ASLEEP = frozenset({State.PAUSED, State.DONE})
-"""States in which nothing is due."""
-
 _STATUSES = frozenset(map(str, Status))
 ALARMING = frozenset({State.DOWN, State.LATE})
 """States that people are reminded of."""

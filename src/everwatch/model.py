@@ -23,6 +23,10 @@ class State(StrEnum):
     DONE = "done"
 
 
+ASLEEP = frozenset({State.PAUSED, State.DONE})
+"""States in which nothing is due."""
+
+
 class Status(StrEnum):
     """How one tick ended. ``late``: a heartbeat did not come; ``skipped``: not run, under a rule of its policy."""
 

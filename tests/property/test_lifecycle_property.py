@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from everwatch import entries, lifecycle
 from everwatch.model import (
+    ASLEEP,
     Align,
     At,
     Backoff,
@@ -131,7 +132,7 @@ class Life:
         retry = agenda.retry_at, agenda.retry_of, agenda.retry_attempt
         assert (all(retry) and agenda.retry_of < agenda.retry_at) or not any(retry)
         assert agenda.retry_attempt <= monitor.spec.policy.retries.most + 1
-        assert not (any(retry) and monitor.state in lifecycle.ASLEEP)
+        assert not (any(retry) and monitor.state in ASLEEP)
         assert not agenda.resume_at or monitor.state is State.PAUSED
         assert not agenda.remind_at or monitor.state in lifecycle.ALARMING
         is_task = isinstance(monitor.spec.schedule, At)

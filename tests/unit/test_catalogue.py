@@ -574,3 +574,35 @@ def test_a_retry_of_the_version_before_is_not_waited_for(account: Account) -> No
     assert account.monitors["a"].agenda.retry_of == NOW + 60_000
     account.command(CommandType.PUT, msgspec.structs.replace(stubborn, config='{"other":1}'))
     assert account.monitors["a"].agenda == Agenda()
+
+
+# --- delays of plans --------------------------------------------------------------------------------------------------
+
+
+def delayed(ms: int) -> MonitorSpec:
+    return msgspec.structs.replace(once(0), schedule=At(-ms))
+
+
+def test_a_delay_of_a_plan_counts_from_the_registration_and_signing_up_again_does_not_repeat_what_is_done() -> None:
+    account = Account()
+    account.sign_up(delayed(3_600_000))
+    assert account.user is not None
+    assert account.monitors["a"].spec.schedule == At(account.user.registered_at + 3_600_000)
+    assert account.sign_up(delayed(3_600_000), now=NOW + 60_000, settled=SETTLED + 60_000).is_nothing
+    account.become("a", State.DONE)
+    assert account.sign_up(delayed(3_600_000), now=NOW + 7_200_000, settled=SETTLED + 7_200_000).is_nothing
+    assert account.monitors["a"].state is State.DONE
+
+
+def test_a_newcomer_to_a_plan_with_a_delay_who_signs_up_again_changes_nothing() -> None:
+    signup = Signup("u", monitors=(delayed(3_600_000),))
+    user, (monitor,) = newcomer(signup, NOW, NOW + 500)
+    assert monitor.spec.schedule == At(NOW + 3_600_000)
+    assert sign_up(signup, user, {"a": monitor}, NOW + 60_000, SETTLED + 60_000).is_nothing
+
+
+def test_a_delay_that_the_plan_changes_counts_from_the_registration_too() -> None:
+    account = Account()
+    account.sign_up(delayed(3_600_000))
+    account.sign_up(delayed(7_200_000), now=NOW + 60_000, settled=SETTLED + 60_000)
+    assert account.monitors["a"].spec.schedule == At(NOW + 7_200_000)

@@ -75,6 +75,7 @@ def of(body: str, *, plan: str = "") -> str:
     [
         ("", "", "plans", "there are no plans in it; a plan is a table [plans.NAME]"),
         ("plans = 3", "", "plans", "there are no plans in it; a plan is a table [plans.NAME]"),
+        ("n = " + 5_000 * "9", "", "", "not valid TOML: Exceeds the limit"),
         ("[plan.pro]", "", "plan", "there is no such field; a plan is a table [plans.NAME]"),
         ("[plans]\npro = 1", "pro", "", "a plan is a table [plans.NAME]"),
         ('[plans."a{b"]', "a{b", "", "a plan's name has no braces"),
@@ -264,7 +265,15 @@ kinds_own = "{{payload.x}} {{user_id}} {{'{{'}} {{ unclosed"
         "kinds_own": "{{payload.x}} {{user_id}} {{'{{'}} {{ unclosed",
     }
     assert spec.policy.failures_to_down == 3
-    assert spec.schedule == At(3_601_000)
+    # to be counted from the user's registration
+    assert spec.schedule == At(-3_600_000)
+
+
+def test_a_delay_of_the_signups_own_counts_from_when_it_was_produced_and_one_of_the_plan_does_not_yet() -> None:
+    text = of("monitor_id = 'welcome'\nkind = 'noop'\nschedule = { in = '1h' }")
+    own = noop("own") | {"schedule": {"in": "2h"}}
+    of_plan, of_signup = signed_up(text, {}, own, asked_at=1_000).monitors
+    assert (of_plan.schedule, of_signup.schedule) == (At(-3_600_000), At(7_201_000))
 
 
 def test_an_instant_may_be_a_date_of_toml() -> None:

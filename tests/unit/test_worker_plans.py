@@ -10,8 +10,9 @@ from support.worker import START, TOPICS, Broker, Life, turns, until, worker
 
 from everwatch import codec
 from everwatch.clock import SettableClock
+from everwatch.config import OutputFormat
 from everwatch.kafka.records import Record
-from everwatch.model import Answer, Monitor, Reply
+from everwatch.model import Answer, Monitor, Reply, Result, State, Status
 from everwatch.plans.file import PlansFile
 from streams import quotas
 from streams.tables import Writing
@@ -238,3 +239,30 @@ async def test_a_file_that_is_edited_applies_to_the_next_signup_and_a_broken_one
     await sign_up(life, "free", "c.example")
     assert plans.current is now
     assert orjson.loads(monitors(life)["site"].spec.config) == {"url": "http://c.example/"}
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_a_delayed_task_of_a_plan_runs_once_however_often_its_user_signs_up(
+    life: Life, file: Path, is_known: bool
+) -> None:
+    edit(
+        file,
+        FILE + '[plans.new]\n[[plans.new.monitors]]\nmonitor_id = "welcome"\nschedule = { in = "2s" }\nkind="noop"',
+    )
+    plans = life.engine._plans
+    assert isinstance(plans, PlansFile)
+    await until("the file is seen", lambda: "new" in plans.current.all)
+    if is_known:
+        await sign_up(life, "pro")
+    await sign_up(life, "new")
+    first = monitors(life)["welcome"]
+    await life.tick_to(START + 3_000)
+    ran = Result("ann", "welcome", START + 2_000, "noop", 1, Status.SUCCESS, "", START + 2_000, 1.0, executor="x-1")
+    value = codec.encode_result(ran, OutputFormat.AVRO)
+    await life.engine.feedback.judge([Record(TOPICS.results, 0, 0, START, b"ann", value)])
+    done = monitors(life)["welcome"]
+    assert (done.state, done.spec, done.version) == (State.DONE, first.spec, 1)
+    again = orjson.dumps({"user_id": "ann", "plan": "new", "attributes": {"site": "a.example"}})
+    await life.engine.registration.sign_up([Record(TOPICS.signups, 0, 9, START + 5_000, b"ann", again)])
+    assert monitors(life)["welcome"] == done
+    assert sum(user == "ann" for user, _ in await life.tick_to(START + 10_000)) == 0

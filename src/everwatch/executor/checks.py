@@ -16,7 +16,6 @@ from everwatch.executor.held import HeldPartition, Taken
 from everwatch.executor.manners import Manners
 from everwatch.executor.overlap import Run, Running, reason_of_skip
 from everwatch.executor.queues import Queues
-from everwatch.executor.quiet import Quiet
 from everwatch.executor.records import bytes_of, tick_of
 from everwatch.kafka.dead_letters import refusal_headers
 from everwatch.kafka.outbox import OnDelivered, Outbox
@@ -24,12 +23,12 @@ from everwatch.kafka.topics import Topics
 from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.running import Job, job_of, run_job, target_of
 from everwatch.model import Outcome, Priority, Result, Status, Tick
+from everwatch.quiet import Quiet
 
 log = logging.getLogger(__name__)
 
 _LONGEST_REASON = 1_000
 _LONGEST_DETAIL = 40_000
-_LARGEST_RESULT_BYTES = 256 * 1024
 
 Acknowledge = Callable[[HeldPartition, int], None]
 Repeated = tuple[Tick, OnDelivered]
@@ -284,8 +283,10 @@ class Checks:
     def _encoded(self, result: Result) -> bytes:
         try:
             data = codec.encode_result(result, self._settings.output_format)
-            if len(data) > _LARGEST_RESULT_BYTES:
-                raise ValueError(f"the outcome takes {len(data)} bytes, and at most {_LARGEST_RESULT_BYTES} are sent")
+            if len(data) > codec.LARGEST_RESULT_BYTES:
+                raise ValueError(
+                    f"the outcome takes {len(data)} bytes, and at most {codec.LARGEST_RESULT_BYTES} are sent"
+                )
             return data
         except Exception as error:  # e.g. timings of another's kind that are not numbers
             self._complain(result.kind, error)

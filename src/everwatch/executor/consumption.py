@@ -17,9 +17,9 @@ from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable
 from everwatch.executor.held import HeldPartition, Taken
-from everwatch.executor.quiet import Quiet
 from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.topics import Topics
+from everwatch.quiet import Quiet
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ import msgspec
 from everwatch.errors import InvalidInput
 from everwatch.kinds.durations import normal_duration
 from everwatch.kinds.protocol import InlineView
+from everwatch.kinds.silence import is_taking_over, quiet_since, silence_text, to_the_second
 from everwatch.model import Outcome, Signal, SignalState, SignalType, Status
 from everwatch.schedule.duration import SECOND_MS, describe_duration, parse_duration_ms
 from everwatch.schedule.instant import instant_text
 
-_TAKEOVER_MS = 60 * SECOND_MS
 _ALIVE = Outcome(Status.SUCCESS)
 _TAKING_OVER = Outcome(
     Status.SKIPPED, "not judged: its worker has just taken over, and heartbeats may still be on their way"
@@ -110,7 +110,7 @@ class HeartbeatKind:
         late = _overdue(config, known, at) or _silent(config, view, at)
         if not late:
             return _ALIVE if known.duration_ms is None else Outcome(Status.SUCCESS, "", _timings(known))
-        if at <= view.watching_since + min(config.grace_ms, _TAKEOVER_MS):
+        if is_taking_over(view, at, config.grace_ms):
             return _TAKING_OVER
         return Outcome(Status.LATE, late)
 
@@ -137,23 +137,14 @@ def _overdue(config: HeartbeatConfig, known: SignalState, at: int) -> str:
     most_ms = config.max_duration_ms
     if not (known.started_at and most_ms) or at <= known.started_at + most_ms:
         return ""
-    lasting = _to_the_second(at - known.started_at)
+    lasting = to_the_second(at - known.started_at)
     return f"running since {instant_text(known.started_at)}, for {lasting} (at most {describe_duration(most_ms)})"
 
 
 def _silent(config: HeartbeatConfig, view: InlineView, at: int) -> str:
     """For how long there was no heartbeat, if that is too long."""
     period_ms, grace_ms = config.period_ms, config.grace_ms
-    quiet_since = max(view.last_signal, view.began)
-    if at <= quiet_since + period_ms + grace_ms:
+    if at <= quiet_since(view) + period_ms + grace_ms:
         return ""
     expected = f"(expected every {describe_duration(period_ms)}, grace {describe_duration(grace_ms)})"
-    quiet = _to_the_second(at - quiet_since)
-    if view.last_signal == quiet_since:
-        return f"no heartbeat for {quiet} {expected}"
-    return f"no heartbeat since watching began {quiet} ago {expected}"
-
-
-def _to_the_second(duration_ms: int) -> str:
-    # exact enough for a person
-    return describe_duration(duration_ms - duration_ms % SECOND_MS or duration_ms)
+    return f"no heartbeat {silence_text(view, at)} {expected}"

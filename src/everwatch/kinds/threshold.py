@@ -8,11 +8,11 @@ import msgspec
 from everwatch.errors import InvalidInput
 from everwatch.kinds.durations import normal_duration
 from everwatch.kinds.protocol import FieldError, InlineView
+from everwatch.kinds.silence import is_taking_over, quiet_since, silence_text
 from everwatch.model import Outcome, Signal, SignalState, Status
 from everwatch.schedule.duration import SECOND_MS, describe_duration, parse_duration_ms
 from everwatch.schedule.instant import instant_text
 
-_TAKEOVER_MS = 60 * SECOND_MS
 _MISSING = ("skip", "ok", "failure")
 _NOTHING_YET = Outcome(Status.SKIPPED, "not judged: no value has come yet")
 _TAKING_OVER = Outcome(
@@ -135,15 +135,12 @@ def _has_lasted(config: ThresholdConfig, since: int, at: int) -> bool:
 
 
 def _without_value(config: ThresholdConfig, view: InlineView, at: int) -> Outcome:
-    after_ms, quiet_since = config.missing_after_ms, max(view.last_signal, view.began)
-    if at <= quiet_since + after_ms:
+    after_ms = config.missing_after_ms
+    if at <= quiet_since(view) + after_ms:
         return _NOTHING_YET
-    if at <= view.watching_since + min(after_ms, _TAKEOVER_MS):
+    if is_taking_over(view, at, after_ms):
         return _TAKING_OVER
-    quiet_ms = at - quiet_since
-    quiet = describe_duration(quiet_ms - quiet_ms % SECOND_MS or quiet_ms)
-    when = f"for {quiet}" if view.last_signal == quiet_since else f"since watching began {quiet} ago"
-    reason = f"no value {when} (one counts for {describe_duration(after_ms)})"
+    reason = f"no value {silence_text(view, at)} (one counts for {describe_duration(after_ms)})"
     if config.missing == "skip":
         return Outcome(Status.SKIPPED, f"not judged: {reason}")
     return Outcome(Status.SUCCESS if config.missing == "ok" else Status.FAILURE, reason)

@@ -57,7 +57,7 @@ def plans_of(data: bytes, path: Path) -> Plans:
         raise WrongPlans(file, "", "", f"it has more than {LARGEST_FILE_BYTES} bytes")
     try:
         document = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # a TOMLDecodeError, a UnicodeDecodeError, or a number of thousands of digits
         raise WrongPlans(file, "", "", f"not valid TOML: {error}") from None
     except RecursionError:
         raise WrongPlans(file, "", "", "arrays and tables are nested too deeply") from None

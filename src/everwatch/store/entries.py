@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from everwatch.lifecycle import ASLEEP
-from everwatch.model import Monitor
+from everwatch.model import ASLEEP, Monitor
 from everwatch.store.interface import Entry, Received
 
 

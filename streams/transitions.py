@@ -1,0 +1,25 @@
+"""Changes of state go out."""
+
+from everwatch import codec
+from everwatch.config import OutputFormat
+from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.topics import Topics
+from everwatch.model import Transition
+
+
+class Transitions:
+    """Puts changes of state on the topic ``transitions``, as part of the unit of work that makes them."""
+
+    def __init__(self, outbox: Outbox, topics: Topics, output_format: OutputFormat) -> None:
+        self._outbox = outbox
+        self._topic = topics.transitions
+        self._output_format = output_format
+
+    def tell(self, partition: int, transition: Transition) -> None:
+        """Send one to the partition of its user."""
+        self._outbox.send(
+            self._topic,
+            partition=partition,
+            key=codec.user_key(transition.user_id),
+            value=codec.encode_transition(transition, self._output_format),
+        )

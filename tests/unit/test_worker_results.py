@@ -1,0 +1,174 @@
+"""What a worker makes of results that come back, and of inline kinds that do not behave."""
+
+from collections.abc import AsyncIterator, Callable
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from support.pipeline import every
+from support.worker import START, TOPICS, Broker, Life, until, worker
+
+from everwatch import codec, entries
+from everwatch.clock import SettableClock
+from everwatch.config import OutputFormat
+from everwatch.kafka.records import Record
+from everwatch.kinds import registry
+from everwatch.kinds.protocol import InlineView
+from everwatch.model import Misfire, Monitor, Outcome, Result, State, Status
+from everwatch.timetable import Firing, Line, Way, chunk_of, framed
+from everwatch.timetable.records import Entry
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    broker = Broker()
+    broker.install(monkeypatch)
+    return broker
+
+
+@pytest.fixture
+async def life(broker: Broker, tmp_path: Path) -> AsyncIterator[Life]:
+    async with worker(broker, tmp_path, SettableClock(START)) as life:
+        await sign_up(life, "site", "shop")
+        yield life
+
+
+async def sign_up(life: Life, *names: str) -> None:
+    monitors = [every(name, "noop") for name in names]
+    life.broker.take(TOPICS.signups, {"user_id": "ann", "monitors": monitors})
+    await until("ann is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+
+
+def state(life: Life, monitor_id: str) -> State:
+    key = codec.table_key("ann", monitor_id)
+    value = life.store.read(0, key)
+    assert value is not None
+    entry = codec.decode_entry(key, value)
+    assert isinstance(entry, Monitor)
+    return entry.state
+
+
+def result(monitor_id: str, duration_ms: float = 1.0, executor: str = "x-1") -> bytes:
+    given = Result(
+        user_id="ann",
+        monitor_id=monitor_id,
+        scheduled_at=START + 10_000,
+        kind="noop",
+        version=1,
+        status=Status.SUCCESS,
+        reason="",
+        started_at=START + 10_000,
+        duration_ms=duration_ms,
+        executor=executor,
+    )
+    return codec.encode_result(given, OutputFormat.AVRO)
+
+
+def record(value: bytes, offset: int = 0) -> Record:
+    return Record(TOPICS.results, 0, offset, START, b"ann", value)
+
+
+@pytest.mark.parametrize("wrong", [result("site")[:-2], result("site", duration_ms=nan)], ids=["cut", "nan"])
+async def test_a_mangled_result_is_kept_aside_and_those_beside_it_count(life: Life, wrong: bytes) -> None:
+    life.partition.unanswered_since = START
+    await life.engine.feedback.judge([record(wrong), record(result("shop"), 1)])
+    assert (state(life, "shop"), state(life, "site")) == (State.UP, State.NEW)
+    await until("it is kept", lambda: [value for _, value in life.broker.logs[TOPICS.dead_letters]] == [wrong])
+    # the one beside it is an executor's
+    assert life.partition.unanswered_since == 0
+
+
+async def test_a_mangled_result_says_nothing_of_executors(life: Life) -> None:
+    life.partition.unanswered_since = START
+    await life.engine.feedback.judge([record(result("site")[:-2])])
+    assert life.partition.unanswered_since == START
+
+
+class Unruly:
+    """An inline kind of another package, and what it does when it is asked."""
+
+    name = "unruly"
+    inline = True
+    default_schedule_ms = 1_000
+
+    class config_type(msgspec.Struct, frozen=True):
+        pass
+
+    def __init__(self, answer: Callable[[], Any]) -> None:
+        self._answer = answer
+
+    def judge(self, config: Any, view: InlineView, at: int) -> Any:
+        return self._answer()
+
+
+def _raises() -> Outcome:
+    raise KeyError("colour")
+
+
+@pytest.mark.parametrize("by", ["its schedule", "command"])
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (_raises, "the kind 'unruly' failed: KeyError: 'colour'"),
+        (lambda: None, "the kind 'unruly' failed: TypeError: NoneType is no Outcome"),
+        (lambda: Outcome(Status.SUCCESS, "", {"n": "x"}), "the kind 'unruly' failed: its outcome cannot be sent"),  # type: ignore[dict-item]
+        (lambda: Outcome(Status.SUCCESS, "x" * 2**20), "the kind 'unruly' failed: its outcome cannot be sent"),
+    ],
+    ids=["raises", "says nothing", "says what is no number", "says too much"],
+)
+async def test_an_inline_kind_that_fails_harms_its_own_monitors_only(
+    life: Life,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    by: str,
+    answer: Callable[[], Any],
+    reason: str,
+) -> None:
+    monkeypatch.setitem(registry._BUILT_IN, "unruly", Unruly(answer))  # type: ignore[arg-type]
+    interval = "1s" if by == "its schedule" else "100d"
+    monitors = [every("odd", "unruly", interval), every("job", "heartbeat", "1s", period="1h")]
+    life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": monitors})
+    await until("bob is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+    if by == "command":
+        assert await life.command("bob", "run_now", "odd")
+    await life.tick_to(START + 4_000)
+    told = [codec.decode_result(value) for _, value in life.broker.logs[TOPICS.results]]
+    odd = [result for result in told if result.monitor_id == "odd"]
+    assert {(result.status, result.reason) for result in odd} == {(Status.FAILURE, reason)}
+    assert {result.manual for result in odd} == {by == "command"}
+    assert {result.status for result in told if result.monitor_id == "job"} == {Status.SUCCESS}
+    assert not life.engine.crashed
+    assert sum("'unruly'" in message for message in caplog.messages) == 1
+
+
+class Room:
+    """The outbox of one who counts how much comes between two questions for room."""
+
+    def __init__(self) -> None:
+        self.runs = [0]
+
+    def send(self, *_: object, **__: object) -> None:
+        self.runs[-1] += 1
+
+    async def room(self) -> None:
+        self.runs.append(0)
+
+
+async def test_however_many_instants_are_judged_others_have_their_turn_in_between(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monitors = [every(f"job-{number}", "heartbeat", "1s", period="1h") for number in range(3)]
+    life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": monitors})
+    await until("bob is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+    inline = life.engine.registration._judge_now.__self__  # type: ignore[attr-defined]
+    found = [codec.decode_entry(key, value) for key, value in life.store.scan(0, b"bob\0")]
+    ticks = [entries.tick_value(entry) for entry in found if isinstance(entry, Monitor)]
+    chunk = chunk_of([Entry(0, framed(b"bob", tick)) for tick in ticks], inline._packing)
+    outage = Firing(Line(Way.INLINE, Misfire.FIRE_ALL, 60_000), chunk, range(START, START + 1_000_000, 1_000))
+    room = Room()
+    monkeypatch.setattr(inline, "_outbox", room)
+    await inline.judge(life.partition, [outage], START + 1_000_000)
+    assert sum(room.runs) == 3_000
+    assert max(room.runs) <= 200
