@@ -54,8 +54,8 @@ def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     def looked_for(*_: object) -> None:
         raise AssertionError("a broker was looked for")
 
-    monkeypatch.setattr(monitor, "broker_of", looked_for)
-    monkeypatch.setattr(monitor, "new_admin", looked_for)
+    monkeypatch.setattr(options, "broker_of", looked_for)
+    monkeypatch.setattr(options, "new_admin", looked_for)
 
 
 class World:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from everwatch.audit import Finding, Label, Report
 from everwatch.audit import audit as audit_stored
-from everwatch.cli.options import AsJson, DataDir, settings_of
+from everwatch.cli.options import AsJson, DataDir, duration_of, settings_of
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.schedule.duration import describe_duration, parse_duration_ms
@@ -56,7 +56,7 @@ def audit(
     """
     settings = settings_of(data_dir)
     now = SystemClock().now_ms()
-    late_after_ms, settle_ms = _duration("--late-after", late_after), _duration("--settle", settle)
+    late_after_ms, settle_ms = duration_of("--late-after", late_after), duration_of("--settle", settle)
     begin = _instant("--since", since, now)
     settled = now - settle_ms
     end = settled if until is None else _instant("--until", until, now)
@@ -169,13 +169,6 @@ def _progress(console: Console) -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
-
-
-def _duration(option: str, text: str) -> int:
-    try:
-        return parse_duration_ms(text)
-    except ValueError as error:
-        raise SettingsError(f"{option}: {error}.") from None
 
 
 def _instant(option: str, text: str, now: int) -> int:

@@ -15,8 +15,17 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from everwatch.cli.monitor import duration_of, json_of
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    broker_of,
+    duration_of,
+    json_of,
+    pairs_of,
+    settings_of,
+    text_or_file,
+)
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
 from everwatch.errors import EverwatchError, SettingsError
@@ -104,7 +113,10 @@ def import_(
         raise SettingsError(f"--delimiter wants one character, not {delimiter!r}.")
     given = json_of("--monitors", monitors)
     reading = Reading(
-        _pairs(renamed or []), frozenset(ignored or []), plan, orjson.dumps(given["monitors"]) if given else b""
+        pairs_of("--map", "COLUMN=FIELD", renamed or []),
+        frozenset(ignored or []),
+        plan,
+        orjson.dumps(given["monitors"]) if given else b"",
     )
     source: Source
     if sql is not None and from_ is not None and file is None:
@@ -224,18 +236,10 @@ def _stopping(interruption: Interruption, stopped: Event) -> Iterator[list[int]]
             signal.signal(number, handler)
 
 
-def _pairs(given: list[str]) -> dict[str, str]:
-    pairs = [item.partition("=") for item in given]
-    if wrong := [item for item, (column, _, name) in zip(given, pairs, strict=True) if not (column and name)]:
-        raise SettingsError(f"--map wants COLUMN=FIELD, not {wrong[0]!r}.")
-    return {column: name for column, _, name in pairs}
-
-
 def _url(given: str) -> str:
-    if not given.startswith("@"):
-        return given
     try:
-        return Path(given[1:]).read_text(encoding="utf-8").strip()
+        said = text_or_file(given)
+        return said if isinstance(said, str) else said.decode().strip()
     except (OSError, UnicodeDecodeError):
         raise SettingsError(f"The file {given[1:]} of --from cannot be read.") from None
 

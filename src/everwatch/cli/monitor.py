@@ -9,7 +9,18 @@ import msgspec
 import orjson
 import typer
 
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.options import (
+    AsJson,
+    Bootstrap,
+    Config,
+    DataDir,
+    Payload,
+    PolicyOption,
+    duration_of,
+    json_of,
+    ready_broker,
+    settings_of,
+)
 from everwatch.cli.publishing import Publisher
 from everwatch.cli.schedules import (
     AlignOption,
@@ -30,12 +41,10 @@ from everwatch.clock import SystemClock
 from everwatch.config import Settings
 from everwatch.errors import EverwatchError, SettingsError
 from everwatch.kafka.asking import Asked, ReplyTopic, ask, asked_of, tell
-from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import Topics, ensure_topics
+from everwatch.kafka.topics import Topics
 from everwatch.model import Answer, Monitor, Reply
 from everwatch.schedule.due import upcoming
-from everwatch.schedule.duration import parse_duration_ms
-from everwatch.schedule.instant import instant_text, parse_instant_ms
+from everwatch.schedule.instant import instant_text
 from everwatch.store.reader import SqlReader, open_reader
 
 app = typer.Typer(no_args_is_help=True, help="Put, pause, resume, run, delete and list single monitors.")
@@ -49,16 +58,6 @@ Timeout = Annotated[str, typer.Option("--timeout", help="How long to wait for an
 CommandId = Annotated[
     str | None,
     typer.Option("--id", help="The command's id: sent again, it is carried out once; default: a new one."),
-]
-Config = Annotated[
-    str | None, typer.Option("--config", help="The kind's config, JSON or @FILE.", metavar="JSON", show_default=False)
-]
-Payload = Annotated[
-    str | None, typer.Option("--payload", help="Handed to each run, JSON or @FILE.", metavar="JSON", show_default=False)
-]
-PolicyOption = Annotated[
-    str | None,
-    typer.Option("--policy", help="Timeout, retries, …, JSON or @FILE.", metavar="JSON", show_default=False),
 ]
 ANSWER_WITHIN = "30s"
 
@@ -124,8 +123,7 @@ class Link:
 def connected(delivery: Delivery) -> Iterator[Link]:
     """A link to the broker, with the topics made where missing. Raises BrokerUnavailable, TopicMismatch."""
     settings = delivery.settings
-    bootstrap = broker_of(settings)
-    ensure_topics(new_admin(settings, bootstrap), settings)
+    bootstrap = ready_broker(settings)
     if not delivery.wait:
         yield Link(delivery, bootstrap, None)
         return
@@ -162,38 +160,6 @@ def _print_reply(reply: Reply, as_json: bool) -> None:
 
 def _subject(user_id: str, monitor_id: str) -> str:
     return f"{user_id}/{monitor_id}" if monitor_id else user_id
-
-
-def json_of(option: str, text: str | None) -> dict[str, Any]:
-    """What an option that takes JSON, or a file of it, says, under the field of its name; nothing if it is not given.
-
-    Raises SettingsError.
-    """
-    if text is None:
-        return {}
-    try:
-        data = Path(text[1:]).read_bytes() if text.startswith("@") else text
-        return {option.removeprefix("--"): orjson.loads(data)}
-    except OSError as error:
-        raise SettingsError(f"The file {text[1:]} of {option} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
-        raise SettingsError(f"{option} is not valid JSON: {error}.") from None
-
-
-def duration_of(option: str, text: str) -> int:
-    """Milliseconds of a duration that an option gives. Raises SettingsError."""
-    try:
-        return parse_duration_ms(text)
-    except ValueError as error:
-        raise SettingsError(f"{option}: {error}.") from None
-
-
-def instant_of(option: str, text: str) -> int:
-    """Milliseconds since the epoch of an instant that an option gives. Raises SettingsError."""
-    try:
-        return parse_instant_ms(text)
-    except ValueError as error:
-        raise SettingsError(f"{option}: {error}.") from None
 
 
 def print_columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -13,11 +13,9 @@ import uvloop
 
 from everwatch.cli.broker import start_broker
 from everwatch.cli.children import Children
-from everwatch.cli.options import Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.options import Bootstrap, DataDir, ready_broker, settings_of
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
-from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import ensure_topics
 from everwatch.plans.file import PlansFile
 
 StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", hidden=True)]
@@ -144,9 +142,7 @@ def _prepared(settings: Settings, stop_with_parent: bool) -> str:
     """The broker's address, with every topic in place. Raises BrokerUnavailable, TopicMismatch."""
     if stop_with_parent:
         threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
-    bootstrap = broker_of(settings)
-    ensure_topics(new_admin(settings, bootstrap), settings)
-    return bootstrap
+    return ready_broker(settings)
 
 
 def _stop_at_end_of_input() -> None:

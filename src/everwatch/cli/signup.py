@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from everwatch.admission import admit_signup
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, pairs_of, settings_of
 from everwatch.cli.publishing import Publisher
 from everwatch.cli.schedules import (
     AlignOption,
@@ -86,9 +86,8 @@ def signup(
         schedule = schedule_of(
             ScheduleOptions(every, cron, timezone, at, in_, align, spread, start_at, end_at, max_runs)
         )
-        wanted = _signup_of(
-            {"user_id": user, "plan": plan}, http or [], tcp or [], heartbeat, schedule, _attributes(attribute or [])
-        )
+        attributes = pairs_of("--attribute", "NAME=VALUE", attribute or [], empty=True)
+        wanted = _signup_of({"user_id": user, "plan": plan}, http or [], tcp or [], heartbeat, schedule, attributes)
         lines = [Line(1, orjson.dumps(wanted))]
     # what is wrong is said at once, with or without a broker
     admitted, refused = _admitted(lines)
@@ -201,14 +200,6 @@ def _signup_of(
 
 def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
-
-
-def _attributes(given: list[str]) -> dict[str, str]:
-    pairs = [item.partition("=") for item in given]
-    wrong = [name for name, equals, _ in pairs if not (name and equals)]
-    if wrong:
-        raise SettingsError(f"--attribute wants NAME=VALUE, not {wrong[0]!r}.")
-    return {name: value for name, _, value in pairs}
 
 
 def _bar(console: Console) -> Progress:

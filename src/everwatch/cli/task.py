@@ -15,22 +15,17 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from everwatch.cli.monitor import (
     ANSWER_WITHIN,
     CommandId,
-    Config,
     Delivery,
-    Payload,
-    PolicyOption,
     Timeout,
     UserArgument,
     Wait,
     connected,
     database,
     delivery_of,
-    instant_of,
-    json_of,
     print_columns,
     send,
 )
-from everwatch.cli.options import AsJson, Bootstrap, DataDir
+from everwatch.cli.options import AsJson, Bootstrap, Config, DataDir, Payload, PolicyOption, instant_of, json_of
 from everwatch.cli.schedules import AtOption, InOption, ScheduleOptions, schedule_of
 from everwatch.clock import Clock, SystemClock
 from everwatch.errors import EverwatchError, InvalidInput, SettingsError

@@ -8,8 +8,7 @@ import msgspec
 import typer
 import uvloop
 
-from everwatch.cli.monitor import Config, Payload, duration_of, json_of
-from everwatch.cli.options import AsJson, broker_of, settings_of
+from everwatch.cli.options import AsJson, Config, Payload, broker_of, duration_of, json_of, settings_of
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
 from everwatch.errors import InvalidInput, SettingsError

@@ -15,12 +15,10 @@ from everwatch.cli.monitor import (
     Wait,
     database,
     delivery_of,
-    duration_of,
-    instant_of,
     no_user,
     send,
 )
-from everwatch.cli.options import AsJson, Bootstrap, DataDir
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, duration_of, instant_of
 from everwatch.cli.schedules import maintenance_text
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
