@@ -1,7 +1,6 @@
 """``everwatch audit``: was everything that was due run, once each?"""
 
 from collections.abc import Iterator
-from contextlib import closing
 from itertools import islice
 from typing import Annotated
 
@@ -14,12 +13,13 @@ from rich.table import Table
 from everwatch.audit import Finding, Label, Report
 from everwatch.audit import audit as audit_stored
 from everwatch.cli.options import AsJson, DataDir, duration_of, settings_of
+from everwatch.cli.stored import database
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.schedule.duration import describe_duration, parse_duration_ms
 from everwatch.schedule.instant import instant_text, parse_instant_ms
 from everwatch.store.interface import Identity
-from everwatch.store.reader import SqlReader, open_reader
+from everwatch.store.reader import SqlReader
 
 SHOWN_EVERY = 10_000
 _MEANINGS = {
@@ -66,7 +66,7 @@ def audit(
             f" than --{'settle' if until is None else 'until'}."
         )
     console = Console(stderr=True)
-    with closing(open_reader(settings)) as reader, _progress(console) as progress:
+    with database(settings) as reader, _progress(console) as progress:
         task = progress.add_task("Reading results", total=None)
         report = audit_stored(
             reader.history(user),

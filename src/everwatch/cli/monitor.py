@@ -1,6 +1,6 @@
 """``everwatch monitor``: put, change and show one monitor; and how any command is sent and its answer told."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -37,15 +37,15 @@ from everwatch.cli.schedules import (
     schedule_of,
     schedule_text,
 )
+from everwatch.cli.stored import database, no_user, print_columns
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
-from everwatch.errors import EverwatchError, SettingsError
+from everwatch.errors import SettingsError
 from everwatch.kafka.asking import Asked, ReplyTopic, ask, asked_of, tell
 from everwatch.kafka.topics import Topics
 from everwatch.model import Answer, Monitor, Reply
 from everwatch.schedule.due import upcoming
 from everwatch.schedule.instant import instant_text
-from everwatch.store.reader import SqlReader, open_reader
 
 app = typer.Typer(no_args_is_help=True, help="Put, pause, resume, run, delete and list single monitors.")
 
@@ -160,21 +160,6 @@ def _print_reply(reply: Reply, as_json: bool) -> None:
 
 def _subject(user_id: str, monitor_id: str) -> str:
     return f"{user_id}/{monitor_id}" if monitor_id else user_id
-
-
-def print_columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under a header, column below column."""
-    lines = [header, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-@contextmanager
-def database(data_dir: Path | None) -> Iterator[SqlReader]:
-    """The database, as far as the sink has come. Raises SettingsError, StoreError."""
-    with closing(open_reader(settings_of(data_dir))) as reader:
-        yield reader
 
 
 # --- the commands ---------------------------------------------------------------------------------------------------
@@ -321,7 +306,7 @@ def list_(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False)
     Examples: `everwatch monitor list u-1` · `everwatch monitor list u-1 --json | jq .state`
     """
     now = SystemClock().now_ms()
-    with database(data_dir) as reader:
+    with database(settings_of(data_dir)) as reader:
         monitors = reader.monitors(user)
         if not monitors and reader.user(user) is None:
             raise no_user(user)
@@ -333,11 +318,6 @@ def list_(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False)
         print_columns(header, (_row(monitor, now) for monitor in monitors))
     else:
         typer.echo(f"{user} has no monitors")
-
-
-def no_user(user_id: str) -> EverwatchError:
-    """What to say of a user that the database does not hold."""
-    return EverwatchError(f"The database holds no user {user_id!r} (a moment ago, or not yet).")
 
 
 def _listed(monitor: Monitor, now: int) -> dict[str, Any]:

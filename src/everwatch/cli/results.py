@@ -13,6 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
 
 from everwatch import codec
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.stored import database
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, InvalidInput
 from everwatch.kafka.clients import new_admin, new_consumer
@@ -20,7 +21,6 @@ from everwatch.kafka.offsets import bounds
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics, check_topics
 from everwatch.model import Result, Status
-from everwatch.store.reader import open_reader
 
 _COLOURS = {
     Status.SUCCESS: typer.colors.GREEN,
@@ -58,12 +58,9 @@ def results(
     if follow or source is Source.TOPIC:
         _print_topic(settings, user, monitor, limit, follow, show)
         return
-    reader = open_reader(settings)
-    try:
+    with database(settings) as reader:
         for stored in reversed(reader.results(user, monitor, limit=limit)):
             show(stored.result)
-    finally:
-        reader.close()
 
 
 def _print_topic(

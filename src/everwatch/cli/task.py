@@ -20,13 +20,22 @@ from everwatch.cli.monitor import (
     UserArgument,
     Wait,
     connected,
-    database,
     delivery_of,
-    print_columns,
     send,
 )
-from everwatch.cli.options import AsJson, Bootstrap, Config, DataDir, Payload, PolicyOption, instant_of, json_of
+from everwatch.cli.options import (
+    AsJson,
+    Bootstrap,
+    Config,
+    DataDir,
+    Payload,
+    PolicyOption,
+    instant_of,
+    json_of,
+    settings_of,
+)
 from everwatch.cli.schedules import AtOption, InOption, ScheduleOptions, schedule_of
+from everwatch.cli.stored import database, print_columns
 from everwatch.clock import Clock, SystemClock
 from everwatch.errors import EverwatchError, InvalidInput, SettingsError
 from everwatch.kafka.asking import Asked, asked_of
@@ -133,7 +142,7 @@ def list_(
     `everwatch task list --status failed --from 2026-11-21T00:00:00Z --limit 1000 --json | jq .reason`
     """
     from_ms, until_ms = _span(from_, until)
-    with database(data_dir) as reader:
+    with database(settings_of(data_dir)) as reader:
         now = SystemClock().now_ms()
         found = reader.tasks(user, status or "", from_ms, until_ms, now=now, limit=limit)
     if as_json:
@@ -156,7 +165,7 @@ def count(
     `everwatch task count --user u-1 --from 2026-11-21T00:00:00Z --json | jq .pending`
     """
     from_ms, until_ms = _span(from_, until)
-    with database(data_dir) as reader:
+    with database(settings_of(data_dir)) as reader:
         counts = reader.count_tasks(user, from_ms, until_ms, now=SystemClock().now_ms())
     if as_json:
         typer.echo(orjson.dumps(counts).decode())
@@ -171,7 +180,7 @@ def show(user: UserArgument, task: TaskArgument, data_dir: DataDir = None, as_js
 
     Example: `everwatch task show u-1 greet --json | jq .status`
     """
-    with database(data_dir) as reader:
+    with database(settings_of(data_dir)) as reader:
         found = reader.task(user, task, SystemClock().now_ms())
     if found is None:
         raise EverwatchError(f"The database holds no task {task!r} of user {user!r} (a moment ago, or not yet).")

@@ -13,13 +13,12 @@ from everwatch.cli.monitor import (
     Timeout,
     UserArgument,
     Wait,
-    database,
     delivery_of,
-    no_user,
     send,
 )
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, duration_of, instant_of
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, duration_of, instant_of, settings_of
 from everwatch.cli.schedules import maintenance_text
+from everwatch.cli.stored import database, no_user
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.model import State
@@ -112,7 +111,7 @@ def show(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) 
     Examples: `everwatch user show u-1` · `everwatch user show u-1 --json | jq .monitors`
     """
     now = SystemClock().now_ms()
-    with database(data_dir) as reader:
+    with database(settings_of(data_dir)) as reader:
         found = reader.user(user)
         counted = Counter(monitor.state for monitor in reader.monitors(user))
     if found is None:
