@@ -1,11 +1,12 @@
 """``everwatch explain``: why a monitor is as it is, and what happens to it next."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import typer
 
+from everwatch.cli.commanding import MonitorArgument, UserArgument
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
 from everwatch.cli.schedules import maintenance_text, schedule_text
 from everwatch.cli.stored import database, no_user
@@ -32,8 +33,8 @@ _COLOURS = {
 
 
 def explain(
-    user: Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)],
-    monitor: Annotated[str, typer.Argument(metavar="MONITOR", help="The monitor's id.", show_default=False)],
+    user: UserArgument,
+    monitor: MonitorArgument,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,

@@ -7,7 +7,7 @@ import orjson
 import typer
 
 from everwatch import codec
-from everwatch.cli.monitor import MonitorArgument, UserArgument
+from everwatch.cli.commanding import MonitorArgument, UserArgument
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, instant_of, settings_of
 from everwatch.cli.publishing import Publisher
 from everwatch.errors import SettingsError

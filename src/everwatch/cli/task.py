@@ -12,28 +12,17 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from everwatch.cli.monitor import (
-    ANSWER_WITHIN,
-    CommandId,
+from everwatch.cli.commanding import (
     Delivery,
-    Timeout,
+    OptionalUser,
+    Sending,
     UserArgument,
-    Wait,
     connected,
     delivery_of,
     send,
+    with_sending,
 )
-from everwatch.cli.options import (
-    AsJson,
-    Bootstrap,
-    Config,
-    DataDir,
-    Payload,
-    PolicyOption,
-    instant_of,
-    json_of,
-    settings_of,
-)
+from everwatch.cli.options import AsJson, Config, DataDir, Payload, PolicyOption, instant_of, json_of, settings_of
 from everwatch.cli.schedules import AtOption, InOption, ScheduleOptions, schedule_of
 from everwatch.cli.stored import database, print_columns
 from everwatch.clock import Clock, SystemClock
@@ -50,16 +39,19 @@ MOST_REASONS_SHOWN = 10
 MOST_REASONS_KEPT = 1_000
 LINES_BETWEEN_LOOKS = 1_000
 
-TaskArgument = Annotated[str, typer.Argument(metavar="TASK", help="The task's id.", show_default=False)]
+_TASK = typer.Argument(metavar="TASK", help="The task's id.", show_default=False)
+TaskArgument = Annotated[str, _TASK]
+OptionalTask = Annotated[str | None, _TASK]
 OfUser = Annotated[str, typer.Option("--user", help="Only this user's.")]
 From = Annotated[str | None, typer.Option("--from", help="Only those due at INSTANT or later.", show_default=False)]
 Until = Annotated[str | None, typer.Option("--until", help="Only those due before INSTANT.", show_default=False)]
 
 
 @app.command()
+@with_sending
 def create(
-    user: Annotated[str | None, typer.Argument(metavar="USER", help="The user's id.", show_default=False)] = None,
-    task: Annotated[str | None, typer.Argument(metavar="TASK", help="The task's id.", show_default=False)] = None,
+    user: OptionalUser = None,
+    task: OptionalTask = None,
     file: Annotated[
         Path | None,
         typer.Option(help="JSON lines, one task a line: user_id, task_id, at or in, kind, config, payload, policy."),
@@ -70,12 +62,8 @@ def create(
     config: Config = None,
     payload: Payload = None,
     policy: PolicyOption = None,
-    command_id: CommandId = None,
-    wait: Wait = False,
-    timeout: Timeout = ANSWER_WITHIN,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    sending: Sending,
 ) -> None:
     """Create delayed tasks: each runs once at its instant. One that is there already is changed.
 
@@ -85,9 +73,9 @@ def create(
     """
     given = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
     if file is not None:
-        if given or any(option is not None for option in (user, task, at, in_, command_id)):
+        if given or any(option is not None for option in (user, task, at, in_, sending.command_id)):
             raise SettingsError("With --file the lines say it all: leave USER, TASK and the options of a task away.")
-        _create_all(file, delivery_of(data_dir, bootstrap_servers, wait, timeout, as_json))
+        _create_all(file, delivery_of(sending))
         return
     if user is None or task is None:
         raise SettingsError("Give a USER and a TASK, or --file FILE (see 'everwatch task create --help').")
@@ -97,20 +85,17 @@ def create(
         raise SettingsError("The task's id must not be empty.")
     monitor = {"kind": kind, "schedule": schedule_of(ScheduleOptions(at=at, in_=in_)), **given}
     wanted = {"command": "put", "user_id": user, "monitor_id": task, "monitor": monitor}
-    send(wanted, command_id, delivery_of(data_dir, bootstrap_servers, wait, timeout, as_json))
+    send(wanted, sending)
 
 
 @app.command()
+@with_sending
 def cancel(
     user: UserArgument,
-    task: Annotated[str | None, typer.Argument(metavar="TASK", help="The task's id.", show_default=False)] = None,
+    task: OptionalTask = None,
     all_: Annotated[bool, typer.Option("--all", help="All of the user's pending tasks.")] = False,
-    command_id: CommandId = None,
-    wait: Wait = False,
-    timeout: Timeout = ANSWER_WITHIN,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    sending: Sending,
 ) -> None:
     """Cancel a pending task, or all of a user's; one that has fired is no longer pending.
 
@@ -120,7 +105,7 @@ def cancel(
     if bool(task) == all_ or task == "":
         raise SettingsError("Give either a TASK or --all.")
     wanted = {"command": "cancel", "user_id": user} | ({"monitor_id": task} if task else {})
-    send(wanted, command_id, delivery_of(data_dir, bootstrap_servers, wait, timeout, as_json))
+    send(wanted, sending)
 
 
 # --- from the database ----------------------------------------------------------------------------------------------

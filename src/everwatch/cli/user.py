@@ -7,16 +7,8 @@ import msgspec
 import orjson
 import typer
 
-from everwatch.cli.monitor import (
-    ANSWER_WITHIN,
-    CommandId,
-    Timeout,
-    UserArgument,
-    Wait,
-    delivery_of,
-    send,
-)
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, duration_of, instant_of, settings_of
+from everwatch.cli.commanding import Sending, UserArgument, send, with_sending
+from everwatch.cli.options import AsJson, DataDir, duration_of, instant_of, settings_of
 from everwatch.cli.schedules import maintenance_text
 from everwatch.cli.stored import database, no_user
 from everwatch.clock import SystemClock
@@ -29,24 +21,21 @@ app = typer.Typer(no_args_is_help=True, help="Show a user, set maintenance windo
 
 
 @app.command()
+@with_sending
 def deregister(
     user: UserArgument,
-    command_id: CommandId = None,
-    wait: Wait = False,
-    timeout: Timeout = ANSWER_WITHIN,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    sending: Sending,
 ) -> None:
     """End a user and all its monitors and pending tasks; results stay.
 
     Example: `everwatch user deregister u-1 --wait`
     """
-    wanted = {"command": "deregister", "user_id": user}
-    send(wanted, command_id, delivery_of(data_dir, bootstrap_servers, wait, timeout, as_json))
+    send({"command": "deregister", "user_id": user}, sending)
 
 
 @app.command()
+@with_sending
 def maintain(
     user: UserArgument,
     start: Annotated[
@@ -65,12 +54,8 @@ def maintain(
         str | None, typer.Option(help="How long each of those windows is, e.g. 2h.", show_default=False)
     ] = None,
     none: Annotated[bool, typer.Option("--none", help="No maintenance any more.")] = False,
-    command_id: CommandId = None,
-    wait: Wait = False,
-    timeout: Timeout = ANSWER_WITHIN,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    sending: Sending,
 ) -> None:
     """Give a user a maintenance window in place of those there were: checks go on, and nobody is alerted.
 
@@ -81,7 +66,7 @@ def maintain(
     """
     windows = _windows(start, for_, cron, timezone, duration, none)
     wanted = {"command": "maintain", "user_id": user, "maintenance": windows}
-    send(wanted, command_id, delivery_of(data_dir, bootstrap_servers, wait, timeout, as_json))
+    send(wanted, sending)
 
 
 def _windows(
