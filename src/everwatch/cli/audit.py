@@ -7,12 +7,13 @@ from typing import Annotated
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from everwatch.audit import Finding, Label, Report
 from everwatch.audit import audit as audit_stored
 from everwatch.cli.options import AsJson, DataDir, duration_of, settings_of
+from everwatch.cli.progress import progress_bar
 from everwatch.cli.stored import database
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
@@ -66,7 +67,8 @@ def audit(
             f" than --{'settle' if until is None else 'until'}."
         )
     console = Console(stderr=True)
-    with database(settings) as reader, _progress(console) as progress:
+    columns = (TextColumn("{task.completed:,}"), TimeElapsedColumn())
+    with database(settings) as reader, progress_bar(console, *columns, only_on_terminals=True) as progress:
         task = progress.add_task("Reading results", total=None)
         report = audit_stored(
             reader.history(user),
@@ -157,18 +159,6 @@ def _examples(report: Report) -> dict[Label, tuple[Finding, ...]]:
 
 def _iso(instant_ms: int) -> str:
     return instant_text(instant_ms).replace(" ", "T")
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 def _instant(option: str, text: str, now: int) -> int:

@@ -13,7 +13,6 @@ from typing import IO, Annotated, NamedTuple
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from everwatch.cli.options import (
     AsJson,
@@ -26,6 +25,7 @@ from everwatch.cli.options import (
     settings_of,
     text_or_file,
 )
+from everwatch.cli.progress import file_bar, tell_refused
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
 from everwatch.errors import EverwatchError, SettingsError
@@ -37,8 +37,6 @@ from everwatch.transfer.ledger import Ledger
 from everwatch.transfer.passing import Interruption, Pass, Source, Tally, Telling
 from everwatch.transfer.query import QuerySource
 from everwatch.transfer.rows import Reading
-
-MOST_REASONS_SHOWN = 10
 
 
 class Job(NamedTuple):
@@ -170,7 +168,7 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock) ->
                 rejects = stack.enter_context(job.rejects.open("w", encoding="utf-8", errors="backslashreplace"))
             except OSError as error:
                 raise SettingsError(f"The file {job.rejects} cannot be written: {error.strerror}.") from None
-        bar = stack.enter_context(_bar(console))
+        bar = stack.enter_context(file_bar(console, only_on_terminals=True))
         shown = bar.add_task("Importing", total=None, told="")
 
         def look(tally: Tally) -> None:
@@ -181,12 +179,9 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock) ->
             text = f"{name}:{line}: {reason}"
             if rejects is not None:
                 rejects.write(f"{text}\n")
+            hint = "are in the file of --rejects" if rejects is not None else "go to a file with --rejects FILE"
             # the tally counts it before it is told
-            if importing.tally.refused <= MOST_REASONS_SHOWN:
-                console.print(text, highlight=False, markup=False, soft_wrap=True)
-            elif importing.tally.refused == MOST_REASONS_SHOWN + 1:
-                hint = "are in the file of --rejects" if rejects is not None else "go to a file with --rejects FILE"
-                console.print(f"… more of them {hint}", highlight=False, markup=False)
+            tell_refused(console, importing.tally.refused, text, f"… more of them {hint}")
 
         def courier() -> Courier:
             made = _new_courier(job.settings, clock)
@@ -248,16 +243,3 @@ def _name_of(stem: str, identity: str, settings: Settings) -> str:
     """A name for the state of a source: the same each time, another one for other topics."""
     told = f"{settings.topic_prefix}\0{identity}".encode()
     return f"{stem}-{blake2b(told, digest_size=6).hexdigest()}"
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[told]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

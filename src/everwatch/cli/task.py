@@ -10,7 +10,7 @@ import msgspec
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from everwatch.cli.commanding import (
     Delivery,
@@ -23,6 +23,7 @@ from everwatch.cli.commanding import (
     with_sending,
 )
 from everwatch.cli.options import AsJson, Config, DataDir, Payload, PolicyOption, instant_of, json_of, settings_of
+from everwatch.cli.progress import MOST_REASONS_SHOWN, file_bar, tell_refused
 from everwatch.cli.schedules import AtOption, InOption, ScheduleOptions, schedule_of
 from everwatch.cli.stored import database, print_columns
 from everwatch.clock import Clock, SystemClock
@@ -35,7 +36,6 @@ from everwatch.wire import Name, UserId, parse_json
 
 app = typer.Typer(no_args_is_help=True, help="Create, cancel, list and count delayed tasks.")
 
-MOST_REASONS_SHOWN = 10
 MOST_REASONS_KEPT = 1_000
 LINES_BETWEEN_LOOKS = 1_000
 
@@ -253,10 +253,9 @@ class Tally:
             told = {"sent": self.sent, "refused": self.refused, "reasons": reasons, "answers": self.answers}
             typer.echo(orjson.dumps({**told, "seconds": round(self.seconds, 3)}).decode())
             return
-        for number, reason in self.reasons[:MOST_REASONS_SHOWN]:
-            console.print(f"line {number}: {reason}", highlight=False, markup=False, soft_wrap=True)
-        if self.refused > MOST_REASONS_SHOWN:
-            console.print(f"… and {self.refused - MOST_REASONS_SHOWN} more (--json lists {MOST_REASONS_KEPT})")
+        others = f"… and {self.refused - MOST_REASONS_SHOWN} more (--json lists {MOST_REASONS_KEPT})"
+        for number, (line, reason) in enumerate(self.reasons, 1):
+            tell_refused(console, number, f"line {line}: {reason}", others)
         answers = "".join(f", {number} {answer}" for answer, number in self.answers.items() if answer != Answer.REFUSED)
         typer.echo(f"{self.sent} sent, {self.refused} refused{answers} ({rate})")
 
@@ -269,7 +268,7 @@ def _create_all(file: Path, delivery: Delivery) -> None:
     console = Console(stderr=True)
     tally = Tally(SystemClock())
     try:
-        with _bar(console) as bar:
+        with file_bar(console) as bar:
             commands = _commands(file, tally, _follow(bar, size, tally))
             first = next(commands, None)
             if first is not None:
@@ -357,15 +356,3 @@ def _follow(bar: Progress, size: int, tally: Tally) -> Callable[[int, int], None
         bar.update(shown, completed=read, told=f"{lines} tasks, {lines / max(tally.seconds, 0.001):.0f} a second")
 
     return look
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[told]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
