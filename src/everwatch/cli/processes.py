@@ -14,6 +14,7 @@ import uvloop
 from everwatch.cli.broker import start_broker
 from everwatch.cli.children import Children
 from everwatch.cli.options import Bootstrap, DataDir, ready_broker, settings_of
+from everwatch.cli.stopping import stop_when_signalled
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
 from everwatch.plans.file import PlansFile
@@ -96,7 +97,7 @@ def kafka(
     Example: `everwatch kafka --data-dir ./state --port 19092`
     """
     settings = settings_of(data_dir, kafka_port=port)
-    stop = _stop_when_signalled()
+    stop = stop_when_signalled()
     broker = start_broker(settings, SystemClock())
     try:
         typer.echo(broker.bootstrap_servers)
@@ -110,7 +111,7 @@ def kafka(
 
 def _share(settings: Settings, bootstrap_servers: str, processes: int) -> None:
     """Run an executor as several processes of one consumer group, until signalled."""
-    stop = _stop_when_signalled()
+    stop = stop_when_signalled()
     children = Children(SystemClock(), lambda sentence: typer.echo(f"everwatch: {sentence}", err=True))
     share = {
         "EVERWATCH_DATA_DIR": str(settings.data_dir),
@@ -129,13 +130,6 @@ def _share(settings: Settings, bootstrap_servers: str, processes: int) -> None:
 
 def _part_of(whole: int, processes: int) -> int:
     return max(1, whole // processes) if whole else 0
-
-
-def _stop_when_signalled() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
 
 
 def _prepared(settings: Settings, stop_with_parent: bool) -> str:
