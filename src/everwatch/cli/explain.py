@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import typer
 
+from everwatch import colours
 from everwatch.cli.commanding import MonitorArgument, UserArgument
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
 from everwatch.cli.schedules import maintenance_text, schedule_text
@@ -18,18 +19,13 @@ from everwatch.explanation import explain as explained
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.owners import Owners, owners_of
 from everwatch.kinds import registry
-from everwatch.model import Maintenance, Monitor, Result, State, Transition
+from everwatch.model import Maintenance, Monitor, Result, Transition
 from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.instant import instant_text
 from everwatch.store.reader import SqlReader
 
 # manual runs among them tell nothing of ticks, and as a rule there are few
 RESULTS_LOOKED_AT = 100
-_COLOURS = {
-    State.UP: typer.colors.GREEN,
-    State.DOWN: typer.colors.RED,
-    State.LATE: typer.colors.YELLOW,
-}
 
 
 def explain(
@@ -102,7 +98,7 @@ def _unknown(reader: SqlReader, user: str, monitor: str, now: int) -> EverwatchE
 
 
 def _show(explanation: Explanation, monitor: Monitor, problem: str, now: int) -> None:
-    state = typer.style(explanation.state.value, fg=_COLOURS.get(explanation.state), bold=True)
+    state = typer.style(explanation.state.value, fg=colours.OF_STATE.get(explanation.state), bold=True)
     lasting = describe_duration(max(0, now - explanation.state_since) // 1000 * 1000)
     why = f": {explanation.reason}" if explanation.reason else ""
     typer.echo(
