@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from everwatch.cli import commanding, monitor, options, task, user
+from everwatch.cli import commanding, monitor, options, task, task_file, user
 from everwatch.cli.commanding import Delivery
 from everwatch.errors import EverwatchError
 from everwatch.kafka.asking import Asked, Unanswered
@@ -106,7 +106,7 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(commanding, "connected", made.connected)
-    monkeypatch.setattr(task, "connected", made.connected)
+    monkeypatch.setattr(task_file, "connected", made.connected)
     return made
 
 
