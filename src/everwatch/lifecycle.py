@@ -41,6 +41,7 @@ done, is put again with any change. ``done`` follows ``paused`` when the one run
 ASLEEP = frozenset({State.PAUSED, State.DONE})
 """States in which nothing is due."""
 
+_STATUSES = frozenset(map(str, Status))
 ALARMING = frozenset({State.DOWN, State.LATE})
 """States that people are reminded of."""
 
@@ -345,7 +346,9 @@ def _done(monitor: Monitor, result: Result) -> Monitor:
     """Over after its one run: a pause that came meanwhile must not let it run once more."""
     if monitor.state is State.DONE:
         return monitor
-    how = "" if result.status is Status.SUCCESS else f"{result.status}: "
+    # the store tells by this word how it ended; a success needs it where its own words would be taken for another
+    plain = result.status is Status.SUCCESS and result.reason.partition(": ")[0] not in _STATUSES
+    how = "" if plain else f"{result.status}: "
     judged = msgspec.structs.replace(monitor, judged_at=result.scheduled_at, agenda=NOTHING)
     return _enter(judged, State.DONE, result.scheduled_at, (how + result.reason).removesuffix(": "))
 

@@ -586,6 +586,14 @@ def test_a_task_whose_run_was_no_success_has_failed_and_says_why(feed: Feed, sta
     assert (failed.status, failed.reason, failed.ended_at) == (TaskStatus.FAILED, reason, 60_000)
 
 
+@pytest.mark.parametrize("reason", ["skipped: nothing to send today", "failure: of others", "3 sent: all", "late"])
+def test_a_task_that_succeeded_is_done_whatever_it_says(feed: Feed, reason: str) -> None:
+    feed.put(task(), over(task(), Status.SUCCESS, reason))
+    done = feed.reader.task("anna", "coupon", 0)
+    assert done is not None
+    assert (done.status, done.reason, done.ended_at) == (TaskStatus.DONE, reason, 60_000)
+
+
 def test_a_task_put_too_late_is_due_right_away(feed: Feed) -> None:
     feed.put(task(at=500, put_at=1_000))
     assert [found.due_at for found in feed.reader.tasks(now=0)] == [1_001]

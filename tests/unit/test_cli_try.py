@@ -88,6 +88,10 @@ class OddKind:
                 raise TimeoutError("its own")
             case "gives nothing":
                 return None
+            case "gives no text":
+                return Outcome(Status.FAILURE, KeyError("oops"))  # type: ignore[arg-type]
+            case "cancels itself":
+                raise asyncio.CancelledError
             case "hangs":
                 await asyncio.Event().wait()
             case "shows":
@@ -183,6 +187,12 @@ def test_the_kind_gets_a_tick_with_payload_timeout_and_canonical_config() -> Non
         ("raises", "failure", "internal error: KeyError: 'oops'"),
         ("raises TimeoutError", "failure", "internal error: TimeoutError: its own"),
         ("gives nothing", "failure", "internal error: TypeError: the kind 'odd' gave NoneType instead of an Outcome"),
+        (
+            "gives no text",
+            "failure",
+            "internal error: TypeError: the kind 'odd' gave KeyError as the reason of its outcome",
+        ),
+        ("cancels itself", "failure", "internal error: CancelledError: "),
         ("hangs", "failure", "no answer within 0.05 s"),
         ("skips", "skipped", "not today"),
     ],

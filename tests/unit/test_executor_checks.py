@@ -13,11 +13,11 @@ from everwatch.clock import SystemClock
 from everwatch.config import Settings
 from everwatch.executor.checks import Checks
 from everwatch.executor.held import HeldPartition
-from everwatch.executor.targets import target_of
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.protocol import RunContext, open_run_context
+from everwatch.kinds.running import job_of, target_of
 from everwatch.model import Outcome, Result, Status, Tick
 
 TOPICS = Topics.of(Settings())
@@ -661,7 +661,7 @@ async def test_a_kind_that_cannot_tell_its_target_is_run_all_the_same(
 def test_the_target_of_a_check_is_its_host_as_it_is_written(
     kind_name: str, config: dict[str, object], host: str
 ) -> None:
-    assert target_of(Tick("user", "m", 0, kind_name, msgspec.json.encode(config).decode(), 1_000, 1, 0)) == host
+    assert target_of(job_of(Tick("user", "m", 0, kind_name, msgspec.json.encode(config).decode(), 1_000, 1, 0))) == host
 
 
 # --- coming and going -------------------------------------------------------------------------------------------------

@@ -70,6 +70,14 @@ def test_a_backlog_of_low_ticks_leaves_slots_that_high_and_normal_ones_get_at_on
     assert queues.take() is None
 
 
+def test_what_is_put_ahead_comes_before_what_waits_and_in_its_own_order() -> None:
+    queues: Queues[str] = Queues(10)
+    for item in ("a", "b"):
+        queues.put(Priority.NORMAL, item)
+        queues.put_ahead(Priority.NORMAL, f"ahead {item}")
+    assert [queues.take() for _ in range(4)] == [(Priority.NORMAL, item) for item in ("ahead a", "ahead b", "a", "b")]
+
+
 def test_what_is_cleared_is_forgotten_and_slots_stay_held() -> None:
     queues: Queues[str] = Queues(1)
     queues.put(HIGH, "runs")

@@ -4,9 +4,11 @@ import asyncio
 import base64
 import gc
 import ipaddress
+import os
 import re
 import socket
 import ssl
+import stat
 import subprocess
 import threading
 from collections.abc import AsyncIterator
@@ -166,6 +168,37 @@ async def test_redirects_are_followed_or_not(context: RunContext, serve) -> None
     url = await serve(handler) + "/old"
     assert (await check(context, url=url, body_contains="moved here")).status is Status.SUCCESS
     assert (await check(context, url=url, follow_redirects=False)).reason == "status 301, expected 200-299"
+
+
+async def test_a_redirect_is_followed_as_browsers_do(context: RunContext, serve) -> None:
+    """What is no ASCII in it is escaped as it came, and another server is not asked by the first one's name."""
+    hosts: list[str] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        hosts.append(request.headers["Host"])
+        return web.Response(text=request.raw_path)
+
+    target = await serve(elsewhere)
+
+    async def here(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 302 Found\r\nLocation: {target}/föö?a=%20b\r\nContent-Length: 0\r\n\r\n".encode())
+        writer.close()
+
+    server = await asyncio.start_server(here, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        outcome = await check(context, url=url, headers={"Host": "shop.example"}, body_contains="/f%C3%B6%C3%B6?a=%20b")
+    assert outcome.reason == ""
+    assert hosts == [target.removeprefix("http://")]
+
+
+async def test_a_body_that_is_not_encoded_as_it_says_is_told(context: RunContext, serve) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(body=b"plain", headers={"Content-Encoding": "gzip"})
+
+    outcome = await check(context, url=await serve(handler))
+    assert outcome.reason == "the body is not encoded as its Content-Encoding says"
 
 
 @pytest.mark.parametrize(("hops", "reason"), [(MOST_REDIRECTS, ""), (MOST_REDIRECTS + 1, "more than 10 redirects")])
@@ -482,6 +515,48 @@ async def test_a_monitor_that_asks_twice_at_once_has_two_connections_and_keeps_o
     assert len(set(peers)) == 2
     gc.collect()
     assert not caplog.records  # aiohttp says so where a session was forgotten instead of closed
+
+
+async def test_a_connection_that_nobody_uses_any_more_is_closed_in_time(
+    context: RunContext, serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers: list[object] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        peers.append(request.transport.get_extra_info("peername"))
+        return web.Response()
+
+    url = await serve(handler)
+    await check(context, url=url, keep_alive=True, monitor="gone")
+    monkeypatch.setattr("everwatch.kinds.http_client.KEPT_S", -1)
+    await check(context, url=url, keep_alive=True, monitor="other")
+    monkeypatch.undo()
+    await check(context, url=url, keep_alive=True, monitor="gone")
+    assert len(set(peers)) == 3
+
+
+async def test_no_process_that_is_started_meanwhile_inherits_a_connection(context: RunContext) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await answer.wait()
+        writer.close()
+
+    server = await asyncio.start_server(handler, "127.0.0.1", 0)
+    async with server:
+        checking = asyncio.create_task(check(context, url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
+        await asked.wait()
+        assert [fd for fd in map(int, os.listdir("/proc/self/fd")) if is_socket(fd) and os.get_inheritable(fd)] == []
+        answer.set()
+        await checking
+
+
+def is_socket(fd: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except OSError:
+        return False  # closed since
 
 
 # --- TLS ----------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The kind webhook against real receivers on the loopback address."""
 
+import asyncio
 import ipaddress
 import json
 import ssl
@@ -164,6 +165,21 @@ async def test_a_redirect_is_not_followed(context: RunContext, receiver: Receive
     assert outcome.reason == "status 307, expected 200-299 (redirects are not followed)"
     assert outcome.status is Status.FAILURE
     assert len(receiver.received) == 1
+
+
+@pytest.mark.parametrize("head", ["Content-Encoding: gzip\r\nContent-Length: 5", "Content-Length: 50"])
+async def test_what_is_wrong_with_a_body_that_nobody_reads_is_no_failure(context: RunContext, head: str) -> None:
+    """The receiver has acted: a retry would make it act again."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\nplain".encode())
+        writer.close()
+
+    server = await asyncio.start_server(handler, "127.0.0.1", 0)
+    async with server:
+        outcome = await send(context, url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    assert (outcome.status, outcome.reason) == (Status.SUCCESS, "")
 
 
 async def test_an_address_that_the_guard_forbids_is_not_reached(receiver: Receiver) -> None:

@@ -11,7 +11,8 @@ TOPIC = "greetings"
 
 
 def create() -> None:
-    creating = AdminClient(KAFKA).create_topics([NewTopic(TOPIC, num_partitions=4, replication_factor=1)])
+    admin = AdminClient(KAFKA)  # what it has begun ends with it
+    creating = admin.create_topics([NewTopic(TOPIC, num_partitions=4, replication_factor=1)])
     try:
         creating[TOPIC].result()
     except KafkaException as error:

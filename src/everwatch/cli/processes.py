@@ -17,13 +17,14 @@ from everwatch.cli.options import Bootstrap, DataDir, ready_broker, settings_of
 from everwatch.cli.stopping import stop_when_signalled
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
+from everwatch.errors import SettingsError
 from everwatch.plans.file import PlansFile
 
 StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", hidden=True)]
 # what was promised to whoever stops a process, less a little
 STOP_WITHIN_S = 9.5
 # settings of an executor that its processes divide among them; 0 is no limit
-_SHARED = ("max_in_flight", "python_processes", "target_in_flight", "target_per_s")
+_SHARED = ("max_in_flight", "target_in_flight", "target_per_s")
 Run = Callable[[Settings, str, Clock, asyncio.Event], Awaitable[None]]
 
 
@@ -68,9 +69,10 @@ def executor(
     from everwatch.executor.process import run
 
     settings = settings_of(data_dir, bootstrap_servers, max_in_flight=max_in_flight)
+    shares = _shares(settings, processes)
     bootstrap = _prepared(settings, stop_with_parent)
     if processes > 1:
-        _share(settings, bootstrap, processes)
+        _share(settings, bootstrap, shares)
     else:
         _run_until_signalled(run, settings, bootstrap)
 
@@ -109,27 +111,35 @@ def kafka(
         broker.stop()
 
 
-def _share(settings: Settings, bootstrap_servers: str, processes: int) -> None:
+def _shares(settings: Settings, processes: int) -> list[dict[str, str]]:
+    """What each of so many processes gets of an executor's limits. Raises SettingsError if one cannot be shared."""
+    shares: list[dict[str, str]] = [{} for _ in range(processes)]
+    for name in _SHARED:
+        whole: int = getattr(settings, name)
+        if 0 < whole < processes:
+            raise SettingsError(
+                f"setting EVERWATCH_{name.upper()}: {whole} cannot be shared by {processes} processes; raise it, or"
+                f" start at most {whole} with --processes"
+            )
+        for number, share in enumerate(shares):
+            share[f"EVERWATCH_{name.upper()}"] = str(whole // processes + (number < whole % processes))
+    return shares
+
+
+def _share(settings: Settings, bootstrap_servers: str, shares: list[dict[str, str]]) -> None:
     """Run an executor as several processes of one consumer group, until signalled."""
     stop = stop_when_signalled()
     children = Children(SystemClock(), lambda sentence: typer.echo(f"everwatch: {sentence}", err=True))
-    share = {
-        "EVERWATCH_DATA_DIR": str(settings.data_dir),
-        "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers,
-    } | {f"EVERWATCH_{name.upper()}": str(_part_of(getattr(settings, name), processes)) for name in _SHARED}
+    common = {"EVERWATCH_DATA_DIR": str(settings.data_dir), "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers}
     try:
-        for number in range(1, processes + 1):
+        for number, share in enumerate(shares, 1):
             command = [sys.executable, "-m", "everwatch", "executor", "--stop-with-parent"]
-            children.start(f"executor process {number}", command, share)
+            children.start(f"executor process {number}", command, common | share)
         while not stop.wait(1.0):
             for sentence in children.look_after():
                 typer.echo(f"everwatch: {sentence}", err=True)
     finally:
         children.stop()
-
-
-def _part_of(whole: int, processes: int) -> int:
-    return max(1, whole // processes) if whole else 0
 
 
 def _prepared(settings: Settings, stop_with_parent: bool) -> str:

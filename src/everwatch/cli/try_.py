@@ -1,6 +1,5 @@
 """``everwatch try``: a kind run once, here and now, without a worker or an executor."""
 
-import asyncio
 import textwrap
 from typing import Annotated, Any
 
@@ -17,7 +16,8 @@ from everwatch.executor.callables import open_callables
 from everwatch.kafka.publisher import open_publisher
 from everwatch.kinds import registry
 from everwatch.kinds.guard import Guard
-from everwatch.kinds.protocol import ExecutedKind, InlineView, Kind, open_run_context
+from everwatch.kinds.protocol import InlineView, Kind, open_run_context
+from everwatch.kinds.running import job_of, run_job
 from everwatch.model import Outcome, Status, Tick
 from everwatch.schedule.duration import MINUTE_MS, describe_duration
 
@@ -103,30 +103,20 @@ async def _tried(kind: Kind, config: Any, tick: Tick, settings: Settings, clock:
         now = tick.scheduled_at
         outcome = kind.judge(config, InlineView(began=now, watching_since=now, last_signal=0), now)
     else:
-        outcome = await _run(kind, config, tick, settings, clock)
+        outcome = await _run(tick, settings, clock)
     duration_ms = round((clock.monotonic_s() - began_s) * 1000, 3)
     return Trial(
         tick.kind, outcome.status, outcome.reason, tick.scheduled_at, duration_ms, outcome.timings, outcome.detail
     )
 
 
-async def _run(kind: ExecutedKind, config: Any, tick: Tick, settings: Settings, clock: Clock) -> Outcome:
-    deadline = asyncio.timeout(tick.timeout_ms / 1000)
+async def _run(tick: Tick, settings: Settings, clock: Clock) -> Outcome:
     async with (
         open_publisher(settings, broker_of(settings)) as publisher,
         open_callables(clock, 1, settings.python_memory_mb) as callables,
         open_run_context(clock, Guard(settings.allow_networks), publisher, callables) as context,
     ):
-        try:
-            async with deadline:
-                outcome = await kind.run(config, tick, context)
-            if not isinstance(outcome, Outcome):
-                raise TypeError(f"the kind '{tick.kind}' gave {type(outcome).__name__} instead of an Outcome")
-        except Exception as error:  # a kind, perhaps another's, may fail in any way
-            if deadline.expired() and isinstance(error, TimeoutError):
-                return Outcome(Status.FAILURE, f"no answer within {describe_duration(tick.timeout_ms)}")
-            return Outcome(Status.FAILURE, f"internal error: {type(error).__name__}: {error}")
-    return outcome
+        return await run_job(job_of(tick), tick, context, lambda _: None)
 
 
 def _print(trial: Trial, as_json: bool) -> None:

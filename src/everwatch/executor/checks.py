@@ -18,14 +18,12 @@ from everwatch.executor.overlap import Run, Running, reason_of_skip
 from everwatch.executor.queues import Queues
 from everwatch.executor.quiet import Quiet
 from everwatch.executor.records import bytes_of, tick_of
-from everwatch.executor.targets import target_of
 from everwatch.kafka.dead_letters import refusal_headers
 from everwatch.kafka.outbox import OnDelivered, Outbox
 from everwatch.kafka.topics import Topics
-from everwatch.kinds import registry
 from everwatch.kinds.protocol import RunContext
+from everwatch.kinds.running import Job, job_of, run_job, target_of
 from everwatch.model import Outcome, Priority, Result, Status, Tick
-from everwatch.schedule.duration import describe_duration
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +47,7 @@ class _Parked(NamedTuple):
     """A tick that waits for its host."""
 
     run: TickRun
+    job: Job
     held: HeldPartition
     message: Message
 
@@ -150,15 +149,16 @@ class Checks:
                 run.behind.append((priority, (held, message)))
             return False
         run = self._running.begin(tick, priority, self._clock.now_ms())
-        host = target_of(tick) if self._manners.limits else ""
+        job = job_of(tick)
+        host = target_of(job) if self._manners.limits else ""
         now_s = self._clock.monotonic_s()
         if host and not self._manners.admits(host, now_s):
             held.started -= 1
             held.parked += 1
             run.waits_for = host
-            self._manners.park(host, priority, _Parked(run, held, message), now_s)
+            self._manners.park(host, priority, _Parked(run, job, held, message), now_s)
             return False
-        self._run(run, host, delivered)
+        self._run(run, job, host, delivered)
         return True
 
     def _start_parked(self, priority: Priority, host: str) -> bool:
@@ -167,7 +167,7 @@ class Checks:
         parked = self._manners.take(host, priority, now_s)
         if parked is None:
             return False
-        run, held, message = parked
+        run, job, held, message = parked
         held.parked -= 1
         self._take_up(run)
         if held.revoked:
@@ -176,13 +176,13 @@ class Checks:
             return False
         held.started += 1
         run.waits_for = ""
-        self._run(run, host, self._acknowledging(held, message))
+        self._run(run, job, host, self._acknowledging(held, message))
         return True
 
-    def _run(self, run: TickRun, host: str, delivered: OnDelivered) -> None:
+    def _run(self, run: TickRun, job: Job, host: str, delivered: OnDelivered) -> None:
         if host:
             self._manners.start(host, self._clock.monotonic_s())
-        task = self._loop.create_task(self._check(run.tick, delivered))
+        task = self._loop.create_task(self._check(run.tick, job, delivered))
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, run, host))
 
@@ -193,7 +193,7 @@ class Checks:
 
     def _on_turn(self, priority: Priority, host: str) -> None:
         # what waits for its host has come before what waits for a slot
-        self._queues.put_first(priority, _Turn(host))
+        self._queues.put_ahead(priority, _Turn(host))
 
     def _set_alarm(self) -> None:
         """One timer for all hosts, set to when the first of them may be asked again."""
@@ -236,10 +236,10 @@ class Checks:
         if not self.failed.done():
             self.failed.set_exception(error)
 
-    async def _check(self, tick: Tick, delivered: OnDelivered) -> None:
+    async def _check(self, tick: Tick, job: Job, delivered: OnDelivered) -> None:
         started_at = self._clock.now_ms()
         began_s = self._clock.monotonic_s()
-        outcome = await self._outcome(tick)
+        outcome = await run_job(job, tick, self._context, partial(self._complain, tick.kind))
         duration_ms = round((self._clock.monotonic_s() - began_s) * 1000, 3)
         self._send(self._result(tick, outcome, started_at, duration_ms), tick.partition, delivered)
 
@@ -277,34 +277,9 @@ class Checks:
             on_delivered=delivered,
         )
 
-    async def _outcome(self, tick: Tick) -> Outcome:
-        try:
-            kind = registry.kind_named(tick.kind)
-            config = registry.parse_config(kind, tick.config)
-        except InvalidInput as error:
-            return Outcome(Status.FAILURE, str(error))
-        if kind.inline:
-            return Outcome(Status.FAILURE, f"the kind '{tick.kind}' is judged by workers, an executor cannot run it")
-        deadline = asyncio.timeout(tick.timeout_ms / 1000)
-        try:
-            async with deadline:
-                outcome = await kind.run(config, tick, self._context)
-            if not isinstance(outcome, Outcome):
-                raise TypeError(f"the kind '{tick.kind}' gave {type(outcome).__name__} instead of an Outcome")
-        except asyncio.CancelledError as error:
-            if self._draining:
-                raise
-            return self._internal_error(tick.kind, error)  # the kind's own doing: nobody else cancels a check
-        except Exception as error:  # a kind, perhaps another's, may fail in any way, and harms only its own check
-            if deadline.expired() and isinstance(error, TimeoutError):
-                return Outcome(Status.FAILURE, f"no answer within {describe_duration(tick.timeout_ms)}")
-            return self._internal_error(tick.kind, error)
-        return outcome
-
-    def _internal_error(self, kind: str, error: BaseException) -> Outcome:
+    def _complain(self, kind: str, error: BaseException) -> None:
         if self._quiet.may_say((kind, type(error))):
             log.error("the kind '%s' failed unexpectedly (said once a minute)", kind, exc_info=error)
-        return Outcome(Status.FAILURE, f"internal error: {type(error).__name__}: {error}")
 
     def _encoded(self, result: Result) -> bytes:
         try:
@@ -313,9 +288,9 @@ class Checks:
                 raise ValueError(f"the outcome takes {len(data)} bytes, and at most {_LARGEST_RESULT_BYTES} are sent")
             return data
         except Exception as error:  # e.g. timings of another's kind that are not numbers
-            outcome = self._internal_error(result.kind, error)
+            self._complain(result.kind, error)
             reason = "internal error: the outcome cannot be encoded"
-            plain = msgspec.structs.replace(result, status=outcome.status, reason=reason, timings={}, detail="")
+            plain = msgspec.structs.replace(result, status=Status.FAILURE, reason=reason, timings={}, detail="")
             return codec.encode_result(plain, self._settings.output_format)
 
     def _bury(self, message: Message, error: InvalidInput, delivered: OnDelivered) -> None:

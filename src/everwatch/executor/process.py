@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 from contextlib import suppress
 from typing import Any
 
@@ -40,6 +41,7 @@ async def run(
     that monitors must not be allowed to write to.
     """
     expect_batches()
+    _allow_many_files()
     loop = asyncio.get_running_loop()
     try:
         outbox = Outbox(new_producer(settings, bootstrap_servers))
@@ -64,6 +66,13 @@ async def run(
                 await _stop(ticks, checks, outbox)
     finally:
         await outbox.close(_FLUSH_S)
+
+
+def _allow_many_files() -> None:
+    """A check in flight has a socket and a kept connection three files; the usual limit is 1,024, and may be raised."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _until_stopped(stop: asyncio.Event, ticks: TickConsumer, checks: Checks, outbox: Outbox) -> None:

@@ -50,6 +50,7 @@ class Queues(Generic[Item]):
 
     def __init__(self, slots: int) -> None:
         self._limits = limits_of(slots)
+        self._ahead: dict[Priority, deque[Item]] = {priority: deque() for priority in MOST_URGENT_FIRST}
         self._waiting: dict[Priority, deque[Item]] = {priority: deque() for priority in MOST_URGENT_FIRST}
         self._held = dict.fromkeys(MOST_URGENT_FIRST, 0)
         self._shares = Shares()
@@ -58,9 +59,9 @@ class Queues(Generic[Item]):
         """Let ``item`` wait for its turn."""
         self._waiting[priority].append(item)
 
-    def put_first(self, priority: Priority, item: Item) -> None:
-        """Let ``item`` be the next of its priority."""
-        self._waiting[priority].appendleft(item)
+    def put_ahead(self, priority: Priority, item: Item) -> None:
+        """Let ``item`` wait before all of its priority that was ``put``, behind what was put ahead before it."""
+        self._ahead[priority].append(item)
 
     def take(self) -> tuple[Priority, Item] | None:
         """Who is next, and holds a slot from now on; None while nobody waits who may have one."""
@@ -70,7 +71,7 @@ class Queues(Generic[Item]):
         chosen = self._shares.next_of(ready)
         self._shares.spend(chosen, ready)
         self._held[chosen] += 1
-        return chosen, self._waiting[chosen].popleft()
+        return chosen, (self._ahead[chosen] or self._waiting[chosen]).popleft()
 
     def release(self, priority: Priority) -> None:
         """A slot that was taken for ``priority`` is free again."""
@@ -78,7 +79,7 @@ class Queues(Generic[Item]):
 
     def clear(self) -> None:
         """Forget all that waits; slots stay held."""
-        for queue in self._waiting.values():
+        for queue in (*self._ahead.values(), *self._waiting.values()):
             queue.clear()
 
     def _ready(self) -> list[Priority]:
@@ -88,7 +89,7 @@ class Queues(Generic[Item]):
         for priority in MOST_URGENT_FIRST:
             if together >= self._limits[priority]:
                 break
-            if self._waiting[priority]:
+            if self._ahead[priority] or self._waiting[priority]:
                 ready.append(priority)
             together -= self._held[priority]
         return ready

@@ -9,9 +9,9 @@ import msgspec
 import pycares
 
 from everwatch.errors import TargetForbidden
+from everwatch.kinds.connecting import Host, allowed_addresses, check_host, milliseconds
 from everwatch.kinds.protocol import FieldError, RunContext
 from everwatch.kinds.reasons import address_of, explain_connection_error, quoted
-from everwatch.kinds.tcp import Host, allowed_addresses, check_host, milliseconds
 from everwatch.model import Outcome, Status, Tick
 
 _PORT = 53

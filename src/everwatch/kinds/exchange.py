@@ -4,10 +4,13 @@ import os
 import re
 import socket
 import ssl
+import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from functools import lru_cache
+from http import HTTPStatus
+from urllib.parse import quote
 
 import pycurl
 import yarl
@@ -22,15 +25,22 @@ from everwatch.kinds.transfers import Failed, Transfers
 Milliseconds = float
 
 # not kept for longer: longer than the usual intervals, and most servers close earlier
-_KEPT_S = 150
+KEPT_S = 150
 _LONGEST_CONTENT_TYPE = 256
-_BROKEN_OFF = frozenset({pycurl.E_PARTIAL_FILE, pycurl.E_BAD_CONTENT_ENCODING, pycurl.E_RECV_ERROR})
+_BROKEN_OFF = frozenset({pycurl.E_PARTIAL_FILE, pycurl.E_RECV_ERROR})
 _NOT_HTTP = frozenset({pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_FTP_WEIRD_SERVER_REPLY})
 _CERTIFICATE_SAID = re.compile(r"SSL certificate (?:problem|OpenSSL verify result): (.+?)(?: \(\d+\))?")
 _WRONG_NAME = "no alternative certificate subject name"
 _OWN_HEADERS = {"user-agent": f"User-Agent: everwatch/{__version__}".encode(), "accept": b"Accept: */*"}
 # there is no such header unless it is wanted: libcurl would make up one, and wait for an answer to the other
 _NO_HEADERS = {"content-type": b"Content-Type:", "expect": b"Expect:"}
+
+
+def _keep_from_children(fd: int, _purpose: int) -> int:
+    # libcurl has a duplicate of the socket that it was given, which processes that are started would inherit
+    os.set_inheritable(fd, False)
+    return pycurl.SOCKOPT_OK
+
 
 _OPTIONS: tuple[tuple[int, object], ...] = (
     (pycurl.NOSIGNAL, 1),
@@ -43,7 +53,10 @@ _OPTIONS: tuple[tuple[int, object], ...] = (
     (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
     # each handshake is measured whole
     (pycurl.SSL_SESSIONID_CACHE, 0),
-    (pycurl.MAXAGE_CONN, _KEPT_S),
+    (pycurl.MAXAGE_CONN, KEPT_S),
+    (pycurl.SOCKOPTFUNCTION, _keep_from_children),
+    # each transfer brings its own addresses, and looks through all that are kept
+    (pycurl.DNS_CACHE_TIMEOUT, 1),
     # whoever runs the check ends it
     (pycurl.CONNECTTIMEOUT_MS, 3_600_000),
 )
@@ -98,6 +111,11 @@ class Answer:
     def header(self, name: bytes) -> str | None:
         """The value of a header (``name`` in lower case), None if there is none."""
         return next((value.decode("latin-1") for key, value in self.headers if key.lower() == name), None)
+
+    @property
+    def location(self) -> str:
+        """Where it redirects to, "" if nowhere: what is no ASCII in it is escaped as it came."""
+        return quote((self.header(b"location") or "").encode("latin-1"), safe=string.printable)
 
     @property
     def charset(self) -> str | None:
@@ -162,6 +180,7 @@ class Exchange:
         self._lookup_s = where.lookup_s
         self._guard = terms.guard
         self._refusal: TargetForbidden | None = None
+        self._trouble: OSError | None = None
         self._answer = Answer(where.url)
         self._body = bytearray()
         self._curl = pycurl.Curl()
@@ -182,8 +201,7 @@ class Exchange:
             await transfers.perform(curl)
         except Failed as failure:
             probe.note(curl, self._lookup_s)
-            full = failure.code == pycurl.E_WRITE_ERROR and len(self._body) >= self._request.body_limit
-            if not full:
+            if not self._is_enough(failure):
                 raise self._explained(failure) from None
         else:
             probe.note(curl, self._lookup_s)
@@ -191,6 +209,13 @@ class Exchange:
         if self._request.wants_certificate:
             answer.certificate = _certificate(curl)
         return answer
+
+    def _is_enough(self, failure: Failed) -> bool:
+        """Whether the transfer ended early, or badly, after all that was wanted of it."""
+        limit = self._request.body_limit
+        if not limit:
+            return self._answer.status >= HTTPStatus.OK
+        return failure.code == pycurl.E_WRITE_ERROR and len(self._body) >= limit
 
     def _set_up(self, terms: Terms, addresses: tuple[str, ...]) -> None:
         curl, request, url = self._curl, self._request, self._url
@@ -228,7 +253,11 @@ class Exchange:
         except TargetForbidden as error:
             self._refusal = error
             return pycurl.SOCKET_BAD
-        return socket.socket(family, type_, proto)
+        try:
+            return socket.socket(family, type_, proto)
+        except OSError as error:  # too many open files, most likely: not the target's fault
+            self._trouble = error
+            return pycurl.SOCKET_BAD
 
     def _take_header(self, line: bytes) -> None:
         if line.startswith(b"HTTP/"):
@@ -252,6 +281,8 @@ class Exchange:
         code, said, host = failure.code, str(failure), self._url.host or ""
         if self._refusal is not None and not self._curl.getinfo(pycurl.NUM_CONNECTS):
             return RequestFailed(str(self._refusal))
+        if self._trouble is not None:
+            return RequestFailed(f"the executor could not open a connection: {self._trouble.strerror}")
         target = address_of(host, self._url.port)
         if code == pycurl.E_URL_MALFORMAT:
             return RequestFailed(f"name {host} does not resolve: it is not a host name")
@@ -261,6 +292,8 @@ class Exchange:
             return RequestFailed(f"TLS handshake with {target} failed: {_tls_said(said)}")
         if code == pycurl.E_GOT_NOTHING:
             return RequestFailed("connection closed before an answer came")
+        if code == pycurl.E_BAD_CONTENT_ENCODING:
+            return RequestFailed("the body is not encoded as its Content-Encoding says")
         if code in _BROKEN_OFF and self._answer.status:
             return RequestFailed("the answer broke off before its end")
         number = self._curl.getinfo(pycurl.OS_ERRNO)

@@ -2,17 +2,18 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import yarl
 
 from everwatch.kinds.assertions import PATTERN_TEXT_BYTES, explain_json, holds_text, matches
 from everwatch.kinds.capture import captured, status_and_head
+from everwatch.kinds.certificate import read_certificate
 from everwatch.kinds.exchange import Answer, Request, RequestFailed
 from everwatch.kinds.http_config import HttpConfig
 from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.reasons import quoted
-from everwatch.kinds.tls import read_certificate
 from everwatch.model import Outcome, Status, Tick
 from everwatch.schedule.duration import DAY_MS
 
@@ -54,7 +55,7 @@ class HttpKind:
                 detail = captured(head, answer.body, answer.charset, config.hide_cut)
         except RequestFailed as error:
             timings = probe.timings()
-            reason = explain_failure(error, config)
+            reason = explain_failure(error, config.hide)
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings, detail)
 
 
@@ -117,14 +118,14 @@ def _judge_certificate(config: HttpConfig, answer: Answer, now_ms: int) -> str:
     return f"certificate of {host} {ends}: {certificate.describe(now_ms)}, {expected}"
 
 
-def explain_failure(error: RequestFailed, config: HttpConfig) -> str:
-    """Why there is no answer, without what the server may have been told in confidence."""
-    return error.told(lambda said: _told(said, config))
+def explain_failure(error: RequestFailed, hide: Callable[[str], str]) -> str:
+    """Why there is no answer; ``hide`` takes out what the server may have been told in confidence."""
+    return error.told(lambda said: _told(said, hide))
 
 
-def _told(said: object, config: HttpConfig, limit: int = 200) -> str:
+def _told(said: str, hide: Callable[[str], str], limit: int = 200) -> str:
     # what the server says is hidden before it is cut, which would leave the beginning of a secret
-    line = " ".join(config.hide(str(said)).split())
+    line = " ".join(hide(said).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 from http import HTTPStatus
 from ipaddress import ip_address
+from itertools import islice
 from typing import Any
 
 import pycurl
@@ -17,7 +18,7 @@ import yarl
 
 from everwatch.clock import Clock
 from everwatch.errors import TargetForbidden
-from everwatch.kinds.exchange import Answer, Exchange, Probe, Request, RequestFailed, Terms, Where
+from everwatch.kinds.exchange import KEPT_S, Answer, Exchange, Probe, Request, RequestFailed, Terms, Where
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.reasons import explain_connection_error
 from everwatch.kinds.resolving import Resolver
@@ -25,10 +26,12 @@ from everwatch.kinds.transfers import Transfers
 
 # of monitors that keep their connection; those asked least recently are closed first
 MOST_KEPT = 256
+# of those at each request; one more comes with each, so it is enough that there are two
+_LOOKED_AT = 2
 _SCHEMES = ("http", "https")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # headers that another server has no business with
-_OF_ONE_ORIGIN = frozenset({"authorization", "cookie"})
+_OF_ONE_ORIGIN = frozenset({"authorization", "proxy-authorization", "cookie", "host"})
 
 
 class HttpClient:
@@ -39,7 +42,7 @@ class HttpClient:
         self._guard = guard
         self._resolver = resolver
         self._fresh = Transfers()
-        self._kept: OrderedDict[object, Transfers] = OrderedDict()
+        self._kept: OrderedDict[object, tuple[Transfers, float]] = OrderedDict()
         paths = ssl.get_default_verify_paths()
         self._trust = tuple(
             (option, path) for option, path in ((pycurl.CAINFO, paths.cafile), (pycurl.CAPATH, paths.capath)) if path
@@ -57,7 +60,8 @@ class HttpClient:
         """
         if owner is None:
             return await self._follow(request, probe, self._fresh, Terms(self._guard, self._trust, keep=False))
-        transfers = self._kept.pop(owner, None) or Transfers(most_kept=1)
+        kept = self._kept.pop(owner, None)
+        transfers = kept[0] if kept else Transfers(most_kept=1)
         try:
             answer = await self._follow(request, probe, transfers, Terms(self._guard, self._trust, keep=True))
         except BaseException:
@@ -72,24 +76,28 @@ class HttpClient:
     async def close(self) -> None:
         """Break off what is under way and close all connections."""
         while self._kept:
-            self._kept.popitem()[1].close()
+            self._kept.popitem()[1][0].close()
         self._fresh.close()
 
     def _keep(self, owner: object, transfers: Transfers) -> None:
+        now_s = self._clock.monotonic_s()
         # its owner may have asked twice at once: the later is kept
         if previous := self._kept.pop(owner, None):
-            previous.close()
-        self._kept[owner] = transfers
-        if len(self._kept) > MOST_KEPT:
-            self._kept.popitem(last=False)[1].close()
+            previous[0].close()
+        self._kept[owner] = transfers, now_s
+        # in the order of their last use
+        for other, (old, used_s) in list(islice(self._kept.items(), _LOOKED_AT)):
+            if len(self._kept) > MOST_KEPT or used_s < now_s - KEPT_S:
+                old.close()
+                del self._kept[other]
 
     async def _follow(self, request: Request, probe: Probe, transfers: Transfers, terms: Terms) -> Answer:
         url = yarl.URL(request.url)
         for followed in range(request.follow + 1):
             where = await self._look_up(url, probe)
             answer = await Exchange(request, where, terms).run(transfers, probe)
-            location = answer.header(b"location")
-            if not request.follow or answer.status not in _REDIRECTS or not location:
+            location = answer.location if request.follow and answer.status in _REDIRECTS else ""
+            if not location:
                 answer.redirected = followed > 0
                 return answer
             target = _joined(url, location)

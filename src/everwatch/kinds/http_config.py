@@ -202,7 +202,7 @@ def check_url(url: str) -> None:
         raise FieldError("url", "the URL names no host")
     if parsed.user is not None or parsed.password is not None:
         raise FieldError("url", "no user name and password in a URL, where logs would show them: use headers instead")
-    # aiohttp connects to no other way of writing an IPv4 address (2130706433, 127.1): say so now, not at each check
+    # other ways of writing an IPv4 address (2130706433, 127.1) are mistakes, or meant to hide where they lead
     if ":" not in parsed.host and parsed.host.rpartition(".")[2].isdigit() and not _is_ipv4(parsed.host):
         raise FieldError("url", f"the host {parsed.host} is neither a name nor an IP address")
     if port == 0:

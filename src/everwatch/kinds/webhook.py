@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 from everwatch.errors import InvalidInput
 from everwatch.kinds.exchange import Request, RequestFailed
 from everwatch.kinds.http import explain_failure, host_of
-from everwatch.kinds.http_config import HeaderValue, HttpConfig, Url, check_headers, check_url
+from everwatch.kinds.http_config import HeaderValue, Url, check_headers, check_url
 from everwatch.kinds.protocol import FieldError, RunContext
 from everwatch.model import Outcome, Status, Tick
 from everwatch.templates import check_template, default_template, render, render_text, tick_id, tick_values
@@ -105,7 +105,7 @@ class WebhookKind:
         try:
             reason = _judge((await client.send(request, probe)).status)
         except RequestFailed as error:
-            reason = explain_failure(error, HttpConfig(config.url))
+            reason = explain_failure(error, str)
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, probe.timings())
 
 

@@ -20,9 +20,12 @@ def task_of(monitor: Monitor, partition: int) -> StoredTask | None:
     status, reason, ended_at = TaskStatus.PENDING, monitor.reason, 0
     if monitor.state is State.DONE:
         ended_at = monitor.state_since
-        # the lifecycle puts the status of the run before the reason of one that did not succeed
+        # the lifecycle puts the status of the run before the reason, if that could be mistaken or is no success
         how, _, why = reason.partition(": ")
-        status, reason = (TaskStatus.FAILED, why) if how in _NOT_DONE else (TaskStatus.DONE, reason)
+        if how in _NOT_DONE:
+            status, reason = TaskStatus.FAILED, why
+        else:
+            status, reason = TaskStatus.DONE, why if how == Status.SUCCESS else reason
     return StoredTask(
         monitor.user_id,
         monitor.monitor_id,

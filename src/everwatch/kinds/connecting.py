@@ -1,0 +1,128 @@
+"""A connection to addresses that the guard has seen, and TLS over it, for the kinds that speak no HTTP."""
+
+import asyncio
+import re
+import socket
+import ssl
+from asyncio import StreamReader, StreamWriter
+from functools import lru_cache
+from typing import Annotated
+
+import aiohappyeyeballs
+import msgspec
+
+from everwatch.errors import TargetForbidden
+from everwatch.kinds.guard import Guard
+from everwatch.kinds.protocol import FieldError, RunContext
+from everwatch.kinds.resolving import AddressInfo
+
+_NOT_IN_HOST = re.compile(r"[\s\x00-\x1f\x7f/@?#\[\]]")
+# RFC 8305: so long one address gets before the next is tried beside it
+_HEAD_START_S = 0.25
+# a handshake ends with its check, which no tick allows more than 10 minutes
+_HANDSHAKE_S = 11 * 60.0
+# how long the other side may take to say goodbye; the check is over by then
+_SHUTDOWN_S = 1.0
+
+Host = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+ServerName = Annotated[str, msgspec.Meta(max_length=253)]
+
+
+def check_host(field: str, host: str) -> None:
+    """Raises FieldError unless ``host`` may be a name or an IP address (IPv6 without brackets)."""
+    if not host or _NOT_IN_HOST.search(host):
+        raise FieldError(field, f"{host!r} is not a host name or an IP address")
+
+
+def check_server_name(name: str) -> None:
+    """Raises FieldError unless ``name`` can be sent in a TLS handshake; "" is fine."""
+    if not name:
+        return
+    check_host("server_name", name)
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        raise FieldError("server_name", f"{name!r} is not a host name") from None
+    if name.startswith("."):
+        raise FieldError("server_name", f"{name!r} is not a host name")
+
+
+async def connect(host: str, port: int, context: RunContext, timings: dict[str, float]) -> socket.socket:
+    """Resolve once, then connect to addresses that the guard has seen, and to no others.
+
+    Notes ``dns`` and ``connect``, in ms, in ``timings``. Raises OSError.
+    """
+    clock = context.clock
+    began_s = clock.monotonic_s()
+    found = await context.resolver.addresses(host, port)
+    resolved_s = clock.monotonic_s()
+    timings["dns"] = milliseconds(resolved_s - began_s)
+    connection = await aiohappyeyeballs.start_connection(
+        allowed_addresses(found, context.guard), happy_eyeballs_delay=_HEAD_START_S
+    )
+    timings["connect"] = milliseconds(clock.monotonic_s() - resolved_s)
+    return connection
+
+
+async def open_streams(
+    connection: socket.socket, tls: ssl.SSLContext | None = None, server_name: str = ""
+) -> tuple[StreamReader, StreamWriter]:
+    """Streams over ``connection``, which is theirs to close from now on, even if this fails.
+
+    With ``tls`` they are encrypted and the certificate is checked against ``server_name``. Raises OSError.
+    """
+    try:
+        if tls is None:
+            return await asyncio.open_connection(sock=connection)
+        return await asyncio.open_connection(
+            sock=connection,
+            ssl=tls,
+            server_hostname=server_name.removesuffix("."),
+            ssl_handshake_timeout=_HANDSHAKE_S,
+            ssl_shutdown_timeout=_SHUTDOWN_S,
+        )
+    except ConnectionError as error:
+        connection.close()
+        if tls is None:
+            raise
+        raise ssl.SSLError(ssl.SSL_ERROR_EOF, "the connection was closed") from error
+    except BaseException:
+        connection.close()
+        raise
+
+
+def tls_context(*, verify: bool) -> ssl.SSLContext:
+    """The TLS context, made once for each place that trusted roots come from: loading them takes a while."""
+    return _tls_context(verify, ssl.get_default_verify_paths())
+
+
+@lru_cache(maxsize=8)
+def _tls_context(verify: bool, _roots: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if verify:
+        context.load_default_certs()
+    else:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def allowed_addresses(found: list[AddressInfo], guard: Guard) -> list[AddressInfo]:
+    """Those of ``found`` that checks may reach. Raises TargetForbidden if there is none."""
+    allowed, refusal = [], None
+    for info in found:
+        try:
+            guard.check(info[4][0])
+        except TargetForbidden as error:
+            refusal = refusal or error
+        else:
+            allowed.append(info)
+    if not allowed:
+        raise refusal or OSError("it has no address")
+    return allowed
+
+
+def milliseconds(seconds: float) -> float:
+    """``seconds`` in ms, to the microsecond."""
+    return round(seconds * 1000, 3)

@@ -1,0 +1,91 @@
+"""Running a kind once, for a tick. A kind, perhaps another package's, may fail in any way: that is an outcome, too."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from everwatch.errors import InvalidInput
+from everwatch.kinds import registry
+from everwatch.kinds.protocol import ExecutedKind, RunContext
+from everwatch.model import Outcome, Status, Tick
+from everwatch.schedule.duration import describe_duration
+
+log = logging.getLogger(__name__)
+
+# users must not decide how much memory a host takes
+_LONGEST_HOST = 253
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a tick asks for: its kind and the parsed config; without a kind, ``refusal`` says why there is none."""
+
+    kind: ExecutedKind | None
+    config: Any = None
+    refusal: str = ""
+
+
+def job_of(tick: Tick) -> Job:
+    """The job of a tick."""
+    try:
+        kind = registry.kind_named(tick.kind)
+        config = registry.parse_config(kind, tick.config)
+    except InvalidInput as error:
+        return Job(None, refusal=str(error))
+    if kind.inline:
+        return Job(None, refusal=f"the kind '{tick.kind}' is judged by workers, an executor cannot run it")
+    return Job(kind, config)
+
+
+def target_of(job: Job) -> str:
+    """The host that a job goes to, as its kind tells it, in lower case; "" if it goes to none or that is not told."""
+    tell = getattr(job.kind, "target", None)
+    if tell is None:
+        return ""
+    try:
+        host = tell(job.config)
+        return host.lower().rstrip(".")[:_LONGEST_HOST]  # type: ignore[no-any-return]
+    except Exception as error:
+        log.debug("the kind '%s' does not tell its target: %s", getattr(job.kind, "name", ""), error)
+        return ""
+
+
+async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[[BaseException], None]) -> Outcome:
+    """Run the job within the tick's timeout. ``on_error`` is told what a kind should not have let through.
+
+    Raises CancelledError only if whoever waits is cancelled.
+    """
+    if job.kind is None:
+        return Outcome(Status.FAILURE, job.refusal)
+    deadline = asyncio.timeout(tick.timeout_ms / 1000)
+    try:
+        async with deadline:
+            outcome = await job.kind.run(job.config, tick, context)
+        _check(outcome, tick.kind)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return _internal_error(error, on_error)  # the kind's own doing
+    except Exception as error:
+        if deadline.expired() and isinstance(error, TimeoutError):
+            return Outcome(Status.FAILURE, f"no answer within {describe_duration(tick.timeout_ms)}")
+        return _internal_error(error, on_error)
+    return outcome
+
+
+def _check(outcome: object, kind: str) -> None:
+    if not isinstance(outcome, Outcome):
+        raise TypeError(f"the kind '{kind}' gave {type(outcome).__name__} instead of an Outcome")
+    for field in ("reason", "detail"):
+        if not isinstance(value := getattr(outcome, field), str):
+            raise TypeError(f"the kind '{kind}' gave {type(value).__name__} as the {field} of its outcome")
+    if not isinstance(outcome.status, Status):
+        raise TypeError(f"the kind '{kind}' gave {outcome.status!r} as the status of its outcome")
+
+
+def _internal_error(error: BaseException, on_error: Callable[[BaseException], None]) -> Outcome:
+    on_error(error)
+    return Outcome(Status.FAILURE, f"internal error: {type(error).__name__}: {error}")

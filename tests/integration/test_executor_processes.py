@@ -1,0 +1,63 @@
+"""One executor as several processes, on a real broker."""
+
+import subprocess
+import sys
+
+import psutil
+import pytest
+from conftest import NewPipeline
+from support.pipeline import Pipeline, every
+from support.target import Target
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def pipeline(new_pipeline: NewPipeline) -> Pipeline:
+    running = new_pipeline()
+    running.ensure("worker", "sink")
+    return running
+
+
+def test_processes_share_the_ticks_one_that_is_killed_comes_again_and_all_stop_together(
+    pipeline: Pipeline, target: Target
+) -> None:
+    command = [sys.executable, "-m", "everwatch", "executor", "--processes", "2", "--stop-with-parent"]
+    executor = subprocess.Popen(command, stdin=subprocess.PIPE, env=pipeline.environment, start_new_session=True)
+    try:
+        ours = psutil.Process(executor.pid)
+        # of each priority, because a process may have all partitions of one
+        monitors = [
+            every(priority, "http", url=target.url("/ok")) | {"policy": {"priority": priority}}
+            for priority in ("high", "normal", "low")
+        ]
+        users = [f"shared-{number}" for number in range(8)]
+        for user in users:
+            pipeline.send(pipeline.topics.signups, user, {"user_id": user, "monitors": monitors})
+
+        def executors() -> set[str]:
+            return {stored.result.executor for user in users for stored in pipeline.reader.results(user, limit=1_000)}
+
+        wait_until("both have run checks", lambda: len(executors()) == 2, 60)
+        killed, other = wait_until("there are two", lambda: len(found := ours.children()) == 2 and found)
+        killed.kill()
+        wait_until("another has taken its place and works", lambda: len(executors()) == 3, 60)
+        assert other.is_running()
+    finally:
+        executor.terminate()
+        assert executor.wait(15) == 0
+    assert not other.is_running()
+
+
+def test_a_limit_that_is_too_small_to_be_shared_is_refused_at_once(pipeline: Pipeline) -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "everwatch", "executor", "--processes", "8"],
+        env=pipeline.environment | {"EVERWATCH_TARGET_PER_S": "3"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert said.returncode == 2
+    assert "EVERWATCH_TARGET_PER_S: 3 cannot be shared by 8 processes" in said.stderr
