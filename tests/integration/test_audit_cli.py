@@ -229,7 +229,7 @@ def test_silence_is_told_first_and_in_json_too(sink: Sink) -> None:
 @pytest.mark.parametrize(
     ("user", "name", "told"),
     [
-        ("nobody", "shop", "There is no user 'nobody' in the database."),
+        ("nobody", "shop", "The database holds no user 'nobody' (a moment ago, or not yet)."),
         ("anna", "blog", "User 'anna' has no monitor 'blog'; it has 'shop'."),
     ],
 )

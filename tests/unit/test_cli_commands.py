@@ -10,8 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from everwatch.cli import monitor, options, task, user
-from everwatch.cli.monitor import Delivery
+from everwatch.cli import commanding, monitor, options, task, task_file, user
+from everwatch.cli.commanding import Delivery
 from everwatch.errors import EverwatchError
 from everwatch.kafka.asking import Asked, Unanswered
 from everwatch.model import Answer, Reply
@@ -54,8 +54,8 @@ def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     def looked_for(*_: object) -> None:
         raise AssertionError("a broker was looked for")
 
-    monkeypatch.setattr(monitor, "broker_of", looked_for)
-    monkeypatch.setattr(monitor, "new_admin", looked_for)
+    monkeypatch.setattr(options, "broker_of", looked_for)
+    monkeypatch.setattr(options, "new_admin", looked_for)
 
 
 class World:
@@ -105,8 +105,8 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(monitor, "connected", made.connected)
-    monkeypatch.setattr(task, "connected", made.connected)
+    monkeypatch.setattr(commanding, "connected", made.connected)
+    monkeypatch.setattr(task_file, "connected", made.connected)
     return made
 
 
@@ -379,6 +379,20 @@ def test_an_import_that_is_cut_short_says_how_far_it_came(world: World, tasks: P
     said = say("task", "create", "--file", str(tasks), "--wait", "--json")
     assert said.status == 3
     assert (said.json["sent"], said.json["refused"]) == (1, 0)
+
+
+def test_every_command_to_a_worker_ends_with_the_same_options() -> None:
+    wanted = ["command_id", "wait", "timeout", "data_dir", "bootstrap_servers", "as_json"]
+    sent = {
+        "monitor": ("put", "delete", "pause", "resume", "run-now"),
+        "task": ("create", "cancel"),
+        "user": ("deregister", "maintain"),
+    }
+    for name, commands in sent.items():
+        group = typer.main.get_command(APPS[name])
+        assert isinstance(group, typer.core.TyperGroup)
+        for command in commands:
+            assert [each.name for each in group.commands[command].params][-6:] == wanted, command
 
 
 def test_every_command_explains_itself_with_an_example() -> None:

@@ -1,25 +1,26 @@
 """``everwatch audit``: was everything that was due run, once each?"""
 
 from collections.abc import Iterator
-from contextlib import closing
 from itertools import islice
 from typing import Annotated
 
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from everwatch.audit import Finding, Label, Report
 from everwatch.audit import audit as audit_stored
-from everwatch.cli.options import AsJson, DataDir, settings_of
+from everwatch.cli.options import AsJson, DataDir, duration_of, settings_of
+from everwatch.cli.progress import progress_bar
+from everwatch.cli.stored import database
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.schedule.duration import describe_duration, parse_duration_ms
 from everwatch.schedule.instant import instant_text, parse_instant_ms
 from everwatch.store.interface import Identity
-from everwatch.store.reader import SqlReader, open_reader
+from everwatch.store.reader import SqlReader
 
 SHOWN_EVERY = 10_000
 _MEANINGS = {
@@ -56,7 +57,7 @@ def audit(
     """
     settings = settings_of(data_dir)
     now = SystemClock().now_ms()
-    late_after_ms, settle_ms = _duration("--late-after", late_after), _duration("--settle", settle)
+    late_after_ms, settle_ms = duration_of("--late-after", late_after), duration_of("--settle", settle)
     begin = _instant("--since", since, now)
     settled = now - settle_ms
     end = settled if until is None else _instant("--until", until, now)
@@ -66,7 +67,8 @@ def audit(
             f" than --{'settle' if until is None else 'until'}."
         )
     console = Console(stderr=True)
-    with closing(open_reader(settings)) as reader, _progress(console) as progress:
+    columns = (TextColumn("{task.completed:,}"), TimeElapsedColumn())
+    with database(settings) as reader, progress_bar(console, *columns, only_on_terminals=True) as progress:
         task = progress.add_task("Reading results", total=None)
         report = audit_stored(
             reader.history(user),
@@ -157,25 +159,6 @@ def _examples(report: Report) -> dict[Label, tuple[Finding, ...]]:
 
 def _iso(instant_ms: int) -> str:
     return instant_text(instant_ms).replace(" ", "T")
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-
-
-def _duration(option: str, text: str) -> int:
-    try:
-        return parse_duration_ms(text)
-    except ValueError as error:
-        raise SettingsError(f"{option}: {error}.") from None
 
 
 def _instant(option: str, text: str, now: int) -> int:

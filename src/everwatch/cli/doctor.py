@@ -9,13 +9,13 @@ from confluent_kafka import TopicPartition
 
 from everwatch import __version__, schemas
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.stored import database
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
 from everwatch.errors import EverwatchError
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.offsets import bounds
 from everwatch.kafka.topics import Topics, check_topics
-from everwatch.store.reader import open_reader
 
 MOST_SKEW_MS = 2_000
 RECENT_MS = 10 * 60_000
@@ -109,9 +109,6 @@ def _progress(settings: Settings, bootstrap: str, clock: Clock) -> str:
 
 
 def _database(settings: Settings) -> str:
-    reader = open_reader(settings)
-    try:
+    with database(settings) as reader:
         counts = reader.counts()
-    finally:
-        reader.close()
     return f"{counts.users} users, {counts.monitors} monitors, {counts.results} results"

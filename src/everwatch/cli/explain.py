@@ -1,14 +1,16 @@
 """``everwatch explain``: why a monitor is as it is, and what happens to it next."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import typer
 
+from everwatch import colours
+from everwatch.cli.commanding import MonitorArgument, UserArgument
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
 from everwatch.cli.schedules import maintenance_text, schedule_text
+from everwatch.cli.stored import database, no_user
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, EverwatchError
@@ -17,23 +19,18 @@ from everwatch.explanation import explain as explained
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.owners import Owners, owners_of
 from everwatch.kinds import registry
-from everwatch.model import Maintenance, Monitor, Result, State, Transition
+from everwatch.model import Maintenance, Monitor, Result, Transition
 from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.instant import instant_text
-from everwatch.store.reader import SqlReader, open_reader
+from everwatch.store.reader import SqlReader
 
 # manual runs among them tell nothing of ticks, and as a rule there are few
 RESULTS_LOOKED_AT = 100
-_COLOURS = {
-    State.UP: typer.colors.GREEN,
-    State.DOWN: typer.colors.RED,
-    State.LATE: typer.colors.YELLOW,
-}
 
 
 def explain(
-    user: Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)],
-    monitor: Annotated[str, typer.Argument(metavar="MONITOR", help="The monitor's id.", show_default=False)],
+    user: UserArgument,
+    monitor: MonitorArgument,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
@@ -46,10 +43,10 @@ def explain(
     """
     settings = settings_of(data_dir, bootstrap_servers)
     now = SystemClock().now_ms()
-    with closing(open_reader(settings)) as reader:
+    with database(settings) as reader:
         found = reader.monitor(user, monitor)
         if found is None:
-            raise EverwatchError(_unknown(reader, user, monitor, now))
+            raise _unknown(reader, user, monitor, now)
         partition = reader.partition_of(user)
         owners, problem = _owners(settings, partition, found)
         explanation = explained(_known(reader, found, partition, owners), now)
@@ -86,21 +83,22 @@ def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tupl
         return None, str(error)
 
 
-def _unknown(reader: SqlReader, user: str, monitor: str, now: int) -> str:
+def _unknown(reader: SqlReader, user: str, monitor: str, now: int) -> EverwatchError:
+    """What to say of a monitor that the database does not hold."""
     task = reader.task(user, monitor, now)
     if task is not None:
         ended = f" since {instant_text(task.ended_at)}" if task.ended_at else ""
         why = f" ({task.reason})" if task.reason else ""
-        return f"{monitor!r} of user {user!r} was a delayed task: it is {task.status}{ended}{why}."
+        return EverwatchError(f"{monitor!r} of user {user!r} was a delayed task: it is {task.status}{ended}{why}.")
     if reader.user(user) is None:
-        return f"There is no user {user!r} in the database."
+        return no_user(user)
     others = [each.monitor_id for each in reader.monitors(user)]
     shown = ", ".join(map(repr, others[:10])) + (", …" if len(others) > 10 else "")
-    return f"User {user!r} has no monitor {monitor!r}; it has {shown or 'none'}."
+    return EverwatchError(f"User {user!r} has no monitor {monitor!r}; it has {shown or 'none'}.")
 
 
 def _show(explanation: Explanation, monitor: Monitor, problem: str, now: int) -> None:
-    state = typer.style(explanation.state.value, fg=_COLOURS.get(explanation.state), bold=True)
+    state = typer.style(explanation.state.value, fg=colours.OF_STATE.get(explanation.state), bold=True)
     lasting = describe_duration(max(0, now - explanation.state_since) // 1000 * 1000)
     why = f": {explanation.reason}" if explanation.reason else ""
     typer.echo(

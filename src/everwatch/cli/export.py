@@ -10,8 +10,8 @@ from typing import Annotated, BinaryIO, cast
 import orjson
 import typer
 
-from everwatch.cli.monitor import database, no_user
-from everwatch.cli.options import DataDir
+from everwatch.cli.options import DataDir, settings_of
+from everwatch.cli.stored import database, no_user
 from everwatch.errors import EverwatchError
 from everwatch.transfer.exporting import Exported, export_rows, write_rows
 from everwatch.transfer.files import Format, format_of
@@ -46,7 +46,7 @@ def export(
     """
     form = form or (format_of(str(output)) if output else None) or Format.JSONL
     told = Exported()
-    with database(data_dir) as reader, _opened(output) as stream:
+    with database(settings_of(data_dir)) as reader, _opened(output) as stream:
         rows = export_rows(reader.catalogue(user), told, users_only=users_only, everything=everything)
         write_rows(rows, form, stream)
         if user and not told.users:

@@ -13,10 +13,19 @@ from typing import IO, Annotated, NamedTuple
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from everwatch.cli.monitor import duration_of, json_of
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    broker_of,
+    duration_of,
+    json_of,
+    pairs_of,
+    settings_of,
+    text_or_file,
+)
+from everwatch.cli.progress import file_bar, tell_refused
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
 from everwatch.errors import EverwatchError, SettingsError
@@ -28,8 +37,6 @@ from everwatch.transfer.ledger import Ledger
 from everwatch.transfer.passing import Interruption, Pass, Source, Tally, Telling
 from everwatch.transfer.query import QuerySource
 from everwatch.transfer.rows import Reading
-
-MOST_REASONS_SHOWN = 10
 
 
 class Job(NamedTuple):
@@ -104,7 +111,10 @@ def import_(
         raise SettingsError(f"--delimiter wants one character, not {delimiter!r}.")
     given = json_of("--monitors", monitors)
     reading = Reading(
-        _pairs(renamed or []), frozenset(ignored or []), plan, orjson.dumps(given["monitors"]) if given else b""
+        pairs_of("--map", "COLUMN=FIELD", renamed or []),
+        frozenset(ignored or []),
+        plan,
+        orjson.dumps(given["monitors"]) if given else b"",
     )
     source: Source
     if sql is not None and from_ is not None and file is None:
@@ -158,7 +168,7 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock) ->
                 rejects = stack.enter_context(job.rejects.open("w", encoding="utf-8", errors="backslashreplace"))
             except OSError as error:
                 raise SettingsError(f"The file {job.rejects} cannot be written: {error.strerror}.") from None
-        bar = stack.enter_context(_bar(console))
+        bar = stack.enter_context(file_bar(console, only_on_terminals=True))
         shown = bar.add_task("Importing", total=None, told="")
 
         def look(tally: Tally) -> None:
@@ -169,12 +179,9 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock) ->
             text = f"{name}:{line}: {reason}"
             if rejects is not None:
                 rejects.write(f"{text}\n")
+            hint = "are in the file of --rejects" if rejects is not None else "go to a file with --rejects FILE"
             # the tally counts it before it is told
-            if importing.tally.refused <= MOST_REASONS_SHOWN:
-                console.print(text, highlight=False, markup=False, soft_wrap=True)
-            elif importing.tally.refused == MOST_REASONS_SHOWN + 1:
-                hint = "are in the file of --rejects" if rejects is not None else "go to a file with --rejects FILE"
-                console.print(f"… more of them {hint}", highlight=False, markup=False)
+            tell_refused(console, importing.tally.refused, text, f"… more of them {hint}")
 
         def courier() -> Courier:
             made = _new_courier(job.settings, clock)
@@ -224,18 +231,10 @@ def _stopping(interruption: Interruption, stopped: Event) -> Iterator[list[int]]
             signal.signal(number, handler)
 
 
-def _pairs(given: list[str]) -> dict[str, str]:
-    pairs = [item.partition("=") for item in given]
-    if wrong := [item for item, (column, _, name) in zip(given, pairs, strict=True) if not (column and name)]:
-        raise SettingsError(f"--map wants COLUMN=FIELD, not {wrong[0]!r}.")
-    return {column: name for column, _, name in pairs}
-
-
 def _url(given: str) -> str:
-    if not given.startswith("@"):
-        return given
     try:
-        return Path(given[1:]).read_text(encoding="utf-8").strip()
+        said = text_or_file(given)
+        return said if isinstance(said, str) else said.decode().strip()
     except (OSError, UnicodeDecodeError):
         raise SettingsError(f"The file {given[1:]} of --from cannot be read.") from None
 
@@ -244,16 +243,3 @@ def _name_of(stem: str, identity: str, settings: Settings) -> str:
     """A name for the state of a source: the same each time, another one for other topics."""
     told = f"{settings.topic_prefix}\0{identity}".encode()
     return f"{stem}-{blake2b(told, digest_size=6).hexdigest()}"
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[told]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

@@ -1,16 +1,12 @@
-"""``everwatch monitor``: put, change and show one monitor; and how any command is sent and its answer told."""
+"""``everwatch monitor``: put, change and show one monitor."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
-import msgspec
 import orjson
 import typer
 
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
-from everwatch.cli.publishing import Publisher
+from everwatch.cli.commanding import MonitorArgument, Sending, UserArgument, send, with_sending
+from everwatch.cli.options import AsJson, Config, DataDir, Payload, PolicyOption, duration_of, json_of, settings_of
 from everwatch.cli.schedules import (
     AlignOption,
     AtOption,
@@ -26,195 +22,18 @@ from everwatch.cli.schedules import (
     schedule_of,
     schedule_text,
 )
+from everwatch.cli.stored import database, no_user, print_columns
 from everwatch.clock import SystemClock
-from everwatch.config import Settings
-from everwatch.errors import EverwatchError, SettingsError
-from everwatch.kafka.asking import Asked, ReplyTopic, ask, asked_of, tell
-from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import Topics, ensure_topics
-from everwatch.model import Answer, Monitor, Reply
+from everwatch.errors import SettingsError
+from everwatch.model import Monitor
 from everwatch.schedule.due import upcoming
-from everwatch.schedule.duration import parse_duration_ms
-from everwatch.schedule.instant import instant_text, parse_instant_ms
-from everwatch.store.reader import SqlReader, open_reader
+from everwatch.schedule.instant import instant_text
 
 app = typer.Typer(no_args_is_help=True, help="Put, pause, resume, run, delete and list single monitors.")
 
-# --- what commands have in common -----------------------------------------------------------------------------------
-
-UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)]
-MonitorArgument = Annotated[str, typer.Argument(metavar="MONITOR", help="The monitor's id.", show_default=False)]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the worker's answer, and print it.")]
-Timeout = Annotated[str, typer.Option("--timeout", help="How long to wait for an answer, with --wait.")]
-CommandId = Annotated[
-    str | None,
-    typer.Option("--id", help="The command's id: sent again, it is carried out once; default: a new one."),
-]
-Config = Annotated[
-    str | None, typer.Option("--config", help="The kind's config, JSON or @FILE.", metavar="JSON", show_default=False)
-]
-Payload = Annotated[
-    str | None, typer.Option("--payload", help="Handed to each run, JSON or @FILE.", metavar="JSON", show_default=False)
-]
-PolicyOption = Annotated[
-    str | None,
-    typer.Option("--policy", help="Timeout, retries, …, JSON or @FILE.", metavar="JSON", show_default=False),
-]
-ANSWER_WITHIN = "30s"
-
-
-class Delivery(NamedTuple):
-    """How commands are sent: under which settings, whether and how long an answer is waited for."""
-
-    settings: Settings
-    wait: bool
-    timeout_s: float
-    as_json: bool
-
-
-def delivery_of(
-    data_dir: Path | None, bootstrap_servers: str | None, wait: bool, timeout: str, as_json: bool
-) -> Delivery:
-    """How these options want commands to be sent. Raises SettingsError."""
-    timeout_s = duration_of("--timeout", timeout) / 1000
-    return Delivery(settings_of(data_dir, bootstrap_servers), wait, timeout_s, as_json)
-
-
-def send(wanted: dict[str, Any], command_id: str | None, delivery: Delivery) -> None:
-    """Send one command and print what became of it; exits with 1 if it was refused.
-
-    Raises InvalidInput, before a broker is looked for; BrokerUnavailable; Unanswered.
-    """
-    asked = asked_of(wanted | ({} if command_id is None else {"command_id": command_id}))
-    with connected(delivery) as link:
-        if not delivery.wait:
-            link.tell([asked])
-            _print_sent(wanted, asked, delivery.as_json)
-            return
-        for _, reply in link.ask([asked]):
-            _print_reply(reply, delivery.as_json)
-            if reply.answer is Answer.REFUSED:
-                raise typer.Exit(1)
-
-
-class Link:
-    """A way to the workers and, if answers are waited for, back. ``delivered``: commands that the broker has."""
-
-    def __init__(self, delivery: Delivery, bootstrap_servers: str, replies: ReplyTopic | None) -> None:
-        self._topic = Topics.of(delivery.settings).commands
-        self._publisher = Publisher(delivery.settings, bootstrap_servers)
-        self._replies = replies
-        self._timeout_s = delivery.timeout_s
-
-    @property
-    def delivered(self) -> int:
-        return self._publisher.delivered
-
-    def tell(self, commands: Iterable[Asked]) -> None:
-        """Send commands, durably. Raises BrokerUnavailable."""
-        tell(self._topic, commands, self._publisher)
-
-    def ask(self, commands: Iterable[Asked]) -> Iterator[tuple[Asked, Reply]]:
-        """Send commands and give their answers. Raises BrokerUnavailable, Unanswered."""
-        assert self._replies is not None  # asked for by delivery.wait
-        return ask(self._topic, commands, self._publisher, self._replies, SystemClock(), self._timeout_s)
-
-
-@contextmanager
-def connected(delivery: Delivery) -> Iterator[Link]:
-    """A link to the broker, with the topics made where missing. Raises BrokerUnavailable, TopicMismatch."""
-    settings = delivery.settings
-    bootstrap = broker_of(settings)
-    ensure_topics(new_admin(settings, bootstrap), settings)
-    if not delivery.wait:
-        yield Link(delivery, bootstrap, None)
-        return
-    with closing(ReplyTopic(settings, bootstrap)) as replies:
-        yield Link(delivery, bootstrap, replies)
-
-
-def _print_sent(wanted: dict[str, Any], asked: Asked, as_json: bool) -> None:
-    user_id, monitor_id, command = asked.user_id, wanted.get("monitor_id", ""), wanted["command"]
-    if as_json:
-        sent = {"command_id": asked.command_id, "user_id": user_id, "monitor_id": monitor_id, "command": command}
-        typer.echo(orjson.dumps(sent | {"answer": None}).decode())
-    else:
-        typer.echo(f"sent: {command} {_subject(user_id, monitor_id)} (id {asked.command_id})")
-
-
-def _print_reply(reply: Reply, as_json: bool) -> None:
-    if as_json:
-        typer.echo(msgspec.json.encode(reply).decode())
-        return
-    said = f"{reply.command} {_subject(reply.user_id, reply.monitor_id)}"
-    match reply.answer:
-        case Answer.REFUSED:
-            said += f": {reply.reason}" + (f" (at {reply.path})" if reply.path else "")
-        case Answer.REPEATED:
-            said += ": a command with this id was carried out before"
-        case Answer.UNCHANGED:
-            said += ": all is so already"
-        case Answer.DONE if reply.version:
-            said += f", version {reply.version}"
-    colour = typer.colors.RED if reply.answer is Answer.REFUSED else typer.colors.GREEN
-    typer.echo(f"{typer.style(reply.answer.value, fg=colour)}: {said}")
-
-
-def _subject(user_id: str, monitor_id: str) -> str:
-    return f"{user_id}/{monitor_id}" if monitor_id else user_id
-
-
-def json_of(option: str, text: str | None) -> dict[str, Any]:
-    """What an option that takes JSON, or a file of it, says, under the field of its name; nothing if it is not given.
-
-    Raises SettingsError.
-    """
-    if text is None:
-        return {}
-    try:
-        data = Path(text[1:]).read_bytes() if text.startswith("@") else text
-        return {option.removeprefix("--"): orjson.loads(data)}
-    except OSError as error:
-        raise SettingsError(f"The file {text[1:]} of {option} cannot be read: {error.strerror}.") from None
-    except ValueError as error:
-        raise SettingsError(f"{option} is not valid JSON: {error}.") from None
-
-
-def duration_of(option: str, text: str) -> int:
-    """Milliseconds of a duration that an option gives. Raises SettingsError."""
-    try:
-        return parse_duration_ms(text)
-    except ValueError as error:
-        raise SettingsError(f"{option}: {error}.") from None
-
-
-def instant_of(option: str, text: str) -> int:
-    """Milliseconds since the epoch of an instant that an option gives. Raises SettingsError."""
-    try:
-        return parse_instant_ms(text)
-    except ValueError as error:
-        raise SettingsError(f"{option}: {error}.") from None
-
-
-def print_columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under a header, column below column."""
-    lines = [header, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-@contextmanager
-def database(data_dir: Path | None) -> Iterator[SqlReader]:
-    """The database, as far as the sink has come. Raises SettingsError, StoreError."""
-    with closing(open_reader(settings_of(data_dir))) as reader:
-        yield reader
-
-
-# --- the commands ---------------------------------------------------------------------------------------------------
-
 
 @app.command()
+@with_sending
 def put(
     user: UserArgument,
     monitor: MonitorArgument,
@@ -236,12 +55,8 @@ def put(
         int | None,
         typer.Option(min=0, help="Refuse unless the monitor is at this version; 0: unless there is none."),
     ] = None,
-    command_id: CommandId = None,
-    wait: Wait = False,
-    timeout: Timeout = ANSWER_WITHIN,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    sending: Sending,
 ) -> None:
     """Put a monitor, or change the one of that name. Signing up again leaves it alone.
 
@@ -258,29 +73,26 @@ def put(
     }
     if if_version is not None:
         wanted["if_version"] = if_version
-    send(wanted, command_id, delivery_of(data_dir, bootstrap_servers, wait, timeout, as_json))
+    send(wanted, sending)
 
 
 @app.command()
+@with_sending
 def delete(
     user: UserArgument,
     monitor: MonitorArgument,
-    command_id: CommandId = None,
-    wait: Wait = False,
-    timeout: Timeout = ANSWER_WITHIN,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    sending: Sending,
 ) -> None:
     """Delete a monitor; its results stay.
 
     Example: `everwatch monitor delete u-1 site --wait`
     """
-    wanted = {"command": "delete", "user_id": user, "monitor_id": monitor}
-    send(wanted, command_id, delivery_of(data_dir, bootstrap_servers, wait, timeout, as_json))
+    send({"command": "delete", "user_id": user, "monitor_id": monitor}, sending)
 
 
 @app.command()
+@with_sending
 def pause(
     user: UserArgument,
     monitor: MonitorArgument,
@@ -288,12 +100,8 @@ def pause(
     for_: Annotated[
         str | None, typer.Option("--for", help="Resume by itself after so long, e.g. 2h.", show_default=False)
     ] = None,
-    command_id: CommandId = None,
-    wait: Wait = False,
-    timeout: Timeout = ANSWER_WITHIN,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    sending: Sending,
 ) -> None:
     """Pause a monitor: until it is resumed, or for a while.
 
@@ -307,45 +115,37 @@ def pause(
         wanted["until"] = until
     elif for_ is not None:
         wanted["until"] = SystemClock().now_ms() + duration_of("--for", for_)
-    send(wanted, command_id, delivery_of(data_dir, bootstrap_servers, wait, timeout, as_json))
+    send(wanted, sending)
 
 
 @app.command()
+@with_sending
 def resume(
     user: UserArgument,
     monitor: MonitorArgument,
-    command_id: CommandId = None,
-    wait: Wait = False,
-    timeout: Timeout = ANSWER_WITHIN,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    sending: Sending,
 ) -> None:
     """Let a paused monitor run again.
 
     Example: `everwatch monitor resume u-1 site --wait`
     """
-    wanted = {"command": "resume", "user_id": user, "monitor_id": monitor}
-    send(wanted, command_id, delivery_of(data_dir, bootstrap_servers, wait, timeout, as_json))
+    send({"command": "resume", "user_id": user, "monitor_id": monitor}, sending)
 
 
 @app.command("run-now")
+@with_sending
 def run_now(
     user: UserArgument,
     monitor: MonitorArgument,
-    command_id: CommandId = None,
-    wait: Wait = False,
-    timeout: Timeout = ANSWER_WITHIN,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    sending: Sending,
 ) -> None:
     """Run a monitor once, beside its schedule. The answer says that it was started; the result comes as any other.
 
     Example: `everwatch monitor run-now u-1 site --wait && everwatch results --user u-1 --monitor site --follow`
     """
-    wanted = {"command": "run_now", "user_id": user, "monitor_id": monitor}
-    send(wanted, command_id, delivery_of(data_dir, bootstrap_servers, wait, timeout, as_json))
+    send({"command": "run_now", "user_id": user, "monitor_id": monitor}, sending)
 
 
 @app.command("list")
@@ -355,7 +155,7 @@ def list_(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False)
     Examples: `everwatch monitor list u-1` · `everwatch monitor list u-1 --json | jq .state`
     """
     now = SystemClock().now_ms()
-    with database(data_dir) as reader:
+    with database(settings_of(data_dir)) as reader:
         monitors = reader.monitors(user)
         if not monitors and reader.user(user) is None:
             raise no_user(user)
@@ -367,11 +167,6 @@ def list_(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False)
         print_columns(header, (_row(monitor, now) for monitor in monitors))
     else:
         typer.echo(f"{user} has no monitors")
-
-
-def no_user(user_id: str) -> EverwatchError:
-    """What to say of a user that the database does not hold."""
-    return EverwatchError(f"The database holds no user {user_id!r} (a moment ago, or not yet).")
 
 
 def _listed(monitor: Monitor, now: int) -> dict[str, Any]:

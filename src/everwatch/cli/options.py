@@ -1,13 +1,20 @@
-"""Options that several commands share, and how they become settings."""
+"""Options that several commands share, and what they say: settings, a broker, JSON, durations, instants, pairs."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 import typer
 
 from everwatch.config import Settings, load_settings
+from everwatch.errors import SettingsError
+from everwatch.kafka.clients import new_admin
 from everwatch.kafka.embedded import remembered_address
+from everwatch.kafka.topics import ensure_topics
 from everwatch.logs import set_up_logs
+from everwatch.schedule.duration import parse_duration_ms
+from everwatch.schedule.instant import parse_instant_ms
 
 DataDir = Annotated[
     Path | None,
@@ -22,6 +29,16 @@ Bootstrap = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Config = Annotated[
+    str | None, typer.Option("--config", help="The kind's config, JSON or @FILE.", metavar="JSON", show_default=False)
+]
+Payload = Annotated[
+    str | None, typer.Option("--payload", help="Handed to each run, JSON or @FILE.", metavar="JSON", show_default=False)
+]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option("--policy", help="Timeout, retries, …, JSON or @FILE.", metavar="JSON", show_default=False),
+]
 
 DEFAULT_ADDRESS = "127.0.0.1:9092"
 
@@ -36,3 +53,60 @@ def settings_of(data_dir: Path | None = None, bootstrap_servers: str | None = No
 def broker_of(settings: Settings) -> str:
     """The Kafka to talk to: as configured, else where the embedded one of this data folder was started last."""
     return settings.bootstrap_servers or remembered_address(settings.kafka_folder) or DEFAULT_ADDRESS
+
+
+def ready_broker(settings: Settings) -> str:
+    """The Kafka to talk to, with the topics made where missing. Raises BrokerUnavailable, TopicMismatch."""
+    bootstrap = broker_of(settings)
+    ensure_topics(new_admin(settings, bootstrap), settings)
+    return bootstrap
+
+
+def text_or_file(text: str) -> str | bytes:
+    """What an option says: the text as it is, or what stands in the file if it is @FILE. Raises OSError."""
+    return Path(text[1:]).read_bytes() if text.startswith("@") else text
+
+
+def json_of(option: str, text: str | None) -> dict[str, Any]:
+    """What an option that takes JSON, or a file of it, says, under the field of its name; nothing if it is not given.
+
+    Raises SettingsError.
+    """
+    if text is None:
+        return {}
+    try:
+        return {option.removeprefix("--"): orjson.loads(text_or_file(text))}
+    except OSError as error:
+        raise SettingsError(f"The file {text[1:]} of {option} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise SettingsError(f"{option} is not valid JSON: {error}.") from None
+
+
+def duration_of(option: str, text: str) -> int:
+    """Milliseconds of a duration that an option gives. Raises SettingsError."""
+    try:
+        return parse_duration_ms(text)
+    except ValueError as error:
+        raise SettingsError(f"{option}: {error}.") from None
+
+
+def instant_of(option: str, text: str) -> int:
+    """Milliseconds since the epoch of an instant that an option gives. Raises SettingsError."""
+    try:
+        return parse_instant_ms(text)
+    except ValueError as error:
+        raise SettingsError(f"{option}: {error}.") from None
+
+
+def pairs_of(option: str, shape: str, given: Iterable[str], *, empty: bool = False) -> dict[str, str]:
+    """What a repeatable option of this shape, such as NAME=VALUE, says; ``empty``: nothing may follow the =.
+
+    Raises SettingsError.
+    """
+    pairs = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not (name and equals and (value or empty)):
+            raise SettingsError(f"{option} wants {shape}, not {item!r}.")
+        pairs[name] = value
+    return pairs

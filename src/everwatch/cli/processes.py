@@ -13,12 +13,11 @@ import uvloop
 
 from everwatch.cli.broker import start_broker
 from everwatch.cli.children import Children
-from everwatch.cli.options import Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.options import Bootstrap, DataDir, ready_broker, settings_of
+from everwatch.cli.stopping import stop_when_signalled
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
 from everwatch.errors import SettingsError
-from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import ensure_topics
 from everwatch.plans.file import PlansFile
 
 StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", hidden=True)]
@@ -100,7 +99,7 @@ def kafka(
     Example: `everwatch kafka --data-dir ./state --port 19092`
     """
     settings = settings_of(data_dir, kafka_port=port)
-    stop = _stop_when_signalled()
+    stop = stop_when_signalled()
     broker = start_broker(settings, SystemClock())
     try:
         typer.echo(broker.bootstrap_servers)
@@ -129,7 +128,7 @@ def _shares(settings: Settings, processes: int) -> list[dict[str, str]]:
 
 def _share(settings: Settings, bootstrap_servers: str, shares: list[dict[str, str]]) -> None:
     """Run an executor as several processes of one consumer group, until signalled."""
-    stop = _stop_when_signalled()
+    stop = stop_when_signalled()
     children = Children(SystemClock(), lambda sentence: typer.echo(f"everwatch: {sentence}", err=True))
     common = {"EVERWATCH_DATA_DIR": str(settings.data_dir), "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers}
     try:
@@ -143,20 +142,11 @@ def _share(settings: Settings, bootstrap_servers: str, shares: list[dict[str, st
         children.stop()
 
 
-def _stop_when_signalled() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
-
-
 def _prepared(settings: Settings, stop_with_parent: bool) -> str:
     """The broker's address, with every topic in place. Raises BrokerUnavailable, TopicMismatch."""
     if stop_with_parent:
         threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
-    bootstrap = broker_of(settings)
-    ensure_topics(new_admin(settings, bootstrap), settings)
-    return bootstrap
+    return ready_broker(settings)
 
 
 def _stop_at_end_of_input() -> None:

@@ -11,23 +11,16 @@ import msgspec
 import typer
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
 
-from everwatch import codec
+from everwatch import codec, colours
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.stored import database
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, InvalidInput
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.offsets import bounds
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics, check_topics
-from everwatch.model import Result, Status
-from everwatch.store.reader import open_reader
-
-_COLOURS = {
-    Status.SUCCESS: typer.colors.GREEN,
-    Status.FAILURE: typer.colors.RED,
-    Status.LATE: typer.colors.YELLOW,
-    Status.SKIPPED: typer.colors.BRIGHT_BLACK,
-}
+from everwatch.model import Result
 
 
 class Source(StrEnum):
@@ -58,12 +51,9 @@ def results(
     if follow or source is Source.TOPIC:
         _print_topic(settings, user, monitor, limit, follow, show)
         return
-    reader = open_reader(settings)
-    try:
+    with database(settings) as reader:
         for stored in reversed(reader.results(user, monitor, limit=limit)):
             show(stored.result)
-    finally:
-        reader.close()
 
 
 def _print_topic(
@@ -116,7 +106,7 @@ def _print(result: Result, *, as_json: bool, with_detail: bool) -> None:
         return
     at = datetime.datetime.fromtimestamp(result.scheduled_at / 1000, datetime.UTC)
     when = at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    status = typer.style(f"{result.status:<8}", fg=_COLOURS[result.status])
+    status = typer.style(f"{result.status:<8}", fg=colours.OF_STATUS[result.status])
     typer.echo(
         f"{when}Z  {status} {result.user_id}/{result.monitor_id}  {result.kind}  {result.duration_ms:.1f} ms"
         + (f"  {result.reason}" if result.reason else "")

@@ -7,8 +7,8 @@ import orjson
 import typer
 
 from everwatch import codec
-from everwatch.cli.monitor import MonitorArgument, UserArgument, duration_of, instant_of
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.commanding import MonitorArgument, UserArgument
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, instant_of, settings_of
 from everwatch.cli.publishing import Publisher
 from everwatch.errors import SettingsError
 from everwatch.kafka.clients import new_admin

@@ -8,10 +8,11 @@ from typing import Annotated, Any, NamedTuple
 import orjson
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
 from everwatch.admission import admit_signup
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, pairs_of, settings_of
+from everwatch.cli.progress import MOST_REASONS_SHOWN, progress_bar, tell_refused
 from everwatch.cli.publishing import Publisher
 from everwatch.cli.schedules import (
     AlignOption,
@@ -31,8 +32,6 @@ from everwatch.config import Settings
 from everwatch.errors import InvalidInput, SettingsError
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import Topics, ensure_topics
-
-MOST_REASONS_SHOWN = 10
 
 
 class Line(NamedTuple):
@@ -86,9 +85,8 @@ def signup(
         schedule = schedule_of(
             ScheduleOptions(every, cron, timezone, at, in_, align, spread, start_at, end_at, max_runs)
         )
-        wanted = _signup_of(
-            {"user_id": user, "plan": plan}, http or [], tcp or [], heartbeat, schedule, _attributes(attribute or [])
-        )
+        attributes = pairs_of("--attribute", "NAME=VALUE", attribute or [], empty=True)
+        wanted = _signup_of({"user_id": user, "plan": plan}, http or [], tcp or [], heartbeat, schedule, attributes)
         lines = [Line(1, orjson.dumps(wanted))]
     # what is wrong is said at once, with or without a broker
     admitted, refused = _admitted(lines)
@@ -118,7 +116,7 @@ def _publish(settings: Settings, admitted: list[tuple[str, bytes]], console: Con
     ensure_topics(new_admin(settings, bootstrap), settings)
     publisher = Publisher(settings, bootstrap)
     topic = Topics.of(settings).signups
-    with _bar(console) as bar:
+    with progress_bar(console, MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         for user_id, event in bar.track(admitted, description="Signing up"):
             publisher.send(topic, user_id, event)
         publisher.finish()
@@ -130,10 +128,9 @@ def _report(console: Console, sent: int, refused: list[tuple[int, str]], as_json
         reasons = [{"line": number, "reason": reason} for number, reason in refused]
         typer.echo(orjson.dumps({"signed_up": sent, "refused": len(refused), "reasons": reasons}).decode())
         return
-    for number, reason in refused[:MOST_REASONS_SHOWN]:
-        console.print(f"line {number}: {reason}", highlight=False, markup=False)
-    if len(refused) > MOST_REASONS_SHOWN:
-        console.print(f"… and {len(refused) - MOST_REASONS_SHOWN} more (--json lists all)")
+    others = f"… and {len(refused) - MOST_REASONS_SHOWN} more (--json lists all)"
+    for number, (line, reason) in enumerate(refused, 1):
+        tell_refused(console, number, f"line {line}: {reason}", others, soft_wrap=False)
     typer.echo(f"{sent} signed up, {len(refused)} refused")
 
 
@@ -201,22 +198,3 @@ def _signup_of(
 
 def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
-
-
-def _attributes(given: list[str]) -> dict[str, str]:
-    pairs = [item.partition("=") for item in given]
-    wrong = [name for name, equals, _ in pairs if not (name and equals)]
-    if wrong:
-        raise SettingsError(f"--attribute wants NAME=VALUE, not {wrong[0]!r}.")
-    return {name: value for name, _, value in pairs}
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )

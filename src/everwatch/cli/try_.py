@@ -7,8 +7,8 @@ import msgspec
 import typer
 import uvloop
 
-from everwatch.cli.monitor import Config, Payload, duration_of, json_of
-from everwatch.cli.options import AsJson, broker_of, settings_of
+from everwatch import colours
+from everwatch.cli.options import AsJson, Config, Payload, broker_of, duration_of, json_of, settings_of
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
 from everwatch.errors import InvalidInput, SettingsError
@@ -22,12 +22,6 @@ from everwatch.model import Outcome, Status, Tick
 from everwatch.schedule.duration import MINUTE_MS, describe_duration
 
 _LONGEST_MS = 10 * MINUTE_MS
-_COLOURS = {
-    Status.SUCCESS: typer.colors.GREEN,
-    Status.FAILURE: typer.colors.RED,
-    Status.LATE: typer.colors.YELLOW,
-    Status.SKIPPED: typer.colors.BRIGHT_BLACK,
-}
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -129,7 +123,7 @@ def _print(trial: Trial, as_json: bool) -> None:
     if as_json:
         typer.echo(msgspec.json.encode(trial).decode())
         return
-    status = typer.style(trial.status.value, fg=_COLOURS[trial.status], bold=True)
+    status = typer.style(trial.status.value, fg=colours.OF_STATUS[trial.status], bold=True)
     typer.echo(f"{status}  {trial.kind}  {trial.duration_ms:.1f} ms" + (f"  {trial.reason}" if trial.reason else ""))
     for phase, ms in trial.timings.items():
         typer.echo(f"  {phase:<12} {ms:.1f} ms")

@@ -1,13 +1,11 @@
 """``everwatch up``: everything on this machine, until Ctrl-C."""
 
-import signal
-import threading
-
 import typer
 from rich.console import Console
 
 from everwatch.cli.local import PROCESSES, Local
 from everwatch.cli.options import Bootstrap, DataDir, settings_of
+from everwatch.cli.stopping import stop_when_signalled
 from everwatch.clock import SystemClock
 from everwatch.plans.file import PlansFile
 
@@ -23,9 +21,7 @@ def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
         # a worker that ends at once would be started again and again
         PlansFile(settings.plans_file)
     console = Console(stderr=True)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_when_signalled()
     with Local(settings, SystemClock(), console) as local:
         local.start_kafka()
         for name in PROCESSES:

@@ -7,21 +7,10 @@ import msgspec
 import orjson
 import typer
 
-from everwatch.cli.monitor import (
-    ANSWER_WITHIN,
-    CommandId,
-    Timeout,
-    UserArgument,
-    Wait,
-    database,
-    delivery_of,
-    duration_of,
-    instant_of,
-    no_user,
-    send,
-)
-from everwatch.cli.options import AsJson, Bootstrap, DataDir
+from everwatch.cli.commanding import Sending, UserArgument, send, with_sending
+from everwatch.cli.options import AsJson, DataDir, duration_of, instant_of, settings_of
 from everwatch.cli.schedules import maintenance_text
+from everwatch.cli.stored import database, no_user
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.model import State
@@ -32,24 +21,21 @@ app = typer.Typer(no_args_is_help=True, help="Show a user, set maintenance windo
 
 
 @app.command()
+@with_sending
 def deregister(
     user: UserArgument,
-    command_id: CommandId = None,
-    wait: Wait = False,
-    timeout: Timeout = ANSWER_WITHIN,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    sending: Sending,
 ) -> None:
     """End a user and all its monitors and pending tasks; results stay.
 
     Example: `everwatch user deregister u-1 --wait`
     """
-    wanted = {"command": "deregister", "user_id": user}
-    send(wanted, command_id, delivery_of(data_dir, bootstrap_servers, wait, timeout, as_json))
+    send({"command": "deregister", "user_id": user}, sending)
 
 
 @app.command()
+@with_sending
 def maintain(
     user: UserArgument,
     start: Annotated[
@@ -68,12 +54,8 @@ def maintain(
         str | None, typer.Option(help="How long each of those windows is, e.g. 2h.", show_default=False)
     ] = None,
     none: Annotated[bool, typer.Option("--none", help="No maintenance any more.")] = False,
-    command_id: CommandId = None,
-    wait: Wait = False,
-    timeout: Timeout = ANSWER_WITHIN,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    sending: Sending,
 ) -> None:
     """Give a user a maintenance window in place of those there were: checks go on, and nobody is alerted.
 
@@ -84,7 +66,7 @@ def maintain(
     """
     windows = _windows(start, for_, cron, timezone, duration, none)
     wanted = {"command": "maintain", "user_id": user, "maintenance": windows}
-    send(wanted, command_id, delivery_of(data_dir, bootstrap_servers, wait, timeout, as_json))
+    send(wanted, sending)
 
 
 def _windows(
@@ -114,7 +96,7 @@ def show(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) 
     Examples: `everwatch user show u-1` · `everwatch user show u-1 --json | jq .monitors`
     """
     now = SystemClock().now_ms()
-    with database(data_dir) as reader:
+    with database(settings_of(data_dir)) as reader:
         found = reader.user(user)
         counted = Counter(monitor.state for monitor in reader.monitors(user))
     if found is None:

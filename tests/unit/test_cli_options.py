@@ -1,0 +1,41 @@
+"""What options say, read once for all commands."""
+
+from pathlib import Path
+
+import pytest
+
+from everwatch.cli import options
+from everwatch.cli.options import pairs_of, ready_broker, text_or_file
+from everwatch.config import Settings
+from everwatch.errors import SettingsError
+
+
+def test_pairs_keep_what_follows_the_first_equals_sign() -> None:
+    assert pairs_of("--map", "COLUMN=FIELD", ["id=user_id", "q=a=b"]) == {"id": "user_id", "q": "a=b"}
+
+
+@pytest.mark.parametrize("wrong", ["id", "=user_id", "id=", ""])
+def test_a_wrong_pair_is_told_as_it_was_given(wrong: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        pairs_of("--map", "COLUMN=FIELD", ["a=b", wrong])
+    assert str(refused.value) == f"--map wants COLUMN=FIELD, not {wrong!r}."
+
+
+def test_an_attribute_may_be_empty_but_not_without_a_name() -> None:
+    assert pairs_of("--attribute", "NAME=VALUE", ["site="], empty=True) == {"site": ""}
+    with pytest.raises(SettingsError, match="--attribute wants NAME=VALUE, not '=x'"):
+        pairs_of("--attribute", "NAME=VALUE", ["=x"], empty=True)
+
+
+def test_an_at_sign_names_a_file(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b"{}\n")
+    assert text_or_file(f"@{tmp_path}/config.json") == b"{}\n"
+    assert text_or_file("{}") == "{}"
+
+
+def test_a_ready_broker_has_its_topics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = []
+    monkeypatch.setattr(options, "new_admin", lambda _, bootstrap: bootstrap)
+    monkeypatch.setattr(options, "ensure_topics", lambda admin, _: made.append(admin))
+    assert ready_broker(Settings(data_dir=tmp_path, bootstrap_servers="kafka:9092")) == "kafka:9092"
+    assert made == ["kafka:9092"]
