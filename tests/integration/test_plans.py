@@ -88,7 +88,7 @@ def test_a_plans_monitors_run_and_another_plan_replaces_them(pipeline: Pipeline,
     pipeline.wait_for_results(user, "mine", 2)
     sign_up(pipeline, user, "pro", {"site": target.url("/broken")})
     pipeline.wait_for_results(user, "more", 2)
-    pipeline.wait_for_states(user, site="down")
+    pipeline.wait_for_states(user, site="down", more="up")
     wait_until("the monitor of the signup before is gone", lambda: pipeline.monitor(user, "mine") is None, 30)
 
 
