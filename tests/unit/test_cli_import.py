@@ -60,10 +60,14 @@ class Porter:
         self.at_send()
 
     def arrived(self) -> list[Mark]:
+        if self.away:
+            return []
         marks, self._marks = self._marks, []
         return marks
 
     def finish(self, within_s: float = 0) -> list[Mark]:
+        if self.away:
+            raise BrokerUnavailable("No Kafka broker answered.")
         return self.arrived()
 
     def close(self) -> None:
@@ -180,6 +184,19 @@ def test_an_import_that_is_interrupted_keeps_what_it_sent_and_says_so(porter: Po
     assert said.out.rstrip().endswith("stopped")
     porter.at_send = lambda: None
     assert say("import", "u.csv", "--json").json["new"] == 3_000
+
+
+def test_a_ctrl_c_while_nothing_arrives_ends_as_one(porter: Porter, tmp_path: Path) -> None:
+    (tmp_path / "u.csv").write_text("user_id\nu-1\n")
+
+    def hang() -> None:
+        porter.away = True
+        os.kill(os.getpid(), signal.SIGINT)
+
+    porter.at_send = hang
+    said = say("import", "u.csv")
+    assert said.status == 130
+    assert "everwatch: No Kafka broker answered." in said.err
 
 
 class Night:

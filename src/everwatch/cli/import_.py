@@ -19,7 +19,7 @@ from everwatch.cli.monitor import duration_of, json_of
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
-from everwatch.errors import EverwatchError, SettingsError
+from everwatch.errors import BrokerUnavailable, EverwatchError, SettingsError
 from everwatch.kafka.clients import new_admin, new_producer
 from everwatch.kafka.topics import Topics, ensure_topics
 from everwatch.transfer.courier import QUEUE, Courier, KafkaCourier
@@ -124,7 +124,14 @@ def import_(
     stopped = Event()
     with Ledger(job.state, keep=not dry_run) as ledger, _stopping(interruption, stopped) as number:
         if every_s is None:
-            tally = _pass(job, ledger, interruption, SystemClock())
+            try:
+                tally = _pass(job, ledger, interruption, SystemClock())
+            except BrokerUnavailable as error:
+                if not interruption.wanted:
+                    raise
+                # it was stopped, and what is still under way is sent again the next time
+                typer.echo(f"everwatch: {error}", err=True)
+                raise typer.Exit(128 + number[0]) from None
             if interruption.wanted:
                 raise typer.Exit(128 + number[0])
             raise typer.Exit(1 if tally.refused else 0)
