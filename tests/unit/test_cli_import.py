@@ -167,6 +167,28 @@ def test_stdin_is_imported(porter: Porter) -> None:
     assert porter.sent == [{"user_id": "u-1"}]
 
 
+@pytest.mark.parametrize("source", ["u.jsonl", "-"])
+def test_what_one_kafka_or_prefix_was_sent_another_is_sent_too(
+    porter: Porter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    row = b'{"user_id": "u-1"}\n'
+    (tmp_path / "u.jsonl").write_bytes(row)
+
+    def new(*more: str) -> int:
+        return int(say("import", source, "--format", "jsonl", "--json", *more, text=row).json["new"])
+
+    def twice(*more: str) -> tuple[int, int]:
+        return new(*more), new(*more)
+
+    assert twice() == (1, 0)
+    assert twice("--bootstrap-servers", "a:9092,b:9092") == (1, 0)
+    assert new("--bootstrap-servers", "b:9092, a:9092") == 0
+    assert twice("--bootstrap-servers", "c:9092") == (1, 0)
+    monkeypatch.setenv("EVERWATCH_TOPIC_PREFIX", "other.")
+    assert twice() == (1, 0)
+    assert len(porter.sent) == 4
+
+
 def test_a_second_import_on_one_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / "u.csv").write_text("user_id\nu-1\n")
     with Ledger(tmp_path / "state"):

@@ -115,8 +115,10 @@ def import_(
         if found is None:
             raise SettingsError(f"What {file} holds does not show in its name: say --format csv or --format jsonl.")
         source = FileSource(file, found, reading, encoding, delimiter, sys.stdin.buffer if file == STDIN else None)
-        stem = Path(file).name.partition(".")[0]
-        name = "stdin" if file == STDIN else _name_of(stem, str(Path(file).resolve()), settings)
+        if file == STDIN:
+            name = _name_of("stdin", STDIN, settings)
+        else:
+            name = _name_of(Path(file).name.partition(".")[0], str(Path(file).resolve()), settings)
     else:
         raise SettingsError("Give either FILE, or --sql with --from (see 'everwatch import --help').")
     job = Job(settings, source, state or settings.data_dir / "imports" / name, everything, dry_run, rejects, as_json)
@@ -248,8 +250,12 @@ def _url(given: str) -> str:
 
 
 def _name_of(stem: str, identity: str, settings: Settings) -> str:
-    """A name for the state of a source: the same each time, another one for other topics."""
-    told = f"{settings.topic_prefix}\0{identity}".encode()
+    """A name for the state of a source: the same each time, another one for other topics or another Kafka.
+
+    The embedded Kafka is told by the data folder that the state is in; the order of servers says nothing.
+    """
+    servers = ",".join(sorted(server.strip() for server in settings.bootstrap_servers.split(",")))
+    told = f"{settings.topic_prefix}\0{servers}\0{identity}".encode()
     return f"{stem}-{blake2b(told, digest_size=6).hexdigest()}"
 
 
