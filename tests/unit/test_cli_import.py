@@ -155,6 +155,24 @@ def test_what_cannot_be_imported_is_told_in_one_sentence(tmp_path: Path, argumen
     assert "Traceback" not in said.err
 
 
+def test_a_pass_whose_header_or_rejects_fail_is_told_and_the_next_one_tries_again(
+    porter: Porter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "u.csv"
+    # more than any cell may have
+    file.write_text(f"user_id,{'x' * 600_000}\nu-1,\n")
+    night = Night(lambda: file.write_text("user_id,plan\n,\nu-1,\n"))
+    monkeypatch.setattr(import_, "Event", lambda: night)
+    # a disk that is full
+    said = say("import", "u.csv", "--every", "5m", "--rejects", "/dev/full", "--json")
+    assert said.status == 0
+    assert [orjson.loads(line)["failed"] for line in said.out.splitlines()] == [
+        "The first line of u.csv cannot be read as CSV: field larger than field limit (524288).",
+        "The file /dev/full cannot be written: No space left on device.",
+    ]
+    assert [each["user_id"] for each in porter.sent] == ["u-1"]
+
+
 def test_a_dry_run_says_what_would_be_sent_and_looks_for_no_broker(tmp_path: Path) -> None:
     (tmp_path / "u.csv").write_text("user_id\nu-1\n")
     said = say("import", "u.csv", "--dry-run")

@@ -3,12 +3,12 @@
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from threading import Event
-from typing import IO, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 import orjson
 import typer
@@ -161,12 +161,7 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock) ->
     console = Console(stderr=True)
     name = job.source.name
     with ExitStack() as stack:
-        rejects: IO[str] | None = None
-        if job.rejects is not None:
-            try:
-                rejects = stack.enter_context(job.rejects.open("w", encoding="utf-8", errors="backslashreplace"))
-            except OSError as error:
-                raise SettingsError(f"The file {job.rejects} cannot be written: {error.strerror}.") from None
+        rejects = None if job.rejects is None else stack.enter_context(closing(_Rejects(job.rejects)))
         bar = stack.enter_context(_bar(console))
         shown = bar.add_task("Importing", total=None, told="")
 
@@ -177,7 +172,7 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock) ->
         def refused(line: int, reason: str) -> None:
             text = f"{name}:{line}: {reason}"
             if rejects is not None:
-                rejects.write(f"{text}\n")
+                rejects.write(text)
             # the tally counts it before it is told
             if importing.tally.refused <= MOST_REASONS_SHOWN:
                 console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -207,6 +202,31 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock) ->
             f" {tally.refused} refused{would} {tally.sent} ({rate})" + (", stopped" if interruption.wanted else "")
         )
     return tally
+
+
+class _Rejects:
+    """The file of the reasons of wrong rows, a line each. Raises SettingsError where it cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._clear_errors():
+            self._file = path.open("w", encoding="utf-8", errors="backslashreplace")
+
+    def write(self, text: str) -> None:
+        with self._clear_errors():
+            self._file.write(f"{text}\n")
+
+    def close(self) -> None:
+        """Write what is left of it."""
+        with self._clear_errors():
+            self._file.close()
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SettingsError(f"The file {self._path} cannot be written: {error.strerror}.") from None
 
 
 def _new_courier(settings: Settings, clock: Clock) -> KafkaCourier:

@@ -73,7 +73,11 @@ class FileSource:
     def _table(self, text: io.TextIOWrapper) -> Iterator[Row]:
         csv.field_size_limit(LARGEST_INPUT_BYTES)
         reader = csv.reader(text, delimiter=self.delimiter)
-        columns = Columns([name.strip() for name in next(reader, [])], self.reading, self.name)
+        try:
+            names = [name.strip() for name in next(reader, [])]
+        except csv.Error as error:
+            raise SettingsError(f"The first line of {self.name} cannot be read as CSV: {error}.") from None
+        columns = Columns(names, self.reading, self.name)
         make = columns.row
         while True:
             line = reader.line_num + 1
