@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+import psutil
 import pytest
 
 from everwatch.errors import SettingsError
@@ -222,11 +223,7 @@ def rows_of(folder: Path, sql: str) -> list[Row]:
         if not connection.execute("SELECT 1 FROM people").fetchone():
             connection.execute("INSERT INTO people VALUES (1, 'pro', 1.5, '2000-02-29'), (2, NULL, NULL, NULL)")
     connection.close()
-    source = QuerySource(f"sqlite:///{folder / 'app.db'}", sql, AS_IT_IS)
-    try:
-        return list(source.rows())
-    finally:
-        source.close()
+    return list(QuerySource(f"sqlite:///{folder / 'app.db'}", sql, AS_IT_IS).rows())
 
 
 def test_rows_of_a_query_keep_their_types_and_null_is_absent(tmp_path: Path) -> None:
@@ -278,7 +275,17 @@ def test_a_database_that_does_not_do_is_told_without_its_password(
 
 
 def test_the_identity_of_a_query_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everwatch.transfer.query.create_engine", lambda _: None)
+    monkeypatch.setattr("everwatch.transfer.query.create_engine", lambda *_, **__: None)
     source = QuerySource("postgresql://u:hunter2@host/app", "select 1", AS_IT_IS)
     assert source.identity == "postgresql://u:***@host/app select 1"
     assert source.name == "app"
+
+
+def test_a_query_that_is_read_leaves_no_connection_open(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "app.db") as app:
+        app.execute("CREATE TABLE users (id TEXT)")
+        app.execute("INSERT INTO users VALUES ('u-1')")
+    app.close()
+    source = QuerySource(f"sqlite:///{tmp_path / 'app.db'}", "select id as user_id from users", AS_IT_IS)
+    assert [row.user_id for row in source.rows()] == ["u-1"]
+    assert [opened.path for opened in psutil.Process().open_files() if opened.path.startswith(str(tmp_path))] == []
