@@ -4,6 +4,7 @@ import datetime
 import gzip
 import io
 import sqlite3
+import tracemalloc
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import orjson
 import psutil
 import pytest
 
+from everwatch.codec import LARGEST_INPUT_BYTES
 from everwatch.errors import SettingsError
 from everwatch.transfer.files import FileSource, Format, format_of
 from everwatch.transfer.query import QuerySource
@@ -141,6 +143,30 @@ def test_a_line_is_the_signup_that_it_would_be_on_the_topic(tmp_path: Path) -> N
     ]
     plain = b'{"plan":  "pro","user_id":"u-1"}'
     assert lines(tmp_path, plain)[0].value == plain
+
+
+def test_a_line_that_is_too_long_is_refused_without_ever_being_held(tmp_path: Path) -> None:
+    def of_length(length: int) -> bytes:
+        return b'{"user_id":"u-1","plan":"' + b"x" * (length - 27) + b'"}'
+
+    longest, too_long = of_length(LARGEST_INPUT_BYTES), of_length(LARGEST_INPUT_BYTES + 1)
+    rows = lines(tmp_path, longest, too_long, longest, of_length(64 * LARGEST_INPUT_BYTES), longest, too_long)
+    told = f"the line is longer than {LARGEST_INPUT_BYTES} bytes"
+    assert [(row.line, len(row.value), row.problem) for row in rows] == [
+        (1, LARGEST_INPUT_BYTES, ""),
+        (2, 0, told),
+        (3, LARGEST_INPUT_BYTES, ""),
+        (4, 0, told),
+        (5, LARGEST_INPUT_BYTES, ""),
+        (6, 0, told),
+    ]
+    tracemalloc.start()
+    try:
+        for _ in FileSource(str(tmp_path / "users.jsonl"), Format.JSONL, AS_IT_IS).rows():
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 8 * LARGEST_INPUT_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_line_with_a_monitor_is_a_put_by_command(tmp_path: Path) -> None:
