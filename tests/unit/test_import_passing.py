@@ -381,7 +381,7 @@ def test_a_state_file_that_fails_is_told_and_can_be_used_again(importer: Importe
         with sqlite3.connect(":memory:") as broken:
             ledger._connection, kept = broken, ledger._connection  # it has no table
             for use in (lambda: ledger.known([b"c"]), lambda: ledger.doubt([b"c"])):
-                with pytest.raises(SettingsError, match="The state file .* cannot be"):
+                with pytest.raises(SettingsError, match=r"The state file .* cannot be"):
                     use()
             ledger._connection = kept
         broken.close()

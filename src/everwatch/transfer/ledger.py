@@ -2,7 +2,7 @@
 
 A row whose digest is there need not be sent again. Digests are written after the brokers have acknowledged the records,
 so a crash forgets some that were sent, and what is sent twice is one signup to the worker. Before a changed record is
-sent, the digest of the old one is taken away: nobody can tell by then which of them the brokers have, until one is noted.
+sent, the digest of the old one is taken away: until the new one is noted, the brokers may have either of them.
 """
 
 import sqlite3
@@ -119,7 +119,7 @@ class Ledger:
 
     @contextmanager
     def _writing(self, synchronous: str = "NORMAL") -> Iterator[None]:
-        """One transaction, undone as a whole where it fails; without ``keep`` a part of the one that is undone at last."""
+        """One transaction, undone as a whole where it fails; without ``keep`` a part of the one that never ends."""
         try:
             if not self._keep:
                 yield
