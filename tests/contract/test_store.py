@@ -264,6 +264,19 @@ def test_identities_of_an_interval_hold_its_results_and_what_was_skipped_into_it
     assert [i.scheduled_at // MINUTE for i in feed.reader.identities(0, 2 * MINUTE)] == [1]
 
 
+def test_identities_of_one_user_are_those_of_all_that_are_the_users(feed: Feed) -> None:
+    feed.results(
+        skipped(2 * MINUTE, 4 * MINUTE, 3),
+        *(result(at * MINUTE, user_id=user) for at in (6, 5, 3, 1) for user in ("anna", "ann", "bert")),
+        result(5 * MINUTE, monitor_id="blog"),
+    )
+    everybody = list(feed.reader.identities(4 * MINUTE, 6 * MINUTE))
+    hers = list(feed.reader.identities(4 * MINUTE, 6 * MINUTE, "anna"))
+    assert hers == [identity for identity in everybody if identity.user_id == "anna"]
+    assert [(i.scheduled_at // MINUTE, i.monitor_id) for i in hers] == [(2, "shop"), (5, "blog"), (5, "shop")]
+    assert list(feed.reader.identities(0, 9 * MINUTE, "nobody")) == []
+
+
 # --- transitions ----------------------------------------------------------------------------------------------------
 
 

@@ -135,6 +135,22 @@ def test_an_example_does_what_its_text_says(name: str, shell: Shell) -> None:
     assert first_not_seen(promised(name), output) is None, output
 
 
+def test_waiting_for_what_never_comes_ends_and_shows_what_was_said() -> None:
+    script = ". ./environment.sh; WAIT_FOR_S=0 wait_for well sh -c 'echo ill; echo no broker >&2'"
+    ended = subprocess.run(["bash", "-c", script], cwd=EXAMPLES, capture_output=True, text=True, timeout=30)
+    told = "waited in vain for 'well' in what 'sh -c echo ill; echo no broker >&2' says, which is:"
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert sorted(ended.stderr.splitlines()) == sorted([told, "ill", "no broker"])
+
+
+def test_what_undoes_the_examples_names_all_that_they_leave_elsewhere() -> None:
+    texts = [path.read_text() for path in EXAMPLES.rglob("*") if path.suffix in (".md", ".sh", ".json", ".py")]
+    left = {place for text in texts for place in re.findall(r"/tmp/[\w-]+", text)}
+    assert left == {"/tmp/everwatch-cleaning"}
+    assert all(place in (EXAMPLES / "README.md").read_text() for place in left)
+    assert not any("TMPDIR" in text for text in texts if "export EVERWATCH_DATA_DIR" not in text)
+
+
 # --- the texts ------------------------------------------------------------------------------------------------------
 
 

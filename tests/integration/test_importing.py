@@ -75,6 +75,8 @@ def test_users_are_imported_and_then_only_the_three_that_changed(
 
 def test_an_export_imported_where_it_came_from_changes_nothing(pipeline: Pipeline, tmp_path: Path) -> None:
     site = {"monitor_id": "s", "kind": "http", "config": {"url": "http://127.0.0.1:9/", "headers": {"a": "b"}}}
+    # not due while this lasts: a run in between would change the state that is compared
+    site["schedule"] = {"every": "1m", "start_at": "2100-01-01T00:00:00Z"}
     held = {"user_id": "exp-1", "plan": "pro", "attributes": {"n": 1.5, "t": 'a,"b"\n'}, "monitors": [*NOOP, site]}
     task = {"monitor_id": "later", "kind": "noop", "schedule": {"in": "2h"}, "payload": {"z": 1, "a": [None]}}
     put = {

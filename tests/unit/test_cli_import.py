@@ -60,10 +60,14 @@ class Porter:
         self.at_send()
 
     def arrived(self) -> list[Mark]:
+        if self.away:
+            return []
         marks, self._marks = self._marks, []
         return marks
 
     def finish(self, within_s: float = 0) -> list[Mark]:
+        if self.away:
+            raise BrokerUnavailable("No Kafka broker answered.")
         return self.arrived()
 
     def close(self) -> None:
@@ -151,6 +155,24 @@ def test_what_cannot_be_imported_is_told_in_one_sentence(tmp_path: Path, argumen
     assert "Traceback" not in said.err
 
 
+def test_a_pass_whose_header_or_rejects_fail_is_told_and_the_next_one_tries_again(
+    porter: Porter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "u.csv"
+    # more than any cell may have
+    file.write_text(f"user_id,{'x' * 600_000}\nu-1,\n")
+    night = Night(lambda: file.write_text("user_id,plan\n,\nu-1,\n"))
+    monkeypatch.setattr(import_, "Event", lambda: night)
+    # a disk that is full
+    said = say("import", "u.csv", "--every", "5m", "--rejects", "/dev/full", "--json")
+    assert said.status == 0
+    assert [orjson.loads(line)["failed"] for line in said.out.splitlines()] == [
+        "The first line of u.csv cannot be read as CSV: field larger than field limit (524288).",
+        "The file /dev/full cannot be written: No space left on device.",
+    ]
+    assert [each["user_id"] for each in porter.sent] == ["u-1"]
+
+
 def test_a_dry_run_says_what_would_be_sent_and_looks_for_no_broker(tmp_path: Path) -> None:
     (tmp_path / "u.csv").write_text("user_id\nu-1\n")
     said = say("import", "u.csv", "--dry-run")
@@ -161,6 +183,28 @@ def test_a_dry_run_says_what_would_be_sent_and_looks_for_no_broker(tmp_path: Pat
 def test_stdin_is_imported(porter: Porter) -> None:
     assert say("import", "-", "--format", "jsonl", text=b'{"user_id": "u-1"}\n').status == 0
     assert porter.sent == [{"user_id": "u-1"}]
+
+
+@pytest.mark.parametrize("source", ["u.jsonl", "-"])
+def test_what_one_kafka_or_prefix_was_sent_another_is_sent_too(
+    porter: Porter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    row = b'{"user_id": "u-1"}\n'
+    (tmp_path / "u.jsonl").write_bytes(row)
+
+    def new(*more: str) -> int:
+        return int(say("import", source, "--format", "jsonl", "--json", *more, text=row).json["new"])
+
+    def twice(*more: str) -> tuple[int, int]:
+        return new(*more), new(*more)
+
+    assert twice() == (1, 0)
+    assert twice("--bootstrap-servers", "a:9092,b:9092") == (1, 0)
+    assert new("--bootstrap-servers", "b:9092, a:9092") == 0
+    assert twice("--bootstrap-servers", "c:9092") == (1, 0)
+    monkeypatch.setenv("EVERWATCH_TOPIC_PREFIX", "other.")
+    assert twice() == (1, 0)
+    assert len(porter.sent) == 4
 
 
 def test_a_second_import_on_one_state_is_refused(tmp_path: Path) -> None:
@@ -180,6 +224,19 @@ def test_an_import_that_is_interrupted_keeps_what_it_sent_and_says_so(porter: Po
     assert said.out.rstrip().endswith("stopped")
     porter.at_send = lambda: None
     assert say("import", "u.csv", "--json").json["new"] == 3_000
+
+
+def test_a_ctrl_c_while_nothing_arrives_ends_as_one(porter: Porter, tmp_path: Path) -> None:
+    (tmp_path / "u.csv").write_text("user_id\nu-1\n")
+
+    def hang() -> None:
+        porter.away = True
+        os.kill(os.getpid(), signal.SIGINT)
+
+    porter.at_send = hang
+    said = say("import", "u.csv")
+    assert said.status == 130
+    assert "everwatch: No Kafka broker answered." in said.err
 
 
 class Night:

@@ -1,6 +1,8 @@
 """``everwatch signal`` without a broker: what is sent, and what is refused before one is looked for."""
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -8,10 +10,20 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from everwatch.cli import options, signal
+from everwatch.cli import options, signal, signup
 from everwatch.errors import EverwatchError
 
 NOON_MS = 1_795_262_400_000
+
+
+class Cluster:
+    """A Kafka with these topics and partitions; it has no rights to give for anything but asking which there are."""
+
+    def __init__(self, **topics: int) -> None:
+        self.topics = {name: SimpleNamespace(partitions=dict.fromkeys(range(count))) for name, count in topics.items()}
+
+    def list_topics(self, timeout: float) -> Any:
+        return self
 
 
 @pytest.fixture
@@ -20,6 +32,8 @@ def sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str
     records: list[tuple[str, str, Any]] = []
 
     class Publisher:
+        delivered = 1
+
         def __init__(self, *_: object) -> None:
             pass
 
@@ -31,16 +45,17 @@ def sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str
 
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(options, "set_up_logs", lambda _: None)
-    monkeypatch.setattr(signal, "Publisher", Publisher)
-    monkeypatch.setattr(signal, "new_admin", lambda *_: None)
-    monkeypatch.setattr(signal, "ensure_topics", lambda *_: [])
+
+    for command in (signal, signup):
+        monkeypatch.setattr(command, "Publisher", Publisher)
+        monkeypatch.setattr(command, "new_admin", lambda *_: Cluster(signals=4, signups=4))
     return records
 
 
-def say(*arguments: str) -> tuple[int, str]:
+def say(*arguments: str, command: Callable[..., None] = signal.signal) -> tuple[int, str]:
     """Exit status and what is printed, as ``everwatch`` ends."""
     app = typer.Typer()
-    app.command()(signal.signal)
+    app.command()(command)
     found = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "NO_COLOR": "1"})
     if isinstance(found.exception, EverwatchError):
         return found.exception.exit_code, str(found.exception)
@@ -102,3 +117,26 @@ def test_its_help_has_examples() -> None:
     status, out = say("--help")
     assert status == 0
     assert "everwatch signal u-1 queue-length --value 42" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "topic", "arguments"),
+    [(signal.signal, "signals", ["u-1", "m"]), (signup.signup, "signups", ["u-1", "--heartbeat", "1h"])],
+)
+def test_it_asks_for_no_more_than_the_topic_it_sends_to_and_makes_none(
+    sent: list[tuple[str, str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    command: Callable[..., None],
+    topic: str,
+    arguments: list[str],
+) -> None:
+    def sends_to(cluster: Cluster) -> tuple[int, str]:
+        for module in (signal, signup):
+            monkeypatch.setattr(module, "new_admin", lambda *_: cluster)
+        return say(*arguments, command=command)
+
+    # another count of partitions than is configured here, and no other topic to be seen
+    assert sends_to(Cluster(**{topic: 96}))[0] == 0
+    assert [each[:2] for each in sent] == [(topic, "u-1")]
+    assert sends_to(Cluster(orders=4)) == (3, f"Topic {topic} does not exist: run 'everwatch topics create'.")
+    assert len(sent) == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from everwatch.clock import SettableClock
 from everwatch.config import Settings
@@ -156,6 +156,61 @@ def test_what_did_not_arrive_is_sent_again(importer: Importer) -> None:
     assert importer.take(Rows(user("a"))) == (1, 1, 0, 0, 0, 1)
 
 
+def test_a_row_that_goes_back_to_what_it_was_is_sent_if_what_came_between_may_have_arrived(importer: Importer) -> None:
+    before, between, other = user("a", plan="one"), user("a", plan="two"), user("b")
+    importer.take(Rows(before, other))
+    importer.porter.away = True
+    with pytest.raises(BrokerUnavailable):
+        importer.take(Rows(between, other))
+    importer.porter = Porter()
+    assert importer.take(Rows(before, other)) == (2, 0, 1, 1, 0, 1)
+    assert importer.porter.sent == [before]
+    assert importer.take(Rows(before, other)) == (2, 0, 0, 2, 0, 0)
+
+
+def test_a_dry_run_puts_nothing_in_doubt(importer: Importer) -> None:
+    importer.take(Rows(user("a")))
+    assert importer.take(Rows(user("a", plan="x")), keep=False)[:3] == (1, 0, 1)
+    assert importer.take(Rows(user("a"))) == (1, 0, 0, 1, 0, 0)
+
+
+@pytest.mark.parametrize("failing", ["send", "finish"])
+def test_what_arrived_before_the_broker_went_away_is_not_sent_again(importer: Importer, failing: str) -> None:
+    class Slow(Porter):
+        """Brings two loads and no third one, and tells of them when it has failed."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.there: list[Mark] = []
+            self.loads = 0
+            self.failed = False
+
+        def send(self, rows: Sequence[Row], marks: Sequence[Mark]) -> None:
+            self.loads += 1
+            if self.loads < 3:
+                self.there += marks
+            elif failing == "send":
+                self.fail()
+
+        def arrived(self) -> list[Mark]:
+            return self.there if self.failed else []
+
+        def finish(self, within_s: float = 0) -> list[Mark]:
+            self.fail()
+            return []
+
+        def fail(self) -> None:
+            self.failed = True
+            raise BrokerUnavailable("nobody answers")
+
+    rows = [user(f"u-{n}") for n in range(5_000)]
+    importer.porter = Slow()
+    with pytest.raises(BrokerUnavailable, match="nobody answers"):
+        importer.take(Rows(*rows))
+    importer.porter = Porter()
+    assert importer.take(Rows(*rows))[:4] == (5_000, 1_000, 0, 4_000)
+
+
 def test_a_source_that_breaks_off_has_brought_what_it_gave(importer: Importer) -> None:
     rows = [user(f"u-{n}") for n in range(3_000)]
     with pytest.raises(SettingsError):
@@ -281,3 +336,52 @@ def test_a_record_that_the_broker_refuses_ends_the_import() -> None:
     courier.send(*load("a"))
     with pytest.raises(BrokerUnavailable, match="could not be delivered"):
         courier.finish()
+
+
+def test_what_arrived_is_told_before_a_failure_is() -> None:
+    clock = SettableClock()
+    queue = Queue(clock)
+    courier = KafkaCourier(queue, Topics.of(Settings(_env_file=None)), "here", clock)  # type: ignore[arg-type]
+    first, lost, last = load("a"), load("b"), load("c")
+    courier.send(*first)
+    courier.send(*lost)
+    queue.poll(1)
+    queue.error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    queue.poll(1)
+    queue.error = None
+    courier.send(*last)
+    assert courier.finish() == [*first[1], *last[1]]
+    for _ in range(2):
+        with pytest.raises(BrokerUnavailable, match="could not be delivered"):
+            courier.arrived()
+
+
+def test_a_record_that_the_producer_does_not_take_is_told_in_one_sentence() -> None:
+    class Fatal(Queue):
+        def produce(self, *_: Any, **__: Any) -> None:
+            raise KafkaException(KafkaError(KafkaError._FATAL, "fenced"))
+
+    clock = SettableClock()
+    courier = KafkaCourier(Fatal(clock), Topics.of(Settings(_env_file=None)), "here", clock)  # type: ignore[arg-type]
+    with pytest.raises(BrokerUnavailable, match="A record for topic signups could not be sent: fenced"):
+        courier.send(*load("a"))
+    assert courier.finish() == []
+
+
+def test_a_state_file_that_fails_is_told_and_can_be_used_again(importer: Importer) -> None:
+    importer.take(Rows(user("a")))
+    with Ledger(importer.state) as ledger:
+        wrong = [Mark(b"b", b"1", 1), Mark(b"c", None, 2)]  # type: ignore[arg-type]
+        with pytest.raises(SettingsError, match="cannot be written"):
+            ledger.note(wrong)
+        assert ledger.known([b"b"]) == {}
+        ledger.note([Mark(b"c", b"2", 2)])
+        ledger.doubt([b"c", b"nobody"])
+        assert ledger.known([b"b", b"c", b"nobody"]) == {b"c": Mark(b"c", b"", 2)}
+        with sqlite3.connect(":memory:") as broken:
+            ledger._connection, kept = broken, ledger._connection  # it has no table
+            for use in (lambda: ledger.known([b"c"]), lambda: ledger.doubt([b"c"])):
+                with pytest.raises(SettingsError, match=r"The state file .* cannot be"):
+                    use()
+            ledger._connection = kept
+        broken.close()

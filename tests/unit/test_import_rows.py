@@ -4,14 +4,17 @@ import datetime
 import gzip
 import io
 import sqlite3
+import tracemalloc
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import orjson
+import psutil
 import pytest
 
+from everwatch.codec import LARGEST_INPUT_BYTES
 from everwatch.errors import SettingsError
 from everwatch.transfer.files import FileSource, Format, format_of
 from everwatch.transfer.query import QuerySource
@@ -142,6 +145,30 @@ def test_a_line_is_the_signup_that_it_would_be_on_the_topic(tmp_path: Path) -> N
     assert lines(tmp_path, plain)[0].value == plain
 
 
+def test_a_line_that_is_too_long_is_refused_without_ever_being_held(tmp_path: Path) -> None:
+    def of_length(length: int) -> bytes:
+        return b'{"user_id":"u-1","plan":"' + b"x" * (length - 27) + b'"}'
+
+    longest, too_long = of_length(LARGEST_INPUT_BYTES), of_length(LARGEST_INPUT_BYTES + 1)
+    rows = lines(tmp_path, longest, too_long, longest, of_length(64 * LARGEST_INPUT_BYTES), longest, too_long)
+    told = f"the line is longer than {LARGEST_INPUT_BYTES} bytes"
+    assert [(row.line, len(row.value), row.problem) for row in rows] == [
+        (1, LARGEST_INPUT_BYTES, ""),
+        (2, 0, told),
+        (3, LARGEST_INPUT_BYTES, ""),
+        (4, 0, told),
+        (5, LARGEST_INPUT_BYTES, ""),
+        (6, 0, told),
+    ]
+    tracemalloc.start()
+    try:
+        for _ in FileSource(str(tmp_path / "users.jsonl"), Format.JSONL, AS_IT_IS).rows():
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 8 * LARGEST_INPUT_BYTES
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_line_with_a_monitor_is_a_put_by_command(tmp_path: Path) -> None:
     rows = lines(
         tmp_path,
@@ -222,11 +249,7 @@ def rows_of(folder: Path, sql: str) -> list[Row]:
         if not connection.execute("SELECT 1 FROM people").fetchone():
             connection.execute("INSERT INTO people VALUES (1, 'pro', 1.5, '2000-02-29'), (2, NULL, NULL, NULL)")
     connection.close()
-    source = QuerySource(f"sqlite:///{folder / 'app.db'}", sql, AS_IT_IS)
-    try:
-        return list(source.rows())
-    finally:
-        source.close()
+    return list(QuerySource(f"sqlite:///{folder / 'app.db'}", sql, AS_IT_IS).rows())
 
 
 def test_rows_of_a_query_keep_their_types_and_null_is_absent(tmp_path: Path) -> None:
@@ -278,7 +301,17 @@ def test_a_database_that_does_not_do_is_told_without_its_password(
 
 
 def test_the_identity_of_a_query_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everwatch.transfer.query.create_engine", lambda _: None)
+    monkeypatch.setattr("everwatch.transfer.query.create_engine", lambda *_, **__: None)
     source = QuerySource("postgresql://u:hunter2@host/app", "select 1", AS_IT_IS)
     assert source.identity == "postgresql://u:***@host/app select 1"
     assert source.name == "app"
+
+
+def test_a_query_that_is_read_leaves_no_connection_open(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "app.db") as app:
+        app.execute("CREATE TABLE users (id TEXT)")
+        app.execute("INSERT INTO users VALUES ('u-1')")
+    app.close()
+    source = QuerySource(f"sqlite:///{tmp_path / 'app.db'}", "select id as user_id from users", AS_IT_IS)
+    assert [row.user_id for row in source.rows()] == ["u-1"]
+    assert [opened.path for opened in psutil.Process().open_files() if opened.path.startswith(str(tmp_path))] == []

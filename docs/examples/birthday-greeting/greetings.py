@@ -11,7 +11,8 @@ TOPIC = "greetings"
 
 
 def create() -> None:
-    admin = AdminClient(KAFKA)  # what it has begun ends with it
+    # the client is kept: one that nobody holds gives up what it was asked for
+    admin = AdminClient(KAFKA)
     creating = admin.create_topics([NewTopic(TOPIC, num_partitions=4, replication_factor=1)])
     try:
         creating[TOPIC].result()

@@ -20,7 +20,6 @@ from everwatch.errors import SettingsError
 from everwatch.schedule.duration import describe_duration, parse_duration_ms
 from everwatch.schedule.instant import instant_text, parse_instant_ms
 from everwatch.store.interface import Identity
-from everwatch.store.reader import SqlReader
 
 SHOWN_EVERY = 10_000
 _MEANINGS = {
@@ -72,7 +71,7 @@ def audit(
         task = progress.add_task("Reading results", total=None)
         report = audit_stored(
             reader.history(user),
-            _counted(_identities(reader, begin, end, user), progress, task),
+            _counted(reader.identities(begin, end, user), progress, task),
             begin,
             end,
             late_after_ms=late_after_ms,
@@ -90,11 +89,6 @@ def audit(
         )
     if not report.is_clean:
         raise typer.Exit(1)
-
-
-def _identities(reader: SqlReader, begin: int, end: int, user: str) -> Iterator[Identity]:
-    found = reader.identities(begin, end)
-    return (identity for identity in found if identity.user_id == user) if user else found
 
 
 def _counted(found: Iterator[Identity], progress: Progress, task: TaskID) -> Iterator[Identity]:

@@ -21,7 +21,7 @@ from everwatch.demo.account import Account, settle_account
 from everwatch.demo.cast import Cast, Mix, number_of
 from everwatch.demo.certificates import write_certificates
 from everwatch.demo.observer import Observer
-from everwatch.demo.ports import choose_ports
+from everwatch.demo.ports import Ports, choose_ports
 from everwatch.demo.showcase import SHOWCASE_USER, Ending, Health, judge
 from everwatch.demo.view import Glance, draw, line, print_showcase, print_summary
 from everwatch.errors import EverwatchError, InvalidInput, SettingsError, StoreError
@@ -82,19 +82,22 @@ def demo(
         signal.signal(number, on_signal)
     console = Console(stderr=True)
     clock = SystemClock()
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    ports = choose_ports(settings.data_dir)
-    cast = Cast(users, mix, every, ports, f"{settings.topic_prefix}demo-greetings")
+    topic = f"{settings.topic_prefix}demo-greetings"
     try:
-        admit_signup(next(cast.signups())[1])
+        # any ports do for this
+        admit_signup(next(Cast(users, mix, every, Ports(1, 2, 3, 4), topic).signups())[1])
     except InvalidInput as error:
         raise SettingsError(f"--every {every}: {error.reason}.") from None
-    broken = Counter(part.health for part in cast.all_parts())
-    certificates = settings.data_dir / "demo-certificates"
-    trusted = write_certificates(certificates, clock.now_ms()).trusted
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
     with Local(settings, clock, console) as local:
         console.print(f"Starting Kafka and Everwatch in {settings.data_dir} …", highlight=False)
         local.start_kafka()
+        # not before the folder is ours: a demo that runs there goes by these files
+        ports = choose_ports(settings.data_dir)
+        cast = Cast(users, mix, every, ports, topic)
+        broken = Counter(part.health for part in cast.all_parts())
+        certificates = settings.data_dir / "demo-certificates"
+        trusted = write_certificates(certificates, clock.now_ms()).trusted
         create_topic(new_admin(settings, local.bootstrap_servers), settings, cast.topic)
         served = [str(port) for port in (ports.web, ports.tls, ports.dns)]
         local.start("target", [sys.executable, "-m", "everwatch.demo.target", *served, str(certificates)])
@@ -199,6 +202,7 @@ class _Run:
         self._publisher.finish()
         deadline_s = self._clock.monotonic_s() + REGISTERED_WITHIN_S
         dismissed: set[str] = set()
+        wanted = sum(1 for _ in self._cast.all_parts())
         while not self._stop.is_set():
             self._tend(console)
             counts = self._count()
@@ -206,7 +210,6 @@ class _Run:
                 dismissed.add(user)
                 event = orjson.dumps({"command": "deregister", "user_id": user})
                 self._publisher.send(self._topics.commands, user, event)
-            wanted = sum(1 for _ in self._cast.all_parts())
             if (
                 counts.users == self._cast.everybody
                 and counts.monitors == wanted

@@ -3,12 +3,12 @@
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from threading import Event
-from typing import IO, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 import orjson
 import typer
@@ -28,7 +28,7 @@ from everwatch.cli.options import (
 from everwatch.cli.progress import file_bar, tell_refused
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
-from everwatch.errors import EverwatchError, SettingsError
+from everwatch.errors import BrokerUnavailable, EverwatchError, SettingsError
 from everwatch.kafka.clients import new_admin, new_producer
 from everwatch.kafka.topics import Topics, ensure_topics
 from everwatch.transfer.courier import QUEUE, Courier, KafkaCourier
@@ -125,8 +125,10 @@ def import_(
         if found is None:
             raise SettingsError(f"What {file} holds does not show in its name: say --format csv or --format jsonl.")
         source = FileSource(file, found, reading, encoding, delimiter, sys.stdin.buffer if file == STDIN else None)
-        stem = Path(file).name.partition(".")[0]
-        name = "stdin" if file == STDIN else _name_of(stem, str(Path(file).resolve()), settings)
+        if file == STDIN:
+            name = _name_of("stdin", STDIN, settings)
+        else:
+            name = _name_of(Path(file).name.partition(".")[0], str(Path(file).resolve()), settings)
     else:
         raise SettingsError("Give either FILE, or --sql with --from (see 'everwatch import --help').")
     job = Job(settings, source, state or settings.data_dir / "imports" / name, everything, dry_run, rejects, as_json)
@@ -134,7 +136,14 @@ def import_(
     stopped = Event()
     with Ledger(job.state, keep=not dry_run) as ledger, _stopping(interruption, stopped) as number:
         if every_s is None:
-            tally = _pass(job, ledger, interruption, SystemClock())
+            try:
+                tally = _pass(job, ledger, interruption, SystemClock())
+            except BrokerUnavailable as error:
+                if not interruption.wanted:
+                    raise
+                # it was stopped, and what is still under way is sent again the next time
+                typer.echo(f"everwatch: {error}", err=True)
+                raise typer.Exit(128 + number[0]) from None
             if interruption.wanted:
                 raise typer.Exit(128 + number[0])
             raise typer.Exit(1 if tally.refused else 0)
@@ -162,12 +171,7 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock) ->
     console = Console(stderr=True)
     name = job.source.name
     with ExitStack() as stack:
-        rejects: IO[str] | None = None
-        if job.rejects is not None:
-            try:
-                rejects = stack.enter_context(job.rejects.open("w", encoding="utf-8", errors="backslashreplace"))
-            except OSError as error:
-                raise SettingsError(f"The file {job.rejects} cannot be written: {error.strerror}.") from None
+        rejects = None if job.rejects is None else stack.enter_context(closing(_Rejects(job.rejects)))
         bar = stack.enter_context(file_bar(console, only_on_terminals=True))
         shown = bar.add_task("Importing", total=None, told="")
 
@@ -178,7 +182,7 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock) ->
         def refused(line: int, reason: str) -> None:
             text = f"{name}:{line}: {reason}"
             if rejects is not None:
-                rejects.write(f"{text}\n")
+                rejects.write(text)
             hint = "are in the file of --rejects" if rejects is not None else "go to a file with --rejects FILE"
             # the tally counts it before it is told
             tell_refused(console, importing.tally.refused, text, f"… more of them {hint}")
@@ -205,6 +209,31 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock) ->
             f" {tally.refused} refused{would} {tally.sent} ({rate})" + (", stopped" if interruption.wanted else "")
         )
     return tally
+
+
+class _Rejects:
+    """The file of the reasons of wrong rows, a line each. Raises SettingsError where it cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._clear_errors():
+            self._file = path.open("w", encoding="utf-8", errors="backslashreplace")
+
+    def write(self, text: str) -> None:
+        with self._clear_errors():
+            self._file.write(f"{text}\n")
+
+    def close(self) -> None:
+        """Write what is left of it."""
+        with self._clear_errors():
+            self._file.close()
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SettingsError(f"The file {self._path} cannot be written: {error.strerror}.") from None
 
 
 def _new_courier(settings: Settings, clock: Clock) -> KafkaCourier:
@@ -240,6 +269,10 @@ def _url(given: str) -> str:
 
 
 def _name_of(stem: str, identity: str, settings: Settings) -> str:
-    """A name for the state of a source: the same each time, another one for other topics."""
-    told = f"{settings.topic_prefix}\0{identity}".encode()
+    """A name for the state of a source: the same each time, another one for other topics or another Kafka.
+
+    The embedded Kafka is told by the data folder that the state is in; the order of servers says nothing.
+    """
+    servers = ",".join(sorted(server.strip() for server in settings.bootstrap_servers.split(",")))
+    told = f"{settings.topic_prefix}\0{servers}\0{identity}".encode()
     return f"{stem}-{blake2b(told, digest_size=6).hexdigest()}"

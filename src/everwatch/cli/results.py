@@ -15,11 +15,11 @@ from everwatch import codec, colours
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
 from everwatch.cli.stored import database
 from everwatch.config import Settings
-from everwatch.errors import BrokerUnavailable, InvalidInput
+from everwatch.errors import InvalidInput
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.offsets import bounds
 from everwatch.kafka.records import Record
-from everwatch.kafka.topics import Topics, check_topics
+from everwatch.kafka.topics import Topics, expect_topic
 from everwatch.model import Result
 
 
@@ -76,12 +76,9 @@ def _print_topic(
 def _from_topic(settings: Settings, follow: bool) -> Iterator[Result]:
     bootstrap = broker_of(settings)
     topic = Topics.of(settings).results
-    states = {state.name: state for state in check_topics(new_admin(settings, bootstrap), settings)}
-    if not states[topic].partitions:
-        raise BrokerUnavailable(states[topic].problem)
+    numbers = range(expect_topic(new_admin(settings, bootstrap), settings, topic))
     consumer = new_consumer(settings, bootstrap, f"{settings.application}-cli-{settings.instance}")
     try:
-        numbers = range(states[topic].partitions)
         held = {number: bounds(consumer, topic, number) for number in numbers}
         left = {number for number, offsets in held.items() if offsets}
         consumer.assign([TopicPartition(topic, n, OFFSET_END if follow else OFFSET_BEGINNING) for n in numbers])

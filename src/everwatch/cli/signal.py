@@ -12,7 +12,7 @@ from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, duratio
 from everwatch.cli.publishing import Publisher
 from everwatch.errors import SettingsError
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import Topics, ensure_topics
+from everwatch.kafka.topics import Topics, expect_topic
 
 
 def signal(
@@ -52,9 +52,10 @@ def signal(
     codec.decode_signal(event)
     settings = settings_of(data_dir, bootstrap_servers)
     bootstrap = broker_of(settings)
-    ensure_topics(new_admin(settings, bootstrap), settings)
+    topic = Topics.of(settings).signals
+    expect_topic(new_admin(settings, bootstrap), settings, topic)
     publisher = Publisher(settings, bootstrap)
-    publisher.send(Topics.of(settings).signals, user, event)
+    publisher.send(topic, user, event)
     publisher.finish()
     typer.echo(event.decode() if as_json else f"signal sent to {user}/{monitor}")
 

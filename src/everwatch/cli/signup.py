@@ -31,7 +31,7 @@ from everwatch.cli.schedules import (
 from everwatch.config import Settings
 from everwatch.errors import InvalidInput, SettingsError
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import Topics, ensure_topics
+from everwatch.kafka.topics import Topics, expect_topic
 
 
 class Line(NamedTuple):
@@ -113,9 +113,9 @@ def _admitted(lines: list[Line]) -> tuple[list[tuple[str, bytes]], list[tuple[in
 def _publish(settings: Settings, admitted: list[tuple[str, bytes]], console: Console) -> int:
     """Send signups; gives the number that the broker has. Raises BrokerUnavailable."""
     bootstrap = broker_of(settings)
-    ensure_topics(new_admin(settings, bootstrap), settings)
-    publisher = Publisher(settings, bootstrap)
     topic = Topics.of(settings).signups
+    expect_topic(new_admin(settings, bootstrap), settings, topic)
+    publisher = Publisher(settings, bootstrap)
     with progress_bar(console, MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         for user_id, event in bar.track(admitted, description="Signing up"):
             publisher.send(topic, user_id, event)

@@ -120,6 +120,17 @@ def check_topics(admin: AdminClient, settings: Settings, *, timeout_s: float = 1
     return [_compare(plan, found.get(plan.name)) for plan in plan_topics(settings)]
 
 
+def expect_topic(admin: AdminClient, settings: Settings, name: str, *, timeout_s: float = 10) -> int:
+    """The number of partitions of one of Everwatch's topics, whatever it should be; nothing is changed.
+
+    Raises BrokerUnavailable, also where there is no such topic.
+    """
+    [found] = [state for state in check_topics(admin, settings, timeout_s=timeout_s) if state.name == name]
+    if not found.partitions:
+        raise BrokerUnavailable(found.problem)
+    return found.partitions
+
+
 def ensure_topics(admin: AdminClient, settings: Settings, *, timeout_s: float = 30) -> list[TopicState]:
     """Create what is missing; doing it twice, or from two processes at once, is doing it once.
 

@@ -235,8 +235,8 @@ class Reader(Protocol):
         """Every stretch in which a monitor (of one user) was active, by user, monitor and ``since``; streamed."""
         ...
 
-    def identities(self, from_ms: int, until_ms: int) -> Iterator[Identity]:
-        """The results that stand for ticks due at ``from_ms`` <= t < ``until_ms``; streamed.
+    def identities(self, from_ms: int, until_ms: int, user_id: str = "") -> Iterator[Identity]:
+        """The results (of one user) that stand for ticks due at ``from_ms`` <= t < ``until_ms``; streamed.
 
         Ordered by user, then ``scheduled_at``, monitor and attempt. A skipped result that began before ``from_ms``
         is among them when it reaches into the interval.

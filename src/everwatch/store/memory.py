@@ -125,14 +125,16 @@ class MemoryStore:
             if user_id in ("", key[0]):
                 yield from sorted(stretches.values(), key=lambda s: (s.since, s.version))
 
-    def identities(self, from_ms: int, until_ms: int) -> Iterator[Identity]:
+    def identities(self, from_ms: int, until_ms: int, user_id: str = "") -> Iterator[Identity]:
         for key, stored in sorted(self._results.items()):
             result = stored.result
+            if user_id not in ("", result.user_id):
+                continue
             reaches_in = result.scheduled_at < from_ms and result.skipped_until >= max(from_ms, 1)
             if from_ms <= result.scheduled_at < until_ms or reaches_in:
-                user_id, scheduled_at, monitor_id, attempt = key
+                owner, scheduled_at, monitor_id, attempt = key
                 yield Identity(
-                    user_id,
+                    owner,
                     monitor_id,
                     scheduled_at,
                     attempt,

@@ -5,7 +5,20 @@ from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Engine, Select, and_, case, func, literal_column, not_, or_, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Engine,
+    Select,
+    and_,
+    case,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    union_all,
+)
 
 from everwatch.config import Settings
 from everwatch.model import Monitor, State, Transition, User
@@ -133,20 +146,24 @@ class SqlReader:
             statement = statement.where(c.user_id == user_id)
         return self._stream(statement, rows.stretch)
 
-    def identities(self, from_ms: int, until_ms: int) -> Iterator[Identity]:
+    def identities(self, from_ms: int, until_ms: int, user_id: str = "") -> Iterator[Identity]:
         c = results.c
-        statement = (
-            select(*(c[name] for name in Identity._fields))
-            .where(
-                or_(
-                    and_(c.scheduled_at >= from_ms, c.scheduled_at < until_ms),
-                    # said twice, the first time in the words of the partial index
-                    and_(c.skipped_until > literal_column("0"), c.skipped_until >= from_ms, c.scheduled_at < from_ms),
-                )
-            )
+        zero = literal_column("0", BigInteger)
+        within = and_(c.scheduled_at >= from_ms, c.scheduled_at < until_ms)
+        # said twice, the first time in the words of the partial index
+        skipped_into = and_(c.skipped_until > zero, c.skipped_until >= from_ms)
+        wanted = select(*(c[name] for name in Identity._fields))
+        if user_id:
+            # a range of the key, and what was skipped into it by that index: expressions, so that SQLite takes neither
+            # the key nor the instants, which would lead it through all that there was before
+            hers = and_(c.user_id + literal_column("''") == user_id, c.scheduled_at + zero < from_ms)
+            found = union_all(wanted.where(c.user_id == user_id, within), wanted.where(skipped_into, hers)).subquery()
+            statement = select(found).order_by(found.c.scheduled_at, found.c.monitor_id, found.c.attempt)
+        else:
             # an expression, so that SQLite sorts what it found instead of walking all results in the key's order
-            .order_by(c.user_id + literal_column("''"), c.scheduled_at, c.monitor_id, c.attempt)
-        )
+            statement = wanted.where(or_(within, and_(skipped_into, c.scheduled_at < from_ms))).order_by(
+                c.user_id + literal_column("''"), c.scheduled_at, c.monitor_id, c.attempt
+            )
         return self._stream(statement, rows.identity)
 
     def close(self) -> None:

@@ -1,10 +1,9 @@
 """Bringing records to the broker by the load, and knowing which loads are there."""
 
-from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from everwatch import codec
 from everwatch.clock import Clock
@@ -31,13 +30,17 @@ class Courier(Protocol):
         ...
 
     def arrived(self) -> list[Mark]:
-        """The marks of loads that are there and were not told yet."""
+        """The marks of loads that are there and were not told yet.
+
+        Raises BrokerUnavailable if there are none, and a record of some load could not be delivered.
+        """
         ...
 
     def finish(self, within_s: float = STALLED_AFTER_S) -> list[Mark]:
-        """Wait until all loads are there, and give the marks of those not told yet.
+        """Wait until nothing is under way, and give the marks of loads that are there and were not told yet.
 
-        Gives up when nothing more has come for ``within_s``: raises BrokerUnavailable.
+        Gives up when nothing more has come for ``within_s``: raises BrokerUnavailable. What could not be delivered is
+        told as by ``arrived``, which is therefore asked until it gives nothing.
         """
         ...
 
@@ -67,7 +70,7 @@ class KafkaCourier:
         self._signups, self._commands = topics.signups, topics.commands
         self._address = address
         self._clock = clock
-        self._loads: deque[_Load] = deque()
+        self._loads: list[_Load] = []
 
     def send(self, rows: Sequence[Row], marks: Sequence[Mark]) -> None:
         load = _Load(marks)
@@ -81,18 +84,20 @@ class KafkaCourier:
                     break
                 except BufferError:
                     self._wait(STALLED_AFTER_S)
+                except KafkaException as error:
+                    raise BrokerUnavailable(
+                        f"A record for topic {topic} could not be sent: {error.args[0].str()}."
+                    ) from None
         self._producer.poll(0)
 
     def arrived(self) -> list[Mark]:
         self._producer.poll(0)
-        marks: list[Mark] = []
-        while self._loads:
-            if failure := self._loads[0].failure:
-                raise BrokerUnavailable(failure)
-            if self._loads[0].left:
-                break
-            marks += self._loads.popleft().marks
-        return marks
+        there = [load for load in self._loads if not load.left]
+        self._loads = [load for load in self._loads if load.left]
+        # what is there is told first: whoever hears of a failure may ask no more
+        if not there and (failures := [load.failure for load in self._loads if load.failure]):
+            raise BrokerUnavailable(failures[0])
+        return [mark for load in there for mark in load.marks]
 
     def finish(self, within_s: float = STALLED_AFTER_S) -> list[Mark]:
         while len(self._producer):

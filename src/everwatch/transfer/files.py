@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -73,7 +74,11 @@ class FileSource:
     def _table(self, text: io.TextIOWrapper) -> Iterator[Row]:
         csv.field_size_limit(LARGEST_INPUT_BYTES)
         reader = csv.reader(text, delimiter=self.delimiter)
-        columns = Columns([name.strip() for name in next(reader, [])], self.reading, self.name)
+        try:
+            names = [name.strip() for name in next(reader, [])]
+        except csv.Error as error:
+            raise SettingsError(f"The first line of {self.name} cannot be read as CSV: {error}.") from None
+        columns = Columns(names, self.reading, self.name)
         make = columns.row
         while True:
             line = reader.line_num + 1
@@ -89,7 +94,13 @@ class FileSource:
 
     def _objects(self, stream: IO[bytes]) -> Iterator[Row]:
         make = Objects(self.reading).row
-        for number, line in enumerate(stream, 1):
+        # one byte more for the end of the line
+        most = LARGEST_INPUT_BYTES + 1
+        for number, line in enumerate(iter(partial(stream.readline, most), b""), 1):
+            if len(line) == most and not line.endswith(b"\n"):
+                _skip_line(stream)
+                yield Row(number, "", "", b"", f"the line is longer than {LARGEST_INPUT_BYTES} bytes")
+                continue
             value = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).strip()
             if value:
                 yield make(number, value)
@@ -113,3 +124,9 @@ class FileSource:
             raise SettingsError(f"The file {self.name} cannot be read: {reason}.") from None
         finally:
             self._stream = None
+
+
+def _skip_line(stream: IO[bytes]) -> None:
+    """Read on to the end of a line, a part at a time."""
+    while (part := stream.readline(_MANY)) and not part.endswith(b"\n"):
+        pass

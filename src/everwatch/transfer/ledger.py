@@ -1,11 +1,13 @@
 """What an import has sent before: a digest for each user and each user's monitor, in a file of its own.
 
 A row whose digest is there need not be sent again. Digests are written after the brokers have acknowledged the records,
-so a crash forgets some that were sent, and what is sent twice is one signup to the worker.
+so a crash forgets some that were sent, and what is sent twice is one signup to the worker. Before a changed record is
+sent, the digest of the old one is taken away: until the new one is noted, the brokers may have either of them.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -18,6 +20,8 @@ _SCHEMA = (
     " WITHOUT ROWID"
 )
 _NOTE = "INSERT INTO sent VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET digest = excluded.digest"
+# no record has an empty digest
+_DOUBT = "UPDATE sent SET digest = x'' WHERE key = ?"
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -83,13 +87,16 @@ class Ledger:
         self.close()
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, Mark]:
-        """What was noted of these keys, as far as there is anything."""
+        """What was noted of these keys, as far as there is anything. Raises SettingsError if it cannot be read."""
         found: dict[bytes, Mark] = {}
         for begin in range(0, len(keys), _AT_ONCE):
             some = keys[begin : begin + _AT_ONCE]
             places = ",".join("?" * len(some))
-            rows = self._connection.execute(f"SELECT key, digest, number FROM sent WHERE key IN ({places})", some)  # noqa: S608 - placeholders
-            found.update((row[0], Mark(*row)) for row in rows)
+            statement = f"SELECT key, digest, number FROM sent WHERE key IN ({places})"  # noqa: S608 - placeholders
+            try:
+                found.update((row[0], Mark(*row)) for row in self._connection.execute(statement, some))
+            except sqlite3.Error as error:
+                raise SettingsError(f"The state file {self._path} cannot be read: {error}.") from None
         return found
 
     def new_number(self) -> int:
@@ -99,13 +106,34 @@ class Ledger:
 
     def note(self, marks: Iterable[Mark]) -> None:
         """Note what was sent, durably unless the power goes. Raises SettingsError if it cannot be written."""
+        with self._writing():
+            self._connection.executemany(_NOTE, marks)
+
+    def doubt(self, keys: Iterable[bytes]) -> None:
+        """Forget the digests of keys before something else is sent under them; their numbers stay.
+
+        Durable even when the power goes. Raises SettingsError if it cannot be written.
+        """
+        with self._writing("FULL"):
+            self._connection.executemany(_DOUBT, [(key,) for key in keys])
+
+    @contextmanager
+    def _writing(self, synchronous: str = "NORMAL") -> Iterator[None]:
+        """One transaction, undone as a whole where it fails; without ``keep`` a part of the one that never ends."""
         try:
             if not self._keep:
-                self._connection.executemany(_NOTE, marks)
+                yield
                 return
+            self._connection.execute(f"PRAGMA synchronous = {synchronous}")
             self._connection.execute("BEGIN")
-            self._connection.executemany(_NOTE, marks)
-            self._connection.execute("COMMIT")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                # sqlite may have undone it by itself
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
         except sqlite3.Error as error:
             raise SettingsError(f"The state file {self._path} cannot be written: {error}.") from None
 

@@ -1,6 +1,7 @@
 """One pass over a source: every row read, what is new or changed checked and sent, and noted once it is there."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
@@ -8,7 +9,7 @@ from typing import Protocol
 from everwatch import codec
 from everwatch.admission import admit_command, admit_signup
 from everwatch.clock import Clock
-from everwatch.errors import InvalidInput, SettingsError
+from everwatch.errors import BrokerUnavailable, InvalidInput, SettingsError
 from everwatch.transfer.courier import STALLED_AFTER_S, Courier
 from everwatch.transfer.ledger import Ledger, Mark, digest_of
 from everwatch.transfer.rows import Row
@@ -105,6 +106,15 @@ class Pass:
 
         Raises SettingsError where the source cannot be read, BrokerUnavailable. What was there by then is noted.
         """
+        try:
+            return self._run(interruption, everything, ship)
+        except BrokerUnavailable:
+            if self._courier is not None:
+                with suppress(BrokerUnavailable):
+                    self._note(self._courier.arrived())
+            raise
+
+    def _run(self, interruption: Interruption, everything: bool, ship: bool) -> Tally:
         began_s, tally = self._clock.monotonic_s(), self.tally
         rows = self._source.rows()
         try:
@@ -123,7 +133,10 @@ class Pass:
 
     def _finish(self, within_s: float) -> None:
         if self._courier is not None:
-            self._note(self._courier.finish(within_s))
+            marks = self._courier.finish(within_s)
+            while marks:
+                self._note(marks)
+                marks = self._courier.arrived()
 
     def _take(self, rows: list[Row], everything: bool, ship: bool) -> None:
         keys = [codec.table_key(row.user_id, row.monitor_id) for row in rows]
@@ -131,6 +144,7 @@ class Pass:
         known = self._ledger.known([key for key in keys if key not in pending])
         load: list[Row] = []
         marks: list[Mark] = []
+        changed: list[bytes] = []
         tally = self.tally
         tally.read += len(rows)
         for row, key in zip(rows, keys, strict=True):
@@ -162,6 +176,8 @@ class Pass:
                     continue
             else:
                 tally.changed += 1
+                if before.digest:
+                    changed.append(key)
             pending[key] = mark = Mark(key, digest, number)
             load.append(row)
             marks.append(mark)
@@ -173,6 +189,9 @@ class Pass:
             return
         if self._courier is None:
             self._courier = self._courier_of()
+        if changed:
+            # from here on the brokers may have either: a row that goes back to what was noted must be sent
+            self._ledger.doubt(changed)
         self._courier.send(load, marks)
         self._note(self._courier.arrived())
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from everwatch.errors import SettingsError
 from everwatch.transfer.rows import Columns, Reading, Row
@@ -30,7 +31,8 @@ class QuerySource:
         self._sql = sql
         self._reading = reading
         with self._clear_errors():
-            self._engine = create_engine(self._url)
+            # no connection stays open from one pass to the next
+            self._engine = create_engine(self._url, poolclass=NullPool)
 
     @property
     def name(self) -> str:
@@ -56,10 +58,6 @@ class QuerySource:
                 columns = Columns(list(found.keys()), self._reading, "the query")
                 for number, cells in enumerate(found, 1):
                     yield columns.row(number, cells)
-
-    def close(self) -> None:
-        """Release the database."""
-        self._engine.dispose()
 
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:
