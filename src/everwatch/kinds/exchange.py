@@ -4,13 +4,11 @@ import os
 import re
 import socket
 import ssl
-import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from functools import lru_cache
 from http import HTTPStatus
-from urllib.parse import quote
 
 import pycurl
 import yarl
@@ -114,8 +112,8 @@ class Answer:
 
     @property
     def location(self) -> str:
-        """Where it redirects to, "" if nowhere: what is no ASCII in it is escaped as it came."""
-        return quote((self.header(b"location") or "").encode("latin-1"), safe=string.printable)
+        """Where it redirects to, "" if nowhere; what is no ASCII in it is UTF-8, as browsers read it."""
+        return (self.header(b"location") or "").encode("latin-1").decode(errors="replace")
 
     @property
     def charset(self) -> str | None:
