@@ -29,17 +29,18 @@ Change = tuple[str, str, int, State]
 
 @dataclass(frozen=True)
 class Results:
-    """A result of every user's monitor in each of some rounds; round 0 brings all of them up."""
+    """A result of a monitor of every user in each of some rounds; round 0 brings all of them up."""
 
     population: Population
     rounds: range
     first_at: int
+    monitor_id: str = MONITOR
 
     def records(self) -> Records:
         """Keys and Avro values, round by round."""
         sample = self.population.user_id(self.population.first)
         for turn in self.rounds:
-            values = {fails: _value(sample, self.at(turn), fails) for fails in (False, True)}
+            values = {fails: _value(sample, self.monitor_id, self.at(turn), fails) for fails in (False, True)}
             for number in self.population.numbers:
                 user = self.population.user_id(number).encode()
                 yield user, values[self.fails(number, turn)].replace(sample.encode(), user)
@@ -58,16 +59,16 @@ class Results:
             user = self.population.user_id(number)
             for turn in self.rounds:
                 if self.fails(number, turn):
-                    yield user, MONITOR, self.at(turn), State.DOWN
+                    yield user, self.monitor_id, self.at(turn), State.DOWN
                 elif turn == 0 or self.fails(number, turn - 1):
-                    yield user, MONITOR, self.at(turn), State.UP
+                    yield user, self.monitor_id, self.at(turn), State.UP
 
 
-def _value(user_id: str, at: int, fails: bool) -> bytes:
+def _value(user_id: str, monitor_id: str, at: int, fails: bool) -> bytes:
     """One result; ids of all users are equally long, so another one's can take this one's place."""
     result = Result(
         user_id=user_id,
-        monitor_id=MONITOR,
+        monitor_id=monitor_id,
         scheduled_at=at,
         kind="tcp",
         version=1,

@@ -1,68 +1,133 @@
 """One load on 1, 2 and 4 workers: what CPU each takes, beside an equal share of what one worker alone takes.
 
-About 800,000 ticks/s of the capacity bench's recurring monitors (quick: 50,000/s on 1 and 2 workers).
+About 800,000 ticks/s of the capacity bench's recurring monitors, and 50,000 results/s that come back, one in a hundred
+of which changes a state (quick: 50,000 and 10,000 on 1 and 2 workers). Each number of workers is watched with the
+ticks alone too: at so low a cost what is paid for each process and each request counts most.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from threading import Event
 
 from confluent_kafka.admin import AdminClient
 
 from bench.capacity import RATE_PER_USER, RECURRING
+from bench.feedback import Results
 from bench.plan import Plan
 from bench.population import Population
+from bench.producing import publishing
 from bench.report import Figure, Outcome
 from bench.rig import Rig, rig
-from bench.rivals import the_worker, wait_steady
+from bench.rivals import Subject, the_worker, wait_steady
 from bench.watching import Verdict, Window, judge, per_million, watch
 from bench.worker import Worker
 from everwatch.kafka.clients import new_admin
 
 SPREAD_WITHIN_S = 120.0
+# results are published for the length of a window and what lies around it
+SPARE_S = 40.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much there is to do, and how long it is watched."""
+
+    ticks_a_second: int
+    results_a_second: int
+    counts: tuple[int, ...]
+    settle_s: float
+    seconds: float
+
+
+FULL = Load(800_000, 50_000, (1, 2, 4), 20.0, 30.0)
+QUICK = Load(50_000, 10_000, (1, 2), 0.5, 4.0)
+
+
+@dataclass
+class Shares:
+    """What CPU, in cores, each worker took at each number of workers; ``idle`` is one's without any load."""
+
+    idle: float
+    cores: dict[int, list[float]] = field(default_factory=dict)
+
+    def deviation(self, idle: float = 0.0) -> float:
+        """The worst deviation of a worker from 1/n of what one alone takes beyond ``idle``, percent."""
+        alone = max(0.001, self.cores[1][0] - idle)
+        return max(
+            abs((cores - idle) * count / alone - 1) * 100
+            for count, each in self.cores.items()
+            for cores in each
+            if count > 1
+        )
 
 
 def measure(plan: Plan) -> Outcome:
     """Workers join one after the other; each stage is watched once the load is spread and on time."""
-    rate, counts = (50_000, (1, 2)) if plan.quick else (800_000, (1, 2, 4))
-    settle_s, seconds = (0.5, 4.0) if plan.quick else (20.0, 30.0)
+    load = QUICK if plan.quick else FULL
+    population = Population(RECURRING, round(load.ticks_a_second / RATE_PER_USER))
     with rig() as bench:
         first = bench.start_worker("1")
         bench.wait_on_time()
-        idle_s = _idle_cpu_s(first, settle_s)
+        idle = _idle_cores(first, load.settle_s)
         subject = the_worker(bench, first)
-        subject.sign_up(bench, Population(RECURRING, round(rate / RATE_PER_USER)))
-        alone = 0.0
+        subject.sign_up(bench, population)
+        answered = RECURRING[-1].monitor_id
+        everybody = Results(population, range(1), bench.clock.now_ms(), answered)
+        bench.say("a first success each: everybody is up")
+        bench.publish(bench.topics.results, everybody)
+        bench.wait_taken_in(bench.topics.results)
+        both, ticks_only = Shares(idle), Shares(idle)
         figures: list[Figure] = []
-        deviations: list[float] = []
-        beyond_idle: list[float] = []
-        for count in counts:
+        rounds = round(load.results_a_second * (load.seconds + SPARE_S) / population.users) + 1
+        for stage, count in enumerate(load.counts):
             while len(bench.workers) < count:
                 bench.start_worker(str(len(bench.workers) + 1))
             _wait_spread(bench, count)
             wait_steady(bench, subject)
-            Event().wait(settle_s)
-            bench.say(f"watching {count} worker{'s' if count > 1 else ''}")
-            window = watch(bench, bench.topics.ticks, seconds, bench.workers, settle_s=plan.settle_s)
-            verdict = judge(window, subject.expected)
-            alone = alone or window.cpu_s[0]
-            figures += _stage(count, window, verdict)
-            if count > 1:
-                share = alone / count
-                deviations.append(max(abs(cpu_s / share - 1) for cpu_s in window.cpu_s) * 100)
-                idle = idle_s * window.seconds
-                share = max(0.001, (alone - idle) / count)
-                beyond_idle.append(max(abs((cpu_s - idle) / share - 1) for cpu_s in window.cpu_s) * 100)
+            Event().wait(load.settle_s)
+            on = f"on {count} worker{'s' if count > 1 else ''}"
+            bench.say(f"watching ticks alone {on}")
+            figures += _watched(bench, subject, plan, load, ticks_only, f"{on}, ticks alone")
+            back = replace(everybody, rounds=range(1 + stage * rounds, 1 + (stage + 1) * rounds))
+            with _coming_back(bench, back, load.results_a_second):
+                bench.say(f"watching ticks and results {on}")
+                figures += _watched(bench, subject, plan, load, both, on)
+            bench.wait_taken_in(bench.topics.results)
         return Outcome(
             [
-                Figure("worst deviation from 1/n", max(deviations), "%", "" if plan.quick else "<= 20"),
-                Figure("worst deviation from 1/n, beyond an idle worker", max(beyond_idle), "%"),
-                Figure("an idle worker", idle_s, "cores"),
+                Figure("worst deviation from 1/n", both.deviation(), "%", "" if plan.quick else "<= 20"),
+                Figure("worst deviation from 1/n, ticks alone", ticks_only.deviation(), "%"),
+                Figure("worst deviation from 1/n, ticks alone, beyond an idle worker", ticks_only.deviation(idle), "%"),
+                Figure("an idle worker", idle, "cores"),
                 *figures,
             ]
         )
 
 
-def _stage(count: int, window: Window, verdict: Verdict) -> list[Figure]:
-    on = f"on {count} worker{'s' if count > 1 else ''}"
+@contextmanager
+def _coming_back(bench: Rig, results: Results, a_second: float) -> Iterator[None]:
+    """Publish results, from the moment on that the first of them were taken in."""
+    topic = bench.topics.results
+    before = bench.taken_in(topic)
+    with publishing(bench.bootstrap_servers, topic, results, a_second=a_second):
+        bench.wait_until(lambda: bench.taken_in(topic) > before, "results come back", 30)
+        yield
+
+
+def _watched(bench: Rig, subject: Subject, plan: Plan, load: Load, shares: Shares, on: str) -> list[Figure]:
+    taken_in = bench.taken_in(bench.topics.results)
+    window = watch(bench, bench.topics.ticks, load.seconds, bench.workers, settle_s=plan.settle_s)
+    taken_in = bench.taken_in(bench.topics.results) - taken_in
+    verdict = judge(window, subject.expected)
+    shares.cores[len(bench.workers)] = [cpu_s / window.seconds for cpu_s in window.cpu_s]
+    return [
+        *_stage(on, window, verdict),
+        Figure(f"results {on}", taken_in / (window.seconds + plan.settle_s), "results/s"),
+    ]
+
+
+def _stage(on: str, window: Window, verdict: Verdict) -> list[Figure]:
     shares = [
         Figure(f"CPU {on}, worker {number}", cpu_s / window.seconds, "cores")
         for number, cpu_s in enumerate(window.cpu_s, 1)
@@ -80,7 +145,7 @@ def _stage(count: int, window: Window, verdict: Verdict) -> list[Figure]:
     ]
 
 
-def _idle_cpu_s(worker: Worker, seconds: float) -> float:
+def _idle_cores(worker: Worker, seconds: float) -> float:
     before = worker.cpu_s()
     Event().wait(seconds)
     return (worker.cpu_s() - before) / seconds

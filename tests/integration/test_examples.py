@@ -96,7 +96,9 @@ def new_environment(folder: Path) -> dict[str, str]:
     command = folder / "bin" / "everwatch"
     command.write_text(f'#!/bin/sh\nexec {shlex.quote(str(folder / "bin" / "python"))} -m everwatch "$@"\n')
     command.chmod(0o755)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")}
+    # nothing of how these tests are run: with UV_PYTHON set, packages would be installed there
+    ours = ("EVERWATCH_", "UV_PYTHON", "UV_PROJECT_ENVIRONMENT")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
     return kept | {"VIRTUAL_ENV": str(folder), "PATH": path, "PYTHONUNBUFFERED": "1"}
 

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.integration
 def pipeline(new_pipeline: NewPipeline) -> Pipeline:
     running = new_pipeline()
     running.ensure("worker", "sink")
+    running.wait_until_ready()
     return running
 
 
