@@ -41,7 +41,7 @@ class Load:
 
 
 FULL = Load(800_000, 50_000, (1, 2, 4), 20.0, 30.0)
-QUICK = Load(50_000, 10_000, (1, 2), 0.5, 4.0)
+QUICK = Load(50_000, 10_000, (1, 2), 0.5, 2.0)
 
 
 @dataclass
@@ -116,15 +116,15 @@ def _coming_back(bench: Rig, results: Results, a_second: float) -> Iterator[None
 
 
 def _watched(bench: Rig, subject: Subject, plan: Plan, load: Load, shares: Shares, on: str) -> list[Figure]:
-    taken_in = bench.taken_in(bench.topics.results)
+    before = bench.taken_in(bench.topics.results)
     window = watch(bench, bench.topics.ticks, load.seconds, bench.workers, settle_s=plan.settle_s)
-    taken_in = bench.taken_in(bench.topics.results) - taken_in
+    came = bench.taken_in(bench.topics.results) - before
     verdict = judge(window, subject.expected)
     shares.cores[len(bench.workers)] = [cpu_s / window.seconds for cpu_s in window.cpu_s]
-    return [
-        *_stage(on, window, verdict),
-        Figure(f"results {on}", taken_in / (window.seconds + plan.settle_s), "results/s"),
-    ]
+    figures = _stage(on, window, verdict)
+    if came:
+        figures.append(Figure(f"results {on}", came / (window.seconds + plan.settle_s), "results/s"))
+    return figures
 
 
 def _stage(on: str, window: Window, verdict: Verdict) -> list[Figure]:
