@@ -205,7 +205,14 @@ class Engine(Service):
 
     def _lane(self, topic: str, channel: Any) -> Lane:
         group = f"{self._settings.application}-worker-{topic}"
-        return Lane(topic, lambda: new_consumer(self._settings, self._bootstrap_servers, group), channel, self.end)
+        # a trickle is gathered by the broker: to ask for each record by itself costs more than to handle it
+        gathering = {"fetch.min.bytes": 512 * 1024, "fetch.wait.max.ms": 250}
+        return Lane(
+            topic,
+            lambda: new_consumer(self._settings, self._bootstrap_servers, group, **gathering),
+            channel,
+            self.end,
+        )
 
     async def _look_ahead(self, delayed: Delayed) -> None:
         while not self.should_stop:

@@ -23,7 +23,7 @@ MOST_AT_ONCE = 10_000
 FIRST_TURN, MOST_A_TURN = 50, 500
 TURN_S = 0.003
 RETRY_S = 1.0
-LINGER_S = 0.1
+LINGER_S = 0.02
 # a broker that is away is said by who waits for it
 _PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
 T = TypeVar("T")

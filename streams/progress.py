@@ -17,7 +17,7 @@ PATIENCE = 100
 
 def write_progress(outbox: Outbox, topic: str, partition: int, emitted_to: int) -> None:
     """Note that every tick of the partition due up to ``emitted_to`` is durable."""
-    outbox.send(topic, partition=partition, key=str(partition).encode(), value=str(emitted_to).encode(), group=topic)
+    outbox.note(topic, partition=partition, key=b"%d" % partition, value=b"%d" % emitted_to)
 
 
 async def read_progress(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, int]:

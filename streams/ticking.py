@@ -12,6 +12,7 @@ from itertools import groupby
 
 from aiokafka.errors import KafkaError
 from mode import Service
+from prometheus_client import Gauge
 
 from everwatch.clock import Clock
 from everwatch.errors import BrokerUnavailable
@@ -19,7 +20,7 @@ from everwatch.kafka.batches import BatchSender, is_passing, is_too_large
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.stamped import StampedBatch
 from everwatch.kafka.topics import Topics
-from everwatch.metrics import EMITTED_TO, LATENESS, MONITORS, TICKS, UNANSWERED
+from everwatch.metrics import LATENESS, TICKS, gauges_of
 from everwatch.model import Priority
 from everwatch.timetable import Chunk, Packing, Way, chunk_of
 from streams.clock_steps import ClockSteps
@@ -77,6 +78,7 @@ class Ticking(Service):
         self._refused: dict[Way, tuple[int, int]] = {}
         self._steps = ClockSteps()
         self._sweeps: dict[int, asyncio.Task[None]] = {}
+        self._counted = {way: TICKS.labels(way.value) for way in self._topics}
 
     @Service.task
     async def _sweep_on_time(self) -> None:
@@ -132,18 +134,19 @@ class Ticking(Service):
                 write_progress(self._outbox, self._progress_topic, partition.number, attempt.upto)
 
     def _count(self, partition: Partition, attempt: Attempt) -> None:
+        emitted_to, monitors, unanswered = gauges_of(partition.number)
         for way, sent in attempt.sent.items():
-            TICKS.labels(way.value).inc(sent)
+            self._counted[way].inc(sent)
         if attempt.sent:
             LATENESS.observe(max(0, self._clock.now_ms() - attempt.upto) / 1000)
-            self._count_unanswered(partition, attempt.upto)
-        EMITTED_TO.labels(partition.number).set(attempt.upto / 1000)
-        MONITORS.labels(partition.number).set(len(partition.timetable))
+            self._count_unanswered(partition, attempt.upto, unanswered)
+        emitted_to.set(attempt.upto / 1000)
+        monitors.set(len(partition.timetable))
 
-    def _count_unanswered(self, partition: Partition, upto: int) -> None:
+    def _count_unanswered(self, partition: Partition, upto: int, gauge: Gauge) -> None:
         """Look whether results still come: if executors are gone, that is our failure and nobody's alarm."""
         since = partition.unanswered_since = partition.unanswered_since or upto
-        UNANSWERED.labels(partition.number).set((upto - since) / 1000)
+        gauge.set((upto - since) / 1000)
         if upto - since >= UNANSWERED_MS and self._said_unanswered.get(partition.number) != since:
             self._said_unanswered[partition.number] = since
             logger.warning(
@@ -175,9 +178,12 @@ class Ticking(Service):
         if self._refused:
             attempt.ticks = [tick for tick in attempt.ticks if not self._set_aside(attempt, tick)]
         producer = self._sender.producer
-        ways = groupby(sorted(attempt.ticks, key=_way_of), key=_way_of)
-        sent = await asyncio.gather(*(self._send_way(partition.number, list(ticks)) for _, ticks in ways))
-        failed = [(tick, error) for some in sent for tick, error in some]
+        ways = [list(ticks) for _, ticks in groupby(sorted(attempt.ticks, key=_way_of), key=_way_of)]
+        if len(ways) == 1:
+            failed = await self._send_way(partition.number, ways[0])
+        else:
+            sent = await asyncio.gather(*(self._send_way(partition.number, ticks) for ticks in ways))
+            failed = [failure for some in sent for failure in some]
         left = {id(tick) for tick, _ in failed}
         for tick in attempt.ticks:
             if id(tick) not in left:

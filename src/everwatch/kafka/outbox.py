@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -74,6 +75,14 @@ class Outbox:
             except BaseException:
                 stretch.sent -= 1
                 raise
+
+    def note(self, topic: str, *, partition: int, key: bytes, value: bytes) -> None:
+        """Queue a record that nobody waits for, and that the next one of its key makes needless.
+
+        It is left out when the queue is full. That it could not be delivered is a failure like any other's.
+        """
+        with suppress(BufferError):
+            self._producer.produce(topic, value, key, partition, self._noted)
 
     def send_run(
         self,
@@ -157,27 +166,36 @@ class Outbox:
         def counted(error: KafkaError | None, message: Message) -> None:
             failure = None
             if error is not None:
-                failure = f"A record for topic {message.topic()} could not be delivered: {error.str()}."
+                failure = _undelivered(error, message)
             elif on_delivered is not None:
                 try:
                     on_delivered(message)
                 except Exception as problem:
                     # raised here, it would end the outbox's thread, and every barrier would wait for ever
                     failure = f"What follows the delivery of a record for topic {message.topic()} failed: {problem!r}."
+            if failure is not None:
+                # before it counts as done: no barrier may open for what failed
+                self._fail(failure)
             with self._lock:
                 stretch.done += 1
-                is_first = self._failure is None
-                self._failure = self._failure or failure
                 look = stretch.done == stretch.sent
-            if failure is not None and is_first and self._on_failed is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._on_failed, failure)
-            if failure is not None:
-                for other in list(self._groups.values()):
-                    self._wake(other)
-            elif look and gathered.waiting:
+            if look and gathered.waiting:
                 self._wake(gathered)
 
         return counted
+
+    def _noted(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._fail(_undelivered(error, message))
+
+    def _fail(self, failure: str) -> None:
+        with self._lock:
+            is_first = self._failure is None
+            self._failure = self._failure or failure
+        if is_first and self._on_failed is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._on_failed, failure)
+        for group in list(self._groups.values()):
+            self._wake(group)
 
     def _wake(self, gathered: "_Group") -> None:
         with self._lock:
@@ -222,6 +240,10 @@ class _Stretch:
     def __init__(self) -> None:
         self.sent = 0
         self.done = 0
+
+
+def _undelivered(error: KafkaError, message: Message) -> str:
+    return f"A record for topic {message.topic()} could not be delivered: {error.str()}."
 
 
 def _release(waiters: list[asyncio.Future[None]], failure: str | None) -> None:

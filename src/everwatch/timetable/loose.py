@@ -5,6 +5,7 @@ from itertools import islice
 from everwatch.timetable.chunk import Chunk, Packing
 
 TIDY_AT_ONCE = 32
+TIDY_EVERY_SWEEPS = 5
 TIDY_AFTER_SWEEPS = 50
 
 
@@ -24,6 +25,8 @@ class LooseChunks:
     def tidy(self) -> None:
         """A sweep is over."""
         self._sweeps += 1
+        if self._sweeps % TIDY_EVERY_SWEEPS:
+            return
         for chunk in list(islice(self._chunks, TIDY_AT_ONCE)):
             del self._chunks[chunk]
             if chunk.is_loose and chunk.count:
