@@ -97,7 +97,7 @@ class Worker:
             Owned(self.partition),
             self.broker,
             LZ4,
-            SimpleNamespace(send=self._note, delivered=self._delivered),
+            SimpleNamespace(note=self._note, delivered=self._delivered),
             Topics.of(load_settings()),
             self.clock,
             SimpleNamespace(judge=self._done, report_skipped=self._skip, report_unsendable=self._unsendable),

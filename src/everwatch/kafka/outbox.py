@@ -82,7 +82,7 @@ class Outbox:
         It is left out when the queue is full. That it could not be delivered is a failure like any other's.
         """
         with suppress(BufferError):
-            self._producer.produce(topic, value, key, partition, self._noted)
+            self._producer.produce(topic, value=value, key=key, partition=partition, on_delivery=self._noted)
 
     def send_run(
         self,
