@@ -6,7 +6,7 @@ from everwatch.timetable.chunk import Chunk, Packing
 
 TIDY_AT_ONCE = 32
 TIDY_EVERY_SWEEPS = 5
-TIDY_AFTER_SWEEPS = 50
+TIDY_AFTER_SWEEPS = 100
 
 
 class LooseChunks:
