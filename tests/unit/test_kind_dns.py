@@ -154,10 +154,12 @@ async def test_every_check_asks_anew_however_long_the_answer_is_valid(context: R
 
 
 async def test_a_server_that_is_not_there_is_a_failure_that_names_it(context: RunContext) -> None:
-    with socket.socket(type=socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    outcome = await check(context, name="a.example", server=f"127.0.0.1:{port}")
+    # connected to another port, it takes nothing from us; let go of, its port might become the one that we ask from
+    with socket.socket(type=socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.connect(("127.0.0.1", 9))
+        port = taken.getsockname()[1]
+        outcome = await check(context, name="a.example", server=f"127.0.0.1:{port}")
     assert outcome.reason == f"name server 127.0.0.1:{port} does not accept the query: connection refused"
 
 

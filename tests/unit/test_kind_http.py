@@ -11,7 +11,7 @@ import ssl
 import stat
 import subprocess
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -220,18 +220,19 @@ async def test_a_redirect_away_from_http_is_a_failure(context: RunContext, serve
     assert outcome.reason == "redirected to file:///etc/passwd, which is not an http or https URL"
 
 
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that refuses connections: it is taken, so that nobody else gets it, and nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
-async def test_a_closed_port_is_a_failure_that_names_it(context: RunContext) -> None:
-    port = closed_port()
-    outcome = await check(context, url=f"http://127.0.0.1:{port}/")
-    assert outcome.reason == f"connection refused by 127.0.0.1:{port}"
-    by_name = await check(context, url=f"http://localhost:{port}/")
-    assert by_name.reason == f"connection refused by localhost:{port}"
+async def test_a_closed_port_is_a_failure_that_names_it(context: RunContext, closed_port: int) -> None:
+    outcome = await check(context, url=f"http://127.0.0.1:{closed_port}/")
+    assert outcome.reason == f"connection refused by 127.0.0.1:{closed_port}"
+    by_name = await check(context, url=f"http://localhost:{closed_port}/")
+    assert by_name.reason == f"connection refused by localhost:{closed_port}"
 
 
 async def test_a_name_that_does_not_exist_is_a_failure_that_names_it(context: RunContext, monkeypatch) -> None:
@@ -464,7 +465,7 @@ async def test_a_kept_connection_that_the_server_closes_is_opened_anew(context: 
 
 
 async def test_connections_are_kept_for_so_many_monitors_and_none_after_a_redirect_or_an_error(
-    context: RunContext, serve, monkeypatch: pytest.MonkeyPatch
+    context: RunContext, serve, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
     peers: list[object] = []
 
@@ -473,7 +474,7 @@ async def test_connections_are_kept_for_so_many_monitors_and_none_after_a_redire
         if request.path == "/old":
             raise web.HTTPFound("/new")
         if request.path == "/away":
-            raise web.HTTPFound(f"http://127.0.0.1:{nowhere}/")
+            raise web.HTTPFound(f"http://127.0.0.1:{closed_port}/")
         if request.path == "/bad":
             request.transport.close()
         return web.Response()
@@ -484,7 +485,6 @@ async def test_connections_are_kept_for_so_many_monitors_and_none_after_a_redire
             await check(context, url=url + path, keep_alive=True, monitor=monitor)
         return len(set(peers))
 
-    nowhere = closed_port()
     monkeypatch.setattr("everwatch.kinds.http_client.MOST_KEPT", 2)
     url = await serve(handler)
     assert await connections(("a", "/"), ("b", "/"), ("a", "/"), ("b", "/")) == 2
@@ -803,10 +803,12 @@ async def test_an_answer_that_is_a_failure_is_kept_with_status_head_and_body(con
     assert lines[-2:] == ["", "zu größe"]
 
 
-async def test_nothing_is_kept_of_a_success_or_without_being_asked_to(context: RunContext, serve) -> None:
+async def test_nothing_is_kept_of_a_success_or_without_being_asked_to(
+    context: RunContext, serve, closed_port: int
+) -> None:
     assert (await check(context, url=await serve(ok), capture=True)).detail == ""
     assert (await check(context, url=await serve(saying(b"sorry")))).detail == ""
-    assert (await check(context, url=f"http://127.0.0.1:{closed_port()}/", capture=True)).detail == ""
+    assert (await check(context, url=f"http://127.0.0.1:{closed_port}/", capture=True)).detail == ""
 
 
 async def test_any_expectation_that_fails_keeps_the_answer(context: RunContext, serve) -> None:
