@@ -1,8 +1,7 @@
 """How fast new users are registered, durably: their signups wait on the topic, the changelog acknowledges them.
 
 One monitor each. The clock runs from the last look at which the changelog had grown by nothing to the one at which it
-held everybody, so a start counts for nobody. Kafka Streams, with a thread for each of two cores, and plain Faust do the
-same in the same run. So do two workers with half of the partitions each; they are halted while the signups are laid in.
+held everybody, so a start counts for nobody. Kafka Streams and plain Faust do the same in the same run.
 """
 
 from bench.errors import Unmeasured
@@ -12,15 +11,14 @@ from bench.population import Population, Recurring
 from bench.producing import Signups
 from bench.report import Figure, Outcome, Peer
 from bench.rig import Rig, rig
-from bench.rivals import FAUST, STREAMS, beside, figure_of, running_peer, wait_spread
+from bench.rivals import FAUST, STREAMS, beside, figure_of, running_peer
 from bench.watching import per_million
 
 RATE = "registrations"
-BY_TWO = "registrations by two workers"
 
 
 def measure(plan: Plan) -> Outcome:
-    """The worker first, then the peers, each alone; two workers at last."""
+    """The worker first, then the peers, each alone."""
     users, faust_users = (40_000, 2_000) if plan.quick else (600_000, 10_000)
     with rig() as bench:
         bench.say(f"{users:,} signups wait on the topic")
@@ -32,24 +30,15 @@ def measure(plan: Plan) -> Outcome:
                 beside(STREAMS, lambda: _peer(bench, STREAMS, plan, bench.topics.signups, users)),
                 beside(FAUST, lambda: _peer(bench, FAUST, plan, _backlog(bench, faust_users), faust_users)),
             ]
-        figures += _against(figures[0], peers, ">= 1")
-        if not plan.quick:
-            by_two = _two_workers(bench, users)
-            figures += [by_two, *_against(by_two, peers, "")]
+        for peer in peers:
+            if theirs := figure_of(peer, RATE):
+                target = ">= 1" if peer.name == STREAMS else ""
+                figures.append(Figure(f"against {peer.name}", figures[0].value / theirs, "times theirs", target))
         return Outcome(figures, peers)
 
 
-def _against(rate: Figure, peers: list[Peer], target: str) -> list[Figure]:
-    figures = []
-    for peer in peers:
-        if theirs := figure_of(peer, RATE):
-            wanted = target if peer.name == STREAMS else ""
-            figures.append(Figure(f"{rate.name}, against {peer.name}", rate.value / theirs, "times theirs", wanted))
-    return figures
-
-
-def _population(users: int, first: int = 0) -> Population:
-    return Population((Recurring("tcp", 86_400_000),), users, first)
+def _population(users: int) -> Population:
+    return Population((Recurring("tcp", 86_400_000),), users)
 
 
 def _backlog(bench: Rig, users: int) -> str:
@@ -74,30 +63,6 @@ def _worker(bench: Rig, users: int) -> list[Figure]:
     if found != users:
         raise Unmeasured(f"The changelog holds the monitors of {found} users, and {users} signed up.")
     return _figures(pace, users, cpu_s, resident_mib, ">= 60000")
-
-
-def _two_workers(bench: Rig, users: int) -> Figure:
-    """Two workers, who find as many more users waiting."""
-    changelog, signups = bench.topics.monitors_changelog, bench.topics.signups
-    for name in ("1", "2"):
-        bench.start_worker(name)
-    wait_spread(bench, 2)
-    bench.wait_on_time()
-    bench.say(f"two workers are halted, while {users:,} more signups are laid in")
-    for worker in bench.workers:
-        worker.halt()
-    bench.publish(signups, Signups(_population(users, users)))
-    for worker in bench.workers:
-        worker.go_on()
-    before, wanted = bench.written(changelog), bench.written(signups)
-    pace = pace_of(
-        bench,
-        lambda: bench.written(changelog) - before,
-        lambda _: bench.taken_in(signups) >= wanted,
-        "changelog",
-        2 * users,
-    )
-    return Figure(BY_TWO, pace.rate(users), "users/s")
 
 
 def _monitors(bench: Rig, changelog: str) -> int:

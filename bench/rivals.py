@@ -7,7 +7,6 @@ from threading import Event
 
 import psutil
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
 from bench.errors import Unmeasured
 from bench.expectation import Expectation
@@ -20,7 +19,6 @@ from bench.rig import Rig
 from bench.watching import Watched, judge, watch
 from bench.worker import Worker
 from everwatch.errors import EverwatchError
-from everwatch.kafka.clients import new_admin
 
 STREAMS, FAUST = "Kafka Streams", "Faust"
 _PEERS = {STREAMS: streams_peer, FAUST: faust_peer}
@@ -29,7 +27,6 @@ _SETTLE_S = 15.0
 _SETTLE_QUICK_S = 2.0
 _STEADY_MS = 400
 _STEADY_WITHIN_S = 180.0
-_SPREAD_WITHIN_S = 120.0
 
 
 @dataclass
@@ -74,26 +71,6 @@ def wait_steady(rig: Rig, subject: Subject) -> None:
         return verdict.missed == 0 and verdict.worst < _STEADY_MS
 
     rig.wait_until(steady, "all ticks come on time", _STEADY_WITHIN_S)
-
-
-def wait_spread(rig: Rig, count: int) -> None:
-    """Wait until each of so many workers has its share of the partitions. Raises Unmeasured if it takes too long."""
-    admin = new_admin(rig.settings, rig.bootstrap_servers)
-    rig.wait_until(
-        lambda: _shares(admin, rig) == [rig.partitions // count] * count,
-        f"{count} workers have the same number of partitions",
-        _SPREAD_WITHIN_S,
-    )
-
-
-def _shares(admin: AdminClient, rig: Rig) -> list[int]:
-    """How many partitions of the commands topic, which the rest follows, each member of the group has."""
-    group = rig.settings.application
-    found = admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
-    return [
-        sum(partition.topic == rig.topics.commands for partition in member.assignment.topic_partitions)
-        for member in found.members
-    ]
 
 
 @contextmanager

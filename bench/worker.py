@@ -68,14 +68,6 @@ class Worker:
             last = next((line for line in reversed(lines) if line.strip()), "nothing")
             raise Unmeasured(f"Process {self.name} ended with status {self._popen.returncode}; it said last: {last}")
 
-    def halt(self) -> None:
-        """Let it do nothing; not for long, or its group goes on without it."""
-        self.process.suspend()
-
-    def go_on(self) -> None:
-        """Let a halted one do what it was at."""
-        self.process.resume()
-
     def stop(self) -> None:
         """Stop it as an operator does (SIGTERM), by force if it takes too long."""
         self._popen.terminate()
