@@ -36,6 +36,7 @@ BENCHES = {
 MODULES = {"import": "importing"}
 PLOTS = "plots"
 FAILED, INTERRUPTED = 2, 130
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> None:
@@ -46,7 +47,8 @@ def main() -> None:
         parser.error("plots needs saved reports and --plot FOLDER")
     if given.runs < 1 or given.processes < 1:
         parser.error("--runs and --processes must be at least 1")
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in _STOPS:
+        signal.signal(number, _interrupt)
     try:
         if given.name == PLOTS:
             written = draw([orjson.loads(path.read_bytes()) for path in given.reports], given.plot)
@@ -114,6 +116,9 @@ def _failed(sentence: str) -> int:
 
 
 def _interrupt(*_: object) -> None:
+    # asked twice, it would leave behind what it is about to stop
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
