@@ -46,13 +46,12 @@ QUICK = Load(50_000, 10_000, (1, 2), 0.5, 2.0)
 
 @dataclass
 class Shares:
-    """What CPU, in cores, each worker took at each number of workers; ``idle`` is one's without any load."""
+    """What CPU, in cores, each worker took at each number of workers."""
 
-    idle: float
     cores: dict[int, list[float]] = field(default_factory=dict)
 
     def deviation(self, idle: float = 0.0) -> float:
-        """The worst deviation of a worker from 1/n of what one alone takes beyond ``idle``, percent."""
+        """The worst deviation of a worker from 1/n of what one alone takes, both beyond ``idle``, percent."""
         alone = max(0.001, self.cores[1][0] - idle)
         return max(
             abs((cores - idle) * count / alone - 1) * 100
@@ -77,7 +76,7 @@ def measure(plan: Plan) -> Outcome:
         bench.say("a first success each: everybody is up")
         bench.publish(bench.topics.results, everybody)
         bench.wait_taken_in(bench.topics.results)
-        both, ticks_only = Shares(idle), Shares(idle)
+        both, ticks_only = Shares(), Shares()
         figures: list[Figure] = []
         rounds = round(load.results_a_second * (load.seconds + SPARE_S) / population.users) + 1
         for stage, count in enumerate(load.counts):

@@ -15,6 +15,7 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
 from everwatch.kinds.protocol import InlineView
+from everwatch.kinds.running import LONGEST_DETAIL, LONGEST_REASON, check_outcome
 from everwatch.model import Monitor, Outcome, Result, Status, Tick
 from everwatch.quiet import Quiet
 from everwatch.timetable import Chunk, Firing, Packing, Way, unframed
@@ -25,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 TIMER = "everwatch-timer"
 AT_ONCE = 200
-LONGEST_REASON = 1_000
 
 
 class InlineResults:
@@ -135,11 +135,12 @@ class InlineResults:
                 kind=monitor.spec.kind,
                 version=monitor.version,
                 status=outcome.status,
-                reason=outcome.reason,
+                reason=outcome.reason[:LONGEST_REASON],
                 started_at=now,
                 duration_ms=0.0,
                 timings=outcome.timings,
                 executor=TIMER,
+                detail=outcome.detail[:LONGEST_DETAIL],
                 skipped_until=scheduled_at if skipped else 0,
                 skipped_count=1 if skipped else 0,
                 manual=manual,
@@ -153,8 +154,7 @@ class InlineResults:
             assert kind.inline  # the timetable says so
             view = InlineView(monitor.since, partition.opened_at, monitor.last_signal, monitor.signals)
             outcome = kind.judge(registry.parse_config(kind, monitor.spec.config), view, at)
-            if not isinstance(outcome, Outcome):
-                raise TypeError(f"{type(outcome).__name__} is no Outcome")
+            check_outcome(outcome, kind.name)
         except InvalidInput as error:
             return Outcome(Status.FAILURE, str(error))
         except Exception as error:  # a kind of another package may fail in any way, and harms only its monitors
@@ -187,7 +187,13 @@ class InlineResults:
             reason = self._said(result.kind, f"the kind {result.kind!r} failed: its outcome cannot be sent", error)
             return codec.encode_result(
                 msgspec.structs.replace(
-                    result, status=Status.FAILURE, reason=reason, timings={}, skipped_until=0, skipped_count=0
+                    result,
+                    status=Status.FAILURE,
+                    reason=reason,
+                    timings={},
+                    detail="",
+                    skipped_until=0,
+                    skipped_count=0,
                 ),
                 self._output_format,
             )

@@ -23,7 +23,7 @@ MOST_AT_ONCE = 10_000
 FIRST_TURN, MOST_A_TURN = 50, 500
 TURN_S = 0.003
 RETRY_S = 1.0
-LINGER_S = 0.02
+REST_S = 0.02
 # a broker that is away is said by who waits for it
 _PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
 T = TypeVar("T")
@@ -197,8 +197,8 @@ class Lane:
     def _read(self) -> list[Record]:
         assert self._consumer is not None
         first = self._consumer.consume(1, 0.5)
-        # a unit of work costs a millisecond however little there is to do: a trickle is gathered for a moment
-        messages = first + self._consumer.consume(MOST_AT_ONCE, LINGER_S) if first else []
+        # a trickle is gathered by the broker: what it gave out at once comes partition by partition
+        messages = first + self._consumer.consume(MOST_AT_ONCE, REST_S) if first else []
         topic = self._topic
         # one by one ten thousand times: a consumed message that is no error has all of this
         return [

@@ -10,7 +10,7 @@ from everwatch.errors import InvalidInput
 from everwatch.kafka.records import Record
 from everwatch.kinds import registry
 from everwatch.kinds.protocol import SignalledKind
-from everwatch.model import Monitor, Signal
+from everwatch.model import Monitor, Signal, SignalState
 from streams.lane import in_turns
 from streams.refusals import Refusals
 from streams.tables import Writer, Writing
@@ -105,7 +105,10 @@ class Signals:
         for record, _, at, more in sorted(heard, key=lambda each: each[2]):
             signal = Signal(monitor.user_id, monitor.monitor_id, at) if more is None else replace(more, at=at)
             try:
-                last_signal, known = kind.take(config, last_signal, known, signal)
+                heard_at, made = kind.take(config, last_signal, known, signal)
+                if type(heard_at) is not int or not isinstance(made, SignalState):
+                    raise TypeError("it gave no instant and SignalState")
+                last_signal, known = heard_at, made
             except InvalidInput as error:
                 self._refusals.refuse(record, error)
             except Exception as error:  # a kind of another package may fail in any way, and harms only its monitors

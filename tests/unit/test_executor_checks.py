@@ -601,9 +601,12 @@ async def test_the_very_same_tick_delivered_again_while_it_waits_for_its_host_is
     polite_executor.take(*[at_host("slow.example")] * 2)
     polite_executor.take(*[at_host("slow.example", "succeeds")] * 2, monitor_id="m")
     await asyncio.sleep(0)
+    # the one waits for its host and the other for the one: neither blocks a partition
+    assert polite_executor.held[TOPICS.ticks].parked == 2
     kind.may_end.set()
     results = await polite_executor.sent(4)
     assert [result.status for result in results if result.monitor_id == "m"] == [Status.SUCCESS, Status.SKIPPED]
+    assert polite_executor.held[TOPICS.ticks].parked == 0
     assert sorted(polite_executor.acknowledged) == [0, 1, 2, 3]
 
 

@@ -315,3 +315,19 @@ def test_a_query_that_is_read_leaves_no_connection_open(tmp_path: Path) -> None:
     source = QuerySource(f"sqlite:///{tmp_path / 'app.db'}", "select id as user_id from users", AS_IT_IS)
     assert [row.user_id for row in source.rows()] == ["u-1"]
     assert [opened.path for opened in psutil.Process().open_files() if opened.path.startswith(str(tmp_path))] == []
+
+
+def test_a_line_of_which_two_fields_become_one_is_refused(tmp_path: Path) -> None:
+    reading = Reading({"id": "user_id", "url": "attributes.site", "home": "attributes.site"})
+    twice, other, one = lines(
+        tmp_path, {"id": "a", "user_id": "b"}, {"id": "a", "url": "x", "home": "y"}, {"id": "a", "url": "x"},
+        reading=reading,
+    )  # fmt: skip
+    assert "two fields of the line are user_id" in twice.problem
+    assert "two fields of the line are attributes.site" in other.problem
+    assert said(one) == {"user_id": "a", "attributes": {"site": "x"}}
+
+
+def test_a_plan_that_is_no_name_is_refused_as_the_plan(tmp_path: Path) -> None:
+    first, _ = rows_of(tmp_path, "select id as user_id, score as plan from people")
+    assert first.problem == "a float is no id (at $.plan)"

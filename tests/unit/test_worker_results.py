@@ -112,11 +112,18 @@ def _raises() -> Outcome:
     ("answer", "reason"),
     [
         (_raises, "the kind 'unruly' failed: KeyError: 'colour'"),
-        (lambda: None, "the kind 'unruly' failed: TypeError: NoneType is no Outcome"),
+        (lambda: None, "the kind 'unruly' failed: TypeError: the kind 'unruly' gave NoneType instead of an Outcome"),
         (lambda: Outcome(Status.SUCCESS, "", {"n": "x"}), "the kind 'unruly' failed: its outcome cannot be sent"),  # type: ignore[dict-item]
-        (lambda: Outcome(Status.SUCCESS, "x" * 2**20), "the kind 'unruly' failed: its outcome cannot be sent"),
+        (
+            lambda: Outcome(Status.SUCCESS, 7),
+            "the kind 'unruly' failed: TypeError: the kind 'unruly' gave int as the reason of its outcome",
+        ),  # type: ignore[arg-type]
+        (
+            lambda: Outcome(Status.SUCCESS, "", dict.fromkeys(map(str, range(2**18)), 1.0)),
+            "the kind 'unruly' failed: its outcome cannot be sent",
+        ),
     ],
-    ids=["raises", "says nothing", "says what is no number", "says too much"],
+    ids=["raises", "says nothing", "says what is no number", "says what is no text", "says too much"],
 )
 async def test_an_inline_kind_that_fails_harms_its_own_monitors_only(
     life: Life,
@@ -141,6 +148,20 @@ async def test_an_inline_kind_that_fails_harms_its_own_monitors_only(
     assert {result.status for result in told if result.monitor_id == "job"} == {Status.SUCCESS}
     assert not life.engine.crashed
     assert sum("'unruly'" in message for message in caplog.messages) == 1
+
+
+async def test_of_an_inline_kind_the_detail_is_kept_and_a_long_reason_is_cut(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Outcome(Status.FAILURE, "x" * 2**20, {}, "what it saw")
+    monkeypatch.setitem(registry._BUILT_IN, "unruly", Unruly(lambda: told))  # type: ignore[arg-type]
+    life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": [every("odd", "unruly", "1s")]})
+    await until("bob is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+    await life.tick_to(START + 4_000)
+    results = [codec.decode_result(value) for _, value in life.broker.logs[TOPICS.results]]
+    assert {(result.reason, result.detail) for result in results if result.monitor_id == "odd"} == {
+        ("x" * 1_000, "what it saw")
+    }
 
 
 class Room:

@@ -12,6 +12,7 @@ from support.worker import START, TOPICS, Broker, Life, until, worker
 from everwatch import codec
 from everwatch.clock import SettableClock
 from everwatch.kafka.records import Record
+from everwatch.kinds import registry
 from everwatch.model import NO_SIGNALS, NOTHING, Monitor, Result, SignalState, State, Status
 from everwatch.schedule.due import upcoming
 
@@ -239,3 +240,21 @@ async def test_what_a_worker_knows_of_signals_its_successor_knows_too(
         await take(second, {"monitor_id": "queue", "value": 95, "at": START + 6})
         assert (await look(second, "job", START + 2_000)).reason.startswith("the job failed with exit code 3")
         assert (await look(second, "queue", START + 3_000)).reason.startswith("95 is not back at 90 yet")
+
+
+@pytest.mark.parametrize(
+    "answer", [("soon", None), (START, None), (None, 7)], ids=["neither", "no state", "no instant"]
+)
+async def test_a_kind_that_makes_of_a_signal_what_is_none_harms_its_own_monitors_only(
+    life: Life, monkeypatch: pytest.MonkeyPatch, answer: tuple[object, object]
+) -> None:
+    monkeypatch.setattr(type(registry.kind_named("heartbeat")), "take", lambda *_: answer)
+    before = monitor(life, "job")
+    await take(
+        life,
+        {"monitor_id": "job", "exit_code": 3, "at": START + 5},
+        {"monitor_id": "queue", "value": 120, "at": START + 5},
+    )
+    assert len(refused(life)) == 1
+    assert monitor(life, "job") == before
+    assert monitor(life, "queue").last_signal == START + 5

@@ -18,10 +18,10 @@ from everwatch.cli.options import (
     AsJson,
     Bootstrap,
     DataDir,
-    broker_of,
     duration_of,
     json_of,
     pairs_of,
+    ready_broker,
     settings_of,
     text_or_file,
 )
@@ -29,8 +29,8 @@ from everwatch.cli.progress import file_bar, tell_refused
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, EverwatchError, SettingsError
-from everwatch.kafka.clients import new_admin, new_producer
-from everwatch.kafka.topics import Topics, ensure_topics
+from everwatch.kafka.clients import new_producer
+from everwatch.kafka.topics import Topics
 from everwatch.transfer.courier import QUEUE, Courier, KafkaCourier
 from everwatch.transfer.files import STDIN, FileSource, Format, format_of
 from everwatch.transfer.ledger import Ledger
@@ -134,7 +134,7 @@ def import_(
     job = Job(settings, source, state or settings.data_dir / "imports" / name, everything, dry_run, rejects, as_json)
     interruption = Interruption()
     stopped = Event()
-    with Ledger(job.state, keep=not dry_run) as ledger, _stopping(interruption, stopped) as number:
+    with Ledger(job.state, keep=not dry_run) as ledger, _stopping(interruption, stopped) as came:
         if every_s is None:
             try:
                 tally = _pass(job, ledger, interruption, SystemClock())
@@ -143,9 +143,9 @@ def import_(
                     raise
                 # it was stopped, and what is still under way is sent again the next time
                 typer.echo(f"everwatch: {error}", err=True)
-                raise typer.Exit(128 + number[0]) from None
+                raise typer.Exit(128 + came[0]) from None
             if interruption.wanted:
-                raise typer.Exit(128 + number[0])
+                raise typer.Exit(128 + came[0])
             raise typer.Exit(1 if tally.refused else 0)
         _again_and_again(job, ledger, interruption, stopped, every_s)
 
@@ -237,8 +237,7 @@ class _Rejects:
 
 
 def _new_courier(settings: Settings, clock: Clock) -> KafkaCourier:
-    bootstrap = broker_of(settings)
-    ensure_topics(new_admin(settings, bootstrap), settings)
+    bootstrap = ready_broker(settings)
     return KafkaCourier(new_producer(settings, bootstrap, **QUEUE), Topics.of(settings), bootstrap, clock)
 
 

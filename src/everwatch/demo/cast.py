@@ -41,8 +41,6 @@ class Cast:
     every: str
     ports: Ports
     topic: str = "demo-greetings"
-    heartbeat_period_s: int = 4
-    heartbeat_grace_s: int = 3
 
     @cached_property
     def showcase(self) -> list[Showpiece]:
@@ -81,7 +79,7 @@ class Cast:
             "job",
             "heartbeat",
             Health.LATE if is_silent(number) else Health.UP,
-            {"period": f"{self.heartbeat_period_s}s", "grace": f"{self.heartbeat_grace_s}s"},
+            {"period": "4s", "grace": "3s"},
         )
 
     def all_parts(self) -> Iterator[Part]:

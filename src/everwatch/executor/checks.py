@@ -21,14 +21,12 @@ from everwatch.kafka.dead_letters import refusal_headers
 from everwatch.kafka.outbox import OnDelivered, Outbox
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.protocol import RunContext
-from everwatch.kinds.running import Job, job_of, run_job, target_of
+from everwatch.kinds.running import LONGEST_DETAIL, LONGEST_REASON, Job, job_of, run_job, target_of
 from everwatch.model import Outcome, Priority, Result, Status, Tick
 from everwatch.quiet import Quiet
 
 log = logging.getLogger(__name__)
 
-_LONGEST_REASON = 1_000
-_LONGEST_DETAIL = 40_000
 
 Acknowledge = Callable[[HeldPartition, int], None]
 Repeated = tuple[Tick, OnDelivered]
@@ -135,8 +133,7 @@ class Checks:
             return False
         if (run := self._running.same_as(tick)) is not None:
             if run.waits_for:  # it may never begin: whoever took this partition has the other record
-                held.started -= 1
-                run.behind.append((priority, (held, message)))
+                _wait_behind(run, priority, held, message)
             else:
                 run.repeated.append((tick, delivered))
             return False
@@ -144,8 +141,7 @@ class Checks:
             if run.overlaps(tick):
                 self._skip(tick, run, delivered)
             else:
-                held.started -= 1
-                run.behind.append((priority, (held, message)))
+                _wait_behind(run, priority, held, message)
             return False
         run = self._running.begin(tick, priority, self._clock.now_ms())
         job = job_of(tick)
@@ -187,6 +183,7 @@ class Checks:
 
     def _take_up(self, run: TickRun) -> None:
         for priority, taken in run.behind:
+            taken[0].parked -= 1
             self._queues.put(priority, taken)
         run.behind.clear()
 
@@ -255,7 +252,7 @@ class Checks:
             kind=tick.kind,
             version=tick.version,
             status=outcome.status,
-            reason=outcome.reason[:_LONGEST_REASON],
+            reason=outcome.reason[:LONGEST_REASON],
             started_at=started_at,
             duration_ms=duration_ms,
             attempt=tick.attempt,
@@ -264,7 +261,7 @@ class Checks:
             skipped_until=tick.scheduled_at if skipped else 0,
             skipped_count=1 if skipped else 0,
             manual=tick.manual,
-            detail=str(outcome.detail)[:_LONGEST_DETAIL],
+            detail=str(outcome.detail)[:LONGEST_DETAIL],
         )
 
     def _send(self, result: Result, partition: int, delivered: OnDelivered) -> None:
@@ -316,6 +313,13 @@ class Checks:
         except KafkaException:
             # with its headers it is larger than a record may be: keep at least what it was and why
             send(value=None)
+
+
+def _wait_behind(run: TickRun, priority: Priority, held: HeldPartition, message: Message) -> None:
+    """Let a tick wait for the end of a run, without a slot; like one that waits for its host it blocks no other."""
+    held.started -= 1
+    held.parked += 1
+    run.behind.append((priority, (held, message)))
 
 
 def _call_without_message(acknowledge: Acknowledge, held: HeldPartition, offset: int, _message: Message) -> None:

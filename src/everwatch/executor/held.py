@@ -11,8 +11,8 @@ from everwatch.executor.watermark import Watermark
 class HeldPartition:
     """One assignment of one partition; assigned again, it is another object, so old work cannot be mistaken for new.
 
-    Each field is written by one thread only: ``started`` and ``parked`` (how many ticks wait for their host) by the
-    event loop, all else by the consumer's thread.
+    Each field is written by one thread only: ``started`` and ``parked`` (how many ticks wait for their host, or for the
+    run before them) by the event loop, all else by the consumer's thread.
     """
 
     topic: str

@@ -158,6 +158,7 @@ def create_topic(admin: AdminClient, settings: Settings, name: str, *, timeout_s
         if _partition_counts(admin, timeout_s).get(name):
             return
         admin.poll(0.1)
+    raise TopicMismatch(f"Topic {name} was created, and the broker does not show it.")
 
 
 def _settled(admin: AdminClient, settings: Settings, timeout_s: float) -> list[TopicState]:

@@ -29,9 +29,13 @@ _BROKEN_OFF = frozenset({pycurl.E_PARTIAL_FILE, pycurl.E_RECV_ERROR})
 _NOT_HTTP = frozenset({pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_FTP_WEIRD_SERVER_REPLY})
 _CERTIFICATE_SAID = re.compile(r"SSL certificate (?:problem|OpenSSL verify result): (.+?)(?: \(\d+\))?")
 _WRONG_NAME = "no alternative certificate subject name"
-_OWN_HEADERS = {"user-agent": f"User-Agent: everwatch/{__version__}".encode(), "accept": b"Accept: */*"}
-# there is no such header unless it is wanted: libcurl would make up one, and wait for an answer to the other
-_NO_HEADERS = {"content-type": b"Content-Type:", "expect": b"Expect:"}
+_USUAL_HEADERS = {
+    "user-agent": f"User-Agent: everwatch/{__version__}".encode(),
+    "accept": b"Accept: */*",
+    # there is no such header unless it is wanted: libcurl would make up one, and wait for an answer to the other
+    "content-type": b"Content-Type:",
+    "expect": b"Expect:",
+}
 
 
 def _keep_from_children(fd: int, _purpose: int) -> int:
@@ -314,7 +318,7 @@ def _charset_of(content_type: str) -> str | None:
 def _lines(headers: Mapping[str, str], *, close: bool) -> list[bytes]:
     """Headers as libcurl takes them."""
     given = {name.lower() for name in headers}
-    lines = [line for name, line in (_OWN_HEADERS | _NO_HEADERS).items() if name not in given]
+    lines = [line for name, line in _USUAL_HEADERS.items() if name not in given]
     # a name with a semicolon is how libcurl is told of an empty value
     lines += [f"{name}: {value}".encode() if value else f"{name};".encode() for name, value in headers.items()]
     return [*lines, b"Connection: close"] if close else lines

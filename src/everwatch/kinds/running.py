@@ -4,11 +4,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
-from everwatch.kinds.protocol import ExecutedKind, RunContext
+from everwatch.kinds.protocol import ExecutedKind, RunContext, Targeted
 from everwatch.model import Outcome, Status, Tick
 from everwatch.schedule.duration import describe_duration
 
@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 # users must not decide how much memory a host takes
 _LONGEST_HOST = 253
+# what is sent of an outcome at most, characters
+LONGEST_REASON = 1_000
+LONGEST_DETAIL = 40_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,11 @@ def job_of(tick: Tick) -> Job:
 
 def target_of(job: Job) -> str:
     """The host that a job goes to, as its kind tells it, in lower case; "" if it goes to none or that is not told."""
-    tell = getattr(job.kind, "target", None)
-    if tell is None:
+    if not hasattr(job.kind, "target"):
         return ""
     try:
-        host = tell(job.config)
-        return host.lower().rstrip(".")[:_LONGEST_HOST]  # type: ignore[no-any-return]
+        host = cast(Targeted, job.kind).target(job.config)
+        return host.lower().rstrip(".")[:_LONGEST_HOST]
     except Exception as error:
         log.debug("the kind '%s' does not tell its target: %s", getattr(job.kind, "name", ""), error)
         return ""
@@ -63,7 +65,7 @@ async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[
     try:
         async with deadline:
             outcome = await job.kind.run(job.config, tick, context)
-        _check(outcome, tick.kind)
+        check_outcome(outcome, tick.kind)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -76,7 +78,8 @@ async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[
     return outcome
 
 
-def _check(outcome: object, kind: str) -> None:
+def check_outcome(outcome: object, kind: str) -> None:
+    """Raises TypeError if what a kind gave is no Outcome, or has something else in it than its fields say."""
     if not isinstance(outcome, Outcome):
         raise TypeError(f"the kind '{kind}' gave {type(outcome).__name__} instead of an Outcome")
     for field in ("reason", "detail"):

@@ -110,7 +110,7 @@ class Columns:
         reading = self._reading
         signup: dict[str, Any] = {"user_id": user_id}
         if (plan := self._cell(cells, "plan")) is not None or (plan := reading.plan):
-            signup["plan"] = plan if isinstance(plan, str) else _id_of(plan)
+            signup["plan"] = plan if isinstance(plan, str) else _id_of(plan, "plan")
         attributes: dict[str, Any] = {}
         if (given := self._cell(cells, "attributes")) is not None:
             attributes = orjson.loads(_json(given, "attributes")) if isinstance(given, str) else given
@@ -188,10 +188,11 @@ class Objects:
         attributes: dict[str, Any] = {}
         for column, value in given.items():
             name = self._reading.field_of(column)
-            if name.startswith(ATTRIBUTES):
-                attributes[name.removeprefix(ATTRIBUTES)] = value
-            elif name:
-                row[name] = value
+            taken, key = (attributes, name.removeprefix(ATTRIBUTES)) if name.startswith(ATTRIBUTES) else (row, name)
+            if key in taken:
+                raise InvalidInput(f"two fields of the line are {name}", f"$.{name}")
+            if key:
+                taken[key] = value
         if attributes:
             own = row.get("attributes", {})
             row["attributes"] = own | attributes if isinstance(own, dict) else own
@@ -223,12 +224,12 @@ def _reason(value: bytes) -> str:
     return "not a signup"
 
 
-def _id_of(value: Any) -> str:
+def _id_of(value: Any, name: str = "user_id") -> str:
     if value is None:
         return ""
     if isinstance(value, _IDS) and not isinstance(value, bool):
         return str(value)
-    raise InvalidInput(f"a {type(value).__name__} is no id", "$.user_id")
+    raise InvalidInput(f"a {type(value).__name__} is no id", f"$.{name}")
 
 
 def _cell_of_json(given: Any, name: str) -> Any:
