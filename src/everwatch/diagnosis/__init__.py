@@ -1,0 +1,7 @@
+"""What is wrong with a running system, and what to do about it: the checks behind ``everwatch doctor``."""
+
+from everwatch.diagnosis.checks import CHECKS, diagnose
+from everwatch.diagnosis.finding import Finding
+from everwatch.diagnosis.system import System
+
+__all__ = ["CHECKS", "Finding", "System", "diagnose"]

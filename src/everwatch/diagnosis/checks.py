@@ -1,0 +1,58 @@
+"""The list of checks, in the order of their lines, and how they are run.
+
+To add one: a function ``(System) -> Iterator[Finding]`` in a module of its own, and a line in ``CHECKS``. It yields one
+finding for each fault, each with a remedy, or a single finding that all is well. It may raise EverwatchError.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from confluent_kafka import KafkaException
+
+from everwatch.diagnosis.broker import check_broker, check_topics
+from everwatch.diagnosis.database import check_database
+from everwatch.diagnosis.emission import check_emission
+from everwatch.diagnosis.finding import Finding, fault
+from everwatch.diagnosis.installation import check_schemas, check_settings
+from everwatch.diagnosis.system import System
+from everwatch.errors import EverwatchError
+
+
+class Check(NamedTuple):
+    """One check. ``needs``: names of checks without whose success it is left out."""
+
+    name: str
+    look: Callable[[System], Iterator[Finding]]
+    needs: tuple[str, ...] = ()
+
+
+CHECKS = (
+    Check("settings", check_settings),
+    Check("schemas", check_schemas),
+    Check("broker", check_broker),
+    Check("topics", check_topics, needs=("broker",)),
+    Check("workers", check_emission, needs=("broker", "topics")),
+    Check("database", check_database),
+)
+
+
+def diagnose(system: System, checks: Iterable[Check] = CHECKS) -> Iterator[Finding]:
+    """Run the checks in order; an error that one raises is its finding."""
+    failed: set[str] = set()
+    for check in checks:
+        if failed.intersection(check.needs):
+            continue
+        for finding in _findings(check, system):
+            if not finding.ok:
+                failed.add(check.name)
+            yield finding
+
+
+def _findings(check: Check, system: System) -> Iterator[Finding]:
+    try:
+        yield from check.look(system)
+    except EverwatchError as error:
+        yield Finding(check.name, False, str(error))
+    except KafkaException as error:
+        reason = error.args[0].str()
+        yield fault(check.name, f"Kafka did not answer the question: {reason}.", "See the broker's log, and try again.")
