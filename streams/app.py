@@ -40,6 +40,7 @@ from streams.progress import read_progress
 from streams.recovery import BulkRecovery
 from streams.refusals import Refusals
 from streams.registration import Registration
+from streams.replies import Replies
 from streams.signals import Signals
 from streams.tables import PartitionLost, Writer, new_monitors_table
 from streams.ticking import Ticking
@@ -103,6 +104,7 @@ class Engine(Service):
         )
         self._writer = Writer(self.table, self._outbox, self.partitions, self.partitions.calm)
         refusals = Refusals(self._outbox, topics, clock)
+        replies = Replies(self._outbox, topics, clock, settings.output_format)
         transitions = Transitions(self._outbox, topics, settings.output_format)
         inline = InlineResults(
             lambda: self.table.store, self._outbox, self._packing, topics, clock, settings.output_format
@@ -114,13 +116,13 @@ class Engine(Service):
             self._outbox,
             transitions,
             refusals,
+            replies,
             topics,
             clock,
-            settings.output_format,
             inline.judge_now,
             self._plans,
         )
-        self.signal_taker = Signals(self._writer, refusals, clock)
+        self.signal_taker = Signals(self._writer, refusals, replies, self._outbox, clock)
         self.feedback = Feedback(self._writer, self._planner, transitions, refusals, settings.tasks_kept_s * 1_000)
         delayed = Delayed(self.partitions, self._planner, lambda: self.table.store)
         wakes = Wakes(self.partitions, self._planner, self._writer, lambda: self.table.store, transitions, clock)

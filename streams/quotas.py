@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from everwatch.catalogue import Change, is_pending_task
-from everwatch.errors import InvalidInput
+from everwatch.errors import InvalidInput, RefusalCode
 from everwatch.model import At, Command, Monitor, State, User
 from everwatch.plans.plan import USUAL_PLAN, Limits, Plans
 from streams.lane import in_turns
@@ -51,6 +51,7 @@ class Quotas:
                 f"the plan {limits.plan!r} has a quota, and this user has too many tasks that are over to be counted:"
                 " put it again later",
                 "$.monitor_id",
+                RefusalCode.QUOTA,
             )
         limits.check_another(count)
 

@@ -12,13 +12,12 @@ from everwatch import codec, entries
 from everwatch.admission import admit_command, admit_signup
 from everwatch.catalogue import Changes, carry_out, is_pending_task, newcomer, sign_up
 from everwatch.clock import Clock
-from everwatch.config import OutputFormat
-from everwatch.errors import InvalidInput
+from everwatch.errors import InvalidInput, RefusalCode
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
-from everwatch.model import Answer, At, Command, CommandType, Monitor, Reply, Signup
+from everwatch.model import Answer, Asker, At, Command, CommandType, Monitor, Signup
 from everwatch.plans.file import PlansFile
 from everwatch.plans.plan import Plans
 from everwatch.schedule.every import PHASE_STEP_MS
@@ -28,6 +27,7 @@ from streams.partitions import Partition, Partitions, Planner
 from streams.quotas import Quotas
 from streams.refusals import Refusals
 from streams.remembered import remembered_of
+from streams.replies import Replies
 from streams.store import RESERVED
 from streams.tables import Writer, Writing, all_or_rebuilt
 from streams.transitions import Transitions
@@ -41,6 +41,7 @@ TAKEN_OUT_AT_ONCE = 1_000
 W = TypeVar("W", bound=Signup | Command)
 Admitted = tuple[Record, W, list[bytes]]
 JudgeNow = Callable[[Partition, Monitor, int, int], None]
+_Answered = tuple[int, Asker, Answer, int, InvalidInput | None]
 
 
 class Registration:
@@ -54,9 +55,9 @@ class Registration:
         outbox: Outbox,
         transitions: Transitions,
         refusals: Refusals,
+        replies: Replies,
         topics: Topics,
         clock: Clock,
-        output_format: OutputFormat,
         judge_now: JudgeNow,
         plans: PlansFile | None = None,
     ) -> None:
@@ -66,9 +67,9 @@ class Registration:
         self._outbox = outbox
         self._transitions = transitions
         self._refusals = refusals
+        self._replies = replies
         self._topics = topics
         self._clock = clock
-        self._output_format = output_format
         self._judge_now = judge_now
         self._plans = plans
         # partition and offset of commands for many of which a part is carried out
@@ -119,6 +120,7 @@ class Registration:
                             "the record's key is not the user_id: key records by user_id, or the user's records lose"
                             " their order",
                             "$.user_id",
+                            RefusalCode.WRONG_KEY,
                         )
                 except InvalidInput as error:
                     self._refuse(source, error)
@@ -129,31 +131,7 @@ class Registration:
     def _refuse(self, source: Record, error: InvalidInput) -> None:
         """Keep a refused input, and tell who waits for it."""
         self._refusals.refuse(source, error)
-        if source.topic == self._topics.commands:
-            asked = codec.who_asks(source.value)
-            if asked is not None:
-                self._reply(source.partition, asked, Answer.REFUSED, 0, error)
-
-    def _reply(
-        self, partition: int, command: Command, answer: Answer, version: int, error: InvalidInput | None = None
-    ) -> None:
-        reply = Reply(
-            command_id=command.command_id,
-            user_id=command.user_id,
-            monitor_id=command.monitor_id,
-            command=command.command.value,
-            answer=answer,
-            reason=error.reason if error else "",
-            path=error.path if error else "",
-            version=version,
-            at=self._clock.now_ms(),
-        )
-        self._outbox.send(
-            self._topics.replies,
-            partition=partition,
-            key=codec.user_key(command.user_id),
-            value=codec.encode_reply(reply, self._output_format),
-        )
+        self._replies.refuse(source, error)
 
     async def _sort_out(
         self, work: Writing, admitted: list[Admitted[Signup]]
@@ -185,6 +163,7 @@ class Registration:
         They begin a little later than now, so that sweeps can go on while all this becomes durable.
         """
         planned: list[tuple[Partition, list[Planned]]] = []
+        asked: list[tuple[int, Signup]] = []
         with ExitStack() as stack:
             for number, some in newcomers.items():
                 partition = work.owned(number)
@@ -198,6 +177,8 @@ class Registration:
                         except InvalidInput as error:
                             self._refuse(source, error)
                             continue
+                        if signup.signup_id:
+                            asked.append((number, signup))
                         work.add(number, keys[0], user)
                         for key, monitor in zip(keys[1:], monitors, strict=True):
                             work.add(number, key, monitor)
@@ -208,6 +189,8 @@ class Registration:
                 # the broker is at work while the next partition's users are
                 work.send(number)
             await work.finish()
+            for number, signup in asked:
+                self._replies.answer(number, Asker.of(signup), Answer.REGISTERED)
             with all_or_rebuilt():
                 # in one go: what is loaded from the index meanwhile would come twice
                 for partition, plans in planned:
@@ -241,12 +224,16 @@ class Registration:
             for number, _ in parts:
                 await standstill.enter_async_context(work.owned(number).turn)
             done: list[tuple[int, Changes]] = []
+            answers: list[_Answered] = []
             async for few in in_turns(admitted):
                 for source, wanted, _ in few:
-                    changes = await self._changes(work, source, wanted, quotas)
+                    changes = await self._changes(work, source, wanted, quotas, answers)
                     if changes is not None:
                         done.append((source.partition, changes))
             await work.finish()
+            # an answer says what is durable
+            for each in answers:
+                self._replies.answer(*each)
             with all_or_rebuilt():
                 for number, changes in done:
                     for change in changes.monitors:
@@ -288,15 +275,21 @@ class Registration:
         return wanted.command_id in known.ids
 
     async def _changes(
-        self, work: Writing, source: Record, wanted: Signup | Command, quotas: Quotas | None
+        self,
+        work: Writing,
+        source: Record,
+        wanted: Signup | Command,
+        quotas: Quotas | None,
+        answers: list[_Answered],
     ) -> Changes | None:
+        """What an input changes, written into ``work``; None if nothing. Its answer is added to ``answers``."""
         partition = work.owned(source.partition)
         settled = partition.emitted_to
         now = max(self._clock.now_ms(), settled)
         user = work.user(source.partition, wanted.user_id)
         if isinstance(wanted, Command) and self._is_repeated(work, source, wanted):
             version = self._version(work, source.partition, wanted)
-            self._reply(source.partition, wanted, Answer.REPEATED, version)
+            answers.append((source.partition, Asker.of(wanted), Answer.REPEATED, version, None))
             return None
         try:
             if isinstance(wanted, Signup):
@@ -314,7 +307,8 @@ class Registration:
                     await quotas.check(source.partition, wanted, user, monitors.get(wanted.monitor_id))
                 changes = carry_out(wanted, user, monitors, now, settled)
         except InvalidInput as error:
-            self._refuse(source, error)
+            self._refusals.refuse(source, error)
+            answers.append((source.partition, Asker.of(wanted), Answer.REFUSED, 0, error))
             return None
         self._write(work, source.partition, wanted.user_id, changes, settled)
         if quotas is not None:
@@ -328,7 +322,12 @@ class Registration:
             work.add_value(source.partition, key, known.with_id(wanted.command_id, now).encoded())
             begun = (source.partition, source.offset) in self._begun
             answer = Answer.DONE if begun or not changes.is_nothing else Answer.UNCHANGED
-            self._reply(source.partition, wanted, answer, self._version(work, source.partition, wanted))
+            version = self._version(work, source.partition, wanted)
+            answers.append((source.partition, Asker.of(wanted), answer, version, None))
+        elif isinstance(wanted, Signup) and wanted.signup_id:
+            answer = Answer.REGISTERED if user is None else Answer.UPDATED
+            answer = Answer.UNCHANGED if changes.is_nothing else answer
+            answers.append((source.partition, Asker.of(wanted), answer, 0, None))
         return changes
 
     def _version(self, work: Writing, partition: int, command: Command) -> int:

@@ -6,18 +6,20 @@ from msgspec.structs import replace
 
 from everwatch import codec, entries, lifecycle
 from everwatch.clock import Clock
-from everwatch.errors import InvalidInput
+from everwatch.errors import InvalidInput, RefusalCode
+from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kinds import registry
 from everwatch.kinds.protocol import SignalledKind
-from everwatch.model import Monitor, Signal, SignalState
+from everwatch.model import Answer, Asker, Monitor, Signal, SignalState
 from streams.lane import in_turns
 from streams.refusals import Refusals
+from streams.replies import Replies
 from streams.tables import Writer, Writing
 
 # a job's clock may be a little ahead of ours; a heartbeat from further in the future would hide silence
 MOST_AHEAD_MS = 60_000
-# the record, the table key, when it happened, and the signal itself if it says more than that
+# the record, the table key, when it happened, and the signal itself if it says more than that or asks for an answer
 Heard = tuple[Record, bytes, int, Signal | None]
 
 
@@ -27,9 +29,11 @@ class Signals:
     Plain heartbeats, which most signals are, change a few bytes of their monitor's entry and nothing is decoded.
     """
 
-    def __init__(self, writer: Writer, refusals: Refusals, clock: Clock) -> None:
+    def __init__(self, writer: Writer, refusals: Refusals, replies: Replies, outbox: Outbox, clock: Clock) -> None:
         self._writer = writer
         self._refusals = refusals
+        self._replies = replies
+        self._outbox = outbox
         self._clock = clock
 
     async def take(self, records: Iterable[Record]) -> None:
@@ -45,17 +49,29 @@ class Signals:
                         ahead_s = (at - latest + MOST_AHEAD_MS) / 1000
                         raise InvalidInput(f"the signal is {ahead_s:g} s in the future", "$.at")
                 except InvalidInput as error:
-                    self._refusals.refuse(record, error)
+                    self._refuse(record, error)
                 else:
                     key = codec.table_key(signal.user_id, signal.monitor_id)
-                    more = None if signal.is_plain else signal
+                    more = None if signal.is_plain and not signal.signal_id else signal
                     heard.setdefault(record.partition, []).append((record, key, at, more))
         async with self._writer.writing() as work:
+            answers: list[tuple[int, Asker, Answer]] = []
             for number, some in heard.items():
-                await self._take(work, number, some)
+                await self._take(work, number, some, answers)
             await work.finish()
+        if answers:
+            # an answer says what is durable
+            for each in answers:
+                self._replies.answer(*each)
+            await self._outbox.delivered()
 
-    async def _take(self, work: Writing, number: int, heard: list[Heard]) -> None:
+    def _refuse(self, record: Record, error: InvalidInput) -> None:
+        self._refusals.refuse(record, error)
+        self._replies.refuse(record, error)
+
+    async def _take(
+        self, work: Writing, number: int, heard: list[Heard], answers: list[tuple[int, Asker, Answer]]
+    ) -> None:
         newest: dict[bytes, int] = {}
         # keys that take a closer look, and their entries
         closer: dict[bytes, bytes | None] = {}
@@ -76,11 +92,16 @@ class Signals:
                 elif after is not value:
                     work.add_value(number, key, after)
         if closer:
-            await self._look_closer(work, number, closer, heard)
+            await self._look_closer(work, number, closer, heard, answers)
         work.send(number)
 
     async def _look_closer(
-        self, work: Writing, number: int, values: Mapping[bytes, bytes | None], heard: list[Heard]
+        self,
+        work: Writing,
+        number: int,
+        values: Mapping[bytes, bytes | None],
+        heard: list[Heard],
+        answers: list[tuple[int, Asker, Answer]],
     ) -> None:
         said: dict[bytes, list[Heard]] = {key: [] for key in values}
         for each in heard:
@@ -88,17 +109,22 @@ class Signals:
                 said[each[1]].append(each)
         async for few in in_turns(said.items()):
             for key, some in few:
-                after = self._after(key, values[key], some)
+                after = self._after(key, values[key], some, answers)
                 if after is not None:
                     work.add_value(number, key, after)
 
-    def _after(self, key: bytes, value: bytes | None, heard: list[Heard]) -> bytes | None:
-        """The monitor's entry after all that was heard of it, None if that changes nothing. Refuses what is wrong."""
+    def _after(
+        self, key: bytes, value: bytes | None, heard: list[Heard], answers: list[tuple[int, Asker, Answer]]
+    ) -> bytes | None:
+        """The monitor's entry after all that was heard of it, None if that changes nothing.
+
+        Refuses what is wrong, and adds the answers to the others that ask for one.
+        """
         try:
             monitor, kind, config = _listener(key, value)
         except InvalidInput as error:
             for record, *_ in heard:
-                self._refusals.refuse(record, error)
+                self._refuse(record, error)
             return None
         last_signal, known = monitor.last_signal, monitor.signals
         # all count in the order in which they happened; those of one instant in the order in which they came
@@ -108,11 +134,15 @@ class Signals:
                 heard_at, made = kind.take(config, last_signal, known, signal)
                 if type(heard_at) is not int or not isinstance(made, SignalState):
                     raise TypeError("it gave no instant and SignalState")
+                is_news = (heard_at, made) != (last_signal, known)
                 last_signal, known = heard_at, made
+                if signal.signal_id:
+                    answer = Answer.DONE if is_news else Answer.UNCHANGED
+                    answers.append((record.partition, Asker.of(signal), answer))
             except InvalidInput as error:
-                self._refusals.refuse(record, error)
+                self._refuse(record, error)
             except Exception as error:  # a kind of another package may fail in any way, and harms only its monitors
-                self._refusals.refuse(
+                self._refuse(
                     record, InvalidInput(f"the kind {kind.name!r} failed on the signal: {error!r}", "$.monitor_id")
                 )
         after = lifecycle.after_signals(monitor, last_signal, known)
@@ -127,6 +157,7 @@ def _listener(key: bytes, value: bytes | None) -> tuple[Monitor, SignalledKind, 
             f"there is no monitor {monitor_id!r} of user {user_id!r} on this partition (signals must be produced with"
             " the same key and partitioner as signups)",
             "$.monitor_id",
+            RefusalCode.NOT_FOUND,
         )
     monitor = codec.decode_entry(key, value)
     assert isinstance(monitor, Monitor)  # a signal names a monitor
@@ -138,6 +169,8 @@ def _listener(key: bytes, value: bytes | None) -> tuple[Monitor, SignalledKind, 
         raise InvalidInput(f"the signal cannot be judged: {error.reason}", "$.monitor_id") from None
     if listening is None:
         raise InvalidInput(
-            f"monitor {monitor.monitor_id!r} is of kind {monitor.spec.kind}, which takes no signals", "$.monitor_id"
+            f"monitor {monitor.monitor_id!r} is of kind {monitor.spec.kind}, which takes no signals",
+            "$.monitor_id",
+            RefusalCode.WRONG_KIND,
         )
     return monitor, listening, config

@@ -9,7 +9,7 @@ import orjson
 from everwatch import codec, wire
 from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
-from everwatch.model import At, Command, Every, MonitorSpec, Signup
+from everwatch.model import At, Command, Every, MonitorSpec, ReplyOn, Signup
 
 
 class _Outline(msgspec.Struct, forbid_unknown_fields=True):
@@ -20,6 +20,8 @@ class _Outline(msgspec.Struct, forbid_unknown_fields=True):
     attributes: dict[str, wire.Attribute] = {}
     monitors: msgspec.Raw = msgspec.Raw(b"[]")
     maintenance: msgspec.Raw = msgspec.Raw(b"[]")
+    signup_id: wire.MonitorId = ""
+    reply: ReplyOn = ReplyOn.EVERY_OUTCOME
 
 
 _outline_of = msgspec.json.Decoder(_Outline).decode
@@ -57,7 +59,15 @@ def _admit_remembered(data: bytes | None) -> Signup | None:
             outline = _outline_of(data)
             if len(outline.monitors) + len(outline.maintenance) <= _REMEMBERED_BYTES:
                 alike = _admit_monitors(bytes(outline.monitors), bytes(outline.maintenance))
-                return Signup(outline.user_id, outline.plan, outline.attributes, alike.monitors, alike.maintenance)
+                return Signup(
+                    outline.user_id,
+                    outline.plan,
+                    outline.attributes,
+                    alike.monitors,
+                    alike.maintenance,
+                    outline.signup_id,
+                    outline.reply,
+                )
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidInput):
             pass  # what is wrong is found, and told with its path, by who looks closer
     return None
@@ -88,7 +98,7 @@ def admit_monitor(spec: MonitorSpec, path: str) -> MonitorSpec:
         kind = registry.kind_named(spec.kind)
         config = registry.canonical_config(kind, registry.parse_config(kind, orjson.loads(spec.config)))
     except InvalidInput as error:
-        raise InvalidInput(error.reason, path + error.path.removeprefix("$")) from None
+        raise InvalidInput(error.reason, path + error.path.removeprefix("$"), error.code) from None
     except Exception as error:
         # a kind of another package may fail in any way; that harms only the monitors that name it
         raise InvalidInput(f"the kind {spec.kind!r} failed on the config: {error!r}", f"{path}.config") from error

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from everwatch import lifecycle, wire
-from everwatch.errors import InvalidInput
+from everwatch.errors import InvalidInput, RefusalCode
 from everwatch.model import (
     At,
     Command,
@@ -120,11 +120,15 @@ def carry_out(command: Command, user: User | None, monitors: Mapping[str, Monito
         case CommandType.DEREGISTER:
             # monitors without a user are left where a deregistration was interrupted
             if user is None and not monitors:
-                raise InvalidInput(f"there is no user {command.user_id!r}{_PERHAPS}", "$.user_id")
+                raise InvalidInput(
+                    f"there is no user {command.user_id!r}{_PERHAPS}", "$.user_id", RefusalCode.NOT_FOUND
+                )
             return Changes(monitors=[Change(monitor, None) for monitor in monitors.values()], user_ended=True)
         case CommandType.MAINTAIN:
             if user is None:
-                raise InvalidInput(f"there is no user {command.user_id!r}{_PERHAPS}", "$.user_id")
+                raise InvalidInput(
+                    f"there is no user {command.user_id!r}{_PERHAPS}", "$.user_id", RefusalCode.NOT_FOUND
+                )
             if user.maintenance == command.maintenance:
                 return Changes()
             return Changes(user=msgspec.structs.replace(user, maintenance=command.maintenance, updated_at=now))
@@ -133,7 +137,9 @@ def carry_out(command: Command, user: User | None, monitors: Mapping[str, Monito
     old = monitors.get(command.monitor_id)
     if old is None:
         raise InvalidInput(
-            f"there is no monitor {command.monitor_id!r} of user {command.user_id!r}{_PERHAPS}", "$.monitor_id"
+            f"there is no monitor {command.monitor_id!r} of user {command.user_id!r}{_PERHAPS}",
+            "$.monitor_id",
+            RefusalCode.NOT_FOUND,
         )
     match command.command:
         case CommandType.DELETE:
@@ -165,10 +171,14 @@ def is_pending_task(monitor: Monitor, settled: int) -> bool:
 
 def _check_cancellable(monitor: Monitor, settled: int) -> None:
     if not isinstance(monitor.spec.schedule, At):
-        raise InvalidInput("this is no delayed task but a recurring monitor: delete or pause it", "$.monitor_id")
+        raise InvalidInput(
+            "this is no delayed task but a recurring monitor: delete or pause it",
+            "$.monitor_id",
+            RefusalCode.WRONG_KIND,
+        )
     if not is_pending_task(monitor, settled):
         over = "is over" if monitor.state is State.DONE else "has fired already"
-        raise InvalidInput(f"the task {monitor.monitor_id!r} {over}", "$.monitor_id")
+        raise InvalidInput(f"the task {monitor.monitor_id!r} {over}", "$.monitor_id", RefusalCode.NOT_PENDING)
 
 
 def _carry_out_put(command: Command, user: User | None, old: Monitor | None, now: int, settled: int) -> Changes:
@@ -177,7 +187,7 @@ def _carry_out_put(command: Command, user: User | None, old: Monitor | None, now
     if expected is not None and expected != version:
         found = f"the monitor is at version {version}" if old else "there is no such monitor"
         wanted = f"version {expected}" if expected else "that there is none"
-        raise InvalidInput(f"{found}, and the put expects {wanted}", "$.if_version")
+        raise InvalidInput(f"{found}, and the put expects {wanted}", "$.if_version", RefusalCode.VERSION_MISMATCH)
     implied = None
     if user is None:
         implied = User(command.user_id, "default", {}, (), registered_at=now, updated_at=now)

@@ -12,6 +12,7 @@ from everwatch.config import OutputFormat
 from everwatch.errors import InvalidInput
 from everwatch.model import (
     Align,
+    Asker,
     At,
     Command,
     CommandType,
@@ -84,26 +85,50 @@ def decode_command(data: bytes | None) -> Command:
     return wire.command_of(_decode_input(data, "command", wire.CommandInput, _inline_json))
 
 
-def who_asks(data: bytes | None) -> Command | None:
-    """As much of a refused command as an answer to its sender takes; None if nobody waits for one."""
-    try:
-        if data and data.startswith(schemas.MAGIC):
-            asked = msgspec.convert(schemas.decode("command", data), type=_Asked)
-        else:
-            asked = _asked_of(data or b"")
-    except (InvalidInput, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    return Command(asked.command, asked.user_id, asked.monitor_id, command_id=asked.command_id)
+class _SignupAsker(msgspec.Struct, frozen=True):
+    user_id: wire.UserId
+    signup_id: wire.Name
 
 
-class _Asked(msgspec.Struct, frozen=True):
+class _CommandAsker(msgspec.Struct, frozen=True):
     command: CommandType
     user_id: wire.UserId
     command_id: wire.Name
     monitor_id: wire.MonitorId = ""
 
 
-_asked_of = msgspec.json.Decoder(_Asked).decode
+class _SignalAsker(msgspec.Struct, frozen=True):
+    user_id: wire.UserId
+    signal_id: wire.Name
+    monitor_id: wire.MonitorId = ""
+
+
+_ASKERS: dict[str, type[_SignupAsker | _CommandAsker | _SignalAsker]] = {
+    "signup": _SignupAsker,
+    "command": _CommandAsker,
+    "signal": _SignalAsker,
+}
+
+
+def asker_of(name: str, data: bytes) -> Asker | None:
+    """Who asks for an answer to a refused ``signup``, ``command`` or ``signal``; None if nobody does.
+
+    Reads only what an answer takes, so that an input which is wrong elsewhere is answered too.
+    """
+    try:
+        if data.startswith(schemas.MAGIC):
+            asked = msgspec.convert(schemas.decode(name, data), type=_ASKERS[name])
+        else:
+            asked = msgspec.json.decode(data, type=_ASKERS[name])
+    except (InvalidInput, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    match asked:
+        case _SignupAsker():
+            return Asker("signup", asked.user_id, signup_id=asked.signup_id)
+        case _CommandAsker():
+            return Asker(asked.command.value, asked.user_id, asked.monitor_id, asked.command_id)
+        case _:
+            return Asker("signal", asked.user_id, asked.monitor_id, signal_id=asked.signal_id)
 
 
 def decode_signal(data: bytes | None) -> Signal:

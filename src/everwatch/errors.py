@@ -4,6 +4,8 @@ An error message is one clear sentence: what is wrong, where, and what to do.
 The CLI prints it without a traceback and exits with the error's ``exit_code``.
 """
 
+from enum import StrEnum
+
 
 class EverwatchError(Exception):
     """Base of all errors raised on purpose. ``exit_code`` is what the CLI exits with."""
@@ -17,17 +19,32 @@ class SettingsError(EverwatchError):
     exit_code = 2
 
 
+class RefusalCode(StrEnum):
+    """Why an input was refused, for programs. Codes may be added; a program treats an unknown one as ``invalid``."""
+
+    INVALID = "invalid"
+    WRONG_KEY = "wrong_key"
+    NOT_FOUND = "not_found"
+    WRONG_KIND = "wrong_kind"
+    NOT_PENDING = "not_pending"
+    VERSION_MISMATCH = "version_mismatch"
+    UNKNOWN_PLAN = "unknown_plan"
+    MISSING_ATTRIBUTE = "missing_attribute"
+    QUOTA = "quota"
+
+
 class InvalidInput(EverwatchError):
     """An input from outside was refused.
 
     ``reason`` is a sentence for a person, ``path`` names the field (``$.monitors[0].kind``; empty if the
-    whole input is meant).
+    whole input is meant), ``code`` is the reason for a program.
     """
 
-    def __init__(self, reason: str, path: str = "") -> None:
+    def __init__(self, reason: str, path: str = "", code: str = RefusalCode.INVALID) -> None:
         super().__init__(f"{reason} (at {path})" if path else reason)
         self.reason = reason
         self.path = path
+        self.code = code
 
 
 class BrokerUnavailable(EverwatchError):

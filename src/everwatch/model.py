@@ -173,14 +173,27 @@ class MonitorSpec(msgspec.Struct, frozen=True):
     max_runs: int = 0
 
 
+class ReplyOn(StrEnum):
+    """Which outcomes of an input with an id are answered on ``replies``: each one, or refusals only."""
+
+    EVERY_OUTCOME = "always"
+    REFUSAL = "refused"
+
+
 class Signup(msgspec.Struct, frozen=True):
-    """A user registers, or changes what is registered: the monitors named here replace those of the last signup."""
+    """A user registers, or changes what is registered: the monitors named here replace those of the last signup.
+
+    ``signup_id``: its outcome is answered on ``replies``. It is not remembered: a signup states the whole registration,
+    so the same one again is answered ``unchanged``.
+    """
 
     user_id: str
     plan: str = "default"
     attributes: dict[str, Scalar] = {}
     monitors: tuple[MonitorSpec, ...] = ()
     maintenance: tuple[Maintenance, ...] = ()
+    signup_id: str = ""
+    reply: ReplyOn = ReplyOn.EVERY_OUTCOME
 
 
 class CommandType(StrEnum):
@@ -216,21 +229,30 @@ class Command(msgspec.Struct, frozen=True):
     if_version: int | None = None
     until: int = 0
     maintenance: tuple[Maintenance, ...] = ()
+    reply: ReplyOn = ReplyOn.EVERY_OUTCOME
 
 
 class Answer(StrEnum):
-    """What became of a command: carried out, nothing to do, carried out before, or refused."""
+    """The outcome of an input that has an id.
+
+    ``done``: a command was carried out, a signal changed its monitor. ``registered`` and ``updated``: a signup made a
+    user, or changed one. ``unchanged``: no change was needed. ``repeated``: a command with this id was carried out
+    before. ``refused``: nothing was changed.
+    """
 
     DONE = "done"
     UNCHANGED = "unchanged"
     REPEATED = "repeated"
     REFUSED = "refused"
+    REGISTERED = "registered"
+    UPDATED = "updated"
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What became of a command that has an id. ``version`` is the monitor's after it, 0 where there is none.
+    """The answer to a command, signup or signal that has an id; the ids of the other two are empty.
 
-    ``reason`` and ``path`` say why it was refused; ``at`` when it was answered.
+    ``command``: the command, or ``signup`` or ``signal``. ``version`` is the monitor's after it, 0 where there is none.
+    ``reason``, ``path`` and ``code`` (see RefusalCode) say why it was refused; ``at`` when it was answered.
     """
 
     command_id: str
@@ -242,6 +264,9 @@ class Reply(msgspec.Struct, frozen=True):
     path: str
     version: int
     at: int
+    code: str = ""
+    signup_id: str = ""
+    signal_id: str = ""
 
 
 class SignalType(StrEnum):
@@ -256,6 +281,8 @@ class Signal(msgspec.Struct, frozen=True):
     """What a user's own job says of itself, or a value that it measured. ``at`` 0 means the record's timestamp.
 
     ``exit_code``: of a job that failed; never 0. ``duration_ms``: how long it ran, None for what its start says.
+    ``signal_id``: its outcome is answered on ``replies``. It is not remembered: the same signal of the same instant
+    again is answered ``unchanged``.
     """
 
     user_id: str
@@ -265,11 +292,41 @@ class Signal(msgspec.Struct, frozen=True):
     exit_code: int | None = None
     duration_ms: float | None = None
     value: float | None = None
+    signal_id: str = ""
+    reply: ReplyOn = ReplyOn.EVERY_OUTCOME
 
     @property
     def is_plain(self) -> bool:
         """Whether it says no more than that the job is alive and well."""
         return self.type is SignalType.SUCCESS and self.duration_ms is None and self.value is None
+
+
+class Asker(msgspec.Struct, frozen=True):
+    """As much of an input as an answer to its sender takes: what was asked for, of which monitor, under which id."""
+
+    command: str
+    user_id: str
+    monitor_id: str = ""
+    command_id: str = ""
+    signup_id: str = ""
+    signal_id: str = ""
+    reply: ReplyOn = ReplyOn.EVERY_OUTCOME
+
+    @classmethod
+    def of(cls, asked: Signup | Command | Signal) -> "Asker":
+        """Return the asker of an input that was decoded."""
+        match asked:
+            case Signup():
+                return cls("signup", asked.user_id, signup_id=asked.signup_id, reply=asked.reply)
+            case Command():
+                return cls(asked.command.value, asked.user_id, asked.monitor_id, asked.command_id, reply=asked.reply)
+            case _:
+                return cls("signal", asked.user_id, asked.monitor_id, signal_id=asked.signal_id, reply=asked.reply)
+
+    def wants(self, answer: Answer) -> bool:
+        """Return whether this outcome is to be answered."""
+        has_id = bool(self.command_id or self.signup_id or self.signal_id)
+        return has_id and (self.reply is ReplyOn.EVERY_OUTCOME or answer is Answer.REFUSED)
 
 
 class User(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ from everwatch.model import (
     Overlap,
     Policy,
     Priority,
+    ReplyOn,
     Retries,
     Schedule,
     Signal,
@@ -132,6 +133,8 @@ class SignupInput(_Strict, frozen=True):
     attributes: dict[str, Attribute] = {}
     monitors: Annotated[list[MonitorInput], msgspec.Meta(max_length=MOST_MONITORS_PER_SIGNUP)] = []
     maintenance: Windows = []
+    signup_id: MonitorId = ""
+    reply: ReplyOn = ReplyOn.EVERY_OUTCOME
 
 
 class CommandInput(_Strict, frozen=True):
@@ -143,6 +146,7 @@ class CommandInput(_Strict, frozen=True):
     if_version: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
     until: Instant | None = None
     maintenance: Windows = []
+    reply: ReplyOn = ReplyOn.EVERY_OUTCOME
 
 
 class SignalInput(_Strict, frozen=True):
@@ -153,6 +157,8 @@ class SignalInput(_Strict, frozen=True):
     exit_code: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)] | None = None
     duration_ms: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_INTERVAL_MS)] | None = None
     value: float | None = None
+    signal_id: MonitorId = ""
+    reply: ReplyOn = ReplyOn.EVERY_OUTCOME
 
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -222,6 +228,7 @@ _CHOICES = {
     "backoff": Backoff,
     "overlap": Overlap,
     "type": SignalType,
+    "reply": ReplyOn,
 }
 _TYPE_NAMES = {
     "str": "text",
@@ -250,7 +257,7 @@ def signup_of(given: SignupInput) -> Signup:
         seen.add(monitor.monitor_id)
     check_runs(monitors)
     windows = _windows_of(given.maintenance, "$.maintenance")
-    return Signup(given.user_id, given.plan, given.attributes, monitors, windows)
+    return Signup(given.user_id, given.plan, given.attributes, monitors, windows, given.signup_id, given.reply)
 
 
 def check_runs(monitors: Iterable[MonitorSpec]) -> None:
@@ -300,6 +307,7 @@ def command_of(given: CommandInput) -> Command:
         given.if_version,
         0 if given.until is None else _taken(parse_instant_ms, given.until, "$.until"),
         _windows_of(given.maintenance, "$.maintenance"),
+        given.reply,
     )
 
 
@@ -307,7 +315,7 @@ def signal_of(given: SignalInput) -> Signal:
     """The signal that ``given`` means: an exit code other than 0 makes it a failure. Raises InvalidInput."""
     type_, exit_code, duration_ms, value = given.type, given.exit_code, given.duration_ms, given.value
     if type_ is SignalType.SUCCESS and exit_code is None and duration_ms is None and value is None:
-        return Signal(given.user_id, given.monitor_id, given.at)
+        return Signal(given.user_id, given.monitor_id, given.at, signal_id=given.signal_id, reply=given.reply)
     if value is not None:
         # Avro has numbers that are none
         if not isfinite(value):
@@ -322,7 +330,17 @@ def signal_of(given: SignalInput) -> Signal:
                 raise InvalidInput("a run that has only begun has none", f"$.{name}")
     elif exit_code:
         type_ = SignalType.FAIL
-    return Signal(given.user_id, given.monitor_id, given.at, type_, exit_code or None, duration_ms, value)
+    return Signal(
+        given.user_id,
+        given.monitor_id,
+        given.at,
+        type_,
+        exit_code or None,
+        duration_ms,
+        value,
+        given.signal_id,
+        given.reply,
+    )
 
 
 def monitor_of(given: MonitorInput, path: str, monitor_id: str = "") -> MonitorSpec:

@@ -37,6 +37,7 @@ from everwatch.model import (
     Policy,
     Priority,
     Reply,
+    ReplyOn,
     Result,
     Retries,
     Scalar,
@@ -138,6 +139,9 @@ RESULT = Result(
 )
 TRANSITION = Transition("u-1", "größe", AT, State.UP, State.DOWN, "connection refused", 7)
 REPLY = Reply("c-1", "u-1", "größe", "put", Answer.REFUSED, "this must not be empty", "$.monitor.kind", 7, AT)
+REPLY_CODE = msgspec.structs.replace(REPLY, code="version_mismatch")
+REPLY_SIGNUP = Reply("", "u-1", "", "signup", Answer.REGISTERED, "", "", 0, AT, signup_id="s-1")
+REPLY_SIGNAL = Reply("", "u-1", "größe", "signal", Answer.REFUSED, "no", "", 0, AT, "not_found", signal_id="n-1")
 
 # what a program of a user's own writes, and what it means
 INPUTS: dict[str, dict[str, Any]] = {
@@ -147,6 +151,9 @@ INPUTS: dict[str, dict[str, Any]] = {
     "signal-start": {"user_id": "u-1", "monitor_id": "größe", "at": AT, "type": "start"},
     "signal-fail": {"user_id": "u-1", "monitor_id": "größe", "exit_code": 3, "duration_ms": 1250.5},
     "signal-value": {"user_id": "u-1", "monitor_id": "größe", "value": -0.25},
+    "signal-asking": {"user_id": "u-1", "monitor_id": "größe", "signal_id": "n-1", "reply": "refused"},
+    "signup-asking": {"user_id": "u-1", "signup_id": "s-1", "reply": "refused"},
+    "command-asking": {"command": "cancel", "user_id": "u-1", "command_id": "c-2", "reply": "refused"},
     "signup-cron": {"user_id": "u-1", "monitors": [CRON_INPUT]},
     "signup-at": {"user_id": "u-1", "monitors": [ONCE_INPUT]},
     "command-cron": {"command": "put", "user_id": "u-1", "monitor_id": "größe", "monitor": CRON_INPUT},
@@ -180,6 +187,9 @@ EXPECTED: dict[str, object] = {
     "signal-start": Signal("u-1", "größe", AT, SignalType.START),
     "signal-fail": Signal("u-1", "größe", 0, SignalType.FAIL, 3, 1250.5),
     "signal-value": Signal("u-1", "größe", value=-0.25),
+    "signal-asking": Signal("u-1", "größe", signal_id="n-1", reply=ReplyOn.REFUSAL),
+    "signup-asking": Signup("u-1", signup_id="s-1", reply=ReplyOn.REFUSAL),
+    "command-asking": Command(CommandType.CANCEL, "u-1", command_id="c-2", reply=ReplyOn.REFUSAL),
     "tick": TICK,
     "result": RESULT,
     "transition": TRANSITION,
@@ -217,6 +227,9 @@ EXPECTED: dict[str, object] = {
     ),
     "transition-muted": msgspec.structs.replace(TRANSITION, alert=False),
     "reply": REPLY,
+    "reply-code": REPLY_CODE,
+    "reply-signup": REPLY_SIGNUP,
+    "reply-signal": REPLY_SIGNAL,
 }
 READ: dict[str, Callable[[bytes], object]] = {
     "signup": codec.decode_signup,

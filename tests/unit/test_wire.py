@@ -12,6 +12,7 @@ from everwatch.errors import InvalidInput
 from everwatch.kinds.registry import known_kinds
 from everwatch.model import (
     Align,
+    Asker,
     At,
     Backoff,
     Command,
@@ -803,17 +804,17 @@ def test_a_put_that_expects_that_there_is_no_monitor_is_told_from_one_that_expec
     [
         pytest.param(
             command("pause", monitor_id="m", command_id="c-1", until="tomorrow"),
-            Command(CommandType.PAUSE, "u", "m", command_id="c-1"),
+            Asker("pause", "u", "m", "c-1"),
             id="a wrong field",
         ),
         pytest.param(
             command("put", command_id="c-1", monitor={"kind": "htpp"}, more=[{}]),
-            Command(CommandType.PUT, "u", command_id="c-1"),
+            Asker("put", "u", command_id="c-1"),
             id="a wrong monitor and an unknown field",
         ),
         pytest.param(
             schemas.encode("command", {"command": "maintain", "user_id": "u", "monitor_id": "m", "command_id": "c-1"}),
-            Command(CommandType.MAINTAIN, "u", "m", command_id="c-1"),
+            Asker("maintain", "u", "m", "c-1"),
             id="Avro",
         ),
         pytest.param(command("pause", until="tomorrow"), None, id="no id"),
@@ -827,12 +828,33 @@ def test_a_put_that_expects_that_there_is_no_monitor_is_told_from_one_that_expec
         pytest.param(b'{"command_id":' + b"[" * 100_000, None, id="nested too deeply"),
         pytest.param(b"\xff\xfe", None, id="no text"),
         pytest.param(b"", None, id="empty bytes"),
-        pytest.param(None, None, id="nothing at all"),
     ],
 )
-def test_who_waits_for_an_answer_to_a_refused_command_is_found_in_it(data: bytes | None, asks: Command | None) -> None:
+def test_who_waits_for_an_answer_to_a_refused_command_is_found_in_it(data: bytes, asks: Asker | None) -> None:
     refused(admit_command, data)
-    assert codec.who_asks(data) == asks
+    assert codec.asker_of("command", data) == asks
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "asks"),
+    [
+        ("signup", {"user_id": "u", "signup_id": "s-1", "monitors": 7}, Asker("signup", "u", signup_id="s-1")),
+        ("signup", {"user_id": "u", "command_id": "s-1", "monitors": 7}, None),
+        ("signal", {"user_id": "u", "signal_id": "n-1"}, Asker("signal", "u", signal_id="n-1")),
+        (
+            "signal",
+            {"user_id": "u", "monitor_id": "m", "signal_id": "n-1", "value": "x"},
+            Asker("signal", "u", "m", signal_id="n-1"),
+        ),
+        ("signal", {"monitor_id": "m", "signal_id": "n-1"}, None),
+    ],
+)
+def test_who_waits_for_an_answer_to_a_refused_signup_or_signal_is_found_in_it(
+    name: str, given: dict[str, object], asks: Asker | None
+) -> None:
+    assert codec.asker_of(name, json.dumps(given).encode()) == asks
+    if asks is not None and set(given) <= {"user_id", "signup_id", "signal_id"}:
+        assert codec.asker_of(name, schemas.encode(name, {"monitor_id": ""} | given)) == asks
 
 
 def test_the_same_cron_expression_a_million_times_over_is_read_once() -> None:

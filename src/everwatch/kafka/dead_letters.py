@@ -9,13 +9,14 @@ MOST_TOLD_CHARACTERS = 1_000
 
 
 def refusal_headers(error: InvalidInput, *, topic: str, partition: int, offset: int, refused_at: int) -> Headers:
-    """Headers of a dead letter: why (``reason``, ``path``), where from (``source_*``) and when (ms).
+    """Headers of a dead letter: why (``reason``, ``path``, ``code``), where from (``source_*``) and when (ms).
 
     Reason and path may quote what was sent, and are cut where that is long.
     """
     return [
         ("reason", _cut(error.reason)),
         ("path", _cut(error.path)),
+        ("code", error.code.encode()),
         ("source_topic", topic.encode()),
         ("source_partition", str(partition).encode()),
         ("source_offset", str(offset).encode()),

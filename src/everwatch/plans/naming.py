@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from everwatch.errors import InvalidInput
+from everwatch.errors import InvalidInput, RefusalCode
 from everwatch.model import Scalar
 from everwatch.templates import DEEPEST, inside
 
@@ -56,7 +56,9 @@ class Name(msgspec.Struct, frozen=True):
         if not self.attribute:
             value: Scalar = given.plan if self.shown == PLAN_NAME else given.user_id
         elif (value := given.attributes.get(self.attribute)) is None and (value := self.default) is None:
-            raise InvalidInput(f"{field} needs this attribute, and the signup has none", self.path)
+            raise InvalidInput(
+                f"{field} needs this attribute, and the signup has none", self.path, RefusalCode.MISSING_ATTRIBUTE
+            )
         if isinstance(value, str):
             if len(value) > LONGEST_VALUE:
                 raise InvalidInput(f"{field} takes at most {LONGEST_VALUE} characters", self.path)

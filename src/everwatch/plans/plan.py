@@ -8,7 +8,7 @@ import msgspec
 
 from everwatch import codec, wire
 from everwatch.admission import admit_monitor
-from everwatch.errors import InvalidInput
+from everwatch.errors import InvalidInput, RefusalCode
 from everwatch.model import MonitorSpec, Scalar, Signup
 from everwatch.plans.naming import PLAN_NAME, Given, Object, texts_of
 from everwatch.schedule.duration import describe_duration
@@ -38,6 +38,7 @@ class Limits(msgspec.Struct, frozen=True):
                 f"the plan {self.plan!r} allows one run in {describe_duration(self.shortest_ms)}, and this schedule has"
                 f" runs {describe_duration(gap_ms)} apart",
                 f"{path}.schedule",
+                RefusalCode.QUOTA,
             )
 
     def check_another(self, count: int) -> None:
@@ -47,6 +48,7 @@ class Limits(msgspec.Struct, frozen=True):
                 f"the plan {self.plan!r} allows {self.max_monitors} monitors, and this user has"
                 f" {count if count == self.max_monitors else 'more'} already",
                 "$.monitor_id",
+                RefusalCode.QUOTA,
             )
 
 
@@ -85,7 +87,7 @@ class PlanMonitor(msgspec.Struct, frozen=True, eq=False):
             spec = spec_of(filled, self.field)
             self.limits.check_schedule(spec, self.field)
         except InvalidInput as error:
-            raise InvalidInput(f"{error.path}: {error.reason}", self._cause(error.path)) from None
+            raise InvalidInput(f"{error.path}: {error.reason}", self._cause(error.path), error.code) from None
         return spec
 
     def _cause(self, place: str) -> str:
@@ -102,7 +104,7 @@ def spec_of(document: dict[str, Any], field: str) -> MonitorSpec:
         spec = wire.monitor_of(wire.parse_object(document, wire.MonitorInput), "$")
         return admit_monitor(spec, "$")
     except InvalidInput as error:
-        raise InvalidInput(error.reason, field + error.path.removeprefix("$")) from None
+        raise InvalidInput(error.reason, field + error.path.removeprefix("$"), error.code) from None
 
 
 class Plan(msgspec.Struct, frozen=True, eq=False):
@@ -138,7 +140,11 @@ class Plans:
         if plan is None and name != USUAL_PLAN:
             known = sorted({*self.all, USUAL_PLAN})
             more = f" and {len(known) - MOST_NAMED} more" if len(known) > MOST_NAMED else ""
-            raise InvalidInput(f"there is no plan {name!r}; there are {', '.join(known[:MOST_NAMED])}{more}", "$.plan")
+            raise InvalidInput(
+                f"there is no plan {name!r}; there are {', '.join(known[:MOST_NAMED])}{more}",
+                "$.plan",
+                RefusalCode.UNKNOWN_PLAN,
+            )
         return plan
 
     def limits_of(self, name: str) -> Limits | None:
@@ -169,13 +175,22 @@ class Plans:
                 f"the plan {plan.name!r} allows {most} monitors, and these would be {len(monitors)}"
                 f" ({from_plan} of the plan and {len(own)} of the signup)",
                 "$.monitors",
+                RefusalCode.QUOTA,
             )
         if plan.monitors:
             wire.check_runs(monitors)
         if limits.shortest_ms is not None:
             for index, spec in enumerate(own):
                 limits.check_schedule(spec, f"$.monitors[{index}]")
-        return Signup(signup.user_id, signup.plan, signup.attributes, monitors, signup.maintenance)
+        return Signup(
+            signup.user_id,
+            signup.plan,
+            signup.attributes,
+            monitors,
+            signup.maintenance,
+            signup.signup_id,
+            signup.reply,
+        )
 
     def _of_plan(self, plan: Plan, signup: Signup, taken: set[str] | tuple[()]) -> list[MonitorSpec]:
         given = Given(signup.user_id, signup.plan, signup.attributes)
@@ -200,7 +215,7 @@ class Plans:
                 most = codec.LARGEST_INPUT_BYTES
                 raise InvalidInput(f"filled in, its monitors take more than {most} characters", "$.attributes")
         except InvalidInput as error:
-            raise InvalidInput(f"plan {plan.name!r} of {plan.file}: {error.reason}", error.path) from None
+            raise InvalidInput(f"plan {plan.name!r} of {plan.file}: {error.reason}", error.path, error.code) from None
         return specs
 
     def _admitted(self, monitor: PlanMonitor, given: Given) -> MonitorSpec:

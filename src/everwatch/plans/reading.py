@@ -167,7 +167,7 @@ def _check_settled(document: Object, field: str, limits: Limits) -> str:
         if spec.schedule != wire.NO_SCHEDULE and not document.is_open_at("schedule"):
             limits.check_schedule(spec, "$")
     except InvalidInput as error:
-        raise InvalidInput(error.reason, field + error.path.removeprefix("$")) from None
+        raise InvalidInput(error.reason, field + error.path.removeprefix("$"), error.code) from None
     # without an id of its own it is called after its kind
     is_open = document.is_open_at("monitor_id") or ("monitor_id" not in settled and document.is_open_at("kind"))
     return "" if is_open else spec.monitor_id

@@ -1,0 +1,163 @@
+"""What a worker answers to signups and signals that have an id: each outcome, its code, and after a crash."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from support.pipeline import every
+from support.worker import START, TOPICS, Broker, Life, until, worker
+
+from everwatch import codec, schemas
+from everwatch.clock import SettableClock
+from everwatch.model import Answer, Reply
+
+PLANS = """
+[plans.free]
+max_monitors = 1
+
+[[plans.free.monitors]]
+monitor_id = "site"
+config = { url = "https://{{user.attributes.site}}/" }
+schedule = { every = "5m" }
+
+[plans.pro]
+"""
+
+
+@pytest.fixture
+async def life(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Life]:
+    (tmp_path / "plans.toml").write_text(PLANS)
+    monkeypatch.setenv("EVERWATCH_PLANS_FILE", str(tmp_path / "plans.toml"))
+    broker = Broker()
+    broker.install(monkeypatch)
+    async with worker(broker, tmp_path / "worker", SettableClock(START)) as life:
+        yield life
+
+
+def replies(broker: Broker) -> list[Reply]:
+    return [codec.decode_reply(value) for _, value in broker.logs[TOPICS.replies]]
+
+
+async def take(life: Life, topic: str, *inputs: dict[str, Any] | bytes) -> list[Reply]:
+    """Take inputs of ann's as one batch; gives the answers to them, in order."""
+    already = len(life.broker.logs[TOPICS.replies])
+    life.broker.logs[topic] += [
+        (b"ann", each if isinstance(each, bytes) else orjson.dumps({"user_id": "ann"} | each)) for each in inputs
+    ]
+    await until("the inputs are taken", lambda: life.broker.is_acknowledged(topic))
+    return replies(life.broker)[already:]
+
+
+async def sign_up(life: Life, *signups: dict[str, Any] | bytes) -> list[Reply]:
+    return await take(life, TOPICS.signups, *signups)
+
+
+async def send(life: Life, *signals: dict[str, Any] | bytes) -> list[Reply]:
+    return await take(life, TOPICS.signals, *signals)
+
+
+def job() -> dict[str, Any]:
+    return every("job", "heartbeat", period="1h")
+
+
+async def test_a_signup_with_an_id_is_answered_with_what_it_changed(life: Life) -> None:
+    pro = {"plan": "pro", "monitors": [job()]}
+    [first] = await sign_up(life, pro | {"signup_id": "s-1"})
+    assert first == Reply("", "ann", "", "signup", Answer.REGISTERED, "", "", 0, first.at, signup_id="s-1")
+    again, other = await sign_up(life, pro | {"signup_id": "s-1"}, pro | {"attributes": {"n": 1}, "signup_id": "s-2"})
+    assert [(r.signup_id, r.answer) for r in (again, other)] == [("s-1", Answer.UNCHANGED), ("s-2", Answer.UPDATED)]
+    assert await sign_up(life, pro) == []
+
+
+async def test_a_newcomer_whose_task_is_due_at_once_is_answered_registered_too(life: Life) -> None:
+    task = {"monitor_id": "t", "kind": "noop", "schedule": {"in": "0s"}}
+    [found] = await sign_up(life, {"plan": "pro", "monitors": [task], "signup_id": "s-1"})
+    assert found.answer is Answer.REGISTERED
+
+
+ONE_TOO_MANY = {"plan": "free", "attributes": {"site": "a.example"}, "monitors": [job()]}
+NEVER_DUE = every("a", "noop") | {"schedule": {"at": START + 9, "end_at": START}}
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "path", "reason"),
+    [
+        ({"plan": "gold"}, "unknown_plan", "$.plan", "there is no plan 'gold'; there are default, free, pro"),
+        ({"plan": "free"}, "missing_attribute", "$.attributes.site", "plan 'free' of "),
+        (ONE_TOO_MANY, "quota", "$.monitors", "the plan 'free' allows 1 "),
+        ({"monitors": [{"kind": "htpp"}]}, "invalid", "$.monitors[0].kind", "there is no kind 'htpp'"),
+        ({"monitors": [NEVER_DUE]}, "invalid", "$.monitors[0].schedule", ""),
+        ({"plan": 7}, "invalid", "$.plan", "expected text, got a whole number"),
+    ],
+)
+async def test_a_refused_signup_is_answered_with_code_path_and_reason(
+    life: Life, given: dict[str, Any], code: str, path: str, reason: str
+) -> None:
+    found = await sign_up(life, {"signup_id": "s-0", "plan": "pro"}, given | {"signup_id": "s-1"})
+    refused = found[1] if found[0].signup_id == "s-0" else found[0]
+    assert (refused.answer, refused.signup_id, refused.code, refused.path) == (Answer.REFUSED, "s-1", code, path)
+    assert refused.reason.startswith(reason)
+    assert len(life.broker.logs[TOPICS.dead_letters]) == 1
+
+
+async def test_who_wants_to_hear_of_refusals_only_hears_of_nothing_else(life: Life) -> None:
+    [refused] = await sign_up(
+        life,
+        {"plan": "pro", "signup_id": "s-1", "reply": "refused", "monitors": [job()]},
+        {"plan": "gold", "signup_id": "s-2", "reply": "refused"},
+    )
+    assert refused.signup_id == "s-2"
+    [refused] = await send(
+        life,
+        {"monitor_id": "job", "at": START + 1, "signal_id": "n-1", "reply": "refused"},
+        {"monitor_id": "nobody", "at": START + 1, "signal_id": "n-2", "reply": "refused"},
+    )
+    assert refused.signal_id == "n-2"
+
+
+async def test_a_record_of_another_key_is_refused_with_a_code_of_its_own(life: Life) -> None:
+    [refused] = await sign_up(life, orjson.dumps({"user_id": "bob", "signup_id": "s-1"}))
+    assert (refused.user_id, refused.answer, refused.code) == ("bob", Answer.REFUSED, "wrong_key")
+
+
+async def test_signals_with_an_id_are_answered_in_json_and_avro(life: Life) -> None:
+    await sign_up(life, {"plan": "pro", "monitors": [job(), every("site", "http", url="http://127.0.0.1:1/")]})
+    news, same = await send(
+        life,
+        {"monitor_id": "job", "at": START + 5, "signal_id": "n-1"},
+        schemas.encode("signal", {"user_id": "ann", "monitor_id": "job", "at": START + 5, "signal_id": "n-2"}),
+    )
+    assert (news.command, news.monitor_id, news.signal_id, news.answer) == ("signal", "job", "n-1", Answer.DONE)
+    assert (same.signal_id, same.answer) == ("n-2", Answer.UNCHANGED)
+    # a plain one that nobody asks about beside them
+    assert await send(life, {"monitor_id": "job", "at": START + 7}) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "path"),
+    [
+        ({"monitor_id": "nobody"}, "not_found", "$.monitor_id"),
+        ({"monitor_id": "site"}, "wrong_kind", "$.monitor_id"),
+        ({"monitor_id": "job", "value": 7}, "invalid", "$.value"),
+        ({"monitor_id": "job", "at": START + 3_600_000}, "invalid", "$.at"),
+        ({"monitor_id": "job", "exit_code": "x"}, "invalid", "$.exit_code"),
+    ],
+)
+async def test_a_refused_signal_is_answered_with_its_code(
+    life: Life, given: dict[str, Any], code: str, path: str
+) -> None:
+    await sign_up(life, {"plan": "pro", "monitors": [job(), every("site", "http", url="http://127.0.0.1:1/")]})
+    [refused] = await send(life, {"signal_id": "n-1"} | given)
+    assert (refused.answer, refused.signal_id, refused.code, refused.path) == (Answer.REFUSED, "n-1", code, path)
+    assert refused.reason
+
+
+async def test_nothing_is_answered_before_it_is_durable(life: Life) -> None:
+    life.broker.held.add(TOPICS.monitors_changelog)
+    life.broker.logs[TOPICS.signups].append((b"ann", orjson.dumps({"user_id": "ann", "plan": "pro", "signup_id": "s"})))
+    await until("the user is on the way", lambda: life.broker.waiting(TOPICS.monitors_changelog) == 1)
+    assert replies(life.broker) == []
+    life.broker.held.clear()
+    await until("it is answered", lambda: [r.answer for r in replies(life.broker)] == [Answer.REGISTERED])
