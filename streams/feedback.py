@@ -8,8 +8,7 @@ import msgspec
 from everwatch import codec, entries, lifecycle
 from everwatch.errors import InvalidInput
 from everwatch.kafka.records import Record
-from everwatch.model import Monitor, Status
-from streams.inline import TIMER
+from everwatch.model import INLINE_EXECUTOR, Monitor, Status
 from streams.lane import in_turns
 from streams.partitions import Partition, Planner
 from streams.refusals import Refusals
@@ -114,7 +113,7 @@ def _note_answers(partition: Partition, judged: list[Judged]) -> None:
 def _is_executors(record: Record) -> bool:
     """Whether an executor sent this result; False for a mangled one."""
     try:
-        return codec.decode_result(record.value).executor != TIMER
+        return codec.decode_result(record.value).executor != INLINE_EXECUTOR
     except InvalidInput:
         return False
 

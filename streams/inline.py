@@ -16,7 +16,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
 from everwatch.kinds.protocol import InlineView
 from everwatch.kinds.running import LONGEST_DETAIL, LONGEST_REASON, check_outcome
-from everwatch.model import Monitor, Outcome, Result, Status, Tick
+from everwatch.model import INLINE_EXECUTOR, Monitor, Outcome, Result, Status, Tick
 from everwatch.quiet import Quiet
 from everwatch.timetable import Chunk, Firing, Packing, Way, unframed
 from streams.partitions import Partition
@@ -24,7 +24,6 @@ from streams.store import Store
 
 logger = logging.getLogger(__name__)
 
-TIMER = "everwatch-timer"
 AT_ONCE = 200
 
 
@@ -104,7 +103,7 @@ class InlineResults:
                         reason=outcome.reason,
                         started_at=now,
                         duration_ms=0.0,
-                        executor=TIMER,
+                        executor=INLINE_EXECUTOR,
                         skipped_until=skipped[-1] + delta,
                         skipped_count=len(skipped),
                     ),
@@ -139,7 +138,7 @@ class InlineResults:
                 started_at=now,
                 duration_ms=0.0,
                 timings=outcome.timings,
-                executor=TIMER,
+                executor=INLINE_EXECUTOR,
                 detail=outcome.detail[:LONGEST_DETAIL],
                 skipped_until=scheduled_at if skipped else 0,
                 skipped_count=1 if skipped else 0,

@@ -478,6 +478,10 @@ class Result(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+INLINE_EXECUTOR = "everwatch-timer"
+"""The ``executor`` of results that the worker found out itself."""
+
+
 class Transition(msgspec.Struct, frozen=True):
     """A change of a monitor's state. Identity: user_id, monitor_id, at, to_state.
 

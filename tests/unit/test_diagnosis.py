@@ -1,15 +1,30 @@
 """How checks are run: each fault is a line with a remedy, and one check's trouble is not the others'."""
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from everwatch.clock import SettableClock
 from everwatch.config import Settings
-from everwatch.diagnosis import CHECKS, System, diagnose
+from everwatch.diagnosis import CHECKS, System, diagnose, executors
 from everwatch.diagnosis.checks import Check
+from everwatch.diagnosis.disk import check_disk
+from everwatch.diagnosis.emission import check_emission
 from everwatch.diagnosis.finding import Finding, fault, well
+from everwatch.diagnosis.sink import check_sink
+from everwatch.diagnosis.system import DiskSpace
+from everwatch.diagnosis.unreadable import check_unreadable
+from everwatch.diagnosis.workers import check_workers
 from everwatch.errors import StoreError
+from everwatch.kafka.groups import Member
+from everwatch.kafka.lag import Lag, PartitionLag
+from everwatch.store import open_store
 
 SYSTEM = System(Settings(), "127.0.0.1:1", SettableClock())
 
@@ -53,3 +68,163 @@ def test_a_check_needs_only_checks_before_it() -> None:
     for check in CHECKS:
         assert seen.issuperset(check.needs), check.name
         seen.add(check.name)
+
+
+# --- each fault ------------------------------------------------------------------------------------------------------
+
+NOW = 1_795_262_400_000  # 2026-11-21T12:00:00Z
+TOPICS = SYSTEM.topics
+
+
+def row(process: str, topic: str, partition: int = 0, **more: Any) -> PartitionLag:
+    """A partition that is well: owned, and nothing waits."""
+    group = {"executor": "everwatch-executors", "sink": "everwatch-sink"}.get(process, f"everwatch-worker-{topic}")
+    usual = {"committed": 10, "end": 10, "lag": 0, "lag_s": 0.0, "client_id": f"everwatch-{process}-1", "host": "h"}
+    return PartitionLag(topic, group, process, partition, emitted_to=NOW, **usual | more)
+
+
+def waits(process: str, topic: str, lag_s: float | None, partition: int = 0, **more: Any) -> PartitionLag:
+    """A partition with records that wait."""
+    return row(process, topic, partition, **{"end": 15, "lag": 5, "lag_s": lag_s} | more)
+
+
+def system_with(*rows: PartitionLag, later: Iterable[PartitionLag] | None = None, **absent: bool) -> System:
+    """A system with these rows, all else well; ``later``: those of a second look; ``executor=False``: there is none."""
+    processes = ("worker", "executor", "sink")
+    usual = [row("worker", TOPICS.commands), row("executor", TOPICS.ticks), row("sink", TOPICS.results)]
+    members = {
+        name: () if absent.get(name) is False else (Member(f"everwatch-{name}-1", "h", frozenset()),)
+        for name in processes
+    }
+
+    def lag_of(some: Iterable[PartitionLag]) -> Lag:
+        given = {(each.topic, each.process, each.partition): each for each in [*usual, *some]}
+        return Lag(NOW, tuple(given.values()), members)
+
+    system = System(Settings(), "127.0.0.1:1", SettableClock(NOW), pause=lambda _: None)
+    # what is cached is not asked for
+    vars(system)["lag"] = lag_of(rows)
+    vars(system)["later_lag"] = lag_of(rows if later is None else later)
+    vars(system)["emitted_to"] = {0: NOW}
+    return system
+
+
+@pytest.fixture(autouse=True)
+def finished(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """The newest results by executor."""
+    newest: dict[str, int] = {}
+    monkeypatch.setattr(executors, "newest_results", lambda _: newest)
+    return newest
+
+
+def faults(check: Callable[[System], Iterator[Finding]], system: System) -> list[str]:
+    found = list(check(system))
+    assert all(finding.remedy for finding in found if not finding.ok)
+    return [finding.says for finding in found if not finding.ok]
+
+
+def test_a_system_without_faults_is_well() -> None:
+    for check in (check_workers, check_emission, executors.check_executors, check_sink, check_unreadable):
+        assert faults(check, system_with()) == []
+
+
+def test_an_executor_that_is_gone_is_told_with_what_waits(finished: dict[str, int]) -> None:
+    finished["vm-7"] = NOW - 60_000
+    [said] = faults(executors.check_executors, system_with(waits("executor", TOPICS.ticks, 61), executor=False))
+    assert "no executor is running" in said
+    assert "5 ticks wait, the first for 61 s" in said
+    assert "vm-7 was the last one" in said
+
+
+def test_an_executor_that_holds_its_partitions_and_finishes_nothing_is_frozen() -> None:
+    [said] = faults(executors.check_executors, system_with(waits("executor", TOPICS.ticks, 30)))
+    assert "everwatch-executor-1 (h) is frozen" in said
+
+
+def test_an_executor_that_finishes_others_is_slow_and_not_frozen(finished: dict[str, int]) -> None:
+    late = waits("executor", TOPICS.ticks, 30)
+    [said] = faults(
+        executors.check_executors, system_with(late, later=[waits("executor", TOPICS.ticks, 30, committed=12)])
+    )
+    assert "slower than ticks come" in said
+    # one long check holds the committed offset of its partition
+    finished["executor-1"] = NOW - 2_000
+    [said] = faults(executors.check_executors, system_with(late))
+    assert "slower than ticks come" in said
+
+
+def test_partitions_without_an_owner_are_told_unless_a_rebalance_is_under_way() -> None:
+    alone = [row("executor", TOPICS.ticks_low, number, client_id="") for number in (0, 1, 2, 5)]
+    [said] = faults(executors.check_executors, system_with(*alone))
+    assert said == f"no executor claims partitions 0-2, 5 of {TOPICS.ticks_low}"
+    assert faults(executors.check_executors, system_with(*alone, later=[])) == []
+    [said] = faults(check_workers, system_with(row("worker", TOPICS.commands, 3, client_id="")))
+    assert said.startswith("no worker owns partitions 3")
+
+
+def test_a_worker_that_stands_still_at_a_record_is_told() -> None:
+    [said] = faults(check_workers, system_with(waits("worker", TOPICS.signups, 40, 6)))
+    assert said.startswith(f"everwatch-worker-1 stands still on {TOPICS.signups}, partitions 6: 5 records wait")
+    moved = [waits("worker", TOPICS.signups, 40, 6, committed=11)]
+    [said] = faults(check_workers, system_with(waits("worker", TOPICS.signups, 40, 6), later=moved))
+    assert "is behind" in said
+
+
+def test_ticks_that_are_not_emitted_name_the_worker_that_should() -> None:
+    system = system_with()
+    vars(system)["emitted_to"] = {0: NOW - 30_000, 1: NOW - 20_000}
+    owned, alone = sorted(faults(check_emission, system), key=lambda said: "everwatch-worker-1" not in said)
+    assert "no ticks for 30 s on partitions [0]: everwatch-worker-1 owns them" in owned
+    assert "partitions [1]: no worker owns them" in alone
+
+
+def test_a_sink_that_is_gone_locked_out_or_behind_is_told(tmp_path: Path) -> None:
+    late = waits("sink", TOPICS.results, 45)
+    [said] = faults(check_sink, system_with(late, sink=False))
+    assert said.startswith("no sink is running")
+    [said] = faults(check_sink, system_with(late))
+    assert "stands still: 5 records wait" in said
+    [said] = faults(check_sink, system_with(late, later=[waits("sink", TOPICS.results, 45, committed=11)]))
+    assert "the sink is behind" in said
+
+
+def test_a_sink_is_locked_out_while_another_process_holds_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everwatch.store.engine.LOCKED_S", 0.05)
+    settings = Settings(data_dir=tmp_path)
+    open_store(settings).close()
+    system = replace(system_with(), settings=settings)
+    vars(system).update(lag=system_with(waits("sink", TOPICS.results, 45)).lag, later_lag=system_with().lag)
+    with closing(sqlite3.connect(tmp_path / "everwatch.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        [said] = faults(check_sink, system)
+        assert "locked out" in said
+        other.execute("ROLLBACK")
+        [said] = faults(check_sink, system)
+        assert "locked out" not in said
+
+
+def test_a_partition_that_cannot_be_read_is_told_with_its_offset() -> None:
+    poisoned = waits("worker", TOPICS.signals, None, 4, unreadable="Invalid compressed data")
+    [said] = faults(check_unreadable, system_with(poisoned))
+    assert said.startswith(
+        f"partition 4 of {TOPICS.signals} cannot be read from offset 10 on (Invalid compressed data)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "ok"),
+    [(100 * 2**30, 1 * 2**30, False), (100 * 2**30, 3 * 2**30, True), (2**30, 2**27, True), (2**30, 2**26, False)],
+)
+def test_a_disk_that_is_nearly_full_is_told(tmp_path: Path, total: int, free: int, ok: bool) -> None:
+    settings = Settings(data_dir=tmp_path / "not" / "there" / "yet")
+    seen: list[Path] = []
+
+    def space(path: Path) -> DiskSpace:
+        seen.append(path)
+        return DiskSpace(total, free)
+
+    system = System(settings, "127.0.0.1:1", SettableClock(NOW), disk_space=space)
+    assert [finding.ok for finding in check_disk(system)] == [ok]
+    assert seen == [tmp_path]

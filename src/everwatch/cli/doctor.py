@@ -1,24 +1,33 @@
 """``everwatch doctor``: what is wrong with the system, and what to do about it."""
 
+from typing import Annotated
+
 import orjson
 import typer
 
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, settings_of
 from everwatch.clock import SystemClock
 
 
-def doctor(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json: AsJson = False) -> None:
-    """Check broker, topics, processes, database, disk and clocks; exit status 1 if something is wrong.
+def doctor(
+    recent: Annotated[str, typer.Option(help="Dead letters younger than that are a fault.")] = "10m",
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check broker, topics, workers, executors, sink, database, disk and clocks; exit status 1 if something is wrong.
 
-    Each fault is a line with its remedy.
+    Each fault is a line with its remedy: a process that is gone, frozen, locked out or behind, a partition without an
+    owner or that cannot be read, recent dead letters, a disk that is nearly full.
 
     Examples: `everwatch doctor` · `everwatch doctor --json | jq '.[] | select(.ok | not)'`
     """
     from everwatch.diagnosis import System, diagnose  # SQLAlchemy takes a while to import
 
     settings = settings_of(data_dir, bootstrap_servers)
+    system = System(settings, broker_of(settings), SystemClock(), recent_ms=duration_of("--recent", recent))
     findings = []
-    for finding in diagnose(System(settings, broker_of(settings), SystemClock())):
+    for finding in diagnose(system):
         findings.append(finding)
         if not as_json:
             colour = typer.colors.GREEN if finding.ok else typer.colors.RED

@@ -13,6 +13,7 @@ from everwatch.cli import (
     explain,
     export,
     import_,
+    lag,
     monitor,
     plans,
     processes,
@@ -73,6 +74,7 @@ app.command("explain", rich_help_panel="Look after it")(explain.explain)
 app.command("audit", rich_help_panel="Look after it")(audit.audit)
 app.add_typer(plans.app, name="plans", rich_help_panel="Look after it")
 app.add_typer(topics.app, name="topics", rich_help_panel="Look after it")
+app.command("lag", rich_help_panel="Look after it")(lag.lag)
 app.command("doctor", rich_help_panel="Look after it")(doctor.doctor)
 
 

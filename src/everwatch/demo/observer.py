@@ -14,9 +14,7 @@ from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.offsets import bounds
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
-from everwatch.model import Transition
-
-INLINE_EXECUTOR = "everwatch-timer"
+from everwatch.model import INLINE_EXECUTOR, Transition
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,16 @@ from confluent_kafka import KafkaException
 
 from everwatch.diagnosis.broker import check_broker, check_topics
 from everwatch.diagnosis.database import check_database
+from everwatch.diagnosis.dead_letters import check_dead_letters
+from everwatch.diagnosis.disk import check_disk
 from everwatch.diagnosis.emission import check_emission
+from everwatch.diagnosis.executors import check_executors
 from everwatch.diagnosis.finding import Finding, fault
 from everwatch.diagnosis.installation import check_schemas, check_settings
+from everwatch.diagnosis.sink import check_sink
 from everwatch.diagnosis.system import System
+from everwatch.diagnosis.unreadable import check_unreadable
+from everwatch.diagnosis.workers import check_workers
 from everwatch.errors import EverwatchError
 
 
@@ -31,8 +37,14 @@ CHECKS = (
     Check("schemas", check_schemas),
     Check("broker", check_broker),
     Check("topics", check_topics, needs=("broker",)),
-    Check("workers", check_emission, needs=("broker", "topics")),
+    Check("workers", check_workers, needs=("broker", "topics")),
+    Check("ticks", check_emission, needs=("broker", "topics")),
+    Check("executors", check_executors, needs=("broker", "topics")),
+    Check("sink", check_sink, needs=("broker", "topics")),
+    Check("unreadable", check_unreadable, needs=("broker", "topics")),
+    Check("dead letters", check_dead_letters, needs=("broker", "topics")),
     Check("database", check_database),
+    Check("disk", check_disk),
 )
 
 

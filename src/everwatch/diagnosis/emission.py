@@ -1,12 +1,9 @@
-"""Check of the workers by the ticks they emit; their progress is also a view of their clocks."""
+"""Check of the ticks: how far they are emitted, which is also a view of the workers' clocks."""
 
-from collections.abc import Iterator
-
-from confluent_kafka import TopicPartition
+from collections.abc import Iterable, Iterator
 
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import System
-from everwatch.kafka.offsets import bounds
 
 MOST_SKEW_MS = 2_000
 LATE_MS = 5_000
@@ -14,45 +11,38 @@ LATE_MS = 5_000
 
 def check_emission(system: System) -> Iterator[Finding]:
     """Compare each partition's ``emitted_to`` with this machine's clock."""
-    emitted_to = read_emitted_to(system)
+    emitted_to = system.emitted_to
     if not emitted_to:
-        yield fault(
-            "workers", "no worker has emitted a tick yet", "Start one with 'everwatch up' or 'everwatch worker'."
-        )
+        yield fault("ticks", "no worker has emitted a tick yet", "Start one with 'everwatch up' or 'everwatch worker'.")
         return
     now = system.clock.now_ms()
     behind = {number: now - instant for number, instant in emitted_to.items()}
     if ahead := {number: -ms for number, ms in behind.items() if ms < -MOST_SKEW_MS}:
         yield fault(
-            "workers",
+            "ticks",
             f"partitions {sorted(ahead)} are ahead of this machine's clock by {max(ahead.values()) / 1000:.1f} s",
             "Set the clocks of this machine and the workers by NTP.",
         )
-    if late := {number: ms for number, ms in behind.items() if ms > LATE_MS}:
-        yield fault(
-            "workers",
-            f"no ticks for {max(late.values()) / 1000:.0f} s on partitions {sorted(late)}",
-            "Start a worker if none owns them, or see the workers' logs.",
-        )
+    late = {number: ms for number, ms in behind.items() if ms > LATE_MS}
+    for owner, numbers in _by_owner(system, late).items():
+        lasting = f"no ticks for {max(late[number] for number in numbers) / 1000:.0f} s on partitions {numbers}"
+        if owner:
+            yield fault(
+                "ticks",
+                f"{lasting}: {owner} owns them and emits nothing, so it is frozen or overloaded",
+                "See its log and its process (stopped? out of memory or CPU?), then restart it.",
+            )
+        else:
+            yield fault("ticks", f"{lasting}: no worker owns them", "Start a worker, or see the workers' logs.")
     if not ahead and not late:
         latest = max(behind.values()) / 1000
-        yield well("workers", f"ticks are emitted up to {latest:.1f} s ago on {len(behind)} partitions; clocks agree")
+        yield well("ticks", f"ticks are emitted up to {latest:.1f} s ago on {len(behind)} partitions; clocks agree")
 
 
-def read_emitted_to(system: System) -> dict[int, int]:
-    """The instant (ms) up to which each partition's ticks are emitted; a partition without a worker yet is left out."""
-    topic = system.topics.progress
-    consumer = system.new_consumer()
-    found: dict[int, int] = {}
-    try:
-        for number in range(system.settings.partitions):
-            held = bounds(consumer, topic, number)
-            if not held:
-                continue
-            consumer.assign([TopicPartition(topic, number, held.stop - 1)])
-            for message in consumer.consume(1, 5):
-                if message.error() is None:
-                    found[number] = int(message.value() or 0)
-    finally:
-        consumer.close()
+def _by_owner(system: System, numbers: Iterable[int]) -> dict[str, list[int]]:
+    """The partitions of each worker, by client id; "" for those that none owns."""
+    owners = {row.partition: row.client_id for row in system.lag.of("worker")}
+    found: dict[str, list[int]] = {}
+    for number in sorted(numbers):
+        found.setdefault(owners.get(number, ""), []).append(number)
     return found

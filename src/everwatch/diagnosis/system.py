@@ -2,9 +2,11 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 from confluent_kafka import Consumer
@@ -13,7 +15,13 @@ from confluent_kafka.admin import AdminClient
 from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.kafka.clients import new_admin, new_consumer
+from everwatch.kafka.emitted import read_emitted_to
+from everwatch.kafka.lag import Lag, measure
+from everwatch.kafka.peek import PEEKING
 from everwatch.kafka.topics import Topics
+
+# a rebalance is over by then, and an executor or sink that works has committed
+SECOND_LOOK_S = 4.0
 
 
 class DiskSpace(NamedTuple):
@@ -31,12 +39,17 @@ def disk_space(path: Path) -> DiskSpace:
 
 @dataclass(frozen=True)
 class System:
-    """What checks read. Expensive snapshots are cached properties: all checks of one diagnosis share them."""
+    """What checks read. Expensive snapshots are cached properties: all checks of one diagnosis share them.
+
+    ``recent_ms``: dead letters younger than that count. ``pause`` waits so many seconds.
+    """
 
     settings: Settings
     bootstrap_servers: str
     clock: Clock
+    recent_ms: int = 600_000
     disk_space: Callable[[Path], DiskSpace] = disk_space
+    pause: Callable[[float], object] = field(default_factory=lambda: Event().wait)
 
     @cached_property
     def topics(self) -> Topics:
@@ -48,7 +61,33 @@ class System:
         """A client that describes topics and groups."""
         return new_admin(self.settings, self.bootstrap_servers)
 
+    @cached_property
+    def emitted_to(self) -> dict[int, int]:
+        """The instant (ms) up to which each partition's ticks are emitted; without those that had no worker yet."""
+        return self._read_emitted_to()
+
+    @cached_property
+    def lag(self) -> Lag:
+        """How far every process is."""
+        return self.measure_lag()
+
+    @cached_property
+    def later_lag(self) -> Lag:
+        """The same some seconds later: for whoever must know what moves. Measured only where a check asks for it."""
+        _ = self.lag
+        self.pause(SECOND_LOOK_S)
+        return self.measure_lag()
+
+    def measure_lag(self) -> Lag:
+        """How far every process is now, anew."""
+        return measure(self.settings, self.admin, self.new_consumer, self._read_emitted_to(), self.clock)
+
     def new_consumer(self, **overrides: object) -> Consumer:
         """A consumer that joins no group: the caller assigns its partitions and closes it."""
         group = f"{self.settings.application}-doctor-{self.settings.instance}"
         return new_consumer(self.settings, self.bootstrap_servers, group, **overrides)
+
+    def _read_emitted_to(self) -> dict[int, int]:
+        with closing(self.new_consumer(**PEEKING)) as consumer:
+            numbers = range(self.settings.partitions)
+            return read_emitted_to(self.admin, consumer, self.topics.progress, numbers, self.clock)

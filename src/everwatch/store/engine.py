@@ -3,7 +3,7 @@
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -23,6 +23,8 @@ logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
 # longer waits are the sink's business: it retries, and between two tries it can be stopped
 BUSY_TIMEOUT_MS = 1_000
+# a sink's transaction takes a fraction of that
+LOCKED_S = 3.0
 # pages, 80 MB: the fewer checkpoints, the more changes of one page are written as one
 CHECKPOINT_EVERY_PAGES = 20_000
 CACHE_KIB = 65_536
@@ -91,6 +93,24 @@ def open_for_reading(database_url: str) -> Engine:
             " start this version's sink once, which brings it up to date."
         )
     return engine
+
+
+def is_locked(database_url: str) -> bool:
+    """Tell whether another process holds the database's write lock for longer than a transaction takes.
+
+    False where there is no database yet.
+    """
+    url = parse_url(database_url)
+    file = _file(url)
+    if file is None or not file.exists():
+        return False
+    with closing(sqlite3.connect(file, timeout=LOCKED_S, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    return False
 
 
 def migrate(connection: Connection) -> None:

@@ -1,0 +1,90 @@
+"""Check of the executors: gone, frozen, or slower than the ticks come."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from everwatch import codec
+from everwatch.diagnosis.behind import by_owner, numbers_of, stands_still, unowned, waiting
+from everwatch.diagnosis.finding import Finding, fault, well
+from everwatch.diagnosis.system import System
+from everwatch.errors import InvalidInput
+from everwatch.kafka.groups import bounds_of
+from everwatch.kafka.peek import PEEKING, peek
+from everwatch.model import INLINE_EXECUTOR
+from everwatch.schedule.instant import instant_text
+
+# longer than a check may take by default, and than a rebalance after an executor was killed
+BEHIND_S = 20.0
+# an executor whose newest result is younger than this is at work
+ACTIVE_MS = 20_000
+RESULTS_LOOKED_AT = 50
+_START = "Start one: 'everwatch up' or 'everwatch executor'."
+
+
+def check_executors(system: System) -> Iterator[Finding]:
+    """Compare the ticks with what executors have run, and the partitions with their owners."""
+    lag = system.lag
+    rows = lag.of("executor")
+    members = lag.members["executor"]
+    if not members:
+        yield fault(
+            "executors",
+            f"no executor is running: no check runs; {waiting(rows, 'tick')}{_last_seen(system)}",
+            _START,
+        )
+        return
+    faults = 0
+    if alone := unowned(system, "executor"):
+        faults += 1
+        topics = ", ".join(sorted({row.topic for row in alone}))
+        yield fault("executors", f"no executor claims partitions {numbers_of(alone)} of {topics}", _START)
+    late = [row for row in rows if (row.lag_s or 0) > BEHIND_S and row.client_id]
+    seen = newest_results(system) if late else {}
+    for (owner, topic), behind in by_owner(late).items():
+        faults += 1
+        waits = f"{waiting(behind, f'tick of {topic}')} (partitions {numbers_of(behind)})"
+        active = system.clock.now_ms() - seen.get(owner.removeprefix("everwatch-"), 0) < ACTIVE_MS
+        if active or not stands_still(system, behind):
+            yield fault(
+                "executors",
+                f"{owner} is slower than ticks come: {waits}",
+                "Start another executor or raise EVERWATCH_MAX_IN_FLIGHT; see docs/operations.md.",
+            )
+        else:
+            host = behind[0].host
+            yield fault(
+                "executors",
+                f"{owner} ({host}) is frozen: it holds its partitions and finishes nothing; {waits}",
+                "See its log and its process (stopped? out of memory or CPU?), then restart it.",
+            )
+    if not faults:
+        names = ", ".join(member.client_id for member in members)
+        yield well("executors", f"{names}: {waiting(rows, 'tick')}")
+
+
+def newest_results(system: System) -> dict[str, int]:
+    """The executors among the newest results, and when each of them finished something last, ms."""
+    topic = system.topics.results
+    held = bounds_of(system.admin, [(topic, number) for number in range(system.settings.partitions)])
+    starts = {position: max(each.start, each.stop - RESULTS_LOOKED_AT) for position, each in held.items() if each}
+    found: dict[str, int] = {}
+    with closing(system.new_consumer(**PEEKING)) as consumer:
+        for seen in peek(consumer, starts, RESULTS_LOOKED_AT, system.clock).values():
+            for record in seen.records:
+                try:
+                    result = codec.decode_result(record.value)
+                except InvalidInput:
+                    continue
+                if result.executor and result.executor != INLINE_EXECUTOR:
+                    ended = result.started_at + int(result.duration_ms)
+                    found[result.executor] = max(ended, found.get(result.executor, 0))
+    return found
+
+
+def _last_seen(system: System) -> str:
+    """Which executor was at work last, if its results are still among the newest."""
+    seen = newest_results(system)
+    if not seen:
+        return ""
+    name = max(seen, key=lambda executor: seen[executor])
+    return f"; {name} was the last one, until {instant_text(seen[name])} (stopped, killed or frozen since)"

@@ -1,0 +1,151 @@
+"""``everwatch doctor`` and ``lag`` on a real Kafka: every fault of a process is a line with a remedy, and goes away."""
+
+import os
+import signal
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import orjson
+import pytest
+from support.command import run
+from support.pipeline import Pipeline, every
+from support.waiting import wait_until
+
+from everwatch.clock import SystemClock
+from everwatch.diagnosis import Finding, System, diagnose
+
+pytestmark = pytest.mark.integration
+NewPipeline = Callable[..., Pipeline]
+
+
+@pytest.fixture(scope="module")
+def watched(new_pipeline: NewPipeline) -> Pipeline:
+    """A pipeline of the module's own, with checks and inline monitors every second."""
+    pipeline = new_pipeline()
+    pipeline.ensure("worker", "executor", "sink")
+    pipeline.wait_until_ready()
+    for number in range(6):
+        pipeline.sign_up(f"u-{number}", every("port", "tcp", host="127.0.0.1", port=9), every("nothing", "noop"))
+    pipeline.wait_for_results("u-0", "port")
+    return pipeline
+
+
+def faults(pipeline: Pipeline) -> list[Finding]:
+    """What doctor finds wrong, apart from dead letters."""
+    system = System(pipeline.settings, pipeline.settings.bootstrap_servers, SystemClock())
+    return [finding for finding in diagnose(system) if not finding.ok and finding.name != "dead letters"]
+
+
+def wait_for_fault(pipeline: Pipeline, name: str, says: str) -> Finding:
+    def told() -> Finding | None:
+        return next((each for each in faults(pipeline) if each.name == name and says in each.says), None)
+
+    found = wait_until(f"doctor says of {name}: {says}", told, 90, 0.5)
+    assert found is not None
+    assert found.remedy
+    return found
+
+
+def wait_until_well(pipeline: Pipeline) -> None:
+    seen: list[Finding] = []
+
+    def well() -> bool:
+        seen[:] = faults(pipeline)
+        return not seen
+
+    try:
+        wait_until("doctor finds all well", well, 90, 0.5)
+    except AssertionError as error:
+        error.add_note(f"it still says {seen}")
+        raise
+
+
+def lag_of(pipeline: Pipeline, *arguments: str) -> list[dict[str, Any]]:
+    said = run("lag", "--json", *arguments, environment=pipeline.environment)
+    assert said.returncode == 0, said.stderr
+    return [orjson.loads(line) for line in said.stdout.splitlines()]
+
+
+def test_a_frozen_executor_is_told_and_so_is_that_it_goes_on(watched: Pipeline) -> None:
+    wait_until_well(watched)
+    frozen = watched.processes["executor"].pid
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        wait_for_fault(watched, "executors", "no executor is running")
+        said = run("doctor", environment=watched.environment)
+        assert said.returncode == 1
+        assert "BAD executors" in said.stdout
+        assert "everwatch executor" in said.stdout
+        waiting = lag_of(watched, "--process", "executor", "--behind")
+        assert waiting
+        assert {row["client_id"] for row in waiting} == {""}
+        assert max(row["lag_s"] for row in waiting) > 1
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    wait_until_well(watched)
+
+
+def test_an_executor_that_was_killed_is_told(watched: Pipeline) -> None:
+    watched.processes["executor"].kill()
+    wait_for_fault(watched, "executors", "no executor is running")
+    watched.ensure("executor")
+    wait_until_well(watched)
+
+
+def test_a_sink_that_is_locked_out_or_gone_is_told(watched: Pipeline) -> None:
+    database = watched.settings.data_dir / "everwatch.db"
+    with closing(sqlite3.connect(database, isolation_level=None, timeout=30)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        wait_for_fault(watched, "sink", "locked out")
+        other.execute("ROLLBACK")
+    wait_until_well(watched)
+    watched.processes["sink"].kill()
+    wait_for_fault(watched, "sink", "no sink is running")
+    watched.ensure("sink")
+    wait_until_well(watched)
+
+
+def test_a_frozen_worker_and_one_that_is_gone_are_told(watched: Pipeline) -> None:
+    worker = watched.processes["worker"]
+    os.kill(worker.pid, signal.SIGSTOP)
+    try:
+        wait_for_fault(watched, "ticks", "no ticks for")
+        wait_for_fault(watched, "workers", "no worker is running")
+    finally:
+        os.kill(worker.pid, signal.SIGCONT)
+    # it may end, as it was taken for dead
+    worker.kill()
+    wait_for_fault(watched, "workers", "no worker is running")
+    watched.ensure("worker")
+    wait_until_well(watched)
+
+
+def test_recent_dead_letters_are_told_by_source_and_reason(watched: Pipeline) -> None:
+    watched.send(watched.topics.signups, "bad", {"user_id": "bad", "monitors": [{"kind": "nonsense"}]})
+
+    def told() -> Finding | None:
+        system = System(watched.settings, watched.settings.bootstrap_servers, SystemClock())
+        return next((each for each in diagnose(system) if each.name == "dead letters" and not each.ok), None)
+
+    found = wait_until("doctor names the dead letter", told, 60, 0.5)
+    assert found is not None
+    assert watched.topics.signups in found.says
+    assert "nonsense" in found.says
+
+
+def test_lag_has_a_row_for_every_partition_with_its_owner(watched: Pipeline) -> None:
+    wait_until_well(watched)
+    rows = lag_of(watched)
+    partitions = watched.settings.partitions
+    readers = {"worker": 4, "executor": 3, "sink": 3}
+    for process, topics in readers.items():
+        some = [row for row in rows if row["process"] == process]
+        assert len(some) == topics * partitions
+        assert {row["client_id"].rpartition("-")[2] for row in some} == {str(watched.processes[process].pid)}
+    assert all(row["emitted_to"] for row in rows)
+    summary = lag_of(watched, "--summary", "--topic", watched.topics.results)
+    assert sorted(row["process"] for row in summary) == ["sink", "worker"]
+    shown = run("lag", "--summary", environment=watched.environment)
+    assert "ticks emitted" in shown.stdout
