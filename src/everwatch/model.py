@@ -232,6 +232,10 @@ class Command(msgspec.Struct, frozen=True):
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
 
 
+AskedKey = tuple[str, str, str, str]
+"""What finds the input that a reply answers: user_id, command_id, signup_id, signal_id."""
+
+
 class Answer(StrEnum):
     """The outcome of an input that has an id.
 
@@ -267,6 +271,11 @@ class Reply(msgspec.Struct, frozen=True):
     code: str = ""
     signup_id: str = ""
     signal_id: str = ""
+
+    @property
+    def key(self) -> AskedKey:
+        """What the input that it answers has the same of."""
+        return self.user_id, self.command_id, self.signup_id, self.signal_id
 
 
 class SignalType(StrEnum):
@@ -327,6 +336,11 @@ class Asker(msgspec.Struct, frozen=True):
         """Return whether this outcome is to be answered."""
         has_id = bool(self.command_id or self.signup_id or self.signal_id)
         return has_id and (self.reply is ReplyOn.EVERY_OUTCOME or answer is Answer.REFUSED)
+
+    @property
+    def key(self) -> AskedKey:
+        """What its reply has the same of."""
+        return self.user_id, self.command_id, self.signup_id, self.signal_id
 
 
 class User(msgspec.Struct, frozen=True):

@@ -59,7 +59,7 @@ def test_the_audit_of_a_troubled_demo_finds_nothing_missed_and_nothing_twice(tmp
         ask("monitor", "pause", "demo-00002", "job", "--for", "3s")
         changed = '{"period": "20s"}'
         ask("monitor", "put", "demo-00003", "job", "--kind", "heartbeat", "--config", changed, "--every", "1s")
-        ask("task", "create", "demo-00004", "soon", "--in", "10s")
+        ask("task", "create", "demo-00004", "soon", "--kind", "noop", "--in", "10s")
         ask("monitor", "run-now", "demo-00005", "job")
         worker = worker_of(tmp_path)
         assert worker is not None

@@ -54,7 +54,7 @@ def test_json_lines_are_signed_up_and_refused_ones_are_told(pipeline: Pipeline, 
     said = run("signup", "--file", str(file), "--json", environment=pipeline.environment)
     assert said.returncode == 1, said.stderr
     told = orjson.loads(said.stdout)
-    assert (told["signed_up"], told["refused"]) == (2, 2)
+    assert (told["sent"], told["refused"]) == (2, 2)
     assert [reason["line"] for reason in told["reasons"]] == [2, 4]
     assert "telepathy" in told["reasons"][0]["reason"]
     assert "$.monitors[0].kind" in told["reasons"][0]["reason"]
@@ -75,9 +75,9 @@ def test_csv_lines_are_signed_up_and_refused_ones_are_told(pipeline: Pipeline, t
     )
     said = run("signup", "--file", str(file), environment=pipeline.environment)
     assert said.returncode == 1, said.stderr
-    assert said.stdout == "2 signed up, 3 refused\n"
+    assert said.stdout.startswith("2 sent, 3 refused (")
     assert re.findall(r"^line (\d+): ", said.stderr, re.MULTILINE) == ["4", "5", "6"]
-    assert "--tcp wants HOST:PORT" in said.stderr
+    assert "an address to connect to is HOST:PORT" in said.stderr
     assert "$.monitors[0].config.url" in said.stderr
     pipeline.wait_for_states("csv-1", http="new")
     pipeline.wait_for_states("csv-2", tcp="new")
@@ -89,7 +89,7 @@ def test_one_user_is_signed_up_by_options(pipeline: Pipeline) -> None:
         "signup", "one", "--tcp", "127.0.0.1:1", "--heartbeat", "1h", "--every", "1s",
         environment=pipeline.environment,
     )  # fmt: skip
-    assert (said.returncode, said.stdout) == (0, "1 signed up, 0 refused\n"), said.stderr
+    assert (said.returncode, said.stdout) == (0, "sent: signup one\n"), said.stderr
     pipeline.wait_for_states("one", tcp="down", heartbeat="up")
 
 

@@ -39,7 +39,7 @@ def test_a_monitor_is_put_changed_paused_resumed_and_deleted(pipeline: Pipeline)
     said = say(pipeline, "monitor", "put", "cmd-1", "m", *NOOP, "--wait")
     assert (said.returncode, said.stdout) == (0, "done: put cmd-1/m, version 1\n"), said.stderr
     said = say(pipeline, "monitor", "put", "cmd-1", "m", *NOOP, "--wait")
-    assert (said.returncode, said.stdout) == (0, "unchanged: put cmd-1/m: all is so already\n"), said.stderr
+    assert (said.returncode, said.stdout) == (0, "unchanged: put cmd-1/m: no change was needed\n"), said.stderr
     assert (
         answer(pipeline, "monitor", "put", "cmd-1", "m", *NOOP, "--payload", "1", "--if-version", "1")["version"] == 2
     )
@@ -79,7 +79,7 @@ def test_a_command_that_comes_again_with_its_id_is_carried_out_once(pipeline: Pi
 
 
 def test_a_task_is_created_shown_and_cancelled(pipeline: Pipeline) -> None:
-    said = say(pipeline, "task", "create", "cmd-4", "t", "--in", "1h", "--payload", '{"n": 1}', "--wait")
+    said = say(pipeline, "task", "create", "cmd-4", "t", "--kind", "noop", "--in", "1h", "--wait")
     assert (said.returncode, said.stdout) == (0, "done: put cmd-4/t, version 1\n"), said.stderr
     wait_for_task(pipeline, "cmd-4", "t", "pending")
     shown = orjson.loads(say(pipeline, "task", "show", "cmd-4", "t", "--json").stdout)
@@ -96,14 +96,15 @@ def test_a_task_is_created_shown_and_cancelled(pipeline: Pipeline) -> None:
 
 
 def test_a_file_of_tasks_is_created_counted_and_cancelled(pipeline: Pipeline, tmp_path: Path) -> None:
-    lines = [{"user_id": f"cmd-5-{n % 3}", "task_id": f"t-{n}", "in": "1h"} for n in range(600)]
-    lines += [{"user_id": "cmd-5-0", "task_id": "t-0", "in": "2h"}, {"user_id": "x"}]
+    lines = [{"user_id": f"cmd-5-{n % 3}", "task_id": f"t-{n}", "kind": "noop", "in": "1h"} for n in range(600)]
+    lines += [{"user_id": "cmd-5-0", "task_id": "t-0", "kind": "noop", "in": "2h"}, {"user_id": "x"}]
     (tmp_path / "tasks.jsonl").write_bytes(b"\n".join(map(orjson.dumps, lines)))
     said = say(pipeline, "task", "create", "--file", str(tmp_path / "tasks.jsonl"), "--wait", "--json")
     assert said.returncode == 1, said
     told = orjson.loads(said.stdout)
     assert (told["sent"], told["refused"], told["answers"]) == (601, 1, {"done": 601})
-    assert told["reasons"] == [{"line": 602, "reason": "this field is missing (at $.task_id)"}]
+    reason = {"line": 602, "reason": "this field is missing (at $.task_id)", "path": "$.task_id", "code": "invalid"}
+    assert told["reasons"] == [reason]
 
     def counted(user_id: str) -> Callable[[], dict[str, int]]:
         return lambda: orjson.loads(say(pipeline, "task", "count", "--user", user_id, "--json").stdout)
@@ -138,7 +139,32 @@ def test_without_a_worker_the_command_stays_and_that_is_told(new_pipeline: Calla
     said = say(alone, "monitor", "put", "cmd-7", "m", *NOOP, "--wait", "--timeout", "2s")
     assert (said.returncode, said.stdout) == (3, "")
     assert said.stderr == (
-        "everwatch: No worker answered within 2 s: the command stays on the topic and is carried out when one runs.\n"
+        "everwatch: No worker answered within 2 s: the record stays on the topic and is carried out when one runs.\n"
     )
     assert say(alone, "monitor", "put", "cmd-7", "m", *NOOP, "--id", "c-1").stdout == ("sent: put cmd-7/m (id c-1)\n")
     assert len(alone.read(alone.topics.commands)) == 2
+
+
+def test_a_signup_and_a_signal_are_answered_when_that_is_asked_for(pipeline: Pipeline) -> None:
+    registered = answer(pipeline, "signup", "cmd-8", "--heartbeat", "1h", "--id", "s-1")
+    assert (registered["answer"], registered["signup_id"]) == ("registered", "s-1")
+    again = say(pipeline, "signup", "cmd-8", "--heartbeat", "1h", "--wait")
+    assert (again.returncode, again.stdout) == (0, "unchanged: signup cmd-8: no change was needed\n")
+    assert say(pipeline, "signal", "cmd-8", "heartbeat", "--wait").stdout == "done: signal cmd-8/heartbeat\n"
+    unknown = answer(pipeline, "signal", "cmd-8", "nobody", status=1)
+    assert (unknown["answer"], unknown["code"], unknown["path"]) == ("refused", "not_found", "$.monitor_id")
+    assert unknown["reason"].startswith("there is no monitor 'nobody' of user 'cmd-8'")
+    without = say(pipeline, "signal", "cmd-8", "nobody")
+    assert (without.returncode, without.stdout) == (0, "sent: signal cmd-8/nobody\n")
+
+
+def test_a_file_of_signups_is_answered_line_by_line(pipeline: Pipeline, tmp_path: Path) -> None:
+    noop = {"monitor_id": "m", "kind": "noop", "schedule": {"every": "1d"}}
+    never = noop | {"schedule": {"every": "1d", "end_at": "2020-01-01T00:00:00Z"}}
+    lines = [{"user_id": f"cmd-9-{n}", "monitors": [never if n == 7 else noop]} for n in range(500)]
+    (tmp_path / "users.jsonl").write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    said = say(pipeline, "signup", "--file", str(tmp_path / "users.jsonl"), "--wait", "--json")
+    told = orjson.loads(said.stdout)
+    assert (said.returncode, told["sent"], told["refused"]) == (1, 500, 1), said
+    assert told["answers"] == {"registered": 499, "refused": 1}
+    assert [(each["line"], each["path"]) for each in told["reasons"]] == [(8, "$.monitors[0].schedule")]

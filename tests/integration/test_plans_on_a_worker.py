@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from conftest import NewPipeline
+from support.command import run
 from support.pipeline import Pipeline, every
 from support.target import Target
 from support.waiting import wait_until
@@ -109,6 +110,19 @@ def test_what_a_plan_does_not_allow_is_told(pipeline: Pipeline, target: Target, 
     pipeline.command("put", user, monitor=own[1], command_id=f"{user}-b")
     found = answer(pipeline, f"{user}-b")
     assert (found.answer, found.path) == (Answer.REFUSED, "$.monitor_id")
+
+
+def test_a_signup_with_a_plan_that_only_the_worker_knows_says_which_there_are(pipeline: Pipeline, user: str) -> None:
+    elsewhere = {**pipeline.environment, "EVERWATCH_PLANS_FILE": ""}
+    said = run("signup", user, "--plan", "gold", "--wait", environment=elsewhere)
+    assert (said.returncode, said.stdout) == (
+        1,
+        f"refused: signup {user}: there is no plan 'gold'; there are default, free, pro (at $.plan)\n",
+    ), said
+    assert run("signup", user, "--plan", "gold", environment=elsewhere).stdout == f"sent: signup {user}\n"
+    beside = run("signup", user, "--plan", "gold", environment=pipeline.environment)
+    assert (beside.returncode, beside.stdout) == (1, "")
+    assert beside.stderr == "everwatch: there is no plan 'gold'; there are default, free, pro (at $.plan)\n"
 
 
 def test_an_edited_file_is_used_by_the_next_signup_and_a_broken_edit_changes_nothing(

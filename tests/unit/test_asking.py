@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everwatch.clock import SettableClock
+from everwatch.config import load_settings
 from everwatch.errors import BrokerUnavailable, InvalidInput
 from everwatch.kafka import asking
-from everwatch.kafka.asking import Asked, Unanswered, ask, asked_of, tell
-from everwatch.model import Answer, Reply
+from everwatch.kafka.asking import Asked, Unanswered, ask, asked_of, signal_asked, signup_asked, tell
+from everwatch.kafka.topics import Topics
+from everwatch.model import Answer, Asker, Reply
 
 START_MS = 1_795_262_400_000
+TOPICS = Topics.of(load_settings())
 Judge = Callable[[str, str], list[Reply]]
 
 
@@ -23,7 +26,11 @@ def reply(user_id: str, command_id: str, answer: Answer = Answer.DONE) -> Reply:
 
 
 def commands(*ids: str, user_id: str = "u") -> list[Asked]:
-    return [Asked(command_id, user_id, command_id.encode(), line) for line, command_id in enumerate(ids, 1)]
+    return [asked(command_id, user_id, line) for line, command_id in enumerate(ids, 1)]
+
+
+def asked(command_id: str, user_id: str = "u", line: int = 0) -> Asked:
+    return Asked(Asker("pause", user_id, "m", command_id), command_id.encode(), line)
 
 
 class World:
@@ -59,15 +66,15 @@ class World:
         return some
 
     def ask(self, asked: Iterator[Asked] | list[Asked], timeout_s: float = 30) -> Iterator[tuple[Asked, Reply]]:
-        return ask("commands", asked, self, self, self.clock, timeout_s)
+        return ask(TOPICS, asked, self, self, self.clock, timeout_s)
 
 
 def test_a_command_gets_its_own_answer_and_not_that_of_others() -> None:
     def judge(user_id: str, command_id: str) -> list[Reply]:
         return [reply("other", command_id), reply(user_id, "another"), reply(user_id, command_id, Answer.REFUSED)]
 
-    [(asked, answer)] = World(judge).ask(commands("c-1"))
-    assert (asked.command_id, answer.user_id, answer.answer) == ("c-1", "u", Answer.REFUSED)
+    [(found, answer)] = World(judge).ask(commands("c-1"))
+    assert (found.asker.command_id, answer.user_id, answer.answer) == ("c-1", "u", Answer.REFUSED)
 
 
 def test_an_answer_that_comes_twice_is_told_once() -> None:
@@ -76,15 +83,15 @@ def test_an_answer_that_comes_twice_is_told_once() -> None:
 
 
 def test_one_id_given_to_two_commands_has_two_answers_in_their_order() -> None:
-    found = [(asked.line, answer.answer) for asked, answer in World().ask(commands("same", "same"))]
+    found = [(each.line, answer.answer) for each, answer in World().ask(commands("same", "same"))]
     assert found == [(1, Answer.DONE), (2, Answer.DONE)]
 
 
 @pytest.mark.parametrize(
     ("count", "told"),
     [
-        (1, "No worker answered within 30 s: the command stays on the topic and is carried out when one runs."),
-        (3, "No worker answered 3 commands within 30 s: they stay on the topic and are carried out when one runs."),
+        (1, "No worker answered within 30 s: the record stays on the topic and is carried out when one runs."),
+        (3, "No worker answered 3 records within 30 s: they stay on the topic and are carried out when one runs."),
     ],
 )
 def test_silence_is_told_in_a_sentence_and_with_the_status_of_no_broker(count: int, told: str) -> None:
@@ -129,7 +136,7 @@ def test_a_million_commands_would_not_be_held_in_memory(monkeypatch: pytest.Monk
         nonlocal made
         for number in range(5_000):
             made += 1
-            yield Asked(str(number), "u", b"%d" % number)
+            yield asked(str(number))
 
     answered = 0
     for _ in world.ask(many()):
@@ -148,9 +155,9 @@ def test_commands_nobody_waits_for_reach_the_broker_some_at_a_time(monkeypatch: 
         nonlocal most
         for number in range(1_050):
             most = max(most, number + 1 - len(world.sent))
-            yield Asked(str(number), "u", b"%d" % number)
+            yield asked(str(number))
 
-    tell("commands", many(), world)
+    tell(TOPICS, many(), world)
     assert [int(command_id) for _, command_id in world.sent] == list(range(1_050))
     assert most <= 100
 
@@ -173,10 +180,10 @@ def test_a_broker_that_takes_nothing_ends_the_asking(monkeypatch: pytest.MonkeyP
 )
 def test_every_command_is_answered_exactly_once(ids: list[tuple[str, str]], answers_at_once: int, repeats: int) -> None:
     world = World(lambda user, command: [reply(user, command)] * repeats, answers_at_once)
-    asked = [Asked(command_id, user_id, command_id.encode(), line) for line, (user_id, command_id) in enumerate(ids, 1)]
-    answered = [(each, r) for each, r in world.ask(asked)]
+    wanted = [asked(command_id, user_id, line) for line, (user_id, command_id) in enumerate(ids, 1)]
+    answered = [(each, r) for each, r in world.ask(wanted)]
     assert sorted(each.line for each, _ in answered) == list(range(1, len(ids) + 1))
-    assert all((each.user_id, each.command_id) == (r.user_id, r.command_id) for each, r in answered)
+    assert all(each.asker.key == r.key for each, r in answered)
 
 
 # --- what may be sent -------------------------------------------------------------------------------------------------
@@ -184,19 +191,41 @@ def test_every_command_is_answered_exactly_once(ids: list[tuple[str, str]], answ
 
 def test_a_command_without_an_id_gets_one_of_its_own() -> None:
     first, second = (asked_of({"command": "pause", "user_id": "u", "monitor_id": "m"}) for _ in range(2))
-    assert len(first.command_id) == 32
-    assert first.command_id != second.command_id
+    assert len(first.asker.command_id) == 32
+    assert first.asker.command_id != second.asker.command_id
     assert orjson.loads(first.value) == {
         "command": "pause",
         "user_id": "u",
         "monitor_id": "m",
-        "command_id": first.command_id,
+        "command_id": first.asker.command_id,
     }
 
 
 def test_a_command_keeps_the_id_it_has() -> None:
     wanted = {"command": "pause", "user_id": "u", "monitor_id": "m", "command_id": "mine"}
-    assert asked_of(wanted, 7) == Asked("mine", "u", orjson.dumps(wanted), 7)
+    assert asked_of(wanted, 7) == Asked(Asker("pause", "u", "m", "mine"), orjson.dumps(wanted), 7)
+
+
+def test_a_signup_gets_an_id_only_where_one_is_given_or_an_answer_is_wanted() -> None:
+    value = b'{"user_id": "u", "plan": "pro" }'
+    assert signup_asked(value) == Asked(Asker("signup", "u"), value)
+    named = signup_asked(value, signup_id="mine")
+    assert (named.asker.signup_id, orjson.loads(named.value)["signup_id"]) == ("mine", "mine")
+    first, second = (signup_asked(value, ask=True, line=4) for _ in range(2))
+    assert first.asker.key != second.asker.key
+    assert (first.line, orjson.loads(first.value)["signup_id"]) == (4, first.asker.signup_id)
+    # the one that is asked with counts, whatever the line says
+    other = signup_asked(b'{"user_id": "u", "signup_id": "theirs"}', signup_id="mine")
+    assert other.asker.signup_id == "mine"
+    with pytest.raises(InvalidInput, match=r"this field is missing \(at \$\.user_id\)"):
+        signup_asked(b"{ }", ask=True)
+
+
+def test_each_input_goes_to_its_own_topic() -> None:
+    signup, signal = signup_asked(b'{"user_id": "u"}'), signal_asked(b'{"user_id": "u", "monitor_id": "m"}', ask=True)
+    command = asked_of({"command": "pause", "user_id": "u", "monitor_id": "m"})
+    assert [each.topic_of(TOPICS) for each in (signup, signal, command)] == ["signups", "signals", "commands"]
+    assert signal.asker.signal_id
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
-"""Commands on the command line, without a broker: what is refused at once, what is sent, what is told."""
+"""Commands, signups and signals on the command line, without a broker: what is refused, sent and told."""
 
+import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +12,16 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from everwatch.cli import commanding, monitor, options, task, task_file, user
+from everwatch.cli import commanding, input_file, monitor, options, signal, signup, task, user
 from everwatch.cli.commanding import Delivery
 from everwatch.errors import EverwatchError
 from everwatch.kafka.asking import Asked, Unanswered
 from everwatch.model import Answer, Reply
 
 APPS = {"monitor": monitor.app, "task": task.app, "user": user.app}
+SINGLE = {"signup": typer.Typer(), "signal": typer.Typer()}
+SINGLE["signup"].command()(signup.signup)
+SINGLE["signal"].command()(signal.signal)
 NOON = "2026-11-21T12:00:00Z"
 NOON_MS = 1_795_262_400_000
 
@@ -35,7 +40,7 @@ class Said(NamedTuple):
 
 def say(name: str, *arguments: str) -> Said:
     """Run a command of a group; an error on purpose ends as ``everwatch`` ends it."""
-    found = CliRunner().invoke(APPS[name], list(arguments), env={"COLUMNS": "200", "NO_COLOR": "1"})
+    found = CliRunner().invoke((APPS | SINGLE)[name], list(arguments), env={"COLUMNS": "200", "NO_COLOR": "1"})
     if isinstance(found.exception, EverwatchError):
         return Said(found.exception.exit_code, found.stdout, str(found.exception))
     assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
@@ -65,12 +70,12 @@ class World:
         self.sent: list[dict[str, Any]] = []
         self.waited_s: list[float] = []
         self.answer = Answer.DONE
-        self.reason = self.path = ""
+        self.reason = self.path = self.code = ""
         self.refused_ids: set[str] = set()
         self.silent = False
 
     @contextmanager
-    def connected(self, delivery: Delivery) -> Iterator["World"]:
+    def connected(self, delivery: Delivery, first: Asked) -> Iterator["World"]:
         self._delivery = delivery
         yield self
 
@@ -90,14 +95,14 @@ class World:
             self.sent.append(command)
             if self.silent:
                 raise Unanswered("nobody there")
-            refused = each.command_id in self.refused_ids
+            asker = each.asker
+            refused = bool(self.refused_ids & {*asker.key})
             answer = Answer.REFUSED if refused else self.answer
-            monitor_id, version = command.get("monitor_id", ""), 0 if refused else 3
             yield (
                 each,
                 Reply(
-                    each.command_id, each.user_id, monitor_id, command["command"], answer, self.reason, self.path,
-                    version, NOON_MS,
+                    asker.command_id, asker.user_id, asker.monitor_id, asker.command, answer, self.reason, self.path,
+                    0 if refused else 3, NOON_MS, self.code, asker.signup_id, asker.signal_id,
                 ),
             )  # fmt: skip
 
@@ -106,13 +111,14 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(commanding, "connected", made.connected)
-    monkeypatch.setattr(task_file, "connected", made.connected)
+    monkeypatch.setattr(input_file, "connected", made.connected)
     return made
 
 
 # --- refused at once --------------------------------------------------------------------------------------------------
 
 SITE = ("put", "u-1", "site", "--kind", "http")
+NOOP = ("--kind", "noop")
 
 
 @pytest.mark.usefixtures("no_broker")
@@ -144,10 +150,11 @@ SITE = ("put", "u-1", "site", "--kind", "http")
         (("task", "create"), 2, "Give a USER and a TASK, or --file FILE"),
         (("task", "create", "u-1"), 2, "Give a USER and a TASK, or --file FILE"),
         (("task", "create", "u-1", "t-1"), 2, "A task needs --at or --in."),
-        (("task", "create", "u-1", "", "--in", "1h"), 2, "The task's id must not be empty."),
-        (("task", "create", "u-1", "t-1", "--in", "1h", "--at", NOON), 2, "Give one of --every, --cron, --at and --in"),
-        (("task", "create", "u-1", "t-1", "--in", "P1M"), 1, "'P1M' has years or months, whose length varies"),
-        (("task", "create", "u-1", "t-1", "--at", "2026-11-21T12:00:00"), 1, "'2026-11-21T12:00:00' does not say in"),
+        (("task", "create", "u-1", "", "--in", "1h", "--kind", "noop"), 2, "The task's id must not be empty."),
+        (("task", "create", "u-1", "t-1", "--in", "1h", "--payload", "1"), 2, "Say what the task does with --kind"),
+        (("task", "create", "u-1", "t", *NOOP, "--in", "1h", "--at", NOON), 2, "Give one of --every, --cron, --at "),
+        (("task", "create", "u-1", "t-1", *NOOP, "--in", "P1M"), 1, "'P1M' has years or months, whose length varies"),
+        (("task", "create", "u-1", "t-1", *NOOP, "--at", "2026-11-21T12:00:00"), 1, "'2026-11-21T12:00:00' does not "),
         (("task", "create", "u-1", "--file", "x"), 2, "With --file the lines say it all"),
         (("task", "create", "--file", "/not/there"), 2, "The file /not/there cannot be read: "),
         (("task", "cancel", "u-1"), 2, "Give either a TASK or --all."),
@@ -213,7 +220,7 @@ def test_wrong_options_are_wrong_usage(arguments: tuple[str, ...]) -> None:
         (("monitor", "resume", "u-1", "m"), {"command": "resume", "monitor_id": "m"}),
         (("monitor", "run-now", "u-1", "m"), {"command": "run_now", "monitor_id": "m"}),
         (
-            ("task", "create", "u-1", "t-1", "--in", "90m"),
+            ("task", "create", "u-1", "t-1", "--in", "90m", "--kind", "noop"),
             {"command": "put", "monitor_id": "t-1", "monitor": {"kind": "noop", "schedule": {"in": "90m"}}},
         ),
         (("task", "cancel", "u-1", "t-1"), {"command": "cancel", "monitor_id": "t-1"}),
@@ -266,7 +273,8 @@ def test_what_is_only_sent_is_told_with_the_id_to_look_for(world: World) -> None
     assert said.out == f"sent: pause u-1/m (id {world.sent[0]['command_id']})\n"
     assert say("user", "deregister", "u-1", "--id", "c-1").out == "sent: deregister u-1 (id c-1)\n"
     assert say("task", "cancel", "u-1", "--all", "--id", "c-2", "--json").json == {
-        "command_id": "c-2", "user_id": "u-1", "monitor_id": "", "command": "cancel", "answer": None,
+        "command_id": "c-2", "signup_id": "", "signal_id": "", "user_id": "u-1", "monitor_id": "",
+        "command": "cancel", "answer": None,
     }  # fmt: skip
 
 
@@ -274,7 +282,7 @@ def test_what_is_only_sent_is_told_with_the_id_to_look_for(world: World) -> None
     ("answer", "reason", "path", "status", "told"),
     [
         (Answer.DONE, "", "", 0, "done: pause u-1/m, version 3\n"),
-        (Answer.UNCHANGED, "", "", 0, "unchanged: pause u-1/m: all is so already\n"),
+        (Answer.UNCHANGED, "", "", 0, "unchanged: pause u-1/m: no change was needed\n"),
         (Answer.REPEATED, "", "", 0, "repeated: pause u-1/m: a command with this id was carried out before\n"),
         (Answer.REFUSED, "no such thing", "$.monitor_id", 1, "refused: pause u-1/m: no such thing (at $.monitor_id)\n"),
         (Answer.REFUSED, "no such thing", "", 1, "refused: pause u-1/m: no such thing\n"),
@@ -291,7 +299,7 @@ def test_the_answer_is_told_and_a_refusal_is_a_failure(
     assert as_json.status == status
     assert as_json.json == {
         "command_id": "c-1", "user_id": "u-1", "monitor_id": "m", "command": "pause", "answer": answer.value,
-        "reason": reason, "path": path, "version": 3, "at": NOON_MS,
+        "reason": reason, "path": path, "version": 3, "at": NOON_MS, "code": "", "signup_id": "", "signal_id": "",
     }  # fmt: skip
 
 
@@ -305,20 +313,22 @@ def test_when_nobody_answers_a_script_can_tell_it_from_a_refusal(world: World) -
 
 @pytest.fixture
 def tasks(tmp_path: Path) -> Path:
-    """A file of three tasks, on lines 1, 9 and 10, and of seven lines that are none."""
+    """A file of three tasks, on lines 1, 9 and 10, and of eight lines that are none."""
     lines: list[dict[str, Any] | str] = [
-        {"user_id": "u-1", "task_id": "t-1", "in": "2h", "payload": {"n": 1}},
+        {"user_id": "u-1", "task_id": "t-1", "kind": "noop", "in": "2h", "payload": {"n": 1}},
         "no json",
         "",
-        {"user_id": "u-1", "task_id": "t-2"},
-        {"user_id": "u-1", "task_id": "t-3", "in": "1h", "at": NOON},
-        {"user_id": "u-1", "task_id": "t-4", "in": "soon"},
+        {"user_id": "u-1", "task_id": "t-2", "kind": "noop"},
+        {"user_id": "u-1", "task_id": "t-3", "kind": "noop", "in": "1h", "at": NOON},
+        {"user_id": "u-1", "task_id": "t-4", "kind": "noop", "in": "soon"},
         {"user_id": "u-1", "task_id": "t-5", "in": "1h", "kind": "http", "config": {"url": "ftp://x"}},
-        {"user_id": "u-1", "task_id": "", "in": "1h"},
+        {"user_id": "u-1", "task_id": "", "kind": "noop", "in": "1h"},
         {"user_id": "u-2", "task_id": "t-6", "at": NOON, "kind": "http", "config": {"url": "https://example.com"}},
-        {"user_id": "u-2", "task_id": "t-7", "in": 60, "policy": {"retries": {"max": 2}}, "command_id": "c-7"},
-        {"user_id": "u-2", "task_id": "t-8", "in": 60, "when": "now"},
-    ]
+        {"user_id": "u-2", "task_id": "t-7", "kind": "noop", "in": 60, "policy": {"retries": {"max": 2}},
+         "command_id": "c-7"},
+        {"user_id": "u-2", "task_id": "t-8", "kind": "noop", "in": 60, "when": "now"},
+        {"user_id": "u-2", "task_id": "t-9", "in": 60, "payload": {"text": "call back"}},
+    ]  # fmt: skip
     file = tmp_path / "tasks.jsonl"
     file.write_text("\n".join(line if isinstance(line, str) else orjson.dumps(line).decode() for line in lines))
     return file
@@ -328,15 +338,16 @@ def test_a_file_of_tasks_is_sent_and_its_refused_lines_are_told_by_number(world:
     said = say("task", "create", "--file", str(tasks), "--json")
     assert said.status == 1
     told = said.json
-    assert (told["sent"], told["refused"], told["answers"]) == (3, 7, {})
+    assert (told["sent"], told["refused"], told["answers"]) == (3, 8, {})
     reasons = {each["line"]: each["reason"] for each in told["reasons"]}
-    assert reasons.keys() == {2, 4, 5, 6, 7, 8, 11}
+    assert reasons.keys() == {2, 4, 5, 6, 7, 8, 11, 12}
     assert reasons[4] == "a task needs at or in"
     assert reasons[5] == "a task is due at or in, not both"
     assert reasons[6].endswith("(at $.in)")
     assert reasons[7].endswith("(at $.config.url)")
     assert reasons[8] == "this must not be empty (at $.task_id)"
     assert reasons[11] == "there is no field 'when' (at $.when)"
+    assert reasons[12] == "this field is missing (at $.kind)"
 
     first, second, third = world.sent
     assert len(first.pop("command_id")) == 32
@@ -350,18 +361,20 @@ def test_a_file_of_tasks_is_sent_and_its_refused_lines_are_told_by_number(world:
 
 def test_a_file_of_tasks_is_told_to_people_with_its_rate(world: World, tasks: Path) -> None:
     said = say("task", "create", "--file", str(tasks))
-    assert said.out.startswith("3 sent, 7 refused (")
+    assert said.out.startswith("3 sent, 8 refused (")
     assert said.out.endswith(" a second)\n")
     assert "line 4: a task needs at or in\n" in said.err
 
 
 def test_lines_that_a_worker_refuses_are_told_like_the_others(world: World, tasks: Path) -> None:
     world.refused_ids, world.reason, world.path = {"c-7"}, "it would never be due", "$.monitor.schedule"
+    world.code = "invalid"
     said = say("task", "create", "--file", str(tasks), "--wait", "--json")
     told = said.json
-    assert (said.status, told["sent"], told["refused"]) == (1, 3, 8)
+    assert (said.status, told["sent"], told["refused"]) == (1, 3, 9)
     assert told["answers"] == {"done": 2, "refused": 1}
-    assert {"line": 10, "reason": "it would never be due (at $)"} in told["reasons"]
+    reason = {"line": 10, "reason": "it would never be due (at $)", "path": "$", "code": "invalid"}
+    assert reason in told["reasons"]
 
 
 @pytest.mark.usefixtures("no_broker")
@@ -382,7 +395,7 @@ def test_an_import_that_is_cut_short_says_how_far_it_came(world: World, tasks: P
 
 
 def test_every_command_to_a_worker_ends_with_the_same_options() -> None:
-    wanted = ["command_id", "wait", "timeout", "data_dir", "bootstrap_servers", "as_json"]
+    wanted = ["asked_id", "wait", "timeout", "data_dir", "bootstrap_servers", "as_json"]
     sent = {
         "monitor": ("put", "delete", "pause", "resume", "run-now"),
         "task": ("create", "cancel"),
@@ -393,6 +406,9 @@ def test_every_command_to_a_worker_ends_with_the_same_options() -> None:
         assert isinstance(group, typer.core.TyperGroup)
         for command in commands:
             assert [each.name for each in group.commands[command].params][-6:] == wanted, command
+    for app in SINGLE.values():
+        names = [each.name for each in typer.main.get_command(app).params]
+        assert [name for name in names if not str(name).endswith("_completion")][-6:] == wanted
 
 
 def test_every_command_explains_itself_with_an_example() -> None:
@@ -401,3 +417,117 @@ def test_every_command_explains_itself_with_an_example() -> None:
         assert isinstance(group, typer.core.TyperGroup)
         for command in group.commands.values():
             assert f"everwatch {name} {command.name} " in (command.help or ""), command.name
+
+
+# --- signups and signals ----------------------------------------------------------------------------------------------
+
+PLANS = """
+[plans.free]
+max_monitors = 1
+[plans.pro]
+"""
+HTTP = ("--http", "https://example.com")
+
+
+@pytest.fixture
+def plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of plans that the command line knows too."""
+    (tmp_path / "plans.toml").write_text(PLANS)
+    monkeypatch.setenv("EVERWATCH_PLANS_FILE", str(tmp_path / "plans.toml"))
+
+
+def test_a_signup_that_is_only_sent_is_not_said_to_have_happened(world: World) -> None:
+    said = say("signup", "u-1", "--plan", "gold")
+    assert (said.status, said.out) == (0, "sent: signup u-1\n")
+    assert world.sent == [{"user_id": "u-1", "plan": "gold", "attributes": {}, "monitors": []}]
+    said = say("signal", "u-1", "backup", "--id", "n-1")
+    assert (said.status, said.out) == (0, "sent: signal u-1/backup (id n-1)\n")
+    assert world.sent[1] == {"user_id": "u-1", "monitor_id": "backup", "signal_id": "n-1"}
+
+
+def test_a_refused_signup_names_the_reason_and_fails(world: World) -> None:
+    world.answer, world.reason, world.path, world.code = Answer.REFUSED, "there is no plan", "$.plan", "unknown_plan"
+    said = say("signup", "u-1", "--plan", "gold", "--wait")
+    assert (said.status, said.out) == (1, "refused: signup u-1: there is no plan (at $.plan)\n")
+    as_json = say("signup", "u-1", "--plan", "gold", "--wait", "--json")
+    assert (as_json.status, as_json.json["code"]) == (1, "unknown_plan")
+    assert as_json.json["signup_id"] == world.sent[1]["signup_id"]
+
+
+def test_a_registration_is_said_to_be_one(world: World) -> None:
+    world.answer = Answer.REGISTERED
+    assert say("signup", "u-1", *HTTP, "--wait").out == "registered: signup u-1\n"
+
+
+@pytest.mark.usefixtures("no_broker", "plans")
+def test_a_plan_that_the_command_line_knows_is_checked_before_anything_is_sent() -> None:
+    said = say("signup", "u-1", "--plan", "gold")
+    assert (said.status, said.err) == (1, "there is no plan 'gold'; there are default, free, pro (at $.plan)")
+    as_json = say("signup", "u-1", "--plan", "gold", "--json").json
+    assert (as_json["answer"], as_json["code"], as_json["path"]) == ("refused", "unknown_plan", "$.plan")
+    said = say("signup", "u-1", "--plan", "free", *HTTP, "--heartbeat", "1h")
+    assert (said.status, said.err[:30]) == (1, "the plan 'free' allows 1 monit")
+
+
+@pytest.mark.usefixtures("no_broker")
+def test_plans_that_are_wrong_are_told_by_who_needs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERWATCH_PLANS_FILE", str(tmp_path / "not-there.toml"))
+    said = say("signup", "u-1")
+    assert said.status == 2
+    assert "not-there.toml cannot be read" in said.err
+
+
+@pytest.mark.usefixtures("plans")
+def test_a_file_of_signups_is_checked_sent_and_answered_line_by_line(world: World, tmp_path: Path) -> None:
+    world.answer = Answer.REGISTERED
+    lines = [
+        b"\xef\xbb\xbf" + orjson.dumps({"user_id": "u-1", "plan": "pro"}),
+        orjson.dumps({"user_id": "u-2", "plan": "gold"}),
+        b'{"user_id": "\xff"}',
+        orjson.dumps({"user_id": "u-4", "monitor": {"kind": "noop"}}),
+        orjson.dumps({"user_id": "u-5"}),
+    ]
+    (tmp_path / "users").write_bytes(b"\r\n".join(lines))
+    said = say("signup", "--file", str(tmp_path / "users"), "--wait", "--json")
+    assert said.status == 1
+    assert (said.json["sent"], said.json["refused"], said.json["answers"]) == (2, 3, {"registered": 2})
+    assert [(each["line"], each["code"]) for each in said.json["reasons"]] == [
+        (2, "unknown_plan"), (3, "invalid"), (4, "invalid"),
+    ]  # fmt: skip
+    assert [each["user_id"] for each in world.sent] == ["u-1", "u-5"]
+
+
+def test_a_table_of_signups_may_name_what_is_checked(world: World, tmp_path: Path) -> None:
+    (tmp_path / "users.csv").write_text(
+        "user_id,plan,http,tcp,every,city\nu-1,pro,https://a.example,,30s,Bern\nu-2,,,a.example:x,,\nu-3,,,,,\n"
+    )
+    said = say("signup", "--file", str(tmp_path / "users.csv"))
+    assert said.status == 1
+    assert "line 3: an address to connect to is HOST:PORT, not 'a.example:x' (at $.tcp)" in said.err
+    assert said.out.startswith("2 sent, 1 refused (")
+    site = {"monitor_id": "http", "kind": "http", "config": {"url": "https://a.example"}, "schedule": {"every": "30s"}}
+    assert world.sent == [
+        {"user_id": "u-1", "plan": "pro", "attributes": {"city": "Bern"}, "monitors": [site]},
+        {"user_id": "u-3", "monitors": []},
+    ]
+
+
+def test_a_pipe_is_read_once_and_loses_nothing(world: World, tmp_path: Path) -> None:
+    pipe = tmp_path / "users.fifo"
+    os.mkfifo(pipe)
+    lines = b"".join(orjson.dumps({"user_id": f"u-{n}"}) + b"\n" for n in range(3_000))
+    writer = threading.Thread(target=pipe.write_bytes, args=(lines,))
+    writer.start()
+    said = say("signup", "--file", str(pipe))
+    writer.join()
+    assert said.out.startswith("3000 sent, 0 refused (")
+    assert [each["user_id"] for each in world.sent] == [f"u-{n}" for n in range(3_000)]
+
+
+@pytest.mark.usefixtures("no_broker")
+@pytest.mark.parametrize("command", [("signup",), ("task", "create")])
+def test_a_loop_of_symbolic_links_is_a_sentence(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "a.jsonl").symlink_to(tmp_path / "b.jsonl")
+    (tmp_path / "b.jsonl").symlink_to(tmp_path / "a.jsonl")
+    said = say(*command, "--file", str(tmp_path / "a.jsonl"))
+    assert (said.status, "Too many levels of symbolic links" in said.err) == (2, True)

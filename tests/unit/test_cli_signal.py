@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from everwatch.cli import options, signal, signup
+from everwatch.cli import commanding, options, signal, signup
 from everwatch.errors import EverwatchError
 
 NOON_MS = 1_795_262_400_000
@@ -46,9 +46,8 @@ def sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(options, "set_up_logs", lambda _: None)
 
-    for command in (signal, signup):
-        monkeypatch.setattr(command, "Publisher", Publisher)
-        monkeypatch.setattr(command, "new_admin", lambda *_: Cluster(signals=4, signups=4))
+    monkeypatch.setattr(commanding, "Publisher", Publisher)
+    monkeypatch.setattr(commanding, "new_admin", lambda *_: Cluster(signals=4, signups=4))
     return records
 
 
@@ -79,14 +78,16 @@ def say(*arguments: str, command: Callable[..., None] = signal.signal) -> tuple[
 def test_a_signal_goes_out_as_one_record_under_its_users_key(
     sent: list[tuple[str, str, Any]], arguments: list[str], said: dict[str, Any]
 ) -> None:
-    assert say("u-1", "backup", *arguments) == (0, "signal sent to u-1/backup\n")
+    assert say("u-1", "backup", *arguments) == (0, "sent: signal u-1/backup\n")
     assert sent == [("signals", "u-1", {"user_id": "u-1", "monitor_id": "backup"} | said)]
 
 
-def test_with_json_it_prints_what_it_sent(sent: list[tuple[str, str, Any]]) -> None:
-    status, out = say("u-1", "queue", "--value", "42", "--json")
+def test_with_json_it_prints_that_it_was_sent_and_is_not_answered(sent: list[tuple[str, str, Any]]) -> None:
+    status, out = say("u-1", "queue", "--value", "42", "--json", "--id", "n-1")
     assert status == 0
-    assert orjson.loads(out) == sent[0][2] == {"user_id": "u-1", "monitor_id": "queue", "value": 42.0}
+    assert sent[0][2] == {"user_id": "u-1", "monitor_id": "queue", "value": 42.0, "signal_id": "n-1"}
+    told = orjson.loads(out)
+    assert (told["signal_id"], told["monitor_id"], told["command"], told["answer"]) == ("n-1", "queue", "signal", None)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +132,7 @@ def test_it_asks_for_no_more_than_the_topic_it_sends_to_and_makes_none(
     arguments: list[str],
 ) -> None:
     def sends_to(cluster: Cluster) -> tuple[int, str]:
-        for module in (signal, signup):
-            monkeypatch.setattr(module, "new_admin", lambda *_: cluster)
+        monkeypatch.setattr(commanding, "new_admin", lambda *_: cluster)
         return say(*arguments, command=command)
 
     # another count of partitions than is configured here, and no other topic to be seen

@@ -1,4 +1,4 @@
-"""What all commands to a worker have in common: their options, how one is sent, and how its answer is told."""
+"""Options and output that all inputs to a worker share: how one is sent, and how its answer is printed."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
@@ -10,31 +10,35 @@ import msgspec
 import orjson
 import typer
 
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, duration_of, ready_broker, settings_of
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, ready_broker, settings_of
 from everwatch.cli.publishing import Publisher
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
+from everwatch.errors import InvalidInput
 from everwatch.kafka.asking import Asked, ReplyTopic, ask, asked_of, tell
-from everwatch.kafka.topics import Topics
-from everwatch.model import Answer, Reply
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.topics import Topics, expect_topic
+from everwatch.model import Answer, Asker, Reply
 
 _USER = typer.Argument(metavar="USER", help="The user's id.", show_default=False)
 UserArgument = Annotated[str, _USER]
 OptionalUser = Annotated[str | None, _USER]
 MonitorArgument = Annotated[str, typer.Argument(metavar="MONITOR", help="The monitor's id.", show_default=False)]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the worker's answer, and print it.")]
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait for the worker's answer and print it; exit status 1: refused.")
+]
 Timeout = Annotated[str, typer.Option("--timeout", help="How long to wait for an answer, with --wait.")]
 CommandId = Annotated[
     str | None,
-    typer.Option("--id", help="The command's id: sent again, it is carried out once; default: a new one."),
+    typer.Option("--id", help="Id that the answer names; a command is carried out once for each; default: a new one."),
 ]
 ANSWER_WITHIN = "30s"
 
 
 class Sending(NamedTuple):
-    """How a command is to be sent, as the options say that all commands have."""
+    """How an input is to be sent, as the options say that all of them have."""
 
-    command_id: CommandId = None
+    asked_id: CommandId = None
     wait: Wait = False
     timeout: Timeout = ANSWER_WITHIN
     data_dir: DataDir = None
@@ -43,7 +47,7 @@ class Sending(NamedTuple):
 
 
 class Delivery(NamedTuple):
-    """How commands are sent: under which settings, whether and how long an answer is waited for."""
+    """How inputs are sent: under which settings, whether and how long an answer is waited for."""
 
     settings: Settings
     wait: bool
@@ -68,7 +72,7 @@ def with_sending(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def delivery_of(sending: Sending) -> Delivery:
-    """How these options want commands to be sent. Raises SettingsError."""
+    """How these options want inputs to be sent. Raises SettingsError."""
     timeout_s = duration_of("--timeout", sending.timeout) / 1000
     settings = settings_of(sending.data_dir, sending.bootstrap_servers)
     return Delivery(settings, sending.wait, timeout_s, sending.as_json)
@@ -79,12 +83,30 @@ def send(wanted: dict[str, Any], sending: Sending) -> None:
 
     Raises SettingsError and InvalidInput, before a broker is looked for; BrokerUnavailable; Unanswered.
     """
+    monitor_id = wanted.get("monitor_id", "")
+    asker = Asker(wanted["command"], wanted["user_id"], monitor_id, sending.asked_id or "")
+    with_id = wanted if sending.asked_id is None else wanted | {"command_id": sending.asked_id}
+    send_one(lambda _: asked_of(with_id), asker, sending)
+
+
+def send_one(make: Callable[[Delivery], Asked], asker: Asker, sending: Sending) -> None:
+    """Send the input that ``make`` gives and print its outcome; exits with 1 if it was refused.
+
+    ``asker``: of which it is, should it be refused before it is sent. Raises what ``send`` does.
+    """
     delivery = delivery_of(sending)
-    asked = asked_of(wanted | ({} if sending.command_id is None else {"command_id": sending.command_id}))
-    with connected(delivery) as link:
+    try:
+        asked = make(delivery)
+    except InvalidInput as error:
+        if not delivery.as_json:
+            raise
+        said = {"answer": Answer.REFUSED, "reason": error.reason, "path": error.path, "code": error.code}
+        typer.echo(orjson.dumps(_outline(asker) | said).decode())
+        raise typer.Exit(1) from None
+    with connected(delivery, asked) as link:
         if not delivery.wait:
             link.tell([asked])
-            _print_sent(wanted, asked, delivery.as_json)
+            _print_sent(asked, delivery.as_json)
             return
         for _, reply in link.ask([asked]):
             _print_reply(reply, delivery.as_json)
@@ -93,10 +115,10 @@ def send(wanted: dict[str, Any], sending: Sending) -> None:
 
 
 class Link:
-    """A way to the workers and, if answers are waited for, back. ``delivered``: commands that the broker has."""
+    """A way to the workers and, if answers are waited for, back. ``delivered``: inputs that the broker has."""
 
     def __init__(self, delivery: Delivery, bootstrap_servers: str, replies: ReplyTopic | None) -> None:
-        self._topic = Topics.of(delivery.settings).commands
+        self._topics = Topics.of(delivery.settings)
         self._publisher = Publisher(delivery.settings, bootstrap_servers)
         self._replies = replies
         self._timeout_s = delivery.timeout_s
@@ -105,21 +127,31 @@ class Link:
     def delivered(self) -> int:
         return self._publisher.delivered
 
-    def tell(self, commands: Iterable[Asked]) -> None:
-        """Send commands, durably. Raises BrokerUnavailable."""
-        tell(self._topic, commands, self._publisher)
+    def tell(self, inputs: Iterable[Asked]) -> None:
+        """Send inputs, durably. Raises BrokerUnavailable."""
+        tell(self._topics, inputs, self._publisher)
 
-    def ask(self, commands: Iterable[Asked]) -> Iterator[tuple[Asked, Reply]]:
-        """Send commands and give their answers. Raises BrokerUnavailable, Unanswered."""
+    def ask(self, inputs: Iterable[Asked]) -> Iterator[tuple[Asked, Reply]]:
+        """Send inputs and give their answers. Raises BrokerUnavailable, Unanswered."""
         assert self._replies is not None  # asked for by delivery.wait
-        return ask(self._topic, commands, self._publisher, self._replies, SystemClock(), self._timeout_s)
+        return ask(self._topics, inputs, self._publisher, self._replies, SystemClock(), self._timeout_s)
 
 
 @contextmanager
-def connected(delivery: Delivery) -> Iterator[Link]:
-    """A link to the broker, with the topics made where missing. Raises BrokerUnavailable, TopicMismatch."""
+def connected(delivery: Delivery, first: Asked) -> Iterator[Link]:
+    """A link to the broker for inputs of which ``first`` is one.
+
+    Commands make missing topics; signups and signals need theirs, with any number of partitions.
+    Raises BrokerUnavailable, TopicMismatch.
+    """
     settings = delivery.settings
-    bootstrap = ready_broker(settings)
+    topics = Topics.of(settings)
+    topic = first.topic_of(topics)
+    if topic == topics.commands:
+        bootstrap = ready_broker(settings)
+    else:
+        bootstrap = broker_of(settings)
+        expect_topic(new_admin(settings, bootstrap), settings, topic)
     if not delivery.wait:
         yield Link(delivery, bootstrap, None)
         return
@@ -127,13 +159,25 @@ def connected(delivery: Delivery) -> Iterator[Link]:
         yield Link(delivery, bootstrap, replies)
 
 
-def _print_sent(wanted: dict[str, Any], asked: Asked, as_json: bool) -> None:
-    user_id, monitor_id, command = asked.user_id, wanted.get("monitor_id", ""), wanted["command"]
+def _outline(asker: Asker) -> dict[str, Any]:
+    return {
+        "command_id": asker.command_id,
+        "signup_id": asker.signup_id,
+        "signal_id": asker.signal_id,
+        "user_id": asker.user_id,
+        "monitor_id": asker.monitor_id,
+        "command": asker.command,
+    }
+
+
+def _print_sent(asked: Asked, as_json: bool) -> None:
+    asker = asked.asker
     if as_json:
-        sent = {"command_id": asked.command_id, "user_id": user_id, "monitor_id": monitor_id, "command": command}
-        typer.echo(orjson.dumps(sent | {"answer": None}).decode())
-    else:
-        typer.echo(f"sent: {command} {_subject(user_id, monitor_id)} (id {asked.command_id})")
+        typer.echo(orjson.dumps(_outline(asker) | {"answer": None}).decode())
+        return
+    asked_id = asker.command_id or asker.signup_id or asker.signal_id
+    with_id = f" (id {asked_id})" if asked_id else ""
+    typer.echo(f"sent: {asker.command} {_subject(asker.user_id, asker.monitor_id)}{with_id}")
 
 
 def _print_reply(reply: Reply, as_json: bool) -> None:
@@ -147,7 +191,7 @@ def _print_reply(reply: Reply, as_json: bool) -> None:
         case Answer.REPEATED:
             said += ": a command with this id was carried out before"
         case Answer.UNCHANGED:
-            said += ": all is so already"
+            said += ": no change was needed"
         case Answer.DONE if reply.version:
             said += f", version {reply.version}"
     colour = typer.colors.RED if reply.answer is Answer.REFUSED else typer.colors.GREEN

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
@@ -15,6 +15,9 @@ from everwatch.kafka.topics import ensure_topics
 from everwatch.logs import set_up_logs
 from everwatch.schedule.duration import parse_duration_ms
 from everwatch.schedule.instant import parse_instant_ms
+
+if TYPE_CHECKING:
+    from everwatch.plans.plan import Plans
 
 DataDir = Annotated[
     Path | None,
@@ -60,6 +63,18 @@ def ready_broker(settings: Settings) -> str:
     bootstrap = broker_of(settings)
     ensure_topics(new_admin(settings, bootstrap), settings)
     return bootstrap
+
+
+def plans_of(settings: Settings) -> "Plans | None":
+    """The plans of the file that the settings name, as a worker with them has them; None without one.
+
+    Raises SettingsError if the file is wrong.
+    """
+    if settings.plans_file is None:
+        return None
+    from everwatch.plans.file import read_plans
+
+    return read_plans(settings.plans_file)[0]
 
 
 def text_or_file(text: str) -> str | bytes:

@@ -6,15 +6,14 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from everwatch import codec
-from everwatch.cli.commanding import MonitorArgument, UserArgument
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, instant_of, settings_of
-from everwatch.cli.publishing import Publisher
+from everwatch.cli.commanding import MonitorArgument, Sending, UserArgument, send_one, with_sending
+from everwatch.cli.options import duration_of, instant_of
 from everwatch.errors import SettingsError
-from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import Topics, expect_topic
+from everwatch.kafka.asking import signal_asked
+from everwatch.model import Asker
 
 
+@with_sending
 def signal(
     user: UserArgument,
     monitor: MonitorArgument,
@@ -37,27 +36,24 @@ def signal(
         str | None,
         typer.Option(help="When it was, e.g. 2026-11-21T09:00:00+01:00; default: now.", show_default=False),
     ] = None,
-    data_dir: DataDir = None,
-    bootstrap_servers: Bootstrap = None,
-    as_json: AsJson = False,
+    *,
+    sending: Sending,
 ) -> None:
     """Send one signal: a job is alive and well, begins, fails, or has measured something.
 
-    Examples: `everwatch signal u-1 nightly-backup` ·
+    Without --wait it is sent; with it, the worker's answer is printed, and the exit status is 1 if it was refused.
+
+    Examples: `everwatch signal u-1 nightly-backup` · `everwatch signal u-1 nightly-backup --wait` ·
     `everwatch signal u-1 nightly-backup --start; ./backup; everwatch signal u-1 nightly-backup --exit-code $?` ·
     `everwatch signal u-1 queue-length --value 42`
     """
     event = orjson.dumps(_said(user, monitor, start, fail, exit_code, duration, value, at))
-    # what is wrong is said at once, with or without a broker
-    codec.decode_signal(event)
-    settings = settings_of(data_dir, bootstrap_servers)
-    bootstrap = broker_of(settings)
-    topic = Topics.of(settings).signals
-    expect_topic(new_admin(settings, bootstrap), settings, topic)
-    publisher = Publisher(settings, bootstrap)
-    publisher.send(topic, user, event)
-    publisher.finish()
-    typer.echo(event.decode() if as_json else f"signal sent to {user}/{monitor}")
+    signal_id = sending.asked_id or ""
+    send_one(
+        lambda _: signal_asked(event, signal_id=signal_id, ask=sending.wait),
+        Asker("signal", user, monitor, signal_id=signal_id),
+        sending,
+    )
 
 
 def _said(

@@ -1,6 +1,6 @@
 """``everwatch task``: delayed tasks, one or a million: create, cancel, list, count."""
 
-from pathlib import Path
+import sys
 from typing import Annotated, Any
 
 import msgspec
@@ -15,14 +15,17 @@ from everwatch.cli.commanding import (
     send,
     with_sending,
 )
+from everwatch.cli.input_file import send_file
 from everwatch.cli.options import AsJson, Config, DataDir, Payload, PolicyOption, instant_of, json_of, settings_of
 from everwatch.cli.schedules import AtOption, InOption, ScheduleOptions, schedule_of
 from everwatch.cli.stored import database, print_columns
-from everwatch.cli.task_file import create_all
+from everwatch.cli.task_lines import commands_of, path_in_line
 from everwatch.clock import SystemClock
 from everwatch.errors import EverwatchError, SettingsError
 from everwatch.schedule.instant import instant_text
 from everwatch.store import StoredTask, TaskStatus
+from everwatch.transfer.files import STDIN, FileSource, Format
+from everwatch.transfer.rows import Reading
 
 app = typer.Typer(no_args_is_help=True, help="Create, cancel, list and count delayed tasks.")
 
@@ -40,12 +43,18 @@ def create(
     user: OptionalUser = None,
     task: OptionalTask = None,
     file: Annotated[
-        Path | None,
-        typer.Option(help="JSON lines, one task a line: user_id, task_id, at or in, kind, config, payload, policy."),
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON lines, also .gz, one task a line: user_id, task_id, kind, at or in, config, payload, policy;"
+            " - is stdin.",
+        ),
     ] = None,
     at: AtOption = None,
     in_: InOption = None,
-    kind: Annotated[str, typer.Option(help="What is run: http, tcp, …; see docs/kinds.md.")] = "noop",
+    kind: Annotated[
+        str | None, typer.Option(help="What is run: webhook, http, …; see docs/kinds.md.", show_default=False)
+    ] = None,
     config: Config = None,
     payload: Payload = None,
     policy: PolicyOption = None,
@@ -54,20 +63,25 @@ def create(
 ) -> None:
     """Create delayed tasks: each runs once at its instant. One that is there already is changed.
 
-    Examples: `everwatch task create u-1 remind --in 90m --payload '{"text": "call back"}' --wait` ·
+    Without --wait it is sent; with it, the worker's answer is printed, and the exit status is 1 if it was refused.
+
+    Examples: `everwatch task create u-1 remind --in 90m --kind webhook --config @hook.json --wait` ·
     `everwatch task create u-1 probe --at 2026-11-21T09:00:00+01:00 --kind http --config @probe.json` ·
     `everwatch task create --file tasks.jsonl`
     """
     given = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
     if file is not None:
-        if given or any(option is not None for option in (user, task, at, in_, sending.command_id)):
+        if given or any(option is not None for option in (user, task, at, in_, kind, sending.asked_id)):
             raise SettingsError("With --file the lines say it all: leave USER, TASK and the options of a task away.")
-        create_all(file, delivery_of(sending))
+        source = FileSource(file, Format.JSONL, Reading(), stdin=sys.stdin.buffer if file == STDIN else None)
+        send_file(source, commands_of(source.lines()), delivery_of(sending), "Creating", path_in_line)
         return
     if user is None or task is None:
         raise SettingsError("Give a USER and a TASK, or --file FILE (see 'everwatch task create --help').")
     if at is None and in_ is None:
         raise SettingsError("A task needs --at or --in.")
+    if kind is None:
+        raise SettingsError("Say what the task does with --kind, such as --kind webhook (see docs/kinds.md).")
     if not task:
         raise SettingsError("The task's id must not be empty.")
     monitor = {"kind": kind, "schedule": schedule_of(ScheduleOptions(at=at, in_=in_)), **given}

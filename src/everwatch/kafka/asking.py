@@ -1,4 +1,4 @@
-"""Sending commands, and waiting for what becomes of them: the worker answers on the topic ``replies``."""
+"""Sends commands, signups and signals, and waits for their outcomes on the topic ``replies``."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -9,38 +9,41 @@ import orjson
 from confluent_kafka import Consumer, TopicPartition
 
 from everwatch import codec
-from everwatch.admission import admit_command
+from everwatch.admission import SignupPlans, admit_command, admit_signup
 from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, EverwatchError, InvalidInput
-from everwatch.kafka.clients import new_consumer
+from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.offsets import bounds
-from everwatch.kafka.topics import Topics
-from everwatch.model import Reply
+from everwatch.kafka.topics import Topics, expect_topic
+from everwatch.model import AskedKey, Asker, Reply
 
-# commands that are under way at once: what is not durable, or not answered yet, is held in memory
+# inputs that are under way at once: what is not durable, or not answered yet, is held in memory
 AT_ONCE = 10_000
 TAKE_S = 0.25
 
 
 class Unanswered(EverwatchError):
-    """No worker said what became of a command. It may be carried out yet."""
+    """No worker answered an input. It may be carried out yet."""
 
     # a script may tell it from a refusal, and send the same command_id again
     exit_code = BrokerUnavailable.exit_code
 
 
 class Asked(NamedTuple):
-    """A command that may be sent: its id, its user, the record's value, and the line it came from (0: from none)."""
+    """An input that may be sent: who asks, the record's value, and the line that it came from (0: from none)."""
 
-    command_id: str
-    user_id: str
+    asker: Asker
     value: bytes
     line: int = 0
 
+    def topic_of(self, topics: Topics) -> str:
+        """The topic that it goes to."""
+        return {"signup": topics.signups, "signal": topics.signals}.get(self.asker.command, topics.commands)
+
 
 class Sender(Protocol):
-    """What gets commands to the broker."""
+    """What gets inputs to the broker."""
 
     def send(self, topic: str, user_id: str, value: bytes) -> None:
         """Queue one record, keyed by the user."""
@@ -60,7 +63,7 @@ class Replies(Protocol):
 
 
 class ReplyTopic:
-    """The topic ``replies``, from its present end on: open it before the commands are sent."""
+    """The topic ``replies``, from its present end on: open it before the inputs are sent."""
 
     def __init__(self, settings: Settings, bootstrap_servers: str) -> None:
         """Note where the topic ends. Raises BrokerUnavailable."""
@@ -68,7 +71,7 @@ class ReplyTopic:
         group = f"{settings.application}-asking-{settings.instance}"
         self._consumer: Consumer = new_consumer(settings, bootstrap_servers, group)
         try:
-            numbers = range(settings.partitions)
+            numbers = range(expect_topic(new_admin(settings, bootstrap_servers), settings, topic))
             ends = [TopicPartition(topic, n, bounds(self._consumer, topic, n).stop) for n in numbers]
             self._consumer.assign(ends)
         except BaseException:
@@ -101,44 +104,71 @@ def asked_of(wanted: dict[str, Any], line: int = 0) -> Asked:
         value = orjson.dumps({**wanted, "command_id": wanted.get("command_id") or uuid4().hex})
     except orjson.JSONEncodeError as error:
         raise InvalidInput(f"this cannot be written as JSON: {error}") from None
-    command = admit_command(value)
-    return Asked(command.command_id, command.user_id, value, line)
+    return Asked(Asker.of(admit_command(value)), value, line)
 
 
-def tell(topic: str, commands: Iterable[Asked], sender: Sender) -> None:
-    """Send commands and wait until the broker has all of them. Raises BrokerUnavailable."""
-    source = iter(commands)
+def signup_asked(
+    value: bytes, plans: SignupPlans | None = None, *, signup_id: str = "", ask: bool = False, line: int = 0
+) -> Asked:
+    """The signup in ``value``, JSON without an id, checked against ``plans``.
+
+    ``signup_id``: its id; without one it gets a new one if it is to ``ask`` for an answer.
+    Raises InvalidInput with the reason and the field's path.
+    """
+    signup_id = signup_id or (uuid4().hex if ask else "")
+    with_id = with_member(value, "signup_id", signup_id) if signup_id else value
+    signup = admit_signup(with_id, plans=plans)
+    return Asked(Asker.of(signup), with_id, line)
+
+
+def signal_asked(value: bytes, *, signal_id: str = "", ask: bool = False) -> Asked:
+    """The signal in ``value``, JSON without an id; ids as of ``signup_asked``. Raises InvalidInput."""
+    signal_id = signal_id or (uuid4().hex if ask else "")
+    with_id = with_member(value, "signal_id", signal_id) if signal_id else value
+    return Asked(Asker.of(codec.decode_signal(with_id)), with_id)
+
+
+def with_member(value: bytes, name: str, text: str) -> bytes:
+    """A JSON object, not empty and without space around it, with one more member; of two of a name the last counts."""
+    if not value.endswith(b"}") or value[:-1].rstrip().endswith(b"{"):
+        return value  # what is no object, or an empty one, is refused as it is
+    return b'%b,"%b":%b}' % (value[:-1], name.encode(), orjson.dumps(text))
+
+
+def tell(topics: Topics, inputs: Iterable[Asked], sender: Sender) -> None:
+    """Send inputs and wait until the broker has all of them. Raises BrokerUnavailable."""
+    source = iter(inputs)
     while some := list(islice(source, AT_ONCE)):
-        _send(topic, some, sender)
+        _send(topics, some, sender)
 
 
 def ask(
-    topic: str, commands: Iterable[Asked], sender: Sender, replies: Replies, clock: Clock, timeout_s: float
+    topics: Topics, inputs: Iterable[Asked], sender: Sender, replies: Replies, clock: Clock, timeout_s: float
 ) -> Iterator[tuple[Asked, Reply]]:
-    """Send commands and give each with its answer, in the order of the answers.
+    """Send inputs and give each with its answer, in the order of the answers.
 
-    ``replies`` must have been opened before. Raises BrokerUnavailable, and Unanswered when commands wait for an answer
+    ``replies`` must have been opened before. Raises BrokerUnavailable, and Unanswered when inputs wait for an answer
     and none of them gets one for ``timeout_s``.
     """
-    source = iter(commands)
-    waiting: dict[tuple[str, str], list[Asked]] = {}
+    source = iter(inputs)
+    waiting: dict[AskedKey, list[Asked]] = {}
     count = 0
     while True:
         some = list(islice(source, AT_ONCE - count))
         for each in some:
-            waiting.setdefault((each.user_id, each.command_id), []).append(each)
+            waiting.setdefault(each.asker.key, []).append(each)
         count += len(some)
         if not count:
             return
         if some:
-            _send(topic, some, sender)
+            _send(topics, some, sender)
         # sent by halves: the worker has the one to do while the other is made
         enough = AT_ONCE // 2 if len(some) else 0
         deadline_s = clock.monotonic_s() + timeout_s
         while count > enough:
             answered = False
             for reply in replies.take(TAKE_S):
-                key = reply.user_id, reply.command_id
+                key = reply.key
                 if key not in waiting:
                     continue
                 first, *others = waiting.pop(key)
@@ -153,13 +183,13 @@ def ask(
                 raise Unanswered(_unanswered(count, timeout_s))
 
 
-def _send(topic: str, commands: Iterable[Asked], sender: Sender) -> None:
-    for each in commands:
-        sender.send(topic, each.user_id, each.value)
+def _send(topics: Topics, inputs: Iterable[Asked], sender: Sender) -> None:
+    for each in inputs:
+        sender.send(each.topic_of(topics), each.asker.user_id, each.value)
     sender.finish()
 
 
 def _unanswered(count: int, timeout_s: float) -> str:
-    who, stay = ("answered", "the command stays") if count == 1 else (f"answered {count} commands", "they stay")
+    who, stays = ("answered", "the record stays") if count == 1 else (f"answered {count} records", "they stay")
     they_are = "is" if count == 1 else "are"
-    return f"No worker {who} within {timeout_s:g} s: {stay} on the topic and {they_are} carried out when one runs."
+    return f"No worker {who} within {timeout_s:g} s: {stays} on the topic and {they_are} carried out when one runs."

@@ -5,9 +5,19 @@ from pathlib import Path
 
 from everwatch.errors import EverwatchError, SettingsError, WrongPlans
 from everwatch.metrics import PLANS_OK
+from everwatch.plans.plan import Plans
 from everwatch.plans.reading import Stamp, plans_of, read_file
 
 logger = logging.getLogger(__name__)
+
+
+def read_plans(path: Path) -> tuple[Plans, Stamp]:
+    """The plans of the setting EVERWATCH_PLANS_FILE, and the stamp of the file. Raises SettingsError."""
+    data, stamp = read_file(path)
+    try:
+        return plans_of(data, path), stamp
+    except WrongPlans as error:
+        raise SettingsError(f"The setting EVERWATCH_PLANS_FILE names wrong plans: {error}.") from None
 
 
 class PlansFile:
@@ -19,11 +29,7 @@ class PlansFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: Stamp | None
-        data, self._seen = read_file(path)
-        try:
-            self.current = plans_of(data, path)
-        except WrongPlans as error:
-            raise SettingsError(f"The setting EVERWATCH_PLANS_FILE names wrong plans: {error}.") from None
+        self.current, self._seen = read_plans(path)
         PLANS_OK.set(1)
 
     def look(self) -> bool:

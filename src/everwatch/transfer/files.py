@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from everwatch.codec import LARGEST_INPUT_BYTES
 from everwatch.errors import SettingsError
+from everwatch.transfer.lines import MOST_CHARACTERS, Line, TextLines, holds_objects, json_lines
 from everwatch.transfer.rows import Columns, Objects, Reading, Row
 
 STDIN = "-"
 _MANY = 65_536
+_HEAD = 64
 
 
 class Format(StrEnum):
@@ -37,10 +38,13 @@ def format_of(name: str) -> Format | None:
 
 @dataclass
 class FileSource:
-    """A file, or stdin (``path`` "-"), as rows. ``position`` of ``size`` bytes are read; ``size`` is 0 for a pipe."""
+    """A file, or stdin (``path`` "-"), as rows. ``position`` of ``size`` bytes are read; ``size`` is 0 for a pipe.
+
+    Without a ``format`` the first byte tells: an object is JSON lines, anything else CSV.
+    """
 
     path: str
-    format: Format
+    format: Format | None
     reading: Reading
     encoding: str = "utf-8"
     delimiter: str = ","
@@ -61,7 +65,10 @@ class FileSource:
     def rows(self) -> Iterator[Row]:
         """Every row, in order. Raises SettingsError if the file cannot be read, or its header names no user_id."""
         with self._opened() as stream:
-            if self.format is Format.CSV:
+            form = self.format
+            if form is None:
+                form = Format.JSONL if holds_objects(cast(io.BufferedReader, stream).peek(_HEAD)) else Format.CSV
+            if form is Format.CSV:
                 # what the encoding cannot read harms only its row; a byte order mark is no part of the first name
                 encoding = "utf-8-sig" if self.encoding.lower() in ("utf-8", "utf8") else self.encoding
                 with io.TextIOWrapper(
@@ -69,15 +76,28 @@ class FileSource:
                 ) as text:
                     yield from self._table(text)
             else:
-                yield from self._objects(stream)
+                make = Objects(self.reading).row
+                for line in json_lines(stream):
+                    if line.problem:
+                        yield Row(line.number, "", "", b"", line.problem)
+                    else:
+                        yield make(line.number, line.value)
+
+    def lines(self) -> Iterator[Line]:
+        """Every line of JSON that is not blank, as it stands there. Raises SettingsError."""
+        with self._opened() as stream:
+            yield from json_lines(stream)
 
     def _table(self, text: io.TextIOWrapper) -> Iterator[Row]:
         csv.field_size_limit(LARGEST_INPUT_BYTES)
-        reader = csv.reader(text, delimiter=self.delimiter)
+        lines = TextLines(text)
+        reader = csv.reader(lines, delimiter=self.delimiter)
         try:
             names = [name.strip() for name in next(reader, [])]
         except csv.Error as error:
             raise SettingsError(f"The first line of {self.name} cannot be read as CSV: {error}.") from None
+        if lines.take_skipped():
+            raise SettingsError(f"The first line of {self.name} is longer than {MOST_CHARACTERS} characters.")
         columns = Columns(names, self.reading, self.name)
         make = columns.row
         while True:
@@ -87,23 +107,13 @@ class FileSource:
             except StopIteration:
                 return
             except csv.Error as error:
+                lines.take_skipped()
                 yield Row(line, "", "", b"", f"this cannot be read as CSV: {error}")
                 continue
-            if cells:
+            if lines.take_skipped():
+                yield Row(line, "", "", b"", f"the line is longer than {MOST_CHARACTERS} characters")
+            elif cells:
                 yield make(line, cells)
-
-    def _objects(self, stream: IO[bytes]) -> Iterator[Row]:
-        make = Objects(self.reading).row
-        # one byte more for the end of the line
-        most = LARGEST_INPUT_BYTES + 1
-        for number, line in enumerate(iter(partial(stream.readline, most), b""), 1):
-            if len(line) == most and not line.endswith(b"\n"):
-                _skip_line(stream)
-                yield Row(number, "", "", b"", f"the line is longer than {LARGEST_INPUT_BYTES} bytes")
-                continue
-            value = (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).strip()
-            if value:
-                yield make(number, value)
 
     @contextmanager
     def _opened(self) -> Iterator[IO[bytes]]:
@@ -124,9 +134,3 @@ class FileSource:
             raise SettingsError(f"The file {self.name} cannot be read: {reason}.") from None
         finally:
             self._stream = None
-
-
-def _skip_line(stream: IO[bytes]) -> None:
-    """Read on to the end of a line, a part at a time."""
-    while (part := stream.readline(_MANY)) and not part.endswith(b"\n"):
-        pass

@@ -16,6 +16,7 @@ import orjson
 
 from everwatch.admission import admit_signup
 from everwatch.errors import InvalidInput, SettingsError
+from everwatch.transfer import shorthand
 
 ATTRIBUTES = "attributes."
 FIELDS = ("user_id", "plan", "attributes", "monitors", "maintenance", "monitor")
@@ -39,12 +40,16 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """How the rows of a source are read: columns renamed, columns left out, and what a user has who names none."""
+    """How the rows of a source are read: columns renamed, columns left out, and what a user has who names none.
+
+    ``has_shorthand``: the columns http, tcp and every of a table stand for monitors.
+    """
 
     renamed: Mapping[str, str] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
     plan: str = ""
     monitors: bytes = b""
+    has_shorthand: bool = False
 
     def field_of(self, column: str) -> str:
         """The field that a column is; empty if it is left out."""
@@ -70,7 +75,9 @@ class Columns:
             name = reading.field_of(column)
             if not name:
                 continue
-            if name not in FIELDS:
+            if reading.has_shorthand and name in shorthand.COLUMNS:
+                self._at[name] = number
+            elif name not in FIELDS:
                 name = ATTRIBUTES + name.removeprefix(ATTRIBUTES)
                 self._attributes.append((number, name.removeprefix(ATTRIBUTES)))
             else:
@@ -83,7 +90,7 @@ class Columns:
         if "user_id" not in self._at:
             raise SettingsError(
                 f"{where} has no column user_id but {', '.join(names) or 'none at all'}: name the one that is"
-                " with --map COLUMN=user_id."
+                f" with{' everwatch import and' if reading.has_shorthand else ''} --map COLUMN=user_id."
             )
         self._user_id = self._at["user_id"]
 
@@ -124,11 +131,18 @@ class Columns:
             signup["attributes"] = attributes
         if (monitors := self._cell(cells, "monitors")) is not None:
             signup["monitors"] = _cell_of_json(monitors, "monitors")
+        elif reading.has_shorthand:
+            signup["monitors"] = self._in_shorthand(cells)
         elif reading.monitors:
             signup["monitors"] = orjson.Fragment(reading.monitors)
         if (maintenance := self._cell(cells, "maintenance")) is not None:
             signup["maintenance"] = _cell_of_json(maintenance, "maintenance")
         return signup
+
+    def _in_shorthand(self, cells: Sequence[Any]) -> list[dict[str, Any]]:
+        http, tcp, every = (self._cell(cells, name) for name in shorthand.COLUMNS)
+        schedule = {} if every is None else {"every": every}
+        return shorthand.monitors_of([] if http is None else [http], [] if tcp is None else [tcp], None, schedule)
 
     def _monitor_row(self, line: int, user_id: str, cells: Sequence[Any]) -> Row:
         others = [name for name in ("plan", "attributes", "monitors", "maintenance") if self._cell(cells, name)]
