@@ -42,7 +42,7 @@ from streams.refusals import Refusals
 from streams.registration import Registration
 from streams.replies import Replies
 from streams.signals import Signals
-from streams.tables import PartitionLost, Writer, new_monitors_table
+from streams.tables import Writer, new_monitors_table
 from streams.ticking import Ticking
 from streams.transitions import Transitions
 from streams.wakes import Wakes
@@ -228,13 +228,9 @@ class Engine(Service):
         while not self.should_stop:
             try:
                 await wakes.look()
-            except PartitionLost:
-                pass  # its next owner does it
             except NotPlanned as error:
                 self.end(error)
                 return
-            except Exception:
-                logger.exception("what is on agendas could not be carried out; it is tried again")
             await self.sleep(WAKE_EVERY_S)
 
     async def _follow(self, plans: PlansFile) -> None:

@@ -77,13 +77,11 @@ class InlineResults:
             reason = f"{len(skipped)} due times passed unserved; skipped under the misfire rule {line.misfire}"
             await self._report(partition, chunk, skipped, reason, now)
 
-    async def report_unsendable(self, partition: Partition, ticks: Iterable[tuple[Way, Chunk, int]], now: int) -> None:
-        """Say of ticks that no topic takes why they did not go out."""
-        for way, chunk, instant in ticks:
-            reason = (
-                f"the tick has {chunk.size_in(self._packing)} bytes, which is more than the topic of {way} ticks takes"
-                " (its max.message.bytes)"
-            )
+    async def report_unsendable(
+        self, partition: Partition, ticks: Iterable[tuple[Way, Chunk, int, str]], now: int
+    ) -> None:
+        """Report ticks that their topic refuses as skipped, with the reason."""
+        for _, chunk, instant, reason in ticks:
             await self._report(partition, chunk, [instant], reason, now)
 
     async def _report(self, partition: Partition, chunk: Chunk, skipped: Sequence[int], reason: str, now: int) -> None:

@@ -54,8 +54,8 @@ class Attempt:
     ticks: list[tuple[Way, Chunk, int]] = field(default_factory=list)
     inline: list[Firing] = field(default_factory=list)
     skipped: list[Firing] = field(default_factory=list)
-    # chunks of a single record that its topic does not take
-    unsendable: list[tuple[Way, Chunk, int]] = field(default_factory=list)
+    # chunks of a single record that its topic does not take, and why
+    unsendable: list[tuple[Way, Chunk, int, str]] = field(default_factory=list)
     fired: bool = False
     # ticks that the broker has, for the metrics
     sent: Counter[Way] = field(default_factory=Counter)

@@ -13,6 +13,7 @@ import faust
 from faust.types import TP
 
 from everwatch import codec, entries
+from everwatch.errors import Transient
 from everwatch.kafka.outbox import Outbox
 from everwatch.model import Monitor, User
 from everwatch.timetable import NotPlanned
@@ -20,7 +21,7 @@ from streams.partitions import Partition, Partitions
 from streams.store import OPTIONS, Store, index_keys
 
 
-class PartitionLost(Exception):
+class PartitionLost(Transient):
     """A unit of work wanted to write a partition that this worker does not own any more."""
 
 

@@ -16,7 +16,7 @@ from prometheus_client import Gauge
 
 from everwatch.clock import Clock
 from everwatch.errors import BrokerUnavailable
-from everwatch.kafka.batches import BatchSender, is_passing, is_too_large
+from everwatch.kafka.batches import BatchSender, failure_of, is_passing, is_refused, is_too_large
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.stamped import StampedBatch
 from everwatch.kafka.topics import Topics
@@ -191,16 +191,18 @@ class Ticking(Service):
         attempt.ticks = [tick for tick, _ in failed]
         if not failed:
             return
-        refused = {id(tick) for tick, error in failed if is_too_large(error)}
+        refused = {id(tick): error for tick, error in failed if is_refused(error)}
         if refused:
             attempt.ticks = [
                 part
                 for tick in attempt.ticks
-                for part in (self._parts(attempt, tick) if id(tick) in refused else [tick])
+                for part in (self._parts(attempt, tick, refused[id(tick)]) if id(tick) in refused else [tick])
             ]
-            self._fit(max(tick[1].size_in(self._packing) for tick, _ in failed if id(tick) in refused))
+            too_large = [tick[1].size_in(self._packing) for tick, error in failed if is_too_large(error)]
+            if too_large:
+                self._fit(max(too_large))
         broken = next((error for _, error in failed if not is_passing(error)), None)
-        # what is refused for its size is halved, which comes to an end
+        # what is refused is halved, which comes to an end
         if broken is not None and await self._sender.replace(producer) and not refused:
             self._replacements += 1
             if self._replacements > MOST_REPLACEMENTS:
@@ -222,16 +224,22 @@ class Ticking(Service):
                 failure = error
                 break
         answers = await asyncio.gather(*futures, return_exceptions=True)
-        failed = [(tick, answer) for tick, answer in zip(ticks, answers, strict=False) if _is_failure(answer)]
+        failed: list[tuple[Outgoing, BaseException]] = []
+        for tick, answer in zip(ticks, answers, strict=False):
+            if (problem := failure_of(answer)) is not None:
+                failed.append((tick, problem))
         if failure is not None:
             failed += [(tick, failure) for tick in ticks[len(futures) :]]
-        return failed  # type: ignore[return-value]
+        return failed
 
-    def _parts(self, attempt: Attempt, tick: Outgoing) -> Iterable[Outgoing]:
-        """What was refused for its size, in halves; what cannot be halved is set aside."""
+    def _parts(self, attempt: Attempt, tick: Outgoing, error: BaseException) -> Iterable[Outgoing]:
+        """What was refused, in halves; what cannot be halved is set aside."""
         way, chunk, instant = tick
         if chunk.count == 1:
-            attempt.unsendable.append(tick)
+            if not is_too_large(error):
+                attempt.unsendable.append((*tick, f"the broker refused the tick: {error!r}"))
+                return
+            attempt.unsendable.append((*tick, self._too_large(tick)))
             size, until = self._refused.get(way, (0, 0))
             refused = len(chunk.packed(self._packing))
             self._refused[way] = min(size, refused) if attempt.now < until else refused, attempt.now + REFUSED_FOR_MS
@@ -247,8 +255,15 @@ class Ticking(Service):
         size, until = self._refused.get(way, (0, 0))
         if chunk.count > 1 or attempt.now >= until or len(chunk.packed(self._packing)) < size:
             return False
-        attempt.unsendable.append(tick)
+        attempt.unsendable.append((*tick, self._too_large(tick)))
         return True
+
+    def _too_large(self, tick: Outgoing) -> str:
+        way, chunk, _ = tick
+        return (
+            f"the tick has {chunk.size_in(self._packing)} bytes, which is more than the topic of {way} ticks takes (its"
+            " max.message.bytes)"
+        )
 
     def _fit(self, refused_size: int) -> None:
         size = max(refused_size // 2, 1)
@@ -276,7 +291,3 @@ def _collect(partition: Partition, attempt: Attempt) -> None:
 
 def _way_of(tick: Outgoing) -> Way:
     return tick[0]
-
-
-def _is_failure(answer: object) -> bool:
-    return isinstance(answer, KafkaError)

@@ -1,17 +1,23 @@
 """Monitors that change because of the time: a pause is over, it is time to remind, a task may be forgotten."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 
 from everwatch import codec, lifecycle
 from everwatch.clock import Clock
+from everwatch.errors import is_retryable
+from everwatch.isolation import Bisection
 from everwatch.model import Monitor
+from everwatch.quiet import Quiet
 from everwatch.schedule.maintenance import maintenance_end
+from everwatch.timetable import NotPlanned
 from streams.lane import in_turns
 from streams.partitions import Partition, Partitions, Planner
 from streams.store import Store
-from streams.tables import Writer, Writing, all_or_rebuilt
+from streams.tables import PartitionLost, Writer, Writing, all_or_rebuilt
 from streams.transitions import Transitions
 
+logger = logging.getLogger(__name__)
 AT_ONCE = 1_000
 
 
@@ -33,17 +39,47 @@ class Wakes:
         self._store = store
         self._transitions = transitions
         self._clock = clock
+        self._quiet = Quiet(clock)
 
     async def look(self) -> None:
-        """One look at all partitions. Raises PartitionLost."""
-        for partition in self._partitions:
-            while True:
-                dated = self._store().wakes(partition.number, self._clock.now_ms(), AT_ONCE)
-                if not dated or self._partitions.get(partition.number) is not partition:
-                    break
-                await self._wake(partition.number, dated)
+        """Carry out what is due in every partition. A partition that fails is logged and keeps no other one waiting.
 
-    async def _wake(self, number: int, dated: list[tuple[int, bytes]]) -> None:
+        Raises NotPlanned.
+        """
+        for partition in self._partitions:
+            try:
+                await self._look(partition)
+            except NotPlanned:
+                raise
+            except PartitionLost:
+                pass  # its next owner does it
+            except Exception as error:
+                if self._quiet.may_say((partition.number, type(error))):
+                    logger.exception(
+                        "agenda processing of partition %d failed; retrying (logged once a minute)", partition.number
+                    )
+
+    async def _look(self, partition: Partition) -> None:
+        while True:
+            dated = self._store().wakes(partition.number, self._clock.now_ms(), AT_ONCE)
+            if not dated or self._partitions.get(partition.number) is not partition:
+                return
+            work = Bisection(dated)
+            while part := work.part:
+                try:
+                    await self._wake(partition.number, part)
+                except Exception as error:
+                    if is_retryable(error):
+                        raise
+                    if not work.failed():
+                        continue
+                    due, key = part[0]
+                    logger.error("the agenda of %r at %d fails and is dropped", key, due, exc_info=error)
+                    # the entry stays as it is; its agenda is read again when the table is rebuilt
+                    self._store().forget_wakes(partition.number, part)
+                work.done()
+
+    async def _wake(self, number: int, dated: Sequence[tuple[int, bytes]]) -> None:
         async with self._writer.writing() as work:
             partition = work.owned(number)
             keys = list({key for _, key in dated})

@@ -6,11 +6,18 @@ The CLI prints it without a traceback and exits with the error's ``exit_code``.
 
 from enum import StrEnum
 
+LONGEST_REASON = 1_000
+"""Characters of the reason and of the path of a refusal."""
+
 
 class EverwatchError(Exception):
     """Base of all errors raised on purpose. ``exit_code`` is what the CLI exits with."""
 
     exit_code = 1
+
+
+class Transient(EverwatchError):
+    """The cause lies around the records, not in them: the same work may succeed later, here or in another process."""
 
 
 class SettingsError(EverwatchError):
@@ -31,6 +38,7 @@ class RefusalCode(StrEnum):
     UNKNOWN_PLAN = "unknown_plan"
     MISSING_ATTRIBUTE = "missing_attribute"
     QUOTA = "quota"
+    UNHANDLED = "unhandled"
 
 
 class InvalidInput(EverwatchError):
@@ -41,13 +49,19 @@ class InvalidInput(EverwatchError):
     """
 
     def __init__(self, reason: str, path: str = "", code: str = RefusalCode.INVALID) -> None:
+        # both may quote what was sent, and go into headers, answers and logs
+        reason, path = _shortened(reason), _shortened(path)
         super().__init__(f"{reason} (at {path})" if path else reason)
         self.reason = reason
         self.path = path
         self.code = code
 
 
-class BrokerUnavailable(EverwatchError):
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]}…"
+
+
+class BrokerUnavailable(Transient):
     """No Kafka broker answers at the configured address."""
 
     exit_code = 3
@@ -65,7 +79,7 @@ class EmbeddedKafkaError(EverwatchError):
     exit_code = 5
 
 
-class StoreError(EverwatchError):
+class StoreError(Transient):
     """The database cannot be opened, or holds a schema of another version."""
 
     exit_code = 6
@@ -93,3 +107,41 @@ class WrongPlans(EverwatchError):
         self.plan = plan
         self.field = field
         self.reason = reason
+
+
+class Unhandled(InvalidInput):
+    """A record whose handling failed each time, although nothing is known to be wrong with it: ``cause`` says how."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(f"it could not be handled: {type(cause).__name__}: {cause}", code=RefusalCode.UNHANDLED)
+
+
+# Kafka's codes for what is wrong with a record itself: sent again, it is refused again. MSG_SIZE_TOO_LARGE (librdkafka
+# raises it before it sends), RECORD_LIST_TOO_LARGE, INVALID_TIMESTAMP, INVALID_RECORD, _INVALID_ARG.
+_RECORD_REFUSED = frozenset({10, 18, 32, 87, -186})
+
+# of RocksDB: the disk is full, damaged or locked, or the database is being closed
+_DISK_STATUSES = ("IO error", "Corruption", "Resource busy", "Operation aborted", "Operation timed out", "Shutdown")
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Return whether work on records that failed with ``error`` may succeed unchanged. Everything else is poison.
+
+    The one judge: batches are bisected for poison, and retried as they are for the rest.
+    """
+    if isinstance(error, Transient):
+        return True
+    # files, sockets and time-outs: no record owns one of these
+    if isinstance(error, OSError):
+        return True
+    # inputs are bounded, so it is the process that is short of memory
+    if isinstance(error, MemoryError):
+        return True
+    # RocksDB's bindings raise the plain class with the status as text, and a class of theirs for a closed database
+    if type(error) is Exception and str(error).startswith(_DISK_STATUSES):
+        return True
+    if type(error).__module__.startswith("rocksdict"):
+        return True
+    # librdkafka's exceptions carry a KafkaError with the broker's code; all but a few mean the broker or the connection
+    code = getattr(error.args[0] if error.args else None, "code", None)
+    return callable(code) and code() not in _RECORD_REFUSED

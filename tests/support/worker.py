@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import RecordMetadata
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 from faust.types import TP
 
@@ -273,7 +274,7 @@ class TickSender:
         for record in MemoryRecords(bytes(batch._build())).next_batch():
             self._broker.ticks.append((record.key.decode(), record.timestamp))
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        answer.set_result(None)
+        answer.set_result(RecordMetadata(topic, partition, TopicPartition(topic, partition), 0, START, 0, 0))
         return answer
 
 

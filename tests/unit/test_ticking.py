@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from random import Random
 from types import SimpleNamespace
 
-from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+import pytest
+from aiokafka.errors import InvalidTimestampError, KafkaTimeoutError, MessageSizeTooLargeError
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import RecordMetadata, TopicPartition
 
 from everwatch.clock import SettableClock
 from everwatch.config import load_settings
@@ -14,13 +16,14 @@ from everwatch.kafka.packing import codec_named
 from everwatch.kafka.stamped import StampedBatch
 from everwatch.kafka.topics import Topics
 from everwatch.model import Every, Misfire
-from everwatch.timetable import Firing, Line, Planned, Timetable, Way, framed
+from everwatch.timetable import LAST_KEY, Chunk, Firing, Line, Planned, Retry, Timetable, Way, framed
 from streams.clock_steps import ClockSteps
 from streams.partitions import Partition
 from streams.ticking import Ticking
 
 START = 1_800_000_000_000
 LZ4 = codec_named("lz4")
+ACKNOWLEDGED = RecordMetadata("t", 0, TopicPartition("t", 0), 0, START, 0, 0)
 NORMAL = Line(Way.NORMAL, Misfire.FIRE_LAST, 60_000)
 
 
@@ -51,11 +54,19 @@ class Broker:
         self.producer = object()
         self.refuse: list[type[Exception] | None] = []
         self.largest = 2**20
+        self.answers: object = None
+        self.cancels = False
+        self.latest: int | None = None
         self.has: list[tuple[str, bytes, int]] = []
 
     async def send(self, batch: StampedBatch, topic: str, partition: int) -> "asyncio.Future[object]":
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        if self.cancels:
+            answer.cancel()
+            return answer
         refusal = self.refuse.pop(0) if self.refuse else None
+        if self.latest is not None and batch._max_timestamp > self.latest:
+            refusal = InvalidTimestampError
         if batch.size() > self.largest:
             refusal = MessageSizeTooLargeError
         if refusal is not None:
@@ -63,7 +74,7 @@ class Broker:
         else:
             records = MemoryRecords(bytes(batch._build())).next_batch()
             self.has += [(topic, record.key, record.timestamp) for record in records]
-            answer.set_result(None)
+            answer.set_result(ACKNOWLEDGED if self.answers is None else self.answers)
         return answer
 
     async def replace(self, broken: object) -> None:
@@ -87,7 +98,7 @@ class Worker:
         self.broker = Broker()
         self.clock = SettableClock(START)
         self.skipped: list[Firing] = []
-        self.unsendable = 0
+        self.unsendable: list[str] = []
         self.noted: list[int] = []
         timetable = Timetable(LZ4, START)
         for each in monitors:
@@ -125,8 +136,8 @@ class Worker:
     async def _skip(self, _: Partition, firings: Iterable[Firing], __: int) -> None:
         self.skipped += firings
 
-    async def _unsendable(self, _: Partition, ticks: Iterable[object], __: int) -> None:
-        self.unsendable += len(list(ticks))
+    async def _unsendable(self, _: Partition, ticks: Iterable[tuple[Way, Chunk, int, str]], __: int) -> None:
+        self.unsendable += [reason for *_, reason in ticks]
 
 
 def monitor(name: str, interval_ms: int = 1_000, line: Line = NORMAL, size: int = 0) -> Planned:
@@ -176,7 +187,7 @@ async def test_batches_that_a_topic_refuses_for_their_size_are_halved_until_they
         await worker.sweep_at(START + 1_000)
     assert worker.partition.emitted_to == START + 1_000
     assert names(worker.broker) == [f"user-{number:03}" for number in range(400)]
-    assert worker.unsendable == 0
+    assert worker.unsendable == []
 
 
 async def test_a_record_that_its_topic_never_takes_is_set_aside_and_holds_nobody_up() -> None:
@@ -186,8 +197,45 @@ async def test_a_record_that_its_topic_never_takes_is_set_aside_and_holds_nobody
     for turn in range(5):
         await worker.sweep_at(START + 1_000 + turn)
     assert names(worker.broker) == ["small"]
-    assert worker.unsendable == 1
+    [reason] = worker.unsendable
+    assert "max.message.bytes" in reason
     assert worker.partition.emitted_to == START + 1_000
+
+
+async def test_a_tick_whose_timestamp_the_broker_refuses_is_reported_and_holds_nobody_up() -> None:
+    # the instant of a tick that is tried again is what its result said
+    ahead = Retry(START + 900, START + 4 * 3_600_000, framed(b"ahead", b"again"))
+    worker = Worker(*(monitor(f"user-{number}") for number in range(5)))
+    worker.partition.timetable.loaded_to = (START + 1_000, LAST_KEY)
+    worker.partition.timetable.put(monitor("ahead", 60_000)._replace(retry=ahead))
+    worker.broker.latest = START + 3_600_000
+    for turn in range(8):
+        await worker.sweep_at(START + 1_000 + turn)
+    assert names(worker.broker) == [f"user-{number}" for number in range(5)]
+    [reason] = worker.unsendable
+    assert "InvalidTimestampError" in reason
+    assert worker.partition.emitted_to == START + 1_000
+
+
+@pytest.mark.parametrize("answer", ["done", 7, ()], ids=repr)
+async def test_only_an_acknowledgement_counts_as_one(answer: object) -> None:
+    worker = Worker(monitor("ann"))
+    worker.broker.answers = answer
+    await worker.sweep_at(START + 1_000)
+    assert (worker.partition.emitted_to, worker.noted) == (START, [])
+    worker.broker.answers = None
+    await worker.sweep_at(START + 1_100)
+    assert worker.partition.emitted_to == START + 1_000
+
+
+async def test_a_cancelled_delivery_is_a_failure_and_ends_no_sweep() -> None:
+    worker = Worker(monitor("ann"))
+    worker.broker.cancels = True
+    await worker.sweep_at(START + 1_000)
+    assert (worker.partition.emitted_to, worker.noted) == (START, [])
+    worker.broker.cancels = False
+    await worker.sweep_at(START + 1_100)
+    assert names(worker.broker) == ["ann"]
 
 
 async def test_no_sweep_passes_the_instant_at_which_somebody_is_about_to_begin() -> None:

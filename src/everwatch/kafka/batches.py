@@ -6,8 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import (
+    InvalidTimestampError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
+from aiokafka.structs import RecordMetadata
 
+from everwatch.errors import BrokerUnavailable
 from everwatch.kafka.stamped import StampedBatch
 
 logger = logging.getLogger(__name__)
@@ -18,6 +26,24 @@ RETIRED_WITHIN_S = 5.0
 def is_too_large(error: BaseException) -> bool:
     """Whether a batch was refused because its topic takes only smaller ones."""
     return isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError)
+
+
+def is_refused(error: BaseException) -> bool:
+    """Return whether the broker refused the records themselves: the same batch is refused each time it is sent."""
+    return is_too_large(error) or isinstance(error, InvalidTimestampError)
+
+
+def failure_of(answer: object) -> BaseException | None:
+    """Return why a batch counts as not acknowledged; None for the broker's acknowledgement, and for nothing else.
+
+    ``answer`` is what the future of a batch gave, or raised. aiokafka cancels the futures of a producer that stops.
+    """
+    if isinstance(answer, RecordMetadata):
+        return None
+    # a cancelled future must not look like the cancellation of whoever waits for it
+    if isinstance(answer, Exception):
+        return answer
+    return BrokerUnavailable(f"a batch ended with {answer!r} and not with the broker's acknowledgement")
 
 
 def is_passing(error: BaseException) -> bool:

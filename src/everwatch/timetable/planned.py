@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from everwatch.errors import Transient
 from everwatch.model import Schedule
 from everwatch.timetable.chunk import Chunk
 from everwatch.timetable.line import Line
@@ -51,5 +52,5 @@ class Firing(NamedTuple):
     skipped: Sequence[int] = NONE
 
 
-class NotPlanned(Exception):
+class NotPlanned(Transient):
     """A monitor that should be in the timetable is not: it has to be built anew."""
