@@ -35,17 +35,18 @@ from everwatch.model import (
     SignalType,
     Signup,
 )
+from everwatch.printable import HIDDEN
 from everwatch.schedule.cron import check_expression, zone_named
 from everwatch.schedule.duration import describe_duration, parse_duration_ms
 from everwatch.schedule.every import PHASE_STEP_MS
 from everwatch.schedule.instant import LATEST_MS, parse_instant_ms
 from everwatch.schedule.midnight import check_alignment
 
-# no control characters: ids go into keys (NUL separates), logs and terminals
-NO_CONTROL = r"^[^\x00-\x1f\x7f]*\Z"  # "$" would let a newline at the end pass
-UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=NO_CONTROL)]
-MonitorId = Annotated[str, msgspec.Meta(max_length=128, pattern=NO_CONTROL)]
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_CONTROL)]
+# ids go into keys (NUL separates), logs and terminals, and two that look the same must be the same
+NO_HIDDEN = rf"^[^{HIDDEN}]*\Z"  # "$" would let a newline at the end pass
+UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=NO_HIDDEN)]
+MonitorId = Annotated[str, msgspec.Meta(max_length=128, pattern=NO_HIDDEN)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_HIDDEN)]
 Threshold = Annotated[int, msgspec.Meta(ge=1, le=100)]
 Duration = str | int | float
 CronText = Annotated[str, msgspec.Meta(max_length=256)]
@@ -209,7 +210,7 @@ def refusal(error: msgspec.ValidationError, prefix: str = "$") -> InvalidInput:
     if missing := re.fullmatch(r"Object missing required field `(.*)`", reason):
         return InvalidInput("this field is missing", f"{path}.{missing[1]}")
     if "matching regex" in reason:
-        return InvalidInput("control characters are not allowed", path)
+        return InvalidInput("control, direction and invisible characters are not allowed", path)
     if wrong := re.fullmatch(r"Invalid enum value (.*)", reason, re.DOTALL):
         choices = _CHOICES.get(path.rpartition(".")[2])
         return InvalidInput(f"{wrong[1]} is not one of {', '.join(choices)}" if choices else reason, path)

@@ -142,7 +142,7 @@ NOOP = ("--kind", "noop")
         (("monitor", "put", "", "m", "--kind", "noop"), 1, "this must not be empty (at $.user_id)"),
         (("monitor", "put", "u-1", "m", "--kind", "noop", "--id", "x" * 129), 1, "this must be at most 128 characters"),
         (("monitor", "delete", "u-1", ""), 1, "a delete needs the monitor_id (at $.monitor_id)"),
-        (("monitor", "resume", "u\n1", "m"), 1, "control characters are not allowed (at $.user_id)"),
+        (("monitor", "resume", "u\n1", "m"), 1, "control, direction and invisible characters are not"),
         (("monitor", "run-now", "u-1", ""), 1, "a run_now needs the monitor_id (at $.monitor_id)"),
         (("monitor", "pause", "u-1", "m", "--until", NOON, "--for", "1h"), 2, "Give one of --until and --for, not"),
         (("monitor", "pause", "u-1", "m", "--for", "ever"), 2, "--for: 'ever' is not a duration"),

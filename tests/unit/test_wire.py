@@ -95,6 +95,7 @@ WINDOW = f"{POLICY}.maintenance[0]"
 ONE_OF = "a schedule is one of every, cron, at and in, not"
 TIMEZONE = "a timezone goes with cron, or with every aligned to midnight"
 KINDS = ", ".join(known_kinds())
+HIDDEN = "control, direction and invisible characters are not allowed"
 SATURDAY = {"cron": "0 2 * * 6", "duration": "2h"}
 
 SIGNUPS = {
@@ -103,8 +104,12 @@ SIGNUPS = {
     "user_id is null": (signup(user_id=None), "expected text, got null", "$.user_id"),
     "user_id is a number": (signup(user_id=5), "expected text, got a whole number", "$.user_id"),
     "user_id is too long": (signup(user_id="x" * 257), "this must be at most 256 characters long", "$.user_id"),
-    "user_id has the separator in it": (signup(user_id="a\0b"), "control characters are not allowed", "$.user_id"),
-    "user_id ends in a newline": (signup(user_id="a\n"), "control characters are not allowed", "$.user_id"),
+    "user_id has the separator in it": (signup(user_id="a\0b"), HIDDEN, "$.user_id"),
+    "user_id ends in a newline": (signup(user_id="a\n"), HIDDEN, "$.user_id"),
+    "user_id turns the direction of text": (signup(user_id="u\u202e1"), HIDDEN, "$.user_id"),
+    "user_id has a character of no width": (signup(user_id="u\u200b1"), HIDDEN, "$.user_id"),
+    "user_id has a C1 control character": (signup(user_id="u\x9b2J"), HIDDEN, "$.user_id"),
+    "a plan that cannot be seen": (signup(plan="\u3164"), HIDDEN, "$.plan"),
     "unknown field": (signup(mail="a@b.c"), "there is no field 'mail'", "$.mail"),
     "empty plan": (signup(plan=""), "this must not be empty", "$.plan"),
     "monitors are not a list": (signup(monitors={}), "expected a list, got an object", "$.monitors"),
@@ -122,9 +127,9 @@ SIGNUPS = {
     "two monitors of one kind without ids": (
         signup(HTTP, HTTP), "a second monitor has the id 'http'", "$.monitors[1].monitor_id"),
     "monitor_id has a control character": (
-        http(monitor_id="a\x1b[2J"), "control characters are not allowed", "$.monitors[0].monitor_id"),
+        http(monitor_id="a\x1b[2J"), HIDDEN, "$.monitors[0].monitor_id"),
     "monitor_id ends in a newline": (
-        http(monitor_id="a\n"), "control characters are not allowed", "$.monitors[0].monitor_id"),
+        http(monitor_id="a\n"), HIDDEN, "$.monitors[0].monitor_id"),
     "monitor_id is too long": (
         http(monitor_id="x" * 129), "this must be at most 128 characters long", "$.monitors[0].monitor_id"),
     "unknown field of a monitor": (http(interval="30s"), "there is no field 'interval'", "$.monitors[0].interval"),
@@ -484,9 +489,9 @@ COMMANDS = {
         command("put", monitor=HTTP | {"payload": "x" * 65_536}), "a payload may have at most 65536 bytes as JSON",
         "$.monitor.payload"),
     "command_id has the separator in it": (
-        command("cancel", command_id="a\0b"), "control characters are not allowed", "$.command_id"),
+        command("cancel", command_id="a\0b"), HIDDEN, "$.command_id"),
     "command_id ends in a newline": (
-        command("cancel", command_id="a\n"), "control characters are not allowed", "$.command_id"),
+        command("cancel", command_id="a\n"), HIDDEN, "$.command_id"),
     "command_id is too long": (
         command("cancel", command_id="x" * 129), "this must be at most 128 characters long", "$.command_id"),
     "command_id is a number": (

@@ -1,7 +1,6 @@
 """``everwatch export``: users and monitors out of the database, as rows that ``everwatch import`` takes."""
 
 import gzip
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import orjson
 import typer
 
 from everwatch.cli.options import DataDir, settings_of
+from everwatch.cli.output import bytes_out
 from everwatch.cli.stored import database, no_user
 from everwatch.errors import EverwatchError
 from everwatch.transfer.exporting import Exported, export_rows, write_rows
@@ -64,8 +64,9 @@ def export(
 def _opened(output: Path | None) -> Iterator[BinaryIO]:
     """The stream to write to. A file is there once it is whole, and readable by nobody else."""
     if output is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        out = bytes_out()
+        yield out
+        out.flush()
         return
     partial = output.with_name(f"{output.name}.partial")
     try:

@@ -26,6 +26,7 @@ from everwatch.cli import (
     up,
     user,
 )
+from everwatch.cli.output import guard_terminal
 from everwatch.errors import EverwatchError
 
 app = typer.Typer(
@@ -80,6 +81,7 @@ app.command("doctor", rich_help_panel="Look after it")(doctor.doctor)
 
 def main() -> None:
     """Run a command; an error on purpose is one line on stderr and the error's exit status."""
+    guard_terminal()
     try:
         app()
     except EverwatchError as error:

@@ -10,6 +10,7 @@ from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
 from everwatch.kinds.protocol import ExecutedKind, RunContext, Targeted
 from everwatch.model import Outcome, Status, Tick
+from everwatch.printable import printable
 from everwatch.schedule.duration import describe_duration
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[
         async with deadline:
             outcome = await job.kind.run(job.config, tick, context)
         check_outcome(outcome, tick.kind)
+        return _showable(outcome)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -75,7 +77,14 @@ async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[
         if deadline.expired() and isinstance(error, TimeoutError):
             return Outcome(Status.FAILURE, f"no answer within {describe_duration(tick.timeout_ms)}")
         return _internal_error(error, on_error)
-    return outcome
+
+
+def _showable(outcome: Outcome) -> Outcome:
+    """``outcome`` with texts that change no terminal: they hold words of servers and of other packages."""
+    reason, detail = printable(outcome.reason), printable(outcome.detail)
+    if reason is outcome.reason and detail is outcome.detail:
+        return outcome
+    return Outcome(outcome.status, reason, outcome.timings, detail)
 
 
 def check_outcome(outcome: object, kind: str) -> None:
@@ -91,4 +100,4 @@ def check_outcome(outcome: object, kind: str) -> None:
 
 def _internal_error(error: BaseException, on_error: Callable[[BaseException], None]) -> Outcome:
     on_error(error)
-    return Outcome(Status.FAILURE, f"internal error: {type(error).__name__}: {error}")
+    return Outcome(Status.FAILURE, printable(f"internal error: {type(error).__name__}: {error}"))
