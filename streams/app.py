@@ -21,8 +21,9 @@ from yarl import URL
 from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable
+from everwatch.kafka.asyncio_clients import new_batch_producer, tls_context
 from everwatch.kafka.batches import BatchSender
-from everwatch.kafka.clients import new_admin, new_batch_producer, new_consumer, new_producer, tls_context
+from everwatch.kafka.clients import new_admin, new_consumer, new_producer
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.packing import codec_named
 from everwatch.kafka.records import Record

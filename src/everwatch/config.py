@@ -9,17 +9,20 @@ import os
 import socket
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
+import msgspec
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from msgspec import Meta
 
 from everwatch.errors import SettingsError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-TopicName = Annotated[str, Field(max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
+TopicName = Annotated[str, Meta(max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
+_PREFIX = "EVERWATCH_"
+_DOTENV = Path(".env")
 
 
 class OutputFormat(StrEnum):
@@ -53,146 +56,147 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-class Settings(BaseSettings):
-    """Everything that can be set, with sensible defaults. Frozen: nothing changes a setting at run time."""
+class Secret:
+    """A value that is not shown: not by ``repr``, ``str`` or a format, and so in no log line and no traceback."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="EVERWATCH_", env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def get_secret_value(self) -> str:
+        """Return the value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('**********')" if self._value else "Secret('')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be set, with sensible defaults. Frozen: nothing changes a setting at run time.
+
+    Made from the environment by ``load_settings``, which validates; the constructor takes values as they are.
+    """
 
     # where things are
-    data_dir: Path = Field(
-        default_factory=lambda: platformdirs.user_data_path("everwatch"),
-        description="Folder of all local state: the embedded Kafka's data, RocksDB tables, the SQLite database.",
+    data_dir: Annotated[
+        Path,
+        Meta(description="Folder of all local state: the embedded Kafka's data, RocksDB tables, the SQLite database."),
+    ] = msgspec.field(default_factory=lambda: platformdirs.user_data_path("everwatch"))
+    cache_dir: Annotated[Path, Meta(description="Folder of what can be fetched again: the embedded Kafka's jars.")] = (
+        msgspec.field(default_factory=lambda: platformdirs.user_cache_path("everwatch"))
     )
-    cache_dir: Path = Field(
-        default_factory=lambda: platformdirs.user_cache_path("everwatch"),
-        description="Folder of what can be fetched again: the embedded Kafka's jars.",
-    )
-    database: str = Field(
-        default="",
-        repr=False,  # it may hold a password
-        description="SQLAlchemy URL of the database; empty: SQLite at <data_dir>/everwatch.db.",
-    )
+    database: Annotated[
+        str, Meta(description="SQLAlchemy URL of the database; empty: SQLite at <data_dir>/everwatch.db.")
+    ] = ""
 
     # Kafka
-    bootstrap_servers: str = Field(
-        default="", description="host:port[,host:port…] of Kafka; empty: the embedded one of this data folder."
-    )
-    security_protocol: SecurityProtocol = Field(default=SecurityProtocol.PLAINTEXT, description="Transport security.")
-    sasl_mechanism: SaslMechanism = Field(default=SaslMechanism.PLAIN, description="SASL mechanism.")
-    sasl_username: str = Field(default="", description="SASL user name.")
-    sasl_password: SecretStr = Field(default=SecretStr(""), description="SASL password.")
-    ssl_ca_file: Path | None = Field(default=None, description="PEM file of the CA that signed the brokers.")
-    ssl_certificate_file: Path | None = Field(default=None, description="PEM file of the client's certificate.")
-    ssl_key_file: Path | None = Field(default=None, description="PEM file of the client's private key.")
-    ssl_key_password: SecretStr = Field(default=SecretStr(""), description="Password of the private key.")
-    topic_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$", description="Put before every topic's name.")
-    partitions: int = Field(default=8, ge=1, le=10_000, description="Partition count of every topic.")
-    replication_factor: int = Field(default=1, ge=1, le=10, description="Replicas of every partition.")
-    results_retention_hours: int = Field(
-        default=168, ge=1, description="How long results and transitions stay on their topics."
-    )
-    compression: str = Field(
-        default="lz4", pattern="^(none|gzip|snappy|lz4|zstd)$", description="Compression of what is produced."
-    )
-    output_format: OutputFormat = Field(default=OutputFormat.AVRO, description="Encoding of results and transitions.")
-    session_timeout_ms: int = Field(
-        default=8_000, ge=6_000, le=300_000, description="A worker or executor unheard of for so long loses its work."
-    )
+    bootstrap_servers: Annotated[
+        str, Meta(description="host:port[,host:port…] of Kafka; empty: the embedded one of this data folder.")
+    ] = ""
+    security_protocol: Annotated[SecurityProtocol, Meta(description="Transport security.")] = SecurityProtocol.PLAINTEXT
+    sasl_mechanism: Annotated[SaslMechanism, Meta(description="SASL mechanism.")] = SaslMechanism.PLAIN
+    sasl_username: Annotated[str, Meta(description="SASL user name.")] = ""
+    sasl_password: Annotated[Secret, Meta(description="SASL password.")] = Secret("")
+    ssl_ca_file: Annotated[Path | None, Meta(description="PEM file of the CA that signed the brokers.")] = None
+    ssl_certificate_file: Annotated[Path | None, Meta(description="PEM file of the client's certificate.")] = None
+    ssl_key_file: Annotated[Path | None, Meta(description="PEM file of the client's private key.")] = None
+    ssl_key_password: Annotated[Secret, Meta(description="Password of the private key.")] = Secret("")
+    topic_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*$", description="Put before every topic's name.")] = ""
+    partitions: Annotated[int, Meta(ge=1, le=10_000, description="Partition count of every topic.")] = 8
+    replication_factor: Annotated[int, Meta(ge=1, le=10, description="Replicas of every partition.")] = 1
+    results_retention_hours: Annotated[
+        int, Meta(ge=1, description="How long results and transitions stay on their topics.")
+    ] = 168
+    compression: Annotated[
+        str, Meta(pattern="^(none|gzip|snappy|lz4|zstd)$", description="Compression of what is produced.")
+    ] = "lz4"
+    output_format: Annotated[OutputFormat, Meta(description="Encoding of results and transitions.")] = OutputFormat.AVRO
+    session_timeout_ms: Annotated[
+        int, Meta(ge=6_000, le=300_000, description="A worker or executor unheard of for so long loses its work.")
+    ] = 8_000
 
     # embedded Kafka
-    kafka_port: int = Field(
-        default=0, ge=0, le=65_535, description="Port of the embedded Kafka; 0: 9092, or a free one, remembered."
-    )
-    kafka_heap_mb: int = Field(default=512, ge=128, description="Heap of the embedded Kafka, MiB.")
-    maven_repository: str = Field(
-        default="", description="Base URL of the Maven repository that jars come from; empty: Maven Central."
-    )
+    kafka_port: Annotated[
+        int, Meta(ge=0, le=65_535, description="Port of the embedded Kafka; 0: 9092, or a free one, remembered.")
+    ] = 0
+    kafka_heap_mb: Annotated[int, Meta(ge=128, description="Heap of the embedded Kafka, MiB.")] = 512
+    maven_repository: Annotated[
+        str, Meta(description="Base URL of the Maven repository that jars come from; empty: Maven Central.")
+    ] = ""
 
     # worker
-    app_id: str = Field(
-        default="everwatch", pattern=r"^[A-Za-z0-9._-]+$", description="Name of the Faust app and its consumer group."
-    )
-    worker_id: str = Field(
-        default="",
-        pattern=r"^[A-Za-z0-9._-]*$",
-        description="Name of this worker and of its tables' folder; two workers of one data folder need two names.",
-    )
-    standby_replicas: int = Field(default=1, ge=0, le=5, description="Warm copies of each table partition.")
-    sweep_ms: int = Field(
-        default=100, ge=100, le=10_000, multiple_of=100, description="How often due ticks are looked for, ms."
-    )
-    tasks_kept_s: int = Field(
-        default=3_600,
-        ge=60,
-        le=30 * 86_400,
-        description="How long a worker keeps delayed tasks that are over, s; the database keeps them for good.",
-    )
-    plans_file: Path | None = Field(
-        default=None, description="TOML file of plans: their monitors, from templates, and their quotas; empty: none."
-    )
+    app_id: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9._-]+$", description="Name of the Faust app and its consumer group.")
+    ] = "everwatch"
+    worker_id: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9._-]*$",
+            description="Name of this worker and of its tables' folder; two workers of one data folder need two names.",
+        ),
+    ] = ""
+    standby_replicas: Annotated[int, Meta(ge=0, le=5, description="Warm copies of each table partition.")] = 1
+    sweep_ms: Annotated[
+        int, Meta(ge=100, le=10_000, multiple_of=100, description="How often due ticks are looked for, ms.")
+    ] = 100
+    tasks_kept_s: Annotated[
+        int,
+        Meta(
+            ge=60,
+            le=30 * 86_400,
+            description="How long a worker keeps delayed tasks that are over, s; the database keeps them for good.",
+        ),
+    ] = 3_600
+    plans_file: Annotated[
+        Path | None,
+        Meta(description="TOML file of plans: their monitors, from templates, and their quotas; empty: none."),
+    ] = None
 
     # executor
-    max_in_flight: int = Field(default=500, ge=1, le=100_000, description="Checks running at once in one executor.")
-    target_in_flight: int = Field(
-        default=20, ge=0, le=100_000, description="Checks of one executor against one host at once; 0: no limit."
-    )
-    target_per_s: int = Field(
-        default=100, ge=0, le=100_000, description="Checks of one executor against one host in a second; 0: no limit."
-    )
-    allow_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
-        default=(), description="Networks that checks may reach although they are private, e.g. 127.0.0.0/8,10.0.0.0/8."
-    )
-    python_processes: int = Field(
-        default=4, ge=1, le=1_000, description="Processes of one executor for callables of the kind python, at most."
-    )
-    python_memory_mb: int = Field(
-        default=512, ge=0, description="Memory that each of these may take, MiB; 0: no limit."
-    )
+    max_in_flight: Annotated[int, Meta(ge=1, le=100_000, description="Checks running at once in one executor.")] = 500
+    target_in_flight: Annotated[
+        int, Meta(ge=0, le=100_000, description="Checks of one executor against one host at once; 0: no limit.")
+    ] = 20
+    target_per_s: Annotated[
+        int, Meta(ge=0, le=100_000, description="Checks of one executor against one host in a second; 0: no limit.")
+    ] = 100
+    allow_networks: Annotated[
+        tuple[Network, ...],
+        Meta(description="Networks that checks may reach although they are private, e.g. 127.0.0.0/8,10.0.0.0/8."),
+    ] = ()
+    python_processes: Annotated[
+        int, Meta(ge=1, le=1_000, description="Processes of one executor for callables of the kind python, at most.")
+    ] = 4
+    python_memory_mb: Annotated[
+        int, Meta(ge=0, description="Memory that each of these may take, MiB; 0: no limit.")
+    ] = 512
 
-    publish_topics: Annotated[tuple[TopicName, ...], NoDecode] = Field(
-        default=(), description="Topics that the kind publish may write to, as Kafka knows them: orders,reminders."
-    )
+    publish_topics: Annotated[
+        tuple[TopicName, ...],
+        Meta(description="Topics that the kind publish may write to, as Kafka knows them: orders,reminders."),
+    ] = ()
 
     # metrics
-    metrics_port: int = Field(
-        default=0, ge=0, le=65_535, description="Port on which a worker serves Prometheus metrics; 0: none."
-    )
-    metrics_host: str = Field(default="127.0.0.1", description="Address that the metrics port is bound to.")
+    metrics_port: Annotated[
+        int, Meta(ge=0, le=65_535, description="Port on which a worker serves Prometheus metrics; 0: none.")
+    ] = 0
+    metrics_host: Annotated[str, Meta(description="Address that the metrics port is bound to.")] = "127.0.0.1"
 
     # logs
-    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged.")
-    log_format: LogFormat = Field(default=LogFormat.TEXT, description="Log lines as text or as JSON.")
+    log_level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged.")] = "INFO"
+    log_format: Annotated[LogFormat, Meta(description="Log lines as text or as JSON.")] = LogFormat.TEXT
 
-    @field_validator("allow_networks", mode="before")
-    @classmethod
-    def _split_networks(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("plans_file", mode="before")
-    @classmethod
-    def _empty_is_none(cls, value: object) -> object:
-        return None if value == "" else value
-
-    @field_validator("publish_topics", mode="before")
-    @classmethod
-    def _split_topics(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @model_validator(mode="after")
-    def _sasl_needs_a_user(self) -> Self:
-        if self.security_protocol.value.startswith("SASL") and not (
-            self.sasl_username and self.sasl_password.get_secret_value()
-        ):
-            raise ValueError(f"security_protocol {self.security_protocol.value} needs sasl_username and sasl_password")
-        if self.ssl_certificate_file and not self.ssl_key_file:
-            raise ValueError("ssl_certificate_file needs ssl_key_file")
-        return self
+    def __repr__(self) -> str:
+        # the database's URL may hold a password
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name != "database")
+        return f"Settings({', '.join(shown)})"
 
     @property
     def application(self) -> str:
@@ -220,17 +224,85 @@ def load_settings(**overrides: object) -> Settings:
 
     Raises SettingsError with one line for each wrong setting.
     """
+    types = _types()
+    given: dict[str, object] = {name: text for name, text in _environment().items() if name in types}
+    given |= {name: value for name, value in overrides.items() if value is not None}
+    values, wrong = {}, []
+    for name, value in given.items():
+        try:
+            values[name] = _converted(types[name], value)
+        except ValueError as error:
+            wrong.append(f"setting {_PREFIX}{name.upper()}: {error}")
+    if not wrong:
+        settings = Settings(**values)
+        wrong = _contradictions(settings)
+    if wrong:
+        raise SettingsError("; ".join(wrong))
+    return settings
+
+
+def given_settings() -> frozenset[str]:
+    """Names of the settings that the environment or the ``.env`` file gives."""
+    return frozenset(_environment()) & frozenset(_types())
+
+
+def _environment() -> dict[str, str]:
+    """What the ``.env`` file and, over it, the environment give, by the settings' names."""
+    given: dict[str, str | None] = {}
+    if _DOTENV.is_file():
+        from dotenv import dotenv_values  # only where there is such a file: imports are a command's start
+
+        given |= dotenv_values(_DOTENV)
+    given |= os.environ
+    found = {name.upper(): value for name, value in given.items() if value is not None}
+    return {name.removeprefix(_PREFIX).lower(): value for name, value in found.items() if name.startswith(_PREFIX)}
+
+
+@cache
+def _types() -> dict[str, Any]:
+    """The type of each setting, with its bounds."""
+    return get_type_hints(Settings, include_extras=True)
+
+
+def _converted(wanted: Any, value: object) -> Any:
+    """A setting's value from text or from an option. Raises ValueError that says what is wrong."""
+    plain = get_args(wanted)[0] if get_origin(wanted) is Annotated else wanted
+    if value == "" and type(None) in get_args(plain):
+        return None
+    if get_origin(plain) is tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        item = get_args(plain)[0]
+        return tuple(_item(item, part.strip() if isinstance(part, str) else part) for part in parts if part)  # type: ignore[attr-defined]
+    return _item(wanted, value)
+
+
+def _item(wanted: Any, value: object) -> Any:
+    if wanted == Network:
+        return ipaddress.ip_network(value, strict=False)  # type: ignore[arg-type]
     try:
-        return Settings(**{key: value for key, value in overrides.items() if value is not None})  # type: ignore[arg-type]
-    except ValidationError as error:
-        lines = [_explain(item["loc"], item["msg"]) for item in error.errors(include_url=False, include_input=False)]
-        raise SettingsError("; ".join(lines)) from None
+        return msgspec.convert(value, wanted, strict=False, dec_hook=_from_text)
+    except msgspec.ValidationError as error:
+        choices = get_args(wanted)[0] if get_origin(wanted) is Annotated else None
+        if isinstance(choices, type) and issubclass(choices, StrEnum):
+            raise ValueError(f"'{value}' is not one of {', '.join(choices)}") from None
+        expected = str(error).partition(", got")[0].replace("`", "")
+        raise ValueError(f"{expected}, not {value!r}") from None
 
 
-def _explain(location: tuple[int | str, ...], message: str) -> str:
-    if not location:
-        return message.removeprefix("Value error, ")
-    return f"setting EVERWATCH_{str(location[0]).upper()}: {message.removeprefix('Value error, ')}"
+def _from_text(wanted: Any, value: Any) -> Any:
+    """Values of the types that msgspec does not know: paths and secrets."""
+    return value if isinstance(value, wanted) else wanted(value)
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """What two settings together get wrong, a line each."""
+    wrong = []
+    protocol = settings.security_protocol.value
+    if protocol.startswith("SASL") and not (settings.sasl_username and settings.sasl_password.get_secret_value()):
+        wrong.append(f"security_protocol {protocol} needs sasl_username and sasl_password")
+    if settings.ssl_certificate_file and not settings.ssl_key_file:
+        wrong.append("ssl_certificate_file needs ssl_key_file")
+    return wrong
 
 
 def environment_with(variables: Mapping[str, str]) -> dict[str, str]:

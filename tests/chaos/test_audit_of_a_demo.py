@@ -32,7 +32,7 @@ def worker_of(folder: Path) -> psutil.Process | None:
 
 def reader_of(folder: Path) -> SqlReader | None:
     try:
-        return open_reader(Settings(_env_file=None, data_dir=folder))
+        return open_reader(Settings(data_dir=folder))
     except StoreError:
         return None
 

@@ -43,7 +43,7 @@ class Hours:
         self._store = self._opened()
 
     def _opened(self) -> Store:
-        settings = Settings(_env_file=None)
+        settings = Settings()
         self._app, engine = create_app(settings, "127.0.0.1:9", self.clock, self._folder)
         self._app.finalize()
         store = engine.table.store

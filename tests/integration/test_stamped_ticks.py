@@ -26,8 +26,8 @@ from bench.batches import batch_headers
 from bench.client import KafkaClient
 from everwatch import codec
 from everwatch.config import Settings
+from everwatch.kafka.asyncio_clients import new_batch_producer
 from everwatch.kafka.batches import BatchSender
-from everwatch.kafka.clients import new_batch_producer
 from everwatch.kafka.embedded import EmbeddedKafka
 from everwatch.kafka.packing import codec_named
 from everwatch.kafka.stamped import StampedBatch
@@ -56,7 +56,7 @@ class Seen(NamedTuple):
 
 
 def settings_of(bootstrap_servers: str, compression: str = "lz4") -> Settings:
-    return Settings(_env_file=None, bootstrap_servers=bootstrap_servers, compression=compression)
+    return Settings(bootstrap_servers=bootstrap_servers, compression=compression)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 
+import msgspec
 import orjson
 import pytest
 from conftest import NewPipeline
@@ -57,7 +58,7 @@ def test_topics_are_created_once_however_often_it_is_asked_for(unused: Pipeline)
 def test_topics_with_another_partition_count_are_refused_with_a_remedy(unused: Pipeline) -> None:
     admin = new_admin(unused.settings, unused.settings.bootstrap_servers)
     ensure_topics(admin, unused.settings)
-    other = unused.settings.model_copy(update={"partitions": PARTITIONS + 2})
+    other = msgspec.structs.replace(unused.settings, partitions=PARTITIONS + 2)
     remedy = rf"has {PARTITIONS} partitions, but {PARTITIONS + 2} are configured.*set EVERWATCH_PARTITIONS={PARTITIONS}"
     with pytest.raises(TopicMismatch, match=remedy):
         ensure_topics(admin, other)

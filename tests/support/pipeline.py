@@ -17,7 +17,7 @@ import orjson
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from everwatch import codec
-from everwatch.config import Settings
+from everwatch.config import load_settings
 from everwatch.errors import StoreError
 from everwatch.kafka.offsets import bounds
 from everwatch.kafka.topics import Topics
@@ -114,7 +114,7 @@ class Pipeline:
             "target_per_s": 0,
             **more,
         }
-        self.settings = Settings(_env_file=None, **given)
+        self.settings = load_settings(**given)
         self.topics = Topics.of(self.settings)
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")} | {
             f"EVERWATCH_{name.upper()}": str(value) for name, value in given.items()

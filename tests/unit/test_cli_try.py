@@ -103,7 +103,7 @@ class OddKind:
 
 @pytest.fixture
 def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(registry._BUILT_IN, "odd", OddKind())  # type: ignore[arg-type]
+    monkeypatch.setitem(registry._loaded, "odd", OddKind())  # type: ignore[arg-type]
     yield
     registry._parse_text.cache_clear()
 

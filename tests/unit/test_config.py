@@ -3,9 +3,10 @@
 import os
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
-from pydantic import ValidationError
+from msgspec import Meta
 
 from everwatch.config import OutputFormat, SecurityProtocol, Settings, load_settings
 from everwatch.errors import SettingsError
@@ -80,12 +81,12 @@ def test_a_network_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("name", "value", "line"),
     [
-        ("PARTITIONS", "many", "Input should be a valid integer, unable to parse string as an integer"),
-        ("PARTITIONS", "0", "Input should be greater than or equal to 1"),
-        ("SWEEP_MS", "150", "Input should be a multiple of 100"),
-        ("SESSION_TIMEOUT_MS", "1000", "Input should be greater than or equal to 6000"),
-        ("OUTPUT_FORMAT", "xml", "Input should be 'avro' or 'json'"),
-        ("COMPRESSION", "rar", "String should match pattern '^(none|gzip|snappy|lz4|zstd)$'"),
+        ("PARTITIONS", "many", "Expected int, not 'many'"),
+        ("PARTITIONS", "0", "Expected int >= 1, not '0'"),
+        ("SWEEP_MS", "150", "Expected int that's a multiple of 100, not '150'"),
+        ("SESSION_TIMEOUT_MS", "1000", "Expected int >= 6000, not '1000'"),
+        ("OUTPUT_FORMAT", "xml", "'xml' is not one of avro, json"),
+        ("COMPRESSION", "rar", "Expected str matching regex '^(none|gzip|snappy|lz4|zstd)$', not 'rar'"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(
@@ -120,7 +121,7 @@ def test_a_secret_is_read_and_never_shown(monkeypatch: pytest.MonkeyPatch, name:
     monkeypatch.setenv(f"EVERWATCH_{name}", SECRET)
     settings = load_settings()
     assert getattr(settings, name.lower()).get_secret_value() == SECRET
-    assert SECRET not in repr(settings) + str(settings) + f"{settings}" + settings.model_dump_json()
+    assert SECRET not in repr(settings) + str(settings) + f"{settings}"
 
 
 @pytest.mark.parametrize("name", ["SASL_PASSWORD", "SSL_KEY_PASSWORD"])
@@ -129,14 +130,11 @@ def test_an_error_about_another_setting_shows_no_secret(monkeypatch: pytest.Monk
     monkeypatch.setenv("EVERWATCH_PARTITIONS", "0")
     monkeypatch.setenv("EVERWATCH_SECURITY_PROTOCOL", "SASL_SSL")
     assert SECRET not in refused()
-    with pytest.raises(ValidationError) as caught:
-        Settings()
-    assert SECRET not in str(caught.value) + repr(caught.value)
 
 
 def test_settings_do_not_change_at_run_time() -> None:
     settings = load_settings()
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(AttributeError, match="immutable"):
         settings.partitions = 9  # type: ignore[misc]
 
 
@@ -144,3 +142,18 @@ def test_an_empty_plans_file_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERWATCH_PLANS_FILE", "")
     assert load_settings().plans_file is None
     assert load_settings(plans_file="plans.toml").plans_file == Path("plans.toml")
+
+
+def test_a_password_in_the_address_of_the_database_is_not_shown() -> None:
+    settings = load_settings(database=f"postgresql://ada:{SECRET}@db/everwatch")
+    assert SECRET in settings.database_url
+    assert SECRET not in f"{settings!r} {settings}"
+
+
+def test_the_docs_name_every_setting_with_its_default_and_meaning() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    rows = {cells[1].strip(" `"): cells[3].strip() for line in table.splitlines() if len(cells := line.split("|")) == 5}
+    for name, hint in get_type_hints(Settings, include_extras=True).items():
+        meaning = next(meta.description for meta in get_args(hint) if isinstance(meta, Meta))
+        # the table may say more, such as where to read on
+        assert rows.get(f"EVERWATCH_{name.upper()}", "").startswith(meaning.rstrip(".")), name

@@ -19,8 +19,9 @@ from everwatch.demo.showcase import SHOWCASE_USER, Health, Showpiece, judge, sho
 from everwatch.demo.target import open_target
 from everwatch.executor.callables import open_callables
 from everwatch.kinds import registry
+from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
-from everwatch.kinds.protocol import RunContext, open_run_context
+from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.publishing import MemoryPublisher
 from everwatch.model import Monitor, Origin, Outcome, State, Status, Tick
 

@@ -15,8 +15,9 @@ from everwatch.executor.checks import Checks
 from everwatch.executor.held import HeldPartition
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
+from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
-from everwatch.kinds.protocol import RunContext, open_run_context
+from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.running import job_of, target_of
 from everwatch.model import Outcome, Result, Status, Tick
 
@@ -129,7 +130,7 @@ class FakeOutbox:
 @pytest.fixture
 def kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainKind]:
     kind = PlainKind()
-    monkeypatch.setitem(registry._BUILT_IN, "plain", kind)  # type: ignore[arg-type]
+    monkeypatch.setitem(registry._loaded, "plain", kind)  # type: ignore[arg-type]
     yield kind
     registry._parse_text.cache_clear()
 

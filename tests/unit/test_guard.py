@@ -8,8 +8,9 @@ from aiohttp import web
 from everwatch.clock import SystemClock
 from everwatch.errors import InvalidInput, TargetForbidden
 from everwatch.kinds import registry
+from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
-from everwatch.kinds.protocol import RunContext, open_run_context
+from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
 
 LOOPBACK_4 = (ipaddress.ip_network("127.0.0.1/32"),)

@@ -17,8 +17,8 @@ from support.nameserver import NameServer, open_name_server
 from everwatch.clock import SystemClock
 from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
+from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
-from everwatch.kinds.protocol import open_run_context
 from everwatch.model import Status, Tick
 
 ALLOWED = "127.0.0.2"

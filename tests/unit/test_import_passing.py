@@ -308,7 +308,7 @@ def load(*names: str) -> tuple[list[Row], list[Mark]]:
 def test_a_load_is_told_once_all_of_it_is_there() -> None:
     clock = SettableClock()
     queue = Queue(clock)
-    courier = KafkaCourier(queue, Topics.of(Settings(_env_file=None)), "here", clock)  # type: ignore[arg-type]
+    courier = KafkaCourier(queue, Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
     first, second = load("a", "b", "cm", "d", "e"), load("f")
     courier.send(*first)
     assert courier.arrived() == []
@@ -321,7 +321,7 @@ def test_a_load_is_told_once_all_of_it_is_there() -> None:
 def test_a_broker_that_takes_nothing_is_told_after_a_while() -> None:
     clock = SettableClock()
     queue = Queue(clock)
-    courier = KafkaCourier(queue, Topics.of(Settings(_env_file=None)), "here", clock)  # type: ignore[arg-type]
+    courier = KafkaCourier(queue, Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
     queue.hangs = True
     with pytest.raises(BrokerUnavailable, match="3 records did not reach Kafka at here within 30 s"):
         courier.send(*load("a", "b", "c", "d"))
@@ -332,7 +332,7 @@ def test_a_record_that_the_broker_refuses_ends_the_import() -> None:
     clock = SettableClock()
     queue = Queue(clock)
     queue.error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
-    courier = KafkaCourier(queue, Topics.of(Settings(_env_file=None)), "here", clock)  # type: ignore[arg-type]
+    courier = KafkaCourier(queue, Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
     courier.send(*load("a"))
     with pytest.raises(BrokerUnavailable, match="could not be delivered"):
         courier.finish()
@@ -341,7 +341,7 @@ def test_a_record_that_the_broker_refuses_ends_the_import() -> None:
 def test_what_arrived_is_told_before_a_failure_is() -> None:
     clock = SettableClock()
     queue = Queue(clock)
-    courier = KafkaCourier(queue, Topics.of(Settings(_env_file=None)), "here", clock)  # type: ignore[arg-type]
+    courier = KafkaCourier(queue, Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
     first, lost, last = load("a"), load("b"), load("c")
     courier.send(*first)
     courier.send(*lost)
@@ -362,7 +362,7 @@ def test_a_record_that_the_producer_does_not_take_is_told_in_one_sentence() -> N
             raise KafkaException(KafkaError(KafkaError._FATAL, "fenced"))
 
     clock = SettableClock()
-    courier = KafkaCourier(Fatal(clock), Topics.of(Settings(_env_file=None)), "here", clock)  # type: ignore[arg-type]
+    courier = KafkaCourier(Fatal(clock), Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
     with pytest.raises(BrokerUnavailable, match="A record for topic signups could not be sent: fenced"):
         courier.send(*load("a"))
     assert courier.finish() == []

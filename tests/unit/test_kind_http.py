@@ -23,9 +23,10 @@ from aiohttp import web
 from everwatch.clock import SystemClock
 from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
+from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.http import BODY_LIMIT_BYTES, MOST_REDIRECTS
-from everwatch.kinds.protocol import RunContext, open_run_context
+from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))

@@ -16,8 +16,8 @@ from everwatch.executor import process
 from everwatch.kafka.clients import new_producer
 from everwatch.kafka.publisher import KafkaPublisher, open_publisher
 from everwatch.kinds import publish, registry
+from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
-from everwatch.kinds.protocol import open_run_context
 from everwatch.kinds.publishing import Event, MemoryPublisher, NotPublished, Publisher
 from everwatch.model import Outcome, Status, Tick
 from everwatch.templates import tick_id
@@ -154,7 +154,7 @@ async def publisher(request: pytest.FixtureRequest) -> AsyncIterator[Publisher]:
     if request.param == "memory":
         yield MemoryPublisher(["reminders"])
         return
-    settings = Settings(publish_topics="reminders")  # type: ignore[arg-type]
+    settings = Settings(publish_topics=("reminders",))
     mock = {"test.mock.num.brokers": 1, "enable.idempotence": False}
     kafka = KafkaPublisher(new_producer(settings, "", **mock), settings.publish_topics)
     yield kafka

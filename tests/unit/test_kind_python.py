@@ -19,8 +19,8 @@ from everwatch.errors import InvalidInput
 from everwatch.executor.callables import CallableProcesses, open_callables
 from everwatch.kinds import callables as found_callables
 from everwatch.kinds import registry
+from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
-from everwatch.kinds.protocol import open_run_context
 from everwatch.model import Outcome, Status, Tick
 
 AT = 1_795_251_600_000

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from everwatch.clock import SystemClock
 from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
+from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
-from everwatch.kinds.protocol import RunContext, open_run_context
+from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.tls import read_certificate
 from everwatch.model import Outcome, Status, Tick
 

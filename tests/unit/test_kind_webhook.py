@@ -16,8 +16,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from everwatch.clock import SystemClock
 from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
+from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
-from everwatch.kinds.protocol import RunContext, open_run_context
+from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.webhook import signature_headers
 from everwatch.model import Outcome, Status, Tick
 from everwatch.templates import tick_id

@@ -10,8 +10,8 @@ from support.nameserver import NXDOMAIN, REFUSED, SERVFAIL, NameServer, open_nam
 
 from everwatch.clock import SystemClock
 from everwatch.kinds import registry
+from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
-from everwatch.kinds.protocol import open_run_context
 from everwatch.kinds.resolving import Resolver
 from everwatch.model import Outcome, Tick
 

@@ -6,7 +6,7 @@ import faust
 
 from everwatch.clock import SettableClock
 from everwatch.config import Settings, load_settings
-from everwatch.kafka import clients
+from everwatch.kafka import asyncio_clients, clients
 from streams.app import create_app
 
 
@@ -49,7 +49,7 @@ async def test_faust_gets_them_too(tmp_path: Path) -> None:
 
 
 async def test_the_batch_producer_gets_them_too() -> None:
-    producer = clients.new_batch_producer(_sasl(), "broker:9092")
+    producer = asyncio_clients.new_batch_producer(_sasl(), "broker:9092")
     client = producer.client
     assert client._security_protocol == "SASL_PLAINTEXT"
     assert client._sasl_plain_username == "ada"

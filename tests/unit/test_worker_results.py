@@ -133,7 +133,7 @@ async def test_an_inline_kind_that_fails_harms_its_own_monitors_only(
     answer: Callable[[], Any],
     reason: str,
 ) -> None:
-    monkeypatch.setitem(registry._BUILT_IN, "unruly", Unruly(answer))  # type: ignore[arg-type]
+    monkeypatch.setitem(registry._loaded, "unruly", Unruly(answer))  # type: ignore[arg-type]
     interval = "1s" if by == "its schedule" else "100d"
     monitors = [every("odd", "unruly", interval), every("job", "heartbeat", "1s", period="1h")]
     life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": monitors})
@@ -154,7 +154,7 @@ async def test_of_an_inline_kind_the_detail_is_kept_and_a_long_reason_is_cut(
     life: Life, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Outcome(Status.FAILURE, "x" * 2**20, {}, "what it saw")
-    monkeypatch.setitem(registry._BUILT_IN, "unruly", Unruly(lambda: told))  # type: ignore[arg-type]
+    monkeypatch.setitem(registry._loaded, "unruly", Unruly(lambda: told))  # type: ignore[arg-type]
     life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": [every("odd", "unruly", "1s")]})
     await until("bob is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
     await life.tick_to(START + 4_000)

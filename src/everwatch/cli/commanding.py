@@ -20,10 +20,6 @@ from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import Topics, expect_topic
 from everwatch.model import Answer, Asker, Reply
 
-_USER = typer.Argument(metavar="USER", help="The user's id.", show_default=False)
-UserArgument = Annotated[str, _USER]
-OptionalUser = Annotated[str | None, _USER]
-MonitorArgument = Annotated[str, typer.Argument(metavar="MONITOR", help="The monitor's id.", show_default=False)]
 Wait = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Wait for the worker's answer and print it; exit status 1: refused.")
 ]

@@ -16,7 +16,7 @@ from everwatch.cli.local import PROCESSES, Local
 from everwatch.cli.options import Bootstrap, DataDir, settings_of
 from everwatch.cli.publishing import Publisher
 from everwatch.clock import Clock, SystemClock
-from everwatch.config import Settings
+from everwatch.config import Settings, given_settings
 from everwatch.demo.account import Account, settle_account
 from everwatch.demo.cast import Cast, Mix, number_of
 from everwatch.demo.certificates import write_certificates
@@ -68,7 +68,7 @@ def demo(
     Examples: `everwatch demo` · `everwatch demo --users 5000 --mix http --every 10s --seconds 60`
     """
     settings = settings_of(data_dir, bootstrap_servers)
-    if "data_dir" not in settings.model_fields_set:
+    if data_dir is None and "data_dir" not in given_settings():
         # made-up users must not end up among real ones
         settings = settings_of(settings.data_dir / "demo", bootstrap_servers)
     stop = threading.Event()

@@ -15,7 +15,7 @@ def doctor(
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check broker, topics, workers, executors, sink, database, disk and clocks; exit status 1 if something is wrong.
+    """Check broker, topics, workers, executors, sink, database, disk and clocks; exit status 1: a fault.
 
     Each fault is a line with its remedy: a process that is gone, frozen, locked out or behind, a partition without an
     owner or that cannot be read, recent dead letters, a disk that is nearly full.

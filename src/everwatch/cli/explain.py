@@ -7,8 +7,7 @@ import msgspec
 import typer
 
 from everwatch import colours
-from everwatch.cli.commanding import MonitorArgument, UserArgument
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, MonitorArgument, UserArgument, broker_of, settings_of
 from everwatch.cli.schedules import maintenance_text, schedule_text
 from everwatch.cli.stored import database, no_user
 from everwatch.clock import SystemClock
@@ -35,7 +34,7 @@ def explain(
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say why a monitor is in its state, when it runs next, what came of it last, and which processes look after it.
+    """Say why a monitor is in its state, when it runs next, its last result, and which processes own it.
 
     From the database, and for the processes from Kafka; without a broker all the rest is told.
 

@@ -28,7 +28,7 @@ def lag(
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show per topic, group and partition: the lag in records and in seconds, the owner, and how far ticks are emitted.
+    """Show lag in records and seconds, owner, and how far ticks are emitted, per topic, group and partition.
 
     The lag in seconds is the age of the first record that is not handled; a tick's age counts from when it was due.
     With --json one object a line.

@@ -1,4 +1,8 @@
-"""``everwatch``: the commands, and what an error looks like."""
+"""``everwatch``: the commands, and what an error looks like.
+
+A command's module is imported when it is run, not to list it: importing all of them takes longer than most commands
+do.
+"""
 
 import os
 import sys
@@ -6,31 +10,109 @@ import sys
 import typer
 
 from everwatch import __version__
-from everwatch.cli import (
-    audit,
-    demo,
-    doctor,
-    explain,
-    export,
-    import_,
-    lag,
-    monitor,
-    plans,
-    processes,
-    results,
-    signal,
-    signup,
-    task,
-    topics,
-    try_,
-    up,
-    user,
-)
+from everwatch.cli.listing import LazyGroup, Listed, list_command
 from everwatch.cli.output import guard_terminal
 from everwatch.errors import EverwatchError
 
+START, PROCESS, USE, OPERATE = "Start here", "One process alone", "Use it", "Look after it"
+# name, panel, module and attribute in this package, and the first sentence of its help (a test compares them)
+COMMANDS = (
+    Listed(
+        "demo",
+        START,
+        "demo:demo",
+        "Run Kafka, a worker, an executor and a sink with made-up users whose monitors check a local server.",
+    ),
+    Listed(
+        "up",
+        START,
+        "up:up",
+        "Run Kafka (embedded, unless one is configured), a worker, an executor and a sink here, until Ctrl-C.",
+    ),
+    Listed(
+        "worker",
+        PROCESS,
+        "processes:worker",
+        "Run one worker: keeps its users' monitors and emits their ticks. Start more to share the load.",
+    ),
+    Listed(
+        "executor",
+        PROCESS,
+        "processes:executor",
+        "Run one executor: claims ticks and runs their checks. Start more to share the load.",
+    ),
+    Listed(
+        "sink",
+        PROCESS,
+        "processes:sink",
+        "Run one sink: stores results, transitions and the catalogue of users and monitors in the database.",
+    ),
+    Listed(
+        "kafka",
+        PROCESS,
+        "processes:kafka",
+        "Run the embedded Kafka of a data folder alone, until Ctrl-C. It prints its address on stdout.",
+    ),
+    Listed("signup", USE, "signup:signup", "Sign users up; signing up again changes what is registered."),
+    Listed("monitor", USE, "monitor:app", "Put, pause, resume, run, delete and list single monitors."),
+    Listed("task", USE, "task:app", "Create, cancel, list and count delayed tasks."),
+    Listed("user", USE, "user:app", "Show a user, set maintenance windows, end a user."),
+    Listed(
+        "signal",
+        USE,
+        "signal:signal",
+        "Send one signal: a job is alive and well, begins, fails, or has measured something.",
+    ),
+    Listed(
+        "import",
+        USE,
+        "import_:import_",
+        "Import users and monitors: only what is new or has changed since the last import of this source.",
+    ),
+    Listed(
+        "export",
+        USE,
+        "export:export",
+        "Export users and monitors as rows: each user as a signup, each monitor put by command in a row of its own.",
+    ),
+    Listed(
+        "try",
+        USE,
+        "try_:try_",
+        "Run a kind once with a config, here, and print what a result would say; no result is sent or stored.",
+    ),
+    Listed("results", USE, "results:results", "Print results, the newest last; with --json one object a line."),
+    Listed(
+        "explain",
+        OPERATE,
+        "explain:explain",
+        "Say why a monitor is in its state, when it runs next, its last result, and which processes own it.",
+    ),
+    Listed(
+        "audit",
+        OPERATE,
+        "audit:audit",
+        "Recompute what should have fired and hold it against the database; exit status 1 if anything is wrong.",
+    ),
+    Listed("plans", OPERATE, "plans:app", "Check a file of plans, and see what it makes of a user."),
+    Listed("topics", OPERATE, "topics:app", "Create and check the topics that Everwatch lives on."),
+    Listed(
+        "lag",
+        OPERATE,
+        "lag:lag",
+        "Show lag in records and seconds, owner, and how far ticks are emitted, per topic, group and partition.",
+    ),
+    Listed(
+        "doctor",
+        OPERATE,
+        "doctor:doctor",
+        "Check broker, topics, workers, executors, sink, database, disk and clocks; exit status 1: a fault.",
+    ),
+)
+
 app = typer.Typer(
     name="everwatch",
+    cls=LazyGroup,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -41,6 +123,8 @@ app = typer.Typer(
     epilog="Exit status: 0 all well, 1 a check failed, 2 wrong usage or setting, 3 no broker, 4 topics do not fit,"
     " 5 embedded Kafka, 6 database, 7 folder in use, 130 interrupted.",
 )
+for listed in COMMANDS:
+    list_command(app, listed)
 
 
 @app.callback(invoke_without_command=True)
@@ -54,29 +138,6 @@ def version(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(2)
-
-
-app.command("demo", rich_help_panel="Start here")(demo.demo)
-app.command("up", rich_help_panel="Start here")(up.up)
-app.command("worker", rich_help_panel="One process alone")(processes.worker)
-app.command("executor", rich_help_panel="One process alone")(processes.executor)
-app.command("sink", rich_help_panel="One process alone")(processes.sink)
-app.command("kafka", rich_help_panel="One process alone")(processes.kafka)
-app.command("signup", rich_help_panel="Use it")(signup.signup)
-app.add_typer(monitor.app, name="monitor", rich_help_panel="Use it")
-app.add_typer(task.app, name="task", rich_help_panel="Use it")
-app.add_typer(user.app, name="user", rich_help_panel="Use it")
-app.command("signal", rich_help_panel="Use it")(signal.signal)
-app.command("import", rich_help_panel="Use it")(import_.import_)
-app.command("export", rich_help_panel="Use it")(export.export)
-app.command("try", rich_help_panel="Use it")(try_.try_)
-app.command("results", rich_help_panel="Use it")(results.results)
-app.command("explain", rich_help_panel="Look after it")(explain.explain)
-app.command("audit", rich_help_panel="Look after it")(audit.audit)
-app.add_typer(plans.app, name="plans", rich_help_panel="Look after it")
-app.add_typer(topics.app, name="topics", rich_help_panel="Look after it")
-app.command("lag", rich_help_panel="Look after it")(lag.lag)
-app.command("doctor", rich_help_panel="Look after it")(doctor.doctor)
 
 
 def main() -> None:

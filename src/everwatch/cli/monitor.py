@@ -5,8 +5,19 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from everwatch.cli.commanding import MonitorArgument, Sending, UserArgument, send, with_sending
-from everwatch.cli.options import AsJson, Config, DataDir, Payload, PolicyOption, duration_of, json_of, settings_of
+from everwatch.cli.commanding import Sending, send, with_sending
+from everwatch.cli.options import (
+    AsJson,
+    Config,
+    DataDir,
+    MonitorArgument,
+    Payload,
+    PolicyOption,
+    UserArgument,
+    duration_of,
+    json_of,
+    settings_of,
+)
 from everwatch.cli.schedules import (
     AlignOption,
     AtOption,

@@ -19,6 +19,10 @@ from everwatch.schedule.instant import parse_instant_ms
 if TYPE_CHECKING:
     from everwatch.plans.plan import Plans
 
+_USER = typer.Argument(metavar="USER", help="The user's id.", show_default=False)
+UserArgument = Annotated[str, _USER]
+OptionalUser = Annotated[str | None, _USER]
+MonitorArgument = Annotated[str, typer.Argument(metavar="MONITOR", help="The monitor's id.", show_default=False)]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder of all local state. [env: EVERWATCH_DATA_DIR]", show_default=False),

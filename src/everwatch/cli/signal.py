@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from everwatch.cli.commanding import MonitorArgument, Sending, UserArgument, send_one, with_sending
-from everwatch.cli.options import duration_of, instant_of
+from everwatch.cli.commanding import Sending, send_one, with_sending
+from everwatch.cli.options import MonitorArgument, UserArgument, duration_of, instant_of
 from everwatch.errors import SettingsError
 from everwatch.kafka.asking import signal_asked
 from everwatch.model import Asker

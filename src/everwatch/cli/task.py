@@ -7,16 +7,20 @@ import msgspec
 import orjson
 import typer
 
-from everwatch.cli.commanding import (
-    OptionalUser,
-    Sending,
-    UserArgument,
-    delivery_of,
-    send,
-    with_sending,
-)
+from everwatch.cli.commanding import Sending, delivery_of, send, with_sending
 from everwatch.cli.input_file import send_file
-from everwatch.cli.options import AsJson, Config, DataDir, Payload, PolicyOption, instant_of, json_of, settings_of
+from everwatch.cli.options import (
+    AsJson,
+    Config,
+    DataDir,
+    OptionalUser,
+    Payload,
+    PolicyOption,
+    UserArgument,
+    instant_of,
+    json_of,
+    settings_of,
+)
 from everwatch.cli.schedules import AtOption, InOption, ScheduleOptions, schedule_of
 from everwatch.cli.stored import database, print_columns
 from everwatch.cli.task_lines import commands_of, path_in_line

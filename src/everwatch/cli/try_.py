@@ -15,8 +15,9 @@ from everwatch.errors import InvalidInput, SettingsError
 from everwatch.executor.callables import open_callables
 from everwatch.kafka.publisher import open_publisher
 from everwatch.kinds import registry
+from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
-from everwatch.kinds.protocol import InlineView, Kind, open_run_context
+from everwatch.kinds.protocol import InlineView, Kind
 from everwatch.kinds.running import job_of, run_job
 from everwatch.model import Outcome, Status, Tick
 from everwatch.schedule.duration import MINUTE_MS, describe_duration

@@ -7,8 +7,8 @@ import msgspec
 import orjson
 import typer
 
-from everwatch.cli.commanding import Sending, UserArgument, send, with_sending
-from everwatch.cli.options import AsJson, DataDir, duration_of, instant_of, settings_of
+from everwatch.cli.commanding import Sending, send, with_sending
+from everwatch.cli.options import AsJson, DataDir, UserArgument, duration_of, instant_of, settings_of
 from everwatch.cli.schedules import maintenance_text
 from everwatch.cli.stored import database, no_user
 from everwatch.clock import SystemClock

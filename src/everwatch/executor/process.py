@@ -18,8 +18,8 @@ from everwatch.executor.held import Taken
 from everwatch.kafka.clients import new_producer
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.publisher import open_publisher
+from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
-from everwatch.kinds.protocol import open_run_context
 from everwatch.memory import expect_batches
 
 log = logging.getLogger(__name__)

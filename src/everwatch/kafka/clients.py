@@ -1,15 +1,15 @@
-"""The one place that builds Kafka clients, so that every one of them gets the same addresses and security."""
+"""Clients of librdkafka; with ``asyncio_clients`` the only place that builds Kafka clients.
+
+So every client gets the same addresses and security.
+"""
 
 import logging
-import ssl
-from collections.abc import Mapping
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
-from everwatch.config import SecurityProtocol, Settings
+from everwatch.config import Settings
 
 # a refused record is kept with headers that say why, so a dead letter may be a little larger than what came in
 LARGEST_RECORD_BYTES = 2 * 1024 * 1024
@@ -91,41 +91,4 @@ def new_consumer(settings: Settings, bootstrap_servers: str, group_id: str, **ov
             "partition.assignment.strategy": "cooperative-sticky",
         }
         | overrides
-    )
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS context for asyncio clients, or None where the brokers are spoken to in the clear."""
-    if settings.security_protocol not in (SecurityProtocol.SSL, SecurityProtocol.SASL_SSL):
-        return None
-    context = ssl.create_default_context(cafile=str(settings.ssl_ca_file) if settings.ssl_ca_file else None)
-    if settings.ssl_certificate_file:
-        context.load_cert_chain(
-            str(settings.ssl_certificate_file),
-            str(settings.ssl_key_file),
-            settings.ssl_key_password.get_secret_value() or None,
-        )
-    return context
-
-
-def new_batch_producer(settings: Settings, bootstrap_servers: str) -> AIOKafkaProducer:
-    """An idempotent asyncio producer for whole record batches (``send_batch``); the caller starts and stops it."""
-    sasl: Mapping[str, Any] = {}
-    if settings.security_protocol.value.startswith("SASL"):
-        sasl = {
-            "sasl_mechanism": settings.sasl_mechanism.value,
-            "sasl_plain_username": settings.sasl_username,
-            "sasl_plain_password": settings.sasl_password.get_secret_value(),
-        }
-    return AIOKafkaProducer(
-        bootstrap_servers=bootstrap_servers,
-        client_id=f"everwatch-{settings.instance}",
-        security_protocol=settings.security_protocol.value,
-        ssl_context=tls_context(settings),
-        enable_idempotence=True,
-        acks="all",
-        compression_type=None if settings.compression == "none" else settings.compression,
-        max_batch_size=512 * 1024,
-        linger_ms=0,
-        **sasl,
     )

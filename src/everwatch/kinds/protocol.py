@@ -4,20 +4,21 @@ A kind is either *executed* (it does I/O, in an executor) or *inline* (judged in
 known there, without I/O). ``inline`` says which.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
 from everwatch.clock import Clock
-from everwatch.kinds.callables import Callables, NoCallables
-from everwatch.kinds.guard import Guard
-from everwatch.kinds.http_client import HttpClient
-from everwatch.kinds.publishing import MemoryPublisher, Publisher
-from everwatch.kinds.resolving import Resolver
 from everwatch.model import NO_SIGNALS, Outcome, Signal, SignalState, Tick
+
+# to validate a config, none of the libraries is imported that a check connects with
+if TYPE_CHECKING:
+    from everwatch.kinds.callables import Callables
+    from everwatch.kinds.guard import Guard
+    from everwatch.kinds.http_client import HttpClient
+    from everwatch.kinds.publishing import Publisher
+    from everwatch.kinds.resolving import Resolver
 
 
 @dataclass(frozen=True)
@@ -26,33 +27,11 @@ class RunContext:
     where callables of other packages run."""
 
     clock: Clock
-    guard: Guard
-    resolver: Resolver
-    http: HttpClient
-    publisher: Publisher
-    callables: Callables
-
-
-@asynccontextmanager
-async def open_run_context(
-    clock: Clock,
-    guard: Guard,
-    publisher: Publisher | None = None,
-    callables: Callables | None = None,
-    name_servers: Sequence[str] = (),
-) -> AsyncIterator[RunContext]:
-    """A RunContext whose sockets and threads are let go at the end.
-
-    Without ``publisher`` nothing can be published, without ``callables`` none runs; both remain the caller's.
-    ``name_servers`` ("IP:port") are asked for addresses instead of those of the system.
-    """
-    resolver = Resolver(clock, name_servers)
-    http = HttpClient(clock, guard, resolver)
-    try:
-        yield RunContext(clock, guard, resolver, http, publisher or MemoryPublisher(), callables or NoCallables())
-    finally:
-        await http.close()
-        await resolver.close()
+    guard: "Guard"
+    resolver: "Resolver"
+    http: "HttpClient"
+    publisher: "Publisher"
+    callables: "Callables"
 
 
 class InlineView(msgspec.Struct, frozen=True):

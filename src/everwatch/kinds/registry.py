@@ -7,44 +7,34 @@ value a kind, or a class without constructor arguments that makes one. Built-in 
 import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
 import msgspec
 
 from everwatch.errors import InvalidInput
-from everwatch.kinds.dns import DnsKind
-from everwatch.kinds.heartbeat import HeartbeatKind
-from everwatch.kinds.http import HttpKind
-from everwatch.kinds.noop import NoopKind
 from everwatch.kinds.protocol import FieldError, Kind, SignalledKind
-from everwatch.kinds.publish import PublishKind
-from everwatch.kinds.python import PythonKind
-from everwatch.kinds.tcp import TcpKind
-from everwatch.kinds.threshold import ThresholdKind
-from everwatch.kinds.tls import TlsKind
-from everwatch.kinds.webhook import WebhookKind
 
 ENTRY_POINT_GROUP = "everwatch.kinds"
 CONFIG_PATH = "$.config"
 # longer configs are not remembered: users must not decide how much memory that takes
 REMEMBERED = 2_048
 
-_BUILT_IN: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        HttpKind(),
-        TcpKind(),
-        DnsKind(),
-        TlsKind(),
-        HeartbeatKind(),
-        ThresholdKind(),
-        WebhookKind(),
-        PublishKind(),
-        PythonKind(),
-        NoopKind(),
-    )
+# a kind's module is imported when the kind is first asked for: a heartbeat needs no HTTP client
+_BUILT_IN = {
+    "http": "HttpKind",
+    "tcp": "TcpKind",
+    "dns": "DnsKind",
+    "tls": "TlsKind",
+    "heartbeat": "HeartbeatKind",
+    "threshold": "ThresholdKind",
+    "webhook": "WebhookKind",
+    "publish": "PublishKind",
+    "python": "PythonKind",
+    "noop": "NoopKind",
 }
+_loaded: dict[str, Kind] = {}
 _AT = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]+)`")
@@ -52,7 +42,7 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]+)`")
 
 def kind_named(name: str) -> Kind:
     """The kind called ``name``. Raises InvalidInput if there is none (it names those there are) or it does not load."""
-    return _BUILT_IN.get(name) or _third_party(name)
+    return _loaded.get(name) or (_built_in(name) if name in _BUILT_IN else _third_party(name))
 
 
 def is_inline(name: str) -> bool:
@@ -70,7 +60,7 @@ def takes_signals(kind: Kind) -> SignalledKind | None:
 
 def known_kinds() -> list[str]:
     """The names of all kinds, those of other packages included (without loading them), sorted."""
-    return sorted({*_BUILT_IN, *_entry_points()})
+    return sorted({*_BUILT_IN, *_loaded, *_entry_points()})
 
 
 def parse_config(kind: Kind, config: Mapping[str, Any] | bytes | str) -> msgspec.Struct:
@@ -139,6 +129,12 @@ def _refusal(kind: Kind, error: msgspec.ValidationError) -> InvalidInput:
         )
     reason = reason.replace("`", "")
     return InvalidInput(reason[:1].lower() + reason[1:], path)
+
+
+def _built_in(name: str) -> Kind:
+    kind: Kind = getattr(import_module(f"everwatch.kinds.{name}"), _BUILT_IN[name])()
+    _loaded[name] = kind
+    return kind
 
 
 @cache

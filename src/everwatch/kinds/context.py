@@ -1,0 +1,34 @@
+"""Opens what executed kinds are given to work with."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from everwatch.clock import Clock
+from everwatch.kinds.callables import Callables, NoCallables
+from everwatch.kinds.guard import Guard
+from everwatch.kinds.http_client import HttpClient
+from everwatch.kinds.protocol import RunContext
+from everwatch.kinds.publishing import MemoryPublisher, Publisher
+from everwatch.kinds.resolving import Resolver
+
+
+@asynccontextmanager
+async def open_run_context(
+    clock: Clock,
+    guard: Guard,
+    publisher: Publisher | None = None,
+    callables: Callables | None = None,
+    name_servers: Sequence[str] = (),
+) -> AsyncIterator[RunContext]:
+    """A RunContext whose sockets and threads are let go at the end.
+
+    Without ``publisher`` nothing can be published, without ``callables`` none runs; both remain the caller's.
+    ``name_servers`` ("IP:port") are asked for addresses instead of those of the system.
+    """
+    resolver = Resolver(clock, name_servers)
+    http = HttpClient(clock, guard, resolver)
+    try:
+        yield RunContext(clock, guard, resolver, http, publisher or MemoryPublisher(), callables or NoCallables())
+    finally:
+        await http.close()
+        await resolver.close()

@@ -1,0 +1,47 @@
+"""Starting a command: it imports no heavy library that it does not use, and the help names every command."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from everwatch.cli.listing import Listed
+from everwatch.cli.main import COMMANDS
+
+HEAVY = ("aiohttp", "aiokafka", "alembic", "faust", "pycurl", "pydantic", "sqlalchemy", "structlog")
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The heavy libraries that a command has imported when it is over."""
+    program = (
+        "import sys\n"
+        "from everwatch.cli import main\n"
+        f"sys.argv = ['everwatch', *{list(arguments)!r}]\n"
+        "try:\n    main()\n"
+        "finally:\n    print('imported:', *(name for name in sys.modules if '.' not in name))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    _, _, names = done.stdout.rpartition("imported:")
+    assert names, done.stderr
+    return set(names.split()) & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("--version",),
+        ("signal", "--help"),
+        # refused before a broker is looked for, after everything was imported
+        ("signal", "u-1", "job", "--start", "--fail"),
+    ],
+)
+def test_a_short_command_imports_no_heavy_library(arguments: tuple[str, ...]) -> None:
+    assert imported_by(*arguments) == set()
+
+
+@pytest.mark.parametrize("listed", COMMANDS, ids=lambda listed: listed.name)
+def test_the_list_of_commands_says_of_each_what_its_own_help_says(listed: Listed) -> None:
+    first, *_ = inspect.cleandoc(listed.load().help or "").split("\n\n")
+    assert listed.summary == " ".join(first.split())
