@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ from everwatch.errors import BrokerUnavailable
 from everwatch.kafka.asyncio_clients import new_batch_producer, tls_context
 from everwatch.kafka.batches import BatchSender
 from everwatch.kafka.clients import new_admin, new_consumer, new_producer
+from everwatch.kafka.dead_letters import DeadLetters
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.packing import codec_named
-from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics, largest_batch
 from everwatch.memory import give_back
 from everwatch.plans.file import PlansFile
@@ -35,6 +35,7 @@ from streams.commands import Commands
 from streams.delayed import PAUSE_S, Delayed
 from streams.feedback import Feedback
 from streams.inline import InlineResults
+from streams.isolation import Isolated
 from streams.lane import Batch, Lane
 from streams.partitions import Partitions, Planner
 from streams.progress import read_progress
@@ -80,9 +81,17 @@ class Engine(Service):
         self._packing = codec_named(settings.compression)
         self._planner = Planner(self._packing, clock)
         self.partitions = Partitions(self._planner, self._progress, lambda: self.table.store)
-        self.commands = Commands(
-            lambda records: self.registration.command(records), lambda: self.partitions.owned, self.end
-        )
+        # the order within a topic is kept, so each has a handler of its own
+        self.isolated = {
+            topic: Isolated(topic, handle, lambda: self._refusals, clock)
+            for topic, handle in (
+                (topics.signups, lambda records: self.registration.sign_up(records)),
+                (topics.commands, lambda records: self.registration.command(records)),
+                (topics.signals, lambda records: self.signal_taker.take(records)),
+                (topics.results, lambda records: self.feedback.judge(records)),
+            )
+        }
+        self.commands = Commands(self.isolated[topics.commands], lambda: self.partitions.owned, self.end, clock)
         self.signups = app.channel(maxsize=1)
         self.signals_channel = app.channel(maxsize=1)
         self.results = app.channel(maxsize=1)
@@ -104,8 +113,8 @@ class Engine(Service):
             largest_batch, new_admin(settings, self._bootstrap_servers), topics.all_ticks
         )
         self._writer = Writer(self.table, self._outbox, self.partitions, self.partitions.calm)
-        refusals = Refusals(self._outbox, topics, clock)
         replies = Replies(self._outbox, topics, clock, settings.output_format)
+        refusals = self._refusals = Refusals(DeadLetters(self._outbox, topics, clock, "worker"), replies, self._outbox)
         transitions = Transitions(self._outbox, topics, settings.output_format)
         inline = InlineResults(
             lambda: self.table.store, self._outbox, self._packing, topics, clock, settings.output_format
@@ -215,6 +224,7 @@ class Engine(Service):
             lambda: new_consumer(self._settings, self._bootstrap_servers, group, **gathering),
             channel,
             self.end,
+            self._clock,
         )
 
     async def _look_ahead(self, delayed: Delayed) -> None:
@@ -320,20 +330,19 @@ def _declare_agents(app: faust.App, engine: Engine, settings: Settings) -> None:
         async for event in stream.noack().events():
             await engine.commands.take(event)
 
-    _declare_lane_agent(app, engine.signups, "signups", lambda records: engine.registration.sign_up(records))
-    _declare_lane_agent(app, engine.signals_channel, "signals", lambda records: engine.signal_taker.take(records))
-    _declare_lane_agent(app, engine.results, "feedback", lambda records: engine.feedback.judge(records))
+    topics = Topics.of(settings)
+    _declare_lane_agent(app, engine.signups, "signups", engine.isolated[topics.signups])
+    _declare_lane_agent(app, engine.signals_channel, "signals", engine.isolated[topics.signals])
+    _declare_lane_agent(app, engine.results, "feedback", engine.isolated[topics.results])
 
 
-def _declare_lane_agent(
-    app: faust.App, channel: Any, name: str, handle: Callable[[list[Record]], Awaitable[None]]
-) -> None:
+def _declare_lane_agent(app: faust.App, channel: Any, name: str, handler: Isolated) -> None:
     @app.agent(channel, name=name)
     async def take(batches: Any) -> None:
         batch: Batch
         async for batch in batches:
-            with batch.handling() as records:
-                await handle(records)
+            with batch.handling() as work:
+                await handler.run(work)
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:

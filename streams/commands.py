@@ -2,17 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from mode import Service
 
+from everwatch.clock import Clock
+from everwatch.isolation import Bisection
 from everwatch.kafka.records import Record
+from everwatch.quiet import Quiet
 from everwatch.timetable import NotPlanned
+from streams.isolation import Isolated
 from streams.tables import PartitionLost
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 1_000
+RETRY_S = 1.0
 # as many wait as are carried out at once; then the agent waits, and Faust reads no further
 MOST_WAITING = AT_ONCE
 
@@ -22,16 +27,18 @@ class Commands(Service):
 
     def __init__(
         self,
-        carry_out: Callable[[list[Record]], Awaitable[None]],
+        handler: Isolated,
         owned: Callable[[], set[int]],
         give_up: Callable[[BaseException], None],
+        clock: Clock,
     ) -> None:
         super().__init__()
-        self._carry_out = carry_out
+        self._handler = handler
         self._owned = owned
         self._give_up = give_up
         self._waiting: asyncio.Queue[tuple[int, Any]] = asyncio.Queue(MOST_WAITING)
         self._era = 0
+        self._quiet = Quiet(clock)
 
     async def take(self, event: Any) -> None:
         """Take over an event of Faust's. Waits while there is enough to do."""
@@ -50,21 +57,21 @@ class Commands(Service):
             await self._carry_out_some(some)
 
     async def _carry_out_some(self, some: list[tuple[int, Any]]) -> None:
-        while not self.should_stop:
-            era, owned = self._era, self._owned()
-            events = [event for taken, event in some if taken == era and event.message.partition in owned]
-            if not events:
-                return
+        era, owned = self._era, self._owned()
+        events = [event for taken, event in some if taken == era and event.message.partition in owned]
+        work = Bisection([_record_of(event.message) for event in events])
+        while not self.should_stop and era == self._era:
             try:
-                await self._carry_out([_record_of(event.message) for event in events])
+                await self._handler.run(work)
             except PartitionLost:
-                return
+                return  # none of them is acknowledged: their next owners read them again
             except NotPlanned as error:
                 self._give_up(error)
                 return
-            except Exception:
-                logger.exception("commands failed; they are tried again")
-                await self.sleep(1.0)
+            except Exception as error:
+                if self._quiet.may_say(type(error).__name__):
+                    logger.warning("commands failed; retrying (logged once a minute)", exc_info=error)
+                await self.sleep(RETRY_S)
                 continue
             for event in events:
                 event.ack()

@@ -14,8 +14,11 @@ from typing import Any, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from everwatch.clock import Clock
+from everwatch.isolation import Bisection
 from everwatch.kafka.records import Record
 from everwatch.metrics import LANE_RECORDS
+from everwatch.quiet import Quiet
 from everwatch.timetable import NotPlanned
 
 logger = logging.getLogger(__name__)
@@ -44,22 +47,22 @@ async def in_turns(items: Iterable[T]) -> AsyncIterator[list[T]]:
 
 
 class Batch:
-    """Records of one topic, in order within each partition, and the promise to settle them."""
+    """What is left to do of a batch of one topic, in order within each partition, and the promise to settle it."""
 
-    def __init__(self, records: list[Record]) -> None:
-        self.records = records
+    def __init__(self, work: Bisection[Record]) -> None:
+        self._work = work
         self.taken = False
         self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @contextmanager
-    def handling(self) -> Iterator[list[Record]]:
-        """The records to handle; none if the batch was withdrawn, or offered twice. An error is the lane's to see."""
+    def handling(self) -> Iterator[Bisection[Record]]:
+        """The work to do; none if the batch was withdrawn, or offered twice. An error is the lane's to see."""
         if self.taken or self.settled.done():
-            yield []
+            yield Bisection(())
             return
         self.taken = True
         try:
-            yield self.records
+            yield self._work
         except BaseException as error:
             if not self.settled.done():
                 self.settled.set_exception(error if isinstance(error, Exception) else Interrupted(repr(error)))
@@ -86,11 +89,13 @@ class Lane:
         new_consumer: Callable[[], Consumer],
         channel: Any,
         on_ended: Callable[[BaseException], None],
+        clock: Clock,
     ) -> None:
         self._topic = topic
         self._new_consumer = new_consumer
         self._channel = channel
         self._on_ended = on_ended
+        self._quiet = Quiet(clock)
         self._consumer: Consumer | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{topic}")
         self._open = False
@@ -164,8 +169,9 @@ class Lane:
 
     async def _settle(self, records: list[Record]) -> bool:
         """Have the agent handle a batch; False if it was withdrawn: whoever owns the partitions next reads it again."""
+        work = Bisection(records)
         while self._open:
-            batch = self._batch = Batch(records)
+            batch = self._batch = Batch(work)
             try:
                 while not batch.settled.done():
                     if not batch.taken:
@@ -176,8 +182,14 @@ class Lane:
                     return True
             except NotPlanned:
                 raise  # what is due is not known any more: the worker ends, and its timetables are built anew
-            except Exception:
-                logger.exception("a batch of %d records of %s failed; it is tried again", len(records), self._topic)
+            except Exception as error:
+                if self._quiet.may_say(type(error).__name__):
+                    logger.warning(
+                        "a batch of %d records of %s failed; retrying (logged once a minute)",
+                        len(records),
+                        self._topic,
+                        exc_info=error,
+                    )
                 await asyncio.sleep(RETRY_S)
             finally:
                 self._batch = None

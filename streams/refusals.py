@@ -1,30 +1,42 @@
-"""What is refused is kept, with its reason."""
+"""Refusals of the worker: kept in the dead letters and answered, once the records beside them are handled."""
 
-from everwatch.clock import Clock
+from collections import defaultdict
+
 from everwatch.errors import InvalidInput
-from everwatch.kafka.dead_letters import MOST_KEPT_BYTES, refusal_headers
+from everwatch.kafka.dead_letters import DeadLetters
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
-from everwatch.kafka.topics import Topics
+from streams.replies import Replies
 
 
 class Refusals:
-    """Puts what is refused on the topic ``dead-letters``: original key and bytes, and the reason in headers."""
+    """Holds what handlers refuse until their records are handled, so that a retry refuses nothing twice.
 
-    def __init__(self, outbox: Outbox, topics: Topics, clock: Clock) -> None:
+    A topic's records are handled by one handler at a time. A handler may refuse a record for what another record of
+    its batch has changed; should the batch fail, neither counts, and both are handled again.
+    """
+
+    def __init__(self, dead_letters: DeadLetters, replies: Replies, outbox: Outbox) -> None:
+        self._dead_letters = dead_letters
+        self._replies = replies
         self._outbox = outbox
-        self._topic = topics.dead_letters
-        self._clock = clock
+        self._held: defaultdict[str, list[tuple[Record, InvalidInput, bool]]] = defaultdict(list)
 
-    def refuse(self, source: Record, error: InvalidInput) -> None:
-        """Keep a refused input."""
-        headers = refusal_headers(
-            error,
-            topic=source.topic,
-            partition=source.partition,
-            offset=source.offset,
-            refused_at=self._clock.now_ms(),
-        )
-        # a record that came compressed may be larger than what the dead letters take
-        value = source.value[:MOST_KEPT_BYTES] if source.value else source.value
-        self._outbox.send(self._topic, partition=source.partition, key=source.key, value=value, headers=headers)
+    def refuse(self, source: Record, error: InvalidInput, *, answered: bool = False) -> None:
+        """Refuse an input: it counts once ``keep`` is called. ``answered``: the caller answers whoever asked."""
+        self._held[source.topic].append((source, error, answered))
+
+    def drop(self, topic: str) -> None:
+        """Forget what was refused of a topic: its records are handled again."""
+        self._held.pop(topic, None)
+
+    async def keep(self, topic: str) -> None:
+        """Make durable what was refused of a topic, and answer whoever asked. Raises BrokerUnavailable."""
+        refused = self._held.pop(topic, None)
+        if not refused:
+            return
+        for source, error, answered in refused:
+            self._dead_letters.put(source, error)
+            if not answered:
+                self._replies.refuse(source, error)
+        await self._outbox.delivered()

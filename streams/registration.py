@@ -84,7 +84,7 @@ class Registration:
                 await self._register(work, newcomers)
             for few in _slices(others, CHANGED_AT_ONCE):
                 await self._carry_out(few)
-        # what was refused is kept before it is acknowledged
+        # what was answered is durable before it is acknowledged
         await self._outbox.delivered()
 
     async def command(self, records: Iterable[Record]) -> None:
@@ -103,7 +103,7 @@ class Registration:
                 some = []
         await self._carry_out(some, plans)
         self._begun.clear()
-        # what was refused is kept before it is acknowledged
+        # what was answered is durable before it is acknowledged
         await self._outbox.delivered()
 
     async def _admitted(self, records: Iterable[Record], admit: Callable[[bytes | None, int], W]) -> list[Admitted[W]]:
@@ -123,15 +123,10 @@ class Registration:
                             RefusalCode.WRONG_KEY,
                         )
                 except InvalidInput as error:
-                    self._refuse(source, error)
+                    self._refusals.refuse(source, error)
                 else:
                     admitted.append((source, wanted, _keys_of(wanted, user_key + codec.SEPARATOR)))
         return admitted
-
-    def _refuse(self, source: Record, error: InvalidInput) -> None:
-        """Keep a refused input, and tell who waits for it."""
-        self._refusals.refuse(source, error)
-        self._replies.refuse(source, error)
 
     async def _sort_out(
         self, work: Writing, admitted: list[Admitted[Signup]]
@@ -175,7 +170,7 @@ class Registration:
                         try:
                             user, monitors = newcomer(signup, now, now + BEGIN_AFTER_MS)
                         except InvalidInput as error:
-                            self._refuse(source, error)
+                            self._refusals.refuse(source, error)
                             continue
                         if signup.signup_id:
                             asked.append((number, signup))
@@ -307,7 +302,7 @@ class Registration:
                     await quotas.check(source.partition, wanted, user, monitors.get(wanted.monitor_id))
                 changes = carry_out(wanted, user, monitors, now, settled)
         except InvalidInput as error:
-            self._refusals.refuse(source, error)
+            self._refusals.refuse(source, error, answered=True)
             answers.append((source.partition, Asker.of(wanted), Answer.REFUSED, 0, error))
             return None
         self._write(work, source.partition, wanted.user_id, changes, settled)

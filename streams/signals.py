@@ -49,7 +49,7 @@ class Signals:
                         ahead_s = (at - latest + MOST_AHEAD_MS) / 1000
                         raise InvalidInput(f"the signal is {ahead_s:g} s in the future", "$.at")
                 except InvalidInput as error:
-                    self._refuse(record, error)
+                    self._refusals.refuse(record, error)
                 else:
                     key = codec.table_key(signal.user_id, signal.monitor_id)
                     more = None if signal.is_plain and not signal.signal_id else signal
@@ -64,10 +64,6 @@ class Signals:
             for each in answers:
                 self._replies.answer(*each)
             await self._outbox.delivered()
-
-    def _refuse(self, record: Record, error: InvalidInput) -> None:
-        self._refusals.refuse(record, error)
-        self._replies.refuse(record, error)
 
     async def _take(
         self, work: Writing, number: int, heard: list[Heard], answers: list[tuple[int, Asker, Answer]]
@@ -124,7 +120,7 @@ class Signals:
             monitor, kind, config = _listener(key, value)
         except InvalidInput as error:
             for record, *_ in heard:
-                self._refuse(record, error)
+                self._refusals.refuse(record, error)
             return None
         last_signal, known = monitor.last_signal, monitor.signals
         # all count in the order in which they happened; those of one instant in the order in which they came
@@ -140,9 +136,9 @@ class Signals:
                     answer = Answer.DONE if is_news else Answer.UNCHANGED
                     answers.append((record.partition, Asker.of(signal), answer))
             except InvalidInput as error:
-                self._refuse(record, error)
+                self._refusals.refuse(record, error)
             except Exception as error:  # a kind of another package may fail in any way, and harms only its monitors
-                self._refuse(
+                self._refusals.refuse(
                     record, InvalidInput(f"the kind {kind.name!r} failed on the signal: {error!r}", "$.monitor_id")
                 )
         after = lifecycle.after_signals(monitor, last_signal, known)

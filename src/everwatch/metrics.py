@@ -23,6 +23,9 @@ UNANSWERED = Gauge(
     ["partition"],
 )
 LANE_RECORDS = Counter("everwatch_lane_records", "Records that a lane has taken in.", ["topic"])
+POISON = Counter(
+    "everwatch_poison_records", "Records put into the dead letters because their handling failed each time.", ["topic"]
+)
 RECOVERED = Counter("everwatch_recovery_records", "Changelog records read in bulk.")
 RECOVERY_LEFT = Gauge(
     "everwatch_recovery_left_records", "At most so many changelog records are still to be read in bulk."

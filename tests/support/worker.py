@@ -24,6 +24,8 @@ from everwatch import codec
 from everwatch.clock import SettableClock
 from everwatch.config import load_settings
 from everwatch.errors import BrokerUnavailable
+from everwatch.isolation import Bisection
+from everwatch.kafka.records import Record
 from everwatch.kafka.stamped import StampedBatch
 from everwatch.kafka.topics import Topics
 from everwatch.timetable import Timetable
@@ -343,6 +345,10 @@ class Life:
         commands = self.engine.commands
         await commands._carry_out_some([(commands._era, event)])
         return bool(acknowledged)
+
+    async def handle(self, topic: str, records: Iterable[Record]) -> None:
+        """Handle records of a topic as its agent does."""
+        await self.engine.isolated[topic].run(Bisection(list(records)))
 
     async def tick_to(self, instant: int) -> list[tuple[str, int]]:
         """Let time pass until everything due up to ``instant`` is out; gives those ticks, in order."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from everwatch import codec
 from everwatch.clock import SystemClock
@@ -111,7 +111,7 @@ class FakeOutbox:
 
     def send(self, topic: str, **record: Any) -> None:
         if self.broken:
-            raise KafkaException("broken")
+            raise KafkaException(KafkaError(KafkaError._STATE))
         self.sent.append(record | {"topic": topic})
         record["on_delivered"](None)
         self._more.set()

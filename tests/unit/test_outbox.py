@@ -403,3 +403,40 @@ async def test_close_gives_nothing_when_all_is_delivered() -> None:
     send(outbox, b"1")
     producer.deliver(b"1")
     assert await outbox.close(0.1) == 0
+
+
+async def test_a_record_that_is_refused_for_its_size_is_sent_shorter_and_waited_for(
+    producer: FakeProducer, outbox: Outbox
+) -> None:
+    delivered: list[bytes] = []
+    send(
+        outbox,
+        b"long",
+        shorter=lambda: (b"u", b"short", [("cut", b"value")]),
+        on_delivered=lambda message: delivered.append(message.value()),
+    )
+    waiting = await barrier(outbox)
+    producer.deliver(b"long", error=KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+    await still_waits(waiting, producer, 1)
+    assert producer.produced[-1] == {
+        "topic": "results",
+        "partition": 3,
+        "key": b"u",
+        "value": b"short",
+        "headers": [("cut", b"value")],
+    }
+    producer.deliver(b"short")
+    await returns(waiting)
+    assert delivered == [b"short"]
+
+
+async def test_a_record_that_is_too_large_even_when_shorter_is_a_failure(
+    producer: FakeProducer, outbox: Outbox
+) -> None:
+    send(outbox, b"long", shorter=lambda: (b"u", b"short", []))
+    waiting = await barrier(outbox)
+    producer.deliver(b"long", error=KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+    await taken_in(producer, 1)
+    producer.deliver(b"short", error=KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+    with pytest.raises(BrokerUnavailable):
+        await returns(waiting)

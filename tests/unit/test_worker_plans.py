@@ -89,7 +89,7 @@ async def command(life: Life, *commands: dict[str, Any]) -> list[Reply]:
         )
         for number, each in enumerate(commands)
     ]
-    await life.engine.registration.command(records)
+    await life.handle(TOPICS.commands, records)
     return [codec.decode_reply(value) for _, value in life.broker.logs[TOPICS.replies][already:]]
 
 
@@ -259,10 +259,10 @@ async def test_a_delayed_task_of_a_plan_runs_once_however_often_its_user_signs_u
     await life.tick_to(START + 3_000)
     ran = Result("ann", "welcome", START + 2_000, "noop", 1, Status.SUCCESS, "", START + 2_000, 1.0, executor="x-1")
     value = codec.encode_result(ran, OutputFormat.AVRO)
-    await life.engine.feedback.judge([Record(TOPICS.results, 0, 0, START, b"ann", value)])
+    await life.handle(TOPICS.results, [Record(TOPICS.results, 0, 0, START, b"ann", value)])
     done = monitors(life)["welcome"]
     assert (done.state, done.spec, done.version) == (State.DONE, first.spec, 1)
     again = orjson.dumps({"user_id": "ann", "plan": "new", "attributes": {"site": "a.example"}})
-    await life.engine.registration.sign_up([Record(TOPICS.signups, 0, 9, START + 5_000, b"ann", again)])
+    await life.handle(TOPICS.signups, [Record(TOPICS.signups, 0, 9, START + 5_000, b"ann", again)])
     assert monitors(life)["welcome"] == done
     assert sum(user == "ann" for user, _ in await life.tick_to(START + 10_000)) == 0

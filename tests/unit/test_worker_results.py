@@ -73,7 +73,7 @@ def record(value: bytes, offset: int = 0) -> Record:
 @pytest.mark.parametrize("wrong", [result("site")[:-2], result("site", duration_ms=nan)], ids=["cut", "nan"])
 async def test_a_mangled_result_is_kept_aside_and_those_beside_it_count(life: Life, wrong: bytes) -> None:
     life.partition.unanswered_since = START
-    await life.engine.feedback.judge([record(wrong), record(result("shop"), 1)])
+    await life.handle(TOPICS.results, [record(wrong), record(result("shop"), 1)])
     assert (state(life, "shop"), state(life, "site")) == (State.UP, State.NEW)
     await until("it is kept", lambda: [value for _, value in life.broker.logs[TOPICS.dead_letters]] == [wrong])
     # the one beside it is an executor's
@@ -82,7 +82,7 @@ async def test_a_mangled_result_is_kept_aside_and_those_beside_it_count(life: Li
 
 async def test_a_mangled_result_says_nothing_of_executors(life: Life) -> None:
     life.partition.unanswered_since = START
-    await life.engine.feedback.judge([record(result("site")[:-2])])
+    await life.handle(TOPICS.results, [record(result("site")[:-2])])
     assert life.partition.unanswered_since == START
 
 

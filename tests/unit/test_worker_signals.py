@@ -173,11 +173,12 @@ async def test_each_entry_is_read_once_whatever_a_batch_says_of_it(life: Life, m
         return read_many(partition, keys)
 
     monkeypatch.setattr(life.store, "read_many", noted)
-    await life.engine.signal_taker.take(
+    await life.handle(
+        TOPICS.signals,
         [
             Record(TOPICS.signals, 0, offset, START, b"ann", orjson.dumps({"user_id": "ann"} | signal))
             for offset, signal in enumerate(signals)
-        ]
+        ],
     )
     assert reads == [[codec.table_key("ann", name) for name in ("job", "nobody", "queue")]]
     assert (monitor(life, "job").last_signal, monitor(life, "queue").signals.value) == (START + 2, 8)
@@ -220,7 +221,7 @@ def due(life: Life, monitor_id: str) -> int:
 async def feed_back(life: Life) -> None:
     """Bring the states to what the newest result says."""
     key, value = life.broker.logs[TOPICS.results][-1]
-    await life.engine.feedback.judge([Record(TOPICS.results, 0, 0, START, key, value)])
+    await life.handle(TOPICS.results, [Record(TOPICS.results, 0, 0, START, key, value)])
 
 
 async def test_what_a_worker_knows_of_signals_its_successor_knows_too(

@@ -37,9 +37,12 @@ async def test_pauses_that_end_all_at_once_leave_turns_to_everything_else(
         broker.take(TOPICS.signups, signup("ann", *names, interval="1h"))
         await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
         pauses = [{"command": "pause", "user_id": "ann", "monitor_id": name, "until": START + 60_000} for name in names]
-        await life.engine.registration.command(
-            Record(TOPICS.commands, 0, offset, START, b"ann", orjson.dumps(pause))
-            for offset, pause in enumerate(pauses)
+        await life.handle(
+            TOPICS.commands,
+            (
+                Record(TOPICS.commands, 0, offset, START, b"ann", orjson.dumps(pause))
+                for offset, pause in enumerate(pauses)
+            ),
         )
         clock.set(START + 60_000)
 
@@ -57,7 +60,7 @@ async def put_and_pause(life: Life, *names: str) -> None:
     await until("ann is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
     for number, name in enumerate(names):
         pause = {"command": "pause", "user_id": "ann", "monitor_id": name, "until": START + 60_000}
-        await life.engine.registration.command([Record(TOPICS.commands, 0, number, START, b"ann", orjson.dumps(pause))])
+        await life.handle(TOPICS.commands, [Record(TOPICS.commands, 0, number, START, b"ann", orjson.dumps(pause))])
 
 
 def state(life: Life, name: str) -> State:

@@ -7,18 +7,19 @@ from functools import partial
 from typing import NamedTuple
 
 import msgspec
-from confluent_kafka import KafkaException, Message
+from confluent_kafka import Message
 
 from everwatch import codec
 from everwatch.config import Settings
-from everwatch.errors import InvalidInput
+from everwatch.errors import InvalidInput, Unhandled, is_retryable
 from everwatch.executor.held import HeldPartition, Taken
 from everwatch.executor.manners import Manners
 from everwatch.executor.overlap import Run, Running, reason_of_skip
 from everwatch.executor.queues import Queues
-from everwatch.executor.records import bytes_of, tick_of
-from everwatch.kafka.dead_letters import refusal_headers
+from everwatch.executor.records import tick_of
+from everwatch.kafka.dead_letters import DeadLetters
 from everwatch.kafka.outbox import OnDelivered, Outbox
+from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.running import LONGEST_DETAIL, LONGEST_REASON, Job, job_of, run_job, target_of
@@ -71,6 +72,7 @@ class Checks:
         self._acknowledge = acknowledge
         self._executor_id = executor_id
         self._topics = Topics.of(settings)
+        self._dead_letters = DeadLetters(outbox, self._topics, self._clock, "executor")
         self._priorities = {self._topics.ticks_for(priority): priority for priority in Priority}
         self._queues: Queues[Taken | _Turn] = Queues(settings.max_in_flight)
         self._manners: Manners[_Parked] = Manners(settings.target_in_flight, settings.target_per_s, self._on_turn)
@@ -115,9 +117,13 @@ class Checks:
                 )
                 if not started:
                     self._queues.release(priority)
-            except Exception as error:  # nobody waits for what is called by the event loop
-                self._fail(error)
-                return
+            except Exception as error:
+                try:
+                    self._refuse(work, error)
+                except Exception as problem:  # nobody waits for what is called by the event loop
+                    self._fail(problem)
+                    return
+                self._queues.release(priority)
         self._set_alarm()
 
     def _start(self, priority: Priority, held: HeldPartition, message: Message) -> bool:
@@ -143,9 +149,9 @@ class Checks:
             else:
                 _wait_behind(run, priority, held, message)
             return False
-        run = self._running.begin(tick, priority, self._clock.now_ms())
         job = job_of(tick)
         host = target_of(job) if self._manners.limits else ""
+        run = self._running.begin(tick, priority, self._clock.now_ms())
         now_s = self._clock.monotonic_s()
         if host and not self._manners.admits(host, now_s):
             held.started -= 1
@@ -291,28 +297,21 @@ class Checks:
             plain = msgspec.structs.replace(result, status=Status.FAILURE, reason=reason, timings={}, detail="")
             return codec.encode_result(plain, self._settings.output_format)
 
+    def _refuse(self, work: Taken | _Turn, error: Exception) -> None:
+        """Refuse a tick that cannot be started; raises ``error`` if that lies with no tick.
+
+        Ticks are started one by one, so the record that fails is known. It is not tried again: a part of it may have
+        begun.
+        """
+        if isinstance(work, _Turn) or is_retryable(error):
+            raise error
+        if self._quiet.may_say(("refused", type(error).__name__)):
+            log.error("a tick cannot be started and is refused (logged once a minute)", exc_info=error)
+        held, message = work
+        self._bury(message, Unhandled(error), self._acknowledging(held, message))
+
     def _bury(self, message: Message, error: InvalidInput, delivered: OnDelivered) -> None:
-        partition, offset = message.partition() or 0, message.offset() or 0
-        headers = refusal_headers(
-            error,
-            topic=message.topic() or "",
-            partition=partition,
-            offset=offset,
-            refused_at=self._clock.now_ms(),
-        )
-        send = partial(
-            self._outbox.send,
-            self._topics.dead_letters,
-            partition=partition,
-            key=bytes_of(message.key()),
-            headers=headers,
-            on_delivered=delivered,
-        )
-        try:
-            send(value=bytes_of(message.value()))
-        except KafkaException:
-            # with its headers it is larger than a record may be: keep at least what it was and why
-            send(value=None)
+        self._dead_letters.put(Record.of(message), error, delivered)
 
 
 def _wait_behind(run: TickRun, priority: Priority, held: HeldPartition, message: Message) -> None:

@@ -1,28 +1,96 @@
-"""How a refused record is kept: its original key and bytes, and the reason in headers."""
+"""The one writer of dead letters: what was refused, why, and where it came from."""
 
+from hashlib import sha256
+from typing import NamedTuple
+
+from everwatch.clock import Clock
 from everwatch.errors import InvalidInput
-from everwatch.kafka.outbox import Headers
-
-MOST_KEPT_BYTES = 1_500_000
-"""So much of a refused record is kept; only what came compressed can be longer."""
-MOST_TOLD_CHARACTERS = 1_000
+from everwatch.kafka.outbox import Headers, OnDelivered, Outbox, Shorter
+from everwatch.kafka.records import Record
+from everwatch.kafka.topics import Topics
 
 
-def refusal_headers(error: InvalidInput, *, topic: str, partition: int, offset: int, refused_at: int) -> Headers:
-    """Headers of a dead letter: why (``reason``, ``path``, ``code``), where from (``source_*``) and when (ms).
+class Room(NamedTuple):
+    """How many bytes of a refused record are kept: of its key, and of key and value together."""
 
-    Reason and path may quote what was sent, and are cut where that is long.
+    key: int
+    both: int
+
+
+# what came compressed may be larger than any record that we send
+ROOM = Room(500_000, 1_500_000)
+# where the topic was made with a smaller max.message.bytes than ours
+LITTLE_ROOM = Room(8_000, 32_000)
+
+
+class DeadLetters:
+    """Puts refused records on the topic ``dead-letters``, in the partition that they came from.
+
+    ``process``: who refuses (``worker``, ``executor``, ``sink``); a record that two processes read may be refused by
+    each.
     """
-    return [
-        ("reason", _cut(error.reason)),
-        ("path", _cut(error.path)),
-        ("code", error.code.encode()),
-        ("source_topic", topic.encode()),
-        ("source_partition", str(partition).encode()),
-        ("source_offset", str(offset).encode()),
-        ("refused_at", str(refused_at).encode()),
+
+    def __init__(self, outbox: Outbox, topics: Topics, clock: Clock, process: str) -> None:
+        self._outbox = outbox
+        self._topic = topics.dead_letters
+        self._clock = clock
+        self._process = process.encode()
+
+    def put(self, source: Record, error: InvalidInput, on_delivered: OnDelivered | None = None) -> None:
+        """Queue one; it is durable when the outbox has delivered it.
+
+        Should the topic not take it for its size, a shorter one is sent in its place.
+        """
+        headers = [
+            ("reason", _bytes(error.reason)),
+            ("path", _bytes(error.path)),
+            ("code", _bytes(error.code)),
+            ("source_topic", source.topic.encode()),
+            ("source_partition", str(source.partition).encode()),
+            ("source_offset", str(source.offset).encode()),
+            ("refused_at", str(self._clock.now_ms()).encode()),
+            ("refused_by", self._process),
+        ]
+        key, value, cut = _fitted(source, ROOM)
+
+        def shorter() -> Shorter | None:
+            short_key, short_value, more = _fitted(source, LITTLE_ROOM)
+            return (short_key, short_value, headers + more) if more else None
+
+        self._outbox.send(
+            self._topic,
+            partition=source.partition,
+            key=key,
+            value=value,
+            headers=headers + cut,
+            on_delivered=on_delivered,
+            shorter=shorter,
+        )
+
+
+def _fitted(source: Record, room: Room) -> tuple[bytes | None, bytes | None, Headers]:
+    """As much of key and value as there is room for, and the headers that say what is missing."""
+    key, value = source.key, source.value
+    kept_key = key[: room.key] if key else key
+    left = room.both - len(kept_key or b"")
+    kept_value = value[:left] if value else value
+    cut = [
+        name
+        for name, whole, kept in (("key", key, kept_key), ("value", value, kept_value))
+        if len(whole or b"") > len(kept or b"")
     ]
+    if not cut:
+        return key, value, []
+    headers: Headers = [("cut", ",".join(cut).encode())]
+    for name, whole in (("key", key), ("value", value)):
+        if whole is not None:
+            headers += [
+                (f"{name}_length", str(len(whole)).encode()),
+                (f"{name}_sha256", sha256(whole).hexdigest().encode()),
+            ]
+    return kept_key, kept_value, headers
 
 
-def _cut(text: str) -> bytes:
-    return (text if len(text) <= MOST_TOLD_CHARACTERS else f"{text[:MOST_TOLD_CHARACTERS]}…").encode()
+def _bytes(text: str) -> bytes:
+    # a kind of another package may name what is no text
+    return text.encode(errors="backslashreplace")

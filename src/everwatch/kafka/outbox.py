@@ -8,13 +8,15 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from everwatch.errors import BrokerUnavailable
 from everwatch.kafka.records import Record
 
 Headers = list[tuple[str, bytes]]
 OnDelivered = Callable[[Message], None]
+Shorter = tuple[bytes | None, bytes | None, Headers]
+"""Key, value and headers of a record."""
 QUEUE_ENOUGH = 200_000
 
 
@@ -48,9 +50,11 @@ class Outbox:
         headers: Headers | None = None,
         on_delivered: OnDelivered | None = None,
         group: Hashable = None,
+        shorter: Callable[[], Shorter | None] | None = None,
     ) -> None:
         """Queue one record; ``on_delivered`` is called in another thread once the broker has it.
 
+        ``shorter`` is asked, in that thread, for what to send in its place should the broker refuse it for its size.
         What the producer refuses outright (a record that is too large) is raised here and not waited for.
         """
         gathered = self._groups[group]
@@ -65,7 +69,7 @@ class Outbox:
                     key=key,
                     partition=partition,
                     timestamp=timestamp_ms,
-                    on_delivery=self._callback(gathered, stretch, on_delivered),
+                    on_delivery=self._callback(gathered, stretch, on_delivered, partition, shorter),
                     **extra,
                 )
                 return
@@ -161,10 +165,22 @@ class Outbox:
         return int(left)
 
     def _callback(
-        self, gathered: "_Group", stretch: "_Stretch", on_delivered: OnDelivered | None
+        self,
+        gathered: "_Group",
+        stretch: "_Stretch",
+        on_delivered: OnDelivered | None,
+        partition: int,
+        shorter: Callable[[], Shorter | None] | None,
     ) -> Callable[[KafkaError | None, Message], None]:
         def counted(error: KafkaError | None, message: Message) -> None:
             failure = None
+            if (
+                error is not None
+                and shorter is not None
+                and error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+                and self._send_again(message, partition, shorter(), again)
+            ):
+                return
             if error is not None:
                 failure = _undelivered(error, message)
             elif on_delivered is not None:
@@ -182,7 +198,26 @@ class Outbox:
             if look and gathered.waiting:
                 self._wake(gathered)
 
+        again = counted if shorter is None else self._callback(gathered, stretch, on_delivered, partition, None)
         return counted
+
+    def _send_again(
+        self,
+        message: Message,
+        partition: int,
+        record: Shorter | None,
+        counted: Callable[[KafkaError | None, Message], None],
+    ) -> bool:
+        topic = message.topic()
+        if record is None or topic is None:
+            return False
+        key, value, headers = record
+        try:
+            given: Any = headers
+            self._producer.produce(topic, value=value, key=key, partition=partition, headers=given, on_delivery=counted)
+        except (BufferError, KafkaException):
+            return False
+        return True
 
     def _noted(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:

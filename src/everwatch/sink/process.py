@@ -2,16 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from everwatch.clock import Clock
 from everwatch.config import Settings
+from everwatch.errors import Unhandled, is_retryable
+from everwatch.isolation import Bisection
 from everwatch.kafka.clients import new_producer
-from everwatch.kafka.dead_letters import MOST_KEPT_BYTES, refusal_headers
+from everwatch.kafka.dead_letters import DeadLetters
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
+from everwatch.metrics import POISON
+from everwatch.quiet import Quiet
 from everwatch.sink.batch import Refused, build_batch
 from everwatch.sink.source import Source
 from everwatch.store import Partition, SinkBatch, Store, StoreBusy, open_store
@@ -59,7 +64,8 @@ class _Sink:
         self._store = store
         self._topics = Topics.of(settings)
         # made when first needed: most sinks never refuse a record
-        self._dead_letters: Outbox | None = None
+        self._outbox: Outbox | None = None
+        self._quiet = Quiet(clock)
 
     async def run(self) -> None:
         source = Source(self._settings, self._bootstrap_servers, self._store)
@@ -72,47 +78,71 @@ class _Sink:
             pass
         finally:
             await asyncio.to_thread(source.close)
-            if self._dead_letters is not None:
-                await self._dead_letters.close(CLOSE_S)
+            if self._outbox is not None:
+                await self._outbox.close(CLOSE_S)
             logger.info("stopped")
 
     async def _step(self, source: Source) -> None:
-        batch, refused, lost = await asyncio.to_thread(self._take, source)
-        if refused:
-            await self._bury(refused)
-        if batch.offsets:
-            await _while_busy(lambda: self._store.apply(batch), self._stop)
-            source.commit(batch.offsets)
+        records, lost = await asyncio.to_thread(source.take, MOST_RECORDS, WAIT_S)
+        work = Bisection(records)
+        # a part that fails is built again; what it refused is not refused again
+        buried: set[tuple[Partition, int]] = set()
+        while part := work.part:
+            try:
+                offsets = await self._store_part(part, buried)
+            except Exception as error:
+                if is_retryable(error):
+                    raise
+                self._complain(error, part)
+                if not work.failed():
+                    continue
+                offsets = await self._pass_over(part[0], error, buried)
+            work.done()
+            source.commit(offsets)
         if lost:
             await _while_busy(lambda: self._store.forget_offsets(lost), self._stop)
             await asyncio.to_thread(source.restart, lost)
 
-    def _take(self, source: Source) -> tuple[SinkBatch, list[Refused], list[Partition]]:
-        records, lost = source.take(MOST_RECORDS, WAIT_S)
-        batch, refused = build_batch(records, self._topics, self._clock.now_ms())
-        return batch, refused, lost
+    async def _store_part(self, part: Sequence[Record], buried: set[tuple[Partition, int]]) -> Mapping[Partition, int]:
+        """Store records with their offsets; gives the offsets. What is refused goes into the dead letters first."""
+        batch, refused = await asyncio.to_thread(build_batch, part, self._topics, self._clock.now_ms())
+        await self._bury([each for each in refused if _place(each.record) not in buried])
+        buried.update(_place(each.record) for each in refused)
+        await _while_busy(partial(self._store.apply, batch), self._stop)
+        return batch.offsets
 
-    async def _bury(self, refused: list[Refused]) -> None:
-        """Put refused records into the dead letters; returns when they are durable."""
-        if self._dead_letters is None:
-            self._dead_letters = Outbox(new_producer(self._settings, self._bootstrap_servers))
-        refused_at = self._clock.now_ms()
-        for record, error in refused:
-            self._dead_letters.send(
-                self._topics.dead_letters,
-                partition=record.partition,
-                key=record.key,
-                value=record.value[:MOST_KEPT_BYTES] if record.value else record.value,
-                headers=refusal_headers(
-                    error,
-                    topic=record.topic,
-                    partition=record.partition,
-                    offset=record.offset,
-                    refused_at=refused_at,
-                ),
+    async def _pass_over(
+        self, record: Record, error: Exception, buried: set[tuple[Partition, int]]
+    ) -> Mapping[Partition, int]:
+        """Refuse a record that the database does not take, and store the offset behind it."""
+        place = source, offset = _place(record)
+        if place not in buried:
+            POISON.labels(record.topic).inc()
+            await self._bury([Refused(record, Unhandled(error))])
+        offsets = {source: offset + 1}
+        await _while_busy(partial(self._store.apply, SinkBatch(self._clock.now_ms(), offsets)), self._stop)
+        return offsets
+
+    def _complain(self, error: Exception, part: Sequence[Record]) -> None:
+        if self._quiet.may_say(type(error).__name__):
+            logger.error(
+                "storing %d records failed; looking for the record that causes it (logged once a minute)",
+                len(part),
+                exc_info=error,
             )
-        logger.warning("%d records refused: %s", len(refused), _example(*refused[0]))
-        delivered = asyncio.ensure_future(self._dead_letters.delivered())
+
+    async def _bury(self, refused: Sequence[Refused]) -> None:
+        """Put refused records into the dead letters; returns when they are durable."""
+        if not refused:
+            return
+        if self._outbox is None:
+            self._outbox = Outbox(new_producer(self._settings, self._bootstrap_servers))
+        dead_letters = DeadLetters(self._outbox, self._topics, self._clock, "sink")
+        for record, error in refused:
+            dead_letters.put(record, error)
+        if self._quiet.may_say("refused"):
+            logger.warning("%d records refused (logged once a minute): %s", len(refused), _example(*refused[0]))
+        delivered = asyncio.ensure_future(self._outbox.delivered())
         stopped = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait((delivered, stopped), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -122,6 +152,10 @@ class _Sink:
             delivered.cancel()
             raise Stopped
         delivered.result()
+
+
+def _place(record: Record) -> tuple[Partition, int]:
+    return Partition(record.topic, record.partition), record.offset
 
 
 def _example(record: Record, error: Exception) -> str:

@@ -12,10 +12,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
 
 from everwatch.errors import StoreError
-from everwatch.store.interface import StoreBusy
+from everwatch.store.interface import StoreBusy, Unstorable
 
 logger = logging.getLogger(__name__)
 # it reports at every opening, in words that tell nothing to whoever runs a sink
@@ -137,9 +137,11 @@ def newest_revision() -> str | None:
 
 @contextmanager
 def clear_errors(url: URL) -> Iterator[None]:
-    """Turn what the database driver raises into StoreBusy or StoreError."""
+    """Turn what the database driver raises into Unstorable, StoreBusy or StoreError."""
     try:
         yield
+    except (DataError, IntegrityError, sqlite3.DataError, sqlite3.IntegrityError) as error:
+        raise Unstorable(f"the database refuses it: {getattr(error, 'orig', None) or error}") from error
     except (SQLAlchemyError, sqlite3.Error) as error:
         # what fails while a connection is being configured comes without SQLAlchemy's wrapping
         cause = getattr(error, "orig", None) or error

@@ -9,7 +9,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from everwatch.errors import StoreError
+from everwatch.errors import EverwatchError, StoreError
 from everwatch.model import Monitor, Policy, Result, Schedule, State, Transition, User
 
 Value = TypeVar("Value")
@@ -17,6 +17,10 @@ Value = TypeVar("Value")
 
 class StoreBusy(StoreError):
     """Another process holds the database's write lock; the same call may succeed a moment later."""
+
+
+class Unstorable(EverwatchError):
+    """A record holds what the database refuses; the same call fails again."""
 
 
 class Partition(NamedTuple):

@@ -1,0 +1,92 @@
+"""The sink and records that the database does not take: they harm nothing but themselves."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+from support.worker import Broker, Producer
+
+from everwatch.clock import SettableClock
+from everwatch.codec import encode_result
+from everwatch.config import OutputFormat, Settings
+from everwatch.kafka.records import Record
+from everwatch.kafka.topics import Topics
+from everwatch.model import Result, Status
+from everwatch.sink.process import _Sink
+from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
+from everwatch.store.interface import Unstorable
+
+SETTINGS = Settings()
+TOPICS = Topics.of(SETTINGS)
+RESULTS = Partition(TOPICS.results, 0)
+NOW = 1_800_000_000_000
+
+
+class Source:
+    """Gives a batch, and then ends the sink."""
+
+    def __init__(self, records: list[Record], stop: asyncio.Event) -> None:
+        self._records = records
+        self._stop = stop
+        self._loop = asyncio.get_running_loop()
+        self.committed: dict[Partition, int] = {}
+
+    def take(self, most: int, wait_s: float) -> tuple[list[Record], list[Partition]]:
+        records, self._records = self._records, []
+        if not records:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        return records, []
+
+    def commit(self, offsets: Mapping[Partition, int]) -> None:
+        self.committed |= offsets
+
+    def close(self) -> None:
+        pass
+
+
+class Store:
+    """A store in memory that does not take some users' results."""
+
+    def __init__(self, refuses: Iterable[str], busy: int = 0) -> None:
+        self.inner = MemoryStore()
+        self._refuses = set(refuses)
+        self._busy = busy
+
+    def apply(self, batch: SinkBatch) -> None:
+        if self._busy:
+            self._busy -= 1
+            raise StoreBusy("it is locked")
+        if self._refuses & {received.value.user_id for received in batch.results}:
+            raise Unstorable("it has a NUL")
+        self.inner.apply(batch)
+
+
+def result(user_id: str, offset: int) -> Record:
+    value = encode_result(Result(user_id, "m", NOW, "noop", 1, Status.SUCCESS, "", NOW, 1.0), OutputFormat.AVRO)
+    return Record(TOPICS.results, 0, offset, NOW, user_id.encode(), value)
+
+
+async def stored(
+    monkeypatch: pytest.MonkeyPatch, records: list[Record], store: Store
+) -> tuple[Source, list[tuple[bytes, bytes | None]]]:
+    """Let a sink store these records; gives its source and the dead letters."""
+    broker, stop = Broker(), asyncio.Event()
+    source = Source(records, stop)
+    monkeypatch.setattr("everwatch.sink.process.Source", lambda *_: source)
+    monkeypatch.setattr("everwatch.sink.process.new_producer", lambda *_: Producer(broker))
+    given: Any = store
+    await _Sink(SETTINGS, "127.0.0.1:9", SettableClock(NOW), stop, given).run()
+    return source, broker.logs[TOPICS.dead_letters]
+
+
+async def test_what_the_database_refuses_is_put_aside_once_and_the_rest_is_stored_with_its_offset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records = [result(f"user-{offset}", offset) for offset in range(50)]
+    records[7] = records[7]._replace(value=b"{}")
+    store = Store({"user-3", "user-40", "user-49"}, busy=2)
+    source, letters = await stored(monkeypatch, records, store)
+    assert sorted(key for key, _ in letters) == [b"user-3", b"user-40", b"user-49", b"user-7"]
+    assert store.inner.counts().results == 46
+    assert source.committed == store.inner.offsets() == {RESULTS: 50}
