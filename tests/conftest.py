@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.authority import Authority
 from support.pipeline import Pipeline
 from support.target import Target
 
@@ -21,6 +22,12 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """The broker of the session."""
     with EmbeddedKafka(EmbeddedKafkaSettings(tmp_path_factory.mktemp("kafka")), SystemClock()) as kafka:
         yield kafka
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Signs certificates of tests."""
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")

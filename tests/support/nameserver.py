@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33, "CAA": 257}
-SERVFAIL, NXDOMAIN, REFUSED = 2, 3, 5
+FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 1, 2, 3, 4, 5
 
 
 def wire_name(name: str) -> bytes:
@@ -40,6 +40,9 @@ def rdata(record_type: str, text: str) -> bytes:
 class NameServer(asyncio.DatagramProtocol):
     """Answers from ``zone``: (name, type) -> records in zone file form, with the type where it is another's.
 
+    ``"@b.example A=192.0.2.1"`` is a record of another name. ``edns_rcode``: what is answered to EDNS, with the
+    question or, like some old servers, without it (``header_only``).
+
     ``ttls``: seconds for which the records of a name may be kept, else an hour. ``names``: the names that were asked
     for, and of which type, in order.
     """
@@ -52,6 +55,8 @@ class NameServer(asyncio.DatagramProtocol):
     ttls: dict[str, int] = field(default_factory=dict)
     names: list[tuple[str, str]] = field(default_factory=list)
     port: int = 0
+    edns_rcode: int = 0
+    header_only: bool = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -79,13 +84,17 @@ class NameServer(asyncio.DatagramProtocol):
         number = int.from_bytes(query[end - 4 : end - 2])
         record_type = next(key for key, value in TYPES.items() if value == number)
         self.names.append((name, record_type))
+        if self.edns_rcode and int.from_bytes(query[10:12]):
+            head = query[:2] + struct.pack(">HHHHH", 0x8180 | self.edns_rcode, not self.header_only, 0, 0, 0)
+            return head if self.header_only else head + query[12:end]
         records = b""
         given = [] if cut else self.zone.get((name, record_type), [])
         for text in given:
+            owner, _, text = text[1:].partition(" ") if text.startswith("@") else (name, "", text)
             own_type, _, rest = text.partition("=") if text.partition("=")[0] in TYPES else (record_type, "", text)
             data = rdata(own_type, rest)
             records += (
-                wire_name(name) + struct.pack(">HHIH", TYPES[own_type], 1, self.ttls.get(name, 3600), len(data)) + data
+                wire_name(owner) + struct.pack(">HHIH", TYPES[own_type], 1, self.ttls.get(name, 3600), len(data)) + data
             )
         flags = 0x8180 | (0x0200 if cut else 0) | self.rcodes.get(name, 0)
         return query[:2] + struct.pack(">HHHHH", flags, 1, len(given), 0, 0) + query[12:end] + records

@@ -169,8 +169,8 @@ async def test_a_name_that_resolves_differently_the_second_time_is_caught(
         resolve = context.resolver.addresses
         answers = iter(["127.0.0.1", "127.0.0.2"])
 
-        async def rebinding(host: str, port: int, family: int = 0):
-            return await resolve(next(answers), port, family)
+        async def rebinding(host: str, port: int):
+            return await resolve(next(answers), port)
 
         monkeypatch.setattr(context.resolver, "addresses", rebinding)
         config = {"url": f"http://rebind.example:{target.port}/"}

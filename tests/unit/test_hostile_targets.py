@@ -237,7 +237,7 @@ async def test_a_name_that_turns_to_a_forbidden_address_is_not_followed_there(
 async def test_of_a_name_with_both_only_the_allowed_address_is_reached(
     listener: Listener, names: NameServer, kind: str, order: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("everwatch.kinds.resolving._TRY_S", 0.05)
+    monkeypatch.setattr("everwatch.kinds.name_servers.TRY_S", 0.05)
     names.zone["fine.example", "A"] = order
     await reason_of(kind, config_of(kind, "fine.example", listener.port), names, Guard(ONE_ADDRESS))
     assert await listener.counted() != []

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import aiodns
 import pytest
-from support.nameserver import NXDOMAIN, REFUSED, SERVFAIL, NameServer, open_name_server
+from support.nameserver import FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, NameServer, open_name_server
 
 from everwatch.clock import SystemClock
 from everwatch.errors import InvalidInput
@@ -106,10 +106,66 @@ async def test_what_is_expected_of_the_answers(
 
 async def test_an_alias_on_the_way_is_no_answer(context: RunContext, server: NameServer) -> None:
     asked = {"name": "www.a.example", "server": f"127.0.0.1:{server.port}"}
-    server.zone["www.a.example", "A"] = ["CNAME=a.example", "A=203.0.113.1"]
+    server.zone["www.a.example", "A"] = ["CNAME=a.example", "@a.example A=203.0.113.1"]
     assert (await check(context, **asked, answers_are=["203.0.113.1"])).reason == ""
     server.zone["www.a.example", "A"] = ["CNAME=a.example"]
-    assert (await check(context, **asked)).reason == "www.a.example has no A record"
+    alone = "www.a.example is an alias of a.example, of which the answer has no A record"
+    assert (await check(context, **asked)).reason == alone
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        ["@evil.example A=203.0.113.1"],
+        ["CNAME=b.example", "A=203.0.113.1"],
+        ["@evil.example CNAME=b.example", "@b.example A=203.0.113.1"],
+        ["CNAME=b.example", "@b.example CNAME=a.example", "@a.example CNAME=b.example", "@evil.example A=203.0.113.1"],
+    ],
+)
+async def test_a_record_of_another_name_answers_nothing(
+    context: RunContext, server: NameServer, records: list[str]
+) -> None:
+    server.zone["a.example", "A"] = records
+    assert "no A record" in (await check(context, name="a.example", server=f"127.0.0.1:{server.port}")).reason
+
+
+async def test_a_chain_of_aliases_is_followed_in_whatever_order_it_comes(
+    context: RunContext, server: NameServer
+) -> None:
+    server.zone["a.example", "A"] = ["@c.example A=203.0.113.1", "@B.example CNAME=c.example", "CNAME=b.example"]
+    server.zone["a.example", "CNAME"] = ["@b.example CNAME=c.example", "CNAME=b.example"]
+    asked = {"name": "a.example", "server": f"127.0.0.1:{server.port}"}
+    assert (await check(context, **asked, answers_are=["203.0.113.1"])).reason == ""
+    assert (await check(context, **asked, type="CNAME", answers_are=["b.example"])).reason == ""
+
+
+@pytest.mark.parametrize("header_only", [False, True])
+@pytest.mark.parametrize("rcode", [FORMERR, NOTIMP])
+@pytest.mark.parametrize("only_over_tcp", [False, True])
+async def test_a_server_that_does_not_know_edns_is_asked_again_without_it(
+    context: RunContext, server: NameServer, rcode: int, header_only: bool, only_over_tcp: bool
+) -> None:
+    server.zone["a.example", "A"] = ["203.0.113.1"]
+    server.edns_rcode, server.header_only, server.only_over_tcp = rcode, header_only, only_over_tcp
+    outcome = await check(context, name="a.example", server=f"127.0.0.1:{server.port}", answers_are=["203.0.113.1"])
+    assert outcome.reason == ""
+    assert server.asked[-1] == ("tcp" if only_over_tcp else "udp")
+
+
+@pytest.mark.parametrize("rcode", [FORMERR, NOTIMP])
+async def test_a_server_that_knows_no_query_at_all_is_a_failure(
+    context: RunContext, server: NameServer, rcode: int
+) -> None:
+    server.rcodes["a.example"] = rcode
+    said = {FORMERR: "gave an answer that is not valid DNS", NOTIMP: "does not know such queries (NOTIMP)"}[rcode]
+    outcome = await check(context, name="a.example", server=f"127.0.0.1:{server.port}")
+    assert outcome.reason == f"name server 127.0.0.1:{server.port} {said}"
+
+
+async def test_an_international_name_is_asked_for_in_its_ascii_form(context: RunContext, server: NameServer) -> None:
+    server.zone["xn--fa-hia.example", "MX"] = ["10 xn--strae-oqa.example"]
+    asked = {"name": "Faß.example", "server": f"127.0.0.1:{server.port}", "type": "MX"}
+    assert (await check(context, **asked, answers_are=["10 Straße.example"])).reason == ""
 
 
 @pytest.mark.parametrize(
@@ -167,7 +223,7 @@ async def test_a_server_that_is_not_there_is_a_failure_that_names_it(context: Ru
 async def test_a_server_that_stays_silent_is_a_failure_that_names_it(
     context: RunContext, server: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("everwatch.kinds.resolving._TRY_S", 0.05)
+    monkeypatch.setattr("everwatch.kinds.name_servers.TRY_S", 0.05)
     server.silent = True
     outcome = await check(context, name="a.example", server=f"127.0.0.1:{server.port}")
     assert outcome.reason == f"name server 127.0.0.1:{server.port} does not answer"
@@ -272,7 +328,7 @@ def test_a_server_may_be_written_in_these_ways(server: str) -> None:
         ({"name": ""}, "$.config.name", "length"), ({"name": "a..example"}, "$.config.name", "not a domain name"),
         ({"name": "a b.example"}, "$.config.name", "not a domain name"),
         ({"name": "x" * 64 + ".example"}, "$.config.name", "not a domain name"),
-        ({"name": "größe.example"}, "$.config.name", "in its xn-- form"),
+        ({"name": "☕.example"}, "$.config.name", "by IDNA 2008"),
         ({"name": "a.example", "type": "ANY"}, "$.config.type", "ANY"),
         ({"name": "a.example", "server": "http://ns"}, "$.config.server", "not a name server such as"),
         ({"name": "a.example", "server": "ns:0"}, "$.config.server", "from 1 to 65535"),

@@ -14,8 +14,8 @@ from rich.console import Console
 from everwatch.cli.output import SafeOutput, TerminalBytes
 from everwatch.clock import SystemClock
 from everwatch.errors import InvalidInput
+from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
-from everwatch.kinds.protocol import open_run_context
 from everwatch.kinds.running import Job, run_job
 from everwatch.model import Outcome, Status, Tick
 from everwatch.printable import HIDDEN, printable

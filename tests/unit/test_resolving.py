@@ -4,14 +4,16 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
-from support.nameserver import NXDOMAIN, REFUSED, SERVFAIL, NameServer, open_name_server
+from support.nameserver import FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, NameServer, open_name_server
 
 from everwatch.clock import SystemClock
 from everwatch.kinds import registry
 from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
+from everwatch.kinds.hosts_file import SearchList
 from everwatch.kinds.resolving import Resolver
 from everwatch.model import Outcome, Tick
 
@@ -121,15 +123,88 @@ async def test_numbers_and_localhost_are_asked_of_no_name_server(
     assert server.asked == []
 
 
-async def test_a_name_of_etc_hosts_is_asked_of_no_name_server(resolver: Resolver, server: NameServer) -> None:
-    with open("/etc/hosts") as file:  # noqa: ASYNC230
-        lines = [line.partition("#")[0].split() for line in file]
-    named = [(line[0], line[1]) for line in lines if len(line) > 1 and "localhost" not in line[1]]
-    if not named:
-        pytest.skip("/etc/hosts has no name but localhost")
-    address, name = named[0]
-    assert address in await found(resolver, name)
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["10.0.0.1 alpha", "10.0.0.2 alpha", "10.0.0.2 beta"],
+         {"alpha": ["10.0.0.1", "10.0.0.2"], "beta": ["10.0.0.2"]}),
+        (["127.0.0.1 localhost", "::1 two", "127.0.0.1 two"],
+         {"localhost": ["127.0.0.1"], "two": ["127.0.0.1", "::1"]}),
+        # as Kubernetes writes hostAliases
+        (["# Entries added by HostAliases.", "127.0.0.1\tfoo.local\tbar.local", "10.1.2.3\tfoo.remote\tbar.remote"],
+         {"bar.local": ["127.0.0.1"], "FOO.remote.": ["10.1.2.3"]}),
+        (["10.0.0.1 alpha # 10.0.0.9 alpha", "not-an-address alpha", "10.0.0.1 alpha", "", "10.0.0.3"],
+         {"alpha": ["10.0.0.1"]}),
+        (["10.0.0.1 stra\u00dfe.example"],
+         {"xn--strae-oqa.example": ["10.0.0.1"], "stra\u00dfe.example": ["10.0.0.1"]}),
+    ],
+)  # fmt: skip
+async def test_a_name_of_etc_hosts_has_its_own_addresses_and_is_asked_of_no_name_server(
+    server: NameServer, clock: SetClock, tmp_path: Path, lines: list[str], expected: dict[str, list[str]]
+) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("\n".join(lines))
+    resolver = Resolver(clock, [f"127.0.0.1:{server.port}"], hosts)
+    for name, addresses in expected.items():
+        reachable = sorted(await found(resolver, name))
+        assert reachable == addresses or reachable == [one for one in addresses if ":" not in one]  # without IPv6
     assert server.asked == []
+    await resolver.close()
+
+
+async def test_a_change_of_etc_hosts_is_seen_at_the_next_lookup(
+    server: NameServer, clock: SetClock, tmp_path: Path
+) -> None:
+    hosts = tmp_path / "hosts"
+    resolver = Resolver(clock, [f"127.0.0.1:{server.port}"], hosts)
+    assert await found(resolver, "a.example") == ["203.0.113.7"]
+    hosts.write_text("10.0.0.1 a.example")
+    assert await found(resolver, "a.example") == ["10.0.0.1"]
+    hosts.write_text("10.0.0.22 a.example")
+    assert await found(resolver, "a.example") == ["10.0.0.22"]
+    hosts.unlink()
+    assert await found(resolver, "a.example") == ["203.0.113.7"]
+    await resolver.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "expected"),
+    [
+        ("nameserver 127.0.0.1", "db", ["db"]),
+        ("search one.example two.example", "db", ["db.one.example", "db.two.example", "db"]),
+        ("search one.example\noptions ndots:5", "db.two", ["db.two.one.example", "db.two"]),
+        ("search one.example", "db.two", ["db.two", "db.two.one.example"]),
+        ("search one.example\noptions ndots:5", "db.two.", ["db.two"]),
+        ("domain old.example\nsearch .", "db", ["db"]),
+    ],
+)
+def test_short_names_are_looked_for_in_the_domains_of_resolv_conf(
+    tmp_path: Path, text: str, name: str, expected: list[str]
+) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text(text)
+    assert SearchList(path).candidates(name) == expected
+
+
+@pytest.mark.parametrize("rcode", [FORMERR, NOTIMP])
+@pytest.mark.parametrize("header_only", [False, True])
+async def test_a_name_server_that_does_not_know_edns_is_asked_again_without_it(
+    resolver: Resolver, server: NameServer, rcode: int, header_only: bool
+) -> None:
+    server.edns_rcode, server.header_only = rcode, header_only
+    assert await found(resolver, "a.example") == ["203.0.113.7"]
+    server.only_over_tcp = True
+    server.zone["b.example", "A"] = ["203.0.113.8"]
+    assert await found(resolver, "b.example") == ["203.0.113.8"]
+
+
+async def test_an_address_of_another_name_is_none_of_this_one(resolver: Resolver, server: NameServer) -> None:
+    server.zone["a.example", "A"] = ["@evil.example A=203.0.113.66"]
+    with pytest.raises(socket.gaierror):
+        await found(resolver, "a.example")
+    server.ttls["b.example"] = 0
+    server.zone["b.example", "A"] = ["CNAME=c.example", "@evil.example A=203.0.113.66", "@c.example A=203.0.113.8"]
+    assert await found(resolver, "b.example") == ["203.0.113.8"]
 
 
 async def test_an_international_name_is_asked_for_in_its_ascii_form(resolver: Resolver, server: NameServer) -> None:
@@ -186,7 +261,7 @@ async def test_a_name_without_an_address_is_a_failure_that_says_why(
 async def test_a_silent_name_server_is_a_failure_that_says_so(
     server: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("everwatch.kinds.resolving._TRY_S", 0.05)
+    monkeypatch.setattr("everwatch.kinds.name_servers.TRY_S", 0.05)
     server.silent = True
     outcome = await check(server, "tcp", host="a.example", port=80)
     assert outcome.reason == "name a.example could not be looked up: the name server does not answer"

@@ -13,6 +13,7 @@ import msgspec
 
 from everwatch.errors import TargetForbidden
 from everwatch.kinds.guard import Guard
+from everwatch.kinds.names import to_ascii
 from everwatch.kinds.protocol import FieldError, RunContext
 from everwatch.kinds.resolving import AddressInfo
 
@@ -33,6 +34,10 @@ def check_host(field: str, host: str) -> None:
     """Raises FieldError unless ``host`` may be a name or an IP address (IPv6 without brackets)."""
     if not host or _NOT_IN_HOST.search(host):
         raise FieldError(field, f"{host!r} is not a host name or an IP address")
+    try:
+        to_ascii(host)
+    except ValueError as error:
+        raise FieldError(field, str(error)) from None
 
 
 def check_server_name(name: str) -> None:
@@ -41,7 +46,7 @@ def check_server_name(name: str) -> None:
         return
     check_host("server_name", name)
     try:
-        name.encode("idna")
+        to_ascii(name).encode("idna")  # of ASCII: it checks the lengths
     except UnicodeError:
         raise FieldError("server_name", f"{name!r} is not a host name") from None
     if name.startswith("."):
@@ -78,7 +83,7 @@ async def open_streams(
         return await asyncio.open_connection(
             sock=connection,
             ssl=tls,
-            server_hostname=server_name.removesuffix("."),
+            server_hostname=to_ascii(server_name).removesuffix("."),
             ssl_handshake_timeout=_HANDSHAKE_S,
             ssl_shutdown_timeout=_SHUTDOWN_S,
         )

@@ -10,6 +10,8 @@ import pycares
 
 from everwatch.errors import TargetForbidden
 from everwatch.kinds.connecting import Host, allowed_addresses, check_host, milliseconds
+from everwatch.kinds.name_servers import aliases_of, owned, plain_name
+from everwatch.kinds.names import to_ascii
 from everwatch.kinds.protocol import FieldError, RunContext
 from everwatch.kinds.reasons import address_of, explain_connection_error, quoted
 from everwatch.model import Outcome, Status, Tick
@@ -104,11 +106,14 @@ async def _ask(config: DnsConfig, context: RunContext, servers: list[str]) -> st
         records = []
         if code == aiodns.error.ARES_ENOTFOUND:
             nothing = f"name {config.name} does not exist"
-    # a name that is an alias answers with the alias and with what that leads to
-    wanted = aiodns.query_type_map[config.type]
-    answers = sorted({_text(record.data) for record in records if record.type == wanted})
+    answers = sorted({_text(record.data) for record in owned(records, config.name, config.type)})
     reason = _judge(config, answers)
-    return nothing if reason and nothing else reason
+    if not reason:
+        return ""
+    *_, alias = aliases_of(records, config.name)
+    if not answers and alias != config.name and config.type != "CNAME":
+        return f"{config.name} is an alias of {alias}, of which the answer has no {config.type} record"
+    return nothing or reason
 
 
 def _judge(config: DnsConfig, answers: list[str]) -> str:
@@ -182,11 +187,10 @@ def _text(data: object) -> str:
 
 
 def _host(name: str | bytes) -> str:
-    return _plain(name).lower().rstrip(".") or "."
+    return plain_name(name) or "."
 
 
 def _plain(text: str | bytes) -> str:
-    # pycares leaves as bytes what is not ASCII
     return text if isinstance(text, str) else text.decode(errors="backslashreplace")
 
 
@@ -196,9 +200,10 @@ def _normal_name(name: str, record_type: str) -> str:
             return ip_address(name).reverse_pointer
         except ValueError:
             pass
-    normal = name.lower().removesuffix(".")
-    if not normal.isascii():
-        raise FieldError("name", f"{name!r} is not ASCII; write an international name in its xn-- form")
+    try:
+        normal = to_ascii(name).lower().removesuffix(".")
+    except ValueError as error:
+        raise FieldError("name", str(error)) from None
     if not all(_LABEL.fullmatch(label) for label in normal.split(".")):
         raise FieldError("name", f"{name!r} is not a domain name")
     return normal
@@ -215,7 +220,10 @@ def _normal_answer(field: str, answer: str, record_type: str) -> str:
             raise FieldError(field, f"{answer!r} is not what {record_type} records hold, an IP address") from None
     if record_type == "CAA":
         return text.replace('"', "")
-    parts = [part.removesuffix(".") or part for part in text.lower().split(" ")]
+    try:
+        parts = [to_ascii(part).removesuffix(".") or part for part in text.lower().split(" ")]
+    except ValueError as error:
+        raise FieldError(field, str(error)) from None
     least, most = {"MX": (2, 2), "SRV": (4, 4), "SOA": (1, 7)}.get(record_type, (1, 1))
     numbers = parts[: most - 1] if record_type in ("MX", "SRV") else parts[2:]
     if not least <= len(parts) <= most or not all(part.isdecimal() for part in numbers):

@@ -5,13 +5,12 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-import yarl
-
 from everwatch.kinds.assertions import PATTERN_TEXT_BYTES, explain_json, holds_text, matches
 from everwatch.kinds.capture import captured, status_and_head
 from everwatch.kinds.certificate import read_certificate
 from everwatch.kinds.exchange import Answer, Request, RequestFailed
 from everwatch.kinds.http_config import HttpConfig
+from everwatch.kinds.names import parse_url
 from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.reasons import quoted
 from everwatch.model import Outcome, Status, Tick
@@ -131,4 +130,4 @@ def _told(said: str, hide: Callable[[str], str], limit: int = 200) -> str:
 
 def host_of(url: str) -> str:
     """The host of a URL that ``check_url`` allows."""
-    return yarl.URL(url).host or ""
+    return parse_url(url).host or ""

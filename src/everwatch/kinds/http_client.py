@@ -7,9 +7,7 @@ import socket
 import ssl
 from collections import OrderedDict
 from dataclasses import replace
-from functools import lru_cache
 from http import HTTPStatus
-from ipaddress import ip_address
 from itertools import islice
 from typing import Any
 
@@ -20,6 +18,7 @@ from everwatch.clock import Clock
 from everwatch.errors import TargetForbidden
 from everwatch.kinds.exchange import KEPT_S, Answer, Exchange, Probe, Request, RequestFailed, Terms, Where
 from everwatch.kinds.guard import Guard
+from everwatch.kinds.names import address_in, parse_url
 from everwatch.kinds.reasons import explain_connection_error
 from everwatch.kinds.resolving import Resolver
 from everwatch.kinds.transfers import Transfers
@@ -92,7 +91,7 @@ class HttpClient:
                 del self._kept[other]
 
     async def _follow(self, request: Request, probe: Probe, transfers: Transfers, terms: Terms) -> Answer:
-        url = yarl.URL(request.url)
+        url = parse_url(request.url)
         for followed in range(request.follow + 1):
             where = await self._look_up(url, probe)
             answer = await Exchange(request, where, terms).run(transfers, probe)
@@ -108,7 +107,7 @@ class HttpClient:
     async def _look_up(self, url: yarl.URL, probe: Probe) -> Where:
         """Where the URL's host is."""
         host = url.raw_host or ""
-        if _is_address(host):
+        if address_in(host) is not None:
             return Where(url)
         began_s = self._clock.monotonic_s()
         try:
@@ -129,19 +128,10 @@ class HttpClient:
         return True
 
 
-@lru_cache(maxsize=10_000)
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
 def _joined(url: yarl.URL, location: str) -> yarl.URL:
     """Where a redirect leads. Raises RequestFailed."""
     try:
-        target = url.join(yarl.URL(location))
+        target = url.join(parse_url(location))
         scheme, host = target.scheme, target.raw_host
         target.port  # noqa: B018  (read for its ValueError)
     except ValueError:

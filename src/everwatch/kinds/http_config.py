@@ -10,6 +10,7 @@ import msgspec
 import yarl
 
 from everwatch.kinds.assertions import Scalar, check_pattern, parse_path
+from everwatch.kinds.names import parse_url
 from everwatch.kinds.protocol import FieldError
 from everwatch.schedule.duration import MINUTE_MS, describe_duration, format_duration, parse_duration_ms
 
@@ -192,7 +193,7 @@ def check_url(url: str) -> None:
     if _NOT_IN_URL.search(url):
         raise FieldError("url", "a URL has no spaces and no control characters; write a space as %20")
     try:
-        parsed = yarl.URL(url)
+        parsed = parse_url(url)
         port = parsed.port
     except ValueError as error:
         raise FieldError("url", f"not a valid URL: {error}") from None
