@@ -284,9 +284,11 @@ def _item(wanted: Any, value: object) -> Any:
     except msgspec.ValidationError as error:
         choices = get_args(wanted)[0] if get_origin(wanted) is Annotated else None
         if isinstance(choices, type) and issubclass(choices, StrEnum):
-            raise ValueError(f"'{value}' is not one of {', '.join(choices)}") from None
-        expected = str(error).partition(", got")[0].replace("`", "")
-        raise ValueError(f"{expected}, not {value!r}") from None
+            expected = f"Expected one of {', '.join(choices)}"
+        else:
+            expected = str(error).partition(", got")[0].replace("`", "")
+        # without the value: it may be a secret that was put into the wrong setting
+        raise ValueError(expected) from None
 
 
 def _from_text(wanted: Any, value: Any) -> Any:

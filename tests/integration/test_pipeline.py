@@ -182,7 +182,7 @@ MALFORMED: list[tuple[str, bytes | None, str, str]] = [
     ("signups", b"{}", "$.user_id", "this field is missing"),
     ("signups", b'{"user_id":5}', "$.user_id", "expected text"),
     ("signups", b'{"user_id":""}', "$.user_id", "this must not be empty"),
-    ("signups", b'{"user_id":"a\\u0007"}', "$.user_id", "control characters are not allowed"),
+    ("signups", b'{"user_id":"a\\u0007"}', "$.user_id", "control, direction and invisible characters are not allowed"),
     ("signups", b'{"user_id":"someone-else"}', "$.user_id", "the record's key is not the user_id"),
     ("signups", b'{"user_id":"bad","color":1}', "$.color", "there is no field 'color'"),
     ("signups", b"\0\0\0\0\1abc", "", "the record is in Confluent wire format, but no schema registry"),

@@ -1,6 +1,7 @@
 """What is encoded is decoded back: every record, in every format it can be written in."""
 
 import json
+import re
 from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
@@ -44,6 +45,7 @@ from everwatch.model import (
     Transition,
     User,
 )
+from everwatch.printable import HIDDEN
 
 DAY_MS = 86_400_000
 LONG = st.integers(-(2**63), 2**63 - 1)
@@ -51,7 +53,7 @@ instants = st.integers(0, 253_402_300_799_999)
 counts = st.integers(0, 2**31 - 1)
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 # what keys, logs and terminals can bear
-plain = st.characters(codec="utf-8", blacklist_characters=[chr(i) for i in range(32)] + ["\x7f"])
+plain = st.characters(codec="utf-8").filter(re.compile(f"[^{HIDDEN}]").fullmatch)
 user_ids = st.text(plain, min_size=1, max_size=12)
 monitor_ids = st.text(plain, min_size=1, max_size=12)
 formats = st.sampled_from(OutputFormat)

@@ -1,5 +1,6 @@
 """What is written of a spec means that spec again, whichever way it is read."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -24,6 +25,7 @@ from everwatch.model import (
     Retries,
     Signup,
 )
+from everwatch.printable import HIDDEN
 from everwatch.schedule.instant import EARLIEST_MS, LATEST_MS, format_instant, parse_instant_ms
 from everwatch.wire_form import monitor_form, signup_form
 
@@ -31,7 +33,7 @@ MINUTE, DAY = 60_000, 86_400_000
 zones = st.sampled_from(["UTC", "Europe/Berlin"])
 crons = st.sampled_from(["0 9 * * 1-5", "*/5 * * * *"])
 instants = st.integers(EARLIEST_MS, LATEST_MS)
-ids = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=12)
+ids = st.text(st.characters(codec="utf-8").filter(re.compile(f"[^{HIDDEN}]").fullmatch), min_size=1, max_size=12)
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

@@ -81,12 +81,12 @@ def test_a_network_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("name", "value", "line"),
     [
-        ("PARTITIONS", "many", "Expected int, not 'many'"),
-        ("PARTITIONS", "0", "Expected int >= 1, not '0'"),
-        ("SWEEP_MS", "150", "Expected int that's a multiple of 100, not '150'"),
-        ("SESSION_TIMEOUT_MS", "1000", "Expected int >= 6000, not '1000'"),
-        ("OUTPUT_FORMAT", "xml", "'xml' is not one of avro, json"),
-        ("COMPRESSION", "rar", "Expected str matching regex '^(none|gzip|snappy|lz4|zstd)$', not 'rar'"),
+        ("PARTITIONS", "many", "Expected int"),
+        ("PARTITIONS", "0", "Expected int >= 1"),
+        ("SWEEP_MS", "150", "Expected int that's a multiple of 100"),
+        ("SESSION_TIMEOUT_MS", "1000", "Expected int >= 6000"),
+        ("OUTPUT_FORMAT", "xml", "Expected one of avro, json"),
+        ("COMPRESSION", "rar", "Expected str matching regex '^(none|gzip|snappy|lz4|zstd)$'"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(

@@ -150,4 +150,4 @@ def _result(future: "Future[Any]", timeout_s: float) -> Any:
 
 
 def _silent(timeout_s: float, reason: str) -> BrokerUnavailable:
-    return BrokerUnavailable(f"Kafka did not describe its consumer groups within {timeout_s:g} s: {reason}.")
+    return BrokerUnavailable(f"No Kafka broker described its consumer groups within {timeout_s:g} s: {reason}.")
