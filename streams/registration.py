@@ -17,7 +17,7 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
-from everwatch.model import Answer, Asker, At, Command, CommandType, Monitor, Signup
+from everwatch.model import Answer, Asker, At, Command, CommandType, Monitor, ReplyOn, Signup
 from everwatch.plans.file import PlansFile
 from everwatch.plans.plan import Plans
 from everwatch.schedule.every import PHASE_STEP_MS
@@ -172,7 +172,7 @@ class Registration:
                         except InvalidInput as error:
                             self._refusals.refuse(source, error)
                             continue
-                        if signup.signup_id:
+                        if signup.signup_id and signup.reply is ReplyOn.EVERY_OUTCOME:
                             asked.append((number, signup))
                         work.add(number, keys[0], user)
                         for key, monitor in zip(keys[1:], monitors, strict=True):

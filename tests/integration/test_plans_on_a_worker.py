@@ -146,3 +146,37 @@ def test_an_edited_file_is_used_by_the_next_signup_and_a_broken_edit_changes_not
     pipeline.wait_for_results(again, "more")
     assert worker.runs
     assert worker.logged().count(told) == 1
+
+
+def test_an_import_learns_what_the_workers_plans_refuse_and_sends_it_again_once_they_allow_it(
+    pipeline: Pipeline, file: Path, user: str, tmp_path: Path
+) -> None:
+    elsewhere = {**pipeline.environment, "EVERWATCH_PLANS_FILE": "", "EVERWATCH_DATA_DIR": str(tmp_path)}
+    elsewhere["EVERWATCH_BOOTSTRAP_SERVERS"] = pipeline.settings.bootstrap_servers
+    noop = [{"monitor_id": "m", "kind": "noop", "schedule": {"every": "1d"}}]
+    rows = [{"user_id": f"{user}-{n}", "plan": "gold" if n == 7 else "pro", "monitors": noop} for n in range(50)]
+    rows = [row | {"attributes": {"site": "https://example.com"}} for row in rows]
+    (tmp_path / "users.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
+
+    def imported(*options: str, status: int, environment: dict[str, str] = elsewhere) -> dict[str, Any]:
+        said = run("import", str(tmp_path / "users.jsonl"), *options, "--json", environment=environment)
+        assert said.returncode == status, said
+        told: dict[str, Any] = orjson.loads(said.stdout) | {"said": said.stderr}
+        return told
+
+    first = imported(status=0)
+    assert (first["sent"], first["refused"], first["accepted"]) == (50, 0, 0)
+    wait_until("the refusal is there", lambda: reasons(pipeline, f"{user}-7"), 30)
+    second = imported("--wait", status=1)
+    assert (second["unchanged"], second["again"], second["refused_before"], second["refused"]) == (49, 1, 1, 1)
+    assert "users.jsonl:8: there is no plan 'gold'; there are default, free, pro (at $.plan)" in second["said"]
+    # who knows the plans sends nothing that they refuse
+    beside = imported(status=1, environment=elsewhere | {"EVERWATCH_PLANS_FILE": str(file)})
+    assert (beside["unchanged"], beside["refused"], beside["sent"]) == (49, 1, 0)
+    worker = pipeline.processes["worker"]
+    taken = worker.logged().count("plans taken from")
+    file.write_text(file.read_text() + "\n[plans.gold]\n")
+    wait_until("the file is taken", lambda: worker.logged().count("plans taken from") > taken, 30)
+    third = imported("--wait", status=0)
+    assert (third["again"], third["accepted"], third["refused"]) == (1, 1, 0)
+    assert imported("--wait", status=0)["unchanged"] == 50

@@ -3,7 +3,7 @@
 import gzip
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import orjson
 import pytest
 import typer
 from msgspec.structs import replace
+from support.importing import Workers
 from typer.testing import CliRunner
 
 from everwatch import lifecycle
@@ -18,11 +19,10 @@ from everwatch.admission import admit_command, admit_signup
 from everwatch.catalogue import newcomer
 from everwatch.cli import export, import_, options
 from everwatch.config import Settings
-from everwatch.errors import BrokerUnavailable, EverwatchError
+from everwatch.errors import EverwatchError
 from everwatch.model import Monitor, Origin, State, User
 from everwatch.store import Entry, Partition, Received, SinkBatch, open_store
-from everwatch.transfer.ledger import Ledger, Mark
-from everwatch.transfer.rows import Row
+from everwatch.transfer.ledger import Ledger
 
 APP = typer.Typer()
 APP.command("import")(import_.import_)
@@ -43,37 +43,6 @@ class Said(NamedTuple):
         return orjson.loads(self.out)
 
 
-class Porter:
-    """A courier whose loads are there at once, unless it is ``away``."""
-
-    def __init__(self) -> None:
-        self.sent: list[dict[str, Any]] = []
-        self.away = False
-        self.at_send: Callable[[], None] = lambda: None
-        self._marks: list[Mark] = []
-
-    def send(self, rows: Sequence[Row], marks: Sequence[Mark]) -> None:
-        if self.away:
-            raise BrokerUnavailable("No Kafka broker answered.")
-        self.sent += [orjson.loads(row.value) for row in rows]
-        self._marks += marks
-        self.at_send()
-
-    def arrived(self) -> list[Mark]:
-        if self.away:
-            return []
-        marks, self._marks = self._marks, []
-        return marks
-
-    def finish(self, within_s: float = 0) -> list[Mark]:
-        if self.away:
-            raise BrokerUnavailable("No Kafka broker answered.")
-        return self.arrived()
-
-    def close(self) -> None:
-        pass
-
-
 def say(*arguments: str, text: bytes = b"") -> Said:
     """Run a command; an error on purpose ends as ``everwatch`` ends it."""
     found = CliRunner().invoke(APP, list(arguments), input=text, env={"COLUMNS": "200", "NO_COLOR": "1"})
@@ -92,16 +61,17 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def porter(monkeypatch: pytest.MonkeyPatch) -> Porter:
-    made = Porter()
+def porter(monkeypatch: pytest.MonkeyPatch) -> Workers:
+    made = Workers()
     monkeypatch.setattr(import_, "_new_courier", lambda *_: made)
+    monkeypatch.setattr(import_, "_new_answers", lambda _, since: made.answers(since))
     return made
 
 
 # --- import -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_is_imported_once_and_then_only_what_changed(porter: Porter, tmp_path: Path) -> None:
+def test_a_file_is_imported_once_and_then_only_what_changed(porter: Workers, tmp_path: Path) -> None:
     file = tmp_path / "users.csv"
     file.write_text("id,site\nu-1,a\nu-2,b\n")
     said = say("import", "users.csv", "--map", "id=user_id", "--plan", "pro")
@@ -111,11 +81,12 @@ def test_a_file_is_imported_once_and_then_only_what_changed(porter: Porter, tmp_
     file.write_text("id,site\nu-1,a\nu-2,c\nu-3,d\n")
     told = say("import", "users.csv", "--map", "id=user_id", "--plan", "pro", "--json").json
     assert told.pop("seconds") >= 0
-    assert told == {"read": 3, "new": 1, "changed": 1, "unchanged": 1, "refused": 0, "sent": 2}
+    unasked = {"again": 0, "accepted": 0, "refused_before": 0}
+    assert told == {"read": 3, "new": 1, "changed": 1, "unchanged": 1, "refused": 0, "sent": 2} | unasked
     assert [path.name.partition("-")[0] for path in (tmp_path / "data" / "imports").iterdir()] == ["users"]
 
 
-def test_wrong_rows_are_told_by_file_and_line_and_all_of_them_in_a_file(porter: Porter, tmp_path: Path) -> None:
+def test_wrong_rows_are_told_by_file_and_line_and_all_of_them_in_a_file(porter: Workers, tmp_path: Path) -> None:
     (tmp_path / "users.jsonl").write_text('{"user_id": "u-1"}\n' + '{"user_id": "u-2", "plan": ""}\n' * 12)
     said = say("import", "users.jsonl", "--rejects", "rejects.txt")
     assert (said.status, len(porter.sent)) == (1, 1)
@@ -156,7 +127,7 @@ def test_what_cannot_be_imported_is_told_in_one_sentence(tmp_path: Path, argumen
 
 
 def test_a_pass_whose_header_or_rejects_fail_is_told_and_the_next_one_tries_again(
-    porter: Porter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    porter: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "u.csv"
     # more than any cell may have
@@ -180,14 +151,14 @@ def test_a_dry_run_says_what_would_be_sent_and_looks_for_no_broker(tmp_path: Pat
     assert not (tmp_path / "data" / "imports").exists()
 
 
-def test_stdin_is_imported(porter: Porter) -> None:
+def test_stdin_is_imported(porter: Workers) -> None:
     assert say("import", "-", "--format", "jsonl", text=b'{"user_id": "u-1"}\n').status == 0
     assert porter.sent == [{"user_id": "u-1"}]
 
 
 @pytest.mark.parametrize("source", ["u.jsonl", "-"])
 def test_what_one_kafka_or_prefix_was_sent_another_is_sent_too(
-    porter: Porter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+    porter: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     row = b'{"user_id": "u-1"}\n'
     (tmp_path / "u.jsonl").write_bytes(row)
@@ -215,7 +186,7 @@ def test_a_second_import_on_one_state_is_refused(tmp_path: Path) -> None:
     assert "Another import is at work with the state file" in said.err
 
 
-def test_an_import_that_is_interrupted_keeps_what_it_sent_and_says_so(porter: Porter, tmp_path: Path) -> None:
+def test_an_import_that_is_interrupted_keeps_what_it_sent_and_says_so(porter: Workers, tmp_path: Path) -> None:
     (tmp_path / "u.csv").write_text("user_id\n" + "".join(f"u-{n}\n" for n in range(5_000)))
     porter.at_send = lambda: os.kill(os.getpid(), signal.SIGINT)
     said = say("import", "u.csv")
@@ -226,7 +197,7 @@ def test_an_import_that_is_interrupted_keeps_what_it_sent_and_says_so(porter: Po
     assert say("import", "u.csv", "--json").json["new"] == 3_000
 
 
-def test_a_ctrl_c_while_nothing_arrives_ends_as_one(porter: Porter, tmp_path: Path) -> None:
+def test_a_ctrl_c_while_nothing_arrives_ends_as_one(porter: Workers, tmp_path: Path) -> None:
     (tmp_path / "u.csv").write_text("user_id\nu-1\n")
 
     def hang() -> None:
@@ -258,7 +229,7 @@ class Night:
 
 
 def test_pass_after_pass_picks_up_what_is_new_and_outlives_what_fails(
-    porter: Porter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    porter: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "u.csv"
     file.write_text("user_id\nu-1\n")
@@ -352,7 +323,7 @@ def test_an_export_is_the_signups_and_puts_that_made_what_there_is() -> None:
 
 @pytest.mark.usefixtures("database")
 @pytest.mark.parametrize("name", ["all.csv", "all.jsonl", "all.csv.gz", "all.jsonl.gz"])
-def test_what_was_exported_is_imported_as_the_same_events(porter: Porter, tmp_path: Path, name: str) -> None:
+def test_what_was_exported_is_imported_as_the_same_events(porter: Workers, tmp_path: Path, name: str) -> None:
     said = say("export", "--output", name, "--json")
     assert orjson.loads(said.err) == {"users": 2, "monitors": 2, "paused": 1}
     assert (tmp_path / name).stat().st_mode & 0o077 == 0

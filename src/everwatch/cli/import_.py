@@ -1,8 +1,9 @@
 """``everwatch import``: users and monitors from CSV, JSON lines or a database, once or again and again."""
 
+import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from hashlib import blake2b
@@ -21,6 +22,7 @@ from everwatch.cli.options import (
     duration_of,
     json_of,
     pairs_of,
+    plans_of,
     ready_broker,
     settings_of,
     text_or_file,
@@ -29,14 +31,20 @@ from everwatch.cli.progress import file_bar, tell_refused
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, EverwatchError, SettingsError
+from everwatch.kafka.asking import ReplyTopic
 from everwatch.kafka.clients import new_producer
 from everwatch.kafka.topics import Topics
+from everwatch.plans.reading import read_file
 from everwatch.transfer.courier import QUEUE, Courier, KafkaCourier
 from everwatch.transfer.files import STDIN, FileSource, Format, format_of
-from everwatch.transfer.ledger import Ledger
-from everwatch.transfer.passing import Interruption, Pass, Source, Tally, Telling
+from everwatch.transfer.ledger import Ledger, digest_of
+from everwatch.transfer.outcomes import Answers, Outcomes, Waiting
+from everwatch.transfer.passing import Interruption, Pass, Rules, Source, Tally, Telling
 from everwatch.transfer.query import QuerySource
 from everwatch.transfer.rows import Reading
+
+# with --every, a row that a worker refused is sent again after this time, in case its plans have changed unseen
+REFUSED_REST_MS = 3_600_000
 
 
 class Job(NamedTuple):
@@ -48,6 +56,7 @@ class Job(NamedTuple):
     everything: bool
     dry_run: bool
     rejects: Path | None
+    waiting: Waiting
     as_json: bool
 
 
@@ -86,6 +95,8 @@ def import_(
     ] = None,
     rejects: Annotated[Path | None, typer.Option(help="File for the reasons of all wrong rows.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the workers' answer to each row.")] = False,
+    timeout: Annotated[str, typer.Option("--timeout", help="How long none of them may come, with --wait.")] = "30s",
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
@@ -95,7 +106,11 @@ def import_(
     A row is a signup, or with `monitor` a monitor put by command. CSV and SQL: user_id, plan, attributes (JSON),
     attributes.NAME, monitors, maintenance, monitor (JSON); any other column is an attribute. See docs/importing.md.
 
-    Exit status: 0 all well, 1 rows were wrong, 2 the source cannot be read, 3 no broker, 7 the state is in use.
+    Without --wait rows are sent, and the next pass learns which of them the workers refused; with it, the report
+    counts what they accepted. With the setting EVERWATCH_PLANS_FILE rows are checked against the plans, too.
+
+    Exit status: 0 all well, 1 rows were refused, 2 the source cannot be read, 3 no broker or no answer, 7 the state is
+    in use.
 
     Examples: `everwatch import users.csv --map id=user_id --monitors @monitors.json` ·
     `everwatch import --sql "select id as user_id, plan from users" --from sqlite:///app.db --every 5m` ·
@@ -128,10 +143,12 @@ def import_(
         if file == STDIN:
             name = _name_of("stdin", STDIN, settings)
         else:
-            name = _name_of(Path(file).name.partition(".")[0], str(Path(file).resolve()), settings)
+            name = _name_of(Path(file).name.partition(".")[0], os.path.realpath(file), settings)
     else:
         raise SettingsError("Give either FILE, or --sql with --from (see 'everwatch import --help').")
-    job = Job(settings, source, state or settings.data_dir / "imports" / name, everything, dry_run, rejects, as_json)
+    waiting = Waiting(wait, duration_of("--timeout", timeout) / 1000)
+    place = state or settings.data_dir / "imports" / name
+    job = Job(settings, source, place, everything, dry_run, rejects, waiting, as_json)
     interruption = Interruption()
     stopped = Event()
     with Ledger(job.state, keep=not dry_run) as ledger, _stopping(interruption, stopped) as came:
@@ -152,10 +169,12 @@ def import_(
 
 def _again_and_again(job: Job, ledger: Ledger, interruption: Interruption, stopped: Event, every_s: float) -> None:
     clock = SystemClock()
+    rest_ms = 0
     while not interruption.wanted:
         began_s = clock.monotonic_s()
         try:
-            _pass(job, ledger, interruption, clock)
+            _pass(job, ledger, interruption, clock, rest_ms)
+            rest_ms = REFUSED_REST_MS
         except EverwatchError as error:
             if interruption.wanted:
                 return
@@ -166,8 +185,8 @@ def _again_and_again(job: Job, ledger: Ledger, interruption: Interruption, stopp
         stopped.wait(max(0.0, began_s + every_s - clock.monotonic_s()))
 
 
-def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock) -> Tally:
-    """One pass, told in one line. Raises SettingsError, BrokerUnavailable, TopicMismatch."""
+def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock, rest_ms: int = 0) -> Tally:
+    """One pass, told in one line. Raises SettingsError, BrokerUnavailable, TopicMismatch, Unanswered."""
     console = Console(stderr=True)
     name = job.source.name
     with ExitStack() as stack:
@@ -180,19 +199,29 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock) ->
             bar.update(shown, total=job.source.size or None, completed=job.source.position, told=rate)
 
         def refused(line: int, reason: str) -> None:
-            text = f"{name}:{line}: {reason}"
+            text = f"{name}:{line}: {reason}" if line else f"{name}: {reason}"
             if rejects is not None:
                 rejects.write(text)
             hint = "are in the file of --rejects" if rejects is not None else "go to a file with --rejects FILE"
             # the tally counts it before it is told
-            tell_refused(console, importing.tally.refused, text, f"… more of them {hint}")
+            told = importing.tally.refused + importing.tally.refused_before
+            tell_refused(console, told, text, f"… more of them {hint}")
 
         def courier() -> Courier:
             made = _new_courier(job.settings, clock)
             stack.callback(made.close)
             return made
 
-        importing = Pass(job.source, ledger, courier, Telling(refused, look), clock)
+        def answers(since: Mapping[int, int] | None) -> Answers:
+            made = _new_answers(job.settings, since)
+            stack.callback(made.close)
+            return made
+
+        plans_file = job.settings.plans_file
+        digest = b"" if plans_file is None else digest_of(read_file(plans_file)[0])
+        rules = Rules(plans_of(job.settings), digest, rest_ms)
+        outcomes = Outcomes(ledger, answers, clock, job.waiting, digest)
+        importing = Pass(job.source, ledger, courier, Telling(refused, look), clock, rules, outcomes)
         try:
             tally = importing.run(interruption, everything=job.everything, ship=not job.dry_run)
         except EverwatchError:
@@ -204,9 +233,12 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock) ->
     else:
         rate = f"{tally.seconds:.1f} s, {tally.read / max(tally.seconds, 0.001):,.0f} rows a second"
         would = ", would send" if job.dry_run else ", sent"
+        again = f" ({tally.again} of them again)" if tally.again else ""
+        accepted = f", {tally.accepted} accepted" if job.waiting.wanted and not job.dry_run else ""
         typer.echo(
             f"{name}: {tally.read} read, {tally.new} new, {tally.changed} changed, {tally.unchanged} unchanged,"
-            f" {tally.refused} refused{would} {tally.sent} ({rate})" + (", stopped" if interruption.wanted else "")
+            f" {tally.refused} refused{would} {tally.sent}{again}{accepted} ({rate})"
+            + (", stopped" if interruption.wanted else "")
         )
     return tally
 
@@ -239,6 +271,10 @@ class _Rejects:
 def _new_courier(settings: Settings, clock: Clock) -> KafkaCourier:
     bootstrap = ready_broker(settings)
     return KafkaCourier(new_producer(settings, bootstrap, **QUEUE), Topics.of(settings), bootstrap, clock)
+
+
+def _new_answers(settings: Settings, since: Mapping[int, int] | None) -> ReplyTopic:
+    return ReplyTopic(settings, ready_broker(settings), since)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Sends commands, signups and signals, and waits for their outcomes on the topic ``replies``."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
@@ -15,12 +15,15 @@ from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, EverwatchError, InvalidInput
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.offsets import bounds
+from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics, expect_topic
 from everwatch.model import AskedKey, Asker, Reply
 
 # inputs that are under way at once: what is not durable, or not answered yet, is held in memory
 AT_ONCE = 10_000
 TAKE_S = 0.25
+# of TAKE_S each
+CATCH_UP_PATIENCE = 120
 
 
 class Unanswered(EverwatchError):
@@ -63,17 +66,25 @@ class Replies(Protocol):
 
 
 class ReplyTopic:
-    """The topic ``replies``, from its present end on: open it before the inputs are sent."""
+    """The topic ``replies`` from its present end on, or from positions: open it before the inputs are sent.
 
-    def __init__(self, settings: Settings, bootstrap_servers: str) -> None:
-        """Note where the topic ends. Raises BrokerUnavailable."""
+    ``positions``: offset of the next reply, by partition. ``is_incomplete``: replies behind the positions asked for are
+    not kept any more.
+    """
+
+    def __init__(self, settings: Settings, bootstrap_servers: str, since: Mapping[int, int] | None = None) -> None:
+        """Note where the topic ends, and begin there or at ``since``. Raises BrokerUnavailable."""
         topic = Topics.of(settings).replies
         group = f"{settings.application}-asking-{settings.instance}"
         self._consumer: Consumer = new_consumer(settings, bootstrap_servers, group)
         try:
             numbers = range(expect_topic(new_admin(settings, bootstrap_servers), settings, topic))
-            ends = [TopicPartition(topic, n, bounds(self._consumer, topic, n).stop) for n in numbers]
-            self._consumer.assign(ends)
+            kept = {n: bounds(self._consumer, topic, n) for n in numbers}
+            self._ends = {n: offsets.stop for n, offsets in kept.items()}
+            asked = self._ends if since is None else {n: since.get(n, kept[n].start) for n in numbers}
+            self.is_incomplete = any(asked[n] < offsets.start for n, offsets in kept.items())
+            self.positions = {n: max(asked[n], kept[n].start) for n in numbers}
+            self._consumer.assign([TopicPartition(topic, n, offset) for n, offset in self.positions.items()])
         except BaseException:
             self._consumer.close()
             raise
@@ -84,11 +95,28 @@ class ReplyTopic:
         for message in self._consumer.consume(1_000, timeout_s):
             if message.error() is not None:
                 continue
+            record = Record.of(message)
+            self.positions[record.partition] = record.offset + 1
             try:
-                found.append(codec.decode_reply(message.value()))
+                found.append(codec.decode_reply(record.value))
             except InvalidInput:
                 continue  # nobody's answer, whoever wrote it
         return found
+
+    def catch_up(self) -> list[Reply]:
+        """Some of the replies that were there when this was opened; none when all were given.
+
+        Raises BrokerUnavailable when the rest does not come.
+        """
+        for _ in range(CATCH_UP_PATIENCE):
+            # a record that was never committed leaves a gap at the end, which the consumer passes over
+            for partition in self._consumer.position(self._consumer.assignment()):
+                self.positions[partition.partition] = max(self.positions[partition.partition], partition.offset)
+            if all(self.positions[n] >= end for n, end in self._ends.items()):
+                return []
+            if found := self.take(TAKE_S):
+                return found
+        raise BrokerUnavailable("Kafka does not give the rest of the topic of replies: is it running?")
 
     def close(self) -> None:
         """Leave the topic."""
@@ -180,7 +208,7 @@ def ask(
             if answered:
                 deadline_s = now_s + timeout_s
             elif now_s >= deadline_s:
-                raise Unanswered(_unanswered(count, timeout_s))
+                raise Unanswered(unanswered_text(count, timeout_s))
 
 
 def _send(topics: Topics, inputs: Iterable[Asked], sender: Sender) -> None:
@@ -189,7 +217,8 @@ def _send(topics: Topics, inputs: Iterable[Asked], sender: Sender) -> None:
     sender.finish()
 
 
-def _unanswered(count: int, timeout_s: float) -> str:
+def unanswered_text(count: int, timeout_s: float) -> str:
+    """What is said of ``count`` inputs that no worker answered."""
     who, stays = ("answered", "the record stays") if count == 1 else (f"answered {count} records", "they stay")
     they_are = "is" if count == 1 else "are"
     return f"No worker {who} within {timeout_s:g} s: {stays} on the topic and {they_are} carried out when one runs."

@@ -6,18 +6,22 @@ sent, the digest of the old one is taken away: until the new one is noted, the b
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from everwatch.errors import FolderInUse, SettingsError
 
 _AT_ONCE = 1_000
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS sent (key BLOB PRIMARY KEY, digest BLOB NOT NULL, number INTEGER NOT NULL)"
-    " WITHOUT ROWID"
+    " WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS refused (key BLOB PRIMARY KEY, digest BLOB NOT NULL, reason TEXT NOT NULL,"
+    " at INTEGER NOT NULL, plans BLOB NOT NULL) WITHOUT ROWID",
+    # from where on the replies to what was sent have not been read
+    "CREATE TABLE IF NOT EXISTS replies (partition INTEGER PRIMARY KEY, position INTEGER NOT NULL)",
 )
 _NOTE = "INSERT INTO sent VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET digest = excluded.digest"
 # no record has an empty digest
@@ -31,6 +35,16 @@ class Mark(NamedTuple):
     key: bytes
     digest: bytes
     number: int
+
+
+class Refused(NamedTuple):
+    """A row that a worker refused: its digest, the reason, when that was learned (ms), and the digest of the plans
+    that it had been checked against (empty without any)."""
+
+    digest: bytes
+    reason: str
+    at: int
+    plans: bytes
 
 
 def digest_of(value: bytes) -> bytes:
@@ -62,7 +76,7 @@ class Ledger:
                 "PRAGMA synchronous = NORMAL",
                 "PRAGMA cache_size = -65536",
                 "BEGIN IMMEDIATE",
-                _SCHEMA,
+                *_SCHEMA,
             ):
                 self._connection.execute(statement)
             if keep:
@@ -116,6 +130,37 @@ class Ledger:
         """
         with self._writing("FULL"):
             self._connection.executemany(_DOUBT, [(key,) for key in keys])
+
+    def refuse(self, key: bytes, refused: Refused) -> None:
+        """Note that a worker refused what was sent under a key: it is not known as sent any more."""
+        with self._writing():
+            self._connection.execute("INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?)", (key, *refused))
+            self._connection.execute(_DOUBT, (key,))
+
+    def refusal(self, key: bytes) -> Refused | None:
+        """The last refusal of a key. Raises SettingsError if it cannot be read."""
+        found = self._all("SELECT digest, reason, at, plans FROM refused WHERE key = ?", key)
+        return Refused(*found[0]) if found else None
+
+    def unread(self) -> dict[int, int]:
+        """From where on the replies have to be read, by partition; empty if all that was sent is known."""
+        return dict(self._all("SELECT partition, position FROM replies"))
+
+    def read_up_to(self, positions: Mapping[int, int]) -> None:
+        """Note from where on the replies have to be read."""
+        with self._writing("FULL"):
+            self._connection.executemany("INSERT OR REPLACE INTO replies VALUES (?, ?)", positions.items())
+
+    def read_all(self) -> None:
+        """Note that the outcome of all that was sent is known."""
+        with self._writing():
+            self._connection.execute("DELETE FROM replies")
+
+    def _all(self, statement: str, *values: object) -> list[Any]:
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise SettingsError(f"The state file {self._path} cannot be read: {error}.") from None
 
     @contextmanager
     def _writing(self, synchronous: str = "NORMAL") -> Iterator[None]:
