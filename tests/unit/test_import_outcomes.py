@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.importing import Answers, Workers
 
@@ -226,6 +226,7 @@ def importer_reply(signup_id: str) -> Any:
     return workers.log[0]
 
 
+@settings(deadline=None)  # a state file is made each time
 @given(
     passes=st.lists(
         st.tuples(st.lists(st.sampled_from(["free", "gold"]), min_size=3, max_size=3), st.booleans(), st.booleans()),

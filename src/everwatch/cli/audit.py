@@ -12,13 +12,13 @@ from rich.table import Table
 
 from everwatch.audit import Finding, Label, Report
 from everwatch.audit import audit as audit_stored
-from everwatch.cli.options import AsJson, DataDir, duration_of, settings_of
+from everwatch.cli.options import AsJson, DataDir, duration_of, moment_of, settings_of
 from everwatch.cli.progress import progress_bar
 from everwatch.cli.stored import database
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
-from everwatch.schedule.duration import describe_duration, parse_duration_ms
-from everwatch.schedule.instant import instant_text, parse_instant_ms
+from everwatch.schedule.duration import describe_duration
+from everwatch.schedule.instant import instant_text
 from everwatch.store.interface import Identity
 
 SHOWN_EVERY = 10_000
@@ -57,9 +57,9 @@ def audit(
     settings = settings_of(data_dir)
     now = SystemClock().now_ms()
     late_after_ms, settle_ms = duration_of("--late-after", late_after), duration_of("--settle", settle)
-    begin = _instant("--since", since, now)
+    begin = moment_of("--since", since, now)
     settled = now - settle_ms
-    end = settled if until is None else _instant("--until", until, now)
+    end = settled if until is None else moment_of("--until", until, now)
     if begin >= end:
         raise SettingsError(
             f"There is nothing between {instant_text(begin)} and {instant_text(end)}: --since must lie further back"
@@ -153,17 +153,3 @@ def _examples(report: Report) -> dict[Label, tuple[Finding, ...]]:
 
 def _iso(instant_ms: int) -> str:
     return instant_text(instant_ms).replace(" ", "T")
-
-
-def _instant(option: str, text: str, now: int) -> int:
-    """An instant, or how long ago it was."""
-    try:
-        return now - parse_duration_ms(text)
-    except ValueError:
-        pass
-    try:
-        return parse_instant_ms(text)
-    except ValueError:
-        raise SettingsError(
-            f"{option}: {text!r} is neither an instant such as 2026-11-21T09:00:00Z nor a duration such as 90m."
-        ) from None

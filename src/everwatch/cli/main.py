@@ -102,6 +102,7 @@ COMMANDS = (
         "lag:lag",
         "Show lag in records and seconds, owner, and how far ticks are emitted, per topic, group and partition.",
     ),
+    Listed("dead-letters", OPERATE, "dead_letters:app", "List, show, count and redrive refused records."),
     Listed(
         "doctor",
         OPERATE,

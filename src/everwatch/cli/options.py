@@ -117,6 +117,23 @@ def instant_of(option: str, text: str) -> int:
         raise SettingsError(f"{option}: {error}.") from None
 
 
+def moment_of(option: str, text: str, now: int) -> int:
+    """Milliseconds since the epoch of an instant that an option gives, or of how long before ``now`` it was.
+
+    Raises SettingsError.
+    """
+    try:
+        return now - parse_duration_ms(text)
+    except ValueError:
+        pass
+    try:
+        return parse_instant_ms(text)
+    except ValueError:
+        raise SettingsError(
+            f"{option}: {text!r} is neither an instant such as 2026-11-21T09:00:00Z nor a duration such as 90m."
+        ) from None
+
+
 def pairs_of(option: str, shape: str, given: Iterable[str], *, empty: bool = False) -> dict[str, str]:
     """What a repeatable option of this shape, such as NAME=VALUE, says; ``empty``: nothing may follow the =.
 

@@ -6,6 +6,7 @@ from contextlib import closing
 
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import System
+from everwatch.kafka.dead_letter_reader import REDRIVE_OF
 from everwatch.kafka.groups import Position, bounds_of, first_since
 from everwatch.kafka.peek import PEEKING, peek
 from everwatch.schedule.duration import describe_duration
@@ -31,7 +32,11 @@ def check_dead_letters(system: System) -> Iterator[Finding]:
     starts = {
         position: max(begin, ends[position] - LOOKED_AT) for position, begin in begins.items() if position in ends
     }
-    reasons = _reasons(system, starts)
+    reasons, notes = _reasons(system, starts)
+    count -= notes
+    if not count:
+        yield well("dead letters", f"none {lately}")
+        return
     least = "at least " if reasons.total() < count else ""
     for (source, reason), some in reasons.most_common(MOST_NAMED):
         yield fault("dead letters", f"{least}{some:,} of {source} {lately}: {reason}", _REMEDY)
@@ -39,19 +44,26 @@ def check_dead_letters(system: System) -> Iterator[Finding]:
         yield fault("dead letters", f"{least}{others:,} with other reasons {lately}", _REMEDY)
 
 
-_REMEDY = "Mend whoever sends them, and send what is still wanted again."
+_REMEDY = (
+    "See them with 'everwatch dead-letters list', mend whoever sends them, and send back what is still wanted with"
+    " 'everwatch dead-letters redrive'."
+)
 
 
-def _reasons(system: System, starts: Mapping[Position, int]) -> Counter[tuple[str, str]]:
-    """How many there are of each source topic and reason, from these offsets on."""
+def _reasons(system: System, starts: Mapping[Position, int]) -> tuple[Counter[tuple[str, str]], int]:
+    """How many there are of each source topic and reason from these offsets on, and how many notes of redrives."""
     found: Counter[tuple[str, str]] = Counter()
+    notes = 0
     with closing(system.new_consumer(**PEEKING)) as consumer:
         for seen in peek(consumer, starts, LOOKED_AT, system.clock).values():
             for message in seen.messages:
                 headers = dict(message.headers() or [])
+                if REDRIVE_OF in headers:
+                    notes += 1
+                    continue
                 source, reason = (_text(headers.get(name)) for name in ("source_topic", "reason"))
                 found[source or "an unknown topic", reason or "no reason is given"] += 1
-    return found
+    return found, notes
 
 
 def _text(value: bytes | str | None) -> str:

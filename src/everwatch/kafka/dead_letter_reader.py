@@ -1,0 +1,178 @@
+"""Reads the topic ``dead-letters``: what was refused, why, where it came from, and what was redriven."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from everwatch.config import Settings
+from everwatch.errors import BrokerUnavailable
+from everwatch.kafka.clients import new_admin, new_consumer
+from everwatch.kafka.offsets import bounds
+from everwatch.kafka.records import Record
+from everwatch.kafka.topics import Topics, expect_topic
+
+REDRIVE_OF, REDRIVEN_TO, REDRIVEN_AT = "redrive_of", "redriven_to", "redriven_at"
+"""Headers of a note: a record without a value beside a dead letter, which says that it was redriven."""
+REDRIVEN_FROM = "redriven_from"
+"""Header of a record that was redriven, on the topic that it was sent back to: TOPIC/PARTITION/OFFSET."""
+_AT_ONCE = 500
+_TAKE_S = 0.25
+# of _TAKE_S each, in which nothing comes
+_PATIENCE = 120
+
+
+class Place(NamedTuple):
+    """Where a record stands."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+class DeadLetter(NamedTuple):
+    """A refused record: its key and value as far as they were kept, why it was refused, and where it came from.
+
+    ``source`` is None and ``source_ms`` (its CreateTime, ms) 0 where the headers do not say; ``cut`` names what was not
+    kept whole: key, value or both; ``lengths`` says how many bytes these had.
+    """
+
+    place: Place
+    refused_at: int
+    reason: str
+    path: str
+    code: str
+    refused_by: str
+    source: Place | None
+    source_ms: int
+    key: bytes | None
+    value: bytes | None
+    cut: tuple[str, ...] = ()
+    lengths: Mapping[str, int] = {}
+
+    @property
+    def user_id(self) -> str:
+        """The user whose record it is, by its key; bytes that are no text are escaped."""
+        return (self.key or b"").decode(errors="backslashreplace")
+
+
+class Redriven(NamedTuple):
+    """A note that a dead letter was sent back, to where, and when (ms)."""
+
+    letter: Place
+    to: Place | None
+    at: int
+
+
+class DeadLetterTopic:
+    """The topic from an instant on (ms; 0: from its beginning). Raises BrokerUnavailable."""
+
+    def __init__(self, settings: Settings, bootstrap_servers: str, since_ms: int = 0) -> None:
+        self._topic = Topics.of(settings).dead_letters
+        numbers = range(expect_topic(new_admin(settings, bootstrap_servers), settings, self._topic))
+        group = f"{settings.application}-dead-letters-{settings.instance}"
+        self._consumer: Consumer = new_consumer(settings, bootstrap_servers, group)
+        try:
+            held = {number: bounds(self._consumer, self._topic, number) for number in numbers}
+            self._ends = {number: offsets.stop for number, offsets in held.items()}
+            self._positions = {number: offsets.start for number, offsets in held.items()}
+            if since_ms:
+                self._positions |= self._since(since_ms)
+            self._consumer.assign([TopicPartition(self._topic, n, at) for n, at in self._positions.items()])
+        except BaseException:
+            self._consumer.close()
+            raise
+
+    def read(self, *, follow: bool = False) -> Iterator[DeadLetter | Redriven]:
+        """Everything up to where the topic ended when it was opened, then (``follow``) what comes.
+
+        Raises BrokerUnavailable when the rest does not come.
+        """
+        silent = 0
+        while follow or any(self._positions[number] < end for number, end in self._ends.items()):
+            messages = self._consumer.consume(_AT_ONCE, _TAKE_S)
+            for message in messages:
+                if message.error() is None:
+                    record = Record.of(message)
+                    self._positions[record.partition] = record.offset + 1
+                    # what came after it was opened is for those who follow
+                    if follow or record.offset < self._ends[record.partition]:
+                        yield _read(message, record)
+            if messages:
+                silent = 0
+                continue
+            silent += 1
+            for each in self._consumer.position(self._consumer.assignment()):
+                # records that were never committed leave a gap, which the consumer passes over
+                self._positions[each.partition] = max(self._positions[each.partition], each.offset)
+            if silent > _PATIENCE and not follow:
+                raise BrokerUnavailable(f"Kafka does not give the rest of topic {self._topic}: is it running?")
+
+    def one(self, place: Place) -> DeadLetter | Redriven | None:
+        """What stands at a place; None if the topic does not hold it. Raises BrokerUnavailable."""
+        if place.partition not in self._ends or not bounds(self._consumer, self._topic, place.partition):
+            return None
+        self._consumer.assign([TopicPartition(self._topic, place.partition, place.offset)])
+        for _ in range(_PATIENCE if place.offset < self._ends[place.partition] else 0):
+            for message in self._consumer.consume(1, _TAKE_S):
+                if message.error() is None:
+                    record = Record.of(message)
+                    return _read(message, record) if record.offset == place.offset else None
+        return None
+
+    def close(self) -> None:
+        """Leave the topic."""
+        self._consumer.close()
+
+    def _since(self, since_ms: int) -> dict[int, int]:
+        wanted = [TopicPartition(self._topic, number, since_ms) for number in self._ends]
+        try:
+            found = self._consumer.offsets_for_times(wanted, timeout=10)
+        except KafkaException as error:
+            raise BrokerUnavailable(
+                f"Kafka does not tell which records of topic {self._topic} are young enough: {error.args[0].str()}."
+            ) from None
+        return {each.partition: each.offset if each.offset >= 0 else self._ends[each.partition] for each in found}
+
+
+def _read(message: Message, record: Record) -> DeadLetter | Redriven:
+    headers: dict[str, Any] = dict(message.headers() or ())
+    text = {name: value.decode(errors="replace") for name, value in headers.items() if isinstance(value, bytes)}
+    place = Place(record.topic, record.partition, record.offset)
+    if REDRIVE_OF in text:
+        letter = Place(record.topic, record.partition, _number(text[REDRIVE_OF], -1))
+        return Redriven(letter, place_of(text.get(REDRIVEN_TO, "")), _number(text.get(REDRIVEN_AT, "")))
+    source = None
+    if text.get("source_topic"):
+        partition = _number(text.get("source_partition", ""), -1)
+        source = Place(text["source_topic"], partition, _number(text.get("source_offset", ""), -1))
+    cut = tuple(part for part in text.get("cut", "").split(",") if part)
+    return DeadLetter(
+        place,
+        _number(text.get("refused_at", "")) or record.timestamp_ms,
+        text.get("reason", ""),
+        text.get("path", ""),
+        text.get("code", ""),
+        text.get("refused_by", ""),
+        source,
+        _number(text.get("source_timestamp", "")),
+        record.key,
+        record.value,
+        cut,
+        {part: _number(text.get(f"{part}_length", "")) for part in cut},
+    )
+
+
+def place_of(text: str) -> Place | None:
+    """The place that TOPIC/PARTITION/OFFSET names, None if it names none."""
+    before, _, last = text.rpartition("/")
+    topic, _, middle = before.rpartition("/")
+    partition, offset = _number(middle, -1), _number(last, -1)
+    return Place(topic, partition, offset) if topic and partition >= 0 and offset >= 0 else None
+
+
+def _number(text: str, otherwise: int = 0) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else otherwise

@@ -1,0 +1,388 @@
+"""Dead letters: decoded with the wrong field marked, chosen by filters, redriven once and never in part."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import typer
+from confluent_kafka import KafkaError
+from typer.testing import CliRunner
+
+from everwatch import schemas
+from everwatch.cli import dead_letters, options
+from everwatch.clock import SettableClock
+from everwatch.config import load_settings
+from everwatch.dead_letter_view import decoded, shown
+from everwatch.errors import BrokerUnavailable, EverwatchError
+from everwatch.kafka import dead_letter_reader
+from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Place, Redriven, place_of
+from everwatch.kafka.redriving import History, Redriver
+from everwatch.kafka.topics import Topics
+
+TOPICS = Topics.of(load_settings())
+AT = 1_795_262_400_000
+SIGNUP = {"user_id": "u", "plan": "gold", "monitors": [{"kind": "http", "config": {"url": "ftp://x"}}]}
+URL = "$.monitors[0].config.url"
+
+
+# --- decoded and marked -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "marked"),
+    [
+        (URL, '"url": "ftp://x"'),
+        ("$.monitors[0].config.body.more", '"config": {'),
+        ("$.attributes.site", "{"),
+        ("$.plan", '"plan": "gold",'),
+        ("$.plane", "{"),
+        ("$.monitors[1].kind", '"monitors": ['),
+        ("$", "{"),
+    ],
+)
+def test_the_line_of_the_wrong_field_is_marked_or_of_what_it_is_missing_in(path: str, marked: str) -> None:
+    lines = shown(SIGNUP, path, "no good")
+    [line] = [line for line in lines if line.mark]
+    assert (line.text.strip(), line.mark) == (marked, "no good")
+    assert orjson.loads("\n".join(line.text for line in lines)) == SIGNUP
+
+
+def test_without_a_path_nothing_is_marked() -> None:
+    assert {line.mark for line in shown(SIGNUP, "", "no good")} == {""}
+
+
+def test_odd_keys_and_long_texts_are_shown_and_found() -> None:
+    value = {"attributes": {"a b": "x", "long": "y" * 10_000}, "empty": {}, "none": None}
+    lines = shown(value, '$.attributes["a b"]', "no")
+    assert [line.text.strip() for line in lines if line.mark] == ['"a b": "x",']
+    assert max(len(line.text) for line in lines) < 2_100
+
+
+def test_avro_is_decoded_with_the_documents_inside_it() -> None:
+    monitor = {"kind": "http", "config": '{"url": "ftp://x"}'}
+    data = schemas.encode("signup", {"user_id": "u", "plan": "gold", "monitors": [monitor]})
+    found = decoded("signup", data)
+    assert (found.encoding, found.problem) == ("avro", "")
+    [line] = [line for line in shown(found.value, URL, "no") if line.mark]
+    assert line.text.strip() == '"url": "ftp://x"'
+    assert decoded("signup", data[:-3]).problem.startswith("the Avro body does not hold a signup")
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "value"),
+    [
+        (None, "empty", None),
+        (b"", "empty", None),
+        (b'{"user_id": ', "text", '{"user_id": '),
+        (b"\xff\xfe", "binary", "ff fe"),
+        (b"7", "json", 7),
+    ],
+)
+def test_what_is_no_document_is_shown_as_it_is(data: bytes | None, encoding: str, value: object) -> None:
+    found = decoded("signup", data)
+    assert (found.encoding, found.value) == (encoding, value)
+
+
+# --- what may be redriven ---------------------------------------------------------------------------------------------
+
+
+def letter(offset: int = 0, **fields: Any) -> DeadLetter:
+    usual: dict[str, Any] = {
+        "place": Place(TOPICS.dead_letters, 3, offset),
+        "refused_at": AT + offset,
+        "reason": "there is no plan 'gold'",
+        "path": "$.plan",
+        "code": "unknown_plan",
+        "refused_by": "worker",
+        "source": Place(TOPICS.signups, 3, 40 + offset),
+        "source_ms": AT - 1_000,
+        "key": b"u",
+        "value": orjson.dumps(SIGNUP),
+    }
+    return DeadLetter(**usual | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, ""),
+        ({"cut": ("value",), "lengths": {"value": 900_000}}, "it was kept in part only, its value ("),
+        ({"source": None}, "its headers do not say where it came from."),
+        ({"source": Place("orders", 0, 1)}, "it came from orders, which is no topic that Everwatch reads."),
+        ({"source": Place(TOPICS.ticks, 0, 1), "source_ms": 0}, "a tick is due at its record's timestamp"),
+        ({"source": Place(TOPICS.ticks, 0, 1)}, ""),
+    ],
+)
+def test_what_cannot_be_sent_back_is_objected_to_in_one_sentence(fields: dict[str, Any], told: str) -> None:
+    objection = History(TOPICS).objection(letter(**fields), again=True)
+    assert objection.startswith(told)
+    assert bool(objection) == bool(told)
+    assert objection.count(". ") == 0
+
+
+def test_what_was_redriven_and_what_came_of_that_is_left_out_unless_asked_for_again() -> None:
+    history = History(TOPICS)
+    history.note(Redriven(letter(0).place, Place(TOPICS.signups, 3, 99), AT))
+    assert "was redriven at 2026-11-21" in history.objection(letter(0), again=False)
+    came_of_it = letter(1, source=Place(TOPICS.signups, 3, 99))
+    assert "came of a redrive and was refused again" in history.objection(came_of_it, again=False)
+    assert history.objection(letter(2), again=False) == ""
+    assert history.objection(letter(0), again=True) == history.objection(came_of_it, again=True) == ""
+
+
+class Message:
+    """A record as librdkafka gives it."""
+
+    def __init__(self, topic: str, partition: int, offset: int, given: dict[str, Any]) -> None:
+        self._at, self._given = (topic, partition, offset), given
+
+    def topic(self) -> str:
+        return self._at[0]
+
+    def partition(self) -> int:
+        return self._at[1]
+
+    def offset(self) -> int:
+        return self._at[2]
+
+    def key(self) -> Any:
+        return self._given["key"]
+
+    def value(self) -> Any:
+        return self._given["value"]
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self._given["timestamp"]
+
+    def headers(self) -> Any:
+        return self._given["headers"]
+
+    def error(self) -> None:
+        return None
+
+
+class Broker:
+    """Topics of one partition, number 3; ``fails``: what it does not take."""
+
+    def __init__(self) -> None:
+        self.logs: dict[str, list[dict[str, Any]]] = {}
+        self.fails: Callable[[str], bool] = lambda _: False
+        self._queue: list[tuple[str, dict[str, Any], Any]] = []
+
+    def produce(self, topic: str, *, partition: int, on_delivery: Any, **given: Any) -> None:
+        assert partition == 3
+        self._queue.append((topic, given, on_delivery))
+
+    def flush(self, _: float) -> int:
+        for topic, given, on_delivery in self._queue:
+            log = self.logs.setdefault(topic, [])
+            failed = self.fails(topic)
+            if not failed:
+                log.append(given)
+            error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE) if failed else None
+            on_delivery(error, Message(topic, 3, len(log) - 1, given))
+        self._queue.clear()
+        return 0
+
+    def refuse(self, **fields: Any) -> None:
+        """Have the worker refuse a signup: a dead letter as it is written."""
+        letters = self.logs.setdefault(TOPICS.dead_letters, [])
+        made = letter(len(letters), **fields)
+        assert made.source is not None
+        headers = {
+            "reason": made.reason, "path": made.path, "code": made.code, "refused_by": "worker",
+            "refused_at": str(made.refused_at), "source_topic": made.source.topic,
+            "source_partition": str(made.source.partition), "source_offset": str(made.source.offset),
+            "source_timestamp": str(made.source_ms),
+        }  # fmt: skip
+        if made.cut:
+            headers |= {"cut": ",".join(made.cut), "value_length": str(made.lengths["value"])}
+        encoded = [(name, text.encode()) for name, text in headers.items()]
+        letters.append({"key": made.key, "value": made.value, "timestamp": AT, "headers": encoded})
+
+    def read(self) -> Iterator[DeadLetter | Redriven]:
+        for offset, given in enumerate(self.logs.get(TOPICS.dead_letters, [])):
+            message = Message(TOPICS.dead_letters, 3, offset, given)
+            yield dead_letter_reader._read(message, dead_letter_reader.Record.of(message))  # type: ignore[arg-type]
+
+
+def test_the_original_bytes_go_back_with_their_time_and_a_note_stays() -> None:
+    broker = Broker()
+    [sent] = Redriver(broker, TOPICS, SettableClock(AT + 5)).send([letter(0)])  # type: ignore[arg-type]
+    assert sent.to == Place(TOPICS.signups, 3, 0)
+    [back] = broker.logs[TOPICS.signups]
+    assert (back["key"], back["value"], back["timestamp"]) == (b"u", orjson.dumps(SIGNUP), AT - 1_000)
+    assert back["headers"] == [("redriven_from", b"dead-letters/3/0")]
+    assert list(broker.read()) == [Redriven(letter(0).place, sent.to, AT + 5)]
+
+
+def test_what_the_broker_does_not_take_is_told_and_has_no_note() -> None:
+    broker = Broker()
+    broker.fails = lambda topic: topic == TOPICS.signups
+    with pytest.raises(BrokerUnavailable, match="Dead letter dead-letters/3/0 could not be sent to signups"):
+        Redriver(broker, TOPICS, SettableClock(AT)).send([letter(0)])  # type: ignore[arg-type]
+    assert TOPICS.dead_letters not in broker.logs
+
+
+@pytest.mark.parametrize("text", ["", "3", "a/b", "3/x", "-1/2", "3/99999999999999999999"])
+def test_what_names_no_place_is_none(text: str) -> None:
+    assert place_of(f"t/{text}") is None
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+class Opened(DeadLetterTopic):
+    """The topic of a made-up broker."""
+
+    def __init__(self, broker: Broker, since_ms: int) -> None:
+        self._broker, self._least = broker, since_ms
+
+    def read(self, *, follow: bool = False) -> Iterator[DeadLetter | Redriven]:
+        assert not follow
+        # what comes while it is read is not of this run
+        for found in list(self._broker.read()):
+            if isinstance(found, Redriven) or found.refused_at >= self._least:
+                yield found
+
+    def one(self, place: Place) -> DeadLetter | Redriven | None:
+        found = list(self._broker.read())
+        return found[place.offset] if place.partition == 3 and place.offset < len(found) else None
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Broker:
+    made = Broker()
+    monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    monkeypatch.setattr(dead_letters, "DeadLetterTopic", lambda _, __, since_ms=0: Opened(made, since_ms))
+    monkeypatch.setattr(dead_letters, "new_producer", lambda *_: made)
+    made.refuse()
+    made.refuse(key=b"bob", reason="there is no plan 'silver'")
+    made.refuse(
+        source=Place(TOPICS.signals, 3, 7), reason="there is no monitor 'm'", code="not_found", path="$.monitor_id",
+        value=b'{"user_id": "u", "monitor_id": "m"}',
+    )  # fmt: skip
+    made.refuse(cut=("value",), lengths={"value": 9_000_000}, reason="too long", code="invalid", path="")
+    return made
+
+
+def say(*arguments: str) -> tuple[int, str, str]:
+    found = CliRunner().invoke(dead_letters.app, list(arguments), env={"COLUMNS": "200", "NO_COLOR": "1"})
+    if isinstance(found.exception, EverwatchError):
+        return found.exception.exit_code, found.stdout, str(found.exception)
+    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
+    return found.exit_code, found.stdout, found.stderr
+
+
+def listed(*arguments: str) -> list[str]:
+    status, out, _ = say("list", *arguments, "--json")
+    assert status == 0
+    return [orjson.loads(line)["letter"] for line in out.splitlines()]
+
+
+@pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize(
+    ("arguments", "letters"),
+    [
+        ((), ["3/0", "3/1", "3/2", "3/3"]),
+        (("--limit", "1"), ["3/3"]),
+        (("--source", "signals"), ["3/2"]),
+        (("--user", "bob"), ["3/1"]),
+        (("--reason", "NO PLAN"), ["3/0", "3/1"]),
+        (("--code", "not_found"), ["3/2"]),
+        (("--code", "not_found", "--user", "bob"), []),
+        (("--since", "2026-11-21T12:00:00.002Z"), ["3/2", "3/3"]),
+    ],
+)
+def test_dead_letters_are_listed_by_source_user_reason_code_and_age(
+    arguments: tuple[str, ...], letters: list[str]
+) -> None:
+    assert listed(*arguments) == letters
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_list_says_when_where_from_whose_and_why() -> None:
+    _, out, _ = say("list", "--code", "not_found")
+    assert out.split() == [
+        "2026-11-21", "12:00:00.002Z", "3/2", "signals", "u", "there", "is", "no", "monitor", "'m'", "(at",
+        "$.monitor_id)",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("broker")
+def test_one_is_shown_with_its_wrong_field_marked() -> None:
+    status, out, _ = say("show", "3/0")
+    assert status == 0
+    assert '  "plan": "gold",   <-- there is no plan \'gold\'\n' in out
+    assert "from      signups/3/40\n" in out
+    told = orjson.loads(say("show", "3/0", "--json")[1])
+    assert (told["value"], told["encoding"], told["path"]) == (SIGNUP, "json", "$.plan")
+
+
+@pytest.mark.usefixtures("broker")
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("show", "3/99"), 1, "There is no dead letter 3/99: give the PARTITION/OFFSET that"),
+        (("show", "three"), 2, "'three' names no dead letter: give the PARTITION/OFFSET that"),
+        (("redrive",), 2, "Say which dead letters: LETTER, a filter such as --code unknown_plan, or --all."),
+        (("list", "--since", "soon"), 2, "--since: 'soon' is neither an instant such as"),
+        (("redrive", "3/99"), 1, "3/99: there is no such dead letter."),
+    ],
+)
+def test_what_names_none_is_told(arguments: tuple[str, ...], status: int, told: str) -> None:
+    found = say(*arguments)
+    assert (found[0], found[2].startswith(told)) == (status, True), found
+
+
+@pytest.mark.usefixtures("broker")
+def test_they_are_counted_by_reason_whatever_that_quotes() -> None:
+    counts = orjson.loads(say("count", "--json")[1])
+    assert [(each["count"], each["source"], each["reason"]) for each in counts] == [
+        (2, "signups", "there is no plan '…'"),
+        (1, "signals", "there is no monitor '…'"),
+        (1, "signups", "too long"),
+    ]
+
+
+def test_a_dry_run_sends_nothing(broker: Broker) -> None:
+    status, out, err = say("redrive", "--all", "--dry-run")
+    assert (status, out.splitlines()[-1]) == (0, "would send 3, left out 1")
+    assert "3/3: not redriven: it was kept in part only, its value (" in err
+    assert list(broker.logs) == [TOPICS.dead_letters]
+
+
+def test_what_was_redriven_is_not_redriven_again_however_often_it_is_refused(broker: Broker) -> None:
+    assert say("redrive", "--code", "unknown_plan")[1].splitlines()[-1] == "sent 2, left out 0"
+    assert [each["key"] for each in broker.logs[TOPICS.signups]] == [b"u", b"bob"]
+    # the worker refuses them again
+    for offset, record in enumerate(list(broker.logs[TOPICS.signups])):
+        broker.refuse(key=record["key"], source=Place(TOPICS.signups, 3, offset))
+    for _ in range(3):
+        assert say("redrive", "--code", "unknown_plan")[1].splitlines()[-1] == "sent 0, left out 4"
+    assert len(broker.logs[TOPICS.signups]) == 2
+    assert say("redrive", "3/0", "--again")[1].splitlines()[0] == "3/0 -> signups/3/2"
+    told = [orjson.loads(line) for line in say("list", "--json")[1].splitlines()]
+    assert {each["letter"]: each["redriven_to"] for each in told if each["redriven_to"]} == {
+        "3/0": "signups/3/2",
+        "3/1": "signups/3/1",
+    }
+
+
+def test_a_letter_that_was_named_and_cannot_be_redriven_is_a_failure(broker: Broker) -> None:
+    status, _, err = say("redrive", "3/3")
+    assert (status, err.startswith("3/3: not redriven: it was kept in part only")) == (1, True)
+    assert TOPICS.signups not in broker.logs
+
+
+def test_each_command_has_an_example() -> None:
+    group = typer.main.get_command(dead_letters.app)
+    assert isinstance(group, typer.core.TyperGroup)
+    for command in group.commands.values():
+        assert f"everwatch dead-letters {command.name} " in (command.help or "") + " ", command.name
