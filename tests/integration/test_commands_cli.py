@@ -168,3 +168,34 @@ def test_a_file_of_signups_is_answered_line_by_line(pipeline: Pipeline, tmp_path
     assert (said.returncode, told["sent"], told["refused"]) == (1, 500, 1), said
     assert told["answers"] == {"registered": 499, "refused": 1}
     assert [(each["line"], each["path"]) for each in told["reasons"]] == [(8, "$.monitors[0].schedule")]
+
+
+def test_a_dead_letter_is_found_shown_and_redriven_once_its_cause_is_mended(pipeline: Pipeline) -> None:
+    assert answer(pipeline, "signal", "cmd-10", "job", status=1)["code"] == "not_found"
+
+    def listed() -> list[dict[str, Any]]:
+        said = say(pipeline, "dead-letters", "list", "--user", "cmd-10", "--source", "signals", "--json")
+        return [orjson.loads(line) for line in said.stdout.splitlines()]
+
+    [letter] = wait_until("the dead letter is there", listed)
+    assert (letter["code"], letter["path"], letter["value"]["monitor_id"]) == ("not_found", "$.monitor_id", "job")
+    shown = say(pipeline, "dead-letters", "show", letter["letter"]).stdout
+    assert '"monitor_id": "job",   <-- there is no monitor' in shown
+    counted = orjson.loads(say(pipeline, "dead-letters", "count", "--user", "cmd-10", "--json").stdout)
+    assert [(each["source"], each["count"]) for each in counted] == [(pipeline.topics.signals, 1)]
+
+    heartbeat = ("--kind", "heartbeat", "--config", '{"period": "1h"}')
+    assert answer(pipeline, "monitor", "put", "cmd-10", "job", *heartbeat)["answer"] == "done"
+    dry = say(pipeline, "dead-letters", "redrive", letter["letter"], "--dry-run")
+    assert (dry.returncode, dry.stdout.splitlines()[-1]) == (0, "would send 1, left out 0"), dry
+    done = say(pipeline, "dead-letters", "redrive", "--user", "cmd-10")
+    assert done.stdout.splitlines()[-1] == "sent 1, left out 0", done
+    signals = pipeline.topics.signals
+    [back] = [each for each in pipeline.read(signals) if dict(each.headers() or []).get("redriven_from")]
+    assert back.partition() == letter["source_partition"]
+    assert orjson.loads(back.value() or b"")["monitor_id"] == "job"
+    pipeline.wait_for_states("cmd-10", job="up")
+    again = say(pipeline, "dead-letters", "redrive", "--user", "cmd-10")
+    assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "sent 0, left out 1")
+    assert "was redriven at" in again.stderr
+    assert len(listed()) == 1
