@@ -151,6 +151,7 @@ def test_an_edited_file_is_used_by_the_next_signup_and_a_broken_edit_changes_not
 def test_an_import_learns_what_the_workers_plans_refuse_and_sends_it_again_once_they_allow_it(
     pipeline: Pipeline, file: Path, user: str, tmp_path: Path
 ) -> None:
+    file.write_text(FILE.format(pace="4s"))
     elsewhere = {**pipeline.environment, "EVERWATCH_PLANS_FILE": "", "EVERWATCH_DATA_DIR": str(tmp_path)}
     elsewhere["EVERWATCH_BOOTSTRAP_SERVERS"] = pipeline.settings.bootstrap_servers
     noop = [{"monitor_id": "m", "kind": "noop", "schedule": {"every": "1d"}}]

@@ -51,6 +51,7 @@ def test_a_small_record_is_kept_as_it_was() -> None:
         "source_topic": "signups",
         "source_partition": "2",
         "source_offset": "7",
+        "source_timestamp": "1",
         "refused_at": str(NOW),
         "refused_by": "worker",
     }

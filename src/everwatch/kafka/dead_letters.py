@@ -48,6 +48,7 @@ class DeadLetters:
             ("source_topic", source.topic.encode()),
             ("source_partition", str(source.partition).encode()),
             ("source_offset", str(source.offset).encode()),
+            ("source_timestamp", str(source.timestamp_ms).encode()),
             ("refused_at", str(self._clock.now_ms()).encode()),
             ("refused_by", self._process),
         ]
