@@ -341,3 +341,44 @@ def test_an_export_that_fails_leaves_no_file_behind(tmp_path: Path) -> None:
     assert not (tmp_path / "bea.jsonl.partial").exists()
     said = say("export", "--output", "none/all.jsonl")
     assert (said.status, "cannot be written: No such file or directory." in said.err) == (1, True)
+
+
+# --- exports of other products ----------------------------------------------------------------------------------------
+
+
+def test_an_export_of_another_product_becomes_a_signup_with_a_report(porter: Workers, tmp_path: Path) -> None:
+    checks = {"checks": [{"slug": "backup", "timeout": 3600, "grace": 60}, {"slug": "off", "status": "paused"}]}
+    (tmp_path / "checks.json").write_bytes(orjson.dumps(checks))
+    arguments = ("import", "checks.json", "--format", "healthchecks", "--user", "acme", "--plan", "pro")
+    dry = say(*arguments, "--dry-run")
+    assert (dry.status, porter.sent) == (0, [])
+    assert "checks.json: off: not imported: it is paused there" in dry.err
+    assert dry.out.endswith("checks.json: 1 monitors for user acme, 1 left out\n")
+    told = say(*arguments, "--json").json
+    assert (told["sent"], [each["monitor"] for each in told["no_counterpart"]]) == (1, ["backup", "off"])
+    config = {"period": "3600s", "grace": "60s", "max_duration": "60s"}
+    monitor = {"monitor_id": "backup", "kind": "heartbeat", "config": config}
+    assert porter.sent == [{"user_id": "acme", "monitors": [monitor], "plan": "pro"}]
+    assert say(*arguments, "--json").json["unchanged"] == 1
+
+
+@pytest.mark.usefixtures("porter")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("x.json", "--format", "uptime-kuma"), "--user USER says whose monitors"),
+        (("x.csv", "--user", "acme"), "--user USER says whose monitors"),
+        (("x.json", "--format", "healthchecks", "--user", "a", "--map", "a=b"), "--map, --ignore and --monitors are"),
+        (("x.json", "--format", "healthchecks", "--user", "a"), "The file x.json cannot be read: No such file"),
+    ],
+)
+def test_what_does_not_go_together_is_told(arguments: tuple[str, ...], told: str) -> None:
+    said = say("import", *arguments)
+    assert (said.status, told in said.err) == (2, True), said
+
+
+def test_a_loop_of_symbolic_links_is_a_sentence(porter: Workers, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").symlink_to(tmp_path / "b.csv")
+    (tmp_path / "b.csv").symlink_to(tmp_path / "a.csv")
+    said = say("import", "a.csv")
+    assert (said.status, "Too many levels of symbolic links" in said.err, porter.sent) == (2, True, [])

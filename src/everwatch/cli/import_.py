@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
+from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
 from threading import Event
@@ -35,14 +36,27 @@ from everwatch.kafka.asking import ReplyTopic
 from everwatch.kafka.clients import new_producer
 from everwatch.kafka.topics import Topics
 from everwatch.plans.reading import read_file
+from everwatch.transfer import healthchecks, uptime_kuma
 from everwatch.transfer.courier import QUEUE, Courier, KafkaCourier
 from everwatch.transfer.files import STDIN, FileSource, Format, format_of
+from everwatch.transfer.foreign import ForeignSource
 from everwatch.transfer.ledger import Ledger, digest_of
 from everwatch.transfer.outcomes import Answers, Outcomes, Waiting
 from everwatch.transfer.passing import Interruption, Pass, Rules, Source, Tally, Telling
 from everwatch.transfer.query import QuerySource
 from everwatch.transfer.rows import Reading
 
+
+class ImportFormat(StrEnum):
+    """How a file is written: rows, or an export of another product."""
+
+    CSV = Format.CSV
+    JSONL = Format.JSONL
+    UPTIME_KUMA = "uptime-kuma"
+    HEALTHCHECKS = "healthchecks"
+
+
+FOREIGN = {ImportFormat.UPTIME_KUMA: uptime_kuma.monitors_of, ImportFormat.HEALTHCHECKS: healthchecks.monitors_of}
 # with --every, a row that a worker refused is sent again after this time, in case its plans have changed unseen
 REFUSED_REST_MS = 3_600_000
 
@@ -71,7 +85,13 @@ def import_(
             "--from", metavar="URL", help="SQLAlchemy URL for --sql, or @FILE that holds it.", show_default=False
         ),
     ] = None,
-    form: Annotated[Format | None, typer.Option("--format", help="csv or jsonl; default: as FILE's name says.")] = None,
+    form: Annotated[
+        ImportFormat | None,
+        typer.Option("--format", help="How FILE is written; default: csv or jsonl, as its name says."),
+    ] = None,
+    user: Annotated[
+        str, typer.Option("--user", help="Whose monitors an export of another product's are.", show_default=False)
+    ] = "",
     renamed: Annotated[
         list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="What a column is; may be given again.")
     ] = None,
@@ -114,7 +134,8 @@ def import_(
 
     Examples: `everwatch import users.csv --map id=user_id --monitors @monitors.json` ·
     `everwatch import --sql "select id as user_id, plan from users" --from sqlite:///app.db --every 5m` ·
-    `everwatch export | everwatch import - --format jsonl --dry-run`
+    `everwatch export | everwatch import - --format jsonl --dry-run` ·
+    `everwatch import backup.json --format uptime-kuma --user acme --dry-run`
     """
     settings = settings_of(data_dir, bootstrap_servers)
     if every is not None and file == STDIN:
@@ -136,10 +157,16 @@ def import_(
         query = QuerySource(_url(from_), sql, reading)
         source, name = query, _name_of("sql", query.identity, settings)
     elif file is not None and sql is None and from_ is None:
-        found = form or format_of(file)
-        if found is None:
+        convert = FOREIGN.get(form) if form else None
+        rows = None if convert else Format(form) if form else format_of(file)
+        if convert is None and rows is None:
             raise SettingsError(f"What {file} holds does not show in its name: say --format csv or --format jsonl.")
-        source = FileSource(file, found, reading, encoding, delimiter, sys.stdin.buffer if file == STDIN else None)
+        opened = FileSource(file, rows, reading, encoding, delimiter, sys.stdin.buffer if file == STDIN else None)
+        source = opened if convert is None else ForeignSource(opened, convert, user, plan)
+        if bool(user) != (convert is not None):
+            raise SettingsError("--user USER says whose monitors an export of another product are, and goes with one.")
+        if convert is not None and (monitors is not None or renamed or ignored):
+            raise SettingsError("--map, --ignore and --monitors are for rows, and this is an export: leave them away.")
         if file == STDIN:
             name = _name_of("stdin", STDIN, settings)
         else:
@@ -228,8 +255,14 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock, re
             if importing.tally.read:
                 typer.echo(f"{name}: cut short after {importing.tally.read} rows", err=True)
             raise
+    lost = job.source.lost if isinstance(job.source, ForeignSource) else None
+    if lost and not job.as_json:
+        for each in lost:
+            what = f"{each.monitor}: " if each.monitor else ""
+            typer.echo(f"{name}: {what}{'not imported: ' if each.is_left_out else ''}{each.what}", err=True)
     if job.as_json:
-        typer.echo(orjson.dumps(asdict(tally) | {"seconds": round(tally.seconds, 3)}).decode())
+        report: dict[str, object] = {} if lost is None else {"no_counterpart": [each._asdict() for each in lost]}
+        typer.echo(orjson.dumps(asdict(tally) | {"seconds": round(tally.seconds, 3)} | report).decode())
     else:
         rate = f"{tally.seconds:.1f} s, {tally.read / max(tally.seconds, 0.001):,.0f} rows a second"
         would = ", would send" if job.dry_run else ", sent"
@@ -240,6 +273,9 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock, re
             f" {tally.refused} refused{would} {tally.sent}{again}{accepted} ({rate})"
             + (", stopped" if interruption.wanted else "")
         )
+        if isinstance(job.source, ForeignSource):
+            left_out = len({each.monitor for each in job.source.lost if each.is_left_out})
+            typer.echo(f"{name}: {job.source.monitors} monitors for user {job.source.user_id}, {left_out} left out")
     return tally
 
 

@@ -17,6 +17,7 @@ from everwatch.transfer.lines import MOST_CHARACTERS, Line, TextLines, holds_obj
 from everwatch.transfer.rows import Columns, Objects, Reading, Row
 
 STDIN = "-"
+LARGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
 _MANY = 65_536
 _HEAD = 64
 
@@ -82,6 +83,14 @@ class FileSource:
                         yield Row(line.number, "", "", b"", line.problem)
                     else:
                         yield make(line.number, line.value)
+
+    def document(self) -> bytes:
+        """All of a file that is one document. Raises SettingsError, also if it is too large to be one."""
+        with self._opened() as stream:
+            data = stream.read(LARGEST_DOCUMENT_BYTES + 1)
+        if len(data) > LARGEST_DOCUMENT_BYTES:
+            raise SettingsError(f"The file {self.name} has more than {LARGEST_DOCUMENT_BYTES} bytes.")
+        return data
 
     def lines(self) -> Iterator[Line]:
         """Every line of JSON that is not blank, as it stands there. Raises SettingsError."""
