@@ -47,6 +47,7 @@ from streams.signals import Signals
 from streams.tables import Writer, new_monitors_table
 from streams.ticking import Ticking
 from streams.transitions import Transitions
+from streams.transport import Transport
 from streams.wakes import Wakes
 
 logger = logging.getLogger(__name__)
@@ -278,6 +279,9 @@ class App(faust.App):
         give_up.daemon = True
         give_up.start()
         await super().on_stop()
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self)
 
 
 def create_app(settings: Settings, bootstrap_servers: str, clock: Clock, folder: Path) -> tuple[faust.App, Engine]:
