@@ -36,7 +36,7 @@ from everwatch.model import (
     Signup,
 )
 from everwatch.printable import HIDDEN
-from everwatch.schedule.cron import check_expression, zone_named
+from everwatch.schedule.cron import read_expression, zone_named
 from everwatch.schedule.duration import describe_duration, parse_duration_ms
 from everwatch.schedule.every import PHASE_STEP_MS
 from everwatch.schedule.instant import LATEST_MS, parse_instant_ms
@@ -495,8 +495,7 @@ def _every_of(every: Duration, align: Align, timezone: str | None, path: str) ->
 
 
 def _cron_of(cron: str, timezone: str, spread_ms: int, path: str) -> Cron:
-    expression = " ".join(cron.split())
-    _taken(check_expression, expression, f"{path}.cron")
+    expression = _taken(read_expression, cron, f"{path}.cron")
     _taken(zone_named, timezone, f"{path}.timezone")
     return Cron(expression, timezone, spread_ms)
 

@@ -6,7 +6,7 @@ import pytest
 
 from everwatch.model import Cron
 from everwatch.schedule.birthday import birthday_expression
-from everwatch.schedule.cron import CronTimes, check_expression
+from everwatch.schedule.cron import CronTimes, read_expression
 
 
 def days(expression: str) -> list[str]:
@@ -35,7 +35,7 @@ def test_every_day_that_exists_can_be_a_birthday() -> None:
     lengths = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
     for month, length in enumerate(lengths, 1):
         for day in range(1, length + 1):
-            check_expression(birthday_expression(month, day))
+            read_expression(birthday_expression(month, day))
         with pytest.raises(ValueError):
             birthday_expression(month, length + 1)
 

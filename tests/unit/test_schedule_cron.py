@@ -13,7 +13,7 @@ import pytest
 from cronsim import CronSim
 
 from everwatch.model import Cron
-from everwatch.schedule.cron import CronTimes, check_expression, cron_times, zone_named
+from everwatch.schedule.cron import CronTimes, cron_times, read_expression, zone_named
 
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
@@ -175,7 +175,7 @@ def test_leap_days_are_found_and_the_calendars_end_is_the_end() -> None:
 
 @pytest.mark.parametrize("expression", ["0 0 29 2 *", "0 0 31 12 *", "0 0 L 2 *", "0 0 * * MON#5", "0 0 LW * *"])
 def test_what_is_rare_but_comes_true_is_taken(expression: str) -> None:
-    check_expression(expression)
+    read_expression(expression)
 
 
 def test_zones_come_from_the_package_and_not_from_the_machine(tmp_path: Path) -> None:
@@ -189,3 +189,49 @@ def test_zones_come_from_the_package_and_not_from_the_machine(tmp_path: Path) ->
     finally:
         zoneinfo.reset_tzpath()
     assert noon.utcoffset() == timedelta(hours=12)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("0 9 * * MON-SUN", "0 9 * * *"),
+        ("0 9 * * sat-sun", "0 9 * * 0,6"),
+        ("0 9 * * MON,FRI-SUN", "0 9 * * 0,1,5,6"),
+        ("0 9 * * MON-SUN/3", "0 9 * * 1,4,0"),
+        ("0 9 * * SUN-SAT", "0 9 * * *"),
+        ("0 9 * * SUN-SUN", "0 9 * * 0"),
+        ("@hourly", "0 * * * *"),
+        (" @Daily ", "0 0 * * *"),
+        ("@midnight", "0 0 * * *"),
+        ("@weekly", "0 0 * * 0"),
+        ("@monthly", "0 0 1 * *"),
+        ("@yearly", "0 0 1 1 *"),
+        ("@annually", "0 0 1 1 *"),
+    ],
+)
+def test_ranges_that_end_on_sunday_and_nicknames_are_due_as_in_cron(written: str, meant: str) -> None:
+    span = "2026-01-01T00:00+00:00", "2027-02-01T00:00+00:00"
+    assert due(read_expression(written), "UTC", *span) == due(meant, "UTC", *span) != []
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("0 9 * * FRI-MON", "'FRI-MON' cannot be the day of week of a cron expression: the range runs backwards"),
+        ("0 17-9 * * *", "'17-9' cannot be the hour of a cron expression: the range runs backwards"),
+        ("1,2,99 * * * *", "'99' in '1,2,99' cannot be the minute of a cron expression: 0 to 59"),
+        ("0 0 32 * *", "'32' cannot be the day of month of a cron expression: 1 to 31, L or LW"),
+        ("0 0 1 13 *", "'13' cannot be the month of a cron expression: 1 to 12 or JAN to DEC"),
+        ("0 0 * * 8", "'8' cannot be the day of week of a cron expression: 0 to 7 (0 and 7 are Sunday)"),
+        ("*/0 0 * * *", "'*/0' cannot be the minute of a cron expression"),
+        ("0 0 * * SUNDAY", "'SUNDAY' cannot be the day of week of a cron expression"),
+        ("@fortnightly", "'@fortnightly' is none of @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly"),
+        ("@reboot", "'@reboot' is no time"),
+        ("", "'' has 0 fields, but a cron expression has five"),
+        ("0 0 31 2 *", "'0 0 31 2 *' never comes true"),
+    ],
+)
+def test_a_refusal_names_the_field_that_is_wrong_and_what_it_may_be(written: str, told: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        read_expression(written)
+    assert str(caught.value).startswith(told)

@@ -98,6 +98,11 @@ KINDS = ", ".join(known_kinds())
 HIDDEN = "control, direction and invisible characters are not allowed"
 SATURDAY = {"cron": "0 2 * * 6", "duration": "2h"}
 
+
+def wrong_field(written: str, field: str, allowed: str) -> str:
+    return f"{written!r} cannot be the {field} of a cron expression: {allowed}"
+
+
 SIGNUPS = {
     "user_id is missing": (b"{}", "this field is missing", "$.user_id"),
     "user_id is empty": (signup(user_id=""), "this must not be empty", "$.user_id"),
@@ -236,16 +241,20 @@ SIGNUPS = {
         "by the wall clock the max_runs of a signup must be at most 10000 together, and these are 10001",
         "$.monitors"),
     "cron with seconds": (cron("0 0 9 * * *"), f"'0 0 9 * * *' has 6 fields, but {CRON_FIELDS}", f"{SCHEDULE}.cron"),
-    "cron by a nickname": (cron("@daily"), f"'@daily' has 1 fields, but {CRON_FIELDS}", f"{SCHEDULE}.cron"),
+    "cron by an unknown nickname": (
+        cron("@fortnightly"),
+        "'@fortnightly' is none of @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly",
+        f"{SCHEDULE}.cron"),
     "empty cron": (cron(""), f"'' has 0 fields, but {CRON_FIELDS}", f"{SCHEDULE}.cron"),
-    "a wrong minute": (cron("60 * * * *"), "'60' cannot be the minute of a cron expression", f"{SCHEDULE}.cron"),
-    "a wrong hour": (cron("0 24 * * *"), "'24' cannot be the hour of a cron expression", f"{SCHEDULE}.cron"),
+    "a wrong minute": (cron("60 * * * *"), wrong_field("60", "minute", "0 to 59"), f"{SCHEDULE}.cron"),
+    "a wrong hour": (cron("0 24 * * *"), wrong_field("24", "hour", "0 to 23"), f"{SCHEDULE}.cron"),
     "a wrong day of month": (
-        cron("0 9 0 * *"), "'0' cannot be the day of month of a cron expression", f"{SCHEDULE}.cron"),
+        cron("0 9 0 * *"), wrong_field("0", "day of month", "1 to 31, L or LW"), f"{SCHEDULE}.cron"),
     "a wrong month": (
-        cron("0 9 1 JANUARY *"), "'JANUARY' cannot be the month of a cron expression", f"{SCHEDULE}.cron"),
+        cron("0 9 1 JANUARY *"), wrong_field("JANUARY", "month", "1 to 12 or JAN to DEC"), f"{SCHEDULE}.cron"),
     "a wrong day of week": (
-        cron("0 9 * * 1-"), "'1-' cannot be the day of week of a cron expression", f"{SCHEDULE}.cron"),
+        cron("0 9 * * 1-"), wrong_field(
+            "1-", "day of week", "0 to 7 (0 and 7 are Sunday), SUN to SAT, 5L or FRI#2"), f"{SCHEDULE}.cron"),
     "30 February": (cron("0 0 30 2 *"), "'0 0 30 2 *' never comes true", f"{SCHEDULE}.cron"),
     "a fifth Monday in February": (
         cron("0 0 * 2 MON#5"), "'0 0 * 2 MON#5' does not come true within five years", f"{SCHEDULE}.cron"),
@@ -359,7 +368,7 @@ SIGNUPS = {
     "a repeated window of a season": (
         window(cron="0 2 * * 6", duration="90d"), "'90d' is not between 60 s and 30 d", f"{WINDOW}.duration"),
     "a repeated window by a wrong hour": (
-        window(cron="0 24 * * *", duration="1h"), "'24' cannot be the hour of a cron expression", f"{WINDOW}.cron"),
+        window(cron="0 24 * * *", duration="1h"), wrong_field("24", "hour", "0 to 23"), f"{WINDOW}.cron"),
     "a repeated window in an unknown time zone": (
         window(cron="0 2 * * 6", duration="1h", timezone="utc"), "there is no time zone 'utc': did you mean UTC?",
         f"{WINDOW}.timezone"),

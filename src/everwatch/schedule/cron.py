@@ -12,6 +12,7 @@ Time zones come from the package tzdata and not from the machine, so that all ma
 """
 
 import difflib
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache, partial
@@ -30,6 +31,24 @@ MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
 
 FIELDS = ("minute", "hour", "day of month", "month", "day of week")
+_ALLOWED = (
+    "0 to 59",
+    "0 to 23",
+    "1 to 31, L or LW",
+    "1 to 12 or JAN to DEC",
+    "0 to 7 (0 and 7 are Sunday), SUN to SAT, 5L or FRI#2",
+)
+_NICKNAMES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+# a week may end on Sunday: to cronsim, as to cron, SUN is 0, and a range from MON to it runs backwards
+_TO_SUNDAY = re.compile(r"(?<![A-Z0-9])(MON|TUE|WED|THU|FRI|SAT|[1-7])-SUN(?![A-Z0-9])")
 RAREST = timedelta(days=5 * 366)
 # any instant would do; a fixed one makes an expression good or bad for ever
 JUDGED_FROM = datetime(2026, 1, 1)
@@ -115,10 +134,26 @@ def _wall_before(after: int, zone: ZoneInfo) -> datetime:
 # --- what is a cron expression, and what a time zone ------------------------------------------------------------------
 
 
-def check_expression(expression: str) -> None:
-    """Raises ValueError, with one sentence, if this is no expression of five fields or one that never comes true."""
+def read_expression(text: str) -> str:
+    """The expression of five fields that ``text`` means: a nickname such as ``@daily`` stands for one, as in cron.
+
+    Raises ValueError, with one sentence that names the wrong field, if it is none or never comes true.
+    """
+    expression = " ".join(text.split())
+    if expression.startswith("@"):
+        nickname = expression.lower()
+        if nickname == "@reboot":
+            raise ValueError("'@reboot' is no time: a monitor is due by the clock alone")
+        if nickname not in _NICKNAMES:
+            raise ValueError(f"{expression!r} is none of {', '.join(_NICKNAMES)}")
+        return _NICKNAMES[nickname]
+    fields = expression.split()
+    if len(fields) == len(FIELDS):
+        days = _TO_SUNDAY.sub(r"\1-7", fields[-1].upper())
+        expression = expression if days == fields[-1].upper() else " ".join([*fields[:-1], days])
     if problem := _problem_of(expression):
         raise ValueError(problem)
+    return expression
 
 
 # a problem is a value here and no exception, so that the cache keeps it too
@@ -130,16 +165,26 @@ def _problem_of(expression: str) -> str:
     try:
         first = next(CronSim(expression, JUDGED_FROM))
     except (CronSimError, StopIteration):
-        for i, name in enumerate(FIELDS):
-            if not _is_read(" ".join(field if j == i else "*" for j, field in enumerate(fields))):
-                return f"{fields[i]!r} cannot be the {name} of a cron expression"
+        for i, field in enumerate(fields):
+            if not _is_read(i, field):
+                return _wrong_field(i, field)
         return f"{expression!r} never comes true"
     return f"{expression!r} does not come true within five years" if first > JUDGED_FROM + RAREST else ""
 
 
-def _is_read(expression: str) -> bool:
+def _wrong_field(i: int, field: str) -> str:
+    part = next((part for part in field.split(",") if not _is_read(i, part)), field)
+    within = "" if part == field else f" in {field!r}"
+    start, _, end = part.partition("-")
+    if end and _is_read(i, start) and _is_read(i, end):
+        return f"{part!r}{within} cannot be the {FIELDS[i]} of a cron expression: the range runs backwards"
+    return f"{part!r}{within} cannot be the {FIELDS[i]} of a cron expression: {_ALLOWED[i]}"
+
+
+def _is_read(i: int, field: str) -> bool:
+    """Whether ``field`` can be the ``i``-th of an expression."""
     try:
-        CronSim(expression, JUDGED_FROM)
+        CronSim(" ".join(field if j == i else "*" for j in range(len(FIELDS))), JUDGED_FROM)
     except CronSimError:
         return False
     return True
