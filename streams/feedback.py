@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import msgspec
 
 from everwatch import codec, entries, lifecycle
+from everwatch.bounds import MOST_AHEAD_MS
 from everwatch.errors import InvalidInput
 from everwatch.kafka.records import Record
 from everwatch.model import INLINE_EXECUTOR, Monitor, Status
@@ -84,6 +85,9 @@ class Feedback:
         """The monitor before and after a result, if that changes it."""
         try:
             result = codec.decode_result(record.value)
+            # its instant becomes a retry's timestamp, which no broker takes from far ahead
+            latest = self._planner.now_ms() + MOST_AHEAD_MS
+            codec.check_not_ahead(max(result.scheduled_at, result.skipped_until), latest, "$.scheduled_at")
         except InvalidInput as error:
             self._refusals.refuse(record, error)
             return None
@@ -121,9 +125,7 @@ def _is_executors(record: Record) -> bool:
 def _verdict(record: Record) -> tuple[bytes, Status]:
     """Table key and status of a result. Raises InvalidInput."""
     verdict = entries.read_verdict(record.value) if record.value else None
-    if verdict is not None and verdict[1]:
+    if verdict is not None:
         return verdict[0] + codec.SEPARATOR + verdict[1], verdict[2]
     result = codec.decode_result(record.value)
-    if not result.monitor_id:
-        raise InvalidInput("a result names its monitor", "$.monitor_id")
     return codec.table_key(result.user_id, result.monitor_id), result.status

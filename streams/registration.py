@@ -10,6 +10,7 @@ from zlib import crc32
 
 from everwatch import codec, entries
 from everwatch.admission import admit_command, admit_signup
+from everwatch.bounds import BROKER_AHEAD_MS
 from everwatch.catalogue import Changes, carry_out, is_pending_task, newcomer, sign_up
 from everwatch.clock import Clock
 from everwatch.errors import InvalidInput, RefusalCode
@@ -28,7 +29,6 @@ from streams.quotas import Quotas
 from streams.refusals import Refusals
 from streams.remembered import remembered_of
 from streams.replies import Replies
-from streams.store import RESERVED
 from streams.tables import Writer, Writing, all_or_rebuilt
 from streams.transitions import Transitions
 
@@ -111,10 +111,8 @@ class Registration:
         async for some in in_turns(records):
             for source in some:
                 try:
-                    wanted = admit(source.value, source.timestamp_ms)
+                    wanted = admit(source.value, self._produced_at(source))
                     user_key = codec.user_key(wanted.user_id)
-                    if user_key in RESERVED:
-                        raise InvalidInput("this user_id is reserved", "$.user_id")
                     if source.key is not None and source.key != user_key:
                         raise InvalidInput(
                             "the record's key is not the user_id: key records by user_id, or the user's records lose"
@@ -127,6 +125,14 @@ class Registration:
                 else:
                     admitted.append((source, wanted, _keys_of(wanted, user_key + codec.SEPARATOR)))
         return admitted
+
+    def _produced_at(self, source: Record) -> int:
+        """When an input was produced, ms: what its delays and a run by hand are counted from.
+
+        A producer may write any timestamp; one that is not to be believed counts as now.
+        """
+        now = self._clock.now_ms()
+        return source.timestamp_ms if 0 < source.timestamp_ms <= now + BROKER_AHEAD_MS else now
 
     async def _sort_out(
         self, work: Writing, admitted: list[Admitted[Signup]]
@@ -339,7 +345,9 @@ class Registration:
         """
         name = wanted.command_id.encode() if isinstance(wanted, Command) else b""
         number = crc32(name) if name else source.offset
-        instant = max(source.timestamp_ms, monitor.since + PHASE_STEP_MS)
+        # one that only begins later runs now all the same, beside its state; the broker takes no tick from far ahead
+        begun = monitor.since if monitor.since < now + BROKER_AHEAD_MS // 2 else 0
+        instant = min(max(self._produced_at(source), begun + PHASE_STEP_MS), now + BROKER_AHEAD_MS // 2)
         scheduled_at = instant - instant % PHASE_STEP_MS + 1 + number % (PHASE_STEP_MS - 1)
         if registry.is_inline(monitor.spec.kind):
             self._judge_now(partition, monitor, scheduled_at, now)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from everwatch import codec, entries, lifecycle
+from everwatch.bounds import MOST_AHEAD_MS
 from everwatch.clock import Clock
 from everwatch.errors import InvalidInput, RefusalCode
 from everwatch.kafka.outbox import Outbox
@@ -17,8 +18,6 @@ from streams.refusals import Refusals
 from streams.replies import Replies
 from streams.tables import Writer, Writing
 
-# a job's clock may be a little ahead of ours; a heartbeat from further in the future would hide silence
-MOST_AHEAD_MS = 60_000
 # the record, the table key, when it happened, and the signal itself if it says more than that or asks for an answer
 Heard = tuple[Record, bytes, int, Signal | None]
 
@@ -40,6 +39,7 @@ class Signals:
         """Remember what the signals say; when this returns, that is durable."""
         heard: dict[int, list[Heard]] = {}
         async for few in in_turns(records):
+            # a job's clock may be a little ahead of ours; a heartbeat from further in the future would hide silence
             latest = self._clock.now_ms() + MOST_AHEAD_MS
             for record in few:
                 try:

@@ -31,9 +31,8 @@ MIB = 1024 * 1024
 # and are taken once for each partition; here all partitions share what is given
 OPTIONS = {"block_cache_size": 64 * MIB, "write_buffer_size": 16 * MIB, "max_write_buffer_number": 2}
 WRITE_BUFFERS = 64 * MIB
+# no user may have this name, nor that of Faust's own entry (``bounds.RESERVED_USERS``)
 WRITTEN_KEY = b"__everwatch\0written__"
-# users with these ids would share keys with the bookkeeping
-RESERVED = frozenset({b"__everwatch", b"__faust"})
 STALE_MS = DELETIONS_KEPT_MS // 2
 # ids have no control characters, so no entry's key begins with one
 _DUE = b"\0D"

@@ -8,6 +8,7 @@ import msgspec
 import orjson
 
 from everwatch import entries, schemas, wire
+from everwatch.bounds import LONGEST_KEY_BYTES
 from everwatch.config import OutputFormat
 from everwatch.errors import InvalidInput
 from everwatch.model import (
@@ -200,7 +201,12 @@ def decode_tick(key: bytes | None, value: bytes | None, timestamp_ms: int, parti
     """The tick in a record. Raises InvalidInput."""
     if not key or not value or not value.startswith(schemas.MAGIC):
         raise InvalidInput("not a tick: expected a key and an Avro single-object encoded value")
-    return Tick(user_id=_text(key), scheduled_at=timestamp_ms, partition=partition, **schemas.decode("tick", value))
+    record = schemas.decode("tick", value)
+    record |= {"user_id": _text(key), "scheduled_at": timestamp_ms, "partition": partition}
+    try:
+        return msgspec.convert(record, type=Tick)
+    except msgspec.ValidationError as error:
+        raise wire.refusal(error) from None
 
 
 # --- what consumers read --------------------------------------------------------------------------------------------
@@ -213,10 +219,18 @@ def encode_result(result: Result, output_format: OutputFormat) -> bytes:
 
 def decode_result(data: bytes | None) -> Result:
     """A result, in whichever encoding it was written. Raises InvalidInput."""
+    if data and len(data) > LARGEST_RESULT_BYTES:
+        raise InvalidInput(f"the record has {len(data)} bytes; a result may have at most {LARGEST_RESULT_BYTES}")
     result = _decode_output("result", data, Result)
-    if not isfinite(result.duration_ms):
-        raise InvalidInput("not a finite number", "$.duration_ms")
+    if result.timings and not all(map(isfinite, result.timings.values())):
+        raise InvalidInput("not finite numbers", "$.timings")
     return result
+
+
+def check_not_ahead(instant: int, latest: int, path: str) -> None:
+    """Raise InvalidInput if ``instant`` lies after ``latest`` (both in ms)."""
+    if instant > latest:
+        raise InvalidInput(f"it is from the future: {(instant - latest) / 1000:g} s later than is taken", path)
 
 
 def encode_transition(transition: Transition, output_format: OutputFormat) -> bytes:
@@ -251,13 +265,7 @@ def _decode_output(name: str, data: bytes | None, type_: type[Output]) -> Output
     try:
         if data.startswith(schemas.MAGIC):
             return msgspec.convert(schemas.decode(name, data), type=type_)
-        record = msgspec.json.decode(data, type=type_)
-        # JSON knows no largest integer, everybody downstream does
-        for field in record.__struct_fields__:
-            value = getattr(record, field)
-            if isinstance(value, int) and not -(2**63) <= value < 2**63:
-                raise InvalidInput("an integer does not fit into 64 bits", f"$.{field}")
-        return record
+        return msgspec.json.decode(data, type=type_)
     except msgspec.ValidationError as error:
         raise wire.refusal(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -309,6 +317,8 @@ def _schedule_of(branch: dict[str, Any]) -> Schedule:
 
 
 def _text(key: bytes) -> str:
+    if len(key) > LONGEST_KEY_BYTES:
+        raise InvalidInput(f"the key has {len(key)} bytes; a user_id may have at most {LONGEST_KEY_BYTES}")
     try:
         return key.decode()
     except UnicodeDecodeError:

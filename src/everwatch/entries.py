@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from everwatch import schemas
+from everwatch.bounds import LONGEST_KEY_BYTES, RESERVED_USERS
 from everwatch.model import (
     ASLEEP,
     NO_SIGNALS,
@@ -563,22 +564,40 @@ def stays_as_it_is(value: bytes, status: Status) -> bool:
 
 
 def read_verdict(value: bytes) -> tuple[bytes, bytes, Status] | None:
-    """``user_id``, ``monitor_id`` and status of an Avro result; None if it is none of this schema, or mangled."""
+    """``user_id``, ``monitor_id`` and status of an Avro result; None if a closer look is needed.
+
+    So it is for another schema, mangled bytes, and ids that no user or monitor may have.
+    """
     if not value.startswith(_header("result")):
         return None
     try:
-        length, at = read(value, schemas.HEADER_LENGTH)
-        user_id = value[at : at + length]
-        length, at = read(value, at + length)
-        monitor_id = value[at : at + length]
-        found = _VERDICT.match(value, at + length)
-        if found is None:
+        user_id, at = _read_id(value, schemas.HEADER_LENGTH)
+        monitor_id, at = _read_id(value, at)
+        found = _VERDICT.match(value, at)
+        if found is None or user_id in _RESERVED:
             return None
         length, at = read(value, found.end())
+        if not 0 <= length <= len(value):
+            return None
         found = _VERDICT.match(value, at + length)
-        return (user_id, monitor_id, _STATUSES[_number(found[2])]) if found else None
+        status = _number(found[2]) if found else -1
+        return (user_id, monitor_id, _STATUSES[status]) if status >= 0 else None
     except IndexError:
         return None
+
+
+def _read_id(data: bytes, at: int) -> tuple[bytes, int]:
+    """The bytes of an id that may be part of a table key, and where it ends. Raises IndexError for any other."""
+    length, at = read(data, at)
+    end = at + length
+    # a mangled length may be any number, and a slice takes only some
+    if not 0 < length <= LONGEST_KEY_BYTES or end > len(data) or _CONTROL.search(data, at, end):
+        raise IndexError
+    return data[at:end], end
+
+
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_RESERVED = frozenset(name.encode() for name in RESERVED_USERS)
 
 
 # scheduled_at and attempt, or version and status

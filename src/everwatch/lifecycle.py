@@ -8,6 +8,7 @@ import math
 
 import msgspec
 
+from everwatch.bounds import MOST_AHEAD_MS
 from everwatch.model import (
     NO_SIGNALS,
     NOTHING,
@@ -188,6 +189,9 @@ def after_result(monitor: Monitor, result: Result, earliest: int = 0) -> Monitor
     retries = monitor.spec.policy.retries
     if result.status is Status.FAILURE and 0 < result.attempt <= retries.most and monitor.state is not State.PAUSED:
         finished = result.started_at + math.ceil(result.duration_ms)
+        if earliest:
+            # what a result says of its end may be any instant: its retry is not counted from far ahead
+            finished = min(finished, earliest + MOST_AHEAD_MS)
         delay_ms = retry_delay_ms(retries, monitor.key, result.scheduled_at, result.attempt + 1)
         pending = _on(
             agenda,

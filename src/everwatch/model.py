@@ -9,6 +9,20 @@ from typing import Any
 
 import msgspec
 
+from everwatch.bounds import (
+    Detail,
+    ExecutorName,
+    InstantMs,
+    KindName,
+    Large,
+    LongestDuration,
+    MonitorKey,
+    Sentence,
+    Small,
+    Timeout,
+    UserKey,
+)
+
 Scalar = str | int | float | bool | None
 
 
@@ -266,8 +280,8 @@ class Reply(msgspec.Struct, frozen=True):
     answer: Answer
     reason: str
     path: str
-    version: int
-    at: int
+    version: Small
+    at: InstantMs
     code: str = ""
     signup_id: str = ""
     signal_id: str = ""
@@ -442,15 +456,15 @@ class Tick(msgspec.Struct, frozen=True):
     by the command ``run_now``, beside the schedule.
     """
 
-    user_id: str
-    monitor_id: str
-    scheduled_at: int
-    kind: str
+    user_id: UserKey
+    monitor_id: MonitorKey
+    scheduled_at: InstantMs
+    kind: KindName
     config: str
-    timeout_ms: int
-    version: int
+    timeout_ms: Timeout
+    version: Small
     partition: int
-    attempt: int = 1
+    attempt: Small = 1
     may_overlap: bool = False
     manual: bool = False
     payload: str = ""
@@ -474,22 +488,22 @@ class Result(msgspec.Struct, frozen=True):
     With status ``skipped`` it stands for ``skipped_count`` ticks, due from ``scheduled_at`` to ``skipped_until``.
     """
 
-    user_id: str
-    monitor_id: str
-    scheduled_at: int
-    kind: str
-    version: int
+    user_id: UserKey
+    monitor_id: MonitorKey
+    scheduled_at: InstantMs
+    kind: KindName
+    version: Small
     status: Status
-    reason: str
-    started_at: int
-    duration_ms: float
-    attempt: int = 1
+    reason: Sentence
+    started_at: InstantMs
+    duration_ms: LongestDuration
+    attempt: Small = 1
     timings: dict[str, float] = {}
-    executor: str = ""
-    skipped_until: int = 0
-    skipped_count: int = 0
+    executor: ExecutorName = ""
+    skipped_until: InstantMs = 0
+    skipped_count: Large = 0
     manual: bool = False
-    detail: str = ""
+    detail: Detail = ""
 
 
 INLINE_EXECUTOR = "everwatch-timer"
@@ -503,13 +517,13 @@ class Transition(msgspec.Struct, frozen=True):
     still down or late (then both states are the same).
     """
 
-    user_id: str
-    monitor_id: str
-    at: int
+    user_id: UserKey
+    monitor_id: MonitorKey
+    at: InstantMs
     from_state: State
     to_state: State
-    reason: str
-    version: int
+    reason: Sentence
+    version: Small
     alert: bool = True
     reminder: bool = False
 

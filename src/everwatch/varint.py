@@ -24,7 +24,7 @@ def encode(number: int) -> bytes:
 
 
 def read(data: bytes | bytearray, at: int) -> tuple[int, int]:
-    """The number that starts at ``at``, and where it ends."""
+    """The number that starts at ``at``, and where it ends. Raises IndexError where none of 64 bits stands."""
     byte = data[at]
     if byte < 0x80:
         return (byte >> 1) ^ -(byte & 1), at + 1
@@ -32,6 +32,8 @@ def read(data: bytes | bytearray, at: int) -> tuple[int, int]:
     while byte >= 0x80:
         at += 1
         byte = data[at]
+        if shift > 63:  # of bytes that were not written by us; it would take time by the square of their number
+            raise IndexError("a number of more than 64 bits")
         number |= (byte & 0x7F) << shift
         shift += 7
     return (number >> 1) ^ -(number & 1), at + 1

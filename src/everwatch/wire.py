@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import orjson
 
+from everwatch.bounds import LATEST_MS, NOT_RESERVED, RESERVED_USERS
 from everwatch.errors import InvalidInput
 from everwatch.model import (
     Align,
@@ -39,12 +40,14 @@ from everwatch.printable import HIDDEN
 from everwatch.schedule.cron import read_expression, zone_named
 from everwatch.schedule.duration import describe_duration, parse_duration_ms
 from everwatch.schedule.every import PHASE_STEP_MS
-from everwatch.schedule.instant import LATEST_MS, parse_instant_ms
+from everwatch.schedule.instant import parse_instant_ms
 from everwatch.schedule.midnight import check_alignment
 
 # ids go into keys (NUL separates), logs and terminals, and two that look the same must be the same
 NO_HIDDEN = rf"^[^{HIDDEN}]*\Z"  # "$" would let a newline at the end pass
-UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=NO_HIDDEN)]
+UserId = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=256, pattern=rf"^{NOT_RESERVED}{NO_HIDDEN.removeprefix('^')}")
+]
 MonitorId = Annotated[str, msgspec.Meta(max_length=128, pattern=NO_HIDDEN)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_HIDDEN)]
 Threshold = Annotated[int, msgspec.Meta(ge=1, le=100)]
@@ -210,7 +213,8 @@ def refusal(error: msgspec.ValidationError, prefix: str = "$") -> InvalidInput:
     if missing := re.fullmatch(r"Object missing required field `(.*)`", reason):
         return InvalidInput("this field is missing", f"{path}.{missing[1]}")
     if "matching regex" in reason:
-        return InvalidInput("control, direction and invisible characters are not allowed", path)
+        reserved = f", and neither are the names {' and '.join(RESERVED_USERS)}" if NOT_RESERVED in reason else ""
+        return InvalidInput(f"control, direction and invisible characters are not allowed{reserved}", path)
     if wrong := re.fullmatch(r"Invalid enum value (.*)", reason, re.DOTALL):
         choices = _CHOICES.get(path.rpartition(".")[2])
         return InvalidInput(f"{wrong[1]} is not one of {', '.join(choices)}" if choices else reason, path)

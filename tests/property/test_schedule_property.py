@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from everwatch.bounds import LATEST_MS
 from everwatch.errors import InvalidInput
 from everwatch.model import At, Cron, Every, Misfire, Schedule
 from everwatch.schedule.cron import read_expression
 from everwatch.schedule.due import due_in, next_due
 from everwatch.schedule.every import due_between, phase_of
-from everwatch.schedule.instant import EARLIEST_MS, LATEST_MS, parse_instant_ms
+from everwatch.schedule.instant import EARLIEST_MS, parse_instant_ms
 from everwatch.schedule.misfire import settle
 from everwatch.wire import MonitorInput, ScheduleInput, monitor_of
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from everwatch import codec, wire
 from everwatch.admission import admit_command, admit_signup
+from everwatch.bounds import LATEST_MS
 from everwatch.model import (
     Align,
     At,
@@ -26,7 +27,7 @@ from everwatch.model import (
     Signup,
 )
 from everwatch.printable import HIDDEN
-from everwatch.schedule.instant import EARLIEST_MS, LATEST_MS, format_instant, parse_instant_ms
+from everwatch.schedule.instant import EARLIEST_MS, format_instant, parse_instant_ms
 from everwatch.wire_form import monitor_form, signup_form
 
 MINUTE, DAY = 60_000, 86_400_000

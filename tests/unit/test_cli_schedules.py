@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from everwatch.bounds import LATEST_MS
 from everwatch.cli.schedules import ScheduleOptions, maintenance_text, schedule_of, schedule_text
 from everwatch.errors import SettingsError
 from everwatch.model import Align, At, Cron, Every, Maintenance, MonitorSpec, Schedule
-from everwatch.schedule.instant import EARLIEST_MS, LATEST_MS, instant_text, parse_instant_ms
+from everwatch.schedule.instant import EARLIEST_MS, instant_text, parse_instant_ms
 
 NINE_MS = 1_795_251_600_000  # 2026-11-21T09:00:00Z
 

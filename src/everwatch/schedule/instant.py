@@ -2,13 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
+from everwatch.bounds import LATEST_MS
 from everwatch.schedule.duration import SECOND_MS
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST_MS = 946_684_800 * SECOND_MS
 """The beginning of the year 2000. What lies before was meant as something else: seconds since the epoch, say."""
-LATEST_MS = 253_402_300_800 * SECOND_MS - 1
-"""The end of the year 9999."""
 _EXAMPLES = "write it like 2026-11-21T09:00:00+01:00 or 2026-11-21T08:00:00Z"
 
 

@@ -1,0 +1,39 @@
+"""What ids, instants and numbers may be in records: of ticks, results and transitions all, as ``model`` declares them.
+
+Their topics are open like any other, and each reader checks what it reads. Ids of new users and monitors are held to
+narrower rules (``wire``); those that exist keep theirs.
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+LATEST_MS = 253_402_300_800_000 - 1
+"""The end of the year 9999."""
+RESERVED_USERS = ("__everwatch", "__faust")
+"""The local store keeps its own entries under these names."""
+NOT_RESERVED = rf"(?!(?:{'|'.join(RESERVED_USERS)})\Z)"
+"""Goes before a pattern of ids of users."""
+# NUL separates the parts of table keys, and what the table remembers besides monitors stands behind 01
+_NO_CONTROL = r"[^\x00-\x1f\x7f]*\Z"  # "$" would let a newline at the end pass
+
+UserKey = Annotated[str, Meta(min_length=1, max_length=256, pattern=rf"^{NOT_RESERVED}{_NO_CONTROL}")]
+MonitorKey = Annotated[str, Meta(min_length=1, max_length=128, pattern=rf"^{_NO_CONTROL}")]
+LONGEST_KEY_BYTES = 4 * 256
+"""UTF-8 takes at most four bytes a character."""
+KindName = Annotated[str, Meta(max_length=128)]
+InstantMs = Annotated[int, Meta(ge=0, le=LATEST_MS)]
+Small = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Large = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+# longer than any schedule's interval, and so than any run
+LongestDuration = Annotated[float, Meta(ge=0, le=400 * 86_400_000)]
+Timeout = Annotated[int, Meta(ge=1, le=86_400_000)]
+# what we send is a quarter of these at most
+Sentence = Annotated[str, Meta(max_length=4_000)]
+Detail = Annotated[str, Meta(max_length=160_000)]
+ExecutorName = Annotated[str, Meta(max_length=1_000)]
+
+MOST_AHEAD_MS = 60_000
+"""A clock may be so far ahead of ours; what says that it is from later still is refused."""
+BROKER_AHEAD_MS = 3_600_000
+"""So far ahead of its clock a broker takes a record's timestamp (``message.timestamp.after.max.ms``, by default)."""
