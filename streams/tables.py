@@ -13,12 +13,15 @@ import faust
 from faust.types import TP
 
 from everwatch import codec, entries
-from everwatch.errors import Transient
+from everwatch.errors import InvalidInput, Transient
 from everwatch.kafka.outbox import Outbox
 from everwatch.model import Monitor, User
 from everwatch.timetable import NotPlanned
 from streams.partitions import Partition, Partitions
 from streams.store import OPTIONS, Store, index_keys
+
+# with its key and the batch around it within the largest batch that topics take by default (1,048,588 bytes)
+LARGEST_ENTRY_BYTES = 900_000
 
 
 class PartitionLost(Transient):
@@ -117,8 +120,14 @@ class Writing:
         self._known[partition].update(zip(keys, self.read(partition, keys), strict=True))
 
     def add(self, partition: int, key: bytes, entry: User | Monitor) -> None:
-        """Write an entry under its table key."""
-        self._entries[partition][key] = codec.encode_entry(entry)
+        """Write an entry under its table key. Raises InvalidInput if no record can hold it."""
+        value = codec.encode_entry(entry)
+        if len(value) > LARGEST_ENTRY_BYTES:
+            # the broker would refuse it only after others of this unit of work were sent
+            raise InvalidInput(
+                f"what is kept of it would take {len(value)} bytes, and at most {LARGEST_ENTRY_BYTES} are kept"
+            )
+        self._entries[partition][key] = value
         if isinstance(entry, Monitor):
             dates = entries.dates_of_monitor(entry)
             if dates is not entries.NO_DATES:

@@ -7,6 +7,7 @@ import msgspec
 import orjson
 
 from everwatch import codec, wire
+from everwatch.bounds import RESERVED_USERS
 from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
 from everwatch.model import At, Command, Every, MonitorSpec, ReplyOn, Signup
@@ -57,7 +58,10 @@ def _admit_remembered(data: bytes | None) -> Signup | None:
     if data and data[:1] == b"{" and len(data) <= codec.LARGEST_INPUT_BYTES:
         try:
             outline = _outline_of(data)
-            if len(outline.monitors) + len(outline.maintenance) <= _REMEMBERED_BYTES:
+            if (
+                outline.user_id not in RESERVED_USERS
+                and len(outline.monitors) + len(outline.maintenance) <= _REMEMBERED_BYTES
+            ):
                 alike = _admit_monitors(bytes(outline.monitors), bytes(outline.maintenance))
                 return Signup(
                     outline.user_id,

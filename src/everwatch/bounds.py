@@ -12,12 +12,11 @@ LATEST_MS = 253_402_300_800_000 - 1
 """The end of the year 9999."""
 RESERVED_USERS = ("__everwatch", "__faust")
 """The local store keeps its own entries under these names."""
-NOT_RESERVED = rf"(?!(?:{'|'.join(RESERVED_USERS)})\Z)"
-"""Goes before a pattern of ids of users."""
+_NOT_RESERVED = rf"(?!(?:{'|'.join(RESERVED_USERS)})\Z)"
 # NUL separates the parts of table keys, and what the table remembers besides monitors stands behind 01
 _NO_CONTROL = r"[^\x00-\x1f\x7f]*\Z"  # "$" would let a newline at the end pass
 
-UserKey = Annotated[str, Meta(min_length=1, max_length=256, pattern=rf"^{NOT_RESERVED}{_NO_CONTROL}")]
+UserKey = Annotated[str, Meta(min_length=1, max_length=256, pattern=rf"^{_NOT_RESERVED}{_NO_CONTROL}")]
 MonitorKey = Annotated[str, Meta(min_length=1, max_length=128, pattern=rf"^{_NO_CONTROL}")]
 LONGEST_KEY_BYTES = 4 * 256
 """UTF-8 takes at most four bytes a character."""

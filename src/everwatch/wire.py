@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import orjson
 
-from everwatch.bounds import LATEST_MS, NOT_RESERVED, RESERVED_USERS
+from everwatch.bounds import LATEST_MS, RESERVED_USERS
 from everwatch.errors import InvalidInput
 from everwatch.model import (
     Align,
@@ -45,9 +45,7 @@ from everwatch.schedule.midnight import check_alignment
 
 # ids go into keys (NUL separates), logs and terminals, and two that look the same must be the same
 NO_HIDDEN = rf"^[^{HIDDEN}]*\Z"  # "$" would let a newline at the end pass
-UserId = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=256, pattern=rf"^{NOT_RESERVED}{NO_HIDDEN.removeprefix('^')}")
-]
+UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=NO_HIDDEN)]
 MonitorId = Annotated[str, msgspec.Meta(max_length=128, pattern=NO_HIDDEN)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_HIDDEN)]
 Threshold = Annotated[int, msgspec.Meta(ge=1, le=100)]
@@ -213,7 +211,7 @@ def refusal(error: msgspec.ValidationError, prefix: str = "$") -> InvalidInput:
     if missing := re.fullmatch(r"Object missing required field `(.*)`", reason):
         return InvalidInput("this field is missing", f"{path}.{missing[1]}")
     if "matching regex" in reason:
-        reserved = f", and neither are the names {' and '.join(RESERVED_USERS)}" if NOT_RESERVED in reason else ""
+        reserved = f", and neither are the names {' and '.join(RESERVED_USERS)}" if RESERVED_USERS[0] in reason else ""
         return InvalidInput(f"control, direction and invisible characters are not allowed{reserved}", path)
     if wrong := re.fullmatch(r"Invalid enum value (.*)", reason, re.DOTALL):
         choices = _CHOICES.get(path.rpartition(".")[2])
@@ -252,8 +250,14 @@ def _bound_told(type_name: str, least: bool, bound: int) -> str:
     return f"this must be at {'least' if least else 'most'} {bound}{unit}"
 
 
+def _check_user(user_id: str) -> None:
+    if user_id in RESERVED_USERS:
+        raise InvalidInput("this user_id is reserved", "$.user_id")
+
+
 def signup_of(given: SignupInput) -> Signup:
     """The signup that ``given`` means. Raises InvalidInput."""
+    _check_user(given.user_id)
     monitors = tuple(monitor_of(m, f"$.monitors[{i}]") for i, m in enumerate(given.monitors))
     seen: set[str] = set()
     for i, monitor in enumerate(monitors):
@@ -282,6 +286,7 @@ _ONE_OR_ALL = frozenset({CommandType.CANCEL})
 
 def command_of(given: CommandInput) -> Command:
     """The command that ``given`` means. Raises InvalidInput."""
+    _check_user(given.user_id)
     command, monitor_id, monitor = given.command, given.monitor_id, None
     if command is CommandType.PUT:
         if given.monitor is None:
@@ -318,6 +323,7 @@ def command_of(given: CommandInput) -> Command:
 
 def signal_of(given: SignalInput) -> Signal:
     """The signal that ``given`` means: an exit code other than 0 makes it a failure. Raises InvalidInput."""
+    _check_user(given.user_id)
     type_, exit_code, duration_ms, value = given.type, given.exit_code, given.duration_ms, given.value
     if type_ is SignalType.SUCCESS and exit_code is None and duration_ms is None and value is None:
         return Signal(given.user_id, given.monitor_id, given.at, signal_id=given.signal_id, reply=given.reply)

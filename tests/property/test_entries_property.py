@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from everwatch import codec, entries, lifecycle, schemas
+from everwatch.bounds import LATEST_MS
 from everwatch.config import OutputFormat
 from everwatch.kinds.heartbeat import HeartbeatConfig, HeartbeatKind
 from everwatch.model import (
@@ -310,8 +311,26 @@ def test_most_monitors_have_no_dates() -> None:
     assert entries.dates_of_monitor(monitor) is entries.NO_DATES
 
 
+def _with_numbers_of_ticks(monitor: Monitor) -> Monitor:
+    """The monitor with numbers that an executor takes."""
+    replace = msgspec.structs.replace
+    agenda, policy = monitor.agenda, monitor.spec.policy
+    if agenda is not NOTHING:
+        instant, attempt = abs(agenda.retry_of) % (LATEST_MS + 1), abs(agenda.retry_attempt) % 2**31
+        agenda = replace(agenda, retry_of=instant, retry_attempt=attempt)
+    policy = replace(policy, timeout_ms=1 + abs(policy.timeout_ms) % 600_000)
+    version = abs(monitor.version) % 2**31
+    return replace(monitor, version=version, agenda=agenda, spec=replace(monitor.spec, policy=policy))
+
+
 @settings(max_examples=300, deadline=None)
-@given(monitors, ints, st.booleans(), longs, st.integers(0, 2**31 - 1))
+@given(
+    monitors.map(_with_numbers_of_ticks),
+    st.integers(0, 2**31 - 1),
+    st.booleans(),
+    st.integers(0, LATEST_MS),
+    st.integers(0, 2**31 - 1),
+)
 def test_a_plans_ticks_are_those_that_an_executor_reads(
     monitor: Monitor, attempt: int, manual: bool, scheduled_at: int, partition: int
 ) -> None:

@@ -307,6 +307,62 @@ async def test_a_poison_tick_becomes_a_dead_letter_and_counts_as_finished(
     assert executor.acknowledged == [0]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"user_id": "u" * 3_000_000}, "the key has 3000000 bytes"),
+        ({"user_id": "__everwatch"}, "__everwatch"),
+        ({"monitor_id": "\x01commands"}, "control"),
+        ({"monitor_id": "m" * 129}, "at most 128"),
+        ({"timeout_ms": 2**31 - 1}, "at most"),
+        ({"timeout_ms": -1}, "at least 1"),
+        ({"version": -1}, "at least 0"),
+        ({"attempt": -1}, "at least 0"),
+        ({"at": 2**62}, "at most"),
+        ({"at": -1}, "at least 0"),
+    ],
+    ids=[
+        "key of 3 MB",
+        "reserved user",
+        "reserved monitor",
+        "long monitor",
+        "long time-out",
+        "negative time-out",
+        "negative version",
+        "negative attempt",
+        "instant beyond the calendar",
+        "no instant",
+    ],
+)
+async def test_a_tick_that_no_worker_sends_is_refused_and_the_next_one_runs(
+    executor: Executor, kind: PlainKind, wrong: dict[str, Any], reason: str
+) -> None:
+    executor.take("succeeds", **wrong)
+    [record] = executor.outbox.sent
+    assert record["topic"] == TOPICS.dead_letters
+    assert reason in dict(record["headers"])["reason"].decode()
+    assert dict(record["headers"])["refused_by"] == b"executor"
+    assert len(record["key"]) <= 500_000
+    executor.take("succeeds")
+    await executor.has_run(kind, 1)
+
+
+async def test_a_tick_that_cannot_be_started_is_refused_and_the_next_one_runs(
+    executor: Executor, kind: PlainKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(tick: Tick) -> None:
+        raise KeyError("colour")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("everwatch.executor.checks.job_of", fails)
+        executor.take("succeeds")
+    [record] = executor.outbox.sent
+    assert dict(record["headers"])["code"] == b"unhandled"
+    assert executor.acknowledged == [0]
+    executor.take("succeeds")
+    await executor.has_run(kind, 1)
+
+
 async def test_no_more_checks_run_at_once_than_allowed_and_waiting_ones_cost_no_task(
     executor: Executor, kind: PlainKind
 ) -> None:

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from everwatch.bounds import BROKER_AHEAD_MS
 from everwatch.codec import commands_key, encode_entry, encode_result, encode_transition, table_key
 from everwatch.config import OutputFormat, Settings
 from everwatch.kafka.records import Record
@@ -98,12 +99,12 @@ def test_offsets_lie_behind_the_last_record_of_each_partition() -> None:
     [
         (TOPICS.results, b"anna", b"no result", "JSON"),
         (TOPICS.results, b"anna", None, "empty"),
-        (TOPICS.results, b"anna", json_result(scheduled_at=2**64), "64 bits"),
+        (TOPICS.results, b"anna", json_result(scheduled_at=2**64), "at most 253402300799999"),
         (
             TOPICS.results,
             b"anna",
             encode_result(msgspec.structs.replace(RESULT, duration_ms=float("nan")), OutputFormat.AVRO),
-            "finite",
+            "at least 0",
         ),
         (
             TOPICS.results,
@@ -111,6 +112,14 @@ def test_offsets_lie_behind_the_last_record_of_each_partition() -> None:
             encode_result(msgspec.structs.replace(RESULT, timings={"dns": float("inf")}), OutputFormat.AVRO),
             "finite",
         ),
+        (TOPICS.results, b"anna", json_result(user_id="__everwatch", monitor_id="written__"), "__everwatch"),
+        (TOPICS.results, b"anna", json_result(monitor_id="\x01commands"), "control"),
+        (TOPICS.results, b"anna", json_result(monitor_id="m" * 129), "at most 128"),
+        (TOPICS.results, b"anna", json_result(duration_ms=1e300), "at most"),
+        (TOPICS.results, b"anna", json_result(started_at=2**62), "at most"),
+        (TOPICS.results, b"anna", json_result(version=-1), "at least 0"),
+        (TOPICS.results, b"anna", json_result(scheduled_at=99 + BROKER_AHEAD_MS + 1), "from the future"),
+        (TOPICS.results, b"anna", json_result(detail="x" * 300_000), "at most"),
         (TOPICS.transitions, b"anna", b"{}", ""),
         (TOPICS.transitions, b"anna", None, "empty"),
         (TOPICS.monitors_changelog, None, encode_entry(USER), "no key"),

@@ -1,5 +1,6 @@
 """A worker and records that no handler can take: they harm nothing but themselves."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,15 @@ from typing import Any
 import orjson
 import pytest
 from support.pipeline import every
-from support.worker import START, TOPICS, Broker, Life, until, worker
+from support.worker import CHANGELOG, START, TOPICS, Broker, Life, until, worker
 
-from everwatch import codec
+from everwatch import codec, schemas
 from everwatch.catalogue import carry_out
 from everwatch.clock import SettableClock
 from everwatch.errors import BrokerUnavailable, InvalidInput
 from everwatch.isolation import Bisection
 from everwatch.kafka.records import Record
+from everwatch.model import At, Monitor, State
 
 INPUTS = (TOPICS.signups, TOPICS.commands, TOPICS.signals, TOPICS.results)
 
@@ -142,3 +144,145 @@ async def test_a_command_that_cannot_be_carried_out_is_refused_and_answered(
     }
     assert answers == {"of-n": ("done", ""), "of-m": ("refused", "unhandled")}
     assert letters(broker) == [orjson.dumps(given[1])]
+
+
+# --- the poisons by name ----------------------------------------------------------------------------------------------
+
+
+def result(**changes: Any) -> dict[str, Any]:
+    good = {
+        "user_id": "ann",
+        "monitor_id": "m",
+        "scheduled_at": START + 10_000,
+        "kind": "noop",
+        "version": 1,
+        "status": "failure",
+        "reason": "",
+        "started_at": START + 10_000,
+        "duration_ms": 1.0,
+    }
+    return good | changes
+
+
+HOURS = 4 * 3_600_000
+AVRO_RESULT = schemas.header("result")
+POISONOUS_RESULTS = {
+    "an id of absurd length": AVRO_RESULT + b"\xfe" * 9 + b"\x01" + b"ann",
+    "an id of negative length": AVRO_RESULT + b"\x05" + b"ann",
+    "a number without an end": AVRO_RESULT + b"\xff" * 200_000,
+    "the store's own key": result(user_id="__everwatch", monitor_id="written__"),
+    "Faust's own key": result(user_id="__faust", monitor_id="offset__"),
+    "the key of what is remembered of commands": result(monitor_id="\x01commands"),
+    "no user": result(user_id=""),
+    "no monitor": result(monitor_id=""),
+    "an endless run": result(duration_ms=1e300),
+    "a run of negative length": result(duration_ms=-1.0),
+    "from hours ahead": result(scheduled_at=START + HOURS),
+    "skipped until hours ahead": result(status="skipped", skipped_until=START + HOURS),
+    "beyond 64 bits": result(scheduled_at=2**64),
+    "begun in the year 300,000": result(started_at=2**53),
+    "a reason of half a megabyte": result(reason="x" * 500_000),
+    "a reason that no entry has room for": result(reason="x" * 5_000),
+}
+
+
+@pytest.mark.parametrize("poison", POISONOUS_RESULTS.values(), ids=POISONOUS_RESULTS.keys())
+async def test_a_result_that_cannot_be_judged_is_refused_once_and_those_beside_it_count(
+    life: Life, broker: Broker, poison: bytes | dict[str, Any]
+) -> None:
+    monitors = [every(name, "noop") | {"policy": {"retries": {"max": 3}}} for name in ("m", "good")]
+    broker.take(TOPICS.signups, {"user_id": "ann", "monitors": monitors})
+    await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
+    value = poison if isinstance(poison, bytes) else json.dumps(poison).encode()
+    some = [
+        orjson.dumps(result(monitor_id="good", status="success")),
+        value,
+        # of no version and for no monitor that there is: passed over
+        orjson.dumps(result(version=99)),
+        orjson.dumps(result(monitor_id="gone")),
+        orjson.dumps(result(user_id="nobody")),
+    ]
+    await life.handle(
+        TOPICS.results, [Record(TOPICS.results, 0, n, START, b"ann", each) for n, each in enumerate(some)]
+    )
+    assert letters(broker) == [value]
+    key = codec.table_key("ann", "good")
+    entry = codec.decode_entry(key, life.store.read(0, key) or b"")
+    assert isinstance(entry, Monitor)
+    assert entry.state is State.UP
+
+
+async def test_a_retry_is_counted_from_now_whatever_its_result_says_of_its_end(life: Life, broker: Broker) -> None:
+    monitor = every("m", "noop") | {"policy": {"retries": {"max": 3}}}
+    broker.take(TOPICS.signups, {"user_id": "ann", "monitors": [monitor]})
+    await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
+    said = orjson.dumps(result(started_at=START + 100 * HOURS))
+    await life.handle(TOPICS.results, [Record(TOPICS.results, 0, 0, START, b"ann", said)])
+    key = codec.table_key("ann", "m")
+    entry = codec.decode_entry(key, life.store.read(0, key) or b"")
+    assert isinstance(entry, Monitor)
+    assert START < entry.agenda.retry_at < START + 120_000
+
+
+@pytest.mark.parametrize("topic", [TOPICS.signups, TOPICS.commands, TOPICS.signals])
+@pytest.mark.parametrize("user_id", ["__everwatch", "__faust"])
+async def test_no_input_reaches_the_stores_own_entries(life: Life, broker: Broker, topic: str, user_id: str) -> None:
+    rest = {
+        TOPICS.signups: {"monitors": [every("written__", "noop")]},
+        TOPICS.commands: {"command": "pause", "monitor_id": "written__"},
+        TOPICS.signals: {"monitor_id": "written__"},
+    }
+    value = orjson.dumps({"user_id": user_id, **rest[topic]})
+    await life.handle(topic, [Record(topic, 0, 0, START, user_id.encode(), value)])
+    assert letters(broker) == [value]
+
+
+@pytest.mark.parametrize("timestamp", [-1, -(2**62), START + 10 * HOURS, 2**62], ids=str)
+@pytest.mark.parametrize("topic", [TOPICS.signups, TOPICS.commands])
+async def test_a_delay_counts_from_now_where_a_producers_clock_is_not_to_be_believed(
+    life: Life, broker: Broker, topic: str, timestamp: int
+) -> None:
+    task = {"monitor_id": "t", "kind": "noop", "schedule": {"in": "1h"}}
+    value = {TOPICS.signups: {"monitors": [task]}, TOPICS.commands: {"command": "put", "monitor": task}}[topic]
+    record = Record(topic, 0, 0, timestamp, b"ann", orjson.dumps({"user_id": "ann", **value}))
+    await life.handle(topic, [record])
+    key = codec.table_key("ann", "t")
+    entry = codec.decode_entry(key, life.store.read(0, key) or b"")
+    assert isinstance(entry, Monitor)
+    assert entry.spec.schedule == At(START + 3_600_000)
+    assert letters(broker) == []
+
+
+@pytest.mark.parametrize("timestamp", [-1, START, START + 10 * HOURS], ids=str)
+async def test_a_run_by_hand_has_a_timestamp_that_the_broker_takes(
+    life: Life, broker: Broker, timestamp: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = every("m", "http", url="http://127.0.0.1:1/")
+    later["schedule"] |= {"start_at": START + 1_000 * HOURS}
+    broker.take(TOPICS.signups, {"user_id": "ann", "monitors": [later]})
+    await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
+    sent: list[int] = []
+    send = life.engine._outbox.send
+
+    def noted(topic: str, **record: Any) -> None:
+        if topic == TOPICS.ticks:
+            sent.append(record["timestamp_ms"])
+        send(topic, **record)
+
+    monkeypatch.setattr(life.engine._outbox, "send", noted)
+    value = orjson.dumps({"command": "run_now", "user_id": "ann", "monitor_id": "m"})
+    await life.handle(TOPICS.commands, [Record(TOPICS.commands, 0, 0, timestamp, b"ann", value)])
+    [instant] = sent
+    assert START - 1_000 < instant < START + 3_600_000
+
+
+async def test_an_entry_that_no_record_can_hold_is_refused_before_anything_of_it_is_sent(
+    life: Life, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.tables.LARGEST_ENTRY_BYTES", 2_000)
+    large = {"user_id": "ann", "monitors": [every("m", "http", url=f"http://127.0.0.1:1/{'x' * 3_000}")]}
+    small = {"user_id": "bob", "monitors": [every("m", "noop")]}
+    some = [(b"ann", orjson.dumps(large)), (b"bob", orjson.dumps(small))]
+    await life.handle(TOPICS.signups, [Record(TOPICS.signups, 0, n, START, *each) for n, each in enumerate(some)])
+    assert letters(broker) == [orjson.dumps(large)]
+    assert {key.partition(b"\0")[0] for key, _ in broker.logs[CHANGELOG]} == {b"bob"}
