@@ -116,6 +116,7 @@ class Pipeline:
         }
         self.settings = load_settings(**given)
         self.topics = Topics.of(self.settings)
+        self._numbers = list(range(self.settings.partitions))
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")} | {
             f"EVERWATCH_{name.upper()}": str(value) for name, value in given.items()
         }
@@ -163,7 +164,9 @@ class Pipeline:
         def shared_out() -> bool:
             assert all(process.runs for process in self.processes.values()), "a process ended by itself"
             owned = [process.partitions() for process in workers]
-            return all(owned) and sorted(number for each in owned for number in each) == list(range(PARTITIONS))
+            return all(owned) and sorted(number for each in owned for number in each) == list(
+                range(self.settings.partitions)
+            )
 
         try:
             wait_until("the workers own all partitions", shared_out, 60)
@@ -179,7 +182,9 @@ class Pipeline:
 
         def shared_out() -> bool:
             assert all(process.runs for process in workers), "a worker ended by itself"
-            return sorted(n for process in workers for n in process.partitions()) == list(range(PARTITIONS))
+            return sorted(n for process in workers for n in process.partitions()) == list(
+                range(self.settings.partitions)
+            )
 
         wait_until("the workers own all partitions", shared_out, 60)
 
@@ -243,7 +248,7 @@ class Pipeline:
         )
         try:
             left: dict[int, int] = {}
-            for number in range(PARTITIONS):
+            for number in self._numbers:
                 held = bounds(consumer, topic, number)
                 if held:
                     left[number] = held.stop

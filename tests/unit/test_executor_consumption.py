@@ -71,15 +71,15 @@ class Rig:
     def __init__(self, max_in_flight: int = 10) -> None:
         self.clock: Any = SettableClock(1_000_000)
         self.consumer: Any = FakeConsumer()
-        self.ticks = TickConsumer(Settings(max_in_flight=max_in_flight), "", self.clock)
+        self.ticks = TickConsumer(TOPICS.ticks, Settings(max_in_flight=max_in_flight), "", self.clock)
         self.ticks._on_assign(self.consumer, [PARTITION])
 
     @property
     def held(self):
-        return self.ticks._held[TOPICS.ticks, 0]
+        return self.ticks._held[0]
 
-    def arrive(self, *offsets: int, topic: str = TOPICS.ticks) -> list[int]:
-        self.consumer.arriving += [FakeMessage(offset, topic) for offset in offsets]
+    def arrive(self, *offsets: int) -> list[int]:
+        self.consumer.arriving += [FakeMessage(offset) for offset in offsets]
         taken = []
         while self.consumer.arriving:
             taken += [message.offset() for _, message in self.ticks._take(self.consumer)]
@@ -134,9 +134,8 @@ def test_one_commit_waits_for_the_one_before() -> None:
     assert len(rig.consumer.committed) == 1
 
 
-def test_too_much_work_pauses_its_topic_alone_and_room_resumes_it() -> None:
+def test_too_much_work_pauses_its_topic_and_room_resumes_it() -> None:
     rig = Rig(max_in_flight=10)
-    rig.ticks._on_assign(rig.consumer, [TopicPartition(TOPICS.ticks_high, 0)])
     taken = rig.arrive(*range(520))
     assert len(taken) == 520
     assert rig.consumer.paused == {TOPICS.ticks}
@@ -229,7 +228,9 @@ def test_results_of_an_earlier_assignment_do_not_count_for_a_later_one() -> None
 
 def test_records_of_partitions_not_held_are_left_alone() -> None:
     rig = Rig()
-    assert rig.arrive(1, topic=TOPICS.ticks_low) == []
+    rig.ticks._on_lost(rig.consumer, [PARTITION])
+    rig.consumer.arriving += [FakeMessage(1)]
+    assert rig.ticks._take(rig.consumer) == []
 
 
 def test_after_stop_nothing_is_taken_but_what_gets_done_is_committed() -> None:

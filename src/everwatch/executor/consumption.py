@@ -1,7 +1,8 @@
-"""The thread that owns the Kafka consumer: takes ticks, holds back when there is enough to do, commits what is done.
+"""Kafka consumers of ticks, one for each topic: fetch ticks, pause when enough wait, commit what is done.
 
-Work goes to the event loop in batches; what is durable comes back through a queue. ``acknowledge``, ``stop_taking``
-and ``finish`` may be called from other threads, everything else happens in this one, so nothing needs a lock.
+Each consumer has a thread of its own. Work goes to the event loop in batches; acknowledgements come back through a
+queue. ``acknowledge``, ``stop_taking`` and ``finish`` may be called from other threads; everything else happens in the
+consumer's thread, so nothing needs a lock.
 """
 
 import asyncio
@@ -31,8 +32,8 @@ _LAST_COMMIT_S = 1.5
 
 # Bounds on what librdkafka fetches ahead: its defaults (100,000 records, 64 MB) are far more than an executor
 # runs before the next fetch arrives, and are fetched again after each pause.
-# All partitions share one queue: while a heap of low-priority ticks fills it, no other partition is fetched either, and
-# each is looked at again only after this backoff, which is a second by default. An urgent tick would wait that long.
+# All partitions of a consumer share one queue: while it is full, none is fetched, and each is looked at again only
+# after this backoff, which is a second by default.
 _PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384, "fetch.queue.backoff.ms": 20}
 
 # Ticks that wait for their host take no slot, so they are not counted as enough to do; but they take memory.
@@ -52,23 +53,62 @@ _HOPELESS = {
 }
 
 
+class TickConsumers:
+    """Fetches the ticks of all priorities.
+
+    Each topic has a consumer, and all of them are members of one group. One consumer of three topics would get its
+    partitions of all topics together: with the cooperative-sticky assignor, a second executor could get every
+    partition of one topic and none of another. So each topic is balanced by itself, within one partition, and the
+    offsets are those of the group as ever.
+    """
+
+    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
+        topics = Topics.of(settings).all_ticks
+        self._consumers = {topic: TickConsumer(topic, settings, bootstrap_servers, clock) for topic in topics}
+
+    @property
+    def ended(self) -> list[Future[None]]:
+        """Of each consumer a future that is done when its thread is: with None after ``finish``, else with the error.
+
+        The error is a BrokerUnavailable.
+        """
+        return [consumer.ended for consumer in self._consumers.values()]
+
+    def start(self, deliver: Callable[[list[Taken]], None]) -> None:
+        """Begin to fetch ticks; ``deliver`` is called with each batch, in the consumers' threads."""
+        for consumer in self._consumers.values():
+            consumer.start(deliver)
+
+    def acknowledge(self, held: HeldPartition, offset: int) -> None:
+        """Note that the result of the record at ``offset`` is on the broker. From any thread."""
+        self._consumers[held.topic].acknowledge(held, offset)
+
+    def stop_taking(self) -> None:
+        """Fetch no more ticks, but stay in the group and commit what gets done. From any thread."""
+        for consumer in self._consumers.values():
+            consumer.stop_taking()
+
+    async def finish(self, timeout_s: float) -> bool:
+        """Commit, leave the group and end the threads; False if that takes longer than ``timeout_s``."""
+        return all(await asyncio.gather(*(consumer.finish(timeout_s) for consumer in self._consumers.values())))
+
+
 class TickConsumer:
-    """Takes ticks and hands them on with the partition they were taken from.
+    """Fetches the ticks of one topic and hands them on with the partition they were fetched from.
 
     ``ended`` is done when the thread is: with None after ``finish``, else with the error (BrokerUnavailable).
     """
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
+    def __init__(self, topic: str, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
+        self._topic = topic
         self._settings = settings
         self._bootstrap_servers = bootstrap_servers
         self._clock = clock
-        self._topics = Topics.of(settings).all_ticks
-        # per topic, so that a heap of low-priority work does not keep urgent work from being taken
         self._enough = 2 * settings.max_in_flight + _BATCH
         self._room_again = settings.max_in_flight
         self._quiet = Quiet(clock)
-        self._held: dict[tuple[str, int], HeldPartition] = {}
-        self._paused: set[str] = set()
+        self._held: dict[int, HeldPartition] = {}
+        self._paused = False
         self._acknowledged: SimpleQueue[tuple[HeldPartition, int]] = SimpleQueue()
         self._stopping = threading.Event()
         self._finishing = threading.Event()
@@ -79,7 +119,7 @@ class TickConsumer:
 
     def start(self, deliver: Callable[[list[Taken]], None]) -> None:
         """Begin to take ticks; ``deliver`` is called with each batch, in the consumer's thread."""
-        threading.Thread(target=self._run, args=(deliver,), name="ticks", daemon=True).start()
+        threading.Thread(target=self._run, args=(deliver,), name=self._topic, daemon=True).start()
 
     def acknowledge(self, held: HeldPartition, offset: int) -> None:
         """What came of the record at ``offset`` is on the broker. From any thread."""
@@ -120,7 +160,7 @@ class TickConsumer:
         )
         try:
             consumer.subscribe(
-                list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+                [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             while not self._finishing.is_set():
                 if batch := self._take(consumer):
@@ -141,7 +181,7 @@ class TickConsumer:
             if error is not None:
                 self._on_error(error)
                 continue
-            held = self._held.get((message.topic() or "", message.partition() or 0))
+            held = self._held.get(message.partition() or 0)
             offset = message.offset()
             if held is None or offset is None or self._stopping.is_set() or not held.watermark.begin(offset):
                 continue
@@ -151,19 +191,18 @@ class TickConsumer:
         return batch
 
     def _balance(self, consumer: Consumer) -> None:
-        """Pause topics of which there is enough, resume them when there is room; polling goes on meanwhile."""
-        for topic in self._topics:
-            partitions = [held for held in self._held.values() if held.topic == topic]
-            parked = sum(held.parked for held in partitions)
-            outstanding = sum(held.watermark.outstanding for held in partitions) - min(parked, _MOST_PARKED)
-            span = max((held.watermark.span for held in partitions), default=0)
-            if topic not in self._paused:
-                if self._stopping.is_set() or outstanding >= self._enough or span >= _MOST_AGAIN:
-                    self._paused.add(topic)
-                    consumer.pause([held.at() for held in partitions])
-            elif outstanding <= self._room_again and span <= _MOST_AGAIN // 2 and not self._stopping.is_set():
-                self._paused.remove(topic)
-                consumer.resume([held.at() for held in partitions])
+        """Pause when enough ticks wait, resume when there is room; polling goes on meanwhile."""
+        partitions = self._held.values()
+        parked = sum(held.parked for held in partitions)
+        outstanding = sum(held.watermark.outstanding for held in partitions) - min(parked, _MOST_PARKED)
+        span = max((held.watermark.span for held in partitions), default=0)
+        if not self._paused:
+            if self._stopping.is_set() or outstanding >= self._enough or span >= _MOST_AGAIN:
+                self._paused = True
+                consumer.pause([held.at() for held in partitions])
+        elif outstanding <= self._room_again and span <= _MOST_AGAIN // 2 and not self._stopping.is_set():
+            self._paused = False
+            consumer.resume([held.at() for held in partitions])
 
     def _on_error(self, error: KafkaError) -> None:
         # called inside consume(), too, where an exception would be lost on the way through C
@@ -203,7 +242,7 @@ class TickConsumer:
         self._committing = False
         for offset in offsets:
             failure = error or offset.error
-            held = self._held.get((offset.topic, offset.partition))
+            held = self._held.get(offset.partition)
             if failure is not None and held is not None:
                 held.committed = None
                 if self._quiet.may_say(("commit", failure.code())):
@@ -222,11 +261,10 @@ class TickConsumer:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for part in partitions:
-            self._held[part.topic, part.partition] = HeldPartition(part.topic, part.partition)
+            self._held[part.partition] = HeldPartition(part.topic, part.partition)
         consumer.incremental_assign(partitions)
-        paused = [part for part in partitions if part.topic in self._paused]
-        if paused:
-            consumer.pause(paused)
+        if self._paused:
+            consumer.pause(partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         leaving = self._let_go(partitions)
@@ -250,7 +288,7 @@ class TickConsumer:
         consumer.incremental_unassign(partitions)
 
     def _let_go(self, partitions: list[TopicPartition]) -> list[HeldPartition]:
-        found = (self._held.pop((part.topic, part.partition), None) for part in partitions)
+        found = (self._held.pop(part.partition, None) for part in partitions)
         leaving = [held for held in found if held is not None]
         for held in leaving:
             held.revoked = True

@@ -13,7 +13,7 @@ from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable
 from everwatch.executor.callables import open_callables
 from everwatch.executor.checks import Checks
-from everwatch.executor.consumption import TickConsumer
+from everwatch.executor.consumption import TickConsumers
 from everwatch.executor.held import Taken
 from everwatch.kafka.clients import new_producer
 from everwatch.kafka.outbox import Outbox
@@ -53,7 +53,7 @@ async def run(
             open_callables(clock, settings.python_processes, settings.python_memory_mb) as callables,
             open_run_context(clock, Guard(settings.allow_networks), publisher, callables) as context,
         ):
-            ticks = TickConsumer(settings, bootstrap_servers, clock)
+            ticks = TickConsumers(settings, bootstrap_servers, clock)
             checks = Checks(settings, context, outbox, ticks.acknowledge, executor_id or settings.instance)
 
             def deliver(batch: list[Taken]) -> None:
@@ -75,10 +75,10 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _until_stopped(stop: asyncio.Event, ticks: TickConsumer, checks: Checks, outbox: Outbox) -> None:
+async def _until_stopped(stop: asyncio.Event, ticks: TickConsumers, checks: Checks, outbox: Outbox) -> None:
     stopped = asyncio.create_task(stop.wait())
     undelivered = asyncio.create_task(_watch(outbox))
-    watched: set[asyncio.Future[Any]] = {stopped, undelivered, checks.failed, asyncio.wrap_future(ticks.ended)}
+    watched: set[asyncio.Future[Any]] = {stopped, undelivered, checks.failed, *map(asyncio.wrap_future, ticks.ended)}
     try:
         done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
         for future in done:
@@ -94,7 +94,7 @@ async def _watch(outbox: Outbox) -> None:
         await asyncio.sleep(1)
 
 
-async def _stop(ticks: TickConsumer, checks: Checks, outbox: Outbox) -> None:
+async def _stop(ticks: TickConsumers, checks: Checks, outbox: Outbox) -> None:
     # 1. nothing new  2. what is under way ends, or is left to the next executor  3. results durable  4. offsets
     ticks.stop_taking()
     given_up = await checks.drain(_IN_FLIGHT_S)

@@ -18,7 +18,7 @@ Value = TypeVar("Value")
 
 
 class Member(NamedTuple):
-    """A member of a consumer group: its client id (``everwatch-<host>-<process id>``), host, and partitions."""
+    """A process in a consumer group: its client id (``everwatch-<host>-<process id>``), host, and partitions."""
 
     client_id: str
     host: str
@@ -64,20 +64,17 @@ def executors_group(settings: Settings) -> str:
 
 
 def members_of(admin: AdminClient, groups: Iterable[str], *, timeout_s: float = 10.0) -> dict[str, list[Member]]:
-    """The members of each group, by client id; none for a group that does not exist. Raises BrokerUnavailable."""
+    """The processes in each group, by client id; none for a group that does not exist. Raises BrokerUnavailable."""
     described = admin.describe_consumer_groups(sorted(set(groups)), request_timeout=timeout_s)
     found: dict[str, list[Member]] = {}
     for group, future in described.items():
         description = _result(future, timeout_s)
-        members = [] if description is None else description.members
-        found[group] = sorted(
-            Member(
-                member.client_id,
-                (getattr(member, "host", "") or "").lstrip("/"),
-                frozenset((p.topic, p.partition) for p in _assigned(member)),
-            )
-            for member in members
-        )
+        # an executor has a member of the group for each topic of ticks
+        processes: dict[tuple[str, str], set[Position]] = {}
+        for member in [] if description is None else description.members:
+            process = member.client_id, (getattr(member, "host", "") or "").lstrip("/")
+            processes.setdefault(process, set()).update((p.topic, p.partition) for p in _assigned(member))
+        found[group] = sorted(Member(*process, frozenset(held)) for process, held in processes.items())
     return found
 
 

@@ -1,0 +1,104 @@
+"""Executors share each topic of ticks, however many they are and in whatever order they come and go."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from conftest import NewPipeline
+from support.pipeline import Pipeline, every
+from support.target import Target
+from support.waiting import now_ms, wait_until
+
+from everwatch.clock import SystemClock
+from everwatch.executor.consumption import TickConsumers
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.groups import executors_group, members_of
+from everwatch.kafka.topics import ensure_topics
+
+pytestmark = pytest.mark.integration
+PARTITIONS = 12
+
+
+@pytest.fixture(scope="module")
+def pipeline(new_pipeline: NewPipeline) -> Pipeline:
+    return new_pipeline(partitions=PARTITIONS)
+
+
+@pytest.fixture
+async def executors(pipeline: Pipeline) -> Iterator[list[TickConsumers]]:
+    """Those that are members of the group; the ones that are left at the end leave."""
+    ensure_topics(new_admin(pipeline.settings, pipeline.settings.bootstrap_servers), pipeline.settings)
+    running: list[TickConsumers] = []
+    yield running
+    for executor in running:
+        await executor.finish(10)
+
+
+def held_by(executor: TickConsumers) -> Counter[str]:
+    """How many partitions an executor holds of each topic."""
+    return Counter(
+        {topic: len(consumer._held) for topic, consumer in executor._consumers.items()}  # type: ignore[attr-defined]
+    )
+
+
+async def test_each_topic_is_shared_within_one_partition_whoever_joins_and_leaves(
+    pipeline: Pipeline, executors: list[TickConsumers]
+) -> None:
+    choose = random.Random(7)
+    for wanted in (1, 2, 3, 5, 8, 3, 2, 5, 1):
+        while len(executors) < wanted:
+            executors.append(TickConsumers(pipeline.settings, pipeline.settings.bootstrap_servers, SystemClock()))
+            executors[-1].start(lambda batch: None)
+        while len(executors) > wanted:
+            await executors.pop(choose.randrange(len(executors))).finish(10)
+
+        def balanced() -> bool:
+            for topic in pipeline.topics.all_ticks:
+                shares = [held_by(executor)[topic] for executor in executors]
+                if sum(shares) != PARTITIONS or max(shares) - min(shares) > 1:
+                    return False
+            return True
+
+        wait_until(f"each topic is balanced over {wanted}", balanced, 60)
+    # an executor is one process to people, although it is a member for each topic
+    admin = new_admin(pipeline.settings, pipeline.settings.bootstrap_servers)
+    group = executors_group(pipeline.settings)
+    [member] = members_of(admin, [group])[group]
+    assert len(member.partitions) == 3 * PARTITIONS
+
+
+def test_executors_that_are_added_take_their_share_of_the_work(pipeline: Pipeline, target: Target) -> None:
+    pipeline.ensure("worker", "sink", "executor")
+    pipeline.wait_until_ready()
+    users = 240
+    for number in range(users):
+        # one user for each place on each partition, so that partitions have the same work
+        pipeline.sign_up(f"u-{number}", every("site", "http", url=target.url("/ok")), partition=number % PARTITIONS)
+    admin = new_admin(pipeline.settings, pipeline.settings.bootstrap_servers)
+    group = executors_group(pipeline.settings)
+
+    def shares(executors: int) -> list[int]:
+        """Results of each executor from now on, once all partitions have been shared between so many of them."""
+
+        def settled() -> bool:
+            members = members_of(admin, [group])[group]
+            ticks = [sum(topic == pipeline.topics.ticks for topic, _ in each.partitions) for each in members]
+            return len(members) == executors and ticks == [PARTITIONS // executors] * executors
+
+        wait_until(f"{executors} executors share the partitions", settled, 60)
+        since = now_ms() + 2_000
+        wait_until("some seconds have passed", lambda: now_ms() > since + 8_000, 60)
+        stored = pipeline.reader.results(limit=100_000)
+        counts = Counter(each.result.executor for each in stored if since <= each.result.scheduled_at < since + 5_000)
+        return sorted(counts.values())
+
+    for executors in (2, 3):
+        pipeline.ensure(f"executor-{executors}")
+        found = shares(executors)
+        assert len(found) == executors
+        assert found[0] >= 0.8 * found[-1], found
+    pipeline.processes["executor-2"].kill()
+    found = shares(2)
+    assert len(found) == 2
+    assert found[0] >= 0.8 * found[-1], found
