@@ -37,6 +37,7 @@ from streams.feedback import Feedback
 from streams.inline import InlineResults
 from streams.isolation import Isolated
 from streams.lane import Batch, Lane
+from streams.membership import PromptTables, heartbeat_s, leave_group, member_name
 from streams.partitions import Partitions, Planner
 from streams.progress import read_progress
 from streams.recovery import BulkRecovery
@@ -274,6 +275,8 @@ class App(faust.App):
     async def on_stop(self) -> None:
         """Faust calls this when the worker is told to stop."""
         await self.engine.stop()
+        if self._consumer is not None and not self.crashed:
+            await leave_group(self._consumer)
         # everything that must be kept is kept now, and Faust would wait for a broker that is away
         give_up = threading.Timer(FAUST_S, os._exit, [1 if self.crashed else 0])
         give_up.daemon = True
@@ -293,7 +296,8 @@ def create_app(settings: Settings, bootstrap_servers: str, clock: Clock, folder:
         broker_credentials=_credentials(settings),
         broker_client_id=f"everwatch-{settings.instance}",
         broker_session_timeout=settings.session_timeout_ms / 1000,
-        broker_heartbeat_interval=settings.session_timeout_ms / 3000,
+        broker_heartbeat_interval=heartbeat_s(settings.session_timeout_ms),
+        consumer_group_instance_id=member_name(folder, folder.name),
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         topic_partitions=settings.partitions,
@@ -307,6 +311,7 @@ def create_app(settings: Settings, bootstrap_servers: str, clock: Clock, folder:
         # an input that is not acknowledged is read again by the next owner: nothing to wait for
         stream_wait_empty=False,
         web_enabled=False,
+        TableManager=PromptTables,
     )
     app.tables._recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon, loop=app.loop)  # type: ignore[attr-defined]
     engine = app.engine = Engine(app, settings, bootstrap_servers, clock)

@@ -16,6 +16,7 @@ from everwatch import codec, entries, schemas
 from everwatch.clock import Clock
 from everwatch.entries import Plan
 from everwatch.kinds import registry
+from everwatch.metrics import remove_gauges_of
 from everwatch.model import Monitor, Policy
 from everwatch.schedule.duration import SECOND_MS
 from everwatch.timetable import (
@@ -245,7 +246,7 @@ class Partitions:
                 if generation != self._generation:
                     return False
                 opened[number] = partition
-            self._open = opened
+            self._own(opened)
         if numbers:
             monitors = sum(len(partition.timetable) for partition in opened.values())
             logger.info("watching %d monitors on partitions %s", monitors, sorted(numbers))
@@ -290,7 +291,12 @@ class Partitions:
     def abandon(self) -> None:
         """Own nothing, whatever is under way: it will find that the partition is lost."""
         self.invalidate()
-        self._open = {}
+        self._own({})
+
+    def _own(self, opened: dict[int, Partition]) -> None:
+        for number in self._open.keys() - opened.keys():
+            remove_gauges_of(number)
+        self._open = opened
 
     def _take_up(self, partition: Partition) -> bool:
         """Take up the timetable as this worker put it away, if it did."""

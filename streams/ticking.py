@@ -134,11 +134,14 @@ class Ticking(Service):
                 write_progress(self._outbox, self._progress_topic, partition.number, attempt.upto)
 
     def _count(self, partition: Partition, attempt: Attempt) -> None:
-        emitted_to, monitors, unanswered = gauges_of(partition.number)
         for way, sent in attempt.sent.items():
             self._counted[way].inc(sent)
         if attempt.sent:
             LATENESS.observe(max(0, self._clock.now_ms() - attempt.upto) / 1000)
+        if self._partitions.get(partition.number) is not partition:
+            return  # it was given up meanwhile, and its gauges with it
+        emitted_to, monitors, unanswered = gauges_of(partition.number)
+        if attempt.sent:
             self._count_unanswered(partition, attempt.upto, unanswered)
         emitted_to.set(attempt.upto / 1000)
         monitors.set(len(partition.timetable))

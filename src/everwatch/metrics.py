@@ -43,6 +43,13 @@ def gauges_of(partition: int) -> tuple[Gauge, Gauge, Gauge]:
     return EMITTED_TO.labels(partition), MONITORS.labels(partition), UNANSWERED.labels(partition)
 
 
+def remove_gauges_of(partition: int) -> None:
+    """Export nothing of a partition that another worker owns now: two workers' values would count double in a sum."""
+    for gauge in (EMITTED_TO, MONITORS, UNANSWERED):
+        gauge.remove_by_labels({"partition": str(partition)})
+    gauges_of.cache_clear()
+
+
 def serve_metrics(settings: Settings) -> None:
     """Serve ``/metrics`` where the settings say, in a thread of its own. Raises SettingsError if the port is taken."""
     if settings.metrics_port == 0:

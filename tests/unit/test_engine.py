@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from faust.types import TP
+from prometheus_client import REGISTRY
 from support.worker import CHANGELOG, START, TOPICS, Broker, Life, Sent, signup, until, users, worker
 
 from everwatch.clock import SettableClock
@@ -408,3 +409,30 @@ async def test_a_broker_that_answers_nothing_any_more_holds_no_stop_up_and_no_ti
         assert life.rebuilt == [0]
         await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
         assert users(await life.tick_to(START + 5_000)) == {"ann", "bob"}
+
+
+# --- gauges -----------------------------------------------------------------------------------------------------------
+
+
+def exported() -> set[str]:
+    """Names of the metrics that are exported of partition 0."""
+    return {
+        sample.name
+        for family in REGISTRY.collect()
+        for sample in family.samples
+        if sample.labels.get("partition") == "0"
+    }
+
+
+async def test_a_worker_exports_nothing_of_a_partition_that_it_has_given_up(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.tick_to(START + 2_000)
+        assert {"everwatch_monitors", "everwatch_emitted_to_seconds"} <= exported()
+        await life.revoked()
+        assert exported() == set()
+        await life.recovered()
+        await life.tick_to(START + 4_000)
+        assert "everwatch_monitors" in exported()
