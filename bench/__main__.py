@@ -30,6 +30,7 @@ BENCHES = {
     "delayed": "10,000,000 delayed tasks pending, and 100,000 of them due in one second",
     "import": "users imported from a CSV file, and registered meanwhile",
     "scaleout": "one load on 1, 2 and 4 workers",
+    "rebalance": "gaps in ticks and results when a worker or an executor joins, stops, is killed",
     "executor": "http probes of one executor for each second of CPU, beside blackbox_exporter",
 }
 # a module cannot have every name

@@ -4,13 +4,15 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from threading import Event
 
 import psutil
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
 
@@ -45,6 +47,11 @@ class Rig:
     workers: list[Worker] = field(default_factory=list)
     begun_s: float = 0.0
 
+    @cached_property
+    def admin(self) -> AdminClient:
+        """A client that describes groups and makes topics."""
+        return new_admin(self.settings, self.bootstrap_servers)
+
     @property
     def partitions(self) -> int:
         """How many partitions each topic has."""
@@ -54,13 +61,13 @@ class Rig:
         """Tell how far the bench is, and how long it has taken."""
         self.console.print(f"{self.clock.monotonic_s() - self.begun_s:6.1f} s  {sentence}", highlight=False)
 
-    def start_worker(self, name: str = "1") -> Worker:
+    def start_worker(self, name: str = "1", variables: Mapping[str, str] | None = None) -> Worker:
         """Start a worker; ``wait_on_time`` tells when it works."""
-        worker = Worker(name, self.folder, self.bootstrap_servers)
+        worker = Worker(name, self.folder, self.bootstrap_servers, variables=variables)
         self.workers.append(worker)
         return worker
 
-    def start_executor(self, processes: int, at_once: int) -> Worker:
+    def start_executor(self, processes: int, at_once: int, name: str = "executor") -> Worker:
         """Start an executor with so many processes, for ``at_once`` checks in flight, all of them on loopback."""
         variables = {
             "EVERWATCH_ALLOW_NETWORKS": "127.0.0.1/32",
@@ -69,7 +76,7 @@ class Rig:
             "EVERWATCH_TARGET_PER_S": "0",
         }
         command = ("executor", "--processes", str(processes))
-        executor = Worker("executor", self.folder, self.bootstrap_servers, command, variables)
+        executor = Worker(name, self.folder, self.bootstrap_servers, command, variables)
         self.workers.append(executor)
         return executor
 
@@ -84,7 +91,7 @@ class Rig:
 
     def new_topic(self, name: str) -> str:
         """Create a topic like those of the product."""
-        admin = new_admin(self.settings, self.bootstrap_servers)
+        admin = self.admin
         wanted = NewTopic(name, num_partitions=self.partitions, replication_factor=1)
         admin.create_topics([wanted], operation_timeout=30)[name].result(30)
         self.wait_until(lambda: name in admin.list_topics(timeout=10).topics, f"topic {name} is there", 30)
@@ -97,6 +104,14 @@ class Rig:
     def written(self, topic: str) -> int:
         """How many records were ever written to a topic that nothing is deleted from."""
         return sum(self.ends(topic))
+
+    def claims(self, group: str, topic: str) -> list[int]:
+        """How many partitions of a topic each member of a consumer group has."""
+        found = self.admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
+        return [
+            sum(partition.topic == topic for partition in member.assignment.topic_partitions)
+            for member in found.members
+        ]
 
     def taken_in(self, topic: str) -> int:
         """How many records of an input topic the workers have acknowledged, all of them durable."""

@@ -12,7 +12,7 @@ from bench.errors import Unmeasured
 from bench.expectation import Expectation
 from bench.peers import PeerError, faust_peer, streams_peer
 from bench.plan import Plan
-from bench.population import Population
+from bench.population import PORT, Population
 from bench.producing import Signups
 from bench.report import Peer
 from bench.rig import Rig
@@ -41,11 +41,11 @@ class Subject:
     expected: Expectation
     wait: Callable[[], None]
 
-    def sign_up(self, rig: Rig, *populations: Population) -> None:
-        """Register more users and wait until they tick."""
+    def sign_up(self, rig: Rig, *populations: Population, port: int = PORT) -> None:
+        """Register more users, whose monitors probe ``port``, and wait until they tick."""
         users = sum(population.users for population in populations)
         rig.say(f"{self.name}: signing up {users:,} users, {sum(p.monitors for p in populations):,} monitors")
-        rig.publish(self.signups, Signups(*populations))
+        rig.publish(self.signups, Signups(*populations, port=port))
         for population in populations:
             self.expected.add(population)
         self.wait()

@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from threading import Event
 
-from confluent_kafka.admin import AdminClient
-
 from bench.capacity import RATE_PER_USER, RECURRING
 from bench.feedback import Results
 from bench.plan import Plan
@@ -22,7 +20,6 @@ from bench.rig import Rig, rig
 from bench.rivals import Subject, the_worker, wait_steady
 from bench.watching import Verdict, Window, judge, per_million, watch
 from bench.worker import Worker
-from everwatch.kafka.clients import new_admin
 
 SPREAD_WITHIN_S = 120.0
 # results are published for the length of a window and what lies around it
@@ -82,7 +79,7 @@ def measure(plan: Plan) -> Outcome:
         for stage, count in enumerate(load.counts):
             while len(bench.workers) < count:
                 bench.start_worker(str(len(bench.workers) + 1))
-            _wait_spread(bench, count)
+            wait_spread(bench, count)
             wait_steady(bench, subject)
             Event().wait(load.settle_s)
             on = f"on {count} worker{'s' if count > 1 else ''}"
@@ -150,21 +147,11 @@ def _idle_cores(worker: Worker, seconds: float) -> float:
     return (worker.cpu_s() - before) / seconds
 
 
-def _wait_spread(bench: Rig, count: int) -> None:
-    """Wait until every worker has its share of the partitions."""
-    admin = new_admin(bench.settings, bench.bootstrap_servers)
+def wait_spread(bench: Rig, count: int) -> None:
+    """Wait until every worker has its share of the partitions; the topic of commands stands for the rest."""
+    share = bench.partitions // count
     bench.wait_until(
-        lambda: _shares(admin, bench) == [bench.partitions // count] * count,
+        lambda: bench.claims(bench.settings.application, bench.topics.commands) == [share] * count,
         f"{count} workers have the same number of partitions",
         SPREAD_WITHIN_S,
     )
-
-
-def _shares(admin: AdminClient, bench: Rig) -> list[int]:
-    """How many partitions of the commands topic, which the rest follows, each member of the group has."""
-    group = bench.settings.application
-    found = admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
-    return [
-        sum(partition.topic == bench.topics.commands for partition in member.assignment.topic_partitions)
-        for member in found.members
-    ]

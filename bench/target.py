@@ -23,8 +23,13 @@ _START_WITHIN_S = 20.0
 class Target:
     """Where it is, and how many connections it has taken."""
 
-    url: str
+    port: int
     _connections: "Synchronized[int]"
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}/"
 
     @property
     def connections(self) -> int:
@@ -57,7 +62,7 @@ def target() -> Iterator[Target]:
     try:
         if not ours.poll(_START_WITHIN_S):
             raise Unmeasured(f"The bench's own web server did not start within {_START_WITHIN_S:g} s.")
-        yield Target(f"http://127.0.0.1:{ours.recv()}/", connections)
+        yield Target(ours.recv(), connections)
     finally:
         process.terminate()
         process.join()
