@@ -12,7 +12,7 @@ from support.waiting import now_ms, wait_until
 
 from everwatch.clock import SystemClock
 from everwatch.executor.consumption import TickConsumers
-from everwatch.kafka.clients import new_admin
+from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.groups import executors_group, members_of
 from everwatch.kafka.topics import ensure_topics
 
@@ -66,6 +66,27 @@ async def test_each_topic_is_shared_within_one_partition_whoever_joins_and_leave
     group = executors_group(pipeline.settings)
     [member] = members_of(admin, [group])[group]
     assert len(member.partitions) == 3 * PARTITIONS
+
+
+async def test_executors_of_the_version_before_are_replaced_one_by_one_in_the_same_group(
+    pipeline: Pipeline, executors: list[TickConsumers]
+) -> None:
+    # it was one member for all topics
+    before = new_consumer(pipeline.settings, pipeline.settings.bootstrap_servers, executors_group(pipeline.settings))
+    before.subscribe(list(pipeline.topics.all_ticks))
+
+    def has(least: int, most: int) -> bool:
+        before.poll(0.1)
+        return least <= len(before.assignment()) <= most
+
+    wait_until("the old executor has all partitions", lambda: has(3 * PARTITIONS, 3 * PARTITIONS), 60)
+    for _ in range(2):
+        executors.append(TickConsumers(pipeline.settings, pipeline.settings.bootstrap_servers, SystemClock()))
+        executors[-1].start(lambda batch: None)
+    wait_until("the old executor has given partitions away", lambda: has(0, 3 * PARTITIONS - 1), 60)
+    before.close()
+    half = Counter(dict.fromkeys(pipeline.topics.all_ticks, PARTITIONS // 2))
+    wait_until("each topic is balanced", lambda: all(held_by(executor) == half for executor in executors), 60)
 
 
 def test_executors_that_are_added_take_their_share_of_the_work(pipeline: Pipeline, target: Target) -> None:

@@ -19,6 +19,7 @@ from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable
 from everwatch.executor.held import HeldPartition, Taken
 from everwatch.kafka.clients import new_consumer
+from everwatch.kafka.groups import executors_group
 from everwatch.kafka.topics import Topics
 from everwatch.quiet import Quiet
 
@@ -40,6 +41,9 @@ _PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384,
 _MOST_PARKED = 20_000
 # What is finished behind the oldest tick that is not is run again by the next owner of a partition: so many at most.
 _MOST_AGAIN = 100_000
+
+# A member learns of a rebalance by its next heartbeat; until then the partitions that move have no owner.
+_HEARTBEAT_MS = 1_000
 
 # Errors that waiting does not mend: an operator has to act.
 _HOPELESS = {
@@ -153,10 +157,11 @@ class TickConsumer:
         consumer = new_consumer(
             self._settings,
             self._bootstrap_servers,
-            f"{self._settings.application}-executors",
+            executors_group(self._settings),
             error_cb=self._on_error,
             on_commit=self._on_commit,
             **_PREFETCH,
+            **{"heartbeat.interval.ms": min(_HEARTBEAT_MS, self._settings.session_timeout_ms // 3)},
         )
         try:
             consumer.subscribe(
