@@ -198,8 +198,10 @@ async def test_a_body_that_is_not_encoded_as_it_says_is_told(context: RunContext
     async def handler(request: web.Request) -> web.Response:
         return web.Response(body=b"plain", headers={"Content-Encoding": "gzip"})
 
-    outcome = await check(context, url=await serve(handler))
+    url = await serve(handler)
+    outcome = await check(context, url=url, body_contains="plain")
     assert outcome.reason == "the body is not encoded as its Content-Encoding says"
+    assert (await check(context, url=url)).reason == ""  # nobody asked about the body
 
 
 @pytest.mark.parametrize(("hops", "reason"), [(MOST_REDIRECTS, ""), (MOST_REDIRECTS + 1, "more than 10 redirects")])
@@ -261,7 +263,8 @@ async def test_an_answer_that_is_none_says_what_came(context: RunContext, answer
 
     server = await asyncio.start_server(handler, "127.0.0.1", 0)
     async with server:
-        outcome = await check(context, url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        outcome = await check(context, url=url, body_not_contains="x")
     assert outcome.status is Status.FAILURE
     assert outcome.reason.startswith(reason)
 

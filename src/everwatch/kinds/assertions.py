@@ -48,13 +48,12 @@ _STEP = re.compile(
 _SLOW_CHARSETS = {"idna", "punycode"}
 
 
-def holds_text(text: str, body: bytes, charset: str | None) -> bool:
-    """Whether ``body``, whose text is in ``charset`` (None or one unknown: UTF-8), contains ``text``."""
+def encoded(text: str, charset: str | None) -> bytes:
+    """``text`` as a body in ``charset`` has it; in UTF-8 if that is None, unknown or has no such characters."""
     try:
-        encoded = text.encode(_known(charset))
+        return text.encode(_known(charset))
     except UnicodeError:
-        encoded = text.encode()
-    return encoded in body
+        return text.encode()
 
 
 def check_pattern(pattern: str) -> None:
@@ -106,13 +105,18 @@ def parse_path(text: str) -> tuple[str | int, ...]:
     return tuple(steps)
 
 
-def explain_json(expected: Mapping[str, Scalar], body: bytes, hide: Callable[[str], str]) -> str:
-    """One sentence: which path in ``body`` has not the value expected; "" if all have.
+def explain_json(expected: Mapping[str, Scalar], body: bytes, charset: str | None, hide: Callable[[str], str]) -> str:
+    """One sentence: which path in ``body`` (in ``charset``) has not the value expected; "" if all have.
 
     ``hide`` is asked for each text of the body that the sentence would quote.
     """
+    known = _known(charset)
     try:
-        document = orjson.loads(body.removeprefix(codecs.BOM_UTF8))
+        # JSON is UTF-8 (RFC 8259, 8.1), but servers that say otherwise mean it
+        text = body if known == "utf-8" else body.decode(known).removeprefix("\ufeff").encode()
+        document = orjson.loads(text.removeprefix(codecs.BOM_UTF8))
+    except UnicodeError:
+        return f"the body is not text in its charset {quoted(charset or known, 40)}"
     except orjson.JSONDecodeError as error:
         return f"the body is not JSON: {error.msg}"
     for path, value in expected.items():

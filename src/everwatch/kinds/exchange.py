@@ -1,13 +1,11 @@
 """One HTTP request and its answer: a transfer of libcurl, through the guard, with the time each phase takes."""
 
+import asyncio
 import os
-import re
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from email.message import Message
-from functools import lru_cache
 from http import HTTPStatus
 
 import pycurl
@@ -16,22 +14,24 @@ import yarl
 from everwatch import __version__
 from everwatch.clock import Clock
 from everwatch.errors import TargetForbidden
+from everwatch.kinds.answer import Answer
 from everwatch.kinds.guard import Guard
-from everwatch.kinds.reasons import address_of, explain_connection_error, explain_untrusted
+from everwatch.kinds.http_failures import RequestFailed, explain
 from everwatch.kinds.transfers import Failed, Transfers
 
 Milliseconds = float
 
 # not kept for longer: longer than the usual intervals, and most servers close earlier
 KEPT_S = 150
-_LONGEST_CONTENT_TYPE = 256
-_BROKEN_OFF = frozenset({pycurl.E_PARTIAL_FILE, pycurl.E_RECV_ERROR})
-_NOT_HTTP = frozenset({pycurl.E_UNSUPPORTED_PROTOCOL, pycurl.E_FTP_WEIRD_SERVER_REPLY})
-_CERTIFICATE_SAID = re.compile(r"SSL certificate (?:problem|OpenSSL verify result): (.+?)(?: \(\d+\))?")
-_WRONG_NAME = "no alternative certificate subject name"
+# once all that is wanted is there, the rest is read for so long and so far, so that servers need not note a client that
+# went away; a connection that is to be kept is worth more
+_LINGER_S = 0.1
+_LINGER_KEPT_S = 1.0
+_LINGER_BYTES = 256 * 1024
 _USUAL_HEADERS = {
     "user-agent": f"User-Agent: everwatch/{__version__}".encode(),
     "accept": b"Accept: */*",
+    "accept-encoding": b"Accept-Encoding: gzip, deflate",
     # there is no such header unless it is wanted: libcurl would make up one, and wait for an answer to the other
     "content-type": b"Content-Type:",
     "expect": b"Expect:",
@@ -51,7 +51,8 @@ _OPTIONS: tuple[tuple[int, object], ...] = (
     # a proxy that the environment names would connect where the guard does not look
     (pycurl.PROXY, ""),
     (pycurl.PATH_AS_IS, 1),
-    (pycurl.ACCEPT_ENCODING, "gzip, deflate"),
+    # what is not coded as it says would be an error, whether or not the body matters
+    (pycurl.HTTP_CONTENT_DECODING, 0),
     (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
     # each handshake is measured whole
     (pycurl.SSL_SESSIONID_CACHE, 0),
@@ -64,25 +65,17 @@ _OPTIONS: tuple[tuple[int, object], ...] = (
 )
 
 
-class RequestFailed(Exception):
-    """There is no answer, or none that can be used: one sentence, with ``said`` within.
-
-    ``said``: words of the server's, which may be secrets that it was sent, and may be long.
-    """
-
-    def __init__(self, before: str, said: str = "", after: str = "") -> None:
-        super().__init__(before + said + after)
-        self._parts = before, said, after
-
-    def told(self, tell: Callable[[str], str]) -> str:
-        """The sentence with the server's words as ``tell`` tells them."""
-        before, said, after = self._parts
-        return before + (tell(said) if said else "") + after
+def _always(_: Answer) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked. ``follow``: how many redirects are followed; ``body_limit``: so much of an answer is read."""
+    """What is asked. ``follow``: how many redirects are followed; ``body_limit``: so much of an answer is kept.
+
+    ``is_enough`` is asked when the head of an answer is there, and each time that more of its body is: with True the
+    exchange is over. ``within_s``: what has not come so many seconds after the check began is not waited for.
+    """
 
     method: str
     url: str
@@ -90,39 +83,10 @@ class Request:
     body: bytes = b""
     verify_tls: bool = True
     follow: int = 0
-    body_limit: int = 1024 * 1024
+    body_limit: int = 0
     wants_certificate: bool = False
-
-
-@dataclass
-class Answer:
-    """What came: the status line's parts, the head, and at most ``body_limit`` bytes of the body.
-
-    ``url`` is who answered, after redirects; ``certificate`` its certificate (DER), where the request wants it.
-    """
-
-    url: yarl.URL
-    version: str = ""
-    status: int = 0
-    phrase: str = ""
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
-    body: bytes = b""
-    certificate: bytes = b""
-    redirected: bool = False
-
-    def header(self, name: bytes) -> str | None:
-        """The value of a header (``name`` in lower case), None if there is none."""
-        return next((value.decode("latin-1") for key, value in self.headers if key.lower() == name), None)
-
-    @property
-    def location(self) -> str:
-        """Where it redirects to, "" if nowhere; what is no ASCII in it is UTF-8, as browsers read it."""
-        return (self.header(b"location") or "").encode("latin-1").decode(errors="replace")
-
-    @property
-    def charset(self) -> str | None:
-        """The charset that the header names."""
-        return _charset_of((self.header(b"content-type") or "")[:_LONGEST_CONTENT_TYPE])
+    is_enough: Callable[[Answer], bool] = _always
+    within_s: float = 3_600.0
 
 
 @dataclass(slots=True)
@@ -135,6 +99,7 @@ class Probe:
     connect_s: float = 0.0
     tls_s: float = 0.0
     first_byte_s: float = 0.0
+    enough_s: float | None = None
 
     def note(self, curl: pycurl.Curl, lookup_s: float) -> None:
         """Add the phases of a transfer. Where a kept connection was used, there was none to make."""
@@ -149,8 +114,8 @@ class Probe:
         self.first_byte_s = max(0.0, curl.getinfo(pycurl.STARTTRANSFER_TIME) - connected_s)
 
     def timings(self) -> dict[str, Milliseconds]:
-        """Phases in ms that took place, and ``total`` up to now."""
-        total_s = self.clock.monotonic_s() - self.began_s
+        """Phases in ms that took place, and ``total`` up to when there was enough of an answer, or up to now."""
+        total_s = (self.clock.monotonic_s() if self.enough_s is None else self.enough_s) - self.began_s
         phases = {"dns": self.dns_s, "connect": self.connect_s, "tls": self.tls_s, "first_byte": self.first_byte_s}
         return {name: round(s * 1000, 3) for name, s in phases.items() if s} | {"total": round(total_s * 1000, 3)}
 
@@ -174,50 +139,55 @@ class Terms:
 
 
 class Exchange:
-    """One transfer."""
+    """One transfer. ``cookies``: libcurl's lines of those that were set before; after a redirect, of all."""
 
-    def __init__(self, request: Request, where: Where, terms: Terms) -> None:
+    def __init__(self, request: Request, where: Where, terms: Terms, cookies: Sequence[bytes] = ()) -> None:
         self._request = request
         self._url = where.url
         self._lookup_s = where.lookup_s
         self._guard = terms.guard
+        self._keep = terms.keep
         self._refusal: TargetForbidden | None = None
         self._trouble: OSError | None = None
-        self._answer = Answer(where.url)
-        self._body = bytearray()
+        self._answer = Answer(where.url, request.body_limit)
+        self._probe: Probe | None = None
+        self._deadline: asyncio.Timeout | None = None
+        self._lingered_bytes = 0
+        self.cookies = cookies
         self._curl = pycurl.Curl()
         for option, value in _OPTIONS:
             self._curl.setopt(option, value)
         self._set_up(terms, where.addresses)
 
     async def run(self, transfers: Transfers, probe: Probe) -> Answer:
-        """Send the request, and read the answer to its end or the limit; once. Raises RequestFailed."""
+        """Send the request, and read the answer as far as it is wanted; once. Raises RequestFailed."""
+        answer, self._probe = self._answer, probe
+        probe.enough_s = None
         try:
-            return await self._perform(transfers, probe)
-        finally:
-            self._curl.close()  # it refers to us, as we to it
-
-    async def _perform(self, transfers: Transfers, probe: Probe) -> Answer:
-        curl, answer = self._curl, self._answer
-        try:
-            await transfers.perform(curl)
+            # the time runs once there is a head: until then whoever runs the check ends it
+            async with asyncio.timeout(None) as self._deadline:
+                await transfers.perform(self._curl)
+            answer.is_over = True
+            if probe.enough_s is None:
+                answer.end_body()
         except Failed as failure:
-            probe.note(curl, self._lookup_s)
-            if not self._is_enough(failure):
+            if probe.enough_s is None:
                 raise self._explained(failure) from None
-        else:
-            probe.note(curl, self._lookup_s)
-        answer.body = bytes(self._body[: self._request.body_limit])
-        if self._request.wants_certificate:
-            answer.certificate = _certificate(curl)
+        except TimeoutError:
+            if self._deadline is None or not self._deadline.expired():
+                raise
+        finally:
+            probe.note(self._curl, self._lookup_s)
+            self._read_out()
+            self._curl.close()  # it refers to us, as we to it
         return answer
 
-    def _is_enough(self, failure: Failed) -> bool:
-        """Whether the transfer ended early, or badly, after all that was wanted of it."""
-        limit = self._request.body_limit
-        if not limit:
-            return self._answer.status >= HTTPStatus.OK
-        return failure.code == pycurl.E_WRITE_ERROR and len(self._body) >= limit
+    def _read_out(self) -> None:
+        """What libcurl knows of the answer besides its text."""
+        if self._request.follow and self._answer.redirects:
+            self.cookies = self._curl.getinfo_raw(pycurl.INFO_COOKIELIST)
+        if self._request.wants_certificate:
+            self._answer.certificate = _certificate(self._curl)
 
     def _set_up(self, terms: Terms, addresses: tuple[str, ...]) -> None:
         curl, request, url = self._curl, self._request, self._url
@@ -226,6 +196,7 @@ class Exchange:
         curl.setopt(pycurl.HEADERFUNCTION, self._take_header)
         curl.setopt(pycurl.WRITEFUNCTION, self._take_body)
         curl.setopt(pycurl.HTTPHEADER, _lines(request.headers, close=not terms.keep))
+        self._set_cookies()
         if request.method == "HEAD":
             curl.setopt(pycurl.NOBODY, 1)
         elif request.body or request.method in ("POST", "PUT", "PATCH"):
@@ -261,63 +232,70 @@ class Exchange:
             self._trouble = error
             return pycurl.SOCKET_BAD
 
+    def _set_cookies(self) -> None:
+        # as an option, given cookies and those that a redirect sets make one header
+        given = next((value for name, value in self._request.headers.items() if name.lower() == "cookie"), "")
+        if given:
+            self._curl.setopt(pycurl.COOKIE, given.encode())
+        if self._request.follow:
+            self._curl.setopt(pycurl.COOKIEFILE, "")  # no file, but cookies are minded from now on
+            for line in self.cookies:
+                self._curl.setopt(pycurl.COOKIELIST, line)
+
     def _take_header(self, line: bytes) -> None:
-        if line.startswith(b"HTTP/"):
-            # an answer may have been announced by another (100 Continue, 103 Early Hints)
-            version, status, phrase = (*line.decode("latin-1").strip().split(" ", 2), "", "")[:3]
-            self._answer.version, self._answer.phrase, self._answer.headers = version, phrase, []
-            self._answer.status = int(status) if status.isdigit() else 0
-            return
-        name, colon, value = line.partition(b":")
-        if colon:
-            self._answer.headers.append((name, value.strip()))
+        answer = self._answer
+        if answer.head_ms:
+            return  # a trailer
+        if line.strip():
+            answer.take_line(line)
+        elif answer.status >= HTTPStatus.OK and self._probe is not None and self._deadline is not None:
+            spent_s = self._probe.clock.monotonic_s() - self._probe.began_s
+            answer.head_ms = spent_s * 1000
+            self._end_in(self._request.within_s - spent_s)
+            if self._request.follow and answer.redirects:
+                self._stop_soon()
+            else:
+                self._stop_if_enough()
 
     def _take_body(self, data: bytes) -> int:
-        if len(self._body) >= self._request.body_limit:
-            return 0  # enough
-        self._body += data
+        if self._probe is not None and self._probe.enough_s is not None:
+            self._lingered_bytes += len(data)
+            return 0 if self._lingered_bytes > _LINGER_BYTES else len(data)
+        self._answer.take_body(data)
+        self._stop_if_enough()
         return len(data)
+
+    def _stop_if_enough(self) -> None:
+        answer, request = self._answer, self._request
+        if request.is_enough(answer) or (request.body_limit and answer.is_full) or answer.wrong_coding:
+            self._stop_soon()
+
+    def _stop_soon(self) -> None:
+        if self._probe is not None:
+            self._probe.enough_s = self._probe.clock.monotonic_s()
+            self._end_in(_LINGER_KEPT_S if self._keep else _LINGER_S)
+
+    def _end_in(self, seconds: float) -> None:
+        if self._deadline is not None:
+            at_s = asyncio.get_running_loop().time() + seconds
+            set_s = self._deadline.when()
+            self._deadline.reschedule(at_s if set_s is None else min(at_s, set_s))
 
     def _explained(self, failure: Failed) -> RequestFailed:
         """Why there is no answer, in one sentence."""
-        code, said, host = failure.code, str(failure), self._url.host or ""
         if self._refusal is not None and not self._curl.getinfo(pycurl.NUM_CONNECTS):
             return RequestFailed(str(self._refusal))
         if self._trouble is not None:
             return RequestFailed(f"the executor could not open a connection: {self._trouble.strerror}")
-        target = address_of(host, self._url.port)
-        if code == pycurl.E_URL_MALFORMAT:
-            return RequestFailed(f"name {host} does not resolve: it is not a host name")
-        if code == pycurl.E_PEER_FAILED_VERIFICATION:
-            return RequestFailed(_untrusted(said, host))
-        if code in (pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CIPHER):
-            return RequestFailed(f"TLS handshake with {target} failed: {_tls_said(said)}")
-        if code == pycurl.E_GOT_NOTHING:
-            return RequestFailed("connection closed before an answer came")
-        if code == pycurl.E_BAD_CONTENT_ENCODING:
-            return RequestFailed("the body is not encoded as its Content-Encoding says")
-        if code in _BROKEN_OFF and self._answer.status:
-            return RequestFailed("the answer broke off before its end")
         number = self._curl.getinfo(pycurl.OS_ERRNO)
-        if number and code in (pycurl.E_COULDNT_CONNECT, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR):
-            return RequestFailed(explain_connection_error(OSError(number, os.strerror(number)), host, self._url.port))
-        if code in _NOT_HTTP:
-            return RequestFailed("the answer is not valid HTTP: ", said)
-        if code in (pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR):
-            return RequestFailed(f"connection closed by {target}")
-        return RequestFailed("the request failed: ", said)
-
-
-@lru_cache(maxsize=1_000)
-def _charset_of(content_type: str) -> str | None:
-    kind = Message()
-    kind["Content-Type"] = content_type
-    return kind.get_content_charset()
+        answering = self._answer.status > 0
+        return explain(failure, self._url.host or "", self._url.port, answering=answering, number=number)
 
 
 def _lines(headers: Mapping[str, str], *, close: bool) -> list[bytes]:
     """Headers as libcurl takes them."""
     given = {name.lower() for name in headers}
+    headers = {name: value for name, value in headers.items() if name.lower() != "cookie"}
     lines = [line for name, line in _USUAL_HEADERS.items() if name not in given]
     # a name with a semicolon is how libcurl is told of an empty value
     lines += [f"{name}: {value}".encode() if value else f"{name};".encode() for name, value in headers.items()]
@@ -334,15 +312,3 @@ def _certificate(curl: pycurl.Curl) -> bytes:
         if name == "Cert":
             return ssl.PEM_cert_to_DER_cert(value)
     return b""
-
-
-def _untrusted(said: str, host: str) -> str:
-    if _WRONG_NAME in said:
-        return explain_untrusted(host, f"certificate is not valid for '{host}'")
-    found = _CERTIFICATE_SAID.fullmatch(said)
-    return explain_untrusted(host, found[1] if found else said)
-
-
-def _tls_said(said: str) -> str:
-    # "TLS connect error: error:0A00010B:SSL routines::wrong version number" and the like
-    return said.rpartition("::")[2].rpartition("error: ")[2] or said

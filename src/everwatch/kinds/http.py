@@ -5,19 +5,24 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-from everwatch.kinds.assertions import PATTERN_TEXT_BYTES, explain_json, holds_text, matches
+from everwatch.kinds.answer import Answer
+from everwatch.kinds.assertions import PATTERN_TEXT_BYTES, encoded, explain_json, matches
+from everwatch.kinds.capture import BODY_BYTES as CAPTURED_BYTES
 from everwatch.kinds.capture import captured, status_and_head
 from everwatch.kinds.certificate import read_certificate
-from everwatch.kinds.exchange import Answer, Request, RequestFailed
+from everwatch.kinds.exchange import Request
 from everwatch.kinds.http_config import HttpConfig
+from everwatch.kinds.http_failures import RequestFailed
 from everwatch.kinds.names import parse_url
 from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.reasons import quoted
 from everwatch.model import Outcome, Status, Tick
-from everwatch.schedule.duration import DAY_MS
+from everwatch.schedule.duration import DAY_MS, describe_duration
 
 MOST_REDIRECTS = 10
 BODY_LIMIT_BYTES = 1024 * 1024
+# what is kept of the tick's time to say what came
+_LAST_WORD_S = 0.1
 
 
 class HttpKind:
@@ -42,23 +47,22 @@ class HttpKind:
         detail = ""
         try:
             owner = (tick.user_id, tick.monitor_id) if config.keep_alive else None
-            answer = await client.send(_request(config), probe, owner)
+            answer = await client.send(_request(config, tick), probe, owner)
             timings = probe.timings()
-            reason = (
-                await _judge_body(config, answer)
-                or _judge_latency(config, timings["total"])
-                or _judge_certificate(config, answer, context.clock.now_ms())
+            reason = await _judge_body(config, answer, describe_duration(tick.timeout_ms)) or (
+                _judge_latency(config, timings["total"]) or _judge_certificate(config, answer, context.clock.now_ms())
             )
             if reason and config.capture:
                 head = status_and_head(answer.version, answer.status, answer.phrase, answer.headers)
-                detail = captured(head, answer.body, answer.charset, config.hide_cut)
+                detail = captured(head, bytes(answer.body), answer.charset, config.hide_cut)
         except RequestFailed as error:
             timings = probe.timings()
             reason = explain_failure(error, config.hide)
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings, detail)
 
 
-def _request(config: HttpConfig) -> Request:
+def _request(config: HttpConfig, tick: Tick) -> Request:
+    timeout_s = tick.timeout_ms / 1000
     return Request(
         config.method,
         config.url,
@@ -68,24 +72,79 @@ def _request(config: HttpConfig) -> Request:
         follow=MOST_REDIRECTS if config.follow_redirects else 0,
         body_limit=BODY_LIMIT_BYTES,
         wants_certificate=config.certificate_days_left > 0,
+        is_enough=_Settled(config),
+        within_s=timeout_s - min(_LAST_WORD_S, timeout_s / 10),
     )
 
 
-async def _judge_body(config: HttpConfig, answer: Answer) -> str:
+class _Settled:
+    """Whether all that ``config`` expects is settled by what has come of an answer: some answers never end."""
+
+    def __init__(self, config: HttpConfig) -> None:
+        self._config = config
+        self._found = _Search(config.body_contains)
+        self._unwanted = _Search(config.body_not_contains)
+        # these need the end, or the time that it takes
+        self._needs_end = bool(
+            config.body_not_contains or config.body_matches or config.json_equals or config.max_latency_ms
+        )
+
+    def __call__(self, answer: Answer) -> bool:
+        config = self._config
+        if not config.status_is_expected(answer.status):
+            return not config.capture or len(answer.body) > CAPTURED_BYTES
+        if config.body_contains and not self._found.is_in(answer):
+            return False
+        if config.body_not_contains and self._unwanted.is_in(answer):
+            return not config.capture or len(answer.body) > CAPTURED_BYTES
+        return not self._needs_end
+
+
+class _Search:
+    """A text looked for in a body that grows."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._searched = 0
+        self._is_found = False
+
+    def is_in(self, answer: Answer) -> bool:
+        if not self._is_found:
+            needle = encoded(self._text, answer.charset)
+            self._is_found = answer.body.find(needle, max(0, self._searched - len(needle) + 1)) >= 0
+            self._searched = len(answer.body)
+        return self._is_found
+
+
+async def _judge_body(config: HttpConfig, answer: Answer, time: str) -> str:
     if not config.status_is_expected(answer.status):
         return f"status {answer.status}, expected {config.expected_status}"
-    body, charset = answer.body, answer.charset
-    if config.body_contains and not holds_text(config.body_contains, body, charset):
-        return f"{_part(body, BODY_LIMIT_BYTES)} does not contain {quoted(config.body_contains, 80)}"
-    if config.body_not_contains and holds_text(config.body_not_contains, body, charset):
-        return f"body contains {quoted(config.body_not_contains, 80)}"
+    body, charset = bytes(answer.body), answer.charset
+    judges_body = config.body_contains or config.body_not_contains or config.body_matches or config.json_equals
+    if judges_body and answer.wrong_coding:
+        return answer.wrong_coding
+    came = f"{answer.status} came after {max(1, round(answer.head_ms))} ms"
+    unfinished = "" if answer.is_whole else f"{came}; its body had not ended after {time}"
+    if config.body_contains and encoded(config.body_contains, charset) not in body:
+        wanted = quoted(config.body_contains, 80)
+        if unfinished:
+            return f"{unfinished} and had not contained {wanted}"
+        return f"{_part(body, BODY_LIMIT_BYTES)} does not contain {wanted}"
+    if config.body_not_contains:
+        if encoded(config.body_not_contains, charset) in body:
+            return f"body contains {quoted(config.body_not_contains, 80)}"
+        if unfinished:
+            return unfinished
     if config.body_matches and not await asyncio.to_thread(matches, config.body_matches, body, charset):
-        return f"{_part(body, PATTERN_TEXT_BYTES)} does not match {quoted(config.body_matches, 80)}"
+        wanted = quoted(config.body_matches, 80)
+        if unfinished and len(body) < PATTERN_TEXT_BYTES:
+            return f"{unfinished} and had not matched {wanted}"
+        return f"{_part(body, PATTERN_TEXT_BYTES)} does not match {wanted}"
     if config.json_equals:
         if len(body) >= BODY_LIMIT_BYTES:
             return f"the body has {BODY_LIMIT_BYTES // 1024} KiB or more, too much to be read as JSON"
-        return explain_json(config.json_equals, body, config.hide)
-    return ""
+        return unfinished or explain_json(config.json_equals, body, charset, config.hide)
+    return unfinished if config.max_latency_ms else ""
 
 
 def _part(body: bytes, limit: int) -> str:

@@ -6,6 +6,7 @@ It is libcurl: a request on a new connection costs a third of the CPU that a cli
 import socket
 import ssl
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from itertools import islice
@@ -16,8 +17,10 @@ import yarl
 
 from everwatch.clock import Clock
 from everwatch.errors import TargetForbidden
-from everwatch.kinds.exchange import KEPT_S, Answer, Exchange, Probe, Request, RequestFailed, Terms, Where
+from everwatch.kinds.answer import Answer
+from everwatch.kinds.exchange import KEPT_S, Exchange, Probe, Request, Terms, Where
 from everwatch.kinds.guard import Guard
+from everwatch.kinds.http_failures import RequestFailed
 from everwatch.kinds.names import address_in, parse_url
 from everwatch.kinds.reasons import explain_connection_error
 from everwatch.kinds.resolving import Resolver
@@ -28,7 +31,6 @@ MOST_KEPT = 256
 # of those at each request; one more comes with each, so it is enough that there are two
 _LOOKED_AT = 2
 _SCHEMES = ("http", "https")
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # headers that another server has no business with
 _OF_ONE_ORIGIN = frozenset({"authorization", "proxy-authorization", "cookie", "host"})
 
@@ -66,7 +68,7 @@ class HttpClient:
         except BaseException:
             transfers.close()
             raise
-        if answer.redirected:
+        if answer.redirected or not answer.is_over:
             transfers.close()
         else:
             self._keep(owner, transfers)
@@ -92,14 +94,16 @@ class HttpClient:
 
     async def _follow(self, request: Request, probe: Probe, transfers: Transfers, terms: Terms) -> Answer:
         url = parse_url(request.url)
+        cookies: Sequence[bytes] = ()
         for followed in range(request.follow + 1):
             where = await self._look_up(url, probe)
-            answer = await Exchange(request, where, terms).run(transfers, probe)
-            location = answer.location if request.follow and answer.status in _REDIRECTS else ""
-            if not location:
+            exchange = Exchange(request, where, terms, cookies)
+            answer = await exchange.run(transfers, probe)
+            if not (request.follow and answer.redirects):
                 answer.redirected = followed > 0
                 return answer
-            target = _joined(url, location)
+            cookies = exchange.cookies
+            target = _joined(url, answer.location)
             request = _redirected(request, answer.status, same_origin=target.origin() == url.origin())
             url = target
         raise RequestFailed(f"more than {request.follow} redirects")

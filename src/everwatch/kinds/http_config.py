@@ -28,7 +28,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_IN_URL = re.compile(r"[\s\x00-\x1f\x7f]")
 # they describe the connection and the framing, which are the client's to decide
 _OWN_HEADERS = {"connection", "content-length", "transfer-encoding", "upgrade", "expect", "te"}
-_STATUS_RANGE = re.compile(r"\s*([1-5]\d\d)\s*(?:-\s*([1-5]\d\d)\s*)?", re.ASCII)
+_STATUS_RANGE = re.compile(r"\s*([1-9]\d\d)\s*(?:-\s*([1-9]\d\d)\s*)?", re.ASCII)
 _OF_BODY = ("body_contains", "body_not_contains", "body_matches", "json_equals")
 
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]

@@ -13,9 +13,10 @@ import msgspec
 from standardwebhooks import Webhook
 
 from everwatch.errors import InvalidInput
-from everwatch.kinds.exchange import Request, RequestFailed
+from everwatch.kinds.exchange import Request
 from everwatch.kinds.http import explain_failure, host_of
 from everwatch.kinds.http_config import HeaderValue, Url, check_headers, check_url
+from everwatch.kinds.http_failures import RequestFailed
 from everwatch.kinds.protocol import FieldError, RunContext
 from everwatch.model import Outcome, Status, Tick
 from everwatch.templates import check_template, default_template, render, render_text, tick_id, tick_values
@@ -101,7 +102,7 @@ class WebhookKind:
         headers |= signature_headers(config.secrets, tick_id(tick), context.clock.now_ms() // 1000, body.decode())
         client = context.http
         probe = client.new_probe()
-        request = Request(config.method, config.url, headers, body, verify_tls=config.verify_tls, body_limit=0)
+        request = Request(config.method, config.url, headers, body, verify_tls=config.verify_tls)
         try:
             reason = _judge((await client.send(request, probe)).status)
         except RequestFailed as error:
