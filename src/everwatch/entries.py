@@ -571,10 +571,20 @@ def read_verdict(value: bytes) -> tuple[bytes, bytes, Status] | None:
     if not value.startswith(_header("result")):
         return None
     try:
-        user_id, at = _read_id(value, schemas.HEADER_LENGTH)
-        monitor_id, at = _read_id(value, at)
-        found = _VERDICT.match(value, at)
-        if found is None or user_id in _RESERVED:
+        length, at = read(value, schemas.HEADER_LENGTH)
+        # a mangled length may be any number, and a slice takes only some
+        if not 0 < length <= LONGEST_KEY_BYTES:
+            return None
+        user_id = value[at : at + length]
+        length, at = read(value, at + length)
+        if not 0 < length <= LONGEST_KEY_BYTES:
+            return None
+        monitor_id = value[at : at + length]
+        # together they must not be the key of an entry that is no monitor's
+        if 0 in user_id or user_id in _RESERVED or monitor_id[0] < 0x20:
+            return None
+        found = _VERDICT.match(value, at + length)
+        if found is None:
             return None
         length, at = read(value, found.end())
         if not 0 <= length <= len(value):
@@ -586,17 +596,6 @@ def read_verdict(value: bytes) -> tuple[bytes, bytes, Status] | None:
         return None
 
 
-def _read_id(data: bytes, at: int) -> tuple[bytes, int]:
-    """The bytes of an id that may be part of a table key, and where it ends. Raises IndexError for any other."""
-    length, at = read(data, at)
-    end = at + length
-    # a mangled length may be any number, and a slice takes only some
-    if not 0 < length <= LONGEST_KEY_BYTES or end > len(data) or _CONTROL.search(data, at, end):
-        raise IndexError
-    return data[at:end], end
-
-
-_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 _RESERVED = frozenset(name.encode() for name in RESERVED_USERS)
 
 
