@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import faust
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaException, Producer
 from mode import Service
 from yarl import URL
 
@@ -23,7 +23,12 @@ from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable
 from everwatch.kafka.asyncio_clients import new_batch_producer, tls_context
 from everwatch.kafka.batches import BatchSender
-from everwatch.kafka.clients import new_admin, new_consumer, new_producer
+from everwatch.kafka.clients import (
+    new_admin,
+    new_consumer,
+    new_producer,
+    new_transactional_producer,
+)
 from everwatch.kafka.dead_letters import DeadLetters
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.packing import codec_named
@@ -38,6 +43,7 @@ from streams.inline import InlineResults
 from streams.isolation import Isolated
 from streams.lane import Batch, Lane
 from streams.membership import PromptTables, heartbeat_s, leave_group, member_name
+from streams.partition_logs import PartitionLogs, PartitionLost
 from streams.partitions import Partitions, Planner
 from streams.progress import read_progress
 from streams.recovery import BulkRecovery
@@ -57,6 +63,7 @@ PATIENCE_S = 3.0
 GIVEN_BACK_EVERY_S = 15.0
 WAKE_EVERY_S = 0.5
 PLANS_LOOKED_AT_EVERY_S = 1.0
+REJOIN_AFTER_S = 1.0
 # a stop takes these one after the other, and must be over within ten seconds
 LAST_PATIENCE_S = 1.0
 FLUSH_S = 1.0
@@ -78,7 +85,10 @@ class Engine(Service):
         self._switch = asyncio.Lock()
         self._plans = PlansFile(settings.plans_file) if settings.plans_file else None
         topics = self._topics = Topics.of(settings)
-        self.table = new_monitors_table(app, TABLE, settings.partitions, self.open)
+        self.logs = PartitionLogs(self._new_log_producer, topics, settings.partitions, self._lost)
+        self._catching_up: asyncio.Future[None] | None = None
+        self._rejoining = False
+        self.table = new_monitors_table(app, TABLE, settings.partitions, self.logs.fence, self.open)
         self.table.store.new_consumer = self._new_recovery_consumer
         self._packing = codec_named(settings.compression)
         self._planner = Planner(self._packing, clock)
@@ -114,7 +124,7 @@ class Engine(Service):
         self._planner.largest_batch = await asyncio.to_thread(
             largest_batch, new_admin(settings, self._bootstrap_servers), topics.all_ticks
         )
-        self._writer = Writer(self.table, self._outbox, self.partitions, self.partitions.calm)
+        self._writer = Writer(self.table, self._outbox, self.logs, self.partitions, self.partitions.calm)
         replies = Replies(self._outbox, topics, clock, settings.output_format)
         refusals = self._refusals = Refusals(DeadLetters(self._outbox, topics, clock, "worker"), replies, self._outbox)
         transitions = Transitions(self._outbox, topics, settings.output_format)
@@ -145,6 +155,7 @@ class Engine(Service):
                 self._sender,
                 self._packing,
                 self._outbox,
+                self.logs,
                 topics,
                 clock,
                 inline,
@@ -165,27 +176,48 @@ class Engine(Service):
             return
         await self.close(LAST_PATIENCE_S)
         await asyncio.gather(*(lane.stop() for lane in self._lanes))
+        await self.logs.close(FLUSH_S)
         left = await self._outbox.close(FLUSH_S)
         await _within(FLUSH_S, self._sender.stop())
         if left:
             logger.warning("%d records could not be sent before the end", left)
 
     async def open(self, numbers: set[int]) -> None:
-        """The table is recovered: these partitions are this worker's now. Waits for a broker that is away."""
+        """These partitions are this worker's now: fence earlier owners, read what the local table lacks, and begin.
+
+        Waits for a broker that is away.
+        """
         era = self._era
         await self._ready.wait()
-        opened = False
+        opened = caught_up = self._rejoining = False
         while era == self._era and not self.should_stop:
             try:
+                caught_up = caught_up or await self._catch_up(numbers)
                 async with self._switch:
-                    opened = era == self._era and (opened or await self.partitions.open(numbers))
+                    opened = era == self._era and (opened or (caught_up and await self.partitions.open(numbers)))
                     for lane in self._lanes if opened else ():
                         if not lane.is_open:
                             await lane.open(numbers)
                 return
+            except PartitionLost:
+                return  # assigned anew meanwhile
             except (BrokerUnavailable, KafkaException) as error:
                 logger.warning("partitions cannot be opened yet: %s", error)
                 await self.sleep(1.0)
+
+    async def _catch_up(self, numbers: set[int]) -> bool:
+        """Bring the local table to where the changelog is, when nobody else can write it; False if interrupted."""
+        topic = self._topics.monitors_changelog
+        are_fenced = self.logs.are_fenced(numbers)
+        # most of it while earlier owners are being fenced, then what they wrote until they were
+        for _ in range(1 if are_fenced else 2):
+            reading = self._catching_up = asyncio.ensure_future(self.table.store.catch_up(topic, numbers))
+            await self.logs.fenced(numbers)
+            await asyncio.wait([reading])
+            if reading.cancelled():
+                return False
+            reading.result()
+        return True
 
     async def close(self, patience_s: float = PATIENCE_S) -> None:
         """A rebalance begins, or the end: nothing is this worker's until it is over.
@@ -195,10 +227,14 @@ class Engine(Service):
         self._era += 1
         self.commands.forget()
         self.partitions.invalidate()
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            await asyncio.wait([self._catching_up])
         async with self._switch:
             await asyncio.gather(*(lane.close(patience_s) for lane in self._lanes))
             if not await _within(patience_s, self._settled()):
                 self.partitions.abandon()
+                self.logs.renew()
                 logger.warning("partitions are let go although the broker has not acknowledged everything")
 
     async def _settled(self) -> None:
@@ -207,6 +243,28 @@ class Engine(Service):
             # what is in memory may not be what is durable: timetables are not to be put away
             self.partitions.abandon()
         await self.partitions.close()
+        await self.logs.flush()
+
+    def _lost(self, number: int) -> None:
+        """The broker takes nothing more of a partition's owner: another worker has it, or none.
+
+        Everything is given up at once and read anew from the changelog when it is assigned again: a unit of work that
+        concerned the lost partition may be durable in others and is not in their local tables.
+        """
+        self.partitions.abandon()
+        self.logs.renew()
+        if not self._rejoining:
+            self._rejoining = True
+            logger.warning(
+                "partition %d has another owner; this worker gives up its partitions and joins again", number
+            )
+            self.add_future(self._join_again(self._era))
+
+    async def _join_again(self, era: int) -> None:
+        # a worker that has lost its session finds out by itself, as a rule within this time
+        await self.sleep(REJOIN_AFTER_S)
+        if era == self._era and not self.should_stop:
+            await self._app.consumer.subscribe({name for channel in self._app.topics for name in channel.topics})
 
     def end(self, error: BaseException) -> None:
         """Something cannot go on: the worker ends, and whoever takes over starts from what is durable."""
@@ -214,8 +272,15 @@ class Engine(Service):
         self.add_future(self.crash(error))
 
     def _new_recovery_consumer(self) -> Consumer:
-        group = f"{self._settings.application}-worker-{self._topics.monitors_changelog}"
+        return self._new_tail_consumer(self._topics.monitors_changelog)
+
+    def _new_tail_consumer(self, topic: str) -> Consumer:
+        group = f"{self._settings.application}-worker-{topic}"
         return new_consumer(self._settings, self._bootstrap_servers, group, **{"enable.partition.eof": True})
+
+    def _new_log_producer(self, number: int) -> Producer:
+        transactional_id = f"{self._topics.monitors_changelog}-{number}"
+        return new_transactional_producer(self._settings, self._bootstrap_servers, transactional_id)
 
     def _lane(self, topic: str, channel: Any) -> Lane:
         group = f"{self._settings.application}-worker-{topic}"
@@ -258,9 +323,7 @@ class Engine(Service):
             await asyncio.to_thread(give_back)
 
     async def _progress(self, numbers: Iterable[int]) -> dict[int, int]:
-        consumer = new_consumer(
-            self._settings, self._bootstrap_servers, f"{self._settings.application}-worker-{self._topics.progress}"
-        )
+        consumer = self._new_tail_consumer(self._topics.progress)
         try:
             return await read_progress(consumer, self._topics.progress, numbers)
         finally:

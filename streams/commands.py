@@ -13,7 +13,7 @@ from everwatch.kafka.records import Record
 from everwatch.quiet import Quiet
 from everwatch.timetable import NotPlanned
 from streams.isolation import Isolated
-from streams.tables import PartitionLost
+from streams.partition_logs import PartitionLost
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 1_000

@@ -1,7 +1,6 @@
 """Catching up with the changelog in bulk: what a store lacks is read by thousands and written in strokes.
 
-Faust's recovery stays in charge: it looks at the changelog when the store has caught up, and reads what is left.
-All this is after the rebalance itself, during which a worker could send no heartbeats.
+All this is after the rebalance itself, during which a worker could send no heartbeats. Standbys are Faust's.
 """
 
 import logging
@@ -9,11 +8,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from faust.tables.recovery import Recovery
 from faust.types import TP
 
 from everwatch.clock import Clock
+from everwatch.errors import BrokerUnavailable
 from everwatch.kafka.offsets import bounds
 from everwatch.metrics import RECOVERED, RECOVERY_LEFT
 
@@ -21,31 +21,46 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 10_000
 TOLD_EVERY_S = 5.0
 PATIENCE_S = 30.0
-# of the time that Faust gives to each step of its recovery
-PATIENCE_SHARE = 0.8
 
 Change = tuple[bytes, bytes | None]
 Apply = Callable[[int, Iterable[Change], int], None]
 
 
 class BulkRecovery(Recovery):
-    """Faust's recovery, which begins with a catch-up in bulk."""
+    """Faust's recovery, which leaves the active partitions to the engine and reads for standbys itself.
+
+    The engine reads what active partitions lack when earlier owners are fenced (``CatchUp``): only then does the
+    changelog stand still.
+    """
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Faust calls this when partitions are assigned."""
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+        if generation_id != self.app.consumer_generation_id:
+            return
+        for table in self.tables.values():
+            table.on_assigned({tp.partition for tp in self.actives_for_table[table]}, generation_id)
 
     async def _build_offsets(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
-        """Faust calls this to find out where to begin to read."""
+        """Faust calls this to find out where to begin to read: active partitions at their end."""
         if title == "active":
-            for table in self.tables.values():
-                topic = table.changelog_topic_name
-                mine = {tp for tp in tps if tp.topic == topic}
-                patience_s = self.app.conf.broker_request_timeout * PATIENCE_SHARE
-                await table.data.catch_up(topic, {tp.partition for tp in mine}, patience_s)
-                for tp in mine:
-                    offset = table.persisted_offset(tp)
-                    highwater = self.active_highwaters[tp]
-                    if offset is not None:
-                        # what came after Faust looked for the end is read once more: it takes more for an error
-                        destination[tp] = offset if highwater is None else min(offset, highwater)
+            for tp in tps:
+                destination[tp] = self.active_highwaters[tp]
         await super()._build_offsets(consumer, tps, destination, title)
+
+    async def _build_highwaters(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
+        """Faust calls this to find out where to stop. The last record of a changelog is not its last offset."""
+        await super()._build_highwaters(consumer, tps, destination, title)
+        if title == "active":
+            return
+        for table in self.tables.values():
+            last = await table.data.last_offsets(table.changelog_topic_name, {tp.partition for tp in tps})
+            for tp in tps:
+                # what this worker committed itself just now may not be readable yet
+                known = min(destination[tp], self.standby_offsets[tp])
+                destination[tp] = max(last.get(tp.partition, -1), known)
 
 
 class CatchUp:
@@ -82,15 +97,14 @@ class CatchUp:
         ends = {}
         for number, position in self._positions.items():
             held = bounds(consumer, self._topic, number)
-            # behind the beginning after a long absence, or ahead of a topic that was made anew: Faust's to judge
-            if position < held.stop and (position >= held.start or position == 0):
+            if position < held.stop:
                 ends[number] = held.stop
+                # after a long absence
+                self._positions[number] = max(position, held.start)
         if not ends:
             return 0
         total = sum(end - self._positions[number] for number, end in ends.items())
-        consumer.assign(
-            [TopicPartition(self._topic, number, self._positions[number] or OFFSET_BEGINNING) for number in ends]
-        )
+        consumer.assign([TopicPartition(self._topic, number, self._positions[number]) for number in ends])
         begun = told = heard = self._clock.monotonic_s()
         done = 0
         while ends and not self._cancelled:
@@ -102,7 +116,9 @@ class CatchUp:
             if read:
                 heard = now
             elif now - heard > PATIENCE_S:
-                break
+                raise BrokerUnavailable(
+                    f"nothing comes of the changelog {self._topic}, partitions {sorted(ends)}, for {PATIENCE_S:g} s"
+                )
             if now - told >= TOLD_EVERY_S:
                 told = now
                 logger.info("reading the table: %d of at most %d records, %.0f/s", done, total, done / (now - begun))

@@ -21,6 +21,7 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, Writ
 from everwatch import codec, entries
 from everwatch.clock import Clock, SystemClock
 from everwatch.entries import NO_DATES, Dates
+from everwatch.kafka.tails import read_tails
 from everwatch.kafka.topics import DELETIONS_KEPT_MS
 from everwatch.model import Monitor
 from streams.recovery import CatchUp, Change
@@ -242,24 +243,36 @@ class Store(rocksdb.Store):
         super().set_persisted_offset(tp, offset)
         self._db_for_partition(tp.partition).put(WRITTEN_KEY, self._now())
 
-    async def catch_up(self, topic: str, partitions: Iterable[int], patience_s: float) -> None:
-        """Read in bulk what the changelog has and these partitions lack, for ``patience_s`` at most.
-
-        Whatever is not read when this ends, Faust's own recovery reads.
-        """
-        if self.new_consumer is None:
-            return
-        behind = {number: (self.persisted_offset(TP(topic, number)) or -1) + 1 for number in sorted(partitions)}
+    async def catch_up(self, topic: str, partitions: Iterable[int]) -> None:
+        """Read in bulk what the changelog has now and these partitions lack. Raises BrokerUnavailable."""
+        assert self.new_consumer is not None  # it is set before anything is assigned
+        behind = {number: self._offset(topic, number) + 1 for number in sorted(partitions)}
         catch_up = CatchUp(behind, topic, self.new_consumer, self._apply, self.clock)
         work = asyncio.ensure_future(asyncio.to_thread(catch_up.run))
         try:
-            await asyncio.wait([work], timeout=patience_s)
+            await asyncio.wait([work])
         finally:
             # also where a rebalance interrupts: the databases may be closed only when nobody writes to them
             catch_up.cancel()
             await asyncio.wait([work])
-        if error := work.exception():
-            logger.warning("the table cannot be read in bulk: %s", error)
+        work.result()
+
+    async def last_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """The offset of each partition's last record in the changelog; one that has none is left out."""
+        return await asyncio.to_thread(self._last_offsets, topic, list(partitions))
+
+    def _last_offsets(self, topic: str, partitions: list[int]) -> dict[int, int]:
+        assert self.new_consumer is not None
+        consumer = self.new_consumer()
+        try:
+            tails = read_tails(consumer, topic, partitions)
+            return {number: records[-1].offset for number, records in tails.items() if records}
+        finally:
+            consumer.close()
+
+    def _offset(self, topic: str, partition: int) -> int:
+        offset = self.persisted_offset(TP(topic, partition))
+        return -1 if offset is None else offset
 
     def _apply(self, partition: int, changes: Iterable[Change], changelog_offset: int) -> None:
         batch = WriteBatch(raw_mode=True)

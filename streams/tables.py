@@ -4,7 +4,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from heapq import merge
 from itertools import groupby
 from typing import Any, cast
@@ -13,10 +12,11 @@ import faust
 from faust.types import TP
 
 from everwatch import codec, entries
-from everwatch.errors import InvalidInput, Transient
+from everwatch.errors import InvalidInput
 from everwatch.kafka.outbox import Outbox
 from everwatch.model import Monitor, User
 from everwatch.timetable import NotPlanned
+from streams.partition_logs import PartitionLogs, PartitionLost
 from streams.partitions import Partition, Partitions
 from streams.store import OPTIONS, Store, index_keys
 
@@ -24,15 +24,22 @@ from streams.store import OPTIONS, Store, index_keys
 LARGEST_ENTRY_BYTES = 900_000
 
 
-class PartitionLost(Transient):
-    """A unit of work wanted to write a partition that this worker does not own any more."""
-
-
 class MonitorsTable(faust.Table):  # type: ignore[type-arg]
-    """Faust's table (store, changelog, recovery, standbys), told apart by what happens when recovery is over."""
+    """Faust's table (store, changelog, standbys), told apart by what happens when partitions are assigned.
 
-    def __init__(self, app: faust.App, on_recovered: Callable[[set[int]], Awaitable[None]], **kwargs: Any) -> None:
+    ``on_assigned`` is told which partitions are active here, and in which generation of the group, at once;
+    ``on_recovered`` when Faust has made everything ready but the active partitions' content.
+    """
+
+    def __init__(
+        self,
+        app: faust.App,
+        on_assigned: Callable[[set[int], int], None],
+        on_recovered: Callable[[set[int]], Awaitable[None]],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(app, **kwargs)
+        self.on_assigned = on_assigned
         self._on_recovered = on_recovered
 
     @property
@@ -51,11 +58,16 @@ class MonitorsTable(faust.Table):  # type: ignore[type-arg]
 
 
 def new_monitors_table(
-    app: faust.App, name: str, partitions: int, on_recovered: Callable[[set[int]], Awaitable[None]]
+    app: faust.App,
+    name: str,
+    partitions: int,
+    on_assigned: Callable[[set[int], int], None],
+    on_recovered: Callable[[set[int]], Awaitable[None]],
 ) -> MonitorsTable:
     """Declare the table: keys and values are raw bytes (``codec.table_key``, ``codec.encode_entry``)."""
     table = MonitorsTable(
         app,
+        on_assigned,
         on_recovered,
         name=name,
         partitions=partitions,
@@ -84,23 +96,23 @@ def all_or_rebuilt() -> Iterator[None]:
 class Writing:
     """A unit of work: what it puts it also gets; nothing is written before ``finish()``.
 
-    When it is finished, everything it sent (changelog and, say, transitions) is acknowledged by the broker first, and
-    then the local store is written, together with the changelog offset: local state is never ahead of the changelog,
-    so an input that is processed again after a crash does again all that was not durable.
+    When it is finished, what it sent besides (transitions, say) is acknowledged by the broker and each partition's
+    changelog records are committed, in one transaction, first; then the local store is written, together with the
+    changelog offset: local state is never ahead of the changelog, so an input that is processed again after a crash
+    does again all that was not durable.
     """
 
-    def __init__(self, store: Store, outbox: Outbox, changelog: str, partitions: Partitions) -> None:
+    def __init__(self, store: Store, outbox: Outbox, logs: PartitionLogs, partitions: Partitions) -> None:
         self._store = store
         self._outbox = outbox
-        self._changelog = changelog
+        self._logs = logs
         self._partitions = partitions
         self._entries: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
         self._known: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
         self._indexed: dict[int, list[bytes]] = defaultdict(list)
         self._timestamps: dict[bytes, int] = {}
         self._met: dict[int, Partition] = {}
-        self._sent: set[int] = set()
-        self._offsets: dict[int, int] = {}
+        self._commits: dict[int, asyncio.Task[int]] = {}
 
     def owned(self, number: int) -> Partition:
         """The partition. Raises PartitionLost."""
@@ -188,32 +200,37 @@ class Writing:
 
     def send(self, partition: int) -> None:
         """Begin to make a partition's changes durable, to which no more are added. Raises PartitionLost."""
-        assert partition not in self._sent
+        assert partition not in self._commits
         self.owned(partition)
         changes = self._entries[partition]
         if not changes:
             return
-        self._sent.add(partition)
         at = self._timestamps
         records = [(key, value, at[key] if value is None else 0) for key, value in changes.items()]
-        noted = partial(self._offsets.__setitem__, partition)
-        self._outbox.send_run(self._changelog, records, partition=partition, on_delivered=noted)
+        self._commits[partition] = asyncio.create_task(self._logs.write(partition, records))
 
     async def finish(self) -> None:
-        """Make it durable: first on the broker, then in the local store. Raises PartitionLost, BrokerUnavailable."""
+        """Make it durable: first on the broker, then in the local store.
+
+        Raises PartitionLost, BrokerUnavailable, RecordRefused; then nothing is written in the local store.
+        """
         changed = [partition for partition, changes in self._entries.items() if changes]
         for partition in changed:
-            if partition not in self._sent:
+            if partition not in self._commits:
                 self.send(partition)
                 await asyncio.sleep(0)
-        await self._outbox.delivered()
-        for partition in changed:
-            self.owned(partition)
-        with all_or_rebuilt():
+        try:
+            await self._outbox.delivered()
+            offsets = await asyncio.gather(*(self._commits[partition] for partition in changed))
             for partition in changed:
-                self._store.write(
-                    partition, self._entries[partition], self._offsets[partition], self._indexed[partition]
-                )
+                self.owned(partition)
+        except BaseException:
+            # some of it may be committed all the same
+            self._logs.renew()
+            raise
+        with all_or_rebuilt():
+            for partition, offset in zip(changed, offsets, strict=True):
+                self._store.write(partition, self._entries[partition], offset, self._indexed[partition])
 
     def _entry(self, partition: int, key: bytes) -> User | Monitor | None:
         self.owned(partition)
@@ -225,10 +242,16 @@ class Writer:
     """Hands out units of work, one at a time, so that none reads what another is about to change."""
 
     def __init__(
-        self, table: MonitorsTable, outbox: Outbox, partitions: Partitions, calm: Callable[[], Awaitable[None]]
+        self,
+        table: MonitorsTable,
+        outbox: Outbox,
+        logs: PartitionLogs,
+        partitions: Partitions,
+        calm: Callable[[], Awaitable[None]],
     ) -> None:
         self._table = table
         self._outbox = outbox
+        self._logs = logs
         self._partitions = partitions
         self._calm = calm
         self._turn = asyncio.Lock()
@@ -238,7 +261,7 @@ class Writer:
         """A unit of work, durable once its ``finish()`` has returned. Ticks go first: it begins when all is calm."""
         await self._calm()
         async with self._turn:
-            work = Writing(self._table.store, self._outbox, self._table.changelog_topic_name, self._partitions)
+            work = Writing(self._table.store, self._outbox, self._logs, self._partitions)
             try:
                 yield work
             except NotPlanned:

@@ -26,15 +26,13 @@ from everwatch.timetable import Chunk, Packing, Way, chunk_of
 from streams.clock_steps import ClockSteps
 from streams.delayed import Delayed
 from streams.inline import InlineResults
+from streams.partition_logs import PartitionLogs
 from streams.partitions import Attempt, Partition, Partitions
-from streams.progress import write_progress
 
 logger = logging.getLogger(__name__)
 
 # a gap longer than this is an outage: misfire rules apply (their grace is never shorter)
 OUTAGE_MS = 5_000
-# while nothing is due, noting progress can wait
-IDLE_NOTE_MS = 1_000
 # within the shortest grace nothing is lost by waiting; a clock that was set wrong is usually mended sooner
 STEP_PATIENCE_S = 4.0
 # a producer that is replaced so often without a sweep in between is not what is wrong
@@ -55,6 +53,7 @@ class Ticking(Service):
         sender: BatchSender,
         packing: Packing,
         outbox: Outbox,
+        logs: PartitionLogs,
         topics: Topics,
         clock: Clock,
         inline: InlineResults,
@@ -66,13 +65,12 @@ class Ticking(Service):
         self._sender = sender
         self._packing = packing
         self._outbox = outbox
-        self._progress_topic = topics.progress
+        self._logs = logs
         self._topics = {Way(priority.value): topics.ticks_for(priority) for priority in Priority}
         self._clock = clock
         self._inline = inline
         self._delayed = delayed
         self._sweep_ms = sweep_ms
-        self._noted: dict[int, int] = {}
         self._said_unanswered: dict[int, int] = {}
         self._replacements = 0
         self._refused: dict[Way, tuple[int, int]] = {}
@@ -129,9 +127,8 @@ class Ticking(Service):
             self._count(partition, attempt)
             partition.attempt = None
             self._replacements = 0
-            if attempt.fired or attempt.upto - self._noted.get(partition.number, 0) >= IDLE_NOTE_MS:
-                self._noted[partition.number] = attempt.upto
-                write_progress(self._outbox, self._progress_topic, partition.number, attempt.upto)
+            if self._partitions.get(partition.number) is partition:
+                self._logs.note(partition.number, attempt.upto)
 
     def _count(self, partition: Partition, attempt: Attempt) -> None:
         for way, sent in attempt.sent.items():

@@ -12,9 +12,10 @@ from everwatch.quiet import Quiet
 from everwatch.schedule.maintenance import maintenance_end
 from everwatch.timetable import NotPlanned
 from streams.lane import in_turns
+from streams.partition_logs import PartitionLost
 from streams.partitions import Partition, Partitions, Planner
 from streams.store import Store
-from streams.tables import PartitionLost, Writer, Writing, all_or_rebuilt
+from streams.tables import Writer, Writing, all_or_rebuilt
 from streams.transitions import Transitions
 
 logger = logging.getLogger(__name__)

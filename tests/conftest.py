@@ -17,6 +17,13 @@ from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings
 NewPipeline = Callable[..., Pipeline]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the suite's own."""
+    parser.addoption(
+        "--fencing-rounds", type=int, default=2, help="How often a worker is stopped and continued (about 20 s each)."
+    )
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """The broker of the session."""

@@ -67,6 +67,12 @@ class BrokerUnavailable(Transient):
     exit_code = 3
 
 
+class RecordRefused(EverwatchError):
+    """Kafka will never take a record: it is too large for its topic, or malformed."""
+
+    exit_code = 3
+
+
 class TopicMismatch(EverwatchError):
     """A topic exists, but not as Everwatch needs it."""
 

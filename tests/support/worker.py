@@ -18,7 +18,6 @@ import pytest
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import RecordMetadata
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
-from faust.types import TP
 
 from everwatch import codec
 from everwatch.clock import SettableClock
@@ -129,10 +128,14 @@ class Broker:
         self.at_progress: Callable[[], Any] | None = None
         self.ticks: list[tuple[str, int]] = []
         self.producers: list[Producer] = []
+        # which producer the last fence belongs to, and how many transactions were tried in vain
+        self.epoch = 0
+        self.aborted = 0
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Have every engine made from now on talk to this broker."""
         monkeypatch.setattr("streams.app.new_producer", lambda *_: Producer(self))
+        monkeypatch.setattr("streams.app.new_transactional_producer", lambda *_: LogProducer(self))
         monkeypatch.setattr("streams.app.new_consumer", lambda _, __, group, **___: Consumer(self, group))
         monkeypatch.setattr("streams.app.new_admin", lambda *_: None)
         monkeypatch.setattr("streams.app.largest_batch", lambda *_: None)
@@ -184,14 +187,14 @@ class Producer:
         value: bytes | None = None,
         key: bytes = b"",
         partition: int = 0,
-        callback: None = None,
+        callback: Callable[[KafkaError | None, Any], None] | None = None,
         on_delivery: Callable[[KafkaError | None, Any], None] | None = None,
         timestamp: int = 0,
         headers: object = None,
     ) -> None:
         assert partition == 0
         with self._lock:
-            self.queue.append(Sent(topic, key, value, on_delivery))
+            self.queue.append(Sent(topic, key, value, callback or on_delivery))
 
     def poll(self, timeout: float) -> int:
         with self._lock:
@@ -218,6 +221,50 @@ class Producer:
         return None, message
 
 
+class LogProducer(Producer):
+    """A transactional librdkafka producer: the last one that was initialised fences the others."""
+
+    def __init__(self, broker: Broker) -> None:
+        super().__init__(broker)
+        self._epoch = -1
+        self._delivered: list[tuple[Sent, Message]] = []
+
+    def init_transactions(self, timeout: float) -> None:
+        with self._lock:
+            self._broker.epoch += 1
+            self._epoch = self._broker.epoch
+
+    def begin_transaction(self) -> None:
+        assert not self.queue
+
+    def commit_transaction(self, timeout: float) -> None:
+        with self._lock:
+            if self._epoch != self._broker.epoch:
+                raise KafkaException(KafkaError(KafkaError._FENCED, "fenced", True))
+            if any(sent.topic in self._broker.held for sent in self.queue):
+                self._idle.wait(IDLE_S)
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "in progress", False, True))
+            if sum(self._broker.loses(sent) for sent in self.queue):
+                raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT, "lost", False, False, True))
+            for sent in self.queue:
+                self._delivered.append((sent, self._answer(sent)[1]))
+            self.queue = []
+
+    def abort_transaction(self, timeout: float) -> None:
+        self._broker.aborted += 1
+        self.queue = []
+
+    def poll(self, timeout: float) -> int:
+        for sent, message in self._delivered:
+            if sent.on_delivery is not None:
+                sent.on_delivery(None, message)
+        self._delivered = []
+        return 0
+
+    def purge(self) -> None:
+        self.queue = []
+
+
 class Consumer:
     """A librdkafka consumer of a lane; it reads from where it was acknowledged last whenever it is assigned."""
 
@@ -236,11 +283,14 @@ class Consumer:
 
     def assign(self, positions: list[TopicPartition]) -> None:
         (position,) = positions
-        self._broker.assigned += 1
+        self._broker.assigned += self._topic != CHANGELOG
         self._position = 0 if position.offset == OFFSET_BEGINNING else position.offset
 
     def unassign(self) -> None:
         self._position = None
+
+    def get_watermark_offsets(self, _: TopicPartition, timeout: float) -> tuple[int, int]:
+        return 0, len(self._broker.logs[self._topic])
 
     def consume(self, most: int, timeout: float) -> list[Message]:
         if self._position is None or self._position >= len(self._broker.logs[self._topic]):
@@ -290,6 +340,7 @@ class Life:
         self.app.finalize()
         self.app.flow_control.resume()
         self.agents: dict[str, asyncio.Task[None]] = {}
+        self.generation = 0
         # which partitions were rebuilt from the table, in order
         self.rebuilt: list[int] = []
         load = self.engine.partitions._load
@@ -318,15 +369,14 @@ class Life:
         for name, channel in (("signups", self.engine.signups), ("signals", self.engine.signals_channel)):
             self.agents[name] = asyncio.create_task(self.app.agents[name].fun(channel.clone(is_iterator=True)))
 
+    def assigned(self) -> None:
+        """A rebalance gives the partition to this worker."""
+        self.generation += 1
+        self.engine.table.on_assigned({0}, self.generation)
+
     async def recovered(self) -> None:
         """A rebalance ends: the table is brought to where the changelog is, then the partition is this worker's."""
-        position = self.store.persisted_offset(TP(CHANGELOG, 0))
-        begin = 0 if position is None else position + 1
-        events = [
-            SimpleNamespace(message=SimpleNamespace(partition=0, offset=begin + number, key=key, value=value))
-            for number, (key, value) in enumerate(self.broker.logs[CHANGELOG][begin:])
-        ]
-        self.store.apply_changelog_batch(events, None, None)  # type: ignore[arg-type]
+        self.assigned()
         await self.engine.open({0})
 
     async def revoked(self, patience_s: float = PATIENCE_S) -> None:
@@ -355,7 +405,7 @@ class Life:
         already = len(self.broker.ticks)
         self.clock.set(instant)
         await until("the sweeps have come this far", lambda: self.partition.emitted_to >= instant)
-        await until("progress is noted", lambda: self.broker.noted() >= instant)
+        await until("progress is noted", lambda: self.broker.noted() >= instant - instant % 1_000)
         return self.broker.ticks[already:]
 
     async def stop(self) -> None:

@@ -13,7 +13,6 @@ from support.worker import CHANGELOG, START, TOPICS, Broker, Life, Sent, signup,
 from everwatch.clock import SettableClock
 from everwatch.errors import BrokerUnavailable, TopicMismatch
 from everwatch.timetable import Timetable
-from streams.progress import write_progress
 
 AWAY_FOR = 3
 
@@ -55,35 +54,28 @@ def record_number(number: int, topic: str) -> Callable[[Sent], bool]:
 
 # of a run of four: a user and three monitors
 @pytest.mark.parametrize("number", range(4), ids=["first", "second", "third", "last"])
-async def test_a_signup_of_which_a_record_is_lost_ends_the_worker_and_is_not_acknowledged(
+async def test_a_signup_of_which_a_record_is_lost_leaves_nothing_of_it_and_is_written_again_as_a_whole(
     broker: Broker, clock: SettableClock, tmp_path: Path, number: int
 ) -> None:
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
         await life.tick_to(START + 2_000)
-        acknowledged = broker.committed[TOPICS.signups]
+        written = len(broker.logs[CHANGELOG])
         broker.loses = record_number(number, CHANGELOG)
         broker.take(TOPICS.signups, signup("bob", "a", "b", "c"))
-        error = await crashed(life)
-        assert isinstance(error, BrokerUnavailable)
-        assert "record" in str(error)
-        # the broker is well again, and all the same: what comes now may be behind a gap
-        broker.take(TOPICS.signups, signup("eve"))
-        assert broker.committed[TOPICS.signups] == acknowledged
-    assert broker.committed[TOPICS.signups] == acknowledged
-    async with worker(broker, tmp_path, clock) as life:
-        await until("the signups are acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
-        ticks = await life.tick_to(START + 5_000)
-        assert users(ticks) == {"ann", "bob", "eve"}
-        assert len(life.timetable) == 5
+        await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
+        assert broker.aborted == 1
+        assert len(broker.logs[CHANGELOG]) == written + 4
+        assert users(await life.tick_to(START + 5_000)) == {"ann", "bob"}
+        assert not life.engine.crashed
 
 
 async def test_what_is_sent_after_a_lost_record_is_not_taken_for_durable(
     broker: Broker, clock: SettableClock, tmp_path: Path
 ) -> None:
     async with worker(broker, tmp_path, clock) as life:
-        broker.loses = record_number(0, TOPICS.progress)
-        write_progress(life.engine._outbox, TOPICS.progress, 0, START)
+        broker.loses = record_number(0, TOPICS.transitions)
+        life.engine._outbox.send(TOPICS.transitions, partition=0, key=b"ann", value=b"lost")
         await crashed(life)
         async with life.engine._writer.writing() as work:
             work.add_value(0, b"ann\0m", b"another")
@@ -108,16 +100,16 @@ async def test_a_lost_record_that_nobody_waits_for_ends_the_worker_once_and_from
             end(error)
 
         monkeypatch.setattr(life.engine, "end", noted)
-        broker.loses = lambda sent: sent.topic == TOPICS.progress
-        for instant in (1, 2, 3):
-            write_progress(life.engine._outbox, TOPICS.progress, 0, START + instant)
+        broker.loses = lambda sent: sent.topic == TOPICS.transitions
+        for _ in range(3):
+            life.engine._outbox.send(TOPICS.transitions, partition=0, key=b"ann", value=b"lost")
         error = await crashed(life)
         # what is told comes in order, so whatever was told of these three has come by then
-        await until("all three are lost", lambda: not len(broker.producers[-1]))
+        await until("all three are lost", lambda: not broker.waiting(TOPICS.transitions))
         with pytest.raises(BrokerUnavailable):
             await life.engine._outbox.delivered()
         assert told == [(str(error), threading.main_thread())]
-        assert TOPICS.progress in str(error)
+        assert TOPICS.transitions in str(error)
 
 
 # --- opening ----------------------------------------------------------------------------------------------------------
@@ -131,7 +123,7 @@ class Opening:
         self._go_on = asyncio.Semaphore(0)
         self._sleep = life.engine.sleep
         monkeypatch.setattr(life.engine, "sleep", self._pause)
-        self.task = asyncio.create_task(life.engine.open({0}))
+        self.task = asyncio.create_task(life.recovered())
 
     async def _pause(self, seconds: float) -> None:
         if asyncio.current_task() is not self.task:
@@ -223,7 +215,7 @@ async def test_a_rebalance_in_the_middle_of_opening_leaves_nothing_open(
             await answered.wait()
 
         broker.at_progress = slow
-        opening = asyncio.create_task(life.engine.open({0}))
+        opening = asyncio.create_task(life.recovered())
         await asking.wait()
         revoked = asyncio.create_task(life.revoked())
         await asyncio.sleep(0)
@@ -240,7 +232,7 @@ async def test_an_opening_that_waits_its_turn_behind_a_newer_rebalance_opens_not
 ) -> None:
     async with worker(broker, tmp_path, clock, opened=False) as life:
         async with life.engine._switch:
-            opening = asyncio.create_task(life.engine.open({0}))
+            opening = asyncio.create_task(life.recovered())
             await asyncio.sleep(0)
             revoked = asyncio.create_task(life.revoked())
             await asyncio.sleep(0)
@@ -254,7 +246,7 @@ async def test_a_worker_that_stops_does_not_wait_for_a_broker_that_is_away(
 ) -> None:
     broker.is_away = True
     async with worker(broker, tmp_path, clock, opened=False) as life:
-        opening = asyncio.create_task(life.engine.open({0}))
+        opening = asyncio.create_task(life.recovered())
         await until("it has tried", lambda: broker.asked == 1)
         await life.engine.stop()
         await asyncio.wait_for(opening, 0.5)
@@ -285,6 +277,7 @@ async def test_an_error_that_waiting_does_not_mend_ends_the_worker_although_faus
 
     broker.at_progress = mismatch
     async with worker(broker, tmp_path, clock, opened=False) as life:
+        life.assigned()
         await life.engine.table.on_recovery_completed({TP(CHANGELOG, 0)}, set())
         assert life.app.crashed
         assert isinstance(life.app.crash_reason, TopicMismatch)

@@ -360,34 +360,6 @@ async def test_a_full_queue_makes_the_sender_wait_and_loses_nothing() -> None:
     assert await outbox.close(0) == 0
 
 
-async def test_what_is_only_noted_is_sent_and_waited_for_by_nobody(outbox: Outbox, producer: FakeProducer) -> None:
-    outbox.note("progress", partition=3, key=b"3", value=b"1000")
-    await returns(await barrier(outbox))
-    assert producer.produced == [{"topic": "progress", "partition": 3, "key": b"3", "value": b"1000"}]
-    producer.deliver(b"1000")
-    await taken_in(producer, 1)
-    await returns(await barrier(outbox))
-
-
-async def test_a_note_that_could_not_be_delivered_is_a_failure_like_any_other(
-    outbox: Outbox, producer: FakeProducer
-) -> None:
-    outbox.note("progress", partition=3, key=b"3", value=b"1000")
-    send(outbox, b"1")
-    waiting = await barrier(outbox)
-    producer.deliver(b"1000", error=failed())
-    with pytest.raises(BrokerUnavailable, match="topic progress could not be delivered"):
-        await returns(waiting)
-
-
-async def test_a_note_for_which_the_queue_has_no_room_is_left_out() -> None:
-    outbox = Outbox(producer := FakeProducer(room=1))  # type: ignore[arg-type]
-    for value in (b"1000", b"1100"):
-        outbox.note("progress", partition=3, key=b"3", value=value)
-    assert [record["value"] for record in producer.produced] == [b"1000"]
-    await outbox.close(0)
-
-
 async def test_close_gives_the_number_of_records_left_behind() -> None:
     producer = FakeProducer()
     outbox = Outbox(producer)  # type: ignore[arg-type]

@@ -108,7 +108,8 @@ class Worker:
             Owned(self.partition),
             self.broker,
             LZ4,
-            SimpleNamespace(note=self._note, delivered=self._delivered),
+            SimpleNamespace(delivered=self._delivered),
+            SimpleNamespace(note=self._note),
             Topics.of(load_settings()),
             self.clock,
             SimpleNamespace(judge=self._done, report_skipped=self._skip, report_unsendable=self._unsendable),
@@ -120,9 +121,9 @@ class Worker:
         self.clock.set(instant)
         await self.ticking.sweep(self.partition)
 
-    def _note(self, topic: str, **record: object) -> None:
-        assert topic == "progress"
-        self.noted.append(int(record["value"]))
+    def _note(self, number: int, emitted_to: int) -> None:
+        assert number == 0
+        self.noted.append(emitted_to)
 
     async def _delivered(self, _: int) -> None:
         pass

@@ -1,6 +1,7 @@
 """What a worker does when it fails, or loses its partition, between two things that belong together."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from support.worker import CHANGELOG, START, TOPICS, Broker, Life, signup, until
 
 from everwatch.clock import SettableClock
 from everwatch.codec import table_key
-from everwatch.errors import BrokerUnavailable
 from everwatch.kafka.packing import codec_named
 from everwatch.model import Every, Misfire
 from everwatch.timetable import Line, NotPlanned, Planned, Timetable, Way, framed
+from streams.partition_logs import PartitionLost
 from streams.store import Store, TimetableMark
-from streams.tables import PartitionLost, Writer
+from streams.tables import Writer
 
 Sabotage = Callable[[pytest.MonkeyPatch], None]
 NORMAL = Line(Way.NORMAL, Misfire.FIRE_LAST, 60_000)
@@ -191,19 +192,20 @@ async def test_somebody_who_does_not_begin_before_the_next_sweep_keeps_the_timet
         assert not life.put_away()
 
 
-async def test_monitors_whose_user_never_became_durable_are_watched_once_when_the_signup_is_read_again(
+async def test_monitors_whose_user_is_missing_are_watched_once_when_the_signup_is_read_again(
     broker: Broker, clock: SettableClock, tmp_path: Path
 ) -> None:
-    """A user's record is lost and the monitors' are not: whoever signs up anew is not to be watched twice."""
+    """A version without transactions could lose a user's record and not the monitors'."""
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
-        broker.loses = lambda sent: sent.topic == CHANGELOG and sent.key == table_key("bob")
-        broker.take(TOPICS.signups, signup("bob", "a", "b"))
-        assert isinstance(await crashed(life), BrokerUnavailable)
-    broker.loses = lambda _: False
+        await known(life, "bob")
+    log = broker.logs[CHANGELOG]
+    log[:] = [record for record in log if record[0] != table_key("bob")]
+    shutil.rmtree(tmp_path)
+    broker.committed[TOPICS.signups] -= 1
     async with worker(broker, tmp_path, clock) as life:
         await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
-        assert len(life.timetable) == 3
+        assert len(life.timetable) == 2
         ticks = await life.tick_to(START + 4_000)
         assert users(ticks) == {"ann", "bob"}
         assert await life.command("bob", "deregister", "")
@@ -235,7 +237,7 @@ async def test_a_unit_of_work_does_not_go_on_in_a_partition_that_was_lost_and_ca
         work.add_value(0, key, b"another")
         if meets == "send":
             work.send(0)
-            work._sent.clear()  # so that each way of touching it is tried, a second sending too
+            await work._commits.pop(0)  # so that each way of touching it is tried, a second sending too
         sent = len(broker.logs[CHANGELOG]) + broker.waiting(CHANGELOG)
         await reopened(life)
         calls: dict[str, Callable[[], Any]] = {
@@ -309,6 +311,94 @@ async def test_a_command_whose_partition_goes_and_comes_back_is_left_to_be_read_
         assert users(await life.tick_to(START + 5_000)) == set()
 
 
+# --- fenced -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_that_is_fenced_writes_nothing_gives_everything_up_and_goes_on_when_it_is_given_the_partition(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined: list[int] = []
+
+    async def noted(era: int) -> None:
+        joined.append(era)
+
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.tick_to(START + 2_000)
+        monkeypatch.setattr(life.engine, "_join_again", noted)
+        written = len(broker.logs[CHANGELOG])
+        broker.epoch += 1  # another worker initialises
+        broker.take(TOPICS.signups, signup("bob"))
+        await until("the partition is given up", lambda: life.engine.partitions.owned == set())
+        await until("it joins again", lambda: len(joined) == 1)
+        assert len(broker.logs[CHANGELOG]) == written
+        assert life.store.read(0, table_key("bob")) is None
+        await life.revoked()
+        assert not life.put_away()
+        await life.recovered()
+        await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
+        assert users(await life.tick_to(START + 5_000)) == {"ann", "bob"}
+        assert not life.engine.crashed
+
+
+async def test_progress_that_is_refused_by_a_fence_gives_the_partition_up_too(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.tick_to(START + 2_000)
+        broker.epoch += 1
+        clock.set(START + 4_000)
+        await until("the partition is given up", lambda: life.engine.partitions.owned == set())
+        assert broker.noted() == START + 2_000
+
+
+async def test_what_another_owner_wrote_until_it_was_fenced_is_read_before_the_partition_opens(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.revoked()
+        # the other one has had the partition in between, and says bye to ann
+        broker.logs[CHANGELOG] += [(table_key("ann", "m"), None), (table_key("ann"), None)]
+        life.generation += 1
+        epoch = broker.epoch
+        await life.recovered()
+        assert broker.epoch == epoch + 1
+        assert len(life.timetable) == 0
+
+
+async def test_a_partition_that_stays_keeps_its_producer_unless_something_was_under_way(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.revoked()
+        await life.recovered()
+        assert broker.epoch == 1
+        broker.held.add(CHANGELOG)
+        broker.take(TOPICS.signups, signup("bob"))
+        await until("bob is on his way", lambda: broker.waiting(CHANGELOG) == 2)
+        await life.revoked(0.05)
+        await life.recovered()
+        assert broker.epoch == 2
+        broker.held.clear()
+        await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
+        assert len(life.timetable) == 2
+
+
+async def test_progress_is_committed_once_a_second_and_to_the_last_instant_at_the_end(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        for instant in range(START + 100, START + 3_500, 100):
+            clock.set(instant)
+            await until("it is emitted", lambda instant=instant: life.partition.emitted_to >= instant)  # type: ignore[misc]
+        assert 1 <= len(broker.logs[TOPICS.progress]) <= 5
+    assert broker.noted() == START + 3_400
+
+
 # --- what was put away ------------------------------------------------------------------------------------------------
 
 
@@ -353,7 +443,7 @@ async def test_a_timetable_from_before_the_table_changed_is_not_taken_up(
     async with worker(broker, tmp_path, clock, opened=False) as life:
         put_away(life)
         moves(life)
-        await life.engine.open({0})
+        await life.recovered()
         assert life.rebuilt == [0]
         assert users(await life.tick_to(START + 2_000)) == set()
 

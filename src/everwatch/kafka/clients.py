@@ -13,6 +13,9 @@ from everwatch.config import Settings
 
 # a refused record is kept with headers that say why, so a dead letter may be a little larger than what came in
 LARGEST_RECORD_BYTES = 2 * 1024 * 1024
+# an owner that died in the middle of a transaction keeps readers from going on for this long at most; its successor
+# aborts the transaction at once
+TRANSACTION_TIMEOUT_MS = 10_000
 # without this librdkafka writes to stderr by itself
 _LOGGER = logging.getLogger("librdkafka")
 logger = logging.getLogger(__name__)
@@ -73,6 +76,22 @@ def new_producer(settings: Settings, bootstrap_servers: str, **overrides: object
             "delivery.timeout.ms": 600_000,
         }
         | overrides
+    )
+
+
+def new_transactional_producer(settings: Settings, bootstrap_servers: str, transactional_id: str) -> Producer:
+    """A producer of transactions, which fences every earlier one with the same id."""
+    return new_producer(
+        settings,
+        bootstrap_servers,
+        **{
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            # librdkafka demands that no record waits for longer than its transaction lasts
+            "delivery.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            # a commit sends what is queued at once; lingering would only delay it
+            "linger.ms": 0,
+        },
     )
 
 

@@ -3,15 +3,12 @@
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import suppress
-from itertools import islice
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from everwatch.errors import BrokerUnavailable
-from everwatch.kafka.records import Record
 
 Headers = list[tuple[str, bytes]]
 OnDelivered = Callable[[Message], None]
@@ -79,61 +76,6 @@ class Outbox:
             except BaseException:
                 stretch.sent -= 1
                 raise
-
-    def note(self, topic: str, *, partition: int, key: bytes, value: bytes) -> None:
-        """Queue a record that nobody waits for, and that the next one of its key makes needless.
-
-        It is left out when the queue is full. That it could not be delivered is a failure like any other's.
-        """
-        with suppress(BufferError):
-            self._producer.produce(topic, value=value, key=key, partition=partition, on_delivery=self._noted)
-
-    def send_run(
-        self,
-        topic: str,
-        records: Sequence[tuple[bytes, bytes | None, int]],
-        *,
-        partition: int,
-        on_delivered: Callable[[int], None],
-    ) -> None:
-        """Queue a run of records (key, value, timestamp in ms or 0) for one partition.
-
-        Only the first and the last are heard of again: an idempotent producer sends in order, so if as many offsets lie
-        between them as there should be, the broker has all of them. ``on_delivered`` is called in another thread with
-        the last one's offset.
-        """
-        first: list[int] = []
-
-        def begun(message: Message) -> None:
-            first.append(Record.of(message).offset)
-
-        def ended(message: Message) -> None:
-            last = Record.of(message).offset
-            if not first or last - first[0] < len(records) - 1:
-                raise BrokerUnavailable(f"a run of {len(records)} records came to the broker with gaps")
-            on_delivered(last)
-
-        if len(records) == 1:
-            first.append(-1)
-        *body, (key, value, timestamp_ms) = records
-        if body:
-            self.send(
-                topic,
-                partition=partition,
-                key=body[0][0],
-                value=body[0][1],
-                timestamp_ms=body[0][2],
-                on_delivered=begun,
-            )
-            produce = self._producer.produce
-            for record in islice(body, 1, None):
-                while True:
-                    try:
-                        produce(topic, record[1], record[0], partition, None, None, record[2])
-                        break
-                    except BufferError:
-                        self._producer.poll(0.05)
-        self.send(topic, partition=partition, key=key, value=value, timestamp_ms=timestamp_ms, on_delivered=ended)
 
     async def delivered(self, group: Hashable = None) -> None:
         """Wait until everything sent so far with this ``group`` is durable.
@@ -218,10 +160,6 @@ class Outbox:
         except (BufferError, KafkaException):
             return False
         return True
-
-    def _noted(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            self._fail(_undelivered(error, message))
 
     def _fail(self, failure: str) -> None:
         with self._lock:
