@@ -11,14 +11,23 @@ from zlib import crc32
 from everwatch import codec, entries
 from everwatch.admission import admit_command, admit_signup
 from everwatch.bounds import BROKER_AHEAD_MS
-from everwatch.catalogue import Changes, carry_out, is_pending_task, newcomer, sign_up
+from everwatch.catalogue import (
+    Change,
+    Changes,
+    carry_out,
+    changed_signup,
+    changed_with_user,
+    is_pending_task,
+    newcomer,
+    sign_up,
+)
 from everwatch.clock import Clock
 from everwatch.errors import InvalidInput, RefusalCode
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
-from everwatch.model import Answer, Asker, At, Command, CommandType, Monitor, ReplyOn, Signup
+from everwatch.model import Answer, Asker, At, Command, CommandType, Monitor, ReplyOn, Signup, User
 from everwatch.plans.file import PlansFile
 from everwatch.plans.plan import Plans
 from everwatch.schedule.every import PHASE_STEP_MS
@@ -37,7 +46,7 @@ BEGIN_AFTER_MS = 500
 # table entries in one unit of work; while monitors change, the sweeps of their partitions stand still
 ENTRIES_AT_ONCE = 20_000
 CHANGED_AT_ONCE = 2_000
-TAKEN_OUT_AT_ONCE = 1_000
+CHANGED_WITH_USER_AT_ONCE = 1_000
 W = TypeVar("W", bound=Signup | Command)
 Admitted = tuple[Record, W, list[bytes]]
 JudgeNow = Callable[[Partition, Monitor, int, int], None]
@@ -96,7 +105,7 @@ class Registration:
                 # in order, and not in one go: there may be a million of them
                 await self._carry_out(some, plans)
                 some = []
-                await self._take_out_many(each)
+                await self._change_many(each)
             some.append(each)
             if len(some) >= CHANGED_AT_ONCE:
                 await self._carry_out(some, plans)
@@ -240,9 +249,13 @@ class Registration:
                     for change in changes.monitors:
                         self._planner.plan(work.owned(number), change.before, change.after)
 
-    async def _take_out_many(self, each: Admitted[Signup | Command]) -> None:
-        """Take out most of what a command for a whole user concerns, some at a time; the command itself ends it."""
+    async def _change_many(self, each: Admitted[Signup | Command]) -> None:
+        """Carry out most of what a command for a whole user concerns in slices; the command itself ends it.
+
+        Killed in between, the command is read again: what is changed already stays as it is.
+        """
         source, wanted, _ = each
+        assert isinstance(wanted, Command)
         number, behind = source.partition, b""
         while True:
             async with self._writer.writing() as work:
@@ -250,23 +263,28 @@ class Registration:
                 if self._is_repeated(work, source, wanted):
                     return
                 async with partition.turn:
-                    gone: list[Monitor] = []
-                    of_user = islice(work.monitors_of(number, wanted.user_id, behind), TAKEN_OUT_AT_ONCE)
+                    changes: list[Change] = []
+                    of_user = islice(work.monitors_of(number, wanted.user_id, behind), CHANGED_WITH_USER_AT_ONCE)
+                    now = max(self._clock.now_ms(), partition.emitted_to)
                     seen = 0
                     async for few in in_turns(of_user):
                         for key, monitor in few:
                             seen, behind = seen + 1, key
-                            if _is_meant(wanted, monitor, partition.emitted_to):
-                                work.delete(number, wanted.user_id, monitor.monitor_id, at=partition.emitted_to)
-                                gone.append(monitor)
-                    if seen < TAKEN_OUT_AT_ONCE:
+                            try:
+                                after = _changed_with_user(wanted, monitor, now, partition.emitted_to)
+                            except InvalidInput:
+                                return  # refused as a whole, where it is carried out
+                            if after is not monitor:
+                                changes.append(Change(monitor, after))
+                    if seen < CHANGED_WITH_USER_AT_ONCE:
                         # few enough for one unit of work together with the command itself
                         return
+                    self._write(work, number, wanted.user_id, Changes(monitors=changes), partition.emitted_to)
                     await work.finish()
                     with all_or_rebuilt():
-                        for monitor in gone:
-                            self._planner.plan(partition, monitor, None)
-            if gone:
+                        for change in changes:
+                            self._planner.plan(partition, change.before, change.after)
+            if changes:
                 self._begun.add((number, source.offset))
 
     def _is_repeated(self, work: Writing, source: Record, wanted: Signup | Command) -> bool:
@@ -293,7 +311,9 @@ class Registration:
             answers.append((source.partition, Asker.of(wanted), Answer.REPEATED, version, None))
             return None
         try:
-            if isinstance(wanted, Signup):
+            if isinstance(wanted, Command) and wanted.command is CommandType.SET_USER:
+                changes = self._set_user(work, source.partition, wanted, user, now, settled)
+            elif isinstance(wanted, Signup):
                 named = [spec.monitor_id for spec in wanted.monitors] + list(user.monitor_ids if user else ())
                 monitors = self._monitors(work, source.partition, wanted.user_id, named)
                 changes = sign_up(wanted, user, monitors, now, settled)
@@ -330,6 +350,21 @@ class Registration:
             answer = Answer.UNCHANGED if changes.is_nothing else answer
             answers.append((source.partition, Asker.of(wanted), answer, 0, None))
         return changes
+
+    def _set_user(
+        self, work: Writing, partition: int, wanted: Command, user: User | None, now: int, settled: int
+    ) -> Changes:
+        """What a ``set_user`` changes: as a signup would that says everything else as it is. Raises InvalidInput."""
+        plans = self._plans.current if self._plans else None
+        before = Signup(wanted.user_id, user.plan, user.attributes) if user else None
+        of_plan = plans.ids_of(before) if plans is not None and before is not None else frozenset()
+        monitors = self._monitors(work, partition, wanted.user_id, user.monitor_ids if user else ())
+        signup = changed_signup(wanted, user, monitors, of_plan)
+        if plans is not None:
+            signup = plans.expanded(signup)
+        named = [spec.monitor_id for spec in signup.monitors]
+        monitors |= self._monitors(work, partition, wanted.user_id, named)
+        return sign_up(signup, user, monitors, now, settled)
 
     def _version(self, work: Writing, partition: int, command: Command) -> int:
         monitor = work.monitor(partition, command.user_id, command.monitor_id) if command.monitor_id else None
@@ -380,17 +415,25 @@ class Registration:
                 self._transitions.tell(partition, change.transition)
 
 
+_FOR_MANY = frozenset({CommandType.DEREGISTER, CommandType.PAUSE_USER, CommandType.RESUME_USER})
+
+
 def _is_for_many(wanted: Signup | Command) -> bool:
     """Whether a command concerns all monitors of a user."""
     if not isinstance(wanted, Command):
         return False
-    return wanted.command is CommandType.DEREGISTER or (wanted.command is CommandType.CANCEL and not wanted.monitor_id)
+    return wanted.command in _FOR_MANY or (wanted.command is CommandType.CANCEL and not wanted.monitor_id)
 
 
-def _is_meant(wanted: Signup | Command, monitor: Monitor, settled: int) -> bool:
-    """Whether a command for a whole user takes this monitor out."""
-    assert isinstance(wanted, Command)
-    return wanted.command is CommandType.DEREGISTER or is_pending_task(monitor, settled)
+def _changed_with_user(wanted: Command, monitor: Monitor, now: int, settled: int) -> Monitor | None:
+    """The monitor after a command for a whole user: None if it goes, itself if it stays. Raises InvalidInput."""
+    match wanted.command:
+        case CommandType.DEREGISTER:
+            return None
+        case CommandType.CANCEL:
+            return None if is_pending_task(monitor, settled) else monitor
+        case _:
+            return changed_with_user(wanted, monitor, now, settled)
 
 
 def _is_dated(plan: Planned) -> bool:

@@ -5,7 +5,7 @@ are emitted: a monitor that exists is changed as of then, so that between its ol
 through and none is due under both.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -120,18 +120,21 @@ def carry_out(command: Command, user: User | None, monitors: Mapping[str, Monito
         case CommandType.DEREGISTER:
             # monitors without a user are left where a deregistration was interrupted
             if user is None and not monitors:
-                raise InvalidInput(
-                    f"there is no user {command.user_id!r}{_PERHAPS}", "$.user_id", RefusalCode.NOT_FOUND
-                )
+                raise _no_user(command)
             return Changes(monitors=[Change(monitor, None) for monitor in monitors.values()], user_ended=True)
         case CommandType.MAINTAIN:
             if user is None:
-                raise InvalidInput(
-                    f"there is no user {command.user_id!r}{_PERHAPS}", "$.user_id", RefusalCode.NOT_FOUND
-                )
+                raise _no_user(command)
             if user.maintenance == command.maintenance:
                 return Changes()
             return Changes(user=msgspec.structs.replace(user, maintenance=command.maintenance, updated_at=now))
+        case CommandType.PAUSE_USER | CommandType.RESUME_USER:
+            if user is None:
+                raise _no_user(command)
+            changed = [
+                Change(monitor, changed_with_user(command, monitor, now, settled)) for monitor in monitors.values()
+            ]
+            return Changes(monitors=_real(changed))
         case CommandType.CANCEL if not command.monitor_id:
             return Changes(monitors=[Change(m, None) for m in monitors.values() if is_pending_task(m, settled)])
     old = monitors.get(command.monitor_id)
@@ -155,6 +158,38 @@ def carry_out(command: Command, user: User | None, monitors: Mapping[str, Monito
             return Changes(monitors=_real([Change(old, lifecycle.pause(old, settled, command.until))]))
         case _:
             return Changes(monitors=_real([Change(old, lifecycle.resume(old, settled))]))
+
+
+def changed_with_user(command: Command, monitor: Monitor, now: int, settled: int) -> Monitor:
+    """The monitor as a pause_user or resume_user leaves it; the same value if that does not concern it.
+
+    Raises InvalidInput.
+    """
+    if command.command is CommandType.RESUME_USER:
+        return lifecycle.resume_with_user(monitor, settled)
+    if command.until and command.until <= now:
+        raise InvalidInput("the end of the pause has passed", "$.until")
+    return lifecycle.pause_with_user(monitor, settled, command.until)
+
+
+def changed_signup(
+    command: Command, user: User | None, monitors: Mapping[str, Monitor], of_plan: Collection[str]
+) -> Signup:
+    """The signup that a ``set_user`` makes of a user's last one: plan or attributes changed, all else as it is.
+
+    ``monitors``: those of the last signup; ``of_plan``: the ids of those that came from the user's plan so far, and are
+    left to the new plan. Raises InvalidInput.
+    """
+    if user is None:
+        raise _no_user(command)
+    attributes = {name: value for name, value in user.attributes.items() if name not in command.remove_attributes}
+    own = [monitors[name].spec for name in user.monitor_ids if name in monitors and name not in of_plan]
+    plan = user.plan if command.plan is None else command.plan
+    return Signup(user.user_id, plan, attributes | command.attributes, tuple(own), user.maintenance)
+
+
+def _no_user(command: Command) -> InvalidInput:
+    return InvalidInput(f"there is no user {command.user_id!r}{_PERHAPS}", "$.user_id", RefusalCode.NOT_FOUND)
 
 
 def is_pending_task(monitor: Monitor, settled: int) -> bool:

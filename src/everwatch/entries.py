@@ -103,7 +103,7 @@ _STATE_NUMBERS = {state: number for number, state in enumerate(_STATES)}
 
 
 class More(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The rarer parts of schedule and policy, which most monitors leave at their defaults."""
+    """Name, labels and the rarer parts of schedule and policy, which most monitors leave at their defaults."""
 
     retries: Retries = Retries()
     overlap: Overlap = Overlap.SKIP
@@ -112,6 +112,8 @@ class More(msgspec.Struct, frozen=True, omit_defaults=True):
     start_at: int = 0
     end_at: int = 0
     max_runs: int = 0
+    name: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 _USUAL = More()
@@ -139,6 +141,8 @@ def _more_bytes(spec: MonitorSpec) -> bytes:
             spec.start_at,
             spec.end_at,
             spec.max_runs,
+            spec.name,
+            spec.labels,
         )
     )
 
@@ -180,6 +184,8 @@ def assemble_spec(
         more.start_at,
         more.end_at,
         more.max_runs,
+        more.name,
+        more.labels,
     )
 
 

@@ -56,7 +56,8 @@ def put_again(monitor: Monitor, spec: MonitorSpec, origin: Origin, at: int) -> M
 
     It keeps its state unless it now checks something else (another kind or config): what is known of it is void then.
     Its signals are forgotten with another kind, and what its config made of them with another config.
-    One that is done begins anew with any change. Its runs are counted on as long as its schedule stays the same.
+    One that is done begins anew with any change but of name and labels. Its runs are counted on while its schedule
+    stays the same.
     """
     old = monitor.agenda
     if spec == monitor.spec:
@@ -64,6 +65,10 @@ def put_again(monitor: Monitor, spec: MonitorSpec, origin: Origin, at: int) -> M
             return monitor
         # what a signup names is not forgotten
         return msgspec.structs.replace(monitor, origin=origin, agenda=_on(old, forget_at=0))
+    if spec == msgspec.structs.replace(monitor.spec, name=spec.name, labels=spec.labels):
+        # another name or label is nothing that runs, or begins anew
+        kept_for = old if origin is monitor.origin else _on(old, forget_at=0)
+        return msgspec.structs.replace(monitor, spec=spec, origin=origin, version=monitor.version + 1, agenda=kept_for)
     # where only its old start_at kept it from being due, that counts no more
     begun = 0 if monitor.since == monitor.spec.start_at - 1 else monitor.since
     since = max(at, begun, spec.start_at - 1)
@@ -91,17 +96,38 @@ def put_again(monitor: Monitor, spec: MonitorSpec, origin: Origin, at: int) -> M
     return _enter(_quiet(changed), State.NEW, at, "it checks something else now")
 
 
-def pause(monitor: Monitor, at: int, until: int = 0) -> Monitor:
+PAUSED_WITH_USER = "paused with its user"
+"""The reason of monitors that a pause of the whole user paused, and that its end resumes."""
+
+
+def pause(monitor: Monitor, at: int, until: int = 0, reason: str = "paused by command") -> Monitor:
     """The monitor paused at ``at``, until the instant ``until`` or (0) until it is resumed.
 
     The same value if it is over, or paused just so already. A retry that was pending is given up.
     """
-    if monitor.state is State.DONE or (monitor.state is State.PAUSED and monitor.agenda.resume_at == until):
+    asleep = monitor.state is State.PAUSED
+    # one that its user's pause paused, and that is to stay so when that is over
+    by_itself = asleep and monitor.reason == PAUSED_WITH_USER != reason
+    if monitor.state is State.DONE or (asleep and monitor.agenda.resume_at == until and not by_itself):
         return monitor
     paused = msgspec.structs.replace(
-        monitor, agenda=_on(monitor.agenda, retry_at=0, retry_of=0, retry_attempt=0, remind_at=0, resume_at=until)
+        monitor,
+        agenda=_on(monitor.agenda, retry_at=0, retry_of=0, retry_attempt=0, remind_at=0, resume_at=until),
+        reason=reason if by_itself else monitor.reason,
     )
-    return paused if monitor.state is State.PAUSED else _enter(paused, State.PAUSED, at, "paused by command")
+    return paused if asleep else _enter(paused, State.PAUSED, at, reason)
+
+
+def pause_with_user(monitor: Monitor, at: int, until: int = 0) -> Monitor:
+    """The monitor paused as one of all of its user; the same value if it was paused by itself before, or is over."""
+    if monitor.state is State.PAUSED and monitor.reason != PAUSED_WITH_USER:
+        return monitor
+    return pause(monitor, at, until, PAUSED_WITH_USER)
+
+
+def resume_with_user(monitor: Monitor, at: int) -> Monitor:
+    """The monitor awake again if the pause of its user paused it; else the same value."""
+    return resume(monitor, at, "resumed with its user") if monitor.reason == PAUSED_WITH_USER else monitor
 
 
 def resume(monitor: Monitor, at: int, reason: str = "resumed by command") -> Monitor:

@@ -174,6 +174,7 @@ class MonitorSpec(msgspec.Struct, frozen=True):
     ``config`` is the kind's own configuration as canonical JSON text (keys sorted), already checked by the kind.
     ``payload``: JSON text that is handed to the kind at each run; empty for none.
     ``start_at`` and ``end_at``: due in start_at <= t <= end_at only; ``max_runs``: and so often at most; 0 for none.
+    ``name``: what people call it; ``labels``: key and value of each, by key, to find it by.
     """
 
     monitor_id: str
@@ -185,6 +186,8 @@ class MonitorSpec(msgspec.Struct, frozen=True):
     start_at: int = 0
     end_at: int = 0
     max_runs: int = 0
+    name: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class ReplyOn(StrEnum):
@@ -214,7 +217,9 @@ class CommandType(StrEnum):
     """What a command asks for.
 
     ``cancel`` ends one pending delayed task (or, without ``monitor_id``, all of a user's); ``maintain`` gives a user
-    maintenance windows in place of those there were; ``deregister`` ends a user and all its monitors.
+    maintenance windows in place of those there were; ``deregister`` ends a user and all its monitors; ``pause_user``
+    pauses all monitors that a user has, and ``resume_user`` resumes what that paused; ``set_user`` changes the plan or
+    single attributes.
     """
 
     PUT = "put"
@@ -225,6 +230,9 @@ class CommandType(StrEnum):
     CANCEL = "cancel"
     MAINTAIN = "maintain"
     DEREGISTER = "deregister"
+    PAUSE_USER = "pause_user"
+    RESUME_USER = "resume_user"
+    SET_USER = "set_user"
 
 
 class Command(msgspec.Struct, frozen=True):
@@ -232,7 +240,8 @@ class Command(msgspec.Struct, frozen=True):
 
     ``command_id``: a command that comes again with it is carried out once; what became of it is told on ``replies``.
     ``if_version``: a put is refused unless the monitor is at this version (0: unless there is none).
-    ``until``: when a pause is over, 0 for open-ended.
+    ``until``: when a pause is over, 0 for open-ended. ``plan`` (None: it stays), ``attributes`` and
+    ``remove_attributes``: what ``set_user`` changes.
     """
 
     command: CommandType
@@ -244,6 +253,9 @@ class Command(msgspec.Struct, frozen=True):
     until: int = 0
     maintenance: tuple[Maintenance, ...] = ()
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
+    plan: str | None = None
+    attributes: dict[str, Scalar] = {}
+    remove_attributes: tuple[str, ...] = ()
 
 
 AskedKey = tuple[str, str, str, str]

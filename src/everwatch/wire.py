@@ -48,6 +48,12 @@ NO_HIDDEN = rf"^[^{HIDDEN}]*\Z"  # "$" would let a newline at the end pass
 UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=NO_HIDDEN)]
 MonitorId = Annotated[str, msgspec.Meta(max_length=128, pattern=NO_HIDDEN)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_HIDDEN)]
+# as Kubernetes and Prometheus have them; no "=", which stands behind the key on command lines
+LABEL_KEY = r"^[A-Za-z0-9_./-]*\Z"
+MOST_LABELS = 16
+LabelKey = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=LABEL_KEY)]
+LabelValue = Annotated[str, msgspec.Meta(max_length=128, pattern=NO_HIDDEN)]
+Labels = Annotated[dict[LabelKey, LabelValue], msgspec.Meta(max_length=MOST_LABELS)]
 Threshold = Annotated[int, msgspec.Meta(ge=1, le=100)]
 Duration = str | int | float
 CronText = Annotated[str, msgspec.Meta(max_length=256)]
@@ -127,6 +133,8 @@ class MonitorInput(_Strict, frozen=True):
     schedule: ScheduleInput = ScheduleInput()
     policy: PolicyInput = PolicyInput()
     payload: Any = None
+    name: MonitorId = ""
+    labels: Labels = {}
 
 
 class SignupInput(_Strict, frozen=True):
@@ -149,6 +157,9 @@ class CommandInput(_Strict, frozen=True):
     until: Instant | None = None
     maintenance: Windows = []
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
+    plan: Name | None = None
+    attributes: dict[str, Attribute] = {}
+    remove_attributes: list[str] = []
 
 
 class SignalInput(_Strict, frozen=True):
@@ -210,6 +221,8 @@ def refusal(error: msgspec.ValidationError, prefix: str = "$") -> InvalidInput:
         return InvalidInput(f"there is no field {unknown[1]!r}", f"{path}.{unknown[1]}")
     if missing := re.fullmatch(r"Object missing required field `(.*)`", reason):
         return InvalidInput("this field is missing", f"{path}.{missing[1]}")
+    if "matching regex" in reason and LABEL_KEY in reason:
+        return InvalidInput("a label's key has letters, digits, '_', '.', '/' and '-' only", path)
     if "matching regex" in reason:
         reserved = f", and neither are the names {' and '.join(RESERVED_USERS)}" if RESERVED_USERS[0] in reason else ""
         return InvalidInput(f"control, direction and invisible characters are not allowed{reserved}", path)
@@ -280,7 +293,9 @@ def check_runs(monitors: Iterable[MonitorSpec]) -> None:
         )
 
 
-_NAMELESS = frozenset({CommandType.DEREGISTER, CommandType.MAINTAIN})
+_OF_USERS = frozenset({CommandType.MAINTAIN, CommandType.PAUSE_USER, CommandType.RESUME_USER, CommandType.SET_USER})
+_NAMELESS = _OF_USERS | {CommandType.DEREGISTER}
+_PAUSES = frozenset({CommandType.PAUSE, CommandType.PAUSE_USER})
 _ONE_OR_ALL = frozenset({CommandType.CANCEL})
 
 
@@ -304,10 +319,19 @@ def command_of(given: CommandInput) -> Command:
         raise InvalidInput(f"a {command} needs the monitor_id", "$.monitor_id")
     if given.if_version is not None and command is not CommandType.PUT:
         raise InvalidInput(f"a {command} takes no if_version", "$.if_version")
-    if given.until is not None and command is not CommandType.PAUSE:
+    if given.until is not None and command not in _PAUSES:
         raise InvalidInput(f"a {command} takes no until", "$.until")
     if given.maintenance and command is not CommandType.MAINTAIN:
         raise InvalidInput(f"a {command} takes no maintenance", "$.maintenance")
+    if command is CommandType.SET_USER:
+        if given.plan is None and not given.attributes and not given.remove_attributes:
+            raise InvalidInput("a set_user needs a plan or attributes to change", "$.plan")
+        if both := sorted(set(given.remove_attributes).intersection(given.attributes)):
+            raise InvalidInput(f"{both[0]!r} cannot be set and removed", "$.remove_attributes")
+    else:
+        for name in ("plan", "attributes", "remove_attributes"):
+            if getattr(given, name):
+                raise InvalidInput(f"a {command} takes no {name}", f"$.{name}")
     return Command(
         command,
         given.user_id,
@@ -318,6 +342,9 @@ def command_of(given: CommandInput) -> Command:
         0 if given.until is None else _taken(parse_instant_ms, given.until, "$.until"),
         _windows_of(given.maintenance, "$.maintenance"),
         given.reply,
+        given.plan,
+        given.attributes,
+        tuple(given.remove_attributes),
     )
 
 
@@ -381,6 +408,8 @@ def monitor_of(given: MonitorInput, path: str, monitor_id: str = "") -> MonitorS
         start_at=start_at,
         end_at=end_at,
         max_runs=named.max_runs or 0,
+        name=given.name,
+        labels=tuple(sorted(given.labels.items())) if given.labels else (),
     )
 
 

@@ -40,6 +40,10 @@ def monitor_form(spec: MonitorSpec) -> dict[str, Any]:
         said["schedule"]["max_runs"] = spec.max_runs
     if policy := policy_form(spec.policy):
         said["policy"] = policy
+    if spec.name:
+        said["name"] = spec.name
+    if spec.labels:
+        said["labels"] = dict(spec.labels)
     if spec.payload:
         said["payload"] = orjson.Fragment(spec.payload)
     return said

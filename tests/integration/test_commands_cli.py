@@ -1,15 +1,19 @@
 """Commands from the command line to the worker and its answer back, as a shell runs them."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from threading import Thread
 from typing import Any
 
 import orjson
 import pytest
-from support.command import run
+from support.command import everwatch, run
 from support.pipeline import Pipeline
 from support.waiting import now_ms, wait_until
+
+from everwatch.model import Every
 
 pytestmark = pytest.mark.integration
 NOOP = ("--kind", "noop", "--every", "1h")
@@ -199,3 +203,106 @@ def test_a_dead_letter_is_found_shown_and_redriven_once_its_cause_is_mended(pipe
     assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "sent 0, left out 1")
     assert "was redriven at" in again.stderr
     assert len(listed()) == 1
+
+
+def test_one_field_of_a_monitor_is_set_and_the_rest_is_kept(pipeline: Pipeline) -> None:
+    first = (
+        "--kind", "tcp", "--every", "1h", "--config", '{"host": "127.0.0.1", "port": 9}',
+        "--policy", '{"timeout": "2s"}', "--label", "env=prod", "--name", "Port nine",
+    )  # fmt: skip
+    answer(pipeline, "monitor", "put", "cmd-20", "m", *first)
+    wait_until("the monitor is stored", lambda: pipeline.monitor("cmd-20", "m"))
+    before = pipeline.monitor("cmd-20", "m")
+    assert before is not None
+    said = say(pipeline, "monitor", "set", "cmd-20", "m", "--every", "10s")
+    assert (said.returncode, said.stdout) == (0, "done: put cmd-20/m, version 2\n"), said.stderr
+    # at once: the database may be a moment behind, and that loses nothing
+    said = say(pipeline, "monitor", "set", "cmd-20", "m", "--label", "team=core", "--config", '{"port": 10}', "--json")
+    assert orjson.loads(said.stdout)["version"] == 3, said
+
+    def stored() -> bool:
+        monitor = pipeline.monitor("cmd-20", "m")
+        return monitor is not None and monitor.version == 3
+
+    wait_until("the changes are stored", stored)
+    after = pipeline.monitor("cmd-20", "m")
+    assert after is not None
+    assert after.spec.schedule == Every(10_000)
+    assert orjson.loads(after.spec.config) == orjson.loads(before.spec.config) | {"port": 10}
+    assert after.spec.labels == (("env", "prod"), ("team", "core"))
+    assert (after.spec.policy, after.spec.name) == (before.spec.policy, "Port nine")
+    [listed] = say(pipeline, "monitor", "list", "--label", "team=core", "--json").stdout.splitlines()
+    assert orjson.loads(listed)["monitor_id"] == "m"
+    said = say(pipeline, "monitor", "set", "cmd-20", "nothing", "--every", "10s")
+    assert said.returncode == 1
+    assert "no monitor 'nothing'" in said.stderr
+
+
+def test_of_two_who_set_fields_at_the_same_time_neither_loses(pipeline: Pipeline) -> None:
+    answer(pipeline, "monitor", "put", "cmd-21", "m", *NOOP)
+    wait_until("the monitor is stored", lambda: pipeline.monitor("cmd-21", "m"))
+    changes = (("--every", "2h"), ("--name", "Named"), ("--label", "a=1"), ("--label", "b=2"))
+    running = [
+        everwatch("monitor", "set", "cmd-21", "m", *change, "--timeout", "60s", environment=pipeline.environment)
+        for change in changes
+    ]
+    for process in running:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, (out, err)
+
+    def all_there() -> bool:
+        monitor = pipeline.monitor("cmd-21", "m")
+        return monitor is not None and (monitor.spec.schedule, monitor.spec.name, monitor.spec.labels) == (
+            Every(7_200_000),
+            "Named",
+            (("a", "1"), ("b", "2")),
+        )
+
+    wait_until("all changes are there", all_there)
+
+
+def test_a_user_of_many_monitors_is_paused_and_resumed(pipeline: Pipeline) -> None:
+    noop = {"kind": "noop", "schedule": {"every": "1d"}}
+    pipeline.sign_up("cmd-22", *({"monitor_id": f"m-{n}", **noop} for n in range(1_000)))
+    wait_until("the user is stored", lambda: pipeline.monitor("cmd-22", "m-7"), 60)
+    for number in range(300):
+        pipeline.command("put", "cmd-22", monitor={"monitor_id": f"n-{number}", **noop})
+    assert answer(pipeline, "monitor", "pause", "cmd-22", "m-7")["answer"] == "done"
+    assert answer(pipeline, "user", "pause", "cmd-22", "--for", "2h")["answer"] == "done"
+    assert answer(pipeline, "user", "pause", "cmd-22")["answer"] == "done", "now without an end"
+
+    def states() -> Counter[str]:
+        return Counter(monitor.state.value for monitor in pipeline.reader.monitors("cmd-22"))
+
+    wait_until("all are paused", lambda: states() == {"paused": 1_300})
+    assert answer(pipeline, "user", "pause", "cmd-22")["answer"] == "unchanged"
+    assert answer(pipeline, "user", "resume", "cmd-22")["answer"] == "done"
+    wait_until("all but one are resumed", lambda: states() == {"new": 1_299, "paused": 1})
+    [paused] = say(pipeline, "monitor", "list", "cmd-22", "--state", "paused", "--json").stdout.splitlines()
+    assert orjson.loads(paused)["monitor_id"] == "m-7"
+    assert answer(pipeline, "user", "deregister", "cmd-22")["answer"] == "done"
+    assert answer(pipeline, "user", "pause", "cmd-22", status=1)["code"] == "not_found"
+
+
+def test_transitions_are_followed(pipeline: Pipeline) -> None:
+    answer(pipeline, "monitor", "put", "cmd-23", "m", *NOOP)
+    following = everwatch("transitions", "--user", "cmd-23", "--follow", "--json", environment=pipeline.environment)
+    try:
+        assert following.stdout is not None
+        # it begins at the topic's end, which it may still be looking for
+        seen: list[str] = []
+        reader = Thread(target=lambda: seen.extend(iter(following.stdout.readline, "")), daemon=True)
+        reader.start()
+
+        def shown() -> bool:
+            pipeline.command("pause", "cmd-23", "m")
+            pipeline.command("resume", "cmd-23", "m")
+            return bool(seen)
+
+        wait_until("a transition is shown", shown, 60, 0.5)
+    finally:
+        following.kill()
+        following.wait()
+    assert orjson.loads(seen[0])["user_id"] == "cmd-23"
+    stored = say(pipeline, "transitions", "--user", "cmd-23", "--from", "topic", "--json").stdout.splitlines()
+    assert {"paused", "new"} <= {orjson.loads(line)["to_state"] for line in stored}

@@ -93,6 +93,25 @@ def test_a_plans_monitors_run_and_another_plan_replaces_them(pipeline: Pipeline,
     wait_until("the monitor of the signup before is gone", lambda: pipeline.monitor(user, "mine") is None, 30)
 
 
+def test_changing_the_plan_keeps_attributes_and_own_monitors(pipeline: Pipeline, target: Target, user: str) -> None:
+    sign_up(pipeline, user, "free", {"site": target.url("/ok"), "city": "Bern"}, every("mine", "noop"))
+    pipeline.wait_for_results(user, "mine")
+    said = run("user", "set", user, "--plan", "pro", "--attribute", "age=7", "--wait", environment=pipeline.environment)
+    assert (said.returncode, said.stdout) == (0, f"done: set_user {user}\n"), said.stderr
+    pipeline.wait_for_results(user, "more")
+    pipeline.wait_for_states(user, site="up", more="up", mine="up")
+    stored = pipeline.reader.user(user)
+    assert stored is not None
+    assert (stored.plan, stored.attributes) == ("pro", {"site": target.url("/ok"), "city": "Bern", "age": "7"})
+    assert set(stored.monitor_ids) == {"site", "more", "mine"}
+    refused = run("user", "set", user, "--plan", "gold", "--wait", environment=pipeline.environment)
+    assert refused.returncode == 1
+    assert "there is no plan 'gold'" in refused.stdout
+    missing = run("user", "set", user, "--remove-attribute", "site", "--wait", environment=pipeline.environment)
+    assert missing.returncode == 1
+    assert "$.attributes.site" in missing.stdout
+
+
 def test_what_a_plan_does_not_allow_is_told(pipeline: Pipeline, target: Target, user: str) -> None:
     sign_up(pipeline, user, "gold", {})
     sign_up(pipeline, user, "free", {})

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from everwatch.catalogue import Changes, carry_out, is_pending_task, newcomer, sign_up
+from everwatch.catalogue import Changes, carry_out, changed_signup, is_pending_task, newcomer, sign_up
 from everwatch.errors import InvalidInput
 from everwatch.lifecycle import after_result, woken
 from everwatch.model import (
@@ -606,3 +606,73 @@ def test_a_delay_that_the_plan_changes_counts_from_the_registration_too() -> Non
     account.sign_up(delayed(3_600_000))
     account.sign_up(delayed(7_200_000), now=NOW + 60_000, settled=SETTLED + 60_000)
     assert account.monitors["a"].spec.schedule == At(NOW + 7_200_000)
+
+
+# --- whole users ----------------------------------------------------------------------------------------------------
+
+
+def states(account: Account) -> dict[str, State]:
+    return {name: monitor.state for name, monitor in account.monitors.items()}
+
+
+def test_a_paused_user_is_resumed_but_for_what_was_paused_by_itself(account: Account) -> None:
+    account.command(CommandType.PUT, spec("mine"))
+    account.command(CommandType.PAUSE, "mine")
+    changes = account.command(CommandType.PAUSE_USER)
+    assert len(changes.monitors) == len(account.monitors) - 1
+    assert set(states(account).values()) == {State.PAUSED}
+    assert account.command(CommandType.PAUSE_USER).is_nothing
+    account.command(CommandType.RESUME_USER)
+    awake = {name for name, state in states(account).items() if state is not State.PAUSED}
+    assert awake == account.monitors.keys() - {"mine"}
+    assert account.command(CommandType.RESUME_USER).is_nothing
+
+
+def test_a_monitor_paused_by_itself_during_its_users_pause_stays_paused(account: Account) -> None:
+    name = next(iter(account.monitors))
+    account.command(CommandType.PAUSE_USER)
+    assert not account.command(CommandType.PAUSE, name).is_nothing
+    account.command(CommandType.RESUME_USER)
+    assert [each for each, state in states(account).items() if state is State.PAUSED] == [name]
+
+
+def test_what_is_put_while_its_user_is_paused_runs(account: Account) -> None:
+    account.command(CommandType.PAUSE_USER)
+    account.command(CommandType.PUT, spec("later"))
+    assert states(account)["later"] is State.NEW
+
+
+@pytest.mark.parametrize("command", [CommandType.PAUSE_USER, CommandType.RESUME_USER])
+def test_pausing_an_unknown_user_is_refused(command: CommandType) -> None:
+    with pytest.raises(InvalidInput, match="there is no user"):
+        Account().command(command)
+
+
+def test_a_pause_of_a_user_that_is_over_already_is_refused(account: Account) -> None:
+    with pytest.raises(InvalidInput, match="has passed"):
+        account.command(CommandType.PAUSE_USER, until=LATER)
+
+
+def test_another_plan_keeps_attributes_own_monitors_and_maintenance() -> None:
+    account = Account()
+    window = Maintenance(1, 2)
+    account.sign_up(
+        spec("own"), spec("of-plan"), plan="basic", attributes={"city": "Bern", "age": 7}, maintenance=(window,)
+    )
+    command = Command(CommandType.SET_USER, "u", plan="gold", attributes={"age": 8}, remove_attributes=("none",))
+    changed = changed_signup(command, account.user, account.monitors, {"of-plan"})
+    assert changed == Signup("u", "gold", {"city": "Bern", "age": 8}, (spec("own"),), (window,))
+    fewer = Command(CommandType.SET_USER, "u", remove_attributes=("city",))
+    assert changed_signup(fewer, account.user, account.monitors, ()).attributes == {"age": 7}
+    with pytest.raises(InvalidInput, match="there is no user"):
+        changed_signup(command, None, {}, ())
+
+
+def test_a_name_or_label_changes_the_version_and_neither_state_nor_ticks(account: Account) -> None:
+    [name, *_] = account.monitors
+    before = account.monitors[name]
+    labelled = msgspec.structs.replace(before.spec, name="The site", labels=(("env", "prod"),))
+    account.command(CommandType.PUT, labelled)
+    after = account.monitors[name]
+    assert (after.version, after.state, after.since) == (before.version + 1, before.state, before.since)
+    assert after.spec.labels == (("env", "prod"),)

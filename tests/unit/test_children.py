@@ -49,3 +49,13 @@ def test_one_that_dies_is_started_again_after_a_pause_and_all_are_stopped(
     children.stop()
     with pytest.raises(ProcessLookupError):
         os.kill(second, 0)
+
+
+def test_what_died_is_not_started_while_that_would_be_in_vain(children: Children, clock: SettableClock) -> None:
+    children.start("sleeper", [sys.executable, "-c", "pass"], {})
+    wait_until("its end is noticed", lambda: children.look_after(may_start=False))
+    for _ in range(50):
+        clock.advance(10_000)
+        assert children.look_after(may_start=False) == []
+    [again] = children.look_after()
+    assert again.startswith("sleeper started again")

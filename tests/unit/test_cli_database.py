@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from everwatch import lifecycle
-from everwatch.cli import monitor, options, task, user
+from everwatch.cli import lists, monitor, options, task, user
 from everwatch.clock import SettableClock
 from everwatch.config import Settings
 from everwatch.errors import EverwatchError
@@ -40,6 +40,10 @@ def watched(monitor_id: str, schedule: Schedule, user_id: str = "anna", **fields
     return replace(lifecycle.first_put(user_id, spec, Origin.COMMAND, NOW - HOUR, NOW - HOUR), **fields)
 
 
+def with_labels(monitor: Monitor, name: str, **labels: str) -> Monitor:
+    return replace(monitor, spec=replace(monitor.spec, name=name, labels=tuple(sorted(labels.items()))))
+
+
 def ended(monitor: Monitor, reason: str) -> Monitor:
     return replace(monitor, state=State.DONE, state_since=NOW - MINUTE, reason=reason)
 
@@ -49,6 +53,8 @@ ANNA = User("anna", "pro", {"site": "example.com", "age": 7}, (), NOW - 2 * HOUR
 HELD: list[User | Monitor] = [
     ANNA,
     User("bea", "default", {}, (), NOW, NOW),
+    User("cleo", "pro", {}, (), NOW, NOW),
+    User("dora", "free", {}, (), NOW, NOW),
     watched("site", Every(MINUTE, Align.EPOCH), state=State.UP, state_since=NOW - MINUTE),
     watched("nightly", Cron("0 2 * * *", "Europe/Berlin"), state=State.UP),
     lifecycle.pause(watched("quiet", Every(MINUTE)), NOW - MINUTE),
@@ -59,6 +65,8 @@ HELD: list[User | Monitor] = [
     ended(watched("well", At(NOW - MINUTE)), ""),
     ended(watched("ill", At(NOW - 2 * MINUTE)), "failure: no answer within 10 s"),
     watched("hers", At(NOW + MINUTE), "bea"),
+    with_labels(watched("api", Every(MINUTE), "dora", state=State.DOWN), "The API", env="prod", team="core"),
+    with_labels(watched("web", Every(MINUTE), "cleo", state=State.DOWN), "", env="test"),
 ]
 
 
@@ -67,7 +75,7 @@ def database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A database as a sink leaves it, and noon."""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(options, "set_up_logs", lambda _: None)
-    for module in (monitor, task, user):
+    for module in (lists, monitor, task, user):
         monkeypatch.setattr(module, "SystemClock", lambda: SettableClock(NOW))
     entries = [Entry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in HELD]
     entries += [Entry("anna", "gone", watched("gone", At(NOW + MINUTE))), Entry("anna", "gone", None)]
@@ -112,11 +120,57 @@ def test_monitors_are_listed_with_state_schedule_and_next_run() -> None:
 def test_monitors_are_listed_for_scripts() -> None:
     listed = {each["monitor_id"]: each for each in objects(monitor.app, "list", "anna")}
     assert listed["site"] == {
-        "monitor_id": "site", "kind": "noop", "state": "up", "state_since": NOW - MINUTE, "reason": "", "version": 1,
+        "user_id": "anna", "monitor_id": "site", "name": "", "labels": {},
+        "kind": "noop", "state": "up", "state_since": NOW - MINUTE, "reason": "", "version": 1,
         "schedule": "every 1m from midnight 1970 in UTC", "next_run": NOW + MINUTE,
     }  # fmt: skip
     assert listed["quiet"]["next_run"] is None
     assert listed["quiet"]["reason"] == "paused by command"
+
+
+def listed(app: typer.Typer, *arguments: str) -> list[str]:
+    """Whose and which monitors a list shows; or which users."""
+    found = objects(app, "list", *arguments)
+    return [each["user_id"] + (f"/{each['monitor_id']}" if "monitor_id" in each else "") for each in found]
+
+
+def test_monitors_of_all_users_are_found_by_state_kind_plan_and_label() -> None:
+    assert len(listed(monitor.app)) == 12
+    assert listed(monitor.app, "--state", "down") == ["cleo/web", "dora/api"]
+    assert listed(monitor.app, "--state", "down", "--plan", "pro") == ["cleo/web"]
+    assert listed(monitor.app, "--label", "env=prod") == ["dora/api"]
+    assert listed(monitor.app, "--label", "env") == ["cleo/web", "dora/api"]
+    assert listed(monitor.app, "--label", "env=prod", "--label", "team=other") == []
+    assert listed(monitor.app, "cleo", "--label", "env=test") == ["cleo/web"]
+    assert listed(monitor.app, "--kind", "http") == []
+    assert len(listed(monitor.app, "anna", "--kind", "noop")) == 9
+
+
+def test_a_list_goes_on_where_a_page_ended() -> None:
+    everything = listed(monitor.app)
+    pages: list[str] = []
+    while some := listed(monitor.app, "--limit", "5", *(("--after", pages[-1]) if pages else ())):
+        pages += some
+    assert pages == everything
+    assert listed(monitor.app, "--limit", "0") == everything
+    assert listed(user.app, "--limit", "1", "--after", "anna") == ["bea"]
+
+
+def test_users_are_found_by_plan_and_by_the_monitors_they_have() -> None:
+    assert listed(user.app) == ["anna", "bea", "cleo", "dora"]
+    assert listed(user.app, "--plan", "pro") == ["anna", "cleo"]
+    assert listed(user.app, "--state", "down", "--label", "env") == ["cleo", "dora"]
+    assert listed(user.app, "--state", "up") == ["anna"]
+    [dora] = objects(user.app, "list", "--plan", "free")
+    assert dora["monitors"] == {"down": 1}
+    shown = say(user.app, "list").splitlines()
+    assert [line.split()[0] for line in shown] == ["user", "anna", "bea", "cleo", "dora"]
+
+
+def test_a_list_shows_names_and_labels() -> None:
+    _, *rows = say(monitor.app, "list", "--state", "down").splitlines()
+    assert "api (The API)" in rows[1]
+    assert rows[1].endswith("env=prod team=core")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from everwatch.cli import options
 from everwatch.cli.main import app
 from everwatch.config import Settings
-from everwatch.model import Result, Status
+from everwatch.model import Result, State, Status, Transition
 from everwatch.store import Partition, Received, SinkBatch, open_store
 
 AT = 1_795_262_400_000  # 2026-11-21T12:00:00Z
@@ -47,3 +47,45 @@ def test_the_detail_is_shown_indented_below_its_result() -> None:
 
 def test_as_json_the_detail_is_always_there() -> None:
     assert [orjson.loads(line)["detail"] for line in said("--json")] == [DETAIL, ""]
+
+
+def test_results_are_found_by_status_kind_and_time() -> None:
+    assert len(said("--status", "failure")) == len(said("--status", "success")) == 1
+    assert said("--status", "late") == []
+    assert len(said("--kind", "http")) == 2
+    assert said("--kind", "tcp") == []
+    assert "success" in said("--since", "2026-11-21T12:00:30Z")[0]
+    [early] = said("--since", "2026-11-21T12:00:00Z", "--until", "2026-11-21T12:01:00Z")
+    assert "failure" in early
+    assert said("--since", "1s") == []
+
+
+def test_an_interval_that_holds_nothing_is_refused() -> None:
+    found = CliRunner().invoke(app, ["results", "--since", "1h", "--until", "2h"])
+    assert found.exit_code != 0
+    assert "between" in str(found.exception)
+
+
+def test_transitions_are_found_by_user_state_and_time(tmp_path: Path) -> None:
+    source = Partition("transitions", 0)
+    down = Transition("anna", "shop", AT, State.UP, State.DOWN, "status 503", 1)
+    still = Transition("anna", "shop", AT + 60_000, State.DOWN, State.DOWN, "still down", 1, reminder=True)
+    up = Transition("bea", "shop", AT + 90_000, State.DOWN, State.UP, "", 1, alert=False)
+    store = open_store(Settings(data_dir=tmp_path))
+    received = [Received(source, i, AT, one) for i, one in enumerate([down, still, up])]
+    store.apply(SinkBatch(AT, {source: 3}, transitions=received))
+    store.close()
+
+    def shown(*arguments: str) -> list[str]:
+        found = CliRunner().invoke(app, ["transitions", *arguments], env={"NO_COLOR": "1"})
+        assert found.exit_code == 0, found.output
+        return found.stdout.splitlines()
+
+    first, second, third = shown()
+    assert first == "2026-11-21 12:00:00Z  anna/shop  up → down  status 503"
+    assert "still down" in second
+    assert third == "2026-11-21 12:01:30Z  bea/shop  down → up  (no alert)"
+    assert shown("--user", "bea") == [third]
+    assert shown("--state", "down") == [first, second]
+    assert shown("--since", "2026-11-21T12:00:30Z", "--until", "2026-11-21T12:01:10Z") == [second]
+    assert [orjson.loads(line)["to_state"] for line in shown("--json")] == ["down", "down", "up"]

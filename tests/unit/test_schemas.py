@@ -129,6 +129,8 @@ SPREAD_INPUT = MONITOR_INPUT | {"schedule": {"cron": "30 9 * * 1-5", "timezone":
 # a delay stands in the place of the instant until it is known when it was asked for
 DELAY = msgspec.structs.replace(SPEC, schedule=At(-5_400_000))
 DELAY_INPUT = MONITOR_INPUT | {"schedule": {"in": "1h30m"}}
+LABELLED = msgspec.structs.replace(SPEC, name="Der Größte", labels=(("env", "prod"), ("team/owner", "größe")))
+LABELLED_INPUT = MONITOR_INPUT | {"name": "Der Größte", "labels": {"team/owner": "größe", "env": "prod"}}
 AGENDA = Agenda(2, AT + 9, AT + 8, AT, 2, AT + 7, AT + 6, AT + 5)
 ATTRIBUTES: dict[str, Scalar] = {"city": "Bern", "age": 41, "score": 0.5, "vip": True, "note": None}
 MONITOR = Monitor("u-1", SPEC, Origin.COMMAND, 7, AT, State.DOWN, AT + 1, "connection refused", 1, AT + 2, AT + 3)
@@ -178,6 +180,16 @@ INPUTS: dict[str, dict[str, Any]] = {
     },
     "command-run": {"command": "run_now", "user_id": "u-1", "monitor_id": "größe", "command_id": "c-1"},
     "command-cancel": {"command": "cancel", "user_id": "u-1", "command_id": "c-2"},
+    "signup-labels": {"user_id": "u-1", "monitors": [LABELLED_INPUT]},
+    "command-labels": {"command": "put", "user_id": "u-1", "monitor_id": "größe", "monitor": LABELLED_INPUT},
+    "command-pauseuser": {"command": "pause_user", "user_id": "u-1", "until": "2027-01-15T09:00:00+01:00"},
+    "command-setuser": {
+        "command": "set_user",
+        "user_id": "u-1",
+        "plan": "pro",
+        "attributes": {"city": "Bern"},
+        "remove_attributes": ["age"],
+    },
     "command-maintain": {"command": "maintain", "user_id": "u-1", "maintenance": WINDOWS_INPUT},
 }
 EXPECTED: dict[str, object] = {
@@ -210,6 +222,13 @@ EXPECTED: dict[str, object] = {
     "command-run": Command(CommandType.RUN_NOW, "u-1", "größe", command_id="c-1"),
     "command-cancel": Command(CommandType.CANCEL, "u-1", command_id="c-2"),
     "command-maintain": Command(CommandType.MAINTAIN, "u-1", maintenance=WINDOWS),
+    "signup-labels": Signup("u-1", monitors=(LABELLED,)),
+    "command-labels": Command(CommandType.PUT, "u-1", "größe", LABELLED),
+    "command-pauseuser": Command(CommandType.PAUSE_USER, "u-1", until=AT),
+    "command-setuser": Command(
+        CommandType.SET_USER, "u-1", plan="pro", attributes={"city": "Bern"}, remove_attributes=("age",)
+    ),
+    "monitor-labels": msgspec.structs.replace(MONITOR, spec=LABELLED),
     "monitor-rare": msgspec.structs.replace(MONITOR, spec=RARE, agenda=AGENDA),
     "monitor-epoch": msgspec.structs.replace(MONITOR, spec=EPOCH),
     "monitor-spread": msgspec.structs.replace(MONITOR, spec=SPREAD),

@@ -72,13 +72,16 @@ class Children:
         self._children.append(child)
         child.launch(self._clock.monotonic_s())
 
-    def look_after(self) -> list[str]:
-        """Start again what has died (after a pause that grows); gives a sentence for each thing that happened."""
+    def look_after(self, *, may_start: bool = True) -> list[str]:
+        """Start again what has died (after a pause that grows); gives a sentence for each thing that happened.
+
+        With ``may_start`` False what has died is only told, and is started by a later call.
+        """
         said = []
         now_s = self._clock.monotonic_s()
         for child in self._children:
             if child.process is None:
-                if now_s - child.started_at_s >= child.pause_s:
+                if may_start and now_s - child.started_at_s >= child.pause_s:
                     child.launch(now_s)
                     said.append(f"{child.name} started again (pid {child.process.pid if child.process else '?'})")
                 continue

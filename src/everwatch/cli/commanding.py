@@ -105,7 +105,7 @@ def send_one(make: Callable[[Delivery], Asked], asker: Asker, sending: Sending) 
             _print_sent(asked, delivery.as_json)
             return
         for _, reply in link.ask([asked]):
-            _print_reply(reply, delivery.as_json)
+            print_reply(reply, delivery.as_json)
             if reply.answer is Answer.REFUSED:
                 raise typer.Exit(1)
 
@@ -176,7 +176,8 @@ def _print_sent(asked: Asked, as_json: bool) -> None:
     typer.echo(f"sent: {asker.command} {_subject(asker.user_id, asker.monitor_id)}{with_id}")
 
 
-def _print_reply(reply: Reply, as_json: bool) -> None:
+def print_reply(reply: Reply, as_json: bool) -> None:
+    """Print the answer to an input."""
     if as_json:
         typer.echo(msgspec.json.encode(reply).decode())
         return

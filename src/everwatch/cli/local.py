@@ -10,11 +10,10 @@ from rich.console import Console
 
 from everwatch.cli.broker import start_broker
 from everwatch.cli.children import Children
+from everwatch.cli.kept_kafka import KeptKafka
 from everwatch.clock import Clock
 from everwatch.config import Settings
-from everwatch.errors import EverwatchError
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.embedded import EmbeddedKafka
 from everwatch.kafka.topics import ensure_topics
 
 PROCESSES = ("worker", "executor", "sink")
@@ -27,7 +26,7 @@ class Local:
         self._settings = settings
         self._clock = clock
         self._console = console
-        self._broker: EmbeddedKafka | None = None
+        self._kafka: KeptKafka | None = None
         self._children = Children(clock, console.print)
         self.bootstrap_servers = settings.bootstrap_servers
 
@@ -47,8 +46,12 @@ class Local:
     def start_kafka(self) -> None:
         """Start the embedded Kafka, unless one is configured, and create the topics."""
         if not self.bootstrap_servers:
-            self._broker = start_broker(self._settings, self._clock, self._console)
-            self.bootstrap_servers = self._broker.bootstrap_servers
+            self._kafka = KeptKafka(
+                self._settings,
+                self._clock,
+                start=lambda settings, clock: start_broker(settings, clock, self._console),
+            )
+            self.bootstrap_servers = self._kafka.start()
         ensure_topics(new_admin(self._settings, self.bootstrap_servers), self._settings)
 
     def start(self, name: str, command: list[str] | None = None, extra: Mapping[str, str] | None = None) -> None:
@@ -68,15 +71,14 @@ class Local:
     def look_after(self) -> list[str]:
         """Start again what has died (after a pause that grows); gives a sentence for each thing that happened.
 
-        Raises EverwatchError when Kafka itself is gone.
+        Kafka too, if it is the embedded one. While the disk is full nothing is started.
         """
-        if self._broker is not None and not self._broker.alive():
-            raise EverwatchError(f"Kafka ended by itself; see {self._broker.log_path}.")
-        return self._children.look_after()
+        said = self._kafka.look_after() if self._kafka is not None else []
+        return said + self._children.look_after(may_start=self._kafka is None or not self._kafka.is_disk_full)
 
     def stop(self) -> None:
         """Stop the processes in the order they were started in, then Kafka."""
         self._children.stop()
-        if self._broker is not None:
-            self._broker.stop()
-            self._broker = None
+        if self._kafka is not None:
+            self._kafka.stop()
+            self._kafka = None

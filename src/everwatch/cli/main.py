@@ -54,9 +54,9 @@ COMMANDS = (
         "Run the embedded Kafka of a data folder alone, until Ctrl-C. It prints its address on stdout.",
     ),
     Listed("signup", USE, "signup:signup", "Sign users up; signing up again changes what is registered."),
-    Listed("monitor", USE, "monitor:app", "Put, pause, resume, run, delete and list single monitors."),
+    Listed("monitor", USE, "monitor:app", "Put, change, pause, resume, run, delete and list monitors."),
     Listed("task", USE, "task:app", "Create, cancel, list and count delayed tasks."),
-    Listed("user", USE, "user:app", "Show a user, set maintenance windows, end a user."),
+    Listed("user", USE, "user:app", "List and show users, pause, change and end them, set maintenance windows."),
     Listed(
         "signal",
         USE,
@@ -82,6 +82,12 @@ COMMANDS = (
         "Run a kind once with a config, here, and print what a result would say; no result is sent or stored.",
     ),
     Listed("results", USE, "results:results", "Print results, the newest last; with --json one object a line."),
+    Listed(
+        "transitions",
+        USE,
+        "transitions:transitions",
+        "Print changes of state and reminders, the newest last; with --json one object a line.",
+    ),
     Listed(
         "explain",
         OPERATE,

@@ -1,22 +1,21 @@
-"""``everwatch monitor``: put, change and show one monitor."""
+"""``everwatch monitor``: put, change, pause and list monitors."""
 
 from typing import Annotated, Any
 
-import orjson
 import typer
 
+from everwatch.cli import lists, monitor_set
 from everwatch.cli.commanding import Sending, send, with_sending
+from everwatch.cli.monitor_set import LabelsOption, NameOption
 from everwatch.cli.options import (
-    AsJson,
     Config,
-    DataDir,
     MonitorArgument,
     Payload,
     PolicyOption,
     UserArgument,
     duration_of,
     json_of,
-    settings_of,
+    pairs_of,
 )
 from everwatch.cli.schedules import (
     AlignOption,
@@ -31,16 +30,11 @@ from everwatch.cli.schedules import (
     StartAtOption,
     TimezoneOption,
     schedule_of,
-    schedule_text,
 )
-from everwatch.cli.stored import database, no_user, print_columns
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
-from everwatch.model import Monitor
-from everwatch.schedule.due import upcoming
-from everwatch.schedule.instant import instant_text
 
-app = typer.Typer(no_args_is_help=True, help="Put, pause, resume, run, delete and list single monitors.")
+app = typer.Typer(no_args_is_help=True, help="Put, change, pause, resume, run, delete and list monitors.")
 
 
 @app.command()
@@ -62,6 +56,8 @@ def put(
     max_runs: MaxRunsOption = None,
     payload: Payload = None,
     policy: PolicyOption = None,
+    name: NameOption = None,
+    label: LabelsOption = None,
     if_version: Annotated[
         int | None,
         typer.Option(min=0, help="Refuse unless the monitor is at this version; 0: unless there is none."),
@@ -76,6 +72,10 @@ def put(
     """
     schedule = schedule_of(ScheduleOptions(every, cron, timezone, at, in_, align, spread, start_at, end_at, max_runs))
     given = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
+    if name is not None:
+        given["name"] = name
+    if label:
+        given["labels"] = pairs_of("--label", "KEY=VALUE", label, empty=True)
     wanted: dict[str, Any] = {
         "command": "put",
         "user_id": user,
@@ -159,48 +159,5 @@ def run_now(
     send({"command": "run_now", "user_id": user, "monitor_id": monitor}, sending)
 
 
-@app.command("list")
-def list_(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """List a user's monitors as the database has them, and when each runs next; with --json one object a line.
-
-    Examples: `everwatch monitor list u-1` · `everwatch monitor list u-1 --json | jq .state`
-    """
-    now = SystemClock().now_ms()
-    with database(settings_of(data_dir)) as reader:
-        monitors = reader.monitors(user)
-        if not monitors and reader.user(user) is None:
-            raise no_user(user)
-    if as_json:
-        for monitor in monitors:
-            typer.echo(orjson.dumps(_listed(monitor, now)).decode())
-    elif monitors:
-        header = ("monitor", "kind", "state", "since", "schedule", "next run")
-        print_columns(header, (_row(monitor, now) for monitor in monitors))
-    else:
-        typer.echo(f"{user} has no monitors")
-
-
-def _listed(monitor: Monitor, now: int) -> dict[str, Any]:
-    coming = upcoming(monitor, now, 1)
-    return {
-        "monitor_id": monitor.monitor_id,
-        "kind": monitor.spec.kind,
-        "state": monitor.state.value,
-        "state_since": monitor.state_since,
-        "reason": monitor.reason,
-        "version": monitor.version,
-        "schedule": schedule_text(monitor.spec),
-        "next_run": coming[0] if coming else None,
-    }
-
-
-def _row(monitor: Monitor, now: int) -> tuple[str, ...]:
-    coming = upcoming(monitor, now, 1)
-    return (
-        monitor.monitor_id,
-        monitor.spec.kind,
-        monitor.state.value,
-        instant_text(monitor.state_since),
-        schedule_text(monitor.spec),
-        instant_text(coming[0]) if coming else "-",
-    )
+app.command("set")(monitor_set.set_)
+app.command("list")(lists.list_monitors)

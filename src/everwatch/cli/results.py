@@ -2,99 +2,79 @@
 
 import datetime
 import textwrap
-from collections.abc import Callable, Iterator
-from enum import StrEnum
 from functools import partial
 from typing import Annotated
 
 import msgspec
 import typer
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
 
 from everwatch import codec, colours
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, settings_of
+from everwatch.cli.reading import (
+    FollowOption,
+    LimitOption,
+    MonitorOption,
+    SinceOption,
+    Source,
+    SourceOption,
+    UntilOption,
+    UserOption,
+    from_topic,
+    interval_of,
+    newest,
+)
 from everwatch.cli.stored import database
-from everwatch.config import Settings
-from everwatch.errors import InvalidInput
-from everwatch.kafka.clients import new_admin, new_consumer
-from everwatch.kafka.offsets import bounds
-from everwatch.kafka.records import Record
-from everwatch.kafka.topics import Topics, expect_topic
-from everwatch.model import Result
-
-
-class Source(StrEnum):
-    """Where results are read from."""
-
-    DATABASE = "database"
-    TOPIC = "topic"
+from everwatch.kafka.topics import Topics
+from everwatch.model import Result, Status
+from everwatch.store.interface import When
 
 
 def results(
-    user: Annotated[str, typer.Option(help="Only this user's.")] = "",
-    monitor: Annotated[str, typer.Option(help="Only this monitor's (with --user).")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many, the newest.")] = 20,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as they come, from the topic.")] = False,
+    user: UserOption = "",
+    monitor: MonitorOption = "",
+    status: Annotated[Status | None, typer.Option(help="Only with this status.", show_default=False)] = None,
+    kind: Annotated[str, typer.Option(help="Only of monitors of this kind, e.g. http.")] = "",
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: LimitOption = 20,
+    follow: FollowOption = False,
     detail: Annotated[bool, typer.Option("--detail", help="Show what was kept of failures, too.")] = False,
-    source: Annotated[Source, typer.Option("--from", help="Where to read.")] = Source.DATABASE,
+    source: SourceOption = Source.DATABASE,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
     """Print results, the newest last; with --json one object a line.
 
+    --since and --until select by the instant at which a result's tick was due.
+
     Examples: `everwatch results --user u-1` · `everwatch results --follow --json | jq .reason`
+    · `everwatch results --status failure --kind http --since 1h --limit 1000`
     · `everwatch results --user u-1 --monitor shop --detail`
     """
     settings = settings_of(data_dir, bootstrap_servers)
+    when = When(*interval_of(since, until))
     show = partial(_print, as_json=as_json, with_detail=detail)
+    wanted_status = "" if status is None else status.value
+
+    def is_wanted(result: Result) -> bool:
+        return (
+            user in ("", result.user_id)
+            and monitor in ("", result.monitor_id)
+            and wanted_status in ("", result.status)
+            and kind in ("", result.kind)
+            and when.since <= result.scheduled_at
+            and (not when.until or result.scheduled_at < when.until)
+        )
+
     if follow or source is Source.TOPIC:
-        _print_topic(settings, user, monitor, limit, follow, show)
+        read = filter(is_wanted, from_topic(settings, Topics.of(settings).results, codec.decode_result, follow=follow))
+        for result in read if follow else newest(read, _when, limit):
+            show(result)
         return
     with database(settings) as reader:
-        for stored in reversed(reader.results(user, monitor, limit=limit)):
+        for stored in reversed(reader.results(user, monitor, status=wanted_status, kind=kind, when=when, limit=limit)):
             show(stored.result)
-
-
-def _print_topic(
-    settings: Settings, user: str, monitor: str, limit: int, follow: bool, show: Callable[[Result], None]
-) -> None:
-    newest: list[Result] = []
-    for result in _from_topic(settings, follow):
-        if (user and result.user_id != user) or (monitor and result.monitor_id != monitor):
-            continue
-        if follow:
-            show(result)
-        else:
-            newest.append(result)
-            if len(newest) > 2 * limit:
-                newest = sorted(newest, key=_when)[-limit:]
-    for result in sorted(newest, key=_when)[-limit:]:
-        show(result)
-
-
-def _from_topic(settings: Settings, follow: bool) -> Iterator[Result]:
-    bootstrap = broker_of(settings)
-    topic = Topics.of(settings).results
-    numbers = range(expect_topic(new_admin(settings, bootstrap), settings, topic))
-    consumer = new_consumer(settings, bootstrap, f"{settings.application}-cli-{settings.instance}")
-    try:
-        held = {number: bounds(consumer, topic, number) for number in numbers}
-        left = {number for number, offsets in held.items() if offsets}
-        consumer.assign([TopicPartition(topic, n, OFFSET_END if follow else OFFSET_BEGINNING) for n in numbers])
-        while follow or left:
-            for message in consumer.consume(1_000, 0.5):
-                if message.error() is not None:
-                    continue
-                record = Record.of(message)
-                if record.offset + 1 >= held[record.partition].stop:
-                    left.discard(record.partition)
-                try:
-                    yield codec.decode_result(record.value)
-                except InvalidInput as error:
-                    typer.echo(f"a record that is no result at {record.partition}/{record.offset}: {error}", err=True)
-    finally:
-        consumer.close()
 
 
 def _print(result: Result, *, as_json: bool, with_detail: bool) -> None:
@@ -104,8 +84,9 @@ def _print(result: Result, *, as_json: bool, with_detail: bool) -> None:
     at = datetime.datetime.fromtimestamp(result.scheduled_at / 1000, datetime.UTC)
     when = at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     status = typer.style(f"{result.status:<8}", fg=colours.OF_STATUS[result.status])
+    attempt = f"  attempt {result.attempt}" if result.attempt > 1 else ""
     typer.echo(
-        f"{when}Z  {status} {result.user_id}/{result.monitor_id}  {result.kind}  {result.duration_ms:.1f} ms"
+        f"{when}Z  {status} {result.user_id}/{result.monitor_id}  {result.kind}  {result.duration_ms:.1f} ms{attempt}"
         + (f"  {result.reason}" if result.reason else "")
     )
     if with_detail and result.detail:

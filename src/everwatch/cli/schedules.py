@@ -81,6 +81,25 @@ def schedule_of(given: ScheduleOptions) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
+_ALTERNATIVES = ("every", "cron", "at", "in")
+_OF_ONE = ("align", "spread", "timezone")
+
+
+def changed_schedule(before: dict[str, Any], given: ScheduleOptions) -> dict[str, Any]:
+    """A schedule, as a command says it, with the fields that are given; one of another type takes its place.
+
+    Its bounds stay. Raises SettingsError where options do not go together.
+    """
+    said = {name: value for name, value in msgspec.to_builtins(given).items() if value is not None}
+    named = [name for name in _ALTERNATIVES if name in said]
+    if len(named) > 1:
+        raise SettingsError(f"Give one of --every, --cron, --at and --in, not --{' and --'.join(named)}.")
+    left = dict(before)
+    if named and named[0] not in before:
+        left = {name: value for name, value in before.items() if name not in (*_ALTERNATIVES, *_OF_ONE)}
+    return left | said
+
+
 def schedule_text(spec: MonitorSpec) -> str:
     """When a monitor is due, in words: "every 6h from midnight in Europe/Berlin, 5 times at most"."""
     bounds = [

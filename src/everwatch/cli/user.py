@@ -1,4 +1,4 @@
-"""``everwatch user``: maintenance, deregistration, and what is known of one user."""
+"""``everwatch user``: lists, pauses, plan and attributes, maintenance, deregistration."""
 
 from collections import Counter
 from typing import Annotated, Any
@@ -7,8 +7,9 @@ import msgspec
 import orjson
 import typer
 
+from everwatch.cli import lists
 from everwatch.cli.commanding import Sending, send, with_sending
-from everwatch.cli.options import AsJson, DataDir, UserArgument, duration_of, instant_of, settings_of
+from everwatch.cli.options import AsJson, DataDir, UserArgument, duration_of, instant_of, pairs_of, settings_of
 from everwatch.cli.schedules import maintenance_text
 from everwatch.cli.stored import database, no_user
 from everwatch.clock import SystemClock
@@ -17,7 +18,9 @@ from everwatch.model import State
 from everwatch.schedule.instant import instant_text
 from everwatch.schedule.maintenance import maintenance_end
 
-app = typer.Typer(no_args_is_help=True, help="Show a user, set maintenance windows, end a user.")
+app = typer.Typer(
+    no_args_is_help=True, help="List and show users, pause, change and end them, set maintenance windows."
+)
 
 
 @app.command()
@@ -32,6 +35,71 @@ def deregister(
     Example: `everwatch user deregister u-1 --wait`
     """
     send({"command": "deregister", "user_id": user}, sending)
+
+
+@app.command()
+@with_sending
+def pause(
+    user: UserArgument,
+    until: Annotated[str | None, typer.Option(help="Resume by itself at INSTANT.", show_default=False)] = None,
+    for_: Annotated[
+        str | None, typer.Option("--for", help="Resume by itself after so long, e.g. 2h.", show_default=False)
+    ] = None,
+    *,
+    sending: Sending,
+) -> None:
+    """Pause all monitors and pending tasks that a user has now; what is put later runs.
+
+    A monitor that is paused by itself already stays as it is, also when the user is resumed.
+
+    Examples: `everwatch user pause u-1 --wait` · `everwatch user pause u-1 --for 2h`
+    """
+    if until is not None and for_ is not None:
+        raise SettingsError("Give one of --until and --for, not both.")
+    wanted: dict[str, Any] = {"command": "pause_user", "user_id": user}
+    if until is not None:
+        wanted["until"] = until
+    elif for_ is not None:
+        wanted["until"] = SystemClock().now_ms() + duration_of("--for", for_)
+    send(wanted, sending)
+
+
+@app.command()
+@with_sending
+def resume(user: UserArgument, *, sending: Sending) -> None:
+    """Let run again what a pause of the user paused; what was paused by itself stays paused.
+
+    Example: `everwatch user resume u-1 --wait`
+    """
+    send({"command": "resume_user", "user_id": user}, sending)
+
+
+@app.command("set")
+@with_sending
+def set_(
+    user: UserArgument,
+    plan: Annotated[str | None, typer.Option(help="The user's new plan.", show_default=False)] = None,
+    attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.", show_default=False)] = None,
+    remove_attribute: Annotated[
+        list[str] | None, typer.Option(help="NAME of an attribute that goes; repeatable.", show_default=False)
+    ] = None,
+    *,
+    sending: Sending,
+) -> None:
+    """Change a user's plan or single attributes; all else stays: attributes, own monitors, maintenance.
+
+    The monitors of the old plan give way to those of the new one. (`everwatch signup` states the whole registration.)
+
+    Examples: `everwatch user set u-1 --plan gold --wait` · `everwatch user set u-1 --attribute city=Bern`
+    """
+    wanted: dict[str, Any] = {"command": "set_user", "user_id": user}
+    if plan is not None:
+        wanted["plan"] = plan
+    if attribute:
+        wanted["attributes"] = pairs_of("--attribute", "NAME=VALUE", attribute, empty=True)
+    if remove_attribute:
+        wanted["remove_attributes"] = remove_attribute
+    send(wanted, sending)
 
 
 @app.command()
@@ -118,3 +186,6 @@ def show(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) 
         typer.echo(f"maintained   now, until {instant_text(maintained_until)}")
     of_each = ", ".join(f"{count} {state}" for state, count in states.items())
     typer.echo(f"monitors     {counted.total()}" + (f": {of_each}" if of_each else ""))
+
+
+app.command("list")(lists.list_users)

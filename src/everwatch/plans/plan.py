@@ -192,6 +192,16 @@ class Plans:
             signup.reply,
         )
 
+    def ids_of(self, signup: Signup) -> frozenset[str]:
+        """The ids of the monitors that the plan gives such a user; none if there is no such plan, or it cannot be."""
+        plan = self.all.get(signup.plan)
+        if plan is None or not plan.monitors:
+            return frozenset()
+        try:
+            return frozenset(spec.monitor_id for spec in self._of_plan(plan, signup, ()))
+        except InvalidInput:
+            return frozenset()
+
     def _of_plan(self, plan: Plan, signup: Signup, taken: set[str] | tuple[()]) -> list[MonitorSpec]:
         given = Given(signup.user_id, signup.plan, signup.attributes)
         specs: list[MonitorSpec] = []

@@ -7,9 +7,11 @@ from everwatch.store.interface import (
     Counts,
     Entry,
     Identity,
+    ListedUser,
     Partition,
     Reader,
     Received,
+    Selection,
     SinkBatch,
     Store,
     StoreBusy,
@@ -17,6 +19,7 @@ from everwatch.store.interface import (
     StoredTask,
     Stretch,
     TaskStatus,
+    When,
 )
 from everwatch.store.memory import MemoryStore
 from everwatch.store.reader import SqlReader, open_reader
@@ -26,10 +29,12 @@ __all__ = [
     "Counts",
     "Entry",
     "Identity",
+    "ListedUser",
     "MemoryStore",
     "Partition",
     "Reader",
     "Received",
+    "Selection",
     "SinkBatch",
     "SqlReader",
     "SqlStore",
@@ -39,6 +44,7 @@ __all__ = [
     "StoredTask",
     "Stretch",
     "TaskStatus",
+    "When",
     "open_reader",
     "open_store",
 ]

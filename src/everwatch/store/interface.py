@@ -145,6 +145,42 @@ class Identity(NamedTuple):
     started_at: int
 
 
+class Selection(NamedTuple):
+    """Which users or monitors a list shows; what is empty does not matter.
+
+    ``plan`` is the user's; ``state``, ``kind`` and ``labels`` (key and value, None for any value) are those of
+    monitors, and all of them count. A user is shown if all of these apply to one of its monitors.
+    """
+
+    user_id: str = ""
+    state: str = ""
+    kind: str = ""
+    plan: str = ""
+    labels: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def names_monitors(self) -> bool:
+        """Whether it matters what monitors a user has."""
+        return bool(self.state or self.kind or self.labels)
+
+
+class ListedUser(msgspec.Struct, frozen=True):
+    """A user in a list, with the number of monitors in each state that some of them are in."""
+
+    user: User
+    by_state: dict[State, int]
+
+
+class When(NamedTuple):
+    """The interval that results or transitions are shown of, ms: ``since`` <= t < ``until``; 0: without end."""
+
+    since: int = 0
+    until: int = 0
+
+
+ALWAYS = When()
+
+
 class Counts(msgspec.Struct, frozen=True):
     """How much the database holds; ``by_state`` names only states that some monitor is in."""
 
@@ -186,12 +222,33 @@ class Store(Protocol):
 class Reader(Protocol):
     """What people and audits read. Every method raises StoreError when the database cannot be read."""
 
-    def results(self, user_id: str = "", monitor_id: str = "", *, limit: int = 100) -> list[StoredResult]:
-        """The newest results (of one user, of one monitor), the latest ``scheduled_at`` first."""
+    def results(
+        self,
+        user_id: str = "",
+        monitor_id: str = "",
+        *,
+        status: str = "",
+        kind: str = "",
+        when: When = ALWAYS,
+        limit: int = 100,
+    ) -> list[StoredResult]:
+        """The newest results (of one user, monitor, status, kind) due within ``when``, the latest first."""
         ...
 
-    def transitions(self, user_id: str = "", monitor_id: str = "", *, limit: int = 100) -> list[Transition]:
-        """The newest changes of state and reminders (of one user, of one monitor), the latest first."""
+    def transitions(
+        self, user_id: str = "", monitor_id: str = "", *, state: str = "", when: When = ALWAYS, limit: int = 100
+    ) -> list[Transition]:
+        """The newest changes of state and reminders (of one user, monitor, into one state) within ``when``."""
+        ...
+
+    def list_monitors(
+        self, which: Selection, after: tuple[str, str] = ("", ""), *, limit: int = 1_000
+    ) -> list[Monitor]:
+        """A page of monitors by user and name: those behind ``after`` (user_id and monitor_id)."""
+        ...
+
+    def list_users(self, which: Selection, after: str = "", *, limit: int = 1_000) -> list[ListedUser]:
+        """A page of users by ``user_id``: those behind ``after``."""
         ...
 
     def user(self, user_id: str) -> User | None:

@@ -1,5 +1,6 @@
 """A store in memory, for tests and trials: the same promises as the database, and nothing kept."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
@@ -7,16 +8,20 @@ from msgspec.structs import replace
 from everwatch.model import Monitor, Result, State, Status, Transition, User
 from everwatch.store.entries import ending_of
 from everwatch.store.interface import (
+    ALWAYS,
     Counts,
     Entry,
     Identity,
+    ListedUser,
     Partition,
     Received,
+    Selection,
     SinkBatch,
     StoredResult,
     StoredTask,
     Stretch,
     TaskStatus,
+    When,
 )
 from everwatch.store.tasks import as_of, cancelled, following, is_first, task_of
 
@@ -60,21 +65,66 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing to release."""
 
-    def results(self, user_id: str = "", monitor_id: str = "", *, limit: int = 100) -> list[StoredResult]:
-        found = [
-            stored
-            for stored in self._results.values()
-            if user_id in ("", stored.result.user_id) and monitor_id in ("", stored.result.monitor_id)
-        ]
+    def results(
+        self,
+        user_id: str = "",
+        monitor_id: str = "",
+        *,
+        status: str = "",
+        kind: str = "",
+        when: When = ALWAYS,
+        limit: int = 100,
+    ) -> list[StoredResult]:
+        def is_wanted(result: Result) -> bool:
+            given = (user_id, monitor_id, status, kind)
+            held = (result.user_id, result.monitor_id, result.status.value, result.kind)
+            return all(one in ("", other) for one, other in zip(given, held, strict=True)) and _is_within(
+                result.scheduled_at, when
+            )
+
+        found = [stored for stored in self._results.values() if is_wanted(stored.result)]
         return sorted(found, key=lambda s: (s.result.scheduled_at, s.result.attempt), reverse=True)[:limit]
 
-    def transitions(self, user_id: str = "", monitor_id: str = "", *, limit: int = 100) -> list[Transition]:
+    def transitions(
+        self, user_id: str = "", monitor_id: str = "", *, state: str = "", when: When = ALWAYS, limit: int = 100
+    ) -> list[Transition]:
         found = [
-            transition
-            for transition in self._transitions.values()
-            if user_id in ("", transition.user_id) and monitor_id in ("", transition.monitor_id)
+            one
+            for one in self._transitions.values()
+            if user_id in ("", one.user_id)
+            and monitor_id in ("", one.monitor_id)
+            and state in ("", one.to_state)
+            and _is_within(one.at, when)
         ]
         return sorted(found, key=lambda t: t.at, reverse=True)[:limit]
+
+    def list_monitors(
+        self, which: Selection, after: tuple[str, str] = ("", ""), *, limit: int = 1_000
+    ) -> list[Monitor]:
+        found = [monitor for key, monitor in sorted(self._monitors.items()) if key > after]
+        return [monitor for monitor in found if self._is_selected(which, monitor)][:limit]
+
+    def list_users(self, which: Selection, after: str = "", *, limit: int = 1_000) -> list[ListedUser]:
+        found = []
+        for user_id, (user, _) in sorted(self._users.items()):
+            held = self.monitors(user_id)
+            fits = which.user_id in ("", user_id) and which.plan in ("", user.plan)
+            if which.names_monitors:
+                fits = fits and any(self._is_selected(which, monitor) for monitor in held)
+            if user_id > after and fits:
+                found.append(ListedUser(user, dict(Counter(monitor.state for monitor in held))))
+        return found[:limit]
+
+    def _is_selected(self, which: Selection, monitor: Monitor) -> bool:
+        user = self.user(monitor.user_id)
+        labels = dict(monitor.spec.labels)
+        return (
+            which.user_id in ("", monitor.user_id)
+            and which.state in ("", monitor.state)
+            and which.kind in ("", monitor.spec.kind)
+            and (not which.plan or (user is not None and user.plan == which.plan))
+            and all(name in labels and value in (None, labels[name]) for name, value in which.labels)
+        )
 
     def user(self, user_id: str) -> User | None:
         found = self._users.get(user_id)
@@ -222,3 +272,7 @@ class MemoryStore:
         for own, stretch in stretches.items():
             if stretch.until is None:
                 stretches[own] = replace(stretch, until=at)
+
+
+def _is_within(instant: int, when: When) -> bool:
+    return when.since <= instant and (not when.until or instant < when.until)

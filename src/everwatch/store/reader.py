@@ -1,6 +1,6 @@
 """Reading the database: what the command line shows and what an audit streams."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -24,7 +24,19 @@ from everwatch.config import Settings
 from everwatch.model import Monitor, State, Transition, User
 from everwatch.store import rows
 from everwatch.store.engine import clear_errors, open_for_reading
-from everwatch.store.interface import Counts, Identity, StoredResult, StoredTask, Stretch, TaskStatus
+from everwatch.store.interface import (
+    ALWAYS,
+    Counts,
+    Identity,
+    ListedUser,
+    Selection,
+    StoredResult,
+    StoredTask,
+    Stretch,
+    TaskStatus,
+    When,
+)
+from everwatch.store.pages import monitors_page, states_of, users_page
 from everwatch.store.schema import monitor_history, monitors, results, tasks, transitions, users
 from everwatch.store.tasks import HELD, as_of
 
@@ -39,21 +51,41 @@ class SqlReader:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def results(self, user_id: str = "", monitor_id: str = "", *, limit: int = 100) -> list[StoredResult]:
-        statement = select(results).order_by(results.c.scheduled_at.desc(), results.c.attempt.desc()).limit(limit)
-        if user_id:
-            statement = statement.where(results.c.user_id == user_id)
-        if monitor_id:
-            statement = statement.where(results.c.monitor_id == monitor_id)
-        return self._all(statement, rows.stored_result)
+    def results(
+        self,
+        user_id: str = "",
+        monitor_id: str = "",
+        *,
+        status: str = "",
+        kind: str = "",
+        when: When = ALWAYS,
+        limit: int = 100,
+    ) -> list[StoredResult]:
+        c = results.c
+        statement = select(results).order_by(c.scheduled_at.desc(), c.attempt.desc()).limit(limit)
+        wanted = ((c.user_id, user_id), (c.monitor_id, monitor_id), (c.status, status), (c.kind, kind))
+        return self._all(_within(_equal(statement, wanted), c.scheduled_at, when), rows.stored_result)
 
-    def transitions(self, user_id: str = "", monitor_id: str = "", *, limit: int = 100) -> list[Transition]:
-        statement = select(transitions).order_by(transitions.c.at.desc()).limit(limit)
-        if user_id:
-            statement = statement.where(transitions.c.user_id == user_id)
-        if monitor_id:
-            statement = statement.where(transitions.c.monitor_id == monitor_id)
-        return self._all(statement, rows.transition)
+    def transitions(
+        self, user_id: str = "", monitor_id: str = "", *, state: str = "", when: When = ALWAYS, limit: int = 100
+    ) -> list[Transition]:
+        c = transitions.c
+        statement = select(transitions).order_by(c.at.desc()).limit(limit)
+        wanted = ((c.user_id, user_id), (c.monitor_id, monitor_id), (c.to_state, state))
+        return self._all(_within(_equal(statement, wanted), c.at, when), rows.transition)
+
+    def list_monitors(
+        self, which: Selection, after: tuple[str, str] = ("", ""), *, limit: int = 1_000
+    ) -> list[Monitor]:
+        return self._all(monitors_page(which, after, limit), rows.monitor)
+
+    def list_users(self, which: Selection, after: str = "", *, limit: int = 1_000) -> list[ListedUser]:
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            found = [rows.user(row) for row in connection.execute(users_page(which, after, limit))]
+            states: dict[str, dict[State, int]] = {user.user_id: {} for user in found}
+            for user_id, state, count in connection.execute(states_of(list(states))) if found else ():
+                states[user_id][State(state)] = count
+        return [ListedUser(user, states[user.user_id]) for user in found]
 
     def user(self, user_id: str) -> User | None:
         return self._one(select(users).where(users.c.user_id == user_id), rows.user)
@@ -183,6 +215,22 @@ class SqlReader:
             streaming = connection.execution_options(yield_per=_STREAM_ROWS)
             for row in streaming.execute(statement):
                 yield build(row)
+
+
+def _equal(
+    statement: Select[*tuple[Any, ...]], wanted: Iterable[tuple[ColumnElement[str], str]]
+) -> Select[*tuple[Any, ...]]:
+    """The statement for the rows that have these values; an empty one does not matter."""
+    for column, value in wanted:
+        if value:
+            statement = statement.where(column == value)
+    return statement
+
+
+def _within(statement: Select[*tuple[Any, ...]], column: ColumnElement[int], when: When) -> Select[*tuple[Any, ...]]:
+    if when.since:
+        statement = statement.where(column >= when.since)
+    return statement.where(column < when.until) if when.until else statement
 
 
 def _running(now: int) -> ColumnElement[bool]:

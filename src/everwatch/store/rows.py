@@ -35,6 +35,7 @@ _agenda = msgspec.json.Decoder(Agenda)
 _signals = msgspec.json.Decoder(SignalState)
 _attributes = msgspec.json.Decoder(dict[str, Scalar])
 _monitor_ids = msgspec.json.Decoder(tuple[str, ...])
+_labels = msgspec.json.Decoder(tuple[tuple[str, str], ...])
 _maintenance = msgspec.json.Decoder(tuple[Maintenance, ...])
 
 
@@ -173,14 +174,21 @@ def monitor_row(monitor: Monitor, partition: int, texts: tuple[str, str]) -> Row
         agenda.retry_at,
         agenda.resume_at,
         text_of(monitor.signals) if monitor.signals is not NO_SIGNALS else "{}",
+        spec.name,
+        text_of(spec.labels) if spec.labels else "[]",
     )
+
+
+def label_rows(monitor: Monitor) -> list[Row]:
+    """The rows of ``monitor_labels``."""
+    return [(monitor.user_id, monitor.monitor_id, *label) for label in monitor.spec.labels]
 
 
 def monitor(row: Sequence[Any]) -> Monitor:
     """The monitor of a row of ``monitors``."""
     user_id, monitor_id, kind, config, schedule, policy, origin, version, since, state = row[:10]
     state_since, reason, streak, judged_at, last_signal, _partition, payload, start_at, end_at, max_runs = row[10:20]
-    agenda, _retry_at, _resume_at, signals = row[20:]
+    agenda, _retry_at, _resume_at, signals, name, labels = row[20:]
     spec = MonitorSpec(
         monitor_id=monitor_id,
         kind=kind,
@@ -191,6 +199,8 @@ def monitor(row: Sequence[Any]) -> Monitor:
         start_at=start_at,
         end_at=end_at,
         max_runs=max_runs,
+        name=name,
+        labels=_labels.decode(labels) if labels != "[]" else (),
     )
     return Monitor(
         user_id=user_id,

@@ -23,6 +23,7 @@ users = Table(
     Column("partition", Integer, nullable=False),
     Column("monitor_ids", Text, nullable=False, server_default="[]"),
     Column("maintenance", Text, nullable=False, server_default="[]"),
+    Index("users_by_plan", "plan", "user_id"),
 )
 
 monitors = Table(
@@ -53,7 +54,22 @@ monitors = Table(
     Column("retry_at", BigInteger, nullable=False, server_default=_NONE),
     Column("resume_at", BigInteger, nullable=False, server_default=_NONE),
     Column("signals", Text, nullable=False, server_default="{}"),
-    Index("monitors_by_state", "state"),
+    Column("name", Text, nullable=False, server_default=""),
+    # as text; each of them is a row of monitor_labels too
+    Column("labels", Text, nullable=False, server_default="[]"),
+    # with the key behind, so that pages of either are read in order
+    Index("monitors_by_state", "state", "user_id", "monitor_id"),
+    Index("monitors_by_kind", "kind", "user_id", "monitor_id"),
+)
+
+monitor_labels = Table(
+    "monitor_labels",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("monitor_id", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Index("monitor_labels_by_key", "key", "value", "user_id", "monitor_id"),
 )
 
 # one row for each stretch in which a monitor was active under one spec; until is NULL while it lasts

@@ -25,7 +25,16 @@ from everwatch.store.bulk import Bulk, Row, insert_into, upsert
 from everwatch.store.engine import READS_ONLY, clear_errors, open_for_writing
 from everwatch.store.entries import ending_of, into_waves
 from everwatch.store.interface import Entry, Partition, Received, SinkBatch, TaskStatus
-from everwatch.store.schema import monitor_history, monitors, results, sink_offsets, tasks, transitions, users
+from everwatch.store.schema import (
+    monitor_history,
+    monitor_labels,
+    monitors,
+    results,
+    sink_offsets,
+    tasks,
+    transitions,
+    users,
+)
 from everwatch.store.tasks import is_first, task_of
 
 
@@ -76,6 +85,7 @@ class SqlStore:
         new_tasks: list[Row] = []
         later_tasks: list[Row] = []
         no_tasks: list[Row] = []
+        labels: list[Row] = []
         for received in wave:
             entry, partition = received.value, received.source.number
             if isinstance(entry.value, User):
@@ -84,6 +94,7 @@ class SqlStore:
                 monitor, ending = entry.value, ending_of(entry.value)
                 texts = rows.spec_texts(monitor.spec)
                 put_monitors.append(rows.monitor_row(monitor, partition, texts))
+                labels += rows.label_rows(monitor)
                 key = (monitor.user_id, monitor.monitor_id, monitor.version, monitor.since)
                 ended_others.append((ending.others_until, *key))
                 if ending.has_own:
@@ -109,6 +120,9 @@ class SqlStore:
         run.delete_monitors_of_user.run(connection, [row[1:] for row in gone_users])
         run.end_of_monitor.run(connection, gone_monitors)
         run.delete_monitor.run(connection, [row[1:] for row in gone_monitors])
+        run.delete_labels_of_user.run(connection, [row[1:] for row in gone_users])
+        run.delete_labels.run(connection, [row[1:] for row in gone_monitors] + [row[:2] for row in put_monitors])
+        run.labels.run(connection, labels)
         run.users.run(connection, put_users)
         run.monitors.run(connection, put_monitors)
         run.end_others.run(connection, ended_others)
@@ -197,6 +211,10 @@ class _Statements:
         )
         self.delete_user = Bulk(delete(users).where(users.c.user_id == user_id), own[:1], dialect)
         self.delete_monitors_of_user = Bulk(delete(monitors).where(monitors.c.user_id == user_id), own[:1], dialect)
+        self.labels = upsert(monitor_labels, dialect)
+        of_user = delete(monitor_labels).where(monitor_labels.c.user_id == user_id)
+        self.delete_labels_of_user = Bulk(of_user, own[:1], dialect)
+        self.delete_labels = Bulk(of_user.where(monitor_labels.c.monitor_id == monitor_id), own, dialect)
         self.forget_offset = Bulk(
             delete(sink_offsets).where(
                 and_(sink_offsets.c.topic == bindparam("b_topic"), sink_offsets.c.partition == bindparam("b_partition"))

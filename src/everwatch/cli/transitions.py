@@ -1,0 +1,88 @@
+"""``everwatch transitions``: changes of state and reminders, from the database or live from the topic."""
+
+from functools import partial
+from typing import Annotated
+
+import msgspec
+import typer
+
+from everwatch import codec, colours
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, settings_of
+from everwatch.cli.reading import (
+    FollowOption,
+    LimitOption,
+    MonitorOption,
+    SinceOption,
+    Source,
+    SourceOption,
+    UntilOption,
+    UserOption,
+    from_topic,
+    interval_of,
+    newest,
+)
+from everwatch.cli.stored import database
+from everwatch.kafka.topics import Topics
+from everwatch.model import State, Transition
+from everwatch.schedule.instant import instant_text
+from everwatch.store.interface import When
+
+
+def transitions(
+    user: UserOption = "",
+    monitor: MonitorOption = "",
+    state: Annotated[State | None, typer.Option(help="Only into this state.", show_default=False)] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: LimitOption = 20,
+    follow: FollowOption = False,
+    source: SourceOption = Source.DATABASE,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print changes of state and reminders, the newest last; with --json one object a line.
+
+    Examples: `everwatch transitions --user u-1` · `everwatch transitions --follow --state down`
+    · `everwatch transitions --since 24h --limit 1000 --json | jq .reason`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    when = When(*interval_of(since, until))
+    show = partial(_print, as_json=as_json)
+    wanted_state = "" if state is None else state.value
+
+    def is_wanted(transition: Transition) -> bool:
+        return (
+            user in ("", transition.user_id)
+            and monitor in ("", transition.monitor_id)
+            and wanted_state in ("", transition.to_state)
+            and when.since <= transition.at
+            and (not when.until or transition.at < when.until)
+        )
+
+    if follow or source is Source.TOPIC:
+        topic = Topics.of(settings).transitions
+        read = filter(is_wanted, from_topic(settings, topic, codec.decode_transition, follow=follow))
+        for transition in read if follow else newest(read, _when, limit):
+            show(transition)
+        return
+    with database(settings) as reader:
+        for transition in reversed(reader.transitions(user, monitor, state=wanted_state, when=when, limit=limit)):
+            show(transition)
+
+
+def _print(transition: Transition, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(msgspec.json.encode(transition).decode())
+        return
+    state = typer.style(transition.to_state.value, fg=colours.OF_STATE.get(transition.to_state))
+    change = f"still {state}" if transition.reminder else f"{transition.from_state.value} → {state}"
+    quiet = "" if transition.alert else "  (no alert)"
+    typer.echo(
+        f"{instant_text(transition.at)}  {transition.user_id}/{transition.monitor_id}  {change}{quiet}"
+        f"  {transition.reason}".rstrip()
+    )
+
+
+def _when(transition: Transition) -> int:
+    return transition.at
