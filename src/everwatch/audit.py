@@ -5,7 +5,7 @@ schedules themselves. Every instant is in ms since the epoch.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from itertools import groupby
@@ -32,12 +32,18 @@ class Label(StrEnum):
     LATE = "late"
     RETRIED = "retried"
     SKIPPED = "skipped"
+    WAITING = "waiting"
+    UNKNOWN = "unknown"
     MISSED = "missed"
     DUPLICATE = "duplicate"
 
 
-TICKS = (Label.ON_TIME, Label.LATE, Label.RETRIED, Label.SKIPPED, Label.MISSED)
+TICKS = (Label.ON_TIME, Label.LATE, Label.RETRIED, Label.SKIPPED, Label.WAITING, Label.UNKNOWN, Label.MISSED)
 """The labels of which each tick that was due has one."""
+
+
+Waits = Callable[[Stretch, int], bool]
+"""Tells of a tick without a result, by its monitor's stretch and its instant, whether it still waits for its run."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -86,6 +92,8 @@ def audit(
     *,
     late_after_ms: int = 1_000,
     most_examples: int = 20,
+    waits: Waits = lambda _stretch, _instant: False,
+    known_since: int = 0,
 ) -> Report:
     """Label every tick due at ``begin`` <= t < ``end``; one user at a time, so that memory holds no more than that.
 
@@ -94,10 +102,14 @@ def audit(
     not it was tried again. A tick counts as skipped where a result says so of it, or of a span that it lies in: of such
     a span the first ticks within the interval, as many as the result says.
 
+    A tick without a result is waiting where ``waits`` says so, and unknown if it was due before ``known_since``
+    (ms), from which on the database knows results; else it was missed. A result of before the first version that the
+    history knows is no result too many.
+
     One result too many is: one where nothing was due under any stretch of its monitor, an attempt beyond what the
     policy allows, an attempt after one that had ended well and was delivered once, and a second one of one identity.
     """
-    books = _Books(begin, end, late_after_ms, most_examples)
+    books = _Books(begin, end, late_after_ms, most_examples, waits, known_since)
     for user_id, stretches, found in _by_user(history, identities):
         books.enter_user(user_id, stretches, found)
     return books.report()
@@ -130,6 +142,11 @@ class _Monitor(NamedTuple):
     key: bytes
     stretches: list[Stretch]
 
+    def is_before_history(self, instant: int) -> bool:
+        """Whether earlier versions, which the history does not hold, may have been due at ``instant``."""
+        first = min(self.stretches, key=lambda stretch: stretch.since, default=None)
+        return first is not None and first.version > 1 and instant <= first.since
+
     def owing(self, instant: int) -> list[Stretch]:
         """The stretches in which it is due at ``instant``."""
         return [
@@ -142,7 +159,11 @@ class _Monitor(NamedTuple):
 class _Books:
     """Counts, user by user."""
 
-    def __init__(self, begin: int, end: int, late_after_ms: int, most_examples: int) -> None:
+    def __init__(
+        self, begin: int, end: int, late_after_ms: int, most_examples: int, waits: Waits, known_since: int
+    ) -> None:
+        self._waits = waits
+        self._known_since = known_since
         self._begin = begin
         self._end = end
         self._late_after_ms = late_after_ms
@@ -213,6 +234,8 @@ class _Books:
             if tried[0].manual:
                 self._manual += 1
                 continue
+            if monitor.is_before_history(instant):
+                continue
             for _ in tried:
                 self._repeat(monitor, instant, "nothing was due then")
         return True
@@ -253,10 +276,16 @@ class _Books:
             before = one
 
     def _miss(self, monitor: _Monitor, instant: int) -> None:
+        stretch = monitor.owing(instant)[-1]
+        if instant < self._known_since:
+            self._counts[Label.UNKNOWN] += 1
+            return
+        if self._waits(stretch, instant):
+            self._counts[Label.WAITING] += 1
+            return
         self._counts[Label.MISSED] += 1
         if len(self._missed) < self._most_examples:
-            version = monitor.owing(instant)[-1].version
-            reason = f"it was due under version {version}, and no result stands for it, not even a skipped one"
+            reason = f"it was due under version {stretch.version}, and no result stands for it, not even a skipped one"
             self._missed.append(Finding(monitor.user_id, monitor.monitor_id, instant, reason))
 
     def _repeat(self, monitor: _Monitor, instant: int, reason: str) -> None:

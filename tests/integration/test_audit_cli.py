@@ -143,6 +143,15 @@ def test_what_is_missed_and_what_is_too_much_is_told_with_examples(sink: Sink) -
     assert "and 6 more" in for_people.stdout
 
 
+def test_a_database_that_is_younger_than_the_monitors_says_what_it_does_not_know(sink: Sink) -> None:
+    sink.put(User("anna", "pro", {}, ("shop",), 1, 1), monitor(sink.ago(10)))
+    sink.results(*(result(sink.ago(minutes)) for minutes in range(5)))
+    said = sink.says("audit", *sink.until_then, "--json")
+    told = orjson.loads(said.stdout)
+    assert (said.exit_code, told["unknown"], told["missed"], told["on_time"]) == (0, 5, 0, 4), said.output
+    assert "knows nothing of before" in sink.says("audit", *sink.until_then).stderr.replace("\n", " ")
+
+
 def test_one_user_is_audited_alone(sink: Sink) -> None:
     filled(sink)
     sink.put(monitor(sink.ago(10), "carl"))

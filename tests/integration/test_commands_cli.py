@@ -261,12 +261,16 @@ def test_of_two_who_set_fields_at_the_same_time_neither_loses(pipeline: Pipeline
     wait_until("all changes are there", all_there)
 
 
-def test_a_user_of_many_monitors_is_paused_and_resumed(pipeline: Pipeline) -> None:
+def test_a_user_of_many_monitors_is_paused_and_resumed(pipeline: Pipeline, tmp_path: Path) -> None:
     noop = {"kind": "noop", "schedule": {"every": "1d"}}
-    pipeline.sign_up("cmd-22", *({"monitor_id": f"m-{n}", **noop} for n in range(1_000)))
-    wait_until("the user is stored", lambda: pipeline.monitor("cmd-22", "m-7"), 60)
+    user = {"user_id": "cmd-22", "monitors": [{"monitor_id": f"m-{n}", **noop} for n in range(1_000)]}
+    (tmp_path / "user.jsonl").write_bytes(orjson.dumps(user))
+    assert say(pipeline, "signup", "--file", str(tmp_path / "user.jsonl"), "--wait").returncode == 0
+    wait_until("the user is stored", lambda: pipeline.reader.partition_of("cmd-22") is not None)
+    partition = pipeline.reader.partition_of("cmd-22")
     for number in range(300):
-        pipeline.command("put", "cmd-22", monitor={"monitor_id": f"n-{number}", **noop})
+        put = {"command": "put", "user_id": "cmd-22", "monitor": {"monitor_id": f"n-{number}", **noop}}
+        pipeline.send(pipeline.topics.commands, "cmd-22", put, partition=partition)
     assert answer(pipeline, "monitor", "pause", "cmd-22", "m-7")["answer"] == "done"
     assert answer(pipeline, "user", "pause", "cmd-22", "--for", "2h")["answer"] == "done"
     assert answer(pipeline, "user", "pause", "cmd-22")["answer"] == "done", "now without an end"
@@ -295,8 +299,8 @@ def test_transitions_are_followed(pipeline: Pipeline) -> None:
         reader.start()
 
         def shown() -> bool:
-            pipeline.command("pause", "cmd-23", "m")
-            pipeline.command("resume", "cmd-23", "m")
+            answer(pipeline, "monitor", "pause", "cmd-23", "m")
+            answer(pipeline, "monitor", "resume", "cmd-23", "m")
             return bool(seen)
 
         wait_until("a transition is shown", shown, 60, 0.5)

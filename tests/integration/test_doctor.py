@@ -78,6 +78,10 @@ def test_a_frozen_executor_is_told_and_so_is_that_it_goes_on(watched: Pipeline) 
         assert said.returncode == 1
         assert "BAD executors" in said.stdout
         assert "everwatch executor" in said.stdout
+        audited = run("audit", "--since", "5m", "--settle", "3s", "--json", environment=watched.environment)
+        told = orjson.loads(audited.stdout)
+        assert told["waiting"] > 0
+        assert (audited.returncode, told["missed"]) == (0, 0), told["examples"]
         waiting = lag_of(watched, "--process", "executor", "--behind")
         assert waiting
         assert {row["client_id"] for row in waiting} == {""}

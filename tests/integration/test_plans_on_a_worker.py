@@ -93,8 +93,15 @@ def test_a_plans_monitors_run_and_another_plan_replaces_them(pipeline: Pipeline,
     wait_until("the monitor of the signup before is gone", lambda: pipeline.monitor(user, "mine") is None, 30)
 
 
-def test_changing_the_plan_keeps_attributes_and_own_monitors(pipeline: Pipeline, target: Target, user: str) -> None:
-    sign_up(pipeline, user, "free", {"site": target.url("/ok"), "city": "Bern"}, every("mine", "noop"))
+def test_changing_the_plan_keeps_attributes_and_own_monitors(
+    pipeline: Pipeline, target: Target, user: str, tmp_path: Path
+) -> None:
+    attributes = {"site": target.url("/ok"), "city": "Bern"}
+    signup = {"user_id": user, "plan": "free", "attributes": attributes, "monitors": [every("mine", "noop")]}
+    (tmp_path / "user.jsonl").write_bytes(orjson.dumps(signup))
+    # by command line, as what follows: it finds the same partition
+    said = run("signup", "--file", str(tmp_path / "user.jsonl"), "--wait", environment=pipeline.environment)
+    assert said.returncode == 0, said
     pipeline.wait_for_results(user, "mine")
     said = run("user", "set", user, "--plan", "pro", "--attribute", "age=7", "--wait", environment=pipeline.environment)
     assert (said.returncode, said.stdout) == (0, f"done: set_user {user}\n"), said.stderr

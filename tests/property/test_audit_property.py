@@ -106,6 +106,15 @@ def matches(schedule: Schedule, key: bytes, since: int, instant: int) -> bool:
             return (instant - spread_of(key, spread_ms)) % MINUTE == 0
 
 
+def is_before_history(own: list[Stretch], instant: int) -> bool:
+    """Whether a version that the history does not hold may have been due, and none that it holds was."""
+    if not own or any(is_due(stretch, instant) for stretch in own):
+        return False
+    begin = min(stretch.since for stretch in own)
+    first = next(stretch for stretch in own if stretch.since == begin)
+    return first.version > 1 and instant <= begin
+
+
 def naive(history: list[Stretch], found: list[Identity], begin: int, end: int) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     missed, repeated, manual, seen = set(), Counter(), set(), set()
@@ -129,6 +138,8 @@ def naive(history: list[Stretch], found: list[Identity], begin: int, end: int) -
                 same = [j for j in results if j.scheduled_at == i.scheduled_at]
                 if same[0].manual:
                     manual.add((user, monitor, i.scheduled_at))
+                elif is_before_history(own, i.scheduled_at):
+                    continue
                 elif is_repetition(i, same, [s for s in own if is_due(s, i.scheduled_at)]):
                     repeated[user, monitor, i.scheduled_at] += 1
     return {

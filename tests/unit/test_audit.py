@@ -387,3 +387,30 @@ def test_labels_of_ticks_add_up() -> None:
     report = audited([stretch()], found)
     assert report.ticks == 3
     assert report.counts[Label.MISSED] == 1
+
+
+# --- what is not missed ----------------------------------------------------------------------------------------------
+
+
+def test_a_tick_that_waits_for_its_run_is_not_missed() -> None:
+    waits_from = NOON + MINUTE
+    report = audited([stretch()], [], waits=lambda _, instant: instant >= waits_from)
+    assert (report.counts[Label.WAITING], report.counts[Label.MISSED], report.ticks) == (2, 1, 3)
+    assert not report.is_clean
+    waiting = audited([stretch()], [ran(NOON)], waits=lambda _, instant: instant >= waits_from)
+    assert waiting.is_clean
+
+
+def test_of_before_the_database_nothing_is_called_missed() -> None:
+    report = audited([stretch()], [], known_since=NOON + 2 * MINUTE)
+    assert (report.counts[Label.UNKNOWN], report.counts[Label.MISSED]) == (2, 1)
+    late = audited([stretch()], [ran(NOON)], known_since=NOON + HOUR)
+    assert (late.counts[Label.ON_TIME], late.counts[Label.UNKNOWN], late.is_clean) == (1, 2, True)
+
+
+def test_a_result_of_a_version_that_the_history_does_not_know_is_not_too_many() -> None:
+    later = stretch(since=NOON + MINUTE, version=3)
+    report = audited([later], [ran(NOON), ran(NOON + 1_000), ran(NOON + 2 * MINUTE)])
+    assert report.counts[Label.DUPLICATE] == 0
+    first = stretch(since=NOON + MINUTE, version=1)
+    assert audited([first], [ran(NOON), ran(NOON + 2 * MINUTE)]).counts[Label.DUPLICATE] == 1

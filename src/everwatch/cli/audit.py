@@ -12,7 +12,8 @@ from rich.table import Table
 
 from everwatch.audit import Finding, Label, Report
 from everwatch.audit import audit as audit_stored
-from everwatch.cli.options import AsJson, DataDir, duration_of, moment_of, settings_of
+from everwatch.cli.backlog import Backlog
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, duration_of, moment_of, settings_of
 from everwatch.cli.progress import progress_bar
 from everwatch.cli.stored import database
 from everwatch.clock import SystemClock
@@ -27,10 +28,18 @@ _MEANINGS = {
     Label.LATE: "first run begun more than {late_after} after it was due",
     Label.RETRIED: "begun on time, and tried again",
     Label.SKIPPED: "not run, and a result says under which rule",
+    Label.WAITING: "not begun yet: it waits in an executor's queue",
+    Label.UNKNOWN: "due before the database knows anything",
     Label.MISSED: "no result says anything of it",
     Label.DUPLICATE: "results that were due at no time, or that are one attempt too many",
 }
-_COLOURS = {Label.MISSED: "red", Label.DUPLICATE: "red", Label.LATE: "yellow"}
+_COLOURS = {
+    Label.MISSED: "red",
+    Label.DUPLICATE: "red",
+    Label.LATE: "yellow",
+    Label.WAITING: "yellow",
+    Label.UNKNOWN: "yellow",
+}
 
 
 def audit(
@@ -44,6 +53,7 @@ def audit(
     settle: Annotated[str, typer.Option(help="What is younger may still be under way.")] = "30s",
     limit: Annotated[int, typer.Option(min=0, max=1_000_000, help="At most so many examples of each.")] = 20,
     data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
     """Recompute what should have fired and hold it against the database; exit status 1 if anything is wrong.
@@ -54,7 +64,7 @@ def audit(
     Examples: `everwatch audit --since 24h` · `everwatch audit --since 2026-11-21T09:00:00Z --until 5m --user u-1` ·
     `everwatch audit --json | jq .missed`
     """
-    settings = settings_of(data_dir)
+    settings = settings_of(data_dir, bootstrap_servers)
     now = SystemClock().now_ms()
     late_after_ms, settle_ms = duration_of("--late-after", late_after), duration_of("--settle", settle)
     begin = moment_of("--since", since, now)
@@ -69,6 +79,7 @@ def audit(
     columns = (TextColumn("{task.completed:,}"), TimeElapsedColumn())
     with database(settings) as reader, progress_bar(console, *columns, only_on_terminals=True) as progress:
         task = progress.add_task("Reading results", total=None)
+        backlog, known_since = Backlog(settings, reader), reader.known_since()
         report = audit_stored(
             reader.history(user),
             _counted(reader.identities(begin, end, user), progress, task),
@@ -76,11 +87,22 @@ def audit(
             end,
             late_after_ms=late_after_ms,
             most_examples=limit,
+            waits=backlog.holds,
+            known_since=known_since,
         )
     if as_json:
         typer.echo(orjson.dumps(_as_json(report)).decode())
     else:
         _show(report, late_after_ms)
+    if report.counts[Label.UNKNOWN]:
+        console.print(
+            f"The database knows nothing of before {instant_text(known_since)}: it was begun later than the monitors.",
+            style="yellow",
+        )
+    if backlog.problem:
+        console.print(
+            f"Whether what is missed still waits for an executor is not known: {backlog.problem}", style="yellow"
+        )
     if end > settled:
         console.print(
             f"What was due after {instant_text(settled)} is younger than {describe_duration(settle_ms)} and may still"

@@ -18,10 +18,11 @@ from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.emitted import read_emitted_to
 from everwatch.kafka.lag import Lag, measure
 from everwatch.kafka.peek import PEEKING
-from everwatch.kafka.topics import Topics
+from everwatch.kafka.topics import Topics, check_topics
 
 # a rebalance is over by then, and an executor or sink that works has committed
 SECOND_LOOK_S = 4.0
+ANSWERS_WITHIN_S = 4.0
 
 
 class DiskSpace(NamedTuple):
@@ -79,7 +80,8 @@ class System:
         return self.measure_lag()
 
     def measure_lag(self) -> Lag:
-        """How far every process is now, anew."""
+        """How far every process is now, anew. Raises BrokerUnavailable, within seconds if no broker answers."""
+        check_topics(self.admin, self.settings, timeout_s=ANSWERS_WITHIN_S)
         return measure(self.settings, self.admin, self.new_consumer, self._read_emitted_to(), self.clock)
 
     def new_consumer(self, **overrides: object) -> Consumer:

@@ -296,6 +296,13 @@ class Reader(Protocol):
         """Every stretch in which a monitor (of one user) was active, by user, monitor and ``since``; streamed."""
         ...
 
+    def known_since(self) -> int:
+        """The instant (ms) from which on the database knows results; 0 if it is not known when it was begun.
+
+        It is when the first batch was stored, or the earliest result if the topic still held older ones.
+        """
+        ...
+
     def identities(self, from_ms: int, until_ms: int, user_id: str = "") -> Iterator[Identity]:
         """The results (of one user) that stand for ticks due at ``from_ms`` <= t < ``until_ms``; streamed.
 

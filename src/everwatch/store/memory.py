@@ -31,6 +31,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._offsets: dict[Partition, int] = {}
+        self._begun_at = 0
         self._results: dict[tuple[str, int, str, int], StoredResult] = {}
         self._transitions: dict[tuple[str, str, int, State], Transition] = {}
         # each user with the number of its partition
@@ -45,6 +46,7 @@ class MemoryStore:
 
     def apply(self, batch: SinkBatch) -> None:
         stored = dict(self._offsets)
+        self._begun_at = self._begun_at or batch.stored_at
         for result in batch.results:
             if result.offset >= stored.get(result.source, 0):
                 self._put_result(result.value, batch.stored_at)
@@ -174,6 +176,9 @@ class MemoryStore:
         for key, stretches in sorted(self._history.items()):
             if user_id in ("", key[0]):
                 yield from sorted(stretches.values(), key=lambda s: (s.since, s.version))
+
+    def known_since(self) -> int:
+        return min([self._begun_at, *(scheduled_at for _, scheduled_at, _, _ in self._results)])
 
     def identities(self, from_ms: int, until_ms: int, user_id: str = "") -> Iterator[Identity]:
         for key, stored in sorted(self._results.items()):

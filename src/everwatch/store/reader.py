@@ -37,7 +37,7 @@ from everwatch.store.interface import (
     When,
 )
 from everwatch.store.pages import monitors_page, states_of, users_page
-from everwatch.store.schema import monitor_history, monitors, results, tasks, transitions, users
+from everwatch.store.schema import database_facts, monitor_history, monitors, results, tasks, transitions, users
 from everwatch.store.tasks import HELD, as_of
 
 _STREAM_ROWS = 10_000
@@ -197,6 +197,14 @@ class SqlReader:
                 c.user_id + literal_column("''"), c.scheduled_at, c.monitor_id, c.attempt
             )
         return self._stream(statement, rows.identity)
+
+    def known_since(self) -> int:
+        begun = select(database_facts.c.value).where(database_facts.c.name == "begun_at")
+        first = select(func.min(results.c.scheduled_at))
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            begun_at = connection.execute(begun).scalar_one_or_none()
+            first_at = connection.execute(first).scalar_one_or_none()
+        return 0 if begun_at is None else min(begun_at, begun_at if first_at is None else first_at)
 
     def close(self) -> None:
         """Release the database."""

@@ -167,3 +167,11 @@ sink_offsets = Table(
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("next_offset", BigInteger, nullable=False),
 )
+
+# facts about the database itself: begun_at, ms, when its first batch was stored
+database_facts = Table(
+    "database_facts",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)

@@ -26,6 +26,7 @@ from everwatch.store.engine import READS_ONLY, clear_errors, open_for_writing
 from everwatch.store.entries import ending_of, into_waves
 from everwatch.store.interface import Entry, Partition, Received, SinkBatch, TaskStatus
 from everwatch.store.schema import (
+    database_facts,
     monitor_history,
     monitor_labels,
     monitors,
@@ -54,6 +55,8 @@ class SqlStore:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             stored = _stored_offsets(connection)
             fresh = _Fresh(stored)
+            if not stored:
+                run.begun.run(connection, [("begun_at", batch.stored_at)])
             run.results.run(
                 connection, [rows.result_row(r.value, batch.stored_at) for r in batch.results if fresh.has(r)]
             )
@@ -176,6 +179,9 @@ class _Statements:
         self.cancel_tasks_of_user = Bulk(cancel, ["b_until", "b_user_id"], dialect)
         self.delete_task = Bulk(
             delete(tasks).where(tasks.c.user_id == user_id, tasks.c.monitor_id == monitor_id), own, dialect
+        )
+        self.begun = Bulk(
+            insert_into(database_facts, dialect).on_conflict_do_nothing(), database_facts.c.keys(), dialect
         )
         self.offsets = upsert(sink_offsets, dialect)
         self.results = _upsert_results(dialect)

@@ -1,4 +1,4 @@
-"""Names and labels of monitors, and indexes for lists over all users."""
+"""Names and labels of monitors, indexes for lists over all users, and facts about the database itself."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -25,3 +25,8 @@ def upgrade() -> None:
     op.create_index("monitors_by_state", "monitors", ["state", "user_id", "monitor_id"])
     op.create_index("monitors_by_kind", "monitors", ["kind", "user_id", "monitor_id"])
     op.create_index("users_by_plan", "users", ["plan", "user_id"])
+    op.create_table(
+        "database_facts",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("value", sa.BigInteger, nullable=False),
+    )
