@@ -171,6 +171,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Network, ...],
         Meta(description="Networks that checks may reach although they are private, e.g. 127.0.0.0/8,10.0.0.0/8."),
     ] = ()
+    ca_file: Annotated[
+        Path | None,
+        Meta(description="PEM file of the authorities that checks trust; empty: those that OpenSSL knows."),
+    ] = None
+    proxy: Annotated[
+        Secret,
+        Meta(description="HTTP proxy for http and webhook, http://[user:password@]host:port; empty: none."),
+    ] = Secret("")
+    proxy_except: Annotated[
+        tuple[Network, ...], Meta(description="Networks that are reached without the proxy, e.g. 10.0.0.0/8.")
+    ] = ()
     python_processes: Annotated[
         int, Meta(ge=1, le=1_000, description="Processes of one executor for callables of the kind python, at most.")
     ] = 4

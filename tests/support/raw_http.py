@@ -1,6 +1,7 @@
 """An HTTP server of which a test decides every byte."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ class RawServer:
 
 
 @asynccontextmanager
-async def open_raw_server() -> AsyncIterator[RawServer]:
+async def open_raw_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
     """A RawServer on the loopback address; what it is still at is broken off at the end."""
     raw = RawServer()
     tasks: set[asyncio.Task[None]] = set()
@@ -46,7 +47,7 @@ async def open_raw_server() -> AsyncIterator[RawServer]:
         with suppress(asyncio.CancelledError):  # by the end below
             await raw.serve(reader, writer)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
     raw.port = server.sockets[0].getsockname()[1]
     yield raw
     server.close()

@@ -104,7 +104,7 @@ def demo(
         for name in PROCESSES:
             # a worker that knew the topics would refuse the monitor that is to fail for its topic
             topics = cast.topic if name == "executor" else ""
-            extra = {"EVERWATCH_PUBLISH_TOPICS": topics, "SSL_CERT_FILE": str(trusted)}
+            extra = {"EVERWATCH_PUBLISH_TOPICS": topics, "EVERWATCH_CA_FILE": str(trusted)}
             local.start(name, extra=_ENVIRONMENT | extra)
         run = _Run(settings, clock, local, cast, stop)
         try:

@@ -17,6 +17,7 @@ from everwatch.kafka.publisher import open_publisher
 from everwatch.kinds import registry
 from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
+from everwatch.kinds.outgoing import outgoing_of
 from everwatch.kinds.protocol import InlineView, Kind
 from everwatch.kinds.running import job_of, run_job
 from everwatch.model import Outcome, Status, Tick
@@ -115,7 +116,9 @@ async def _run(tick: Tick, settings: Settings, clock: Clock) -> Outcome:
     async with (
         open_publisher(settings, broker_of(settings)) as publisher,
         open_callables(clock, 1, settings.python_memory_mb) as callables,
-        open_run_context(clock, Guard(settings.allow_networks), publisher, callables) as context,
+        open_run_context(
+            clock, Guard(settings.allow_networks), publisher, callables, outgoing=outgoing_of(settings)
+        ) as context,
     ):
         return await run_job(job_of(tick), tick, context, lambda _: None)
 

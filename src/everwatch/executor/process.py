@@ -20,6 +20,7 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.publisher import open_publisher
 from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
+from everwatch.kinds.outgoing import outgoing_of
 from everwatch.memory import expect_batches
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,9 @@ async def run(
         async with (
             open_publisher(settings, bootstrap_servers) as publisher,
             open_callables(clock, settings.python_processes, settings.python_memory_mb) as callables,
-            open_run_context(clock, Guard(settings.allow_networks), publisher, callables) as context,
+            open_run_context(
+                clock, Guard(settings.allow_networks), publisher, callables, outgoing=outgoing_of(settings)
+            ) as context,
         ):
             ticks = TickConsumers(settings, bootstrap_servers, clock)
             checks = Checks(settings, context, outbox, ticks.acknowledge, executor_id or settings.instance)

@@ -11,26 +11,36 @@ from everwatch.kinds.reasons import quoted
 from everwatch.schedule.duration import DAY_MS
 
 _SEQUENCE, _OID, _UTC_TIME, _GENERALIZED_TIME = 0x30, 0x06, 0x17, 0x18
-_OCTETS, _VERSION, _EXTENSIONS, _DNS_NAME = 0x04, 0xA0, 0xA3, 0x82
+_OCTETS, _VERSION, _EXTENSIONS, _DNS_NAME, _IP_ADDRESS = 0x04, 0xA0, 0xA3, 0x82, 0x87
 _COMMON_NAME, _ORGANIZATION, _ALTERNATIVE_NAMES = b"\x55\x04\x03", b"\x55\x04\x0a", b"\x55\x1d\x11"
 _BMP_STRING, _TELETEX_STRING = 0x1E, 0x14
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a person needs to know of a certificate. ``expires_at`` in ms since the epoch."""
+    """What a person needs to know of a certificate. ``begins_at`` and ``expires_at`` in ms since the epoch.
+
+    ``names_hosts``: whether its subjectAltName has a DNS name or an IP address; a common name does not count.
+    """
 
     subject: str
     issuer: str
+    begins_at: int
     expires_at: int
+    names_hosts: bool
+
+    def is_current(self, now_ms: int) -> bool:
+        """Whether ``now_ms`` is within its dates."""
+        return self.begins_at <= now_ms <= self.expires_at
 
     def describe(self, now_ms: int) -> str:
         """Subject, issuer and the whole days left, for a sentence."""
         return f"subject {quoted(self.subject)}, issuer {quoted(self.issuer)}, {self._left(now_ms)}"
 
     def _left(self, now_ms: int) -> str:
-        days = abs(self.expires_at - now_ms) // DAY_MS
-        number = f"{days} day" if days == 1 else f"{days} days"
+        if now_ms < self.begins_at:
+            return f"valid in {_days(self.begins_at - now_ms)}"
+        number = _days(abs(self.expires_at - now_ms))
         return f"{number} left" if self.expires_at >= now_ms else f"expired {number} ago"
 
 
@@ -43,8 +53,16 @@ def read_certificate(der: bytes) -> Certificate:
     # serial number, signature algorithm, issuer, validity, subject, public key, ..., extensions
     issuer, validity, subject = (content for _, content in fields[2:5])
     extensions = next((content for tag, content in fields[5:] if tag == _EXTENSIONS), b"")
-    _, expires = (*_children(validity), (0, b""), (0, b""))[:2]
-    return Certificate(_name(subject) or _alternative_name(extensions), _name(issuer), _instant_ms(*expires))
+    begins, expires = (*_children(validity), (0, b""), (0, b""))[:2]
+    names = _alternative_names(extensions)
+    first = next((_text(tag, name) for tag, name in names if tag == _DNS_NAME), "")
+    names_hosts = any(tag in (_DNS_NAME, _IP_ADDRESS) for tag, _ in names)
+    return Certificate(_name(subject) or first, _name(issuer), _instant_ms(*begins), _instant_ms(*expires), names_hosts)
+
+
+def _days(span_ms: int) -> str:
+    days = span_ms // DAY_MS
+    return f"{days} day" if days == 1 else f"{days} days"
 
 
 def _name(content: bytes) -> str:
@@ -58,15 +76,14 @@ def _name(content: bytes) -> str:
     return ", ".join(parts[oid] for oid in (_COMMON_NAME, _ORGANIZATION) if parts.get(oid))
 
 
-def _alternative_name(extensions: bytes) -> str:
-    """The first DNS name that the certificate is for: many have no subject but that."""
+def _alternative_names(extensions: bytes) -> list[tuple[int, bytes]]:
+    """Tag and content of each name that the certificate is for: many have no subject but those."""
     for _, listed in _children(extensions):
         for _, extension in _children(listed):
             parts = list(_children(extension))
             if len(parts) >= 2 and parts[0] == (_OID, _ALTERNATIVE_NAMES) and parts[-1][0] == _OCTETS:
-                names = _children(_only(_children(parts[-1][1]), _SEQUENCE))
-                return next((_text(tag, name) for tag, name in names if tag == _DNS_NAME), "")
-    return ""
+                return list(_children(_only(_children(parts[-1][1]), _SEQUENCE)))
+    return []
 
 
 def _text(tag: int, content: bytes) -> str:

@@ -1,11 +1,14 @@
 """A connection to addresses that the guard has seen, and TLS over it, for the kinds that speak no HTTP."""
 
 import asyncio
+import os
 import re
 import socket
 import ssl
 from asyncio import StreamReader, StreamWriter
+from contextlib import suppress
 from functools import lru_cache
+from tempfile import NamedTemporaryFile
 from typing import Annotated
 
 import aiohappyeyeballs
@@ -14,8 +17,11 @@ import msgspec
 from everwatch.errors import TargetForbidden
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.names import to_ascii
+from everwatch.kinds.outgoing import Outgoing
 from everwatch.kinds.protocol import FieldError, RunContext
+from everwatch.kinds.reasons import UnusableCertificate, spoken
 from everwatch.kinds.resolving import AddressInfo
+from everwatch.kinds.tls_options import ClientCertificate, TlsOptions
 
 _NOT_IN_HOST = re.compile(r"[\s\x00-\x1f\x7f/@?#\[\]]")
 # RFC 8305: so long one address gets before the next is tried beside it
@@ -24,6 +30,9 @@ _HEAD_START_S = 0.25
 _HANDSHAKE_S = 11 * 60.0
 # how long the other side may take to say goodbye; the check is over by then
 _SHUTDOWN_S = 1.0
+# how long a refusal of the client's certificate may take beside two round trips
+_REFUSAL_S = 0.05
+_LONGEST_REFUSAL_S = 1.0
 
 Host = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
@@ -97,20 +106,53 @@ async def open_streams(
         raise
 
 
-def tls_context(*, verify: bool) -> ssl.SSLContext:
-    """The TLS context, made once for each place that trusted roots come from: loading them takes a while."""
-    return _tls_context(verify, ssl.get_default_verify_paths())
+async def wait_for_refusal(reader: StreamReader, writer: StreamWriter, connect_ms: float) -> None:
+    """Wait for what a server of TLS 1.3 may have against the client's certificate, or against having none.
+
+    It says so after the handshake is over for the client (RFC 8446, 4.4.2.4): one round trip later. Raises OSError.
+    """
+    if writer.get_extra_info("ssl_object").version() != "TLSv1.3":
+        return
+    with suppress(TimeoutError, ConnectionError):
+        async with asyncio.timeout(min(_LONGEST_REFUSAL_S, _REFUSAL_S + 2 * connect_ms / 1000)):
+            await reader.read(1)
 
 
-@lru_cache(maxsize=8)
-def _tls_context(verify: bool, _roots: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
+def tls_context(options: TlsOptions, outgoing: Outgoing) -> ssl.SSLContext:
+    """The TLS context for these options, made once: loading what is trusted takes a while. Raises OSError."""
+    return _tls_context(options, outgoing.ca_file, ssl.get_default_verify_paths())
+
+
+@lru_cache(maxsize=64)
+def _tls_context(options: TlsOptions, ca_file: str, _roots: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if verify:
-        context.load_default_certs()
-    else:
+    # RFC 6125, 6.4.4 and RFC 9525: browsers, Go and libcurl's other backends do not look at it either
+    context.hostname_checks_common_name = False
+    if not options.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    elif options.ca:
+        context.load_verify_locations(cadata=options.ca)
+    elif ca_file:
+        context.load_verify_locations(cafile=ca_file)
+    else:
+        context.load_default_certs()
+    if options.client is not None:
+        _load_client(context, options.client)
     return context
+
+
+def _load_client(context: ssl.SSLContext, client: ClientCertificate) -> None:
+    pem = f"{client.certificate}\n{client.key}\n".encode()
+    # OpenSSL reads it from a file only: one that has no name, and that no other process sees
+    with os.fdopen(os.memfd_create("client"), "wb") if hasattr(os, "memfd_create") else NamedTemporaryFile() as file:
+        file.write(pem)
+        file.flush()
+        path = f"/proc/self/fd/{file.fileno()}" if hasattr(os, "memfd_create") else file.name
+        try:
+            context.load_cert_chain(path)
+        except ssl.SSLError as error:
+            raise UnusableCertificate(spoken(error)) from None
 
 
 def allowed_addresses(found: list[AddressInfo], guard: Guard) -> list[AddressInfo]:

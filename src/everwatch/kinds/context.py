@@ -7,9 +7,12 @@ from everwatch.clock import Clock
 from everwatch.kinds.callables import Callables, NoCallables
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.http_client import HttpClient
+from everwatch.kinds.outgoing import Outgoing
 from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.publishing import MemoryPublisher, Publisher
 from everwatch.kinds.resolving import Resolver
+
+_PLAINLY = Outgoing()
 
 
 @asynccontextmanager
@@ -19,16 +22,19 @@ async def open_run_context(
     publisher: Publisher | None = None,
     callables: Callables | None = None,
     name_servers: Sequence[str] = (),
+    outgoing: Outgoing = _PLAINLY,
 ) -> AsyncIterator[RunContext]:
     """A RunContext whose sockets and threads are let go at the end.
 
     Without ``publisher`` nothing can be published, without ``callables`` none runs; both remain the caller's.
-    ``name_servers`` ("IP:port") are asked for addresses instead of those of the system.
+    ``name_servers`` ("IP:port") are asked for addresses instead of those of the system; ``outgoing``: proxy and trust.
     """
     resolver = Resolver(clock, name_servers)
-    http = HttpClient(clock, guard, resolver)
+    http = HttpClient(clock, guard, resolver, outgoing)
     try:
-        yield RunContext(clock, guard, resolver, http, publisher or MemoryPublisher(), callables or NoCallables())
+        yield RunContext(
+            clock, guard, resolver, http, publisher or MemoryPublisher(), callables or NoCallables(), outgoing
+        )
     finally:
         await http.close()
         await resolver.close()

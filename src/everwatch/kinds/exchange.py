@@ -4,25 +4,25 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 
 import pycurl
-import yarl
 
 from everwatch import __version__
-from everwatch.clock import Clock
 from everwatch.errors import TargetForbidden
 from everwatch.kinds.answer import Answer
-from everwatch.kinds.guard import Guard
+from everwatch.kinds.certificate import read_certificate
 from everwatch.kinds.http_failures import RequestFailed, explain
+from everwatch.kinds.reasons import explain_untrusted
+from everwatch.kinds.request import Probe, Request, Terms, Way, Where
 from everwatch.kinds.transfers import Failed, Transfers
-
-Milliseconds = float
 
 # not kept for longer: longer than the usual intervals, and most servers close earlier
 KEPT_S = 150
+# CURLOPT_SUPPRESS_CONNECT_HEADERS and CURLE_PROXY, which pycurl does not name
+_SUPPRESS_CONNECT_HEADERS, _PROXY_FAILED = 265, 97
 # once all that is wanted is there, the rest is read for so long and so far, so that servers need not note a client that
 # went away; a connection that is to be kept is worth more
 _LINGER_S = 0.1
@@ -38,6 +38,17 @@ _USUAL_HEADERS = {
 }
 
 
+# "auto": HTTP/2 where a server offers it (RFC 9113, 3.2), as browsers do, which speak it over TLS alone
+_VERSIONS = {
+    ("http", "auto"): pycurl.CURL_HTTP_VERSION_1_1,
+    ("https", "auto"): pycurl.CURL_HTTP_VERSION_2TLS,
+    ("http", "1.1"): pycurl.CURL_HTTP_VERSION_1_1,
+    ("https", "1.1"): pycurl.CURL_HTTP_VERSION_1_1,
+    ("http", "2"): pycurl.CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE,
+    ("https", "2"): pycurl.CURL_HTTP_VERSION_2TLS,
+}
+
+
 def _keep_from_children(fd: int, _purpose: int) -> int:
     # libcurl has a duplicate of the socket that it was given, which processes that are started would inherit
     os.set_inheritable(fd, False)
@@ -46,7 +57,6 @@ def _keep_from_children(fd: int, _purpose: int) -> int:
 
 _OPTIONS: tuple[tuple[int, object], ...] = (
     (pycurl.NOSIGNAL, 1),
-    (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
     (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
     # a proxy that the environment names would connect where the guard does not look
     (pycurl.PROXY, ""),
@@ -65,79 +75,6 @@ _OPTIONS: tuple[tuple[int, object], ...] = (
 )
 
 
-def _always(_: Answer) -> bool:
-    return True
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked. ``follow``: how many redirects are followed; ``body_limit``: so much of an answer is kept.
-
-    ``is_enough`` is asked when the head of an answer is there, and each time that more of its body is: with True the
-    exchange is over. ``within_s``: what has not come so many seconds after the check began is not waited for.
-    """
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    verify_tls: bool = True
-    follow: int = 0
-    body_limit: int = 0
-    wants_certificate: bool = False
-    is_enough: Callable[[Answer], bool] = _always
-    within_s: float = 3_600.0
-
-
-@dataclass(slots=True)
-class Probe:
-    """What is measured of one request; seconds are added up over redirects."""
-
-    clock: Clock
-    began_s: float
-    dns_s: float = 0.0
-    connect_s: float = 0.0
-    tls_s: float = 0.0
-    first_byte_s: float = 0.0
-    enough_s: float | None = None
-
-    def note(self, curl: pycurl.Curl, lookup_s: float) -> None:
-        """Add the phases of a transfer. Where a kept connection was used, there was none to make."""
-        connected_s = curl.getinfo(pycurl.PRETRANSFER_TIME)
-        if curl.getinfo(pycurl.NUM_CONNECTS):
-            self.dns_s += lookup_s
-            tcp_s, tls_s = curl.getinfo(pycurl.CONNECT_TIME), curl.getinfo(pycurl.APPCONNECT_TIME)
-            self.connect_s += max(0.0, tcp_s - curl.getinfo(pycurl.NAMELOOKUP_TIME))
-            self.tls_s += max(0.0, tls_s - tcp_s)
-            connected_s = tls_s or tcp_s
-        # counted from the (last) connection, so the phases add up to the total
-        self.first_byte_s = max(0.0, curl.getinfo(pycurl.STARTTRANSFER_TIME) - connected_s)
-
-    def timings(self) -> dict[str, Milliseconds]:
-        """Phases in ms that took place, and ``total`` up to when there was enough of an answer, or up to now."""
-        total_s = (self.clock.monotonic_s() if self.enough_s is None else self.enough_s) - self.began_s
-        phases = {"dns": self.dns_s, "connect": self.connect_s, "tls": self.tls_s, "first_byte": self.first_byte_s}
-        return {name: round(s * 1000, 3) for name, s in phases.items() if s} | {"total": round(total_s * 1000, 3)}
-
-
-@dataclass(frozen=True)
-class Where:
-    """Who is asked: a URL, the addresses of its host (none if that is one), and how long they took to find."""
-
-    url: yarl.URL
-    addresses: tuple[str, ...] = ()
-    lookup_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Terms:
-    """How transfers go. ``trust``: options of libcurl that say where the certificates are that are trusted."""
-
-    guard: Guard
-    trust: tuple[tuple[int, str], ...]
-    keep: bool
-
-
 class Exchange:
     """One transfer. ``cookies``: libcurl's lines of those that were set before; after a redirect, of all."""
 
@@ -153,11 +90,15 @@ class Exchange:
         self._probe: Probe | None = None
         self._deadline: asyncio.Timeout | None = None
         self._lingered_bytes = 0
+        self._is_nameless = False
         self.cookies = cookies
         self._curl = pycurl.Curl()
         for option, value in _OPTIONS:
             self._curl.setopt(option, value)
+        self._way = where.way
         self._set_up(terms, where.addresses)
+        if where.way is not None:
+            self._set_up_proxy(where.way)
 
     async def run(self, transfers: Transfers, probe: Probe) -> Answer:
         """Send the request, and read the answer as far as it is wanted; once. Raises RequestFailed."""
@@ -192,6 +133,7 @@ class Exchange:
     def _set_up(self, terms: Terms, addresses: tuple[str, ...]) -> None:
         curl, request, url = self._curl, self._request, self._url
         curl.setopt(pycurl.URL, str(url.with_fragment(None)))
+        curl.setopt(pycurl.HTTP_VERSION, _VERSIONS[url.scheme, request.http_version])
         curl.setopt(pycurl.OPENSOCKETFUNCTION, self._open_socket)
         curl.setopt(pycurl.HEADERFUNCTION, self._take_header)
         curl.setopt(pycurl.WRITEFUNCTION, self._take_body)
@@ -207,13 +149,7 @@ class Exchange:
             found = ",".join(map(_bracketed, addresses))
             curl.setopt(pycurl.RESOLVE, [f"+{url.raw_host}:{url.port}:{found}"])
         if url.scheme == "https":
-            for option, path in terms.trust:
-                curl.setopt(option, path)
-            if not request.verify_tls:
-                curl.setopt(pycurl.SSL_VERIFYPEER, 0)
-                curl.setopt(pycurl.SSL_VERIFYHOST, 0)
-            if request.wants_certificate:
-                curl.setopt(pycurl.OPT_CERTINFO, 1)
+            self._set_up_tls(terms)
         if not terms.keep:
             curl.setopt(pycurl.FRESH_CONNECT, 1)
             curl.setopt(pycurl.FORBID_REUSE, 1)
@@ -222,7 +158,9 @@ class Exchange:
         # the one place that every connection passes, however its address was written or found
         family, type_, proto, (host, *_) = address
         try:
-            self._guard.check(host)
+            # what the guard has to say of a target beyond a proxy, it has said; the proxy is the operator's choice
+            if self._way is None or host not in self._way.addresses:
+                self._guard.check(host)
         except TargetForbidden as error:
             self._refusal = error
             return pycurl.SOCKET_BAD
@@ -231,6 +169,46 @@ class Exchange:
         except OSError as error:  # too many open files, most likely: not the target's fault
             self._trouble = error
             return pycurl.SOCKET_BAD
+
+    def _set_up_proxy(self, way: Way) -> None:
+        # a tunnel for http too, and to an address: the proxy never learns the name, nor looks it up differently from us
+        curl, proxy = self._curl, way.proxy
+        curl.setopt(pycurl.PROXY, f"http://{_bracketed(proxy.host)}:{proxy.port}")
+        curl.setopt(pycurl.HTTPPROXYTUNNEL, 1)
+        curl.setopt(_SUPPRESS_CONNECT_HEADERS, 1)
+        curl.setopt(pycurl.HEADEROPT, pycurl.HEADER_SEPARATE)
+        curl.setopt(pycurl.PROXYHEADER, [_USUAL_HEADERS["user-agent"]])
+        if proxy.user:
+            curl.setopt(pycurl.PROXYAUTH, pycurl.HTTPAUTH_BASIC)
+            curl.setopt(pycurl.PROXYUSERNAME, proxy.user)
+            curl.setopt(pycurl.PROXYPASSWORD, proxy.password)
+        curl.setopt(pycurl.CONNECT_TO, [f"::{_bracketed(way.target)}:{self._url.port}"])
+        curl.setopt(pycurl.RESOLVE, [f"+{proxy.host}:{proxy.port}:{','.join(map(_bracketed, way.addresses))}"])
+
+    def _set_up_tls(self, terms: Terms) -> None:
+        curl, tls = self._curl, self._request.tls
+        if not tls.verify:
+            curl.setopt(pycurl.SSL_VERIFYPEER, 0)
+            curl.setopt(pycurl.SSL_VERIFYHOST, 0)
+        elif tls.ca:
+            curl.setopt(pycurl.CAINFO_BLOB, tls.ca.encode())
+            curl.unsetopt(pycurl.CAPATH)
+        else:
+            for option, path in terms.trust:
+                curl.setopt(option, path)
+        if tls.client is not None:
+            curl.setopt(pycurl.SSLCERT_BLOB, tls.client.certificate.encode())
+            curl.setopt(pycurl.SSLKEY_BLOB, tls.client.key.encode())
+        if tls.verify or self._request.wants_certificate:
+            curl.setopt(pycurl.OPT_CERTINFO, 1)
+        if tls.verify:
+            curl.setopt(pycurl.PREREQFUNCTION, self._before_request)
+
+    def _before_request(self, *_: object) -> int:
+        """Refuse, before anything is sent, a certificate that names its host as common name only: libcurl takes it."""
+        certificate = _certificate(self._curl)
+        self._is_nameless = bool(certificate) and not _names_hosts(certificate)
+        return pycurl.PREREQFUNC_ABORT if self._is_nameless else pycurl.PREREQFUNC_OK
 
     def _set_cookies(self) -> None:
         # as an option, given cookies and those that a redirect sets make one header
@@ -287,9 +265,14 @@ class Exchange:
             return RequestFailed(str(self._refusal))
         if self._trouble is not None:
             return RequestFailed(f"the executor could not open a connection: {self._trouble.strerror}")
+        if self._way is not None and (refusal := _refused_by_proxy(failure, self._curl)):
+            return RequestFailed(refusal)
+        if self._is_nameless:
+            said = "it has no host in its subjectAltName, and a common name does not count"
+            return RequestFailed(explain_untrusted(self._url.host or "", said))
         number = self._curl.getinfo(pycurl.OS_ERRNO)
         answering = self._answer.status > 0
-        return explain(failure, self._url.host or "", self._url.port, answering=answering, number=number)
+        return explain(failure, self._url, answering=answering, number=number)
 
 
 def _lines(headers: Mapping[str, str], *, close: bool) -> list[bytes]:
@@ -302,6 +285,16 @@ def _lines(headers: Mapping[str, str], *, close: bool) -> list[bytes]:
     return [*lines, b"Connection: close"] if close else lines
 
 
+def _refused_by_proxy(failure: Failed, curl: pycurl.Curl) -> str:
+    """Why the proxy does not lead on, "" if it does. Who runs Everwatch knows it; users need not know where it is."""
+    status = curl.getinfo(pycurl.HTTP_CONNECTCODE)
+    if status and not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return f"the outgoing proxy refuses to connect to the target (status {status})"
+    if failure.code in (pycurl.E_COULDNT_CONNECT, _PROXY_FAILED) and not status:
+        return "the outgoing proxy cannot be reached, or does not answer as one"
+    return ""
+
+
 def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
 
@@ -312,3 +305,11 @@ def _certificate(curl: pycurl.Curl) -> bytes:
         if name == "Cert":
             return ssl.PEM_cert_to_DER_cert(value)
     return b""
+
+
+@lru_cache(maxsize=1_000)
+def _names_hosts(der: bytes) -> bool:
+    try:
+        return read_certificate(der).names_hosts
+    except ValueError:
+        return False

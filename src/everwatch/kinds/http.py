@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from everwatch.kinds.answer import Answer
@@ -10,12 +11,13 @@ from everwatch.kinds.assertions import PATTERN_TEXT_BYTES, encoded, explain_json
 from everwatch.kinds.capture import BODY_BYTES as CAPTURED_BYTES
 from everwatch.kinds.capture import captured, status_and_head
 from everwatch.kinds.certificate import read_certificate
-from everwatch.kinds.exchange import Request
 from everwatch.kinds.http_config import HttpConfig
 from everwatch.kinds.http_failures import RequestFailed
 from everwatch.kinds.names import parse_url
 from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.reasons import quoted
+from everwatch.kinds.request import Probe, Request
+from everwatch.kinds.second_look import details_of, refusal_of
 from everwatch.model import Outcome, Status, Tick
 from everwatch.schedule.duration import DAY_MS, describe_duration
 
@@ -44,20 +46,24 @@ class HttpKind:
         """Send the request, follow redirects if asked to, and judge the answer."""
         client = context.http
         probe = client.new_probe()
+        request = _request(config, tick)
         detail = ""
         try:
             owner = (tick.user_id, tick.monitor_id) if config.keep_alive else None
-            answer = await client.send(_request(config, tick), probe, owner)
+            answer = await client.send(request, probe, owner)
             timings = probe.timings()
-            reason = await _judge_body(config, answer, describe_duration(tick.timeout_ms)) or (
-                _judge_latency(config, timings["total"]) or _judge_certificate(config, answer, context.clock.now_ms())
+            reason = (
+                await _judge_body(config, answer, describe_duration(tick.timeout_ms))
+                or _judge_latency(config, timings["total"])
+                or _judge_certificate(config, answer, context.clock.now_ms())
+                or _judge_version(config, answer)
             )
             if reason and config.capture:
                 head = status_and_head(answer.version, answer.status, answer.phrase, answer.headers)
                 detail = captured(head, bytes(answer.body), answer.charset, config.hide_cut)
         except RequestFailed as error:
             timings = probe.timings()
-            reason = explain_failure(error, config.hide)
+            reason = await explain_failure(error, request, probe, tick, context, config.hide)
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings, detail)
 
 
@@ -68,7 +74,8 @@ def _request(config: HttpConfig, tick: Tick) -> Request:
         config.url,
         config.headers_to_send(),
         config.body.encode(),
-        verify_tls=config.verify_tls,
+        tls=config.tls_options,
+        http_version=config.http_version,
         follow=MOST_REDIRECTS if config.follow_redirects else 0,
         body_limit=BODY_LIMIT_BYTES,
         wants_certificate=config.certificate_days_left > 0,
@@ -176,9 +183,30 @@ def _judge_certificate(config: HttpConfig, answer: Answer, now_ms: int) -> str:
     return f"certificate of {host} {ends}: {certificate.describe(now_ms)}, {expected}"
 
 
-def explain_failure(error: RequestFailed, hide: Callable[[str], str]) -> str:
-    """Why there is no answer; ``hide`` takes out what the server may have been told in confidence."""
-    return error.told(lambda said: _told(said, hide))
+def _judge_version(config: HttpConfig, answer: Answer) -> str:
+    if config.http_version != "2" or answer.version.startswith("HTTP/2"):
+        return ""
+    return f"the server speaks {answer.version}, expected HTTP/2"
+
+
+async def explain_failure(
+    error: RequestFailed, request: Request, probe: Probe, tick: Tick, context: RunContext, hide: Callable[[str], str]
+) -> str:
+    """Why there is no answer; ``hide`` takes out what the server may have been told in confidence.
+
+    What TLS alone can tell is asked of the server once more, but never past a proxy.
+    """
+    reason = error.told(lambda said: _told(said, hide))
+    url = error.untrusted or error.hung_up
+    if url is None or context.outgoing.proxy is not None:
+        return reason
+    left_s = tick.timeout_ms / 1000 - (context.clock.monotonic_s() - probe.began_s)
+    host, port = url.raw_host or "", url.port or 443
+    if error.untrusted is not None:
+        return reason + await details_of(reason, host, port, host, context, left_s)
+    # a server that was redirected to got no certificate, and is asked without one
+    options = request.tls if url.origin() == parse_url(request.url).origin() else replace(request.tls, client=None)
+    return await refusal_of(host, port, options, context, left_s) or reason
 
 
 def _told(said: str, hide: Callable[[str], str], limit: int = 200) -> str:

@@ -18,11 +18,13 @@ import yarl
 from everwatch.clock import Clock
 from everwatch.errors import TargetForbidden
 from everwatch.kinds.answer import Answer
-from everwatch.kinds.exchange import KEPT_S, Exchange, Probe, Request, Terms, Where
+from everwatch.kinds.exchange import KEPT_S, Exchange
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.http_failures import RequestFailed
 from everwatch.kinds.names import address_in, parse_url
+from everwatch.kinds.outgoing import Outgoing
 from everwatch.kinds.reasons import explain_connection_error
+from everwatch.kinds.request import Probe, Request, Terms, Way, Where
 from everwatch.kinds.resolving import Resolver
 from everwatch.kinds.transfers import Transfers
 
@@ -38,16 +40,14 @@ _OF_ONE_ORIGIN = frozenset({"authorization", "proxy-authorization", "cookie", "h
 class HttpClient:
     """Sends requests. Each has a connection of its own, which checks measure too, unless its owner keeps one."""
 
-    def __init__(self, clock: Clock, guard: Guard, resolver: Resolver) -> None:
+    def __init__(self, clock: Clock, guard: Guard, resolver: Resolver, outgoing: Outgoing) -> None:
         self._clock = clock
         self._guard = guard
         self._resolver = resolver
         self._fresh = Transfers()
         self._kept: OrderedDict[object, tuple[Transfers, float]] = OrderedDict()
-        paths = ssl.get_default_verify_paths()
-        self._trust = tuple(
-            (option, path) for option, path in ((pycurl.CAINFO, paths.cafile), (pycurl.CAPATH, paths.capath)) if path
-        )
+        self._proxy = outgoing.proxy
+        self._trust = _trust(outgoing.ca_file)
 
     def new_probe(self) -> Probe:
         """Begin to measure."""
@@ -112,7 +112,7 @@ class HttpClient:
         """Where the URL's host is."""
         host = url.raw_host or ""
         if address_in(host) is not None:
-            return Where(url)
+            return await self._by_the_way(Where(url), host)
         began_s = self._clock.monotonic_s()
         try:
             found = await self._resolver.addresses(host, url.port or 0)
@@ -122,7 +122,23 @@ class HttpClient:
         # for the reason's sake: of a name with two addresses it tells why the allowed one did not answer
         addresses = [info[4][0] for info in found]
         allowed = [address for address in addresses if self._allows(address)]
-        return Where(url, tuple(allowed or addresses), self._clock.monotonic_s() - began_s)
+        where = Where(url, tuple(allowed or addresses), self._clock.monotonic_s() - began_s)
+        return await self._by_the_way(where, where.addresses[0])
+
+    async def _by_the_way(self, where: Where, target: str) -> Where:
+        """``where``, by way of the proxy if there is one for ``target``. Raises RequestFailed."""
+        proxy = self._proxy
+        if proxy is None or not proxy.is_for(target):
+            return where
+        try:
+            # beyond the proxy no socket of ours passes the guard, so it is asked here
+            self._guard.check(target)
+            found = await self._resolver.addresses(proxy.host, proxy.port)
+        except TargetForbidden as error:
+            raise RequestFailed(str(error)) from None
+        except socket.gaierror:
+            raise RequestFailed("the outgoing proxy's name does not resolve") from None
+        return replace(where, addresses=(), way=Way(proxy, tuple(info[4][0] for info in found), target))
 
     def _allows(self, address: str) -> bool:
         try:
@@ -130,6 +146,15 @@ class HttpClient:
         except TargetForbidden:
             return False
         return True
+
+
+def _trust(ca_file: str) -> tuple[tuple[int, str], ...]:
+    """libcurl's options for what is trusted: libcurl itself may look elsewhere than OpenSSL does for Python."""
+    if ca_file:
+        return ((pycurl.CAINFO, ca_file),)
+    paths = ssl.get_default_verify_paths()
+    found = ((pycurl.CAINFO, paths.cafile), (pycurl.CAPATH, paths.capath))
+    return tuple((option, path) for option, path in found if path)
 
 
 def _joined(url: yarl.URL, location: str) -> yarl.URL:
@@ -156,5 +181,6 @@ def _redirected(request: Request, status: int, *, same_origin: bool) -> Request:
     ):
         changes = {"method": "GET", "body": b""}
     if not same_origin:
+        changes["tls"] = replace(request.tls, client=None)
         changes["headers"] = {n: v for n, v in request.headers.items() if n.lower() not in _OF_ONE_ORIGIN}
     return replace(request, **changes) if changes else request

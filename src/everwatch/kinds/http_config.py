@@ -12,6 +12,7 @@ import yarl
 from everwatch.kinds.assertions import Scalar, check_pattern, parse_path
 from everwatch.kinds.names import parse_url
 from everwatch.kinds.protocol import FieldError
+from everwatch.kinds.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
 from everwatch.schedule.duration import MINUTE_MS, describe_duration, format_duration, parse_duration_ms
 
 _MOST_HEADERS = 64
@@ -79,6 +80,9 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     certificate_days_left: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 0
     follow_redirects: bool = True
     verify_tls: bool = True
+    ca: Pem = ""
+    client_certificate: ClientCertificate | None = None
+    http_version: Literal["auto", "1.1", "2"] = "auto"
     keep_alive: bool = False
     capture: bool = False
 
@@ -87,6 +91,7 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_headers(self.headers)
         self._check_secrets()
         self._check_assertions()
+        check_ca(self.ca, verify=self.verify_tls, verify_field="verify_tls")
         if self.keep_alive and self.method in ("POST", "PATCH"):
             # RFC 9112, 9.3.1: only then may it be sent again when the server has just closed the connection
             raise FieldError("keep_alive", f"{self.method} may not be repeated, so it needs a new connection each time")
@@ -112,6 +117,11 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def status_is_expected(self, status: int) -> bool:
         """Whether ``status`` is one of ``expected_status``."""
         return any(first <= status <= last for first, last in _status_ranges(str(self.expected_status)))
+
+    @property
+    def tls_options(self) -> TlsOptions:
+        """What the check brings to TLS."""
+        return TlsOptions(self.verify_tls, self.ca, self.client_certificate)
 
     def headers_to_send(self) -> dict[str, str]:
         """``headers``, and the one that ``basic_auth`` or ``bearer`` stands for."""

@@ -1,13 +1,15 @@
 """Why there is no HTTP answer, in one sentence: libcurl's error codes and texts as people understand them."""
 
+import errno
 import os
 import re
 from collections.abc import Callable
 from functools import cache
 
 import pycurl
+import yarl
 
-from everwatch.kinds.reasons import address_of, explain_connection_error, explain_untrusted
+from everwatch.kinds.reasons import UnusableCertificate, address_of, explain_connection_error, explain_untrusted
 from everwatch.kinds.transfers import Failed
 
 _BROKEN_OFF = frozenset({pycurl.E_PARTIAL_FILE, pycurl.E_RECV_ERROR})
@@ -18,16 +20,20 @@ _TLS_FAILED = frozenset({pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CIPHER})
 _CERTIFICATE_SAID = re.compile(r"SSL certificate (?:problem|OpenSSL verify result): (.+?)(?: \(\d+\))?")
 _WRONG_NAME = "no alternative certificate subject name"
 _WANTS_CERTIFICATE = "alert certificate required"
+_OF_TLS = "SSL routines::"
 
 
 class RequestFailed(Exception):
     """There is no answer, or none that can be used: one sentence, with ``said`` within.
 
-    ``said``: words of the server's, which may be secrets that it was sent, and may be long.
+    ``said``: words of the server's, which may be secrets that it was sent, and may be long. ``untrusted``: the URL
+    whose certificate is not trusted, ``hung_up``: the one whose server hung up after a TLS handshake, if that is why.
     """
 
     def __init__(self, before: str, said: str = "", after: str = "") -> None:
         super().__init__(before + said + after)
+        self.untrusted: yarl.URL | None = None
+        self.hung_up: yarl.URL | None = None
         self._parts = before, said, after
 
     def told(self, tell: Callable[[str], str]) -> str:
@@ -36,30 +42,43 @@ class RequestFailed(Exception):
         return before + (tell(said) if said else "") + after
 
 
-def explain(failure: Failed, host: str, port: int | None, *, answering: bool, number: int) -> RequestFailed:
-    """Why a transfer from ``host``:``port`` failed; ``answering``: after a status; ``number``: the system's errno."""
-    code, said, target = failure.code, str(failure), address_of(host, port)
+def explain(failure: Failed, url: yarl.URL, *, answering: bool, number: int) -> RequestFailed:
+    """Why a transfer from ``url`` failed; ``answering``: after a status came; ``number``: the system's errno."""
+    code, said, host, port = failure.code, str(failure), url.host or "", url.port
+    target = address_of(host, port)
     if code == pycurl.E_URL_MALFORMAT:
         return RequestFailed(f"name {host} does not resolve: it is not a host name")
     if code == pycurl.E_PEER_FAILED_VERIFICATION:
-        return RequestFailed(_untrusted(said, host))
+        failed = RequestFailed(_untrusted(said, host))
+        failed.untrusted = url
+        return failed
     if _WANTS_CERTIFICATE in said:
         return RequestFailed(f"{target} wants a client certificate")
-    if code in _TLS_FAILED:
+    if code == pycurl.E_SSL_CERTPROBLEM or "private key" in said:
+        return RequestFailed(str(UnusableCertificate("it and its key do not fit, or are not valid")))
+    # under TLS 1.3 a server may refuse the client's certificate when the handshake is over for the client
+    if code in _TLS_FAILED or (_OF_TLS in said and " alert " in said):
         return RequestFailed(f"TLS handshake with {target} failed: {_tls_said(said)}")
     if code == pycurl.E_GOT_NOTHING:
-        return RequestFailed("connection closed before an answer came")
+        return _hung_up("connection closed before an answer came", url)
     if code == _TOO_LARGE or said.startswith("Too large response headers"):
         return RequestFailed("the head of the answer is too large: at most 300 KiB are read, and 100 KiB of a line")
     if code in _NOT_HTTP:
         return RequestFailed("the answer is not valid HTTP: ", said or _name_of(code))
     if code in _BROKEN_OFF and answering:
         return RequestFailed("the answer broke off before its end")
-    if number and code in (pycurl.E_COULDNT_CONNECT, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR):
-        return RequestFailed(explain_connection_error(OSError(number, os.strerror(number)), host, port))
     if code in (pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR):
-        return RequestFailed(f"connection closed by {target}")
+        error = OSError(number or errno.ECONNRESET, os.strerror(number or errno.ECONNRESET))
+        return _hung_up(explain_connection_error(error, host, port), url)
+    if number and code == pycurl.E_COULDNT_CONNECT:
+        return RequestFailed(explain_connection_error(OSError(number, os.strerror(number)), host, port))
     return RequestFailed("the request failed: ", said or _name_of(code))
+
+
+def _hung_up(reason: str, url: yarl.URL) -> RequestFailed:
+    failed = RequestFailed(reason)
+    failed.hung_up = url if url.scheme == "https" else None
+    return failed
 
 
 def _untrusted(said: str, host: str) -> str:
@@ -71,7 +90,7 @@ def _untrusted(said: str, host: str) -> str:
 
 def _tls_said(said: str) -> str:
     # "TLS connect error: error:0A00010B:SSL routines::wrong version number" and the like
-    return said.rpartition("::")[2].rpartition("error: ")[2] or said or "no reason is given"
+    return said.rpartition("::")[2].rpartition("error: ")[2].removesuffix(", errno 0") or said or "no reason is given"
 
 
 @cache

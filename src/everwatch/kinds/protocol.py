@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from everwatch.kinds.callables import Callables
     from everwatch.kinds.guard import Guard
     from everwatch.kinds.http_client import HttpClient
+    from everwatch.kinds.outgoing import Outgoing
     from everwatch.kinds.publishing import Publisher
     from everwatch.kinds.resolving import Resolver
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """The seams of executed kinds: time, name resolution, what may be reached, one HTTP client, a way to Kafka, and
-    where callables of other packages run."""
+    """The seams of executed kinds: time, name resolution, what may be reached, one HTTP client, a way to Kafka,
+    where callables of other packages run, and how to leave this machine."""
 
     clock: Clock
     guard: "Guard"
@@ -32,6 +33,7 @@ class RunContext:
     http: "HttpClient"
     publisher: "Publisher"
     callables: "Callables"
+    outgoing: "Outgoing"
 
 
 class InlineView(msgspec.Struct, frozen=True):

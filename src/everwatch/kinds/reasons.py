@@ -7,15 +7,25 @@ import ssl
 from everwatch.errors import TargetForbidden
 
 
+class UnusableCertificate(OSError):
+    """The client's certificate cannot be used; ``str()`` is one sentence without any of it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the client certificate of this monitor cannot be used: {why or 'it is not valid'}")
+
+
 def explain_connection_error(error: OSError, host: str, port: int | None) -> str:
     """One sentence: why there is no connection to ``host``:``port``."""
     target = address_of(host, port)
-    if isinstance(error, TargetForbidden):
+    if isinstance(error, TargetForbidden | UnusableCertificate):
         return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return explain_certificate_error(error, host)
     if isinstance(error, ssl.SSLError):
-        return f"TLS handshake with {target} failed: {_spoken(error) or error.strerror or error}"
+        said = spoken(error)
+        if "alert certificate required" in said:
+            return f"{target} wants a client certificate"
+        return f"TLS handshake with {target} failed: {said or error.strerror or error or 'no reason is given'}"
     if isinstance(error, socket.gaierror):
         if error.errno == socket.EAI_AGAIN:
             return f"name {host} could not be looked up: the name server does not answer"
@@ -32,7 +42,7 @@ def explain_connection_error(error: OSError, host: str, port: int | None) -> str
         return f"no route to {target}"
     if isinstance(error, TimeoutError):
         return f"{target} does not accept the connection"
-    return f"no connection to {target}: {error.strerror or error}"
+    return f"no connection to {target}: {error.strerror or str(error) or type(error).__name__}"
 
 
 def explain_certificate_error(error: ssl.CertificateError, host: str) -> str:
@@ -45,7 +55,9 @@ def explain_untrusted(host: str, message: str) -> str:
     # the sentence goes on, but an abbreviation stays as it is
     if not message[:2].isupper():
         message = message[:1].lower() + message[1:]
-    return f"certificate of {host} is not trusted: {message.rstrip('.')}"
+    # one version of OpenSSL blames our clock, too
+    message = message.rstrip(".").removesuffix(" or the system clock is incorrect")
+    return f"certificate of {host} is not trusted: {message}"
 
 
 def quoted(text: str, limit: int = 200) -> str:
@@ -65,6 +77,7 @@ def _said(error: socket.gaierror) -> str:
     return what[:1].lower() + what[1:] if what[1:2].islower() else what
 
 
-def _spoken(error: ssl.SSLError) -> str:
+def spoken(error: ssl.SSLError) -> str:
+    """OpenSSL's reason in words, "" if it has none."""
     # only OpenSSL's own errors have a reason
     return (getattr(error, "reason", None) or "").replace("_", " ").lower()

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import ssl
 from asyncio import StreamReader
 from functools import lru_cache
 from typing import Annotated, Literal
@@ -19,9 +20,12 @@ from everwatch.kinds.connecting import (
     milliseconds,
     open_streams,
     tls_context,
+    wait_for_refusal,
 )
 from everwatch.kinds.protocol import FieldError, RunContext
 from everwatch.kinds.reasons import address_of, explain_connection_error, quoted
+from everwatch.kinds.second_look import details_of
+from everwatch.kinds.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
 from everwatch.model import Outcome, Status, Tick
 from everwatch.schedule.duration import describe_duration
 
@@ -48,6 +52,8 @@ class TcpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: bool = False
     server_name: ServerName = ""
     verify_tls: bool = True
+    ca: Pem = ""
+    client_certificate: ClientCertificate | None = None
     send: Escaped = ""
     expect: Escaped = ""
     expect_start: Escaped = ""
@@ -55,13 +61,25 @@ class TcpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         check_host("host", self.host)
         check_server_name(self.server_name)
-        if not self.tls and (self.server_name or not self.verify_tls):
-            raise FieldError("server_name" if self.server_name else "verify_tls", "it needs 'tls': true")
+        of_tls = {
+            "server_name": self.server_name,
+            "verify_tls": not self.verify_tls,
+            "ca": self.ca,
+            "client_certificate": self.client_certificate,
+        }
+        if not self.tls and (given := [field for field, value in of_tls.items() if value]):
+            raise FieldError(given[0], "it needs 'tls': true")
+        check_ca(self.ca, verify=self.verify_tls, verify_field="verify_tls")
         for field in ("send", "expect", "expect_start"):
             try:
                 unescape(getattr(self, field))
             except ValueError as error:
                 raise FieldError(field, str(error)) from None
+
+    @property
+    def tls_options(self) -> TlsOptions:
+        """What the check brings to TLS."""
+        return TlsOptions(self.verify_tls, self.ca, self.client_certificate)
 
 
 class TcpKind:
@@ -93,6 +111,10 @@ class TcpKind:
                 connection.close()
         except OSError as error:
             reason = explain_connection_error(error, config.host, config.port)
+            if isinstance(error, ssl.SSLCertVerificationError):
+                left_s = tick.timeout_ms / 1000 - (clock.monotonic_s() - began_s)
+                server_name = config.server_name or config.host
+                reason += await details_of(reason, config.host, config.port, server_name, context, left_s)
         timings["total"] = milliseconds(clock.monotonic_s() - began_s)
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings)
 
@@ -107,12 +129,18 @@ async def _talk(
 ) -> str:
     clock = context.clock
     connected_s = clock.monotonic_s()
-    tls = tls_context(verify=config.verify_tls) if config.tls else None
+    try:
+        tls = tls_context(config.tls_options, context.outgoing) if config.tls else None
+    except BaseException:
+        connection.close()
+        raise
     reader, writer = await open_streams(connection, tls, config.server_name or config.host)
     try:
         opened_s = clock.monotonic_s()
         if tls is not None:
             timings["tls"] = milliseconds(opened_s - connected_s)
+            if not (config.expect or config.expect_start):
+                await wait_for_refusal(reader, writer, timings["connect"])
         # a server that stays silent after a wrong answer would otherwise be called silent altogether
         left_s = began_s + tick.timeout_ms / 1000 - opened_s
         allowed_s = left_s - min(_LAST_WORD_S, left_s / 10)

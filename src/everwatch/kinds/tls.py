@@ -1,6 +1,5 @@
 """The kind ``tls``: is the certificate of a server trusted, and for how long still?"""
 
-import asyncio
 from typing import Annotated, Literal
 
 import msgspec
@@ -16,14 +15,14 @@ from everwatch.kinds.connecting import (
     milliseconds,
     open_streams,
     tls_context,
+    wait_for_refusal,
 )
 from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.reasons import explain_connection_error
+from everwatch.kinds.second_look import details_of
+from everwatch.kinds.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
 from everwatch.model import Outcome, Status, Tick
 from everwatch.schedule.duration import DAY_MS
-
-# how long a second look at a certificate that is not trusted may take
-_SECOND_LOOK_S = 5.0
 
 
 class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,11 +33,14 @@ class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     server_name: ServerName = ""
     days_left: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 14
     verify: bool = True
+    ca: Pem = ""
+    client_certificate: ClientCertificate | None = None
     minimum_version: Literal["1.2", "1.3"] = "1.2"
 
     def __post_init__(self) -> None:
         check_host("host", self.host)
         check_server_name(self.server_name)
+        check_ca(self.ca, verify=self.verify, verify_field="verify")
 
 
 class TlsKind:
@@ -62,7 +64,7 @@ class TlsKind:
         began_s = clock.monotonic_s()
         timings: dict[str, float] = {}
         try:
-            certificate, version = await _look(config, context, timings, verify=config.verify)
+            certificate, version = await _look(config, context, timings)
             reason = _judge(config, certificate, version, clock.now_ms())
         except _Unreadable as error:
             reason = str(error)
@@ -70,7 +72,8 @@ class TlsKind:
             reason = explain_connection_error(error, config.host, config.port)
             if reason.startswith("certificate "):
                 left_s = tick.timeout_ms / 1000 - (clock.monotonic_s() - began_s)
-                reason += await _details(config, context, min(_SECOND_LOOK_S, left_s / 2))
+                server_name = config.server_name or config.host
+                reason += await details_of(reason, config.host, config.port, server_name, context, left_s, always=True)
         timings["total"] = milliseconds(clock.monotonic_s() - began_s)
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings)
 
@@ -79,32 +82,24 @@ class _Unreadable(Exception):
     """The server's certificate is none that we can read."""
 
 
-async def _look(
-    config: TlsConfig, context: RunContext, timings: dict[str, float], *, verify: bool
-) -> tuple[Certificate, str]:
+async def _look(config: TlsConfig, context: RunContext, timings: dict[str, float]) -> tuple[Certificate, str]:
+    options = TlsOptions(config.verify, config.ca, config.client_certificate)
+    tls = tls_context(options, context.outgoing)
     connection = await connect(config.host, config.port, context, timings)
     began_s = context.clock.monotonic_s()
-    _, writer = await open_streams(connection, tls_context(verify=verify), config.server_name or config.host)
+    reader, writer = await open_streams(connection, tls, config.server_name or config.host)
     try:
         timings["tls"] = milliseconds(context.clock.monotonic_s() - began_s)
         session = writer.get_extra_info("ssl_object")
         version: str = session.version().removeprefix("TLSv")
         try:
-            return read_certificate(session.getpeercert(binary_form=True) or b""), version
+            certificate = read_certificate(session.getpeercert(binary_form=True) or b"")
         except ValueError as error:
             raise _Unreadable(f"the certificate of {config.host} cannot be read: {error}") from None
+        await wait_for_refusal(reader, writer, timings["connect"])
+        return certificate, version
     finally:
         writer.close()
-
-
-async def _details(config: TlsConfig, context: RunContext, timeout_s: float) -> str:
-    # a handshake that fails for its certificate does not show it, so ask again without looking at trust
-    try:
-        async with asyncio.timeout(timeout_s):
-            certificate, _ = await _look(config, context, {}, verify=False)
-    except (OSError, _Unreadable):
-        return ""
-    return f" ({certificate.describe(context.clock.now_ms())})"
 
 
 def _judge(config: TlsConfig, certificate: Certificate, version: str, now_ms: int) -> str:

@@ -13,11 +13,12 @@ import msgspec
 from standardwebhooks import Webhook
 
 from everwatch.errors import InvalidInput
-from everwatch.kinds.exchange import Request
 from everwatch.kinds.http import explain_failure, host_of
 from everwatch.kinds.http_config import HeaderValue, Url, check_headers, check_url
 from everwatch.kinds.http_failures import RequestFailed
 from everwatch.kinds.protocol import FieldError, RunContext
+from everwatch.kinds.request import Request
+from everwatch.kinds.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
 from everwatch.model import Outcome, Status, Tick
 from everwatch.templates import check_template, default_template, render, render_text, tick_id, tick_values
 
@@ -42,10 +43,13 @@ class WebhookConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     method: Literal["POST", "PUT", "PATCH"] = "POST"
     headers: dict[str, HeaderValue] = {}
     verify_tls: bool = True
+    ca: Pem = ""
+    client_certificate: ClientCertificate | None = None
 
     def __post_init__(self) -> None:
         check_url(self.url)
         check_headers(self.headers)
+        check_ca(self.ca, verify=self.verify_tls, verify_field="verify_tls")
         for name in self.headers:
             if name.lower() in _OWN_HEADERS:
                 raise FieldError("headers", f"the header {name} is set by the kind")
@@ -102,11 +106,12 @@ class WebhookKind:
         headers |= signature_headers(config.secrets, tick_id(tick), context.clock.now_ms() // 1000, body.decode())
         client = context.http
         probe = client.new_probe()
-        request = Request(config.method, config.url, headers, body, verify_tls=config.verify_tls)
+        options = TlsOptions(config.verify_tls, config.ca, config.client_certificate)
+        request = Request(config.method, config.url, headers, body, tls=options)
         try:
             reason = _judge((await client.send(request, probe)).status)
         except RequestFailed as error:
-            reason = explain_failure(error, str)
+            reason = await explain_failure(error, request, probe, tick, context, str)
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, probe.timings())
 
 
