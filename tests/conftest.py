@@ -4,9 +4,11 @@ A pipeline has its own topic prefix and data folder, so tests on one broker do n
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support import network
 from support.authority import Authority
 from support.pipeline import Pipeline
 from support.target import Target
@@ -29,6 +31,20 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """The broker of the session."""
     with EmbeddedKafka(EmbeddedKafkaSettings(tmp_path_factory.mktemp("kafka")), SystemClock()) as kafka:
         yield kafka
+
+
+@pytest.fixture(scope="module")
+def own_network() -> Iterator[None]:
+    """A network for a module's tests that no packet leaves, and where this machine has every address.
+
+    Whoever may not have one (it takes root, or CAP_SYS_ADMIN) skips them: they name addresses that are others'.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(network.own_network())
+        except network.NotPermitted as error:
+            pytest.skip(f"no network of its own for this test: {error}")
+        yield
 
 
 @pytest.fixture(scope="session")

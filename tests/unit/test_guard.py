@@ -13,6 +13,9 @@ from everwatch.kinds.guard import Guard
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
 
+# their names lead to addresses that are others'
+pytestmark = pytest.mark.usefixtures("own_network")
+
 LOOPBACK_4 = (ipaddress.ip_network("127.0.0.1/32"),)
 
 FORBIDDEN = [

@@ -1,6 +1,7 @@
 """Targets that mean harm, through every kind that connects, against a listener that counts who comes.
 
-``test_guard.py`` is about the guard's judgement; this is about every way from a config to a socket.
+``test_guard.py`` is about the guard's judgement; this is about every way from a config to a socket. It runs in a
+network of its own, where every address is this machine's: what gets past the guard is counted, and nothing leaves.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
 from everwatch.model import Status, Tick
 
+pytestmark = pytest.mark.usefixtures("own_network")
+
 ALLOWED = "127.0.0.2"
 ONE_ADDRESS = (ipaddress.ip_network(ALLOWED),)
 GUARDS = "which checks may not reach"
@@ -32,7 +35,7 @@ def _family(address: str) -> socket.AddressFamily:
 
 @dataclass
 class Listener(asyncio.DatagramProtocol):
-    """Listens on every address of this machine, TCP and UDP; answers HTTP, by a redirect if there is one."""
+    """Listens on every address, TCP and UDP; answers HTTP, by a redirect if there is one."""
 
     port: int = 0
     redirect_to: str = ""
@@ -84,7 +87,12 @@ async def listener() -> AsyncIterator[Listener]:
         udp, _ = await loop.create_datagram_endpoint(lambda: listener, local_addr=("0.0.0.0", listener.port))
         stack.callback(udp.close)
         with contextlib.suppress(OSError):  # a machine without IPv6 cannot be reached by it either
-            await stack.enter_async_context(await asyncio.start_server(listener.accept, "::1", listener.port))
+            await stack.enter_async_context(await asyncio.start_server(listener.accept, "::", listener.port))
+            six = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            six.bind(("::", listener.port))
+            udp6, _ = await loop.create_datagram_endpoint(lambda: listener, sock=six)
+            stack.callback(udp6.close)
         yield listener
 
 
@@ -165,6 +173,24 @@ async def test_no_kind_reaches_a_forbidden_address_however_it_is_named(
     reason = await reason_of(kind, config_of(kind, host, listener.port), names, Guard())
     assert names_why(reason, host), reason
     assert await listener.counted() == []
+
+
+EVERYWHERE = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+REACHABLE = [
+    "127.0.0.1", "169.254.169.254", "10.0.0.1", "192.168.0.1", "100.64.0.1", "8.8.8.8",
+    "::1", "64:ff9b::7f00:1", "2002:7f00:1::", "fd00:ec2::254", "2001:4860:4860::8888", "localhost", "metadata.example",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["http", "webhook", "tcp", "tls", "dns"])
+@pytest.mark.parametrize("host", REACHABLE)
+async def test_without_the_guard_the_listener_is_reached(
+    listener: Listener, names: NameServer, kind: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table counts what it should: with a guard that allows everything, nothing of it stays at 0."""
+    monkeypatch.setattr("everwatch.kinds.name_servers.TRY_S", 0.05)
+    reason = await reason_of(kind, config_of(kind, host, listener.port), names, Guard(EVERYWHERE))
+    assert await listener.counted() != [], reason
 
 
 @pytest.mark.parametrize("host", HOSTS)

@@ -21,6 +21,9 @@ from everwatch.kinds.guard import Guard
 from everwatch.kinds.outgoing import Outgoing, Proxy, outgoing_of
 from everwatch.model import Outcome, Tick
 
+# their names lead to addresses that are others'
+pytestmark = pytest.mark.usefixtures("own_network")
+
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 TARGET = "93.184.216.34"  # public, and never connected to: the proxy leads to a server here
 

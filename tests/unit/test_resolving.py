@@ -17,6 +17,9 @@ from everwatch.kinds.hosts_file import SearchList
 from everwatch.kinds.resolving import Resolver
 from everwatch.model import Outcome, Tick
 
+# their names lead to addresses that are others'
+pytestmark = pytest.mark.usefixtures("own_network")
+
 
 class SetClock(SystemClock):
     """Time that a test moves on."""
