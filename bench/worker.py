@@ -43,6 +43,8 @@ class Worker:
                         "EVERWATCH_DATA_DIR": str(data_folder),
                         "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers,
                         "EVERWATCH_STANDBY_REPLICAS": "0",
+                        # what is counted is what the schedules alone say
+                        "EVERWATCH_FIRST_CHECK_WITHIN_S": "-1",
                         "EVERWATCH_WORKER_ID": name,
                         # compiled modules are kept, as where it is installed
                         "PYTHONDONTWRITEBYTECODE": "",

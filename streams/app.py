@@ -91,7 +91,8 @@ class Engine(Service):
         self.table = new_monitors_table(app, TABLE, settings.partitions, self.logs.fence, self.open)
         self.table.store.new_consumer = self._new_recovery_consumer
         self._packing = codec_named(settings.compression)
-        self._planner = Planner(self._packing, clock)
+        within_s = settings.first_check_within_s
+        self._planner = Planner(self._packing, clock, first_check_within_ms=None if within_s < 0 else within_s * 1_000)
         self.partitions = Partitions(self._planner, self._progress, lambda: self.table.store)
         # the order within a topic is kept, so each has a handler of its own
         self.isolated = {

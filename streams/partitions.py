@@ -15,15 +15,19 @@ from importlib.metadata import version
 from everwatch import codec, entries, schemas
 from everwatch.clock import Clock
 from everwatch.entries import Plan
-from everwatch.kinds import registry
+from everwatch.kinds.registry import is_check, is_inline
 from everwatch.metrics import remove_gauges_of
-from everwatch.model import Monitor, Policy
+from everwatch.model import Every, Monitor, Policy
+from everwatch.schedule.due import next_due
 from everwatch.schedule.duration import SECOND_MS
+from everwatch.schedule.every import PHASE_STEP_MS
+from everwatch.schedule.spread import spread_of
 from everwatch.timetable import (
     FORMAT,
     NEVER,
     Chunk,
     Firing,
+    FirstCheck,
     Limits,
     Line,
     Packing,
@@ -43,6 +47,8 @@ BATCH_HEADER = 1_024
 # sweeps that are so late are helped by everybody else holding back, for a while
 BEHIND_MS = 400
 PATIENCE_S, LOOK_S = 2.0, 0.02
+# what is due more often is checked soon enough
+FIRST_CHECK_FROM_MS = 5 * SECOND_MS
 
 
 @dataclass
@@ -107,8 +113,16 @@ class Partition:
 class Planner:
     """Turns monitors into what the timetable holds."""
 
-    def __init__(self, packing: Packing, clock: Clock, largest_batch: int | None = None) -> None:
+    def __init__(
+        self,
+        packing: Packing,
+        clock: Clock,
+        largest_batch: int | None = None,
+        first_check_within_ms: int | None = None,
+    ) -> None:
+        """``first_check_within_ms``: new monitors are checked within so long; None: when their schedules say."""
         self._packing = packing
+        self._first_check_within_ms = first_check_within_ms
         self._clock = clock
         # timetables are not taken up by another version, or one that packs otherwise
         self.form = f"{version('everwatch')} {FORMAT} {schemas.header('tick').hex()} {packing.code}"
@@ -150,7 +164,11 @@ class Planner:
     def planned(self, monitor: Monitor, key: bytes = b"") -> Planned | None:
         """A monitor (with its table key, if that is known) as the timetable has it; None if it is asleep."""
         key = key or codec.table_key(monitor.user_id, monitor.monitor_id)
-        return _planned(key, codec.user_key(monitor.user_id), entries.plan_of(monitor))
+        user_key, plan = codec.user_key(monitor.user_id), entries.plan_of(monitor)
+        first = None
+        if self._begins_now(plan) and (due := self._first_check(key, plan)):
+            first = FirstCheck(due, framed(user_key, entries.tick_value(monitor, manual=True)))
+        return _planned(key, user_key, plan, first)
 
     def planned_entry(self, key: bytes, value: bytes) -> Planned | None:
         """The same for a table entry; None for a user's, too."""
@@ -158,14 +176,33 @@ class Planner:
         if not monitor_id or codec.is_bookkeeping(monitor_id):
             return None
         plan = entries.read_plan(monitor_id, value)
-        if plan is None:
+        if plan is None or self._begins_now(plan):
             entry = codec.decode_entry(key, value)
             assert isinstance(entry, Monitor)  # its key says so
-            plan = entries.plan_of(entry)
+            return self.planned(entry, key)
         return _planned(key, user_key, plan)
 
+    def _begins_now(self, plan: Plan) -> bool:
+        """Tell whether a first check of it may still be to come."""
+        within_ms = self._first_check_within_ms
+        return within_ms is not None and plan.since + within_ms + 2 * PHASE_STEP_MS > self.now_ms()
 
-def _planned(key: bytes, user_key: bytes, plan: Plan) -> Planned | None:
+    def _first_check(self, key: bytes, plan: Plan) -> int:
+        """Return when a monitor that begins is checked for the first time, beside its schedule; 0 for not at all.
+
+        It depends on nothing but the monitor, so that a worker that takes over comes to the same instant.
+        """
+        schedule = plan.schedule
+        if not isinstance(schedule, Every) or schedule.interval_ms < FIRST_CHECK_FROM_MS or not is_check(plan.kind):
+            return 0
+        due = plan.since - plan.since % PHASE_STEP_MS + PHASE_STEP_MS
+        due += spread_of(key, min(self._first_check_within_ms or 0, schedule.interval_ms // 2))
+        following = next_due(schedule, key, plan.since, plan.since)
+        # it is checked by then, or over
+        return 0 if following is None or following <= due or 0 < plan.ends_at < due else due
+
+
+def _planned(key: bytes, user_key: bytes, plan: Plan, first: FirstCheck | None = None) -> Planned | None:
     if plan.asleep:
         return None
     retry = None
@@ -181,6 +218,7 @@ def _planned(key: bytes, user_key: bytes, plan: Plan) -> Planned | None:
         plan.ends_at or NEVER,
         plan.starts_at > 0,
         retry,
+        first,
     )
 
 
@@ -195,7 +233,7 @@ def _concerns(old: Planned | None, new: Planned | None, upto: int) -> bool:
 
 @lru_cache(maxsize=4_096)
 def _line_of(kind: str, policy: Policy) -> Line:
-    way = Way.INLINE if registry.is_inline(kind) else Way(policy.priority.value)
+    way = Way.INLINE if is_inline(kind) else Way(policy.priority.value)
     # to the second: lines that differ by less would each have chunks of their own
     return Line(way, policy.misfire, -(-policy.misfire_grace_ms // SECOND_MS) * SECOND_MS)
 

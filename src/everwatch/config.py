@@ -146,6 +146,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sweep_ms: Annotated[
         int, Meta(ge=100, le=10_000, multiple_of=100, description="How often due ticks are looked for, ms.")
     ] = 100
+    first_check_within_s: Annotated[
+        int,
+        Meta(
+            ge=-1,
+            le=3_600,
+            description="Seconds within which a new, changed or resumed http, tcp, dns or tls monitor is first checked;"
+            " 0: at once, -1: when its schedule says.",
+        ),
+    ] = 5
     tasks_kept_s: Annotated[
         int,
         Meta(

@@ -18,6 +18,7 @@ from everwatch.timetable import (
     LAST_KEY,
     Chunk,
     Firing,
+    FirstCheck,
     Line,
     NotPlanned,
     Packing,
@@ -670,3 +671,30 @@ def test_a_schedule_that_is_spread_is_looked_at_only_where_somebody_is_due(monke
     assert walked == []  # spread out already
     timetable.look_ahead(START + 20_000 + AHEAD_MS)
     assert sum(walked) < 3_000 / 360 * 10
+
+
+def first_checked(due: int) -> Planned:
+    monitor = planned("ann", Every(HOUR_MS))
+    return monitor._replace(first=FirstCheck(due, monitor.record))
+
+
+def test_a_first_check_goes_out_once_beside_the_schedule_and_not_when_its_monitor_is_gone() -> None:
+    monitor = first_checked(START + 1_500)
+    timetable = new_timetable(monitor)
+    assert not timetable.can_be_saved  # nothing would bring it back
+    assert pass_time(timetable, START + 3_000) == [(START + 1_500, "ann")]
+    assert timetable.can_be_saved
+    timetable.remove(monitor)
+    other = first_checked(START + 5_000)
+    timetable.put(other)
+    timetable.remove(other)
+    assert pass_time(timetable, START + 6_000) == []
+    # no index brings it, so one that is not there is nothing to complain of
+    timetable.put(first_checked(0))
+    timetable.remove(first_checked(START + 9_000))
+
+
+def test_a_first_check_that_an_outage_kept_back_goes_out_after_it() -> None:
+    timetable = new_timetable(first_checked(START + 1_500))
+    upto = START + 10 * MINUTE_MS
+    assert (START + 1_500, "ann") in fired(timetable.backlog(upto, upto))

@@ -34,6 +34,7 @@ _BUILT_IN = {
     "python": "PythonKind",
     "noop": "NoopKind",
 }
+_CHECKS = frozenset({"http", "tcp", "dns", "tls"})
 _loaded: dict[str, Kind] = {}
 _AT = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
@@ -51,6 +52,11 @@ def is_inline(name: str) -> bool:
         return kind_named(name).inline
     except InvalidInput:
         return False
+
+
+def is_check(name: str) -> bool:
+    """Tell whether a kind only looks at its target, so that one more run than its schedule says is harmless."""
+    return name in _CHECKS
 
 
 def takes_signals(kind: Kind) -> SignalledKind | None:

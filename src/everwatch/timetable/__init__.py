@@ -2,7 +2,7 @@
 
 from everwatch.timetable.chunk import Chunk, Limits, Packing, chunk_of
 from everwatch.timetable.line import Line, Way
-from everwatch.timetable.planned import NEVER, Firing, NotPlanned, Planned, Retry
+from everwatch.timetable.planned import NEVER, Firing, FirstCheck, NotPlanned, Planned, Retry
 from everwatch.timetable.records import framed, unframed
 from everwatch.timetable.snapshot import FORMAT
 from everwatch.timetable.timetable import LAST_KEY, Timetable
@@ -13,6 +13,7 @@ __all__ = [
     "NEVER",
     "Chunk",
     "Firing",
+    "FirstCheck",
     "Limits",
     "Line",
     "NotPlanned",

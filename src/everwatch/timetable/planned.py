@@ -23,6 +23,13 @@ class Retry(NamedTuple):
     record: bytes
 
 
+class FirstCheck(NamedTuple):
+    """A run beside the schedule, soon after the monitor begins: when, and the record that goes out then."""
+
+    due: int
+    record: bytes
+
+
 class Planned(NamedTuple):
     """One monitor in the timetable; ``record`` is its firing as it goes out (``records.framed``).
 
@@ -38,6 +45,7 @@ class Planned(NamedTuple):
     until: int = NEVER
     held_back: bool = False
     retry: Retry | None = None
+    first: FirstCheck | None = None
 
 
 class Firing(NamedTuple):

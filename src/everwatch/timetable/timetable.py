@@ -50,6 +50,7 @@ class Timetable:
         self._seats = Seats(packing, self.limits, self.emitted_to)
         self._tasks = Buckets(packing, self.limits)
         self._retries = Buckets(packing, self.limits)
+        self._firsts = Buckets(packing, self.limits)
         # who has no seat yet: because the owner wants it to begin later, or because an instant lies before it begins
         self._held_back = Waiting(attrgetter("since"))
         self._fresh = Waiting(attrgetter("since"))
@@ -73,6 +74,8 @@ class Timetable:
         """Plan a monitor that is not planned."""
         if planned.retry is not None:
             self._put_retry(planned)
+        if planned.first is not None:
+            self._put_first(planned)
         if isinstance(planned.schedule, At):
             self._put_task(planned)
         elif planned.until == NEVER and not planned.held_back:
@@ -86,6 +89,7 @@ class Timetable:
     def remove(self, planned: Planned) -> None:
         """Take a monitor out, given as it was put. Raises NotPlanned."""
         self._remove_retry(planned)
+        self._remove_first(planned)
         if isinstance(planned.schedule, At):
             self._remove_task(planned)
         elif self._is_here(planned):
@@ -122,7 +126,7 @@ class Timetable:
         """
         self._unseat_ending(upto)
         yield from self._seats.due(upto)
-        for buckets in (self._tasks, self._retries):
+        for buckets in (self._tasks, self._retries, self._firsts):
             for base, line, shelf in buckets.between(self.emitted_to, upto):
                 yield from all_of(line, shelf, [base])
         yield from self._due_by_themselves(upto, None)
@@ -130,14 +134,16 @@ class Timetable:
     def backlog(self, upto: int, now: int) -> Iterator[Firing]:
         """What was missed after ``emitted_to`` and up to ``upto``, divided under the misfire rules at ``now``.
 
-        For a new owner's first look and after an outage. Retries are never skipped: their ticks were not.
+        For a new owner's first look and after an outage. Retries are never skipped, because their ticks were not; nor
+        are first checks.
         """
         self._unseat_ending(upto)
         yield from self._seats.backlog(upto, now)
         for base, line, shelf in self._tasks.between(self.emitted_to, upto):
             yield from settled(line, shelf, [base], now)
-        for base, line, shelf in self._retries.between(self.emitted_to, upto):
-            yield from all_of(line, shelf, [base])
+        for buckets in (self._retries, self._firsts):
+            for base, line, shelf in buckets.between(self.emitted_to, upto):
+                yield from all_of(line, shelf, [base])
         yield from self._due_by_themselves(upto, now)
 
     def settled(self, upto: int) -> None:
@@ -146,6 +152,7 @@ class Timetable:
         self._seats.settled(upto)
         self._tasks.drop(after, upto)
         self._retries.drop(after, upto)
+        self._firsts.drop(after, upto)
         self.loaded_to = max(self.loaded_to, (upto, LAST_KEY))
         for planned in self._endings.take(upto):
             self._leave(planned)
@@ -164,7 +171,7 @@ class Timetable:
     @property
     def can_be_saved(self) -> bool:
         """Whether everybody has a seat, or is brought again by the index."""
-        return not self._fresh.count
+        return not (self._fresh.count or self._firsts.count)
 
     def save(self) -> Iterator[bytes]:
         """Everybody who has a seat, for ``restore``; the index brings the rest."""
@@ -187,6 +194,7 @@ class Timetable:
         self._seats.fit()
         self._tasks.fit()
         self._retries.fit()
+        self._firsts.fit()
 
     # --- a recurring monitor: it begins, has a seat, and ends ---
 
@@ -297,6 +305,19 @@ class Timetable:
         if retry is not None and self._is_loaded(retry.due, planned.key):
             chunk = self._retries.discard(retry.due, retry.scheduled_at, planned.line, retry.record)
             self._changed(chunk, planned)
+
+    def _put_first(self, planned: Planned) -> None:
+        first = planned.first
+        if first is not None and first.due > self.emitted_to:
+            self._loose.touch(self._firsts.add(first.due, first.due, planned.line, first.record))
+
+    def _remove_first(self, planned: Planned) -> None:
+        first = planned.first
+        if first is not None and first.due > self.emitted_to:
+            # it may not be here: no index brings it back, and a first check that is lost is made up by the schedule
+            chunk = self._firsts.discard(first.due, first.due, planned.line, first.record)
+            if chunk is not None:
+                self._loose.touch(chunk)
 
     def _changed(self, chunk: Chunk | None, planned: Planned) -> None:
         if chunk is None:

@@ -1,0 +1,25 @@
+"""A new monitor is checked soon after its signup, however long its interval."""
+
+import pytest
+from support.pipeline import Pipeline, every
+from support.target import Target
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_new_a_changed_and_a_resumed_monitor_are_checked_at_once(pipeline: Pipeline, target: Target) -> None:
+    user = "first-check"
+    pipeline.sign_up(user, every("shop", "http", "1d", url=target.url("/ok")), every("job", "noop", "1d"))
+    pipeline.wait_for_states(user, shop="up", job="new")
+    [first] = pipeline.results(user, "shop")
+    assert first.manual
+    # the second version is looked at, too
+    pipeline.sign_up(user, every("shop", "http", "1d", url=target.url("/missing")), every("job", "noop", "1d"))
+    wait_until("the change is seen", lambda: len(pipeline.results(user, "shop")) == 2)
+    assert pipeline.results(user, "shop")[-1].version == 2
+    pipeline.command("pause", user, "shop")
+    pipeline.wait_for_states(user, shop="paused", job="new")
+    pipeline.command("resume", user, "shop")
+    wait_until("it is checked when it is resumed", lambda: len(pipeline.results(user, "shop")) == 3)
+    assert pipeline.results(user, "job") == []
