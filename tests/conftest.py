@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support import network
 from support.authority import Authority
 from support.pipeline import Pipeline
@@ -15,6 +16,10 @@ from support.target import Target
 
 from everwatch.clock import SystemClock
 from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings
+
+# how long an example takes is nothing that a test asserts: the machine may be busy with other things
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 NewPipeline = Callable[..., Pipeline]
 

@@ -221,7 +221,8 @@ def after_result(monitor: Monitor, result: Result, earliest: int = 0) -> Monitor
         delay_ms = retry_delay_ms(retries, monitor.key, result.scheduled_at, result.attempt + 1)
         pending = _on(
             agenda,
-            retry_at=max(finished + delay_ms, earliest),
+            # never before the tick itself, of which a result may come early: clocks differ
+            retry_at=max(finished + delay_ms, earliest, result.scheduled_at + 1),
             retry_of=result.scheduled_at,
             retry_attempt=result.attempt + 1,
         )

@@ -255,7 +255,7 @@ def test_tasks_run_once_through_a_crash_of_the_worker_with_its_local_state_or_wi
 ) -> None:
     pipelines = kept_or_wiped(new_pipeline)
     begin = now_ms()
-    soon, cancelled, away, put_off, after = (begin + seconds * SECOND_MS for seconds in (4, 8, 10, 11, 20))
+    soon, cancelled, away, put_off, after = (begin + seconds * SECOND_MS for seconds in (6, 16, 20, 22, 34))
     expected: Counter[Fired] = Counter()
     for number, user in enumerate(USERS):
         crowd = {f"crowd-{each}": soon for each in range(CROWD)}

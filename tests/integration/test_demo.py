@@ -147,7 +147,7 @@ def test_demo_started_again_goes_on_with_its_users_until_it_is_interrupted(
     try:
         wait_until("it says how it is going", lambda: re.search(r"\d s  users=41 ", told.read_text()), 90)
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=120)
     finally:
         process.kill()
     again = Demo(first.users, first.folder, process.returncode, out, told.read_text())

@@ -139,7 +139,7 @@ def test_an_example_does_what_its_text_says(name: str, shell: Shell) -> None:
 
 def test_waiting_for_what_never_comes_ends_and_shows_what_was_said() -> None:
     script = ". ./environment.sh; WAIT_FOR_S=0 wait_for well sh -c 'echo ill; echo no broker >&2'"
-    ended = subprocess.run(["bash", "-c", script], cwd=EXAMPLES, capture_output=True, text=True, timeout=30)
+    ended = subprocess.run(["bash", "-c", script], cwd=EXAMPLES, capture_output=True, text=True, timeout=120)
     told = "waited in vain for 'well' in what 'sh -c echo ill; echo no broker >&2' says, which is:"
     assert (ended.returncode, ended.stdout) == (1, "")
     assert sorted(ended.stderr.splitlines()) == sorted([told, "ill", "no broker"])

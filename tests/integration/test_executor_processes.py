@@ -57,7 +57,7 @@ def test_a_limit_that_is_too_small_to_be_shared_is_refused_at_once(pipeline: Pip
         env=pipeline.environment | {"EVERWATCH_TARGET_PER_S": "3"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert said.returncode == 2

@@ -165,7 +165,7 @@ def test_pass_after_pass_picks_up_users_who_registered_meanwhile(pipeline: Pipel
         wait_until("who came later is stored", lambda: stored(pipeline, "per-") == wanted, 60)
     finally:
         watching.terminate()
-        out, err = watching.communicate(timeout=30)
+        out, err = watching.communicate(timeout=120)
     assert watching.returncode == 0, err
     passes = [orjson.loads(line) for line in out.splitlines()]
     assert (sum(each["new"] for each in passes), sum(each["changed"] for each in passes)) == (3, 1)

@@ -20,7 +20,7 @@ def everwatch(
     )
 
 
-def run(*arguments: str, environment: Mapping[str, str], within_s: float = 60) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, environment: Mapping[str, str], within_s: float = 240) -> subprocess.CompletedProcess[str]:
     """``everwatch`` with these arguments, run to its end."""
     process = everwatch(*arguments, environment=environment)
     try:

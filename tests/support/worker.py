@@ -36,8 +36,8 @@ from support.pipeline import every
 START = 1_800_000_000_000
 TOPICS = Topics.of(load_settings())
 CHANGELOG = TOPICS.monitors_changelog
-# ten times what a loaded machine needs
-PATIENCE_S = 10.0
+# far more than a busy machine needs
+PATIENCE_S = 60.0
 # waits between two looks at a condition, and of a consumer that has nothing to give
 LOOK_S = 0.002
 IDLE_S = 0.005

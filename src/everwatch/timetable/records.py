@@ -6,6 +6,7 @@ of Kafka's protocol documentation; numbers are zigzag varints as in Protocol Buf
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from everwatch.varint import SMALL, encode, read, start_before
@@ -82,13 +83,13 @@ def _find(records: bytearray, delta: int, record: bytes) -> tuple[int, int, int]
     at = records.find(record)
     while at >= 0:
         # the same bytes may stand inside another record: only what is framed like the record is the record
-        index_at = start_before(records, at)
-        index, _ = read(records, index_at)
-        begin = b"\0" + encode(delta) + encode(index)
-        head = encode(len(begin) + len(record)) + begin
-        start = at - len(head)
-        if start >= 0 and records[start:at] == head:
-            return start, at + len(record), index
+        with suppress(IndexError):  # inside another record anything may stand before it, also what is no number
+            index, _ = read(records, start_before(records, at))
+            begin = b"\0" + encode(delta) + encode(index)
+            head = encode(len(begin) + len(record)) + begin
+            start = at - len(head)
+            if start >= 0 and records[start:at] == head:
+                return start, at + len(record), index
         at = records.find(record, at + 1)
     return None
 
