@@ -1,14 +1,18 @@
 """A new monitor is checked soon after its signup, however long its interval."""
 
 import pytest
-from support.pipeline import Pipeline, every
+from conftest import NewPipeline
+from support.pipeline import every
 from support.target import Target
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
 
-def test_a_new_a_changed_and_a_resumed_monitor_are_checked_at_once(pipeline: Pipeline, target: Target) -> None:
+def test_a_new_a_changed_and_a_resumed_monitor_are_checked_at_once(new_pipeline: NewPipeline, target: Target) -> None:
+    pipeline = new_pipeline(first_check_within_s=1)
+    pipeline.ensure("worker", "executor", "sink")
+    pipeline.wait_until_ready()
     user = "first-check"
     pipeline.sign_up(user, every("shop", "http", "1d", url=target.url("/ok")), every("job", "noop", "1d"))
     pipeline.wait_for_states(user, shop="up", job="new")

@@ -112,6 +112,8 @@ class Pipeline:
             # all targets are one host
             "target_in_flight": 0,
             "target_per_s": 0,
+            # what tests count is what the schedules alone say
+            "first_check_within_s": -1,
             **more,
         }
         self.settings = load_settings(**given)
