@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from itertools import product
 
 import pytest
 from support.nameserver import NameServer, open_name_server
@@ -82,18 +83,39 @@ async def listener() -> AsyncIterator[Listener]:
     listener = Listener()
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
-        four = await stack.enter_async_context(await asyncio.start_server(listener.accept, "0.0.0.0", 0))
-        listener.port = four.sockets[0].getsockname()[1]
-        udp, _ = await loop.create_datagram_endpoint(lambda: listener, local_addr=("0.0.0.0", listener.port))
-        stack.callback(udp.close)
-        with contextlib.suppress(OSError):  # a machine without IPv6 cannot be reached by it either
-            await stack.enter_async_context(await asyncio.start_server(listener.accept, "::", listener.port))
-            six = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-            six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            six.bind(("::", listener.port))
-            udp6, _ = await loop.create_datagram_endpoint(lambda: listener, sock=six)
-            stack.callback(udp6.close)
+        for sock in _on_one_port():
+            if sock.type == socket.SOCK_STREAM:
+                await stack.enter_async_context(await asyncio.start_server(listener.accept, sock=sock))
+            else:
+                udp, _ = await loop.create_datagram_endpoint(lambda: listener, sock=sock)
+                stack.callback(udp.close)
+            listener.port = sock.getsockname()[1]
         yield listener
+
+
+def _on_one_port() -> list[socket.socket]:
+    """Sockets for TCP and UDP on every address, IPv6 too if there is one; what the kernel gives one may be taken."""
+    for _ in range(100):
+        bound: list[socket.socket] = []
+        try:
+            for family, type_ in product(_families(), (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
+                bound.append(socket.socket(family, type_))
+                if family == socket.AF_INET6:
+                    bound[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                bound[-1].bind(("", bound[0].getsockname()[1]))
+        except OSError:
+            for sock in bound:
+                sock.close()
+        else:
+            return bound
+    raise AssertionError("no port is free for all of them")
+
+
+def _families() -> list[socket.AddressFamily]:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return [socket.AF_INET, socket.AF_INET6]
+    return [socket.AF_INET]
 
 
 @pytest.fixture

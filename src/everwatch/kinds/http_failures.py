@@ -44,7 +44,7 @@ class RequestFailed(Exception):
 
 def explain(failure: Failed, url: yarl.URL, *, answering: bool, number: int) -> RequestFailed:
     """Why a transfer from ``url`` failed; ``answering``: after a status came; ``number``: the system's errno."""
-    code, said, host, port = failure.code, str(failure), url.host or "", url.port
+    code, said, host, port = failure.code, str(failure).rstrip(": "), url.host or "", url.port
     target = address_of(host, port)
     if code == pycurl.E_URL_MALFORMAT:
         return RequestFailed(f"name {host} does not resolve: it is not a host name")

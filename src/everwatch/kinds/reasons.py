@@ -47,7 +47,7 @@ def explain_connection_error(error: OSError, host: str, port: int | None) -> str
 
 def explain_certificate_error(error: ssl.CertificateError, host: str) -> str:
     """One sentence: why the certificate that ``host`` showed is not trusted."""
-    return explain_untrusted(host, error.verify_message or str(error))
+    return explain_untrusted(host, getattr(error, "verify_message", "") or spoken(error) or "no reason is given")
 
 
 def explain_untrusted(host: str, message: str) -> str:

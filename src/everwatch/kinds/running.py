@@ -67,7 +67,7 @@ async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[
         async with deadline:
             outcome = await job.kind.run(job.config, tick, context)
         check_outcome(outcome, tick.kind)
-        return _showable(outcome)
+        return _told(outcome, tick.kind)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -79,9 +79,11 @@ async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[
         return _internal_error(error, on_error)
 
 
-def _showable(outcome: Outcome) -> Outcome:
-    """``outcome`` with texts that change no terminal: they hold words of servers and of other packages."""
+def _told(outcome: Outcome, kind: str) -> Outcome:
+    """``outcome`` with texts that change no terminal, as they hold words of others, and with a reason if it failed."""
     reason, detail = printable(outcome.reason), printable(outcome.detail)
+    if not reason.strip() and outcome.status in (Status.FAILURE, Status.LATE):
+        reason = f"the kind '{kind}' gave no reason"
     if reason is outcome.reason and detail is outcome.detail:
         return outcome
     return Outcome(outcome.status, reason, outcome.timings, detail)
