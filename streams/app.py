@@ -277,7 +277,9 @@ class Engine(Service):
 
     def _new_tail_consumer(self, topic: str) -> Consumer:
         group = f"{self._settings.application}-worker-{topic}"
-        return new_consumer(self._settings, self._bootstrap_servers, group, **{"enable.partition.eof": True})
+        # the broker is not to wait for more records at the end, where this consumer learns that it is the end
+        to_the_end = {"enable.partition.eof": True, "fetch.wait.max.ms": 10}
+        return new_consumer(self._settings, self._bootstrap_servers, group, **to_the_end)
 
     def _new_log_producer(self, number: int) -> Producer:
         transactional_id = f"{self._topics.monitors_changelog}-{number}"

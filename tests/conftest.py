@@ -27,7 +27,10 @@ NewPipeline = Callable[..., Pipeline]
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of the suite's own."""
     parser.addoption(
-        "--fencing-rounds", type=int, default=2, help="How often a worker is stopped and continued (about 20 s each)."
+        "--fencing-rounds",
+        type=int,
+        default=2,
+        help="How often a worker is stopped and continued: about 20 s each, so for many give -o timeout=0 too.",
     )
 
 
