@@ -74,7 +74,7 @@ async def test_every_kind_asks_for_the_same_host_and_names_it_to_tls(
     server.close()
     assert {name for name, _ in names.names if name != "b.example"} == {NAMES[host]}
     if kind != "dns":
-        assert told == [NAMES[host]]
+        assert set(told) == {NAMES[host]}  # of a server that hangs up it is asked once more why
 
 
 async def test_a_redirect_leads_to_the_same_host_too(names: NameServer) -> None:
