@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -137,12 +138,13 @@ def test_a_refused_connection_is_named(kafka: SecuredKafka, folder: Path, cause:
     }
     more = {name: places.get(str(value), value) for name, value in given.items()}
     environment = environment_of(kafka, folder, "executor", **more)
-    for command in (["executor"], ["signal", "u-1", "m"], ["topics", "check"]):
-        said = run(*command, environment=environment)
+    commands = (("executor",), ("signal", "u-1", "m"), ("topics", "check"), ("doctor",))
+    with ThreadPoolExecutor(len(commands)) as side_by_side:
+        *refused, diagnosed = side_by_side.map(lambda command: run(*command, environment=environment), commands)
+    for said in refused:
         assert (said.returncode, says in said.stderr, "Traceback" in said.stderr) == (status, True, False), said.stderr
-    said = run("doctor", environment=environment)
-    assert said.returncode == 1
-    assert says in said.stdout
+    assert diagnosed.returncode == 1
+    assert says in diagnosed.stdout
 
 
 def test_a_wrong_key_password_is_named(kafka: SecuredKafka, folder: Path) -> None:
