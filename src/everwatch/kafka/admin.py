@@ -71,12 +71,15 @@ class _Complaints(logging.Handler):
     def __init__(self, parent: logging.Logger) -> None:
         super().__init__()
         self.lines: deque[str] = deque(maxlen=_KEPT)
-        self.logger = logging.Logger("librdkafka.admin")
-        self.logger.parent = parent
+        # a logger of its own, whatever level the others have: what it says is kept, and shown only where theirs is
+        self.logger = logging.Logger("librdkafka.admin", logging.INFO)
         self.logger.addHandler(self)
+        self._parent = parent
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(record.getMessage())
+        if self._parent.isEnabledFor(record.levelno):
+            self._parent.handle(record)
 
     def hear(self, error: KafkaError) -> None:
         self.lines.append(error.str())
