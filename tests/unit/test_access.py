@@ -1,6 +1,9 @@
 """Why Kafka does not let a client in is a sentence of its own for each cause, with an exit status."""
 
+import logging
+import socketserver
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import trustme
@@ -8,9 +11,10 @@ from confluent_kafka import KafkaError
 from cryptography.hazmat.primitives import serialization
 
 from everwatch.config import Secret, load_settings
-from everwatch.errors import AccessError, SettingsError, is_retryable
+from everwatch.errors import AccessError, SettingsError, TransportRefused, is_retryable
 from everwatch.kafka.access import read_of, refused, refused_connection
 from everwatch.kafka.acl import Operation, Resource
+from everwatch.kafka.clients import new_admin
 from everwatch.kafka.rights import Process, rights_of
 from everwatch.kafka.tls import tls_context
 from everwatch.kafka.topics import Topics
@@ -139,3 +143,19 @@ def test_the_documented_rights_are_those_that_are_looked_for(process: Process) -
     ]
     documented = (Path(__file__).parents[2] / "docs/operations.md").read_text().splitlines()
     assert f"| {' | '.join(columns)} |" in documented
+
+
+def test_what_librdkafka_tells_only_in_its_log_is_heard_at_every_log_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    class HangsUp(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), HangsUp) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        settings = load_settings()
+        # as ``set_up_logs`` leaves it
+        monkeypatch.setattr(logging.getLogger("librdkafka"), "level", logging.CRITICAL + 1)
+        address = f"127.0.0.1:{server.server_address[1]}"
+        with pytest.raises(TransportRefused, match="hangs up on what is not TLS"):
+            new_admin(settings, address).list_topics(timeout=30)
+        server.shutdown()
