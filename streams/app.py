@@ -8,6 +8,7 @@ go out; when it is revoked, lanes stop first, then changes, then sweeps.
 import asyncio
 import logging
 import os
+import signal
 import threading
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
@@ -20,8 +21,9 @@ from yarl import URL
 
 from everwatch.clock import Clock
 from everwatch.config import Settings
-from everwatch.errors import BrokerUnavailable
-from everwatch.kafka.asyncio_clients import new_batch_producer, tls_context
+from everwatch.errors import AccessError, BrokerUnavailable
+from everwatch.kafka.access import refused
+from everwatch.kafka.asyncio_clients import new_batch_producer
 from everwatch.kafka.batches import BatchSender
 from everwatch.kafka.clients import (
     new_admin,
@@ -32,6 +34,7 @@ from everwatch.kafka.clients import (
 from everwatch.kafka.dead_letters import DeadLetters
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.packing import codec_named
+from everwatch.kafka.tls import tls_context
 from everwatch.kafka.topics import Topics, largest_batch
 from everwatch.memory import give_back
 from everwatch.plans.file import PlansFile
@@ -81,6 +84,7 @@ class Engine(Service):
         self._ready = asyncio.Event()
         self._app = app
         self._broken = False
+        self.refusal: AccessError | None = None
         self._era = 0
         self._switch = asyncio.Lock()
         self._plans = PlansFile(settings.plans_file) if settings.plans_file else None
@@ -117,9 +121,7 @@ class Engine(Service):
     async def on_start(self) -> None:
         """Connect the producers and put the parts together."""
         settings, topics, clock = self._settings, self._topics, self._clock
-        self._outbox = Outbox(
-            new_producer(settings, self._bootstrap_servers), lambda reason: self.end(BrokerUnavailable(reason))
-        )
+        self._outbox = Outbox(new_producer(settings, self._bootstrap_servers), lambda error: self.end(error))
         self._sender = BatchSender(lambda: new_batch_producer(settings, self._bootstrap_servers))
         await self._sender.start()
         self._planner.largest_batch = await asyncio.to_thread(
@@ -202,7 +204,11 @@ class Engine(Service):
                 return
             except PartitionLost:
                 return  # assigned anew meanwhile
-            except (BrokerUnavailable, KafkaException) as error:
+            except (AccessError, BrokerUnavailable, KafkaException) as error:
+                denied = refused(error.args[0]) if isinstance(error, KafkaException) else error
+                if isinstance(denied, AccessError):
+                    self.end(denied)
+                    return
                 logger.warning("partitions cannot be opened yet: %s", error)
                 await self.sleep(1.0)
 
@@ -270,6 +276,11 @@ class Engine(Service):
     def end(self, error: BaseException) -> None:
         """Something cannot go on: the worker ends, and whoever takes over starts from what is durable."""
         self._broken = True
+        if isinstance(error, AccessError):
+            # nothing of ours is wrong: a clean stop, and then the sentence
+            self.refusal = self.refusal or error
+            signal.raise_signal(signal.SIGTERM)
+            return
         self.add_future(self.crash(error))
 
     def _new_recovery_consumer(self) -> Consumer:
@@ -344,10 +355,16 @@ class App(faust.App):
         if self._consumer is not None and not self.crashed:
             await leave_group(self._consumer)
         # everything that must be kept is kept now, and Faust would wait for a broker that is away
-        give_up = threading.Timer(FAUST_S, os._exit, [1 if self.crashed else 0])
+        give_up = threading.Timer(FAUST_S, self._exit)
         give_up.daemon = True
         give_up.start()
         await super().on_stop()
+
+    def _exit(self) -> None:
+        refusal = self.engine.refusal
+        if refusal is not None:
+            logger.error("%s", refusal)
+        os._exit(refusal.exit_code if refusal is not None else int(self.crashed))
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)

@@ -16,6 +16,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from everwatch.clock import Clock
 from everwatch.isolation import Bisection
+from everwatch.kafka.access import read_of, refused
 from everwatch.kafka.records import Record
 from everwatch.metrics import LANE_RECORDS
 from everwatch.quiet import Quiet
@@ -223,6 +224,9 @@ class Lane:
         error = message.error()
         if error is None:
             return True
+        denied = refused(error, read_of(self._topic))
+        if denied is not None:
+            raise denied
         if error.code() not in _PASSING:
             logger.warning("reading %s: %s", self._topic, error.str())
         return False

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Producer
 
 from everwatch.errors import BrokerUnavailable, Transient
+from everwatch.kafka.rights import transactions_of
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.transactions import Fenced, Run, TransactionalProducer
 
@@ -89,7 +90,8 @@ class PartitionLogs:
                 self._discard(log)
         self._generation, self._renewing = generation, False
         for number in sorted(wanted - self._logs.keys()):
-            log = self._logs[number] = _Log(number, TransactionalProducer(self._new_producer, number))
+            producer = TransactionalProducer(self._new_producer, number, transactions_of(self._topics))
+            log = self._logs[number] = _Log(number, producer)
             log.fencing = self._start(self._initialise(log))
 
     def renew(self) -> None:

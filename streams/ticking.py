@@ -15,7 +15,7 @@ from mode import Service
 from prometheus_client import Gauge
 
 from everwatch.clock import Clock
-from everwatch.errors import BrokerUnavailable
+from everwatch.errors import Transient
 from everwatch.kafka.batches import BatchSender, failure_of, is_passing, is_refused, is_too_large
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.stamped import StampedBatch
@@ -120,7 +120,7 @@ class Ticking(Service):
                 _collect(partition, attempt)
             try:
                 await self._emit(partition, attempt)
-            except (KafkaError, BrokerUnavailable) as error:
+            except (KafkaError, Transient) as error:
                 logger.warning("ticks of partition %d are not out yet, trying again: %r", partition.number, error)
                 return
             partition.timetable.settled(attempt.upto)

@@ -40,7 +40,12 @@ def run_worker(settings: Settings, bootstrap_servers: str, clock: Clock) -> None
             daemon=True,
         )
         worker.spinner = None  # it writes terminal escapes into logs
-        worker.execute_from_commandline()
+        try:
+            worker.execute_from_commandline()
+        except SystemExit:
+            if engine.refusal is not None:
+                raise engine.refusal from None
+            raise
 
 
 @contextmanager

@@ -73,6 +73,28 @@ class RecordRefused(EverwatchError):
     exit_code = 3
 
 
+class AccessError(Transient):
+    """Kafka answers, and lets nobody in like this. Waiting does not mend it, and no record is to blame."""
+
+
+class TransportRefused(AccessError):
+    """No connection: TLS where there is none, none where there is TLS, or a certificate that is not trusted."""
+
+    exit_code = 8
+
+
+class AuthenticationRefused(AccessError):
+    """The broker does not accept who this client says it is."""
+
+    exit_code = 9
+
+
+class PermissionMissing(AccessError):
+    """An ACL is missing."""
+
+    exit_code = 10
+
+
 class TopicMismatch(EverwatchError):
     """A topic exists, but not as Everwatch needs it."""
 

@@ -25,6 +25,9 @@ class Cluster:
     def list_topics(self, timeout: float) -> Any:
         return self
 
+    def describe_topics(self, *_: object, **__: object) -> dict[str, Any]:
+        return {}
+
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str, Any]]:

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from everwatch.clock import SettableClock, SystemClock
 from everwatch.config import Settings
-from everwatch.errors import BrokerUnavailable
+from everwatch.errors import Transient
 from everwatch.executor import consumption
 from everwatch.executor.consumption import TickConsumer
 from everwatch.kafka.topics import Topics
@@ -248,14 +248,14 @@ def test_after_stop_nothing_is_taken_but_what_gets_done_is_committed() -> None:
     ("code", "words"),
     [
         (KafkaError.UNKNOWN_TOPIC_OR_PART, "everwatch topics create"),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "may not read the tick topics"),
-        (KafkaError.GROUP_AUTHORIZATION_FAILED, "consumer group"),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "Read on topic ticks"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, "Read on consumer group everwatch-executors"),
     ],
 )
 def test_what_waiting_does_not_mend_ends_the_executor_with_one_sentence(code: int, words: str) -> None:
     rig = Rig()
     rig.consumer.arriving = [FakeMessage(0, error=KafkaError(code))]
-    with pytest.raises(BrokerUnavailable, match=words):
+    with pytest.raises(Transient, match=words):
         rig.ticks._take(rig.consumer)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import faust
+import trustme
 
 from everwatch.clock import SettableClock
 from everwatch.config import Settings, load_settings
@@ -26,16 +27,22 @@ def test_librdkafka_clients_get_user_password_and_mechanism() -> None:
     assert (config["sasl.username"], config["sasl.password"]) == ("ada", "not to be seen")
 
 
-def test_librdkafka_clients_get_certificates() -> None:
+def test_librdkafka_clients_get_certificates(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issued = authority.issue_cert("me@example.com")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "me.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "me.key")
     settings = load_settings(
         security_protocol="SSL",
-        ssl_ca_file=Path("ca.pem"),
-        ssl_certificate_file=Path("me.pem"),
-        ssl_key_file=Path("me.key"),
+        ssl_ca_file=tmp_path / "ca.pem",
+        ssl_certificate_file=tmp_path / "me.pem",
+        ssl_key_file=tmp_path / "me.key",
     )
     config = clients.librdkafka_settings(settings, "broker:9093")
-    assert config["ssl.ca.location"] == "ca.pem"
-    assert (config["ssl.certificate.location"], config["ssl.key.location"]) == ("me.pem", "me.key")
+    assert config["ssl.ca.location"] == str(tmp_path / "ca.pem")
+    assert config["ssl.certificate.location"] == str(tmp_path / "me.pem")
+    assert config["ssl.key.location"] == str(tmp_path / "me.key")
 
 
 async def test_faust_gets_them_too(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from everwatch.cli.schedules import maintenance_text, schedule_text
 from everwatch.cli.stored import database, no_user
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
-from everwatch.errors import BrokerUnavailable, EverwatchError
+from everwatch.errors import EverwatchError, Transient
 from everwatch.explanation import MOST_SHOWN, Explanation, Known
 from everwatch.explanation import explain as explained
 from everwatch.kafka.clients import new_admin
@@ -78,7 +78,7 @@ def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tupl
     try:
         admin = new_admin(settings, broker_of(settings))
         return owners_of(admin, settings, partition, monitor.spec.policy.priority), ""
-    except BrokerUnavailable as error:
+    except Transient as error:
         return None, str(error)
 
 

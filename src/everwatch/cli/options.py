@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from everwatch.config import Settings, load_settings
+from everwatch.config import SecurityProtocol, Settings, load_settings
 from everwatch.errors import SettingsError
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.embedded import remembered_address
+from everwatch.kafka.permissions import expect_rights
+from everwatch.kafka.rights import Process, rights_of
 from everwatch.kafka.topics import ensure_topics
 from everwatch.logs import set_up_logs
 from everwatch.schedule.duration import parse_duration_ms
@@ -62,10 +64,16 @@ def broker_of(settings: Settings) -> str:
     return settings.bootstrap_servers or remembered_address(settings.kafka_folder) or DEFAULT_ADDRESS
 
 
-def ready_broker(settings: Settings) -> str:
-    """The Kafka to talk to, with the topics made where missing. Raises BrokerUnavailable, TopicMismatch."""
+def ready_broker(settings: Settings, process: Process | None = None) -> str:
+    """The Kafka to talk to, with the topics made where missing, and what ``process`` needs allowed.
+
+    Raises BrokerUnavailable, TopicMismatch, AccessError.
+    """
     bootstrap = broker_of(settings)
-    ensure_topics(new_admin(settings, bootstrap), settings)
+    admin = new_admin(settings, bootstrap)
+    ensure_topics(admin, settings)
+    if process is not None and settings.security_protocol is not SecurityProtocol.PLAINTEXT:
+        expect_rights(admin, rights_of(process, settings))
     return bootstrap
 
 

@@ -18,6 +18,7 @@ from everwatch.cli.stopping import stop_when_signalled
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
 from everwatch.errors import SettingsError
+from everwatch.kafka.rights import Process
 from everwatch.plans.file import PlansFile
 
 StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", hidden=True)]
@@ -46,7 +47,7 @@ def worker(
     if settings.plans_file is not None:
         # what is wrong is said before a broker is looked for
         PlansFile(settings.plans_file)
-    bootstrap = _prepared(settings, stop_with_parent)
+    bootstrap = _prepared(settings, Process.WORKER, stop_with_parent)
     run_worker(settings, bootstrap, SystemClock())
 
 
@@ -70,7 +71,7 @@ def executor(
 
     settings = settings_of(data_dir, bootstrap_servers, max_in_flight=max_in_flight)
     shares = _shares(settings, processes)
-    bootstrap = _prepared(settings, stop_with_parent)
+    bootstrap = _prepared(settings, Process.EXECUTOR, stop_with_parent)
     if processes > 1:
         _share(settings, bootstrap, shares)
     else:
@@ -87,7 +88,7 @@ def sink(
     from everwatch.sink.process import run
 
     settings = settings_of(data_dir, bootstrap_servers)
-    _run_until_signalled(run, settings, _prepared(settings, stop_with_parent))
+    _run_until_signalled(run, settings, _prepared(settings, Process.SINK, stop_with_parent))
 
 
 def kafka(
@@ -142,11 +143,11 @@ def _share(settings: Settings, bootstrap_servers: str, shares: list[dict[str, st
         children.stop()
 
 
-def _prepared(settings: Settings, stop_with_parent: bool) -> str:
-    """The broker's address, with every topic in place. Raises BrokerUnavailable, TopicMismatch."""
+def _prepared(settings: Settings, process: Process, stop_with_parent: bool) -> str:
+    """The broker's address, with every topic in place. Raises BrokerUnavailable, TopicMismatch, AccessError."""
     if stop_with_parent:
         threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
-    return ready_broker(settings)
+    return ready_broker(settings, process)
 
 
 def _stop_at_end_of_input() -> None:

@@ -4,7 +4,8 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from everwatch import codec
 from everwatch.config import Settings
-from everwatch.errors import BrokerUnavailable
+from everwatch.errors import BrokerUnavailable, EverwatchError
+from everwatch.kafka.access import refused, write_to
 from everwatch.kafka.clients import new_producer
 
 FLUSH_S = 30.0
@@ -16,7 +17,7 @@ class Publisher:
     def __init__(self, settings: Settings, bootstrap_servers: str) -> None:
         self._producer: Producer = new_producer(settings, bootstrap_servers)
         self._bootstrap_servers = bootstrap_servers
-        self._failure = ""
+        self._failure: EverwatchError | None = None
         self.delivered = 0
 
     def send(self, topic: str, user_id: str, value: bytes) -> None:
@@ -30,17 +31,18 @@ class Publisher:
                 self._producer.poll(0.1)
 
     def finish(self) -> None:
-        """Wait until everything is durable. Raises BrokerUnavailable."""
+        """Wait until everything is durable. Raises BrokerUnavailable, AccessError."""
         left = self._producer.flush(FLUSH_S)
         if left or self._failure:
-            raise BrokerUnavailable(
-                self._failure
-                or f"{left} records did not reach Kafka at {self._bootstrap_servers} within {FLUSH_S:g} s:"
-                " is it running?"
+            raise self._failure or BrokerUnavailable(
+                f"{left} records did not reach Kafka at {self._bootstrap_servers} within {FLUSH_S:g} s: is it running?"
             )
 
     def _count(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self.delivered += 1
         else:
-            self._failure = f"A record for topic {message.topic()} could not be delivered: {error.str()}."
+            topic = message.topic() or ""
+            self._failure = refused(error, write_to(topic)) or BrokerUnavailable(
+                f"A record for topic {topic} could not be delivered: {error.str()}."
+            )

@@ -11,6 +11,7 @@ from everwatch.cli.options import broker_of, moment_of
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
 from everwatch.errors import InvalidInput, SettingsError
+from everwatch.kafka.access import refused_reader
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.offsets import bounds
 from everwatch.kafka.records import Record
@@ -65,7 +66,11 @@ def from_topic(
         consumer.assign([TopicPartition(topic, n, OFFSET_END if follow else OFFSET_BEGINNING) for n in numbers])
         while follow or left:
             for message in consumer.consume(1_000, 0.5):
-                if message.error() is not None:
+                error = message.error()
+                if error is not None:
+                    denied = refused_reader(error, topic)
+                    if denied is not None:
+                        raise denied
                     continue
                 record = Record.of(message)
                 if record.offset + 1 >= held[record.partition].stop:

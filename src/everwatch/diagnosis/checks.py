@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaException
 
+from everwatch.diagnosis.access import check_certificates, check_rights
 from everwatch.diagnosis.broker import check_broker, check_topics
 from everwatch.diagnosis.database import check_database
 from everwatch.diagnosis.dead_letters import check_dead_letters
@@ -22,6 +23,7 @@ from everwatch.diagnosis.system import System
 from everwatch.diagnosis.unreadable import check_unreadable
 from everwatch.diagnosis.workers import check_workers
 from everwatch.errors import EverwatchError
+from everwatch.kafka.access import refused
 
 
 class Check(NamedTuple):
@@ -35,14 +37,16 @@ class Check(NamedTuple):
 CHECKS = (
     Check("settings", check_settings),
     Check("schemas", check_schemas),
-    Check("broker", check_broker),
-    Check("topics", check_topics, needs=("broker",)),
-    Check("workers", check_workers, needs=("broker", "topics")),
-    Check("ticks", check_emission, needs=("broker", "topics")),
-    Check("executors", check_executors, needs=("broker", "topics")),
-    Check("sink", check_sink, needs=("broker", "topics")),
-    Check("unreadable", check_unreadable, needs=("broker", "topics")),
-    Check("dead letters", check_dead_letters, needs=("broker", "topics")),
+    Check("certificates", check_certificates),
+    Check("broker", check_broker, needs=("certificates",)),
+    Check("topics", check_topics, needs=("certificates", "broker")),
+    Check("rights", check_rights, needs=("certificates", "broker")),
+    Check("workers", check_workers, needs=("certificates", "broker", "topics")),
+    Check("ticks", check_emission, needs=("certificates", "broker", "topics")),
+    Check("executors", check_executors, needs=("certificates", "broker", "topics")),
+    Check("sink", check_sink, needs=("certificates", "broker", "topics")),
+    Check("unreadable", check_unreadable, needs=("certificates", "broker", "topics")),
+    Check("dead letters", check_dead_letters, needs=("certificates", "broker", "topics")),
     Check("database", check_database),
     Check("disk", check_disk),
 )
@@ -66,5 +70,9 @@ def _findings(check: Check, system: System) -> Iterator[Finding]:
     except EverwatchError as error:
         yield Finding(check.name, False, str(error))
     except KafkaException as error:
+        denied = refused(error.args[0])
+        if denied is not None:
+            yield Finding(check.name, False, str(denied))
+            return
         reason = error.args[0].str()
         yield fault(check.name, f"Kafka did not answer the question: {reason}.", "See the broker's log, and try again.")

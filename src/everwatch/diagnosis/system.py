@@ -10,14 +10,15 @@ from threading import Event
 from typing import NamedTuple
 
 from confluent_kafka import Consumer
-from confluent_kafka.admin import AdminClient
 
 from everwatch.clock import Clock
 from everwatch.config import Settings
+from everwatch.kafka.admin import Admin
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.emitted import read_emitted_to
 from everwatch.kafka.lag import Lag, measure
 from everwatch.kafka.peek import PEEKING
+from everwatch.kafka.rights import Process
 from everwatch.kafka.topics import Topics, check_topics
 
 # a rebalance is over by then, and an executor or sink that works has committed
@@ -42,13 +43,15 @@ def disk_space(path: Path) -> DiskSpace:
 class System:
     """What checks read. Expensive snapshots are cached properties: all checks of one diagnosis share them.
 
-    ``recent_ms``: dead letters younger than that count. ``pause`` waits so many seconds.
+    ``recent_ms``: dead letters younger than that count. ``processes``: those that run as this user.
+    ``pause`` waits so many seconds.
     """
 
     settings: Settings
     bootstrap_servers: str
     clock: Clock
     recent_ms: int = 600_000
+    processes: tuple[Process, ...] = tuple(Process)
     disk_space: Callable[[Path], DiskSpace] = disk_space
     pause: Callable[[float], object] = field(default_factory=lambda: Event().wait)
 
@@ -58,7 +61,7 @@ class System:
         return Topics.of(self.settings)
 
     @cached_property
-    def admin(self) -> AdminClient:
+    def admin(self) -> Admin:
         """A client that describes topics and groups."""
         return new_admin(self.settings, self.bootstrap_servers)
 

@@ -16,8 +16,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from everwatch.clock import Clock
 from everwatch.config import Settings
-from everwatch.errors import BrokerUnavailable
+from everwatch.errors import BrokerUnavailable, Transient
 from everwatch.executor.held import HeldPartition, Taken
+from everwatch.kafka.access import read_by, read_of, refused
 from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.groups import executors_group
 from everwatch.kafka.topics import Topics
@@ -49,11 +50,6 @@ _HEARTBEAT_MS = 1_000
 _HOPELESS = {
     KafkaError.UNKNOWN_TOPIC_OR_PART: "a tick topic does not exist: run 'everwatch topics create'",
     KafkaError._UNKNOWN_TOPIC: "a tick topic does not exist: run 'everwatch topics create'",
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "this executor's Kafka user may not read the tick topics",
-    KafkaError.GROUP_AUTHORIZATION_FAILED: "this executor's Kafka user may not use its consumer group",
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "this executor's Kafka user is not allowed to do this on the cluster",
-    KafkaError.SASL_AUTHENTICATION_FAILED: "the broker refuses this executor's Kafka user or password",
-    KafkaError._AUTHENTICATION: "the broker refuses this executor's Kafka user or password",
 }
 
 
@@ -74,7 +70,7 @@ class TickConsumers:
     def ended(self) -> list[Future[None]]:
         """Of each consumer a future that is done when its thread is: with None after ``finish``, else with the error.
 
-        The error is a BrokerUnavailable.
+        The error is a BrokerUnavailable or an AccessError.
         """
         return [consumer.ended for consumer in self._consumers.values()]
 
@@ -100,7 +96,7 @@ class TickConsumers:
 class TickConsumer:
     """Fetches the ticks of one topic and hands them on with the partition they were fetched from.
 
-    ``ended`` is done when the thread is: with None after ``finish``, else with the error (BrokerUnavailable).
+    ``ended`` is done when the thread is: with None after ``finish``, else with the error (Transient).
     """
 
     def __init__(self, topic: str, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
@@ -147,7 +143,7 @@ class TickConsumer:
         try:
             self._consume_until_finished(deliver)
         except KafkaException as error:
-            self.ended.set_exception(_unavailable(error.args[0]))
+            self.ended.set_exception(self._unavailable(error.args[0]))
         except BaseException as error:
             self.ended.set_exception(error)
         else:
@@ -192,7 +188,7 @@ class TickConsumer:
                 continue
             batch.append((held, message))
         if self._hopeless is not None:
-            raise _unavailable(self._hopeless)
+            raise self._unavailable(self._hopeless)
         return batch
 
     def _balance(self, consumer: Consumer) -> None:
@@ -211,10 +207,15 @@ class TickConsumer:
 
     def _on_error(self, error: KafkaError) -> None:
         # called inside consume(), too, where an exception would be lost on the way through C
-        if error.fatal() or error.code() in _HOPELESS:
+        if error.fatal() or error.code() in _HOPELESS or refused(error) is not None:
             self._hopeless = error
         elif self._quiet.may_say(error.code()):
             log.warning("Kafka: %s; still trying", error.str())
+
+    def _unavailable(self, error: KafkaError) -> Transient:
+        rights = read_of(self._topic), read_by(executors_group(self._settings))
+        what = _HOPELESS.get(error.code(), "the consumer cannot go on")
+        return refused(error, *rights) or BrokerUnavailable(f"Kafka: {what} ({error.str()}).")
 
     # --- committing -------------------------------------------------------------------------------------------------
 
@@ -309,7 +310,3 @@ def _uncommitted(partitions: Iterable[HeldPartition]) -> list[TopicPartition]:
             held.committed = low
             offsets.append(held.at(low))
     return offsets
-
-
-def _unavailable(error: KafkaError) -> BrokerUnavailable:
-    return BrokerUnavailable(f"Kafka: {_HOPELESS.get(error.code(), 'the consumer cannot go on')} ({error.str()}).")

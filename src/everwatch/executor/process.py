@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 
 from everwatch.clock import Clock
 from everwatch.config import Settings
-from everwatch.errors import BrokerUnavailable
+from everwatch.errors import BrokerUnavailable, Transient
 from everwatch.executor.callables import open_callables
 from everwatch.executor.checks import Checks
 from everwatch.executor.consumption import TickConsumers
@@ -103,7 +103,7 @@ async def _stop(ticks: TickConsumers, checks: Checks, outbox: Outbox) -> None:
     given_up = await checks.drain(_IN_FLIGHT_S)
     if given_up:
         log.info("%d checks were still running and are left to another executor", given_up)
-    with suppress(TimeoutError, BrokerUnavailable):
+    with suppress(TimeoutError, Transient):
         async with asyncio.timeout(_DELIVERY_S):
             await outbox.delivered()
     if not await ticks.finish(_LEAVE_S):

@@ -13,6 +13,7 @@ from everwatch.admission import SignupPlans, admit_command, admit_signup
 from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, EverwatchError, InvalidInput
+from everwatch.kafka.access import refused_reader
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.offsets import bounds
 from everwatch.kafka.records import Record
@@ -74,7 +75,7 @@ class ReplyTopic:
 
     def __init__(self, settings: Settings, bootstrap_servers: str, since: Mapping[int, int] | None = None) -> None:
         """Note where the topic ends, and begin there or at ``since``. Raises BrokerUnavailable."""
-        topic = Topics.of(settings).replies
+        topic = self._topic = Topics.of(settings).replies
         group = f"{settings.application}-asking-{settings.instance}"
         self._consumer: Consumer = new_consumer(settings, bootstrap_servers, group)
         try:
@@ -93,7 +94,11 @@ class ReplyTopic:
         """Some answers; none if none comes within ``timeout_s``."""
         found: list[Reply] = []
         for message in self._consumer.consume(1_000, timeout_s):
-            if message.error() is not None:
+            error = message.error()
+            if error is not None:
+                denied = refused_reader(error, self._topic)
+                if denied is not None:
+                    raise denied
                 continue
             record = Record.of(message)
             self.positions[record.partition] = record.offset + 1

@@ -1,26 +1,12 @@
 """Clients of aiokafka, which only a worker needs: apart from ``clients``, since importing aiokafka takes a while."""
 
-import ssl
 from collections.abc import Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from everwatch.config import SecurityProtocol, Settings
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS context for asyncio clients, or None where the brokers are spoken to in the clear."""
-    if settings.security_protocol not in (SecurityProtocol.SSL, SecurityProtocol.SASL_SSL):
-        return None
-    context = ssl.create_default_context(cafile=str(settings.ssl_ca_file) if settings.ssl_ca_file else None)
-    if settings.ssl_certificate_file:
-        context.load_cert_chain(
-            str(settings.ssl_certificate_file),
-            str(settings.ssl_key_file),
-            settings.ssl_key_password.get_secret_value() or None,
-        )
-    return context
+from everwatch.config import Settings
+from everwatch.kafka.tls import tls_context
 
 
 def new_batch_producer(settings: Settings, bootstrap_servers: str) -> AIOKafkaProducer:

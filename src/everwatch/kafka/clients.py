@@ -7,9 +7,10 @@ import logging
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer
-from confluent_kafka.admin import AdminClient
 
 from everwatch.config import Settings
+from everwatch.kafka.admin import Admin
+from everwatch.kafka.tls import tls_context
 
 # a refused record is kept with headers that say why, so a dead letter may be a little larger than what came in
 LARGEST_RECORD_BYTES = 2 * 1024 * 1024
@@ -29,7 +30,11 @@ def _on_error(error: KafkaError) -> None:
 
 
 def librdkafka_settings(settings: Settings, bootstrap_servers: str) -> dict[str, Any]:
-    """What every librdkafka client needs: address and security. Holds secrets: never log it."""
+    """What every librdkafka client needs: address and security. Holds secrets: never log it.
+
+    Raises SettingsError for a file of TLS that is missing or wrong.
+    """
+    tls_context(settings)
     config: dict[str, Any] = {
         "bootstrap.servers": bootstrap_servers,
         "client.id": f"everwatch-{settings.instance}",
@@ -51,9 +56,9 @@ def librdkafka_settings(settings: Settings, bootstrap_servers: str) -> dict[str,
     return config
 
 
-def new_admin(settings: Settings, bootstrap_servers: str) -> AdminClient:
-    """A client that creates and describes topics."""
-    return AdminClient(librdkafka_settings(settings, bootstrap_servers))
+def new_admin(settings: Settings, bootstrap_servers: str) -> Admin:
+    """A client that creates and describes topics. Raises SettingsError."""
+    return Admin(librdkafka_settings(settings, bootstrap_servers), settings, bootstrap_servers)
 
 
 def new_producer(settings: Settings, bootstrap_servers: str, **overrides: object) -> Producer:

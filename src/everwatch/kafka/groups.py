@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable
+from everwatch.kafka.access import refused
 from everwatch.kafka.topics import Topics
 
 Position = tuple[str, int]
@@ -141,7 +142,7 @@ def _result(future: "Future[Any]", timeout_s: float) -> Any:
     except KafkaException as error:
         if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
             return None
-        raise _silent(timeout_s, error.args[0].str()) from None
+        raise refused(error.args[0]) or _silent(timeout_s, error.args[0].str()) from None
     except TimeoutError:
         raise _silent(timeout_s, "no answer") from None
 

@@ -3,6 +3,7 @@
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from everwatch.errors import BrokerUnavailable
+from everwatch.kafka.access import read_of, refused
 
 PATIENCE = 40
 
@@ -17,6 +18,9 @@ def bounds(consumer: Consumer, topic: str, partition: int) -> range:
         try:
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
         except KafkaException as error:
+            denied = refused(error.args[0], read_of(topic))
+            if denied is not None:
+                raise denied from None
             reason = error.args[0].str()
             consumer.poll(0.25)
         else:

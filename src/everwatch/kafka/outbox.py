@@ -8,7 +8,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from everwatch.errors import BrokerUnavailable
+from everwatch.errors import BrokerUnavailable, EverwatchError
+from everwatch.kafka.access import refused, write_to
 
 Headers = list[tuple[str, bytes]]
 OnDelivered = Callable[[Message], None]
@@ -25,12 +26,12 @@ class Outbox:
     over starts from what is durable. ``on_failed`` is told, in the event loop.
     """
 
-    def __init__(self, producer: Producer, on_failed: Callable[[str], None] | None = None) -> None:
+    def __init__(self, producer: Producer, on_failed: Callable[[EverwatchError], None] | None = None) -> None:
         self._producer = producer
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
-        self._failure: str | None = None
+        self._failure: EverwatchError | None = None
         self._groups: defaultdict[Hashable, _Group] = defaultdict(_Group)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="outbox", daemon=True)
@@ -80,7 +81,7 @@ class Outbox:
     async def delivered(self, group: Hashable = None) -> None:
         """Wait until everything sent so far with this ``group`` is durable.
 
-        Raises BrokerUnavailable when something could not be sent.
+        Raises BrokerUnavailable when something could not be sent, AccessError when it may not be.
         """
         gathered = self._groups[group]
         with self._lock:
@@ -115,7 +116,7 @@ class Outbox:
         shorter: Callable[[], Shorter | None] | None,
     ) -> Callable[[KafkaError | None, Message], None]:
         def counted(error: KafkaError | None, message: Message) -> None:
-            failure = None
+            failure: EverwatchError | None = None
             if (
                 error is not None
                 and shorter is not None
@@ -130,7 +131,9 @@ class Outbox:
                     on_delivered(message)
                 except Exception as problem:
                     # raised here, it would end the outbox's thread, and every barrier would wait for ever
-                    failure = f"What follows the delivery of a record for topic {message.topic()} failed: {problem!r}."
+                    failure = BrokerUnavailable(
+                        f"What follows the delivery of a record for topic {message.topic()} failed: {problem!r}."
+                    )
             if failure is not None:
                 # before it counts as done: no barrier may open for what failed
                 self._fail(failure)
@@ -161,7 +164,7 @@ class Outbox:
             return False
         return True
 
-    def _fail(self, failure: str) -> None:
+    def _fail(self, failure: EverwatchError) -> None:
         with self._lock:
             is_first = self._failure is None
             self._failure = self._failure or failure
@@ -215,15 +218,17 @@ class _Stretch:
         self.done = 0
 
 
-def _undelivered(error: KafkaError, message: Message) -> str:
-    return f"A record for topic {message.topic()} could not be delivered: {error.str()}."
+def _undelivered(error: KafkaError, message: Message) -> EverwatchError:
+    topic = message.topic() or ""
+    said = f"A record for topic {topic} could not be delivered: {error.str()}."
+    return refused(error, write_to(topic)) or BrokerUnavailable(said)
 
 
-def _release(waiters: list[asyncio.Future[None]], failure: str | None) -> None:
+def _release(waiters: list[asyncio.Future[None]], failure: EverwatchError | None) -> None:
     for waiter in waiters:
         if waiter.done():
             continue
         if failure is None:
             waiter.set_result(None)
         else:
-            waiter.set_exception(BrokerUnavailable(failure))
+            waiter.set_exception(failure)

@@ -1,19 +1,24 @@
 """The topics Everwatch lives on: their names, their settings, creating and checking them."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
+from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import RESOURCE_TOPIC, NewTopic
 
 from everwatch.config import Settings
-from everwatch.errors import BrokerUnavailable, TopicMismatch
+from everwatch.errors import BrokerUnavailable, PermissionMissing, TopicMismatch
+from everwatch.kafka.access import missing, refused
+from everwatch.kafka.acl import Operation, Resource, Right
+from everwatch.kafka.admin import Admin
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
+from everwatch.kafka.permissions import hidden_topics
 from everwatch.model import Priority
 
 HOUR_MS = 3_600_000
+_ABSENT = "Topic {} does not exist: run 'everwatch topics create'."
 # how long compacted topics still tell of a deletion: who was away for longer has to read them anew
 DELETIONS_KEPT_MS = 7 * 24 * HOUR_MS
 
@@ -57,6 +62,11 @@ class Topics:
     def ticks_for(self, priority: Priority) -> str:
         """The topic that ticks of this priority travel on."""
         return {Priority.HIGH: self.ticks_high, Priority.NORMAL: self.ticks, Priority.LOW: self.ticks_low}[priority]
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every topic, in the order in which they are listed."""
+        return tuple(getattr(self, each.name) for each in fields(self))
 
     @property
     def all_ticks(self) -> tuple[str, str, str]:
@@ -106,37 +116,50 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
 
 @dataclass(frozen=True)
 class TopicState:
-    """What was found of one topic: ``problem`` is empty when all is well, else a sentence with its remedy."""
+    """What was found of one topic: ``problem`` is empty when all is well, else a sentence with its remedy.
+
+    ``hidden``: this client's user may not see it, so whether it exists is not known.
+    """
 
     name: str
     partitions: int
     created: bool
     problem: str = ""
+    hidden: bool = False
 
 
-def check_topics(admin: AdminClient, settings: Settings, *, timeout_s: float = 10) -> list[TopicState]:
-    """Compare every topic with its plan and change nothing. Raises BrokerUnavailable."""
+def check_topics(admin: Admin, settings: Settings, *, timeout_s: float = 10) -> list[TopicState]:
+    """Compare every topic with its plan and change nothing. Raises BrokerUnavailable, AccessError."""
     found = _partition_counts(admin, timeout_s)
-    return [_compare(plan, found.get(plan.name)) for plan in plan_topics(settings)]
+    plans = plan_topics(settings)
+    unseen = [plan.name for plan in plans if not found.get(plan.name)]
+    hidden = set(hidden_topics(admin, unseen)) if unseen else set()
+    return [_compare(plan, found.get(plan.name), plan.name in hidden, settings) for plan in plans]
 
 
-def expect_topic(admin: AdminClient, settings: Settings, name: str, *, timeout_s: float = 10) -> int:
+def expect_topic(admin: Admin, settings: Settings, name: str, *, timeout_s: float = 10) -> int:
     """The number of partitions of one of Everwatch's topics, whatever it should be; nothing is changed.
 
-    Raises BrokerUnavailable, also where there is no such topic.
+    Raises BrokerUnavailable, also where there is no such topic; AccessError.
     """
-    [found] = [state for state in check_topics(admin, settings, timeout_s=timeout_s) if state.name == name]
-    if not found.partitions:
-        raise BrokerUnavailable(found.problem)
-    return found.partitions
+    found = _partition_counts(admin, timeout_s).get(name, 0)
+    if not found and hidden_topics(admin, [name]):
+        raise missing(Right(Operation.DESCRIBE, Resource.TOPIC, name), settings)
+    if not found:
+        raise BrokerUnavailable(_ABSENT.format(name))
+    return found
 
 
-def ensure_topics(admin: AdminClient, settings: Settings, *, timeout_s: float = 30) -> list[TopicState]:
+def ensure_topics(admin: Admin, settings: Settings, *, timeout_s: float = 30) -> list[TopicState]:
     """Create what is missing; doing it twice, or from two processes at once, is doing it once.
 
-    Raises TopicMismatch when a topic exists with another partition count, BrokerUnavailable when nobody answers.
+    Raises TopicMismatch when a topic exists with another partition count, BrokerUnavailable when nobody answers,
+    AccessError when somebody does and refuses.
     """
     before = {state.name: state for state in check_topics(admin, settings, timeout_s=timeout_s)}
+    for state in before.values():
+        if state.hidden:
+            raise PermissionMissing(state.problem)
     missing = [plan for plan in plan_topics(settings) if before[plan.name].partitions == 0]
     created = set(_create(admin, missing, timeout_s)) if missing else set()
     after = _settled(admin, settings, timeout_s) if missing else list(before.values())
@@ -146,7 +169,7 @@ def ensure_topics(admin: AdminClient, settings: Settings, *, timeout_s: float = 
     return [TopicState(s.name, s.partitions, s.name in created) for s in after]
 
 
-def create_topic(admin: AdminClient, settings: Settings, name: str, *, timeout_s: float = 30) -> None:
+def create_topic(admin: Admin, settings: Settings, name: str, *, timeout_s: float = 30) -> None:
     """Create a topic beside Everwatch's own, with as many partitions, unless there is one of that name.
 
     Its records are kept for a day. Raises TopicMismatch where that fails, BrokerUnavailable.
@@ -161,7 +184,7 @@ def create_topic(admin: AdminClient, settings: Settings, name: str, *, timeout_s
     raise TopicMismatch(f"Topic {name} was created, and the broker does not show it.")
 
 
-def _settled(admin: AdminClient, settings: Settings, timeout_s: float) -> list[TopicState]:
+def _settled(admin: Admin, settings: Settings, timeout_s: float) -> list[TopicState]:
     # a broker acknowledges creation before every metadata answer shows it; ask until it does
     states: list[TopicState] = []
     for _ in range(50):
@@ -172,7 +195,7 @@ def _settled(admin: AdminClient, settings: Settings, timeout_s: float) -> list[T
     return states
 
 
-def _partition_counts(admin: AdminClient, timeout_s: float) -> dict[str, int]:
+def _partition_counts(admin: Admin, timeout_s: float) -> dict[str, int]:
     try:
         metadata = admin.list_topics(timeout=timeout_s)
     except KafkaException as error:
@@ -183,9 +206,12 @@ def _partition_counts(admin: AdminClient, timeout_s: float) -> dict[str, int]:
     return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
 
 
-def _compare(plan: TopicPlan, partitions: int | None) -> TopicState:
+def _compare(plan: TopicPlan, partitions: int | None, hidden: bool, settings: Settings) -> TopicState:
+    if hidden:
+        right = Right(Operation.DESCRIBE, Resource.TOPIC, plan.name)
+        return TopicState(plan.name, 0, False, str(missing(right, settings)), hidden=True)
     if partitions is None or partitions == 0:
-        return TopicState(plan.name, 0, False, f"Topic {plan.name} does not exist: run 'everwatch topics create'.")
+        return TopicState(plan.name, 0, False, _ABSENT.format(plan.name))
     if partitions != plan.partitions:
         return TopicState(
             plan.name,
@@ -198,7 +224,7 @@ def _compare(plan: TopicPlan, partitions: int | None) -> TopicState:
     return TopicState(plan.name, partitions, False)
 
 
-def _create(admin: AdminClient, plans: list[TopicPlan], timeout_s: float) -> Iterator[str]:
+def _create(admin: Admin, plans: list[TopicPlan], timeout_s: float) -> Iterator[str]:
     futures = admin.create_topics(
         [
             NewTopic(p.name, num_partitions=p.partitions, replication_factor=p.replication_factor, config=p.config)
@@ -214,11 +240,14 @@ def _create(admin: AdminClient, plans: list[TopicPlan], timeout_s: float) -> Ite
             reason = error.args[0]
             if reason.code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 continue
+            denied = refused(reason, Right(Operation.CREATE, Resource.TOPIC, name))
+            if denied is not None:
+                raise denied from None
             raise TopicMismatch(f"Topic {name} could not be created: {reason.str()}.") from None
         yield name
 
 
-def largest_batch(admin: AdminClient, topics: Iterable[str], *, timeout_s: float = 10) -> int | None:
+def largest_batch(admin: Admin, topics: Iterable[str], *, timeout_s: float = 10) -> int | None:
     """The largest record batch that all of these topics take, bytes; None if the broker does not tell."""
     resources = [ConfigResource(RESOURCE_TOPIC, name) for name in topics]
     try:

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from everwatch.errors import BrokerUnavailable, RecordRefused
+from everwatch.kafka.access import refused
+from everwatch.kafka.acl import Right
 from everwatch.kafka.records import Record
 
 # each call blocks a thread for this long at most, then looks whether it is still wanted
@@ -49,23 +51,27 @@ class TransactionalProducer:
     Every method blocks: call them in a thread, one at a time. ``abandon`` may be called from any thread.
     """
 
-    def __init__(self, new_producer: Callable[[int], Producer], partition: int) -> None:
+    def __init__(self, new_producer: Callable[[int], Producer], partition: int, *rights: Right) -> None:
         self._new_producer = new_producer
         self._partition = partition
+        self._rights = rights
         self._producer: Producer | None = None
         self._abandoned = threading.Event()
 
     def initialise(self) -> None:
-        """Fence every earlier producer with this id. Raises BrokerUnavailable: try again; Fenced when abandoned."""
+        """Fence every earlier producer with this id.
+
+        Raises BrokerUnavailable: try again; Fenced when abandoned; AccessError when its user may not use the id.
+        """
         self._producer = self._producer or self._new_producer(self._partition)
         try:
             self._patiently(self._producer.init_transactions)
         except KafkaException as error:
             # a producer that failed for good is of no use: the next attempt makes another one
             self._discard()
-            raise BrokerUnavailable(
-                f"no transaction can be begun on partition {self._partition}: {error.args[0].str()} (is the worker"
-                " allowed to use its transactional ids, and the broker's topic __transaction_state in order?)"
+            raise refused(error.args[0], *self._rights) or BrokerUnavailable(
+                f"no transaction can be begun on partition {self._partition}: {error.args[0].str()} (is the"
+                " broker's topic __transaction_state in order?)"
             ) from None
 
     def commit(self, runs: Sequence[Run]) -> list[int]:

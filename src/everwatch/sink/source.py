@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from everwatch.config import Settings
+from everwatch.errors import AccessError
+from everwatch.kafka.access import refused
 from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
@@ -26,6 +28,7 @@ class Source:
         self._store = store
         self._complaints: set[int] = set()
         self._restarted: set[str] = set()
+        self._refusal: AccessError | None = None
         self._consumer = new_consumer(
             settings,
             bootstrap_servers,
@@ -41,7 +44,8 @@ class Source:
     def take(self, most: int, wait_s: float) -> tuple[list[Record], list[Partition]]:
         """Up to ``most`` records that come within ``wait_s``, and the partitions whose stored offset is not in the log.
 
-        Waits while no broker answers. Raises StoreError when the stored offsets cannot be read.
+        Waits while no broker answers. Raises StoreError when the stored offsets cannot be read, AccessError when the
+        broker refuses this user.
         """
         records: list[Record] = []
         lost: list[Partition] = []
@@ -53,6 +57,8 @@ class Source:
                 lost.append(Partition(message.topic() or "", message.partition() or 0))
             else:
                 self._complain(error)
+        if self._refusal is not None:
+            raise self._refusal
         if records:
             self._complaints.clear()
         return records, lost
@@ -100,6 +106,7 @@ class Source:
         # one sentence for each kind of trouble until records come again
         away = error.code() in _AWAY
         complaint = KafkaError._ALL_BROKERS_DOWN if away else error.code()
+        self._refusal = self._refusal or refused(error)
         if complaint not in self._complaints:
             self._complaints.add(complaint)
             logger.warning("Kafka: %s; the sink waits and goes on.", "no broker answers" if away else error.str())

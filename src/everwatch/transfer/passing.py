@@ -9,7 +9,7 @@ from typing import Protocol
 from everwatch import codec
 from everwatch.admission import SignupPlans, admit_command, admit_signup
 from everwatch.clock import Clock
-from everwatch.errors import BrokerUnavailable, InvalidInput, SettingsError
+from everwatch.errors import InvalidInput, SettingsError, Transient
 from everwatch.transfer.courier import STALLED_AFTER_S, Courier
 from everwatch.transfer.ledger import Ledger, Mark, digest_of
 from everwatch.transfer.outcomes import ID_BYTES, Heard, Outcomes
@@ -147,9 +147,9 @@ class Pass:
             self._outcomes.interrupted = lambda: interruption.wanted
         try:
             return self._run(interruption, everything, ship)
-        except BrokerUnavailable:
+        except Transient:
             if self._courier is not None:
-                with suppress(BrokerUnavailable):
+                with suppress(Transient):
                     self._note(self._courier.arrived())
             raise
 
