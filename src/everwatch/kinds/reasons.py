@@ -25,7 +25,7 @@ def explain_connection_error(error: OSError, host: str, port: int | None) -> str
         said = spoken(error)
         if "alert certificate required" in said:
             return f"{target} wants a client certificate"
-        return f"TLS handshake with {target} failed: {said or error.strerror or error or 'no reason is given'}"
+        return f"TLS handshake with {target} failed: {said or error.strerror or str(error) or 'no reason is given'}"
     if isinstance(error, socket.gaierror):
         if error.errno == socket.EAI_AGAIN:
             return f"name {host} could not be looked up: the name server does not answer"
