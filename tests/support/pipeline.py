@@ -24,7 +24,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.model import Monitor, Result
 from everwatch.store.reader import SqlReader, open_reader
 from support.account import Account, Emission, settle
-from support.waiting import PATIENCE, now_ms, wait_until
+from support.waiting import now_ms, wait_until
 
 PARTITIONS = 4
 WATCHING = re.compile(r"watching (\d+) monitors on partitions \[([\d, ]*)\]")
@@ -89,7 +89,7 @@ class Process:
     def _end(self, number: signal.Signals | None, within_s: float) -> int:
         if self.runs and number is not None:
             os.kill(self.pid, number)
-        status = self._process.wait(within_s * PATIENCE)
+        status = self._process.wait(within_s)
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._stream.close()
@@ -271,6 +271,15 @@ class Pipeline:
             return found
         finally:
             consumer.close()
+
+    def wait_for_progress(self, instant: int) -> None:
+        """Wait until it is durable that every partition's ticks up to an instant are emitted: they never come again."""
+
+        def noted() -> bool:
+            newest = {m.key(): int(m.value()) for m in self.read(self.topics.progress)}
+            return len(newest) == len(self._numbers) and min(newest.values()) >= instant
+
+        wait_until(f"all ticks up to {instant} are noted as emitted", noted)
 
     def emitted(self) -> Counter[Emission]:
         """Every tick that is on a topic of ticks, and how often."""
