@@ -154,7 +154,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Seconds within which a new, changed or resumed http, tcp, dns or tls monitor is first checked;"
             " 0: at once, -1: when its schedule says.",
         ),
-    ] = -1
+    ] = 5
     tasks_kept_s: Annotated[
         int,
         Meta(

@@ -99,7 +99,7 @@ class Observer:
     def _note(self, record: Record, now: int) -> None:
         if record.topic in self._topics.all_ticks:
             self.ticks += 1
-            self._emitted[record.timestamp_ms] += 1
+            self._emitted[record.timestamp_ms] += _is_scheduled(record)
             self._lateness[max(0, now - record.timestamp_ms)] += 1
             return
         if record.topic == self._published:
@@ -118,6 +118,14 @@ class Observer:
         self.results += 1
         if result.executor == INLINE_EXECUTOR and result.skipped_count <= 1:
             self._emitted[result.scheduled_at] += 1
+
+
+def _is_scheduled(record: Record) -> bool:
+    """Tell whether a tick is one that its schedule asks for, and not a first check beside it."""
+    try:
+        return not codec.decode_tick(record.key, record.value, record.timestamp_ms, record.partition).manual
+    except InvalidInput:
+        return False
 
 
 def _percentile(counts: list[tuple[int, int]], total: int, share: float) -> int:
