@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ from everwatch.kafka.topics import Topics, largest_batch
 from everwatch.memory import give_back
 from everwatch.plans.file import PlansFile
 from everwatch.timetable import NotPlanned
-from streams.commands import Commands
 from streams.delayed import PAUSE_S, Delayed
 from streams.feedback import Feedback
 from streams.inline import InlineResults
@@ -108,15 +107,9 @@ class Engine(Service):
                 (topics.results, lambda records: self.feedback.judge(records)),
             )
         }
-        self.commands = Commands(self.isolated[topics.commands], lambda: self.partitions.owned, self.end, clock)
-        self.signups = app.channel(maxsize=1)
-        self.signals_channel = app.channel(maxsize=1)
-        self.results = app.channel(maxsize=1)
-        self._lanes = [
-            self._lane(topics.signups, self.signups),
-            self._lane(topics.signals, self.signals_channel),
-            self._lane(topics.results, self.results),
-        ]
+        # an agent takes a topic's batches from its channel
+        self.channels = {topic: app.channel(maxsize=1) for topic in self.isolated}
+        self._lanes = [self._lane(topic, channel) for topic, channel in self.channels.items()]
 
     async def on_start(self) -> None:
         """Connect the producers and put the parts together."""
@@ -151,7 +144,6 @@ class Engine(Service):
         self.feedback = Feedback(self._writer, self._planner, transitions, refusals, settings.tasks_kept_s * 1_000)
         delayed = Delayed(self.partitions, self._planner, lambda: self.table.store)
         wakes = Wakes(self.partitions, self._planner, self._writer, lambda: self.table.store, transitions, clock)
-        await self.add_runtime_dependency(self.commands)
         await self.add_runtime_dependency(
             Ticking(
                 self.partitions,
@@ -232,7 +224,6 @@ class Engine(Service):
         Takes a few seconds at most: what the broker has not acknowledged by then is read again by the next owner.
         """
         self._era += 1
-        self.commands.forget()
         self.partitions.invalidate()
         if self._catching_up is not None:
             self._catching_up.cancel()
@@ -300,13 +291,20 @@ class Engine(Service):
         group = f"{self._settings.application}-worker-{topic}"
         # a trickle is gathered by the broker: to ask for each record by itself costs more than to handle it
         gathering = {"fetch.min.bytes": 512 * 1024, "fetch.wait.max.ms": 250}
+        # of commands there are few, and somebody waits for each
+        fetching = {} if topic == self._topics.commands else gathering
         return Lane(
             topic,
-            lambda: new_consumer(self._settings, self._bootstrap_servers, group, **gathering),
+            lambda: new_consumer(self._settings, self._bootstrap_servers, group, **fetching),
             channel,
             self.end,
             self._clock,
+            # earlier workers read commands in Faust's group
+            self._new_group_consumer if topic == self._topics.commands else None,
         )
+
+    def _new_group_consumer(self) -> Consumer:
+        return new_consumer(self._settings, self._bootstrap_servers, self._settings.application)
 
     async def _look_ahead(self, delayed: Delayed) -> None:
         while not self.should_stop:
@@ -345,9 +343,13 @@ class Engine(Service):
 
 
 class App(faust.App):
-    """A Faust app whose engine stops first, while agents and the consumer are still there."""
+    """A Faust app whose engine stops first, while agents and the consumer are still there.
+
+    ``unread``: the topics that Faust assigns and does not read.
+    """
 
     engine: Engine
+    unread: Set[str]
 
     async def on_stop(self) -> None:
         """Faust calls this when the worker is told to stop."""
@@ -367,7 +369,7 @@ class App(faust.App):
         os._exit(refusal.exit_code if refusal is not None else int(self.crashed))
 
     def _new_transport(self) -> Transport:
-        return Transport(self.conf.broker_consumer, self)
+        return Transport(self.conf.broker_consumer, self, unread=self.unread)
 
 
 def create_app(settings: Settings, bootstrap_servers: str, clock: Clock, folder: Path) -> tuple[faust.App, Engine]:
@@ -396,6 +398,7 @@ def create_app(settings: Settings, bootstrap_servers: str, clock: Clock, folder:
         web_enabled=False,
         TableManager=PromptTables,
     )
+    app.unread = {Topics.of(settings).commands}
     app.tables._recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon, loop=app.loop)  # type: ignore[attr-defined]
     engine = app.engine = Engine(app, settings, bootstrap_servers, clock)
     _declare_agents(app, engine, settings)
@@ -409,23 +412,16 @@ def create_app(settings: Settings, bootstrap_servers: str, clock: Clock, folder:
 
 
 def _declare_agents(app: faust.App, engine: Engine, settings: Settings) -> None:
-    commands = app.topic(
-        Topics.of(settings).commands,
-        key_type=bytes,
-        value_type=bytes,
-        key_serializer="raw",
-        value_serializer="raw",
-    )
-
-    @app.agent(commands, name="commands")
-    async def carry_out(stream: Any) -> None:
-        async for event in stream.noack().events():
-            await engine.commands.take(event)
-
     topics = Topics.of(settings)
-    _declare_lane_agent(app, engine.signups, "signups", engine.isolated[topics.signups])
-    _declare_lane_agent(app, engine.signals_channel, "signals", engine.isolated[topics.signals])
-    _declare_lane_agent(app, engine.results, "feedback", engine.isolated[topics.results])
+    names = {topics.signups: "signups", topics.commands: "commands", topics.signals: "signals"}
+    for topic, channel in engine.channels.items():
+        _declare_lane_agent(app, channel, names.get(topic, "feedback"), engine.isolated[topic])
+
+    # Faust assigns partitions of topics that it has a stream of; its transport fetches nothing of this one
+    @app.agent(app.topic(topics.commands, key_serializer="raw", value_serializer="raw"), name="assignment")
+    async def ignore(stream: Any) -> None:
+        async for _ in stream:
+            pass
 
 
 def _declare_lane_agent(app: faust.App, channel: Any, name: str, handler: Isolated) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -81,7 +81,8 @@ class Interrupted(Exception):
 class Lane:
     """One topic, read in batches for the owned partitions and put into ``channel``, where an agent takes them.
 
-    ``on_ended`` is told what ended a lane that should still be open.
+    ``on_ended`` is told what ended a lane that should still be open. ``new_predecessor``: makes a consumer of the group
+    that read the topic before this one did; it is asked where this one has acknowledged nothing.
     """
 
     def __init__(
@@ -91,9 +92,11 @@ class Lane:
         channel: Any,
         on_ended: Callable[[BaseException], None],
         clock: Clock,
+        new_predecessor: Callable[[], Consumer] | None = None,
     ) -> None:
         self._topic = topic
         self._new_consumer = new_consumer
+        self._new_predecessor = new_predecessor
         self._channel = channel
         self._on_ended = on_ended
         self._quiet = Quiet(clock)
@@ -115,12 +118,7 @@ class Lane:
             return
         self._consumer = self._consumer or self._new_consumer()
         wanted = [TopicPartition(self._topic, number) for number in sorted(partitions)]
-        positions = await self._in_thread(self._consumer.committed, wanted, 10)
-        for position in positions:
-            if position.error is not None:
-                raise KafkaException(position.error)
-            if position.offset < 0:
-                position.offset = OFFSET_BEGINNING
+        positions = await self._in_thread(self._positions, self._consumer, wanted)
         await self._in_thread(self._consumer.assign, positions)
         # offsets that are not committed for a week expire, however long their partition was quiet
         known = [position for position in positions if position.offset >= 0]
@@ -207,6 +205,19 @@ class Lane:
         if self._open and not task.cancelled() and task.exception() is not None:
             self._on_ended(task.exception() or Interrupted(self._topic))
 
+    def _positions(self, consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
+        positions = _committed(consumer, wanted)
+        new = [position for position in positions if position.offset < 0]
+        if new and self._new_predecessor is not None:
+            with closing(self._new_predecessor()) as predecessor:
+                inherited = {position.partition: position.offset for position in _committed(predecessor, new)}
+            for position in new:
+                position.offset = inherited[position.partition]
+        for position in new:
+            if position.offset < 0:
+                position.offset = OFFSET_BEGINNING
+        return positions
+
     def _read(self) -> list[Record]:
         assert self._consumer is not None
         first = self._consumer.consume(1, 0.5)
@@ -246,6 +257,15 @@ class Lane:
 
     def _in_thread(self, function: Callable[..., T], *arguments: object) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+def _committed(consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
+    """What the consumer's group has acknowledged, below 0 for nothing. Raises KafkaException."""
+    positions: list[TopicPartition] = consumer.committed(wanted, 10)
+    for position in positions:
+        if position.error is not None:
+            raise KafkaException(position.error)
+    return positions
 
 
 def _done() -> "asyncio.Future[None]":

@@ -1,12 +1,27 @@
-"""Faust's Kafka transport, with a consumer that reads committed records only.
+"""Faust's Kafka transport: its consumer reads committed records only, and leaves some topics to others.
 
-Faust chooses this isolation level only when its own processing guarantee is exactly-once. Other clients' transactions
-need it always: a command of an aborted transaction must not be carried out.
+Faust reads committed only when its own processing guarantee is exactly-once. Records of a client's aborted transaction
+must not be seen all the same, nor may they keep a standby waiting.
+
+Faust assigns the partitions of its app by the topics that have a stream. A topic of ``unread`` takes part in that and
+is never fetched: a batch consumer reads it, which survives batches that cannot be unpacked.
 """
 
+from collections.abc import Iterable, Set
 from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+
+class RebalanceListener(driver.ConsumerRebalanceListener):
+    """Listener that pauses the unread topics of each assignment."""
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        """Pause before Faust learns of the assignment: nothing can have been fetched before positions are known."""
+        unread = self._thread.transport.unread  # type: ignore[attr-defined]
+        self._thread._ensure_consumer().pause(*(part for part in assigned if part.topic in unread))
+        await super().on_partitions_assigned(assigned)
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -25,11 +40,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 class Consumer(driver.Consumer):
     """Faust's consumer on that thread."""
 
+    RebalanceListener = RebalanceListener
+
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Complain of a partition that stands still, unless nothing is fetched of it."""
+        if tp.topic not in self.transport.unread:  # type: ignore[attr-defined]
+            super().verify_event_path(now, tp)
 
 
 class Transport(driver.Transport):
     """Faust's Kafka transport with that consumer."""
 
     Consumer = Consumer
+
+    def __init__(self, *arguments: Any, unread: Set[str], **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.unread = unread

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import orjson
@@ -19,7 +18,6 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import RecordMetadata
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
-from everwatch import codec
 from everwatch.clock import SettableClock
 from everwatch.config import load_settings
 from everwatch.errors import BrokerUnavailable
@@ -366,7 +364,8 @@ class Life:
     async def start(self) -> None:
         """Start the engine and its agents, as Faust does, and own nothing yet."""
         await self.engine.start()
-        for name, channel in (("signups", self.engine.signups), ("signals", self.engine.signals_channel)):
+        for topic, name in ((TOPICS.signups, "signups"), (TOPICS.commands, "commands"), (TOPICS.signals, "signals")):
+            channel = self.engine.channels[topic]
             self.agents[name] = asyncio.create_task(self.app.agents[name].fun(channel.clone(is_iterator=True)))
 
     def assigned(self) -> None:
@@ -384,17 +383,16 @@ class Life:
         await self.engine.close(patience_s)
 
     async def command(self, user_id: str, command: str, monitor_id: str = "m") -> bool:
-        """Carry out a command as the agent does; False if it is to be read again."""
-        named = {"user_id": user_id, "command": command} | ({"monitor_id": monitor_id} if monitor_id else {})
-        key, value = codec.user_key(user_id), orjson.dumps(named)
-        message = SimpleNamespace(
-            topic=TOPICS.commands, partition=0, offset=0, timestamp=START / 1_000, key=key, value=value
+        """Send a command and wait until it is carried out; False if the worker ends before."""
+        self.broker.take(
+            TOPICS.commands,
+            {"user_id": user_id, "command": command} | ({"monitor_id": monitor_id} if monitor_id else {}),
         )
-        acknowledged: list[bool] = []
-        event = SimpleNamespace(message=message, ack=lambda: acknowledged.append(True))
-        commands = self.engine.commands
-        await commands._carry_out_some([(commands._era, event)])
-        return bool(acknowledged)
+        await until(
+            "the command is acknowledged",
+            lambda: self.broker.is_acknowledged(TOPICS.commands) or self.engine.crashed,
+        )
+        return self.broker.is_acknowledged(TOPICS.commands)
 
     async def handle(self, topic: str, records: Iterable[Record]) -> None:
         """Handle records of a topic as its agent does."""

@@ -429,3 +429,20 @@ async def test_a_worker_exports_nothing_of_a_partition_that_it_has_given_up(
         await life.recovered()
         await life.tick_to(START + 4_000)
         assert "everwatch_monitors" in exported()
+
+
+# --- commands that earlier workers have read --------------------------------------------------------------------------
+
+
+async def test_commands_go_on_where_the_group_of_earlier_workers_stood(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    broker.take(TOPICS.commands, {"user_id": "ann", "command": "pause", "monitor_id": "m"})
+    broker.committed["everwatch"] = 1
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        broker.take(TOPICS.commands, {"user_id": "ann", "command": "pause", "monitor_id": "other"})
+        await until("the second command is acknowledged", lambda: broker.is_acknowledged(TOPICS.commands))
+        assert users(await life.tick_to(START + 2_000)) == {"ann"}
+        # it is for a monitor that there is not
+        assert len(broker.logs[TOPICS.dead_letters]) == 1

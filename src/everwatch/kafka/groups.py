@@ -43,10 +43,10 @@ class Reading(NamedTuple):
 def readings_of(settings: Settings) -> list[Reading]:
     """Every topic and group whose committed offsets say how far a process is, in the order of the data flow."""
     topics, application = Topics.of(settings), settings.application
-    worker = [Reading(topics.commands, application, "worker", application, topics.commands)]
-    worker += [
+    # Faust assigns a worker's partitions by the topic of commands
+    worker = [
         Reading(topic, f"{application}-worker-{topic}", "worker", application, topics.commands)
-        for topic in (topics.signups, topics.signals, topics.results)
+        for topic in (topics.commands, topics.signups, topics.signals, topics.results)
     ]
     executor = [
         Reading(topic, executors_group(settings), "executor", executors_group(settings), topic)
