@@ -38,6 +38,7 @@ from everwatch.kafka.tls import tls_context
 from everwatch.kafka.topics import Topics, largest_batch
 from everwatch.memory import give_back
 from everwatch.plans.file import PlansFile
+from everwatch.private import make_private_folder
 from everwatch.timetable import NotPlanned
 from streams.delayed import PAUSE_S, Delayed
 from streams.feedback import Feedback
@@ -374,7 +375,7 @@ class App(faust.App):
 
 def create_app(settings: Settings, bootstrap_servers: str, clock: Clock, folder: Path) -> tuple[faust.App, Engine]:
     """The Faust app of one worker, whose local state lives in ``folder``, and the engine to be started before it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     app = App(
         settings.application,
         broker=[URL(f"kafka://{server.strip()}") for server in bootstrap_servers.split(",")],

@@ -15,6 +15,7 @@ from everwatch.config import Settings
 from everwatch.errors import FolderInUse
 from everwatch.memory import expect_batches
 from everwatch.metrics import serve_metrics
+from everwatch.private import make_private_folder
 from streams.app import create_app
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def claim_folder(parent: Path, worker_id: str) -> Iterator[Path]:
     names = [worker_id] if worker_id else [str(number) for number in range(1, MOST_WORKERS_A_FOLDER + 1)]
     for name in names:
         folder = parent / name
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(folder)
         with (folder / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

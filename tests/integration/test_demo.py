@@ -136,6 +136,16 @@ def test_demo_leaves_no_process_behind(side_by_side: list[Demo]) -> None:
         assert left_over(demo.folder) == []
 
 
+def test_local_state_is_its_owners_alone(side_by_side: list[Demo]) -> None:
+    """Configs hold secrets: in Kafka's data, RocksDB's tables, the database, and the logs perhaps."""
+    for demo in side_by_side:
+        everything = [demo.folder, *demo.folder.rglob("*")]
+        open_to_others = [path for path in everything if path.lstat().st_mode & 0o077 and not path.is_symlink()]
+        assert open_to_others == []
+        names = {path.relative_to(demo.folder).parts[0] for path in everything[1:]}
+        assert names >= {"kafka", "workers", "logs", "everwatch.db", "demo-certificates"}
+
+
 def test_demo_started_again_goes_on_with_its_users_until_it_is_interrupted(
     side_by_side: list[Demo], tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from rich.live import Live
 
 from everwatch.admission import admit_signup
 from everwatch.cli.local import PROCESSES, Local
-from everwatch.cli.options import Bootstrap, DataDir, settings_of
+from everwatch.cli.options import Bootstrap, DataDir, prepare_data_folder, settings_of
 from everwatch.cli.publishing import Publisher
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings, given_settings
@@ -88,7 +88,7 @@ def demo(
         admit_signup(next(Cast(users, mix, every, Ports(1, 2, 3, 4), topic).signups())[1])
     except InvalidInput as error:
         raise SettingsError(f"--every {every}: {error.reason}.") from None
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    prepare_data_folder(settings)
     with Local(settings, clock, console) as local:
         console.print(f"Starting Kafka and Everwatch in {settings.data_dir} …", highlight=False)
         local.start_kafka()

@@ -15,6 +15,7 @@ from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import ensure_topics
+from everwatch.private import make_private_folder
 
 PROCESSES = ("worker", "executor", "sink")
 
@@ -56,7 +57,7 @@ class Local:
 
     def start(self, name: str, command: list[str] | None = None, extra: Mapping[str, str] | None = None) -> None:
         """Start a process: an everwatch command, or any other ``command``."""
-        self.log_folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.log_folder)
         self._children.start(
             name,
             command or [sys.executable, "-m", "everwatch", name, "--stop-with-parent"],

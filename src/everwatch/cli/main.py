@@ -13,6 +13,7 @@ from everwatch import __version__
 from everwatch.cli.listing import LazyGroup, Listed, list_command
 from everwatch.cli.output import guard_terminal
 from everwatch.errors import EverwatchError
+from everwatch.private import keep_files_private
 
 START, PROCESS, USE, OPERATE = "Start here", "One process alone", "Use it", "Look after it"
 # name, panel, module and attribute in this package, and the first sentence of its help (a test compares them)
@@ -150,6 +151,7 @@ def version(
 def main() -> None:
     """Run a command; an error on purpose is one line on stderr and the error's exit status."""
     guard_terminal()
+    keep_files_private()
     try:
         app()
     except EverwatchError as error:

@@ -1,5 +1,6 @@
 """Options that several commands share, and what they say: settings, a broker, JSON, durations, instants, pairs."""
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from everwatch.kafka.permissions import expect_rights
 from everwatch.kafka.rights import Process, rights_of
 from everwatch.kafka.topics import ensure_topics
 from everwatch.logs import set_up_logs
+from everwatch.private import make_private_data_folder
 from everwatch.schedule.duration import parse_duration_ms
 from everwatch.schedule.instant import parse_instant_ms
 
@@ -49,6 +51,8 @@ PolicyOption = Annotated[
     typer.Option("--policy", help="Timeout, retries, …, JSON or @FILE.", metavar="JSON", show_default=False),
 ]
 
+log = logging.getLogger(__name__)
+
 DEFAULT_ADDRESS = "127.0.0.1:9092"
 
 
@@ -57,6 +61,19 @@ def settings_of(data_dir: Path | None = None, bootstrap_servers: str | None = No
     settings = load_settings(data_dir=data_dir, bootstrap_servers=bootstrap_servers, **more)
     set_up_logs(settings)
     return settings
+
+
+def prepare_data_folder(settings: Settings) -> None:
+    """Make the data folder, or close one that is there to other users; warns of one that stays open to them.
+
+    Raises SettingsError where it cannot be used.
+    """
+    try:
+        warning = make_private_data_folder(settings.data_dir)
+    except OSError as error:
+        raise SettingsError(f"The data folder {settings.data_dir} cannot be used: {error.strerror}.") from None
+    if warning:
+        log.warning("%s", warning)
 
 
 def broker_of(settings: Settings) -> str:

@@ -13,7 +13,7 @@ import uvloop
 
 from everwatch.cli.broker import start_broker
 from everwatch.cli.children import Children
-from everwatch.cli.options import Bootstrap, DataDir, ready_broker, settings_of
+from everwatch.cli.options import Bootstrap, DataDir, prepare_data_folder, ready_broker, settings_of
 from everwatch.cli.stopping import stop_when_signalled
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
@@ -47,6 +47,7 @@ def worker(
     if settings.plans_file is not None:
         # what is wrong is said before a broker is looked for
         PlansFile(settings.plans_file)
+    prepare_data_folder(settings)
     bootstrap = _prepared(settings, Process.WORKER, stop_with_parent)
     run_worker(settings, bootstrap, SystemClock())
 
@@ -88,6 +89,8 @@ def sink(
     from everwatch.sink.process import run
 
     settings = settings_of(data_dir, bootstrap_servers)
+    if not settings.database:
+        prepare_data_folder(settings)
     _run_until_signalled(run, settings, _prepared(settings, Process.SINK, stop_with_parent))
 
 
@@ -101,6 +104,7 @@ def kafka(
     """
     settings = settings_of(data_dir, kafka_port=port)
     stop = stop_when_signalled()
+    prepare_data_folder(settings)
     broker = start_broker(settings, SystemClock())
     try:
         typer.echo(broker.bootstrap_servers)

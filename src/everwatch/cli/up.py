@@ -4,7 +4,7 @@ import typer
 from rich.console import Console
 
 from everwatch.cli.local import PROCESSES, Local
-from everwatch.cli.options import Bootstrap, DataDir, settings_of
+from everwatch.cli.options import Bootstrap, DataDir, prepare_data_folder, settings_of
 from everwatch.cli.stopping import stop_when_signalled
 from everwatch.clock import SystemClock
 from everwatch.plans.file import PlansFile
@@ -22,6 +22,7 @@ def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
         PlansFile(settings.plans_file)
     console = Console(stderr=True)
     stop = stop_when_signalled()
+    prepare_data_folder(settings)
     with Local(settings, SystemClock(), console) as local:
         local.start_kafka()
         for name in PROCESSES:

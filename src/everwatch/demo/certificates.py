@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from everwatch.private import make_private_folder
 from everwatch.schedule.duration import DAY_MS
 
 HEALTHY_NAME = "shop.demo.example"
@@ -50,7 +51,7 @@ def files_in(folder: Path) -> DemoCertificates:
 
 def write_certificates(folder: Path, now_ms: int) -> DemoCertificates:
     """Make all of them anew: one has 90 days left at ``now_ms``, the other expired 12 days before."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     files = files_in(folder)
     authority, server = secrets.randbelow(_N - 1) + 1, secrets.randbelow(_N - 1) + 1
     own = _certificate(_AUTHORITY, authority, authority, now_ms - 400 * DAY_MS, now_ms + 400 * DAY_MS)

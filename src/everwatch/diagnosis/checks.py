@@ -17,6 +17,7 @@ from everwatch.diagnosis.disk import check_disk
 from everwatch.diagnosis.emission import check_emission
 from everwatch.diagnosis.executors import check_executors
 from everwatch.diagnosis.finding import Finding, fault
+from everwatch.diagnosis.folders import check_folders
 from everwatch.diagnosis.installation import check_schemas, check_settings
 from everwatch.diagnosis.sink import check_sink
 from everwatch.diagnosis.system import System
@@ -49,6 +50,7 @@ CHECKS = (
     Check("dead letters", check_dead_letters, needs=("certificates", "broker", "topics")),
     Check("database", check_database),
     Check("disk", check_disk),
+    Check("folders", check_folders),
 )
 
 

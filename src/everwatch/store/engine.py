@@ -15,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
 
 from everwatch.errors import StoreError
+from everwatch.private import make_private_database
 from everwatch.store.interface import StoreBusy, Unstorable
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ def open_for_writing(database_url: str) -> Engine:
     file = _file(url)
     if file is not None:
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_private_database(file)
         except OSError as error:
             raise StoreError(f"The folder {file.parent} of the database cannot be made: {error.strerror}.") from None
     # a writer locks at once: a read that turns into a write half-way cannot wait for the lock

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from everwatch.errors import FolderInUse, SettingsError
+from everwatch.private import make_private_database
 
 _AT_ONCE = 1_000
 _SCHEMA = (
@@ -63,7 +64,7 @@ class Ledger:
         self._path, self._keep = path, keep
         try:
             if keep:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_private_database(path)
             place = str(path) if keep or path.exists() else ":memory:"
             self._connection = sqlite3.connect(place, timeout=0, isolation_level=None)
         except (OSError, sqlite3.Error) as error:

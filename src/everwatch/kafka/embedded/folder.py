@@ -14,6 +14,7 @@ import psutil
 
 from everwatch.errors import EmbeddedKafkaError, FolderInUse
 from everwatch.kafka.embedded.jars import KAFKA_VERSION
+from everwatch.private import FILE_MODE, make_private_folder
 
 NODE_ID = 1
 STOP_TIMEOUT_S = 8
@@ -47,7 +48,7 @@ class KafkaFolder:
             )
         try:
             for folder in (self.data, self.logs):
-                folder.mkdir(parents=True, exist_ok=True)
+                make_private_folder(folder)
             for folder in (self.root, self.data, self.logs):
                 probe = folder / ".writable"
                 probe.touch()
@@ -83,7 +84,7 @@ class FolderLock:
         """Take the lock, or raise FolderInUse with the id of the process that holds it."""
         if self._descriptor is not None:
             return
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, FILE_MODE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

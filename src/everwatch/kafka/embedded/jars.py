@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from everwatch.errors import EmbeddedKafkaError
+from everwatch.private import shared_files
 
 if TYPE_CHECKING:
     from jgo.maven import MavenContext
@@ -89,14 +90,16 @@ def provide_jars(
     if _is_verified(folder, jars):
         return paths
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _only_one_process(folder):
-            if _is_verified(folder, jars):
-                return paths
-            missing = [jar for jar in jars if not _is_intact(folder / jar.file, jar)]
-            if missing:
-                _fetch(folder, missing, maven_repository, progress)
-            (folder / _MARKER).write_text(_fingerprint(jars), encoding="utf-8")
+        # a cache may be filled by one user, and be read by others
+        with shared_files():
+            folder.mkdir(parents=True, exist_ok=True)
+            with _only_one_process(folder):
+                if _is_verified(folder, jars):
+                    return paths
+                missing = [jar for jar in jars if not _is_intact(folder / jar.file, jar)]
+                if missing:
+                    _fetch(folder, missing, maven_repository, progress)
+                (folder / _MARKER).write_text(_fingerprint(jars), encoding="utf-8")
     except OSError as error:
         raise EmbeddedKafkaError(
             f"Kafka's jars cannot be kept in {folder} ({error.strerror or error}): "
