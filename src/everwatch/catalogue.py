@@ -139,11 +139,7 @@ def carry_out(command: Command, user: User | None, monitors: Mapping[str, Monito
             return Changes(monitors=[Change(m, None) for m in monitors.values() if is_pending_task(m, settled)])
     old = monitors.get(command.monitor_id)
     if old is None:
-        raise InvalidInput(
-            f"there is no monitor {command.monitor_id!r} of user {command.user_id!r}{_PERHAPS}",
-            "$.monitor_id",
-            RefusalCode.NOT_FOUND,
-        )
+        raise _no_user(command) if user is None else _no_monitor(command)
     match command.command:
         case CommandType.DELETE:
             return Changes(monitors=[Change(old, None)])
@@ -186,6 +182,17 @@ def changed_signup(
     own = [monitors[name].spec for name in user.monitor_ids if name in monitors and name not in of_plan]
     plan = user.plan if command.plan is None else command.plan
     return Signup(user.user_id, plan, attributes | command.attributes, tuple(own), user.maintenance)
+
+
+def _no_monitor(command: Command) -> InvalidInput:
+    reason = f"there is no monitor {command.monitor_id!r} of user {command.user_id!r}"
+    if command.command is CommandType.CANCEL:
+        # a task that is cancelled, or was over for a while, leaves nothing behind here; the database keeps it
+        reason = (
+            f"there is no task {command.monitor_id!r} of user {command.user_id!r}: it was cancelled or deleted, is over"
+            " and forgotten, or was never created"
+        )
+    return InvalidInput(reason, "$.monitor_id", RefusalCode.NOT_FOUND)
 
 
 def _no_user(command: Command) -> InvalidInput:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from everwatch.kafka.owners import Owners
-from everwatch.model import ASLEEP, Agenda, At, Monitor, Origin, Result, Schedule, State, Transition, User
+from everwatch.model import ASLEEP, Agenda, At, Monitor, Origin, Policy, Result, Schedule, State, Transition, User
 from everwatch.schedule.cron import zone_named
 from everwatch.schedule.due import last_due, next_due, upcoming
 from everwatch.schedule.duration import MINUTE_MS
@@ -64,6 +64,7 @@ class Explanation(msgspec.Struct, frozen=True):
     """A monitor explained. Instants in ms, 0 for none.
 
     ``since``: ticks are due strictly after it. ``policy``: where it differs from the default, as in ``model.Policy``.
+    ``inline``: a worker judges it, so ``owners`` names no executor.
     ``maintenance_until``: the end of the maintenance that is on now. ``agenda``: a retry that is pending, a reminder,
     the end of a pause, the last instant at which it is due.
     """
@@ -86,6 +87,7 @@ class Explanation(msgspec.Struct, frozen=True):
     transitions: tuple[Transition, ...]
     silence: Silence | None
     partition: int | None
+    inline: bool
     owners: Owners | None
 
 
@@ -105,7 +107,7 @@ def explain(known: Known, now: int) -> Explanation:
         origin=monitor.origin,
         since=monitor.since,
         schedule=spec.schedule,
-        policy=msgspec.to_builtins(spec.policy),
+        policy=_policy_differences(spec.policy),
         maintenance_until=maintenance_end(windows, now),
         agenda=monitor.agenda,
         next_runs=tuple(_run(instant, zone) for instant in upcoming(monitor, now, MOST_SHOWN)),
@@ -113,8 +115,19 @@ def explain(known: Known, now: int) -> Explanation:
         transitions=known.transitions[:MOST_SHOWN],
         silence=_silence(known, now),
         partition=known.partition,
-        owners=known.owners,
+        inline=known.inline,
+        owners=_without_executors(known.owners) if known.inline else known.owners,
     )
+
+
+def _policy_differences(policy: Policy) -> dict[str, Any]:
+    """The fields of a policy that differ from the default, by value: a stored default is equal, not identical."""
+    said: dict[str, Any] = msgspec.to_builtins(policy)
+    return {name: value for name, value in said.items() if value not in ({}, [])}
+
+
+def _without_executors(owners: Owners | None) -> Owners | None:
+    return None if owners is None else Owners(worker=owners.worker, executor="", executors=())
 
 
 def _silence(known: Known, now: int) -> Silence | None:

@@ -201,7 +201,7 @@ MALFORMED: list[tuple[str, bytes | None, str, str]] = [
     ("commands", b'{"command":"explode","user_id":"bad"}', "$.command", "'explode' is not one of"),
     ("commands", b'{"command":"pause","user_id":"bad"}', "$.monitor_id", "a pause needs the monitor_id"),
     ("commands", b'{"command":"put","user_id":"bad"}', "$.monitor", "a put needs the monitor to put"),
-    ("commands", b'{"command":"pause","user_id":"bad","monitor_id":"m"}', "$.monitor_id", "there is no monitor 'm'"),
+    ("commands", b'{"command":"pause","user_id":"bad","monitor_id":"m"}', "$.user_id", "there is no user 'bad'"),
     ("commands", b'{"command":"deregister","user_id":"bad"}', "$.user_id", "there is no user 'bad'"),
     ("signals", b'{"user_id":"bad"}', "$.monitor_id", "this field is missing"),
     ("signals", b'{"user_id":"bad","monitor_id":"m","at":-1}', "$.at", "this must be at least 0"),

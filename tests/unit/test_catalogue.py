@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from everwatch.catalogue import Changes, carry_out, changed_signup, is_pending_task, newcomer, sign_up
-from everwatch.errors import InvalidInput
+from everwatch.errors import InvalidInput, RefusalCode
 from everwatch.lifecycle import after_result, woken
 from everwatch.model import (
     Agenda,
@@ -264,10 +264,20 @@ def test_a_command_for_an_unknown_monitor_is_refused(account: Account, command: 
     with pytest.raises(InvalidInput) as caught:
         account.command(command, "nope")
     assert caught.value.reason == (
-        "there is no monitor 'nope' of user 'u' on this partition (commands must be produced with the same key and"
-        " partitioner as signups)"
+        "there is no task 'nope' of user 'u': it was cancelled or deleted, is over and forgotten, or was never created"
+        if command is CommandType.CANCEL
+        else "there is no monitor 'nope' of user 'u'"
     )
-    assert caught.value.path == "$.monitor_id"
+    assert (caught.value.path, caught.value.code) == ("$.monitor_id", RefusalCode.NOT_FOUND)
+
+
+def test_a_command_for_a_monitor_of_an_unknown_user_may_be_on_the_wrong_partition() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        Account().command(CommandType.PAUSE, "nope")
+    assert caught.value.reason == (
+        "there is no user 'u' on this partition (commands must be produced with the same key and partitioner as"
+        " signups)"
+    )
 
 
 def test_deregistering_an_unknown_user_is_refused() -> None:

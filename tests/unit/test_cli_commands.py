@@ -12,11 +12,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from everwatch import lifecycle
 from everwatch.cli import commanding, input_file, monitor, options, signal, signup, task, user
 from everwatch.cli.commanding import Delivery
+from everwatch.config import Settings
 from everwatch.errors import EverwatchError
 from everwatch.kafka.asking import Asked, Unanswered
-from everwatch.model import Answer, Reply
+from everwatch.model import Answer, At, MonitorSpec, Origin, Reply
+from everwatch.store import Entry, Partition, Received, SinkBatch, open_store
 
 APPS = {"monitor": monitor.app, "task": task.app, "user": user.app}
 SINGLE = {"signup": typer.Typer(), "signal": typer.Typer()}
@@ -146,7 +149,7 @@ NOOP = ("--kind", "noop")
         (("monitor", "run-now", "u-1", ""), 1, "a run_now needs the monitor_id (at $.monitor_id)"),
         (("monitor", "pause", "u-1", "m", "--until", NOON, "--for", "1h"), 2, "Give one of --until and --for, not"),
         (("monitor", "pause", "u-1", "m", "--for", "ever"), 2, "--for: 'ever' is not a duration"),
-        (("monitor", "pause", "u-1", "m", "--until", "noon"), 1, "'noon' is not an instant"),
+        (("monitor", "pause", "u-1", "m", "--until", "noon"), 2, "--until: 'noon' is neither an instant"),
         (("task", "create"), 2, "Give a USER and a TASK, or --file FILE"),
         (("task", "create", "u-1"), 2, "Give a USER and a TASK, or --file FILE"),
         (("task", "create", "u-1", "t-1"), 2, "A task needs --at or --in."),
@@ -154,21 +157,22 @@ NOOP = ("--kind", "noop")
         (("task", "create", "u-1", "t-1", "--in", "1h", "--payload", "1"), 2, "Say what the task does with --kind"),
         (("task", "create", "u-1", "t", *NOOP, "--in", "1h", "--at", NOON), 2, "Give one of --every, --cron, --at "),
         (("task", "create", "u-1", "t-1", *NOOP, "--in", "P1M"), 1, "'P1M' has years or months, whose length varies"),
-        (("task", "create", "u-1", "t-1", *NOOP, "--at", "2026-11-21T12:00:00"), 1, "'2026-11-21T12:00:00' does not "),
+        (("task", "create", "u-1", "t-1", *NOOP, "--at", "2026-11-21T12:00:00"), 2, "--at: '2026-11-21T12:00:00' does"),
         (("task", "create", "u-1", "--file", "x"), 2, "With --file the lines say it all"),
         (("task", "create", "--file", "/not/there"), 2, "The file /not/there cannot be read: "),
         (("task", "cancel", "u-1"), 2, "Give either a TASK or --all."),
         (("task", "cancel", "u-1", "t-1", "--all"), 2, "Give either a TASK or --all."),
         (("task", "cancel", "u-1", ""), 2, "Give either a TASK or --all."),
         (("task", "cancel", "u-1", "", "--all"), 2, "Give either a TASK or --all."),
-        (("task", "list", "--from", "yesterday"), 2, "--from: 'yesterday' is not an instant"),
-        (("task", "count", "--until", "yesterday"), 2, "--until: 'yesterday' is not an instant"),
+        (("task", "list", "--from", "yesterday"), 2, "--from: 'yesterday' is neither an instant"),
+        (("task", "count", "--until", "yesterday"), 2, "--until: 'yesterday' is neither an instant"),
+        (("task", "list", "--from", "1h", "--until", "2h"), 2, "There is nothing between --from and --until"),
         (("user", "deregister", ""), 1, "this must not be empty (at $.user_id)"),
         (("user", "maintain", "u-1"), 2, "Give one of --for (with or without --from), --cron with --duration, and"),
         (("user", "maintain", "u-1", "--for", "1h", "--none"), 2, "Give one of --for (with or without --from), "),
         (("user", "maintain", "u-1", "--for", "1h", "--cron", "* * * * *"), 2, "Give one of --for (with or without"),
         (("user", "maintain", "u-1", "--from", NOON), 2, "--from needs --for, which says how long."),
-        (("user", "maintain", "u-1", "--from", "noon", "--for", "1h"), 2, "--from: 'noon' is not an instant"),
+        (("user", "maintain", "u-1", "--from", "noon", "--for", "1h"), 2, "--from: 'noon' is neither an instant"),
         (("user", "maintain", "u-1", "--for", "1 fortnight"), 2, "--for: '1 fortnight' is not a duration"),
         (("user", "maintain", "u-1", "--for", "0s"), 1, "the end does not lie after the start"),
         (("user", "maintain", "u-1", "--cron", "* * * * *"), 2, "--cron and --duration go together."),
@@ -209,14 +213,14 @@ def test_wrong_options_are_wrong_usage(arguments: tuple[str, ...]) -> None:
                 "monitor": {
                     "kind": "http", "config": {"url": "https://example.com"}, "payload": "hi",
                     "policy": {"retries": {"max": 3}},
-                    "schedule": {"every": "6h", "align": "midnight", "timezone": "Europe/Berlin", "start_at": NOON,
+                    "schedule": {"every": "6h", "align": "midnight", "timezone": "Europe/Berlin", "start_at": NOON_MS,
                                  "max_runs": 9},
                 },
             },
         ),
         (("monitor", "delete", "u-1", "m"), {"command": "delete", "monitor_id": "m"}),
         (("monitor", "pause", "u-1", "m"), {"command": "pause", "monitor_id": "m"}),
-        (("monitor", "pause", "u-1", "m", "--until", NOON), {"command": "pause", "monitor_id": "m", "until": NOON}),
+        (("monitor", "pause", "u-1", "m", "--until", NOON), {"command": "pause", "monitor_id": "m", "until": NOON_MS}),
         (("monitor", "resume", "u-1", "m"), {"command": "resume", "monitor_id": "m"}),
         (("monitor", "run-now", "u-1", "m"), {"command": "run_now", "monitor_id": "m"}),
         (
@@ -243,6 +247,27 @@ def test_options_become_the_command_that_is_sent(
 ) -> None:
     assert say(*arguments, "--id", "c-1").status == 0
     assert world.sent == [sent | {"user_id": "u-1", "command_id": "c-1"}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "where"),
+    [
+        (("monitor", "pause", "u-1", "m", "--until", "2h"), ("until",)),
+        (("user", "pause", "u-1", "--until", "+2h"), ("until",)),
+        (("task", "create", "u-1", "t-1", *NOOP, "--at", "2h"), ("monitor", "schedule", "at")),
+        (("monitor", "put", "u-1", "m", *NOOP, "--end-at", "2h"), ("monitor", "schedule", "end_at")),
+        (("user", "maintain", "u-1", "--from", "2h", "--for", "1h"), ("maintenance", 0, "start")),
+    ],
+)
+def test_where_something_is_to_come_a_duration_is_from_now(
+    world: World, arguments: tuple[str, ...], where: tuple[str | int, ...]
+) -> None:
+    before = user.SystemClock().now_ms()
+    assert say(*arguments).status == 0
+    said: Any = world.sent[0]
+    for key in where:
+        said = said[key]
+    assert before <= said - 7_200_000 <= user.SystemClock().now_ms()
 
 
 def test_a_pause_for_a_while_ends_that_long_after_now(world: World) -> None:
@@ -301,6 +326,29 @@ def test_the_answer_is_told_and_a_refusal_is_a_failure(
         "command_id": "c-1", "user_id": "u-1", "monitor_id": "m", "command": "pause", "answer": answer.value,
         "reason": reason, "path": path, "version": 3, "at": NOON_MS, "code": "", "signup_id": "", "signal_id": "",
     }  # fmt: skip
+
+
+def test_a_task_that_the_worker_does_not_know_any_more_is_told_as_the_database_holds_it(
+    world: World, tmp_path: Path
+) -> None:
+    world.refused_ids, world.code, world.reason = {"c-1"}, "not_found", "there is no task 't-1' of user 'u-1': …"
+    cancel = ("task", "cancel", "u-1", "t-1", "--id", "c-1", "--wait")
+    assert say(*cancel).err == ""  # no database yet
+
+    source = Partition("changelog", 0)
+    task = MonitorSpec("t-1", "noop", "{}", At(NOON_MS + 60_000))
+    put = Entry("u-1", "t-1", lifecycle.first_put("u-1", task, Origin.COMMAND, NOON_MS - 60_000, NOON_MS - 60_000))
+    gone = Entry("u-1", "t-1", None)
+    records = [Received(source, i, at, e) for i, (at, e) in enumerate([(NOON_MS - 60_000, put), (NOON_MS, gone)])]
+    store = open_store(Settings(data_dir=tmp_path))
+    store.apply(SinkBatch(NOON_MS, {source: 2}, entries=records))
+    store.close()
+
+    said = say(*cancel)
+    assert said.status == 1
+    assert said.out.startswith("refused: cancel u-1/t-1: there is no task 't-1'")
+    assert said.err == "The database holds this task as cancelled since 2026-11-21 12:00:00Z\n"
+    assert say(*cancel, "--json").err == ""
 
 
 def test_when_nobody_answers_a_script_can_tell_it_from_a_refusal(world: World) -> None:

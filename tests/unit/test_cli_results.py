@@ -36,7 +36,10 @@ def said(*arguments: str) -> list[str]:
 
 
 def test_a_result_is_one_line_unless_its_detail_is_asked_for() -> None:
-    assert [line.split()[2] for line in said()] == ["failure", "success"]
+    assert said() == [
+        "2026-11-21 12:00:00Z  failure  anna/shop  http  12.5 ms  attempt 1  status 503",
+        "2026-11-21 12:01:00Z  success  anna/shop  http  9.0 ms  attempt 1",
+    ]
 
 
 def test_the_detail_is_shown_indented_below_its_result() -> None:

@@ -10,7 +10,8 @@ from everwatch.bounds import LATEST_MS
 from everwatch.cli.schedules import ScheduleOptions, maintenance_text, schedule_of, schedule_text
 from everwatch.errors import SettingsError
 from everwatch.model import Align, At, Cron, Every, Maintenance, MonitorSpec, Schedule
-from everwatch.schedule.instant import EARLIEST_MS, instant_text, parse_instant_ms
+from everwatch.schedule.cron import zone_named
+from everwatch.schedule.instant import EARLIEST_MS, Bare, instant_text, parse_instant_ms, parse_moment_ms
 
 NINE_MS = 1_795_251_600_000  # 2026-11-21T09:00:00Z
 
@@ -27,12 +28,12 @@ NINE_MS = 1_795_251_600_000  # 2026-11-21T09:00:00Z
         ),
         ({"cron": "0 9 * * 1-5", "spread": "10m"}, {"cron": "0 9 * * 1-5", "spread": "10m"}),
         ({"cron": "0 9 * * *", "timezone": "Europe/Berlin"}, {"cron": "0 9 * * *", "timezone": "Europe/Berlin"}),
-        ({"at": "2026-11-21T09:00:00Z"}, {"at": "2026-11-21T09:00:00Z"}),
+        ({"at": "2026-11-21T09:00:00Z"}, {"at": NINE_MS}),
         ({"in_": "90m"}, {"in": "90m"}),
         ({"in_": "0"}, {"in": "0"}),
         (
             {"start_at": "2026-11-21T09:00:00Z", "end_at": "2026-11-22T09:00:00Z", "max_runs": 3},
-            {"start_at": "2026-11-21T09:00:00Z", "end_at": "2026-11-22T09:00:00Z", "max_runs": 3},
+            {"start_at": NINE_MS, "end_at": NINE_MS + 86_400_000, "max_runs": 3},
         ),
     ],
 )
@@ -95,3 +96,35 @@ def test_maintenance_is_told_in_words() -> None:
 @given(st.integers(EARLIEST_MS, LATEST_MS))
 def test_an_instant_as_told_can_be_given_again(instant_ms: int) -> None:
     assert parse_instant_ms(instant_text(instant_ms)) == instant_ms
+    berlin = instant_text(instant_ms, zone_named("Europe/Berlin"))
+    assert parse_instant_ms(berlin) == instant_ms
+
+
+@pytest.mark.parametrize(
+    ("text", "past", "future"),
+    [
+        ("now", 0, 0),
+        ("1h", -3_600_000, 3_600_000),
+        ("90", -90_000, 90_000),
+        ("PT1M", -60_000, 60_000),
+        ("-1h", -3_600_000, -3_600_000),
+        ("+1h30m", 5_400_000, 5_400_000),
+        ("2026-11-21T10:00:00+01:00", 0, 0),
+        ("2026-11-21 09:00:00Z", 0, 0),
+        (str(NINE_MS), 0, 0),
+    ],
+)
+def test_an_option_takes_an_instant_a_number_or_a_duration_from_now(text: str, past: int, future: int) -> None:
+    assert parse_moment_ms(text, NINE_MS, Bare.PAST) - NINE_MS == past
+    assert parse_moment_ms(text, NINE_MS, Bare.FUTURE) - NINE_MS == future
+
+
+@pytest.mark.parametrize("text", ["", "noon", "-", "+", "--1h", "1 fortnight", "+2026-11-21T09:00:00Z", "9" * 20])
+def test_what_is_neither_is_told_in_a_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match=r"neither an instant such as|is not between the years"):
+        parse_moment_ms(text, NINE_MS, Bare.PAST)
+
+
+def test_an_instant_without_its_zone_is_told_as_that() -> None:
+    with pytest.raises(ValueError, match="does not say in which time zone"):
+        parse_moment_ms("2026-11-21T09:00:00", NINE_MS, Bare.PAST)

@@ -102,7 +102,7 @@ def test_with_json_it_prints_that_it_was_sent_and_is_not_answered(sent: list[tup
         (["u-1", "m", "--value", "nan"], 2, "--value wants a finite number, not nan."),
         (["u-1", "m", "--value", "inf"], 2, "--value wants a finite number, not inf."),
         (["u-1", "m", "--duration", "soon"], 2, "--duration: 'soon' is not a duration"),
-        (["u-1", "m", "--at", "noon"], 2, "--at: 'noon' is not an instant"),
+        (["u-1", "m", "--at", "noon"], 2, "--at: 'noon' is neither an instant"),
         (["u-1", ""], 1, "this must not be empty (at $.monitor_id)"),
         (["u-1", "m", "--exit-code", "4294967296"], 1, "this must be at most 2147483647 (at $.exit_code)"),
         (["u-1"], 2, "Missing argument 'MONITOR'"),

@@ -9,6 +9,7 @@ from confluent_kafka.admin import MemberAssignment, MemberDescription
 from msgspec.structs import replace
 
 from everwatch import lifecycle
+from everwatch.cli.explain import _processes
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable
 from everwatch.explanation import Known, Silence, explain
@@ -109,6 +110,23 @@ def test_only_what_differs_from_the_default_policy_is_told() -> None:
     assert explain(known(monitor()), NOON).policy == {}
     policy = Policy(timeout_ms=5_000, retries=Retries(most=3))
     assert explain(known(monitor(policy=policy)), NOON).policy == {"timeout_ms": 5_000, "retries": {"most": 3}}
+
+
+def test_retries_that_equal_the_default_without_being_it_are_not_told() -> None:
+    # as they come from the database
+    stored = Policy(retries=Retries(most=0), failures_to_down=2)
+    assert explain(known(monitor(policy=stored)), NOON).policy == {"failures_to_down": 2}
+
+
+def test_a_monitor_that_its_worker_judges_has_no_executor() -> None:
+    explained = explain(known(monitor(), inline=True), NOON)
+    assert explained.inline
+    assert explained.owners == Owners("everwatch-a-1", "", ())
+    assert list(_processes(explained)) == ["worker everwatch-a-1 (judges it itself: no executor takes part)"]
+    assert list(_processes(explain(known(monitor()), NOON))) == [
+        "worker everwatch-a-1",
+        "executor everwatch-b-2 (claims its ticks)",
+    ]
 
 
 def test_maintenance_is_the_monitors_and_its_users() -> None:

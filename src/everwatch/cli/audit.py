@@ -13,13 +13,13 @@ from rich.table import Table
 from everwatch.audit import Finding, Label, Report
 from everwatch.audit import audit as audit_stored
 from everwatch.cli.backlog import Backlog
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, duration_of, moment_of, settings_of
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, duration_of, instant_of, settings_of
 from everwatch.cli.progress import progress_bar
 from everwatch.cli.stored import database
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.schedule.duration import describe_duration
-from everwatch.schedule.instant import instant_text
+from everwatch.schedule.instant import Bare, instant_text
 from everwatch.store.interface import Identity
 
 SHOWN_EVERY = 10_000
@@ -43,10 +43,10 @@ _COLOURS = {
 
 
 def audit(
-    since: Annotated[str, typer.Option(help="Begin: INSTANT, or so long ago.")] = "1h",
+    since: Annotated[str, typer.Option(help="Begin: INSTANT, or a duration ago.")] = "1h",
     until: Annotated[
         str | None,
-        typer.Option(help="End: INSTANT, or so long ago; default: --settle ago.", show_default=False),
+        typer.Option(help="End: INSTANT, or a duration ago; default: --settle ago.", show_default=False),
     ] = None,
     user: Annotated[str, typer.Option(help="Only this user's.")] = "",
     late_after: Annotated[str, typer.Option(help="A tick is late if its first run began later than that.")] = "1s",
@@ -67,9 +67,9 @@ def audit(
     settings = settings_of(data_dir, bootstrap_servers)
     now = SystemClock().now_ms()
     late_after_ms, settle_ms = duration_of("--late-after", late_after), duration_of("--settle", settle)
-    begin = moment_of("--since", since, now)
+    begin = instant_of("--since", since, now, Bare.PAST)
     settled = now - settle_ms
-    end = settled if until is None else moment_of("--until", until, now)
+    end = settled if until is None else instant_of("--until", until, now, Bare.PAST)
     if begin >= end:
         raise SettingsError(
             f"There is nothing between {instant_text(begin)} and {instant_text(end)}: --since must lie further back"

@@ -74,18 +74,24 @@ def delivery_of(sending: Sending) -> Delivery:
     return Delivery(settings, sending.wait, timeout_s, sending.as_json)
 
 
-def send(wanted: dict[str, Any], sending: Sending) -> None:
+OnRefusal = Callable[[Reply, Settings], None]
+
+
+def send(wanted: dict[str, Any], sending: Sending, on_refusal: OnRefusal | None = None) -> None:
     """Send one command and print what became of it; exits with 1 if it was refused.
 
+    ``on_refusal``: what to tell people, besides, of an answer that refuses it.
     Raises SettingsError and InvalidInput, before a broker is looked for; BrokerUnavailable; Unanswered.
     """
     monitor_id = wanted.get("monitor_id", "")
     asker = Asker(wanted["command"], wanted["user_id"], monitor_id, sending.asked_id or "")
     with_id = wanted if sending.asked_id is None else wanted | {"command_id": sending.asked_id}
-    send_one(lambda _: asked_of(with_id), asker, sending)
+    send_one(lambda _: asked_of(with_id), asker, sending, on_refusal)
 
 
-def send_one(make: Callable[[Delivery], Asked], asker: Asker, sending: Sending) -> None:
+def send_one(
+    make: Callable[[Delivery], Asked], asker: Asker, sending: Sending, on_refusal: OnRefusal | None = None
+) -> None:
     """Send the input that ``make`` gives and print its outcome; exits with 1 if it was refused.
 
     ``asker``: of which it is, should it be refused before it is sent. Raises what ``send`` does.
@@ -107,6 +113,8 @@ def send_one(make: Callable[[Delivery], Asked], asker: Asker, sending: Sending) 
         for _, reply in link.ask([asked]):
             print_reply(reply, delivery.as_json)
             if reply.answer is Answer.REFUSED:
+                if on_refusal is not None and not delivery.as_json:
+                    on_refusal(reply, delivery.settings)
                 raise typer.Exit(1)
 
 

@@ -10,7 +10,7 @@ import orjson
 import typer
 
 from everwatch.cli.dead_letter_output import facts, kind_of, plain, print_line
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, moment_of, settings_of
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, instant_of, settings_of
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
 from everwatch.dead_letter_view import decoded, shown
@@ -19,7 +19,7 @@ from everwatch.kafka.clients import new_producer
 from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Place, Redriven, place_of
 from everwatch.kafka.redriving import History, Redriver
 from everwatch.kafka.topics import Topics
-from everwatch.schedule.instant import instant_text
+from everwatch.schedule.instant import Bare, instant_text
 
 app = typer.Typer(no_args_is_help=True, help="List, show, count and redrive refused records.")
 
@@ -238,7 +238,7 @@ def _opened(settings: Settings, since: str | None) -> DeadLetterTopic:
 
 
 def _since_ms(since: str | None) -> int:
-    return 0 if since is None else max(0, moment_of("--since", since, SystemClock().now_ms()))
+    return 0 if since is None else instant_of("--since", since, SystemClock().now_ms(), Bare.PAST)
 
 
 def _places(letters: list[str]) -> list[tuple[int, int]]:

@@ -119,7 +119,7 @@ def _show(explanation: Explanation, monitor: Monitor, problem: str, now: int) ->
     _lines("results", list(map(_result_text, explanation.results)) or ["none yet"])
     _lines("transitions", list(map(_transition_text, explanation.transitions)) or ["none yet"])
     _lines("partition", [str(explanation.partition) if explanation.partition is not None else "not known"])
-    _lines("processes", list(_processes(explanation.owners)) or [f"not known: {problem}"])
+    _lines("processes", list(_processes(explanation)) or [f"not known: {problem}"])
 
 
 def _lines(title: str, lines: list[str]) -> None:
@@ -186,10 +186,14 @@ def _transition_text(transition: Transition) -> str:
     return f"{instant_text(transition.at)}  {change}{quiet}  {transition.reason}".rstrip()
 
 
-def _processes(owners: Owners | None) -> Iterator[str]:
+def _processes(explanation: Explanation) -> Iterator[str]:
+    owners = explanation.owners
     if owners is None:
         return
-    yield f"worker {owners.worker}" if owners.worker else "no worker owns the partition"
+    judges = " (judges it itself: no executor takes part)" if explanation.inline else ""
+    yield f"worker {owners.worker}{judges}" if owners.worker else "no worker owns the partition"
+    if explanation.inline:
+        return
     if not owners.executors:
         yield "no executor is running"
     for executor in owners.executors:

@@ -12,10 +12,12 @@ from everwatch.cli.options import (
     MonitorArgument,
     Payload,
     PolicyOption,
+    ResumeFor,
+    ResumeUntil,
     UserArgument,
-    duration_of,
     json_of,
     pairs_of,
+    resumed_at,
 )
 from everwatch.cli.schedules import (
     AlignOption,
@@ -32,7 +34,6 @@ from everwatch.cli.schedules import (
     schedule_of,
 )
 from everwatch.clock import SystemClock
-from everwatch.errors import SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Put, change, pause, resume, run, delete and list monitors.")
 
@@ -107,10 +108,8 @@ def delete(
 def pause(
     user: UserArgument,
     monitor: MonitorArgument,
-    until: Annotated[str | None, typer.Option(help="Resume by itself at INSTANT.", show_default=False)] = None,
-    for_: Annotated[
-        str | None, typer.Option("--for", help="Resume by itself after so long, e.g. 2h.", show_default=False)
-    ] = None,
+    until: ResumeUntil = None,
+    for_: ResumeFor = None,
     *,
     sending: Sending,
 ) -> None:
@@ -119,14 +118,8 @@ def pause(
     Examples: `everwatch monitor pause u-1 site` · `everwatch monitor pause u-1 site --for 2h --wait` ·
     `everwatch monitor pause u-1 site --until 2026-11-21T09:00:00+01:00`
     """
-    if until is not None and for_ is not None:
-        raise SettingsError("Give one of --until and --for, not both.")
-    wanted: dict[str, Any] = {"command": "pause", "user_id": user, "monitor_id": monitor}
-    if until is not None:
-        wanted["until"] = until
-    elif for_ is not None:
-        wanted["until"] = SystemClock().now_ms() + duration_of("--for", for_)
-    send(wanted, sending)
+    until_ms = resumed_at(until, for_, SystemClock().now_ms())
+    send({"command": "pause", "user_id": user, "monitor_id": monitor} | until_ms, sending)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from everwatch.kafka.topics import ensure_topics
 from everwatch.logs import set_up_logs
 from everwatch.private import make_private_data_folder
 from everwatch.schedule.duration import parse_duration_ms
-from everwatch.schedule.instant import parse_instant_ms
+from everwatch.schedule.instant import Bare, parse_moment_ms
 
 if TYPE_CHECKING:
     from everwatch.plans.plan import Plans
@@ -134,29 +134,32 @@ def duration_of(option: str, text: str) -> int:
         raise SettingsError(f"{option}: {error}.") from None
 
 
-def instant_of(option: str, text: str) -> int:
-    """Milliseconds since the epoch of an instant that an option gives. Raises SettingsError."""
-    try:
-        return parse_instant_ms(text)
-    except ValueError as error:
-        raise SettingsError(f"{option}: {error}.") from None
-
-
-def moment_of(option: str, text: str, now: int) -> int:
-    """Milliseconds since the epoch of an instant that an option gives, or of how long before ``now`` it was.
+def instant_of(option: str, text: str, now: int, bare: Bare) -> int:
+    """Milliseconds since the epoch of an instant that an option gives; ``bare``: what "1h" means for it.
 
     Raises SettingsError.
     """
     try:
-        return now - parse_duration_ms(text)
-    except ValueError:
-        pass
-    try:
-        return parse_instant_ms(text)
-    except ValueError:
-        raise SettingsError(
-            f"{option}: {text!r} is neither an instant such as 2026-11-21T09:00:00Z nor a duration such as 90m."
-        ) from None
+        return parse_moment_ms(text, now, bare)
+    except ValueError as error:
+        raise SettingsError(f"{option}: {error}.") from None
+
+
+ResumeUntil = Annotated[
+    str | None, typer.Option("--until", help="Resume by itself at INSTANT, or a duration from now.", show_default=False)
+]
+ResumeFor = Annotated[
+    str | None, typer.Option("--for", help="Resume by itself after so long, e.g. 2h.", show_default=False)
+]
+
+
+def resumed_at(until: str | None, for_: str | None, now: int) -> dict[str, int]:
+    """The field that --until or --for of a pause gives a command; nothing without either. Raises SettingsError."""
+    if until is not None and for_ is not None:
+        raise SettingsError("Give one of --until and --for, not both.")
+    if until is not None:
+        return {"until": instant_of("--until", until, now, Bare.FUTURE)}
+    return {} if for_ is None else {"until": now + duration_of("--for", for_)}
 
 
 def pairs_of(option: str, shape: str, given: Iterable[str], *, empty: bool = False) -> dict[str, str]:

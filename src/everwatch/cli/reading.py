@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 import typer
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
 
-from everwatch.cli.options import broker_of, moment_of
+from everwatch.cli.options import broker_of, instant_of
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
 from everwatch.errors import InvalidInput, SettingsError
@@ -16,6 +16,7 @@ from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.offsets import bounds
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import expect_topic
+from everwatch.schedule.instant import Bare
 
 Value = TypeVar("Value")
 
@@ -33,18 +34,18 @@ LimitOption = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help=
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as they come, from the topic.")]
 SourceOption = Annotated[Source, typer.Option("--from", help="Where to read.")]
 SinceOption = Annotated[
-    str | None, typer.Option("--since", help="From then on: INSTANT, or so long ago, e.g. 1h.", show_default=False)
+    str | None, typer.Option("--since", help="From then on: INSTANT, or a duration ago, e.g. 1h.", show_default=False)
 ]
 UntilOption = Annotated[
-    str | None, typer.Option("--until", help="Before then: INSTANT, or so long ago.", show_default=False)
+    str | None, typer.Option("--until", help="Before then: INSTANT, or a duration ago.", show_default=False)
 ]
 
 
 def interval_of(since: str | None, until: str | None) -> tuple[int, int]:
     """The interval that --since and --until mean, ms; 0 for no bound. Raises SettingsError."""
     now = SystemClock().now_ms()
-    begin = 0 if since is None else moment_of("--since", since, now)
-    end = 0 if until is None else moment_of("--until", until, now)
+    begin = 0 if since is None else instant_of("--since", since, now, Bare.PAST)
+    end = 0 if until is None else instant_of("--until", until, now, Bare.PAST)
     if end and begin >= end:
         raise SettingsError("There is nothing between --since and --until: --since must lie further back.")
     return begin, end

@@ -1,6 +1,5 @@
 """``everwatch results``: what came out, from the database or live from the topic."""
 
-import datetime
 import textwrap
 from functools import partial
 from typing import Annotated
@@ -26,6 +25,7 @@ from everwatch.cli.reading import (
 from everwatch.cli.stored import database
 from everwatch.kafka.topics import Topics
 from everwatch.model import Result, Status
+from everwatch.schedule.instant import instant_text
 from everwatch.store.interface import When
 
 
@@ -81,16 +81,26 @@ def _print(result: Result, *, as_json: bool, with_detail: bool) -> None:
     if as_json:
         typer.echo(msgspec.json.encode(result).decode())
         return
-    at = datetime.datetime.fromtimestamp(result.scheduled_at / 1000, datetime.UTC)
-    when = at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     status = typer.style(f"{result.status:<8}", fg=colours.OF_STATUS[result.status])
-    attempt = f"  attempt {result.attempt}" if result.attempt > 1 else ""
-    typer.echo(
-        f"{when}Z  {status} {result.user_id}/{result.monitor_id}  {result.kind}  {result.duration_ms:.1f} ms{attempt}"
-        + (f"  {result.reason}" if result.reason else "")
-    )
+    columns = [
+        instant_text(result.scheduled_at),
+        f"{status} {result.user_id}/{result.monitor_id}",
+        result.kind,
+        _run_text(result),
+        result.reason,
+    ]
+    typer.echo("  ".join(column for column in columns if column))
     if with_detail and result.detail:
         typer.echo(textwrap.indent(result.detail, "    ", lambda _: True))
+
+
+def _run_text(result: Result) -> str:
+    """How long the run took and which attempt it was; for ticks that were skipped, which ones."""
+    if result.status is Status.SKIPPED:
+        many = result.skipped_count > 1
+        return f"{result.skipped_count} ticks until {instant_text(result.skipped_until)}" if many else ""
+    manual = ", by hand" if result.manual else ""
+    return f"{result.duration_ms:.1f} ms  attempt {result.attempt}{manual}"
 
 
 def _when(result: Result) -> int:

@@ -5,10 +5,12 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from everwatch.cli.options import instant_of
+from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.model import Align, At, Cron, Every, Maintenance, MonitorSpec
 from everwatch.schedule.duration import format_duration
-from everwatch.schedule.instant import instant_text
+from everwatch.schedule.instant import Bare, instant_text
 from everwatch.wire import MOST_RUNS
 
 EveryOption = Annotated[
@@ -27,7 +29,10 @@ TimezoneOption = Annotated[
     ),
 ]
 AtOption = Annotated[
-    str | None, typer.Option("--at", help="Run once at INSTANT, e.g. 2026-11-21T09:00:00+01:00.", show_default=False)
+    str | None,
+    typer.Option(
+        "--at", help="Run once at INSTANT, e.g. 2026-11-21T09:00:00+01:00, or a duration from now.", show_default=False
+    ),
 ]
 InOption = Annotated[
     str | None, typer.Option("--in", help="Run once after DELAY from now, e.g. 90m.", show_default=False)
@@ -40,8 +45,13 @@ SpreadOption = Annotated[
     str | None,
     typer.Option("--spread", help="Spread the runs of --cron over so long, e.g. 10m.", show_default=False),
 ]
-StartAtOption = Annotated[str | None, typer.Option("--start-at", help="Due from INSTANT on.", show_default=False)]
-EndAtOption = Annotated[str | None, typer.Option("--end-at", help="Due up to INSTANT.", show_default=False)]
+StartAtOption = Annotated[
+    str | None,
+    typer.Option("--start-at", help="Due from then on: INSTANT, or a duration from now.", show_default=False),
+]
+EndAtOption = Annotated[
+    str | None, typer.Option("--end-at", help="Due until then: INSTANT, or a duration from now.", show_default=False)
+]
 MaxRunsOption = Annotated[
     int | None, typer.Option("--max-runs", min=1, max=MOST_RUNS, help="Due so often at most.", show_default=False)
 ]
@@ -77,10 +87,19 @@ def schedule_of(given: ScheduleOptions) -> dict[str, Any]:
         raise SettingsError("--spread goes with --cron and nothing else.")
     if given.timezone is not None and given.cron is None and given.align is not Align.MIDNIGHT:
         raise SettingsError("--timezone goes with --cron, or with --every and --align midnight.")
-    said: dict[str, Any] = msgspec.to_builtins(given)
-    return {name: value for name, value in said.items() if value is not None}
+    return _said(given)
 
 
+def _said(given: ScheduleOptions) -> dict[str, Any]:
+    """The fields that are given, as a signup or a command says them. Raises SettingsError."""
+    said = {name: value for name, value in msgspec.to_builtins(given).items() if value is not None}
+    now = SystemClock().now_ms()
+    for name in _INSTANTS.intersection(said):
+        said[name] = instant_of(f"--{name.replace('_', '-')}", said[name], now, Bare.FUTURE)
+    return said
+
+
+_INSTANTS = frozenset({"at", "start_at", "end_at"})
 _ALTERNATIVES = ("every", "cron", "at", "in")
 _OF_ONE = ("align", "spread", "timezone")
 
@@ -90,7 +109,7 @@ def changed_schedule(before: dict[str, Any], given: ScheduleOptions) -> dict[str
 
     Its bounds stay. Raises SettingsError where options do not go together.
     """
-    said = {name: value for name, value in msgspec.to_builtins(given).items() if value is not None}
+    said = _said(given)
     named = [name for name in _ALTERNATIVES if name in said]
     if len(named) > 1:
         raise SettingsError(f"Give one of --every, --cron, --at and --in, not --{' and --'.join(named)}.")

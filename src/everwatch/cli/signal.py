@@ -8,9 +8,11 @@ import typer
 
 from everwatch.cli.commanding import Sending, send_one, with_sending
 from everwatch.cli.options import MonitorArgument, UserArgument, duration_of, instant_of
+from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.kafka.asking import signal_asked
 from everwatch.model import Asker
+from everwatch.schedule.instant import Bare
 
 
 @with_sending
@@ -34,7 +36,7 @@ def signal(
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option(help="When it was, e.g. 2026-11-21T09:00:00+01:00; default: now.", show_default=False),
+        typer.Option(help="When it was: INSTANT, or a duration ago, e.g. 5m; default: now.", show_default=False),
     ] = None,
     *,
     sending: Sending,
@@ -83,5 +85,5 @@ def _said(
             raise SettingsError(f"--value wants a finite number, not {value}.")
         said["value"] = value
     if at is not None:
-        said["at"] = instant_of("--at", at)
+        said["at"] = instant_of("--at", at, SystemClock().now_ms(), Bare.PAST)
     return said

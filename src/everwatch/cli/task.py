@@ -25,8 +25,10 @@ from everwatch.cli.schedules import AtOption, InOption, ScheduleOptions, schedul
 from everwatch.cli.stored import database, print_columns
 from everwatch.cli.task_lines import commands_of, path_in_line
 from everwatch.clock import SystemClock
-from everwatch.errors import EverwatchError, SettingsError
-from everwatch.schedule.instant import instant_text
+from everwatch.config import Settings
+from everwatch.errors import EverwatchError, RefusalCode, SettingsError
+from everwatch.model import Reply
+from everwatch.schedule.instant import Bare, instant_text
 from everwatch.store import StoredTask, TaskStatus
 from everwatch.transfer.files import STDIN, FileSource, Format
 from everwatch.transfer.rows import Reading
@@ -37,8 +39,20 @@ _TASK = typer.Argument(metavar="TASK", help="The task's id.", show_default=False
 TaskArgument = Annotated[str, _TASK]
 OptionalTask = Annotated[str | None, _TASK]
 OfUser = Annotated[str, typer.Option("--user", help="Only this user's.")]
-From = Annotated[str | None, typer.Option("--from", help="Only those due at INSTANT or later.", show_default=False)]
-Until = Annotated[str | None, typer.Option("--until", help="Only those due before INSTANT.", show_default=False)]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="Only those due from then on: INSTANT, a duration ago, e.g. 1h, or +1h from now.",
+        show_default=False,
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until", help="Only those due before then: INSTANT, a duration ago, or +1h from now.", show_default=False
+    ),
+]
 
 
 @app.command()
@@ -110,7 +124,23 @@ def cancel(
     if bool(task) == all_ or task == "":
         raise SettingsError("Give either a TASK or --all.")
     wanted = {"command": "cancel", "user_id": user} | ({"monitor_id": task} if task else {})
-    send(wanted, sending)
+    send(wanted, sending, _tell_what_became_of_it)
+
+
+def _tell_what_became_of_it(refused: Reply, settings: Settings) -> None:
+    """Say on stderr what the database holds of a task that the worker does not know (any more)."""
+    if refused.code != RefusalCode.NOT_FOUND or not refused.monitor_id:
+        return
+    try:
+        with database(settings) as reader:
+            found = reader.task(refused.user_id, refused.monitor_id, SystemClock().now_ms())
+    except EverwatchError:
+        return  # the answer stands without it
+    if found is not None and found.ended_at:
+        why = f": {found.reason}" if found.reason else ""
+        typer.echo(
+            f"The database holds this task as {found.status} since {instant_text(found.ended_at)}{why}", err=True
+        )
 
 
 @app.command("list")
@@ -126,7 +156,8 @@ def list_(
     """List tasks as the database has them, by when they are due; with --json one object a line.
 
     Examples: `everwatch task list --user u-1 --status pending` ·
-    `everwatch task list --status failed --from 2026-11-21T00:00:00Z --limit 1000 --json | jq .reason`
+    `everwatch task list --from now --until +1h` ·
+    `everwatch task list --status failed --from 24h --limit 1000 --json | jq .reason`
     """
     from_ms, until_ms = _span(from_, until)
     with database(settings_of(data_dir)) as reader:
@@ -185,8 +216,12 @@ def show(user: UserArgument, task: TaskArgument, data_dir: DataDir = None, as_js
 
 
 def _span(from_: str | None, until: str | None) -> tuple[int, int]:
-    from_ms = 0 if from_ is None else instant_of("--from", from_)
-    until_ms = 0 if until is None else instant_of("--until", until)
+    """The interval that --from and --until mean, ms; 0 for no bound. Raises SettingsError."""
+    now = SystemClock().now_ms()
+    from_ms = 0 if from_ is None else instant_of("--from", from_, now, Bare.PAST)
+    until_ms = 0 if until is None else instant_of("--until", until, now, Bare.PAST)
+    if until_ms and from_ms >= until_ms:
+        raise SettingsError("There is nothing between --from and --until: --from must be the earlier one.")
     return from_ms, until_ms
 
 

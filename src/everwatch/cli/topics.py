@@ -7,7 +7,7 @@ from rich.table import Table
 
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import TopicState, check_topics, ensure_topics
+from everwatch.kafka.topics import TopicState, check_topics, ensure_topics, problems_of
 
 app = typer.Typer(no_args_is_help=True, help="Create and check the topics that Everwatch lives on.")
 
@@ -25,7 +25,10 @@ def check(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json
     settings = settings_of(data_dir, bootstrap_servers)
     states = check_topics(new_admin(settings, broker_of(settings)), settings)
     _show(states, as_json)
-    if any(state.problem for state in states):
+    wrong = problems_of(states, settings)
+    for sentence in wrong if not as_json else ():
+        typer.secho(sentence, fg=typer.colors.RED, err=True)
+    if wrong:
         raise typer.Exit(4)
 
 
@@ -35,5 +38,14 @@ def _show(states: list[TopicState], as_json: bool) -> None:
         return
     table = Table("topic", "partitions", "")
     for state in states:
-        table.add_row(state.name, str(state.partitions or "-"), state.problem or ("created" if state.created else "ok"))
+        table.add_row(state.name, str(state.partitions or "-"), _condition(state))
     Console().print(table)
+
+
+def _condition(state: TopicState) -> str:
+    """The state of one topic in a word or two; the sentence with the remedy stands below the table."""
+    if not state.problem:
+        return "created" if state.created else "ok"
+    if state.hidden:
+        return "not visible to this user"
+    return "wrong number of partitions" if state.partitions else "missing"

@@ -9,13 +9,24 @@ import typer
 
 from everwatch.cli import lists
 from everwatch.cli.commanding import Sending, send, with_sending
-from everwatch.cli.options import AsJson, DataDir, UserArgument, duration_of, instant_of, pairs_of, settings_of
+from everwatch.cli.options import (
+    AsJson,
+    DataDir,
+    ResumeFor,
+    ResumeUntil,
+    UserArgument,
+    duration_of,
+    instant_of,
+    pairs_of,
+    resumed_at,
+    settings_of,
+)
 from everwatch.cli.schedules import maintenance_text
 from everwatch.cli.stored import database, no_user
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.model import State
-from everwatch.schedule.instant import instant_text
+from everwatch.schedule.instant import Bare, instant_text
 from everwatch.schedule.maintenance import maintenance_end
 
 app = typer.Typer(
@@ -41,10 +52,8 @@ def deregister(
 @with_sending
 def pause(
     user: UserArgument,
-    until: Annotated[str | None, typer.Option(help="Resume by itself at INSTANT.", show_default=False)] = None,
-    for_: Annotated[
-        str | None, typer.Option("--for", help="Resume by itself after so long, e.g. 2h.", show_default=False)
-    ] = None,
+    until: ResumeUntil = None,
+    for_: ResumeFor = None,
     *,
     sending: Sending,
 ) -> None:
@@ -54,14 +63,8 @@ def pause(
 
     Examples: `everwatch user pause u-1 --wait` · `everwatch user pause u-1 --for 2h`
     """
-    if until is not None and for_ is not None:
-        raise SettingsError("Give one of --until and --for, not both.")
-    wanted: dict[str, Any] = {"command": "pause_user", "user_id": user}
-    if until is not None:
-        wanted["until"] = until
-    elif for_ is not None:
-        wanted["until"] = SystemClock().now_ms() + duration_of("--for", for_)
-    send(wanted, sending)
+    until_ms = resumed_at(until, for_, SystemClock().now_ms())
+    send({"command": "pause_user", "user_id": user} | until_ms, sending)
 
 
 @app.command()
@@ -107,7 +110,10 @@ def set_(
 def maintain(
     user: UserArgument,
     start: Annotated[
-        str | None, typer.Option("--from", help="INSTANT at which a window begins; default: now.", show_default=False)
+        str | None,
+        typer.Option(
+            "--from", help="When a window begins: INSTANT, or a duration from now; default: now.", show_default=False
+        ),
     ] = None,
     for_: Annotated[
         str | None, typer.Option("--for", help="How long that window is, e.g. 2h.", show_default=False)
@@ -153,7 +159,8 @@ def _windows(
         return [{"cron": cron, "duration": duration} | ({} if timezone is None else {"timezone": timezone})]
     if for_ is None:
         raise SettingsError("--from needs --for, which says how long.")
-    begin = SystemClock().now_ms() if start is None else instant_of("--from", start)
+    now = SystemClock().now_ms()
+    begin = now if start is None else instant_of("--from", start, now, Bare.FUTURE)
     return [{"start": begin, "end": begin + duration_of("--for", for_)}]
 
 

@@ -18,5 +18,5 @@ def check_broker(system: System) -> Iterator[Finding]:
 def check_topics(system: System) -> Iterator[Finding]:
     """Compare every topic with its plan."""
     states = topics.check_topics(system.admin, system.settings)
-    wrong = [Finding("topics", False, state.problem) for state in states if state.problem]
+    wrong = [Finding("topics", False, sentence) for sentence in topics.problems_of(states, system.settings)]
     yield from wrong or [well("topics", f"all there, {system.settings.partitions} partitions each")]

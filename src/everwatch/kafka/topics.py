@@ -18,7 +18,6 @@ from everwatch.kafka.permissions import hidden_topics
 from everwatch.model import Priority
 
 HOUR_MS = 3_600_000
-_ABSENT = "Topic {} does not exist: run 'everwatch topics create'."
 # how long compacted topics still tell of a deletion: who was away for longer has to read them anew
 DELETIONS_KEPT_MS = 7 * 24 * HOUR_MS
 
@@ -128,6 +127,20 @@ class TopicState:
     hidden: bool = False
 
 
+def problems_of(states: Iterable[TopicState], settings: Settings) -> list[str]:
+    """What is wrong with topics: one sentence with its remedy for all that have the same fault."""
+    states = list(states)
+    sentences = [state.problem for state in states if state.hidden]
+    faulty = [state for state in states if state.problem and not state.hidden]
+    for partitions in sorted({state.partitions for state in faulty}):
+        names = [state.name for state in faulty if state.partitions == partitions]
+        everything = len(names) == len(states) > 1
+        sentences.append(
+            _mismatch(names, partitions, settings, everything=everything) if partitions else _absent(names)
+        )
+    return sentences
+
+
 def check_topics(admin: Admin, settings: Settings, *, timeout_s: float = 10) -> list[TopicState]:
     """Compare every topic with its plan and change nothing. Raises BrokerUnavailable, AccessError."""
     found = _partition_counts(admin, timeout_s)
@@ -146,7 +159,7 @@ def expect_topic(admin: Admin, settings: Settings, name: str, *, timeout_s: floa
     if not found and hidden_topics(admin, [name]):
         raise missing(Right(Operation.DESCRIBE, Resource.TOPIC, name), settings)
     if not found:
-        raise BrokerUnavailable(_ABSENT.format(name))
+        raise BrokerUnavailable(_absent([name]))
     return found
 
 
@@ -163,8 +176,7 @@ def ensure_topics(admin: Admin, settings: Settings, *, timeout_s: float = 30) ->
     missing = [plan for plan in plan_topics(settings) if before[plan.name].partitions == 0]
     created = set(_create(admin, missing, timeout_s)) if missing else set()
     after = _settled(admin, settings, timeout_s) if missing else list(before.values())
-    wrong = [state.problem for state in after if state.problem]
-    if wrong:
+    if wrong := problems_of(after, settings):
         raise TopicMismatch(" ".join(wrong))
     return [TopicState(s.name, s.partitions, s.name in created) for s in after]
 
@@ -211,17 +223,31 @@ def _compare(plan: TopicPlan, partitions: int | None, hidden: bool, settings: Se
         right = Right(Operation.DESCRIBE, Resource.TOPIC, plan.name)
         return TopicState(plan.name, 0, False, str(missing(right, settings)), hidden=True)
     if partitions is None or partitions == 0:
-        return TopicState(plan.name, 0, False, _ABSENT.format(plan.name))
+        return TopicState(plan.name, 0, False, _absent([plan.name]))
     if partitions != plan.partitions:
-        return TopicState(
-            plan.name,
-            partitions,
-            False,
-            f"Topic {plan.name} has {partitions} partitions, but {plan.partitions} are configured, and all topics must"
-            f" share one count: set EVERWATCH_PARTITIONS={partitions} if every topic has that many, else choose another"
-            " EVERWATCH_TOPIC_PREFIX, or delete the topic if nothing in it is needed.",
-        )
+        return TopicState(plan.name, partitions, False, _mismatch([plan.name], partitions, settings))
     return TopicState(plan.name, partitions, False)
+
+
+def _absent(names: list[str]) -> str:
+    return f"{_named(names)} {'does' if len(names) == 1 else 'do'} not exist: run 'everwatch topics create'."
+
+
+def _mismatch(names: list[str], partitions: int, settings: Settings, *, everything: bool = False) -> str:
+    one = len(names) == 1
+    subject = f"All {len(names)} topics" if everything else _named(names)
+    has = f"{subject} {'has' if one else 'have'} {partitions} partitions, but {settings.partitions} are configured"
+    if everything:
+        return f"{has}: set EVERWATCH_PARTITIONS={partitions}, or choose another EVERWATCH_TOPIC_PREFIX."
+    return (
+        f"{has}, and all topics must share one count: set EVERWATCH_PARTITIONS={partitions} if every topic has that"
+        f" many, else choose another EVERWATCH_TOPIC_PREFIX, or delete {'the topic' if one else 'these topics'} if"
+        f" nothing in {'it' if one else 'them'} is needed."
+    )
+
+
+def _named(names: list[str]) -> str:
+    return f"Topic {names[0]}" if len(names) == 1 else f"Topics {', '.join(names[:-1])} and {names[-1]}"
 
 
 def _create(admin: Admin, plans: list[TopicPlan], timeout_s: float) -> Iterator[str]:
