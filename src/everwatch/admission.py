@@ -10,7 +10,7 @@ from everwatch import codec, wire
 from everwatch.bounds import RESERVED_USERS
 from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
-from everwatch.model import At, Command, Every, MonitorSpec, ReplyOn, Signup
+from everwatch.model import At, Command, MonitorSpec, ReplyOn, Signup
 
 
 class _Outline(msgspec.Struct, forbid_unknown_fields=True):
@@ -100,11 +100,12 @@ def admit_monitor(spec: MonitorSpec, path: str) -> MonitorSpec:
     """``spec`` with its config in canonical form and the kind's schedule where it names none. Raises InvalidInput."""
     try:
         kind = registry.kind_named(spec.kind)
-        config = registry.canonical_config(kind, registry.parse_config(kind, orjson.loads(spec.config)))
+        parsed = registry.parse_config(kind, orjson.loads(spec.config))
+        config = registry.canonical_config(kind, parsed)
+        schedule = registry.default_schedule(kind, parsed) if spec.schedule == wire.NO_SCHEDULE else spec.schedule
     except InvalidInput as error:
         raise InvalidInput(error.reason, path + error.path.removeprefix("$"), error.code) from None
     except Exception as error:
         # a kind of another package may fail in any way; that harms only the monitors that name it
         raise InvalidInput(f"the kind {spec.kind!r} failed on the config: {error!r}", f"{path}.config") from error
-    schedule = spec.schedule if spec.schedule != wire.NO_SCHEDULE else Every(kind.default_schedule_ms)
     return msgspec.structs.replace(spec, config=config, schedule=schedule)

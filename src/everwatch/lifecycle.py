@@ -48,6 +48,7 @@ def first_put(user_id: str, spec: MonitorSpec, origin: Origin, now: int, begin: 
     """A monitor put for the first time at the instant ``now``, due strictly after ``begin``. Raises NeverDue."""
     since = max(begin, spec.start_at - 1)
     monitor = Monitor(user_id=user_id, spec=spec, origin=origin, version=1, since=since, state_since=now)
+    monitor = _counting_from(monitor)
     return monitor if not is_bounded(spec) else _with_end(monitor, 0)
 
 
@@ -86,6 +87,7 @@ def put_again(monitor: Monitor, spec: MonitorSpec, origin: Origin, at: int) -> M
     elif spec.config != monitor.spec.config:
         judged_anew = msgspec.structs.replace(monitor.signals, value=None, beyond_since=0, breached=False)
         changed = after_signals(changed, monitor.last_signal, judged_anew)
+    changed = _counting_from(changed)
     if is_bounded(spec):
         changed = _with_end(changed, runs)
     if monitor.state is State.DONE:
@@ -143,6 +145,7 @@ def resume(monitor: Monitor, at: int, reason: str = "resumed by command") -> Mon
     awake = msgspec.structs.replace(
         _enter(monitor, State.NEW, at, reason), since=since, agenda=_on(monitor.agenda, resume_at=0)
     )
+    awake = _counting_from(awake)
     if not is_bounded(spec):
         return awake
     try:
@@ -182,6 +185,14 @@ def after_signals(monitor: Monitor, last_signal: int, signals: SignalState) -> M
         return monitor
     known = signals if signals != NO_SIGNALS else NO_SIGNALS
     return msgspec.structs.replace(monitor, last_signal=last_signal, signals=known)
+
+
+def _counting_from(monitor: Monitor) -> Monitor:
+    """The monitor with its silence counted from ``since``, where an older signal is known or may come before it."""
+    if not monitor.last_signal and monitor.since != monitor.spec.start_at - 1:
+        return monitor
+    counted = msgspec.structs.replace(monitor.signals, counted_from=monitor.since)
+    return after_signals(monitor, monitor.last_signal, counted)
 
 
 def after_result(monitor: Monitor, result: Result, earliest: int = 0) -> Monitor:

@@ -318,6 +318,7 @@ class Signal(msgspec.Struct, frozen=True):
     ``exit_code``: of a job that failed; never 0. ``duration_ms``: how long it ran, None for what its start says.
     ``signal_id``: its outcome is answered on ``replies``. It is not remembered: the same signal of the same instant
     again is answered ``unchanged``.
+    ``run``: which run it is about, where several may be under way at once; empty if the job does not say.
     """
 
     user_id: str
@@ -329,11 +330,12 @@ class Signal(msgspec.Struct, frozen=True):
     value: float | None = None
     signal_id: str = ""
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
+    run: str = ""
 
     @property
     def is_plain(self) -> bool:
         """Whether it says no more than that the job is alive and well."""
-        return self.type is SignalType.SUCCESS and self.duration_ms is None and self.value is None
+        return self.type is SignalType.SUCCESS and self.duration_ms is None and self.value is None and not self.run
 
 
 class Asker(msgspec.Struct, frozen=True):
@@ -404,6 +406,14 @@ class Agenda(msgspec.Struct, frozen=True, omit_defaults=True):
 NOTHING = Agenda()
 
 
+class JobRun(msgspec.Struct, frozen=True, array_like=True):
+    """A run of a job that its signals tell apart: its id, when it began last and when it ended last; 0 for never."""
+
+    run: str
+    started_at: int = 0
+    ended_at: int = 0
+
+
 class SignalState(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of a monitor's signals apart from the instant of the newest success or value.
 
@@ -411,6 +421,8 @@ class SignalState(msgspec.Struct, frozen=True, omit_defaults=True):
     well since; ``exit_code`` of that failure; ``duration_ms``, how long its last run took, None if unknown.
     Of a metric: the newest ``value``, and as the monitor's config judges it: ``beyond_since``, since when it is on the
     wrong side, 0 if it is not; ``breached``, whether that has lasted long enough.
+    ``runs``: those that have ids, see ``kinds.job_runs``. ``counted_from``: since when silence counts although an older
+    signal is known, because the monitor was changed or resumed then; 0 if the newest signal says it.
     """
 
     started_at: int = 0
@@ -420,6 +432,8 @@ class SignalState(msgspec.Struct, frozen=True, omit_defaults=True):
     value: float | None = None
     beyond_since: int = 0
     breached: bool = False
+    runs: tuple[JobRun, ...] = ()
+    counted_from: int = 0
 
 
 NO_SIGNALS = SignalState()

@@ -47,6 +47,8 @@ from everwatch.schedule.midnight import check_alignment
 NO_HIDDEN = rf"^[^{HIDDEN}]*\Z"  # "$" would let a newline at the end pass
 UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=NO_HIDDEN)]
 MonitorId = Annotated[str, msgspec.Meta(max_length=128, pattern=NO_HIDDEN)]
+# several are kept with a monitor
+RunId = Annotated[str, msgspec.Meta(max_length=64, pattern=NO_HIDDEN)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_HIDDEN)]
 # as Kubernetes and Prometheus have them; no "=", which stands behind the key on command lines
 LABEL_KEY = r"^[A-Za-z0-9_./-]*\Z"
@@ -172,6 +174,7 @@ class SignalInput(_Strict, frozen=True):
     value: float | None = None
     signal_id: MonitorId = ""
     reply: ReplyOn = ReplyOn.EVERY_OUTCOME
+    run: RunId = ""
 
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -353,12 +356,24 @@ def signal_of(given: SignalInput) -> Signal:
     _check_user(given.user_id)
     type_, exit_code, duration_ms, value = given.type, given.exit_code, given.duration_ms, given.value
     if type_ is SignalType.SUCCESS and exit_code is None and duration_ms is None and value is None:
-        return Signal(given.user_id, given.monitor_id, given.at, signal_id=given.signal_id, reply=given.reply)
+        return Signal(
+            given.user_id,
+            given.monitor_id,
+            given.at,
+            signal_id=given.signal_id,
+            reply=given.reply,
+            run=given.run,
+        )
     if value is not None:
         # Avro has numbers that are none
         if not isfinite(value):
             raise InvalidInput("not a finite number", "$.value")
-        said = {"type": type_ is not SignalType.SUCCESS, "exit_code": exit_code, "duration_ms": duration_ms}
+        said = {
+            "type": type_ is not SignalType.SUCCESS,
+            "exit_code": exit_code,
+            "duration_ms": duration_ms,
+            "run": given.run or None,
+        }
         for name, other in said.items():
             if other is not None and other is not False:
                 raise InvalidInput("a signal is a value or says how a job's run went, not both", f"$.{name}")
@@ -378,6 +393,7 @@ def signal_of(given: SignalInput) -> Signal:
         value,
         given.signal_id,
         given.reply,
+        given.run,
     )
 
 

@@ -24,8 +24,8 @@ def test_a_job_and_a_metric_go_through_failure_and_recovery_across_a_restart(new
 
     said(pipeline, "job", type="start")
     said(pipeline, "queue", value=42)
-    pipeline.wait_for_states(USER, job="late", queue="up")
-    assert "running since" in newest(pipeline, "job", Status.LATE).reason
+    pipeline.wait_for_states(USER, job="down", queue="up")
+    assert "running since" in newest(pipeline, "job", Status.FAILURE).reason
 
     said(pipeline, "job", exit_code=3)
     said(pipeline, "queue", value=120)
@@ -58,6 +58,45 @@ def test_a_job_and_a_metric_go_through_failure_and_recovery_across_a_restart(new
         if letter.key() == USER.encode()
     ]
     assert refused == ["$.value", "$.value"]
+
+
+def test_runs_that_overlap_and_jobs_that_run_by_cron_are_judged_across_a_restart(new_pipeline: NewPipeline) -> None:
+    pipeline = new_pipeline()
+    pipeline.ensure("worker", "executor", "sink")
+    pipeline.wait_until_ready()
+    two_hours_ago = now_ms() - 7_200_000
+    pipeline.sign_up(
+        USER,
+        every("runs", "heartbeat", period="1h", min_duration="1s", max_duration="3s"),
+        every("nightly", "heartbeat", cron="* * * * *", timezone="Europe/Berlin", grace="1h"),
+    )
+    wait_until("the monitors are known", lambda: pipeline.monitor(USER, "nightly"), 30)
+
+    # its only success is two hours old by its timestamp
+    said(pipeline, "nightly", at=two_hours_ago)
+    said(pipeline, "runs", type="start", run="a")
+    said(pipeline, "runs", type="start", run="b")
+    said(pipeline, "runs", run="b", duration_ms=2_000)
+    pipeline.wait_for_states(USER, runs="down", nightly="late")
+    assert "one was expected at" in newest(pipeline, "nightly", Status.LATE).reason
+    assert newest(pipeline, "runs", Status.FAILURE).reason.startswith("run 'a' has been running since")
+
+    assert pipeline.processes["worker"].stop() == 0
+    restarted = now_ms()
+    pipeline.ensure("worker")
+    said(pipeline, "nightly")
+    wait_until(
+        "the run is known after the restart",
+        lambda: any(
+            result.status is Status.FAILURE and result.scheduled_at > restarted
+            for result in pipeline.results(USER, "runs")
+        ),
+        60,
+    )
+    said(pipeline, "runs", run="c", duration_ms=5)
+    wait_until("a run was too short", lambda: "took 0.005 s" in newest(pipeline, "runs").reason, 60)
+    said(pipeline, "runs", run="d", duration_ms=2_500)
+    pipeline.wait_for_states(USER, runs="up", nightly="up")
 
 
 def said(pipeline: Pipeline, monitor_id: str, **more: object) -> None:

@@ -462,9 +462,11 @@ sayings = st.one_of(
             "type": st.sampled_from(["success", "fail"]),
             "exit_code": st.integers(-(2**31), 2**31 - 1) | st.none(),
             "duration_ms": st.floats(0, 1e9) | st.none(),
+            "run": st.sampled_from(["", "lauf-7", "x" * 64]),
         },
     ),
     st.just({"type": "start"}),
+    st.just({"type": "start", "run": "7"}),
     st.fixed_dictionaries({"value": st.floats(allow_nan=False, allow_infinity=False)}),
 )
 
@@ -481,6 +483,7 @@ def test_a_signal_means_the_same_in_both_formats(user_id: str, monitor_id: str, 
         said.get("exit_code") or None,
         said.get("duration_ms"),
         said.get("value"),
+        run=said.get("run", ""),
     )
     assert codec.decode_signal(_as_json(record)) == codec.decode_signal(schemas.encode("signal", record)) == meant
 

@@ -75,6 +75,8 @@ def say(*arguments: str, command: Callable[..., None] = signal.signal) -> tuple[
         (["--exit-code", "-9", "--duration", "1m30s"], {"exit_code": -9, "duration_ms": 90_000}),
         (["--fail", "--exit-code", "3"], {"type": "fail", "exit_code": 3}),
         (["--value", "-4.5"], {"value": -4.5}),
+        (["--start", "--run", "job-7"], {"type": "start", "run": "job-7"}),
+        (["--run", "job-7"], {"run": "job-7"}),
         (["--at", "2026-11-21T12:00:00Z"], {"at": NOON_MS}),
     ],
 )

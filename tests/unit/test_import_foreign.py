@@ -153,12 +153,38 @@ def test_checks_of_healthchecks_become_heartbeats(tmp_path: Path) -> None:
 
 
 def test_checks_that_cannot_be_kept_right_are_left_out_with_the_reason(tmp_path: Path) -> None:
-    cron = check(slug="cron", schedule="5 4 * * *", tz="UTC")
-    del cron["timeout"]
-    monitors, lost = taken(tmp_path, [cron, check(slug="off", status="paused"), 7], healthchecks.monitors_of)
+    calendar = by_cron(slug="calendar", schedule="Mon..Fri 04:05")
+    nowhere = by_cron(slug="nowhere", tz="Mars/Olympus")
+    keyless = check(slug="keyless")
+    del keyless["timeout"]
+    monitors, lost = taken(
+        tmp_path, [calendar, nowhere, keyless, check(slug="off", status="paused"), 7], healthchecks.monitors_of
+    )
     assert monitors == []
-    assert [(each.monitor, each.is_left_out) for each in lost] == [("cron", True), ("off", True), ("", True)]
-    assert "by the schedule '5 4 * * *'" in next(each.what for each in lost if each.monitor == "cron")
+    assert [(each.monitor, each.is_left_out) for each in lost] == [
+        ("calendar", True), ("nowhere", True), ("keyless", True), ("off", True), ("", True),
+    ]  # fmt: skip
+    told = {each.monitor: each.what for each in lost}
+    assert told["calendar"].startswith("it is expected by the schedule 'Mon..Fri 04:05', which is no cron expression")
+    assert told["nowhere"].startswith("Everwatch refuses it: there is no time zone 'Mars/Olympus'")
+
+
+def by_cron(**fields: Any) -> dict[str, Any]:
+    """A check that is expected by a cron schedule: the API gives no timeout then."""
+    given = check(**{"schedule": "5 4 * * MON-FRI", "tz": "Europe/Berlin"} | fields)
+    del given["timeout"]
+    return given
+
+
+def test_a_check_with_a_cron_schedule_is_expected_by_that_schedule_in_its_time_zone(tmp_path: Path) -> None:
+    monitors, lost = taken(
+        tmp_path, [by_cron(), by_cron(slug="utc", schedule="@daily", tz="")], healthchecks.monitors_of
+    )
+    assert [each["config"] for each in monitors] == [
+        {"cron": "5 4 * * MON-FRI", "timezone": "Europe/Berlin", "grace": "900s", "max_duration": "900s"},
+        {"cron": "@daily", "timezone": "UTC", "grace": "900s", "max_duration": "900s"},
+    ]
+    assert not any(each.is_left_out for each in lost)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+import msgspec
 import pytest
 
 from everwatch.errors import InvalidInput
@@ -126,6 +127,7 @@ def test_a_monitor_that_never_got_a_value_waits_for_one_as_long_as_one_counts(mi
 
 def test_a_monitor_resumed_after_a_long_pause_does_not_judge_the_value_from_before() -> None:
     metric = Metric(began_s=5_000, missing="failure").take((1, 120))
+    metric.known = msgspec.structs.replace(metric.known, counted_from=ms(5_000))
     assert metric.look(5_010).status is N
     assert metric.look(5_601).status is F
 

@@ -342,9 +342,23 @@ def test_another_kind_forgets_the_signals_and_another_config_what_it_made_of_the
     assert (other_kind.last_signal, other_kind.signals) == (0, NO_SIGNALS)
     other_config = put_again(given, OTHER_CONFIG, Origin.SIGNUP, AT)
     assert other_config.last_signal == AT
-    assert other_config.signals == SignalState(started_at=AT, failed_at=3, exit_code=1, duration_ms=2.5)
+    assert other_config.signals == SignalState(
+        started_at=AT, failed_at=3, exit_code=1, duration_ms=2.5, counted_from=AT
+    )
     for spec in (OTHER_SCHEDULE, OTHER_POLICY):
-        assert put_again(given, spec, Origin.SIGNUP, AT).signals is heard
+        assert put_again(given, spec, Origin.SIGNUP, AT).signals == msgspec.structs.replace(heard, counted_from=AT)
+
+
+def test_silence_is_counted_anew_after_a_change_or_a_pause_and_from_a_start_that_lies_ahead() -> None:
+    given = after_signals(monitor(State.UP), AT - 9_000, NO_SIGNALS)
+    assert put_again(given, OTHER_SCHEDULE, Origin.SIGNUP, AT).signals.counted_from == AT
+    resumed = resume(pause(given, AT), AT + 5_000)
+    assert resumed.signals.counted_from == resumed.since == AT + 5_000
+    # where no signal is known, that is what since says
+    assert resume(pause(monitor(State.UP), AT), AT + 5_000).signals is NO_SIGNALS
+    later = msgspec.structs.replace(SPEC, start_at=AT + 60_000)
+    assert first_put("u", later, Origin.SIGNUP, AT, AT).signals.counted_from == AT + 59_999
+    assert first_put("u", SPEC, Origin.SIGNUP, AT, AT).signals is NO_SIGNALS
 
 
 def test_whatever_happens_every_transition_is_legal() -> None:

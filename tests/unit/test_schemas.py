@@ -28,6 +28,7 @@ from everwatch.model import (
     CommandType,
     Cron,
     Every,
+    JobRun,
     Maintenance,
     Misfire,
     Monitor,
@@ -153,6 +154,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "signal-start": {"user_id": "u-1", "monitor_id": "größe", "at": AT, "type": "start"},
     "signal-fail": {"user_id": "u-1", "monitor_id": "größe", "exit_code": 3, "duration_ms": 1250.5},
     "signal-value": {"user_id": "u-1", "monitor_id": "größe", "value": -0.25},
+    "signal-run": {"user_id": "u-1", "monitor_id": "größe", "type": "start", "run": "lauf-7"},
     "signal-asking": {"user_id": "u-1", "monitor_id": "größe", "signal_id": "n-1", "reply": "refused"},
     "signup-asking": {"user_id": "u-1", "signup_id": "s-1", "reply": "refused"},
     "command-asking": {"command": "cancel", "user_id": "u-1", "command_id": "c-2", "reply": "refused"},
@@ -199,6 +201,7 @@ EXPECTED: dict[str, object] = {
     "signal-start": Signal("u-1", "größe", AT, SignalType.START),
     "signal-fail": Signal("u-1", "größe", 0, SignalType.FAIL, 3, 1250.5),
     "signal-value": Signal("u-1", "größe", value=-0.25),
+    "signal-run": Signal("u-1", "größe", type=SignalType.START, run="lauf-7"),
     "signal-asking": Signal("u-1", "größe", signal_id="n-1", reply=ReplyOn.REFUSAL),
     "signup-asking": Signup("u-1", signup_id="s-1", reply=ReplyOn.REFUSAL),
     "command-asking": Command(CommandType.CANCEL, "u-1", command_id="c-2", reply=ReplyOn.REFUSAL),
@@ -234,6 +237,9 @@ EXPECTED: dict[str, object] = {
     "monitor-spread": msgspec.structs.replace(MONITOR, spec=SPREAD),
     "monitor-signals": msgspec.structs.replace(
         MONITOR, signals=SignalState(AT, AT + 1, 3, 1250.5, -0.25, AT + 2, True)
+    ),
+    "monitor-runs": msgspec.structs.replace(
+        MONITOR, signals=SignalState(runs=(JobRun("lauf-7", AT, AT + 1), JobRun("lauf-8", AT + 2)), counted_from=AT)
     ),
     "user-maintenance": msgspec.structs.replace(USER, attributes={}, maintenance=WINDOWS),
     "tick-manual": msgspec.structs.replace(TICK, attempt=1, may_overlap=True, manual=True, payload='{"note":"ü"}'),

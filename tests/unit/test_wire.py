@@ -147,7 +147,8 @@ SIGNUPS = {
         "$.monitors[1].config"),
     "unknown config field": (
         signup({"kind": "heartbeat", "config": {"period": "5m", "host": "h"}}),
-        "the kind 'heartbeat' has no field 'host'; known fields: period, grace, max_duration", f"{CONFIG}.host"),
+        "the kind 'heartbeat' has no field 'host'; known fields: period, grace, max_duration, min_duration,"
+        " cron, timezone, within", f"{CONFIG}.host"),
     "a config that is a list": (signup({"kind": "noop", "config": []}), "expected an object, got a list", CONFIG),
     "a config with a number beyond 64 bits": (
         signup({"kind": "noop", "config": {"n": 10**30}}),
@@ -544,6 +545,11 @@ SIGNALS = {
         signal(value=1, exit_code=0), "a signal is a value or says how a job's run went, not both", "$.exit_code"),
     "value with a duration": (
         signal(value=1, duration_ms=5), "a signal is a value or says how a job's run went, not both", "$.duration_ms"),
+    "run of a value": (
+        signal(value=1, run="7"), "a signal is a value or says how a job's run went, not both", "$.run"),
+    "run with too long an id": (signal(run="x" * 65), "this must be at most 64 characters long", "$.run"),
+    "run with an invisible character": (
+        signal(run="a\u200b"), "control, direction and invisible characters are not allowed", "$.run"),
     "exit code of a start": (
         signal(type="start", exit_code=0), "a run that has only begun has none", "$.exit_code"),
     "duration of a start": (

@@ -86,7 +86,7 @@ async def test_a_job_that_starts_fails_and_succeeds_is_judged_at_each_look(life:
     await take(life, {"monitor_id": "job", "type": "start", "at": START + 100})
     assert (await look(life, "job", START + 5_000)).status is Status.SUCCESS
     running = await look(life, "job", START + 75_000)
-    assert (running.status, running.reason[:40]) == (Status.LATE, "running since 2027-01-15 08:00:00.100Z, ")
+    assert (running.status, running.reason[:40]) == (Status.FAILURE, "running since 2027-01-15 08:00:00.100Z, ")
     await take(life, {"monitor_id": "job", "exit_code": 3, "at": START + 80_000})
     failed = await look(life, "job", START + 81_000)
     assert failed.status is Status.FAILURE

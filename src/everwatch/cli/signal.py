@@ -31,6 +31,12 @@ def signal(
         str | None,
         typer.Option(help="How long it ran, e.g. 90s; default: since its start.", show_default=False),
     ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID", help="Which run it is about, where several may be under way at once.", show_default=False
+        ),
+    ] = None,
     value: Annotated[
         float | None, typer.Option(metavar="X", help="A value for a monitor of kind threshold.", show_default=False)
     ] = None,
@@ -47,15 +53,23 @@ def signal(
 
     Examples: `everwatch signal u-1 nightly-backup` · `everwatch signal u-1 nightly-backup --wait` ·
     `everwatch signal u-1 nightly-backup --start; ./backup; everwatch signal u-1 nightly-backup --exit-code $?` ·
-    `everwatch signal u-1 queue-length --value 42`
+    `everwatch signal u-1 import --start --run "$JOB_ID"` · `everwatch signal u-1 queue-length --value 42`
     """
-    event = orjson.dumps(_said(user, monitor, start, fail, exit_code, duration, value, at))
+    event = orjson.dumps(_said(user, monitor, start, fail, exit_code, duration, value, at) | _run(run, value))
     signal_id = sending.asked_id or ""
     send_one(
         lambda _: signal_asked(event, signal_id=signal_id, ask=sending.wait),
         Asker("signal", user, monitor, signal_id=signal_id),
         sending,
     )
+
+
+def _run(run: str | None, value: float | None) -> dict[str, Any]:
+    if run is None:
+        return {}
+    if not run or value is not None:
+        raise SettingsError("--run names the run of a job: it must not be empty, and does not go with --value.")
+    return {"run": run}
 
 
 def _said(

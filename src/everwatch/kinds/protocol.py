@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from everwatch.clock import Clock
-from everwatch.model import NO_SIGNALS, Outcome, Signal, SignalState, Tick
+from everwatch.model import NO_SIGNALS, Outcome, Schedule, Signal, SignalState, Tick
 
 # to validate a config, none of the libraries is imported that a check connects with
 if TYPE_CHECKING:
@@ -87,6 +87,14 @@ class Targeted(Protocol):
 
     def target(self, config: Any) -> str:
         """The host that a check with ``config`` goes to, without a port; "" if there is none to spare. Pure."""
+        ...
+
+
+class Scheduled(Protocol):
+    """What a kind may have beside ``default_schedule_ms``, where the schedule follows from the config."""
+
+    def default_schedule(self, config: Any) -> Schedule:
+        """The schedule of a monitor that names none. Pure."""
         ...
 
 

@@ -14,7 +14,8 @@ from typing import Any, cast
 import msgspec
 
 from everwatch.errors import InvalidInput
-from everwatch.kinds.protocol import FieldError, Kind, SignalledKind
+from everwatch.kinds.protocol import FieldError, Kind, Scheduled, SignalledKind
+from everwatch.model import Every, Schedule
 
 ENTRY_POINT_GROUP = "everwatch.kinds"
 CONFIG_PATH = "$.config"
@@ -62,6 +63,13 @@ def is_check(name: str) -> bool:
 def takes_signals(kind: Kind) -> SignalledKind | None:
     """The kind, if it listens to signals."""
     return cast(SignalledKind, kind) if kind.inline and hasattr(kind, "take") else None
+
+
+def default_schedule(kind: Kind, config: msgspec.Struct) -> Schedule:
+    """The schedule of a monitor of this kind that names none."""
+    if hasattr(kind, "default_schedule"):
+        return cast(Scheduled, kind).default_schedule(config)
+    return Every(kind.default_schedule_ms)
 
 
 def known_kinds() -> list[str]:

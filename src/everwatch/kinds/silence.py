@@ -7,8 +7,11 @@ _TAKEOVER_MS = 60 * SECOND_MS
 
 
 def quiet_since(view: InlineView) -> int:
-    """Since when nothing has been heard: the newest signal, or the beginning of the watch if that is later."""
-    return max(view.last_signal, view.began)
+    """Since when nothing has been heard: the newest signal; where there is none, the beginning of the watch.
+
+    After a change or a pause it is that, if no signal is newer.
+    """
+    return max(view.last_signal, view.signals.counted_from) if view.last_signal else view.began
 
 
 def is_taking_over(view: InlineView, at: int, patience_ms: int) -> bool:

@@ -105,7 +105,8 @@ class ThresholdKind:
             since = since or at
         elif not breached or config.is_clear(value):
             since, breached = 0, False
-        return at, SignalState(value=value, beyond_since=since, breached=breached)
+        counted_from = known.counted_from if at < known.counted_from else 0
+        return at, SignalState(value=value, beyond_since=since, breached=breached, counted_from=counted_from)
 
     def judge(self, config: ThresholdConfig, view: InlineView, at: int) -> Outcome:
         """A failure when the value is beyond the limit for long enough, and until it is back at ``clear``.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from everwatch.errors import InvalidInput
+from everwatch.schedule.cron import read_expression
 from everwatch.transfer.foreign import Found, Lost, number_of, seconds, text_of
 
 _PING = "its job must report by a signal (everwatch signal, or the topic signals) in place of its ping URL"
@@ -31,16 +32,16 @@ def _found(given: dict[str, Any]) -> Found:
     if text_of(given, "status") == "paused":
         found.lost.append("it is paused there, and a signup cannot say so: put it and pause it by command")
         return found
-    grace = number_of(given, "grace")
-    if schedule := text_of(given, "schedule"):
-        found.lost.append(f"it is expected by the schedule {schedule!r}, and a heartbeat has a period only")
-        return found
-    period = number_of(given, "timeout")
-    if not period:
+    expected = _expected(given)
+    if expected is None:
         found.lost.append("it has neither timeout nor schedule (a read-only key exports them too)")
         return found
+    if isinstance(expected, str):
+        found.lost.append(expected)
+        return found
+    grace = number_of(given, "grace")
     # a run that has begun is down there when it has not ended within the grace
-    config = {"period": seconds(period), "grace": seconds(grace), "max_duration": seconds(max(1.0, grace))}
+    config = expected | {"grace": seconds(grace), "max_duration": seconds(max(1.0, grace))}
     found.monitor = {"kind": "heartbeat", "config": config}
     found.lost.append(_PING)
     if given.get("channels"):
@@ -54,3 +55,17 @@ def _found(given: dict[str, Any]) -> Found:
     if any(given.get(name) for name in _FILTERS):
         found.lost.append("filtering pings by keywords has no counterpart")
     return found
+
+
+def _expected(given: dict[str, Any]) -> dict[str, str] | str | None:
+    """When a check is expected, as a heartbeat says it; a sentence if it cannot; None if the export does not say."""
+    schedule = text_of(given, "schedule")
+    if not schedule:
+        period = number_of(given, "timeout")
+        return {"period": seconds(period)} if period else None
+    # the other kind of schedule there is systemd's OnCalendar
+    try:
+        read_expression(schedule)
+    except ValueError as error:
+        return f"it is expected by the schedule {schedule!r}, which is no cron expression of five fields: {error}"
+    return {"cron": schedule, "timezone": text_of(given, "tz") or "UTC"}
