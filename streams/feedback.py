@@ -99,7 +99,8 @@ class Feedback:
         transition = lifecycle.transition_between(monitor, after)
         if transition is not None:
             muted_until = muted(work, record.partition, monitor, transition.at)
-            transition = msgspec.structs.replace(transition, alert=not muted_until)
+            if muted_until:
+                transition = msgspec.structs.replace(transition, alert=False)
             after = lifecycle.with_reminder(monitor, after, muted_until)
             after = lifecycle.forgotten_at(after, self._planner.now_ms() + self._tasks_kept_ms)
         work.add(record.partition, key, after)

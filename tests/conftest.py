@@ -3,6 +3,7 @@
 A pipeline has its own topic prefix and data folder, so tests on one broker do not see each other.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,9 @@ from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings
 # how long an example takes is nothing that a test asserts: the machine may be busy with other things
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+# what commands print is asserted in UTC, wherever the tests run
+os.environ.pop("TZ", None)
 
 NewPipeline = Callable[..., Pipeline]
 

@@ -209,6 +209,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0
     metrics_host: Annotated[str, Meta(description="Address that the metrics port is bound to.")] = "127.0.0.1"
 
+    # what commands print
+    timezone: Annotated[
+        str,
+        Meta(
+            description="IANA time zone in which commands print instants, e.g. Europe/Berlin; empty: the one that TZ"
+            " names, else UTC."
+        ),
+    ] = ""
+
     # logs
     log_level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged.")] = "INFO"
     log_format: Annotated[LogFormat, Meta(description="Log lines as text or as JSON.")] = LogFormat.TEXT
@@ -232,6 +241,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def database_url(self) -> str:
         """SQLAlchemy URL of the database."""
         return self.database or f"sqlite:///{self.data_dir / 'everwatch.db'}"
+
+    @property
+    def system_timezone(self) -> str:
+        """What ``TZ`` says; empty if it is not set."""
+        return os.environ.get("TZ", "")
 
     @property
     def instance(self) -> str:

@@ -41,7 +41,26 @@ done, is put again with any change. ``done`` follows ``paused`` when the one run
 
 _STATUSES = frozenset(map(str, Status))
 ALARMING = frozenset({State.DOWN, State.LATE})
-"""States that people are reminded of."""
+"""States that people are told of, and reminded of."""
+_FAILED = frozenset({Status.FAILURE, Status.LATE, Status.SKIPPED})
+
+
+def is_alarm(from_state: State, to_state: State, reason: str) -> bool:
+    """Whether a person should be told of a transition, maintenance apart.
+
+    Of a failure (down, late, a task or last run that failed) and of its end (up, or over after a last run that went
+    well). Not of what its owner did (paused, resumed, changed) and not of a first success. A monitor that was down when
+    it was paused or changed is new afterwards: its owner has seen to it, so only its next failure is an alarm.
+    """
+    if to_state in ALARMING or (from_state in ALARMING and to_state in (State.UP, State.DONE)):
+        return True
+    # done: the word before the reason tells how the last run ended, see _done
+    return to_state is State.DONE and reason.partition(": ")[0] in _FAILED
+
+
+def is_muted(transition: Transition) -> bool:
+    """Whether an alarm fell into a maintenance window: nobody is told of it."""
+    return not transition.alert and is_alarm(transition.from_state, transition.to_state, transition.reason)
 
 
 def first_put(user_id: str, spec: MonitorSpec, origin: Origin, now: int, begin: int) -> Monitor:
@@ -244,8 +263,15 @@ def after_result(monitor: Monitor, result: Result, earliest: int = 0) -> Monitor
     after = _after_verdict(settled, result, retried=own_retry)
     if agenda.ends_at and last >= agenda.ends_at:
         over = msgspec.structs.replace(after, judged_at=result.scheduled_at, agenda=NOTHING)
-        return _enter(over, State.DONE, result.scheduled_at, "it ran for the last time")
+        return _enter(over, State.DONE, result.scheduled_at, _last_words(after))
     return after
+
+
+def _last_words(monitor: Monitor) -> str:
+    """Why a monitor is done after its last run; how it ended stands first if that was a failure, as in ``_done``."""
+    how = {State.DOWN: f"{Status.FAILURE}: ", State.LATE: f"{Status.LATE}: "}.get(monitor.state, "")
+    why = f": {monitor.reason}" if how and monitor.reason else ""
+    return f"{how}it ran for the last time{why}"
 
 
 def _after_verdict(monitor: Monitor, result: Result, *, retried: bool) -> Monitor:
@@ -365,6 +391,7 @@ def transition_between(before: Monitor, after: Monitor) -> Transition | None:
         to_state=after.state,
         reason=after.reason,
         version=after.version,
+        alert=is_alarm(before.state, after.state, after.reason),
     )
 
 

@@ -539,8 +539,8 @@ INLINE_EXECUTOR = "everwatch-timer"
 class Transition(msgspec.Struct, frozen=True):
     """A change of a monitor's state. Identity: user_id, monitor_id, at, to_state.
 
-    ``alert`` false: it happened in a maintenance window and is nobody's alarm. ``reminder``: nothing has changed, it is
-    still down or late (then both states are the same).
+    ``alert``: a person is to be told (``lifecycle.is_alarm``, and no maintenance window was on). ``reminder``: nothing
+    has changed, it is still down or late (then both states are the same).
     """
 
     user_id: UserKey

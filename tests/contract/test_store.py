@@ -293,6 +293,7 @@ def test_reminders_and_changes_that_alert_nobody_come_back_as_such(feed: Feed) -
     reminder = Transition("anna", "shop", 3_000, State.DOWN, State.DOWN, "still down", 1, reminder=True)
     feed.transitions(down, reminder)
     assert feed.reader.transitions() == [reminder, down]
+    assert feed.reader.transitions(alerts=True) == [reminder]
 
 
 def test_transitions_are_listed_for_all_a_user_or_a_monitor(feed: Feed) -> None:

@@ -216,7 +216,7 @@ def test_a_monitor_is_explained_from_the_database_where_no_broker_answers(sink: 
     assert lines[0].startswith("anna/shop is new since ")
     assert "policy timeout 5 s, retries (most 1)" in lines
     assert "partition 3" in lines
-    assert any(line.startswith("agenda attempt 2 of the tick of ") for line in lines)
+    assert any(line.startswith("agenda a retry at ") and ": attempt 2 of the tick of " in line for line in lines)
     assert any(line.startswith("processes not known: No Kafka broker") for line in lines)
     assert "no results since" not in said.stdout
 

@@ -63,6 +63,30 @@ def test_results_are_found_by_status_kind_and_time() -> None:
     assert said("--since", "1s") == []
 
 
+def test_instants_are_printed_in_the_zone_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first(*options: str) -> str:
+        found = CliRunner().invoke(app, [*options, "results"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+        assert found.exit_code == 0, found.output
+        return found.stdout[:25]
+
+    assert first("--timezone", "Europe/Berlin") == "2026-11-21 13:00:00+01:00"
+    monkeypatch.setenv("TZ", ":Asia/Tokyo")
+    assert first() == "2026-11-21 21:00:00+09:00"
+    monkeypatch.setenv("EVERWATCH_TIMEZONE", "America/New_York")
+    assert first() == "2026-11-21 07:00:00-05:00"
+    assert first("--timezone", "UTC").startswith("2026-11-21 12:00:00Z")
+    assert orjson.loads(said("--json")[0])["scheduled_at"] == AT
+
+    monkeypatch.delenv("EVERWATCH_TIMEZONE")
+    monkeypatch.setenv("TZ", "CET-1CEST")  # rules instead of a name
+    assert first().startswith("2026-11-21 12:00:00Z")
+    wrong = CliRunner().invoke(app, ["--timezone", "Mars/Base", "results"])
+    assert (
+        str(wrong.exception)
+        == "setting EVERWATCH_TIMEZONE: there is no time zone 'Mars/Base': write it like Europe/Berlin."
+    )
+
+
 def test_an_interval_that_holds_nothing_is_refused() -> None:
     found = CliRunner().invoke(app, ["results", "--since", "1h", "--until", "2h"])
     assert found.exit_code != 0
@@ -74,9 +98,12 @@ def test_transitions_are_found_by_user_state_and_time(tmp_path: Path) -> None:
     down = Transition("anna", "shop", AT, State.UP, State.DOWN, "status 503", 1)
     still = Transition("anna", "shop", AT + 60_000, State.DOWN, State.DOWN, "still down", 1, reminder=True)
     up = Transition("bea", "shop", AT + 90_000, State.DOWN, State.UP, "", 1, alert=False)
+    # written before alerts told apart what people should know
+    first = Transition("cleo", "shop", AT + 95_000, State.NEW, State.UP, "", 1, alert=True)
+    paused = Transition("dora", "shop", AT + 96_000, State.UP, State.PAUSED, "paused by command", 1, alert=False)
     store = open_store(Settings(data_dir=tmp_path))
-    received = [Received(source, i, AT, one) for i, one in enumerate([down, still, up])]
-    store.apply(SinkBatch(AT, {source: 3}, transitions=received))
+    received = [Received(source, i, AT, one) for i, one in enumerate([down, still, up, first, paused])]
+    store.apply(SinkBatch(AT, {source: 5}, transitions=received))
     store.close()
 
     def shown(*arguments: str) -> list[str]:
@@ -84,11 +111,14 @@ def test_transitions_are_found_by_user_state_and_time(tmp_path: Path) -> None:
         assert found.exit_code == 0, found.output
         return found.stdout.splitlines()
 
-    first, second, third = shown()
-    assert first == "2026-11-21 12:00:00Z  anna/shop  up → down  status 503"
+    first_down, second, third, old, fifth = shown()
+    assert old == "2026-11-21 12:01:35Z  cleo/shop  new → up"
+    assert fifth == "2026-11-21 12:01:36Z  dora/shop  up → paused  paused by command"
+    assert shown("--alerts") == [first_down, second, old]
+    assert first_down == "2026-11-21 12:00:00Z  anna/shop  up → down  status 503"
     assert "still down" in second
-    assert third == "2026-11-21 12:01:30Z  bea/shop  down → up  (no alert)"
+    assert third == "2026-11-21 12:01:30Z  bea/shop  down → up  (in maintenance)"
     assert shown("--user", "bea") == [third]
-    assert shown("--state", "down") == [first, second]
+    assert shown("--state", "down") == [first_down, second]
     assert shown("--since", "2026-11-21T12:00:30Z", "--until", "2026-11-21T12:01:10Z") == [second]
-    assert [orjson.loads(line)["to_state"] for line in shown("--json")] == ["down", "down", "up"]
+    assert [orjson.loads(line)["to_state"] for line in shown("--json")][:3] == ["down", "down", "up"]

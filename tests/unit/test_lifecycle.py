@@ -12,7 +12,9 @@ from everwatch.lifecycle import (
     after_signals,
     first_put,
     forgotten_at,
+    is_alarm,
     is_bounded,
+    is_muted,
     is_to_be_forgotten,
     pause,
     put_again,
@@ -1007,3 +1009,76 @@ def test_a_task_put_once_more_is_not_forgotten_under_way() -> None:
     done = forgotten_at(after(once(origin=Origin.COMMAND), attempt(1, S)), AT + HOUR)
     anew = put_again(done, msgspec.structs.replace(done.spec, schedule=At(AT + 2 * HOUR)), Origin.COMMAND, AT + 1)
     assert (anew.state, anew.agenda) == (State.NEW, NOTHING)
+
+
+# --- who is told ----------------------------------------------------------------------------------------------------
+
+LIVING = (State.NEW, State.UP, State.DOWN, State.LATE)
+TOLD = (
+    {(before, after) for before in LIVING for after in (State.DOWN, State.LATE) if before is not after}
+    | {(before, State.UP) for before in (State.DOWN, State.LATE)}
+    | {(before, State.DONE) for before in (State.DOWN, State.LATE)}
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(before, after) for before, some in LEGAL.items() for after in sorted(some)]
+)
+def test_people_are_told_of_a_failure_and_of_its_end_and_of_nothing_else(before: State, after: State) -> None:
+    assert is_alarm(before, after, "it was so") is ((before, after) in TOLD)
+    told = transition_between(monitor(before), monitor(after))
+    assert told is not None
+    assert told.alert is ((before, after) in TOLD)
+
+
+def test_what_the_owner_does_is_no_alarm_and_neither_is_the_first_success_after_it() -> None:
+    down = after_result(monitor(State.UP), result(F))
+    paused = pause(down, AT + 1)
+    resumed = resume(paused, AT + 2)
+    up = after_result(resumed, result(S, AT + MINUTE))
+    changed = put_again(down, OTHER_CONFIG, Origin.SIGNUP, AT + 1)
+    steps = [(down, paused), (paused, resumed), (resumed, up), (down, changed)]
+    told = [transition_between(*step) for step in steps]
+    assert [(t.from_state, t.to_state, t.alert) for t in told if t] == [
+        (State.DOWN, State.PAUSED, False),
+        (State.PAUSED, State.NEW, False),
+        (State.NEW, State.UP, False),
+        (State.DOWN, State.NEW, False),
+    ]
+    again = transition_between(resumed, after_result(resumed, result(F, AT + MINUTE)))
+    assert again is not None
+    assert again.alert
+
+
+@pytest.mark.parametrize(("status", "told"), [(S, False), (F, True), (Status.LATE, True), (Status.SKIPPED, True)])
+def test_a_task_is_an_alarm_if_it_did_not_do_its_work(status: Status, told: bool) -> None:
+    task = first_put("u", msgspec.structs.replace(SPEC, schedule=At(AT)), Origin.COMMAND, SINCE, SINCE)
+    change = transition_between(task, after_result(task, result(status)))
+    assert change is not None
+    assert (change.to_state, change.alert) == (State.DONE, told)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "told"),
+    [
+        (S, "it ran for the last time", False),
+        (F, "failure: it ran for the last time: it was a failure", True),
+        (Status.LATE, "late: it ran for the last time: it was a late", True),
+    ],
+)
+def test_a_last_run_that_failed_is_an_alarm_of_its_own(status: Status, reason: str, told: bool) -> None:
+    last = monitor(State.UP, agenda=Agenda(ends_at=AT))
+    change = transition_between(last, after_result(last, result(status)))
+    assert change is not None
+    assert (change.to_state, change.reason, change.alert) == (State.DONE, reason, told)
+
+
+def test_an_alarm_without_its_alert_was_muted_and_the_rest_was_not() -> None:
+    def transition(before: State, after: State, alert: bool) -> Transition:
+        return Transition("u", "m", AT, before, after, "", 1, alert=alert)
+
+    assert is_muted(transition(State.UP, State.DOWN, alert=False))
+    assert not is_muted(transition(State.UP, State.DOWN, alert=True))
+    assert not is_muted(transition(State.UP, State.PAUSED, alert=False))
+    # written when everything outside of maintenance carried an alert
+    assert not is_muted(transition(State.NEW, State.UP, alert=True))

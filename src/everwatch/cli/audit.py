@@ -16,10 +16,11 @@ from everwatch.cli.backlog import Backlog
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, duration_of, instant_of, settings_of
 from everwatch.cli.progress import progress_bar
 from everwatch.cli.stored import database
+from everwatch.cli.times import time_text
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.schedule.duration import describe_duration
-from everwatch.schedule.instant import Bare, instant_text
+from everwatch.schedule.instant import Bare, format_instant
 from everwatch.store.interface import Identity
 
 SHOWN_EVERY = 10_000
@@ -72,7 +73,7 @@ def audit(
     end = settled if until is None else instant_of("--until", until, now, Bare.PAST)
     if begin >= end:
         raise SettingsError(
-            f"There is nothing between {instant_text(begin)} and {instant_text(end)}: --since must lie further back"
+            f"There is nothing between {time_text(begin)} and {time_text(end)}: --since must lie further back"
             f" than --{'settle' if until is None else 'until'}."
         )
     console = Console(stderr=True)
@@ -96,7 +97,7 @@ def audit(
         _show(report, late_after_ms)
     if report.counts[Label.UNKNOWN]:
         console.print(
-            f"The database knows nothing of before {instant_text(known_since)}: it was begun later than the monitors.",
+            f"The database knows nothing of before {time_text(known_since)}: it was begun later than the monitors.",
             style="yellow",
         )
     if backlog.problem:
@@ -105,7 +106,7 @@ def audit(
         )
     if end > settled:
         console.print(
-            f"What was due after {instant_text(settled)} is younger than {describe_duration(settle_ms)} and may still"
+            f"What was due after {time_text(settled)} is younger than {describe_duration(settle_ms)} and may still"
             " be under way.",
             style="yellow",
         )
@@ -129,7 +130,7 @@ def _show(report: Report, late_after_ms: int) -> None:
     Console().print(table)
     for label, findings in _examples(report).items():
         for finding in findings:
-            when = instant_text(finding.instant)
+            when = time_text(finding.instant)
             typer.echo(f"{label}  {when}  {finding.user_id}/{finding.monitor_id}: {finding.reason}")
         if left := report.counts[label] - len(findings):
             typer.echo(f"{label}  … and {left:,} more (--limit)")
@@ -139,7 +140,7 @@ def _show(report: Report, late_after_ms: int) -> None:
 
 
 def _conclusion(report: Report) -> str:
-    span = f"from {instant_text(report.begin)} to {instant_text(report.end)}"
+    span = f"from {time_text(report.begin)} to {time_text(report.end)}"
     ticks = f"{report.ticks:,} ticks of {report.monitors:,} monitors of {report.users:,} users {span}"
     if report.is_clean:
         return f"nothing missed, nothing twice: {ticks}" if report.ticks else f"nothing was due {span}"
@@ -174,4 +175,4 @@ def _examples(report: Report) -> dict[Label, tuple[Finding, ...]]:
 
 
 def _iso(instant_ms: int) -> str:
-    return instant_text(instant_ms).replace(" ", "T")
+    return format_instant(instant_ms)

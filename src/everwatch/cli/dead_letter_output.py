@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 import typer
 
+from everwatch.cli.times import time_text
 from everwatch.dead_letter_view import decoded
 from everwatch.kafka.dead_letter_reader import DeadLetter, Redriven
 from everwatch.kafka.redriving import History
 from everwatch.kafka.topics import Topics
-from everwatch.schedule.instant import instant_text
 
 
 def kind_of(letter: DeadLetter, topics: Topics) -> str:
@@ -30,10 +30,10 @@ def kind_of(letter: DeadLetter, topics: Topics) -> str:
 def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
     """Names and texts of what is known of a dead letter, its value apart."""
     yield "letter", f"{letter.place.partition}/{letter.place.offset}"
-    yield "refused", instant_text(letter.refused_at) + (f" by a {letter.refused_by}" if letter.refused_by else "")
+    yield "refused", time_text(letter.refused_at) + (f" by a {letter.refused_by}" if letter.refused_by else "")
     yield "from", f"{letter.source}" if letter.source else "not known"
     if letter.source_ms:
-        yield "produced", instant_text(letter.source_ms)
+        yield "produced", time_text(letter.source_ms)
     yield "key", letter.user_id
     yield "reason", letter.reason + (f" (at {letter.path})" if letter.path else "")
     if letter.code:
@@ -77,7 +77,7 @@ def print_line(letter: DeadLetter, history: History, topics: Topics, as_json: bo
         return
     source = letter.source.topic if letter.source else "?"
     at_path = f" (at {letter.path})" if letter.path else ""
-    since = f"  [redriven {instant_text(redriven.at)}]" if redriven else ""
+    since = f"  [redriven {time_text(redriven.at)}]" if redriven else ""
     place = f"{letter.place.partition}/{letter.place.offset}"
     who = letter.user_id or "-"
-    typer.echo(f"{instant_text(letter.refused_at)}  {place:<8} {source:<10} {who}  {letter.reason}{at_path}{since}")
+    typer.echo(f"{time_text(letter.refused_at)}  {place:<8} {source:<10} {who}  {letter.reason}{at_path}{since}")

@@ -11,6 +11,7 @@ import typer
 
 from everwatch.cli.dead_letter_output import facts, kind_of, plain, print_line
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, instant_of, settings_of
+from everwatch.cli.times import time_text
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
 from everwatch.dead_letter_view import decoded, shown
@@ -19,7 +20,7 @@ from everwatch.kafka.clients import new_producer
 from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Place, Redriven, place_of
 from everwatch.kafka.redriving import History, Redriver
 from everwatch.kafka.topics import Topics
-from everwatch.schedule.instant import Bare, instant_text
+from everwatch.schedule.instant import Bare
 
 app = typer.Typer(no_args_is_help=True, help="List, show, count and redrive refused records.")
 
@@ -162,7 +163,7 @@ def count(
         typer.echo(orjson.dumps(told).decode())
         return
     for (from_, _, why), (many, last) in ordered:
-        typer.echo(f"{many:>8}  {from_ or '?':<12}  {why}  (newest {instant_text(last)})")
+        typer.echo(f"{many:>8}  {from_ or '?':<12}  {why}  (newest {time_text(last)})")
     if not ordered:
         typer.echo("no such dead letters")
 

@@ -10,14 +10,16 @@ from everwatch import colours
 from everwatch.cli.options import AsJson, Bootstrap, DataDir, MonitorArgument, UserArgument, broker_of, settings_of
 from everwatch.cli.schedules import maintenance_text, schedule_text
 from everwatch.cli.stored import database, no_user
+from everwatch.cli.times import time_text
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
 from everwatch.errors import EverwatchError, Transient
-from everwatch.explanation import MOST_SHOWN, Explanation, Known
+from everwatch.explanation import MOST_SHOWN, Explanation, Known, Run
 from everwatch.explanation import explain as explained
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.owners import Owners, owners_of
 from everwatch.kinds import registry
+from everwatch.lifecycle import is_muted
 from everwatch.model import Maintenance, Monitor, Result, Transition
 from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.instant import instant_text
@@ -50,7 +52,10 @@ def explain(
         owners, problem = _owners(settings, partition, found)
         explanation = explained(_known(reader, found, partition, owners), now)
     if as_json:
-        said = msgspec.to_builtins(explanation) | {"schedule_text": schedule_text(found.spec), "broker": problem}
+        said = msgspec.to_builtins(explanation) | {
+            "schedule_text": schedule_text(found.spec, instant_text),
+            "broker": problem,
+        }
         typer.echo(msgspec.json.encode(said).decode())
         return
     _show(explanation, found, problem, now)
@@ -86,7 +91,7 @@ def _unknown(reader: SqlReader, user: str, monitor: str, now: int) -> EverwatchE
     """What to say of a monitor that the database does not hold."""
     task = reader.task(user, monitor, now)
     if task is not None:
-        ended = f" since {instant_text(task.ended_at)}" if task.ended_at else ""
+        ended = f" since {time_text(task.ended_at)}" if task.ended_at else ""
         why = f" ({task.reason})" if task.reason else ""
         return EverwatchError(f"{monitor!r} of user {user!r} was a delayed task: it is {task.status}{ended}{why}.")
     if reader.user(user) is None:
@@ -101,12 +106,12 @@ def _show(explanation: Explanation, monitor: Monitor, problem: str, now: int) ->
     lasting = describe_duration(max(0, now - explanation.state_since) // 1000 * 1000)
     why = f": {explanation.reason}" if explanation.reason else ""
     typer.echo(
-        f"{explanation.user_id}/{explanation.monitor_id} is {state} since {instant_text(explanation.state_since)}"
+        f"{explanation.user_id}/{explanation.monitor_id} is {state} since {time_text(explanation.state_since)}"
         f" ({lasting}){why}"
     )
     if (silence := explanation.silence) is not None:
         typer.secho(
-            f"no results since {instant_text(silence.since)}, although it was due at {instant_text(silence.due_at)}:"
+            f"no results since {time_text(silence.since)}, although it was due at {time_text(silence.due_at)}:"
             f" {silence.cause}; the state is that of the last result",
             fg=typer.colors.RED,
         )
@@ -115,7 +120,7 @@ def _show(explanation: Explanation, monitor: Monitor, problem: str, now: int) ->
     _lines("policy", [_policy_text(explanation.policy)])
     _lines("maintenance", _maintenance(explanation))
     _lines("agenda", list(_agenda(explanation)) or ["nothing pending"])
-    _lines("next runs", [_run_text(run.utc, run.local) for run in explanation.next_runs] or ["none"])
+    _lines("next runs", list(map(_run_text, explanation.next_runs)) or ["none"])
     _lines("results", list(map(_result_text, explanation.results)) or ["none yet"])
     _lines("transitions", list(map(_transition_text, explanation.transitions)) or ["none yet"])
     _lines("partition", [str(explanation.partition) if explanation.partition is not None else "not known"])
@@ -145,45 +150,47 @@ def _differences(policy: Mapping[str, Any]) -> Iterator[str]:
 
 def _maintenance(explanation: Explanation) -> list[str]:
     until = explanation.maintenance_until
-    return [f"until {instant_text(until)}: nobody is alerted" if until else "none now"]
+    return [f"until {time_text(until)}: nobody is alerted" if until else "none now"]
 
 
 def _agenda(explanation: Explanation) -> Iterator[str]:
     agenda = explanation.agenda
     if agenda.retry_at:
         yield (
-            f"attempt {agenda.retry_attempt} of the tick of {instant_text(agenda.retry_of)}"
-            f" at {instant_text(agenda.retry_at)}"
+            f"a retry at {time_text(agenda.retry_at)}: attempt {agenda.retry_attempt} of the tick of"
+            f" {time_text(agenda.retry_of)}"
         )
     if agenda.remind_at:
-        yield f"a reminder at {instant_text(agenda.remind_at)}"
+        yield f"a reminder at {time_text(agenda.remind_at)}"
     if agenda.resume_at:
-        yield f"resumed at {instant_text(agenda.resume_at)}"
+        yield f"resumed at {time_text(agenda.resume_at)}"
     if agenda.ends_at:
-        yield f"due for the last time at {instant_text(agenda.ends_at)}"
+        yield f"due for the last time at {time_text(agenda.ends_at)}"
     if agenda.forget_at:
-        yield f"forgotten by its worker at {instant_text(agenda.forget_at)}"
+        yield f"forgotten by its worker at {time_text(agenda.forget_at)}"
 
 
-def _run_text(utc: str, local: str) -> str:
-    return utc if local.endswith("+00:00") else f"{utc}  {local}"
+def _run_text(run: Run) -> str:
+    """The instant, and behind it what the clock of the schedule's zone shows then, if that is another one."""
+    here, there = time_text(run.at), run.local.replace("T", " ")
+    return here if there.replace("+00:00", "Z") == here else f"{here}  ({there} by its schedule)"
 
 
 def _result_text(result: Result) -> str:
     notes = [f"attempt {result.attempt}"] if result.attempt > 1 else []
     notes += ["manual"] if result.manual else []
     if result.skipped_count > 1:
-        notes.append(f"{result.skipped_count} ticks until {instant_text(result.skipped_until)}")
+        notes.append(f"{result.skipped_count} ticks until {time_text(result.skipped_until)}")
     note = f" ({', '.join(notes)})" if notes else ""
-    return f"{instant_text(result.scheduled_at)}  {result.status}{note}  {result.reason}".rstrip()
+    return f"{time_text(result.scheduled_at)}  {result.status}{note}  {result.reason}".rstrip()
 
 
 def _transition_text(transition: Transition) -> str:
     change = (
         f"still {transition.to_state}" if transition.reminder else f"{transition.from_state} → {transition.to_state}"
     )
-    quiet = "" if transition.alert else " (in maintenance)"
-    return f"{instant_text(transition.at)}  {change}{quiet}  {transition.reason}".rstrip()
+    quiet = " (in maintenance)" if is_muted(transition) else ""
+    return f"{time_text(transition.at)}  {change}{quiet}  {transition.reason}".rstrip()
 
 
 def _processes(explanation: Explanation) -> Iterator[str]:

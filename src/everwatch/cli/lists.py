@@ -10,6 +10,7 @@ import typer
 from everwatch.cli.options import AsJson, DataDir, OptionalUser, settings_of
 from everwatch.cli.schedules import schedule_text
 from everwatch.cli.stored import database, no_user, print_columns
+from everwatch.cli.times import time_text
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.model import Monitor, State
@@ -162,7 +163,7 @@ def _monitor_json(monitor: Monitor, now: int) -> dict[str, Any]:
         "state_since": monitor.state_since,
         "reason": monitor.reason,
         "version": monitor.version,
-        "schedule": schedule_text(monitor.spec),
+        "schedule": schedule_text(monitor.spec, instant_text),
         "next_run": coming[0] if coming else None,
     }
 
@@ -174,13 +175,13 @@ def _monitor_row(monitor: Monitor, now: int) -> tuple[str, ...]:
         f"{monitor.monitor_id}{name}",
         monitor.spec.kind,
         monitor.state.value,
-        instant_text(monitor.state_since),
+        time_text(monitor.state_since),
         schedule_text(monitor.spec),
-        instant_text(coming[0]) if coming else "-",
+        time_text(coming[0]) if coming else "-",
         " ".join(f"{key}={value}" for key, value in monitor.spec.labels),
     )
 
 
 def _user_row(listed: ListedUser) -> tuple[str, ...]:
     states = ", ".join(f"{listed.by_state[state]} {state.value}" for state in State if state in listed.by_state)
-    return listed.user.user_id, listed.user.plan, instant_text(listed.user.registered_at), states or "none"
+    return listed.user.user_id, listed.user.plan, time_text(listed.user.registered_at), states or "none"

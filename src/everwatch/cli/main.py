@@ -10,6 +10,7 @@ import sys
 import typer
 
 from everwatch import __version__
+from everwatch.cli import given
 from everwatch.cli.listing import LazyGroup, Listed, list_command
 from everwatch.cli.output import guard_terminal
 from everwatch.errors import EverwatchError
@@ -137,9 +138,17 @@ for listed in COMMANDS:
 
 @app.callback(invoke_without_command=True)
 def version(
-    context: typer.Context, show: bool = typer.Option(False, "--version", help="Print the version and exit.")
+    context: typer.Context,
+    show: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    timezone: str | None = typer.Option(
+        None,
+        metavar="ZONE",
+        help="Time zone in which instants are printed, e.g. Europe/Berlin. [env: EVERWATCH_TIMEZONE, TZ]",
+        show_default=False,
+    ),
 ) -> None:
-    """Print the version where it is asked for."""
+    """Take the options that stand before every command."""
+    given.TIMEZONE.set(timezone)
     if show:
         typer.echo(f"everwatch {__version__}")
         raise typer.Exit

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
+from everwatch.cli import given
+from everwatch.cli.times import print_in_zone_of
 from everwatch.config import SecurityProtocol, Settings, load_settings
 from everwatch.errors import SettingsError
 from everwatch.kafka.clients import new_admin
@@ -58,8 +60,11 @@ DEFAULT_ADDRESS = "127.0.0.1:9092"
 
 def settings_of(data_dir: Path | None = None, bootstrap_servers: str | None = None, **more: object) -> Settings:
     """Settings from the environment and these options, with logs set up. Raises SettingsError."""
-    settings = load_settings(data_dir=data_dir, bootstrap_servers=bootstrap_servers, **more)
+    settings = load_settings(
+        data_dir=data_dir, bootstrap_servers=bootstrap_servers, timezone=given.TIMEZONE.get(), **more
+    )
     set_up_logs(settings)
+    print_in_zone_of(settings)
     return settings
 
 

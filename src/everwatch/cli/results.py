@@ -23,9 +23,9 @@ from everwatch.cli.reading import (
     newest,
 )
 from everwatch.cli.stored import database
+from everwatch.cli.times import time_text
 from everwatch.kafka.topics import Topics
 from everwatch.model import Result, Status
-from everwatch.schedule.instant import instant_text
 from everwatch.store.interface import When
 
 
@@ -83,7 +83,7 @@ def _print(result: Result, *, as_json: bool, with_detail: bool) -> None:
         return
     status = typer.style(f"{result.status:<8}", fg=colours.OF_STATUS[result.status])
     columns = [
-        instant_text(result.scheduled_at),
+        time_text(result.scheduled_at),
         f"{status} {result.user_id}/{result.monitor_id}",
         result.kind,
         _run_text(result),
@@ -98,7 +98,7 @@ def _run_text(result: Result) -> str:
     """How long the run took and which attempt it was; for ticks that were skipped, which ones."""
     if result.status is Status.SKIPPED:
         many = result.skipped_count > 1
-        return f"{result.skipped_count} ticks until {instant_text(result.skipped_until)}" if many else ""
+        return f"{result.skipped_count} ticks until {time_text(result.skipped_until)}" if many else ""
     manual = ", by hand" if result.manual else ""
     return f"{result.duration_ms:.1f} ms  attempt {result.attempt}{manual}"
 

@@ -1,16 +1,18 @@
 """Schedules on the command line: the options that make one, and how one is told to people."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from everwatch.cli.options import instant_of
+from everwatch.cli.times import time_text
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.model import Align, At, Cron, Every, Maintenance, MonitorSpec
 from everwatch.schedule.duration import format_duration
-from everwatch.schedule.instant import Bare, instant_text
+from everwatch.schedule.instant import Bare
 from everwatch.wire import MOST_RUNS
 
 EveryOption = Annotated[
@@ -119,16 +121,19 @@ def changed_schedule(before: dict[str, Any], given: ScheduleOptions) -> dict[str
     return left | said
 
 
-def schedule_text(spec: MonitorSpec) -> str:
-    """When a monitor is due, in words: "every 6h from midnight in Europe/Berlin, 5 times at most"."""
+def schedule_text(spec: MonitorSpec, instant: Callable[[int], str] = time_text) -> str:
+    """When a monitor is due, in words: "every 6h from midnight in Europe/Berlin, 5 times at most".
+
+    ``instant``: how instants are written; for programs that is ``instant_text``.
+    """
     bounds = [
-        f"from {instant_text(spec.start_at)}" if spec.start_at else "",
-        f"until {instant_text(spec.end_at)}" if spec.end_at else "",
+        f"from {instant(spec.start_at)}" if spec.start_at else "",
+        f"until {instant(spec.end_at)}" if spec.end_at else "",
         f"{spec.max_runs} times at most" if spec.max_runs else "",
     ]
     match spec.schedule:
         case At(at=at):
-            words = f"once at {instant_text(at)}"
+            words = f"once at {instant(at)}"
         case Every(interval_ms=interval_ms, align=align, timezone=timezone):
             words = f"every {format_duration(interval_ms)}"
             if align is Align.MIDNIGHT:
@@ -146,4 +151,4 @@ def maintenance_text(window: Maintenance) -> str:
     """A maintenance window in words."""
     if window.cron:
         return f"{format_duration(window.duration_ms)} from {window.cron} in {window.timezone}"
-    return f"from {instant_text(window.start)} to {instant_text(window.end)}"
+    return f"from {time_text(window.start)} to {time_text(window.end)}"

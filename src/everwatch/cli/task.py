@@ -24,11 +24,12 @@ from everwatch.cli.options import (
 from everwatch.cli.schedules import AtOption, InOption, ScheduleOptions, schedule_of
 from everwatch.cli.stored import database, print_columns
 from everwatch.cli.task_lines import commands_of, path_in_line
+from everwatch.cli.times import time_text
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
 from everwatch.errors import EverwatchError, RefusalCode, SettingsError
 from everwatch.model import Reply
-from everwatch.schedule.instant import Bare, instant_text
+from everwatch.schedule.instant import Bare
 from everwatch.store import StoredTask, TaskStatus
 from everwatch.transfer.files import STDIN, FileSource, Format
 from everwatch.transfer.rows import Reading
@@ -138,9 +139,7 @@ def _tell_what_became_of_it(refused: Reply, settings: Settings) -> None:
         return  # the answer stands without it
     if found is not None and found.ended_at:
         why = f": {found.reason}" if found.reason else ""
-        typer.echo(
-            f"The database holds this task as {found.status} since {instant_text(found.ended_at)}{why}", err=True
-        )
+        typer.echo(f"The database holds this task as {found.status} since {time_text(found.ended_at)}{why}", err=True)
 
 
 @app.command("list")
@@ -207,12 +206,12 @@ def show(user: UserArgument, task: TaskArgument, data_dir: DataDir = None, as_js
         return
     typer.echo(f"task     {found.user_id}/{found.monitor_id}, version {found.version}, kind {found.kind}")
     typer.echo(f"status   {_status_text(found)}" + (f": {found.reason}" if found.reason else ""))
-    typer.echo(f"due      {instant_text(found.due_at)}")
+    typer.echo(f"due      {time_text(found.due_at)}")
     if found.attempt:
         typer.echo(f"retry    attempt {found.attempt} is pending")
-    typer.echo(f"created  {instant_text(found.created_at)}")
+    typer.echo(f"created  {time_text(found.created_at)}")
     if found.ended_at:
-        typer.echo(f"ended    {instant_text(found.ended_at)}")
+        typer.echo(f"ended    {time_text(found.ended_at)}")
 
 
 def _span(from_: str | None, until: str | None) -> tuple[int, int]:
@@ -231,7 +230,7 @@ def _plain(task: StoredTask) -> dict[str, Any]:
 
 
 def _row(task: StoredTask) -> tuple[str, ...]:
-    return (instant_text(task.due_at), _status_text(task), task.user_id, task.monitor_id, task.kind, task.reason)
+    return (time_text(task.due_at), _status_text(task), task.user_id, task.monitor_id, task.kind, task.reason)
 
 
 def _status_text(task: StoredTask) -> str:

@@ -22,9 +22,10 @@ from everwatch.cli.reading import (
     newest,
 )
 from everwatch.cli.stored import database
+from everwatch.cli.times import time_text
 from everwatch.kafka.topics import Topics
+from everwatch.lifecycle import is_muted
 from everwatch.model import State, Transition
-from everwatch.schedule.instant import instant_text
 from everwatch.store.interface import When
 
 
@@ -32,6 +33,7 @@ def transitions(
     user: UserOption = "",
     monitor: MonitorOption = "",
     state: Annotated[State | None, typer.Option(help="Only into this state.", show_default=False)] = None,
+    alerts: Annotated[bool, typer.Option("--alerts", help="Only what a person is to be told of.")] = False,
     since: SinceOption = None,
     until: UntilOption = None,
     limit: LimitOption = 20,
@@ -43,7 +45,9 @@ def transitions(
 ) -> None:
     """Print changes of state and reminders, the newest last; with --json one object a line.
 
-    Examples: `everwatch transitions --user u-1` · `everwatch transitions --follow --state down`
+    --alerts leaves out what nobody is told of: first successes, what owners pause, resume or change, and maintenance.
+
+    Examples: `everwatch transitions --user u-1` · `everwatch transitions --follow --alerts`
     · `everwatch transitions --since 24h --limit 1000 --json | jq .reason`
     """
     settings = settings_of(data_dir, bootstrap_servers)
@@ -56,6 +60,7 @@ def transitions(
             user in ("", transition.user_id)
             and monitor in ("", transition.monitor_id)
             and wanted_state in ("", transition.to_state)
+            and (transition.alert or not alerts)
             and when.since <= transition.at
             and (not when.until or transition.at < when.until)
         )
@@ -67,7 +72,8 @@ def transitions(
             show(transition)
         return
     with database(settings) as reader:
-        for transition in reversed(reader.transitions(user, monitor, state=wanted_state, when=when, limit=limit)):
+        found = reader.transitions(user, monitor, state=wanted_state, alerts=alerts, when=when, limit=limit)
+        for transition in reversed(found):
             show(transition)
 
 
@@ -77,9 +83,9 @@ def _print(transition: Transition, *, as_json: bool) -> None:
         return
     state = typer.style(transition.to_state.value, fg=colours.OF_STATE.get(transition.to_state))
     change = f"still {state}" if transition.reminder else f"{transition.from_state.value} → {state}"
-    quiet = "" if transition.alert else "  (no alert)"
+    quiet = "  (in maintenance)" if is_muted(transition) else ""
     typer.echo(
-        f"{instant_text(transition.at)}  {transition.user_id}/{transition.monitor_id}  {change}{quiet}"
+        f"{time_text(transition.at)}  {transition.user_id}/{transition.monitor_id}  {change}{quiet}"
         f"  {transition.reason}".rstrip()
     )
 

@@ -23,10 +23,11 @@ from everwatch.cli.options import (
 )
 from everwatch.cli.schedules import maintenance_text
 from everwatch.cli.stored import database, no_user
+from everwatch.cli.times import time_text
 from everwatch.clock import SystemClock
 from everwatch.errors import SettingsError
 from everwatch.model import State
-from everwatch.schedule.instant import Bare, instant_text
+from everwatch.schedule.instant import Bare
 from everwatch.schedule.maintenance import maintenance_end
 
 app = typer.Typer(
@@ -184,13 +185,13 @@ def show(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) 
         return
     typer.echo(f"user         {found.user_id}")
     typer.echo(f"plan         {found.plan}")
-    typer.echo(f"registered   {instant_text(found.registered_at)}, changed {instant_text(found.updated_at)}")
+    typer.echo(f"registered   {time_text(found.registered_at)}, changed {time_text(found.updated_at)}")
     if found.attributes:
         typer.echo(f"attributes   {orjson.dumps(found.attributes).decode()}")
     for window in found.maintenance:
         typer.echo(f"maintenance  {maintenance_text(window)}")
     if maintained_until:
-        typer.echo(f"maintained   now, until {instant_text(maintained_until)}")
+        typer.echo(f"maintained   now, until {time_text(maintained_until)}")
     of_each = ", ".join(f"{count} {state}" for state, count in states.items())
     typer.echo(f"monitors     {counted.total()}" + (f": {of_each}" if of_each else ""))
 

@@ -236,9 +236,19 @@ class Reader(Protocol):
         ...
 
     def transitions(
-        self, user_id: str = "", monitor_id: str = "", *, state: str = "", when: When = ALWAYS, limit: int = 100
+        self,
+        user_id: str = "",
+        monitor_id: str = "",
+        *,
+        state: str = "",
+        alerts: bool = False,
+        when: When = ALWAYS,
+        limit: int = 100,
     ) -> list[Transition]:
-        """The newest changes of state and reminders (of one user, monitor, into one state) within ``when``."""
+        """The newest changes of state and reminders (of one user, monitor, into one state) within ``when``.
+
+        ``alerts``: only those that a person is to be told of.
+        """
         ...
 
     def list_monitors(

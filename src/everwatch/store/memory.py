@@ -88,7 +88,14 @@ class MemoryStore:
         return sorted(found, key=lambda s: (s.result.scheduled_at, s.result.attempt), reverse=True)[:limit]
 
     def transitions(
-        self, user_id: str = "", monitor_id: str = "", *, state: str = "", when: When = ALWAYS, limit: int = 100
+        self,
+        user_id: str = "",
+        monitor_id: str = "",
+        *,
+        state: str = "",
+        alerts: bool = False,
+        when: When = ALWAYS,
+        limit: int = 100,
     ) -> list[Transition]:
         found = [
             one
@@ -96,6 +103,7 @@ class MemoryStore:
             if user_id in ("", one.user_id)
             and monitor_id in ("", one.monitor_id)
             and state in ("", one.to_state)
+            and (one.alert or not alerts)
             and _is_within(one.at, when)
         ]
         return sorted(found, key=lambda t: t.at, reverse=True)[:limit]

@@ -67,10 +67,19 @@ class SqlReader:
         return self._all(_within(_equal(statement, wanted), c.scheduled_at, when), rows.stored_result)
 
     def transitions(
-        self, user_id: str = "", monitor_id: str = "", *, state: str = "", when: When = ALWAYS, limit: int = 100
+        self,
+        user_id: str = "",
+        monitor_id: str = "",
+        *,
+        state: str = "",
+        alerts: bool = False,
+        when: When = ALWAYS,
+        limit: int = 100,
     ) -> list[Transition]:
         c = transitions.c
         statement = select(transitions).order_by(c.at.desc()).limit(limit)
+        if alerts:
+            statement = statement.where(c.alert)
         wanted = ((c.user_id, user_id), (c.monitor_id, monitor_id), (c.to_state, state))
         return self._all(_within(_equal(statement, wanted), c.at, when), rows.transition)
 
