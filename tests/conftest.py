@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from support import network
 from support.authority import Authority
 from support.pipeline import Pipeline
+from support.postgres import Databases, Missing, running
 from support.target import Target
 
 from everwatch.clock import SystemClock
@@ -43,6 +44,31 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """The broker of the session."""
     with EmbeddedKafka(EmbeddedKafkaSettings(tmp_path_factory.mktemp("kafka")), SystemClock()) as kafka:
         yield kafka
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Databases]:
+    """Databases of a PostgreSQL server of the session."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(running())
+        except Missing as error:
+            pytest.skip(str(error))
+        yield Databases(server)
+
+
+@pytest.fixture
+def postgres_url(postgres: Databases) -> Iterator[str]:
+    """A database with the tables in place and nothing in them."""
+    with postgres.one() as url:
+        yield url
+
+
+@pytest.fixture
+def empty_postgres_url(postgres: Databases) -> Iterator[str]:
+    """A database without tables."""
+    with postgres.empty() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.field(default_factory=lambda: platformdirs.user_cache_path("everwatch"))
     )
     database: Annotated[
-        str, Meta(description="SQLAlchemy URL of the database; empty: SQLite at <data_dir>/everwatch.db.")
+        str,
+        Meta(
+            description="URL of the database, sqlite:////folder/file or postgresql://user:password@host/name;"
+            " empty: SQLite at <data_dir>/everwatch.db."
+        ),
     ] = ""
 
     # Kafka
@@ -239,7 +243,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def database_url(self) -> str:
-        """SQLAlchemy URL of the database."""
+        """URL of the database."""
         return self.database or f"sqlite:///{self.data_dir / 'everwatch.db'}"
 
     @property

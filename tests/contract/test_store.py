@@ -1,4 +1,4 @@
-"""What every store promises, asked of each of them: the database and the one in memory."""
+"""What every store promises, asked of each of them: SQLite, PostgreSQL and the one in memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,13 +89,14 @@ class Feed:
         return [(s.version, s.since, s.until) for s in self.reader.history()]
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
 def feed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Feed]:
     if request.param == "memory":
         memory = MemoryStore()
         yield Feed(memory, memory)
         return
-    settings = Settings(data_dir=tmp_path)
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
+    settings = Settings(data_dir=tmp_path, database=url)
     store = open_store(settings)
     reader = open_reader(settings)
     yield Feed(store, reader)

@@ -83,9 +83,11 @@ class Sink:
         return CliRunner().invoke(app, [*arguments, "--data-dir", str(self._folder)])
 
 
-@pytest.fixture
-def sink(tmp_path: Path) -> Iterator[Sink]:
-    store = open_store(Settings(data_dir=tmp_path))
+@pytest.fixture(params=["sqlite", "postgresql"])
+def sink(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sink]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
+    monkeypatch.setenv("EVERWATCH_DATABASE", url)
+    store = open_store(Settings(data_dir=tmp_path, database=url))
     yield Sink(store, tmp_path)
     store.close()
 

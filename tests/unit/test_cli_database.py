@@ -1,4 +1,4 @@
-"""What the command line tells of users, monitors and tasks, from a database file."""
+"""What the command line tells of users, monitors and tasks, from a database of each kind."""
 
 from pathlib import Path
 from typing import Any
@@ -70,17 +70,19 @@ HELD: list[User | Monitor] = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture(autouse=True, params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A database as a sink leaves it, and noon."""
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("EVERWATCH_DATABASE", url)
     monkeypatch.setattr(options, "set_up_logs", lambda _: None)
     for module in (lists, monitor, task, user):
         monkeypatch.setattr(module, "SystemClock", lambda: SettableClock(NOW))
     entries = [Entry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in HELD]
     entries += [Entry("anna", "gone", watched("gone", At(NOW + MINUTE))), Entry("anna", "gone", None)]
     received = [Received(CHANGELOG, offset, NOW, entry) for offset, entry in enumerate(entries)]
-    store = open_store(Settings(data_dir=tmp_path))
+    store = open_store(Settings(data_dir=tmp_path, database=url))
     store.apply(SinkBatch(NOW, {CHANGELOG: len(received)}, entries=received))
     store.close()
 
@@ -188,7 +190,8 @@ def test_who_is_not_there_is_told_in_a_sentence(app: typer.Typer, arguments: tup
     assert found.exception.exit_code == 1
 
 
-def test_without_a_database_the_way_to_one_is_told(tmp_path: Path) -> None:
+def test_without_a_database_the_way_to_one_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERWATCH_DATABASE", "")
     found = CliRunner().invoke(task.app, ["count", "--data-dir", str(tmp_path / "elsewhere")])
     assert isinstance(found.exception, EverwatchError)
     assert "it is made when a sink starts" in str(found.exception)

@@ -1,4 +1,4 @@
-"""``everwatch results`` from a database file."""
+"""``everwatch results`` from a database of each kind."""
 
 from pathlib import Path
 
@@ -16,17 +16,21 @@ AT = 1_795_262_400_000  # 2026-11-21T12:00:00Z
 DETAIL = "HTTP/1.1 503 Service Unavailable\nRetry-After: 5\n\n<h1>sorry</h1>"
 
 
-@pytest.fixture(autouse=True)
-def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=["sqlite", "postgresql"])
+def stored(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Two results: a failure with a detail, and a success."""
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
+    settings = Settings(data_dir=tmp_path, database=url)
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("EVERWATCH_DATABASE", url)
     monkeypatch.setattr(options, "set_up_logs", lambda _: None)
     source = Partition("results", 0)
     failed = Result("anna", "shop", AT, "http", 1, Status.FAILURE, "status 503", AT, 12.5, detail=DETAIL)
     fine = Result("anna", "shop", AT + 60_000, "http", 1, Status.SUCCESS, "", AT + 60_000, 9.0)
-    store = open_store(Settings(data_dir=tmp_path))
+    store = open_store(settings)
     store.apply(SinkBatch(AT, {source: 2}, [Received(source, i, AT, one) for i, one in enumerate([failed, fine])]))
     store.close()
+    return settings
 
 
 def said(*arguments: str) -> list[str]:
@@ -93,7 +97,7 @@ def test_an_interval_that_holds_nothing_is_refused() -> None:
     assert "between" in str(found.exception)
 
 
-def test_transitions_are_found_by_user_state_and_time(tmp_path: Path) -> None:
+def test_transitions_are_found_by_user_state_and_time(stored: Settings) -> None:
     source = Partition("transitions", 0)
     down = Transition("anna", "shop", AT, State.UP, State.DOWN, "status 503", 1)
     still = Transition("anna", "shop", AT + 60_000, State.DOWN, State.DOWN, "still down", 1, reminder=True)
@@ -101,7 +105,7 @@ def test_transitions_are_found_by_user_state_and_time(tmp_path: Path) -> None:
     # written before alerts told apart what people should know
     first = Transition("cleo", "shop", AT + 95_000, State.NEW, State.UP, "", 1, alert=True)
     paused = Transition("dora", "shop", AT + 96_000, State.UP, State.PAUSED, "paused by command", 1, alert=False)
-    store = open_store(Settings(data_dir=tmp_path))
+    store = open_store(stored)
     received = [Received(source, i, AT, one) for i, one in enumerate([down, still, up, first, paused])]
     store.apply(SinkBatch(AT, {source: 5}, transitions=received))
     store.close()

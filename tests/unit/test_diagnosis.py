@@ -191,7 +191,7 @@ def test_a_sink_that_is_gone_locked_out_or_behind_is_told(tmp_path: Path) -> Non
 def test_a_sink_is_locked_out_while_another_process_holds_the_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("everwatch.store.engine.LOCKED_S", 0.05)
+    monkeypatch.setattr("everwatch.store.sqlite.LOCKED_S", 0.05)
     settings = Settings(data_dir=tmp_path)
     open_store(settings).close()
     system = replace(system_with(), settings=settings)

@@ -2,20 +2,23 @@
 
 import sqlite3
 from pathlib import Path
+from typing import cast
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import create_engine
+from alembic.script import ScriptDirectory
+from sqlalchemy import Boolean, Connection, MetaData, String, Text, create_engine, insert, text
+from support.postgres import Databases
 
 import everwatch.store
 from everwatch.config import Settings
 from everwatch.errors import StoreError
 from everwatch.model import At, Every, Misfire, Policy, Priority, Result, State, Status, Transition
 from everwatch.store import Identity, Partition, Received, SinkBatch, SqlStore, StoreBusy, open_reader, open_store
-from everwatch.store.engine import open_for_writing
+from everwatch.store.engine import open_for_writing, parse_url
 from everwatch.store.schema import metadata
 
 
@@ -46,8 +49,35 @@ def test_the_migrations_add_up_to_the_tables(tmp_path: Path) -> None:
     assert definitions(tmp_path / "migrated.db") == definitions(tmp_path / "declared.db")
 
 
-def test_alembic_finds_nothing_to_migrate(tmp_path: Path) -> None:
-    engine = open_for_writing(f"sqlite:///{tmp_path / 'everwatch.db'}")
+COLUMNS = """
+    SELECT table_name, column_name, data_type, collation_name, is_nullable, column_default
+    FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version' ORDER BY 1, 2
+"""
+INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'alembic_version' ORDER BY 1"
+PARTITIONING = "SELECT partrelid::regclass::text, pg_get_partkeydef(partrelid) FROM pg_partitioned_table"
+
+
+def test_the_migrations_add_up_to_the_tables_of_postgresql(postgres: Databases) -> None:
+    with postgres.one() as migrated, postgres.empty() as declared:
+        engine = create_engine(parse_url(declared))
+        metadata.create_all(engine)
+        engine.dispose()
+        for question in (COLUMNS, INDEXES, PARTITIONING):
+            found = postgres.ask(migrated, question)
+            assert found
+            assert found == postgres.ask(declared, question)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database that holds nothing yet, not even tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'everwatch.db'}"
+    return cast(str, request.getfixturevalue("empty_postgres_url"))
+
+
+def test_alembic_finds_nothing_to_migrate(database_url: str) -> None:
+    engine = open_for_writing(database_url)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
@@ -86,16 +116,23 @@ POLICY_OF_0001 = (
 )
 
 
+MIGRATIONS = str(Path(everwatch.store.__file__).parent / "migrations")
+
+
+def upgrade_to(revision: str, connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", MIGRATIONS)
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
 @pytest.fixture
 def old_file(tmp_path: Path) -> Path:
     """A database as the first schema made and filled it."""
     file = tmp_path / "old.db"
-    config = Config()
-    config.set_main_option("script_location", str(Path(everwatch.store.__file__).parent / "migrations"))
     engine = create_engine(f"sqlite:///{file}")
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        upgrade_to("0001", connection)
     engine.dispose()
     with sqlite3.connect(file) as connection:
         connection.executescript(MADE_BY_0001.replace(":policy", f"'{POLICY_OF_0001}'"))
@@ -148,6 +185,84 @@ def test_tasks_that_the_first_schema_held_as_monitors_are_known_as_tasks(old_fil
     reader.close()
 
 
+def older_revisions() -> list[tuple[str, str]]:
+    """Each kind of database with each revision before the newest that it was ever made with."""
+    scripts = list(ScriptDirectory(MIGRATIONS).walk_revisions())[1:]
+    found = [script.revision for script in reversed(scripts)]
+    return [("sqlite", each) for each in found] + [("postgresql", each) for each in found if each >= "0006"]
+
+
+# what a column of one of these names holds; another one its name, or 1
+TEXTS = {
+    "attributes": '{"age":30}',
+    "monitor_ids": '["shop"]',
+    "maintenance": "[]",
+    "schedule": '{"type":"every","interval_ms":60000}',
+    "policy": POLICY_OF_0001,
+    "misfire": "skip",
+    "origin": "signup",
+    "state": "up",
+    "to_state": "down",
+    "from_state": "up",
+    "agenda": "{}",
+    "signals": "{}",
+    "labels": "[]",
+    "timings": "{}",
+    "user_id": "anna",
+    "monitor_id": "shop",
+}
+
+
+def fill(connection: Connection) -> None:
+    """One row into each table that there is."""
+    tables = MetaData()
+    tables.reflect(connection)
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("CREATE TABLE results_d PARTITION OF results FOR VALUES FROM (0) TO (100)"))
+    for table in tables.sorted_tables:
+        if table.name == "alembic_version":
+            continue
+        row: dict[str, object] = {}
+        for column in table.c:
+            if isinstance(column.type, Boolean):
+                row[column.name] = False
+            elif isinstance(column.type, Text | String):
+                row[column.name] = TEXTS.get(column.name, column.name)
+            else:
+                row[column.name] = 1
+        if "status" in row:
+            row["status"] = "pending" if table.name == "tasks" else row["status"]
+        if table.name == "results" and isinstance(table.c.status.type, Text | String):
+            row["status"] = "success"
+        connection.execute(insert(table).values(row))
+
+
+@pytest.mark.parametrize(("kind", "revision"), older_revisions())
+def test_a_database_filled_by_each_older_revision_is_upgraded(
+    kind: str, revision: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}" if kind == "sqlite" else request.getfixturevalue("empty_postgres_url")
+    engine = create_engine(parse_url(url))
+    with engine.begin() as connection:
+        upgrade_to(revision, connection)
+        fill(connection)
+    engine.dispose()
+    settings = Settings(data_dir=tmp_path, database=url)
+    store = open_store(settings)
+    assert store.offsets() == {Partition("topic", 1): 1}
+    store.apply(batch())
+    store.close()
+    reader = open_reader(settings)
+    assert sorted(stored.result.user_id for stored in reader.results()) == ["anna", "user-0"]
+    [(user, [monitor])] = reader.catalogue()
+    assert (user.user_id, user.attributes, monitor.monitor_id, monitor.state) == ("anna", {"age": 30}, "shop", State.UP)
+    assert [each.schedule for each in reader.history()] == [Every(60_000)]
+    assert [each.to_state for each in reader.transitions()] == [State.DOWN]
+    assert len(list(reader.identities(0, 10))) == 2
+    assert len(reader.tasks(now=0)) == (revision >= "0002")
+    reader.close()
+
+
 def test_a_sink_makes_folder_and_database_and_opens_them_again(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "not" / "100% there")
     for _ in range(2):
@@ -187,7 +302,12 @@ def test_a_schema_from_the_future_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("postgresql://host/db", "scheme 'postgresql' is not supported: EVERWATCH_DATABASE must begin with sqlite"),
+        (
+            "mysql://host/db",
+            "scheme 'mysql' is not supported: EVERWATCH_DATABASE must begin with sqlite:/// or postgres",
+        ),
+        ("postgresql+asyncpg://host/db", r"scheme 'postgresql\+asyncpg' is not supported"),
+        ("postgresql://host:port/db", "EVERWATCH_DATABASE is not a database URL"),
         ("everwatch.db", "EVERWATCH_DATABASE is not a database URL"),
         ("sqlite://", "in memory keeps nothing"),
     ],

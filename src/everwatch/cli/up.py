@@ -8,6 +8,7 @@ from everwatch.cli.options import Bootstrap, DataDir, prepare_data_folder, setti
 from everwatch.cli.stopping import stop_when_signalled
 from everwatch.clock import SystemClock
 from everwatch.plans.file import PlansFile
+from everwatch.store.engine import shown_url
 
 
 def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
@@ -28,7 +29,7 @@ def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
         for name in PROCESSES:
             local.start(name)
         console.print(f"Everwatch is up. Kafka: {local.bootstrap_servers}  Data: {settings.data_dir}")
-        console.print(f"Database: {settings.database_url}  Logs: {local.log_folder}")
+        console.print(f"Database: {shown_url(settings.database_url)}  Logs: {local.log_folder}")
         console.print("Sign a user up: everwatch signup u-1 --http https://example.com --every 30s   Stop: Ctrl-C")
         while not stop.wait(0.5):
             for sentence in local.look_after():

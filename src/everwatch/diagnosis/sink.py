@@ -36,8 +36,8 @@ def check_sink(system: System) -> Iterator[Finding]:
             yield fault(
                 "sink",
                 f"the sink is locked out: another process holds the database's write lock; {waits}",
-                f"End that process (with SQLite: 'fuser {system.settings.database_url.removeprefix('sqlite:///')}'"
-                " names it); the sink then goes on by itself.",
+                f"End that process ({_how_to_name(system.settings.database_url)} names it); the sink then goes on by"
+                " itself.",
             )
         elif stands_still(system, late):
             owners = ", ".join(sorted({f"{row.client_id} ({row.host})" for row in late}))
@@ -53,3 +53,8 @@ def check_sink(system: System) -> Iterator[Finding]:
     if not faults:
         names = ", ".join(member.client_id for member in lag.members["sink"])
         yield well("sink", f"{names}: {waiting(rows, 'record')}")
+
+
+def _how_to_name(database_url: str) -> str:
+    file = database_url.removeprefix("sqlite:///")
+    return f"'fuser {file}'" if file != database_url else "pg_blocking_pids() on the server"

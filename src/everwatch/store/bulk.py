@@ -27,11 +27,17 @@ class Bulk:
         if not rows:
             return
         if not self._positional:
-            connection.exec_driver_sql(self._sql, [dict(zip(self._names, row, strict=True)) for row in rows])
+            given = [dict(zip(self._names, map(storable, row), strict=True)) for row in rows]
+            connection.exec_driver_sql(self._sql, given)
         elif self._as_given:
             connection.exec_driver_sql(self._sql, rows)
         else:
             connection.exec_driver_sql(self._sql, [tuple(row[i] for i in self._order) for row in rows])
+
+
+def storable(value: Any) -> Any:
+    """The value as PostgreSQL can store it: its text has no NUL, in whose place stands U+FFFD."""
+    return value.replace("\0", "\ufffd") if type(value) is str and "\0" in value else value
 
 
 def insert_into(table: Table, dialect: Dialect) -> sqlite.Insert | postgresql.Insert:

@@ -1,78 +1,84 @@
-"""Opening the database: the engine, its settings, its schema, and one clear sentence for what can go wrong."""
+"""Opening the database: which one, its schema, and one clear sentence for what can go wrong."""
 
 import logging
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Protocol, cast
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 
-from everwatch.errors import StoreError
-from everwatch.private import make_private_database
-from everwatch.store.interface import StoreBusy, Unstorable
+from everwatch.errors import EverwatchError, StoreError
+from everwatch.store import sqlite
 
 logger = logging.getLogger(__name__)
 # it reports at every opening, in words that tell nothing to whoever runs a sink
 logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
-# longer waits are the sink's business: it retries, and between two tries it can be stopped
-BUSY_TIMEOUT_MS = 1_000
-# a sink's transaction takes a fraction of that
-LOCKED_S = 3.0
-# pages, 80 MB: the fewer checkpoints, the more changes of one page are written as one
-CHECKPOINT_EVERY_PAGES = 20_000
-CACHE_KIB = 65_536
+_SQLITE = ("sqlite", "sqlite+pysqlite")
+_POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
+# any number, as long as no other application of the server takes it: whoever migrates holds this advisory lock
+_MIGRATION_LOCK = 0x4556_5741_5443_4800
 
-_BEGIN = "everwatch_begin"
-# for a connection of a writer's engine that only reads: it needs no lock, and waits for none
-READS_ONLY = {_BEGIN: "BEGIN"}
 
-_REASONS = {
-    sqlite3.SQLITE_FULL: "the disk is full: free some space and start again",
-    sqlite3.SQLITE_READONLY: "it may not be written to: check the permissions of the file and its folder",
-    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened: check that its folder exists and may be written to",
-    sqlite3.SQLITE_PERM: "the file may not be opened: check its permissions",
-    sqlite3.SQLITE_IOERR: "reading or writing the disk failed: check the disk",
-    sqlite3.SQLITE_NOTADB: "the file is not an SQLite database: move it away, or choose another EVERWATCH_DATABASE",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged: restore a backup, or move it away and let the sink build it anew",
-}
+class Backend(Protocol):
+    """What a module of one kind of database gives."""
+
+    def new_writer(self, url: URL) -> Engine:
+        """Return an engine that writes. Raises StoreError."""
+        ...
+
+    def new_reader(self, url: URL) -> Engine:
+        """Return an engine that only reads. Raises StoreError."""
+        ...
+
+    def is_locked(self, url: URL) -> bool:
+        """Tell whether the sink waits for a lock that another process holds."""
+        ...
+
+    def translate(self, error: Exception, url: URL) -> EverwatchError | None:
+        """Return what an error of the driver means: Unstorable, StoreBusy or StoreError; None if it is not its own."""
+        ...
 
 
 def parse_url(database_url: str) -> URL:
-    """The URL, if it is one of a database that can be used. Raises StoreError."""
+    """Return the URL, if it is one of a database that can be used. Raises StoreError."""
     try:
         url = make_url(database_url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise StoreError(
-            "EVERWATCH_DATABASE is not a database URL: write sqlite:////folder/everwatch.db, or leave it empty."
+            "EVERWATCH_DATABASE is not a database URL: write sqlite:////folder/everwatch.db,"
+            " postgresql://user:password@host/database, or leave it empty."
         ) from None
-    if url.drivername not in ("sqlite", "sqlite+pysqlite"):
+    if url.drivername in _POSTGRESQL:
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername not in _SQLITE:
         raise StoreError(
-            f"The database scheme {url.drivername!r} is not supported: EVERWATCH_DATABASE must begin with sqlite:///."
+            f"The database scheme {url.drivername!r} is not supported: EVERWATCH_DATABASE must begin with sqlite:///"
+            " or postgresql://."
         )
-    if _file(url) is None:
-        raise StoreError("An SQLite database in memory keeps nothing: name a file, sqlite:////folder/everwatch.db.")
+    sqlite.file_of(url)
     return url
+
+
+def shown_url(database_url: str) -> str:
+    """Return the URL without its password. Raises StoreError."""
+    url = parse_url(database_url)
+    return url.difference_update_query(["password"]).render_as_string(hide_password=True)
 
 
 def open_for_writing(database_url: str) -> Engine:
     """An engine on an up-to-date schema; folder, file and tables are made where missing. Raises StoreError."""
     url = parse_url(database_url)
-    file = _file(url)
-    if file is not None:
-        try:
-            make_private_database(file)
-        except OSError as error:
-            raise StoreError(f"The folder {file.parent} of the database cannot be made: {error.strerror}.") from None
-    # a writer locks at once: a read that turns into a write half-way cannot wait for the lock
-    engine = _new_engine(url, begin="BEGIN IMMEDIATE")
+    engine = _backend(url).new_writer(url)
     with clear_errors(url), engine.begin() as connection:
         migrate(connection)
     return engine
@@ -81,14 +87,13 @@ def open_for_writing(database_url: str) -> Engine:
 def open_for_reading(database_url: str) -> Engine:
     """An engine on a database that some sink has made. Raises StoreError when there is none or its schema differs."""
     url = parse_url(database_url)
-    file = _file(url)
-    if file is not None and not file.exists():
-        raise StoreError(f"There is no database at {file} yet: it is made when a sink starts.")
-    engine = _new_engine(url, begin="BEGIN")
+    engine = _backend(url).new_reader(url)
     with clear_errors(url), engine.connect() as connection:
         found = revision_of(connection)
     if found != newest_revision():
         _refuse_newer(found)
+        if found is None and url.get_backend_name() == "postgresql":
+            raise StoreError(f"The database {url.database} has no tables yet: they are made when a sink starts.")
         raise StoreError(
             f"The database {url.database} is from before this version of Everwatch (schema {found or 'none'}):"
             " start this version's sink once, which brings it up to date."
@@ -97,25 +102,21 @@ def open_for_reading(database_url: str) -> Engine:
 
 
 def is_locked(database_url: str) -> bool:
-    """Tell whether another process holds the database's write lock for longer than a transaction takes.
+    """Tell whether another process keeps the sink from writing for longer than a transaction takes.
 
     False where there is no database yet.
     """
     url = parse_url(database_url)
-    file = _file(url)
-    if file is None or not file.exists():
-        return False
-    with closing(sqlite3.connect(file, timeout=LOCKED_S, isolation_level=None)) as connection:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
-        except sqlite3.OperationalError as error:
-            return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-    return False
+    with clear_errors(url):
+        return _backend(url).is_locked(url)
 
 
 def migrate(connection: Connection) -> None:
     """Bring the schema up to date inside the connection's transaction. Raises StoreError for one from the future."""
+    if connection.dialect.name == "postgresql":
+        _refuse_older_server(connection)
+        # two sinks may be started at once; the second one finds the work of the first
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
     found = revision_of(connection)
     if found == newest_revision():
         return
@@ -141,46 +142,30 @@ def clear_errors(url: URL) -> Iterator[None]:
     """Turn what the database driver raises into Unstorable, StoreBusy or StoreError."""
     try:
         yield
-    except (DataError, IntegrityError, sqlite3.DataError, sqlite3.IntegrityError) as error:
-        raise Unstorable(f"the database refuses it: {getattr(error, 'orig', None) or error}") from error
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        # what fails while a connection is being configured comes without SQLAlchemy's wrapping
-        cause = getattr(error, "orig", None) or error
-        # the low byte is the primary code, the rest says more about the same
-        code = (getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise StoreBusy(f"The database {url.database} is locked by another process.") from error
-        reason = _REASONS.get(code, str(cause))
-        raise StoreError(f"The database {url.database} failed: {reason}.") from error
+    except Exception as error:
+        clear = _backend(url).translate(error, url)
+        if clear is None:
+            raise
+        raise clear from error
 
 
-def _new_engine(url: URL, *, begin: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: object) -> None:
-        # the driver would begin transactions by its own rules, and not before DDL
-        connection.isolation_level = None
-        for pragma in (
-            "journal_mode = WAL",
-            # a power cut may undo the last commits, together with their offsets: they are read again
-            "synchronous = NORMAL",
-            f"cache_size = -{CACHE_KIB}",
-            f"wal_autocheckpoint = {CHECKPOINT_EVERY_PAGES}",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def take_the_lock(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, begin))
-
-    return engine
+@cache
+def _module(backend_name: str) -> Backend:
+    # a driver is imported where it is used
+    return cast(Backend, import_module(f"everwatch.store.{'postgres' if backend_name == 'postgresql' else 'sqlite'}"))
 
 
-def _file(url: URL) -> Path | None:
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
-        return None
-    return Path(url.database or "")
+def _backend(url: URL) -> Backend:
+    return _module(url.get_backend_name())
+
+
+def _refuse_older_server(connection: Connection) -> None:
+    from everwatch.store.postgres import OLDEST_VERSION
+
+    version = connection.dialect.server_version_info or (0,)
+    if int(version[0]) < OLDEST_VERSION:
+        found = ".".join(map(str, version))
+        raise StoreError(f"The database server is PostgreSQL {found}: version {OLDEST_VERSION} or newer is needed.")
 
 
 def _refuse_newer(found: str | None) -> None:

@@ -14,7 +14,6 @@ from sqlalchemy import (
     case,
     delete,
     literal_column,
-    select,
     update,
 )
 
@@ -22,20 +21,21 @@ from everwatch.config import Settings
 from everwatch.model import Monitor, User
 from everwatch.store import rows
 from everwatch.store.bulk import Bulk, Row, insert_into, upsert
-from everwatch.store.engine import READS_ONLY, clear_errors, open_for_writing
+from everwatch.store.engine import clear_errors, open_for_writing
 from everwatch.store.entries import ending_of, into_waves
 from everwatch.store.interface import Entry, Partition, Received, SinkBatch, TaskStatus
+from everwatch.store.offsets import Offsets
+from everwatch.store.results import ResultsWriter, UpsertedResults
 from everwatch.store.schema import (
     database_facts,
     monitor_history,
     monitor_labels,
     monitors,
-    results,
-    sink_offsets,
     tasks,
     transitions,
     users,
 )
+from everwatch.store.sqlite import READS_ONLY
 from everwatch.store.tasks import is_first, task_of
 
 
@@ -45,35 +45,38 @@ class SqlStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._statements = _Statements(engine.dialect)
+        self._offsets = Offsets(engine.dialect)
+        self._results = _results_writer(engine.dialect)
 
     def offsets(self) -> dict[Partition, int]:
         with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
-            return _stored_offsets(connection)
+            return self._offsets.all(connection)
 
     def apply(self, batch: SinkBatch) -> None:
-        run = self._statements
-        with clear_errors(self._engine.url), self._engine.begin() as connection:
-            stored = _stored_offsets(connection)
-            fresh = _Fresh(stored)
-            if not stored:
-                run.begun.run(connection, [("begun_at", batch.stored_at)])
-            run.results.run(
-                connection, [rows.result_row(r.value, batch.stored_at) for r in batch.results if fresh.has(r)]
-            )
-            run.transitions.run(connection, [rows.transition_row(r.value) for r in batch.transitions if fresh.has(r)])
-            for wave in into_waves(r for r in batch.entries if fresh.has(r)):
-                self._apply_entries(connection, wave)
-            run.offsets.run(
-                connection,
-                [(*source, offset) for source, offset in batch.offsets.items() if offset > stored.get(source, -1)],
-            )
+        with clear_errors(self._engine.url):
+            self._results.prepare(self._engine, batch.results, batch.stored_at)
+            with self._engine.begin() as connection:
+                self._apply(connection, batch)
 
     def forget_offsets(self, partitions: Iterable[Partition]) -> None:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
-            self._statements.forget_offset.run(connection, [tuple(partition) for partition in partitions])
+            self._offsets.forget(connection, list(partitions))
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def _apply(self, connection: Connection, batch: SinkBatch) -> None:
+        run = self._statements
+        begins = self._offsets.is_empty(connection)
+        stored = self._offsets.lock(connection, batch.offsets.keys())
+        fresh = _Fresh(stored)
+        if begins:
+            run.begun.run(connection, [("begun_at", batch.stored_at)])
+        self._results.put(connection, [r.value for r in batch.results if fresh.has(r)], batch.stored_at)
+        run.transitions.run(connection, [rows.transition_row(r.value) for r in batch.transitions if fresh.has(r)])
+        for wave in into_waves(r for r in batch.entries if fresh.has(r)):
+            self._apply_entries(connection, wave)
+        self._offsets.put(connection, batch.offsets, stored)
 
     def _apply_entries(self, connection: Connection, wave: list[Received[Entry]]) -> None:
         """Store entries that do not depend on each other's order."""
@@ -148,10 +151,12 @@ class _Fresh:
         return received.offset >= self._stored.get(received.source, 0)
 
 
-def _stored_offsets(connection: Connection) -> dict[Partition, int]:
-    # where the database locks rows, two sinks must not both take a partition's records for new
-    statement = select(sink_offsets.c.topic, sink_offsets.c.partition, sink_offsets.c.next_offset).with_for_update()
-    return {Partition(topic, number): offset for topic, number, offset in connection.execute(statement)}
+def _results_writer(dialect: Dialect) -> ResultsWriter:
+    if dialect.name == "postgresql":
+        from everwatch.store.copied_results import CopiedResults  # its driver is imported where it is used
+
+        return CopiedResults(dialect)
+    return UpsertedResults(dialect)
 
 
 class _Statements:
@@ -183,8 +188,6 @@ class _Statements:
         self.begun = Bulk(
             insert_into(database_facts, dialect).on_conflict_do_nothing(), database_facts.c.keys(), dialect
         )
-        self.offsets = upsert(sink_offsets, dialect)
-        self.results = _upsert_results(dialect)
         self.transitions = Bulk(
             insert_into(transitions, dialect).on_conflict_do_nothing(), transitions.c.keys(), dialect
         )
@@ -221,13 +224,6 @@ class _Statements:
         of_user = delete(monitor_labels).where(monitor_labels.c.user_id == user_id)
         self.delete_labels_of_user = Bulk(of_user, own[:1], dialect)
         self.delete_labels = Bulk(of_user.where(monitor_labels.c.monitor_id == monitor_id), own, dialect)
-        self.forget_offset = Bulk(
-            delete(sink_offsets).where(
-                and_(sink_offsets.c.topic == bindparam("b_topic"), sink_offsets.c.partition == bindparam("b_partition"))
-            ),
-            ["b_topic", "b_partition"],
-            dialect,
-        )
 
 
 def _upsert_later_tasks(dialect: Dialect) -> Bulk:
@@ -239,25 +235,4 @@ def _upsert_later_tasks(dialect: Dialect) -> Bulk:
     changes["created_at"] = case((another, new.created_at), else_=c.created_at)
     return Bulk(
         insert.on_conflict_do_update(index_elements=list(tasks.primary_key.columns), set_=changes), c.keys(), dialect
-    )
-
-
-def _upsert_results(dialect: Dialect) -> Bulk:
-    """One row for each identity: what ran beats what was skipped, the larger span is kept, deliveries add up."""
-    insert = insert_into(results, dialect)
-    skipped: ColumnElement[str] = literal_column("'skipped'")
-    ran_at_last = and_(results.c.status == skipped, insert.excluded.status != skipped)
-    spans = ("skipped_until", "skipped_count")
-    changes: dict[str, ColumnElement[Any]] = {}
-    for column in results.c:
-        new: ColumnElement[Any] = insert.excluded[column.name]
-        if column.name in spans:
-            changes[column.name] = case((new > column, new), else_=column)
-        elif not column.primary_key and column.name != "deliveries":
-            changes[column.name] = case((ran_at_last, new), else_=column)
-    changes["deliveries"] = results.c.deliveries + literal_column("1")
-    return Bulk(
-        insert.on_conflict_do_update(index_elements=list(results.primary_key.columns), set_=changes),
-        results.c.keys(),
-        dialect,
     )

@@ -1,0 +1,113 @@
+"""SQLite: the file, how it is opened, and one clear sentence for what can go wrong with it."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+
+from everwatch.errors import EverwatchError, StoreError
+from everwatch.private import make_private_database
+from everwatch.store.interface import StoreBusy, Unstorable
+
+# longer waits are the sink's business: it retries, and between two tries it can be stopped
+BUSY_TIMEOUT_MS = 1_000
+# a sink's transaction takes a fraction of that
+LOCKED_S = 3.0
+# pages, 80 MB: the fewer checkpoints, the more changes of one page are written as one
+CHECKPOINT_EVERY_PAGES = 20_000
+CACHE_KIB = 65_536
+
+_BEGIN = "everwatch_begin"
+# for a connection of a writer's engine that only reads: it needs no lock, and waits for none
+READS_ONLY = {_BEGIN: "BEGIN"}
+
+_REASONS = {
+    sqlite3.SQLITE_FULL: "the disk is full: free some space and start again",
+    sqlite3.SQLITE_READONLY: "it may not be written to: check the permissions of the file and its folder",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened: check that its folder exists and may be written to",
+    sqlite3.SQLITE_PERM: "the file may not be opened: check its permissions",
+    sqlite3.SQLITE_IOERR: "reading or writing the disk failed: check the disk",
+    sqlite3.SQLITE_NOTADB: "the file is not an SQLite database: move it away, or choose another EVERWATCH_DATABASE",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged: restore a backup, or move it away and let the sink build it anew",
+}
+
+
+def new_writer(url: URL) -> Engine:
+    """Return an engine that writes; the folder is made where missing. Raises StoreError."""
+    file = file_of(url)
+    try:
+        make_private_database(file)
+    except OSError as error:
+        raise StoreError(f"The folder {file.parent} of the database cannot be made: {error.strerror}.") from None
+    # a writer locks at once: a read that turns into a write half-way cannot wait for the lock
+    return _new_engine(url, begin="BEGIN IMMEDIATE")
+
+
+def new_reader(url: URL) -> Engine:
+    """Return an engine that reads a file that exists. Raises StoreError."""
+    file = file_of(url)
+    if not file.exists():
+        raise StoreError(f"There is no database at {file} yet: it is made when a sink starts.")
+    return _new_engine(url, begin="BEGIN")
+
+
+def file_of(url: URL) -> Path:
+    """Return the database's file. Raises StoreError for a database in memory."""
+    if url.database in (None, "", ":memory:"):
+        raise StoreError("An SQLite database in memory keeps nothing: name a file, sqlite:////folder/everwatch.db.")
+    return Path(url.database or "")
+
+
+def is_locked(url: URL) -> bool:
+    """Tell whether another process holds the write lock for longer than a transaction takes; False without a file."""
+    file = file_of(url)
+    if not file.exists():
+        return False
+    with closing(sqlite3.connect(file, timeout=LOCKED_S, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError as error:
+            return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    return False
+
+
+def translate(error: Exception, url: URL) -> EverwatchError | None:
+    """Return what an error of the driver means; None for an error that is not the driver's."""
+    if isinstance(error, (DataError, IntegrityError, sqlite3.DataError, sqlite3.IntegrityError)):
+        return Unstorable(f"the database refuses it: {getattr(error, 'orig', None) or error}")
+    if not isinstance(error, (SQLAlchemyError, sqlite3.Error)):
+        return None
+    # what fails while a connection is being configured comes without SQLAlchemy's wrapping
+    cause = getattr(error, "orig", None) or error
+    # the low byte is the primary code, the rest says more about the same
+    code = (getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreBusy(f"The database {url.database} is locked by another process.")
+    return StoreError(f"The database {url.database} failed: {_REASONS.get(code, str(cause))}.")
+
+
+def _new_engine(url: URL, *, begin: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
+        # the driver would begin transactions by its own rules, and not before DDL
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode = WAL",
+            # a power cut may undo the last commits, together with their offsets: they are read again
+            "synchronous = NORMAL",
+            f"cache_size = -{CACHE_KIB}",
+            f"wal_autocheckpoint = {CHECKPOINT_EVERY_PAGES}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def take_the_lock(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, begin))
+
+    return engine

@@ -1,0 +1,245 @@
+"""What PostgreSQL does beside the contract of every store: days, copies, locks, and what it says when it cannot."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from support.postgres import Databases
+from support.waiting import wait_until
+
+from everwatch.config import Settings
+from everwatch.errors import StoreError, is_retryable
+from everwatch.model import Result, Status
+from everwatch.store import Partition, Received, SinkBatch, SqlStore, StoreBusy, open_reader, open_store
+from everwatch.store.engine import is_locked, shown_url
+from everwatch.store.interface import Unstorable
+
+DAY = 86_400_000
+NOW = 20_000 * DAY  # 2024-10-04
+ONE = Partition("results", 1)
+TWO = Partition("results", 2)
+
+
+def result(at: int = NOW, user_id: str = "anna", **fields: Any) -> Result:
+    usual: dict[str, Any] = {
+        "kind": "http",
+        "version": 1,
+        "status": Status.SUCCESS,
+        "reason": "200 OK",
+        "started_at": at,
+        "duration_ms": 1.0,
+    }
+    return Result(user_id, "shop", at, **usual | fields)
+
+
+def batch(*results: Result, source: Partition = ONE, first: int = 0, stored_at: int = NOW) -> SinkBatch:
+    received = [Received(source, offset, 1, each) for offset, each in enumerate(results, first)]
+    return SinkBatch(stored_at, {source: first + len(results)}, received)
+
+
+@pytest.fixture
+def settings(postgres_url: str, tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path, database=postgres_url)
+
+
+def days(postgres: Databases, settings: Settings) -> list[str]:
+    found = postgres.ask(settings.database, "SELECT inhrelid::regclass::text FROM pg_inherits ORDER BY 1")
+    return [str(name) for (name,) in found if str(name).startswith("results_") and "_by_" not in str(name)]
+
+
+def rows_of(postgres: Databases, settings: Settings, table: str) -> int:
+    [(count,)] = postgres.ask(settings.database, f"SELECT count(*) FROM {table}")
+    assert isinstance(count, int)
+    return count
+
+
+def test_each_day_is_a_partition_made_ahead_late_and_for_all_before(settings: Settings, postgres: Databases) -> None:
+    store = open_store(settings)
+    store.apply(batch(result(NOW), result(NOW + 40 * 60_000), result(NOW - 20 * DAY), result(0), result(5)))
+    tables = [name for name in days(postgres, settings) if not name.endswith(("_pkey", "_idx"))]
+    assert tables == [
+        "results_20240914",
+        "results_20241004",
+        "results_20241005",
+        "results_20241006",
+        "results_before",
+    ]
+    assert [rows_of(postgres, settings, name) for name in tables] == [1, 2, 0, 0, 2]
+    # a year later: still no row without its partition, and what lies in between is made on demand
+    later = NOW + 365 * DAY
+    store.apply(batch(result(later), result(NOW + 9 * DAY), first=5, stored_at=later))
+    assert {"results_20241013", "results_20251004"} <= set(days(postgres, settings))
+    store.close()
+
+
+def test_a_day_dropped_by_another_process_is_made_again_by_the_retry(settings: Settings, postgres: Databases) -> None:
+    store = open_store(settings)
+    store.apply(batch(result(NOW)))
+    postgres.ask(settings.database, "DROP TABLE results_20241004")
+    late = batch(result(NOW + 1), first=1)
+    with pytest.raises(StoreBusy, match="was dropped"):
+        store.apply(late)
+    store.apply(late)
+    assert rows_of(postgres, settings, "results_20241004") == 1
+    store.close()
+
+
+def test_two_stores_make_the_same_days_at_once(settings: Settings, postgres: Databases) -> None:
+    stores = [open_store(settings) for _ in range(4)]
+    failed: list[Exception] = []
+    ready = threading.Barrier(len(stores))
+
+    def work(number: int) -> None:
+        ready.wait()
+        try:
+            for day in range(5):
+                at = NOW + day * DAY
+                stores[number].apply(
+                    batch(result(at, f"u{number}"), source=Partition("results", number), first=day, stored_at=at)
+                )
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=[number]) for number in range(len(stores))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for store in stores:
+        store.close()
+    assert failed == []
+    assert rows_of(postgres, settings, "results") == 20
+
+
+def test_a_replay_is_folded_into_what_is_stored_and_new_results_between_are_not_lost(settings: Settings) -> None:
+    store = open_store(settings)
+    users = [f"u{number:03}" for number in range(300)]
+    store.apply(batch(*(result(user_id=user) for user in users[::2])))
+    store.forget_offsets([ONE])
+    store.apply(batch(*(result(user_id=user) for user in users), stored_at=NOW + 1))
+    for first in range(300, 330, 10):
+        store.apply(batch(*(result(NOW + first, user) for user in users[:10]), first=first))
+    reader = open_reader(settings)
+    found = {
+        s.result.user_id: (s.deliveries, s.stored_at)
+        for s in reader.results(limit=1_000)
+        if s.stored_at != NOW or s.deliveries == 2
+    }
+    assert found == dict.fromkeys(users[::2], (2, NOW)) | dict.fromkeys(users[1::2], (1, NOW + 1))
+    assert len(reader.results(limit=1_000)) == 330
+    reader.close()
+    store.close()
+
+
+def test_a_text_with_nul_is_stored_with_a_mark_in_its_place(settings: Settings) -> None:
+    store = open_store(settings)
+    store.apply(batch(result(reason="a\0b", detail="\0")))
+    reader = open_reader(settings)
+    [stored] = reader.results()
+    assert (stored.result.reason, stored.result.detail) == ("a\ufffdb", "\ufffd")
+    reader.close()
+    store.close()
+
+
+@pytest.mark.parametrize("wrong", [{"skipped_count": 2**63}, {"kind": "a\0b"}])
+def test_what_no_column_takes_is_refused_and_nothing_of_its_batch_is_stored(
+    settings: Settings, postgres: Databases, wrong: dict[str, Any]
+) -> None:
+    store = open_store(settings)
+    with pytest.raises(Exception) as raised:
+        store.apply(batch(result(), result(user_id="bert", **wrong)))
+    assert not is_retryable(raised.value)
+    assert rows_of(postgres, settings, "results") == 0
+    store.apply(batch(result()))
+    assert rows_of(postgres, settings, "results") == 1
+    store.close()
+
+
+def test_stores_of_other_partitions_do_not_wait_and_one_of_the_same_does(
+    settings: Settings, postgres: Databases
+) -> None:
+    store = open_store(settings)
+    store.apply(batch(result()))
+    with psycopg.connect(settings.database) as other:
+        other.execute("SELECT * FROM sink_offsets WHERE partition = 1 FOR UPDATE")
+        store.apply(batch(result(user_id="bert"), source=TWO))
+        second = open_store(settings)
+        done: list[int] = []
+
+        def store_the_same() -> None:
+            second.apply(batch(result(NOW + 1), first=1))
+            done.append(1)
+
+        thread = threading.Thread(target=store_the_same)
+        thread.start()
+        wait_until("the sink is seen to wait for a lock", lambda: is_locked(settings.database))
+        assert not done
+        other.rollback()
+        thread.join()
+        second.close()
+    assert done == [1]
+    assert rows_of(postgres, settings, "results") == 3
+    store.close()
+
+
+def test_a_connection_that_was_cut_is_busy_and_the_retry_stores_the_batch_once(
+    settings: Settings, postgres: Databases
+) -> None:
+    store = open_store(settings)
+    store.apply(batch(result()))
+    cut = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'everwatch-sink' AND datname = current_database()"
+    )
+    assert postgres.ask(settings.database, cut)
+    again = batch(result(NOW + 1), first=1)
+    with pytest.raises(StoreBusy, match="cannot be used now"):
+        store.apply(again)
+    store.apply(again)
+    assert rows_of(postgres, settings, "results") == 2
+    store.close()
+
+
+def test_a_reader_of_an_empty_database_says_what_fills_it(empty_postgres_url: str) -> None:
+    with pytest.raises(StoreError, match="has no tables yet: they are made when a sink starts"):
+        open_reader(Settings(database=empty_postgres_url))
+
+
+def test_a_reader_cannot_write(settings: Settings) -> None:
+    reader = open_reader(settings)
+    with reader._engine.connect() as connection, pytest.raises(Exception, match="read-only transaction"):
+        connection.exec_driver_sql("DELETE FROM results")
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "sentence"),
+    [
+        (("/test_", "/not_there_"), StoreError, r'not_there_\d+ on .* failed: database ".*" does not exist\.'),
+        (("everwatch@", "stranger:secret@"), StoreError, 'failed: role "stranger" does not exist'),
+        (("everwatch-pg-", "no-pg-"), StoreBusy, "cannot be used now: .*No such file or directory"),
+    ],
+)
+def test_a_server_that_cannot_be_used_is_named_without_its_password(
+    postgres_url: str, change: tuple[str, str], kind: type[StoreError], sentence: str
+) -> None:
+    for opening in (open_store, open_reader):
+        with pytest.raises(StoreError, match=sentence) as raised:
+            opening(Settings(database=postgres_url.replace(*change)))
+        assert type(raised.value) is kind
+        assert "secret" not in str(raised.value)
+
+
+def test_a_url_is_shown_without_its_password() -> None:
+    assert shown_url("postgresql://me:secret@db/ew") == "postgresql+psycopg://me:***@db/ew"
+    assert "secret" not in shown_url("postgres://db/ew?user=me&password=secret")
+
+
+def test_an_unstorable_record_is_not_taken_for_a_server_in_trouble(settings: Settings) -> None:
+    store = open_store(settings)
+    with pytest.raises(Unstorable, match="the database refuses it"):
+        store.apply(batch(result(kind="\0")))
+    assert isinstance(store, SqlStore)
+    store.close()
