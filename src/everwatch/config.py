@@ -201,6 +201,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     python_memory_mb: Annotated[
         int, Meta(ge=0, description="Memory that each of these may take, MiB; 0: no limit.")
     ] = 512
+    python_output_kb: Annotated[
+        int, Meta(ge=0, le=1_048_576, description="How much of what one run of a callable writes is kept, KiB.")
+    ] = 64
+    python_output_kb_per_min: Annotated[
+        int,
+        Meta(ge=0, le=1_048_576, description="How much is kept in a minute of what all runs of a callable write, KiB."),
+    ] = 1_024
 
     publish_topics: Annotated[
         tuple[TopicName, ...],

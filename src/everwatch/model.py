@@ -500,12 +500,14 @@ class Outcome(msgspec.Struct, frozen=True):
     """What a kind found out: a status, a sentence for a person, and the time each phase took, in ms.
 
     ``detail``: more about a failure, of any number of lines; "" where there is nothing to show.
+    ``waited_ms``: for how long it waited for its turn before it began, which is delay and no part of its duration.
     """
 
     status: Status
     reason: str = ""
     timings: dict[str, float] = {}
     detail: str = ""
+    waited_ms: float = 0.0
 
 
 class Result(msgspec.Struct, frozen=True):

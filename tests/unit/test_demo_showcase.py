@@ -18,6 +18,7 @@ from everwatch.demo.ports import Ports, choose_ports
 from everwatch.demo.showcase import SHOWCASE_USER, Health, Showpiece, judge, showcase
 from everwatch.demo.target import open_target
 from everwatch.executor.callables import open_callables
+from everwatch.executor.output import KIB, OutputBudgets
 from everwatch.kinds import registry
 from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
@@ -50,7 +51,7 @@ async def context(folder: Path, ports: Ports, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("SSL_CERT_FILE", str(files_in(folder).trusted))
     async with (
         open_target(ports, folder),
-        open_callables(clock, 1, 512) as callables,
+        open_callables(clock, 1, 512, OutputBudgets(KIB, KIB)) as callables,
         open_run_context(clock, Guard(LOOPBACK), MemoryPublisher([TOPIC]), callables) as context,
     ):
         yield context

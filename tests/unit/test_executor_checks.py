@@ -69,6 +69,8 @@ class PlainKind:
                     return Outcome(Status.FAILURE, "no", detail="HTTP/1.1 503\n\nsorry" + "!" * 100_000)
                 case "gives too much":
                     return Outcome(Status.FAILURE, "x" * 10_000, {"y" * 300_000: 1.0})
+                case "had to wait":
+                    return Outcome(Status.SUCCESS, waited_ms=3_600_000.0)
                 case "hangs":
                     await asyncio.Event().wait()
                 case "waits" | "waits too":
@@ -215,6 +217,15 @@ async def test_a_result_tells_all_about_its_tick(executor: Executor, kind: Plain
     assert (record["key"], record["partition"]) == (b"user", 3)
     assert executor.acknowledged == [0]
     assert not result.manual
+
+
+async def test_what_waited_for_its_turn_began_later_and_did_not_take_longer(
+    executor: Executor, kind: PlainKind
+) -> None:
+    executor.take("succeeds", "had to wait")
+    plain, waited = sorted(await executor.sent(2), key=lambda result: result.started_at)
+    assert 3_600_000 <= waited.started_at - plain.started_at < 7_200_000
+    assert waited.duration_ms < 3_600_000
 
 
 async def test_a_kind_is_given_its_tick(executor: Executor, kind: PlainKind) -> None:

@@ -11,9 +11,14 @@ HOST = "a.example"
 class Door:
     """Manners, and what waits behind them; turns are taken as they come."""
 
-    def __init__(self, in_flight: int, per_s: int) -> None:
+    def __init__(self, in_flight: int, per_s: int, own_limit: int = 0) -> None:
         self.turns: list[Priority] = []
-        self.manners: Manners[str] = Manners(in_flight, per_s, lambda priority, _: self.turns.append(priority))
+        self.manners: Manners[str] = Manners(
+            in_flight,
+            per_s,
+            lambda priority, _: self.turns.append(priority),
+            (lambda _: own_limit) if own_limit else None,
+        )
         self.began: list[str] = []
 
     def come(self, *items: str, priority: Priority = Priority.NORMAL, now_s: float = 0.0) -> None:
@@ -109,3 +114,13 @@ def test_nothing_is_called_after_all_that_waited_was_forgotten() -> None:
     door.manners.clear()
     door.manners.end(HOST, 5.0)
     assert (door.turns, door.manners.wakes_at_s) == ([], None)
+
+
+def test_what_is_no_host_has_a_limit_of_its_own_and_no_rate() -> None:
+    door = Door(in_flight=5, per_s=1, own_limit=2)
+    door.come("1", "2", "3", "4")
+    assert door.began == ["1", "2"]
+    door.end()
+    door.end()
+    assert door.began == ["1", "2", "3", "4"]
+    assert Door(0, 0, own_limit=2).manners.limits

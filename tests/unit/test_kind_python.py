@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from support.waiting import wait_until
 from everwatch.clock import SystemClock
 from everwatch.errors import InvalidInput
 from everwatch.executor.callables import CallableProcesses, open_callables
+from everwatch.executor.output import KIB, OutputBudgets
 from everwatch.kinds import callables as found_callables
 from everwatch.kinds import registry
 from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
+from everwatch.kinds.running import job_of, run_job
 from everwatch.model import Outcome, Status, Tick
 
 AT = 1_795_251_600_000
+BUDGETS = partial(OutputBudgets, 64 * KIB, 1_024 * KIB)
 SOURCE = """
 import asyncio, ctypes, json, os, re, signal, subprocess, sys, threading, time
 
@@ -103,18 +107,16 @@ Run = Callable[..., Any]
 async def run_in(
     callables: CallableProcesses, name: str, timeout_ms: int = 20_000, payload: str = "", **arguments: Any
 ) -> Outcome:
-    kind = registry.kind_named("python")
-    config = registry.parse_config(kind, {"callable": name, "arguments": arguments})
-    tick = Tick("u-1", "probe", AT, "python", "{}", timeout_ms, 1, 0, attempt=2, payload=payload)
-    assert not kind.inline
+    config = msgspec.json.encode({"callable": name, "arguments": arguments}).decode()
+    tick = Tick("u-1", "probe", AT, "python", config, timeout_ms, 1, 0, attempt=2, payload=payload)
     async with open_run_context(SystemClock(), Guard(), callables=callables) as context:
-        return await kind.run(config, tick, context)
+        return await run_job(job_of(tick), tick, context, lambda error: pytest.fail(repr(error)))
 
 
 @pytest.fixture
 async def run() -> AsyncIterator[Run]:
     """Runs a callable; there are two processes."""
-    async with open_callables(SystemClock(), 2, 256) as callables:
+    async with open_callables(SystemClock(), 2, 256, BUDGETS()) as callables:
 
         def call(name: str, **more: Any) -> Any:
             return run_in(callables, name, **more)
@@ -266,7 +268,7 @@ async def test_a_callable_that_hangs_in_every_run_leaves_room_for_others(run: Ru
 
 
 async def test_a_cancelled_run_ends_its_process_and_frees_the_place(installed: Path) -> None:
-    async with open_callables(SystemClock(), 1, 0) as callables:
+    async with open_callables(SystemClock(), 1, 0, BUDGETS()) as callables:
         for turn in range(3):
             task = asyncio.create_task(run_in(callables, "hangs", pids=str(installed / f"pids{turn}")))
             await until("it runs", lambda turn=turn: pids(installed / f"pids{turn}"))
@@ -279,7 +281,7 @@ async def test_a_cancelled_run_ends_its_process_and_frees_the_place(installed: P
 
 async def test_a_run_cancelled_at_any_moment_loses_neither_place_nor_process(installed: Path) -> None:
     before = {child.pid for child in psutil.Process().children()}
-    async with open_callables(SystemClock(), 2, 0) as callables:
+    async with open_callables(SystemClock(), 2, 0, BUDGETS()) as callables:
         for wait_s in [0, 0, 0.001, 0.005, 0.02, 0.05, 0.1, 0.2]:
             tasks = [asyncio.create_task(run_in(callables, name)) for name in ("pid", "other", "pid")]
             await asyncio.wait(tasks, timeout=wait_s)
@@ -331,21 +333,110 @@ async def test_there_are_never_more_processes_than_allowed_and_who_waits_gets_a_
     assert len(set(pids(noted))) == 1
 
 
-async def test_a_run_that_gets_no_process_in_time_says_so(installed: Path) -> None:
-    async with open_callables(SystemClock(), 1, 0) as callables:
-        noted = installed / "pids"
-        hanging = asyncio.create_task(run_in(callables, "hangs", pids=str(noted)))
-        await until("it hangs", lambda: pids(noted))
-        outcome = await run_in(callables, "sleeps", timeout_ms=500)
-        hanging.cancel()
-        await asyncio.gather(hanging, return_exceptions=True)
-    assert outcome.reason == "not called: all processes for callables (1) were busy 0.45 s"
-    assert set(outcome.timings) == {"wait", "total"}
+async def test_the_time_of_a_run_begins_when_it_has_a_process_and_not_when_it_is_asked_for(installed: Path) -> None:
+    noted, go = installed / "pids", installed / "go"
+    async with open_callables(SystemClock(), 1, 0, BUDGETS()) as callables:
+        holding = asyncio.create_task(run_in(callables, "waits", pids=str(noted), until=str(go)))
+        await until("it holds the process", lambda: pids(noted))
+        waiting = asyncio.create_task(run_in(callables, "sleeps", timeout_ms=10_000))
+        # longer than its own timeout would be, were it counted from here
+        brief = asyncio.create_task(run_in(callables, "waits", timeout_ms=500, pids=str(noted), until="/nowhere"))
+        await asyncio.sleep(1)
+        assert not waiting.done()
+        assert not brief.done()
+        go.touch()
+        assert (await holding).reason == "done"
+        outcome, stopped = await waiting, await brief
+    assert (outcome.status, outcome.reason) == (Status.SUCCESS, "slept")
+    assert outcome.waited_ms == outcome.timings["wait"] >= 900
+    assert stopped.reason == "still running after 0.45 s, and stopped"
+
+
+async def test_slow_callables_leave_a_process_to_those_that_are_quick(installed: Path) -> None:
+    """However many they are, and although each holds one process only."""
+    noted = installed / "pids"
+    async with open_callables(SystemClock(), 3, 0, BUDGETS()) as callables:
+        assert (await run_in(callables, "sleeps")).reason == "slept"
+        # whoever takes longer than a second is slow from then on
+        for name in ("waits", "hangs"):
+            await run_in(callables, name, timeout_ms=2_000, pids=str(noted), until="/nowhere")
+        slow = [
+            asyncio.create_task(run_in(callables, name, pids=str(noted), until="/nowhere"))
+            for name in ("waits", "hangs") * 4
+        ]
+        await until("they hold all that they may", lambda: len(pids(noted)) == 4)
+        for _ in range(5):
+            quick = await run_in(callables, "sleeps")
+            assert quick.reason == "slept"
+        assert len(pids(noted)) == 4
+        for task in slow:
+            task.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
+
+
+# --- what it writes ------------------------------------------------------------------------------------------------
+
+FLOOD = """
+import logging
+for _ in range(400):
+    os.write(1, b'x' * (1 << 20))
+print('after')
+logging.error('logged')
+"""
+
+
+async def test_output_of_a_run_is_kept_up_to_its_bound_and_the_rest_is_counted_and_said_once(
+    run: Run, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for code in ("print('to stdout'); print('to stderr', file=sys.stderr)", FLOOD, FLOOD):
+        assert (await run("raises", code=code)).status is Status.SUCCESS
+    written = capfd.readouterr().err
+    assert written.startswith("to stdout\nto stderr\n")
+    assert 2 * 64 * KIB <= len(written) < 2 * 64 * KIB + 200
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1
+    dropped = 400 * (1 << 20) - 64 * KIB + len("after\n") + len("ERROR:root:logged\n")
+    assert told[0].startswith(f"the callable 'raises' wrote more than is kept: {dropped} bytes were dropped (")
+
+
+async def test_a_noisy_callable_that_never_ends_neither_fills_the_log_nor_keeps_a_quiet_one_waiting(
+    run: Run, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    flood = "while True: os.write(2, b'noise' * 20_000)"
+    noisy = asyncio.create_task(run("raises", timeout_ms=6_000, code=flood))
+    quiet = 0
+    while not noisy.done():
+        assert (await run("sleeps")).status is Status.SUCCESS
+        quiet += 1
+    assert (await noisy).reason == "still running after 5.9 s, and stopped"
+    assert quiet > 3
+    assert len(capfd.readouterr().err) == 64 * KIB + 1  # and the end of a line
+    await until("what was dropped is said", lambda: caplog.records)
+    assert "the callable 'raises' wrote more than is kept: " in caplog.text
+
+
+async def test_all_runs_of_a_callable_together_write_so_much_a_minute(capfd: pytest.CaptureFixture[str]) -> None:
+    async with open_callables(SystemClock(), 2, 0, OutputBudgets(8 * KIB, 20 * KIB)) as callables:
+        for _ in range(10):
+            assert (await run_in(callables, "raises", code="print('x' * 100_000)")).status is Status.SUCCESS
+        assert 20 * KIB <= len(capfd.readouterr().err) < 60 * KIB
+        await run_in(callables, "gives", what="print('another is not stopped by that')")
+    assert capfd.readouterr().err == "another is not stopped by that\n"
+
+
+async def test_what_a_run_leaves_behind_writes_nothing_after_its_end(
+    run: Run, capfd: pytest.CaptureFixture[str]
+) -> None:
+    left = "subprocess.Popen(['sh', '-c', 'while echo left; do sleep 0.01; done'])"
+    assert (await run("raises", code=left)).status is Status.SUCCESS
+    capfd.readouterr()
+    await asyncio.sleep(0.3)
+    assert capfd.readouterr().err == ""
 
 
 async def test_all_processes_end_with_their_owner(installed: Path) -> None:
     noted = installed / "pids"
-    async with open_callables(SystemClock(), 2, 0) as callables:
+    async with open_callables(SystemClock(), 2, 0, BUDGETS()) as callables:
         idle = int((await run_in(callables, "pid")).reason)
         hanging = asyncio.create_task(run_in(callables, "hangs", pids=str(noted)))
         await until("it hangs", lambda: pids(noted))
@@ -358,10 +449,11 @@ OWNER = """
 import asyncio, sys
 from everwatch.clock import SystemClock
 from everwatch.executor.callables import open_callables
+from everwatch.executor.output import OutputBudgets
 from everwatch.kinds.callables import Call, CallContext
 
 async def own(how, noted):
-    async with open_callables(SystemClock(), 2, 0) as callables:
+    async with open_callables(SystemClock(), 2, 0, OutputBudgets(0, 0)) as callables:
         await callables.call(Call("hangs", {"pids": noted, how: True}, CallContext("u", "m", 0, 1, None)), 600)
 
 asyncio.run(own(*sys.argv[1:]))

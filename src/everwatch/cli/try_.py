@@ -12,7 +12,7 @@ from everwatch.cli.options import AsJson, Config, Payload, broker_of, duration_o
 from everwatch.clock import Clock, SystemClock
 from everwatch.config import Settings
 from everwatch.errors import InvalidInput, SettingsError
-from everwatch.executor.callables import open_callables
+from everwatch.executor.callables import budgets_of, open_callables
 from everwatch.kafka.publisher import open_publisher
 from everwatch.kinds import registry
 from everwatch.kinds.context import open_run_context
@@ -115,7 +115,7 @@ async def _tried(kind: Kind, config: Any, tick: Tick, settings: Settings, clock:
 async def _run(tick: Tick, settings: Settings, clock: Clock) -> Outcome:
     async with (
         open_publisher(settings, broker_of(settings)) as publisher,
-        open_callables(clock, 1, settings.python_memory_mb) as callables,
+        open_callables(clock, 1, settings.python_memory_mb, budgets_of(settings)) as callables,
         open_run_context(
             clock, Guard(settings.allow_networks), publisher, callables, outgoing=outgoing_of(settings)
         ) as context,

@@ -1,8 +1,9 @@
 """The process in which a callable runs: ``python -m everwatch.executor.called FD``; FD is a socket to the executor.
 
 It is two processes. One calls, and may do whatever it likes: crash, hang, ignore signals. The other, the *keeper*,
-runs no code but this file's. It waits for its stdin to end, which the executor holds and which ends with the executor
-however that died, or for the caller to end, and then kills what is left of the caller and its children.
+runs no code but this package's. It waits for its stdin to end, which the executor holds and which ends with the
+executor however that died, or for the caller to end, and then kills what is left of the caller and its children. What
+these write passes through the keeper, see ``outlet``; at its end it says on stdout what came of that.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from everwatch.clock import SystemClock
+from everwatch.executor.outlet import Orders, Outlet
 from everwatch.kinds.callables import Answer, Call, load
 
 LONGEST_REASON = 1_000
@@ -45,26 +47,38 @@ def main() -> NoReturn:
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake)
+    output, written_to = os.pipe()
+    orders, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     caller = os.fork()
     if not caller:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setpgid(0, 0)
         _end_with(keeper)
-        # its standard output may be what somebody parses
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(2, 1)
-        serve(socket.socket(fileno=link))
+        for stream in (1, 2):
+            os.dup2(written_to, stream)
+        for each in (output, written_to):
+            os.close(each)
+        orders.close()
+        serve(socket.socket(fileno=link), Orders(ours))
         os._exit(0)
     os.close(link)
+    os.close(written_to)
+    ours.close()
     with suppress(OSError):  # whichever of the two is first: there must be no moment without the group
         os.setpgid(caller, caller)
-    os._exit(_keep(caller, child_ended))
+    outlet = Outlet(output, orders, 2)
+    status = _keep(caller, child_ended, outlet)
+    with suppress(OSError):
+        os.write(1, b"%d %d" % outlet.finish())
+    os._exit(status)
 
 
-def _keep(caller: int, child_ended: int) -> int:
+def _keep(caller: int, child_ended: int, outlet: Outlet) -> int:
     while True:
-        ready, _, _ = select.select([0, child_ended], [], [])
+        ready, _, _ = select.select([0, child_ended, *outlet.watched], [], [])
+        outlet.handle(ready)
         if child_ended in ready:
             os.read(child_ended, 512)
         ended, status = os.waitpid(caller, os.WNOHANG)
@@ -86,7 +100,7 @@ def _end_with(keeper: int) -> None:
         os._exit(1)
 
 
-def serve(link: socket.socket) -> None:
+def serve(link: socket.socket, orders: Orders) -> None:
     """Answer call after call until the other side closes, or an answer is the last."""
     stream = link.makefile("rwb")
     setup = msgspec.json.decode(stream.readline(), type=Setup)
@@ -94,9 +108,13 @@ def serve(link: socket.socket) -> None:
     _limit_memory(setup.memory_mb)
     here = os.getpid()
     for line in stream:
-        answer = answer_to(msgspec.json.decode(line, type=Call), setup.memory_mb)
+        call = msgspec.json.decode(line, type=Call)
+        orders.begin(call.output_bytes)
+        answer = answer_to(call, setup.memory_mb)
         if os.getpid() != here:  # the callable forked, and this is the child, which nobody asked
             os._exit(0)
+        kept, dropped = orders.end()
+        answer = msgspec.structs.replace(answer, kept_bytes=kept, dropped_bytes=dropped)
         stream.write(msgspec.json.encode(answer) + b"\n")
         stream.flush()
         if answer.last:

@@ -21,6 +21,7 @@ from everwatch.kafka.dead_letters import DeadLetters
 from everwatch.kafka.outbox import OnDelivered, Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
+from everwatch.kinds.callables import CALLABLE_TARGET
 from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.running import LONGEST_DETAIL, LONGEST_REASON, Job, job_of, run_job, target_of
 from everwatch.model import Outcome, Priority, Result, Status, Tick
@@ -75,7 +76,14 @@ class Checks:
         self._dead_letters = DeadLetters(outbox, self._topics, self._clock, "executor")
         self._priorities = {self._topics.ticks_for(priority): priority for priority in Priority}
         self._queues: Queues[Taken | _Turn] = Queues(settings.max_in_flight)
-        self._manners: Manners[_Parked] = Manners(settings.target_in_flight, settings.target_per_s, self._on_turn)
+        # a few of one callable may wait for a process; what is more takes no slot
+        of_a_callable = 2 * settings.python_processes
+        self._manners: Manners[_Parked] = Manners(
+            settings.target_in_flight,
+            settings.target_per_s,
+            self._on_turn,
+            lambda target: of_a_callable if target.startswith(CALLABLE_TARGET) else 0,
+        )
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at_s: float | None = None
         self._running: Running[Repeated, Behind] = Running()
@@ -242,7 +250,9 @@ class Checks:
         started_at = self._clock.now_ms()
         began_s = self._clock.monotonic_s()
         outcome = await run_job(job, tick, self._context, partial(self._complain, tick.kind))
-        duration_ms = round((self._clock.monotonic_s() - began_s) * 1000, 3)
+        # what waits for its turn has not begun
+        started_at += round(outcome.waited_ms)
+        duration_ms = max(0.0, round((self._clock.monotonic_s() - began_s) * 1000 - outcome.waited_ms, 3))
         self._send(self._result(tick, outcome, started_at, duration_ms), tick.partition, delivered)
 
     def _skip(self, tick: Tick, run: TickRun, delivered: OnDelivered) -> None:

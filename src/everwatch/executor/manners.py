@@ -27,9 +27,13 @@ def burst_of(per_s: int) -> int:
 
 @dataclass(slots=True)
 class _Host(Generic[Item]):
-    """``full_s``: when nothing is left of what began. ``called``: priorities that have a turn on its way."""
+    """``full_s``: when nothing is left of what began. ``called``: priorities that have a turn on its way.
+
+    ``own_limit``: how many at once of what is no host; 0 for a host.
+    """
 
     full_s: float
+    own_limit: int = 0
     running: int = 0
     waiting: dict[Priority, deque[Item]] = field(default_factory=dict)
     shares: Shares = field(default_factory=Shares)
@@ -48,12 +52,16 @@ class _Host(Generic[Item]):
 class Manners(Generic[Item]):
     """At most ``in_flight`` checks at once to one host and ``per_s`` starts a second; 0 is no limit.
 
+    ``own_limit`` gives how many at once there may be of what is no host, and 0 for a host; of that there is no rate.
     ``on_turn`` is called with a priority and a host when one of those that wait for it may begin: ``take`` it soon.
     Instants are seconds on a clock that never steps.
     """
 
-    def __init__(self, in_flight: int, per_s: int, on_turn: OnTurn) -> None:
+    def __init__(
+        self, in_flight: int, per_s: int, on_turn: OnTurn, own_limit: Callable[[str], int] | None = None
+    ) -> None:
         self._in_flight = in_flight
+        self._own_limit = own_limit
         self._spacing_s = 1 / per_s if per_s else 0.0
         self._tolerance_s = (burst_of(per_s) - 1) * self._spacing_s
         self._on_turn = on_turn
@@ -68,7 +76,7 @@ class Manners(Generic[Item]):
     @property
     def limits(self) -> bool:
         """Whether there is any limit."""
-        return bool(self._in_flight or self._spacing_s)
+        return bool(self._in_flight or self._spacing_s or self._own_limit)
 
     @property
     def wakes_at_s(self) -> float | None:
@@ -84,7 +92,7 @@ class Manners(Generic[Item]):
         """Note that a check begins, which may be as ``admits`` or ``take`` said; ``end`` has to follow."""
         known = self._known(host, now_s)
         known.running += 1
-        known.full_s = max(known.full_s, now_s) + self._spacing_s
+        known.full_s = max(known.full_s, now_s) + (0 if known.own_limit else self._spacing_s)
         self._look(host, known, now_s)
 
     def end(self, host: str, now_s: float) -> None:
@@ -132,10 +140,11 @@ class Manners(Generic[Item]):
             known.has_alarm = False
 
     def _has_room(self, known: _Host[Item], now_s: float) -> bool:
-        return self._has_slot(known) and now_s >= known.full_s - self._tolerance_s
+        return self._has_slot(known) and (known.own_limit > 0 or now_s >= known.full_s - self._tolerance_s)
 
     def _has_slot(self, known: _Host[Item]) -> bool:
-        return not self._in_flight or known.running < self._in_flight
+        most = known.own_limit or self._in_flight
+        return not most or known.running < most
 
     def _look(self, host: str, known: _Host[Item], now_s: float) -> None:
         """Call the next one if there is room, or set an alarm; let go of a host that nothing is known about."""
@@ -164,7 +173,7 @@ class Manners(Generic[Item]):
     def _known(self, host: str, now_s: float) -> _Host[Item]:
         known = self._hosts.get(host)
         if known is None:
-            known = self._hosts[host] = _Host(full_s=now_s)
+            known = self._hosts[host] = _Host(now_s, self._own_limit(host) if self._own_limit else 0)
         return known
 
     def _forget_faded(self, now_s: float) -> None:

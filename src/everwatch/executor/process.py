@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, Transient
-from everwatch.executor.callables import open_callables
+from everwatch.executor.callables import budgets_of, open_callables
 from everwatch.executor.checks import Checks
 from everwatch.executor.consumption import TickConsumers
 from everwatch.executor.held import Taken
@@ -51,7 +51,9 @@ async def run(
     try:
         async with (
             open_publisher(settings, bootstrap_servers) as publisher,
-            open_callables(clock, settings.python_processes, settings.python_memory_mb) as callables,
+            open_callables(
+                clock, settings.python_processes, settings.python_memory_mb, budgets_of(settings)
+            ) as callables,
             open_run_context(
                 clock, Guard(settings.allow_networks), publisher, callables, outgoing=outgoing_of(settings)
             ) as context,

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import msgspec
 
 ENTRY_POINT_GROUP = "everwatch.callables"
+# no host has a space in its name
+CALLABLE_TARGET = "callable "
 
 
 class CallContext(msgspec.Struct, frozen=True):
@@ -24,30 +26,38 @@ class CallContext(msgspec.Struct, frozen=True):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One run of the callable ``name``."""
+    """One run of the callable ``name``. ``output_bytes``: how much of what it writes is kept."""
 
     name: str
     arguments: dict[str, Any]
     context: CallContext
+    output_bytes: int = 0
 
 
 class Answer(msgspec.Struct, frozen=True):
     """What came of a call: "" or what it returned, or why it failed; ``timings`` in ms.
 
-    ``last``: the process that gave it should run nothing more.
+    ``last``: the process that gave it should run nothing more. ``kept_bytes`` and ``dropped_bytes`` of its output.
+    ``waited_ms``: until a process was free for it.
     """
 
     succeeded: bool
     reason: str = ""
     timings: dict[str, float] = {}
     last: bool = False
+    kept_bytes: int = 0
+    dropped_bytes: int = 0
+    waited_ms: float = 0.0
 
 
 class Callables(Protocol):
     """Where callables run."""
 
     async def call(self, call: Call, timeout_s: float) -> Answer:
-        """Run it once. Whatever goes wrong, being too slow too, is an Answer; to cancel this ends the run."""
+        """Run it once, for at most ``timeout_s`` from when it begins: it may have to wait for its turn.
+
+        Whatever goes wrong, being too slow too, is an Answer; to cancel this ends the run.
+        """
         ...
 
 

@@ -82,6 +82,16 @@ class ExecutedKind(_Described, Protocol):
         ...
 
 
+class Timekeeping(Protocol):
+    """What a kind may have beside ``run`` that has to wait before it begins: it ends in time from then, by itself.
+
+    Its outcome says how long it waited.
+    """
+
+    @property
+    def keeps_time(self) -> Literal[True]: ...
+
+
 class Targeted(Protocol):
     """What a kind may have beside ``run``, so that executors do not ask too much of one host."""
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from everwatch.kinds.callables import ENTRY_POINT_GROUP, Call, CallContext, known_callables
+from everwatch.kinds.callables import CALLABLE_TARGET, ENTRY_POINT_GROUP, Call, CallContext, known_callables
 from everwatch.kinds.protocol import FieldError, RunContext
 from everwatch.model import Outcome, Status, Tick
 
@@ -33,10 +33,15 @@ class PythonKind:
     name = "python"
     config_type = PythonConfig
     default_schedule_ms = 60_000
+    keeps_time = True
 
     @property
     def inline(self) -> Literal[False]:
         return False
+
+    def target(self, config: PythonConfig) -> str:
+        """The callable, which is no host: its runs wait for their turn as those of a host do."""
+        return CALLABLE_TARGET + config.callable
 
     async def run(self, config: PythonConfig, tick: Tick, context: RunContext) -> Outcome:
         """Call it, and take a little less time than the tick has, so as to say where the time went."""
@@ -46,4 +51,5 @@ class PythonKind:
         answer = await context.callables.call(
             Call(config.callable, config.arguments, told), timeout_s - min(_LAST_WORD_S, timeout_s / 10)
         )
-        return Outcome(Status.SUCCESS if answer.succeeded else Status.FAILURE, answer.reason, answer.timings)
+        status = Status.SUCCESS if answer.succeeded else Status.FAILURE
+        return Outcome(status, answer.reason, answer.timings, waited_ms=answer.waited_ms)

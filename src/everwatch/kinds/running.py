@@ -58,11 +58,13 @@ def target_of(job: Job) -> str:
 async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[[BaseException], None]) -> Outcome:
     """Run the job within the tick's timeout. ``on_error`` is told what a kind should not have let through.
 
+    A kind that keeps time itself (``keeps_time``) begins later than it is asked, and ends within the timeout from then.
+
     Raises CancelledError only if whoever waits is cancelled.
     """
     if job.kind is None:
         return Outcome(Status.FAILURE, job.refusal)
-    deadline = asyncio.timeout(tick.timeout_ms / 1000)
+    deadline = asyncio.timeout(None if getattr(job.kind, "keeps_time", False) else tick.timeout_ms / 1000)
     try:
         async with deadline:
             outcome = await job.kind.run(job.config, tick, context)
@@ -86,7 +88,7 @@ def _told(outcome: Outcome, kind: str) -> Outcome:
         reason = f"the kind '{kind}' gave no reason"
     if reason is outcome.reason and detail is outcome.detail:
         return outcome
-    return Outcome(outcome.status, reason, outcome.timings, detail)
+    return Outcome(outcome.status, reason, outcome.timings, detail, outcome.waited_ms)
 
 
 def check_outcome(outcome: object, kind: str) -> None:
