@@ -62,6 +62,8 @@ def _workers(bench: Rig, subject: Subject, plan: Plan, session_s: float) -> list
 
     figures: list[Figure] = []
     steady(1)
+    figures += _from_start_to_tick(bench, subject)
+    steady(1)
     figures += _ticks(bench, subject, "a worker joins", start, SHORT_S, "<= 2")
     steady(2)
     figures += _ticks(bench, subject, "a worker is killed and back", again, SHORT_S, "<= 3")
@@ -104,6 +106,16 @@ def _executors(bench: Rig, subject: Subject, session_s: float) -> list[Figure]:
     return figures
 
 
+def _from_start_to_tick(bench: Rig, subject: Subject) -> list[Figure]:
+    """The time from the start of the only worker's process, after a clean stop, to its first tick on the topic."""
+    _stop(bench)
+    before = sum(bench.ends(subject.ticks))
+    worker = bench.start_worker("1", _WITH_STANDBYS)
+    bench.wait_until(lambda: sum(bench.ends(subject.ticks)) > before, "the first tick", GROUP_WITHIN_S, 0.01)
+    seconds = (bench.clock.now_ms() - worker.begun_ms) / 1000
+    return _said(bench, Figure("from a worker's start to its first tick", seconds, _SECONDS, "<= 3"))
+
+
 def _ticks(
     bench: Rig, subject: Subject, what: str, action: Callable[[], None], seconds: float, target: str
 ) -> list[Figure]:
@@ -112,12 +124,13 @@ def _ticks(
     window = watch(bench, subject.ticks, seconds, [], settle_s=2.0, meanwhile=action)
     verdict = judge(window, subject.expected)
     late = late_instants(window.reading, subject.ticks, window.after, window.upto)
-    return [
+    return _said(
+        bench,
         Figure(f"{what}: gap of ticks", late * STEP_MS / 1000, _SECONDS, target),
         Figure(f"{what}: worst lateness", verdict.worst / 1000, _SECONDS),
         Figure(f"{what}: ticks emitted twice", verdict.duplicates, "ticks"),
         Figure(f"{what}: ticks missed", verdict.missed, "ticks", "<= 0"),
-    ]
+    )
 
 
 def late_instants(read: Reading, topic: str, after: int, upto: int) -> int:
@@ -150,12 +163,19 @@ def _results(
                 if behind > LATE_MS:
                     late.add(result.scheduled_at)
     due = sum(_due(subject.expected, window.after, window.upto))
-    return [
+    return _said(
+        bench,
         Figure(f"{what}: gap of results", len(late) * STEP_MS / 1000, _SECONDS, target),
         Figure(f"{what}: worst lateness", worst / 1000, _SECONDS),
         Figure(f"{what}: results twice", sum(count - 1 for count in came.values()), "results"),
         Figure(f"{what}: ticks without a result", due - len(came), "ticks", "<= 0"),
-    ]
+    )
+
+
+def _said(bench: Rig, *figures: Figure) -> list[Figure]:
+    for figure in figures:
+        bench.say(f"  {figure.as_line()}")
+    return list(figures)
 
 
 def _due(expected: Expectation, after: int, upto: int) -> list[int]:

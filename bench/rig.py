@@ -60,7 +60,9 @@ class Rig:
 
     def say(self, sentence: str) -> None:
         """Tell how far the bench is, and how long it has taken."""
-        self.console.print(f"{self.clock.monotonic_s() - self.begun_s:6.1f} s  {sentence}", highlight=False)
+        self.console.print(
+            f"{self.clock.monotonic_s() - self.begun_s:6.1f} s  {sentence}", highlight=False, soft_wrap=True
+        )
 
     def start_worker(self, name: str = "1", variables: Mapping[str, str] | None = None) -> Worker:
         """Start a worker; ``wait_on_time`` tells when it works."""
@@ -107,12 +109,13 @@ class Rig:
         return sum(self.ends(topic))
 
     def claims(self, group: str, topic: str) -> list[int]:
-        """How many partitions of a topic each member of a consumer group has."""
+        """How many partitions of a topic each member of a consumer group has, of those that have any."""
         found = self.admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
-        return [
+        shares = [
             sum(partition.topic == topic for partition in member.assignment.topic_partitions)
             for member in found.members
         ]
+        return [share for share in shares if share]
 
     def taken_in(self, topic: str) -> int:
         """How many records of an input topic the workers have acknowledged, all of them durable."""
@@ -138,14 +141,14 @@ class Rig:
 
         self.wait_until(on_time, "the workers emit ticks on time", within_s)
 
-    def wait_until(self, condition: Callable[[], bool], what: str, within_s: float) -> None:
+    def wait_until(self, condition: Callable[[], bool], what: str, within_s: float, look_s: float = _POLL_S) -> None:
         """Wait for a condition. Raises Unmeasured if it does not come true, or if a worker ends."""
         deadline_s = self.clock.monotonic_s() + within_s
         while not condition():
             self.check()
             if self.clock.monotonic_s() > deadline_s:
                 raise Unmeasured(f"It took longer than {within_s:g} s until {what}.")
-            Event().wait(_POLL_S)
+            Event().wait(look_s)
 
     def wait_for_count(self, count: Callable[[], int], wanted: int, what: str) -> None:
         """Wait until a count is reached, and tell how far it is. Raises Unmeasured when it stands still."""
