@@ -10,7 +10,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Coroutine, Iterable, Set
+from collections.abc import AsyncIterator, Coroutine, Iterable, Set
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from mode import Service
 from yarl import URL
 
+from everwatch.changelog import Mark
 from everwatch.clock import Clock
 from everwatch.config import Settings
-from everwatch.errors import AccessError, BrokerUnavailable
+from everwatch.errors import AccessError, BrokerUnavailable, ChangelogLost, EverwatchError
 from everwatch.kafka.access import refused
 from everwatch.kafka.asyncio_clients import new_batch_producer
 from everwatch.kafka.batches import BatchSender
@@ -34,13 +36,15 @@ from everwatch.kafka.clients import (
 from everwatch.kafka.dead_letters import DeadLetters
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.packing import codec_named
+from everwatch.kafka.progress import Noted, read_progress
 from everwatch.kafka.tls import tls_context
-from everwatch.kafka.topics import Topics, largest_batch
+from everwatch.kafka.topics import Topics, largest_batch, topic_id
 from everwatch.memory import give_back
 from everwatch.plans.file import PlansFile
 from everwatch.private import make_private_folder
 from everwatch.timetable import NotPlanned
 from streams.delayed import PAUSE_S, Delayed
+from streams.examination import Examiner
 from streams.feedback import Feedback
 from streams.inline import InlineResults
 from streams.isolation import Isolated
@@ -48,7 +52,6 @@ from streams.lane import Batch, Lane
 from streams.membership import PromptTables, heartbeat_s, leave_group, member_name
 from streams.partition_logs import PartitionLogs, PartitionLost
 from streams.partitions import Partitions, Planner
-from streams.progress import read_progress
 from streams.recovery import BulkRecovery
 from streams.refusals import Refusals
 from streams.registration import Registration
@@ -66,7 +69,10 @@ PATIENCE_S = 3.0
 GIVEN_BACK_EVERY_S = 15.0
 WAKE_EVERY_S = 0.5
 PLANS_LOOKED_AT_EVERY_S = 1.0
+CHANGELOG_LOOKED_AT_EVERY_S = 10.0
 REJOIN_AFTER_S = 1.0
+# a rebalance waits for a member that died for one session timeout; ticks go on for so many without an assignment
+SESSIONS = 2
 # a stop takes these one after the other, and must be over within ten seconds
 LAST_PATIENCE_S = 1.0
 FLUSH_S = 1.0
@@ -76,8 +82,17 @@ FAUST_S = 3.0
 class Engine(Service):
     """What lives as long as the worker: producers, lanes, partitions, the timer."""
 
-    def __init__(self, app: faust.App, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        app: faust.App,
+        settings: Settings,
+        bootstrap_servers: str,
+        clock: Clock,
+        member: str,
+        rebuild_changelog: bool,
+    ) -> None:
         super().__init__()
+        self._member = member
         self._settings = settings
         self._bootstrap_servers = bootstrap_servers
         self._clock = clock
@@ -89,11 +104,28 @@ class Engine(Service):
         self._switch = asyncio.Lock()
         self._plans = PlansFile(settings.plans_file) if settings.plans_file else None
         topics = self._topics = Topics.of(settings)
-        self.logs = PartitionLogs(self._new_log_producer, topics, settings.partitions, self._lost)
+        self.logs = PartitionLogs(self._new_log_producer, topics, settings.partitions, self._lost, self._mark_of)
         self._catching_up: asyncio.Future[None] | None = None
         self._rejoining = False
-        self.table = new_monitors_table(app, TABLE, settings.partitions, self.logs.fence, self.open)
+        # set while a rebalance is under way: gives up when it does not end
+        self._rebalance: asyncio.TimerHandle | None = None
+        self._may_change = False
+        self._opening: asyncio.Task[None] | None = None
+        # how far ticks were emitted when partitions were caught up with, ms
+        self._progress_found: dict[int, int] = {}
+        self.table = new_monitors_table(
+            app, TABLE, settings.partitions, self.assigned, self.opened, self._usable_as_standby
+        )
         self.table.store.new_consumer = self._new_recovery_consumer
+        self.examiner = Examiner(
+            topics.monitors_changelog,
+            member,
+            lambda: self.table.store,
+            lambda isolation: self._new_tail_consumer(topics.monitors_changelog, isolation),
+            self._changelog_id,
+            self._read_noted,
+            rebuild_changelog,
+        )
         self._packing = codec_named(settings.compression)
         within_s = settings.first_check_within_s
         self._planner = Planner(self._packing, clock, first_check_within_ms=None if within_s < 0 else within_s * 1_000)
@@ -162,6 +194,7 @@ class Engine(Service):
         self.add_future(self._look_ahead(delayed))
         self.add_future(self._wake(wakes))
         self.add_future(self._give_memory_back())
+        self.add_future(self._watch_changelog())
         if self._plans is not None:
             self.add_future(self._follow(self._plans))
         self._ready.set()
@@ -170,6 +203,7 @@ class Engine(Service):
         """Let go of everything, in order; what was accepted is durable or will be read again."""
         if not self._ready.is_set():
             return
+        self._end_rebalance()
         await self.close(LAST_PATIENCE_S)
         await asyncio.gather(*(lane.stop() for lane in self._lanes))
         await self.logs.close(FLUSH_S)
@@ -178,12 +212,61 @@ class Engine(Service):
         if left:
             logger.warning("%d records could not be sent before the end", left)
 
-    async def open(self, numbers: set[int]) -> None:
-        """These partitions are this worker's now: fence earlier owners, read what the local table lacks, and begin.
+    async def pause(self, patience_s: float = PATIENCE_S) -> None:
+        """A rebalance begins: nothing is changed until it is over, and ticks go on.
+
+        Nobody else is given a partition before this worker is told its own, so its ticks need not stop; should it be
+        told nothing, it gives up when its session must be over.
+        """
+        async with self._changes_stopped(patience_s) as are_stopped:
+            if not are_stopped:
+                self._let_go()
+        self._end_rebalance()
+        patience_s = SESSIONS * self._settings.session_timeout_ms / 1000
+        self._rebalance = asyncio.get_running_loop().call_later(patience_s, self._give_up)
+
+    async def assigned(self, numbers: set[int], generation: int) -> None:
+        """The rebalance has given these partitions to this worker: give up the others, and begin to open these.
+
+        Faust's recovery, which is for standbys, goes on beside that.
+        """
+        async with self._switch:
+            gone = self.partitions.owned - (numbers if self.logs.is_next(generation) else set())
+            if not await _within(PATIENCE_S, self._give_away(gone)):
+                self._let_go()
+        self.logs.fence(numbers, generation)
+        self._end_rebalance()
+        self._opening = asyncio.create_task(self._open(numbers, self._era))
+
+    def _end_rebalance(self) -> None:
+        if self._rebalance is not None:
+            self._rebalance.cancel()
+        self._rebalance = None
+
+    async def _give_away(self, numbers: set[int]) -> None:
+        await self.partitions.close(numbers)
+        await self.logs.flush(numbers)
+
+    def _let_go(self) -> None:
+        self.partitions.abandon()
+        self.logs.renew()
+        logger.warning("partitions are let go although the broker has not acknowledged everything")
+
+    def _give_up(self) -> None:
+        if self.partitions.owned:
+            self.partitions.abandon()
+            logger.warning("the rebalance does not end; ticks stop until it does")
+
+    async def opened(self) -> None:
+        """Wait until the partitions that were assigned last are open. Raises what keeps them from being opened."""
+        if self._opening is not None:
+            await asyncio.shield(self._opening)
+
+    async def _open(self, numbers: set[int], era: int) -> None:
+        """These partitions are this worker's now: read what the local table lacks of new ones, and begin.
 
         Waits for a broker that is away.
         """
-        era = self._era
         await self._ready.wait()
         opened = caught_up = self._rejoining = False
         while era == self._era and not self.should_stop:
@@ -194,6 +277,7 @@ class Engine(Service):
                     for lane in self._lanes if opened else ():
                         if not lane.is_open:
                             await lane.open(numbers)
+                    self._may_change = opened
                 return
             except PartitionLost:
                 return  # assigned anew meanwhile
@@ -207,42 +291,48 @@ class Engine(Service):
 
     async def _catch_up(self, numbers: set[int]) -> bool:
         """Bring the local table to where the changelog is, when nobody else can write it; False if interrupted."""
+        await self.logs.fenced(numbers)
+        missing = numbers - self.partitions.owned
+        if not missing:
+            return True
+        findings = await self.examiner.examine(missing)
+        await self.examiner.mend(findings, self.logs.write, self.logs.note_owner)
+        self._progress_found = {finding.number: finding.noted.emitted_to for finding in findings}
         topic = self._topics.monitors_changelog
-        are_fenced = self.logs.are_fenced(numbers)
-        # most of it while earlier owners are being fenced, then what they wrote until they were
-        for _ in range(1 if are_fenced else 2):
-            reading = self._catching_up = asyncio.ensure_future(self.table.store.catch_up(topic, numbers))
-            await self.logs.fenced(numbers)
-            await asyncio.wait([reading])
-            if reading.cancelled():
-                return False
-            reading.result()
+        reading = self._catching_up = asyncio.ensure_future(self.table.store.catch_up(topic, missing))
+        await asyncio.wait([reading])
+        if reading.cancelled():
+            return False
+        reading.result()
         return True
 
     async def close(self, patience_s: float = PATIENCE_S) -> None:
-        """A rebalance begins, or the end: nothing is this worker's until it is over.
+        """The end: nothing is this worker's any more.
 
         Takes a few seconds at most: what the broker has not acknowledged by then is read again by the next owner.
         """
+        async with self._changes_stopped(patience_s) as are_stopped:
+            if not are_stopped or not await _within(patience_s, self._give_away(self.partitions.owned)):
+                self._let_go()
+
+    @asynccontextmanager
+    async def _changes_stopped(self, patience_s: float) -> AsyncIterator[bool]:
+        """Stop reading inputs, and opening what is being opened; whether what was under way is over in time."""
         self._era += 1
+        self._may_change = False
         self.partitions.invalidate()
         if self._catching_up is not None:
             self._catching_up.cancel()
             await asyncio.wait([self._catching_up])
+        if self._opening is not None and self._opening.done() and not self._opening.cancelled():
+            self._opening.exception()  # whatever it was, it comes again when partitions are assigned
         async with self._switch:
             await asyncio.gather(*(lane.close(patience_s) for lane in self._lanes))
-            if not await _within(patience_s, self._settled()):
+            are_stopped = await _within(patience_s, self._writer.idle())
+            if self._broken or self.crashed or self._app.crashed:
+                # what is in memory may not be what is durable: timetables are not to be put away
                 self.partitions.abandon()
-                self.logs.renew()
-                logger.warning("partitions are let go although the broker has not acknowledged everything")
-
-    async def _settled(self) -> None:
-        await self._writer.idle()
-        if self._broken or self.crashed or self._app.crashed:
-            # what is in memory may not be what is durable: timetables are not to be put away
-            self.partitions.abandon()
-        await self.partitions.close()
-        await self.logs.flush()
+            yield are_stopped
 
     def _lost(self, number: int) -> None:
         """The broker takes nothing more of a partition's owner: another worker has it, or none.
@@ -250,6 +340,10 @@ class Engine(Service):
         Everything is given up at once and read anew from the changelog when it is assigned again: a unit of work that
         concerned the lost partition may be durable in others and is not in their local tables.
         """
+        if self._rebalance is not None:
+            # its new owner was told first; what this worker keeps, it is told in a moment
+            self.partitions.abandon({number})
+            return
         self.partitions.abandon()
         self.logs.renew()
         if not self._rejoining:
@@ -278,11 +372,29 @@ class Engine(Service):
     def _new_recovery_consumer(self) -> Consumer:
         return self._new_tail_consumer(self._topics.monitors_changelog)
 
-    def _new_tail_consumer(self, topic: str) -> Consumer:
+    def _new_tail_consumer(self, topic: str, isolation: str = "read_committed") -> Consumer:
         group = f"{self._settings.application}-worker-{topic}"
         # the broker is not to wait for more records at the end, where this consumer learns that it is the end
-        to_the_end = {"enable.partition.eof": True, "fetch.wait.max.ms": 10}
+        to_the_end = {"enable.partition.eof": True, "fetch.wait.max.ms": 10, "isolation.level": isolation}
         return new_consumer(self._settings, self._bootstrap_servers, group, **to_the_end)
+
+    async def _usable_as_standby(self, numbers: set[int]) -> set[int]:
+        try:
+            return await self.examiner.usable_as_standby(numbers)
+        except BrokerUnavailable as error:
+            logger.warning("standby copies are left as they are until the next rebalance: %s", error)
+            return set()
+
+    def _changelog_id(self) -> str:
+        admin = new_admin(self._settings, self._bootstrap_servers)
+        return topic_id(admin, self._topics.monitors_changelog)
+
+    def _mark_of(self, number: int, emitted_to: int) -> Mark | None:
+        """The mark of a table whose ticks are emitted so far, which is kept beside it, too."""
+        store = self.table.store
+        store.note_emitted(number, emitted_to)
+        mark = store.mark_of(number) or Mark(store.changelog_id, -1)
+        return mark._replace(member=self._member) if mark.topic_id else None
 
     def _new_log_producer(self, number: int) -> Producer:
         transactional_id = f"{self._topics.monitors_changelog}-{number}"
@@ -318,7 +430,8 @@ class Engine(Service):
     async def _wake(self, wakes: Wakes) -> None:
         while not self.should_stop:
             try:
-                await wakes.look()
+                if self._may_change:
+                    await wakes.look()
             except NotPlanned as error:
                 self.end(error)
                 return
@@ -330,17 +443,35 @@ class Engine(Service):
             # in a thread: a large file takes a moment to judge, in which ticks would be late
             await asyncio.to_thread(plans.look)
 
+    async def _watch_changelog(self) -> None:
+        """End when the changelog is made anew: what is written from then on would be all that a successor finds."""
+        while not self.should_stop:
+            await self.sleep(CHANGELOG_LOOKED_AT_EVERY_S)
+            with suppress(BrokerUnavailable):
+                found, known = await asyncio.to_thread(self._changelog_id), self.table.store.changelog_id
+                if found and known and found != known:
+                    self.end(
+                        ChangelogLost(
+                            f"The changelog {self._topics.monitors_changelog} was made anew while this worker ran. It"
+                            " ends; started again, it compares its tables with the changelog."
+                        )
+                    )
+                    return
+
     async def _give_memory_back(self) -> None:
         while not self.should_stop:
             await self.sleep(GIVEN_BACK_EVERY_S)
             await asyncio.to_thread(give_back)
 
     async def _progress(self, numbers: Iterable[int]) -> dict[int, int]:
-        consumer = self._new_tail_consumer(self._topics.progress)
-        try:
-            return await read_progress(consumer, self._topics.progress, numbers)
-        finally:
-            await asyncio.to_thread(consumer.close)
+        return {number: self._progress_found[number] for number in numbers}
+
+    async def _read_noted(self, numbers: Iterable[int]) -> dict[int, Noted]:
+        def read() -> dict[int, Noted]:
+            with closing(self._new_tail_consumer(self._topics.progress)) as consumer:
+                return read_progress(consumer, self._topics.progress, numbers)
+
+        return await asyncio.to_thread(read)
 
 
 class App(faust.App):
@@ -363,19 +494,31 @@ class App(faust.App):
         give_up.start()
         await super().on_stop()
 
+    @property
+    def ended_for(self) -> EverwatchError | None:
+        """What the worker ended for, where that has a sentence; None if it was told to stop, and after a crash."""
+        reasons = (self.engine.refusal, self.engine.crash_reason, self.crash_reason)
+        return next((reason for reason in reasons if isinstance(reason, EverwatchError)), None)
+
     def _exit(self) -> None:
-        refusal = self.engine.refusal
-        if refusal is not None:
-            logger.error("%s", refusal)
-        os._exit(refusal.exit_code if refusal is not None else int(self.crashed))
+        reason = self.ended_for
+        if reason is not None:
+            logger.error("%s", reason)
+        os._exit(reason.exit_code if reason is not None else int(self.crashed))
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self, unread=self.unread)
 
 
-def create_app(settings: Settings, bootstrap_servers: str, clock: Clock, folder: Path) -> tuple[faust.App, Engine]:
-    """The Faust app of one worker, whose local state lives in ``folder``, and the engine to be started before it."""
+def create_app(
+    settings: Settings, bootstrap_servers: str, clock: Clock, folder: Path, *, rebuild_changelog: bool = False
+) -> tuple[App, Engine]:
+    """The Faust app of one worker, whose local state lives in ``folder``, and the engine to be started before it.
+
+    With ``rebuild_changelog`` its tables are taken as the truth where the changelog has lost records.
+    """
     make_private_folder(folder)
+    member = member_name(folder, folder.name)
     app = App(
         settings.application,
         broker=[URL(f"kafka://{server.strip()}") for server in bootstrap_servers.split(",")],
@@ -383,7 +526,7 @@ def create_app(settings: Settings, bootstrap_servers: str, clock: Clock, folder:
         broker_client_id=f"everwatch-{settings.instance}",
         broker_session_timeout=settings.session_timeout_ms / 1000,
         broker_heartbeat_interval=heartbeat_s(settings.session_timeout_ms),
-        consumer_group_instance_id=member_name(folder, folder.name),
+        consumer_group_instance_id=member,
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         topic_partitions=settings.partitions,
@@ -397,15 +540,17 @@ def create_app(settings: Settings, bootstrap_servers: str, clock: Clock, folder:
         # an input that is not acknowledged is read again by the next owner: nothing to wait for
         stream_wait_empty=False,
         web_enabled=False,
+        # the examination of tables does more
+        recovery_consistency_check=False,
         TableManager=PromptTables,
     )
     app.unread = {Topics.of(settings).commands}
     app.tables._recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon, loop=app.loop)  # type: ignore[attr-defined]
-    engine = app.engine = Engine(app, settings, bootstrap_servers, clock)
+    engine = app.engine = Engine(app, settings, bootstrap_servers, clock, member, rebuild_changelog)
     _declare_agents(app, engine, settings)
 
     async def on_revoked(*_: Any, **__: Any) -> None:
-        await engine.close()
+        await engine.pause()
 
     # a weak reference would be gone as soon as this function returns
     app.on_partitions_revoked.connect(on_revoked, weak=False)

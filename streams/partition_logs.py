@@ -6,13 +6,15 @@ transitions, replies, dead letters) does not: written twice, it is the same.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from confluent_kafka import Producer
 
+from everwatch.changelog import Mark
 from everwatch.errors import BrokerUnavailable, Transient
+from everwatch.kafka.progress import OWNER_HEADER
 from everwatch.kafka.rights import transactions_of
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.transactions import Fenced, Run, TransactionalProducer
@@ -62,14 +64,21 @@ class PartitionLogs:
     """Fences the partitions that this worker is given, and writes to those.
 
     ``on_lost`` is told of a partition whose producer may not write any more, once each time that it was fenced.
+    ``mark_of`` gives the mark of a partition's table, which is noted with every instant (which it is told, too).
     """
 
     def __init__(
-        self, new_producer: Callable[[int], Producer], topics: Topics, partitions: int, on_lost: Callable[[int], None]
+        self,
+        new_producer: Callable[[int], Producer],
+        topics: Topics,
+        partitions: int,
+        on_lost: Callable[[int], None],
+        mark_of: Callable[[int, int], Mark | None],
     ) -> None:
         self._new_producer = new_producer
         self._topics = topics
         self._on_lost = on_lost
+        self._mark_of = mark_of
         self._logs: dict[int, _Log] = {}
         self._generation = -1
         self._renewing = False
@@ -84,7 +93,7 @@ class PartitionLogs:
         A partition that stays with this worker from one ``generation`` of the group to the next needs no new producer.
         """
         wanted = set(numbers)
-        stays = not self._renewing and generation <= self._generation + 1
+        stays = self.is_next(generation)
         for number, log in list(self._logs.items()):
             if number not in wanted or not stays or not log.is_ready or log.turn.locked():
                 self._discard(log)
@@ -93,6 +102,13 @@ class PartitionLogs:
             producer = TransactionalProducer(self._new_producer, number, transactions_of(self._topics))
             log = self._logs[number] = _Log(number, producer)
             log.fencing = self._start(self._initialise(log))
+
+    def is_next(self, generation: int) -> bool:
+        """Whether nobody else can have owned this worker's partitions since: no generation lies between.
+
+        False, too, if what was committed may not be in the local table (``renew``).
+        """
+        return not self._renewing and self._generation <= generation <= self._generation + 1
 
     def renew(self) -> None:
         """Fence every partition anew when they are assigned next: what was committed may not be in the local table."""
@@ -127,9 +143,16 @@ class PartitionLogs:
         if log.is_due and not log.turn.locked():
             self._start(self._write_progress(log))
 
-    async def flush(self) -> None:
-        """Write what has been noted and is not written yet."""
-        await asyncio.gather(*(asyncio.shield(self._start(self._write_progress(log))) for log in self._logs.values()))
+    async def note_owner(self, number: int, emitted_to: int, mark: Mark) -> None:
+        """Note at once whose table it is. Raises PartitionLost, BrokerUnavailable."""
+        log = self._held(number)
+        async with log.turn:
+            await self._commit(log, [self._noting(number, emitted_to, mark)])
+
+    async def flush(self, numbers: Collection[int] | None = None) -> None:
+        """Write what has been noted of these partitions, or of all, and is not written yet."""
+        logs = [log for number, log in self._logs.items() if numbers is None or number in numbers]
+        await asyncio.gather(*(asyncio.shield(self._start(self._write_progress(log))) for log in logs))
 
     async def close(self, patience_s: float) -> None:
         """Let go of everything."""
@@ -192,7 +215,11 @@ class PartitionLogs:
                 logger.warning("%s Progress is noted later.", error)
 
     def _progress_of(self, log: _Log) -> Run:
-        return Run(self._topics.progress, [(b"%d" % log.number, b"%d" % log.emitted_to, 0)])
+        return self._noting(log.number, log.emitted_to, self._mark_of(log.number, log.emitted_to))
+
+    def _noting(self, number: int, emitted_to: int, mark: Mark | None) -> Run:
+        headers: list[tuple[str, str | bytes | None]] | None = [(OWNER_HEADER, mark.encode())] if mark else None
+        return Run(self._topics.progress, [(b"%d" % number, b"%d" % emitted_to, 0)], headers)
 
     async def _commit(self, log: _Log, runs: Sequence[Run]) -> list[int]:
         self._check(log)

@@ -270,13 +270,15 @@ class Partitions:
         return self._open.get(number)
 
     async def open(self, numbers: set[int]) -> bool:
-        """Own exactly these: load the timetables of those that are new. False if revoked meanwhile."""
+        """Own exactly these; load the timetables of those that are not open yet. False if revoked meanwhile."""
         generation = self._generation
         async with self._turn:
-            progress = await self._read_progress(numbers)
-            opened: dict[int, Partition] = {}
-            for number in sorted(numbers):
-                emitted_to = self._sane(number, progress.get(number, 0))
+            opened = {number: partition for number, partition in self._open.items() if number in numbers}
+            missing = sorted(numbers - opened.keys())
+            progress = await self._read_progress(missing) if missing else {}
+            for number in missing:
+                # the topic may have been lost
+                emitted_to = self._sane(number, progress.get(number, 0) or self._store().emitted_to(number))
                 timetable = self._planner.new_timetable(emitted_to)
                 partition = Partition(number, timetable, self._planner.now_ms())
                 if not self._take_up(partition):
@@ -317,19 +319,20 @@ class Partitions:
         """Whatever is being opened now is not to be owned."""
         self._generation += 1
 
-    async def close(self) -> None:
-        """Own nothing: when this returns, no sweep and no change is under way."""
-        closing = self._open
-        self.abandon()
-        for partition in closing.values():
+    async def close(self, numbers: Iterable[int] | None = None) -> None:
+        """Give up these partitions, or all; when this returns, no sweep and no change of theirs is under way."""
+        closing = [self._open[number] for number in (self.owned if numbers is None else numbers)]
+        self.abandon(numbers)
+        for partition in closing:
             async with partition.turn:
                 self._put_away(partition)
             await asyncio.sleep(0)
 
-    def abandon(self) -> None:
-        """Own nothing, whatever is under way: it will find that the partition is lost."""
+    def abandon(self, numbers: Iterable[int] | None = None) -> None:
+        """Own these no more, or none; whatever is under way will find that its partition is lost."""
         self.invalidate()
-        self._own({})
+        gone = self.owned if numbers is None else set(numbers)
+        self._own({number: partition for number, partition in self._open.items() if number not in gone})
 
     def _own(self, opened: dict[int, Partition]) -> None:
         for number in self._open.keys() - opened.keys():

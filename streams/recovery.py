@@ -33,22 +33,29 @@ class BulkRecovery(Recovery):
     changelog stand still.
     """
 
-    async def on_rebalance(
-        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
-    ) -> None:
-        """Faust calls this when partitions are assigned."""
-        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
-        if generation_id != self.app.consumer_generation_id:
-            return
-        for table in self.tables.values():
-            table.on_assigned({tp.partition for tp in self.actives_for_table[table]}, generation_id)
-
     async def _build_offsets(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
         """Faust calls this to find out where to begin to read: active partitions at their end."""
         if title == "active":
             for tp in tps:
                 destination[tp] = self.active_highwaters[tp]
+        else:
+            await self._leave_out_unusable(tps, destination)
         await super()._build_offsets(consumer, tps, destination, title)
+
+    async def _leave_out_unusable(self, tps: set[TP], offsets: Any) -> None:
+        for table in self.tables.values():
+            numbers = {tp.partition for tp in tps if tp.topic == table.changelog_topic_name}
+            usable = await table.usable_as_standby(numbers)
+            for number in numbers:
+                tp = TP(table.changelog_topic_name, number)
+                if number not in usable:
+                    tps.discard(tp)
+                    self.standbys_for_table[table].discard(tp)
+                    offsets.pop(tp, None)
+                elif (offset := table.persisted_offset(tp)) is not None:
+                    offsets[tp] = offset
+                else:
+                    offsets[tp] = None
 
     async def _build_highwaters(self, consumer: Any, tps: set[TP], destination: Any, title: str) -> None:
         """Faust calls this to find out where to stop. The last record of a changelog is not its last offset."""

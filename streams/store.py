@@ -19,6 +19,7 @@ from faust.types import TP, EventT
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteBufferManager
 
 from everwatch import codec, entries
+from everwatch.changelog import Mark, decode_mark, digest_of
 from everwatch.clock import Clock, SystemClock
 from everwatch.entries import NO_DATES, Dates
 from everwatch.kafka.tails import read_tails
@@ -41,6 +42,8 @@ _WAKE = b"\0W"
 _TIMETABLE = b"\0T"
 _MARK = b"\0Tm"
 _AFTER_TIMETABLE = b"\0U"
+_CHANGELOG_MARK = b"\0C"
+_EMITTED_TO = b"\0E"
 _FIRST_ENTRY = b"\x01"
 SAVED_AT_ONCE = 4 * MIB
 
@@ -116,6 +119,8 @@ class Store(rocksdb.Store):
         self.rocksdb_options = SharedMemoryOptions(**OPTIONS)
 
     clock: Clock = SystemClock()
+    # the id of the changelog's topic; "": not known yet
+    changelog_id: str = ""
     new_consumer: Callable[[], Consumer] | None = None
 
     def read(self, partition: int, key: bytes) -> bytes | None:
@@ -149,6 +154,7 @@ class Store(rocksdb.Store):
         """
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
+        key, value = b"", None
         for key, value in changes.items():
             if value is None:
                 delete(key)
@@ -156,7 +162,43 @@ class Store(rocksdb.Store):
                 put(key, value)
         for dated in indexed:
             put(dated, b"")
-        self._finish(partition, batch, changelog_offset)
+        self._finish(partition, batch, changelog_offset, digest_of(key, value))
+
+    def mark_of(self, partition: int) -> Mark | None:
+        """How far the table has come with which changelog; None if it has read nothing of any."""
+        database = self._db_for_partition(partition)
+        offset = database.get(self.offset_key)
+        if offset is None:
+            return None
+        mark = decode_mark(database.get(_CHANGELOG_MARK)) or Mark("", -1)
+        # Faust moves the offset alone
+        return mark if mark.offset == int(offset) else Mark(mark.topic_id, int(offset))
+
+    def set_mark(self, partition: int, mark: Mark) -> None:
+        """Note that the table is what the changelog has up to this mark."""
+        batch = WriteBatch(raw_mode=True)
+        batch.put(self.offset_key, str(mark.offset).encode())
+        batch.put(_CHANGELOG_MARK, mark.encode())
+        batch.put(WRITTEN_KEY, self._now())
+        self._db_for_partition(partition).write(batch)
+
+    def note_emitted(self, partition: int, emitted_to: int) -> None:
+        """Remember how far ticks are emitted, should the topic ``progress`` be lost."""
+        self._db_for_partition(partition).put(_EMITTED_TO, b"%d" % emitted_to)
+
+    def emitted_to(self, partition: int) -> int:
+        """How far ticks were emitted at least when this worker owned the partition last, ms; 0 if not known."""
+        return int(self._db_for_partition(partition).get(_EMITTED_TO) or 0)
+
+    def drop(self, partition: int) -> None:
+        """Forget the table of a partition; it is read anew from the changelog."""
+        path = self.partition_path(partition)
+        database = self._dbs.pop(partition, None)
+        if database is not None:
+            database.close()
+        del database
+        gc.collect()
+        Rdict.destroy(str(path), self.rocksdb_options.as_options())
 
     def due(self, partition: int, after: tuple[int, bytes], upto: int, most: int) -> list[tuple[int, bytes]]:
         """What is due next, at most so many: instant and key, up to the instant ``upto``."""
@@ -231,8 +273,12 @@ class Store(rocksdb.Store):
         """Faust calls this with what standbys read, and with what came while this worker caught up."""
         changes: dict[int, list[Change]] = {}
         offsets: dict[int, int] = {}
+        here: dict[int, int] = {}
         for event in batch:
             message = event.message
+            # what Faust read for a standby may come late, when the engine has read further for the active partition
+            if message.offset <= here.setdefault(message.partition, self.offset_of(message.partition)):
+                continue
             changes.setdefault(message.partition, []).append((cast(bytes, message.key), cast(bytes, message.value)))
             offsets[message.partition] = message.offset
         for partition, some in changes.items():
@@ -246,7 +292,7 @@ class Store(rocksdb.Store):
     async def catch_up(self, topic: str, partitions: Iterable[int]) -> None:
         """Read in bulk what the changelog has now and these partitions lack. Raises BrokerUnavailable."""
         assert self.new_consumer is not None  # it is set before anything is assigned
-        behind = {number: self._offset(topic, number) + 1 for number in sorted(partitions)}
+        behind = {number: self.offset_of(number) + 1 for number in sorted(partitions)}
         catch_up = CatchUp(behind, topic, self.new_consumer, self._apply, self.clock)
         work = asyncio.ensure_future(asyncio.to_thread(catch_up.run))
         try:
@@ -270,13 +316,14 @@ class Store(rocksdb.Store):
         finally:
             consumer.close()
 
-    def _offset(self, topic: str, partition: int) -> int:
-        offset = self.persisted_offset(TP(topic, partition))
-        return -1 if offset is None else offset
+    def offset_of(self, partition: int) -> int:
+        """The offset of the last record of the changelog that is here; -1 if none is."""
+        return int(self._db_for_partition(partition).get(self.offset_key) or -1)
 
     def _apply(self, partition: int, changes: Iterable[Change], changelog_offset: int) -> None:
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
+        key, value = b"", None
         for key, value in changes:
             if value is None:
                 delete(key)
@@ -286,10 +333,11 @@ class Store(rocksdb.Store):
             if dates is not NO_DATES:
                 for dated in index_keys(key, dates):
                     put(dated, b"")
-        self._finish(partition, batch, changelog_offset)
+        self._finish(partition, batch, changelog_offset, digest_of(key, value))
 
-    def _finish(self, partition: int, batch: WriteBatch, changelog_offset: int) -> None:
+    def _finish(self, partition: int, batch: WriteBatch, changelog_offset: int, digest: int) -> None:
         batch.put(self.offset_key, str(changelog_offset).encode())
+        batch.put(_CHANGELOG_MARK, Mark(self.changelog_id, changelog_offset, digest).encode())
         batch.put(WRITTEN_KEY, self._now())
         self._db_for_partition(partition).write(batch)
 
@@ -299,11 +347,9 @@ class Store(rocksdb.Store):
         if written is None or self.clock.now_ms() - int(written) <= STALE_MS:
             return database
         logger.warning("the table of partition %d is from long ago and is read anew", partition)
-        path = self.partition_path(partition)
-        database.close()
+        self._dbs[partition] = database
         del database
-        gc.collect()
-        Rdict.destroy(str(path), self.rocksdb_options.as_options())
+        self.drop(partition)
         return cast(Rdict, super()._open_for_partition(partition))
 
     def _now(self) -> bytes:

@@ -27,19 +27,22 @@ LARGEST_ENTRY_BYTES = 900_000
 class MonitorsTable(faust.Table):  # type: ignore[type-arg]
     """Faust's table (store, changelog, standbys), told apart by what happens when partitions are assigned.
 
-    ``on_assigned`` is told which partitions are active here, and in which generation of the group, at once;
-    ``on_recovered`` when Faust has made everything ready but the active partitions' content.
+    ``on_assigned`` is told which partitions are active here, and in which generation of the group, before the databases
+    of others are closed; ``on_recovered`` when Faust has made everything else ready, and waits for them.
+    ``usable_as_standby`` says which copies can follow the changelog.
     """
 
     def __init__(
         self,
         app: faust.App,
-        on_assigned: Callable[[set[int], int], None],
-        on_recovered: Callable[[set[int]], Awaitable[None]],
+        on_assigned: Callable[[set[int], int], Awaitable[None]],
+        on_recovered: Callable[[], Awaitable[None]],
+        usable_as_standby: Callable[[set[int]], Awaitable[set[int]]],
         **kwargs: Any,
     ) -> None:
         super().__init__(app, **kwargs)
-        self.on_assigned = on_assigned
+        self.usable_as_standby = usable_as_standby
+        self._on_assigned = on_assigned
         self._on_recovered = on_recovered
 
     @property
@@ -47,28 +50,43 @@ class MonitorsTable(faust.Table):  # type: ignore[type-arg]
         """The store behind the table."""
         return cast(Store, self.data)
 
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Faust calls this when partitions are assigned."""
+        if generation_id == self.app.consumer_generation_id:
+            topic = self.changelog_topic_name
+            actives = {tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == topic}
+            await self._on_assigned(actives, generation_id)
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Faust calls this after each rebalance, before any stream is read."""
         await super().on_recovery_completed(active_tps, standby_tps)
+        failure: Exception | None = None
         try:
-            await self._on_recovered({tp.partition for tp in active_tps})
+            await self._on_recovered()
         except Exception as error:
-            # Faust does not look at what these callbacks raise
-            await self.app.crash(error)
+            failure = error
+        if failure is not None:
+            # Faust does not look at what these callbacks raise. Out here it logs no traceback of what is a sentence
+            await self.app.crash(failure)
 
 
 def new_monitors_table(
     app: faust.App,
     name: str,
     partitions: int,
-    on_assigned: Callable[[set[int], int], None],
-    on_recovered: Callable[[set[int]], Awaitable[None]],
+    on_assigned: Callable[[set[int], int], Awaitable[None]],
+    on_recovered: Callable[[], Awaitable[None]],
+    usable_as_standby: Callable[[set[int]], Awaitable[set[int]]],
 ) -> MonitorsTable:
     """Declare the table: keys and values are raw bytes (``codec.table_key``, ``codec.encode_entry``)."""
     table = MonitorsTable(
         app,
         on_assigned,
         on_recovered,
+        usable_as_standby,
         name=name,
         partitions=partitions,
         key_type=bytes,
@@ -228,6 +246,12 @@ class Writing:
             # some of it may be committed all the same
             self._logs.renew()
             raise
+        for partition, offset in zip(changed, offsets, strict=True):
+            if offset <= self._store.offset_of(partition):
+                raise NotPlanned(
+                    f"the changelog of partition {partition} went back to offset {offset}: it was made anew or cut off,"
+                    " and is compared with the table when the worker starts again"
+                )
         with all_or_rebuilt():
             for partition, offset in zip(changed, offsets, strict=True):
                 self._store.write(partition, self._entries[partition], offset, self._indexed[partition])

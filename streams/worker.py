@@ -22,14 +22,18 @@ logger = logging.getLogger(__name__)
 MOST_WORKERS_A_FOLDER = 64
 
 
-def run_worker(settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
-    """Run a worker; returns by exiting the process, with status 0 after SIGINT or SIGTERM."""
+def run_worker(settings: Settings, bootstrap_servers: str, clock: Clock, *, rebuild_changelog: bool = False) -> None:
+    """Run a worker; returns by exiting the process, with status 0 after SIGINT or SIGTERM.
+
+    With ``rebuild_changelog`` its tables are taken as the truth where the changelog has lost records. Raises
+    EverwatchError, if that is what it ended for.
+    """
     expect_batches()
     serve_metrics(settings)
     with claim_folder(settings.data_dir / "workers", settings.worker_id) as folder:
         loop = uvloop.new_event_loop()
         asyncio.set_event_loop(loop)
-        app, engine = create_app(settings, bootstrap_servers, clock, folder)
+        app, engine = create_app(settings, bootstrap_servers, clock, folder, rebuild_changelog=rebuild_changelog)
         worker = faust.Worker(
             app,
             engine,
@@ -43,10 +47,11 @@ def run_worker(settings: Settings, bootstrap_servers: str, clock: Clock) -> None
         worker.spinner = None  # it writes terminal escapes into logs
         try:
             worker.execute_from_commandline()
-        except SystemExit:
-            if engine.refusal is not None:
-                raise engine.refusal from None
-            raise
+        finally:
+            # Faust ends by SystemExit, whatever it ended for
+            reason = app.ended_for
+            if reason is not None:
+                raise reason
 
 
 @contextmanager

@@ -119,6 +119,12 @@ class FolderInUse(EverwatchError):
     exit_code = 7
 
 
+class ChangelogLost(EverwatchError):
+    """The broker has lost records of the table's changelog, and nothing proves which copy is whole."""
+
+    exit_code = 11
+
+
 class TargetForbidden(EverwatchError, OSError):
     """A check wanted to connect to an address that the SSRF guard does not allow.
 

@@ -41,12 +41,12 @@ class Place(NamedTuple):
 class Process:
     """One everwatch process. It holds our pipe as its stdin, so it ends when the tests do."""
 
-    def __init__(self, command: str, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(self, command: str, environment: Mapping[str, str], log: Path, arguments: Iterable[str] = ()) -> None:
         self.log = log
         self._begins = log.stat().st_size if log.exists() else 0
         self._stream: IO[bytes] = log.open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "everwatch", command, "--stop-with-parent"],
+            [sys.executable, "-m", "everwatch", command, *arguments, "--stop-with-parent"],
             stdin=subprocess.PIPE,
             stdout=self._stream,
             stderr=self._stream,
@@ -152,12 +152,12 @@ class Pipeline:
 
     # --- processes ------------------------------------------------------------------------------------------------
 
-    def ensure(self, *names: str) -> None:
+    def ensure(self, *names: str, arguments: Iterable[str] = ()) -> None:
         """Start what does not run: "worker", "executor", "sink"; a second one of a kind is "worker-2"."""
         for name in names:
             if name not in self.processes or not self.processes[name].runs:
                 log = self.settings.data_dir / f"{name}.log"
-                self.processes[name] = Process(name.partition("-")[0], self.environment, log)
+                self.processes[name] = Process(name.partition("-")[0], self.environment, log, arguments)
 
     def wait_until_ready(self) -> None:
         """Wait until the workers own all partitions between them and the database is there."""

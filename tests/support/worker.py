@@ -18,10 +18,12 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import RecordMetadata
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
+from everwatch.changelog import Mark, decode_mark
 from everwatch.clock import SettableClock
 from everwatch.config import load_settings
 from everwatch.errors import BrokerUnavailable
 from everwatch.isolation import Bisection
+from everwatch.kafka.progress import OWNER_HEADER, Noted
 from everwatch.kafka.records import Record
 from everwatch.kafka.stamped import StampedBatch
 from everwatch.kafka.topics import Topics
@@ -76,6 +78,7 @@ class Sent(NamedTuple):
     key: bytes
     value: bytes | None
     on_delivery: Callable[[KafkaError | None, Any], None] | None
+    headers: list[tuple[str, bytes]] | None = None
 
 
 class Message:
@@ -102,8 +105,15 @@ class Message:
     def value(self) -> bytes | None:
         return self._value
 
-    def error(self) -> None:
+    def error(self) -> KafkaError | None:
         return None
+
+
+class End(Message):
+    """The end of the partition, as librdkafka reports it."""
+
+    def error(self) -> KafkaError:
+        return KafkaError(KafkaError._PARTITION_EOF)
 
 
 class Broker:
@@ -129,6 +139,10 @@ class Broker:
         # which producer the last fence belongs to, and how many transactions were tried in vain
         self.epoch = 0
         self.aborted = 0
+        self.changelog_id = "changelog-1"
+        # the last owner's mark, as progress has it
+        self.owner: Mark | None = None
+        self.is_progress_lost = False
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Have every engine made from now on talk to this broker."""
@@ -137,8 +151,9 @@ class Broker:
         monkeypatch.setattr("streams.app.new_consumer", lambda _, __, group, **___: Consumer(self, group))
         monkeypatch.setattr("streams.app.new_admin", lambda *_: None)
         monkeypatch.setattr("streams.app.largest_batch", lambda *_: None)
+        monkeypatch.setattr("streams.app.topic_id", lambda *_: self.changelog_id)
         monkeypatch.setattr("streams.app.BatchSender", lambda _: TickSender(self))
-        monkeypatch.setattr("streams.app.read_progress", self._read_progress)
+        monkeypatch.setattr("streams.app.Engine._read_noted", lambda _, numbers: self._read_progress(numbers))
 
     def take(self, topic: str, value: dict[str, Any]) -> None:
         """A client's record, keyed by its user."""
@@ -156,14 +171,26 @@ class Broker:
         """The progress of the partition."""
         return max((int(value or 0) for _, value in self.logs[TOPICS.progress]), default=START)
 
-    async def _read_progress(self, _: object, topic: str, numbers: Iterable[int]) -> dict[int, int]:
-        assert topic == TOPICS.progress
+    def lose_progress(self) -> None:
+        """Delete the topic and create it again."""
+        self.logs[TOPICS.progress] = []
+        self.owner = None
+        self.is_progress_lost = True
+
+    def make_changelog_anew(self) -> None:
+        """Delete the changelog and create it again."""
+        self.logs[CHANGELOG] = []
+        self.changelog_id = f"{self.changelog_id}+"
+
+    async def _read_progress(self, numbers: Iterable[int]) -> dict[int, Noted]:
         self.asked += 1
         if self.at_progress is not None:
             await self.at_progress()
         if self.is_away:
             raise BrokerUnavailable("nobody answers")
-        return dict.fromkeys(numbers, self.noted())
+        if self.is_progress_lost and not self.logs[TOPICS.progress]:
+            return {}
+        return dict.fromkeys(numbers, Noted(self.noted(), self.owner))
 
 
 class Producer:
@@ -188,11 +215,11 @@ class Producer:
         callback: Callable[[KafkaError | None, Any], None] | None = None,
         on_delivery: Callable[[KafkaError | None, Any], None] | None = None,
         timestamp: int = 0,
-        headers: object = None,
+        headers: list[tuple[str, bytes]] | None = None,
     ) -> None:
         assert partition == 0
         with self._lock:
-            self.queue.append(Sent(topic, key, value, callback or on_delivery))
+            self.queue.append(Sent(topic, key, value, callback or on_delivery, headers))
 
     def poll(self, timeout: float) -> int:
         with self._lock:
@@ -245,6 +272,9 @@ class LogProducer(Producer):
             if sum(self._broker.loses(sent) for sent in self.queue):
                 raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT, "lost", False, False, True))
             for sent in self.queue:
+                for name, value in sent.headers or ():
+                    assert name == OWNER_HEADER
+                    self._broker.owner = decode_mark(value)
                 self._delivered.append((sent, self._answer(sent)[1]))
             self.queue = []
 
@@ -287,13 +317,16 @@ class Consumer:
     def unassign(self) -> None:
         self._position = None
 
+    def pause(self, _: list[TopicPartition]) -> None:
+        self._position = None
+
     def get_watermark_offsets(self, _: TopicPartition, timeout: float) -> tuple[int, int]:
         return 0, len(self._broker.logs[self._topic])
 
     def consume(self, most: int, timeout: float) -> list[Message]:
         if self._position is None or self._position >= len(self._broker.logs[self._topic]):
             self._idle.wait(IDLE_S)
-            return []
+            return [End(self._topic, self._position, None, None)] if self._position is not None else []
         some = self._broker.logs[self._topic][self._position : self._position + most]
         found = [Message(self._topic, self._position + n, *record) for n, record in enumerate(some)]
         self._position += len(found)
@@ -331,10 +364,12 @@ class TickSender:
 class Life:
     """One worker, from its start to its end."""
 
-    def __init__(self, broker: Broker, folder: Path, clock: SettableClock) -> None:
+    def __init__(self, broker: Broker, folder: Path, clock: SettableClock, *, rebuild_changelog: bool = False) -> None:
         self.broker = broker
         self.clock = clock
-        self.app, self.engine = create_app(load_settings(), "127.0.0.1:9", clock, folder)
+        self.app, self.engine = create_app(
+            load_settings(), "127.0.0.1:9", clock, folder, rebuild_changelog=rebuild_changelog
+        )
         self.app.finalize()
         self.app.flow_control.resume()
         self.agents: dict[str, asyncio.Task[None]] = {}
@@ -368,19 +403,25 @@ class Life:
             channel = self.engine.channels[topic]
             self.agents[name] = asyncio.create_task(self.app.agents[name].fun(channel.clone(is_iterator=True)))
 
-    def assigned(self) -> None:
-        """A rebalance gives the partition to this worker."""
+    async def assigned(self, *numbers: int) -> None:
+        """A rebalance gives the partition to this worker, or others."""
         self.generation += 1
-        self.engine.table.on_assigned({0}, self.generation)
+        await self.engine.assigned(set(numbers or (0,)), self.generation)
 
     async def recovered(self) -> None:
         """A rebalance ends: the table is brought to where the changelog is, then the partition is this worker's."""
-        self.assigned()
-        await self.engine.open({0})
+        await self.assigned()
+        await self.engine.opened()
 
     async def revoked(self, patience_s: float = PATIENCE_S) -> None:
+        """A rebalance begins, and another worker is given the partition."""
+        await self.engine.pause(patience_s)
+        self.generation += 1
+        await self.engine.assigned(set(), self.generation)
+
+    async def paused(self, patience_s: float = PATIENCE_S) -> None:
         """A rebalance begins."""
-        await self.engine.close(patience_s)
+        await self.engine.pause(patience_s)
 
     async def command(self, user_id: str, command: str, monitor_id: str = "m") -> bool:
         """Send a command and wait until it is carried out; False if the worker ends before."""
@@ -420,9 +461,11 @@ class Life:
 
 
 @asynccontextmanager
-async def worker(broker: Broker, folder: Path, clock: SettableClock, *, opened: bool = True) -> AsyncIterator[Life]:
+async def worker(
+    broker: Broker, folder: Path, clock: SettableClock, *, opened: bool = True, rebuild_changelog: bool = False
+) -> AsyncIterator[Life]:
     """A worker on the partition, with what its predecessor in ``folder`` left; it stops in the end."""
-    life = Life(broker, folder, clock)
+    life = Life(broker, folder, clock, rebuild_changelog=rebuild_changelog)
     await life.start()
     try:
         if opened:

@@ -120,13 +120,14 @@ class Opening:
 
     def __init__(self, life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun = 0
+        self._engine = life.engine
         self._go_on = asyncio.Semaphore(0)
         self._sleep = life.engine.sleep
         monkeypatch.setattr(life.engine, "sleep", self._pause)
         self.task = asyncio.create_task(life.recovered())
 
     async def _pause(self, seconds: float) -> None:
-        if asyncio.current_task() is not self.task:
+        if asyncio.current_task() is not self._engine._opening:
             await self._sleep(seconds)
             return
         self.begun += 1
@@ -277,7 +278,7 @@ async def test_an_error_that_waiting_does_not_mend_ends_the_worker_although_faus
 
     broker.at_progress = mismatch
     async with worker(broker, tmp_path, clock, opened=False) as life:
-        life.assigned()
+        await life.assigned()
         await life.engine.table.on_recovery_completed({TP(CHANGELOG, 0)}, set())
         assert life.app.crashed
         assert isinstance(life.app.crash_reason, TopicMismatch)
@@ -402,6 +403,72 @@ async def test_a_broker_that_answers_nothing_any_more_holds_no_stop_up_and_no_ti
         assert life.rebuilt == [0]
         await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
         assert users(await life.tick_to(START + 5_000)) == {"ann", "bob"}
+
+
+# --- a rebalance ------------------------------------------------------------------------------------------------------
+
+
+async def test_ticks_go_on_while_a_rebalance_is_under_way(broker: Broker, clock: SettableClock, tmp_path: Path) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await ticking(life)
+        await life.paused()
+        ticks = await life.tick_to(START + 6_000)
+        assert len(ticks) == len(set(ticks)) == 4
+
+
+async def test_a_partition_that_stays_is_not_opened_again_and_goes_on_with_what_is_new(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await ticking(life)
+        partition = life.partition
+        await life.paused()
+        # what is signed up meanwhile waits
+        broker.take(TOPICS.signups, signup("bob"))
+        assert users(await life.tick_to(START + 4_000)) == {"ann"}
+        await life.recovered()
+        assert life.partition is partition
+        assert life.rebuilt == [0]
+        await until("bob is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
+        assert users(await life.tick_to(START + 8_000)) == {"ann", "bob"}
+
+
+async def test_a_worker_that_was_left_out_of_a_generation_reads_its_partition_anew(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await ticking(life)
+        await life.paused()
+        # another worker may have owned it, and changed what this one has in memory
+        life.generation += 1
+        partition = life.partition
+        await life.recovered()
+        assert life.partition is not partition
+
+
+async def test_a_partition_that_goes_to_another_worker_ticks_until_then_and_is_put_away(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await ticking(life)
+        await life.paused()
+        await life.tick_to(START + 4_000)
+        await life.assigned(7)
+        assert life.engine.partitions.owned == set()
+        assert life.put_away()
+        assert broker.noted() == START + 4_000
+
+
+async def test_ticks_stop_when_a_rebalance_does_not_end(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.app.SESSIONS", 0.001)
+    async with worker(broker, tmp_path, clock) as life:
+        await ticking(life)
+        await life.paused()
+        await until("it gives up", lambda: life.engine.partitions.owned == set())
+        await life.recovered()
+        assert users(await life.tick_to(START + 4_000)) == {"ann"}
 
 
 # --- gauges -----------------------------------------------------------------------------------------------------------

@@ -373,13 +373,13 @@ async def test_a_partition_that_stays_keeps_its_producer_unless_something_was_un
 ) -> None:
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
-        await life.revoked()
+        await life.paused()
         await life.recovered()
         assert broker.epoch == 1
         broker.held.add(CHANGELOG)
         broker.take(TOPICS.signups, signup("bob"))
         await until("bob is on his way", lambda: broker.waiting(CHANGELOG) == 2)
-        await life.revoked(0.05)
+        await life.paused(0.05)
         await life.recovered()
         assert broker.epoch == 2
         broker.held.clear()
@@ -442,6 +442,7 @@ async def test_a_timetable_from_before_the_table_changed_is_not_taken_up(
 ) -> None:
     async with worker(broker, tmp_path, clock, opened=False) as life:
         put_away(life)
+        broker.logs[CHANGELOG] = [(table_key("dan"), None)] * 8
         moves(life)
         await life.recovered()
         assert life.rebuilt == [0]

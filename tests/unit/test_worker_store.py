@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from faust.types import TP
 from support.worker import START, TOPICS, Broker, signup, until, worker
 
+from everwatch.changelog import Mark, digest_of
 from everwatch.clock import SettableClock
 from everwatch.config import load_settings
 from everwatch.kafka.topics import DELETIONS_KEPT_MS
@@ -59,3 +61,40 @@ async def test_a_table_from_last_week_is_read_anew_so_that_what_was_deleted_sinc
     stale = _store(tmp_path, DAY_MS + DELETIONS_KEPT_MS)
     assert stale.read(0, b"u\x00a") is None
     assert stale.read(0, stale.offset_key) is None  # so recovery begins at the beginning
+
+
+async def test_a_table_says_how_far_it_has_come_with_which_changelog(tmp_path: Path) -> None:
+    store = _store(tmp_path, DAY_MS)
+    assert store.mark_of(0) is None
+    store.write(0, {b"u\x00a": b"1"}, 6)
+    assert store.mark_of(0) == Mark("", 6, digest_of(b"u\x00a", b"1"))
+    store.changelog_id = "id"
+    store.write(0, {b"u\x00b": b"2", b"u\x00a": None}, 8)
+    assert store.mark_of(0) == Mark("id", 8, digest_of(b"u\x00a", None))
+    await store.stop()
+    assert _store(tmp_path, DAY_MS).mark_of(0) == Mark("id", 8, digest_of(b"u\x00a", None))
+
+
+async def test_an_offset_that_moved_by_itself_has_no_digest(tmp_path: Path) -> None:
+    store = _store(tmp_path, DAY_MS)
+    store.changelog_id = "id"
+    store.write(0, {b"u\x00a": b"1"}, 6)
+    store.set_persisted_offset(TP(TOPICS.monitors_changelog, 0), 9)
+    assert store.mark_of(0) == Mark("id", 9)
+
+
+async def test_a_table_of_a_version_that_kept_no_mark_has_an_offset_and_no_topic(tmp_path: Path) -> None:
+    store = _store(tmp_path, DAY_MS)
+    store._db_for_partition(0).put(store.offset_key, b"41")
+    assert store.mark_of(0) == Mark("", 41)
+
+
+async def test_a_table_that_is_dropped_holds_nothing(tmp_path: Path) -> None:
+    store = _store(tmp_path, DAY_MS)
+    store.write(0, {b"u\x00a": b"1"}, 6)
+    store.note_emitted(0, 5_000)
+    assert store.emitted_to(0) == 5_000
+    store.drop(0)
+    assert store.mark_of(0) is None
+    assert store.emitted_to(0) == 0
+    assert list(store.scan(0)) == []

@@ -35,6 +35,14 @@ def worker(
     worker_id: Annotated[
         str | None, typer.Option(help="Name of this worker's folder; default: the first free number.")
     ] = None,
+    rebuild_changelog: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild-changelog",
+            help="Where the table's changelog has lost records, write this worker's tables back to it: they are taken"
+            " as the truth. Only for a worker that has ended with exit status 11.",
+        ),
+    ] = False,
     stop_with_parent: StopWithParent = False,
 ) -> None:
     """Run one worker: keeps its users' monitors and emits their ticks. Start more to share the load.
@@ -49,7 +57,7 @@ def worker(
         PlansFile(settings.plans_file)
     prepare_data_folder(settings)
     bootstrap = _prepared(settings, Process.WORKER, stop_with_parent)
-    run_worker(settings, bootstrap, SystemClock())
+    run_worker(settings, bootstrap, SystemClock(), rebuild_changelog=rebuild_changelog)
 
 
 def executor(

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 
 from everwatch.diagnosis.access import check_certificates, check_rights
 from everwatch.diagnosis.broker import check_broker, check_topics
+from everwatch.diagnosis.changelog import check_changelog
 from everwatch.diagnosis.database import check_database
 from everwatch.diagnosis.dead_letters import check_dead_letters
 from everwatch.diagnosis.disk import check_disk
@@ -44,6 +45,7 @@ CHECKS = (
     Check("rights", check_rights, needs=("certificates", "broker")),
     Check("workers", check_workers, needs=("certificates", "broker", "topics")),
     Check("ticks", check_emission, needs=("certificates", "broker", "topics")),
+    Check("changelog", check_changelog, needs=("certificates", "broker", "topics")),
     Check("executors", check_executors, needs=("certificates", "broker", "topics")),
     Check("sink", check_sink, needs=("certificates", "broker", "topics")),
     Check("unreadable", check_unreadable, needs=("certificates", "broker", "topics")),

@@ -39,10 +39,11 @@ class Fenced(Exception):
 
 
 class Run(NamedTuple):
-    """Records (key, value, timestamp in ms or 0) for one partition of a topic, in order."""
+    """Records (key, value, timestamp in ms or 0) for one partition of a topic, in order, all with the same headers."""
 
     topic: str
     records: Sequence[tuple[bytes, bytes | None, int]]
+    headers: list[tuple[str, str | bytes | None]] | None = None
 
 
 class TransactionalProducer:
@@ -117,7 +118,7 @@ class TransactionalProducer:
             on_delivery = delivered if place == last else None
             while True:
                 try:
-                    produce(topic, value, key, number, on_delivery, None, timestamp_ms)
+                    produce(topic, value, key, number, on_delivery, None, timestamp_ms, run.headers)
                     break
                 except BufferError:
                     producer.poll(POLL_S)

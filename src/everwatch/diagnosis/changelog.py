@@ -1,0 +1,100 @@
+"""Check of the table's changelog: whether it has what its owners' tables and the database have.
+
+Every owner notes with its progress which changelog its table is of, and how far (``everwatch.changelog``), so records
+that the broker has lost are found without reading any table. The database follows the changelog: users that it has and
+the changelog has not are gone from the changelog.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from confluent_kafka import KafkaError, TopicPartition
+
+from everwatch.changelog import Held, covers
+from everwatch.codec import SEPARATOR
+from everwatch.diagnosis.finding import Finding, fault, well
+from everwatch.diagnosis.system import SECOND_LOOK_S, System
+from everwatch.errors import BrokerUnavailable, StoreError
+from everwatch.kafka.offsets import bounds
+from everwatch.kafka.progress import read_progress
+from everwatch.kafka.topics import topic_id
+from everwatch.store.reader import open_reader
+
+# more than that is not read to be counted
+MOST_COUNTED = 500_000
+_AT_ONCE, _WAIT_S, _PATIENCE = 10_000, 0.2, 50
+_REMEDY = (
+    "Do not delete the workers' folders. Restart the worker that owned it last: it writes its table back if that is"
+    " provably whole, and else says what to do ('everwatch worker --rebuild-changelog', or restore Kafka's data)."
+)
+
+
+def check_changelog(system: System) -> Iterator[Finding]:
+    """Compare the changelog with what its owners noted, and with the database."""
+    topic = system.topics.monitors_changelog
+    held = _held(system, topic)
+    with closing(system.new_consumer(**{"enable.partition.eof": True})) as consumer:
+        noted = read_progress(consumer, system.topics.progress, range(system.settings.partitions))
+    lost = [number for number, note in noted.items() if note.owner and not covers(held[number], note.owner)]
+    if lost:
+        owner = noted[lost[0]].owner
+        assert owner is not None  # or it would not be lost
+        made_anew = owner.topic_id != held[lost[0]].topic_id
+        what = "was made anew" if made_anew else f"ends at offset {held[lost[0]].end}, its owner had {owner.offset}"
+        yield fault("changelog", f"{topic} has lost records of partitions {sorted(lost)}: it {what}", _REMEDY)
+        return
+    records = sum(some.end - some.start for some in held.values())
+    if records > MOST_COUNTED:
+        yield well("changelog", f"has what the workers' tables have; {records} records, too many to count the users")
+        return
+    users, in_database = count_users(system, held)
+    if in_database > users:
+        # the sink follows the changelog; of what was deleted just now, the database hears later
+        system.pause(SECOND_LOOK_S)
+        users, in_database = count_users(system, _held(system, topic))
+    if in_database > users:
+        yield fault(
+            "changelog",
+            f"{topic} has {users} users, the database has {in_database}: some are gone from the changelog, or the sink"
+            " is behind",
+            f"If the sink is not behind: {_REMEDY}",
+        )
+        return
+    yield well("changelog", f"has what the workers' tables and the database have, {users} users")
+
+
+def count_users(system: System, held: dict[int, Held]) -> tuple[int, int]:
+    """How many users the changelog has, and how many the database (0 if there is none yet). Reads all of it."""
+    topic = system.topics.monitors_changelog
+    with closing(system.new_consumer(**{"enable.partition.eof": True})) as consumer:
+        users: set[bytes] = set()
+        left = {number for number, some in held.items() if some.end > some.start}
+        consumer.assign([TopicPartition(topic, number, held[number].start) for number in left])
+        patience = _PATIENCE
+        while left and patience:
+            messages = consumer.consume(_AT_ONCE, _WAIT_S)
+            patience = _PATIENCE if messages else patience - 1
+            for message in messages:
+                error = message.error()
+                if error is not None:
+                    if error.code() == KafkaError._PARTITION_EOF:
+                        left.discard(message.partition() or 0)
+                    continue
+                key = message.key()
+                if isinstance(key, bytes) and key.endswith(SEPARATOR):
+                    (users.discard if message.value() is None else users.add)(key)
+        if left:
+            raise BrokerUnavailable(f"The changelog {topic} cannot be read, partitions {sorted(left)}.")
+    try:
+        with closing(open_reader(system.settings)) as reader:
+            return len(users), reader.counts().users
+    except StoreError:
+        return len(users), 0
+
+
+def _held(system: System, topic: str) -> dict[int, Held]:
+    identity = topic_id(system.admin, topic)
+    # what an owner has noted is committed, although the broker may not have closed all of it yet
+    with closing(system.new_consumer(**{"isolation.level": "read_uncommitted"})) as consumer:
+        found = {number: bounds(consumer, topic, number) for number in range(system.settings.partitions)}
+    return {number: Held(identity, some.start, some.stop) for number, some in found.items()}
