@@ -27,6 +27,7 @@ Large = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # longer than any schedule's interval, and so than any run
 LongestDuration = Annotated[float, Meta(ge=0, le=400 * 86_400_000)]
 Timeout = Annotated[int, Meta(ge=1, le=86_400_000)]
+Weight = Annotated[int, Meta(ge=1, le=1_000)]
 # what we send is a quarter of these at most
 Sentence = Annotated[str, Meta(max_length=4_000)]
 Detail = Annotated[str, Meta(max_length=160_000)]

@@ -193,6 +193,9 @@ def encode_tick(tick: Tick) -> bytes:
             "may_overlap": tick.may_overlap,
             "manual": tick.manual,
             "payload": tick.payload,
+            "misfire": tick.misfire.value,
+            "misfire_grace_ms": tick.misfire_grace_ms,
+            "weight": tick.weight,
         },
     )
 

@@ -114,6 +114,7 @@ class More(msgspec.Struct, frozen=True, omit_defaults=True):
     max_runs: int = 0
     name: str = ""
     labels: tuple[tuple[str, str], ...] = ()
+    weight: int = 1
 
 
 _USUAL = More()
@@ -143,6 +144,7 @@ def _more_bytes(spec: MonitorSpec) -> bytes:
             spec.max_runs,
             spec.name,
             spec.labels,
+            policy.weight,
         )
     )
 
@@ -198,6 +200,7 @@ def _policy_with(usual: Policy, more_text: str) -> Policy:
         overlap=more.overlap,
         remind_every_ms=more.remind_every_ms,
         maintenance=more.maintenance,
+        weight=more.weight,
     )
 
 
@@ -330,7 +333,7 @@ class Plan(NamedTuple):
 
 _ASLEEP_BYTES = frozenset(SMALL[_STATE_NUMBERS[state]] for state in ASLEEP)
 # schedule (plain every, or at) | policy | origin | nothing more | version | since | state | state_since
-_PLAN = re.compile(rb"([\x00\x04]%b)((%b)(?:%b){5})%b\x00(%b)(%b)(%b)%b" % ((_V,) * 8))
+_PLAN = re.compile(rb"([\x00\x04]%b)((%b)(?:%b){2}((?:%b){2})%b)%b\x00(%b)(%b)(%b)%b" % ((_V,) * 10))
 
 
 def plan_of(monitor: Monitor) -> Plan:
@@ -371,6 +374,9 @@ def tick_value(monitor: Monitor, attempt: int = 1, *, manual: bool = False) -> b
             b"\1" if spec.policy.overlap is Overlap.ALLOW else b"\0",
             b"\1" if manual else b"\0",
             _text(spec.payload) if spec.payload else b"\0",
+            encode(_MISFIRES.index(spec.policy.misfire)),
+            encode(spec.policy.misfire_grace_ms),
+            encode(spec.policy.weight),
         )
     )
 
@@ -395,8 +401,8 @@ def read_plan(monitor_id: bytes, value: bytes) -> Plan | None:
     found = _PLAN.match(value, schedule_at)
     if found is None or value[_after_text(value, found.end())]:
         return None
-    schedule, policy, timeout, version, since, state = found.groups()
-    tick = b"%b%b%b%b%b%b\x02\x00\x00%b" % (
+    schedule, policy, timeout, misfire, version, since, state = found.groups()
+    tick = b"%b%b%b%b%b%b\x02\x00\x00%b%b\x02" % (
         _header("tick"),
         encode(len(monitor_id)),
         monitor_id,
@@ -404,6 +410,7 @@ def read_plan(monitor_id: bytes, value: bytes) -> Plan | None:
         timeout,
         version,
         value[config_end:schedule_at],
+        misfire,
     )
     return Plan(
         _name_of(value[schemas.HEADER_LENGTH : kind_end]),
@@ -566,7 +573,7 @@ def stays_as_it_is(value: bytes, status: Status) -> bool:
     # nothing on its agenda, and after that no streak
     if value[at]:
         return False
-    return status is Status.SKIPPED or (not value[at + 1] and (_STATES[_number(found[6])], status) in _SETTLED)
+    return status is Status.SKIPPED or (not value[at + 1] and (_STATES[_number(found[7])], status) in _SETTLED)
 
 
 def read_verdict(value: bytes) -> tuple[bytes, bytes, Status] | None:

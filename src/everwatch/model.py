@@ -21,6 +21,7 @@ from everwatch.bounds import (
     Small,
     Timeout,
     UserKey,
+    Weight,
 )
 
 Scalar = str | int | float | bool | None
@@ -154,7 +155,10 @@ class Maintenance(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a monitor's ticks are run and judged. ``remind_every_ms`` 0: nobody is reminded of what is still down."""
+    """How a monitor's ticks are run and judged. ``remind_every_ms`` 0: nobody is reminded of what is still down.
+
+    ``weight``: the user's share of a busy executor; the plan sets it, users cannot.
+    """
 
     timeout_ms: int = 10_000
     failures_to_down: int = 1
@@ -166,6 +170,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     overlap: Overlap = Overlap.SKIP
     remind_every_ms: int = 0
     maintenance: tuple[Maintenance, ...] = ()
+    weight: int = 1
 
 
 class MonitorSpec(msgspec.Struct, frozen=True):
@@ -479,7 +484,8 @@ class Tick(msgspec.Struct, frozen=True):
 
     On the wire the record's value holds only what does not change from one firing to the next; ``user_id`` is the
     record's key, ``scheduled_at`` its timestamp, ``partition`` the one that the signup came on. ``manual``: asked for
-    by the command ``run_now``, beside the schedule.
+    by the command ``run_now``, beside the schedule. ``misfire`` and its grace: for an executor that is behind; a tick
+    of a version that did not say them is never skipped for its age.
     """
 
     user_id: UserKey
@@ -494,6 +500,14 @@ class Tick(msgspec.Struct, frozen=True):
     may_overlap: bool = False
     manual: bool = False
     payload: str = ""
+    misfire: Misfire = Misfire.FIRE_ALL
+    misfire_grace_ms: InstantMs = 60_000
+    weight: Weight = 1
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it is the first attempt at a due instant of the schedule, so that its timestamp tells its age."""
+        return self.attempt == 1 and not self.manual
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -72,6 +72,7 @@ rare_policies = st.builds(
     overlap=st.sampled_from(Overlap),
     remind_every_ms=st.just(0) | longs,
     maintenance=windows,
+    weight=st.sampled_from([1, 1, 1, 8]),
 )
 bounds = st.just(0) | longs
 plain_specs = st.builds(
@@ -149,6 +150,7 @@ def more_of(spec: MonitorSpec) -> entries.More:
         spec.start_at,
         spec.end_at,
         spec.max_runs,
+        policy.weight,
     )
 
 
@@ -318,7 +320,11 @@ def _with_numbers_of_ticks(monitor: Monitor) -> Monitor:
     if agenda is not NOTHING:
         instant, attempt = abs(agenda.retry_of) % (LATEST_MS + 1), abs(agenda.retry_attempt) % 2**31
         agenda = replace(agenda, retry_of=instant, retry_attempt=attempt)
-    policy = replace(policy, timeout_ms=1 + abs(policy.timeout_ms) % 600_000)
+    policy = replace(
+        policy,
+        timeout_ms=1 + abs(policy.timeout_ms) % 600_000,
+        misfire_grace_ms=abs(policy.misfire_grace_ms) % 86_400_000,
+    )
     version = abs(monitor.version) % 2**31
     return replace(monitor, version=version, agenda=agenda, spec=replace(monitor.spec, policy=policy))
 
@@ -346,6 +352,9 @@ def test_a_plans_ticks_are_those_that_an_executor_reads(
         partition,
         may_overlap=spec.policy.overlap is Overlap.ALLOW,
         payload=spec.payload,
+        misfire=spec.policy.misfire,
+        misfire_grace_ms=spec.policy.misfire_grace_ms,
+        weight=spec.policy.weight,
     )
 
     def read(value: bytes) -> Tick:

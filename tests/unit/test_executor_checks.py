@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from everwatch import codec
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
+from everwatch.executor import checks
 from everwatch.executor.checks import Checks
 from everwatch.executor.held import HeldPartition
 from everwatch.kafka.topics import Topics
@@ -19,7 +20,7 @@ from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.running import job_of, target_of
-from everwatch.model import Outcome, Result, Status, Tick
+from everwatch.model import Misfire, Outcome, Result, Status, Tick
 
 TOPICS = Topics.of(Settings())
 # in the future: what is due later than a run began overlaps with it
@@ -141,7 +142,7 @@ class Executor:
     def __init__(self, context: RunContext, max_in_flight: int, **limits: int) -> None:
         self.outbox = FakeOutbox()
         self.acknowledged: list[int] = []
-        self.held = {topic: HeldPartition(topic, 3) for topic in TOPICS.all_ticks}
+        self.held = {topic: HeldPartition(topic, 3, is_behind=False) for topic in TOPICS.all_ticks}
         self.checks = Checks(
             Settings(max_in_flight=max_in_flight, **limits),
             context,
@@ -463,13 +464,13 @@ async def test_a_tick_is_skipped_while_its_monitors_run_before_goes_on(executor:
     assert "waits too" not in kind.order
 
 
-async def test_ticks_that_come_late_run_one_after_the_other_and_none_is_skipped(
+async def test_ticks_that_come_late_run_one_after_the_other_and_none_is_skipped_the_freshest_first(
     wide_executor: Executor, kind: PlainKind
 ) -> None:
     for number in range(5):
         wide_executor.take("succeeds", monitor_id="m", at=1_700_000_000_000 + number)
     results = await wide_executor.sent(5)
-    assert [result.scheduled_at - 1_700_000_000_000 for result in results] == [0, 1, 2, 3, 4]
+    assert [result.scheduled_at - 1_700_000_000_000 for result in results] == [0, 4, 1, 2, 3]
     assert {result.status for result in results} == {Status.SUCCESS}
     assert sorted(wide_executor.acknowledged) == [0, 1, 2, 3, 4]
 
@@ -649,18 +650,23 @@ async def test_without_limits_nothing_waits_for_its_host(kind: PlainKind) -> Non
         await executor.checks.drain(0)
 
 
-async def test_the_next_tick_of_a_monitor_that_still_waits_for_its_host_is_skipped(
+async def test_of_ticks_that_become_due_while_their_monitor_waits_for_its_host_the_freshest_is_run(
     polite_executor: Executor, kind: PlainKind
 ) -> None:
     polite_executor.take(*[at_host("slow.example")] * 2)
-    polite_executor.take(at_host("slow.example"), monitor_id="m")
-    polite_executor.take(at_host("slow.example"), monitor_id="m", at=AT + 1_000)
-    [skipped] = await polite_executor.sent(1)
-    assert (skipped.status, skipped.scheduled_at) == (Status.SKIPPED, AT + 1_000)
-    assert skipped.reason == "the run of 2096-10-02T07:06:40Z was still waiting for its turn at slow.example"
+    for number in range(3):
+        polite_executor.take(at_host("slow.example"), monitor_id="m", at=AT + 1_000 * number)
+    skipped = await polite_executor.sent(2)
+    assert [(each.status, each.scheduled_at - AT) for each in skipped] == [(Status.SKIPPED, 0), (Status.SKIPPED, 1_000)]
+    assert {each.reason for each in skipped} == {
+        "it was still waiting for its turn at slow.example when the next one was due (overlap: skip)"
+    }
     kind.may_end.set()
-    results = await polite_executor.sent(4)
-    assert [result.status for result in results if result.monitor_id == "m"] == [Status.SKIPPED, Status.SUCCESS]
+    results = await polite_executor.sent(5)
+    assert [(each.status, each.scheduled_at - AT) for each in results if each.monitor_id == "m"][2:] == [
+        (Status.SUCCESS, 2_000)
+    ]
+    assert polite_executor.held[TOPICS.ticks].parked == 0
 
 
 async def test_the_very_same_tick_delivered_again_while_it_waits_for_its_host_is_run_once(
@@ -766,3 +772,111 @@ async def test_draining_gives_up_what_does_not_end_without_a_result(executor: Ex
     assert await executor.checks.drain(0.05) == 1
     assert executor.outbox.sent == []
     assert executor.acknowledged == []
+
+
+# --- late ticks -------------------------------------------------------------------------------------------------------
+
+
+def ago(seconds: float) -> int:
+    return SystemClock().now_ms() - round(seconds * 1_000)
+
+
+LAST = {"misfire": Misfire.FIRE_LAST, "misfire_grace_ms": 60_000}
+
+
+async def test_of_late_ticks_the_freshest_is_run_first_and_what_is_older_than_the_grace_is_one_skipped_result(
+    executor: Executor, kind: PlainKind
+) -> None:
+    executor.held[TOPICS.ticks].is_behind = True
+    due = [ago(seconds) for seconds in range(125, 0, -10)]
+    for at in due:
+        executor.take("succeeds", monitor_id="m", at=at, **LAST)
+    executor.held[TOPICS.ticks].is_behind = False
+    executor.checks.accept([])
+    ran = [at for at in due if at > ago(58)]
+    results = await executor.sent(len(ran) + 1)
+    [skipped] = [result for result in results if result.status is Status.SKIPPED]
+    assert (skipped.scheduled_at, skipped.skipped_until) == (due[0], due[len(due) - len(ran) - 1])
+    assert skipped.skipped_count == len(due) - len(ran)
+    assert "longer than the grace of 60 s" in skipped.reason
+    run = [result.scheduled_at for result in results if result.status is not Status.SKIPPED]
+    assert run == [ran[-1], *ran[:-1]]
+    assert sorted(executor.acknowledged) == list(range(len(due)))
+
+
+async def test_a_late_tick_is_not_begun_while_its_partition_has_more_to_read(
+    executor: Executor, kind: PlainKind
+) -> None:
+    executor.held[TOPICS.ticks].is_behind = True
+    executor.take("late", monitor_id="m", at=ago(300), **LAST)
+    executor.take("succeeds", monitor_id="other", at=ago(0), **LAST)
+    [other] = await executor.sent(1)
+    assert other.monitor_id == "other"
+    executor.take("fresh", monitor_id="m", at=ago(0), **LAST)
+    results = await executor.sent(3)
+    assert kind.order == ["succeeds", "fresh"]
+    assert [result.status for result in results if result.monitor_id == "m"] == [Status.SKIPPED, Status.SUCCESS]
+
+
+async def test_a_late_tick_that_nothing_follows_is_run_when_its_partition_is_read(
+    executor: Executor, kind: PlainKind
+) -> None:
+    executor.held[TOPICS.ticks].is_behind = True
+    executor.take("late", monitor_id="m", at=ago(300), **LAST)
+    executor.take("task", monitor_id="t", at=ago(80_000), **LAST)
+    executor.take("skipped", monitor_id="s", at=ago(300), misfire=Misfire.SKIP)
+    assert executor.outbox.sent == []
+    executor.held[TOPICS.ticks].is_behind = False
+    executor.checks.accept([])
+    results = await executor.sent(3)
+    assert {result.monitor_id: result.status for result in results} == {
+        "m": Status.SUCCESS,
+        "t": Status.SUCCESS,
+        "s": Status.SKIPPED,
+    }
+
+
+async def test_a_tick_that_becomes_due_while_a_late_one_of_its_monitor_runs_is_run_after_it(
+    executor: Executor, kind: PlainKind
+) -> None:
+    executor.take("waits", monitor_id="m", at=ago(30), **LAST)
+    await executor.has_run(kind, 1)
+    executor.take("fresh", monitor_id="m", at=ago(-1), **LAST)
+    assert executor.outbox.sent == []
+    kind.may_end.set()
+    results = await executor.sent(2)
+    assert [result.status for result in results] == [Status.SUCCESS] * 2
+
+
+async def test_where_memory_is_short_only_the_newest_of_a_monitors_late_ticks_is_kept(
+    executor: Executor, kind: PlainKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "CROWDED", 2)
+    executor.take("waits", "waits", at=ago(0))
+    for seconds in (50, 40, 30, 20):
+        executor.take("late", monitor_id="m", at=ago(seconds), **LAST)
+    skipped = await executor.sent(1)
+    assert {result.status for result in skipped} == {Status.SKIPPED}
+    assert executor.held[TOPICS.ticks].parked <= 3
+
+
+async def test_late_ticks_that_wait_are_left_to_the_partitions_new_owner(executor: Executor, kind: PlainKind) -> None:
+    executor.held[TOPICS.ticks].is_behind = True
+    executor.take("late", monitor_id="m", at=ago(300), **LAST)
+    executor.held[TOPICS.ticks].revoked = True
+    executor.checks.accept([])
+    executor.take("succeeds", topic=TOPICS.ticks_high)
+    await executor.sent(1)
+    assert kind.order == ["succeeds"]
+
+
+async def test_quick_checks_of_many_users_do_not_wait_behind_slow_ones(kind: PlainKind) -> None:
+    async with open_run_context(SystemClock(), Guard()) as context:
+        executor = Executor(context, max_in_flight=200, target_in_flight=0, target_per_s=0)
+        for user in range(12):
+            executor.take(*["waits"] * 40, user_id=f"slow-{user}")
+        for user in range(50):
+            executor.take("succeeds", user_id=f"healthy-{user}")
+        results = await executor.sent(50)
+        assert {result.user_id.partition("-")[0] for result in results} == {"healthy"}
+        await executor.checks.drain(0)

@@ -17,8 +17,12 @@ TOPICS = Topics.of(Settings())
 
 
 class FakeMessage:
-    def __init__(self, offset: int, topic: str = TOPICS.ticks, error: KafkaError | None = None) -> None:
+    def __init__(self, offset: int, topic: str = TOPICS.ticks, error: KafkaError | None = None, at: int = 0) -> None:
         self._fields = offset, topic, error
+        self.at = at
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self.at
 
     def error(self) -> KafkaError | None:
         return self._fields[2]
@@ -40,6 +44,7 @@ class FakeConsumer:
         self.arriving: list[FakeMessage] = []
         self.committed: list[tuple[str, int, bool]] = []
         self.paused: set[str] = set()
+        self.high = 0
         self.assigned: set[str] = set()
 
     def consume(self, count: int, timeout: float) -> list[FakeMessage]:
@@ -54,6 +59,10 @@ class FakeConsumer:
 
     def resume(self, partitions: list[TopicPartition]) -> None:
         self.paused -= {part.topic for part in partitions}
+
+    def get_watermark_offsets(self, partition: TopicPartition, cached: bool) -> tuple[int, int]:
+        assert cached, "a question to the broker would hold up the ticks"
+        return 0, self.high
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self.assigned |= {part.topic for part in partitions}
@@ -265,3 +274,53 @@ def test_a_broker_away_is_waited_for_and_said_once_a_minute(caplog: pytest.LogCa
         rig.ticks._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
     assert rig.arrive(5) == [5]
     assert len(caplog.records) == 1
+
+
+NOW_MS = 1_000_000
+
+
+def read(rig: Rig, offset: int, at: int) -> None:
+    rig.consumer.arriving = [FakeMessage(offset, at=at)]
+    rig.ticks._take(rig.consumer)
+
+
+def test_a_partition_with_late_ticks_is_behind_until_it_is_read_to_its_end_or_to_fresh_ones() -> None:
+    rig = Rig()
+    rig.consumer.high = 10
+    assert rig.held.is_behind
+    read(rig, 3, NOW_MS - 60_000)
+    assert not rig.ticks._catch_up(rig.consumer)
+    assert rig.held.is_behind
+    read(rig, 9, NOW_MS - 50_000)
+    assert rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.is_behind
+    # and behind again, after a standstill that was too short to lose the partition
+    rig.consumer.high = 30
+    read(rig, 20, NOW_MS - 30_000)
+    assert not rig.ticks._catch_up(rig.consumer)
+    assert rig.held.is_behind
+    read(rig, 25, NOW_MS - 100)
+    assert rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.is_behind
+
+
+def test_a_partition_that_does_not_catch_up_is_not_waited_for_for_ever() -> None:
+    rig = Rig()
+    rig.consumer.high = 1_000
+    read(rig, 0, NOW_MS - 60_000)
+    rig.ticks._catch_up(rig.consumer)
+    rig.clock.advance(6_000)
+    assert rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.is_behind
+    read(rig, 1, NOW_MS - 60_000)
+    assert not rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.is_behind
+
+
+def test_late_ticks_are_begun_when_no_more_can_be_read_because_enough_wait() -> None:
+    rig = Rig(max_in_flight=10)
+    rig.consumer.high = 100_000
+    rig.arrive(*range(520))
+    assert rig.consumer.paused == {TOPICS.ticks}
+    rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.is_behind

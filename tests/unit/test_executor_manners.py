@@ -16,7 +16,7 @@ class Door:
         self.manners: Manners[str] = Manners(
             in_flight,
             per_s,
-            lambda priority, _: self.turns.append(priority),
+            lambda priority, *_: self.turns.append(priority),
             (lambda _: own_limit) if own_limit else None,
         )
         self.began: list[str] = []

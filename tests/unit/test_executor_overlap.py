@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from everwatch.executor.overlap import Run, Running, reason_of_skip
-from everwatch.model import Priority, Tick
+from everwatch.model import Tick
 
 NINE = 1_795_251_600_000
 TICK = Tick("user", "monitor", NINE, "http", "{}", 5_000, 1, 0)
@@ -17,8 +17,8 @@ def another(**changes: object) -> Tick:
     return msgspec.structs.replace(TICK, **changes)
 
 
-def run_of(tick: Tick, waits_for: str = "") -> Run[object, object]:
-    return Run(tick, Priority.NORMAL, NINE, waits_for=waits_for)
+def run_of(tick: Tick) -> Run[object, object]:
+    return Run(tick, NINE)
 
 
 @pytest.mark.parametrize(
@@ -40,9 +40,12 @@ def test_the_reason_of_a_repetition_says_that_it_is_one() -> None:
     assert reason == "the run of 2026-11-21T09:00:00Z was still going on when the same tick was delivered again"
 
 
-def test_the_reason_names_the_host_that_the_run_before_still_waits_for() -> None:
-    reason = reason_of_skip(run_of(TICK, "shop.example"), another(scheduled_at=NINE + 1))
-    assert reason == "the run of 2026-11-21T09:00:00Z was still waiting for its turn at shop.example"
+def test_a_late_run_does_not_cost_its_monitor_the_ticks_that_become_due_meanwhile() -> None:
+    fresh = another(scheduled_at=NINE + 1)
+    assert run_of(another(scheduled_at=NINE - 5_000)).overlaps(fresh)
+    assert not run_of(another(scheduled_at=NINE - 5_001)).overlaps(fresh)
+    # how late a retry is, its instant does not tell
+    assert run_of(another(scheduled_at=NINE - 60_000, attempt=2)).overlaps(fresh)
 
 
 class RunningMachine(RuleBasedStateMachine):
@@ -68,7 +71,7 @@ class RunningMachine(RuleBasedStateMachine):
         assert self.running.same_as(tick) is same
         assert self.running.in_the_way_of(tick) is before
         if same is None and before is None:
-            self.runs.append(self.running.begin(tick, Priority.NORMAL, 0))
+            self.runs.append(self.running.begin(tick, 0))
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())

@@ -242,6 +242,7 @@ EXPECTED: dict[str, object] = {
         MONITOR, signals=SignalState(runs=(JobRun("lauf-7", AT, AT + 1), JobRun("lauf-8", AT + 2)), counted_from=AT)
     ),
     "user-maintenance": msgspec.structs.replace(USER, attributes={}, maintenance=WINDOWS),
+    "tick-behind": msgspec.structs.replace(TICK, misfire=Misfire.SKIP, misfire_grace_ms=300_000, weight=7),
     "tick-manual": msgspec.structs.replace(TICK, attempt=1, may_overlap=True, manual=True, payload='{"note":"ü"}'),
     "result-manual": msgspec.structs.replace(
         RESULT, status=Status.SUCCESS, manual=True, timings={}, skipped_until=0, skipped_count=0

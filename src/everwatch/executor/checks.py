@@ -2,62 +2,60 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
-import msgspec
 from confluent_kafka import Message
 
-from everwatch import codec
 from everwatch.config import Settings
 from everwatch.errors import InvalidInput, Unhandled, is_retryable
+from everwatch.executor.backlog import Backlog, Backlogs, Place, Waiting
 from everwatch.executor.held import HeldPartition, Taken
 from everwatch.executor.manners import Manners
 from everwatch.executor.overlap import Run, Running, reason_of_skip
-from everwatch.executor.queues import Queues
+from everwatch.executor.queues import Queues, Slot
 from everwatch.executor.records import tick_of
+from everwatch.executor.reporting import Reporting
 from everwatch.kafka.dead_letters import DeadLetters
 from everwatch.kafka.outbox import OnDelivered, Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.callables import CALLABLE_TARGET
 from everwatch.kinds.protocol import RunContext
-from everwatch.kinds.running import LONGEST_DETAIL, LONGEST_REASON, Job, job_of, run_job, target_of
-from everwatch.model import Outcome, Priority, Result, Status, Tick
+from everwatch.kinds.running import Job, job_of, run_job, target_of
+from everwatch.model import Priority, Tick
 from everwatch.quiet import Quiet
+from everwatch.schedule.duration import describe_duration
 
 log = logging.getLogger(__name__)
 
+# Half of what a consumer lets wait: from there on only the newest late tick of a monitor is kept.
+CROWDED = 10_000
 
 Acknowledge = Callable[[HeldPartition, int], None]
-Repeated = tuple[Tick, OnDelivered]
-Behind = tuple[Priority, Taken]
-TickRun = Run[Repeated, Behind]
+TickBacklog = Backlog[Taken]
+TickRun = Run[Taken, TickBacklog]
 
 
 class _Turn(NamedTuple):
-    """Something to start: one of the ticks that wait for a host."""
+    """Something to start: one of the monitors that wait for a host."""
 
     host: str
-
-
-class _Parked(NamedTuple):
-    """A tick that waits for its host."""
-
-    run: TickRun
-    job: Job
-    held: HeldPartition
-    message: Message
+    backlog: TickBacklog
 
 
 class Checks:
     """Runs at most ``max_in_flight`` checks at once, in the order of ``Queues``; what waits costs no task.
 
+    Ticks wait by monitor, see ``Backlog``: the freshest is begun first, and what has waited longer than its grace is
+    skipped. A late tick is not begun while its partition has more to read, where a fresher one may be.
+
     A tick that was due while its monitor's tick before ran is not run, unless it may overlap: its result says
     ``skipped``. One that was due earlier, and comes late, is run when that has ended.
 
-    A tick whose host has enough to do waits without a slot, and its time has not begun; its monitor counts as running.
+    A monitor whose host has enough to do waits without a slot, and the time of its check has not begun.
 
     ``acknowledge`` is called, in another thread, when the outcome of a record is on the broker.
     ``failed`` gets an exception when results cannot be handed over at all: the executor should end then.
@@ -66,19 +64,21 @@ class Checks:
     def __init__(
         self, settings: Settings, context: RunContext, outbox: Outbox, acknowledge: Acknowledge, executor_id: str
     ) -> None:
-        self._settings = settings
         self._context = context
         self._clock = context.clock
-        self._outbox = outbox
         self._acknowledge = acknowledge
-        self._executor_id = executor_id
-        self._topics = Topics.of(settings)
-        self._dead_letters = DeadLetters(outbox, self._topics, self._clock, "executor")
-        self._priorities = {self._topics.ticks_for(priority): priority for priority in Priority}
-        self._queues: Queues[Taken | _Turn] = Queues(settings.max_in_flight)
+        topics = Topics.of(settings)
+        self._dead_letters = DeadLetters(outbox, topics, self._clock, "executor")
+        self._reporting = Reporting(settings, outbox, self._clock, executor_id)
+        self._priorities = {topics.ticks_for(priority): priority for priority in Priority}
+        self._backlogs: Backlogs[Taken] = Backlogs()
+        self._waiting = 0
+        # late ones of partitions that are being read
+        self._catching_up: dict[HeldPartition, dict[int, TickBacklog]] = {}
+        self._queues: Queues[TickBacklog | _Turn] = Queues(settings.max_in_flight)
         # a few of one callable may wait for a process; what is more takes no slot
         of_a_callable = 2 * settings.python_processes
-        self._manners: Manners[_Parked] = Manners(
+        self._manners: Manners[TickBacklog] = Manners(
             settings.target_in_flight,
             settings.target_per_s,
             self._on_turn,
@@ -86,7 +86,7 @@ class Checks:
         )
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at_s: float | None = None
-        self._running: Running[Repeated, Behind] = Running()
+        self._running: Running[Taken, TickBacklog] = Running()
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet = Quiet(context.clock)
         self._draining = False
@@ -94,9 +94,23 @@ class Checks:
         self.failed: asyncio.Future[None] = self._loop.create_future()
 
     def accept(self, batch: list[Taken]) -> None:
-        """Take over a batch of records; each is started as soon as there is room."""
+        """Take over a batch of records; each is started as soon as there is room.
+
+        An empty batch says that something has changed about the partitions.
+        """
+        now = self._clock.now_ms()
         for taken in batch:
-            self._queues.put(self._priorities[taken[0].topic], taken)
+            try:
+                self._admit(taken, now)
+            except Exception as error:
+                try:
+                    self._refuse(taken, error)
+                except Exception as problem:  # nobody waits for what is called by the event loop
+                    self._fail(problem)
+                    return
+        for held in [held for held in self._catching_up if held.revoked or not held.is_behind]:
+            for backlog in self._catching_up.pop(held).values():
+                self._put(backlog)
         self._start_waiting()
 
     async def drain(self, timeout_s: float) -> int:
@@ -114,96 +128,180 @@ class Checks:
             await asyncio.wait(late, timeout=0.5)
         return len(late)
 
-    def _start_waiting(self) -> None:
-        if self._draining:
-            return
-        while (taken := self._queues.take()) is not None:
-            priority, work = taken
-            try:
-                started = (
-                    self._start_parked(priority, work.host) if isinstance(work, _Turn) else self._start(priority, *work)
-                )
-                if not started:
-                    self._queues.release(priority)
-            except Exception as error:
-                try:
-                    self._refuse(work, error)
-                except Exception as problem:  # nobody waits for what is called by the event loop
-                    self._fail(problem)
-                    return
-                self._queues.release(priority)
-        self._set_alarm()
+    # --- waiting ----------------------------------------------------------------------------------------------------
 
-    def _start(self, priority: Priority, held: HeldPartition, message: Message) -> bool:
-        """Begin the check of a record; False if there is none to run (yet), and its slot is free."""
+    def _admit(self, taken: Taken, now: int) -> None:
+        """Let the tick of a record wait, unless it is not to be run at all."""
+        held, message = taken
         if held.revoked:  # its new owner runs it
-            return False
-        held.started += 1
-        delivered = self._acknowledging(held, message)
+            return
         try:
             tick = tick_of(message)
         except InvalidInput as error:
-            self._bury(message, error, delivered)
-            return False
+            self._bury(taken, error)
+            return
         if (run := self._running.same_as(tick)) is not None:
-            if run.waits_for:  # it may never begin: whoever took this partition has the other record
-                _wait_behind(run, priority, held, message)
-            else:
-                run.repeated.append((tick, delivered))
-            return False
-        if (run := self._running.in_the_way_of(tick)) is not None:
-            if run.overlaps(tick):
-                self._skip(tick, run, delivered)
-            else:
-                _wait_behind(run, priority, held, message)
-            return False
-        job = job_of(tick)
-        host = target_of(job) if self._manners.limits else ""
-        run = self._running.begin(tick, priority, self._clock.now_ms())
-        now_s = self._clock.monotonic_s()
-        if host and not self._manners.admits(host, now_s):
-            held.started -= 1
-            held.parked += 1
-            run.waits_for = host
-            self._manners.park(host, priority, _Parked(run, job, held, message), now_s)
-            return False
-        self._run(run, job, host, delivered)
-        return True
+            held.started += 1
+            run.repeated.append(taken)
+            return
+        blocking = self._running.in_the_way_of(tick)
+        if blocking is not None and blocking.overlaps(tick):
+            self._skip([Waiting(tick, taken, now)], reason_of_skip(blocking, tick))
+            return
+        waiting = Waiting(tick, taken, now)
+        backlog = self._backlogs.of(tick, self._priorities[held.topic])
+        self._count(taken, 1)
+        superseded = backlog.add(waiting, is_crowded=self._waiting > CROWDED)
+        if superseded:
+            self._pass_over(superseded, _reason_of_superseding(backlog))
+        if backlog.place is Place.CATCH_UP and not waiting.is_late(now):
+            for others in self._catching_up.values():
+                others.pop(id(backlog), None)
+            backlog.place = Place.NOWHERE
+        if backlog.place is not Place.NOWHERE:
+            return
+        if waiting.is_late(now) and held.is_behind:
+            backlog.place = Place.CATCH_UP
+            self._catching_up.setdefault(held, {})[id(backlog)] = backlog
+        else:
+            self._put(backlog, tick)
 
-    def _start_parked(self, priority: Priority, host: str) -> bool:
-        """Begin the check that waited longest for ``host``; False if there is none to run, and the slot is free."""
-        now_s = self._clock.monotonic_s()
-        parked = self._manners.take(host, priority, now_s)
-        if parked is None:
-            return False
-        run, job, held, message = parked
-        held.parked -= 1
-        self._take_up(run)
-        if held.revoked:
-            self._running.end(run)
-            self._manners.pass_over(host, now_s)
-            return False
-        held.started += 1
-        run.waits_for = ""
-        self._run(run, job, host, self._acknowledging(held, message))
-        return True
+    def _put(self, backlog: TickBacklog, tick: Tick | None = None) -> None:
+        """Queue a monitor for a slot, or let it wait behind its run."""
+        if tick is None:
+            found = backlog.next()
+            if found is None:
+                return
+            tick = found.tick
+        run = self._running.in_the_way_of(tick)
+        if run is not None:
+            backlog.place = Place.RUN
+            run.behind.append(backlog)
+            return
+        backlog.place = Place.QUEUE
+        self._queues.put(backlog.priority, tick.user_id, backlog, tick.weight)
 
-    def _run(self, run: TickRun, job: Job, host: str, delivered: OnDelivered) -> None:
-        if host:
-            self._manners.start(host, self._clock.monotonic_s())
-        task = self._loop.create_task(self._check(run.tick, job, delivered))
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, run, host))
-
-    def _take_up(self, run: TickRun) -> None:
-        for priority, taken in run.behind:
-            taken[0].parked -= 1
-            self._queues.put(priority, taken)
-        run.behind.clear()
-
-    def _on_turn(self, priority: Priority, host: str) -> None:
+    def _on_turn(self, priority: Priority, host: str, backlog: TickBacklog) -> None:
         # what waits for its host has come before what waits for a slot
-        self._queues.put_ahead(priority, _Turn(host))
+        self._queues.put(priority, backlog.user_id, _Turn(host, backlog), _weight_of(backlog), ahead=True)
+
+    def _choose(self, backlog: TickBacklog) -> Waiting[Taken] | None:
+        """What of a monitor is to be begun; skips what its misfire rule skips, and leaves out what is another's."""
+        if expired := backlog.expire(self._clock.now_ms()):
+            self._pass_over(expired, _reason_of_expiry(expired))
+        while (found := backlog.next()) is not None:
+            if not found.again and not found.source[0].revoked:
+                return found
+            revoked = [source for source in found.sources if source[0].revoked]
+            if not revoked:
+                return found
+            kept = [source for source in found.sources if not source[0].revoked]
+            for source in revoked:  # their new owner runs them
+                self._count(source, -1)
+            if kept:
+                found.source, found.again, found.tick = kept[0], kept[1:], tick_of(kept[0][1])
+                return found
+            backlog.take_out(found, is_begun=False)
+        self._backlogs.forget(backlog)
+        return None
+
+    def _count(self, taken: Taken, by: int) -> None:
+        taken[0].parked += by
+        self._waiting += by
+
+    # --- starting ---------------------------------------------------------------------------------------------------
+
+    def _start_waiting(self) -> None:
+        if self._draining:
+            return
+        while (slot := self._queues.take()) is not None:
+            work = slot.item
+            started = False
+            try:
+                started = self._start_at(slot, work.host) if isinstance(work, _Turn) else self._start(slot, work)
+            except Exception as error:
+                self._fail(error)
+                return
+            finally:
+                if not started:
+                    self._queues.release(slot)
+        self._set_alarm()
+
+    def _start(self, slot: Slot[TickBacklog | _Turn], backlog: TickBacklog) -> bool:
+        """Begin a check of a monitor; False if there is none to begin (yet), and its slot is free."""
+        backlog.place = Place.NOWHERE
+        found = self._choose(backlog)
+        if found is None:
+            return False
+        if self._running.in_the_way_of(found.tick) is not None:
+            self._put(backlog, found.tick)
+            return False
+        job = self._job_of(backlog, found)
+        if job is None:
+            self._go_on(backlog)
+            return False
+        host = target_of(job) if self._manners.limits else ""
+        if host:
+            now_s = self._clock.monotonic_s()
+            if not self._manners.admits(host, now_s):
+                backlog.place, backlog.host = Place.QUEUE, host
+                self._manners.park(host, backlog.priority, backlog, now_s)
+                return False
+        self._begin(slot, backlog, found, job, host)
+        return True
+
+    def _start_at(self, slot: Slot[TickBacklog | _Turn], host: str) -> bool:
+        """Begin a check of the monitor that waited longest for ``host``; False if there is none to begin."""
+        now_s = self._clock.monotonic_s()
+        backlog = self._manners.take(host, slot.priority, now_s)
+        if backlog is None:
+            return False
+        backlog.place, backlog.host = Place.NOWHERE, ""
+        found = self._choose(backlog)
+        job = None if found is None else self._job_of(backlog, found)
+        if found is None or job is None or target_of(job) != host or self._running.in_the_way_of(found.tick):
+            self._manners.pass_over(host, now_s)
+            self._go_on(backlog)
+            return False
+        self._begin(slot, backlog, found, job, host)
+        return True
+
+    def _job_of(self, backlog: TickBacklog, found: Waiting[Taken]) -> Job | None:
+        """The job of a tick; None if that cannot be told: it is refused."""
+        try:
+            return job_of(found.tick)
+        except Exception as error:
+            backlog.take_out(found, is_begun=False)
+            for source in found.sources:
+                self._count(source, -1)
+                self._refuse(source, error)
+            return None
+
+    def _begin(
+        self, slot: Slot[TickBacklog | _Turn], backlog: TickBacklog, found: Waiting[Taken], job: Job, host: str
+    ) -> None:
+        backlog.take_out(found, is_begun=True)
+        run = self._running.begin(found.tick, self._clock.now_ms())
+        self._count(found.source, -1)
+        found.source[0].started += 1
+        for source in found.again:
+            self._count(source, -1)
+            source[0].started += 1
+            run.repeated.append(source)
+        began_s = self._clock.monotonic_s()
+        if host:
+            self._manners.start(host, began_s)
+        task = self._loop.create_task(self._check(found.tick, job, self._acknowledging_one(found.source)))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._ended, run, slot, host, began_s))
+        self._go_on(backlog)
+
+    def _go_on(self, backlog: TickBacklog) -> None:
+        """Let what still waits of a monitor wait for its turn."""
+        if len(backlog):
+            self._put(backlog)
+        else:
+            self._backlogs.forget(backlog)
 
     def _set_alarm(self) -> None:
         """One timer for all hosts, set to when the first of them may be asked again."""
@@ -222,114 +320,112 @@ class Checks:
         self._manners.wake(self._clock.monotonic_s())
         self._start_waiting()
 
-    def _acknowledging(self, held: HeldPartition, message: Message) -> OnDelivered:
-        return partial(_call_without_message, self._acknowledge, held, message.offset() or 0)
+    # --- running and ending -----------------------------------------------------------------------------------------
 
-    def _ended(self, run: TickRun, host: str, task: asyncio.Task[None]) -> None:
+    async def _check(self, tick: Tick, job: Job, delivered: OnDelivered) -> None:
+        started_at = self._clock.now_ms()
+        began_s = self._clock.monotonic_s()
+        outcome = await run_job(job, tick, self._context, partial(self._reporting.complain, tick.kind))
+        # what waits for its turn has not begun
+        started_at += round(outcome.waited_ms)
+        duration_ms = max(0.0, round((self._clock.monotonic_s() - began_s) * 1000 - outcome.waited_ms, 3))
+        self._reporting.report(tick, outcome, started_at, duration_ms, delivered)
+
+    def _ended(
+        self, run: TickRun, slot: Slot[TickBacklog | _Turn], host: str, began_s: float, task: asyncio.Task[None]
+    ) -> None:
         self._tasks.discard(task)
         self._running.end(run)
-        self._queues.release(run.priority)
+        now_s = self._clock.monotonic_s()
+        self._queues.release(slot, now_s - began_s)
         if host:
-            self._manners.end(host, self._clock.monotonic_s())
-        self._take_up(run)
+            self._manners.end(host, now_s)
         if not task.cancelled():  # else its repetitions, like itself, are left to another executor
             try:
                 task.result()
                 # only now: of two results of one identity the first has to be the one that tells what came of it
-                for tick, delivered in run.repeated:
-                    self._skip(tick, run, delivered)
+                for taken in run.repeated:
+                    self._reporting.skip([run.tick], reason_of_skip(run, run.tick), self._acknowledging_one(taken))
             except BaseException as error:
                 self._fail(error)
+        for backlog in run.behind:
+            backlog.place = Place.NOWHERE
+            self._put(backlog)
         self._start_waiting()
+
+    def _pass_over(self, ticks: list[Waiting[Taken]], reason: str) -> None:
+        """Report ticks that waited as skipped."""
+        for waiting in ticks:
+            for source in waiting.sources:
+                self._count(source, -1)
+        self._skip(ticks, reason)
+
+    def _skip(self, ticks: list[Waiting[Taken]], reason: str) -> None:
+        """Report ticks of one monitor, in the order of time, as skipped: one result for each version of its spec."""
+        for _, some in groupby(ticks, key=lambda waiting: waiting.tick.version):
+            stretch = [waiting for waiting in some if not all(held.revoked for held, _ in waiting.sources)]
+            if not stretch:
+                continue
+            sources = [source for waiting in stretch for source in waiting.sources]
+            for held, _ in sources:
+                held.started += 1
+            self._reporting.skip([waiting.tick for waiting in stretch], reason, self._acknowledging(sources))
+
+    def _acknowledging_one(self, taken: Taken) -> OnDelivered:
+        held, message = taken
+        return partial(_acknowledge_one, self._acknowledge, held, message.offset() or 0)
+
+    def _acknowledging(self, records: Iterable[Taken]) -> OnDelivered:
+        return partial(
+            _acknowledge_all, self._acknowledge, [(held, message.offset() or 0) for held, message in records]
+        )
+
+    # --- what fails -------------------------------------------------------------------------------------------------
+
+    def _refuse(self, taken: Taken, error: Exception) -> None:
+        """Refuse a tick that cannot be handled; raises ``error`` if that lies with no tick.
+
+        It is not tried again: a part of it may have begun.
+        """
+        if is_retryable(error):
+            raise error
+        if self._quiet.may_say(("refused", type(error).__name__)):
+            log.error("a tick cannot be started and is refused (logged once a minute)", exc_info=error)
+        self._bury(taken, Unhandled(error))
+
+    def _bury(self, taken: Taken, error: InvalidInput) -> None:
+        held, message = taken
+        held.started += 1
+        self._dead_letters.put(Record.of(message), error, self._acknowledging_one(taken))
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():
             self.failed.set_exception(error)
 
-    async def _check(self, tick: Tick, job: Job, delivered: OnDelivered) -> None:
-        started_at = self._clock.now_ms()
-        began_s = self._clock.monotonic_s()
-        outcome = await run_job(job, tick, self._context, partial(self._complain, tick.kind))
-        # what waits for its turn has not begun
-        started_at += round(outcome.waited_ms)
-        duration_ms = max(0.0, round((self._clock.monotonic_s() - began_s) * 1000 - outcome.waited_ms, 3))
-        self._send(self._result(tick, outcome, started_at, duration_ms), tick.partition, delivered)
 
-    def _skip(self, tick: Tick, run: TickRun, delivered: OnDelivered) -> None:
-        outcome = Outcome(Status.SKIPPED, reason_of_skip(run, tick))
-        self._send(self._result(tick, outcome, self._clock.now_ms(), 0.0), tick.partition, delivered)
-
-    def _result(self, tick: Tick, outcome: Outcome, started_at: int, duration_ms: float) -> Result:
-        skipped = outcome.status is Status.SKIPPED
-        return Result(
-            user_id=tick.user_id,
-            monitor_id=tick.monitor_id,
-            scheduled_at=tick.scheduled_at,
-            kind=tick.kind,
-            version=tick.version,
-            status=outcome.status,
-            reason=outcome.reason[:LONGEST_REASON],
-            started_at=started_at,
-            duration_ms=duration_ms,
-            attempt=tick.attempt,
-            timings=outcome.timings,
-            executor=self._executor_id,
-            skipped_until=tick.scheduled_at if skipped else 0,
-            skipped_count=1 if skipped else 0,
-            manual=tick.manual,
-            detail=str(outcome.detail)[:LONGEST_DETAIL],
-        )
-
-    def _send(self, result: Result, partition: int, delivered: OnDelivered) -> None:
-        self._outbox.send(
-            self._topics.results,
-            partition=partition,
-            key=codec.user_key(result.user_id),
-            value=self._encoded(result),
-            on_delivered=delivered,
-        )
-
-    def _complain(self, kind: str, error: BaseException) -> None:
-        if self._quiet.may_say((kind, type(error))):
-            log.error("the kind '%s' failed unexpectedly (said once a minute)", kind, exc_info=error)
-
-    def _encoded(self, result: Result) -> bytes:
-        try:
-            data = codec.encode_result(result, self._settings.output_format)
-            if len(data) > codec.LARGEST_RESULT_BYTES:
-                raise ValueError(
-                    f"the outcome takes {len(data)} bytes, and at most {codec.LARGEST_RESULT_BYTES} are sent"
-                )
-            return data
-        except Exception as error:  # e.g. timings of another's kind that are not numbers
-            self._complain(result.kind, error)
-            reason = "internal error: the outcome cannot be encoded"
-            plain = msgspec.structs.replace(result, status=Status.FAILURE, reason=reason, timings={}, detail="")
-            return codec.encode_result(plain, self._settings.output_format)
-
-    def _refuse(self, work: Taken | _Turn, error: Exception) -> None:
-        """Refuse a tick that cannot be started; raises ``error`` if that lies with no tick.
-
-        Ticks are started one by one, so the record that fails is known. It is not tried again: a part of it may have
-        begun.
-        """
-        if isinstance(work, _Turn) or is_retryable(error):
-            raise error
-        if self._quiet.may_say(("refused", type(error).__name__)):
-            log.error("a tick cannot be started and is refused (logged once a minute)", exc_info=error)
-        held, message = work
-        self._bury(message, Unhandled(error), self._acknowledging(held, message))
-
-    def _bury(self, message: Message, error: InvalidInput, delivered: OnDelivered) -> None:
-        self._dead_letters.put(Record.of(message), error, delivered)
+def _weight_of(backlog: TickBacklog) -> int:
+    found = backlog.next()
+    return 1 if found is None else found.tick.weight
 
 
-def _wait_behind(run: TickRun, priority: Priority, held: HeldPartition, message: Message) -> None:
-    """Let a tick wait for the end of a run, without a slot; like one that waits for its host it blocks no other."""
-    held.started -= 1
-    held.parked += 1
-    run.behind.append((priority, (held, message)))
+def _reason_of_superseding(backlog: TickBacklog) -> str:
+    where = f"its turn at {backlog.host}" if backlog.host else "an executor that is free"
+    return f"it was still waiting for {where} when the next one was due (overlap: skip)"
 
 
-def _call_without_message(acknowledge: Acknowledge, held: HeldPartition, offset: int, _message: Message) -> None:
+def _reason_of_expiry(expired: list[Waiting[Taken]]) -> str:
+    tick = expired[-1].tick
+    grace = describe_duration(tick.misfire_grace_ms)
+    return (
+        f"{len(expired)} due times waited for an executor longer than the grace of {grace}; skipped under the misfire"
+        f" rule {tick.misfire}"
+    )
+
+
+def _acknowledge_one(acknowledge: Acknowledge, held: HeldPartition, offset: int, _message: Message) -> None:
     acknowledge(held, offset)
+
+
+def _acknowledge_all(acknowledge: Acknowledge, records: list[tuple[HeldPartition, int]], _message: Message) -> None:
+    for held, offset in records:
+        acknowledge(held, offset)

@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, Transient
+from everwatch.executor.backlog import LATE_MS
 from everwatch.executor.held import HeldPartition, Taken
 from everwatch.kafka.access import read_by, read_of, refused
 from everwatch.kafka.clients import new_consumer
@@ -38,8 +39,11 @@ _LAST_COMMIT_S = 1.5
 # after this backoff, which is a second by default.
 _PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384, "fetch.queue.backoff.ms": 20}
 
-# Ticks that wait for their host take no slot, so they are not counted as enough to do; but they take memory.
+# Ticks are read ahead of what is begun, so that users whose ticks come later on the topic get their share too; but they
+# take memory, about 2 KB each.
 _MOST_PARKED = 20_000
+# A partition with late ticks is read to its end before these are begun, for so long at most.
+_CATCH_UP_S = 5.0
 # What is finished behind the oldest tick that is not is run again by the next owner of a partition: so many at most.
 _MOST_AGAIN = 100_000
 
@@ -164,7 +168,8 @@ class TickConsumer:
                 [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             while not self._finishing.is_set():
-                if batch := self._take(consumer):
+                batch = self._take(consumer)
+                if self._catch_up(consumer) or batch:
                     deliver(batch)
                 self._settle()
                 self._balance(consumer)
@@ -186,10 +191,35 @@ class TickConsumer:
             offset = message.offset()
             if held is None or offset is None or self._stopping.is_set() or not held.watermark.begin(offset):
                 continue
+            held.read_to, held.read_to_ms = offset, message.timestamp()[1]
             batch.append((held, message))
         if self._hopeless is not None:
             raise self._unavailable(self._hopeless)
         return batch
+
+    def _catch_up(self, consumer: Consumer) -> bool:
+        """Note which partitions have late ticks and more to read; whether one has caught up or is not waited for."""
+        late_before_ms = self._clock.now_ms() - LATE_MS
+        has_changed = False
+        for held in self._held.values():
+            if held.read_to < 0 or (held.looked_to == held.read_to and not held.is_behind):
+                continue
+            held.looked_to = held.read_to
+            if held.read_to_ms >= late_before_ms or self._is_at_end(consumer, held):
+                is_behind = False
+                held.behind_since_s = 0.0
+            else:
+                now_s = self._clock.monotonic_s()
+                held.behind_since_s = held.behind_since_s or now_s
+                is_behind = not self._paused and now_s - held.behind_since_s < _CATCH_UP_S
+            has_changed |= held.is_behind and not is_behind
+            held.is_behind = is_behind
+        return has_changed
+
+    def _is_at_end(self, consumer: Consumer, held: HeldPartition) -> bool:
+        """Whether all is read that the last fetch said there was."""
+        _, high = consumer.get_watermark_offsets(held.at(), cached=True)
+        return held.read_to + 1 >= high >= 0
 
     def _balance(self, consumer: Consumer) -> None:
         """Pause when enough ticks wait, resume when there is room; polling goes on meanwhile."""

@@ -11,8 +11,12 @@ from everwatch.executor.watermark import Watermark
 class HeldPartition:
     """One assignment of one partition; assigned again, it is another object, so old work cannot be mistaken for new.
 
-    Each field is written by one thread only: ``started`` and ``parked`` (how many ticks wait for their host, or for the
-    run before them) by the event loop, all else by the consumer's thread.
+    Each field is written by one thread only: ``started`` and ``parked`` (how many ticks wait: for a slot, for their
+    host, or for the run before them) by the event loop, all else by the consumer's thread.
+
+    ``is_behind``: there is more to read, so a late tick may be followed by a fresher one; ``behind_since_s``: since
+    when the partition has not caught up. ``read_to``, ``read_to_ms``: offset and timestamp of the last record read;
+    ``looked_to``: the offset up to which that was judged.
     """
 
     topic: str
@@ -23,6 +27,11 @@ class HeldPartition:
     finished: int = 0
     committed: int | None = None
     revoked: bool = False
+    is_behind: bool = True
+    behind_since_s: float = 0.0
+    read_to: int = -1
+    read_to_ms: int = 0
+    looked_to: int = -1
 
     @property
     def busy(self) -> bool:

@@ -11,13 +11,13 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from everwatch.executor.queues import MOST_URGENT_FIRST, Shares
 from everwatch.model import Priority
 
 Item = TypeVar("Item")
-OnTurn = Callable[[Priority, str], None]
+OnTurn = Callable[[Priority, str, Any], None]
 
 
 def burst_of(per_s: int) -> int:
@@ -53,7 +53,8 @@ class Manners(Generic[Item]):
     """At most ``in_flight`` checks at once to one host and ``per_s`` starts a second; 0 is no limit.
 
     ``own_limit`` gives how many at once there may be of what is no host, and 0 for a host; of that there is no rate.
-    ``on_turn`` is called with a priority and a host when one of those that wait for it may begin: ``take`` it soon.
+    ``on_turn`` is called with a priority, a host and an item when that item, which waits for the host, may begin:
+    ``take`` it soon.
     Instants are seconds on a clock that never steps.
     """
 
@@ -168,7 +169,7 @@ class Manners(Generic[Item]):
             if any(priority in known.called for priority in MOST_URGENT_FIRST[: MOST_URGENT_FIRST.index(chosen) + 1]):
                 return
         known.called.add(chosen)
-        self._on_turn(chosen, host)
+        self._on_turn(chosen, host, known.waiting[chosen][0])
 
     def _known(self, host: str, now_s: float) -> _Host[Item]:
         known = self._hosts.get(host)

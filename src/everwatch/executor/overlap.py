@@ -1,6 +1,7 @@
 """Which ticks run here, and what stands in the way of another one of the same monitor (pure).
 
-A tick that is due while the one before runs is skipped, unless the two may overlap.
+A tick that is due while the one before runs is skipped, unless the two may overlap. While a late one runs, it waits:
+the backlog of a monitor must not cost it its fresh ticks.
 
 All ticks of a monitor come to one partition, and so to one executor: what runs here is all there is to overlap with,
 but for what another executor had begun before the partition came here.
@@ -10,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
-from everwatch.model import Priority, Tick
+from everwatch.executor.backlog import LATE_MS
+from everwatch.model import Tick
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -20,24 +22,23 @@ Waiting = TypeVar("Waiting")
 
 @dataclass(slots=True, eq=False)
 class Run(Generic[Repeated, Waiting]):
-    """A tick that runs since ``began_at`` (ms), and the priority whose slot it holds.
+    """A tick that runs since ``began_at`` (ms).
 
-    ``waits_for``: the host for which it waits since then; "" once it really runs. ``repeated``: what has come again of
-    the very same tick meanwhile. ``behind``: ticks that wait for its end.
+    ``repeated``: what has come again of the very same tick. ``behind``: what waits for its end.
     """
 
     tick: Tick
-    priority: Priority
     began_at: int
     repeated: list[Repeated] = field(default_factory=list)
     behind: list[Waiting] = field(default_factory=list)
-    waits_for: str = ""
 
     def overlaps(self, tick: Tick) -> bool:
-        """Whether this run was going on when ``tick`` was due.
+        """Whether this run was going on when ``tick`` was due, and was not late itself.
 
         One that was due before it began is only late, as after an outage: nothing overlaps if it runs afterwards.
         """
+        if self.tick.is_scheduled and self.began_at - self.tick.scheduled_at > LATE_MS:
+            return False
         return self.began_at <= tick.scheduled_at
 
 
@@ -62,9 +63,9 @@ class Running(Generic[Repeated, Waiting]):
         runs = self._monitors.get(_monitor(tick))
         return next(iter(runs.values())) if runs else None
 
-    def begin(self, tick: Tick, priority: Priority, now: int) -> Run[Repeated, Waiting]:
+    def begin(self, tick: Tick, now: int) -> Run[Repeated, Waiting]:
         """Note that ``tick``, of which no run is going on, runs from ``now`` (ms) on until ``end``."""
-        run = Run[Repeated, Waiting](tick, priority, now)
+        run = Run[Repeated, Waiting](tick, now)
         self._monitors.setdefault(_monitor(tick), {})[_firing(tick)] = run
         return run
 
@@ -79,8 +80,6 @@ class Running(Generic[Repeated, Waiting]):
 def reason_of_skip(run: Run[Repeated, Waiting], tick: Tick) -> str:
     """Why ``tick`` is not run while ``run`` goes on."""
     before = run.tick
-    if run.waits_for:
-        return f"the run of {_written(before.scheduled_at)} was still waiting for its turn at {run.waits_for}"
     if _firing(before) == _firing(tick):
         return f"the run of {_written(before.scheduled_at)} was still going on when the same tick was delivered again"
     return f"the run of {_written(before.scheduled_at)} was still going on (overlap: skip)"

@@ -1,13 +1,16 @@
 """Which of the waiting ticks starts next: priority with fairness (pure).
 
-Two rules. The less urgent may not hold all slots, so that a slot for what is urgent is free or soon free however long
-the others run. And when a slot is free, those that wait take turns by weight, so that nobody starves: smooth weighted
-round robin, as nginx chooses its upstream servers.
+Three rules. The less urgent may not hold all slots, so that a slot for what is urgent is free or soon free however
+long the others run. When a slot is free, the priorities that wait take turns by weight, so that none starves: smooth
+weighted round robin, as nginx chooses its upstream servers. Within a priority users share by ``FairQueue``, and the
+last tenth of its slots is for users who hold none and whose checks are quick: slow checks that all began at once, and
+end at once, do not hold every slot meanwhile.
 """
 
-from collections import deque
-from typing import Generic, TypeVar
+from collections.abc import Hashable
+from typing import Generic, NamedTuple, TypeVar
 
+from everwatch.executor.fair import FairQueue, Grant
 from everwatch.model import Priority
 
 MOST_URGENT_FIRST = (Priority.HIGH, Priority.NORMAL, Priority.LOW)
@@ -45,51 +48,66 @@ class Shares:
         self._credit[chosen] -= sum(WEIGHTS[priority] for priority in ready)
 
 
+class Slot(NamedTuple, Generic[Item]):
+    """A slot that ``item`` holds, until ``Queues.release``."""
+
+    priority: Priority
+    item: Item
+    grant: Grant[Item]
+
+
 class Queues(Generic[Item]):
-    """What waits, first in first out within a priority, and how many slots are held. Constant time for each item."""
+    """What waits, and how many slots are held. The cost of an item is the logarithm of the number of waiting users."""
 
     def __init__(self, slots: int) -> None:
         self._limits = limits_of(slots)
-        self._ahead: dict[Priority, deque[Item]] = {priority: deque() for priority in MOST_URGENT_FIRST}
-        self._waiting: dict[Priority, deque[Item]] = {priority: deque() for priority in MOST_URGENT_FIRST}
+        self._open_to_all = {priority: limit - limit // 10 for priority, limit in self._limits.items()}
+        self._waiting: dict[Priority, FairQueue[Item]] = {priority: FairQueue() for priority in MOST_URGENT_FIRST}
         self._held = dict.fromkeys(MOST_URGENT_FIRST, 0)
         self._shares = Shares()
 
-    def put(self, priority: Priority, item: Item) -> None:
-        """Let ``item`` wait for its turn."""
-        self._waiting[priority].append(item)
+    def put(self, priority: Priority, user: Hashable, item: Item, weight: int = 1, *, ahead: bool = False) -> None:
+        """Let ``item`` of ``user`` wait for its turn; ``ahead`` of what else that user has waiting."""
+        self._waiting[priority].put(user, item, weight, ahead=ahead)
 
-    def put_ahead(self, priority: Priority, item: Item) -> None:
-        """Let ``item`` wait before all of its priority that was ``put``, behind what was put ahead before it."""
-        self._ahead[priority].append(item)
-
-    def take(self) -> tuple[Priority, Item] | None:
-        """Who is next, and holds a slot from now on; None while nobody waits who may have one."""
+    def take(self) -> Slot[Item] | None:
+        """Grant a slot to what is next; None while nothing waits that may have one."""
         ready = self._ready()
         if not ready:
             return None
-        chosen = self._shares.next_of(ready)
-        self._shares.spend(chosen, ready)
+        priorities = list(ready)
+        chosen = priorities[0]
+        if len(priorities) > 1:  # a turn of what waits alone changes no credit
+            chosen = self._shares.next_of(priorities)
+            self._shares.spend(chosen, priorities)
         self._held[chosen] += 1
-        return chosen, (self._ahead[chosen] or self._waiting[chosen]).popleft()
+        grant = self._waiting[chosen].take(quick_only=ready[chosen])
+        return Slot(chosen, grant.item, grant)
 
-    def release(self, priority: Priority) -> None:
-        """A slot that was taken for ``priority`` is free again."""
-        self._held[priority] -= 1
+    def release(self, slot: Slot[Item], held_s: float = 0.0) -> None:
+        """Note that a slot is free again after ``held_s`` seconds."""
+        self._held[slot.priority] -= 1
+        self._waiting[slot.priority].release(slot.grant, held_s)
 
     def clear(self) -> None:
         """Forget all that waits; slots stay held."""
-        for queue in (*self._ahead.values(), *self._waiting.values()):
+        for queue in self._waiting.values():
             queue.clear()
 
-    def _ready(self) -> list[Priority]:
-        """Who waits and may have a slot: it counts towards the limit of its own priority and of each above it."""
-        ready = []
+    def _ready(self) -> dict[Priority, bool]:
+        """Which priorities have something that may have a slot, and whether only of quick users.
+
+        A slot counts towards the limit of its own priority and of each above it.
+        """
+        ready: dict[Priority, bool] = {}
         together = sum(self._held.values())
         for priority in MOST_URGENT_FIRST:
             if together >= self._limits[priority]:
                 break
-            if self._ahead[priority] or self._waiting[priority]:
-                ready.append(priority)
+            queue = self._waiting[priority]
+            if queue.waiting:
+                quick_only = together >= self._open_to_all[priority]
+                if queue.is_ready(quick_only=quick_only):
+                    ready[priority] = quick_only
             together -= self._held[priority]
         return ready

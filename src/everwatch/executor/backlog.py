@@ -1,0 +1,179 @@
+"""Ticks that wait in an executor, by monitor: which of them is begun next, and which are not begun any more (pure).
+
+A monitor whose ticks wait is one entry of the executor's queues, however many they are. Its freshest tick is begun
+first, so that its state is known as soon as may be. The rest follows in the order of time, as far as the misfire rule
+lets it: what has waited longer than its grace is skipped, as a worker skips what it could not emit in time.
+"""
+
+from bisect import bisect_left
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from everwatch.model import Misfire, Priority, Tick
+
+LATE_MS = 5_000
+"""A scheduled tick is late when it is older; up to there a worker takes no gap for an outage, either."""
+
+Source = TypeVar("Source")
+
+
+class Place(Enum):
+    """Where a monitor with waiting ticks stands."""
+
+    NOWHERE = auto()
+    QUEUE = auto()
+    """Queued for a slot, or (with ``host``) for its host."""
+    RUN = auto()
+    """Behind a run of its own."""
+    CATCH_UP = auto()
+    """Its newest tick is late, and its partition is still being read: a fresher tick may follow."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiting(Generic[Source]):
+    """A tick that waits since ``arrived_at`` (ms). ``again``: further records of the very same tick."""
+
+    tick: Tick
+    source: Source
+    arrived_at: int
+    again: Sequence[Source] = ()
+
+    @property
+    def sources(self) -> list[Source]:
+        """All records of this tick."""
+        return [self.source, *self.again]
+
+    def is_late(self, now: int) -> bool:
+        """Whether its nominal instant passed a while ago, as far as that can be told."""
+        return self.tick.is_scheduled and now - self.tick.scheduled_at > LATE_MS
+
+
+@dataclass(slots=True, eq=False)
+class Backlog(Generic[Source]):
+    """The waiting ticks of one monitor and priority. ``host``: where it waits for its turn, "" for nowhere.
+
+    All costs are constant per tick, however many wait, if ticks come in the order of their instants.
+    """
+
+    key: Hashable
+    user_id: str
+    priority: Priority
+    place: Place = Place.NOWHERE
+    host: str = ""
+    # scheduled ones in the order of their instants. A list, because most hold one: a deque takes 600 bytes, and a list
+    # of thousands is shifted in microseconds
+    _scheduled: list[Waiting[Source]] = field(default_factory=list)
+    # those asked for by hand, and retries, as they came; most monitors have none
+    _others: dict[tuple[int, int], Waiting[Source]] | None = None
+    # the newest scheduled tick that was begun while others waited
+    _begun_to: int = 0
+
+    def __len__(self) -> int:
+        """How many ticks wait."""
+        return len(self._scheduled) + (len(self._others) if self._others else 0)
+
+    @property
+    def newest(self) -> Waiting[Source] | None:
+        """The scheduled tick with the latest instant."""
+        return self._scheduled[-1] if self._scheduled else None
+
+    def add(self, new: Waiting[Source], *, is_crowded: bool = False) -> list[Waiting[Source]]:
+        """Let a tick wait; gives those that it supersedes, which wait no more.
+
+        A tick that waits counts as going on. So if the next one becomes due meanwhile one of the two is skipped, unless
+        they may overlap; it is the older one. With the rule ``fire_all`` that holds only where the monitor waits for
+        its host. ``is_crowded``: memory is short, so of ticks that came late only the newest is kept, too.
+        """
+        tick = new.tick
+        known: Waiting[Source] | None = None
+        if not tick.is_scheduled:
+            self._others = self._others or {}
+            known = self._others.setdefault(_identity(tick), new)
+        elif self._scheduled and self._scheduled[-1].tick.scheduled_at >= tick.scheduled_at:
+            place = bisect_left(self._scheduled, tick.scheduled_at, key=_instant)
+            known = self._scheduled[place]
+            if known.tick.scheduled_at != tick.scheduled_at:
+                self._scheduled.insert(place, new)
+                return []
+        if known is not None:
+            if known is not new:
+                known.again = [*known.again, *new.sources]
+            return []
+        superseded: list[Waiting[Source]] = []
+        if self.host or tick.misfire is not Misfire.FIRE_ALL:
+            while self._scheduled:
+                oldest = self._scheduled[0]
+                if not is_crowded and (tick.may_overlap or oldest.arrived_at > tick.scheduled_at):
+                    break
+                superseded.append(self._scheduled.pop(0))
+        self._scheduled.append(new)
+        return superseded
+
+    def expire(self, now: int) -> list[Waiting[Source]]:
+        """Take out what the misfire rule skips by now: what waited longer than its grace, in the order of time."""
+        if not self._scheduled:
+            return []
+        newest = self._scheduled[-1].tick
+        if newest.misfire is Misfire.FIRE_ALL:
+            return []
+        # the rules of ``schedule.misfire.settle``, without looking at what is not skipped
+        spared = 1 if newest.misfire is Misfire.FIRE_LAST and newest.scheduled_at > self._begun_to else 0
+        expired: list[Waiting[Source]] = []
+        while len(self._scheduled) > spared and self._scheduled[0].tick.scheduled_at < now - newest.misfire_grace_ms:
+            expired.append(self._scheduled.pop(0))
+        return expired
+
+    def next(self) -> Waiting[Source] | None:
+        """What is to be begun now; it waits until ``take_out``. None if nothing waits.
+
+        The freshest scheduled tick, then the others in the order of time. What was asked for by hand, and retries, come
+        when they came.
+        """
+        scheduled = None
+        if self._scheduled:
+            newest = self._scheduled[-1]
+            scheduled = newest if newest.tick.scheduled_at > self._begun_to else self._scheduled[0]
+        if self._others:
+            other = next(iter(self._others.values()))
+            if scheduled is None or other.arrived_at <= scheduled.arrived_at:
+                return other
+        return scheduled
+
+    def take_out(self, found: Waiting[Source], *, is_begun: bool) -> None:
+        """Note that what ``next`` gave waits no more: it is begun, or gone."""
+        if not found.tick.is_scheduled:
+            assert self._others is not None  # ``next`` found it there
+            del self._others[_identity(found.tick)]
+            return
+        self._scheduled.pop(-1 if self._scheduled[-1] is found else 0)
+        if is_begun:
+            self._begun_to = max(self._begun_to, found.tick.scheduled_at)
+
+
+class Backlogs(Generic[Source]):
+    """The monitors of which ticks wait."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Backlog[Source]] = {}
+
+    def of(self, tick: Tick, priority: Priority) -> Backlog[Source]:
+        """The backlog that a tick belongs to."""
+        key = priority, tick.user_id, tick.monitor_id
+        backlog = self._known.get(key)
+        if backlog is None:
+            backlog = self._known[key] = Backlog(key, tick.user_id, priority)
+        return backlog
+
+    def forget(self, backlog: Backlog[Source]) -> None:
+        """Note that nothing of a monitor waits any more."""
+        self._known.pop(backlog.key, None)
+
+
+def _instant(waiting: Waiting[Source]) -> int:
+    return waiting.tick.scheduled_at
+
+
+def _identity(tick: Tick) -> tuple[int, int]:
+    return tick.scheduled_at, tick.attempt
