@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from everwatch.catalogue import Change, is_pending_task
 from everwatch.errors import InvalidInput, RefusalCode
 from everwatch.model import At, Command, Monitor, State, User
@@ -54,6 +56,13 @@ class Quotas:
                 RefusalCode.QUOTA,
             )
         limits.check_another(count)
+
+    def weighted(self, command: Command, user: User | None) -> Command:
+        """The command with the weight of the user's plan in what it puts."""
+        limits = self._limits_of(user)
+        if command.monitor is None or limits is None or limits.weight == 1:
+            return command
+        return msgspec.structs.replace(command, monitor=limits.weighted(command.monitor))
 
     def note(self, partition: int, user_id: str, changes: Sequence[Change]) -> None:
         """Something was changed in this unit of work."""

@@ -326,6 +326,7 @@ class Registration:
                     monitors = self._monitors(work, source.partition, wanted.user_id, named)
                 if quotas is not None:
                     await quotas.check(source.partition, wanted, user, monitors.get(wanted.monitor_id))
+                    wanted = quotas.weighted(wanted, user)
                 changes = carry_out(wanted, user, monitors, now, settled)
         except InvalidInput as error:
             self._refusals.refuse(source, error, answered=True)

@@ -150,7 +150,7 @@ def more_of(spec: MonitorSpec) -> entries.More:
         spec.start_at,
         spec.end_at,
         spec.max_runs,
-        policy.weight,
+        weight=policy.weight,
     )
 
 

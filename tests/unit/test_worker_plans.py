@@ -8,7 +8,7 @@ import orjson
 import pytest
 from support.worker import START, TOPICS, Broker, Life, turns, until, worker
 
-from everwatch import codec
+from everwatch import codec, entries
 from everwatch.clock import SettableClock
 from everwatch.config import OutputFormat
 from everwatch.kafka.records import Record
@@ -26,6 +26,9 @@ shortest_interval = "1m"
 monitor_id = "site"
 config = { url = "https://{{user.attributes.site}}/" }
 schedule = { every = "5m" }
+
+[plans.pro]
+weight = 4
 
 [[plans.pro.monitors]]
 monitor_id = "quick"
@@ -215,6 +218,20 @@ async def test_runs_too_close_together_are_refused_for_puts_too(life: Life) -> N
     assert refused.reason == "the plan 'free' allows one run in 60 s, and this schedule has runs 10 s apart"
     (done,) = await command(life, put(noop("a", "60s")))
     assert done.answer is Answer.DONE
+
+
+async def test_the_weight_of_a_plan_is_in_the_ticks_of_its_users_however_their_monitors_were_put(life: Life) -> None:
+    await sign_up(life, "pro", "a.example", noop("mine", policy={"priority": "low"}))
+    await command(life, put(noop("by-command")))
+    assert {name: monitor.spec.policy.weight for name, monitor in monitors(life).items()} == {
+        "quick": 4,
+        "mine": 4,
+        "by-command": 4,
+    }
+    quick = monitors(life)["quick"]
+    assert codec.decode_tick(b"ann", entries.plan_of(quick).tick, START, 0).weight == 4
+    await sign_up(life, "free", "a.example", noop("mine"))
+    assert monitors(life)["mine"].spec.policy.weight == 1
 
 
 async def test_who_never_signed_up_has_the_usual_plan(life: Life, file: Path) -> None:

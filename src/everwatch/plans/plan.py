@@ -22,11 +22,21 @@ _REMEMBERED_CHARACTERS = 256
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What a plan allows; None: as much as anybody may. ``shortest_ms``: between two due instants of a monitor."""
+    """What a plan allows; None: as much as anybody may. ``shortest_ms``: between two due instants of a monitor.
+
+    ``weight``: share of each of its users in an executor that has more to do than it can.
+    """
 
     plan: str
     max_monitors: int | None = None
     shortest_ms: int | None = None
+    weight: int = 1
+
+    def weighted(self, spec: MonitorSpec) -> MonitorSpec:
+        """``spec`` with the plan's weight; the same value if it has that."""
+        if spec.policy.weight == self.weight:
+            return spec
+        return msgspec.structs.replace(spec, policy=msgspec.structs.replace(spec.policy, weight=self.weight))
 
     def check_schedule(self, spec: MonitorSpec, path: str) -> None:
         """Raises InvalidInput if a monitor is due more often than the plan allows."""
@@ -182,6 +192,8 @@ class Plans:
         if limits.shortest_ms is not None:
             for index, spec in enumerate(own):
                 limits.check_schedule(spec, f"$.monitors[{index}]")
+        if limits.weight != 1:
+            monitors = tuple(map(limits.weighted, monitors))
         return Signup(
             signup.user_id,
             signup.plan,

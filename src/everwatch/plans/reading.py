@@ -10,6 +10,7 @@ import orjson
 
 from everwatch import codec, wire
 from everwatch.admission import admit_monitor
+from everwatch.bounds import Weight
 from everwatch.errors import InvalidInput, SettingsError, WrongPlans
 from everwatch.kinds import registry
 from everwatch.model import Every
@@ -24,6 +25,7 @@ MOST_QUOTA = 1_000_000
 class _PlanInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_monitors: Annotated[int, msgspec.Meta(ge=0, le=MOST_QUOTA)] | None = None
     shortest_interval: wire.Duration | None = None
+    weight: Weight = 1
     monitors: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=wire.MOST_MONITORS_PER_SIGNUP)] = []
 
 
@@ -89,7 +91,7 @@ def _plan_of(name: str, table: object, file: str) -> Plan:
     except msgspec.ValidationError as error:
         wrong = wire.refusal(error, "")
         raise InvalidInput(wrong.reason, wrong.path.removeprefix(".")) from None
-    limits = Limits(name, given.max_monitors, _shortest_ms(given.shortest_interval))
+    limits = Limits(name, given.max_monitors, _shortest_ms(given.shortest_interval), given.weight)
     if given.max_monitors is not None and len(given.monitors) > given.max_monitors:
         raise InvalidInput(f"the plan itself has {len(given.monitors)} monitors", "max_monitors")
     monitors: list[PlanMonitor] = []
