@@ -140,14 +140,15 @@ class Checks:
         except InvalidInput as error:
             self._bury(taken, error)
             return
-        if (run := self._running.same_as(tick)) is not None:
-            held.started += 1
-            run.repeated.append(taken)
-            return
-        blocking = self._running.in_the_way_of(tick)
-        if blocking is not None and blocking.overlaps(tick):
-            self._skip([Waiting(tick, taken, now)], reason_of_skip(blocking, tick))
-            return
+        if not self._running.is_idle(tick):
+            if (run := self._running.same_as(tick)) is not None:
+                held.started += 1
+                run.repeated.append(taken)
+                return
+            blocking = self._running.in_the_way_of(tick)
+            if blocking is not None and blocking.overlaps(tick):
+                self._skip([Waiting(tick, taken, now)], reason_of_skip(blocking, tick))
+                return
         waiting = Waiting(tick, taken, now)
         backlog = self._backlogs.of(tick, self._priorities[held.topic])
         self._count(taken, 1)

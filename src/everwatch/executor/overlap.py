@@ -52,6 +52,10 @@ class Running(Generic[Repeated, Waiting]):
         """How many monitors have a run going on."""
         return len(self._monitors)
 
+    def is_idle(self, tick: Tick) -> bool:
+        """Return whether the monitor of ``tick`` has no run going on."""
+        return (tick.user_id, tick.monitor_id) not in self._monitors
+
     def same_as(self, tick: Tick) -> Run[Repeated, Waiting] | None:
         """The run of the very same tick: it was delivered again."""
         return self._monitors.get(_monitor(tick), {}).get(_firing(tick))
@@ -65,8 +69,8 @@ class Running(Generic[Repeated, Waiting]):
 
     def begin(self, tick: Tick, now: int) -> Run[Repeated, Waiting]:
         """Note that ``tick``, of which no run is going on, runs from ``now`` (ms) on until ``end``."""
-        run = Run[Repeated, Waiting](tick, now)
-        self._monitors.setdefault(_monitor(tick), {})[_firing(tick)] = run
+        run: Run[Repeated, Waiting] = Run(tick, now)
+        self._monitors.setdefault((tick.user_id, tick.monitor_id), {})[tick.scheduled_at, tick.attempt] = run
         return run
 
     def end(self, run: Run[Repeated, Waiting]) -> None:

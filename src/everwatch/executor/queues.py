@@ -64,6 +64,7 @@ class Queues(Generic[Item]):
         self._open_to_all = {priority: limit - limit // 10 for priority, limit in self._limits.items()}
         self._waiting: dict[Priority, FairQueue[Item]] = {priority: FairQueue() for priority in MOST_URGENT_FIRST}
         self._held = dict.fromkeys(MOST_URGENT_FIRST, 0)
+        self._held_together = 0
         self._shares = Shares()
 
     def put(self, priority: Priority, user: Hashable, item: Item, weight: int = 1, *, ahead: bool = False) -> None:
@@ -81,12 +82,14 @@ class Queues(Generic[Item]):
             chosen = self._shares.next_of(priorities)
             self._shares.spend(chosen, priorities)
         self._held[chosen] += 1
+        self._held_together += 1
         grant = self._waiting[chosen].take(quick_only=ready[chosen])
         return Slot(chosen, grant.item, grant)
 
     def release(self, slot: Slot[Item], held_s: float = 0.0) -> None:
         """Note that a slot is free again after ``held_s`` seconds."""
         self._held[slot.priority] -= 1
+        self._held_together -= 1
         self._waiting[slot.priority].release(slot.grant, held_s)
 
     def clear(self) -> None:
@@ -100,7 +103,7 @@ class Queues(Generic[Item]):
         A slot counts towards the limit of its own priority and of each above it.
         """
         ready: dict[Priority, bool] = {}
-        together = sum(self._held.values())
+        together = self._held_together
         for priority in MOST_URGENT_FIRST:
             if together >= self._limits[priority]:
                 break
