@@ -6,7 +6,21 @@ from typing import Any
 import msgspec
 
 from everwatch.kafka.owners import Owners
-from everwatch.model import ASLEEP, Agenda, At, Monitor, Origin, Policy, Result, Schedule, State, Transition, User
+from everwatch.lifecycle import latest_ms
+from everwatch.model import (
+    ASLEEP,
+    Agenda,
+    At,
+    Monitor,
+    Origin,
+    Policy,
+    Result,
+    Schedule,
+    State,
+    Status,
+    Transition,
+    User,
+)
 from everwatch.schedule.cron import zone_named
 from everwatch.schedule.due import last_due, next_due, upcoming
 from everwatch.schedule.duration import MINUTE_MS
@@ -60,6 +74,24 @@ class Silence(msgspec.Struct, frozen=True):
     cause: str
 
 
+class LastRun(msgspec.Struct, frozen=True):
+    """The newest run of a monitor that its schedule asked for, which its state rests on.
+
+    Instants and durations in ms. ``age_ms``: since it began. ``late_ms``: from ``due_at`` until it began.
+    ``skipped_since``: later due instants whose ticks were skipped, ``skip_reason``: why the last of them was.
+    ``is_stale``: the state tells of another time than it seems: the run began so late that the next one was due or the
+    grace was over, or everything that was due in the length of a grace since was skipped.
+    """
+
+    due_at: int
+    began_at: int
+    age_ms: int
+    late_ms: int
+    skipped_since: int
+    skip_reason: str
+    is_stale: bool
+
+
 class Explanation(msgspec.Struct, frozen=True):
     """A monitor explained. Instants in ms, 0 for none.
 
@@ -86,6 +118,7 @@ class Explanation(msgspec.Struct, frozen=True):
     results: tuple[Result, ...]
     transitions: tuple[Transition, ...]
     silence: Silence | None
+    last_run: LastRun | None
     partition: int | None
     inline: bool
     owners: Owners | None
@@ -114,6 +147,7 @@ def explain(known: Known, now: int) -> Explanation:
         results=tuple(stored.result for stored in known.results[:MOST_SHOWN]),
         transitions=known.transitions[:MOST_SHOWN],
         silence=_silence(known, now),
+        last_run=_last_run(known, now),
         partition=known.partition,
         inline=known.inline,
         owners=_without_executors(known.owners) if known.inline else known.owners,
@@ -148,6 +182,31 @@ def _silence(known: Known, now: int) -> Silence | None:
     first = next_due(schedule, monitor.key, since, answered)
     assert first is not None  # the last one at least
     return Silence(since=answered or since, due_at=first, cause=_cause(known, now))
+
+
+def _last_run(known: Known, now: int) -> LastRun | None:
+    """Return the newest scheduled run among the results that are known; None if there is none."""
+    monitor = known.monitor
+    skipped: list[Result] = []
+    for result in (stored.result for stored in known.results if not stored.result.manual):
+        if result.status is Status.SKIPPED:
+            skipped.append(result)
+            continue
+        # a retry is late by intention
+        late_ms = max(0, result.started_at - result.scheduled_at) if result.attempt == 1 else 0
+        most_ms = latest_ms(monitor.spec)
+        passed_ms = max((max(r.scheduled_at, r.skipped_until) for r in skipped), default=0) - result.scheduled_at
+        judged = not known.inline and monitor.state not in ASLEEP
+        return LastRun(
+            due_at=result.scheduled_at,
+            began_at=result.started_at,
+            age_ms=max(0, now - result.started_at),
+            late_ms=late_ms,
+            skipped_since=sum(r.skipped_count for r in skipped),
+            skip_reason=skipped[0].reason if skipped else "",
+            is_stale=judged and (late_ms > most_ms or passed_ms > monitor.spec.policy.misfire_grace_ms),
+        )
+    return None
 
 
 def _cause(known: Known, now: int) -> str:

@@ -14,6 +14,7 @@ from everwatch.model import (
     NOTHING,
     Agenda,
     At,
+    Every,
     Monitor,
     MonitorSpec,
     Origin,
@@ -221,6 +222,7 @@ def after_result(monitor: Monitor, result: Result, earliest: int = 0) -> Monitor
     resumed say nothing of the state; nor does a skipped one, unless the monitor was due only this once. Nor does a run
     by hand after a monitor's last tick, whose own result is to come.
     A failure that may be tried again says nothing yet either: the retry goes on the agenda, not before ``earliest``.
+    A run that began late, after the misfire grace or when the next one was due, says so in the reason of the state.
     """
     last = max(result.scheduled_at, result.skipped_until)
     if result.version != monitor.version or last <= max(monitor.judged_at, monitor.since):
@@ -260,7 +262,7 @@ def after_result(monitor: Monitor, result: Result, earliest: int = 0) -> Monitor
     settled = _without_retry(monitor) if own_retry else monitor
     if is_task:
         return _done(settled, result)
-    after = _after_verdict(settled, result, retried=own_retry)
+    after = _after_verdict(settled, _saying_how_late(settled, result), retried=own_retry)
     if agenda.ends_at and last >= agenda.ends_at:
         over = msgspec.structs.replace(after, judged_at=result.scheduled_at, agenda=NOTHING)
         return _enter(over, State.DONE, result.scheduled_at, _last_words(after))
@@ -272,6 +274,23 @@ def _last_words(monitor: Monitor) -> str:
     how = {State.DOWN: f"{Status.FAILURE}: ", State.LATE: f"{Status.LATE}: "}.get(monitor.state, "")
     why = f": {monitor.reason}" if how and monitor.reason else ""
     return f"{how}it ran for the last time{why}"
+
+
+def latest_ms(spec: MonitorSpec) -> int:
+    """Return how late a run may begin and still tell of its due instant, ms: the grace, or the interval if shorter."""
+    schedule, grace_ms = spec.schedule, spec.policy.misfire_grace_ms
+    return min(grace_ms, schedule.interval_ms) if isinstance(schedule, Every) else grace_ms
+
+
+def _saying_how_late(monitor: Monitor, result: Result) -> Result:
+    """The result, with how late its run began in the reason if that is so late that it tells of another time."""
+    if result.attempt != 1 or result.manual or result.status is Status.SKIPPED:
+        return result
+    late_ms = result.started_at - result.scheduled_at
+    if late_ms <= latest_ms(monitor.spec):
+        return result
+    note = f"run {describe_duration(late_ms // 1_000 * 1_000)} late"
+    return msgspec.structs.replace(result, reason=f"{result.reason} ({note})" if result.reason else note)
 
 
 def _after_verdict(monitor: Monitor, result: Result, *, retried: bool) -> Monitor:

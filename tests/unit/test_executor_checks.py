@@ -857,6 +857,7 @@ async def test_where_memory_is_short_only_the_newest_of_a_monitors_late_ticks_is
         executor.take("late", monitor_id="m", at=ago(seconds), **LAST)
     skipped = await executor.sent(1)
     assert {result.status for result in skipped} == {Status.SKIPPED}
+    assert "more than 2 ticks wait for an executor" in skipped[0].reason
     assert executor.held[TOPICS.ticks].parked <= 3
 
 

@@ -221,6 +221,54 @@ def test_the_cause_of_silence_is_told_as_far_as_it_is_known(owners: Owners | Non
     assert told in found.cause
 
 
+# --- the run that the state rests on ----------------------------------------------------------------------------------
+
+
+def begun_late(at: int, late_ms: int) -> StoredResult:
+    found = result(at)
+    return replace(found, result=replace(found.result, started_at=at + late_ms))
+
+
+def test_the_newest_scheduled_run_is_told_with_its_age() -> None:
+    run = explain(known(monitor(), result(NOON - 20_000, manual=True), result(NOON - MINUTE)), NOON).last_run
+    assert run is not None
+    assert (run.due_at, run.age_ms, run.late_ms, run.is_stale) == (NOON - MINUTE, MINUTE - 50, 50, False)
+    assert explain(known(monitor(), result(NOON, manual=True)), NOON).last_run is None
+
+
+def test_a_state_that_rests_on_a_run_that_began_when_the_next_was_due_is_stale() -> None:
+    for late_ms, is_stale in ((59_999, False), (60_001, True), (398_000, True)):
+        run = explain(known(monitor(), begun_late(NOON - 7 * MINUTE, late_ms), stored_at=NOON), NOON).last_run
+        assert run is not None
+        assert (run.late_ms, run.is_stale) == (late_ms, is_stale)
+
+
+def test_a_retry_is_late_by_intention() -> None:
+    run = explain(
+        known(monitor(), replace(begun_late(NOON - MINUTE, 300_000), result=result(NOON, attempt=2).result)), NOON
+    )
+    assert run.last_run is not None
+    assert not run.last_run.is_stale
+
+
+def test_a_state_after_which_everything_due_was_skipped_for_longer_than_the_grace_is_stale() -> None:
+    span = result(NOON - 30 * MINUTE, Status.SKIPPED, skipped_until=NOON - MINUTE, skipped_count=30)
+    run = explain(known(monitor(), span, result(NOON - 31 * MINUTE)), NOON).last_run
+    assert run is not None
+    assert (run.due_at, run.skipped_since, run.is_stale) == (NOON - 31 * MINUTE, 30, True)
+    one = result(NOON - MINUTE, Status.SKIPPED, skipped_until=NOON - MINUTE, skipped_count=1)
+    run = explain(known(monitor(), one, result(NOON - 2 * MINUTE)), NOON).last_run
+    assert run is not None
+    assert (run.skipped_since, run.is_stale) == (1, False)
+
+
+def test_a_paused_monitor_does_not_go_stale() -> None:
+    paused = lifecycle.pause(monitor(), NOON - MINUTE)
+    run = explain(known(paused, begun_late(NOON - 30 * MINUTE, 398_000)), NOON).last_run
+    assert run is not None
+    assert not run.is_stale
+
+
 # --- who is at work -------------------------------------------------------------------------------------------------
 
 

@@ -154,6 +154,24 @@ def test_a_monitor_that_is_up_and_stays_up_writes_nothing() -> None:
     assert after_result(up, result(S, AT + 60_000)) is up
 
 
+@pytest.mark.parametrize(
+    ("late_s", "status", "reason"),
+    [
+        (59, F, "because"),
+        (61, F, "because (run 61 s late)"),
+        (398, F, "because (run 6 min 38 s late)"),
+        (398, S, "run 6 min 38 s late"),
+    ],
+)
+def test_a_state_that_rests_on_a_late_run_says_so(late_s: int, status: Status, reason: str) -> None:
+    told = "because" if status is F else ""
+    late = msgspec.structs.replace(result(status), started_at=AT + late_s * 1_000, reason=told)
+    assert after_result(monitor(), late).reason == reason
+    # a retry is late by intention, and a run by hand was not due
+    for beside in ({"attempt": 2}, {"manual": True}):
+        assert after_result(monitor(), msgspec.structs.replace(late, **beside)).reason == told
+
+
 def test_the_same_result_twice_counts_once() -> None:
     once = after_result(with_thresholds(State.UP), result(F))
     assert after_result(once, result(F)) is once

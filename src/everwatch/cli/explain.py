@@ -14,7 +14,7 @@ from everwatch.cli.times import time_text
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
 from everwatch.errors import EverwatchError, Transient
-from everwatch.explanation import MOST_SHOWN, Explanation, Known, Run
+from everwatch.explanation import MOST_SHOWN, Explanation, Known, LastRun, Run
 from everwatch.explanation import explain as explained
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.owners import Owners, owners_of
@@ -115,16 +115,36 @@ def _show(explanation: Explanation, monitor: Monitor, problem: str, now: int) ->
             f" {silence.cause}; the state is that of the last result",
             fg=typer.colors.RED,
         )
+    run = explanation.last_run
+    if run is not None and run.is_stale and explanation.silence is None:
+        typer.secho(_stale_text(run), fg=typer.colors.YELLOW)
     _lines("kind", [f"{explanation.kind}, version {explanation.version}, put by {explanation.origin}"])
     _lines("schedule", [schedule_text(monitor.spec)])
     _lines("policy", [_policy_text(explanation.policy)])
     _lines("maintenance", _maintenance(explanation))
     _lines("agenda", list(_agenda(explanation)) or ["nothing pending"])
+    _lines("last run", [_last_run_text(run) if run is not None else "none in its newest results"])
     _lines("next runs", list(map(_run_text, explanation.next_runs)) or ["none"])
     _lines("results", list(map(_result_text, explanation.results)) or ["none yet"])
     _lines("transitions", list(map(_transition_text, explanation.transitions)) or ["none yet"])
     _lines("partition", [str(explanation.partition) if explanation.partition is not None else "not known"])
     _lines("processes", list(_processes(explanation)) or [f"not known: {problem}"])
+
+
+def _stale_text(run: LastRun) -> str:
+    late = f", which began {_whole_seconds(run.late_ms)} late" if run.late_ms >= 1_000 else ""
+    skipped = f"; {run.skipped_since} due times since were skipped ({run.skip_reason})" if run.skipped_since else ""
+    return f"the state rests on the run of {instant_text(run.due_at)}{late}{skipped}"
+
+
+def _last_run_text(run: LastRun) -> str:
+    late = f", {_whole_seconds(run.late_ms)} late" if run.late_ms >= 1_000 else ""
+    skipped = f"; {run.skipped_since} due times since were skipped" if run.skipped_since else ""
+    return f"{_whole_seconds(run.age_ms)} ago, due at {instant_text(run.due_at)}{late}{skipped}"
+
+
+def _whole_seconds(duration_ms: int) -> str:
+    return describe_duration(duration_ms // 1_000 * 1_000)
 
 
 def _lines(title: str, lines: list[str]) -> None:

@@ -152,9 +152,10 @@ class Checks:
         waiting = Waiting(tick, taken, now)
         backlog = self._backlogs.of(tick, self._priorities[held.topic])
         self._count(taken, 1)
-        superseded = backlog.add(waiting, is_crowded=self._waiting > CROWDED)
+        is_crowded = self._waiting > CROWDED
+        superseded = backlog.add(waiting, is_crowded=is_crowded)
         if superseded:
-            self._pass_over(superseded, _reason_of_superseding(backlog))
+            self._pass_over(superseded, _reason_of_superseding(backlog, superseded, is_crowded=is_crowded))
         if backlog.place is Place.CATCH_UP and not waiting.is_late(now):
             for others in self._catching_up.values():
                 others.pop(id(backlog), None)
@@ -409,7 +410,9 @@ def _weight_of(backlog: TickBacklog) -> int:
     return 1 if found is None else found.tick.weight
 
 
-def _reason_of_superseding(backlog: TickBacklog) -> str:
+def _reason_of_superseding(backlog: TickBacklog, superseded: list[Waiting[Taken]], *, is_crowded: bool) -> str:
+    if is_crowded and (superseded[-1].tick.may_overlap or superseded[-1].is_late(superseded[-1].arrived_at)):
+        return f"more than {CROWDED:,} ticks wait for an executor: of late ones only the newest of a monitor is kept"
     where = f"its turn at {backlog.host}" if backlog.host else "an executor that is free"
     return f"it was still waiting for {where} when the next one was due (overlap: skip)"
 
