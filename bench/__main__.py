@@ -31,6 +31,9 @@ BENCHES = {
     "import": "users imported from a CSV file, and registered meanwhile",
     "scaleout": "one load on 1, 2 and 4 workers",
     "rebalance": "gaps in ticks and results when a worker or an executor joins, stops, is killed",
+    "standstill": "500 monitors whose executor stands still for 125 s: time until every state is fresh again",
+    "fairness": "wait of 500 healthy users' checks beside 120 users whose checks hang, on one executor",
+    "sharing": "shares of two and three executors under load, and after one is killed",
     "executor": "http probes of one executor for each second of CPU, beside blackbox_exporter",
 }
 # a module cannot have every name
@@ -104,7 +107,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--runs", type=int, default=1, metavar="N", help="run N times and report medians")
     parser.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="processes of the one executor (bench executor)"
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes of each executor (bench executor, standstill, fairness, sharing)",
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw what can be drawn, as SVG")

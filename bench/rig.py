@@ -66,7 +66,8 @@ class Rig:
 
     def start_worker(self, name: str = "1", variables: Mapping[str, str] | None = None) -> Worker:
         """Start a worker; ``wait_on_time`` tells when it works."""
-        worker = Worker(name, self.folder, self.bootstrap_servers, variables=variables)
+        shared = {"EVERWATCH_PARTITIONS": str(self.partitions)}
+        worker = Worker(name, self.folder, self.bootstrap_servers, variables=shared | dict(variables or {}))
         self.workers.append(worker)
         return worker
 
@@ -77,6 +78,7 @@ class Rig:
             "EVERWATCH_MAX_IN_FLIGHT": str(at_once),
             "EVERWATCH_TARGET_IN_FLIGHT": "0",
             "EVERWATCH_TARGET_PER_S": "0",
+            "EVERWATCH_PARTITIONS": str(self.partitions),
         }
         command = ("executor", "--processes", str(processes))
         executor = Worker(name, self.folder, self.bootstrap_servers, command, variables)
@@ -195,11 +197,14 @@ class Rig:
 
 
 @contextmanager
-def rig() -> Iterator[Rig]:
-    """Start a broker with Everwatch's topics; stop everything and remove the folder at the end."""
+def rig(**more: object) -> Iterator[Rig]:
+    """Start a broker with Everwatch's topics; stop everything and remove the folder at the end.
+
+    ``more``: settings that differ, for the topics; processes get theirs as variables.
+    """
     folder = Path(tempfile.mkdtemp(prefix="everwatch-bench-"))
     begun_s = SystemClock().monotonic_s()
-    settings = load_settings(data_dir=folder, kafka_heap_mb=1024, standby_replicas=0)
+    settings = load_settings(data_dir=folder, kafka_heap_mb=1024, standby_replicas=0, **more)
     broker = start_broker(settings, SystemClock(), Console(stderr=True))
     made: Rig | None = None
     try:

@@ -1,4 +1,4 @@
-"""What is probed: a web server on loopback that answers 200 and closes, in a process of its own."""
+"""What is probed: a web server on loopback that answers 200 and closes (``/hang``: never), in a process of its own."""
 
 import asyncio
 import multiprocessing
@@ -32,6 +32,11 @@ class Target:
         return f"http://127.0.0.1:{self.port}/"
 
     @property
+    def hanging_url(self) -> str:
+        """An address that never answers."""
+        return f"{self.url}hang"
+
+    @property
     def connections(self) -> int:
         """How many connections came, all in all."""
         return self._connections.value
@@ -46,7 +51,7 @@ class _Answering(asyncio.Protocol):
         self._connections.value += 1  # nobody else writes it
 
     def data_received(self, data: bytes) -> None:
-        if data.endswith(b"\r\n\r\n"):
+        if data.endswith(b"\r\n\r\n") and not data.startswith(b"GET /hang"):
             self._transport.write(_ANSWER)
             self._transport.close()
 
