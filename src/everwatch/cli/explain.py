@@ -134,13 +134,13 @@ def _show(explanation: Explanation, monitor: Monitor, problem: str, now: int) ->
 def _stale_text(run: LastRun) -> str:
     late = f", which began {_whole_seconds(run.late_ms)} late" if run.late_ms >= 1_000 else ""
     skipped = f"; {run.skipped_since} due times since were skipped ({run.skip_reason})" if run.skipped_since else ""
-    return f"the state rests on the run of {instant_text(run.due_at)}{late}{skipped}"
+    return f"the state rests on the run of {time_text(run.due_at)}{late}{skipped}"
 
 
 def _last_run_text(run: LastRun) -> str:
     late = f", {_whole_seconds(run.late_ms)} late" if run.late_ms >= 1_000 else ""
     skipped = f"; {run.skipped_since} due times since were skipped" if run.skipped_since else ""
-    return f"{_whole_seconds(run.age_ms)} ago, due at {instant_text(run.due_at)}{late}{skipped}"
+    return f"{_whole_seconds(run.age_ms)} ago, due at {time_text(run.due_at)}{late}{skipped}"
 
 
 def _whole_seconds(duration_ms: int) -> str:
