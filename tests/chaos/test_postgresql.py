@@ -8,7 +8,7 @@ import orjson
 import pytest
 from conftest import NewPipeline
 from support.command import everwatch, run
-from support.pipeline import every
+from support.pipeline import PARTITIONS, Pipeline, every
 from support.postgres import Missing, PostgresServer, running
 from support.waiting import now_ms, wait_until
 
@@ -90,3 +90,55 @@ def test_a_server_that_crashes_and_connections_that_are_cut_lose_nothing_and_sto
     assert (report["missed"], report["duplicate"]) == (0, 0), report
     assert report["ticks"] > 400
     assert audit.returncode == 0
+
+
+def owners(pipeline: Pipeline) -> dict[str, set[int]]:
+    """The partitions of results that each sink reads."""
+    said = run("lag", "--json", environment=pipeline.environment)
+    found: dict[str, set[int]] = {}
+    for row in map(orjson.loads, said.stdout.splitlines()):
+        if row["topic"] == pipeline.topics.results and row["group"].endswith("-sink") and row["client_id"]:
+            found.setdefault(row["client_id"], set()).add(row["partition"])
+    return found
+
+
+def test_two_sinks_share_the_work_and_the_other_one_goes_on_when_one_is_killed(
+    server: PostgresServer, new_pipeline: NewPipeline
+) -> None:
+    pipeline = new_pipeline(database=server.new_database())
+    pipeline.ensure("worker", "sink", "sink-2")
+    pipeline.wait_until_ready()
+    for number in range(40):
+        pipeline.sign_up(f"user-{number}", *(every(f"m{i}", "noop") for i in range(5)), partition=number % PARTITIONS)
+    for partition in range(PARTITIONS):
+        pipeline.wait_for_results(f"user-{partition}", "m0", 2)
+    wait_until("each sink has half of the results", lambda: sorted(map(len, owners(pipeline).values())) == [2, 2])
+    begin = now_ms()
+    for victim in ("sink", "sink-2"):
+        pipeline.processes[victim].kill()
+        before = now_ms()
+        for partition in range(PARTITIONS):
+            pipeline.wait_for_results(f"user-{partition}", "m0", 2, after=before)
+        pipeline.ensure(victim)
+        wait_until("each sink has half of the results", lambda: sorted(map(len, owners(pipeline).values())) == [2, 2])
+    account = pipeline.wait_for_balance(begin, now_ms())
+    assert account.balanced, account
+    audit = run("audit", "--since", "10m", "--settle", "2s", "--json", environment=pipeline.environment)
+    report = orjson.loads(audit.stdout)
+    # no record is stored twice: nothing but the sinks was killed, so nothing was delivered again either
+    assert (report["missed"], report["duplicate"], report["redelivered"]) == (0, 0, 0), report
+
+
+def test_a_second_sink_on_sqlite_is_refused_with_a_sentence(new_pipeline: NewPipeline) -> None:
+    pipeline = new_pipeline()
+    pipeline.ensure("sink")
+    wait_until("the sink has made the database", pipeline.has_database)
+    first = pipeline.processes["sink"]
+    refused = run("sink", environment=pipeline.environment)
+    assert refused.returncode == 6
+    [sentence] = [line for line in refused.stderr.splitlines() if "SQLite takes one sink" in line]
+    assert f"The sink of process {first.pid} stores into" in sentence
+    assert first.runs
+    first.kill()
+    pipeline.ensure("sink")
+    wait_until("the next one stores", lambda: "storing" in pipeline.processes["sink"].logged())

@@ -20,6 +20,7 @@ from everwatch.quiet import Quiet
 from everwatch.sink.batch import Refused, build_batch
 from everwatch.sink.source import Source
 from everwatch.store import Partition, SinkBatch, Store, StoreBusy, open_store
+from everwatch.store.engine import as_sink
 
 logger = logging.getLogger(__name__)
 
@@ -40,17 +41,19 @@ async def run(settings: Settings, bootstrap_servers: str, clock: Clock, stop: as
     """Store results, transitions and the catalogue of monitors until ``stop`` is set.
 
     Offsets are stored with the data, so a record is stored once however the process ends. Waits while no broker
-    answers or another process holds the database's lock. Raises StoreError when the database cannot be used,
-    BrokerUnavailable when a refused record could not be put into the dead letters for ten minutes.
+    answers or another process holds the database's lock. Raises StoreError when the database cannot be used, or has a
+    sink already and takes no other, and BrokerUnavailable when a refused record could not be put into the dead letters
+    for ten minutes.
     """
-    try:
-        store = await _while_busy(lambda: open_store(settings), stop)
-    except Stopped:
-        return
-    try:
-        await _Sink(settings, bootstrap_servers, clock, stop, store).run()
-    finally:
-        await asyncio.to_thread(store.close)
+    with as_sink(settings.database_url):
+        try:
+            store = await _while_busy(lambda: open_store(settings), stop)
+        except Stopped:
+            return
+        try:
+            await _Sink(settings, bootstrap_servers, clock, stop, store).run()
+        finally:
+            await asyncio.to_thread(store.close)
 
 
 class _Sink:

@@ -33,8 +33,15 @@ class Source:
             settings,
             bootstrap_servers,
             f"{settings.application}-sink",
-            # an offset that the log does not hold must be noticed: the database would take what follows for old
-            **{"auto.offset.reset": "error", "topic.metadata.refresh.interval.ms": 10_000, "error_cb": self._complain},
+            **{
+                # an offset that the log does not hold must be noticed: the database would take what follows for old
+                "auto.offset.reset": "error",
+                # each sink gets the same partitions of every topic; sticky assignors balance the sum of all topics
+                # alone, and one sink might get all results and the other one the rest
+                "partition.assignment.strategy": "range",
+                "topic.metadata.refresh.interval.ms": 10_000,
+                "error_cb": self._complain,
+            },
         )
         topics = Topics.of(settings)
         self._consumer.subscribe(
@@ -74,13 +81,8 @@ class Source:
                 " recreated, or records were deleted before they could be stored. It is read from its beginning.",
                 *partition,
             )
-            try:
-                # a seek is not enough: a partition whose offset was out of range is no longer fetched
-                self._consumer.incremental_unassign([TopicPartition(*partition)])
-                self._consumer.incremental_assign([TopicPartition(*partition, OFFSET_BEGINNING)])
-            except KafkaException as error:
-                # it went to another sink meanwhile, which finds nothing stored and begins there too
-                logger.debug("%s, partition %d, cannot be restarted here: %s", *partition, error)
+        # a seek is not enough: a partition whose offset was out of range is no longer fetched
+        self._start_where_stored(self._consumer, self._consumer.assignment())
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Tell Kafka too how far the database is, for tools that watch the lag; does not wait for an answer."""
@@ -100,7 +102,7 @@ class Source:
         stored = self._store.offsets()
         for partition in assigned:
             partition.offset = stored.get(Partition(partition.topic, partition.partition), OFFSET_BEGINNING)
-        consumer.incremental_assign(assigned)
+        consumer.assign(assigned)
 
     def _complain(self, error: KafkaError) -> None:
         # one sentence for each kind of trouble until records come again

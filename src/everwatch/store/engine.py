@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -38,6 +38,10 @@ class Backend(Protocol):
 
     def new_reader(self, url: URL) -> Engine:
         """Return an engine that only reads. Raises StoreError."""
+        ...
+
+    def sole_sink(self, url: URL, /) -> AbstractContextManager[None]:
+        """Be the one sink, where there may be only one. Raises StoreError if another process is."""
         ...
 
     def is_locked(self, url: URL) -> bool:
@@ -99,6 +103,14 @@ def open_for_reading(database_url: str) -> Engine:
             " start this version's sink once, which brings it up to date."
         )
     return engine
+
+
+@contextmanager
+def as_sink(database_url: str) -> Iterator[None]:
+    """Be a sink of the database meanwhile. Raises StoreError if there is one already and it takes no other."""
+    url = parse_url(database_url)
+    with _backend(url).sole_sink(url):
+        yield
 
 
 def is_locked(database_url: str) -> bool:

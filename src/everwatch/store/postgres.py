@@ -1,6 +1,8 @@
 """PostgreSQL: how it is connected to, and one clear sentence for what can go wrong with it."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 from sqlalchemy import Engine, create_engine, text
@@ -45,6 +47,12 @@ def new_reader(url: URL) -> Engine:
     """Return an engine on which nothing can be written."""
     # who follows results keeps a connection for long, and the server may have been restarted meanwhile
     return _new_engine(url, "everwatch", {"default_transaction_read_only": "on"}, pre_ping=True)
+
+
+@contextmanager
+def sole_sink(_url: URL) -> Iterator[None]:
+    """Nothing to hold: several sinks share the work."""
+    yield
 
 
 def is_locked(url: URL) -> bool:

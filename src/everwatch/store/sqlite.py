@@ -1,7 +1,10 @@
 """SQLite: the file, how it is opened, and one clear sentence for what can go wrong with it."""
 
+import fcntl
+import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -9,7 +12,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from everwatch.errors import EverwatchError, StoreError
-from everwatch.private import make_private_database
+from everwatch.private import FILE_MODE, make_private_database, make_private_folder
 from everwatch.store.interface import StoreBusy, Unstorable
 
 # longer waits are the sink's business: it retries, and between two tries it can be stopped
@@ -59,6 +62,36 @@ def file_of(url: URL) -> Path:
     if url.database in (None, "", ":memory:"):
         raise StoreError("An SQLite database in memory keeps nothing: name a file, sqlite:////folder/everwatch.db.")
     return Path(url.database or "")
+
+
+@contextmanager
+def sole_sink(url: URL) -> Iterator[None]:
+    """Be the one sink of the database's file. Raises StoreError if another process is."""
+    file = file_of(url)
+    try:
+        make_private_folder(file.parent)
+        # beside the database: who closes a second descriptor of its own file gives up SQLite's locks
+        descriptor = os.open(f"{file}-sink", os.O_RDWR | os.O_CREAT, FILE_MODE)
+    except OSError as error:
+        raise StoreError(f"The folder {file.parent} of the database cannot be used: {error.strerror}.") from None
+    try:
+        _lock(descriptor, file)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, file: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+        raise StoreError(
+            f"The sink of process {holder} stores into {file} already, and SQLite takes one sink: stop that one, or set"
+            " EVERWATCH_DATABASE to a PostgreSQL database, which takes several."
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 def is_locked(url: URL) -> bool:
