@@ -39,6 +39,7 @@ from everwatch.kafka.packing import codec_named
 from everwatch.kafka.progress import Noted, read_progress
 from everwatch.kafka.tls import tls_context
 from everwatch.kafka.topics import Topics, largest_batch, topic_id
+from everwatch.kinds.config_secrets import config_secrets
 from everwatch.memory import give_back
 from everwatch.plans.file import PlansFile
 from everwatch.private import make_private_folder
@@ -157,8 +158,9 @@ class Engine(Service):
         replies = Replies(self._outbox, topics, clock, settings.output_format)
         refusals = self._refusals = Refusals(DeadLetters(self._outbox, topics, clock, "worker"), replies, self._outbox)
         transitions = Transitions(self._outbox, topics, settings.output_format)
+        secrets = config_secrets(settings)
         inline = InlineResults(
-            lambda: self.table.store, self._outbox, self._packing, topics, clock, settings.output_format
+            lambda: self.table.store, self._outbox, self._packing, topics, clock, settings.output_format, secrets
         )
         self.registration = Registration(
             self.partitions,
@@ -171,9 +173,10 @@ class Engine(Service):
             topics,
             clock,
             inline.judge_now,
+            secrets,
             self._plans,
         )
-        self.signal_taker = Signals(self._writer, refusals, replies, self._outbox, clock)
+        self.signal_taker = Signals(self._writer, refusals, replies, self._outbox, clock, secrets)
         self.feedback = Feedback(self._writer, self._planner, transitions, refusals, settings.tasks_kept_s * 1_000)
         delayed = Delayed(self.partitions, self._planner, lambda: self.table.store)
         wakes = Wakes(self.partitions, self._planner, self._writer, lambda: self.table.store, transitions, clock)

@@ -14,6 +14,7 @@ from everwatch.errors import InvalidInput
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
+from everwatch.kinds.config_secrets import ConfigSecrets
 from everwatch.kinds.protocol import InlineView
 from everwatch.kinds.running import LONGEST_DETAIL, LONGEST_REASON, check_outcome
 from everwatch.model import INLINE_EXECUTOR, Monitor, Outcome, Result, Status, Tick
@@ -38,12 +39,14 @@ class InlineResults:
         topics: Topics,
         clock: Clock,
         output_format: OutputFormat,
+        secrets: ConfigSecrets,
     ) -> None:
         self._store = store
         self._outbox = outbox
         self._packing = packing
         self._topics = topics
         self._output_format = output_format
+        self._secrets = secrets
         self._quiet = Quiet(clock)
 
     async def judge(self, partition: Partition, firings: Iterable[Firing], now: int) -> None:
@@ -150,7 +153,8 @@ class InlineResults:
             kind = registry.kind_named(monitor.spec.kind)
             assert kind.inline  # the timetable says so
             view = InlineView(monitor.since, partition.opened_at, monitor.last_signal, monitor.signals)
-            outcome = kind.judge(registry.parse_config(kind, monitor.spec.config), view, at)
+            config = registry.parse_config(kind, self._secrets.decrypted(kind, monitor.spec.config))
+            outcome = kind.judge(config, view, at)
             check_outcome(outcome, kind.name)
         except InvalidInput as error:
             return Outcome(Status.FAILURE, str(error))

@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from itertools import islice
+from operator import is_
 from typing import TypeVar
 from zlib import crc32
+
+import msgspec
 
 from everwatch import codec, entries
 from everwatch.admission import admit_command, admit_signup
@@ -27,7 +30,8 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
-from everwatch.model import Answer, Asker, At, Command, CommandType, Monitor, ReplyOn, Signup, User
+from everwatch.kinds.config_secrets import ConfigSecrets
+from everwatch.model import Answer, Asker, At, Command, CommandType, Monitor, MonitorSpec, ReplyOn, Signup, User
 from everwatch.plans.file import PlansFile
 from everwatch.plans.plan import Plans
 from everwatch.schedule.every import PHASE_STEP_MS
@@ -68,6 +72,7 @@ class Registration:
         topics: Topics,
         clock: Clock,
         judge_now: JudgeNow,
+        secrets: ConfigSecrets,
         plans: PlansFile | None = None,
     ) -> None:
         self._partitions = partitions
@@ -80,6 +85,8 @@ class Registration:
         self._topics = topics
         self._clock = clock
         self._judge_now = judge_now
+        self._secrets = secrets
+        self._encrypted_last: tuple[tuple[MonitorSpec, ...], tuple[MonitorSpec, ...]] = (), ()
         self._plans = plans
         # partition and offset of commands for many of which a part is carried out
         self._begun: set[tuple[int, int]] = set()
@@ -120,7 +127,7 @@ class Registration:
         async for some in in_turns(records):
             for source in some:
                 try:
-                    wanted = admit(source.value, self._produced_at(source))
+                    wanted = self._encrypted(admit(source.value, self._produced_at(source)))
                     user_key = codec.user_key(wanted.user_id)
                     if source.key is not None and source.key != user_key:
                         raise InvalidInput(
@@ -134,6 +141,21 @@ class Registration:
                 else:
                     admitted.append((source, wanted, _keys_of(wanted, user_key + codec.SEPARATOR)))
         return admitted
+
+    def _encrypted(self, wanted: W) -> W:
+        """An input with the secrets of its monitors as they are stored."""
+        if isinstance(wanted, Signup):
+            given, encrypted = self._encrypted_last
+            if wanted.monitors is not given:
+                encrypted = tuple([self._secrets.encrypted(spec) for spec in wanted.monitors])
+                # alike signups have the very same monitors, see ``admission``
+                self._encrypted_last = wanted.monitors, encrypted
+            if all(map(is_, encrypted, wanted.monitors)):
+                return wanted
+            return msgspec.structs.replace(wanted, monitors=encrypted)
+        if wanted.monitor is None:
+            return wanted
+        return msgspec.structs.replace(wanted, monitor=self._secrets.encrypted(wanted.monitor))
 
     def _produced_at(self, source: Record) -> int:
         """When an input was produced, ms: what its delays and a run by hand are counted from.
@@ -271,7 +293,7 @@ class Registration:
                         for key, monitor in few:
                             seen, behind = seen + 1, key
                             try:
-                                after = _changed_with_user(wanted, monitor, now, partition.emitted_to)
+                                after = self._changed_with_user(wanted, monitor, now, partition.emitted_to)
                             except InvalidInput:
                                 return  # refused as a whole, where it is carried out
                             if after is not monitor:
@@ -286,6 +308,16 @@ class Registration:
                             self._planner.plan(partition, change.before, change.after)
             if changes:
                 self._begun.add((number, source.offset))
+
+    def _changed_with_user(self, wanted: Command, monitor: Monitor, now: int, settled: int) -> Monitor | None:
+        """The monitor after a command for a whole user: None if it goes, itself if it stays. Raises InvalidInput."""
+        match wanted.command:
+            case CommandType.DEREGISTER:
+                return None
+            case CommandType.CANCEL:
+                return None if is_pending_task(monitor, settled) else monitor
+            case _:
+                return changed_with_user(wanted, monitor, now, settled, self._secrets.recognised)
 
     def _is_repeated(self, work: Writing, source: Record, wanted: Signup | Command) -> bool:
         if not isinstance(wanted, Command) or not wanted.command_id:
@@ -316,7 +348,7 @@ class Registration:
             elif isinstance(wanted, Signup):
                 named = [spec.monitor_id for spec in wanted.monitors] + list(user.monitor_ids if user else ())
                 monitors = self._monitors(work, source.partition, wanted.user_id, named)
-                changes = sign_up(wanted, user, monitors, now, settled)
+                changes = sign_up(wanted, user, monitors, now, settled, self._secrets.recognised)
             else:
                 if _is_for_many(wanted):
                     of_user = work.monitors_of(source.partition, wanted.user_id)
@@ -327,7 +359,7 @@ class Registration:
                 if quotas is not None:
                     await quotas.check(source.partition, wanted, user, monitors.get(wanted.monitor_id))
                     wanted = quotas.weighted(wanted, user)
-                changes = carry_out(wanted, user, monitors, now, settled)
+                changes = carry_out(wanted, user, monitors, now, settled, self._secrets.recognised)
         except InvalidInput as error:
             self._refusals.refuse(source, error, answered=True)
             answers.append((source.partition, Asker.of(wanted), Answer.REFUSED, 0, error))
@@ -362,10 +394,10 @@ class Registration:
         monitors = self._monitors(work, partition, wanted.user_id, user.monitor_ids if user else ())
         signup = changed_signup(wanted, user, monitors, of_plan)
         if plans is not None:
-            signup = plans.expanded(signup)
+            signup = self._encrypted(plans.expanded(signup))
         named = [spec.monitor_id for spec in signup.monitors]
         monitors |= self._monitors(work, partition, wanted.user_id, named)
-        return sign_up(signup, user, monitors, now, settled)
+        return sign_up(signup, user, monitors, now, settled, self._secrets.recognised)
 
     def _version(self, work: Writing, partition: int, command: Command) -> int:
         monitor = work.monitor(partition, command.user_id, command.monitor_id) if command.monitor_id else None
@@ -416,7 +448,9 @@ class Registration:
                 self._transitions.tell(partition, change.transition)
 
 
-_FOR_MANY = frozenset({CommandType.DEREGISTER, CommandType.PAUSE_USER, CommandType.RESUME_USER})
+_FOR_MANY = frozenset(
+    {CommandType.DEREGISTER, CommandType.PAUSE_USER, CommandType.RESUME_USER, CommandType.REENCRYPT_USER}
+)
 
 
 def _is_for_many(wanted: Signup | Command) -> bool:
@@ -424,17 +458,6 @@ def _is_for_many(wanted: Signup | Command) -> bool:
     if not isinstance(wanted, Command):
         return False
     return wanted.command in _FOR_MANY or (wanted.command is CommandType.CANCEL and not wanted.monitor_id)
-
-
-def _changed_with_user(wanted: Command, monitor: Monitor, now: int, settled: int) -> Monitor | None:
-    """The monitor after a command for a whole user: None if it goes, itself if it stays. Raises InvalidInput."""
-    match wanted.command:
-        case CommandType.DEREGISTER:
-            return None
-        case CommandType.CANCEL:
-            return None if is_pending_task(monitor, settled) else monitor
-        case _:
-            return changed_with_user(wanted, monitor, now, settled)
 
 
 def _is_dated(plan: Planned) -> bool:

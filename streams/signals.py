@@ -11,6 +11,7 @@ from everwatch.errors import InvalidInput, RefusalCode
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kinds import registry
+from everwatch.kinds.config_secrets import ConfigSecrets
 from everwatch.kinds.protocol import SignalledKind
 from everwatch.model import Answer, Asker, Monitor, Signal, SignalState
 from streams.lane import in_turns
@@ -28,12 +29,21 @@ class Signals:
     Plain heartbeats, which most signals are, change a few bytes of their monitor's entry and nothing is decoded.
     """
 
-    def __init__(self, writer: Writer, refusals: Refusals, replies: Replies, outbox: Outbox, clock: Clock) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        refusals: Refusals,
+        replies: Replies,
+        outbox: Outbox,
+        clock: Clock,
+        secrets: ConfigSecrets,
+    ) -> None:
         self._writer = writer
         self._refusals = refusals
         self._replies = replies
         self._outbox = outbox
         self._clock = clock
+        self._secrets = secrets
 
     async def take(self, records: Iterable[Record]) -> None:
         """Remember what the signals say; when this returns, that is durable."""
@@ -117,7 +127,7 @@ class Signals:
         Refuses what is wrong, and adds the answers to the others that ask for one.
         """
         try:
-            monitor, kind, config = _listener(key, value)
+            monitor, kind, config = _listener(key, value, self._secrets)
         except InvalidInput as error:
             for record, *_ in heard:
                 self._refusals.refuse(record, error)
@@ -145,7 +155,7 @@ class Signals:
         return None if after is monitor else codec.encode_entry(after)
 
 
-def _listener(key: bytes, value: bytes | None) -> tuple[Monitor, SignalledKind, object]:
+def _listener(key: bytes, value: bytes | None, secrets: ConfigSecrets) -> tuple[Monitor, SignalledKind, object]:
     """The monitor of a table entry, its kind and its config. Raises InvalidInput if none of it takes signals."""
     if value is None:
         user_id, monitor_id = codec.split_key(key)
@@ -160,7 +170,7 @@ def _listener(key: bytes, value: bytes | None) -> tuple[Monitor, SignalledKind, 
     try:
         kind = registry.kind_named(monitor.spec.kind)
         listening = registry.takes_signals(kind)
-        config = registry.parse_config(kind, monitor.spec.config)
+        config = registry.parse_config(kind, secrets.decrypted(kind, monitor.spec.config))
     except InvalidInput as error:
         raise InvalidInput(f"the signal cannot be judged: {error.reason}", "$.monitor_id") from None
     if listening is None:

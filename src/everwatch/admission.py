@@ -10,6 +10,7 @@ from everwatch import codec, wire
 from everwatch.bounds import RESERVED_USERS
 from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
+from everwatch.kinds.secret_fields import refuse_stand_ins
 from everwatch.model import At, Command, MonitorSpec, ReplyOn, Signup
 
 
@@ -100,7 +101,9 @@ def admit_monitor(spec: MonitorSpec, path: str) -> MonitorSpec:
     """``spec`` with its config in canonical form and the kind's schedule where it names none. Raises InvalidInput."""
     try:
         kind = registry.kind_named(spec.kind)
-        parsed = registry.parse_config(kind, orjson.loads(spec.config))
+        given = orjson.loads(spec.config)
+        refuse_stand_ins(given, kind.config_type)
+        parsed = registry.parse_config(kind, given)
         config = registry.canonical_config(kind, parsed)
         schedule = registry.default_schedule(kind, parsed) if spec.schedule == wire.NO_SCHEDULE else spec.schedule
     except InvalidInput as error:

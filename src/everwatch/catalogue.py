@@ -5,7 +5,7 @@ are emitted: a monitor that exists is changed as of then, so that between its ol
 through and none is due under both.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -77,7 +77,22 @@ def newcomer(signup: Signup, now: int, begin: int) -> tuple[User, list[Monitor]]
     return user, monitors
 
 
-def sign_up(signup: Signup, user: User | None, monitors: Mapping[str, Monitor], now: int, settled: int) -> Changes:
+Recognise = Callable[[Monitor, MonitorSpec], tuple[Monitor, MonitorSpec]]
+"""What is stored of a monitor and the spec that is put, made comparable: a config may be encrypted, each time anew."""
+
+
+def _as_they_are(stored: Monitor, given: MonitorSpec) -> tuple[Monitor, MonitorSpec]:
+    return stored, given
+
+
+def sign_up(
+    signup: Signup,
+    user: User | None,
+    monitors: Mapping[str, Monitor],
+    now: int,
+    settled: int,
+    recognise: Recognise = _as_they_are,
+) -> Changes:
     """Register a user, or bring the registration to what ``signup`` says; nothing if it says so already.
 
     ``monitors`` are the existing ones that the signup or the user's last signup names. Monitors put by command stay.
@@ -96,7 +111,16 @@ def sign_up(signup: Signup, user: User | None, monitors: Mapping[str, Monitor], 
     )
     specs = [wire.settled(spec, after.registered_at) for spec in signup.monitors]
     changes = [
-        _put(signup.user_id, spec, Origin.SIGNUP, monitors.get(spec.monitor_id), now, settled, f"$.monitors[{i}]")
+        _put(
+            signup.user_id,
+            spec,
+            Origin.SIGNUP,
+            monitors.get(spec.monitor_id),
+            now,
+            settled,
+            f"$.monitors[{i}]",
+            recognise,
+        )
         for i, spec in enumerate(specs)
     ]
     dropped = set(user.monitor_ids) - set(named) if user else set()
@@ -109,14 +133,21 @@ def sign_up(signup: Signup, user: User | None, monitors: Mapping[str, Monitor], 
     return Changes(user=after if after != user else None, monitors=_real(changes))
 
 
-def carry_out(command: Command, user: User | None, monitors: Mapping[str, Monitor], now: int, settled: int) -> Changes:
+def carry_out(
+    command: Command,
+    user: User | None,
+    monitors: Mapping[str, Monitor],
+    now: int,
+    settled: int,
+    recognise: Recognise = _as_they_are,
+) -> Changes:
     """What a command changes. ``monitors`` holds the one it names or, for a whole user, those that it concerns.
 
     Raises InvalidInput if it names a monitor or user that is not there, or asks for what cannot be.
     """
     match command.command:
         case CommandType.PUT:
-            return _carry_out_put(command, user, monitors.get(command.monitor_id), now, settled)
+            return _carry_out_put(command, user, monitors.get(command.monitor_id), now, settled, recognise)
         case CommandType.DEREGISTER:
             # monitors without a user are left where a deregistration was interrupted
             if user is None and not monitors:
@@ -128,11 +159,12 @@ def carry_out(command: Command, user: User | None, monitors: Mapping[str, Monito
             if user.maintenance == command.maintenance:
                 return Changes()
             return Changes(user=msgspec.structs.replace(user, maintenance=command.maintenance, updated_at=now))
-        case CommandType.PAUSE_USER | CommandType.RESUME_USER:
+        case CommandType.PAUSE_USER | CommandType.RESUME_USER | CommandType.REENCRYPT_USER:
             if user is None:
                 raise _no_user(command)
             changed = [
-                Change(monitor, changed_with_user(command, monitor, now, settled)) for monitor in monitors.values()
+                Change(monitor, changed_with_user(command, monitor, now, settled, recognise))
+                for monitor in monitors.values()
             ]
             return Changes(monitors=_real(changed))
         case CommandType.CANCEL if not command.monitor_id:
@@ -156,11 +188,15 @@ def carry_out(command: Command, user: User | None, monitors: Mapping[str, Monito
             return Changes(monitors=_real([Change(old, lifecycle.resume(old, settled))]))
 
 
-def changed_with_user(command: Command, monitor: Monitor, now: int, settled: int) -> Monitor:
-    """The monitor as a pause_user or resume_user leaves it; the same value if that does not concern it.
+def changed_with_user(
+    command: Command, monitor: Monitor, now: int, settled: int, recognise: Recognise = _as_they_are
+) -> Monitor:
+    """The monitor as a command for all of its user's leaves it; the same value if that does not concern it.
 
     Raises InvalidInput.
     """
+    if command.command is CommandType.REENCRYPT_USER:
+        return recognise(monitor, monitor.spec)[0]
     if command.command is CommandType.RESUME_USER:
         return lifecycle.resume_with_user(monitor, settled)
     if command.until and command.until <= now:
@@ -223,7 +259,9 @@ def _check_cancellable(monitor: Monitor, settled: int) -> None:
         raise InvalidInput(f"the task {monitor.monitor_id!r} {over}", "$.monitor_id", RefusalCode.NOT_PENDING)
 
 
-def _carry_out_put(command: Command, user: User | None, old: Monitor | None, now: int, settled: int) -> Changes:
+def _carry_out_put(
+    command: Command, user: User | None, old: Monitor | None, now: int, settled: int, recognise: Recognise
+) -> Changes:
     assert command.monitor is not None  # the wire's rules see to it
     expected, version = command.if_version, old.version if old else 0
     if expected is not None and expected != version:
@@ -233,7 +271,7 @@ def _carry_out_put(command: Command, user: User | None, old: Monitor | None, now
     implied = None
     if user is None:
         implied = User(command.user_id, "default", {}, (), registered_at=now, updated_at=now)
-    change = _put(command.user_id, command.monitor, Origin.COMMAND, old, now, settled, "$.monitor")
+    change = _put(command.user_id, command.monitor, Origin.COMMAND, old, now, settled, "$.monitor", recognise)
     return Changes(user=implied, monitors=_real([change]))
 
 
@@ -241,12 +279,20 @@ _PERHAPS = " on this partition (commands must be produced with the same key and 
 
 
 def _put(
-    user_id: str, spec: MonitorSpec, origin: Origin, old: Monitor | None, now: int, settled: int, path: str
+    user_id: str,
+    spec: MonitorSpec,
+    origin: Origin,
+    old: Monitor | None,
+    now: int,
+    settled: int,
+    path: str,
+    recognise: Recognise,
 ) -> Change:
     try:
         if old is None:
             return Change(None, lifecycle.first_put(user_id, spec, origin, now, now))
-        return Change(old, lifecycle.put_again(old, spec, origin, settled))
+        stored, spec = recognise(old, spec)
+        return Change(old, lifecycle.put_again(stored, spec, origin, settled))
     except NeverDue as error:
         raise InvalidInput(str(error), f"{path}.schedule") from None
 

@@ -17,6 +17,7 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
+from everwatch.encryption import keys_of
 from everwatch.errors import SettingsError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -172,6 +173,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="TOML file of plans: their monitors, from templates, and their quotas; empty: none."),
     ] = None
 
+    # secrets
+    secrets_key: Annotated[
+        Secret,
+        Meta(
+            description="Keys that encrypt secrets in stored configs, comma-separated: the first encrypts, all decrypt;"
+            " empty: stored as they are. Workers and executors need the same ones."
+        ),
+    ] = Secret("")
+
     # executor
     max_in_flight: Annotated[int, Meta(ge=1, le=100_000, description="Checks running at once in one executor.")] = 500
     target_in_flight: Annotated[
@@ -259,6 +269,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return os.environ.get("TZ", "")
 
     @property
+    def secrets_keys(self) -> tuple[str, ...]:
+        """The keys that encrypt secrets, the first one for new ones; none: secrets are stored as they are."""
+        return keys_of(self.secrets_key.get_secret_value())
+
+    @property
     def instance(self) -> str:
         """A name for this process that an operator recognises: host and process id."""
         return f"{socket.gethostname()}-{os.getpid()}"
@@ -342,13 +357,17 @@ def _from_text(wanted: Any, value: Any) -> Any:
 
 
 def _contradictions(settings: Settings) -> list[str]:
-    """What two settings together get wrong, a line each."""
+    """What two settings together, or keys, get wrong, a line each."""
     wrong = []
     protocol = settings.security_protocol.value
     if protocol.startswith("SASL") and not (settings.sasl_username and settings.sasl_password.get_secret_value()):
         wrong.append(f"security_protocol {protocol} needs sasl_username and sasl_password")
     if settings.ssl_certificate_file and not settings.ssl_key_file:
         wrong.append("ssl_certificate_file needs ssl_key_file")
+    try:
+        keys_of(settings.secrets_key.get_secret_value())
+    except ValueError as error:
+        wrong.append(f"setting {_PREFIX}SECRETS_KEY: {error}")
     return wrong
 
 

@@ -224,7 +224,7 @@ class CommandType(StrEnum):
     ``cancel`` ends one pending delayed task (or, without ``monitor_id``, all of a user's); ``maintain`` gives a user
     maintenance windows in place of those there were; ``deregister`` ends a user and all its monitors; ``pause_user``
     pauses all monitors that a user has, and ``resume_user`` resumes what that paused; ``set_user`` changes the plan or
-    single attributes.
+    single attributes; ``reencrypt_user`` encrypts the secrets of all of a user's monitors with the newest key.
     """
 
     PUT = "put"
@@ -238,6 +238,7 @@ class CommandType(StrEnum):
     PAUSE_USER = "pause_user"
     RESUME_USER = "resume_user"
     SET_USER = "set_user"
+    REENCRYPT_USER = "reencrypt_user"
 
 
 class Command(msgspec.Struct, frozen=True):

@@ -296,7 +296,15 @@ def check_runs(monitors: Iterable[MonitorSpec]) -> None:
         )
 
 
-_OF_USERS = frozenset({CommandType.MAINTAIN, CommandType.PAUSE_USER, CommandType.RESUME_USER, CommandType.SET_USER})
+_OF_USERS = frozenset(
+    {
+        CommandType.MAINTAIN,
+        CommandType.PAUSE_USER,
+        CommandType.RESUME_USER,
+        CommandType.SET_USER,
+        CommandType.REENCRYPT_USER,
+    }
+)
 _NAMELESS = _OF_USERS | {CommandType.DEREGISTER}
 _PAUSES = frozenset({CommandType.PAUSE, CommandType.PAUSE_USER})
 _ONE_OR_ALL = frozenset({CommandType.CANCEL})

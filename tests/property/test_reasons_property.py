@@ -19,6 +19,7 @@ from support.raw_http import open_raw_server
 from everwatch.clock import SystemClock
 from everwatch.errors import TargetForbidden
 from everwatch.kinds import registry
+from everwatch.kinds.config_secrets import ConfigSecrets
 from everwatch.kinds.context import open_run_context
 from everwatch.kinds.dns import DnsConfig, _explain
 from everwatch.kinds.guard import Guard
@@ -98,7 +99,7 @@ async def outcome_of(tick: Tick, context: RunContext) -> Outcome:
     def unexpected(error: BaseException) -> None:
         raise error
 
-    return await run_job(job_of(tick), tick, context, unexpected)
+    return await run_job(job_of(tick, ConfigSecrets()), tick, context, unexpected)
 
 
 async def serving(answer: bytes, check: Callable[[int, RunContext], Awaitable[None]]) -> None:

@@ -16,6 +16,7 @@ from everwatch.executor.checks import Checks
 from everwatch.executor.held import HeldPartition
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
+from everwatch.kinds.config_secrets import ConfigSecrets
 from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.protocol import RunContext
@@ -362,7 +363,7 @@ async def test_a_tick_that_no_worker_sends_is_refused_and_the_next_one_runs(
 async def test_a_tick_that_cannot_be_started_is_refused_and_the_next_one_runs(
     executor: Executor, kind: PlainKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(tick: Tick) -> None:
+    def fails(*_: object) -> None:
         raise KeyError("colour")
 
     with monkeypatch.context() as patch:
@@ -738,7 +739,8 @@ async def test_a_kind_that_cannot_tell_its_target_is_run_all_the_same(
 def test_the_target_of_a_check_is_its_host_as_it_is_written(
     kind_name: str, config: dict[str, object], host: str
 ) -> None:
-    assert target_of(job_of(Tick("user", "m", 0, kind_name, msgspec.json.encode(config).decode(), 1_000, 1, 0))) == host
+    tick = Tick("user", "m", 0, kind_name, msgspec.json.encode(config).decode(), 1_000, 1, 0)
+    assert target_of(job_of(tick, ConfigSecrets())) == host
 
 
 # --- coming and going -------------------------------------------------------------------------------------------------

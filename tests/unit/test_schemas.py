@@ -192,6 +192,7 @@ INPUTS: dict[str, dict[str, Any]] = {
         "attributes": {"city": "Bern"},
         "remove_attributes": ["age"],
     },
+    "command-reencrypt": {"command": "reencrypt_user", "user_id": "u-1", "command_id": "c-3"},
     "command-maintain": {"command": "maintain", "user_id": "u-1", "maintenance": WINDOWS_INPUT},
 }
 EXPECTED: dict[str, object] = {
@@ -231,6 +232,7 @@ EXPECTED: dict[str, object] = {
     "command-setuser": Command(
         CommandType.SET_USER, "u-1", plan="pro", attributes={"city": "Bern"}, remove_attributes=("age",)
     ),
+    "command-reencrypt": Command(CommandType.REENCRYPT_USER, "u-1", command_id="c-3"),
     "monitor-labels": msgspec.structs.replace(MONITOR, spec=LABELLED),
     "monitor-rare": msgspec.structs.replace(MONITOR, spec=RARE, agenda=AGENDA),
     "monitor-epoch": msgspec.structs.replace(MONITOR, spec=EPOCH),

@@ -15,6 +15,7 @@ from everwatch.errors import InvalidInput, SettingsError
 from everwatch.executor.callables import budgets_of, open_callables
 from everwatch.kafka.publisher import open_publisher
 from everwatch.kinds import registry
+from everwatch.kinds.config_secrets import ConfigSecrets
 from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.outgoing import outgoing_of
@@ -120,7 +121,7 @@ async def _run(tick: Tick, settings: Settings, clock: Clock) -> Outcome:
             clock, Guard(settings.allow_networks), publisher, callables, outgoing=outgoing_of(settings)
         ) as context,
     ):
-        return await run_job(job_of(tick), tick, context, lambda _: None)
+        return await run_job(job_of(tick, ConfigSecrets()), tick, context, lambda _: None)
 
 
 def _print(trial: Trial, as_json: bool) -> None:

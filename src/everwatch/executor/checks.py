@@ -23,6 +23,7 @@ from everwatch.kafka.outbox import OnDelivered, Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.callables import CALLABLE_TARGET
+from everwatch.kinds.config_secrets import config_secrets
 from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.running import Job, job_of, run_job, target_of
 from everwatch.model import Priority, Tick
@@ -71,6 +72,7 @@ class Checks:
         self._dead_letters = DeadLetters(outbox, topics, self._clock, "executor")
         self._reporting = Reporting(settings, outbox, self._clock, executor_id)
         self._priorities = {topics.ticks_for(priority): priority for priority in Priority}
+        self._secrets = config_secrets(settings)
         self._backlogs: Backlogs[Taken] = Backlogs()
         self._waiting = 0
         # late ones of partitions that are being read
@@ -271,7 +273,7 @@ class Checks:
     def _job_of(self, backlog: TickBacklog, found: Waiting[Taken]) -> Job | None:
         """The job of a tick; None if that cannot be told: it is refused."""
         try:
-            return job_of(found.tick)
+            return job_of(found.tick, self._secrets)
         except Exception as error:
             backlog.take_out(found, is_begun=False)
             for source in found.sources:

@@ -81,6 +81,7 @@ def _request(config: HttpConfig, tick: Tick) -> Request:
         wants_certificate=config.certificate_days_left > 0,
         is_enough=_Settled(config),
         within_s=timeout_s - min(_LAST_WORD_S, timeout_s / 10),
+        secret_headers=config.secret_headers.keys(),
     )
 
 

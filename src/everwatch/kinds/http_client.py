@@ -182,5 +182,6 @@ def _redirected(request: Request, status: int, *, same_origin: bool) -> Request:
         changes = {"method": "GET", "body": b""}
     if not same_origin:
         changes["tls"] = replace(request.tls, client=None)
-        changes["headers"] = {n: v for n, v in request.headers.items() if n.lower() not in _OF_ONE_ORIGIN}
+        private = {*_OF_ONE_ORIGIN, *map(str.lower, request.secret_headers)}
+        changes["headers"] = {n: v for n, v in request.headers.items() if n.lower() not in private}
     return replace(request, **changes) if changes else request

@@ -11,7 +11,8 @@ import yarl
 
 from everwatch.kinds.assertions import Scalar, check_pattern, parse_path
 from everwatch.kinds.names import parse_url
-from everwatch.kinds.protocol import FieldError
+from everwatch.kinds.protocol import SECRET, FieldError
+from everwatch.kinds.secret_fields import check_apart
 from everwatch.kinds.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
 from everwatch.schedule.duration import MINUTE_MS, describe_duration, format_duration, parse_duration_ms
 
@@ -34,6 +35,7 @@ _OF_BODY = ("body_contains", "body_not_contains", "body_matches", "json_equals")
 
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
 HeaderValue = Annotated[str, msgspec.Meta(max_length=8192)]
+SecretText = Annotated[str, msgspec.Meta(max_length=8192, extra=SECRET)]
 Body = Annotated[str, msgspec.Meta(max_length=65_536)]
 Needle = Annotated[str, msgspec.Meta(max_length=4096)]
 Pattern = Annotated[str, msgspec.Meta(max_length=512)]
@@ -44,7 +46,7 @@ class BasicAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """User and password (RFC 7617). Neither its repr nor what ``rich`` shows has the password."""
 
     user: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-    password: Annotated[str, msgspec.Meta(max_length=1024)]
+    password: Annotated[str, msgspec.Meta(max_length=1024, extra=SECRET)]
 
     @property
     def credentials(self) -> str:
@@ -68,8 +70,9 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: Url
     method: Literal["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] = "GET"
     headers: dict[str, HeaderValue] = {}
+    secret_headers: dict[str, SecretText] = {}
     basic_auth: BasicAuth | None = None
-    bearer: HeaderValue = ""
+    bearer: SecretText = ""
     body: Body = ""
     expected_status: int | str | list[int | str] = _DEFAULT_STATUS
     body_contains: Needle = ""
@@ -88,7 +91,7 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         check_url(self.url)
-        check_headers(self.headers)
+        check_headers(self.headers, self.secret_headers)
         self._check_secrets()
         self._check_assertions()
         check_ca(self.ca, verify=self.verify_tls, verify_field="verify_tls")
@@ -107,6 +110,7 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         shown["bearer"] = self.bearer and "…"
         # they may be secrets, too
         shown["headers"] = dict.fromkeys(self.headers, "…")
+        shown["secret_headers"] = dict.fromkeys(self.secret_headers, "…")
         return list(shown.items())
 
     @property
@@ -124,15 +128,16 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return TlsOptions(self.verify_tls, self.ca, self.client_certificate)
 
     def headers_to_send(self) -> dict[str, str]:
-        """``headers``, and the one that ``basic_auth`` or ``bearer`` stands for."""
+        """``headers`` and ``secret_headers``, and the one that ``basic_auth`` or ``bearer`` stands for."""
+        headers = self.headers | self.secret_headers if self.secret_headers else self.headers
         if self.basic_auth is not None:
-            return self.headers | {"Authorization": f"Basic {self.basic_auth.credentials}"}
+            return headers | {"Authorization": f"Basic {self.basic_auth.credentials}"}
         if self.bearer:
-            return self.headers | {"Authorization": f"Bearer {self.bearer}"}
-        return self.headers
+            return headers | {"Authorization": f"Bearer {self.bearer}"}
+        return headers
 
     def hide(self, text: str) -> str:
-        """``text`` without password and token: servers may send back what they were sent."""
+        """``text`` without password, token and secret headers: servers may send back what they were sent."""
         for secret in self._secrets():
             text = text.replace(secret, "…")
         return text
@@ -148,9 +153,9 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return text
 
     def _secrets(self) -> list[str]:
-        secrets = [self.bearer]
+        secrets = [self.bearer, *self.secret_headers.values()]
         if self.basic_auth is not None:
-            secrets = [self.basic_auth.credentials, self.basic_auth.password]
+            secrets += [self.basic_auth.credentials, self.basic_auth.password]
         return [secret for secret in secrets if len(secret) >= _SHORTEST_HIDDEN]
 
     def _check_secrets(self) -> None:
@@ -169,7 +174,7 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             except UnicodeEncodeError:
                 raise FieldError("basic_auth", "the user name or password is not valid Unicode") from None
         if (self.basic_auth is not None or self.bearer) and any(
-            name.lower() == "authorization" for name in self.headers
+            name.lower() == "authorization" for name in (*self.headers, *self.secret_headers)
         ):
             field = "bearer" if self.bearer else "basic_auth"
             raise FieldError("headers", f"the header Authorization is given by {field!r} already")
@@ -228,16 +233,19 @@ def _is_ipv4(host: str) -> bool:
     return True
 
 
-def check_headers(headers: dict[str, str]) -> None:
-    if len(headers) > _MOST_HEADERS:
-        raise FieldError("headers", f"{len(headers)} headers, and at most {_MOST_HEADERS} are sent")
-    for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise FieldError("headers", f"{name!r} is not a header's name")
-        if name.lower() in _OWN_HEADERS:
-            raise FieldError("headers", f"the header {name} is the client's own to set")
-        if _NOT_IN_HEADER_VALUE.search(value):
-            raise FieldError("headers", f"the value of the header {name} has a line break or another control character")
+def check_headers(headers: dict[str, str], secret_headers: dict[str, str]) -> None:
+    """Raises FieldError that quotes no value."""
+    if (count := len(headers) + len(secret_headers)) > _MOST_HEADERS:
+        raise FieldError("headers", f"{count} headers, and at most {_MOST_HEADERS} are sent")
+    for field, some in (("headers", headers), ("secret_headers", secret_headers)):
+        for name, value in some.items():
+            if not _HEADER_NAME.fullmatch(name):
+                raise FieldError(field, f"{name!r} is not a header's name")
+            if name.lower() in _OWN_HEADERS:
+                raise FieldError(field, f"the header {name} is the client's own to set")
+            if _NOT_IN_HEADER_VALUE.search(value):
+                raise FieldError(field, f"the value of the header {name} has a line break or another control character")
+    check_apart(headers, secret_headers)
 
 
 def _normal_status(given: int | str | list[int | str]) -> str:

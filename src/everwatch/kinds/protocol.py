@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from everwatch.kinds.resolving import Resolver
 
 
+SECRET = {"secret": True}
+"""The mark of a config's field that is a secret, ``Annotated[str, msgspec.Meta(extra=SECRET)]``: it is stored encrypted
+and shown redacted (``config_secrets``)."""
+
+
 @dataclass(frozen=True)
 class RunContext:
     """The seams of executed kinds: time, name resolution, what may be reached, one HTTP client, a way to Kafka,

@@ -8,8 +8,9 @@ import msgspec
 
 from everwatch.config import load_settings
 from everwatch.errors import InvalidInput, SettingsError
-from everwatch.kinds.protocol import FieldError, RunContext
+from everwatch.kinds.protocol import SECRET, FieldError, RunContext
 from everwatch.kinds.publishing import Event, NotPublished, not_allowed
+from everwatch.kinds.secret_fields import check_apart
 from everwatch.model import Outcome, Status, Tick
 from everwatch.templates import check_template, default_template, render, render_text, tick_id, tick_values
 
@@ -20,32 +21,37 @@ _HEADER_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 # what Kafka takes for a name, except "." and ".."
 Topic = Annotated[str, msgspec.Meta(max_length=249, pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9._-]+\Z")]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
+SecretText = Annotated[str, msgspec.Meta(max_length=4096, extra=SECRET)]
 
 
 class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``template``, ``key`` and the values of ``headers`` are templates (see ``everwatch.templates``)."""
+    """``template``, ``key`` and the values of the headers are templates (see ``everwatch.templates``)."""
 
     topic: Topic
     template: Any = msgspec.field(default_factory=default_template)
     key: Text = "{{user_id}}"
     headers: dict[str, Text] = {}
+    secret_headers: dict[str, SecretText] = {}
 
     def __post_init__(self) -> None:
         # executors decide, with the same settings; but where they are known, a user is told when the monitor is put
         allowed = _topics_allowed_here()
         if allowed and self.topic not in allowed:
             raise FieldError("topic", not_allowed(self.topic))
-        if len(self.headers) > _MOST_HEADERS:
-            raise FieldError("headers", f"{len(self.headers)} headers, and at most {_MOST_HEADERS} are sent")
-        for name in self.headers:
-            if not _HEADER_NAME.fullmatch(name):
-                raise FieldError("headers", f"{name!r} is not a header's name")
-            if name.lower().startswith(_RESERVED):
-                raise FieldError("headers", f"the header {name} is the kind's own to set")
+        if (count := len(self.headers) + len(self.secret_headers)) > _MOST_HEADERS:
+            raise FieldError("headers", f"{count} headers, and at most {_MOST_HEADERS} are sent")
+        for field, headers in (("headers", self.headers), ("secret_headers", self.secret_headers)):
+            for name in headers:
+                if not _HEADER_NAME.fullmatch(name):
+                    raise FieldError(field, f"{name!r} is not a header's name")
+                if name.lower().startswith(_RESERVED):
+                    raise FieldError(field, f"the header {name} is the kind's own to set")
+        check_apart(self.headers, self.secret_headers)
         try:
             check_template(self.template, "template")
             check_template(self.key, "key")
             check_template(self.headers, "headers")
+            check_template(self.secret_headers, "secret_headers")
         except InvalidInput as error:
             raise FieldError(error.path, error.reason) from None
 
@@ -70,8 +76,8 @@ class PublishKind:
         try:
             values = tick_values(tick)
             headers = [
-                (name, render_text(text, values, f"$.config.headers.{name}").encode())
-                for name, text in sorted(config.headers.items())
+                (name, render_text(text, values, f"$.config.{field}.{name}").encode())
+                for name, (field, text) in sorted(_headers(config).items())
             ]
             event = Event(
                 config.topic,
@@ -85,6 +91,12 @@ class PublishKind:
             reason = str(error)
         timings = {"total": round((context.clock.monotonic_s() - began_s) * 1000, 3)}
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings)
+
+
+def _headers(config: PublishConfig) -> dict[str, tuple[str, str]]:
+    """The field and the template of each header."""
+    plain = {name: ("headers", text) for name, text in config.headers.items()}
+    return plain | {name: ("secret_headers", text) for name, text in config.secret_headers.items()}
 
 
 def _own_headers(tick: Tick) -> list[tuple[str, bytes]]:

@@ -1,6 +1,6 @@
 """What is asked over HTTP: the request, where it goes and on which terms, and what is measured of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import pycurl
@@ -24,6 +24,7 @@ def _always(_: Answer) -> bool:
 class Request:
     """What is asked. ``follow``: how many redirects are followed; ``body_limit``: so much of an answer is kept.
 
+    ``secret_headers``: names of headers that another server has no business with, after a redirect.
     ``is_enough`` is asked when the head of an answer is there, and each time that more of its body is: with True the
     exchange is over. ``within_s``: what has not come so many seconds after the check began is not waited for.
     """
@@ -39,6 +40,7 @@ class Request:
     wants_certificate: bool = False
     is_enough: Callable[[Answer], bool] = _always
     within_s: float = 3_600.0
+    secret_headers: Collection[str] = ()
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from everwatch.errors import InvalidInput
 from everwatch.kinds import registry
+from everwatch.kinds.config_secrets import ConfigSecrets
 from everwatch.kinds.protocol import ExecutedKind, RunContext, Targeted
 from everwatch.model import Outcome, Status, Tick
 from everwatch.printable import printable
@@ -31,11 +32,11 @@ class Job:
     refusal: str = ""
 
 
-def job_of(tick: Tick) -> Job:
+def job_of(tick: Tick, secrets: ConfigSecrets) -> Job:
     """The job of a tick."""
     try:
         kind = registry.kind_named(tick.kind)
-        config = registry.parse_config(kind, tick.config)
+        config = registry.parse_config(kind, secrets.decrypted(kind, tick.config))
     except InvalidInput as error:
         return Job(None, refusal=str(error))
     if kind.inline:

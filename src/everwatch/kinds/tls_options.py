@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from everwatch.kinds.certificate import read_certificate
-from everwatch.kinds.protocol import FieldError
+from everwatch.kinds.protocol import SECRET, FieldError
 
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 _KEY = re.compile(
@@ -17,8 +17,6 @@ _KEY = re.compile(
 )
 
 Pem = Annotated[str, msgspec.Meta(max_length=65_536)]
-# the mark of a field that is a secret: whoever stores, shows or exports configs asks for it
-SECRET = {"secret": True}
 
 
 class ClientCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

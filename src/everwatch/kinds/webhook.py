@@ -14,9 +14,9 @@ from standardwebhooks import Webhook
 
 from everwatch.errors import InvalidInput
 from everwatch.kinds.http import explain_failure, host_of
-from everwatch.kinds.http_config import HeaderValue, Url, check_headers, check_url
+from everwatch.kinds.http_config import HeaderValue, SecretText, Url, check_headers, check_url
 from everwatch.kinds.http_failures import RequestFailed
-from everwatch.kinds.protocol import FieldError, RunContext
+from everwatch.kinds.protocol import SECRET, FieldError, RunContext
 from everwatch.kinds.request import Request
 from everwatch.kinds.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
 from everwatch.model import Outcome, Status, Tick
@@ -34,28 +34,31 @@ Secrets = Annotated[list[Secret], msgspec.Meta(min_length=1, max_length=4)]
 class WebhookConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``secret``: a list signs with each of them, so that a receiver can move to another; empty: no signature.
 
-    ``template`` and the values of ``headers`` are templates (see ``everwatch.templates``).
+    ``template`` and the values of ``headers`` and ``secret_headers`` are templates (see ``everwatch.templates``).
     """
 
     url: Url
     template: Any = msgspec.field(default_factory=default_template)
-    secret: Secret | Secrets = ""
+    secret: Annotated[Secret | Secrets, msgspec.Meta(extra=SECRET)] = ""
     method: Literal["POST", "PUT", "PATCH"] = "POST"
     headers: dict[str, HeaderValue] = {}
+    secret_headers: dict[str, SecretText] = {}
     verify_tls: bool = True
     ca: Pem = ""
     client_certificate: ClientCertificate | None = None
 
     def __post_init__(self) -> None:
         check_url(self.url)
-        check_headers(self.headers)
+        check_headers(self.headers, self.secret_headers)
         check_ca(self.ca, verify=self.verify_tls, verify_field="verify_tls")
-        for name in self.headers:
-            if name.lower() in _OWN_HEADERS:
-                raise FieldError("headers", f"the header {name} is set by the kind")
+        for field, headers in (("headers", self.headers), ("secret_headers", self.secret_headers)):
+            for name in headers:
+                if name.lower() in _OWN_HEADERS:
+                    raise FieldError(field, f"the header {name} is set by the kind")
         try:
             check_template(self.template, "template")
             check_template(self.headers, "headers")
+            check_template(self.secret_headers, "secret_headers")
         except InvalidInput as error:
             raise FieldError(error.path, error.reason) from None
         if self.secret:
@@ -125,13 +128,14 @@ def signature_headers(secrets: list[str], webhook_id: str, timestamp_s: int, bod
 
 def _headers(config: WebhookConfig, values: Mapping[str, Any]) -> dict[str, str]:
     headers = {}
-    for name, template in config.headers.items():
-        path = f"$.config.headers.{name}"
-        headers[name] = render_text(template, values, path)
-        if len(headers[name]) > _LONGEST_HEADER_VALUE:
-            raise InvalidInput(f"filled in, the header is longer than {_LONGEST_HEADER_VALUE} characters", path)
+    for field, templates in (("headers", config.headers), ("secret_headers", config.secret_headers)):
+        for name, template in templates.items():
+            path = f"$.config.{field}.{name}"
+            headers[name] = render_text(template, values, path)
+            if len(headers[name]) > _LONGEST_HEADER_VALUE:
+                raise InvalidInput(f"filled in, the header is longer than {_LONGEST_HEADER_VALUE} characters", path)
     try:
-        check_headers(headers)  # a value may have brought a line break
+        check_headers(headers, {})  # a value may have brought a line break
     except FieldError as error:
         raise InvalidInput(str(error), "$.config.headers") from None
     if "content-type" not in map(str.lower, headers):
