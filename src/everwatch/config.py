@@ -101,6 +101,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
 
+    keep_results_days: Annotated[
+        int, Meta(ge=0, le=36_500, description="Days for which the database keeps results; 0: for good.")
+    ] = 30
+    keep_transitions_days: Annotated[
+        int, Meta(ge=0, le=36_500, description="Days for which the database keeps transitions; 0: for good.")
+    ] = 400
+    keep_history_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=36_500,
+            description="Days for which the database keeps when monitors were active and how, after that ended;"
+            " 0: for good. Not less than EVERWATCH_KEEP_RESULTS_DAYS.",
+        ),
+    ] = 400
+    keep_tasks_days: Annotated[
+        int,
+        Meta(ge=0, le=36_500, description="Days for which the database keeps tasks that are over; 0: for good."),
+    ] = 400
+
     # Kafka
     bootstrap_servers: Annotated[
         str, Meta(description="host:port[,host:port…] of Kafka; empty: the embedded one of this data folder.")
@@ -165,7 +185,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=60,
             le=30 * 86_400,
-            description="How long a worker keeps delayed tasks that are over, s; the database keeps them for good.",
+            description="How long a worker keeps delayed tasks that are over, s; the database keeps them for longer.",
         ),
     ] = 3_600
     plans_file: Annotated[
@@ -368,6 +388,9 @@ def _contradictions(settings: Settings) -> list[str]:
         keys_of(settings.secrets_key.get_secret_value())
     except ValueError as error:
         wrong.append(f"setting {_PREFIX}SECRETS_KEY: {error}")
+    # an audit would take results for too many whose monitors it knows nothing of
+    if settings.keep_history_days and not 0 < settings.keep_results_days <= settings.keep_history_days:
+        wrong.append("keep_history_days must not be less than keep_results_days (0: for good)")
     return wrong
 
 

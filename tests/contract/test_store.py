@@ -43,11 +43,17 @@ from everwatch.store import (
     open_reader,
     open_store,
 )
+from everwatch.store.retention import Keep
 
 MINUTE = 60_000
 RESULTS = Partition("results", 3)
 TRANSITIONS = Partition("transitions", 3)
 CHANGELOG = Partition("everwatch-monitors-changelog", 3)
+
+
+DAY = 86_400_000
+KEPT_DAYS = {"keep_results_days": 30, "keep_transitions_days": 40, "keep_history_days": 50, "keep_tasks_days": 60}
+KEEP = Keep.of(Settings(**KEPT_DAYS))
 
 
 class Feed:
@@ -92,11 +98,11 @@ class Feed:
 @pytest.fixture(params=["sqlite", "postgresql", "memory"])
 def feed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Feed]:
     if request.param == "memory":
-        memory = MemoryStore()
+        memory = MemoryStore(KEEP)
         yield Feed(memory, memory)
         return
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
-    settings = Settings(data_dir=tmp_path, database=url)
+    settings = Settings(data_dir=tmp_path, database=url, **KEPT_DAYS)
     store = open_store(settings)
     reader = open_reader(settings)
     yield Feed(store, reader)
@@ -313,6 +319,54 @@ def test_transitions_are_listed_for_all_a_user_or_a_monitor(feed: Feed) -> None:
     assert listed("anna", limit=1) == [1]
     assert listed("anna", "shop") == [0]
     assert listed("nobody") == []
+
+
+# --- what is kept ---------------------------------------------------------------------------------------------------
+
+
+def trim_all(feed: Feed, now: int, most: int = 2) -> int:
+    """Delete all that is too old, a bite at a time; gives how many bites that took."""
+    bites = 0
+    while deleted := feed.store.trim(now, most):
+        assert deleted <= most * len(KEEP)
+        bites += 1
+    return bites
+
+
+def test_results_are_kept_for_their_time_and_what_was_skipped_into_it_stays(feed: Feed) -> None:
+    feed.stored_at = 100 * DAY
+    feed.results(*(result(day * DAY + MINUTE) for day in range(20)), skipped(3 * DAY, 25 * DAY, 9))
+    feed.results(*(result(day * DAY + MINUTE) for day in range(20, 30)))
+    assert feed.reader.known_since() == MINUTE
+    assert trim_all(feed, 30 * DAY) == 0
+    assert trim_all(feed, 50 * DAY) >= 10
+    stored = sorted(each.result.scheduled_at for each in feed.reader.results())
+    assert stored == [3 * DAY, *(day * DAY + MINUTE for day in range(20, 30))]
+    assert feed.reader.known_since() == 20 * DAY
+    assert trim_all(feed, 50 * DAY) == 0
+    assert trim_all(feed, 100 * DAY) > 0
+    assert feed.reader.results() == []
+    # what comes late goes with the next look
+    feed.results(result(MINUTE))
+    assert trim_all(feed, 100 * DAY) == 1
+    assert feed.reader.results() == []
+
+
+def test_transitions_ended_stretches_and_tasks_that_are_over_are_kept_for_their_times(feed: Feed) -> None:
+    feed.transitions(*(Transition("anna", "shop", day * DAY, State.UP, State.DOWN, "", 1) for day in range(10)))
+    first = monitor(1_000)
+    feed.put(user(), first, changed(first, 5 * DAY), monitor(1_000, "blog"), over(task("coupon")), task("later"))
+    feed.delete("anna", "blog", at=2 * DAY)
+    now = 100 * DAY
+    assert trim_all(feed, 60_000 + 60 * DAY) > 0
+    assert [task.monitor_id for task in feed.reader.tasks(now=0)] == ["coupon", "later"]
+    assert [stretch.until for stretch in feed.reader.history() if stretch.monitor_id in ("blog", "shop")] == [None]
+    assert feed.reader.transitions() == []
+    assert trim_all(feed, now) > 0
+    # what lasts has no age
+    assert [task.monitor_id for task in feed.reader.tasks(now=0)] == ["later"]
+    assert [(s.monitor_id, s.version) for s in feed.reader.history() if s.monitor_id == "shop"] == [("shop", 2)]
+    assert len(feed.reader.monitors("anna")) == 3
 
 
 # --- offsets --------------------------------------------------------------------------------------------------------

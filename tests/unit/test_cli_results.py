@@ -126,3 +126,26 @@ def test_transitions_are_found_by_user_state_and_time(stored: Settings) -> None:
     assert shown("--state", "down") == [first_down, second]
     assert shown("--since", "2026-11-21T12:00:30Z", "--until", "2026-11-21T12:01:10Z") == [second]
     assert [orjson.loads(line)["to_state"] for line in shown("--json")][:3] == ["down", "down", "up"]
+
+
+def test_the_status_of_the_database_says_what_it_holds_and_what_goes_next(stored: Settings) -> None:
+    def status(*arguments: str) -> str:
+        found = CliRunner().invoke(app, ["db", "status", *arguments], env={"COLUMNS": "200", "NO_COLOR": "1"})
+        assert found.exit_code == 0, found.output
+        return found.stdout
+
+    found = orjson.loads(status("--json"))
+    tables = {each["table"]: each for each in found["tables"]}
+    assert list(tables) == ["results", "transitions", "monitor_history", "tasks", "users", "monitors"]
+    assert found["size"] > 0
+    day = 86_400_000
+    results = tables["results"]
+    assert (results["oldest"], results["kept"]) == (AT, 30 * day)
+    if found["kind"] == "sqlite":
+        assert (results["rows"], results["next"]) == (2, AT + 30 * day)
+    else:
+        assert (found["days"], results["next"]) == (3, AT - AT % day + 31 * day)
+        assert results["next_what"] == "the day results_20261121"
+    assert tables["transitions"]["oldest"] is None
+    assert "2026-11-21 12:00:00Z" in status()
+    assert "for good" in status()

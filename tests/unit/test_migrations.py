@@ -218,7 +218,9 @@ def fill(connection: Connection) -> None:
     tables = MetaData()
     tables.reflect(connection)
     if connection.dialect.name == "postgresql":
-        connection.execute(text("CREATE TABLE results_d PARTITION OF results FOR VALUES FROM (0) TO (100)"))
+        connection.execute(
+            text("CREATE TABLE results_before PARTITION OF results FOR VALUES FROM (MINVALUE) TO (86400000)")
+        )
     for table in tables.sorted_tables:
         if table.name == "alembic_version":
             continue

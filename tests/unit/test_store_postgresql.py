@@ -243,3 +243,38 @@ def test_an_unstorable_record_is_not_taken_for_a_server_in_trouble(settings: Set
         store.apply(batch(result(kind="\0")))
     assert isinstance(store, SqlStore)
     store.close()
+
+
+def test_days_that_are_too_old_are_dropped_whole_and_late_results_make_them_anew(
+    settings: Settings, postgres: Databases
+) -> None:
+    store = open_store(settings)
+    store.apply(batch(*(result(NOW - day * DAY) for day in range(5)), result(NOW - 100 * DAY)))
+    now = NOW + 29 * DAY
+    assert [store.trim(now, 10) for _ in range(5)] == [1, 1, 1, 1, 0]
+    tables = [name for name in days(postgres, settings) if not name.endswith(("_pkey", "_idx"))]
+    assert tables[0] == "results_20241003"
+    assert [rows_of(postgres, settings, name) for name in ("results", "results_before")] == [2, 0]
+    late = batch(result(NOW - 3 * DAY), first=6, stored_at=now)
+    with pytest.raises(StoreBusy):
+        store.apply(late)
+    store.apply(late)
+    assert rows_of(postgres, settings, "results") == 3
+    assert store.trim(now, 10) == 1
+    store.close()
+
+
+def test_a_day_that_is_being_read_is_dropped_later_and_nobody_waits_for_that(
+    settings: Settings, postgres: Databases
+) -> None:
+    store = open_store(settings)
+    store.apply(batch(result(NOW - 3 * DAY), result(NOW)))
+    now = NOW + 29 * DAY
+    with psycopg.connect(settings.database) as other:
+        other.execute("SELECT * FROM results LIMIT 1")
+        with pytest.raises(StoreBusy, match="locked by another session"):
+            store.trim(now, 10)
+        store.apply(batch(result(NOW + 1), first=2))
+    assert store.trim(now, 10) == 1
+    assert rows_of(postgres, settings, "results") == 2
+    store.close()

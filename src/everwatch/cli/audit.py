@@ -97,7 +97,8 @@ def audit(
         _show(report, late_after_ms)
     if report.counts[Label.UNKNOWN]:
         console.print(
-            f"The database knows nothing of before {time_text(known_since)}: it was begun later than the monitors.",
+            f"The database knows nothing of before {time_text(known_since)}: it was begun later than the monitors, or"
+            " what is older is deleted (EVERWATCH_KEEP_RESULTS_DAYS).",
             style="yellow",
         )
     if backlog.problem:

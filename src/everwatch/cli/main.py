@@ -102,6 +102,7 @@ COMMANDS = (
         "audit:audit",
         "Recompute what should have fired and hold it against the database; exit status 1 if anything is wrong.",
     ),
+    Listed("db", OPERATE, "db:app", "Show what the database holds, and what is deleted next."),
     Listed("plans", OPERATE, "plans:app", "Check a file of plans, and see what it makes of a user."),
     Listed("topics", OPERATE, "topics:app", "Create and check the topics that Everwatch lives on."),
     Listed(

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from everwatch.clock import Clock
 from everwatch.config import Settings
-from everwatch.errors import Unhandled, is_retryable
+from everwatch.errors import StoreError, Unhandled, is_retryable
 from everwatch.isolation import Bisection
 from everwatch.kafka.clients import new_producer
 from everwatch.kafka.dead_letters import DeadLetters
@@ -29,6 +29,9 @@ WAIT_S = 0.2
 SHORTEST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 CLOSE_S = 2.0
+TRIM_EVERY_S = 60.0
+# what is deleted after a batch: always more than it holds, or a backlog would never go, and never for long
+FEWEST_TRIMMED = 2_000
 
 Value = TypeVar("Value")
 
@@ -69,13 +72,15 @@ class _Sink:
         # made when first needed: most sinks never refuse a record
         self._outbox: Outbox | None = None
         self._quiet = Quiet(clock)
+        # when to look again for what is older than it is kept
+        self._trim_at_s = clock.monotonic_s()
 
     async def run(self) -> None:
         source = Source(self._settings, self._bootstrap_servers, self._store)
         logger.info("storing %s", ", ".join((self._topics.results, self._topics.transitions, "the monitors")))
         try:
             while not self._stop.is_set():
-                await self._step(source)
+                await self._trim(await self._step(source))
         except Stopped:
             # what was not stored is read again
             pass
@@ -85,7 +90,7 @@ class _Sink:
                 await self._outbox.close(CLOSE_S)
             logger.info("stopped")
 
-    async def _step(self, source: Source) -> None:
+    async def _step(self, source: Source) -> int:
         records, lost = await asyncio.to_thread(source.take, MOST_RECORDS, WAIT_S)
         work = Bisection(records)
         # a part that fails is built again; what it refused is not refused again
@@ -105,6 +110,23 @@ class _Sink:
         if lost:
             await _while_busy(lambda: self._store.forget_offsets(lost), self._stop)
             await asyncio.to_thread(source.restart, lost)
+        return len(records)
+
+    async def _trim(self, stored: int) -> None:
+        """Delete some of what is older than it is kept; whatever is wrong with that stops nothing.
+
+        In turns with the batches: on SQLite they would wait for each other anyhow.
+        """
+        if self._clock.monotonic_s() < self._trim_at_s:
+            return
+        deleted = 0
+        try:
+            deleted = await asyncio.to_thread(self._store.trim, self._clock.now_ms(), FEWEST_TRIMMED + 2 * stored)
+        except StoreError as error:
+            if self._quiet.may_say("trim"):
+                logger.warning("What is older than it is kept was not deleted: %s The sink goes on.", error)
+        if not deleted:
+            self._trim_at_s = self._clock.monotonic_s() + TRIM_EVERY_S
 
     async def _store_part(self, part: Sequence[Record], buried: set[tuple[Partition, int]]) -> Mapping[Partition, int]:
         """Store records with their offsets; gives the offsets. What is refused goes into the dead letters first."""

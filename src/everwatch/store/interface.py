@@ -214,6 +214,14 @@ class Store(Protocol):
         """Forget where reading of these partitions stood, so that they are read again. Raises StoreError, StoreBusy."""
         ...
 
+    def trim(self, now: int, most: int) -> int:
+        """Delete some of what is older at ``now`` (ms) than it is kept: up to ``most`` rows of each kind.
+
+        On PostgreSQL results go a whole day at a time. Returns how many rows or days went, 0 when nothing is too old.
+        Raises StoreError, StoreBusy.
+        """
+        ...
+
     def close(self) -> None:
         """Release the database."""
         ...
@@ -309,7 +317,8 @@ class Reader(Protocol):
     def known_since(self) -> int:
         """The instant (ms) from which on the database knows results; 0 if it is not known when it was begun.
 
-        It is when the first batch was stored, or the earliest result if the topic still held older ones.
+        It is when the first batch was stored, or the earliest result if the topic still held older ones; or where
+        the results begin that are kept, if others were deleted.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -23,13 +24,16 @@ from everwatch.store.interface import (
     TaskStatus,
     When,
 )
+from everwatch.store.retention import KEEP_ALL, Keep
 from everwatch.store.tasks import as_of, cancelled, following, is_first, task_of
 
 
 class MemoryStore:
     """``Store`` and ``Reader`` in one; see there for what the methods promise."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: Keep = KEEP_ALL) -> None:
+        self._keep = keep
+        self._results_from = 0
         self._offsets: dict[Partition, int] = {}
         self._begun_at = 0
         self._results: dict[tuple[str, int, str, int], StoredResult] = {}
@@ -63,6 +67,14 @@ class MemoryStore:
     def forget_offsets(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
             self._offsets.pop(partition, None)
+
+    def trim(self, now: int, most: int) -> int:
+        deleted = 0
+        for ages, kept in zip(self._ages(), self._keep, strict=True):
+            old = sorted((age, key) for key, age in ages.items() if kept and age < now - kept)[:most]
+            self._forget([key for _, key in old], now - self._keep.results)
+            deleted += len(old)
+        return deleted
 
     def close(self) -> None:
         """Nothing to release."""
@@ -186,7 +198,8 @@ class MemoryStore:
                 yield from sorted(stretches.values(), key=lambda s: (s.since, s.version))
 
     def known_since(self) -> int:
-        return min([self._begun_at, *(scheduled_at for _, scheduled_at, _, _ in self._results)])
+        begun_at = min([self._begun_at, *(scheduled_at for _, scheduled_at, _, _ in self._results)])
+        return max(begun_at, self._results_from)
 
     def identities(self, from_ms: int, until_ms: int, user_id: str = "") -> Iterator[Identity]:
         for key, stored in sorted(self._results.items()):
@@ -208,6 +221,28 @@ class MemoryStore:
                     result.status.value,
                     result.started_at,
                 )
+
+    def _ages(self) -> Iterator[dict[Any, int]]:
+        """By the key of each: of results, transitions, stretches and tasks; what lasts has no age."""
+        yield {
+            key: max(stored.result.scheduled_at, stored.result.skipped_until) for key, stored in self._results.items()
+        }
+        yield {key: one.at for key, one in self._transitions.items()}
+        yield {
+            (*key, *own): stretch.until
+            for key, stretches in self._history.items()
+            for own, stretch in stretches.items()
+            if stretch.until is not None
+        }
+        yield {key: task.ended_at for key, task in self._tasks.items() if task.ended_at}
+
+    def _forget(self, keys: list[Any], results_from: int) -> None:
+        for key in keys:
+            if self._results.pop(key, None):
+                self._results_from = max(self._results_from, results_from)
+            self._transitions.pop(key, None)
+            self._history.get(key[:2], {}).pop(key[2:], None)
+            self._tasks.pop(key, None)
 
     def _put_result(self, new: Result, stored_at: int) -> None:
         key = (new.user_id, new.scheduled_at, new.monitor_id, new.attempt)

@@ -37,6 +37,7 @@ from everwatch.store.interface import (
     When,
 )
 from everwatch.store.pages import monitors_page, states_of, users_page
+from everwatch.store.retention import RESULTS_FROM
 from everwatch.store.schema import database_facts, monitor_history, monitors, results, tasks, transitions, users
 from everwatch.store.tasks import HELD, as_of
 
@@ -208,12 +209,13 @@ class SqlReader:
         return self._stream(statement, rows.identity)
 
     def known_since(self) -> int:
-        begun = select(database_facts.c.value).where(database_facts.c.name == "begun_at")
+        noted = select(database_facts.c.name, database_facts.c.value)
         first = select(func.min(results.c.scheduled_at))
         with clear_errors(self._engine.url), self._engine.begin() as connection:
-            begun_at = connection.execute(begun).scalar_one_or_none()
+            facts: dict[str, int] = dict(map(tuple, connection.execute(noted)))
             first_at = connection.execute(first).scalar_one_or_none()
-        return 0 if begun_at is None else min(begun_at, begun_at if first_at is None else first_at)
+        begun_at = facts.get("begun_at", 0)
+        return max(min(begun_at, begun_at if first_at is None else first_at), facts.get(RESULTS_FROM, 0))
 
     def close(self) -> None:
         """Release the database."""

@@ -138,6 +138,13 @@ monitor_history = Table(
     Column("max_runs", Integer, nullable=False, server_default=_NONE),
     Column("runs", Integer, nullable=False, server_default=_NONE),
     Column("ends_at", BigInteger, nullable=False, server_default=_NONE),
+    # for retention: what has ended, the earliest first
+    Index(
+        "monitor_history_ended",
+        "until",
+        sqlite_where=text("until IS NOT NULL"),
+        postgresql_where=text("until IS NOT NULL"),
+    ),
 )
 
 # one row for each delayed task there ever was under its name, as the changelog tells it; that one is running is not
@@ -159,6 +166,8 @@ tasks = Table(
     Column("partition", Integer, nullable=False),
     # all that counting needs; a user's tasks are found by the primary key
     Index("tasks_by_status", "status", "due_at", "paused"),
+    # for retention
+    Index("tasks_ended", "ended_at", sqlite_where=text("ended_at > 0"), postgresql_where=text("ended_at > 0")),
 )
 
 results = Table(
@@ -217,7 +226,8 @@ sink_offsets = Table(
     Column("next_offset", BigInteger, nullable=False),
 )
 
-# facts about the database itself: begun_at, ms, when its first batch was stored
+# facts about the database itself: begun_at, ms, when its first batch was stored; results_from, ms, from when on no
+# result was deleted
 database_facts = Table(
     "database_facts",
     metadata,

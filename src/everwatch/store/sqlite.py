@@ -94,6 +94,12 @@ def _lock(descriptor: int, file: Path) -> None:
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
+def size_of(url: URL) -> int:
+    """Return the bytes that the database takes on disk, with what is not yet moved into its file."""
+    file = file_of(url)
+    return sum(part.stat().st_size for part in (file, Path(f"{file}-wal")) if part.exists())
+
+
 def is_locked(url: URL) -> bool:
     """Tell whether another process holds the write lock for longer than a transaction takes; False without a file."""
     file = file_of(url)

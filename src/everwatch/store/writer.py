@@ -26,6 +26,7 @@ from everwatch.store.entries import ending_of, into_waves
 from everwatch.store.interface import Entry, Partition, Received, SinkBatch, TaskStatus
 from everwatch.store.offsets import Offsets
 from everwatch.store.results import ResultsWriter, UpsertedResults
+from everwatch.store.retention import KEEP_ALL, Keep, Trimmer
 from everwatch.store.schema import (
     database_facts,
     monitor_history,
@@ -42,8 +43,9 @@ from everwatch.store.tasks import is_first, task_of
 class SqlStore:
     """The sink's store in an SQL database; see ``Store`` for what the methods promise."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, keep: Keep = KEEP_ALL) -> None:
         self._engine = engine
+        self._trimmer = Trimmer(engine, keep)
         self._statements = _Statements(engine.dialect)
         self._offsets = Offsets(engine.dialect)
         self._results = _results_writer(engine.dialect)
@@ -61,6 +63,10 @@ class SqlStore:
     def forget_offsets(self, partitions: Iterable[Partition]) -> None:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             self._offsets.forget(connection, list(partitions))
+
+    def trim(self, now: int, most: int) -> int:
+        with clear_errors(self._engine.url):
+            return self._trimmer.trim(now, most)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -138,7 +144,7 @@ class SqlStore:
 
 def open_store(settings: Settings) -> SqlStore:
     """The store at ``settings.database_url``, made or brought up to date where needed. Raises StoreError, StoreBusy."""
-    return SqlStore(open_for_writing(settings.database_url))
+    return SqlStore(open_for_writing(settings.database_url), Keep.of(settings))
 
 
 class _Fresh:

@@ -1,0 +1,135 @@
+"""What the database keeps, for how long, and its deletion a bite at a time.
+
+PostgreSQL drops whole days of results; everything else is deleted by an index, so many rows in a transaction of their
+own that nobody waits for long. SQLite uses the freed pages again: its file grows no more once as much goes as comes.
+"""
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, Engine, text
+
+from everwatch.config import Settings
+from everwatch.store.bulk import Bulk, insert_into
+from everwatch.store.days import BEFORE, DAY_MS, LOCK, attached
+from everwatch.store.schema import database_facts
+
+RESULTS_FROM = "results_from"
+"""The fact that says from which instant on (ms) no result was deleted."""
+
+
+class Keep(NamedTuple):
+    """For how long each is kept, ms; 0: for good."""
+
+    results: int = 0
+    transitions: int = 0
+    history: int = 0
+    tasks: int = 0
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Keep":
+        """What the settings say."""
+        return cls(
+            settings.keep_results_days * DAY_MS,
+            settings.keep_transitions_days * DAY_MS,
+            settings.keep_history_days * DAY_MS,
+            settings.keep_tasks_days * DAY_MS,
+        )
+
+
+KEEP_ALL = Keep()
+
+
+class Ageing(NamedTuple):
+    """Rows that age: their table, the column of their age, and which of them (SQL; what lasts has no age)."""
+
+    table: str
+    column: str
+    condition: str = ""
+
+    @property
+    def aged(self) -> str:
+        """The condition of rows that have an age, in the words of the index."""
+        return self.condition or f"{self.column} >= 0"
+
+
+AGEING = {
+    "results": Ageing("results", "scheduled_at"),
+    "transitions": Ageing("transitions", "at"),
+    "history": Ageing("monitor_history", "until", "until IS NOT NULL"),
+    "tasks": Ageing("tasks", "ended_at", "ended_at > 0"),
+}
+
+
+class Trimmer:
+    """Deletes what is older than it is kept."""
+
+    def __init__(self, engine: Engine, keep: Keep) -> None:
+        self._engine = engine
+        self._keep = keep
+        self._on_postgresql = engine.dialect.name == "postgresql"
+        insert = insert_into(database_facts, engine.dialect)
+        self._note = Bulk(
+            insert.on_conflict_do_update(
+                index_elements=["name"],
+                set_={"value": insert.excluded.value},
+                where=database_facts.c.value < insert.excluded.value,
+            ),
+            database_facts.c.keys(),
+            engine.dialect,
+        )
+
+    def trim(self, now: int, most: int) -> int:
+        """Delete up to ``most`` rows of each kind, or one day of results; return how many, 0: nothing is too old."""
+        kinds = self._keep._asdict().items()
+        return sum(self._delete(name, now - kept, most) for name, kept in kinds if kept)
+
+    def _delete(self, name: str, until: int, most: int) -> int:
+        """Delete rows of a kind whose age lies before ``until``, each bite in a transaction of its own."""
+        with self._engine.begin() as connection:
+            if self._on_postgresql and not _alone(connection):
+                return 0
+            if name != "results":
+                return self._bite(connection, AGEING[name], AGEING[name].table, until, most)
+            if self._on_postgresql:
+                return self._drop_day(connection, until) or self._bite_of_results(connection, BEFORE, until, most)
+            return self._bite_of_results(connection, "results", until, most)
+
+    def _bite_of_results(self, connection: Connection, table: str, until: int, most: int) -> int:
+        ageing = AGEING["results"]
+        # what was skipped into the time that is kept still answers for it
+        deleted = self._bite(connection, ageing, table, until, most, f"skipped_until < {int(until)}")
+        if deleted:
+            self._note.run(connection, [(RESULTS_FROM, until)])
+        return deleted
+
+    def _bite(
+        self, connection: Connection, ageing: Ageing, table: str, until: int, most: int, condition: str = ""
+    ) -> int:
+        found = f"FROM {table} WHERE {ageing.column} < {int(until)} AND {condition or ageing.aged}"
+        found += f" ORDER BY {ageing.column} LIMIT {int(most)}"
+        if self._on_postgresql:
+            statement = f"DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid {found}))"  # noqa: S608 - own words
+        else:
+            statement = f"DELETE FROM {table} WHERE rowid IN (SELECT rowid {found})"  # noqa: S608
+        return connection.exec_driver_sql(statement).rowcount
+
+    def _drop_day(self, connection: Connection, until: int) -> int:
+        for day in attached(connection):
+            if day.begin is not None and day.end <= until:
+                skipped = text(f"SELECT coalesce(max(skipped_until), 0) FROM {day.table} WHERE skipped_until > 0")  # noqa: S608
+                # an audit knows nothing for certain of what was skipped by a result that goes
+                known_from = max(day.end, connection.execute(skipped).scalar_one() + 1)
+                self._note.run(connection, [(RESULTS_FROM, known_from)])
+                connection.exec_driver_sql(f"DROP TABLE {day.table}")
+                return 1
+        return 0
+
+
+def _alone(connection: Connection) -> bool:
+    """Take the lock of who makes and drops days, if it is free, and wait for no other lock for long.
+
+    A day is dropped under a lock of the whole table. While that lock is waited for, all that begins later waits too, so
+    the day is dropped another time instead.
+    """
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '300ms'")
+    return bool(connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": LOCK}).scalar_one())

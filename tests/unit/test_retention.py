@@ -1,0 +1,106 @@
+"""What is kept for a time takes no more room after that time, and deleting it stops nothing."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+from support.worker import Broker, Producer
+from test_sink_poison import NOW, RESULTS, SETTINGS, Source, result
+
+from everwatch.clock import SettableClock
+from everwatch.config import Settings
+from everwatch.errors import SettingsError, StoreError
+from everwatch.model import Result, Status
+from everwatch.sink.process import _Sink
+from everwatch.store import MemoryStore, Partition, Received, SinkBatch, open_reader, open_store
+from everwatch.store.retention import Keep
+from everwatch.store.status import status_of
+
+HOUR = 3_600_000
+DAY = 24 * HOUR
+SOURCE = Partition("results", 0)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
+    return Settings(data_dir=tmp_path, database=url, keep_results_days=1)
+
+
+def test_72_hours_of_results_with_a_day_kept_take_no_more_room_than_48(settings: Settings) -> None:
+    store = open_store(settings)
+    offset = 0
+    sizes: dict[int, int] = {}
+    for hour in range(1, 73):
+        now = 20_000 * DAY + hour * HOUR
+        results = [
+            Received(
+                SOURCE,
+                offset + i,
+                now,
+                Result(f"user-{i:04}", "shop", now, "http", 1, Status.SUCCESS, "x" * 100, now, 1.0),
+            )
+            for i in range(400)
+        ]
+        offset += len(results)
+        store.apply(SinkBatch(now, {SOURCE: offset}, results))
+        while store.trim(now, 1_000):
+            pass
+        if hour % 24 == 0:
+            # what is not moved into the file yet is no size that stays
+            if not settings.database:
+                sqlite3.connect(settings.data_dir / "everwatch.db").execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            sizes[hour] = status_of(settings).size
+    store.close()
+    assert sizes[72] <= sizes[48] * 1.05, sizes
+    reader = open_reader(settings)
+    # PostgreSQL keeps the rest of the oldest day
+    assert 24 * 400 <= reader.counts().results <= 48 * 400 + 400
+    reader.close()
+
+
+class Untrimmable(MemoryStore):
+    """Deletes nothing, and says why."""
+
+    tried = 0
+
+    def trim(self, now: int, most: int) -> int:
+        self.tried += 1
+        raise StoreError("no")
+
+
+async def run_sink(monkeypatch: pytest.MonkeyPatch, store: MemoryStore, records: int) -> None:
+    stop = asyncio.Event()
+    source = Source([result(f"user-{offset}", offset) for offset in range(records)], stop)
+    monkeypatch.setattr("everwatch.sink.process.Source", lambda *_: source)
+    monkeypatch.setattr("everwatch.sink.process.new_producer", lambda *_: Producer(Broker()))
+    await _Sink(SETTINGS, "127.0.0.1:9", SettableClock(NOW), stop, store).run()
+
+
+async def test_the_sink_deletes_what_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore(Keep(results=DAY))
+    old = [Received(RESULTS, i, 1, Result(f"u{i}", "m", 1, "noop", 1, Status.SUCCESS, "", 1, 1.0)) for i in range(9)]
+    store.apply(SinkBatch(1, {RESULTS: 9}, old))
+    store.forget_offsets([RESULTS])
+    await run_sink(monkeypatch, store, 5)
+    assert {stored.result.scheduled_at for stored in store.results()} == {NOW}
+
+
+async def test_a_failure_to_delete_is_told_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Untrimmable()
+    await run_sink(monkeypatch, store, 50)
+    assert store.tried == 1, "it is tried once a minute"
+    assert len(store.results()) == 50
+    assert "What is older than it is kept was not deleted: no The sink goes on." in caplog.text
+
+
+def test_history_that_is_kept_for_less_than_results_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from everwatch.config import load_settings
+
+    for results, history in ((0, 400), (401, 400)):
+        with pytest.raises(SettingsError, match="keep_history_days must not be less than keep_results_days"):
+            load_settings(keep_results_days=results, keep_history_days=history)
+    assert load_settings(keep_results_days=500, keep_history_days=0).keep_results_days == 500
