@@ -17,7 +17,7 @@ from everwatch.clock import Clock
 from everwatch.entries import Plan
 from everwatch.kinds.registry import is_check, is_inline
 from everwatch.metrics import remove_gauges_of
-from everwatch.model import Every, Monitor, Policy
+from everwatch.model import At, Every, Monitor, Policy
 from everwatch.schedule.due import next_due
 from everwatch.schedule.duration import SECOND_MS
 from everwatch.schedule.every import PHASE_STEP_MS
@@ -193,10 +193,14 @@ class Planner:
         It depends on nothing but the monitor, so that a worker that takes over comes to the same instant.
         """
         schedule = plan.schedule
-        if not isinstance(schedule, Every) or schedule.interval_ms < FIRST_CHECK_FROM_MS or not is_check(plan.kind):
+        if isinstance(schedule, At) or not is_check(plan.kind):
             return 0
-        due = plan.since - plan.since % PHASE_STEP_MS + PHASE_STEP_MS
-        due += spread_of(key, min(self._first_check_within_ms or 0, schedule.interval_ms // 2))
+        within_ms = self._first_check_within_ms or 0
+        if isinstance(schedule, Every):
+            if schedule.interval_ms < FIRST_CHECK_FROM_MS:
+                return 0
+            within_ms = min(within_ms, schedule.interval_ms // 2)
+        due = plan.since - plan.since % PHASE_STEP_MS + PHASE_STEP_MS + spread_of(key, within_ms)
         following = next_due(schedule, key, plan.since, plan.since)
         # it is checked by then, or over
         return 0 if following is None or following <= due or 0 < plan.ends_at < due else due

@@ -85,6 +85,24 @@ def own_network() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_leaves_this_machine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep what a module of unit or property tests sends on this machine, whatever address it names.
+
+    In a network of the module's own; where there may be none, a connection to elsewhere fails its test. Tests of whole
+    processes share brokers from module to module, and name loopback addresses only.
+    """
+    if Path(request.path).parent.name not in ("unit", "property"):
+        yield
+        return
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(network.own_network())
+        except network.NotPermitted:
+            stack.enter_context(network.loopback_only())
+        yield
+
+
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Signs certificates of tests."""

@@ -5,11 +5,16 @@ Linux gives each thread its network namespace (network_namespaces(7)), and what 
 
 import ctypes
 import fcntl
+import ipaddress
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+import pytest
 
 _CLONE_NEWNET = 0x40000000
 # rtnetlink(7)
@@ -63,3 +68,38 @@ def _route_all_to_loopback(family: socket.AddressFamily) -> None:
         error = struct.unpack_from("i", kernel.recv(65_536), 16)[0]
     if error and family == socket.AF_INET:  # a machine without IPv6 has no such routes
         raise NotPermitted(f"route: {os.strerror(-error)}")
+
+
+_CONNECTING = ("socket.connect", "socket.sendto", "socket.sendmsg")
+_held: list[bool] = []
+
+
+@contextmanager
+def loopback_only() -> Iterator[None]:
+    """Within, Python's own sockets of this process connect and send to loopback addresses only.
+
+    What libraries in C do (libcurl, c-ares, librdkafka, the system's resolver) is not seen.
+    """
+    if not _held:
+        _held.append(False)
+        sys.addaudithook(_refuse_elsewhere)  # for good, so it is switched
+    _held[0] = True
+    try:
+        yield
+    finally:
+        _held[0] = False
+
+
+def _refuse_elsewhere(event: str, arguments: tuple[Any, ...]) -> None:
+    if event not in _CONNECTING or not _held[0]:
+        return
+    used, address = arguments[:2]
+    if used.family not in (socket.AF_INET, socket.AF_INET6) or not isinstance(address, tuple):
+        return
+    host = str(address[0]).partition("%")[0]
+    try:
+        known = ipaddress.ip_address(host)
+    except ValueError:  # a name has been looked up by then, and is an address the next time
+        return
+    if not (known.is_loopback or known.is_unspecified):
+        pytest.fail(f"{event} to {host}: a test's packets must not leave this machine")
