@@ -21,6 +21,7 @@ from everwatch.executor.callables import CallableProcesses, open_callables
 from everwatch.executor.output import KIB, OutputBudgets
 from everwatch.kinds import callables as found_callables
 from everwatch.kinds import registry
+from everwatch.kinds.config_secrets import ConfigSecrets
 from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.running import job_of, run_job
@@ -110,7 +111,7 @@ async def run_in(
     config = msgspec.json.encode({"callable": name, "arguments": arguments}).decode()
     tick = Tick("u-1", "probe", AT, "python", config, timeout_ms, 1, 0, attempt=2, payload=payload)
     async with open_run_context(SystemClock(), Guard(), callables=callables) as context:
-        return await run_job(job_of(tick), tick, context, lambda error: pytest.fail(repr(error)))
+        return await run_job(job_of(tick, ConfigSecrets()), tick, context, lambda error: pytest.fail(repr(error)))
 
 
 @pytest.fixture
