@@ -8,10 +8,12 @@ import orjson
 
 from everwatch import schemas
 from everwatch.errors import InvalidInput
+from everwatch.kinds.config_secrets import redacted_monitor
 from everwatch.templates import inside
 
 LONGEST_TEXT = 2_000
 """Characters of one text that are shown."""
+_SOUNDS_SECRET = ("password", "bearer", "secret", "token", "authorization", "private key")
 _JSON_TEXTS = ("config", "payload")
 
 
@@ -50,6 +52,34 @@ def decoded(name: str, data: bytes | None) -> Decoded:
         return Decoded("json", orjson.loads(data))
     except orjson.JSONDecodeError as error:
         return Decoded("text", _shortened(text), f"not valid JSON: {error}")
+
+
+def without_secrets(name: str, content: Decoded) -> Decoded:
+    """A value to be shown: secrets in configs redacted, and nothing of what cannot be read but may hold some.
+
+    The same value if there is none.
+    """
+    value = content.value
+    if isinstance(value, str):
+        if not content.problem or not any(word in _text_of(content).lower() for word in _SOUNDS_SECRET):
+            return content
+        return content._replace(value="(it may hold a secret: --secrets shows it)")
+    redacted = _redacted(name, value) if isinstance(value, dict) else value
+    return content if redacted == value else content._replace(value=redacted)
+
+
+def _text_of(content: Decoded) -> str:
+    if content.encoding == "text":
+        return str(content.value)
+    return bytes.fromhex(content.value).decode("latin-1")
+
+
+def _redacted(name: str, document: dict[str, Any]) -> dict[str, Any]:
+    if name == "signup" and isinstance(monitors := document.get("monitors"), list):
+        return document | {"monitors": [redacted_monitor(m) if isinstance(m, dict) else m for m in monitors]}
+    if name == "command" and isinstance(monitor := document.get("monitor"), dict):
+        return document | {"monitor": redacted_monitor(monitor)}
+    return redacted_monitor(document) if name == "tick" else document
 
 
 def shown(value: Any, path: str, reason: str) -> list[ShownLine]:

@@ -50,6 +50,8 @@ MonitorId = Annotated[str, msgspec.Meta(max_length=128, pattern=NO_HIDDEN)]
 # several are kept with a monitor
 RunId = Annotated[str, msgspec.Meta(max_length=64, pattern=NO_HIDDEN)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_HIDDEN)]
+DEFAULT_KIND = "http"
+"""The kind of a monitor that names none."""
 # as Kubernetes and Prometheus have them; no "=", which stands behind the key on command lines
 LABEL_KEY = r"^[A-Za-z0-9_./-]*\Z"
 MOST_LABELS = 16
@@ -130,7 +132,7 @@ class PolicyInput(_Strict, frozen=True):
 
 class MonitorInput(_Strict, frozen=True):
     monitor_id: MonitorId = ""
-    kind: Name = "http"
+    kind: Name = DEFAULT_KIND
     config: dict[str, Any] = {}
     schedule: ScheduleInput = ScheduleInput()
     policy: PolicyInput = PolicyInput()

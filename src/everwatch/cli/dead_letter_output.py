@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from everwatch.cli.times import time_text
-from everwatch.dead_letter_view import decoded
+from everwatch.dead_letter_view import Decoded, decoded, without_secrets
 from everwatch.kafka.dead_letter_reader import DeadLetter, Redriven
 from everwatch.kafka.redriving import History
 from everwatch.kafka.topics import Topics
@@ -43,9 +43,17 @@ def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
         yield "cut", f"{kept} of {letter.lengths.get(part) or '?'} bytes of the {part} are kept"
 
 
-def plain(letter: DeadLetter, redriven: Redriven | None, topics: Topics) -> dict[str, Any]:
-    """A dead letter for ``orjson.dumps``, its value decoded and as it was."""
-    content = decoded(kind_of(letter, topics), letter.value)
+def content_of(letter: DeadLetter, topics: Topics, secrets: bool) -> Decoded:
+    """What a dead letter holds, decoded; without ``secrets`` those in configs are redacted."""
+    name = kind_of(letter, topics)
+    content = decoded(name, letter.value)
+    return content if secrets else without_secrets(name, content)
+
+
+def plain(letter: DeadLetter, redriven: Redriven | None, topics: Topics, secrets: bool) -> dict[str, Any]:
+    """A dead letter for ``orjson.dumps``, its value decoded and, unless something in it is redacted, as it was."""
+    content = content_of(letter, topics, secrets)
+    is_whole = secrets or content == decoded(kind_of(letter, topics), letter.value)
     source = letter.source
     return {
         "letter": f"{letter.place.partition}/{letter.place.offset}",
@@ -62,18 +70,18 @@ def plain(letter: DeadLetter, redriven: Redriven | None, topics: Topics) -> dict
         "encoding": content.encoding,
         "problem": content.problem,
         "value": content.value,
-        "value_base64": None if letter.value is None else base64.b64encode(letter.value).decode(),
+        "value_base64": None if letter.value is None or not is_whole else base64.b64encode(letter.value).decode(),
         "cut": list(letter.cut),
         "redriven_at": redriven.at if redriven else None,
         "redriven_to": str(redriven.to) if redriven and redriven.to else None,
     }
 
 
-def print_line(letter: DeadLetter, history: History, topics: Topics, as_json: bool) -> None:
+def print_line(letter: DeadLetter, history: History, topics: Topics, as_json: bool, secrets: bool) -> None:
     """Print a dead letter as one line."""
     redriven = history.redriven(letter.place)
     if as_json:
-        typer.echo(orjson.dumps(plain(letter, redriven, topics), default=str).decode())
+        typer.echo(orjson.dumps(plain(letter, redriven, topics, secrets), default=str).decode())
         return
     source = letter.source.topic if letter.source else "?"
     at_path = f" (at {letter.path})" if letter.path else ""

@@ -9,12 +9,12 @@ from typing import Annotated, NamedTuple
 import orjson
 import typer
 
-from everwatch.cli.dead_letter_output import facts, kind_of, plain, print_line
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, broker_of, instant_of, settings_of
+from everwatch.cli.dead_letter_output import content_of, facts, plain, print_line
+from everwatch.cli.options import AsJson, Bootstrap, DataDir, ShowSecrets, broker_of, instant_of, settings_of
 from everwatch.cli.times import time_text
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
-from everwatch.dead_letter_view import decoded, shown
+from everwatch.dead_letter_view import shown
 from everwatch.errors import EverwatchError, SettingsError
 from everwatch.kafka.clients import new_producer
 from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Place, Redriven, place_of
@@ -65,6 +65,7 @@ def list_(
     since: Since = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many, the newest.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as they come.")] = False,
+    secrets: ShowSecrets = False,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
@@ -85,11 +86,11 @@ def list_(
                 newest.append(found)
         # partitions are read side by side
         for letter in sorted(newest, key=lambda each: each.refused_at):
-            print_line(letter, history, topics, as_json)
+            print_line(letter, history, topics, as_json, secrets)
         if follow:
             for found in topic.read(follow=True):
                 if isinstance(found, DeadLetter) and wanted.takes(found, settings.topic_prefix):
-                    print_line(found, history, topics, as_json)
+                    print_line(found, history, topics, as_json, secrets)
     if not newest and not as_json:
         typer.echo("no such dead letters")
 
@@ -97,6 +98,7 @@ def list_(
 @app.command()
 def show(
     letter: Annotated[str, typer.Argument(metavar="LETTER", help=LETTER.capitalize() + ".", show_default=False)],
+    secrets: ShowSecrets = False,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
@@ -113,12 +115,12 @@ def show(
     if not isinstance(found, DeadLetter):
         raise EverwatchError(f"There is no dead letter {letter}: give {LETTER}.")
     if as_json:
-        typer.echo(orjson.dumps(plain(found, None, topics)).decode())
+        typer.echo(orjson.dumps(plain(found, None, topics, secrets)).decode())
         return
     for name, text in facts(found):
         typer.echo(f"{name:<9} {text}")
     typer.echo("")
-    content = decoded(kind_of(found, topics), found.value)
+    content = content_of(found, topics, secrets)
     if content.problem:
         typer.secho(f"({content.encoding}: {content.problem})", fg=typer.colors.YELLOW)
     if content.encoding not in ("json", "avro") or content.problem:

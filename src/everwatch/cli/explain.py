@@ -7,18 +7,28 @@ import msgspec
 import typer
 
 from everwatch import colours
-from everwatch.cli.options import AsJson, Bootstrap, DataDir, MonitorArgument, UserArgument, broker_of, settings_of
+from everwatch.cli.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    MonitorArgument,
+    ShowSecrets,
+    UserArgument,
+    broker_of,
+    settings_of,
+)
 from everwatch.cli.schedules import maintenance_text, schedule_text
 from everwatch.cli.stored import database, no_user
 from everwatch.cli.times import time_text
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
-from everwatch.errors import EverwatchError, Transient
+from everwatch.errors import EverwatchError, InvalidInput, SettingsError, Transient
 from everwatch.explanation import MOST_SHOWN, Explanation, Known, LastRun, Run
 from everwatch.explanation import explain as explained
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.owners import Owners, owners_of
 from everwatch.kinds import registry
+from everwatch.kinds.config_secrets import config_secrets, redacted_spec
 from everwatch.lifecycle import is_muted
 from everwatch.model import Maintenance, Monitor, Result, Transition
 from everwatch.schedule.duration import describe_duration
@@ -27,11 +37,14 @@ from everwatch.store.reader import SqlReader
 
 # manual runs among them tell nothing of ticks, and as a rule there are few
 RESULTS_LOOKED_AT = 100
+# of a config, characters; --json has all of it
+LONGEST_CONFIG = 1_000
 
 
 def explain(
     user: UserArgument,
     monitor: MonitorArgument,
+    secrets: ShowSecrets = False,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
@@ -51,14 +64,19 @@ def explain(
         partition = reader.partition_of(user)
         owners, problem = _owners(settings, partition, found)
         explanation = explained(_known(reader, found, partition, owners), now)
+    try:
+        spec = config_secrets(settings).decrypted_spec(found.spec) if secrets else redacted_spec(found.spec)
+    except InvalidInput as error:
+        raise SettingsError(f"The config cannot be shown with its secrets: {error}.") from None
     if as_json:
         said = msgspec.to_builtins(explanation) | {
             "schedule_text": schedule_text(found.spec, instant_text),
             "broker": problem,
+            "config": msgspec.Raw(spec.config.encode()),
         }
         typer.echo(msgspec.json.encode(said).decode())
         return
-    _show(explanation, found, problem, now)
+    _show(explanation, found, spec.config, problem, now)
 
 
 def _known(reader: SqlReader, monitor: Monitor, partition: int | None, owners: Owners | None) -> Known:
@@ -101,7 +119,7 @@ def _unknown(reader: SqlReader, user: str, monitor: str, now: int) -> EverwatchE
     return EverwatchError(f"User {user!r} has no monitor {monitor!r}; it has {shown or 'none'}.")
 
 
-def _show(explanation: Explanation, monitor: Monitor, problem: str, now: int) -> None:
+def _show(explanation: Explanation, monitor: Monitor, config: str, problem: str, now: int) -> None:
     state = typer.style(explanation.state.value, fg=colours.OF_STATE.get(explanation.state), bold=True)
     lasting = describe_duration(max(0, now - explanation.state_since) // 1000 * 1000)
     why = f": {explanation.reason}" if explanation.reason else ""
@@ -119,6 +137,7 @@ def _show(explanation: Explanation, monitor: Monitor, problem: str, now: int) ->
     if run is not None and run.is_stale and explanation.silence is None:
         typer.secho(_stale_text(run), fg=typer.colors.YELLOW)
     _lines("kind", [f"{explanation.kind}, version {explanation.version}, put by {explanation.origin}"])
+    _lines("config", [config if len(config) <= LONGEST_CONFIG else f"{config[:LONGEST_CONFIG]}…"])
     _lines("schedule", [schedule_text(monitor.spec)])
     _lines("policy", [_policy_text(explanation.policy)])
     _lines("maintenance", _maintenance(explanation))

@@ -9,10 +9,11 @@ from typing import Annotated, BinaryIO, cast
 import orjson
 import typer
 
-from everwatch.cli.options import DataDir, settings_of
+from everwatch.cli.options import DataDir, ShowSecrets, settings_of
 from everwatch.cli.output import bytes_out
 from everwatch.cli.stored import database, no_user
 from everwatch.errors import EverwatchError
+from everwatch.kinds.config_secrets import config_secrets
 from everwatch.transfer.exporting import Exported, export_rows, write_rows
 from everwatch.transfer.files import Format, format_of
 
@@ -33,31 +34,37 @@ def export(
     everything: Annotated[
         bool, typer.Option("--all", help="Monitors put by command that are over, too (delayed tasks that have run).")
     ] = False,
+    secrets: ShowSecrets = False,
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable summary, on stderr.")] = False,
 ) -> None:
     """Export users and monitors as rows: each user as a signup, each monitor put by command in a row of its own.
 
-    Importing them where they came from changes nothing. Configs and payloads are written as they are, passwords and
-    tokens in them too: keep the file where only you can read it. That a monitor is paused is not exported.
+    Importing them where they came from changes nothing. Secrets in configs are redacted, and rows with a redacted
+    secret cannot be imported; --secrets writes them: keep such a file where only you can read it. That a monitor is
+    paused is not exported.
 
-    Examples: `everwatch export > everwatch.jsonl` · `everwatch export --output users.csv.gz --users-only` ·
+    Examples: `everwatch export --secrets > everwatch.jsonl` · `everwatch export --output users.csv.gz --users-only` ·
     `everwatch export --user u-1`
     """
     form = form or (format_of(str(output)) if output else None) or Format.JSONL
     told = Exported()
-    with database(settings_of(data_dir)) as reader, _opened(output) as stream:
-        rows = export_rows(reader.catalogue(user), told, users_only=users_only, everything=everything)
+    settings = settings_of(data_dir)
+    with database(settings) as reader, _opened(output) as stream:
+        keys = config_secrets(settings) if secrets else None
+        rows = export_rows(reader.catalogue(user), told, keys, users_only=users_only, everything=everything)
         write_rows(rows, form, stream)
         if user and not told.users:
             raise no_user(user)
     if as_json:
-        said = {"users": told.users, "monitors": told.monitors, "paused": told.paused}
+        said = {"users": told.users, "monitors": told.monitors, "paused": told.paused, "redacted": told.redacted}
         typer.echo(orjson.dumps(said).decode(), err=True)
     elif output is not None:
         typer.echo(f"{told.users} users and {told.monitors} monitors put by command are in {output}", err=True)
     if told.paused and not as_json:
         typer.echo(f"{told.paused} monitors are paused, which an export does not say", err=True)
+    if told.redacted and not as_json:
+        typer.echo(f"{told.redacted} configs have secrets, which are redacted: --secrets writes them", err=True)
 
 
 @contextmanager

@@ -103,6 +103,12 @@ COMMANDS = (
         "Recompute what should have fired and hold it against the database; exit status 1 if anything is wrong.",
     ),
     Listed("db", OPERATE, "db:app", "Show what the database holds, and what is deleted next."),
+    Listed(
+        "secrets",
+        OPERATE,
+        "secrets:app",
+        "Make keys that encrypt secrets in configs, and encrypt what is stored anew.",
+    ),
     Listed("plans", OPERATE, "plans:app", "Check a file of plans, and see what it makes of a user."),
     Listed("topics", OPERATE, "topics:app", "Create and check the topics that Everwatch lives on."),
     Listed(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from threading import Event
 from typing import Annotated, Any
 
+import msgspec
 import orjson
 import typer
 
@@ -44,8 +45,9 @@ from everwatch.cli.schedules import (
 )
 from everwatch.cli.stored import database
 from everwatch.clock import Clock, SystemClock
-from everwatch.errors import EverwatchError, RefusalCode, SettingsError
+from everwatch.errors import EverwatchError, InvalidInput, RefusalCode, SettingsError
 from everwatch.kafka.asking import Asked, asked_of
+from everwatch.kinds.config_secrets import ConfigSecrets, config_secrets
 from everwatch.model import Answer, Monitor, MonitorSpec
 from everwatch.wire_form import monitor_form
 
@@ -126,7 +128,7 @@ class Changes:
         named = (self._name is not None, self._labels, self._remove_labels, self._documents)
         return not any(named) and self._schedule == ScheduleOptions()
 
-    def of(self, spec: MonitorSpec) -> dict[str, Any]:
+    def of(self, spec: MonitorSpec, secrets: ConfigSecrets) -> dict[str, Any]:
         """The monitor with the changes made, as a put says it. Raises SettingsError."""
         said = monitor_form(spec)
         said["schedule"] = changed_schedule(said["schedule"], self._schedule)
@@ -142,7 +144,20 @@ class Changes:
         for field, before in (("config", orjson.loads(spec.config)), ("policy", said.get("policy", {}))):
             if field in self._documents:
                 said[field] = _merged(f"--{field}", before, self._documents[field])
+        said["config"] = _decrypted(spec, said["config"], secrets)
         return said
+
+
+def _decrypted(spec: MonitorSpec, config: Any, secrets: ConfigSecrets) -> orjson.Fragment:
+    """A config whose secrets may be stored encrypted, to be sent. Raises SettingsError where a key is missing."""
+    try:
+        changed = msgspec.structs.replace(spec, config=orjson.dumps(config).decode())
+        return orjson.Fragment(secrets.decrypted_spec(changed).config)
+    except InvalidInput as error:
+        raise SettingsError(
+            f"The whole monitor is put again, and {error}: set it here as executors have it, or give the secret with"
+            " --config."
+        ) from None
 
 
 def _merged(option: str, before: dict[str, Any], given: object) -> dict[str, Any]:
@@ -155,6 +170,7 @@ def _merged(option: str, before: dict[str, Any], given: object) -> dict[str, Any
 def _change(user: str, monitor: str, changes: Changes, delivery: Delivery, clock: Clock) -> None:
     """Put the changed monitor; while that is refused for another change, read it again. Exits with 1 if refused."""
     pause = Event()
+    secrets = config_secrets(delivery.settings)
     with database(delivery.settings) as reader:
 
         def read() -> Monitor:
@@ -169,7 +185,7 @@ def _change(user: str, monitor: str, changes: Changes, delivery: Delivery, clock
                     "command": "put",
                     "user_id": user,
                     "monitor_id": monitor,
-                    "monitor": changes.of(found.spec),
+                    "monitor": changes.of(found.spec, secrets),
                     "if_version": found.version,
                 }
             )

@@ -41,6 +41,9 @@ Bootstrap = Annotated[
         show_default=False,
     ),
 ]
+ShowSecrets = Annotated[
+    bool, typer.Option("--secrets", help="Show secrets in configs, which are redacted otherwise; takes the keys.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Config = Annotated[
     str | None, typer.Option("--config", help="The kind's config, JSON or @FILE.", metavar="JSON", show_default=False)

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from everwatch.admission import admit_signup
-from everwatch.cli.options import AsJson
+from everwatch.cli.options import AsJson, ShowSecrets
 from everwatch.errors import SettingsError, WrongPlans
+from everwatch.kinds.config_secrets import redacted_monitor
 from everwatch.plans.naming import Given
 from everwatch.plans.plan import Plan, Plans
 from everwatch.plans.reading import plans_of, read_file
@@ -57,6 +58,7 @@ def show(
     plan: Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.", show_default=False)],
     user_id: Annotated[str, typer.Option("--user-id", help="The user's id.")] = "u-1",
     attributes: Annotated[str, typer.Option("--attributes", metavar="JSON", help="The user's attributes.")] = "{}",
+    secrets: ShowSecrets = False,
 ) -> None:
     """Print the monitors that a signup with this plan gets, as JSON, the way a signup would name them.
 
@@ -74,6 +76,8 @@ def show(
     signup = admit_signup(orjson.dumps({"user_id": user_id, "plan": plan, "attributes": given}), plans=plans)
     found = plans.named(plan)
     monitors = found.filled(Given(signup.user_id, plan, signup.attributes)) if found else []
+    if not secrets:
+        monitors = list(map(redacted_monitor, monitors))
     typer.echo(orjson.dumps(monitors, option=orjson.OPT_INDENT_2).decode())
 
 

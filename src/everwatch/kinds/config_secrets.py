@@ -18,6 +18,7 @@ from everwatch.kinds import registry
 from everwatch.kinds.protocol import Kind
 from everwatch.kinds.secret_fields import ENCRYPTED, REDACTED, hints, replaced, secret_paths, token_of
 from everwatch.model import Monitor, MonitorSpec
+from everwatch.wire import DEFAULT_KIND
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,13 @@ class ConfigSecrets:
             return self._remembered_decrypted(kind, config)
         return self._decrypt(kind, config)
 
+    def decrypted_spec(self, spec: MonitorSpec) -> MonitorSpec:
+        """A stored spec as it was given. Raises InvalidInput, with the field's path, where a key is missing."""
+        if _MARK not in spec.config:
+            return spec
+        config = self.decrypted(registry.kind_named(spec.kind), spec.config)
+        return msgspec.structs.replace(spec, config=config)
+
     def recognised(self, stored: Monitor, given: MonitorSpec) -> tuple[Monitor, MonitorSpec]:
         """The two as they are to be compared: encrypted alike where they hold the same secrets.
 
@@ -84,15 +92,24 @@ class ConfigSecrets:
 
     def current(self, monitor: Monitor) -> Monitor:
         """The monitor with its secrets encrypted with the first key; the same value if they are, or cannot be read."""
-        cipher, spec = self._cipher, monitor.spec
-        if cipher is None:
+        spec = monitor.spec
+        if self.is_current(spec):
             return monitor
+        try:
+            plain = self.decrypted_spec(spec)
+        except InvalidInput:
+            return monitor
+        return msgspec.structs.replace(monitor, spec=self.encrypted(plain))
+
+    def is_current(self, spec: MonitorSpec) -> bool:
+        """Tell whether all secrets of a stored spec are encrypted with the first key; always without a key."""
+        cipher = self._cipher
         try:
             kind = registry.kind_named(spec.kind)
         except InvalidInput:
-            return monitor
-        if not _may_hold_secrets(kind, spec.config):
-            return monitor
+            return True  # nobody can say what is a secret of it
+        if cipher is None or not _may_hold_secrets(kind, spec.config):
+            return True
         stale = False
 
         def look(value: Any, _: str) -> Any:
@@ -102,16 +119,7 @@ class ConfigSecrets:
             return value
 
         _changed(kind, spec.config, look)
-        if not stale:
-            return monitor
-        try:
-            plain = self.decrypted(kind, spec.config)
-        except InvalidInput:
-            return monitor
-        config = self.encrypted(msgspec.structs.replace(spec, config=plain)).config
-        if config == spec.config:
-            return monitor
-        return msgspec.structs.replace(monitor, spec=msgspec.structs.replace(spec, config=config))
+        return not stale
 
     def _encrypt(self, kind: Kind, config: str) -> str:
         cipher = self._cipher
@@ -164,13 +172,22 @@ def redacted(kind_name: str, config: str) -> str:
     return _changed(kind, config, lambda _, __: _REDACTED) if _may_hold_secrets(kind, config) else config
 
 
-def redacted_document(kind_name: object, config: object) -> object:
-    """The same of a config that was read as JSON and may be anything."""
+def redacted_monitor(document: dict[str, Any]) -> dict[str, Any]:
+    """A monitor, as a signup says it, to be shown; it was read as JSON and may be wrong in any way."""
+    config = document.get("config")
+    if not config:
+        return document
     try:
-        kind = registry.kind_named(str(kind_name))
+        kind = registry.kind_named(str(document.get("kind", DEFAULT_KIND)))
     except InvalidInput:
-        return _REDACTED if config else config
-    return replaced(config, secret_paths(kind.config_type), lambda _, __: _REDACTED)
+        return document | {"config": _REDACTED}
+    return document | {"config": replaced(config, secret_paths(kind.config_type), lambda _, __: _REDACTED)}
+
+
+def redacted_spec(spec: MonitorSpec) -> MonitorSpec:
+    """A spec to be shown; the same value if it has no secret."""
+    config = redacted(spec.kind, spec.config)
+    return spec if config == spec.config else msgspec.structs.replace(spec, config=config)
 
 
 def holds_secrets(spec: MonitorSpec) -> bool:

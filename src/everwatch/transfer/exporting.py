@@ -8,7 +8,9 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from everwatch.model import Monitor, Origin, Signup, State, User
+from everwatch.errors import EverwatchError, InvalidInput
+from everwatch.kinds.config_secrets import ConfigSecrets, redacted_spec
+from everwatch.model import Monitor, MonitorSpec, Origin, Signup, State, User
 from everwatch.transfer.files import Format
 from everwatch.transfer.rows import FIELDS
 from everwatch.wire_form import monitor_form, signup_form
@@ -16,24 +18,46 @@ from everwatch.wire_form import monitor_form, signup_form
 
 @dataclass
 class Exported:
-    """How many rows were written, and how many monitors are paused: a row does not say so."""
+    """How many rows were written, how many monitors are paused (a row does not say so), and how often secrets were
+    left out."""
 
     users: int = 0
     monitors: int = 0
     paused: int = 0
+    redacted: int = 0
 
 
 def export_rows(
-    catalogue: Iterable[tuple[User, list[Monitor]]], exported: Exported, *, users_only: bool, everything: bool
+    catalogue: Iterable[tuple[User, list[Monitor]]],
+    exported: Exported,
+    secrets: ConfigSecrets | None,
+    *,
+    users_only: bool,
+    everything: bool,
 ) -> Iterator[dict[str, Any]]:
     """A row for each user, as that user's last signup, and one for each monitor put by command that is not over.
 
+    ``secrets``: with what those in configs are decrypted; None: they are redacted. Raises EverwatchError where a key is
+    missing.
     ``everything``: for those that are over too. What a signup named is in its row in any case, also when it is over or
     was put anew by command since: a signup without it would take it away.
     """
+
+    def written(monitor: Monitor) -> MonitorSpec:
+        spec = monitor.spec
+        if secrets is None:
+            shown = redacted_spec(spec)
+            exported.redacted += shown is not spec
+            return shown
+        try:
+            return secrets.decrypted_spec(spec)
+        except InvalidInput as error:
+            name = f"{monitor.monitor_id!r} of user {monitor.user_id!r}"
+            raise EverwatchError(f"The monitor {name} cannot be exported: {error}.") from None
+
     for user, monitors in catalogue:
         by_id = {monitor.monitor_id: monitor for monitor in monitors}
-        named = tuple(by_id[name].spec for name in user.monitor_ids if name in by_id)
+        named = tuple(written(by_id[name]) for name in user.monitor_ids if name in by_id)
         exported.users += 1
         yield signup_form(Signup(user.user_id, user.plan, user.attributes, named, user.maintenance))
         for monitor in monitors:
@@ -43,7 +67,7 @@ def export_rows(
             if monitor.state is State.DONE and not everything:
                 continue
             exported.monitors += 1
-            yield {"user_id": user.user_id, "monitor": monitor_form(monitor.spec)}
+            yield {"user_id": user.user_id, "monitor": monitor_form(written(monitor))}
 
 
 def write_rows(rows: Iterable[dict[str, Any]], form: Format, stream: BinaryIO) -> None:
