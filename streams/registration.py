@@ -312,7 +312,7 @@ class Registration:
     def _changed_with_user(self, wanted: Command, monitor: Monitor, now: int, settled: int) -> Monitor | None:
         """The monitor after a command for a whole user: None if it goes, itself if it stays. Raises InvalidInput."""
         match wanted.command:
-            case CommandType.DEREGISTER:
+            case CommandType.DEREGISTER | CommandType.PURGE:
                 return None
             case CommandType.CANCEL:
                 return None if is_pending_task(monitor, settled) else monitor
@@ -369,11 +369,15 @@ class Registration:
             quotas.note(source.partition, wanted.user_id, changes.monitors)
         if changes.run_now is not None:
             self._run_now(partition, source, wanted, changes.run_now, now)
-        if isinstance(wanted, Command) and wanted.command_id:
+        if isinstance(wanted, Command) and wanted.command is CommandType.PURGE:
+            # needs not be remembered: carried out once more it changes nothing
+            work.delete_value(source.partition, codec.commands_key(wanted.user_id), at=settled)
+        elif isinstance(wanted, Command) and wanted.command_id:
             # last: when this is durable, all of it is
             key = codec.commands_key(wanted.user_id)
             known = remembered_of(work.value(source.partition, key))
             work.add_value(source.partition, key, known.with_id(wanted.command_id, now).encoded())
+        if isinstance(wanted, Command) and wanted.command_id:
             begun = (source.partition, source.offset) in self._begun
             answer = Answer.DONE if begun or not changes.is_nothing else Answer.UNCHANGED
             version = self._version(work, source.partition, wanted)
@@ -449,7 +453,13 @@ class Registration:
 
 
 _FOR_MANY = frozenset(
-    {CommandType.DEREGISTER, CommandType.PAUSE_USER, CommandType.RESUME_USER, CommandType.REENCRYPT_USER}
+    {
+        CommandType.DEREGISTER,
+        CommandType.PURGE,
+        CommandType.PAUSE_USER,
+        CommandType.RESUME_USER,
+        CommandType.REENCRYPT_USER,
+    }
 )
 
 

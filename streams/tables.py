@@ -216,6 +216,12 @@ class Writing:
         self._entries[partition][key] = None
         self._timestamps[key] = at
 
+    def delete_value(self, partition: int, key: bytes, *, at: int) -> None:
+        """Take out an entry that is neither monitor nor user, if it is there; ``at`` as of ``delete``."""
+        if self.value(partition, key) is not None:
+            self._entries[partition][key] = None
+            self._timestamps[key] = at
+
     def send(self, partition: int) -> None:
         """Begin to make a partition's changes durable, to which no more are added. Raises PartitionLost."""
         assert partition not in self._commits

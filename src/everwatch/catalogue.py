@@ -148,6 +148,9 @@ def carry_out(
     match command.command:
         case CommandType.PUT:
             return _carry_out_put(command, user, monitors.get(command.monitor_id), now, settled, recognise)
+        case CommandType.PURGE:
+            known = user is not None or bool(monitors)
+            return Changes(monitors=[Change(monitor, None) for monitor in monitors.values()], user_ended=known)
         case CommandType.DEREGISTER:
             # monitors without a user are left where a deregistration was interrupted
             if user is None and not monitors:

@@ -222,7 +222,8 @@ class CommandType(StrEnum):
     """What a command asks for.
 
     ``cancel`` ends one pending delayed task (or, without ``monitor_id``, all of a user's); ``maintain`` gives a user
-    maintenance windows in place of those there were; ``deregister`` ends a user and all its monitors; ``pause_user``
+    maintenance windows in place of those there were; ``deregister`` ends a user and all its monitors, ``purge`` does
+    too and forgets which commands the user had, so it may come again and needs no user; ``pause_user``
     pauses all monitors that a user has, and ``resume_user`` resumes what that paused; ``set_user`` changes the plan or
     single attributes; ``reencrypt_user`` encrypts the secrets of all of a user's monitors with the newest key.
     """
@@ -239,6 +240,7 @@ class CommandType(StrEnum):
     RESUME_USER = "resume_user"
     SET_USER = "set_user"
     REENCRYPT_USER = "reencrypt_user"
+    PURGE = "purge"
 
 
 class Command(msgspec.Struct, frozen=True):

@@ -307,7 +307,8 @@ _OF_USERS = frozenset(
         CommandType.REENCRYPT_USER,
     }
 )
-_NAMELESS = _OF_USERS | {CommandType.DEREGISTER}
+_ENDS_USER = frozenset({CommandType.DEREGISTER, CommandType.PURGE})
+_NAMELESS = _OF_USERS | _ENDS_USER
 _PAUSES = frozenset({CommandType.PAUSE, CommandType.PAUSE_USER})
 _ONE_OR_ALL = frozenset({CommandType.CANCEL})
 
@@ -326,7 +327,7 @@ def command_of(given: CommandInput) -> Command:
     elif given.monitor is not None:
         raise InvalidInput(f"a {command} takes no monitor", "$.monitor")
     elif command in _NAMELESS and monitor_id:
-        whole = "ends the whole user" if command is CommandType.DEREGISTER else "is for the whole user"
+        whole = "ends the whole user" if command in _ENDS_USER else "is for the whole user"
         raise InvalidInput(f"a {command} {whole} and takes no monitor_id", "$.monitor_id")
     elif command not in _NAMELESS | _ONE_OR_ALL and not monitor_id:
         raise InvalidInput(f"a {command} needs the monitor_id", "$.monitor_id")

@@ -34,6 +34,7 @@ from everwatch.store import (
     Identity,
     MemoryStore,
     Partition,
+    Purge,
     Reader,
     Received,
     SinkBatch,
@@ -822,3 +823,97 @@ def test_tasks_are_counted_by_what_has_become_of_them(crowd: Feed) -> None:
     assert count("bert", now=100_000) == none | {"pending": 1, "cancelled": 1}
     assert count("", 50_000, 200_000, now=250_000) == none | {"running": 1, "failed": 1, "cancelled": 1}
     assert count("nobody", now=0) == none
+
+
+# --- purged users ---------------------------------------------------------------------------------------------------
+
+ENDED = 100 * MINUTE
+FAR = 10_000 * MINUTE
+
+
+def purge_of(user_id: str, *, end: int, ended_at: int = ENDED) -> Purge:
+    return Purge(user_id, ended_at, FAR, {CHANGELOG: end})
+
+
+def purge(feed: Feed, wanted: Purge, most: int = 2) -> dict[str, int]:
+    """Begin a purge and carry it out in small steps; gives how many rows went in all."""
+    feed.store.begin_purge(wanted)
+    total: dict[str, int] = {}
+    while some := feed.store.purge_some(wanted, most):
+        assert max(some.values()) <= most
+        total = {name: total.get(name, 0) + some.get(name, 0) for name in total | some}
+    return total
+
+
+def fill(feed: Feed, user_id: str) -> None:
+    """A user with a monitor, one that begins later, a task, results and transitions."""
+    later = monitor(user_id=user_id, since=ENDED + MINUTE - 1)
+    later = replace(later, spec=replace(later.spec, monitor_id="later", start_at=ENDED + MINUTE))
+    feed.put(user(user_id), monitor(user_id=user_id, since=MINUTE), later, task("once", ENDED - MINUTE, user_id))
+    feed.results(*(result(n * MINUTE, user_id=user_id) for n in range(1, 6)))
+    feed.transitions(Transition(user_id, "shop", MINUTE, State.NEW, State.UP, "", 1))
+
+
+def left(feed: Feed, user_id: str) -> dict[str, int]:
+    reader = feed.reader
+    return {
+        "results": len(reader.results(user_id)),
+        "transitions": len(reader.transitions(user_id)),
+        "history": len(list(reader.history(user_id))),
+        "tasks": len(reader.tasks(user_id, now=ENDED)),
+        "monitors": len(reader.monitors(user_id)),
+        "users": int(reader.user(user_id) is not None),
+    }
+
+
+NOTHING_LEFT = dict.fromkeys(("results", "transitions", "history", "tasks", "monitors", "users"), 0)
+
+
+@pytest.mark.parametrize("has_passed", [True, False], ids=["deletion stored", "sink behind"])
+def test_a_purged_user_leaves_nothing_and_the_others_stay(feed: Feed, has_passed: bool) -> None:
+    fill(feed, "anna")
+    fill(feed, "annabel")
+    others = left(feed, "annabel")
+    end = feed.next[CHANGELOG] + 1
+    if has_passed:
+        feed.delete("anna", at=ENDED)
+    went = purge(feed, purge_of("anna", end=end))
+    assert went["results"] == 5
+    assert went["transitions"] == 1
+    assert left(feed, "anna") == NOTHING_LEFT
+    assert left(feed, "annabel") == others
+    # once more, as after a kill: nothing is left to do
+    assert purge(feed, purge_of("anna", end=end)) == {}
+
+
+def test_what_the_topics_still_hold_of_a_purged_user_is_not_stored_again(feed: Feed) -> None:
+    fill(feed, "anna")
+    feed.delete("anna", at=ENDED)
+    purge(feed, purge_of("anna", end=feed.next[CHANGELOG]))
+
+    # results of checks that were under way, and everything once more, as after the offsets were lost
+    feed.results(result(ENDED, started_at=ENDED + MINUTE))
+    feed.store.forget_offsets([RESULTS, TRANSITIONS, CHANGELOG])
+    fill(feed, "anna")
+    feed.delete("anna", at=ENDED)
+    assert left(feed, "anna") == NOTHING_LEFT
+
+    # until the topics cannot hold it any more
+    feed.stored_at = FAR + 1
+    feed.results(result(ENDED))
+    assert left(feed, "anna")["results"] == 1
+
+
+def test_a_purged_user_who_signs_up_again_is_stored_and_only_the_old_rows_go(feed: Feed) -> None:
+    fill(feed, "anna")
+    feed.delete("anna", at=ENDED)
+    end = feed.next[CHANGELOG]
+    again = monitor(since=ENDED + 1)
+    feed.store.begin_purge(purge_of("anna", end=end))
+    feed.entries(Entry("anna", "", replace(user(), registered_at=ENDED + 1)), Entry("anna", "shop", again), at=ENDED)
+    feed.results(result(ENDED + MINUTE))
+    feed.transitions(Transition("anna", "shop", ENDED + MINUTE, State.NEW, State.UP, "", 1))
+    purge(feed, purge_of("anna", end=end))
+    assert left(feed, "anna") == NOTHING_LEFT | {
+        "results": 1, "transitions": 1, "history": 1, "monitors": 1, "users": 1,
+    }  # fmt: skip

@@ -194,6 +194,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     },
     "command-reencrypt": {"command": "reencrypt_user", "user_id": "u-1", "command_id": "c-3"},
     "command-maintain": {"command": "maintain", "user_id": "u-1", "maintenance": WINDOWS_INPUT},
+    "command-purge": {"command": "purge", "user_id": "u-1", "command_id": "c-3"},
 }
 EXPECTED: dict[str, object] = {
     "signup": Signup("u-1", "pro", ATTRIBUTES, (SPEC,)),
@@ -226,6 +227,7 @@ EXPECTED: dict[str, object] = {
     "command-run": Command(CommandType.RUN_NOW, "u-1", "größe", command_id="c-1"),
     "command-cancel": Command(CommandType.CANCEL, "u-1", command_id="c-2"),
     "command-maintain": Command(CommandType.MAINTAIN, "u-1", maintenance=WINDOWS),
+    "command-purge": Command(CommandType.PURGE, "u-1", command_id="c-3"),
     "signup-labels": Signup("u-1", monitors=(LABELLED,)),
     "command-labels": Command(CommandType.PUT, "u-1", "größe", LABELLED),
     "command-pauseuser": Command(CommandType.PAUSE_USER, "u-1", until=AT),

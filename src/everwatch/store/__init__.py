@@ -22,6 +22,7 @@ from everwatch.store.interface import (
     When,
 )
 from everwatch.store.memory import MemoryStore
+from everwatch.store.purges import Purge
 from everwatch.store.reader import SqlReader, open_reader
 from everwatch.store.writer import SqlStore, open_store
 
@@ -32,6 +33,7 @@ __all__ = [
     "ListedUser",
     "MemoryStore",
     "Partition",
+    "Purge",
     "Reader",
     "Received",
     "Selection",

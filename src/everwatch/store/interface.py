@@ -5,12 +5,15 @@ Every instant is whole milliseconds since the epoch (UTC).
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from everwatch.errors import EverwatchError, StoreError
 from everwatch.model import Monitor, Policy, Result, Schedule, State, Transition, User
+
+if TYPE_CHECKING:
+    from everwatch.store.purges import Purge
 
 Value = TypeVar("Value")
 
@@ -207,6 +210,18 @@ class Store(Protocol):
         for each identity: the first one stays and the others count as deliveries, but a result that ran replaces a
         skipped one; the larger ``skipped_until`` and ``skipped_count`` are kept in any case. Raises StoreError,
         StoreBusy.
+        """
+        ...
+
+    def begin_purge(self, purge: "Purge") -> None:
+        """From now on store nothing that is the user's from up to ``purge.ended_at``. Raises StoreError, StoreBusy."""
+        ...
+
+    def purge_some(self, purge: "Purge", most: int) -> dict[str, int]:
+        """Delete at most ``most`` rows of each table that are the user's from up to ``purge.ended_at``.
+
+        Gives how many rows of which table were deleted, none of them when nothing is left. What a user who signed up
+        again has since then stays. Raises StoreError, StoreBusy.
         """
         ...
 

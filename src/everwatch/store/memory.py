@@ -24,6 +24,7 @@ from everwatch.store.interface import (
     TaskStatus,
     When,
 )
+from everwatch.store.purges import Purge, hash_of, without_purged
 from everwatch.store.retention import KEEP_ALL, Keep
 from everwatch.store.tasks import as_of, cancelled, following, is_first, task_of
 
@@ -36,6 +37,8 @@ class MemoryStore:
         self._results_from = 0
         self._offsets: dict[Partition, int] = {}
         self._begun_at = 0
+        # of purged users, by a hash of their id: when they ended, and until when that matters
+        self._purged: dict[str, tuple[int, int]] = {}
         self._results: dict[tuple[str, int, str, int], StoredResult] = {}
         self._transitions: dict[tuple[str, str, int, State], Transition] = {}
         # each user with the number of its partition
@@ -50,6 +53,9 @@ class MemoryStore:
 
     def apply(self, batch: SinkBatch) -> None:
         stored = dict(self._offsets)
+        ended_at = {user: ended for user, (ended, until) in self._purged.items() if until >= batch.stored_at}
+        if ended_at:
+            batch = without_purged(batch, ended_at)
         self._begun_at = self._begun_at or batch.stored_at
         for result in batch.results:
             if result.offset >= stored.get(result.source, 0):
@@ -63,6 +69,38 @@ class MemoryStore:
                 self._put_entry(entry)
         for partition, offset in batch.offsets.items():
             self._offsets[partition] = max(offset, stored.get(partition, 0))
+
+    def begin_purge(self, purge: Purge) -> None:
+        self._purged = {user: ended for user, ended in self._purged.items() if ended[1] >= purge.ended_at}
+        self._purged[hash_of(purge.user_id)] = (purge.ended_at, purge.kept_until)
+
+    def purge_some(self, purge: Purge, most: int) -> dict[str, int]:
+        user_id, ended_at = purge.user_id, purge.ended_at
+        everything = not purge.is_passed(self._offsets)
+
+        def is_old(owner: str, instant: int, until: int | None = None) -> bool:
+            return owner == user_id and (everything or instant <= ended_at or (until is not None and until <= ended_at))
+
+        results = [
+            key for key, one in self._results.items() if key[0] == user_id and one.result.scheduled_at <= ended_at
+        ]
+        transitions = [key for key, one in self._transitions.items() if key[0] == user_id and one.at <= ended_at]
+        spans = {(key, own): one for key, some in self._history.items() for own, one in some.items()}
+        history = [place for place, one in spans.items() if is_old(one.user_id, one.since, one.until)][:most]
+        tasks = [key for key, one in self._tasks.items() if is_old(key[0], one.created_at)]
+        monitors = [key for key, one in self._monitors.items() if is_old(key[0], one.since)]
+        users = [key for key, (one, _) in self._users.items() if is_old(key, one.registered_at)]
+        for key, own in history:
+            del self._history[key][own]
+        deleted = {
+            "results": _drop(self._results, results[:most]),
+            "transitions": _drop(self._transitions, transitions[:most]),
+            "monitor_history": len(history),
+            "tasks": _drop(self._tasks, tasks[:most]),
+            "monitors": _drop(self._monitors, monitors[:most]),
+            "users": _drop(self._users, users[:most]),
+        }
+        return {name: count for name, count in deleted.items() if count}
 
     def forget_offsets(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
@@ -320,6 +358,12 @@ class MemoryStore:
         for own, stretch in stretches.items():
             if stretch.until is None:
                 stretches[own] = replace(stretch, until=at)
+
+
+def _drop(held: dict[Any, Any], keys: list[Any]) -> int:
+    for key in keys:
+        del held[key]
+    return len(keys)
 
 
 def _is_within(instant: int, when: When) -> bool:

@@ -234,3 +234,12 @@ database_facts = Table(
     Column("name", Text, primary_key=True),
     Column("value", BigInteger, nullable=False),
 )
+
+# users that were purged, by a hash of their id; what was theirs until ended_at is not stored again while topics hold it
+purged_users = Table(
+    "purged_users",
+    metadata,
+    Column("user_hash", Text, primary_key=True),
+    Column("ended_at", BigInteger, nullable=False),
+    Column("kept_until", BigInteger, nullable=False),
+)

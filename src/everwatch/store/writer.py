@@ -19,12 +19,13 @@ from sqlalchemy import (
 
 from everwatch.config import Settings
 from everwatch.model import Monitor, User
-from everwatch.store import rows
+from everwatch.store import purge_rows, rows
 from everwatch.store.bulk import Bulk, Row, insert_into, upsert
 from everwatch.store.engine import clear_errors, open_for_writing
 from everwatch.store.entries import ending_of, into_waves
 from everwatch.store.interface import Entry, Partition, Received, SinkBatch, TaskStatus
 from everwatch.store.offsets import Offsets
+from everwatch.store.purges import Purge, without_purged
 from everwatch.store.results import ResultsWriter, UpsertedResults
 from everwatch.store.retention import KEEP_ALL, Keep, Trimmer
 from everwatch.store.schema import (
@@ -60,6 +61,17 @@ class SqlStore:
             with self._engine.begin() as connection:
                 self._apply(connection, batch)
 
+    def begin_purge(self, purge: Purge) -> None:
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            purge_rows.note(connection, purge)
+        # a batch that was begun before the note could be read is waited for
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            self._offsets.lock(connection, self._offsets.all(connection).keys())
+
+    def purge_some(self, purge: Purge, most: int) -> dict[str, int]:
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            return purge_rows.delete_some(connection, purge, self._offsets.all(connection), most)
+
     def forget_offsets(self, partitions: Iterable[Partition]) -> None:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             self._offsets.forget(connection, list(partitions))
@@ -76,6 +88,9 @@ class SqlStore:
         begins = self._offsets.is_empty(connection)
         stored = self._offsets.lock(connection, batch.offsets.keys())
         fresh = _Fresh(stored)
+        # after the lock: see begin_purge
+        if purged := purge_rows.noted(connection, batch.stored_at):
+            batch = without_purged(batch, purged)
         if begins:
             run.begun.run(connection, [("begun_at", batch.stored_at)])
         self._results.put(connection, [r.value for r in batch.results if fresh.has(r)], batch.stored_at)

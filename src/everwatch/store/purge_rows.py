@@ -1,0 +1,73 @@
+"""The rows of purged users: which of them are from before, deleting them, and the note that keeps them away."""
+
+from collections.abc import Iterator, Mapping
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete, false, or_, select, true
+
+from everwatch.store.bulk import Bulk, upsert
+from everwatch.store.interface import Partition
+from everwatch.store.purges import Purge, hash_of
+from everwatch.store.schema import (
+    monitor_history,
+    monitor_labels,
+    monitors,
+    purged_users,
+    results,
+    tasks,
+    transitions,
+    users,
+)
+
+
+def note(connection: Connection, purge: Purge) -> None:
+    """Note a purge for the sinks; notes that nothing can come of any more go."""
+    connection.execute(delete(purged_users).where(purged_users.c.kept_until < purge.ended_at))
+    row = (hash_of(purge.user_id), purge.ended_at, purge.kept_until)
+    upsert(purged_users, connection.dialect).run(connection, [row])
+
+
+def noted(connection: Connection, now: int) -> dict[str, int]:
+    """When purged users ended, by the hash of their id; without those of whom nothing can come any more."""
+    c = purged_users.c
+    found = connection.execute(select(c.user_hash, c.ended_at).where(c.kept_until >= now))
+    return {row.user_hash: row.ended_at for row in found}
+
+
+def delete_some(connection: Connection, purge: Purge, stored: Mapping[Partition, int], most: int) -> dict[str, int]:
+    """Delete at most ``most`` rows of each table that are a purged user's from before; gives how many of which."""
+    if connection.dialect.name == "sqlite":
+        # else the rows stay readable in pages that are free
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    deleted: dict[str, int] = {}
+    for table, is_old in _old_rows(purge.ended_at, purge.is_passed(stored)):
+        key = list(table.primary_key.columns)
+        found = connection.execute(select(*key).where(table.c.user_id == purge.user_id, is_old).limit(most))
+        if places := [tuple(row) for row in found]:
+            _deletion_of(table, connection).run(connection, places)
+            deleted[table.name] = len(places)
+    return deleted
+
+
+def _old_rows(ended_at: int, is_passed: bool) -> Iterator[tuple[Table, ColumnElement[bool]]]:
+    """Every table with users' rows, and which rows are from up to ``ended_at``.
+
+    Where the sink has not passed the user's deletion (``is_passed``), all of the catalogue is from before. Where it
+    has, monitors and labels of before are gone, and what is there may be a new registration's.
+    """
+    everything = false() if is_passed else true()
+    history = monitor_history.c
+    yield results, results.c.scheduled_at <= ended_at
+    yield transitions, transitions.c.at <= ended_at
+    # one that was to begin later ended all the same
+    yield monitor_history, or_(everything, history.since <= ended_at, history.until <= ended_at)
+    yield tasks, or_(everything, tasks.c.created_at <= ended_at)
+    yield monitor_labels, everything
+    yield monitors, or_(everything, monitors.c.since <= ended_at)
+    yield users, or_(everything, users.c.registered_at <= ended_at)
+
+
+def _deletion_of(table: Table, connection: Connection) -> Bulk:
+    """Deletes rows of a table by their primary key."""
+    key = list(table.primary_key.columns)
+    is_it = and_(*(column == bindparam(f"b_{column.name}", type_=column.type) for column in key))
+    return Bulk(delete(table).where(is_it), [f"b_{column.name}" for column in key], connection.dialect)
