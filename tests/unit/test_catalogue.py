@@ -686,3 +686,13 @@ def test_a_name_or_label_changes_the_version_and_neither_state_nor_ticks(account
     after = account.monitors[name]
     assert (after.version, after.state, after.since) == (before.version + 1, before.state, before.since)
     assert after.spec.labels == (("env", "prod"),)
+
+
+# --- purged users -----------------------------------------------------------------------------------------------------
+
+
+def test_a_purge_ends_a_user_and_may_come_again(account: Account) -> None:
+    changes = account.command(CommandType.PURGE)
+    assert changes.user_ended
+    assert {change.after for change in changes.monitors} == {None}
+    assert Account().command(CommandType.PURGE).is_nothing

@@ -58,7 +58,7 @@ COMMANDS = (
     Listed("signup", USE, "signup:signup", "Sign users up; signing up again changes what is registered."),
     Listed("monitor", USE, "monitor:app", "Put, change, pause, resume, run, delete and list monitors."),
     Listed("task", USE, "task:app", "Create, cancel, list and count delayed tasks."),
-    Listed("user", USE, "user:app", "List and show users, pause, change and end them, set maintenance windows."),
+    Listed("user", USE, "user:app", "List and show users, pause, change, end and purge them, set maintenance windows."),
     Listed(
         "signal",
         USE,

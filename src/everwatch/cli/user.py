@@ -7,7 +7,7 @@ import msgspec
 import orjson
 import typer
 
-from everwatch.cli import lists
+from everwatch.cli import lists, purge
 from everwatch.cli.commanding import Sending, send, with_sending
 from everwatch.cli.options import (
     AsJson,
@@ -31,7 +31,7 @@ from everwatch.schedule.instant import Bare
 from everwatch.schedule.maintenance import maintenance_end
 
 app = typer.Typer(
-    no_args_is_help=True, help="List and show users, pause, change and end them, set maintenance windows."
+    no_args_is_help=True, help="List and show users, pause, change, end and purge them, set maintenance windows."
 )
 
 
@@ -197,3 +197,4 @@ def show(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) 
 
 
 app.command("list")(lists.list_users)
+app.command("purge")(purge.purge)

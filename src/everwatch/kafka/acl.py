@@ -21,6 +21,7 @@ class Operation(StrEnum):
     WRITE = "Write"
     DESCRIBE = "Describe"
     CREATE = "Create"
+    DESCRIBE_CONFIGS = "DescribeConfigs"
 
 
 class Right(NamedTuple):

@@ -21,6 +21,7 @@ HOUR_MS = 3_600_000
 _NO_TOPIC_IDS = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._UNSUPPORTED_FEATURE})
 # how long compacted topics still tell of a deletion: who was away for longer has to read them anew
 DELETIONS_KEPT_MS = 7 * 24 * HOUR_MS
+SUPERSEDED_KEPT_MS = 7 * 24 * HOUR_MS
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,13 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
     topics = Topics.of(settings)
     # one replica may fail without stopping writes; with one or two replicas there is nothing to spare
     durability = {"min.insync.replicas": str(max(1, settings.replication_factor - 1))}
-    compacted = {"cleanup.policy": "compact", "delete.retention.ms": str(DELETIONS_KEPT_MS), **durability}
+    compacted = {
+        "cleanup.policy": "compact",
+        "delete.retention.ms": str(DELETIONS_KEPT_MS),
+        # of a user who is gone nothing stays longer, however little comes after it
+        "max.compaction.lag.ms": str(SUPERSEDED_KEPT_MS),
+        **durability,
+    }
 
     def kept(hours: int) -> dict[str, str]:
         return {"cleanup.policy": "delete", "retention.ms": str(hours * HOUR_MS), **durability}

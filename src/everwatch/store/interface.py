@@ -225,6 +225,10 @@ class Store(Protocol):
         """
         ...
 
+    def drop_old_pages(self) -> None:
+        """Write out what a log of the database still holds of deleted rows, as far as others let it."""
+        ...
+
     def forget_offsets(self, partitions: Iterable[Partition]) -> None:
         """Forget where reading of these partitions stood, so that they are read again. Raises StoreError, StoreBusy."""
         ...

@@ -102,6 +102,9 @@ class MemoryStore:
         }
         return {name: count for name, count in deleted.items() if count}
 
+    def drop_old_pages(self) -> None:
+        """Nothing is kept of what was deleted."""
+
     def forget_offsets(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
             self._offsets.pop(partition, None)

@@ -72,6 +72,14 @@ class SqlStore:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             return purge_rows.delete_some(connection, purge, self._offsets.all(connection), most)
 
+    def drop_old_pages(self) -> None:
+        if self._engine.dialect.name == "sqlite":
+            with clear_errors(self._engine.url), self._engine.connect() as connection:
+                # the driver's own connection: a checkpoint is no part of a transaction
+                driver = connection.connection.driver_connection
+                assert driver is not None
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def forget_offsets(self, partitions: Iterable[Partition]) -> None:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             self._offsets.forget(connection, list(partitions))
