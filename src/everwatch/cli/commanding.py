@@ -121,9 +121,11 @@ def send_one(
 class Link:
     """A way to the workers and, if answers are waited for, back. ``delivered``: inputs that the broker has."""
 
-    def __init__(self, delivery: Delivery, bootstrap_servers: str, replies: ReplyTopic | None) -> None:
+    def __init__(
+        self, delivery: Delivery, bootstrap_servers: str, replies: ReplyTopic | None, partition: int | None
+    ) -> None:
         self._topics = Topics.of(delivery.settings)
-        self._publisher = Publisher(delivery.settings, bootstrap_servers)
+        self._publisher = Publisher(delivery.settings, bootstrap_servers, partition)
         self._replies = replies
         self._timeout_s = delivery.timeout_s
 
@@ -142,9 +144,10 @@ class Link:
 
 
 @contextmanager
-def connected(delivery: Delivery, first: Asked) -> Iterator[Link]:
+def connected(delivery: Delivery, first: Asked, partition: int | None = None) -> Iterator[Link]:
     """A link to the broker for inputs of which ``first`` is one.
 
+    ``partition``: where they go; None: where their keys lead them.
     Commands make missing topics; signups and signals need theirs, with any number of partitions.
     Raises BrokerUnavailable, TopicMismatch.
     """
@@ -157,10 +160,10 @@ def connected(delivery: Delivery, first: Asked) -> Iterator[Link]:
         bootstrap = broker_of(settings)
         expect_topic(new_admin(settings, bootstrap), settings, topic)
     if not delivery.wait:
-        yield Link(delivery, bootstrap, None)
+        yield Link(delivery, bootstrap, None, partition)
         return
     with closing(ReplyTopic(settings, bootstrap)) as replies:
-        yield Link(delivery, bootstrap, replies)
+        yield Link(delivery, bootstrap, replies, partition)
 
 
 def _outline(asker: Asker) -> dict[str, Any]:

@@ -12,9 +12,13 @@ FLUSH_S = 30.0
 
 
 class Publisher:
-    """Sends input records keyed by user_id; ``finish`` waits until the broker has all of them."""
+    """Sends input records keyed by user_id; ``finish`` waits until the broker has all of them.
 
-    def __init__(self, settings: Settings, bootstrap_servers: str) -> None:
+    ``partition``: where all of them go; None: where their keys lead them.
+    """
+
+    def __init__(self, settings: Settings, bootstrap_servers: str, partition: int | None = None) -> None:
+        self._place = {} if partition is None else {"partition": partition}
         self._producer: Producer = new_producer(settings, bootstrap_servers)
         self._bootstrap_servers = bootstrap_servers
         self._failure: EverwatchError | None = None
@@ -24,7 +28,8 @@ class Publisher:
         """Queue one record."""
         while True:
             try:
-                self._producer.produce(topic, key=codec.user_key(user_id), value=value, on_delivery=self._count)
+                key = codec.user_key(user_id)
+                self._producer.produce(topic, key=key, value=value, on_delivery=self._count, **self._place)
                 self._producer.poll(0)
                 return
             except BufferError:

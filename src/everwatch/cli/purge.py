@@ -61,12 +61,13 @@ def purge(
     settings = settings_of(data_dir, bootstrap_servers)
     timeout_s = duration_of("--timeout", timeout) / 1000
     asked = asked_of({"command": "purge", "user_id": user})
-    with database(settings):
-        pass  # whether there is one is found before anything is done
+    with database(settings) as reader:
+        # whatever partitioner the user's signups were produced with
+        partition = reader.partition_of(user)
     if not yes:
         _confirm(user, as_json)
     clock = SystemClock()
-    with connected(Delivery(settings, True, timeout_s, as_json), asked) as link:
+    with connected(Delivery(settings, True, timeout_s, as_json), asked, partition) as link:
         [(_, reply)] = link.ask([asked])
     if reply.answer is Answer.REFUSED:
         raise EverwatchError(f"The worker refused it: {reply.reason}.")
@@ -108,9 +109,8 @@ def _check_gone(settings: Settings, reply: Reply) -> None:
         found, partition = reader.user(reply.user_id), reader.partition_of(reply.user_id)
     if found is not None and found.registered_at <= reply.at:
         raise EverwatchError(
-            f"User {reply.user_id!r} is watched on partition {partition}, where this command does not come: its signups"
-            " were produced with another partitioner. Produce the command 'purge' as they are, then run this again;"
-            " nothing was deleted."
+            f"User {reply.user_id!r} is watched on partition {partition}, and the worker that answered did not know it:"
+            " run this again. Nothing was deleted."
         )
 
 
