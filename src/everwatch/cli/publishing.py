@@ -9,6 +9,8 @@ from everwatch.kafka.access import refused, write_to
 from everwatch.kafka.clients import new_producer
 
 FLUSH_S = 30.0
+# librdkafka's word for "where the key leads it"
+PARTITION_BY_KEY = -1
 
 
 class Publisher:
@@ -18,7 +20,7 @@ class Publisher:
     """
 
     def __init__(self, settings: Settings, bootstrap_servers: str, partition: int | None = None) -> None:
-        self._place = {} if partition is None else {"partition": partition}
+        self._partition = PARTITION_BY_KEY if partition is None else partition
         self._producer: Producer = new_producer(settings, bootstrap_servers)
         self._bootstrap_servers = bootstrap_servers
         self._failure: EverwatchError | None = None
@@ -29,7 +31,7 @@ class Publisher:
         while True:
             try:
                 key = codec.user_key(user_id)
-                self._producer.produce(topic, key=key, value=value, on_delivery=self._count, **self._place)
+                self._producer.produce(topic, value, key, self._partition, self._count)
                 self._producer.poll(0)
                 return
             except BufferError:
