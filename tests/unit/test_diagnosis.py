@@ -1,6 +1,8 @@
 """How checks are run: each fault is a line with a remedy, and one check's trouble is not the others'."""
 
+import signal
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from support.waiting import wait_until
 
 from everwatch.clock import SettableClock
 from everwatch.config import Settings
@@ -18,7 +21,7 @@ from everwatch.diagnosis.disk import check_disk
 from everwatch.diagnosis.emission import check_emission
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.sink import check_sink
-from everwatch.diagnosis.system import DiskSpace
+from everwatch.diagnosis.system import DiskSpace, is_stopped
 from everwatch.diagnosis.unreadable import check_unreadable
 from everwatch.diagnosis.workers import check_workers
 from everwatch.errors import StoreError
@@ -151,6 +154,35 @@ def test_an_executor_that_finishes_others_is_slow_and_not_frozen(finished: dict[
     finished["executor-1"] = NOW - 2_000
     [said] = faults(executors.check_executors, system_with(late))
     assert "slower than ticks come" in said
+
+
+def test_an_executor_that_is_stopped_by_a_signal_is_frozen_though_others_do_its_work(finished: dict[str, int]) -> None:
+    finished["vm-7"] = NOW - 60_000
+    system = system_with()
+    vars(system).update(host="vm", is_stopped=lambda pid: pid == 7)
+    [said] = faults(executors.check_executors, system)
+    assert said == (
+        "everwatch-vm-7 is frozen: process 7 of this machine is stopped by a signal; others have its partitions"
+    )
+    # of another machine that cannot be told
+    vars(system)["host"] = "other"
+    [found] = executors.check_executors(system)
+    assert found.ok
+    assert found.says.endswith(
+        "; not there any more, stopped, killed or frozen: everwatch-vm-7 (last result 2026-11-21 11:59:00Z)"
+    )
+    finished["vm-7"] = NOW - 3_600_000
+    [found] = executors.check_executors(system)
+    assert "not there any more" not in found.says
+
+
+def test_a_stopped_process_is_told_from_a_running_one() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert not is_stopped(process.pid)
+        process.send_signal(signal.SIGSTOP)
+        wait_until("it is stopped", lambda: is_stopped(process.pid))
+        process.kill()
+    assert not is_stopped(process.pid)
 
 
 def test_partitions_without_an_owner_are_told_unless_a_rebalance_is_under_way() -> None:

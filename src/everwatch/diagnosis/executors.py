@@ -1,6 +1,6 @@
 """Check of the executors: gone, frozen, or slower than the ticks come."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 
 from everwatch import codec
@@ -39,8 +39,22 @@ def check_executors(system: System) -> Iterator[Finding]:
         topics = ", ".join(sorted({row.topic for row in alone}))
         yield fault("executors", f"no executor claims partitions {numbers_of(alone)} of {topics}", _START)
     late = [row for row in rows if (row.lag_s or 0) > BEHIND_S and row.client_id]
-    seen = newest_results(system) if late else {}
+    seen = newest_results(system)
+    present = {member.client_id.removeprefix("everwatch-") for member in members}
+    stopped: set[str] = set()
+    for name in sorted(present | set(seen)):
+        if (pid := _stopped_process(system, name)) is not None:
+            faults += 1
+            stopped.add(f"everwatch-{name}")
+            work = "it holds its partitions until its session ends" if name in present else "others have its partitions"
+            yield fault(
+                "executors",
+                f"everwatch-{name} is frozen: process {pid} of this machine is stopped by a signal; {work}",
+                f"Continue it ('kill -CONT {pid}') or end it ('kill -KILL {pid}').",
+            )
     for (owner, topic), behind in by_owner(late).items():
+        if owner in stopped:
+            continue  # told already
         faults += 1
         waits = f"{waiting(behind, f'tick of {topic}')} (partitions {numbers_of(behind)})"
         active = system.clock.now_ms() - seen.get(owner.removeprefix("everwatch-"), 0) < ACTIVE_MS
@@ -59,7 +73,21 @@ def check_executors(system: System) -> Iterator[Finding]:
             )
     if not faults:
         names = ", ".join(member.client_id for member in members)
-        yield well("executors", f"{names}: {waiting(rows, 'tick')}")
+        yield well("executors", f"{names}: {waiting(rows, 'tick')}{_gone(system, seen, present)}")
+
+
+def _stopped_process(system: System, name: str) -> int | None:
+    """The process id of an executor that is stopped by a signal, if it is one of this machine."""
+    host, _, pid = name.rpartition("-")
+    return int(pid) if host == system.host and pid.isdigit() and system.is_stopped(int(pid)) else None
+
+
+def _gone(system: System, seen: Mapping[str, int], present: Collection[str]) -> str:
+    """Which executors were at work until lately and are not now; whether that was meant nobody can tell from here."""
+    since = system.clock.now_ms() - system.recent_ms
+    gone = {name: last for name, last in seen.items() if last > since and name not in present}
+    told = [f"everwatch-{name} (last result {instant_text(last)})" for name, last in sorted(gone.items())]
+    return f"; not there any more, stopped, killed or frozen: {', '.join(told)}" if told else ""
 
 
 def newest_results(system: System) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """The system under diagnosis: its settings, its broker, its clock and disk, as the checks look at them."""
 
 import shutil
+import socket
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -39,12 +40,22 @@ def disk_space(path: Path) -> DiskSpace:
     return DiskSpace(usage.total, usage.free)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process of this machine is stopped by a signal (SIGSTOP, Ctrl-Z); False where that cannot be told."""
+    try:
+        # behind the name, which may hold anything, in parentheses
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state in ("T", "t")
+
+
 @dataclass(frozen=True)
 class System:
     """What checks read. Expensive snapshots are cached properties: all checks of one diagnosis share them.
 
     ``recent_ms``: dead letters younger than that count. ``processes``: those that run as this user.
-    ``pause`` waits so many seconds.
+    ``pause`` waits so many seconds. ``host`` is this machine's name, ``is_stopped`` tells of its processes.
     """
 
     settings: Settings
@@ -53,6 +64,8 @@ class System:
     recent_ms: int = 600_000
     processes: tuple[Process, ...] = tuple(Process)
     disk_space: Callable[[Path], DiskSpace] = disk_space
+    host: str = field(default_factory=socket.gethostname)
+    is_stopped: Callable[[int], bool] = is_stopped
     pause: Callable[[float], object] = field(default_factory=lambda: Event().wait)
 
     @cached_property
