@@ -115,12 +115,18 @@ class Signals:
                 said[each[1]].append(each)
         async for few in in_turns(said.items()):
             for key, some in few:
-                after = self._after(key, values[key], some, answers)
+                value = values[key]
+                if value is None:
+                    error = _no_monitor(work, number, key)
+                    for record, *_ in some:
+                        self._refusals.refuse(record, error)
+                    continue
+                after = self._after(key, value, some, answers)
                 if after is not None:
                     work.add_value(number, key, after)
 
     def _after(
-        self, key: bytes, value: bytes | None, heard: list[Heard], answers: list[tuple[int, Asker, Answer]]
+        self, key: bytes, value: bytes, heard: list[Heard], answers: list[tuple[int, Asker, Answer]]
     ) -> bytes | None:
         """The monitor's entry after all that was heard of it, None if that changes nothing.
 
@@ -155,16 +161,17 @@ class Signals:
         return None if after is monitor else codec.encode_entry(after)
 
 
-def _listener(key: bytes, value: bytes | None, secrets: ConfigSecrets) -> tuple[Monitor, SignalledKind, object]:
+def _no_monitor(work: Writing, number: int, key: bytes) -> InvalidInput:
+    """What to say of signals for a monitor that is not there."""
+    user_id, monitor_id = codec.split_key(key)
+    reason = f"there is no monitor {monitor_id!r} of user {user_id!r}"
+    if work.user(number, user_id) is None:
+        reason += ", nor such a user on this partition (signals must be produced with the same key and partitioner as signups)"
+    return InvalidInput(reason, "$.monitor_id", RefusalCode.NOT_FOUND)
+
+
+def _listener(key: bytes, value: bytes, secrets: ConfigSecrets) -> tuple[Monitor, SignalledKind, object]:
     """The monitor of a table entry, its kind and its config. Raises InvalidInput if none of it takes signals."""
-    if value is None:
-        user_id, monitor_id = codec.split_key(key)
-        raise InvalidInput(
-            f"there is no monitor {monitor_id!r} of user {user_id!r} on this partition (signals must be produced with"
-            " the same key and partitioner as signups)",
-            "$.monitor_id",
-            RefusalCode.NOT_FOUND,
-        )
     monitor = codec.decode_entry(key, value)
     assert isinstance(monitor, Monitor)  # a signal names a monitor
     try:

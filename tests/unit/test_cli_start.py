@@ -3,6 +3,8 @@
 import inspect
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -45,3 +47,19 @@ def test_a_short_command_imports_no_heavy_library(arguments: tuple[str, ...]) ->
 def test_the_list_of_commands_says_of_each_what_its_own_help_says(listed: Listed) -> None:
     first, *_ = inspect.cleandoc(listed.load().help or "").split("\n\n")
     assert listed.summary == " ".join(first.split())
+
+
+def leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """Every command that does something, by its whole name."""
+    subcommands = getattr(command, "commands", None)
+    if subcommands is None:
+        yield name, command
+        return
+    for each, below in subcommands.items():
+        yield from leaves(f"{name} {each}", below)
+
+
+def test_the_help_of_every_command_has_an_example() -> None:
+    found = dict(leaf for listed in COMMANDS for leaf in leaves(listed.name, listed.load()))
+    assert "user purge" in found
+    assert [name for name, command in found.items() if "Example" not in (command.help or "")] == []

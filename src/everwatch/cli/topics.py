@@ -14,14 +14,20 @@ app = typer.Typer(no_args_is_help=True, help="Create and check the topics that E
 
 @app.command()
 def create(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json: AsJson = False) -> None:
-    """Create the topics that are missing; those that exist stay as they are. Safe to repeat."""
+    """Create the topics that are missing; those that exist stay as they are. Safe to repeat.
+
+    Example: `EVERWATCH_REPLICATION_FACTOR=3 everwatch topics create --bootstrap-servers kafka-1:9092`
+    """
     settings = settings_of(data_dir, bootstrap_servers)
     _show(ensure_topics(new_admin(settings, broker_of(settings)), settings), as_json)
 
 
 @app.command()
 def check(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json: AsJson = False) -> None:
-    """Compare the topics with the settings and change nothing; exit status 4 if one does not fit."""
+    """Compare the topics with the settings and change nothing; exit status 4 if one does not fit.
+
+    Example: `everwatch topics check --json | jq '.[] | select(.problem != "")'`
+    """
     settings = settings_of(data_dir, bootstrap_servers)
     states = check_topics(new_admin(settings, broker_of(settings)), settings)
     _show(states, as_json)

@@ -14,7 +14,9 @@ from everwatch.store.engine import shown_url
 def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
     """Run Kafka (embedded, unless one is configured), a worker, an executor and a sink here, until Ctrl-C.
 
-    A process that dies is started again. Sign a user up from another terminal:
+    A process that dies is started again.
+
+    Examples: `everwatch up` · `everwatch up --data-dir ./data` · and from another terminal
     `everwatch signup u-1 --http https://example.com --every 30s`
     """
     settings = settings_of(data_dir, bootstrap_servers)
