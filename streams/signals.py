@@ -166,7 +166,8 @@ def _no_monitor(work: Writing, number: int, key: bytes) -> InvalidInput:
     user_id, monitor_id = codec.split_key(key)
     reason = f"there is no monitor {monitor_id!r} of user {user_id!r}"
     if work.user(number, user_id) is None:
-        reason += ", nor such a user on this partition (signals must be produced with the same key and partitioner as signups)"
+        where = "on this partition (signals must be produced with the same key and partitioner as signups)"
+        reason += f", nor such a user {where}"
     return InvalidInput(reason, "$.monitor_id", RefusalCode.NOT_FOUND)
 
 
