@@ -34,6 +34,7 @@ BENCHES = {
     "standstill": "500 monitors whose executor stands still for 125 s: time until every state is fresh again",
     "fairness": "wait of 500 healthy users' checks beside 120 users whose checks hang, on one executor",
     "sharing": "shares of two and three executors under load, and after one is killed",
+    "sink": "results into SQLite and PostgreSQL, new, replayed, by two sinks and while old ones go, beside executemany",
     "executor": "http probes of one executor for each second of CPU, beside blackbox_exporter",
 }
 # a module cannot have every name

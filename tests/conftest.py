@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from support import network
 from support.authority import Authority
 from support.pipeline import Pipeline
-from support.postgres import Databases, Missing, running
+from support.postgres import FAST, Databases, Missing, running
 from support.target import Target
 
 from everwatch.clock import SystemClock
@@ -51,7 +51,7 @@ def postgres() -> Iterator[Databases]:
     """Databases of a PostgreSQL server of the session."""
     with ExitStack() as stack:
         try:
-            server = stack.enter_context(running())
+            server = stack.enter_context(running(*FAST))
         except Missing as error:
             pytest.skip(str(error))
         yield Databases(server)

@@ -37,7 +37,7 @@ from everwatch.store.schema import STATUS_CODES, StatusText, results
 _STAGING = "results_staging"
 _COLUMNS = results.c.keys()
 # binary COPY takes exactly the types of the columns
-_TYPES: dict[type, str] = {
+_NAMES: dict[type, str] = {
     Text: "text",
     BigInteger: "int8",
     Integer: "int4",
@@ -45,6 +45,8 @@ _TYPES: dict[type, str] = {
     Float: "float8",
     Boolean: "bool",
 }
+TYPES = [_NAMES[type(c.type)] for c in results.c]
+"""Of the columns of ``results``, in their order."""
 _SKIPPED = STATUS_CODES[Status.SKIPPED]
 _AT_STATUS, _AT_REASON, _AT_DETAIL = (_COLUMNS.index(name) for name in ("status", "reason", "detail"))
 # batches that go by the staging table after one that held a stored identity: a replay of a topic holds nothing else
@@ -56,7 +58,6 @@ class CopiedResults:
 
     def __init__(self, dialect: Dialect) -> None:
         self._days = Days()
-        self._types = [_TYPES[type(c.type)] for c in results.c]
         staging = results.to_metadata(MetaData(), name=_STAGING)
         insert = insert_into(results, dialect).from_select(_COLUMNS, select(*staging.c).order_by(*_key_of(staging)))
         upsert = insert.on_conflict_do_update(index_elements=_key_of(results), set_=changes(insert.excluded, dialect))
@@ -71,7 +72,7 @@ class CopiedResults:
     def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> None:
         if not fresh:
             return
-        batch = folded((_row(result, stored_at) for result in fresh), _SKIPPED)
+        batch = folded((row_of(result, stored_at) for result in fresh), _SKIPPED)
         try:
             if self._until_direct or not self._put_directly(connection, batch):
                 self._put_around_stored(connection, batch)
@@ -107,7 +108,7 @@ class CopiedResults:
             sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
         )
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.set_types(self._types)
+            copy.set_types(TYPES)
             for row in batch:
                 copy.write_row(row)
 
@@ -116,7 +117,8 @@ def _key_of(table: Table) -> list[Column[Any]]:
     return list(table.primary_key.columns)
 
 
-def _row(result: Result, stored_at: int) -> Row:
+def row_of(result: Result, stored_at: int) -> Row:
+    """A row of ``results`` as PostgreSQL has it, delivered once."""
     row = list(rows.result_row(result, stored_at))
     row[_AT_STATUS] = STATUS_CODES[result.status]
     row[_AT_REASON] = storable(row[_AT_REASON])

@@ -1,0 +1,290 @@
+"""Results into the database: what each way of storing takes, and whole sinks that read a backlog from Kafka.
+
+The store alone gets batches of 10,000 results, as the sink makes them, by processes that have made them before the
+clock starts. The peers write the same rows into a table of the same columns and key: psycopg's ``executemany`` of an
+upsert, and binary COPY into a table without any index, which bounds what COPY can do.
+"""
+
+import multiprocessing as mp
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+from bench.errors import Unmeasured
+from bench.feedback import MONITOR, Results
+from bench.pace import pace_of
+from bench.plan import Plan
+from bench.population import Population, Recurring
+from bench.postgres import Missing, PostgresServer, running
+from bench.report import Figure, Outcome, Peer
+from bench.rig import Rig, rig
+from bench.watching import per_million
+from bench.worker import Worker
+from everwatch.clock import SystemClock
+from everwatch.config import Settings
+from everwatch.model import Result, Status
+from everwatch.store import Partition, Received, SinkBatch, open_reader, open_store
+from everwatch.store.copied_results import TYPES, row_of
+from everwatch.store.schema import results
+from everwatch.store.status import status_of
+
+BATCH = 10_000
+DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+BEGIN_MS = 20_000 * DAY_MS
+KEPT_DAYS = 1
+# of the store's own server: what a small one has; commits wait for the disk
+SERVER = ("shared_buffers=1GB", "max_wal_size=4GB", "checkpoint_timeout=15min", "synchronous_commit=on")
+COLUMNS = results.c.keys()
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process stores: ``batches`` batches of partition ``number``, each ``step_ms`` after the one before."""
+
+    settings: Settings
+    number: int
+    batches: int
+    step_ms: int = 60_000
+    replayed: bool = False
+    trims: bool = False
+
+    def make(self) -> Iterator[SinkBatch]:
+        """The batches, in order."""
+        source = Partition("results", self.number)
+        timings = {"dns": 0.4, "connect": 11.2, "tls": 20.1, "first_byte": 31.4}
+        for turn in range(self.batches):
+            at = BEGIN_MS + turn * self.step_ms
+            received = []
+            for index in range(BATCH):
+                # neighbours on a topic are no neighbours in the key's order
+                user = f"user-{self.number}-{index * 7919 % BATCH:07}"
+                result = Result(
+                    user, "website", at + index % 60_000, "http", 1, Status.SUCCESS, "200 OK", at, 31.5,
+                    timings=timings, executor="everwatch-executor-1",
+                )  # fmt: skip
+                received.append(Received(source, turn * BATCH + index, at, result))
+            yield SinkBatch(at, {source: (turn + 1) * BATCH}, received)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What storing took: results a second, and CPU microseconds a result of the client and of the server."""
+
+    rate: float
+    client_us: float
+    server_us: float
+
+
+def measure(plan: Plan) -> Outcome:
+    """The store alone on both, its peers, and then whole sinks."""
+    batches = 20 if plan.quick else 60
+    try:
+        with running(*SERVER) as server, tempfile.TemporaryDirectory(prefix="everwatch-bench-") as folder:
+            figures = [*_on_postgresql(server, batches), *_on_sqlite(Path(folder), batches)]
+            peers = _peers(server, max(2, batches // 10), batches) if plan.peers else []
+            if peers:
+                plain = peers[0].figures[0].value
+                figures.append(Figure("PostgreSQL, new, against executemany", figures[0].value / plain, "times"))
+            figures += _whole_sinks(server, 200_000 if plan.quick else 800_000)
+    except Missing as error:
+        raise Unmeasured(str(error)) from None
+    return Outcome(figures, peers)
+
+
+def _on_postgresql(server: PostgresServer, batches: int) -> Iterator[Figure]:
+    settings = Settings(database=server.new_database())
+    new = _store(server, [Share(settings, 0, batches)])
+    yield from _figures("PostgreSQL, new results", new, ">= 150000")
+    before = _counted(settings)
+    size = next(table.size for table in status_of(settings).tables if table.table == "results") or 0
+    yield Figure("PostgreSQL, room of a result with its indexes", size / before, "bytes")
+    again = _store(server, [Share(settings, 0, batches, replayed=True)])
+    yield from _figures("PostgreSQL, replayed", again, ">= 100000")
+    yield Figure("PostgreSQL, results more after the replay", _counted(settings) - before, "results", "<= 0")
+    two = Settings(database=server.new_database())
+    both = _store(server, [Share(two, number, batches // 2) for number in range(2)])
+    yield Figure("PostgreSQL, new results, two at once", both.rate, "results/s")
+    yield Figure("PostgreSQL, two against one", both.rate / new.rate, "times", ">= 1.7")
+    # every hour of a day is a batch, so the days of all but the last two batches in 24 go
+    kept = Settings(database=server.new_database(), keep_results_days=KEPT_DAYS)
+    yield from _figures("PostgreSQL, while days go", _store(server, [Share(kept, 0, batches, HOUR_MS, trims=True)]), "")
+
+
+def _on_sqlite(folder: Path, batches: int) -> Iterator[Figure]:
+    settings = Settings(data_dir=folder / "new")
+    new = _store(None, [Share(settings, 0, batches)])
+    yield from _figures("SQLite, new results", new, ">= 100000")
+    yield Figure("SQLite, room of a result with its indexes", status_of(settings).size / (batches * BATCH), "bytes")
+    before = _counted(settings)
+    yield from _figures("SQLite, replayed", _store(None, [Share(settings, 0, batches, replayed=True)]), "")
+    yield Figure("SQLite, results more after the replay", _counted(settings) - before, "results", "<= 0")
+    # a fifth of the batches are kept, so what is measured at the end deletes as much as it stores
+    step = DAY_MS * KEPT_DAYS * 5 // batches
+    kept = Settings(data_dir=folder / "kept", keep_results_days=KEPT_DAYS)
+    _store(None, [Share(kept, 0, batches // 2, step, trims=True)])
+    half = status_of(kept).size
+    all_of_it = _store(None, [Share(kept, 0, batches, step, trims=True)])
+    yield Figure("SQLite, new results while old ones go", all_of_it.rate, "results/s", ">= 100000")
+    yield Figure("SQLite, its size then against half-way", status_of(kept).size / half, "times", "<= 1.1")
+
+
+def _figures(name: str, stored: Stored, target: str) -> Iterator[Figure]:
+    yield Figure(name, stored.rate, "results/s", target)
+    yield Figure(f"{name}: CPU of the sink's store", stored.client_us, "µs a result")
+    if stored.server_us:
+        yield Figure(f"{name}: CPU of the server", stored.server_us, "µs a result")
+
+
+def _counted(settings: Settings) -> int:
+    reader = open_reader(settings)
+    try:
+        return reader.counts().results
+    finally:
+        reader.close()
+
+
+def _store(server: PostgresServer | None, shares: Sequence[Share]) -> Stored:
+    """Let a process for each share store it, all at once."""
+    context = mp.get_context("spawn")
+    ready, ended = context.Barrier(len(shares) + 1), context.Queue()
+    open_store(shares[0].settings).close()
+    processes = [context.Process(target=_store_share, args=(share, ready, ended)) for share in shares]
+    for process in processes:
+        process.start()
+    ready.wait(300)
+    began, server_s = SystemClock().monotonic_s(), _cpu_s(server)
+    took = [ended.get(timeout=600) for _ in shares]
+    seconds, server_s = SystemClock().monotonic_s() - began, _cpu_s(server) - server_s
+    # until then their connections stay open: a server's process that has ended tells its CPU to nobody
+    ready.wait(300)
+    for process in processes:
+        process.join()
+    # a share that is stored again stores fewer batches than it has
+    count = sum(stored for stored, _ in took)
+    return Stored(count / seconds, sum(cpu for _, cpu in took) / count * 1e6, server_s / count * 1e6)
+
+
+def _store_share(share: Share, ready: Barrier, ended: Any) -> None:
+    store = open_store(share.settings)
+    batches = list(share.make())
+    if share.replayed:
+        store.forget_offsets(list(batches[0].offsets))
+    stood = store.offsets().get(Partition("results", share.number), 0)
+    batches = batches[stood // BATCH :]
+    ready.wait(300)
+    began = sum(psutil.Process().cpu_times()[:2])
+    for batch in batches:
+        store.apply(batch)
+        if share.trims:
+            # as much as the sink deletes after a batch of this size
+            store.trim(batch.stored_at, 2_000 + 2 * BATCH)
+    ended.put((len(batches) * BATCH, sum(psutil.Process().cpu_times()[:2]) - began))
+    ready.wait(300)
+    store.close()
+
+
+def _cpu_s(server: PostgresServer | None) -> float:
+    if server is None:
+        return 0.0
+    processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    return sum(sum(process.cpu_times()[:2]) for process in processes if process.is_running())
+
+
+# --- peers ------------------------------------------------------------------------------------------------------------
+
+
+def _peers(server: PostgresServer, few: int, batches: int) -> list[Peer]:
+    share = Share(Settings(), 0, batches)
+    rows = [[row_of(each.value, batch.stored_at) for each in batch.results] for batch in share.make()]
+    url = server.new_database()
+    store = Settings(database=url)
+    open_store(store).close()
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE plain (LIKE results INCLUDING DEFAULTS)")
+        connection.execute("ALTER TABLE plain ADD PRIMARY KEY (user_id, scheduled_at, monitor_id, attempt)")
+        connection.execute("CREATE INDEX ON plain (scheduled_at)")
+        connection.execute("CREATE TABLE bare (LIKE results INCLUDING DEFAULTS)")
+        connection.commit()
+        upsert = (
+            f"INSERT INTO plain ({', '.join(COLUMNS)}) VALUES ({', '.join(['%s'] * len(COLUMNS))})"
+            " ON CONFLICT (user_id, scheduled_at, monitor_id, attempt)"
+            " DO UPDATE SET deliveries = plain.deliveries + excluded.deliveries"
+        )
+        slow = _timed(connection, rows[:few], lambda cursor, some: cursor.executemany(upsert, some))
+        bound = _timed(connection, rows, _copy_into_bare)
+    return [
+        Peer("psycopg executemany of an upsert", [Figure("new results", slow, "results/s")]),
+        Peer("binary COPY into a table without indexes, unsorted", [Figure("new results", bound, "results/s")]),
+    ]
+
+
+def _copy_into_bare(cursor: Any, rows: list[tuple[Any, ...]]) -> None:
+    with cursor.copy(f"COPY bare ({', '.join(COLUMNS)}) FROM STDIN (FORMAT BINARY)") as copy:
+        copy.set_types(TYPES)
+        for row in rows:
+            copy.write_row(row)
+
+
+def _timed(connection: psycopg.Connection[Any], batches: list[list[tuple[Any, ...]]], write: Any) -> float:
+    began = SystemClock().monotonic_s()
+    for rows in batches:
+        with connection.cursor() as cursor:
+            write(cursor, rows)
+        connection.commit()
+    return len(batches) * BATCH / (SystemClock().monotonic_s() - began)
+
+
+# --- whole sinks ------------------------------------------------------------------------------------------------------
+
+
+def _whole_sinks(server: PostgresServer, count: int) -> Iterator[Figure]:
+    rounds = 10
+    population = Population((Recurring(MONITOR, DAY_MS),), count // rounds)
+    with rig() as bench:
+        bench.say(f"{count:,} results wait on the topic")
+        first_at = bench.clock.now_ms() - HOUR_MS
+        bench.publish(bench.topics.results, Results(population, range(1, rounds + 1), first_at))
+        for name, sinks, database in (
+            ("PostgreSQL, whole sink", 1, server.new_database()),
+            ("PostgreSQL, two whole sinks", 2, server.new_database()),
+            ("SQLite, whole sink", 1, ""),
+        ):
+            yield from _drained(bench, name, sinks, database, count)
+
+
+def _drained(bench: Rig, name: str, sinks: int, database: str, count: int) -> Iterator[Figure]:
+    bench.say(name)
+    # a group of its own, which starts at the beginning of the topic
+    app_id = name.replace(" ", "-").replace(",", "").lower()
+    variables = {
+        "EVERWATCH_DATABASE": database,
+        "EVERWATCH_APP_ID": app_id,
+        "EVERWATCH_PARTITIONS": str(bench.partitions),
+    }
+    started = [
+        Worker(f"{app_id}-{number}", bench.folder, bench.bootstrap_servers, ("sink",), variables)
+        for number in range(sinks)
+    ]
+    bench.workers += started
+    group = f"{bench.settings.topic_prefix}{app_id}-sink"
+    pace = pace_of(
+        bench,
+        lambda: sum(bench.client.committed(group, bench.topics.results, bench.partitions)),
+        lambda taken: taken >= count,
+        "results",
+        count,
+    )
+    cpu_s = sum(sink.cpu_s() for sink in started)
+    settings = Settings(database=database, data_dir=bench.folder)
+    for sink in started:
+        bench.stop_worker(sink)
+    yield Figure(name, pace.rate(count), "results/s")
+    yield Figure(f"{name}: its CPU, with the start", per_million(cpu_s, count), "CPU s per million")
+    yield Figure(f"{name}: results missed or twice", abs(_counted(settings) - count), "results", "<= 0")
