@@ -14,6 +14,8 @@ from everwatch.encryption import Cipher, Undecryptable, generate_key, keys_of
 from everwatch.errors import InvalidInput, SettingsError
 from everwatch.kinds import registry
 from everwatch.kinds.config_secrets import ConfigSecrets, holds_secrets, redacted
+from everwatch.kinds.http import _request
+from everwatch.kinds.http_client import _redirected
 from everwatch.kinds.http_config import BasicAuth, HttpConfig
 from everwatch.kinds.protocol import SECRET
 from everwatch.kinds.publish import PublishConfig
@@ -354,3 +356,10 @@ def test_keys_are_not_shown() -> None:
     assert settings.secrets_keys == (NEW_KEY,)
     assert NEW_KEY not in repr(settings)
     assert Settings().secrets_keys == ()
+
+
+def test_a_redirect_to_another_server_takes_no_secret_header_along() -> None:
+    config = HttpConfig("https://a.example/", headers={"A": "1"}, secret_headers={"X-Key": "sesame"})
+    request = _request(config, Tick("ann", "m", 1_000, "http", "{}", 5_000, 1, 0))
+    assert _redirected(request, 302, same_origin=True).headers == {"A": "1", "X-Key": "sesame"}
+    assert _redirected(request, 302, same_origin=False).headers == {"A": "1"}
