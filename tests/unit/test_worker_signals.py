@@ -100,6 +100,19 @@ async def test_a_job_that_starts_fails_and_succeeds_is_judged_at_each_look(life:
     assert (well.status, well.timings) == (Status.SUCCESS, {"duration": 2_500})
 
 
+async def test_a_job_by_cron_is_looked_at_when_its_grace_is_over_and_not_some_time_later(life: Life) -> None:
+    nightly = {"monitor_id": "nightly", "kind": "heartbeat", "config": {"cron": "* * * * *", "grace": "45s"}}
+    life.broker.take(TOPICS.signups, {"user_id": "ben", "monitors": [nightly]})
+    await until("ben is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+    # step by step: after a gap of more than five seconds the misfire rule would speak
+    for at in range(4_000, 109_000, 4_000):
+        await life.tick_to(START + at)
+    seen = {result.scheduled_at - START: result.status for result in results(life, "nightly")}
+    # expected at 08:01:00, and looked at every 15 s
+    assert seen[60_000 + 30_000] is Status.SUCCESS
+    assert seen[60_000 + 45_000] is Status.LATE
+
+
 async def test_plain_heartbeats_leave_nothing_else_behind(life: Life) -> None:
     await take(
         life,
