@@ -89,8 +89,9 @@ def own_network() -> Iterator[None]:
 def nothing_leaves_this_machine(request: pytest.FixtureRequest) -> Iterator[None]:
     """Keep what a module of unit or property tests sends on this machine, whatever address it names.
 
-    In a network of the module's own; where there may be none, a connection to elsewhere fails its test. Tests of whole
-    processes share brokers from module to module, and name loopback addresses only.
+    In a network of the module's own; where there may be none, a connection to elsewhere fails its test. What listens
+    for longer than a module (the session's broker and target) is not reached from there. Tests of whole processes share
+    brokers from module to module, and name loopback addresses only.
     """
     if Path(request.path).parent.name not in ("unit", "property"):
         yield
