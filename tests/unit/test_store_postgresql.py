@@ -278,3 +278,25 @@ def test_a_day_that_is_being_read_is_dropped_later_and_nobody_waits_for_that(
     assert store.trim(now, 10) == 1
     assert rows_of(postgres, settings, "results") == 2
     store.close()
+
+
+def test_of_several_hosts_the_one_that_takes_writes_is_used_by_sink_and_readers(
+    postgres_url: str, postgres: Databases
+) -> None:
+    url = f"{postgres_url.replace('?host=', '?host=/tmp/no-server-here&host=')}&target_session_attrs=read-write"
+    settings = Settings(database=url)
+    store = open_store(settings)
+    store.apply(batch(result()))
+    reader = open_reader(settings)
+    assert len(reader.results()) == 1
+    reader.close()
+    name = postgres_url.split("/")[3].partition("?")[0]
+    # as a standby is, until it is promoted
+    postgres.ask(postgres_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with pytest.raises(StoreBusy, match=r"cannot be used now: .*read-only"):
+        open_store(settings)
+    store.close()
+    store = open_store(Settings(database=postgres_url))
+    with pytest.raises(StoreBusy, match=r"cannot be used now: .*read-only"):
+        store.apply(batch(result(NOW + 1), first=1))
+    store.close()

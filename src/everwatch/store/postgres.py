@@ -46,7 +46,9 @@ def new_writer(url: URL) -> Engine:
 def new_reader(url: URL) -> Engine:
     """Return an engine on which nothing can be written."""
     # who follows results keeps a connection for long, and the server may have been restarted meanwhile
-    return _new_engine(url, "everwatch", {"default_transaction_read_only": "on"}, pre_ping=True)
+    engine = _new_engine(url, "everwatch", {}, pre_ping=True)
+    # not by a setting of the session: target_session_attrs=read-write would then find no server
+    return engine.execution_options(postgresql_readonly=True)
 
 
 @contextmanager
