@@ -30,9 +30,9 @@ class Missing(Unmeasured):
 
 
 class PostgresServer:
-    """A running server; ``stop`` ends it by its process id."""
+    """A running server; ``stop`` ends it by its process id. With a ``primary`` it is that one's standby."""
 
-    def __init__(self, *settings: str) -> None:
+    def __init__(self, *settings: str, primary: "PostgresServer | None" = None) -> None:
         self._programs = _programs()
         # short, and not below pytest's folder: a socket's path has 107 characters, and that folder is the user's alone
         self.folder = Path(tempfile.mkdtemp(prefix="everwatch-pg-"))
@@ -43,22 +43,13 @@ class PostgresServer:
             # initdb refuses to run as root
             user = pwd.getpwnam(_NOBODY)
             os.chown(self.folder, user.pw_uid, user.pw_gid)
-        initdb: list[str | Path] = [
-            self._programs / "initdb",
-            "--pgdata",
-            self.folder / "data",
-            "--username",
-            "everwatch",
-            "--auth",
-            "trust",
-        ]
-        subprocess.run(
-            [*initdb, "--no-sync", "--encoding", "UTF8", "--locale", "C.UTF-8"],
-            check=True,
-            capture_output=True,
-            cwd=self.folder,
-            **_as_nobody(),
-        )
+        data, user_name = self.folder / "data", ["--username", "everwatch"]
+        command: list[str | Path] = [self._programs / "initdb", "--pgdata", data, *user_name, "--auth", "trust"]
+        command += ["--no-sync", "--encoding", "UTF8", "--locale", "C.UTF-8"]
+        if primary is not None:
+            command = [self._programs / "pg_basebackup", "--pgdata", data, *user_name, "--host", primary.folder]
+            command += ["--write-recovery-conf", "--checkpoint", "fast", "--no-sync"]
+        subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **_as_nobody())
         self.start()
 
     @property
@@ -124,9 +115,9 @@ class PostgresServer:
 
 
 @contextmanager
-def running(*settings: str) -> Iterator[PostgresServer]:
+def running(*settings: str, primary: PostgresServer | None = None) -> Iterator[PostgresServer]:
     """A server with these settings ("name=value"). Raises Missing."""
-    server = PostgresServer(*settings)
+    server = PostgresServer(*settings, primary=primary)
     try:
         yield server
     finally:

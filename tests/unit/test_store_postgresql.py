@@ -1,20 +1,22 @@
 """What PostgreSQL does beside the contract of every store: days, copies, locks, and what it says when it cannot."""
 
+import signal
 import threading
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from support.postgres import Databases
+from support.postgres import Databases, Missing, running
 from support.waiting import wait_until
 
 from everwatch.config import Settings
 from everwatch.errors import StoreError, is_retryable
 from everwatch.model import Result, Status
 from everwatch.store import Partition, Received, SinkBatch, SqlStore, StoreBusy, open_reader, open_store
-from everwatch.store.engine import is_locked, shown_url
+from everwatch.store.engine import is_locked, parse_url, shown_url
 from everwatch.store.interface import Unstorable
+from everwatch.store.postgres import translate
 
 DAY = 86_400_000
 NOW = 20_000 * DAY  # 2024-10-04
@@ -300,3 +302,67 @@ def test_of_several_hosts_the_one_that_takes_writes_is_used_by_sink_and_readers(
     with pytest.raises(StoreBusy, match=r"cannot be used now: .*read-only"):
         store.apply(batch(result(NOW + 1), first=1))
     store.close()
+
+
+def test_a_standby_that_is_promoted_has_all_that_was_stored_and_the_store_goes_on_there_once() -> None:
+    try:
+        with running("shared_buffers=32MB") as primary, running("shared_buffers=32MB", primary=primary) as standby:
+            # a commit waits for the standby from here on
+            primary.run("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            primary.run("SELECT pg_reload_conf()")
+            url = primary.new_database().replace("?host=", f"?host={standby.folder}&host=")
+            settings = Settings(database=f"{url}&target_session_attrs=read-write")
+            store = open_store(settings)
+            for turn in range(5):
+                store.apply(batch(result(NOW + turn), first=turn))
+            primary.stop(signal.SIGQUIT)
+            last = batch(result(NOW + 5), first=5)
+            with pytest.raises(StoreBusy):
+                store.apply(last)
+            standby.run("SELECT pg_promote()")
+
+            def stored() -> bool:
+                try:
+                    store.apply(last)
+                except StoreBusy:
+                    return False
+                return True
+
+            wait_until("the promoted standby takes the batch", stored)
+            # what the sink would do after a restart
+            store.apply(last)
+            assert store.offsets() == {ONE: 6}
+            store.close()
+            reader = open_reader(settings)
+            assert [(each.result.scheduled_at, each.deliveries) for each in reader.results()] == [
+                (NOW + turn, 1) for turn in reversed(range(6))
+            ]
+            reader.close()
+    except Missing as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (psycopg.errors.DiskFull("could not extend file: No space left on device"), StoreBusy),
+        (psycopg.errors.TooManyConnections("sorry, too many clients already"), StoreBusy),
+        (psycopg.errors.DeadlockDetected("deadlock detected"), StoreBusy),
+        (psycopg.errors.CrashShutdown("terminating connection"), StoreBusy),
+        (psycopg.OperationalError("server closed the connection unexpectedly"), StoreBusy),
+        (psycopg.OperationalError("connection failed: FATAL:  the database system is starting up"), StoreBusy),
+        (
+            psycopg.OperationalError('connection failed: FATAL:  password authentication failed for user "x"'),
+            StoreError,
+        ),
+        (psycopg.errors.InsufficientPrivilege("permission denied for table results"), StoreError),
+        (psycopg.errors.NumericValueOutOfRange("integer out of range"), Unstorable),
+    ],
+)
+def test_what_passes_is_waited_for_what_does_not_is_told_and_what_is_a_record_s_fault_is_refused(
+    error: psycopg.Error, kind: type[Exception]
+) -> None:
+    clear = translate(error, parse_url("postgresql://me:secret@db/everwatch"))
+    assert type(clear) is kind
+    assert "secret" not in str(clear)
+    assert "FATAL" not in str(clear)
