@@ -411,8 +411,9 @@ class Engine(Service):
         fetching = {} if topic == self._topics.commands else gathering
         return Lane(
             topic,
-            lambda: new_consumer(self._settings, self._bootstrap_servers, group, **fetching),
+            lambda **more: new_consumer(self._settings, self._bootstrap_servers, group, **fetching | more),
             channel,
+            lambda unreadable: self._refusals.keep_unreadable(unreadable),
             self.end,
             self._clock,
             # earlier workers read commands in Faust's group

@@ -6,18 +6,19 @@ reads the next batch when the last one is settled, so a slow agent slows the rea
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from everwatch.clock import Clock
 from everwatch.isolation import Bisection
 from everwatch.kafka.access import read_of, refused
 from everwatch.kafka.records import Record
+from everwatch.kafka.unreadable import PROBING, Sieve, Unreadable
 from everwatch.metrics import LANE_RECORDS
 from everwatch.quiet import Quiet
 from everwatch.timetable import NotPlanned
@@ -81,6 +82,7 @@ class Interrupted(Exception):
 class Lane:
     """One topic, read in batches for the owned partitions and put into ``channel``, where an agent takes them.
 
+    ``refuse`` records what cannot be read, durably; offsets behind it are committed then.
     ``on_ended`` is told what ended a lane that should still be open. ``new_predecessor``: makes a consumer of the group
     that read the topic before this one did; it is asked where this one has acknowledged nothing.
     """
@@ -88,8 +90,9 @@ class Lane:
     def __init__(
         self,
         topic: str,
-        new_consumer: Callable[[], Consumer],
+        new_consumer: Callable[..., Consumer],
         channel: Any,
+        refuse: Callable[[list[Unreadable]], Awaitable[None]],
         on_ended: Callable[[BaseException], None],
         clock: Clock,
         new_predecessor: Callable[[], Consumer] | None = None,
@@ -98,9 +101,12 @@ class Lane:
         self._new_consumer = new_consumer
         self._new_predecessor = new_predecessor
         self._channel = channel
+        self._refuse = refuse
+        self._clock = clock
         self._on_ended = on_ended
         self._quiet = Quiet(clock)
         self._consumer: Consumer | None = None
+        self._sieve: Sieve | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{topic}")
         self._open = False
         self._batch: Batch | None = None
@@ -116,7 +122,9 @@ class Lane:
         assert self._task is None  # closed before it is opened again
         if not partitions:
             return
-        self._consumer = self._consumer or self._new_consumer()
+        if self._consumer is None:
+            self._consumer = self._new_consumer()
+            self._sieve = Sieve(self._consumer, lambda: self._new_consumer(**PROBING), self._clock)
         wanted = [TopicPartition(self._topic, number) for number in sorted(partitions)]
         positions = await self._in_thread(self._positions, self._consumer, wanted)
         await self._in_thread(self._consumer.assign, positions)
@@ -157,12 +165,16 @@ class Lane:
         acknowledged: asyncio.Future[None] = _done()
         try:
             while self._open:
-                records = await reading
+                records, unreadable = await reading
                 reading = self._in_thread(self._read)
-                if records and await self._settle(records):
+                if records and not await self._settle(records):
+                    continue  # nor is what stands behind them passed over
+                if unreadable:
+                    await self._refuse(unreadable)
+                if records or unreadable:
                     LANE_RECORDS.labels(self._topic).inc(len(records))
                     await acknowledged
-                    acknowledged = self._in_thread(self._commit, records)
+                    acknowledged = self._in_thread(self._commit, records, unreadable)
         finally:
             await asyncio.gather(reading, acknowledged, return_exceptions=True)
 
@@ -218,33 +230,31 @@ class Lane:
                 position.offset = OFFSET_BEGINNING
         return positions
 
-    def _read(self) -> list[Record]:
-        assert self._consumer is not None
-        first = self._consumer.consume(1, 0.5)
+    def _read(self) -> tuple[list[Record], list[Unreadable]]:
+        assert self._sieve is not None
         # a trickle is gathered by the broker: what it gave out at once comes partition by partition
-        messages = first + self._consumer.consume(MOST_AT_ONCE, REST_S) if first else []
+        messages, unreadable, others = self._sieve.take(MOST_AT_ONCE, 0.5, REST_S)
+        for message in others:
+            error = message.error()
+            if error is None:
+                continue
+            denied = refused(error, read_of(self._topic))
+            if denied is not None:
+                raise denied
+            if error.code() not in _PASSING:
+                logger.warning("reading %s: %s", self._topic, error.str())
         topic = self._topic
         # one by one ten thousand times: a consumed message that is no error has all of this
-        return [
+        records = [
             Record(topic, m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value())  # type: ignore[arg-type]
             for m in messages
-            if m.error() is None or self._usable(m)
         ]
+        return records, unreadable
 
-    def _usable(self, message: Message) -> bool:
-        error = message.error()
-        if error is None:
-            return True
-        denied = refused(error, read_of(self._topic))
-        if denied is not None:
-            raise denied
-        if error.code() not in _PASSING:
-            logger.warning("reading %s: %s", self._topic, error.str())
-        return False
-
-    def _commit(self, records: list[Record]) -> None:
-        assert self._consumer is not None
+    def _commit(self, records: list[Record], unreadable: list[Unreadable]) -> None:
         following = {record.partition: record.offset + 1 for record in records}
+        for each in unreadable:
+            following[each.partition] = max(each.end, following.get(each.partition, 0))
         self._commit_positions([TopicPartition(self._topic, number, offset) for number, offset in following.items()])
 
     def _commit_positions(self, positions: list[TopicPartition]) -> None:

@@ -1,11 +1,13 @@
 """Refusals of the worker: kept in the dead letters and answered, once the records beside them are handled."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 from everwatch.errors import InvalidInput
 from everwatch.kafka.dead_letters import DeadLetters
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
+from everwatch.kafka.unreadable import Unreadable
 from streams.replies import Replies
 
 
@@ -29,6 +31,12 @@ class Refusals:
     def drop(self, topic: str) -> None:
         """Forget what was refused of a topic: its records are handled again."""
         self._held.pop(topic, None)
+
+    async def keep_unreadable(self, unreadable: Iterable[Unreadable]) -> None:
+        """Make durable that batches were passed over. Raises BrokerUnavailable."""
+        for each in unreadable:
+            self._dead_letters.put_unreadable(each)
+        await self._outbox.delivered()
 
     async def keep(self, topic: str) -> None:
         """Make durable what was refused of a topic, and answer whoever asked. Raises BrokerUnavailable."""

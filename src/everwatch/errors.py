@@ -39,6 +39,7 @@ class RefusalCode(StrEnum):
     MISSING_ATTRIBUTE = "missing_attribute"
     QUOTA = "quota"
     UNHANDLED = "unhandled"
+    UNREADABLE = "unreadable"
 
 
 class InvalidInput(EverwatchError):

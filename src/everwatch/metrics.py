@@ -26,6 +26,9 @@ LANE_RECORDS = Counter("everwatch_lane_records", "Records that a lane has taken 
 POISON = Counter(
     "everwatch_poison_records", "Records put into the dead letters because their handling failed each time.", ["topic"]
 )
+UNREADABLE = Counter(
+    "everwatch_unreadable_batches", "Batches of records passed over because they could not be read.", ["topic"]
+)
 RECOVERED = Counter("everwatch_recovery_records", "Changelog records read in bulk.")
 RECOVERY_LEFT = Gauge(
     "everwatch_recovery_left_records", "At most so many changelog records are still to be read in bulk."

@@ -108,6 +108,9 @@ class Message:
     def error(self) -> KafkaError | None:
         return None
 
+    def __len__(self) -> int:
+        return len(self._value or b"")
+
 
 class End(Message):
     """The end of the partition, as librdkafka reports it."""

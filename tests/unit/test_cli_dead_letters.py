@@ -260,7 +260,7 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Broker:
     made = Broker()
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(options, "set_up_logs", lambda _: None)
-    monkeypatch.setattr(dead_letters, "DeadLetterTopic", lambda _, __, since_ms=0: Opened(made, since_ms))
+    monkeypatch.setattr(dead_letters, "DeadLetterTopic", lambda _, __, ___, since_ms=0: Opened(made, since_ms))
     monkeypatch.setattr(dead_letters, "new_producer", lambda *_: made)
     made.refuse()
     made.refuse(key=b"bob", reason="there is no plan 'silver'")

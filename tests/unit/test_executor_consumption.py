@@ -36,6 +36,9 @@ class FakeMessage:
     def offset(self) -> int:
         return self._fields[0]
 
+    def __len__(self) -> int:
+        return 10
+
 
 class FakeConsumer:
     """Hands out ``arriving`` and remembers the rest."""
@@ -91,7 +94,7 @@ class Rig:
         self.consumer.arriving += [FakeMessage(offset) for offset in offsets]
         taken = []
         while self.consumer.arriving:
-            taken += [message.offset() for _, message in self.ticks._take(self.consumer)]
+            taken += [message.offset() for _, message in self.ticks._take(self.consumer)[0]]
             self.ticks._balance(self.consumer)
         self.held.started += len(taken)
         return taken
@@ -239,7 +242,7 @@ def test_records_of_partitions_not_held_are_left_alone() -> None:
     rig = Rig()
     rig.ticks._on_lost(rig.consumer, [PARTITION])
     rig.consumer.arriving += [FakeMessage(1)]
-    assert rig.ticks._take(rig.consumer) == []
+    assert rig.ticks._take(rig.consumer) == ([], [])
 
 
 def test_after_stop_nothing_is_taken_but_what_gets_done_is_committed() -> None:

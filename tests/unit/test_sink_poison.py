@@ -12,6 +12,7 @@ from everwatch.codec import encode_result
 from everwatch.config import OutputFormat, Settings
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
+from everwatch.kafka.unreadable import Unreadable
 from everwatch.model import Result, Status
 from everwatch.sink.process import _Sink
 from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
@@ -32,11 +33,11 @@ class Source:
         self._loop = asyncio.get_running_loop()
         self.committed: dict[Partition, int] = {}
 
-    def take(self, most: int, wait_s: float) -> tuple[list[Record], list[Partition]]:
+    def take(self, most: int, wait_s: float) -> tuple[list[Record], list[Unreadable], list[Partition]]:
         records, self._records = self._records, []
         if not records:
             self._loop.call_soon_threadsafe(self._stop.set)
-        return records, []
+        return records, [], []
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         self.committed |= offsets

@@ -162,7 +162,7 @@ def connected(delivery: Delivery, first: Asked, partition: int | None = None) ->
     if not delivery.wait:
         yield Link(delivery, bootstrap, None, partition)
         return
-    with closing(ReplyTopic(settings, bootstrap)) as replies:
+    with closing(ReplyTopic(settings, bootstrap, SystemClock())) as replies:
         yield Link(delivery, bootstrap, replies, partition)
 
 

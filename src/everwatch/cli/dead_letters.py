@@ -204,7 +204,7 @@ def redrive(
     topics = Topics.of(settings)
     history, chosen = History(topics), set[Place]()
     since_ms = _since_ms(since)
-    with closing(DeadLetterTopic(settings, broker_of(settings))) as topic:
+    with closing(DeadLetterTopic(settings, broker_of(settings), SystemClock())) as topic:
         # notes may be older than the letters that are meant
         for found in topic.read():
             if isinstance(found, Redriven):
@@ -215,7 +215,7 @@ def redrive(
     for partition, offset in sorted(missing):
         typer.echo(f"{partition}/{offset}: there is no such dead letter.", err=True)
     sent = refused = 0
-    with closing(DeadLetterTopic(settings, broker_of(settings))) as topic:
+    with closing(DeadLetterTopic(settings, broker_of(settings), SystemClock())) as topic:
         redriver = None if dry_run else Redriver(new_producer(settings, broker_of(settings)), topics, SystemClock())
         for some in _chunks(each for each in topic.read() if isinstance(each, DeadLetter) and each.place in chosen):
             right: list[DeadLetter] = []
@@ -237,7 +237,7 @@ def redrive(
 
 
 def _opened(settings: Settings, since: str | None) -> DeadLetterTopic:
-    return DeadLetterTopic(settings, broker_of(settings), _since_ms(since))
+    return DeadLetterTopic(settings, broker_of(settings), SystemClock(), _since_ms(since))
 
 
 def _since_ms(since: str | None) -> int:

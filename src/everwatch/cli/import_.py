@@ -310,7 +310,7 @@ def _new_courier(settings: Settings, clock: Clock) -> KafkaCourier:
 
 
 def _new_answers(settings: Settings, since: Mapping[int, int] | None) -> ReplyTopic:
-    return ReplyTopic(settings, ready_broker(settings), since)
+    return ReplyTopic(settings, ready_broker(settings), SystemClock(), since)
 
 
 @contextmanager

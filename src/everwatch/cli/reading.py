@@ -11,11 +11,12 @@ from everwatch.cli.options import broker_of, instant_of
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
 from everwatch.errors import InvalidInput, SettingsError
-from everwatch.kafka.access import refused_reader
+from everwatch.kafka.access import raise_refused
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.offsets import bounds
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import expect_topic
+from everwatch.kafka.unreadable import PROBING, Sieve
 from everwatch.schedule.instant import Bare
 
 Value = TypeVar("Value")
@@ -60,19 +61,18 @@ def from_topic(
     """
     bootstrap = broker_of(settings)
     numbers = range(expect_topic(new_admin(settings, bootstrap), settings, topic))
-    consumer = new_consumer(settings, bootstrap, f"{settings.application}-cli-{settings.instance}")
+    group = f"{settings.application}-cli-{settings.instance}"
+    consumer = new_consumer(settings, bootstrap, group)
     try:
+        sieve = Sieve(consumer, lambda: new_consumer(settings, bootstrap, group, **PROBING), SystemClock())
         held = {number: bounds(consumer, topic, number) for number in numbers}
         left = {number for number, offsets in held.items() if offsets}
         consumer.assign([TopicPartition(topic, n, OFFSET_END if follow else OFFSET_BEGINNING) for n in numbers])
         while follow or left:
-            for message in consumer.consume(1_000, 0.5):
-                error = message.error()
-                if error is not None:
-                    denied = refused_reader(error, topic)
-                    if denied is not None:
-                        raise denied
-                    continue
+            sifted = sieve.sift(consumer.consume(1_000, 0.5))
+            raise_refused(sifted.errors, topic)
+            left -= {each.partition for each in sifted.unreadable if each.end >= held[each.partition].stop}
+            for message in sifted.records:
                 record = Record.of(message)
                 if record.offset + 1 >= held[record.partition].stop:
                     left.discard(record.partition)

@@ -22,6 +22,7 @@ from everwatch.kafka.dead_letters import DeadLetters
 from everwatch.kafka.outbox import OnDelivered, Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
+from everwatch.kafka.unreadable import Unreadable
 from everwatch.kinds.callables import CALLABLE_TARGET
 from everwatch.kinds.config_secrets import config_secrets
 from everwatch.kinds.protocol import RunContext
@@ -114,6 +115,14 @@ class Checks:
             for backlog in self._catching_up.pop(held).values():
                 self._put(backlog)
         self._start_waiting()
+
+    def pass_over(self, held: HeldPartition, unreadable: Unreadable) -> None:
+        """Record ticks that cannot be read, and acknowledge the last of their offsets once that is durable."""
+        if not held.revoked:
+            held.started += 1
+            self._dead_letters.put_unreadable(
+                unreadable, partial(_call_without_message, self._acknowledge, held, unreadable.end - 1)
+            )
 
     async def drain(self, timeout_s: float) -> int:
         """Start nothing more, wait for at most ``timeout_s``, then give up; returns how many checks were given up."""

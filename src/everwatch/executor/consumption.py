@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from everwatch.clock import Clock
 from everwatch.config import Settings
@@ -23,6 +23,7 @@ from everwatch.kafka.access import read_by, read_of, refused
 from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.groups import executors_group
 from everwatch.kafka.topics import Topics
+from everwatch.kafka.unreadable import PROBING, Sieve, Unreadable
 from everwatch.quiet import Quiet
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,9 @@ _HOPELESS = {
     KafkaError._UNKNOWN_TOPIC: "a tick topic does not exist: run 'everwatch topics create'",
 }
 
+Deliver = Callable[[list[Taken]], None]
+Refuse = Callable[[HeldPartition, Unreadable], None]
+
 
 class TickConsumers:
     """Fetches the ticks of all priorities.
@@ -78,10 +82,13 @@ class TickConsumers:
         """
         return [consumer.ended for consumer in self._consumers.values()]
 
-    def start(self, deliver: Callable[[list[Taken]], None]) -> None:
-        """Begin to fetch ticks; ``deliver`` is called with each batch, in the consumers' threads."""
+    def start(self, deliver: Deliver, refuse: Refuse) -> None:
+        """Begin to fetch ticks: ``deliver`` is called with each batch, ``refuse`` with offsets that cannot be read.
+
+        Both in the consumers' threads. Of such offsets the last one is to be acknowledged.
+        """
         for consumer in self._consumers.values():
-            consumer.start(deliver)
+            consumer.start(deliver, refuse)
 
     def acknowledge(self, held: HeldPartition, offset: int) -> None:
         """Note that the result of the record at ``offset`` is on the broker. From any thread."""
@@ -119,11 +126,12 @@ class TickConsumer:
         self._committing = False
         self._commit_due_s = 0.0
         self._hopeless: KafkaError | None = None
+        self._sieve: Sieve | None = None
         self.ended: Future[None] = Future()
 
-    def start(self, deliver: Callable[[list[Taken]], None]) -> None:
-        """Begin to take ticks; ``deliver`` is called with each batch, in the consumer's thread."""
-        threading.Thread(target=self._run, args=(deliver,), name=self._topic, daemon=True).start()
+    def start(self, deliver: Deliver, refuse: Refuse) -> None:
+        """Begin to take ticks, as ``TickConsumers.start`` says."""
+        threading.Thread(target=self._run, args=(deliver, refuse), name=self._topic, daemon=True).start()
 
     def acknowledge(self, held: HeldPartition, offset: int) -> None:
         """What came of the record at ``offset`` is on the broker. From any thread."""
@@ -143,9 +151,9 @@ class TickConsumer:
             ended.exception()  # whoever waits for ``ended`` raises it
         return ended.done()
 
-    def _run(self, deliver: Callable[[list[Taken]], None]) -> None:
+    def _run(self, deliver: Deliver, refuse: Refuse) -> None:
         try:
-            self._consume_until_finished(deliver)
+            self._consume_until_finished(deliver, refuse)
         except KafkaException as error:
             self.ended.set_exception(self._unavailable(error.args[0]))
         except BaseException as error:
@@ -153,12 +161,12 @@ class TickConsumer:
         else:
             self.ended.set_result(None)
 
-    def _consume_until_finished(self, deliver: Callable[[list[Taken]], None]) -> None:
-        consumer = new_consumer(
-            self._settings,
-            self._bootstrap_servers,
-            executors_group(self._settings),
-            error_cb=self._on_error,
+    def _new_consumer(self, **more: object) -> Consumer:
+        group = executors_group(self._settings)
+        return new_consumer(self._settings, self._bootstrap_servers, group, error_cb=self._on_error, **more)
+
+    def _consume_until_finished(self, deliver: Deliver, refuse: Refuse) -> None:
+        consumer = self._new_consumer(
             on_commit=self._on_commit,
             **_PREFETCH,
             **{"heartbeat.interval.ms": min(_HEARTBEAT_MS, self._settings.session_timeout_ms // 3)},
@@ -168,9 +176,11 @@ class TickConsumer:
                 [self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             while not self._finishing.is_set():
-                batch = self._take(consumer)
+                batch, unreadable = self._take(consumer)
                 if self._catch_up(consumer) or batch:
                     deliver(batch)
+                for held, each in unreadable:
+                    refuse(held, each)
                 self._settle()
                 self._balance(consumer)
                 self._commit_when_due(consumer)
@@ -180,22 +190,43 @@ class TickConsumer:
 
     # --- taking -----------------------------------------------------------------------------------------------------
 
-    def _take(self, consumer: Consumer) -> list[Taken]:
-        batch: list[Taken] = []
-        for message in consumer.consume(_BATCH, _CONSUME_S):
-            error = message.error()
-            if error is not None:
+    def _take(self, consumer: Consumer) -> tuple[list[Taken], list[tuple[HeldPartition, Unreadable]]]:
+        self._sieve = self._sieve or Sieve(consumer, lambda: self._new_consumer(**PROBING), self._clock)
+        messages, unreadable, others = self._sieve.sift(consumer.consume(_BATCH, _CONSUME_S))
+        for message in others:
+            if (error := message.error()) is not None:
                 self._on_error(error)
-                continue
-            held = self._held.get(message.partition() or 0)
-            offset = message.offset()
-            if held is None or offset is None or self._stopping.is_set() or not held.watermark.begin(offset):
-                continue
-            held.read_to, held.read_to_ms = offset, message.timestamp()[1]
-            batch.append((held, message))
         if self._hopeless is not None:
             raise self._unavailable(self._hopeless)
-        return batch
+        if unreadable:
+            return self._begun_in_order(messages, unreadable)
+        return [each for message in messages if (each := self._began(message)) is not None], []
+
+    def _begun_in_order(
+        self, messages: list[Message], unreadable: list[Unreadable]
+    ) -> tuple[list[Taken], list[tuple[HeldPartition, Unreadable]]]:
+        """The same with what cannot be read in between: a partition's offsets begin in their order, or not at all."""
+        batch: list[Taken] = []
+        passed: list[tuple[HeldPartition, Unreadable]] = []
+        following = sorted(unreadable, key=lambda each: each.first)
+        for message in [*sorted(messages, key=lambda each: each.offset() or 0), None]:
+            while following and (message is None or following[0].first < (message.offset() or 0)):
+                each = following.pop(0)
+                held = self._held.get(each.partition)
+                if held is not None and not self._stopping.is_set() and held.watermark.begin(each.end - 1):
+                    held.read_to = each.end - 1
+                    passed.append((held, each))
+            if message is not None and (taken := self._began(message)) is not None:
+                batch.append(taken)
+        return batch, passed
+
+    def _began(self, message: Message) -> Taken | None:
+        """A tick that is to be run; None if its partition is another's, or it was taken before."""
+        held, offset = self._held.get(message.partition() or 0), message.offset()
+        if held is None or offset is None or self._stopping.is_set() or not held.watermark.begin(offset):
+            return None
+        held.read_to, held.read_to_ms = offset, message.timestamp()[1]
+        return held, message
 
     def _catch_up(self, consumer: Consumer) -> bool:
         """Note which partitions have late ticks and more to read; whether one has caught up or is not waited for."""

@@ -14,10 +14,11 @@ from everwatch.errors import BrokerUnavailable, Transient
 from everwatch.executor.callables import budgets_of, open_callables
 from everwatch.executor.checks import Checks
 from everwatch.executor.consumption import TickConsumers
-from everwatch.executor.held import Taken
+from everwatch.executor.held import HeldPartition, Taken
 from everwatch.kafka.clients import new_producer
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.publisher import open_publisher
+from everwatch.kafka.unreadable import Unreadable
 from everwatch.kinds.context import open_run_context
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.outgoing import outgoing_of
@@ -64,7 +65,10 @@ async def run(
             def deliver(batch: list[Taken]) -> None:
                 loop.call_soon_threadsafe(checks.accept, batch)
 
-            ticks.start(deliver)
+            def refuse(held: HeldPartition, unreadable: Unreadable) -> None:
+                loop.call_soon_threadsafe(checks.pass_over, held, unreadable)
+
+            ticks.start(deliver, refuse)
             try:
                 await _until_stopped(stop, ticks, checks, outbox)
             finally:

@@ -6,7 +6,7 @@ What it does not know is None: then nobody answers, and the caller waits or says
 import re
 from collections.abc import Iterable
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, Message
 
 from everwatch.config import SecurityProtocol, Settings
 from everwatch.errors import AccessError, AuthenticationRefused, PermissionMissing, TransportRefused
@@ -123,9 +123,17 @@ def refused(error: KafkaError, *needed: Right) -> AccessError | None:
     return None
 
 
-def refused_reader(error: KafkaError, topic: str) -> AccessError | None:
-    """The same for a consumer that was assigned its partitions and commits nothing: it needs no consumer group."""
-    return None if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED else refused(error, read_of(topic))
+def raise_refused(errors: Iterable[Message], topic: str) -> None:
+    """Raise AccessError if a consumer of ``topic`` was told one of these messages because it may not read.
+
+    The consumer was assigned its partitions and commits nothing: it needs no consumer group.
+    """
+    for message in errors:
+        error = message.error()
+        if error is None or error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            continue
+        if denied := refused(error, read_of(topic)):
+            raise denied
 
 
 def read_of(topic: str) -> Right:

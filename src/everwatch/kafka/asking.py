@@ -13,11 +13,12 @@ from everwatch.admission import SignupPlans, admit_command, admit_signup
 from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, EverwatchError, InvalidInput
-from everwatch.kafka.access import refused_reader
+from everwatch.kafka.access import raise_refused
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.offsets import bounds
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics, expect_topic
+from everwatch.kafka.unreadable import PROBING, Sieve
 from everwatch.model import AskedKey, Asker, Reply
 
 # inputs that are under way at once: what is not durable, or not answered yet, is held in memory
@@ -73,11 +74,14 @@ class ReplyTopic:
     not kept any more.
     """
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, since: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, bootstrap_servers: str, clock: Clock, since: Mapping[int, int] | None = None
+    ) -> None:
         """Note where the topic ends, and begin there or at ``since``. Raises BrokerUnavailable."""
         topic = self._topic = Topics.of(settings).replies
         group = f"{settings.application}-asking-{settings.instance}"
         self._consumer: Consumer = new_consumer(settings, bootstrap_servers, group)
+        self._sieve = Sieve(self._consumer, lambda: new_consumer(settings, bootstrap_servers, group, **PROBING), clock)
         try:
             numbers = range(expect_topic(new_admin(settings, bootstrap_servers), settings, topic))
             kept = {n: bounds(self._consumer, topic, n) for n in numbers}
@@ -93,13 +97,9 @@ class ReplyTopic:
     def take(self, timeout_s: float) -> list[Reply]:
         """Some answers; none if none comes within ``timeout_s``."""
         found: list[Reply] = []
-        for message in self._consumer.consume(1_000, timeout_s):
-            error = message.error()
-            if error is not None:
-                denied = refused_reader(error, self._topic)
-                if denied is not None:
-                    raise denied
-                continue
+        sifted = self._sieve.sift(self._consumer.consume(1_000, timeout_s))
+        raise_refused(sifted.errors, self._topic)
+        for message in sifted.records:
             record = Record.of(message)
             self.positions[record.partition] = record.offset + 1
             try:

@@ -17,6 +17,18 @@ LARGEST_RECORD_BYTES = 2 * 1024 * 1024
 # an owner that died in the middle of a transaction keeps readers from going on for this long at most; its successor
 # aborts the transaction at once
 TRANSACTION_TIMEOUT_MS = 10_000
+MEMORY: dict[str, object] = {
+    # compressed bytes of one answer, of all partitions together; a larger batch comes alone
+    "fetch.max.bytes": 256 * 1024,
+    "max.partition.fetch.bytes": 256 * 1024,
+    # librdkafka fetches at least so much, whatever the above says
+    "message.max.bytes": 256 * 1024,
+    # bytes of one answer at most; also to what a batch of zstd may unpack
+    "receive.message.max.bytes": 64 * 1024 * 1024,
+    # unpacked bytes that wait to be taken; nothing more is fetched then
+    "queued.max.messages.kbytes": 32 * 1024,
+}
+"""What a consumer may hold in memory: docs/operations.md says what follows."""
 # without this librdkafka writes to stderr by itself
 _LOGGER = logging.getLogger("librdkafka")
 logger = logging.getLogger(__name__)
@@ -113,6 +125,9 @@ def new_consumer(settings: Settings, bootstrap_servers: str, group_id: str, **ov
             "session.timeout.ms": settings.session_timeout_ms,
             "heartbeat.interval.ms": settings.session_timeout_ms // 3,
             "partition.assignment.strategy": "cooperative-sticky",
+            # what a disk or a network has changed is not taken for what was sent
+            "check.crcs": True,
         }
+        | MEMORY
         | overrides
     )

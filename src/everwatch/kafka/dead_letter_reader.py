@@ -5,12 +5,15 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable
+from everwatch.kafka.access import raise_refused
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.offsets import bounds
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics, expect_topic
+from everwatch.kafka.unreadable import PROBING, Sieve
 
 REDRIVE_OF, REDRIVEN_TO, REDRIVEN_AT = "redrive_of", "redriven_to", "redriven_at"
 """Headers of a note: a record without a value beside a dead letter, which says that it was redriven."""
@@ -70,11 +73,12 @@ class Redriven(NamedTuple):
 class DeadLetterTopic:
     """The topic from an instant on (ms; 0: from its beginning). Raises BrokerUnavailable."""
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, since_ms: int = 0) -> None:
+    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock, since_ms: int = 0) -> None:
         self._topic = Topics.of(settings).dead_letters
         numbers = range(expect_topic(new_admin(settings, bootstrap_servers), settings, self._topic))
         group = f"{settings.application}-dead-letters-{settings.instance}"
         self._consumer: Consumer = new_consumer(settings, bootstrap_servers, group)
+        self._sieve = Sieve(self._consumer, lambda: new_consumer(settings, bootstrap_servers, group, **PROBING), clock)
         try:
             held = {number: bounds(self._consumer, self._topic, number) for number in numbers}
             self._ends = {number: offsets.stop for number, offsets in held.items()}
@@ -93,14 +97,16 @@ class DeadLetterTopic:
         """
         silent = 0
         while follow or any(self._positions[number] < end for number, end in self._ends.items()):
-            messages = self._consumer.consume(_AT_ONCE, _TAKE_S)
+            messages, unreadable, errors = self._sieve.sift(self._consumer.consume(_AT_ONCE, _TAKE_S))
+            raise_refused(errors, self._topic)
             for message in messages:
-                if message.error() is None:
-                    record = Record.of(message)
-                    self._positions[record.partition] = record.offset + 1
-                    # what came after it was opened is for those who follow
-                    if follow or record.offset < self._ends[record.partition]:
-                        yield _read(message, record)
+                record = Record.of(message)
+                self._positions[record.partition] = record.offset + 1
+                # what came after it was opened is for those who follow
+                if follow or record.offset < self._ends[record.partition]:
+                    yield _read(message, record)
+            for stretch in unreadable:
+                self._positions[stretch.partition] = stretch.end
             if messages:
                 silent = 0
                 continue

@@ -8,6 +8,7 @@ from everwatch.errors import InvalidInput
 from everwatch.kafka.outbox import Headers, OnDelivered, Outbox, Shorter
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
+from everwatch.kafka.unreadable import Unreadable
 
 
 class Room(NamedTuple):
@@ -42,15 +43,8 @@ class DeadLetters:
         Should the topic not take it for its size, a shorter one is sent in its place.
         """
         headers = [
-            ("reason", _bytes(error.reason)),
-            ("path", _bytes(error.path)),
-            ("code", _bytes(error.code)),
-            ("source_topic", source.topic.encode()),
-            ("source_partition", str(source.partition).encode()),
-            ("source_offset", str(source.offset).encode()),
+            *self._headers(error, source.topic, source.partition, source.offset),
             ("source_timestamp", str(source.timestamp_ms).encode()),
-            ("refused_at", str(self._clock.now_ms()).encode()),
-            ("refused_by", self._process),
         ]
         key, value, cut = _fitted(source, ROOM)
 
@@ -67,6 +61,32 @@ class DeadLetters:
             on_delivered=on_delivered,
             shorter=shorter,
         )
+
+    def put_unreadable(self, each: Unreadable, on_delivered: OnDelivered | None = None) -> None:
+        """Queue one letter for a batch that cannot be read: its offsets and the reason, and nothing of its records.
+
+        ``source_offset`` is the first of the offsets, ``source_last_offset`` the last.
+        """
+        headers = [
+            *self._headers(each.refusal, each.topic, each.partition, each.first),
+            ("source_last_offset", str(each.end - 1).encode()),
+            ("cut", b"key,value"),
+        ]
+        self._outbox.send(
+            self._topic, partition=each.partition, key=None, value=None, headers=headers, on_delivered=on_delivered
+        )
+
+    def _headers(self, error: InvalidInput, topic: str, partition: int, offset: int) -> Headers:
+        return [
+            ("reason", _bytes(error.reason)),
+            ("path", _bytes(error.path)),
+            ("code", _bytes(error.code)),
+            ("source_topic", topic.encode()),
+            ("source_partition", str(partition).encode()),
+            ("source_offset", str(offset).encode()),
+            ("refused_at", str(self._clock.now_ms()).encode()),
+            ("refused_by", self._process),
+        ]
 
 
 def _fitted(source: Record, room: Room) -> tuple[bytes | None, bytes | None, Headers]:

@@ -15,6 +15,7 @@ from everwatch.kafka.dead_letters import DeadLetters
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
+from everwatch.kafka.unreadable import Unreadable
 from everwatch.metrics import POISON
 from everwatch.quiet import Quiet
 from everwatch.sink.batch import Refused, build_batch
@@ -76,7 +77,7 @@ class _Sink:
         self._trim_at_s = clock.monotonic_s()
 
     async def run(self) -> None:
-        source = Source(self._settings, self._bootstrap_servers, self._store)
+        source = Source(self._settings, self._bootstrap_servers, self._store, self._clock)
         logger.info("storing %s", ", ".join((self._topics.results, self._topics.transitions, "the monitors")))
         try:
             while not self._stop.is_set():
@@ -91,7 +92,7 @@ class _Sink:
             logger.info("stopped")
 
     async def _step(self, source: Source) -> int:
-        records, lost = await asyncio.to_thread(source.take, MOST_RECORDS, WAIT_S)
+        records, unreadable, lost = await asyncio.to_thread(source.take, MOST_RECORDS, WAIT_S)
         work = Bisection(records)
         # a part that fails is built again; what it refused is not refused again
         buried: set[tuple[Partition, int]] = set()
@@ -107,6 +108,8 @@ class _Sink:
                 offsets = await self._pass_over(part[0], error, buried)
             work.done()
             source.commit(offsets)
+        if unreadable:
+            source.commit(await self._pass_over_unreadable(unreadable))
         if lost:
             await _while_busy(lambda: self._store.forget_offsets(lost), self._stop)
             await asyncio.to_thread(source.restart, lost)
@@ -148,6 +151,16 @@ class _Sink:
         await _while_busy(partial(self._store.apply, SinkBatch(self._clock.now_ms(), offsets)), self._stop)
         return offsets
 
+    async def _pass_over_unreadable(self, unreadable: Sequence[Unreadable]) -> Mapping[Partition, int]:
+        """Record batches that cannot be read, and store the offsets behind them."""
+        dead_letters = self._dead_letters()
+        for each in unreadable:
+            dead_letters.put_unreadable(each)
+        await self._until_delivered()
+        offsets = {Partition(each.topic, each.partition): each.end for each in unreadable}
+        await _while_busy(partial(self._store.apply, SinkBatch(self._clock.now_ms(), offsets)), self._stop)
+        return offsets
+
     def _complain(self, error: Exception, part: Sequence[Record]) -> None:
         if self._quiet.may_say(type(error).__name__):
             logger.error(
@@ -160,13 +173,20 @@ class _Sink:
         """Put refused records into the dead letters; returns when they are durable."""
         if not refused:
             return
-        if self._outbox is None:
-            self._outbox = Outbox(new_producer(self._settings, self._bootstrap_servers))
-        dead_letters = DeadLetters(self._outbox, self._topics, self._clock, "sink")
+        dead_letters = self._dead_letters()
         for record, error in refused:
             dead_letters.put(record, error)
         if self._quiet.may_say("refused"):
             logger.warning("%d records refused (logged once a minute): %s", len(refused), _example(*refused[0]))
+        await self._until_delivered()
+
+    def _dead_letters(self) -> DeadLetters:
+        if self._outbox is None:
+            self._outbox = Outbox(new_producer(self._settings, self._bootstrap_servers))
+        return DeadLetters(self._outbox, self._topics, self._clock, "sink")
+
+    async def _until_delivered(self) -> None:
+        assert self._outbox is not None
         delivered = asyncio.ensure_future(self._outbox.delivered())
         stopped = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait((delivered, stopped), return_when=asyncio.FIRST_COMPLETED)

@@ -5,12 +5,14 @@ from collections.abc import Iterable, Mapping
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import AccessError
 from everwatch.kafka.access import refused
 from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
+from everwatch.kafka.unreadable import PROBING, Sieve, Unreadable
 from everwatch.store import Partition, Store
 
 logger = logging.getLogger(__name__)
@@ -24,15 +26,14 @@ class Source:
     Every method blocks; call them one at a time.
     """
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, store: Store) -> None:
+    def __init__(self, settings: Settings, bootstrap_servers: str, store: Store, clock: Clock) -> None:
         self._store = store
+        self._settings = settings
+        self._bootstrap_servers = bootstrap_servers
         self._complaints: set[int] = set()
         self._restarted: set[str] = set()
         self._refusal: AccessError | None = None
-        self._consumer = new_consumer(
-            settings,
-            bootstrap_servers,
-            f"{settings.application}-sink",
+        self._consumer = self._new_consumer(
             **{
                 # an offset that the log does not hold must be noticed: the database would take what follows for old
                 "auto.offset.reset": "error",
@@ -40,35 +41,34 @@ class Source:
                 # alone, and one sink might get all results and the other one the rest
                 "partition.assignment.strategy": "range",
                 "topic.metadata.refresh.interval.ms": 10_000,
-                "error_cb": self._complain,
-            },
+            }
         )
+        self._sieve = Sieve(self._consumer, lambda: self._new_consumer(**PROBING), clock)
         topics = Topics.of(settings)
         self._consumer.subscribe(
             [topics.results, topics.transitions, topics.monitors_changelog], on_assign=self._start_where_stored
         )
 
-    def take(self, most: int, wait_s: float) -> tuple[list[Record], list[Partition]]:
-        """Up to ``most`` records that come within ``wait_s``, and the partitions whose stored offset is not in the log.
+    def take(self, most: int, wait_s: float) -> tuple[list[Record], list[Unreadable], list[Partition]]:
+        """Up to ``most`` records that come within about ``wait_s``, offsets behind them that cannot be read, and the
+        partitions whose stored offset is not in the log.
 
         Waits while no broker answers. Raises StoreError when the stored offsets cannot be read, AccessError when the
         broker refuses this user.
         """
-        records: list[Record] = []
         lost: list[Partition] = []
-        for message in self._consumer.consume(most, wait_s):
+        readable, unreadable, others = self._sieve.take(most, wait_s, wait_s)
+        for message in others:
             error = message.error()
-            if error is None:
-                records.append(Record.of(message))
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
                 lost.append(Partition(message.topic() or "", message.partition() or 0))
-            else:
+            elif error is not None:
                 self._complain(error)
         if self._refusal is not None:
             raise self._refusal
-        if records:
+        if readable:
             self._complaints.clear()
-        return records, lost
+        return [Record.of(message) for message in readable], unreadable, lost
 
     def restart(self, partitions: Iterable[Partition]) -> None:
         """Read these partitions from the beginning of what the topic holds; the store must have forgotten them."""
@@ -93,6 +93,10 @@ class Source:
             )
         except KafkaException as error:
             logger.debug("the offsets were not committed to Kafka: %s", error)
+
+    def _new_consumer(self, **more: object) -> Consumer:
+        group = f"{self._settings.application}-sink"
+        return new_consumer(self._settings, self._bootstrap_servers, group, error_cb=self._complain, **more)
 
     def close(self) -> None:
         """Leave the group."""

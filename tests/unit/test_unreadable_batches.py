@@ -1,0 +1,145 @@
+"""Where unreadable batches end, on a broker that is made up and a client that gives what librdkafka gives."""
+
+from typing import Any, NamedTuple
+
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from everwatch.clock import SettableClock
+from everwatch.kafka.clients import LARGEST_RECORD_BYTES
+from everwatch.kafka.unreadable import Sieve, Unreadable
+
+
+class Batch(NamedTuple):
+    """Offsets of a batch, how many follow it that hold nothing (compaction), and whether it can be unpacked."""
+
+    first: int
+    count: int
+    gap: int
+    readable: bool
+    size: int = 2
+
+    @property
+    def end(self) -> int:
+        return self.first + self.count
+
+
+class Message:
+    def __init__(self, offset: int, error: int | None = None, size: int = 2) -> None:
+        self._offset, self._size = offset, size
+        self._error = None if error is None else KafkaError(error)
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+    def topic(self) -> str:
+        return "t"
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self._offset
+
+    def __len__(self) -> int:
+        return self._size
+
+
+class Client:
+    """A client on the one partition; it stands still at what it cannot unpack, as librdkafka does."""
+
+    def __init__(self, log: list[Batch], resets: bool = True) -> None:
+        self.log = log
+        self.at = log[0].first if log else 0
+        self.resets = resets
+        self.closed = False
+
+    def assign(self, positions: list[TopicPartition]) -> None:
+        (position,) = positions
+        self.at = position.offset
+
+    def seek(self, position: TopicPartition) -> None:
+        self.at = position.offset
+
+    def position(self, wanted: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition("t", 0, self.at)]
+
+    def close(self) -> None:
+        self.closed = True
+
+    def consume(self, most: int, timeout: float) -> list[Any]:
+        found: list[Message] = []
+        end = self.log[-1].end + self.log[-1].gap if self.log else 0
+        if self.at > end:
+            return [Message(self.at, KafkaError._AUTO_OFFSET_RESET)]
+        while len(found) < most:
+            batch = next((batch for batch in self.log if batch.end > self.at), None)
+            if batch is None:
+                return [*found, Message(end, KafkaError._PARTITION_EOF)]
+            if not batch.readable:
+                return [*found, Message(batch.first, KafkaError._BAD_COMPRESSION)]
+            self.at = max(self.at, batch.first) + 1
+            found.append(Message(self.at - 1, size=batch.size))
+        return found
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Batch]:
+    first = draw(st.integers(0, 50))
+    log = []
+    for _ in range(draw(st.integers(0, 8))):
+        batch = Batch(first, draw(st.integers(1, 70)), draw(st.sampled_from([0, 0, 0, 1, 9])), draw(st.booleans()))
+        log.append(batch)
+        first = batch.end + batch.gap
+    return log
+
+
+@given(logs())
+def test_every_record_that_can_be_read_is_given_once_and_every_other_batch_is_passed_over_whole(
+    log: list[Batch],
+) -> None:
+    client = Client(log)
+    probers: list[Client] = []
+
+    def new_prober() -> Any:
+        probers.append(Client(log))
+        return probers[-1]
+
+    sieve = Sieve(client, new_prober, SettableClock(0))  # type: ignore[arg-type]
+    given_out: list[int] = []
+    passed: list[Unreadable] = []
+    for _ in range(1_000):
+        sifted = sieve.take(100, 0, 0)
+        given_out += [message.offset() or 0 for message in sifted.records]
+        passed += sifted.unreadable
+        if sifted.errors:
+            break
+    assert given_out == [offset for batch in log if batch.readable for offset in range(batch.first, batch.end)]
+    bad = [batch for batch in log if not batch.readable]
+    assert [each.first for each in passed] == [batch.first for batch in bad] or log_has_gaps(log)
+    assert all(any(each.first <= batch.first and batch.end <= each.end for each in passed) for batch in bad)
+    assert not any(each.first <= offset < each.end for each in passed for offset in given_out)
+    assert all(prober.closed for prober in probers)
+
+
+def log_has_gaps(log: list[Batch]) -> bool:
+    """Offsets that hold nothing belong to no batch; which stretch they count to is of no consequence."""
+    return any(batch.gap for batch in log)
+
+
+@pytest.mark.parametrize(("size", "refused"), [(LARGEST_RECORD_BYTES, False), (LARGEST_RECORD_BYTES + 1, True)])
+def test_a_record_is_passed_over_alone_when_it_unpacks_to_more_than_is_read(size: int, refused: bool) -> None:
+    client = Client([Batch(3, 2, 0, True), Batch(5, 1, 0, True, size), Batch(6, 2, 0, True)])
+    sieve = Sieve(client, lambda: Client([]), SettableClock(0))  # type: ignore[arg-type,return-value]
+    sifted = sieve.sift(client.consume(5, 0))
+    assert [message.offset() for message in sifted.records] == [3, 4, *([] if refused else [5]), 6, 7]
+    assert [(each.first, each.end) for each in sifted.unreadable] == ([(5, 6)] if refused else [])
+
+
+def test_what_a_second_client_can_read_is_not_passed_over() -> None:
+    client = Client([Batch(0, 3, 0, False)])
+    sieve = Sieve(client, lambda: Client([Batch(0, 3, 0, True)]), SettableClock(0))  # type: ignore[arg-type,return-value]
+    assert sieve.take(10, 0, 0) == ([], [], [])
+    assert client.at == 0
