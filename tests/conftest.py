@@ -37,6 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=2,
         help="How often a worker is stopped and continued: about 20 s each, so for many give -o timeout=0 too.",
     )
+    parser.addoption("--mutants", type=int, default=2_000, help="Mutants for each input topic.")
+    parser.addoption("--fuzz-seed", default="1", help="Seed of the mutants; the same seed gives the same mutants.")
 
 
 @pytest.fixture(scope="session")

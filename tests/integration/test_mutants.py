@@ -1,0 +1,207 @@
+"""Mutants on every topic that a process reads: nobody else notices.
+
+``pytest tests/integration/test_mutants.py --mutants 50000 --fuzz-seed 7`` sends more of them, and others. What is
+expected is judged by Python's JSON, by Kafka's offsets and by the operating system, not by the code under test.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from conftest import NewPipeline
+from support.batches import CODECS, bomb, send_batches
+from support.mutants import Mutant, Mutator
+from support.pipeline import PARTITIONS, Pipeline, Place, every
+from support.target import Target
+from support.waiting import now_ms, wait_until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+MB = 1024 * 1024
+BOMB_RECORDS = 3
+MOST_MEMORY = 700 * MB
+# with all else on the machine, and more mutants than usual
+WITHIN_S = 300
+CONTROLS = tuple(f"control-{number}" for number in range(PARTITIONS))
+
+
+class Inputs(NamedTuple):
+    """A topic that processes read: what its records are, and which groups must have read all of it."""
+
+    topic: str
+    role: str
+    groups: tuple[str, ...]
+
+
+def inputs_of(pipeline: Pipeline) -> list[Inputs]:
+    topics, app = pipeline.topics, pipeline.settings.application
+    return [
+        *(
+            Inputs(topic, role, (f"{app}-worker-{topic}",))
+            for topic, role in ((topics.signups, "signup"), (topics.commands, "command"), (topics.signals, "signal"))
+        ),
+        *(Inputs(topic, "tick", (f"{app}-executors",)) for topic in topics.all_ticks),
+        Inputs(topics.results, "result", (f"{app}-worker-{topics.results}", f"{app}-sink")),
+    ]
+
+
+def test_nobody_notices_mutants(new_pipeline: NewPipeline, target: Target, request: pytest.FixtureRequest) -> None:
+    count, seed = request.config.getoption("--mutants"), request.config.getoption("--fuzz-seed")
+    pipeline = new_pipeline(output_format="json")
+    pipeline.ensure("worker", "executor", "sink")
+    pipeline.wait_until_ready()
+    for partition, user_id in enumerate(CONTROLS):
+        pipeline.sign_up(user_id, every("tick", "http", "1s", url=target.url("/ok")), partition=partition)
+    for user_id in CONTROLS:
+        pipeline.wait_for_results(user_id, "tick")
+    inputs = inputs_of(pipeline)
+    bootstrap = pipeline.settings.bootstrap_servers
+
+    begun = now_ms()
+    sent: dict[Place, Mutant] = {}
+    for number, each in enumerate(inputs):
+        mutants = list(Mutator(f"{seed}-{number}", begun, PARTITIONS).mutants(each.topic, each.role, count))
+        half = len(mutants) // 2
+        sent |= send(bootstrap, mutants[:half])
+        first = send_batches(bootstrap, [(each.topic, 1, bomb("zstd", 90 * MB, begun, honest=BOMB_RECORDS - 1))])[0]
+        assert first is not None
+        sent[Place(each.topic, 1, first)] = Mutant(each.topic, 1, None, None, [], begun, "zstd", "", True, False)
+        sent |= send(bootstrap, mutants[half:])
+    assert len(sent) > 0.9 * count * len(inputs)
+
+    ends = ends_of(bootstrap, inputs)
+    wait_until("everything is read", lambda: not behind(bootstrap, ends), WITHIN_S, every_s=0.5)
+    read_at = now_ms()
+    for user_id in CONTROLS:
+        pipeline.wait_for_results(user_id, "tick", after=read_at)
+
+    assert all(process.runs for process in pipeline.processes.values())
+    memory = {name: peak_bytes(process.pid) // MB for name, process in pipeline.processes.items()}
+    assert all(most < MOST_MEMORY // MB for most in memory.values()), memory
+    for user_id, missed in missing_instants(pipeline, begun, read_at).items():
+        assert not missed, f"{user_id} has no result of {missed[:5]} (seed {seed})"
+    judge_letters(pipeline, sent, seed)
+    registered = [m for m in sent.values() if m.untouched and m.topic == pipeline.topics.signups]
+    assert registered
+    for mutant in registered:
+        assert pipeline.reader.monitors(mutant.user_id), f"{mutant.user_id} is not registered (seed {seed})"
+
+
+def judge_letters(pipeline: Pipeline, sent: dict[Place, Mutant], seed: str) -> None:
+    """Each refusal is recorded once, of records that were sent, with a reason, and of all that must be refused."""
+    letters: Counter[tuple[Place, str]] = Counter()
+    for letter in pipeline.read(pipeline.topics.dead_letters):
+        headers = {name: value.decode() for name, value in letter.headers()}
+        place = Place(headers["source_topic"], int(headers["source_partition"]), int(headers["source_offset"]))
+        letters[place, headers["refused_by"]] += 1
+        assert place in sent, f"{place} is refused and was not sent by this test: {headers} (seed {seed})"
+        assert headers["reason"], headers
+        assert headers["code"] != "unhandled", f"{headers}, {sent[place]} (seed {seed})"
+    twice = [place for place, times in letters.items() if times > 1]
+    assert not twice, f"refused twice: {twice[:3]} (seed {seed})"
+    refused = {place for place, _ in letters}
+    let_in = [place for place, mutant in sent.items() if mutant.hopeless and place not in refused]
+    assert not let_in, f"not refused: {let_in[:3]}, {sent[let_in[0]]} (seed {seed})"
+    # a command or a signal may be for a monitor that there is not
+    topics = pipeline.topics
+    wronged = [
+        place for place in refused if sent[place].untouched and place.topic not in (topics.commands, topics.signals)
+    ]
+    assert not wronged, f"refused although right: {wronged[:3]}, {sent[wronged[0]]} (seed {seed})"
+
+
+def send(bootstrap_servers: str, mutants: Iterable[Mutant]) -> dict[Place, Mutant]:
+    """Send mutants, each with its codec; gives those that the broker took, by where they are."""
+    settings = {"bootstrap.servers": bootstrap_servers, "message.max.bytes": 4 * MB, "linger.ms": 20}
+    producers = {codec: Producer(settings | {"compression.type": codec}) for codec in CODECS}
+    sent: dict[Place, Mutant] = {}
+    for mutant in mutants:
+
+        def note(error: KafkaError | None, message: Message, mutant: Mutant = mutant) -> None:
+            if error is None:
+                sent[Place(message.topic() or "", message.partition() or 0, message.offset() or 0)] = mutant
+
+        producer = producers[mutant.codec]
+        producer.produce(
+            mutant.topic,
+            key=mutant.key,
+            value=mutant.value,
+            partition=mutant.partition,
+            headers=mutant.headers,
+            timestamp=mutant.timestamp_ms,
+            on_delivery=note,
+        )
+        producer.poll(0)
+    for producer in producers.values():
+        assert producer.flush(120) == 0
+    return sent
+
+
+def ends_of(bootstrap_servers: str, inputs: Iterable[Inputs]) -> dict[tuple[str, str, int], int]:
+    """Where each partition ends now, for each group that reads it."""
+    ends = {}
+    with closing(Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "mutants"})) as consumer:
+        for each in inputs:
+            for number in range(PARTITIONS):
+                _, end = consumer.get_watermark_offsets(TopicPartition(each.topic, number), timeout=30)
+                ends |= {(group, each.topic, number): end for group in each.groups}
+    return ends
+
+
+def behind(bootstrap_servers: str, ends: Mapping[tuple[str, str, int], int]) -> list[tuple[str, str, int]]:
+    """Which groups have not acknowledged a partition up to its end."""
+    found = []
+    for group in {group for group, _, _ in ends}:
+        wanted = [TopicPartition(topic, number) for name, topic, number in ends if name == group]
+        with closing(Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group})) as consumer:
+            found += [
+                (group, position.topic, position.partition)
+                for position in consumer.committed(wanted, timeout=30)
+                if position.offset < ends[group, position.topic, position.partition]
+            ]
+    return found
+
+
+def missing_instants(pipeline: Pipeline, begun: int, until: int) -> dict[str, list[int]]:
+    """Instants of the controls, a second apart, without a successful result on the topic; read as plain JSON."""
+    found: dict[str, set[int]] = {user_id: set() for user_id in CONTROLS}
+    for message in read_past_bombs(pipeline, pipeline.topics.results):
+        key = (message.key() or b"").decode(errors="replace")
+        if key in found:
+            result = json.loads(message.value() or b"")
+            if result["status"] == "success":
+                found[key].add(result["scheduled_at"])
+    return {
+        key: [instant for instant in range(min(instants), until, 1_000) if instant >= begun and instant not in instants]
+        for key, instants in found.items()
+    }
+
+
+def read_past_bombs(pipeline: Pipeline, topic: str) -> Iterator[Message]:
+    """Everything on a topic up to now, but for bombs, whose length is known."""
+    settings = {"bootstrap.servers": pipeline.settings.bootstrap_servers, "group.id": "mutants"}
+    with closing(Consumer(settings | {"auto.offset.reset": "earliest", "enable.auto.commit": False})) as consumer:
+        partitions = [TopicPartition(topic, number, 0) for number in range(PARTITIONS)]
+        left = {each.partition: consumer.get_watermark_offsets(each, timeout=30)[1] for each in partitions}
+        consumer.assign([each for each in partitions if left[each.partition]])
+        while left := {number: end for number, end in left.items() if end}:
+            for message in consumer.consume(1_000, 0.5):
+                partition, offset = message.partition() or 0, message.offset() or 0
+                if message.error() is None:
+                    yield message
+                else:
+                    assert message.error().code() == KafkaError._BAD_COMPRESSION, message.error()
+                    offset += BOMB_RECORDS - 1
+                    consumer.seek(TopicPartition(topic, partition, offset + 1))
+                if offset + 1 >= left.get(partition, 0):
+                    left.pop(partition, None)
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has had."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
