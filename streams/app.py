@@ -377,9 +377,16 @@ class Engine(Service):
 
     def _new_tail_consumer(self, topic: str, isolation: str = "read_committed") -> Consumer:
         group = f"{self._settings.application}-worker-{topic}"
-        # the broker is not to wait for more records at the end, where this consumer learns that it is the end
-        to_the_end = {"enable.partition.eof": True, "fetch.wait.max.ms": 10, "isolation.level": isolation}
-        return new_consumer(self._settings, self._bootstrap_servers, group, **to_the_end)
+        # only workers write these topics, and much of them is read at once; at the end, where this consumer learns that
+        # it is the end, the broker is not to wait for more
+        bulk: dict[str, object] = {
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 10,
+            "fetch.max.bytes": 16 * 1024 * 1024,
+            "max.partition.fetch.bytes": 1024 * 1024,
+            "isolation.level": isolation,
+        }
+        return new_consumer(self._settings, self._bootstrap_servers, group, **bulk)
 
     async def _usable_as_standby(self, numbers: set[int]) -> set[int]:
         try:
