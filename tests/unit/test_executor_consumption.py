@@ -11,15 +11,19 @@ from everwatch.config import Settings
 from everwatch.errors import Transient
 from everwatch.executor import consumption
 from everwatch.executor.consumption import TickConsumer
+from everwatch.kafka.clients import LARGEST_RECORD_BYTES
 from everwatch.kafka.topics import Topics
 
 TOPICS = Topics.of(Settings())
 
 
 class FakeMessage:
-    def __init__(self, offset: int, topic: str = TOPICS.ticks, error: KafkaError | None = None, at: int = 0) -> None:
+    def __init__(
+        self, offset: int, topic: str = TOPICS.ticks, error: KafkaError | None = None, at: int = 0, size: int = 10
+    ) -> None:
         self._fields = offset, topic, error
         self.at = at
+        self._size = size
 
     def timestamp(self) -> tuple[int, int]:
         return 1, self.at
@@ -37,7 +41,7 @@ class FakeMessage:
         return self._fields[0]
 
     def __len__(self) -> int:
-        return 10
+        return self._size
 
 
 class FakeConsumer:
@@ -243,6 +247,22 @@ def test_records_of_partitions_not_held_are_left_alone() -> None:
     rig.ticks._on_lost(rig.consumer, [PARTITION])
     rig.consumer.arriving += [FakeMessage(1)]
     assert rig.ticks._take(rig.consumer) == ([], [])
+
+
+def test_a_tick_that_is_too_large_is_passed_over_in_its_turn_and_those_behind_it_are_run() -> None:
+    rig = Rig()
+    sizes = {5: 10, 6: LARGEST_RECORD_BYTES + 1, 7: 10}
+    rig.consumer.arriving += [FakeMessage(offset, size=size) for offset, size in sizes.items()]
+    batch, passed = rig.ticks._take(rig.consumer)
+    assert [message.offset() for _, message in batch] == [5, 7]
+    assert [(each.first, each.end) for _, each in passed] == [(6, 7)]
+    rig.finish(5, 7)
+    rig.pass_second()
+    assert rig.consumer.committed == [(TOPICS.ticks, 6, True)]
+    # once its dead letter is durable
+    rig.finish(6)
+    rig.ticks._settle()
+    assert rig.held.watermark.low == 8
 
 
 def test_after_stop_nothing_is_taken_but_what_gets_done_is_committed() -> None:

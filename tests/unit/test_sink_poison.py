@@ -27,17 +27,19 @@ NOW = 1_800_000_000_000
 class Source:
     """Gives a batch, and then ends the sink."""
 
-    def __init__(self, records: list[Record], stop: asyncio.Event) -> None:
+    def __init__(self, records: list[Record], unreadable: list[Unreadable], stop: asyncio.Event) -> None:
         self._records = records
+        self._unreadable = unreadable
         self._stop = stop
         self._loop = asyncio.get_running_loop()
         self.committed: dict[Partition, int] = {}
 
     def take(self, most: int, wait_s: float) -> tuple[list[Record], list[Unreadable], list[Partition]]:
         records, self._records = self._records, []
+        unreadable, self._unreadable = self._unreadable, []
         if not records:
             self._loop.call_soon_threadsafe(self._stop.set)
-        return records, [], []
+        return records, unreadable, []
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         self.committed |= offsets
@@ -72,11 +74,15 @@ def result(user_id: str, offset: int) -> Record:
 
 
 async def stored(
-    monkeypatch: pytest.MonkeyPatch, records: list[Record], store: Store
+    monkeypatch: pytest.MonkeyPatch,
+    records: list[Record],
+    store: Store,
+    unreadable: Iterable[Unreadable] = (),
+    broker: Broker | None = None,
 ) -> tuple[Source, list[tuple[bytes, bytes | None]]]:
     """Let a sink store these records; gives its source and the dead letters."""
-    broker, stop = Broker(), asyncio.Event()
-    source = Source(records, stop)
+    broker, stop = broker or Broker(), asyncio.Event()
+    source = Source(records, list(unreadable), stop)
     monkeypatch.setattr("everwatch.sink.process.Source", lambda *_: source)
     monkeypatch.setattr("everwatch.sink.process.new_producer", lambda *_: Producer(broker))
     given: Any = store
@@ -94,3 +100,25 @@ async def test_what_the_database_refuses_is_put_aside_once_and_the_rest_is_store
     assert sorted(key for key, _ in letters) == [b"user-3", b"user-40", b"user-49", b"user-7"]
     assert store.inner.counts().results == 46
     assert source.committed == store.inner.offsets() == {RESULTS: 50}
+
+
+async def test_what_cannot_be_read_is_in_the_dead_letters_before_any_offset_behind_it_is_stored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A record that is too large may stand between others; a batch that does not unpack stands behind them."""
+    store, broker = Store(()), Broker()
+    written: list[tuple[int, Mapping[Partition, int]]] = []
+    monkeypatch.setattr(
+        store, "apply", lambda batch: written.append((len(broker.logs[TOPICS.dead_letters]), batch.offsets))
+    )
+    unreadable = [
+        Unreadable(TOPICS.results, 0, 1, 2, "too large"),
+        Unreadable(TOPICS.results, 0, 4, 9, "Invalid compressed data"),
+    ]
+    source, letters = await stored(monkeypatch, [result("ann", 0), result("bob", 2)], store, unreadable, broker)
+    assert len(letters) == 2
+    assert written == [(2, {RESULTS: 3}), (2, {RESULTS: 9})]
+    assert source.committed == {RESULTS: 9}
+    written.clear()
+    await stored(monkeypatch, [result("ann", 0), result("bob", 2)], store, unreadable[:1])
+    assert [offsets for _, offsets in written] == [{RESULTS: 3}]

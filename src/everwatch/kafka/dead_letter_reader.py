@@ -106,7 +106,7 @@ class DeadLetterTopic:
                 if follow or record.offset < self._ends[record.partition]:
                     yield _read(message, record)
             for stretch in unreadable:
-                self._positions[stretch.partition] = stretch.end
+                self._positions[stretch.partition] = max(stretch.end, self._positions[stretch.partition])
             if messages:
                 silent = 0
                 continue

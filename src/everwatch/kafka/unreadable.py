@@ -66,7 +66,11 @@ class Unreadable(NamedTuple):
 
 
 class Sifted(NamedTuple):
-    """What a consumer gave: records, offsets behind them to be passed over, and messages that are errors."""
+    """What a consumer gave: records, offsets to be passed over, and messages that are errors.
+
+    A batch that cannot be read stands behind all records of its partition; a record that is too large may stand between
+    them.
+    """
 
     records: list[Message]
     unreadable: list[Unreadable]
@@ -105,7 +109,7 @@ class Sieve:
     def sift(self, messages: list[Message]) -> Sifted:
         """Separate messages. What cannot be read is logged, counted, and not given again by the consumer.
 
-        The caller records it, and only then commits offsets behind it.
+        The caller records it, and only then commits (or stores) any offset behind it.
         """
         if all(message.error() is None and len(message) <= LARGEST_RECORD_BYTES for message in messages):
             return Sifted(messages, [], [])

@@ -93,6 +93,8 @@ class _Sink:
 
     async def _step(self, source: Source) -> int:
         records, unreadable, lost = await asyncio.to_thread(source.take, MOST_RECORDS, WAIT_S)
+        # before any offset behind it is stored
+        await self._bury_unreadable(unreadable)
         work = Bisection(records)
         # a part that fails is built again; what it refused is not refused again
         buried: set[tuple[Partition, int]] = set()
@@ -108,8 +110,9 @@ class _Sink:
                 offsets = await self._pass_over(part[0], error, buried)
             work.done()
             source.commit(offsets)
-        if unreadable:
-            source.commit(await self._pass_over_unreadable(unreadable))
+        if passed := _offsets_behind(unreadable, records):
+            await _while_busy(partial(self._store.apply, SinkBatch(self._clock.now_ms(), passed)), self._stop)
+            source.commit(passed)
         if lost:
             await _while_busy(lambda: self._store.forget_offsets(lost), self._stop)
             await asyncio.to_thread(source.restart, lost)
@@ -151,15 +154,14 @@ class _Sink:
         await _while_busy(partial(self._store.apply, SinkBatch(self._clock.now_ms(), offsets)), self._stop)
         return offsets
 
-    async def _pass_over_unreadable(self, unreadable: Sequence[Unreadable]) -> Mapping[Partition, int]:
-        """Record batches that cannot be read, and store the offsets behind them."""
+    async def _bury_unreadable(self, unreadable: Sequence[Unreadable]) -> None:
+        """Put batches that cannot be read into the dead letters; returns when that is durable."""
+        if not unreadable:
+            return
         dead_letters = self._dead_letters()
         for each in unreadable:
             dead_letters.put_unreadable(each)
         await self._until_delivered()
-        offsets = {Partition(each.topic, each.partition): each.end for each in unreadable}
-        await _while_busy(partial(self._store.apply, SinkBatch(self._clock.now_ms(), offsets)), self._stop)
-        return offsets
 
     def _complain(self, error: Exception, part: Sequence[Record]) -> None:
         if self._quiet.may_say(type(error).__name__):
@@ -197,6 +199,19 @@ class _Sink:
             delivered.cancel()
             raise Stopped
         delivered.result()
+
+
+def _offsets_behind(unreadable: Sequence[Unreadable], records: Sequence[Record]) -> Mapping[Partition, int]:
+    """Offsets behind what cannot be read, of partitions where no record follows it."""
+    behind: dict[Partition, int] = {}
+    for each in unreadable:
+        source = Partition(each.topic, each.partition)
+        behind[source] = max(each.end, behind.get(source, 0))
+    for record in records if behind else ():
+        source = Partition(record.topic, record.partition)
+        if record.offset >= behind.get(source, record.offset + 1):
+            del behind[source]
+    return behind
 
 
 def _place(record: Record) -> tuple[Partition, int]:
