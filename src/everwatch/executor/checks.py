@@ -121,7 +121,7 @@ class Checks:
         if not held.revoked:
             held.started += 1
             self._dead_letters.put_unreadable(
-                unreadable, partial(_call_without_message, self._acknowledge, held, unreadable.end - 1)
+                unreadable, partial(_acknowledge_one, self._acknowledge, held, unreadable.end - 1)
             )
 
     async def drain(self, timeout_s: float) -> int:
