@@ -399,6 +399,11 @@ def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
     return dict(os.environ) | dict(variables)
 
 
+def environment_of_callables() -> dict[str, str]:
+    """The environment for code of other packages: without the keys that encrypt the secrets of all users."""
+    return {name: value for name, value in os.environ.items() if name.upper() != f"{_PREFIX}SECRETS_KEY"}
+
+
 def java_environment() -> tuple[str | None, str | None]:
     """``JAVA_HOME`` and ``PATH``, where a Java may be found."""
     return os.environ.get("JAVA_HOME"), os.environ.get("PATH")

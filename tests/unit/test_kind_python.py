@@ -157,6 +157,15 @@ async def test_a_run_without_payload_is_told_none(run: Run) -> None:
     assert msgspec.json.decode((await run("echo")).reason)["context"][-1] is None
 
 
+async def test_it_has_the_executors_environment_but_not_the_keys_of_all_users_secrets(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVERWATCH_SECRETS_KEY", "key")
+    monkeypatch.setenv("OTHER", "other")
+    outcome = await run("gives", what="{'has': [os.environ.get(n) for n in ('OTHER', 'EVERWATCH_SECRETS_KEY')]}")
+    assert outcome.reason == '{"has":["other",null]}'
+
+
 @pytest.mark.parametrize(
     ("what", "status", "reason"),
     [

@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 
 from everwatch.clock import Clock
-from everwatch.config import Settings
+from everwatch.config import Settings, environment_of_callables
 from everwatch.executor.called import Setup
 from everwatch.executor.outlet import Written
 from everwatch.executor.output import KIB, OutputBudgets
@@ -270,6 +270,7 @@ class _Caller:
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     pass_fds=(theirs.fileno(),),
+                    env=environment_of_callables(),
                     start_new_session=True,
                 )
             except BaseException:
