@@ -175,7 +175,7 @@ def lag(pipeline: Pipeline) -> dict[tuple[str, int], int]:
         f"{application}-executors": topics.all_ticks,
         f"{application}-worker-{topics.results}": (topics.results,),
         f"{application}-sink": (topics.results, topics.transitions),
-        application: (topics.commands,),
+        f"{application}-worker-{topics.commands}": (topics.commands,),
     }
     behind: dict[tuple[str, int], int] = {}
     for group, names in groups.items():
