@@ -41,6 +41,44 @@ def test_what_waited_too_long_is_skipped_as_a_worker_would_skip_it(ages: set[int
     assert len(backlog) == 0
 
 
+@settings(max_examples=300)
+@given(
+    st.lists(st.sampled_from(["wait", "wait", "wait", "begin the freshest", "skipped", "by the worker"]), max_size=40),
+    st.sampled_from([None, 7, 20]),
+)
+def test_a_skipped_stretch_stands_for_consecutive_ticks_and_for_nothing_else(
+    steps: list[str], standstill: int | None
+) -> None:
+    """Each tick of an interval waits, is begun, is skipped as it comes, or never comes, in long stretches."""
+    backlog: Backlog[int] = Backlog("key", "u", Priority.NORMAL)
+    begun: list[int] = []
+    number = away = 0
+    for step in steps:
+        number += 1
+        if standstill and step == "by the worker" and not away:
+            number, away = number + standstill, 1  # a worker's own result stands for these
+        new = tick(NOW + 10_000 * number)
+        if step == "skipped":
+            backlog.pass_by(new)
+            continue
+        assert backlog.add(Waiting(new, number, NOW + 10**9)) == []
+        if step == "begin the freshest":
+            found = backlog.next()
+            assert found is not None
+            backlog.take_out(found, is_begun=True)
+            begun.append(found.source)
+    expired = backlog.expire(NOW + 10**12)
+    for stretch in backlog.stretches(expired):
+        numbers = [waiting.source for waiting in stretch]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert [waiting for stretch in backlog.stretches(expired) for waiting in stretch] == expired
+
+
+def test_a_backlog_of_one_interval_is_one_stretch() -> None:
+    backlog = backlog_of([tick(NOW + 10_000 * number) for number in range(500)], arrived_at=NOW + 10**9)
+    assert [len(stretch) for stretch in backlog.stretches(backlog.expire(NOW + 10**9))] == [499]
+
+
 @given(st.lists(st.integers(1, 200), unique=True, min_size=2, max_size=6))
 def test_with_fire_last_nothing_older_than_the_grace_runs_once_a_newer_one_was_begun(ages: list[int]) -> None:
     backlog = backlog_of([tick(NOW - 1_000 * age) for age in sorted(ages, reverse=True)])

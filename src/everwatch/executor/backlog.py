@@ -6,7 +6,7 @@ lets it: what has waited longer than its grace is skipped, as a worker skips wha
 """
 
 from bisect import bisect_left
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Generic, TypeVar
@@ -33,12 +33,16 @@ class Place(Enum):
 
 @dataclass(slots=True, eq=False)
 class Waiting(Generic[Source]):
-    """A tick that waits since ``arrived_at`` (ms). ``again``: further records of the very same tick."""
+    """A tick that waits since ``arrived_at`` (ms). ``again``: further records of the very same tick.
+
+    ``after_gap``: what was due between it and the tick before it in the backlog does not wait any more.
+    """
 
     tick: Tick
     source: Source
     arrived_at: int
     again: Sequence[Source] = ()
+    after_gap: bool = False
 
     @property
     def sources(self) -> list[Source]:
@@ -67,8 +71,12 @@ class Backlog(Generic[Source]):
     _scheduled: list[Waiting[Source]] = field(default_factory=list)
     # those asked for by hand, and retries, as they came; most monitors have none
     _others: dict[tuple[int, int], Waiting[Source]] | None = None
-    # the newest scheduled tick that was begun while others waited
+    # the newest scheduled tick that was begun while others waited, and the newest that is dealt with otherwise
     _begun_to: int = 0
+    _skipped_to: int = 0
+    # how close two scheduled ticks that came one after the other lie, and of how many such pairs that is known
+    _closest_ms: int = 0
+    _pairs: int = 0
 
     def __len__(self) -> int:
         """How many ticks wait."""
@@ -95,6 +103,8 @@ class Backlog(Generic[Source]):
             place = bisect_left(self._scheduled, tick.scheduled_at, key=_instant)
             known = self._scheduled[place]
             if known.tick.scheduled_at != tick.scheduled_at:
+                # out of order: what lies around it is not known
+                new.after_gap = known.after_gap = True
                 self._scheduled.insert(place, new)
                 return []
         if known is not None:
@@ -108,8 +118,20 @@ class Backlog(Generic[Source]):
                 if not is_crowded and (tick.may_overlap or oldest.arrived_at > tick.scheduled_at):
                     break
                 superseded.append(self._scheduled.pop(0))
+        if self._scheduled:
+            before = self._scheduled[-1].tick.scheduled_at
+            new.after_gap = before < self._begun_to or before < self._skipped_to
+            if not new.after_gap:
+                distance_ms = tick.scheduled_at - before
+                self._closest_ms = min(self._closest_ms, distance_ms) if self._pairs else distance_ms
+                self._pairs += 1
         self._scheduled.append(new)
         return superseded
+
+    def pass_by(self, tick: Tick) -> None:
+        """Note that a tick of the monitor is skipped without having waited."""
+        if tick.is_scheduled:
+            self._skipped_to = max(self._skipped_to, tick.scheduled_at)
 
     def expire(self, now: int) -> list[Waiting[Source]]:
         """Take out what the misfire rule skips by now: what waited longer than its grace, in the order of time."""
@@ -124,6 +146,27 @@ class Backlog(Generic[Source]):
         while len(self._scheduled) > spared and self._scheduled[0].tick.scheduled_at < now - newest.misfire_grace_ms:
             expired.append(self._scheduled.pop(0))
         return expired
+
+    def stretches(self, ticks: Sequence[Waiting[Source]]) -> Iterator[list[Waiting[Source]]]:
+        """Divide ticks that waited here, in the order of time, into stretches that one skipped result can stand for.
+
+        A result stands for consecutive due instants of one version. The schedule is not known here, so what may not be
+        consecutive is divided: ticks between which one was begun or skipped, or that lie further apart than others.
+        """
+        stretch: list[Waiting[Source]] = []
+        for waiting in ticks:
+            if stretch and not self._is_next(stretch[-1], waiting):
+                yield stretch
+                stretch = []
+            stretch.append(waiting)
+        if stretch:
+            yield stretch
+
+    def _is_next(self, before: Waiting[Source], after: Waiting[Source]) -> bool:
+        if after.after_gap or self._pairs < 2 or not after.tick.is_scheduled:
+            return False
+        distance_ms = after.tick.scheduled_at - before.tick.scheduled_at
+        return before.tick.version == after.tick.version and distance_ms <= self._closest_ms
 
     def next(self) -> Waiting[Source] | None:
         """What is to be begun now; it waits until ``take_out``. None if nothing waits.
@@ -157,6 +200,10 @@ class Backlogs(Generic[Source]):
 
     def __init__(self) -> None:
         self._known: dict[Hashable, Backlog[Source]] = {}
+
+    def known(self, tick: Tick, priority: Priority) -> Backlog[Source] | None:
+        """The backlog that a tick belongs to, if anything of its monitor waits."""
+        return self._known.get((priority, tick.user_id, tick.monitor_id))
 
     def of(self, tick: Tick, priority: Priority) -> Backlog[Source]:
         """The backlog that a tick belongs to."""

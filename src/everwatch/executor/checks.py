@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import groupby
 from typing import NamedTuple
 
 from confluent_kafka import Message
@@ -159,6 +158,9 @@ class Checks:
             blocking = self._running.in_the_way_of(tick)
             if blocking is not None and blocking.overlaps(tick):
                 self._skip([Waiting(tick, taken, now)], reason_of_skip(blocking, tick))
+                waiting_too = self._backlogs.known(tick, self._priorities[held.topic])
+                if waiting_too is not None:
+                    waiting_too.pass_by(tick)
                 return
         waiting = Waiting(tick, taken, now)
         backlog = self._backlogs.of(tick, self._priorities[held.topic])
@@ -166,7 +168,7 @@ class Checks:
         is_crowded = self._waiting > CROWDED
         superseded = backlog.add(waiting, is_crowded=is_crowded)
         if superseded:
-            self._pass_over(superseded, _reason_of_superseding(backlog, superseded, is_crowded=is_crowded))
+            self._pass_over(backlog, superseded, _reason_of_superseding(backlog, superseded, is_crowded=is_crowded))
         if backlog.place is Place.CATCH_UP and not waiting.is_late(now):
             for others in self._catching_up.values():
                 others.pop(id(backlog), None)
@@ -201,7 +203,7 @@ class Checks:
     def _choose(self, backlog: TickBacklog) -> Waiting[Taken] | None:
         """What of a monitor is to be begun; skips what its misfire rule skips, and leaves out what is another's."""
         if expired := backlog.expire(self._clock.now_ms()):
-            self._pass_over(expired, _reason_of_expiry(expired))
+            self._pass_over(backlog, expired, _reason_of_expiry(expired))
         while (found := backlog.next()) is not None:
             if not found.again and not found.source[0].revoked:
                 return found
@@ -366,23 +368,23 @@ class Checks:
             self._put(backlog)
         self._start_waiting()
 
-    def _pass_over(self, ticks: list[Waiting[Taken]], reason: str) -> None:
-        """Report ticks that waited as skipped."""
+    def _pass_over(self, backlog: TickBacklog, ticks: list[Waiting[Taken]], reason: str) -> None:
+        """Report ticks that waited as skipped, one result for each stretch."""
         for waiting in ticks:
             for source in waiting.sources:
                 self._count(source, -1)
-        self._skip(ticks, reason)
+        for stretch in backlog.stretches(ticks):
+            self._skip(stretch, reason)
 
-    def _skip(self, ticks: list[Waiting[Taken]], reason: str) -> None:
-        """Report ticks of one monitor, in the order of time, as skipped: one result for each version of its spec."""
-        for _, some in groupby(ticks, key=lambda waiting: waiting.tick.version):
-            stretch = [waiting for waiting in some if not all(held.revoked for held, _ in waiting.sources)]
-            if not stretch:
-                continue
-            sources = [source for waiting in stretch for source in waiting.sources]
-            for held, _ in sources:
-                held.started += 1
-            self._reporting.skip([waiting.tick for waiting in stretch], reason, self._acknowledging(sources))
+    def _skip(self, stretch: list[Waiting[Taken]], reason: str) -> None:
+        """Report consecutive ticks of one monitor as skipped."""
+        stretch = [waiting for waiting in stretch if not all(held.revoked for held, _ in waiting.sources)]
+        if not stretch:  # their new owner reports them
+            return
+        sources = [source for waiting in stretch for source in waiting.sources]
+        for held, _ in sources:
+            held.started += 1
+        self._reporting.skip([waiting.tick for waiting in stretch], reason, self._acknowledging(sources))
 
     def _acknowledging_one(self, taken: Taken) -> OnDelivered:
         held, message = taken
