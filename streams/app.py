@@ -44,6 +44,7 @@ from everwatch.memory import give_back
 from everwatch.plans.file import PlansFile
 from everwatch.private import make_private_folder
 from everwatch.timetable import NotPlanned
+from streams.cancellations import Cancellations
 from streams.delayed import PAUSE_S, Delayed
 from streams.examination import Examiner
 from streams.feedback import Feedback
@@ -168,6 +169,7 @@ class Engine(Service):
             self._writer,
             self._outbox,
             transitions,
+            Cancellations(self._outbox, topics),
             refusals,
             replies,
             topics,

@@ -36,6 +36,7 @@ from everwatch.plans.file import PlansFile
 from everwatch.plans.plan import Plans
 from everwatch.schedule.every import PHASE_STEP_MS
 from everwatch.timetable import NEVER, Planned
+from streams.cancellations import Cancellations
 from streams.lane import in_turns
 from streams.partitions import Partition, Partitions, Planner
 from streams.quotas import Quotas
@@ -67,6 +68,7 @@ class Registration:
         writer: Writer,
         outbox: Outbox,
         transitions: Transitions,
+        cancellations: Cancellations,
         refusals: Refusals,
         replies: Replies,
         topics: Topics,
@@ -80,6 +82,7 @@ class Registration:
         self._writer = writer
         self._outbox = outbox
         self._transitions = transitions
+        self._cancellations = cancellations
         self._refusals = refusals
         self._replies = replies
         self._topics = topics
@@ -301,7 +304,9 @@ class Registration:
                     if seen < CHANGED_WITH_USER_AT_ONCE:
                         # few enough for one unit of work together with the command itself
                         return
-                    self._write(work, number, wanted.user_id, Changes(monitors=changes), partition.emitted_to)
+                    whole_user = wanted.command is CommandType.DEREGISTER
+                    some = Changes(monitors=changes)
+                    self._write(work, number, wanted.user_id, some, partition.emitted_to, whole_user=whole_user)
                     await work.finish()
                     with all_or_rebuilt():
                         for change in changes:
@@ -436,7 +441,17 @@ class Registration:
         found = {monitor_id: work.monitor(partition, user_id, monitor_id) for monitor_id in monitor_ids}
         return {monitor_id: monitor for monitor_id, monitor in found.items() if monitor is not None}
 
-    def _write(self, work: Writing, partition: int, user_id: str, changes: Changes, settled: int) -> None:
+    def _write(
+        self,
+        work: Writing,
+        partition: int,
+        user_id: str,
+        changes: Changes,
+        settled: int,
+        *,
+        whole_user: bool = False,
+    ) -> None:
+        self._cancellations.tell(partition, user_id, changes, settled, whole_user=whole_user)
         # in this order: should only a part become durable, the rest is done when the input is read again
         for change in changes.monitors:
             if change.after is None and change.before is not None:

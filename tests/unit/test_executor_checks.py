@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from everwatch import codec
+from everwatch.cancellation import Cancellation
 from everwatch.clock import SystemClock
 from everwatch.config import Settings
 from everwatch.executor import checks
@@ -861,6 +862,46 @@ async def test_where_memory_is_short_only_the_newest_of_a_monitors_late_ticks_is
     assert {result.status for result in skipped} == {Status.SKIPPED}
     assert "more than 2 ticks wait for an executor" in skipped[0].reason
     assert executor.held[TOPICS.ticks].parked <= 3
+
+
+# --- what is paused or deleted ----------------------------------------------------------------------------------------
+
+ALL = {"misfire": Misfire.FIRE_ALL, "may_overlap": True}
+
+
+async def test_ticks_of_a_monitor_that_was_paused_are_skipped_in_bulk_and_runs_by_hand_are_not(
+    executor: Executor, kind: PlainKind
+) -> None:
+    now = SystemClock().now_ms()
+    executor.take("waits", "waits")  # all slots that low and normal ticks may have
+    for seconds in (30, 20, 10):
+        executor.take("late", monitor_id="m", at=now - 1_000 * seconds, **ALL)
+    executor.take("by hand", monitor_id="m", at=now - 8_000, manual=True, **ALL)
+    executor.take("retry", monitor_id="m", at=now - 9_000, attempt=2, **ALL)
+    executor.take("resumed", monitor_id="m", at=now, **ALL)
+    executor.checks.cancel([(("user", "m"), Cancellation(now - 5_000))])
+    kind.may_end.set()
+    results = [result for result in await executor.sent(6) if result.monitor_id == "m"]
+    assert kind.order[2:] in (["by hand", "resumed"], ["resumed", "by hand"])
+    skipped = [result for result in results if result.status is Status.SKIPPED]
+    assert sorted((each.attempt, each.skipped_count) for each in skipped) == [(1, 3), (2, 1)]
+    assert {each.reason for each in skipped} == {"its monitor was paused before an executor came to it"}
+    assert sorted(executor.acknowledged) == list(range(8))
+
+
+async def test_nothing_of_a_user_who_was_deregistered_is_run_before_the_user_is_back(
+    executor: Executor, kind: PlainKind
+) -> None:
+    executor.checks.cancel([(("user", ""), Cancellation(ago(5), is_deleted=True))])
+    executor.take("late", monitor_id="m", at=ago(30), **ALL)
+    executor.take("by hand", monitor_id="m", at=ago(8), manual=True, **ALL)
+    executor.take("back", monitor_id="m", at=ago(1), **ALL)
+    executor.take("another", monitor_id="m", at=ago(30), user_id="user-2", **ALL)
+    results = await executor.sent(4)
+    assert sorted(kind.order) == ["another", "back"]
+    assert {result.reason for result in results if result.status is Status.SKIPPED} == {
+        "its monitor was deleted before an executor came to it"
+    }
 
 
 async def test_late_ticks_that_wait_are_left_to_the_partitions_new_owner(executor: Executor, kind: PlainKind) -> None:

@@ -147,6 +147,18 @@ class Backlog(Generic[Source]):
             expired.append(self._scheduled.pop(0))
         return expired
 
+    def cancel(self, paused_to: int, deleted_to: int) -> list[Waiting[Source]]:
+        """Take out what is due up to an instant (ms), in the order of time; runs by hand up to ``deleted_to`` only."""
+        upto = max(paused_to, deleted_to)
+        cancelled: list[Waiting[Source]] = []
+        while self._scheduled and self._scheduled[0].tick.scheduled_at <= upto:
+            cancelled.append(self._scheduled.pop(0))
+        for identity, waiting in list(self._others.items()) if self._others else ():
+            if waiting.tick.scheduled_at <= (deleted_to if waiting.tick.manual else upto):
+                assert self._others is not None  # it was just walked
+                cancelled.append(self._others.pop(identity))
+        return cancelled
+
     def stretches(self, ticks: Sequence[Waiting[Source]]) -> Iterator[list[Waiting[Source]]]:
         """Divide ticks that waited here, in the order of time, into stretches that one skipped result can stand for.
 

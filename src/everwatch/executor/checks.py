@@ -11,6 +11,8 @@ from confluent_kafka import Message
 from everwatch.config import Settings
 from everwatch.errors import InvalidInput, Unhandled, is_retryable
 from everwatch.executor.backlog import Backlog, Backlogs, Place, Waiting
+from everwatch.executor.cancelled import Cancelled, Upto
+from everwatch.executor.following import Cancelling
 from everwatch.executor.held import HeldPartition, Taken
 from everwatch.executor.manners import Manners
 from everwatch.executor.overlap import Run, Running, reason_of_skip
@@ -75,6 +77,7 @@ class Checks:
         self._secrets = config_secrets(settings)
         self._backlogs: Backlogs[Taken] = Backlogs()
         self._waiting = 0
+        self._cancelled = Cancelled()
         # late ones of partitions that are being read
         self._catching_up: dict[HeldPartition, dict[int, TickBacklog]] = {}
         self._queues: Queues[TickBacklog | _Turn] = Queues(settings.max_in_flight)
@@ -122,6 +125,12 @@ class Checks:
             self._dead_letters.put_unreadable(
                 unreadable, partial(_acknowledge_one, self._acknowledge, held, unreadable.end - 1)
             )
+
+    def cancel(self, cancelling: Cancelling) -> None:
+        """Note what is paused or deleted: ticks of it that wait, or are still to come, are not begun."""
+        now = self._clock.now_ms()
+        for key, cancellation in cancelling:
+            self._cancelled.note(key, cancellation, now)
 
     async def drain(self, timeout_s: float) -> int:
         """Start nothing more, wait for at most ``timeout_s``, then give up; returns how many checks were given up."""
@@ -202,6 +211,8 @@ class Checks:
 
     def _choose(self, backlog: TickBacklog) -> Waiting[Taken] | None:
         """What of a monitor is to be begun; skips what its misfire rule skips, and leaves out what is another's."""
+        if len(self._cancelled):
+            self._drop_cancelled(backlog)
         if expired := backlog.expire(self._clock.now_ms()):
             self._pass_over(backlog, expired, _reason_of_expiry(expired))
         while (found := backlog.next()) is not None:
@@ -219,6 +230,13 @@ class Checks:
             backlog.take_out(found, is_begun=False)
         self._backlogs.forget(backlog)
         return None
+
+    def _drop_cancelled(self, backlog: TickBacklog) -> None:
+        """Skip the ticks of a monitor that was paused or deleted since."""
+        found = backlog.next()
+        upto = None if found is None else self._cancelled.upto(found.tick.user_id, found.tick.monitor_id)
+        if upto is not None and (dropped := backlog.cancel(*upto)):
+            self._pass_over(backlog, dropped, _reason_of_cancelling(upto))
 
     def _count(self, taken: Taken, by: int) -> None:
         taken[0].parked += by
@@ -428,6 +446,11 @@ def _reason_of_superseding(backlog: TickBacklog, superseded: list[Waiting[Taken]
         return f"more than {CROWDED:,} ticks wait for an executor: of late ones only the newest of a monitor is kept"
     where = f"its turn at {backlog.host}" if backlog.host else "an executor that is free"
     return f"it was still waiting for {where} when the next one was due (overlap: skip)"
+
+
+def _reason_of_cancelling(upto: Upto) -> str:
+    what = "its monitor was deleted" if upto.deleted_to > upto.paused_to else "its monitor was paused"
+    return f"{what} before an executor came to it"
 
 
 def _reason_of_expiry(expired: list[Waiting[Taken]]) -> str:

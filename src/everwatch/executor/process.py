@@ -14,6 +14,7 @@ from everwatch.errors import BrokerUnavailable, Transient
 from everwatch.executor.callables import budgets_of, open_callables
 from everwatch.executor.checks import Checks
 from everwatch.executor.consumption import TickConsumers
+from everwatch.executor.following import Cancelling, Following
 from everwatch.executor.held import HeldPartition, Taken
 from everwatch.kafka.clients import new_producer
 from everwatch.kafka.outbox import Outbox
@@ -31,6 +32,7 @@ _IN_FLIGHT_S = 5.0
 _DELIVERY_S = 1.5
 _LEAVE_S = 2.0
 _FLUSH_S = 0.2
+_FOLLOW_S = 0.5
 
 
 async def run(
@@ -68,11 +70,21 @@ async def run(
             def refuse(held: HeldPartition, unreadable: Unreadable) -> None:
                 loop.call_soon_threadsafe(checks.pass_over, held, unreadable)
 
-            ticks.start(deliver, refuse)
+            def cancel(cancelling: Cancelling) -> None:
+                loop.call_soon_threadsafe(checks.cancel, cancelling)
+
+            cancellations = Following(settings, bootstrap_servers, clock)
+            cancellations.start(cancel)
             try:
-                await _until_stopped(stop, ticks, checks, outbox)
+                # no tick is begun before it is known what is cancelled
+                if await _is_caught_up(stop, cancellations):
+                    ticks.start(deliver, refuse)
+                    try:
+                        await _until_stopped(stop, ticks, checks, outbox, cancellations)
+                    finally:
+                        await _stop(ticks, checks, outbox)
             finally:
-                await _stop(ticks, checks, outbox)
+                await cancellations.finish(_FOLLOW_S)
     finally:
         await outbox.close(_FLUSH_S)
 
@@ -84,10 +96,27 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _until_stopped(stop: asyncio.Event, ticks: TickConsumers, checks: Checks, outbox: Outbox) -> None:
+async def _is_caught_up(stop: asyncio.Event, cancellations: Following) -> bool:
+    """Wait until what is cancelled is known; False if a stop comes first. Raises Transient."""
+    stopped = asyncio.create_task(stop.wait())
+    ended = asyncio.wrap_future(cancellations.ended)
+    try:
+        watched: set[asyncio.Future[Any]] = {stopped, ended, asyncio.wrap_future(cancellations.caught_up)}
+        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            ended.result()
+        return not stopped.done()
+    finally:
+        stopped.cancel()
+
+
+async def _until_stopped(
+    stop: asyncio.Event, ticks: TickConsumers, checks: Checks, outbox: Outbox, cancellations: Following
+) -> None:
     stopped = asyncio.create_task(stop.wait())
     undelivered = asyncio.create_task(_watch(outbox))
-    watched: set[asyncio.Future[Any]] = {stopped, undelivered, checks.failed, *map(asyncio.wrap_future, ticks.ended)}
+    ended = [*ticks.ended, cancellations.ended]
+    watched: set[asyncio.Future[Any]] = {stopped, undelivered, checks.failed, *map(asyncio.wrap_future, ended)}
     try:
         done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
         for future in done:

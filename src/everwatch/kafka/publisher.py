@@ -105,6 +105,7 @@ def _check_topics(settings: Settings) -> None:
         topics.dead_letters,
         topics.replies,
         topics.progress,
+        topics.cancellations,
         topics.monitors_changelog,
     }
     if wrong := own.intersection(settings.publish_topics):

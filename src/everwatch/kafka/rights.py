@@ -31,11 +31,11 @@ def rights_of(process: Process, settings: Settings) -> list[Right]:
             read = [topics.signups, topics.commands, topics.signals, topics.results]
             read += [topics.progress, topics.monitors_changelog]
             write = [*topics.all_ticks, topics.results, topics.transitions, topics.replies, topics.dead_letters]
-            write += [topics.progress, topics.monitors_changelog]
+            write += [topics.progress, topics.cancellations, topics.monitors_changelog]
             others = [transactions_of(topics)]
             groups = [_group(application), _group(f"{application}-worker-", is_prefix=True)]
         case Process.EXECUTOR:
-            read = list(topics.all_ticks)
+            read = [*topics.all_ticks, topics.cancellations]
             write = [topics.results, topics.dead_letters, *settings.publish_topics]
             groups = [_group(executors_group(settings))]
         case Process.SINK:

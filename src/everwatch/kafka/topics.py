@@ -39,6 +39,7 @@ class Topics:
     dead_letters: str
     replies: str
     progress: str
+    cancellations: str
     monitors_changelog: str
 
     @classmethod
@@ -57,6 +58,7 @@ class Topics:
             dead_letters=f"{prefix}dead-letters",
             replies=f"{prefix}replies",
             progress=f"{prefix}progress",
+            cancellations=f"{prefix}cancellations",
             monitors_changelog=f"{settings.application}-monitors-changelog",
         )
 
@@ -114,6 +116,8 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
         topics.dead_letters: kept(30 * 24) | {"max.message.bytes": str(LARGEST_RECORD_BYTES)},
         # a record a sweep: small segments let compaction keep up
         topics.progress: compacted | {"segment.bytes": str(16 * 1024 * 1024), "segment.ms": str(HOUR_MS)},
+        # executors drop ticks that are older, which are kept as long
+        topics.cancellations: kept(24) | {"cleanup.policy": "compact,delete"},
         topics.monitors_changelog: compacted,
     }
     return [
