@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from conftest import NewPipeline
-from support.pipeline import PARTITIONS, Pipeline, every
+from support.pipeline import Pipeline, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
@@ -20,12 +20,12 @@ def standstill(request: pytest.FixtureRequest, new_pipeline: NewPipeline, target
     pipeline = new_pipeline()
     pipeline.ensure("worker", "executor", "sink")
     pipeline.wait_until_ready()
-    for number, user in enumerate([*GONE, "control"]):
+    for user in (*GONE, "control"):
         site = every("site", "http", url=target.url(f"/ok/{user}"))
         # nothing else takes a tick of it out of a backlog
         site["policy"] = {"misfire": "fire_all", "overlap": "allow"}
         task = {"monitor_id": "task", "kind": "http", "config": {"url": target.url(f"/ok/{user}-task")}}
-        pipeline.sign_up(user, site, task | {"schedule": {"in": "3s"}}, partition=number % PARTITIONS)
+        pipeline.sign_up(user, site, task | {"schedule": {"in": "3s"}})
         pipeline.wait_for_results(user, "site")
         pipeline.wait_for_results(user, "task")
     return pipeline, "stopped" in request.param
