@@ -45,19 +45,20 @@ def test_what_waited_too_long_is_skipped_as_a_worker_would_skip_it(ages: set[int
 @given(
     st.lists(st.sampled_from(["wait", "wait", "wait", "begin the freshest", "skipped", "by the worker"]), max_size=40),
     st.sampled_from([None, 7, 20]),
+    st.booleans(),
 )
 def test_a_skipped_stretch_stands_for_consecutive_ticks_and_for_nothing_else(
-    steps: list[str], standstill: int | None
+    steps: list[str], standstill: int | None, quickens: bool
 ) -> None:
-    """Each tick of an interval waits, is begun, is skipped as it comes, or never comes, in long stretches."""
+    """Each tick waits, is begun, is skipped as it comes, or never comes (once, many of an even interval)."""
     backlog: Backlog[int] = Backlog("key", "u", Priority.NORMAL)
     begun: list[int] = []
     number = away = 0
     for step in steps:
         number += 1
-        if standstill and step == "by the worker" and not away:
+        if standstill and step == "by the worker" and not (away or quickens):
             number, away = number + standstill, 1  # a worker's own result stands for these
-        new = tick(NOW + 10_000 * number)
+        new = tick(NOW + (40_000 * min(number, 5) + 5_000 * number if quickens else 10_000 * number))
         if step == "skipped":
             backlog.pass_by(new)
             continue
