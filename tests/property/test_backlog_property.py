@@ -47,7 +47,7 @@ def test_what_waited_too_long_is_skipped_as_a_worker_would_skip_it(ages: set[int
     st.sampled_from([None, 7, 20]),
     st.booleans(),
 )
-@example(["wait", "wait", "wait", "begin the freshest", "wait", "wait"], None, True)
+@example(["wait", "wait", "wait", "skipped", "wait", "wait"], None, True)
 def test_a_skipped_stretch_stands_for_consecutive_ticks_and_for_nothing_else(
     steps: list[str], standstill: int | None, quickens: bool
 ) -> None:
