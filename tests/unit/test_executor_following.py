@@ -1,0 +1,125 @@
+"""The topic of cancellations as an executor reads it, on a consumer that gives what the test says."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+
+from everwatch.cancellation import Cancellation, encode_cancellation
+from everwatch.clock import SettableClock
+from everwatch.config import Settings
+from everwatch.errors import AccessError
+from everwatch.executor import following
+from everwatch.executor.following import Cancelling, Following
+
+PARTITIONS = 2
+ANN = ("ann", "m"), Cancellation(1_000)
+BOB = ("bob", ""), Cancellation(2_000, is_deleted=True)
+
+
+class FakeMessage:
+    def __init__(self, partition: int = 0, key: bytes = b"", value: bytes = b"", error: int = 0) -> None:
+        self._fields = partition, key, value
+        self._error = KafkaError(error) if error else None
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+    def partition(self) -> int:
+        return self._fields[0]
+
+    def key(self) -> bytes:
+        return self._fields[1]
+
+    def value(self) -> bytes:
+        return self._fields[2]
+
+
+class FakeConsumer:
+    """Each partition holds ``held``; gives ``batches`` one after the other, then nothing."""
+
+    def __init__(self, held: range, *batches: list[FakeMessage]) -> None:
+        self._held = held
+        self._batches = list(batches)
+        self.assigned: list[TopicPartition] = []
+        self.is_closed = False
+
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
+        return self._held.start, self._held.stop
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self.assigned = partitions
+
+    def consume(self, count: int, timeout: float) -> list[FakeMessage]:
+        if not self._batches:
+            time.sleep(0.001)
+        return self._batches.pop(0) if self._batches else []
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def said(cancelling: Cancelling) -> list[FakeMessage]:
+    return [FakeMessage(0, *encode_cancellation(*each)) for each in cancelling]
+
+
+def ends(*partitions: int) -> list[FakeMessage]:
+    return [FakeMessage(number, error=KafkaError._PARTITION_EOF) for number in partitions]
+
+
+@pytest.fixture
+def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Following, list[Cancelling]]]:
+    def follow(consumer: FakeConsumer) -> tuple[Following, list[Cancelling]]:
+        def new_consumer(*_: Any, **more: Any) -> FakeConsumer:
+            assert more["enable.partition.eof"]
+            return consumer
+
+        monkeypatch.setattr(following, "new_consumer", new_consumer)
+        delivered: list[Cancelling] = []
+        followed = Following(Settings(partitions=PARTITIONS), "nowhere:1", SettableClock(0))
+        followed.start(delivered.append)
+        return followed, delivered
+
+    return follow
+
+
+async def test_what_the_topic_holds_is_delivered_before_it_counts_as_caught_up(follow: Any) -> None:
+    consumer = FakeConsumer(range(0, 5), said([ANN]), ends(1), said([BOB]), ends(0))
+    followed, delivered = follow(consumer)
+    followed.caught_up.result(30)
+    assert delivered == [[ANN], [BOB]]
+    assert [(part.partition, part.offset) for part in consumer.assigned] == [(0, 0), (1, 0)]
+    await followed.finish(30)
+    assert followed.ended.result(0) is None
+    assert consumer.is_closed
+
+
+async def test_no_more_is_read_at_the_start_than_is_kept(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "MOST_KEPT", 100)
+    consumer = FakeConsumer(range(10, 1_000), ends(0, 1))
+    followed, _ = follow(consumer)
+    followed.caught_up.result(30)
+    assert [part.offset for part in consumer.assigned] == [950, 950]
+    await followed.finish(30)
+
+
+async def test_a_record_that_is_none_is_ignored_and_those_beside_it_are_not(
+    follow: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = [FakeMessage(0, b"ann\0m", b"{"), FakeMessage(0, b"", b"")]
+    followed, delivered = follow(FakeConsumer(range(0, 5), wrong + said([BOB]), ends(0, 1)))
+    followed.caught_up.result(30)
+    assert delivered == [[BOB]]
+    assert len([each for each in caplog.records if "is ignored" in each.message]) == 1
+    await followed.finish(30)
+
+
+async def test_a_broker_away_is_waited_for_and_a_missing_acl_is_told(follow: Any) -> None:
+    away = [FakeMessage(error=KafkaError._ALL_BROKERS_DOWN)]
+    denied = [FakeMessage(error=KafkaError.TOPIC_AUTHORIZATION_FAILED)]
+    followed, _ = follow(FakeConsumer(range(0, 5), away, ends(0, 1), denied))
+    followed.caught_up.result(30)
+    with pytest.raises(AccessError, match="cancellations"):
+        followed.ended.result(30)
