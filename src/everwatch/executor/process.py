@@ -33,6 +33,8 @@ _DELIVERY_S = 1.5
 _LEAVE_S = 2.0
 _FLUSH_S = 0.2
 _FOLLOW_S = 0.5
+# a topic that cannot be read must not keep an executor from its ticks
+_CAUGHT_UP_S = 20.0
 
 
 async def run(
@@ -97,14 +99,18 @@ def _allow_many_files() -> None:
 
 
 async def _is_caught_up(stop: asyncio.Event, cancellations: Following) -> bool:
-    """Wait until what is cancelled is known; False if a stop comes first. Raises Transient."""
+    """Wait until what is cancelled is known, or for ``_CAUGHT_UP_S``; False if a stop comes first. Raises Transient."""
     stopped = asyncio.create_task(stop.wait())
     ended = asyncio.wrap_future(cancellations.ended)
+    # should it end with an error later, that is told where its end is watched
+    ended.add_done_callback(lambda future: future.cancelled() or future.exception())
+    watched: set[asyncio.Future[Any]] = {stopped, ended, asyncio.wrap_future(cancellations.caught_up)}
     try:
-        watched: set[asyncio.Future[Any]] = {stopped, ended, asyncio.wrap_future(cancellations.caught_up)}
-        await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(watched, timeout=_CAUGHT_UP_S, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
             ended.result()
+        if not done:
+            log.warning("cancellations could not be read within %g s; what was cancelled before may run", _CAUGHT_UP_S)
         return not stopped.done()
     finally:
         stopped.cancel()
