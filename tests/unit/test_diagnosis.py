@@ -3,6 +3,7 @@
 import signal
 import sqlite3
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -17,6 +18,7 @@ from everwatch.clock import SettableClock
 from everwatch.config import Settings
 from everwatch.diagnosis import CHECKS, System, diagnose, executors
 from everwatch.diagnosis.checks import Check
+from everwatch.diagnosis.dead_letters import grouped
 from everwatch.diagnosis.disk import check_disk
 from everwatch.diagnosis.emission import check_emission
 from everwatch.diagnosis.finding import Finding, fault, well
@@ -174,6 +176,15 @@ def test_an_executor_that_is_stopped_by_a_signal_is_frozen_though_others_do_its_
     finished["vm-7"] = NOW - 3_600_000
     [found] = executors.check_executors(system)
     assert "not there any more" not in found.says
+
+
+def test_dead_letters_of_one_kind_are_one_line() -> None:
+    many = Counter({("commands", f"there is no task 't-{n}' of user 'u'"): 2 for n in range(3)})
+    one = Counter({("signups", "there is no plan 'gold'"): 4})
+    assert grouped(many + one) == {
+        ("commands", "there is no task '…' of user '…'"): 6,
+        ("signups", "there is no plan 'gold'"): 4,
+    }
 
 
 def test_a_stopped_process_is_told_from_a_running_one() -> None:

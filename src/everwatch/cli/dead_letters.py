@@ -1,6 +1,5 @@
 """``everwatch dead-letters``: what was refused, decoded for people, and sent back once the cause is mended."""
 
-import re
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +16,7 @@ from everwatch.config import Settings
 from everwatch.dead_letter_view import shown
 from everwatch.errors import EverwatchError, SettingsError
 from everwatch.kafka.clients import new_producer
-from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Place, Redriven, place_of
+from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Place, Redriven, alike, place_of
 from everwatch.kafka.redriving import History, Redriver
 from everwatch.kafka.topics import Topics
 from everwatch.schedule.instant import Bare
@@ -152,7 +151,7 @@ def count(
     with closing(_opened(settings, since)) as topic:
         for found in topic.read():
             if isinstance(found, DeadLetter) and wanted.takes(found, settings.topic_prefix):
-                key = found.source.topic if found.source else "", found.code, _alike(found.reason)
+                key = found.source.topic if found.source else "", found.code, alike(found.reason)
                 number = counts.setdefault(key, [0, 0])
                 number[0] += 1
                 number[1] = max(number[1], found.refused_at)
@@ -263,11 +262,6 @@ def _chunks(letters: Iterator[DeadLetter]) -> Iterator[list[DeadLetter]]:
             some = []
     if some:
         yield some
-
-
-def _alike(reason: str) -> str:
-    """A reason without what it quotes and counts, so that those of one kind are one."""
-    return re.sub(r"\d+(?:\.\d+)?", "N", re.sub(r"'[^']*'", "'…'", reason))[:200]
 
 
 def _say_redrive(letter: DeadLetter, to: Place | None, objection: str, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from contextlib import closing
 
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import System
-from everwatch.kafka.dead_letter_reader import REDRIVE_OF
+from everwatch.kafka.dead_letter_reader import REDRIVE_OF, alike
 from everwatch.kafka.groups import Position, bounds_of, first_since
 from everwatch.kafka.peek import PEEKING, peek
 from everwatch.schedule.duration import describe_duration
@@ -63,7 +63,20 @@ def _reasons(system: System, starts: Mapping[Position, int]) -> tuple[Counter[tu
                     continue
                 source, reason = (_text(headers.get(name)) for name in ("source_topic", "reason"))
                 found[source or "an unknown topic", reason or "no reason is given"] += 1
-    return found, notes
+    return grouped(found), notes
+
+
+def grouped(reasons: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    """Reasons of one kind together; what differs between them (ids, numbers) is left out."""
+    kinds: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for (source, reason), count in reasons.items():
+        kinds.setdefault((source, alike(reason)), []).append((reason, count))
+    return Counter(
+        {
+            (source, some[0][0] if len(some) == 1 else kind): sum(count for _, count in some)
+            for (source, kind), some in kinds.items()
+        }
+    )
 
 
 def _text(value: bytes | str | None) -> str:

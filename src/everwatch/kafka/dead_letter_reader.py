@@ -1,5 +1,6 @@
 """Reads the topic ``dead-letters``: what was refused, why, where it came from, and what was redriven."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +24,11 @@ _AT_ONCE = 500
 _TAKE_S = 0.25
 # of _TAKE_S each, in which nothing comes
 _PATIENCE = 120
+
+
+def alike(reason: str) -> str:
+    """A reason without what it quotes and counts, so that those of one kind are one."""
+    return re.sub(r"\d+(?:\.\d+)?", "N", re.sub(r"'[^']*'", "'…'", reason))[:200]
 
 
 class Place(NamedTuple):
