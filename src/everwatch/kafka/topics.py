@@ -22,6 +22,8 @@ _NO_TOPIC_IDS = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._UN
 # how long compacted topics still tell of a deletion: who was away for longer has to read them anew
 DELETIONS_KEPT_MS = 7 * 24 * HOUR_MS
 SUPERSEDED_KEPT_MS = 7 * 24 * HOUR_MS
+# how often a topic that was just created is looked for, 0.1 s apart: a busy broker takes tens of seconds to show it
+_MOST_LOOKS = 600
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ def create_topic(admin: Admin, settings: Settings, name: str, *, timeout_s: floa
     plan = TopicPlan(name, settings.partitions, settings.replication_factor, {"retention.ms": str(24 * HOUR_MS)})
     if name not in _partition_counts(admin, timeout_s):
         list(_create(admin, [plan], timeout_s))
-    for _ in range(50):
+    for _ in range(_MOST_LOOKS):
         if _partition_counts(admin, timeout_s).get(name):
             return
         admin.poll(0.1)
@@ -211,7 +213,7 @@ def create_topic(admin: Admin, settings: Settings, name: str, *, timeout_s: floa
 def _settled(admin: Admin, settings: Settings, timeout_s: float) -> list[TopicState]:
     # a broker acknowledges creation before every metadata answer shows it; ask until it does
     states: list[TopicState] = []
-    for _ in range(50):
+    for _ in range(_MOST_LOOKS):
         states = check_topics(admin, settings, timeout_s=timeout_s)
         if all(state.partitions for state in states):
             break
