@@ -55,14 +55,21 @@ def stop(up: "subprocess.Popen[bytes]") -> None:
     try:
         up.wait(60)
     except subprocess.TimeoutExpired:
-        up.kill()
+        # up may be a shell's child
+        os.killpg(up.pid, signal.SIGKILL)
         raise
 
 
 def test_kafka_that_is_killed_is_started_again(tmp_path: Path) -> None:
     environment, log = environment_for(tmp_path / "data"), tmp_path / "up.log"
     with log.open("wb") as stream:
-        up = subprocess.Popen([sys.executable, "-m", "everwatch", "up"], env=environment, stdout=stream, stderr=stream)
+        up = subprocess.Popen(
+            [sys.executable, "-m", "everwatch", "up"],
+            env=environment,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
     try:
         wait_for_line(log, "Everwatch is up")
         said = run("monitor", "put", "u", "m", "--kind", "noop", "--every", "1s", "--wait", environment=environment)
@@ -110,7 +117,9 @@ def test_on_a_full_disk_it_waits_and_goes_on_when_there_is_space(tmp_path: Path)
     outside = environment | {"EVERWATCH_BOOTSTRAP_SERVERS": f"127.0.0.1:{environment['EVERWATCH_KAFKA_PORT']}"}
     outside["EVERWATCH_DATA_DIR"] = str(tmp_path)
     with log.open("wb") as stream:
-        up = subprocess.Popen(["unshare", "-m", "sh", "-c", script], env=environment, stdout=stream, stderr=stream)
+        up = subprocess.Popen(
+            ["unshare", "-m", "sh", "-c", script], env=environment, stdout=stream, stderr=stream, start_new_session=True
+        )
     try:
         wait_for_line(log, "Everwatch is up")
         put = ("monitor", "put", "u", "m", "--kind", "noop", "--every", "1s", "--wait")
