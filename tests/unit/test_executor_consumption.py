@@ -346,4 +346,7 @@ def test_late_ticks_are_begun_when_no_more_can_be_read_because_enough_wait() -> 
     rig.arrive(*range(520))
     assert rig.consumer.paused == {TOPICS.ticks}
     rig.ticks._catch_up(rig.consumer)
+    assert rig.held.is_behind, "the event loop has yet to take them over"
+    rig.held.parked = 20_000
+    rig.ticks._catch_up(rig.consumer)
     assert not rig.held.is_behind

@@ -231,6 +231,8 @@ class TickConsumer:
     def _catch_up(self, consumer: Consumer) -> bool:
         """Note which partitions have late ticks and more to read; whether one has caught up or is not waited for."""
         late_before_ms = self._clock.now_ms() - LATE_MS
+        # one that is paused until the event loop has taken over what was read goes on in a moment
+        is_full = self._paused and sum(held.parked for held in self._held.values()) >= _MOST_PARKED
         has_changed = False
         for held in self._held.values():
             if held.read_to < 0 or (held.looked_to == held.read_to and not held.is_behind):
@@ -242,7 +244,7 @@ class TickConsumer:
             else:
                 now_s = self._clock.monotonic_s()
                 held.behind_since_s = held.behind_since_s or now_s
-                is_behind = not self._paused and now_s - held.behind_since_s < _CATCH_UP_S
+                is_behind = not is_full and now_s - held.behind_since_s < _CATCH_UP_S
             has_changed |= held.is_behind and not is_behind
             held.is_behind = is_behind
         return has_changed
