@@ -249,7 +249,9 @@ class Engine(Service):
         self._rebalance = None
 
     async def _give_away(self, numbers: set[int]) -> None:
-        await self.partitions.close(numbers)
+        # a sweep that was under way does not note by itself how far it came
+        for number, emitted_to in (await self.partitions.close(numbers)).items():
+            self.logs.note(number, emitted_to)
         await self.logs.flush(numbers)
 
     def _let_go(self) -> None:

@@ -123,7 +123,8 @@ class Broker:
     """The topics, and how the broker behaves.
 
     ``held``: topics whose records it does not answer for yet. ``loses``: says of a record that it is not to be had.
-    ``is_away``: what is asked before partitions are opened fails. ``at_progress``: is waited for then.
+    ``is_away``: what is asked before partitions are opened fails. ``at_progress``: is waited for then, ``at_ticks``:
+    before it acknowledges ticks.
     ``asked``, ``assigned``: how often progress was asked for, and lanes have begun to read.
     """
 
@@ -137,6 +138,7 @@ class Broker:
         self.asked = 0
         self.assigned = 0
         self.at_progress: Callable[[], Any] | None = None
+        self.at_ticks: Callable[[], Any] | None = None
         self.ticks: list[tuple[str, int]] = []
         self.producers: list[Producer] = []
         # which producer the last fence belongs to, and how many transactions were tried in vain
@@ -360,6 +362,8 @@ class TickSender:
         for record in MemoryRecords(bytes(batch._build())).next_batch():
             self._broker.ticks.append((record.key.decode(), record.timestamp))
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        if self._broker.at_ticks is not None:
+            await self._broker.at_ticks()
         answer.set_result(RecordMetadata(topic, partition, TopicPartition(topic, partition), 0, START, 0, 0))
         return answer
 

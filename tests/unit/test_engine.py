@@ -459,6 +459,33 @@ async def test_a_partition_that_goes_to_another_worker_ticks_until_then_and_is_p
         assert broker.noted() == START + 4_000
 
 
+async def test_a_sweep_that_is_under_way_when_a_partition_goes_is_not_emitted_again_by_its_next_owner(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path / "a", clock) as life:
+        await ticking(life)
+        await life.paused()
+        sent, acknowledged = asyncio.Event(), asyncio.Event()
+
+        async def wait() -> None:
+            sent.set()
+            await acknowledged.wait()
+
+        broker.at_ticks = wait
+        clock.set(START + 4_000)
+        await sent.wait()
+        going = asyncio.create_task(life.assigned(7))
+        await until("the partition is given up", lambda: life.engine.partitions.owned == set())
+        acknowledged.set()
+        await going
+        broker.at_ticks = None
+    before = len(broker.ticks)
+    async with worker(broker, tmp_path / "b", clock) as life:
+        await life.tick_to(START + 6_000)
+    assert len(broker.ticks) > before
+    assert len(broker.ticks) == len(set(broker.ticks))
+
+
 async def test_ticks_stop_when_a_rebalance_does_not_end(
     broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
