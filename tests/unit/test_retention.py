@@ -72,7 +72,7 @@ class Untrimmable(MemoryStore):
 
 async def run_sink(monkeypatch: pytest.MonkeyPatch, store: MemoryStore, records: int) -> None:
     stop = asyncio.Event()
-    source = Source([result(f"user-{offset}", offset) for offset in range(records)], stop)
+    source = Source([result(f"user-{offset}", offset) for offset in range(records)], [], stop)
     monkeypatch.setattr("everwatch.sink.process.Source", lambda *_: source)
     monkeypatch.setattr("everwatch.sink.process.new_producer", lambda *_: Producer(Broker()))
     await _Sink(SETTINGS, "127.0.0.1:9", SettableClock(NOW), stop, store).run()
