@@ -221,14 +221,15 @@ def test_a_monitor_whose_secrets_are_encrypted_is_put_again_with_them() -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The users that workers are asked to encrypt anew; they change ann and find nothing to do for anybody else."""
     found: list[str] = []
+    answers = {"ann": Answer.DONE, "eve": Answer.REFUSED}
 
     class Link:
         def ask(self, inputs: Any) -> Iterator[tuple[Asked, Reply]]:
             for each in inputs:
                 assert each.asker.command == "reencrypt_user"
                 found.append(each.asker.user_id)
-                answer = Answer.DONE if each.asker.user_id == "ann" else Answer.UNCHANGED
-                yield each, Reply("", each.asker.user_id, "", "reencrypt_user", answer, "", "", 0, NOW)
+                answer = answers.get(each.asker.user_id, Answer.UNCHANGED)
+                yield each, Reply("", each.asker.user_id, "", "reencrypt_user", answer, "no user", "", 0, NOW)
 
     @contextmanager
     def connected(*_: object) -> Iterator[Link]:
@@ -243,7 +244,10 @@ def test_rotation_asks_for_whoever_is_not_encrypted_with_the_first_key(
 ) -> None:
     use(monkeypatch, NEW_KEY, OLD_KEY)
     told = orjson.loads(say("secrets", "rotate", "--dry-run", "--json").stdout)
-    assert (told, asked) == ({"users": 2, "monitors": 2, "unreadable": 0, "encrypted": 0, "unchanged": 0}, [])
+    assert (told, asked) == (
+        {"users": 2, "monitors": 2, "unreadable": 0, "refused": 0, "encrypted": 0, "unchanged": 0},
+        [],
+    )
     done = say("secrets", "rotate", "--user", "ann")
     assert (done.exit_code, asked) == (0, ["ann"]), done.output
     assert done.stdout == "1 monitors of 1 users are to be encrypted anew\ndone for 1 users\n"

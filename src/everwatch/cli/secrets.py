@@ -12,7 +12,7 @@ from everwatch.encryption import generate_key as new_key
 from everwatch.errors import InvalidInput, SettingsError
 from everwatch.kafka.asking import Asked, asked_of
 from everwatch.kinds.config_secrets import ConfigSecrets, config_secrets
-from everwatch.model import Answer, Monitor
+from everwatch.model import Answer, Monitor, Reply
 from everwatch.store.reader import SqlReader
 
 app = typer.Typer(
@@ -55,7 +55,10 @@ def rotate(
     with database(settings) as reader:
         users, stale, unreadable = _stale(reader, config_secrets(settings), user)
     said: dict[str, Any] = {"users": len(users), "monitors": stale, "unreadable": len(unreadable)}
-    answers = [] if dry_run or not users else _reencrypted(users, delivery)
+    replies = [] if dry_run or not users else _reencrypted(users, delivery)
+    answers = [reply.answer for reply in replies]
+    refused = [reply for reply in replies if reply.answer is Answer.REFUSED]
+    said |= {"refused": len(refused)}
     said |= {"encrypted": answers.count(Answer.DONE), "unchanged": answers.count(Answer.UNCHANGED)}
     if as_json:
         typer.echo(orjson.dumps(said).decode())
@@ -70,7 +73,9 @@ def rotate(
             )
         if len(unreadable) > 10:
             typer.echo(f"… and {len(unreadable) - 10} more", err=True)
-        if others := len(answers) - said["encrypted"]:
+        for reply in refused[:10]:
+            typer.echo(f"refused: {reply.user_id}: {reply.reason}", err=True)
+        if others := answers.count(Answer.UNCHANGED):
             typer.echo(
                 f"{others} users were not changed: do workers have the same keys? The database may also be behind them:"
                 " run it again",
@@ -98,11 +103,11 @@ def _stale(reader: SqlReader, secrets: ConfigSecrets, user: str) -> tuple[list[s
     return list(users), count, unreadable
 
 
-def _reencrypted(users: list[str], delivery: Delivery) -> list[Answer]:
+def _reencrypted(users: list[str], delivery: Delivery) -> list[Reply]:
     """The workers' answers, one for each user. Raises BrokerUnavailable, Unanswered."""
 
     def asked_for(user: str) -> Asked:
         return asked_of({"command": "reencrypt_user", "user_id": user})
 
     with connected(delivery, asked_for(users[0])) as link:
-        return [reply.answer for _, reply in link.ask(map(asked_for, users))]
+        return [reply for _, reply in link.ask(map(asked_for, users))]
