@@ -106,7 +106,9 @@ class Engine(Service):
         self._switch = asyncio.Lock()
         self._plans = PlansFile(settings.plans_file) if settings.plans_file else None
         topics = self._topics = Topics.of(settings)
-        self.logs = PartitionLogs(self._new_log_producer, topics, settings.partitions, self._lost, self._mark_of)
+        self.logs = PartitionLogs(
+            self._new_log_producer, topics, settings.partitions, self._lost, self._mark_of, self._undecodable_of
+        )
         self._catching_up: asyncio.Future[None] | None = None
         self._rejoining = False
         # set while a rebalance is under way: gives up when it does not end
@@ -409,6 +411,9 @@ class Engine(Service):
         store.note_emitted(number, emitted_to)
         mark = store.mark_of(number) or Mark(store.changelog_id, -1)
         return mark._replace(member=self._member) if mark.topic_id else None
+
+    def _undecodable_of(self, number: int) -> int:
+        return self.table.store.undecodable.count(number)
 
     def _new_log_producer(self, number: int) -> Producer:
         transactional_id = f"{self._topics.monitors_changelog}-{number}"

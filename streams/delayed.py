@@ -55,7 +55,11 @@ class Delayed:
         values = store.read_many(partition.number, [key for _, key in found])
         dated = []
         for (due, key), value in zip(found, values, strict=True):
-            planned = self._planner.planned_entry(key, value) if value is not None else None
+            try:
+                planned = self._planner.planned_entry(key, value) if value is not None else None
+            except Exception as error:
+                store.undecodable.note(partition.number, key, error)
+                continue
             # the index may name what has been cancelled or put off since
             if planned is not None and due in _dates(planned):
                 dated.append((due, planned))

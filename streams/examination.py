@@ -15,9 +15,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from everwatch.changelog import Held, Mark, Verdict, digest_of, judge
 from everwatch.errors import BrokerUnavailable, ChangelogLost
 from everwatch.kafka.offsets import bounds
+from everwatch.kafka.peek import read_at
 from everwatch.kafka.progress import Noted
 from everwatch.kafka.records import Record
-from everwatch.kafka.tails import read_at
 from streams.partition_logs import Change
 from streams.store import Store
 

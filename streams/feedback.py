@@ -91,8 +91,9 @@ class Feedback:
         except InvalidInput as error:
             self._refusals.refuse(record, error)
             return None
-        monitor = codec.decode_entry(key, value)
-        assert isinstance(monitor, Monitor)  # a result names a monitor
+        monitor = work.decoded(record.partition, key, value)
+        if not isinstance(monitor, Monitor):  # a result names a monitor; what it is for cannot be decoded
+            return None
         after = lifecycle.after_result(monitor, result, earliest)
         if after is monitor:
             return None

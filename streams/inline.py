@@ -58,7 +58,7 @@ class InlineResults:
                 keys = [codec.table_key(tick.user_id, tick.monitor_id) for _, tick in ticks]
                 values = self._store().read_many(partition.number, keys)
                 for (delta, tick), key, value in zip(ticks, keys, values, strict=True):
-                    monitor = codec.decode_entry(key, value) if value is not None else None
+                    monitor = self._store().undecodable.decode(partition.number, key, value) if value else None
                     if isinstance(monitor, Monitor):
                         for instant in firing.fire:
                             self._judge(partition, monitor, instant + delta, now, attempt=tick.attempt)

@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 
 from everwatch.changelog import Mark
 from everwatch.errors import BrokerUnavailable, Transient
-from everwatch.kafka.progress import OWNER_HEADER
+from everwatch.kafka.progress import OWNER_HEADER, UNDECODABLE_HEADER
 from everwatch.kafka.rights import transactions_of
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.transactions import Fenced, Run, TransactionalProducer
@@ -64,7 +64,8 @@ class PartitionLogs:
     """Fences the partitions that this worker is given, and writes to those.
 
     ``on_lost`` is told of a partition whose producer may not write any more, once each time that it was fenced.
-    ``mark_of`` gives the mark of a partition's table, which is noted with every instant (which it is told, too).
+    ``mark_of`` gives the mark of a partition's table, which is noted with every instant (which it is told, too);
+    ``undecodable_of`` how many entries of it are passed over.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class PartitionLogs:
         partitions: int,
         on_lost: Callable[[int], None],
         mark_of: Callable[[int, int], Mark | None],
+        undecodable_of: Callable[[int], int] = lambda _: 0,
     ) -> None:
         self._new_producer = new_producer
         self._topics = topics
         self._on_lost = on_lost
         self._mark_of = mark_of
+        self._undecodable_of = undecodable_of
         self._logs: dict[int, _Log] = {}
         self._generation = -1
         self._renewing = False
@@ -218,8 +221,10 @@ class PartitionLogs:
         return self._noting(log.number, log.emitted_to, self._mark_of(log.number, log.emitted_to))
 
     def _noting(self, number: int, emitted_to: int, mark: Mark | None) -> Run:
-        headers: list[tuple[str, str | bytes | None]] | None = [(OWNER_HEADER, mark.encode())] if mark else None
-        return Run(self._topics.progress, [(b"%d" % number, b"%d" % emitted_to, 0)], headers)
+        headers: list[tuple[str, str | bytes | None]] = [(OWNER_HEADER, mark.encode())] if mark else []
+        if undecodable := self._undecodable_of(number):
+            headers.append((UNDECODABLE_HEADER, b"%d" % undecodable))
+        return Run(self._topics.progress, [(b"%d" % number, b"%d" % emitted_to, 0)], headers or None)
 
     async def _commit(self, log: _Log, runs: Sequence[Run]) -> list[int]:
         self._check(log)

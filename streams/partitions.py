@@ -355,7 +355,13 @@ class Partitions:
         mark, shelves = taken
         if mark.form != self._planner.form or max(mark.newest_since, mark.newest_gone) > partition.emitted_to:
             return False
-        partition.timetable.restore(shelves)
+        try:
+            partition.timetable.restore(shelves)
+        except Exception as error:
+            # it is derived: everything is in the table
+            logger.warning("the timetable put away of partition %d cannot be taken up: %r", partition.number, error)
+            partition.timetable = self._planner.new_timetable(partition.emitted_to)
+            return False
         partition.timetable.newest_since = mark.newest_since
         partition.timetable.newest_gone = mark.newest_gone
         self._planner.fit(partition.timetable)
@@ -364,13 +370,17 @@ class Partitions:
     def _put_away(self, partition: Partition) -> None:
         timetable = partition.timetable
         # who is durable and not yet in the timetable would be missing for ever
-        if timetable.can_be_saved and partition.ceiling is None:
+        # nor would whoever takes it up know of entries that were passed over
+        is_whole = not self._store().undecodable.count(partition.number)
+        if timetable.can_be_saved and partition.ceiling is None and is_whole:
             mark = TimetableMark(self._planner.form, timetable.newest_since, timetable.newest_gone)
             self._store().save_timetable(partition.number, timetable.save(), mark)
 
     async def _load(self, partition: Partition, generation: int) -> None:
         """Rebuild the timetable from the store; of each entry only what it needs is read."""
         planned_entry, put = self._planner.planned_entry, partition.timetable.put
+        undecodable = self._store().undecodable
+        undecodable.begin(partition.number)
         user_key = codec.SEPARATOR
         for seen, (key, value) in enumerate(self._store().scan(partition.number)):
             if seen % YIELD_EVERY == 0:
@@ -381,6 +391,9 @@ class Partitions:
                 user_key = key
                 continue
             # a monitor without its user is what a lost delivery left: it is put when its input is read again
-            planned = planned_entry(key, value) if key.startswith(user_key) else None
-            if planned is not None:
-                put(planned)
+            try:
+                planned = planned_entry(key, value) if key.startswith(user_key) else None
+                if planned is not None:
+                    put(planned)
+            except Exception as error:
+                undecodable.note(partition.number, key, error)

@@ -460,6 +460,7 @@ class Registration:
             work.put(partition, changes.user)
         if changes.user_ended:
             work.delete(partition, user_id, at=settled)
+            work.delete_undecodable(partition, user_id, at=settled)
         for change in changes.monitors:
             if change.after is not None:
                 work.put(partition, change.after)

@@ -1,7 +1,10 @@
 """Which commands of a user have been carried out: the same id once more is the same command once more."""
 
+import logging
+
 import msgspec
 
+logger = logging.getLogger(__name__)
 KEPT = 64
 KEPT_MS = 7 * 24 * 3_600_000
 
@@ -22,5 +25,9 @@ class Remembered(msgspec.Struct, frozen=True):
 
 
 def remembered_of(value: bytes | None) -> Remembered:
-    """What the table holds."""
-    return msgspec.json.decode(value, type=Remembered) if value else Remembered()
+    """What the table holds; nothing where that cannot be decoded: a command that comes again is then a new one."""
+    try:
+        return msgspec.json.decode(value, type=Remembered) if value else Remembered()
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        logger.error("the ids of a user's commands cannot be decoded and are forgotten: %s", error)
+        return Remembered()

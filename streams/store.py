@@ -19,13 +19,16 @@ from faust.types import TP, EventT
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteBufferManager
 
 from everwatch import codec, entries
+from everwatch.bounds import RESERVED_USERS
 from everwatch.changelog import Mark, decode_mark, digest_of
 from everwatch.clock import Clock, SystemClock
 from everwatch.entries import NO_DATES, Dates
-from everwatch.kafka.tails import read_tails
+from everwatch.kafka.peek import read_tails
 from everwatch.kafka.topics import DELETIONS_KEPT_MS
+from everwatch.metrics import FOREIGN
 from everwatch.model import Monitor
 from streams.recovery import CatchUp, Change
+from streams.undecodable import Undecodable
 
 logger = logging.getLogger(__name__)
 MIB = 1024 * 1024
@@ -45,6 +48,9 @@ _AFTER_TIMETABLE = b"\0U"
 _CHANGELOG_MARK = b"\0C"
 _EMITTED_TO = b"\0E"
 _FIRST_ENTRY = b"\x01"
+_RESERVED = frozenset(name.encode() for name in RESERVED_USERS)
+# what fits into the keys of the indexes
+_END_OF_TIME = 2**63
 SAVED_AT_ONCE = 4 * MIB
 
 
@@ -64,16 +70,32 @@ def index_keys(key: bytes, dates: Dates) -> list[bytes]:
 
 
 def dates_of_entry(key: bytes, value: bytes) -> Dates:
-    """The dates of a table entry, whichever version of the schema wrote it."""
+    """The dates of a table entry, whichever version of the schema wrote it; none of one that cannot be decoded."""
     monitor_id = key.partition(codec.SEPARATOR)[2]
     if not monitor_id or codec.is_bookkeeping(monitor_id):
         return NO_DATES
-    dates = entries.dates_of(monitor_id, value)
-    if dates is None:
-        monitor = codec.decode_entry(key, value)
-        assert isinstance(monitor, Monitor)  # its key says so
-        dates = entries.dates_of_monitor(monitor)
-    return dates
+    try:
+        dates = entries.dates_of(monitor_id, value)
+        if dates is None:
+            monitor = codec.decode_entry(key, value)
+            assert isinstance(monitor, Monitor)  # its key says so
+            dates = entries.dates_of_monitor(monitor)
+    except Exception:  # whoever needs the entry says so
+        return NO_DATES
+    return dates if all(0 <= instant < _END_OF_TIME for instant in (*dates.due, *dates.wake)) else NO_DATES
+
+
+def _is_entrys(key: bytes | None) -> bool:
+    """Whether an entry of the table can have this key: the store's own keys are none of its changelog's business."""
+    return bool(key) and key > _FIRST_ENTRY and key.partition(codec.SEPARATOR)[0] not in _RESERVED  # type: ignore[operator,union-attr]
+
+
+def _number(data: bytes | None, otherwise: int) -> int:
+    """A number that the store has written; ``otherwise`` where there is none, or what is there is none."""
+    try:
+        return int(data or otherwise)
+    except ValueError:
+        return otherwise
 
 
 class TimetableMark(msgspec.Struct, frozen=True):
@@ -117,6 +139,7 @@ class Store(rocksdb.Store):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.rocksdb_options = SharedMemoryOptions(**OPTIONS)
+        self.undecodable = Undecodable(self.clock)
 
     clock: Clock = SystemClock()
     # the id of the changelog's topic; "": not known yet
@@ -172,7 +195,8 @@ class Store(rocksdb.Store):
             return None
         mark = decode_mark(database.get(_CHANGELOG_MARK)) or Mark("", -1)
         # Faust moves the offset alone
-        return mark if mark.offset == int(offset) else Mark(mark.topic_id, int(offset))
+        here = _number(offset, -1)
+        return mark if mark.offset == here else Mark(mark.topic_id, here)
 
     def set_mark(self, partition: int, mark: Mark) -> None:
         """Note that the table is what the changelog has up to this mark."""
@@ -188,7 +212,7 @@ class Store(rocksdb.Store):
 
     def emitted_to(self, partition: int) -> int:
         """How far ticks were emitted at least when this worker owned the partition last, ms; 0 if not known."""
-        return int(self._db_for_partition(partition).get(_EMITTED_TO) or 0)
+        return _number(self._db_for_partition(partition).get(_EMITTED_TO), 0)
 
     def drop(self, partition: int) -> None:
         """Forget the table of a partition; it is read anew from the changelog."""
@@ -239,7 +263,7 @@ class Store(rocksdb.Store):
                 database.write(batch)
                 batch = WriteBatch(raw_mode=True)
         offset = database.get(self.offset_key) or b""
-        batch.put(_MARK, msgspec.json.encode(msgspec.structs.replace(mark, offset=offset.decode())))
+        batch.put(_MARK, msgspec.json.encode(msgspec.structs.replace(mark, offset=offset.decode(errors="replace"))))
         database.write(batch)
 
     def take_timetable(self, partition: int) -> tuple[TimetableMark, Iterator[bytes]] | None:
@@ -318,13 +342,24 @@ class Store(rocksdb.Store):
 
     def offset_of(self, partition: int) -> int:
         """The offset of the last record of the changelog that is here; -1 if none is."""
-        return int(self._db_for_partition(partition).get(self.offset_key) or -1)
+        return _number(self._db_for_partition(partition).get(self.offset_key), -1)
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """Faust asks for the offset of the last record that is here; None if nothing is."""
+        offset = self.offset_of(tp.partition)
+        return None if offset < 0 else offset
 
     def _apply(self, partition: int, changes: Iterable[Change], changelog_offset: int) -> None:
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
         key, value = b"", None
         for key, value in changes:
+            if not _is_entrys(key):
+                FOREIGN.inc()
+                logger.error(
+                    "the changelog of partition %d has a record under %r, which is no entry's key", partition, key
+                )
+                continue
             if value is None:
                 delete(key)
                 continue
@@ -344,7 +379,7 @@ class Store(rocksdb.Store):
     def _open_for_partition(self, partition: int) -> Rdict:
         database: Rdict = super()._open_for_partition(partition)
         written = database.get(WRITTEN_KEY)
-        if written is None or self.clock.now_ms() - int(written) <= STALE_MS:
+        if written is None or self.clock.now_ms() - _number(written, 0) <= STALE_MS:
             return database
         logger.warning("the table of partition %d is from long ago and is read anew", partition)
         self._dbs[partition] = database

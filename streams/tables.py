@@ -175,6 +175,10 @@ class Writing:
         self.owned(partition)
         return self._store.read(partition, key)
 
+    def decoded(self, partition: int, key: bytes, value: bytes) -> User | Monitor | None:
+        """The user or monitor of a value; None, and noted, if it cannot be decoded: it counts as absent then."""
+        return self._store.undecodable.decode(partition, key, value)
+
     def user(self, partition: int, user_id: str) -> User | None:
         """The user, or None."""
         entry = self._entry(partition, codec.table_key(user_id))
@@ -222,6 +226,12 @@ class Writing:
             self._entries[partition][key] = None
             self._timestamps[key] = at
 
+    def delete_undecodable(self, partition: int, user_id: str, *, at: int) -> None:
+        """Take out what cannot be decoded of a user's entries, as far as it was met."""
+        for key in self._store.undecodable.of(partition, codec.table_key(user_id)):
+            self._entries[partition].setdefault(key, None)
+            self._timestamps.setdefault(key, at)
+
     def send(self, partition: int) -> None:
         """Begin to make a partition's changes durable, to which no more are added. Raises PartitionLost."""
         assert partition not in self._commits
@@ -261,11 +271,12 @@ class Writing:
         with all_or_rebuilt():
             for partition, offset in zip(changed, offsets, strict=True):
                 self._store.write(partition, self._entries[partition], offset, self._indexed[partition])
+                self._store.undecodable.written(partition, self._entries[partition])
 
     def _entry(self, partition: int, key: bytes) -> User | Monitor | None:
         self.owned(partition)
         value = self.value(partition, key)
-        return None if value is None else codec.decode_entry(key, value)
+        return None if value is None else self.decoded(partition, key, value)
 
 
 class Writer:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from everwatch import codec, lifecycle
+from everwatch import lifecycle
 from everwatch.clock import Clock
 from everwatch.errors import is_retryable
 from everwatch.isolation import Bisection
@@ -105,8 +105,9 @@ class Wakes:
         # the index may name what is gone or has changed since
         if value is None:
             return None
-        monitor = codec.decode_entry(key, value)
-        assert isinstance(monitor, Monitor)  # only monitors have dates
+        monitor = work.decoded(partition.number, key, value)
+        if not isinstance(monitor, Monitor):  # only monitors have dates
+            return None
         if lifecycle.is_to_be_forgotten(monitor, now):
             work.delete(partition.number, monitor.user_id, monitor.monitor_id, at=partition.emitted_to)
             return monitor, None

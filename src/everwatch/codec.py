@@ -1,6 +1,7 @@
 """Bytes <-> model. What comes in is JSON or Avro single-object encoding; what goes out is either, by setting."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from math import isfinite
 from typing import Any, TypeVar
 
@@ -8,10 +9,11 @@ import msgspec
 import orjson
 
 from everwatch import entries, schemas, wire
-from everwatch.bounds import LONGEST_KEY_BYTES
+from everwatch.bounds import LATEST_MS, LONGEST_KEY_BYTES
 from everwatch.config import OutputFormat
-from everwatch.errors import InvalidInput
+from everwatch.errors import InvalidInput, UndecodableEntry
 from everwatch.model import (
+    NOTHING,
     Align,
     Asker,
     At,
@@ -32,6 +34,7 @@ from everwatch.model import (
     Transition,
     User,
 )
+from everwatch.schedule.due import next_due
 
 SEPARATOR = b"\x00"
 # no id begins with a control character: what else the table remembers of a user stands behind one
@@ -284,7 +287,17 @@ def encode_entry(entry: User | Monitor) -> bytes:
 
 
 def decode_entry(key: bytes, value: bytes) -> User | Monitor:
-    """The user or monitor of a table entry. Raises InvalidInput."""
+    """The user or monitor of a table entry. Raises UndecodableEntry, whatever is wrong with key or value."""
+    try:
+        entry = _decode_entry(key, value)
+        if isinstance(entry, Monitor):
+            _check_plausible(entry)
+        return entry
+    except Exception as error:  # bytes that were not written by this version may fail in any way
+        raise UndecodableEntry(key, error) from error
+
+
+def _decode_entry(key: bytes, value: bytes) -> User | Monitor:
     user_id, monitor_id = split_key(key)
     if not monitor_id:
         record = schemas.decode("user", value)
@@ -310,6 +323,30 @@ def decode_entry(key: bytes, value: bytes) -> User | Monitor:
         "signals": entries.read_signals(record["signals"]),
     }
     return Monitor(user_id=user_id, spec=spec, **record | known | texts)
+
+
+def _check_plausible(monitor: Monitor) -> None:
+    """Raise ValueError for a monitor that no timetable can hold: mangled bytes may be decoded, too."""
+    spec, agenda = monitor.spec, monitor.agenda
+    schedule = spec.schedule
+    plain = isinstance(schedule, Every) and schedule.align is Align.PHASE
+    due = schedule.interval_ms if isinstance(schedule, Every) else schedule.at if isinstance(schedule, At) else 1
+    if isinstance(schedule, Every) and due <= 0:
+        raise ValueError(f"an interval of {due} ms")
+    instants: tuple[int, ...] = (due, monitor.since, spec.policy.misfire_grace_ms, spec.policy.timeout_ms)
+    if agenda is not NOTHING:
+        instants += (agenda.ends_at, agenda.retry_at, agenda.retry_of, agenda.remind_at, agenda.resume_at)
+        instants += (agenda.forget_at,)
+    if min(instants) < -1 or max(instants) > LATEST_MS:
+        raise ValueError("an instant or a duration that is none")
+    if not plain and not isinstance(schedule, At):
+        _check_usable(schedule)
+
+
+@lru_cache(maxsize=1_024)
+def _check_usable(schedule: Schedule) -> None:
+    """Raise ValueError for a schedule by a wall clock that cannot be followed."""
+    next_due(schedule, b"", 0, 0)
 
 
 def _schedule_of(branch: dict[str, Any]) -> Schedule:

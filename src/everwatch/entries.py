@@ -555,7 +555,10 @@ def with_signal(value: bytes, at: int) -> bytes | None:
     # what stands before is the last byte of the text of signals: a brace, or the length of an empty one
     if value[begin - 1]:
         return None
-    return value[:begin] + encode(at) if at > read(value, begin)[0] else value
+    try:
+        return value[:begin] + encode(at) if at > read(value, begin)[0] else value
+    except IndexError:  # mangled: whoever decodes it says so
+        return None
 
 
 def stays_as_it_is(value: bytes, status: Status) -> bool:
@@ -564,6 +567,13 @@ def stays_as_it_is(value: bytes, status: Status) -> bool:
     True only where ``lifecycle.after_result`` gives back the same monitor, whatever else the result says: a monitor
     that is up and stays up. False where that takes a closer look.
     """
+    try:
+        return _stays_as_it_is(value, status)
+    except (IndexError, ValueError, OverflowError):  # mangled: whoever decodes it says so
+        return False
+
+
+def _stays_as_it_is(value: bytes, status: Status) -> bool:
     if not value.startswith(_header("monitor")):
         return False
     found = _PLAN.match(value, _after_text(value, _after_kind_and_config(value)[1]))

@@ -40,6 +40,7 @@ class RefusalCode(StrEnum):
     QUOTA = "quota"
     UNHANDLED = "unhandled"
     UNREADABLE = "unreadable"
+    UNDECODABLE = "undecodable"
 
 
 class InvalidInput(EverwatchError):
@@ -56,6 +57,14 @@ class InvalidInput(EverwatchError):
         self.reason = reason
         self.path = path
         self.code = code
+
+
+class UndecodableEntry(InvalidInput):
+    """The bytes under a key of the table are no user or monitor that this version knows."""
+
+    def __init__(self, key: bytes, error: Exception) -> None:
+        name = key.decode(errors="backslashreplace")
+        super().__init__(f"the table entry {name!r} cannot be decoded: {error}", code=RefusalCode.UNDECODABLE)
 
 
 def _shortened(text: str) -> str:

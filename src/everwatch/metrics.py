@@ -29,6 +29,12 @@ POISON = Counter(
 UNREADABLE = Counter(
     "everwatch_unreadable_batches", "Batches of records passed over because they could not be read.", ["topic"]
 )
+UNDECODABLE = Gauge(
+    "everwatch_undecodable_entries",
+    "Entries of the table that are passed over, as they cannot be decoded.",
+    ["partition"],
+)
+FOREIGN = Counter("everwatch_foreign_changelog_records", "Changelog records passed over, whose keys no entry has.")
 RECOVERED = Counter("everwatch_recovery_records", "Changelog records read in bulk.")
 RECOVERY_LEFT = Gauge(
     "everwatch_recovery_left_records", "At most so many changelog records are still to be read in bulk."
@@ -48,7 +54,7 @@ def gauges_of(partition: int) -> tuple[Gauge, Gauge, Gauge]:
 
 def remove_gauges_of(partition: int) -> None:
     """Export nothing of a partition that another worker owns now: two workers' values would count double in a sum."""
-    for gauge in (EMITTED_TO, MONITORS, UNANSWERED):
+    for gauge in (EMITTED_TO, MONITORS, UNANSWERED, UNDECODABLE):
         gauge.remove_by_labels({"partition": str(partition)})
     gauges_of.cache_clear()
 

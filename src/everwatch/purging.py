@@ -17,8 +17,8 @@ from everwatch.config import Settings
 from everwatch.errors import AccessError
 from everwatch.kafka.admin import Admin
 from everwatch.kafka.clients import new_consumer
+from everwatch.kafka.peek import read_tails
 from everwatch.kafka.retention import Retention, retentions
-from everwatch.kafka.tails import read_tails
 from everwatch.kafka.topics import Topics
 from everwatch.store import Partition, Purge, Store, StoreBusy
 

@@ -325,6 +325,9 @@ class Consumer:
     def pause(self, _: list[TopicPartition]) -> None:
         self._position = None
 
+    def resume(self, _: list[TopicPartition]) -> None:
+        pass
+
     def get_watermark_offsets(self, _: TopicPartition, timeout: float) -> tuple[int, int]:
         return 0, len(self._broker.logs[self._topic])
 

@@ -16,7 +16,6 @@ from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import SECOND_LOOK_S, System
 from everwatch.errors import BrokerUnavailable, StoreError
 from everwatch.kafka.offsets import bounds
-from everwatch.kafka.progress import read_progress
 from everwatch.kafka.topics import topic_id
 from everwatch.store.reader import open_reader
 
@@ -33,8 +32,7 @@ def check_changelog(system: System) -> Iterator[Finding]:
     """Compare the changelog with what its owners noted, and with the database."""
     topic = system.topics.monitors_changelog
     held = _held(system, topic)
-    with closing(system.new_consumer(**{"enable.partition.eof": True})) as consumer:
-        noted = read_progress(consumer, system.topics.progress, range(system.settings.partitions))
+    noted = system.noted
     lost = [number for number, note in noted.items() if note.owner and not covers(held[number], note.owner)]
     if lost:
         owner = noted[lost[0]].owner

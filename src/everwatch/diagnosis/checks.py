@@ -16,6 +16,7 @@ from everwatch.diagnosis.database import check_database
 from everwatch.diagnosis.dead_letters import check_dead_letters
 from everwatch.diagnosis.disk import check_disk
 from everwatch.diagnosis.emission import check_emission
+from everwatch.diagnosis.entries import check_entries
 from everwatch.diagnosis.executors import check_executors
 from everwatch.diagnosis.finding import Finding, fault
 from everwatch.diagnosis.folders import check_folders
@@ -46,6 +47,7 @@ CHECKS = (
     Check("workers", check_workers, needs=("certificates", "broker", "topics")),
     Check("ticks", check_emission, needs=("certificates", "broker", "topics")),
     Check("changelog", check_changelog, needs=("certificates", "broker", "topics")),
+    Check("entries", check_entries, needs=("certificates", "broker", "topics")),
     Check("executors", check_executors, needs=("certificates", "broker", "topics")),
     Check("sink", check_sink, needs=("certificates", "broker", "topics")),
     Check("unreadable", check_unreadable, needs=("certificates", "broker", "topics")),

@@ -55,7 +55,7 @@ def _reasons(system: System, starts: Mapping[Position, int]) -> tuple[Counter[tu
     found: Counter[tuple[str, str]] = Counter()
     notes = 0
     with closing(system.new_consumer(**PEEKING)) as consumer:
-        for seen in peek(consumer, starts, LOOKED_AT, system.clock).values():
+        for seen in peek(consumer, starts, LOOKED_AT).values():
             for message in seen.messages:
                 headers = dict(message.headers() or [])
                 if REDRIVE_OF in headers:

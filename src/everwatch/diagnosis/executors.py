@@ -97,7 +97,7 @@ def newest_results(system: System) -> dict[str, int]:
     starts = {position: max(each.start, each.stop - RESULTS_LOOKED_AT) for position, each in held.items() if each}
     found: dict[str, int] = {}
     with closing(system.new_consumer(**PEEKING)) as consumer:
-        for seen in peek(consumer, starts, RESULTS_LOOKED_AT, system.clock).values():
+        for seen in peek(consumer, starts, RESULTS_LOOKED_AT).values():
             for record in seen.records:
                 try:
                     result = codec.decode_result(record.value)

@@ -16,9 +16,9 @@ from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.kafka.admin import Admin
 from everwatch.kafka.clients import new_admin, new_consumer
-from everwatch.kafka.emitted import read_emitted_to
 from everwatch.kafka.lag import Lag, measure
 from everwatch.kafka.peek import PEEKING
+from everwatch.kafka.progress import Noted, read_emitted_to, read_progress
 from everwatch.kafka.rights import Process
 from everwatch.kafka.topics import Topics, check_topics
 
@@ -84,6 +84,12 @@ class System:
         return self._read_emitted_to()
 
     @cached_property
+    def noted(self) -> dict[int, Noted]:
+        """What each partition's owner noted last with its progress. Raises BrokerUnavailable."""
+        with closing(self.new_consumer(**PEEKING)) as consumer:
+            return read_progress(consumer, self.topics.progress, range(self.settings.partitions))
+
+    @cached_property
     def lag(self) -> Lag:
         """How far every process is."""
         return self.measure_lag()
@@ -108,4 +114,4 @@ class System:
     def _read_emitted_to(self) -> dict[int, int]:
         with closing(self.new_consumer(**PEEKING)) as consumer:
             numbers = range(self.settings.partitions)
-            return read_emitted_to(self.admin, consumer, self.topics.progress, numbers, self.clock)
+            return read_emitted_to(self.admin, consumer, self.topics.progress, numbers)

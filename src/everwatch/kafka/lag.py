@@ -96,7 +96,7 @@ def measure(
     )
     places = [(reading, n) for reading in readings for n in numbers if (reading.topic, n) in survey.held]
     with closing(new_consumer(**PEEKING)) as consumer:
-        seen = survey.peek(consumer, places, clock, timeout_s)
+        seen = survey.peek(consumer, places, timeout_s)
     now = clock.now_ms()
     rows = tuple(survey.row(*place, seen.get(place), now) for place in places)
     members = {reading.process: tuple(survey.members[reading.owned_through]) for reading in readings}
@@ -119,7 +119,7 @@ class _Survey(NamedTuple):
         held = self.held[reading.topic, number]
         return min(max(self.committed[reading.group].get((reading.topic, number), 0), held.start), held.stop)
 
-    def peek(self, consumer: Consumer, places: Iterable[_Place], clock: Clock, timeout_s: float) -> dict[_Place, Peek]:
+    def peek(self, consumer: Consumer, places: Iterable[_Place], timeout_s: float) -> dict[_Place, Peek]:
         """The first records behind each committed offset that is not at its partition's end."""
         behind = [place for place in places if self.start(*place) < self.held[place[0].topic, place[1]].stop]
         found: dict[_Place, Peek] = {}
@@ -127,7 +127,7 @@ class _Survey(NamedTuple):
         for group in {reading.group for reading, _ in behind}:
             some = {(place[0].topic, place[1]): place for place in behind if place[0].group == group}
             starts = {position: self.start(*place) for position, place in some.items()}
-            for position, seen in peek(consumer, starts, LOOKED_AT, clock, timeout_s=timeout_s).items():
+            for position, seen in peek(consumer, starts, LOOKED_AT, timeout_s=timeout_s).items():
                 found[some[position]] = seen
         return found
 

@@ -1,12 +1,16 @@
-"""A look at a few records of many partitions, without joining a group and without reading what follows."""
+"""Looks at some records of many partitions, without joining a group: from offsets on, at offsets, or at the ends.
 
-from collections.abc import Mapping
-from typing import NamedTuple
+The last record of a partition is found by reading up to its end: markers and aborted transactions take offsets, too.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from everwatch.clock import Clock
+from everwatch.errors import BrokerUnavailable
 from everwatch.kafka.groups import Position
+from everwatch.kafka.offsets import bounds
 from everwatch.kafka.records import Record
 
 # the consumer settings that a look needs: it must see where a partition ends, and fetch little
@@ -15,6 +19,9 @@ PEEKING: dict[str, object] = {
     "max.partition.fetch.bytes": 64 * 1024,
     "queued.max.messages.kbytes": 4 * 1024,
 }
+LOOK_BACK = 100
+TIMEOUT_S = 10.0
+ENDS_TIMEOUT_S = 20.0
 _AT_ONCE = 1_000
 _TAKE_S = 0.2
 # of a partition whose leader changes, or of a broker that is away: another try may read it
@@ -43,29 +50,40 @@ class Peek(NamedTuple):
         return [Record.of(message) for message in self.messages]
 
 
-def peek(
-    consumer: Consumer, starts: Mapping[Position, int], most: int, clock: Clock, *, timeout_s: float = 10.0
-) -> dict[Position, Peek]:
-    """Up to ``most`` records of each partition from its offset in ``starts`` on.
+class Tail(NamedTuple):
+    """One of the last records of a partition."""
 
-    ``consumer`` is made with ``PEEKING``. A partition that gave nothing within ``timeout_s`` has a Peek without
-    records that has not ended.
+    offset: int
+    value: bytes | None
+    headers: Mapping[str, bytes]
+
+
+def peek(
+    consumer: Consumer, starts: Mapping[Position, int], most: int | None, *, timeout_s: float = TIMEOUT_S
+) -> dict[Position, Peek]:
+    """Up to ``most`` records (None: all) of each partition from its offset in ``starts`` on.
+
+    ``consumer`` reports the end of partitions (``PEEKING``) and has nothing else to do. Gives up when nothing has come
+    for ``timeout_s`` in all; a partition that gave nothing then has a Peek without records that has not ended.
     """
     seen = {position: Peek([]) for position in starts}
     left = set(starts)
     if not left:
         return seen
     consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in starts.items()])
-    deadline_s = clock.monotonic_s() + timeout_s
-    while left and clock.monotonic_s() < deadline_s:
-        for message in consumer.consume(_AT_ONCE, _TAKE_S):
+    patience = int(timeout_s / _TAKE_S)
+    while left and patience:
+        messages = consumer.consume(_AT_ONCE, _TAKE_S)
+        # errors that pass may be told again and again
+        patience -= all(message.error() is not None for message in messages)
+        for message in messages:
             position = message.topic() or "", message.partition() or 0
             if position not in left:
                 continue
             error = message.error()
             if error is None:
                 seen[position].messages.append(message)
-                done = len(seen[position].messages) >= most
+                done = len(seen[position].messages) == most
             elif error.code() == KafkaError._PARTITION_EOF:
                 seen[position], done = seen[position]._replace(ended=True), True
             else:
@@ -79,3 +97,55 @@ def peek(
     consumer.resume([TopicPartition(*position) for position in starts.keys() - left])
     consumer.unassign()
     return seen
+
+
+def read_at(consumer: Consumer, topic: str, offsets: Mapping[int, int]) -> dict[int, Record]:
+    """The record at exactly this offset of each partition; none where it was compacted away, or is a marker.
+
+    ``consumer`` as for ``peek``. Raises BrokerUnavailable.
+    """
+    seen = peek(consumer, {(topic, number): offset for number, offset in offsets.items()}, 1, timeout_s=ENDS_TIMEOUT_S)
+    _expect(seen, lambda each: each.ended or bool(each.messages))
+    first = {number: each.records[0] for (_, number), each in seen.items() if each.messages}
+    return {number: record for number, record in first.items() if record.offset == offsets[number]}
+
+
+def read_tails(
+    consumer: Consumer,
+    topic: str,
+    partitions: Iterable[int],
+    look_back: int = LOOK_BACK,
+    is_wanted: Callable[[Tail], bool] = lambda _: True,
+) -> dict[int, list[Tail]]:
+    """The last records of each partition, about as many as ``look_back`` offsets hold, but the last one at least.
+
+    None where a partition has none. What is not wanted does not count. ``consumer`` reads committed records, and
+    otherwise is as for ``peek``. Raises BrokerUnavailable.
+    """
+    tails: dict[int, list[Tail]] = {}
+    left = list(partitions)
+    while left:
+        held = {number: bounds(consumer, topic, number) for number in left}
+        begins = {number: max(some.start, some.stop - look_back) for number, some in held.items() if some}
+        seen = peek(consumer, {(topic, n): begin for n, begin in begins.items()}, None, timeout_s=ENDS_TIMEOUT_S)
+        _expect(seen, lambda each: each.ended)
+        tails |= {number: [] for number in left}
+        for (_, number), each in seen.items():
+            tails[number] = [tail for tail in map(_tail, each.messages) if is_wanted(tail)]
+        # where a large transaction was aborted, or much was compacted away, the last record lies further back
+        left = [number for number, begin in begins.items() if not tails[number] and begin > held[number].start]
+        look_back *= 100
+    return tails
+
+
+def _expect(seen: Mapping[Position, Peek], is_complete: Callable[[Peek], bool]) -> None:
+    """Raise BrokerUnavailable if a look is not complete."""
+    for (topic, number), each in seen.items():
+        if each.error or not is_complete(each):
+            reason = each.error or "nothing comes"
+            raise BrokerUnavailable(f"Kafka does not give the records of topic {topic}, partition {number}: {reason}.")
+
+
+def _tail(message: Message) -> Tail:
+    record = Record.of(message)
+    return Tail(record.offset, record.value, dict(cast(list[tuple[str, bytes]], message.headers() or ())))

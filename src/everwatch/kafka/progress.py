@@ -1,34 +1,70 @@
 """How far each partition's ticks are emitted, kept on a compacted topic: key = partition, value = instant in ms.
 
-The header ``changelog`` of a record says whose table it was and how far it had come (``everwatch.changelog.Mark``).
+The header ``changelog`` of a record says whose table it was and how far it had come (``everwatch.changelog.Mark``), the
+header ``undecodable`` how many of its entries the owner passes over. A value that is no instant counts as no record.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
 
+from everwatch.bounds import LATEST_MS
 from everwatch.changelog import Mark, decode_mark
-from everwatch.kafka.tails import read_tails
+from everwatch.kafka.groups import bounds_of
+from everwatch.kafka.peek import peek, read_tails
 
 OWNER_HEADER = "changelog"
+UNDECODABLE_HEADER = "undecodable"
+# after a takeover the old owner's last record may still come in behind the new owner's, and where progress is written
+# in transactions half of the offsets are their marks
+LOOK_BACK = 50
 
 
 class Noted(NamedTuple):
-    """What was noted last of a partition: the instant, ms (0: none), and the owner's mark, if it is known."""
+    """What was noted last of a partition: the instant, ms (0: none), and the owner's mark, if it is known.
+
+    ``undecodable``: how many entries of the table its owner passes over.
+    """
 
     emitted_to: int
     owner: Mark | None
+    undecodable: int = 0
 
 
 def read_progress(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, Noted]:
     """What was noted last of each of the partitions; one that has none is left out. Raises BrokerUnavailable."""
-    tails = read_tails(consumer, topic, partitions)
-    # a worker of a version without fencing may have written behind its successor: the newest instant counts
-    return {
-        number: Noted(
-            max(int(record.value or 0) for record in records), decode_mark(records[-1].headers.get(OWNER_HEADER))
-        )
-        for number, records in tails.items()
-        if records
-    }
+    tails = read_tails(consumer, topic, partitions, is_wanted=lambda tail: _instant(tail.value) is not None)
+    found = {}
+    for number, records in tails.items():
+        if not records:
+            continue
+        headers = records[-1].headers
+        # a worker of a version without fencing may have written behind its successor: the newest instant counts
+        emitted_to = max(_instant(record.value) or 0 for record in records)
+        owner = decode_mark(headers.get(OWNER_HEADER))
+        found[number] = Noted(emitted_to, owner, _instant(headers.get(UNDECODABLE_HEADER)) or 0)
+    return found
+
+
+def read_emitted_to(admin: AdminClient, consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """The instant of each partition, ms; one of which nothing was noted, or that cannot be read now, is left out.
+
+    ``consumer`` is made with ``PEEKING``. Raises BrokerUnavailable.
+    """
+    held = bounds_of(admin, [(topic, number) for number in partitions])
+    starts = {position: max(each.start, each.stop - LOOK_BACK) for position, each in held.items() if each}
+    found: dict[int, int] = {}
+    for (_, number), seen in peek(consumer, starts, LOOK_BACK).items():
+        instants = [instant for record in seen.records if (instant := _instant(record.value)) is not None]
+        if instants:
+            found[number] = max(instants)
+    return found
+
+
+def _instant(value: bytes | None) -> int | None:
+    """The number that a record holds; None where it holds none that a worker could have written."""
+    if not value or len(value) > 15 or not value.isdigit():
+        return None
+    return min(int(value), LATEST_MS)
