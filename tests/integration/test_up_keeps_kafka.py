@@ -51,7 +51,8 @@ def wait_for_line(log: Path, pattern: str, within_s: float = 120) -> None:
 
 
 def stop(up: "subprocess.Popen[bytes]") -> None:
-    up.send_signal(signal.SIGINT)
+    # not SIGINT: a shell whose parent ignores that cannot trap it
+    up.terminate()
     try:
         up.wait(60)
     except subprocess.TimeoutExpired:
