@@ -49,7 +49,7 @@ async def test_each_topic_is_shared_within_one_partition_whoever_joins_and_leave
     for wanted in (1, 2, 3, 5, 8, 3, 2, 5, 1):
         while len(executors) < wanted:
             executors.append(TickConsumers(pipeline.settings, pipeline.settings.bootstrap_servers, SystemClock()))
-            executors[-1].start(lambda batch: None)
+            executors[-1].start(lambda batch: None, lambda held, each: None)
         while len(executors) > wanted:
             await executors.pop(choose.randrange(len(executors))).finish(10)
 
@@ -82,7 +82,7 @@ async def test_executors_of_the_version_before_are_replaced_one_by_one_in_the_sa
     wait_until("the old executor has all partitions", lambda: has(3 * PARTITIONS, 3 * PARTITIONS), 60)
     for _ in range(2):
         executors.append(TickConsumers(pipeline.settings, pipeline.settings.bootstrap_servers, SystemClock()))
-        executors[-1].start(lambda batch: None)
+        executors[-1].start(lambda batch: None, lambda held, each: None)
     wait_until("the old executor has given partitions away", lambda: has(0, 3 * PARTITIONS - 1), 60)
     before.close()
     half = Counter(dict.fromkeys(pipeline.topics.all_ticks, PARTITIONS // 2))

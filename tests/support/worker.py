@@ -278,8 +278,8 @@ class LogProducer(Producer):
                 raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT, "lost", False, False, True))
             for sent in self.queue:
                 for name, value in sent.headers or ():
-                    assert name == OWNER_HEADER
-                    self._broker.owner = decode_mark(value)
+                    if name == OWNER_HEADER:
+                        self._broker.owner = decode_mark(value)
                 self._delivered.append((sent, self._answer(sent)[1]))
             self.queue = []
 
