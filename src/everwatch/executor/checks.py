@@ -178,13 +178,13 @@ class Checks:
         superseded = backlog.add(waiting, is_crowded=is_crowded)
         if superseded:
             self._pass_over(backlog, superseded, _reason_of_superseding(backlog, superseded, is_crowded=is_crowded))
-        if backlog.place is Place.CATCH_UP and not waiting.is_late(now):
+        if backlog.place is Place.CATCH_UP and not waiting.is_late(now) and not held.has_stood:
             for others in self._catching_up.values():
                 others.pop(id(backlog), None)
             backlog.place = Place.NOWHERE
         if backlog.place is not Place.NOWHERE:
             return
-        if waiting.is_late(now) and held.is_behind:
+        if held.is_behind and (held.has_stood or waiting.is_late(now)):
             backlog.place = Place.CATCH_UP
             self._catching_up.setdefault(held, {})[id(backlog)] = backlog
         else:

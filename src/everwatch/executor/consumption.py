@@ -45,6 +45,9 @@ _PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384,
 _MOST_PARKED = 20_000
 # A partition with late ticks is read to its end before these are begun, for so long at most.
 _CATCH_UP_S = 5.0
+# After a standstill of the process its ticks wait for a moment: what was cancelled meanwhile is on another topic.
+_STANDSTILL_S = 2.0
+_INFORMED_S = 1.0
 # What is finished behind the oldest tick that is not is run again by the next owner of a partition: so many at most.
 _MOST_AGAIN = 100_000
 
@@ -125,6 +128,8 @@ class TickConsumer:
         self._finishing = threading.Event()
         self._committing = False
         self._commit_due_s = 0.0
+        self._looked_s = 0.0
+        self._informed_s = 0.0
         self._hopeless: KafkaError | None = None
         self._sieve: Sieve | None = None
         self.ended: Future[None] = Future()
@@ -233,16 +238,22 @@ class TickConsumer:
         late_before_ms = self._clock.now_ms() - LATE_MS
         # one that is paused until the event loop has taken over what was read goes on in a moment
         is_full = self._paused and sum(held.parked for held in self._held.values()) >= _MOST_PARKED
+        now_s = self._clock.monotonic_s()
+        if self._looked_s and now_s - self._looked_s > _STANDSTILL_S:
+            self._informed_s = now_s + _INFORMED_S
+        self._looked_s = now_s
+        has_stood = now_s < self._informed_s
         has_changed = False
         for held in self._held.values():
-            if held.read_to < 0 or (held.looked_to == held.read_to and not held.is_behind):
+            held.has_stood = has_stood
+            if not has_stood and (held.read_to < 0 or (held.looked_to == held.read_to and not held.is_behind)):
                 continue
             held.looked_to = held.read_to
-            if held.read_to_ms >= late_before_ms or self._is_at_end(consumer, held):
+            is_read = held.read_to_ms >= late_before_ms or self._is_at_end(consumer, held)
+            if is_read and not has_stood:
                 is_behind = False
                 held.behind_since_s = 0.0
             else:
-                now_s = self._clock.monotonic_s()
                 held.behind_since_s = held.behind_since_s or now_s
                 is_behind = not is_full and now_s - held.behind_since_s < _CATCH_UP_S
             has_changed |= held.is_behind and not is_behind
