@@ -143,3 +143,19 @@ def test_what_a_second_client_can_read_is_not_passed_over() -> None:
     sieve = Sieve(client, lambda: Client([Batch(0, 3, 0, True)]), SettableClock(0))  # type: ignore[arg-type,return-value]
     assert sieve.take(10, 0, 0) == ([], [], [])
     assert client.at == 0
+
+
+def test_what_was_taken_before_the_consumer_was_set_back_is_given_once() -> None:
+    client = Client([Batch(0, 5, 0, True)])
+    sieve = Sieve(client, lambda: Client(client.log), SettableClock(0))  # type: ignore[arg-type,return-value]
+    consume, calls = client.consume, []
+
+    def rebalanced(most: int, timeout: float) -> list[Any]:
+        calls.append(most)
+        if len(calls) == 2:
+            client.at = 0
+            sieve.forget()
+        return consume(most, timeout)
+
+    client.consume = rebalanced  # type: ignore[method-assign]
+    assert [message.offset() for message in sieve.take(100, 0, 0).records] == [0, 1, 2, 3, 4]

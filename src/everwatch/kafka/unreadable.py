@@ -88,6 +88,7 @@ class Sieve:
         self._consumer = consumer
         self._new_prober = new_prober
         self._clock = clock
+        self._taken: list[Message] = []
         self._quiet = Quiet(clock)
 
     def take(self, most: int, wait_s: float, rest_s: float) -> Sifted:
@@ -96,7 +97,7 @@ class Sieve:
         Waits ``wait_s`` for the first, then ``rest_s`` for each ``SOME`` more, since values may unpack to far more than
         they came as.
         """
-        messages = self._consumer.consume(1, wait_s)
+        messages = self._taken = self._consumer.consume(1, wait_s)
         unpacked = 0
         while messages and len(messages) < most and unpacked < MOST_BYTES:
             more = self._consumer.consume(min(SOME, most - len(messages)), rest_s)
@@ -105,6 +106,10 @@ class Sieve:
             if len(more) < SOME:
                 break
         return self.sift(messages)
+
+    def forget(self) -> None:
+        """Give nothing of what ``take`` has so far: for a callback of it that makes the consumer read that again."""
+        self._taken.clear()
 
     def sift(self, messages: list[Message]) -> Sifted:
         """Separate messages. What cannot be read is logged, counted, and not given again by the consumer.

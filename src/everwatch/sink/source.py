@@ -103,6 +103,8 @@ class Source:
         self._consumer.close()
 
     def _start_where_stored(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
+        # called while records are taken, too: those that are not stored yet are read again, by whoever has them now
+        self._sieve.forget()
         stored = self._store.offsets()
         for partition in assigned:
             partition.offset = stored.get(Partition(partition.topic, partition.partition), OFFSET_BEGINNING)
