@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from everwatch.changelog import Held, Mark, Verdict, digest_of, judge
+from everwatch.changelog import Held, Mark, Verdict, digest_of, is_another, judge
 from everwatch.errors import BrokerUnavailable, ChangelogLost
 from everwatch.kafka.offsets import bounds
 from everwatch.kafka.peek import read_at
@@ -67,7 +67,10 @@ class Examiner:
         marks = {number: self._store().mark_of(number) for number in sorted(numbers)}
         if not marks:
             return []
-        noted, held = await asyncio.gather(self._read_progress(marks), asyncio.to_thread(self._look, marks))
+        # in this order: the owner of a standby's partition goes on, and what it notes behind our look at the changelog
+        # would pass for records that the changelog has lost
+        noted = await self._read_progress(marks)
+        held = await asyncio.to_thread(self._look, marks)
         findings = []
         for number, table in marks.items():
             owned = noted.get(number, Noted(0, None))
@@ -227,7 +230,7 @@ class Examiner:
 
     def _loss(self, finding: Finding) -> str:
         held, owner = finding.held, finding.noted.owner
-        made_anew = owner is not None and held.topic_id and owner.topic_id != held.topic_id
+        made_anew = owner is not None and is_another(held, owner)
         what = "was made anew" if made_anew else f"ends at offset {held.end}"
         mine = f"offset {finding.table.offset}" if finding.table else "nothing"
         who = f"; worker {owner.member} owned it last, up to offset {owner.offset}" if owner else ""

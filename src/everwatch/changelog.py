@@ -93,16 +93,19 @@ def judge(table: Mark | None, held: Held, owner: Mark | None, member: str) -> Ve
 
 
 def _fits(table: Mark, held: Held) -> bool:
-    if table.topic_id and held.topic_id and table.topic_id != held.topic_id:
-        return False
-    if table.offset >= held.end:
+    if is_another(held, table) or table.offset >= held.end:
         return False
     return not (table.digest and held.digest) or table.digest == held.digest
 
 
 def covers(held: Held, owner: Mark) -> bool:
     """Whether the changelog has everything that the last owner's table had."""
-    return (not held.topic_id or owner.topic_id == held.topic_id) and owner.offset < held.end
+    return not is_another(held, owner) and owner.offset < held.end
+
+
+def is_another(held: Held, mark: Mark) -> bool:
+    """Whether the changelog was made anew since it was marked, as far as both ids are known."""
+    return bool(held.topic_id and mark.topic_id) and held.topic_id != mark.topic_id
 
 
 def _is_as_far(table: Mark, owner: Mark) -> bool:

@@ -10,7 +10,7 @@ from contextlib import closing
 
 from confluent_kafka import KafkaError, TopicPartition
 
-from everwatch.changelog import Held, covers
+from everwatch.changelog import Held, covers, is_another
 from everwatch.codec import SEPARATOR
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import SECOND_LOOK_S, System
@@ -31,14 +31,17 @@ _REMEDY = (
 def check_changelog(system: System) -> Iterator[Finding]:
     """Compare the changelog with what its owners noted, and with the database."""
     topic = system.topics.monitors_changelog
-    held = _held(system, topic)
+    # in this order: workers go on, and what they note behind a look at the changelog would pass for lost records
     noted = system.noted
+    held = _held(system, topic)
     lost = [number for number, note in noted.items() if note.owner and not covers(held[number], note.owner)]
     if lost:
         owner = noted[lost[0]].owner
         assert owner is not None  # or it would not be lost
-        made_anew = owner.topic_id != held[lost[0]].topic_id
-        what = "was made anew" if made_anew else f"ends at offset {held[lost[0]].end}, its owner had {owner.offset}"
+        found = held[lost[0]]
+        what = (
+            "was made anew" if is_another(found, owner) else f"ends at offset {found.end}, its owner had {owner.offset}"
+        )
         yield fault("changelog", f"{topic} has lost records of partitions {sorted(lost)}: it {what}", _REMEDY)
         return
     records = sum(some.end - some.start for some in held.values())
