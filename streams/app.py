@@ -280,9 +280,11 @@ class Engine(Service):
         opened = caught_up = self._rejoining = False
         while era == self._era and not self.should_stop:
             try:
-                caught_up = caught_up or await self._catch_up(numbers)
+                caught_up = caught_up or await self._catch_up(numbers, era)
                 async with self._switch:
-                    opened = era == self._era and (opened or (caught_up and await self.partitions.open(numbers)))
+                    if era != self._era or not caught_up:
+                        return
+                    opened = opened or await self.partitions.open(numbers)
                     for lane in self._lanes if opened else ():
                         if not lane.is_open:
                             await lane.open(numbers)
@@ -298,22 +300,26 @@ class Engine(Service):
                 logger.warning("partitions cannot be opened yet: %s", error)
                 await self.sleep(1.0)
 
-    async def _catch_up(self, numbers: set[int]) -> bool:
+    async def _catch_up(self, numbers: set[int], era: int) -> bool:
         """Bring the local table to where the changelog is, when nobody else can write it; False if interrupted."""
         await self.logs.fenced(numbers)
+        if era != self._era:
+            return False  # a rebalance has begun, which cancels what was under way and nothing that begins now
         missing = numbers - self.partitions.owned
         if not missing:
             return True
-        findings = await self.examiner.examine(missing)
-        await self.examiner.mend(findings, self.logs.write, self.logs.note_owner)
-        self._progress_found = {finding.number: finding.noted.emitted_to for finding in findings}
-        topic = self._topics.monitors_changelog
-        reading = self._catching_up = asyncio.ensure_future(self.table.store.catch_up(topic, missing))
+        reading = self._catching_up = asyncio.create_task(self._bring_up_to_date(missing))
         await asyncio.wait([reading])
         if reading.cancelled():
             return False
         reading.result()
         return True
+
+    async def _bring_up_to_date(self, missing: set[int]) -> None:
+        findings = await self.examiner.examine(missing)
+        await self.examiner.mend(findings, self.logs.write, self.logs.note_owner)
+        self._progress_found = {finding.number: finding.noted.emitted_to for finding in findings}
+        await self.table.store.catch_up(self._topics.monitors_changelog, missing)
 
     async def close(self, patience_s: float = PATIENCE_S) -> None:
         """The end: nothing is this worker's any more.

@@ -228,6 +228,26 @@ async def test_a_rebalance_in_the_middle_of_opening_leaves_nothing_open(
         assert not any(each.is_open for each in life.engine._lanes)
 
 
+async def test_a_rebalance_while_earlier_owners_are_fenced_leaves_the_table_to_the_next_opening(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+        fencing, fenced = asyncio.Event(), asyncio.Event()
+
+        async def slow(_: object) -> None:
+            fencing.set()
+            await fenced.wait()
+
+        monkeypatch.setattr(life.engine.logs, "fenced", slow)
+        opening = asyncio.create_task(life.recovered())
+        await fencing.wait()
+        await life.revoked()
+        fenced.set()
+        await asyncio.wait_for(opening, 5)
+        assert broker.asked == 0
+        assert life.engine._catching_up is None
+
+
 async def test_an_opening_that_waits_its_turn_behind_a_newer_rebalance_opens_nothing(
     broker: Broker, clock: SettableClock, tmp_path: Path
 ) -> None:

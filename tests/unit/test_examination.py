@@ -1,6 +1,7 @@
 """A changelog that has lost records: what a worker does before it uses its table."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from everwatch.clock import SettableClock
 from everwatch.codec import table_key
 from everwatch.errors import ChangelogLost
 from everwatch.timetable import NotPlanned
+from streams.partition_logs import Change
 
 
 class Killed(Exception):
@@ -180,6 +182,52 @@ async def test_a_worker_that_is_killed_while_it_writes_back_does_it_again(
     async with worker(broker, tmp_path, clock) as life:
         assert users(await life.tick_to(START + 4_000)) == {"ann", "bob"}
         assert keys_of(broker) == whole
+
+
+async def test_a_rebalance_ends_what_is_written_back_and_the_next_owner_does_it_again(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await watching(life, "ann", "bob")
+        whole = keys_of(broker)
+    broker.make_changelog_anew()
+    monkeypatch.setattr("streams.examination.AT_ONCE", 1)
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+        writing = asyncio.Event()
+        write = life.engine.logs.write
+
+        async def slow(number: int, changes: Sequence[Change]) -> int:
+            offset = await write(number, changes)
+            writing.set()
+            await asyncio.Event().wait()
+            return offset
+
+        monkeypatch.setattr(life.engine.logs, "write", slow)
+        opening = asyncio.create_task(life.recovered())
+        await writing.wait()
+        await life.revoked()
+        await asyncio.wait_for(opening, 5)
+        assert len(broker.logs[CHANGELOG]) == 1
+        monkeypatch.setattr(life.engine.logs, "write", write)
+        await life.recovered()
+        assert users(await life.tick_to(START + 4_000)) == {"ann", "bob"}
+        assert keys_of(broker) == whole
+
+
+async def test_what_an_owner_notes_while_its_changelog_is_looked_at_is_not_lost(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await watching(life, "ann")
+
+        async def goes_on() -> None:
+            # the owner is another worker, whose commits come in while this one asks
+            await asyncio.sleep(0.05)
+            broker.logs[CHANGELOG] += [(table_key("bob"), b"user")] * 5
+            broker.owner = Mark(broker.changelog_id, len(broker.logs[CHANGELOG]) - 1, 0, "another")
+
+        broker.at_progress = goes_on
+        assert await life.engine.examiner.usable_as_standby({0}) == {0}
 
 
 async def test_a_changelog_that_goes_back_under_a_running_worker_ends_it(
