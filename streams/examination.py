@@ -18,6 +18,7 @@ from everwatch.kafka.offsets import bounds
 from everwatch.kafka.peek import read_at
 from everwatch.kafka.progress import Noted
 from everwatch.kafka.records import Record
+from streams.lane import in_turns
 from streams.partition_logs import Change
 from streams.store import Store
 
@@ -137,11 +138,14 @@ class Examiner:
     ) -> None:
         number, store, held = finding.number, self._store(), finding.held
         left = await asyncio.to_thread(self._digests, number, held)
+        entries = 0
+        async for few in in_turns(store.scan(number)):
+            entries += len(few)
         logger.warning(
             "the changelog of partition %d has lost records: it has %d entries, the table of this worker has %d. %s",
             number,
             len(left),
-            sum(1 for _ in store.scan(number)),
+            entries,
             "The table is written back."
             if finding.table
             else "There is no table here; the changelog is taken as it is.",
@@ -150,23 +154,21 @@ class Examiner:
         chunk: list[Change] = []
         written = 0
 
-        async def send() -> None:
-            nonlocal mark, written
-            if chunk:
-                key, value, _ = chunk[-1]
-                mark = Mark(held.topic_id, await write(number, list(chunk)), digest_of(key, value))
-                written += len(chunk)
-                chunk.clear()
+        async def send(least: int) -> None:
+            nonlocal mark, written, chunk
+            while len(chunk) >= least:
+                some, chunk = chunk[:AT_ONCE], chunk[AT_ONCE:]
+                key, value, _ = some[-1]
+                mark = Mark(held.topic_id, await write(number, some), digest_of(key, value))
+                written += len(some)
 
-        for key, value in store.scan(number) if finding.table else ():
-            if left.pop(key, 0) != digest_of(key, value):
-                chunk.append((key, value, 0))
-            if len(chunk) >= AT_ONCE:
-                await send()
-        for key in left if finding.table else ():
+        if finding.table:
+            async for few in in_turns(store.scan(number)):
+                chunk += [(key, value, 0) for key, value in few if left.pop(key, 0) != digest_of(key, value)]
+                await send(AT_ONCE)
             # written after the table was: its input is not acknowledged and comes again
-            chunk.append((key, None, 0))
-        await send()
+            chunk += [(key, None, 0) for key in left]
+            await send(1)
         # noted before the table is marked: whoever is interrupted in between finds a changelog that is whole
         emitted_to = max(finding.noted.emitted_to, store.emitted_to(number))
         if finding.noted.owner is not None:
