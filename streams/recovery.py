@@ -14,6 +14,7 @@ from faust.types import TP
 
 from everwatch.clock import Clock
 from everwatch.errors import BrokerUnavailable
+from everwatch.kafka.access import read_of, refused
 from everwatch.kafka.offsets import bounds
 from everwatch.metrics import RECOVERED, RECOVERY_LEFT
 
@@ -87,13 +88,14 @@ class CatchUp:
         self._apply = apply
         self._clock = clock
         self._cancelled = False
+        self._reason = ""
 
     def cancel(self) -> None:
         """Stop soon: what is written stays, the rest is read another time."""
         self._cancelled = True
 
     def run(self) -> int:
-        """Catch up; gives the number of records read. Raises BrokerUnavailable."""
+        """Catch up; gives the number of records read. Raises BrokerUnavailable, AccessError."""
         consumer = self._new_consumer()
         try:
             return self._run(consumer)
@@ -125,6 +127,7 @@ class CatchUp:
             elif now - heard > PATIENCE_S:
                 raise BrokerUnavailable(
                     f"nothing comes of the changelog {self._topic}, partitions {sorted(ends)}, for {PATIENCE_S:g} s"
+                    + (f": {self._reason}" if self._reason else "")
                 )
             if now - told >= TOLD_EVERY_S:
                 told = now
@@ -146,6 +149,10 @@ class CatchUp:
             if error is not None:
                 if error.code() == KafkaError._PARTITION_EOF:
                     ends.pop(number or 0, None)
+                elif denied := refused(error, read_of(self._topic)):
+                    raise denied
+                else:
+                    self._reason = error.str()
                 continue
             assert number is not None  # every record has one
             read += 1
