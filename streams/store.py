@@ -27,6 +27,7 @@ from everwatch.kafka.peek import read_tails
 from everwatch.kafka.topics import DELETIONS_KEPT_MS
 from everwatch.metrics import FOREIGN
 from everwatch.model import Monitor
+from everwatch.quiet import Quiet
 from streams.recovery import CatchUp, Change
 from streams.undecodable import Undecodable
 
@@ -140,6 +141,7 @@ class Store(rocksdb.Store):
         super().__init__(*args, **kwargs)
         self.rocksdb_options = SharedMemoryOptions(**OPTIONS)
         self.undecodable = Undecodable(self.clock)
+        self._quiet = Quiet(self.clock)
 
     clock: Clock = SystemClock()
     # the id of the changelog's topic; "": not known yet
@@ -356,9 +358,13 @@ class Store(rocksdb.Store):
         for key, value in changes:
             if not _is_entrys(key):
                 FOREIGN.inc()
-                logger.error(
-                    "the changelog of partition %d has a record under %r, which is no entry's key", partition, key
-                )
+                if self._quiet.may_say(partition):
+                    logger.error(
+                        "the changelog of partition %d has a record under %r, which is no entry's key (logged once a"
+                        " minute)",
+                        partition,
+                        key,
+                    )
                 continue
             if value is None:
                 delete(key)
