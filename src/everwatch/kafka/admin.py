@@ -12,6 +12,8 @@ from everwatch.config import Settings
 from everwatch.kafka.access import refused_connection
 
 SLICE_S = 0.25
+# a broker that is far away or busy takes longer to answer than the first requests wait
+LONGEST_SLICE_S = 4.0
 # another broker of the list may let us in, and one that starts may refuse for a moment
 GRACE_S = 2.5
 _KEPT = 50
@@ -42,15 +44,17 @@ class Admin(AdminClient):
         """
         deadline_s = self._clock.monotonic_s() + timeout
         patience_s: float | None = None
+        slice_s = SLICE_S
         while True:
             left_s = deadline_s - self._clock.monotonic_s()
             try:
-                return super().list_topics(topic, timeout=max(0.01, min(SLICE_S, left_s)))
+                return super().list_topics(topic, timeout=max(0.01, min(slice_s, left_s)))
             except KafkaException:
-                if left_s <= SLICE_S:
+                if left_s <= slice_s:
                     self._raise_refusal()
                     raise
             self.poll(0)
+            slice_s = min(2 * slice_s, LONGEST_SLICE_S) if patience_s is None else SLICE_S
             if patience_s is None and self._refusal() is not None:
                 patience_s = self._clock.monotonic_s() + GRACE_S
             elif patience_s is not None and self._clock.monotonic_s() > patience_s:
