@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Set
 from contextlib import asynccontextmanager, closing, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import AccessError, BrokerUnavailable, ChangelogLost, EverwatchError
 from everwatch.kafka.access import refused
+from everwatch.kafka.admin import Admin
 from everwatch.kafka.asyncio_clients import new_batch_producer
 from everwatch.kafka.batches import BatchSender
 from everwatch.kafka.clients import (
@@ -154,9 +156,7 @@ class Engine(Service):
         self._outbox = Outbox(new_producer(settings, self._bootstrap_servers), lambda error: self.end(error))
         self._sender = BatchSender(lambda: new_batch_producer(settings, self._bootstrap_servers))
         await self._sender.start()
-        self._planner.largest_batch = await asyncio.to_thread(
-            largest_batch, new_admin(settings, self._bootstrap_servers), topics.all_ticks
-        )
+        self._planner.largest_batch = await asyncio.to_thread(largest_batch, self._admin, topics.all_ticks)
         self._writer = Writer(self.table, self._outbox, self.logs, self.partitions, self.partitions.calm)
         replies = Replies(self._outbox, topics, clock, settings.output_format)
         refusals = self._refusals = Refusals(DeadLetters(self._outbox, topics, clock, "worker"), replies, self._outbox)
@@ -339,6 +339,8 @@ class Engine(Service):
         if self._catching_up is not None:
             self._catching_up.cancel()
             await asyncio.wait([self._catching_up])
+            # what it was cancelled in would keep databases open
+            self._catching_up = None
         if self._opening is not None and self._opening.done() and not self._opening.cancelled():
             self._opening.exception()  # whatever it was, it comes again when partitions are assigned
         async with self._switch:
@@ -407,9 +409,12 @@ class Engine(Service):
             logger.warning("standby copies are left as they are until the next rebalance: %s", error)
             return set()
 
+    @cached_property
+    def _admin(self) -> Admin:
+        return new_admin(self._settings, self._bootstrap_servers)
+
     def _changelog_id(self) -> str:
-        admin = new_admin(self._settings, self._bootstrap_servers)
-        return topic_id(admin, self._topics.monitors_changelog)
+        return topic_id(self._admin, self._topics.monitors_changelog)
 
     def _mark_of(self, number: int, emitted_to: int) -> Mark | None:
         """The mark of a table whose ticks are emitted so far, which is kept beside it, too."""
