@@ -249,19 +249,19 @@ class Writing:
         Raises PartitionLost, BrokerUnavailable, RecordRefused; then nothing is written in the local store.
         """
         changed = [partition for partition, changes in self._entries.items() if changes]
-        for partition in changed:
-            if partition not in self._commits:
-                self.send(partition)
-                await asyncio.sleep(0)
         try:
+            for partition in changed:
+                if partition not in self._commits:
+                    self.send(partition)
+                    await asyncio.sleep(0)
             await self._outbox.delivered()
             offsets = await asyncio.gather(*(self._commits[partition] for partition in changed))
             for partition in changed:
                 self.owned(partition)
         except BaseException:
-            # some of it may be committed all the same
-            self._logs.renew()
+            self.abandon()
             raise
+        self._commits.clear()
         for partition, offset in zip(changed, offsets, strict=True):
             if offset <= self._store.offset_of(partition):
                 raise NotPlanned(
@@ -272,6 +272,11 @@ class Writing:
             for partition, offset in zip(changed, offsets, strict=True):
                 self._store.write(partition, self._entries[partition], offset, self._indexed[partition])
                 self._store.undecodable.written(partition, self._entries[partition])
+
+    def abandon(self) -> None:
+        """Give it up: what was sent of it, and is not in the local store, may be committed all the same."""
+        if self._commits:
+            self._logs.renew()
 
     def _entry(self, partition: int, key: bytes) -> User | Monitor | None:
         self.owned(partition)
@@ -308,6 +313,9 @@ class Writer:
             except NotPlanned:
                 # at once: a rebalance that waits for this unit of work would put the timetables away
                 self._partitions.abandon()
+                raise
+            except BaseException:
+                work.abandon()
                 raise
 
     async def idle(self) -> None:

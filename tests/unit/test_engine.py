@@ -560,3 +560,22 @@ async def test_commands_go_on_where_the_group_of_earlier_workers_stood(
         assert users(await life.tick_to(START + 2_000)) == {"ann"}
         # it is for a monitor that there is not
         assert len(broker.logs[TOPICS.dead_letters]) == 1
+
+
+async def test_what_was_sent_of_a_unit_of_work_that_fails_is_read_before_the_partition_is_used_again(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+
+        async def failing() -> None:
+            async with life.engine._writer.writing() as work:
+                work.add_value(0, b"ann\0m", b"another")
+                work.send(0)
+                raise ValueError("poison")
+
+        with pytest.raises(ValueError, match="poison"):
+            await failing()
+        await until("the broker has it", lambda: len(broker.logs[CHANGELOG]) == 1)
+        assert life.store.read(0, b"ann\0m") is None
+        # the partition is not kept through a rebalance as it is
+        assert not life.engine.logs.is_next(life.engine.logs._generation)
