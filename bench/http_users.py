@@ -38,7 +38,7 @@ class HttpUsers:
 
 
 class Results:
-    """What comes on the topic of results from now on; ``new`` gives what came since it was last asked."""
+    """Reader of the results topic: starts at its current end, and ``new`` yields the results since the last call."""
 
     def __init__(self, bench: Rig) -> None:
         self._bench = bench
@@ -46,7 +46,7 @@ class Results:
         self._read_to = bench.ends(self._topic)
 
     def new(self) -> Iterator[Result]:
-        """Results, in the order of each partition."""
+        """Yield the results since the last call, in offset order within each partition."""
         begin, self._read_to = self._read_to, self._bench.ends(self._topic)
         for _, record in self._bench.client.records(self._topic, begin, self._read_to):
             yield codec.decode_result(bytes(record.value))

@@ -49,7 +49,7 @@ def _watched(bench: Rig, executors: list[Worker], plan: Plan, what: str) -> list
     group = f"{bench.settings.application}-executors"
     processes = len(executors) * plan.processes
     bench.wait_until(
-        lambda: _is_even([claims for claims in bench.claims(group, bench.topics.ticks) if claims], processes),
+        lambda: _is_even(bench.claims(group, bench.topics.ticks), processes),
         f"{processes} processes share {bench.partitions} partitions",
         _SPREAD_WITHIN_S,
     )

@@ -75,7 +75,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Stored:
-    """What storing took: results a second, and CPU microseconds a result of the client and of the server."""
+    """Throughput of storing, in results/s, and CPU time per result, in µs, of the client and of the server."""
 
     rate: float
     client_us: float
