@@ -12,7 +12,7 @@ from everwatch.kinds.config_secrets import ConfigSecrets
 from everwatch.kinds.protocol import ExecutedKind, RunContext, Targeted
 from everwatch.model import Outcome, Status, Tick
 from everwatch.printable import printable
-from everwatch.schedule.duration import describe_duration
+from everwatch.schedule.duration import DAY_MS, describe_duration
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +101,10 @@ def check_outcome(outcome: object, kind: str) -> None:
             raise TypeError(f"the kind '{kind}' gave {type(value).__name__} as the {field} of its outcome")
     if not isinstance(outcome.status, Status):
         raise TypeError(f"the kind '{kind}' gave {outcome.status!r} as the status of its outcome")
+    # a result's start is worked out from it: what is no length of time, as NaN, must not get that far
+    waited_ms: object = outcome.waited_ms
+    if not isinstance(waited_ms, int | float) or not 0 <= waited_ms <= DAY_MS:
+        raise TypeError(f"the kind '{kind}' gave {waited_ms!r:.50} as the waited_ms of its outcome")
 
 
 def _internal_error(error: BaseException, on_error: Callable[[BaseException], None]) -> Outcome:
