@@ -332,12 +332,28 @@ def test_a_partition_that_does_not_catch_up_is_not_waited_for_for_ever() -> None
     rig.consumer.high = 1_000
     read(rig, 0, NOW_MS - 60_000)
     rig.ticks._catch_up(rig.consumer)
-    rig.clock.advance(6_000)
+    for _ in range(4):
+        rig.clock.advance(1_000)
+        assert not rig.ticks._catch_up(rig.consumer)
+    rig.clock.advance(1_000)
     assert rig.ticks._catch_up(rig.consumer)
     assert not rig.held.is_behind
     read(rig, 1, NOW_MS - 60_000)
     assert not rig.ticks._catch_up(rig.consumer)
     assert not rig.held.is_behind
+
+
+def test_after_a_standstill_ticks_wait_for_cancellations_even_where_the_partition_was_behind_before() -> None:
+    rig = Rig()
+    rig.consumer.high = 1_000
+    read(rig, 0, NOW_MS - 60_000)
+    assert not rig.ticks._catch_up(rig.consumer)
+    rig.clock.advance(125_000)
+    assert not rig.ticks._catch_up(rig.consumer)
+    assert (rig.held.has_stood, rig.held.is_behind) == (True, True)
+    rig.clock.advance(1_500)
+    rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.has_stood
 
 
 def test_late_ticks_are_begun_when_no_more_can_be_read_because_enough_wait() -> None:

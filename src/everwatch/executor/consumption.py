@@ -241,6 +241,9 @@ class TickConsumer:
         now_s = self._clock.monotonic_s()
         if self._looked_s and now_s - self._looked_s > _STANDSTILL_S:
             self._informed_s = now_s + _INFORMED_S
+            # a partition that was behind already had no time to catch up meanwhile
+            for held in self._held.values():
+                held.behind_since_s = 0.0
         self._looked_s = now_s
         has_stood = now_s < self._informed_s
         has_changed = False
