@@ -273,7 +273,8 @@ class Checks:
         if job is None:
             self._go_on(backlog)
             return False
-        host = target_of(job) if self._manners.limits else ""
+        # a kind that keeps time waits for something that is no host, and has a limit of its own
+        host = target_of(job) if self._manners.limits_hosts or job.keeps_time else ""
         if host:
             now_s = self._clock.monotonic_s()
             if not self._manners.admits(host, now_s):

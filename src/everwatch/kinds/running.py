@@ -31,6 +31,11 @@ class Job:
     config: Any = None
     refusal: str = ""
 
+    @property
+    def keeps_time(self) -> bool:
+        """Whether its kind may have to wait before it begins, and ends in time by itself: see ``Timekeeping``."""
+        return bool(getattr(self.kind, "keeps_time", False))
+
 
 def job_of(tick: Tick, secrets: ConfigSecrets) -> Job:
     """The job of a tick."""
@@ -65,7 +70,7 @@ async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[
     """
     if job.kind is None:
         return Outcome(Status.FAILURE, job.refusal)
-    deadline = asyncio.timeout(None if getattr(job.kind, "keeps_time", False) else tick.timeout_ms / 1000)
+    deadline = asyncio.timeout(None if job.keeps_time else tick.timeout_ms / 1000)
     try:
         async with deadline:
             outcome = await job.kind.run(job.config, tick, context)
