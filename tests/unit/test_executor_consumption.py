@@ -356,6 +356,23 @@ def test_after_a_standstill_ticks_wait_for_cancellations_even_where_the_partitio
     assert not rig.held.has_stood
 
 
+def test_the_wait_for_what_runs_of_a_revoked_partition_is_not_taken_for_a_standstill(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consumption, "_REVOKE_WAIT_S", 0.2)
+    monkeypatch.setattr(consumption, "_STANDSTILL_S", 0.1)
+    rig = Rig()
+    rig.ticks._clock = SystemClock()  # the wait is real
+    rig.arrive(5)
+    rig.ticks._catch_up(rig.consumer)
+    leaving = TopicPartition(TOPICS.ticks, 1)
+    rig.ticks._on_assign(rig.consumer, [leaving])
+    rig.ticks._held[1].started = 1
+    rig.ticks._on_revoke(rig.consumer, [leaving])
+    rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.has_stood
+
+
 def test_late_ticks_are_begun_when_no_more_can_be_read_because_enough_wait() -> None:
     rig = Rig(max_in_flight=10)
     rig.consumer.high = 100_000

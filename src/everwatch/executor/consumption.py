@@ -352,10 +352,13 @@ class TickConsumer:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         leaving = self._let_go(partitions)
         # what is under way would be run twice: give it a moment to end
-        deadline_s = self._clock.monotonic_s() + (0 if self._finishing.is_set() else _REVOKE_WAIT_S)
+        began_s = self._clock.monotonic_s()
+        deadline_s = began_s + (0 if self._finishing.is_set() else _REVOKE_WAIT_S)
         self._settle()
         while any(held.busy for held in leaving) and self._clock.monotonic_s() < deadline_s:
             self._settle(wait_s=0.05)
+        # this wait is no standstill, after which the partitions that stay would wait for another second
+        self._looked_s += min(self._clock.monotonic_s() - began_s, _REVOKE_WAIT_S)
         offsets = _uncommitted(leaving)
         # at the end ``_commit_at_last`` has done so; a second try could block for longer than a stop may take
         if offsets and not self._finishing.is_set():
