@@ -350,10 +350,10 @@ def test_after_a_standstill_ticks_wait_for_cancellations_even_where_the_partitio
     assert not rig.ticks._catch_up(rig.consumer)
     rig.clock.advance(125_000)
     assert not rig.ticks._catch_up(rig.consumer)
-    assert (rig.held.has_stood, rig.held.is_behind) == (True, True)
+    assert (rig.held.awaits_cancellations, rig.held.is_behind) == (True, True)
     rig.clock.advance(1_500)
     rig.ticks._catch_up(rig.consumer)
-    assert not rig.held.has_stood
+    assert not rig.held.awaits_cancellations
 
 
 def test_the_wait_for_what_runs_of_a_revoked_partition_is_not_taken_for_a_standstill(
@@ -370,7 +370,7 @@ def test_the_wait_for_what_runs_of_a_revoked_partition_is_not_taken_for_a_stands
     rig.ticks._held[1].started = 1
     rig.ticks._on_revoke(rig.consumer, [leaving])
     rig.ticks._catch_up(rig.consumer)
-    assert not rig.held.has_stood
+    assert not rig.held.awaits_cancellations
 
 
 def test_late_ticks_are_begun_when_no_more_can_be_read_because_enough_wait() -> None:
