@@ -1,4 +1,4 @@
-"""Users with http monitors, the results that executors send for them, and who ran them."""
+"""Users with http monitors, a reader of their results, and the processes of an executor."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,5 +64,5 @@ def start(bench: Rig, *populations: HttpUsers) -> None:
 
 
 def process_ids(executor: Worker) -> set[int]:
-    """The processes that an executor consists of."""
+    """Return the ids of all processes of an executor."""
     return {executor.process.pid, *(process.pid for process in executor.process.children(recursive=True))}

@@ -54,7 +54,7 @@ class PostgresServer:
 
     @property
     def pid(self) -> int:
-        """The postmaster."""
+        """Process id of the postmaster."""
         assert self._process is not None
         return self._process.pid
 

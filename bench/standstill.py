@@ -1,7 +1,7 @@
 """500 http monitors every 10 s, whose executor is stopped (SIGSTOP) for 125 s and continued (quick: 100, for 25 s).
 
-Then the time until the newest run of every monitor is younger than its interval and 2 s, as seen on the topic of
-results; and what became of the ticks that were due meanwhile.
+Measures, on the results topic, the time until the newest run of every monitor is at most its interval plus 2 s old; and
+counts the ticks that were due during the standstill: run, skipped, without a result.
 """
 
 import os
@@ -23,7 +23,7 @@ _AFTER_S = 20.0
 
 
 def measure(plan: Plan) -> Outcome:
-    """One standstill."""
+    """Stop the executor once, continue it, and return the figures."""
     users, standstill_s = (100, 25.0) if plan.quick else (500, 125.0)
     with rig() as bench, target() as probed:
         start(bench, HttpUsers("user", users, probed.url, INTERVAL_MS))

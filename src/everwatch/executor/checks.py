@@ -177,7 +177,7 @@ class Checks:
         is_crowded = self._waiting > CROWDED
         superseded = backlog.add(waiting, is_crowded=is_crowded)
         if superseded:
-            self._pass_over(backlog, superseded, _reason_of_superseding(backlog, superseded, is_crowded=is_crowded))
+            self._skip_waiting(backlog, superseded, _reason_of_superseding(backlog, superseded, is_crowded=is_crowded))
         if backlog.place is Place.CATCH_UP and not waiting.is_late(now) and not held.awaits_cancellations:
             for others in self._catching_up.values():
                 others.pop(id(backlog), None)
@@ -214,7 +214,7 @@ class Checks:
         if len(self._cancelled):
             self._drop_cancelled(backlog)
         if expired := backlog.expire(self._clock.now_ms()):
-            self._pass_over(backlog, expired, _reason_of_expiry(expired))
+            self._skip_waiting(backlog, expired, _reason_of_expiry(expired))
         while (found := backlog.next()) is not None:
             if not found.again and not found.source[0].revoked:
                 return found
@@ -236,7 +236,7 @@ class Checks:
         found = backlog.next()
         upto = None if found is None else self._cancelled.upto(found.tick.user_id, found.tick.monitor_id)
         if upto is not None and (dropped := backlog.cancel(*upto)):
-            self._pass_over(backlog, dropped, _reason_of_cancelling(upto))
+            self._skip_waiting(backlog, dropped, _reason_of_cancelling(upto))
 
     def _count(self, taken: Taken, by: int) -> None:
         taken[0].parked += by
@@ -387,7 +387,7 @@ class Checks:
             self._put(backlog)
         self._start_waiting()
 
-    def _pass_over(self, backlog: TickBacklog, ticks: list[Waiting[Taken]], reason: str) -> None:
+    def _skip_waiting(self, backlog: TickBacklog, ticks: list[Waiting[Taken]], reason: str) -> None:
         """Report ticks that waited as skipped, one result for each stretch."""
         for waiting in ticks:
             for source in waiting.sources:
