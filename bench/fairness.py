@@ -18,7 +18,7 @@ _WARM_UP_S = 40.0
 
 
 def measure(plan: Plan) -> Outcome:
-    """The wait of the healthy once the length of everybody's checks is known, and while it is not."""
+    """Measure how long healthy users' ticks wait: during warm-up, before check durations are known, and after it."""
     healthy, slow, slots, seconds = (100, 30, AT_ONCE // 4, 20.0) if plan.quick else (500, 120, AT_ONCE, 90.0)
     with rig() as bench, target() as probed:
         start(

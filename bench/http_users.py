@@ -1,4 +1,4 @@
-"""Users with http monitors, the results that executors send for them, and who ran them."""
+"""Users with http monitors, a reader of their results, and the processes of an executor."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class HttpUsers:
 
 
 class Results:
-    """What comes on the topic of results from now on; ``new`` gives what came since it was last asked."""
+    """Reader of the results topic: starts at its current end, and ``new`` yields the results since the last call."""
 
     def __init__(self, bench: Rig) -> None:
         self._bench = bench
@@ -46,7 +46,7 @@ class Results:
         self._read_to = bench.ends(self._topic)
 
     def new(self) -> Iterator[Result]:
-        """Results, in the order of each partition."""
+        """Yield the results since the last call, in offset order within each partition."""
         begin, self._read_to = self._read_to, self._bench.ends(self._topic)
         for _, record in self._bench.client.records(self._topic, begin, self._read_to):
             yield codec.decode_result(bytes(record.value))
@@ -64,5 +64,5 @@ def start(bench: Rig, *populations: HttpUsers) -> None:
 
 
 def process_ids(executor: Worker) -> set[int]:
-    """The processes that an executor consists of."""
+    """Return the ids of all processes of an executor."""
     return {executor.process.pid, *(process.pid for process in executor.process.children(recursive=True))}

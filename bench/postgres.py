@@ -54,7 +54,7 @@ class PostgresServer:
 
     @property
     def pid(self) -> int:
-        """The postmaster."""
+        """Process id of the postmaster."""
         assert self._process is not None
         return self._process.pid
 
@@ -72,7 +72,7 @@ class PostgresServer:
             time.sleep(0.05)
 
     def answers(self) -> bool:
-        """Whether it takes connections."""
+        """Return True if the server accepts connections. Raises Unmeasured if its process has ended."""
         assert self._process is not None
         if self._process.poll() is not None:
             raise Unmeasured(f"PostgreSQL ended: {(self.folder / 'server.log').read_text()[-2_000:]}")

@@ -111,7 +111,7 @@ class Rig:
         return sum(self.ends(topic))
 
     def claims(self, group: str, topic: str) -> list[int]:
-        """How many partitions of a topic each member of a consumer group has, of those that have any."""
+        """Return the number of partitions of a topic per consumer-group member, without members that have none."""
         found = self.admin.describe_consumer_groups([group], request_timeout=10)[group].result(10)
         shares = [
             sum(partition.topic == topic for partition in member.assignment.topic_partitions)

@@ -20,7 +20,7 @@ _WATCHED_S = 30.0
 
 
 def measure(plan: Plan) -> Outcome:
-    """Two join one after the other, the third is killed; then the same with 8 partitions."""
+    """Start three executors one after the other and kill the third; then the same with 8 partitions."""
     users = 500 if plan.quick else 2_000
     figures: list[Figure] = []
     for partitions in (24,) if plan.quick else (24, 8):
@@ -49,7 +49,7 @@ def _watched(bench: Rig, executors: list[Worker], plan: Plan, what: str) -> list
     group = f"{bench.settings.application}-executors"
     processes = len(executors) * plan.processes
     bench.wait_until(
-        lambda: _is_even([claims for claims in bench.claims(group, bench.topics.ticks) if claims], processes),
+        lambda: _is_even(bench.claims(group, bench.topics.ticks), processes),
         f"{processes} processes share {bench.partitions} partitions",
         _SPREAD_WITHIN_S,
     )

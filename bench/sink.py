@@ -75,7 +75,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Stored:
-    """What storing took: results a second, and CPU microseconds a result of the client and of the server."""
+    """Throughput of storing, in results/s, and CPU time per result, in µs, of the client and of the server."""
 
     rate: float
     client_us: float
@@ -83,7 +83,7 @@ class Stored:
 
 
 def measure(plan: Plan) -> Outcome:
-    """The store alone on both, its peers, and then whole sinks."""
+    """Measure the store alone on PostgreSQL and SQLite, its peers, and then whole sinks."""
     batches = 20 if plan.quick else 60
     try:
         with running(*SERVER) as server, tempfile.TemporaryDirectory(prefix="everwatch-bench-") as folder:

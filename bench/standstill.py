@@ -1,7 +1,7 @@
 """500 http monitors every 10 s, whose executor is stopped (SIGSTOP) for 125 s and continued (quick: 100, for 25 s).
 
-Then the time until the newest run of every monitor is younger than its interval and 2 s, as seen on the topic of
-results; and what became of the ticks that were due meanwhile.
+Measures, on the results topic, the time until the newest run of every monitor is at most its interval plus 2 s old; and
+counts the ticks that were due during the standstill: run, skipped, without a result.
 """
 
 import os
@@ -23,7 +23,7 @@ _AFTER_S = 20.0
 
 
 def measure(plan: Plan) -> Outcome:
-    """One standstill."""
+    """Stop the executor once, continue it, and return the figures."""
     users, standstill_s = (100, 25.0) if plan.quick else (500, 125.0)
     with rig() as bench, target() as probed:
         start(bench, HttpUsers("user", users, probed.url, INTERVAL_MS))
@@ -49,7 +49,7 @@ def measure(plan: Plan) -> Outcome:
 
 
 class _Seen:
-    """The results that came, by tick."""
+    """The results read so far, by tick."""
 
     def __init__(self, bench: Rig, results: Results, users: int) -> None:
         self._bench = bench
@@ -61,7 +61,7 @@ class _Seen:
         self._twice = 0
 
     def look(self) -> None:
-        """Take in what is new."""
+        """Read the new results."""
         for result in self._results.new():
             tick = result.user_id, result.scheduled_at
             if result.status is Status.SKIPPED:
@@ -72,13 +72,16 @@ class _Seen:
             self._newest[result.user_id] = max(result.scheduled_at, self._newest.get(result.user_id, 0))
 
     def all_fresh(self) -> bool:
-        """Whether the newest run of every monitor is young enough."""
+        """Return True if the newest run of every monitor is at most ``FRESH_MS`` old."""
         self.look()
         oldest = self._bench.clock.now_ms() - FRESH_MS
         return len(self._newest) == self._users and min(self._newest.values()) > oldest
 
     def figures(self, stopped: int, continued: int, fresh_s: float) -> list[Figure]:
-        """What is told of a standstill."""
+        """Return the figures of a standstill from ``stopped`` to ``continued`` (ms).
+
+        ``fresh_s``: how long after ``continued`` every monitor had a fresh result.
+        """
         meanwhile = range(stopped, continued)
         late = [late_ms for (_, due), late_ms in self._late_ms.items() if due in meanwhile]
         skipped = [count for (_, due), count in self._skipped.items() if due in meanwhile]

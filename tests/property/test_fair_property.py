@@ -54,14 +54,16 @@ class Naive:
         self.entered[user] = next(self.numbers) if self.waiting[user] else 0
         return item, charged
 
-    def release(self, user: str, charged: float, held_s: float) -> None:
+    def release(self, user: str, charged: float, held_s: float | None) -> None:
         self.held[user] -= 1
-        self.tags[user] += (held_s - charged) / self.weights[user]
-        self.costs[user] = held_s
+        self.tags[user] += ((held_s or 0.0) - charged) / self.weights[user]
+        if held_s is not None:
+            self.costs[user] = held_s
         if self.waiting[user]:
             self.entered[user] = next(self.numbers)
         elif not self.held[user] and self.tags[user] - self.now <= FREE_DEBT_S:
-            del self.tags[user], self.costs[user]
+            del self.tags[user]
+            self.costs.pop(user, None)
 
 
 class FairMachine(RuleBasedStateMachine):
@@ -92,8 +94,8 @@ class FairMachine(RuleBasedStateMachine):
             self.grants.append((user, charged, grant))
 
     @precondition(lambda self: self.grants)
-    @rule(data=st.data(), held_s=st.sampled_from([0.0, 0.01, 0.5, 10.0]))
-    def release(self, data: st.DataObject, held_s: float) -> None:
+    @rule(data=st.data(), held_s=st.sampled_from([None, 0.0, 0.01, 0.5, 10.0]))
+    def release(self, data: st.DataObject, held_s: float | None) -> None:
         user, charged, grant = self.grants.pop(data.draw(st.integers(0, len(self.grants) - 1)))
         self.queue.release(grant, held_s)
         self.model.release(user, charged, held_s)
@@ -149,6 +151,17 @@ def test_users_with_quick_checks_do_not_wait_behind_many_with_slow_ones() -> Non
 def test_slot_time_is_shared_by_weight() -> None:
     waits = shared(4, {"gold": (0.1, 1.0, 3), "plain": (0.1, 1.0, 1)}, 400.0)
     assert len(waits["gold"]) / len(waits["plain"]) == pytest.approx(3, rel=0.1)
+
+
+def test_a_slot_in_which_no_run_began_makes_no_slow_user_quick() -> None:
+    queue: FairQueue[str] = FairQueue()
+    queue.put("slow", "a run")
+    queue.put("slow", "one that has to wait for its host")
+    queue.put("slow", "the next run")
+    queue.release(queue.take(), 10.0)
+    queue.release(queue.take(), None)
+    assert not queue.is_ready(quick_only=True)
+    assert queue.take().charged_s == 10.0
 
 
 def test_memory_is_bounded_by_who_waits_runs_or_is_in_debt(monkeypatch: pytest.MonkeyPatch) -> None:

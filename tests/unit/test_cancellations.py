@@ -8,7 +8,7 @@ from everwatch import codec, lifecycle
 from everwatch.cancellation import Cancellation, decode_cancellation, encode_cancellation
 from everwatch.catalogue import Change
 from everwatch.errors import InvalidInput
-from everwatch.executor.cancelled import KEPT_MS, Cancelled, Upto
+from everwatch.executor.cancelled_monitors import KEPT_MS, CancelledMonitors, CancelledUpto
 from everwatch.model import At, Every, Monitor, MonitorSpec, Origin, Schedule
 from streams.cancellations import cancellation_of
 
@@ -86,27 +86,27 @@ def test_a_record_that_is_none_is_refused(key: bytes | None, value: bytes | None
 
 
 def test_what_is_known_of_a_monitor_is_its_own_and_its_users() -> None:
-    cancelled = Cancelled()
+    cancelled = CancelledMonitors()
     cancelled.note(("ann", "m"), Cancellation(NOW - 2), NOW)
     cancelled.note(("ann", "m"), Cancellation(NOW - 9, is_deleted=True), NOW)
     cancelled.note(("bob", ""), Cancellation(NOW - 5, is_deleted=True), NOW)
     cancelled.note(("bob", "m"), Cancellation(NOW - 3), NOW)
-    assert cancelled.upto("ann", "m") == Upto(NOW - 2, NOW - 9)
-    assert cancelled.upto("bob", "m") == Upto(NOW - 3, NOW - 5)
-    assert cancelled.upto("bob", "another") == Upto(0, NOW - 5)
+    assert cancelled.upto("ann", "m") == CancelledUpto(NOW - 2, NOW - 9)
+    assert cancelled.upto("bob", "m") == CancelledUpto(NOW - 3, NOW - 5)
+    assert cancelled.upto("bob", "another") == CancelledUpto(0, NOW - 5)
     assert cancelled.upto("ann", "another") is None
     assert cancelled.upto("annm", "") is None
 
 
 def test_an_older_record_that_comes_later_takes_nothing_back() -> None:
-    cancelled = Cancelled()
+    cancelled = CancelledMonitors()
     for until in (NOW, NOW - 5_000):
         cancelled.note(("ann", "m"), Cancellation(until), NOW)
-    assert cancelled.upto("ann", "m") == Upto(NOW, 0)
+    assert cancelled.upto("ann", "m") == CancelledUpto(NOW, 0)
 
 
 def test_as_much_is_kept_as_is_allowed_the_newest_and_none_for_longer_than_ticks_are() -> None:
-    cancelled = Cancelled(most_kept=10)
+    cancelled = CancelledMonitors(most_kept=10)
     for number in range(25):
         cancelled.note(("ann", f"m{number}"), Cancellation(NOW), NOW)
     assert len(cancelled) == 10

@@ -72,6 +72,12 @@ class PlainKind:
                     return Outcome(Status.FAILURE, "no", detail="HTTP/1.1 503\n\nsorry" + "!" * 100_000)
                 case "gives too much":
                     return Outcome(Status.FAILURE, "x" * 10_000, {"y" * 300_000: 1.0})
+                case "waited for nan":
+                    return Outcome(Status.SUCCESS, waited_ms=float("nan"))
+                case "waited for ever":
+                    return Outcome(Status.SUCCESS, waited_ms=1e300)
+                case "waited for text":
+                    return Outcome(Status.SUCCESS, waited_ms="long")  # type: ignore[arg-type]
                 case "had to wait":
                     return Outcome(Status.SUCCESS, waited_ms=3_600_000.0)
                 case "hangs":
@@ -252,6 +258,9 @@ async def test_the_result_of_a_manual_tick_says_that_it_was_one(executor: Execut
     assert result.manual
 
 
+WRONG_WAIT = "internal error: TypeError: the kind 'plain'"
+
+
 @pytest.mark.parametrize(
     ("does", "reason"),
     [
@@ -260,6 +269,9 @@ async def test_the_result_of_a_manual_tick_says_that_it_was_one(executor: Execut
         ("gives nothing", "internal error: TypeError: the kind 'plain' gave NoneType instead of an Outcome"),
         ("gives nonsense", "internal error: the outcome cannot be encoded"),
         ("gives too much", "internal error: the outcome cannot be encoded"),
+        ("waited for nan", f"{WRONG_WAIT} gave nan as the waited_ms of its outcome"),
+        ("waited for ever", f"{WRONG_WAIT} gave 1e+300 as the waited_ms of its outcome"),
+        ("waited for text", f"{WRONG_WAIT} gave 'long' as the waited_ms of its outcome"),
     ],
 )
 async def test_a_kind_that_misbehaves_harms_only_its_own_check(

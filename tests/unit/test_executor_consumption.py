@@ -332,12 +332,45 @@ def test_a_partition_that_does_not_catch_up_is_not_waited_for_for_ever() -> None
     rig.consumer.high = 1_000
     read(rig, 0, NOW_MS - 60_000)
     rig.ticks._catch_up(rig.consumer)
-    rig.clock.advance(6_000)
+    for _ in range(4):
+        rig.clock.advance(1_000)
+        assert not rig.ticks._catch_up(rig.consumer)
+    rig.clock.advance(1_000)
     assert rig.ticks._catch_up(rig.consumer)
     assert not rig.held.is_behind
     read(rig, 1, NOW_MS - 60_000)
     assert not rig.ticks._catch_up(rig.consumer)
     assert not rig.held.is_behind
+
+
+def test_after_a_standstill_ticks_wait_for_cancellations_even_where_the_partition_was_behind_before() -> None:
+    rig = Rig()
+    rig.consumer.high = 1_000
+    read(rig, 0, NOW_MS - 60_000)
+    assert not rig.ticks._catch_up(rig.consumer)
+    rig.clock.advance(125_000)
+    assert not rig.ticks._catch_up(rig.consumer)
+    assert (rig.held.awaits_cancellations, rig.held.is_behind) == (True, True)
+    rig.clock.advance(1_500)
+    rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.awaits_cancellations
+
+
+def test_the_wait_for_what_runs_of_a_revoked_partition_is_not_taken_for_a_standstill(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consumption, "_REVOKE_WAIT_S", 0.2)
+    monkeypatch.setattr(consumption, "_STANDSTILL_S", 0.1)
+    rig = Rig()
+    rig.ticks._clock = SystemClock()  # the wait is real
+    rig.arrive(5)
+    rig.ticks._catch_up(rig.consumer)
+    leaving = TopicPartition(TOPICS.ticks, 1)
+    rig.ticks._on_assign(rig.consumer, [leaving])
+    rig.ticks._held[1].started = 1
+    rig.ticks._on_revoke(rig.consumer, [leaving])
+    rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.awaits_cancellations
 
 
 def test_late_ticks_are_begun_when_no_more_can_be_read_because_enough_wait() -> None:

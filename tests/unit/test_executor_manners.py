@@ -105,7 +105,7 @@ def test_hosts_that_are_left_alone_are_forgotten() -> None:
 
 @pytest.mark.parametrize(("in_flight", "per_s", "limits"), [(0, 0, False), (1, 0, True), (0, 1, True)])
 def test_0_is_no_limit(in_flight: int, per_s: int, limits: bool) -> None:
-    assert Door(in_flight, per_s).manners.limits is limits
+    assert Door(in_flight, per_s).manners.limits_hosts is limits
 
 
 def test_nothing_is_called_after_all_that_waited_was_forgotten() -> None:
@@ -123,4 +123,7 @@ def test_what_is_no_host_has_a_limit_of_its_own_and_no_rate() -> None:
     door.end()
     door.end()
     assert door.began == ["1", "2", "3", "4"]
-    assert Door(0, 0, own_limit=2).manners.limits
+    without_limits_of_hosts = Door(0, 0, own_limit=2)
+    without_limits_of_hosts.come("1", "2", "3")
+    assert without_limits_of_hosts.began == ["1", "2"]
+    assert not without_limits_of_hosts.manners.limits_hosts

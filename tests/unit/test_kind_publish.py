@@ -49,6 +49,13 @@ async def run(publisher: Publisher | None, tick: Tick, **config: object) -> Outc
         return await kind.run(registry.parse_config(kind, canonical), tick, context)
 
 
+def test_no_representation_shows_a_secret_header() -> None:
+    config = {"topic": "reminders", "secret_headers": {"token": "hunter2"}, "headers": {"a": "hunter2"}}
+    shown = repr(registry.parse_config(registry.kind_named("publish"), config))
+    assert "reminders" in shown
+    assert "hunter2" not in shown
+
+
 async def test_an_event_has_its_templates_filled_in_and_names_its_tick() -> None:
     publisher = MemoryPublisher(["reminders"])
     outcome = await run(

@@ -11,8 +11,8 @@ from confluent_kafka import Message
 from everwatch.config import Settings
 from everwatch.errors import InvalidInput, Unhandled, is_retryable
 from everwatch.executor.backlog import Backlog, Backlogs, Place, Waiting
-from everwatch.executor.cancelled import Cancelled, Upto
-from everwatch.executor.following import Cancelling
+from everwatch.executor.cancellation_reader import Cancellations
+from everwatch.executor.cancelled_monitors import CancelledMonitors, CancelledUpto
 from everwatch.executor.held import HeldPartition, Taken
 from everwatch.executor.manners import Manners
 from everwatch.executor.overlap import Run, Running, reason_of_skip
@@ -77,7 +77,7 @@ class Checks:
         self._secrets = config_secrets(settings)
         self._backlogs: Backlogs[Taken] = Backlogs()
         self._waiting = 0
-        self._cancelled = Cancelled()
+        self._cancelled = CancelledMonitors()
         # late ones of partitions that are being read
         self._catching_up: dict[HeldPartition, dict[int, TickBacklog]] = {}
         self._queues: Queues[TickBacklog | _Turn] = Queues(settings.max_in_flight)
@@ -126,7 +126,7 @@ class Checks:
                 unreadable, partial(_acknowledge_one, self._acknowledge, held, unreadable.end - 1)
             )
 
-    def cancel(self, cancelling: Cancelling) -> None:
+    def cancel(self, cancelling: Cancellations) -> None:
         """Note what is paused or deleted: ticks of it that wait, or are still to come, are not begun."""
         now = self._clock.now_ms()
         for key, cancellation in cancelling:
@@ -177,14 +177,14 @@ class Checks:
         is_crowded = self._waiting > CROWDED
         superseded = backlog.add(waiting, is_crowded=is_crowded)
         if superseded:
-            self._pass_over(backlog, superseded, _reason_of_superseding(backlog, superseded, is_crowded=is_crowded))
-        if backlog.place is Place.CATCH_UP and not waiting.is_late(now) and not held.has_stood:
+            self._skip_waiting(backlog, superseded, _reason_of_superseding(backlog, superseded, is_crowded=is_crowded))
+        if backlog.place is Place.CATCH_UP and not waiting.is_late(now) and not held.awaits_cancellations:
             for others in self._catching_up.values():
                 others.pop(id(backlog), None)
             backlog.place = Place.NOWHERE
         if backlog.place is not Place.NOWHERE:
             return
-        if held.is_behind and (held.has_stood or waiting.is_late(now)):
+        if held.is_behind and (held.awaits_cancellations or waiting.is_late(now)):
             backlog.place = Place.CATCH_UP
             self._catching_up.setdefault(held, {})[id(backlog)] = backlog
         else:
@@ -214,7 +214,7 @@ class Checks:
         if len(self._cancelled):
             self._drop_cancelled(backlog)
         if expired := backlog.expire(self._clock.now_ms()):
-            self._pass_over(backlog, expired, _reason_of_expiry(expired))
+            self._skip_waiting(backlog, expired, _reason_of_expiry(expired))
         while (found := backlog.next()) is not None:
             if not found.again and not found.source[0].revoked:
                 return found
@@ -236,7 +236,7 @@ class Checks:
         found = backlog.next()
         upto = None if found is None else self._cancelled.upto(found.tick.user_id, found.tick.monitor_id)
         if upto is not None and (dropped := backlog.cancel(*upto)):
-            self._pass_over(backlog, dropped, _reason_of_cancelling(upto))
+            self._skip_waiting(backlog, dropped, _reason_of_cancelling(upto))
 
     def _count(self, taken: Taken, by: int) -> None:
         taken[0].parked += by
@@ -273,7 +273,8 @@ class Checks:
         if job is None:
             self._go_on(backlog)
             return False
-        host = target_of(job) if self._manners.limits else ""
+        # a kind that keeps time waits for something that is no host, and has a limit of its own
+        host = target_of(job) if self._manners.limits_hosts or job.keeps_time else ""
         if host:
             now_s = self._clock.monotonic_s()
             if not self._manners.admits(host, now_s):
@@ -386,7 +387,7 @@ class Checks:
             self._put(backlog)
         self._start_waiting()
 
-    def _pass_over(self, backlog: TickBacklog, ticks: list[Waiting[Taken]], reason: str) -> None:
+    def _skip_waiting(self, backlog: TickBacklog, ticks: list[Waiting[Taken]], reason: str) -> None:
         """Report ticks that waited as skipped, one result for each stretch."""
         for waiting in ticks:
             for source in waiting.sources:
@@ -448,7 +449,7 @@ def _reason_of_superseding(backlog: TickBacklog, superseded: list[Waiting[Taken]
     return f"it was still waiting for {where} when the next one was due (overlap: skip)"
 
 
-def _reason_of_cancelling(upto: Upto) -> str:
+def _reason_of_cancelling(upto: CancelledUpto) -> str:
     what = "its monitor was deleted" if upto.deleted_to > upto.paused_to else "its monitor was paused"
     return f"{what} before an executor came to it"
 

@@ -47,7 +47,7 @@ _MOST_PARKED = 20_000
 _CATCH_UP_S = 5.0
 # After a standstill of the process its ticks wait for a moment: what was cancelled meanwhile is on another topic.
 _STANDSTILL_S = 2.0
-_INFORMED_S = 1.0
+_CANCELLATIONS_WITHIN_S = 1.0
 # What is finished behind the oldest tick that is not is run again by the next owner of a partition: so many at most.
 _MOST_AGAIN = 100_000
 
@@ -129,7 +129,7 @@ class TickConsumer:
         self._committing = False
         self._commit_due_s = 0.0
         self._looked_s = 0.0
-        self._informed_s = 0.0
+        self._cancellations_known_s = 0.0
         self._hopeless: KafkaError | None = None
         self._sieve: Sieve | None = None
         self.ended: Future[None] = Future()
@@ -240,17 +240,21 @@ class TickConsumer:
         is_full = self._paused and sum(held.parked for held in self._held.values()) >= _MOST_PARKED
         now_s = self._clock.monotonic_s()
         if self._looked_s and now_s - self._looked_s > _STANDSTILL_S:
-            self._informed_s = now_s + _INFORMED_S
+            self._cancellations_known_s = now_s + _CANCELLATIONS_WITHIN_S
+            # a partition that was behind already had no time to catch up meanwhile
+            for held in self._held.values():
+                held.behind_since_s = 0.0
         self._looked_s = now_s
-        has_stood = now_s < self._informed_s
+        awaits_cancellations = now_s < self._cancellations_known_s
         has_changed = False
         for held in self._held.values():
-            held.has_stood = has_stood
-            if not has_stood and (held.read_to < 0 or (held.looked_to == held.read_to and not held.is_behind)):
+            held.awaits_cancellations = awaits_cancellations
+            nothing_new = held.read_to < 0 or (held.looked_to == held.read_to and not held.is_behind)
+            if nothing_new and not awaits_cancellations:
                 continue
             held.looked_to = held.read_to
             is_read = held.read_to_ms >= late_before_ms or self._is_at_end(consumer, held)
-            if is_read and not has_stood:
+            if is_read and not awaits_cancellations:
                 is_behind = False
                 held.behind_since_s = 0.0
             else:
@@ -349,10 +353,13 @@ class TickConsumer:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         leaving = self._let_go(partitions)
         # what is under way would be run twice: give it a moment to end
-        deadline_s = self._clock.monotonic_s() + (0 if self._finishing.is_set() else _REVOKE_WAIT_S)
+        began_s = self._clock.monotonic_s()
+        deadline_s = began_s + (0 if self._finishing.is_set() else _REVOKE_WAIT_S)
         self._settle()
         while any(held.busy for held in leaving) and self._clock.monotonic_s() < deadline_s:
             self._settle(wait_s=0.05)
+        # this wait is no standstill, after which the partitions that stay would wait for another second
+        self._looked_s += min(self._clock.monotonic_s() - began_s, _REVOKE_WAIT_S)
         offsets = _uncommitted(leaving)
         # at the end ``_commit_at_last`` has done so; a second try could block for longer than a stop may take
         if offsets and not self._finishing.is_set():

@@ -120,12 +120,16 @@ class FairQueue(Generic[Item]):
             self.waiting -= 1
         return Grant(item, user, charged_s)
 
-    def release(self, grant: Grant[Item], held_s: float) -> None:
-        """Note that a granted slot is free again after ``held_s`` seconds."""
+    def release(self, grant: Grant[Item], held_s: float | None) -> None:
+        """Note that a granted slot is free again after a run of ``held_s`` seconds; None if no run began.
+
+        Without a run the charge is returned, and the length of the user's last run stays known.
+        """
         user = grant.user
         user.held -= 1
-        user.tag += (held_s - grant.charged_s) / user.weight
-        user.cost_s = held_s
+        user.tag += ((held_s or 0.0) - grant.charged_s) / user.weight
+        if held_s is not None:
+            user.cost_s = held_s
         if user.entry:
             self._enter(user)
         elif not user.held:

@@ -16,8 +16,8 @@ class HeldPartition:
 
     ``is_behind``: there is more to read, so a late tick may be followed by a fresher one; ``behind_since_s``: since
     when the partition has not caught up. ``read_to``, ``read_to_ms``: offset and timestamp of the last record read;
-    ``looked_to``: the offset up to which that was judged. ``has_stood``: the process stood still until a moment
-    ago, and no tick is begun until it is known what was cancelled meanwhile.
+    ``looked_to``: the offset up to which that was judged. ``awaits_cancellations``: the process stood still until a
+    moment ago, and no tick is begun until it is known what was cancelled meanwhile.
     """
 
     topic: str
@@ -33,7 +33,7 @@ class HeldPartition:
     read_to: int = -1
     read_to_ms: int = 0
     looked_to: int = -1
-    has_stood: bool = False
+    awaits_cancellations: bool = False
 
     @property
     def busy(self) -> bool:

@@ -75,9 +75,9 @@ class Manners(Generic[Item]):
         return len(self._hosts)
 
     @property
-    def limits(self) -> bool:
-        """Whether there is any limit."""
-        return bool(self._in_flight or self._spacing_s or self._own_limit)
+    def limits_hosts(self) -> bool:
+        """Whether there is a limit for hosts; what is no host may have its own limit all the same."""
+        return bool(self._in_flight or self._spacing_s)
 
     @property
     def wakes_at_s(self) -> float | None:

@@ -12,9 +12,9 @@ from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, Transient
 from everwatch.executor.callables import budgets_of, open_callables
+from everwatch.executor.cancellation_reader import CancellationReader, Cancellations
 from everwatch.executor.checks import Checks
 from everwatch.executor.consumption import TickConsumers
-from everwatch.executor.following import Cancelling, Following
 from everwatch.executor.held import HeldPartition, Taken
 from everwatch.kafka.clients import new_producer
 from everwatch.kafka.outbox import Outbox
@@ -72,10 +72,10 @@ async def run(
             def refuse(held: HeldPartition, unreadable: Unreadable) -> None:
                 loop.call_soon_threadsafe(checks.pass_over, held, unreadable)
 
-            def cancel(cancelling: Cancelling) -> None:
+            def cancel(cancelling: Cancellations) -> None:
                 loop.call_soon_threadsafe(checks.cancel, cancelling)
 
-            cancellations = Following(settings, bootstrap_servers, clock)
+            cancellations = CancellationReader(settings, bootstrap_servers, clock)
             cancellations.start(cancel)
             try:
                 # no tick is begun before it is known what is cancelled
@@ -98,7 +98,7 @@ def _allow_many_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _is_caught_up(stop: asyncio.Event, cancellations: Following) -> bool:
+async def _is_caught_up(stop: asyncio.Event, cancellations: CancellationReader) -> bool:
     """Wait until what is cancelled is known, or for ``_CAUGHT_UP_S``; False if a stop comes first. Raises Transient."""
     stopped = asyncio.create_task(stop.wait())
     ended = asyncio.wrap_future(cancellations.ended)
@@ -117,7 +117,7 @@ async def _is_caught_up(stop: asyncio.Event, cancellations: Following) -> bool:
 
 
 async def _until_stopped(
-    stop: asyncio.Event, ticks: TickConsumers, checks: Checks, outbox: Outbox, cancellations: Following
+    stop: asyncio.Event, ticks: TickConsumers, checks: Checks, outbox: Outbox, cancellations: CancellationReader
 ) -> None:
     stopped = asyncio.create_task(stop.wait())
     undelivered = asyncio.create_task(_watch(outbox))

@@ -86,8 +86,8 @@ class Queues(Generic[Item]):
         grant = self._waiting[chosen].take(quick_only=ready[chosen])
         return Slot(chosen, grant.item, grant)
 
-    def release(self, slot: Slot[Item], held_s: float = 0.0) -> None:
-        """Note that a slot is free again after ``held_s`` seconds."""
+    def release(self, slot: Slot[Item], held_s: float | None = None) -> None:
+        """Note that a slot is free again after a run of ``held_s`` seconds; None if no run began."""
         self._held[slot.priority] -= 1
         self._held_together -= 1
         self._waiting[slot.priority].release(slot.grant, held_s)

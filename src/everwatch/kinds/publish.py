@@ -55,6 +55,10 @@ class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         except InvalidInput as error:
             raise FieldError(error.path, error.reason) from None
 
+    def __repr__(self) -> str:
+        # headers and template may hold what no log is to show
+        return f"PublishConfig(topic={self.topic!r})"
+
 
 class PublishKind:
     """Writes one event and waits until it is durable. Timings: total, in ms."""

@@ -12,7 +12,7 @@ from everwatch.kinds.config_secrets import ConfigSecrets
 from everwatch.kinds.protocol import ExecutedKind, RunContext, Targeted
 from everwatch.model import Outcome, Status, Tick
 from everwatch.printable import printable
-from everwatch.schedule.duration import describe_duration
+from everwatch.schedule.duration import DAY_MS, describe_duration
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,11 @@ class Job:
     kind: ExecutedKind | None
     config: Any = None
     refusal: str = ""
+
+    @property
+    def keeps_time(self) -> bool:
+        """Whether its kind may have to wait before it begins, and ends in time by itself: see ``Timekeeping``."""
+        return bool(getattr(self.kind, "keeps_time", False))
 
 
 def job_of(tick: Tick, secrets: ConfigSecrets) -> Job:
@@ -65,7 +70,7 @@ async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[
     """
     if job.kind is None:
         return Outcome(Status.FAILURE, job.refusal)
-    deadline = asyncio.timeout(None if getattr(job.kind, "keeps_time", False) else tick.timeout_ms / 1000)
+    deadline = asyncio.timeout(None if job.keeps_time else tick.timeout_ms / 1000)
     try:
         async with deadline:
             outcome = await job.kind.run(job.config, tick, context)
@@ -101,6 +106,10 @@ def check_outcome(outcome: object, kind: str) -> None:
             raise TypeError(f"the kind '{kind}' gave {type(value).__name__} as the {field} of its outcome")
     if not isinstance(outcome.status, Status):
         raise TypeError(f"the kind '{kind}' gave {outcome.status!r} as the status of its outcome")
+    # a result's start is worked out from it: what is no length of time, as NaN, must not get that far
+    waited_ms: object = outcome.waited_ms
+    if not isinstance(waited_ms, int | float) or not 0 <= waited_ms <= DAY_MS:
+        raise TypeError(f"the kind '{kind}' gave {waited_ms!r:.50} as the waited_ms of its outcome")
 
 
 def _internal_error(error: BaseException, on_error: Callable[[BaseException], None]) -> Outcome:

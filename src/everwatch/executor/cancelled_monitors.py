@@ -9,29 +9,29 @@ KEPT_MS = 24 * 3_600_000
 """As long as ticks stay on their topics."""
 
 
-class Upto(NamedTuple):
+class CancelledUpto(NamedTuple):
     """Instants (ms) up to which ticks are not begun, 0 for none. ``deleted_to``: of runs by hand, too."""
 
     paused_to: int = 0
     deleted_to: int = 0
 
-    def with_more(self, more: Cancellation) -> "Upto":
+    def with_more(self, more: Cancellation) -> "CancelledUpto":
         """With what another cancellation says."""
         if more.is_deleted:
             return self._replace(deleted_to=max(self.deleted_to, more.until))
         return self._replace(paused_to=max(self.paused_to, more.until))
 
 
-_NONE = Upto()
+_NONE = CancelledUpto()
 
 
-class Cancelled:
+class CancelledMonitors:
     """What is cancelled, by monitor and by user: the newest ``MOST_KEPT``, at most for ``KEPT_MS``."""
 
     def __init__(self, most_kept: int = MOST_KEPT) -> None:
         self._most_kept = most_kept
         # the oldest first
-        self._known: dict[Key, Upto] = {}
+        self._known: dict[Key, CancelledUpto] = {}
 
     def __len__(self) -> int:
         """How many monitors and users are known."""
@@ -46,9 +46,9 @@ class Cancelled:
                 return
             del self._known[oldest]
 
-    def upto(self, user_id: str, monitor_id: str) -> Upto | None:
+    def upto(self, user_id: str, monitor_id: str) -> CancelledUpto | None:
         """Up to when ticks of a monitor are cancelled; None if they are not. Constant time."""
         own, of_user = self._known.get((user_id, monitor_id)), self._known.get((user_id, ""))
         if own is None or of_user is None:
             return own or of_user
-        return Upto(max(own.paused_to, of_user.paused_to), max(own.deleted_to, of_user.deleted_to))
+        return CancelledUpto(max(own.paused_to, of_user.paused_to), max(own.deleted_to, of_user.deleted_to))

@@ -1,7 +1,7 @@
-"""Follows the topic ``cancellations`` in a thread of its own: all partitions, without a consumer group.
+"""Reader of the topic ``cancellations``, in a thread of its own: all partitions, without a consumer group.
 
-Whatever partition of ticks comes to this executor, what is cancelled of it is known already. At the start the newest
-records are read first, so that no backlog is begun before.
+So an executor knows the cancellations of a partition of ticks before it is assigned that partition. At the start it
+reads the newest records before it begins any tick.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from everwatch.cancellation import Cancellation, Key, decode_cancellation
 from everwatch.clock import Clock
 from everwatch.config import Settings
 from everwatch.errors import BrokerUnavailable, InvalidInput, Transient
-from everwatch.executor.cancelled import MOST_KEPT
+from everwatch.executor.cancelled_monitors import MOST_KEPT
 from everwatch.executor.records import bytes_of
 from everwatch.kafka.access import read_of, refused
 from everwatch.kafka.clients import new_consumer
@@ -32,10 +32,10 @@ _CONSUME_S = 0.1
 # the topic has a record a removal: nothing is to be fetched ahead
 _PREFETCH = {"queued.min.messages": 1_000, "queued.max.messages.kbytes": 4_096}
 
-Cancelling = list[tuple[Key, Cancellation]]
+Cancellations = list[tuple[Key, Cancellation]]
 
 
-class Following:
+class CancellationReader:
     """Reads cancellations. ``ended`` is done when the thread is: with None after ``finish``, else with the error.
 
     ``caught_up`` is set when all is read that the topic held at the start.
@@ -50,7 +50,7 @@ class Following:
         self.caught_up: Future[None] = Future()
         self.ended: Future[None] = Future()
 
-    def start(self, deliver: Callable[[Cancelling], None]) -> None:
+    def start(self, deliver: Callable[[Cancellations], None]) -> None:
         """Begin to read; ``deliver`` is called with what is new, in the thread."""
         threading.Thread(target=self._run, args=(deliver,), name=self._topic, daemon=True).start()
 
@@ -62,7 +62,7 @@ class Following:
         if ended.done():
             ended.exception()  # whoever waits for ``ended`` raises it
 
-    def _run(self, deliver: Callable[[Cancelling], None]) -> None:
+    def _run(self, deliver: Callable[[Cancellations], None]) -> None:
         try:
             self._follow(deliver)
         except KafkaException as error:
@@ -72,7 +72,7 @@ class Following:
         else:
             self.ended.set_result(None)
 
-    def _follow(self, deliver: Callable[[Cancelling], None]) -> None:
+    def _follow(self, deliver: Callable[[Cancellations], None]) -> None:
         consumer = new_consumer(
             self._settings,
             self._bootstrap_servers,
@@ -99,8 +99,8 @@ class Following:
         most = max(1, MOST_KEPT // self._settings.partitions)
         return TopicPartition(self._topic, number, max(held.start, held.stop - most))
 
-    def _take(self, consumer: Consumer, behind: set[int]) -> Cancelling:
-        found: Cancelling = []
+    def _take(self, consumer: Consumer, behind: set[int]) -> Cancellations:
+        found: Cancellations = []
         for message in consumer.consume(_BATCH, _CONSUME_S):
             error = message.error()
             if error is None:

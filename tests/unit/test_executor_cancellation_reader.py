@@ -11,8 +11,8 @@ from everwatch.cancellation import Cancellation, encode_cancellation
 from everwatch.clock import SettableClock
 from everwatch.config import Settings
 from everwatch.errors import AccessError
-from everwatch.executor import following
-from everwatch.executor.following import Cancelling, Following
+from everwatch.executor import cancellation_reader
+from everwatch.executor.cancellation_reader import CancellationReader, Cancellations
 
 PARTITIONS = 2
 ANN = ("ann", "m"), Cancellation(1_000)
@@ -61,7 +61,7 @@ class FakeConsumer:
         self.is_closed = True
 
 
-def said(cancelling: Cancelling) -> list[FakeMessage]:
+def said(cancelling: Cancellations) -> list[FakeMessage]:
     return [FakeMessage(0, *encode_cancellation(*each)) for each in cancelling]
 
 
@@ -70,15 +70,15 @@ def ends(*partitions: int) -> list[FakeMessage]:
 
 
 @pytest.fixture
-def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Following, list[Cancelling]]]:
-    def follow(consumer: FakeConsumer) -> tuple[Following, list[Cancelling]]:
+def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[CancellationReader, list[Cancellations]]]:
+    def follow(consumer: FakeConsumer) -> tuple[CancellationReader, list[Cancellations]]:
         def new_consumer(*_: Any, **more: Any) -> FakeConsumer:
             assert more["enable.partition.eof"]
             return consumer
 
-        monkeypatch.setattr(following, "new_consumer", new_consumer)
-        delivered: list[Cancelling] = []
-        followed = Following(Settings(partitions=PARTITIONS), "nowhere:1", SettableClock(0))
+        monkeypatch.setattr(cancellation_reader, "new_consumer", new_consumer)
+        delivered: list[Cancellations] = []
+        followed = CancellationReader(Settings(partitions=PARTITIONS), "nowhere:1", SettableClock(0))
         followed.start(delivered.append)
         return followed, delivered
 
@@ -97,7 +97,7 @@ async def test_what_the_topic_holds_is_delivered_before_it_counts_as_caught_up(f
 
 
 async def test_no_more_is_read_at_the_start_than_is_kept(follow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(following, "MOST_KEPT", 100)
+    monkeypatch.setattr(cancellation_reader, "MOST_KEPT", 100)
     consumer = FakeConsumer(range(10, 1_000), ends(0, 1))
     followed, _ = follow(consumer)
     followed.caught_up.result(30)
