@@ -352,6 +352,7 @@ def test_a_standby_that_is_promoted_has_all_that_was_stored_and_the_store_goes_o
         (psycopg.errors.TooManyConnections("sorry, too many clients already"), StoreBusy),
         (psycopg.errors.DeadlockDetected("deadlock detected"), StoreBusy),
         (psycopg.errors.CrashShutdown("terminating connection"), StoreBusy),
+        (psycopg.errors.IdleInTransactionSessionTimeout("terminating connection"), StoreBusy),
         (psycopg.OperationalError("server closed the connection unexpectedly"), StoreBusy),
         (psycopg.OperationalError("connection failed: FATAL:  the database system is starting up"), StoreBusy),
         (
