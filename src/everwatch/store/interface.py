@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 
 
 class StoreBusy(StoreError):
-    """Another process holds the database's write lock; the same call may succeed a moment later."""
+    """The database is locked by another process, or its server is away; the same call may succeed a moment later."""
 
 
 class Unstorable(EverwatchError):
