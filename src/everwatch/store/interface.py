@@ -308,6 +308,10 @@ class Reader(Protocol):
         """Every user (or one) by ``user_id``, each with all monitors by ``monitor_id``; streamed, as of one instant."""
         ...
 
+    def count_users(self) -> int:
+        """How many users there are; unlike ``counts`` it does not go through all results."""
+        ...
+
     def counts(self) -> Counts:
         """How many users, monitors and results there are."""
         ...
