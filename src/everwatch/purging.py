@@ -85,7 +85,7 @@ def wait_until_stored(store: Store, ends: Mapping[Partition, int], clock: Clock,
     deadline_s = clock.monotonic_s() + timeout_s
     pause = Event()
     while True:
-        stored = store.offsets()
+        stored = _patiently(store.offsets, clock)
         if all(stored.get(partition, 0) >= end for partition, end in ends.items()):
             return True
         if clock.monotonic_s() >= deadline_s:
