@@ -64,7 +64,7 @@ def without_secrets(name: str, content: Decoded) -> Decoded:
         if not content.problem or not any(word in _text_of(content).lower() for word in _SOUNDS_SECRET):
             return content
         return content._replace(value="(it may hold a secret: --secrets shows it)")
-    redacted = _redacted(name, value) if isinstance(value, dict) else value
+    redacted = _redacted(name, value)
     return content if redacted == value else content._replace(value=redacted)
 
 
@@ -74,12 +74,19 @@ def _text_of(content: Decoded) -> str:
     return bytes.fromhex(content.value).decode("latin-1")
 
 
-def _redacted(name: str, document: dict[str, Any]) -> dict[str, Any]:
-    if name == "signup" and isinstance(monitors := document.get("monitors"), list):
-        return document | {"monitors": [redacted_monitor(m) if isinstance(m, dict) else m for m in monitors]}
-    if name == "command" and isinstance(monitor := document.get("monitor"), dict):
-        return document | {"monitor": redacted_monitor(monitor)}
-    return redacted_monitor(document) if name == "tick" else document
+def _redacted(name: str, document: Any) -> Any:
+    if isinstance(document, list):
+        return [_redacted(name, each) for each in document]
+    if not isinstance(document, dict):
+        return document
+    if name == "tick":
+        return redacted_monitor(document)
+    # whatever the topic: a command that was sent as a signup is refused, and is read here
+    if isinstance(monitors := document.get("monitors"), list):
+        document = document | {"monitors": [redacted_monitor(m) if isinstance(m, dict) else m for m in monitors]}
+    if isinstance(monitor := document.get("monitor"), dict):
+        document = document | {"monitor": redacted_monitor(monitor)}
+    return document
 
 
 def shown(value: Any, path: str, reason: str) -> list[ShownLine]:

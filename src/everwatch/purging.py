@@ -20,7 +20,7 @@ from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.peek import read_tails
 from everwatch.kafka.retention import Retention, retentions
 from everwatch.kafka.topics import Topics
-from everwatch.store import Partition, Purge, Store, StoreBusy
+from everwatch.store import Partition, Purge, Store, StoreBusy, open_store
 
 Value = TypeVar("Value")
 ROWS_AT_ONCE = 2_000
@@ -85,12 +85,17 @@ def wait_until_stored(store: Store, ends: Mapping[Partition, int], clock: Clock,
     deadline_s = clock.monotonic_s() + timeout_s
     pause = Event()
     while True:
-        stored = store.offsets()
+        stored = _patiently(store.offsets, clock)
         if all(stored.get(partition, 0) >= end for partition, end in ends.items()):
             return True
         if clock.monotonic_s() >= deadline_s:
             return False
         pause.wait(PAUSE_S)
+
+
+def opened(settings: Settings, clock: Clock) -> Store:
+    """The store to purge from. Raises StoreError."""
+    return _patiently(lambda: open_store(settings), clock)
 
 
 def begin(store: Store, purge: Purge, clock: Clock) -> None:

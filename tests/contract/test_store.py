@@ -403,6 +403,7 @@ def test_monitors_come_back_as_they_were_last_put(feed: Feed) -> None:
     assert feed.reader.monitors("bert") == []
     feed.results(result())
     assert feed.reader.counts() == Counts(1, 2, {State.NEW: 1, State.DOWN: 1}, 1)
+    assert feed.reader.count_users() == 1
 
 
 def test_every_field_of_a_monitor_is_kept(feed: Feed) -> None:

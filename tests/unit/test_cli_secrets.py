@@ -158,6 +158,9 @@ HIDDEN = {"url": "not one", "bearer": {"$redacted": True}, "secret_headers": {"A
             {"command": "put", "monitor": MONITOR},
             {"command": "put", "monitor": MONITOR | {"config": HIDDEN}},
         ),
+        # sent to the wrong topic, or as a list
+        ("signup", {"command": "put", "monitor": MONITOR}, {"command": "put", "monitor": MONITOR | {"config": HIDDEN}}),
+        ("signup", [{"monitors": [MONITOR]}, 1], [{"monitors": [MONITOR | {"config": HIDDEN}]}, 1]),
         # who knows what is a secret of it
         (
             "signup",

@@ -254,6 +254,7 @@ def test_days_that_are_too_old_are_dropped_whole_and_late_results_make_them_anew
     settings: Settings, postgres: Databases
 ) -> None:
     store = open_store(settings)
+    assert store.trim(NOW, 10) == 0, "nothing was ever stored"
     store.apply(batch(*(result(NOW - day * DAY) for day in range(5)), result(NOW - 100 * DAY)))
     now = NOW + 29 * DAY
     assert [store.trim(now, 10) for _ in range(5)] == [1, 1, 1, 1, 0]
@@ -352,6 +353,7 @@ def test_a_standby_that_is_promoted_has_all_that_was_stored_and_the_store_goes_o
         (psycopg.errors.TooManyConnections("sorry, too many clients already"), StoreBusy),
         (psycopg.errors.DeadlockDetected("deadlock detected"), StoreBusy),
         (psycopg.errors.CrashShutdown("terminating connection"), StoreBusy),
+        (psycopg.errors.IdleInTransactionSessionTimeout("terminating connection"), StoreBusy),
         (psycopg.OperationalError("server closed the connection unexpectedly"), StoreBusy),
         (psycopg.OperationalError("connection failed: FATAL:  the database system is starting up"), StoreBusy),
         (

@@ -25,7 +25,7 @@ def status(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_jso
     """Show size, rows and oldest row of each table, for how long rows are kept, and what is deleted next.
 
     How long is what the settings say here (EVERWATCH_KEEP_…): give this command those of the sink. On PostgreSQL rows
-    are the server's estimates; on SQLite they are counted, which takes a second or so for ten million.
+    are the server's estimates; on SQLite they are counted, which takes longer the more there are.
 
     Examples: `everwatch db status` · `everwatch db status --json | jq .size`
     """

@@ -21,7 +21,7 @@ from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import Topics
 from everwatch.model import Answer, Reply
 from everwatch.purging import Remains
-from everwatch.store import Purge, open_store
+from everwatch.store import Purge
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -81,7 +81,7 @@ def purge(
         purging.guarded_until(settings, remains, reply.at),
         {partition: end for partition, end in ends.items() if partition.topic == changelog},
     )
-    with closing(open_store(settings)) as store:
+    with closing(purging.opened(settings, clock)) as store:
         purging.begin(store, wanted, clock)
         has_passed = purging.wait_until_stored(store, ends, clock, timeout_s)
         if has_passed and reply.answer is Answer.UNCHANGED:

@@ -24,7 +24,7 @@ app = typer.Typer(
 def generate_key() -> None:
     """Print a new key for EVERWATCH_SECRETS_KEY.
 
-    Example: `everwatch secrets generate-key > secrets.key`
+    Example: `(umask 077; everwatch secrets generate-key > secrets.key)`
     """
     typer.echo(new_key())
 

@@ -88,7 +88,7 @@ def count_users(system: System, held: dict[int, Held]) -> tuple[int, int]:
             raise BrokerUnavailable(f"The changelog {topic} cannot be read, partitions {sorted(left)}.")
     try:
         with closing(open_reader(system.settings)) as reader:
-            return len(users), reader.counts().users
+            return len(users), reader.count_users()
     except StoreError:
         return len(users), 0
 

@@ -92,7 +92,8 @@ class _Sink:
             logger.info("stopped")
 
     async def _step(self, source: Source) -> int:
-        records, unreadable, lost = await asyncio.to_thread(source.take, MOST_RECORDS, WAIT_S)
+        # a rebalance asks the database where partitions start
+        records, unreadable, lost = await _while_busy(partial(source.take, MOST_RECORDS, WAIT_S), self._stop)
         # before any offset behind it is stored
         await self._bury_unreadable(unreadable)
         work = Bisection(records)

@@ -13,7 +13,7 @@ from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.records import Record
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable import PROBING, Sieve, Unreadable
-from everwatch.store import Partition, Store
+from everwatch.store import Partition, Store, StoreBusy
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ class Source:
         self._bootstrap_servers = bootstrap_servers
         self._complaints: set[int] = set()
         self._restarted: set[str] = set()
+        # partitions of this sink that are not fetched yet: the database did not say where they start
+        self._unplaced: list[TopicPartition] = []
         self._refusal: AccessError | None = None
         self._consumer = self._new_consumer(
             **{
@@ -53,10 +55,12 @@ class Source:
         """Up to ``most`` records that come within about ``wait_s``, offsets behind them that cannot be read, and the
         partitions whose stored offset is not in the log.
 
-        Waits while no broker answers. Raises StoreError when the stored offsets cannot be read, AccessError when the
-        broker refuses this user.
+        Waits while no broker answers. Raises StoreError when the stored offsets cannot be read (after StoreBusy the
+        same call may be made again), AccessError when the broker refuses this user.
         """
         lost: list[Partition] = []
+        if self._unplaced:
+            self._start_where_stored(self._consumer, self._unplaced)
         readable, unreadable, others = self._sieve.take(most, wait_s, wait_s)
         for message in others:
             error = message.error()
@@ -82,7 +86,7 @@ class Source:
                 *partition,
             )
         # a seek is not enough: a partition whose offset was out of range is no longer fetched
-        self._start_where_stored(self._consumer, self._consumer.assignment())
+        self._unplaced = self._consumer.assignment()
 
     def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Tell Kafka too how far the database is, for tools that watch the lag; does not wait for an answer."""
@@ -105,7 +109,14 @@ class Source:
     def _start_where_stored(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         # called while records are taken, too: those that are not stored yet are read again, by whoever has them now
         self._sieve.forget()
-        stored = self._store.offsets()
+        try:
+            stored = self._store.offsets()
+        except StoreBusy:
+            # left alone, the client would start where Kafka's group stands
+            self._unplaced = assigned
+            consumer.assign([])
+            raise
+        self._unplaced = []
         for partition in assigned:
             partition.offset = stored.get(Partition(partition.topic, partition.partition), OFFSET_BEGINNING)
         consumer.assign(assigned)

@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 
 
 class StoreBusy(StoreError):
-    """Another process holds the database's write lock; the same call may succeed a moment later."""
+    """The database is locked by another process, or its server is away; the same call may succeed a moment later."""
 
 
 class Unstorable(EverwatchError):
@@ -306,6 +306,10 @@ class Reader(Protocol):
 
     def catalogue(self, user_id: str = "") -> Iterator[tuple[User, list[Monitor]]]:
         """Every user (or one) by ``user_id``, each with all monitors by ``monitor_id``; streamed, as of one instant."""
+        ...
+
+    def count_users(self) -> int:
+        """How many users there are; unlike ``counts`` it does not go through all results."""
         ...
 
     def counts(self) -> Counts:

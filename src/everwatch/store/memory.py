@@ -208,6 +208,9 @@ class MemoryStore:
             if user_id in ("", name):
                 yield self._users[name][0], self.monitors(name)
 
+    def count_users(self) -> int:
+        return len(self._users)
+
     def counts(self) -> Counts:
         by_state: dict[State, int] = {}
         for monitor in self._monitors.values():

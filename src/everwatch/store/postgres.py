@@ -28,8 +28,9 @@ _WRITER_SETTINGS = {
     "lock_timeout": "10s",
 }
 # classes of SQLSTATE: connection, rollback of a transaction, resources (disk full, too many connections), object in
-# use, intervention by an operator; and a standby that has not been promoted yet
-_PASSING = ("08", "40", "53", "55", "57", "25006")
+# use, intervention by an operator; a standby that has not been promoted yet; and a transaction that the server ended
+# because this process stood still in it
+_PASSING = ("08", "40", "53", "55", "57", "25006", "25P03", "25P04")
 # before there is a session libpq gives no SQLSTATE, only the server's words; waiting mends no other FATAL than these
 _WORDS_OF_PASSING = re.compile(
     r"starting up|shutting down|recovery mode|not yet accepting|too many (clients|connections)"

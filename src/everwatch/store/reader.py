@@ -127,6 +127,10 @@ class SqlReader:
             held = [rows.monitor(row[width:]) for row in chain([first], found) if row[width] is not None]
             yield rows.user(first[:width]), held
 
+    def count_users(self) -> int:
+        (count,) = self._all(select(func.count()).select_from(users), lambda row: int(row[0]))
+        return count
+
     def counts(self) -> Counts:
         by_state = select(monitors.c.state, func.count()).group_by(monitors.c.state)
         with clear_errors(self._engine.url), self._engine.begin() as connection:

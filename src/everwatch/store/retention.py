@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, text
 
 from everwatch.config import Settings
 from everwatch.store.bulk import Bulk, insert_into
-from everwatch.store.days import BEFORE, DAY_MS, LOCK, attached
+from everwatch.store.days import BEFORE, DAY_MS, LOCK, Day, attached
 from everwatch.store.schema import database_facts
 
 RESULTS_FROM = "results_from"
@@ -90,9 +90,13 @@ class Trimmer:
                 return 0
             if name != "results":
                 return self._bite(connection, AGEING[name], AGEING[name].table, until, most)
-            if self._on_postgresql:
-                return self._drop_day(connection, until) or self._bite_of_results(connection, BEFORE, until, most)
-            return self._bite_of_results(connection, "results", until, most)
+            if not self._on_postgresql:
+                return self._bite_of_results(connection, "results", until, most)
+            # the partitions are made when the first batch is stored
+            days = attached(connection)
+            if not days:
+                return 0
+            return self._drop_day(connection, days, until) or self._bite_of_results(connection, BEFORE, until, most)
 
     def _bite_of_results(self, connection: Connection, table: str, until: int, most: int) -> int:
         ageing = AGEING["results"]
@@ -113,8 +117,8 @@ class Trimmer:
             statement = f"DELETE FROM {table} WHERE rowid IN (SELECT rowid {found})"  # noqa: S608
         return connection.exec_driver_sql(statement).rowcount
 
-    def _drop_day(self, connection: Connection, until: int) -> int:
-        for day in attached(connection):
+    def _drop_day(self, connection: Connection, days: list[Day], until: int) -> int:
+        for day in days:
             if day.begin is not None and day.end <= until:
                 skipped = text(f"SELECT coalesce(max(skipped_until), 0) FROM {day.table} WHERE skipped_until > 0")  # noqa: S608
                 # an audit knows nothing for certain of what was skipped by a result that goes

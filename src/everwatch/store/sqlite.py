@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -90,8 +90,12 @@ def _lock(descriptor: int, file: Path) -> None:
             f"The sink of process {holder} stores into {file} already, and SQLite takes one sink: stop that one, or set"
             " EVERWATCH_DATABASE to a PostgreSQL database, which takes several."
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        raise StoreError(f"The file {file}-sink cannot be locked: {error.strerror}.") from None
+    # only the sentence above needs the number: a full disk is for SQLite to tell of
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 def size_of(url: URL) -> int:

@@ -1,0 +1,87 @@
+"""Where a sink starts to read, also while its database is away."""
+
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
+
+from everwatch.clock import SettableClock
+from everwatch.config import Settings
+from everwatch.sink.source import Source
+from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
+
+ONE, TWO = Partition("results", 1), Partition("results", 2)
+
+
+class Consumer:
+    """A consumer that is given two partitions when it is first polled. ``fetched``: from where it reads which."""
+
+    def __init__(self) -> None:
+        self.fetched: dict[tuple[str, int], int] | None = None
+        self._given = False
+
+    def subscribe(self, _: list[str], on_assign: Callable[["Consumer", list[TopicPartition]], None]) -> None:
+        self._on_assign = on_assign
+
+    def consume(self, _most: int, _timeout: float) -> list[Message]:
+        if not self._given:
+            self._given = True
+            self._on_assign(self, [TopicPartition(*each) for each in (ONE, TWO)])
+        return []
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self.fetched = {(each.topic, each.partition): each.offset for each in partitions}
+
+    def assignment(self) -> list[TopicPartition]:
+        return [TopicPartition(*place) for place in self.fetched or ()]
+
+
+class Store(MemoryStore):
+    """A store that is away for the first ``busy`` questions."""
+
+    def __init__(self, busy: int) -> None:
+        super().__init__()
+        self.busy = busy
+
+    def offsets(self) -> dict[Partition, int]:
+        if self.busy:
+            self.busy -= 1
+            raise StoreBusy("the server is away")
+        return super().offsets()
+
+
+@pytest.fixture
+def consumer(monkeypatch: pytest.MonkeyPatch) -> Consumer:
+    made = Consumer()
+    monkeypatch.setattr("everwatch.sink.source.new_consumer", lambda *_, **__: made)
+    return made
+
+
+def test_partitions_given_while_the_database_is_away_are_read_from_where_it_stands_when_it_is_back(
+    consumer: Consumer,
+) -> None:
+    store = Store(busy=2)
+    store.apply(SinkBatch(1, {ONE: 7}))
+    source = Source(Settings(), "127.0.0.1:9", store, SettableClock(0))
+    for _ in range(2):
+        with pytest.raises(StoreBusy):
+            source.take(10, 0)
+        assert consumer.fetched == {}, "nothing is read from where Kafka's group stands"
+    assert source.take(10, 0) == ([], [], [])
+    assert consumer.fetched == {ONE: 7, TWO: OFFSET_BEGINNING}
+
+
+def test_a_partition_whose_offset_is_forgotten_is_read_from_its_beginning_also_if_the_database_goes_away_then(
+    consumer: Consumer,
+) -> None:
+    store = Store(busy=0)
+    store.apply(SinkBatch(1, {ONE: 7, TWO: 9}))
+    source = Source(Settings(), "127.0.0.1:9", store, SettableClock(0))
+    source.take(10, 0)
+    store.forget_offsets([ONE])
+    source.restart([ONE])
+    store.busy = 1
+    with pytest.raises(StoreBusy):
+        source.take(10, 0)
+    source.take(10, 0)
+    assert consumer.fetched == {ONE: OFFSET_BEGINNING, TWO: 9}
