@@ -152,3 +152,20 @@ async def test_what_stands_for_a_secret_is_refused_and_the_rest_of_the_batch_tak
     [reply] = [codec.decode_reply(value) for _, value in broker.logs[TOPICS.replies]]
     assert (reply.answer, reply.path) == ("refused", "$.monitors[0].config.bearer")
     assert reply.reason.startswith("the secret is redacted here")
+
+
+async def test_a_worker_without_the_key_refuses_to_store_in_plain_text_what_is_stored_encrypted(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(broker, tmp_path / "worker", SettableClock(START)) as life:
+        await take(life, TOPICS.signups, {"monitors": [SITE]})
+    kept = stored(broker, "site")
+    monkeypatch.setenv("EVERWATCH_SECRETS_KEY", "")
+    async with worker(broker, tmp_path / "worker", SettableClock(START)) as life:
+        await take(life, TOPICS.signups, {"monitors": [SITE], "signup_id": "s-1"})
+        put = {"command": "put", "monitor_id": "site", "monitor": SITE, "command_id": "c-1"}
+        await take(life, TOPICS.commands, put)
+        assert stored(broker, "site") == kept
+    replies = [codec.decode_reply(value) for _, value in broker.logs[TOPICS.replies]]
+    assert [reply.answer for reply in replies] == ["refused", "refused"]
+    assert all("has no EVERWATCH_SECRETS_KEY" in reply.reason for reply in replies)

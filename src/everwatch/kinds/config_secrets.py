@@ -73,6 +73,7 @@ class ConfigSecrets:
 
         What is stored stays as it is, unless it is not encrypted with the first key; then it comes with new ciphertext.
         ``given`` may be the stored spec itself: then that is all.
+        Raises InvalidInput where plain text would replace what is encrypted.
         """
         old = stored.spec
         if given is old:
@@ -82,6 +83,11 @@ class ConfigSecrets:
         kind = registry.kind_named(given.kind)
         if not _may_hold_secrets(kind, old.config):
             return stored, given
+        if self._cipher is None and _MARK in old.config and _may_hold_secrets(kind, given.config):
+            raise InvalidInput(
+                f"the secrets of monitor {old.monitor_id!r} are stored encrypted, and this worker has no"
+                " EVERWATCH_SECRETS_KEY: give every worker the keys, and send this again"
+            )
         try:
             if self.decrypted(kind, old.config) != self.decrypted(kind, given.config):
                 return stored, given
