@@ -9,18 +9,19 @@ from asyncio import StreamReader, StreamWriter
 from contextlib import suppress
 from functools import lru_cache
 from tempfile import NamedTemporaryFile
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import aiohappyeyeballs
 import msgspec
 
+from everwatch.clock import Clock
 from everwatch.errors import TargetForbidden
+from everwatch.fields import FieldError
 from everwatch.kinds.guard import Guard
 from everwatch.kinds.names import to_ascii
 from everwatch.kinds.outgoing import Outgoing
-from everwatch.kinds.protocol import FieldError, RunContext
 from everwatch.kinds.reasons import UnusableCertificate, spoken
-from everwatch.kinds.resolving import AddressInfo
+from everwatch.kinds.resolving import AddressInfo, Resolver
 from everwatch.kinds.tls_options import ClientCertificate, TlsOptions
 
 _NOT_IN_HOST = re.compile(r"[\s\x00-\x1f\x7f/@?#\[\]]")
@@ -37,6 +38,22 @@ _LONGEST_REFUSAL_S = 1.0
 Host = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 ServerName = Annotated[str, msgspec.Meta(max_length=253)]
+
+
+class NetworkContext(Protocol):
+    """What a connection is made with, a part of the ``RunContext`` of kinds."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def guard(self) -> Guard: ...
+
+    @property
+    def resolver(self) -> Resolver: ...
+
+    @property
+    def outgoing(self) -> Outgoing: ...
 
 
 def check_host(field: str, host: str) -> None:
@@ -62,7 +79,7 @@ def check_server_name(name: str) -> None:
         raise FieldError("server_name", f"{name!r} is not a host name")
 
 
-async def connect(host: str, port: int, context: RunContext, timings: dict[str, float]) -> socket.socket:
+async def connect(host: str, port: int, context: NetworkContext, timings: dict[str, float]) -> socket.socket:
     """Resolve once, then connect to addresses that the guard has seen, and to no others.
 
     Notes ``dns`` and ``connect``, in ms, in ``timings``. Raises OSError.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from everwatch.clock import Clock
+from everwatch.fields import SECRET, FieldError
 from everwatch.model import NO_SIGNALS, Outcome, Schedule, Signal, SignalState, Tick
 
 # to validate a config, none of the libraries is imported that a check connects with
@@ -21,10 +22,19 @@ if TYPE_CHECKING:
     from everwatch.kinds.publishing import Publisher
     from everwatch.kinds.resolving import Resolver
 
-
-SECRET = {"secret": True}
-"""The mark of a config's field that is a secret, ``Annotated[str, msgspec.Meta(extra=SECRET)]``: it is stored encrypted
-and shown redacted (``config_secrets``)."""
+__all__ = [
+    "SECRET",
+    "ExecutedKind",
+    "FieldError",
+    "InlineKind",
+    "InlineView",
+    "Kind",
+    "RunContext",
+    "Scheduled",
+    "SignalledKind",
+    "Targeted",
+    "Timekeeping",
+]
 
 
 @dataclass(frozen=True)
@@ -139,11 +149,3 @@ class SignalledKind(InlineKind, Protocol):
 
 
 Kind = ExecutedKind | InlineKind
-
-
-class FieldError(ValueError):
-    """Raised in a config's ``__post_init__`` when ``field`` is wrong; ``str()`` is one sentence."""
-
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(reason)
-        self.field = field

@@ -6,8 +6,7 @@ from asyncio import StreamWriter
 from typing import Any
 
 from everwatch.kinds.certificate import Certificate, read_certificate
-from everwatch.kinds.connecting import connect, open_streams, tls_context, wait_for_refusal
-from everwatch.kinds.protocol import RunContext
+from everwatch.kinds.connecting import NetworkContext, connect, open_streams, tls_context, wait_for_refusal
 from everwatch.kinds.reasons import explain_connection_error, spoken
 from everwatch.kinds.tls_options import TlsOptions
 
@@ -18,7 +17,7 @@ _DATES = ("certificate has expired", "certificate is not yet valid")
 
 
 async def details_of(
-    reason: str, host: str, port: int, server_name: str, context: RunContext, left_s: float, *, always: bool = False
+    reason: str, host: str, port: int, server_name: str, context: NetworkContext, left_s: float, *, always: bool = False
 ) -> str:
     """What to add to ``reason``, which says that the certificate of ``host`` is not trusted; "" if nothing is known.
 
@@ -42,7 +41,7 @@ async def details_of(
     return f" ({within}{chain[wrong].describe(now_ms)})"
 
 
-async def refusal_of(host: str, port: int, options: TlsOptions, context: RunContext, left_s: float) -> str:
+async def refusal_of(host: str, port: int, options: TlsOptions, context: NetworkContext, left_s: float) -> str:
     """What a server that hung up after the handshake has against the client's certificate; "" if that is not known.
 
     Under TLS 1.3 the request is on its way by then, and a server that closes with it unread loses what it had to say.
@@ -64,7 +63,7 @@ async def refusal_of(host: str, port: int, options: TlsOptions, context: RunCont
     return ""
 
 
-async def _chain(host: str, port: int, server_name: str, context: RunContext) -> list[Certificate]:
+async def _chain(host: str, port: int, server_name: str, context: NetworkContext) -> list[Certificate]:
     """The certificates that the server shows, its own first. Raises OSError, ValueError."""
     connection = await connect(host, port, context, {})
     tls = tls_context(TlsOptions(verify=False), context.outgoing)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from everwatch.fields import SECRET, FieldError
 from everwatch.kinds.certificate import read_certificate
-from everwatch.kinds.protocol import SECRET, FieldError
 
 _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 _KEY = re.compile(
