@@ -46,7 +46,6 @@ from everwatch.memory import give_back
 from everwatch.plans.file import PlansFile
 from everwatch.private import make_private_folder
 from everwatch.timetable import NotPlanned
-from streams.cancellations import Cancellations
 from streams.delayed import PAUSE_S, Delayed
 from streams.examination import Examiner
 from streams.feedback import Feedback
@@ -171,7 +170,6 @@ class Engine(Service):
             self._writer,
             self._outbox,
             transitions,
-            Cancellations(self._outbox, topics),
             refusals,
             replies,
             topics,

@@ -1,37 +1,32 @@
-"""Monitors that are paused or deleted, users that are deregistered: executors are told, as they hold their ticks."""
+"""Monitors that are paused or deleted, users that are deregistered: executors are told, as they hold their ticks.
 
-from everwatch.cancellation import Cancellation, Key, encode_cancellation
+What a unit of work cancels is committed in one transaction with what it changes. A record that came before could drop
+ticks of a monitor that is not cancelled, and one that came behind could be lost, if the worker is killed in between.
+"""
+
+from collections.abc import Iterator
+
+from everwatch.cancellation import Cancellation, encode_cancellation
 from everwatch.catalogue import Change, Changes
-from everwatch.kafka.outbox import Outbox
-from everwatch.kafka.topics import Topics
 from everwatch.model import At, State
 from everwatch.schedule.at import due_instant
 
 
-class Cancellations:
-    """Puts on the topic ``cancellations`` what a unit of work ends, as part of that unit of work."""
+def cancellations_of(
+    user_id: str, changes: Changes, settled: int, *, whole_user: bool = False
+) -> Iterator[tuple[bytes, bytes]]:
+    """Records for the topic ``cancellations``: what ``changes`` end, of which ticks are emitted up to ``settled`` (ms).
 
-    def __init__(self, outbox: Outbox, topics: Topics) -> None:
-        self._outbox = outbox
-        self._topic = topics.cancellations
-
-    def tell(self, partition: int, user_id: str, changes: Changes, settled: int, *, whole_user: bool = False) -> None:
-        """Send what ``changes`` end, of which ticks are emitted up to ``settled`` (ms).
-
-        ``whole_user``: all of its monitors go, so one record will do.
-        """
-        if whole_user or changes.user_ended:
-            self._send(partition, (user_id, ""), Cancellation(settled, is_deleted=True))
-            return
-        for change in changes.monitors:
-            cancellation = cancellation_of(change, settled)
-            if cancellation is not None:
-                assert change.before is not None  # of one that was not there nothing ends
-                self._send(partition, (user_id, change.before.monitor_id), cancellation)
-
-    def _send(self, partition: int, key: Key, cancellation: Cancellation) -> None:
-        record_key, value = encode_cancellation(key, cancellation)
-        self._outbox.send(self._topic, partition=partition, key=record_key, value=value)
+    ``whole_user``: all of its monitors go, so one record will do.
+    """
+    if whole_user or changes.user_ended:
+        yield encode_cancellation((user_id, ""), Cancellation(settled, is_deleted=True))
+        return
+    for change in changes.monitors:
+        cancellation = cancellation_of(change, settled)
+        if cancellation is not None:
+            assert change.before is not None  # of one that was not there nothing ends
+            yield encode_cancellation((user_id, change.before.monitor_id), cancellation)
 
 
 def cancellation_of(change: Change, settled: int) -> Cancellation | None:

@@ -1,4 +1,4 @@
-"""Write access to owned partitions: the table's changelog and ``progress``, by one fenced producer for each partition.
+"""Write access to owned partitions by one fenced producer for each: changelog, ``cancellations`` and ``progress``.
 
 Everything that only a partition's owner may write goes through here. What is identified by itself (ticks, results,
 transitions, replies, dead letters) does not: written twice, it is the same.
@@ -129,12 +129,12 @@ class PartitionLogs:
             await asyncio.shield(log.fencing)
             self._check(log)
 
-    async def write(self, number: int, changes: Sequence[Change]) -> int:
+    async def write(self, number: int, changes: Sequence[Change], cancelled: Sequence[Change] = ()) -> int:
         """Append to the changelog; gives the offset of the last record when all of it is committed.
 
-        Waits for a broker that is away. Raises PartitionLost, RecordRefused.
+        ``cancelled`` goes to the topic ``cancellations`` in the same transaction. Waits for a broker that is away. Raises PartitionLost, RecordRefused.
         """
-        return await asyncio.shield(self._start(self._write(self._held(number), changes)))
+        return await asyncio.shield(self._start(self._write(self._held(number), changes, cancelled)))
 
     def note(self, number: int, emitted_to: int) -> None:
         """Every tick of the partition due up to ``emitted_to`` is durable: to be written soon, or by ``flush``."""
@@ -194,10 +194,12 @@ class PartitionLogs:
             except Fenced:
                 return  # it was let go meanwhile
 
-    async def _write(self, log: _Log, changes: Sequence[Change]) -> int:
+    async def _write(self, log: _Log, changes: Sequence[Change], cancelled: Sequence[Change]) -> int:
         async with log.turn:
             while True:
                 runs = [Run(self._topics.monitors_changelog, changes)]
+                if cancelled:
+                    runs.append(Run(self._topics.cancellations, cancelled))
                 if log.is_due:
                     runs.append(self._progress_of(log))
                 try:

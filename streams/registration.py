@@ -36,7 +36,7 @@ from everwatch.plans.file import PlansFile
 from everwatch.plans.plan import Plans
 from everwatch.schedule.every import PHASE_STEP_MS
 from everwatch.timetable import NEVER, Planned
-from streams.cancellations import Cancellations
+from streams.cancellations import cancellations_of
 from streams.lane import in_turns
 from streams.partitions import Partition, Partitions, Planner
 from streams.quotas import Quotas
@@ -68,7 +68,6 @@ class Registration:
         writer: Writer,
         outbox: Outbox,
         transitions: Transitions,
-        cancellations: Cancellations,
         refusals: Refusals,
         replies: Replies,
         topics: Topics,
@@ -82,7 +81,6 @@ class Registration:
         self._writer = writer
         self._outbox = outbox
         self._transitions = transitions
-        self._cancellations = cancellations
         self._refusals = refusals
         self._replies = replies
         self._topics = topics
@@ -451,7 +449,8 @@ class Registration:
         *,
         whole_user: bool = False,
     ) -> None:
-        self._cancellations.tell(partition, user_id, changes, settled, whole_user=whole_user)
+        for key, value in cancellations_of(user_id, changes, settled, whole_user=whole_user):
+            work.cancel(partition, key, value)
         # in this order: should only a part become durable, the rest is done when the input is read again
         for change in changes.monitors:
             if change.after is None and change.before is not None:

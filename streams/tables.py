@@ -129,6 +129,7 @@ class Writing:
         self._known: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
         self._indexed: dict[int, list[bytes]] = defaultdict(list)
         self._timestamps: dict[bytes, int] = {}
+        self._cancelled: dict[int, dict[bytes, bytes]] = defaultdict(dict)
         self._met: dict[int, Partition] = {}
         self._commits: dict[int, asyncio.Task[int]] = {}
 
@@ -232,6 +233,10 @@ class Writing:
             self._entries[partition].setdefault(key, None)
             self._timestamps.setdefault(key, at)
 
+    def cancel(self, partition: int, key: bytes, value: bytes) -> None:
+        """Tell executors of what this unit of work ends in a partition, in the transaction that ends it."""
+        self._cancelled[partition][key] = value
+
     def send(self, partition: int) -> None:
         """Begin to make a partition's changes durable, to which no more are added. Raises PartitionLost."""
         assert partition not in self._commits
@@ -241,7 +246,8 @@ class Writing:
             return
         at = self._timestamps
         records = [(key, value, at[key] if value is None else 0) for key, value in changes.items()]
-        self._commits[partition] = asyncio.create_task(self._logs.write(partition, records))
+        cancelled = [(key, value, 0) for key, value in self._cancelled[partition].items()]
+        self._commits[partition] = asyncio.create_task(self._logs.write(partition, records, cancelled))
 
     async def finish(self) -> None:
         """Make it durable: first on the broker, then in the local store.

@@ -65,6 +65,31 @@ async def crashed(life: Life) -> BaseException:
     return life.engine.crash_reason
 
 
+# --- before it is durable ---------------------------------------------------------------------------------------------
+
+
+ENDINGS = [("pause", "m"), ("delete", "m"), ("pause_user", ""), ("deregister", "")]
+
+
+@pytest.mark.parametrize(("command", "monitor"), ENDINGS, ids=[name for name, _ in ENDINGS])
+async def test_executors_drop_no_tick_of_a_monitor_whose_end_is_not_durable(
+    broker: Broker, clock: SettableClock, tmp_path: Path, command: str, monitor: str
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.tick_to(START + 2_000)
+        broker.held.add(CHANGELOG)
+        broker.take(TOPICS.commands, {"user_id": "ann", "command": command} | ({"monitor_id": monitor} if monitor else {}))
+        await until("its unit of work is sent", lambda: broker.waiting(CHANGELOG))
+        # what the worker has sent outside of transactions is on the broker
+        await life.engine._outbox.delivered()
+        # a worker that is killed here leaves the monitor as it was
+        assert not broker.logs[TOPICS.cancellations]
+        broker.held.clear()
+        await until("the command is acknowledged", lambda: broker.is_acknowledged(TOPICS.commands))
+        assert len(broker.logs[TOPICS.cancellations]) == 1
+
+
 # --- between durable and known ----------------------------------------------------------------------------------------
 
 
