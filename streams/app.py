@@ -282,11 +282,11 @@ class Engine(Service):
                 async with self._switch:
                     if era != self._era or not caught_up:
                         return
-                    opened = opened or await self.partitions.open(numbers)
-                    for lane in self._lanes if opened else ():
-                        if not lane.is_open:
-                            await lane.open(numbers)
-                    self._may_change = opened
+                    self._may_change = opened = opened or await self.partitions.open(numbers)
+                # without the lock: a broker that takes long to say where a topic is acknowledged keeps no hand-over
+                # waiting, and no other topic
+                if opened:
+                    await self._open_lanes(numbers, era)
                 return
             except PartitionLost:
                 return  # assigned anew meanwhile
@@ -297,6 +297,18 @@ class Engine(Service):
                     return
                 logger.warning("partitions cannot be opened yet: %s", error)
                 await self.sleep(1.0)
+
+    async def _open_lanes(self, numbers: set[int], era: int) -> None:
+        """Begin to read every topic that can be read; raises what keeps others from being read."""
+
+        async def open_lane(lane: Lane) -> None:
+            if era == self._era and not lane.is_open:
+                await lane.open(numbers)
+
+        outcomes = await asyncio.gather(*map(open_lane, self._lanes), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def _catch_up(self, numbers: set[int], era: int) -> bool:
         """Bring the local table to where the changelog is, when nobody else can write it; False if interrupted."""

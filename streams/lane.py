@@ -109,6 +109,8 @@ class Lane:
         self._sieve: Sieve | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{topic}")
         self._open = False
+        # how often it was opened and closed: an opening that takes long finds out that it came too late
+        self._switched = 0
         self._batch: Batch | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -118,20 +120,29 @@ class Lane:
         return self._task is not None
 
     async def open(self, partitions: set[int]) -> None:
-        """Read these partitions from where they were acknowledged last. Raises KafkaException."""
+        """Read these partitions from where they were acknowledged last; not if ``close`` comes first.
+
+        Raises KafkaException.
+        """
         assert self._task is None  # closed before it is opened again
         if not partitions:
             return
+        self._switched += 1
+        switched = self._switched
         if self._consumer is None:
             self._consumer = self._new_consumer()
             self._sieve = Sieve(self._consumer, lambda: self._new_consumer(**PROBING), self._clock)
         wanted = [TopicPartition(self._topic, number) for number in sorted(partitions)]
         positions = await self._in_thread(self._positions, self._consumer, wanted)
+        if switched != self._switched:
+            return
         await self._in_thread(self._consumer.assign, positions)
         # offsets that are not committed for a week expire, however long their partition was quiet
         known = [position for position in positions if position.offset >= 0]
-        if known:
+        if known and switched == self._switched:
             await self._in_thread(self._commit_positions, known)
+        if switched != self._switched:
+            return
         self._open = True
         self._task = asyncio.create_task(self._run(), name=f"lane {self._topic}")
         self._task.add_done_callback(self._ended)
@@ -142,6 +153,7 @@ class Lane:
         Waits ``patience_s`` at most; an agent that takes longer finds its partitions lost.
         """
         self._open = False
+        self._switched += 1
         if self._batch is not None and not self._batch.taken and not self._batch.settled.done():
             self._batch.settled.cancel()
         task, self._task = self._task, None
@@ -150,7 +162,9 @@ class Lane:
             task.cancel()
         if self._consumer is not None:
             unassigned = asyncio.ensure_future(self._in_thread(self._consumer.unassign))
-            await asyncio.wait([unassigned], timeout=1.0)
+            # one that was still being opened has read nothing
+            if task is not None:
+                await asyncio.wait([unassigned], timeout=1.0)
 
     async def stop(self) -> None:
         """Leave for good; ``close`` comes first."""

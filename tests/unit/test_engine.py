@@ -6,9 +6,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TopicPartition
 from faust.types import TP
 from prometheus_client import REGISTRY
-from support.worker import CHANGELOG, START, TOPICS, Broker, Life, Sent, signup, until, users, worker
+from support.worker import (
+    CHANGELOG,
+    PATIENCE_S,
+    START,
+    TOPICS,
+    Broker,
+    Consumer,
+    Life,
+    Sent,
+    signup,
+    until,
+    users,
+    worker,
+)
 
 from everwatch.clock import SettableClock
 from everwatch.errors import BrokerUnavailable, TopicMismatch
@@ -182,6 +196,34 @@ async def test_partitions_that_are_open_are_not_opened_anew_while_a_lane_waits_f
         assert life.partition is partition
         assert all(each.is_open for each in life.engine._lanes)
         await known(life, "ann")
+
+
+async def test_a_topic_whose_offsets_do_not_come_holds_up_neither_the_others_nor_a_hand_over(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed, asked, answered = Consumer.committed, threading.Event(), threading.Event()
+
+    def slow(consumer: Consumer, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        # the first of the topics: none may wait for its turn behind it
+        if consumer._topic == TOPICS.signups:
+            asked.set()
+            answered.wait(PATIENCE_S)
+        return committed(consumer, wanted, timeout)
+
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.revoked()
+        monkeypatch.setattr(Consumer, "committed", slow)
+        await life.assigned()
+        await until("the offsets are asked for", asked.is_set)
+        assert users(await life.tick_to(START + 2_000)) == {"ann"}
+        assert await life.command("ann", "pause")
+        await asyncio.wait_for(life.revoked(), PATIENCE_S / 2)
+        assert life.put_away()
+        answered.set()
+        await life.recovered()
+        await known(life, "bob")
+        assert users(await life.tick_to(START + 4_000)) == {"bob"}
 
 
 @pytest.mark.parametrize("what", ["partitions", "lanes"])
