@@ -238,7 +238,8 @@ class Engine(Service):
         async with self._switch:
             gone = self.partitions.owned - (numbers if self.logs.is_next(generation) else set())
             if not await _within(PATIENCE_S, self._give_away(gone)):
-                self._let_go()
+                # nothing of those that stay is under way: changes have stopped
+                logger.warning("of partitions %s the broker has not acknowledged everything in time", sorted(gone))
         self.logs.fence(numbers, generation)
         self._end_rebalance()
         self._opening = asyncio.create_task(self._open(numbers, self._era))
@@ -249,10 +250,12 @@ class Engine(Service):
         self._rebalance = None
 
     async def _give_away(self, numbers: set[int]) -> None:
-        # a sweep that was under way does not note by itself how far it came
-        for number, emitted_to in (await self.partitions.close(numbers)).items():
+        async def closed(number: int, emitted_to: int) -> None:
+            # a sweep that was under way does not note by itself how far it came
             self.logs.note(number, emitted_to)
-        await self.logs.flush(numbers)
+            await self.logs.flush({number})
+
+        await self.partitions.close(numbers, closed)
 
     def _let_go(self) -> None:
         self.partitions.abandon()

@@ -323,18 +323,21 @@ class Partitions:
         """Whatever is being opened now is not to be owned."""
         self._generation += 1
 
-    async def close(self, numbers: Iterable[int] | None = None) -> dict[int, int]:
-        """Give up these partitions, or all; when this returns, no sweep and no change of theirs is under way.
+    async def close(self, numbers: Iterable[int], closed: Callable[[int, int], Awaitable[None]]) -> None:
+        """Give up these partitions; when this returns, no sweep and no change of theirs is under way.
 
-        Gives how far the ticks of each are emitted, with the sweep that was under way.
+        ``closed`` is told of each how far its ticks are emitted, with the sweep that was under way. One whose sweep
+        takes long keeps no other one waiting.
         """
-        closing = [self._open[number] for number in (self.owned if numbers is None else numbers)]
+        closing = [self._open[number] for number in numbers]
         self.abandon(numbers)
-        for partition in closing:
+
+        async def close(partition: Partition) -> None:
             async with partition.turn:
                 self._put_away(partition)
-            await asyncio.sleep(0)
-        return {partition.number: partition.emitted_to for partition in closing}
+            await closed(partition.number, partition.emitted_to)
+
+        await asyncio.gather(*map(close, closing))
 
     def abandon(self, numbers: Iterable[int] | None = None) -> None:
         """Own these no more, or none; whatever is under way will find that its partition is lost."""

@@ -27,6 +27,7 @@ from support.worker import (
 from everwatch.clock import SettableClock
 from everwatch.errors import BrokerUnavailable, TopicMismatch
 from everwatch.timetable import Timetable
+from streams.partitions import Partition
 
 AWAY_FOR = 3
 
@@ -546,6 +547,30 @@ async def test_a_sweep_that_is_under_way_when_a_partition_goes_is_not_emitted_ag
         await life.tick_to(START + 6_000)
     assert len(broker.ticks) > before
     assert len(broker.ticks) == len(set(broker.ticks))
+
+
+async def test_a_partition_whose_ticks_are_not_acknowledged_keeps_no_other_one_from_being_handed_over(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await ticking(life)
+        await life.paused()
+        partitions, planner = life.engine.partitions, life.engine._planner
+        for number in (1, 2):
+            partitions._open[number] = Partition(number, planner.new_timetable(START + 2_000), START)
+        flushed: list[set[int]] = []
+
+        async def flush(numbers: set[int]) -> None:
+            flushed.append(numbers)
+
+        monkeypatch.setattr(life.engine.logs, "flush", flush)
+        stays = partitions[2]
+        async with life.partition.turn:
+            going = asyncio.create_task(life.assigned(2, 7))
+            await until("the other one is handed over", lambda: {1} in flushed)
+            await going
+            assert partitions.get(2) is stays
+        assert partitions.get(0) is None
 
 
 async def test_ticks_stop_when_a_rebalance_does_not_end(

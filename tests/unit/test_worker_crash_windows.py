@@ -203,7 +203,7 @@ async def test_somebody_who_is_durable_and_not_yet_in_the_timetable_keeps_it_fro
         await known(life, "ann")
         await life.tick_to(START + 2_000)
         with life.partition.held(START + 2_500):
-            await life.engine.partitions.close()
+            await life.engine._give_away({0})
         assert not life.put_away()
 
 
@@ -213,7 +213,7 @@ async def test_somebody_who_does_not_begin_before_the_next_sweep_keeps_the_timet
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
         life.timetable.put(planned("late", since=START + 10_000))
-        await life.engine.partitions.close()
+        await life.engine._give_away({0})
         assert not life.put_away()
 
 
