@@ -132,7 +132,8 @@ class PartitionLogs:
     async def write(self, number: int, changes: Sequence[Change], cancelled: Sequence[Change] = ()) -> int:
         """Append to the changelog; gives the offset of the last record when all of it is committed.
 
-        ``cancelled`` goes to the topic ``cancellations`` in the same transaction. Waits for a broker that is away. Raises PartitionLost, RecordRefused.
+        ``cancelled`` goes to the topic ``cancellations`` in the same transaction. Waits for a broker that is away.
+        Raises PartitionLost, RecordRefused.
         """
         return await asyncio.shield(self._start(self._write(self._held(number), changes, cancelled)))
 

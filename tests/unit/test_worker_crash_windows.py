@@ -79,7 +79,9 @@ async def test_executors_drop_no_tick_of_a_monitor_whose_end_is_not_durable(
         await known(life, "ann")
         await life.tick_to(START + 2_000)
         broker.held.add(CHANGELOG)
-        broker.take(TOPICS.commands, {"user_id": "ann", "command": command} | ({"monitor_id": monitor} if monitor else {}))
+        broker.take(
+            TOPICS.commands, {"user_id": "ann", "command": command} | ({"monitor_id": monitor} if monitor else {})
+        )
         await until("its unit of work is sent", lambda: broker.waiting(CHANGELOG))
         # what the worker has sent outside of transactions is on the broker
         await life.engine._outbox.delivered()
