@@ -99,14 +99,15 @@ class Feedback:
             return None
         transition = lifecycle.transition_between(monitor, after)
         if transition is not None:
-            muted_until = muted(work, record.partition, monitor, transition.at)
+            user = work.user(record.partition, monitor.user_id)
+            muted_until = muted(user, monitor, transition.at)
             if muted_until:
                 transition = msgspec.structs.replace(transition, alert=False)
             after = lifecycle.with_reminder(monitor, after, muted_until)
             after = lifecycle.forgotten_at(after, self._planner.now_ms() + self._tasks_kept_ms)
         work.add(record.partition, key, after)
         if transition is not None:
-            self._transitions.tell(record.partition, transition)
+            self._transitions.tell(record.partition, transition, after, user)
         return monitor, after
 
 

@@ -223,7 +223,7 @@ class Registration:
                 work.send(number)
             await work.finish()
             for number, signup in asked:
-                self._replies.answer(number, Asker.of(signup), Answer.REGISTERED)
+                self._replies.answer(number, Asker.of(signup), Answer.REGISTERED, offset=work.position(number))
             with all_or_rebuilt():
                 # in one go: what is loaded from the index meanwhile would come twice
                 for partition, plans in planned:
@@ -266,7 +266,7 @@ class Registration:
             await work.finish()
             # an answer says what is durable
             for each in answers:
-                self._replies.answer(*each)
+                self._replies.answer(*each, offset=work.position(each[0]))
             with all_or_rebuilt():
                 for number, changes in done:
                     for change in changes.monitors:
@@ -463,8 +463,9 @@ class Registration:
         for change in changes.monitors:
             if change.after is not None:
                 work.put(partition, change.after)
-            if change.transition is not None:
-                self._transitions.tell(partition, change.transition)
+            if change.after is not None and change.transition is not None:
+                user = work.user(partition, user_id)
+                self._transitions.tell(partition, change.transition, change.after, user)
 
 
 _FOR_MANY = frozenset(

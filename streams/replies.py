@@ -21,20 +21,32 @@ class Replies:
         self._output_format = output_format
 
     def answer(
-        self, partition: int, asker: Asker, answer: Answer, version: int = 0, error: InvalidInput | None = None
+        self,
+        partition: int,
+        asker: Asker,
+        answer: Answer,
+        version: int = 0,
+        error: InvalidInput | None = None,
+        *,
+        offset: int = -1,
     ) -> None:
-        """Answer an input, if an answer is asked for; ``error``: why it was refused."""
+        """Answer an input, if an answer is asked for; ``error``: why it was refused.
+
+        ``offset``: of the last record of the partition's changelog that the answer includes.
+        """
         if asker.wants(answer):
-            self._send(partition, asker, answer, version, error)
+            self._send(partition, asker, answer, version, error, offset)
 
     def refuse(self, source: Record, error: InvalidInput) -> None:
         """Answer a refused input, if its id and its user can be read."""
         name = self._names.get(source.topic)
         asker = codec.asker_of(name, source.value) if name and source.value else None
         if asker is not None:
-            self._send(source.partition, asker, Answer.REFUSED, 0, error)
+            self._send(source.partition, asker, Answer.REFUSED, 0, error, -1)
 
-    def _send(self, partition: int, asker: Asker, answer: Answer, version: int, error: InvalidInput | None) -> None:
+    def _send(
+        self, partition: int, asker: Asker, answer: Answer, version: int, error: InvalidInput | None, offset: int
+    ) -> None:
         reply = Reply(
             command_id=asker.command_id,
             user_id=asker.user_id,
@@ -48,6 +60,8 @@ class Replies:
             code=error.code if error else "",
             signup_id=asker.signup_id,
             signal_id=asker.signal_id,
+            partition=partition if offset >= 0 else -1,
+            offset=offset,
         )
         self._outbox.send(
             self._topic,

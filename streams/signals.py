@@ -69,10 +69,10 @@ class Signals:
             for number, some in heard.items():
                 await self._take(work, number, some, answers)
             await work.finish()
-        if answers:
             # an answer says what is durable
             for each in answers:
-                self._replies.answer(*each)
+                self._replies.answer(*each, offset=work.position(each[0]))
+        if answers:
             await self._outbox.delivered()
 
     async def _take(

@@ -132,6 +132,7 @@ class Writing:
         self._cancelled: dict[int, dict[bytes, bytes]] = defaultdict(dict)
         self._met: dict[int, Partition] = {}
         self._commits: dict[int, asyncio.Task[int]] = {}
+        self._positions: dict[int, int] = {}
 
     def owned(self, number: int) -> Partition:
         """The partition. Raises PartitionLost."""
@@ -278,6 +279,12 @@ class Writing:
             for partition, offset in zip(changed, offsets, strict=True):
                 self._store.write(partition, self._entries[partition], offset, self._indexed[partition])
                 self._store.undecodable.written(partition, self._entries[partition])
+
+    def position(self, partition: int) -> int:
+        """The offset of the last record of a partition's changelog that is in the local store, for after ``finish``."""
+        if partition not in self._positions:
+            self._positions[partition] = self._store.offset_of(partition)
+        return self._positions[partition]
 
     def abandon(self) -> None:
         """Give it up: what was sent of it, and is not in the local store, may be committed all the same."""

@@ -1,10 +1,13 @@
 """Changes of state go out."""
 
+from msgspec.structs import replace
+
 from everwatch import codec
 from everwatch.config import OutputFormat
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
-from everwatch.model import Transition
+from everwatch.kinds.targets import target_of_config
+from everwatch.model import Monitor, Transition, User
 
 
 class Transitions:
@@ -15,8 +18,12 @@ class Transitions:
         self._topic = topics.transitions
         self._output_format = output_format
 
-    def tell(self, partition: int, transition: Transition) -> None:
-        """Send one to the partition of its user."""
+    def tell(self, partition: int, transition: Transition, monitor: Monitor, user: User | None) -> None:
+        """Send one to the partition of its user, with what its readers would have to look up."""
+        spec = monitor.spec
+        transition = replace(
+            transition, target=target_of_config(spec.kind, spec.config), plan=user.plan if user else ""
+        )
         self._outbox.send(
             self._topic,
             partition=partition,

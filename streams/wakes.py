@@ -7,7 +7,7 @@ from everwatch import lifecycle
 from everwatch.clock import Clock
 from everwatch.errors import is_retryable
 from everwatch.isolation import Bisection
-from everwatch.model import Monitor
+from everwatch.model import Monitor, User
 from everwatch.quiet import Quiet
 from everwatch.schedule.maintenance import maintenance_end
 from everwatch.timetable import NotPlanned
@@ -115,18 +115,18 @@ class Wakes:
         if after is monitor:
             return None
         if told is not None:
-            muted_until = muted(work, partition.number, monitor, now)
+            muted_until = muted(work.user(partition.number, monitor.user_id), monitor, now)
             if muted_until:
                 after, told = lifecycle.reminded_at(monitor, muted_until), None
         work.add(partition.number, key, after)
         for transition in (lifecycle.transition_between(monitor, after), told):
             if transition is not None:
-                self._transitions.tell(partition.number, transition)
+                user = work.user(partition.number, monitor.user_id)
+                self._transitions.tell(partition.number, transition, after, user)
         return monitor, after
 
 
-def muted(work: Writing, partition: int, monitor: Monitor, at: int) -> int:
+def muted(user: User | None, monitor: Monitor, at: int) -> int:
     """When the maintenance of a monitor, or of its user, that it is in at ``at`` is over; 0 if it is in none."""
-    user = work.user(partition, monitor.user_id)
     windows = monitor.spec.policy.maintenance + (user.maintenance if user else ())
     return maintenance_end(windows, at) if windows else 0

@@ -33,6 +33,13 @@ Sentence = Annotated[str, Meta(max_length=4_000)]
 Detail = Annotated[str, Meta(max_length=160_000)]
 ExecutorName = Annotated[str, Meta(max_length=1_000)]
 
+Host = Annotated[str, Meta(max_length=300)]
+PlanName = Annotated[str, Meta(max_length=256)]
+_Label = Annotated[str, Meta(max_length=1_024)]
+Labels = Annotated[dict[_Label, _Label], Meta(max_length=64)]
+LogOffset = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
+PartitionNumber = Annotated[int, Meta(ge=-1, le=2**31 - 1)]
+
 MOST_AHEAD_MS = 60_000
 """A clock may be so far ahead of ours; what says that it is from later still is refused."""
 BROKER_AHEAD_MS = 3_600_000

@@ -338,8 +338,9 @@ def woken(monitor: Monitor, now: int, settled: int) -> tuple[Monitor, Transition
 
 
 def reminder(monitor: Monitor, at: int) -> Transition:
-    """What tells again that a monitor is down or late."""
-    lasting = describe_duration(max(0, at - monitor.state_since) // 1_000 * 1_000)
+    """What tells again that a monitor is down or late; who sends it adds target and plan."""
+    lasted_ms = max(0, at - monitor.state_since)
+    lasting = describe_duration(lasted_ms // 1_000 * 1_000)
     return Transition(
         user_id=monitor.user_id,
         monitor_id=monitor.monitor_id,
@@ -349,6 +350,9 @@ def reminder(monitor: Monitor, at: int) -> Transition:
         reason=f"still {monitor.state} after {lasting}: {monitor.reason}".removesuffix(": "),
         version=monitor.version,
         reminder=True,
+        kind=monitor.spec.kind,
+        labels=dict(monitor.spec.labels),
+        lasted_ms=lasted_ms,
     )
 
 
@@ -398,7 +402,10 @@ def forgotten_at(monitor: Monitor, at: int) -> Monitor:
 
 
 def transition_between(before: Monitor, after: Monitor) -> Transition | None:
-    """The transition that leads from one value of a monitor to the next, if its state changed."""
+    """The transition that leads from one value of a monitor to the next, if its state changed.
+
+    Who sends it adds target and plan, which a monitor's record does not hold.
+    """
     if before.state is after.state:
         return None
     assert after.state in LEGAL[before.state], f"{before.state} to {after.state}"
@@ -411,6 +418,9 @@ def transition_between(before: Monitor, after: Monitor) -> Transition | None:
         reason=after.reason,
         version=after.version,
         alert=is_alarm(before.state, after.state, after.reason),
+        kind=after.spec.kind,
+        labels=dict(after.spec.labels),
+        lasted_ms=max(0, after.state_since - before.state_since),
     )
 
 

@@ -12,11 +12,16 @@ import msgspec
 from everwatch.bounds import (
     Detail,
     ExecutorName,
+    Host,
     InstantMs,
     KindName,
+    Labels,
     Large,
+    LogOffset,
     LongestDuration,
     MonitorKey,
+    PartitionNumber,
+    PlanName,
     Sentence,
     Small,
     Timeout,
@@ -291,6 +296,8 @@ class Reply(msgspec.Struct, frozen=True):
 
     ``command``: the command, or ``signup`` or ``signal``. ``version`` is the monitor's after it, 0 where there is none.
     ``reason``, ``path`` and ``code`` (see RefusalCode) say why it was refused; ``at`` when it was answered.
+    ``partition`` and ``offset``: the changelog's record with which all that it says is true; -1 where that does not
+    matter, as of an input that is wrong in itself. Whoever has read the changelog up to it reads what was written.
     """
 
     command_id: str
@@ -305,6 +312,8 @@ class Reply(msgspec.Struct, frozen=True):
     code: str = ""
     signup_id: str = ""
     signal_id: str = ""
+    partition: PartitionNumber = -1
+    offset: LogOffset = -1
 
     @property
     def key(self) -> AskedKey:
@@ -559,7 +568,9 @@ class Transition(msgspec.Struct, frozen=True):
     """A change of a monitor's state. Identity: user_id, monitor_id, at, to_state.
 
     ``alert``: a person is to be told (``lifecycle.is_alarm``, and no maintenance window was on). ``reminder``: nothing
-    has changed, it is still down or late (then both states are the same).
+    has changed, it is still down or late (then both states are the same). ``kind``, ``target`` (the host that is
+    checked), ``plan`` and ``labels`` are the monitor's and its user's at that time; ``lasted_ms``: how long
+    ``from_state`` had lasted. What versions before did not say is empty or 0.
     """
 
     user_id: UserKey
@@ -571,6 +582,11 @@ class Transition(msgspec.Struct, frozen=True):
     version: Small
     alert: bool = True
     reminder: bool = False
+    kind: KindName = ""
+    target: Host = ""
+    plan: PlanName = ""
+    labels: Labels = {}
+    lasted_ms: Large = 0
 
 
 Json = dict[str, Any]

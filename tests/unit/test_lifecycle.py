@@ -892,7 +892,16 @@ def test_what_is_down_is_said_again_each_time_that_the_policy_says() -> None:
     still, told = woken(down, AT + HOUR, AT)
     assert still.agenda == Agenda(remind_at=AT + 2 * HOUR)
     assert told == Transition(
-        "u", "m", AT + HOUR, State.DOWN, State.DOWN, "still down after 1 h: it was a failure", 1, reminder=True
+        "u",
+        "m",
+        AT + HOUR,
+        State.DOWN,
+        State.DOWN,
+        "still down after 1 h: it was a failure",
+        1,
+        reminder=True,
+        kind="http",
+        lasted_ms=HOUR,
     )
     assert woken(still, AT + HOUR, AT) == (still, None)
 

@@ -256,9 +256,13 @@ EXPECTED: dict[str, object] = {
         TRANSITION, from_state=State.DOWN, reason="still down after 1 h: connection refused", reminder=True
     ),
     "transition-muted": msgspec.structs.replace(TRANSITION, alert=False),
+    "transition-told": msgspec.structs.replace(
+        TRANSITION, kind="http", target="shop.example", plan="pro", labels={"env": "größe"}, lasted_ms=61_000
+    ),
     "reply": REPLY,
     "reply-code": REPLY_CODE,
     "reply-signup": REPLY_SIGNUP,
+    "reply-position": msgspec.structs.replace(REPLY_CODE, partition=3, offset=1_042),
     "reply-signal": REPLY_SIGNAL,
 }
 READ: dict[str, Callable[[bytes], object]] = {

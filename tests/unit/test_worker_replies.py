@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 from support.pipeline import every
-from support.worker import START, TOPICS, Broker, Life, until, worker
+from support.worker import CHANGELOG, START, TOPICS, Broker, Life, until, worker
 
 from everwatch import codec, schemas
 from everwatch.clock import SettableClock
@@ -65,10 +65,42 @@ def job() -> dict[str, Any]:
 async def test_a_signup_with_an_id_is_answered_with_what_it_changed(life: Life) -> None:
     pro = {"plan": "pro", "monitors": [job()]}
     [first] = await sign_up(life, pro | {"signup_id": "s-1"})
-    assert first == Reply("", "ann", "", "signup", Answer.REGISTERED, "", "", 0, first.at, signup_id="s-1")
+    assert first == Reply(
+        "", "ann", "", "signup", Answer.REGISTERED, "", "", 0, first.at, signup_id="s-1", partition=0, offset=1
+    )
     again, other = await sign_up(life, pro | {"signup_id": "s-1"}, pro | {"attributes": {"n": 1}, "signup_id": "s-2"})
     assert [(r.signup_id, r.answer) for r in (again, other)] == [("s-1", Answer.UNCHANGED), ("s-2", Answer.UPDATED)]
     assert await sign_up(life, pro) == []
+
+
+async def test_an_answer_says_up_to_where_the_changelog_makes_it_true(life: Life) -> None:
+    def last() -> int:
+        return len(life.broker.logs[CHANGELOG]) - 1
+
+    signup = {"plan": "pro", "monitors": [job()]}
+    [registered] = await sign_up(life, signup | {"signup_id": "s-1"})
+    assert (registered.partition, registered.offset) == (0, last())
+    [unchanged] = await sign_up(life, signup | {"signup_id": "s-1"})
+    assert unchanged.offset == last()
+    [paused] = await take(life, TOPICS.commands, {"command": "pause", "monitor_id": "job", "command_id": "c-1"})
+    assert paused.offset == last() > registered.offset
+    [missing] = await take(life, TOPICS.commands, {"command": "pause", "monitor_id": "none", "command_id": "c-2"})
+    assert (missing.code, missing.offset) == ("not_found", last())
+    [heard] = await send(life, {"monitor_id": "job", "at": START + 1, "signal_id": "n-1"})
+    assert heard.offset == last() > paused.offset
+    [wrong] = await send(life, {"monitor_id": "job", "at": "when?", "signal_id": "n-2"})
+    assert (wrong.partition, wrong.offset) == (-1, -1)
+
+
+async def test_a_transition_carries_what_its_readers_would_have_to_look_up(life: Life) -> None:
+    site = every("site", "http", url="https://Shop.Example:8443/basket") | {"labels": {"env": "prod"}}
+    await sign_up(life, {"plan": "pro", "monitors": [site], "signup_id": "s-1"})
+    await life.tick_to(START + 90_000)
+    await take(life, TOPICS.commands, {"command": "pause", "monitor_id": "site", "command_id": "c-1"})
+    [(_, value)] = life.broker.logs[TOPICS.transitions]
+    told = codec.decode_transition(value)
+    assert (told.kind, told.target, told.plan, told.labels) == ("http", "shop.example", "pro", {"env": "prod"})
+    assert told.lasted_ms == told.at - START > 0
 
 
 async def test_a_newcomer_whose_task_is_due_at_once_is_answered_registered_too(life: Life) -> None:
