@@ -8,7 +8,7 @@ import orjson
 import psutil
 import pytest
 from support.command import everwatch, run
-from support.waiting import now_ms, wait_until
+from support.waiting import PATIENCE, now_ms, wait_until
 
 from everwatch.config import Settings
 from everwatch.errors import StoreError
@@ -37,6 +37,10 @@ def reader_of(folder: Path) -> SqlReader | None:
         return None
 
 
+def is_paused(reader: SqlReader, user_id: str) -> bool:
+    return any(monitor.state is State.PAUSED for monitor in reader.monitors(user_id))
+
+
 def test_the_audit_of_a_troubled_demo_finds_nothing_missed_and_nothing_twice(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")}
     arguments = "--users", str(USERS), "--every", "2s", "--json", "--data-dir", str(tmp_path)
@@ -56,7 +60,7 @@ def test_the_audit_of_a_troubled_demo_finds_nothing_missed_and_nothing_twice(tmp
         up = wait_until("some are up", lambda: [m for m in reader.monitors("demo-00001") if m.state is State.UP], 60)
         assert up
         ask("monitor", "pause", "demo-00001", "job")
-        ask("monitor", "pause", "demo-00002", "job", "--for", "3s")
+        ask("monitor", "pause", "demo-00002", "job", "--for", "15s")
         changed = '{"period": "20s"}'
         ask("monitor", "put", "demo-00003", "job", "--kind", "heartbeat", "--config", changed, "--every", "1s")
         ask("task", "create", "demo-00004", "soon", "--kind", "noop", "--in", "10s")
@@ -68,6 +72,7 @@ def test_the_audit_of_a_troubled_demo_finds_nothing_missed_and_nothing_twice(tmp
         ask("monitor", "resume", "demo-00001", "job")
         ask("monitor", "delete", "demo-00006", "job")
         resumed = now_ms()
+        wait_until("a pause has ended by itself", lambda: not is_paused(reader, "demo-00002"), 30)
         wait_until("ticks go on", lambda: reader.results(limit=1)[0].result.scheduled_at > resumed + 12_000, 60)
         audited = run(
             *("audit", "--since", str((now_ms() - began) // 1000), "--settle", "3s", "--json"),
@@ -78,7 +83,7 @@ def test_the_audit_of_a_troubled_demo_finds_nothing_missed_and_nothing_twice(tmp
         if reader is not None:
             reader.close()
         demo.send_signal(signal.SIGINT)
-        out, err = demo.communicate(timeout=60)
+        out, err = demo.communicate(timeout=60 * PATIENCE)
     report = orjson.loads(audited.stdout)
     assert audited.returncode == 0, report
     assert (report["missed"], report["duplicate"]) == (0, 0)
