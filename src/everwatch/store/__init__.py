@@ -8,7 +8,6 @@ from everwatch.store.interface import (
     Entry,
     Identity,
     ListedUser,
-    Partition,
     Reader,
     Received,
     Selection,
@@ -22,6 +21,7 @@ from everwatch.store.interface import (
     When,
 )
 from everwatch.store.memory import MemoryStore
+from everwatch.store.partition import Partition
 from everwatch.store.purges import Purge
 from everwatch.store.reader import SqlReader, open_reader
 from everwatch.store.writer import SqlStore, open_store

@@ -5,15 +5,14 @@ Every instant is whole milliseconds since the epoch (UTC).
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from everwatch.errors import EverwatchError, StoreError
 from everwatch.model import Monitor, Policy, Result, Schedule, State, Transition, User
-
-if TYPE_CHECKING:
-    from everwatch.store.purges import Purge
+from everwatch.store.partition import Partition
+from everwatch.store.purges import Purge
 
 Value = TypeVar("Value")
 
@@ -24,13 +23,6 @@ class StoreBusy(StoreError):
 
 class Unstorable(EverwatchError):
     """A record holds what the database refuses; the same call fails again."""
-
-
-class Partition(NamedTuple):
-    """One partition of one topic."""
-
-    topic: str
-    number: int
 
 
 class Received(msgspec.Struct, Generic[Value], frozen=True, gc=False):
@@ -213,11 +205,11 @@ class Store(Protocol):
         """
         ...
 
-    def begin_purge(self, purge: "Purge") -> None:
+    def begin_purge(self, purge: Purge) -> None:
         """From now on store nothing that is the user's from up to ``purge.ended_at``. Raises StoreError, StoreBusy."""
         ...
 
-    def purge_some(self, purge: "Purge", most: int) -> dict[str, int]:
+    def purge_some(self, purge: Purge, most: int) -> dict[str, int]:
         """Delete at most ``most`` rows of each table that are the user's from up to ``purge.ended_at``.
 
         Gives how many rows of which table were deleted, none of them when nothing is left. What a user who signed up

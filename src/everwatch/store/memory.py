@@ -14,7 +14,6 @@ from everwatch.store.interface import (
     Entry,
     Identity,
     ListedUser,
-    Partition,
     Received,
     Selection,
     SinkBatch,
@@ -24,7 +23,9 @@ from everwatch.store.interface import (
     TaskStatus,
     When,
 )
-from everwatch.store.purges import Purge, hash_of, without_purged
+from everwatch.store.partition import Partition
+from everwatch.store.purge_filter import without_purged
+from everwatch.store.purges import Purge, hash_of
 from everwatch.store.retention import KEEP_ALL, Keep
 from everwatch.store.tasks import as_of, cancelled, following, is_first, task_of
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete, false, or_, select, true
 
 from everwatch.store.bulk import Bulk, upsert
-from everwatch.store.interface import Partition
+from everwatch.store.partition import Partition
 from everwatch.store.purges import Purge, hash_of
 from everwatch.store.schema import (
     monitor_history,

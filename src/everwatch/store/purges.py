@@ -1,4 +1,4 @@
-"""Users that were purged: what of a batch is theirs and must not be stored again. Pure."""
+"""Purges of users: what the database keeps of one."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from everwatch.store.interface import Partition, SinkBatch
+from everwatch.store.partition import Partition
 
 
 class Purge(msgspec.Struct, frozen=True):
@@ -31,22 +31,3 @@ class Purge(msgspec.Struct, frozen=True):
 def hash_of(user_id: str) -> str:
     """What stands for a purged user: the id itself is not kept."""
     return blake2b(user_id.encode(), digest_size=32, person=b"everwatch-purge").hexdigest()
-
-
-def without_purged(batch: SinkBatch, ended_at: Mapping[str, int]) -> SinkBatch:
-    """The batch without what purged users had before they ended; ``ended_at``: by ``hash_of`` the user.
-
-    Ticks that were under way then are due before it, however late their results come. A user that signs up anew has
-    ticks that are due after it.
-    """
-
-    def is_kept(user_id: str, instant: int) -> bool:
-        return ended_at.get(hash_of(user_id), -1) < instant
-
-    return msgspec.structs.replace(
-        batch,
-        results=[r for r in batch.results if is_kept(r.value.user_id, r.value.scheduled_at)],
-        transitions=[t for t in batch.transitions if is_kept(t.value.user_id, t.value.at)],
-        # a deletion changes nothing where there is nothing; a put of before is followed by one
-        entries=[e for e in batch.entries if e.value.value is None or is_kept(e.value.user_id, e.timestamp + 1)],
-    )

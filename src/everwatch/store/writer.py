@@ -23,9 +23,11 @@ from everwatch.store import purge_rows, rows
 from everwatch.store.bulk import Bulk, Row, insert_into, upsert
 from everwatch.store.engine import clear_errors, open_for_writing
 from everwatch.store.entries import ending_of, into_waves
-from everwatch.store.interface import Entry, Partition, Received, SinkBatch, TaskStatus
+from everwatch.store.interface import Entry, Received, SinkBatch, TaskStatus
 from everwatch.store.offsets import Offsets
-from everwatch.store.purges import Purge, without_purged
+from everwatch.store.partition import Partition
+from everwatch.store.purge_filter import without_purged
+from everwatch.store.purges import Purge
 from everwatch.store.results import ResultsWriter, UpsertedResults
 from everwatch.store.retention import KEEP_ALL, Keep, Trimmer
 from everwatch.store.schema import (

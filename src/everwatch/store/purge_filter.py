@@ -1,0 +1,27 @@
+"""What purged users left on the topics: it is not stored again. Pure."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from everwatch.store.interface import SinkBatch
+from everwatch.store.purges import hash_of
+
+
+def without_purged(batch: SinkBatch, ended_at: Mapping[str, int]) -> SinkBatch:
+    """The batch without what purged users had before they ended; ``ended_at``: by ``hash_of`` the user.
+
+    Ticks that were under way then are due before it, however late their results come. A user that signs up anew has
+    ticks that are due after it.
+    """
+
+    def is_kept(user_id: str, instant: int) -> bool:
+        return ended_at.get(hash_of(user_id), -1) < instant
+
+    return msgspec.structs.replace(
+        batch,
+        results=[r for r in batch.results if is_kept(r.value.user_id, r.value.scheduled_at)],
+        transitions=[t for t in batch.transitions if is_kept(t.value.user_id, t.value.at)],
+        # a deletion changes nothing where there is nothing; a put of before is followed by one
+        entries=[e for e in batch.entries if e.value.value is None or is_kept(e.value.user_id, e.timestamp + 1)],
+    )
