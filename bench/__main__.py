@@ -16,7 +16,7 @@ from bench.errors import Unmeasured
 from bench.plan import Plan
 from bench.plots import draw
 from bench.report import Outcome, medians
-from everwatch.errors import EverwatchError
+from everwatch.core.errors import EverwatchError
 
 BENCHES = {
     "ticks": "lateness of the ticks of 1,000,000 monitors, every tick compared with its schedule",

@@ -19,7 +19,7 @@ from bench.rivals import beside, figure_of
 from bench.scraping import scraping
 from bench.target import Target, target
 from bench.watching import Watched
-from everwatch import codec
+from everwatch.encoding import codec
 from everwatch.kinds import registry
 from everwatch.model import Result, Status, Tick
 

@@ -8,7 +8,7 @@ import orjson
 from bench.producing import Records
 from bench.rig import Rig
 from bench.worker import Worker
-from everwatch import codec
+from everwatch.encoding import codec
 from everwatch.model import Result
 
 AT_ONCE = 500

@@ -21,7 +21,7 @@ from bench.report import Figure, Outcome
 from bench.rig import Rig, rig
 from bench.watching import per_million
 from bench.worker import cpu_s_of
-from everwatch.config import environment_with
+from everwatch.core.config import environment_with
 
 _MONITORS = [
     {

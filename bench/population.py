@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from everwatch import codec
+from everwatch.encoding import codec
 from everwatch.model import Every
 from everwatch.schedule.every import due_between, phase_of
 

@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 
 from bench.errors import Unmeasured
-from everwatch.clock import SystemClock
+from everwatch.core.clock import SystemClock
 
 START_WITHIN_S = 240.0
 _NOBODY = "nobody"

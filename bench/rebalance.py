@@ -20,7 +20,7 @@ from bench.rivals import Subject, the_worker, wait_steady
 from bench.scaleout import wait_spread
 from bench.target import target
 from bench.watching import judge, watch
-from everwatch import codec
+from everwatch.encoding import codec
 
 INTERVAL_MS = 5_000
 LATE_MS = 1_000

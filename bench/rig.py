@@ -20,9 +20,9 @@ from bench.client import KafkaClient
 from bench.errors import Unmeasured
 from bench.producing import Source, publish
 from bench.worker import Worker, cpu_s_of
-from everwatch.cli.broker import start_broker
-from everwatch.clock import Clock, SystemClock
-from everwatch.config import Settings, load_settings
+from everwatch.cli.support.embedded_broker import start_broker
+from everwatch.core.clock import Clock, SystemClock
+from everwatch.core.config import Settings, load_settings
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import Topics, ensure_topics
 

@@ -18,7 +18,7 @@ from bench.report import Peer
 from bench.rig import Rig
 from bench.watching import Watched, judge, watch
 from bench.worker import Worker
-from everwatch.errors import EverwatchError
+from everwatch.core.errors import EverwatchError
 
 STREAMS, FAUST = "Kafka Streams", "Faust"
 _PEERS = {STREAMS: streams_peer, FAUST: faust_peer}

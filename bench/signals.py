@@ -13,7 +13,7 @@ from bench.producing import Records, Signups
 from bench.report import Figure, Outcome
 from bench.rig import Rig, rig
 from bench.watching import per_million
-from everwatch import codec
+from everwatch.encoding import codec
 from everwatch.model import Monitor
 
 HEARTBEAT = "heartbeat"

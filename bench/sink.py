@@ -26,13 +26,13 @@ from bench.report import Figure, Outcome, Peer
 from bench.rig import Rig, rig
 from bench.watching import per_million
 from bench.worker import Worker
-from everwatch.clock import SystemClock
-from everwatch.config import Settings
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings
 from everwatch.model import Result, Status
 from everwatch.store import Partition, Received, SinkBatch, open_reader, open_store
 from everwatch.store.copied_results import TYPES, row_of
-from everwatch.store.schema import results
-from everwatch.store.status import status_of
+from everwatch.store.database_status import status_of
+from everwatch.store.sql_schema import results
 
 BATCH = 10_000
 DAY_MS = 86_400_000

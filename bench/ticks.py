@@ -12,7 +12,7 @@ from bench.producing import Signups
 from bench.report import Figure, Outcome
 from bench.rig import Rig, rig
 from bench.watching import Window, cost_figures, judge, watch
-from everwatch import codec
+from everwatch.encoding import codec
 
 MOST_IDENTIFIED = 12_000_000
 

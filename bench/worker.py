@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 
 from bench.errors import Unmeasured
-from everwatch.clock import SystemClock
-from everwatch.config import environment_with
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import environment_with
 
 STOP_WITHIN_S = 15.0
 

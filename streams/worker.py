@@ -10,12 +10,12 @@ from pathlib import Path
 import faust
 import uvloop
 
-from everwatch.clock import Clock
-from everwatch.config import Settings
-from everwatch.errors import FolderInUse
-from everwatch.memory import expect_batches
-from everwatch.metrics import serve_metrics
-from everwatch.private import make_private_folder
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import FolderInUse
+from everwatch.core.private_files import make_private_folder
+from everwatch.core.process_memory import expect_batches
+from everwatch.observability.metrics import serve_metrics
 from streams.app import create_app
 
 logger = logging.getLogger(__name__)

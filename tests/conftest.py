@@ -16,7 +16,7 @@ from support.pipeline import Pipeline
 from support.postgres import FAST, Databases, Missing, running
 from support.target import Target
 
-from everwatch.clock import SystemClock
+from everwatch.core.clock import SystemClock
 from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings
 
 # how long an example takes is nothing that a test asserts: the machine may be busy with other things

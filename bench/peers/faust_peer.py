@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.peers.process import Peer, running
-from everwatch.config import Settings
+from everwatch.core.config import Settings
 
 NAME = "plain Faust"
 APPLICATION = "peer-faust"

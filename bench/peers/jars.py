@@ -6,8 +6,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from everwatch.config import Settings
-from everwatch.errors import EmbeddedKafkaError
+from everwatch.core.config import Settings
+from everwatch.core.errors import EmbeddedKafkaError
 from everwatch.kafka.embedded.jars import KAFKA_VERSION, provide_jars, read_lock
 from everwatch.kafka.embedded.java import Java
 

@@ -14,8 +14,8 @@ import orjson
 
 from bench.peers.due import Due, DueIndex
 from bench.peers.faust_peer import APPLICATION, READY, TABLE
-from everwatch import codec
-from everwatch.clock import SystemClock
+from everwatch.core.clock import SystemClock
+from everwatch.encoding import codec
 from everwatch.model import Every
 from everwatch.schedule.duration import parse_duration_ms
 

@@ -9,8 +9,8 @@ from threading import Event
 
 import psutil
 
-from everwatch.clock import SystemClock
-from everwatch.config import environment_with
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import environment_with
 
 START_WITHIN_S = 60.0
 STOP_WITHIN_S = 15.0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.peers.jars import provide_class_path
 from bench.peers.process import Peer, running
-from everwatch.config import Settings, java_environment
+from everwatch.core.config import Settings, java_environment
 from everwatch.kafka.embedded.java import bundled_java, choose_java
 
 NAME = "Kafka Streams"

@@ -10,10 +10,10 @@ import pytest
 from support.command import everwatch, run
 from support.waiting import PATIENCE, now_ms, wait_until
 
-from everwatch.config import Settings
-from everwatch.errors import StoreError
+from everwatch.core.config import Settings
+from everwatch.core.errors import StoreError
 from everwatch.model import State
-from everwatch.store.reader import SqlReader, open_reader
+from everwatch.store.sql_reader import SqlReader, open_reader
 
 pytestmark = pytest.mark.chaos
 USERS = 30

@@ -10,7 +10,7 @@ from support.pipeline import Pipeline, beside, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
-from everwatch.clock import SystemClock
+from everwatch.core.clock import SystemClock
 from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings
 
 pytestmark = pytest.mark.chaos

@@ -15,9 +15,9 @@ from support.account import settle_ticks
 from support.pipeline import PARTITIONS, Pipeline, every
 from support.waiting import now_ms, wait_until
 
-from everwatch import codec
+from everwatch.encoding import codec
 from everwatch.kafka.clients import new_transactional_producer
-from everwatch.kafka.transactions import Run, TransactionalProducer
+from everwatch.kafka.transactional_producer import Run, TransactionalProducer
 from everwatch.model import Monitor
 
 logger = logging.getLogger(__name__)
@@ -133,8 +133,8 @@ DEATHS = {
 }
 SABOTAGE = """
 import os, signal
-from everwatch.kafka.transactions import TransactionalProducer as Transactions
-from streams.store import Store
+from everwatch.kafka.transactional_producer import TransactionalProducer as Transactions
+from streams.state.entry_store import Store
 
 doomed = []
 produce = Transactions._produce

@@ -9,8 +9,8 @@ from support.pipeline import PARTITIONS, Pipeline, beside, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
-from everwatch import codec
-from everwatch.errors import InvalidInput
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding import codec
 
 pytestmark = pytest.mark.chaos
 USERS = 40

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from everwatch import lifecycle
-from everwatch.config import Settings
+from everwatch.core.config import Settings
 from everwatch.model import (
     Agenda,
     At,
@@ -28,6 +27,7 @@ from everwatch.model import (
     Transition,
     User,
 )
+from everwatch.rules import lifecycle
 from everwatch.store import (
     Counts,
     Entry,

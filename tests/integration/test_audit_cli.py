@@ -11,12 +11,11 @@ import typer
 from click.testing import Result as Said
 from typer.testing import CliRunner
 
-from everwatch import lifecycle
-from everwatch.cli.audit import audit
-from everwatch.cli.explain import explain
-from everwatch.clock import SystemClock
-from everwatch.config import Settings
-from everwatch.errors import EverwatchError, SettingsError
+from everwatch.cli.commands.audit import audit
+from everwatch.cli.commands.explain import explain
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings
+from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.model import (
     Align,
     At,
@@ -30,6 +29,7 @@ from everwatch.model import (
     Status,
     User,
 )
+from everwatch.rules import lifecycle
 from everwatch.store import Entry, Partition, Received, SinkBatch, SqlStore, open_store
 
 pytestmark = pytest.mark.integration

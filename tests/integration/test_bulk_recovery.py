@@ -13,8 +13,8 @@ from support.account import settle_ticks
 from support.pipeline import PARTITIONS, WATCHING, Pipeline, every
 from support.waiting import now_ms, wait_until
 
-from everwatch.clock import SystemClock
-from everwatch.codec import split_key
+from everwatch.core.clock import SystemClock
+from everwatch.encoding.codec import split_key
 from streams.app import create_app
 
 pytestmark = pytest.mark.integration
@@ -28,8 +28,8 @@ MONITORS = (USERS - LEAVERS) * len(SITES)
 
 # what a process with this on its path does: reading in bulk fails in the middle, twice
 SABOTAGE = """
-import streams.recovery as recovery
-from everwatch.errors import BrokerUnavailable
+import streams.state.recovery as recovery
+from everwatch.core.errors import BrokerUnavailable
 
 recovery.AT_ONCE = 500
 read, calls = recovery.CatchUp._read, iter(range(1_000_000))

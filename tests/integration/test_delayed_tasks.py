@@ -11,17 +11,17 @@ from conftest import NewPipeline
 from support.pipeline import PARTITIONS, Pipeline, every
 from support.waiting import now_ms, wait_until
 
-from everwatch import codec
-from everwatch.clock import SettableClock
-from everwatch.config import Settings
-from everwatch.kafka.packing import codec_named
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import Settings
+from everwatch.encoding import codec
+from everwatch.kafka.compression import codec_named
 from everwatch.model import At, Monitor, MonitorSpec, Origin, State
 from everwatch.timetable import unframed
-from streams import delayed
 from streams.app import create_app
-from streams.delayed import Delayed
-from streams.partitions import Partition, Partitions, Planner
-from streams.store import Store, dates_of_entry, index_keys
+from streams.state.entry_store import Store, dates_of_entry, index_keys
+from streams.state.owned_partitions import Partition, Partitions, Planner
+from streams.ticking import due_index_loader
+from streams.ticking.due_index_loader import Delayed
 
 pytestmark = pytest.mark.integration
 SECOND_MS, MINUTE_MS, HOUR_MS = 1_000, 60_000, 3_600_000
@@ -189,8 +189,8 @@ async def test_tasks_due_while_no_worker_ran_are_run_by_the_next_one(hours: Hour
 async def test_a_crowd_at_one_instant_is_loaded_piece_by_piece_and_runs_once(
     hours: Hours, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delayed, "MOST_LOADED", 100)
-    monkeypatch.setattr(delayed, "AT_ONCE", 7)
+    monkeypatch.setattr(due_index_loader, "MOST_LOADED", 100)
+    monkeypatch.setattr(due_index_loader, "AT_ONCE", 7)
     at = START + 10 * MINUTE_MS
     tasks = {f"user-{number}": at + number // 500 for number in range(1_500)}
     for user, instant in tasks.items():

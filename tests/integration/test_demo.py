@@ -14,13 +14,13 @@ import pytest
 from support.command import everwatch
 from support.waiting import PATIENCE, wait_until
 
-from everwatch.config import Settings
+from everwatch.core.config import Settings
 from everwatch.demo.cast import Cast, Mix
 from everwatch.demo.ports import Ports
 from everwatch.demo.showcase import Health
 from everwatch.kafka.embedded import remembered_address
 from everwatch.kinds.registry import known_kinds
-from everwatch.store.reader import open_reader
+from everwatch.store.sql_reader import open_reader
 
 pytestmark = pytest.mark.integration
 KEYS = {

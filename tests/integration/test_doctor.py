@@ -13,7 +13,7 @@ from support.command import run
 from support.pipeline import Pipeline, every
 from support.waiting import wait_until
 
-from everwatch.clock import SystemClock
+from everwatch.core.clock import SystemClock
 from everwatch.diagnosis import Finding, System, diagnose
 
 pytestmark = pytest.mark.integration

@@ -14,8 +14,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
-from everwatch.clock import SystemClock
-from everwatch.errors import EmbeddedKafkaError, FolderInUse
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import EmbeddedKafkaError, FolderInUse
 from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings, remembered_address
 
 pytestmark = pytest.mark.integration
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 OWNER = """
 import sys, time
 from pathlib import Path
-from everwatch.clock import SystemClock
+from everwatch.core.clock import SystemClock
 from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings
 kafka = EmbeddedKafka(EmbeddedKafkaSettings(Path(sys.argv[1]), heap_mb=256), SystemClock())
 kafka.start()

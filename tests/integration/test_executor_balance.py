@@ -10,10 +10,10 @@ from support.pipeline import Pipeline, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
-from everwatch.clock import SystemClock
-from everwatch.executor.consumption import TickConsumers
+from everwatch.core.clock import SystemClock
+from everwatch.executor.tick_consumers import TickConsumers
 from everwatch.kafka.clients import new_admin, new_consumer
-from everwatch.kafka.groups import executors_group, members_of
+from everwatch.kafka.consumer_groups import executors_group, members_of
 from everwatch.kafka.topics import ensure_topics
 
 pytestmark = pytest.mark.integration

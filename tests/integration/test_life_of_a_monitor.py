@@ -10,7 +10,7 @@ from support.pipeline import Pipeline, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
-from everwatch import codec
+from everwatch.encoding import codec
 from everwatch.model import Answer, Reply, State, Status, Transition
 
 pytestmark = pytest.mark.integration

@@ -8,10 +8,10 @@ from support.account import settle_ticks
 from support.pipeline import WATCHING, Pipeline, every
 from support.waiting import now_ms, wait_until
 
-from everwatch.clock import SystemClock
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import ChangelogLost
 from everwatch.diagnosis import Finding, System
-from everwatch.diagnosis.changelog import check_changelog
-from everwatch.errors import ChangelogLost
+from everwatch.diagnosis.checks.changelog import check_changelog
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import ensure_topics
 

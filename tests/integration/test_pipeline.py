@@ -15,7 +15,7 @@ from support.pipeline import PARTITIONS, Pipeline, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
-from everwatch import codec
+from everwatch.encoding import codec
 
 pytestmark = pytest.mark.integration
 SCHEMAS = Path(__file__).parents[2] / "schemas"

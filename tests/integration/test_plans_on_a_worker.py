@@ -12,7 +12,7 @@ from support.pipeline import Pipeline, every
 from support.target import Target
 from support.waiting import wait_until
 
-from everwatch import codec
+from everwatch.encoding import codec
 from everwatch.model import Answer, Every, Reply
 
 pytestmark = pytest.mark.integration

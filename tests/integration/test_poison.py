@@ -10,8 +10,8 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from support.pipeline import PARTITIONS, Pipeline, Place, every
 from support.waiting import now_ms, wait_until
 
-from everwatch import schemas
-from everwatch.codec import encode_tick
+from everwatch.encoding import avro_schemas
+from everwatch.encoding.codec import encode_tick
 from everwatch.model import Tick
 
 pytestmark = pytest.mark.integration
@@ -51,7 +51,7 @@ def poisons(pipeline: Pipeline) -> Iterator[Poison]:
     worker, both = frozenset({"worker"}), frozenset({"worker", "sink"})
     victim = b"victim"
     # 1. results that cannot be judged
-    yield Poison(topics.results, victim, schemas.header("result") + b"\xfe" * 9 + b"\x01" + b"ann", both)
+    yield Poison(topics.results, victim, avro_schemas.header("result") + b"\xfe" * 9 + b"\x01" + b"ann", both)
     yield Poison(topics.results, victim, result(user_id="__everwatch", monitor_id="written__"), both)
     yield Poison(topics.results, victim, result(user_id="__faust", monitor_id="offset__"), both)
     yield Poison(topics.results, victim, result(monitor_id="\x01commands"), both)

@@ -12,7 +12,7 @@ from conftest import NewPipeline
 from support.pipeline import PARTITIONS, Pipeline
 from support.waiting import now_ms, wait_until
 
-from everwatch import codec
+from everwatch.encoding import codec
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import ensure_topics
 from everwatch.model import Priority, Result, Status, Tick

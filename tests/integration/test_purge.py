@@ -10,9 +10,9 @@ from support.command import run
 from support.pipeline import Pipeline
 from support.waiting import wait_until
 
-from everwatch import codec
-from everwatch.clock import SystemClock
-from everwatch.config import OutputFormat
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import OutputFormat
+from everwatch.encoding import codec
 from everwatch.kafka.topics import HOUR_MS
 from everwatch.model import Result, Status
 

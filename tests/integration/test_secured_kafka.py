@@ -12,14 +12,14 @@ from support.pipeline import Process as Running
 from support.secured import KEY_PASSWORD, SecuredKafka
 from support.waiting import wait_until
 
-from everwatch.config import load_settings
-from everwatch.errors import PermissionMissing, StoreError
+from everwatch.core.config import load_settings
+from everwatch.core.errors import PermissionMissing, StoreError
 from everwatch.kafka.acl import Operation, Resource, Right
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.permissions import expect_rights, lacking
-from everwatch.kafka.rights import Process, rights_of, transactions_of
+from everwatch.kafka.permission_check import expect_rights, lacking
+from everwatch.kafka.process_rights import Process, rights_of, transactions_of
 from everwatch.kafka.topics import Topics, ensure_topics
-from everwatch.store.reader import open_reader
+from everwatch.store.sql_reader import open_reader
 
 pytestmark = pytest.mark.integration
 PLAIN = load_settings(partitions=2)

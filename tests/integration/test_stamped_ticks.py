@@ -24,16 +24,16 @@ from support.waiting import now_ms, wait_until
 
 from bench.batches import batch_headers
 from bench.client import KafkaClient
-from everwatch import codec
-from everwatch.config import Settings
+from everwatch.core.config import Settings
+from everwatch.encoding import codec
 from everwatch.kafka.asyncio_clients import new_batch_producer
-from everwatch.kafka.batches import BatchSender
+from everwatch.kafka.batch_producer import BatchSender
+from everwatch.kafka.compression import codec_named
 from everwatch.kafka.embedded import EmbeddedKafka
-from everwatch.kafka.packing import codec_named
-from everwatch.kafka.stamped import StampedBatch
+from everwatch.kafka.stamped_batch import StampedBatch
 from everwatch.model import At, Every, Misfire, Schedule, Status
 from everwatch.timetable import LAST_KEY, Chunk, Line, Planned, Timetable, Way, chunk_of, framed
-from everwatch.timetable.records import Entry
+from everwatch.timetable.record_framing import Entry
 
 pytestmark = pytest.mark.integration
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")

@@ -161,7 +161,7 @@ def test_both_run_in_an_executor_and_no_process_outlives_it(
 
     executor = pipeline.processes["executor"]
     below = psutil.Process(executor.pid).children(recursive=True)
-    assert any("everwatch.executor.called" in process.cmdline() for process in below)
+    assert any("everwatch.executor.callable_worker" in process.cmdline() for process in below)
     executor.kill()
     wait_until("its processes are gone", lambda: not any(process.is_running() for process in below), within_s=5)
 

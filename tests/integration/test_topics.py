@@ -11,7 +11,7 @@ from conftest import NewPipeline
 from support.command import everwatch, run
 from support.pipeline import PARTITIONS, Pipeline
 
-from everwatch.errors import TopicMismatch
+from everwatch.core.errors import TopicMismatch
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import Topics, check_topics, ensure_topics
 

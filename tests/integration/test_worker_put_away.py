@@ -19,7 +19,7 @@ SETTLED_S = 3.0
 # file DISK_FULL is there
 WITNESS = """
 import os, sys
-import streams.partitions as partitions, streams.store as store
+import streams.state.owned_partitions as partitions, streams.state.entry_store as store
 
 take_up, write = partitions.Partitions._take_up, store.Store.write
 

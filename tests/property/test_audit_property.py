@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everwatch.audit import Label, audit
 from everwatch.model import Align, At, Cron, Every, Policy, Retries, Schedule, Status
+from everwatch.operations.audit import Label, audit
 from everwatch.schedule.every import phase_of
 from everwatch.schedule.spread import spread_of
 from everwatch.store import Identity, Stretch

@@ -10,8 +10,9 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everwatch import codec, entries, schemas
-from everwatch.config import OutputFormat
+from everwatch.core.config import OutputFormat
+from everwatch.core.printable import HIDDEN
+from everwatch.encoding import avro_schemas, codec, table_records
 from everwatch.model import (
     NO_SIGNALS,
     NOTHING,
@@ -45,7 +46,6 @@ from everwatch.model import (
     Transition,
     User,
 )
-from everwatch.printable import HIDDEN
 
 DAY_MS = 86_400_000
 LONG = st.integers(-(2**63), 2**63 - 1)
@@ -271,7 +271,7 @@ def test_a_monitor_comes_out_of_the_table_as_it_went_in(monitor: Monitor) -> Non
 @given(monitors)
 def test_the_long_way_that_knows_all_versions_leads_to_the_same_monitor(monitor: Monitor) -> None:
     key, value = codec.table_key(monitor.user_id, monitor.monitor_id), codec.encode_entry(monitor)
-    with patch.object(entries, "decode_monitor", return_value=None):
+    with patch.object(table_records, "decode_monitor", return_value=None):
         read = codec.decode_entry(key, value)
     assert read == monitor
     assert isinstance(read, Monitor)
@@ -399,7 +399,7 @@ def test_a_signup_means_the_same_in_both_formats(
     }
     meant = Signup(user_id, plan, facts, tuple(monitors), maintenance)
     assert _same_json(codec.decode_signup(_as_json(record)), meant)
-    assert _same_json(codec.decode_signup(schemas.encode("signup", record)), meant)
+    assert _same_json(codec.decode_signup(avro_schemas.encode("signup", record)), meant)
 
 
 @settings(deadline=None)
@@ -415,7 +415,10 @@ def test_a_put_means_the_same_in_both_formats(
         "command_id": command_id,
         "if_version": if_version,
     }
-    in_json, in_avro = codec.decode_command(_as_json(record)), codec.decode_command(schemas.encode("command", record))
+    in_json, in_avro = (
+        codec.decode_command(_as_json(record)),
+        codec.decode_command(avro_schemas.encode("command", record)),
+    )
     assert in_json == in_avro
     assert in_json.monitor is not None
     meant = Command(
@@ -436,14 +439,18 @@ def test_a_command_means_the_same_in_both_formats(
 ) -> None:
     record = {"command": command.value, "user_id": user_id, "monitor_id": monitor_id, "command_id": command_id}
     meant = Command(command, user_id, monitor_id, command_id=command_id)
-    assert codec.decode_command(_as_json(record)) == codec.decode_command(schemas.encode("command", record)) == meant
+    assert (
+        codec.decode_command(_as_json(record)) == codec.decode_command(avro_schemas.encode("command", record)) == meant
+    )
 
 
 @given(user_ids, monitor_ids, moments)
 def test_a_pause_until_an_instant_means_the_same_in_both_formats(user_id: str, monitor_id: str, until: int) -> None:
     record = {"command": "pause", "user_id": user_id, "monitor_id": monitor_id, "until": _written(until)}
     meant = Command(CommandType.PAUSE, user_id, monitor_id, until=until)
-    assert codec.decode_command(_as_json(record)) == codec.decode_command(schemas.encode("command", record)) == meant
+    assert (
+        codec.decode_command(_as_json(record)) == codec.decode_command(avro_schemas.encode("command", record)) == meant
+    )
 
 
 @settings(deadline=None)
@@ -452,7 +459,9 @@ def test_maintenance_means_the_same_in_both_formats(user_id: str, maintenance: t
     given = [_window_input(window) for window in maintenance]
     record = {"command": "maintain", "user_id": user_id, "maintenance": given}
     meant = Command(CommandType.MAINTAIN, user_id, maintenance=maintenance)
-    assert codec.decode_command(_as_json(record)) == codec.decode_command(schemas.encode("command", record)) == meant
+    assert (
+        codec.decode_command(_as_json(record)) == codec.decode_command(avro_schemas.encode("command", record)) == meant
+    )
 
 
 sayings = st.one_of(
@@ -485,7 +494,7 @@ def test_a_signal_means_the_same_in_both_formats(user_id: str, monitor_id: str, 
         said.get("value"),
         run=said.get("run", ""),
     )
-    assert codec.decode_signal(_as_json(record)) == codec.decode_signal(schemas.encode("signal", record)) == meant
+    assert codec.decode_signal(_as_json(record)) == codec.decode_signal(avro_schemas.encode("signal", record)) == meant
 
 
 def _same_json(read: Signup, meant: Signup) -> bool:

@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everwatch.encryption import Cipher
+from everwatch.core.encryption import Cipher
 from everwatch.kinds import registry
-from everwatch.kinds.config_secrets import ConfigSecrets, redacted
+from everwatch.kinds.execution.config_secrets import ConfigSecrets, redacted
 from everwatch.model import Every, MonitorSpec
 
 KEYS = (

@@ -6,7 +6,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everwatch import entries, lifecycle
+from everwatch.encoding import table_records
 from everwatch.model import (
     ASLEEP,
     Align,
@@ -26,6 +26,7 @@ from everwatch.model import (
     Status,
     Transition,
 )
+from everwatch.rules import lifecycle
 from everwatch.schedule.due import NeverDue
 
 MINUTE = 60_000
@@ -119,11 +120,11 @@ class Life:
 
     def judge(self, result: Result, earliest: int, muted_until: int = 0) -> None:
         """A result that comes twice, the second time while sweeps are further on."""
-        value = entries.encode_monitor(self.monitor)
+        value = table_records.encode_monitor(self.monitor)
         after = lifecycle.after_result(self.monitor, result, earliest)
         assert lifecycle.after_result(after, result, earliest) is after
         assert lifecycle.after_result(after, result, earliest + MINUTE) is after
-        if entries.stays_as_it_is(value, result.status):
+        if table_records.stays_as_it_is(value, result.status):
             assert after is self.monitor
         self.become(after, muted_until=muted_until)
 
@@ -139,7 +140,7 @@ class Life:
         assert not agenda.forget_at or (is_task and monitor.state is State.DONE)
         assert is_task or 0 <= agenda.runs < (monitor.spec.max_runs or 1)
         # what the table holds is all there is
-        assert entries.decode_monitor("u", "m", entries.encode_monitor(monitor)) == monitor
+        assert table_records.decode_monitor("u", "m", table_records.encode_monitor(monitor)) == monitor
 
 
 @settings(max_examples=400, deadline=None)

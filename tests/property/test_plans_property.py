@@ -4,9 +4,9 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everwatch.errors import InvalidInput
+from everwatch.core.errors import InvalidInput
 from everwatch.model import Scalar
-from everwatch.plans.naming import Given, compiled, is_open, texts_of
+from everwatch.plans.placeholders import Given, compiled, is_open, texts_of
 
 # what matters stands close together
 TEXTS = st.text(st.sampled_from("{}ab. '\"\\u0000"), max_size=8)

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everwatch.bounds import LATEST_MS
-from everwatch.errors import InvalidInput
+from everwatch.core.bounds import LATEST_MS
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding.input_models import MonitorInput, ScheduleInput, monitor_of
 from everwatch.model import At, Cron, Every, Misfire, Schedule
 from everwatch.schedule.cron import read_expression
 from everwatch.schedule.due import due_in, next_due
 from everwatch.schedule.every import due_between, phase_of
 from everwatch.schedule.instant import EARLIEST_MS, parse_instant_ms
 from everwatch.schedule.misfire import settle
-from everwatch.wire import MonitorInput, ScheduleInput, monitor_of
 
 START = 1_795_262_400_000  # 2026-11-21T12:00:00Z
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from everwatch.kinds import expected, job_runs
-from everwatch.kinds.expected import Within, after_window_time, expected_times
 from everwatch.kinds.heartbeat import HeartbeatConfig, HeartbeatKind
 from everwatch.kinds.protocol import InlineView
+from everwatch.kinds.shared import expected_times as expected
+from everwatch.kinds.shared import job_runs
+from everwatch.kinds.shared.expected_times import Within, after_window_time, expected_times
 from everwatch.kinds.threshold import ThresholdConfig, ThresholdKind
 from everwatch.model import NO_SIGNALS, Cron, Outcome, Signal, SignalState, SignalType, Status
 from everwatch.schedule.cron import CronTimes, zone_named

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from everwatch.kafka.packing import codec_named
+from everwatch.kafka.compression import codec_named
 from everwatch.model import Align, At, Cron, Every, Misfire, Schedule
 from everwatch.schedule.every import due_between, phase_of
 from everwatch.schedule.misfire import settle

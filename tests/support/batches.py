@@ -7,7 +7,7 @@ import cramjam
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from everwatch.kafka.stamped import StampedBatch
+from everwatch.kafka.stamped_batch import StampedBatch
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 _CHUNK = 1024 * 1024

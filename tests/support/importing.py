@@ -5,10 +5,10 @@ from typing import Any
 
 import orjson
 
-from everwatch.errors import BrokerUnavailable
+from everwatch.core.errors import BrokerUnavailable
 from everwatch.model import Answer, Reply
+from everwatch.transfer.import_rows import Row
 from everwatch.transfer.ledger import Mark
-from everwatch.transfer.rows import Row
 
 Judge = Callable[[dict[str, Any]], tuple[str, str] | None]
 

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from everwatch import schemas
+from everwatch.encoding import avro_schemas
 from support.batches import CODECS
 
 HOSTILE_TEXTS = (
@@ -65,7 +65,7 @@ class Mutator:
         headers: list[tuple[str, bytes | None]] = []
         untouched = roll.randrange(100) < _UNTOUCHED
         is_avro = role == "tick" or roll.random() < 0.5
-        value: bytes | None = schemas.encode(role, _for_avro(record)) if is_avro else _json(record)
+        value: bytes | None = avro_schemas.encode(role, _for_avro(record)) if is_avro else _json(record)
         if not untouched:
             # most are wrong in one way, some in several
             for _ in range(roll.choice((1, 1, 1, 2, 4))):

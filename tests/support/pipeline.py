@@ -16,13 +16,13 @@ from typing import IO, Any, ClassVar, NamedTuple, Self
 import orjson
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-from everwatch import codec
-from everwatch.config import load_settings
-from everwatch.errors import StoreError
-from everwatch.kafka.offsets import bounds
+from everwatch.core.config import load_settings
+from everwatch.core.errors import StoreError
+from everwatch.encoding import codec
+from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topics import Topics
 from everwatch.model import Monitor, Result
-from everwatch.store.reader import SqlReader, open_reader
+from everwatch.store.sql_reader import SqlReader, open_reader
 from support.account import Account, Emission, settle
 from support.waiting import now_ms, wait_until
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from bench.postgres import Missing, PostgresServer, name_in, running
-from everwatch.config import Settings
+from everwatch.core.config import Settings
 from everwatch.store import open_store
 
 __all__ = ["FAST", "Databases", "Missing", "PostgresServer", "running"]

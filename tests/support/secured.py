@@ -31,7 +31,7 @@ from everwatch.kafka.embedded.folder import KafkaFolder, recognise_cluster
 from everwatch.kafka.embedded.jars import default_jar_folder, provide_jars, read_lock
 from everwatch.kafka.embedded.java import bundled_java, choose_java
 from everwatch.kafka.embedded.properties import format_command, java_command, write_properties
-from everwatch.kafka.rights import Right
+from everwatch.kafka.process_rights import Right
 from support.waiting import wait_until
 
 KEY_PASSWORD = "open sesame"

@@ -18,19 +18,19 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import RecordMetadata
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
-from everwatch.changelog import Mark, decode_mark
-from everwatch.clock import SettableClock
-from everwatch.config import load_settings
-from everwatch.errors import BrokerUnavailable
-from everwatch.isolation import Bisection
+from everwatch.core.bisection import Bisection
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import load_settings
+from everwatch.core.errors import BrokerUnavailable
+from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.progress import OWNER_HEADER, Noted
-from everwatch.kafka.records import Record
-from everwatch.kafka.stamped import StampedBatch
+from everwatch.kafka.stamped_batch import StampedBatch
 from everwatch.kafka.topics import Topics
+from everwatch.rules.changelog_marks import Mark, decode_mark
 from everwatch.timetable import Timetable
 from streams.app import create_app
-from streams.partitions import Partition
-from streams.store import Store
+from streams.state.entry_store import Store
+from streams.state.owned_partitions import Partition
 from support.pipeline import every
 
 START = 1_800_000_000_000
@@ -151,14 +151,14 @@ class Broker:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Have every engine made from now on talk to this broker."""
-        monkeypatch.setattr("streams.app.new_producer", lambda *_: Producer(self))
-        monkeypatch.setattr("streams.app.new_transactional_producer", lambda *_: LogProducer(self))
-        monkeypatch.setattr("streams.app.new_consumer", lambda _, __, group, **___: Consumer(self, group))
-        monkeypatch.setattr("streams.app.new_admin", lambda *_: None)
-        monkeypatch.setattr("streams.app.largest_batch", lambda *_: None)
-        monkeypatch.setattr("streams.app.topic_id", lambda *_: self.changelog_id)
-        monkeypatch.setattr("streams.app.BatchSender", lambda _: TickSender(self))
-        monkeypatch.setattr("streams.app.Engine._read_noted", lambda _, numbers: self._read_progress(numbers))
+        monkeypatch.setattr("streams.engine.new_producer", lambda *_: Producer(self))
+        monkeypatch.setattr("streams.engine.new_transactional_producer", lambda *_: LogProducer(self))
+        monkeypatch.setattr("streams.engine.new_consumer", lambda _, __, group, **___: Consumer(self, group))
+        monkeypatch.setattr("streams.engine.new_admin", lambda *_: None)
+        monkeypatch.setattr("streams.engine.largest_batch", lambda *_: None)
+        monkeypatch.setattr("streams.engine.topic_id", lambda *_: self.changelog_id)
+        monkeypatch.setattr("streams.engine.BatchSender", lambda _: TickSender(self))
+        monkeypatch.setattr("streams.engine.Engine._read_noted", lambda _, numbers: self._read_progress(numbers))
 
     def take(self, topic: str, value: dict[str, Any]) -> None:
         """A client's record, keyed by its user."""

@@ -10,13 +10,13 @@ import trustme
 from confluent_kafka import KafkaError
 from cryptography.hazmat.primitives import serialization
 
-from everwatch.config import Secret, load_settings
-from everwatch.errors import AccessError, SettingsError, TransportRefused, is_retryable
-from everwatch.kafka.access import read_of, refused, refused_connection
+from everwatch.core.config import Secret, load_settings
+from everwatch.core.errors import AccessError, SettingsError, TransportRefused, is_retryable
+from everwatch.kafka.access_errors import read_of, refused, refused_connection
 from everwatch.kafka.acl import Operation, Resource
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.rights import Process, rights_of
-from everwatch.kafka.tls import tls_context
+from everwatch.kafka.process_rights import Process, rights_of
+from everwatch.kafka.tls_files import tls_context
 from everwatch.kafka.topics import Topics
 
 # as librdkafka 2.16 says them of Kafka 4.3

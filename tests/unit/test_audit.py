@@ -7,8 +7,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from everwatch import lifecycle
-from everwatch.audit import Label, Report, audit
 from everwatch.model import (
     Align,
     At,
@@ -22,6 +20,8 @@ from everwatch.model import (
     Retries,
     Status,
 )
+from everwatch.operations.audit import Label, Report, audit
+from everwatch.rules import lifecycle
 from everwatch.schedule.spread import spread_of
 from everwatch.store import Entry, Identity, MemoryStore, Partition, Received, SinkBatch, Stretch
 

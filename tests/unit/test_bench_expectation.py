@@ -11,7 +11,7 @@ from bench.expectation import Expectation, identify
 from bench.population import EveryMinute, Once, Population, Recurring, murmur2, partition_of
 from bench.reader import Reading
 from bench.watching import compare
-from everwatch import codec
+from everwatch.encoding import codec
 from everwatch.model import Every
 from everwatch.schedule.every import phase_of
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from everwatch.kafka.packing import codec_named
+from everwatch.kafka.compression import codec_named
 from everwatch.timetable.chunk import Chunk, Limits, Shelf, chunk_of, chunks_of
-from everwatch.timetable.records import Entry, framed
+from everwatch.timetable.record_framing import Entry, framed
 
 LZ4 = codec_named("lz4")
 HEADER = bytes.fromhex("c301f0f1f2f3f4f5f6f7")

@@ -12,13 +12,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from everwatch import lifecycle
-from everwatch.cli import commanding, input_file, monitor, options, signal, signup, task, user
-from everwatch.cli.commanding import Delivery
-from everwatch.config import Settings
-from everwatch.errors import EverwatchError
-from everwatch.kafka.asking import Asked, Unanswered
+from everwatch.cli.commands import monitor, signal, signup, task, user
+from everwatch.cli.support import input_file, options, sending
+from everwatch.cli.support.sending import Delivery
+from everwatch.core.config import Settings
+from everwatch.core.errors import EverwatchError
+from everwatch.kafka.command_client import Asked, Unanswered
 from everwatch.model import Answer, At, MonitorSpec, Origin, Reply
+from everwatch.rules import lifecycle
 from everwatch.store import Entry, Partition, Received, SinkBatch, open_store
 
 APPS = {"monitor": monitor.app, "task": task.app, "user": user.app}
@@ -113,7 +114,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
-    monkeypatch.setattr(commanding, "connected", made.connected)
+    monkeypatch.setattr(sending, "connected", made.connected)
     monkeypatch.setattr(input_file, "connected", made.connected)
     return made
 

@@ -9,11 +9,11 @@ import typer
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from everwatch import lifecycle
-from everwatch.cli import lists, monitor, options, task, user
-from everwatch.clock import SettableClock
-from everwatch.config import Settings
-from everwatch.errors import EverwatchError
+from everwatch.cli.commands import lists, monitor, task, user
+from everwatch.cli.support import options
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import Settings
+from everwatch.core.errors import EverwatchError
 from everwatch.model import (
     Align,
     At,
@@ -27,6 +27,7 @@ from everwatch.model import (
     State,
     User,
 )
+from everwatch.rules import lifecycle
 from everwatch.store import Entry, Partition, Received, SinkBatch, open_store
 
 NOW = 1_795_262_400_000  # 2026-11-21T12:00:00Z

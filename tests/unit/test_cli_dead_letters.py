@@ -10,16 +10,17 @@ import typer
 from confluent_kafka import KafkaError
 from typer.testing import CliRunner
 
-from everwatch import schemas
-from everwatch.cli import dead_letters, options
-from everwatch.clock import SettableClock
-from everwatch.config import load_settings
-from everwatch.dead_letter_view import decoded, shown
-from everwatch.errors import BrokerUnavailable, EverwatchError
+from everwatch.cli.commands import dead_letters
+from everwatch.cli.support import options
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import load_settings
+from everwatch.core.errors import BrokerUnavailable, EverwatchError
+from everwatch.encoding import avro_schemas
 from everwatch.kafka import dead_letter_reader
 from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Place, Redriven, place_of
-from everwatch.kafka.redriving import History, Redriver
+from everwatch.kafka.redrive import History, Redriver
 from everwatch.kafka.topics import Topics
+from everwatch.operations.dead_letter_view import decoded, shown
 
 TOPICS = Topics.of(load_settings())
 AT = 1_795_262_400_000
@@ -62,7 +63,7 @@ def test_odd_keys_and_long_texts_are_shown_and_found() -> None:
 
 def test_avro_is_decoded_with_the_documents_inside_it() -> None:
     monitor = {"kind": "http", "config": '{"url": "ftp://x"}'}
-    data = schemas.encode("signup", {"user_id": "u", "plan": "gold", "monitors": [monitor]})
+    data = avro_schemas.encode("signup", {"user_id": "u", "plan": "gold", "monitors": [monitor]})
     found = decoded("signup", data)
     assert (found.encoding, found.problem) == ("avro", "")
     [line] = [line for line in shown(found.value, URL, "no") if line.mark]

@@ -6,8 +6,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from everwatch.cli import demo, options
-from everwatch.errors import EverwatchError
+from everwatch.cli.commands import demo
+from everwatch.cli.support import options
+from everwatch.core.errors import EverwatchError
 from everwatch.kafka.embedded.folder import FolderLock, KafkaFolder
 
 

@@ -14,13 +14,14 @@ from msgspec.structs import replace
 from support.importing import Workers
 from typer.testing import CliRunner
 
-from everwatch import lifecycle
-from everwatch.admission import admit_command, admit_signup
-from everwatch.catalogue import newcomer
-from everwatch.cli import export, import_, options
-from everwatch.config import Settings
-from everwatch.errors import EverwatchError
+from everwatch.cli.commands import export, import_
+from everwatch.cli.support import options
+from everwatch.core.config import Settings
+from everwatch.core.errors import EverwatchError
 from everwatch.model import Monitor, Origin, State, User
+from everwatch.rules import lifecycle
+from everwatch.rules.admission import admit_command, admit_signup
+from everwatch.rules.registration_rules import newcomer
 from everwatch.store import Entry, Partition, Received, SinkBatch, open_store
 from everwatch.transfer.ledger import Ledger
 

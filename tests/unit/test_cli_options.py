@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from everwatch.cli import options
-from everwatch.cli.options import pairs_of, ready_broker, text_or_file
-from everwatch.config import Settings
-from everwatch.errors import SettingsError
+from everwatch.cli.support import options
+from everwatch.cli.support.options import pairs_of, ready_broker, text_or_file
+from everwatch.core.config import Settings
+from everwatch.core.errors import SettingsError
 
 
 def test_pairs_keep_what_follows_the_first_equals_sign() -> None:

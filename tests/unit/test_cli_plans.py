@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from everwatch.cli.main import app
-from everwatch.errors import EverwatchError
+from everwatch.core.errors import EverwatchError
 
 FILE = """
 [plans.free]

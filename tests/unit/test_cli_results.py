@@ -6,9 +6,9 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from everwatch.cli import options
 from everwatch.cli.main import app
-from everwatch.config import Settings
+from everwatch.cli.support import options
+from everwatch.core.config import Settings
 from everwatch.model import Result, State, Status, Transition
 from everwatch.store import Partition, Received, SinkBatch, open_store
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everwatch.bounds import LATEST_MS
-from everwatch.cli.schedules import ScheduleOptions, maintenance_text, schedule_of, schedule_text
-from everwatch.errors import SettingsError
+from everwatch.cli.support.schedule_options import ScheduleOptions, maintenance_text, schedule_of, schedule_text
+from everwatch.core.bounds import LATEST_MS
+from everwatch.core.errors import SettingsError
 from everwatch.model import Align, At, Cron, Every, Maintenance, MonitorSpec, Schedule
 from everwatch.schedule.cron import zone_named
 from everwatch.schedule.instant import EARLIEST_MS, Bare, instant_text, parse_instant_ms, parse_moment_ms

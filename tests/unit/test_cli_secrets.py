@@ -10,19 +10,21 @@ import orjson
 import pytest
 from typer.testing import CliRunner, Result
 
-from everwatch import lifecycle, schemas
-from everwatch.admission import admit_signup
-from everwatch.cli import explain, options
+from everwatch.cli.commands import explain
+from everwatch.cli.commands.monitor_set import Changes
 from everwatch.cli.main import app
-from everwatch.cli.monitor_set import Changes
-from everwatch.cli.schedules import ScheduleOptions
-from everwatch.config import Settings
-from everwatch.dead_letter_view import decoded, without_secrets
-from everwatch.encryption import Cipher, keys_of
-from everwatch.errors import EverwatchError, InvalidInput, SettingsError
-from everwatch.kafka.asking import Asked
-from everwatch.kinds.config_secrets import ConfigSecrets
+from everwatch.cli.support import options
+from everwatch.cli.support.schedule_options import ScheduleOptions
+from everwatch.core.config import Settings
+from everwatch.core.encryption import Cipher, keys_of
+from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError
+from everwatch.encoding import avro_schemas
+from everwatch.kafka.command_client import Asked
+from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.model import Answer, Every, Monitor, MonitorSpec, Origin, Reply, User
+from everwatch.operations.dead_letter_view import decoded, without_secrets
+from everwatch.rules import lifecycle
+from everwatch.rules.admission import admit_signup
 from everwatch.store import Entry, Partition, Received, SinkBatch, open_store
 
 OLD_KEY = "b2xkIGtleSBvZiAzMiBieXRlcywgZm9yIHRlc3RzISE="
@@ -30,7 +32,7 @@ NEW_KEY = "bmV3IGtleSBvZiAzMiBieXRlcywgZm9yIHRlc3RzISE="
 NOW = 1_795_262_400_000
 CHANGELOG = Partition("everwatch-monitors-changelog", 3)
 PLAIN = '{"bearer":"sesame","secret_headers":{"X-Key":"sesame"},"url":"https://a.example/"}'
-secrets_command = importlib.import_module("everwatch.cli.secrets")
+secrets_command = importlib.import_module("everwatch.cli.commands.secrets")
 
 
 def watched(user_id: str, monitor_id: str, config: str, *keys: str, origin: Origin = Origin.COMMAND) -> Monitor:
@@ -181,7 +183,7 @@ def test_a_dead_letter_in_avro_is_shown_without_secrets() -> None:
         "monitor_id": "m", "kind": "http", "config": PLAIN, "timeout_ms": 1, "version": 1, "attempt": 1,
         "may_overlap": False, "manual": False, "payload": "",
     }  # fmt: skip
-    content = without_secrets("tick", decoded("tick", schemas.encode("tick", tick)))
+    content = without_secrets("tick", decoded("tick", avro_schemas.encode("tick", tick)))
     assert content.value["config"]["bearer"] == {"$redacted": True}
 
 

@@ -10,8 +10,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from everwatch.cli import commanding, options, signal, signup
-from everwatch.errors import EverwatchError
+from everwatch.cli.commands import signal, signup
+from everwatch.cli.support import options, sending
+from everwatch.core.errors import EverwatchError
 
 NOON_MS = 1_795_262_400_000
 
@@ -49,8 +50,8 @@ def sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(options, "set_up_logs", lambda _: None)
 
-    monkeypatch.setattr(commanding, "Publisher", Publisher)
-    monkeypatch.setattr(commanding, "new_admin", lambda *_: Cluster(signals=4, signups=4))
+    monkeypatch.setattr(sending, "Publisher", Publisher)
+    monkeypatch.setattr(sending, "new_admin", lambda *_: Cluster(signals=4, signups=4))
     return records
 
 
@@ -137,7 +138,7 @@ def test_it_asks_for_no_more_than_the_topic_it_sends_to_and_makes_none(
     arguments: list[str],
 ) -> None:
     def sends_to(cluster: Cluster) -> tuple[int, str]:
-        monkeypatch.setattr(commanding, "new_admin", lambda *_: cluster)
+        monkeypatch.setattr(sending, "new_admin", lambda *_: cluster)
         return say(*arguments, command=command)
 
     # another count of partitions than is configured here, and no other topic to be seen

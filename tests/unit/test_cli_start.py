@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from everwatch.cli.listing import Listed
 from everwatch.cli.main import COMMANDS
+from everwatch.cli.support.lazy_commands import Listed
 
 HEAVY = ("aiohttp", "aiokafka", "alembic", "faust", "pycurl", "pydantic", "sqlalchemy", "structlog")
 

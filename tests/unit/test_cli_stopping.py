@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from everwatch.cli.stopping import stop_when_signalled
+from everwatch.cli.support.stop_signals import stop_when_signalled
 
 
 @pytest.fixture(autouse=True)

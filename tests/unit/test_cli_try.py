@@ -13,9 +13,9 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from everwatch.cli import options
 from everwatch.cli.main import app
-from everwatch.errors import EverwatchError
+from everwatch.cli.support import options
+from everwatch.core.errors import EverwatchError
 from everwatch.kinds import registry
 from everwatch.model import Outcome, Status, Tick
 

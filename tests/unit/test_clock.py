@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from everwatch.clock import SettableClock, SystemClock
+from everwatch.core.clock import SettableClock, SystemClock
 
 
 def test_the_system_clock_tells_milliseconds_since_the_epoch() -> None:

@@ -8,8 +8,8 @@ from typing import get_args, get_type_hints
 import pytest
 from msgspec import Meta
 
-from everwatch.config import OutputFormat, SecurityProtocol, Settings, load_settings
-from everwatch.errors import SettingsError
+from everwatch.core.config import OutputFormat, SecurityProtocol, Settings, load_settings
+from everwatch.core.errors import SettingsError
 
 SECRET = "hunter2-very-secret"
 

@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint
 import msgspec
 import pytest
 
-from everwatch.errors import InvalidInput
+from everwatch.core.errors import InvalidInput
 from everwatch.kinds import registry
 from everwatch.kinds.noop import NoopKind
 

@@ -7,24 +7,24 @@ import msgspec
 import pytest
 from cryptography.fernet import Fernet
 
-from everwatch import lifecycle
-from everwatch.admission import admit_monitor
-from everwatch.config import Settings, load_settings
-from everwatch.encryption import Cipher, Undecryptable, generate_key, keys_of
-from everwatch.errors import InvalidInput, SettingsError
+from everwatch.core.config import Settings, load_settings
+from everwatch.core.encryption import Cipher, Undecryptable, generate_key, keys_of
+from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kinds import registry
-from everwatch.kinds.config_secrets import ConfigSecrets, holds_secrets, redacted
+from everwatch.kinds.execution.config_secrets import ConfigSecrets, holds_secrets, redacted
+from everwatch.kinds.execution.kind_runner import job_of
 from everwatch.kinds.http import _request
-from everwatch.kinds.http_client import _redirected
-from everwatch.kinds.http_config import BasicAuth, HttpConfig
 from everwatch.kinds.protocol import SECRET
 from everwatch.kinds.publish import PublishConfig
-from everwatch.kinds.running import job_of
-from everwatch.kinds.secret_fields import secret_paths
+from everwatch.kinds.shared.http_config import BasicAuth, HttpConfig
+from everwatch.kinds.shared.secret_fields import secret_paths
 from everwatch.kinds.tcp import TcpConfig
 from everwatch.kinds.tls import TlsConfig
 from everwatch.kinds.webhook import WebhookConfig
 from everwatch.model import Every, Monitor, MonitorSpec, Origin, State, Tick
+from everwatch.network.http_client import _redirected
+from everwatch.rules import lifecycle
+from everwatch.rules.admission import admit_monitor
 
 OLD_KEY, NEW_KEY = (
     "b2xkIGtleSBvZiAzMiBieXRlcywgZm9yIHRlc3RzISE=",

@@ -9,22 +9,22 @@ from pathlib import Path
 import orjson
 import pytest
 
-from everwatch.admission import admit_signup
-from everwatch.clock import SystemClock
+from everwatch.core.clock import SystemClock
 from everwatch.demo.cast import Cast, Mix
 from everwatch.demo.certificates import EXPIRED_NAME, HEALTHY_NAME, files_in, write_certificates
 from everwatch.demo.name_server import answer_to
 from everwatch.demo.ports import Ports, choose_ports
 from everwatch.demo.showcase import SHOWCASE_USER, Health, Showpiece, judge, showcase
 from everwatch.demo.target import open_target
-from everwatch.executor.callables import open_callables
-from everwatch.executor.output import KIB, OutputBudgets
+from everwatch.executor.callable_pool import open_callables
+from everwatch.executor.output_budget import KIB, OutputBudgets
 from everwatch.kinds import registry
-from everwatch.kinds.context import open_run_context
-from everwatch.kinds.guard import Guard
+from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
-from everwatch.kinds.publishing import MemoryPublisher
+from everwatch.kinds.publisher_interface import MemoryPublisher
 from everwatch.model import Monitor, Origin, Outcome, State, Status, Tick
+from everwatch.network.guard import Guard
+from everwatch.rules.admission import admit_signup
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 TOPIC = "greetings"

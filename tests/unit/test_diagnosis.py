@@ -14,20 +14,21 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from support.waiting import wait_until
 
-from everwatch.clock import SettableClock
-from everwatch.config import Settings
-from everwatch.diagnosis import CHECKS, System, diagnose, executors
-from everwatch.diagnosis.checks import Check
-from everwatch.diagnosis.dead_letters import grouped
-from everwatch.diagnosis.disk import check_disk
-from everwatch.diagnosis.emission import check_emission
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import Settings
+from everwatch.core.errors import StoreError
+from everwatch.diagnosis import CHECKS, System, diagnose
+from everwatch.diagnosis.check_list import Check
+from everwatch.diagnosis.checks import executors
+from everwatch.diagnosis.checks.dead_letters import grouped
+from everwatch.diagnosis.checks.disk import check_disk
+from everwatch.diagnosis.checks.emission import check_emission
+from everwatch.diagnosis.checks.sink import check_sink
+from everwatch.diagnosis.checks.unreadable import check_unreadable
+from everwatch.diagnosis.checks.workers import check_workers
 from everwatch.diagnosis.finding import Finding, fault, well
-from everwatch.diagnosis.sink import check_sink
 from everwatch.diagnosis.system import DiskSpace, is_stopped
-from everwatch.diagnosis.unreadable import check_unreadable
-from everwatch.diagnosis.workers import check_workers
-from everwatch.errors import StoreError
-from everwatch.kafka.groups import Member
+from everwatch.kafka.consumer_groups import Member
 from everwatch.kafka.lag import Lag, PartitionLag
 from everwatch.store import open_store
 

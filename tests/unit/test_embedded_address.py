@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from everwatch.errors import EmbeddedKafkaError
+from everwatch.core.errors import EmbeddedKafkaError
 from everwatch.kafka.embedded.address import Ports, choose_ports, remember_ports, remembered_address
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from everwatch.clock import SettableClock
-from everwatch.errors import EmbeddedKafkaError, FolderInUse, SettingsError
+from everwatch.core.clock import SettableClock
+from everwatch.core.errors import EmbeddedKafkaError, FolderInUse, SettingsError
 from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings, remembered_address
 from everwatch.kafka.embedded.address import Ports
 from everwatch.kafka.embedded.failure import telling_line

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from everwatch.errors import EmbeddedKafkaError, FolderInUse
+from everwatch.core.errors import EmbeddedKafkaError, FolderInUse
 from everwatch.kafka.embedded.folder import FolderLock, KafkaFolder, recognise_cluster, stop_stale_broker
 
 SLEEPER = "import sys, time; print('up', flush=True); time.sleep(60)"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from everwatch.errors import EmbeddedKafkaError
+from everwatch.core.errors import EmbeddedKafkaError
 from everwatch.kafka.embedded.jars import FetchProgress, Jar, distrust, provide_jars, read_lock
 
 NOWHERE = "http://127.0.0.1:1/maven"

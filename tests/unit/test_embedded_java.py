@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from everwatch.errors import EmbeddedKafkaError
+from everwatch.core.errors import EmbeddedKafkaError
 from everwatch.kafka.embedded.java import Java, bundled_java, choose_java, java_version
 
 

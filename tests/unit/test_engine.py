@@ -24,10 +24,10 @@ from support.worker import (
     worker,
 )
 
-from everwatch.clock import SettableClock
-from everwatch.errors import BrokerUnavailable, TopicMismatch
+from everwatch.core.clock import SettableClock
+from everwatch.core.errors import BrokerUnavailable, TopicMismatch
 from everwatch.timetable import Timetable
-from streams.partitions import Partition
+from streams.state.owned_partitions import Partition
 
 AWAY_FOR = 3
 
@@ -576,7 +576,7 @@ async def test_a_partition_whose_ticks_are_not_acknowledged_keeps_no_other_one_f
 async def test_ticks_stop_when_a_rebalance_does_not_end(
     broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.app.SESSIONS", 0.001)
+    monkeypatch.setattr("streams.engine.SESSIONS", 0.001)
     async with worker(broker, tmp_path, clock) as life:
         await ticking(life)
         await life.paused()

@@ -4,10 +4,10 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from rocksdict import DbClosedError
 
-from everwatch.errors import BrokerUnavailable, InvalidInput, StoreError, is_retryable
+from everwatch.core.errors import BrokerUnavailable, InvalidInput, StoreError, is_retryable
 from everwatch.store.interface import StoreBusy, Unstorable
 from everwatch.timetable import NotPlanned
-from streams.tables import PartitionLost
+from streams.state.unit_of_work import PartitionLost
 
 
 def kafka(code: int) -> KafkaException:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
-from everwatch.cancellation import Cancellation, encode_cancellation
-from everwatch.clock import SettableClock
-from everwatch.config import Settings
-from everwatch.errors import AccessError
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import Settings
+from everwatch.core.errors import AccessError
+from everwatch.encoding.cancellation_records import Cancellation, encode_cancellation
 from everwatch.executor import cancellation_reader
 from everwatch.executor.cancellation_reader import CancellationReader, Cancellations
 

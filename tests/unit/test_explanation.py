@@ -8,12 +8,10 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import MemberAssignment, MemberDescription
 from msgspec.structs import replace
 
-from everwatch import lifecycle
-from everwatch.cli.explain import _processes
-from everwatch.config import Settings
-from everwatch.errors import BrokerUnavailable
-from everwatch.explanation import Known, Silence, explain
-from everwatch.kafka.owners import Owners, owners_of
+from everwatch.cli.commands.explain import _processes
+from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable
+from everwatch.kafka.group_members import Owners, owners_of
 from everwatch.model import (
     Align,
     At,
@@ -30,6 +28,8 @@ from everwatch.model import (
     Status,
     User,
 )
+from everwatch.operations.explanation import Known, Silence, explain
+from everwatch.rules import lifecycle
 from everwatch.store import StoredResult
 
 MINUTE = 60_000

@@ -5,13 +5,13 @@ import ipaddress
 import pytest
 from aiohttp import web
 
-from everwatch.clock import SystemClock
-from everwatch.errors import InvalidInput, TargetForbidden
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import InvalidInput, TargetForbidden
 from everwatch.kinds import registry
-from everwatch.kinds.context import open_run_context
-from everwatch.kinds.guard import Guard
+from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
+from everwatch.network.guard import Guard
 
 # their names lead to addresses that are others'
 pytestmark = pytest.mark.usefixtures("own_network")

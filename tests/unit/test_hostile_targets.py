@@ -16,12 +16,12 @@ from itertools import product
 import pytest
 from support.nameserver import NameServer, open_name_server
 
-from everwatch.clock import SystemClock
-from everwatch.errors import InvalidInput
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import InvalidInput
 from everwatch.kinds import registry
-from everwatch.kinds.context import open_run_context
-from everwatch.kinds.guard import Guard
+from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.model import Status, Tick
+from everwatch.network.guard import Guard
 
 pytestmark = pytest.mark.usefixtures("own_network")
 
@@ -210,7 +210,7 @@ async def test_without_the_guard_the_listener_is_reached(
     listener: Listener, names: NameServer, kind: str, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The table counts what it should: with a guard that allows everything, nothing of it stays at 0."""
-    monkeypatch.setattr("everwatch.kinds.name_servers.TRY_S", 0.05)
+    monkeypatch.setattr("everwatch.network.name_servers.TRY_S", 0.05)
     reason = await reason_of(kind, config_of(kind, host, listener.port), names, Guard(EVERYWHERE))
     assert await listener.counted() != [], reason
 
@@ -285,7 +285,7 @@ async def test_a_name_that_turns_to_a_forbidden_address_is_not_followed_there(
 async def test_of_a_name_with_both_only_the_allowed_address_is_reached(
     listener: Listener, names: NameServer, kind: str, order: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("everwatch.kinds.name_servers.TRY_S", 0.05)
+    monkeypatch.setattr("everwatch.network.name_servers.TRY_S", 0.05)
     names.zone["fine.example", "A"] = order
     await reason_of(kind, config_of(kind, "fine.example", listener.port), names, Guard(ONE_ADDRESS))
     assert await listener.counted() != []

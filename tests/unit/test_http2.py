@@ -8,14 +8,14 @@ from support.authority import Authority
 from support.http2_server import open_http2_server
 from support.raw_http import answer, open_raw_server
 
-from everwatch.clock import SystemClock
-from everwatch.errors import InvalidInput
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import InvalidInput
 from everwatch.kinds import registry
-from everwatch.kinds.context import open_run_context
-from everwatch.kinds.guard import Guard
-from everwatch.kinds.outgoing import Outgoing
+from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Tick
+from everwatch.network.egress import Outgoing
+from everwatch.network.guard import Guard
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 

@@ -6,12 +6,12 @@ from typing import Any
 import orjson
 import pytest
 
-from everwatch.admission import admit_signup
-from everwatch.errors import SettingsError
+from everwatch.core.errors import SettingsError
+from everwatch.rules.admission import admit_signup
 from everwatch.transfer import healthchecks, uptime_kuma
-from everwatch.transfer.files import FileSource
-from everwatch.transfer.foreign import Convert, ForeignSource, Lost
-from everwatch.transfer.rows import Reading
+from everwatch.transfer.foreign_source import Convert, ForeignSource, Lost
+from everwatch.transfer.import_rows import Reading
+from everwatch.transfer.row_files import FileSource
 
 
 def taken(folder: Path, document: Any, convert: Convert) -> tuple[list[dict[str, Any]], list[Lost]]:

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.importing import Answers, Workers
 
-from everwatch.clock import SettableClock
-from everwatch.errors import EverwatchError, InvalidInput
-from everwatch.kafka.asking import Unanswered
+from everwatch.core.clock import SettableClock
+from everwatch.core.errors import EverwatchError, InvalidInput
+from everwatch.kafka.command_client import Unanswered
 from everwatch.model import Signup
 from everwatch.transfer import outcomes
+from everwatch.transfer.import_pass import Interruption, Pass, Rules, Tally, Telling
+from everwatch.transfer.import_rows import Objects, Reading, Row
 from everwatch.transfer.ledger import Ledger
 from everwatch.transfer.outcomes import Outcomes, Waiting
-from everwatch.transfer.passing import Interruption, Pass, Rules, Tally, Telling
-from everwatch.transfer.rows import Objects, Reading, Row
 
 NOOP = {"monitor_id": "m", "kind": "noop"}
 HOUR_MS = 3_600_000

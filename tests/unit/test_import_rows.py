@@ -14,11 +14,11 @@ import orjson
 import psutil
 import pytest
 
-from everwatch.codec import LARGEST_INPUT_BYTES
-from everwatch.errors import SettingsError
-from everwatch.transfer.files import FileSource, Format, format_of
-from everwatch.transfer.query import QuerySource
-from everwatch.transfer.rows import Columns, Reading, Row
+from everwatch.core.errors import SettingsError
+from everwatch.encoding.codec import LARGEST_INPUT_BYTES
+from everwatch.transfer.import_rows import Columns, Reading, Row
+from everwatch.transfer.query_source import QuerySource
+from everwatch.transfer.row_files import FileSource, Format, format_of
 
 AS_IT_IS = Reading()
 
@@ -301,7 +301,7 @@ def test_a_database_that_does_not_do_is_told_without_its_password(
 
 
 def test_the_identity_of_a_query_holds_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everwatch.transfer.query.create_engine", lambda *_, **__: None)
+    monkeypatch.setattr("everwatch.transfer.query_source.create_engine", lambda *_, **__: None)
     source = QuerySource("postgresql://u:hunter2@host/app", "select 1", AS_IT_IS)
     assert source.identity == "postgresql://u:***@host/app select 1"
     assert source.name == "app"

@@ -10,13 +10,13 @@ import aiodns
 import pytest
 from support.nameserver import FORMERR, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, NameServer, open_name_server
 
-from everwatch.clock import SystemClock
-from everwatch.errors import InvalidInput
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import InvalidInput
 from everwatch.kinds import registry
-from everwatch.kinds.context import open_run_context
-from everwatch.kinds.guard import Guard
+from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
+from everwatch.network.guard import Guard
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 
@@ -223,7 +223,7 @@ async def test_a_server_that_is_not_there_is_a_failure_that_names_it(context: Ru
 async def test_a_server_that_stays_silent_is_a_failure_that_names_it(
     context: RunContext, server: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("everwatch.kinds.name_servers.TRY_S", 0.05)
+    monkeypatch.setattr("everwatch.network.name_servers.TRY_S", 0.05)
     server.silent = True
     outcome = await check(context, name="a.example", server=f"127.0.0.1:{server.port}")
     assert outcome.reason == f"name server 127.0.0.1:{server.port} does not answer"

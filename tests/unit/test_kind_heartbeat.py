@@ -5,9 +5,8 @@ from typing import Any
 import orjson
 import pytest
 
-from everwatch import entries, wire
-from everwatch.admission import admit_monitor
-from everwatch.errors import InvalidInput
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding import input_models, table_records
 from everwatch.kinds import registry
 from everwatch.kinds.heartbeat import HeartbeatConfig, HeartbeatKind
 from everwatch.kinds.protocol import InlineView
@@ -25,6 +24,7 @@ from everwatch.model import (
     SignalType,
     Status,
 )
+from everwatch.rules.admission import admit_monitor
 
 NOON_S = 1_800_000_000
 START, FAIL = SignalType.START, SignalType.FAIL
@@ -212,7 +212,7 @@ def test_what_is_kept_of_runs_is_bounded() -> None:
     known = heard(*many)["signals"]
     assert [each.run[-3:] for each in known.runs] == [f"{i:03}" for i in (*range(395, 400), *range(480, 500))]
     monitor = Monitor("u", MonitorSpec("m", "heartbeat", "{}", Every(1_000)), Origin.SIGNUP, 1, 0, signals=known)
-    assert len(entries.encode_monitor(monitor)) < 3_000
+    assert len(table_records.encode_monitor(monitor)) < 3_000
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_what_is_kept_of_runs_is_bounded() -> None:
 def test_looks_are_so_that_one_falls_on_the_end_of_the_grace_of_a_cron_expression(
     config: dict[str, object], schedule: Schedule
 ) -> None:
-    given = MonitorSpec("m", "heartbeat", orjson.dumps(config).decode(), wire.NO_SCHEDULE)
+    given = MonitorSpec("m", "heartbeat", orjson.dumps(config).decode(), input_models.NO_SCHEDULE)
     assert admit_monitor(given, "$").schedule == schedule
 
 

@@ -20,14 +20,14 @@ import rich.pretty
 import uvloop
 from aiohttp import web
 
-from everwatch.clock import SystemClock
-from everwatch.errors import InvalidInput
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import InvalidInput
 from everwatch.kinds import registry
-from everwatch.kinds.context import open_run_context
-from everwatch.kinds.guard import Guard
+from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.http import BODY_LIMIT_BYTES, MOST_REDIRECTS
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
+from everwatch.network.guard import Guard
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
@@ -489,7 +489,7 @@ async def test_connections_are_kept_for_so_many_monitors_and_none_after_a_redire
             await check(context, url=url + path, keep_alive=True, monitor=monitor)
         return len(set(peers))
 
-    monkeypatch.setattr("everwatch.kinds.http_client.MOST_KEPT", 2)
+    monkeypatch.setattr("everwatch.network.http_client.MOST_KEPT", 2)
     url = await serve(handler)
     assert await connections(("a", "/"), ("b", "/"), ("a", "/"), ("b", "/")) == 2
     assert await connections(("c", "/"), ("b", "/"), ("c", "/")) == 2  # b's is the old one
@@ -532,7 +532,7 @@ async def test_a_connection_that_nobody_uses_any_more_is_closed_in_time(
 
     url = await serve(handler)
     await check(context, url=url, keep_alive=True, monitor="gone")
-    monkeypatch.setattr("everwatch.kinds.http_client.KEPT_S", -1)
+    monkeypatch.setattr("everwatch.network.http_client.KEPT_S", -1)
     await check(context, url=url, keep_alive=True, monitor="other")
     monkeypatch.undo()
     await check(context, url=url, keep_alive=True, monitor="gone")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everwatch.kinds.assertions import (
+from everwatch.kinds.shared.body_assertions import (
     MOST_STEPS,
     PATTERN_TEXT_BYTES,
     check_pattern,

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.raw_http import RawServer, answer, endless, open_raw_server
 
-from everwatch.clock import SystemClock
+from everwatch.core.clock import SystemClock
 from everwatch.kinds import registry
-from everwatch.kinds.content_coding import Decoder, WrongCoding
-from everwatch.kinds.context import open_run_context
-from everwatch.kinds.guard import Guard
+from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
+from everwatch.network.content_coding import Decoder, WrongCoding
+from everwatch.network.guard import Guard
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 TEXT = b"all is well, " * 100

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from everwatch.clock import SystemClock
-from everwatch.config import Settings, load_settings
-from everwatch.errors import InvalidInput, SettingsError
-from everwatch.executor import process
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings, load_settings
+from everwatch.core.errors import InvalidInput, SettingsError
+from everwatch.encoding.templates import tick_id
+from everwatch.executor import executor_process
 from everwatch.kafka.clients import new_producer
-from everwatch.kafka.publisher import KafkaPublisher, open_publisher
+from everwatch.kafka.event_publisher import KafkaPublisher, open_publisher
 from everwatch.kinds import publish, registry
-from everwatch.kinds.context import open_run_context
-from everwatch.kinds.guard import Guard
-from everwatch.kinds.publishing import Event, MemoryPublisher, NotPublished, Publisher
+from everwatch.kinds.execution.run_context import open_run_context
+from everwatch.kinds.publisher_interface import Event, MemoryPublisher, NotPublished, Publisher
 from everwatch.model import Outcome, Status, Tick
-from everwatch.templates import tick_id
+from everwatch.network.guard import Guard
 
 OnDelivery = Callable[[KafkaError | None, Any], None]
 NOT_ALLOWED = "topic orders is not allowed; who runs Everwatch can allow it with EVERWATCH_PUBLISH_TOPICS"
@@ -277,7 +277,9 @@ async def test_topics_that_only_everwatch_may_write_to_cannot_be_allowed(topic: 
 async def test_an_executor_that_is_to_allow_such_a_topic_does_not_start() -> None:
     async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(SettingsError, match="only Everwatch itself may write to results"):
-            await process.run(Settings(publish_topics=("results",)), "127.0.0.1:1", SystemClock(), asyncio.Event())
+            await executor_process.run(
+                Settings(publish_topics=("results",)), "127.0.0.1:1", SystemClock(), asyncio.Event()
+            )
 
 
 def test_the_setting_is_a_list_of_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,17 +15,17 @@ import psutil
 import pytest
 from support.waiting import wait_until
 
-from everwatch.clock import SystemClock
-from everwatch.errors import InvalidInput
-from everwatch.executor.callables import CallableProcesses, open_callables
-from everwatch.executor.output import KIB, OutputBudgets
-from everwatch.kinds import callables as found_callables
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import InvalidInput
+from everwatch.executor.callable_pool import CallableProcesses, open_callables
+from everwatch.executor.output_budget import KIB, OutputBudgets
+from everwatch.kinds import callable_interface as found_callables
 from everwatch.kinds import registry
-from everwatch.kinds.config_secrets import ConfigSecrets
-from everwatch.kinds.context import open_run_context
-from everwatch.kinds.guard import Guard
-from everwatch.kinds.running import job_of, run_job
+from everwatch.kinds.execution.config_secrets import ConfigSecrets
+from everwatch.kinds.execution.kind_runner import job_of, run_job
+from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.model import Outcome, Status, Tick
+from everwatch.network.guard import Guard
 
 AT = 1_795_251_600_000
 BUDGETS = partial(OutputBudgets, 64 * KIB, 1_024 * KIB)
@@ -367,7 +367,7 @@ async def test_slow_callables_leave_a_process_to_those_that_are_quick(
 ) -> None:
     """However many they are, and although each holds one process only."""
     # a busy machine is slow with what is quick
-    monkeypatch.setattr("everwatch.executor.callables.QUICK_S", 4.0)
+    monkeypatch.setattr("everwatch.executor.callable_pool.QUICK_S", 4.0)
     first, noted = str(installed / "first"), installed / "pids"
     async with open_callables(SystemClock(), 3, 0, BUDGETS()) as callables:
         assert (await run_in(callables, "sleeps", timeout_ms=60_000)).reason == "slept"
@@ -466,10 +466,10 @@ async def test_all_processes_end_with_their_owner(installed: Path) -> None:
 
 OWNER = """
 import asyncio, sys
-from everwatch.clock import SystemClock
-from everwatch.executor.callables import open_callables
-from everwatch.executor.output import OutputBudgets
-from everwatch.kinds.callables import Call, CallContext
+from everwatch.core.clock import SystemClock
+from everwatch.executor.callable_pool import open_callables
+from everwatch.executor.output_budget import OutputBudgets
+from everwatch.kinds.callable_interface import Call, CallContext
 
 async def own(how, noted):
     async with open_callables(SystemClock(), 2, 0, OutputBudgets(0, 0)) as callables:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from everwatch.errors import InvalidInput
+from everwatch.core.errors import InvalidInput
 from everwatch.kinds import registry
 from everwatch.kinds.protocol import InlineView
 from everwatch.kinds.threshold import ThresholdConfig, ThresholdKind

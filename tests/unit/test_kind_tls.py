@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.authority import Authority
 
-from everwatch.clock import SystemClock
-from everwatch.errors import InvalidInput
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import InvalidInput
 from everwatch.kinds import registry
-from everwatch.kinds.context import open_run_context
-from everwatch.kinds.guard import Guard
+from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.tls import read_certificate
 from everwatch.model import Outcome, Status, Tick
+from everwatch.network.guard import Guard
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 Serve = Callable[[ssl.SSLContext], Awaitable[int]]

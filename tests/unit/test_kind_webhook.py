@@ -13,15 +13,15 @@ from aiohttp import web
 from rich.pretty import pretty_repr
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from everwatch.clock import SystemClock
-from everwatch.errors import InvalidInput
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding.templates import tick_id
 from everwatch.kinds import registry
-from everwatch.kinds.context import open_run_context
-from everwatch.kinds.guard import Guard
+from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
 from everwatch.kinds.webhook import signature_headers
 from everwatch.model import Outcome, Status, Tick
-from everwatch.templates import tick_id
+from everwatch.network.guard import Guard
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 # 24 and 32 bytes; the first is the example of the specification's libraries

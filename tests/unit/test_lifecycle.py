@@ -6,26 +6,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from everwatch.lifecycle import (
-    LEGAL,
-    after_result,
-    after_signals,
-    first_put,
-    forgotten_at,
-    is_alarm,
-    is_bounded,
-    is_muted,
-    is_to_be_forgotten,
-    pause,
-    put_again,
-    reminded_at,
-    reminder,
-    resume,
-    runs_until,
-    transition_between,
-    with_reminder,
-    woken,
-)
 from everwatch.model import (
     NO_SIGNALS,
     NOTHING,
@@ -45,6 +25,26 @@ from everwatch.model import (
     State,
     Status,
     Transition,
+)
+from everwatch.rules.lifecycle import (
+    LEGAL,
+    after_result,
+    after_signals,
+    first_put,
+    forgotten_at,
+    is_alarm,
+    is_bounded,
+    is_muted,
+    is_to_be_forgotten,
+    pause,
+    put_again,
+    reminded_at,
+    reminder,
+    resume,
+    runs_until,
+    transition_between,
+    with_reminder,
+    woken,
 )
 from everwatch.schedule.due import NeverDue
 

@@ -9,12 +9,13 @@ import msgspec
 import orjson
 import pytest
 
-from everwatch import bounds, codec, wire
-from everwatch.errors import InvalidInput
+from everwatch.core import bounds
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding import codec, input_models
 from everwatch.schedule import instant
 from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.every import PHASE_STEP_MS
-from streams import remembered
+from streams.state import command_deduplication
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "limits.md"
 # said in words: no constant of ours stands behind it
@@ -92,49 +93,57 @@ def day(duration_ms: float) -> str:
 SAID: dict[str, Callable[[], str]] = {
     "a signup, command or signal as a record": lambda: kib(codec.LARGEST_INPUT_BYTES),
     "`user_id`": lambda: (
-        characters(wire.SignupInput, "user_id") + ", not " + " and not ".join(f"`{u}`" for u in bounds.RESERVED_USERS)
+        characters(input_models.SignupInput, "user_id")
+        + ", not "
+        + " and not ".join(f"`{u}`" for u in bounds.RESERVED_USERS)
     ),
-    "`monitor_id`": lambda: characters(wire.SignalInput, "monitor_id") + "; left out: the kind's name",
-    "`plan`, `kind`": lambda: characters(wire.SignupInput, "plan"),
-    "`command_id`, `signup_id`, `signal_id`": lambda: characters(wire.CommandInput, "command_id"),
+    "`monitor_id`": lambda: characters(input_models.SignalInput, "monitor_id") + "; left out: the kind's name",
+    "`plan`, `kind`": lambda: characters(input_models.SignupInput, "plan"),
+    "`command_id`, `signup_id`, `signal_id`": lambda: characters(input_models.CommandInput, "command_id"),
     "`attributes`: whole numbers": lambda: "-2^63 to 2^63 - 1",
-    "`monitors` of a signup, the plan's included": lambda: f"{wire.MOST_MONITORS_PER_SIGNUP:,}",
-    "`name` of a monitor": lambda: characters(wire.MonitorInput, "name"),
-    "`labels` of a monitor": lambda: str(wire.MOST_LABELS),
+    "`monitors` of a signup, the plan's included": lambda: f"{input_models.MOST_MONITORS_PER_SIGNUP:,}",
+    "`name` of a monitor": lambda: characters(input_models.MonitorInput, "name"),
+    "`labels` of a monitor": lambda: str(input_models.MOST_LABELS),
     "a label's key": lambda: "1 to 63 letters, digits, `_`, `.`, `/` and `-`",
     "a label's value": lambda: "up to 128 characters",
-    "`payload`": lambda: f"{kib(wire.LARGEST_PAYLOAD_BYTES)} as JSON",
+    "`payload`": lambda: f"{kib(input_models.LARGEST_PAYLOAD_BYTES)} as JSON",
     "arrays and objects within one another, in `config` and `payload`": lambda: levels(),
     "`schedule.every`": lambda: f"{durations('schedule.every')}, a multiple of {PHASE_STEP_MS} ms",
     "`schedule.in`": lambda: durations("schedule.in"),
-    "`schedule.cron`": lambda: characters(wire.ScheduleInput, "cron"),
-    "`schedule.timezone`": lambda: characters(wire.ScheduleInput, "timezone"),
+    "`schedule.cron`": lambda: characters(input_models.ScheduleInput, "cron"),
+    "`schedule.timezone`": lambda: characters(input_models.ScheduleInput, "timezone"),
     "`schedule.spread`": lambda: durations("schedule.spread"),
     "`schedule.at`, `start_at`, `end_at`, `until`, ends of maintenance": lambda: (
         f"the years {years(instant.EARLIEST_MS, bounds.LATEST_MS)}"
     ),
-    "`schedule.max_runs`": lambda: numbers(wire.ScheduleInput, "max_runs"),
+    "`schedule.max_runs`": lambda: numbers(input_models.ScheduleInput, "max_runs"),
     "`schedule.max_runs` by the wall clock (`cron`, `align: midnight`)": lambda: (
-        f"{wire.MOST_RUNS_BY_WALL_CLOCK:,}, and {wire.MOST_RUNS_BY_WALL_CLOCK_PER_SIGNUP:,} in one signup"
+        f"{input_models.MOST_RUNS_BY_WALL_CLOCK:,}, and"
+        f" {input_models.MOST_RUNS_BY_WALL_CLOCK_PER_SIGNUP:,} in one signup"
     ),
     "`policy.timeout`": lambda: durations("policy.timeout"),
-    "`policy.failures_to_down`, `policy.successes_to_up`": lambda: numbers(wire.PolicyInput, "failures_to_down"),
+    "`policy.failures_to_down`, `policy.successes_to_up`": lambda: numbers(
+        input_models.PolicyInput, "failures_to_down"
+    ),
     "`policy.misfire_grace`": lambda: durations("policy.misfire_grace"),
-    "`policy.retries.max`": lambda: numbers(wire.RetriesInput, "max"),
+    "`policy.retries.max`": lambda: numbers(input_models.RetriesInput, "max"),
     "`policy.retries.base`": lambda: durations("policy.retries.base"),
     "`policy.retries.cap`": lambda: durations("policy.retries.cap") + "; at least the base",
-    "`policy.retries.jitter`": lambda: numbers(wire.RetriesInput, "jitter"),
+    "`policy.retries.jitter`": lambda: numbers(input_models.RetriesInput, "jitter"),
     "`policy.remind_every`": lambda: durations("policy.remind_every"),
-    "`maintenance` of a monitor or user": lambda: f"{wire.MOST_WINDOWS} windows",
+    "`maintenance` of a monitor or user": lambda: f"{input_models.MOST_WINDOWS} windows",
     "a repeated window's `duration`": window,
-    "`if_version` of a put": lambda: numbers(wire.CommandInput, "if_version"),
-    "command ids that are remembered": lambda: f"the last {remembered.KEPT} of a user, for {day(remembered.KEPT_MS)}",
+    "`if_version` of a put": lambda: numbers(input_models.CommandInput, "if_version"),
+    "command ids that are remembered": lambda: (
+        f"the last {command_deduplication.KEPT} of a user, for {day(command_deduplication.KEPT_MS)}"
+    ),
     "`at` of a signal": lambda: (
-        f"{years(meta(wire.SignalInput, 'at').ge or 0, bounds.LATEST_MS)}, and at most {day(bounds.MOST_AHEAD_MS)}"
+        f"{years(meta(input_models.SignalInput, 'at').ge or 0, bounds.LATEST_MS)}"
+        f", and at most {day(bounds.MOST_AHEAD_MS)}"
         " after the worker's clock"
     ),
-    "`exit_code` of a signal": lambda: numbers(wire.SignalInput, "exit_code"),
-    "`duration_ms` of a signal": lambda: f"0 to {day(float(meta(wire.SignalInput, 'duration_ms').le or 0))}",
+    "`exit_code` of a signal": lambda: numbers(input_models.SignalInput, "exit_code"),
+    "`duration_ms` of a signal": lambda: f"0 to {day(float(meta(input_models.SignalInput, 'duration_ms').le or 0))}",
 }
 
 

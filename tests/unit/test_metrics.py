@@ -5,9 +5,9 @@ import urllib.request
 
 import pytest
 
-from everwatch.config import load_settings
-from everwatch.errors import SettingsError
-from everwatch.metrics import TICKS, serve_metrics
+from everwatch.core.config import load_settings
+from everwatch.core.errors import SettingsError
+from everwatch.observability.metrics import TICKS, serve_metrics
 
 
 def _free_port() -> int:

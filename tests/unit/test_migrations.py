@@ -14,12 +14,12 @@ from sqlalchemy import Boolean, Connection, MetaData, String, Text, create_engin
 from support.postgres import Databases
 
 import everwatch.store
-from everwatch.config import Settings
-from everwatch.errors import StoreError
+from everwatch.core.config import Settings
+from everwatch.core.errors import StoreError
 from everwatch.model import At, Every, Misfire, Policy, Priority, Result, State, Status, Transition
 from everwatch.store import Identity, Partition, Received, SinkBatch, SqlStore, StoreBusy, open_reader, open_store
-from everwatch.store.engine import open_for_writing, parse_url
-from everwatch.store.schema import metadata
+from everwatch.store.database import open_for_writing, parse_url
+from everwatch.store.sql_schema import metadata
 
 
 def settings_for(file: Path) -> Settings:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from everwatch.errors import BrokerUnavailable, PermissionMissing
+from everwatch.core.errors import BrokerUnavailable, PermissionMissing
 from everwatch.kafka.outbox import Outbox
 
 OnDelivery = Callable[[KafkaError | None, Any], None]

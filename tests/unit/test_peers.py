@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bench.peers.due import Due, DueIndex
 from bench.peers.jars import COMPILER, LOCK_FILE
-from everwatch import codec
+from everwatch.encoding import codec
 from everwatch.kafka.embedded.jars import KAFKA_VERSION, read_lock
 from everwatch.model import Every
 from everwatch.schedule.every import due_between, phase_of

@@ -7,13 +7,13 @@ from typing import Any
 import orjson
 import pytest
 
-from everwatch import schemas
-from everwatch.admission import admit_signup
-from everwatch.errors import InvalidInput, WrongPlans
+from everwatch.core.errors import InvalidInput, WrongPlans
+from everwatch.encoding import avro_schemas
 from everwatch.model import At, Every, MonitorSpec, Scalar, Signup
-from everwatch.plans.naming import Given
+from everwatch.plans.placeholders import Given
 from everwatch.plans.plan import Plans
-from everwatch.plans.reading import LARGEST_FILE_BYTES, plans_of
+from everwatch.plans.plans_parser import LARGEST_FILE_BYTES, plans_of
+from everwatch.rules.admission import admit_signup
 
 PATH = Path("/etc/everwatch/plans.toml")
 SITE = """
@@ -213,7 +213,7 @@ def test_the_signups_own_monitor_wins_over_the_plans_which_then_needs_no_attribu
 
 
 def test_an_avro_signup_gets_its_plan_too() -> None:
-    data = schemas.encode("signup", {"user_id": "u-1", "plan": "pro", "attributes": {"site": "a.example"}})
+    data = avro_schemas.encode("signup", {"user_id": "u-1", "plan": "pro", "attributes": {"site": "a.example"}})
     assert ids(admit_signup(data, 0, plans(SITE))) == ["site"]
 
 

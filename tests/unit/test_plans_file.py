@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from everwatch.errors import SettingsError
-from everwatch.metrics import PLANS_OK
-from everwatch.plans.file import PlansFile
+from everwatch.core.errors import SettingsError
+from everwatch.observability.metrics import PLANS_OK
+from everwatch.plans.plans_file import PlansFile
 
 
 @pytest.fixture

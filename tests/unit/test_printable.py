@@ -11,15 +11,15 @@ import pytest
 import typer
 from rich.console import Console
 
-from everwatch.cli.output import SafeOutput, TerminalBytes
-from everwatch.clock import SystemClock
-from everwatch.errors import InvalidInput
-from everwatch.kinds.context import open_run_context
-from everwatch.kinds.guard import Guard
-from everwatch.kinds.running import Job, run_job
+from everwatch.cli.support.terminal_output import SafeOutput, TerminalBytes
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import InvalidInput
+from everwatch.core.printable import HIDDEN, printable
+from everwatch.encoding.input_models import SignalInput, parse_json
+from everwatch.kinds.execution.kind_runner import Job, run_job
+from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.model import Outcome, Status, Tick
-from everwatch.printable import HIDDEN, printable
-from everwatch.wire import SignalInput, parse_json
+from everwatch.network.guard import Guard
 
 IGNORABLE = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180f\u3164\ufe0f\uffa0\U000e0100"
 EVIL = "\x1b]0;title\x07\x9b2J\x85\u202e\u2066\u200b\u200d\ufeff\u2028\U000e0041"

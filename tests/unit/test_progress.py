@@ -4,8 +4,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, TopicPartition
 
-from everwatch.changelog import Mark
 from everwatch.kafka.progress import Noted, read_progress
+from everwatch.rules.changelog_marks import Mark
 
 
 class Message:

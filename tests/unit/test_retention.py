@@ -8,14 +8,14 @@ import pytest
 from support.worker import Broker, Producer
 from test_sink_poison import NOW, RESULTS, SETTINGS, Source, result
 
-from everwatch.clock import SettableClock
-from everwatch.config import Settings
-from everwatch.errors import SettingsError, StoreError
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import Settings
+from everwatch.core.errors import SettingsError, StoreError
 from everwatch.model import Result, Status
-from everwatch.sink.process import _Sink
+from everwatch.sink.sink_process import _Sink
 from everwatch.store import MemoryStore, Partition, Received, SinkBatch, open_reader, open_store
+from everwatch.store.database_status import status_of
 from everwatch.store.retention import Keep
-from everwatch.store.status import status_of
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -73,8 +73,8 @@ class Untrimmable(MemoryStore):
 async def run_sink(monkeypatch: pytest.MonkeyPatch, store: MemoryStore, records: int) -> None:
     stop = asyncio.Event()
     source = Source([result(f"user-{offset}", offset) for offset in range(records)], [], stop)
-    monkeypatch.setattr("everwatch.sink.process.Source", lambda *_: source)
-    monkeypatch.setattr("everwatch.sink.process.new_producer", lambda *_: Producer(Broker()))
+    monkeypatch.setattr("everwatch.sink.sink_process.Source", lambda *_: source)
+    monkeypatch.setattr("everwatch.sink.sink_process.new_producer", lambda *_: Producer(Broker()))
     await _Sink(SETTINGS, "127.0.0.1:9", SettableClock(NOW), stop, store).run()
 
 
@@ -98,7 +98,7 @@ async def test_a_failure_to_delete_is_told_and_stops_nothing(
 
 
 def test_history_that_is_kept_for_less_than_results_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from everwatch.config import load_settings
+    from everwatch.core.config import load_settings
 
     for results, history in ((0, 400), (401, 400)):
         with pytest.raises(SettingsError, match="keep_history_days must not be less than keep_results_days"):

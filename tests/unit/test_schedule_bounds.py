@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from everwatch.codec import table_key
+from everwatch.encoding.codec import table_key
 from everwatch.model import Agenda, Align, At, Cron, Every, Monitor, MonitorSpec, Origin, Schedule, State
 from everwatch.schedule import cron
 from everwatch.schedule.cron import CronTimes

@@ -10,7 +10,7 @@ from everwatch.schedule.due import due_in
 from everwatch.schedule.duration import DAY_MS, HOUR_MS, MINUTE_MS
 from everwatch.schedule.every import phase_of
 from everwatch.schedule.midnight import MidnightTimes, check_alignment, midnight_times
-from everwatch.schedule.times import wall_times
+from everwatch.schedule.wall_times import wall_times
 
 BERLIN, HAVANA, CAIRO, APIA = "Europe/Berlin", "America/Havana", "Africa/Cairo", "Pacific/Apia"
 KEY = b"user-1\0report"

@@ -5,8 +5,8 @@ from pathlib import Path
 import faust
 import trustme
 
-from everwatch.clock import SettableClock
-from everwatch.config import Settings, load_settings
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import Settings, load_settings
 from everwatch.kafka import asyncio_clients, clients
 from streams.app import create_app
 

@@ -3,13 +3,13 @@
 import msgspec
 import pytest
 
-from everwatch.bounds import BROKER_AHEAD_MS
-from everwatch.codec import commands_key, encode_entry, encode_result, encode_transition, table_key
-from everwatch.config import OutputFormat, Settings
-from everwatch.kafka.records import Record
+from everwatch.core.bounds import BROKER_AHEAD_MS
+from everwatch.core.config import OutputFormat, Settings
+from everwatch.encoding.codec import commands_key, encode_entry, encode_result, encode_transition, table_key
+from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
 from everwatch.model import Every, Monitor, MonitorSpec, Origin, Result, State, Status, Transition, User
-from everwatch.sink.batch import build_batch
+from everwatch.sink.batch_builder import build_batch
 from everwatch.store import Entry, Partition
 
 TOPICS = Topics.of(Settings(topic_prefix="t."))

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from support.worker import Broker, Producer
 
-from everwatch.clock import SettableClock
-from everwatch.codec import encode_result
-from everwatch.config import OutputFormat, Settings
-from everwatch.kafka.records import Record
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import OutputFormat, Settings
+from everwatch.encoding.codec import encode_result
+from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable import Unreadable
+from everwatch.kafka.unreadable_batches import Unreadable
 from everwatch.model import Result, Status
-from everwatch.sink.process import _Sink
+from everwatch.sink.sink_process import _Sink
 from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
 from everwatch.store.interface import Unstorable
 
@@ -83,8 +83,8 @@ async def stored(
     """Let a sink store these records; gives its source and the dead letters."""
     broker, stop = broker or Broker(), asyncio.Event()
     source = Source(records, list(unreadable), stop)
-    monkeypatch.setattr("everwatch.sink.process.Source", lambda *_: source)
-    monkeypatch.setattr("everwatch.sink.process.new_producer", lambda *_: Producer(broker))
+    monkeypatch.setattr("everwatch.sink.sink_process.Source", lambda *_: source)
+    monkeypatch.setattr("everwatch.sink.sink_process.new_producer", lambda *_: Producer(broker))
     given: Any = store
     await _Sink(SETTINGS, "127.0.0.1:9", SettableClock(NOW), stop, given).run()
     return source, broker.logs[TOPICS.dead_letters]

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
 
-from everwatch.clock import SettableClock
-from everwatch.config import Settings
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import Settings
 from everwatch.sink.source import Source
 from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
 

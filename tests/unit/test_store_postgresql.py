@@ -10,11 +10,11 @@ import pytest
 from support.postgres import Databases, Missing, running
 from support.waiting import wait_until
 
-from everwatch.config import Settings
-from everwatch.errors import StoreError, is_retryable
+from everwatch.core.config import Settings
+from everwatch.core.errors import StoreError, is_retryable
 from everwatch.model import Result, Status
 from everwatch.store import Partition, Received, SinkBatch, SqlStore, StoreBusy, open_reader, open_store
-from everwatch.store.engine import is_locked, parse_url, shown_url
+from everwatch.store.database import is_locked, parse_url, shown_url
 from everwatch.store.interface import Unstorable
 from everwatch.store.postgres import translate
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import event
 
-from everwatch.config import Settings
+from everwatch.core.config import Settings
 from everwatch.store import open_store
-from everwatch.store.reader import open_reader
+from everwatch.store.sql_reader import open_reader
 
 
 def test_an_audit_of_one_user_goes_through_that_users_results_of_the_time_alone(tmp_path: Path) -> None:

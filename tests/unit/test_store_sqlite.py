@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from everwatch.errors import StoreError
-from everwatch.store.engine import as_sink
+from everwatch.core.errors import StoreError
+from everwatch.store.database import as_sink
 
 
 def test_a_second_sink_is_told_which_process_is_the_first(tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from everwatch.config import load_settings
-from everwatch.encryption import generate_key
-from everwatch.kinds.config_secrets import config_secrets
-from everwatch.kinds.targets import target_of_config
+from everwatch.core.config import load_settings
+from everwatch.core.encryption import generate_key
+from everwatch.kinds.execution.config_secrets import config_secrets
+from everwatch.kinds.execution.targets import target_of_config
 from everwatch.model import Every, MonitorSpec
 
 

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everwatch.errors import InvalidInput
-from everwatch.model import Tick
-from everwatch.templates import (
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding.templates import (
     LARGEST_RENDERED_BYTES,
     LARGEST_TEMPLATE_BYTES,
     NAMES,
@@ -21,6 +20,7 @@ from everwatch.templates import (
     tick_id,
     tick_values,
 )
+from everwatch.model import Tick
 
 TICK = Tick("u-1", "remind", 1_763_715_600_250, "webhook", "{}", 10_000, 3, 0, attempt=2)
 PAYLOAD = {"coupon": "SAVE10", "left": 3, "price": 9.5, "gift": False, "note": None, "items": [{"sku": "a"}, "b"]}

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from everwatch.codec import encode_tick
-from everwatch.kafka.packing import codec_named
+from everwatch.encoding.codec import encode_tick
+from everwatch.kafka.compression import codec_named
 from everwatch.model import Align, At, Cron, Every, Misfire, Schedule, Tick
 from everwatch.schedule.cron import CronTimes, cron_times
 from everwatch.schedule.due import due_in
@@ -29,10 +29,10 @@ from everwatch.timetable import (
     framed,
     unframed,
 )
-from everwatch.timetable.loose import TIDY_AFTER_SWEEPS
-from everwatch.timetable.records import Entry
-from everwatch.timetable.ring import Ring
-from everwatch.timetable.seats import AHEAD_MS
+from everwatch.timetable.record_framing import Entry
+from everwatch.timetable.recurring_index import AHEAD_MS
+from everwatch.timetable.repacker import TIDY_AFTER_SWEEPS
+from everwatch.timetable.timing_wheel import Ring
 
 START = 1_800_000_000_000  # a whole minute, and a whole hour
 STEP_MS, MINUTE_MS, HOUR_MS = 100, 60_000, 3_600_000
@@ -368,7 +368,7 @@ def test_who_is_spread_is_judged_by_its_own_instants_after_an_outage(rule: Misfi
 
 
 def test_what_is_caught_up_of_long_intervals_fits_into_batches_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("everwatch.timetable.ring.phase_of", lambda *_: 3_600_000)
+    monkeypatch.setattr("everwatch.timetable.timing_wheel.phase_of", lambda *_: 3_600_000)
     timetable = new_timetable(*(planned(f"user-{number}", Every(24 * HOUR_MS)) for number in range(1_500)))
     timetable.fit(10_000)
     firings = list(timetable.backlog(START + 48 * HOUR_MS, START + 60 * HOUR_MS))

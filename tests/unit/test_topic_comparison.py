@@ -1,6 +1,6 @@
 """What is wrong with topics, told in as few sentences as there are faults."""
 
-from everwatch.config import Settings
+from everwatch.core.config import Settings
 from everwatch.kafka.topics import Topics, TopicState, problems_of
 
 SETTINGS = Settings(partitions=8)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from everwatch.kafka.retention import LOOKS_EVERY_MS, retention_of
+from everwatch.kafka.topic_retention import LOOKS_EVERY_MS, retention_of
 
 DAY = 86_400_000
 

@@ -12,16 +12,16 @@ from rich.pretty import pretty_repr
 from support.authority import Authority
 from support.tls_server import TlsServer
 
-from everwatch.clock import SystemClock
-from everwatch.config import Settings
-from everwatch.errors import InvalidInput, SettingsError
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings
+from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kinds import registry
-from everwatch.kinds.context import open_run_context
-from everwatch.kinds.guard import Guard
-from everwatch.kinds.outgoing import Outgoing, outgoing_of
+from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
-from everwatch.kinds.tls_options import ClientCertificate
 from everwatch.model import Outcome, Status, Tick
+from everwatch.network.egress import Outgoing, outgoing_of
+from everwatch.network.guard import Guard
+from everwatch.network.tls_options import ClientCertificate
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 KINDS = ["http", "webhook", "tcp", "tls"]

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.worker import CHANGELOG, START, TOPICS, Broker, signup, until, worker
 
-from everwatch import codec, entries
-from everwatch.clock import SettableClock
-from everwatch.errors import RefusalCode, UndecodableEntry
-from everwatch.kafka.packing import codec_named
+from everwatch.core.clock import SettableClock
+from everwatch.core.errors import RefusalCode, UndecodableEntry
+from everwatch.encoding import codec, table_records
+from everwatch.kafka.compression import codec_named
 from everwatch.model import (
     Agenda,
     Align,
@@ -26,9 +26,9 @@ from everwatch.model import (
     Status,
     User,
 )
-from streams.partitions import Planner
-from streams.store import dates_of_entry
-from streams.undecodable import Undecodable
+from streams.state.entry_store import dates_of_entry
+from streams.state.owned_partitions import Planner
+from streams.state.undecodable_entries import Undecodable
 
 SCHEDULES = (
     Every(60_000),
@@ -70,9 +70,9 @@ def test_mangled_entries_are_decoded_or_refused_and_nothing_else_happens(
                 data[at : at + 3] = roll.randbytes(roll.randrange(6))
     mangled = bytes(data)
     dates_of_entry(key, mangled)
-    entries.with_signal(mangled, START)
+    table_records.with_signal(mangled, START)
     for status in Status:
-        entries.stays_as_it_is(mangled, status)
+        table_records.stays_as_it_is(mangled, status)
     undecodable = Undecodable(SettableClock(START))
     found = undecodable.decode(0, key, mangled)
     assert (found is None) == bool(undecodable.count(0))

@@ -7,9 +7,9 @@ from confluent_kafka import KafkaError, TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from everwatch.clock import SettableClock
+from everwatch.core.clock import SettableClock
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
-from everwatch.kafka.unreadable import Sieve, Unreadable
+from everwatch.kafka.unreadable_batches import Sieve, Unreadable
 
 
 class Batch(NamedTuple):

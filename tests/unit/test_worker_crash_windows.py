@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from support.worker import CHANGELOG, START, TOPICS, Broker, Life, signup, until, users, worker
 
-from everwatch.clock import SettableClock
-from everwatch.codec import table_key
-from everwatch.kafka.packing import codec_named
+from everwatch.core.clock import SettableClock
+from everwatch.encoding.codec import table_key
+from everwatch.kafka.compression import codec_named
 from everwatch.model import Every, Misfire
 from everwatch.timetable import Line, NotPlanned, Planned, Timetable, Way, framed
-from streams.partition_logs import PartitionLost
-from streams.store import Store, TimetableMark
-from streams.tables import Writer
+from streams.state.entry_store import Store, TimetableMark
+from streams.state.partition_logs import PartitionLost
+from streams.state.unit_of_work import Writer
 
 Sabotage = Callable[[pytest.MonkeyPatch], None]
 NORMAL = Line(Way.NORMAL, Misfire.FIRE_LAST, 60_000)
@@ -485,10 +485,10 @@ async def test_a_timetable_in_another_form_is_not_taken_up(
     async with worker(broker, tmp_path, clock, opened=False) as life:
         put_away(life)
     patches: dict[str, tuple[str, Any]] = {
-        "version": ("streams.partitions.version", lambda _: "0.0.1"),
-        "format": ("streams.partitions.FORMAT", 1_000),
-        "tick": ("streams.partitions.schemas.header", lambda _: b"another"),
-        "packing": ("streams.app.codec_named", lambda _: codec_named("none")),
+        "version": ("streams.state.owned_partitions.version", lambda _: "0.0.1"),
+        "format": ("streams.state.owned_partitions.FORMAT", 1_000),
+        "tick": ("streams.state.owned_partitions.avro_schemas.header", lambda _: b"another"),
+        "packing": ("streams.engine.codec_named", lambda _: codec_named("none")),
     }
     monkeypatch.setattr(*patches[other])
     async with worker(broker, tmp_path, clock) as life:

@@ -8,14 +8,14 @@ import orjson
 import pytest
 from support.worker import START, TOPICS, Broker, Life, turns, until, worker
 
-from everwatch import codec, entries
-from everwatch.clock import SettableClock
-from everwatch.config import OutputFormat
-from everwatch.kafka.records import Record
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import OutputFormat
+from everwatch.encoding import codec, table_records
+from everwatch.kafka.consumed_record import Record
 from everwatch.model import Answer, Monitor, Reply, Result, State, Status
-from everwatch.plans.file import PlansFile
-from streams import quotas
-from streams.tables import Writing
+from everwatch.plans.plans_file import PlansFile
+from streams.state import quotas
+from streams.state.unit_of_work import Writing
 
 FILE = """
 [plans.free]
@@ -229,7 +229,7 @@ async def test_the_weight_of_a_plan_is_in_the_ticks_of_its_users_however_their_m
         "by-command": 4,
     }
     quick = monitors(life)["quick"]
-    assert codec.decode_tick(b"ann", entries.plan_of(quick).tick, START, 0).weight == 4
+    assert codec.decode_tick(b"ann", table_records.plan_of(quick).tick, START, 0).weight == 4
     await sign_up(life, "free", "a.example", noop("mine"))
     assert monitors(life)["mine"].spec.policy.weight == 1
 

@@ -10,13 +10,13 @@ import pytest
 from support.pipeline import every
 from support.worker import CHANGELOG, START, TOPICS, Broker, Life, until, worker
 
-from everwatch import codec, schemas
-from everwatch.catalogue import carry_out
-from everwatch.clock import SettableClock
-from everwatch.errors import BrokerUnavailable, InvalidInput
-from everwatch.isolation import Bisection
-from everwatch.kafka.records import Record
+from everwatch.core.bisection import Bisection
+from everwatch.core.clock import SettableClock
+from everwatch.core.errors import BrokerUnavailable, InvalidInput
+from everwatch.encoding import avro_schemas, codec
+from everwatch.kafka.consumed_record import Record
 from everwatch.model import At, Monitor, State
+from everwatch.rules.registration_rules import carry_out
 
 INPUTS = (TOPICS.signups, TOPICS.commands, TOPICS.signals, TOPICS.results)
 
@@ -103,7 +103,7 @@ async def test_a_failure_that_lies_with_no_record_refuses_nothing_and_repeats_no
 async def test_a_batch_that_fails_for_long_is_logged_once_a_minute(
     life: Life, broker: Broker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("streams.lane.RETRY_S", 0.01)
+    monkeypatch.setattr("streams.transport.batch_consumer.RETRY_S", 0.01)
     tries = 0
 
     async def handle(_: Sequence[Record]) -> None:
@@ -130,7 +130,7 @@ async def test_a_command_that_cannot_be_carried_out_is_refused_and_answered(
             raise OverflowError("int too big to convert")
         return carry_out(command, *rest)
 
-    monkeypatch.setattr("streams.registration.carry_out", fails_for_one)
+    monkeypatch.setattr("streams.agents.registration.carry_out", fails_for_one)
     given = [
         {"command": "pause", "user_id": "ann", "monitor_id": name, "command_id": f"of-{name}"} for name in ("n", "m")
     ]
@@ -165,7 +165,7 @@ def result(**changes: Any) -> dict[str, Any]:
 
 
 HOURS = 4 * 3_600_000
-AVRO_RESULT = schemas.header("result")
+AVRO_RESULT = avro_schemas.header("result")
 POISONOUS_RESULTS = {
     "an id of absurd length": AVRO_RESULT + b"\xfe" * 9 + b"\x01" + b"ann",
     "an id of negative length": AVRO_RESULT + b"\x05" + b"ann",
@@ -279,7 +279,7 @@ async def test_a_run_by_hand_has_a_timestamp_that_the_broker_takes(
 async def test_an_entry_that_no_record_can_hold_is_refused_before_anything_of_it_is_sent(
     life: Life, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.tables.LARGEST_ENTRY_BYTES", 2_000)
+    monkeypatch.setattr("streams.state.unit_of_work.LARGEST_ENTRY_BYTES", 2_000)
     large = {"user_id": "ann", "monitors": [every("m", "http", url=f"http://127.0.0.1:1/{'x' * 3_000}")]}
     small = {"user_id": "bob", "monitors": [every("m", "noop")]}
     some = [(b"ann", orjson.dumps(large)), (b"bob", orjson.dumps(small))]

@@ -9,8 +9,8 @@ import pytest
 from support.pipeline import every
 from support.worker import CHANGELOG, START, TOPICS, Broker, Life, until, worker
 
-from everwatch import codec, schemas
-from everwatch.clock import SettableClock
+from everwatch.core.clock import SettableClock
+from everwatch.encoding import avro_schemas, codec
 from everwatch.model import Answer, Reply
 
 PLANS = """
@@ -159,7 +159,7 @@ async def test_signals_with_an_id_are_answered_in_json_and_avro(life: Life) -> N
     news, same = await send(
         life,
         {"monitor_id": "job", "at": START + 5, "signal_id": "n-1"},
-        schemas.encode("signal", {"user_id": "ann", "monitor_id": "job", "at": START + 5, "signal_id": "n-2"}),
+        avro_schemas.encode("signal", {"user_id": "ann", "monitor_id": "job", "at": START + 5, "signal_id": "n-2"}),
     )
     assert (news.command, news.monitor_id, news.signal_id, news.answer) == ("signal", "job", "n-1", Answer.DONE)
     assert (same.signal_id, same.answer) == ("n-2", Answer.UNCHANGED)

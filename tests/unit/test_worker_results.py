@@ -10,15 +10,15 @@ import pytest
 from support.pipeline import every
 from support.worker import START, TOPICS, Broker, Life, until, worker
 
-from everwatch import codec, entries
-from everwatch.clock import SettableClock
-from everwatch.config import OutputFormat
-from everwatch.kafka.records import Record
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import OutputFormat
+from everwatch.encoding import codec, table_records
+from everwatch.kafka.consumed_record import Record
 from everwatch.kinds import registry
 from everwatch.kinds.protocol import InlineView
 from everwatch.model import Misfire, Monitor, Outcome, Result, State, Status
 from everwatch.timetable import Firing, Line, Way, chunk_of, framed
-from everwatch.timetable.records import Entry
+from everwatch.timetable.record_framing import Entry
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ async def test_however_many_instants_are_judged_others_have_their_turn_in_betwee
     await until("bob is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
     inline = life.engine.registration._judge_now.__self__  # type: ignore[attr-defined]
     found = [codec.decode_entry(key, value) for key, value in life.store.scan(0, b"bob\0")]
-    ticks = [entries.tick_value(entry) for entry in found if isinstance(entry, Monitor)]
+    ticks = [table_records.tick_value(entry) for entry in found if isinstance(entry, Monitor)]
     chunk = chunk_of([Entry(0, framed(b"bob", tick)) for tick in ticks], inline._packing)
     outage = Firing(Line(Way.INLINE, Misfire.FIRE_ALL, 60_000), chunk, range(START, START + 1_000_000, 1_000))
     room = Room()

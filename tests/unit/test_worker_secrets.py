@@ -9,11 +9,11 @@ import pytest
 from support.pipeline import every
 from support.worker import CHANGELOG, START, TOPICS, Broker, Life, until, worker
 
-from everwatch import codec
-from everwatch.clock import SettableClock
-from everwatch.encryption import Cipher
+from everwatch.core.clock import SettableClock
+from everwatch.core.encryption import Cipher
+from everwatch.encoding import codec
 from everwatch.kinds import registry
-from everwatch.kinds.config_secrets import ConfigSecrets
+from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.model import Monitor, State, Transition
 
 OLD_KEY = "b2xkIGtleSBvZiAzMiBieXRlcywgZm9yIHRlc3RzISE="

@@ -9,9 +9,9 @@ import pytest
 from support.pipeline import every
 from support.worker import START, TOPICS, Broker, Life, until, worker
 
-from everwatch import codec
-from everwatch.clock import SettableClock
-from everwatch.kafka.records import Record
+from everwatch.core.clock import SettableClock
+from everwatch.encoding import codec
+from everwatch.kafka.consumed_record import Record
 from everwatch.kinds import registry
 from everwatch.model import NO_SIGNALS, NOTHING, Monitor, Result, SignalState, State, Status
 from everwatch.schedule.due import upcoming

@@ -6,12 +6,12 @@ import pytest
 from faust.types import TP
 from support.worker import START, TOPICS, Broker, signup, until, worker
 
-from everwatch.changelog import Mark, digest_of
-from everwatch.clock import SettableClock
-from everwatch.config import load_settings
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import load_settings
 from everwatch.kafka.topics import DELETIONS_KEPT_MS
+from everwatch.rules.changelog_marks import Mark, digest_of
 from streams.app import create_app
-from streams.store import Store
+from streams.state.entry_store import Store
 
 DAY_MS = 24 * 3_600_000
 

@@ -10,14 +10,14 @@ import sys
 import typer
 
 from everwatch import __version__
-from everwatch.cli import given
-from everwatch.cli.listing import LazyGroup, Listed, list_command
-from everwatch.cli.output import guard_terminal
-from everwatch.errors import EverwatchError
-from everwatch.private import keep_files_private
+from everwatch.cli.support import global_options
+from everwatch.cli.support.lazy_commands import LazyGroup, Listed, list_command
+from everwatch.cli.support.terminal_output import guard_terminal
+from everwatch.core.errors import EverwatchError
+from everwatch.core.private_files import keep_files_private
 
 START, PROCESS, USE, OPERATE = "Start here", "One process alone", "Use it", "Look after it"
-# name, panel, module and attribute in this package, and the first sentence of its help (a test compares them)
+# name, panel, module and attribute in cli/commands, and the first sentence of its help (a test compares them)
 COMMANDS = (
     Listed(
         "demo",
@@ -156,7 +156,7 @@ def version(
     ),
 ) -> None:
     """Take the options that stand before every command."""
-    given.TIMEZONE.set(timezone)
+    global_options.TIMEZONE.set(timezone)
     if show:
         typer.echo(f"everwatch {__version__}")
         raise typer.Exit

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from everwatch.audit import Label, audit
+from everwatch.operations.audit import Label, audit
 from everwatch.store.interface import Reader
 
 

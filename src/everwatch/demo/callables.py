@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from everwatch.kinds.callables import CallContext
+from everwatch.kinds.callable_interface import CallContext
 
 
 def showcase_orders(arguments: dict[str, Any], context: CallContext) -> dict[str, int]:  # noqa: ARG001  (all are given two)

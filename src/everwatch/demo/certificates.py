@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from everwatch.private import make_private_folder
+from everwatch.core.private_files import make_private_folder
 from everwatch.schedule.duration import DAY_MS
 
 HEALTHY_NAME = "shop.demo.example"

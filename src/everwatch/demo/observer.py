@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from confluent_kafka import TopicPartition
 
-from everwatch import codec
-from everwatch.clock import Clock
-from everwatch.config import Settings
-from everwatch.errors import InvalidInput
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding import codec
 from everwatch.kafka.clients import new_consumer
-from everwatch.kafka.offsets import bounds
-from everwatch.kafka.records import Record
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topics import Topics
 from everwatch.model import INLINE_EXECUTOR, Transition
 

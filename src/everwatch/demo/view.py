@@ -7,12 +7,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from everwatch import colours
 from everwatch.demo.observer import Lateness
 from everwatch.demo.showcase import Ending
 from everwatch.model import State, Transition
+from everwatch.operations import state_colours
 
-_COLOURS = {**colours.OF_STATE, State.NEW: "cyan", State.PAUSED: "dim"}
+_COLOURS = {**state_colours.OF_STATE, State.NEW: "cyan", State.PAUSED: "dim"}
 
 
 @dataclass(frozen=True)

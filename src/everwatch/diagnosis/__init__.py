@@ -1,6 +1,6 @@
 """What is wrong with a running system, and what to do about it: the checks behind ``everwatch doctor``."""
 
-from everwatch.diagnosis.checks import CHECKS, diagnose
+from everwatch.diagnosis.check_list import CHECKS, diagnose
 from everwatch.diagnosis.finding import Finding
 from everwatch.diagnosis.system import System
 

@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 from confluent_kafka import Consumer
 
-from everwatch.clock import Clock
-from everwatch.config import Settings
-from everwatch.kafka.admin import Admin
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.lag import Lag, measure
 from everwatch.kafka.peek import PEEKING
+from everwatch.kafka.process_rights import Process
 from everwatch.kafka.progress import Noted, read_emitted_to, read_progress
-from everwatch.kafka.rights import Process
 from everwatch.kafka.topics import Topics, check_topics
 
 # a rebalance is over by then, and an executor or sink that works has committed

@@ -12,18 +12,18 @@ from concurrent.futures import Future
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from everwatch.cancellation import Cancellation, Key, decode_cancellation
-from everwatch.clock import Clock
-from everwatch.config import Settings
-from everwatch.errors import BrokerUnavailable, InvalidInput, Transient
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable, InvalidInput, Transient
+from everwatch.encoding.cancellation_records import Cancellation, Key, decode_cancellation
 from everwatch.executor.cancelled_monitors import MOST_KEPT
-from everwatch.executor.records import bytes_of
-from everwatch.kafka.access import read_of, refused
+from everwatch.executor.tick_records import bytes_of
+from everwatch.kafka.access_errors import read_of, refused
 from everwatch.kafka.clients import new_consumer
-from everwatch.kafka.groups import executors_group
-from everwatch.kafka.offsets import bounds
+from everwatch.kafka.consumer_groups import executors_group
+from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topics import Topics
-from everwatch.quiet import Quiet
+from everwatch.observability.log_throttle import Quiet
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from everwatch.cancellation import Cancellation, Key
+from everwatch.encoding.cancellation_records import Cancellation, Key
 
 MOST_KEPT = 100_000
 KEPT_MS = 24 * 3_600_000

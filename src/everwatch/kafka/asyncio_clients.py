@@ -5,8 +5,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from everwatch.config import Settings
-from everwatch.kafka.tls import tls_context
+from everwatch.core.config import Settings
+from everwatch.kafka.tls_files import tls_context
 
 
 def new_batch_producer(settings: Settings, bootstrap_servers: str) -> AIOKafkaProducer:

@@ -8,9 +8,9 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer
 
-from everwatch.config import Settings
-from everwatch.kafka.admin import Admin
-from everwatch.kafka.tls import tls_context
+from everwatch.core.config import Settings
+from everwatch.kafka.admin_client import Admin
+from everwatch.kafka.tls_files import tls_context
 
 # a refused record is kept with headers that say why, so a dead letter may be a little larger than what came in
 LARGEST_RECORD_BYTES = 2 * 1024 * 1024

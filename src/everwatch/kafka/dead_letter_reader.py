@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from everwatch.clock import Clock
-from everwatch.config import Settings
-from everwatch.errors import BrokerUnavailable
-from everwatch.kafka.access import raise_refused
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable
+from everwatch.kafka.access_errors import raise_refused
 from everwatch.kafka.clients import new_admin, new_consumer
-from everwatch.kafka.offsets import bounds
-from everwatch.kafka.records import Record
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topics import Topics, expect_topic
-from everwatch.kafka.unreadable import PROBING, Sieve
+from everwatch.kafka.unreadable_batches import PROBING, Sieve
 
 REDRIVE_OF, REDRIVEN_TO, REDRIVEN_AT = "redrive_of", "redriven_to", "redriven_at"
 """Headers of a note: a record without a value beside a dead letter, which says that it was redriven."""

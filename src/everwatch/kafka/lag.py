@@ -12,13 +12,13 @@ import msgspec
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
-from everwatch import codec
-from everwatch.clock import Clock
-from everwatch.config import Settings
-from everwatch.errors import InvalidInput
-from everwatch.kafka.groups import Member, Position, Reading, bounds_of, committed_of, members_of, readings_of
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding import codec
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.consumer_groups import Member, Position, Reading, bounds_of, committed_of, members_of, readings_of
 from everwatch.kafka.peek import PEEKING, Peek, peek
-from everwatch.kafka.records import Record
 
 # a retry has the instant of the tick that it repeats, so the first tick that is none tells the age
 LOOKED_AT = 20

@@ -8,8 +8,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from everwatch.errors import BrokerUnavailable, EverwatchError
-from everwatch.kafka.access import refused, write_to
+from everwatch.core.errors import BrokerUnavailable, EverwatchError
+from everwatch.kafka.access_errors import refused, write_to
 
 Headers = list[tuple[str, bytes]]
 OnDelivered = Callable[[Message], None]

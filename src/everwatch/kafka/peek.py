@@ -8,10 +8,10 @@ from typing import NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from everwatch.errors import BrokerUnavailable
-from everwatch.kafka.groups import Position
-from everwatch.kafka.offsets import bounds
-from everwatch.kafka.records import Record
+from everwatch.core.errors import BrokerUnavailable
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.consumer_groups import Position
+from everwatch.kafka.partition_bounds import bounds
 
 # the consumer settings that a look needs: it must see where a partition ends, and fetch little
 PEEKING: dict[str, object] = {

@@ -1,6 +1,6 @@
 """How far each partition's ticks are emitted, kept on a compacted topic: key = partition, value = instant in ms.
 
-The header ``changelog`` of a record says whose table it was and how far it had come (``everwatch.changelog.Mark``), the
+The header ``changelog`` of a record says whose table it was and how far it had come (``changelog_marks.Mark``), the
 header ``undecodable`` how many of its entries the owner passes over. A value that is no instant counts as no record.
 """
 
@@ -10,10 +10,10 @@ from typing import NamedTuple
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
-from everwatch.bounds import LATEST_MS
-from everwatch.changelog import Mark, decode_mark
-from everwatch.kafka.groups import bounds_of
+from everwatch.core.bounds import LATEST_MS
+from everwatch.kafka.consumer_groups import bounds_of
 from everwatch.kafka.peek import peek, read_tails
+from everwatch.rules.changelog_marks import Mark, decode_mark
 
 OWNER_HEADER = "changelog"
 UNDECODABLE_HEADER = "undecodable"

@@ -8,13 +8,13 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import ConfigResource  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import RESOURCE_TOPIC, NewTopic
 
-from everwatch.config import Settings
-from everwatch.errors import BrokerUnavailable, PermissionMissing, TopicMismatch
-from everwatch.kafka.access import missing, refused
+from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable, PermissionMissing, TopicMismatch
+from everwatch.kafka.access_errors import missing, refused
 from everwatch.kafka.acl import Operation, Resource, Right
-from everwatch.kafka.admin import Admin
+from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
-from everwatch.kafka.permissions import hidden_topics
+from everwatch.kafka.permission_check import hidden_topics
 from everwatch.model import Priority
 
 HOUR_MS = 3_600_000

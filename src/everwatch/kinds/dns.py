@@ -8,13 +8,13 @@ import aiodns.error
 import msgspec
 import pycares
 
-from everwatch.errors import TargetForbidden
-from everwatch.kinds.connecting import Host, allowed_addresses, check_host, milliseconds
-from everwatch.kinds.name_servers import aliases_of, owned, plain_name
-from everwatch.kinds.names import to_ascii
+from everwatch.core.errors import TargetForbidden
 from everwatch.kinds.protocol import FieldError, RunContext
-from everwatch.kinds.reasons import address_of, explain_connection_error, quoted
 from everwatch.model import Outcome, Status, Tick
+from everwatch.network.connections import Host, allowed_addresses, check_host, milliseconds
+from everwatch.network.error_texts import address_of, explain_connection_error, quoted
+from everwatch.network.host_names import to_ascii
+from everwatch.network.name_servers import aliases_of, owned, plain_name
 
 _PORT = 53
 _LABEL = re.compile(r"[a-z0-9_/*-]{1,63}")

@@ -5,12 +5,12 @@ from typing import Literal
 
 import msgspec
 
-from everwatch.errors import InvalidInput
-from everwatch.kinds import job_runs
-from everwatch.kinds.durations import normal_duration
-from everwatch.kinds.expected import MOST_WEEKS, Within, after_window_time, expected_times
+from everwatch.core.errors import InvalidInput
 from everwatch.kinds.protocol import FieldError, InlineView
-from everwatch.kinds.silence import is_taking_over, quiet_since, silence_text, to_the_second
+from everwatch.kinds.shared import job_runs
+from everwatch.kinds.shared.duration_fields import normal_duration
+from everwatch.kinds.shared.expected_times import MOST_WEEKS, Within, after_window_time, expected_times
+from everwatch.kinds.shared.signal_silence import is_taking_over, quiet_since, silence_text, to_the_second
 from everwatch.model import Align, Every, Outcome, Schedule, Signal, SignalState, SignalType, Status
 from everwatch.schedule.cron import read_expression, zone_named
 from everwatch.schedule.duration import MINUTE_MS, SECOND_MS, describe_duration, parse_duration_ms

@@ -6,19 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from everwatch.kinds.answer import Answer
-from everwatch.kinds.assertions import PATTERN_TEXT_BYTES, encoded, explain_json, matches
-from everwatch.kinds.capture import BODY_BYTES as CAPTURED_BYTES
-from everwatch.kinds.capture import captured, status_and_head
-from everwatch.kinds.certificate import read_certificate
-from everwatch.kinds.http_config import HttpConfig
-from everwatch.kinds.http_failures import RequestFailed
-from everwatch.kinds.names import parse_url
 from everwatch.kinds.protocol import RunContext
-from everwatch.kinds.reasons import quoted
-from everwatch.kinds.request import Probe, Request
-from everwatch.kinds.second_look import details_of, refusal_of
+from everwatch.kinds.shared.body_assertions import PATTERN_TEXT_BYTES, encoded, explain_json, matches
+from everwatch.kinds.shared.http_config import HttpConfig
+from everwatch.kinds.shared.response_capture import BODY_BYTES as CAPTURED_BYTES
+from everwatch.kinds.shared.response_capture import captured, status_and_head
 from everwatch.model import Outcome, Status, Tick
+from everwatch.network.certificate import read_certificate
+from everwatch.network.error_texts import quoted
+from everwatch.network.host_names import parse_url
+from everwatch.network.http_errors import RequestFailed
+from everwatch.network.http_request import Probe, Request
+from everwatch.network.http_response import Answer
+from everwatch.network.tls_probe import details_of, refusal_of
 from everwatch.schedule.duration import DAY_MS, describe_duration
 
 MOST_REDIRECTS = 10

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
-from everwatch.clock import Clock
-from everwatch.fields import SECRET, FieldError
+from everwatch.core.clock import Clock
+from everwatch.core.config_fields import SECRET, FieldError
 from everwatch.model import NO_SIGNALS, Outcome, Schedule, Signal, SignalState, Tick
 
 # to validate a config, none of the libraries is imported that a check connects with
 if TYPE_CHECKING:
-    from everwatch.kinds.callables import Callables
-    from everwatch.kinds.guard import Guard
-    from everwatch.kinds.http_client import HttpClient
-    from everwatch.kinds.outgoing import Outgoing
-    from everwatch.kinds.publishing import Publisher
-    from everwatch.kinds.resolving import Resolver
+    from everwatch.kinds.callable_interface import Callables
+    from everwatch.kinds.publisher_interface import Publisher
+    from everwatch.network.egress import Outgoing
+    from everwatch.network.guard import Guard
+    from everwatch.network.http_client import HttpClient
+    from everwatch.network.resolver import Resolver
 
 __all__ = [
     "SECRET",

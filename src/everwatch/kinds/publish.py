@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from everwatch.config import load_settings
-from everwatch.errors import InvalidInput, SettingsError
+from everwatch.core.config import load_settings
+from everwatch.core.errors import InvalidInput, SettingsError
+from everwatch.encoding.templates import check_template, default_template, render, render_text, tick_id, tick_values
 from everwatch.kinds.protocol import SECRET, FieldError, RunContext
-from everwatch.kinds.publishing import Event, NotPublished, not_allowed
-from everwatch.kinds.secret_fields import check_apart
+from everwatch.kinds.publisher_interface import Event, NotPublished, not_allowed
+from everwatch.kinds.shared.secret_fields import check_apart
 from everwatch.model import Outcome, Status, Tick
-from everwatch.templates import check_template, default_template, render, render_text, tick_id, tick_values
 
 _RESERVED = "everwatch-"
 _MOST_HEADERS = 64
@@ -25,7 +25,7 @@ SecretText = Annotated[str, msgspec.Meta(max_length=4096, extra=SECRET)]
 
 
 class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``template``, ``key`` and the values of the headers are templates (see ``everwatch.templates``)."""
+    """``template``, ``key`` and the values of the headers are templates (see ``everwatch.encoding.templates``)."""
 
     topic: Topic
     template: Any = msgspec.field(default_factory=default_template)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from everwatch.kinds.callables import CALLABLE_TARGET, ENTRY_POINT_GROUP, Call, CallContext, known_callables
+from everwatch.kinds.callable_interface import CALLABLE_TARGET, ENTRY_POINT_GROUP, Call, CallContext, known_callables
 from everwatch.kinds.protocol import FieldError, RunContext
 from everwatch.model import Outcome, Status, Tick
 

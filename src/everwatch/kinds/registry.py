@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import msgspec
 
-from everwatch.errors import InvalidInput
+from everwatch.core.errors import InvalidInput
 from everwatch.kinds.protocol import FieldError, Kind, Scheduled, SignalledKind
 from everwatch.model import Every, Schedule
 

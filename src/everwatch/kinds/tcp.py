@@ -10,7 +10,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from everwatch.kinds.connecting import (
+from everwatch.kinds.protocol import FieldError, RunContext
+from everwatch.model import Outcome, Status, Tick
+from everwatch.network.connections import (
     Host,
     Port,
     ServerName,
@@ -22,11 +24,9 @@ from everwatch.kinds.connecting import (
     tls_context,
     wait_for_refusal,
 )
-from everwatch.kinds.protocol import FieldError, RunContext
-from everwatch.kinds.reasons import address_of, explain_connection_error, quoted
-from everwatch.kinds.second_look import details_of
-from everwatch.kinds.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
-from everwatch.model import Outcome, Status, Tick
+from everwatch.network.error_texts import address_of, explain_connection_error, quoted
+from everwatch.network.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
+from everwatch.network.tls_probe import details_of
 from everwatch.schedule.duration import describe_duration
 
 ANSWER_LIMIT_BYTES = 64 * 1024

@@ -5,10 +5,10 @@ from typing import Literal
 
 import msgspec
 
-from everwatch.errors import InvalidInput
-from everwatch.kinds.durations import normal_duration
+from everwatch.core.errors import InvalidInput
 from everwatch.kinds.protocol import FieldError, InlineView
-from everwatch.kinds.silence import is_taking_over, quiet_since, silence_text
+from everwatch.kinds.shared.duration_fields import normal_duration
+from everwatch.kinds.shared.signal_silence import is_taking_over, quiet_since, silence_text
 from everwatch.model import Outcome, Signal, SignalState, Status
 from everwatch.schedule.duration import SECOND_MS, describe_duration, parse_duration_ms
 from everwatch.schedule.instant import instant_text

@@ -4,8 +4,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from everwatch.kinds.certificate import Certificate, read_certificate
-from everwatch.kinds.connecting import (
+from everwatch.kinds.protocol import RunContext
+from everwatch.model import Outcome, Status, Tick
+from everwatch.network.certificate import Certificate, read_certificate
+from everwatch.network.connections import (
     Host,
     Port,
     ServerName,
@@ -17,11 +19,9 @@ from everwatch.kinds.connecting import (
     tls_context,
     wait_for_refusal,
 )
-from everwatch.kinds.protocol import RunContext
-from everwatch.kinds.reasons import explain_connection_error
-from everwatch.kinds.second_look import details_of
-from everwatch.kinds.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
-from everwatch.model import Outcome, Status, Tick
+from everwatch.network.error_texts import explain_connection_error
+from everwatch.network.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
+from everwatch.network.tls_probe import details_of
 from everwatch.schedule.duration import DAY_MS
 
 

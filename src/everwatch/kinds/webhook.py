@@ -12,15 +12,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 from standardwebhooks import Webhook
 
-from everwatch.errors import InvalidInput
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding.templates import check_template, default_template, render, render_text, tick_id, tick_values
 from everwatch.kinds.http import explain_failure, host_of
-from everwatch.kinds.http_config import HeaderValue, SecretText, Url, check_headers, check_url
-from everwatch.kinds.http_failures import RequestFailed
 from everwatch.kinds.protocol import SECRET, FieldError, RunContext
-from everwatch.kinds.request import Request
-from everwatch.kinds.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
+from everwatch.kinds.shared.http_config import HeaderValue, SecretText, Url, check_headers, check_url
 from everwatch.model import Outcome, Status, Tick
-from everwatch.templates import check_template, default_template, render, render_text, tick_id, tick_values
+from everwatch.network.http_errors import RequestFailed
+from everwatch.network.http_request import Request
+from everwatch.network.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
 
 _OWN_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 _SECRET_PREFIX = "whsec_"  # noqa: S105  (no secret, but how one begins)
@@ -34,7 +34,7 @@ Secrets = Annotated[list[Secret], msgspec.Meta(min_length=1, max_length=4)]
 class WebhookConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``secret``: a list signs with each of them, so that a receiver can move to another; empty: no signature.
 
-    ``template`` and the values of ``headers`` and ``secret_headers`` are templates (see ``everwatch.templates``).
+    ``template`` and the values of ``headers`` and ``secret_headers`` are templates (``everwatch.encoding.templates``).
     """
 
     url: Url

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from everwatch import codec, wire
-from everwatch.admission import admit_monitor
-from everwatch.errors import InvalidInput, RefusalCode
+from everwatch.core.errors import InvalidInput, RefusalCode
+from everwatch.encoding import codec, input_models
 from everwatch.model import MonitorSpec, Scalar, Signup
-from everwatch.plans.naming import PLAN_NAME, Given, Object, texts_of
+from everwatch.plans.placeholders import PLAN_NAME, Given, Object, texts_of
+from everwatch.rules.admission import admit_monitor
 from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.gap import shortest_gap_ms
 
@@ -84,7 +84,7 @@ class PlanMonitor(msgspec.Struct, frozen=True, eq=False):
         if "kind" in document:
             return str(document["kind"])
         is_open = isinstance(self.document, Object) and self.document.is_open_at("kind")
-        return "" if is_open else wire.MonitorInput().kind
+        return "" if is_open else input_models.MonitorInput().kind
 
     def filled(self, given: Given) -> dict[str, Any]:
         """The monitor for a user, as a signup would say it. Raises InvalidInput, with the path in the signup."""
@@ -111,7 +111,7 @@ class PlanMonitor(msgspec.Struct, frozen=True, eq=False):
 def spec_of(document: dict[str, Any], field: str) -> MonitorSpec:
     """The monitor of a plan, by the rules of a signup's. Raises InvalidInput, whose path begins with ``field``."""
     try:
-        spec = wire.monitor_of(wire.parse_object(document, wire.MonitorInput), "$")
+        spec = input_models.monitor_of(input_models.parse_object(document, input_models.MonitorInput), "$")
         return admit_monitor(spec, "$")
     except InvalidInput as error:
         raise InvalidInput(error.reason, field + error.path.removeprefix("$"), error.code) from None
@@ -176,7 +176,7 @@ class Plans:
             monitors = (*self._of_plan(plan, signup, taken), *own)
         else:
             monitors = own
-        most = wire.MOST_MONITORS_PER_SIGNUP
+        most = input_models.MOST_MONITORS_PER_SIGNUP
         if limits.max_monitors is not None:
             most = min(most, limits.max_monitors)
         if len(monitors) > most:
@@ -188,7 +188,7 @@ class Plans:
                 RefusalCode.QUOTA,
             )
         if plan.monitors:
-            wire.check_runs(monitors)
+            input_models.check_runs(monitors)
         if limits.shortest_ms is not None:
             for index, spec in enumerate(own):
                 limits.check_schedule(spec, f"$.monitors[{index}]")

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from everwatch.model import Cron
-from everwatch.schedule.ahead import Ahead
+from everwatch.schedule.listed_instants import Ahead
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MS = timedelta(milliseconds=1)

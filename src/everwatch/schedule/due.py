@@ -11,7 +11,7 @@ from everwatch.schedule.at import due_instant
 from everwatch.schedule.duration import DAY_MS
 from everwatch.schedule.every import due_between, phase_of
 from everwatch.schedule.spread import spread_of
-from everwatch.schedule.times import Times, wall_times
+from everwatch.schedule.wall_times import Times, wall_times
 
 # a run that is still further away need not be known yet, and to find it takes long
 HORIZON_MS = 50 * 366 * DAY_MS

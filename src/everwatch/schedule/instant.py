@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import Enum
 
-from everwatch.bounds import LATEST_MS
+from everwatch.core.bounds import LATEST_MS
 from everwatch.schedule.duration import SECOND_MS, parse_duration_ms
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

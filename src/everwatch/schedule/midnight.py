@@ -15,9 +15,9 @@ from functools import lru_cache, partial
 from zoneinfo import ZoneInfo
 
 from everwatch.model import Every
-from everwatch.schedule.ahead import Ahead
 from everwatch.schedule.cron import DAY, EPOCH, MS, first_showing, zone_named
 from everwatch.schedule.duration import DAY_MS, describe_duration
+from everwatch.schedule.listed_instants import Ahead
 
 FIRST_DAY = date(1970, 1, 1)
 

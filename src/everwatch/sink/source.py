@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
-from everwatch.clock import Clock
-from everwatch.config import Settings
-from everwatch.errors import AccessError
-from everwatch.kafka.access import refused
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import AccessError
+from everwatch.kafka.access_errors import refused
 from everwatch.kafka.clients import new_consumer
-from everwatch.kafka.records import Record
+from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.unreadable import PROBING, Sieve, Unreadable
+from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.store import Partition, Store, StoreBusy
 
 logger = logging.getLogger(__name__)

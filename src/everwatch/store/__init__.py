@@ -20,11 +20,11 @@ from everwatch.store.interface import (
     TaskStatus,
     When,
 )
-from everwatch.store.memory import MemoryStore
+from everwatch.store.memory_store import MemoryStore
 from everwatch.store.partition import Partition
-from everwatch.store.purges import Purge
-from everwatch.store.reader import SqlReader, open_reader
-from everwatch.store.writer import SqlStore, open_store
+from everwatch.store.purged_users import Purge
+from everwatch.store.sql_reader import SqlReader, open_reader
+from everwatch.store.sql_writer import SqlStore, open_store
 
 __all__ = [
     "Counts",

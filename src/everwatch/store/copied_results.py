@@ -27,12 +27,12 @@ from sqlalchemy import (
 )
 
 from everwatch.model import Result, Status
-from everwatch.store import rows
-from everwatch.store.bulk import Row, insert_into, storable
-from everwatch.store.days import Days
+from everwatch.store import row_mapping
+from everwatch.store.bulk_statements import Row, insert_into, storable
+from everwatch.store.day_partitions import Days
 from everwatch.store.interface import Received, StoreBusy
-from everwatch.store.results import changes, folded
-from everwatch.store.schema import STATUS_CODES, StatusText, results
+from everwatch.store.result_writer import changes, folded
+from everwatch.store.sql_schema import STATUS_CODES, StatusText, results
 
 _STAGING = "results_staging"
 _COLUMNS = results.c.keys()
@@ -119,7 +119,7 @@ def _key_of(table: Table) -> list[Column[Any]]:
 
 def row_of(result: Result, stored_at: int) -> Row:
     """A row of ``results`` as PostgreSQL has it, delivered once."""
-    row = list(rows.result_row(result, stored_at))
+    row = list(row_mapping.result_row(result, stored_at))
     row[_AT_STATUS] = STATUS_CODES[result.status]
     row[_AT_REASON] = storable(row[_AT_REASON])
     row[_AT_DETAIL] = storable(row[_AT_DETAIL])

@@ -9,10 +9,10 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from everwatch.errors import EverwatchError, StoreError
+from everwatch.core.errors import EverwatchError, StoreError
 from everwatch.model import Monitor, Policy, Result, Schedule, State, Transition, User
 from everwatch.store.partition import Partition
-from everwatch.store.purges import Purge
+from everwatch.store.purged_users import Purge
 
 Value = TypeVar("Value")
 

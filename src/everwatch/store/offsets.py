@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy import Connection, Dialect, and_, bindparam, delete, select, tuple_
 
-from everwatch.store.bulk import Bulk, insert_into, upsert
+from everwatch.store.bulk_statements import Bulk, insert_into, upsert
 from everwatch.store.partition import Partition
-from everwatch.store.schema import sink_offsets
+from everwatch.store.sql_schema import sink_offsets
 
 _c = sink_offsets.c
 

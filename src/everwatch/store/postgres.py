@@ -9,7 +9,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from everwatch.errors import EverwatchError, StoreError
+from everwatch.core.errors import EverwatchError, StoreError
 from everwatch.store.interface import StoreBusy, Unstorable
 
 OLDEST_VERSION = 15

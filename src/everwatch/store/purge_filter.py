@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from everwatch.store.interface import SinkBatch
-from everwatch.store.purges import hash_of
+from everwatch.store.purged_users import hash_of
 
 
 def without_purged(batch: SinkBatch, ended_at: Mapping[str, int]) -> SinkBatch:

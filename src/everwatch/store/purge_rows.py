@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete, false, or_, select, true
 
-from everwatch.store.bulk import Bulk, upsert
+from everwatch.store.bulk_statements import Bulk, upsert
 from everwatch.store.partition import Partition
-from everwatch.store.purges import Purge, hash_of
-from everwatch.store.schema import (
+from everwatch.store.purged_users import Purge, hash_of
+from everwatch.store.sql_schema import (
     monitor_history,
     monitor_labels,
     monitors,

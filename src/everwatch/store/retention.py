@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
-from everwatch.config import Settings
-from everwatch.store.bulk import Bulk, insert_into
-from everwatch.store.days import BEFORE, DAY_MS, LOCK, Day, attached
-from everwatch.store.schema import database_facts
+from everwatch.core.config import Settings
+from everwatch.store.bulk_statements import Bulk, insert_into
+from everwatch.store.day_partitions import BEFORE, DAY_MS, LOCK, Day, attached
+from everwatch.store.sql_schema import database_facts
 
 RESULTS_FROM = "results_from"
 """The fact that says from which instant on (ms) no result was deleted."""

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from everwatch.errors import EverwatchError, StoreError
-from everwatch.private import FILE_MODE, make_private_database, make_private_folder
+from everwatch.core.errors import EverwatchError, StoreError
+from everwatch.core.private_files import FILE_MODE, make_private_database, make_private_folder
 from everwatch.store.interface import StoreBusy, Unstorable
 
 # longer waits are the sink's business: it retries, and between two tries it can be stopped

@@ -1,11 +1,11 @@
 """Who is due: the due-time index of one partition. Pure: no clock, no I/O, no threads."""
 
 from everwatch.timetable.chunk import Chunk, Limits, Packing, chunk_of
-from everwatch.timetable.line import Line, Way
-from everwatch.timetable.planned import NEVER, Firing, FirstCheck, NotPlanned, Planned, Retry
-from everwatch.timetable.records import framed, unframed
+from everwatch.timetable.destination import Line, Way
+from everwatch.timetable.record_framing import framed, unframed
 from everwatch.timetable.snapshot import FORMAT
 from everwatch.timetable.timetable import LAST_KEY, Timetable
+from everwatch.timetable.timetable_entry import NEVER, Firing, FirstCheck, NotPlanned, Planned, Retry
 
 __all__ = [
     "FORMAT",

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from everwatch.schedule.every import PHASE_STEP_MS
 from everwatch.timetable.chunk import Chunk, Limits, Packing, Shelf
-from everwatch.timetable.line import Line
-from everwatch.timetable.records import Entry
+from everwatch.timetable.destination import Line
+from everwatch.timetable.record_framing import Entry
 
 
 class Buckets:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 from zlib import crc32
 
-from everwatch.timetable import records
-from everwatch.timetable.records import Entry
+from everwatch.timetable import record_framing
+from everwatch.timetable.record_framing import Entry
 
 
 class Packing(Protocol):
@@ -84,7 +84,7 @@ class Chunk:
     def add(self, entry: Entry, packing: Packing) -> None:
         """Add a record."""
         delta, record = entry
-        records.append(self.loosened(packing), self.count, delta, record)
+        record_framing.append(self.loosened(packing), self.count, delta, record)
         # all deltas may be negative
         if delta > self.reach or not self.count:
             self.reach = delta
@@ -92,14 +92,14 @@ class Chunk:
 
     def discard(self, entry: Entry, packing: Packing) -> bool:
         """Take a record out; whether it was there."""
-        if not records.discard(self.loosened(packing), self.count, entry.delta, entry.framed):
+        if not record_framing.discard(self.loosened(packing), self.count, entry.delta, entry.framed):
             return False
         self.count -= 1
         return True
 
     def entries(self, packing: Packing) -> Iterator[Entry]:
         """Its records."""
-        return records.walk(bytes(self._loose) if self._loose is not None else self._unpacked(packing))
+        return record_framing.walk(bytes(self._loose) if self._loose is not None else self._unpacked(packing))
 
     def size_in(self, packing: Packing) -> int:
         """Bytes of its records before compression."""
@@ -196,7 +196,7 @@ def chunks_of(entries: Iterable[Entry], packing: Packing, limits: Limits) -> Ite
     some: list[Entry] = []
     size = 0
     for entry in entries:
-        taken = len(entry.framed) + records.MOST_BEFORE
+        taken = len(entry.framed) + record_framing.MOST_BEFORE
         if some and (len(some) >= limits.count or size + taken > limits.size):
             yield chunk_of(some, packing)
             some, size = [], 0

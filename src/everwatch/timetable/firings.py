@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from everwatch.schedule.duration import MINUTE_MS
 from everwatch.schedule.misfire import settle
 from everwatch.timetable.chunk import Limits, Packing, Shelf, chunks_of
-from everwatch.timetable.line import Line
-from everwatch.timetable.planned import NONE, Firing
-from everwatch.timetable.records import Entry
+from everwatch.timetable.destination import Line
+from everwatch.timetable.record_framing import Entry
+from everwatch.timetable.timetable_entry import NONE, Firing
 
 
 def all_of(line: Line, shelf: Shelf, instants: Sequence[int]) -> Iterator[Firing]:

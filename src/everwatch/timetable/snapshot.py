@@ -6,7 +6,7 @@ import msgspec
 
 from everwatch.model import Cron, Every, Misfire
 from everwatch.timetable.chunk import Chunk, Packing, Shelf
-from everwatch.timetable.line import Line, Way
+from everwatch.timetable.destination import Line, Way
 
 # of what stands in a snapshot; a timetable is rebuilt from the table where this has changed
 FORMAT = 2

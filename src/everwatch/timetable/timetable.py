@@ -11,12 +11,12 @@ from everwatch.schedule.duration import SECOND_MS
 from everwatch.schedule.every import PHASE_STEP_MS
 from everwatch.timetable.buckets import Buckets
 from everwatch.timetable.chunk import Chunk, Limits, Packing
+from everwatch.timetable.destination import Line
 from everwatch.timetable.firings import Gathering, all_of, settled
-from everwatch.timetable.line import Line
-from everwatch.timetable.loose import LooseChunks
-from everwatch.timetable.planned import NEVER, Firing, NotPlanned, Planned
-from everwatch.timetable.seats import Seats
-from everwatch.timetable.waiting import Waiting
+from everwatch.timetable.pending import Waiting
+from everwatch.timetable.recurring_index import Seats
+from everwatch.timetable.repacker import LooseChunks
+from everwatch.timetable.timetable_entry import NEVER, Firing, NotPlanned, Planned
 
 SOON_MS = 10 * SECOND_MS
 """Who begins within so many ms may have a seat before, ms."""

@@ -6,9 +6,9 @@ Fields as ``Check.to_dict`` of Healthchecks writes them; ``timeout`` and ``grace
 from collections.abc import Iterator
 from typing import Any
 
-from everwatch.errors import InvalidInput
+from everwatch.core.errors import InvalidInput
 from everwatch.schedule.cron import read_expression
-from everwatch.transfer.foreign import Found, Lost, number_of, seconds, text_of
+from everwatch.transfer.foreign_source import Found, Lost, number_of, seconds, text_of
 
 _PING = "its job must report by a signal (everwatch signal, or the topic signals) in place of its ping URL"
 _FILTERS = ("subject", "subject_fail", "success_kw", "failure_kw", "start_kw")

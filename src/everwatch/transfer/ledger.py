@@ -12,8 +12,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from everwatch.errors import FolderInUse, SettingsError
-from everwatch.private import make_private_database
+from everwatch.core.errors import FolderInUse, SettingsError
+from everwatch.core.private_files import make_private_database
 
 _AT_ONCE = 1_000
 _SCHEMA = (

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 from uuid import uuid4
 
-from everwatch import codec
-from everwatch.clock import Clock
-from everwatch.kafka.asking import Unanswered, unanswered_text
+from everwatch.core.clock import Clock
+from everwatch.encoding import codec
+from everwatch.kafka.command_client import Unanswered, unanswered_text
 from everwatch.model import Answer, Reply
+from everwatch.transfer.import_rows import Row
 from everwatch.transfer.ledger import Ledger, Mark, Refused
-from everwatch.transfer.rows import Row
 
 ID_BYTES = 128
 """Room that an id takes in a record."""

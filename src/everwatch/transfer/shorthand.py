@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from everwatch.errors import InvalidInput
+from everwatch.core.errors import InvalidInput
 
 COLUMNS = ("http", "tcp", "every")
 """Columns of a table of signups that stand for a monitor each, and for their interval."""

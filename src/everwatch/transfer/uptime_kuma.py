@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from everwatch.errors import InvalidInput
-from everwatch.transfer.foreign import Found, Lost, number_of, seconds, text_of
+from everwatch.core.errors import InvalidInput
+from everwatch.transfer.foreign_source import Found, Lost, number_of, seconds, text_of
 
 MOST_RETRIES = 20
 CERTIFICATE_DAYS = 7

@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from everwatch.errors import EmbeddedKafkaError
+from everwatch.core.errors import EmbeddedKafkaError
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 9092

@@ -11,8 +11,8 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from everwatch.clock import Clock
-from everwatch.errors import EmbeddedKafkaError
+from everwatch.core.clock import Clock
+from everwatch.core.errors import EmbeddedKafkaError
 from everwatch.kafka.embedded.address import Ports, choose_ports, is_free, is_open, remember_ports
 from everwatch.kafka.embedded.failure import size_of, telling_line
 from everwatch.kafka.embedded.folder import (

@@ -12,9 +12,9 @@ from typing import Self
 
 import psutil
 
-from everwatch.errors import EmbeddedKafkaError, FolderInUse
+from everwatch.core.errors import EmbeddedKafkaError, FolderInUse
+from everwatch.core.private_files import FILE_MODE, make_private_folder
 from everwatch.kafka.embedded.jars import KAFKA_VERSION
-from everwatch.private import FILE_MODE, make_private_folder
 
 NODE_ID = 1
 STOP_TIMEOUT_S = 8

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from everwatch.errors import EmbeddedKafkaError
-from everwatch.private import shared_files
+from everwatch.core.errors import EmbeddedKafkaError
+from everwatch.core.private_files import shared_files
 
 if TYPE_CHECKING:
     from jgo.maven import MavenContext

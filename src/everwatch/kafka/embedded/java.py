@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from everwatch.errors import EmbeddedKafkaError
+from everwatch.core.errors import EmbeddedKafkaError
 
 OLDEST_JAVA = 17
 """Kafka 4 brokers are compiled for this version (KIP-1013)."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from everwatch.errors import SettingsError
+from everwatch.core.errors import SettingsError
 from everwatch.kafka.embedded.address import HOST, Ports
 from everwatch.kafka.embedded.folder import NODE_ID, KafkaFolder
 from everwatch.kafka.embedded.java import Java

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from everwatch.store.schema import metadata
+from everwatch.store.sql_schema import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 context.run_migrations()

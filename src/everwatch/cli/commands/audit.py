@@ -1,0 +1,179 @@
+"""``everwatch audit``: was everything that was due run, once each?"""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from everwatch.cli.support.database_reading import database
+from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, instant_of, settings_of
+from everwatch.cli.support.progress_bar import progress_bar
+from everwatch.cli.support.time_display import time_text
+from everwatch.cli.support.waiting_ticks import Backlog
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import SettingsError
+from everwatch.operations.audit import Finding, Label, Report
+from everwatch.operations.audit import audit as audit_stored
+from everwatch.schedule.duration import describe_duration
+from everwatch.schedule.instant import Bare, format_instant
+from everwatch.store.interface import Identity
+
+SHOWN_EVERY = 10_000
+_MEANINGS = {
+    Label.ON_TIME: "run once",
+    Label.LATE: "first run begun more than {late_after} after it was due",
+    Label.RETRIED: "begun on time, and tried again",
+    Label.SKIPPED: "not run, and a result says under which rule",
+    Label.WAITING: "not begun yet: it waits in an executor's queue",
+    Label.UNKNOWN: "due before the database knows anything",
+    Label.MISSED: "no result says anything of it",
+    Label.DUPLICATE: "results that were due at no time, or that are one attempt too many",
+}
+_COLOURS = {
+    Label.MISSED: "red",
+    Label.DUPLICATE: "red",
+    Label.LATE: "yellow",
+    Label.WAITING: "yellow",
+    Label.UNKNOWN: "yellow",
+}
+
+
+def audit(
+    since: Annotated[str, typer.Option(help="Begin: INSTANT, or a duration ago.")] = "1h",
+    until: Annotated[
+        str | None,
+        typer.Option(help="End: INSTANT, or a duration ago; default: --settle ago.", show_default=False),
+    ] = None,
+    user: Annotated[str, typer.Option(help="Only this user's.")] = "",
+    late_after: Annotated[str, typer.Option(help="A tick is late if its first run began later than that.")] = "1s",
+    settle: Annotated[str, typer.Option(help="What is younger may still be under way.")] = "30s",
+    limit: Annotated[int, typer.Option(min=0, max=1_000_000, help="At most so many examples of each.")] = 20,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute what should have fired and hold it against the database; exit status 1 if anything is wrong.
+
+    Wrong is a tick that was missed and a result that counts twice. From the history of the monitors it works out every
+    tick that was due, and looks for its result.
+
+    Examples: `everwatch audit --since 24h` · `everwatch audit --since 2026-11-21T09:00:00Z --until 5m --user u-1` ·
+    `everwatch audit --json | jq .missed`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    now = SystemClock().now_ms()
+    late_after_ms, settle_ms = duration_of("--late-after", late_after), duration_of("--settle", settle)
+    begin = instant_of("--since", since, now, Bare.PAST)
+    settled = now - settle_ms
+    end = settled if until is None else instant_of("--until", until, now, Bare.PAST)
+    if begin >= end:
+        raise SettingsError(
+            f"There is nothing between {time_text(begin)} and {time_text(end)}: --since must lie further back"
+            f" than --{'settle' if until is None else 'until'}."
+        )
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.completed:,}"), TimeElapsedColumn())
+    with database(settings) as reader, progress_bar(console, *columns, only_on_terminals=True) as progress:
+        task = progress.add_task("Reading results", total=None)
+        backlog, known_since = Backlog(settings, reader), reader.known_since()
+        report = audit_stored(
+            reader.history(user),
+            _counted(reader.identities(begin, end, user), progress, task),
+            begin,
+            end,
+            late_after_ms=late_after_ms,
+            most_examples=limit,
+            waits=backlog.holds,
+            known_since=known_since,
+        )
+    if as_json:
+        typer.echo(orjson.dumps(_as_json(report)).decode())
+    else:
+        _show(report, late_after_ms)
+    if report.counts[Label.UNKNOWN]:
+        console.print(
+            f"The database knows nothing of before {time_text(known_since)}: it was begun later than the monitors, or"
+            " what is older is deleted (EVERWATCH_KEEP_RESULTS_DAYS).",
+            style="yellow",
+        )
+    if backlog.problem:
+        console.print(
+            f"Whether what is missed still waits for an executor is not known: {backlog.problem}", style="yellow"
+        )
+    if end > settled:
+        console.print(
+            f"What was due after {time_text(settled)} is younger than {describe_duration(settle_ms)} and may still"
+            " be under way.",
+            style="yellow",
+        )
+    if not report.is_clean:
+        raise typer.Exit(1)
+
+
+def _counted(found: Iterator[Identity], progress: Progress, task: TaskID) -> Iterator[Identity]:
+    while some := list(islice(found, SHOWN_EVERY)):
+        yield from some
+        progress.advance(task, len(some))
+
+
+def _show(report: Report, late_after_ms: int) -> None:
+    table = Table("", "count", "")
+    table.columns[1].justify = "right"
+    for label, meaning in _MEANINGS.items():
+        count = report.counts[label]
+        said = meaning.format(late_after=describe_duration(late_after_ms))
+        table.add_row(label.replace("_", " "), f"{count:,}", said, style=_COLOURS.get(label, "") if count else "dim")
+    Console().print(table)
+    for label, findings in _examples(report).items():
+        for finding in findings:
+            when = time_text(finding.instant)
+            typer.echo(f"{label}  {when}  {finding.user_id}/{finding.monitor_id}: {finding.reason}")
+        if left := report.counts[label] - len(findings):
+            typer.echo(f"{label}  … and {left:,} more (--limit)")
+    typer.echo(f"{report.redelivered:,} results delivered again and held once, {report.manual:,} manual runs")
+    colour = typer.colors.GREEN if report.is_clean else typer.colors.RED
+    typer.secho(_conclusion(report), fg=colour)
+
+
+def _conclusion(report: Report) -> str:
+    span = f"from {time_text(report.begin)} to {time_text(report.end)}"
+    ticks = f"{report.ticks:,} ticks of {report.monitors:,} monitors of {report.users:,} users {span}"
+    if report.is_clean:
+        return f"nothing missed, nothing twice: {ticks}" if report.ticks else f"nothing was due {span}"
+    return f"{report.counts[Label.MISSED]:,} missed, {report.counts[Label.DUPLICATE]:,} too many: {ticks}"
+
+
+def _as_json(report: Report) -> dict[str, object]:
+    return {
+        "from": _iso(report.begin),
+        "until": _iso(report.end),
+        "ticks": report.ticks,
+        "users": report.users,
+        "monitors": report.monitors,
+        **{label.value: count for label, count in report.counts.items()},
+        "redelivered": report.redelivered,
+        "manual": report.manual,
+        "examples": {label.value: list(map(_finding, findings)) for label, findings in _examples(report).items()},
+    }
+
+
+def _finding(finding: Finding) -> dict[str, str]:
+    return {
+        "user": finding.user_id,
+        "monitor": finding.monitor_id,
+        "instant": _iso(finding.instant),
+        "reason": finding.reason,
+    }
+
+
+def _examples(report: Report) -> dict[Label, tuple[Finding, ...]]:
+    return {Label.MISSED: report.missed, Label.DUPLICATE: report.duplicates}
+
+
+def _iso(instant_ms: int) -> str:
+    return format_instant(instant_ms)

@@ -1,0 +1,276 @@
+"""``everwatch dead-letters``: what was refused, decoded for people, and sent back once the cause is mended."""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Annotated, NamedTuple
+
+import orjson
+import typer
+
+from everwatch.cli.support.dead_letter_output import content_of, facts, plain, print_line
+from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, ShowSecrets, broker_of, instant_of, settings_of
+from everwatch.cli.support.time_display import time_text
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings
+from everwatch.core.errors import EverwatchError, SettingsError
+from everwatch.kafka.clients import new_producer
+from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Place, Redriven, alike, place_of
+from everwatch.kafka.redrive import History, Redriver
+from everwatch.kafka.topics import Topics
+from everwatch.operations.dead_letter_view import shown
+from everwatch.schedule.instant import Bare
+
+app = typer.Typer(no_args_is_help=True, help="List, show, count and redrive refused records.")
+
+Since = Annotated[
+    str | None, typer.Option("--since", help="Only those since INSTANT, or so long ago.", show_default=False)
+]
+FromSource = Annotated[str, typer.Option("--source", metavar="TOPIC", help="Only those from this topic.")]
+OfUser = Annotated[str, typer.Option("--user", help="Only those whose key is this user's.")]
+WithReason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Only those whose reason has this text.")]
+WithCode = Annotated[str, typer.Option("--code", help="Only those with this code, e.g. unknown_plan.")]
+LETTER = "the PARTITION/OFFSET that 'dead-letters list' prints"
+_AT_ONCE = 500
+
+
+class Wanted(NamedTuple):
+    """Which dead letters are meant; empty fields say nothing."""
+
+    source: str = ""
+    user: str = ""
+    reason: str = ""
+    code: str = ""
+    places: frozenset[tuple[int, int]] = frozenset()
+
+    def takes(self, letter: DeadLetter, prefix: str) -> bool:
+        """Return whether a dead letter is one of them; ``prefix``: of topics, which may be left out of ``source``."""
+        source = letter.source.topic if letter.source else ""
+        return (
+            (not self.source or self.source in (source, source.removeprefix(prefix)))
+            and (not self.user or letter.key == self.user.encode(errors="surrogateescape"))
+            and (not self.reason or self.reason.lower() in letter.reason.lower())
+            and (not self.code or letter.code == self.code)
+            and (not self.places or letter.place[1:] in self.places)
+        )
+
+
+@app.command("list")
+def list_(
+    source: FromSource = "",
+    user: OfUser = "",
+    reason: WithReason = "",
+    code: WithCode = "",
+    since: Since = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many, the newest.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as they come.")] = False,
+    secrets: ShowSecrets = False,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print dead letters, the newest last; with --json one object a line, decoded and as bytes.
+
+    Examples: `everwatch dead-letters list --since 1h --source signups` ·
+    `everwatch dead-letters list --follow --json | jq .reason`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    wanted, topics, history = Wanted(source, user, reason, code), Topics.of(settings), History(Topics.of(settings))
+    newest: deque[DeadLetter] = deque(maxlen=limit)
+    with closing(_opened(settings, since)) as topic:
+        for found in topic.read():
+            if isinstance(found, Redriven):
+                history.note(found)
+            elif wanted.takes(found, settings.topic_prefix):
+                newest.append(found)
+        # partitions are read side by side
+        for letter in sorted(newest, key=lambda each: each.refused_at):
+            print_line(letter, history, topics, as_json, secrets)
+        if follow:
+            for found in topic.read(follow=True):
+                if isinstance(found, DeadLetter) and wanted.takes(found, settings.topic_prefix):
+                    print_line(found, history, topics, as_json, secrets)
+    if not newest and not as_json:
+        typer.echo("no such dead letters")
+
+
+@app.command()
+def show(
+    letter: Annotated[str, typer.Argument(metavar="LETTER", help=LETTER.capitalize() + ".", show_default=False)],
+    secrets: ShowSecrets = False,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one dead letter decoded, with the wrong field marked.
+
+    Example: `everwatch dead-letters show 3/1042`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    topics = Topics.of(settings)
+    [(partition, offset)] = _places([letter])
+    with closing(_opened(settings, None)) as topic:
+        found = topic.one(Place(topics.dead_letters, partition, offset))
+    if not isinstance(found, DeadLetter):
+        raise EverwatchError(f"There is no dead letter {letter}: give {LETTER}.")
+    if as_json:
+        typer.echo(orjson.dumps(plain(found, None, topics, secrets)).decode())
+        return
+    for name, text in facts(found):
+        typer.echo(f"{name:<9} {text}")
+    typer.echo("")
+    content = content_of(found, topics, secrets)
+    if content.problem:
+        typer.secho(f"({content.encoding}: {content.problem})", fg=typer.colors.YELLOW)
+    if content.encoding not in ("json", "avro") or content.problem:
+        typer.echo("(no value)" if content.value is None else content.value)
+        return
+    for line in shown(content.value, found.path, found.reason):
+        mark = typer.style(f"   <-- {line.mark}", fg=typer.colors.RED) if line.mark else ""
+        typer.echo(line.text + mark)
+
+
+@app.command()
+def count(
+    source: FromSource = "",
+    user: OfUser = "",
+    reason: WithReason = "",
+    code: WithCode = "",
+    since: Since = None,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count dead letters by source and reason, the most frequent first; what reasons quote is left out.
+
+    Examples: `everwatch dead-letters count` · `everwatch dead-letters count --since 24h --json | jq .[0]`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    wanted = Wanted(source, user, reason, code)
+    counts: dict[tuple[str, str, str], list[int]] = {}
+    with closing(_opened(settings, since)) as topic:
+        for found in topic.read():
+            if isinstance(found, DeadLetter) and wanted.takes(found, settings.topic_prefix):
+                key = found.source.topic if found.source else "", found.code, alike(found.reason)
+                number = counts.setdefault(key, [0, 0])
+                number[0] += 1
+                number[1] = max(number[1], found.refused_at)
+    ordered = sorted(counts.items(), key=lambda each: -each[1][0])
+    if as_json:
+        told = [
+            {"source": source, "code": code, "reason": reason, "count": number, "newest": newest}
+            for (source, code, reason), (number, newest) in ordered
+        ]
+        typer.echo(orjson.dumps(told).decode())
+        return
+    for (from_, _, why), (many, last) in ordered:
+        typer.echo(f"{many:>8}  {from_ or '?':<12}  {why}  (newest {time_text(last)})")
+    if not ordered:
+        typer.echo("no such dead letters")
+
+
+@app.command()
+def redrive(
+    letters: Annotated[
+        list[str] | None, typer.Argument(metavar="[LETTER]...", help=LETTER.capitalize() + ".", show_default=False)
+    ] = None,
+    source: FromSource = "",
+    user: OfUser = "",
+    reason: WithReason = "",
+    code: WithCode = "",
+    since: Since = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also those that were redriven before, or were refused after a redrive.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent.")] = False,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send dead letters back to the topic and partition that they came from, as they were, once the cause is mended.
+
+    The original bytes and timestamp are sent with a header `redriven_from`. One that was redriven before is left out,
+    so is one that was refused after a redrive (see --again), and one that was kept in part only. Exit status 1 if some
+    of those that were named cannot be redriven.
+
+    Examples: `everwatch dead-letters redrive --code unknown_plan --dry-run` · `everwatch dead-letters redrive 3/1042`
+    """
+    if not (letters or source or user or reason or code or since or everything):
+        raise SettingsError("Say which dead letters: LETTER, a filter such as --code unknown_plan, or --all.")
+    settings = settings_of(data_dir, bootstrap_servers)
+    wanted = Wanted(source, user, reason, code, frozenset(_places(letters or [])))
+    topics = Topics.of(settings)
+    history, chosen = History(topics), set[Place]()
+    since_ms = _since_ms(since)
+    with closing(DeadLetterTopic(settings, broker_of(settings), SystemClock())) as topic:
+        # notes may be older than the letters that are meant
+        for found in topic.read():
+            if isinstance(found, Redriven):
+                history.note(found)
+            elif found.refused_at >= since_ms and wanted.takes(found, settings.topic_prefix):
+                chosen.add(found.place)
+    missing = wanted.places - {(place.partition, place.offset) for place in chosen}
+    for partition, offset in sorted(missing):
+        typer.echo(f"{partition}/{offset}: there is no such dead letter.", err=True)
+    sent = refused = 0
+    with closing(DeadLetterTopic(settings, broker_of(settings), SystemClock())) as topic:
+        redriver = None if dry_run else Redriver(new_producer(settings, broker_of(settings)), topics, SystemClock())
+        for some in _chunks(each for each in topic.read() if isinstance(each, DeadLetter) and each.place in chosen):
+            right: list[DeadLetter] = []
+            for each in some:
+                objection = history.objection(each, again=again)
+                if not objection:
+                    right.append(each)
+                    continue
+                refused += 1
+                _say_redrive(each, None, objection, as_json)
+            places = {done.letter.place: done.to for done in redriver.send(right)} if redriver else {}
+            for each in right:
+                _say_redrive(each, places.get(each.place), "", as_json)
+            sent += len(right)
+    if not as_json:
+        typer.echo(f"{'would send' if dry_run else 'sent'} {sent}, left out {refused}")
+    if missing or (wanted.places and refused):
+        raise typer.Exit(1)
+
+
+def _opened(settings: Settings, since: str | None) -> DeadLetterTopic:
+    return DeadLetterTopic(settings, broker_of(settings), SystemClock(), _since_ms(since))
+
+
+def _since_ms(since: str | None) -> int:
+    return 0 if since is None else instant_of("--since", since, SystemClock().now_ms(), Bare.PAST)
+
+
+def _places(letters: list[str]) -> list[tuple[int, int]]:
+    found = []
+    for letter in letters:
+        place = place_of(f"-/{letter}")
+        if place is None or place.topic != "-":
+            raise SettingsError(f"{letter!r} names no dead letter: give {LETTER}.")
+        found.append((place.partition, place.offset))
+    return found
+
+
+def _chunks(letters: Iterator[DeadLetter]) -> Iterator[list[DeadLetter]]:
+    some: list[DeadLetter] = []
+    for letter in letters:
+        some.append(letter)
+        if len(some) == _AT_ONCE:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _say_redrive(letter: DeadLetter, to: Place | None, objection: str, as_json: bool) -> None:
+    place = f"{letter.place.partition}/{letter.place.offset}"
+    if as_json:
+        told = {"letter": place, "to": str(to) if to else None, "left_out": objection or None}
+        typer.echo(orjson.dumps(told).decode())
+    elif objection:
+        typer.echo(f"{place}: not redriven: {objection}", err=True)
+    else:
+        where = str(to) if to else f"{letter.source.topic}/{letter.source.partition}" if letter.source else "?"
+        typer.echo(f"{place} -> {where}")

@@ -1,0 +1,246 @@
+"""``everwatch explain``: why a monitor is as it is, and what happens to it next."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+import typer
+
+from everwatch.cli.support.database_reading import database, no_user
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    MonitorArgument,
+    ShowSecrets,
+    UserArgument,
+    broker_of,
+    settings_of,
+)
+from everwatch.cli.support.schedule_options import maintenance_text, schedule_text
+from everwatch.cli.support.time_display import time_text
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings
+from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError, Transient
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.group_members import Owners, owners_of
+from everwatch.kinds import registry
+from everwatch.kinds.execution.config_secrets import config_secrets, redacted_spec
+from everwatch.model import Maintenance, Monitor, Result, Transition
+from everwatch.operations import state_colours
+from everwatch.operations.explanation import MOST_SHOWN, Explanation, Known, LastRun, Run
+from everwatch.operations.explanation import explain as explained
+from everwatch.rules.lifecycle import is_muted
+from everwatch.schedule.duration import describe_duration
+from everwatch.schedule.instant import instant_text
+from everwatch.store.sql_reader import SqlReader
+
+# manual runs among them tell nothing of ticks, and as a rule there are few
+RESULTS_LOOKED_AT = 100
+# of a config, characters; --json has all of it
+LONGEST_CONFIG = 1_000
+
+
+def explain(
+    user: UserArgument,
+    monitor: MonitorArgument,
+    secrets: ShowSecrets = False,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a monitor is in its state, when it runs next, its last result, and which processes own it.
+
+    From the database, and for the processes from Kafka; without a broker all the rest is told.
+
+    Examples: `everwatch explain u-1 http` · `everwatch explain u-1 http --json | jq .next_runs`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    now = SystemClock().now_ms()
+    with database(settings) as reader:
+        found = reader.monitor(user, monitor)
+        if found is None:
+            raise _unknown(reader, user, monitor, now)
+        partition = reader.partition_of(user)
+        owners, problem = _owners(settings, partition, found)
+        explanation = explained(_known(reader, found, partition, owners), now)
+    try:
+        spec = config_secrets(settings).decrypted_spec(found.spec) if secrets else redacted_spec(found.spec)
+    except InvalidInput as error:
+        raise SettingsError(f"The config cannot be shown with its secrets: {error}.") from None
+    if as_json:
+        said = msgspec.to_builtins(explanation) | {
+            "schedule_text": schedule_text(found.spec, instant_text),
+            "broker": problem,
+            "config": msgspec.Raw(spec.config.encode()),
+        }
+        typer.echo(msgspec.json.encode(said).decode())
+        return
+    _show(explanation, found, spec.config, problem, now)
+
+
+def _known(reader: SqlReader, monitor: Monitor, partition: int | None, owners: Owners | None) -> Known:
+    user_id, monitor_id = monitor.user_id, monitor.monitor_id
+    newest = reader.results(limit=1)
+    return Known(
+        monitor=monitor,
+        user=reader.user(user_id),
+        partition=partition,
+        results=tuple(reader.results(user_id, monitor_id, limit=RESULTS_LOOKED_AT)),
+        transitions=tuple(reader.transitions(user_id, monitor_id, limit=MOST_SHOWN)),
+        stored_at=newest[0].stored_at if newest else 0,
+        owners=owners,
+        inline=registry.is_inline(monitor.spec.kind),
+    )
+
+
+def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tuple[Owners | None, str]:
+    """Who looks after a monitor, or why that is not known."""
+    if partition is None:
+        return None, "its user is not stored yet"
+    try:
+        admin = new_admin(settings, broker_of(settings))
+        return owners_of(admin, settings, partition, monitor.spec.policy.priority), ""
+    except Transient as error:
+        return None, str(error)
+
+
+def _unknown(reader: SqlReader, user: str, monitor: str, now: int) -> EverwatchError:
+    """What to say of a monitor that the database does not hold."""
+    task = reader.task(user, monitor, now)
+    if task is not None:
+        ended = f" since {time_text(task.ended_at)}" if task.ended_at else ""
+        why = f" ({task.reason})" if task.reason else ""
+        return EverwatchError(f"{monitor!r} of user {user!r} was a delayed task: it is {task.status}{ended}{why}.")
+    if reader.user(user) is None:
+        return no_user(user)
+    others = [each.monitor_id for each in reader.monitors(user)]
+    shown = ", ".join(map(repr, others[:10])) + (", …" if len(others) > 10 else "")
+    return EverwatchError(f"User {user!r} has no monitor {monitor!r}; it has {shown or 'none'}.")
+
+
+def _show(explanation: Explanation, monitor: Monitor, config: str, problem: str, now: int) -> None:
+    state = typer.style(explanation.state.value, fg=state_colours.OF_STATE.get(explanation.state), bold=True)
+    lasting = describe_duration(max(0, now - explanation.state_since) // 1000 * 1000)
+    why = f": {explanation.reason}" if explanation.reason else ""
+    typer.echo(
+        f"{explanation.user_id}/{explanation.monitor_id} is {state} since {time_text(explanation.state_since)}"
+        f" ({lasting}){why}"
+    )
+    if (silence := explanation.silence) is not None:
+        typer.secho(
+            f"no results since {time_text(silence.since)}, although it was due at {time_text(silence.due_at)}:"
+            f" {silence.cause}; the state is that of the last result",
+            fg=typer.colors.RED,
+        )
+    run = explanation.last_run
+    if run is not None and run.is_stale and explanation.silence is None:
+        typer.secho(_stale_text(run), fg=typer.colors.YELLOW)
+    _lines("kind", [f"{explanation.kind}, version {explanation.version}, put by {explanation.origin}"])
+    _lines("config", [config if len(config) <= LONGEST_CONFIG else f"{config[:LONGEST_CONFIG]}…"])
+    _lines("schedule", [schedule_text(monitor.spec)])
+    _lines("policy", [_policy_text(explanation.policy)])
+    _lines("maintenance", _maintenance(explanation))
+    _lines("agenda", list(_agenda(explanation)) or ["nothing pending"])
+    _lines("last run", [_last_run_text(run) if run is not None else "none in its newest results"])
+    _lines("next runs", list(map(_run_text, explanation.next_runs)) or ["none"])
+    _lines("results", list(map(_result_text, explanation.results)) or ["none yet"])
+    _lines("transitions", list(map(_transition_text, explanation.transitions)) or ["none yet"])
+    _lines("partition", [str(explanation.partition) if explanation.partition is not None else "not known"])
+    _lines("processes", list(_processes(explanation)) or [f"not known: {problem}"])
+
+
+def _stale_text(run: LastRun) -> str:
+    late = f", which began {_whole_seconds(run.late_ms)} late" if run.late_ms >= 1_000 else ""
+    skipped = f"; {run.skipped_since} due times since were skipped ({run.skip_reason})" if run.skipped_since else ""
+    return f"the state rests on the run of {time_text(run.due_at)}{late}{skipped}"
+
+
+def _last_run_text(run: LastRun) -> str:
+    late = f", {_whole_seconds(run.late_ms)} late" if run.late_ms >= 1_000 else ""
+    skipped = f"; {run.skipped_since} due times since were skipped" if run.skipped_since else ""
+    return f"{_whole_seconds(run.age_ms)} ago, due at {time_text(run.due_at)}{late}{skipped}"
+
+
+def _whole_seconds(duration_ms: int) -> str:
+    return describe_duration(duration_ms // 1_000 * 1_000)
+
+
+def _lines(title: str, lines: list[str]) -> None:
+    for i, line in enumerate(lines):
+        typer.echo(f"  {title if i == 0 else '':<12} {line}")
+
+
+def _policy_text(policy: Mapping[str, Any]) -> str:
+    return ", ".join(_differences(policy)) or "the default"
+
+
+def _differences(policy: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in policy.items():
+        title = name.removesuffix("_ms").replace("_", " ")
+        if name == "maintenance":
+            for window in msgspec.convert(value, tuple[Maintenance, ...]):
+                yield f"maintenance {maintenance_text(window)}"
+        elif isinstance(value, Mapping):
+            yield f"{title} ({', '.join(_differences(value))})"
+        else:
+            yield f"{title} {describe_duration(value) if name.endswith('_ms') else value}"
+
+
+def _maintenance(explanation: Explanation) -> list[str]:
+    until = explanation.maintenance_until
+    return [f"until {time_text(until)}: nobody is alerted" if until else "none now"]
+
+
+def _agenda(explanation: Explanation) -> Iterator[str]:
+    agenda = explanation.agenda
+    if agenda.retry_at:
+        yield (
+            f"a retry at {time_text(agenda.retry_at)}: attempt {agenda.retry_attempt} of the tick of"
+            f" {time_text(agenda.retry_of)}"
+        )
+    if agenda.remind_at:
+        yield f"a reminder at {time_text(agenda.remind_at)}"
+    if agenda.resume_at:
+        yield f"resumed at {time_text(agenda.resume_at)}"
+    if agenda.ends_at:
+        yield f"due for the last time at {time_text(agenda.ends_at)}"
+    if agenda.forget_at:
+        yield f"forgotten by its worker at {time_text(agenda.forget_at)}"
+
+
+def _run_text(run: Run) -> str:
+    """The instant, and behind it what the clock of the schedule's zone shows then, if that is another one."""
+    here, there = time_text(run.at), run.local.replace("T", " ")
+    return here if there.replace("+00:00", "Z") == here else f"{here}  ({there} by its schedule)"
+
+
+def _result_text(result: Result) -> str:
+    notes = [f"attempt {result.attempt}"] if result.attempt > 1 else []
+    notes += ["manual"] if result.manual else []
+    if result.skipped_count > 1:
+        notes.append(f"{result.skipped_count} ticks until {time_text(result.skipped_until)}")
+    note = f" ({', '.join(notes)})" if notes else ""
+    return f"{time_text(result.scheduled_at)}  {result.status}{note}  {result.reason}".rstrip()
+
+
+def _transition_text(transition: Transition) -> str:
+    change = (
+        f"still {transition.to_state}" if transition.reminder else f"{transition.from_state} → {transition.to_state}"
+    )
+    quiet = " (in maintenance)" if is_muted(transition) else ""
+    return f"{time_text(transition.at)}  {change}{quiet}  {transition.reason}".rstrip()
+
+
+def _processes(explanation: Explanation) -> Iterator[str]:
+    owners = explanation.owners
+    if owners is None:
+        return
+    judges = " (judges it itself: no executor takes part)" if explanation.inline else ""
+    yield f"worker {owners.worker}{judges}" if owners.worker else "no worker owns the partition"
+    if explanation.inline:
+        return
+    if not owners.executors:
+        yield "no executor is running"
+    for executor in owners.executors:
+        yield f"executor {executor}" + (" (claims its ticks)" if executor == owners.executor else "")

@@ -1,0 +1,349 @@
+"""``everwatch import``: users and monitors from CSV, JSON lines or a database, once or again and again."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
+from enum import StrEnum
+from hashlib import blake2b
+from pathlib import Path
+from threading import Event
+from typing import Annotated, NamedTuple
+
+import orjson
+import typer
+from rich.console import Console
+
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    duration_of,
+    json_of,
+    pairs_of,
+    plans_of,
+    ready_broker,
+    settings_of,
+    text_or_file,
+)
+from everwatch.cli.support.progress_bar import file_bar, tell_refused
+from everwatch.core.clock import Clock, SystemClock
+from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable, EverwatchError, SettingsError
+from everwatch.kafka.clients import new_producer
+from everwatch.kafka.command_client import ReplyTopic
+from everwatch.kafka.topics import Topics
+from everwatch.plans.plans_parser import read_file
+from everwatch.transfer import healthchecks, uptime_kuma
+from everwatch.transfer.foreign_source import ForeignSource
+from everwatch.transfer.import_pass import Interruption, Pass, Rules, Source, Tally, Telling
+from everwatch.transfer.import_rows import Reading
+from everwatch.transfer.ledger import Ledger, digest_of
+from everwatch.transfer.load_sender import QUEUE, Courier, KafkaCourier
+from everwatch.transfer.outcomes import Answers, Outcomes, Waiting
+from everwatch.transfer.query_source import QuerySource
+from everwatch.transfer.row_files import STDIN, FileSource, Format, format_of
+
+
+class ImportFormat(StrEnum):
+    """How a file is written: rows, or an export of another product."""
+
+    CSV = Format.CSV
+    JSONL = Format.JSONL
+    UPTIME_KUMA = "uptime-kuma"
+    HEALTHCHECKS = "healthchecks"
+
+
+FOREIGN = {ImportFormat.UPTIME_KUMA: uptime_kuma.monitors_of, ImportFormat.HEALTHCHECKS: healthchecks.monitors_of}
+# with --every, a row that a worker refused is sent again after this time, in case its plans have changed unseen
+REFUSED_REST_MS = 3_600_000
+
+
+class Job(NamedTuple):
+    """An import: from where, with which state, and how."""
+
+    settings: Settings
+    source: Source
+    state: Path
+    everything: bool
+    dry_run: bool
+    rejects: Path | None
+    waiting: Waiting
+    as_json: bool
+
+
+def import_(
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE", help="CSV or JSON lines, also .gz; - is stdin.", show_default=False)
+    ] = None,
+    sql: Annotated[str | None, typer.Option("--sql", help="A select, instead of FILE.", show_default=False)] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="URL", help="SQLAlchemy URL for --sql, or @FILE that holds it.", show_default=False
+        ),
+    ] = None,
+    form: Annotated[
+        ImportFormat | None,
+        typer.Option("--format", help="How FILE is written; default: csv or jsonl, as its name says."),
+    ] = None,
+    user: Annotated[
+        str, typer.Option("--user", help="Whose monitors an export of another product's are.", show_default=False)
+    ] = "",
+    renamed: Annotated[
+        list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="What a column is; may be given again.")
+    ] = None,
+    ignored: Annotated[
+        list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave a column out; may be given again.")
+    ] = None,
+    plan: Annotated[str, typer.Option(help="Plan of users whose row names none.", show_default=False)] = "",
+    monitors: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="Monitors of users whose row names none, JSON list or @FILE."),
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of a CSV file.")] = "utf-8",
+    delimiter: Annotated[str, typer.Option(help="What separates the cells of a CSV file.")] = ",",
+    every: Annotated[
+        str | None, typer.Option(help="Again and again, a pass each PERIOD, until Ctrl-C.", metavar="PERIOD")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Send what was sent before, too.")] = False,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="File that remembers what was sent; default: imports/SOURCE-… in the data folder."),
+    ] = None,
+    rejects: Annotated[Path | None, typer.Option(help="File for the reasons of all wrong rows.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the workers' answer to each row.")] = False,
+    timeout: Annotated[str, typer.Option("--timeout", help="How long none of them may come, with --wait.")] = "30s",
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import users and monitors: only what is new or has changed since the last import of this source.
+
+    A row is a signup, or with `monitor` a monitor put by command. CSV and SQL: user_id, plan, attributes (JSON),
+    attributes.NAME, monitors, maintenance, monitor (JSON); any other column is an attribute. See docs/importing.md.
+
+    Without --wait rows are sent, and the next pass learns which of them the workers refused; with it, the report
+    counts what they accepted. With the setting EVERWATCH_PLANS_FILE rows are checked against the plans, too.
+
+    Exit status: 0 all well, 1 rows were refused, 2 the source cannot be read, 3 no broker or no answer, 7 the state is
+    in use.
+
+    Examples: `everwatch import users.csv --map id=user_id --monitors @monitors.json` ·
+    `everwatch import --sql "select id as user_id, plan from users" --from sqlite:///app.db --every 5m` ·
+    `everwatch export | everwatch import - --format jsonl --dry-run` ·
+    `everwatch import backup.json --format uptime-kuma --user acme --dry-run`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    if every is not None and file == STDIN:
+        raise SettingsError("stdin can be read only once: leave --every away.")
+    every_s = None if every is None else duration_of("--every", every) / 1000
+    if every_s is not None and every_s < 1:
+        raise SettingsError("--every must be at least 1s.")
+    if len(delimiter) != 1:
+        raise SettingsError(f"--delimiter wants one character, not {delimiter!r}.")
+    given = json_of("--monitors", monitors)
+    reading = Reading(
+        pairs_of("--map", "COLUMN=FIELD", renamed or []),
+        frozenset(ignored or []),
+        plan,
+        orjson.dumps(given["monitors"]) if given else b"",
+    )
+    source: Source
+    if sql is not None and from_ is not None and file is None:
+        query = QuerySource(_url(from_), sql, reading)
+        source, name = query, _name_of("sql", query.identity, settings)
+    elif file is not None and sql is None and from_ is None:
+        convert = FOREIGN.get(form) if form else None
+        rows = None if convert else Format(form) if form else format_of(file)
+        if convert is None and rows is None:
+            raise SettingsError(f"What {file} holds does not show in its name: say --format csv or --format jsonl.")
+        opened = FileSource(file, rows, reading, encoding, delimiter, sys.stdin.buffer if file == STDIN else None)
+        source = opened if convert is None else ForeignSource(opened, convert, user, plan)
+        if bool(user) != (convert is not None):
+            raise SettingsError("--user USER says whose monitors an export of another product are, and goes with one.")
+        if convert is not None and (monitors is not None or renamed or ignored):
+            raise SettingsError("--map, --ignore and --monitors are for rows, and this is an export: leave them away.")
+        if file == STDIN:
+            name = _name_of("stdin", STDIN, settings)
+        else:
+            name = _name_of(Path(file).name.partition(".")[0], os.path.realpath(file), settings)
+    else:
+        raise SettingsError("Give either FILE, or --sql with --from (see 'everwatch import --help').")
+    waiting = Waiting(wait, duration_of("--timeout", timeout) / 1000)
+    place = state or settings.data_dir / "imports" / name
+    job = Job(settings, source, place, everything, dry_run, rejects, waiting, as_json)
+    interruption = Interruption()
+    stopped = Event()
+    with Ledger(job.state, keep=not dry_run) as ledger, _stopping(interruption, stopped) as came:
+        if every_s is None:
+            try:
+                tally = _pass(job, ledger, interruption, SystemClock())
+            except BrokerUnavailable as error:
+                if not interruption.wanted:
+                    raise
+                # it was stopped, and what is still under way is sent again the next time
+                typer.echo(f"everwatch: {error}", err=True)
+                raise typer.Exit(128 + came[0]) from None
+            if interruption.wanted:
+                raise typer.Exit(128 + came[0])
+            raise typer.Exit(1 if tally.refused else 0)
+        _again_and_again(job, ledger, interruption, stopped, every_s)
+
+
+def _again_and_again(job: Job, ledger: Ledger, interruption: Interruption, stopped: Event, every_s: float) -> None:
+    clock = SystemClock()
+    rest_ms = 0
+    while not interruption.wanted:
+        began_s = clock.monotonic_s()
+        try:
+            _pass(job, ledger, interruption, clock, rest_ms)
+            rest_ms = REFUSED_REST_MS
+        except EverwatchError as error:
+            if interruption.wanted:
+                return
+            if job.as_json:
+                typer.echo(orjson.dumps({"failed": str(error)}).decode())
+            typer.echo(f"everwatch: {error} The next pass tries again.", err=True)
+        # a pass that took longer than that is followed by the next at once
+        stopped.wait(max(0.0, began_s + every_s - clock.monotonic_s()))
+
+
+def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock, rest_ms: int = 0) -> Tally:
+    """One pass, told in one line. Raises SettingsError, BrokerUnavailable, TopicMismatch, Unanswered."""
+    console = Console(stderr=True)
+    name = job.source.name
+    with ExitStack() as stack:
+        rejects = None if job.rejects is None else stack.enter_context(closing(_Rejects(job.rejects)))
+        bar = stack.enter_context(file_bar(console, only_on_terminals=True))
+        shown = bar.add_task("Importing", total=None, told="")
+
+        def look(tally: Tally) -> None:
+            rate = f"{tally.read:,} rows, {tally.read / max(tally.seconds, 0.001):,.0f} a second"
+            bar.update(shown, total=job.source.size or None, completed=job.source.position, told=rate)
+
+        def refused(line: int, reason: str) -> None:
+            text = f"{name}:{line}: {reason}" if line else f"{name}: {reason}"
+            if rejects is not None:
+                rejects.write(text)
+            hint = "are in the file of --rejects" if rejects is not None else "go to a file with --rejects FILE"
+            # the tally counts it before it is told
+            told = importing.tally.refused + importing.tally.refused_before
+            tell_refused(console, told, text, f"… more of them {hint}")
+
+        def courier() -> Courier:
+            made = _new_courier(job.settings, clock)
+            stack.callback(made.close)
+            return made
+
+        def answers(since: Mapping[int, int] | None) -> Answers:
+            made = _new_answers(job.settings, since)
+            stack.callback(made.close)
+            return made
+
+        plans_file = job.settings.plans_file
+        digest = b"" if plans_file is None else digest_of(read_file(plans_file)[0])
+        rules = Rules(plans_of(job.settings), digest, rest_ms)
+        outcomes = Outcomes(ledger, answers, clock, job.waiting, digest)
+        importing = Pass(job.source, ledger, courier, Telling(refused, look), clock, rules, outcomes)
+        try:
+            tally = importing.run(interruption, everything=job.everything, ship=not job.dry_run)
+        except EverwatchError:
+            if importing.tally.read:
+                typer.echo(f"{name}: cut short after {importing.tally.read} rows", err=True)
+            raise
+    lost = job.source.lost if isinstance(job.source, ForeignSource) else None
+    if lost and not job.as_json:
+        for each in lost:
+            what = f"{each.monitor}: " if each.monitor else ""
+            typer.echo(f"{name}: {what}{'not imported: ' if each.is_left_out else ''}{each.what}", err=True)
+    if job.as_json:
+        report: dict[str, object] = {} if lost is None else {"no_counterpart": [each._asdict() for each in lost]}
+        typer.echo(orjson.dumps(asdict(tally) | {"seconds": round(tally.seconds, 3)} | report).decode())
+    else:
+        rate = f"{tally.seconds:.1f} s, {tally.read / max(tally.seconds, 0.001):,.0f} rows a second"
+        would = ", would send" if job.dry_run else ", sent"
+        again = f" ({tally.again} of them again)" if tally.again else ""
+        accepted = f", {tally.accepted} accepted" if job.waiting.wanted and not job.dry_run else ""
+        typer.echo(
+            f"{name}: {tally.read} read, {tally.new} new, {tally.changed} changed, {tally.unchanged} unchanged,"
+            f" {tally.refused} refused{would} {tally.sent}{again}{accepted} ({rate})"
+            + (", stopped" if interruption.wanted else "")
+        )
+        if isinstance(job.source, ForeignSource):
+            left_out = len({each.monitor for each in job.source.lost if each.is_left_out})
+            typer.echo(f"{name}: {job.source.monitors} monitors for user {job.source.user_id}, {left_out} left out")
+    return tally
+
+
+class _Rejects:
+    """The file of the reasons of wrong rows, a line each. Raises SettingsError where it cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._clear_errors():
+            self._file = path.open("w", encoding="utf-8", errors="backslashreplace")
+
+    def write(self, text: str) -> None:
+        with self._clear_errors():
+            self._file.write(f"{text}\n")
+
+    def close(self) -> None:
+        """Write what is left of it."""
+        with self._clear_errors():
+            self._file.close()
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SettingsError(f"The file {self._path} cannot be written: {error.strerror}.") from None
+
+
+def _new_courier(settings: Settings, clock: Clock) -> KafkaCourier:
+    bootstrap = ready_broker(settings)
+    return KafkaCourier(new_producer(settings, bootstrap, **QUEUE), Topics.of(settings), bootstrap, clock)
+
+
+def _new_answers(settings: Settings, since: Mapping[int, int] | None) -> ReplyTopic:
+    return ReplyTopic(settings, ready_broker(settings), SystemClock(), since)
+
+
+@contextmanager
+def _stopping(interruption: Interruption, stopped: Event) -> Iterator[list[int]]:
+    """Have SIGINT and SIGTERM stop the import in order; gives the number of the signal that came."""
+    came: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        came.append(number)
+        stopped.set()
+        interruption.ask()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _url(given: str) -> str:
+    try:
+        said = text_or_file(given)
+        return said if isinstance(said, str) else said.decode().strip()
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(f"The file {given[1:]} of --from cannot be read.") from None
+
+
+def _name_of(stem: str, identity: str, settings: Settings) -> str:
+    """A name for the state of a source: the same each time, another one for other topics or another Kafka.
+
+    The embedded Kafka is told by the data folder that the state is in; the order of servers says nothing.
+    """
+    servers = ",".join(sorted(server.strip() for server in settings.bootstrap_servers.split(",")))
+    told = f"{settings.topic_prefix}\0{servers}\0{identity}".encode()
+    return f"{stem}-{blake2b(told, digest_size=6).hexdigest()}"

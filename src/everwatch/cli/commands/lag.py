@@ -1,0 +1,95 @@
+"""``everwatch lag``: how far every process is behind its topics."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from threading import Event
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from everwatch.cli.support.database_reading import print_columns
+from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, settings_of
+from everwatch.core.clock import SystemClock
+
+if TYPE_CHECKING:
+    from everwatch.diagnosis import System
+    from everwatch.kafka.lag import Lag, PartitionLag, TopicLag
+
+
+def lag(
+    topic: Annotated[str, typer.Option(help="Only this topic.")] = "",
+    process: Annotated[str, typer.Option(help="Only what this kind of process reads: worker, executor, sink.")] = "",
+    behind: Annotated[bool, typer.Option("--behind", help="Only partitions on which records wait.")] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="One line for each topic and group.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Measure again and again, until Ctrl-C.")] = False,
+    every: Annotated[str, typer.Option(help="How often, with --watch.")] = "2s",
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show lag in records and seconds, owner, and how far ticks are emitted, per topic, group and partition.
+
+    The lag in seconds is the age of the first record that is not handled; a tick's age counts from when it was due.
+    With --json one object a line.
+
+    Examples: `everwatch lag --summary` · `everwatch lag --watch --behind` · `everwatch lag --process executor --json`
+    """
+    from everwatch.diagnosis import System
+    from everwatch.kafka.lag import summed
+
+    settings = settings_of(data_dir, bootstrap_servers)
+    interval_s = duration_of("--every", every) / 1000
+
+    def wanted(measured: "Lag") -> "Sequence[PartitionLag | TopicLag]":
+        rows = [row for row in measured.partitions if (not topic or row.topic == topic) and (not behind or row.lag)]
+        rows = [row for row in rows if not process or row.process == process]
+        return summed(rows) if summary else rows
+
+    system = System(settings, broker_of(settings), SystemClock())
+    if as_json:
+        for measured in _measured(system, interval_s, watch):
+            for row in wanted(measured):
+                typer.echo(msgspec.json.encode(row).decode())
+        return
+    if not watch:
+        print_columns(_HEADER, _lines(wanted(system.measure_lag()), SystemClock().now_ms()))
+        return
+    from rich.live import Live
+    from rich.table import Table
+
+    with Live(auto_refresh=False, screen=sys.stdout.isatty()) as live:
+        for measured in _measured(system, interval_s, watch):
+            table = Table(*_HEADER, box=None)
+            for line in _lines(wanted(measured), measured.at):
+                table.add_row(*line)
+            live.update(table, refresh=True)
+
+
+def _measured(system: "System", interval_s: float, watch: bool) -> Iterator["Lag"]:
+    pause = Event()
+    yield system.measure_lag()
+    while watch:
+        pause.wait(interval_s)
+        yield system.measure_lag()
+
+
+_HEADER = ("process", "topic", "partition", "records", "seconds", "owner", "ticks emitted")
+
+
+def _lines(rows: "Iterable[PartitionLag | TopicLag]", now: int) -> Iterator[tuple[str, ...]]:
+    for row in rows:
+        seconds = "?" if row.lag_s is None else f"{row.lag_s:.1f}"
+        emitted = "-" if row.emitted_to is None else f"{max(0, now - row.emitted_to) / 1000:.1f} s ago"
+        owner, place = _owner_and_place(row)
+        yield row.process, row.topic, place, f"{row.lag:,}", seconds, owner, emitted
+
+
+def _owner_and_place(row: "PartitionLag | TopicLag") -> tuple[str, str]:
+    from everwatch.kafka.lag import TopicLag
+
+    if isinstance(row, TopicLag):
+        owners = ", ".join(row.owners)
+        return (f"{owners}; {row.unowned} without" if row.unowned else owners), f"all {row.partitions}"
+    host = f" ({row.host})" if row.host else ""
+    return (f"{row.client_id}{host}" if row.client_id else "nobody"), str(row.partition)

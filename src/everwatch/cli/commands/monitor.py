@@ -1,0 +1,156 @@
+"""``everwatch monitor``: put, change, pause and list monitors."""
+
+from typing import Annotated, Any
+
+import typer
+
+from everwatch.cli.commands import lists, monitor_set
+from everwatch.cli.commands.monitor_set import LabelsOption, NameOption
+from everwatch.cli.support.options import (
+    Config,
+    MonitorArgument,
+    Payload,
+    PolicyOption,
+    ResumeFor,
+    ResumeUntil,
+    UserArgument,
+    json_of,
+    pairs_of,
+    resumed_at,
+)
+from everwatch.cli.support.schedule_options import (
+    AlignOption,
+    AtOption,
+    CronOption,
+    EndAtOption,
+    EveryOption,
+    InOption,
+    MaxRunsOption,
+    ScheduleOptions,
+    SpreadOption,
+    StartAtOption,
+    TimezoneOption,
+    schedule_of,
+)
+from everwatch.cli.support.sending import Sending, send, with_sending
+from everwatch.core.clock import SystemClock
+
+app = typer.Typer(no_args_is_help=True, help="Put, change, pause, resume, run, delete and list monitors.")
+
+
+@app.command()
+@with_sending
+def put(
+    user: UserArgument,
+    monitor: MonitorArgument,
+    kind: Annotated[str, typer.Option(help="What is checked: http, tcp, heartbeat, …; see docs/kinds.md.")],
+    config: Config = None,
+    every: EveryOption = None,
+    cron: CronOption = None,
+    timezone: TimezoneOption = None,
+    at: AtOption = None,
+    in_: InOption = None,
+    align: AlignOption = None,
+    spread: SpreadOption = None,
+    start_at: StartAtOption = None,
+    end_at: EndAtOption = None,
+    max_runs: MaxRunsOption = None,
+    payload: Payload = None,
+    policy: PolicyOption = None,
+    name: NameOption = None,
+    label: LabelsOption = None,
+    if_version: Annotated[
+        int | None,
+        typer.Option(min=0, help="Refuse unless the monitor is at this version; 0: unless there is none."),
+    ] = None,
+    *,
+    sending: Sending,
+) -> None:
+    """Put a monitor, or change the one of that name. Signing up again leaves it alone.
+
+    Examples: `everwatch monitor put u-1 site --kind http --config '{"url": "https://example.com"}' --every 30s --wait`
+    · `everwatch monitor put u-1 site --kind http --config @site.json --policy '{"retries": {"max": 3}}' --if-version 1`
+    """
+    schedule = schedule_of(ScheduleOptions(every, cron, timezone, at, in_, align, spread, start_at, end_at, max_runs))
+    given = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
+    if name is not None:
+        given["name"] = name
+    if label:
+        given["labels"] = pairs_of("--label", "KEY=VALUE", label, empty=True)
+    wanted: dict[str, Any] = {
+        "command": "put",
+        "user_id": user,
+        "monitor_id": monitor,
+        "monitor": {"kind": kind, "schedule": schedule, **given},
+    }
+    if if_version is not None:
+        wanted["if_version"] = if_version
+    send(wanted, sending)
+
+
+@app.command()
+@with_sending
+def delete(
+    user: UserArgument,
+    monitor: MonitorArgument,
+    *,
+    sending: Sending,
+) -> None:
+    """Delete a monitor; its results stay.
+
+    Example: `everwatch monitor delete u-1 site --wait`
+    """
+    send({"command": "delete", "user_id": user, "monitor_id": monitor}, sending)
+
+
+@app.command()
+@with_sending
+def pause(
+    user: UserArgument,
+    monitor: MonitorArgument,
+    until: ResumeUntil = None,
+    for_: ResumeFor = None,
+    *,
+    sending: Sending,
+) -> None:
+    """Pause a monitor: until it is resumed, or for a while.
+
+    Examples: `everwatch monitor pause u-1 site` · `everwatch monitor pause u-1 site --for 2h --wait` ·
+    `everwatch monitor pause u-1 site --until 2026-11-21T09:00:00+01:00`
+    """
+    until_ms = resumed_at(until, for_, SystemClock().now_ms())
+    send({"command": "pause", "user_id": user, "monitor_id": monitor} | until_ms, sending)
+
+
+@app.command()
+@with_sending
+def resume(
+    user: UserArgument,
+    monitor: MonitorArgument,
+    *,
+    sending: Sending,
+) -> None:
+    """Let a paused monitor run again.
+
+    Example: `everwatch monitor resume u-1 site --wait`
+    """
+    send({"command": "resume", "user_id": user, "monitor_id": monitor}, sending)
+
+
+@app.command("run-now")
+@with_sending
+def run_now(
+    user: UserArgument,
+    monitor: MonitorArgument,
+    *,
+    sending: Sending,
+) -> None:
+    """Run a monitor once, beside its schedule. The answer says that it was started; the result comes as any other.
+
+    Example: `everwatch monitor run-now u-1 site --wait && everwatch results --user u-1 --monitor site --follow`
+    """
+    send({"command": "run_now", "user_id": user, "monitor_id": monitor}, sending)
+
+
+app.command("set")(monitor_set.set_)
+app.command("list")(lists.list_monitors)

@@ -1,0 +1,209 @@
+"""``everwatch monitor set``: change single fields of a monitor and keep the rest."""
+
+from collections.abc import Mapping
+from threading import Event
+from typing import Annotated, Any
+
+import msgspec
+import orjson
+import typer
+
+from everwatch.cli.support.database_reading import database
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    Config,
+    DataDir,
+    MonitorArgument,
+    Payload,
+    PolicyOption,
+    UserArgument,
+    duration_of,
+    json_of,
+    pairs_of,
+    settings_of,
+)
+from everwatch.cli.support.schedule_options import (
+    AlignOption,
+    AtOption,
+    CronOption,
+    EndAtOption,
+    EveryOption,
+    InOption,
+    MaxRunsOption,
+    ScheduleOptions,
+    SpreadOption,
+    StartAtOption,
+    TimezoneOption,
+    changed_schedule,
+)
+from everwatch.cli.support.sending import (
+    ANSWER_WITHIN,
+    Delivery,
+    Timeout,
+    connected,
+    print_reply,
+)
+from everwatch.core.clock import Clock, SystemClock
+from everwatch.core.errors import EverwatchError, InvalidInput, RefusalCode, SettingsError
+from everwatch.encoding.input_rendering import monitor_form
+from everwatch.kafka.command_client import Asked, asked_of
+from everwatch.kinds.execution.config_secrets import ConfigSecrets, config_secrets
+from everwatch.model import Answer, Monitor, MonitorSpec
+
+LOOK_AGAIN_S = 0.2
+NameOption = Annotated[str | None, typer.Option("--name", help="What people call it.", show_default=False)]
+LabelsOption = Annotated[
+    list[str] | None, typer.Option("--label", help="KEY=VALUE, to find it by; repeatable.", show_default=False)
+]
+
+
+def set_(
+    user: UserArgument,
+    monitor: MonitorArgument,
+    every: EveryOption = None,
+    cron: CronOption = None,
+    timezone: TimezoneOption = None,
+    at: AtOption = None,
+    in_: InOption = None,
+    align: AlignOption = None,
+    spread: SpreadOption = None,
+    start_at: StartAtOption = None,
+    end_at: EndAtOption = None,
+    max_runs: MaxRunsOption = None,
+    name: NameOption = None,
+    label: LabelsOption = None,
+    remove_label: Annotated[
+        list[str] | None, typer.Option("--remove-label", help="A label's KEY; repeatable.", show_default=False)
+    ] = None,
+    config: Config = None,
+    payload: Payload = None,
+    policy: PolicyOption = None,
+    timeout: Timeout = ANSWER_WITHIN,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what the options name and keep the rest of a monitor; waits for the worker's answer.
+
+    --config and --policy change the fields that they name; null takes one away. The rest is read from the database, and
+    the change is refused by the worker if the monitor has changed since; then it is made again on what it is now, so
+    that nobody's change is lost.
+
+    Examples: `everwatch monitor set u-1 site --every 10s` · `everwatch monitor set u-1 site --label env=prod`
+    · `everwatch monitor set u-1 site --config '{"url": "https://example.com/up"}' --policy '{"retries": {"max": 2}}'`
+    """
+    schedule = ScheduleOptions(every, cron, timezone, at, in_, align, spread, start_at, end_at, max_runs)
+    labels = pairs_of("--label", "KEY=VALUE", label or [], empty=True)
+    documents = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
+    changes = Changes(schedule, name, labels, tuple(remove_label or ()), documents)
+    if changes.is_nothing:
+        raise SettingsError("Name what to change, e.g. --every 10s (see 'everwatch monitor set --help').")
+    delivery = Delivery(
+        settings_of(data_dir, bootstrap_servers), True, duration_of("--timeout", timeout) / 1000, as_json
+    )
+    _change(user, monitor, changes, delivery, SystemClock())
+
+
+class Changes:
+    """What is to change of a monitor."""
+
+    def __init__(
+        self,
+        schedule: ScheduleOptions,
+        name: str | None,
+        labels: Mapping[str, str],
+        remove_labels: tuple[str, ...],
+        documents: Mapping[str, Any],
+    ) -> None:
+        self._schedule = schedule
+        self._name = name
+        self._labels = labels
+        self._remove_labels = remove_labels
+        self._documents = documents
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether no option was given."""
+        named = (self._name is not None, self._labels, self._remove_labels, self._documents)
+        return not any(named) and self._schedule == ScheduleOptions()
+
+    def of(self, spec: MonitorSpec, secrets: ConfigSecrets) -> dict[str, Any]:
+        """The monitor with the changes made, as a put says it. Raises SettingsError."""
+        said = monitor_form(spec)
+        said["schedule"] = changed_schedule(said["schedule"], self._schedule)
+        if self._name is not None:
+            said["name"] = self._name
+        said["labels"] = {
+            key: value
+            for key, value in (dict(spec.labels) | dict(self._labels)).items()
+            if key not in self._remove_labels
+        }
+        if "payload" in self._documents:
+            said["payload"] = self._documents["payload"]
+        for field, before in (("config", orjson.loads(spec.config)), ("policy", said.get("policy", {}))):
+            if field in self._documents:
+                said[field] = _merged(f"--{field}", before, self._documents[field])
+        said["config"] = _decrypted(spec, said["config"], secrets)
+        return said
+
+
+def _decrypted(spec: MonitorSpec, config: Any, secrets: ConfigSecrets) -> orjson.Fragment:
+    """A config whose secrets may be stored encrypted, to be sent. Raises SettingsError where a key is missing."""
+    try:
+        changed = msgspec.structs.replace(spec, config=orjson.dumps(config).decode())
+        return orjson.Fragment(secrets.decrypted_spec(changed).config)
+    except InvalidInput as error:
+        raise SettingsError(
+            f"The whole monitor is put again, and {error}: set it here as executors have it, or give the secret with"
+            " --config."
+        ) from None
+
+
+def _merged(option: str, before: dict[str, Any], given: object) -> dict[str, Any]:
+    """The fields of before with those that are given; a null takes one away. Raises SettingsError."""
+    if not isinstance(given, dict):
+        raise SettingsError(f"{option} wants a JSON object.")
+    return {name: value for name, value in (before | given).items() if value is not None}
+
+
+def _change(user: str, monitor: str, changes: Changes, delivery: Delivery, clock: Clock) -> None:
+    """Put the changed monitor; while that is refused for another change, read it again. Exits with 1 if refused."""
+    pause = Event()
+    secrets = config_secrets(delivery.settings)
+    with database(delivery.settings) as reader:
+
+        def read() -> Monitor:
+            found = reader.monitor(user, monitor)
+            if found is None:
+                raise EverwatchError(f"The database holds no monitor {monitor!r} of user {user!r}.")
+            return found
+
+        def asked_for(found: Monitor) -> Asked:
+            return asked_of(
+                {
+                    "command": "put",
+                    "user_id": user,
+                    "monitor_id": monitor,
+                    "monitor": changes.of(found.spec, secrets),
+                    "if_version": found.version,
+                }
+            )
+
+        before = read()
+        asked = asked_for(before)
+        deadline_s = clock.monotonic_s() + delivery.timeout_s
+        with connected(delivery, asked) as link:
+            while True:
+                [(_, reply)] = link.ask([asked])
+                overtaken = reply.answer is Answer.REFUSED and reply.code == RefusalCode.VERSION_MISMATCH
+                # the database is a moment behind the worker
+                while overtaken and before.version == read().version and clock.monotonic_s() < deadline_s:
+                    pause.wait(LOOK_AGAIN_S)
+                if not overtaken or clock.monotonic_s() >= deadline_s:
+                    break
+                before = read()
+                asked = asked_for(before)
+    print_reply(reply, delivery.as_json)
+    if reply.answer is Answer.REFUSED:
+        raise typer.Exit(1)

@@ -1,0 +1,96 @@
+"""``everwatch plans``: look at a file of plans before a worker does."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from everwatch.cli.support.options import AsJson, ShowSecrets
+from everwatch.core.errors import SettingsError, WrongPlans
+from everwatch.kinds.execution.config_secrets import redacted_monitor
+from everwatch.plans.placeholders import Given
+from everwatch.plans.plan import Plan, Plans
+from everwatch.plans.plans_parser import plans_of, read_file
+from everwatch.rules.admission import admit_signup
+from everwatch.schedule.duration import format_duration
+
+app = typer.Typer(no_args_is_help=True, help="Check a file of plans, and see what it makes of a user.")
+File = Annotated[Path, typer.Argument(metavar="FILE", help="TOML file of plans.", show_default=False)]
+
+
+@app.command()
+def check(file: File, as_json: AsJson = False) -> None:
+    """List each plan with its monitors and quotas, or the first thing that is wrong; exit status 1 then.
+
+    Example: `everwatch plans check plans.toml`
+    """
+    try:
+        plans = _read(file)
+    except WrongPlans as error:
+        if as_json:
+            wrong = {"plan": error.plan, "field": error.field, "reason": error.reason}
+            typer.echo(orjson.dumps({"file": str(file), "ok": False, "wrong": wrong, "plans": []}).decode())
+            raise typer.Exit(1) from None
+        raise
+    found = [_told(plan) for plan in plans.all.values()]
+    if as_json:
+        typer.echo(orjson.dumps({"file": str(file), "ok": True, "wrong": None, "plans": found}).decode())
+        return
+    table = Table("plan", "monitors", "needs attributes", "max_monitors", "shortest_interval")
+    for plan in found:
+        monitors = ", ".join(f"{each['monitor_id'] or '(by user)'} ({each['kind']})" for each in plan["monitors"])
+        table.add_row(
+            plan["plan"],
+            monitors or "none",
+            ", ".join(plan["attributes"]) or "none",
+            "-" if plan["max_monitors"] is None else str(plan["max_monitors"]),
+            plan["shortest_interval"] or "-",
+        )
+    Console().print(table)
+
+
+@app.command()
+def show(
+    file: File,
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.", show_default=False)],
+    user_id: Annotated[str, typer.Option("--user-id", help="The user's id.")] = "u-1",
+    attributes: Annotated[str, typer.Option("--attributes", metavar="JSON", help="The user's attributes.")] = "{}",
+    secrets: ShowSecrets = False,
+) -> None:
+    """Print the monitors that a signup with this plan gets, as JSON, the way a signup would name them.
+
+    Exit status 1 where the signup would be refused.
+
+    Example: `everwatch plans show plans.toml pro --user-id u-1 --attributes '{"site": "https://example.com"}'`
+    """
+    plans = _read(file)
+    try:
+        given = orjson.loads(attributes)
+    except orjson.JSONDecodeError as error:
+        raise SettingsError(f"--attributes wants a JSON object: {error}.") from None
+    if not isinstance(given, dict):
+        raise SettingsError('--attributes wants a JSON object, such as \'{"site": "https://example.com"}\'.')
+    signup = admit_signup(orjson.dumps({"user_id": user_id, "plan": plan, "attributes": given}), plans=plans)
+    found = plans.named(plan)
+    monitors = found.filled(Given(signup.user_id, plan, signup.attributes)) if found else []
+    if not secrets:
+        monitors = list(map(redacted_monitor, monitors))
+    typer.echo(orjson.dumps(monitors, option=orjson.OPT_INDENT_2).decode())
+
+
+def _read(file: Path) -> Plans:
+    return plans_of(read_file(file)[0], file)
+
+
+def _told(plan: Plan) -> dict[str, Any]:
+    limits = plan.limits
+    return {
+        "plan": plan.name,
+        "monitors": [{"monitor_id": each.monitor_id, "kind": each.kind} for each in plan.monitors],
+        "attributes": plan.required,
+        "max_monitors": limits.max_monitors,
+        "shortest_interval": None if limits.shortest_ms is None else format_duration(limits.shortest_ms),
+    }

@@ -1,0 +1,115 @@
+"""``everwatch signup``: one user from options, or many from a file."""
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import orjson
+import typer
+
+from everwatch.cli.support.input_file import Made, send_file
+from everwatch.cli.support.options import pairs_of, plans_of
+from everwatch.cli.support.schedule_options import (
+    AlignOption,
+    AtOption,
+    CronOption,
+    EndAtOption,
+    EveryOption,
+    InOption,
+    MaxRunsOption,
+    ScheduleOptions,
+    SpreadOption,
+    StartAtOption,
+    TimezoneOption,
+    schedule_of,
+)
+from everwatch.cli.support.sending import Delivery, Sending, delivery_of, send_one, with_sending
+from everwatch.core.errors import InvalidInput, SettingsError
+from everwatch.kafka.command_client import Asked, signup_asked
+from everwatch.model import Asker
+from everwatch.rules.admission import SignupPlans
+from everwatch.transfer.import_rows import Reading, Row
+from everwatch.transfer.row_files import STDIN, FileSource, format_of
+from everwatch.transfer.shorthand import monitors_of
+
+
+@with_sending
+def signup(
+    user: Annotated[str | None, typer.Argument(help="The user's id.", show_default=False)] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON lines, one signup a line, or CSV with a header; also .gz; - is stdin.",
+        ),
+    ] = None,
+    plan: Annotated[str, typer.Option(help="The user's plan.", show_default="default")] = "",
+    http: Annotated[list[str] | None, typer.Option(help="URL to check; repeatable.", show_default=False)] = None,
+    tcp: Annotated[list[str] | None, typer.Option(help="HOST:PORT to connect to; repeatable.")] = None,
+    heartbeat: Annotated[str | None, typer.Option(help="Expect a heartbeat each PERIOD, e.g. 1h.")] = None,
+    every: EveryOption = None,
+    cron: CronOption = None,
+    timezone: TimezoneOption = None,
+    at: AtOption = None,
+    in_: InOption = None,
+    align: AlignOption = None,
+    spread: SpreadOption = None,
+    start_at: StartAtOption = None,
+    end_at: EndAtOption = None,
+    max_runs: MaxRunsOption = None,
+    attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None,
+    *,
+    sending: Sending,
+) -> None:
+    """Sign users up; signing up again changes what is registered.
+
+    A CSV file has a column user_id and may have plan, http, tcp and every; any other column is an attribute.
+
+    Without --wait it is sent; with it, the worker's answer is printed, and the exit status is 1 if it was refused.
+
+    Examples: `everwatch signup u-1 --plan pro --attribute site=example.com --wait` ·
+    `everwatch signup u-1 --http https://example.com --every 30s` ·
+    `everwatch signup u-2 --http https://example.com --cron "0 9 * * 1-5" --timezone Europe/Berlin` ·
+    `everwatch signup u-3 --http https://example.com --in 90m` ·
+    `everwatch signup u-4 --http https://example.com --every 6h --align midnight --timezone Europe/Berlin` ·
+    `everwatch signup --file users.jsonl --wait --json`
+    """
+    if (user is None) == (file is None):
+        raise SettingsError("Give either a USER or --file FILE (see 'everwatch signup --help').")
+    if file is not None:
+        if sending.asked_id is not None:
+            raise SettingsError("With --file each signup gets an id of its own: leave --id away.")
+        reading = Reading(plan=plan, has_shorthand=True)
+        source = FileSource(file, format_of(file), reading, stdin=sys.stdin.buffer if file == STDIN else None)
+        delivery = delivery_of(sending)
+        signups = _signups_of(source.rows(), plans_of(delivery.settings), delivery.wait)
+        send_file(source, signups, delivery, "Signing up")
+        return
+    assert user is not None  # one of the two is given
+    schedule = schedule_of(ScheduleOptions(every, cron, timezone, at, in_, align, spread, start_at, end_at, max_runs))
+    attributes = pairs_of("--attribute", "NAME=VALUE", attribute or [], empty=True)
+    try:
+        monitors = monitors_of(http or [], tcp or [], heartbeat, schedule)
+    except InvalidInput as error:
+        raise SettingsError(f"--tcp: {error.reason}.") from None
+    wanted = {"user_id": user, "plan": plan or "default", "attributes": attributes, "monitors": monitors}
+    signup_id = sending.asked_id or ""
+
+    def make(delivery: Delivery) -> Asked:
+        plans = plans_of(delivery.settings)
+        return signup_asked(orjson.dumps(wanted), plans, signup_id=signup_id, ask=delivery.wait)
+
+    send_one(make, Asker("signup", user, signup_id=signup_id), sending)
+
+
+def _signups_of(rows: Iterator[Row], plans: SignupPlans | None, wait: bool) -> Iterator[Made]:
+    """The signups of a file's rows, and why some are none."""
+    for row in rows:
+        try:
+            if row.problem:
+                raise InvalidInput(row.problem)
+            if row.monitor_id:
+                raise InvalidInput("this is a monitor and no signup: use everwatch import", "$.monitor")
+            yield row.line, signup_asked(row.value, plans, ask=wait, line=row.line)
+        except InvalidInput as error:
+            yield row.line, error

@@ -1,0 +1,41 @@
+"""``everwatch up``: everything on this machine, until Ctrl-C."""
+
+import typer
+from rich.console import Console
+
+from everwatch.cli.support.local_processes import PROCESSES, Local
+from everwatch.cli.support.options import Bootstrap, DataDir, prepare_data_folder, settings_of
+from everwatch.cli.support.stop_signals import stop_when_signalled
+from everwatch.core.clock import SystemClock
+from everwatch.plans.plans_file import PlansFile
+from everwatch.store.database import shown_url
+
+
+def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
+    """Run Kafka (embedded, unless one is configured), a worker, an executor and a sink here, until Ctrl-C.
+
+    A process that dies is started again.
+
+    Examples: `everwatch up` · `everwatch up --data-dir ./data` · and from another terminal
+    `everwatch signup u-1 --http https://example.com --every 30s`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    if settings.plans_file is not None:
+        # a worker that ends at once would be started again and again
+        PlansFile(settings.plans_file)
+    console = Console(stderr=True)
+    stop = stop_when_signalled()
+    prepare_data_folder(settings)
+    with Local(settings, SystemClock(), console) as local:
+        local.start_kafka()
+        for name in PROCESSES:
+            local.start(name)
+        console.print(f"Everwatch is up. Kafka: {local.bootstrap_servers}  Data: {settings.data_dir}")
+        console.print(f"Database: {shown_url(settings.database_url)}  Logs: {local.log_folder}")
+        console.print("Sign a user up: everwatch signup u-1 --http https://example.com --every 30s   Stop: Ctrl-C")
+        while not stop.wait(0.5):
+            for sentence in local.look_after():
+                console.print(sentence)
+        console.print("Stopping…")
+    console.print("Stopped. Nothing is lost: start again to go on.")
+    raise typer.Exit(0)

@@ -1,0 +1,30 @@
+"""The database as commands read it, and how what it holds is told."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+
+import typer
+
+from everwatch.core.config import Settings
+from everwatch.core.errors import EverwatchError
+from everwatch.store.sql_reader import SqlReader, open_reader
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[SqlReader]:
+    """The database, as far as the sink has come. Raises StoreError."""
+    with closing(open_reader(settings)) as reader:
+        yield reader
+
+
+def no_user(user_id: str) -> EverwatchError:
+    """What to say of a user that the database does not hold."""
+    return EverwatchError(f"The database holds no user {user_id!r} (a moment ago, or not yet).")
+
+
+def print_columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under a header, column below column."""
+    lines = [header, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -1,0 +1,91 @@
+"""Dead letters as they are printed: a line each, all that is known of one, JSON."""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import typer
+
+from everwatch.cli.support.time_display import time_text
+from everwatch.kafka.dead_letter_reader import DeadLetter, Redriven
+from everwatch.kafka.redrive import History
+from everwatch.kafka.topics import Topics
+from everwatch.operations.dead_letter_view import Decoded, decoded, without_secrets
+
+
+def kind_of(letter: DeadLetter, topics: Topics) -> str:
+    """The schema of what a dead letter holds, by the topic that it came from; empty if not known."""
+    names = {
+        topics.signups: "signup",
+        topics.commands: "command",
+        topics.signals: "signal",
+        topics.results: "result",
+        topics.transitions: "transition",
+        **dict.fromkeys(topics.all_ticks, "tick"),
+    }
+    return names.get(letter.source.topic, "") if letter.source else ""
+
+
+def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
+    """Names and texts of what is known of a dead letter, its value apart."""
+    yield "letter", f"{letter.place.partition}/{letter.place.offset}"
+    yield "refused", time_text(letter.refused_at) + (f" by a {letter.refused_by}" if letter.refused_by else "")
+    yield "from", f"{letter.source}" if letter.source else "not known"
+    if letter.source_ms:
+        yield "produced", time_text(letter.source_ms)
+    yield "key", letter.user_id
+    yield "reason", letter.reason + (f" (at {letter.path})" if letter.path else "")
+    if letter.code:
+        yield "code", letter.code
+    for part in letter.cut:
+        kept = len((letter.key if part == "key" else letter.value) or b"")
+        yield "cut", f"{kept} of {letter.lengths.get(part) or '?'} bytes of the {part} are kept"
+
+
+def content_of(letter: DeadLetter, topics: Topics, secrets: bool) -> Decoded:
+    """What a dead letter holds, decoded; without ``secrets`` those in configs are redacted."""
+    name = kind_of(letter, topics)
+    content = decoded(name, letter.value)
+    return content if secrets else without_secrets(name, content)
+
+
+def plain(letter: DeadLetter, redriven: Redriven | None, topics: Topics, secrets: bool) -> dict[str, Any]:
+    """A dead letter for ``orjson.dumps``, its value decoded and, unless something in it is redacted, as it was."""
+    content = content_of(letter, topics, secrets)
+    is_whole = secrets or content == decoded(kind_of(letter, topics), letter.value)
+    source = letter.source
+    return {
+        "letter": f"{letter.place.partition}/{letter.place.offset}",
+        "refused_at": letter.refused_at,
+        "refused_by": letter.refused_by,
+        "reason": letter.reason,
+        "path": letter.path,
+        "code": letter.code,
+        "source_topic": source.topic if source else None,
+        "source_partition": source.partition if source else None,
+        "source_offset": source.offset if source else None,
+        "source_timestamp": letter.source_ms or None,
+        "key": letter.user_id,
+        "encoding": content.encoding,
+        "problem": content.problem,
+        "value": content.value,
+        "value_base64": None if letter.value is None or not is_whole else base64.b64encode(letter.value).decode(),
+        "cut": list(letter.cut),
+        "redriven_at": redriven.at if redriven else None,
+        "redriven_to": str(redriven.to) if redriven and redriven.to else None,
+    }
+
+
+def print_line(letter: DeadLetter, history: History, topics: Topics, as_json: bool, secrets: bool) -> None:
+    """Print a dead letter as one line."""
+    redriven = history.redriven(letter.place)
+    if as_json:
+        typer.echo(orjson.dumps(plain(letter, redriven, topics, secrets), default=str).decode())
+        return
+    source = letter.source.topic if letter.source else "?"
+    at_path = f" (at {letter.path})" if letter.path else ""
+    since = f"  [redriven {time_text(redriven.at)}]" if redriven else ""
+    place = f"{letter.place.partition}/{letter.place.offset}"
+    who = letter.user_id or "-"
+    typer.echo(f"{time_text(letter.refused_at)}  {place:<8} {source:<10} {who}  {letter.reason}{at_path}{since}")

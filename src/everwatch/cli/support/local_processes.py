@@ -1,0 +1,85 @@
+"""Everwatch on one machine: an embedded Kafka (unless another is configured) and the processes, watched over."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+
+from everwatch.cli.support.child_processes import Children
+from everwatch.cli.support.embedded_broker import start_broker
+from everwatch.cli.support.supervised_kafka import KeptKafka
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.private_files import make_private_folder
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.topics import ensure_topics
+
+PROCESSES = ("worker", "executor", "sink")
+
+
+class Local:
+    """Starts everything, starts again what dies, and stops everything in order: no tick in flight is lost."""
+
+    def __init__(self, settings: Settings, clock: Clock, console: Console) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._console = console
+        self._kafka: KeptKafka | None = None
+        self._children = Children(clock, console.print)
+        self.bootstrap_servers = settings.bootstrap_servers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def log_folder(self) -> Path:
+        """Where the processes' logs are."""
+        return self._settings.data_dir / "logs"
+
+    def start_kafka(self) -> None:
+        """Start the embedded Kafka, unless one is configured, and create the topics."""
+        if not self.bootstrap_servers:
+            self._kafka = KeptKafka(
+                self._settings,
+                self._clock,
+                start=lambda settings, clock: start_broker(settings, clock, self._console),
+            )
+            self.bootstrap_servers = self._kafka.start()
+        ensure_topics(new_admin(self._settings, self.bootstrap_servers), self._settings)
+
+    def start(self, name: str, command: list[str] | None = None, extra: Mapping[str, str] | None = None) -> None:
+        """Start a process: an everwatch command, or any other ``command``."""
+        make_private_folder(self.log_folder)
+        self._children.start(
+            name,
+            command or [sys.executable, "-m", "everwatch", name, "--stop-with-parent"],
+            {
+                "EVERWATCH_DATA_DIR": str(self._settings.data_dir),
+                "EVERWATCH_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+                **(extra or {}),
+            },
+            self.log_folder / f"{name}.log",
+        )
+
+    def look_after(self) -> list[str]:
+        """Start again what has died (after a pause that grows); gives a sentence for each thing that happened.
+
+        Kafka too, if it is the embedded one. While the disk is full nothing is started.
+        """
+        said = self._kafka.look_after() if self._kafka is not None else []
+        return said + self._children.look_after(may_start=self._kafka is None or not self._kafka.is_disk_full)
+
+    def stop(self) -> None:
+        """Stop the processes in the order they were started in, then Kafka."""
+        self._children.stop()
+        if self._kafka is not None:
+            self._kafka.stop()
+            self._kafka = None

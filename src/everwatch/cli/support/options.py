@@ -1,0 +1,184 @@
+"""Options that several commands share, and what they say: settings, a broker, JSON, durations, instants, pairs."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+import typer
+
+from everwatch.cli.support import global_options
+from everwatch.cli.support.time_display import print_in_zone_of
+from everwatch.core.config import SecurityProtocol, Settings, load_settings
+from everwatch.core.errors import SettingsError
+from everwatch.core.private_files import make_private_data_folder
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.embedded import remembered_address
+from everwatch.kafka.permission_check import expect_rights
+from everwatch.kafka.process_rights import Process, rights_of
+from everwatch.kafka.topics import ensure_topics
+from everwatch.observability.logs import set_up_logs
+from everwatch.schedule.duration import parse_duration_ms
+from everwatch.schedule.instant import Bare, parse_moment_ms
+
+if TYPE_CHECKING:
+    from everwatch.plans.plan import Plans
+
+_USER = typer.Argument(metavar="USER", help="The user's id.", show_default=False)
+UserArgument = Annotated[str, _USER]
+OptionalUser = Annotated[str | None, _USER]
+MonitorArgument = Annotated[str, typer.Argument(metavar="MONITOR", help="The monitor's id.", show_default=False)]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of all local state. [env: EVERWATCH_DATA_DIR]", show_default=False),
+]
+Bootstrap = Annotated[
+    str | None,
+    typer.Option(
+        "--bootstrap-servers",
+        help="Kafka to use instead of the embedded one of this data folder. [env: EVERWATCH_BOOTSTRAP_SERVERS]",
+        show_default=False,
+    ),
+]
+ShowSecrets = Annotated[
+    bool, typer.Option("--secrets", help="Show secrets in configs, which are redacted otherwise; takes the keys.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Config = Annotated[
+    str | None, typer.Option("--config", help="The kind's config, JSON or @FILE.", metavar="JSON", show_default=False)
+]
+Payload = Annotated[
+    str | None, typer.Option("--payload", help="Handed to each run, JSON or @FILE.", metavar="JSON", show_default=False)
+]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option("--policy", help="Timeout, retries, …, JSON or @FILE.", metavar="JSON", show_default=False),
+]
+
+log = logging.getLogger(__name__)
+
+DEFAULT_ADDRESS = "127.0.0.1:9092"
+
+
+def settings_of(data_dir: Path | None = None, bootstrap_servers: str | None = None, **more: object) -> Settings:
+    """Settings from the environment and these options, with logs set up. Raises SettingsError."""
+    settings = load_settings(
+        data_dir=data_dir, bootstrap_servers=bootstrap_servers, timezone=global_options.TIMEZONE.get(), **more
+    )
+    set_up_logs(settings)
+    print_in_zone_of(settings)
+    return settings
+
+
+def prepare_data_folder(settings: Settings) -> None:
+    """Make the data folder, or close one that is there to other users; warns of one that stays open to them.
+
+    Raises SettingsError where it cannot be used.
+    """
+    try:
+        warning = make_private_data_folder(settings.data_dir)
+    except OSError as error:
+        raise SettingsError(f"The data folder {settings.data_dir} cannot be used: {error.strerror}.") from None
+    if warning:
+        log.warning("%s", warning)
+
+
+def broker_of(settings: Settings) -> str:
+    """The Kafka to talk to: as configured, else where the embedded one of this data folder was started last."""
+    return settings.bootstrap_servers or remembered_address(settings.kafka_folder) or DEFAULT_ADDRESS
+
+
+def ready_broker(settings: Settings, process: Process | None = None) -> str:
+    """The Kafka to talk to, with the topics made where missing, and what ``process`` needs allowed.
+
+    Raises BrokerUnavailable, TopicMismatch, AccessError.
+    """
+    bootstrap = broker_of(settings)
+    admin = new_admin(settings, bootstrap)
+    ensure_topics(admin, settings)
+    if process is not None and settings.security_protocol is not SecurityProtocol.PLAINTEXT:
+        expect_rights(admin, rights_of(process, settings))
+    return bootstrap
+
+
+def plans_of(settings: Settings) -> "Plans | None":
+    """The plans of the file that the settings name, as a worker with them has them; None without one.
+
+    Raises SettingsError if the file is wrong.
+    """
+    if settings.plans_file is None:
+        return None
+    from everwatch.plans.plans_file import read_plans
+
+    return read_plans(settings.plans_file)[0]
+
+
+def text_or_file(text: str) -> str | bytes:
+    """What an option says: the text as it is, or what stands in the file if it is @FILE. Raises OSError."""
+    return Path(text[1:]).read_bytes() if text.startswith("@") else text
+
+
+def json_of(option: str, text: str | None) -> dict[str, Any]:
+    """What an option that takes JSON, or a file of it, says, under the field of its name; nothing if it is not given.
+
+    Raises SettingsError.
+    """
+    if text is None:
+        return {}
+    try:
+        return {option.removeprefix("--"): orjson.loads(text_or_file(text))}
+    except OSError as error:
+        raise SettingsError(f"The file {text[1:]} of {option} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise SettingsError(f"{option} is not valid JSON: {error}.") from None
+
+
+def duration_of(option: str, text: str) -> int:
+    """Milliseconds of a duration that an option gives. Raises SettingsError."""
+    try:
+        return parse_duration_ms(text)
+    except ValueError as error:
+        raise SettingsError(f"{option}: {error}.") from None
+
+
+def instant_of(option: str, text: str, now: int, bare: Bare) -> int:
+    """Milliseconds since the epoch of an instant that an option gives; ``bare``: what "1h" means for it.
+
+    Raises SettingsError.
+    """
+    try:
+        return parse_moment_ms(text, now, bare)
+    except ValueError as error:
+        raise SettingsError(f"{option}: {error}.") from None
+
+
+ResumeUntil = Annotated[
+    str | None, typer.Option("--until", help="Resume by itself at INSTANT, or a duration from now.", show_default=False)
+]
+ResumeFor = Annotated[
+    str | None, typer.Option("--for", help="Resume by itself after so long, e.g. 2h.", show_default=False)
+]
+
+
+def resumed_at(until: str | None, for_: str | None, now: int) -> dict[str, int]:
+    """The field that --until or --for of a pause gives a command; nothing without either. Raises SettingsError."""
+    if until is not None and for_ is not None:
+        raise SettingsError("Give one of --until and --for, not both.")
+    if until is not None:
+        return {"until": instant_of("--until", until, now, Bare.FUTURE)}
+    return {} if for_ is None else {"until": now + duration_of("--for", for_)}
+
+
+def pairs_of(option: str, shape: str, given: Iterable[str], *, empty: bool = False) -> dict[str, str]:
+    """What a repeatable option of this shape, such as NAME=VALUE, says; ``empty``: nothing may follow the =.
+
+    Raises SettingsError.
+    """
+    pairs = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not (name and equals and (value or empty)):
+            raise SettingsError(f"{option} wants {shape}, not {item!r}.")
+        pairs[name] = value
+    return pairs

@@ -1,0 +1,154 @@
+"""Schedules on the command line: the options that make one, and how one is told to people."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from everwatch.cli.support.options import instant_of
+from everwatch.cli.support.time_display import time_text
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import SettingsError
+from everwatch.encoding.input_models import MOST_RUNS
+from everwatch.model import Align, At, Cron, Every, Maintenance, MonitorSpec
+from everwatch.schedule.duration import format_duration
+from everwatch.schedule.instant import Bare
+
+EveryOption = Annotated[
+    str | None, typer.Option("--every", help="Interval, e.g. 30s; default: the kind's.", show_default=False)
+]
+CronOption = Annotated[
+    str | None,
+    typer.Option("--cron", help="Five cron fields instead of an interval, e.g. '0 9 * * 1-5'.", show_default=False),
+]
+TimezoneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--timezone",
+        help="Time zone of --cron or of --align midnight, e.g. Europe/Berlin; default: UTC.",
+        show_default=False,
+    ),
+]
+AtOption = Annotated[
+    str | None,
+    typer.Option(
+        "--at", help="Run once at INSTANT, e.g. 2026-11-21T09:00:00+01:00, or a duration from now.", show_default=False
+    ),
+]
+InOption = Annotated[
+    str | None, typer.Option("--in", help="Run once after DELAY from now, e.g. 90m.", show_default=False)
+]
+AlignOption = Annotated[
+    Align | None,
+    typer.Option("--align", help="Where --every is counted from; default: phase, spread evenly.", show_default=False),
+]
+SpreadOption = Annotated[
+    str | None,
+    typer.Option("--spread", help="Spread the runs of --cron over so long, e.g. 10m.", show_default=False),
+]
+StartAtOption = Annotated[
+    str | None,
+    typer.Option("--start-at", help="Due from then on: INSTANT, or a duration from now.", show_default=False),
+]
+EndAtOption = Annotated[
+    str | None, typer.Option("--end-at", help="Due until then: INSTANT, or a duration from now.", show_default=False)
+]
+MaxRunsOption = Annotated[
+    int | None, typer.Option("--max-runs", min=1, max=MOST_RUNS, help="Due so often at most.", show_default=False)
+]
+
+
+class ScheduleOptions(msgspec.Struct, frozen=True, rename={"in_": "in"}):
+    """What the options of a schedule say, as they were given; None: not given."""
+
+    every: str | None = None
+    cron: str | None = None
+    timezone: str | None = None
+    at: str | None = None
+    in_: str | None = None
+    align: Align | None = None
+    spread: str | None = None
+    start_at: str | None = None
+    end_at: str | None = None
+    max_runs: int | None = None
+
+
+def schedule_of(given: ScheduleOptions) -> dict[str, Any]:
+    """The schedule that these options mean, as a signup or a command says it; a delay counts from when that is sent.
+
+    Raises SettingsError where options do not go together; whether they are right by themselves is found at admission.
+    """
+    alternatives = {"--every": given.every, "--cron": given.cron, "--at": given.at, "--in": given.in_}
+    named = [name for name, value in alternatives.items() if value is not None]
+    if len(named) > 1:
+        raise SettingsError(f"Give one of --every, --cron, --at and --in, not {' and '.join(named)}.")
+    if given.align is not None and given.every is None:
+        raise SettingsError("--align goes with --every and nothing else.")
+    if given.spread is not None and given.cron is None:
+        raise SettingsError("--spread goes with --cron and nothing else.")
+    if given.timezone is not None and given.cron is None and given.align is not Align.MIDNIGHT:
+        raise SettingsError("--timezone goes with --cron, or with --every and --align midnight.")
+    return _said(given)
+
+
+def _said(given: ScheduleOptions) -> dict[str, Any]:
+    """The fields that are given, as a signup or a command says them. Raises SettingsError."""
+    said = {name: value for name, value in msgspec.to_builtins(given).items() if value is not None}
+    now = SystemClock().now_ms()
+    for name in _INSTANTS.intersection(said):
+        said[name] = instant_of(f"--{name.replace('_', '-')}", said[name], now, Bare.FUTURE)
+    return said
+
+
+_INSTANTS = frozenset({"at", "start_at", "end_at"})
+_ALTERNATIVES = ("every", "cron", "at", "in")
+_OF_ONE = ("align", "spread", "timezone")
+
+
+def changed_schedule(before: dict[str, Any], given: ScheduleOptions) -> dict[str, Any]:
+    """A schedule, as a command says it, with the fields that are given; one of another type takes its place.
+
+    Its bounds stay. Raises SettingsError where options do not go together.
+    """
+    said = _said(given)
+    named = [name for name in _ALTERNATIVES if name in said]
+    if len(named) > 1:
+        raise SettingsError(f"Give one of --every, --cron, --at and --in, not --{' and --'.join(named)}.")
+    left = dict(before)
+    if named and named[0] not in before:
+        left = {name: value for name, value in before.items() if name not in (*_ALTERNATIVES, *_OF_ONE)}
+    return left | said
+
+
+def schedule_text(spec: MonitorSpec, instant: Callable[[int], str] = time_text) -> str:
+    """When a monitor is due, in words: "every 6h from midnight in Europe/Berlin, 5 times at most".
+
+    ``instant``: how instants are written; for programs that is ``instant_text``.
+    """
+    bounds = [
+        f"from {instant(spec.start_at)}" if spec.start_at else "",
+        f"until {instant(spec.end_at)}" if spec.end_at else "",
+        f"{spec.max_runs} times at most" if spec.max_runs else "",
+    ]
+    match spec.schedule:
+        case At(at=at):
+            words = f"once at {instant(at)}"
+        case Every(interval_ms=interval_ms, align=align, timezone=timezone):
+            words = f"every {format_duration(interval_ms)}"
+            if align is Align.MIDNIGHT:
+                words += f" from midnight in {timezone}"
+            elif align is Align.EPOCH:
+                words += " from midnight 1970 in UTC"
+        case Cron(expression=expression, timezone=timezone, spread_ms=spread_ms):
+            words = f"at {expression} in {timezone}"
+            if spread_ms:
+                words += f", spread over {format_duration(spread_ms)}"
+    return ", ".join([words, *(bound for bound in bounds if bound)])
+
+
+def maintenance_text(window: Maintenance) -> str:
+    """A maintenance window in words."""
+    if window.cron:
+        return f"{format_duration(window.duration_ms)} from {window.cron} in {window.timezone}"
+    return f"from {time_text(window.start)} to {time_text(window.end)}"

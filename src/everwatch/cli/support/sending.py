@@ -1,0 +1,210 @@
+"""Options and output that all inputs to a worker share: how one is sent, and how its answer is printed."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from functools import wraps
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import orjson
+import typer
+
+from everwatch.cli.support.input_publisher import Publisher
+from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, ready_broker, settings_of
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings
+from everwatch.core.errors import InvalidInput
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.command_client import Asked, ReplyTopic, ask, asked_of, tell
+from everwatch.kafka.topics import Topics, expect_topic
+from everwatch.model import Answer, Asker, Reply
+
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait for the worker's answer and print it; exit status 1: refused.")
+]
+Timeout = Annotated[str, typer.Option("--timeout", help="How long to wait for an answer, with --wait.")]
+CommandId = Annotated[
+    str | None,
+    typer.Option("--id", help="Id that the answer names; a command is carried out once for each; default: a new one."),
+]
+ANSWER_WITHIN = "30s"
+
+
+class Sending(NamedTuple):
+    """How an input is to be sent, as the options say that all of them have."""
+
+    asked_id: CommandId = None
+    wait: Wait = False
+    timeout: Timeout = ANSWER_WITHIN
+    data_dir: DataDir = None
+    bootstrap_servers: Bootstrap = None
+    as_json: AsJson = False
+
+
+class Delivery(NamedTuple):
+    """How inputs are sent: under which settings, whether and how long an answer is waited for."""
+
+    settings: Settings
+    wait: bool
+    timeout_s: float
+    as_json: bool
+
+
+def with_sending(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of Sending, behind its own; it takes them as its argument ``sending``."""
+    own = inspect.signature(command)
+    options = inspect.signature(Sending).parameters
+
+    @wraps(command)
+    def from_options(**given: Any) -> None:
+        said = Sending(**{name: given.pop(name) for name in options})
+        command(**given, sending=said)
+
+    shown = [each for each in own.parameters.values() if each.name != "sending"]
+    # typer makes options of what the signature says
+    from_options.__signature__ = own.replace(parameters=[*shown, *options.values()])  # type: ignore[attr-defined]
+    return from_options
+
+
+def delivery_of(sending: Sending) -> Delivery:
+    """How these options want inputs to be sent. Raises SettingsError."""
+    timeout_s = duration_of("--timeout", sending.timeout) / 1000
+    settings = settings_of(sending.data_dir, sending.bootstrap_servers)
+    return Delivery(settings, sending.wait, timeout_s, sending.as_json)
+
+
+OnRefusal = Callable[[Reply, Settings], None]
+
+
+def send(wanted: dict[str, Any], sending: Sending, on_refusal: OnRefusal | None = None) -> None:
+    """Send one command and print what became of it; exits with 1 if it was refused.
+
+    ``on_refusal``: what to tell people, besides, of an answer that refuses it.
+    Raises SettingsError and InvalidInput, before a broker is looked for; BrokerUnavailable; Unanswered.
+    """
+    monitor_id = wanted.get("monitor_id", "")
+    asker = Asker(wanted["command"], wanted["user_id"], monitor_id, sending.asked_id or "")
+    with_id = wanted if sending.asked_id is None else wanted | {"command_id": sending.asked_id}
+    send_one(lambda _: asked_of(with_id), asker, sending, on_refusal)
+
+
+def send_one(
+    make: Callable[[Delivery], Asked], asker: Asker, sending: Sending, on_refusal: OnRefusal | None = None
+) -> None:
+    """Send the input that ``make`` gives and print its outcome; exits with 1 if it was refused.
+
+    ``asker``: of which it is, should it be refused before it is sent. Raises what ``send`` does.
+    """
+    delivery = delivery_of(sending)
+    try:
+        asked = make(delivery)
+    except InvalidInput as error:
+        if not delivery.as_json:
+            raise
+        said = {"answer": Answer.REFUSED, "reason": error.reason, "path": error.path, "code": error.code}
+        typer.echo(orjson.dumps(_outline(asker) | said).decode())
+        raise typer.Exit(1) from None
+    with connected(delivery, asked) as link:
+        if not delivery.wait:
+            link.tell([asked])
+            _print_sent(asked, delivery.as_json)
+            return
+        for _, reply in link.ask([asked]):
+            print_reply(reply, delivery.as_json)
+            if reply.answer is Answer.REFUSED:
+                if on_refusal is not None and not delivery.as_json:
+                    on_refusal(reply, delivery.settings)
+                raise typer.Exit(1)
+
+
+class Link:
+    """A way to the workers and, if answers are waited for, back. ``delivered``: inputs that the broker has."""
+
+    def __init__(
+        self, delivery: Delivery, bootstrap_servers: str, replies: ReplyTopic | None, partition: int | None
+    ) -> None:
+        self._topics = Topics.of(delivery.settings)
+        self._publisher = Publisher(delivery.settings, bootstrap_servers, partition)
+        self._replies = replies
+        self._timeout_s = delivery.timeout_s
+
+    @property
+    def delivered(self) -> int:
+        return self._publisher.delivered
+
+    def tell(self, inputs: Iterable[Asked]) -> None:
+        """Send inputs, durably. Raises BrokerUnavailable."""
+        tell(self._topics, inputs, self._publisher)
+
+    def ask(self, inputs: Iterable[Asked]) -> Iterator[tuple[Asked, Reply]]:
+        """Send inputs and give their answers. Raises BrokerUnavailable, Unanswered."""
+        assert self._replies is not None  # asked for by delivery.wait
+        return ask(self._topics, inputs, self._publisher, self._replies, SystemClock(), self._timeout_s)
+
+
+@contextmanager
+def connected(delivery: Delivery, first: Asked, partition: int | None = None) -> Iterator[Link]:
+    """A link to the broker for inputs of which ``first`` is one.
+
+    ``partition``: where they go; None: where their keys lead them.
+    Commands make missing topics; signups and signals need theirs, with any number of partitions.
+    Raises BrokerUnavailable, TopicMismatch.
+    """
+    settings = delivery.settings
+    topics = Topics.of(settings)
+    topic = first.topic_of(topics)
+    if topic == topics.commands:
+        bootstrap = ready_broker(settings)
+    else:
+        bootstrap = broker_of(settings)
+        expect_topic(new_admin(settings, bootstrap), settings, topic)
+    if not delivery.wait:
+        yield Link(delivery, bootstrap, None, partition)
+        return
+    with closing(ReplyTopic(settings, bootstrap, SystemClock())) as replies:
+        yield Link(delivery, bootstrap, replies, partition)
+
+
+def _outline(asker: Asker) -> dict[str, Any]:
+    return {
+        "command_id": asker.command_id,
+        "signup_id": asker.signup_id,
+        "signal_id": asker.signal_id,
+        "user_id": asker.user_id,
+        "monitor_id": asker.monitor_id,
+        "command": asker.command,
+    }
+
+
+def _print_sent(asked: Asked, as_json: bool) -> None:
+    asker = asked.asker
+    if as_json:
+        typer.echo(orjson.dumps(_outline(asker) | {"answer": None}).decode())
+        return
+    asked_id = asker.command_id or asker.signup_id or asker.signal_id
+    with_id = f" (id {asked_id})" if asked_id else ""
+    typer.echo(f"sent: {asker.command} {_subject(asker.user_id, asker.monitor_id)}{with_id}")
+
+
+def print_reply(reply: Reply, as_json: bool) -> None:
+    """Print the answer to an input."""
+    if as_json:
+        typer.echo(msgspec.json.encode(reply).decode())
+        return
+    said = f"{reply.command} {_subject(reply.user_id, reply.monitor_id)}"
+    match reply.answer:
+        case Answer.REFUSED:
+            said += f": {reply.reason}" + (f" (at {reply.path})" if reply.path else "")
+        case Answer.REPEATED:
+            said += ": a command with this id was carried out before"
+        case Answer.UNCHANGED:
+            said += ": no change was needed"
+        case Answer.DONE if reply.version:
+            said += f", version {reply.version}"
+    colour = typer.colors.RED if reply.answer is Answer.REFUSED else typer.colors.GREEN
+    typer.echo(f"{typer.style(reply.answer.value, fg=colour)}: {said}")
+
+
+def _subject(user_id: str, monitor_id: str) -> str:
+    return f"{user_id}/{monitor_id}" if monitor_id else user_id

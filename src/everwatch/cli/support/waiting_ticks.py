@@ -1,0 +1,54 @@
+"""Ticks that wait in an executor's queue, for ``everwatch audit``."""
+
+from functools import cached_property, lru_cache
+
+from everwatch.cli.support.options import broker_of
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable
+from everwatch.kinds import registry
+from everwatch.store.interface import Stretch
+from everwatch.store.sql_reader import SqlReader
+
+
+class Backlog:
+    """Tells whether a tick lies behind what the executors have committed. Kafka is asked when that first matters.
+
+    ``problem``: why that is not known, if it was asked for and no broker told.
+    """
+
+    def __init__(self, settings: Settings, reader: SqlReader) -> None:
+        self._settings = settings
+        self._partition_of = lru_cache(maxsize=100_000)(reader.partition_of)
+        self.problem = ""
+
+    def holds(self, stretch: Stretch, instant: int) -> bool:
+        """Tell whether a tick due at ``instant`` has not been read by an executor: it is not older than the first one.
+
+        Ticks of a partition are in the order of their instants, so what is due at or after the first record that is not
+        committed lies behind it.
+        """
+        if registry.is_inline(stretch.kind):
+            return False
+        partition = self._partition_of(stretch.user_id)
+        first = None if partition is None else self._first.get((stretch.policy.priority.value, partition))
+        return first is not None and instant >= first
+
+    @cached_property
+    def _first(self) -> dict[tuple[str, int], int]:
+        """The instant of the first tick that waits, by priority and partition."""
+        from everwatch.diagnosis import System
+        from everwatch.model import Priority
+
+        system = System(self._settings, broker_of(self._settings), SystemClock())
+        try:
+            lag = system.measure_lag()
+        except BrokerUnavailable as error:
+            self.problem = str(error)
+            return {}
+        priorities = {system.topics.ticks_for(priority): priority.value for priority in Priority}
+        return {
+            (priorities[row.topic], row.partition): int(lag.at - row.lag_s * 1_000)
+            for row in lag.of("executor")
+            if row.lag and row.lag_s is not None
+        }

@@ -1,0 +1,409 @@
+"""Settings: the only module that reads the environment.
+
+Every setting is an environment variable ``EVERWATCH_<NAME>`` (upper case) or a line of a ``.env`` file in the
+working folder; command-line options win over both.
+"""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Mapping
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import msgspec
+import platformdirs
+from msgspec import Meta
+
+from everwatch.core.encryption import keys_of
+from everwatch.core.errors import SettingsError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+TopicName = Annotated[str, Meta(max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
+_PREFIX = "EVERWATCH_"
+_DOTENV = Path(".env")
+
+
+class OutputFormat(StrEnum):
+    """How results and transitions are written."""
+
+    AVRO = "avro"
+    JSON = "json"
+
+
+class SecurityProtocol(StrEnum):
+    """How clients talk to the brokers."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+
+class SaslMechanism(StrEnum):
+    """How clients prove who they are."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+
+
+class LogFormat(StrEnum):
+    """How log lines are written: for people or for a log collector."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Secret:
+    """A value that is not shown: not by ``repr``, ``str`` or a format, and so in no log line and no traceback."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def get_secret_value(self) -> str:
+        """Return the value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('**********')" if self._value else "Secret('')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be set, with sensible defaults. Frozen: nothing changes a setting at run time.
+
+    Made from the environment by ``load_settings``, which validates; the constructor takes values as they are.
+    """
+
+    # where things are
+    data_dir: Annotated[
+        Path,
+        Meta(description="Folder of all local state: the embedded Kafka's data, RocksDB tables, the SQLite database."),
+    ] = msgspec.field(default_factory=lambda: platformdirs.user_data_path("everwatch"))
+    cache_dir: Annotated[Path, Meta(description="Folder of what can be fetched again: the embedded Kafka's jars.")] = (
+        msgspec.field(default_factory=lambda: platformdirs.user_cache_path("everwatch"))
+    )
+    database: Annotated[
+        str,
+        Meta(
+            description="URL of the database, sqlite:////folder/file or postgresql://user:password@host/name;"
+            " empty: SQLite at <data_dir>/everwatch.db."
+        ),
+    ] = ""
+
+    keep_results_days: Annotated[
+        int, Meta(ge=0, le=36_500, description="Days for which the database keeps results; 0: for good.")
+    ] = 30
+    keep_transitions_days: Annotated[
+        int, Meta(ge=0, le=36_500, description="Days for which the database keeps transitions; 0: for good.")
+    ] = 400
+    keep_history_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=36_500,
+            description="Days for which the database keeps when monitors were active and how, after that ended;"
+            " 0: for good. Not less than EVERWATCH_KEEP_RESULTS_DAYS.",
+        ),
+    ] = 400
+    keep_tasks_days: Annotated[
+        int,
+        Meta(ge=0, le=36_500, description="Days for which the database keeps tasks that are over; 0: for good."),
+    ] = 400
+
+    # Kafka
+    bootstrap_servers: Annotated[
+        str, Meta(description="host:port[,host:port…] of Kafka; empty: the embedded one of this data folder.")
+    ] = ""
+    security_protocol: Annotated[SecurityProtocol, Meta(description="Transport security.")] = SecurityProtocol.PLAINTEXT
+    sasl_mechanism: Annotated[SaslMechanism, Meta(description="SASL mechanism.")] = SaslMechanism.PLAIN
+    sasl_username: Annotated[str, Meta(description="SASL user name.")] = ""
+    sasl_password: Annotated[Secret, Meta(description="SASL password.")] = Secret("")
+    ssl_ca_file: Annotated[Path | None, Meta(description="PEM file of the CA that signed the brokers.")] = None
+    ssl_certificate_file: Annotated[Path | None, Meta(description="PEM file of the client's certificate.")] = None
+    ssl_key_file: Annotated[Path | None, Meta(description="PEM file of the client's private key.")] = None
+    ssl_key_password: Annotated[Secret, Meta(description="Password of the private key.")] = Secret("")
+    topic_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]*$", description="Put before every topic's name.")] = ""
+    partitions: Annotated[int, Meta(ge=1, le=10_000, description="Partition count of every topic.")] = 8
+    replication_factor: Annotated[int, Meta(ge=1, le=10, description="Replicas of every partition.")] = 1
+    results_retention_hours: Annotated[
+        int, Meta(ge=1, description="How long results and transitions stay on their topics.")
+    ] = 168
+    compression: Annotated[
+        str, Meta(pattern="^(none|gzip|snappy|lz4|zstd)$", description="Compression of what is produced.")
+    ] = "lz4"
+    output_format: Annotated[OutputFormat, Meta(description="Encoding of results and transitions.")] = OutputFormat.AVRO
+    session_timeout_ms: Annotated[
+        int, Meta(ge=6_000, le=300_000, description="A worker or executor unheard of for so long loses its work.")
+    ] = 8_000
+
+    # embedded Kafka
+    kafka_port: Annotated[
+        int, Meta(ge=0, le=65_535, description="Port of the embedded Kafka; 0: 9092, or a free one, remembered.")
+    ] = 0
+    kafka_heap_mb: Annotated[int, Meta(ge=128, description="Heap of the embedded Kafka, MiB.")] = 512
+    maven_repository: Annotated[
+        str, Meta(description="Base URL of the Maven repository that jars come from; empty: Maven Central.")
+    ] = ""
+
+    # worker
+    app_id: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9._-]+$", description="Name of the Faust app and its consumer group.")
+    ] = "everwatch"
+    worker_id: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9._-]*$",
+            description="Name of this worker and of its tables' folder; two workers of one data folder need two names.",
+        ),
+    ] = ""
+    standby_replicas: Annotated[int, Meta(ge=0, le=5, description="Warm copies of each table partition.")] = 1
+    sweep_ms: Annotated[
+        int, Meta(ge=100, le=10_000, multiple_of=100, description="How often due ticks are looked for, ms.")
+    ] = 100
+    first_check_within_s: Annotated[
+        int,
+        Meta(
+            ge=-1,
+            le=3_600,
+            description="Seconds within which a new, changed or resumed http, tcp, dns or tls monitor is first checked;"
+            " 0: at once, -1: when its schedule says.",
+        ),
+    ] = 5
+    tasks_kept_s: Annotated[
+        int,
+        Meta(
+            ge=60,
+            le=30 * 86_400,
+            description="How long a worker keeps delayed tasks that are over, s; the database keeps them for longer.",
+        ),
+    ] = 3_600
+    plans_file: Annotated[
+        Path | None,
+        Meta(description="TOML file of plans: their monitors, from templates, and their quotas; empty: none."),
+    ] = None
+
+    # secrets
+    secrets_key: Annotated[
+        Secret,
+        Meta(
+            description="Keys that encrypt secrets in stored configs, comma-separated: the first encrypts, all decrypt;"
+            " empty: stored as they are. Workers and executors need the same ones."
+        ),
+    ] = Secret("")
+
+    # executor
+    max_in_flight: Annotated[int, Meta(ge=1, le=100_000, description="Checks running at once in one executor.")] = 500
+    target_in_flight: Annotated[
+        int, Meta(ge=0, le=100_000, description="Checks of one executor against one host at once; 0: no limit.")
+    ] = 20
+    target_per_s: Annotated[
+        int, Meta(ge=0, le=100_000, description="Checks of one executor against one host in a second; 0: no limit.")
+    ] = 100
+    allow_networks: Annotated[
+        tuple[Network, ...],
+        Meta(description="Networks that checks may reach although they are private, e.g. 127.0.0.0/8,10.0.0.0/8."),
+    ] = ()
+    ca_file: Annotated[
+        Path | None,
+        Meta(description="PEM file of the authorities that checks trust; empty: those that OpenSSL knows."),
+    ] = None
+    proxy: Annotated[
+        Secret,
+        Meta(description="HTTP proxy for http and webhook, http://[user:password@]host:port; empty: none."),
+    ] = Secret("")
+    proxy_except: Annotated[
+        tuple[Network, ...], Meta(description="Networks that are reached without the proxy, e.g. 10.0.0.0/8.")
+    ] = ()
+    python_processes: Annotated[
+        int, Meta(ge=1, le=1_000, description="Processes of one executor for callables of the kind python, at most.")
+    ] = 4
+    python_memory_mb: Annotated[
+        int, Meta(ge=0, description="Memory that each of these may take, MiB; 0: no limit.")
+    ] = 512
+    python_output_kb: Annotated[
+        int, Meta(ge=0, le=1_048_576, description="How much of what one run of a callable writes is kept, KiB.")
+    ] = 64
+    python_output_kb_per_min: Annotated[
+        int,
+        Meta(ge=0, le=1_048_576, description="How much is kept in a minute of what all runs of a callable write, KiB."),
+    ] = 1_024
+
+    publish_topics: Annotated[
+        tuple[TopicName, ...],
+        Meta(description="Topics that the kind publish may write to, as Kafka knows them: orders,reminders."),
+    ] = ()
+
+    # metrics
+    metrics_port: Annotated[
+        int, Meta(ge=0, le=65_535, description="Port on which a worker serves Prometheus metrics; 0: none.")
+    ] = 0
+    metrics_host: Annotated[str, Meta(description="Address that the metrics port is bound to.")] = "127.0.0.1"
+
+    # what commands print
+    timezone: Annotated[
+        str,
+        Meta(
+            description="IANA time zone in which commands print instants, e.g. Europe/Berlin; empty: the one that TZ"
+            " names, else UTC."
+        ),
+    ] = ""
+
+    # logs
+    log_level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged.")] = "INFO"
+    log_format: Annotated[LogFormat, Meta(description="Log lines as text or as JSON.")] = LogFormat.TEXT
+
+    def __repr__(self) -> str:
+        # the database's URL may hold a password
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name != "database")
+        return f"Settings({', '.join(shown)})"
+
+    @property
+    def application(self) -> str:
+        """What consumer groups and the changelog are named after: topic prefix and app id."""
+        return f"{self.topic_prefix}{self.app_id}"
+
+    @property
+    def kafka_folder(self) -> Path:
+        """Folder of the embedded Kafka."""
+        return self.data_dir / "kafka"
+
+    @property
+    def database_url(self) -> str:
+        """URL of the database."""
+        return self.database or f"sqlite:///{self.data_dir / 'everwatch.db'}"
+
+    @property
+    def system_timezone(self) -> str:
+        """What ``TZ`` says; empty if it is not set."""
+        return os.environ.get("TZ", "")
+
+    @property
+    def secrets_keys(self) -> tuple[str, ...]:
+        """The keys that encrypt secrets, the first one for new ones; none: secrets are stored as they are."""
+        return keys_of(self.secrets_key.get_secret_value())
+
+    @property
+    def instance(self) -> str:
+        """A name for this process that an operator recognises: host and process id."""
+        return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from the environment, with ``overrides`` (command-line options) on top; ``None`` overrides nothing.
+
+    Raises SettingsError with one line for each wrong setting.
+    """
+    types = _types()
+    given: dict[str, object] = {name: text for name, text in _environment().items() if name in types}
+    given |= {name: value for name, value in overrides.items() if value is not None}
+    values, wrong = {}, []
+    for name, value in given.items():
+        try:
+            values[name] = _converted(types[name], value)
+        except ValueError as error:
+            wrong.append(f"setting {_PREFIX}{name.upper()}: {error}")
+    if not wrong:
+        settings = Settings(**values)
+        wrong = _contradictions(settings)
+    if wrong:
+        raise SettingsError("; ".join(wrong))
+    return settings
+
+
+def given_settings() -> frozenset[str]:
+    """Names of the settings that the environment or the ``.env`` file gives."""
+    return frozenset(_environment()) & frozenset(_types())
+
+
+def _environment() -> dict[str, str]:
+    """What the ``.env`` file and, over it, the environment give, by the settings' names."""
+    given: dict[str, str | None] = {}
+    if _DOTENV.is_file():
+        from dotenv import dotenv_values  # only where there is such a file: imports are a command's start
+
+        given |= dotenv_values(_DOTENV)
+    given |= os.environ
+    found = {name.upper(): value for name, value in given.items() if value is not None}
+    return {name.removeprefix(_PREFIX).lower(): value for name, value in found.items() if name.startswith(_PREFIX)}
+
+
+@cache
+def _types() -> dict[str, Any]:
+    """The type of each setting, with its bounds."""
+    return get_type_hints(Settings, include_extras=True)
+
+
+def _converted(wanted: Any, value: object) -> Any:
+    """A setting's value from text or from an option. Raises ValueError that says what is wrong."""
+    plain = get_args(wanted)[0] if get_origin(wanted) is Annotated else wanted
+    if value == "" and type(None) in get_args(plain):
+        return None
+    if get_origin(plain) is tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        item = get_args(plain)[0]
+        return tuple(_item(item, part.strip() if isinstance(part, str) else part) for part in parts if part)  # type: ignore[attr-defined]
+    return _item(wanted, value)
+
+
+def _item(wanted: Any, value: object) -> Any:
+    if wanted == Network:
+        return ipaddress.ip_network(value, strict=False)  # type: ignore[arg-type]
+    try:
+        return msgspec.convert(value, wanted, strict=False, dec_hook=_from_text)
+    except msgspec.ValidationError as error:
+        choices = get_args(wanted)[0] if get_origin(wanted) is Annotated else None
+        if isinstance(choices, type) and issubclass(choices, StrEnum):
+            expected = f"Expected one of {', '.join(choices)}"
+        else:
+            expected = str(error).partition(", got")[0].replace("`", "")
+        # without the value: it may be a secret that was put into the wrong setting
+        raise ValueError(expected) from None
+
+
+def _from_text(wanted: Any, value: Any) -> Any:
+    """Values of the types that msgspec does not know: paths and secrets."""
+    return value if isinstance(value, wanted) else wanted(value)
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """What two settings together, or keys, get wrong, a line each."""
+    wrong = []
+    protocol = settings.security_protocol.value
+    if protocol.startswith("SASL") and not (settings.sasl_username and settings.sasl_password.get_secret_value()):
+        wrong.append(f"security_protocol {protocol} needs sasl_username and sasl_password")
+    if settings.ssl_certificate_file and not settings.ssl_key_file:
+        wrong.append("ssl_certificate_file needs ssl_key_file")
+    try:
+        keys_of(settings.secrets_key.get_secret_value())
+    except ValueError as error:
+        wrong.append(f"setting {_PREFIX}SECRETS_KEY: {error}")
+    # an audit would take results for too many whose monitors it knows nothing of
+    if settings.keep_history_days and not 0 < settings.keep_results_days <= settings.keep_history_days:
+        wrong.append("keep_history_days must not be less than keep_results_days (0: for good)")
+    return wrong
+
+
+def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that this one starts, with ``variables`` on top."""
+    return dict(os.environ) | dict(variables)
+
+
+def environment_of_callables() -> dict[str, str]:
+    """The environment for code of other packages: without the keys that encrypt the secrets of all users."""
+    return {name: value for name, value in os.environ.items() if name.upper() != f"{_PREFIX}SECRETS_KEY"}
+
+
+def java_environment() -> tuple[str | None, str | None]:
+    """``JAVA_HOME`` and ``PATH``, where a Java may be found."""
+    return os.environ.get("JAVA_HOME"), os.environ.get("PATH")

@@ -1,0 +1,1 @@
+"""The checks of ``everwatch doctor``, one file a subject."""

@@ -1,0 +1,118 @@
+"""Check of the executors: gone, frozen, or slower than the ticks come."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
+
+from everwatch.core.errors import InvalidInput
+from everwatch.diagnosis.finding import Finding, fault, well
+from everwatch.diagnosis.system import System
+from everwatch.diagnosis.waiting_partitions import by_owner, numbers_of, stands_still, unowned, waiting
+from everwatch.encoding import codec
+from everwatch.kafka.consumer_groups import bounds_of
+from everwatch.kafka.peek import PEEKING, peek
+from everwatch.model import INLINE_EXECUTOR
+from everwatch.schedule.instant import instant_text
+
+# longer than a check may take by default, and than a rebalance after an executor was killed
+BEHIND_S = 20.0
+# an executor whose newest result is younger than this is at work
+ACTIVE_MS = 20_000
+RESULTS_LOOKED_AT = 50
+_START = "Start one: 'everwatch up' or 'everwatch executor'."
+
+
+def check_executors(system: System) -> Iterator[Finding]:
+    """Compare the ticks with what executors have run, and the partitions with their owners."""
+    lag = system.lag
+    rows = lag.of("executor")
+    members = lag.members["executor"]
+    if not members:
+        yield fault(
+            "executors",
+            f"no executor is running: no check runs; {waiting(rows, 'tick')}{_last_seen(system)}",
+            _START,
+        )
+        return
+    faults = 0
+    if alone := unowned(system, "executor"):
+        faults += 1
+        topics = ", ".join(sorted({row.topic for row in alone}))
+        yield fault("executors", f"no executor claims partitions {numbers_of(alone)} of {topics}", _START)
+    late = [row for row in rows if (row.lag_s or 0) > BEHIND_S and row.client_id]
+    seen = newest_results(system)
+    present = {member.client_id.removeprefix("everwatch-") for member in members}
+    stopped: set[str] = set()
+    for name in sorted(present | set(seen)):
+        if (pid := _stopped_process(system, name)) is not None:
+            faults += 1
+            stopped.add(f"everwatch-{name}")
+            work = "it holds its partitions until its session ends" if name in present else "others have its partitions"
+            yield fault(
+                "executors",
+                f"everwatch-{name} is frozen: process {pid} of this machine is stopped by a signal; {work}",
+                f"Continue it ('kill -CONT {pid}') or end it ('kill -KILL {pid}').",
+            )
+    for (owner, topic), behind in by_owner(late).items():
+        if owner in stopped:
+            continue  # told already
+        faults += 1
+        waits = f"{waiting(behind, f'tick of {topic}')} (partitions {numbers_of(behind)})"
+        active = system.clock.now_ms() - seen.get(owner.removeprefix("everwatch-"), 0) < ACTIVE_MS
+        if active or not stands_still(system, behind):
+            yield fault(
+                "executors",
+                f"{owner} is slower than ticks come: {waits}",
+                "Start another executor or raise EVERWATCH_MAX_IN_FLIGHT; see docs/operations.md.",
+            )
+        else:
+            host = behind[0].host
+            yield fault(
+                "executors",
+                f"{owner} ({host}) is frozen: it holds its partitions and finishes nothing; {waits}",
+                "See its log and its process (stopped? out of memory or CPU?), then restart it.",
+            )
+    if not faults:
+        names = ", ".join(member.client_id for member in members)
+        yield well("executors", f"{names}: {waiting(rows, 'tick')}{_gone(system, seen, present)}")
+
+
+def _stopped_process(system: System, name: str) -> int | None:
+    """The process id of an executor that is stopped by a signal, if it is one of this machine."""
+    host, _, pid = name.rpartition("-")
+    return int(pid) if host == system.host and pid.isdigit() and system.is_stopped(int(pid)) else None
+
+
+def _gone(system: System, seen: Mapping[str, int], present: Collection[str]) -> str:
+    """Which executors were at work until lately and are not now; whether that was meant nobody can tell from here."""
+    since = system.clock.now_ms() - system.recent_ms
+    gone = {name: last for name, last in seen.items() if last > since and name not in present}
+    told = [f"everwatch-{name} (last result {instant_text(last)})" for name, last in sorted(gone.items())]
+    return f"; not there any more, stopped, killed or frozen: {', '.join(told)}" if told else ""
+
+
+def newest_results(system: System) -> dict[str, int]:
+    """The executors among the newest results, and when each of them finished something last, ms."""
+    topic = system.topics.results
+    held = bounds_of(system.admin, [(topic, number) for number in range(system.settings.partitions)])
+    starts = {position: max(each.start, each.stop - RESULTS_LOOKED_AT) for position, each in held.items() if each}
+    found: dict[str, int] = {}
+    with closing(system.new_consumer(**PEEKING)) as consumer:
+        for seen in peek(consumer, starts, RESULTS_LOOKED_AT).values():
+            for record in seen.records:
+                try:
+                    result = codec.decode_result(record.value)
+                except InvalidInput:
+                    continue
+                if result.executor and result.executor != INLINE_EXECUTOR:
+                    ended = result.started_at + int(result.duration_ms)
+                    found[result.executor] = max(ended, found.get(result.executor, 0))
+    return found
+
+
+def _last_seen(system: System) -> str:
+    """Which executor was at work last, if its results are still among the newest."""
+    seen = newest_results(system)
+    if not seen:
+        return ""
+    name = max(seen, key=lambda executor: seen[executor])
+    return f"; {name} was the last one, until {instant_text(seen[name])} (stopped, killed or frozen since)"

@@ -1,0 +1,96 @@
+"""The Avro schemas of ``schemas/`` and their fingerprints; single-object encoding (Avro 1.11 specification).
+
+``history/`` keeps every schema that was ever written, so that old bytes stay readable after a change.
+"""
+
+import io
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, cast
+
+import fastavro
+import orjson
+from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
+
+from everwatch.core.errors import InvalidInput
+
+MAGIC = b"\xc3\x01"
+HEADER_LENGTH = 10
+NAMES = ("signup", "command", "signal", "tick", "result", "transition", "monitor", "user", "reply")
+
+AvroSchema = dict[str, Any]
+
+
+def schema_folder() -> Traversable:
+    """Where the ``.avsc`` files are: inside an installed package, or beside ``src/`` in a checkout."""
+    installed = files("everwatch") / "schemas"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "schemas"
+
+
+@cache
+def load(name: str) -> AvroSchema:
+    """The current schema called ``name``, parsed. Instants stay whole milliseconds: logical types are left out."""
+    return _parse((schema_folder() / f"{name}.avsc").read_bytes())
+
+
+@cache
+def header(name: str) -> bytes:
+    """The ten bytes that a single-object encoding of the current schema starts with."""
+    return MAGIC + _fingerprint(load(name))
+
+
+def encode(name: str, record: dict[str, Any]) -> bytes:
+    """``record`` in single-object encoding."""
+    buffer = io.BytesIO()
+    buffer.write(header(name))
+    fastavro.schemaless_writer(buffer, load(name), record)
+    return buffer.getvalue()
+
+
+def decode(name: str, data: bytes) -> dict[str, Any]:
+    """The record in ``data``, resolved to the current schema. Raises InvalidInput."""
+    known = _writers(name)
+    writer = known.get(data[2:HEADER_LENGTH])
+    if writer is None:
+        raise InvalidInput(
+            f"unknown Avro schema fingerprint {data[2:HEADER_LENGTH].hex()}: expected a version of the {name} schema"
+        )
+    buffer = io.BytesIO(data)
+    buffer.seek(HEADER_LENGTH)
+    try:
+        record = fastavro.schemaless_reader(buffer, writer, load(name))
+    except Exception as error:
+        # a truncated or mangled body can fail anywhere inside the reader, with any exception
+        raise InvalidInput(f"the Avro body does not hold a {name}: it ends too early or is mangled") from error
+    if buffer.tell() != len(data):
+        raise InvalidInput(f"the Avro body of the {name} is followed by {len(data) - buffer.tell()} unexpected bytes")
+    return cast(dict[str, Any], record)
+
+
+@cache
+def _writers(name: str) -> dict[bytes, AvroSchema]:
+    history = schema_folder() / "history"
+    old = [entry for entry in history.iterdir() if entry.name.startswith(f"{name}.")] if history.is_dir() else []
+    schemas = [load(name), *(_parse(entry.read_bytes()) for entry in old)]
+    return {_fingerprint(schema): schema for schema in schemas}
+
+
+def _parse(text: bytes) -> AvroSchema:
+    return cast(AvroSchema, parse_schema(_without_logical_types(orjson.loads(text))))
+
+
+def _fingerprint(schema: AvroSchema) -> bytes:
+    # fastavro gives the CRC-64-AVRO fingerprint as little-endian hex, as single-object encoding wants it
+    return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
+
+
+def _without_logical_types(node: Any) -> Any:
+    if isinstance(node, dict):
+        if "logicalType" in node:
+            return node["type"]
+        return {key: _without_logical_types(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_without_logical_types(item) for item in node]
+    return node

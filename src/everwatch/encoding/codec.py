@@ -1,0 +1,365 @@
+"""Bytes <-> model. What comes in is JSON or Avro single-object encoding; what goes out is either, by setting."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import isfinite
+from typing import Any, TypeVar
+
+import msgspec
+import orjson
+
+from everwatch.core.bounds import LATEST_MS, LONGEST_KEY_BYTES
+from everwatch.core.config import OutputFormat
+from everwatch.core.errors import InvalidInput, UndecodableEntry
+from everwatch.encoding import avro_schemas, input_models, table_records
+from everwatch.model import (
+    NOTHING,
+    Align,
+    Asker,
+    At,
+    Command,
+    CommandType,
+    Cron,
+    Every,
+    Monitor,
+    Origin,
+    Policy,
+    Reply,
+    Result,
+    Schedule,
+    Signal,
+    Signup,
+    State,
+    Tick,
+    Transition,
+    User,
+)
+from everwatch.schedule.due import next_due
+
+SEPARATOR = b"\x00"
+# no id begins with a control character: what else the table remembers of a user stands behind one
+_BOOKKEEPING = b"\x01"
+# what is made of an input (table entries) must fit into a record too
+LARGEST_INPUT_BYTES = 512 * 1024
+LARGEST_RESULT_BYTES = 256 * 1024
+
+Input = TypeVar("Input", bound=msgspec.Struct)
+Output = TypeVar("Output", Result, Transition, Reply)
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+
+def user_key(user_id: str) -> bytes:
+    """The key of every record about a user, on every public topic."""
+    return user_id.encode()
+
+
+def table_key(user_id: str, monitor_id: str = "") -> bytes:
+    """The key in the table ``monitors``: of one monitor, or (without ``monitor_id``) of the user itself."""
+    return user_id.encode() + SEPARATOR + monitor_id.encode()
+
+
+def commands_key(user_id: str) -> bytes:
+    """The key in the table of what is remembered of a user's commands."""
+    return user_id.encode() + SEPARATOR + _BOOKKEEPING + b"commands"
+
+
+def is_bookkeeping(monitor_id: bytes) -> bool:
+    """Whether the part of a table key behind the user is no monitor's id."""
+    return monitor_id.startswith(_BOOKKEEPING)
+
+
+def split_key(key: bytes) -> tuple[str, str]:
+    """``user_id`` and ``monitor_id`` ("" for the user itself) of a table key."""
+    user_id, _, monitor_id = key.partition(SEPARATOR)
+    return user_id.decode(), monitor_id.decode()
+
+
+# --- what users send ------------------------------------------------------------------------------------------------
+
+
+def decode_signup(data: bytes | None) -> Signup:
+    """The signup in ``data``. Raises InvalidInput. The kinds have not judged the configs yet: see ``admission``."""
+    return input_models.signup_of(_decode_input(data, "signup", input_models.SignupInput, _inline_json))
+
+
+def decode_command(data: bytes | None) -> Command:
+    """The command in ``data``. Raises InvalidInput."""
+    return input_models.command_of(_decode_input(data, "command", input_models.CommandInput, _inline_json))
+
+
+class _SignupAsker(msgspec.Struct, frozen=True):
+    user_id: input_models.UserId
+    signup_id: input_models.Name
+
+
+class _CommandAsker(msgspec.Struct, frozen=True):
+    command: CommandType
+    user_id: input_models.UserId
+    command_id: input_models.Name
+    monitor_id: input_models.MonitorId = ""
+
+
+class _SignalAsker(msgspec.Struct, frozen=True):
+    user_id: input_models.UserId
+    signal_id: input_models.Name
+    monitor_id: input_models.MonitorId = ""
+
+
+_ASKERS: dict[str, type[_SignupAsker | _CommandAsker | _SignalAsker]] = {
+    "signup": _SignupAsker,
+    "command": _CommandAsker,
+    "signal": _SignalAsker,
+}
+
+
+def asker_of(name: str, data: bytes) -> Asker | None:
+    """Who asks for an answer to a refused ``signup``, ``command`` or ``signal``; None if nobody does.
+
+    Reads only what an answer takes, so that an input which is wrong elsewhere is answered too.
+    """
+    try:
+        if data.startswith(avro_schemas.MAGIC):
+            asked = msgspec.convert(avro_schemas.decode(name, data), type=_ASKERS[name])
+        else:
+            asked = msgspec.json.decode(data, type=_ASKERS[name])
+    except (InvalidInput, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    match asked:
+        case _SignupAsker():
+            return Asker("signup", asked.user_id, signup_id=asked.signup_id)
+        case _CommandAsker():
+            return Asker(asked.command.value, asked.user_id, asked.monitor_id, asked.command_id)
+        case _:
+            return Asker("signal", asked.user_id, asked.monitor_id, signal_id=asked.signal_id)
+
+
+def decode_signal(data: bytes | None) -> Signal:
+    """The signal in ``data``. Raises InvalidInput."""
+    if data and data[:1] == b"{" and len(data) <= LARGEST_INPUT_BYTES:
+        return input_models.signal_of(input_models.parse_signal(data))
+    return input_models.signal_of(_decode_input(data, "signal", input_models.SignalInput, _as_it_is))
+
+
+def _decode_input(
+    data: bytes | None, name: str, type_: type[Input], prepare: Callable[[dict[str, Any]], None]
+) -> Input:
+    if not data:
+        raise InvalidInput(f"the record is empty: expected a {name} as JSON or Avro")
+    if len(data) > LARGEST_INPUT_BYTES:
+        raise InvalidInput(f"the record has {len(data)} bytes; a {name} may have at most {LARGEST_INPUT_BYTES}")
+    if data.startswith(avro_schemas.MAGIC):
+        record = avro_schemas.decode(name, data)
+        prepare(record)
+        return input_models.parse_object(record, type_)
+    if data[:1] == b"\x00":
+        raise InvalidInput("the record is in Confluent wire format, but no schema registry is configured")
+    if data.lstrip()[:1] != b"{":
+        raise InvalidInput(
+            f"neither JSON (starts with '{{') nor Avro single-object encoding (starts with C3 01): it starts with"
+            f" {data[:4].hex(' ')}"
+        )
+    return input_models.parse_json(data, type_)
+
+
+def _as_it_is(_: dict[str, Any]) -> None:
+    pass
+
+
+def _inline_json(record: dict[str, Any]) -> None:
+    """In Avro a config and a payload are JSON text; make them the objects that they are in JSON."""
+    single = record.get("monitor")
+    prefixed = [(single, "$.monitor")] if single else []
+    for monitor, path in prefixed + [(m, f"$.monitors[{i}]") for i, m in enumerate(record.get("monitors", ()))]:
+        for name in ("config", "payload"):
+            try:
+                monitor[name] = None if monitor[name] is None else orjson.loads(monitor[name])
+            except orjson.JSONDecodeError as error:
+                raise InvalidInput(f"not valid JSON: {error}", f"{path}.{name}") from None
+
+
+# --- ticks ----------------------------------------------------------------------------------------------------------
+
+
+def encode_tick(tick: Tick) -> bytes:
+    """The value of a tick's record: what does not change from one firing to the next."""
+    return avro_schemas.encode(
+        "tick",
+        {
+            "monitor_id": tick.monitor_id,
+            "kind": tick.kind,
+            "config": tick.config,
+            "timeout_ms": tick.timeout_ms,
+            "version": tick.version,
+            "attempt": tick.attempt,
+            "may_overlap": tick.may_overlap,
+            "manual": tick.manual,
+            "payload": tick.payload,
+            "misfire": tick.misfire.value,
+            "misfire_grace_ms": tick.misfire_grace_ms,
+            "weight": tick.weight,
+        },
+    )
+
+
+def decode_tick(key: bytes | None, value: bytes | None, timestamp_ms: int, partition: int) -> Tick:
+    """The tick in a record. Raises InvalidInput."""
+    if not key or not value or not value.startswith(avro_schemas.MAGIC):
+        raise InvalidInput("not a tick: expected a key and an Avro single-object encoded value")
+    record = avro_schemas.decode("tick", value)
+    record |= {"user_id": _text(key), "scheduled_at": timestamp_ms, "partition": partition}
+    try:
+        return msgspec.convert(record, type=Tick)
+    except msgspec.ValidationError as error:
+        raise input_models.refusal(error) from None
+
+
+# --- what consumers read --------------------------------------------------------------------------------------------
+
+
+def encode_result(result: Result, output_format: OutputFormat) -> bytes:
+    """A result for the topic ``results``."""
+    return _encode_output("result", result, output_format)
+
+
+def decode_result(data: bytes | None) -> Result:
+    """A result, in whichever encoding it was written. Raises InvalidInput."""
+    if data and len(data) > LARGEST_RESULT_BYTES:
+        raise InvalidInput(f"the record has {len(data)} bytes; a result may have at most {LARGEST_RESULT_BYTES}")
+    result = _decode_output("result", data, Result)
+    if result.timings and not all(map(isfinite, result.timings.values())):
+        raise InvalidInput("not finite numbers", "$.timings")
+    return result
+
+
+def check_not_ahead(instant: int, latest: int, path: str) -> None:
+    """Raise InvalidInput if ``instant`` lies after ``latest`` (both in ms)."""
+    if instant > latest:
+        raise InvalidInput(f"it is from the future: {(instant - latest) / 1000:g} s later than is taken", path)
+
+
+def encode_transition(transition: Transition, output_format: OutputFormat) -> bytes:
+    """A transition for the topic ``transitions``."""
+    return _encode_output("transition", transition, output_format)
+
+
+def decode_transition(data: bytes | None) -> Transition:
+    """A transition, in whichever encoding it was written. Raises InvalidInput."""
+    return _decode_output("transition", data, Transition)
+
+
+def encode_reply(reply: Reply, output_format: OutputFormat) -> bytes:
+    """A reply for the topic ``replies``."""
+    return _encode_output("reply", reply, output_format)
+
+
+def decode_reply(data: bytes | None) -> Reply:
+    """A reply, in whichever encoding it was written. Raises InvalidInput."""
+    return _decode_output("reply", data, Reply)
+
+
+def _encode_output(name: str, record: Result | Transition | Reply, output_format: OutputFormat) -> bytes:
+    if output_format is OutputFormat.JSON:
+        return msgspec.json.encode(record)
+    return avro_schemas.encode(name, msgspec.structs.asdict(record))
+
+
+def _decode_output(name: str, data: bytes | None, type_: type[Output]) -> Output:
+    if not data:
+        raise InvalidInput(f"the record is empty: expected a {name}")
+    try:
+        if data.startswith(avro_schemas.MAGIC):
+            return msgspec.convert(avro_schemas.decode(name, data), type=type_)
+        return msgspec.json.decode(data, type=type_)
+    except msgspec.ValidationError as error:
+        raise input_models.refusal(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"neither an Avro nor a JSON {name}: {error}") from None
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def encode_entry(entry: User | Monitor) -> bytes:
+    """The value of a table entry; its key is ``table_key`` of the same entry."""
+    return table_records.encode_user(entry) if isinstance(entry, User) else table_records.encode_monitor(entry)
+
+
+def decode_entry(key: bytes, value: bytes) -> User | Monitor:
+    """The user or monitor of a table entry. Raises UndecodableEntry, whatever is wrong with key or value."""
+    try:
+        entry = _decode_entry(key, value)
+        if isinstance(entry, Monitor):
+            _check_plausible(entry)
+        return entry
+    except Exception as error:  # bytes that were not written by this version may fail in any way
+        raise UndecodableEntry(key, error) from error
+
+
+def _decode_entry(key: bytes, value: bytes) -> User | Monitor:
+    user_id, monitor_id = split_key(key)
+    if not monitor_id:
+        record = avro_schemas.decode("user", value)
+        windows = table_records.read_maintenance(record["maintenance"])
+        return User(user_id=user_id, **record | {"monitor_ids": tuple(record["monitor_ids"]), "maintenance": windows})
+    monitor = table_records.decode_monitor(user_id, monitor_id, value)
+    if monitor is not None:
+        return monitor
+    record = avro_schemas.decode("monitor", value)
+    policy = record.pop("policy")
+    spec = table_records.assemble_spec(
+        monitor_id,
+        record.pop("kind"),
+        record.pop("config"),
+        record.pop("payload"),
+        _schedule_of(record.pop("schedule")),
+        msgspec.convert(policy, type=Policy) if policy else Policy(),
+        record.pop("more"),
+    )
+    known = {"origin": Origin(record["origin"]), "state": State(record["state"])}
+    texts = {
+        "agenda": table_records.read_agenda(record["agenda"]),
+        "signals": table_records.read_signals(record["signals"]),
+    }
+    return Monitor(user_id=user_id, spec=spec, **record | known | texts)
+
+
+def _check_plausible(monitor: Monitor) -> None:
+    """Raise ValueError for a monitor that no timetable can hold: mangled bytes may be decoded, too."""
+    spec, agenda = monitor.spec, monitor.agenda
+    schedule = spec.schedule
+    plain = isinstance(schedule, Every) and schedule.align is Align.PHASE
+    due = schedule.interval_ms if isinstance(schedule, Every) else schedule.at if isinstance(schedule, At) else 1
+    if isinstance(schedule, Every) and due <= 0:
+        raise ValueError(f"an interval of {due} ms")
+    instants: tuple[int, ...] = (due, monitor.since, spec.policy.misfire_grace_ms, spec.policy.timeout_ms)
+    if agenda is not NOTHING:
+        instants += (agenda.ends_at, agenda.retry_at, agenda.retry_of, agenda.remind_at, agenda.resume_at)
+        instants += (agenda.forget_at,)
+    if min(instants) < -1 or max(instants) > LATEST_MS:
+        raise ValueError("an instant or a duration that is none")
+    if not plain and not isinstance(schedule, At):
+        _check_usable(schedule)
+
+
+@lru_cache(maxsize=1_024)
+def _check_usable(schedule: Schedule) -> None:
+    """Raise ValueError for a schedule by a wall clock that cannot be followed."""
+    next_due(schedule, b"", 0, 0)
+
+
+def _schedule_of(branch: dict[str, Any]) -> Schedule:
+    """The schedule of a branch of the Avro union; no two branches have a field in common."""
+    if "interval_ms" in branch:
+        return Every(**branch | {"align": Align(branch.get("align", Align.PHASE))})
+    return Cron(**branch) if "expression" in branch else At(**branch)
+
+
+def _text(key: bytes) -> str:
+    if len(key) > LONGEST_KEY_BYTES:
+        raise InvalidInput(f"the key has {len(key)} bytes; a user_id may have at most {LONGEST_KEY_BYTES}")
+    try:
+        return key.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput("the key is not UTF-8 text") from None

@@ -1,0 +1,151 @@
+"""The executor process: ticks in, results out."""
+
+import asyncio
+import logging
+import resource
+from contextlib import suppress
+from typing import Any
+
+from confluent_kafka import KafkaException
+
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable, Transient
+from everwatch.core.process_memory import expect_batches
+from everwatch.executor.assignment import HeldPartition, Taken
+from everwatch.executor.callable_pool import budgets_of, open_callables
+from everwatch.executor.cancellation_reader import CancellationReader, Cancellations
+from everwatch.executor.check_runner import Checks
+from everwatch.executor.tick_consumers import TickConsumers
+from everwatch.kafka.clients import new_producer
+from everwatch.kafka.event_publisher import open_publisher
+from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.unreadable_batches import Unreadable
+from everwatch.kinds.execution.run_context import open_run_context
+from everwatch.network.egress import outgoing_of
+from everwatch.network.guard import Guard
+
+log = logging.getLogger(__name__)
+
+# together less than ten seconds, which is how long a stop may take
+_IN_FLIGHT_S = 5.0
+_DELIVERY_S = 1.5
+_LEAVE_S = 2.0
+_FLUSH_S = 0.2
+_FOLLOW_S = 0.5
+# a topic that cannot be read must not keep an executor from its ticks
+_CAUGHT_UP_S = 20.0
+
+
+async def run(
+    settings: Settings, bootstrap_servers: str, clock: Clock, stop: asyncio.Event, executor_id: str | None = None
+) -> None:
+    """Take ticks, run their kinds and send the results until ``stop`` is set; return after a clean stop, within 10 s.
+
+    A broker that goes away is waited for. Raises BrokerUnavailable for what waiting does not mend: a topic that is
+    missing or not allowed, or results that could not be delivered for ten minutes. Raises SettingsError for a topic
+    that monitors must not be allowed to write to.
+    """
+    expect_batches()
+    _allow_many_files()
+    loop = asyncio.get_running_loop()
+    try:
+        outbox = Outbox(new_producer(settings, bootstrap_servers))
+    except KafkaException as error:
+        raise BrokerUnavailable(f"Kafka: no client can be made of these settings ({error.args[0].str()}).") from None
+    try:
+        async with (
+            open_publisher(settings, bootstrap_servers) as publisher,
+            open_callables(
+                clock, settings.python_processes, settings.python_memory_mb, budgets_of(settings)
+            ) as callables,
+            open_run_context(
+                clock, Guard(settings.allow_networks), publisher, callables, outgoing=outgoing_of(settings)
+            ) as context,
+        ):
+            ticks = TickConsumers(settings, bootstrap_servers, clock)
+            checks = Checks(settings, context, outbox, ticks.acknowledge, executor_id or settings.instance)
+
+            def deliver(batch: list[Taken]) -> None:
+                loop.call_soon_threadsafe(checks.accept, batch)
+
+            def refuse(held: HeldPartition, unreadable: Unreadable) -> None:
+                loop.call_soon_threadsafe(checks.pass_over, held, unreadable)
+
+            def cancel(cancelling: Cancellations) -> None:
+                loop.call_soon_threadsafe(checks.cancel, cancelling)
+
+            cancellations = CancellationReader(settings, bootstrap_servers, clock)
+            cancellations.start(cancel)
+            try:
+                # no tick is begun before it is known what is cancelled
+                if await _is_caught_up(stop, cancellations):
+                    ticks.start(deliver, refuse)
+                    try:
+                        await _until_stopped(stop, ticks, checks, outbox, cancellations)
+                    finally:
+                        await _stop(ticks, checks, outbox)
+            finally:
+                await cancellations.finish(_FOLLOW_S)
+    finally:
+        await outbox.close(_FLUSH_S)
+
+
+def _allow_many_files() -> None:
+    """A check in flight has a socket and a kept connection three files; the usual limit is 1,024, and may be raised."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def _is_caught_up(stop: asyncio.Event, cancellations: CancellationReader) -> bool:
+    """Wait until what is cancelled is known, or for ``_CAUGHT_UP_S``; False if a stop comes first. Raises Transient."""
+    stopped = asyncio.create_task(stop.wait())
+    ended = asyncio.wrap_future(cancellations.ended)
+    # should it end with an error later, that is told where its end is watched
+    ended.add_done_callback(lambda future: future.cancelled() or future.exception())
+    watched: set[asyncio.Future[Any]] = {stopped, ended, asyncio.wrap_future(cancellations.caught_up)}
+    try:
+        done, _ = await asyncio.wait(watched, timeout=_CAUGHT_UP_S, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            ended.result()
+        if not done:
+            log.warning("cancellations could not be read within %g s; what was cancelled before may run", _CAUGHT_UP_S)
+        return not stopped.done()
+    finally:
+        stopped.cancel()
+
+
+async def _until_stopped(
+    stop: asyncio.Event, ticks: TickConsumers, checks: Checks, outbox: Outbox, cancellations: CancellationReader
+) -> None:
+    stopped = asyncio.create_task(stop.wait())
+    undelivered = asyncio.create_task(_watch(outbox))
+    ended = [*ticks.ended, cancellations.ended]
+    watched: set[asyncio.Future[Any]] = {stopped, undelivered, checks.failed, *map(asyncio.wrap_future, ended)}
+    try:
+        done, _ = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        for future in done:
+            future.result()
+    finally:
+        stopped.cancel()
+        undelivered.cancel()
+
+
+async def _watch(outbox: Outbox) -> None:
+    while True:
+        await outbox.delivered()
+        await asyncio.sleep(1)
+
+
+async def _stop(ticks: TickConsumers, checks: Checks, outbox: Outbox) -> None:
+    # 1. nothing new  2. what is under way ends, or is left to the next executor  3. results durable  4. offsets
+    ticks.stop_taking()
+    given_up = await checks.drain(_IN_FLIGHT_S)
+    if given_up:
+        log.info("%d checks were still running and are left to another executor", given_up)
+    with suppress(TimeoutError, Transient):
+        async with asyncio.timeout(_DELIVERY_S):
+            await outbox.delivered()
+    if not await ticks.finish(_LEAVE_S):
+        log.warning("the broker does not let this executor leave its group; it will notice by itself")

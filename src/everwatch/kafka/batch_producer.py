@@ -1,0 +1,132 @@
+"""Sending whole record batches, each acknowledged by itself; a producer that has given up is replaced."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    InvalidTimestampError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
+from aiokafka.structs import RecordMetadata
+
+from everwatch.core.errors import BrokerUnavailable
+from everwatch.kafka.stamped_batch import StampedBatch
+
+logger = logging.getLogger(__name__)
+LAST_SEQUENCE = 0x7FFF_FFFF
+RETIRED_WITHIN_S = 5.0
+
+
+def is_too_large(error: BaseException) -> bool:
+    """Whether a batch was refused because its topic takes only smaller ones."""
+    return isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError)
+
+
+def is_refused(error: BaseException) -> bool:
+    """Return whether the broker refused the records themselves: the same batch is refused each time it is sent."""
+    return is_too_large(error) or isinstance(error, InvalidTimestampError)
+
+
+def failure_of(answer: object) -> BaseException | None:
+    """Return why a batch counts as not acknowledged; None for the broker's acknowledgement, and for nothing else.
+
+    ``answer`` is what the future of a batch gave, or raised. aiokafka cancels the futures of a producer that stops.
+    """
+    if isinstance(answer, RecordMetadata):
+        return None
+    # a cancelled future must not look like the cancellation of whoever waits for it
+    if isinstance(answer, Exception):
+        return answer
+    return BrokerUnavailable(f"a batch ended with {answer!r} and not with the broker's acknowledgement")
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same producer may send the same batch again."""
+    return isinstance(error, KafkaTimeoutError) or bool(getattr(error, "retriable", False))
+
+
+class BatchSender:
+    """An idempotent producer of batches.
+
+    A broker that refuses a batch leaves a gap in its partition's sequence numbers, and would refuse every batch after
+    it. The producer is then replaced by one with an id of its own.
+    """
+
+    def __init__(self, new_producer: Callable[[], AIOKafkaProducer]) -> None:
+        self._new_producer = new_producer
+        self._retired: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+        self.producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises KafkaError."""
+        self.producer = await self._started()
+
+    async def stop(self) -> None:
+        """Send what is queued and disconnect."""
+        if self.producer is not None:
+            await self.producer.stop()
+        for task in self._retired:
+            task.cancel()
+
+    async def send(self, batch: StampedBatch, topic: str, partition: int) -> "asyncio.Future[Any]":
+        """Queue a batch, after those queued before for its partition; the future tells when the broker has it.
+
+        Raises KafkaError.
+        """
+        if self.producer is None:
+            raise KafkaTimeoutError("the producer of ticks is being replaced")
+        sent: asyncio.Future[Any] = await self.producer.send_batch(batch, topic, partition=partition)
+        return sent
+
+    async def replace(self, broken: AIOKafkaProducer | None) -> bool:
+        """Go on with a new producer; False if ``broken`` was replaced already. Raises KafkaError."""
+        async with self._turn:
+            if self.producer is not broken:
+                return False
+            self.producer = await self._started()
+            logger.warning("the producer of ticks is replaced")
+            if broken is not None:
+                task = asyncio.create_task(_retire(broken))
+                self._retired.add(task)
+                task.add_done_callback(self._retired.discard)
+            return True
+
+    async def _started(self) -> AIOKafkaProducer:
+        producer = self._new_producer()
+        _wrap_sequence_numbers(producer)
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
+
+
+async def _retire(producer: AIOKafkaProducer) -> None:
+    try:
+        async with asyncio.timeout(RETIRED_WITHIN_S):
+            await producer.stop()
+    except (KafkaError, TimeoutError) as error:
+        logger.info("the old producer of ticks is given up: %r", error)
+        await producer.client.close()
+
+
+def _wrap_sequence_numbers(producer: AIOKafkaProducer) -> None:
+    """Let sequence numbers go on at 0 after 2^31 - 1, as brokers expect.
+
+    aiokafka goes on at -2^31, which a broker takes for a gap; at 40,000 ticks a second that is every 15 hours.
+    """
+    manager = producer._txn_manager
+    numbers = manager._sequence_numbers
+
+    def increment(topic_partition: Any, count: int) -> None:
+        numbers[topic_partition] = (numbers[topic_partition] + count) & LAST_SEQUENCE
+
+    manager.increment_sequence_number = increment

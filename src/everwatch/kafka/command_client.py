@@ -1,0 +1,229 @@
+"""Sends commands, signups and signals, and waits for their outcomes on the topic ``replies``."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
+
+import orjson
+from confluent_kafka import Consumer, TopicPartition
+
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable, EverwatchError, InvalidInput
+from everwatch.encoding import codec
+from everwatch.kafka.access_errors import raise_refused
+from everwatch.kafka.clients import new_admin, new_consumer
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.partition_bounds import bounds
+from everwatch.kafka.topics import Topics, expect_topic
+from everwatch.kafka.unreadable_batches import PROBING, Sieve
+from everwatch.model import AskedKey, Asker, Reply
+from everwatch.rules.admission import SignupPlans, admit_command, admit_signup
+
+# inputs that are under way at once: what is not durable, or not answered yet, is held in memory
+AT_ONCE = 10_000
+TAKE_S = 0.25
+# of TAKE_S each
+CATCH_UP_PATIENCE = 120
+
+
+class Unanswered(EverwatchError):
+    """No worker answered an input. It may be carried out yet."""
+
+    # a script may tell it from a refusal, and send the same command_id again
+    exit_code = BrokerUnavailable.exit_code
+
+
+class Asked(NamedTuple):
+    """An input that may be sent: who asks, the record's value, and the line that it came from (0: from none)."""
+
+    asker: Asker
+    value: bytes
+    line: int = 0
+
+    def topic_of(self, topics: Topics) -> str:
+        """The topic that it goes to."""
+        return {"signup": topics.signups, "signal": topics.signals}.get(self.asker.command, topics.commands)
+
+
+class Sender(Protocol):
+    """What gets inputs to the broker."""
+
+    def send(self, topic: str, user_id: str, value: bytes) -> None:
+        """Queue one record, keyed by the user."""
+        ...
+
+    def finish(self) -> None:
+        """Wait until everything is durable. Raises BrokerUnavailable."""
+        ...
+
+
+class Replies(Protocol):
+    """Where answers come from: all those given since it was opened, and others' too."""
+
+    def take(self, timeout_s: float) -> Sequence[Reply]:
+        """Some answers, in the order in which each user's came; none if none comes within ``timeout_s``."""
+        ...
+
+
+class ReplyTopic:
+    """The topic ``replies`` from its present end on, or from positions: open it before the inputs are sent.
+
+    ``positions``: offset of the next reply, by partition. ``is_incomplete``: replies behind the positions asked for are
+    not kept any more.
+    """
+
+    def __init__(
+        self, settings: Settings, bootstrap_servers: str, clock: Clock, since: Mapping[int, int] | None = None
+    ) -> None:
+        """Note where the topic ends, and begin there or at ``since``. Raises BrokerUnavailable."""
+        topic = self._topic = Topics.of(settings).replies
+        group = f"{settings.application}-asking-{settings.instance}"
+        self._consumer: Consumer = new_consumer(settings, bootstrap_servers, group)
+        self._sieve = Sieve(self._consumer, lambda: new_consumer(settings, bootstrap_servers, group, **PROBING), clock)
+        try:
+            numbers = range(expect_topic(new_admin(settings, bootstrap_servers), settings, topic))
+            kept = {n: bounds(self._consumer, topic, n) for n in numbers}
+            self._ends = {n: offsets.stop for n, offsets in kept.items()}
+            asked = self._ends if since is None else {n: since.get(n, kept[n].start) for n in numbers}
+            self.is_incomplete = any(asked[n] < offsets.start for n, offsets in kept.items())
+            self.positions = {n: max(asked[n], kept[n].start) for n in numbers}
+            self._consumer.assign([TopicPartition(topic, n, offset) for n, offset in self.positions.items()])
+        except BaseException:
+            self._consumer.close()
+            raise
+
+    def take(self, timeout_s: float) -> list[Reply]:
+        """Some answers; none if none comes within ``timeout_s``."""
+        found: list[Reply] = []
+        sifted = self._sieve.sift(self._consumer.consume(1_000, timeout_s))
+        raise_refused(sifted.errors, self._topic)
+        for message in sifted.records:
+            record = Record.of(message)
+            self.positions[record.partition] = record.offset + 1
+            try:
+                found.append(codec.decode_reply(record.value))
+            except InvalidInput:
+                continue  # nobody's answer, whoever wrote it
+        return found
+
+    def catch_up(self) -> list[Reply]:
+        """Some of the replies that were there when this was opened; none when all were given.
+
+        Raises BrokerUnavailable when the rest does not come.
+        """
+        for _ in range(CATCH_UP_PATIENCE):
+            # a record that was never committed leaves a gap at the end, which the consumer passes over
+            for partition in self._consumer.position(self._consumer.assignment()):
+                self.positions[partition.partition] = max(self.positions[partition.partition], partition.offset)
+            if all(self.positions[n] >= end for n, end in self._ends.items()):
+                return []
+            if found := self.take(TAKE_S):
+                return found
+        raise BrokerUnavailable("Kafka does not give the rest of the topic of replies: is it running?")
+
+    def close(self) -> None:
+        """Leave the topic."""
+        self._consumer.close()
+
+
+def asked_of(wanted: dict[str, Any], line: int = 0) -> Asked:
+    """The command that ``wanted`` (an object as on the topic ``commands``) is, with an id of its own if it has none.
+
+    Raises InvalidInput with the reason and the field's path.
+    """
+    try:
+        value = orjson.dumps({**wanted, "command_id": wanted.get("command_id") or uuid4().hex})
+    except orjson.JSONEncodeError as error:
+        raise InvalidInput(f"this cannot be written as JSON: {error}") from None
+    return Asked(Asker.of(admit_command(value)), value, line)
+
+
+def signup_asked(
+    value: bytes, plans: SignupPlans | None = None, *, signup_id: str = "", ask: bool = False, line: int = 0
+) -> Asked:
+    """The signup in ``value``, JSON without an id, checked against ``plans``.
+
+    ``signup_id``: its id; without one it gets a new one if it is to ``ask`` for an answer.
+    Raises InvalidInput with the reason and the field's path.
+    """
+    signup_id = signup_id or (uuid4().hex if ask else "")
+    with_id = with_member(value, "signup_id", signup_id) if signup_id else value
+    signup = admit_signup(with_id, plans=plans)
+    return Asked(Asker.of(signup), with_id, line)
+
+
+def signal_asked(value: bytes, *, signal_id: str = "", ask: bool = False) -> Asked:
+    """The signal in ``value``, JSON without an id; ids as of ``signup_asked``. Raises InvalidInput."""
+    signal_id = signal_id or (uuid4().hex if ask else "")
+    with_id = with_member(value, "signal_id", signal_id) if signal_id else value
+    return Asked(Asker.of(codec.decode_signal(with_id)), with_id)
+
+
+def with_member(value: bytes, name: str, text: str) -> bytes:
+    """A JSON object, not empty and without space around it, with one more member; of two of a name the last counts."""
+    if not value.endswith(b"}") or value[:-1].rstrip().endswith(b"{"):
+        return value  # what is no object, or an empty one, is refused as it is
+    return b'%b,"%b":%b}' % (value[:-1], name.encode(), orjson.dumps(text))
+
+
+def tell(topics: Topics, inputs: Iterable[Asked], sender: Sender) -> None:
+    """Send inputs and wait until the broker has all of them. Raises BrokerUnavailable."""
+    source = iter(inputs)
+    while some := list(islice(source, AT_ONCE)):
+        _send(topics, some, sender)
+
+
+def ask(
+    topics: Topics, inputs: Iterable[Asked], sender: Sender, replies: Replies, clock: Clock, timeout_s: float
+) -> Iterator[tuple[Asked, Reply]]:
+    """Send inputs and give each with its answer, in the order of the answers.
+
+    ``replies`` must have been opened before. Raises BrokerUnavailable, and Unanswered when inputs wait for an answer
+    and none of them gets one for ``timeout_s``.
+    """
+    source = iter(inputs)
+    waiting: dict[AskedKey, list[Asked]] = {}
+    count = 0
+    while True:
+        some = list(islice(source, AT_ONCE - count))
+        for each in some:
+            waiting.setdefault(each.asker.key, []).append(each)
+        count += len(some)
+        if not count:
+            return
+        if some:
+            _send(topics, some, sender)
+        # sent by halves: the worker has the one to do while the other is made
+        enough = AT_ONCE // 2 if len(some) else 0
+        deadline_s = clock.monotonic_s() + timeout_s
+        while count > enough:
+            answered = False
+            for reply in replies.take(TAKE_S):
+                key = reply.key
+                if key not in waiting:
+                    continue
+                first, *others = waiting.pop(key)
+                if others:
+                    waiting[key] = others
+                count, answered = count - 1, True
+                yield first, reply
+            now_s = clock.monotonic_s()
+            if answered:
+                deadline_s = now_s + timeout_s
+            elif now_s >= deadline_s:
+                raise Unanswered(unanswered_text(count, timeout_s))
+
+
+def _send(topics: Topics, inputs: Iterable[Asked], sender: Sender) -> None:
+    for each in inputs:
+        sender.send(each.topic_of(topics), each.asker.user_id, each.value)
+    sender.finish()
+
+
+def unanswered_text(count: int, timeout_s: float) -> str:
+    """What is said of ``count`` inputs that no worker answered."""
+    who, stays = ("answered", "the record stays") if count == 1 else (f"answered {count} records", "they stay")
+    they_are = "is" if count == 1 else "are"
+    return f"No worker {who} within {timeout_s:g} s: {stays} on the topic and {they_are} carried out when one runs."

@@ -1,0 +1,151 @@
+"""Consumer groups as the broker tells of them: members with their partitions, committed offsets, who reads what."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeVar
+
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable
+from everwatch.kafka.access_errors import refused
+from everwatch.kafka.topics import Topics
+
+Position = tuple[str, int]
+"""A topic and the number of one of its partitions."""
+
+Value = TypeVar("Value")
+
+
+class Member(NamedTuple):
+    """A process in a consumer group: its client id (``everwatch-<host>-<process id>``), host, and partitions."""
+
+    client_id: str
+    host: str
+    partitions: frozenset[Position]
+
+
+class Reading(NamedTuple):
+    """One topic as one kind of process reads it.
+
+    ``group`` holds the committed offsets; the members of ``owned_through`` own the partitions by those of
+    ``owned_topic``: a worker's batch consumers follow what Faust assigned to it.
+    """
+
+    topic: str
+    group: str
+    process: str
+    owned_through: str
+    owned_topic: str
+
+
+def readings_of(settings: Settings) -> list[Reading]:
+    """Every topic and group whose committed offsets say how far a process is, in the order of the data flow."""
+    topics, application = Topics.of(settings), settings.application
+    # Faust assigns a worker's partitions by the topic of commands
+    worker = [
+        Reading(topic, f"{application}-worker-{topic}", "worker", application, topics.commands)
+        for topic in (topics.commands, topics.signups, topics.signals, topics.results)
+    ]
+    executor = [
+        Reading(topic, executors_group(settings), "executor", executors_group(settings), topic)
+        for topic in topics.all_ticks
+    ]
+    sink = [
+        Reading(topic, f"{application}-sink", "sink", f"{application}-sink", topic)
+        for topic in (topics.results, topics.transitions, topics.monitors_changelog)
+    ]
+    return [*worker, *executor, *sink]
+
+
+def executors_group(settings: Settings) -> str:
+    """The consumer group of the executors."""
+    return f"{settings.application}-executors"
+
+
+def members_of(admin: AdminClient, groups: Iterable[str], *, timeout_s: float = 10.0) -> dict[str, list[Member]]:
+    """The processes in each group, by client id; none for a group that does not exist. Raises BrokerUnavailable."""
+    described = admin.describe_consumer_groups(sorted(set(groups)), request_timeout=timeout_s)
+    found: dict[str, list[Member]] = {}
+    for group, future in described.items():
+        description = _result(future, timeout_s)
+        # an executor has a member of the group for each topic of ticks
+        processes: dict[tuple[str, str], set[Position]] = {}
+        for member in [] if description is None else description.members:
+            process = member.client_id, (getattr(member, "host", "") or "").lstrip("/")
+            processes.setdefault(process, set()).update((p.topic, p.partition) for p in _assigned(member))
+        found[group] = sorted(Member(*process, frozenset(held)) for process, held in processes.items())
+    return found
+
+
+def committed_of(admin: AdminClient, group: str, *, timeout_s: float = 10.0) -> dict[Position, int]:
+    """The offsets that a group has committed; nothing for a group that does not exist. Raises BrokerUnavailable."""
+    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=timeout_s)
+    found = _result(asked[group], timeout_s)
+    if found is None:
+        return {}
+    return {(p.topic, p.partition): p.offset for p in found.topic_partitions if p.error is None and p.offset >= 0}
+
+
+def bounds_of(admin: AdminClient, positions: Iterable[Position], *, timeout_s: float = 10.0) -> dict[Position, range]:
+    """The offsets that each partition holds now; one that the broker does not tell of is left out.
+
+    Raises BrokerUnavailable.
+    """
+    wanted = [TopicPartition(*position) for position in positions]
+    if not wanted:
+        return {}
+    # of transactions under way nothing is to be read yet
+    first, last = (_offsets(admin, dict.fromkeys(wanted, which()), timeout_s) for which in (_EARLIEST, _LATEST))
+    return {position: range(first[position], last[position]) for position in first.keys() & last.keys()}
+
+
+def first_since(
+    admin: AdminClient, positions: Iterable[Position], instant: int, *, timeout_s: float = 10.0
+) -> dict[Position, int]:
+    """The offset of each partition's first record from ``instant`` (ms) on; without those that have none.
+
+    Raises BrokerUnavailable.
+    """
+    wanted = dict.fromkeys((TopicPartition(*position) for position in positions), OffsetSpec.for_timestamp(instant))
+    found = _offsets(admin, wanted, timeout_s) if wanted else {}
+    return {position: offset for position, offset in found.items() if offset >= 0}
+
+
+_EARLIEST: Callable[[], OffsetSpec] = OffsetSpec.earliest
+_LATEST: Callable[[], OffsetSpec] = OffsetSpec.latest
+
+
+def _offsets(admin: AdminClient, wanted: dict[TopicPartition, OffsetSpec], timeout_s: float) -> dict[Position, int]:
+    futures = admin.list_offsets(wanted, request_timeout=timeout_s, isolation_level=IsolationLevel.READ_COMMITTED)
+    found: dict[Position, int] = {}
+    for partition, future in futures.items():
+        try:
+            told = _result(future, timeout_s)
+        except BrokerUnavailable:
+            continue  # a partition without a leader; the others tell
+        if told is not None:
+            found[partition.topic, partition.partition] = told.offset
+    return found
+
+
+def _assigned(member: Any) -> list[TopicPartition]:
+    return list(member.assignment.topic_partitions) if member.assignment else []
+
+
+def _result(future: "Future[Any]", timeout_s: float) -> Any:
+    """The answer to a question about one group or partition; None if the broker knows no such group."""
+    try:
+        # the client gives up by itself; should it not, nobody waits for ever
+        return future.result(timeout_s + 1)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+            return None
+        raise refused(error.args[0]) or _silent(timeout_s, error.args[0].str()) from None
+    except TimeoutError:
+        raise _silent(timeout_s, "no answer") from None
+
+
+def _silent(timeout_s: float, reason: str) -> BrokerUnavailable:
+    return BrokerUnavailable(f"No Kafka broker described its consumer groups within {timeout_s:g} s: {reason}.")

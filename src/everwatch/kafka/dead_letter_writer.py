@@ -1,0 +1,117 @@
+"""The one writer of dead letters: what was refused, why, and where it came from."""
+
+from hashlib import sha256
+from typing import NamedTuple
+
+from everwatch.core.clock import Clock
+from everwatch.core.errors import InvalidInput
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.outbox import Headers, OnDelivered, Outbox, Shorter
+from everwatch.kafka.topics import Topics
+from everwatch.kafka.unreadable_batches import Unreadable
+
+
+class Room(NamedTuple):
+    """How many bytes of a refused record are kept: of its key, and of key and value together."""
+
+    key: int
+    both: int
+
+
+# what came compressed may be larger than any record that we send
+ROOM = Room(500_000, 1_500_000)
+# where the topic was made with a smaller max.message.bytes than ours
+LITTLE_ROOM = Room(8_000, 32_000)
+
+
+class DeadLetters:
+    """Puts refused records on the topic ``dead-letters``, in the partition that they came from.
+
+    ``process``: who refuses (``worker``, ``executor``, ``sink``); a record that two processes read may be refused by
+    each.
+    """
+
+    def __init__(self, outbox: Outbox, topics: Topics, clock: Clock, process: str) -> None:
+        self._outbox = outbox
+        self._topic = topics.dead_letters
+        self._clock = clock
+        self._process = process.encode()
+
+    def put(self, source: Record, error: InvalidInput, on_delivered: OnDelivered | None = None) -> None:
+        """Queue one; it is durable when the outbox has delivered it.
+
+        Should the topic not take it for its size, a shorter one is sent in its place.
+        """
+        headers = [
+            *self._headers(error, source.topic, source.partition, source.offset),
+            ("source_timestamp", str(source.timestamp_ms).encode()),
+        ]
+        key, value, cut = _fitted(source, ROOM)
+
+        def shorter() -> Shorter | None:
+            short_key, short_value, more = _fitted(source, LITTLE_ROOM)
+            return (short_key, short_value, headers + more) if more else None
+
+        self._outbox.send(
+            self._topic,
+            partition=source.partition,
+            key=key,
+            value=value,
+            headers=headers + cut,
+            on_delivered=on_delivered,
+            shorter=shorter,
+        )
+
+    def put_unreadable(self, each: Unreadable, on_delivered: OnDelivered | None = None) -> None:
+        """Queue one letter for a batch that cannot be read: its offsets and the reason, and nothing of its records.
+
+        ``source_offset`` is the first of the offsets, ``source_last_offset`` the last.
+        """
+        headers = [
+            *self._headers(each.refusal, each.topic, each.partition, each.first),
+            ("source_last_offset", str(each.end - 1).encode()),
+            ("cut", b"key,value"),
+        ]
+        self._outbox.send(
+            self._topic, partition=each.partition, key=None, value=None, headers=headers, on_delivered=on_delivered
+        )
+
+    def _headers(self, error: InvalidInput, topic: str, partition: int, offset: int) -> Headers:
+        return [
+            ("reason", _bytes(error.reason)),
+            ("path", _bytes(error.path)),
+            ("code", _bytes(error.code)),
+            ("source_topic", topic.encode()),
+            ("source_partition", str(partition).encode()),
+            ("source_offset", str(offset).encode()),
+            ("refused_at", str(self._clock.now_ms()).encode()),
+            ("refused_by", self._process),
+        ]
+
+
+def _fitted(source: Record, room: Room) -> tuple[bytes | None, bytes | None, Headers]:
+    """As much of key and value as there is room for, and the headers that say what is missing."""
+    key, value = source.key, source.value
+    kept_key = key[: room.key] if key else key
+    left = room.both - len(kept_key or b"")
+    kept_value = value[:left] if value else value
+    cut = [
+        name
+        for name, whole, kept in (("key", key, kept_key), ("value", value, kept_value))
+        if len(whole or b"") > len(kept or b"")
+    ]
+    if not cut:
+        return key, value, []
+    headers: Headers = [("cut", ",".join(cut).encode())]
+    for name, whole in (("key", key), ("value", value)):
+        if whole is not None:
+            headers += [
+                (f"{name}_length", str(len(whole)).encode()),
+                (f"{name}_sha256", sha256(whole).hexdigest().encode()),
+            ]
+    return kept_key, kept_value, headers
+
+
+def _bytes(text: str) -> bytes:
+    # a kind of another package may name what is no text
+    return text.encode(errors="backslashreplace")

@@ -1,0 +1,39 @@
+"""Which processes do the work at this moment, as their consumer groups tell."""
+
+import msgspec
+from confluent_kafka.admin import AdminClient
+
+from everwatch.core.config import Settings
+from everwatch.kafka.consumer_groups import Member, executors_group, members_of
+from everwatch.kafka.topics import Topics
+from everwatch.model import Priority
+
+
+class Owners(msgspec.Struct, frozen=True):
+    """Who works on one partition of users, by client id (``everwatch-<host>-<process id>``).
+
+    ``worker`` emits its ticks, and ``executor`` claims those of one priority; "" if nobody does. ``executors``: all
+    there are.
+    """
+
+    worker: str
+    executor: str
+    executors: tuple[str, ...]
+
+
+def owners_of(
+    admin: AdminClient, settings: Settings, partition: int, priority: Priority, *, timeout_s: float = 3.0
+) -> Owners:
+    """Who works on a partition now. Raises BrokerUnavailable if that is not known within ``timeout_s``."""
+    workers, executors = settings.application, executors_group(settings)
+    topics = Topics.of(settings)
+    members = members_of(admin, [workers, executors], timeout_s=timeout_s)
+    return Owners(
+        worker=_owner(members[workers], topics.commands, partition),
+        executor=_owner(members[executors], topics.ticks_for(priority), partition),
+        executors=tuple(member.client_id for member in members[executors]),
+    )
+
+
+def _owner(members: list[Member], topic: str, partition: int) -> str:
+    return next((member.client_id for member in members if (topic, partition) in member.partitions), "")

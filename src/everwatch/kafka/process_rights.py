@@ -1,0 +1,62 @@
+"""What each process may do on a broker with ACLs: the least rights with which it works.
+
+The one table: a process looks before it starts whether it has its rights, ``everwatch doctor`` looks for all of them,
+docs/operations.md lists them, and a test grants exactly these and takes each away again.
+"""
+
+from enum import StrEnum
+
+from everwatch.core.config import Settings
+from everwatch.kafka.acl import Operation, Resource, Right
+from everwatch.kafka.consumer_groups import executors_group
+from everwatch.kafka.topics import Topics
+
+
+class Process(StrEnum):
+    """Who has rights: each process, and the command line as a client."""
+
+    WORKER = "worker"
+    EXECUTOR = "executor"
+    SINK = "sink"
+    CLIENT = "client"
+
+
+def rights_of(process: Process, settings: Settings) -> list[Right]:
+    """The least rights of one process. Every process looks for every topic, so it may Describe them all."""
+    topics, application = Topics.of(settings), settings.application
+    groups: list[Right] = []
+    others: list[Right] = []
+    match process:
+        case Process.WORKER:
+            read = [topics.signups, topics.commands, topics.signals, topics.results]
+            read += [topics.progress, topics.monitors_changelog]
+            write = [*topics.all_ticks, topics.results, topics.transitions, topics.replies, topics.dead_letters]
+            write += [topics.progress, topics.cancellations, topics.monitors_changelog]
+            others = [transactions_of(topics)]
+            groups = [_group(application), _group(f"{application}-worker-", is_prefix=True)]
+        case Process.EXECUTOR:
+            read = [*topics.all_ticks, topics.cancellations]
+            write = [topics.results, topics.dead_letters, *settings.publish_topics]
+            groups = [_group(executors_group(settings))]
+        case Process.SINK:
+            read = [topics.results, topics.transitions, topics.monitors_changelog]
+            write = [topics.dead_letters]
+            groups = [_group(f"{application}-sink")]
+        case Process.CLIENT:
+            read = [topics.replies, topics.results, topics.transitions, topics.progress]
+            write = [topics.signups, topics.commands, topics.signals]
+    rights = [Right(Operation.READ, Resource.TOPIC, name) for name in read]
+    rights += [Right(Operation.WRITE, Resource.TOPIC, name) for name in write]
+    rest = set(topics.all).difference(read, write)
+    rights += [Right(Operation.DESCRIBE, Resource.TOPIC, name) for name in topics.all if name in rest]
+    return rights + groups + others
+
+
+def transactions_of(topics: Topics) -> Right:
+    """The right to a worker's transactional ids: one for each partition, named after the changelog."""
+    name = f"{topics.monitors_changelog}-"
+    return Right(Operation.WRITE, Resource.TRANSACTIONAL_ID, name, is_prefix=True)
+
+
+def _group(name: str, *, is_prefix: bool = False) -> Right:
+    return Right(Operation.READ, Resource.GROUP, name, is_prefix)

@@ -1,0 +1,240 @@
+"""Batches of records that librdkafka cannot read: found, measured, and passed over.
+
+A consumer that meets a batch that it cannot unpack reports an error and asks for the same batch again, for ever. Only
+its first offset is reported. Its end is found by reading on from later offsets with a second client until the answer
+is another one: that takes nothing but what every broker answers, where decoding the header of the batch would take a
+second implementation of the protocol.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from everwatch.core.clock import Clock
+from everwatch.core.errors import BrokerUnavailable, InvalidInput, RefusalCode
+from everwatch.kafka.clients import LARGEST_RECORD_BYTES
+from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.metrics import UNREADABLE
+
+logger = logging.getLogger(__name__)
+
+# the client could not make records of the bytes that it got
+_UNREADABLE = frozenset(
+    {
+        KafkaError._BAD_COMPRESSION,
+        KafkaError._BAD_MSG,
+        KafkaError._NOT_IMPLEMENTED,
+        KafkaError._UNDERFLOW,
+        KafkaError.INVALID_MSG,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+    }
+)
+_NOTHING_THERE = frozenset({KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET})
+PROBING: dict[str, object] = {
+    "enable.partition.eof": True,
+    # an offset behind the end is an answer, too
+    "auto.offset.reset": "error",
+    "fetch.wait.max.ms": 10,
+    "fetch.error.backoff.ms": 10,
+    "fetch.min.bytes": 1,
+}
+"""Consumer settings of the second client."""
+SOME = 1_000
+MOST_BYTES = 32 * 1024 * 1024
+_PATIENCE_S = 60.0
+_TAKE_S = 0.5
+# of one partition at a time: many in a row are found with one client
+MOST_IN_A_ROW = 1_000
+
+
+class Unreadable(NamedTuple):
+    """Offsets of a partition, from ``first`` up to but not including ``end``, whose records cannot be read, and why."""
+
+    topic: str
+    partition: int
+    first: int
+    end: int
+    reason: str
+
+    @property
+    def refusal(self) -> InvalidInput:
+        """Why nothing is done with them."""
+        span = f"offset {self.first}" if self.end - self.first == 1 else f"offsets {self.first} to {self.end - 1}"
+        return InvalidInput(f"{span} cannot be read: {self.reason}", code=RefusalCode.UNREADABLE)
+
+
+class Sifted(NamedTuple):
+    """What a consumer gave: records, offsets to be passed over, and messages that are errors.
+
+    A batch that cannot be read stands behind all records of its partition; a record that is too large may stand between
+    them.
+    """
+
+    records: list[Message]
+    unreadable: list[Unreadable]
+    errors: list[Message]
+
+
+class Sieve:
+    """Separates what one consumer gives, and moves the consumer past what it cannot read.
+
+    Blocks while the end of an unreadable batch is looked for. Use it in the consumer's thread.
+    """
+
+    def __init__(self, consumer: Consumer, new_prober: Callable[[], Consumer], clock: Clock) -> None:
+        """``new_prober`` makes a consumer with the settings ``PROBING``, in no group that is in use."""
+        self._consumer = consumer
+        self._new_prober = new_prober
+        self._clock = clock
+        self._taken: list[Message] = []
+        self._quiet = Quiet(clock)
+
+    def take(self, most: int, wait_s: float, rest_s: float) -> Sifted:
+        """What comes: up to ``most`` records and about ``MOST_BYTES``.
+
+        Waits ``wait_s`` for the first, then ``rest_s`` for each ``SOME`` more, since values may unpack to far more than
+        they came as.
+        """
+        messages = self._taken = self._consumer.consume(1, wait_s)
+        unpacked = 0
+        while messages and len(messages) < most and unpacked < MOST_BYTES:
+            more = self._consumer.consume(min(SOME, most - len(messages)), rest_s)
+            messages += more
+            unpacked += sum(map(len, more))
+            if len(more) < SOME:
+                break
+        return self.sift(messages)
+
+    def forget(self) -> None:
+        """Give nothing of what ``take`` has so far: for a callback of it that makes the consumer read that again."""
+        self._taken.clear()
+
+    def sift(self, messages: list[Message]) -> Sifted:
+        """Separate messages. What cannot be read is logged, counted, and not given again by the consumer.
+
+        The caller records it, and only then commits (or stores) any offset behind it.
+        """
+        if all(message.error() is None and len(message) <= LARGEST_RECORD_BYTES for message in messages):
+            return Sifted(messages, [], [])
+        sifted = Sifted([], [], [])
+        # what follows an unreadable batch is read again behind it
+        passed: set[tuple[str, int]] = set()
+        for message in messages:
+            error, place = message.error(), (message.topic() or "", message.partition() or 0)
+            if place in passed:
+                continue
+            if error is None:
+                if len(message) <= LARGEST_RECORD_BYTES:
+                    sifted.records.append(message)
+                else:
+                    self._pass_over(sifted, [_too_large(message)])
+            elif error.code() in _UNREADABLE and message.offset() is not None:
+                if found := self._find(message, error):
+                    passed.add(place)
+                    self._pass_over(sifted, found)
+            else:
+                sifted.errors.append(message)
+        return sifted
+
+    def _find(self, message: Message, error: KafkaError) -> list[Unreadable]:
+        """The batches that cannot be read from where ``error`` was reported; the consumer stands behind them then.
+
+        None if it can be read now, or if that is not known yet.
+        """
+        topic, number, first = message.topic() or "", message.partition() or 0, message.offset() or 0
+        try:
+            (position,) = self._consumer.position([TopicPartition(topic, number)])
+            prober = _Prober(self._new_prober(), topic, number, self._clock)
+            try:
+                # the consumer may stand in the middle of a batch, when it begins there
+                found = prober.find(max(first, position.offset))
+            finally:
+                prober.close()
+            if found:
+                self._consumer.seek(TopicPartition(topic, number, found[-1].end))
+            return found
+        except (BrokerUnavailable, KafkaException) as problem:
+            # the consumer reports the batch again
+            if self._quiet.may_say((topic, number)):
+                logger.warning(
+                    "%s, partition %d, offset %d cannot be read (%s), nor can its end be found yet: %s",
+                    topic,
+                    number,
+                    first,
+                    error.str(),
+                    problem,
+                )
+            return []
+
+    def _pass_over(self, sifted: Sifted, found: list[Unreadable]) -> None:
+        sifted.unreadable.extend(found)
+        for each in found:
+            UNREADABLE.labels(each.topic).inc()
+            if self._quiet.may_say(each.topic):
+                logger.error(
+                    "%s, partition %d, %s; passed over (logged once a minute for a topic)",
+                    each.topic,
+                    each.partition,
+                    each.refusal.reason,
+                )
+
+
+class _Prober:
+    """A second client on one partition."""
+
+    def __init__(self, consumer: Consumer, topic: str, partition: int, clock: Clock) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._partition = partition
+        self._clock = clock
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def find(self, offset: int) -> list[Unreadable]:
+        """Every unreadable batch from ``offset`` up to the first record, or the end of the partition.
+
+        Raises BrokerUnavailable.
+        """
+        found: list[Unreadable] = []
+        base, error = self._probe(offset)
+        while error is not None and len(found) < MOST_IN_A_ROW:
+            last, step = offset, 1
+            # gallop to an offset behind the batch, then halve what lies between
+            while (seen := self._probe(last + step))[0] == base and seen[1] is not None:
+                last, step = last + step, 2 * step
+            end, behind = last + step, seen
+            while end - last > 1:
+                middle = (last + end) // 2
+                seen = self._probe(middle)
+                if seen[0] == base and seen[1] is not None:
+                    last = middle
+                else:
+                    end, behind = middle, seen
+            found.append(Unreadable(self._topic, self._partition, offset, end, error))
+            offset, (base, error) = end, behind
+        return found
+
+    def _probe(self, offset: int) -> tuple[int, str | None]:
+        """The offset of what stands at ``offset`` or behind, and why it cannot be read, if so.
+
+        Of a batch that cannot be read it is the batch's first offset. Raises BrokerUnavailable.
+        """
+        self._consumer.assign([TopicPartition(self._topic, self._partition, offset)])
+        deadline_s = self._clock.monotonic_s() + _PATIENCE_S
+        while self._clock.monotonic_s() < deadline_s:
+            for message in self._consumer.consume(1, _TAKE_S):
+                error, at = message.error(), message.offset()
+                if error is None or error.code() in _NOTHING_THERE:
+                    return offset if at is None else at, None
+                if error.code() in _UNREADABLE and at is not None:
+                    return at, error.str()
+        raise BrokerUnavailable(f"Kafka does not give what stands at {self._topic}/{self._partition}/{offset}.")
+
+
+def _too_large(message: Message) -> Unreadable:
+    offset = message.offset() or 0
+    reason = f"the record has {len(message)} bytes; at most {LARGEST_RECORD_BYTES} are read"
+    return Unreadable(message.topic() or "", message.partition() or 0, offset, offset + 1, reason)

@@ -1,0 +1,187 @@
+"""The HTTP client that all checks of one executor share.
+
+It is libcurl: a request on a new connection costs a third of the CPU that a client written in Python takes for it.
+"""
+
+import socket
+import ssl
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from http import HTTPStatus
+from itertools import islice
+from typing import Any
+
+import pycurl
+import yarl
+
+from everwatch.core.clock import Clock
+from everwatch.core.errors import TargetForbidden
+from everwatch.network.curl_transfers import Transfers
+from everwatch.network.egress import Outgoing
+from everwatch.network.error_texts import explain_connection_error
+from everwatch.network.guard import Guard
+from everwatch.network.host_names import address_in, parse_url
+from everwatch.network.http_errors import RequestFailed
+from everwatch.network.http_exchange import KEPT_S, Exchange
+from everwatch.network.http_request import Probe, Request, Terms, Way, Where
+from everwatch.network.http_response import Answer
+from everwatch.network.resolver import Resolver
+
+# of monitors that keep their connection; those asked least recently are closed first
+MOST_KEPT = 256
+# of those at each request; one more comes with each, so it is enough that there are two
+_LOOKED_AT = 2
+_SCHEMES = ("http", "https")
+# headers that another server has no business with
+_OF_ONE_ORIGIN = frozenset({"authorization", "proxy-authorization", "cookie", "host"})
+
+
+class HttpClient:
+    """Sends requests. Each has a connection of its own, which checks measure too, unless its owner keeps one."""
+
+    def __init__(self, clock: Clock, guard: Guard, resolver: Resolver, outgoing: Outgoing) -> None:
+        self._clock = clock
+        self._guard = guard
+        self._resolver = resolver
+        self._fresh = Transfers()
+        self._kept: OrderedDict[object, tuple[Transfers, float]] = OrderedDict()
+        self._proxy = outgoing.proxy
+        self._trust = _trust(outgoing.ca_file)
+
+    def new_probe(self) -> Probe:
+        """Begin to measure."""
+        return Probe(self._clock, self._clock.monotonic_s())
+
+    async def send(self, request: Request, probe: Probe, owner: object = None) -> Answer:
+        """Send a request and read the answer. Raises RequestFailed.
+
+        The connection is kept for the next request of ``owner``, and nobody else's: what one user has made a server
+        say must not be read by another. After an error or a redirect there is nothing to keep.
+        """
+        if owner is None:
+            return await self._follow(request, probe, self._fresh, Terms(self._guard, self._trust, keep=False))
+        kept = self._kept.pop(owner, None)
+        transfers = kept[0] if kept else Transfers(most_kept=1)
+        try:
+            answer = await self._follow(request, probe, transfers, Terms(self._guard, self._trust, keep=True))
+        except BaseException:
+            transfers.close()
+            raise
+        if answer.redirected or not answer.is_over:
+            transfers.close()
+        else:
+            self._keep(owner, transfers)
+        return answer
+
+    async def close(self) -> None:
+        """Break off what is under way and close all connections."""
+        while self._kept:
+            self._kept.popitem()[1][0].close()
+        self._fresh.close()
+
+    def _keep(self, owner: object, transfers: Transfers) -> None:
+        now_s = self._clock.monotonic_s()
+        # its owner may have asked twice at once: the later is kept
+        if previous := self._kept.pop(owner, None):
+            previous[0].close()
+        self._kept[owner] = transfers, now_s
+        # in the order of their last use
+        for other, (old, used_s) in list(islice(self._kept.items(), _LOOKED_AT)):
+            if len(self._kept) > MOST_KEPT or used_s < now_s - KEPT_S:
+                old.close()
+                del self._kept[other]
+
+    async def _follow(self, request: Request, probe: Probe, transfers: Transfers, terms: Terms) -> Answer:
+        url = parse_url(request.url)
+        cookies: Sequence[bytes] = ()
+        for followed in range(request.follow + 1):
+            where = await self._look_up(url, probe)
+            exchange = Exchange(request, where, terms, cookies)
+            answer = await exchange.run(transfers, probe)
+            if not (request.follow and answer.redirects):
+                answer.redirected = followed > 0
+                return answer
+            cookies = exchange.cookies
+            target = _joined(url, answer.location)
+            request = _redirected(request, answer.status, same_origin=target.origin() == url.origin())
+            url = target
+        raise RequestFailed(f"more than {request.follow} redirects")
+
+    async def _look_up(self, url: yarl.URL, probe: Probe) -> Where:
+        """Where the URL's host is."""
+        host = url.raw_host or ""
+        if address_in(host) is not None:
+            return await self._by_the_way(Where(url), host)
+        began_s = self._clock.monotonic_s()
+        try:
+            found = await self._resolver.addresses(host, url.port or 0)
+        except socket.gaierror as error:
+            probe.dns_s += self._clock.monotonic_s() - began_s
+            raise RequestFailed(explain_connection_error(error, host, url.port)) from None
+        # for the reason's sake: of a name with two addresses it tells why the allowed one did not answer
+        addresses = [info[4][0] for info in found]
+        allowed = [address for address in addresses if self._allows(address)]
+        where = Where(url, tuple(allowed or addresses), self._clock.monotonic_s() - began_s)
+        return await self._by_the_way(where, where.addresses[0])
+
+    async def _by_the_way(self, where: Where, target: str) -> Where:
+        """``where``, by way of the proxy if there is one for ``target``. Raises RequestFailed."""
+        proxy = self._proxy
+        if proxy is None or not proxy.is_for(target):
+            return where
+        try:
+            # beyond the proxy no socket of ours passes the guard, so it is asked here
+            self._guard.check(target)
+            found = await self._resolver.addresses(proxy.host, proxy.port)
+        except TargetForbidden as error:
+            raise RequestFailed(str(error)) from None
+        except socket.gaierror:
+            raise RequestFailed("the outgoing proxy's name does not resolve") from None
+        return replace(where, addresses=(), way=Way(proxy, tuple(info[4][0] for info in found), target))
+
+    def _allows(self, address: str) -> bool:
+        try:
+            self._guard.check(address)
+        except TargetForbidden:
+            return False
+        return True
+
+
+def _trust(ca_file: str) -> tuple[tuple[int, str], ...]:
+    """libcurl's options for what is trusted: libcurl itself may look elsewhere than OpenSSL does for Python."""
+    if ca_file:
+        return ((pycurl.CAINFO, ca_file),)
+    paths = ssl.get_default_verify_paths()
+    found = ((pycurl.CAINFO, paths.cafile), (pycurl.CAPATH, paths.capath))
+    return tuple((option, path) for option, path in found if path)
+
+
+def _joined(url: yarl.URL, location: str) -> yarl.URL:
+    """Where a redirect leads. Raises RequestFailed."""
+    try:
+        target = url.join(parse_url(location))
+        scheme, host = target.scheme, target.raw_host
+        target.port  # noqa: B018  (read for its ValueError)
+    except ValueError:
+        raise RequestFailed("redirected to a URL that is not valid: ", location) from None
+    if scheme not in _SCHEMES:
+        raise RequestFailed("redirected to ", location, ", which is not an http or https URL")
+    if not host:
+        raise RequestFailed("redirected to a URL that is not valid: ", location)
+    # users and passwords in a URL are not for us to send
+    return target.with_user(None)
+
+
+def _redirected(request: Request, status: int, *, same_origin: bool) -> Request:
+    """The request for the next hop (RFC 9110, 15.4): other methods become GET where browsers do so."""
+    changes: dict[str, Any] = {}
+    if (status == HTTPStatus.SEE_OTHER and request.method != "HEAD") or (
+        status in (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND) and request.method == "POST"
+    ):
+        changes = {"method": "GET", "body": b""}
+    if not same_origin:
+        changes["tls"] = replace(request.tls, client=None)
+        private = {*_OF_ONE_ORIGIN, *map(str.lower, request.secret_headers)}
+        changes["headers"] = {n: v for n, v in request.headers.items() if n.lower() not in private}
+    return replace(request, **changes) if changes else request

@@ -1,0 +1,1 @@
+"""Logs, metrics, and the throttle of repeated log lines."""

@@ -1,0 +1,1 @@
+"""Operations of people on a whole installation: audit, explanation, purge, dead letters as text."""

@@ -1,0 +1,128 @@
+"""Purging a user: what is left of it goes from the database, and what stays on topics, and until when.
+
+Every step may be repeated. Order: the worker has ended the user; from then on the sinks store nothing of before
+(``Store.begin_purge``); what is stored goes, some rows at a time.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from threading import Event
+from typing import TypeVar
+
+import msgspec
+
+from everwatch.core.bounds import LATEST_MS
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import AccessError
+from everwatch.kafka.admin_client import Admin
+from everwatch.kafka.clients import new_consumer
+from everwatch.kafka.peek import read_tails
+from everwatch.kafka.topic_retention import Retention, retentions
+from everwatch.kafka.topics import Topics
+from everwatch.store import Partition, Purge, Store, StoreBusy, open_store
+
+Value = TypeVar("Value")
+ROWS_AT_ONCE = 2_000
+PAUSE_S = 0.2
+BUSY_PATIENCE_S = 60.0
+
+
+class Remains(msgspec.Struct, frozen=True):
+    """A topic that may still hold records of the user.
+
+    ``until``: the instant (ms) at which the last of them is gone at the latest; None: none is certain. ``rule``: the
+    topic's configuration that says so.
+    """
+
+    topic: str
+    until: int | None
+    rule: str
+
+
+def remains_of(settings: Settings, admin: Admin, now: int) -> list[Remains]:
+    """What topics may hold of a user who ended at ``now``. Raises BrokerUnavailable."""
+    topics = Topics.of(settings)
+    # progress tells of partitions and names no user
+    names = [name for name in topics.all if name != topics.progress]
+    try:
+        kept = retentions(admin, names)
+    except AccessError as error:
+        kept = [Retention(name, None, f"not known: {error}") for name in names]
+    return [Remains(r.topic, None if r.longest_ms is None else now + r.longest_ms, r.rule) for r in kept]
+
+
+def guarded_until(settings: Settings, remains: Iterable[Remains], now: int) -> int:
+    """Until when the sink must not store what comes of a purged user, ms.
+
+    A tick that waits for as long as its topic keeps it may be run after all: its result stays for its own topic's time.
+    """
+    topics = Topics.of(settings)
+    until = {each.topic: each.until for each in remains}
+    waiting = [until[name] for name in topics.all_ticks]
+    stored = [until[name] for name in (topics.results, topics.transitions, topics.monitors_changelog)]
+    instants = [instant for instant in (*waiting, *stored) if instant is not None]
+    if len(instants) < len(waiting) + len(stored):
+        return LATEST_MS
+    return max(instants[: len(waiting)]) + max(instants[len(waiting) :]) - now
+
+
+def ends_of(settings: Settings, bootstrap_servers: str) -> dict[Partition, int]:
+    """The offset behind the last record of every partition that the sink reads. Raises BrokerUnavailable."""
+    topics = Topics.of(settings)
+    ends: dict[Partition, int] = {}
+    group = f"{settings.application}-purging-{settings.instance}"
+    with closing(new_consumer(settings, bootstrap_servers, group, **{"enable.partition.eof": True})) as consumer:
+        for topic in (topics.results, topics.transitions, topics.monitors_changelog):
+            for number, records in read_tails(consumer, topic, range(settings.partitions)).items():
+                if records:
+                    ends[Partition(topic, number)] = records[-1].offset + 1
+    return ends
+
+
+def wait_until_stored(store: Store, ends: Mapping[Partition, int], clock: Clock, timeout_s: float) -> bool:
+    """Wait until the sink has stored up to these offsets; False if it has not within ``timeout_s``."""
+    deadline_s = clock.monotonic_s() + timeout_s
+    pause = Event()
+    while True:
+        stored = _patiently(store.offsets, clock)
+        if all(stored.get(partition, 0) >= end for partition, end in ends.items()):
+            return True
+        if clock.monotonic_s() >= deadline_s:
+            return False
+        pause.wait(PAUSE_S)
+
+
+def opened(settings: Settings, clock: Clock) -> Store:
+    """The store to purge from. Raises StoreError."""
+    return _patiently(lambda: open_store(settings), clock)
+
+
+def begin(store: Store, purge: Purge, clock: Clock) -> None:
+    """Keep what topics hold of the user out of the database. Raises StoreError."""
+    _patiently(lambda: store.begin_purge(purge), clock)
+
+
+def delete_rows(store: Store, purge: Purge, clock: Clock) -> dict[str, int]:
+    """Delete the user's rows, some at a time so that the sink goes on; gives how many of which table went.
+
+    Raises StoreError.
+    """
+    total: dict[str, int] = {}
+    while some := _patiently(lambda: store.purge_some(purge, ROWS_AT_ONCE), clock):
+        total = {name: total.get(name, 0) + some.get(name, 0) for name in total | some}
+    store.drop_old_pages()
+    return total
+
+
+def _patiently(call: Callable[[], Value], clock: Clock) -> Value:
+    """What ``call`` gives, tried again while the sink holds the database. Raises StoreBusy after a while."""
+    deadline_s = clock.monotonic_s() + BUSY_PATIENCE_S
+    pause = Event()
+    while True:
+        try:
+            return call()
+        except StoreBusy:
+            if clock.monotonic_s() >= deadline_s:
+                raise
+        pause.wait(PAUSE_S)

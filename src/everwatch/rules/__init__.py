@@ -1,0 +1,1 @@
+"""Rules of monitors without I/O: admission, registration, lifecycle, changelog marks."""

@@ -1,0 +1,118 @@
+"""Whether an input may enter: decoded, validated field by field, and its configs judged by their kinds."""
+
+from functools import lru_cache
+from typing import Protocol
+
+import msgspec
+import orjson
+
+from everwatch.core.bounds import RESERVED_USERS
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding import codec, input_models
+from everwatch.kinds import registry
+from everwatch.kinds.shared.secret_fields import refuse_stand_ins
+from everwatch.model import At, Command, MonitorSpec, ReplyOn, Signup
+
+
+class _Outline(msgspec.Struct, forbid_unknown_fields=True):
+    """A signup whose monitors are not looked into."""
+
+    user_id: input_models.UserId
+    plan: input_models.Name = "default"
+    attributes: dict[str, input_models.Attribute] = {}
+    monitors: msgspec.Raw = msgspec.Raw(b"[]")
+    maintenance: msgspec.Raw = msgspec.Raw(b"[]")
+    signup_id: input_models.MonitorId = ""
+    reply: ReplyOn = ReplyOn.EVERY_OUTCOME
+
+
+_outline_of = msgspec.json.Decoder(_Outline).decode
+# many users sign up with the very same monitors
+_REMEMBERED_BYTES = 2_048
+
+
+class SignupPlans(Protocol):
+    """What plans make of a signup."""
+
+    def expanded(self, signup: Signup) -> Signup:
+        """``signup`` with the monitors of its plan. Raises InvalidInput."""
+        ...
+
+
+def admit_signup(data: bytes | None, asked_at: int = 0, plans: SignupPlans | None = None) -> Signup:
+    """The signup in ``data``, ready to be registered. Raises InvalidInput with the reason and the field's path.
+
+    ``asked_at``: when it was produced, ms; its delays are counted from there, those of its plan from the registration,
+    which is not known here. Without ``plans`` a plan is only a word.
+    """
+    signup = _admit_remembered(data) or _admit_signup(data)
+    for spec in signup.monitors:
+        if isinstance(spec.schedule, At):
+            monitors = tuple(input_models.settled(spec, asked_at) for spec in signup.monitors)
+            signup = msgspec.structs.replace(signup, monitors=monitors)
+            break
+    return signup if plans is None else plans.expanded(signup)
+
+
+def _admit_remembered(data: bytes | None) -> Signup | None:
+    """The signup in ``data``, if its monitors are few; None for any other, and for whatever is wrong."""
+    if data and data[:1] == b"{" and len(data) <= codec.LARGEST_INPUT_BYTES:
+        try:
+            outline = _outline_of(data)
+            if (
+                outline.user_id not in RESERVED_USERS
+                and len(outline.monitors) + len(outline.maintenance) <= _REMEMBERED_BYTES
+            ):
+                alike = _admit_monitors(bytes(outline.monitors), bytes(outline.maintenance))
+                return Signup(
+                    outline.user_id,
+                    outline.plan,
+                    outline.attributes,
+                    alike.monitors,
+                    alike.maintenance,
+                    outline.signup_id,
+                    outline.reply,
+                )
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidInput):
+            pass  # what is wrong is found, and told with its path, by who looks closer
+    return None
+
+
+@lru_cache(maxsize=4_096)
+def _admit_monitors(monitors: bytes, maintenance: bytes) -> Signup:
+    return _admit_signup(b'{"user_id":"any","monitors":%b,"maintenance":%b}' % (monitors, maintenance))
+
+
+def _admit_signup(data: bytes | None) -> Signup:
+    signup = codec.decode_signup(data)
+    monitors = tuple(admit_monitor(spec, f"$.monitors[{i}]") for i, spec in enumerate(signup.monitors))
+    return msgspec.structs.replace(signup, monitors=monitors)
+
+
+def admit_command(data: bytes | None, asked_at: int = 0) -> Command:
+    """The command in ``data``, produced at ``asked_at`` (ms), ready to be carried out. Raises InvalidInput."""
+    command = codec.decode_command(data)
+    if command.monitor is None:
+        return command
+    return msgspec.structs.replace(
+        command, monitor=input_models.settled(admit_monitor(command.monitor, "$.monitor"), asked_at)
+    )
+
+
+def admit_monitor(spec: MonitorSpec, path: str) -> MonitorSpec:
+    """``spec`` with its config in canonical form and the kind's schedule where it names none. Raises InvalidInput."""
+    try:
+        kind = registry.kind_named(spec.kind)
+        given = orjson.loads(spec.config)
+        refuse_stand_ins(given, kind.config_type)
+        parsed = registry.parse_config(kind, given)
+        config = registry.canonical_config(kind, parsed)
+        schedule = (
+            registry.default_schedule(kind, parsed) if spec.schedule == input_models.NO_SCHEDULE else spec.schedule
+        )
+    except InvalidInput as error:
+        raise InvalidInput(error.reason, path + error.path.removeprefix("$"), error.code) from None
+    except Exception as error:
+        # a kind of another package may fail in any way; that harms only the monitors that name it
+        raise InvalidInput(f"the kind {spec.kind!r} failed on the config: {error!r}", f"{path}.config") from error
+    return msgspec.structs.replace(spec, config=config, schedule=schedule)

@@ -1,0 +1,87 @@
+"""Records -> what is stored of them and what is refused. Does no I/O."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from everwatch.core.bounds import BROKER_AHEAD_MS
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding.codec import (
+    SEPARATOR,
+    check_not_ahead,
+    decode_entry,
+    decode_result,
+    decode_transition,
+    is_bookkeeping,
+    split_key,
+)
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.topics import Topics
+from everwatch.model import Result, Transition
+from everwatch.store import Entry, Partition, Received, SinkBatch
+
+
+class Refused(NamedTuple):
+    """A record that nothing can be made of, and why."""
+
+    record: Record
+    error: InvalidInput
+
+
+def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tuple[SinkBatch, list[Refused]]:
+    """What is stored of ``records`` (in the order of their partitions), and which of them are refused.
+
+    What the monitors table remembers besides users and monitors is passed over. The batch's offsets lie behind all of
+    them, the refused ones too. ``stored_at``: ms, when they are stored.
+    """
+    # no process's clock is trusted to the second here: the worker, whose ticks they are, is stricter
+    latest = stored_at + BROKER_AHEAD_MS
+    results: list[Received[Result]] = []
+    transitions: list[Received[Transition]] = []
+    entries: list[Received[Entry]] = []
+    refused: list[Refused] = []
+    offsets: dict[Partition, int] = {}
+    partitions: dict[tuple[str, int], Partition] = {}
+    for record in records:
+        topic, number, offset, timestamp, key, value = record
+        source = partitions.get((topic, number))
+        if source is None:
+            source = partitions[topic, number] = Partition(topic, number)
+        offsets[source] = offset + 1
+        try:
+            if topic == topics.results:
+                results.append(Received(source, offset, timestamp, _result(value, latest)))
+            elif topic == topics.transitions:
+                transitions.append(Received(source, offset, timestamp, _transition(value, latest)))
+            elif not _is_bookkeeping(key):
+                entries.append(Received(source, offset, timestamp, _entry(key, value)))
+        except InvalidInput as error:
+            refused.append(Refused(record, error))
+    return SinkBatch(stored_at, offsets, results, transitions, entries), refused
+
+
+def _result(value: bytes | None, latest: int) -> Result:
+    result = decode_result(value)
+    check_not_ahead(max(result.scheduled_at, result.skipped_until), latest, "$.scheduled_at")
+    return result
+
+
+def _transition(value: bytes | None, latest: int) -> Transition:
+    transition = decode_transition(value)
+    check_not_ahead(transition.at, latest, "$.at")
+    return transition
+
+
+def _is_bookkeeping(key: bytes | None) -> bool:
+    return key is not None and is_bookkeeping(key.partition(SEPARATOR)[2])
+
+
+def _entry(key: bytes | None, value: bytes | None) -> Entry:
+    if not key:
+        raise InvalidInput("the record has no key: expected an entry of the monitors table")
+    try:
+        user_id, monitor_id = split_key(key)
+        return Entry(user_id, monitor_id, None if value is None else decode_entry(key, value))
+    except (ValueError, msgspec.ValidationError) as error:
+        raise InvalidInput(f"not an entry of the monitors table: {error}") from None

@@ -1,0 +1,240 @@
+"""The sink's loop: take records, put what is refused aside, store the rest with its offsets, in one transaction."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
+
+from everwatch.core.bisection import Bisection
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import StoreError, Unhandled, is_retryable
+from everwatch.kafka.clients import new_producer
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.dead_letter_writer import DeadLetters
+from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.topics import Topics
+from everwatch.kafka.unreadable_batches import Unreadable
+from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.metrics import POISON
+from everwatch.sink.batch_builder import Refused, build_batch
+from everwatch.sink.source import Source
+from everwatch.store import Partition, SinkBatch, Store, StoreBusy, open_store
+from everwatch.store.database import as_sink
+
+logger = logging.getLogger(__name__)
+
+MOST_RECORDS = 10_000
+WAIT_S = 0.2
+SHORTEST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
+CLOSE_S = 2.0
+TRIM_EVERY_S = 60.0
+# what is deleted after a batch: always more than it holds, or a backlog would never go, and never for long
+FEWEST_TRIMMED = 2_000
+
+Value = TypeVar("Value")
+
+
+class Stopped(Exception):
+    """The stop event was set while something was waited for."""
+
+
+async def run(settings: Settings, bootstrap_servers: str, clock: Clock, stop: asyncio.Event) -> None:
+    """Store results, transitions and the catalogue of monitors until ``stop`` is set.
+
+    Offsets are stored with the data, so a record is stored once however the process ends. Waits while no broker
+    answers or another process holds the database's lock. Raises StoreError when the database cannot be used, or has a
+    sink already and takes no other, and BrokerUnavailable when a refused record could not be put into the dead letters
+    for ten minutes.
+    """
+    with as_sink(settings.database_url):
+        try:
+            store = await _while_busy(lambda: open_store(settings), stop)
+        except Stopped:
+            return
+        try:
+            await _Sink(settings, bootstrap_servers, clock, stop, store).run()
+        finally:
+            await asyncio.to_thread(store.close)
+
+
+class _Sink:
+    def __init__(
+        self, settings: Settings, bootstrap_servers: str, clock: Clock, stop: asyncio.Event, store: Store
+    ) -> None:
+        self._settings = settings
+        self._bootstrap_servers = bootstrap_servers
+        self._clock = clock
+        self._stop = stop
+        self._store = store
+        self._topics = Topics.of(settings)
+        # made when first needed: most sinks never refuse a record
+        self._outbox: Outbox | None = None
+        self._quiet = Quiet(clock)
+        # when to look again for what is older than it is kept
+        self._trim_at_s = clock.monotonic_s()
+
+    async def run(self) -> None:
+        source = Source(self._settings, self._bootstrap_servers, self._store, self._clock)
+        logger.info("storing %s", ", ".join((self._topics.results, self._topics.transitions, "the monitors")))
+        try:
+            while not self._stop.is_set():
+                await self._trim(await self._step(source))
+        except Stopped:
+            # what was not stored is read again
+            pass
+        finally:
+            await asyncio.to_thread(source.close)
+            if self._outbox is not None:
+                await self._outbox.close(CLOSE_S)
+            logger.info("stopped")
+
+    async def _step(self, source: Source) -> int:
+        # a rebalance asks the database where partitions start
+        records, unreadable, lost = await _while_busy(partial(source.take, MOST_RECORDS, WAIT_S), self._stop)
+        # before any offset behind it is stored
+        await self._bury_unreadable(unreadable)
+        work = Bisection(records)
+        # a part that fails is built again; what it refused is not refused again
+        buried: set[tuple[Partition, int]] = set()
+        while part := work.part:
+            try:
+                offsets = await self._store_part(part, buried)
+            except Exception as error:
+                if is_retryable(error):
+                    raise
+                self._complain(error, part)
+                if not work.failed():
+                    continue
+                offsets = await self._pass_over(part[0], error, buried)
+            work.done()
+            source.commit(offsets)
+        if passed := _offsets_behind(unreadable, records):
+            await _while_busy(partial(self._store.apply, SinkBatch(self._clock.now_ms(), passed)), self._stop)
+            source.commit(passed)
+        if lost:
+            await _while_busy(lambda: self._store.forget_offsets(lost), self._stop)
+            await asyncio.to_thread(source.restart, lost)
+        return len(records)
+
+    async def _trim(self, stored: int) -> None:
+        """Delete some of what is older than it is kept; whatever is wrong with that stops nothing.
+
+        In turns with the batches: on SQLite they would wait for each other anyhow.
+        """
+        if self._clock.monotonic_s() < self._trim_at_s:
+            return
+        deleted = 0
+        try:
+            deleted = await asyncio.to_thread(self._store.trim, self._clock.now_ms(), FEWEST_TRIMMED + 2 * stored)
+        except StoreError as error:
+            if self._quiet.may_say("trim"):
+                logger.warning("What is older than it is kept was not deleted: %s The sink goes on.", error)
+        if not deleted:
+            self._trim_at_s = self._clock.monotonic_s() + TRIM_EVERY_S
+
+    async def _store_part(self, part: Sequence[Record], buried: set[tuple[Partition, int]]) -> Mapping[Partition, int]:
+        """Store records with their offsets; gives the offsets. What is refused goes into the dead letters first."""
+        batch, refused = await asyncio.to_thread(build_batch, part, self._topics, self._clock.now_ms())
+        await self._bury([each for each in refused if _place(each.record) not in buried])
+        buried.update(_place(each.record) for each in refused)
+        await _while_busy(partial(self._store.apply, batch), self._stop)
+        return batch.offsets
+
+    async def _pass_over(
+        self, record: Record, error: Exception, buried: set[tuple[Partition, int]]
+    ) -> Mapping[Partition, int]:
+        """Refuse a record that the database does not take, and store the offset behind it."""
+        place = source, offset = _place(record)
+        if place not in buried:
+            POISON.labels(record.topic).inc()
+            await self._bury([Refused(record, Unhandled(error))])
+        offsets = {source: offset + 1}
+        await _while_busy(partial(self._store.apply, SinkBatch(self._clock.now_ms(), offsets)), self._stop)
+        return offsets
+
+    async def _bury_unreadable(self, unreadable: Sequence[Unreadable]) -> None:
+        """Put batches that cannot be read into the dead letters; returns when that is durable."""
+        if not unreadable:
+            return
+        dead_letters = self._dead_letters()
+        for each in unreadable:
+            dead_letters.put_unreadable(each)
+        await self._until_delivered()
+
+    def _complain(self, error: Exception, part: Sequence[Record]) -> None:
+        if self._quiet.may_say(type(error).__name__):
+            logger.error(
+                "storing %d records failed; looking for the record that causes it (logged once a minute)",
+                len(part),
+                exc_info=error,
+            )
+
+    async def _bury(self, refused: Sequence[Refused]) -> None:
+        """Put refused records into the dead letters; returns when they are durable."""
+        if not refused:
+            return
+        dead_letters = self._dead_letters()
+        for record, error in refused:
+            dead_letters.put(record, error)
+        if self._quiet.may_say("refused"):
+            logger.warning("%d records refused (logged once a minute): %s", len(refused), _example(*refused[0]))
+        await self._until_delivered()
+
+    def _dead_letters(self) -> DeadLetters:
+        if self._outbox is None:
+            self._outbox = Outbox(new_producer(self._settings, self._bootstrap_servers))
+        return DeadLetters(self._outbox, self._topics, self._clock, "sink")
+
+    async def _until_delivered(self) -> None:
+        assert self._outbox is not None
+        delivered = asyncio.ensure_future(self._outbox.delivered())
+        stopped = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait((delivered, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not delivered.done():
+            await asyncio.wait((delivered,), timeout=CLOSE_S)
+        if not delivered.done():
+            delivered.cancel()
+            raise Stopped
+        delivered.result()
+
+
+def _offsets_behind(unreadable: Sequence[Unreadable], records: Sequence[Record]) -> Mapping[Partition, int]:
+    """Offsets behind what cannot be read, of partitions where no record follows it."""
+    behind: dict[Partition, int] = {}
+    for each in unreadable:
+        source = Partition(each.topic, each.partition)
+        behind[source] = max(each.end, behind.get(source, 0))
+    for record in records if behind else ():
+        source = Partition(record.topic, record.partition)
+        if record.offset >= behind.get(source, record.offset + 1):
+            del behind[source]
+    return behind
+
+
+def _place(record: Record) -> tuple[Partition, int]:
+    return Partition(record.topic, record.partition), record.offset
+
+
+def _example(record: Record, error: Exception) -> str:
+    return f"{record.topic}, partition {record.partition}, offset {record.offset}: {error}"
+
+
+async def _while_busy(call: Callable[[], Value], stop: asyncio.Event) -> Value:
+    """What ``call`` gives, tried again while another process holds the database. Raises Stopped."""
+    pause_s = SHORTEST_PAUSE_S
+    while True:
+        try:
+            return await asyncio.to_thread(call)
+        except StoreBusy as error:
+            if pause_s == SHORTEST_PAUSE_S:
+                logger.warning("%s The sink waits for it.", error)
+        if stop.is_set():
+            raise Stopped
+        try:
+            await asyncio.wait_for(stop.wait(), pause_s)
+        except TimeoutError:
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -1,0 +1,195 @@
+"""Opening the database: which one, its schema, and one clear sentence for what can go wrong."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from everwatch.core.errors import EverwatchError, StoreError
+from everwatch.store import sqlite
+
+logger = logging.getLogger(__name__)
+# it reports at every opening, in words that tell nothing to whoever runs a sink
+logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
+
+_SQLITE = ("sqlite", "sqlite+pysqlite")
+_POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
+# any number, as long as no other application of the server takes it: whoever migrates holds this advisory lock
+_MIGRATION_LOCK = 0x4556_5741_5443_4800
+
+
+class Backend(Protocol):
+    """What a module of one kind of database gives."""
+
+    def new_writer(self, url: URL) -> Engine:
+        """Return an engine that writes. Raises StoreError."""
+        ...
+
+    def new_reader(self, url: URL) -> Engine:
+        """Return an engine that only reads. Raises StoreError."""
+        ...
+
+    def sole_sink(self, url: URL, /) -> AbstractContextManager[None]:
+        """Be the one sink, where there may be only one. Raises StoreError if another process is."""
+        ...
+
+    def is_locked(self, url: URL) -> bool:
+        """Tell whether the sink waits for a lock that another process holds."""
+        ...
+
+    def translate(self, error: Exception, url: URL) -> EverwatchError | None:
+        """Return what an error of the driver means: Unstorable, StoreBusy or StoreError; None if it is not its own."""
+        ...
+
+
+def parse_url(database_url: str) -> URL:
+    """Return the URL, if it is one of a database that can be used. Raises StoreError."""
+    try:
+        url = make_url(database_url)
+    except (ArgumentError, ValueError):
+        raise StoreError(
+            "EVERWATCH_DATABASE is not a database URL: write sqlite:////folder/everwatch.db,"
+            " postgresql://user:password@host/database, or leave it empty."
+        ) from None
+    if url.drivername in _POSTGRESQL:
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername not in _SQLITE:
+        raise StoreError(
+            f"The database scheme {url.drivername!r} is not supported: EVERWATCH_DATABASE must begin with sqlite:///"
+            " or postgresql://."
+        )
+    sqlite.file_of(url)
+    return url
+
+
+def shown_url(database_url: str) -> str:
+    """Return the URL without its password. Raises StoreError."""
+    url = parse_url(database_url)
+    return url.difference_update_query(["password"]).render_as_string(hide_password=True)
+
+
+def open_for_writing(database_url: str) -> Engine:
+    """An engine on an up-to-date schema; folder, file and tables are made where missing. Raises StoreError."""
+    url = parse_url(database_url)
+    engine = _backend(url).new_writer(url)
+    with clear_errors(url), engine.begin() as connection:
+        migrate(connection)
+    return engine
+
+
+def open_for_reading(database_url: str) -> Engine:
+    """An engine on a database that some sink has made. Raises StoreError when there is none or its schema differs."""
+    url = parse_url(database_url)
+    engine = _backend(url).new_reader(url)
+    with clear_errors(url), engine.connect() as connection:
+        found = revision_of(connection)
+    if found != newest_revision():
+        _refuse_newer(found)
+        if found is None and url.get_backend_name() == "postgresql":
+            raise StoreError(f"The database {url.database} has no tables yet: they are made when a sink starts.")
+        raise StoreError(
+            f"The database {url.database} is from before this version of Everwatch (schema {found or 'none'}):"
+            " start this version's sink once, which brings it up to date."
+        )
+    return engine
+
+
+@contextmanager
+def as_sink(database_url: str) -> Iterator[None]:
+    """Be a sink of the database meanwhile. Raises StoreError if there is one already and it takes no other."""
+    url = parse_url(database_url)
+    with _backend(url).sole_sink(url):
+        yield
+
+
+def is_locked(database_url: str) -> bool:
+    """Tell whether another process keeps the sink from writing for longer than a transaction takes.
+
+    False where there is no database yet.
+    """
+    url = parse_url(database_url)
+    with clear_errors(url):
+        return _backend(url).is_locked(url)
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the schema up to date inside the connection's transaction. Raises StoreError for one from the future."""
+    if connection.dialect.name == "postgresql":
+        _refuse_older_server(connection)
+        # two sinks may be started at once; the second one finds the work of the first
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    found = revision_of(connection)
+    if found == newest_revision():
+        return
+    _refuse_newer(found)
+    config = _alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    logger.info("the database's schema went from %s to %s", found or "nothing", newest_revision())
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The schema revision that the database is at; None for an empty one."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def newest_revision() -> str | None:
+    """The schema revision that this version of Everwatch works with."""
+    return ScriptDirectory.from_config(_alembic_config()).get_current_head()
+
+
+@contextmanager
+def clear_errors(url: URL) -> Iterator[None]:
+    """Turn what the database driver raises into Unstorable, StoreBusy or StoreError."""
+    try:
+        yield
+    except Exception as error:
+        clear = _backend(url).translate(error, url)
+        if clear is None:
+            raise
+        raise clear from error
+
+
+@cache
+def _module(backend_name: str) -> Backend:
+    # a driver is imported where it is used
+    return cast(Backend, import_module(f"everwatch.store.{'postgres' if backend_name == 'postgresql' else 'sqlite'}"))
+
+
+def _backend(url: URL) -> Backend:
+    return _module(url.get_backend_name())
+
+
+def _refuse_older_server(connection: Connection) -> None:
+    from everwatch.store.postgres import OLDEST_VERSION
+
+    version = connection.dialect.server_version_info or (0,)
+    if int(version[0]) < OLDEST_VERSION:
+        found = ".".join(map(str, version))
+        raise StoreError(f"The database server is PostgreSQL {found}: version {OLDEST_VERSION} or newer is needed.")
+
+
+def _refuse_newer(found: str | None) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
+    if found is not None and found not in known:
+        raise StoreError(
+            f"The database was written by a newer version of Everwatch (schema {found}): upgrade this installation."
+        )
+
+
+def _alembic_config() -> Config:
+    config = Config()
+    # Alembic takes % for the start of a variable
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    return config

@@ -1,0 +1,104 @@
+"""How much the database holds, since when, and what is deleted next."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Engine, text
+
+from everwatch.core.config import Settings
+from everwatch.store import sqlite
+from everwatch.store.database import clear_errors, open_for_reading
+from everwatch.store.day_partitions import attached
+from everwatch.store.retention import AGEING, Keep
+
+# what is listed beside what ages
+_LASTING = ("users", "monitors")
+
+
+class TableStatus(msgspec.Struct, frozen=True):
+    """One table. Instants and spans in ms; None: there is none, or it is not known.
+
+    ``rows``: exact in SQLite, the server's estimate in PostgreSQL. ``size``: bytes with indexes, which SQLite does not
+    tell. ``oldest``: the instant of the oldest row. ``kept``: for how long rows are kept, 0: for good. ``next``: when
+    something is too old next, and ``next_what``: what.
+    """
+
+    table: str
+    rows: int
+    size: int | None = None
+    oldest: int | None = None
+    kept: int = 0
+    next: int | None = None
+    next_what: str = ""
+
+
+class DatabaseStatus(msgspec.Struct, frozen=True):
+    """The whole database.
+
+    ``size``: bytes on disk. ``free``: bytes of it that SQLite uses again before the file grows. ``days``: how many days
+    of results PostgreSQL has partitions for.
+    """
+
+    kind: str
+    size: int
+    free: int | None
+    days: int | None
+    tables: list[TableStatus]
+
+
+def status_of(settings: Settings) -> DatabaseStatus:
+    """Return what the database at ``settings.database_url`` holds. Raises StoreError."""
+    engine = open_for_reading(settings.database_url)
+    try:
+        with clear_errors(engine.url), engine.begin() as connection:
+            return _status(connection, engine, Keep.of(settings))
+    finally:
+        engine.dispose()
+
+
+def _status(connection: Connection, engine: Engine, keep: Keep) -> DatabaseStatus:
+    on_postgresql = engine.dialect.name == "postgresql"
+    tables = [_ageing(connection, name, kept) for name, kept in keep._asdict().items()]
+    tables += [_table(connection, name) for name in _LASTING]
+    if not on_postgresql:
+        page = _one(connection, "PRAGMA page_size")
+        size, free = sqlite.size_of(engine.url), page * _one(connection, "PRAGMA freelist_count")
+        return DatabaseStatus("sqlite", size, free, None, tables)
+    days = [day for day in attached(connection) if day.begin is not None]
+    size = _one(connection, "SELECT pg_database_size(current_database())")
+    return DatabaseStatus("postgresql", size, None, len(days), tables)
+
+
+def _ageing(connection: Connection, name: str, kept: int) -> TableStatus:
+    ageing = AGEING[name]
+    known = _table(connection, ageing.table)
+    oldest = _one(connection, f"SELECT min({ageing.column}) FROM {ageing.table} WHERE {ageing.aged}")  # noqa: S608
+    if not kept or oldest is None:
+        return msgspec.structs.replace(known, oldest=oldest, kept=kept)
+    due, what = oldest + kept, "the oldest rows"
+    if name == "results" and connection.dialect.name == "postgresql":
+        day = next((d for d in attached(connection) if d.begin is not None and d.begin <= oldest < d.end), None)
+        if day is not None:
+            due, what = day.end + kept, f"the day {day.table}"
+    return msgspec.structs.replace(known, oldest=oldest, kept=kept, next=due, next_what=what)
+
+
+def _table(connection: Connection, table: str) -> TableStatus:
+    if connection.dialect.name != "postgresql":
+        return TableStatus(table, _one(connection, f"SELECT count(*) FROM {table}"))  # noqa: S608 - own names
+    # a table alone is its own only leaf; of a partitioned one each day is
+    found = text(
+        "SELECT coalesce(sum(greatest(c.reltuples, s.n_live_tup, 0)), 0)::bigint,"
+        " coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint"
+        " FROM pg_partition_tree(to_regclass(:table)) t JOIN pg_class c ON c.oid = t.relid"
+        " LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid WHERE t.isleaf"
+        if table == "results"
+        else "SELECT greatest(c.reltuples, s.n_live_tup, 0)::bigint, pg_total_relation_size(c.oid)"
+        " FROM pg_class c LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid WHERE c.oid = to_regclass(:table)"
+    )
+    rows, size = connection.execute(found, {"table": table}).one()
+    return TableStatus(table, rows, size)
+
+
+def _one(connection: Connection, question: str) -> Any:
+    return connection.exec_driver_sql(question).scalar_one()

@@ -1,0 +1,377 @@
+"""A store in memory, for tests and trials: the same promises as the database, and nothing kept."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from msgspec.structs import replace
+
+from everwatch.model import Monitor, Result, State, Status, Transition, User
+from everwatch.store.entry_sequence import ending_of
+from everwatch.store.interface import (
+    ALWAYS,
+    Counts,
+    Entry,
+    Identity,
+    ListedUser,
+    Received,
+    Selection,
+    SinkBatch,
+    StoredResult,
+    StoredTask,
+    Stretch,
+    TaskStatus,
+    When,
+)
+from everwatch.store.partition import Partition
+from everwatch.store.purge_filter import without_purged
+from everwatch.store.purged_users import Purge, hash_of
+from everwatch.store.retention import KEEP_ALL, Keep
+from everwatch.store.task_records import as_of, cancelled, following, is_first, task_of
+
+
+class MemoryStore:
+    """``Store`` and ``Reader`` in one; see there for what the methods promise."""
+
+    def __init__(self, keep: Keep = KEEP_ALL) -> None:
+        self._keep = keep
+        self._results_from = 0
+        self._offsets: dict[Partition, int] = {}
+        self._begun_at = 0
+        # of purged users, by a hash of their id: when they ended, and until when that matters
+        self._purged: dict[str, tuple[int, int]] = {}
+        self._results: dict[tuple[str, int, str, int], StoredResult] = {}
+        self._transitions: dict[tuple[str, str, int, State], Transition] = {}
+        # each user with the number of its partition
+        self._users: dict[str, tuple[User, int]] = {}
+        self._monitors: dict[tuple[str, str], Monitor] = {}
+        self._tasks: dict[tuple[str, str], StoredTask] = {}
+        # by user and monitor, then by version and since
+        self._history: dict[tuple[str, str], dict[tuple[int, int], Stretch]] = {}
+
+    def offsets(self) -> dict[Partition, int]:
+        return dict(self._offsets)
+
+    def apply(self, batch: SinkBatch) -> None:
+        stored = dict(self._offsets)
+        ended_at = {user: ended for user, (ended, until) in self._purged.items() if until >= batch.stored_at}
+        if ended_at:
+            batch = without_purged(batch, ended_at)
+        self._begun_at = self._begun_at or batch.stored_at
+        for result in batch.results:
+            if result.offset >= stored.get(result.source, 0):
+                self._put_result(result.value, batch.stored_at)
+        for transition in batch.transitions:
+            if transition.offset >= stored.get(transition.source, 0):
+                value = transition.value
+                self._transitions.setdefault((value.user_id, value.monitor_id, value.at, value.to_state), value)
+        for entry in batch.entries:
+            if entry.offset >= stored.get(entry.source, 0):
+                self._put_entry(entry)
+        for partition, offset in batch.offsets.items():
+            self._offsets[partition] = max(offset, stored.get(partition, 0))
+
+    def begin_purge(self, purge: Purge) -> None:
+        self._purged = {user: ended for user, ended in self._purged.items() if ended[1] >= purge.ended_at}
+        self._purged[hash_of(purge.user_id)] = (purge.ended_at, purge.kept_until)
+
+    def purge_some(self, purge: Purge, most: int) -> dict[str, int]:
+        user_id, ended_at = purge.user_id, purge.ended_at
+        everything = not purge.is_passed(self._offsets)
+
+        def is_old(owner: str, instant: int, until: int | None = None) -> bool:
+            return owner == user_id and (everything or instant <= ended_at or (until is not None and until <= ended_at))
+
+        results = [
+            key for key, one in self._results.items() if key[0] == user_id and one.result.scheduled_at <= ended_at
+        ]
+        transitions = [key for key, one in self._transitions.items() if key[0] == user_id and one.at <= ended_at]
+        spans = {(key, own): one for key, some in self._history.items() for own, one in some.items()}
+        history = [place for place, one in spans.items() if is_old(one.user_id, one.since, one.until)][:most]
+        tasks = [key for key, one in self._tasks.items() if is_old(key[0], one.created_at)]
+        monitors = [key for key, one in self._monitors.items() if is_old(key[0], one.since)]
+        users = [key for key, (one, _) in self._users.items() if is_old(key, one.registered_at)]
+        for key, own in history:
+            del self._history[key][own]
+        deleted = {
+            "results": _drop(self._results, results[:most]),
+            "transitions": _drop(self._transitions, transitions[:most]),
+            "monitor_history": len(history),
+            "tasks": _drop(self._tasks, tasks[:most]),
+            "monitors": _drop(self._monitors, monitors[:most]),
+            "users": _drop(self._users, users[:most]),
+        }
+        return {name: count for name, count in deleted.items() if count}
+
+    def drop_old_pages(self) -> None:
+        """Nothing is kept of what was deleted."""
+
+    def forget_offsets(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            self._offsets.pop(partition, None)
+
+    def trim(self, now: int, most: int) -> int:
+        deleted = 0
+        for ages, kept in zip(self._ages(), self._keep, strict=True):
+            old = sorted((age, key) for key, age in ages.items() if kept and age < now - kept)[:most]
+            self._forget([key for _, key in old], now - self._keep.results)
+            deleted += len(old)
+        return deleted
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def results(
+        self,
+        user_id: str = "",
+        monitor_id: str = "",
+        *,
+        status: str = "",
+        kind: str = "",
+        when: When = ALWAYS,
+        limit: int = 100,
+    ) -> list[StoredResult]:
+        def is_wanted(result: Result) -> bool:
+            given = (user_id, monitor_id, status, kind)
+            held = (result.user_id, result.monitor_id, result.status.value, result.kind)
+            return all(one in ("", other) for one, other in zip(given, held, strict=True)) and _is_within(
+                result.scheduled_at, when
+            )
+
+        found = [stored for stored in self._results.values() if is_wanted(stored.result)]
+        return sorted(found, key=lambda s: (s.result.scheduled_at, s.result.attempt), reverse=True)[:limit]
+
+    def transitions(
+        self,
+        user_id: str = "",
+        monitor_id: str = "",
+        *,
+        state: str = "",
+        alerts: bool = False,
+        when: When = ALWAYS,
+        limit: int = 100,
+    ) -> list[Transition]:
+        found = [
+            one
+            for one in self._transitions.values()
+            if user_id in ("", one.user_id)
+            and monitor_id in ("", one.monitor_id)
+            and state in ("", one.to_state)
+            and (one.alert or not alerts)
+            and _is_within(one.at, when)
+        ]
+        return sorted(found, key=lambda t: t.at, reverse=True)[:limit]
+
+    def list_monitors(
+        self, which: Selection, after: tuple[str, str] = ("", ""), *, limit: int = 1_000
+    ) -> list[Monitor]:
+        found = [monitor for key, monitor in sorted(self._monitors.items()) if key > after]
+        return [monitor for monitor in found if self._is_selected(which, monitor)][:limit]
+
+    def list_users(self, which: Selection, after: str = "", *, limit: int = 1_000) -> list[ListedUser]:
+        found = []
+        for user_id, (user, _) in sorted(self._users.items()):
+            held = self.monitors(user_id)
+            fits = which.user_id in ("", user_id) and which.plan in ("", user.plan)
+            if which.names_monitors:
+                fits = fits and any(self._is_selected(which, monitor) for monitor in held)
+            if user_id > after and fits:
+                found.append(ListedUser(user, dict(Counter(monitor.state for monitor in held))))
+        return found[:limit]
+
+    def _is_selected(self, which: Selection, monitor: Monitor) -> bool:
+        user = self.user(monitor.user_id)
+        labels = dict(monitor.spec.labels)
+        return (
+            which.user_id in ("", monitor.user_id)
+            and which.state in ("", monitor.state)
+            and which.kind in ("", monitor.spec.kind)
+            and (not which.plan or (user is not None and user.plan == which.plan))
+            and all(name in labels and value in (None, labels[name]) for name, value in which.labels)
+        )
+
+    def user(self, user_id: str) -> User | None:
+        found = self._users.get(user_id)
+        return None if found is None else found[0]
+
+    def partition_of(self, user_id: str) -> int | None:
+        found = self._users.get(user_id)
+        return None if found is None else found[1]
+
+    def monitor(self, user_id: str, monitor_id: str) -> Monitor | None:
+        return self._monitors.get((user_id, monitor_id))
+
+    def monitors(self, user_id: str) -> list[Monitor]:
+        return [monitor for key, monitor in sorted(self._monitors.items()) if key[0] == user_id]
+
+    def catalogue(self, user_id: str = "") -> Iterator[tuple[User, list[Monitor]]]:
+        for name in sorted(self._users):
+            if user_id in ("", name):
+                yield self._users[name][0], self.monitors(name)
+
+    def count_users(self) -> int:
+        return len(self._users)
+
+    def counts(self) -> Counts:
+        by_state: dict[State, int] = {}
+        for monitor in self._monitors.values():
+            by_state[monitor.state] = by_state.get(monitor.state, 0) + 1
+        return Counts(len(self._users), len(self._monitors), by_state, len(self._results))
+
+    def task(self, user_id: str, task_id: str, now: int) -> StoredTask | None:
+        found = self._tasks.get((user_id, task_id))
+        return None if found is None else as_of(found, now)
+
+    def tasks(
+        self, user_id: str = "", status: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int, limit: int = 100
+    ) -> list[StoredTask]:
+        found = self._tasks_within(user_id, from_ms, until_ms, now)
+        return sorted(
+            (task for task in found if status in ("", task.status)),
+            key=lambda task: (task.due_at, task.user_id, task.monitor_id),
+        )[:limit]
+
+    def count_tasks(self, user_id: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int) -> dict[str, int]:
+        counts = dict.fromkeys(map(str, TaskStatus), 0)
+        for task in self._tasks_within(user_id, from_ms, until_ms, now):
+            counts[task.status] += 1
+        return counts
+
+    def history(self, user_id: str = "") -> Iterator[Stretch]:
+        for key, stretches in sorted(self._history.items()):
+            if user_id in ("", key[0]):
+                yield from sorted(stretches.values(), key=lambda s: (s.since, s.version))
+
+    def known_since(self) -> int:
+        begun_at = min([self._begun_at, *(scheduled_at for _, scheduled_at, _, _ in self._results)])
+        return max(begun_at, self._results_from)
+
+    def identities(self, from_ms: int, until_ms: int, user_id: str = "") -> Iterator[Identity]:
+        for key, stored in sorted(self._results.items()):
+            result = stored.result
+            if user_id not in ("", result.user_id):
+                continue
+            reaches_in = result.scheduled_at < from_ms and result.skipped_until >= max(from_ms, 1)
+            if from_ms <= result.scheduled_at < until_ms or reaches_in:
+                owner, scheduled_at, monitor_id, attempt = key
+                yield Identity(
+                    owner,
+                    monitor_id,
+                    scheduled_at,
+                    attempt,
+                    stored.deliveries,
+                    result.skipped_until,
+                    result.skipped_count,
+                    result.manual,
+                    result.status.value,
+                    result.started_at,
+                )
+
+    def _ages(self) -> Iterator[dict[Any, int]]:
+        """By the key of each: of results, transitions, stretches and tasks; what lasts has no age."""
+        yield {
+            key: max(stored.result.scheduled_at, stored.result.skipped_until) for key, stored in self._results.items()
+        }
+        yield {key: one.at for key, one in self._transitions.items()}
+        yield {
+            (*key, *own): stretch.until
+            for key, stretches in self._history.items()
+            for own, stretch in stretches.items()
+            if stretch.until is not None
+        }
+        yield {key: task.ended_at for key, task in self._tasks.items() if task.ended_at}
+
+    def _forget(self, keys: list[Any], results_from: int) -> None:
+        for key in keys:
+            if self._results.pop(key, None):
+                self._results_from = max(self._results_from, results_from)
+            self._transitions.pop(key, None)
+            self._history.get(key[:2], {}).pop(key[2:], None)
+            self._tasks.pop(key, None)
+
+    def _put_result(self, new: Result, stored_at: int) -> None:
+        key = (new.user_id, new.scheduled_at, new.monitor_id, new.attempt)
+        old = self._results.get(key)
+        if old is None:
+            self._results[key] = StoredResult(new, stored_at, 1)
+            return
+        ran_at_last = old.result.status is Status.SKIPPED and new.status is not Status.SKIPPED
+        kept, kept_at = (new, stored_at) if ran_at_last else (old.result, old.stored_at)
+        spanning = replace(
+            kept,
+            skipped_until=max(old.result.skipped_until, new.skipped_until),
+            skipped_count=max(old.result.skipped_count, new.skipped_count),
+        )
+        self._results[key] = StoredResult(spanning, kept_at, old.deliveries + 1)
+
+    def _put_entry(self, received: Received[Entry]) -> None:
+        entry, timestamp = received.value, received.timestamp
+        key = (entry.user_id, entry.monitor_id)
+        if isinstance(entry.value, User):
+            self._users[entry.user_id] = entry.value, received.source.number
+        elif isinstance(entry.value, Monitor):
+            self._monitors[key] = entry.value
+            self._put_stretch(entry.value)
+            self._put_task(key, entry.value, received.source.number)
+        elif entry.monitor_id:
+            self._monitors.pop(key, None)
+            self._end(key, timestamp)
+        else:
+            self._users.pop(entry.user_id, None)
+            for other in [k for k in self._monitors.keys() | self._history.keys() if k[0] == entry.user_id]:
+                self._monitors.pop(other, None)
+                self._end(other, timestamp)
+
+    def _put_stretch(self, monitor: Monitor) -> None:
+        ending = ending_of(monitor)
+        own = (monitor.version, monitor.since)
+        stretches = self._history.setdefault((monitor.user_id, monitor.monitor_id), {})
+        for key, stretch in stretches.items():
+            if key != own and stretch.until is None and (key[0] < own[0] or stretch.since <= monitor.since):
+                stretches[key] = replace(stretch, until=ending.others_until)
+            elif key == own and stretch.until is None and not ending.has_own:
+                stretches[key] = replace(stretch, until=monitor.since)
+        if ending.has_own:
+            spec = monitor.spec
+            stretches[own] = Stretch(
+                monitor.user_id,
+                monitor.monitor_id,
+                *own,
+                ending.own_until,
+                spec.kind,
+                spec.schedule,
+                spec.policy,
+                spec.start_at,
+                spec.end_at,
+                spec.max_runs,
+                monitor.agenda.runs,
+                monitor.agenda.ends_at,
+            )
+
+    def _put_task(self, key: tuple[str, str], monitor: Monitor, partition: int) -> None:
+        before, task = self._tasks.pop(key, None), task_of(monitor, partition)
+        if task is not None:
+            self._tasks[key] = task if before is None or is_first(monitor) else following(before, task)
+
+    def _tasks_within(self, user_id: str, from_ms: int, until_ms: int, now: int) -> Iterator[StoredTask]:
+        for task in self._tasks.values():
+            if user_id in ("", task.user_id) and from_ms <= task.due_at and (task.due_at < until_ms or not until_ms):
+                yield as_of(task, now)
+
+    def _end(self, key: tuple[str, str], at: int) -> None:
+        if key in self._tasks:
+            self._tasks[key] = cancelled(self._tasks[key], at)
+        stretches = self._history.get(key, {})
+        for own, stretch in stretches.items():
+            if stretch.until is None:
+                stretches[own] = replace(stretch, until=at)
+
+
+def _drop(held: dict[Any, Any], keys: list[Any]) -> int:
+    for key in keys:
+        del held[key]
+    return len(keys)
+
+
+def _is_within(instant: int, when: When) -> bool:
+    return when.since <= instant and (not when.until or instant < when.until)

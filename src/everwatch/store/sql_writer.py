@@ -1,0 +1,271 @@
+"""The store in an SQL database: one transaction for each batch, bulk statements inside."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Engine,
+    and_,
+    bindparam,
+    case,
+    delete,
+    literal_column,
+    update,
+)
+
+from everwatch.core.config import Settings
+from everwatch.model import Monitor, User
+from everwatch.store import purge_rows, row_mapping
+from everwatch.store.bulk_statements import Bulk, Row, insert_into, upsert
+from everwatch.store.database import clear_errors, open_for_writing
+from everwatch.store.entry_sequence import ending_of, into_waves
+from everwatch.store.interface import Entry, Received, SinkBatch, TaskStatus
+from everwatch.store.offsets import Offsets
+from everwatch.store.partition import Partition
+from everwatch.store.purge_filter import without_purged
+from everwatch.store.purged_users import Purge
+from everwatch.store.result_writer import ResultsWriter, UpsertedResults
+from everwatch.store.retention import KEEP_ALL, Keep, Trimmer
+from everwatch.store.sql_schema import (
+    database_facts,
+    monitor_history,
+    monitor_labels,
+    monitors,
+    tasks,
+    transitions,
+    users,
+)
+from everwatch.store.sqlite import READS_ONLY
+from everwatch.store.task_records import is_first, task_of
+
+
+class SqlStore:
+    """The sink's store in an SQL database; see ``Store`` for what the methods promise."""
+
+    def __init__(self, engine: Engine, keep: Keep = KEEP_ALL) -> None:
+        self._engine = engine
+        self._trimmer = Trimmer(engine, keep)
+        self._statements = _Statements(engine.dialect)
+        self._offsets = Offsets(engine.dialect)
+        self._results = _results_writer(engine.dialect)
+
+    def offsets(self) -> dict[Partition, int]:
+        with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
+            return self._offsets.all(connection)
+
+    def apply(self, batch: SinkBatch) -> None:
+        with clear_errors(self._engine.url):
+            self._results.prepare(self._engine, batch.results, batch.stored_at)
+            with self._engine.begin() as connection:
+                self._apply(connection, batch)
+
+    def begin_purge(self, purge: Purge) -> None:
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            purge_rows.note(connection, purge)
+        # a batch that was begun before the note could be read is waited for
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            self._offsets.lock(connection, self._offsets.all(connection).keys())
+
+    def purge_some(self, purge: Purge, most: int) -> dict[str, int]:
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            return purge_rows.delete_some(connection, purge, self._offsets.all(connection), most)
+
+    def drop_old_pages(self) -> None:
+        if self._engine.dialect.name == "sqlite":
+            with clear_errors(self._engine.url), self._engine.connect() as connection:
+                # the driver's own connection: a checkpoint is no part of a transaction
+                driver = connection.connection.driver_connection
+                assert driver is not None
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def forget_offsets(self, partitions: Iterable[Partition]) -> None:
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            self._offsets.forget(connection, list(partitions))
+
+    def trim(self, now: int, most: int) -> int:
+        with clear_errors(self._engine.url):
+            return self._trimmer.trim(now, most)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _apply(self, connection: Connection, batch: SinkBatch) -> None:
+        run = self._statements
+        begins = self._offsets.is_empty(connection)
+        stored = self._offsets.lock(connection, batch.offsets.keys())
+        fresh = _Fresh(stored)
+        # after the lock: see begin_purge
+        if purged := purge_rows.noted(connection, batch.stored_at):
+            batch = without_purged(batch, purged)
+        if begins:
+            run.begun.run(connection, [("begun_at", batch.stored_at)])
+        self._results.put(connection, [r.value for r in batch.results if fresh.has(r)], batch.stored_at)
+        run.transitions.run(
+            connection, [row_mapping.transition_row(r.value) for r in batch.transitions if fresh.has(r)]
+        )
+        for wave in into_waves(r for r in batch.entries if fresh.has(r)):
+            self._apply_entries(connection, wave)
+        self._offsets.put(connection, batch.offsets, stored)
+
+    def _apply_entries(self, connection: Connection, wave: list[Received[Entry]]) -> None:
+        """Store entries that do not depend on each other's order."""
+        run = self._statements
+        gone_users: list[Row] = []
+        gone_monitors: list[Row] = []
+        put_users: list[Row] = []
+        put_monitors: list[Row] = []
+        ended_others: list[Row] = []
+        begun: list[Row] = []
+        never_begun: list[Row] = []
+        new_tasks: list[Row] = []
+        later_tasks: list[Row] = []
+        no_tasks: list[Row] = []
+        labels: list[Row] = []
+        for received in wave:
+            entry, partition = received.value, received.source.number
+            if isinstance(entry.value, User):
+                put_users.append(row_mapping.user_row(entry.value, partition))
+            elif isinstance(entry.value, Monitor):
+                monitor, ending = entry.value, ending_of(entry.value)
+                texts = row_mapping.spec_texts(monitor.spec)
+                put_monitors.append(row_mapping.monitor_row(monitor, partition, texts))
+                labels += row_mapping.label_rows(monitor)
+                key = (monitor.user_id, monitor.monitor_id, monitor.version, monitor.since)
+                ended_others.append((ending.others_until, *key))
+                if ending.has_own:
+                    begun.append(row_mapping.history_row(monitor, ending.own_until, texts))
+                else:
+                    never_begun.append((monitor.since, *key))
+                task = task_of(monitor, partition)
+                if task is None:
+                    no_tasks.append(key[:2])
+                else:
+                    (new_tasks if is_first(monitor) else later_tasks).append(row_mapping.task_row(task))
+            elif entry.monitor_id:
+                gone_monitors.append((received.timestamp, entry.user_id, entry.monitor_id))
+            else:
+                gone_users.append((received.timestamp, entry.user_id))
+        run.cancel_tasks_of_user.run(connection, gone_users)
+        run.cancel_task.run(connection, gone_monitors)
+        run.delete_task.run(connection, no_tasks)
+        run.new_tasks.run(connection, new_tasks)
+        run.later_tasks.run(connection, later_tasks)
+        run.end_of_user.run(connection, gone_users)
+        run.delete_user.run(connection, [row[1:] for row in gone_users])
+        run.delete_monitors_of_user.run(connection, [row[1:] for row in gone_users])
+        run.end_of_monitor.run(connection, gone_monitors)
+        run.delete_monitor.run(connection, [row[1:] for row in gone_monitors])
+        run.delete_labels_of_user.run(connection, [row[1:] for row in gone_users])
+        run.delete_labels.run(connection, [row[1:] for row in gone_monitors] + [row[:2] for row in put_monitors])
+        run.labels.run(connection, labels)
+        run.users.run(connection, put_users)
+        run.monitors.run(connection, put_monitors)
+        run.end_others.run(connection, ended_others)
+        run.end_own.run(connection, never_begun)
+        run.history.run(connection, begun)
+
+
+def open_store(settings: Settings) -> SqlStore:
+    """The store at ``settings.database_url``, made or brought up to date where needed. Raises StoreError, StoreBusy."""
+    return SqlStore(open_for_writing(settings.database_url), Keep.of(settings))
+
+
+class _Fresh:
+    """Tells records that were not stored before, by their offset."""
+
+    def __init__(self, stored: dict[Partition, int]) -> None:
+        self._stored = stored
+
+    def has(self, received: Received[Any]) -> bool:
+        return received.offset >= self._stored.get(received.source, 0)
+
+
+def _results_writer(dialect: Dialect) -> ResultsWriter:
+    if dialect.name == "postgresql":
+        from everwatch.store.copied_results import CopiedResults  # its driver is imported where it is used
+
+        return CopiedResults(dialect)
+    return UpsertedResults(dialect)
+
+
+class _Statements:
+    """Everything that is run in bulk, compiled for one dialect. Parameters in the order in which rows give them."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        history, own = monitor_history.c, ["b_user_id", "b_monitor_id"]
+        user_id: ColumnElement[str] = bindparam("b_user_id")
+        monitor_id: ColumnElement[str] = bindparam("b_monitor_id")
+        until: ColumnElement[int] = bindparam("b_until", type_=BigInteger)
+        cancel = (
+            update(tasks)
+            .values(status=literal_column(f"'{TaskStatus.CANCELLED}'"), ended_at=until)
+            .where(tasks.c.user_id == user_id, tasks.c.status == literal_column(f"'{TaskStatus.PENDING}'"))
+        )
+        end = update(monitor_history).values(until=until).where(history.user_id == user_id, history.until.is_(None))
+
+        self.users = upsert(users, dialect)
+        self.monitors = upsert(monitors, dialect)
+        # the newest record decides whether a stretch lasts, so one that was closed may open again
+        self.history = upsert(monitor_history, dialect)
+        self.new_tasks = upsert(tasks, dialect)
+        self.later_tasks = _upsert_later_tasks(dialect)
+        self.cancel_task = Bulk(cancel.where(tasks.c.monitor_id == monitor_id), ["b_until", *own], dialect)
+        self.cancel_tasks_of_user = Bulk(cancel, ["b_until", "b_user_id"], dialect)
+        self.delete_task = Bulk(
+            delete(tasks).where(tasks.c.user_id == user_id, tasks.c.monitor_id == monitor_id), own, dialect
+        )
+        self.begun = Bulk(
+            insert_into(database_facts, dialect).on_conflict_do_nothing(), database_facts.c.keys(), dialect
+        )
+        self.transitions = Bulk(
+            insert_into(transitions, dialect).on_conflict_do_nothing(), transitions.c.keys(), dialect
+        )
+        self.end_others = Bulk(
+            end.where(
+                history.monitor_id == monitor_id,
+                # an older version may have been meant to begin later than this one does
+                (history.version < bindparam("b_version"))
+                | (
+                    (history.since <= bindparam("b_since"))
+                    & ((history.version != bindparam("b_version")) | (history.since < bindparam("b_since")))
+                ),
+            ),
+            ["b_until", *own, "b_version", "b_since"],
+            dialect,
+        )
+        self.end_own = Bulk(
+            end.where(
+                history.monitor_id == monitor_id,
+                history.version == bindparam("b_version"),
+                history.since == bindparam("b_since"),
+            ),
+            ["b_until", *own, "b_version", "b_since"],
+            dialect,
+        )
+        self.end_of_monitor = Bulk(end.where(history.monitor_id == monitor_id), ["b_until", *own], dialect)
+        self.end_of_user = Bulk(end, ["b_until", "b_user_id"], dialect)
+        self.delete_monitor = Bulk(
+            delete(monitors).where(monitors.c.user_id == user_id, monitors.c.monitor_id == monitor_id), own, dialect
+        )
+        self.delete_user = Bulk(delete(users).where(users.c.user_id == user_id), own[:1], dialect)
+        self.delete_monitors_of_user = Bulk(delete(monitors).where(monitors.c.user_id == user_id), own[:1], dialect)
+        self.labels = upsert(monitor_labels, dialect)
+        of_user = delete(monitor_labels).where(monitor_labels.c.user_id == user_id)
+        self.delete_labels_of_user = Bulk(of_user, own[:1], dialect)
+        self.delete_labels = Bulk(of_user.where(monitor_labels.c.monitor_id == monitor_id), own, dialect)
+
+
+def _upsert_later_tasks(dialect: Dialect) -> Bulk:
+    """One row for each task, which keeps when it was created: ``everwatch.store.task_records.following`` in SQL."""
+    insert = insert_into(tasks, dialect)
+    c, new = tasks.c, insert.excluded
+    another = and_(c.ended_at > literal_column("0"), new.created_at > c.ended_at, new.version <= c.version)
+    changes: dict[str, ColumnElement[Any]] = {column.name: new[column.name] for column in c if not column.primary_key}
+    changes["created_at"] = case((another, new.created_at), else_=c.created_at)
+    return Bulk(
+        insert.on_conflict_do_update(index_elements=list(tasks.primary_key.columns), set_=changes), c.keys(), dialect
+    )

@@ -1,0 +1,64 @@
+"""What goes into a timetable, and what comes out of it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from everwatch.core.errors import Transient
+from everwatch.model import Schedule
+from everwatch.timetable.chunk import Chunk
+from everwatch.timetable.destination import Line
+
+NEVER = 1 << 62
+NONE = range(0)
+
+
+class Retry(NamedTuple):
+    """One more try of a tick that failed.
+
+    It goes out at ``due`` and says that it was scheduled at ``scheduled_at``; ``record`` is framed, too.
+    """
+
+    due: int
+    scheduled_at: int
+    record: bytes
+
+
+class FirstCheck(NamedTuple):
+    """A run beside the schedule, soon after the monitor begins: when, and the record that goes out then."""
+
+    due: int
+    record: bytes
+
+
+class Planned(NamedTuple):
+    """One monitor in the timetable; ``record`` is its firing as it goes out (``records.framed``).
+
+    It is due strictly after ``since``, and at ``until`` for the last time. ``held_back``: that it begins at ``since``
+    is its owner's wish, and until that is loaded only the store's index knows it.
+    """
+
+    key: bytes
+    schedule: Schedule
+    since: int
+    line: Line
+    record: bytes
+    until: int = NEVER
+    held_back: bool = False
+    retry: Retry | None = None
+    first: FirstCheck | None = None
+
+
+class Firing(NamedTuple):
+    """Everybody in ``chunk`` is due: at each instant of ``fire`` to be emitted, of ``skipped`` only to be reported.
+
+    A record's timestamp delta counts on top of the instant; a retry's is negative.
+    """
+
+    line: Line
+    chunk: Chunk
+    fire: Sequence[int]
+    skipped: Sequence[int] = NONE
+
+
+class NotPlanned(Transient):
+    """A monitor that should be in the timetable is not: it has to be built anew."""

@@ -1,0 +1,146 @@
+"""Intervals that are counted from the epoch: a ring for each, divided into slots.
+
+Who stands in a slot is due each time the hand passes it.
+"""
+
+from collections.abc import Iterator
+
+from everwatch.model import Every
+from everwatch.schedule.duration import HOUR_MS, MINUTE_MS, SECOND_MS
+from everwatch.schedule.every import PHASE_STEP_MS, due_between, phase_of
+from everwatch.timetable.chunk import Chunk, Limits, Packing, Shelf
+from everwatch.timetable.destination import Line
+from everwatch.timetable.firings import Gathering, all_of, settled
+from everwatch.timetable.record_framing import Entry
+from everwatch.timetable.timetable_entry import Firing, Planned
+
+FINE_UP_TO_MS = 10 * MINUTE_MS
+
+
+def width_of(interval_ms: int) -> int:
+    """How much of an interval one slot covers, ms.
+
+    Slots of a step each can be sent as they are, and there are many of them: short intervals have those. Slots of long
+    intervals are wide, so that enough monitors share one to be packed well; they are spread out shortly before.
+    """
+    if interval_ms <= FINE_UP_TO_MS:
+        return PHASE_STEP_MS
+    return 10 * SECOND_MS if interval_ms <= HOUR_MS else MINUTE_MS
+
+
+class Ring:
+    """Slots by number, only those in use. Firing reads a slot and changes nothing: nothing is ever put in again."""
+
+    __slots__ = ("interval_ms", "size", "slots", "width_ms")
+
+    def __init__(self, interval_ms: int) -> None:
+        self.interval_ms = interval_ms
+        self.width_ms = width_of(interval_ms)
+        self.size = -(-interval_ms // self.width_ms)
+        self.slots: dict[int, Shelf] = {}
+
+    def passed(self, after: int, upto: int) -> Iterator[tuple[int, Shelf]]:
+        """The slots that hold somebody who may be due in after < t <= upto: where each starts in its turn, ms."""
+        width = self.width_ms
+        if upto - after >= self.interval_ms - width:
+            for slot, shelf in list(self.slots.items()):
+                yield slot * width, shelf
+            return
+        first = (after + 1) % self.interval_ms // width
+        last = upto % self.interval_ms // width
+        slots = range(first, last + 1) if first <= last else [*range(first, self.size), *range(last + 1)]
+        for slot in slots:
+            if slot in self.slots:
+                yield slot * width, self.slots[slot]
+
+
+class Rings:
+    """The rings of a timetable: *fine* ones, whose slots are sent as they are, and *coarse* ones.
+
+    ``emitted_to``: everything due up to then is done with.
+    """
+
+    def __init__(self, packing: Packing, limits: Limits, emitted_to: int) -> None:
+        self.emitted_to = emitted_to
+        self._packing = packing
+        self._limits = limits
+        self._fine: dict[tuple[int, Line], Ring] = {}
+        self._coarse: dict[tuple[int, Line], Ring] = {}
+
+    def seat(self, planned: Planned, schedule: Every) -> Chunk | None:
+        """Take a monitor in; gives the chunk that was changed, None (and no seat) if it is due before it begins."""
+        interval_ms, phase = schedule.interval_ms, phase_of(planned.key, schedule)
+        following, since = self.emitted_to + 1, planned.since
+        if since >= following and since >= following + (phase - following) % interval_ms:
+            return None
+        ring = self.ring(interval_ms, planned.line)
+        slot, delta = divmod(phase, ring.width_ms)
+        shelf = ring.slots.get(slot)
+        if shelf is None:
+            shelf = ring.slots[slot] = Shelf()
+        return shelf.add(Entry(delta, planned.record), self._packing, self._limits)
+
+    def unseat(self, planned: Planned, schedule: Every) -> Chunk | None:
+        """Take a monitor out; gives the chunk that was changed, None if it was not there."""
+        name = schedule.interval_ms, planned.line
+        rings = self._fine if schedule.interval_ms <= FINE_UP_TO_MS else self._coarse
+        ring = rings.get(name)
+        if ring is None:
+            return None
+        slot, delta = divmod(phase_of(planned.key, schedule), ring.width_ms)
+        shelf = ring.slots.get(slot)
+        chunk = shelf.discard(Entry(delta, planned.record), self._packing) if shelf else None
+        if chunk is not None and not shelf:
+            del ring.slots[slot]
+            if not ring.slots:
+                del rings[name]
+        return chunk
+
+    def ahead(self, after: int, upto: int) -> Iterator[tuple[int, Line, bytes]]:
+        """Everybody in coarse rings who is due in after < t <= upto: when, the line and the record."""
+        for (interval_ms, line), ring in self._coarse.items():
+            every = Every(interval_ms)
+            for start, shelf in ring.passed(after, upto):
+                for chunk in shelf.chunks:
+                    for delta, record in chunk.entries(self._packing):
+                        for due in due_between(every, start + delta, after, upto):
+                            yield due, line, record
+
+    def due(self, after: int, upto: int) -> Iterator[Firing]:
+        """Everybody in fine rings who is due in after < t <= upto (both whole steps), step by step."""
+        for step in range(after // PHASE_STEP_MS + 1, upto // PHASE_STEP_MS + 1):
+            for (_, line), ring in self._fine.items():
+                shelf = ring.slots.get(step % ring.size)
+                if shelf is not None:
+                    yield from all_of(line, shelf, [step * PHASE_STEP_MS])
+
+    def backlog(self, after: int, upto: int, now: int) -> Iterator[Firing]:
+        """What was missed in after < t <= upto, divided under the misfire rules at ``now``."""
+        for (interval_ms, line), ring in self._fine.items():
+            every = Every(interval_ms)
+            for phase, shelf in ring.passed(after, upto):
+                yield from settled(line, shelf, due_between(every, phase, after, upto), now)
+        for (interval_ms, line), ring in self._coarse.items():
+            every, missed = Every(interval_ms), Gathering(line)
+            for start, shelf in ring.passed(after, upto):
+                for chunk in shelf.chunks:
+                    for delta, record in chunk.entries(self._packing):
+                        due = due_between(every, start + delta, after, upto)
+                        if due:
+                            missed.add_settled(record, due, now)
+            yield from missed.firings(self._packing, self._limits)
+
+    def shelves(self) -> Iterator[tuple[int, Line, int, Shelf]]:
+        """All shelves: interval, line and number of the slot of each."""
+        for rings in (self._fine, self._coarse):
+            for (interval_ms, line), ring in rings.items():
+                for slot, shelf in ring.slots.items():
+                    yield interval_ms, line, slot, shelf
+
+    def ring(self, interval_ms: int, line: Line) -> Ring:
+        """The ring of an interval, made if there is none."""
+        rings = self._fine if interval_ms <= FINE_UP_TO_MS else self._coarse
+        ring = rings.get((interval_ms, line))
+        if ring is None:
+            ring = rings[interval_ms, line] = Ring(interval_ms)
+        return ring

@@ -1,0 +1,184 @@
+"""Schedules that follow a wall clock: a group for each, whose members share the computation of due instants."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+
+from everwatch.model import Cron, Every
+from everwatch.schedule.duration import HOUR_MS, MINUTE_MS, SECOND_MS
+from everwatch.schedule.misfire import settle
+from everwatch.schedule.spread import spread_of
+from everwatch.schedule.wall_times import wall_times
+from everwatch.timetable.chunk import Chunk, Limits, Packing, Shelf, chunks_of
+from everwatch.timetable.destination import Line
+from everwatch.timetable.firings import all_of, settled
+from everwatch.timetable.record_framing import Entry
+from everwatch.timetable.timetable_entry import NEVER, Firing, Planned
+
+
+class Group:
+    """Monitors that share all of a schedule.
+
+    Without a spread all of them stand on one shelf. With one, each is due some time after the shared instants, its
+    offset: slots by offset, only those in use.
+    """
+
+    __slots__ = ("next", "slots", "spread_ms", "times", "width_ms")
+
+    def __init__(self, schedule: Cron | Every, emitted_to: int) -> None:
+        self.times = wall_times(schedule)
+        self.spread_ms = spread_ms_of(schedule)
+        self.width_ms = 10 * SECOND_MS if self.spread_ms <= HOUR_MS else MINUTE_MS
+        self.slots: dict[int, Shelf] = {}
+        self.next = NEVER
+        self.advance(emitted_to)
+
+    def advance(self, emitted_to: int) -> None:
+        """Find out when they are due next; those who are spread know by themselves."""
+        if not self.spread_ms:
+            following = self.times.next_after(emitted_to)
+            self.next = NEVER if following is None else following
+
+    def instants(self, after: int, upto: int) -> list[int]:
+        """The shared instants that may have somebody due in after < t <= upto."""
+        return self.times.between(after - self.spread_ms, upto)
+
+    def passed(self, instants: Sequence[int], after: int, upto: int) -> Iterator[tuple[int, Shelf]]:
+        """The slots that hold somebody who may be due in after < t <= upto: the offset where each starts."""
+        width = self.width_ms
+        seen: set[int] = set()
+        for instant in instants:
+            first, last = max(after + 1 - instant, 0) // width, (upto - instant) // width
+            if last - first >= len(self.slots):
+                seen.update(slot for slot in self.slots if first <= slot <= last)
+            else:
+                seen.update(slot for slot in range(first, last + 1) if slot in self.slots)
+            if len(seen) == len(self.slots):
+                break
+        for slot in sorted(seen):
+            yield slot * width, self.slots[slot]
+
+
+class Groups:
+    """The groups of a timetable. ``emitted_to``: everything due up to then is done with."""
+
+    def __init__(self, packing: Packing, limits: Limits, emitted_to: int) -> None:
+        self.emitted_to = emitted_to
+        self._packing = packing
+        self._limits = limits
+        self._groups: dict[tuple[Cron | Every, Line], Group] = {}
+        self._next = NEVER
+
+    def seat(self, planned: Planned, schedule: Cron | Every) -> Chunk | None:
+        """Take a monitor in; gives the chunk that was changed, None (and no seat) if it is due before it begins."""
+        offset = offset_of(planned.key, schedule)
+        if planned.since > self.emitted_to:
+            following = wall_times(schedule).next_after(self.emitted_to - offset)
+            if following is not None and following + offset <= planned.since:
+                return None
+        group = self.group(schedule, planned.line)
+        slot, delta = divmod(offset, group.width_ms)
+        shelf = group.slots.get(slot)
+        if shelf is None:
+            shelf = group.slots[slot] = Shelf()
+        return shelf.add(Entry(delta, planned.record), self._packing, self._limits)
+
+    def unseat(self, planned: Planned, schedule: Cron | Every) -> Chunk | None:
+        """Take a monitor out; gives the chunk that was changed, None if it was not there."""
+        name = schedule, planned.line
+        group = self._groups.get(name)
+        if group is None:
+            return None
+        slot, delta = divmod(offset_of(planned.key, schedule), group.width_ms)
+        shelf = group.slots.get(slot)
+        chunk = shelf.discard(Entry(delta, planned.record), self._packing) if shelf else None
+        if chunk is not None and not shelf:
+            del group.slots[slot]
+            if not group.slots:
+                del self._groups[name]
+        return chunk
+
+    def ahead(self, after: int, upto: int) -> Iterator[tuple[int, Line, bytes]]:
+        """Everybody who is spread and due in after < t <= upto: when, the line and the record."""
+        for (_, line), group in self._groups.items():
+            instants = group.instants(after, upto) if group.spread_ms else []
+            for start, shelf in group.passed(instants, after, upto):
+                for chunk in shelf.chunks:
+                    for delta, record in chunk.entries(self._packing):
+                        offset = start + delta
+                        for instant in _between(instants, after - offset, upto - offset):
+                            yield instant + offset, line, record
+
+    def due(self, after: int, upto: int) -> Iterator[Firing]:
+        """Everybody who is not spread and due in after < t <= upto."""
+        if self._next <= upto:
+            for (_, line), group in self._groups.items():
+                if group.next <= upto:
+                    instants = group.instants(after, upto)
+                    for shelf in group.slots.values():
+                        yield from all_of(line, shelf, instants)
+
+    def backlog(self, after: int, upto: int, now: int) -> Iterator[Firing]:
+        """What was missed in after < t <= upto, divided under the misfire rules at ``now``."""
+        for (_, line), group in self._groups.items():
+            if group.spread_ms:
+                yield from self._spread_backlog(line, group, after, upto, now)
+            elif group.next <= upto:
+                instants = group.instants(after, upto)
+                for shelf in group.slots.values():
+                    yield from settled(line, shelf, instants, now)
+
+    def settled(self, emitted_to: int) -> None:
+        """Everything up to ``emitted_to`` is done with."""
+        self.emitted_to = emitted_to
+        if self._next <= emitted_to:
+            for group in self._groups.values():
+                if group.next <= emitted_to:
+                    group.advance(emitted_to)
+            self._next = min((group.next for group in self._groups.values()), default=NEVER)
+
+    def shelves(self) -> Iterator[tuple[Cron | Every, Line, int, Shelf]]:
+        """All shelves: schedule, line and number of the slot of each."""
+        for (schedule, line), group in self._groups.items():
+            for slot, shelf in group.slots.items():
+                yield schedule, line, slot, shelf
+
+    def group(self, schedule: Cron | Every, line: Line) -> Group:
+        """The group of a schedule, made if there is none."""
+        group = self._groups.get((schedule, line))
+        if group is None:
+            group = self._groups[schedule, line] = Group(schedule, self.emitted_to)
+            self._next = min(self._next, group.next)
+        return group
+
+    def _spread_backlog(self, line: Line, group: Group, after: int, upto: int, now: int) -> Iterator[Firing]:
+        instants = group.instants(after, upto)
+        # who has missed the same shared instants, and as many of them by more than the grace, is caught up together
+        alike: dict[tuple[int, int, int], list[Entry]] = {}
+        for start, shelf in group.passed(instants, after, upto):
+            for chunk in shelf.chunks:
+                for delta, record in chunk.entries(self._packing):
+                    offset = start + delta
+                    first, last = bisect_right(instants, after - offset), bisect_right(instants, upto - offset)
+                    if first < last:
+                        late = bisect_left(instants, now - offset - line.misfire_grace_ms, first, last)
+                        alike.setdefault((first, late, last), []).append(Entry(offset, record))
+        for (first, _, last), entries in alike.items():
+            missed = instants[first:last]
+            fire, skipped = settle(missed, now - entries[0].delta, line.misfire, line.misfire_grace_ms)
+            for chunk in chunks_of(entries, self._packing, self._limits):
+                yield Firing(line, chunk, fire, skipped)
+
+
+def _between(instants: Sequence[int], after: int, upto: int) -> Sequence[int]:
+    return instants[bisect_right(instants, after) : bisect_right(instants, upto)]
+
+
+def spread_ms_of(schedule: Cron | Every) -> int:
+    """How much later than their group's instants its members are due, at most."""
+    return schedule.spread_ms if isinstance(schedule, Cron) else 0
+
+
+def offset_of(key: bytes, schedule: Cron | Every) -> int:
+    """How much later that is for the member with this key."""
+    spread_ms = spread_ms_of(schedule)
+    return spread_of(key, spread_ms) if spread_ms else 0

@@ -1,0 +1,307 @@
+"""One pass over a source: every row read, what is new or changed checked and sent, and noted once it is there."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+from everwatch.core.clock import Clock
+from everwatch.core.errors import InvalidInput, SettingsError, Transient
+from everwatch.encoding import codec
+from everwatch.rules.admission import SignupPlans, admit_command, admit_signup
+from everwatch.transfer.import_rows import Row
+from everwatch.transfer.ledger import Ledger, Mark, digest_of
+from everwatch.transfer.load_sender import STALLED_AFTER_S, Courier
+from everwatch.transfer.outcomes import ID_BYTES, Heard, Outcomes
+
+ROWS_AT_ONCE = 2_000
+# when it is stopped, a pass waits so long for what is under way
+STOPPED_WITHIN_S = 5.0
+_SECOND_ROW = "this is a second row of the same {}, and says something else: the first one counts"
+
+
+class Source(Protocol):
+    """Where rows come from; ``position`` of ``size`` bytes are read, if ``size`` is known."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def rows(self) -> Iterator[Row]:
+        """Every row, in order; each time anew. Raises SettingsError."""
+        ...
+
+
+class Interruption:
+    """A wish to stop: what is being read is given up, what is under way is waited for."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._reading = False
+
+    def ask(self) -> None:
+        """Ask to stop, from a signal's handler. Raises KeyboardInterrupt where nothing else ends the waiting."""
+        again, self.wanted = self.wanted, True
+        if self._reading or again:
+            raise KeyboardInterrupt
+
+    def unless_asked(self, read: Callable[[], list[Row]]) -> list[Row]:
+        """What ``read`` gives; nothing once it is asked to stop: a pipe or a database may keep us waiting for ever."""
+        self._reading = True
+        try:
+            return [] if self.wanted else read()
+        except KeyboardInterrupt:
+            if not self.wanted:
+                raise
+            return []
+        finally:
+            self._reading = False
+
+
+@dataclass
+class Tally:
+    """How many rows a pass has read, and what they were; ``sent`` are those that were new or changed, or all.
+
+    ``again``: of those sent, rows that a worker had refused. ``accepted``: rows that a worker took, known with waiting
+    only. ``refused_before``: refusals of what earlier passes sent, learned in this one. ``refused``: rows that were
+    wrong, that a worker refused, or that stay refused because nothing has changed.
+    """
+
+    read: int = 0
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    refused: int = 0
+    sent: int = 0
+    seconds: float = 0.0
+    again: int = 0
+    accepted: int = 0
+    refused_before: int = 0
+
+
+@dataclass(frozen=True)
+class Telling:
+    """Who is told: ``refused`` of each wrong row (its line, the reason), ``look`` now and then how far it is."""
+
+    refused: Callable[[int, str], None]
+    look: Callable[[Tally], None]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a pass holds rows against: the plans that the worker has, as far as they are known here.
+
+    ``refused_rest_ms``: so long a row that a worker refused is not sent again, unless the row or the plans changed.
+    """
+
+    plans: SignupPlans | None = None
+    plans_digest: bytes = b""
+    refused_rest_ms: int = 0
+
+
+class Pass:
+    """One pass. ``courier`` is asked for when there is something to send, and never in a dry run (``ship`` false).
+
+    With ``outcomes`` the rows are sent so that workers answer; without, nobody hears of a refusal by a worker.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        ledger: Ledger,
+        courier: Callable[[], Courier],
+        telling: Telling,
+        clock: Clock,
+        rules: Rules | None = None,
+        outcomes: Outcomes | None = None,
+    ) -> None:
+        self._source = source
+        self._ledger = ledger
+        self._courier_of = courier
+        self._courier: Courier | None = None
+        self._telling = telling
+        self._clock = clock
+        self._rules = rules or Rules()
+        self._outcomes = outcomes
+        # sent and not noted yet
+        self._pending: dict[bytes, Mark] = {}
+        # refused before all of their load was acknowledged
+        self._refused_early: set[bytes] = set()
+        self._seen = _Seen()
+        self.tally = Tally()
+        if outcomes is not None:
+            outcomes.hear = self._hear
+
+    def run(self, interruption: Interruption, *, everything: bool = False, ship: bool = True) -> Tally:
+        """Read to the end, or until it is asked to stop; ``everything``: send what is unchanged, too.
+
+        Raises SettingsError where the source cannot be read, BrokerUnavailable. What was there by then is noted.
+        """
+        if self._outcomes is not None:
+            self._outcomes.interrupted = lambda: interruption.wanted
+        try:
+            return self._run(interruption, everything, ship)
+        except Transient:
+            if self._courier is not None:
+                with suppress(Transient):
+                    self._note(self._courier.arrived())
+            raise
+
+    def _run(self, interruption: Interruption, everything: bool, ship: bool) -> Tally:
+        began_s, tally = self._clock.monotonic_s(), self.tally
+        if self._outcomes is not None and ship and not self._outcomes.learn():
+            # refusals may have gone unseen
+            everything = True
+        rows = self._source.rows()
+        try:
+            while some := interruption.unless_asked(lambda: list(islice(rows, ROWS_AT_ONCE))):
+                self._take(some, everything, ship)
+                tally.seconds = self._clock.monotonic_s() - began_s
+                self._telling.look(tally)
+        except SettingsError:
+            self._finish(STALLED_AFTER_S)
+            raise
+        finally:
+            tally.seconds = self._clock.monotonic_s() - began_s
+        self._finish(STOPPED_WITHIN_S if interruption.wanted else STALLED_AFTER_S)
+        if self._outcomes is not None and self._courier is not None:
+            self._outcomes.finish()
+            tally.accepted = self._outcomes.accepted
+        tally.seconds = self._clock.monotonic_s() - began_s
+        return tally
+
+    def _finish(self, within_s: float) -> None:
+        if self._courier is not None:
+            marks = self._courier.finish(within_s)
+            while marks:
+                self._note(marks)
+                marks = self._courier.arrived()
+
+    def _take(self, rows: list[Row], everything: bool, ship: bool) -> None:
+        keys = [codec.table_key(row.user_id, row.monitor_id) for row in rows]
+        pending = self._pending
+        known = self._ledger.known([key for key in keys if key not in pending])
+        load: list[Row] = []
+        marks: list[Mark] = []
+        changed: list[bytes] = []
+        tally = self.tally
+        tally.read += len(rows)
+        for row, key in zip(rows, keys, strict=True):
+            try:
+                if row.problem:
+                    raise InvalidInput(row.problem)
+                digest = digest_of(row.value)
+                before = pending.get(key) or known.get(key)
+                is_same = before is not None and before.digest == digest
+                if before is not None and before.number in self._seen:
+                    if not is_same:
+                        raise InvalidInput(_SECOND_ROW.format("monitor" if row.monitor_id else "user"))
+                    tally.unchanged += 1
+                    continue
+                # what is as it was sent was right then
+                if not is_same:
+                    self._check(row)
+                    was_refused = before is not None and not before.digest and self._was_refused(key, digest)
+                else:
+                    was_refused = False
+            except InvalidInput as error:
+                tally.refused += 1
+                self._telling.refused(row.line, str(error))
+                continue
+            number = self._ledger.new_number() if before is None else before.number
+            self._seen.add(number)
+            if before is None:
+                tally.new += 1
+            elif is_same:
+                tally.unchanged += 1
+                if not everything:
+                    continue
+            elif was_refused:
+                tally.again += 1
+            else:
+                tally.changed += 1
+                if before.digest:
+                    changed.append(key)
+            pending[key] = mark = Mark(key, digest, number)
+            load.append(row if self._outcomes is None else self._outcomes.asking(row, digest))
+            marks.append(mark)
+        if not load:
+            return
+        tally.sent += len(load)
+        if not ship:
+            self._note(marks)
+            return
+        if self._courier is None:
+            self._courier = self._courier_of()
+            if self._outcomes is not None:
+                self._outcomes.begin()
+        if changed:
+            # from here on the brokers may have either: a row that goes back to what was noted must be sent
+            self._ledger.doubt(changed)
+        self._courier.send(load, marks)
+        self._note(self._courier.arrived())
+        if self._outcomes is not None:
+            self._outcomes.expect(load, marks)
+
+    def _check(self, row: Row) -> None:
+        """Raises InvalidInput if the worker would refuse the row."""
+        if len(row.value) > codec.LARGEST_INPUT_BYTES - ID_BYTES:
+            raise InvalidInput(f"the row has more than {codec.LARGEST_INPUT_BYTES - ID_BYTES} bytes as JSON")
+        if row.monitor_id:
+            admit_command(row.value)
+        else:
+            admit_signup(row.value, plans=self._rules.plans)
+
+    def _was_refused(self, key: bytes, digest: bytes) -> bool:
+        """Return whether a worker refused this very row. Raises InvalidInput if it is not to be sent again yet."""
+        refused = self._ledger.refusal(key)
+        if refused is None or refused.digest != digest:
+            return False
+        rests = self._clock.now_ms() - refused.at < self._rules.refused_rest_ms
+        if rests and refused.plans == self._rules.plans_digest:
+            raise InvalidInput(f"{refused.reason}; it is not sent again until the row or the plans change")
+        return True
+
+    def _hear(self, heard: Heard) -> None:
+        """Count and tell a refusal by a worker."""
+        if heard.line:
+            self.tally.refused += 1
+            self._telling.refused(heard.line, heard.reason)
+            if heard.key in self._pending:
+                self._refused_early.add(heard.key)
+        else:
+            self.tally.refused_before += 1
+            self._telling.refused(0, f"since the last pass user {heard.user_id!r} was refused: {heard.reason}")
+
+    def _note(self, marks: list[Mark]) -> None:
+        if marks:
+            if self._refused_early:
+                # their numbers are noted, and that nothing was taken
+                marks = [mark._replace(digest=b"") if mark.key in self._refused_early else mark for mark in marks]
+                self._refused_early.difference_update(mark.key for mark in marks)
+            self._ledger.note(marks)
+            for mark in marks:
+                del self._pending[mark.key]
+
+
+class _Seen:
+    """Numbers, one bit each."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def __contains__(self, number: int) -> bool:
+        at = number >> 3
+        return at < len(self._bits) and bool(self._bits[at] & (1 << (number & 7)))
+
+    def add(self, number: int) -> None:
+        at = number >> 3
+        if at >= len(self._bits):
+            self._bits.extend(bytes(at + 1 - len(self._bits) + (len(self._bits) >> 3)))
+        self._bits[at] |= 1 << (number & 7)

@@ -1,0 +1,135 @@
+"""Results come back: they change states, and changes of state go out as transitions. What failed is tried again."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+
+import msgspec
+
+from everwatch.core.bounds import MOST_AHEAD_MS
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding import codec, table_records
+from everwatch.kafka.consumed_record import Record
+from everwatch.model import INLINE_EXECUTOR, Monitor, Status
+from everwatch.rules import lifecycle
+from streams.outputs.dead_letters import Refusals
+from streams.outputs.transitions import Transitions
+from streams.state.owned_partitions import Partition, Planner
+from streams.state.unit_of_work import Writer, Writing, all_or_rebuilt
+from streams.ticking.agenda_runner import muted
+from streams.transport.batch_consumer import in_turns
+
+Judged = tuple[Record, bytes, Status]
+# long enough for a unit of work to become durable, as a rule; until then sweeps do not pass the instant of a retry
+RETRY_AFTER_MS = 500
+# how many results of a batch are asked whether an executor is alive
+LOOKED_AT = 20
+
+
+class Feedback:
+    """Judges monitors by their results, each batch as one durable unit of work.
+
+    A batch in which every monitor stays as it is writes nothing and waits for nothing; of a result that changes nothing
+    only the status is read.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        planner: Planner,
+        transitions: Transitions,
+        refusals: Refusals,
+        tasks_kept_ms: int,
+    ) -> None:
+        self._writer = writer
+        self._planner = planner
+        self._transitions = transitions
+        self._refusals = refusals
+        self._tasks_kept_ms = tasks_kept_ms
+
+    async def judge(self, records: Iterable[Record]) -> None:
+        """Bring states to what the results say; when this returns, it is durable."""
+        judged: dict[int, list[Judged]] = {}
+        async for few in in_turns(records):
+            for record in few:
+                try:
+                    judged.setdefault(record.partition, []).append((record, *_verdict(record)))
+                except InvalidInput as error:
+                    self._refusals.refuse(record, error)
+        async with self._writer.writing() as work:
+            with ExitStack() as holds:
+                replanned: list[tuple[int, Monitor, Monitor]] = []
+                for number, some in judged.items():
+                    partition = work.owned(number)
+                    _note_answers(partition, some)
+                    earliest = 0
+                    work.look_up(number, list({key for _, key, _ in some}))
+                    async for turn in in_turns(some):
+                        for record, key, status in turn:
+                            value = work.value(number, key)
+                            # None: deleted while the tick was under way
+                            if value is None or table_records.stays_as_it_is(value, status):
+                                continue
+                            if not earliest and status is Status.FAILURE:
+                                earliest = max(self._planner.now_ms(), partition.reaching_for) + RETRY_AFTER_MS
+                                holds.enter_context(partition.held(earliest - 1))
+                            change = self._change(work, record, key, value, earliest)
+                            if change and change[0].agenda.retry_at != change[1].agenda.retry_at:
+                                replanned.append((number, *change))
+                await work.finish()
+                with all_or_rebuilt():
+                    for number, before, after in replanned:
+                        self._planner.plan(work.owned(number), before, after)
+
+    def _change(
+        self, work: Writing, record: Record, key: bytes, value: bytes, earliest: int
+    ) -> tuple[Monitor, Monitor] | None:
+        """The monitor before and after a result, if that changes it."""
+        try:
+            result = codec.decode_result(record.value)
+            # its instant becomes a retry's timestamp, which no broker takes from far ahead
+            latest = self._planner.now_ms() + MOST_AHEAD_MS
+            codec.check_not_ahead(max(result.scheduled_at, result.skipped_until), latest, "$.scheduled_at")
+        except InvalidInput as error:
+            self._refusals.refuse(record, error)
+            return None
+        monitor = work.decoded(record.partition, key, value)
+        if not isinstance(monitor, Monitor):  # a result names a monitor; what it is for cannot be decoded
+            return None
+        after = lifecycle.after_result(monitor, result, earliest)
+        if after is monitor:
+            return None
+        transition = lifecycle.transition_between(monitor, after)
+        if transition is not None:
+            user = work.user(record.partition, monitor.user_id)
+            muted_until = muted(user, monitor, transition.at)
+            if muted_until:
+                transition = msgspec.structs.replace(transition, alert=False)
+            after = lifecycle.with_reminder(monitor, after, muted_until)
+            after = lifecycle.forgotten_at(after, self._planner.now_ms() + self._tasks_kept_ms)
+        work.add(record.partition, key, after)
+        if transition is not None:
+            self._transitions.tell(record.partition, transition, after, user)
+        return monitor, after
+
+
+def _note_answers(partition: Partition, judged: list[Judged]) -> None:
+    """Note that executors are alive, if one of these results is an executor's."""
+    if partition.unanswered_since and any(_is_executors(record) for record, _, _ in judged[-LOOKED_AT:]):
+        partition.unanswered_since = 0
+
+
+def _is_executors(record: Record) -> bool:
+    """Whether an executor sent this result; False for a mangled one."""
+    try:
+        return codec.decode_result(record.value).executor != INLINE_EXECUTOR
+    except InvalidInput:
+        return False
+
+
+def _verdict(record: Record) -> tuple[bytes, Status]:
+    """Table key and status of a result. Raises InvalidInput."""
+    verdict = table_records.read_verdict(record.value) if record.value else None
+    if verdict is not None:
+        return verdict[0] + codec.SEPARATOR + verdict[1], verdict[2]
+    result = codec.decode_result(record.value)
+    return codec.table_key(result.user_id, result.monitor_id), result.status

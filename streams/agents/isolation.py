@@ -1,0 +1,82 @@
+"""Records handled so that one whose handling fails harms nothing but itself."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from everwatch.core.bisection import Bisection
+from everwatch.core.clock import Clock
+from everwatch.core.errors import InvalidInput, Unhandled, is_retryable
+from everwatch.kafka.consumed_record import Record
+from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.metrics import POISON
+from streams.outputs.dead_letters import Refusals
+
+logger = logging.getLogger(__name__)
+PAUSE_S = 0.1
+# of a batch: poison may come by the thousand, and most of it fails for its own sake and not for the moment's
+LONGEST_PAUSES_S = 1.0
+
+
+class Isolated:
+    """A handler of one topic's records, made safe: see ``run``."""
+
+    def __init__(
+        self,
+        topic: str,
+        handle: Callable[[Sequence[Record]], Awaitable[None]],
+        refusals: Callable[[], Refusals],
+        clock: Clock,
+    ) -> None:
+        self._topic = topic
+        self._handle = handle
+        self._refusals = refusals
+        self._quiet = Quiet(clock)
+
+    async def run(self, work: Bisection[Record]) -> None:
+        """Handle what is left of a batch; when this returns, all of it is handled, or refused, and that is durable.
+
+        A part that fails is halved, down to the records that fail alone; those are refused after some attempts.
+        Raises what lies with no record (``is_retryable``): what is left of ``work`` is to be run again.
+        """
+        pauses_s = LONGEST_PAUSES_S
+        while part := work.part:
+            try:
+                await self._handle_part(part)
+            except Exception as error:
+                if is_retryable(error):
+                    raise
+                self._complain(error, part)
+                if work.failed():
+                    await self._refuse(part[0], error)
+                elif len(part) == 1 and pauses_s > 0:
+                    pauses_s -= PAUSE_S
+                    await asyncio.sleep(PAUSE_S)
+                    continue
+                else:
+                    continue
+            work.done()
+
+    async def _handle_part(self, part: Sequence[Record]) -> None:
+        refusals = self._refusals()
+        try:
+            await self._handle(part)
+        except BaseException:
+            refusals.drop(self._topic)
+            raise
+        await refusals.keep(self._topic)
+
+    async def _refuse(self, record: Record, error: Exception) -> None:
+        POISON.labels(self._topic).inc()
+        refusals = self._refusals()
+        refusals.refuse(record, error if isinstance(error, InvalidInput) else Unhandled(error))
+        await refusals.keep(self._topic)
+
+    def _complain(self, error: Exception, part: Sequence[Record]) -> None:
+        if self._quiet.may_say(type(error).__name__):
+            logger.error(
+                "handling %d records of %s failed; looking for the record that causes it (logged once a minute)",
+                len(part),
+                self._topic,
+                exc_info=error,
+            )

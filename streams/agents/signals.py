@@ -1,0 +1,191 @@
+"""Signals: what they say is kept in their monitor's table entry, where the timer looks when the monitor is due."""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec.structs import replace
+
+from everwatch.core.bounds import MOST_AHEAD_MS
+from everwatch.core.clock import Clock
+from everwatch.core.errors import InvalidInput, RefusalCode
+from everwatch.encoding import codec, table_records
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.outbox import Outbox
+from everwatch.kinds import registry
+from everwatch.kinds.execution.config_secrets import ConfigSecrets
+from everwatch.kinds.protocol import SignalledKind
+from everwatch.model import Answer, Asker, Monitor, Signal, SignalState
+from everwatch.rules import lifecycle
+from streams.outputs.dead_letters import Refusals
+from streams.outputs.replies import Replies
+from streams.state.unit_of_work import Writer, Writing
+from streams.transport.batch_consumer import in_turns
+
+# the record, the table key, when it happened, and the signal itself if it says more than that or asks for an answer
+Heard = tuple[Record, bytes, int, Signal | None]
+
+
+class Signals:
+    """Takes batches of signals into state, each batch as one durable unit of work.
+
+    Plain heartbeats, which most signals are, change a few bytes of their monitor's entry and nothing is decoded.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        refusals: Refusals,
+        replies: Replies,
+        outbox: Outbox,
+        clock: Clock,
+        secrets: ConfigSecrets,
+    ) -> None:
+        self._writer = writer
+        self._refusals = refusals
+        self._replies = replies
+        self._outbox = outbox
+        self._clock = clock
+        self._secrets = secrets
+
+    async def take(self, records: Iterable[Record]) -> None:
+        """Remember what the signals say; when this returns, that is durable."""
+        heard: dict[int, list[Heard]] = {}
+        async for few in in_turns(records):
+            # a job's clock may be a little ahead of ours; a heartbeat from further in the future would hide silence
+            latest = self._clock.now_ms() + MOST_AHEAD_MS
+            for record in few:
+                try:
+                    signal = codec.decode_signal(record.value)
+                    at = signal.at or record.timestamp_ms
+                    if at > latest:
+                        ahead_s = (at - latest + MOST_AHEAD_MS) / 1000
+                        raise InvalidInput(f"the signal is {ahead_s:g} s in the future", "$.at")
+                except InvalidInput as error:
+                    self._refusals.refuse(record, error)
+                else:
+                    key = codec.table_key(signal.user_id, signal.monitor_id)
+                    more = None if signal.is_plain and not signal.signal_id else signal
+                    heard.setdefault(record.partition, []).append((record, key, at, more))
+        async with self._writer.writing() as work:
+            answers: list[tuple[int, Asker, Answer]] = []
+            for number, some in heard.items():
+                await self._take(work, number, some, answers)
+            await work.finish()
+            # an answer says what is durable
+            for each in answers:
+                self._replies.answer(*each, offset=work.position(each[0]))
+        if answers:
+            await self._outbox.delivered()
+
+    async def _take(
+        self, work: Writing, number: int, heard: list[Heard], answers: list[tuple[int, Asker, Answer]]
+    ) -> None:
+        newest: dict[bytes, int] = {}
+        # keys that take a closer look, and their entries
+        closer: dict[bytes, bytes | None] = {}
+        for _, key, at, more in heard:
+            if more is not None:
+                closer[key] = None
+            elif at > newest.get(key, -1):
+                newest[key] = at
+        for key in closer:
+            newest.pop(key, None)
+        values = work.read(number, [*newest, *closer])
+        closer = dict(zip(closer, values[len(newest) :], strict=True))
+        async for few in in_turns(zip(newest.items(), values[: len(newest)], strict=True)):
+            for (key, at), value in few:
+                after = None if value is None else table_records.with_signal(value, at)
+                if after is None:
+                    closer[key] = value
+                elif after is not value:
+                    work.add_value(number, key, after)
+        if closer:
+            await self._look_closer(work, number, closer, heard, answers)
+        work.send(number)
+
+    async def _look_closer(
+        self,
+        work: Writing,
+        number: int,
+        values: Mapping[bytes, bytes | None],
+        heard: list[Heard],
+        answers: list[tuple[int, Asker, Answer]],
+    ) -> None:
+        said: dict[bytes, list[Heard]] = {key: [] for key in values}
+        for each in heard:
+            if each[1] in said:
+                said[each[1]].append(each)
+        async for few in in_turns(said.items()):
+            for key, some in few:
+                value = values[key]
+                if value is None:
+                    error = _no_monitor(work, number, key)
+                    for record, *_ in some:
+                        self._refusals.refuse(record, error)
+                    continue
+                after = self._after(key, value, some, answers)
+                if after is not None:
+                    work.add_value(number, key, after)
+
+    def _after(
+        self, key: bytes, value: bytes, heard: list[Heard], answers: list[tuple[int, Asker, Answer]]
+    ) -> bytes | None:
+        """The monitor's entry after all that was heard of it, None if that changes nothing.
+
+        Refuses what is wrong, and adds the answers to the others that ask for one.
+        """
+        try:
+            monitor, kind, config = _listener(key, value, self._secrets)
+        except InvalidInput as error:
+            for record, *_ in heard:
+                self._refusals.refuse(record, error)
+            return None
+        last_signal, known = monitor.last_signal, monitor.signals
+        # all count in the order in which they happened; those of one instant in the order in which they came
+        for record, _, at, more in sorted(heard, key=lambda each: each[2]):
+            signal = Signal(monitor.user_id, monitor.monitor_id, at) if more is None else replace(more, at=at)
+            try:
+                heard_at, made = kind.take(config, last_signal, known, signal)
+                if type(heard_at) is not int or not isinstance(made, SignalState):
+                    raise TypeError("it gave no instant and SignalState")
+                is_news = (heard_at, made) != (last_signal, known)
+                last_signal, known = heard_at, made
+                if signal.signal_id:
+                    answer = Answer.DONE if is_news else Answer.UNCHANGED
+                    answers.append((record.partition, Asker.of(signal), answer))
+            except InvalidInput as error:
+                self._refusals.refuse(record, error)
+            except Exception as error:  # a kind of another package may fail in any way, and harms only its monitors
+                self._refusals.refuse(
+                    record, InvalidInput(f"the kind {kind.name!r} failed on the signal: {error!r}", "$.monitor_id")
+                )
+        after = lifecycle.after_signals(monitor, last_signal, known)
+        return None if after is monitor else codec.encode_entry(after)
+
+
+def _no_monitor(work: Writing, number: int, key: bytes) -> InvalidInput:
+    """What to say of signals for a monitor that is not there."""
+    user_id, monitor_id = codec.split_key(key)
+    reason = f"there is no monitor {monitor_id!r} of user {user_id!r}"
+    if work.user(number, user_id) is None:
+        where = "on this partition (signals must be produced with the same key and partitioner as signups)"
+        reason += f", nor such a user {where}"
+    return InvalidInput(reason, "$.monitor_id", RefusalCode.NOT_FOUND)
+
+
+def _listener(key: bytes, value: bytes, secrets: ConfigSecrets) -> tuple[Monitor, SignalledKind, object]:
+    """The monitor of a table entry, its kind and its config. Raises InvalidInput if none of it takes signals."""
+    monitor = codec.decode_entry(key, value)
+    assert isinstance(monitor, Monitor)  # a signal names a monitor
+    try:
+        kind = registry.kind_named(monitor.spec.kind)
+        listening = registry.takes_signals(kind)
+        config = registry.parse_config(kind, secrets.decrypted(kind, monitor.spec.config))
+    except InvalidInput as error:
+        raise InvalidInput(f"the signal cannot be judged: {error.reason}", "$.monitor_id") from None
+    if listening is None:
+        raise InvalidInput(
+            f"monitor {monitor.monitor_id!r} is of kind {monitor.spec.kind}, which takes no signals",
+            "$.monitor_id",
+            RefusalCode.WRONG_KIND,
+        )
+    return monitor, listening, config

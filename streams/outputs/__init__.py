@@ -1,0 +1,1 @@
+"""Records that the worker sends beside ticks: transitions, replies, cancellations, dead letters."""

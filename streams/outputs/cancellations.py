@@ -1,0 +1,45 @@
+"""Monitors that are paused or deleted, users that are deregistered: executors are told, as they hold their ticks.
+
+What a unit of work cancels is committed in one transaction with what it changes. A record that came before could drop
+ticks of a monitor that is not cancelled, and one that came behind could be lost, if the worker is killed in between.
+"""
+
+from collections.abc import Iterator
+
+from everwatch.encoding.cancellation_records import Cancellation, encode_cancellation
+from everwatch.model import At, State
+from everwatch.rules.registration_rules import Change, Changes
+from everwatch.schedule.at import due_instant
+
+
+def cancellations_of(
+    user_id: str, changes: Changes, settled: int, *, whole_user: bool = False
+) -> Iterator[tuple[bytes, bytes]]:
+    """Records for the topic ``cancellations``: what ``changes`` end, of which ticks are emitted up to ``settled`` (ms).
+
+    ``whole_user``: all of its monitors go, so one record will do.
+    """
+    if whole_user or changes.user_ended:
+        yield encode_cancellation((user_id, ""), Cancellation(settled, is_deleted=True))
+        return
+    for change in changes.monitors:
+        cancellation = cancellation_of(change, settled)
+        if cancellation is not None:
+            assert change.before is not None  # of one that was not there nothing ends
+            yield encode_cancellation((user_id, change.before.monitor_id), cancellation)
+
+
+def cancellation_of(change: Change, settled: int) -> Cancellation | None:
+    """What a change cancels of the ticks that are emitted up to ``settled``; None if nothing.
+
+    A delayed task that has fired runs although it is paused meanwhile: it is due only once.
+    """
+    before, after = change.before, change.after
+    if before is None:
+        return None
+    schedule = before.spec.schedule
+    if after is None:
+        is_to_fire = isinstance(schedule, At) and due_instant(schedule, before.since) > settled
+        return None if is_to_fire else Cancellation(settled, is_deleted=True)
+    pauses = after.state is State.PAUSED and before.state is not State.PAUSED
+    return Cancellation(settled) if pauses and not isinstance(schedule, At) else None

@@ -1,0 +1,50 @@
+"""Refusals of the worker: kept in the dead letters and answered, once the records beside them are handled."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from everwatch.core.errors import InvalidInput
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.dead_letter_writer import DeadLetters
+from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.unreadable_batches import Unreadable
+from streams.outputs.replies import Replies
+
+
+class Refusals:
+    """Holds what handlers refuse until their records are handled, so that a retry refuses nothing twice.
+
+    A topic's records are handled by one handler at a time. A handler may refuse a record for what another record of
+    its batch has changed; should the batch fail, neither counts, and both are handled again.
+    """
+
+    def __init__(self, dead_letters: DeadLetters, replies: Replies, outbox: Outbox) -> None:
+        self._dead_letters = dead_letters
+        self._replies = replies
+        self._outbox = outbox
+        self._held: defaultdict[str, list[tuple[Record, InvalidInput, bool]]] = defaultdict(list)
+
+    def refuse(self, source: Record, error: InvalidInput, *, answered: bool = False) -> None:
+        """Refuse an input: it counts once ``keep`` is called. ``answered``: the caller answers whoever asked."""
+        self._held[source.topic].append((source, error, answered))
+
+    def drop(self, topic: str) -> None:
+        """Forget what was refused of a topic: its records are handled again."""
+        self._held.pop(topic, None)
+
+    async def keep_unreadable(self, unreadable: Iterable[Unreadable]) -> None:
+        """Make durable that batches were passed over. Raises BrokerUnavailable."""
+        for each in unreadable:
+            self._dead_letters.put_unreadable(each)
+        await self._outbox.delivered()
+
+    async def keep(self, topic: str) -> None:
+        """Make durable what was refused of a topic, and answer whoever asked. Raises BrokerUnavailable."""
+        refused = self._held.pop(topic, None)
+        if not refused:
+            return
+        for source, error, answered in refused:
+            self._dead_letters.put(source, error)
+            if not answered:
+                self._replies.refuse(source, error)
+        await self._outbox.delivered()

@@ -1,0 +1,71 @@
+"""Answers on the topic ``replies`` to commands, signups and signals that have an id."""
+
+from everwatch.core.clock import Clock
+from everwatch.core.config import OutputFormat
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding import codec
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.topics import Topics
+from everwatch.model import Answer, Asker, Reply
+
+
+class Replies:
+    """Sends answers through the outbox; the caller waits for their delivery before it acknowledges the input."""
+
+    def __init__(self, outbox: Outbox, topics: Topics, clock: Clock, output_format: OutputFormat) -> None:
+        self._outbox = outbox
+        self._topic = topics.replies
+        self._names = {topics.signups: "signup", topics.commands: "command", topics.signals: "signal"}
+        self._clock = clock
+        self._output_format = output_format
+
+    def answer(
+        self,
+        partition: int,
+        asker: Asker,
+        answer: Answer,
+        version: int = 0,
+        error: InvalidInput | None = None,
+        *,
+        offset: int = -1,
+    ) -> None:
+        """Answer an input, if an answer is asked for; ``error``: why it was refused.
+
+        ``offset``: of the last record of the partition's changelog that the answer includes.
+        """
+        if asker.wants(answer):
+            self._send(partition, asker, answer, version, error, offset)
+
+    def refuse(self, source: Record, error: InvalidInput) -> None:
+        """Answer a refused input, if its id and its user can be read."""
+        name = self._names.get(source.topic)
+        asker = codec.asker_of(name, source.value) if name and source.value else None
+        if asker is not None:
+            self._send(source.partition, asker, Answer.REFUSED, 0, error, -1)
+
+    def _send(
+        self, partition: int, asker: Asker, answer: Answer, version: int, error: InvalidInput | None, offset: int
+    ) -> None:
+        reply = Reply(
+            command_id=asker.command_id,
+            user_id=asker.user_id,
+            monitor_id=asker.monitor_id,
+            command=asker.command,
+            answer=answer,
+            reason=error.reason if error else "",
+            path=error.path if error else "",
+            version=version,
+            at=self._clock.now_ms(),
+            code=error.code if error else "",
+            signup_id=asker.signup_id,
+            signal_id=asker.signal_id,
+            partition=partition if offset >= 0 else -1,
+            offset=offset,
+        )
+        self._outbox.send(
+            self._topic,
+            partition=partition,
+            key=codec.user_key(asker.user_id),
+            value=codec.encode_reply(reply, self._output_format),
+        )

@@ -1,0 +1,1 @@
+"""State of the worker's partitions: the table, its changelog, timetables, recovery."""

@@ -1,0 +1,265 @@
+"""Write access to owned partitions by one fenced producer for each: changelog, ``cancellations`` and ``progress``.
+
+Everything that only a partition's owner may write goes through here. What is identified by itself (ticks, results,
+transitions, replies, dead letters) does not: written twice, it is the same.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from confluent_kafka import Producer
+
+from everwatch.core.errors import BrokerUnavailable, Transient
+from everwatch.kafka.process_rights import transactions_of
+from everwatch.kafka.progress import OWNER_HEADER, UNDECODABLE_HEADER
+from everwatch.kafka.topics import Topics
+from everwatch.kafka.transactional_producer import Fenced, Run, TransactionalProducer
+from everwatch.rules.changelog_marks import Mark
+
+logger = logging.getLogger(__name__)
+# a transaction costs the worker a millisecond and the broker three, however little is in it
+PROGRESS_EVERY_MS = 1_000
+RETRY_S = 0.5
+# so many partitions' turns are spread over PROGRESS_EVERY_MS
+SPREAD = 8
+
+T = TypeVar("T")
+Change = tuple[bytes, bytes | None, int]
+
+
+class PartitionLost(Transient):
+    """Something was to be written to a partition that this worker does not own any more."""
+
+
+class _Log:
+    """One partition's producer, and what it has to write of progress."""
+
+    def __init__(self, number: int, producer: TransactionalProducer) -> None:
+        self.number = number
+        self.producer = producer
+        # a transaction at a time
+        self.turn = asyncio.Lock()
+        self.fencing: asyncio.Task[None] | None = None
+        self.emitted_to = 0
+        self.noted = 0
+        self.is_lost = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every earlier owner is fenced, and nobody has fenced this one."""
+        fencing = self.fencing
+        return not self.is_lost and fencing is not None and fencing.done() and fencing.exception() is None
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is this partition's turn to note progress."""
+        phase = self.number % SPREAD * (PROGRESS_EVERY_MS // SPREAD)
+        return (self.emitted_to + phase) // PROGRESS_EVERY_MS > (self.noted + phase) // PROGRESS_EVERY_MS
+
+
+class PartitionLogs:
+    """Fences the partitions that this worker is given, and writes to those.
+
+    ``on_lost`` is told of a partition whose producer may not write any more, once each time that it was fenced.
+    ``mark_of`` gives the mark of a partition's table, which is noted with every instant (which it is told, too);
+    ``undecodable_of`` how many entries of it are passed over.
+    """
+
+    def __init__(
+        self,
+        new_producer: Callable[[int], Producer],
+        topics: Topics,
+        partitions: int,
+        on_lost: Callable[[int], None],
+        mark_of: Callable[[int, int], Mark | None],
+        undecodable_of: Callable[[int], int] = lambda _: 0,
+    ) -> None:
+        self._new_producer = new_producer
+        self._topics = topics
+        self._on_lost = on_lost
+        self._mark_of = mark_of
+        self._undecodable_of = undecodable_of
+        self._logs: dict[int, _Log] = {}
+        self._generation = -1
+        self._renewing = False
+        # a thread each: a partition whose transaction takes long holds no other one up
+        self._threads = ThreadPoolExecutor(partitions, thread_name_prefix="partition-log")
+        # what must not be cancelled together with whoever waits for it: a thread is at it
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def fence(self, numbers: Iterable[int], generation: int) -> None:
+        """Begin to fence earlier owners of these partitions; whatever else was held is let go.
+
+        A partition that stays with this worker from one ``generation`` of the group to the next needs no new producer.
+        """
+        wanted = set(numbers)
+        stays = self.is_next(generation)
+        for number, log in list(self._logs.items()):
+            if number not in wanted or not stays or not log.is_ready or log.turn.locked():
+                self._discard(log)
+        self._generation, self._renewing = generation, False
+        for number in sorted(wanted - self._logs.keys()):
+            producer = TransactionalProducer(self._new_producer, number, transactions_of(self._topics))
+            log = self._logs[number] = _Log(number, producer)
+            log.fencing = self._start(self._initialise(log))
+
+    def is_next(self, generation: int) -> bool:
+        """Whether nobody else can have owned this worker's partitions since: no generation lies between.
+
+        False, too, if what was committed may not be in the local table (``renew``).
+        """
+        return not self._renewing and self._generation <= generation <= self._generation + 1
+
+    def renew(self) -> None:
+        """Fence every partition anew when they are assigned next: what was committed may not be in the local table."""
+        self._renewing = True
+
+    def are_fenced(self, numbers: Iterable[int]) -> bool:
+        """Whether nobody else can write to these partitions."""
+        return all(number in self._logs and self._logs[number].is_ready for number in numbers)
+
+    async def fenced(self, numbers: Iterable[int]) -> None:
+        """Wait until nobody else can write to these partitions. Raises PartitionLost."""
+        for number in numbers:
+            log = self._held(number)
+            assert log.fencing is not None  # it is begun when the log is made
+            await asyncio.shield(log.fencing)
+            self._check(log)
+
+    async def write(self, number: int, changes: Sequence[Change], cancelled: Sequence[Change] = ()) -> int:
+        """Append to the changelog; gives the offset of the last record when all of it is committed.
+
+        ``cancelled`` goes to the topic ``cancellations`` in the same transaction. Waits for a broker that is away.
+        Raises PartitionLost, RecordRefused.
+        """
+        return await asyncio.shield(self._start(self._write(self._held(number), changes, cancelled)))
+
+    def note(self, number: int, emitted_to: int) -> None:
+        """Every tick of the partition due up to ``emitted_to`` is durable: to be written soon, or by ``flush``."""
+        log = self._logs.get(number)
+        if log is None or log.is_lost:
+            return
+        log.emitted_to = emitted_to
+        # whoever holds the turn takes it along, or the next sweep asks again
+        if log.is_due and not log.turn.locked():
+            self._start(self._write_progress(log))
+
+    async def note_owner(self, number: int, emitted_to: int, mark: Mark) -> None:
+        """Note at once whose table it is. Raises PartitionLost, BrokerUnavailable."""
+        log = self._held(number)
+        async with log.turn:
+            await self._commit(log, [self._noting(number, emitted_to, mark)])
+
+    async def flush(self, numbers: Collection[int] | None = None) -> None:
+        """Write what has been noted of these partitions, or of all, and is not written yet."""
+        logs = [log for number, log in self._logs.items() if numbers is None or number in numbers]
+        await asyncio.gather(*(asyncio.shield(self._start(self._write_progress(log))) for log in logs))
+
+    async def close(self, patience_s: float) -> None:
+        """Let go of everything."""
+        for log in list(self._logs.values()):
+            self._discard(log)
+        if self._running:
+            await asyncio.wait(self._running, timeout=patience_s)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _held(self, number: int) -> _Log:
+        log = self._logs.get(number)
+        if log is None:
+            raise PartitionLost(f"partition {number} is not this worker's")
+        return log
+
+    def _check(self, log: _Log) -> None:
+        if not log.is_ready:
+            raise PartitionLost(f"partition {log.number} went to another worker")
+
+    def _discard(self, log: _Log) -> None:
+        """Let go of a producer: before anything is written to its partition again, it is fenced anew."""
+        log.is_lost = True
+        log.producer.abandon()
+        if self._logs.get(log.number) is log:
+            del self._logs[log.number]
+        self._start(self._close(log))
+
+    async def _initialise(self, log: _Log) -> None:
+        while not log.is_lost:
+            try:
+                await self._in_thread(log.producer.initialise)
+                return
+            except BrokerUnavailable as error:
+                logger.warning("partitions cannot be opened yet: %s", error)
+                await asyncio.sleep(RETRY_S)
+            except Fenced:
+                return  # it was let go meanwhile
+
+    async def _write(self, log: _Log, changes: Sequence[Change], cancelled: Sequence[Change]) -> int:
+        async with log.turn:
+            while True:
+                runs = [Run(self._topics.monitors_changelog, changes)]
+                if cancelled:
+                    runs.append(Run(self._topics.cancellations, cancelled))
+                if log.is_due:
+                    runs.append(self._progress_of(log))
+                try:
+                    return (await self._commit(log, runs))[0]
+                except BrokerUnavailable as error:
+                    logger.warning("%s It is tried again.", error)
+                    await asyncio.sleep(RETRY_S)
+
+    async def _write_progress(self, log: _Log) -> None:
+        async with log.turn:
+            if log.emitted_to <= log.noted or not log.is_ready:
+                return
+            try:
+                await self._commit(log, [self._progress_of(log)])
+            except PartitionLost:
+                pass  # whoever owns it notes it
+            except BrokerUnavailable as error:
+                logger.warning("%s Progress is noted later.", error)
+
+    def _progress_of(self, log: _Log) -> Run:
+        return self._noting(log.number, log.emitted_to, self._mark_of(log.number, log.emitted_to))
+
+    def _noting(self, number: int, emitted_to: int, mark: Mark | None) -> Run:
+        headers: list[tuple[str, str | bytes | None]] = [(OWNER_HEADER, mark.encode())] if mark else []
+        if undecodable := self._undecodable_of(number):
+            headers.append((UNDECODABLE_HEADER, b"%d" % undecodable))
+        return Run(self._topics.progress, [(b"%d" % number, b"%d" % emitted_to, 0)], headers or None)
+
+    async def _commit(self, log: _Log, runs: Sequence[Run]) -> list[int]:
+        self._check(log)
+        emitted_to = log.emitted_to
+        try:
+            offsets = await self._in_thread(log.producer.commit, runs)
+        except Fenced as error:
+            if not log.is_lost:
+                logger.warning("partition %d is lost: %s", log.number, error)
+                self._discard(log)
+                self._on_lost(log.number)
+            raise PartitionLost(f"partition {log.number} went to another worker") from None
+        if runs[-1].topic == self._topics.progress:
+            log.noted = emitted_to
+        return offsets
+
+    async def _close(self, log: _Log) -> None:
+        if log.fencing is not None:
+            await asyncio.wait([log.fencing])
+        async with log.turn:
+            await self._in_thread(log.producer.close)
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # is whoever's waits for it; if nobody does any more, it is nobody's
+
+    def _in_thread(self, call: Callable[..., T], *arguments: object) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)

@@ -1,0 +1,118 @@
+"""What the plans of users allow, held against the table where a command puts a monitor."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from everwatch.core.errors import InvalidInput, RefusalCode
+from everwatch.model import At, Command, Monitor, State, User
+from everwatch.plans.plan import USUAL_PLAN, Limits, Plans
+from everwatch.rules.registration_rules import Change, is_pending_task
+from streams.state.unit_of_work import Writing
+from streams.transport.batch_consumer import in_turns
+
+# tasks that are over stay in the table for a while, and are passed over one by one
+MOST_PASSED_OVER = 10_000
+
+
+class Quotas:
+    """The quotas within one unit of work: a user's monitors are counted once, and only where a quota asks for it.
+
+    What counts is judged as of the partition's ``emitted_to`` when it was first asked for.
+    """
+
+    def __init__(self, work: Writing, plans: Plans) -> None:
+        self._work = work
+        self._plans = plans
+        self._settled: dict[int, int] = {}
+        # by partition and user: how many, and whether these are all of them
+        self._counted: dict[tuple[int, str], tuple[int, bool]] = {}
+
+    async def count_ahead(self, partition: int, command: Command) -> None:
+        """Count what ``check`` will ask for: a user may have as many monitors as the quota says, and sweeps go on."""
+        if command.monitor is None:
+            return
+        limits = self._limits_of(self._work.user(partition, command.user_id))
+        old = self._work.monitor(partition, command.user_id, command.monitor_id)
+        if limits is not None and limits.max_monitors is not None and not self._is_counted_in(partition, old):
+            await self._count(partition, command.user_id, limits.max_monitors)
+
+    async def check(self, partition: int, command: Command, user: User | None, old: Monitor | None) -> None:
+        """Raises InvalidInput for a put that the user's plan does not allow. ``old``: the monitor, if it is there."""
+        if command.monitor is None:
+            return
+        limits = self._limits_of(user)
+        if limits is None:
+            return
+        limits.check_schedule(command.monitor, "$.monitor")
+        if limits.max_monitors is None or self._is_counted_in(partition, old):
+            return
+        count, are_all = await self._count(partition, command.user_id, limits.max_monitors)
+        if not are_all and count <= limits.max_monitors:
+            raise InvalidInput(
+                f"the plan {limits.plan!r} has a quota, and this user has too many tasks that are over to be counted:"
+                " put it again later",
+                "$.monitor_id",
+                RefusalCode.QUOTA,
+            )
+        limits.check_another(count)
+
+    def weighted(self, command: Command, user: User | None) -> Command:
+        """The command with the weight of the user's plan in what it puts."""
+        limits = self._limits_of(user)
+        if command.monitor is None or limits is None or limits.weight == 1:
+            return command
+        return msgspec.structs.replace(command, monitor=limits.weighted(command.monitor))
+
+    def note(self, partition: int, user_id: str, changes: Sequence[Change]) -> None:
+        """Something was changed in this unit of work."""
+        key = partition, user_id
+        if key not in self._counted:
+            return
+        more = sum(
+            self._is_counted_in(partition, change.after) - self._is_counted_in(partition, change.before)
+            for change in changes
+        )
+        count, are_all = self._counted[key]
+        if are_all:
+            self._counted[key] = count + more, True
+        elif more < 0 or any(change.after is None for change in changes):
+            # perhaps it is not too many any more, of those that count or of the others
+            del self._counted[key]
+
+    def _limits_of(self, user: User | None) -> Limits | None:
+        return self._plans.limits_of(user.plan if user else USUAL_PLAN)
+
+    def _is_counted_in(self, partition: int, monitor: Monitor | None) -> bool:
+        if partition not in self._settled:
+            self._settled[partition] = self._work.owned(partition).emitted_to
+        return _counts(monitor, self._settled[partition])
+
+    async def _count(self, partition: int, user_id: str, most: int) -> tuple[int, bool]:
+        """How many monitors of a user count, if they are not many more than ``most``, and whether these are all."""
+        key = partition, user_id
+        if key not in self._counted:
+            count = over = 0
+            async for few in in_turns(self._counting(partition, user_id, most)):
+                count, over = few[-1]
+            self._counted[key] = count, count <= most and over < MOST_PASSED_OVER
+        return self._counted[key]
+
+    def _counting(self, partition: int, user_id: str, most: int) -> Iterator[tuple[int, int]]:
+        """How many monitors count and how many do not, after each one, until one of the two is too many."""
+        count = over = 0
+        for _, monitor in self._work.monitors_of(partition, user_id):
+            if self._is_counted_in(partition, monitor):
+                count += 1
+            else:
+                over += 1
+            yield count, over
+            if count > most or over == MOST_PASSED_OVER:
+                return
+
+
+def _counts(monitor: Monitor | None, settled: int) -> bool:
+    """Whether a monitor counts: whatever recurs and is not over, and what is still to come."""
+    if monitor is None or monitor.state is State.DONE:
+        return False
+    return not isinstance(monitor.spec.schedule, At) or is_pending_task(monitor, settled)

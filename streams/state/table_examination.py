@@ -1,0 +1,242 @@
+"""Examination of tables before they are used, and the repair of a changelog that has lost records.
+
+A worker never goes on with fewer monitors than it had without saying so: a table that does not fit its changelog is
+dropped if the changelog is whole, written back to it if it is provably newer, and else the worker ends with a sentence
+(``everwatch.rules.changelog_marks`` has the rules).
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from everwatch.core.errors import BrokerUnavailable, ChangelogLost
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.partition_bounds import bounds
+from everwatch.kafka.peek import read_at
+from everwatch.kafka.progress import Noted
+from everwatch.rules.changelog_marks import Held, Mark, Verdict, digest_of, is_another, judge
+from streams.state.entry_store import Store
+from streams.state.partition_logs import Change
+from streams.transport.batch_consumer import in_turns
+
+logger = logging.getLogger(__name__)
+AT_ONCE = 5_000
+WAIT_S, PATIENCE = 0.2, 150
+
+
+class Finding(NamedTuple):
+    """What was found of one partition: the table's mark, the changelog, what the last owner noted, what to do."""
+
+    number: int
+    verdict: Verdict
+    table: Mark | None
+    held: Held
+    noted: Noted
+
+
+class Examiner:
+    """Compares tables with their changelog; drops, writes back, or refuses.
+
+    ``new_consumer`` makes consumers of an isolation level that report the end of partitions. ``topic_id`` gives the id
+    of the changelog's topic, "" if the broker does not tell. ``read_progress`` gives what was noted last. ``member`` is
+    this worker's name. With ``rebuild`` a person has said that this worker's tables are the truth.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        member: str,
+        store: Callable[[], Store],
+        new_consumer: Callable[[str], Consumer],
+        topic_id: Callable[[], str],
+        read_progress: Callable[[Iterable[int]], Awaitable[dict[int, Noted]]],
+        rebuild: bool,
+    ) -> None:
+        self._topic = topic
+        self._member = member
+        self._store = store
+        self._new_consumer = new_consumer
+        self._topic_id = topic_id
+        self._read_progress = read_progress
+        self._rebuild = rebuild
+
+    async def examine(self, numbers: Iterable[int]) -> list[Finding]:
+        """Compare these partitions' tables with the changelog. Raises BrokerUnavailable."""
+        marks = {number: self._store().mark_of(number) for number in sorted(numbers)}
+        if not marks:
+            return []
+        # in this order: the owner of a standby's partition goes on, and what it notes behind our look at the changelog
+        # would pass for records that the changelog has lost
+        noted = await self._read_progress(marks)
+        held = await asyncio.to_thread(self._look, marks)
+        findings = []
+        for number, table in marks.items():
+            owned = noted.get(number, Noted(0, None))
+            verdict = judge(table, held[number], owned.owner, self._member)
+            findings.append(Finding(number, verdict, table, held[number], owned))
+        self._store().changelog_id = held[min(held)].topic_id
+        return findings
+
+    def refuse(self, findings: Iterable[Finding]) -> None:
+        """Raises ChangelogLost if only a person can say what is to be done."""
+        lost = [finding for finding in findings if finding.verdict is Verdict.UNKNOWN]
+        if lost and not self._rebuild:
+            raise ChangelogLost(self._sentence(lost))
+
+    async def mend(
+        self,
+        findings: Iterable[Finding],
+        write: Callable[[int, Sequence[Change]], Awaitable[int]],
+        note: Callable[[int, int, Mark], Awaitable[None]],
+    ) -> None:
+        """Make tables and changelog one again, when nobody else can write it.
+
+        ``write`` appends to the changelog and gives the last offset, ``note`` notes how far a partition's ticks are
+        emitted and whose table it is. Raises ChangelogLost, PartitionLost, BrokerUnavailable.
+        """
+        findings = list(findings)
+        self.refuse(findings)
+        for finding in findings:
+            if finding.verdict is Verdict.OUTDATED:
+                logger.warning(
+                    "the table of partition %d is not of the changelog as it is now and is read anew", finding.number
+                )
+                self._store().drop(finding.number)
+            elif finding.verdict is not Verdict.FITS:
+                await self._write_back(finding, write, note)
+            elif finding.table is not None and not finding.table.topic_id:
+                # of a version that did not note it
+                self._store().set_mark(finding.number, finding.table._replace(topic_id=finding.held.topic_id))
+
+    async def usable_as_standby(self, numbers: Iterable[int]) -> set[int]:
+        """The partitions whose copies can follow the changelog, once outdated ones are dropped.
+
+        A copy that does not fit a changelog that has lost records may be the only whole one: it is left as it is.
+        Raises BrokerUnavailable.
+        """
+        usable = set()
+        for finding in await self.examine(numbers):
+            if finding.verdict is Verdict.OUTDATED:
+                logger.warning(
+                    "the copy of partition %d is not of the changelog as it is now and is read anew", finding.number
+                )
+                self._store().drop(finding.number)
+            if finding.verdict in (Verdict.FITS, Verdict.OUTDATED):
+                usable.add(finding.number)
+            else:
+                logger.error("%s This worker keeps its copy and does not follow the changelog.", self._loss(finding))
+        return usable
+
+    async def _write_back(
+        self,
+        finding: Finding,
+        write: Callable[[int, Sequence[Change]], Awaitable[int]],
+        note: Callable[[int, int, Mark], Awaitable[None]],
+    ) -> None:
+        number, store, held = finding.number, self._store(), finding.held
+        left = await asyncio.to_thread(self._digests, number, held)
+        entries = 0
+        async for few in in_turns(store.scan(number)):
+            entries += len(few)
+        logger.warning(
+            "the changelog of partition %d has lost records: it has %d entries, the table of this worker has %d. %s",
+            number,
+            len(left),
+            entries,
+            "The table is written back."
+            if finding.table
+            else "There is no table here; the changelog is taken as it is.",
+        )
+        mark = Mark(held.topic_id, held.end - 1)
+        chunk: list[Change] = []
+        written = 0
+
+        async def send(least: int) -> None:
+            nonlocal mark, written, chunk
+            while len(chunk) >= least:
+                some, chunk = chunk[:AT_ONCE], chunk[AT_ONCE:]
+                key, value, _ = some[-1]
+                mark = Mark(held.topic_id, await write(number, some), digest_of(key, value))
+                written += len(some)
+
+        if finding.table:
+            async for few in in_turns(store.scan(number)):
+                chunk += [(key, value, 0) for key, value in few if left.pop(key, 0) != digest_of(key, value)]
+                await send(AT_ONCE)
+            # written after the table was: its input is not acknowledged and comes again
+            chunk += [(key, None, 0) for key in left]
+            await send(1)
+        # noted before the table is marked: whoever is interrupted in between finds a changelog that is whole
+        emitted_to = max(finding.noted.emitted_to, store.emitted_to(number))
+        if finding.noted.owner is not None:
+            await note(number, emitted_to, mark._replace(member=self._member))
+        if finding.table:
+            store.set_mark(number, mark)
+        logger.warning("partition %d: %d records written back to the changelog", number, written)
+
+    def _look(self, marks: dict[int, Mark | None]) -> dict[int, Held]:
+        topic_id = self._topic_id()
+        # what a table or an owner is marked with is committed, although the broker may not have closed all of it yet
+        consumer = self._new_consumer("read_uncommitted")
+        try:
+            held = {number: bounds(consumer, self._topic, number) for number in marks}
+            at = {
+                number: mark.offset
+                for number, mark in marks.items()
+                if mark is not None and mark.digest and mark.offset in held[number]
+            }
+            found = read_at(consumer, self._topic, at)
+        finally:
+            consumer.close()
+        digests = {number: digest_of(record.key, record.value) for number, record in found.items()}
+        return {number: Held(topic_id, some.start, some.stop, digests.get(number, 0)) for number, some in held.items()}
+
+    def _digests(self, number: int, held: Held) -> dict[bytes, int]:
+        """Every entry that the changelog has, by its digest."""
+        found: dict[bytes, int] = {}
+        if held.end <= held.start:
+            return found
+        consumer = self._new_consumer("read_committed")
+        try:
+            consumer.assign([TopicPartition(self._topic, number, held.start)])
+            patience = PATIENCE
+            while patience:
+                messages = consumer.consume(AT_ONCE, WAIT_S)
+                patience = PATIENCE if messages else patience - 1
+                for message in messages:
+                    error = message.error()
+                    if error is None:
+                        record = Record.of(message)
+                        if record.value is None:
+                            found.pop(record.key or b"", None)
+                        else:
+                            found[record.key or b""] = digest_of(record.key, record.value)
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        return found
+                    else:
+                        raise KafkaException(error)
+        finally:
+            consumer.close()
+        raise BrokerUnavailable(f"the changelog {self._topic} cannot be read, partition {number}")
+
+    def _sentence(self, lost: list[Finding]) -> str:
+        numbers = [finding.number for finding in lost]
+        return (
+            f"{self._loss(lost[0])} It concerns partitions {numbers}, and nothing was changed. Start the worker that"
+            " owned it last, or restore Kafka's data, or take this worker's tables as the truth: 'everwatch worker"
+            " --rebuild-changelog'."
+        )
+
+    def _loss(self, finding: Finding) -> str:
+        held, owner = finding.held, finding.noted.owner
+        made_anew = owner is not None and is_another(held, owner)
+        what = "was made anew" if made_anew else f"ends at offset {held.end}"
+        mine = f"offset {finding.table.offset}" if finding.table else "nothing"
+        who = f"; worker {owner.member} owned it last, up to offset {owner.offset}" if owner else ""
+        return (
+            f"The changelog {self._topic} has lost records: that of partition {finding.number} {what}, and the table of"
+            f" this worker has {mine}{who}."
+        )

@@ -1,0 +1,337 @@
+"""The table ``monitors`` and the one way to write it: a unit of work that is durable as a whole once finished."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from heapq import merge
+from itertools import groupby
+from typing import Any, cast
+
+import faust
+from faust.types import TP
+
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding import codec, table_records
+from everwatch.kafka.outbox import Outbox
+from everwatch.model import Monitor, User
+from everwatch.timetable import NotPlanned
+from streams.state.entry_store import OPTIONS, Store, index_keys
+from streams.state.owned_partitions import Partition, Partitions
+from streams.state.partition_logs import PartitionLogs, PartitionLost
+
+# with its key and the batch around it within the largest batch that topics take by default (1,048,588 bytes)
+LARGEST_ENTRY_BYTES = 900_000
+
+
+class MonitorsTable(faust.Table):  # type: ignore[type-arg]
+    """Faust's table (store, changelog, standbys), told apart by what happens when partitions are assigned.
+
+    ``on_assigned`` is told which partitions are active here, and in which generation of the group, before the databases
+    of others are closed; ``on_recovered`` when Faust has made everything else ready, and waits for them.
+    ``usable_as_standby`` says which copies can follow the changelog.
+    """
+
+    def __init__(
+        self,
+        app: faust.App,
+        on_assigned: Callable[[set[int], int], Awaitable[None]],
+        on_recovered: Callable[[], Awaitable[None]],
+        usable_as_standby: Callable[[set[int]], Awaitable[set[int]]],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(app, **kwargs)
+        self.usable_as_standby = usable_as_standby
+        self._on_assigned = on_assigned
+        self._on_recovered = on_recovered
+
+    @property
+    def store(self) -> Store:
+        """The store behind the table."""
+        return cast(Store, self.data)
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Faust calls this when partitions are assigned."""
+        if generation_id == self.app.consumer_generation_id:
+            topic = self.changelog_topic_name
+            actives = {tp.partition for tp in self.app.assignor.assigned_actives() if tp.topic == topic}
+            await self._on_assigned(actives, generation_id)
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """Faust calls this after each rebalance, before any stream is read."""
+        await super().on_recovery_completed(active_tps, standby_tps)
+        failure: Exception | None = None
+        try:
+            await self._on_recovered()
+        except Exception as error:
+            failure = error
+        if failure is not None:
+            # Faust does not look at what these callbacks raise. Out here it logs no traceback of what is a sentence
+            await self.app.crash(failure)
+
+
+def new_monitors_table(
+    app: faust.App,
+    name: str,
+    partitions: int,
+    on_assigned: Callable[[set[int], int], Awaitable[None]],
+    on_recovered: Callable[[], Awaitable[None]],
+    usable_as_standby: Callable[[set[int]], Awaitable[set[int]]],
+) -> MonitorsTable:
+    """Declare the table: keys and values are raw bytes (``codec.table_key``, ``codec.encode_entry``)."""
+    table = MonitorsTable(
+        app,
+        on_assigned,
+        on_recovered,
+        usable_as_standby,
+        name=name,
+        partitions=partitions,
+        key_type=bytes,
+        value_type=bytes,
+        store=f"everwatch:{name}",
+        options=dict(OPTIONS),
+        recovery_buffer_size=5_000,
+        help="Users and their monitors with their state.",
+    )
+    app.tables.add(table)
+    return table
+
+
+@contextmanager
+def all_or_rebuilt() -> Iterator[None]:
+    """For what must follow as a whole once something is durable. Raises NotPlanned if it does not: the worker ends."""
+    try:
+        yield
+    except NotPlanned:
+        raise
+    except BaseException as error:
+        raise NotPlanned(f"what is durable did not get into the timetable: {error!r}") from error
+
+
+class Writing:
+    """A unit of work: what it puts it also gets; nothing is written before ``finish()``.
+
+    When it is finished, what it sent besides (transitions, say) is acknowledged by the broker and each partition's
+    changelog records are committed, in one transaction, first; then the local store is written, together with the
+    changelog offset: local state is never ahead of the changelog, so an input that is processed again after a crash
+    does again all that was not durable.
+    """
+
+    def __init__(self, store: Store, outbox: Outbox, logs: PartitionLogs, partitions: Partitions) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._logs = logs
+        self._partitions = partitions
+        self._entries: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
+        self._known: dict[int, dict[bytes, bytes | None]] = defaultdict(dict)
+        self._indexed: dict[int, list[bytes]] = defaultdict(list)
+        self._timestamps: dict[bytes, int] = {}
+        self._cancelled: dict[int, dict[bytes, bytes]] = defaultdict(dict)
+        self._met: dict[int, Partition] = {}
+        self._commits: dict[int, asyncio.Task[int]] = {}
+        self._positions: dict[int, int] = {}
+
+    def owned(self, number: int) -> Partition:
+        """The partition. Raises PartitionLost."""
+        partition = self._partitions.get(number)
+        # one that was lost and came back meanwhile is another one
+        if partition is None or self._met.setdefault(number, partition) is not partition:
+            raise PartitionLost(f"partition {number} went to another worker")
+        return partition
+
+    def read(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
+        """The values of many entries as they stand before this unit of work."""
+        self.owned(partition)
+        return self._store.read_many(partition, keys)
+
+    def look_up(self, partition: int, keys: list[bytes]) -> None:
+        """Read many entries at once, ahead of their being asked for."""
+        self._known[partition].update(zip(keys, self.read(partition, keys), strict=True))
+
+    def add(self, partition: int, key: bytes, entry: User | Monitor) -> None:
+        """Write an entry under its table key. Raises InvalidInput if no record can hold it."""
+        value = codec.encode_entry(entry)
+        if len(value) > LARGEST_ENTRY_BYTES:
+            # the broker would refuse it only after others of this unit of work were sent
+            raise InvalidInput(
+                f"what is kept of it would take {len(value)} bytes, and at most {LARGEST_ENTRY_BYTES} are kept"
+            )
+        self._entries[partition][key] = value
+        if isinstance(entry, Monitor):
+            dates = table_records.dates_of_monitor(entry)
+            if dates is not table_records.NO_DATES:
+                self._indexed[partition] += index_keys(key, dates)
+
+    def add_value(self, partition: int, key: bytes, value: bytes) -> None:
+        """Write an entry that is encoded already."""
+        self._entries[partition][key] = value
+
+    def value(self, partition: int, key: bytes) -> bytes | None:
+        """The value of an entry as it stands now, or None."""
+        for known in (self._entries[partition], self._known[partition]):
+            if key in known:
+                return known[key]
+        self.owned(partition)
+        return self._store.read(partition, key)
+
+    def decoded(self, partition: int, key: bytes, value: bytes) -> User | Monitor | None:
+        """The user or monitor of a value; None, and noted, if it cannot be decoded: it counts as absent then."""
+        return self._store.undecodable.decode(partition, key, value)
+
+    def user(self, partition: int, user_id: str) -> User | None:
+        """The user, or None."""
+        entry = self._entry(partition, codec.table_key(user_id))
+        assert entry is None or isinstance(entry, User)
+        return entry
+
+    def monitor(self, partition: int, user_id: str, monitor_id: str) -> Monitor | None:
+        """The monitor, or None."""
+        entry = self._entry(partition, codec.table_key(user_id, monitor_id))
+        assert entry is None or isinstance(entry, Monitor)
+        return entry
+
+    def monitors_of(self, partition: int, user_id: str, after: bytes = b"") -> Iterator[tuple[bytes, Monitor]]:
+        """A user's monitors and their table keys in order, those behind the key ``after``."""
+        prefix = codec.table_key(user_id)
+        added = sorted(key for key in self._entries[partition] if key.startswith(prefix) and key > after)
+        for key, _ in groupby(merge(added, self._scanned(partition, prefix, after))):
+            if key == prefix or codec.is_bookkeeping(key[len(prefix) :]):
+                continue
+            entry = self._entry(partition, key)
+            if isinstance(entry, Monitor):
+                yield key, entry
+
+    def _scanned(self, partition: int, prefix: bytes, after: bytes) -> Iterator[bytes]:
+        known = self._known[partition]
+        for key, value in self._store.scan(partition, prefix, after):
+            # who is told the key asks for the value
+            known.setdefault(key, value)
+            yield key
+
+    def put(self, partition: int, entry: User | Monitor) -> None:
+        """Write a user or a monitor."""
+        monitor_id = entry.monitor_id if isinstance(entry, Monitor) else ""
+        self.add(partition, codec.table_key(entry.user_id, monitor_id), entry)
+
+    def delete(self, partition: int, user_id: str, monitor_id: str = "", *, at: int) -> None:
+        """Take out a monitor or (without ``monitor_id``) a user; ``at`` becomes the tombstone's timestamp, ms."""
+        key = codec.table_key(user_id, monitor_id)
+        self._entries[partition][key] = None
+        self._timestamps[key] = at
+
+    def delete_value(self, partition: int, key: bytes, *, at: int) -> None:
+        """Take out an entry that is neither monitor nor user, if it is there; ``at`` as of ``delete``."""
+        if self.value(partition, key) is not None:
+            self._entries[partition][key] = None
+            self._timestamps[key] = at
+
+    def delete_undecodable(self, partition: int, user_id: str, *, at: int) -> None:
+        """Take out what cannot be decoded of a user's entries, as far as it was met."""
+        for key in self._store.undecodable.of(partition, codec.table_key(user_id)):
+            self._entries[partition].setdefault(key, None)
+            self._timestamps.setdefault(key, at)
+
+    def cancel(self, partition: int, key: bytes, value: bytes) -> None:
+        """Tell executors of what this unit of work ends in a partition, in the transaction that ends it."""
+        self._cancelled[partition][key] = value
+
+    def send(self, partition: int) -> None:
+        """Begin to make a partition's changes durable, to which no more are added. Raises PartitionLost."""
+        assert partition not in self._commits
+        self.owned(partition)
+        changes = self._entries[partition]
+        if not changes:
+            return
+        at = self._timestamps
+        records = [(key, value, at[key] if value is None else 0) for key, value in changes.items()]
+        cancelled = [(key, value, 0) for key, value in self._cancelled[partition].items()]
+        self._commits[partition] = asyncio.create_task(self._logs.write(partition, records, cancelled))
+
+    async def finish(self) -> None:
+        """Make it durable: first on the broker, then in the local store.
+
+        Raises PartitionLost, BrokerUnavailable, RecordRefused; then nothing is written in the local store.
+        """
+        changed = [partition for partition, changes in self._entries.items() if changes]
+        try:
+            for partition in changed:
+                if partition not in self._commits:
+                    self.send(partition)
+                    await asyncio.sleep(0)
+            await self._outbox.delivered()
+            offsets = await asyncio.gather(*(self._commits[partition] for partition in changed))
+            for partition in changed:
+                self.owned(partition)
+        except BaseException:
+            self.abandon()
+            raise
+        self._commits.clear()
+        for partition, offset in zip(changed, offsets, strict=True):
+            if offset <= self._store.offset_of(partition):
+                raise NotPlanned(
+                    f"the changelog of partition {partition} went back to offset {offset}: it was made anew or cut off,"
+                    " and is compared with the table when the worker starts again"
+                )
+        with all_or_rebuilt():
+            for partition, offset in zip(changed, offsets, strict=True):
+                self._store.write(partition, self._entries[partition], offset, self._indexed[partition])
+                self._store.undecodable.written(partition, self._entries[partition])
+
+    def position(self, partition: int) -> int:
+        """The offset of the last record of a partition's changelog that is in the local store, for after ``finish``."""
+        if partition not in self._positions:
+            self._positions[partition] = self._store.offset_of(partition)
+        return self._positions[partition]
+
+    def abandon(self) -> None:
+        """Give it up: what was sent of it, and is not in the local store, may be committed all the same."""
+        if self._commits:
+            self._logs.renew()
+
+    def _entry(self, partition: int, key: bytes) -> User | Monitor | None:
+        self.owned(partition)
+        value = self.value(partition, key)
+        return None if value is None else self.decoded(partition, key, value)
+
+
+class Writer:
+    """Hands out units of work, one at a time, so that none reads what another is about to change."""
+
+    def __init__(
+        self,
+        table: MonitorsTable,
+        outbox: Outbox,
+        logs: PartitionLogs,
+        partitions: Partitions,
+        calm: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._table = table
+        self._outbox = outbox
+        self._logs = logs
+        self._partitions = partitions
+        self._calm = calm
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Writing]:
+        """A unit of work, durable once its ``finish()`` has returned. Ticks go first: it begins when all is calm."""
+        await self._calm()
+        async with self._turn:
+            work = Writing(self._table.store, self._outbox, self._logs, self._partitions)
+            try:
+                yield work
+            except NotPlanned:
+                # at once: a rebalance that waits for this unit of work would put the timetables away
+                self._partitions.abandon()
+                raise
+            except BaseException:
+                work.abandon()
+                raise
+
+    async def idle(self) -> None:
+        """Wait until no unit of work is under way."""
+        async with self._turn:
+            pass

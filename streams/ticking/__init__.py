@@ -1,0 +1,1 @@
+"""What is due: the emitter of ticks, the inline evaluator, the agenda runner."""

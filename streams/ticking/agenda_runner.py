@@ -1,0 +1,132 @@
+"""Monitors that change because of the time: a pause is over, it is time to remind, a task may be forgotten."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+from everwatch.core.bisection import Bisection
+from everwatch.core.clock import Clock
+from everwatch.core.errors import is_retryable
+from everwatch.model import Monitor, User
+from everwatch.observability.log_throttle import Quiet
+from everwatch.rules import lifecycle
+from everwatch.schedule.maintenance import maintenance_end
+from everwatch.timetable import NotPlanned
+from streams.outputs.transitions import Transitions
+from streams.state.entry_store import Store
+from streams.state.owned_partitions import Partition, Partitions, Planner
+from streams.state.partition_logs import PartitionLost
+from streams.state.unit_of_work import Writer, Writing, all_or_rebuilt
+from streams.transport.batch_consumer import in_turns
+
+logger = logging.getLogger(__name__)
+AT_ONCE = 1_000
+
+
+class Wakes:
+    """Carries out what is on agendas, some of one partition at a time, each time as one durable unit of work."""
+
+    def __init__(
+        self,
+        partitions: Partitions,
+        planner: Planner,
+        writer: Writer,
+        store: Callable[[], Store],
+        transitions: Transitions,
+        clock: Clock,
+    ) -> None:
+        self._partitions = partitions
+        self._planner = planner
+        self._writer = writer
+        self._store = store
+        self._transitions = transitions
+        self._clock = clock
+        self._quiet = Quiet(clock)
+
+    async def look(self) -> None:
+        """Carry out what is due in every partition. A partition that fails is logged and keeps no other one waiting.
+
+        Raises NotPlanned.
+        """
+        for partition in self._partitions:
+            try:
+                await self._look(partition)
+            except NotPlanned:
+                raise
+            except PartitionLost:
+                pass  # its next owner does it
+            except Exception as error:
+                if self._quiet.may_say((partition.number, type(error))):
+                    logger.exception(
+                        "agenda processing of partition %d failed; retrying (logged once a minute)", partition.number
+                    )
+
+    async def _look(self, partition: Partition) -> None:
+        while True:
+            dated = self._store().wakes(partition.number, self._clock.now_ms(), AT_ONCE)
+            if not dated or self._partitions.get(partition.number) is not partition:
+                return
+            work = Bisection(dated)
+            while part := work.part:
+                try:
+                    await self._wake(partition.number, part)
+                except Exception as error:
+                    if is_retryable(error):
+                        raise
+                    if not work.failed():
+                        continue
+                    due, key = part[0]
+                    logger.error("the agenda of %r at %d fails and is dropped", key, due, exc_info=error)
+                    # the entry stays as it is; its agenda is read again when the table is rebuilt
+                    self._store().forget_wakes(partition.number, part)
+                work.done()
+
+    async def _wake(self, number: int, dated: Sequence[tuple[int, bytes]]) -> None:
+        async with self._writer.writing() as work:
+            partition = work.owned(number)
+            keys = list({key for _, key in dated})
+            work.look_up(number, keys)
+            # who is resumed changes between two sweeps
+            async with partition.turn:
+                changed: list[tuple[Monitor, Monitor | None]] = []
+                async for few in in_turns(keys):
+                    for key in few:
+                        if change := self._changed(work, partition, key, self._clock.now_ms()):
+                            changed.append(change)
+                await work.finish()
+                with all_or_rebuilt():
+                    for before, after in changed:
+                        self._planner.plan(partition, before, after)
+            self._store().forget_wakes(number, dated)
+
+    def _changed(
+        self, work: Writing, partition: Partition, key: bytes, now: int
+    ) -> tuple[Monitor, Monitor | None] | None:
+        value = work.value(partition.number, key)
+        # the index may name what is gone or has changed since
+        if value is None:
+            return None
+        monitor = work.decoded(partition.number, key, value)
+        if not isinstance(monitor, Monitor):  # only monitors have dates
+            return None
+        if lifecycle.is_to_be_forgotten(monitor, now):
+            work.delete(partition.number, monitor.user_id, monitor.monitor_id, at=partition.emitted_to)
+            return monitor, None
+        after, told = lifecycle.woken(monitor, now, partition.emitted_to)
+        if after is monitor:
+            return None
+        if told is not None:
+            muted_until = muted(work.user(partition.number, monitor.user_id), monitor, now)
+            if muted_until:
+                after, told = lifecycle.reminded_at(monitor, muted_until), None
+        work.add(partition.number, key, after)
+        for transition in (lifecycle.transition_between(monitor, after), told):
+            if transition is not None:
+                user = work.user(partition.number, monitor.user_id)
+                self._transitions.tell(partition.number, transition, after, user)
+        return monitor, after
+
+
+def muted(user: User | None, monitor: Monitor, at: int) -> int:
+    """When the maintenance of a monitor, or of its user, that it is in at ``at`` is over; 0 if it is in none."""
+    windows = monitor.spec.policy.maintenance + (user.maintenance if user else ())
+    return maintenance_end(windows, at) if windows else 0

@@ -1,0 +1,81 @@
+"""What is dated comes into the timetable shortly before its time: one-shot tasks, beginnings, endings and retries.
+
+Until then it is in the store's index only.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from everwatch.model import At
+from everwatch.schedule.at import due_instant
+from everwatch.timetable import LAST_KEY, Planned
+from streams.state.entry_store import Store
+from streams.state.owned_partitions import Partition, Partitions, Planner
+
+HORIZON_MS = 3_600_000
+MOST_LOADED = 100_000
+AT_ONCE = 500
+FORGOTTEN_EVERY_MS = 60_000
+PAUSE_S = 1.0
+
+
+class Delayed:
+    """Loads by horizon: what is dated within the next hour, but of each partition not more than MOST_LOADED."""
+
+    def __init__(self, partitions: Partitions, planner: Planner, store: Callable[[], Store]) -> None:
+        self._partitions = partitions
+        self._planner = planner
+        self._store = store
+        self._forgotten: dict[int, int] = {}
+
+    async def load(self, partition: Partition, upto: int) -> None:
+        """See to it that everything dated up to ``upto`` is in the timetable."""
+        # up to the last key: a crowd that is due at this very instant may be loaded in part
+        while partition.timetable.loaded_to < (upto, LAST_KEY):
+            self._load_some(partition, upto)
+            await asyncio.sleep(0)
+
+    async def load_ahead(self) -> None:
+        """One look at all partitions."""
+        for partition in self._partitions:
+            horizon = self._planner.now_ms() + HORIZON_MS
+            while (
+                partition.timetable.loaded_to < (horizon, LAST_KEY)
+                and partition.timetable.delayed < MOST_LOADED
+                and self._partitions.get(partition.number) is partition
+            ):
+                self._load_some(partition, horizon)
+                await asyncio.sleep(0)
+            self._forget(partition)
+
+    def _load_some(self, partition: Partition, upto: int) -> None:
+        """Take the next few from the index. In one go, so that nothing is put meanwhile and taken for loaded."""
+        store, timetable = self._store(), partition.timetable
+        found = store.due(partition.number, timetable.loaded_to, upto, AT_ONCE)
+        values = store.read_many(partition.number, [key for _, key in found])
+        dated = []
+        for (due, key), value in zip(found, values, strict=True):
+            try:
+                planned = self._planner.planned_entry(key, value) if value is not None else None
+            except Exception as error:
+                store.undecodable.note(partition.number, key, error)
+                continue
+            # the index may name what has been cancelled or put off since
+            if planned is not None and due in _dates(planned):
+                dated.append((due, planned))
+        timetable.load(dated, found[-1] if len(found) == AT_ONCE else (upto, LAST_KEY))
+
+    def _forget(self, partition: Partition) -> None:
+        if self._partitions.get(partition.number) is not partition:
+            return
+        # what is noted of progress may be a little older, and whoever goes on from there needs what lies in between
+        upto = partition.emitted_to - FORGOTTEN_EVERY_MS
+        if upto - self._forgotten.get(partition.number, 0) >= FORGOTTEN_EVERY_MS:
+            self._forgotten[partition.number] = upto
+            self._store().forget_due(partition.number, upto)
+
+
+def _dates(planned: Planned) -> tuple[int, ...]:
+    schedule, retry = planned.schedule, planned.retry
+    begin = due_instant(schedule, planned.since) if isinstance(schedule, At) else planned.since
+    return begin, planned.until, retry.due if retry is not None else 0

@@ -1,0 +1,212 @@
+"""What the worker itself says of due monitors: it judges inline kinds, and reports what is skipped."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+import msgspec
+
+from everwatch.core.clock import Clock
+from everwatch.core.config import OutputFormat
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding import codec
+from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.topics import Topics
+from everwatch.kinds import registry
+from everwatch.kinds.execution.config_secrets import ConfigSecrets
+from everwatch.kinds.execution.kind_runner import LONGEST_DETAIL, LONGEST_REASON, check_outcome
+from everwatch.kinds.protocol import InlineView
+from everwatch.model import INLINE_EXECUTOR, Monitor, Outcome, Result, Status, Tick
+from everwatch.observability.log_throttle import Quiet
+from everwatch.timetable import Chunk, Firing, Packing, Way, unframed
+from streams.state.entry_store import Store
+from streams.state.owned_partitions import Partition
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 200
+
+
+class InlineResults:
+    """Sends the results that the worker finds out by itself."""
+
+    def __init__(
+        self,
+        store: Callable[[], Store],
+        outbox: Outbox,
+        packing: Packing,
+        topics: Topics,
+        clock: Clock,
+        output_format: OutputFormat,
+        secrets: ConfigSecrets,
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._packing = packing
+        self._topics = topics
+        self._output_format = output_format
+        self._secrets = secrets
+        self._quiet = Quiet(clock)
+
+    async def judge(self, partition: Partition, firings: Iterable[Firing], now: int) -> None:
+        """Judge everybody who is due, from what the store knows."""
+        told = 0
+        for firing in firings:
+            for entries in _some(firing.chunk, self._packing):
+                ticks = list(_ticks(entries, partition))
+                keys = [codec.table_key(tick.user_id, tick.monitor_id) for _, tick in ticks]
+                values = self._store().read_many(partition.number, keys)
+                for (delta, tick), key, value in zip(ticks, keys, values, strict=True):
+                    monitor = self._store().undecodable.decode(partition.number, key, value) if value else None
+                    if isinstance(monitor, Monitor):
+                        for instant in firing.fire:
+                            self._judge(partition, monitor, instant + delta, now, attempt=tick.attempt)
+                            told += 1
+                            # after an outage one monitor alone may have thousands of instants
+                            if told % AT_ONCE == 0:
+                                await self._outbox.room()
+                                await asyncio.sleep(0)
+                await self._outbox.room()
+                await asyncio.sleep(0)
+
+    def judge_now(self, partition: Partition, monitor: Monitor, scheduled_at: int, now: int) -> None:
+        """Judge one monitor beside its schedule; part of the unit of work that asks for it."""
+        self._judge(partition, monitor, scheduled_at, now, manual=True)
+
+    async def report_skipped(self, partition: Partition, firings: Iterable[Firing], now: int) -> None:
+        """Say of everybody which due instants passed unserved."""
+        for line, chunk, _, skipped in firings:
+            reason = f"{len(skipped)} due times passed unserved; skipped under the misfire rule {line.misfire}"
+            await self._report(partition, chunk, skipped, reason, now)
+
+    async def report_unsendable(
+        self, partition: Partition, ticks: Iterable[tuple[Way, Chunk, int, str]], now: int
+    ) -> None:
+        """Report ticks that their topic refuses as skipped, with the reason."""
+        for _, chunk, instant, reason in ticks:
+            await self._report(partition, chunk, [instant], reason, now)
+
+    async def _report(self, partition: Partition, chunk: Chunk, skipped: Sequence[int], reason: str, now: int) -> None:
+        outcome = Outcome(Status.SKIPPED, reason)
+        for entries in _some(chunk, self._packing):
+            for delta, tick in _ticks(entries, partition):
+                self._send(
+                    partition,
+                    Result(
+                        user_id=tick.user_id,
+                        monitor_id=tick.monitor_id,
+                        scheduled_at=skipped[0] + delta,
+                        attempt=tick.attempt,
+                        kind=tick.kind,
+                        version=tick.version,
+                        status=outcome.status,
+                        reason=outcome.reason,
+                        started_at=now,
+                        duration_ms=0.0,
+                        executor=INLINE_EXECUTOR,
+                        skipped_until=skipped[-1] + delta,
+                        skipped_count=len(skipped),
+                    ),
+                    group=partition.number,
+                )
+            await self._outbox.room()
+            await asyncio.sleep(0)
+
+    def _judge(
+        self,
+        partition: Partition,
+        monitor: Monitor,
+        scheduled_at: int,
+        now: int,
+        *,
+        attempt: int = 1,
+        manual: bool = False,
+    ) -> None:
+        outcome = self._outcome(partition, monitor, max(scheduled_at, now))
+        skipped = outcome.status is Status.SKIPPED
+        self._send(
+            partition,
+            Result(
+                user_id=monitor.user_id,
+                monitor_id=monitor.monitor_id,
+                scheduled_at=scheduled_at,
+                attempt=attempt,
+                kind=monitor.spec.kind,
+                version=monitor.version,
+                status=outcome.status,
+                reason=outcome.reason[:LONGEST_REASON],
+                started_at=now,
+                duration_ms=0.0,
+                timings=outcome.timings,
+                executor=INLINE_EXECUTOR,
+                detail=outcome.detail[:LONGEST_DETAIL],
+                skipped_until=scheduled_at if skipped else 0,
+                skipped_count=1 if skipped else 0,
+                manual=manual,
+            ),
+            group=None if manual else partition.number,
+        )
+
+    def _outcome(self, partition: Partition, monitor: Monitor, at: int) -> Outcome:
+        try:
+            kind = registry.kind_named(monitor.spec.kind)
+            assert kind.inline  # the timetable says so
+            view = InlineView(monitor.since, partition.opened_at, monitor.last_signal, monitor.signals)
+            config = registry.parse_config(kind, self._secrets.decrypted(kind, monitor.spec.config))
+            outcome = kind.judge(config, view, at)
+            check_outcome(outcome, kind.name)
+        except InvalidInput as error:
+            return Outcome(Status.FAILURE, str(error))
+        except Exception as error:  # a kind of another package may fail in any way, and harms only its monitors
+            reason = f"the kind {monitor.spec.kind!r} failed: {type(error).__name__}: {error}"
+            return Outcome(Status.FAILURE, self._said(monitor.spec.kind, reason, error))
+        return outcome
+
+    def _said(self, kind: str, reason: str, error: Exception) -> str:
+        """The reason, logged if this was not said of the kind a moment ago."""
+        if self._quiet.may_say((kind, type(error))):
+            logger.error("%s (said once a minute)", reason, exc_info=error)
+        return reason[:LONGEST_REASON]
+
+    def _send(self, partition: Partition, result: Result, group: int | None) -> None:
+        self._outbox.send(
+            self._topics.results,
+            partition=partition.number,
+            key=codec.user_key(result.user_id),
+            value=self._encoded(result),
+            group=group,
+        )
+
+    def _encoded(self, result: Result) -> bytes:
+        try:
+            data = codec.encode_result(result, self._output_format)
+            if len(data) > codec.LARGEST_RESULT_BYTES:
+                raise ValueError(f"it takes {len(data)} bytes, and at most {codec.LARGEST_RESULT_BYTES} are sent")
+            return data
+        except Exception as error:  # e.g. timings of another's kind that are not numbers
+            reason = self._said(result.kind, f"the kind {result.kind!r} failed: its outcome cannot be sent", error)
+            return codec.encode_result(
+                msgspec.structs.replace(
+                    result,
+                    status=Status.FAILURE,
+                    reason=reason,
+                    timings={},
+                    detail="",
+                    skipped_until=0,
+                    skipped_count=0,
+                ),
+                self._output_format,
+            )
+
+
+def _some(chunk: Chunk, packing: Packing) -> Iterator[list[tuple[int, bytes]]]:
+    """The records of a chunk, a few at a time."""
+    entries = chunk.entries(packing)
+    while some := [(entry.delta, entry.framed) for entry in islice(entries, AT_ONCE)]:
+        yield some
+
+
+def _ticks(entries: Iterable[tuple[int, bytes]], partition: Partition) -> Iterator[tuple[int, Tick]]:
+    for delta, record in entries:
+        yield delta, codec.decode_tick(*unframed(record), 0, partition.number)

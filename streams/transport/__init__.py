@@ -1,0 +1,1 @@
+"""Records into the worker: batch consumers, Faust's consumer, group membership."""

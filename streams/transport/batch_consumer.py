@@ -1,0 +1,298 @@
+"""A lane: a consumer of batches that follows the partitions this worker owns and hands them to an agent.
+
+Nothing is read before the partitions are open, and nothing is acknowledged before the agent is done with it. The lane
+reads the next batch when the last one is settled, so a slow agent slows the reading down and no queue grows.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from itertools import islice
+from typing import Any, TypeVar
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from everwatch.core.bisection import Bisection
+from everwatch.core.clock import Clock
+from everwatch.kafka.access_errors import read_of, refused
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
+from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.metrics import LANE_RECORDS
+from everwatch.timetable import NotPlanned
+
+logger = logging.getLogger(__name__)
+MOST_AT_ONCE = 10_000
+FIRST_TURN, MOST_A_TURN = 50, 500
+TURN_S = 0.003
+RETRY_S = 1.0
+REST_S = 0.02
+# a broker that is away is said by who waits for it
+_PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
+T = TypeVar("T")
+
+
+async def in_turns(items: Iterable[T]) -> AsyncIterator[list[T]]:
+    """The items, a few at a time, with a turn for the event loop in between: a long batch must not make ticks late."""
+    rest = iter(items)
+    loop = asyncio.get_running_loop()
+    count = FIRST_TURN
+    while few := list(islice(rest, count)):
+        begun_s = loop.time()
+        yield few
+        taken_s = loop.time() - begun_s
+        # as many as take about as long as a turn should
+        count = max(1, min(int(len(few) * TURN_S / max(taken_s, 1e-6)), 2 * count, MOST_A_TURN))
+        await asyncio.sleep(0)
+
+
+class Batch:
+    """What is left to do of a batch of one topic, in order within each partition, and the promise to settle it."""
+
+    def __init__(self, work: Bisection[Record]) -> None:
+        self._work = work
+        self.taken = False
+        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @contextmanager
+    def handling(self) -> Iterator[Bisection[Record]]:
+        """The work to do; none if the batch was withdrawn, or offered twice. An error is the lane's to see."""
+        if self.taken or self.settled.done():
+            yield Bisection(())
+            return
+        self.taken = True
+        try:
+            yield self._work
+        except BaseException as error:
+            if not self.settled.done():
+                self.settled.set_exception(error if isinstance(error, Exception) else Interrupted(repr(error)))
+            if not isinstance(error, Exception):
+                raise
+        else:
+            if not self.settled.done():
+                self.settled.set_result(None)
+
+
+class Interrupted(Exception):
+    """An agent was stopped in the middle of a batch."""
+
+
+class Lane:
+    """One topic, read in batches for the owned partitions and put into ``channel``, where an agent takes them.
+
+    ``refuse`` records what cannot be read, durably; offsets behind it are committed then.
+    ``on_ended`` is told what ended a lane that should still be open. ``new_predecessor``: makes a consumer of the group
+    that read the topic before this one did; it is asked where this one has acknowledged nothing.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        new_consumer: Callable[..., Consumer],
+        channel: Any,
+        refuse: Callable[[list[Unreadable]], Awaitable[None]],
+        on_ended: Callable[[BaseException], None],
+        clock: Clock,
+        new_predecessor: Callable[[], Consumer] | None = None,
+    ) -> None:
+        self._topic = topic
+        self._new_consumer = new_consumer
+        self._new_predecessor = new_predecessor
+        self._channel = channel
+        self._refuse = refuse
+        self._clock = clock
+        self._on_ended = on_ended
+        self._quiet = Quiet(clock)
+        self._consumer: Consumer | None = None
+        self._sieve: Sieve | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{topic}")
+        self._open = False
+        # how often it was opened and closed: an opening that takes long finds out that it came too late
+        self._switched = 0
+        self._batch: Batch | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it reads."""
+        return self._task is not None
+
+    async def open(self, partitions: set[int]) -> None:
+        """Read these partitions from where they were acknowledged last; not if ``close`` comes first.
+
+        Raises KafkaException.
+        """
+        assert self._task is None  # closed before it is opened again
+        if not partitions:
+            return
+        self._switched += 1
+        switched = self._switched
+        if self._consumer is None:
+            self._consumer = self._new_consumer()
+            self._sieve = Sieve(self._consumer, lambda: self._new_consumer(**PROBING), self._clock)
+        wanted = [TopicPartition(self._topic, number) for number in sorted(partitions)]
+        positions = await self._in_thread(self._positions, self._consumer, wanted)
+        if switched != self._switched:
+            return
+        await self._in_thread(self._consumer.assign, positions)
+        # offsets that are not committed for a week expire, however long their partition was quiet
+        known = [position for position in positions if position.offset >= 0]
+        if known and switched == self._switched:
+            await self._in_thread(self._commit_positions, known)
+        if switched != self._switched:
+            return
+        self._open = True
+        self._task = asyncio.create_task(self._run(), name=f"lane {self._topic}")
+        self._task.add_done_callback(self._ended)
+
+    async def close(self, patience_s: float) -> None:
+        """Stop reading: a batch that the agent is at is finished and acknowledged, one that waits is withdrawn.
+
+        Waits ``patience_s`` at most; an agent that takes longer finds its partitions lost.
+        """
+        self._open = False
+        self._switched += 1
+        if self._batch is not None and not self._batch.taken and not self._batch.settled.done():
+            self._batch.settled.cancel()
+        task, self._task = self._task, None
+        if task is not None:
+            await asyncio.wait([task], timeout=patience_s)
+            task.cancel()
+        if self._consumer is not None:
+            unassigned = asyncio.ensure_future(self._in_thread(self._consumer.unassign))
+            # one that was still being opened has read nothing
+            if task is not None:
+                await asyncio.wait([unassigned], timeout=1.0)
+
+    async def stop(self) -> None:
+        """Leave for good; ``close`` comes first."""
+        if self._consumer is not None:
+            closed = asyncio.ensure_future(self._in_thread(self._consumer.close))
+            await asyncio.wait([closed], timeout=1.0)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self) -> None:
+        # while the agent is at one batch, the next one is read and the last one acknowledged
+        reading = self._in_thread(self._read)
+        acknowledged: asyncio.Future[None] = _done()
+        try:
+            while self._open:
+                records, unreadable = await reading
+                reading = self._in_thread(self._read)
+                if records and not await self._settle(records):
+                    continue  # nor is what stands behind them passed over
+                if unreadable:
+                    await self._refuse(unreadable)
+                if records or unreadable:
+                    LANE_RECORDS.labels(self._topic).inc(len(records))
+                    await acknowledged
+                    acknowledged = self._in_thread(self._commit, records, unreadable)
+        finally:
+            await asyncio.gather(reading, acknowledged, return_exceptions=True)
+
+    async def _settle(self, records: list[Record]) -> bool:
+        """Have the agent handle a batch; False if it was withdrawn: whoever owns the partitions next reads it again."""
+        work = Bisection(records)
+        while self._open:
+            batch = self._batch = Batch(work)
+            try:
+                while not batch.settled.done():
+                    if not batch.taken:
+                        await self._offer(batch)
+                    await asyncio.wait([batch.settled], timeout=RETRY_S)
+                if not batch.settled.cancelled():
+                    batch.settled.result()
+                    return True
+            except NotPlanned:
+                raise  # what is due is not known any more: the worker ends, and its timetables are built anew
+            except Exception as error:
+                if self._quiet.may_say(type(error).__name__):
+                    logger.warning(
+                        "a batch of %d records of %s failed; retrying (logged once a minute)",
+                        len(records),
+                        self._topic,
+                        exc_info=error,
+                    )
+                await asyncio.sleep(RETRY_S)
+            finally:
+                self._batch = None
+        return False
+
+    async def _offer(self, batch: Batch) -> None:
+        # Faust empties channels, and cancels who waits to put into them, when a rebalance ends: an offer may be lost,
+        # so it is made again until the batch is taken
+        offer = asyncio.ensure_future(self._channel.put(batch))
+        await asyncio.wait([offer], timeout=RETRY_S)
+        offer.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if self._open and not task.cancelled() and task.exception() is not None:
+            self._on_ended(task.exception() or Interrupted(self._topic))
+
+    def _positions(self, consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
+        positions = _committed(consumer, wanted)
+        new = [position for position in positions if position.offset < 0]
+        if new and self._new_predecessor is not None:
+            with closing(self._new_predecessor()) as predecessor:
+                inherited = {position.partition: position.offset for position in _committed(predecessor, new)}
+            for position in new:
+                position.offset = inherited[position.partition]
+        for position in new:
+            if position.offset < 0:
+                position.offset = OFFSET_BEGINNING
+        return positions
+
+    def _read(self) -> tuple[list[Record], list[Unreadable]]:
+        assert self._sieve is not None
+        # a trickle is gathered by the broker: what it gave out at once comes partition by partition
+        messages, unreadable, others = self._sieve.take(MOST_AT_ONCE, 0.5, REST_S)
+        for message in others:
+            error = message.error()
+            if error is None:
+                continue
+            denied = refused(error, read_of(self._topic))
+            if denied is not None:
+                raise denied
+            if error.code() not in _PASSING:
+                logger.warning("reading %s: %s", self._topic, error.str())
+        topic = self._topic
+        # one by one ten thousand times: a consumed message that is no error has all of this
+        records = [
+            Record(topic, m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value())  # type: ignore[arg-type]
+            for m in messages
+        ]
+        return records, unreadable
+
+    def _commit(self, records: list[Record], unreadable: list[Unreadable]) -> None:
+        following = {record.partition: record.offset + 1 for record in records}
+        for each in unreadable:
+            following[each.partition] = max(each.end, following.get(each.partition, 0))
+        self._commit_positions([TopicPartition(self._topic, number, offset) for number, offset in following.items()])
+
+    def _commit_positions(self, positions: list[TopicPartition]) -> None:
+        assert self._consumer is not None
+        try:
+            self._consumer.commit(offsets=positions, asynchronous=False)
+        except KafkaException as error:
+            # the records are handled; handling them once more after a restart changes nothing
+            logger.warning("acknowledging records of %s: %s", self._topic, error.args[0].str())
+
+    def _in_thread(self, function: Callable[..., T], *arguments: object) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+def _committed(consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
+    """What the consumer's group has acknowledged, below 0 for nothing. Raises KafkaException."""
+    positions: list[TopicPartition] = consumer.committed(wanted, 10)
+    for position in positions:
+        if position.error is not None:
+            raise KafkaException(position.error)
+    return positions
+
+
+def _done() -> "asyncio.Future[None]":
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future

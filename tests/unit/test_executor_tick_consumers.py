@@ -1,0 +1,385 @@
+"""What is taken and committed when partitions come and go, with a consumer that only remembers."""
+
+import threading
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, TopicPartition
+
+from everwatch.core.clock import SettableClock, SystemClock
+from everwatch.core.config import Settings
+from everwatch.core.errors import Transient
+from everwatch.executor import tick_consumers
+from everwatch.executor.tick_consumers import TickConsumer
+from everwatch.kafka.clients import LARGEST_RECORD_BYTES
+from everwatch.kafka.topics import Topics
+
+TOPICS = Topics.of(Settings())
+
+
+class FakeMessage:
+    def __init__(
+        self, offset: int, topic: str = TOPICS.ticks, error: KafkaError | None = None, at: int = 0, size: int = 10
+    ) -> None:
+        self._fields = offset, topic, error
+        self.at = at
+        self._size = size
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self.at
+
+    def error(self) -> KafkaError | None:
+        return self._fields[2]
+
+    def topic(self) -> str:
+        return self._fields[1]
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self._fields[0]
+
+    def __len__(self) -> int:
+        return self._size
+
+
+class FakeConsumer:
+    """Hands out ``arriving`` and remembers the rest."""
+
+    def __init__(self) -> None:
+        self.arriving: list[FakeMessage] = []
+        self.committed: list[tuple[str, int, bool]] = []
+        self.paused: set[str] = set()
+        self.high = 0
+        self.assigned: set[str] = set()
+
+    def consume(self, count: int, timeout: float) -> list[FakeMessage]:
+        batch, self.arriving = self.arriving[:count], self.arriving[count:]
+        return batch
+
+    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
+        self.committed += [(offset.topic, offset.offset, asynchronous) for offset in offsets]
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        self.paused |= {part.topic for part in partitions}
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        self.paused -= {part.topic for part in partitions}
+
+    def get_watermark_offsets(self, partition: TopicPartition, cached: bool) -> tuple[int, int]:
+        assert cached, "a question to the broker would hold up the ticks"
+        return 0, self.high
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        self.assigned |= {part.topic for part in partitions}
+
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        self.assigned -= {part.topic for part in partitions}
+
+
+PARTITION = TopicPartition(TOPICS.ticks, 0)
+
+
+class Rig:
+    """A TickConsumer whose thread's steps are taken by hand."""
+
+    def __init__(self, max_in_flight: int = 10) -> None:
+        self.clock: Any = SettableClock(1_000_000)
+        self.consumer: Any = FakeConsumer()
+        self.ticks = TickConsumer(TOPICS.ticks, Settings(max_in_flight=max_in_flight), "", self.clock)
+        self.ticks._on_assign(self.consumer, [PARTITION])
+
+    @property
+    def held(self):
+        return self.ticks._held[0]
+
+    def arrive(self, *offsets: int) -> list[int]:
+        self.consumer.arriving += [FakeMessage(offset) for offset in offsets]
+        taken = []
+        while self.consumer.arriving:
+            taken += [message.offset() for _, message in self.ticks._take(self.consumer)[0]]
+            self.ticks._balance(self.consumer)
+        self.held.started += len(taken)
+        return taken
+
+    def finish(self, *offsets: int) -> None:
+        for offset in offsets:
+            self.ticks.acknowledge(self.held, offset)
+
+    def pass_second(self) -> None:
+        self.clock.advance(1_000)
+        self.ticks._settle()
+        self.ticks._balance(self.consumer)
+        self.ticks._commit_when_due(self.consumer)
+
+
+def test_only_what_is_finished_below_the_first_open_tick_is_committed() -> None:
+    rig = Rig()
+    rig.arrive(5, 6, 7)
+    rig.finish(6, 7)
+    rig.pass_second()
+    assert rig.consumer.committed == []
+    rig.finish(5)
+    rig.pass_second()
+    assert rig.consumer.committed == [(TOPICS.ticks, 8, True)]
+
+
+def test_an_offset_is_committed_once_unless_that_failed() -> None:
+    rig = Rig()
+    rig.arrive(5)
+    rig.finish(5)
+    rig.pass_second()
+    rig.ticks._on_commit(None, [TopicPartition(TOPICS.ticks, 0, 6)])
+    rig.pass_second()
+    assert len(rig.consumer.committed) == 1
+    rig.arrive(6)
+    rig.finish(6)
+    rig.pass_second()
+    rig.ticks._on_commit(KafkaError(KafkaError._TRANSPORT), [TopicPartition(TOPICS.ticks, 0, 7)])
+    rig.pass_second()
+    assert [offset for _, offset, _ in rig.consumer.committed] == [6, 7, 7]
+
+
+def test_one_commit_waits_for_the_one_before() -> None:
+    rig = Rig()
+    for offset in (5, 6, 7):
+        rig.arrive(offset)
+        rig.finish(offset)
+        rig.pass_second()
+    assert len(rig.consumer.committed) == 1
+
+
+def test_too_much_work_pauses_its_topic_and_room_resumes_it() -> None:
+    rig = Rig(max_in_flight=10)
+    taken = rig.arrive(*range(520))
+    assert len(taken) == 520
+    assert rig.consumer.paused == {TOPICS.ticks}
+    rig.finish(*range(500))
+    rig.pass_second()
+    assert rig.consumer.paused == {TOPICS.ticks}
+    rig.finish(*range(500, 510))
+    rig.pass_second()
+    assert rig.consumer.paused == set()
+
+
+def test_ticks_that_wait_for_their_host_do_not_keep_others_from_being_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(max_in_flight=10)
+    rig.held.parked = 515
+    rig.arrive(*range(520))
+    assert rig.consumer.paused == set()
+    monkeypatch.setattr(tick_consumers, "_MOST_PARKED", 0)
+    rig.pass_second()
+    assert rig.consumer.paused == {TOPICS.ticks}
+
+
+def test_no_more_is_begun_behind_the_oldest_unfinished_tick_than_another_owner_may_run_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tick_consumers, "_MOST_AGAIN", 100)
+    rig = Rig(max_in_flight=10)
+    rig.arrive(*range(100))
+    rig.finish(*range(1, 100))
+    rig.pass_second()
+    assert rig.consumer.paused == {TOPICS.ticks}
+    rig.finish(0)
+    rig.pass_second()
+    assert rig.consumer.paused == set()
+
+
+def test_a_partition_that_comes_while_its_topic_is_paused_is_paused_too() -> None:
+    rig = Rig(max_in_flight=10)
+    rig.arrive(*range(520))
+    rig.consumer.paused.clear()
+    rig.ticks._on_assign(rig.consumer, [TopicPartition(TOPICS.ticks, 1)])
+    assert rig.consumer.paused == {TOPICS.ticks}
+
+
+def test_a_revoked_partition_is_committed_after_what_is_under_way() -> None:
+    rig = Rig()
+    rig.ticks._clock = SystemClock()  # the wait is real
+    rig.arrive(5, 6)
+    held = rig.held
+    late = threading.Timer(0.1, lambda: [rig.ticks.acknowledge(held, offset) for offset in (6, 5)])
+    late.start()
+    rig.ticks._on_revoke(rig.consumer, [PARTITION])
+    assert rig.consumer.committed == [(TOPICS.ticks, 7, False)]
+    assert held.revoked
+    assert rig.consumer.assigned == set()
+    late.join()
+
+
+def test_a_revoked_partition_does_not_wait_for_what_was_never_started() -> None:
+    rig = Rig()
+    rig.arrive(5, 6)
+    rig.held.started = 1
+    rig.finish(5)
+    rig.ticks._on_revoke(rig.consumer, [PARTITION])  # a settable clock stands still: waiting would never end
+    assert rig.consumer.committed == [(TOPICS.ticks, 6, False)]
+
+
+def test_a_lost_partition_is_never_committed() -> None:
+    rig = Rig()
+    rig.arrive(5)
+    held = rig.held
+    rig.finish(5)
+    rig.ticks._on_lost(rig.consumer, [PARTITION])
+    rig.pass_second()
+    assert rig.consumer.committed == []
+    assert held.revoked
+    assert rig.consumer.assigned == set()
+
+
+def test_results_of_an_earlier_assignment_do_not_count_for_a_later_one() -> None:
+    rig = Rig()
+    rig.arrive(5)
+    before = rig.held
+    rig.ticks._on_lost(rig.consumer, [PARTITION])
+    rig.ticks._on_assign(rig.consumer, [PARTITION])
+    rig.arrive(5)
+    rig.ticks.acknowledge(before, 5)
+    rig.pass_second()
+    assert rig.consumer.committed == []
+
+
+def test_records_of_partitions_not_held_are_left_alone() -> None:
+    rig = Rig()
+    rig.ticks._on_lost(rig.consumer, [PARTITION])
+    rig.consumer.arriving += [FakeMessage(1)]
+    assert rig.ticks._take(rig.consumer) == ([], [])
+
+
+def test_a_tick_that_is_too_large_is_passed_over_in_its_turn_and_those_behind_it_are_run() -> None:
+    rig = Rig()
+    sizes = {5: 10, 6: LARGEST_RECORD_BYTES + 1, 7: 10}
+    rig.consumer.arriving += [FakeMessage(offset, size=size) for offset, size in sizes.items()]
+    batch, passed = rig.ticks._take(rig.consumer)
+    assert [message.offset() for _, message in batch] == [5, 7]
+    assert [(each.first, each.end) for _, each in passed] == [(6, 7)]
+    rig.finish(5, 7)
+    rig.pass_second()
+    assert rig.consumer.committed == [(TOPICS.ticks, 6, True)]
+    # once its dead letter is durable
+    rig.finish(6)
+    rig.ticks._settle()
+    assert rig.held.watermark.low == 8
+
+
+def test_after_stop_nothing_is_taken_but_what_gets_done_is_committed() -> None:
+    rig = Rig()
+    rig.arrive(5)
+    rig.ticks.stop_taking()
+    assert rig.arrive(6) == []
+    assert rig.consumer.paused == {TOPICS.ticks}
+    rig.finish(5)
+    rig.pass_second()
+    assert rig.consumer.committed == [(TOPICS.ticks, 6, True)]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, "everwatch topics create"),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "Read on topic ticks"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, "Read on consumer group everwatch-executors"),
+    ],
+)
+def test_what_waiting_does_not_mend_ends_the_executor_with_one_sentence(code: int, words: str) -> None:
+    rig = Rig()
+    rig.consumer.arriving = [FakeMessage(0, error=KafkaError(code))]
+    with pytest.raises(Transient, match=words):
+        rig.ticks._take(rig.consumer)
+
+
+def test_a_broker_away_is_waited_for_and_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig()
+    for _ in range(100):
+        rig.ticks._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    assert rig.arrive(5) == [5]
+    assert len(caplog.records) == 1
+
+
+NOW_MS = 1_000_000
+
+
+def read(rig: Rig, offset: int, at: int) -> None:
+    rig.consumer.arriving = [FakeMessage(offset, at=at)]
+    rig.ticks._take(rig.consumer)
+
+
+def test_a_partition_with_late_ticks_is_behind_until_it_is_read_to_its_end_or_to_fresh_ones() -> None:
+    rig = Rig()
+    rig.consumer.high = 10
+    assert rig.held.is_behind
+    read(rig, 3, NOW_MS - 60_000)
+    assert not rig.ticks._catch_up(rig.consumer)
+    assert rig.held.is_behind
+    read(rig, 9, NOW_MS - 50_000)
+    assert rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.is_behind
+    # and behind again, after a standstill that was too short to lose the partition
+    rig.consumer.high = 30
+    read(rig, 20, NOW_MS - 30_000)
+    assert not rig.ticks._catch_up(rig.consumer)
+    assert rig.held.is_behind
+    read(rig, 25, NOW_MS - 100)
+    assert rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.is_behind
+
+
+def test_a_partition_that_does_not_catch_up_is_not_waited_for_for_ever() -> None:
+    rig = Rig()
+    rig.consumer.high = 1_000
+    read(rig, 0, NOW_MS - 60_000)
+    rig.ticks._catch_up(rig.consumer)
+    for _ in range(4):
+        rig.clock.advance(1_000)
+        assert not rig.ticks._catch_up(rig.consumer)
+    rig.clock.advance(1_000)
+    assert rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.is_behind
+    read(rig, 1, NOW_MS - 60_000)
+    assert not rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.is_behind
+
+
+def test_after_a_standstill_ticks_wait_for_cancellations_even_where_the_partition_was_behind_before() -> None:
+    rig = Rig()
+    rig.consumer.high = 1_000
+    read(rig, 0, NOW_MS - 60_000)
+    assert not rig.ticks._catch_up(rig.consumer)
+    rig.clock.advance(125_000)
+    assert not rig.ticks._catch_up(rig.consumer)
+    assert (rig.held.awaits_cancellations, rig.held.is_behind) == (True, True)
+    rig.clock.advance(1_500)
+    rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.awaits_cancellations
+
+
+def test_the_wait_for_what_runs_of_a_revoked_partition_is_not_taken_for_a_standstill(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tick_consumers, "_REVOKE_WAIT_S", 0.2)
+    monkeypatch.setattr(tick_consumers, "_STANDSTILL_S", 0.1)
+    rig = Rig()
+    rig.ticks._clock = SystemClock()  # the wait is real
+    rig.arrive(5)
+    rig.ticks._catch_up(rig.consumer)
+    leaving = TopicPartition(TOPICS.ticks, 1)
+    rig.ticks._on_assign(rig.consumer, [leaving])
+    rig.ticks._held[1].started = 1
+    rig.ticks._on_revoke(rig.consumer, [leaving])
+    rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.awaits_cancellations
+
+
+def test_late_ticks_are_begun_when_no_more_can_be_read_because_enough_wait() -> None:
+    rig = Rig(max_in_flight=10)
+    rig.consumer.high = 100_000
+    rig.arrive(*range(520))
+    assert rig.consumer.paused == {TOPICS.ticks}
+    rig.ticks._catch_up(rig.consumer)
+    assert rig.held.is_behind, "the event loop has yet to take them over"
+    rig.held.parked = 20_000
+    rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.is_behind

@@ -1,0 +1,131 @@
+"""Monitors that change because of the time, many at once."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import orjson
+import pytest
+from support.worker import START, TOPICS, Broker, Life, signup, turns, until, worker
+
+from everwatch.core.clock import SettableClock
+from everwatch.encoding import codec
+from everwatch.kafka.consumed_record import Record
+from everwatch.model import Monitor, State
+from streams.state.entry_store import Store
+from streams.state.owned_partitions import Partition
+from streams.state.unit_of_work import Writing
+from streams.ticking.agenda_runner import Wakes
+
+MANY = 400
+
+
+async def test_pauses_that_end_all_at_once_leave_turns_to_everything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker, clock = Broker(), SettableClock(START)
+    broker.install(monkeypatch)
+    woken_in: list[int] = []
+    changed = Wakes._changed
+    async with worker(broker, tmp_path, clock) as life, turns() as given:
+
+        def noted(*args: object) -> tuple[Monitor, Monitor | None] | None:
+            woken_in.append(given())
+            return changed(*args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Wakes, "_changed", noted)
+        names = [f"m-{number}" for number in range(MANY)]
+        broker.take(TOPICS.signups, signup("ann", *names, interval="1h"))
+        await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
+        pauses = [{"command": "pause", "user_id": "ann", "monitor_id": name, "until": START + 60_000} for name in names]
+        await life.handle(
+            TOPICS.commands,
+            (
+                Record(TOPICS.commands, 0, offset, START, b"ann", orjson.dumps(pause))
+                for offset, pause in enumerate(pauses)
+            ),
+        )
+        clock.set(START + 60_000)
+
+        def is_awake(name: str) -> bool:
+            key = codec.table_key("ann", name)
+            entry = codec.decode_entry(key, life.store.read(0, key) or b"")
+            return isinstance(entry, Monitor) and entry.state is State.NEW
+
+        await until("all are resumed", lambda: len(woken_in) >= MANY and all(map(is_awake, names)))
+    assert len(set(woken_in)) > 1
+
+
+async def put_and_pause(life: Life, *names: str) -> None:
+    life.broker.take(TOPICS.signups, signup("ann", *names, interval="1h"))
+    await until("ann is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+    for number, name in enumerate(names):
+        pause = {"command": "pause", "user_id": "ann", "monitor_id": name, "until": START + 60_000}
+        await life.handle(TOPICS.commands, [Record(TOPICS.commands, 0, number, START, b"ann", orjson.dumps(pause))])
+
+
+def state(life: Life, name: str) -> State:
+    key = codec.table_key("ann", name)
+    entry = codec.decode_entry(key, life.store.read(0, key) or b"")
+    assert isinstance(entry, Monitor)
+    return entry.state
+
+
+async def test_an_agenda_that_fails_each_time_is_dropped_and_those_beside_it_are_carried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker, clock = Broker(), SettableClock(START)
+    broker.install(monkeypatch)
+    changed = Wakes._changed
+
+    def fails_for_one(self: Wakes, work: Writing, partition: Partition, key: bytes, now: int) -> object:
+        if key == codec.table_key("ann", "bad"):
+            raise ValueError("mangled")
+        return changed(self, work, partition, key, now)
+
+    async with worker(broker, tmp_path, clock) as life:
+        await put_and_pause(life, "bad", "good", "well")
+        monkeypatch.setattr(Wakes, "_changed", fails_for_one)
+        clock.set(START + 60_000)
+        await until("the others are resumed", lambda: state(life, "good") is state(life, "well") is State.NEW)
+        await until("nothing is left on the index", lambda: not life.store.wakes(0, START + 60_000, 10))
+        assert state(life, "bad") is State.PAUSED
+    assert "is dropped" in caplog.text
+
+
+async def test_a_partition_that_fails_keeps_no_other_one_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker, clock = Broker(), SettableClock(START)
+    broker.install(monkeypatch)
+    async with worker(broker, tmp_path, clock) as life:
+        await put_and_pause(life, "m")
+        broken, intact = SimpleNamespace(number=7), life.partition
+        parts, told = FakePartitions([broken, intact]), SimpleNamespace(tell=lambda *_: None)
+        wakes = Wakes(parts, life.engine._planner, life.engine._writer, lambda: Broken(life.store), told, clock)  # type: ignore[arg-type]
+        clock.set(START + 60_000)
+        await wakes.look()
+        await wakes.look()
+        assert state(life, "m") is State.NEW
+    assert caplog.text.count("agenda processing of partition 7 failed") == 1
+
+
+class FakePartitions(list[object]):
+    """All of these are owned."""
+
+    def get(self, number: int) -> object:
+        return next(partition for partition in self if partition.number == number)  # type: ignore[attr-defined]
+
+
+class Broken:
+    """A store whose partition 7 cannot be read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def wakes(self, number: int, *rest: int) -> object:
+        if number == 7:
+            raise OSError("the disk is gone")
+        return self._store.wakes(number, *rest)
+
+    def forget_wakes(self, *given: object) -> None:
+        self._store.forget_wakes(*given)  # type: ignore[arg-type]
