@@ -11,10 +11,11 @@ from test_sink_poison import NOW, RESULTS, SETTINGS, Source, result
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError, StoreError
-from everwatch.model import Result, Status
+from everwatch.model import Result, State, Status, Transition
 from everwatch.sink.sink_process import _Sink
 from everwatch.store import MemoryStore, Partition, Received, SinkBatch, open_reader, open_store
-from everwatch.store.database_status import status_of
+from everwatch.store.database_status import contents_of, status_of
+from everwatch.store.interface import Unstorable
 from everwatch.store.retention import Keep
 
 HOUR = 3_600_000
@@ -58,6 +59,42 @@ def test_72_hours_of_results_with_a_day_kept_take_no_more_room_than_48(settings:
     # PostgreSQL keeps the rest of the oldest day
     assert 24 * 400 <= reader.counts().results <= 48 * 400 + 400
     reader.close()
+
+
+def test_results_that_cannot_be_deleted_keep_nothing_else_from_being_deleted(tmp_path: Path) -> None:
+    store = open_store(Settings(data_dir=tmp_path, keep_results_days=1, keep_transitions_days=1))
+    transition = Transition("ann", "shop", DAY, State.NEW, State.UP, "", 1)
+    old = Result("ann", "shop", DAY, "http", 1, Status.SUCCESS, "", DAY, 1.0)
+    source = Partition("transitions", 0)
+    store.apply(
+        SinkBatch(DAY, {SOURCE: 1, source: 1}, [Received(SOURCE, 0, DAY, old)], [Received(source, 0, DAY, transition)])
+    )
+    sabotage = "CREATE TRIGGER no BEFORE DELETE ON results BEGIN SELECT RAISE(ABORT, 'no'); END"
+    with sqlite3.connect(tmp_path / "everwatch.db") as connection:
+        connection.execute(sabotage)
+    assert store.trim(9 * DAY, 10) == 1
+    reader = open_reader(Settings(data_dir=tmp_path))
+    assert reader.transitions() == []
+    assert len(reader.results()) == 1
+    with pytest.raises(Unstorable):
+        store.trim(9 * DAY, 10)
+    reader.close()
+    store.close()
+
+
+def test_what_a_large_database_holds_is_told_without_counting_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(settings)
+    results = [
+        Received(SOURCE, n, DAY, Result("ann", "shop", DAY + n, "http", 1, Status.SUCCESS, "", DAY, 1.0))
+        for n in range(5)
+    ]
+    store.apply(SinkBatch(DAY, {SOURCE: 5}, results))
+    assert contents_of(settings) == "0 users, 0 monitors, 5 results"
+    monkeypatch.setattr("everwatch.store.database_status.MOST_COUNTED", 3)
+    assert contents_of(settings) in ("0 users, 0 monitors, more than 3 results", "0 users, 0 monitors, about 5 results")
+    store.close()
 
 
 class Untrimmable(MemoryStore):

@@ -286,6 +286,23 @@ def test_a_day_that_is_being_read_is_dropped_later_and_nobody_waits_for_that(
     store.close()
 
 
+def test_a_day_that_somebody_reads_keeps_no_other_day_and_nothing_else_from_being_deleted(
+    settings: Settings, postgres: Databases
+) -> None:
+    store = open_store(settings)
+    store.apply(batch(*(result(NOW - day * DAY) for day in range(4)), result(NOW - 100 * DAY)))
+    oldest = next(name for name in days(postgres, settings) if not name.endswith(("_pkey", "_idx")))
+    now = NOW + 29 * DAY
+    with psycopg.connect(settings.database) as other:
+        other.execute(f"SELECT * FROM {oldest} LIMIT 1")  # type: ignore[arg-type]
+        assert [store.trim(now, 10) for _ in range(2)] == [1, 1], "another day, and a result from before all days"
+        with pytest.raises(StoreBusy, match="locked by another session"):
+            store.trim(now, 10)
+    assert store.trim(now, 10) == 1
+    assert rows_of(postgres, settings, "results") == 2
+    store.close()
+
+
 def test_of_several_hosts_the_one_that_takes_writes_is_used_by_sink_and_readers(
     postgres_url: str, postgres: Databases
 ) -> None:

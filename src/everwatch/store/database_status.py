@@ -11,6 +11,8 @@ from everwatch.store.database import clear_errors, open_for_reading
 from everwatch.store.day_partitions import attached
 from everwatch.store.retention import AGEING, Keep
 
+MOST_COUNTED = 100_000
+"""Rows that are counted where that must not take long."""
 # what is listed beside what ages
 _LASTING = ("users", "monitors")
 
@@ -54,6 +56,25 @@ def status_of(settings: Settings) -> DatabaseStatus:
             return _status(connection, engine, Keep.of(settings))
     finally:
         engine.dispose()
+
+
+def contents_of(settings: Settings) -> str:
+    """Say how many users, monitors and results there are, without going through a large table. Raises StoreError."""
+    engine = open_for_reading(settings.database_url)
+    try:
+        with clear_errors(engine.url), engine.begin() as connection:
+            return ", ".join(f"{_about(connection, table)} {table}" for table in (*_LASTING, "results"))
+    finally:
+        engine.dispose()
+
+
+def _about(connection: Connection, table: str) -> str:
+    some = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {MOST_COUNTED + 1}) AS some"  # noqa: S608 - own names
+    counted = _one(connection, some)
+    if counted <= MOST_COUNTED:
+        return f"{counted:,}"
+    estimate = _table(connection, table).rows if connection.dialect.name == "postgresql" else 0
+    return f"about {estimate:,}" if estimate > counted else f"more than {MOST_COUNTED:,}"
 
 
 def _status(connection: Connection, engine: Engine, keep: Keep) -> DatabaseStatus:

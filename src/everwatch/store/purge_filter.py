@@ -8,6 +8,13 @@ from everwatch.store.interface import SinkBatch
 from everwatch.store.purged_users import hash_of
 
 
+def users_of(batch: SinkBatch) -> set[str]:
+    """Whose records a batch holds."""
+    users = {result.value.user_id for result in batch.results}
+    users |= {transition.value.user_id for transition in batch.transitions}
+    return users | {entry.value.user_id for entry in batch.entries}
+
+
 def without_purged(batch: SinkBatch, ended_at: Mapping[str, int]) -> SinkBatch:
     """The batch without what purged users had before they ended; ``ended_at``: by ``hash_of`` the user.
 

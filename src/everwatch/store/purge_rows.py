@@ -1,6 +1,6 @@
 """The rows of purged users: which of them are from before, deleting them, and the note that keeps them away."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete, false, or_, select, true
 
@@ -18,6 +18,9 @@ from everwatch.store.sql_schema import (
     users,
 )
 
+# users that are asked for in one statement; SQLite takes at most 32,766 parameters
+AT_ONCE = 1_000
+
 
 def note(connection: Connection, purge: Purge) -> None:
     """Note a purge for the sinks; notes that nothing can come of any more go."""
@@ -26,11 +29,21 @@ def note(connection: Connection, purge: Purge) -> None:
     upsert(purged_users, connection.dialect).run(connection, [row])
 
 
-def noted(connection: Connection, now: int) -> dict[str, int]:
-    """When purged users ended, by the hash of their id; without those of whom nothing can come any more."""
+def noted(connection: Connection, now: int, user_ids: Callable[[], Iterable[str]]) -> dict[str, int]:
+    """When those of the users ended that were purged, by the hash of their id, while something may come of them.
+
+    The cost does not depend on how many notes there are, and ``user_ids`` is asked only if there are any.
+    """
     c = purged_users.c
-    found = connection.execute(select(c.user_hash, c.ended_at).where(c.kept_until >= now))
-    return {row.user_hash: row.ended_at for row in found}
+    if connection.execute(select(c.user_hash).where(c.kept_until >= now).limit(1)).first() is None:
+        return {}
+    hashes = sorted({hash_of(user_id) for user_id in user_ids()})
+    asked = select(c.user_hash, c.ended_at).where(c.kept_until >= now)
+    return {
+        row.user_hash: row.ended_at
+        for begin in range(0, len(hashes), AT_ONCE)
+        for row in connection.execute(asked.where(c.user_hash.in_(hashes[begin : begin + AT_ONCE])))
+    }
 
 
 def delete_some(connection: Connection, purge: Purge, stored: Mapping[Partition, int], most: int) -> dict[str, int]:

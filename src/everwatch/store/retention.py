@@ -4,15 +4,20 @@ PostgreSQL drops whole days of results; everything else is deleted by an index, 
 own that nobody waits for long. SQLite uses the freed pages again: its file grows no more once as much goes as comes.
 """
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from everwatch.core.config import Settings
 from everwatch.store.bulk_statements import Bulk, insert_into
 from everwatch.store.day_partitions import BEFORE, DAY_MS, LOCK, Day, attached
 from everwatch.store.sql_schema import database_facts
 
+# days of which each may be waited for in vain (see ``_is_alone``)
+MOST_TRIED = 5
 RESULTS_FROM = "results_from"
 """The fact that says from which instant on (ms) no result was deleted."""
 
@@ -79,24 +84,34 @@ class Trimmer:
         )
 
     def trim(self, now: int, most: int) -> int:
-        """Delete up to ``most`` rows of each kind, or one day of results; return how many, 0: nothing is too old."""
+        """Delete up to ``most`` rows of each kind, or one day of results; return how many, 0: nothing is too old.
+
+        What fails (a day that somebody reads is locked) keeps nothing else. It is raised when all else is deleted.
+        """
         kinds = self._keep._asdict().items()
-        return sum(self._delete(name, now - kept, most) for name, kept in kinds if kept)
+        return _first_or_all(
+            [partial(self._delete, name, now - kept, most) for name, kept in kinds if kept], until_one_deletes=False
+        )
 
     def _delete(self, name: str, until: int, most: int) -> int:
         """Delete rows of a kind whose age lies before ``until``, each bite in a transaction of its own."""
+        if name == "results" and self._on_postgresql:
+            with self._engine.begin() as connection:
+                days = attached(connection)
+            if not days:  # they are made when the first batch is stored
+                return 0
+            old = [day for day in days if day.begin is not None and day.end <= until]
+            bite = partial(self._alone, lambda connection: self._bite_of_results(connection, BEFORE, until, most))
+            days_left = [partial(self._alone, partial(self._drop, day)) for day in old[:MOST_TRIED]]
+            return _first_or_all([*days_left, bite])
+        if name == "results":
+            return self._alone(lambda connection: self._bite_of_results(connection, "results", until, most))
+        return self._alone(lambda connection: self._bite(connection, AGEING[name], AGEING[name].table, until, most))
+
+    def _alone(self, delete: Callable[[Connection], int]) -> int:
+        """Delete in a transaction of its own, unless another process deletes just now; return how many."""
         with self._engine.begin() as connection:
-            if self._on_postgresql and not _alone(connection):
-                return 0
-            if name != "results":
-                return self._bite(connection, AGEING[name], AGEING[name].table, until, most)
-            if not self._on_postgresql:
-                return self._bite_of_results(connection, "results", until, most)
-            # the partitions are made when the first batch is stored
-            days = attached(connection)
-            if not days:
-                return 0
-            return self._drop_day(connection, days, until) or self._bite_of_results(connection, BEFORE, until, most)
+            return 0 if self._on_postgresql and not _is_alone(connection) else delete(connection)
 
     def _bite_of_results(self, connection: Connection, table: str, until: int, most: int) -> int:
         ageing = AGEING["results"]
@@ -117,19 +132,38 @@ class Trimmer:
             statement = f"DELETE FROM {table} WHERE rowid IN (SELECT rowid {found})"  # noqa: S608
         return connection.exec_driver_sql(statement).rowcount
 
-    def _drop_day(self, connection: Connection, days: list[Day], until: int) -> int:
-        for day in days:
-            if day.begin is not None and day.end <= until:
-                skipped = text(f"SELECT coalesce(max(skipped_until), 0) FROM {day.table} WHERE skipped_until > 0")  # noqa: S608
-                # an audit knows nothing for certain of what was skipped by a result that goes
-                known_from = max(day.end, connection.execute(skipped).scalar_one() + 1)
-                self._note.run(connection, [(RESULTS_FROM, known_from)])
-                connection.exec_driver_sql(f"DROP TABLE {day.table}")
-                return 1
-        return 0
+    def _drop(self, day: Day, connection: Connection) -> int:
+        if day not in attached(connection):
+            return 0  # another process was quicker
+        skipped = text(f"SELECT coalesce(max(skipped_until), 0) FROM {day.table} WHERE skipped_until > 0")  # noqa: S608
+        # an audit knows nothing for certain of what was skipped by a result that goes
+        known_from = max(day.end, connection.execute(skipped).scalar_one() + 1)
+        self._note.run(connection, [(RESULTS_FROM, known_from)])
+        connection.exec_driver_sql(f"DROP TABLE {day.table}")
+        return 1
 
 
-def _alone(connection: Connection) -> bool:
+def _first_or_all(deletions: Iterable[Callable[[], int]], *, until_one_deletes: bool = True) -> int:
+    """Run deletions until one has deleted something, or all; return how many rows they deleted.
+
+    One that the database refuses keeps no other one. If nothing was deleted, what it said is raised.
+    """
+    deleted, failure = 0, None
+    for delete in deletions:
+        try:
+            deleted += delete()
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            failure = failure or error
+        if deleted and until_one_deletes:
+            break
+    if failure is not None and not deleted:
+        raise failure
+    return deleted
+
+
+def _is_alone(connection: Connection) -> bool:
     """Take the lock of who makes and drops days, if it is free, and wait for no other lock for long.
 
     A day is dropped under a lock of the whole table. While that lock is waited for, all that begins later waits too, so

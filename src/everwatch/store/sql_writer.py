@@ -1,6 +1,7 @@
 """The store in an SQL database: one transaction for each batch, bulk statements inside."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -26,7 +27,7 @@ from everwatch.store.entry_sequence import ending_of, into_waves
 from everwatch.store.interface import Entry, Received, SinkBatch, TaskStatus
 from everwatch.store.offsets import Offsets
 from everwatch.store.partition import Partition
-from everwatch.store.purge_filter import without_purged
+from everwatch.store.purge_filter import users_of, without_purged
 from everwatch.store.purged_users import Purge
 from everwatch.store.result_writer import ResultsWriter, UpsertedResults
 from everwatch.store.retention import KEEP_ALL, Keep, Trimmer
@@ -99,7 +100,7 @@ class SqlStore:
         stored = self._offsets.lock(connection, batch.offsets.keys())
         fresh = _Fresh(stored)
         # after the lock: see begin_purge
-        if purged := purge_rows.noted(connection, batch.stored_at):
+        if purged := purge_rows.noted(connection, batch.stored_at, partial(users_of, batch)):
             batch = without_purged(batch, purged)
         if begins:
             run.begun.run(connection, [("begun_at", batch.stored_at)])
