@@ -8,8 +8,8 @@ go out; when it is revoked, lanes stop first, then changes, then sweeps.
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterable
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Coroutine, Iterable, Set
+from contextlib import asynccontextmanager, closing
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,7 @@ from mode import Service
 
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
-from everwatch.core.errors import AccessError, BrokerUnavailable, ChangelogLost
+from everwatch.core.errors import AccessError, BrokerUnavailable, ChangelogLost, RecordsUnreadable
 from everwatch.core.process_memory import give_back
 from everwatch.kafka.access_errors import refused
 from everwatch.kafka.admin_client import Admin
@@ -36,9 +36,10 @@ from everwatch.kafka.dead_letter_writer import DeadLetters
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.progress import Noted, read_progress
 from everwatch.kafka.topics import Topics, largest_batch, topic_id
+from everwatch.kafka.unreadable_batches import PROBING
 from everwatch.kinds.execution.config_secrets import config_secrets
 from everwatch.plans.plans_file import PlansFile
-from everwatch.rules.changelog_marks import Mark
+from everwatch.rules.changelog_marks import UNREADABLE_REMEDY, Mark
 from everwatch.timetable import NotPlanned
 from streams.agents.feedback import Feedback
 from streams.agents.isolation import Isolated
@@ -64,6 +65,7 @@ GIVEN_BACK_EVERY_S = 15.0
 WAKE_EVERY_S = 0.5
 PLANS_LOOKED_AT_EVERY_S = 1.0
 CHANGELOG_LOOKED_AT_EVERY_S = 10.0
+UNREADABLE_LOOKED_AT_EVERY_S = 30.0
 REJOIN_AFTER_S = 1.0
 # a rebalance waits for a member that died for one session timeout; ticks go on for so many without an assignment
 SESSIONS = 2
@@ -106,12 +108,15 @@ class Engine(Service):
         self._rebalance: asyncio.TimerHandle | None = None
         self._may_change = False
         self._opening: asyncio.Task[None] | None = None
+        # partitions whose changelog has records that this worker lacks and cannot read
+        self._unreadable: frozenset[int] = frozenset()
         # how far ticks were emitted when partitions were caught up with, ms
         self._progress_found: dict[int, int] = {}
         self.table = new_monitors_table(
             app, TABLE, settings.partitions, self.assigned, self.opened, self._usable_as_standby
         )
         self.table.store.new_consumer = self._new_recovery_consumer
+        new_prober = self.table.store.new_prober = self._new_changelog_prober if rebuild_changelog else None
         self.examiner = Examiner(
             topics.monitors_changelog,
             member,
@@ -120,6 +125,7 @@ class Engine(Service):
             self._changelog_id,
             self._read_noted,
             rebuild_changelog,
+            new_prober,
         )
         self._packing = codec_named(settings.compression)
         within_s = settings.first_check_within_s
@@ -275,11 +281,14 @@ class Engine(Service):
                 async with self._switch:
                     if era != self._era or not caught_up:
                         return
-                    self._may_change = opened = opened or await self.partitions.open(numbers)
+                    readable = numbers - self._unreadable
+                    self._may_change = opened = opened or await self.partitions.open(readable)
                 # without the lock: a broker that takes long to say where a topic is acknowledged keeps no hand-over
                 # waiting, and no other topic
                 if opened:
-                    await self._open_lanes(numbers, era)
+                    await self._open_lanes(readable, era)
+                if self._unreadable:
+                    self.add_future(self._look_again(self._unreadable, era))
                 return
             except PartitionLost:
                 return  # assigned anew meanwhile
@@ -303,12 +312,27 @@ class Engine(Service):
             if isinstance(outcome, BaseException):
                 raise outcome
 
+    async def _look_again(self, numbers: Set[int], era: int) -> None:
+        """Wait until the changelog of partitions can be read, from another replica perhaps; then have all opened."""
+        while era == self._era and not self.should_stop:
+            await self.sleep(UNREADABLE_LOOKED_AT_EVERY_S)
+            try:
+                if era == self._era and await self._catch_up(set(numbers), era) and not self._unreadable:
+                    self._rejoining = True
+                    await self._join_again(era)
+                    return
+            except PartitionLost:
+                return  # assigned anew meanwhile
+            except (BrokerUnavailable, KafkaException) as error:
+                logger.warning("the changelog of partitions %s cannot be read yet: %s", sorted(numbers), error)
+
     async def _catch_up(self, numbers: set[int], era: int) -> bool:
         """Bring the local table to where the changelog is, when nobody else can write it; False if interrupted."""
         await self.logs.fenced(numbers)
         if era != self._era:
             return False  # a rebalance has begun, which cancels what was under way and nothing that begins now
         missing = numbers - self.partitions.owned
+        self._unreadable = frozenset()
         if not missing:
             return True
         reading = self._catching_up = asyncio.create_task(self._bring_up_to_date(missing))
@@ -322,7 +346,12 @@ class Engine(Service):
         findings = await self.examiner.examine(missing)
         await self.examiner.mend(findings, self.logs.write, self.logs.note_owner)
         self._progress_found = {finding.number: finding.noted.emitted_to for finding in findings}
-        await self.table.store.catch_up(self._topics.monitors_changelog, missing)
+        try:
+            await self.table.store.catch_up(self._topics.monitors_changelog, missing)
+        except RecordsUnreadable as error:
+            # all others are caught up with, and are not to wait for these
+            self._unreadable = frozenset(error.offsets)
+            logger.error("%s The partition stays closed. %s", error, UNREADABLE_REMEDY)
 
     async def close(self, patience_s: float = PATIENCE_S) -> None:
         """The end: nothing is this worker's any more.
@@ -405,12 +434,18 @@ class Engine(Service):
         }
         return new_consumer(self._settings, self._bootstrap_servers, group, **bulk)
 
+    def _new_changelog_prober(self) -> Consumer:
+        group = f"{self._settings.application}-worker-{self._topics.monitors_changelog}"
+        return new_consumer(self._settings, self._bootstrap_servers, group, **PROBING)
+
     async def _usable_as_standby(self, numbers: set[int]) -> set[int]:
         try:
             return await self.examiner.usable_as_standby(numbers)
         except BrokerUnavailable as error:
             logger.warning("standby copies are left as they are until the next rebalance: %s", error)
-            return set()
+        except AccessError as error:
+            self.end(error)
+        return set()
 
     @cached_property
     def _admin(self) -> Admin:
@@ -481,16 +516,21 @@ class Engine(Service):
         """End when the changelog is made anew: what is written from then on would be all that a successor finds."""
         while not self.should_stop:
             await self.sleep(CHANGELOG_LOOKED_AT_EVERY_S)
-            with suppress(BrokerUnavailable):
+            try:
                 found, known = await asyncio.to_thread(self._changelog_id), self.table.store.changelog_id
-                if found and known and found != known:
-                    self.end(
-                        ChangelogLost(
-                            f"The changelog {self._topics.monitors_changelog} was made anew while this worker ran. It"
-                            " ends; started again, it compares its tables with the changelog."
-                        )
+            except BrokerUnavailable:
+                continue
+            except AccessError as error:
+                self.end(error)
+                return
+            if found and known and found != known:
+                self.end(
+                    ChangelogLost(
+                        f"The changelog {self._topics.monitors_changelog} was made anew while this worker ran. It ends;"
+                        " started again, it compares its tables with the changelog."
                     )
-                    return
+                )
+                return
 
     async def _give_memory_back(self) -> None:
         while not self.should_stop:

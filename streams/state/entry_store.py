@@ -147,6 +147,8 @@ class Store(rocksdb.Store):
     # the id of the changelog's topic; "": not known yet
     changelog_id: str = ""
     new_consumer: Callable[[], Consumer] | None = None
+    # set where what cannot be read of the changelog is to be passed over
+    new_prober: Callable[[], Consumer] | None = None
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         """The value of ``key``, or None."""
@@ -316,10 +318,13 @@ class Store(rocksdb.Store):
         self._db_for_partition(tp.partition).put(WRITTEN_KEY, self._now())
 
     async def catch_up(self, topic: str, partitions: Iterable[int]) -> None:
-        """Read in bulk what the changelog has now and these partitions lack. Raises BrokerUnavailable."""
+        """Read in bulk what the changelog has now and these partitions lack.
+
+        Raises BrokerUnavailable, RecordsUnreadable, AccessError.
+        """
         assert self.new_consumer is not None  # it is set before anything is assigned
         behind = {number: self.offset_of(number) + 1 for number in sorted(partitions)}
-        catch_up = CatchUp(behind, topic, self.new_consumer, self._apply, self.clock)
+        catch_up = CatchUp(behind, topic, self.new_consumer, self._apply, self.clock, self.new_prober)
         work = asyncio.ensure_future(asyncio.to_thread(catch_up.run))
         try:
             await asyncio.wait([work])

@@ -6,22 +6,21 @@ All this is after the rebalance itself, during which a worker could send no hear
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, Message
 from faust.tables.recovery import Recovery
 from faust.types import TP
 
 from everwatch.core.clock import Clock
-from everwatch.core.errors import BrokerUnavailable
-from everwatch.kafka.access_errors import read_of, refused
 from everwatch.kafka.partition_bounds import bounds
+from everwatch.kafka.to_end import read_to_end
+from everwatch.kafka.unreadable_batches import Sieve
 from everwatch.observability.metrics import RECOVERED, RECOVERY_LEFT
 
 logger = logging.getLogger(__name__)
-AT_ONCE = 10_000
 TOLD_EVERY_S = 5.0
-PATIENCE_S = 30.0
 
 Change = tuple[bytes, bytes | None]
 Apply = Callable[[int, Iterable[Change], int], None]
@@ -81,87 +80,63 @@ class CatchUp:
         new_consumer: Callable[[], Consumer],
         apply: Apply,
         clock: Clock,
+        new_prober: Callable[[], Consumer] | None = None,
     ) -> None:
+        """``new_prober``: batches that cannot be read are passed over, and what was in them is lost."""
+        self._new_prober = new_prober
         self._positions = dict(positions)
         self._topic = topic
         self._new_consumer = new_consumer
         self._apply = apply
         self._clock = clock
         self._cancelled = False
-        self._reason = ""
 
     def cancel(self) -> None:
         """Stop soon: what is written stays, the rest is read another time."""
         self._cancelled = True
 
     def run(self) -> int:
-        """Catch up; gives the number of records read. Raises BrokerUnavailable, AccessError."""
-        consumer = self._new_consumer()
-        try:
+        """Catch up; gives the number of records read. Raises BrokerUnavailable, RecordsUnreadable, AccessError."""
+        with closing(self._new_consumer()) as consumer:
             return self._run(consumer)
-        finally:
-            consumer.close()
 
     def _run(self, consumer: Consumer) -> int:
-        ends = {}
+        wanted = {}
         for number, position in self._positions.items():
             held = bounds(consumer, self._topic, number)
-            if position < held.stop:
-                ends[number] = held.stop
-                # after a long absence
-                self._positions[number] = max(position, held.start)
-        if not ends:
+            # it begins later than the table ends after a long absence
+            wanted[number] = range(max(position, held.start), held.stop)
+        total = sum(map(len, wanted.values()))
+        if not total:
             return 0
-        total = sum(end - self._positions[number] for number, end in ends.items())
-        consumer.assign([TopicPartition(self._topic, number, self._positions[number]) for number in ends])
-        begun = told = heard = self._clock.monotonic_s()
+        begun = told = self._clock.monotonic_s()
         done = 0
-        while ends and not self._cancelled:
-            read = self._read(consumer, ends)
-            done += read
-            RECOVERED.inc(read)
-            RECOVERY_LEFT.set(total - done)
+        sieve = Sieve(consumer, self._new_prober, self._clock) if self._new_prober else None
+        for messages in read_to_end(consumer, self._topic, wanted, sieve):
+            self._write(messages)
+            done += len(messages)
+            RECOVERED.inc(len(messages))
+            RECOVERY_LEFT.set(max(total - done, 0))
             now = self._clock.monotonic_s()
-            if read:
-                heard = now
-            elif now - heard > PATIENCE_S:
-                raise BrokerUnavailable(
-                    f"nothing comes of the changelog {self._topic}, partitions {sorted(ends)}, for {PATIENCE_S:g} s"
-                    + (f": {self._reason}" if self._reason else "")
-                )
             if now - told >= TOLD_EVERY_S:
                 told = now
                 logger.info("reading the table: %d of at most %d records, %.0f/s", done, total, done / (now - begun))
+            if self._cancelled:
+                break
         RECOVERY_LEFT.set(0)
         logger.info(
             "read %d records of the table's changelog in %.1f s", done, max(self._clock.monotonic_s() - begun, 0.001)
         )
         return done
 
-    def _read(self, consumer: Consumer, ends: dict[int, int]) -> int:
-        """Read and write some; partitions that are through leave ``ends``."""
+    def _write(self, messages: Iterable[Message]) -> None:
         changes: defaultdict[int, list[Change]] = defaultdict(list)
-        last: dict[int, Message] = {}
-        read = 0
-        for message in consumer.consume(AT_ONCE, 0.2):
-            number = message.partition()
-            error = message.error()
-            if error is not None:
-                if error.code() == KafkaError._PARTITION_EOF:
-                    ends.pop(number or 0, None)
-                elif denied := refused(error, read_of(self._topic)):
-                    raise denied
-                else:
-                    self._reason = error.str()
-                continue
+        last: dict[int, int] = {}
+        for message in messages:
+            number, offset = message.partition(), message.offset()
             assert number is not None  # every record has one
-            read += 1
-            changes[number].append((message.key(), message.value()))  # type: ignore[arg-type]
-            last[number] = message
-        for number, some in changes.items():
-            offset = last[number].offset()
             assert offset is not None  # so has every record
-            self._apply(number, some, offset)
-            if offset + 1 >= ends.get(number, 0):
-                ends.pop(number, None)
-        return read
+            changes[number].append((message.key(), message.value()))  # type: ignore[arg-type]
+            last[number] = offset
+        for number, some in changes.items():
+            self._apply(number, some, last[number])

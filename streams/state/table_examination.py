@@ -8,15 +8,18 @@ dropped if the changelog is whole, written back to it if it is provably newer, a
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer
 
-from everwatch.core.errors import BrokerUnavailable, ChangelogLost
+from everwatch.core.errors import ChangelogLost
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.peek import read_at
 from everwatch.kafka.progress import Noted
+from everwatch.kafka.to_end import read_to_end
+from everwatch.kafka.unreadable_batches import Sieve
 from everwatch.rules.changelog_marks import Held, Mark, Verdict, digest_of, is_another, judge
 from streams.state.entry_store import Store
 from streams.state.partition_logs import Change
@@ -24,7 +27,6 @@ from streams.transport.batch_consumer import in_turns
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 5_000
-WAIT_S, PATIENCE = 0.2, 150
 
 
 class Finding(NamedTuple):
@@ -42,7 +44,8 @@ class Examiner:
 
     ``new_consumer`` makes consumers of an isolation level that report the end of partitions. ``topic_id`` gives the id
     of the changelog's topic, "" if the broker does not tell. ``read_progress`` gives what was noted last. ``member`` is
-    this worker's name. With ``rebuild`` a person has said that this worker's tables are the truth.
+    this worker's name. With ``rebuild`` a person has said that this worker's tables are the truth; with ``new_prober``
+    what cannot be read of the changelog is passed over (``kafka.unreadable``).
     """
 
     def __init__(
@@ -54,8 +57,10 @@ class Examiner:
         topic_id: Callable[[], str],
         read_progress: Callable[[Iterable[int]], Awaitable[dict[int, Noted]]],
         rebuild: bool,
+        new_prober: Callable[[], Consumer] | None = None,
     ) -> None:
         self._topic = topic
+        self._new_prober = new_prober
         self._member = member
         self._store = store
         self._new_consumer = new_consumer
@@ -180,8 +185,7 @@ class Examiner:
     def _look(self, marks: dict[int, Mark | None]) -> dict[int, Held]:
         topic_id = self._topic_id()
         # what a table or an owner is marked with is committed, although the broker may not have closed all of it yet
-        consumer = self._new_consumer("read_uncommitted")
-        try:
+        with closing(self._new_consumer("read_uncommitted")) as consumer:
             held = {number: bounds(consumer, self._topic, number) for number in marks}
             at = {
                 number: mark.offset
@@ -189,38 +193,21 @@ class Examiner:
                 if mark is not None and mark.digest and mark.offset in held[number]
             }
             found = read_at(consumer, self._topic, at)
-        finally:
-            consumer.close()
         digests = {number: digest_of(record.key, record.value) for number, record in found.items()}
         return {number: Held(topic_id, some.start, some.stop, digests.get(number, 0)) for number, some in held.items()}
 
     def _digests(self, number: int, held: Held) -> dict[bytes, int]:
         """Every entry that the changelog has, by its digest."""
         found: dict[bytes, int] = {}
-        if held.end <= held.start:
-            return found
-        consumer = self._new_consumer("read_committed")
-        try:
-            consumer.assign([TopicPartition(self._topic, number, held.start)])
-            patience = PATIENCE
-            while patience:
-                messages = consumer.consume(AT_ONCE, WAIT_S)
-                patience = PATIENCE if messages else patience - 1
-                for message in messages:
-                    error = message.error()
-                    if error is None:
-                        record = Record.of(message)
-                        if record.value is None:
-                            found.pop(record.key or b"", None)
-                        else:
-                            found[record.key or b""] = digest_of(record.key, record.value)
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        return found
+        with closing(self._new_consumer("read_committed")) as consumer:
+            sieve = Sieve(consumer, self._new_prober, self._store().clock) if self._new_prober else None
+            for messages in read_to_end(consumer, self._topic, {number: range(held.start, held.end)}, sieve):
+                for record in map(Record.of, messages):
+                    if record.value is None:
+                        found.pop(record.key or b"", None)
                     else:
-                        raise KafkaException(error)
-        finally:
-            consumer.close()
-        raise BrokerUnavailable(f"the changelog {self._topic} cannot be read, partition {number}")
+                        found[record.key or b""] = digest_of(record.key, record.value)
+        return found
 
     def _sentence(self, lost: list[Finding]) -> str:
         numbers = [finding.number for finding in lost]

@@ -119,12 +119,20 @@ class End(Message):
         return KafkaError(KafkaError._PARTITION_EOF)
 
 
+class Broken(Message):
+    """A batch of which the client cannot make records."""
+
+    def error(self) -> KafkaError:
+        return KafkaError(KafkaError._BAD_MSG)
+
+
 class Broker:
     """The topics, and how the broker behaves.
 
     ``held``: topics whose records it does not answer for yet. ``loses``: says of a record that it is not to be had.
     ``is_away``: what is asked before partitions are opened fails. ``at_progress``: is waited for then, ``at_ticks``:
     before it acknowledges ticks.
+    ``broken``: offsets of a topic that lie in one batch that no client can read.
     ``asked``, ``assigned``: how often progress was asked for, and lanes have begun to read.
     """
 
@@ -135,6 +143,7 @@ class Broker:
         self.loses: Callable[[Sent], bool] = lambda _: False
         self.is_away = False
         self.lanes_away: set[str] = set()
+        self.broken: dict[str, range] = {}
         self.asked = 0
         self.assigned = 0
         self.at_progress: Callable[[], Any] | None = None
@@ -322,6 +331,12 @@ class Consumer:
     def unassign(self) -> None:
         self._position = None
 
+    def position(self, wanted: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, 0, self._position or 0) for _ in wanted]
+
+    def seek(self, position: TopicPartition) -> None:
+        self._position = position.offset
+
     def pause(self, _: list[TopicPartition]) -> None:
         self._position = None
 
@@ -335,6 +350,12 @@ class Consumer:
         if self._position is None or self._position >= len(self._broker.logs[self._topic]):
             self._idle.wait(IDLE_S)
             return [End(self._topic, self._position, None, None)] if self._position is not None else []
+        broken = self._broker.broken.get(self._topic, range(0))
+        if self._position in broken:
+            self._idle.wait(IDLE_S)
+            return [Broken(self._topic, broken.start, None, None)]
+        if self._position < broken.start:
+            most = min(most, broken.start - self._position)
         some = self._broker.logs[self._topic][self._position : self._position + most]
         found = [Message(self._topic, self._position + n, *record) for n, record in enumerate(some)]
         self._position += len(found)

@@ -20,6 +20,7 @@ from everwatch.core.errors import StoreError
 from everwatch.diagnosis import CHECKS, System, diagnose
 from everwatch.diagnosis.check_list import Check
 from everwatch.diagnosis.checks import executors
+from everwatch.diagnosis.checks.changelog import check_changelog
 from everwatch.diagnosis.checks.dead_letters import grouped
 from everwatch.diagnosis.checks.disk import check_disk
 from everwatch.diagnosis.checks.emission import check_emission
@@ -30,6 +31,7 @@ from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import DiskSpace, is_stopped
 from everwatch.kafka.consumer_groups import Member
 from everwatch.kafka.lag import Lag, PartitionLag
+from everwatch.rules.changelog_marks import Held
 from everwatch.store import open_store
 
 SYSTEM = System(Settings(), "127.0.0.1:1", SettableClock())
@@ -272,3 +274,73 @@ def test_a_disk_that_is_nearly_full_is_told(tmp_path: Path, total: int, free: in
     system = System(settings, "127.0.0.1:1", SettableClock(NOW), disk_space=space)
     assert [finding.ok for finding in check_disk(system)] == [ok]
     assert seen == [tmp_path]
+
+
+# --- the changelog ----------------------------------------------------------------------------------------------------
+
+
+class ChangelogConsumer:
+    """Gives the record of one user, and then an error, for ever."""
+
+    def __init__(self, error: int) -> None:
+        self._error = KafkaError(error)
+        self._first = [Record(TOPICS.monitors_changelog, b"ann\0", None)]
+
+    def assign(self, _: object) -> None:
+        pass
+
+    def pause(self, _: object) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def consume(self, *_: object) -> list[Any]:
+        some, self._first = self._first, []
+        return some or [Record(TOPICS.monitors_changelog, b"", self._error)]
+
+
+class Record:
+    def __init__(self, topic: str, key: bytes, error: KafkaError | None) -> None:
+        self._fields = topic, key, error
+
+    def topic(self) -> str:
+        return self._fields[0]
+
+    def key(self) -> bytes:
+        return self._fields[1]
+
+    def value(self) -> bytes:
+        return b"x"
+
+    def error(self) -> KafkaError | None:
+        return self._fields[2]
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return 0 if self._fields[2] is None else 1
+
+
+@pytest.mark.parametrize(
+    ("error", "says", "remedy"),
+    [
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "does not allow", ""),
+        (KafkaError._BAD_MSG, "partition 0 cannot be read from offset 1 on", "--rebuild-changelog"),
+        (KafkaError.LEADER_NOT_AVAILABLE, "nothing comes", ""),
+        (KafkaError._PARTITION_EOF, "", "the database cannot be read"),
+    ],
+)
+def test_a_changelog_that_cannot_be_read_is_not_one_without_users(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: int, says: str, remedy: str
+) -> None:
+    monkeypatch.setattr("everwatch.kafka.to_end.SILENCE_S", 1.0)
+    monkeypatch.setattr("everwatch.diagnosis.checks.changelog._held", lambda *_: {0: Held("id", 0, 9)})
+    monkeypatch.setattr(System, "new_consumer", lambda *_, **__: ChangelogConsumer(error))
+    system = System(Settings(data_dir=tmp_path), "127.0.0.1:1", SettableClock(NOW), pause=lambda _: None)
+    vars(system)["noted"] = {}
+    [finding] = diagnose(system, [Check("changelog", check_changelog)])
+    assert finding.ok is not bool(says)
+    assert says in finding.says
+    assert remedy in f"{finding.remedy} {finding.says}"

@@ -1,6 +1,7 @@
 """The engine of a worker: what ends it, how it opens partitions, and what it leaves when it stops."""
 
 import asyncio
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ from support.worker import (
 )
 
 from everwatch.core.clock import SettableClock
-from everwatch.core.errors import BrokerUnavailable, TopicMismatch
+from everwatch.core.errors import BrokerUnavailable, PermissionMissing, RecordsUnreadable, TopicMismatch
 from everwatch.timetable import Timetable
 from streams.state.owned_partitions import Partition
 
@@ -303,6 +304,88 @@ async def test_an_opening_that_waits_its_turn_behind_a_newer_rebalance_opens_not
         await asyncio.wait_for(asyncio.gather(opening, revoked), 5)
         assert broker.asked == 0
         assert life.engine.partitions.owned == set()
+
+
+async def broken_changelog(broker: Broker, clock: SettableClock, folder: Path) -> None:
+    """Two users, of whom the first one's records cannot be read any more, and no table."""
+    async with worker(broker, folder, clock) as life:
+        await known(life, "ann", "bob")
+    broker.broken[CHANGELOG] = range(0, 2)
+    shutil.rmtree(folder)
+
+
+async def test_a_changelog_that_cannot_be_read_is_told_with_the_way_out_and_opens_when_it_can(
+    broker: Broker,
+    clock: SettableClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("streams.engine.UNREADABLE_LOOKED_AT_EVERY_S", 0.01)
+    await broken_changelog(broker, clock, tmp_path / "a")
+    async with worker(broker, tmp_path / "b", clock) as life:
+        assert life.engine.partitions.owned == set()
+        [said] = {record.message for record in caplog.records if "stays closed" in record.message}
+        assert f"{CHANGELOG}, partition 0 cannot be read from offset 0 on" in said
+        assert "everwatch worker --rebuild-changelog" in said
+        assert not life.engine.crashed
+        joined = asyncio.Event()
+
+        async def join_again(_: int) -> None:
+            joined.set()
+
+        monkeypatch.setattr(life.engine, "_join_again", join_again)
+        # another replica has it whole
+        broker.broken.clear()
+        await asyncio.wait_for(joined.wait(), PATIENCE_S)
+        await life.paused()
+        await life.recovered()
+        assert users(await life.tick_to(START + 2_000)) == {"ann", "bob"}
+
+
+async def test_what_cannot_be_read_of_a_changelog_is_given_up_when_a_person_says_so(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    await broken_changelog(broker, clock, tmp_path / "a")
+    async with worker(broker, tmp_path / "b", clock, rebuild_changelog=True) as life:
+        assert users(await life.tick_to(START + 2_000)) == {"bob"}
+
+
+async def test_partitions_whose_changelog_can_be_read_do_not_wait_for_one_that_cannot(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(broker, tmp_path, clock, opened=False) as life:
+
+        async def catch_up(topic: str, _: object) -> None:
+            raise RecordsUnreadable(topic, {7: (3, "bad message")})
+
+        opened: list[set[int]] = []
+
+        async def open_lanes(numbers: set[int], _: int) -> None:
+            opened.append(numbers)
+
+        monkeypatch.setattr(life.store, "catch_up", catch_up)
+        monkeypatch.setattr(life.engine, "_open_lanes", open_lanes)
+        await life.assigned(0, 7)
+        await life.engine.opened()
+        assert life.engine.partitions.owned == {0}
+        assert opened == [{0}]
+
+
+async def test_a_standby_that_may_not_read_the_changelog_ends_the_worker_with_a_sentence(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        denied = PermissionMissing("Kafka does not allow the operation Read")
+
+        async def usable(_: object) -> set[int]:
+            raise denied
+
+        monkeypatch.setattr(life.engine.examiner, "usable_as_standby", usable)
+        ended: list[BaseException] = []
+        monkeypatch.setattr(life.engine, "end", ended.append)
+        assert await life.engine._usable_as_standby({1}) == set()
+        assert ended == [denied]
 
 
 async def test_a_worker_that_stops_does_not_wait_for_a_broker_that_is_away(

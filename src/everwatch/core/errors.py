@@ -4,6 +4,7 @@ An error message is one clear sentence: what is wrong, where, and what to do.
 The CLI prints it without a traceback and exits with the error's ``exit_code``.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 LONGEST_REASON = 1_000
@@ -75,6 +76,21 @@ class BrokerUnavailable(Transient):
     """No Kafka broker answers at the configured address."""
 
     exit_code = 3
+
+
+class RecordsUnreadable(BrokerUnavailable):
+    """What a broker gives of some partitions cannot be read: ``offsets`` has the first such offset, and why.
+
+    Another replica may have it whole, so it may be tried again.
+    """
+
+    def __init__(self, topic: str, offsets: Mapping[int, tuple[int, str]], remedy: str = "") -> None:
+        number, (offset, reason) = min(offsets.items())
+        others = f" (partitions {sorted(offsets)} have such offsets)" if len(offsets) > 1 else ""
+        said = f"Topic {topic}, partition {number} cannot be read from offset {offset} on: {reason}{others}."
+        super().__init__(f"{said} {remedy}".rstrip())
+        self.topic = topic
+        self.offsets = dict(offsets)
 
 
 class RecordRefused(EverwatchError):

@@ -8,10 +8,12 @@ from typing import NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from everwatch.core.errors import BrokerUnavailable
+from everwatch.core.errors import AccessError, BrokerUnavailable
+from everwatch.kafka.access_errors import read_of, refused
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import Position
 from everwatch.kafka.partition_bounds import bounds
+from everwatch.kafka.unreadable_batches import is_unreadable
 
 # the consumer settings that a look needs: it must see where a partition ends, and fetch little
 PEEKING: dict[str, object] = {
@@ -37,12 +39,15 @@ _PASSING = frozenset({
 class Peek(NamedTuple):
     """What was seen of a partition: its first messages from the given offset on, and the error that ended the look.
 
-    ``ended``: the partition holds nothing behind them.
+    ``ended``: the partition holds nothing behind them. ``denied``: the error says that it may not be read.
+    ``is_unreadable``: that there are no records to be made of the bytes.
     """
 
     messages: list[Message]
     ended: bool = False
     error: str = ""
+    denied: AccessError | None = None
+    is_unreadable: bool = False
 
     @property
     def records(self) -> list[Record]:
@@ -89,7 +94,10 @@ def peek(
             else:
                 done = error.code() not in _PASSING
                 if done:
-                    seen[position] = seen[position]._replace(error=error.str())
+                    denied = refused(error, read_of(position[0]))
+                    seen[position] = seen[position]._replace(
+                        error=error.str(), denied=denied, is_unreadable=is_unreadable(message)
+                    )
             if done:
                 left.remove(position)
                 consumer.pause([TopicPartition(*position)])
@@ -100,11 +108,12 @@ def peek(
 
 
 def read_at(consumer: Consumer, topic: str, offsets: Mapping[int, int]) -> dict[int, Record]:
-    """The record at exactly this offset of each partition; none where it was compacted away, or is a marker.
+    """The record at exactly this offset of each partition; none where it was compacted away, or is a marker, or broken.
 
-    ``consumer`` as for ``peek``. Raises BrokerUnavailable.
+    ``consumer`` as for ``peek``. Raises BrokerUnavailable, AccessError.
     """
     seen = peek(consumer, {(topic, number): offset for number, offset in offsets.items()}, 1, timeout_s=ENDS_TIMEOUT_S)
+    seen = {position: each for position, each in seen.items() if not each.is_unreadable}
     _expect(seen, lambda each: each.ended or bool(each.messages))
     first = {number: each.records[0] for (_, number), each in seen.items() if each.messages}
     return {number: record for number, record in first.items() if record.offset == offsets[number]}
@@ -120,7 +129,7 @@ def read_tails(
     """The last records of each partition, about as many as ``look_back`` offsets hold, but the last one at least.
 
     None where a partition has none. What is not wanted does not count. ``consumer`` reads committed records, and
-    otherwise is as for ``peek``. Raises BrokerUnavailable.
+    otherwise is as for ``peek``. Raises BrokerUnavailable, AccessError.
     """
     tails: dict[int, list[Tail]] = {}
     left = list(partitions)
@@ -139,8 +148,10 @@ def read_tails(
 
 
 def _expect(seen: Mapping[Position, Peek], is_complete: Callable[[Peek], bool]) -> None:
-    """Raise BrokerUnavailable if a look is not complete."""
+    """Raise AccessError or BrokerUnavailable if a look is not complete."""
     for (topic, number), each in seen.items():
+        if each.denied is not None:
+            raise each.denied
         if each.error or not is_complete(each):
             reason = each.error or "nothing comes"
             raise BrokerUnavailable(f"Kafka does not give the records of topic {topic}, partition {number}: {reason}.")

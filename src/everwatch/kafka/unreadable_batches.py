@@ -49,6 +49,12 @@ _TAKE_S = 0.5
 MOST_IN_A_ROW = 1_000
 
 
+def is_unreadable(message: Message) -> bool:
+    """Whether a consumer reports with this message that it cannot make records of the bytes it got."""
+    error = message.error()
+    return error is not None and error.code() in _UNREADABLE and message.offset() is not None
+
+
 class Unreadable(NamedTuple):
     """Offsets of a partition, from ``first`` up to but not including ``end``, whose records cannot be read, and why."""
 
@@ -130,7 +136,7 @@ class Sieve:
                     sifted.records.append(message)
                 else:
                     self._pass_over(sifted, [_too_large(message)])
-            elif error.code() in _UNREADABLE and message.offset() is not None:
+            elif is_unreadable(message):
                 if found := self._find(message, error):
                     passed.add(place)
                     self._pass_over(sifted, found)

@@ -40,7 +40,8 @@ def worker(
         typer.Option(
             "--rebuild-changelog",
             help="Where the table's changelog has lost records, write this worker's tables back to it: they are taken"
-            " as the truth. Only for a worker that has ended with exit status 11.",
+            " as the truth. Read past a batch that cannot be read. Only for a worker that has ended with exit"
+            " status 11, or that says that a partition stays closed.",
         ),
     ] = False,
     stop_with_parent: StopWithParent = False,

@@ -8,20 +8,19 @@ the changelog has not are gone from the changelog.
 from collections.abc import Iterator
 from contextlib import closing
 
-from confluent_kafka import KafkaError, TopicPartition
-
-from everwatch.core.errors import BrokerUnavailable, StoreError
+from everwatch.core.errors import RecordsUnreadable, StoreError
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import SECOND_LOOK_S, System
 from everwatch.encoding.codec import SEPARATOR
 from everwatch.kafka.partition_bounds import bounds
+from everwatch.kafka.to_end import read_to_end
 from everwatch.kafka.topics import topic_id
+from everwatch.rules.changelog_marks import UNREADABLE_REMEDY as CHANGELOG_REMEDY
 from everwatch.rules.changelog_marks import Held, covers, is_another
 from everwatch.store.sql_reader import open_reader
 
 # more than that is not read to be counted
 MOST_COUNTED = 500_000
-_AT_ONCE, _WAIT_S, _PATIENCE = 10_000, 0.2, 50
 _REMEDY = (
     "Do not delete the workers' folders. Restart the worker that owned it last: it writes its table back if that is"
     " provably whole, and else says what to do ('everwatch worker --rebuild-changelog', or restore Kafka's data)."
@@ -48,11 +47,18 @@ def check_changelog(system: System) -> Iterator[Finding]:
     if records > MOST_COUNTED:
         yield well("changelog", f"has what the workers' tables have; {records} records, too many to count the users")
         return
-    users, in_database = count_users(system, held)
-    if in_database > users:
-        # the sink follows the changelog; of what was deleted just now, the database hears later
-        system.pause(SECOND_LOOK_S)
-        users, in_database = count_users(system, _held(system, topic))
+    try:
+        users, in_database = count_users(system, held)
+        if in_database is not None and in_database > users:
+            # the sink follows the changelog; of what was deleted just now, the database hears later
+            system.pause(SECOND_LOOK_S)
+            users, in_database = count_users(system, _held(system, topic))
+    except RecordsUnreadable as error:
+        yield fault("changelog", str(error), CHANGELOG_REMEDY)
+        return
+    if in_database is None:
+        yield well("changelog", f"has what the workers' tables have, {users} users; the database cannot be read")
+        return
     if in_database > users:
         yield fault(
             "changelog",
@@ -64,33 +70,24 @@ def check_changelog(system: System) -> Iterator[Finding]:
     yield well("changelog", f"has what the workers' tables and the database have, {users} users")
 
 
-def count_users(system: System, held: dict[int, Held]) -> tuple[int, int]:
-    """How many users the changelog has, and how many the database (0 if there is none yet). Reads all of it."""
+def count_users(system: System, held: dict[int, Held]) -> tuple[int, int | None]:
+    """How many users the changelog has, and how many the database (None if that cannot be read). Reads all of it.
+
+    Raises BrokerUnavailable, RecordsUnreadable, AccessError.
+    """
     topic = system.topics.monitors_changelog
     with closing(system.new_consumer(**{"enable.partition.eof": True})) as consumer:
         users: set[bytes] = set()
-        left = {number for number, some in held.items() if some.end > some.start}
-        consumer.assign([TopicPartition(topic, number, held[number].start) for number in left])
-        patience = _PATIENCE
-        while left and patience:
-            messages = consumer.consume(_AT_ONCE, _WAIT_S)
-            patience = _PATIENCE if messages else patience - 1
+        for messages in read_to_end(consumer, topic, {n: range(some.start, some.end) for n, some in held.items()}):
             for message in messages:
-                error = message.error()
-                if error is not None:
-                    if error.code() == KafkaError._PARTITION_EOF:
-                        left.discard(message.partition() or 0)
-                    continue
                 key = message.key()
                 if isinstance(key, bytes) and key.endswith(SEPARATOR):
                     (users.discard if message.value() is None else users.add)(key)
-        if left:
-            raise BrokerUnavailable(f"The changelog {topic} cannot be read, partitions {sorted(left)}.")
     try:
         with closing(open_reader(system.settings)) as reader:
             return len(users), reader.count_users()
     except StoreError:
-        return len(users), 0
+        return len(users), None
 
 
 def _held(system: System, topic: str) -> dict[int, Held]:

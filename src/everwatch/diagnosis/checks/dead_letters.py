@@ -32,8 +32,12 @@ def check_dead_letters(system: System) -> Iterator[Finding]:
     starts = {
         position: max(begin, ends[position] - LOOKED_AT) for position, begin in begins.items() if position in ends
     }
-    reasons, notes = _reasons(system, starts)
+    reasons, notes, unread = _reasons(system, starts)
     count -= notes
+    if unread:
+        yield fault(
+            "dead letters", f"the topic holds {count:,} of {lately}, not all of which can be read: {unread}", _REMEDY
+        )
     if not count:
         yield well("dead letters", f"none {lately}")
         return
@@ -50,12 +54,19 @@ _REMEDY = (
 )
 
 
-def _reasons(system: System, starts: Mapping[Position, int]) -> tuple[Counter[tuple[str, str]], int]:
-    """How many there are of each source topic and reason from these offsets on, and how many notes of redrives."""
+def _reasons(system: System, starts: Mapping[Position, int]) -> tuple[Counter[tuple[str, str]], int, str]:
+    """How many there are of each source topic and reason from these offsets on, and how many notes of redrives.
+
+    The third says why some could not be read, if so. Raises AccessError.
+    """
     found: Counter[tuple[str, str]] = Counter()
-    notes = 0
+    notes, unread = 0, ""
     with closing(system.new_consumer(**PEEKING)) as consumer:
         for seen in peek(consumer, starts, LOOKED_AT).values():
+            if seen.denied is not None:
+                raise seen.denied
+            if seen.error or not (seen.ended or seen.messages):
+                unread = seen.error or "nothing comes"
             for message in seen.messages:
                 headers = dict(message.headers() or [])
                 if REDRIVE_OF in headers:
@@ -63,7 +74,7 @@ def _reasons(system: System, starts: Mapping[Position, int]) -> tuple[Counter[tu
                     continue
                 source, reason = (_text(headers.get(name)) for name in ("source_topic", "reason"))
                 found[source or "an unknown topic", reason or "no reason is given"] += 1
-    return grouped(found), notes
+    return grouped(found), notes, unread
 
 
 def grouped(reasons: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:

@@ -1,0 +1,71 @@
+"""Reads partitions to where they end, the one way: with a deadline, and with an error for whatever keeps it from that.
+
+Whoever counts or copies what a topic holds must know that it has seen all of it: less than all is an error here, never
+a smaller result.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from everwatch.core.errors import BrokerUnavailable, RecordsUnreadable
+from everwatch.kafka.access_errors import read_of, refused
+from everwatch.kafka.unreadable_batches import Sieve, is_unreadable
+
+AT_ONCE = 10_000
+SILENCE_S = 30.0
+_TAKE_S = 0.2
+
+
+def read_to_end(
+    consumer: Consumer, topic: str, wanted: Mapping[int, range], sieve: Sieve | None = None
+) -> Iterator[list[Message]]:
+    """The records of each partition from the first of its offsets in ``wanted`` to the last, as they come.
+
+    A list may be empty: nothing has come for a moment, and the caller may stop. ``consumer`` reports the end of
+    partitions and has nothing else to do. With a ``sieve`` batches that cannot be read are passed over.
+
+    Raises AccessError; RecordsUnreadable, when all other partitions are read; BrokerUnavailable when nothing has come
+    for ``SILENCE_S``.
+    """
+    left = {number: offsets.stop for number, offsets in wanted.items() if offsets}
+    if not left:
+        return
+    consumer.assign([TopicPartition(topic, number, wanted[number].start) for number in left])
+    unreadable: dict[int, tuple[int, str]] = {}
+    patience, reason = int(SILENCE_S / _TAKE_S), ""
+    while left and patience:
+        messages = consumer.consume(AT_ONCE, _TAKE_S)
+        if sieve is not None:
+            sifted = sieve.sift(messages)
+            messages = [*sifted.records, *sifted.errors]
+            for each in sifted.unreadable:
+                if each.end >= left.get(each.partition, each.end + 1):
+                    del left[each.partition]
+        records: list[Message] = []
+        for message in messages:
+            number, error = message.partition() or 0, message.error()
+            if error is None:
+                records.append(message)
+                if (message.offset() or 0) + 1 >= left.get(number, 0):
+                    left.pop(number, None)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                left.pop(number, None)
+            elif denied := refused(error, read_of(topic)):
+                raise denied
+            elif sieve is None and is_unreadable(message) and number in left:
+                unreadable[number] = message.offset() or 0, error.str()
+                del left[number]
+                # it would be fetched again and again
+                consumer.pause([TopicPartition(topic, number)])
+            else:
+                reason = error.str()
+        patience = int(SILENCE_S / _TAKE_S) if records else patience - 1
+        yield records
+    if left:
+        raise BrokerUnavailable(
+            f"Topic {topic}, partitions {sorted(left)}: nothing comes for {SILENCE_S:g} s"
+            + (f" ({reason})." if reason else ".")
+        )
+    if unreadable:
+        raise RecordsUnreadable(topic, unreadable)
