@@ -1,7 +1,9 @@
 """What every store promises, asked of each of them: SQLite, PostgreSQL and the one in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -39,12 +41,16 @@ from everwatch.store import (
     Received,
     SinkBatch,
     Store,
+    StoreBusy,
     StoredTask,
     TaskStatus,
+    When,
     open_reader,
     open_store,
 )
 from everwatch.store.retention import Keep
+from everwatch.store.rollups import Step
+from everwatch.store.sketch import counts_of, merged
 
 MINUTE = 60_000
 RESULTS = Partition("results", 3)
@@ -53,7 +59,14 @@ CHANGELOG = Partition("everwatch-monitors-changelog", 3)
 
 
 DAY = 86_400_000
-KEPT_DAYS = {"keep_results_days": 30, "keep_transitions_days": 40, "keep_history_days": 50, "keep_tasks_days": 60}
+KEPT_DAYS = {
+    "keep_results_days": 30,
+    "keep_transitions_days": 40,
+    "keep_history_days": 50,
+    "keep_tasks_days": 60,
+    "keep_hourly_rollups_days": 10,
+    "keep_daily_rollups_days": 70,
+}
 KEEP = Keep.of(Settings(**KEPT_DAYS))
 
 
@@ -322,6 +335,180 @@ def test_transitions_are_listed_for_all_a_user_or_a_monitor(feed: Feed) -> None:
     assert listed("nobody") == []
 
 
+# --- roll-ups -------------------------------------------------------------------------------------------------------
+
+HOUR = 3_600_000
+
+
+def counted(results: Iterable[Result]) -> dict[tuple[str, str, int], tuple[int, int, int, int, int]]:
+    """What roll-ups of hours must say of the results that are stored, counted one by one."""
+    hours: dict[tuple[str, str, int], list[int]] = {}
+    for each in results:
+        counts = hours.setdefault((each.user_id, each.monitor_id, each.scheduled_at // HOUR * HOUR), [0] * 5)
+        if each.status is Status.SKIPPED:
+            counts[3] += max(1, each.skipped_count)
+            continue
+        counts[(Status.SUCCESS, Status.FAILURE, Status.LATE).index(each.status)] += 1
+        counts[3] += max(0, each.skipped_count - 1)
+        if each.status is not Status.LATE:
+            counts[4] += round(each.duration_ms * 1_000)
+    return {key: (counts[0], counts[1], counts[2], counts[3], counts[4]) for key, counts in hours.items()}
+
+
+def rolled_up(feed: Feed, step: Step = Step.HOUR) -> dict[tuple[str, str, int], tuple[int, int, int, int, int]]:
+    """What the roll-ups of all monitors say."""
+    return {
+        (each.user_id, each.monitor_id, each.at): (
+            each.successes, each.failures, each.lates, each.skips, each.duration_us
+        )
+        for user_id in ("anna", "bert") for monitor_id in ("shop", "blog")
+        for each in feed.reader.rollups(user_id, monitor_id, step)
+    }  # fmt: skip
+
+
+def stored_results(feed: Feed) -> list[Result]:
+    return [stored.result for stored in feed.reader.results(limit=100_000)]
+
+
+def rebuild(feed: Feed, from_ms: int = 0) -> int:
+    """Rebuild all roll-ups, a user at a time; gives in how many steps."""
+    last, steps = feed.store.rebuild_rollups(from_ms, "", 1), 1
+    while last is not None:
+        last, steps = feed.store.rebuild_rollups(from_ms, last, 1), steps + 1
+    return steps
+
+
+def test_roll_ups_count_results_by_status_and_hour(feed: Feed) -> None:
+    feed.results(
+        result(1 * MINUTE, duration_ms=10.0),
+        result(2 * MINUTE, duration_ms=20.5, status=Status.FAILURE),
+        result(3 * MINUTE, duration_ms=0.0, status=Status.LATE),
+        skipped(4 * MINUTE, 6 * MINUTE, 3),
+        result(HOUR, duration_ms=40.0),
+        result(HOUR, duration_ms=80.0, attempt=2),
+        result(5 * MINUTE, monitor_id="blog"),
+    )
+    feed.results(result(HOUR + MINUTE, duration_ms=60.0))
+    first, second = feed.reader.rollups("anna", "shop", Step.HOUR)
+    assert (first.at, first.successes, first.failures, first.lates, first.skips) == (0, 1, 1, 1, 3)
+    assert (second.at, second.successes, second.mean_ms) == (HOUR, 3, 60.0)
+    assert second.quantiles_ms(0.0, 0.5, 1.0) == [pytest.approx(ms, rel=0.02) for ms in (40.0, 60.0, 80.0)]
+    assert [each.at for each in feed.reader.rollups("anna", "shop", Step.HOUR, When(1, 2 * HOUR))] == [HOUR]
+    [day] = feed.reader.rollups("anna", "shop", Step.DAY)
+    assert (day.at, day.length_ms, day.successes, day.skips, day.mean_ms) == (0, DAY, 4, 3, 42.1)
+    assert feed.reader.rollups("anna", "none", Step.DAY) == []
+    assert feed.reader.rollups_from() == 0
+
+
+def test_what_is_delivered_again_counts_once_in_roll_ups(feed: Feed) -> None:
+    batch = feed.results(result(1 * MINUTE), result(1 * MINUTE), result(2 * MINUTE, duration_ms=3.0))
+    once = rolled_up(feed)
+    feed.store.apply(batch)
+    feed.results(result(2 * MINUTE, duration_ms=9.0, status=Status.FAILURE))
+    feed.store.forget_offsets([RESULTS])
+    feed.store.apply(batch)
+    assert rolled_up(feed) == once == {("anna", "shop", 0): (2, 0, 0, 0, 15_500)}
+    [hour] = feed.reader.rollups("anna", "shop", Step.HOUR)
+    assert sum(counts_of(hour.durations).values()) == 2
+
+
+def test_a_run_that_comes_after_it_was_reported_as_skipped_counts_as_a_run(feed: Feed) -> None:
+    feed.results(skipped(MINUTE, 3 * MINUTE, 3))
+    assert rolled_up(feed) == {("anna", "shop", 0): (0, 0, 0, 3, 0)}
+    feed.results(result(MINUTE))
+    assert rolled_up(feed) == {("anna", "shop", 0): (1, 0, 0, 2, 12_500)}
+    feed.results(skipped(MINUTE, 5 * MINUTE, 5), result(MINUTE, status=Status.FAILURE))
+    assert rolled_up(feed) == {("anna", "shop", 0): (1, 0, 0, 4, 12_500)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_roll_ups_are_the_sums_of_what_is_stored_whatever_comes_again_and_in_which_order(feed: Feed, seed: int) -> None:
+    chance = Random(seed)
+
+    def some() -> Result:
+        at = chance.randrange(0, 12) * 20 * MINUTE
+        fields: dict[str, Any] = {
+            "user_id": chance.choice(["anna", "bert"]),
+            "monitor_id": chance.choice(["shop", "blog"]),
+            "attempt": chance.choice([1, 1, 1, 2]),
+            "status": chance.choice(list(Status)),
+            "duration_ms": chance.choice([0.0, 0.4, 12.345, 3_000.0]),
+        }
+        if chance.random() < 0.3:
+            fields |= {"skipped_until": at + MINUTE, "skipped_count": chance.randrange(0, 4)}
+        return result(at, **fields)
+
+    batches: list[SinkBatch] = []
+    for _ in range(30):
+        if batches and chance.random() < 0.3:
+            if chance.random() < 0.5:
+                feed.store.forget_offsets([RESULTS])
+            for batch in batches[-chance.randrange(1, 4) :]:
+                feed.store.apply(batch)
+        else:
+            batches.append(feed.results(*(some() for _ in range(chance.randrange(1, 12)))))
+        assert rolled_up(feed) == counted(stored_results(feed))
+    kept = rolled_up(feed)
+    assert rebuild(feed) > 1
+    assert rolled_up(feed) == kept
+
+
+def test_many_durations_of_an_hour_take_little_room(feed: Feed) -> None:
+    for tenth in range(10):
+        feed.results(*(result(tenth * 6 * MINUTE + i, duration_ms=20.0 + i % 50) for i in range(200)))
+    [hour] = feed.reader.rollups("anna", "shop", Step.HOUR)
+    assert hour.quantiles_ms(0.5, 0.99) == [pytest.approx(44.0, rel=0.03), pytest.approx(69.0, rel=0.03)]
+    assert len(hour.durations) <= 1_000
+
+
+def test_hours_become_days_when_their_time_is_over_and_late_results_join_their_day(feed: Feed) -> None:
+    feed.results(*(result(at * HOUR, duration_ms=at) for at in range(50)), result(2 * HOUR, monitor_id="blog"))
+    days = rolled_up(feed, Step.DAY)
+    durations = [merged([each.durations]) for each in feed.reader.rollups("anna", "shop", Step.DAY)]
+    soon = 26 * HOUR + KEEP.hourly_rollups
+    assert condense(feed, soon) == 25
+    assert [each.at for each in feed.reader.rollups("anna", "shop", Step.HOUR)] == [at * HOUR for at in range(24, 50)]
+    assert rolled_up(feed, Step.DAY) == days
+    assert [merged([each.durations]) for each in feed.reader.rollups("anna", "shop", Step.DAY)] == durations
+    feed.results(result(3 * HOUR + 1))
+    assert condense(feed, soon) == 1
+    late = days | {("anna", "shop", 0): (25, 0, 0, 0, 276_000 + 12_500)}
+    assert rolled_up(feed, Step.DAY) == late
+    rebuild(feed)
+    assert len(feed.reader.rollups("anna", "shop", Step.HOUR)) == 50
+    assert rolled_up(feed, Step.DAY) == late
+
+
+def condense(feed: Feed, now: int) -> int:
+    """Trim until nothing is too old; gives how much went, where nothing but hours is."""
+    deleted = 0
+    while some := feed.store.trim(now, 7):
+        deleted += some
+    return deleted
+
+
+def test_days_of_roll_ups_are_kept_for_their_time(feed: Feed) -> None:
+    feed.results(result(MINUTE), result(DAY + MINUTE))
+    trim_all(feed, KEEP.daily_rollups + DAY)
+    assert [each.at for each in feed.reader.rollups("anna", "shop", Step.DAY)] == [DAY]
+
+
+def test_roll_ups_outlive_results_and_what_comes_again_after_these_are_gone_does_not_count_again(feed: Feed) -> None:
+    batch = feed.results(*(result(day * DAY + MINUTE) for day in range(4)))
+    days = rolled_up(feed, Step.DAY)
+    trim_all(feed, 33 * DAY)
+    assert len(stored_results(feed)) == 1
+    feed.store.forget_offsets([RESULTS])
+    with suppress(StoreBusy):
+        # PostgreSQL: the day has to be made again, which the next try does
+        feed.store.apply(batch)
+    feed.store.apply(batch)
+    assert rolled_up(feed, Step.DAY) == days, "whether they counted before nobody can tell"
+    trim_all(feed, 33 * DAY)
+    rebuild(feed)
+    assert rolled_up(feed, Step.DAY) == days, "days without all their results stay as they are"
+
+
 # --- what is kept ---------------------------------------------------------------------------------------------------
 
 
@@ -339,7 +526,8 @@ def test_results_are_kept_for_their_time_and_what_was_skipped_into_it_stays(feed
     feed.results(*(result(day * DAY + MINUTE) for day in range(20)), skipped(3 * DAY, 25 * DAY, 9))
     feed.results(*(result(day * DAY + MINUTE) for day in range(20, 30)))
     assert feed.reader.known_since() == MINUTE
-    assert trim_all(feed, 30 * DAY) == 0
+    trim_all(feed, 30 * DAY)
+    assert len(feed.reader.results()) == 31
     assert trim_all(feed, 50 * DAY) >= 10
     stored = sorted(each.result.scheduled_at for each in feed.reader.results())
     assert stored == [3 * DAY, *(day * DAY + MINUTE for day in range(20, 30))]

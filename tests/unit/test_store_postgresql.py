@@ -43,7 +43,7 @@ def batch(*results: Result, source: Partition = ONE, first: int = 0, stored_at: 
 
 @pytest.fixture
 def settings(postgres_url: str, tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path, database=postgres_url)
+    return Settings(data_dir=tmp_path, database=postgres_url, keep_hourly_rollups_days=0)
 
 
 def days(postgres: Databases, settings: Settings) -> list[str]:

@@ -102,7 +102,7 @@ COMMANDS = (
         "audit:audit",
         "Recompute what should have fired and hold it against the database; exit status 1 if anything is wrong.",
     ),
-    Listed("db", OPERATE, "db:app", "Show what the database holds, and what is deleted next."),
+    Listed("db", OPERATE, "db:app", "Show what the database holds, and what is deleted next; roll-ups."),
     Listed(
         "secrets",
         OPERATE,

@@ -120,6 +120,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0, le=36_500, description="Days for which the database keeps tasks that are over; 0: for good."),
     ] = 400
+    keep_hourly_rollups_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=36_500,
+            description="Days for which the database keeps a roll-up of each monitor and hour, which then become one of"
+            " the day; 0: for good.",
+        ),
+    ] = 30
+    keep_daily_rollups_days: Annotated[
+        int,
+        Meta(ge=0, le=36_500, description="Days for which the database keeps roll-ups of days; 0: for good."),
+    ] = 800
 
     # Kafka
     bootstrap_servers: Annotated[

@@ -5,7 +5,7 @@ order. COPY into the table takes the server half the time of an upsert from a st
 the time of an upsert for each row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from psycopg import Connection as DriverConnection
@@ -31,7 +31,8 @@ from everwatch.store import row_mapping
 from everwatch.store.bulk_statements import Row, insert_into, storable
 from everwatch.store.day_partitions import Days
 from everwatch.store.interface import Received, StoreBusy
-from everwatch.store.result_writer import changes, folded
+from everwatch.store.result_writer import Attempts, changes, compared, folded
+from everwatch.store.rollups import Changes
 from everwatch.store.sql_schema import STATUS_CODES, StatusText, results
 
 _STAGING = "results_staging"
@@ -48,9 +49,7 @@ _NAMES: dict[type, str] = {
 TYPES = [_NAMES[type(c.type)] for c in results.c]
 """Of the columns of ``results``, in their order."""
 _SKIPPED = STATUS_CODES[Status.SKIPPED]
-_AT_STATUS, _AT_REASON, _AT_DETAIL = (_COLUMNS.index(name) for name in ("status", "reason", "detail"))
-# batches that go by the staging table after one that held a stored identity: a replay of a topic holds nothing else
-FEWEST_STAGED, MOST_STAGED = 2, 64
+_AT_STATUS, _AT_REASON, _AT_DETAIL, _AT_DELIVERIES = map(_COLUMNS.index, ("status", "reason", "detail", "deliveries"))
 
 
 class CopiedResults:
@@ -61,21 +60,26 @@ class CopiedResults:
         staging = results.to_metadata(MetaData(), name=_STAGING)
         insert = insert_into(results, dialect).from_select(_COLUMNS, select(*staging.c).order_by(*_key_of(staging)))
         upsert = insert.on_conflict_do_update(index_elements=_key_of(results), set_=changes(insert.excluded, dialect))
-        self._upsert = str(upsert.compile(dialect=dialect))
-        self._until_direct = 0
-        self._next_staged = FEWEST_STAGED
+        # the sum tells whether another sink changed a row between the comparison and the upsert
+        returning = upsert.returning(results.c.deliveries).compile(dialect=dialect)
+        self._upsert = f"WITH stored AS ({returning}) SELECT sum(deliveries) FROM stored"  # noqa: S608 - own words
+        same = " AND ".join(f"r.{column.name} = s.{column.name}" for column in results.primary_key.columns)
+        found = f"FROM {_STAGING} s JOIN results r ON {same} WHERE r.scheduled_at BETWEEN %s AND %s"
+        self._stored = f"SELECT s.place, r.status, r.skipped_count, r.deliveries {found}"
+        self._attempts = Attempts()
         self.staged = 0
 
     def prepare(self, engine: Engine, received: Sequence[Received[Result]], stored_at: int) -> None:
         self._days.ensure(engine, {each.value.scheduled_at for each in received}, stored_at)
 
-    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> None:
+    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> Changes:
         if not fresh:
-            return
+            return Changes()
         batch = folded((row_of(result, stored_at) for result in fresh), _SKIPPED)
         try:
-            if self._until_direct or not self._put_directly(connection, batch):
-                self._put_around_stored(connection, batch)
+            if self._attempts.is_likely_new() and self._put_directly(connection, batch):
+                return Changes(batch)
+            return self._put_around_stored(connection, batch)
         except CheckViolation as error:
             # a partition that was there has been dropped meanwhile
             self._days.forget()
@@ -84,33 +88,45 @@ class CopiedResults:
     def _put_directly(self, connection: Connection, batch: list[Row]) -> bool:
         try:
             with connection.begin_nested():
-                self._copy(connection, "results", batch)
+                copy_rows(connection, "results", _COLUMNS, TYPES, batch)
         except UniqueViolation:
-            self._until_direct = self._next_staged
-            self._next_staged = min(2 * self._next_staged, MOST_STAGED)
+            self._attempts.failed()
             return False
-        self._next_staged = FEWEST_STAGED
+        self._attempts.succeeded()
         return True
 
-    def _put_around_stored(self, connection: Connection, batch: list[Row]) -> None:
-        self._until_direct = max(0, self._until_direct - 1)
+    def _put_around_stored(self, connection: Connection, batch: list[Row]) -> Changes:
         self.staged += 1
         connection.exec_driver_sql(
-            f"CREATE TEMPORARY TABLE IF NOT EXISTS {_STAGING} (LIKE results INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
+            f"CREATE TEMPORARY TABLE IF NOT EXISTS {_STAGING} (LIKE results INCLUDING DEFAULTS, place int4)"
+            " ON COMMIT DELETE ROWS"
         )
-        self._copy(connection, _STAGING, batch)
-        connection.exec_driver_sql(self._upsert)
+        placed = ((*row, place) for place, row in enumerate(batch))
+        copy_rows(connection, _STAGING, [*_COLUMNS, "place"], [*TYPES, "int4"], placed)
+        instants = [row[1] for row in batch]
+        # each row is looked up by the key: the planner knows nothing of a table that was filled just now
+        connection.exec_driver_sql("SET LOCAL enable_hashjoin = off")
+        connection.exec_driver_sql("SET LOCAL enable_mergejoin = off")
+        stored = connection.exec_driver_sql(self._stored, (min(instants), max(instants))).all()
+        deliveries = connection.exec_driver_sql(self._upsert).scalar_one()
+        if deliveries != sum(row[_AT_DELIVERIES] for row in batch) + sum(row[3] for row in stored):
+            raise StoreBusy("Another sink stored results of the same monitors at the same time.")
+        return compared(batch, (row[:3] for row in stored))
 
-    def _copy(self, connection: Connection, table: str, batch: list[Row]) -> None:
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, DriverConnection)
-        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-            sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
-        )
-        with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.set_types(TYPES)
-            for row in batch:
-                copy.write_row(row)
+
+def copy_rows(
+    connection: Connection, table: str, columns: Sequence[str], types: Sequence[str], batch: Iterable[Row]
+) -> None:
+    """Write rows into a table by binary COPY; ``types`` are those of the columns."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, DriverConnection)
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(types)
+        for row in batch:
+            copy.write_row(row)
 
 
 def _key_of(table: Table) -> list[Column[Any]]:

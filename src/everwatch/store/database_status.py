@@ -96,7 +96,7 @@ def _ageing(connection: Connection, name: str, kept: int) -> TableStatus:
     oldest = _one(connection, f"SELECT min({ageing.column}) FROM {ageing.table} WHERE {ageing.aged}")  # noqa: S608
     if not kept or oldest is None:
         return msgspec.structs.replace(known, oldest=oldest, kept=kept)
-    due, what = oldest + kept, "the oldest rows"
+    due, what = oldest + kept, "hours, which become days" if name == "hourly_rollups" else "the oldest rows"
     if name == "results" and connection.dialect.name == "postgresql":
         day = next((d for d in attached(connection) if d.begin is not None and d.begin <= oldest < d.end), None)
         if day is not None:

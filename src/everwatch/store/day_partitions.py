@@ -64,7 +64,7 @@ class Days:
         self._first = 0
 
     def _make(self, connection: Connection, wanted: set[int], today: int) -> None:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+        hold_days(connection)
         self._learn(connection)
         if not self._first:
             self._first = max(1, today - DAYS_BEHIND)
@@ -82,6 +82,12 @@ class Days:
                 self._first = partition.end // DAY_MS
             else:
                 self._known.add(partition.begin // DAY_MS)
+
+
+def hold_days(connection: Connection) -> None:
+    """Let nobody else make or drop partitions until the transaction ends; SQLite has none."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
 
 
 def attached(connection: Connection) -> list[Day]:

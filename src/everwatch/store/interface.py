@@ -13,6 +13,7 @@ from everwatch.core.errors import EverwatchError, StoreError
 from everwatch.model import Monitor, Policy, Result, Schedule, State, Transition, User
 from everwatch.store.partition import Partition
 from everwatch.store.purged_users import Purge
+from everwatch.store.rollups import Rollup, Step
 
 Value = TypeVar("Value")
 
@@ -200,8 +201,8 @@ class Store(Protocol):
 
         Records below their partition's stored offset were stored before and change nothing. A result is held once
         for each identity: the first one stays and the others count as deliveries, but a result that ran replaces a
-        skipped one; the larger ``skipped_until`` and ``skipped_count`` are kept in any case. Raises StoreError,
-        StoreBusy.
+        skipped one; the larger ``skipped_until`` and ``skipped_count`` are kept in any case. Roll-ups count what is
+        held, so a repetition changes none. Raises StoreError, StoreBusy.
         """
         ...
 
@@ -228,8 +229,17 @@ class Store(Protocol):
     def trim(self, now: int, most: int) -> int:
         """Delete some of what is older at ``now`` (ms) than it is kept: up to ``most`` rows of each kind.
 
-        On PostgreSQL results go a whole day at a time. Returns how many rows or days went, 0 when nothing is too old.
-        Raises StoreError, StoreBusy.
+        On PostgreSQL results go a whole day at a time. Hours of roll-ups become days. Returns how many rows or days
+        went, 0 when nothing is too old. Raises StoreError, StoreBusy.
+        """
+        ...
+
+    def rebuild_rollups(self, from_ms: int, after: str = "", most: int = 50_000) -> str | None:
+        """Build the roll-ups of some users anew from their results, from the begin of the day of ``from_ms`` on.
+
+        They are the users behind ``after``, so many that they have about ``most`` results. Days of which results were
+        deleted stay as they are. Returns the last user, to go on behind it, and None when all are done. May be called
+        beside a sink. Raises StoreError, StoreBusy.
         """
         ...
 
@@ -335,6 +345,17 @@ class Reader(Protocol):
         It is when the first batch was stored, or the earliest result if the topic still held older ones; or where
         the results begin that are kept, if others were deleted.
         """
+        ...
+
+    def rollups(self, user_id: str, monitor_id: str, step: Step, when: When = ALWAYS) -> list[Rollup]:
+        """The roll-ups of a monitor that begin within ``when``, the earliest first; none where it had no results.
+
+        Hours are there for as long as they are kept. A day holds what is known of its hours.
+        """
+        ...
+
+    def rollups_from(self) -> int:
+        """The instant (ms) from which on results count in roll-ups; 0: from the first one on."""
         ...
 
     def identities(self, from_ms: int, until_ms: int, user_id: str = "") -> Iterator[Identity]:

@@ -7,7 +7,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from everwatch.model import Monitor, Result, State, Status, Transition, User
+from everwatch.schedule.duration import DAY_MS
+from everwatch.store.bulk_statements import Row
 from everwatch.store.entry_sequence import ending_of
+from everwatch.store.facts import RESULTS_FROM
 from everwatch.store.interface import (
     ALWAYS,
     Counts,
@@ -27,6 +30,10 @@ from everwatch.store.partition import Partition
 from everwatch.store.purge_filter import without_purged
 from everwatch.store.purged_users import Purge, hash_of
 from everwatch.store.retention import KEEP_ALL, Keep
+from everwatch.store.rollup_rows import first_day
+from everwatch.store.rollups import Changes, Key, Merged, Rollup, Since, Step, additions, by_day, condensed, rollup
+from everwatch.store.row_mapping import result_row
+from everwatch.store.sketch import LONGEST_TEXT, compacted
 from everwatch.store.task_records import as_of, cancelled, following, is_first, task_of
 
 
@@ -48,6 +55,9 @@ class MemoryStore:
         self._tasks: dict[tuple[str, str], StoredTask] = {}
         # by user and monitor, then by version and since
         self._history: dict[tuple[str, str], dict[tuple[int, int], Stretch]] = {}
+        # rows by user, monitor and begin
+        self._hours: dict[Key, Row] = {}
+        self._days: dict[Key, Row] = {}
 
     def offsets(self) -> dict[Partition, int]:
         return dict(self._offsets)
@@ -95,6 +105,10 @@ class MemoryStore:
             del self._history[key][own]
         deleted = {
             "results": _drop(self._results, results[:most]),
+            "hourly_rollups": _drop(
+                self._hours, [k for k in self._hours if k[0] == user_id and k[2] <= ended_at][:most]
+            ),
+            "daily_rollups": _drop(self._days, [k for k in self._days if k[0] == user_id and k[2] <= ended_at][:most]),
             "transitions": _drop(self._transitions, transitions[:most]),
             "monitor_history": len(history),
             "tasks": _drop(self._tasks, tasks[:most]),
@@ -116,7 +130,22 @@ class MemoryStore:
             old = sorted((age, key) for key, age in ages.items() if kept and age < now - kept)[:most]
             self._forget([key for _, key in old], now - self._keep.results)
             deleted += len(old)
-        return deleted
+        return deleted + self._condense(now, most)
+
+    def rebuild_rollups(self, from_ms: int, after: str = "", most: int = 50_000) -> str | None:
+        begin = first_day(from_ms, {RESULTS_FROM: self._results_from})
+        users = sorted({user_id for user_id, *_ in self._results if user_id > after})[:most]
+        last = users[-1] if len(users) == most else None
+
+        def is_meant(user_id: str, instant: int) -> bool:
+            return user_id > after and (last is None or user_id <= last) and instant >= begin
+
+        for held in (self._hours, self._days):
+            _drop(held, [key for key in held if is_meant(key[0], key[2])])
+        for (user_id, scheduled_at, *_), stored in self._results.items():
+            if is_meant(user_id, scheduled_at):
+                self._count(Changes([result_row(stored.result, 0)]), Since())
+        return last
 
     def close(self) -> None:
         """Nothing to release."""
@@ -246,6 +275,18 @@ class MemoryStore:
         begun_at = min([self._begun_at, *(scheduled_at for _, scheduled_at, _, _ in self._results)])
         return max(begun_at, self._results_from)
 
+    def rollups(self, user_id: str, monitor_id: str, step: Step, when: When = ALWAYS) -> list[Rollup]:
+        def held(rows: dict[Key, Row], of_table: Step) -> list[Rollup]:
+            return [rollup(row, of_table) for key, row in sorted(rows.items()) if key[:2] == (user_id, monitor_id)]
+
+        found = held(self._hours, Step.HOUR)
+        if step is Step.DAY:
+            found = by_day([*held(self._days, Step.DAY), *found])
+        return [each for each in found if _is_within(each.at, when)]
+
+    def rollups_from(self) -> int:
+        return 0
+
     def identities(self, from_ms: int, until_ms: int, user_id: str = "") -> Iterator[Identity]:
         for key, stored in sorted(self._results.items()):
             result = stored.result
@@ -280,6 +321,25 @@ class MemoryStore:
             if stretch.until is not None
         }
         yield {key: task.ended_at for key, task in self._tasks.items() if task.ended_at}
+        # see _condense
+        yield {}
+        yield {("day", *key): key[2] for key in self._days}
+
+    def _condense(self, now: int, most: int) -> int:
+        until = now - self._keep.hourly_rollups
+        old = sorted(self._hours, key=lambda key: key[2])[:most] if self._keep.hourly_rollups else []
+        hours = [self._hours.pop(key) for key in old if key[2] < until - until % DAY_MS]
+        self._add(self._days, condensed(hours))
+        return len(hours)
+
+    def _count(self, changes: Changes, since: Since) -> None:
+        self._add(self._hours, additions(changes, since))
+
+    def _add(self, held: dict[Key, Row], rows: Iterable[Row]) -> None:
+        for row in rows:
+            key, before = row[:3], held.get(row[:3], (*row[:3], 0, 0, 0, 0, 0, ""))
+            *counts, durations = (one + other for one, other in zip(before[3:], row[3:], strict=True))
+            held[key] = (*key, *counts, durations if len(durations) <= LONGEST_TEXT else compacted(durations))
 
     def _forget(self, keys: list[Any], results_from: int) -> None:
         for key in keys:
@@ -288,13 +348,18 @@ class MemoryStore:
             self._transitions.pop(key, None)
             self._history.get(key[:2], {}).pop(key[2:], None)
             self._tasks.pop(key, None)
+            if key[0] == "day":
+                self._days.pop(key[1:], None)
 
     def _put_result(self, new: Result, stored_at: int) -> None:
         key = (new.user_id, new.scheduled_at, new.monitor_id, new.attempt)
-        old = self._results.get(key)
+        old, row = self._results.get(key), result_row(new, stored_at)
+        since = Since(0, self._results_from)
         if old is None:
             self._results[key] = StoredResult(new, stored_at, 1)
+            self._count(Changes([row]), since)
             return
+        self._count(Changes((), [Merged(row, old.result.status.value, old.result.skipped_count)]), since)
         ran_at_last = old.result.status is Status.SKIPPED and new.status is not Status.SKIPPED
         kept, kept_at = (new, stored_at) if ran_at_last else (old.result, old.stored_at)
         spanning = replace(

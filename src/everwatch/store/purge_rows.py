@@ -8,6 +8,8 @@ from everwatch.store.bulk_statements import Bulk, upsert
 from everwatch.store.partition import Partition
 from everwatch.store.purged_users import Purge, hash_of
 from everwatch.store.sql_schema import (
+    daily_rollups,
+    hourly_rollups,
     monitor_history,
     monitor_labels,
     monitors,
@@ -70,6 +72,9 @@ def _old_rows(ended_at: int, is_passed: bool) -> Iterator[tuple[Table, ColumnEle
     everything = false() if is_passed else true()
     history = monitor_history.c
     yield results, results.c.scheduled_at <= ended_at
+    # the hour and the day in which the user ended go whole
+    yield hourly_rollups, hourly_rollups.c.at <= ended_at
+    yield daily_rollups, daily_rollups.c.at <= ended_at
     yield transitions, transitions.c.at <= ended_at
     # one that was to begin later ended all the same
     yield monitor_history, or_(everything, history.since <= ended_at, history.until <= ended_at)

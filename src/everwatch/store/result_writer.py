@@ -1,15 +1,21 @@
 """Results into the table: how two of one identity become one, and the seam that each kind of database fills."""
 
 from collections.abc import Iterable, Sequence
+from sqlite3 import SQLITE_CONSTRAINT_PRIMARYKEY
 from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Engine, case, literal_column
+from sqlalchemy.exc import IntegrityError
 
 from everwatch.model import Result, Status
 from everwatch.store import row_mapping
 from everwatch.store.bulk_statements import Bulk, Row, insert_into
 from everwatch.store.interface import Received
+from everwatch.store.rollups import Changes, Merged
 from everwatch.store.sql_schema import STATUS_CODES, results
+
+# batches that are compared with what is stored, after one that held a stored identity: a replay holds nothing else
+FEWEST_COMPARED, MOST_COMPARED = 2, 64
 
 
 class ResultsWriter(Protocol):
@@ -19,17 +25,50 @@ class ResultsWriter(Protocol):
         """Do what must be done before the transaction begins."""
         ...
 
-    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> None:
-        """Store results, each once for its identity, as ``interface.Store.apply`` says."""
+    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> Changes:
+        """Store results, each once for its identity, as ``interface.Store.apply`` says; return what that changed."""
         ...
 
 
+class Attempts:
+    """Tells whether a batch is likely to hold new results only, from what became of those before."""
+
+    def __init__(self) -> None:
+        self._compared_next = 0
+        self._compared_after_failure = FEWEST_COMPARED
+
+    def is_likely_new(self) -> bool:
+        """Tell whether inserting the next batch is worth a try, without comparing it with what is stored."""
+        if not self._compared_next:
+            return True
+        self._compared_next -= 1
+        return False
+
+    def succeeded(self) -> None:
+        """Note that a batch was inserted that held new results only."""
+        self._compared_after_failure = FEWEST_COMPARED
+
+    def failed(self) -> None:
+        """Note that a batch held a stored identity, and is compared now."""
+        self._compared_next = self._compared_after_failure - 1
+        self._compared_after_failure = min(2 * self._compared_after_failure, MOST_COMPARED)
+
+
+_SKIPPED = Status.SKIPPED.value
+_COMPARED = "results_compared"
+_KEY = [column.name for column in results.primary_key.columns]
+
+
 class UpsertedResults:
-    """Row by row, by a statement that was compiled once: SQLite's way."""
+    """Row by row, by statements that were compiled once: SQLite's way.
+
+    New results only are inserted as they are; if that fails, the batch is compared with what is stored and upserted.
+    """
 
     def __init__(self, dialect: Dialect) -> None:
         columns = results.c.keys()
         statement = insert_into(results, dialect)
+        self._insert = Bulk(statement, columns, dialect)
         self._upsert = Bulk(
             statement.on_conflict_do_update(
                 index_elements=list(results.primary_key.columns), set_=changes(statement.excluded, dialect)
@@ -37,12 +76,56 @@ class UpsertedResults:
             columns,
             dialect,
         )
+        self._attempts = Attempts()
 
     def prepare(self, engine: Engine, received: Sequence[Received[Result]], stored_at: int) -> None:
         """Nothing to prepare."""
 
-    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> None:
-        self._upsert.run(connection, [row_mapping.result_row(result, stored_at) for result in fresh])
+    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> Changes:
+        if not fresh:
+            return Changes()
+        batch = folded((row_mapping.result_row(result, stored_at) for result in fresh), _SKIPPED)
+        if self._attempts.is_likely_new():
+            # not by begin_nested: a full disk ends the whole transaction, and leaves no savepoint to go back to
+            connection.exec_driver_sql("SAVEPOINT inserting")
+            try:
+                self._insert.run(connection, batch)
+            except IntegrityError as error:
+                if getattr(error.orig, "sqlite_errorcode", 0) != SQLITE_CONSTRAINT_PRIMARYKEY:
+                    raise
+                connection.exec_driver_sql("ROLLBACK TO inserting")
+                self._attempts.failed()
+            else:
+                self._attempts.succeeded()
+                return Changes(batch)
+        stored = self._stored(connection, batch)
+        self._upsert.run(connection, batch)
+        return compared(batch, stored)
+
+    def _stored(self, connection: Connection, batch: list[Row]) -> list[tuple[int, str, int]]:
+        """Return which rows of the batch, by their place, are stored: with what status and how many skipped."""
+        connection.exec_driver_sql(f"CREATE TEMPORARY TABLE IF NOT EXISTS {_COMPARED} (place, {', '.join(_KEY)})")
+        connection.exec_driver_sql(
+            f"INSERT INTO {_COMPARED} VALUES (?, ?, ?, ?, ?)",  # noqa: S608 - own words
+            [(place, *row[:4]) for place, row in enumerate(batch)],
+        )
+        # CROSS JOIN: SQLite goes through the batch and looks each of it up
+        same = " AND ".join(f"r.{name} = c.{name}" for name in _KEY)
+        found = connection.exec_driver_sql(
+            f"SELECT c.place, r.status, r.skipped_count FROM {_COMPARED} c CROSS JOIN results r ON {same}"  # noqa: S608
+        ).all()
+        connection.exec_driver_sql(f"DELETE FROM {_COMPARED}")  # noqa: S608
+        return [(place, status, skipped_count) for place, status, skipped_count in found]
+
+
+def compared(batch: Sequence[Row], stored: Iterable[tuple[int, Any, int]]) -> Changes:
+    """Return what a batch changes; ``stored``: the place, status and skipped count of each row that was stored."""
+    inserted: list[Row | None] = list(batch)
+    merged = []
+    for place, status, skipped_count in stored:
+        inserted[place] = None
+        merged.append(Merged(batch[place], status, skipped_count))
+    return Changes([row for row in inserted if row is not None], merged)
 
 
 def changes(new: Any, dialect: Dialect) -> dict[str, ColumnElement[Any]]:

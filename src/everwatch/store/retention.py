@@ -12,23 +12,23 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from everwatch.core.config import Settings
-from everwatch.store.bulk_statements import Bulk, insert_into
 from everwatch.store.day_partitions import BEFORE, DAY_MS, LOCK, Day, attached
-from everwatch.store.sql_schema import database_facts
+from everwatch.store.facts import RESULTS_FROM, raise_fact
+from everwatch.store.rollup_rows import RollupRows
 
 # days of which each may be waited for in vain (see ``_is_alone``)
 MOST_TRIED = 5
-RESULTS_FROM = "results_from"
-"""The fact that says from which instant on (ms) no result was deleted."""
 
 
 class Keep(NamedTuple):
-    """For how long each is kept, ms; 0: for good."""
+    """For how long each is kept, ms; 0: for good. Roll-ups of hours become roll-ups of days when their time is over."""
 
     results: int = 0
     transitions: int = 0
     history: int = 0
     tasks: int = 0
+    hourly_rollups: int = 0
+    daily_rollups: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> "Keep":
@@ -38,6 +38,8 @@ class Keep(NamedTuple):
             settings.keep_transitions_days * DAY_MS,
             settings.keep_history_days * DAY_MS,
             settings.keep_tasks_days * DAY_MS,
+            settings.keep_hourly_rollups_days * DAY_MS,
+            settings.keep_daily_rollups_days * DAY_MS,
         )
 
 
@@ -62,6 +64,8 @@ AGEING = {
     "transitions": Ageing("transitions", "at"),
     "history": Ageing("monitor_history", "until", "until IS NOT NULL"),
     "tasks": Ageing("tasks", "ended_at", "ended_at > 0"),
+    "hourly_rollups": Ageing("hourly_rollups", "at"),
+    "daily_rollups": Ageing("daily_rollups", "at"),
 }
 
 
@@ -72,16 +76,7 @@ class Trimmer:
         self._engine = engine
         self._keep = keep
         self._on_postgresql = engine.dialect.name == "postgresql"
-        insert = insert_into(database_facts, engine.dialect)
-        self._note = Bulk(
-            insert.on_conflict_do_update(
-                index_elements=["name"],
-                set_={"value": insert.excluded.value},
-                where=database_facts.c.value < insert.excluded.value,
-            ),
-            database_facts.c.keys(),
-            engine.dialect,
-        )
+        self._rollups = RollupRows(engine.dialect)
 
     def trim(self, now: int, most: int) -> int:
         """Delete up to ``most`` rows of each kind, or one day of results; return how many, 0: nothing is too old.
@@ -106,6 +101,8 @@ class Trimmer:
             return _first_or_all([*days_left, bite])
         if name == "results":
             return self._alone(lambda connection: self._bite_of_results(connection, "results", until, most))
+        if name == "hourly_rollups":
+            return self._alone(lambda connection: self._rollups.condense(connection, until - until % DAY_MS, most))
         return self._alone(lambda connection: self._bite(connection, AGEING[name], AGEING[name].table, until, most))
 
     def _alone(self, delete: Callable[[Connection], int]) -> int:
@@ -118,7 +115,7 @@ class Trimmer:
         # what was skipped into the time that is kept still answers for it
         deleted = self._bite(connection, ageing, table, until, most, f"skipped_until < {int(until)}")
         if deleted:
-            self._note.run(connection, [(RESULTS_FROM, until)])
+            raise_fact(connection, RESULTS_FROM, until)
         return deleted
 
     def _bite(
@@ -138,7 +135,7 @@ class Trimmer:
         skipped = text(f"SELECT coalesce(max(skipped_until), 0) FROM {day.table} WHERE skipped_until > 0")  # noqa: S608
         # an audit knows nothing for certain of what was skipped by a result that goes
         known_from = max(day.end, connection.execute(skipped).scalar_one() + 1)
-        self._note.run(connection, [(RESULTS_FROM, known_from)])
+        raise_fact(connection, RESULTS_FROM, known_from)
         connection.exec_driver_sql(f"DROP TABLE {day.table}")
         return 1
 

@@ -22,8 +22,9 @@ from sqlalchemy import (
 
 from everwatch.core.config import Settings
 from everwatch.model import Monitor, State, Transition, User
-from everwatch.store import row_mapping
+from everwatch.store import rollup_rows, row_mapping
 from everwatch.store.database import clear_errors, open_for_reading
+from everwatch.store.facts import BEGUN_AT, RESULTS_FROM, ROLLUPS_FROM, facts
 from everwatch.store.interface import (
     ALWAYS,
     Counts,
@@ -37,8 +38,8 @@ from everwatch.store.interface import (
     When,
 )
 from everwatch.store.listing_pages import monitors_page, states_of, users_page
-from everwatch.store.retention import RESULTS_FROM
-from everwatch.store.sql_schema import database_facts, monitor_history, monitors, results, tasks, transitions, users
+from everwatch.store.rollups import Rollup, Step
+from everwatch.store.sql_schema import monitor_history, monitors, results, tasks, transitions, users
 from everwatch.store.task_records import HELD, as_of
 
 _STREAM_ROWS = 10_000
@@ -213,13 +214,20 @@ class SqlReader:
         return self._stream(statement, row_mapping.identity)
 
     def known_since(self) -> int:
-        noted = select(database_facts.c.name, database_facts.c.value)
         first = select(func.min(results.c.scheduled_at))
         with clear_errors(self._engine.url), self._engine.begin() as connection:
-            facts: dict[str, int] = dict(map(tuple, connection.execute(noted)))
+            known = facts(connection)
             first_at = connection.execute(first).scalar_one_or_none()
-        begun_at = facts.get("begun_at", 0)
-        return max(min(begun_at, begun_at if first_at is None else first_at), facts.get(RESULTS_FROM, 0))
+        begun_at = known.get(BEGUN_AT, 0)
+        return max(min(begun_at, begun_at if first_at is None else first_at), known.get(RESULTS_FROM, 0))
+
+    def rollups(self, user_id: str, monitor_id: str, step: Step, when: When = ALWAYS) -> list[Rollup]:
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            return rollup_rows.read(connection, user_id, monitor_id, step, when)
+
+    def rollups_from(self) -> int:
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            return facts(connection).get(ROLLUPS_FROM, 0)
 
     def close(self) -> None:
         """Release the database."""

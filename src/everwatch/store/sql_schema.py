@@ -203,6 +203,32 @@ results = Table(
     postgresql_partition_by="RANGE (scheduled_at)",
 )
 
+
+def _rollups(name: str) -> Table:
+    """A table of roll-ups; see ``store.rollups``. Behind the key, the columns in the order of ``Rollup``."""
+    return Table(
+        name,
+        metadata,
+        Column("user_id", Key, primary_key=True),
+        Column("monitor_id", Key, primary_key=True),
+        Column("at", BigInteger, primary_key=True, autoincrement=False),
+        Column("successes", BigInteger, nullable=False),
+        Column("failures", BigInteger, nullable=False),
+        Column("lates", BigInteger, nullable=False),
+        Column("skips", BigInteger, nullable=False),
+        Column("duration_us", BigInteger, nullable=False),
+        Column("durations", Text, nullable=False),
+        # for retention, and for rebuilding
+        Index(f"{name}_by_at", "at"),
+        # PostgreSQL: room for the next version of a row on its own page, so that no index has to follow it there
+        postgresql_with={"fillfactor": 60},
+    )
+
+
+# one row for each monitor and hour in which it had results; the hours of a day become one row of that day later
+hourly_rollups = _rollups("hourly_rollups")
+daily_rollups = _rollups("daily_rollups")
+
 transitions = Table(
     "transitions",
     metadata,
@@ -227,7 +253,7 @@ sink_offsets = Table(
 )
 
 # facts about the database itself: begun_at, ms, when its first batch was stored; results_from, ms, from when on no
-# result was deleted
+# result was deleted; rollups_from, ms, from when on roll-ups count
 database_facts = Table(
     "database_facts",
     metadata,

@@ -23,7 +23,9 @@ from everwatch.model import Monitor, User
 from everwatch.store import purge_rows, row_mapping
 from everwatch.store.bulk_statements import Bulk, Row, insert_into, upsert
 from everwatch.store.database import clear_errors, open_for_writing
+from everwatch.store.day_partitions import hold_days
 from everwatch.store.entry_sequence import ending_of, into_waves
+from everwatch.store.facts import BEGUN_AT
 from everwatch.store.interface import Entry, Received, SinkBatch, TaskStatus
 from everwatch.store.offsets import Offsets
 from everwatch.store.partition import Partition
@@ -31,6 +33,7 @@ from everwatch.store.purge_filter import users_of, without_purged
 from everwatch.store.purged_users import Purge
 from everwatch.store.result_writer import ResultsWriter, UpsertedResults
 from everwatch.store.retention import KEEP_ALL, Keep, Trimmer
+from everwatch.store.rollup_rows import RollupRows
 from everwatch.store.sql_schema import (
     database_facts,
     monitor_history,
@@ -53,6 +56,7 @@ class SqlStore:
         self._statements = _Statements(engine.dialect)
         self._offsets = Offsets(engine.dialect)
         self._results = _results_writer(engine.dialect)
+        self._rollups = RollupRows(engine.dialect)
 
     def offsets(self) -> dict[Partition, int]:
         with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
@@ -91,6 +95,13 @@ class SqlStore:
         with clear_errors(self._engine.url):
             return self._trimmer.trim(now, most)
 
+    def rebuild_rollups(self, from_ms: int, after: str = "", most: int = 50_000) -> str | None:
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            # nothing is deleted and no sink stores anything until the commit; on SQLite the write lock sees to that
+            hold_days(connection)
+            self._offsets.lock(connection, self._offsets.all(connection).keys())
+            return self._rollups.rebuild(connection, after, from_ms, most)
+
     def close(self) -> None:
         self._engine.dispose()
 
@@ -103,8 +114,9 @@ class SqlStore:
         if purged := purge_rows.noted(connection, batch.stored_at, partial(users_of, batch)):
             batch = without_purged(batch, purged)
         if begins:
-            run.begun.run(connection, [("begun_at", batch.stored_at)])
-        self._results.put(connection, [r.value for r in batch.results if fresh.has(r)], batch.stored_at)
+            run.begun.run(connection, [(BEGUN_AT, batch.stored_at)])
+        changes = self._results.put(connection, [r.value for r in batch.results if fresh.has(r)], batch.stored_at)
+        self._rollups.count(connection, changes)
         run.transitions.run(
             connection, [row_mapping.transition_row(r.value) for r in batch.transitions if fresh.has(r)]
         )

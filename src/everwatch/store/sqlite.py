@@ -14,6 +14,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from everwatch.core.errors import EverwatchError, StoreError
 from everwatch.core.private_files import FILE_MODE, make_private_database, make_private_folder
 from everwatch.store.interface import StoreBusy, Unstorable
+from everwatch.store.sketch import COMPACTED, compacted
 
 # longer waits are the sink's business: it retries, and between two tries it can be stopped
 BUSY_TIMEOUT_MS = 1_000
@@ -148,6 +149,7 @@ def _new_engine(url: URL, *, begin: str) -> Engine:
             f"wal_autocheckpoint = {CHECKPOINT_EVERY_PAGES}",
         ):
             connection.execute(f"PRAGMA {pragma}")
+        connection.create_function(COMPACTED, 1, compacted, deterministic=True)
 
     @event.listens_for(engine, "begin")
     def take_the_lock(connection: Connection) -> None:

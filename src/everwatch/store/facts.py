@@ -1,0 +1,38 @@
+"""Facts about the database itself, each a number under a name."""
+
+from sqlalchemy import Connection, delete, select
+
+from everwatch.store.bulk_statements import insert_into
+from everwatch.store.sql_schema import database_facts
+
+BEGUN_AT = "begun_at"
+"""When the first batch was stored, ms."""
+RESULTS_FROM = "results_from"
+"""From which instant on (ms) no result was deleted."""
+ROLLUPS_FROM = "rollups_from"
+"""From which instant on (ms) roll-ups are complete: earlier results were stored before there were any."""
+COUNTED_FROM = "rollups_counted_from"
+"""Where that is to lie when roll-ups are rebuilt: results count from here on already."""
+
+_c = database_facts.c
+
+
+def facts(connection: Connection) -> dict[str, int]:
+    """Return all of them by name."""
+    return dict(map(tuple, connection.execute(select(_c.name, _c.value))))
+
+
+def put_fact(connection: Connection, name: str, value: int) -> None:
+    """Store a fact in place of what there was."""
+    connection.execute(delete(database_facts).where(_c.name == name))
+    connection.execute(insert_into(database_facts, connection.dialect).values(name=name, value=value))
+
+
+def raise_fact(connection: Connection, name: str, value: int) -> None:
+    """Store a fact unless it is greater already."""
+    insert = insert_into(database_facts, connection.dialect).values(name=name, value=value)
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=["name"], set_={"value": insert.excluded.value}, where=_c.value < insert.excluded.value
+        )
+    )

@@ -1,0 +1,194 @@
+"""Roll-ups: what came of a monitor's ticks in an hour or a day, as counts by status and a sketch of durations. Pure.
+
+A roll-up is the sum over the rows of ``results`` due in its time. The sink adds to it what a batch changes of these
+rows, in the batch's own transaction: a row that is new counts as a whole; one that was stored already counts for the
+difference that the batch makes to it, which for a repetition is nothing.
+
+A row that ran counts once for its status, and one that was skipped for all ticks that it stands for, in the hour of the
+first. Only successes and failures have a duration. So what a skipped row counts for may be taken back when its run
+arrives, while a duration never is: the sketch only grows.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+
+import msgspec
+
+from everwatch.model import Status
+from everwatch.schedule.duration import DAY_MS, HOUR_MS
+from everwatch.store import sketch
+from everwatch.store.bulk_statements import Row
+from everwatch.store.sql_schema import STATUS_CODES, results
+
+MOST_SKIPPED = 1_000_000_000
+"""A skipped row counts for so many ticks at most: whatever results say, their sums stay within 64 bits."""
+
+
+class Step(Enum):
+    """How long a roll-up is, in ms."""
+
+    HOUR = HOUR_MS
+    DAY = DAY_MS
+
+
+class Rollup(msgspec.Struct, frozen=True):
+    """Counts of a monitor's ticks due at ``at`` <= t < ``at`` + ``length_ms``.
+
+    ``successes``, ``failures`` and ``lates`` count results, each attempt by itself; ``skips`` counts ticks.
+    ``duration_us``: of all successes and failures together, in microseconds, so that sums are exact. ``durations``:
+    theirs, as ``store.sketch`` writes them.
+    """
+
+    user_id: str
+    monitor_id: str
+    at: int
+    length_ms: int
+    successes: int = 0
+    failures: int = 0
+    lates: int = 0
+    skips: int = 0
+    duration_us: int = 0
+    durations: str = ""
+
+    @property
+    def mean_ms(self) -> float | None:
+        """The mean duration; None if nothing ran."""
+        ran = self.successes + self.failures
+        return self.duration_us / ran / 1_000 if ran else None
+
+    def quantiles_ms(self, *shares: float) -> list[float | None]:
+        """Durations, within 2 %, that these shares (0 to 1) of all do not exceed; None if nothing ran."""
+        counts = sketch.counts_of(self.durations)
+        return [sketch.quantile_ms(counts, share) for share in shares]
+
+
+class Merged(NamedTuple):
+    """A row of a batch whose identity was stored already: the row, and what was stored."""
+
+    row: Row
+    status: object
+    skipped_count: int
+
+
+class Changes(NamedTuple):
+    """What a batch changed of the table of results: rows that were inserted, and rows that met a stored one."""
+
+    inserted: Sequence[Row] = ()
+    merged: Sequence[Merged] = ()
+
+
+class Since(NamedTuple):
+    """From which instants on (ms) results count.
+
+    ``rollups``: earlier ones were stored before there were roll-ups. ``results``: earlier ones may have been deleted,
+    so that of a row that is new nobody can tell whether it counted before.
+    """
+
+    rollups: int = 0
+    results: int = 0
+
+
+USED = frozenset({"user_id", "scheduled_at", "monitor_id", "attempt", "status", "duration_ms", "skipped_count"})
+"""The columns of a row of ``results`` that decide what it counts for."""
+
+_AT_STATUS, _AT_DURATION, _AT_SKIPPED = map(results.c.keys().index, ("status", "duration_ms", "skipped_count"))
+_SUCCESSES, _FAILURES, _LATES, _SKIPS, _DURATION, _DURATIONS = range(6)
+# by a status as text and as PostgreSQL stores it
+_PLACES: dict[object, int] = {}
+for _place, _status in enumerate((Status.SUCCESS, Status.FAILURE, Status.LATE, Status.SKIPPED)):
+    _PLACES[_status.value] = _PLACES[STATUS_CODES[_status]] = _place
+
+Key = tuple[str, str, int]
+
+
+def additions(changes: Changes, since: Since) -> list[Row]:
+    """Return what is to be added to each monitor's hours: rows of ``hourly_rollups``, in the order of their key."""
+    sums: dict[Key, list[Any]] = {}
+    earliest, places, code_of = max(since), _PLACES, sketch.code_of
+    for row in changes.inserted:
+        at = row[1]
+        if at < earliest:
+            continue
+        key = (row[0], row[2], at - at % HOUR_MS)
+        held = sums.get(key)
+        if held is None:
+            held = sums[key] = [0, 0, 0, 0, 0, ""]
+        place = places[row[_AT_STATUS]]
+        skipped = row[_AT_SKIPPED]
+        if place == _SKIPS:
+            held[_SKIPS] += min(skipped, MOST_SKIPPED) or 1
+            continue
+        held[place] += 1
+        if skipped > 1:
+            held[_SKIPS] += min(skipped, MOST_SKIPPED) - 1
+        if place != _LATES:
+            duration = row[_AT_DURATION]
+            held[_DURATION] += round(duration * 1_000)
+            held[_DURATIONS] += code_of(duration)
+    for each in changes.merged:
+        _add_difference(sums, each, since.rollups)
+    return [(*key, *sums[key]) for key in sorted(sums)]
+
+
+def _add_difference(sums: dict[Key, list[Any]], merged: Merged, earliest: int) -> None:
+    row, old = merged.row, _PLACES[merged.status]
+    new, skipped = _PLACES[row[_AT_STATUS]], max(row[_AT_SKIPPED], merged.skipped_count)
+    if old != _SKIPS:
+        new = old
+    difference = _skips(new, skipped) - _skips(old, merged.skipped_count)
+    if row[1] < earliest or (new == old and not difference):
+        return
+    held = sums.setdefault((row[0], row[2], row[1] - row[1] % HOUR_MS), [0, 0, 0, 0, 0, ""])
+    held[_SKIPS] += difference
+    if new != old:
+        held[new] += 1
+        if new != _LATES:
+            held[_DURATION] += round(row[_AT_DURATION] * 1_000)
+            held[_DURATIONS] += sketch.code_of(row[_AT_DURATION])
+
+
+def _skips(place: int, skipped_count: int) -> int:
+    """Return how many skipped ticks a row counts for; the one that ran is none of them."""
+    counted = min(skipped_count, MOST_SKIPPED)
+    return max(counted, 1) if place == _SKIPS else max(counted - 1, 0)
+
+
+def rollup(row: Sequence[Any], step: Step) -> Rollup:
+    """Return the roll-up of a row of the table of this step."""
+    user_id, monitor_id, at, *counts = row
+    return Rollup(user_id, monitor_id, at, step.value, *counts)
+
+
+def by_day(rollups: Iterable[Rollup]) -> list[Rollup]:
+    """Merge roll-ups, of hours and days, into one for each monitor and day, by day."""
+    days: dict[Key, list[Rollup]] = {}
+    for each in rollups:
+        days.setdefault((each.user_id, each.monitor_id, each.at - each.at % DAY_MS), []).append(each)
+    return [together(key, some) for key, some in sorted(days.items(), key=lambda day: day[0][2])]
+
+
+def together(key: Key, some: Sequence[Rollup]) -> Rollup:
+    """Merge roll-ups of one monitor and one day."""
+    return Rollup(
+        *key,
+        length_ms=DAY_MS,
+        successes=sum(each.successes for each in some),
+        failures=sum(each.failures for each in some),
+        lates=sum(each.lates for each in some),
+        skips=sum(each.skips for each in some),
+        duration_us=sum(each.duration_us for each in some),
+        durations=sketch.merged(each.durations for each in some),
+    )
+
+
+def condensed(hours: Iterable[Row]) -> list[Row]:
+    """Return rows of ``daily_rollups`` that hold what rows of ``hourly_rollups`` do, in the order of their key."""
+    days = by_day(rollup(row, Step.HOUR) for row in hours)
+    return sorted(row_of(day) for day in days)
+
+
+def row_of(each: Rollup) -> Row:
+    """Return a row of the table of the roll-up's step."""
+    counts: Mapping[str, Any] = msgspec.structs.asdict(each)
+    return tuple(value for name, value in counts.items() if name != "length_ms")
