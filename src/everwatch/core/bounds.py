@@ -1,7 +1,7 @@
 """What ids, instants and numbers may be in records: of ticks, results and transitions all, as ``model`` declares them.
 
 Their topics are open like any other, and each reader checks what it reads. Ids of new users and monitors are held to
-narrower rules (``wire``); those that exist keep theirs.
+narrower rules (``input_models``); those that exist keep theirs.
 """
 
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Model -> what a user would send: the way back of ``wire``. Pure.
+"""Model -> what a user would send: the way back of ``input_models``. Pure.
 
 What is default anyway is left out, durations and instants are written as people write them, and configs and payloads
 stay the JSON that they are, secrets included. Reading it again gives the same values: ``monitor_of(monitor_form(spec))
@@ -53,7 +53,7 @@ def schedule_form(schedule: Schedule) -> dict[str, Any]:
     """A schedule without its bounds."""
     match schedule:
         case At(at) if at <= 0:
-            # of a delay that is not settled yet: see ``wire.settled``
+            # of a delay that is not settled yet: see ``input_models.settled``
             return {"in": format_duration(-at)}
         case At(at):
             return {"at": format_instant(at)}

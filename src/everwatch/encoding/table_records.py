@@ -1,7 +1,7 @@
 """The records that are written and read a million times, encoded by hand: the table's entries, and ticks.
 
 The bytes are those of the Avro schemas (``schemas/``), as fastavro would write them; property tests hold the two
-against each other. Only the current schema is known here: bytes of an older one are for ``schemas.decode``.
+against each other. Only the current schema is known here: bytes of an older one are for ``avro_schemas.decode``.
 
 A due monitor needs little of its entry, and most of that is copied from it as it stands: see ``Plan``.
 """

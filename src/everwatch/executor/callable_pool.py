@@ -252,7 +252,7 @@ class _Seat:
 
 
 class _Caller:
-    """A process, see ``called``, and a way to talk to it."""
+    """A process, see ``callable_worker``, and a way to talk to it."""
 
     def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._process = process

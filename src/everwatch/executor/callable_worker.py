@@ -5,7 +5,7 @@
 It is two processes. One calls, and may do whatever it likes: crash, hang, ignore signals. The other, the *keeper*,
 runs no code but this package's. It waits for its stdin to end, which the executor holds and which ends with the
 executor however that died, or for the caller to end, and then kills what is left of the caller and its children. What
-these write passes through the keeper, see ``outlet``; at its end it says on stdout what came of that.
+these write passes through the keeper, see ``callable_output``; at its end it says on stdout what came of that.
 """
 
 import asyncio

@@ -53,7 +53,7 @@ _AT_STATUS, _AT_REASON, _AT_DETAIL, _AT_DELIVERIES = map(_COLUMNS.index, ("statu
 
 
 class CopiedResults:
-    """See ``results.ResultsWriter``. ``staged``: how many batches went by the staging table."""
+    """See ``result_writer.ResultsWriter``. ``staged``: how many batches went by the staging table."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._days = Days()

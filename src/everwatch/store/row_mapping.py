@@ -1,4 +1,4 @@
-"""Model <-> rows, column by column as in ``schema``."""
+"""Model <-> rows, column by column as in ``sql_schema``."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -31,7 +31,7 @@ class FirstCheck(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """One monitor in the timetable; ``record`` is its firing as it goes out (``records.framed``).
+    """One monitor in the timetable; ``record`` is its firing as it goes out (``record_framing.framed``).
 
     It is due strictly after ``since``, and at ``until`` for the last time. ``held_back``: that it begins at ``since``
     is its owner's wish, and until that is loaded only the store's index knows it.
