@@ -1,0 +1,55 @@
+"""The docs name files and modules that exist, and the rooms of the import contract."""
+
+import re
+import subprocess
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TRACKED = subprocess.run(
+    ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+).stdout.splitlines()
+PAGES = [name for name in TRACKED if name.endswith(".md") and not name.startswith("tests/")]
+FILE = re.compile(r"`(?:\.\./)*((?:[\w.-]+/)*[\w-]+\.(?:py|avsc))(?:::\w+)?`")
+MODULE = re.compile(r"`((?:everwatch|streams)(?:\.[a-z_]\w*)+)`")
+LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_and_modules_that_a_page_names_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    files = {name for name in FILE.findall(text) if not any(f"/{path}".endswith(f"/{name}") for path in TRACKED)}
+    links = {to for to in LINK.findall(text) if not (ROOT / page).parent.joinpath(to).exists()}
+    modules = {name for name in MODULE.findall(text) if _is_module_like(name) and not _exists(name)}
+    assert (files, links, modules) == (set(), set(), set())
+
+
+def test_the_rooms_of_the_docs_are_those_of_the_import_contract_in_the_same_order() -> None:
+    told = re.findall(r"^\| `([\w/]+?)(?:/|\.py)` \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    floors = {c["containers"][0]: c["layers"] for c in contracts if c["type"] == "layers"}
+    rooms = [
+        (f"{package}/" if package == "streams" else "") + room.strip()
+        for package in ("everwatch", "streams")
+        for floor in reversed(floors[package])
+        for room in floor.split("|")
+        if room != "__main__"
+    ]
+    assert told == rooms
+
+
+def _is_module_like(name: str) -> bool:
+    # `everwatch.tick` is the type of an event, `everwatch.kinds` a group of entry points too
+    return name.count(".") > 1
+
+
+def _exists(name: str) -> bool:
+    parent, _, last = name.rpartition(".")
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        found = find_spec(parent) if parent.count(".") else None
+        return found is not None and last in Path(str(found.origin)).read_text()
