@@ -64,8 +64,12 @@ class Hours:
     async def start_again(self, after_ms: int = 0, *, crash: bool = False) -> None:
         """The worker is gone for a while, and another one goes on where it was."""
         emitted_to = self.partition.emitted_to
+
+        async def closed(_: int, reached: int) -> None:
+            assert reached == emitted_to
+
         if not crash:
-            await self._partitions.close()
+            await self._partitions.close({0}, closed)
         await self._store.stop()
         self.clock.advance(after_ms)
         self._store = self._opened()

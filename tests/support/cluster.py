@@ -1,7 +1,6 @@
 """A Kafka of several brokers, made of the pieces of the embedded one: the first node is the controller, too."""
 
 import os
-import random
 import signal
 import subprocess
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Self
 from confluent_kafka import ElectionType, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from everwatch.kafka.embedded.address import HOST, Ports, is_free
+from everwatch.kafka.embedded.address import HOST, Ports
 from everwatch.kafka.embedded.folder import KafkaFolder, recognise_cluster
 from everwatch.kafka.embedded.jars import default_jar_folder, provide_jars, read_lock
 from everwatch.kafka.embedded.java import bundled_java, choose_java
 from everwatch.kafka.embedded.properties import format_command, java_command, write_properties
+from support.ports import free_ports
 from support.waiting import wait_until
 
 CONTROLLER = 1
@@ -30,7 +30,7 @@ class Cluster:
         self._java = choose_java(None, None, bundled_java())
         self._jars = provide_jars(default_jar_folder(), read_lock())
         self._folders = {number: KafkaFolder(folder / f"node-{number}") for number in range(1, nodes + 1)}
-        controller, *brokers = _free_ports(nodes + 1)
+        controller, *brokers = free_ports(nodes + 1)
         self._ports = {number: Ports(port, controller) for number, port in enumerate(brokers, 1)}
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._format()
@@ -141,9 +141,3 @@ class Cluster:
             for name, topic in self._new_admin().list_topics(timeout=10).topics.items()
             for number, partition in topic.partitions.items()
         }
-
-
-def _free_ports(number: int) -> list[int]:
-    # below those that are lent to outgoing connections
-    tries = random.sample(range(20_000, 30_000), 200)
-    return [port for port in tries if is_free(port)][:number]

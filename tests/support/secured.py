@@ -26,12 +26,13 @@ from confluent_kafka.admin import (
 )
 from cryptography.hazmat.primitives import serialization
 
-from everwatch.kafka.embedded.address import choose_ports, is_free
+from everwatch.kafka.embedded.address import Ports
 from everwatch.kafka.embedded.folder import KafkaFolder, recognise_cluster
 from everwatch.kafka.embedded.jars import default_jar_folder, provide_jars, read_lock
 from everwatch.kafka.embedded.java import bundled_java, choose_java
 from everwatch.kafka.embedded.properties import format_command, java_command, write_properties
 from everwatch.kafka.process_rights import Right
+from support.ports import free_ports
 from support.waiting import wait_until
 
 KEY_PASSWORD = "open sesame"
@@ -62,14 +63,11 @@ class SecuredKafka:
     def __init__(self, folder: Path) -> None:
         self._folder = KafkaFolder(folder)
         self._folder.create()
-        ports = choose_ports(self._folder.root, None)
-        self._ports = ports
-        more = choose_ports(self._folder.root, None)
-        while {more.broker, more.controller} & {ports.broker, ports.controller} or not is_free(more.broker):
-            more = choose_ports(self._folder.root, None)
-        self.in_the_clear = f"127.0.0.1:{ports.broker}"
-        self.with_passwords = f"127.0.0.1:{more.broker}"
-        self.with_certificates = f"127.0.0.1:{more.controller}"
+        broker, controller, users, certificates = free_ports(4)
+        self._ports = Ports(broker, controller)
+        self.in_the_clear = f"127.0.0.1:{broker}"
+        self.with_passwords = f"127.0.0.1:{users}"
+        self.with_certificates = f"127.0.0.1:{certificates}"
         self._authority = trustme.CA()
         self.ca_file = folder / "ca.pem"
         self._authority.cert_pem.write_to_path(self.ca_file)
@@ -79,10 +77,10 @@ class SecuredKafka:
         issued = self._authority.issue_cert("127.0.0.1", "localhost")
         keystore.write_bytes(_key_of(issued, serialization.NoEncryption()) + _chain_of(issued))
         self._properties = PROPERTIES.format(
-            broker=ports.broker,
-            controller=ports.controller,
-            users=more.broker,
-            certificates=more.controller,
+            broker=broker,
+            controller=controller,
+            users=users,
+            certificates=certificates,
             keystore=keystore,
             truststore=self.ca_file,
         )
