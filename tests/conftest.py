@@ -3,6 +3,7 @@
 A pipeline has its own topic prefix and data folder, so tests on one broker do not see each other.
 """
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -39,6 +40,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--mutants", type=int, default=2_000, help="Mutants for each input topic.")
     parser.addoption("--fuzz-seed", default="1", help="Seed of the mutants; the same seed gives the same mutants.")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_heavy_module_at_a_time(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Keep modules marked ``heavy`` apart: each starts many processes, and what they show happens at certain times."""
+    if request.node.get_closest_marker("heavy") is None:
+        yield
+        return
+    # of all processes of this run
+    with (tmp_path_factory.getbasetemp().parent / "heavy.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from everwatch.core.errors import StoreError
 from everwatch.model import State
 from everwatch.store.sql_reader import SqlReader, open_reader
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.heavy]
 USERS = 30
 
 

@@ -13,7 +13,7 @@ from support.waiting import now_ms, wait_until
 
 from everwatch.model import Result, Status
 
-pytestmark = pytest.mark.chaos
+pytestmark = [pytest.mark.chaos, pytest.mark.heavy]
 USERS = 60
 EVERY_MS = 2_000
 GRACE_MS = 5_000

@@ -22,7 +22,7 @@ from everwatch.kafka.embedded import remembered_address
 from everwatch.kinds.registry import known_kinds
 from everwatch.store.sql_reader import open_reader
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.heavy]
 KEYS = {
     "users", "monitors", "ticks_due", "ticks_emitted", "results_stored", "missed", "duplicates", "lateness_ms", "up",
     "down", "late", "seconds", "showcase",

@@ -20,7 +20,7 @@ from support.pipeline import PARTITIONS, Pipeline, Place, beside, every
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.heavy]
 MB = 1024 * 1024
 BOMB_RECORDS = 3
 MOST_MEMORY = 700 * MB

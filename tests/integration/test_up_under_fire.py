@@ -19,7 +19,7 @@ from support.pipeline import PARTITIONS, Pipeline, Place, every
 from support.waiting import now_ms, wait_until
 from test_transactions import Transaction
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.heavy]
 COUNT = 300
 
 
