@@ -14,7 +14,7 @@ from bench.producing import Records, Signups
 from bench.report import Figure, Outcome
 from bench.rig import Rig, rig
 from bench.watching import per_million
-from everwatch.core.config import OutputFormat
+from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
 from everwatch.model import Result, State, Status
 

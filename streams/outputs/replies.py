@@ -1,8 +1,8 @@
 """Answers on the topic ``replies`` to commands, signups and signals that have an id."""
 
 from everwatch.core.clock import Clock
-from everwatch.core.config import OutputFormat
 from everwatch.core.errors import InvalidInput
+from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.outbox import Outbox

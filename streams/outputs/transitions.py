@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from everwatch.core.config import OutputFormat
+from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics

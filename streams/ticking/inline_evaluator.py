@@ -8,8 +8,8 @@ from itertools import islice
 import msgspec
 
 from everwatch.core.clock import Clock
-from everwatch.core.config import OutputFormat
 from everwatch.core.errors import InvalidInput
+from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics

@@ -49,7 +49,7 @@ from everwatch.store import (
     open_store,
 )
 from everwatch.store.retention import Keep
-from everwatch.store.rollups import Step
+from everwatch.store.rollup_counts import Step
 from everwatch.store.sketch import counts_of, merged
 
 MINUTE = 60_000

@@ -11,7 +11,7 @@ from support.pipeline import Pipeline
 from support.waiting import wait_until
 
 from everwatch.core.clock import SystemClock
-from everwatch.core.config import OutputFormat
+from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
 from everwatch.kafka.topics import HOUR_MS
 from everwatch.model import Result, Status

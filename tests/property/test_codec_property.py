@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from everwatch.core.config import OutputFormat
+from everwatch.core.output_format import OutputFormat
 from everwatch.core.printable import HIDDEN
 from everwatch.encoding import avro_schemas, codec, table_records
 from everwatch.model import (

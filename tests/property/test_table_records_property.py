@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from everwatch.core.bounds import LATEST_MS
-from everwatch.core.config import OutputFormat
+from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import avro_schemas, codec, table_records
 from everwatch.kinds.heartbeat import HeartbeatConfig, HeartbeatKind
 from everwatch.model import (

@@ -15,8 +15,8 @@ import msgspec
 import pytest
 from fastavro.schema import to_parsing_canonical_form
 
-from everwatch.core.config import OutputFormat
 from everwatch.core.errors import InvalidInput
+from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import avro_schemas, codec
 from everwatch.model import (
     Agenda,

@@ -35,8 +35,17 @@ def imported_by(*arguments: str) -> set[str]:
         ("--help",),
         ("--version",),
         ("signal", "--help"),
+        ("signup", "--help"),
         # refused before a broker is looked for, after everything was imported
         ("signal", "u-1", "job", "--start", "--fail"),
+        # each kind validates its config without the client that it checks with
+        ("signup", "u-1", "--http", "ftp://example.com"),
+        ("signup", "u-1", "--tcp", "a b:1"),
+        ("monitor", "put", "u-1", "shop", "--kind", "http"),
+        ("monitor", "put", "u-1", "shop", "--kind", "webhook"),
+        ("monitor", "put", "u-1", "shop", "--kind", "tls"),
+        ("task", "create", "u-1", "t-1", "--in", "1m", "--kind", "http"),
+        ("user", "pause", "--help"),
     ],
 )
 def test_a_short_command_imports_no_heavy_library(arguments: tuple[str, ...]) -> None:

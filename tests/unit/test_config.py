@@ -8,8 +8,9 @@ from typing import get_args, get_type_hints
 import pytest
 from msgspec import Meta
 
-from everwatch.core.config import OutputFormat, SecurityProtocol, Settings, load_settings
+from everwatch.core.config import SecurityProtocol, Settings, load_settings
 from everwatch.core.errors import SettingsError
+from everwatch.core.output_format import OutputFormat
 
 SECRET = "hunter2-very-secret"
 

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from everwatch.core.bounds import BROKER_AHEAD_MS
-from everwatch.core.config import OutputFormat, Settings
+from everwatch.core.config import Settings
+from everwatch.core.output_format import OutputFormat
 from everwatch.encoding.codec import commands_key, encode_entry, encode_result, encode_transition, table_key
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics

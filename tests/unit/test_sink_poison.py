@@ -8,7 +8,8 @@ import pytest
 from support.worker import Broker, Producer
 
 from everwatch.core.clock import SettableClock
-from everwatch.core.config import OutputFormat, Settings
+from everwatch.core.config import Settings
+from everwatch.core.output_format import OutputFormat
 from everwatch.encoding.codec import encode_result
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics

@@ -9,7 +9,7 @@ import pytest
 from support.worker import START, TOPICS, Broker, Life, turns, until, worker
 
 from everwatch.core.clock import SettableClock
-from everwatch.core.config import OutputFormat
+from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import Answer, Monitor, Reply, Result, State, Status

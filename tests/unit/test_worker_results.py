@@ -11,7 +11,7 @@ from support.pipeline import every
 from support.worker import START, TOPICS, Broker, Life, until, worker
 
 from everwatch.core.clock import SettableClock
-from everwatch.core.config import OutputFormat
+from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.consumed_record import Record
 from everwatch.kinds import registry

@@ -19,18 +19,12 @@ from msgspec import Meta
 
 from everwatch.core.encryption import keys_of
 from everwatch.core.errors import SettingsError
+from everwatch.core.output_format import OutputFormat
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 TopicName = Annotated[str, Meta(max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
 _PREFIX = "EVERWATCH_"
 _DOTENV = Path(".env")
-
-
-class OutputFormat(StrEnum):
-    """How results and transitions are written."""
-
-    AVRO = "avro"
-    JSON = "json"
 
 
 class SecurityProtocol(StrEnum):

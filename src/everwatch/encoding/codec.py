@@ -9,8 +9,8 @@ import msgspec
 import orjson
 
 from everwatch.core.bounds import LATEST_MS, LONGEST_KEY_BYTES
-from everwatch.core.config import OutputFormat
 from everwatch.core.errors import InvalidInput, UndecodableEntry
+from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import avro_schemas, input_models, table_records
 from everwatch.model import (
     NOTHING,

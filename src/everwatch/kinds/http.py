@@ -15,8 +15,7 @@ from everwatch.model import Outcome, Status, Tick
 from everwatch.network.certificate import read_certificate
 from everwatch.network.error_texts import quoted
 from everwatch.network.host_names import parse_url
-from everwatch.network.http_errors import RequestFailed
-from everwatch.network.http_request import Probe, Request
+from everwatch.network.http_request import Probe, Request, RequestFailed
 from everwatch.network.http_response import Answer
 from everwatch.network.tls_probe import details_of, refusal_of
 from everwatch.schedule.duration import DAY_MS, describe_duration

@@ -18,8 +18,7 @@ from everwatch.kinds.http import explain_failure, host_of
 from everwatch.kinds.protocol import SECRET, FieldError, RunContext
 from everwatch.kinds.shared.http_config import HeaderValue, SecretText, Url, check_headers, check_url
 from everwatch.model import Outcome, Status, Tick
-from everwatch.network.http_errors import RequestFailed
-from everwatch.network.http_request import Request
+from everwatch.network.http_request import Request, RequestFailed
 from everwatch.network.tls_options import ClientCertificate, Pem, TlsOptions, check_ca
 
 _OWN_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")

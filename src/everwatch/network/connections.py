@@ -9,7 +9,7 @@ from asyncio import StreamReader, StreamWriter
 from contextlib import suppress
 from functools import lru_cache
 from tempfile import NamedTemporaryFile
-from typing import Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import aiohappyeyeballs
 import msgspec
@@ -21,8 +21,11 @@ from everwatch.network.egress import Outgoing
 from everwatch.network.error_texts import UnusableCertificate, spoken
 from everwatch.network.guard import Guard
 from everwatch.network.host_names import to_ascii
-from everwatch.network.resolver import AddressInfo, Resolver
 from everwatch.network.tls_options import ClientCertificate, TlsOptions
+
+# configs are validated here, too: that takes no resolver
+if TYPE_CHECKING:
+    from everwatch.network.resolver import AddressInfo, Resolver
 
 _NOT_IN_HOST = re.compile(r"[\s\x00-\x1f\x7f/@?#\[\]]")
 # RFC 8305: so long one address gets before the next is tried beside it
@@ -50,7 +53,7 @@ class NetworkContext(Protocol):
     def guard(self) -> Guard: ...
 
     @property
-    def resolver(self) -> Resolver: ...
+    def resolver(self) -> "Resolver": ...
 
     @property
     def outgoing(self) -> Outgoing: ...
@@ -172,7 +175,7 @@ def _load_client(context: ssl.SSLContext, client: ClientCertificate) -> None:
             raise UnusableCertificate(spoken(error)) from None
 
 
-def allowed_addresses(found: list[AddressInfo], guard: Guard) -> list[AddressInfo]:
+def allowed_addresses(found: "list[AddressInfo]", guard: Guard) -> "list[AddressInfo]":
     """Those of ``found`` that checks may reach. Raises TargetForbidden if there is none."""
     allowed, refusal = [], None
     for info in found:

@@ -22,9 +22,8 @@ from everwatch.network.egress import Outgoing
 from everwatch.network.error_texts import explain_connection_error
 from everwatch.network.guard import Guard
 from everwatch.network.host_names import address_in, parse_url
-from everwatch.network.http_errors import RequestFailed
 from everwatch.network.http_exchange import KEPT_S, Exchange
-from everwatch.network.http_request import Probe, Request, Terms, Way, Where
+from everwatch.network.http_request import Probe, Request, RequestFailed, Terms, Way, Where
 from everwatch.network.http_response import Answer
 from everwatch.network.resolver import Resolver
 

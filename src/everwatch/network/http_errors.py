@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-from collections.abc import Callable
 from functools import cache
 
 import pycurl
@@ -11,6 +10,7 @@ import yarl
 
 from everwatch.network.curl_transfers import Failed
 from everwatch.network.error_texts import UnusableCertificate, address_of, explain_connection_error, explain_untrusted
+from everwatch.network.http_request import RequestFailed
 
 _BROKEN_OFF = frozenset({pycurl.E_PARTIAL_FILE, pycurl.E_RECV_ERROR})
 # codes that pycurl does not name: CURLE_HTTP2_STREAM, and CURLE_TOO_LARGE of a line of a head
@@ -21,25 +21,6 @@ _CERTIFICATE_SAID = re.compile(r"SSL certificate (?:problem|OpenSSL verify resul
 _WRONG_NAME = "no alternative certificate subject name"
 _WANTS_CERTIFICATE = "alert certificate required"
 _OF_TLS = "SSL routines::"
-
-
-class RequestFailed(Exception):
-    """There is no answer, or none that can be used: one sentence, with ``said`` within.
-
-    ``said``: words of the server's, which may be secrets that it was sent, and may be long. ``untrusted``: the URL
-    whose certificate is not trusted, ``hung_up``: the one whose server hung up after a TLS handshake, if that is why.
-    """
-
-    def __init__(self, before: str, said: str = "", after: str = "") -> None:
-        super().__init__(before + said + after)
-        self.untrusted: yarl.URL | None = None
-        self.hung_up: yarl.URL | None = None
-        self._parts = before, said, after
-
-    def told(self, tell: Callable[[str], str]) -> str:
-        """The sentence with the server's words as ``tell`` tells them."""
-        before, said, after = self._parts
-        return before + (tell(said) if said else "") + after
 
 
 def explain(failure: Failed, url: yarl.URL, *, answering: bool, number: int) -> RequestFailed:

@@ -15,8 +15,8 @@ from everwatch.core.errors import TargetForbidden
 from everwatch.network.certificate import read_certificate
 from everwatch.network.curl_transfers import Failed, Transfers
 from everwatch.network.error_texts import explain_untrusted
-from everwatch.network.http_errors import RequestFailed, explain
-from everwatch.network.http_request import Probe, Request, Terms, Way, Where
+from everwatch.network.http_errors import explain
+from everwatch.network.http_request import Probe, Request, RequestFailed, Terms, Way, Where
 from everwatch.network.http_response import Answer
 
 # not kept for longer: longer than the usual intervals, and most servers close earlier
@@ -118,7 +118,7 @@ class Exchange:
             if self._deadline is None or not self._deadline.expired():
                 raise
         finally:
-            probe.note(self._curl, self._lookup_s)
+            _note_phases(probe, self._curl, self._lookup_s)
             self._read_out()
             self._curl.close()  # it refers to us, as we to it
         return answer
@@ -297,6 +297,19 @@ def _refused_by_proxy(failure: Failed, curl: pycurl.Curl) -> str:
 
 def _bracketed(address: str) -> str:
     return f"[{address}]" if ":" in address else address
+
+
+def _note_phases(probe: Probe, curl: pycurl.Curl, lookup_s: float) -> None:
+    """Add the phases of a transfer. Where a kept connection was used, there was none to make."""
+    connected_s = curl.getinfo(pycurl.PRETRANSFER_TIME)
+    if curl.getinfo(pycurl.NUM_CONNECTS):
+        probe.dns_s += lookup_s
+        tcp_s, tls_s = curl.getinfo(pycurl.CONNECT_TIME), curl.getinfo(pycurl.APPCONNECT_TIME)
+        probe.connect_s += max(0.0, tcp_s - curl.getinfo(pycurl.NAMELOOKUP_TIME))
+        probe.tls_s += max(0.0, tls_s - tcp_s)
+        connected_s = tls_s or tcp_s
+    # counted from the (last) connection, so the phases add up to the total
+    probe.first_byte_s = max(0.0, curl.getinfo(pycurl.STARTTRANSFER_TIME) - connected_s)
 
 
 def _certificate(curl: pycurl.Curl) -> bytes:

@@ -1,9 +1,11 @@
-"""What is asked over HTTP: the request, where it goes and on which terms, and what is measured of it."""
+"""What is asked over HTTP: the request, where it goes and on which terms, what is measured of it, and its failure.
+
+Imports no HTTP client: the kinds need these values to validate a config.
+"""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-import pycurl
 import yarl
 
 from everwatch.core.clock import Clock
@@ -55,18 +57,6 @@ class Probe:
     first_byte_s: float = 0.0
     enough_s: float | None = None
 
-    def note(self, curl: pycurl.Curl, lookup_s: float) -> None:
-        """Add the phases of a transfer. Where a kept connection was used, there was none to make."""
-        connected_s = curl.getinfo(pycurl.PRETRANSFER_TIME)
-        if curl.getinfo(pycurl.NUM_CONNECTS):
-            self.dns_s += lookup_s
-            tcp_s, tls_s = curl.getinfo(pycurl.CONNECT_TIME), curl.getinfo(pycurl.APPCONNECT_TIME)
-            self.connect_s += max(0.0, tcp_s - curl.getinfo(pycurl.NAMELOOKUP_TIME))
-            self.tls_s += max(0.0, tls_s - tcp_s)
-            connected_s = tls_s or tcp_s
-        # counted from the (last) connection, so the phases add up to the total
-        self.first_byte_s = max(0.0, curl.getinfo(pycurl.STARTTRANSFER_TIME) - connected_s)
-
     def timings(self) -> dict[str, Milliseconds]:
         """Phases in ms that took place, and ``total`` up to when there was enough of an answer, or up to now."""
         total_s = (self.clock.monotonic_s() if self.enough_s is None else self.enough_s) - self.began_s
@@ -103,3 +93,22 @@ class Terms:
     guard: Guard
     trust: tuple[tuple[int, str], ...]
     keep: bool
+
+
+class RequestFailed(Exception):
+    """There is no answer, or none that can be used: one sentence, with ``said`` within.
+
+    ``said``: words of the server's, which may be secrets that it was sent, and may be long. ``untrusted``: the URL
+    whose certificate is not trusted, ``hung_up``: the one whose server hung up after a TLS handshake, if that is why.
+    """
+
+    def __init__(self, before: str, said: str = "", after: str = "") -> None:
+        super().__init__(before + said + after)
+        self.untrusted: yarl.URL | None = None
+        self.hung_up: yarl.URL | None = None
+        self._parts = before, said, after
+
+    def told(self, tell: Callable[[str], str]) -> str:
+        """The sentence with the server's words as ``tell`` tells them."""
+        before, said, after = self._parts
+        return before + (tell(said) if said else "") + after

@@ -20,7 +20,7 @@ from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.peek import read_tails
 from everwatch.kafka.topic_retention import Retention, retentions
 from everwatch.kafka.topics import Topics
-from everwatch.store import Partition, Purge, Store, StoreBusy, open_store
+from everwatch.store import Partition, Purge, Store, StoreBusy
 
 Value = TypeVar("Value")
 ROWS_AT_ONCE = 2_000
@@ -95,6 +95,8 @@ def wait_until_stored(store: Store, ends: Mapping[Partition, int], clock: Clock,
 
 def opened(settings: Settings, clock: Clock) -> Store:
     """The store to purge from. Raises StoreError."""
+    from everwatch.store import open_store  # SQLAlchemy takes a while to import
+
     return _patiently(lambda: open_store(settings), clock)
 
 

@@ -1,7 +1,11 @@
 """The database: what the sink stores, and what people and audits read.
 
-``open_store`` and ``open_reader`` give the two sides; ``MemoryStore`` is both without a database.
+``open_store`` and ``open_reader`` give the two sides; ``MemoryStore`` is both without a database. What needs SQLAlchemy
+is imported when it is used: most commands read no database.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from everwatch.store.interface import (
     Counts,
@@ -20,11 +24,13 @@ from everwatch.store.interface import (
     TaskStatus,
     When,
 )
-from everwatch.store.memory_store import MemoryStore
 from everwatch.store.partition import Partition
 from everwatch.store.purged_users import Purge
-from everwatch.store.sql_reader import SqlReader, open_reader
-from everwatch.store.sql_writer import SqlStore, open_store
+
+if TYPE_CHECKING:
+    from everwatch.store.memory_store import MemoryStore
+    from everwatch.store.sql_reader import SqlReader, open_reader
+    from everwatch.store.sql_writer import SqlStore, open_store
 
 __all__ = [
     "Counts",
@@ -50,3 +56,17 @@ __all__ = [
     "open_reader",
     "open_store",
 ]
+_MODULES = {
+    "MemoryStore": "memory_store",
+    "SqlReader": "sql_reader",
+    "SqlStore": "sql_writer",
+    "open_reader": "sql_reader",
+    "open_store": "sql_writer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name that needs SQLAlchemy."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

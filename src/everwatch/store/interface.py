@@ -13,7 +13,7 @@ from everwatch.core.errors import EverwatchError, StoreError
 from everwatch.model import Monitor, Policy, Result, Schedule, State, Transition, User
 from everwatch.store.partition import Partition
 from everwatch.store.purged_users import Purge
-from everwatch.store.rollups import Rollup, Step
+from everwatch.store.rollup_counts import Rollup, Step
 
 Value = TypeVar("Value")
 

@@ -30,8 +30,9 @@ from everwatch.store.partition import Partition
 from everwatch.store.purge_filter import without_purged
 from everwatch.store.purged_users import Purge, hash_of
 from everwatch.store.retention import KEEP_ALL, Keep
+from everwatch.store.rollup_counts import Rollup, Step
 from everwatch.store.rollup_rows import first_day
-from everwatch.store.rollups import Changes, Key, Merged, Rollup, Since, Step, additions, by_day, condensed, rollup
+from everwatch.store.rollups import Changes, Key, Merged, Since, additions, by_day, condensed, rollup
 from everwatch.store.row_mapping import result_row
 from everwatch.store.sketch import LONGEST_TEXT, compacted
 from everwatch.store.task_records import as_of, cancelled, following, is_first, task_of

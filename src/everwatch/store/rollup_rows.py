@@ -10,7 +10,8 @@ from everwatch.store import sketch
 from everwatch.store.bulk_statements import Bulk, Row
 from everwatch.store.facts import COUNTED_FROM, RESULTS_FROM, ROLLUPS_FROM, facts, put_fact
 from everwatch.store.interface import When
-from everwatch.store.rollups import USED, Changes, Rollup, Since, Step, additions, by_day, condensed, rollup
+from everwatch.store.rollup_counts import Rollup, Step
+from everwatch.store.rollups import USED, Changes, Since, additions, by_day, condensed, rollup
 from everwatch.store.sql_schema import daily_rollups, hourly_rollups, results
 
 _COUNTS = ("successes", "failures", "lates", "skips", "duration_us")

@@ -38,7 +38,7 @@ from everwatch.store.interface import (
     When,
 )
 from everwatch.store.listing_pages import monitors_page, states_of, users_page
-from everwatch.store.rollups import Rollup, Step
+from everwatch.store.rollup_counts import Rollup, Step
 from everwatch.store.sql_schema import monitor_history, monitors, results, tasks, transitions, users
 from everwatch.store.task_records import HELD, as_of
 

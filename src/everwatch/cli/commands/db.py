@@ -22,7 +22,7 @@ from everwatch.schedule.duration import describe_duration
 from everwatch.store.database import shown_url
 from everwatch.store.database_status import DatabaseStatus, TableStatus, status_of
 from everwatch.store.interface import StoreBusy, When
-from everwatch.store.rollups import Rollup, Step
+from everwatch.store.rollup_counts import Rollup, Step
 from everwatch.store.sql_writer import open_store
 
 app = typer.Typer(no_args_is_help=True, help="Show what the database holds, and what is deleted next; roll-ups.")

@@ -1,7 +1,7 @@
 """``everwatch explain``: why a monitor is as it is, and what happens to it next."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import typer
@@ -33,7 +33,9 @@ from everwatch.operations.explanation import explain as explained
 from everwatch.rules.lifecycle import is_muted
 from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.instant import instant_text
-from everwatch.store.sql_reader import SqlReader
+
+if TYPE_CHECKING:
+    from everwatch.store import SqlReader
 
 # manual runs among them tell nothing of ticks, and as a rule there are few
 RESULTS_LOOKED_AT = 100
@@ -79,7 +81,7 @@ def explain(
     _show(explanation, found, spec.config, problem, now)
 
 
-def _known(reader: SqlReader, monitor: Monitor, partition: int | None, owners: Owners | None) -> Known:
+def _known(reader: "SqlReader", monitor: Monitor, partition: int | None, owners: Owners | None) -> Known:
     user_id, monitor_id = monitor.user_id, monitor.monitor_id
     newest = reader.results(limit=1)
     return Known(
@@ -105,7 +107,7 @@ def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tupl
         return None, str(error)
 
 
-def _unknown(reader: SqlReader, user: str, monitor: str, now: int) -> EverwatchError:
+def _unknown(reader: "SqlReader", user: str, monitor: str, now: int) -> EverwatchError:
     """What to say of a monitor that the database does not hold."""
     task = reader.task(user, monitor, now)
     if task is not None:

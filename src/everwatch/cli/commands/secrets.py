@@ -1,6 +1,6 @@
 """``everwatch secrets``: keys that encrypt secrets in configs, and their rotation."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
@@ -13,7 +13,9 @@ from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked, asked_of
 from everwatch.kinds.execution.config_secrets import ConfigSecrets, config_secrets
 from everwatch.model import Answer, Monitor, Reply
-from everwatch.store.sql_reader import SqlReader
+
+if TYPE_CHECKING:
+    from everwatch.store import SqlReader
 
 app = typer.Typer(
     no_args_is_help=True, help="Make keys that encrypt secrets in configs, and encrypt what is stored anew."
@@ -85,7 +87,7 @@ def rotate(
         raise typer.Exit(1)
 
 
-def _stale(reader: SqlReader, secrets: ConfigSecrets, user: str) -> tuple[list[str], int, list[Monitor]]:
+def _stale(reader: "SqlReader", secrets: ConfigSecrets, user: str) -> tuple[list[str], int, list[Monitor]]:
     """Users with something to be encrypted anew, how many monitors that is, and those that no key reads."""
     users: dict[str, None] = {}
     count, unreadable = 0, []

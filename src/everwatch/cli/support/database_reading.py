@@ -2,17 +2,22 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
-from everwatch.store.sql_reader import SqlReader, open_reader
+
+if TYPE_CHECKING:
+    from everwatch.store import SqlReader
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[SqlReader]:
+def database(settings: Settings) -> Iterator["SqlReader"]:
     """The database, as far as the sink has come. Raises StoreError."""
+    from everwatch.store import open_reader  # SQLAlchemy takes a while to import
+
     with closing(open_reader(settings)) as reader:
         yield reader
 

@@ -1,6 +1,7 @@
 """Ticks that wait in an executor's queue, for ``everwatch audit``."""
 
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 from everwatch.cli.support.options import broker_of
 from everwatch.core.clock import SystemClock
@@ -8,7 +9,9 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable
 from everwatch.kinds import registry
 from everwatch.store.interface import Stretch
-from everwatch.store.sql_reader import SqlReader
+
+if TYPE_CHECKING:
+    from everwatch.store import SqlReader
 
 
 class Backlog:
@@ -17,7 +20,7 @@ class Backlog:
     ``problem``: why that is not known, if it was asked for and no broker told.
     """
 
-    def __init__(self, settings: Settings, reader: SqlReader) -> None:
+    def __init__(self, settings: Settings, reader: "SqlReader") -> None:
         self._settings = settings
         self._partition_of = lru_cache(maxsize=100_000)(reader.partition_of)
         self.problem = ""
