@@ -32,6 +32,7 @@ from everwatch.model import Result, Status
 from everwatch.store import Partition, Received, SinkBatch, open_reader, open_store
 from everwatch.store.copied_results import TYPES, row_of
 from everwatch.store.database_status import status_of
+from everwatch.store.rollup_rows import RollupRows
 from everwatch.store.sql_schema import results
 
 BATCH = 10_000
@@ -54,6 +55,7 @@ class Share:
     step_ms: int = 60_000
     replayed: bool = False
     trims: bool = False
+    rolls_up: bool = True
 
     def make(self) -> Iterator[SinkBatch]:
         """The batches, in order."""
@@ -102,6 +104,7 @@ def _on_postgresql(server: PostgresServer, batches: int) -> Iterator[Figure]:
     settings = Settings(database=server.new_database())
     new = _store(server, [Share(settings, 0, batches)])
     yield from _figures("PostgreSQL, new results", new, ">= 150000")
+    yield from _roll_up_cost("PostgreSQL", new, _store(server, [_without_roll_ups(server.new_database(), batches)]))
     before = _counted(settings)
     size = next(table.size for table in status_of(settings).tables if table.table == "results") or 0
     yield Figure("PostgreSQL, room of a result with its indexes", size / before, "bytes")
@@ -121,6 +124,8 @@ def _on_sqlite(folder: Path, batches: int) -> Iterator[Figure]:
     settings = Settings(data_dir=folder / "new")
     new = _store(None, [Share(settings, 0, batches)])
     yield from _figures("SQLite, new results", new, ">= 100000")
+    bare = Share(Settings(data_dir=folder / "bare"), 0, batches, rolls_up=False)
+    yield from _roll_up_cost("SQLite", new, _store(None, [bare]))
     yield Figure("SQLite, room of a result with its indexes", status_of(settings).size / (batches * BATCH), "bytes")
     before = _counted(settings)
     yield from _figures("SQLite, replayed", _store(None, [Share(settings, 0, batches, replayed=True)]), "")
@@ -140,6 +145,18 @@ def _figures(name: str, stored: Stored, target: str) -> Iterator[Figure]:
     yield Figure(f"{name}: CPU of the sink's store", stored.client_us, "µs a result")
     if stored.server_us:
         yield Figure(f"{name}: CPU of the server", stored.server_us, "µs a result")
+
+
+def _without_roll_ups(database: str, batches: int) -> Share:
+    return Share(Settings(database=database), 0, batches, rolls_up=False)
+
+
+def _roll_up_cost(name: str, rolled_up: Stored, bare: Stored) -> Iterator[Figure]:
+    """Compare with the same results stored without roll-ups: each one is its monitor's only one in a batch."""
+    yield Figure(f"{name}, new results, without roll-ups", bare.rate, "results/s")
+    yield Figure(f"{name}, rate with roll-ups against without", rolled_up.rate / bare.rate, "times")
+    all_us, bare_us = (each.client_us + each.server_us for each in (rolled_up, bare))
+    yield Figure(f"{name}, CPU of roll-ups", all_us - bare_us, "µs a result")
 
 
 def _counted(settings: Settings) -> int:
@@ -172,6 +189,9 @@ def _store(server: PostgresServer | None, shares: Sequence[Share]) -> Stored:
 
 
 def _store_share(share: Share, ready: Barrier, ended: Any) -> None:
+    if not share.rolls_up:
+        # there is no such setting: this is what roll-ups cost
+        RollupRows.count = lambda *_: None  # type: ignore[method-assign]
     store = open_store(share.settings)
     batches = list(share.make())
     if share.replayed:

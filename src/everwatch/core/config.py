@@ -98,6 +98,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_results_days: Annotated[
         int, Meta(ge=0, le=36_500, description="Days for which the database keeps results; 0: for good.")
     ] = 30
+    keep_results_until_archived: Annotated[
+        bool,
+        Meta(description="Keep results, however old, until `everwatch db archive` has written them: true or false."),
+    ] = False
     keep_transitions_days: Annotated[
         int, Meta(ge=0, le=36_500, description="Days for which the database keeps transitions; 0: for good.")
     ] = 400

@@ -13,6 +13,8 @@ ROLLUPS_FROM = "rollups_from"
 """From which instant on (ms) roll-ups are complete: earlier results were stored before there were any."""
 COUNTED_FROM = "rollups_counted_from"
 """Where that is to lie when roll-ups are rebuilt: results count from here on already."""
+ARCHIVED_UNTIL = "archived_until"
+"""Before which instant (ms) all results are archived."""
 
 _c = database_facts.c
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from everwatch.core.config import Settings
+from everwatch.store.archive import archived_until
 from everwatch.store.day_partitions import BEFORE, DAY_MS, LOCK, Day, attached
 from everwatch.store.facts import RESULTS_FROM, raise_fact
 from everwatch.store.rollup_rows import RollupRows
@@ -72,9 +73,10 @@ AGEING = {
 class Trimmer:
     """Deletes what is older than it is kept."""
 
-    def __init__(self, engine: Engine, keep: Keep) -> None:
+    def __init__(self, engine: Engine, keep: Keep, *, until_archived: bool = False) -> None:
         self._engine = engine
         self._keep = keep
+        self._until_archived = until_archived
         self._on_postgresql = engine.dialect.name == "postgresql"
         self._rollups = RollupRows(engine.dialect)
 
@@ -90,6 +92,9 @@ class Trimmer:
 
     def _delete(self, name: str, until: int, most: int) -> int:
         """Delete rows of a kind whose age lies before ``until``, each bite in a transaction of its own."""
+        if name == "results" and self._until_archived:
+            with self._engine.begin() as connection:
+                until = min(until, archived_until(connection))
         if name == "results" and self._on_postgresql:
             with self._engine.begin() as connection:
                 days = attached(connection)

@@ -50,9 +50,9 @@ from everwatch.store.task_records import is_first, task_of
 class SqlStore:
     """The sink's store in an SQL database; see ``Store`` for what the methods promise."""
 
-    def __init__(self, engine: Engine, keep: Keep = KEEP_ALL) -> None:
+    def __init__(self, engine: Engine, keep: Keep = KEEP_ALL, *, until_archived: bool = False) -> None:
         self._engine = engine
-        self._trimmer = Trimmer(engine, keep)
+        self._trimmer = Trimmer(engine, keep, until_archived=until_archived)
         self._statements = _Statements(engine.dialect)
         self._offsets = Offsets(engine.dialect)
         self._results = _results_writer(engine.dialect)
@@ -184,7 +184,8 @@ class SqlStore:
 
 def open_store(settings: Settings) -> SqlStore:
     """The store at ``settings.database_url``, made or brought up to date where needed. Raises StoreError, StoreBusy."""
-    return SqlStore(open_for_writing(settings.database_url), Keep.of(settings))
+    engine = open_for_writing(settings.database_url)
+    return SqlStore(engine, Keep.of(settings), until_archived=settings.keep_results_until_archived)
 
 
 class _Fresh:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import closing
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import orjson
@@ -16,10 +17,12 @@ from everwatch.cli.support.database_reading import database, print_columns
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, settings_of
 from everwatch.cli.support.output_reading import SinceOption, UntilOption, interval_of
 from everwatch.cli.support.time_display import time_text
+from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
 from everwatch.schedule.duration import describe_duration
-from everwatch.store.database import shown_url
+from everwatch.store.archive import Archive
+from everwatch.store.database import open_for_writing, shown_url
 from everwatch.store.database_status import DatabaseStatus, TableStatus, status_of
 from everwatch.store.interface import StoreBusy, When
 from everwatch.store.rollup_counts import Rollup, Step
@@ -112,6 +115,43 @@ def rollups(
         typer.echo(
             f"Results before {time_text(complete_from)} do not count: `everwatch db rollups --rebuild` adds them."
         )
+
+
+@app.command()
+def archive(
+    folder: Annotated[Path, typer.Argument(help="Where the files are written.", file_okay=False)],
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write each day of results that is not archived yet into a Parquet file, before it is deleted.
+
+    A day (UTC) is written when it has been over for a day; its file appears when it is whole, so this may be killed and
+    run again. It needs pyarrow: `pip install 'everwatch[archive]'`. With EVERWATCH_KEEP_RESULTS_UNTIL_ARCHIVED=true the
+    sink deletes nothing that is in no file.
+
+    Examples: `everwatch db archive /var/archive/everwatch` · `everwatch db archive archive --json | jq .rows`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    now = SystemClock().now_ms()
+    # what a reader would say of a missing database is better than an empty one made here
+    with database(settings):
+        engine = open_for_writing(settings.database_url)
+    try:
+        archive = Archive(engine, folder)
+        days = archive.days(now)
+        for day in days:
+            written = archive.write(day)
+            _patiently(partial(archive.note, now))
+            if as_json:
+                typer.echo(orjson.dumps(to_builtins(written)).decode())
+            else:
+                typer.echo(f"{written.file}: {written.rows:,} results, {_size(written.size)}")
+        if not days:
+            _patiently(partial(archive.note, now))
+            typer.echo("Every day of results that is over for a day has its file.", err=True)
+    finally:
+        engine.dispose()
 
 
 def _rebuild(settings: Settings, since: int) -> None:
