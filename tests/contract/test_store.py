@@ -509,6 +509,35 @@ def test_roll_ups_outlive_results_and_what_comes_again_after_these_are_gone_does
     assert rolled_up(feed, Step.DAY) == days, "days without all their results stay as they are"
 
 
+# --- availability ---------------------------------------------------------------------------------------------------
+
+
+def test_availability_is_the_time_up_of_the_time_up_or_down_without_maintenance(feed: Feed) -> None:
+    up = replace(monitor(0), state=State.UP, state_since=HOUR)
+    feed.put(replace(user(), maintenance=(Maintenance(start=4 * HOUR, end=5 * HOUR),)), up)
+    feed.transitions(
+        Transition("anna", "shop", HOUR, State.NEW, State.UP, "", 1),
+        Transition("anna", "shop", 3 * HOUR, State.UP, State.DOWN, "", 1),
+        Transition("anna", "shop", 5 * HOUR, State.DOWN, State.UP, "", 1),
+        Transition("anna", "blog", 2 * HOUR, State.UP, State.DOWN, "", 1),
+    )
+    found = feed.reader.availability("anna", "shop", 2 * HOUR, 6 * HOUR, 4)
+    assert found.total.by_state == {State.UP: 2 * HOUR, State.DOWN: HOUR}
+    assert found.total.availability == pytest.approx(2 / 3)
+    assert [bar.state for bar in found.bars] == [State.UP, State.DOWN, None, State.UP]
+    assert [bar.maintenance_ms for bar in found.bars] == [0, 0, HOUR, 0]
+    feed.delete("anna", "shop", at=6 * HOUR)
+    later = feed.reader.availability("anna", "shop", 5 * HOUR, 8 * HOUR, 3)
+    assert [bar.state for bar in later.bars] == [State.UP, None, None], "nobody knows of a monitor that is gone"
+    assert feed.reader.availability("anna", "none", 0, HOUR).total.availability is None
+
+
+def test_a_monitor_without_transitions_is_in_the_state_that_it_shows(feed: Feed) -> None:
+    feed.put(replace(monitor(0), state=State.UP, state_since=HOUR))
+    found = feed.reader.availability("anna", "shop", 0, 4 * HOUR)
+    assert (found.total.by_state, found.total.availability, found.bars) == ({State.UP: 3 * HOUR}, 1.0, [])
+
+
 # --- what is kept ---------------------------------------------------------------------------------------------------
 
 

@@ -11,14 +11,17 @@ from everwatch.cli.commands import db
 from everwatch.cli.support import options
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
-from everwatch.model import Result, Status
-from everwatch.store import Partition, Received, SinkBatch, open_store
+from everwatch.model import Every, MonitorSpec, Origin, Result, State, Status, Transition
+from everwatch.rules import lifecycle
+from everwatch.schedule.instant import instant_text
+from everwatch.store import Entry, Partition, Received, SinkBatch, open_store
 from everwatch.store.database import open_for_writing
 from everwatch.store.facts import ROLLUPS_FROM, put_fact
 
 HOUR = 3_600_000
 AT = 1_795_000_000_000 // HOUR * HOUR
 SOURCE = Partition("results", 0)
+CHANGELOG = Partition("changelog", 0)
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +74,33 @@ def test_roll_ups_that_a_database_lacks_are_built_from_its_results(settings: Set
     [day] = objects("anna", "shop", "--by", "day", "--rebuild")
     assert (day["successes"], day["failures"], day["lates"]) == (98, 1, 1)
     assert "Results before" not in say("anna", "shop")
+
+
+def test_availability_is_shown_with_a_bar(settings: Settings) -> None:
+    transitions = [
+        Transition("anna", "shop", AT, State.NEW, State.UP, "", 1),
+        Transition("anna", "shop", AT + 3 * HOUR, State.UP, State.DOWN, "", 1),
+    ]
+    source = Partition("transitions", 0)
+    spec = MonitorSpec("shop", "http", "{}", Every(60_000))
+    put = Entry("anna", "shop", lifecycle.first_put("anna", spec, Origin.SIGNUP, AT, AT))
+    store = open_store(settings)
+    store.apply(
+        SinkBatch(
+            AT,
+            {source: 2, CHANGELOG: 1},
+            transitions=[Received(source, i, 1, each) for i, each in enumerate(transitions)],
+            entries=[Received(CHANGELOG, 0, 1, put)],
+        )
+    )
+    store.close()
+    interval = ("--since", instant_text(AT), "--until", instant_text(AT + 4 * HOUR), "--bars", "4")
+    found = CliRunner().invoke(db.app, ["availability", "anna", "shop", *interval])
+    assert found.exception is None, found.exception
+    assert "75.0000% available" in found.stdout
+    assert found.stdout.splitlines()[-1] == "███▃"
+    as_json = CliRunner().invoke(db.app, ["availability", "anna", "shop", *interval, "--json"]).stdout.splitlines()
+    assert [orjson.loads(line)["availability"] for line in as_json] == [0.75, 1.0, 1.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize("arguments", [(), ("anna",)])

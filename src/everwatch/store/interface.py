@@ -11,6 +11,7 @@ import msgspec
 
 from everwatch.core.errors import EverwatchError, StoreError
 from everwatch.model import Monitor, Policy, Result, Schedule, State, Transition, User
+from everwatch.store.availability import Availability
 from everwatch.store.partition import Partition
 from everwatch.store.purged_users import Purge
 from everwatch.store.rollup_counts import Rollup, Step
@@ -351,6 +352,13 @@ class Reader(Protocol):
         """The roll-ups of a monitor that begin within ``when``, the earliest first; none where it had no results.
 
         Hours are there for as long as they are kept. A day holds what is known of its hours.
+        """
+        ...
+
+    def availability(self, user_id: str, monitor_id: str, begin: int, end: int, bars: int = 0) -> Availability:
+        """For how long a monitor was in which state between ``begin`` and ``end`` (ms), and in ``bars`` parts of it.
+
+        From its transitions, and from the maintenance windows that its policy and its user have today.
         """
         ...
 

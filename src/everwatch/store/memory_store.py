@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from everwatch.model import Monitor, Result, State, Status, Transition, User
 from everwatch.schedule.duration import DAY_MS
+from everwatch.store.availability import Availability
 from everwatch.store.bulk_statements import Row
 from everwatch.store.entry_sequence import ending_of
 from everwatch.store.facts import RESULTS_FROM
@@ -27,6 +28,7 @@ from everwatch.store.interface import (
     When,
 )
 from everwatch.store.partition import Partition
+from everwatch.store.past_reading import read_availability
 from everwatch.store.purge_filter import without_purged
 from everwatch.store.purged_users import Purge, hash_of
 from everwatch.store.retention import KEEP_ALL, Keep
@@ -284,6 +286,9 @@ class MemoryStore:
         if step is Step.DAY:
             found = by_day([*held(self._days, Step.DAY), *found])
         return [each for each in found if _is_within(each.at, when)]
+
+    def availability(self, user_id: str, monitor_id: str, begin: int, end: int, bars: int = 0) -> Availability:
+        return read_availability(self, user_id, monitor_id, begin, end, bars)
 
     def rollups_from(self) -> int:
         return 0

@@ -23,6 +23,7 @@ from sqlalchemy import (
 from everwatch.core.config import Settings
 from everwatch.model import Monitor, State, Transition, User
 from everwatch.store import rollup_rows, row_mapping
+from everwatch.store.availability import Availability
 from everwatch.store.database import clear_errors, open_for_reading
 from everwatch.store.facts import BEGUN_AT, RESULTS_FROM, ROLLUPS_FROM, facts
 from everwatch.store.interface import (
@@ -38,6 +39,7 @@ from everwatch.store.interface import (
     When,
 )
 from everwatch.store.listing_pages import monitors_page, states_of, users_page
+from everwatch.store.past_reading import read_availability
 from everwatch.store.rollup_counts import Rollup, Step
 from everwatch.store.sql_schema import monitor_history, monitors, results, tasks, transitions, users
 from everwatch.store.task_records import HELD, as_of
@@ -224,6 +226,9 @@ class SqlReader:
     def rollups(self, user_id: str, monitor_id: str, step: Step, when: When = ALWAYS) -> list[Rollup]:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             return rollup_rows.read(connection, user_id, monitor_id, step, when)
+
+    def availability(self, user_id: str, monitor_id: str, begin: int, end: int, bars: int = 0) -> Availability:
+        return read_availability(self, user_id, monitor_id, begin, end, bars)
 
     def rollups_from(self) -> int:
         with clear_errors(self._engine.url), self._engine.begin() as connection:

@@ -20,8 +20,10 @@ from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
+from everwatch.model import State
 from everwatch.schedule.duration import describe_duration
 from everwatch.store.archive import Archive
+from everwatch.store.availability import MOST_BARS, Bar
 from everwatch.store.database import open_for_writing, shown_url
 from everwatch.store.database_status import DatabaseStatus, TableStatus, status_of
 from everwatch.store.interface import StoreBusy, When
@@ -115,6 +117,51 @@ def rollups(
         typer.echo(
             f"Results before {time_text(complete_from)} do not count: `everwatch db rollups --rebuild` adds them."
         )
+
+
+@app.command()
+def availability(
+    user: Annotated[str, typer.Argument(help="The user.")],
+    monitor: Annotated[str, typer.Argument(help="The monitor.")],
+    since: SinceOption = "30d",
+    until: UntilOption = None,
+    bars: Annotated[int, typer.Option("--bars", min=0, max=MOST_BARS, help="Into how many parts to divide it.")] = 30,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the share of time in which a monitor was up, and a bar of its states.
+
+    It is the time up of the time up, down or late, from the monitor's transitions. Time in maintenance does not count,
+    nor time in which it was new, paused or done, or not there. In the bar `█` is up, `▃` down or late, `m` maintenance,
+    `·` anything else; each character is the gravest state of its part. --json prints each part with its times in ms.
+
+    Examples: `everwatch db availability u-1 website`
+    · `everwatch db availability u-1 website --since 24h --bars 24 --json`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    begin, end = interval_of(since, until)
+    with database(settings) as reader:
+        found = reader.availability(user, monitor, begin, end or SystemClock().now_ms(), bars)
+    if as_json:
+        for each in [found.total, *found.bars]:
+            typer.echo(orjson.dumps(to_builtins(each) | {"availability": each.availability}).decode())
+        return
+    share = found.total.availability
+    typer.echo(f"{time_text(found.total.begin)} to {time_text(found.total.end)}")
+    typer.echo("no time that counts" if share is None else f"{share:.4%} available")
+    for state, length in sorted(found.total.by_state.items()):
+        typer.echo(f"{state.value:<12} {describe_duration(length // 1000 * 1000)}")
+    if found.total.maintenance_ms:
+        typer.echo(f"{'maintenance':<12} {describe_duration(found.total.maintenance_ms // 1000 * 1000)}")
+    if found.bars:
+        typer.echo("".join(map(_bar, found.bars)))
+
+
+def _bar(part: Bar) -> str:
+    if part.state is None:
+        return "m" if part.maintenance_ms else "·"
+    return {State.UP: "█", State.DOWN: "▃", State.LATE: "▃"}.get(part.state, "·")
 
 
 @app.command()
