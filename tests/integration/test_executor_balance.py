@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import pytest
 from conftest import NewPipeline
@@ -23,6 +24,10 @@ PARTITIONS = 12
 @pytest.fixture(scope="module")
 def pipeline(new_pipeline: NewPipeline) -> Pipeline:
     return new_pipeline(partitions=PARTITIONS)
+
+
+def new_executor(pipeline: Pipeline) -> TickConsumers:
+    return TickConsumers(pipeline.settings, pipeline.settings.bootstrap_servers, SystemClock(), Future)
 
 
 @pytest.fixture
@@ -48,7 +53,7 @@ async def test_each_topic_is_shared_within_one_partition_whoever_joins_and_leave
     choose = random.Random(7)
     for wanted in (1, 2, 3, 5, 8, 3, 2, 5, 1):
         while len(executors) < wanted:
-            executors.append(TickConsumers(pipeline.settings, pipeline.settings.bootstrap_servers, SystemClock()))
+            executors.append(new_executor(pipeline))
             executors[-1].start(lambda batch: None, lambda held, each: None)
         while len(executors) > wanted:
             await executors.pop(choose.randrange(len(executors))).finish(10)
@@ -81,7 +86,7 @@ async def test_executors_of_the_version_before_are_replaced_one_by_one_in_the_sa
 
     wait_until("the old executor has all partitions", lambda: has(3 * PARTITIONS, 3 * PARTITIONS), 60)
     for _ in range(2):
-        executors.append(TickConsumers(pipeline.settings, pipeline.settings.bootstrap_servers, SystemClock()))
+        executors.append(new_executor(pipeline))
         executors[-1].start(lambda batch: None, lambda held, each: None)
     wait_until("the old executor has given partitions away", lambda: has(0, 3 * PARTITIONS - 1), 60)
     before.close()

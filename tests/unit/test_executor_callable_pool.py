@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ async def test_noisy_and_slow_callables_neither_fill_the_log_nor_keep_a_trivial_
         open_callables(clock, SETTINGS.python_processes, 0, budgets_of(SETTINGS)) as callables,
         open_run_context(clock, Guard(), callables=callables) as context,
     ):
-        checks = Checks(SETTINGS, context, outbox, lambda *_: None, "executor-1")  # type: ignore[arg-type]
+        checks = Checks(SETTINGS, context, outbox, lambda *_: None, "executor-1", Future)  # type: ignore[arg-type]
         offset = 0
 
         def take(name: str, count: int) -> int:

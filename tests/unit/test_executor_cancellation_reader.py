@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
@@ -20,8 +20,11 @@ BOB = ("bob", ""), Cancellation(2_000, is_deleted=True)
 
 
 class FakeMessage:
-    def __init__(self, partition: int = 0, key: bytes = b"", value: bytes = b"", error: int = 0) -> None:
+    def __init__(
+        self, partition: int = 0, key: bytes = b"", value: bytes = b"", error: int = 0, offset: int = 0
+    ) -> None:
         self._fields = partition, key, value
+        self._offset = offset
         self._error = KafkaError(error) if error else None
 
     def error(self) -> KafkaError | None:
@@ -29,6 +32,9 @@ class FakeMessage:
 
     def partition(self) -> int:
         return self._fields[0]
+
+    def offset(self) -> int:
+        return self._offset
 
     def key(self) -> bytes:
         return self._fields[1]
@@ -38,16 +44,29 @@ class FakeMessage:
 
 
 class FakeConsumer:
-    """Each partition holds ``held``; gives ``batches`` one after the other, then nothing."""
+    """Each partition holds ``held``; gives ``batches`` one after the other, then nothing.
 
-    def __init__(self, held: range, *batches: list[FakeMessage]) -> None:
-        self._held = held
+    ``away``: how often the broker does not tell where a partition ends.
+    """
+
+    def __init__(self, held: range, *batches: list[FakeMessage], away: int = 0) -> None:
+        self.held = held
+        self.away = away
         self._batches = list(batches)
         self.assigned: list[TopicPartition] = []
         self.is_closed = False
 
     def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
-        return self._held.start, self._held.stop
+        if self.away:
+            self.away -= 1
+            raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return self.held.start, self.held.stop
+
+    def poll(self, timeout: float) -> None:
+        pass
+
+    def add(self, batch: list[FakeMessage]) -> None:
+        self._batches.append(batch)
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         self.assigned = partitions
@@ -123,3 +142,36 @@ async def test_a_broker_away_is_waited_for_and_a_missing_acl_is_told(follow: Any
     followed.caught_up.result(30)
     with pytest.raises(AccessError, match="cancellations"):
         followed.ended.result(30)
+
+
+async def test_a_topic_that_cannot_be_read_now_is_said_once_and_tried_again(
+    follow: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cancellation_reader, "_RETRY_S", 0.001)
+    monkeypatch.setattr("everwatch.kafka.partition_bounds.PATIENCE", 2)
+    consumer = FakeConsumer(range(0, 5), said([ANN]), ends(0, 1), away=10)
+    followed, delivered = follow(consumer)
+    followed.caught_up.result(30)
+    assert delivered == [[ANN]]
+    assert not followed.ended.done()
+    assert len([each for each in caplog.records if "cancellations that are known" in each.message]) == 1
+    await followed.finish(30)
+    assert followed.ended.result(0) is None
+
+
+async def test_whoever_asks_is_told_when_all_is_delivered_that_the_topic_holds_by_then(follow: Any) -> None:
+    end = KafkaError._PARTITION_EOF
+    consumer = FakeConsumer(range(0, 1), [FakeMessage(0, error=end, offset=1), FakeMessage(1, error=end, offset=1)])
+    followed, delivered = follow(consumer)
+    followed.caught_up.result(30)
+    followed.read_to_now().result(30)
+    # one record each, and the mark of its transaction
+    consumer.held = range(0, 3)
+    asked = followed.read_to_now()
+    consumer.add([FakeMessage(0, *encode_cancellation(*ANN), offset=1), FakeMessage(0, error=end, offset=3)])
+    with pytest.raises(TimeoutError):
+        asked.result(0.1)
+    consumer.add([FakeMessage(1, *encode_cancellation(*BOB), offset=1), FakeMessage(1, error=end, offset=3)])
+    asked.result(30)
+    assert delivered == [[ANN], [BOB]]
+    await followed.finish(30)

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import msgspec
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from everwatch.core.clock import SystemClock
+from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.core.config import Settings
 from everwatch.encoding import codec
 from everwatch.encoding.cancellation_records import Cancellation
@@ -150,6 +151,8 @@ class Executor:
     def __init__(self, context: RunContext, max_in_flight: int, **limits: int) -> None:
         self.outbox = FakeOutbox()
         self.acknowledged: list[int] = []
+        # who waits until cancellations are read
+        self.asked: list[Future[None]] = []
         self.held = {topic: HeldPartition(topic, 3, is_behind=False) for topic in TOPICS.all_ticks}
         self.checks = Checks(
             Settings(max_in_flight=max_in_flight, **limits),
@@ -157,8 +160,13 @@ class Executor:
             self.outbox,  # type: ignore[arg-type]
             lambda held, offset: self.acknowledged.append(offset),
             "executor-1",
+            self._read_cancellations,
         )
         self._offset = 0
+
+    def _read_cancellations(self) -> "Future[None]":
+        self.asked.append(Future())
+        return self.asked[-1]
 
     def take(
         self,
@@ -296,6 +304,17 @@ async def test_a_check_that_takes_too_long_fails_in_time(executor: Executor, kin
     [result] = await executor.sent(1)
     assert (result.status, result.reason) == (Status.FAILURE, "no answer within 0.15 s")
     assert 150 <= result.duration_ms < 2_000
+
+
+async def test_a_kind_that_keeps_time_and_does_not_end_is_cancelled_in_the_end(
+    executor: Executor, kind: PlainKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kind, "keeps_time", True, raising=False)
+    monkeypatch.setattr("everwatch.kinds.execution.kind_runner.LONGEST_WAIT_S", 0.2)
+    executor.take("hangs", timeout_ms=100)
+    [result] = await executor.sent(1)
+    assert (result.status, result.reason) == (Status.FAILURE, "no answer within 0.1 s, after it had 0.2 s to begin")
+    assert kind.running == 0
 
 
 @pytest.mark.parametrize(
@@ -874,6 +893,85 @@ async def test_where_memory_is_short_only_the_newest_of_a_monitors_late_ticks_is
     assert {result.status for result in skipped} == {Status.SKIPPED}
     assert "more than 2 ticks wait for an executor" in skipped[0].reason
     assert executor.held[TOPICS.ticks].parked <= 3
+
+
+# --- after a standstill -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def stopped(kind: PlainKind, monkeypatch: pytest.MonkeyPatch):
+    """An executor whose ticks wait in it, and its clock: an instant in which it stood still is about to be over."""
+    monkeypatch.setattr("everwatch.executor.standstill.LOOK_EVERY_S", 0.01)
+    clock = SettableClock(AT)
+    async with open_run_context(clock, Guard()) as context:
+        executor = Executor(context, max_in_flight=3)
+        executor.take("waits", "waits", at=AT)  # all slots that normal ticks may have
+        executor.take("queued", monitor_id="m", at=AT, **LAST)
+        executor.take("task", monitor_id="task", at=AT, misfire=Misfire.FIRE_ALL)
+        await executor.has_run(kind, 2)
+        clock.advance(125_000)
+        yield executor, clock
+        await executor.checks.drain(0)
+
+
+async def go_on(executor: Executor, kind: PlainKind) -> None:
+    """Slots are free, and the standstill is noticed."""
+    kind.may_end.set()
+    await executor.sent(2)
+    async with asyncio.timeout(5):
+        while not executor.asked:
+            await asyncio.sleep(0)
+
+
+def look(executor: Executor, clock: SettableClock) -> None:
+    """The consumer has looked at the partition: there is no more to read of it."""
+    held = executor.held[TOPICS.ticks]
+    held.is_behind, held.looked_s = False, clock.monotonic_s()
+    executor.checks.accept([])
+
+
+async def test_what_waited_through_a_standstill_is_not_begun_before_it_is_known_what_was_cancelled(
+    stopped: tuple[Executor, SettableClock], kind: PlainKind
+) -> None:
+    executor, clock = stopped
+    await go_on(executor, kind)
+    look(executor, clock)
+    assert kind.order == ["waits"] * 2
+    executor.checks.cancel([(("user", "task"), Cancellation(AT + 1, is_deleted=True))])
+    executor.asked[0].set_result(None)
+    results = await executor.sent(4)
+    assert kind.order == ["waits", "waits", "queued"]
+    assert {each.monitor_id: each.status for each in results[2:]} == {"task": Status.SKIPPED, "m": Status.SUCCESS}
+
+
+async def test_what_waited_through_a_standstill_is_superseded_by_what_is_fresh_on_its_topic(
+    stopped: tuple[Executor, SettableClock], kind: PlainKind
+) -> None:
+    executor, clock = stopped
+    await go_on(executor, kind)
+    executor.asked[0].set_result(None)
+    # the partition was not looked at since, and then it has more to read
+    await asyncio.sleep(0.05)
+    executor.held[TOPICS.ticks].is_behind = True
+    executor.held[TOPICS.ticks].looked_s = clock.monotonic_s()
+    executor.checks.accept([])
+    assert kind.order == ["waits"] * 2
+    executor.take("fresh", monitor_id="m", at=AT + 125_000, **LAST)
+    look(executor, clock)
+    results = await executor.sent(5)
+    assert sorted(kind.order[2:]) == ["fresh", "task"]
+    assert [each.scheduled_at for each in results if each.status is Status.SKIPPED] == [AT]
+
+
+async def test_cancellations_that_cannot_be_read_are_not_waited_for_for_ever(
+    stopped: tuple[Executor, SettableClock], kind: PlainKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everwatch.executor.standstill.CANCELLATIONS_WITHIN_S", 0.05)
+    executor, clock = stopped
+    await go_on(executor, kind)
+    look(executor, clock)
+    await executor.sent(4)
+    assert sorted(kind.order[2:]) == ["queued", "task"]
 
 
 # --- what is paused or deleted ----------------------------------------------------------------------------------------

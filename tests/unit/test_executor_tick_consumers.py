@@ -1,6 +1,7 @@
 """What is taken and committed when partitions come and go, with a consumer that only remembers."""
 
 import threading
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -51,7 +52,11 @@ class FakeConsumer:
         self.arriving: list[FakeMessage] = []
         self.committed: list[tuple[str, int, bool]] = []
         self.paused: set[str] = set()
+        self.paused_partitions: set[int] = set()
         self.high = 0
+        # what the broker answers when it is asked, which it may be after a standstill
+        self.high_now = 0
+        self.may_ask = False
         self.assigned: set[str] = set()
 
     def consume(self, count: int, timeout: float) -> list[FakeMessage]:
@@ -63,13 +68,17 @@ class FakeConsumer:
 
     def pause(self, partitions: list[TopicPartition]) -> None:
         self.paused |= {part.topic for part in partitions}
+        self.paused_partitions |= {part.partition for part in partitions}
 
     def resume(self, partitions: list[TopicPartition]) -> None:
         self.paused -= {part.topic for part in partitions}
+        self.paused_partitions -= {part.partition for part in partitions}
 
-    def get_watermark_offsets(self, partition: TopicPartition, cached: bool) -> tuple[int, int]:
-        assert cached, "a question to the broker would hold up the ticks"
-        return 0, self.high
+    def get_watermark_offsets(
+        self, partition: TopicPartition, cached: bool = False, timeout: float = 0
+    ) -> tuple[int, int]:
+        assert cached or self.may_ask, "a question to the broker would hold up the ticks"
+        return 0, self.high if cached else self.high_now
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self.assigned |= {part.topic for part in partitions}
@@ -87,8 +96,14 @@ class Rig:
     def __init__(self, max_in_flight: int = 10) -> None:
         self.clock: Any = SettableClock(1_000_000)
         self.consumer: Any = FakeConsumer()
-        self.ticks = TickConsumer(TOPICS.ticks, Settings(max_in_flight=max_in_flight), "", self.clock)
+        self.asked: list[Future[None]] = []
+        settings = Settings(max_in_flight=max_in_flight)
+        self.ticks = TickConsumer(TOPICS.ticks, settings, "", self.clock, self._read_cancellations)
         self.ticks._on_assign(self.consumer, [PARTITION])
+
+    def _read_cancellations(self) -> "Future[None]":
+        self.asked.append(Future())
+        return self.asked[-1]
 
     @property
     def held(self):
@@ -349,18 +364,60 @@ def test_after_a_standstill_ticks_wait_for_cancellations_even_where_the_partitio
     read(rig, 0, NOW_MS - 60_000)
     assert not rig.ticks._catch_up(rig.consumer)
     rig.clock.advance(125_000)
+    rig.consumer.may_ask = True
     assert not rig.ticks._catch_up(rig.consumer)
+    rig.consumer.may_ask = False
     assert (rig.held.awaits_cancellations, rig.held.is_behind) == (True, True)
-    rig.clock.advance(1_500)
+    for _ in range(5):
+        rig.clock.advance(1_500)
+        rig.ticks._catch_up(rig.consumer)
+        assert (rig.held.awaits_cancellations, rig.held.is_behind) == (True, True)
+    [asked] = rig.asked
+    asked.set_result(None)
     rig.ticks._catch_up(rig.consumer)
     assert not rig.held.awaits_cancellations
+    assert rig.held.is_behind
+    assert rig.held.looked_s == rig.clock.monotonic_s()
+
+
+def test_cancellations_that_cannot_be_read_after_a_standstill_are_not_waited_for_for_ever(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig = Rig()
+    read(rig, 0, NOW_MS)
+    rig.ticks._catch_up(rig.consumer)
+    rig.clock.advance(125_000)
+    rig.consumer.may_ask = True
+    rig.ticks._catch_up(rig.consumer)
+    for _ in range(6):
+        rig.clock.advance(1_900)
+        rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.awaits_cancellations
+    assert len([record for record in caplog.records if "could not be read within 10 s" in record.message]) == 1
+
+
+def test_after_a_standstill_a_partition_is_at_its_end_where_the_broker_says_and_not_the_last_fetch() -> None:
+    rig = Rig()
+    rig.consumer.high = 4
+    read(rig, 3, NOW_MS)
+    rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.is_behind
+    rig.clock.advance(125_000)
+    rig.consumer.may_ask, rig.consumer.high_now = True, 9
+    rig.ticks._catch_up(rig.consumer)
+    rig.asked[0].set_result(None)
+    rig.ticks._catch_up(rig.consumer)
+    assert rig.held.is_behind
+    read(rig, 8, NOW_MS + 100_000)
+    assert rig.ticks._catch_up(rig.consumer)
+    assert not rig.held.is_behind
 
 
 def test_the_wait_for_what_runs_of_a_revoked_partition_is_not_taken_for_a_standstill(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tick_consumers, "_REVOKE_WAIT_S", 0.2)
-    monkeypatch.setattr(tick_consumers, "_STANDSTILL_S", 0.1)
+    monkeypatch.setattr(tick_consumers, "STANDSTILL_S", 0.1)
     rig = Rig()
     rig.ticks._clock = SystemClock()  # the wait is real
     rig.arrive(5)
@@ -383,3 +440,37 @@ def test_late_ticks_are_begun_when_no_more_can_be_read_because_enough_wait() -> 
     rig.held.parked = 20_000
     rig.ticks._catch_up(rig.consumer)
     assert not rig.held.is_behind
+
+
+def second_partition(rig: Rig) -> Any:
+    rig.ticks._on_assign(rig.consumer, [TopicPartition(TOPICS.ticks, 1)])
+    return rig.ticks._held[1]
+
+
+def test_a_partition_of_which_too_much_waits_is_paused_and_the_others_are_read() -> None:
+    rig = Rig()
+    other = second_partition(rig)
+    rig.held.parked = 12_000
+    rig.ticks._balance(rig.consumer)
+    assert rig.consumer.paused_partitions == {0}
+    # where half of the memory is taken, each has its share of the other half
+    other.parked = 5_000
+    rig.ticks._balance(rig.consumer)
+    assert rig.consumer.paused_partitions == {0, 1}
+    rig.held.parked, other.parked = 3_000, 1_500
+    rig.ticks._balance(rig.consumer)
+    assert rig.consumer.paused_partitions == set()
+
+
+def test_a_tick_that_does_not_end_pauses_its_partition_in_the_end_and_no_other() -> None:
+    rig = Rig()
+    second_partition(rig)
+    for offset in range(100_002):
+        rig.held.watermark.begin(offset)
+        if offset:
+            rig.held.watermark.finish(offset)
+    rig.ticks._balance(rig.consumer)
+    assert rig.consumer.paused_partitions == {0}
+    rig.held.watermark.finish(0)
+    rig.ticks._balance(rig.consumer)
+    assert rig.consumer.paused_partitions == set()

@@ -6,6 +6,11 @@ from confluent_kafka import Message, TopicPartition
 
 from everwatch.executor.watermark import Watermark
 
+STANDSTILL_S = 2.0
+"""After a standstill of the process its ticks wait: what was cancelled, and what became due, is still to be read."""
+CANCELLATIONS_WITHIN_S = 10.0
+"""For so long at most."""
+
 
 @dataclass(slots=True, eq=False)
 class HeldPartition:
@@ -16,8 +21,9 @@ class HeldPartition:
 
     ``is_behind``: there is more to read, so a late tick may be followed by a fresher one; ``behind_since_s``: since
     when the partition has not caught up. ``read_to``, ``read_to_ms``: offset and timestamp of the last record read;
-    ``looked_to``: the offset up to which that was judged. ``awaits_cancellations``: the process stood still until a
-    moment ago, and no tick is begun until it is known what was cancelled meanwhile.
+    ``looked_to``: the offset up to which that was judged, ``looked_s``: when. ``end``: where the partition ended when
+    the broker was asked last. ``awaits_cancellations``: the process stood still until a moment ago, and no tick is
+    begun until it is known what was cancelled meanwhile.
     """
 
     topic: str
@@ -33,6 +39,8 @@ class HeldPartition:
     read_to: int = -1
     read_to_ms: int = 0
     looked_to: int = -1
+    looked_s: float = 0.0
+    end: int = 0
     awaits_cancellations: bool = False
 
     @property

@@ -9,6 +9,8 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _BATCH = 1_000
 _CONSUME_S = 0.1
+_RETRY_S = 1.0
+_END_S = 1.0
 # the topic has a record a removal: nothing is to be fetched ahead
 _PREFETCH = {"queued.min.messages": 1_000, "queued.max.messages.kbytes": 4_096}
 
@@ -38,7 +42,8 @@ Cancellations = list[tuple[Key, Cancellation]]
 class CancellationReader:
     """Reads cancellations. ``ended`` is done when the thread is: with None after ``finish``, else with the error.
 
-    ``caught_up`` is set when all is read that the topic held at the start.
+    ``caught_up`` is set when all is read that the topic held at the start. A topic that cannot be read now is said once
+    a minute and tried again: what is known of cancellations holds meanwhile. Only a missing right is an end.
     """
 
     def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
@@ -47,12 +52,27 @@ class CancellationReader:
         self._topic = Topics.of(settings).cancellations
         self._quiet = Quiet(clock)
         self._stopping = threading.Event()
+        self._asked: SimpleQueue[Future[None]] = SimpleQueue()
+        # who waits until offsets are reached
+        self._unanswered: Future[None] | None = None
+        self._waiting: list[tuple[Future[None], dict[int, int]]] = []
+        # the offset that is read next, by partition
+        self._next: dict[int, int] = {}
         self.caught_up: Future[None] = Future()
         self.ended: Future[None] = Future()
 
     def start(self, deliver: Callable[[Cancellations], None]) -> None:
         """Begin to read; ``deliver`` is called with what is new, in the thread."""
         threading.Thread(target=self._run, args=(deliver,), name=self._topic, daemon=True).start()
+
+    def read_to_now(self) -> Future[None]:
+        """A future that is done when all is delivered that the topic holds now; from any thread.
+
+        While the broker does not answer it is not done: wait for it with a limit.
+        """
+        asked: Future[None] = Future()
+        self._asked.put(asked)
+        return asked
 
     async def finish(self, timeout_s: float) -> None:
         """End the thread; wait for at most ``timeout_s`` until it has."""
@@ -64,9 +84,16 @@ class CancellationReader:
 
     def _run(self, deliver: Callable[[Cancellations], None]) -> None:
         try:
-            self._follow(deliver)
-        except KafkaException as error:
-            self.ended.set_exception(self._unavailable(error.args[0]))
+            while not self._stopping.is_set():
+                try:
+                    self._follow(deliver)
+                except (BrokerUnavailable, KafkaException) as error:
+                    problem = self._unavailable(error.args[0]) if isinstance(error, KafkaException) else error
+                    if not isinstance(problem, BrokerUnavailable):
+                        raise problem from None
+                    if self._quiet.may_say("unavailable"):
+                        log.warning("%s Still trying; ticks go on with the cancellations that are known.", problem)
+                    self._stopping.wait(_RETRY_S)
         except BaseException as error:
             self.ended.set_exception(error)
         else:
@@ -90,32 +117,55 @@ class CancellationReader:
                     deliver(found)
                 if not behind and not self.caught_up.done():
                     self.caught_up.set_result(None)
+                self._answer(consumer)
         finally:
             consumer.close()
 
     def _begin(self, consumer: Consumer, number: int) -> TopicPartition:
-        """Where to begin: no more is read than is kept."""
+        """Where to begin: no more is read than is kept, and nothing twice."""
         held = bounds(consumer, self._topic, number)
         most = max(1, MOST_KEPT // self._settings.partitions)
-        return TopicPartition(self._topic, number, max(held.start, held.stop - most))
+        begin = max(held.start, held.stop - most, self._next.get(number, 0))
+        return TopicPartition(self._topic, number, min(begin, held.stop))
 
     def _take(self, consumer: Consumer, behind: set[int]) -> Cancellations:
         found: Cancellations = []
         for message in consumer.consume(_BATCH, _CONSUME_S):
-            error = message.error()
+            error, number, offset = message.error(), message.partition() or 0, message.offset() or 0
             if error is None:
+                self._next[number] = offset + 1
                 try:
                     found.append(decode_cancellation(bytes_of(message.key()), bytes_of(message.value())))
                 except InvalidInput as wrong:
                     if self._quiet.may_say("wrong"):
                         log.warning("a record of topic %s is ignored (logged once a minute): %s", self._topic, wrong)
             elif error.code() == KafkaError._PARTITION_EOF:
-                behind.discard(message.partition() or 0)
+                # marks of transactions take offsets, too
+                self._next[number] = offset
+                behind.discard(number)
             elif error.fatal() or refused(error, read_of(self._topic)) is not None:
                 raise KafkaException(error)
             elif self._quiet.may_say(error.code()):
                 log.warning("Kafka: %s; still trying", error.str())
         return found
+
+    def _answer(self, consumer: Consumer) -> None:
+        """Find out where the topic ends for those who have asked, and tell those whose end is reached."""
+        with suppress(Empty, KafkaException):  # a broker that does not tell is asked again
+            while True:
+                asked = self._unanswered or self._asked.get_nowait()
+                self._unanswered = asked
+                ends = {
+                    number: consumer.get_watermark_offsets(TopicPartition(self._topic, number), timeout=_END_S)[1]
+                    for number in range(self._settings.partitions)
+                }
+                self._unanswered = None
+                self._waiting.append((asked, ends))
+        for asked, ends in list(self._waiting):
+            if all(self._next.get(number, 0) >= end for number, end in ends.items()):
+                self._waiting.remove((asked, ends))
+                if not asked.cancelled():
+                    asked.set_result(None)
 
     def _unavailable(self, error: KafkaError) -> Transient:
         return refused(error, read_of(self._topic)) or BrokerUnavailable(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from everwatch.executor.host_rate_limiter import Manners
 from everwatch.executor.overlap import Run, Running, reason_of_skip
 from everwatch.executor.priority_queues import Queues, Slot
 from everwatch.executor.result_sender import Reporting
+from everwatch.executor.standstill import Standstill
 from everwatch.executor.tick_records import tick_of
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_writer import DeadLetters
@@ -65,7 +67,13 @@ class Checks:
     """
 
     def __init__(
-        self, settings: Settings, context: RunContext, outbox: Outbox, acknowledge: Acknowledge, executor_id: str
+        self,
+        settings: Settings,
+        context: RunContext,
+        outbox: Outbox,
+        acknowledge: Acknowledge,
+        executor_id: str,
+        read_cancellations: Callable[[], Future[None]],
     ) -> None:
         self._context = context
         self._clock = context.clock
@@ -96,6 +104,7 @@ class Checks:
         self._quiet = Quiet(context.clock)
         self._draining = False
         self._loop = asyncio.get_running_loop()
+        self._standstill = Standstill(self._clock, read_cancellations, lambda: self.accept([]))
         self.failed: asyncio.Future[None] = self._loop.create_future()
 
     def accept(self, batch: list[Taken]) -> None:
@@ -113,7 +122,7 @@ class Checks:
                 except Exception as problem:  # nobody waits for what is called by the event loop
                     self._fail(problem)
                     return
-        for held in [held for held in self._catching_up if held.revoked or not held.is_behind]:
+        for held in [held for held in self._catching_up if held.revoked or not self._standstill.is_behind(held)]:
             for backlog in self._catching_up.pop(held).values():
                 self._put(backlog)
         self._start_waiting()
@@ -122,9 +131,7 @@ class Checks:
         """Record ticks that cannot be read, and acknowledge the last of their offsets once that is durable."""
         if not held.revoked:
             held.started += 1
-            self._dead_letters.put_unreadable(
-                unreadable, partial(_acknowledge_one, self._acknowledge, held, unreadable.end - 1)
-            )
+            self._dead_letters.put_unreadable(unreadable, partial(_acknowledge_one, self._acknowledge, held, unreadable.end - 1))
 
     def cancel(self, cancelling: Cancellations) -> None:
         """Note what is paused or deleted: ticks of it that wait, or are still to come, are not begun."""
@@ -135,6 +142,7 @@ class Checks:
     async def drain(self, timeout_s: float) -> int:
         """Start nothing more, wait for at most ``timeout_s``, then give up; returns how many checks were given up."""
         self._draining = True
+        self._standstill.close()
         self._queues.clear()
         self._manners.clear()
         self._set_alarm()
@@ -245,7 +253,7 @@ class Checks:
     # --- starting ---------------------------------------------------------------------------------------------------
 
     def _start_waiting(self) -> None:
-        if self._draining:
+        if self._draining or self._standstill.keeps_waiting():
             return
         while (slot := self._queues.take()) is not None:
             work = slot.item
@@ -268,6 +276,8 @@ class Checks:
             return False
         if self._running.in_the_way_of(found.tick) is not None:
             self._put(backlog, found.tick)
+            return False
+        if self._awaits_fresher(backlog, found):
             return False
         job = self._job_of(backlog, found)
         if job is None:
@@ -292,12 +302,26 @@ class Checks:
             return False
         backlog.place, backlog.host = Place.NOWHERE, ""
         found = self._choose(backlog)
+        if found is not None and self._awaits_fresher(backlog, found):
+            self._manners.pass_over(host, now_s)
+            return False
         job = None if found is None else self._job_of(backlog, found)
         if found is None or job is None or target_of(job) != host or self._running.in_the_way_of(found.tick):
             self._manners.pass_over(host, now_s)
             self._go_on(backlog)
             return False
         self._begin(slot, backlog, found, job, host)
+        return True
+
+    def _awaits_fresher(self, backlog: TickBacklog, found: Waiting[Taken]) -> bool:
+        """After a standstill: let a late tick wait while its partition has more to read, where a fresher one may be."""
+        if not self._standstill.is_recent or not found.is_late(self._clock.now_ms()):
+            return False
+        held = found.source[0]
+        if not self._standstill.is_behind(held):
+            return False
+        backlog.place = Place.CATCH_UP
+        self._catching_up.setdefault(held, {})[id(backlog)] = backlog
         return True
 
     def _job_of(self, backlog: TickBacklog, found: Waiting[Taken]) -> Job | None:

@@ -63,8 +63,16 @@ async def run(
                 clock, Guard(settings.allow_networks), publisher, callables, outgoing=outgoing_of(settings)
             ) as context,
         ):
-            ticks = TickConsumers(settings, bootstrap_servers, clock)
-            checks = Checks(settings, context, outbox, ticks.acknowledge, executor_id or settings.instance)
+            cancellations = CancellationReader(settings, bootstrap_servers, clock)
+            ticks = TickConsumers(settings, bootstrap_servers, clock, cancellations.read_to_now)
+            checks = Checks(
+                settings,
+                context,
+                outbox,
+                ticks.acknowledge,
+                executor_id or settings.instance,
+                cancellations.read_to_now,
+            )
 
             def deliver(batch: list[Taken]) -> None:
                 loop.call_soon_threadsafe(checks.accept, batch)
@@ -75,7 +83,6 @@ async def run(
             def cancel(cancelling: Cancellations) -> None:
                 loop.call_soon_threadsafe(checks.cancel, cancelling)
 
-            cancellations = CancellationReader(settings, bootstrap_servers, clock)
             cancellations.start(cancel)
             try:
                 # no tick is begun before it is known what is cancelled

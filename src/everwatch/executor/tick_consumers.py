@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -17,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, Transient
-from everwatch.executor.assignment import HeldPartition, Taken
+from everwatch.executor.assignment import CANCELLATIONS_WITHIN_S, STANDSTILL_S, HeldPartition, Taken
 from everwatch.executor.backlog import LATE_MS
 from everwatch.kafka.access_errors import read_by, read_of, refused
 from everwatch.kafka.clients import new_consumer
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _BATCH = 500
 _CONSUME_S = 0.02
+_END_S = 1.0
 _COMMIT_EVERY_S = 1.0
 _REVOKE_WAIT_S = 3.0
 _LAST_COMMIT_S = 1.5
@@ -45,9 +47,8 @@ _PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384,
 _MOST_PARKED = 20_000
 # A partition with late ticks is read to its end before these are begun, for so long at most.
 _CATCH_UP_S = 5.0
-# After a standstill of the process its ticks wait for a moment: what was cancelled meanwhile is on another topic.
-_STANDSTILL_S = 2.0
-_CANCELLATIONS_WITHIN_S = 1.0
+# Of one partition half of that at most, and once so many wait only its share: one keeps no other one waiting.
+_MOST_PARKED = 20_000
 # What is finished behind the oldest tick that is not is run again by the next owner of a partition: so many at most.
 _MOST_AGAIN = 100_000
 
@@ -73,9 +74,18 @@ class TickConsumers:
     offsets are those of the group as ever.
     """
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
-        topics = Topics.of(settings).all_ticks
-        self._consumers = {topic: TickConsumer(topic, settings, bootstrap_servers, clock) for topic in topics}
+    def __init__(
+        self,
+        settings: Settings,
+        bootstrap_servers: str,
+        clock: Clock,
+        read_cancellations: Callable[[], Future[None]],
+    ) -> None:
+        """``read_cancellations`` gives a future that is done when all is known that is cancelled by now."""
+        self._consumers = {
+            topic: TickConsumer(topic, settings, bootstrap_servers, clock, read_cancellations)
+            for topic in Topics.of(settings).all_ticks
+        }
 
     @property
     def ended(self) -> list[Future[None]]:
@@ -113,8 +123,18 @@ class TickConsumer:
     ``ended`` is done when the thread is: with None after ``finish``, else with the error (Transient).
     """
 
-    def __init__(self, topic: str, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        topic: str,
+        settings: Settings,
+        bootstrap_servers: str,
+        clock: Clock,
+        read_cancellations: Callable[[], Future[None]],
+    ) -> None:
         self._topic = topic
+        self._read_cancellations = read_cancellations
+        self._cancellations: Future[None] | None = None
+        self._cancellations_due_s = 0.0
         self._settings = settings
         self._bootstrap_servers = bootstrap_servers
         self._clock = clock
@@ -122,14 +142,15 @@ class TickConsumer:
         self._room_again = settings.max_in_flight
         self._quiet = Quiet(clock)
         self._held: dict[int, HeldPartition] = {}
-        self._paused = False
+        # nothing is read; and of which partitions not
+        self._is_full = False
+        self._paused: set[int] = set()
         self._acknowledged: SimpleQueue[tuple[HeldPartition, int]] = SimpleQueue()
         self._stopping = threading.Event()
         self._finishing = threading.Event()
         self._committing = False
         self._commit_due_s = 0.0
         self._looked_s = 0.0
-        self._cancellations_known_s = 0.0
         self._hopeless: KafkaError | None = None
         self._sieve: Sieve | None = None
         self.ended: Future[None] = Future()
@@ -236,52 +257,98 @@ class TickConsumer:
     def _catch_up(self, consumer: Consumer) -> bool:
         """Note which partitions have late ticks and more to read; whether one has caught up or is not waited for."""
         late_before_ms = self._clock.now_ms() - LATE_MS
-        # one that is paused until the event loop has taken over what was read goes on in a moment
-        is_full = self._paused and sum(held.parked for held in self._held.values()) >= _MOST_PARKED
         now_s = self._clock.monotonic_s()
-        if self._looked_s and now_s - self._looked_s > _STANDSTILL_S:
-            self._cancellations_known_s = now_s + _CANCELLATIONS_WITHIN_S
-            # a partition that was behind already had no time to catch up meanwhile
-            for held in self._held.values():
-                held.behind_since_s = 0.0
+        if self._looked_s and now_s - self._looked_s > STANDSTILL_S:
+            self._go_on_after_standstill(consumer, now_s)
         self._looked_s = now_s
-        awaits_cancellations = now_s < self._cancellations_known_s
+        awaits_cancellations = self._awaits_cancellations(now_s)
         has_changed = False
         for held in self._held.values():
             held.awaits_cancellations = awaits_cancellations
             nothing_new = held.read_to < 0 or (held.looked_to == held.read_to and not held.is_behind)
-            if nothing_new and not awaits_cancellations:
-                continue
-            held.looked_to = held.read_to
-            is_read = held.read_to_ms >= late_before_ms or self._is_at_end(consumer, held)
-            if is_read and not awaits_cancellations:
-                is_behind = False
-                held.behind_since_s = 0.0
-            else:
-                held.behind_since_s = held.behind_since_s or now_s
-                is_behind = not is_full and now_s - held.behind_since_s < _CATCH_UP_S
-            has_changed |= held.is_behind and not is_behind
-            held.is_behind = is_behind
+            if not nothing_new or awaits_cancellations:
+                held.looked_to = held.read_to
+                is_behind = self._is_behind(consumer, held, late_before_ms, now_s)
+                has_changed |= held.is_behind and not is_behind
+                held.is_behind = is_behind
+            # last: whoever sees it sees the rest, too
+            held.looked_s = now_s
         return has_changed
+
+    def _is_behind(self, consumer: Consumer, held: HeldPartition, late_before_ms: int, now_s: float) -> bool:
+        if held.awaits_cancellations:
+            return True
+        if held.read_to_ms >= late_before_ms or self._is_at_end(consumer, held):
+            held.behind_since_s = 0.0
+            return False
+        held.behind_since_s = held.behind_since_s or now_s
+        # one that is paused until the event loop has taken over what was read goes on in a moment
+        is_full = held.partition in self._paused and held.parked >= self._share
+        return not is_full and now_s - held.behind_since_s < _CATCH_UP_S
+
+    def _go_on_after_standstill(self, consumer: Consumer, now_s: float) -> None:
+        """The process stood still: what was cancelled meanwhile is read before any tick is begun, and later ticks."""
+        self._cancellations = self._read_cancellations()
+        self._cancellations_due_s = now_s + CANCELLATIONS_WITHIN_S
+        for held in self._held.values():
+            # one that was behind already had no time to catch up meanwhile
+            held.behind_since_s = 0.0
+            with suppress(KafkaException):
+                # what the last fetch said is from before
+                held.end = consumer.get_watermark_offsets(held.at(), timeout=_END_S)[1]
+
+    def _awaits_cancellations(self, now_s: float) -> bool:
+        if self._cancellations is None:
+            return False
+        if not self._cancellations.done():
+            if now_s < self._cancellations_due_s:
+                return True
+            log.warning(
+                "after a standstill cancellations could not be read within %g s; what was cancelled meanwhile may run",
+                CANCELLATIONS_WITHIN_S,
+            )
+        self._cancellations = None
+        return False
+
+    @property
+    def _share(self) -> int:
+        """How many ticks of a partition may wait where much waits already."""
+        return _MOST_PARKED // 2 // max(len(self._held), 1)
 
     def _is_at_end(self, consumer: Consumer, held: HeldPartition) -> bool:
         """Whether all is read that the last fetch said there was."""
         _, high = consumer.get_watermark_offsets(held.at(), cached=True)
-        return held.read_to + 1 >= high >= 0
+        return held.read_to + 1 >= max(high, held.end) and high >= 0
 
     def _balance(self, consumer: Consumer) -> None:
-        """Pause when enough ticks wait, resume when there is room; polling goes on meanwhile."""
+        """Pause partitions of which enough ticks wait, resume where there is room; polling goes on meanwhile.
+
+        All of them while what runs, or is on its way to the event loop, is enough. One alone while more than
+        ``_MOST_AGAIN`` of its ticks were begun behind its oldest one, or while more of it waits than it may take of the
+        memory: as much as there is until half of that is taken, then its share of the other half.
+        """
         partitions = self._held.values()
         parked = sum(held.parked for held in partitions)
-        outstanding = sum(held.watermark.outstanding for held in partitions) - min(parked, _MOST_PARKED)
-        span = max((held.watermark.span for held in partitions), default=0)
-        if not self._paused:
-            if self._stopping.is_set() or outstanding >= self._enough or span >= _MOST_AGAIN:
-                self._paused = True
-                consumer.pause([held.at() for held in partitions])
-        elif outstanding <= self._room_again and span <= _MOST_AGAIN // 2 and not self._stopping.is_set():
-            self._paused = False
-            consumer.resume([held.at() for held in partitions])
+        outstanding = sum(held.watermark.outstanding for held in partitions) - parked
+        self._is_full = outstanding > self._room_again if self._is_full else outstanding >= self._enough
+        share = self._share
+        wanted = set()
+        for held in partitions:
+            # what is paused goes on at half of that
+            half = 2 if held.partition in self._paused else 1
+            spans = held.watermark.span >= _MOST_AGAIN // half
+            is_crowded = parked >= _MOST_PARKED // 2 // half and held.parked >= share // half
+            if self._is_full or self._stopping.is_set() or spans or is_crowded:
+                wanted.add(held.partition)
+        self._pause(consumer, wanted)
+
+    def _pause(self, consumer: Consumer, wanted: set[int]) -> None:
+        """Pause these partitions, and resume all others."""
+        paused, self._paused = self._paused & self._held.keys(), wanted
+        if begin := [self._held[number].at() for number in sorted(wanted - paused)]:
+            consumer.pause(begin)
+        if end := [self._held[number].at() for number in sorted(paused - wanted)]:
+            consumer.resume(end)
 
     def _on_error(self, error: KafkaError) -> None:
         # called inside consume(), too, where an exception would be lost on the way through C
@@ -347,7 +414,8 @@ class TickConsumer:
         for part in partitions:
             self._held[part.partition] = HeldPartition(part.topic, part.partition)
         consumer.incremental_assign(partitions)
-        if self._paused:
+        if self._is_full or self._stopping.is_set():
+            self._paused |= {part.partition for part in partitions}
             consumer.pause(partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

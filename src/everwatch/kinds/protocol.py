@@ -100,7 +100,7 @@ class ExecutedKind(_Described, Protocol):
 class Timekeeping(Protocol):
     """What a kind may have beside ``run`` that has to wait before it begins: it ends in time from then, by itself.
 
-    Its outcome says how long it waited.
+    Its outcome says how long it waited. One that does not end within the timeout and a quarter of an hour is cancelled.
     """
 
     @property

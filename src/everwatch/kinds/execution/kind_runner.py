@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 # users must not decide how much memory a host takes
 _LONGEST_HOST = 253
+# half as long again as the longest timeout: what waits for a place that one run of it holds gets its turn
+LONGEST_WAIT_S = 900.0
 # what is sent of an outcome at most, characters
 LONGEST_REASON = 1_000
 LONGEST_DETAIL = 40_000
@@ -65,12 +67,13 @@ async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[
     """Run the job within the tick's timeout. ``on_error`` is told what a kind should not have let through.
 
     A kind that keeps time itself (``keeps_time``) begins later than it is asked, and ends within the timeout from then.
+    One that does not is cancelled ``LONGEST_WAIT_S`` after that: it would hold its slot for ever.
 
     Raises CancelledError only if whoever waits is cancelled.
     """
     if job.kind is None:
         return Outcome(Status.FAILURE, job.refusal)
-    deadline = asyncio.timeout(None if job.keeps_time else tick.timeout_ms / 1000)
+    deadline = asyncio.timeout(tick.timeout_ms / 1000 + (LONGEST_WAIT_S if job.keeps_time else 0))
     try:
         async with deadline:
             outcome = await job.kind.run(job.config, tick, context)
@@ -83,7 +86,11 @@ async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[
         return _internal_error(error, on_error)  # the kind's own doing
     except Exception as error:
         if deadline.expired() and isinstance(error, TimeoutError):
-            return Outcome(Status.FAILURE, f"no answer within {describe_duration(tick.timeout_ms)}")
+            limit = describe_duration(tick.timeout_ms)
+            if job.keeps_time:
+                waited = describe_duration(round(LONGEST_WAIT_S * 1000))
+                return Outcome(Status.FAILURE, f"no answer within {limit}, after it had {waited} to begin")
+            return Outcome(Status.FAILURE, f"no answer within {limit}")
         return _internal_error(error, on_error)
 
 

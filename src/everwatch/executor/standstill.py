@@ -1,0 +1,78 @@
+"""Notices that the process stood still (it was stopped, or the machine slept), and keeps its ticks waiting after that.
+
+What waits in the process is older by then, and says nothing of what was cancelled or became due meanwhile: both are
+still to be read from their topics. Lives on the event loop.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from everwatch.core.clock import Clock
+from everwatch.executor.assignment import CANCELLATIONS_WITHIN_S, STANDSTILL_S, HeldPartition
+
+log = logging.getLogger(__name__)
+LOOK_EVERY_S = 0.5
+# ticks wait for fresher ones for so long at most: cancellations, and then the partitions, are read by then
+AFTERMATH_S = 20.0
+
+
+class Standstill:
+    """``go_on`` is called when something that waited for the end of a standstill may go on."""
+
+    def __init__(
+        self, clock: Clock, read_cancellations: Callable[[], "Future[None]"], go_on: Callable[[], None]
+    ) -> None:
+        """``read_cancellations`` gives a future that is done when all is known that is cancelled by now."""
+        self._clock = clock
+        self._read_cancellations = read_cancellations
+        self._go_on = go_on
+        self._loop = asyncio.get_running_loop()
+        self._looked_s = clock.monotonic_s()
+        self._resumed_s: float | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(LOOK_EVERY_S, self._look_again)
+
+    def close(self) -> None:
+        """Look no more."""
+        self._timer.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def keeps_waiting(self) -> bool:
+        """Whether nothing is to be begun yet: what is cancelled by now is still being read."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._looked_s > STANDSTILL_S:
+            self._resumed_s = now_s
+            if self._reading is None:
+                self._reading = self._loop.create_task(self._read())
+        self._looked_s = now_s
+        return self._reading is not None
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether the process stood still a moment ago."""
+        return self._resumed_s is not None and self._clock.monotonic_s() - self._resumed_s < AFTERMATH_S
+
+    def is_behind(self, held: HeldPartition) -> bool:
+        """Whether there is more to read of a partition, or that is not known since the process goes on."""
+        if held.is_behind:
+            return True
+        return self.is_recent and self._resumed_s is not None and held.looked_s < self._resumed_s
+
+    async def _read(self) -> None:
+        known = asyncio.wrap_future(self._read_cancellations())
+        await asyncio.wait({known}, timeout=CANCELLATIONS_WITHIN_S)
+        if not known.done():
+            log.warning(
+                "after a standstill cancellations could not be read within %g s; what was cancelled meanwhile may run",
+                CANCELLATIONS_WITHIN_S,
+            )
+        self._reading = None
+        self._go_on()
+
+    def _look_again(self) -> None:
+        self._timer = self._loop.call_later(LOOK_EVERY_S, self._look_again)
+        if not self.keeps_waiting() and self.is_recent:
+            self._go_on()
