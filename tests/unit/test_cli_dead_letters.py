@@ -7,14 +7,14 @@ from typing import Any
 import orjson
 import pytest
 import typer
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import dead_letters
 from everwatch.cli.support import options
 from everwatch.core.clock import SettableClock
-from everwatch.core.config import load_settings
-from everwatch.core.errors import BrokerUnavailable, EverwatchError
+from everwatch.core.config import Settings, load_settings
+from everwatch.core.errors import AccessError, BrokerUnavailable, EverwatchError, RecordsUnreadable
 from everwatch.encoding import avro_schemas
 from everwatch.kafka import dead_letter_reader
 from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Place, Redriven, place_of
@@ -387,3 +387,102 @@ def test_each_command_has_an_example() -> None:
     assert isinstance(group, typer.core.TyperGroup)
     for command in group.commands.values():
         assert f"everwatch dead-letters {command.name} " in (command.help or "") + " ", command.name
+
+
+# --- one letter of the topic ------------------------------------------------------------------------------------------
+
+
+class LetterConsumer:
+    """A topic with one partition: what stands at its offsets, or the code of the error that is given there."""
+
+    def __init__(self, stands: dict[int, int | None]) -> None:
+        self._stands = stands
+        self.at = 0
+
+    def get_watermark_offsets(self, _: TopicPartition, timeout: float) -> tuple[int, int]:
+        return 0, 9
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self.at = partitions[0].offset
+
+    def seek(self, partition: TopicPartition) -> None:
+        self.at = partition.offset
+
+    def position(self, _: list[TopicPartition]) -> list[TopicPartition]:
+        return [TopicPartition(TOPICS.dead_letters, 0, self.at)]
+
+    def consume(self, most: int, wait_s: float) -> list[Any]:
+        at = next((offset for offset in sorted(self._stands) if offset >= self.at), None)
+        if at is None:
+            self.at = 9
+            return []
+        error = self._stands[at]
+        if error is not None:
+            return [StandingMessage(at, KafkaError(error))]
+        self.at = at + 1
+        return [StandingMessage(at, None)]
+
+    def close(self) -> None:
+        pass
+
+
+class StandingMessage:
+    def __init__(self, offset: int, error: KafkaError | None) -> None:
+        self._offset, self._error = offset, error
+
+    def topic(self) -> str:
+        return TOPICS.dead_letters
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self._offset
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 5
+
+    def key(self) -> bytes:
+        return b"ann"
+
+    def value(self) -> bytes:
+        return b"{}"
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        return [("reason", b"no")]
+
+    def __len__(self) -> int:
+        return 2
+
+
+def topic_where(monkeypatch: pytest.MonkeyPatch, stands: dict[int, int | None]) -> DeadLetterTopic:
+    monkeypatch.setattr("everwatch.kafka.dead_letter_reader.new_admin", lambda *_: None)
+    monkeypatch.setattr("everwatch.kafka.dead_letter_reader.expect_topic", lambda *_: 1)
+    monkeypatch.setattr("everwatch.kafka.dead_letter_reader.new_consumer", lambda *_, **__: LetterConsumer(stands))
+    return DeadLetterTopic(Settings(), "nowhere:1", SettableClock(0))
+
+
+def place(offset: int) -> Place:
+    return Place(TOPICS.dead_letters, 0, offset)
+
+
+def test_a_letter_is_found_and_a_gap_or_an_offset_beyond_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = topic_where(monkeypatch, {3: None, 5: None})
+    found = topic.one(place(3))
+    assert isinstance(found, DeadLetter)
+    assert found.reason == "no"
+    assert topic.one(place(4)) is None
+    assert topic.one(place(7)) is None
+    assert topic.one(place(9)) is None
+
+
+def test_a_letter_that_cannot_be_or_may_not_be_read_is_not_told_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = topic_where(monkeypatch, {3: KafkaError._BAD_MSG, 5: None})
+    with pytest.raises(RecordsUnreadable, match="partition 0 cannot be read from offset 3 on"):
+        topic.one(place(3))
+    topic = topic_where(monkeypatch, {3: KafkaError.TOPIC_AUTHORIZATION_FAILED})
+    with pytest.raises(AccessError):
+        topic.one(place(3))

@@ -12,6 +12,7 @@ from everwatch.kafka.clients import LARGEST_RECORD_BYTES
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_writer import DeadLetters
 from everwatch.kafka.topics import Topics
+from everwatch.kafka.unreadable_batches import Unreadable
 
 TOPICS = Topics.of(Settings())
 NOW = 1_800_000_000_000
@@ -102,3 +103,69 @@ def test_a_record_that_nothing_is_known_to_be_wrong_with_says_how_it_failed() ->
     said = letter(b"ann", b"", Unhandled(OverflowError("int too big to convert")))["said"]
     assert said["reason"] == "it could not be handled: OverflowError: int too big to convert"
     assert said["code"] == "unhandled"
+
+
+class SlowOutbox:
+    """Remembers what is sent, and delivers when it is told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.is_full = False
+
+    def send(self, topic: str, **record: Any) -> None:
+        if self.is_full:
+            raise BufferError
+        self.sent.append(record)
+
+    def deliver(self) -> None:
+        for record in self.sent:
+            record["on_delivered"](None)
+
+
+@pytest.fixture
+def outbox() -> SlowOutbox:
+    return SlowOutbox()
+
+
+@pytest.fixture
+def dead_letters(outbox: SlowOutbox) -> DeadLetters:
+    return DeadLetters(outbox, TOPICS, SettableClock(NOW), "worker")  # type: ignore[arg-type]
+
+
+def test_a_record_that_is_refused_again_has_one_letter_and_whoever_waits_for_it_is_told(
+    outbox: SlowOutbox, dead_letters: DeadLetters
+) -> None:
+    told: list[str] = []
+
+    def refuse(name: str, value: bytes = b"{") -> None:
+        dead_letters.put(Record("signups", 2, 7, 1, b"ann", value), InvalidInput("no"), lambda: told.append(name))
+
+    refuse("first")
+    refuse("under way")
+    assert (len(outbox.sent), told) == (1, [])
+    outbox.deliver()
+    assert told == ["first", "under way"]
+    refuse("later")
+    assert (len(outbox.sent), told[2:]) == (1, ["later"])
+    # of a topic that was made anew
+    refuse("another record", b"}")
+    assert len(outbox.sent) == 2
+
+
+def test_a_batch_that_is_passed_over_again_has_one_letter(outbox: SlowOutbox, dead_letters: DeadLetters) -> None:
+    for _ in range(2):
+        dead_letters.put_unreadable(Unreadable("signups", 2, 7, 9, "bad"))
+    dead_letters.put_unreadable(Unreadable("signups", 2, 9, 10, "bad"))
+    assert len(outbox.sent) == 2
+
+
+def test_a_letter_that_the_producer_did_not_take_is_written_when_it_is_asked_for_again(
+    outbox: SlowOutbox, dead_letters: DeadLetters
+) -> None:
+    record = Record("signups", 2, 7, 1, b"ann", b"{")
+    outbox.is_full = True
+    with pytest.raises(BufferError):
+        dead_letters.put(record, InvalidInput("no"))
+    outbox.is_full = False
+    dead_letters.put(record, InvalidInput("no"))
+    assert len(outbox.sent) == 1

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everwatch.core.clock import SettableClock
+from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
 from everwatch.kafka.unreadable_batches import Sieve, Unreadable
 
@@ -48,12 +49,15 @@ class Message:
 
 
 class Client:
-    """A client on the one partition; it stands still at what it cannot unpack, as librdkafka does."""
+    """A client on the one partition; it stands still at what it cannot unpack, as librdkafka does.
 
-    def __init__(self, log: list[Batch], resets: bool = True) -> None:
+    ``wanders``: it begins the partition anew behind that, as librdkafka does where a checksum is wrong.
+    """
+
+    def __init__(self, log: list[Batch], wanders: bool = False) -> None:
         self.log = log
+        self.wanders = wanders
         self.at = log[0].first if log else 0
-        self.resets = resets
         self.closed = False
 
     def assign(self, positions: list[TopicPartition]) -> None:
@@ -79,6 +83,8 @@ class Client:
             if batch is None:
                 return [*found, Message(end, KafkaError._PARTITION_EOF)]
             if not batch.readable:
+                if self.wanders:
+                    self.at = self.log[0].first
                 return [*found, Message(batch.first, KafkaError._BAD_COMPRESSION)]
             self.at = max(self.at, batch.first) + 1
             found.append(Message(self.at - 1, size=batch.size))
@@ -96,11 +102,11 @@ def logs(draw: st.DrawFn) -> list[Batch]:
     return log
 
 
-@given(logs())
+@given(logs(), st.booleans())
 def test_every_record_that_can_be_read_is_given_once_and_every_other_batch_is_passed_over_whole(
-    log: list[Batch],
+    log: list[Batch], wanders: bool
 ) -> None:
-    client = Client(log)
+    client = Client(log, wanders)
     probers: list[Client] = []
 
     def new_prober() -> Any:
@@ -143,6 +149,29 @@ def test_what_a_second_client_can_read_is_not_passed_over() -> None:
     sieve = Sieve(client, lambda: Client([Batch(0, 3, 0, True)]), SettableClock(0))  # type: ignore[arg-type,return-value]
     assert sieve.take(10, 0, 0) == ([], [], [])
     assert client.at == 0
+
+
+def test_a_batch_whose_end_is_not_found_is_read_from_no_earlier_offset_and_looked_at_more_and_more_rarely() -> None:
+    client = Client([Batch(0, 3, 0, True), Batch(3, 3, 0, False)], wanders=True)
+    clock, tried = SettableClock(0), 0
+
+    def away() -> Any:
+        nonlocal tried
+        tried += 1
+        raise BrokerUnavailable("nobody answers")
+
+    class Silent(Client):
+        def consume(self, most: int, timeout: float) -> list[Any]:
+            clock.advance(60_000)
+            return away()
+
+    sieve = Sieve(client, lambda: Silent([]), clock)  # type: ignore[arg-type,return-value]
+    assert [message.offset() for message in sieve.take(10, 0, 0).records] == [0, 1, 2]
+    for _ in range(100):
+        assert sieve.take(10, 0, 0) == ([], [], [])
+        assert client.at == 3
+        clock.advance(1_000)
+    assert 3 <= tried <= 6
 
 
 def test_what_was_taken_before_the_consumer_was_set_back_is_given_once() -> None:

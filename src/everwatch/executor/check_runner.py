@@ -131,7 +131,7 @@ class Checks:
         """Record ticks that cannot be read, and acknowledge the last of their offsets once that is durable."""
         if not held.revoked:
             held.started += 1
-            self._dead_letters.put_unreadable(unreadable, partial(_acknowledge_one, self._acknowledge, held, unreadable.end - 1))
+            self._dead_letters.put_unreadable(unreadable, partial(self._acknowledge, held, unreadable.end - 1))
 
     def cancel(self, cancelling: Cancellations) -> None:
         """Note what is paused or deleted: ticks of it that wait, or are still to come, are not begun."""
@@ -454,7 +454,7 @@ class Checks:
     def _bury(self, taken: Taken, error: InvalidInput) -> None:
         held, message = taken
         held.started += 1
-        self._dead_letters.put(Record.of(message), error, self._acknowledging_one(taken))
+        self._dead_letters.put(Record.of(message), error, partial(self._acknowledge, held, message.offset() or 0))
 
     def _fail(self, error: BaseException) -> None:
         if not self.failed.done():

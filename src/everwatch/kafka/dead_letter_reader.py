@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
-from everwatch.core.errors import BrokerUnavailable
+from everwatch.core.errors import BrokerUnavailable, RecordsUnreadable
 from everwatch.kafka.access_errors import raise_refused
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.consumed_record import Record
@@ -124,16 +124,27 @@ class DeadLetterTopic:
                 raise BrokerUnavailable(f"Kafka does not give the rest of topic {self._topic}: is it running?")
 
     def one(self, place: Place) -> DeadLetter | Redriven | None:
-        """What stands at a place; None if the topic does not hold it. Raises BrokerUnavailable."""
-        if place.partition not in self._ends or not bounds(self._consumer, self._topic, place.partition):
+        """What stands at a place; None if the topic does not hold it.
+
+        Raises BrokerUnavailable, RecordsUnreadable, AccessError.
+        """
+        number, offset = place.partition, place.offset
+        if number not in self._ends or offset not in bounds(self._consumer, self._topic, number):
             return None
-        self._consumer.assign([TopicPartition(self._topic, place.partition, place.offset)])
-        for _ in range(_PATIENCE if place.offset < self._ends[place.partition] else 0):
-            for message in self._consumer.consume(1, _TAKE_S):
-                if message.error() is None:
-                    record = Record.of(message)
-                    return _read(message, record) if record.offset == place.offset else None
-        return None
+        self._consumer.assign([TopicPartition(self._topic, number, offset)])
+        for _ in range(_PATIENCE):
+            messages, unreadable, errors = self._sieve.sift(self._consumer.consume(1, _TAKE_S))
+            raise_refused(errors, self._topic)
+            for each in unreadable:
+                if each.first <= offset < each.end:
+                    raise RecordsUnreadable(self._topic, {number: (offset, each.reason)})
+            for message in messages:
+                record = Record.of(message)
+                return _read(message, record) if record.offset == offset else None
+            (position,) = self._consumer.position([TopicPartition(self._topic, number)])
+            if position.offset > offset:
+                return None  # nothing that was committed stands there
+        raise BrokerUnavailable(f"Kafka does not give what stands at {place}: is it running?")
 
     def close(self) -> None:
         """Leave the topic."""

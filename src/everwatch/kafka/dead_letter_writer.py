@@ -1,7 +1,13 @@
 """The one writer of dead letters: what was refused, why, and where it came from."""
 
+import threading
+from collections.abc import Callable, Hashable
+from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
+from zlib import crc32
+
+from confluent_kafka import Message
 
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
@@ -9,6 +15,9 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.outbox import Headers, OnDelivered, Outbox, Shorter
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import Unreadable
+
+# about 20 MB; more than there are records in the batches that a process has under way
+MOST_REMEMBERED = 50_000
 
 
 class Room(NamedTuple):
@@ -24,8 +33,49 @@ ROOM = Room(500_000, 1_500_000)
 LITTLE_ROOM = Room(8_000, 32_000)
 
 
+class _Written:
+    """Which letters were asked for, the newest ``MOST_REMEMBERED``, so that none is written twice. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        # of each those who wait for its delivery; None once it is delivered
+        self._known: dict[Hashable, list[Callable[[], None]] | None] = {}
+
+    def begin(self, letter: Hashable, on_delivered: Callable[[], None] | None) -> OnDelivered | None:
+        """What the producer is to call when the letter is delivered; None if it was asked for before."""
+        told = [on_delivered] if on_delivered is not None else []
+        with self._lock:
+            if letter not in self._known:
+                self._known[letter] = told
+                if len(self._known) > MOST_REMEMBERED:
+                    del self._known[next(iter(self._known))]
+                return partial(self._delivered, letter, told)
+            waiting = self._known[letter]
+            if waiting is not None:
+                waiting += told
+                return None
+        for tell in told:
+            tell()
+        return None
+
+    def forget(self, letter: Hashable) -> None:
+        """Note that the producer did not take the letter."""
+        with self._lock:
+            self._known.pop(letter, None)
+
+    def _delivered(self, letter: Hashable, waiting: list[Callable[[], None]], _message: Message) -> None:
+        with self._lock:
+            if letter in self._known:
+                self._known[letter] = None
+        for tell in waiting:
+            tell()
+
+
 class DeadLetters:
     """Puts refused records on the topic ``dead-letters``, in the partition that they came from.
+
+    A record that is refused once more by the same process (its batch is retried, or its partition came back before its
+    offset was committed) has its letter already: no other one is written.
 
     ``process``: who refuses (``worker``, ``executor``, ``sink``); a record that two processes read may be refused by
     each.
@@ -36,9 +86,10 @@ class DeadLetters:
         self._topic = topics.dead_letters
         self._clock = clock
         self._process = process.encode()
+        self._written = _Written()
 
-    def put(self, source: Record, error: InvalidInput, on_delivered: OnDelivered | None = None) -> None:
-        """Queue one; it is durable when the outbox has delivered it.
+    def put(self, source: Record, error: InvalidInput, on_delivered: Callable[[], None] | None = None) -> None:
+        """Queue one; it is durable when the outbox has delivered it. ``on_delivered`` may be called in another thread.
 
         Should the topic not take it for its size, a shorter one is sent in its place.
         """
@@ -46,23 +97,18 @@ class DeadLetters:
             *self._headers(error, source.topic, source.partition, source.offset),
             ("source_timestamp", str(source.timestamp_ms).encode()),
         ]
+        # a topic that is made anew has the same offsets once more, and other records
+        content = crc32(source.key or b""), crc32(source.value or b"")
+        letter = source.topic, source.partition, source.offset, source.timestamp_ms, *content
         key, value, cut = _fitted(source, ROOM)
 
         def shorter() -> Shorter | None:
             short_key, short_value, more = _fitted(source, LITTLE_ROOM)
             return (short_key, short_value, headers + more) if more else None
 
-        self._outbox.send(
-            self._topic,
-            partition=source.partition,
-            key=key,
-            value=value,
-            headers=headers + cut,
-            on_delivered=on_delivered,
-            shorter=shorter,
-        )
+        self._send(letter, on_delivered, source.partition, key, value, headers + cut, shorter)
 
-    def put_unreadable(self, each: Unreadable, on_delivered: OnDelivered | None = None) -> None:
+    def put_unreadable(self, each: Unreadable, on_delivered: Callable[[], None] | None = None) -> None:
         """Queue one letter for a batch that cannot be read: its offsets and the reason, and nothing of its records.
 
         ``source_offset`` is the first of the offsets, ``source_last_offset`` the last.
@@ -72,9 +118,34 @@ class DeadLetters:
             ("source_last_offset", str(each.end - 1).encode()),
             ("cut", b"key,value"),
         ]
-        self._outbox.send(
-            self._topic, partition=each.partition, key=None, value=None, headers=headers, on_delivered=on_delivered
-        )
+        self._send(each[:4], on_delivered, each.partition, None, None, headers)
+
+    def _send(
+        self,
+        letter: Hashable,
+        on_delivered: Callable[[], None] | None,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers,
+        shorter: Callable[[], Shorter | None] | None = None,
+    ) -> None:
+        delivered = self._written.begin(letter, on_delivered)
+        if delivered is None:
+            return
+        try:
+            self._outbox.send(
+                self._topic,
+                partition=partition,
+                key=key,
+                value=value,
+                headers=headers,
+                on_delivered=delivered,
+                shorter=shorter,
+            )
+        except BaseException:
+            self._written.forget(letter)
+            raise
 
     def _headers(self, error: InvalidInput, topic: str, partition: int, offset: int) -> Headers:
         return [

@@ -8,6 +8,7 @@ second implementation of the protocol.
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -43,7 +44,9 @@ PROBING: dict[str, object] = {
 """Consumer settings of the second client."""
 SOME = 1_000
 MOST_BYTES = 32 * 1024 * 1024
-_PATIENCE_S = 60.0
+_PATIENCE_S = 20.0
+# where an end cannot be found (not even the broker reads on behind it) others wait for that more and more rarely
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 640.0
 _TAKE_S = 0.5
 # of one partition at a time: many in a row are found with one client
 MOST_IN_A_ROW = 1_000
@@ -95,6 +98,8 @@ class Sieve:
         self._new_prober = new_prober
         self._clock = clock
         self._taken: list[Message] = []
+        # where the end of an unreadable batch was looked for in vain: when to look again, and the pause after that
+        self._tried: dict[tuple[str, int], tuple[float, float]] = {}
         self._quiet = Quiet(clock)
 
     def take(self, most: int, wait_s: float, rest_s: float) -> Sifted:
@@ -137,9 +142,9 @@ class Sieve:
                 else:
                     self._pass_over(sifted, [_too_large(message)])
             elif is_unreadable(message):
-                if found := self._find(message, error):
-                    passed.add(place)
-                    self._pass_over(sifted, found)
+                # whatever came behind the error is read again
+                passed.add(place)
+                self._pass_over(sifted, self._find(message, error))
             else:
                 sifted.errors.append(message)
         return sifted
@@ -147,22 +152,23 @@ class Sieve:
     def _find(self, message: Message, error: KafkaError) -> list[Unreadable]:
         """The batches that cannot be read from where ``error`` was reported; the consumer stands behind them then.
 
-        None if it can be read now, or if that is not known yet.
+        None if it can be read now, or if that is not known yet: then the consumer stands where they begin.
         """
         topic, number, first = message.topic() or "", message.partition() or 0, message.offset() or 0
+        stands = first
         try:
             (position,) = self._consumer.position([TopicPartition(topic, number)])
-            prober = _Prober(self._new_prober(), topic, number, self._clock)
-            try:
-                # the consumer may stand in the middle of a batch, when it begins there
-                found = prober.find(max(first, position.offset))
-            finally:
-                prober.close()
-            if found:
-                self._consumer.seek(TopicPartition(topic, number, found[-1].end))
+            # the consumer may stand in the middle of a batch, when it begins there
+            stands = max(first, position.offset)
+            found = self._probed(topic, number, stands)
+            # not only where something was found: behind a wrong checksum librdkafka asks for an offset that it made up,
+            # and begins the partition anew when the broker has none such
+            self._consumer.seek(TopicPartition(topic, number, found[-1].end if found else stands))
             return found
         except (BrokerUnavailable, KafkaException) as problem:
-            # the consumer reports the batch again
+            with suppress(KafkaException):
+                # the consumer reports the batch again
+                self._consumer.seek(TopicPartition(topic, number, stands))
             if self._quiet.may_say((topic, number)):
                 logger.warning(
                     "%s, partition %d, offset %d cannot be read (%s), nor can its end be found yet: %s",
@@ -173,6 +179,22 @@ class Sieve:
                     problem,
                 )
             return []
+
+    def _probed(self, topic: str, number: int, offset: int) -> list[Unreadable]:
+        due_s, pause_s = self._tried.get((topic, number), (0.0, SHORTEST_PAUSE_S))
+        if self._clock.monotonic_s() < due_s:
+            raise BrokerUnavailable("it is looked for again in a while")
+        prober = _Prober(self._new_prober(), topic, number, self._clock)
+        try:
+            found = prober.find(offset)
+        except BrokerUnavailable:
+            due_s = self._clock.monotonic_s() + pause_s
+            self._tried[topic, number] = due_s, min(2 * pause_s, LONGEST_PAUSE_S)
+            raise
+        finally:
+            prober.close()
+        self._tried.pop((topic, number), None)
+        return found
 
     def _pass_over(self, sifted: Sifted, found: list[Unreadable]) -> None:
         sifted.unreadable.extend(found)

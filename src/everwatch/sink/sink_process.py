@@ -72,6 +72,7 @@ class _Sink:
         self._topics = Topics.of(settings)
         # made when first needed: most sinks never refuse a record
         self._outbox: Outbox | None = None
+        self._letters: DeadLetters | None = None
         self._quiet = Quiet(clock)
         # when to look again for what is older than it is kept
         self._trim_at_s = clock.monotonic_s()
@@ -97,18 +98,16 @@ class _Sink:
         # before any offset behind it is stored
         await self._bury_unreadable(unreadable)
         work = Bisection(records)
-        # a part that fails is built again; what it refused is not refused again
-        buried: set[tuple[Partition, int]] = set()
         while part := work.part:
             try:
-                offsets = await self._store_part(part, buried)
+                offsets = await self._store_part(part)
             except Exception as error:
                 if is_retryable(error):
                     raise
                 self._complain(error, part)
                 if not work.failed():
                     continue
-                offsets = await self._pass_over(part[0], error, buried)
+                offsets = await self._pass_over(part[0], error)
             work.done()
             source.commit(offsets)
         if passed := _offsets_behind(unreadable, records):
@@ -135,23 +134,18 @@ class _Sink:
         if not deleted:
             self._trim_at_s = self._clock.monotonic_s() + TRIM_EVERY_S
 
-    async def _store_part(self, part: Sequence[Record], buried: set[tuple[Partition, int]]) -> Mapping[Partition, int]:
+    async def _store_part(self, part: Sequence[Record]) -> Mapping[Partition, int]:
         """Store records with their offsets; gives the offsets. What is refused goes into the dead letters first."""
         batch, refused = await asyncio.to_thread(build_batch, part, self._topics, self._clock.now_ms())
-        await self._bury([each for each in refused if _place(each.record) not in buried])
-        buried.update(_place(each.record) for each in refused)
+        await self._bury(refused)
         await _while_busy(partial(self._store.apply, batch), self._stop)
         return batch.offsets
 
-    async def _pass_over(
-        self, record: Record, error: Exception, buried: set[tuple[Partition, int]]
-    ) -> Mapping[Partition, int]:
+    async def _pass_over(self, record: Record, error: Exception) -> Mapping[Partition, int]:
         """Refuse a record that the database does not take, and store the offset behind it."""
-        place = source, offset = _place(record)
-        if place not in buried:
-            POISON.labels(record.topic).inc()
-            await self._bury([Refused(record, Unhandled(error))])
-        offsets = {source: offset + 1}
+        POISON.labels(record.topic).inc()
+        await self._bury([Refused(record, Unhandled(error))])
+        offsets = {Partition(record.topic, record.partition): record.offset + 1}
         await _while_busy(partial(self._store.apply, SinkBatch(self._clock.now_ms(), offsets)), self._stop)
         return offsets
 
@@ -184,9 +178,10 @@ class _Sink:
         await self._until_delivered()
 
     def _dead_letters(self) -> DeadLetters:
-        if self._outbox is None:
+        if self._letters is None:
             self._outbox = Outbox(new_producer(self._settings, self._bootstrap_servers))
-        return DeadLetters(self._outbox, self._topics, self._clock, "sink")
+            self._letters = DeadLetters(self._outbox, self._topics, self._clock, "sink")
+        return self._letters
 
     async def _until_delivered(self) -> None:
         assert self._outbox is not None
@@ -213,10 +208,6 @@ def _offsets_behind(unreadable: Sequence[Unreadable], records: Sequence[Record])
         if record.offset >= behind.get(source, record.offset + 1):
             del behind[source]
     return behind
-
-
-def _place(record: Record) -> tuple[Partition, int]:
-    return Partition(record.topic, record.partition), record.offset
 
 
 def _example(record: Record, error: Exception) -> str:
