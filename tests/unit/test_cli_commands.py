@@ -106,7 +106,7 @@ class World:
                 each,
                 Reply(
                     asker.command_id, asker.user_id, asker.monitor_id, asker.command, answer, self.reason, self.path,
-                    0 if refused else 3, NOON_MS, self.code, asker.signup_id, asker.signal_id,
+                    0 if refused else 3, NOON_MS, self.code, asker.signup_id, asker.signal_id, 1, 41,
                 ),
             )  # fmt: skip
 
@@ -326,6 +326,7 @@ def test_the_answer_is_told_and_a_refusal_is_a_failure(
     assert as_json.json == {
         "command_id": "c-1", "user_id": "u-1", "monitor_id": "m", "command": "pause", "answer": answer.value,
         "reason": reason, "path": path, "version": 3, "at": NOON_MS, "code": "", "signup_id": "", "signal_id": "",
+        "partition": 1, "offset": 41,
     }  # fmt: skip
 
 
