@@ -42,9 +42,13 @@ from everwatch.plans.plans_file import PlansFile
 from everwatch.rules.changelog_marks import UNREADABLE_REMEDY, Mark
 from everwatch.timetable import NotPlanned
 from streams.agents.feedback import Feedback
+from streams.agents.inputs import Inputs
 from streams.agents.isolation import Isolated
+from streams.agents.manual_runs import ManualRuns
+from streams.agents.monitor_changes import MonitorChanges
 from streams.agents.registration import Registration
 from streams.agents.signals import Signals
+from streams.outputs.all_outputs import Outputs
 from streams.outputs.dead_letters import Refusals
 from streams.outputs.replies import Replies
 from streams.outputs.transitions import Transitions
@@ -160,20 +164,11 @@ class Engine(Service):
         inline = InlineResults(
             lambda: self.table.store, self._outbox, self._packing, topics, clock, settings.output_format, secrets
         )
-        self.registration = Registration(
-            self.partitions,
-            self._planner,
-            self._writer,
-            self._outbox,
-            transitions,
-            refusals,
-            replies,
-            topics,
-            clock,
-            inline.judge_now,
-            secrets,
-            self._plans,
-        )
+        outputs = Outputs(self._outbox, transitions, replies, refusals)
+        inputs = Inputs(refusals, clock, secrets, self._plans)
+        manual_runs = ManualRuns(self._outbox, topics, inputs.produced_at, inline.judge_now)
+        changes = MonitorChanges(inputs, outputs, manual_runs, clock)
+        self.registration = Registration(self._writer, self._planner, outputs, inputs, changes, clock)
         self.signal_taker = Signals(self._writer, refusals, replies, self._outbox, clock, secrets)
         self.feedback = Feedback(self._writer, self._planner, transitions, refusals, settings.tasks_kept_s * 1_000)
         delayed = Delayed(self.partitions, self._planner, lambda: self.table.store)

@@ -130,7 +130,7 @@ async def test_a_command_that_cannot_be_carried_out_is_refused_and_answered(
             raise OverflowError("int too big to convert")
         return carry_out(command, *rest)
 
-    monkeypatch.setattr("streams.agents.registration.carry_out", fails_for_one)
+    monkeypatch.setattr("streams.agents.monitor_changes.carry_out", fails_for_one)
     given = [
         {"command": "pause", "user_id": "ann", "monitor_id": name, "command_id": f"of-{name}"} for name in ("n", "m")
     ]

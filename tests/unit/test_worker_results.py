@@ -13,12 +13,15 @@ from support.worker import START, TOPICS, Broker, Life, until, worker
 from everwatch.core.clock import SettableClock
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec, table_records
+from everwatch.kafka.compression import codec_named
 from everwatch.kafka.consumed_record import Record
 from everwatch.kinds import registry
+from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.protocol import InlineView
 from everwatch.model import Misfire, Monitor, Outcome, Result, State, Status
 from everwatch.timetable import Firing, Line, Way, chunk_of, framed
 from everwatch.timetable.record_framing import Entry
+from streams.ticking.inline_evaluator import InlineResults
 
 
 @pytest.fixture
@@ -177,19 +180,18 @@ class Room:
         self.runs.append(0)
 
 
-async def test_however_many_instants_are_judged_others_have_their_turn_in_between(
-    life: Life, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_however_many_instants_are_judged_others_have_their_turn_in_between(life: Life) -> None:
     monitors = [every(f"job-{number}", "heartbeat", "1s", period="1h") for number in range(3)]
     life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": monitors})
     await until("bob is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
-    inline = life.engine.registration._judge_now.__self__  # type: ignore[attr-defined]
+    packing, room = codec_named("none"), Room()
+    inline = InlineResults(
+        lambda: life.store, room, packing, TOPICS, SettableClock(START), OutputFormat.AVRO, ConfigSecrets()
+    )
     found = [codec.decode_entry(key, value) for key, value in life.store.scan(0, b"bob\0")]
     ticks = [table_records.tick_value(entry) for entry in found if isinstance(entry, Monitor)]
-    chunk = chunk_of([Entry(0, framed(b"bob", tick)) for tick in ticks], inline._packing)
+    chunk = chunk_of([Entry(0, framed(b"bob", tick)) for tick in ticks], packing)
     outage = Firing(Line(Way.INLINE, Misfire.FIRE_ALL, 60_000), chunk, range(START, START + 1_000_000, 1_000))
-    room = Room()
-    monkeypatch.setattr(inline, "_outbox", room)
     await inline.judge(life.partition, [outage], START + 1_000_000)
     assert sum(room.runs) == 3_000
     assert max(room.runs) <= 200

@@ -1,0 +1,124 @@
+"""Signups and commands as they are let in: decoded, checked, their secrets encrypted."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from operator import is_
+from typing import TypeVar
+
+import msgspec
+
+from everwatch.core.bounds import BROKER_AHEAD_MS
+from everwatch.core.clock import Clock
+from everwatch.core.errors import InvalidInput, RefusalCode
+from everwatch.encoding import codec
+from everwatch.kafka.consumed_record import Record
+from everwatch.kinds.execution.config_secrets import ConfigSecrets
+from everwatch.model import Command, MonitorSpec, Signup
+from everwatch.plans.plan import Plans
+from everwatch.plans.plans_file import PlansFile
+from everwatch.rules.admission import admit_command, admit_signup
+from streams.outputs.dead_letters import Refusals
+from streams.transport.batch_consumer import in_turns
+
+W = TypeVar("W", bound=Signup | Command)
+Admitted = tuple[Record, W, list[bytes]]
+"""An input, what it asks for, and the table keys that it concerns: the user's first."""
+
+
+class Inputs:
+    """Admission of signups and commands. What is not admitted becomes a dead letter."""
+
+    def __init__(
+        self, refusals: Refusals, clock: Clock, secrets: ConfigSecrets, plans_file: PlansFile | None = None
+    ) -> None:
+        self._refusals = refusals
+        self._clock = clock
+        self.secrets = secrets
+        self._encrypted_last: tuple[tuple[MonitorSpec, ...], tuple[MonitorSpec, ...]] = (), ()
+        self._plans_file = plans_file
+
+    @property
+    def plans(self) -> Plans | None:
+        """The plans that are in force; None if there is no file of plans."""
+        return self._plans_file.current if self._plans_file else None
+
+    async def signups(self, records: Iterable[Record]) -> list[Admitted[Signup]]:
+        """The signups among ``records``, filled in from their plans."""
+        return await self._admitted(records, partial(admit_signup, plans=self.plans))
+
+    async def commands(self, records: Iterable[Record]) -> list[Admitted[Command]]:
+        """The commands among ``records``."""
+        return await self._admitted(records, admit_command)
+
+    async def _admitted(self, records: Iterable[Record], admit: Callable[[bytes | None, int], W]) -> list[Admitted[W]]:
+        admitted: list[Admitted[W]] = []
+        async for some in in_turns(records):
+            for source in some:
+                try:
+                    wanted = self.encrypted(admit(source.value, self.produced_at(source)))
+                    user_key = codec.user_key(wanted.user_id)
+                    if source.key is not None and source.key != user_key:
+                        raise InvalidInput(
+                            "the record's key is not the user_id: key records by user_id, or the user's records lose"
+                            " their order",
+                            "$.user_id",
+                            RefusalCode.WRONG_KEY,
+                        )
+                except InvalidInput as error:
+                    self._refusals.refuse(source, error)
+                else:
+                    admitted.append((source, wanted, keys_of(wanted, user_key + codec.SEPARATOR)))
+        return admitted
+
+    def encrypted(self, wanted: W) -> W:
+        """An input with the secrets of its monitors as they are stored."""
+        if isinstance(wanted, Signup):
+            given, encrypted = self._encrypted_last
+            if wanted.monitors is not given:
+                encrypted = tuple([self.secrets.encrypted(spec) for spec in wanted.monitors])
+                # alike signups have the very same monitors, see ``admission``
+                self._encrypted_last = wanted.monitors, encrypted
+            if all(map(is_, encrypted, wanted.monitors)):
+                return wanted
+            return msgspec.structs.replace(wanted, monitors=encrypted)
+        if wanted.monitor is None:
+            return wanted
+        return msgspec.structs.replace(wanted, monitor=self.secrets.encrypted(wanted.monitor))
+
+    def produced_at(self, source: Record) -> int:
+        """When an input was produced, ms: what its delays and a run by hand are counted from.
+
+        A producer may write any timestamp; one that is not to be believed counts as now.
+        """
+        now = self._clock.now_ms()
+        return source.timestamp_ms if 0 < source.timestamp_ms <= now + BROKER_AHEAD_MS else now
+
+
+def keys_of(wanted: Signup | Command, user_key: bytes) -> list[bytes]:
+    """The table keys of the user and of the monitors that are named."""
+    if isinstance(wanted, Signup):
+        return [user_key, *(user_key + spec.monitor_id.encode() for spec in wanted.monitors)]
+    keys = [user_key, user_key + wanted.monitor_id.encode()]
+    return [*keys, codec.commands_key(wanted.user_id)] if wanted.command_id else keys
+
+
+def slices(admitted: list[Admitted[W]], most: int) -> Iterator[list[Admitted[W]]]:
+    """The signups in order, so many at a time that they concern about ``most`` entries."""
+    some: list[Admitted[W]] = []
+    entries = 0
+    for each in admitted:
+        some.append(each)
+        entries += len(each[2])
+        if entries >= most:
+            yield some
+            some, entries = [], 0
+    if some:
+        yield some
+
+
+def by_partition(admitted: Iterable[Admitted[W]]) -> dict[int, list[Admitted[W]]]:
+    """The inputs by the number of their partition, each partition's in order."""
+    parts: dict[int, list[Admitted[W]]] = {}
+    for each in admitted:
+        parts.setdefault(each[0].partition, []).append(each)
+    return parts

@@ -1,0 +1,52 @@
+"""Runs of monitors beside their schedules, by command."""
+
+from collections.abc import Callable
+from zlib import crc32
+
+from everwatch.core.bounds import BROKER_AHEAD_MS
+from everwatch.encoding import codec, table_records
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.topics import Topics
+from everwatch.kinds import registry
+from everwatch.model import Command, Monitor, Signup
+from everwatch.schedule.every import PHASE_STEP_MS
+from streams.state.owned_partitions import Partition
+
+JudgeNow = Callable[[Partition, Monitor, int, int], None]
+"""Judges an inline monitor: its partition, it, the instant it is judged for, and now."""
+
+
+class ManualRuns:
+    """Lets a monitor run once, now: an executed kind by a tick, an inline one at once."""
+
+    def __init__(
+        self, outbox: Outbox, topics: Topics, produced_at: Callable[[Record], int], judge_now: JudgeNow
+    ) -> None:
+        self._outbox = outbox
+        self._topics = topics
+        self._produced_at = produced_at
+        self._judge_now = judge_now
+
+    def run(self, partition: Partition, source: Record, wanted: Signup | Command, monitor: Monitor, now: int) -> None:
+        """Let a monitor run once beside its schedule.
+
+        The tick has the instant of the command, so that the command read again gives the same tick; it is no whole
+        step, as scheduled ones are.
+        """
+        name = wanted.command_id.encode() if isinstance(wanted, Command) else b""
+        number = crc32(name) if name else source.offset
+        # one that only begins later runs now all the same, beside its state; the broker takes no tick from far ahead
+        begun = monitor.since if monitor.since < now + BROKER_AHEAD_MS // 2 else 0
+        instant = min(max(self._produced_at(source), begun + PHASE_STEP_MS), now + BROKER_AHEAD_MS // 2)
+        scheduled_at = instant - instant % PHASE_STEP_MS + 1 + number % (PHASE_STEP_MS - 1)
+        if registry.is_inline(monitor.spec.kind):
+            self._judge_now(partition, monitor, scheduled_at, now)
+            return
+        self._outbox.send(
+            self._topics.ticks_for(monitor.spec.policy.priority),
+            partition=partition.number,
+            key=codec.user_key(monitor.user_id),
+            value=table_records.tick_value(monitor, manual=True),
+            timestamp_ms=scheduled_at,
+        )

@@ -1,0 +1,115 @@
+"""Registration of users of whom nothing is known: without a look at what there is, while sweeps go on."""
+
+import asyncio
+from contextlib import ExitStack
+
+from everwatch.core.clock import Clock
+from everwatch.core.errors import InvalidInput
+from everwatch.model import Answer, Asker, At, ReplyOn, Signup
+from everwatch.rules.registration_rules import (
+    newcomer,
+)
+from everwatch.timetable import NEVER, Planned
+from streams.agents.inputs import Admitted, by_partition
+from streams.outputs.all_outputs import Outputs
+from streams.state.owned_partitions import Partition, Planner
+from streams.state.unit_of_work import Writing, all_or_rebuilt
+from streams.transport.batch_consumer import in_turns
+
+# long enough for a unit of work to become durable, as a rule
+BEGIN_AFTER_MS = 500
+
+
+class Newcomers:
+    """Registers users of whom nothing is known."""
+
+    def __init__(self, planner: Planner, outputs: Outputs, clock: Clock) -> None:
+        self._planner = planner
+        self._outputs = outputs
+        self._clock = clock
+
+    async def sort_out(
+        self, work: Writing, admitted: list[Admitted[Signup]]
+    ) -> tuple[dict[int, list[Admitted[Signup]]], list[Admitted[Signup]]]:
+        """Newcomers, by partition, and the others: who is known already, comes twice, or has something due at once."""
+        now = self._clock.now_ms()
+        known: dict[int, set[bytes]] = {}
+        for number, some in by_partition(admitted).items():
+            # nobody has monitors who is not known as a user
+            users = [keys[0] for _, _, keys in some]
+            values = work.read(number, users)
+            known[number] = {user for user, value in zip(users, values, strict=True) if value is not None}
+            await asyncio.sleep(0)
+        newcomers: dict[int, list[Admitted[Signup]]] = {}
+        others: list[Admitted[Signup]] = []
+        for each in admitted:
+            source, signup, keys = each
+            taken = known[source.partition]
+            if keys[0] not in taken and not _is_due_soon(signup, now):
+                newcomers.setdefault(source.partition, []).append(each)
+            else:
+                others.append(each)
+            taken.add(keys[0])
+        return newcomers, others
+
+    async def register(self, work: Writing, newcomers: dict[int, list[Admitted[Signup]]]) -> None:
+        """Register users of whom nothing is known.
+
+        They begin a little later than now, so that sweeps can go on while all this becomes durable.
+        """
+        planned: list[tuple[Partition, list[Planned]]] = []
+        asked: list[tuple[int, Signup]] = []
+        with ExitStack() as stack:
+            for number, some in newcomers.items():
+                partition = work.owned(number)
+                now = max(self._clock.now_ms(), partition.reaching_for)
+                stack.enter_context(partition.held(now + BEGIN_AFTER_MS))
+                plans: list[Planned] = []
+                async for few in in_turns(some):
+                    for source, signup, keys in few:
+                        try:
+                            user, monitors = newcomer(signup, now, now + BEGIN_AFTER_MS)
+                        except InvalidInput as error:
+                            self._outputs.refusals.refuse(source, error)
+                            continue
+                        if signup.signup_id and signup.reply is ReplyOn.EVERY_OUTCOME:
+                            asked.append((number, signup))
+                        work.add(number, keys[0], user)
+                        for key, monitor in zip(keys[1:], monitors, strict=True):
+                            work.add(number, key, monitor)
+                            awake = self._planner.planned(monitor, key)
+                            if awake is not None:
+                                plans.append(awake)
+                planned.append((partition, plans))
+                # the broker is at work while the next partition's users are
+                work.send(number)
+            await work.finish()
+            for number, signup in asked:
+                self._outputs.replies.answer(number, Asker.of(signup), Answer.REGISTERED, offset=work.position(number))
+            with all_or_rebuilt():
+                # in one go: what is loaded from the index meanwhile would come twice
+                for partition, plans in planned:
+                    for plan in plans:
+                        if _is_dated(plan):
+                            partition.timetable.put(plan)
+                for partition, plans in planned:
+                    async for recurring in in_turns(plans):
+                        for plan in recurring:
+                            if not _is_dated(plan):
+                                partition.timetable.put(plan)
+
+
+def _is_dated(plan: Planned) -> bool:
+    """Whether the index knows of it too."""
+    return isinstance(plan.schedule, At) or plan.held_back or plan.until < NEVER
+
+
+def _is_due_soon(wanted: Signup, now: int) -> bool:
+    soon = now + 2 * BEGIN_AFTER_MS
+    for spec in wanted.monitors:
+        if isinstance(spec.schedule, At):
+            at = spec.schedule.at
+            # a delay of a plan is counted from the registration, which is about now
+            if (at if at > 0 else now - at) <= soon:
+                return True
+    return False
