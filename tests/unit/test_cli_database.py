@@ -150,13 +150,42 @@ def test_monitors_of_all_users_are_found_by_state_kind_plan_and_label() -> None:
 
 
 def test_a_list_goes_on_where_a_page_ended() -> None:
-    everything = listed(monitor.app)
-    pages: list[str] = []
-    while some := listed(monitor.app, "--limit", "5", *(("--after", pages[-1]) if pages else ())):
-        pages += some
-    assert pages == everything
-    assert listed(monitor.app, "--limit", "0") == everything
-    assert listed(user.app, "--limit", "1", "--after", "anna") == ["bea"]
+    for app in (monitor.app, user.app):
+        everything = listed(app)
+        pages, options = [], ["--limit", "3"]
+        while options:
+            found = CliRunner().invoke(app, ["list", "--json", *options])
+            pages += [
+                each["user_id"] + each.get("monitor_id", "") for each in map(orjson.loads, found.stdout.splitlines())
+            ]
+            told = found.stderr.strip()
+            options = ["--limit", "3", *told.removeprefix("there are more: ").split()] if told else []
+        assert pages == [each.replace("/", "") for each in everything]
+        assert listed(app, "--limit", "0") == everything
+
+
+def test_tasks_go_on_where_a_page_ended() -> None:
+    first = CliRunner().invoke(task.app, ["list", "--limit", "2"])
+    cursor = first.stderr.strip().removeprefix("there are more: --after ")
+    assert names("--limit", "2") + names("--after", cursor) == names()
+
+
+def test_a_cursor_of_another_filter_is_refused() -> None:
+    told = CliRunner().invoke(monitor.app, ["list", "--limit", "1"]).stderr
+    cursor = told.strip().removeprefix("there are more: --after ")
+    found = CliRunner().invoke(monitor.app, ["list", "--state", "up", "--after", cursor])
+    assert isinstance(found.exception, EverwatchError)
+    assert str(found.exception).startswith("The cursor is not one of this list: ")
+
+
+def test_monitors_are_found_by_a_part_of_their_name_and_in_other_orders() -> None:
+    assert listed(monitor.app, "--search", "the api") == ["dora/api"]
+    assert listed(monitor.app, "--prefix", "ni") == ["anna/nightly"]
+    assert listed(monitor.app, "--target", "nowhere.example") == []
+    assert listed(monitor.app, "--sort", "state-since", "--limit", "1") == ["anna/held"]
+    assert listed(monitor.app, "anna", "--sort", "id", "--reverse")[0] == "anna/well"
+    assert listed(user.app, "--search", "LE") == ["cleo"]
+    assert listed(user.app, "--sort", "changed")[-1] == "anna"
 
 
 def test_users_are_found_by_plan_and_by_the_monitors_they_have() -> None:

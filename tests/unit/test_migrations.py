@@ -19,6 +19,7 @@ from everwatch.core.errors import StoreError
 from everwatch.model import At, Every, Misfire, Policy, Priority, Result, State, Status, Transition
 from everwatch.store import Identity, Partition, Received, SinkBatch, SqlStore, StoreBusy, open_reader, open_store
 from everwatch.store.database import open_for_writing, parse_url
+from everwatch.store.search import TABLES, index_of
 from everwatch.store.sql_schema import metadata
 
 
@@ -79,7 +80,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_alembic_finds_nothing_to_migrate(database_url: str) -> None:
     engine = open_for_writing(database_url)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        # the indexes of trigrams are made apart, where the database can have them
+        options = {"include_object": lambda _, name, *__: not any(name.startswith(made) for made in made_apart)}
+        made_apart = [index_of(table, connection.dialect.name) for table in TABLES]
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
     engine.dispose()
 
 
@@ -222,7 +226,8 @@ def fill(connection: Connection) -> None:
             text("CREATE TABLE results_before PARTITION OF results FOR VALUES FROM (MINVALUE) TO (86400000)")
         )
     for table in tables.sorted_tables:
-        if table.name == "alembic_version":
+        # what indexes of texts are made of fills itself
+        if table.name == "alembic_version" or "_fts" in table.name:
             continue
         row: dict[str, object] = {}
         for column in table.c:

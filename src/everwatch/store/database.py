@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 
 from everwatch.core.errors import EverwatchError, StoreError
 from everwatch.store import sqlite
+from everwatch.store.search import ensure_indexes
 
 logger = logging.getLogger(__name__)
 # it reports at every opening, in words that tell nothing to whoever runs a sink
@@ -85,6 +86,8 @@ def open_for_writing(database_url: str) -> Engine:
     engine = _backend(url).new_writer(url)
     with clear_errors(url), engine.begin() as connection:
         migrate(connection)
+        # an administrator may have created the extension since
+        ensure_indexes(connection)
     return engine
 
 

@@ -12,6 +12,7 @@ import msgspec
 from everwatch.core.errors import EverwatchError, StoreError
 from everwatch.model import Monitor, Policy, Result, Schedule, State, Transition, User
 from everwatch.store.availability import Availability
+from everwatch.store.paging import Page, Sort
 from everwatch.store.partition import Partition
 from everwatch.store.purged_users import Purge
 from everwatch.store.rollup_counts import Rollup, Step
@@ -145,8 +146,10 @@ class Identity(NamedTuple):
 class Selection(NamedTuple):
     """Which users or monitors a list shows; what is empty does not matter.
 
-    ``plan`` is the user's; ``state``, ``kind`` and ``labels`` (key and value, None for any value) are those of
-    monitors, and all of them count. A user is shown if all of these apply to one of its monitors.
+    ``plan`` is the user's; ``state``, ``kind``, ``labels`` (key and value, None for any value) and ``target`` (the
+    host) are those of monitors, and all of them count. A user is shown if all of these apply to one of its monitors.
+    ``contains`` and ``prefix``, whatever their case: a part and the beginning of the id, of a monitor's name or target
+    too; of a list of users, of their ids.
     """
 
     user_id: str = ""
@@ -154,11 +157,14 @@ class Selection(NamedTuple):
     kind: str = ""
     plan: str = ""
     labels: tuple[tuple[str, str | None], ...] = ()
+    target: str = ""
+    contains: str = ""
+    prefix: str = ""
 
     @property
     def names_monitors(self) -> bool:
         """Whether it matters what monitors a user has."""
-        return bool(self.state or self.kind or self.labels)
+        return bool(self.state or self.kind or self.labels or self.target)
 
 
 class ListedUser(msgspec.Struct, frozen=True):
@@ -176,6 +182,22 @@ class When(NamedTuple):
 
 
 ALWAYS = When()
+
+
+class MonitorCount(NamedTuple):
+    """How many monitors there are of a state, kind and plan (of the user)."""
+
+    state: str
+    kind: str
+    plan: str
+    monitors: int
+
+
+class CatalogueCounts(msgspec.Struct, frozen=True):
+    """How many monitors there are of each state, kind and plan, and users of each plan; none that is 0."""
+
+    monitors: tuple[MonitorCount, ...]
+    users: dict[str, int]
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -260,9 +282,13 @@ class Reader(Protocol):
         status: str = "",
         kind: str = "",
         when: When = ALWAYS,
+        after: str = "",
         limit: int = 100,
-    ) -> list[StoredResult]:
-        """The newest results (of one user, monitor, status, kind) due within ``when``, the latest first."""
+    ) -> Page[StoredResult]:
+        """The newest results (of one user, monitor, status, kind) due within ``when``, the latest first.
+
+        ``after``: the cursor of the page before, here and below. Raises InvalidCursor.
+        """
         ...
 
     def transitions(
@@ -271,24 +297,30 @@ class Reader(Protocol):
         monitor_id: str = "",
         *,
         state: str = "",
+        kind: str = "",
+        plan: str = "",
+        target: str = "",
         alerts: bool = False,
         when: When = ALWAYS,
+        after: str = "",
         limit: int = 100,
-    ) -> list[Transition]:
-        """The newest changes of state and reminders (of one user, monitor, into one state) within ``when``.
+    ) -> Page[Transition]:
+        """The newest changes of state and reminders (of one user, monitor, into one state, …) within ``when``.
 
         ``alerts``: only those that a person is to be told of.
         """
         ...
 
     def list_monitors(
-        self, which: Selection, after: tuple[str, str] = ("", ""), *, limit: int = 1_000
-    ) -> list[Monitor]:
-        """A page of monitors by user and name: those behind ``after`` (user_id and monitor_id)."""
+        self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
+    ) -> Page[Monitor]:
+        """A page of monitors; those of one instant, and all by id, by user and monitor."""
         ...
 
-    def list_users(self, which: Selection, after: str = "", *, limit: int = 1_000) -> list[ListedUser]:
-        """A page of users by ``user_id``: those behind ``after``."""
+    def list_users(
+        self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
+    ) -> Page[ListedUser]:
+        """A page of users. Raises StoreError for ``Sort.STATE_SINCE``: users have no state."""
         ...
 
     def user(self, user_id: str) -> User | None:
@@ -312,11 +344,15 @@ class Reader(Protocol):
         ...
 
     def count_users(self) -> int:
-        """How many users there are; unlike ``counts`` it does not go through all results."""
+        """How many users there are."""
+        ...
+
+    def catalogue_counts(self) -> CatalogueCounts:
+        """How many monitors and users there are of each kind of them; it costs the same however many there are."""
         ...
 
     def counts(self) -> Counts:
-        """How many users, monitors and results there are."""
+        """How many users, monitors and results there are; it goes through all results."""
         ...
 
     def task(self, user_id: str, task_id: str, now: int) -> StoredTask | None:
@@ -324,8 +360,16 @@ class Reader(Protocol):
         ...
 
     def tasks(
-        self, user_id: str = "", status: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int, limit: int = 100
-    ) -> list[StoredTask]:
+        self,
+        user_id: str = "",
+        status: str = "",
+        from_ms: int = 0,
+        until_ms: int = 0,
+        *,
+        now: int,
+        after: str = "",
+        limit: int = 100,
+    ) -> Page[StoredTask]:
         """Delayed tasks (of one user, of one ``TaskStatus``) due at ``from_ms`` <= t < ``until_ms``, as of ``now``.
 
         Ordered by ``due_at``, user and name. ``until_ms`` 0: without end.

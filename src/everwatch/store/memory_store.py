@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from everwatch.kinds.execution.targets import target_of_config
 from everwatch.model import Monitor, Result, State, Status, Transition, User
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store.availability import Availability
@@ -14,10 +15,12 @@ from everwatch.store.entry_sequence import ending_of
 from everwatch.store.facts import RESULTS_FROM
 from everwatch.store.interface import (
     ALWAYS,
+    CatalogueCounts,
     Counts,
     Entry,
     Identity,
     ListedUser,
+    MonitorCount,
     Received,
     Selection,
     SinkBatch,
@@ -27,15 +30,23 @@ from everwatch.store.interface import (
     TaskStatus,
     When,
 )
+from everwatch.store.paging import Page, Sort, is_descending, no_state_of_users, page_in_memory, place_of
 from everwatch.store.partition import Partition
 from everwatch.store.past_reading import read_availability
 from everwatch.store.purge_filter import without_purged
 from everwatch.store.purged_users import Purge, hash_of
+from everwatch.store.queries.events import ResultPlace, TransitionPlace, place_of_result, place_of_transition
+from everwatch.store.queries.matching import Facts, is_selected
+from everwatch.store.queries.monitors import place_of_monitor
+from everwatch.store.queries.tasks import Place as TaskPlace
+from everwatch.store.queries.tasks import place_of_task
+from everwatch.store.queries.users import place_of_user
 from everwatch.store.retention import KEEP_ALL, Keep
 from everwatch.store.rollup_counts import Rollup, Step
 from everwatch.store.rollup_rows import first_day
 from everwatch.store.rollups import Changes, Key, Merged, Since, additions, by_day, condensed, rollup
 from everwatch.store.row_mapping import result_row
+from everwatch.store.search import needles_of, user_text
 from everwatch.store.sketch import LONGEST_TEXT, compacted
 from everwatch.store.task_records import as_of, cancelled, following, is_first, task_of
 
@@ -161,8 +172,9 @@ class MemoryStore:
         status: str = "",
         kind: str = "",
         when: When = ALWAYS,
+        after: str = "",
         limit: int = 100,
-    ) -> list[StoredResult]:
+    ) -> Page[StoredResult]:
         def is_wanted(result: Result) -> bool:
             given = (user_id, monitor_id, status, kind)
             held = (result.user_id, result.monitor_id, result.status.value, result.kind)
@@ -171,7 +183,15 @@ class MemoryStore:
             )
 
         found = [stored for stored in self._results.values() if is_wanted(stored.result)]
-        return sorted(found, key=lambda s: (s.result.scheduled_at, s.result.attempt), reverse=True)[:limit]
+        question = ("results", user_id, monitor_id, status, kind, when)
+        return page_in_memory(
+            found,
+            lambda stored: place_of_result(stored.result),
+            place_of(question, after, ResultPlace),
+            descending=True,
+            limit=limit,
+            question=question,
+        )
 
     def transitions(
         self,
@@ -179,47 +199,79 @@ class MemoryStore:
         monitor_id: str = "",
         *,
         state: str = "",
+        kind: str = "",
+        plan: str = "",
+        target: str = "",
         alerts: bool = False,
         when: When = ALWAYS,
+        after: str = "",
         limit: int = 100,
-    ) -> list[Transition]:
+    ) -> Page[Transition]:
         found = [
             one
             for one in self._transitions.values()
             if user_id in ("", one.user_id)
             and monitor_id in ("", one.monitor_id)
             and state in ("", one.to_state)
+            and kind in ("", one.kind)
+            and plan in ("", one.plan)
+            and target in ("", one.target)
             and (one.alert or not alerts)
             and _is_within(one.at, when)
         ]
-        return sorted(found, key=lambda t: t.at, reverse=True)[:limit]
+        question = ("transitions", user_id, monitor_id, state, kind, plan, target, alerts, when)
+        place = place_of(question, after, TransitionPlace)
+        return page_in_memory(found, place_of_transition, place, descending=True, limit=limit, question=question)
 
     def list_monitors(
-        self, which: Selection, after: tuple[str, str] = ("", ""), *, limit: int = 1_000
-    ) -> list[Monitor]:
-        found = [monitor for key, monitor in sorted(self._monitors.items()) if key > after]
-        return [monitor for monitor in found if self._is_selected(which, monitor)][:limit]
+        self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
+    ) -> Page[Monitor]:
+        question = ("monitors", which, sort, reverse)
+        return page_in_memory(
+            [monitor for monitor in self._monitors.values() if is_selected(which, self._facts(monitor))],
+            lambda monitor: place_of_monitor(monitor, sort),
+            place_of(question, after, tuple[str, str] if sort is Sort.ID else tuple[int, str, str]),
+            descending=is_descending(sort, reverse),
+            limit=limit,
+            question=question,
+        )
 
-    def list_users(self, which: Selection, after: str = "", *, limit: int = 1_000) -> list[ListedUser]:
+    def list_users(
+        self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
+    ) -> Page[ListedUser]:
+        if sort is Sort.STATE_SINCE:
+            raise no_state_of_users()
+        question = ("users", which, sort, reverse)
+        of_monitors = which._replace(contains="", prefix="")
         found = []
-        for user_id, (user, _) in sorted(self._users.items()):
+        for user_id, (user, _) in self._users.items():
             held = self.monitors(user_id)
             fits = which.user_id in ("", user_id) and which.plan in ("", user.plan)
+            fits = fits and all(needle in user_text(user_id) for needle in needles_of(which))
             if which.names_monitors:
-                fits = fits and any(self._is_selected(which, monitor) for monitor in held)
-            if user_id > after and fits:
+                fits = fits and any(is_selected(of_monitors, self._facts(monitor)) for monitor in held)
+            if fits:
                 found.append(ListedUser(user, dict(Counter(monitor.state for monitor in held))))
-        return found[:limit]
+        return page_in_memory(
+            found,
+            lambda listed: place_of_user(listed.user, sort),
+            place_of(question, after, tuple[str] if sort is Sort.ID else tuple[int, str]),
+            descending=is_descending(sort, reverse),
+            limit=limit,
+            question=question,
+        )
 
-    def _is_selected(self, which: Selection, monitor: Monitor) -> bool:
-        user = self.user(monitor.user_id)
-        labels = dict(monitor.spec.labels)
-        return (
-            which.user_id in ("", monitor.user_id)
-            and which.state in ("", monitor.state)
-            and which.kind in ("", monitor.spec.kind)
-            and (not which.plan or (user is not None and user.plan == which.plan))
-            and all(name in labels and value in (None, labels[name]) for name, value in which.labels)
+    def _facts(self, monitor: Monitor) -> Facts:
+        user, spec = self.user(monitor.user_id), monitor.spec
+        return Facts(
+            monitor.user_id,
+            monitor.monitor_id,
+            monitor.state.value,
+            spec.kind,
+            user.plan if user else "",
+            target_of_config(spec.kind, spec.config),
+            spec.name,
+            dict(spec.labels),
         )
 
     def user(self, user_id: str) -> User | None:
@@ -244,10 +296,15 @@ class MemoryStore:
     def count_users(self) -> int:
         return len(self._users)
 
+    def catalogue_counts(self) -> CatalogueCounts:
+        held = Counter((facts.state, facts.kind, facts.plan) for facts in map(self._facts, self._monitors.values()))
+        plans = Counter(user.plan for user, _ in self._users.values())
+        return CatalogueCounts(
+            tuple(MonitorCount(*key, number) for key, number in sorted(held.items())), dict(sorted(plans.items()))
+        )
+
     def counts(self) -> Counts:
-        by_state: dict[State, int] = {}
-        for monitor in self._monitors.values():
-            by_state[monitor.state] = by_state.get(monitor.state, 0) + 1
+        by_state = dict(Counter(monitor.state for monitor in self._monitors.values()))
         return Counts(len(self._users), len(self._monitors), by_state, len(self._results))
 
     def task(self, user_id: str, task_id: str, now: int) -> StoredTask | None:
@@ -255,13 +312,20 @@ class MemoryStore:
         return None if found is None else as_of(found, now)
 
     def tasks(
-        self, user_id: str = "", status: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int, limit: int = 100
-    ) -> list[StoredTask]:
-        found = self._tasks_within(user_id, from_ms, until_ms, now)
-        return sorted(
-            (task for task in found if status in ("", task.status)),
-            key=lambda task: (task.due_at, task.user_id, task.monitor_id),
-        )[:limit]
+        self,
+        user_id: str = "",
+        status: str = "",
+        from_ms: int = 0,
+        until_ms: int = 0,
+        *,
+        now: int,
+        after: str = "",
+        limit: int = 100,
+    ) -> Page[StoredTask]:
+        question = ("tasks", user_id, status, from_ms, until_ms)
+        found = [t for t in self._tasks_within(user_id, from_ms, until_ms, now) if status in ("", t.status)]
+        place = place_of(question, after, TaskPlace)
+        return page_in_memory(found, place_of_task, place, descending=False, limit=limit, question=question)
 
     def count_tasks(self, user_id: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int) -> dict[str, int]:
         counts = dict.fromkeys(map(str, TaskStatus), 0)

@@ -2,9 +2,23 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete, false, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    false,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 
 from everwatch.store.bulk_statements import Bulk, upsert
+from everwatch.store.counters import Counters
 from everwatch.store.partition import Partition
 from everwatch.store.purged_users import Purge, hash_of
 from everwatch.store.sql_schema import (
@@ -12,11 +26,13 @@ from everwatch.store.sql_schema import (
     hourly_rollups,
     monitor_history,
     monitor_labels,
+    monitor_search,
     monitors,
     purged_users,
     results,
     tasks,
     transitions,
+    user_search,
     users,
 )
 
@@ -58,8 +74,10 @@ def delete_some(connection: Connection, purge: Purge, stored: Mapping[Partition,
         key = list(table.primary_key.columns)
         found = connection.execute(select(*key).where(table.c.user_id == purge.user_id, is_old).limit(most))
         if places := [tuple(row) for row in found]:
+            Counters(connection.dialect).remove(connection, table.name, places)
             _deletion_of(table, connection).run(connection, places)
             deleted[table.name] = len(places)
+    _delete_texts(connection, purge.user_id, most)
     return deleted
 
 
@@ -82,6 +100,18 @@ def _old_rows(ended_at: int, is_passed: bool) -> Iterator[tuple[Table, ColumnEle
     yield monitor_labels, everything
     yield monitors, or_(everything, monitors.c.since <= ended_at)
     yield users, or_(everything, users.c.registered_at <= ended_at)
+
+
+def _delete_texts(connection: Connection, user_id: str, most: int) -> None:
+    """Delete what monitors of a user, and the user, are found by, if they are gone."""
+    search, own = monitor_search.c, monitors.c
+    is_there = exists().where(own.user_id == search.user_id, own.monitor_id == search.monitor_id)
+    key = (search.user_id, search.monitor_id)
+    gone = connection.execute(select(*key).where(search.user_id == user_id, ~is_there).limit(most))
+    if places := [tuple(row) for row in gone]:
+        connection.execute(delete(monitor_search).where(tuple_(*key).in_(places)))
+    if connection.execute(select(users.c.user_id).where(users.c.user_id == user_id)).first() is None:
+        connection.execute(delete(user_search).where(user_search.c.user_id == user_id))
 
 
 def _deletion_of(table: Table, connection: Connection) -> Bulk:

@@ -36,6 +36,7 @@ _signals = msgspec.json.Decoder(SignalState)
 _attributes = msgspec.json.Decoder(dict[str, Scalar])
 _monitor_ids = msgspec.json.Decoder(tuple[str, ...])
 _labels = msgspec.json.Decoder(tuple[tuple[str, str], ...])
+_label_map = msgspec.json.Decoder(dict[str, str])
 _maintenance = msgspec.json.Decoder(tuple[Maintenance, ...])
 
 
@@ -105,13 +106,34 @@ def transition_row(transition: Transition) -> Row:
         transition.version,
         transition.alert,
         transition.reminder,
+        transition.kind,
+        transition.target,
+        transition.plan,
+        text_of(transition.labels) if transition.labels else "{}",
+        transition.lasted_ms,
     )
 
 
 def transition(row: Sequence[Any]) -> Transition:
     """The transition of a row of ``transitions``."""
-    user_id, monitor_id, at, to_state, from_state, reason, version, alert, reminder = row
-    return Transition(user_id, monitor_id, at, State(from_state), State(to_state), reason, version, alert, reminder)
+    user_id, monitor_id, at, to_state, from_state, reason, version, alert, reminder = row[:9]
+    kind, target, plan, labels, lasted_ms = row[9:]
+    return Transition(
+        user_id,
+        monitor_id,
+        at,
+        State(from_state),
+        State(to_state),
+        reason,
+        version,
+        alert,
+        reminder,
+        kind,
+        target,
+        plan,
+        _label_map.decode(labels) if labels != "{}" else {},
+        lasted_ms,
+    )
 
 
 def user_row(user: User, partition: int) -> Row:
@@ -147,8 +169,15 @@ def spec_texts(spec: MonitorSpec) -> tuple[str, str]:
     return text_of(spec.schedule), text_of(spec.policy)
 
 
-def monitor_row(monitor: Monitor, partition: int, texts: tuple[str, str]) -> Row:
-    """A row of ``monitors``; ``texts``: see ``spec_texts``."""
+def changed_at(monitor: Monitor) -> int:
+    """When a monitor was last put, changed, resumed or came into its state, ms; where it only begins later, that is
+    no change."""
+    begins_later = monitor.since == monitor.spec.start_at - 1
+    return monitor.state_since if begins_later else max(monitor.since, monitor.state_since)
+
+
+def monitor_row(monitor: Monitor, partition: int, texts: tuple[str, str], plan: str, target: str) -> Row:
+    """A row of ``monitors``; ``texts``: see ``spec_texts``, ``plan``: the user's, ``target``: of its kind."""
     spec, agenda = monitor.spec, monitor.agenda
     return (
         monitor.user_id,
@@ -176,6 +205,9 @@ def monitor_row(monitor: Monitor, partition: int, texts: tuple[str, str]) -> Row
         text_of(monitor.signals) if monitor.signals is not NO_SIGNALS else "{}",
         spec.name,
         text_of(spec.labels) if spec.labels else "[]",
+        plan,
+        target,
+        changed_at(monitor),
     )
 
 
@@ -188,7 +220,7 @@ def monitor(row: Sequence[Any]) -> Monitor:
     """The monitor of a row of ``monitors``."""
     user_id, monitor_id, kind, config, schedule, policy, origin, version, since, state = row[:10]
     state_since, reason, streak, judged_at, last_signal, _partition, payload, start_at, end_at, max_runs = row[10:20]
-    agenda, _retry_at, _resume_at, signals, name, labels = row[20:]
+    agenda, _retry_at, _resume_at, signals, name, labels = row[20:26]
     spec = MonitorSpec(
         monitor_id=monitor_id,
         kind=kind,

@@ -1,33 +1,22 @@
 """Reading the database: what the command line shows and what an audit streams."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Engine,
-    Select,
-    and_,
-    case,
-    func,
-    literal_column,
-    not_,
-    or_,
-    select,
-    union_all,
-)
+from sqlalchemy import BigInteger, Engine, Select, and_, func, literal_column, or_, select, union_all
 
 from everwatch.core.config import Settings
 from everwatch.model import Monitor, State, Transition, User
 from everwatch.store import rollup_rows, row_mapping
 from everwatch.store.availability import Availability
+from everwatch.store.counters import read_counts
 from everwatch.store.database import clear_errors, open_for_reading
 from everwatch.store.facts import BEGUN_AT, RESULTS_FROM, ROLLUPS_FROM, facts
 from everwatch.store.interface import (
     ALWAYS,
+    CatalogueCounts,
     Counts,
     Identity,
     ListedUser,
@@ -38,11 +27,16 @@ from everwatch.store.interface import (
     TaskStatus,
     When,
 )
-from everwatch.store.listing_pages import monitors_page, states_of, users_page
+from everwatch.store.paging import Page, Sort, is_descending, no_state_of_users, page_at, page_of, place_of
 from everwatch.store.past_reading import read_availability
+from everwatch.store.queries import events
+from everwatch.store.queries.monitors import monitor_places, monitors_at
+from everwatch.store.queries.tasks import Place as TaskPlace
+from everwatch.store.queries.tasks import counted_tasks, place_of_task, tasks_page
+from everwatch.store.queries.users import user_places, users_at
 from everwatch.store.rollup_counts import Rollup, Step
 from everwatch.store.sql_schema import monitor_history, monitors, results, tasks, transitions, users
-from everwatch.store.task_records import HELD, as_of
+from everwatch.store.task_records import as_of
 
 _STREAM_ROWS = 10_000
 
@@ -54,6 +48,7 @@ class SqlReader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._dialect = engine.dialect.name
 
     def results(
         self,
@@ -63,12 +58,14 @@ class SqlReader:
         status: str = "",
         kind: str = "",
         when: When = ALWAYS,
+        after: str = "",
         limit: int = 100,
-    ) -> list[StoredResult]:
-        c = results.c
-        statement = select(results).order_by(c.scheduled_at.desc(), c.attempt.desc()).limit(limit)
-        wanted = ((c.user_id, user_id), (c.monitor_id, monitor_id), (c.status, status), (c.kind, kind))
-        return self._all(_within(_equal(statement, wanted), c.scheduled_at, when), row_mapping.stored_result)
+    ) -> Page[StoredResult]:
+        question = ("results", user_id, monitor_id, status, kind, when)
+        place = place_of(question, after, events.ResultPlace)
+        statement = events.results_page(user_id, monitor_id, status, kind, when, place, limit + 1, self._dialect)
+        found = self._all(statement, row_mapping.stored_result)
+        return page_of(found, limit, question, lambda stored: events.place_of_result(stored.result))
 
     def transitions(
         self,
@@ -76,29 +73,44 @@ class SqlReader:
         monitor_id: str = "",
         *,
         state: str = "",
+        kind: str = "",
+        plan: str = "",
+        target: str = "",
         alerts: bool = False,
         when: When = ALWAYS,
+        after: str = "",
         limit: int = 100,
-    ) -> list[Transition]:
+    ) -> Page[Transition]:
         c = transitions.c
-        statement = select(transitions).order_by(c.at.desc()).limit(limit)
-        if alerts:
-            statement = statement.where(c.alert)
-        wanted = ((c.user_id, user_id), (c.monitor_id, monitor_id), (c.to_state, state))
-        return self._all(_within(_equal(statement, wanted), c.at, when), row_mapping.transition)
+        question = ("transitions", user_id, monitor_id, state, kind, plan, target, alerts, when)
+        place = place_of(question, after, events.TransitionPlace)
+        others = ((c.to_state, state), (c.kind, kind), (c.plan, plan), (c.target, target))
+        statement = events.transitions_page(user_id, monitor_id, others, alerts, when, place, limit + 1)
+        return page_of(self._all(statement, row_mapping.transition), limit, question, events.place_of_transition)
 
     def list_monitors(
-        self, which: Selection, after: tuple[str, str] = ("", ""), *, limit: int = 1_000
-    ) -> list[Monitor]:
-        return self._all(monitors_page(which, after, limit), row_mapping.monitor)
-
-    def list_users(self, which: Selection, after: str = "", *, limit: int = 1_000) -> list[ListedUser]:
+        self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
+    ) -> Page[Monitor]:
+        question = ("monitors", which, sort, reverse)
+        place = place_of(question, after, tuple[str, str] if sort is Sort.ID else tuple[int, str, str])
         with clear_errors(self._engine.url), self._engine.begin() as connection:
-            found = [row_mapping.user(row) for row in connection.execute(users_page(which, after, limit))]
-            states: dict[str, dict[State, int]] = {user.user_id: {} for user in found}
-            for user_id, state, count in connection.execute(states_of(list(states))) if found else ():
-                states[user_id][State(state)] = count
-        return [ListedUser(user, states[user.user_id]) for user in found]
+            descending = is_descending(sort, reverse)
+            places = monitor_places(connection, which, sort, place, descending=descending, limit=limit + 1)
+            found = monitors_at(connection, places[:limit])
+        return page_at(found, places, limit, question)
+
+    def list_users(
+        self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
+    ) -> Page[ListedUser]:
+        if sort is Sort.STATE_SINCE:
+            raise no_state_of_users()
+        question = ("users", which, sort, reverse)
+        place = place_of(question, after, tuple[str] if sort is Sort.ID else tuple[int, str])
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            descending = is_descending(sort, reverse)
+            places = user_places(connection, which, sort, place, descending=descending, limit=limit + 1)
+            found = users_at(connection, places[:limit])
+        return page_at(found, places, limit, question)
 
     def user(self, user_id: str) -> User | None:
         return self._one(select(users).where(users.c.user_id == user_id), row_mapping.user)
@@ -131,19 +143,20 @@ class SqlReader:
             yield row_mapping.user(first[:width]), held
 
     def count_users(self) -> int:
-        (count,) = self._all(select(func.count()).select_from(users), lambda row: int(row[0]))
-        return count
+        return sum(self.catalogue_counts().users.values())
+
+    def catalogue_counts(self) -> CatalogueCounts:
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            return read_counts(connection)
 
     def counts(self) -> Counts:
-        by_state = select(monitors.c.state, func.count()).group_by(monitors.c.state)
         with clear_errors(self._engine.url), self._engine.begin() as connection:
-            states = {State(state): count for state, count in connection.execute(by_state)}
-            return Counts(
-                users=connection.execute(select(func.count()).select_from(users)).scalar_one(),
-                monitors=sum(states.values()),
-                by_state=states,
-                results=connection.execute(select(func.count()).select_from(results)).scalar_one(),
-            )
+            held = read_counts(connection)
+            stored = connection.execute(select(func.count()).select_from(results)).scalar_one()
+        states: dict[State, int] = {}
+        for each in held.monitors:
+            states[State(each.state)] = states.get(State(each.state), 0) + each.monitors
+        return Counts(sum(held.users.values()), sum(states.values()), states, stored)
 
     def task(self, user_id: str, task_id: str, now: int) -> StoredTask | None:
         found = self._one(
@@ -152,36 +165,26 @@ class SqlReader:
         return None if found is None else as_of(found, now)
 
     def tasks(
-        self, user_id: str = "", status: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int, limit: int = 100
-    ) -> list[StoredTask]:
-        c, stored_status = tasks.c, _stored_status(user_id)
-        within = _tasks_within(user_id, from_ms, until_ms)
-        if status == TaskStatus.RUNNING:
-            within.append(_running(now))
-        elif status == TaskStatus.PENDING:
-            within.append(not_(_running(now)))
-        held = {"": HELD, TaskStatus.RUNNING: (TaskStatus.PENDING,)}.get(status, (status,))
-        # status by status, each of which an index gives in order: never all of them sorted
-        of_each = [
-            select(tasks)
-            .where(stored_status.in_(some), *within)
-            .order_by(c.due_at, c.user_id, c.monitor_id)
-            .limit(limit)
-            for some in ([held] if user_id else [(one,) for one in held])
-        ]
-        found = union_all(*(select(some.subquery()) for some in of_each)).subquery()
-        statement = select(found).order_by(found.c.due_at, found.c.user_id, found.c.monitor_id).limit(limit)
-        return [as_of(task, now) for task in self._all(statement, row_mapping.stored_task)]
+        self,
+        user_id: str = "",
+        status: str = "",
+        from_ms: int = 0,
+        until_ms: int = 0,
+        *,
+        now: int,
+        after: str = "",
+        limit: int = 100,
+    ) -> Page[StoredTask]:
+        # not ``now``: a page asked for later goes on all the same
+        question = ("tasks", user_id, status, from_ms, until_ms)
+        place = place_of(question, after, TaskPlace)
+        statement = tasks_page(user_id, status, from_ms, until_ms, now, place, limit + 1)
+        found = [as_of(task, now) for task in self._all(statement, row_mapping.stored_task)]
+        return page_of(found, limit, question, place_of_task)
 
     def count_tasks(self, user_id: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int) -> dict[str, int]:
-        status = _stored_status(user_id)
-        statement = (
-            select(status, func.count(), func.sum(case((_running(now), 1), else_=0)))
-            .where(status.in_(HELD), *_tasks_within(user_id, from_ms, until_ms))
-            .group_by(status)
-        )
         counts = dict.fromkeys(map(str, TaskStatus), 0)
-        for name, count, overdue in self._all(statement, tuple):
+        for name, count, overdue in self._all(counted_tasks(user_id, from_ms, until_ms, now), tuple):
             counts[name] = count
             if name == TaskStatus.PENDING:
                 counts[name] -= overdue
@@ -251,42 +254,6 @@ class SqlReader:
             streaming = connection.execution_options(yield_per=_STREAM_ROWS)
             for row in streaming.execute(statement):
                 yield build(row)
-
-
-def _equal(
-    statement: Select[*tuple[Any, ...]], wanted: Iterable[tuple[ColumnElement[str], str]]
-) -> Select[*tuple[Any, ...]]:
-    """The statement for the rows that have these values; an empty one does not matter."""
-    for column, value in wanted:
-        if value:
-            statement = statement.where(column == value)
-    return statement
-
-
-def _within(statement: Select[*tuple[Any, ...]], column: ColumnElement[int], when: When) -> Select[*tuple[Any, ...]]:
-    if when.since:
-        statement = statement.where(column >= when.since)
-    return statement.where(column < when.until) if when.until else statement
-
-
-def _running(now: int) -> ColumnElement[bool]:
-    """Of what is held as pending: due at ``now``."""
-    return and_(tasks.c.due_at <= now, not_(tasks.c.paused))
-
-
-def _stored_status(user_id: str) -> ColumnElement[str]:
-    """The status; for one user an expression, so that SQLite goes through the user's tasks and not the status's."""
-    return tasks.c.status + literal_column("''") if user_id else tasks.c.status
-
-
-def _tasks_within(user_id: str, from_ms: int, until_ms: int) -> list[ColumnElement[bool]]:
-    c = tasks.c
-    within = [c.due_at >= from_ms]
-    if until_ms:
-        within.append(c.due_at < until_ms)
-    if user_id:
-        within.append(c.user_id == user_id)
-    return within
 
 
 def open_reader(settings: Settings) -> SqlReader:

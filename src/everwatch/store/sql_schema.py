@@ -37,6 +37,11 @@ Key = Text().with_variant(Text(collation="C"), "postgresql")
 STATUS_CODES = {Status.SUCCESS: 1, Status.FAILURE: 2, Status.LATE: 3, Status.SKIPPED: 4}
 """What PostgreSQL stores for a status; a code is never given another meaning."""
 _NO_STATUS = 0
+FAILED = {
+    "sqlite": f"status IN ('{Status.FAILURE}', '{Status.LATE}')",
+    "postgresql": f"status IN ({STATUS_CODES[Status.FAILURE]}, {STATUS_CODES[Status.LATE]})",
+}
+"""The condition of results that failed, in the words of each kind of database."""
 
 
 class StatusText(TypeDecorator[str]):
@@ -71,6 +76,7 @@ users = Table(
     Column("monitor_ids", Text, nullable=False, server_default="[]"),
     Column("maintenance", Text, nullable=False, server_default="[]"),
     Index("users_by_plan", "plan", "user_id"),
+    Index("users_by_updated", "updated_at", "user_id"),
 )
 
 monitors = Table(
@@ -104,9 +110,24 @@ monitors = Table(
     Column("name", Text, nullable=False, server_default=""),
     # as text; each of them is a row of monitor_labels too
     Column("labels", Text, nullable=False, server_default="[]"),
-    # with the key behind, so that pages of either are read in order
-    Index("monitors_by_state", "state", "user_id", "monitor_id"),
-    Index("monitors_by_kind", "kind", "user_id", "monitor_id"),
+    # of its user, whose record says it
+    Column("plan", Key, nullable=False, server_default=""),
+    # the host that its kind goes to, as the config says
+    Column("target", Key, nullable=False, server_default=""),
+    # when it was last put, changed, resumed or came into its state
+    Column("changed_at", BigInteger, nullable=False, server_default=_NONE),
+    # with the key behind, so that pages are read in order; see store.queries.monitors
+    Index("monitors_by_class", "state", "kind", "plan", "user_id", "monitor_id"),
+    Index("monitors_by_state_since", "state", "state_since", "user_id", "monitor_id"),
+    Index("monitors_by_changed", "changed_at", "user_id", "monitor_id"),
+    Index(
+        "monitors_by_target",
+        "target",
+        "user_id",
+        "monitor_id",
+        sqlite_where=text("target <> ''"),
+        postgresql_where=text("target <> ''"),
+    ),
 )
 
 monitor_labels = Table(
@@ -117,6 +138,47 @@ monitor_labels = Table(
     Column("key", Key, primary_key=True),
     Column("value", Key, nullable=False),
     Index("monitor_labels_by_key", "key", "value", "user_id", "monitor_id"),
+)
+
+# how many monitors there are of each state, kind and plan; for each partition, so that no two sinks write one row
+monitor_counts = Table(
+    "monitor_counts",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("state", Key, primary_key=True),
+    Column("kind", Key, primary_key=True),
+    Column("plan", Key, primary_key=True),
+    Column("monitors", BigInteger, nullable=False),
+)
+
+# how many users there are of each plan
+user_counts = Table(
+    "user_counts",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("plan", Key, primary_key=True),
+    Column("users", BigInteger, nullable=False),
+)
+
+# what monitors and users are found by: see store.search. The id is for SQLite's index of texts, which outlasts VACUUM
+# only if it has one; apart from monitors, so that a change of state writes nothing here
+_SearchId = BigInteger().with_variant(Integer, "sqlite")
+monitor_search = Table(
+    "monitor_search",
+    metadata,
+    Column("id", _SearchId, primary_key=True),
+    Column("user_id", Key, nullable=False),
+    Column("monitor_id", Key, nullable=False),
+    Column("text", Key, nullable=False),
+    Index("monitor_search_key", "user_id", "monitor_id", unique=True),
+)
+user_search = Table(
+    "user_search",
+    metadata,
+    Column("id", _SearchId, primary_key=True),
+    Column("user_id", Key, nullable=False),
+    Column("text", Key, nullable=False),
+    Index("user_search_key", "user_id", unique=True),
 )
 
 # one row for each stretch in which a monitor was active under one spec; until is NULL while it lasts
@@ -164,8 +226,9 @@ tasks = Table(
     Column("attempt", Integer, nullable=False),
     Column("version", Integer, nullable=False),
     Column("partition", Integer, nullable=False),
-    # all that counting needs; a user's tasks are found by the primary key
-    Index("tasks_by_status", "status", "due_at", "paused"),
+    # in the order of lists, with all that counting needs
+    Index("tasks_by_status", "status", "due_at", "user_id", "monitor_id", "paused"),
+    Index("tasks_by_user", "user_id", "status", "due_at", "monitor_id"),
     # for retention
     Index("tasks_ended", "ended_at", sqlite_where=text("ended_at > 0"), postgresql_where=text("ended_at > 0")),
 )
@@ -192,6 +255,16 @@ results = Table(
     Column("manual", Boolean, nullable=False, server_default=false()),
     Column("detail", Text, nullable=False, server_default=""),
     Index("results_by_scheduled_at", "scheduled_at"),
+    # failures of all users, the newest first; a query repeats the condition
+    Index(
+        "results_failed",
+        "scheduled_at",
+        "user_id",
+        "monitor_id",
+        "attempt",
+        sqlite_where=text(FAILED["sqlite"]),
+        postgresql_where=text(FAILED["postgresql"]),
+    ),
     # skipped results are few; an audit must find those that reach into its interval
     Index(
         "results_skipped",
@@ -241,7 +314,13 @@ transitions = Table(
     Column("version", Integer, nullable=False),
     Column("alert", Boolean, nullable=False, server_default=true()),
     Column("reminder", Boolean, nullable=False, server_default=false()),
-    Index("transitions_by_at", "at"),
+    Column("kind", Key, nullable=False, server_default=""),
+    Column("target", Key, nullable=False, server_default=""),
+    Column("plan", Key, nullable=False, server_default=""),
+    Column("labels", Text, nullable=False, server_default="{}"),
+    Column("lasted_ms", BigInteger, nullable=False, server_default=_NONE),
+    Index("transitions_by_at", "at", "user_id", "monitor_id", "to_state"),
+    Index("transitions_by_user", "user_id", "at", "monitor_id", "to_state"),
 )
 
 sink_offsets = Table(

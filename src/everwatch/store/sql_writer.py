@@ -10,6 +10,7 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Engine,
+    Table,
     and_,
     bindparam,
     case,
@@ -19,9 +20,11 @@ from sqlalchemy import (
 )
 
 from everwatch.core.config import Settings
+from everwatch.kinds.execution.targets import target_of_config
 from everwatch.model import Monitor, User
 from everwatch.store import purge_rows, row_mapping
 from everwatch.store.bulk_statements import Bulk, Row, insert_into, upsert
+from everwatch.store.counters import Counters, Tally
 from everwatch.store.database import clear_errors, open_for_writing
 from everwatch.store.day_partitions import hold_days
 from everwatch.store.entry_sequence import ending_of, into_waves
@@ -34,13 +37,16 @@ from everwatch.store.purged_users import Purge
 from everwatch.store.result_writer import ResultsWriter, UpsertedResults
 from everwatch.store.retention import KEEP_ALL, Keep, Trimmer
 from everwatch.store.rollup_rows import RollupRows
+from everwatch.store.search import monitor_text, user_text
 from everwatch.store.sql_schema import (
     database_facts,
     monitor_history,
     monitor_labels,
+    monitor_search,
     monitors,
     tasks,
     transitions,
+    user_search,
     users,
 )
 from everwatch.store.sqlite import READS_ONLY
@@ -55,6 +61,7 @@ class SqlStore:
         self._trimmer = Trimmer(engine, keep, until_archived=until_archived)
         self._statements = _Statements(engine.dialect)
         self._offsets = Offsets(engine.dialect)
+        self._counters = Counters(engine.dialect)
         self._results = _results_writer(engine.dialect)
         self._rollups = RollupRows(engine.dialect)
 
@@ -120,13 +127,16 @@ class SqlStore:
         run.transitions.run(
             connection, [row_mapping.transition_row(r.value) for r in batch.transitions if fresh.has(r)]
         )
+        tally = Tally()
         for wave in into_waves(r for r in batch.entries if fresh.has(r)):
-            self._apply_entries(connection, wave)
+            self._apply_entries(connection, wave, tally)
+        self._counters.write(connection, tally)
         self._offsets.put(connection, batch.offsets, stored)
 
-    def _apply_entries(self, connection: Connection, wave: list[Received[Entry]]) -> None:
+    def _apply_entries(self, connection: Connection, wave: list[Received[Entry]], tally: Tally) -> None:
         """Store entries that do not depend on each other's order."""
         run = self._statements
+        stored = self._counters.take(connection, wave, tally)
         gone_users: list[Row] = []
         gone_monitors: list[Row] = []
         put_users: list[Row] = []
@@ -138,15 +148,24 @@ class SqlStore:
         later_tasks: list[Row] = []
         no_tasks: list[Row] = []
         labels: list[Row] = []
+        texts_of_users: list[Row] = []
+        texts_of_monitors: list[Row] = []
         for received in wave:
             entry, partition = received.value, received.source.number
             if isinstance(entry.value, User):
                 put_users.append(row_mapping.user_row(entry.value, partition))
+                texts_of_users.append((entry.user_id, user_text(entry.user_id)))
             elif isinstance(entry.value, Monitor):
                 monitor, ending = entry.value, ending_of(entry.value)
                 texts = row_mapping.spec_texts(monitor.spec)
-                put_monitors.append(row_mapping.monitor_row(monitor, partition, texts))
+                target = target_of_config(monitor.spec.kind, monitor.spec.config)
+                plan = stored.plan_of(monitor.user_id)
+                put_monitors.append(row_mapping.monitor_row(monitor, partition, texts, plan, target))
                 labels += row_mapping.label_rows(monitor)
+                known = stored.monitors.get((entry.user_id, entry.monitor_id))
+                if known is None or (known.name, known.target) != (monitor.spec.name, target):
+                    text = monitor_text(entry.monitor_id, monitor.spec.name, target)
+                    texts_of_monitors.append((entry.user_id, entry.monitor_id, text))
                 key = (monitor.user_id, monitor.monitor_id, monitor.version, monitor.since)
                 ended_others.append((ending.others_until, *key))
                 if ending.has_own:
@@ -175,6 +194,11 @@ class SqlStore:
         run.delete_labels_of_user.run(connection, [row[1:] for row in gone_users])
         run.delete_labels.run(connection, [row[1:] for row in gone_monitors] + [row[:2] for row in put_monitors])
         run.labels.run(connection, labels)
+        run.delete_texts_of_user.run(connection, [row[1:] for row in gone_users])
+        run.delete_text_of_user.run(connection, [row[1:] for row in gone_users])
+        run.delete_text.run(connection, [row[1:] for row in gone_monitors])
+        run.texts_of_users.run(connection, texts_of_users)
+        run.texts_of_monitors.run(connection, texts_of_monitors)
         run.users.run(connection, put_users)
         run.monitors.run(connection, put_monitors)
         run.end_others.run(connection, ended_others)
@@ -271,6 +295,21 @@ class _Statements:
         of_user = delete(monitor_labels).where(monitor_labels.c.user_id == user_id)
         self.delete_labels_of_user = Bulk(of_user, own[:1], dialect)
         self.delete_labels = Bulk(of_user.where(monitor_labels.c.monitor_id == monitor_id), own, dialect)
+        texts_of_user = delete(monitor_search).where(monitor_search.c.user_id == user_id)
+        self.delete_texts_of_user = Bulk(texts_of_user, own[:1], dialect)
+        self.delete_text = Bulk(texts_of_user.where(monitor_search.c.monitor_id == monitor_id), own, dialect)
+        self.delete_text_of_user = Bulk(delete(user_search).where(user_search.c.user_id == user_id), own[:1], dialect)
+        self.texts_of_users = _put_text(user_search, ["user_id"], dialect)
+        self.texts_of_monitors = _put_text(monitor_search, ["user_id", "monitor_id"], dialect)
+
+
+def _put_text(table: Table, key: list[str], dialect: Dialect) -> Bulk:
+    """Rows of a table of search texts; one that is as it was is not written."""
+    insert = insert_into(table, dialect)
+    put = insert.values({name: bindparam(f"b_{name}") for name in (*key, "text")}).on_conflict_do_update(
+        index_elements=key, set_={"text": insert.excluded.text}, where=table.c.text != insert.excluded.text
+    )
+    return Bulk(put, [f"b_{name}" for name in (*key, "text")], dialect)
 
 
 def _upsert_later_tasks(dialect: Dialect) -> Bulk:

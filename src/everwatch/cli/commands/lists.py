@@ -1,13 +1,14 @@
 """Lists over all users: ``everwatch monitor list`` and ``everwatch user list``."""
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, TypeVar
+from enum import StrEnum
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 import orjson
 import typer
 
-from everwatch.cli.support.database_reading import database, no_user, print_columns
+from everwatch.cli.support.database_reading import AfterOption, database, no_user, print_columns, say_next
 from everwatch.cli.support.options import AsJson, DataDir, OptionalUser, settings_of
 from everwatch.cli.support.schedule_options import schedule_text
 from everwatch.cli.support.time_display import time_text
@@ -17,24 +18,38 @@ from everwatch.model import Monitor, State
 from everwatch.schedule.due import upcoming
 from everwatch.schedule.instant import instant_text
 from everwatch.store.interface import ListedUser, Selection
+from everwatch.store.paging import Page, Sort
 
 PAGE = 1_000
 Item = TypeVar("Item")
 
+
+class UserSort(StrEnum):
+    """The orders of a list of users, who have no state."""
+
+    ID = Sort.ID.value
+    CHANGED = Sort.CHANGED.value
+
+
 StateOption = Annotated[State | None, typer.Option("--state", help="In this state.", show_default=False)]
 KindOption = Annotated[str, typer.Option("--kind", help="Of this kind, e.g. http.")]
 PlanOption = Annotated[str, typer.Option("--plan", help="Of users with this plan.")]
+TargetOption = Annotated[str, typer.Option("--target", metavar="HOST", help="That check this host.")]
 LabelOption = Annotated[
     list[str] | None,
     typer.Option("--label", help="With this label: KEY=VALUE, or KEY for any value; repeatable.", show_default=False),
 ]
-LimitOption = Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0: all of them.")]
-AfterOption = Annotated[
-    str | None,
-    typer.Option(
-        "--after", help="Go on behind this one, as the last line of the page before says.", show_default=False
-    ),
+SearchOption = Annotated[
+    str, typer.Option("--search", metavar="TEXT", help="With this text in the id, name or target, in any case.")
 ]
+PrefixOption = Annotated[
+    str, typer.Option("--prefix", metavar="TEXT", help="Whose id, name or target begins with this text.")
+]
+SortOption = Annotated[
+    Sort, typer.Option("--sort", help="By id, or the newest first by when the state was entered or what changed last.")
+]
+ReverseOption = Annotated[bool, typer.Option("--reverse", help="In the opposite order.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=0, help="At most so many; 0: all of them.")]
 
 
 def list_monitors(
@@ -43,38 +58,38 @@ def list_monitors(
     kind: KindOption = "",
     plan: PlanOption = "",
     label: LabelOption = None,
+    target: TargetOption = "",
+    search: SearchOption = "",
+    prefix: PrefixOption = "",
+    sort: SortOption = Sort.ID,
+    reverse: ReverseOption = False,
     limit: LimitOption = 100,
-    after: AfterOption = None,
+    after: AfterOption = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """List monitors, of one user or of all, as the database has them; with --json one object a line.
 
-    Ordered by user and name, in pages: `--after` goes on where one ended.
+    Ordered by user and name unless --sort says otherwise, in pages: `--after` goes on where one ended.
 
-    Examples: `everwatch monitor list u-1` · `everwatch monitor list --state down --label env=prod`
+    Examples: `everwatch monitor list u-1` · `everwatch monitor list --state down --sort state-since`
+    · `everwatch monitor list --search shop --label env=prod`
     · `everwatch monitor list --kind http --limit 0 --json | jq -r .monitor_id`
     """
-    which = _selection(user, state, kind, plan, label)
+    which = _selection(user, state, kind, plan, label)._replace(target=target.lower(), contains=search, prefix=prefix)
     now = SystemClock().now_ms()
-    behind = ("", "")
-    if after is not None:
-        owner, slash, monitor_id = after.partition("/")
-        if not slash:
-            raise SettingsError(f"--after wants USER/MONITOR, not {after!r}.")
-        behind = (owner, monitor_id)
     with database(settings_of(data_dir)) as reader:
 
-        def page(last: Monitor | None, count: int) -> list[Monitor]:
-            place = behind if last is None else (last.user_id, last.monitor_id)
-            return reader.list_monitors(which, place, limit=count)
+        def page(cursor: str, count: int) -> Page[Monitor]:
+            return reader.list_monitors(which, cursor, sort=sort, reverse=reverse, limit=count)
 
-        some = _pages(page, limit)
+        pages = _Pages(page, after, limit)
         if as_json:
-            for monitor in some:
+            for monitor in pages.items():
                 typer.echo(orjson.dumps(_monitor_json(monitor, now)).decode())
+            say_next(pages.next)
             return
-        monitors = list(some)
+        monitors = list(pages.items())
         if user is not None and not monitors and reader.user(user) is None:
             raise no_user(user)
     if not monitors:
@@ -84,9 +99,7 @@ def list_monitors(
     of_all = ("user", *header)
     rows = ((monitor.user_id, *_monitor_row(monitor, now)) for monitor in monitors)
     print_columns(*((of_all, rows) if user is None else (header, (row[1:] for row in rows))))
-    if len(monitors) == limit:
-        last = monitors[-1]
-        typer.echo(f"there may be more: --after {last.user_id}/{last.monitor_id}", err=True)
+    say_next(pages.next)
 
 
 def list_users(
@@ -94,51 +107,65 @@ def list_users(
     kind: KindOption = "",
     plan: PlanOption = "",
     label: LabelOption = None,
+    target: TargetOption = "",
+    search: Annotated[str, typer.Option("--search", metavar="TEXT", help="With this text in the id, any case.")] = "",
+    prefix: Annotated[str, typer.Option("--prefix", metavar="TEXT", help="Whose id begins with this text.")] = "",
+    sort: Annotated[
+        UserSort, typer.Option("--sort", help="By id, or by when the user changed last, the newest first.")
+    ] = UserSort.ID,
+    reverse: ReverseOption = False,
     limit: LimitOption = 100,
-    after: AfterOption = None,
+    after: AfterOption = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """List users as the database has them; with --state, --kind or --label those that have such a monitor.
+    """List users as the database has them; with --state, --kind, --label or --target those that have such a monitor.
 
-    Ordered by user, in pages: `--after` goes on where one ended. With --json one object a line.
+    Ordered by user unless --sort says otherwise, in pages: `--after` goes on where one ended. With --json one object a
+    line.
 
     Examples: `everwatch user list --plan gold` · `everwatch user list --state down`
-    · `everwatch user list --limit 0 --json | jq -r .user_id`
+    · `everwatch user list --prefix eu- --sort changed` · `everwatch user list --limit 0 --json | jq -r .user_id`
     """
-    which = _selection(None, state, kind, plan, label)
+    which = _selection(None, state, kind, plan, label)._replace(target=target.lower(), contains=search, prefix=prefix)
     with database(settings_of(data_dir)) as reader:
 
-        def page(last: ListedUser | None, count: int) -> list[ListedUser]:
-            place = after or "" if last is None else last.user.user_id
-            return reader.list_users(which, place, limit=count)
+        def page(cursor: str, count: int) -> Page[ListedUser]:
+            return reader.list_users(which, cursor, sort=Sort(sort.value), reverse=reverse, limit=count)
 
-        some = _pages(page, limit)
+        pages = _Pages(page, after, limit)
         if as_json:
-            for listed in some:
+            for listed in pages.items():
                 known = msgspec.to_builtins(listed.user)
                 typer.echo(orjson.dumps(known | {"monitors": msgspec.to_builtins(listed.by_state)}).decode())
+            say_next(pages.next)
             return
-        users = list(some)
+        users = list(pages.items())
     if not users:
         typer.echo("there are no such users")
         return
     print_columns(("user", "plan", "registered", "monitors"), map(_user_row, users))
-    if len(users) == limit:
-        typer.echo(f"there may be more: --after {users[-1].user.user_id}", err=True)
+    say_next(pages.next)
 
 
-def _pages(page: Callable[[Item | None, int], list[Item]], limit: int) -> Iterator[Item]:
-    """The items of as many pages as ``limit`` (0: all) takes; ``page`` is asked for those behind an item."""
-    last: Item | None = None
-    left = limit
-    while not limit or left:
-        some = page(last, min(left, PAGE) if limit else PAGE)
-        yield from some
-        left -= len(some)
-        if len(some) < (min(left + len(some), PAGE) if limit else PAGE):
-            return
-        last = some[-1]
+class _Pages(Generic[Item]):
+    """The items of as many pages as ``limit`` (0: all) takes; ``next`` is the cursor behind them, "" at the end."""
+
+    def __init__(self, page: Callable[[str, int], Page[Item]], after: str, limit: int) -> None:
+        self._page = page
+        self._limit = limit
+        self.next = after
+
+    def items(self) -> Iterator[Item]:
+        """Each item, in order; ask once."""
+        left = self._limit
+        while not self._limit or left:
+            some = self._page(self.next, min(left, PAGE) if self._limit else PAGE)
+            left -= len(some)
+            self.next = some.next
+            yield from some
+            if not some.next:
+                return
 
 
 def _selection(user: str | None, state: State | None, kind: str, plan: str, label: list[str] | None) -> Selection:

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from everwatch.cli.support.database_reading import database
+from everwatch.cli.support.database_reading import AfterOption, database, say_next
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, settings_of
 from everwatch.cli.support.output_reading import (
     FollowOption,
@@ -21,6 +21,7 @@ from everwatch.cli.support.output_reading import (
     from_topic,
     interval_of,
     newest,
+    refuse_cursor_of_topic,
 )
 from everwatch.cli.support.time_display import time_text
 from everwatch.encoding import codec
@@ -38,6 +39,7 @@ def results(
     since: SinceOption = None,
     until: UntilOption = None,
     limit: LimitOption = 20,
+    after: AfterOption = "",
     follow: FollowOption = False,
     detail: Annotated[bool, typer.Option("--detail", help="Show what was kept of failures, too.")] = False,
     source: SourceOption = Source.DATABASE,
@@ -53,6 +55,7 @@ def results(
     · `everwatch results --status failure --kind http --since 1h --limit 1000`
     · `everwatch results --user u-1 --monitor shop --detail`
     """
+    refuse_cursor_of_topic(after, source, follow=follow)
     settings = settings_of(data_dir, bootstrap_servers)
     when = When(*interval_of(since, until))
     show = partial(_print, as_json=as_json, with_detail=detail)
@@ -74,8 +77,10 @@ def results(
             show(result)
         return
     with database(settings) as reader:
-        for stored in reversed(reader.results(user, monitor, status=wanted_status, kind=kind, when=when, limit=limit)):
-            show(stored.result)
+        found = reader.results(user, monitor, status=wanted_status, kind=kind, when=when, after=after, limit=limit)
+    for stored in reversed(found):
+        show(stored.result)
+    say_next(found.next)
 
 
 def _print(result: Result, *, as_json: bool, with_detail: bool) -> None:

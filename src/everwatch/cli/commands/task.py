@@ -7,7 +7,7 @@ import msgspec
 import orjson
 import typer
 
-from everwatch.cli.support.database_reading import database, print_columns
+from everwatch.cli.support.database_reading import AfterOption, database, print_columns, say_next
 from everwatch.cli.support.input_file import send_file
 from everwatch.cli.support.options import (
     AsJson,
@@ -149,6 +149,7 @@ def list_(
     from_: From = None,
     until: Until = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many, those due first.")] = 20,
+    after: AfterOption = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -161,7 +162,7 @@ def list_(
     from_ms, until_ms = _span(from_, until)
     with database(settings_of(data_dir)) as reader:
         now = SystemClock().now_ms()
-        found = reader.tasks(user, status or "", from_ms, until_ms, now=now, limit=limit)
+        found = reader.tasks(user, status or "", from_ms, until_ms, now=now, after=after, limit=limit)
     if as_json:
         for task in found:
             typer.echo(orjson.dumps(_plain(task)).decode())
@@ -170,6 +171,7 @@ def list_(
         print_columns(header, (_row(task) for task in found))
     else:
         typer.echo("no such tasks")
+    say_next(found.next)
 
 
 @app.command()

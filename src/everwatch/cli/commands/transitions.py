@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from everwatch.cli.support.database_reading import database
+from everwatch.cli.support.database_reading import AfterOption, database, say_next
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, settings_of
 from everwatch.cli.support.output_reading import (
     FollowOption,
@@ -20,6 +20,7 @@ from everwatch.cli.support.output_reading import (
     from_topic,
     interval_of,
     newest,
+    refuse_cursor_of_topic,
 )
 from everwatch.cli.support.time_display import time_text
 from everwatch.encoding import codec
@@ -37,7 +38,11 @@ def transitions(
     alerts: Annotated[bool, typer.Option("--alerts", help="Only what a person is to be told of.")] = False,
     since: SinceOption = None,
     until: UntilOption = None,
+    kind: Annotated[str, typer.Option(help="Only of monitors of this kind, e.g. http.")] = "",
+    plan: Annotated[str, typer.Option(help="Only of users with this plan.")] = "",
+    target: Annotated[str, typer.Option(metavar="HOST", help="Only of monitors that check this host.")] = "",
     limit: LimitOption = 20,
+    after: AfterOption = "",
     follow: FollowOption = False,
     source: SourceOption = Source.DATABASE,
     data_dir: DataDir = None,
@@ -51,7 +56,9 @@ def transitions(
     Examples: `everwatch transitions --user u-1` · `everwatch transitions --follow --alerts`
     · `everwatch transitions --since 24h --limit 1000 --json | jq .reason`
     """
+    refuse_cursor_of_topic(after, source, follow=follow)
     settings = settings_of(data_dir, bootstrap_servers)
+    target = target.lower()
     when = When(*interval_of(since, until))
     show = partial(_print, as_json=as_json)
     wanted_state = "" if state is None else state.value
@@ -61,6 +68,9 @@ def transitions(
             user in ("", transition.user_id)
             and monitor in ("", transition.monitor_id)
             and wanted_state in ("", transition.to_state)
+            and kind in ("", transition.kind)
+            and plan in ("", transition.plan)
+            and target in ("", transition.target)
             and (transition.alert or not alerts)
             and when.since <= transition.at
             and (not when.until or transition.at < when.until)
@@ -73,9 +83,21 @@ def transitions(
             show(transition)
         return
     with database(settings) as reader:
-        found = reader.transitions(user, monitor, state=wanted_state, alerts=alerts, when=when, limit=limit)
-        for transition in reversed(found):
-            show(transition)
+        found = reader.transitions(
+            user,
+            monitor,
+            state=wanted_state,
+            kind=kind,
+            plan=plan,
+            target=target,
+            alerts=alerts,
+            when=when,
+            after=after,
+            limit=limit,
+        )
+    for transition in reversed(found):
+        show(transition)
+    say_next(found.next)
 
 
 def _print(transition: Transition, *, as_json: bool) -> None:

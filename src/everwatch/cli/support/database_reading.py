@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,15 @@ from everwatch.core.errors import EverwatchError
 if TYPE_CHECKING:
     from everwatch.store import SqlReader
 
+AfterOption = Annotated[
+    str,
+    typer.Option(
+        "--after",
+        metavar="CURSOR",
+        help="Go on behind a page, with the cursor that its last line says and the same filters.",
+    ),
+]
+
 
 @contextmanager
 def database(settings: Settings) -> Iterator["SqlReader"]:
@@ -20,6 +29,12 @@ def database(settings: Settings) -> Iterator["SqlReader"]:
 
     with closing(open_reader(settings)) as reader:
         yield reader
+
+
+def say_next(cursor: str) -> None:
+    """Say on stderr how to go on, if there is more."""
+    if cursor:
+        typer.echo(f"there are more: --after {cursor}", err=True)
 
 
 def no_user(user_id: str) -> EverwatchError:

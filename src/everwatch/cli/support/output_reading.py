@@ -52,6 +52,12 @@ def interval_of(since: str | None, until: str | None) -> tuple[int, int]:
     return begin, end
 
 
+def refuse_cursor_of_topic(cursor: str, source: Source, *, follow: bool) -> None:
+    """Refuse a cursor where the topic is read. Raises SettingsError."""
+    if cursor and (follow or source is Source.TOPIC):
+        raise SettingsError("--after goes through the database page by page: leave --follow and --from topic away.")
+
+
 def from_topic(
     settings: Settings, topic: str, decode: Callable[[bytes | None], Value], *, follow: bool
 ) -> Iterator[Value]:

@@ -1,0 +1,95 @@
+"""Pages of results and transitions: the latest first, of all, of a user or of a monitor."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, select, text, tuple_
+
+from everwatch.model import Result, Status, Transition
+from everwatch.store.interface import When
+from everwatch.store.sql_schema import FAILED, results, transitions
+
+ResultPlace = tuple[int, str, str, int]
+"""Instant, user, monitor and attempt."""
+TransitionPlace = tuple[int, str, str, str]
+"""Instant, user, monitor and the state that was entered."""
+_FAILURES = (Status.FAILURE, Status.LATE)
+
+
+def results_page(
+    user_id: str,
+    monitor_id: str,
+    status: str,
+    kind: str,
+    when: When,
+    after: ResultPlace | None,
+    limit: int,
+    dialect: str,
+) -> Select[*tuple[Any, ...]]:
+    """The latest results behind a place, with the columns of ``results``.
+
+    Of a user by the key, which a monitor's are read from too; failures of all users by an index of failures alone.
+    """
+    c = results.c
+    equal = ((c.user_id, user_id), (c.monitor_id, monitor_id), (c.status, status), (c.kind, kind))
+    wanted: list[Any] = [*_equal(equal), *_within(c.scheduled_at, when)]
+    if not user_id and status in _FAILURES:
+        wanted.append(text(FAILED[dialect]))
+    columns: list[ColumnElement[Any]] = [c.scheduled_at, c.user_id, c.monitor_id, c.attempt]
+    return _page(select(results), columns, wanted, after, limit, user_id)
+
+
+def transitions_page(
+    user_id: str,
+    monitor_id: str,
+    others: Iterable[tuple[ColumnElement[str], str]],
+    alerts: bool,
+    when: When,
+    after: TransitionPlace | None,
+    limit: int,
+) -> Select[*tuple[Any, ...]]:
+    """The latest transitions behind a place, with the columns of ``transitions``; ``others``: columns and values."""
+    c = transitions.c
+    wanted = [*_equal([(c.user_id, user_id), (c.monitor_id, monitor_id), *others]), *_within(c.at, when)]
+    if alerts:
+        wanted.append(c.alert)
+    return _page(select(transitions), [c.at, c.user_id, c.monitor_id, c.to_state], wanted, after, limit, user_id)
+
+
+def place_of_result(result: Result) -> ResultPlace:
+    """Return where a result stands in a list."""
+    return result.scheduled_at, result.user_id, result.monitor_id, result.attempt
+
+
+def place_of_transition(transition: Transition) -> TransitionPlace:
+    """Return where a transition stands in a list."""
+    return transition.at, transition.user_id, transition.monitor_id, transition.to_state.value
+
+
+def _page(
+    statement: Select[*tuple[Any, ...]],
+    columns: list[ColumnElement[Any]],
+    wanted: list[Any],
+    after: tuple[Any, ...] | None,
+    limit: int,
+    user_id: str,
+) -> Select[*tuple[Any, ...]]:
+    """The rows of a list by instant (the first column), the latest first."""
+    if user_id:
+        # the same for all
+        columns = [columns[0], *columns[2:]]
+        after = after and (after[0], *after[2:])
+    if after is not None:
+        # the first condition says which days are not looked at
+        wanted += [columns[0] <= after[0], tuple_(*columns) < tuple_(*after)]
+    return statement.where(*wanted).order_by(*(column.desc() for column in columns)).limit(limit)
+
+
+def _equal(wanted: Iterable[tuple[ColumnElement[str], str]]) -> list[ColumnElement[bool]]:
+    """Conditions of the rows that have these values; an empty one does not matter."""
+    return [column == value for column, value in wanted if value]
+
+
+def _within(column: ColumnElement[int], when: When) -> list[ColumnElement[bool]]:
+    found = [column >= when.since] if when.since else []
+    return [*found, column < when.until] if when.until else found

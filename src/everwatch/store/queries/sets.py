@@ -1,0 +1,85 @@
+"""Filters that few monitors or users fit: all of their keys, from an index."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, select, text, tuple_
+from sqlalchemy.sql.expression import Executable
+
+from everwatch.store.bulk_statements import storable
+from everwatch.store.interface import MonitorCount, Selection
+from everwatch.store.search import TRIGRAM, has_index, index_of, like_pattern, needles_of, trigram_query
+from everwatch.store.sql_schema import monitor_labels, monitor_search, monitors, user_search
+
+FEW = 5_000
+"""Keys that are gathered at most for one page."""
+
+Key = tuple[str, ...]
+_Keys = Select[*tuple[Any, ...]]
+
+
+def few_monitors(connection: Connection, which: Selection, classes: Sequence[MonitorCount]) -> set[Key] | None:
+    """Return keys that hold all monitors of a selection; None if none of its filters is that rare.
+
+    ``classes``: those that its state, kind and plan leave.
+    """
+    found: set[Key] | None = None
+    for statement in _of_monitors(connection, which, classes):
+        keys = {tuple(row) for row in connection.execute(statement)}
+        if len(keys) <= FEW:
+            found = keys if found is None else found & keys
+    return found
+
+
+def few_users(connection: Connection, which: Selection) -> set[Key] | None:
+    """Return the keys of all users that a selection's ``contains`` and ``prefix`` find; None if they are many."""
+    statement = _searched(connection, which, user_search.name, "user_id")
+    if statement is None:
+        return None
+    keys = {tuple(row) for row in connection.execute(statement)}
+    return keys if len(keys) <= FEW else None
+
+
+def holds(column: ColumnElement[str], needle: str, dialect: str) -> ColumnElement[bool]:
+    """The condition of texts with a needle in them."""
+    if dialect == "postgresql":
+        return column.like(like_pattern(storable(needle)))
+    return func.instr(column, needle) > literal_column("0")
+
+
+def _of_monitors(connection: Connection, which: Selection, classes: Sequence[MonitorCount]) -> Iterator[Executable]:
+    c, labels = monitors.c, monitor_labels.c
+    if (searched := _searched(connection, which, monitor_search.name, "user_id, monitor_id")) is not None:
+        yield searched
+    own = select(c.user_id, c.monitor_id).limit(FEW + 1)
+    if which.target:
+        # the second condition is the index's
+        yield own.where(c.target == which.target, c.target != literal_column("''"))
+    for key, value in which.labels:
+        of_label = select(labels.user_id, labels.monitor_id).where(labels.key == key).limit(FEW + 1)
+        yield of_label if value is None else of_label.where(labels.value == value)
+    if (which.state or which.kind or which.plan) and sum(each.monitors for each in classes) <= FEW:
+        wanted = [(each.state, each.kind, each.plan) for each in classes]
+        yield own.where(tuple_(c.state, c.kind, c.plan).in_(wanted))
+
+
+def _searched(connection: Connection, which: Selection, table: str, key: str) -> Executable | None:
+    """The keys of what a selection finds by an index of trigrams; None if there is no use for one."""
+    needles = needles_of(which)
+    if max(map(len, needles), default=0) < TRIGRAM or not has_index(connection, table):
+        return None
+    if connection.dialect.name == "postgresql":
+        conditions = " AND ".join(f"text LIKE :needle{number}" for number in range(len(needles)))
+        given = {f"needle{number}": like_pattern(storable(needle)) for number, needle in enumerate(needles)}
+        statement = f"SELECT {key} FROM {table} WHERE {conditions} LIMIT {FEW + 1}"  # noqa: S608 - own words
+        return text(statement).bindparams(**given)
+    fts = index_of(table, "sqlite")
+    conditions = " AND ".join(f"instr(s.text, :needle{number}) > 0" for number in range(len(needles)))
+    keys = ", ".join(f"s.{name}" for name in key.split(", "))
+    # CROSS JOIN: the index first, and then what it found
+    statement = (
+        f"SELECT {keys} FROM {fts} f CROSS JOIN {table} s ON s.id = f.rowid"  # noqa: S608 - own words
+        f" WHERE f.{fts} MATCH :trigrams AND {conditions} LIMIT {FEW + 1}"
+    )
+    given = {f"needle{number}": needle for number, needle in enumerate(needles)}
+    return text(statement).bindparams(trigrams=trigram_query(needles), **given)
