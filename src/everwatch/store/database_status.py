@@ -69,7 +69,7 @@ def contents_of(settings: Settings) -> str:
 
 
 def _about(connection: Connection, table: str) -> str:
-    some = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {MOST_COUNTED + 1}) AS some"  # noqa: S608 - own names
+    some = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {MOST_COUNTED + 1}) AS found"  # noqa: S608 - own names
     counted = _one(connection, some)
     if counted <= MOST_COUNTED:
         return f"{counted:,}"
