@@ -7,7 +7,6 @@ go out; when it is revoked, lanes stop first, then changes, then sweeps.
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator, Coroutine, Iterable, Set
 from contextlib import asynccontextmanager, closing
 from functools import cached_property
@@ -38,6 +37,7 @@ from everwatch.kafka.progress import Noted, read_progress
 from everwatch.kafka.topics import Topics, largest_batch, topic_id
 from everwatch.kafka.unreadable_batches import PROBING
 from everwatch.kinds.execution.config_secrets import config_secrets
+from everwatch.observability.metrics import ASSIGNED, PRODUCER_QUEUE, REBALANCES
 from everwatch.plans.plans_file import PlansFile
 from everwatch.rules.changelog_marks import UNREADABLE_REMEDY, Mark
 from everwatch.timetable import NotPlanned
@@ -48,6 +48,7 @@ from streams.agents.manual_runs import ManualRuns
 from streams.agents.monitor_changes import MonitorChanges
 from streams.agents.registration import Registration
 from streams.agents.signals import Signals
+from streams.metrics import REBALANCE
 from streams.outputs.all_outputs import Outputs
 from streams.outputs.dead_letters import Refusals
 from streams.outputs.replies import Replies
@@ -71,6 +72,9 @@ PLANS_LOOKED_AT_EVERY_S = 1.0
 CHANGELOG_LOOKED_AT_EVERY_S = 10.0
 UNREADABLE_LOOKED_AT_EVERY_S = 30.0
 REJOIN_AFTER_S = 1.0
+# a worker is not ready while a partition of its own has emitted nothing for longer
+BEHIND_MS = 10_000
+NAMED_AT_MOST = 5
 # a rebalance waits for a member that died for one session timeout; ticks go on for so many without an assignment
 SESSIONS = 2
 # a stop takes these one after the other, and must be over within ten seconds
@@ -99,6 +103,7 @@ class Engine(Service):
         self._app = app
         self._broken = False
         self.refusal: AccessError | None = None
+        self.refused = asyncio.Event()
         self._era = 0
         self._switch = asyncio.Lock()
         self._plans = PlansFile(settings.plans_file) if settings.plans_file else None
@@ -110,6 +115,8 @@ class Engine(Service):
         self._rejoining = False
         # set while a rebalance is under way: gives up when it does not end
         self._rebalance: asyncio.TimerHandle | None = None
+        # since when partitions of this worker may be without an owner; 0: they are not
+        self._rebalancing_since_s = 0.0
         self._may_change = False
         self._opening: asyncio.Task[None] | None = None
         # partitions whose changelog has records that this worker lacks and cannot read
@@ -218,6 +225,8 @@ class Engine(Service):
             if not are_stopped:
                 self._let_go()
         self._end_rebalance()
+        self._rebalancing_since_s = self._rebalancing_since_s or self._clock.monotonic_s()
+        REBALANCES.labels("revoked").inc()
         patience_s = SESSIONS * self._settings.session_timeout_ms / 1000
         self._rebalance = asyncio.get_running_loop().call_later(patience_s, self._give_up)
 
@@ -233,6 +242,7 @@ class Engine(Service):
                 logger.warning("of partitions %s the broker has not acknowledged everything in time", sorted(gone))
         self.logs.fence(numbers, generation)
         self._end_rebalance()
+        REBALANCES.labels("assigned").inc()
         self._opening = asyncio.create_task(self._open(numbers, self._era))
 
     def _end_rebalance(self) -> None:
@@ -258,6 +268,34 @@ class Engine(Service):
             self.partitions.abandon()
             logger.warning("the rebalance does not end; ticks stop until it does")
 
+    def _count_rebalance(self) -> None:
+        if self._rebalancing_since_s:
+            REBALANCE.observe(self._clock.monotonic_s() - self._rebalancing_since_s)
+        self._rebalancing_since_s = 0.0
+
+    def why_not_open(self) -> str:
+        """Say why this worker does not hold its partitions; empty if it does, or has none as there are more workers."""
+        if self._may_change or self._rebalance is not None:
+            return ""
+        if self._opening is None:
+            return "no partitions have been assigned yet"
+        return "the partitions that were assigned are being recovered"
+
+    def why_behind(self) -> str:
+        """Name the partitions that have emitted nothing for a while; empty if there are none."""
+        now = self._clock.now_ms()
+        late = {each.number: now - each.emitted_to for each in self.partitions if now - each.emitted_to > BEHIND_MS}
+        if not late:
+            return ""
+        named = ", ".join(f"{number} ({ms // 1000} s)" for number, ms in sorted(late.items())[:NAMED_AT_MOST])
+        return f"{len(late)} partitions are behind: {named}"
+
+    def measure(self) -> None:
+        """Set the gauges of what is held and waits to be sent."""
+        if self._ready.is_set():
+            ASSIGNED.labels(self._topics.monitors_changelog).set(len(self.partitions.owned))
+            PRODUCER_QUEUE.set(self._outbox.queued)
+
     async def opened(self) -> None:
         """Wait until the partitions that were assigned last are open. Raises what keeps them from being opened."""
         if self._opening is not None:
@@ -281,6 +319,7 @@ class Engine(Service):
                 # without the lock: a broker that takes long to say where a topic is acknowledged keeps no hand-over
                 # waiting, and no other topic
                 if opened:
+                    self._count_rebalance()
                     await self._open_lanes(readable, era)
                 if self._unreadable:
                     self.add_future(self._look_again(self._unreadable, era))
@@ -409,7 +448,7 @@ class Engine(Service):
         if isinstance(error, AccessError):
             # nothing of ours is wrong: a clean stop, and then the sentence
             self.refusal = self.refusal or error
-            signal.raise_signal(signal.SIGTERM)
+            self.refused.set()
             return
         self.add_future(self.crash(error))
 

@@ -1,57 +1,107 @@
-"""Runs one worker until it is told to stop."""
+"""A worker as a process: Faust, and the engine beside it, from start to stop."""
 
 import asyncio
 import fcntl
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import faust
-import uvloop
 
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import FolderInUse
 from everwatch.core.private_files import make_private_folder
 from everwatch.core.process_memory import expect_batches
-from everwatch.observability.metrics import serve_metrics
-from streams.app import create_app
+from everwatch.processes import Process
+from everwatch.processes.metrics import measure_disk
+from streams.app import App, create_app
 
 logger = logging.getLogger(__name__)
 MOST_WORKERS_A_FOLDER = 64
 
 
-def run_worker(settings: Settings, bootstrap_servers: str, clock: Clock, *, rebuild_changelog: bool = False) -> None:
-    """Run a worker; returns by exiting the process, with status 0 after SIGINT or SIGTERM.
+class Worker(Process):
+    """Keeps its users' monitors and emits their ticks.
 
-    With ``rebuild_changelog`` its tables are taken as the truth where the changelog has lost records. Raises
-    EverwatchError, if that is what it ended for.
+    With ``rebuild_changelog`` its tables are taken as the truth where the changelog has lost records. ``start`` raises
+    FolderInUse; ``run`` and ``stop`` raise what the worker ended for.
     """
-    expect_batches()
-    serve_metrics(settings)
-    with claim_folder(settings.data_dir / "workers", settings.worker_id) as folder:
-        loop = uvloop.new_event_loop()
-        asyncio.set_event_loop(loop)
-        app, engine = create_app(settings, bootstrap_servers, clock, folder, rebuild_changelog=rebuild_changelog)
-        worker = faust.Worker(
-            app,
-            engine,
-            loop=loop,
-            quiet=True,
-            redirect_stdouts=False,
-            override_logging=False,
-            loglevel=settings.log_level,
-            daemon=True,
+
+    name = "worker"
+
+    def __init__(
+        self, settings: Settings, bootstrap_servers: str, clock: Clock, *, rebuild_changelog: bool = False
+    ) -> None:
+        super().__init__(settings, clock)
+        self._bootstrap_servers = bootstrap_servers
+        self._rebuild_changelog = rebuild_changelog
+        self._claim = ExitStack()
+        self._app: App | None = None
+        self._services: _Services | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Claim a folder and put the parts together."""
+        expect_batches()
+        settings = self.settings
+        folder = self._claim.enter_context(claim_folder(settings.data_dir / "workers", settings.worker_id))
+        app, engine = create_app(
+            settings, self._bootstrap_servers, self.clock, folder, rebuild_changelog=self._rebuild_changelog
         )
-        worker.spinner = None  # it writes terminal escapes into logs
+        self._app = app
+        self.health.expect("assignment", engine.why_not_open)
+        self.health.expect("emission", engine.why_behind)
+        self._services = _Services(app, engine, quiet=True, redirect_stdouts=False, override_logging=False, daemon=True)
+        self._services.spinner = None  # it writes terminal escapes into logs
+
+    async def run(self) -> None:
+        """Run Faust until the process stops, or Faust or the engine ends."""
+        assert self._services is not None  # made by ``start``
+        assert self._app is not None
+        self._running = asyncio.create_task(self._services.start())
+        refused = asyncio.create_task(self._app.engine.refused.wait())
+        stopped = asyncio.create_task(self.stopping.wait())
         try:
-            worker.execute_from_commandline()
+            await asyncio.wait({self._running, refused, stopped}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            # Faust ends by SystemExit, whatever it ended for
-            reason = app.ended_for
-            if reason is not None:
-                raise reason
+            refused.cancel()
+            stopped.cancel()
+        if self._running.done():
+            self._running.result()
+        self._raise_reason()
+
+    async def stop(self) -> None:
+        """Stop the engine, then Faust; let go of the folder."""
+        try:
+            if self._running is not None and self._services is not None:
+                await self._services.stop()
+                self._running.cancel()
+                await asyncio.wait({self._running})
+                self._raise_reason()
+        finally:
+            self._claim.close()
+
+    def measure(self) -> None:
+        """Set the gauges of partitions, producer and disk."""
+        if self._app is not None:
+            self._app.engine.measure()
+        measure_disk(self.settings.data_dir)
+
+    def _raise_reason(self) -> None:
+        assert self._services is not None
+        assert self._app is not None
+        reason = self._app.ended_for or self._services.crash_reason
+        if reason is not None:
+            raise reason
+
+
+class _Services(faust.Worker):
+    """Faust's order of starting and stopping, without its signal handlers."""
+
+    def install_signal_handlers(self) -> None:
+        """Leave signals to the process."""
 
 
 @contextmanager

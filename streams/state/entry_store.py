@@ -26,8 +26,8 @@ from everwatch.kafka.peek import read_tails
 from everwatch.kafka.topics import DELETIONS_KEPT_MS
 from everwatch.model import Monitor
 from everwatch.observability.log_throttle import Quiet
-from everwatch.observability.metrics import FOREIGN
 from everwatch.rules.changelog_marks import Mark, decode_mark, digest_of
+from streams.metrics import FOREIGN
 from streams.state.recovery import CatchUp, Change
 from streams.state.undecodable_entries import Undecodable
 

@@ -17,7 +17,6 @@ from everwatch.encoding import avro_schemas, codec, table_records
 from everwatch.encoding.table_records import Plan
 from everwatch.kinds.registry import is_check, is_inline
 from everwatch.model import At, Every, Monitor, Policy
-from everwatch.observability.metrics import remove_gauges_of
 from everwatch.schedule.due import next_due
 from everwatch.schedule.duration import SECOND_MS
 from everwatch.schedule.every import PHASE_STEP_MS
@@ -37,6 +36,7 @@ from everwatch.timetable import (
     Way,
     framed,
 )
+from streams.metrics import remove_gauges_of
 from streams.state.entry_store import Store, TimetableMark
 
 logger = logging.getLogger(__name__)

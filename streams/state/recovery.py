@@ -17,7 +17,7 @@ from everwatch.core.clock import Clock
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.to_end import read_to_end
 from everwatch.kafka.unreadable_batches import Sieve
-from everwatch.observability.metrics import RECOVERED, RECOVERY_LEFT
+from streams.metrics import RECOVERED, RECOVERY_LEFT
 
 logger = logging.getLogger(__name__)
 TOLD_EVERY_S = 5.0

@@ -13,7 +13,7 @@ from everwatch.core.errors import UndecodableEntry
 from everwatch.encoding import codec
 from everwatch.model import Monitor, User
 from everwatch.observability.log_throttle import Quiet
-from everwatch.observability.metrics import UNDECODABLE
+from streams.metrics import UNDECODABLE
 
 logger = logging.getLogger(__name__)
 # of a partition; more are passed over without being told apart

@@ -21,8 +21,8 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.stamped_batch import StampedBatch
 from everwatch.kafka.topics import Topics
 from everwatch.model import Priority
-from everwatch.observability.metrics import LATENESS, TICKS, gauges_of
 from everwatch.timetable import Chunk, Packing, Way, chunk_of
+from streams.metrics import LATENESS, SKIPPED, TICKS, gauges_of
 from streams.state.owned_partitions import Attempt, Partition, Partitions
 from streams.state.partition_logs import PartitionLogs
 from streams.ticking.clock_jumps import ClockSteps
@@ -77,6 +77,7 @@ class Ticking(Service):
         self._steps = ClockSteps()
         self._sweeps: dict[int, asyncio.Task[None]] = {}
         self._counted = {way: TICKS.labels(way.value) for way in self._topics}
+        self._skipped, self._unsendable = SKIPPED.labels("misfire"), SKIPPED.labels("refused")
 
     @Service.task
     async def _sweep_on_time(self) -> None:
@@ -135,6 +136,10 @@ class Ticking(Service):
             self._counted[way].inc(sent)
         if attempt.sent:
             LATENESS.observe(max(0, self._clock.now_ms() - attempt.upto) / 1000)
+        if attempt.skipped:
+            self._skipped.inc(sum(firing.chunk.count * len(firing.skipped) for firing in attempt.skipped))
+        if attempt.unsendable:
+            self._unsendable.inc(sum(chunk.count for _, chunk, _, _ in attempt.unsendable))
         if self._partitions.get(partition.number) is not partition:
             return  # it was given up meanwhile, and its gauges with it
         emitted_to, monitors, unanswered = gauges_of(partition.number)

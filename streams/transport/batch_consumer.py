@@ -20,8 +20,8 @@ from everwatch.kafka.access_errors import read_of, refused
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.observability.log_throttle import Quiet
-from everwatch.observability.metrics import LANE_RECORDS
 from everwatch.timetable import NotPlanned
+from streams.metrics import LANE_RECORDS
 
 logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 10_000

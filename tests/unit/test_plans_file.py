@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from everwatch.core.errors import SettingsError
-from everwatch.observability.metrics import PLANS_OK
+from everwatch.plans.metrics import PLANS_OK
 from everwatch.plans.plans_file import PlansFile
 
 

@@ -257,7 +257,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # metrics
     metrics_port: Annotated[
-        int, Meta(ge=0, le=65_535, description="Port on which a worker serves Prometheus metrics; 0: none.")
+        int,
+        Meta(
+            ge=0,
+            le=65_535,
+            description="Port of /metrics, /healthz and /readyz of a worker, executor or sink; 0: none.",
+        ),
     ] = 0
     metrics_host: Annotated[str, Meta(description="Address that the metrics port is bound to.")] = "127.0.0.1"
 

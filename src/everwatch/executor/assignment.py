@@ -22,8 +22,9 @@ class HeldPartition:
     ``is_behind``: there is more to read, so a late tick may be followed by a fresher one; ``behind_since_s``: since
     when the partition has not caught up. ``read_to``, ``read_to_ms``: offset and timestamp of the last record read;
     ``looked_to``: the offset up to which that was judged, ``looked_s``: when. ``end``: where the partition ended when
-    the broker was asked last. ``awaits_cancellations``: the process stood still until a moment ago, and no tick is
-    begun until it is known what was cancelled meanwhile.
+    the broker was asked last. ``is_unread``: the last record read is late, and more follow it.
+    ``awaits_cancellations``: the process stood still until a moment ago, and no tick is begun until it is known what
+    was cancelled meanwhile.
     """
 
     topic: str
@@ -41,6 +42,7 @@ class HeldPartition:
     looked_to: int = -1
     looked_s: float = 0.0
     end: int = 0
+    is_unread: bool = False
     awaits_cancellations: bool = False
 
     @property

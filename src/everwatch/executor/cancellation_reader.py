@@ -74,6 +74,10 @@ class CancellationReader:
         self._asked.put(asked)
         return asked
 
+    def why_not_read(self) -> str:
+        """Say that what was cancelled before the start is not known yet; empty once it is."""
+        return "" if self.caught_up.done() else f"topic {self._topic} is not read to its end yet"
+
     async def finish(self, timeout_s: float) -> None:
         """End the thread; wait for at most ``timeout_s`` until it has."""
         self._stopping.set()

@@ -16,6 +16,7 @@ from everwatch.executor.backlog import Backlog, Backlogs, Place, Waiting
 from everwatch.executor.cancellation_reader import Cancellations
 from everwatch.executor.cancelled_monitors import CancelledMonitors, CancelledUpto
 from everwatch.executor.host_rate_limiter import Manners
+from everwatch.executor.metrics import IN_FLIGHT, LIMITED_TARGETS, SkipCause, count_check, count_skipped
 from everwatch.executor.overlap import Run, Running, reason_of_skip
 from everwatch.executor.priority_queues import Queues, Slot
 from everwatch.executor.result_sender import Reporting
@@ -139,6 +140,11 @@ class Checks:
         for key, cancellation in cancelling:
             self._cancelled.note(key, cancellation, now)
 
+    def measure(self) -> None:
+        """Set the gauges of what runs."""
+        IN_FLIGHT.set(len(self._tasks))
+        LIMITED_TARGETS.set(len(self._manners))
+
     async def drain(self, timeout_s: float) -> int:
         """Start nothing more, wait for at most ``timeout_s``, then give up; returns how many checks were given up."""
         self._draining = True
@@ -174,7 +180,7 @@ class Checks:
                 return
             blocking = self._running.in_the_way_of(tick)
             if blocking is not None and blocking.overlaps(tick):
-                self._skip([Waiting(tick, taken, now)], reason_of_skip(blocking, tick))
+                self._skip([Waiting(tick, taken, now)], reason_of_skip(blocking, tick), SkipCause.OVERLAP)
                 waiting_too = self._backlogs.known(tick, self._priorities[held.topic])
                 if waiting_too is not None:
                     waiting_too.pass_by(tick)
@@ -185,7 +191,8 @@ class Checks:
         is_crowded = self._waiting > CROWDED
         superseded = backlog.add(waiting, is_crowded=is_crowded)
         if superseded:
-            self._skip_waiting(backlog, superseded, _reason_of_superseding(backlog, superseded, is_crowded=is_crowded))
+            reason = _reason_of_superseding(backlog, superseded, is_crowded=is_crowded)
+            self._skip_waiting(backlog, superseded, reason, SkipCause.SUPERSEDED)
         if backlog.place is Place.CATCH_UP and not waiting.is_late(now) and not held.awaits_cancellations:
             for others in self._catching_up.values():
                 others.pop(id(backlog), None)
@@ -222,7 +229,7 @@ class Checks:
         if len(self._cancelled):
             self._drop_cancelled(backlog)
         if expired := backlog.expire(self._clock.now_ms()):
-            self._skip_waiting(backlog, expired, _reason_of_expiry(expired))
+            self._skip_waiting(backlog, expired, _reason_of_expiry(expired), SkipCause.MISFIRE)
         while (found := backlog.next()) is not None:
             if not found.again and not found.source[0].revoked:
                 return found
@@ -244,7 +251,7 @@ class Checks:
         found = backlog.next()
         upto = None if found is None else self._cancelled.upto(found.tick.user_id, found.tick.monitor_id)
         if upto is not None and (dropped := backlog.cancel(*upto)):
-            self._skip_waiting(backlog, dropped, _reason_of_cancelling(upto))
+            self._skip_waiting(backlog, dropped, _reason_of_cancelling(upto), SkipCause.CANCELLED)
 
     def _count(self, taken: Taken, by: int) -> None:
         taken[0].parked += by
@@ -349,7 +356,9 @@ class Checks:
         began_s = self._clock.monotonic_s()
         if host:
             self._manners.start(host, began_s)
-        task = self._loop.create_task(self._check(found.tick, job, self._acknowledging_one(found.source)))
+        task = self._loop.create_task(
+            self._check(found.tick, job, slot.priority, self._acknowledging_one(found.source))
+        )
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, run, slot, host, began_s))
         self._go_on(backlog)
@@ -380,7 +389,7 @@ class Checks:
 
     # --- running and ending -----------------------------------------------------------------------------------------
 
-    async def _check(self, tick: Tick, job: Job, delivered: OnDelivered) -> None:
+    async def _check(self, tick: Tick, job: Job, priority: Priority, delivered: OnDelivered) -> None:
         started_at = self._clock.now_ms()
         began_s = self._clock.monotonic_s()
         outcome = await run_job(job, tick, self._context, partial(self._reporting.complain, tick.kind))
@@ -388,6 +397,8 @@ class Checks:
         started_at += round(outcome.waited_ms)
         duration_ms = max(0.0, round((self._clock.monotonic_s() - began_s) * 1000 - outcome.waited_ms, 3))
         self._reporting.report(tick, outcome, started_at, duration_ms, delivered)
+        # a name that no kind has may be anything
+        count_check(priority, tick, tick.kind if job.kind else "unknown", outcome, started_at, duration_ms)
 
     def _ended(
         self, run: TickRun, slot: Slot[TickBacklog | _Turn], host: str, began_s: float, task: asyncio.Task[None]
@@ -403,6 +414,7 @@ class Checks:
                 task.result()
                 # only now: of two results of one identity the first has to be the one that tells what came of it
                 for taken in run.repeated:
+                    count_skipped(SkipCause.REPEATED, 1)
                     self._reporting.skip([run.tick], reason_of_skip(run, run.tick), self._acknowledging_one(taken))
             except BaseException as error:
                 self._fail(error)
@@ -411,15 +423,15 @@ class Checks:
             self._put(backlog)
         self._start_waiting()
 
-    def _skip_waiting(self, backlog: TickBacklog, ticks: list[Waiting[Taken]], reason: str) -> None:
+    def _skip_waiting(self, backlog: TickBacklog, ticks: list[Waiting[Taken]], reason: str, cause: SkipCause) -> None:
         """Report ticks that waited as skipped, one result for each stretch."""
         for waiting in ticks:
             for source in waiting.sources:
                 self._count(source, -1)
         for stretch in backlog.stretches(ticks):
-            self._skip(stretch, reason)
+            self._skip(stretch, reason, cause)
 
-    def _skip(self, stretch: list[Waiting[Taken]], reason: str) -> None:
+    def _skip(self, stretch: list[Waiting[Taken]], reason: str, cause: SkipCause) -> None:
         """Report consecutive ticks of one monitor as skipped."""
         stretch = [waiting for waiting in stretch if not all(held.revoked for held, _ in waiting.sources)]
         if not stretch:  # their new owner reports them
@@ -427,6 +439,7 @@ class Checks:
         sources = [source for waiting in stretch for source in waiting.sources]
         for held, _ in sources:
             held.started += 1
+        count_skipped(cause, len(stretch))
         self._reporting.skip([waiting.tick for waiting in stretch], reason, self._acknowledging(sources))
 
     def _acknowledging_one(self, taken: Taken) -> OnDelivered:

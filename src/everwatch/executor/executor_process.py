@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import resource
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -16,6 +16,7 @@ from everwatch.executor.assignment import HeldPartition, Taken
 from everwatch.executor.callable_pool import budgets_of, open_callables
 from everwatch.executor.cancellation_reader import CancellationReader, Cancellations
 from everwatch.executor.check_runner import Checks
+from everwatch.executor.metrics import SLOTS
 from everwatch.executor.tick_consumers import TickConsumers
 from everwatch.kafka.clients import new_producer
 from everwatch.kafka.event_publisher import open_publisher
@@ -24,6 +25,8 @@ from everwatch.kafka.unreadable_batches import Unreadable
 from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.network.egress import outgoing_of
 from everwatch.network.guard import Guard
+from everwatch.observability.metrics import PRODUCER_QUEUE
+from everwatch.processes import Process
 
 log = logging.getLogger(__name__)
 
@@ -37,65 +40,101 @@ _FOLLOW_S = 0.5
 _CAUGHT_UP_S = 20.0
 
 
-async def run(
-    settings: Settings, bootstrap_servers: str, clock: Clock, stop: asyncio.Event, executor_id: str | None = None
-) -> None:
-    """Take ticks, run their kinds and send the results until ``stop`` is set; return after a clean stop, within 10 s.
+class Executor(Process):
+    """Takes ticks, runs their kinds and sends the results.
 
-    A broker that goes away is waited for. Raises BrokerUnavailable for what waiting does not mend: a topic that is
-    missing or not allowed, or results that could not be delivered for ten minutes. Raises SettingsError for a topic
-    that monitors must not be allowed to write to.
+    A broker that goes away is waited for. ``start`` raises SettingsError for a topic that monitors must not be allowed
+    to write to. ``run`` raises BrokerUnavailable for what waiting does not mend: a topic that is missing or not
+    allowed, or results that could not be delivered for ten minutes.
     """
-    expect_batches()
-    _allow_many_files()
-    loop = asyncio.get_running_loop()
-    try:
-        outbox = Outbox(new_producer(settings, bootstrap_servers))
-    except KafkaException as error:
-        raise BrokerUnavailable(f"Kafka: no client can be made of these settings ({error.args[0].str()}).") from None
-    try:
-        async with (
-            open_publisher(settings, bootstrap_servers) as publisher,
-            open_callables(
-                clock, settings.python_processes, settings.python_memory_mb, budgets_of(settings)
-            ) as callables,
+
+    name = "executor"
+
+    def __init__(
+        self, settings: Settings, bootstrap_servers: str, clock: Clock, executor_id: str | None = None
+    ) -> None:
+        super().__init__(settings, clock)
+        self._bootstrap_servers = bootstrap_servers
+        self._executor_id = executor_id or settings.instance
+        self._opened = AsyncExitStack()
+        self._started = False
+        self._cancellations = CancellationReader(settings, bootstrap_servers, clock)
+        self._ticks = TickConsumers(settings, bootstrap_servers, clock, self._cancellations.read_to_now)
+        self.health.expect("cancellations", self._cancellations.why_not_read)
+        self.health.expect("assignment", self._ticks.why_not_assigned)
+
+    async def start(self) -> None:
+        """Make the clients and the parts, and begin to read what is cancelled."""
+        settings, clock = self.settings, self.clock
+        expect_batches()
+        _allow_many_files()
+        loop = asyncio.get_running_loop()
+        try:
+            self._outbox = Outbox(new_producer(settings, self._bootstrap_servers))
+        except KafkaException as error:
+            raise BrokerUnavailable(
+                f"Kafka: no client can be made of these settings ({error.args[0].str()})."
+            ) from None
+        self._opened.push_async_callback(self._outbox.close, _FLUSH_S)
+        publisher = await self._opened.enter_async_context(open_publisher(settings, self._bootstrap_servers))
+        callables = await self._opened.enter_async_context(
+            open_callables(clock, settings.python_processes, settings.python_memory_mb, budgets_of(settings))
+        )
+        context = await self._opened.enter_async_context(
             open_run_context(
                 clock, Guard(settings.allow_networks), publisher, callables, outgoing=outgoing_of(settings)
-            ) as context,
-        ):
-            cancellations = CancellationReader(settings, bootstrap_servers, clock)
-            ticks = TickConsumers(settings, bootstrap_servers, clock, cancellations.read_to_now)
-            checks = Checks(
-                settings,
-                context,
-                outbox,
-                ticks.acknowledge,
-                executor_id or settings.instance,
-                cancellations.read_to_now,
             )
+        )
+        SLOTS.set(settings.max_in_flight)
+        checks = self._checks = Checks(
+            settings,
+            context,
+            self._outbox,
+            self._ticks.acknowledge,
+            self._executor_id,
+            self._cancellations.read_to_now,
+        )
 
-            def deliver(batch: list[Taken]) -> None:
-                loop.call_soon_threadsafe(checks.accept, batch)
+        def cancel(cancelling: Cancellations) -> None:
+            loop.call_soon_threadsafe(checks.cancel, cancelling)
 
-            def refuse(held: HeldPartition, unreadable: Unreadable) -> None:
-                loop.call_soon_threadsafe(checks.pass_over, held, unreadable)
+        self._cancellations.start(cancel)
+        self._opened.push_async_callback(self._cancellations.finish, _FOLLOW_S)
 
-            def cancel(cancelling: Cancellations) -> None:
-                loop.call_soon_threadsafe(checks.cancel, cancelling)
+    async def run(self) -> None:
+        """Run checks until the process stops."""
+        # no tick is begun before it is known what is cancelled
+        if await _is_caught_up(self.stopping, self._cancellations):
+            self._take_ticks()
+            await _until_stopped(self.stopping, self._ticks, self._checks, self._outbox, self._cancellations)
 
-            cancellations.start(cancel)
-            try:
-                # no tick is begun before it is known what is cancelled
-                if await _is_caught_up(stop, cancellations):
-                    ticks.start(deliver, refuse)
-                    try:
-                        await _until_stopped(stop, ticks, checks, outbox, cancellations)
-                    finally:
-                        await _stop(ticks, checks, outbox)
-            finally:
-                await cancellations.finish(_FOLLOW_S)
-    finally:
-        await outbox.close(_FLUSH_S)
+    async def stop(self) -> None:
+        """Let checks end, make results durable, commit offsets, leave the groups."""
+        try:
+            if self._started:
+                await _stop(self._ticks, self._checks, self._outbox)
+        finally:
+            await self._opened.aclose()
+
+    def measure(self) -> None:
+        """Set the gauges of checks, ticks and results."""
+        if self._started:
+            self._checks.measure()
+            self._ticks.measure()
+            PRODUCER_QUEUE.set(self._outbox.queued)
+
+    def _take_ticks(self) -> None:
+        loop = asyncio.get_running_loop()
+        checks = self._checks
+
+        def deliver(batch: list[Taken]) -> None:
+            loop.call_soon_threadsafe(checks.accept, batch)
+
+        def refuse(held: HeldPartition, unreadable: Unreadable) -> None:
+            loop.call_soon_threadsafe(checks.pass_over, held, unreadable)
+
+        self._ticks.start(deliver, refuse)
+        self._started = True
 
 
 def _allow_many_files() -> None:

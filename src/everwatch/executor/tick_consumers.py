@@ -20,12 +20,14 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, Transient
 from everwatch.executor.assignment import CANCELLATIONS_WITHIN_S, STANDSTILL_S, HeldPartition, Taken
 from everwatch.executor.backlog import LATE_MS
+from everwatch.executor.metrics import LAG, WAITING
 from everwatch.kafka.access_errors import read_by, read_of, refused
 from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.consumer_groups import executors_group
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.metrics import ASSIGNED, REBALANCES
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +97,16 @@ class TickConsumers:
         """
         return [consumer.ended for consumer in self._consumers.values()]
 
+    def measure(self) -> None:
+        """Set the gauges of what is held and waits."""
+        for consumer in self._consumers.values():
+            consumer.measure()
+
+    def why_not_assigned(self) -> str:
+        """Name the topics of which the group has given this executor no answer yet; empty once it has for all."""
+        missing = [topic for topic, consumer in self._consumers.items() if not consumer.is_member]
+        return f"not in the consumer group yet for {', '.join(missing)}" if missing else ""
+
     def start(self, deliver: Deliver, refuse: Refuse) -> None:
         """Begin to fetch ticks: ``deliver`` is called with each batch, ``refuse`` with offsets that cannot be read.
 
@@ -153,6 +165,8 @@ class TickConsumer:
         self._looked_s = 0.0
         self._hopeless: KafkaError | None = None
         self._sieve: Sieve | None = None
+        # whether the group has assigned partitions to this member, or none, as there are more members than partitions
+        self.is_member = False
         self.ended: Future[None] = Future()
 
     def start(self, deliver: Deliver, refuse: Refuse) -> None:
@@ -176,6 +190,15 @@ class TickConsumer:
         if ended.done():
             ended.exception()  # whoever waits for ``ended`` raises it
         return ended.done()
+
+    def measure(self) -> None:
+        """Set the gauges of what is held and waits. From any thread."""
+        partitions = list(self._held.values())
+        now = self._clock.now_ms()
+        lags = (now - held.read_to_ms for held in partitions if held.is_unread and held.read_to >= 0)
+        ASSIGNED.labels(self._topic).set(len(partitions))
+        WAITING.labels(self._topic).set(sum(held.parked for held in partitions))
+        LAG.labels(self._topic).set(max(lags, default=0) / 1000)
 
     def _run(self, deliver: Deliver, refuse: Refuse) -> None:
         try:
@@ -278,7 +301,8 @@ class TickConsumer:
     def _is_behind(self, consumer: Consumer, held: HeldPartition, late_before_ms: int, now_s: float) -> bool:
         if held.awaits_cancellations:
             return True
-        if held.read_to_ms >= late_before_ms or self._is_at_end(consumer, held):
+        held.is_unread = held.read_to_ms < late_before_ms and not self._is_at_end(consumer, held)
+        if not held.is_unread:
             held.behind_since_s = 0.0
             return False
         held.behind_since_s = held.behind_since_s or now_s
@@ -414,12 +438,15 @@ class TickConsumer:
         for part in partitions:
             self._held[part.partition] = HeldPartition(part.topic, part.partition)
         consumer.incremental_assign(partitions)
+        self.is_member = True
+        REBALANCES.labels("assigned").inc()
         if self._is_full or self._stopping.is_set():
             self._paused |= {part.partition for part in partitions}
             consumer.pause(partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         leaving = self._let_go(partitions)
+        REBALANCES.labels("revoked").inc()
         # what is under way would be run twice: give it a moment to end
         began_s = self._clock.monotonic_s()
         deadline_s = began_s + (0 if self._finishing.is_set() else _REVOKE_WAIT_S)
@@ -439,6 +466,8 @@ class TickConsumer:
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # somebody else has them already: a commit now would undo theirs
+        self.is_member = False
+        REBALANCES.labels("lost").inc()
         self._let_go(partitions)
         consumer.incremental_unassign(partitions)
 

@@ -10,11 +10,15 @@ from zlib import crc32
 from confluent_kafka import Message
 
 from everwatch.core.clock import Clock
-from everwatch.core.errors import InvalidInput
+from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.outbox import Headers, OnDelivered, Outbox, Shorter
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import Unreadable
+from everwatch.observability.metrics import DEAD_LETTERS
+
+# a kind of another package may refuse with a code of its own, which must not become a series
+_CODES = frozenset(RefusalCode)
 
 # about 20 MB; more than there are records in the batches that a process has under way
 MOST_REMEMBERED = 50_000
@@ -148,6 +152,7 @@ class DeadLetters:
             raise
 
     def _headers(self, error: InvalidInput, topic: str, partition: int, offset: int) -> Headers:
+        DEAD_LETTERS.labels(topic, error.code if error.code in _CODES else RefusalCode.INVALID).inc()
         return [
             ("reason", _bytes(error.reason)),
             ("path", _bytes(error.path)),

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from everwatch.core.errors import BrokerUnavailable, EverwatchError
 from everwatch.kafka.access_errors import refused, write_to
+from everwatch.observability.metrics import PRODUCER_ERRORS
 
 Headers = list[tuple[str, bytes]]
 OnDelivered = Callable[[Message], None]
@@ -95,6 +96,11 @@ class Outbox:
         self._wake(gathered)
         await waiter
 
+    @property
+    def queued(self) -> int:
+        """Records that the broker has not acknowledged yet."""
+        return len(self._producer)
+
     async def room(self) -> None:
         """Wait until the queue is far from full; for those who send very much between two barriers."""
         while len(self._producer) > QUEUE_ENOUGH:  # noqa: ASYNC110 - librdkafka tells nobody when its queue shrinks
@@ -125,6 +131,7 @@ class Outbox:
             ):
                 return
             if error is not None:
+                PRODUCER_ERRORS.labels(message.topic() or "").inc()
                 failure = _undelivered(error, message)
             elif on_delivered is not None:
                 try:

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from everwatch.core.errors import EverwatchError, SettingsError, WrongPlans
-from everwatch.observability.metrics import PLANS_OK
+from everwatch.plans.metrics import PLANS_OK
 from everwatch.plans.plan import Plans
 from everwatch.plans.plans_parser import Stamp, plans_of, read_file
 

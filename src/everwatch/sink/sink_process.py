@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
+from operator import attrgetter
 from typing import TypeVar
 
 from everwatch.core.bisection import Bisection
@@ -18,7 +21,10 @@ from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import Unreadable
 from everwatch.observability.log_throttle import Quiet
 from everwatch.observability.metrics import POISON
+from everwatch.processes import Process
+from everwatch.processes.metrics import measure_disk
 from everwatch.sink.batch_builder import Refused, build_batch
+from everwatch.sink.metrics import BATCH, BATCH_RECORDS, DELAY, DELETED, LAG, RECORDS, RETRIES
 from everwatch.sink.source import Source
 from everwatch.store import Partition, SinkBatch, Store, StoreBusy, open_store
 from everwatch.store.database import as_sink
@@ -34,6 +40,8 @@ TRIM_EVERY_S = 60.0
 # what is deleted after a batch: always more than it holds, or a backlog would never go, and never for long
 FEWEST_TRIMMED = 2_000
 
+_TOPIC_OF = attrgetter("topic")
+
 Value = TypeVar("Value")
 
 
@@ -41,23 +49,56 @@ class Stopped(Exception):
     """The stop event was set while something was waited for."""
 
 
-async def run(settings: Settings, bootstrap_servers: str, clock: Clock, stop: asyncio.Event) -> None:
-    """Store results, transitions and the catalogue of monitors until ``stop`` is set.
+class Sink(Process):
+    """Stores results, transitions and the catalogue of monitors.
 
     Offsets are stored with the data, so a record is stored once however the process ends. Waits while no broker
-    answers or another process holds the database's lock. Raises StoreError when the database cannot be used, or has a
-    sink already and takes no other, and BrokerUnavailable when a refused record could not be put into the dead letters
-    for ten minutes.
+    answers or another process holds the database's lock. ``start`` and ``run`` raise StoreError when the database
+    cannot be used, or has a sink already and takes no other; ``run`` raises BrokerUnavailable when a refused record
+    could not be put into the dead letters for ten minutes.
     """
-    with as_sink(settings.database_url):
+
+    name = "sink"
+
+    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
+        super().__init__(settings, clock)
+        self._bootstrap_servers = bootstrap_servers
+        self._claim = ExitStack()
+        self._store: Store | None = None
+        self._storing: _Sink | None = None
+        self.health.expect("database", lambda: "" if self._store else "it is not open yet")
+        self.health.expect("assignment", self._why_not_assigned)
+
+    async def start(self) -> None:
+        """Become the database's sink."""
+        self._claim.enter_context(as_sink(self.settings.database_url))
+
+    async def run(self) -> None:
+        """Store what comes until the process stops."""
         try:
-            store = await _while_busy(lambda: open_store(settings), stop)
+            store = self._store = await _while_busy(lambda: open_store(self.settings), self.stopping)
         except Stopped:
             return
+        self._storing = _Sink(self.settings, self._bootstrap_servers, self.clock, self.stopping, store)
+        await self._storing.run()
+
+    async def stop(self) -> None:
+        """Let go of the database."""
         try:
-            await _Sink(settings, bootstrap_servers, clock, stop, store).run()
+            if self._store is not None:
+                await asyncio.to_thread(self._store.close)
         finally:
-            await asyncio.to_thread(store.close)
+            self._claim.close()
+
+    def measure(self) -> None:
+        """Set the gauges of lag and disk."""
+        LAG.set(self._storing.lag_ms() / 1000 if self._storing else 0)
+        if not self.settings.database:
+            measure_disk(self.settings.data_dir)
+
+    def _why_not_assigned(self) -> str:
+        is_member = self._storing is not None and self._storing.is_member
+        return "" if is_member else "not in the consumer group yet"
 
 
 class _Sink:
@@ -76,9 +117,21 @@ class _Sink:
         self._quiet = Quiet(clock)
         # when to look again for what is older than it is kept
         self._trim_at_s = clock.monotonic_s()
+        self._source: Source | None = None
+        # timestamp of the oldest record that was taken and is not stored
+        self._oldest_ms = 0
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the consumer group has assigned partitions to this sink, or none."""
+        return self._source is not None and self._source.is_member
+
+    def lag_ms(self) -> int:
+        """Return the age of the oldest record that is not stored yet, ms; 0 if there is none."""
+        return max(0, self._clock.now_ms() - self._oldest_ms) if self._oldest_ms else 0
 
     async def run(self) -> None:
-        source = Source(self._settings, self._bootstrap_servers, self._store, self._clock)
+        source = self._source = Source(self._settings, self._bootstrap_servers, self._store, self._clock)
         logger.info("storing %s", ", ".join((self._topics.results, self._topics.transitions, "the monitors")))
         try:
             while not self._stop.is_set():
@@ -95,6 +148,8 @@ class _Sink:
     async def _step(self, source: Source) -> int:
         # a rebalance asks the database where partitions start
         records, unreadable, lost = await _while_busy(partial(source.take, MOST_RECORDS, WAIT_S), self._stop)
+        began_s = self._clock.monotonic_s()
+        self._oldest_ms = min((record.timestamp_ms for record in records), default=0)
         # before any offset behind it is stored
         await self._bury_unreadable(unreadable)
         work = Bisection(records)
@@ -110,6 +165,8 @@ class _Sink:
                 offsets = await self._pass_over(part[0], error)
             work.done()
             source.commit(offsets)
+        if records:
+            self._count(records, began_s)
         if passed := _offsets_behind(unreadable, records):
             await _while_busy(partial(self._store.apply, SinkBatch(self._clock.now_ms(), passed)), self._stop)
             source.commit(passed)
@@ -117,6 +174,14 @@ class _Sink:
             await _while_busy(lambda: self._store.forget_offsets(lost), self._stop)
             await asyncio.to_thread(source.restart, lost)
         return len(records)
+
+    def _count(self, records: Sequence[Record], began_s: float) -> None:
+        for topic, number in Counter(map(_TOPIC_OF, records)).items():
+            RECORDS.labels(topic).inc(number)
+        BATCH_RECORDS.observe(len(records))
+        BATCH.observe(self._clock.monotonic_s() - began_s)
+        DELAY.observe(self.lag_ms() / 1000)
+        self._oldest_ms = 0
 
     async def _trim(self, stored: int) -> None:
         """Delete some of what is older than it is kept; whatever is wrong with that stops nothing.
@@ -131,6 +196,7 @@ class _Sink:
         except StoreError as error:
             if self._quiet.may_say("trim"):
                 logger.warning("What is older than it is kept was not deleted: %s The sink goes on.", error)
+        DELETED.inc(deleted)
         if not deleted:
             self._trim_at_s = self._clock.monotonic_s() + TRIM_EVERY_S
 
@@ -221,6 +287,7 @@ async def _while_busy(call: Callable[[], Value], stop: asyncio.Event) -> Value:
         try:
             return await asyncio.to_thread(call)
         except StoreBusy as error:
+            RETRIES.inc()
             if pause_s == SHORTEST_PAUSE_S:
                 logger.warning("%s The sink waits for it.", error)
         if stop.is_set():

@@ -1,6 +1,7 @@
 """Where the sink's records come from: a consumer that starts where the database stands."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -13,6 +14,7 @@ from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
+from everwatch.observability.metrics import ASSIGNED, REBALANCES
 from everwatch.store import Partition, Store, StoreBusy
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ class Source:
         # partitions of this sink that are not fetched yet: the database did not say where they start
         self._unplaced: list[TopicPartition] = []
         self._refusal: AccessError | None = None
+        # whether the group has assigned partitions to this sink, or none, and they are being read
+        self.is_member = False
         self._consumer = self._new_consumer(
             **{
                 # an offset that the log does not hold must be noticed: the database would take what follows for old
@@ -47,9 +51,8 @@ class Source:
         )
         self._sieve = Sieve(self._consumer, lambda: self._new_consumer(**PROBING), clock)
         topics = Topics.of(settings)
-        self._consumer.subscribe(
-            [topics.results, topics.transitions, topics.monitors_changelog], on_assign=self._start_where_stored
-        )
+        self._subscribed = [topics.results, topics.transitions, topics.monitors_changelog]
+        self._consumer.subscribe(self._subscribed, on_assign=self._start_where_stored)
 
     def take(self, most: int, wait_s: float) -> tuple[list[Record], list[Unreadable], list[Partition]]:
         """Up to ``most`` records that come within about ``wait_s``, offsets behind them that cannot be read, and the
@@ -115,11 +118,17 @@ class Source:
             # left alone, the client would start where Kafka's group stands
             self._unplaced = assigned
             consumer.assign([])
+            self.is_member = False
             raise
         self._unplaced = []
         for partition in assigned:
             partition.offset = stored.get(Partition(partition.topic, partition.partition), OFFSET_BEGINNING)
         consumer.assign(assigned)
+        self.is_member = True
+        REBALANCES.labels("assigned").inc()
+        held = Counter(partition.topic for partition in assigned)
+        for topic in self._subscribed:
+            ASSIGNED.labels(topic).set(held[topic])
 
     def _complain(self, error: KafkaError) -> None:
         # one sentence for each kind of trouble until records come again

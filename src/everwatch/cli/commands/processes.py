@@ -1,32 +1,25 @@
 """The processes, each alone: worker, executor, sink, and the embedded Kafka."""
 
-import asyncio
-import os
-import signal
 import sys
-import threading
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
-import uvloop
 
 from everwatch.cli.support.child_processes import Children
 from everwatch.cli.support.embedded_broker import start_broker
 from everwatch.cli.support.options import Bootstrap, DataDir, prepare_data_folder, ready_broker, settings_of
 from everwatch.cli.support.stop_signals import stop_when_signalled
-from everwatch.core.clock import Clock, SystemClock
+from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
 from everwatch.kafka.process_rights import Process
 from everwatch.plans.plans_file import PlansFile
+from everwatch.processes import run_process
+from everwatch.processes.parent import when_input_ends
 
 StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", hidden=True)]
-# what was promised to whoever stops a process, less a little
-STOP_WITHIN_S = 9.5
 # settings of an executor that its processes divide among them; 0 is no limit
 _SHARED = ("max_in_flight", "target_in_flight", "target_per_s")
-Run = Callable[[Settings, str, Clock, asyncio.Event], Awaitable[None]]
 
 
 def worker(
@@ -50,15 +43,18 @@ def worker(
 
     Example: `EVERWATCH_BOOTSTRAP_SERVERS=kafka:9092 everwatch worker`
     """
-    from streams.worker import run_worker  # Faust takes a second to import, and only this command needs it
+    from streams.worker import Worker  # Faust takes a second to import, and only this command needs it
 
     settings = settings_of(data_dir, bootstrap_servers, worker_id=worker_id)
     if settings.plans_file is not None:
         # what is wrong is said before a broker is looked for
         PlansFile(settings.plans_file)
     prepare_data_folder(settings)
-    bootstrap = _prepared(settings, Process.WORKER, stop_with_parent)
-    run_worker(settings, bootstrap, SystemClock(), rebuild_changelog=rebuild_changelog)
+    bootstrap = ready_broker(settings, Process.WORKER)
+    run_process(
+        Worker(settings, bootstrap, SystemClock(), rebuild_changelog=rebuild_changelog),
+        stop_with_parent=stop_with_parent,
+    )
 
 
 def executor(
@@ -77,15 +73,15 @@ def executor(
 
     Example: `EVERWATCH_BOOTSTRAP_SERVERS=kafka:9092 everwatch executor --max-in-flight 2000 --processes 4`
     """
-    from everwatch.executor.executor_process import run
+    from everwatch.executor.executor_process import Executor
 
     settings = settings_of(data_dir, bootstrap_servers, max_in_flight=max_in_flight)
     shares = _shares(settings, processes)
-    bootstrap = _prepared(settings, Process.EXECUTOR, stop_with_parent)
+    bootstrap = ready_broker(settings, Process.EXECUTOR)
     if processes > 1:
-        _share(settings, bootstrap, shares)
+        _share(settings, bootstrap, shares, stop_with_parent=stop_with_parent)
     else:
-        _run_until_signalled(run, settings, bootstrap)
+        run_process(Executor(settings, bootstrap, SystemClock()), stop_with_parent=stop_with_parent)
 
 
 def sink(
@@ -95,12 +91,13 @@ def sink(
 
     Example: `EVERWATCH_BOOTSTRAP_SERVERS=kafka:9092 everwatch sink --data-dir /var/lib/everwatch`
     """
-    from everwatch.sink.sink_process import run
+    from everwatch.sink.sink_process import Sink
 
     settings = settings_of(data_dir, bootstrap_servers)
     if not settings.database:
         prepare_data_folder(settings)
-    _run_until_signalled(run, settings, _prepared(settings, Process.SINK, stop_with_parent))
+    bootstrap = ready_broker(settings, Process.SINK)
+    run_process(Sink(settings, bootstrap, SystemClock()), stop_with_parent=stop_with_parent)
 
 
 def kafka(
@@ -140,11 +137,18 @@ def _shares(settings: Settings, processes: int) -> list[dict[str, str]]:
     return shares
 
 
-def _share(settings: Settings, bootstrap_servers: str, shares: list[dict[str, str]]) -> None:
+def _share(settings: Settings, bootstrap_servers: str, shares: list[dict[str, str]], *, stop_with_parent: bool) -> None:
     """Run an executor as several processes of one consumer group, until signalled."""
     stop = stop_when_signalled()
+    if stop_with_parent:
+        when_input_ends(stop.set)
     children = Children(SystemClock(), lambda sentence: typer.echo(f"everwatch: {sentence}", err=True))
-    common = {"EVERWATCH_DATA_DIR": str(settings.data_dir), "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers}
+    common = {
+        "EVERWATCH_DATA_DIR": str(settings.data_dir),
+        "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers,
+        # one port cannot serve several processes
+        "EVERWATCH_METRICS_PORT": "0",
+    }
     try:
         for number, share in enumerate(shares, 1):
             command = [sys.executable, "-m", "everwatch", "executor", "--stop-with-parent"]
@@ -154,38 +158,3 @@ def _share(settings: Settings, bootstrap_servers: str, shares: list[dict[str, st
                 typer.echo(f"everwatch: {sentence}", err=True)
     finally:
         children.stop()
-
-
-def _prepared(settings: Settings, process: Process, stop_with_parent: bool) -> str:
-    """The broker's address, with every topic in place. Raises BrokerUnavailable, TopicMismatch, AccessError."""
-    if stop_with_parent:
-        threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
-    return ready_broker(settings, process)
-
-
-def _stop_at_end_of_input() -> None:
-    # the parent holds the other end of our stdin: when it is gone, however it died, the pipe ends; read past
-    # sys.stdin, whose lock this thread would still hold when the interpreter ends, which then aborts
-    while os.read(0, 4096):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _run_until_signalled(run: Run, settings: Settings, bootstrap_servers: str) -> None:
-    async def until_signalled() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def begin_to_stop() -> None:
-            if not stop.is_set():
-                stop.set()
-                # clients may wait for a broker that is away; by then whatever must be kept is kept, as if killed
-                last_resort = threading.Timer(STOP_WITHIN_S, os._exit, [0])
-                last_resort.daemon = True
-                last_resort.start()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, begin_to_stop)
-        await run(settings, bootstrap_servers, SystemClock(), stop)
-
-    uvloop.run(until_signalled())

@@ -64,6 +64,8 @@ class Local:
             {
                 "EVERWATCH_DATA_DIR": str(self._settings.data_dir),
                 "EVERWATCH_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+                # one port cannot serve several processes
+                **({} if name == "worker" else {"EVERWATCH_METRICS_PORT": "0"}),
                 **(extra or {}),
             },
             self.log_folder / f"{name}.log",

@@ -1,0 +1,58 @@
+"""Metrics of a worker."""
+
+from functools import cache
+
+from prometheus_client import Counter, Gauge, Histogram
+
+TICKS = Counter("everwatch_ticks", "Ticks that the broker has acknowledged.", ["way"])
+EMITTED_TO = Gauge("everwatch_emitted_to_seconds", "Everything due up to then is emitted, Unix time.", ["partition"])
+LATENESS = Histogram(
+    "everwatch_sweep_lateness_seconds",
+    "How long after its step of time a sweep with ticks in it was acknowledged.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+)
+SKIPPED = Counter(
+    "everwatch_skipped_ticks",
+    "Ticks reported as skipped instead of emitted, by cause: misfire (an outage), refused (by the broker).",
+    ["cause"],
+)
+REBALANCE = Histogram(
+    "everwatch_rebalance_seconds",
+    "Duration of rebalances: from the revocation until the assigned partitions emit ticks.",
+    buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
+)
+MONITORS = Gauge(
+    "everwatch_monitors", "Monitors in the timetable, paused ones and tasks of later not counted.", ["partition"]
+)
+UNANSWERED = Gauge(
+    "everwatch_unanswered_seconds",
+    "How long ticks have gone out to executors without a single result.",
+    ["partition"],
+)
+LANE_RECORDS = Counter("everwatch_lane_records", "Records that a lane has taken in.", ["topic"])
+UNDECODABLE = Gauge(
+    "everwatch_undecodable_entries",
+    "Entries of the table that are passed over, as they cannot be decoded.",
+    ["partition"],
+)
+FOREIGN = Counter("everwatch_foreign_changelog_records", "Changelog records passed over, whose keys no entry has.")
+RECOVERED = Counter("everwatch_recovery_records", "Changelog records read in bulk.")
+RECOVERY_LEFT = Gauge(
+    "everwatch_recovery_left_records", "At most so many changelog records are still to be read in bulk."
+)
+
+
+@cache
+def gauges_of(partition: int) -> tuple[Gauge, Gauge, Gauge]:
+    """What is set after each sweep of a partition: emitted to, monitors, unanswered.
+
+    To look up a metric by its labels takes longer than to set it.
+    """
+    return EMITTED_TO.labels(partition), MONITORS.labels(partition), UNANSWERED.labels(partition)
+
+
+def remove_gauges_of(partition: int) -> None:
+    """Export nothing of a partition that another worker owns now: two workers' values would count double in a sum."""
+    for gauge in (EMITTED_TO, MONITORS, UNANSWERED, UNDECODABLE):
+        gauge.remove_by_labels({"partition": str(partition)})
+    gauges_of.cache_clear()
