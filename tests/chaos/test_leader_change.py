@@ -41,7 +41,7 @@ def assert_nothing_missed_since(pipeline: Pipeline, began: int, upto: int) -> No
     pipeline.wait_for_time(upto)
 
     def settled() -> TickAccount:
-        return settle_ticks(pipeline.emitted(), INTERVALS, began, upto)
+        return settle_ticks(pipeline.emitted(began), INTERVALS, began, upto)
 
     wait_until("nothing is missed", lambda: not settled().missed, 30, 0.5)
     found = settled()
@@ -63,7 +63,9 @@ def test_ticks_go_on_under_a_new_leader_when_the_old_one_is_killed(cluster: Clus
     changed = now_ms()
 
     def going_on() -> bool:
-        return {tick.partition for tick in pipeline.emitted() if tick.scheduled_at > changed} == set(range(PARTITIONS))
+        return {tick.partition for tick in pipeline.emitted(changed) if tick.scheduled_at > changed} == set(
+            range(PARTITIONS)
+        )
 
     wait_until("ticks of all partitions go on", going_on)
     assert_nothing_missed_since(pipeline, began, now_ms() + 2_000)

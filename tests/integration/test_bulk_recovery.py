@@ -112,9 +112,9 @@ def assert_nothing_missed_since(pipeline: Pipeline, began: int) -> None:
     upto = now_ms() + 1_000
     pipeline.wait_for_time(upto)
     wait_until(
-        "nothing is missed", lambda: not settle_ticks(pipeline.emitted(), intervals, began, upto).missed, 30, 1.0
+        "nothing is missed", lambda: not settle_ticks(pipeline.emitted(began), intervals, began, upto).missed, 30, 1.0
     )
-    found = settle_ticks(pipeline.emitted(), intervals, began, upto)
+    found = settle_ticks(pipeline.emitted(began), intervals, began, upto)
     assert found.complete, found
     assert found.due >= MONITORS * (upto - began) // INTERVAL_MS * 0.9
     assert found.copies <= found.due // 100

@@ -64,9 +64,9 @@ def assert_nothing_missed_since(pipeline: Pipeline, began: int) -> None:
     pipeline.wait_for_time(upto)
     intervals = {(user, "site"): INTERVAL_MS for user in USERS}
     wait_until(
-        "nothing is missed", lambda: not settle_ticks(pipeline.emitted(), intervals, began, upto).missed, 60, 1.0
+        "nothing is missed", lambda: not settle_ticks(pipeline.emitted(began), intervals, began, upto).missed, 60, 1.0
     )
-    found = settle_ticks(pipeline.emitted(), intervals, began, upto)
+    found = settle_ticks(pipeline.emitted(began), intervals, began, upto)
     assert found.due >= len(USERS) * ((upto - began) // INTERVAL_MS - 1)
     assert found.copies <= 10 * len(USERS)
 

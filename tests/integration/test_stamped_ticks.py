@@ -353,7 +353,7 @@ def account(pipeline: Pipeline, after: int, upto: int) -> TickAccount:
     intervals = {(f"user-{number}", name): LAP_MS for number in range(USERS) for name in NAMES}
 
     def settled() -> TickAccount:
-        of_users = Counter({each: n for each, n in pipeline.emitted().items() if each.user_id != "giant"})
+        of_users = Counter({each: n for each, n in pipeline.emitted(after).items() if each.user_id != "giant"})
         return settle_ticks(of_users, intervals, after, upto)
 
     pipeline.wait_for_time(upto)
@@ -418,7 +418,7 @@ def test_a_tick_that_is_too_large_for_its_topic_is_reported_and_keeps_nobody_els
     wait_until("each of its instants is reported", lambda: [t for t in reported() if t <= upto] == due)
     results = [codec.decode_result(m.value()) for m in watched.read(watched.topics.results) if m.key() == b"giant"]
     assert all(re.search(r"the tick has 2\d{4} bytes, .*max\.message\.bytes", result.reason) for result in results)
-    ticks = {each[3:5] for each in watched.emitted() if each.user_id == "giant"}
+    ticks = {each[3:5] for each in watched.emitted(began) if each.user_id == "giant"}
     assert {name for name, _ in ticks} == {"small"}
     assert {t for _, t in ticks} >= set(due_range("giant", "small", LAP_MS, began, upto))
 

@@ -238,8 +238,11 @@ class Pipeline:
         """Send a heartbeat."""
         return self.send(self.topics.signals, user_id, {"user_id": user_id, "monitor_id": monitor_id})
 
-    def read(self, topic: str) -> list[Message]:
-        """Everything on a topic up to now, without what was never committed."""
+    def read(self, topic: str, since: int = 0) -> list[Message]:
+        """Everything on a topic up to now, without what was never committed.
+
+        ``since`` (ms) leaves out what precedes the first record of that instant or a later one.
+        """
         consumer = Consumer(
             {
                 "bootstrap.servers": self.settings.bootstrap_servers,
@@ -257,7 +260,11 @@ class Pipeline:
                 held = bounds(consumer, topic, number)
                 if held:
                     left[number] = held.stop
-            consumer.assign([TopicPartition(topic, number, 0) for number in left])
+            starts = [TopicPartition(topic, number, since) for number in left]
+            if since and starts:
+                starts = consumer.offsets_for_times(starts, timeout=30)
+                left = {each.partition: left[each.partition] for each in starts if each.offset >= 0}
+            consumer.assign([each for each in starts if each.partition in left])
             found: list[Message] = []
             while left:
                 for message in consumer.consume(1_000, 0.1):
@@ -281,12 +288,12 @@ class Pipeline:
 
         wait_until(f"all ticks up to {instant} are noted as emitted", noted)
 
-    def emitted(self) -> Counter[Emission]:
-        """Every tick that is on a topic of ticks, and how often."""
+    def emitted(self, since: int = 0) -> Counter[Emission]:
+        """Every tick that is on a topic of ticks, and how often; all that are due from ``since`` (ms) on, at least."""
         return Counter(
             Emission(topic, m.partition(), m.key().decode(), _monitor_of(m.value()), m.timestamp()[1], m.value())
             for topic in self.topics.all_ticks
-            for m in self.read(topic)
+            for m in self.read(topic, since)
         )
 
     # --- database ---------------------------------------------------------------------------------------------------
