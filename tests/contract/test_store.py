@@ -1,7 +1,7 @@
 """What every store promises, asked of each of them: SQLite, PostgreSQL and the one in memory."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -111,12 +111,18 @@ class Feed:
 
 @pytest.fixture(params=["sqlite", "postgresql", "memory"])
 def feed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Feed]:
+    with fed(request, tmp_path, KEPT_DAYS) as made:
+        yield made
+
+
+@contextmanager
+def fed(request: pytest.FixtureRequest, tmp_path: Path, kept_days: dict[str, int]) -> Iterator[Feed]:
     if request.param == "memory":
-        memory = MemoryStore(KEEP)
+        memory = MemoryStore(Keep.of(Settings(**kept_days)))
         yield Feed(memory, memory)
         return
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
-    settings = Settings(data_dir=tmp_path, database=url, **KEPT_DAYS)
+    settings = Settings(data_dir=tmp_path, database=url, **kept_days)
     store = open_store(settings)
     reader = open_reader(settings)
     yield Feed(store, reader)
@@ -568,6 +574,61 @@ def test_results_are_kept_for_their_time_and_what_was_skipped_into_it_stays(feed
     feed.results(result(MINUTE))
     assert trim_all(feed, 100 * DAY) == 1
     assert feed.reader.results() == []
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
+def thinning(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Feed]:
+    """A store that keeps changes and failures only of what is older than two days."""
+    with fed(request, tmp_path, {"keep_every_result_days": 2}) as made:
+        yield made
+
+
+def thin(feed: Feed, now: int) -> int:
+    bites = 0
+    while feed.store.trim(now, 2):
+        bites += 1
+    return bites
+
+
+def kept(feed: Feed, monitor_id: str, user_id: str = "anna") -> list[tuple[int, int]]:
+    """The days and hours of a monitor's results, the earliest first."""
+    found = sorted(stored.result.scheduled_at for stored in feed.reader.results(user_id, monitor_id))
+    return [(at // DAY, at % DAY // HOUR) for at in found]
+
+
+def test_of_older_results_changes_and_failures_are_kept_and_the_first_and_last_of_a_day(thinning: Feed) -> None:
+    feed, first = thinning, 100
+    feed.stored_at = first * DAY
+    failed = {(first, 5), (first, 6), (first + 1, 0)}
+    hours = [(day, hour) for day in range(first, first + 5) for hour in range(24)]
+    for monitor_id, user_id in (("shop", "anna"), ("blog", "anna"), ("shop", "bert")):
+        feed.results(
+            *(
+                result(
+                    day * DAY + hour * HOUR,
+                    monitor_id=monitor_id,
+                    user_id=user_id,
+                    status=Status.FAILURE if monitor_id == "shop" and (day, hour) in failed else Status.SUCCESS,
+                )
+                for day, hour in hours
+            )
+        )
+    feed.results(skipped(first * DAY + 9 * HOUR + 1, first * DAY + 9 * HOUR + 2, 2))
+    counts = rolled_up(feed)
+    now = (first + 4) * DAY + HOUR
+    assert thin(feed, now) >= 1
+    young = [(day, hour) for day, hour in hours if day >= first + 2]
+    of_first = [(first, hour) for hour in (0, 5, 6, 7, 9, 10, 23)]
+    of_second = [(first + 1, hour) for hour in (0, 1, 23)]
+    assert kept(feed, "shop") == kept(feed, "shop", "bert")[:4] + of_first[4:] + of_second + young
+    assert kept(feed, "shop", "bert") == [(first, h) for h in (0, 5, 6, 7, 23)] + of_second + young
+    assert kept(feed, "blog") == [(day, hour) for day in (first, first + 1) for hour in (0, 23)] + young
+    assert rolled_up(feed) == counts, "roll-ups count everything"
+    assert feed.reader.known_since() == (first + 2) * DAY, "an audit knows nothing for certain of before"
+    assert thin(feed, now) == 0
+    feed.results(result(first * DAY + 3 * HOUR))
+    assert kept(feed, "shop")[1] == (first, 3)
+    assert rolled_up(feed) == counts, "whether it counted before nobody can tell"
 
 
 def test_transitions_ended_stretches_and_tasks_that_are_over_are_kept_for_their_times(feed: Feed) -> None:

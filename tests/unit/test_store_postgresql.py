@@ -7,13 +7,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from support.postgres import Databases, Missing, running
 from support.waiting import wait_until
 
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError, is_retryable
 from everwatch.model import Result, Status
-from everwatch.store import Partition, Received, SinkBatch, SqlStore, StoreBusy, open_reader, open_store
+from everwatch.store import Partition, Purge, Received, SinkBatch, SqlStore, StoreBusy, open_reader, open_store
 from everwatch.store.database import is_locked, parse_url, shown_url
 from everwatch.store.interface import Unstorable
 from everwatch.store.postgres import translate
@@ -301,6 +302,29 @@ def test_a_day_that_somebody_reads_keeps_no_other_day_and_nothing_else_from_bein
     assert store.trim(now, 10) == 1
     assert rows_of(postgres, settings, "results") == 2
     store.close()
+
+
+def test_what_comes_and_what_is_purged_while_a_day_is_thinned_is_as_it_would_be_without(
+    settings: Settings, postgres: Databases
+) -> None:
+    store = open_store(replace(settings, keep_every_result_days=1))
+    users = [f"user-{i}" for i in range(5)]
+    minutes = [NOW + minute * 60_000 for minute in range(10)]
+    store.apply(batch(*(result(at, user) for user in users for at in minutes)))
+    now = NOW + 3 * DAY
+    # some users have been copied
+    assert [store.trim(now, 15) for _ in range(2)] == [15, 15]
+    late = result(NOW + 30_000, "user-0", status=Status.FAILURE)
+    store.apply(batch(late, result(NOW + 90_000, "user-00"), first=50, stored_at=now))
+    purge = Purge("user-1", now, now + DAY, {})
+    while store.purge_some(purge, 100):
+        pass
+    while store.trim(now, 15):
+        pass
+    store.close()
+    assert len(days(postgres, settings)) == len(set(days(postgres, settings)))
+    found = postgres.ask(settings.database, "SELECT user_id, count(*) FROM results GROUP BY 1 ORDER BY 1")
+    assert found == [("user-0", 3), ("user-00", 1), ("user-2", 2), ("user-3", 2), ("user-4", 2)]
 
 
 def test_of_several_hosts_the_one_that_takes_writes_is_used_by_sink_and_readers(

@@ -98,6 +98,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_results_days: Annotated[
         int, Meta(ge=0, le=36_500, description="Days for which the database keeps results; 0: for good.")
     ] = 30
+    keep_every_result_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=36_500,
+            description="Days for which the database keeps all results; older ones only if they are changes and"
+            " failures, and the first and last of a day. 0: all, for EVERWATCH_KEEP_RESULTS_DAYS.",
+        ),
+    ] = 0
     keep_results_until_archived: Annotated[
         bool,
         Meta(description="Keep results, however old, until `everwatch db archive` has written them: true or false."),

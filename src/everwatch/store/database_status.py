@@ -79,7 +79,7 @@ def _about(connection: Connection, table: str) -> str:
 
 def _status(connection: Connection, engine: Engine, keep: Keep) -> DatabaseStatus:
     on_postgresql = engine.dialect.name == "postgresql"
-    tables = [_ageing(connection, name, kept) for name, kept in keep._asdict().items()]
+    tables = [_ageing(connection, name, kept) for name, kept in keep._asdict().items() if name in AGEING]
     tables += [_table(connection, name) for name in _LASTING]
     if not on_postgresql:
         page = _one(connection, "PRAGMA page_size")

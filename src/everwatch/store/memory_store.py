@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from msgspec.structs import replace
@@ -57,6 +58,7 @@ class MemoryStore:
     def __init__(self, keep: Keep = KEEP_ALL) -> None:
         self._keep = keep
         self._results_from = 0
+        self._thinned_until = 0
         self._offsets: dict[Partition, int] = {}
         self._begun_at = 0
         # of purged users, by a hash of their id: when they ended, and until when that matters
@@ -144,7 +146,7 @@ class MemoryStore:
             old = sorted((age, key) for key, age in ages.items() if kept and age < now - kept)[:most]
             self._forget([key for _, key in old], now - self._keep.results)
             deleted += len(old)
-        return deleted + self._condense(now, most)
+        return deleted + self._condense(now, most) + self._thin(now)
 
     def rebuild_rollups(self, from_ms: int, after: str = "", most: int = 50_000) -> str | None:
         begin = first_day(from_ms, {RESULTS_FROM: self._results_from})
@@ -394,6 +396,26 @@ class MemoryStore:
         # see _condense
         yield {}
         yield {("day", *key): key[2] for key in self._days}
+        # see _thin
+        yield {}
+
+    def _thin(self, now: int) -> int:
+        kept = self._keep.every_result
+        until = (now - kept) // DAY_MS * DAY_MS
+        if not kept or until <= self._thinned_until:
+            return 0
+        days: dict[tuple[str, str, int], list[StoredResult]] = {}
+        for one in sorted(self._results.values(), key=lambda s: (s.result.scheduled_at, s.result.attempt)):
+            if self._thinned_until <= one.result.scheduled_at < until:
+                day = one.result.scheduled_at // DAY_MS
+                days.setdefault((one.result.user_id, one.result.monitor_id, day), []).append(one)
+        for some in days.values():
+            for before, one in pairwise(some[:-1]):
+                if {before.result.status, one.result.status} == {Status.SUCCESS} and not one.result.skipped_until:
+                    self._results.pop(_key_of(one.result))
+        self._thinned_until = until
+        self._results_from = max(self._results_from, until if days else 0)
+        return 1
 
     def _condense(self, now: int, most: int) -> int:
         until = now - self._keep.hourly_rollups
@@ -422,7 +444,7 @@ class MemoryStore:
                 self._days.pop(key[1:], None)
 
     def _put_result(self, new: Result, stored_at: int) -> None:
-        key = (new.user_id, new.scheduled_at, new.monitor_id, new.attempt)
+        key = _key_of(new)
         old, row = self._results.get(key), result_row(new, stored_at)
         since = Since(0, self._results_from)
         if old is None:
@@ -510,3 +532,7 @@ def _drop(held: dict[Any, Any], keys: list[Any]) -> int:
 
 def _is_within(instant: int, when: When) -> bool:
     return when.since <= instant and (not when.until or instant < when.until)
+
+
+def _key_of(result: Result) -> tuple[str, int, str, int]:
+    return result.user_id, result.scheduled_at, result.monitor_id, result.attempt

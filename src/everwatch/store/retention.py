@@ -16,13 +16,17 @@ from everwatch.store.archive import archived_until
 from everwatch.store.day_partitions import BEFORE, DAY_MS, LOCK, Day, attached
 from everwatch.store.facts import RESULTS_FROM, raise_fact
 from everwatch.store.rollup_rows import RollupRows
+from everwatch.store.thinning import Thinning, thin_table
 
 # days of which each may be waited for in vain (see ``_is_alone``)
 MOST_TRIED = 5
 
 
 class Keep(NamedTuple):
-    """For how long each is kept, ms; 0: for good. Roll-ups of hours become roll-ups of days when their time is over."""
+    """For how long each is kept, ms; 0: for good. Roll-ups of hours become roll-ups of days when their time is over.
+
+    Results older than ``every_result`` are kept if they are changes and failures.
+    """
 
     results: int = 0
     transitions: int = 0
@@ -30,6 +34,7 @@ class Keep(NamedTuple):
     tasks: int = 0
     hourly_rollups: int = 0
     daily_rollups: int = 0
+    every_result: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> "Keep":
@@ -41,6 +46,7 @@ class Keep(NamedTuple):
             settings.keep_tasks_days * DAY_MS,
             settings.keep_hourly_rollups_days * DAY_MS,
             settings.keep_daily_rollups_days * DAY_MS,
+            settings.keep_every_result_days * DAY_MS,
         )
 
 
@@ -79,6 +85,7 @@ class Trimmer:
         self._until_archived = until_archived
         self._on_postgresql = engine.dialect.name == "postgresql"
         self._rollups = RollupRows(engine.dialect)
+        self._thinning = Thinning()
 
     def trim(self, now: int, most: int) -> int:
         """Delete up to ``most`` rows of each kind, or one day of results; return how many, 0: nothing is too old.
@@ -87,12 +94,13 @@ class Trimmer:
         """
         kinds = self._keep._asdict().items()
         return _first_or_all(
-            [partial(self._delete, name, now - kept, most) for name, kept in kinds if kept], until_one_deletes=False
+            [partial(self._delete, name, now - kept, most, now) for name, kept in kinds if kept],
+            until_one_deletes=False,
         )
 
-    def _delete(self, name: str, until: int, most: int) -> int:
+    def _delete(self, name: str, until: int, most: int, now: int) -> int:
         """Delete rows of a kind whose age lies before ``until``, each bite in a transaction of its own."""
-        if name == "results" and self._until_archived:
+        if name in ("results", "every_result") and self._until_archived:
             with self._engine.begin() as connection:
                 until = min(until, archived_until(connection))
         if name == "results" and self._on_postgresql:
@@ -106,6 +114,8 @@ class Trimmer:
             return _first_or_all([*days_left, bite])
         if name == "results":
             return self._alone(lambda connection: self._bite_of_results(connection, "results", until, most))
+        if name == "every_result":
+            return self._alone(lambda connection: self._thinning.bite(connection, until, now, most))
         if name == "hourly_rollups":
             return self._alone(lambda connection: self._rollups.condense(connection, until - until % DAY_MS, most))
         return self._alone(lambda connection: self._bite(connection, AGEING[name], AGEING[name].table, until, most))
@@ -142,6 +152,8 @@ class Trimmer:
         known_from = max(day.end, connection.execute(skipped).scalar_one() + 1)
         raise_fact(connection, RESULTS_FROM, known_from)
         connection.exec_driver_sql(f"DROP TABLE {day.table}")
+        # one that was being thinned
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {thin_table(day)}")
         return 1
 
 

@@ -1,0 +1,133 @@
+"""Days of results of which only changes and failures are kept.
+
+When a day (UTC) is older than all results are kept, each success is deleted that follows a success of its monitor and
+is followed by another result on that day. So each monitor keeps of each day its first and last result, everything that
+is no success, and the first success after it. Thinning the same day again changes nothing.
+
+PostgreSQL gets a smaller table, filled some users at a time, which then takes the day's place; SQLite deletes rows.
+"""
+
+from sqlalchemy import Connection, text
+
+from everwatch.model import Status
+from everwatch.schedule.duration import DAY_MS, HOUR_MS
+from everwatch.store.day_partitions import Day, attached
+from everwatch.store.facts import RESULTS_FROM, THINNED_UNTIL, THINNING_SINCE, facts, put_fact, raise_fact
+from everwatch.store.sql_schema import STATUS_CODES, results
+
+# what a look at one user costs, in deleted rows
+USER_ROWS = 20
+
+_NAMES: list[str] = results.c.keys()
+_COLUMNS = ", ".join(_NAMES)
+_KEY = [column.name for column in results.primary_key.columns]
+_ORDER = "PARTITION BY user_id, monitor_id ORDER BY scheduled_at, attempt"
+_SUCCESS = STATUS_CODES[Status.SUCCESS]
+# which rows stay in PostgreSQL, and which go from SQLite
+_NEEDED = f"status <> {_SUCCESS} OR before IS DISTINCT FROM {_SUCCESS} OR following IS NULL OR skipped_until > 0"
+_DELETE_SUPERFLUOUS = f"""
+    DELETE FROM results WHERE rowid IN (
+        SELECT place FROM (
+            SELECT rowid AS place, status, skipped_until, lag(status) OVER w AS before, lead(status) OVER w AS following
+            FROM results WHERE user_id = ? AND scheduled_at >= ? AND scheduled_at < ? WINDOW w AS ({_ORDER})
+        ) WHERE status = 'success' AND before = 'success' AND following IS NOT NULL AND skipped_until = 0
+    )
+"""  # noqa: S608 - own words
+
+
+def thin_table(day: Day) -> str:
+    """Return the name of the table that is to take the day's place."""
+    return f"{day.table}_thin"
+
+
+class Thinning:
+    """Thins one day after the other, in bites. Each method runs in a transaction of its caller's."""
+
+    def __init__(self) -> None:
+        # how far the day is thinned in SQLite; whoever starts again begins the day again
+        self._day = 0
+        self._after = ""
+
+    def bite(self, connection: Connection, until: int, now: int, most: int) -> int:
+        """Thin some of the first day that ends by ``until`` and is not thin; return about how many rows that took.
+
+        0: all are thin.
+        """
+        thinned = facts(connection).get(THINNED_UNTIL, 0)
+        if connection.dialect.name == "postgresql":
+            days = [day for day in attached(connection) if day.begin is not None and thinned <= day.begin]
+            return self._copy_some(connection, days[0], now, most) if days and days[0].end <= until else 0
+        first = connection.exec_driver_sql(
+            "SELECT min(scheduled_at) FROM results WHERE scheduled_at >= ?", (thinned,)
+        ).scalar_one()
+        if first is None or first - first % DAY_MS + DAY_MS > until:
+            return 0
+        return self._delete_some(connection, first - first % DAY_MS, most)
+
+    def _delete_some(self, connection: Connection, day: int, most: int) -> int:
+        if day != self._day:
+            self._day, self._after = day, ""
+        # while it is being thinned, nobody can tell what was there
+        raise_fact(connection, RESULTS_FROM, day + DAY_MS)
+        cost = 0
+        while cost < most:
+            user_id = connection.exec_driver_sql(
+                "SELECT min(user_id) FROM results WHERE user_id > ?", (self._after,)
+            ).scalar_one()
+            if user_id is None:
+                raise_fact(connection, THINNED_UNTIL, day + DAY_MS)
+                return cost + 1
+            deleted = connection.exec_driver_sql(_DELETE_SUPERFLUOUS, (user_id, day, day + DAY_MS))
+            cost += deleted.rowcount + USER_ROWS
+            self._after = user_id
+        return cost
+
+    def _copy_some(self, connection: Connection, day: Day, now: int, most: int) -> int:
+        thin = thin_table(day)
+        if connection.execute(text("SELECT to_regclass(:name)"), {"name": thin}).scalar_one() is None:
+            connection.exec_driver_sql(
+                f"CREATE TABLE {thin} (LIKE results INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING INDEXES)"
+            )
+            # clocks of other sinks may differ
+            put_fact(connection, THINNING_SINCE, now - HOUR_MS)
+        # every user has a row in it for good, so it says itself how far it has come
+        after = connection.exec_driver_sql(f"SELECT coalesce(max(user_id), '') FROM {thin}").scalar_one()  # noqa: S608
+        behind = f"FROM {day.table} WHERE user_id > %s"
+        ahead = f"SELECT user_id {behind} ORDER BY user_id LIMIT 1 OFFSET %s"
+        if connection.exec_driver_sql(ahead, (after, 0)).scalar_one_or_none() is None:
+            self._put_in_place(connection, day)
+            return 1
+        last = connection.exec_driver_sql(ahead, (after, most)).scalar_one_or_none()
+        window = f"SELECT *, lag(status) OVER w AS before, lead(status) OVER w AS following {behind}"
+        bound, parameters = ("", (after,)) if last is None else (" AND user_id <= %s", (after, last))
+        connection.exec_driver_sql(
+            f"INSERT INTO {thin} ({_COLUMNS}) SELECT {_COLUMNS} FROM ({window}{bound} WINDOW w AS ({_ORDER})) AS d"  # noqa: S608
+            f" WHERE {_NEEDED}",
+            parameters,
+        )
+        return most
+
+    def _put_in_place(self, connection: Connection, day: Day) -> None:
+        thin = thin_table(day)
+        since = facts(connection).get(THINNING_SINCE, 0)
+        # who stores into this day now waits; others do not
+        connection.exec_driver_sql(f"LOCK TABLE {day.table} IN SHARE MODE")
+        same = " AND ".join(f"t.{name} = d.{name}" for name in _KEY)
+        # what was purged meanwhile
+        connection.exec_driver_sql(
+            f"DELETE FROM {thin} t WHERE NOT EXISTS (SELECT FROM {day.table} d WHERE {same})"  # noqa: S608
+        )
+        # what has come since the first users were copied
+        changed = ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name not in _KEY)
+        connection.exec_driver_sql(
+            f"INSERT INTO {thin} ({_COLUMNS}) SELECT {_COLUMNS} FROM {day.table} WHERE stored_at >= %s"  # noqa: S608
+            f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {changed}",
+            (since,),
+        )
+        connection.exec_driver_sql(f"DROP TABLE {day.table}")
+        connection.exec_driver_sql(f"ALTER TABLE {thin} RENAME TO {day.table}")
+        connection.exec_driver_sql(
+            f"ALTER TABLE results ATTACH PARTITION {day.table} FOR VALUES FROM ({day.begin}) TO ({day.end})"
+        )
+        raise_fact(connection, RESULTS_FROM, day.end)
+        raise_fact(connection, THINNED_UNTIL, day.end)
