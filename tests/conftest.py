@@ -57,9 +57,15 @@ def one_heavy_module_at_a_time(
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+def kafka_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the broker of all tests keeps its data."""
+    return tmp_path_factory.mktemp("kafka")
+
+
+@pytest.fixture(scope="session")
+def broker(kafka_folder: Path) -> Iterator[EmbeddedKafka]:
     """The broker of the session."""
-    with EmbeddedKafka(EmbeddedKafkaSettings(tmp_path_factory.mktemp("kafka")), SystemClock()) as kafka:
+    with EmbeddedKafka(EmbeddedKafkaSettings(kafka_folder), SystemClock()) as kafka:
         yield kafka
 
 

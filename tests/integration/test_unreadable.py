@@ -1,15 +1,21 @@
-"""Batches that no consumer can unpack, on every topic that a process reads: they alone are passed over."""
+"""Batches that no consumer can unpack, or that are damaged, on every topic that is read: they alone are passed over."""
 
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 from conftest import NewPipeline
 from support.batches import bomb, send_batches
 from support.pipeline import Pipeline, every
 from support.waiting import now_ms, wait_until
 
+from everwatch.core.clock import SystemClock
+from everwatch.diagnosis import System
+from everwatch.diagnosis.checks.dead_letters import check_dead_letters
+from everwatch.kafka.clients import new_admin
+from everwatch.kafka.topics import ensure_topics
 from everwatch.model import Result
 
 pytestmark = pytest.mark.integration
@@ -18,16 +24,20 @@ MB = 1024 * 1024
 WITHIN_S = 120
 
 
-def test_a_batch_that_unpacks_to_more_than_a_consumer_takes_stops_nothing(new_pipeline: NewPipeline) -> None:
+def test_a_batch_that_cannot_be_unpacked_or_is_damaged_stops_nothing(
+    new_pipeline: NewPipeline, kafka_folder: Path
+) -> None:
     pipeline = new_pipeline()
+    topics = pipeline.topics
+    damaged = damaged_signups(pipeline, kafka_folder, 1)
     pipeline.ensure("worker", "executor", "sink")
     pipeline.wait_until_ready()
-    topics = pipeline.topics
     # everything of this user is on partition 1
     pipeline.sign_up(
         "ann", every("tick", "tcp", host="127.0.0.1", port=1), every("job", "heartbeat", period="1h"), partition=1
     )
     pipeline.wait_for_results("ann", "tick")
+    wait_until("doctor names the damaged batch", lambda: told_by_doctor(pipeline, topics.signups, "cannot be read"))
 
     inputs = (topics.signups, topics.commands, topics.signals, *topics.all_ticks, topics.results)
     unpackable = [(topic, 1, bomb("zstd", 90 * MB, now_ms(), honest=3)) for topic in inputs]
@@ -45,7 +55,8 @@ def test_a_batch_that_unpacks_to_more_than_a_consumer_takes_stops_nothing(new_pi
 
     readers = dict.fromkeys((topics.signups, topics.commands, topics.signals), ("worker",))
     readers |= dict.fromkeys(topics.all_ticks, ("executor",)) | {topics.results: ("sink", "worker")}
-    expected = Counter(
+    expected = Counter([("worker", topics.signups, *map(str, damaged))])
+    expected.update(
         (reader, topic, str(first), str(first + batch.record_count() - 1))
         for (topic, _, batch), first in zip(unpackable + too_large, at, strict=True)
         for reader in readers[topic]
@@ -58,6 +69,35 @@ def test_a_batch_that_unpacks_to_more_than_a_consumer_takes_stops_nothing(new_pi
         assert "cannot be read" in process.logged()
         # one record of 200 MB: unpacked by the client, copied for Python, and let go of
         assert peak_bytes(process.pid) < 700 * MB
+
+
+def damaged_signups(pipeline: Pipeline, kafka_folder: Path, partition: int) -> tuple[int, int]:
+    """Send signups, and change a byte of them on the broker's disk; gives the first and last offset of their batch."""
+    topic = pipeline.topics.signups
+    ensure_topics(new_admin(pipeline.settings, pipeline.settings.bootstrap_servers), pipeline.settings)
+    producer = Producer({"bootstrap.servers": pipeline.settings.bootstrap_servers, "linger.ms": 500})
+    for number in range(3):
+        producer.produce(
+            topic, key=f"damaged-{number}", value=f'{{"user_id": "damaged-{number}"}}', partition=partition
+        )
+    producer.flush()
+    [segment] = kafka_folder.rglob(f"{topic}-{partition}/*.log")
+    data, begin = segment.read_bytes(), 0
+    place = data.index(b"damaged-1")
+    # of a batch: the base offset, 8 bytes; the length of what follows, 4; behind 11 more, how far the last offset lies
+    while (end := begin + 12 + int.from_bytes(data[begin + 8 : begin + 12])) <= place:
+        begin = end
+    with segment.open("r+b") as stream:
+        stream.seek(place)
+        stream.write(b"D")
+    first = int.from_bytes(data[begin : begin + 8])
+    return first, first + int.from_bytes(data[begin + 23 : begin + 27])
+
+
+def told_by_doctor(pipeline: Pipeline, topic: str, says: str) -> bool:
+    """Whether a finding on dead letters says so of a topic."""
+    system = System(pipeline.settings, pipeline.settings.bootstrap_servers, SystemClock())
+    return any(not each.ok and topic in each.says and says in each.says for each in check_dead_letters(system))
 
 
 def results_since(pipeline: Pipeline, begun: int) -> list[Result]:

@@ -121,6 +121,8 @@ def test_offsets_lie_behind_the_last_record_of_each_partition() -> None:
         (TOPICS.results, b"anna", json_result(version=-1), "at least 0"),
         (TOPICS.results, b"anna", json_result(scheduled_at=99 + BROKER_AHEAD_MS + 1), "from the future"),
         (TOPICS.results, b"anna", json_result(detail="x" * 300_000), "at most"),
+        # a field that is not known is ignored, but what is no text is no JSON
+        (TOPICS.results, b"anna", json_result().replace(b'{"', b'{"extr\xe4": 1, "', 1), "utf-8"),
         (TOPICS.transitions, b"anna", b"{}", ""),
         (TOPICS.transitions, b"anna", None, "empty"),
         (TOPICS.monitors_changelog, None, encode_entry(USER), "no key"),

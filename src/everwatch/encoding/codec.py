@@ -271,7 +271,8 @@ def _decode_output(name: str, data: bytes | None, type_: type[Output]) -> Output
     try:
         if data.startswith(avro_schemas.MAGIC):
             return msgspec.convert(avro_schemas.decode(name, data), type=type_)
-        return msgspec.json.decode(data, type=type_)
+        # as text: of fields that are not known msgspec does not look at the bytes, and other readers of JSON do
+        return msgspec.json.decode(data.decode(), type=type_)
     except msgspec.ValidationError as error:
         raise input_models.refusal(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
