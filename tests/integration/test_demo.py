@@ -25,7 +25,7 @@ from everwatch.store.sql_reader import open_reader
 pytestmark = [pytest.mark.integration, pytest.mark.heavy]
 KEYS = {
     "users", "monitors", "ticks_due", "ticks_emitted", "results_stored", "missed", "duplicates", "lateness_ms", "up",
-    "down", "late", "seconds", "showcase",
+    "down", "late", "seconds", "showcase", "alerts",
 }  # fmt: skip
 RUN_WITHIN_S = 120 * PATIENCE
 # a silent job is late at most 9 s (period, grace, interval) after it was put, and a moment more until that is stored
@@ -100,6 +100,7 @@ def assert_says_that_all_is_well(demo: Demo) -> None:
     assert (summary["missed"], summary["duplicates"]) == (0, 0), demo.err
     assert summary["users"] == demo.users + 1, "the showcase is one more"
     assert summary["ticks_due"] == summary["ticks_emitted"] == summary["results_stored"] > 0
+    assert all(summary["alerts"].values()), "mails and webhooks arrived"
     meant = [part.health for part in Cast(demo.users, Mix.ALL, "5s", Ports(1, 2, 3, 4)).all_parts()]
     assert summary["monitors"] == len(meant)
     assert {health: summary[health.value] for health in Health} == {health: meant.count(health) for health in Health}

@@ -194,7 +194,7 @@ def test_what_is_no_query_gets_no_answer_and_does_no_harm(data: bytes) -> None:
 
 def test_ports_are_chosen_again_and_anew_if_one_is_taken(tmp_path: Path) -> None:
     first = choose_ports(tmp_path)
-    assert len(set(first)) == 4
+    assert len(set(first)) == len(first)
     assert choose_ports(tmp_path) == first
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", first.dns))

@@ -7,7 +7,7 @@ from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
-from everwatch.sink.source import Source
+from everwatch.kafka.stored_source import Source
 from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
 
 ONE, TWO = Partition("results", 1), Partition("results", 2)
@@ -53,7 +53,7 @@ class Store(MemoryStore):
 @pytest.fixture
 def consumer(monkeypatch: pytest.MonkeyPatch) -> Consumer:
     made = Consumer()
-    monkeypatch.setattr("everwatch.sink.source.new_consumer", lambda *_, **__: made)
+    monkeypatch.setattr("everwatch.kafka.stored_source.new_consumer", lambda *_, **__: made)
     return made
 
 
@@ -62,7 +62,7 @@ def test_partitions_given_while_the_database_is_away_are_read_from_where_it_stan
 ) -> None:
     store = Store(busy=2)
     store.apply(SinkBatch(1, {ONE: 7}))
-    source = Source(Settings(), "127.0.0.1:9", store, SettableClock(0))
+    source = Source(Settings(), "127.0.0.1:9", store, SettableClock(0), ["results"])
     for _ in range(2):
         with pytest.raises(StoreBusy):
             source.take(10, 0)
@@ -76,7 +76,7 @@ def test_a_partition_whose_offset_is_forgotten_is_read_from_its_beginning_also_i
 ) -> None:
     store = Store(busy=0)
     store.apply(SinkBatch(1, {ONE: 7, TWO: 9}))
-    source = Source(Settings(), "127.0.0.1:9", store, SettableClock(0))
+    source = Source(Settings(), "127.0.0.1:9", store, SettableClock(0), ["results"])
     source.take(10, 0)
     store.forget_offsets([ONE])
     source.restart([ONE])

@@ -23,13 +23,13 @@ COMMANDS = (
         "demo",
         START,
         "demo:demo",
-        "Run Kafka, a worker, an executor and a sink with made-up users whose monitors check a local server.",
+        "Run Kafka and one of each process with made-up users whose monitors check a local server.",
     ),
     Listed(
         "up",
         START,
         "up:up",
-        "Run Kafka (embedded, unless one is configured), a worker, an executor and a sink here, until Ctrl-C.",
+        "Run Kafka (embedded, unless one is configured) and one of each process here, until Ctrl-C.",
     ),
     Listed(
         "worker",
@@ -48,6 +48,12 @@ COMMANDS = (
         PROCESS,
         "processes:sink",
         "Run one sink: stores results, transitions and the catalogue of users and monitors in the database.",
+    ),
+    Listed(
+        "notifier",
+        PROCESS,
+        "processes:notifier",
+        "Run one notifier: tells people and incident systems of monitors that go down and recover, by your rules.",
     ),
     Listed(
         "kafka",
@@ -89,6 +95,12 @@ COMMANDS = (
         USE,
         "transitions:transitions",
         "Print changes of state and reminders, the newest last; with --json one object a line.",
+    ),
+    Listed(
+        "notify",
+        OPERATE,
+        "notify:app",
+        "Check notification rules, see what was told to whom, and test routes.",
     ),
     Listed(
         "explain",

@@ -264,6 +264,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Topics that the kind publish may write to, as Kafka knows them: orders,reminders."),
     ] = ()
 
+    # notifier
+    notify_file: Annotated[
+        Path | None,
+        Meta(description="TOML file of notification rules: who is told of what, and how; empty: nobody is told."),
+    ] = None
+    notifier_in_flight: Annotated[
+        int, Meta(ge=1, le=10_000, description="Messages that one notifier sends at once.")
+    ] = 200
+    notifier_per_receiver: Annotated[
+        int, Meta(ge=1, le=1_000, description="Messages that one notifier sends to one server at once.")
+    ] = 10
+    keep_deliveries_days: Annotated[
+        int,
+        Meta(ge=0, le=36_500, description="Days for which the notifier keeps what it sent, and why; 0: for good."),
+    ] = 30
+
     # metrics
     metrics_port: Annotated[
         int,

@@ -96,12 +96,17 @@ class Cast:
             event = {
                 "user_id": user,
                 "plan": "demo",
-                "attributes": {"number": number},
+                "attributes": {"number": number, "email": f"{user}@demo.example"},
                 "monitors": [part.spec for part in self.parts(number)],
             }
             yield user, orjson.dumps(event)
         if self.showcase:
-            event = {"user_id": SHOWCASE_USER, "plan": "demo", "monitors": [piece.spec for piece in self.showcase]}
+            event = {
+                "user_id": SHOWCASE_USER,
+                "plan": "demo",
+                "attributes": {"email": f"{SHOWCASE_USER}@demo.example"},
+                "monitors": [piece.spec for piece in self.showcase],
+            }
             yield SHOWCASE_USER, orjson.dumps(event)
 
     def signals(self) -> Iterator[tuple[str, bytes]]:

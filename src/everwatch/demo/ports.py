@@ -7,17 +7,20 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+HOST = "127.0.0.1"
 PORTS_FILE = "demo-ports"
 PORTS = range(18_080, 32_000)
 
 
 class Ports(NamedTuple):
-    """Where the target serves HTTP, TLS and DNS, and one where nothing listens."""
+    """Where the target serves HTTP, TLS and DNS, one where nothing listens, and where alerts arrive."""
 
     web: int
     dead: int
     tls: int
     dns: int
+    mail: int = 0
+    hook: int = 0
 
 
 def choose_ports(folder: Path) -> Ports:
@@ -36,7 +39,7 @@ def _is_free(port: int) -> bool:
             if kind is socket.SOCK_STREAM:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((HOST, port))
             except OSError:
                 return False
     return True

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from everwatch.demo.certificates import EXPIRED_NAME, HEALTHY_NAME
-from everwatch.demo.ports import Ports
-from everwatch.demo.target import HOOK_SECRET, HOST, RIGHT_ADDRESS, WRONG_ADDRESS
+from everwatch.demo.ports import HOST, Ports
+from everwatch.demo.target import HOOK_SECRET, RIGHT_ADDRESS, WRONG_ADDRESS
 from everwatch.kinds.registry import known_kinds
 from everwatch.model import Json, Monitor, State
 

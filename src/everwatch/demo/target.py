@@ -18,9 +18,8 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from everwatch.demo.certificates import HEALTHY_NAME, files_in
 from everwatch.demo.name_server import NameServer
-from everwatch.demo.ports import Ports
+from everwatch.demo.ports import HOST, Ports
 
-HOST = "127.0.0.1"
 HOOK_SECRET = "whsec_c2VjcmV0LW9mLXRoZS1kZW1vLXJlY2VpdmVy"  # noqa: S105  (for a receiver that only the demo talks to)
 # addresses that belong to nobody (RFC 5737)
 RIGHT_ADDRESS, WRONG_ADDRESS = "192.0.2.10", "192.0.2.66"

@@ -7,6 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from everwatch.demo.inbox import Arrival
 from everwatch.demo.observer import Lateness
 from everwatch.demo.showcase import Ending
 from everwatch.model import State, Transition
@@ -28,6 +29,8 @@ class Glance:
     by_state: dict[State, int]
     transitions: list[Transition]
     said: list[str]
+    arrived: dict[str, int]
+    arrivals: list[Arrival]
 
 
 def draw(glance: Glance) -> Panel:
@@ -54,8 +57,12 @@ def draw(glance: Glance) -> Panel:
             Text(f"{transition.from_state} → {transition.to_state}", style=_COLOURS.get(transition.to_state, "white")),
             Text(transition.reason, overflow="ellipsis", no_wrap=True),
         )
+    arrived = Table.grid(padding=(0, 2))
+    for arrival in reversed(glance.arrivals):
+        arrived.add_row(f"{arrival.by} to {arrival.to}", Text(arrival.summary, overflow="ellipsis", no_wrap=True))
     said = Text("\n".join(glance.said[-3:]), style="magenta")
-    body = Group(numbers, Text(), states, Text(), newest, said)
+    alerts = Text(f"alerts arrived: {_arrived(glance.arrived)}", style="dim")
+    body = Group(numbers, Text(), states, Text(), newest, Text(), alerts, arrived, said)
     return Panel(body, title=f"everwatch demo  {glance.seconds:.0f} s", subtitle="Ctrl-C to stop", width=110)
 
 
@@ -65,7 +72,7 @@ def line(glance: Glance) -> str:
     return (
         f"{glance.seconds:5.0f} s  users={glance.users} monitors={glance.monitors} ticks/s={glance.ticks_per_s:.0f}"
         f" results/s={glance.results_per_s:.0f} late_p50={glance.lateness.p50}ms late_p99={glance.lateness.p99}ms"
-        f" {states}"
+        f" {states} alerts={sum(glance.arrived.values())}"
     )
 
 
@@ -90,6 +97,13 @@ def print_summary(console: Console, summary: dict[str, object], redelivered: int
         f"  states                 {summary['up']} up, {summary['down']} down ({broken['down']} broken on purpose),"
         f" {summary['late']} late ({broken['late']} silent on purpose)"
     )
+    alerts = summary["alerts"]
+    assert isinstance(alerts, dict)
+    console.print(f"  alerts arrived         {_arrived(alerts)}")
+
+
+def _arrived(counts: dict[str, int]) -> str:
+    return f"{counts['mail']:,} by mail, {counts['webhook']:,} by webhook"
 
 
 def print_showcase(console: Console, endings: list[Ending]) -> None:

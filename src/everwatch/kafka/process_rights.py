@@ -18,6 +18,7 @@ class Process(StrEnum):
     WORKER = "worker"
     EXECUTOR = "executor"
     SINK = "sink"
+    NOTIFIER = "notifier"
     CLIENT = "client"
 
 
@@ -25,6 +26,7 @@ def rights_of(process: Process, settings: Settings) -> list[Right]:
     """The least rights of one process. Every process looks for every topic, so it may Describe them all."""
     topics, application = Topics.of(settings), settings.application
     groups: list[Right] = []
+    write: list[str] = []
     others: list[Right] = []
     match process:
         case Process.WORKER:
@@ -42,6 +44,9 @@ def rights_of(process: Process, settings: Settings) -> list[Right]:
             read = [topics.results, topics.transitions, topics.monitors_changelog]
             write = [topics.dead_letters]
             groups = [_group(f"{application}-sink")]
+        case Process.NOTIFIER:
+            read = [topics.transitions, topics.monitors_changelog]
+            groups = [_group(f"{application}-notifier")]
         case Process.CLIENT:
             read = [topics.replies, topics.results, topics.transitions, topics.progress]
             write = [topics.signups, topics.commands, topics.signals]

@@ -62,7 +62,7 @@ class WebhookConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise FieldError(error.path, error.reason) from None
         if self.secret:
             for index, secret in enumerate(self.secrets):
-                _check_secret(secret, "secret" if isinstance(self.secret, str) else f"secret[{index}]")
+                check_secret(secret, "secret" if isinstance(self.secret, str) else f"secret[{index}]")
 
     def __repr__(self) -> str:
         return f"WebhookConfig({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
@@ -149,7 +149,8 @@ def _judge(status: int) -> str:
     return f"status {status}, expected 200-299{hint}"
 
 
-def _check_secret(secret: str, field: str) -> None:
+def check_secret(secret: str, field: str) -> None:
+    """Raises FieldError for what is no secret of Standard Webhooks."""
     # no part of it is quoted: the sentence goes to logs and dead letters
     if not secret.startswith(_SECRET_PREFIX):
         raise FieldError(field, f"a secret begins with {_SECRET_PREFIX}")

@@ -17,6 +17,7 @@ from everwatch.kafka.clients import new_producer
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_writer import DeadLetters
 from everwatch.kafka.outbox import Outbox
+from everwatch.kafka.stored_source import Source
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import Unreadable
 from everwatch.observability.log_throttle import Quiet
@@ -25,9 +26,8 @@ from everwatch.processes import Process
 from everwatch.processes.metrics import measure_disk
 from everwatch.sink.batch_builder import Refused, build_batch
 from everwatch.sink.metrics import BATCH, BATCH_RECORDS, DELAY, DELETED, LAG, RECORDS, RETRIES
-from everwatch.sink.source import Source
 from everwatch.store import Partition, SinkBatch, Store, StoreBusy, open_store
-from everwatch.store.database import as_sink
+from everwatch.store.database import as_writer
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Sink(Process):
 
     async def start(self) -> None:
         """Become the database's sink."""
-        self._claim.enter_context(as_sink(self.settings.database_url))
+        self._claim.enter_context(as_writer(self.settings.database_url))
 
     async def run(self) -> None:
         """Store what comes until the process stops."""
@@ -131,7 +131,8 @@ class _Sink:
         return max(0, self._clock.now_ms() - self._oldest_ms) if self._oldest_ms else 0
 
     async def run(self) -> None:
-        source = self._source = Source(self._settings, self._bootstrap_servers, self._store, self._clock)
+        topics = [self._topics.results, self._topics.transitions, self._topics.monitors_changelog]
+        source = self._source = Source(self._settings, self._bootstrap_servers, self._store, self._clock, topics)
         logger.info("storing %s", ", ".join((self._topics.results, self._topics.transitions, "the monitors")))
         try:
             while not self._stop.is_set():

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from alembic import command
 from alembic.config import Config
@@ -30,6 +30,19 @@ _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
 _MIGRATION_LOCK = 0x4556_5741_5443_4800
 
 
+class Schema(NamedTuple):
+    """A set of tables with revisions of its own: the folder of its migrations, the table that holds its revision, and
+    the process that makes it."""
+
+    migrations: Path
+    version_table: str
+    process: str
+
+
+MAIN = Schema(Path(__file__).parent / "migrations", "alembic_version", "sink")
+"""What the sink stores."""
+
+
 class Backend(Protocol):
     """What a module of one kind of database gives."""
 
@@ -41,8 +54,8 @@ class Backend(Protocol):
         """Return an engine that only reads. Raises StoreError."""
         ...
 
-    def sole_sink(self, url: URL, /) -> AbstractContextManager[None]:
-        """Be the one sink, where there may be only one. Raises StoreError if another process is."""
+    def sole_writer(self, url: URL, process: str, /) -> AbstractContextManager[None]:
+        """Be the one writer, a sink or a notifier, where there may be only one. Raises StoreError if another is."""
         ...
 
     def is_locked(self, url: URL) -> bool:
@@ -80,39 +93,41 @@ def shown_url(database_url: str) -> str:
     return url.difference_update_query(["password"]).render_as_string(hide_password=True)
 
 
-def open_for_writing(database_url: str) -> Engine:
+def open_for_writing(database_url: str, schema: Schema = MAIN) -> Engine:
     """An engine on an up-to-date schema; folder, file and tables are made where missing. Raises StoreError."""
     url = parse_url(database_url)
     engine = _backend(url).new_writer(url)
     with clear_errors(url), engine.begin() as connection:
-        migrate(connection)
-        # an administrator may have created the extension since
-        ensure_indexes(connection)
+        migrate(connection, schema)
+        if schema is MAIN:
+            # an administrator may have created the extension since
+            ensure_indexes(connection)
     return engine
 
 
-def open_for_reading(database_url: str) -> Engine:
-    """An engine on a database that some sink has made. Raises StoreError when there is none or its schema differs."""
+def open_for_reading(database_url: str, schema: Schema = MAIN) -> Engine:
+    """An engine on a database that its process has made. Raises StoreError when there is none or its schema differs."""
     url = parse_url(database_url)
     engine = _backend(url).new_reader(url)
     with clear_errors(url), engine.connect() as connection:
-        found = revision_of(connection)
-    if found != newest_revision():
-        _refuse_newer(found)
+        found = revision_of(connection, schema)
+    if found != newest_revision(schema):
+        _refuse_newer(found, schema)
+        process = schema.process
         if found is None and url.get_backend_name() == "postgresql":
-            raise StoreError(f"The database {url.database} has no tables yet: they are made when a sink starts.")
+            raise StoreError(f"The database {url.database} has no tables yet: they are made when a {process} starts.")
         raise StoreError(
             f"The database {url.database} is from before this version of Everwatch (schema {found or 'none'}):"
-            " start this version's sink once, which brings it up to date."
+            f" start this version's {process} once, which brings it up to date."
         )
     return engine
 
 
 @contextmanager
-def as_sink(database_url: str) -> Iterator[None]:
-    """Be a sink of the database meanwhile. Raises StoreError if there is one already and it takes no other."""
+def as_writer(database_url: str, process: str = MAIN.process) -> Iterator[None]:
+    """Be a sink (or notifier) of the database meanwhile. Raises StoreError if there is one and it takes no other."""
     url = parse_url(database_url)
-    with _backend(url).sole_sink(url):
+    with _backend(url).sole_writer(url, process):
         yield
 
 
@@ -126,30 +141,32 @@ def is_locked(database_url: str) -> bool:
         return _backend(url).is_locked(url)
 
 
-def migrate(connection: Connection) -> None:
+def migrate(connection: Connection, schema: Schema = MAIN) -> None:
     """Bring the schema up to date inside the connection's transaction. Raises StoreError for one from the future."""
     if connection.dialect.name == "postgresql":
         _refuse_older_server(connection)
         # two sinks may be started at once; the second one finds the work of the first
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-    found = revision_of(connection)
-    if found == newest_revision():
+    found = revision_of(connection, schema)
+    if found == newest_revision(schema):
         return
-    _refuse_newer(found)
-    config = _alembic_config()
+    _refuse_newer(found, schema)
+    config = _alembic_config(schema)
     config.attributes["connection"] = connection
+    config.attributes["version_table"] = schema.version_table
     command.upgrade(config, "head")
-    logger.info("the database's schema went from %s to %s", found or "nothing", newest_revision())
+    logger.info("the %s's schema went from %s to %s", schema.process, found or "nothing", newest_revision(schema))
 
 
-def revision_of(connection: Connection) -> str | None:
+def revision_of(connection: Connection, schema: Schema = MAIN) -> str | None:
     """The schema revision that the database is at; None for an empty one."""
-    return MigrationContext.configure(connection).get_current_revision()
+    options = {"version_table": schema.version_table}
+    return MigrationContext.configure(connection, opts=options).get_current_revision()
 
 
-def newest_revision() -> str | None:
+def newest_revision(schema: Schema = MAIN) -> str | None:
     """The schema revision that this version of Everwatch works with."""
-    return ScriptDirectory.from_config(_alembic_config()).get_current_head()
+    return ScriptDirectory.from_config(_alembic_config(schema)).get_current_head()
 
 
 @contextmanager
@@ -183,16 +200,16 @@ def _refuse_older_server(connection: Connection) -> None:
         raise StoreError(f"The database server is PostgreSQL {found}: version {OLDEST_VERSION} or newer is needed.")
 
 
-def _refuse_newer(found: str | None) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()}
+def _refuse_newer(found: str | None, schema: Schema) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic_config(schema)).walk_revisions()}
     if found is not None and found not in known:
         raise StoreError(
             f"The database was written by a newer version of Everwatch (schema {found}): upgrade this installation."
         )
 
 
-def _alembic_config() -> Config:
+def _alembic_config(schema: Schema) -> Config:
     config = Config()
     # Alembic takes % for the start of a variable
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("script_location", str(schema.migrations).replace("%", "%%"))
     return config

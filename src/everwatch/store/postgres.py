@@ -53,8 +53,8 @@ def new_reader(url: URL) -> Engine:
 
 
 @contextmanager
-def sole_sink(_url: URL) -> Iterator[None]:
-    """Nothing to hold: several sinks share the work."""
+def sole_writer(_url: URL, _process: str) -> Iterator[None]:
+    """Nothing to hold: several processes share the work."""
     yield
 
 

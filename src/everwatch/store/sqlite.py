@@ -66,33 +66,33 @@ def file_of(url: URL) -> Path:
 
 
 @contextmanager
-def sole_sink(url: URL) -> Iterator[None]:
-    """Be the one sink of the database's file. Raises StoreError if another process is."""
+def sole_writer(url: URL, process: str) -> Iterator[None]:
+    """Be the one sink, or notifier, of the database's file. Raises StoreError if another process is."""
     file = file_of(url)
     try:
         make_private_folder(file.parent)
         # beside the database: who closes a second descriptor of its own file gives up SQLite's locks
-        descriptor = os.open(f"{file}-sink", os.O_RDWR | os.O_CREAT, FILE_MODE)
+        descriptor = os.open(f"{file}-{process}", os.O_RDWR | os.O_CREAT, FILE_MODE)
     except OSError as error:
         raise StoreError(f"The folder {file.parent} of the database cannot be used: {error.strerror}.") from None
     try:
-        _lock(descriptor, file)
+        _lock(descriptor, file, process)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, file: Path) -> None:
+def _lock(descriptor: int, file: Path, process: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
         raise StoreError(
-            f"The sink of process {holder} stores into {file} already, and SQLite takes one sink: stop that one, or set"
-            " EVERWATCH_DATABASE to a PostgreSQL database, which takes several."
+            f"The {process} of process {holder} stores into {file} already, and SQLite takes one {process}: stop that"
+            " one, or set EVERWATCH_DATABASE to a PostgreSQL database, which takes several."
         ) from None
     except OSError as error:
-        raise StoreError(f"The file {file}-sink cannot be locked: {error.strerror}.") from None
+        raise StoreError(f"The file {file}-{process} cannot be locked: {error.strerror}.") from None
     # only the sentence above needs the number: a full disk is for SQLite to tell of
     with suppress(OSError):
         os.ftruncate(descriptor, 0)

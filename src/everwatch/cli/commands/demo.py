@@ -20,6 +20,7 @@ from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError, S
 from everwatch.demo.account import Account, settle_account
 from everwatch.demo.cast import Cast, Mix, number_of
 from everwatch.demo.certificates import write_certificates
+from everwatch.demo.inbox import Arrivals, rules_of
 from everwatch.demo.observer import Observer
 from everwatch.demo.ports import Ports, choose_ports
 from everwatch.demo.showcase import SHOWCASE_USER, Ending, Health, judge
@@ -33,6 +34,7 @@ from everwatch.store.interface import Counts
 from everwatch.store.sql_reader import SqlReader, open_reader
 
 SIGNALS_EVERY_S = 1.0
+_INBOX_FILE, _RULES_FILE = "demo-inbox.jsonl", "demo-notify.toml"
 REGISTERED_WITHIN_S = 180.0
 # on a busy machine the last results take their time; after a moment it is said that they are awaited
 ACCOUNT_WITHIN_S = 60.0
@@ -60,12 +62,12 @@ def demo(
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
 ) -> None:
-    """Run Kafka, a worker, an executor and a sink with made-up users whose monitors check a local server.
+    """Run Kafka and one of each process with made-up users whose monitors check a local server.
 
-    Some monitors are broken on purpose. One more user, `showcase`, has a healthy and a failing monitor of every kind.
-    At the end an account compares what was due by the schedules alone with what the database holds, and a table says
-    how each kind ended; the exit status is 1 if anything was missed, counted twice or not as expected. Starting again
-    goes on with the same users and state.
+    Some monitors are broken on purpose, and their alerts arrive at a local mail server and webhook. One more user,
+    `showcase`, has a healthy and a failing monitor of every kind. At the end an account compares what was due by the
+    schedules alone with what the database holds, and a table says how each kind ended; the exit status is 1 if anything
+    was missed, counted twice or not as expected. Starting again goes on with the same users and state.
 
     Examples: `everwatch demo` · `everwatch demo --users 5000 --mix http --every 10s --seconds 60`
     """
@@ -103,10 +105,20 @@ def demo(
         create_topic(new_admin(settings, local.bootstrap_servers), settings, cast.topic)
         served = [str(port) for port in (ports.web, ports.tls, ports.dns)]
         local.start("target", [sys.executable, "-m", "everwatch.demo.target", *served, str(certificates)])
+        inbox = settings.data_dir / _INBOX_FILE
+        local.start(
+            "inbox", [sys.executable, "-m", "everwatch.demo.inbox", str(ports.mail), str(ports.hook), str(inbox)]
+        )
+        rules = settings.data_dir / _RULES_FILE
+        rules.write_text(rules_of(ports))
         for name in PROCESSES:
             # a worker that knew the topics would refuse the monitor that is to fail for its topic
             topics = cast.topic if name == "executor" else ""
-            extra = {"EVERWATCH_PUBLISH_TOPICS": topics, "EVERWATCH_CA_FILE": str(trusted)}
+            extra = {
+                "EVERWATCH_PUBLISH_TOPICS": topics,
+                "EVERWATCH_CA_FILE": str(trusted),
+                "EVERWATCH_NOTIFY_FILE": str(rules),
+            }
             local.start(name, extra=_ENVIRONMENT | extra)
         run = _Run(settings, clock, local, cast, stop)
         try:
@@ -138,6 +150,7 @@ class _Run:
         self._topics = Topics.of(settings)
         self._observer = Observer(settings, local.bootstrap_servers, clock, cast.topic if cast.showcase else "")
         self._publisher = Publisher(settings, local.bootstrap_servers)
+        self._arrivals = Arrivals(settings.data_dir / _INBOX_FILE)
         self._reader: SqlReader | None = None
         self._next_signals_s = 0.0
         self._said: list[str] = []
@@ -171,6 +184,7 @@ class _Run:
         upto = self._clock.now_ms() // PHASE_STEP_MS * PHASE_STEP_MS
         lateness = self._observer.lateness()
         account, endings, counts = self._settle(console, after, upto)
+        self._arrivals.look()
         summary: dict[str, object] = {
             "users": counts.users,
             "monitors": counts.monitors,
@@ -183,6 +197,7 @@ class _Run:
             "up": counts.by_state.get(State.UP, 0),
             "down": counts.by_state.get(State.DOWN, 0),
             "late": counts.by_state.get(State.LATE, 0),
+            "alerts": self._arrivals.by,
             "seconds": round((upto - after) / 1000, 1),
             "showcase": [ending.as_json() for ending in endings],
         }
@@ -254,6 +269,7 @@ class _Run:
 
     def _glance(self, seconds: float, ticks: int, results: int, since_s: float) -> Glance:
         counts = self._count()
+        self._arrivals.look()
         return Glance(
             seconds=seconds,
             users=counts.users,
@@ -264,6 +280,8 @@ class _Run:
             by_state=counts.by_state,
             transitions=list(self._observer.transitions),
             said=self._said,
+            arrived=self._arrivals.by,
+            arrivals=self._arrivals.newest,
         )
 
     def _settle(self, console: Console, after: int, upto: int) -> tuple[Account, list[Ending], Counts]:

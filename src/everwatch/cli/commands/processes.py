@@ -100,6 +100,27 @@ def sink(
     run_process(Sink(settings, bootstrap, SystemClock()), stop_with_parent=stop_with_parent)
 
 
+def notifier(
+    data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, stop_with_parent: StopWithParent = False
+) -> None:
+    """Run one notifier: tells people and incident systems of monitors that go down and recover, by your rules.
+
+    The rules are a TOML file that `EVERWATCH_NOTIFY_FILE` names (docs/notifications.md).
+
+    Example: `EVERWATCH_BOOTSTRAP_SERVERS=kafka:9092 EVERWATCH_NOTIFY_FILE=notify.toml everwatch notifier`
+    """
+    from everwatch.notifier.notifier_process import Notifier
+    from everwatch.notifier.rules_file import RulesFile
+
+    settings = settings_of(data_dir, bootstrap_servers)
+    # what is wrong with it is said before a broker is looked for
+    rules = RulesFile(settings.notify_file)
+    if not settings.database:
+        prepare_data_folder(settings)
+    bootstrap = ready_broker(settings, Process.NOTIFIER)
+    run_process(Notifier(settings, bootstrap, SystemClock(), rules), stop_with_parent=stop_with_parent)
+
+
 def kafka(
     data_dir: DataDir = None,
     port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; default: 9092, or a free one.")] = None,

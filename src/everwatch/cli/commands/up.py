@@ -7,12 +7,13 @@ from everwatch.cli.support.local_processes import PROCESSES, Local
 from everwatch.cli.support.options import Bootstrap, DataDir, prepare_data_folder, settings_of
 from everwatch.cli.support.stop_signals import stop_when_signalled
 from everwatch.core.clock import SystemClock
+from everwatch.notifier.rules_file import RulesFile
 from everwatch.plans.plans_file import PlansFile
 from everwatch.store.database import shown_url
 
 
 def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
-    """Run Kafka (embedded, unless one is configured), a worker, an executor and a sink here, until Ctrl-C.
+    """Run Kafka (embedded, unless one is configured) and one of each process here, until Ctrl-C.
 
     A process that dies is started again.
 
@@ -23,6 +24,7 @@ def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
     if settings.plans_file is not None:
         # a worker that ends at once would be started again and again
         PlansFile(settings.plans_file)
+    RulesFile(settings.notify_file)
     console = Console(stderr=True)
     stop = stop_when_signalled()
     prepare_data_folder(settings)

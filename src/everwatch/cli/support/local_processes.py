@@ -17,7 +17,7 @@ from everwatch.core.private_files import make_private_folder
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import ensure_topics
 
-PROCESSES = ("worker", "executor", "sink")
+PROCESSES = ("worker", "executor", "sink", "notifier")
 
 
 class Local:

@@ -1,8 +1,9 @@
-"""Where the sink's records come from: a consumer that starts where the database stands."""
+"""Where the records of a process come from that stores them: a consumer that starts where the database stands."""
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -12,24 +13,40 @@ from everwatch.core.errors import AccessError
 from everwatch.kafka.access_errors import refused
 from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.consumed_record import Record
-from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.observability.metrics import ASSIGNED, REBALANCES
-from everwatch.store import Partition, Store, StoreBusy
+from everwatch.store import Partition, StoreBusy
 
 logger = logging.getLogger(__name__)
 
 _AWAY = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
 
 
+class StoredOffsets(Protocol):
+    """Where reading stands; see ``Store``."""
+
+    def offsets(self) -> Mapping[Partition, int]:
+        """Return the next offset of every partition."""
+        ...
+
+
 class Source:
-    """The topics that are stored, in the consumer group ``<application>-sink``.
+    """Topics that are stored, in the consumer group ``<application>-<process>``.
 
     Every method blocks; call them one at a time.
     """
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, store: Store, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        bootstrap_servers: str,
+        store: StoredOffsets,
+        clock: Clock,
+        topics: Sequence[str],
+        process: str = "sink",
+    ) -> None:
         self._store = store
+        self._process = process
         self._settings = settings
         self._bootstrap_servers = bootstrap_servers
         self._complaints: set[int] = set()
@@ -39,6 +56,7 @@ class Source:
         self._refusal: AccessError | None = None
         # whether the group has assigned partitions to this sink, or none, and they are being read
         self.is_member = False
+        self.assigned: frozenset[Partition] = frozenset()
         self._consumer = self._new_consumer(
             **{
                 # an offset that the log does not hold must be noticed: the database would take what follows for old
@@ -50,8 +68,7 @@ class Source:
             }
         )
         self._sieve = Sieve(self._consumer, lambda: self._new_consumer(**PROBING), clock)
-        topics = Topics.of(settings)
-        self._subscribed = [topics.results, topics.transitions, topics.monitors_changelog]
+        self._subscribed = list(topics)
         self._consumer.subscribe(self._subscribed, on_assign=self._start_where_stored)
 
     def take(self, most: int, wait_s: float) -> tuple[list[Record], list[Unreadable], list[Partition]]:
@@ -102,7 +119,7 @@ class Source:
             logger.debug("the offsets were not committed to Kafka: %s", error)
 
     def _new_consumer(self, **more: object) -> Consumer:
-        group = f"{self._settings.application}-sink"
+        group = f"{self._settings.application}-{self._process}"
         return new_consumer(self._settings, self._bootstrap_servers, group, error_cb=self._complain, **more)
 
     def close(self) -> None:
@@ -119,12 +136,14 @@ class Source:
             self._unplaced = assigned
             consumer.assign([])
             self.is_member = False
+            self.assigned = frozenset()
             raise
         self._unplaced = []
         for partition in assigned:
             partition.offset = stored.get(Partition(partition.topic, partition.partition), OFFSET_BEGINNING)
         consumer.assign(assigned)
         self.is_member = True
+        self.assigned = frozenset(Partition(each.topic, each.partition) for each in assigned)
         REBALANCES.labels("assigned").inc()
         held = Counter(partition.topic for partition in assigned)
         for topic in self._subscribed:
@@ -137,4 +156,6 @@ class Source:
         self._refusal = self._refusal or refused(error)
         if complaint not in self._complaints:
             self._complaints.add(complaint)
-            logger.warning("Kafka: %s; the sink waits and goes on.", "no broker answers" if away else error.str())
+            logger.warning(
+                "Kafka: %s; the %s waits and goes on.", "no broker answers" if away else error.str(), self._process
+            )

@@ -1,0 +1,334 @@
+"""``everwatch notify``: rules, what was told to whom, and a test of the way."""
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from msgspec import to_builtins
+
+from everwatch.cli.support.database_reading import print_columns
+from everwatch.cli.support.options import (
+    AsJson,
+    DataDir,
+    MonitorArgument,
+    OptionalUser,
+    UserArgument,
+    instant_of,
+    settings_of,
+)
+from everwatch.cli.support.output_reading import LimitOption, SinceOption
+from everwatch.cli.support.time_display import time_text
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings
+from everwatch.core.errors import EverwatchError, SettingsError
+from everwatch.notifier.alerts import Alert, AlertKind, Message, Severity, derived_id
+from everwatch.notifier.planner import channel_id_of, new_delivery
+from everwatch.notifier.routes import Audience, NoAddress, Route, Rules
+from everwatch.notifier.rules_file import read_rules
+from everwatch.notifier.storage import Delivery, Storage, Work, open_existing, open_storage
+from everwatch.notifier.wording import lines_of, subject_of
+from everwatch.plans.placeholders import Given
+from everwatch.schedule.duration import format_duration
+from everwatch.schedule.instant import Bare
+
+app = typer.Typer(no_args_is_help=True, help="Check notification rules, see what was told to whom, and test routes.")
+RouteOption = Annotated[str, typer.Option("--route", help="Only this route.")]
+StateOption = Annotated[
+    str,
+    typer.Option(
+        "--state", help="Only in this state: pending, sending, sent, dead, superseded or skipped.", show_default=False
+    ),
+]
+_STATES = ("pending", "sending", "sent", "dead", "superseded", "skipped")
+_LOOK_EVERY_S = 0.2
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="TOML file of notification rules.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """List the routes of a file, or the first thing that is wrong; exit status 2 then.
+
+    Example: `everwatch notify check notify.toml`
+    """
+    rules, _ = read_rules(file)
+    _print_routes(rules, as_json)
+
+
+@app.command()
+def routes(user: OptionalUser = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the routes of the rules; with USER, which of them reach this user, where, or why not.
+
+    Examples: `everwatch notify routes` · `everwatch notify routes u-1`
+    """
+    settings = settings_of(data_dir)
+    rules = _rules(settings)
+    if user is None:
+        _print_routes(rules, as_json)
+        return
+    with _storage(settings) as storage, storage.look() as work:
+        given = _known(work, user)
+        found = [_reach(work, route, given) for route in rules.routes if route.audience is Audience.USERS]
+    if as_json:
+        typer.echo(orjson.dumps(found).decode())
+        return
+    rows = [(each["route"], each["sender"], each["address"] or "-", each["problem"] or "ok") for each in found]
+    print_columns(("route", "sender", "address", "reaches the user"), rows)
+
+
+@app.command()
+def deliveries(
+    user: Annotated[str, typer.Option("--user", help="Only this user's own messages.")] = "",
+    route: RouteOption = "",
+    state: StateOption = "",
+    since: SinceOption = None,
+    limit: LimitOption = 20,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List messages, the newest last: to whom, in which state, and how the last attempt ended.
+
+    Examples: `everwatch notify deliveries --state dead` · `everwatch notify deliveries --user u-1 --since 24h --json`
+    """
+    if state and state not in _STATES:
+        raise SettingsError(f"--state is one of {', '.join(_STATES)}, not {state!r}.")
+    settings = settings_of(data_dir)
+    after = 0 if since is None else instant_of("--since", since, SystemClock().now_ms(), Bare.PAST)
+    with _storage(settings) as storage, storage.look() as work:
+        found = work.list_deliveries(user, state, route, after, limit)[::-1]
+    for each in found:
+        if as_json:
+            typer.echo(orjson.dumps(_told(each)).decode())
+        else:
+            typer.echo(_line(each))
+    if not found and not as_json:
+        typer.echo("no such messages")
+
+
+@app.command()
+def show(
+    delivery: Annotated[str, typer.Argument(metavar="ID", help="The message's id, as listed.", show_default=False)],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one message: its alerts, attempts, and how the last one ended.
+
+    Example: `everwatch notify show 4d7b7217-c6f6-5c6f-8a9a-6a18970a753b`
+    """
+    with _storage(settings_of(data_dir)) as storage, storage.look() as work:
+        found = work.deliveries([delivery]).get(delivery)
+    if found is None:
+        raise EverwatchError(f"There is no message {delivery!r}: 'everwatch notify deliveries' lists them.")
+    if as_json:
+        typer.echo(orjson.dumps(_told(found)).decode())
+        return
+    typer.echo(_line(found))
+    typer.echo(subject_of(found.message))
+    for line in lines_of(found.message, with_user=not found.user_id):
+        typer.echo(f"  {line}")
+
+
+@app.command()
+def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Say what became of a monitor's newest changes: told by which routes, or why nobody was told.
+
+    First successes, pauses and resumes are no alerts and are not listed.
+
+    Example: `everwatch notify explain u-1 shop`
+    """
+    with _storage(settings_of(data_dir)) as storage, storage.look() as work:
+        incident = work.incidents([(user, monitor)]).get((user, monitor))
+        events = work.verdicts(user, monitor, 20)[::-1]
+    if as_json:
+        told = [
+            {"at": t.at, "from_state": t.from_state, "to_state": t.to_state, "reminder": t.reminder, "verdict": verdict}
+            for t, _, verdict in events
+        ]
+        typer.echo(orjson.dumps({"incident": to_builtins(incident), "events": told}).decode())
+        return
+    if incident is None:
+        typer.echo(f"The notifier knows no incident of {user}/{monitor}.")
+    else:
+        since = time_text(incident.opened_at)
+        typer.echo(f"Incident {incident.incident_id}: {incident.phase.value}, {incident.state} by {incident.reason!r},")
+        typer.echo(f"  opened {since}, severity {incident.severity.value}")
+    for event, _, verdict in events:
+        change = f"still {event.to_state}" if event.reminder else f"{event.from_state} → {event.to_state}"
+        typer.echo(f"{time_text(event.at)}  {change}  {verdict or 'waits to be judged'}")
+
+
+@app.command("test")
+def send_test(
+    user: OptionalUser = None,
+    route: RouteOption = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent where.")] = False,
+    within: Annotated[float, typer.Option("--within", min=1, help="Wait so many seconds for the outcome.")] = 60,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send a test message to USER by each route that reaches them, or without USER to operators.
+
+    It goes the way that alerts go, so a notifier must be running. An address that was given up is used again once a
+    test has reached it. Exit status 1 if a message was not taken.
+
+    Examples: `everwatch notify test u-1` · `everwatch notify test --route pager`
+    · `everwatch notify test u-1 --dry-run`
+    """
+    settings = settings_of(data_dir)
+    rules = _rules(settings)
+    with closing(open_storage(settings)) as storage:
+        with storage.begin() as work:
+            messages = _tests(work, rules, user, route)
+            if not dry_run:
+                work.put_deliveries(messages)
+        if not dry_run:
+            messages = _outcomes(storage, messages, within)
+    for each in messages:
+        if as_json:
+            typer.echo(orjson.dumps(_told(each)).decode())
+        elif dry_run:
+            typer.echo(f"would send by {each.route} ({each.sender}) to {each.target or '-'}{_because(each)}")
+        else:
+            typer.echo(_line(each))
+    unsettled = [each for each in messages if each.state in ("pending", "sending")]
+    if unsettled and not dry_run:
+        typer.echo(
+            f"everwatch: {len(unsettled)} not sent within {within:g} s: is 'everwatch notifier' running?", err=True
+        )
+    if not dry_run and any(each.state != "sent" for each in messages):
+        raise typer.Exit(1)
+
+
+def _tests(work: Work, rules: Rules, user: str | None, route: str) -> list[Delivery]:
+    now = SystemClock().now_ms()
+    audience = Audience.OPERATORS if user is None else Audience.USERS
+    given = None if user is None else _known(work, user)
+    chosen = [each for each in rules.routes if each.audience is audience and route in ("", each.name)]
+    if not chosen:
+        whose = "operators" if user is None else "users"
+        raise SettingsError(f"There is no route {route!r} for {whose}." if route else f"There is no route for {whose}.")
+    found = []
+    for each in chosen:
+        incident_id = derived_id("test", each.name, user or "", now)
+        # what opens an incident ends it, too
+        kinds = (AlertKind.OPENED, AlertKind.CLOSED) if each.keeps_incidents else (AlertKind.OPENED,)
+        for number, kind in enumerate(kinds):
+            alert = Alert(
+                kind, incident_id, user or "operators", "test", "down", now, now, Severity.INFO, reason="this is a test"
+            )
+            message_id = derived_id("test", incident_id, kind.value)
+            message = Message(message_id, each.name, user or "", now, (alert,), is_test=True)
+            delivery = new_delivery(each, f"test\x1f{message_id}", given, message, now)
+            found.append(delivery._replace(due_at=now + number * 1_000))
+    return found
+
+
+def _outcomes(storage: Storage, messages: list[Delivery], within_s: float) -> list[Delivery]:
+    clock = SystemClock()
+    deadline_s = clock.monotonic_s() + within_s
+    ids = [each.delivery_id for each in messages]
+    while True:
+        with storage.look() as work:
+            found = work.deliveries(ids)
+        if all(each.settled_at for each in found.values()) or clock.monotonic_s() > deadline_s:
+            return [found[id_] for id_ in ids if id_ in found]
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _rules(settings: Settings) -> Rules:
+    if settings.notify_file is None:
+        raise SettingsError("EVERWATCH_NOTIFY_FILE names no file of rules: see docs/notifications.md for one.")
+    return read_rules(settings.notify_file)[0]
+
+
+@contextmanager
+def _storage(settings: Settings) -> Iterator[Storage]:
+    with closing(open_existing(settings)) as storage:
+        yield storage
+
+
+def _known(work: Work, user: str) -> Given:
+    given = work.users([user]).get(user)
+    if given is None:
+        raise EverwatchError(f"The notifier knows no user {user!r} (a moment ago, or not yet).")
+    return given
+
+
+def _reach(work: Work, route: Route, given: Given) -> dict[str, Any]:
+    told: dict[str, Any] = {"route": route.name, "sender": route.sender, "address": None, "problem": None}
+    if route.match.plan and given.plan not in route.match.plan:
+        told["problem"] = f"not for plan {given.plan}"
+        return told
+    try:
+        address = route.address(given)
+    except NoAddress as error:
+        told["problem"] = str(error)
+        return told
+    told["address"] = address.shown
+    channel_id = channel_id_of(route, given, address)
+    channel = work.channels([channel_id]).get(channel_id)
+    if channel is not None and channel.disabled_at:
+        told["problem"] = f"given up at {time_text(channel.disabled_at)}: {channel.reason}"
+    return told
+
+
+def _print_routes(rules: Rules, as_json: bool) -> None:
+    if as_json:
+        typer.echo(orjson.dumps([_as_json(route) for route in rules.routes]).decode())
+        return
+    rows = [
+        (
+            route.name,
+            route.audience.value,
+            route.sender,
+            _matched(route),
+            format_duration(route.timing.wait_ms),
+            format_duration(route.timing.interval_ms),
+            "yes" if route.goes_on else "no",
+        )
+        for route in rules.routes
+    ]
+    print_columns(("route", "for", "sender", "takes", "group_wait", "group_interval", "continue"), rows)
+
+
+def _as_json(route: Route) -> dict[str, Any]:
+    return {
+        "route": route.name,
+        "for": route.audience.value,
+        "sender": route.sender,
+        "match": to_builtins(route.match),
+        "group_wait_ms": route.timing.wait_ms,
+        "group_interval_ms": route.timing.interval_ms,
+        "min_down_ms": route.timing.min_down_ms,
+        "continue": route.goes_on,
+        "doubt": route.doubt.value,
+    }
+
+
+def _matched(route: Route) -> str:
+    match = to_builtins(route.match)
+    return "; ".join(f"{key} {value}" for key, value in match.items() if value) or "everything"
+
+
+def _line(each: Delivery) -> str:
+    whose = each.user_id or "operators"
+    attempts = f"attempt {each.attempt}" if each.attempt else "no attempt"
+    due = f", next {time_text(each.due_at)}" if each.state == "pending" else ""
+    return (
+        f"{time_text(each.created_at)}  {each.delivery_id}  {whose}  {each.route}/{each.sender} {each.target or '-'}"
+        f"  {each.state} ({attempts}{due}){_because(each)}"
+    )
+
+
+def _because(each: Delivery) -> str:
+    return f"  {each.reason}" if each.reason else ""
+
+
+def _told(each: Delivery) -> dict[str, Any]:
+    told = {name: getattr(each, name) for name in each._fields if name not in ("message", "group_id", "lease_until")}
+    return told | {"summary": subject_of(each.message), "message": to_builtins(each.message)}

@@ -1,0 +1,1 @@
+"""The notifier: transitions in, alerts to people and to their incident systems out."""

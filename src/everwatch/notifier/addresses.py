@@ -1,0 +1,129 @@
+"""Where a message goes: an address for each kind of receiver, validated. Their reprs show no secret."""
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+import yarl
+
+from everwatch.kinds.protocol import FieldError
+from everwatch.kinds.shared.http_config import HeaderValue, check_headers, check_url
+from everwatch.kinds.webhook import check_secret
+
+PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
+
+# what every server takes, and nothing that could end a header or name a second recipient
+_MAILBOX = re.compile(r"[^\s@<>,;:\"()\[\]\\\x00-\x1f\x7f]{1,64}@[^\s@<>,;:\"()\[\]\\\x00-\x1f\x7f]{1,255}")
+_KEY = re.compile(r"[\x21-\x7e]{1,128}")
+
+Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
+
+
+class _Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.shown})"
+
+    def __rich_repr__(self) -> Any:
+        yield self.shown
+
+    @property
+    def shown(self) -> str:
+        """Return the address as people may see it."""
+        raise NotImplementedError
+
+
+class _OverHttp(_Address, frozen=True):
+    url: Url
+
+    def __post_init__(self) -> None:
+        check_url(self.url)
+
+    @property
+    def shown(self) -> str:
+        """Return the host alone: paths and queries of hooks are secrets."""
+        return host_of(self.url)
+
+
+class EmailAddress(_Address, frozen=True):
+    """A mailbox."""
+
+    to: Annotated[str, msgspec.Meta(max_length=320)]
+
+    def __post_init__(self) -> None:
+        if not _MAILBOX.fullmatch(self.to):
+            raise FieldError("to", "not an e-mail address such as ada@example.com")
+
+    @property
+    def shown(self) -> str:
+        """Return the address with its first letter alone before the @."""
+        name, _, domain = self.to.rpartition("@")
+        return f"{name[:1]}…@{domain}"
+
+
+class WebhookAddress(_OverHttp, frozen=True):
+    """An endpoint that takes Standard Webhooks; ``secret``: one that signs, or several while the receiver moves."""
+
+    secret: str | Annotated[list[str], msgspec.Meta(min_length=1, max_length=4)] = ""
+    headers: dict[str, HeaderValue] = {}
+
+    def __post_init__(self) -> None:
+        check_url(self.url)
+        check_headers(self.headers, {})
+        for secret in self.secrets:
+            check_secret(secret, "secret")
+
+    @property
+    def secrets(self) -> list[str]:
+        """The secrets to sign with; none: no signature."""
+        if isinstance(self.secret, str):
+            return [self.secret] if self.secret else []
+        return self.secret
+
+
+class SlackAddress(_OverHttp, frozen=True):
+    """An incoming webhook of Slack, or of what takes the same (Mattermost, Rocket.Chat)."""
+
+
+class PagerDutyAddress(_Address, frozen=True):
+    """A service of PagerDuty, or of what takes its Events API v2; ``url``: where that is."""
+
+    routing_key: str
+    url: Url = PAGERDUTY_URL
+
+    def __post_init__(self) -> None:
+        check_url(self.url)
+        if not _KEY.fullmatch(self.routing_key):
+            raise FieldError("routing_key", "not an integration key: up to 128 characters without spaces")
+
+    @property
+    def shown(self) -> str:
+        """Return the host and the beginning of the key."""
+        return f"{host_of(self.url)} key {self.routing_key[:4]}…"
+
+
+class AlertmanagerAddress(_OverHttp, frozen=True):
+    """Alertmanager; ``url`` is what its API lies under, such as http://alertmanager:9093."""
+
+    headers: dict[str, HeaderValue] = {}
+
+    def __post_init__(self) -> None:
+        check_url(self.url)
+        check_headers(self.headers, {})
+
+
+Address = EmailAddress | WebhookAddress | SlackAddress | PagerDutyAddress | AlertmanagerAddress
+
+TYPES: dict[str, type[Address]] = {
+    "email": EmailAddress,
+    "webhook": WebhookAddress,
+    "slack": SlackAddress,
+    "pagerduty": PagerDutyAddress,
+    "alertmanager": AlertmanagerAddress,
+}
+"""The address of each sender, by the sender's name."""
+
+
+def host_of(url: str) -> str:
+    """Return host and port of a URL that was checked."""
+    parsed = yarl.URL(url)
+    return f"{parsed.host}:{parsed.port}"

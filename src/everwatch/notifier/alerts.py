@@ -1,0 +1,108 @@
+"""The values of the notifier, frozen: what an alert says, and a message of alerts to one receiver.
+
+Instants are whole milliseconds since the epoch (UTC). They are stored as JSON, so fields get defaults when they are
+added, and none is given another meaning.
+"""
+
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+import msgspec
+
+NAMESPACE = UUID("6f0b9c1e-7f5a-5d0a-9c55-2a1f5a3a7e11")
+"""What ids of events, incidents and messages are derived in (UUIDv5): the same input always has the same id."""
+
+
+class Severity(StrEnum):
+    """How urgent an alert is, the least urgent first."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class AlertKind(StrEnum):
+    """What an alert tells.
+
+    ``opened``: a monitor went down or late. ``changed``: it is down now and was late, or the reverse. ``reminder``:
+    still so. ``closed``: it recovered. ``ended``: its owner paused, changed or removed it while it was down, or it
+    recovered within maintenance; told only to receivers that keep incidents. ``failed``: a task or last run failed.
+    ``flapping``: it changes too often; quiet from now on. ``settled``: it stopped flapping and is up.
+    """
+
+    OPENED = "opened"
+    CHANGED = "changed"
+    REMINDER = "reminder"
+    CLOSED = "closed"
+    ENDED = "ended"
+    FAILED = "failed"
+    FLAPPING = "flapping"
+    SETTLED = "settled"
+
+
+RESOLVING = frozenset({AlertKind.CLOSED, AlertKind.ENDED, AlertKind.SETTLED})
+"""Kinds after which a receiver that keeps incidents has this one no more."""
+
+
+class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One change of one monitor that a receiver is told of.
+
+    ``monitor_kind``, ``target`` (the host that it checks) and ``labels`` are the monitor's. ``opened_at``: when the
+    incident began, with ``opened_severity``.
+    ``untold``: the receiver was not told that the incident began; this message tells both.
+    """
+
+    kind: AlertKind
+    incident_id: str
+    user_id: str
+    monitor_id: str
+    state: str
+    at: int
+    opened_at: int
+    severity: Severity
+    opened_severity: Severity = Severity.CRITICAL
+    reason: str = ""
+    monitor_kind: str = ""
+    target: str = ""
+    labels: dict[str, str] = {}
+    untold: bool = False
+
+    @property
+    def duration_ms(self) -> int:
+        """How long the incident had lasted at ``at``."""
+        return max(0, self.at - self.opened_at)
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one receiver gets at once.
+
+    ``message_id`` is the same at each attempt. ``user_id``: whose alerts, "" in a message to operators. ``alerts``: at
+    most ``grouping.MOST_LISTED`` of them; ``more`` counts the others by kind. ``is_test``: somebody asked for it.
+    """
+
+    message_id: str
+    route: str
+    user_id: str
+    created_at: int
+    alerts: tuple[Alert, ...]
+    more: dict[str, int] = {}
+    is_test: bool = False
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many alerts of each kind it tells of."""
+        counts = dict(self.more)
+        for alert in self.alerts:
+            counts[alert.kind.value] = counts.get(alert.kind.value, 0) + 1
+        return counts
+
+
+def derived_id(*parts: object) -> str:
+    """An id that is always the same for these parts."""
+    return str(uuid5(NAMESPACE, "\0".join(map(str, parts))))
+
+
+encode = msgspec.json.Encoder().encode
+decode_alert = msgspec.json.Decoder(Alert).decode
+decode_message = msgspec.json.Decoder(Message).decode

@@ -1,0 +1,317 @@
+"""Sending: claim what is due, hand it over, and store how that ended.
+
+The order of each message: 1. ``sending`` is committed, with the attempt's number, 2. it is sent, 3. the outcome is
+committed. A notifier that is killed between 1 and 3 leaves a message in doubt: it is sent once more where the receiver
+recognises it by its id, or where the route says ``doubt = "resend"``, else it is skipped; either is counted.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol
+
+from everwatch.core.clock import Clock
+from everwatch.notifier.addresses import Address, EmailAddress
+from everwatch.notifier.alerts import Message
+from everwatch.notifier.metrics import ATTEMPTS, DOUBTS
+from everwatch.notifier.planner import channel_id_of
+from everwatch.notifier.retrying import GONE_AFTER_FAILURES, GONE_AFTER_MS, Circuits, retry_at
+from everwatch.notifier.routes import Audience, Doubt, NoAddress, Relay, Route, Rules
+from everwatch.notifier.senders.outcome import Outcome, Verdict
+from everwatch.notifier.storage import Channel, Delivery, Storage, Work
+from everwatch.plans.placeholders import Given
+
+logger = logging.getLogger(__name__)
+
+# longer than any attempt takes, with the time that its outcome waits for a busy database
+LEASE_MS = 120_000
+_LOOK_EVERY_S = 0.5
+_SETTLE_EVERY_S = 0.02
+_MOST_LOOKS = 8
+
+
+class OverHttp(Protocol):
+    """Sends to receivers that speak HTTP; ``senders.over_http.HttpSender``."""
+
+    async def send(self, address: Address, message: Message, *, from_user: bool) -> Outcome:
+        """Make one attempt."""
+        ...
+
+
+class OverMail(Protocol):
+    """Sends mail; ``senders.mail.MailSender``."""
+
+    async def send(self, relay: Relay | None, address: EmailAddress, message: Message) -> Outcome:
+        """Make one attempt."""
+        ...
+
+
+class Limits(NamedTuple):
+    """How many messages are under way at once: in all, and to one server."""
+
+    in_flight: int
+    per_lane: int
+
+
+class _Begun(NamedTuple):
+    delivery: Delivery
+    route: Route
+    given: Given | None
+    address: Address
+
+
+class _Done(NamedTuple):
+    begun: _Begun
+    outcome: Outcome
+
+
+class Dispatcher:
+    """Sends what is due. One server that hangs takes ``per_lane`` of the slots at most, and the others go on."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        rules: Callable[[], Rules],
+        http: OverHttp,
+        mail: OverMail,
+        clock: Clock,
+        limits: Limits,
+        in_thread: Callable[[Callable[[], int]], Awaitable[int]],
+    ) -> None:
+        self._storage = storage
+        self._rules = rules
+        self._http = http
+        self._mail = mail
+        self._clock = clock
+        self._limits = limits
+        self._in_thread = in_thread
+        self._circuits = Circuits()
+        self._under_way: dict[asyncio.Task[None], str] = {}
+        self._lanes: Counter[str] = Counter()
+        self._done: list[_Done] = []
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Look at once: there is something new."""
+        self._wake.set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether attempts are under way, or their outcomes are not stored yet."""
+        return bool(self._under_way)
+
+    def stop(self) -> None:
+        """Begin nothing any more; ``run`` returns."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send until ``stop``; ``finish`` then lets what is under way end."""
+        while not self._stopping:
+            claimed = await self.turn()
+            if claimed:
+                continue
+            try:
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            if self._done:
+                # a moment more, and outcomes share a commit
+                await asyncio.sleep(_SETTLE_EVERY_S)
+
+    async def turn(self) -> int:
+        """Store what has ended and begin what is due, in one transaction; return how many were begun."""
+        done, self._done = self._done, []
+        begun: list[_Begun] = []
+
+        def step() -> int:
+            now = self._clock.now_ms()
+            # made again if the database was busy
+            begun.clear()
+            with self._storage.begin() as work:
+                self._settle(work, done, now)
+                begun.extend(self._claim(work, now))
+            return len(begun)
+
+        try:
+            await self._in_thread(step)
+        except BaseException:
+            # not stored: once more, in the next turn
+            self._done = done + self._done
+            raise
+        for each in begun:
+            task = asyncio.create_task(self._attempt(each))
+            self._under_way[task] = each.delivery.lane
+            self._lanes[each.delivery.lane] += 1
+            task.add_done_callback(self._ended)
+        return len(begun)
+
+    async def finish(self, within_s: float) -> None:
+        """Wait for what is under way and store how it ended; what takes longer is in doubt."""
+        if self._under_way:
+            await asyncio.wait(list(self._under_way), timeout=within_s)
+        for task in list(self._under_way):
+            task.cancel()
+        done, self._done = self._done, []
+
+        def settle() -> int:
+            with self._storage.begin() as work:
+                self._settle(work, done, self._clock.now_ms())
+            return 0
+
+        if done:
+            await self._in_thread(settle)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        lane = self._under_way.pop(task)
+        self._lanes[lane] -= 1
+        if not self._lanes[lane]:
+            del self._lanes[lane]
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("an attempt failed in a way that nobody thought of", exc_info=task.exception())
+        self._wake.set()
+
+    # --- within a transaction -----------------------------------------------------------------------------------------
+
+    def _claim(self, work: Work, now: int) -> list["_Begun"]:
+        """Begin attempts at what is due. What a full or closed lane holds back is not looked at again and again."""
+        rules = self._rules()
+        lanes = self._lanes.copy()
+        full = {lane for lane in lanes if lanes[lane] >= self._limit_of(lane)}
+        claimed: list[_Begun] = []
+        for _ in range(_MOST_LOOKS):
+            room = self._limits.in_flight - len(self._under_way) - len(claimed)
+            due = work.due_deliveries(now, room, full) if room > 0 else []
+            users = work.users({delivery.user_id for delivery in due if delivery.user_id})
+            begun: list[_Begun] = []
+            for delivery in due:
+                lane = delivery.lane
+                if until := self._circuits.closed_until(lane, now):
+                    if lane not in full:
+                        work.postpone(lane, until)
+                elif lanes[lane] < self._limit_of(lane):
+                    if (each := _begun(work, delivery, rules, users.get(delivery.user_id), now)) is not None:
+                        lanes[lane] += 1
+                        begun.append(each)
+                    continue
+                full.add(lane)
+            work.claim([each.delivery.delivery_id for each in begun], now + LEASE_MS)
+            claimed += begun
+            if len(due) < room:
+                break
+        return claimed
+
+    def _limit_of(self, lane: str) -> int:
+        return 1 if self._circuits.is_probed(lane) else self._limits.per_lane
+
+    def _settle(self, work: Work, done: list[_Done], now: int) -> None:
+        rows: list[tuple[str, int, int, str, str]] = []
+        worked: set[str] = set()
+        failed: list[_Done] = []
+        for each in done:
+            (delivery, route, given, address), outcome = each
+            state, due = _state_after(delivery, outcome, now)
+            rows.append((state, due or now, 0 if state == "pending" else now, outcome.reason, delivery.delivery_id))
+            if outcome.verdict is Verdict.SENT:
+                self._circuits.answered(delivery.lane)
+                worked.add(channel_id_of(route, given, address))
+            elif not (outcome.is_servers and delivery.sender == "email"):
+                # that the relay fails says nothing of who was written to
+                failed.append(each)
+            if outcome.is_servers:
+                until = self._circuits.failed(delivery.lane, now, outcome.retry_after_ms)
+                if until:
+                    work.postpone(delivery.lane, until)
+        work.settle(rows)
+        work.delete_channels(worked)
+        if failed:
+            work.put_channels(_channels_after(work, failed, now).values())
+
+    # --- one attempt --------------------------------------------------------------------------------------------------
+
+    async def _attempt(self, begun: _Begun) -> None:
+        delivery, route, _, address = begun
+        try:
+            if isinstance(address, EmailAddress):
+                outcome = await self._mail.send(self._rules().relay, address, delivery.message)
+            else:
+                from_user = route.audience is Audience.USERS
+                outcome = await self._http.send(address, delivery.message, from_user=from_user)
+        except Exception as error:
+            # a sender that fails must not stop the others, nor this message
+            logger.exception("sending %s by route %s failed", delivery.delivery_id, route.name)
+            outcome = Outcome(Verdict.FAILED, f"{type(error).__name__} within Everwatch; see the notifier's log")
+        ATTEMPTS.labels(delivery.sender, outcome.verdict.value).inc()
+        self._done.append(_Done(begun, outcome))
+
+
+def _begun(work: Work, delivery: Delivery, rules: Rules, given: Given | None, now: int) -> _Begun | None:
+    """The attempt that begins, or None for a message that has no address any more, which is dead then."""
+    route = rules.named(delivery.route)
+    try:
+        if route is None or route.sender != delivery.sender:
+            raise NoAddress(f"the route {delivery.route} is not in the rules any more")
+        address = route.address(given)
+    except NoAddress as error:
+        work.claim([delivery.delivery_id], 0)
+        work.settle([("dead", now, now, str(error), delivery.delivery_id)])
+        return None
+    return _Begun(delivery._replace(attempt=delivery.attempt + 1), route, given, address)
+
+
+def resolve_doubts(storage: Storage, rules: Rules, now: int, *, everything: bool) -> int:
+    """Decide on messages that were being sent when their notifier ended; return how many there were.
+
+    ``everything``: no other notifier runs. Else those whose lease is over are meant.
+    """
+    with storage.begin() as work:
+        found = work.in_doubt(now, everything=everything)
+        rows = []
+        for delivery in found:
+            route = rules.named(delivery.route)
+            doubt = route.doubt if route is not None else Doubt.RESEND
+            DOUBTS.labels(doubt.value).inc()
+            reason = f"in doubt: the notifier ended during attempt {delivery.attempt}"
+            if doubt is Doubt.SKIP:
+                rows.append(("skipped", now, now, f"{reason}; not sent again", delivery.delivery_id))
+            else:
+                rows.append(("pending", now, 0, f"{reason}; sent again", delivery.delivery_id))
+        work.doubt(rows)
+        return len(found)
+
+
+def _state_after(delivery: Delivery, outcome: Outcome, now: int) -> tuple[str, int | None]:
+    match outcome.verdict:
+        case Verdict.SENT:
+            return "sent", None
+        case Verdict.REFUSED | Verdict.GONE:
+            return "dead", None
+    due = retry_at(delivery.sender, delivery.attempt, delivery.created_at, now, outcome.retry_after_ms)
+    if due is None or delivery.message.is_test:
+        return "dead", None
+    return "pending", due
+
+
+def _channels_after(work: Work, failed: list[_Done], now: int) -> dict[str, Channel]:
+    """The addresses at which sending failed, each with one failure more."""
+    ids = [channel_id_of(each.begun.route, each.begun.given, each.begun.address) for each in failed]
+    known = work.channels(ids)
+    for channel_id, (begun, outcome) in zip(ids, failed, strict=True):
+        route, shown = begun.route, begun.address.shown
+        before = known.get(channel_id) or Channel(channel_id, route.name, begun.delivery.user_id, shown, 0, now, 0, "")
+        failures = before.failures + 1
+        gone = outcome.verdict is Verdict.GONE or (
+            # a user's address may be wrong for good; an operator's is looked after
+            route.audience is Audience.USERS
+            and failures >= GONE_AFTER_FAILURES
+            and now - before.failing_since >= GONE_AFTER_MS
+        )
+        disabled_at = before.disabled_at or (now if gone else 0)
+        if disabled_at and not before.disabled_at:
+            logger.warning("route %s gives up the address %s: %s", route.name, shown, outcome.reason)
+        known[channel_id] = before._replace(failures=failures, disabled_at=disabled_at, reason=outcome.reason)
+    return known

@@ -1,0 +1,169 @@
+"""Records -> what the notifier takes in of them, and the transaction that stores it with its offsets."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from everwatch.core.bounds import BROKER_AHEAD_MS
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding.codec import (
+    SEPARATOR,
+    check_not_ahead,
+    decode_entry,
+    decode_transition,
+    is_bookkeeping,
+    split_key,
+)
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.topics import Topics
+from everwatch.model import State, Transition, User
+from everwatch.notifier import alerts
+from everwatch.notifier.incidents import Phase
+from everwatch.notifier.meaning import concerns_people
+from everwatch.notifier.storage import Storage, Work
+from everwatch.store.bulk_statements import Row, storable
+from everwatch.store.partition import Partition
+
+DELETED = "it was deleted"
+"""The reason of the event that ends the incident of a monitor that is no more."""
+
+
+class Taken(NamedTuple):
+    """A transition and where it stood."""
+
+    source: Partition
+    offset: int
+    transition: Transition
+
+
+class Entry(NamedTuple):
+    """A change of the table of monitors: a user (None: it is gone), or a monitor that is gone."""
+
+    source: Partition
+    offset: int
+    at: int
+    user_id: str
+    monitor_id: str
+    user: User | None
+
+
+class Refused(NamedTuple):
+    """A record that nothing can be made of, and why."""
+
+    record: Record
+    error: InvalidInput
+
+
+class Batch(NamedTuple):
+    """What is taken in at once. ``offsets`` lie behind all records, the refused ones too."""
+
+    taken_at: int
+    offsets: dict[Partition, int]
+    transitions: list[Taken]
+    entries: list[Entry]
+    refused: list[Refused]
+
+
+def build_batch(records: Iterable[Record], topics: Topics, taken_at: int) -> Batch:
+    """Return what concerns people of ``records`` (in the order of their partitions). ``taken_at``: now, ms.
+
+    Of the changelog only users and deletions are decoded: a monitor that changes costs a look at its key.
+    """
+    batch = Batch(taken_at, {}, [], [], [])
+    for record in records:
+        source = Partition(record.topic, record.partition)
+        batch.offsets[source] = record.offset + 1
+        try:
+            if record.topic == topics.transitions:
+                transition = decode_transition(record.value)
+                check_not_ahead(transition.at, taken_at + BROKER_AHEAD_MS, "$.at")
+                if concerns_people(transition):
+                    batch.transitions.append(Taken(source, record.offset, transition))
+            elif (entry := _entry(source, record)) is not None:
+                batch.entries.append(entry)
+        except InvalidInput as error:
+            batch.refused.append(Refused(record, error))
+    return batch
+
+
+def take_in(storage: Storage, batch: Batch) -> None:
+    """Store a batch and its offsets in one transaction. What another notifier has stored already is left out."""
+    with storage.begin() as work:
+        stored = work.lock(batch.offsets)
+        work.begun_at(batch.taken_at)
+        entries = [each for each in batch.entries if each.offset >= stored[each.source]]
+        _take_entries(work, entries, batch.taken_at)
+        fresh = [each for each in batch.transitions if each.offset >= stored[each.source]]
+        work.put_events([_row(each.source.number, each.offset, each.transition, batch.taken_at) for each in fresh])
+        work.put_offsets((source, offset) for source, offset in batch.offsets.items() if offset > stored[source])
+
+
+def _take_entries(work: Work, entries: list[Entry], taken_at: int) -> None:
+    if not entries:
+        return
+    # of several changes of one user the last one counts
+    users = {each.user_id: each for each in entries if not each.monitor_id}
+    work.put_users(
+        (each.user_id, each.user.plan, alerts.encode(each.user.attributes).decode())
+        for each in users.values()
+        if each.user is not None
+    )
+    work.delete_users([each.user_id for each in users.values() if each.user is None])
+    gone = {(each.user_id, each.monitor_id): each for each in entries if each.monitor_id}
+    if not gone:
+        return
+    over = []
+    for key, incident in work.incidents(gone).items():
+        if incident.phase is Phase.CLOSED:
+            over.append(key)
+            continue
+        entry = gone[key]
+        at = max(incident.changed_at + 1, min(entry.at, taken_at))
+        ended = Transition(*key, at, State.DOWN, State.PAUSED, DELETED, 0, alert=False)
+        work.put_events([_row(entry.source.number, entry.offset, ended, taken_at)])
+    work.delete_incidents(over)
+
+
+def event_id_of(transition: Transition) -> str:
+    """Return the id of what a transition tells, the same however often it is sent."""
+    return alerts.derived_id(
+        "event",
+        transition.user_id,
+        transition.monitor_id,
+        transition.at,
+        transition.to_state.value,
+        transition.reminder,
+    )
+
+
+def _row(partition: int, offset: int, transition: Transition, taken_at: int) -> Row:
+    return (
+        event_id_of(transition),
+        partition,
+        offset,
+        storable(transition.user_id),
+        storable(transition.monitor_id),
+        transition.at,
+        taken_at,
+        taken_at,
+        "",
+        alerts.encode(transition).decode(),
+    )
+
+
+def _entry(source: Partition, record: Record) -> Entry | None:
+    key, value = record.key, record.value
+    if not key:
+        raise InvalidInput("the record has no key: expected an entry of the monitors table")
+    monitor_id = key.partition(SEPARATOR)[2]
+    if is_bookkeeping(monitor_id) or (monitor_id and value is not None):
+        return None
+    try:
+        user_id, name = split_key(key)
+        user = None if value is None else decode_entry(key, value)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise InvalidInput(f"not an entry of the monitors table: {error}") from None
+    if user is not None and not isinstance(user, User):
+        raise InvalidInput("the entry of a user is not one")
+    return Entry(source, record.offset, record.timestamp_ms, user_id, name, user)

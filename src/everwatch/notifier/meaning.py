@@ -1,0 +1,62 @@
+"""What a transition means to the people who are told: the notification policy. Pure."""
+
+from enum import StrEnum
+
+from everwatch.model import State, Status, Transition
+from everwatch.notifier.alerts import Severity
+from everwatch.rules import lifecycle
+from everwatch.rules.lifecycle import ALARMING
+
+SEVERITY_LABEL = "severity"
+"""The label of a monitor that says how urgent its alerts are."""
+_FAILED = frozenset({Status.FAILURE.value, Status.LATE.value})
+
+
+class Meaning(StrEnum):
+    """What a transition is to the incident of its monitor.
+
+    ``opens``: down or late now. ``reminds``: still so. ``closes``: recovered. ``ends``: over without a recovery that
+    people are told of. ``fails``: a task or last run failed. ``nothing``: no alert, and no incident is concerned.
+    """
+
+    OPENS = "opens"
+    REMINDS = "reminds"
+    CLOSES = "closes"
+    ENDS = "ends"
+    FAILS = "fails"
+    NOTHING = "nothing"
+
+
+def meaning_of(transition: Transition) -> Meaning:
+    """Return what a transition means; whether people are told of it says its ``alert`` besides.
+
+    A first success (``new`` to ``up``), ``paused`` and ``resumed`` are no alerts. A pause or change of a monitor
+    that is down ends its incident.
+    """
+    if transition.reminder:
+        return Meaning.REMINDS
+    was_alarming, to_state = transition.from_state in ALARMING, transition.to_state
+    if to_state in ALARMING:
+        return Meaning.OPENS
+    if to_state is State.DONE and transition.reason.partition(": ")[0] in _FAILED:
+        return Meaning.FAILS
+    if was_alarming and to_state in (State.UP, State.DONE) and transition.alert:
+        return Meaning.CLOSES
+    if was_alarming:
+        return Meaning.ENDS
+    if transition.alert and lifecycle.is_alarm(transition.from_state, to_state, transition.reason):
+        return Meaning.FAILS
+    return Meaning.NOTHING
+
+
+def concerns_people(transition: Transition) -> bool:
+    """Tell whether the notifier keeps a transition; the others (most of them first successes) it passes over."""
+    return meaning_of(transition) is not Meaning.NOTHING
+
+
+def severity_of(transition: Transition) -> Severity:
+    """Return how urgent a failure is: what the monitor's label says, else by its state."""
+    try:
+        return Severity(transition.labels.get(SEVERITY_LABEL, ""))
+    except ValueError:
+        return Severity.CRITICAL if transition.to_state is State.DOWN else Severity.WARNING

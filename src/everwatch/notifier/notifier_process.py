@@ -1,0 +1,260 @@
+"""The notifier process: three loops over one database, each step of them a transaction.
+
+Intake takes records in with their offsets; planning judges them and makes messages; sending hands these over. They
+share one thread for the database, so with SQLite no two of them wait for its lock.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack, suppress
+from functools import partial
+from ipaddress import ip_network
+from typing import TypeVar
+
+from everwatch.core.bisection import Bisection
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import is_retryable
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.stored_source import Source
+from everwatch.kafka.topics import Topics
+from everwatch.network.egress import outgoing_of
+from everwatch.network.guard import Guard
+from everwatch.network.http_client import HttpClient
+from everwatch.network.resolver import Resolver
+from everwatch.notifier.dispatch import Dispatcher, Limits, resolve_doubts
+from everwatch.notifier.intake import build_batch, take_in
+from everwatch.notifier.metrics import ALERTS, REFUSED, TAKEN_IN
+from everwatch.notifier.planner import MOST_EVENTS, compose, judge, pass_over_one
+from everwatch.notifier.rules_file import RulesFile
+from everwatch.notifier.senders.mail import MailSender
+from everwatch.notifier.senders.over_http import HttpSender
+from everwatch.notifier.storage import SCHEMA, Storage, database_url_of, open_storage
+from everwatch.observability.log_throttle import Quiet
+from everwatch.processes import Process
+from everwatch.schedule.duration import DAY_MS
+from everwatch.store.database import as_writer
+from everwatch.store.interface import StoreBusy
+
+logger = logging.getLogger(__name__)
+
+MOST_RECORDS = 5_000
+WAIT_S = 0.2
+PLAN_EVERY_S = 0.25
+FINISH_S = 5.0
+HOUSEKEEPING_EVERY_S = 10.0
+_TRIMMED_AT_ONCE = 2_000
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
+# whatever an operator names in the rules may be reached: they could send there by hand
+_ANYWHERE = Guard((ip_network("0.0.0.0/0"), ip_network("::/0")))
+
+Value = TypeVar("Value")
+
+
+class Notifier(Process):
+    """Tells people of transitions by the rules of EVERWATCH_NOTIFY_FILE.
+
+    Offsets are stored with what is taken in, so a transition is taken in once however the process ends. Waits while no
+    broker answers or the database is away. ``start`` and ``run`` raise StoreError when the database cannot be used, or
+    has a notifier already and takes no other.
+    """
+
+    name = "notifier"
+
+    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock, rules: RulesFile) -> None:
+        super().__init__(settings, clock)
+        self._bootstrap_servers = bootstrap_servers
+        self._topics = Topics.of(settings)
+        self._rules = rules
+        self._claim = ExitStack()
+        self._clients = AsyncExitStack()
+        self._thread = ThreadPoolExecutor(1, "database")
+        self._storage: Storage | None = None
+        self._source: Source | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._quiet = Quiet(clock)
+        self._planned = asyncio.Event()
+        self.health.expect("database", lambda: "" if self._storage else "it is not open yet")
+        self.health.expect("assignment", self._why_not_assigned)
+
+    async def start(self) -> None:
+        """Become the database's notifier, and decide on what its last one was sending."""
+        url = database_url_of(self.settings)
+        self._claim.enter_context(as_writer(url, SCHEMA.process))
+        self._storage = await self._in_database(partial(open_storage, self.settings))
+        # with SQLite no other notifier runs; else an attempt is in doubt when its lease is over
+        is_alone = url.startswith("sqlite")
+        rules, now = self._rules.current, self.clock.now_ms()
+        doubtful = await self._in_database(partial(resolve_doubts, self._storage, rules, now, everything=is_alone))
+        if doubtful:
+            logger.warning("%d messages were being sent when the last notifier ended", doubtful)
+        if not self._rules.current.routes:
+            logger.warning("there is no route: incidents are kept, and nobody is told (EVERWATCH_NOTIFY_FILE)")
+        resolver = Resolver(self.clock, ())
+        self._clients.push_async_callback(resolver.close)
+        outgoing = outgoing_of(self.settings)
+        guarded = HttpClient(self.clock, Guard(self.settings.allow_networks), resolver, outgoing)
+        free = HttpClient(self.clock, _ANYWHERE, resolver, outgoing)
+        mail = MailSender(self.clock, outgoing.ca_file)
+        for close in (guarded.close, free.close, mail.close):
+            self._clients.push_async_callback(close)
+        self._dispatcher = Dispatcher(
+            self._storage,
+            lambda: self._rules.current,
+            HttpSender(self.clock, guarded, free),
+            mail,
+            self.clock,
+            Limits(self.settings.notifier_in_flight, self.settings.notifier_per_receiver),
+            self._in_database,
+        )
+
+    async def run(self) -> None:
+        """Take in, plan and send until the process stops."""
+        assert self._storage is not None
+        assert self._dispatcher is not None
+        topics = [self._topics.transitions, self._topics.monitors_changelog]
+        self._source = Source(self.settings, self._bootstrap_servers, self._storage, self.clock, topics, SCHEMA.process)
+        logger.info("telling of %s by %d routes", self._topics.transitions, len(self._rules.current.routes))
+        self.begin("planning", self._plan())
+        sending = self.begin("sending", self._dispatcher.run())
+        self.begin("housekeeping", self._keep_house())
+        try:
+            while not self.stopping.is_set():
+                await self._take(self._source)
+        finally:
+            self._dispatcher.stop()
+            await asyncio.wait({sending}, timeout=FINISH_S)
+            await self._dispatcher.finish(FINISH_S)
+
+    async def stop(self) -> None:
+        """Leave the group and let go of the database."""
+        if self._source is not None:
+            await asyncio.to_thread(self._source.close)
+        await self.end_parts()
+        await self._clients.aclose()
+        try:
+            if self._storage is not None:
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._storage.close)
+        finally:
+            self._thread.shutdown(wait=False)
+            self._claim.close()
+
+    # --- the loops ----------------------------------------------------------------------------------------------------
+
+    async def _take(self, source: Source) -> None:
+        records, unreadable, lost = await self._while_busy(lambda: asyncio.to_thread(source.take, MOST_RECORDS, WAIT_S))
+        for each in unreadable:
+            # the sink reads the same topics and puts it into the dead letters; the next record has its offset
+            self._complain("unreadable", f"{each.topic}, partition {each.partition}: {each.refusal}")
+        work = Bisection(records)
+        while part := work.part:
+            try:
+                await self._store(source, part)
+            except Exception as error:
+                if is_retryable(error):
+                    raise
+                self._complain("poison", f"{len(part)} records could not be taken in: {error}")
+                if not work.failed():
+                    continue
+                await self._store(source, part, empty=True)
+            work.done()
+        if lost:
+            await self._in_database(partial(self._open.forget_offsets, lost))
+            await asyncio.to_thread(source.restart, lost)
+
+    async def _store(self, source: Source, part: Sequence[Record], *, empty: bool = False) -> None:
+        """Take records in with their offsets; ``empty``: the offsets alone, of what the database does not take."""
+        batch = await asyncio.to_thread(build_batch, part, self._topics, self.clock.now_ms())
+        if empty:
+            batch = batch._replace(transitions=[], entries=[])
+        for record, error in batch.refused:
+            REFUSED.inc()
+            self._complain("refused", f"{record.topic}, partition {record.partition}, offset {record.offset}: {error}")
+        await self._in_database(partial(take_in, self._open, batch))
+        source.commit(batch.offsets)
+        if batch.transitions:
+            TAKEN_IN.inc(len(batch.transitions))
+            self._planned.set()
+
+    async def _plan(self) -> None:
+        most = MOST_EVENTS
+        while True:
+            try:
+                busy = await self._in_database(partial(self._plan_once, most))
+                most = MOST_EVENTS
+            except Exception as error:
+                if is_retryable(error):
+                    raise
+                # an event that cannot be judged, for a reason that nobody thought of, must not stop the others
+                self._complain("judging", f"an event could not be judged: {type(error).__name__}: {error}")
+                logger.debug("judging failed", exc_info=error)
+                if most == 1:
+                    await self._in_database(partial(pass_over_one, self._open, self._numbers(), self.clock.now_ms()))
+                most = 1
+                continue
+            if busy:
+                assert self._dispatcher is not None
+                self._dispatcher.wake()
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PLAN_EVERY_S):
+                    await self._planned.wait()
+            self._planned.clear()
+
+    def _plan_once(self, most: int) -> int:
+        rules, now = self._rules.current, self.clock.now_ms()
+        judged = judge(self._open, rules, self._numbers(), self._topics.transitions, now, most)
+        ALERTS.inc(judged.alerts)
+        return judged.alerts + compose(self._open, rules, now)
+
+    async def _keep_house(self) -> None:
+        """Follow the rules' file, decide on what a dead notifier left, and delete what is old."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_EVERY_S)
+            await asyncio.to_thread(self._rules.look)
+            now = self.clock.now_ms()
+            await self._in_database(partial(resolve_doubts, self._open, self._rules.current, now, everything=False))
+            days = self.settings.keep_deliveries_days
+            if days:
+                await self._in_database(partial(_trim, self._open, now - days * DAY_MS))
+
+    # --- the database -------------------------------------------------------------------------------------------------
+
+    @property
+    def _open(self) -> Storage:
+        assert self._storage is not None
+        return self._storage
+
+    def _numbers(self) -> list[int]:
+        """The partitions that this notifier has."""
+        assigned = self._source.assigned if self._source is not None else frozenset()
+        return [partition.number for partition in assigned if partition.topic == self._topics.transitions]
+
+    async def _in_database(self, call: Callable[[], Value]) -> Value:
+        """What ``call`` gives, in the thread of the database; made again while that is busy or away."""
+        loop = asyncio.get_running_loop()
+        return await self._while_busy(lambda: loop.run_in_executor(self._thread, call))
+
+    async def _while_busy(self, call: Callable[[], Awaitable[Value]]) -> Value:
+        pause_s = _SHORTEST_PAUSE_S
+        while True:
+            try:
+                return await call()
+            except StoreBusy as error:
+                self._complain("busy", f"{error} The notifier waits for it.")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _complain(self, about: str, sentence: str) -> None:
+        if self._quiet.may_say(about):
+            logger.warning("%s (logged once a minute)", sentence)
+
+    def _why_not_assigned(self) -> str:
+        return "" if self._source is not None and self._source.is_member else "not in the consumer group yet"
+
+
+def _trim(storage: Storage, before: int) -> int:
+    with storage.begin() as work:
+        return work.trim(before, _TRIMMED_AT_ONCE)

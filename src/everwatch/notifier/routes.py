@@ -1,0 +1,142 @@
+"""Routes: which alerts go to whom, when and how. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from everwatch.core.errors import InvalidInput
+from everwatch.kinds.protocol import FieldError
+from everwatch.notifier.addresses import TYPES, Address
+from everwatch.notifier.alerts import Alert, Severity
+from everwatch.notifier.grouping import Timing
+from everwatch.plans.placeholders import Given, is_open
+
+KEEP_INCIDENTS = frozenset({"pagerduty", "alertmanager"})
+"""Senders whose receivers open and resolve incidents by an id that we give: each incident is a message of its own."""
+
+
+class Audience(StrEnum):
+    """Whom a route tells: each user of their own alerts, or the operators of everybody's."""
+
+    USERS = "users"
+    OPERATORS = "operators"
+
+
+class Doubt(StrEnum):
+    """What becomes of a message that was being sent when the notifier was killed: sent again, or not."""
+
+    RESEND = "resend"
+    SKIP = "skip"
+
+
+class NoAddress(Exception):
+    """A route has no address for this user; the text says why."""
+
+
+class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which alerts a route takes: those to which all that is given applies; one of several values is enough."""
+
+    plan: list[str] = []
+    user: list[str] = []
+    kind: list[str] = []
+    severity: list[Severity] = []
+    label: dict[str, str] = {}
+
+    def takes(self, alert: Alert, plan: str) -> bool:
+        """Tell whether an alert of a user with this plan is taken."""
+        return (
+            (not self.plan or plan in self.plan)
+            and (not self.user or alert.user_id in self.user)
+            and (not self.kind or alert.monitor_kind in self.kind)
+            and (not self.severity or alert.severity in self.severity)
+            and all(alert.labels.get(key) == value for key, value in self.label.items())
+        )
+
+
+@dataclass(frozen=True)
+class Route:
+    """One route of ``notify.toml``. ``target``: the address, with names of the user's to be filled in.
+
+    ``goes_on``: an alert that it takes is offered to the next routes, too.
+    """
+
+    name: str
+    audience: Audience
+    sender: str
+    target: Any
+    match: Match
+    timing: Timing
+    goes_on: bool
+    doubt: Doubt
+
+    @property
+    def keeps_incidents(self) -> bool:
+        """Whether its receiver opens and resolves incidents."""
+        return self.sender in KEEP_INCIDENTS
+
+    def address(self, given: Given | None) -> Address:
+        """Return where it sends to, for a user or (None) for operators. Raises NoAddress."""
+        target = self.target
+        try:
+            if is_open(target):
+                if given is None:
+                    raise NoAddress("the user is not known")
+                target = target.filled(given)
+            return msgspec.convert(target, type=TYPES[self.sender])
+        except InvalidInput as error:
+            raise NoAddress(str(error)) from None
+        except msgspec.ValidationError as error:
+            cause = error.__cause__
+            reason = f"{cause.field}: {cause!s}" if isinstance(cause, FieldError) else str(error)
+            raise NoAddress(reason) from None
+
+    def group_id(self, alert: Alert) -> str:
+        """Return which alerts this one is told with: those of the user (or of all), or of its incident alone."""
+        parts = [self.audience.value, self.name]
+        if self.audience is Audience.USERS:
+            parts.append(alert.user_id)
+        if self.keeps_incidents:
+            parts += [alert.user_id, alert.monitor_id]
+        return "\0".join(parts).replace("\0", "\x1f")
+
+
+@dataclass(frozen=True)
+class Relay:
+    """The mail server that mail is handed to. ``security``: ``none``, ``starttls`` or ``tls``."""
+
+    host: str
+    port: int
+    security: str
+    sender: str
+    username: str = ""
+    password: str = ""
+
+    def __repr__(self) -> str:
+        return f"Relay({self.host}:{self.port})"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """All that ``notify.toml`` says; routes in the order in which they are tried."""
+
+    routes: tuple[Route, ...] = ()
+    relay: Relay | None = None
+
+    def named(self, name: str) -> Route | None:
+        """Return the route called ``name``."""
+        return self._by_name().get(name)
+
+    def routes_of(self, alert: Alert, plan: str) -> Iterator[Route]:
+        """Yield the routes that an alert takes: of each audience the first that matches, and on where it says so."""
+        done: set[Audience] = set()
+        for route in self.routes:
+            if route.audience not in done and route.match.takes(alert, plan):
+                yield route
+                if not route.goes_on:
+                    done.add(route.audience)
+
+    def _by_name(self) -> Mapping[str, Route]:
+        return {route.name: route for route in self.routes}

@@ -1,0 +1,253 @@
+"""``notify.toml`` -> rules. Everything that can be judged without a user is judged when the file is read."""
+
+import logging
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError
+from everwatch.kinds.protocol import FieldError
+from everwatch.notifier.addresses import TYPES, EmailAddress
+from everwatch.notifier.grouping import Timing
+from everwatch.notifier.routes import Audience, Doubt, Match, Relay, Route, Rules
+from everwatch.plans.placeholders import Object, compiled, is_open
+from everwatch.plans.plans_parser import LARGEST_FILE_BYTES, Stamp, read_file
+from everwatch.schedule.duration import DAY_MS, parse_duration_ms
+
+logger = logging.getLogger(__name__)
+
+_LARGEST_SECRET_BYTES = 4_096
+# what stands for a value that only a user gives, where the file is checked
+_SAMPLES = {
+    "to": "user@example.com",
+    "url": "https://example.com/",
+    "secret": "whsec_" + "A" * 32,
+    "routing_key": "sample",
+}
+_PORTS = {"none": 25, "starttls": 587, "tls": 465}
+
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class WrongRules(EverwatchError):
+    """A file of notification rules is wrong: ``field`` says where ("" if the whole is meant)."""
+
+    exit_code = 2
+
+    def __init__(self, file: str, field: str, reason: str) -> None:
+        super().__init__(f"{file}{f', {field}' if field else ''}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class _Timed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    group_wait: str | None = None
+    group_interval: str | None = None
+    min_down: str | None = None
+
+
+class _RouteInput(_Timed, frozen=True, kw_only=True, rename={"goes_on": "continue"}):
+    name: Name
+    match: Match = Match()
+    goes_on: bool = False
+    doubt: Doubt = Doubt.RESEND
+    email: dict[str, Any] | None = None
+    webhook: dict[str, Any] | None = None
+    slack: dict[str, Any] | None = None
+    pagerduty: dict[str, Any] | None = None
+    alertmanager: dict[str, Any] | None = None
+
+
+class _RelayInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"sender": "from"}):
+    host: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    sender: Annotated[str, msgspec.Meta(min_length=3, max_length=320)]
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] | None = None
+    security: Literal["none", "starttls", "tls"] = "starttls"
+    username: Annotated[str, msgspec.Meta(max_length=256)] = ""
+    password: Annotated[str, msgspec.Meta(max_length=1024)] = ""
+
+
+class _FileInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    defaults: _Timed = _Timed()
+    smtp: dict[str, Any] | None = None
+    users: list[dict[str, Any]] = []
+    operators: list[dict[str, Any]] = []
+
+
+def rules_of(data: bytes, path: Path) -> Rules:
+    """Return the rules that a file's bytes mean. Raises WrongRules for the first thing that is wrong."""
+    if len(data) > LARGEST_FILE_BYTES:
+        raise WrongRules(str(path), "", f"it has more than {LARGEST_FILE_BYTES} bytes")
+    try:
+        document = tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise WrongRules(str(path), "", f"not valid TOML: {error}") from None
+    try:
+        given = _converted(document, _FileInput, "")
+        timing = _timing(given.defaults, Timing(), "defaults")
+        relay = None if given.smtp is None else _relay(_with_files(given.smtp, "smtp", path))
+        routes = [
+            _route(table, f"{audience.value}[{index}]", audience, timing, path)
+            for audience, tables in ((Audience.USERS, given.users), (Audience.OPERATORS, given.operators))
+            for index, table in enumerate(tables)
+        ]
+        names = [route.name for route in routes]
+        if twice := next((name for name in names if names.count(name) > 1), ""):
+            raise InvalidInput(f"two routes are called {twice!r}: deliveries are found by the name")
+        if relay is None and any(route.sender == "email" for route in routes):
+            raise InvalidInput("a route sends e-mail, and no [smtp] says by which server", "smtp")
+    except InvalidInput as error:
+        raise WrongRules(str(path), error.path, error.reason) from None
+    return Rules(tuple(routes), relay)
+
+
+def read_rules(path: Path) -> tuple[Rules, Stamp]:
+    """Return the rules of the setting EVERWATCH_NOTIFY_FILE, and the stamp of the file. Raises SettingsError."""
+    data, stamp = _read(path)
+    return rules_of(data, path), stamp
+
+
+class RulesFile:
+    """``current`` are the rules of the last state of the file that was right; replaced as a whole, never changed.
+
+    Without a file there is no route. Raises SettingsError if the file is wrong to begin with.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._seen: Stamp | None = None
+        self.current = Rules()
+        if path is not None:
+            self.current, self._seen = read_rules(path)
+
+    def look(self) -> bool:
+        """Take the file as it is now, if it changed since the last look; return whether the rules were replaced.
+
+        What is wrong with it is logged once, and the rules stay as they were. May be called in a thread.
+        """
+        if self._path is None:
+            return False
+        try:
+            stamp = Stamp.of(self._path.stat())
+        except OSError:
+            stamp = None
+        if stamp == self._seen:
+            return False
+        try:
+            rules, read = read_rules(self._path)
+        except EverwatchError as error:
+            self._seen = stamp
+            logger.error("the notification rules stay as they were: %s", error)
+            return False
+        self._seen, self.current = read, rules
+        logger.info("notification rules taken from %s: %d routes", self._path, len(rules.routes))
+        return True
+
+
+def _read(path: Path) -> tuple[bytes, Stamp]:
+    try:
+        return read_file(path)
+    except SettingsError as error:
+        raise SettingsError(str(error).replace("The plans file", "The file of notification rules")) from None
+
+
+def _route(table: dict[str, Any], field: str, audience: Audience, timing: Timing, path: Path) -> Route:
+    given = _converted(table, _RouteInput, field)
+    targets = {name: target for name in TYPES if (target := getattr(given, name)) is not None}
+    if len(targets) != 1:
+        raise InvalidInput(f"a route has one of {', '.join(TYPES)}, and this has {len(targets)}", field)
+    [(sender, target)] = targets.items()
+    place = f"{field}.{sender}"
+    document = compiled(_with_files(target, place, path), place)
+    if is_open(document) and audience is Audience.OPERATORS:
+        raise InvalidInput("an operators' route names no user's attributes", place)
+    _check_target(document, sender, place)
+    return Route(
+        given.name,
+        audience,
+        sender,
+        document,
+        given.match,
+        _timing(given, timing, field),
+        given.goes_on,
+        given.doubt,
+    )
+
+
+def _check_target(document: Any, sender: str, place: str) -> None:
+    sample = document
+    if isinstance(document, Object):
+        open_members: dict[str, Any] = {
+            name: _SAMPLES.get(name, {}) for name in document.names() if document.is_open_at(name)
+        }
+        sample = document.settled_members() | open_members
+    _converted(sample, TYPES[sender], place)
+
+
+def _relay(given: Mapping[str, Any]) -> Relay:
+    smtp = _converted(given, _RelayInput, "smtp")
+    try:
+        EmailAddress(smtp.sender.rpartition("<")[2].rstrip(">"))
+    except FieldError as error:
+        raise InvalidInput(str(error), "smtp.from") from None
+    if any(ord(character) < 32 for character in smtp.sender):
+        raise InvalidInput("no control characters", "smtp.from")
+    if smtp.password and smtp.security == "none":
+        raise InvalidInput("a password is sent over TLS only: security = 'starttls' or 'tls'", "smtp.security")
+    port = smtp.port or _PORTS[smtp.security]
+    return Relay(smtp.host, port, smtp.security, smtp.sender, smtp.username, smtp.password)
+
+
+def _timing(given: _Timed, default: Timing, field: str) -> Timing:
+    found = []
+    for name, before in (
+        ("group_wait", default.wait_ms),
+        ("group_interval", default.interval_ms),
+        ("min_down", default.min_down_ms),
+    ):
+        text = getattr(given, name)
+        try:
+            duration_ms = before if text is None else parse_duration_ms(text)
+        except ValueError as error:
+            raise InvalidInput(str(error), f"{field}.{name}") from None
+        if not 0 <= duration_ms <= 7 * DAY_MS:
+            raise InvalidInput("at most 7 days", f"{field}.{name}")
+        found.append(duration_ms)
+    return Timing(*found)
+
+
+def _with_files(table: Mapping[str, Any], place: str, path: Path) -> dict[str, Any]:
+    """The table with what stands in files in the place of ``{ file = "…" }``; relative ones are beside the rules."""
+    return {name: _from_file(value, f"{place}.{name}", path) for name, value in table.items()}
+
+
+def _from_file(value: Any, place: str, path: Path) -> Any:
+    if not (isinstance(value, dict) and value.keys() == {"file"} and isinstance(value["file"], str)):
+        return value
+    file = path.parent / value["file"]
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_LARGEST_SECRET_BYTES + 1)
+        text = data.decode().strip()
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        said = getattr(error, "strerror", None) or error
+        raise InvalidInput(f"the file {file} cannot be read: {said}", place) from None
+    if len(data) > _LARGEST_SECRET_BYTES:
+        raise InvalidInput(f"the file {file} has more than {_LARGEST_SECRET_BYTES} bytes", place)
+    return text
+
+
+def _converted(document: Any, type_: type[Any], place: str) -> Any:
+    try:
+        return msgspec.convert(document, type=type_)
+    except msgspec.ValidationError as error:
+        cause = error.__cause__
+        if isinstance(cause, FieldError):
+            raise InvalidInput(str(cause), f"{place}.{cause.field}") from None
+        reason, _, where = str(error).partition(" - at `$")
+        path = f"{place}{where.rstrip('`')}".removeprefix(".")
+        # without the value: it may be a secret in the wrong place
+        raise InvalidInput(reason.partition(", got")[0].replace("`", ""), path) from None

@@ -1,0 +1,149 @@
+"""Mail, handed to one relay over connections that are kept for some seconds."""
+
+import asyncio
+import ssl
+from collections import deque
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime, parseaddr
+
+import aiosmtplib
+
+from everwatch.core.clock import Clock
+from everwatch.notifier.addresses import EmailAddress
+from everwatch.notifier.alerts import Message
+from everwatch.notifier.routes import Relay
+from everwatch.notifier.senders.outcome import Outcome, Verdict
+from everwatch.notifier.wording import lines_of, subject_of
+
+TIMEOUT_S = 30.0
+# relays close what is idle after a minute or more, and some after so many mails
+_IDLE_S = 20.0
+_MOST_MAILS = 100
+
+
+class MailSender:
+    """Sends mail through a relay, which the rules name; when they name another one, its connections are closed."""
+
+    def __init__(self, clock: Clock, ca_file: str) -> None:
+        self._clock = clock
+        self._ca_file = ca_file
+        self._relay: Relay | None = None
+        self._idle: deque[_Connection] = deque()
+
+    async def send(self, relay: Relay | None, address: EmailAddress, message: Message) -> Outcome:
+        """Make one attempt; never raises for what the relay does."""
+        if relay is None:
+            return Outcome(Verdict.FAILED, "no [smtp] says by which server mail is sent", is_servers=True)
+        if relay != self._relay:
+            await self.close()
+            self._relay = relay
+        mail = mail_of(relay, address, message)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return await self._send(relay, address, mail)
+        except TimeoutError:
+            return Outcome(Verdict.FAILED, f"no answer of the mail server within {TIMEOUT_S:g} s", is_servers=True)
+        except aiosmtplib.SMTPException as error:
+            return _judged(error)
+        except (OSError, ValueError) as error:
+            said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            return Outcome(Verdict.FAILED, f"mail server {relay.host}:{relay.port}: {said}", is_servers=True)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        while self._idle:
+            self._idle.popleft().client.close()
+
+    async def _send(self, relay: Relay, address: EmailAddress, mail: EmailMessage) -> Outcome:
+        connection = self._kept() or await self._connected(relay)
+        try:
+            sender = parseaddr(relay.sender)[1]
+            await connection.client.send_message(mail, sender=sender, recipients=[address.to])
+        except aiosmtplib.SMTPServerDisconnected:
+            connection.client.close()
+            if not connection.used:
+                raise
+            # the relay closed a connection that was kept; the mail has a fixed Message-ID, should it have been taken
+            connection = await self._connected(relay)
+            await connection.client.send_message(mail, sender=sender, recipients=[address.to])
+        except aiosmtplib.SMTPResponseException:
+            # it answers, so the connection may be used again
+            self._keep(connection)
+            raise
+        except BaseException:
+            connection.client.close()
+            raise
+        self._keep(connection)
+        return Outcome(Verdict.SENT, "the mail server took it")
+
+    def _kept(self) -> "_Connection | None":
+        now_s = self._clock.monotonic_s()
+        while self._idle:
+            connection = self._idle.pop()
+            if now_s - connection.since_s < _IDLE_S and connection.client.is_connected:
+                return connection
+            connection.client.close()
+        return None
+
+    def _keep(self, connection: "_Connection") -> None:
+        connection.used += 1
+        connection.since_s = self._clock.monotonic_s()
+        if connection.used >= _MOST_MAILS or not connection.client.is_connected:
+            connection.client.close()
+            return
+        self._idle.append(connection)
+
+    async def _connected(self, relay: Relay) -> "_Connection":
+        client = aiosmtplib.SMTP(
+            hostname=relay.host,
+            port=relay.port,
+            timeout=TIMEOUT_S,
+            use_tls=relay.security == "tls",
+            start_tls=relay.security == "starttls",
+            tls_context=ssl.create_default_context(cafile=self._ca_file or None),
+            username=relay.username or None,
+            password=relay.password or None,
+        )
+        await client.connect()
+        return _Connection(client)
+
+
+class _Connection:
+    def __init__(self, client: aiosmtplib.SMTP) -> None:
+        self.client = client
+        self.used = 0
+        self.since_s = 0.0
+
+
+def mail_of(relay: Relay, address: EmailAddress, message: Message) -> EmailMessage:
+    """Return the mail: plain text, with an id that is the same at each attempt."""
+    mail = EmailMessage()
+    mail["From"] = relay.sender
+    mail["To"] = address.to
+    mail["Subject"] = subject_of(message)
+    mail["Date"] = format_datetime(datetime.fromtimestamp(message.created_at / 1000, UTC))
+    mail["Message-ID"] = f"<{message.message_id}@{parseaddr(relay.sender)[1].rpartition('@')[2]}>"
+    # RFC 3834: no out-of-office replies
+    mail["Auto-Submitted"] = "auto-generated"
+    text = "\n".join(lines_of(message, with_user=not message.user_id))
+    mail.set_content(f"{text}\n\n-- \nEverwatch, route {message.route}\n")
+    return mail
+
+
+def _judged(error: aiosmtplib.SMTPException) -> Outcome:
+    match error:
+        case aiosmtplib.SMTPRecipientsRefused():
+            first = error.recipients[0]
+            verdict = Verdict.GONE if 500 <= first.code <= 599 else Verdict.FAILED
+            return Outcome(verdict, f"the mail server refuses the recipient: {first.code} {_plain(first.message)}")
+        case aiosmtplib.SMTPDataError() if 500 <= error.code <= 599:
+            return Outcome(Verdict.REFUSED, f"the mail server refuses the mail: {error.code} {_plain(error.message)}")
+        case aiosmtplib.SMTPResponseException():
+            said = f"{error.code} {_plain(error.message)}"
+            return Outcome(Verdict.FAILED, f"the mail server answers {said}", is_servers=True)
+    return Outcome(Verdict.FAILED, f"the mail server: {_plain(str(error))}", is_servers=True)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())[:200]

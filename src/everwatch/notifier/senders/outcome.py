@@ -1,0 +1,74 @@
+"""How an attempt ended, and what follows from an HTTP status."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+
+from everwatch.network.http_response import Answer
+from everwatch.schedule.duration import DAY_MS
+
+_LONGEST_RETRY_AFTER_MS = DAY_MS
+_LONGEST_SAID = 200
+
+
+class Verdict(StrEnum):
+    """What became of an attempt.
+
+    ``sent``: the receiver has it. ``failed``: it may take it later. ``refused``: it never takes this message.
+    ``gone``: it takes nothing any more.
+    """
+
+    SENT = "sent"
+    FAILED = "failed"
+    REFUSED = "refused"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended. ``reason``: one sentence. ``retry_after_ms``: the receiver asks for so long a pause.
+
+    ``is_servers``: the whole server is to blame (no connection, overload), not this message or address.
+    """
+
+    verdict: Verdict
+    reason: str
+    retry_after_ms: int = 0
+    is_servers: bool = False
+
+
+def judged(answer: Answer, now: int, is_refusal: Callable[[Answer], bool]) -> Outcome:
+    """Return what an HTTP answer means. ``is_refusal``: whether a status of 4xx is final for this message."""
+    status = answer.status
+    if 200 <= status <= 299:
+        return Outcome(Verdict.SENT, f"status {status}")
+    said = _said(answer)
+    reason = f"status {status}{f': {said}' if said else ''}"
+    if status == 410:
+        return Outcome(Verdict.GONE, reason)
+    if status in (429, 503):
+        return Outcome(Verdict.FAILED, reason, retry_after_of(answer, now), is_servers=True)
+    if 300 <= status <= 399:
+        return Outcome(Verdict.FAILED, f"{reason} (redirects are not followed)")
+    if 400 <= status <= 499 and status != 408 and is_refusal(answer):
+        return Outcome(Verdict.REFUSED, reason)
+    return Outcome(Verdict.FAILED, reason, is_servers=status >= 500)
+
+
+def retry_after_of(answer: Answer, now: int) -> int:
+    """Return the pause that ``Retry-After`` asks for (RFC 9110, 10.2.3), ms; 0 without one, a day at most."""
+    value = (answer.header(b"retry-after") or "").strip()
+    if value.isdigit() and len(value) < 10:
+        wanted = int(value) * 1_000
+    else:
+        try:
+            wanted = int(parsedate_to_datetime(value).timestamp() * 1_000) - now
+        except (TypeError, ValueError, OverflowError):
+            return 0
+    return max(0, min(wanted, _LONGEST_RETRY_AFTER_MS))
+
+
+def _said(answer: Answer) -> str:
+    text = bytes(answer.body).decode(errors="replace")
+    return " ".join(text.split())[:_LONGEST_SAID]

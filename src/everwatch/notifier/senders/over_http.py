@@ -1,0 +1,185 @@
+"""Messages that go as one HTTP request: what each kind of receiver wants, and sending it through the SSRF guard."""
+
+import asyncio
+from dataclasses import dataclass
+
+import msgspec
+
+from everwatch.core.clock import Clock
+from everwatch.kinds.webhook import signature_headers
+from everwatch.network.http_client import HttpClient
+from everwatch.network.http_request import Request, RequestFailed
+from everwatch.network.http_response import Answer
+from everwatch.notifier.addresses import (
+    Address,
+    AlertmanagerAddress,
+    PagerDutyAddress,
+    SlackAddress,
+    WebhookAddress,
+)
+from everwatch.notifier.alerts import RESOLVING, Alert, AlertKind, Message
+from everwatch.notifier.senders import lane_of
+from everwatch.notifier.senders.outcome import Outcome, Verdict, judged
+from everwatch.notifier.wording import headline_of, iso, lines_of, subject_of
+from everwatch.schedule.duration import DAY_MS
+
+TIMEOUT_S = 15.0
+_BODY_LIMIT = 2_048
+_LONGEST_SUMMARY = 1_024
+_LONGEST_SLACK = 39_000
+# Alertmanager takes an alert without an end for resolved when it is not sent again within minutes
+_FIRES_FOR_MS = 30 * DAY_MS
+_ONCE_FOR_MS = 3_600_000
+_json = msgspec.json.encode
+
+
+@dataclass(frozen=True)
+class Post:
+    """One request: where it goes, its headers and body; ``is_final``: a status of 4xx is final for this message."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+    is_final: bool
+
+
+class HttpSender:
+    """Sends to all receivers that speak HTTP. ``guarded``: for addresses that users give; ``free``: for operators'."""
+
+    def __init__(self, clock: Clock, guarded: HttpClient, free: HttpClient) -> None:
+        self._clock = clock
+        self._guarded = guarded
+        self._free = free
+
+    async def send(self, address: Address, message: Message, *, from_user: bool) -> Outcome:
+        """Make one attempt; never raises for what the receiver does."""
+        post = post_of(address, message, self._clock.now_ms())
+        client = self._guarded if from_user else self._free
+        request = Request(
+            "POST",
+            post.url,
+            {"Content-Type": "application/json", **post.headers},
+            post.body,
+            body_limit=_BODY_LIMIT,
+            is_enough=_is_enough,
+        )
+        # a connection is kept for operators' receivers alone: what one user made a server say is not another's to read
+        owner = None if from_user else lane_of(address)
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                answer = await client.send(request, client.new_probe(), owner)
+        except TimeoutError:
+            return Outcome(Verdict.FAILED, f"no answer within {TIMEOUT_S:g} s", is_servers=True)
+        except RequestFailed as error:
+            return Outcome(Verdict.FAILED, str(error), is_servers=True)
+        return judged(answer, self._clock.now_ms(), lambda _: post.is_final)
+
+
+def post_of(address: Address, message: Message, now: int) -> Post:
+    """Return the request that hands ``message`` to a receiver."""
+    match address:
+        case WebhookAddress():
+            return _webhook(address, message, now)
+        case SlackAddress():
+            return _slack(address, message)
+        case PagerDutyAddress():
+            return _pagerduty(address, message)
+        case AlertmanagerAddress():
+            return _alertmanager(address, message)
+    raise TypeError(f"not sent over HTTP: {address}")
+
+
+def _webhook(address: WebhookAddress, message: Message, now: int) -> Post:
+    # https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+    data = {
+        "route": message.route,
+        "user_id": message.user_id or None,
+        "summary": subject_of(message),
+        "test": message.is_test,
+        "alerts": [_told(alert) for alert in message.alerts],
+        "more": message.more,
+    }
+    body = _json({"type": "everwatch.alerts", "timestamp": iso(message.created_at), "data": data})
+    headers = address.headers | signature_headers(address.secrets, message.message_id, now // 1000, body.decode())
+    return Post(address.url, headers, body, is_final=False)
+
+
+def _told(alert: Alert) -> dict[str, object]:
+    return {
+        "kind": alert.kind.value,
+        "incident_id": alert.incident_id,
+        "user_id": alert.user_id,
+        "monitor_id": alert.monitor_id,
+        "monitor_kind": alert.monitor_kind,
+        "target": alert.target,
+        "labels": alert.labels,
+        "state": alert.state,
+        "severity": alert.severity.value,
+        "reason": alert.reason,
+        "at": iso(alert.at),
+        "opened_at": iso(alert.opened_at),
+        "headline": headline_of(alert),
+    }
+
+
+def _slack(address: SlackAddress, message: Message) -> Post:
+    lines = [f"*{_escaped(subject_of(message))}*"]
+    lines += [f"• {_escaped(line)}" for line in lines_of(message, with_user=not message.user_id)]
+    text = "\n".join(lines)[:_LONGEST_SLACK]
+    return Post(address.url, {}, _json({"text": text}), is_final=True)
+
+
+def _escaped(text: str) -> str:
+    # https://api.slack.com/reference/surfaces/formatting#escaping
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _pagerduty(address: PagerDutyAddress, message: Message) -> Post:
+    # https://developer.pagerduty.com/docs/events-api-v2/trigger-events/
+    alert = message.alerts[0]
+    event: dict[str, object] = {
+        "routing_key": address.routing_key,
+        "event_action": "resolve" if alert.kind in RESOLVING else "trigger",
+        "dedup_key": alert.incident_id,
+    }
+    if alert.kind not in RESOLVING:
+        event["client"] = "Everwatch"
+        event["payload"] = {
+            "summary": subject_of(message)[:_LONGEST_SUMMARY],
+            "source": alert.target or f"{alert.user_id}/{alert.monitor_id}",
+            "severity": alert.severity.value,
+            "timestamp": iso(alert.opened_at),
+            "component": alert.monitor_id,
+            "group": alert.user_id,
+            "class": alert.monitor_kind,
+            "custom_details": {"reason": alert.reason, **alert.labels},
+        }
+    return Post(address.url, {}, _json(event), is_final=True)
+
+
+def _alertmanager(address: AlertmanagerAddress, message: Message) -> Post:
+    # https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml: postableAlerts
+    alert = message.alerts[0]
+    lasts_ms = _ONCE_FOR_MS if alert.kind is AlertKind.FAILED or message.is_test else _FIRES_FOR_MS
+    ends_at = alert.at if alert.kind in RESOLVING else alert.at + lasts_ms
+    own = {
+        "alertname": "EverwatchMonitor",
+        "user_id": alert.user_id,
+        "monitor_id": alert.monitor_id,
+        "kind": alert.monitor_kind,
+        "target": alert.target,
+        # of its beginning: Alertmanager takes what has another label for another alert
+        "severity": alert.opened_severity.value,
+    }
+    posted = {
+        "labels": {key: value for key, value in (alert.labels | own).items() if value},
+        "annotations": {"summary": subject_of(message), "description": alert.reason, "state": alert.state},
+        "startsAt": iso(alert.opened_at),
+        "endsAt": iso(ends_at),
+    }
+    return Post(f"{address.url.rstrip('/')}/api/v2/alerts", address.headers, _json([posted]), is_final=True)
+
+
+def _is_enough(answer: Answer) -> bool:
+    # what a receiver says is of interest where it does not take the message
+    return 200 <= answer.status <= 299 or answer.is_whole

@@ -1,0 +1,142 @@
+"""The notifier's tables. JSON is kept as text, every instant as whole ms.
+
+They are a schema of their own, with a revision of its own: in PostgreSQL they lie beside the sink's tables, with SQLite
+in a file beside the sink's.
+"""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text, text
+
+from everwatch.store.sql_schema import Key
+
+metadata = MetaData()
+
+_WAITING = text("judge_at IS NOT NULL")
+_SETTLING = text("settles_at > 0")
+_FLUSHING = text("flush_at IS NOT NULL")
+_PENDING = text("state = 'pending'")
+_SENDING = text("state = 'sending'")
+# SQLite counts up an INTEGER primary key alone
+_Counted = BigInteger().with_variant(Integer, "sqlite")
+
+notifier_offsets = Table(
+    "notifier_offsets",
+    metadata,
+    Column("topic", Key, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("next_offset", BigInteger, nullable=False),
+)
+
+# begun_at: ms, when the notifier took in its first batch; what happened before it is not told
+notifier_facts = Table(
+    "notifier_facts",
+    metadata,
+    Column("name", Key, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+# what routes need of a user, from the changelog of the table of monitors
+notifier_users = Table(
+    "notifier_users",
+    metadata,
+    Column("user_id", Key, primary_key=True),
+    Column("plan", Key, nullable=False),
+    Column("attributes", Text, nullable=False),
+)
+
+# transitions that concern people; judge_at: when one is judged, NULL once it is. verdict: what became of it
+alert_events = Table(
+    "alert_events",
+    metadata,
+    Column("event_id", Key, primary_key=True),
+    Column("partition", Integer, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("monitor_id", Key, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("taken_at", BigInteger, nullable=False),
+    Column("judge_at", BigInteger, nullable=True),
+    Column("verdict", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("alert_events_waiting", "partition", "position", sqlite_where=_WAITING, postgresql_where=_WAITING),
+    Index("alert_events_of_monitor", "user_id", "monitor_id", "at"),
+    Index("alert_events_by_taken_at", "taken_at"),
+)
+
+# the newest incident of each monitor; document: the whole of it
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("user_id", Key, primary_key=True),
+    Column("monitor_id", Key, primary_key=True),
+    Column("partition", Integer, nullable=False),
+    Column("phase", Key, nullable=False),
+    Column("settles_at", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("incidents_settling", "settles_at", sqlite_where=_SETTLING, postgresql_where=_SETTLING),
+)
+
+# alerts that are told together; flush_at: when, NULL while none waits. open_delivery: the id of the last message
+alert_groups = Table(
+    "alert_groups",
+    metadata,
+    Column("group_id", Key, primary_key=True),
+    Column("route", Key, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("flush_at", BigInteger, nullable=True),
+    Column("flushed_at", BigInteger, nullable=False),
+    Column("open_delivery", Key, nullable=False),
+    Index("alert_groups_flushing", "flush_at", sqlite_where=_FLUSHING, postgresql_where=_FLUSHING),
+    Index("alert_groups_of_user", "user_id"),
+)
+
+alert_items = Table(
+    "alert_items",
+    metadata,
+    Column("seq", _Counted, primary_key=True, autoincrement=True),
+    Column("group_id", Key, nullable=False),
+    Column("item_id", Key, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("alert_items_of_group", "group_id", "seq"),
+)
+
+# one row for each message to one receiver. lane: the receiver's server, which limits and circuits apply to
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("delivery_id", Key, primary_key=True),
+    Column("group_id", Key, nullable=False),
+    Column("route", Key, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("sender", Key, nullable=False),
+    Column("lane", Key, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("state", Key, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("doubts", Integer, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("settled_at", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Index("deliveries_pending", "due_at", sqlite_where=_PENDING, postgresql_where=_PENDING),
+    Index("deliveries_pending_by_lane", "lane", "due_at", sqlite_where=_PENDING, postgresql_where=_PENDING),
+    Index("deliveries_sending", "lease_until", sqlite_where=_SENDING, postgresql_where=_SENDING),
+    Index("deliveries_by_created_at", "created_at"),
+    Index("deliveries_of_user", "user_id", "created_at"),
+)
+
+# addresses at which sending failed; disabled_at: when the address was given up, 0 while it is not
+alert_channels = Table(
+    "alert_channels",
+    metadata,
+    Column("channel_id", Key, primary_key=True),
+    Column("route", Key, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("failing_since", BigInteger, nullable=False),
+    Column("disabled_at", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("alert_channels_of_user", "user_id"),
+)

@@ -1,0 +1,80 @@
+"""Alerts in plain words, the same for e-mail, chat and incident systems. Pure."""
+
+from datetime import UTC, datetime
+
+from everwatch.notifier.alerts import Alert, AlertKind, Message
+from everwatch.schedule.duration import describe_duration
+
+_HEADLINES = {
+    AlertKind.OPENED: "{state}: {title}",
+    AlertKind.CHANGED: "{state} now: {title}",
+    AlertKind.REMINDER: "Still {low}: {title}",
+    AlertKind.CLOSED: "Recovered: {title}",
+    AlertKind.ENDED: "Ended: {title}",
+    AlertKind.FAILED: "Failed: {title}",
+    AlertKind.FLAPPING: "Flapping: {title}",
+    AlertKind.SETTLED: "Stable again: {title}",
+}
+_COUNTED = {
+    AlertKind.OPENED: "down",
+    AlertKind.CHANGED: "changed",
+    AlertKind.REMINDER: "still down",
+    AlertKind.CLOSED: "recovered",
+    AlertKind.ENDED: "ended",
+    AlertKind.FAILED: "failed",
+    AlertKind.FLAPPING: "flapping",
+    AlertKind.SETTLED: "stable again",
+}
+
+
+def headline_of(alert: Alert) -> str:
+    """Return one line on an alert: what happened to which monitor."""
+    line = _HEADLINES[alert.kind].format(state=alert.state.upper(), low=alert.state, title=alert.monitor_id)
+    if alert.kind is AlertKind.CLOSED:
+        line += f" (was down {lasting(alert)})"
+    return line
+
+
+def subject_of(message: Message) -> str:
+    """Return one line on a whole message."""
+    counts = message.counts
+    prefix = "Test: " if message.is_test else ""
+    if sum(counts.values()) == 1:
+        return prefix + headline_of(message.alerts[0])
+    words = [f"{counts[kind.value]} {word}" for kind, word in _COUNTED.items() if counts.get(kind.value)]
+    return prefix + ", ".join(words)
+
+
+def lines_of(message: Message, *, with_user: bool) -> list[str]:
+    """Return the message as lines of text, an alert each, and a last one on how many are not listed."""
+    lines = [_line(alert, with_user) for alert in message.alerts]
+    if message.more:
+        lines.append(f"… and {sum(message.more.values())} more")
+    return lines
+
+
+def lasting(alert: Alert) -> str:
+    """Return how long the incident has lasted."""
+    return describe_duration(max(1_000, alert.duration_ms // 1_000 * 1_000))
+
+
+def instant(at: int) -> str:
+    """Return an instant as people read it, in UTC."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def iso(at: int) -> str:
+    """Return an instant in ISO 8601, in UTC."""
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _line(alert: Alert, with_user: bool) -> str:
+    whose = f"{alert.user_id}/{alert.monitor_id}" if with_user else alert.monitor_id
+    kind = "".join(f", {part}" for part in (alert.monitor_kind, alert.target) if part)
+    reason = f": {_one_line(alert.reason)}" if alert.reason and alert.kind is not AlertKind.CLOSED else ""
+    return f"{headline_of(alert)} ({whose}{kind}){reason} — since {instant(alert.opened_at)}"
+
+
+def _one_line(text: str) -> str:
+    # a name or a reason must not make a header, or a second line
+    return " ".join(text.split())

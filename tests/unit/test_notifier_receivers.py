@@ -1,0 +1,287 @@
+"""Real receivers on the loopback address: what each kind gets, and what their worst answers mean."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from standardwebhooks import Webhook
+from support.notifying import START, transition
+from support.raw_http import RawServer, answer, open_raw_server
+
+from everwatch.core.clock import SettableClock, SystemClock
+from everwatch.network.egress import Outgoing
+from everwatch.network.guard import Guard
+from everwatch.network.http_client import HttpClient
+from everwatch.network.resolver import Resolver
+from everwatch.notifier.addresses import (
+    AlertmanagerAddress,
+    EmailAddress,
+    PagerDutyAddress,
+    SlackAddress,
+    WebhookAddress,
+)
+from everwatch.notifier.alerts import Alert, Message
+from everwatch.notifier.grouping import message_of
+from everwatch.notifier.incidents import after_transition
+from everwatch.notifier.routes import Relay
+from everwatch.notifier.senders import over_http
+from everwatch.notifier.senders.mail import MailSender
+from everwatch.notifier.senders.outcome import Outcome, Verdict
+from everwatch.notifier.senders.over_http import HttpSender, post_of
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+DOWN = after_transition(None, transition("up", "down", labels={"team": "shop"}))
+UP = after_transition(DOWN.incident, transition("down", "up", 240))
+
+
+def message(*alerts: Alert, user_id: str = "u-1") -> Message:
+    return message_of("route", user_id, "group", list(alerts or DOWN.alerts), ["1"], START)
+
+
+@pytest.fixture
+async def sender() -> AsyncIterator[HttpSender]:
+    clock = SystemClock()
+    resolver = Resolver(clock)
+    guarded = HttpClient(clock, Guard(), resolver, Outgoing())
+    free = HttpClient(clock, Guard((ip_network("127.0.0.0/8"),)), resolver, Outgoing())
+    yield HttpSender(clock, guarded, free)
+    await guarded.close()
+    await free.close()
+    await resolver.close()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RawServer]:
+    async with open_raw_server() as raw:
+        yield raw
+
+
+async def hang(_: asyncio.StreamWriter) -> None:
+    await asyncio.Event().wait()
+
+
+async def half(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 2")
+    await writer.drain()
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict", "says"),
+    [
+        (answer(b"", status="204 No Content"), Verdict.SENT, "status 204"),
+        # the status says that it is taken; what breaks off after it does not matter
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", Verdict.SENT, "status 200"),
+        (half, Verdict.FAILED, ""),
+        (hang, Verdict.FAILED, "no answer within 0.5 s"),
+        (answer(b"busy", "Retry-After: 120", status="429 Too Many Requests"), Verdict.FAILED, "status 429: busy"),
+        (answer(b"", status="410 Gone"), Verdict.GONE, "status 410"),
+        (answer(b"", status="400 Bad Request"), Verdict.FAILED, "status 400"),
+        (
+            answer(b"", "Location: http://127.0.0.1:9/", status="302 Found"),
+            Verdict.FAILED,
+            "status 302 (redirects are not followed)",
+        ),
+        (b"not HTTP at all\r\n\r\n", Verdict.FAILED, ""),
+    ],
+    ids=["taken", "body breaks off", "status breaks off", "hangs", "429", "410", "400", "redirects", "no HTTP"],
+)
+async def test_what_a_receivers_answer_means(
+    sender: HttpSender,
+    server: RawServer,
+    monkeypatch: pytest.MonkeyPatch,
+    given: bytes | Callable[[asyncio.StreamWriter], Awaitable[None]],
+    verdict: Verdict,
+    says: str,
+) -> None:
+    if given is hang:
+        monkeypatch.setattr(over_http, "TIMEOUT_S", 0.5)
+    server.answers["/hook"] = given
+    outcome = await sender.send(WebhookAddress(server.url("/hook")), message(), from_user=False)
+    assert outcome.verdict is verdict
+    assert says in outcome.reason
+    assert len(server.requests) == 1
+    if b"429" in (given if isinstance(given, bytes) else b""):
+        assert outcome.retry_after_ms == 120_000
+
+
+async def test_a_users_address_passes_the_guard_and_an_operators_need_not(
+    sender: HttpSender, server: RawServer
+) -> None:
+    server.answers["/hook"] = answer(b"")
+    address = WebhookAddress(server.url("/hook"))
+    refused = await sender.send(address, message(), from_user=True)
+    assert refused.verdict is Verdict.FAILED
+    assert "is a loopback address, which checks may not reach" in refused.reason
+    assert server.requests == []
+    assert (await sender.send(address, message(), from_user=False)).verdict is Verdict.SENT
+
+
+async def test_nobody_listens(sender: HttpSender) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    outcome = await sender.send(SlackAddress(f"http://127.0.0.1:{port}/"), message(), from_user=False)
+    assert outcome == Outcome(Verdict.FAILED, f"connection refused by 127.0.0.1:{port}", is_servers=True)
+
+
+def test_a_webhook_is_signed_as_standard_webhooks_says() -> None:
+    post = post_of(WebhookAddress("https://hooks.example/", SECRET, {"X-Own": "1"}), message(), START)
+    headers = post.headers | {"webhook-timestamp": post.headers["webhook-timestamp"]}
+    assert headers["webhook-id"] == message().message_id
+    assert headers["X-Own"] == "1"
+    # its time is not today's
+    import time
+
+    now = int(time.time())
+    fresh = post_of(WebhookAddress("https://hooks.example/", SECRET), message(), now * 1_000)
+    told: dict[str, Any] = Webhook(SECRET).verify(fresh.body, fresh.headers)
+    assert told["type"] == "everwatch.alerts"
+    [alert] = told["data"]["alerts"]
+    assert (alert["kind"], alert["monitor_id"], alert["severity"]) == ("opened", "shop", "critical")
+
+
+def test_slack_gets_text_in_which_nothing_is_a_link_or_a_mention() -> None:
+    alerts = after_transition(None, transition("up", "down", reason="<!channel> & co")).alerts
+    text = json.loads(post_of(SlackAddress("https://hooks.slack.example/T/B/x"), message(*alerts), START).body)["text"]
+    assert "&lt;!channel&gt; &amp; co" in text
+    assert text.startswith("*DOWN: shop*")
+
+
+def test_pagerduty_gets_a_trigger_and_then_a_resolve_of_the_same_incident() -> None:
+    address = PagerDutyAddress("R0123")
+    down, up = (json.loads(post_of(address, message(*step.alerts), START).body) for step in (DOWN, UP))
+    assert (down["event_action"], up["event_action"]) == ("trigger", "resolve")
+    assert down["dedup_key"] == up["dedup_key"]
+    assert down["payload"]["severity"] == "critical"
+    assert down["payload"]["source"] == "shop.example"
+    assert "payload" not in up
+
+
+def test_alertmanager_gets_the_same_labels_when_an_alert_begins_and_when_it_ends() -> None:
+    address = AlertmanagerAddress("http://alertmanager:9093/")
+    changed = after_transition(DOWN.incident, transition("down", "late", 60))
+    up = after_transition(changed.incident, transition("late", "up", 240, labels={"team": "other"}))
+    posts = [post_of(address, message(*step.alerts), START) for step in (DOWN, changed, up)]
+    assert {post.url for post in posts} == {"http://alertmanager:9093/api/v2/alerts"}
+    begun, _, ended = ([alert] for post in posts for [alert] in [json.loads(post.body)])
+    assert len({json.dumps(json.loads(post.body)[0]["labels"], sort_keys=True) for post in posts}) == 1
+    assert begun[0]["startsAt"] == ended[0]["startsAt"]
+    assert ended[0]["endsAt"] == "2027-01-15T08:04:00.000Z"
+    assert begun[0]["labels"]["team"] == "shop"
+
+
+# --- mail -------------------------------------------------------------------------------------------------------------
+
+
+class Mailbox:
+    """A mail server's handler: keeps mails, and answers with ``says``."""
+
+    def __init__(self) -> None:
+        self.mails: list[Envelope] = []
+        self.sessions: set[int] = set()
+        self.rcpt_says = "250 OK"
+        self.data_says = "250 OK"
+
+    async def handle_RCPT(self, _: SMTP, __: Session, envelope: Envelope, address: str, ___: list[str]) -> str:
+        if self.rcpt_says.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return self.rcpt_says
+
+    async def handle_DATA(self, _: SMTP, session: Session, envelope: Envelope) -> str:
+        if self.data_says.startswith("250"):
+            self.mails.append(envelope)
+            self.sessions.add(id(session))
+        return self.data_says
+
+
+@pytest.fixture
+def mailbox() -> Mailbox:
+    return Mailbox()
+
+
+@pytest.fixture
+async def relay(mailbox: Mailbox) -> AsyncIterator[Relay]:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(mailbox, hostname="mail.example", loop=loop), "127.0.0.1", 0)
+    yield Relay("127.0.0.1", server.sockets[0].getsockname()[1], "none", "Everwatch <alerts@example.com>")
+    server.close()
+
+
+ADA = EmailAddress("ada@example.com")
+
+
+async def test_mails_share_a_connection_and_have_an_id_that_stays(relay: Relay, mailbox: Mailbox) -> None:
+    sender = MailSender(SystemClock(), "")
+    for _ in range(3):
+        assert (await sender.send(relay, ADA, message())).verdict is Verdict.SENT
+    await sender.close()
+    assert len(mailbox.mails) == 3
+    assert len(mailbox.sessions) == 1
+    assert len({_header(mail, "Message-ID") for mail in mailbox.mails}) == 1
+    [first, *_] = mailbox.mails
+    assert (first.mail_from, first.rcpt_tos) == ("alerts@example.com", ["ada@example.com"])
+    assert _header(first, "Subject") == "DOWN: shop"
+    assert _header(first, "Auto-Submitted") == "auto-generated"
+
+
+async def test_a_connection_that_was_kept_too_long_is_not_used(relay: Relay, mailbox: Mailbox) -> None:
+    clock = SettableClock(START)
+    sender = MailSender(clock, "")
+    await sender.send(relay, ADA, message())
+    clock.advance(60_000)
+    await sender.send(relay, ADA, message())
+    await sender.close()
+    assert len(mailbox.sessions) == 2
+
+
+@pytest.mark.parametrize(
+    ("rcpt", "data", "verdict", "is_servers", "says"),
+    [
+        ("550 no such user", "250 OK", Verdict.GONE, False, "refuses the recipient: 550 no such user"),
+        ("451 try later", "250 OK", Verdict.FAILED, False, "refuses the recipient: 451 try later"),
+        ("250 OK", "554 looks like spam", Verdict.REFUSED, False, "refuses the mail: 554 looks like spam"),
+        ("250 OK", "452 disk full", Verdict.FAILED, True, "answers 452 disk full"),
+    ],
+)
+async def test_what_a_mail_servers_refusal_means(
+    relay: Relay, mailbox: Mailbox, rcpt: str, data: str, verdict: Verdict, is_servers: bool, says: str
+) -> None:
+    mailbox.rcpt_says, mailbox.data_says = rcpt, data
+    sender = MailSender(SystemClock(), "")
+    outcome = await sender.send(relay, ADA, message())
+    assert (outcome.verdict, outcome.is_servers) == (verdict, is_servers)
+    assert says in outcome.reason
+    # and the next mail goes through
+    mailbox.rcpt_says = mailbox.data_says = "250 OK"
+    assert (await sender.send(relay, ADA, message())).verdict is Verdict.SENT
+    await sender.close()
+
+
+async def test_a_mail_server_that_is_away_or_speaks_no_tls_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    sender = MailSender(SystemClock(), "")
+    outcome = await sender.send(Relay("127.0.0.1", port, "none", "a@example.com"), ADA, message())
+    assert outcome.verdict is Verdict.FAILED
+    assert outcome.is_servers
+    assert str(port) in outcome.reason
+
+
+async def test_no_mail_goes_out_in_the_clear_where_starttls_is_asked_for(relay: Relay, mailbox: Mailbox) -> None:
+    sender = MailSender(SystemClock(), "")
+    secured = Relay(relay.host, relay.port, "starttls", relay.sender)
+    outcome = await sender.send(secured, ADA, message())
+    assert outcome.verdict is Verdict.FAILED
+    assert mailbox.mails == []
+
+
+def _header(envelope: Envelope, name: str) -> str:
+    import email
+    from email import policy
+
+    assert isinstance(envelope.content, bytes)
+    return str(email.message_from_bytes(envelope.content, policy=policy.default)[name])
