@@ -1,0 +1,123 @@
+"""What the notifier's storage promises, asked of SQLite and PostgreSQL."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import create_engine
+from support.notifying import MINUTE, START, Notifying, transition
+
+from everwatch.core.config import Settings
+from everwatch.core.errors import StoreError
+from everwatch.notifier.addresses import EmailAddress, WebhookAddress
+from everwatch.notifier.dispatch import resolve_doubts
+from everwatch.notifier.storage import SCHEMA, database_url_of, open_existing, open_storage
+from everwatch.notifier.tables import metadata
+from everwatch.store.database import as_writer, parse_url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings whose database is empty, or has the sink's tables alone."""
+    if request.param == "sqlite":
+        return Settings(data_dir=tmp_path)
+    return Settings(data_dir=tmp_path, database=request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def notifying(settings: Settings) -> Iterator[Notifying]:
+    made = Notifying(settings)
+    yield made
+    made.close()
+
+
+def test_the_migrations_add_up_to_the_tables(settings: Settings) -> None:
+    open_storage(settings).close()
+    engine = create_engine(parse_url(database_url_of(settings)))
+    ours = set(metadata.tables)
+    with engine.connect() as connection:
+        options = {
+            "version_table": SCHEMA.version_table,
+            "include_name": lambda name, kind, _: kind != "table" or name in ours,
+        }
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+    engine.dispose()
+
+
+async def test_alerts_come_through_and_are_listed(notifying: Notifying) -> None:
+    notifying.sign_up()
+    notifying.tell(transition("up", "down", reason="a\0b"), transition("up", "late", 1, monitor_id="job"))
+    await notifying.work()
+    notifying.tell(transition("down", "up", 240), transition("late", "late", 250, monitor_id="job", reminder=True))
+    await notifying.later(5 * MINUTE)
+    receiver = notifying.receiver
+    assert (
+        receiver.summaries(EmailAddress) == receiver.summaries(WebhookAddress) == ["opened opened", "reminder closed"]
+    )
+    assert [each.state for each in notifying.deliveries()] == ["sent"] * 4
+    with notifying.storage.look() as work:
+        assert work.count_deliveries() == {"sent": 4}
+        assert [incident.monitor_id for incident in work.open_incidents("u-1")] == ["job"]
+        assert work.next_due() is None
+
+
+async def test_records_that_are_read_again_are_stored_once(notifying: Notifying) -> None:
+    notifying.sign_up()
+    record = notifying.record(transition("up", "down"))
+    for _ in range(2):
+        notifying.take([record])
+        await notifying.work()
+    assert notifying.verdicts() == ["told: mail, hook"]
+    assert notifying.receiver.summaries(EmailAddress) == ["opened"]
+
+
+async def test_old_events_and_messages_go_and_what_waits_stays(notifying: Notifying) -> None:
+    notifying.sign_up()
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    notifying.tell(transition("up", "down", 1, monitor_id="other"))
+    notifying.plan()
+    with notifying.storage.begin() as work:
+        assert work.trim(START + MINUTE, 100) == 4
+    assert [each.state for each in notifying.deliveries()] == ["pending"] * 2
+
+
+def test_without_a_notifier_there_is_nothing_to_read_and_a_sentence_says_so(settings: Settings) -> None:
+    with pytest.raises(StoreError, match=r"when (one|a notifier) starts"):
+        open_existing(settings)
+
+
+def test_a_second_notifier_is_refused_by_sqlite_alone(settings: Settings) -> None:
+    url = database_url_of(settings)
+    with as_writer(url, SCHEMA.process):
+        if url.startswith("sqlite"):
+            with pytest.raises(StoreError, match="The notifier of process"), as_writer(url, SCHEMA.process):
+                pass
+        else:
+            with as_writer(url, SCHEMA.process):
+                pass
+
+
+async def test_two_notifiers_send_each_message_once_and_leave_each_others_attempts_alone(settings: Settings) -> None:
+    if not settings.database:
+        pytest.skip("SQLite takes one notifier")
+    one, other = Notifying(settings), Notifying(settings)
+    for number in range(40):
+        one.sign_up(f"u-{number}")
+        one.tell(transition("up", "down", user_id=f"u-{number}"))
+    one.plan()
+    for _ in range(10):
+        await one.dispatcher.turn()
+        await other.dispatcher.turn()
+        # what the other one is at is not in doubt
+        assert resolve_doubts(one.storage, one.rules, START, everything=False) == 0
+    await one.send()
+    await other.send()
+    got = one.receiver.got + other.receiver.got
+    assert len({message.message_id for _, message in got}) == len(got) == 41
+    assert one.receiver.got
+    assert other.receiver.got
+    one.close()
+    other.close()
