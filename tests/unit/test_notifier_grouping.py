@@ -34,7 +34,7 @@ def collapse(
 def test_a_down_and_its_up_in_one_message_are_one_line() -> None:
     told, _, _ = collapse(alerts_of(DOWN, UP))
     message = message_of("mail", "u-1", "g", told, ["1", "2"], START)
-    assert subject_of(message) == "Recovered: shop (was down 4 min)"
+    assert subject_of(message) == "Recovered: shop (after 4 min)"
     assert len(lines_of(message, with_user=False)) == 1
 
 

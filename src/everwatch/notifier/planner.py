@@ -71,11 +71,11 @@ class _Judging:
         self._verdicts: list[tuple[str, int | None, str]] = []
         self._items: list[tuple[str, str, Alert]] = []
         self._routes: dict[str, tuple[Route, str]] = {}
-        self._disabled: dict[str, bool] = {}
+        self._disabled: set[str] = set()
 
     def settle(self, settling: list[tuple[int, Incident]]) -> None:
         """Tell of incidents that have kept their state for long enough."""
-        self._users |= self._work.users({incident.user_id for _, incident in settling})
+        self._meet({incident.user_id for _, incident in settling})
         for number, incident in settling:
             step = after_silence(incident, self._now)
             assert step.incident is not None
@@ -87,7 +87,7 @@ class _Judging:
     def judge(self, events: list[Event]) -> None:
         """Judge events in their order."""
         keys = {(event.transition.user_id, event.transition.monitor_id) for event in events}
-        self._users |= self._work.users({user_id for user_id, _ in keys})
+        self._meet({user_id for user_id, _ in keys})
         for key, incident in self._work.incidents(keys - self._incidents.keys()).items():
             self._incidents[key] = incident
         for event in events:
@@ -160,11 +160,13 @@ class _Judging:
             address = route.address(given)
         except NoAddress:
             return False
-        channel_id = channel_id_of(route, given, address)
-        if channel_id not in self._disabled:
-            channel = self._work.channels([channel_id]).get(channel_id)
-            self._disabled[channel_id] = channel is not None and channel.disabled_at > 0
-        return not self._disabled[channel_id]
+        # few are given up, and an id takes a hash
+        return not self._disabled or channel_id_of(route, given, address) not in self._disabled
+
+    def _meet(self, user_ids: set[str]) -> None:
+        """Learn what routes need of these users."""
+        self._users |= self._work.users(user_ids)
+        self._disabled |= self._work.disabled_channels(user_ids)
 
 
 def compose(storage: Storage, rules: Rules, now: int) -> int:

@@ -485,6 +485,14 @@ class Work:
             statement = statement.where(_channel.user_id == user_id)
         return [Channel(*row) for row in self._connection.execute(statement.limit(_MOST_KEYS))]
 
+    def disabled_channels(self, user_ids: Collection[str]) -> set[str]:
+        """Return the ids of channels of these users, and of operators, that are given up."""
+        found: set[str] = set()
+        for some in _chunks(["", *user_ids]):
+            statement = select(_channel.channel_id).where(_channel.disabled_at > 0, _channel.user_id.in_(some))
+            found.update(channel_id for (channel_id,) in self._connection.execute(statement))
+        return found
+
     def put_channels(self, changed: Iterable[Channel]) -> None:
         """Store channels."""
         self._run.channels.run(self._connection, [tuple(map(storable, each)) for each in changed])

@@ -31,7 +31,7 @@ def headline_of(alert: Alert) -> str:
     """Return one line on an alert: what happened to which monitor."""
     line = _HEADLINES[alert.kind].format(state=alert.state.upper(), low=alert.state, title=alert.monitor_id)
     if alert.kind is AlertKind.CLOSED:
-        line += f" (was down {lasting(alert)})"
+        line += f" (after {lasting(alert)})"
     return line
 
 
