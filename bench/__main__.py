@@ -35,6 +35,7 @@ BENCHES = {
     "fairness": "wait of 500 healthy users' checks beside 120 users whose checks hang, on one executor",
     "sharing": "shares of two and three executors under load, and after one is killed",
     "sink": "results into SQLite and PostgreSQL, new, replayed, by two sinks and while old ones go, beside executemany",
+    "queries": "p95 of what pages ask of a database of 1,000,000 users, on both databases, beside plain statements",
     "executor": "http probes of one executor for each second of CPU, beside blackbox_exporter",
 }
 # a module cannot have every name

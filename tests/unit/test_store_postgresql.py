@@ -215,7 +215,7 @@ def test_a_reader_of_an_empty_database_says_what_fills_it(empty_postgres_url: st
 
 def test_a_reader_cannot_write(settings: Settings) -> None:
     reader = open_reader(settings)
-    with reader._engine.connect() as connection, pytest.raises(Exception, match="read-only transaction"):
+    with reader.engine.connect() as connection, pytest.raises(Exception, match="read-only transaction"):
         connection.exec_driver_sql("DELETE FROM results")
     reader.close()
 

@@ -16,10 +16,10 @@ def test_an_audit_of_one_user_goes_through_that_users_results_of_the_time_alone(
     open_store(settings).close()
     reader = open_reader(settings)
     asked: list[tuple[str, Any]] = []
-    event.listen(reader._engine, "before_cursor_execute", lambda _c, _k, text, given, *_: asked.append((text, given)))
+    event.listen(reader.engine, "before_cursor_execute", lambda _c, _k, text, given, *_: asked.append((text, given)))
     assert list(reader.identities(10, 20, "anna")) == []
-    assert reader._engine.url.database is not None
-    with sqlite3.connect(reader._engine.url.database) as file:
+    assert reader.engine.url.database is not None
+    with sqlite3.connect(reader.engine.url.database) as file:
         [statement] = [each for each in asked if "FROM results" in each[0]]
         plan = [row[3] for row in file.execute(f"EXPLAIN QUERY PLAN {statement[0]}", statement[1])]
     file.close()

@@ -19,9 +19,15 @@ def rows_of_keys(
         if connection.dialect.name == "postgresql":
             arrays = tuple([storable(part) for part in column] for column in zip(*some, strict=True))
             wanted = f"SELECT * FROM unnest({', '.join(['%s::text[]'] * len(arrays))})"  # noqa: S608 - own words
-            given: tuple[Any, ...] = arrays
-        else:
-            mark = f"({', '.join('?' * len(some[0]))})"
-            wanted, given = f"VALUES {', '.join([mark] * len(some))}", tuple(part for each in some for part in each)
-        statement = f"SELECT {columns} FROM {table} WHERE ({key}) IN ({wanted}){more}"  # noqa: S608 - own words
-        yield from connection.exec_driver_sql(statement, given)
+            statement = f"SELECT {columns} FROM {table} WHERE ({key}) IN ({wanted}){more}"  # noqa: S608
+            yield from connection.exec_driver_sql(statement, arrays)
+            continue
+        names = [f"wanted_{number}" for number in range(len(some[0]))]
+        marks = ", ".join([f"({', '.join('?' * len(names))})"] * len(some))
+        same = " AND ".join(f"{own} = {name}" for own, name in zip(key.split(", "), names, strict=True))
+        # CROSS JOIN: SQLite looks each key up, and would else go through the table and look each row up among the keys
+        statement = (
+            f"WITH wanted({', '.join(names)}) AS (VALUES {marks})"  # noqa: S608 - own words
+            f" SELECT {columns} FROM wanted CROSS JOIN {table} ON {same}{more}"
+        )
+        yield from connection.exec_driver_sql(statement, tuple(part for each in some for part in each))

@@ -44,10 +44,10 @@ Value = TypeVar("Value")
 
 
 class SqlReader:
-    """What an SQL database holds; see ``Reader`` for what the methods promise."""
+    """What an SQL database holds; see ``Reader`` for what the methods promise. ``engine``: how it is asked."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
         self._dialect = engine.dialect.name
 
     def results(
@@ -93,7 +93,7 @@ class SqlReader:
     ) -> Page[Monitor]:
         question = ("monitors", which, sort, reverse)
         place = place_of(question, after, tuple[str, str] if sort is Sort.ID else tuple[int, str, str])
-        with clear_errors(self._engine.url), self._engine.begin() as connection:
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
             descending = is_descending(sort, reverse)
             places = monitor_places(connection, which, sort, place, descending=descending, limit=limit + 1)
             found = monitors_at(connection, places[:limit])
@@ -106,7 +106,7 @@ class SqlReader:
             raise no_state_of_users()
         question = ("users", which, sort, reverse)
         place = place_of(question, after, tuple[str] if sort is Sort.ID else tuple[int, str])
-        with clear_errors(self._engine.url), self._engine.begin() as connection:
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
             descending = is_descending(sort, reverse)
             places = user_places(connection, which, sort, place, descending=descending, limit=limit + 1)
             found = users_at(connection, places[:limit])
@@ -146,11 +146,11 @@ class SqlReader:
         return sum(self.catalogue_counts().users.values())
 
     def catalogue_counts(self) -> CatalogueCounts:
-        with clear_errors(self._engine.url), self._engine.begin() as connection:
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
             return read_counts(connection)
 
     def counts(self) -> Counts:
-        with clear_errors(self._engine.url), self._engine.begin() as connection:
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
             held = read_counts(connection)
             stored = connection.execute(select(func.count()).select_from(results)).scalar_one()
         states: dict[State, int] = {}
@@ -220,29 +220,29 @@ class SqlReader:
 
     def known_since(self) -> int:
         first = select(func.min(results.c.scheduled_at))
-        with clear_errors(self._engine.url), self._engine.begin() as connection:
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
             known = facts(connection)
             first_at = connection.execute(first).scalar_one_or_none()
         begun_at = known.get(BEGUN_AT, 0)
         return max(min(begun_at, begun_at if first_at is None else first_at), known.get(RESULTS_FROM, 0))
 
     def rollups(self, user_id: str, monitor_id: str, step: Step, when: When = ALWAYS) -> list[Rollup]:
-        with clear_errors(self._engine.url), self._engine.begin() as connection:
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
             return rollup_rows.read(connection, user_id, monitor_id, step, when)
 
     def availability(self, user_id: str, monitor_id: str, begin: int, end: int, bars: int = 0) -> Availability:
         return read_availability(self, user_id, monitor_id, begin, end, bars)
 
     def rollups_from(self) -> int:
-        with clear_errors(self._engine.url), self._engine.begin() as connection:
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
             return facts(connection).get(ROLLUPS_FROM, 0)
 
     def close(self) -> None:
         """Release the database."""
-        self._engine.dispose()
+        self.engine.dispose()
 
     def _all(self, statement: Select[*tuple[Any, ...]], build: Callable[[Sequence[Any]], Value]) -> list[Value]:
-        with clear_errors(self._engine.url), self._engine.begin() as connection:
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
             return [build(row) for row in connection.execute(statement)]
 
     def _one(self, statement: Select[*tuple[Any, ...]], build: Callable[[Sequence[Any]], Value]) -> Value | None:
@@ -250,7 +250,7 @@ class SqlReader:
         return found[0] if found else None
 
     def _stream(self, statement: Select[*tuple[Any, ...]], build: Callable[[Sequence[Any]], Value]) -> Iterator[Value]:
-        with clear_errors(self._engine.url), self._engine.begin() as connection:
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
             streaming = connection.execution_options(yield_per=_STREAM_ROWS)
             for row in streaming.execute(statement):
                 yield build(row)

@@ -1,0 +1,190 @@
+"""What a page or a person asks of a database of many users: p95 of each question, and how the database answers it.
+
+The database is generated, and read by the product's own reader. Beside it: 50 rows by their keys, which bounds what a
+page can do, and the plain statements that one writes first: OFFSET, LIKE with a leading %, GROUP BY.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from random import Random
+from statistics import quantiles
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from bench.errors import Unmeasured
+from bench.generated import CROWDED, HOSTS, NOW_MS, TEAMS, Scale, generate
+from bench.plan import Plan
+from bench.postgres import Missing, running
+from bench.query_plans import full_scans, listening
+from bench.report import Figure, Outcome, Peer
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings
+from everwatch.store import SqlReader, open_reader
+from everwatch.store.interface import Selection, When
+from everwatch.store.paging import Sort
+
+PAGE = 50
+ROUNDS = 40
+SIZE = "EVERWATCH_BENCH_USERS"
+"""The environment variable that sets the number of users."""
+SERVER = ("shared_buffers=1GB", "max_wal_size=4GB", "synchronous_commit=off", "fsync=off", "maintenance_work_mem=256MB")
+HOUR_MS = 3_600_000
+Ask = Callable[[SqlReader, Random], object]
+
+
+def measure(plan: Plan) -> Outcome:
+    """Measure both databases."""
+    size = int(os.environ.get(SIZE, "40000" if plan.quick else "1000000"))
+    scale = Scale(size, results=5 * size, transitions=size, tasks=size)
+    figures = [Figure("users", scale.users, "users"), Figure("monitors", scale.monitors, "monitors")]
+    figures += [Figure("results", scale.results, "results")]
+    peers: list[Peer] = []
+    try:
+        with running(*SERVER) as server, tempfile.TemporaryDirectory(prefix="everwatch-bench-") as folder:
+            for name, settings in (
+                ("PostgreSQL", Settings(database=server.new_database())),
+                ("SQLite", Settings(data_dir=Path(folder))),
+            ):
+                generate(settings, scale)
+                reader = open_reader(settings)
+                figures += _asked(name, reader, scale)
+                if plan.peers:
+                    peers.append(_peers(name, reader, scale))
+                reader.close()
+    except Missing as error:
+        raise Unmeasured(str(error)) from None
+    return Outcome(figures, peers)
+
+
+def questions(scale: Scale) -> Iterator[tuple[str, Ask]]:
+    """What pages ask, each with another place, filter or text every time."""
+
+    def user(chance: Random) -> str:
+        return f"user-{chance.randrange(scale.users):07}"
+
+    def monitors(**given: Any) -> Ask:
+        sort = given.pop("sort", Sort.ID)
+
+        def ask(reader: SqlReader, chance: Random) -> object:
+            which = Selection(**{k: v(chance) if callable(v) else v for k, v in given.items()})
+            cursor = ""
+            for _ in range(chance.randrange(1, 4)):
+                page = reader.list_monitors(which, cursor, sort=sort, limit=PAGE)
+                cursor = page.next
+                if not cursor:
+                    break
+            return page
+
+        return ask
+
+    def users(**given: Any) -> Ask:
+        sort = given.pop("sort", Sort.ID)
+
+        def ask(reader: SqlReader, chance: Random) -> object:
+            which = Selection(**{k: v(chance) if callable(v) else v for k, v in given.items()})
+            return reader.list_users(which, sort=sort, limit=PAGE)
+
+        return ask
+
+    def team(chance: Random) -> tuple[tuple[str, str], ...]:
+        return (("team", f"t{chance.randrange(TEAMS)}"),)
+
+    yield "monitors by id", monitors()
+    yield "monitors of a user", monitors(user_id=user)
+    for state in ("up", "down", "late"):
+        yield f"monitors by state {state}", monitors(state=state)
+        yield f"monitors by state {state}, newest", monitors(state=state, sort=Sort.STATE_SINCE)
+    yield "monitors by kind and plan", monitors(kind="dns", plan="gold")
+    yield "monitors by plan", monitors(plan="pro")
+    yield "monitors by state since", monitors(sort=Sort.STATE_SINCE)
+    yield "monitors by last change", monitors(sort=Sort.CHANGED)
+    yield "monitors by last change, of a kind", monitors(kind="tcp", sort=Sort.CHANGED)
+    yield "monitors by label, few", monitors(labels=team)
+    yield "monitors by label, all, down", monitors(labels=(("env", "prod"),), state="down")
+    yield "monitors by target", monitors(target=lambda chance: f"host-{chance.randrange(HOSTS)}.example")
+    yield "monitors by part, few", monitors(contains=lambda chance: f"st-{chance.randrange(10_000, HOSTS)}.")
+    yield "monitors by part, many", monitors(contains="host-1")
+    yield "monitors by part, none", monitors(contains="no such text")
+    yield "monitors by two characters", monitors(contains="b-")
+    yield "monitors by part, by state since", monitors(contains="webs", state="down", sort=Sort.STATE_SINCE)
+    yield "monitors by prefix, few", monitors(prefix=lambda chance: f"db-{chance.randrange(100, 1_000)}")
+    yield "monitors by prefix, many", monitors(prefix="web")
+    yield "users by id", users()
+    yield "users by plan", users(plan="gold")
+    yield "users by last change", users(sort=Sort.CHANGED)
+    yield "users by part", users(contains=lambda chance: f"{chance.randrange(10_000):04}")
+    yield "users by prefix", users(prefix="user-00")
+    yield "users with a monitor that is late", users(state="late")
+    yield "users with a monitor that is up", users(state="up", plan="pro")
+    crowd = [f"user-{number:07}" for number in range(CROWDED)]
+    yield "newest results of a monitor", lambda r, c: r.results(c.choice(crowd), "website", limit=PAGE)
+    yield "newest results of all", lambda r, _: r.results(limit=PAGE)
+    yield "failures in a window", lambda r, c: r.results(status="failure", when=_window(c), limit=PAGE)
+    yield "failures of a user", lambda r, c: r.results(c.choice(crowd), status="failure", limit=PAGE)
+    yield "transitions in a window", lambda r, c: r.transitions(when=_window(c), plan="pro", limit=PAGE)
+    yield "transitions of a user", lambda r, c: r.transitions(c.choice(crowd), limit=PAGE)
+    yield "tasks pending", lambda r, c: r.tasks("", "pending", NOW_MS + c.randrange(10**6), now=NOW_MS, limit=PAGE)
+    yield "tasks running", lambda r, _: r.tasks(status="running", now=NOW_MS, limit=PAGE)
+    yield "tasks of a user", lambda r, c: r.tasks(user(c), now=NOW_MS, limit=PAGE)
+    yield "counts by state, kind and plan", lambda r, _: r.catalogue_counts()
+
+
+def _window(chance: Random) -> When:
+    begin = NOW_MS - chance.randrange(1, 48) * HOUR_MS
+    return When(begin, begin + HOUR_MS)
+
+
+def _asked(name: str, reader: SqlReader, scale: Scale) -> Iterator[Figure]:
+    slowest, scans = 0.0, 0
+    for question, ask in questions(scale):
+        chance = Random(3)
+        with listening(reader.engine) as statements:
+            ask(reader, chance)
+        found = full_scans(reader.engine, statements)
+        scans += len(found)
+        took = _p95_ms(partial(ask, reader, chance))
+        slowest = max(slowest, took)
+        yield Figure(f"{name}, {question}", took, "ms p95", "<= 100")
+        if found:
+            yield Figure(f"{name}, {question}: full scans ({found[0][:40]})", len(found), "plans", "<= 0")
+    yield Figure(f"{name}, the slowest question", slowest, "ms p95", "<= 100")
+    yield Figure(f"{name}, tables that are gone through", scans, "plans", "<= 0")
+
+
+def _p95_ms(ask: Callable[[], object]) -> float:
+    clock, took = SystemClock(), []
+    for _ in range(ROUNDS):
+        began = clock.monotonic_s()
+        ask()
+        took.append(1000 * (clock.monotonic_s() - began))
+    return quantiles(took, n=20)[-1]
+
+
+def _peers(name: str, reader: SqlReader, scale: Scale) -> Peer:
+    engine: Engine = reader.engine
+    plain = {
+        "50 monitors by their keys (the bound)": (
+            "SELECT * FROM monitors WHERE user_id IN (" + ", ".join(f"'user-{n:07}'" for n in range(17)) + ") LIMIT 50"
+        ),
+        "a page by OFFSET, half-way": f"SELECT * FROM monitors ORDER BY user_id, monitor_id LIMIT 50"
+        f" OFFSET {scale.monitors // 2}",
+        "a part of a target by LIKE": "SELECT * FROM monitors WHERE target LIKE '%no such%' LIMIT 50",
+        "counts by GROUP BY": "SELECT state, kind, plan, count(*) FROM monitors GROUP BY state, kind, plan",
+    }
+    figures = []
+    for what, statement in plain.items():
+
+        def ask(statement: str = statement) -> None:
+            with engine.connect() as connection:
+                connection.execute(text(statement)).all()
+
+        ask()
+        began = SystemClock().monotonic_s()
+        for _ in range(3):
+            ask()
+        figures.append(Figure(what, 1000 * (SystemClock().monotonic_s() - began) / 3, "ms"))
+    return Peer(f"{name}, plain statements", figures)

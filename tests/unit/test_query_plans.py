@@ -1,0 +1,56 @@
+"""How each database answers what pages ask: never by going through a large table."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from bench.generated import Scale, generate
+from bench.queries import questions
+from bench.query_plans import full_scans, listening
+from everwatch.core.config import Settings
+from everwatch.store import SqlReader, open_reader
+from everwatch.store.queries import sets
+
+SCALE = Scale(users=300, results=1_000, transitions=300, tasks=300)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def reader(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlReader]:
+    # what is rare among a thousand monitors, so that frequent filters take the ways that they take among millions
+    monkeypatch.setattr(sets, "FEW", 40)
+    url = ""
+    if request.param == "postgresql":
+        # so small a table is read faster from end to end: what is asked here is whether an index could answer
+        url = request.getfixturevalue("empty_postgres_url") + "&options=-c%20enable_seqscan=off"
+    settings = Settings(data_dir=tmp_path, database=url)
+    generate(settings, SCALE)
+    reader = open_reader(settings)
+    yield reader
+    reader.close()
+
+
+def test_each_question_is_answered_by_an_index(reader: SqlReader) -> None:
+    scans: dict[str, list[str]] = {}
+    for question, ask in questions(SCALE):
+        with listening(reader.engine) as asked:
+            ask(reader, Random(3))
+        assert asked, question
+        if found := full_scans(reader.engine, asked):
+            scans[question] = found
+    assert scans == {}
+
+
+def test_a_search_takes_the_index_of_trigrams(reader: SqlReader) -> None:
+    by_part = dict(questions(SCALE))["monitors by part, few"]
+    with listening(reader.engine) as asked:
+        by_part(reader, Random(3))
+    [searched] = [statement for statement, _ in asked if "monitor_search" in statement and "LIMIT" in statement]
+    if reader.engine.dialect.name == "sqlite":
+        assert "MATCH" in searched
+    else:
+        with reader.engine.connect() as connection:
+            given = next(given for statement, given in asked if statement == searched)
+            plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {searched}", given))
+        assert "monitor_search_trigrams" in plan
