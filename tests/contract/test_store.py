@@ -48,6 +48,7 @@ from everwatch.store import (
     open_reader,
     open_store,
 )
+from everwatch.store.plan_keeping import PlanKeeping
 from everwatch.store.retention import Keep
 from everwatch.store.rollup_counts import Step
 from everwatch.store.sketch import counts_of, merged
@@ -116,9 +117,10 @@ def feed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Feed]:
 
 
 @contextmanager
-def fed(request: pytest.FixtureRequest, tmp_path: Path, kept_days: dict[str, int]) -> Iterator[Feed]:
+def fed(request: pytest.FixtureRequest, tmp_path: Path, kept_days: dict[str, Any]) -> Iterator[Feed]:
     if request.param == "memory":
-        memory = MemoryStore(Keep.of(Settings(**kept_days)))
+        settings = Settings(**kept_days)
+        memory = MemoryStore(Keep.of(settings), PlanKeeping.of(settings))
         yield Feed(memory, memory)
         return
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
@@ -629,6 +631,41 @@ def test_of_older_results_changes_and_failures_are_kept_and_the_first_and_last_o
     feed.results(result(first * DAY + 3 * HOUR))
     assert kept(feed, "shop")[1] == (first, 3)
     assert rolled_up(feed) == counts, "whether it counted before nobody can tell"
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
+def by_plan(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Feed]:
+    """A store that keeps what belongs to users of two plans for longer."""
+    days = {"keep_results_days": 10, "keep_transitions_days": 10, "keep_every_result_days": 5}
+    with fed(request, tmp_path, days | {"keep_days_of_plans": "pro=20, team = 40"}) as made:
+        yield made
+
+
+def test_what_belongs_to_users_of_a_plan_is_kept_for_longer(by_plan: Feed) -> None:
+    feed, first = by_plan, 100
+    plans = {"anna": "pro", "bert": "default", "cleo": "team"}
+    feed.put(*(replace(user(user_id), plan=plan) for user_id, plan in plans.items()))
+    feed.stored_at = first * DAY
+    # dora is in no catalogue any more
+    for user_id in (*plans, "dora"):
+        feed.results(
+            *(result(first * DAY + hour * HOUR, user_id=user_id) for hour in range(4)), result(1, user_id=user_id)
+        )
+        feed.transitions(Transition(user_id, "shop", first * DAY, State.UP, State.DOWN, "", 1))
+
+    def left(day: int) -> tuple[dict[str, int], str]:
+        thin(feed, (first + day) * DAY + HOUR)
+        everybody = ("anna", "bert", "cleo", "dora")
+        found = {user_id: len([at for at in kept(feed, "shop", user_id) if at[0] == first]) for user_id in everybody}
+        return found, "".join(sorted(each.user_id[0] for each in feed.reader.transitions()))
+
+    assert left(4) == ({"anna": 4, "bert": 4, "cleo": 4, "dora": 4}, "abcd")
+    assert left(6) == ({"anna": 4, "bert": 2, "cleo": 4, "dora": 2}, "abcd")
+    assert left(11) == ({"anna": 4, "bert": 0, "cleo": 4, "dora": 0}, "ac")
+    assert left(21) == ({"anna": 0, "bert": 0, "cleo": 4, "dora": 0}, "c")
+    assert left(41) == ({"anna": 0, "bert": 0, "cleo": 0, "dora": 0}, "")
+    assert feed.reader.results() == []
+    assert thin(feed, (first + 41) * DAY + HOUR) == 0
 
 
 def test_transitions_ended_stretches_and_tasks_that_are_over_are_kept_for_their_times(feed: Feed) -> None:

@@ -107,6 +107,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             " failures, and the first and last of a day. 0: all, for EVERWATCH_KEEP_RESULTS_DAYS.",
         ),
     ] = 0
+    keep_days_of_plans: Annotated[
+        str,
+        Meta(
+            pattern=r"^\s*([^=,]{1,128}=\s*[1-9][0-9]{0,4}\s*(,|\Z))*\s*\Z",
+            description="Days for which everything of users of a plan is kept, all results too, where that is longer:"
+            " pro=90,enterprise=400.",
+        ),
+    ] = ""
     keep_results_until_archived: Annotated[
         bool,
         Meta(description="Keep results, however old, until `everwatch db archive` has written them: true or false."),

@@ -17,8 +17,6 @@ ARCHIVED_UNTIL = "archived_until"
 """Before which instant (ms) all results are archived."""
 THINNED_UNTIL = "thinned_until"
 """Before which instant (ms) only changes and failures are kept."""
-THINNING_SINCE = "thinning_since"
-"""Since when (ms) PostgreSQL's next day is being thinned."""
 
 _c = database_facts.c
 

@@ -1,7 +1,7 @@
 """A store in memory, for tests and trials: the same promises as the database, and nothing kept."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -34,6 +34,7 @@ from everwatch.store.interface import (
 from everwatch.store.paging import Page, Sort, is_descending, no_state_of_users, page_in_memory, place_of
 from everwatch.store.partition import Partition
 from everwatch.store.past_reading import read_availability
+from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.purge_filter import without_purged
 from everwatch.store.purged_users import Purge, hash_of
 from everwatch.store.queries.events import ResultPlace, TransitionPlace, place_of_result, place_of_transition
@@ -55,8 +56,9 @@ from everwatch.store.task_records import as_of, cancelled, following, is_first, 
 class MemoryStore:
     """``Store`` and ``Reader`` in one; see there for what the methods promise."""
 
-    def __init__(self, keep: Keep = KEEP_ALL) -> None:
+    def __init__(self, keep: Keep = KEEP_ALL, plans: PlanKeeping = NO_PLANS) -> None:
         self._keep = keep
+        self._plans = plans
         self._results_from = 0
         self._thinned_until = 0
         self._offsets: dict[Partition, int] = {}
@@ -143,7 +145,7 @@ class MemoryStore:
     def trim(self, now: int, most: int) -> int:
         deleted = 0
         for ages, kept in zip(self._ages(), self._keep, strict=True):
-            old = sorted((age, key) for key, age in ages.items() if kept and age < now - kept)[:most]
+            old = sorted((age, key) for key, age in ages.items() if kept and age < now - self._kept(key, kept))[:most]
             self._forget([key for _, key in old], now - self._keep.results)
             deleted += len(old)
         return deleted + self._condense(now, most) + self._thin(now)
@@ -399,6 +401,10 @@ class MemoryStore:
         # see _thin
         yield {}
 
+    def _kept(self, key: Sequence[Any], kept: int) -> int:
+        user = self.user(key[1] if key[0] == "day" else key[0])
+        return self._plans.kept_ms(user.plan if user else "", kept)
+
     def _thin(self, now: int) -> int:
         kept = self._keep.every_result
         until = (now - kept) // DAY_MS * DAY_MS
@@ -409,7 +415,9 @@ class MemoryStore:
             if self._thinned_until <= one.result.scheduled_at < until:
                 day = one.result.scheduled_at // DAY_MS
                 days.setdefault((one.result.user_id, one.result.monitor_id, day), []).append(one)
-        for some in days.values():
+        for key, some in days.items():
+            if self._kept(key, kept) > kept:
+                continue
             for before, one in pairwise(some[:-1]):
                 if {before.result.status, one.result.status} == {Status.SUCCESS} and not one.result.skipped_until:
                     self._results.pop(_key_of(one.result))

@@ -14,9 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from everwatch.core.config import Settings
 from everwatch.store.archive import archived_until
 from everwatch.store.day_partitions import BEFORE, DAY_MS, LOCK, Day, attached
-from everwatch.store.facts import RESULTS_FROM, raise_fact
+from everwatch.store.facts import RESULTS_FROM, facts, raise_fact
+from everwatch.store.plan_keeping import NO_PLANS, Look, PlanKeeping
 from everwatch.store.rollup_rows import RollupRows
-from everwatch.store.thinning import Thinning, thin_table
+from everwatch.store.thinning import DayReplacing, Thinning, of_plans
 
 # days of which each may be waited for in vain (see ``_is_alone``)
 MOST_TRIED = 5
@@ -79,70 +80,112 @@ AGEING = {
 class Trimmer:
     """Deletes what is older than it is kept."""
 
-    def __init__(self, engine: Engine, keep: Keep, *, until_archived: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, keep: Keep, *, until_archived: bool = False, plans: PlanKeeping = NO_PLANS
+    ) -> None:
         self._engine = engine
         self._keep = keep
         self._until_archived = until_archived
         self._on_postgresql = engine.dialect.name == "postgresql"
         self._rollups = RollupRows(engine.dialect)
-        self._thinning = Thinning()
+        self._plans = plans
+        self._thinning = Thinning(plans.longer_than(keep.every_result))
+        self._reducing = {
+            look.age_ms: DayReplacing(f"plans{look.age_ms // DAY_MS}", of_plans(look.spared), look.spared, look.fact)
+            for look in plans.looks("results", keep.results)
+            if look.spared
+        }
 
     def trim(self, now: int, most: int) -> int:
         """Delete up to ``most`` rows of each kind, or one day of results; return how many, 0: nothing is too old.
 
         What fails (a day that somebody reads is locked) keeps nothing else. It is raised when all else is deleted.
         """
-        kinds = self._keep._asdict().items()
-        return _first_or_all(
-            [partial(self._delete, name, now - kept, most, now) for name, kept in kinds if kept],
-            until_one_deletes=False,
-        )
+        kinds = [(name, kept) for name, kept in self._keep._asdict().items() if kept]
+        bites: list[Callable[[], int]] = []
+        for name, kept in kinds:
+            if name == "every_result":
+                bites.append(partial(self._thin, now, most))
+            elif name == "hourly_rollups":
+                bites.append(partial(self._condense, now - kept, most))
+            else:
+                looks = self._plans.looks(name, kept)
+                bites += [partial(self._delete, name, look, now, most) for look in looks]
+        return _first_or_all(bites, until_one_deletes=False)
 
-    def _delete(self, name: str, until: int, most: int, now: int) -> int:
-        """Delete rows of a kind whose age lies before ``until``, each bite in a transaction of its own."""
-        if name in ("results", "every_result") and self._until_archived:
-            with self._engine.begin() as connection:
-                until = min(until, archived_until(connection))
-        if name == "results" and self._on_postgresql:
-            with self._engine.begin() as connection:
-                days = attached(connection)
-            if not days:  # they are made when the first batch is stored
-                return 0
-            old = [day for day in days if day.begin is not None and day.end <= until]
-            bite = partial(self._alone, lambda connection: self._bite_of_results(connection, BEFORE, until, most))
-            days_left = [partial(self._alone, partial(self._drop, day)) for day in old[:MOST_TRIED]]
-            return _first_or_all([*days_left, bite])
-        if name == "results":
-            return self._alone(lambda connection: self._bite_of_results(connection, "results", until, most))
-        if name == "every_result":
-            return self._alone(lambda connection: self._thinning.bite(connection, until, now, most))
-        if name == "hourly_rollups":
-            return self._alone(lambda connection: self._rollups.condense(connection, until - until % DAY_MS, most))
-        return self._alone(lambda connection: self._bite(connection, AGEING[name], AGEING[name].table, until, most))
+    def _thin(self, now: int, most: int) -> int:
+        until = self._deletable_until(now - self._keep.every_result)
+        return self._alone(lambda connection: self._thinning.bite(connection, until, now, most))
+
+    def _condense(self, until: int, most: int) -> int:
+        return self._alone(lambda connection: self._rollups.condense(connection, until - until % DAY_MS, most))
+
+    def _delete(self, name: str, look: Look, now: int, most: int) -> int:
+        """Delete rows of a kind that are old enough, each bite in a transaction of its own."""
+        until = now - look.age_ms
+        if name != "results":
+            ageing = AGEING[name]
+            return self._alone(lambda connection: self._bite(connection, ageing, ageing.table, until, most, look))
+        until = self._deletable_until(until)
+        if not self._on_postgresql:
+            return self._alone(lambda connection: self._bite_of_results(connection, "results", until, most, look))
+        with self._engine.begin() as connection:
+            days = attached(connection)
+        if not days:  # they are made when the first batch is stored
+            return 0
+        bite = partial(self._alone, lambda connection: self._bite_of_results(connection, BEFORE, until, most, look))
+        if look.spared:
+            replace_day = self._reducing[look.age_ms].bite
+            return _first_or_all(
+                [partial(self._alone, lambda connection: replace_day(connection, until, now, most)), bite]
+            )
+        old = [day for day in days if day.begin is not None and day.end <= until]
+        return _first_or_all([*(partial(self._alone, partial(self._drop, day)) for day in old[:MOST_TRIED]), bite])
+
+    def _deletable_until(self, until: int) -> int:
+        if not self._until_archived:
+            return until
+        with self._engine.begin() as connection:
+            return min(until, archived_until(connection))
 
     def _alone(self, delete: Callable[[Connection], int]) -> int:
         """Delete in a transaction of its own, unless another process deletes just now; return how many."""
         with self._engine.begin() as connection:
             return 0 if self._on_postgresql and not _is_alone(connection) else delete(connection)
 
-    def _bite_of_results(self, connection: Connection, table: str, until: int, most: int) -> int:
-        ageing = AGEING["results"]
+    def _bite_of_results(self, connection: Connection, table: str, until: int, most: int, look: Look) -> int:
         # what was skipped into the time that is kept still answers for it
-        deleted = self._bite(connection, ageing, table, until, most, f"skipped_until < {int(until)}")
+        within = f"skipped_until < {int(until)}"
+        deleted = self._bite(connection, AGEING["results"], table, until, most, look, within)
         if deleted:
             raise_fact(connection, RESULTS_FROM, until)
         return deleted
 
     def _bite(
-        self, connection: Connection, ageing: Ageing, table: str, until: int, most: int, condition: str = ""
+        self,
+        connection: Connection,
+        ageing: Ageing,
+        table: str,
+        until: int,
+        most: int,
+        look: Look,
+        condition: str = "",
     ) -> int:
-        found = f"FROM {table} WHERE {ageing.column} < {int(until)} AND {condition or ageing.aged}"
-        found += f" ORDER BY {ageing.column} LIMIT {int(most)}"
-        if self._on_postgresql:
-            statement = f"DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid {found}))"  # noqa: S608 - own words
-        else:
-            statement = f"DELETE FROM {table} WHERE rowid IN (SELECT rowid {found})"  # noqa: S608
-        return connection.exec_driver_sql(statement).rowcount
+        place = "ctid" if self._on_postgresql else "rowid"
+        looked = facts(connection).get(look.fact, 0) if look.spared else 0
+        within = f"{ageing.column} >= {looked} AND {ageing.column} < {int(until)} AND {condition or ageing.aged}"
+        if look.spared:
+            mark = "%s" if self._on_postgresql else "?"
+            within += f" AND NOT {of_plans(look.spared).replace('%s', mark)}"
+        found = f"FROM {table} WHERE {within} ORDER BY {ageing.column} LIMIT {int(most)}"
+        if look.spared:
+            newest = f"SELECT max(age), count(*) FROM (SELECT {ageing.column} AS age {found}) AS old"  # noqa: S608 - own words
+            last, count = connection.exec_driver_sql(newest, look.spared).one()
+            # what is spared now is not looked at each time again
+            raise_fact(connection, look.fact, until if count < most else last)
+        rows = f"SELECT {place} {found}"
+        some = f"{place} = ANY(ARRAY({rows}))" if self._on_postgresql else f"{place} IN ({rows})"
+        return connection.exec_driver_sql(f"DELETE FROM {table} WHERE {some}", look.spared).rowcount  # noqa: S608
 
     def _drop(self, day: Day, connection: Connection) -> int:
         if day not in attached(connection):
@@ -152,8 +195,9 @@ class Trimmer:
         known_from = max(day.end, connection.execute(skipped).scalar_one() + 1)
         raise_fact(connection, RESULTS_FROM, known_from)
         connection.exec_driver_sql(f"DROP TABLE {day.table}")
-        # one that was being thinned
-        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {thin_table(day)}")
+        # what was to take its place
+        for replacing in (self._thinning.replacing, *self._reducing.values()):
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {replacing.table_for(day)}")
         return 1
 
 

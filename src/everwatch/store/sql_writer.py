@@ -32,6 +32,7 @@ from everwatch.store.facts import BEGUN_AT
 from everwatch.store.interface import Entry, Received, SinkBatch, TaskStatus
 from everwatch.store.offsets import Offsets
 from everwatch.store.partition import Partition
+from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.purge_filter import users_of, without_purged
 from everwatch.store.purged_users import Purge
 from everwatch.store.result_writer import ResultsWriter, UpsertedResults
@@ -56,9 +57,11 @@ from everwatch.store.task_records import is_first, task_of
 class SqlStore:
     """The sink's store in an SQL database; see ``Store`` for what the methods promise."""
 
-    def __init__(self, engine: Engine, keep: Keep = KEEP_ALL, *, until_archived: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, keep: Keep = KEEP_ALL, *, until_archived: bool = False, plans: PlanKeeping = NO_PLANS
+    ) -> None:
         self._engine = engine
-        self._trimmer = Trimmer(engine, keep, until_archived=until_archived)
+        self._trimmer = Trimmer(engine, keep, until_archived=until_archived, plans=plans)
         self._statements = _Statements(engine.dialect)
         self._offsets = Offsets(engine.dialect)
         self._counters = Counters(engine.dialect)
@@ -209,7 +212,12 @@ class SqlStore:
 def open_store(settings: Settings) -> SqlStore:
     """The store at ``settings.database_url``, made or brought up to date where needed. Raises StoreError, StoreBusy."""
     engine = open_for_writing(settings.database_url)
-    return SqlStore(engine, Keep.of(settings), until_archived=settings.keep_results_until_archived)
+    return SqlStore(
+        engine,
+        Keep.of(settings),
+        until_archived=settings.keep_results_until_archived,
+        plans=PlanKeeping.of(settings),
+    )
 
 
 class _Fresh:

@@ -7,13 +7,18 @@ is no success, and the first success after it. Thinning the same day again chang
 PostgreSQL gets a smaller table, filled some users at a time, which then takes the day's place; SQLite deletes rows.
 """
 
-from sqlalchemy import Connection, text
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg import sql
+from sqlalchemy import Connection, select, text
 
 from everwatch.model import Status
 from everwatch.schedule.duration import DAY_MS, HOUR_MS
 from everwatch.store.day_partitions import Day, attached
-from everwatch.store.facts import RESULTS_FROM, THINNED_UNTIL, THINNING_SINCE, facts, put_fact, raise_fact
-from everwatch.store.sql_schema import STATUS_CODES, results
+from everwatch.store.facts import RESULTS_FROM, THINNED_UNTIL, facts, put_fact, raise_fact
+from everwatch.store.plan_keeping import Plans
+from everwatch.store.sql_schema import STATUS_CODES, results, users
 
 # what a look at one user costs, in deleted rows
 USER_ROWS = 20
@@ -35,15 +40,21 @@ _DELETE_SUPERFLUOUS = f"""
 """  # noqa: S608 - own words
 
 
-def thin_table(day: Day) -> str:
-    """Return the name of the table that is to take the day's place."""
-    return f"{day.table}_thin"
+def of_plans(plans: Plans) -> str:
+    """SQL for rows of users who have one of these plans; named by parameters, as many as there are plans."""
+    return f"user_id IN (SELECT user_id FROM users WHERE plan IN ({', '.join(['%s'] * len(plans))}))"  # noqa: S608
 
 
 class Thinning:
-    """Thins one day after the other, in bites. Each method runs in a transaction of its caller's."""
+    """Thins one day after the other, in bites; users of the plans ``spared`` keep all.
 
-    def __init__(self) -> None:
+    Each method runs in a transaction of its caller's.
+    """
+
+    def __init__(self, spared: Plans) -> None:
+        self._spared = spared
+        needed = f"({_NEEDED}) OR {of_plans(spared)}" if spared else _NEEDED
+        self.replacing = DayReplacing("thin", needed, spared, THINNED_UNTIL)
         # how far the day is thinned in SQLite; whoever starts again begins the day again
         self._day = 0
         self._after = ""
@@ -53,10 +64,9 @@ class Thinning:
 
         0: all are thin.
         """
-        thinned = facts(connection).get(THINNED_UNTIL, 0)
         if connection.dialect.name == "postgresql":
-            days = [day for day in attached(connection) if day.begin is not None and thinned <= day.begin]
-            return self._copy_some(connection, days[0], now, most) if days and days[0].end <= until else 0
+            return self.replacing.bite(connection, until, now, most)
+        thinned = facts(connection).get(THINNED_UNTIL, 0)
         first = connection.exec_driver_sql(
             "SELECT min(scheduled_at) FROM results WHERE scheduled_at >= ?", (thinned,)
         ).scalar_one()
@@ -77,57 +87,92 @@ class Thinning:
             if user_id is None:
                 raise_fact(connection, THINNED_UNTIL, day + DAY_MS)
                 return cost + 1
-            deleted = connection.exec_driver_sql(_DELETE_SUPERFLUOUS, (user_id, day, day + DAY_MS))
-            cost += deleted.rowcount + USER_ROWS
+            plan = connection.execute(select(users.c.plan).where(users.c.user_id == user_id)).scalar_one_or_none()
+            if plan not in self._spared:
+                within = (user_id, day, day + DAY_MS)
+                cost += connection.exec_driver_sql(_DELETE_SUPERFLUOUS, within).rowcount
+            cost += USER_ROWS
             self._after = user_id
         return cost
 
+
+class DayReplacing:
+    """Replaces days in PostgreSQL, one after the other, by tables of the rows that are ``needed``.
+
+    ``needed``: SQL about a row, with the status of the monitor's result before and after it on that day as ``before``
+    and ``following``. ``done``: the fact that says up to which instant (ms) days are replaced.
+    """
+
+    def __init__(self, name: str, needed: str, parameters: Sequence[Any], done: str) -> None:
+        self._name = name
+        self._needed = needed
+        self._parameters = tuple(parameters)
+        self._done = done
+
+    def table_for(self, day: Day) -> str:
+        """Return the name of the table that is to take the day's place."""
+        return f"{day.table}_{self._name}"
+
+    def bite(self, connection: Connection, until: int, now: int, most: int) -> int:
+        """Copy some of the first day that ends by ``until`` and is not replaced; return about how many rows, 0: none.
+
+        ``now`` is when that is.
+        """
+        replaced = facts(connection).get(self._done, 0)
+        days = [day for day in attached(connection) if day.begin is not None and replaced <= day.begin]
+        return self._copy_some(connection, days[0], now, most) if days and days[0].end <= until else 0
+
     def _copy_some(self, connection: Connection, day: Day, now: int, most: int) -> int:
-        thin = thin_table(day)
-        if connection.execute(text("SELECT to_regclass(:name)"), {"name": thin}).scalar_one() is None:
+        table = self.table_for(day)
+        begun = f"{self._done}_begun"
+        if connection.execute(text("SELECT to_regclass(:name)"), {"name": table}).scalar_one() is None:
             connection.exec_driver_sql(
-                f"CREATE TABLE {thin} (LIKE results INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING INDEXES)"
+                f"CREATE TABLE {table} (LIKE results INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING INDEXES)"
             )
             # clocks of other sinks may differ
-            put_fact(connection, THINNING_SINCE, now - HOUR_MS)
-        # every user has a row in it for good, so it says itself how far it has come
-        after = connection.exec_driver_sql(f"SELECT coalesce(max(user_id), '') FROM {thin}").scalar_one()  # noqa: S608
+            put_fact(connection, begun, now - HOUR_MS)
+        # the table's comment is the last user of whom rows were copied
+        copied = text("SELECT obj_description(to_regclass(:name)::oid, 'pg_class')")
+        after = connection.execute(copied, {"name": table}).scalar_one() or ""
         behind = f"FROM {day.table} WHERE user_id > %s"
         ahead = f"SELECT user_id {behind} ORDER BY user_id LIMIT 1 OFFSET %s"
-        if connection.exec_driver_sql(ahead, (after, 0)).scalar_one_or_none() is None:
-            self._put_in_place(connection, day)
+        last = connection.exec_driver_sql(ahead, (after, most - 1)).scalar_one_or_none()
+        if last is None:
+            last = connection.exec_driver_sql(f"SELECT max(user_id) {behind}", (after,)).scalar_one()
+        if last is None:
+            self._put_in_place(connection, day, facts(connection).get(begun, 0))
             return 1
-        last = connection.exec_driver_sql(ahead, (after, most)).scalar_one_or_none()
         window = f"SELECT *, lag(status) OVER w AS before, lead(status) OVER w AS following {behind}"
-        bound, parameters = ("", (after,)) if last is None else (" AND user_id <= %s", (after, last))
         connection.exec_driver_sql(
-            f"INSERT INTO {thin} ({_COLUMNS}) SELECT {_COLUMNS} FROM ({window}{bound} WINDOW w AS ({_ORDER})) AS d"  # noqa: S608
-            f" WHERE {_NEEDED}",
-            parameters,
+            f"INSERT INTO {table} ({_COLUMNS}) SELECT {_COLUMNS} FROM"  # noqa: S608
+            f" ({window} AND user_id <= %s WINDOW w AS ({_ORDER})) AS d WHERE {self._needed}",
+            (after, last, *self._parameters),
         )
+        comment = sql.SQL("COMMENT ON TABLE {} IS {}").format(sql.Identifier(table), sql.Literal(last))
+        connection.exec_driver_sql(comment.as_string(connection.connection.driver_connection).replace("%", "%%"))
         return most
 
-    def _put_in_place(self, connection: Connection, day: Day) -> None:
-        thin = thin_table(day)
-        since = facts(connection).get(THINNING_SINCE, 0)
+    def _put_in_place(self, connection: Connection, day: Day, begun_at: int) -> None:
+        table = self.table_for(day)
         # who stores into this day now waits; others do not
         connection.exec_driver_sql(f"LOCK TABLE {day.table} IN SHARE MODE")
         same = " AND ".join(f"t.{name} = d.{name}" for name in _KEY)
         # what was purged meanwhile
         connection.exec_driver_sql(
-            f"DELETE FROM {thin} t WHERE NOT EXISTS (SELECT FROM {day.table} d WHERE {same})"  # noqa: S608
+            f"DELETE FROM {table} t WHERE NOT EXISTS (SELECT FROM {day.table} d WHERE {same})"  # noqa: S608
         )
         # what has come since the first users were copied
         changed = ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name not in _KEY)
         connection.exec_driver_sql(
-            f"INSERT INTO {thin} ({_COLUMNS}) SELECT {_COLUMNS} FROM {day.table} WHERE stored_at >= %s"  # noqa: S608
+            f"INSERT INTO {table} ({_COLUMNS}) SELECT {_COLUMNS} FROM {day.table} WHERE stored_at >= %s"  # noqa: S608
             f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {changed}",
-            (since,),
+            (begun_at,),
         )
         connection.exec_driver_sql(f"DROP TABLE {day.table}")
-        connection.exec_driver_sql(f"ALTER TABLE {thin} RENAME TO {day.table}")
+        connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {day.table}")
+        connection.exec_driver_sql(f"COMMENT ON TABLE {day.table} IS NULL")
         connection.exec_driver_sql(
             f"ALTER TABLE results ATTACH PARTITION {day.table} FOR VALUES FROM ({day.begin}) TO ({day.end})"
         )
         raise_fact(connection, RESULTS_FROM, day.end)
-        raise_fact(connection, THINNED_UNTIL, day.end)
+        raise_fact(connection, self._done, day.end)
