@@ -14,6 +14,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
 from everwatch.core.private_files import make_private_folder
+from everwatch.kafka.clients import Clients, KafkaClients
 from everwatch.kafka.tls_files import tls_context
 from everwatch.kafka.topics import Topics
 from streams.agents.isolation import Isolated
@@ -64,11 +65,18 @@ class App(faust.App):
 
 
 def create_app(
-    settings: Settings, bootstrap_servers: str, clock: Clock, folder: Path, *, rebuild_changelog: bool = False
+    settings: Settings,
+    bootstrap_servers: str,
+    clock: Clock,
+    folder: Path,
+    *,
+    rebuild_changelog: bool = False,
+    clients: Clients | None = None,
 ) -> tuple[App, Engine]:
     """The Faust app of one worker, whose local state lives in ``folder``, and the engine to be started before it.
 
-    With ``rebuild_changelog`` its tables are taken as the truth where the changelog has lost records.
+    With ``rebuild_changelog`` its tables are taken as the truth where the changelog has lost records. ``clients``: what
+    the engine talks to Kafka with; by default clients of ``bootstrap_servers``, which Faust's own consumer reads from.
     """
     make_private_folder(folder)
     member = member_name(folder, folder.name)
@@ -99,7 +107,9 @@ def create_app(
     )
     app.unread = {Topics.of(settings).commands}
     app.tables._recovery = BulkRecovery(app, app.tables, beacon=app.tables.beacon, loop=app.loop)  # type: ignore[attr-defined]
-    engine = app.engine = Engine(app, settings, bootstrap_servers, clock, member, rebuild_changelog)
+    engine = app.engine = Engine(
+        app, settings, clients or KafkaClients(settings, bootstrap_servers), clock, member, rebuild_changelog
+    )
     _declare_agents(app, engine, settings)
 
     async def on_revoked(*_: Any, **__: Any) -> None:

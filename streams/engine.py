@@ -22,14 +22,8 @@ from everwatch.core.errors import AccessError, BrokerUnavailable, ChangelogLost,
 from everwatch.core.process_memory import give_back
 from everwatch.kafka.access_errors import refused
 from everwatch.kafka.admin_client import Admin
-from everwatch.kafka.asyncio_clients import new_batch_producer
 from everwatch.kafka.batch_producer import BatchSender
-from everwatch.kafka.clients import (
-    new_admin,
-    new_consumer,
-    new_producer,
-    new_transactional_producer,
-)
+from everwatch.kafka.clients import Clients
 from everwatch.kafka.compression import codec_named
 from everwatch.kafka.dead_letter_writer import DeadLetters
 from everwatch.kafka.outbox import Outbox
@@ -89,7 +83,7 @@ class Engine(Service):
         self,
         app: faust.App,
         settings: Settings,
-        bootstrap_servers: str,
+        clients: Clients,
         clock: Clock,
         member: str,
         rebuild_changelog: bool,
@@ -97,7 +91,7 @@ class Engine(Service):
         super().__init__()
         self._member = member
         self._settings = settings
-        self._bootstrap_servers = bootstrap_servers
+        self._clients = clients
         self._clock = clock
         self._ready = asyncio.Event()
         self._app = app
@@ -159,8 +153,8 @@ class Engine(Service):
     async def on_start(self) -> None:
         """Connect the producers and put the parts together."""
         settings, topics, clock = self._settings, self._topics, self._clock
-        self._outbox = Outbox(new_producer(settings, self._bootstrap_servers), lambda error: self.end(error))
-        self._sender = BatchSender(lambda: new_batch_producer(settings, self._bootstrap_servers))
+        self._outbox = Outbox(self._clients.producer(), lambda error: self.end(error))
+        self._sender = BatchSender(self._clients.batch_producer)
         await self._sender.start()
         self._planner.largest_batch = await asyncio.to_thread(largest_batch, self._admin, topics.all_ticks)
         self._writer = Writer(self.table, self._outbox, self.logs, self.partitions, self.partitions.calm)
@@ -466,11 +460,11 @@ class Engine(Service):
             "max.partition.fetch.bytes": 1024 * 1024,
             "isolation.level": isolation,
         }
-        return new_consumer(self._settings, self._bootstrap_servers, group, **bulk)
+        return self._clients.consumer(group, **bulk)
 
     def _new_changelog_prober(self) -> Consumer:
         group = f"{self._settings.application}-worker-{self._topics.monitors_changelog}"
-        return new_consumer(self._settings, self._bootstrap_servers, group, **PROBING)
+        return self._clients.consumer(group, **PROBING)
 
     async def _usable_as_standby(self, numbers: set[int]) -> set[int]:
         try:
@@ -483,7 +477,7 @@ class Engine(Service):
 
     @cached_property
     def _admin(self) -> Admin:
-        return new_admin(self._settings, self._bootstrap_servers)
+        return self._clients.admin()
 
     def _changelog_id(self) -> str:
         return topic_id(self._admin, self._topics.monitors_changelog)
@@ -500,7 +494,7 @@ class Engine(Service):
 
     def _new_log_producer(self, number: int) -> Producer:
         transactional_id = f"{self._topics.monitors_changelog}-{number}"
-        return new_transactional_producer(self._settings, self._bootstrap_servers, transactional_id)
+        return self._clients.transactional_producer(transactional_id)
 
     def _lane(self, topic: str, channel: Any) -> Lane:
         group = f"{self._settings.application}-worker-{topic}"
@@ -510,7 +504,7 @@ class Engine(Service):
         fetching = {} if topic == self._topics.commands else gathering
         return Lane(
             topic,
-            lambda **more: new_consumer(self._settings, self._bootstrap_servers, group, **fetching | more),
+            lambda **more: self._clients.consumer(group, **fetching | more),
             channel,
             lambda unreadable: self._refusals.keep_unreadable(unreadable),
             self.end,
@@ -520,7 +514,7 @@ class Engine(Service):
         )
 
     def _new_group_consumer(self) -> Consumer:
-        return new_consumer(self._settings, self._bootstrap_servers, self._settings.application)
+        return self._clients.consumer(self._settings.application)
 
     async def _look_ahead(self, delayed: Delayed) -> None:
         while not self.should_stop:

@@ -13,7 +13,7 @@ from support.waiting import now_ms, wait_until
 
 from everwatch.core.clock import SystemClock
 from everwatch.executor.tick_consumers import TickConsumers
-from everwatch.kafka.clients import new_admin, new_consumer
+from everwatch.kafka.clients import KafkaClients, new_admin, new_consumer
 from everwatch.kafka.consumer_groups import executors_group, members_of
 from everwatch.kafka.topics import ensure_topics
 
@@ -27,7 +27,9 @@ def pipeline(new_pipeline: NewPipeline) -> Pipeline:
 
 
 def new_executor(pipeline: Pipeline) -> TickConsumers:
-    return TickConsumers(pipeline.settings, pipeline.settings.bootstrap_servers, SystemClock(), Future)
+    return TickConsumers(
+        pipeline.settings, KafkaClients(pipeline.settings, pipeline.settings.bootstrap_servers), SystemClock(), Future
+    )
 
 
 @pytest.fixture

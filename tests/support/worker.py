@@ -8,8 +8,10 @@ import asyncio
 import threading
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import orjson
@@ -160,13 +162,6 @@ class Broker:
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Have every engine made from now on talk to this broker."""
-        monkeypatch.setattr("streams.engine.new_producer", lambda *_: Producer(self))
-        monkeypatch.setattr("streams.engine.new_transactional_producer", lambda *_: LogProducer(self))
-        monkeypatch.setattr("streams.engine.new_consumer", lambda _, __, group, **___: Consumer(self, group))
-        monkeypatch.setattr("streams.engine.new_admin", lambda *_: None)
-        monkeypatch.setattr("streams.engine.largest_batch", lambda *_: None)
-        monkeypatch.setattr("streams.engine.topic_id", lambda *_: self.changelog_id)
-        monkeypatch.setattr("streams.engine.BatchSender", lambda _: TickSender(self))
         monkeypatch.setattr("streams.engine.Engine._read_noted", lambda _, numbers: self._read_progress(numbers))
 
     def take(self, topic: str, value: dict[str, Any]) -> None:
@@ -205,6 +200,43 @@ class Broker:
         if self.is_progress_lost and not self.logs[TOPICS.progress]:
             return {}
         return dict.fromkeys(numbers, Noted(self.noted(), self.owner))
+
+
+class BrokerClients:
+    """Clients of the broker of a test, as an engine is given them."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def producer(self, **_: object) -> Any:
+        return Producer(self._broker)
+
+    def transactional_producer(self, transactional_id: str) -> Any:
+        return LogProducer(self._broker)
+
+    def consumer(self, group_id: str, **_: object) -> Any:
+        return Consumer(self._broker, group_id)
+
+    def admin(self) -> Any:
+        return Admin(self._broker)
+
+    def batch_producer(self) -> Any:
+        return TickProducer(self._broker)
+
+
+class Admin:
+    """An admin client, which may be asked for a topic's id."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def describe_configs(self, resources: list[Any], **_: object) -> dict[Any, "Future[Any]"]:
+        return {}
+
+    def describe_topics(self, topics: Any, **_: object) -> dict[str, "Future[Any]"]:
+        described: Future[Any] = Future()
+        described.set_result(SimpleNamespace(topic_id=self._broker.changelog_id))
+        return dict.fromkeys(topics.topics if hasattr(topics, "topics") else [CHANGELOG], described)
 
 
 class Producer:
@@ -369,12 +401,11 @@ class Consumer:
         self._position = None
 
 
-class TickSender:
-    """A sender of stamped batches."""
+class TickProducer:
+    """An aiokafka producer of stamped batches."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self.producer = object()
 
     async def start(self) -> None:
         pass
@@ -382,7 +413,7 @@ class TickSender:
     async def stop(self) -> None:
         pass
 
-    async def send(self, batch: StampedBatch, topic: str, partition: int) -> "asyncio.Future[object]":
+    async def send_batch(self, batch: StampedBatch, topic: str, *, partition: int) -> "asyncio.Future[object]":
         for record in MemoryRecords(bytes(batch._build())).next_batch():
             self._broker.ticks.append((record.key.decode(), record.timestamp))
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
@@ -399,7 +430,12 @@ class Life:
         self.broker = broker
         self.clock = clock
         self.app, self.engine = create_app(
-            load_settings(), "127.0.0.1:9", clock, folder, rebuild_changelog=rebuild_changelog
+            load_settings(),
+            "127.0.0.1:9",
+            clock,
+            folder,
+            rebuild_changelog=rebuild_changelog,
+            clients=BrokerClients(broker),
         )
         self.app.finalize()
         self.app.flow_control.resume()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,15 +90,16 @@ def ends(*partitions: int) -> list[FakeMessage]:
 
 
 @pytest.fixture
-def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[CancellationReader, list[Cancellations]]]:
+def follow() -> Callable[..., tuple[CancellationReader, list[Cancellations]]]:
     def follow(consumer: FakeConsumer) -> tuple[CancellationReader, list[Cancellations]]:
         def new_consumer(*_: Any, **more: Any) -> FakeConsumer:
             assert more["enable.partition.eof"]
             return consumer
 
-        monkeypatch.setattr(cancellation_reader, "new_consumer", new_consumer)
         delivered: list[Cancellations] = []
-        followed = CancellationReader(Settings(partitions=PARTITIONS), "nowhere:1", SettableClock(0))
+        followed = CancellationReader(
+            Settings(partitions=PARTITIONS), SimpleNamespace(consumer=new_consumer), SettableClock(0)
+        )
         followed.start(delivered.append)
         return followed, delivered
 

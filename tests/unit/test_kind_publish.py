@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from support.processes import running
 
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings, load_settings
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.encoding.templates import tick_id
-from everwatch.executor import executor_process
-from everwatch.kafka.clients import new_producer
+from everwatch.executor.executor_process import Executor
+from everwatch.kafka.clients import KafkaClients, new_producer
 from everwatch.kafka.event_publisher import KafkaPublisher, open_publisher
 from everwatch.kinds import publish, registry
 from everwatch.kinds.execution.run_context import open_run_context
@@ -258,7 +259,7 @@ async def test_a_report_that_comes_after_its_check_was_given_up_does_no_harm(
 
 
 async def test_without_topics_there_is_a_publisher_that_refuses_and_no_connection() -> None:
-    async with open_publisher(Settings(), "nowhere.invalid:1") as publisher:
+    async with open_publisher(Settings(), KafkaClients(Settings(), "nowhere.invalid:1")) as publisher:
         assert isinstance(publisher, MemoryPublisher)
         with pytest.raises(NotPublished, match=NOT_ALLOWED):
             await publisher.publish(Event("orders", None, b"{}"))
@@ -270,16 +271,16 @@ async def test_without_topics_there_is_a_publisher_that_refuses_and_no_connectio
 async def test_topics_that_only_everwatch_may_write_to_cannot_be_allowed(topic: str) -> None:
     settings = Settings(publish_topics=("orders", topic), topic_prefix="p.", app_id="app")
     with pytest.raises(SettingsError, match=f"EVERWATCH_PUBLISH_TOPICS: only Everwatch itself may write to {topic}"):
-        async with open_publisher(settings, "nowhere.invalid:1"):
+        async with open_publisher(settings, KafkaClients(settings, "nowhere.invalid:1")):
             pass
 
 
 async def test_an_executor_that_is_to_allow_such_a_topic_does_not_start() -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        with pytest.raises(SettingsError, match="only Everwatch itself may write to results"):
-            await executor_process.run(
-                Settings(publish_topics=("results",)), "127.0.0.1:1", SystemClock(), asyncio.Event()
-            )
+    settings = Settings(publish_topics=("results",))
+    executor = Executor(settings, KafkaClients(settings, "127.0.0.1:1"), SystemClock())
+    with pytest.raises(SettingsError, match="only Everwatch itself may write to results"):
+        async with asyncio.timeout(PATIENCE_S), running(executor):
+            pass
 
 
 def test_the_setting_is_a_list_of_names(monkeypatch: pytest.MonkeyPatch) -> None:

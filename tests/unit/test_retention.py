@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from support.worker import Broker, Producer
+from support.worker import Broker, BrokerClients
 from test_sink_poison import NOW, RESULTS, SETTINGS, Source, result
 
 from everwatch.core.clock import SettableClock
@@ -117,8 +117,7 @@ async def run_sink(monkeypatch: pytest.MonkeyPatch, store: MemoryStore, records:
     stop = asyncio.Event()
     source = Source([result(f"user-{offset}", offset) for offset in range(records)], [], stop)
     monkeypatch.setattr("everwatch.sink.sink_process.Source", lambda *_: source)
-    monkeypatch.setattr("everwatch.sink.sink_process.new_producer", lambda *_: Producer(Broker()))
-    await _Sink(SETTINGS, "127.0.0.1:9", SettableClock(NOW), stop, store).run()
+    await _Sink(SETTINGS, BrokerClients(Broker()), SettableClock(NOW), stop, store).run()
 
 
 async def test_the_sink_deletes_what_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:

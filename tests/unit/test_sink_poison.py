@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
-from support.worker import Broker, Producer
+from support.worker import Broker, BrokerClients
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
@@ -85,9 +85,8 @@ async def stored(
     broker, stop = broker or Broker(), asyncio.Event()
     source = Source(records, list(unreadable), stop)
     monkeypatch.setattr("everwatch.sink.sink_process.Source", lambda *_: source)
-    monkeypatch.setattr("everwatch.sink.sink_process.new_producer", lambda *_: Producer(broker))
     given: Any = store
-    await _Sink(SETTINGS, "127.0.0.1:9", SettableClock(NOW), stop, given).run()
+    await _Sink(SETTINGS, BrokerClients(broker), SettableClock(NOW), stop, given).run()
     return source, broker.logs[TOPICS.dead_letters]
 
 

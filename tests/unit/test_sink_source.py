@@ -50,11 +50,19 @@ class Store(MemoryStore):
         return super().offsets()
 
 
+class OneClient:
+    """Gives one consumer to whoever asks."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+
+    def consumer(self, group_id: str, **_: object) -> Consumer:
+        return self._consumer
+
+
 @pytest.fixture
-def consumer(monkeypatch: pytest.MonkeyPatch) -> Consumer:
-    made = Consumer()
-    monkeypatch.setattr("everwatch.kafka.stored_source.new_consumer", lambda *_, **__: made)
-    return made
+def consumer() -> Consumer:
+    return Consumer()
 
 
 def test_partitions_given_while_the_database_is_away_are_read_from_where_it_stands_when_it_is_back(
@@ -62,7 +70,7 @@ def test_partitions_given_while_the_database_is_away_are_read_from_where_it_stan
 ) -> None:
     store = Store(busy=2)
     store.apply(SinkBatch(1, {ONE: 7}))
-    source = Source(Settings(), "127.0.0.1:9", store, SettableClock(0), ["results"])
+    source = Source(Settings(), OneClient(consumer), store, SettableClock(0), ["results"])
     for _ in range(2):
         with pytest.raises(StoreBusy):
             source.take(10, 0)
@@ -76,7 +84,7 @@ def test_a_partition_whose_offset_is_forgotten_is_read_from_its_beginning_also_i
 ) -> None:
     store = Store(busy=0)
     store.apply(SinkBatch(1, {ONE: 7, TWO: 9}))
-    source = Source(Settings(), "127.0.0.1:9", store, SettableClock(0), ["results"])
+    source = Source(Settings(), OneClient(consumer), store, SettableClock(0), ["results"])
     source.take(10, 0)
     store.forget_offsets([ONE])
     source.restart([ONE])

@@ -21,7 +21,7 @@ from everwatch.encoding.cancellation_records import Cancellation, Key, decode_ca
 from everwatch.executor.cancelled_monitors import MOST_KEPT
 from everwatch.executor.tick_records import bytes_of
 from everwatch.kafka.access_errors import read_of, refused
-from everwatch.kafka.clients import new_consumer
+from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumer_groups import executors_group
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topics import Topics
@@ -46,9 +46,9 @@ class CancellationReader:
     a minute and tried again: what is known of cancellations holds meanwhile. Only a missing right is an end.
     """
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clients: Clients, clock: Clock) -> None:
         self._settings = settings
-        self._bootstrap_servers = bootstrap_servers
+        self._clients = clients
         self._topic = Topics.of(settings).cancellations
         self._quiet = Quiet(clock)
         self._stopping = threading.Event()
@@ -104,9 +104,7 @@ class CancellationReader:
             self.ended.set_result(None)
 
     def _follow(self, deliver: Callable[[Cancellations], None]) -> None:
-        consumer = new_consumer(
-            self._settings,
-            self._bootstrap_servers,
+        consumer = self._clients.consumer(
             executors_group(self._settings),
             **_PREFETCH,
             **{"enable.partition.eof": True},

@@ -18,7 +18,7 @@ from everwatch.executor.cancellation_reader import CancellationReader, Cancellat
 from everwatch.executor.check_runner import Checks
 from everwatch.executor.metrics import SLOTS
 from everwatch.executor.tick_consumers import TickConsumers
-from everwatch.kafka.clients import new_producer
+from everwatch.kafka.clients import Clients
 from everwatch.kafka.event_publisher import open_publisher
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.unreadable_batches import Unreadable
@@ -50,16 +50,14 @@ class Executor(Process):
 
     name = "executor"
 
-    def __init__(
-        self, settings: Settings, bootstrap_servers: str, clock: Clock, executor_id: str | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, clients: Clients, clock: Clock, executor_id: str | None = None) -> None:
         super().__init__(settings, clock)
-        self._bootstrap_servers = bootstrap_servers
+        self._clients = clients
         self._executor_id = executor_id or settings.instance
         self._opened = AsyncExitStack()
         self._started = False
-        self._cancellations = CancellationReader(settings, bootstrap_servers, clock)
-        self._ticks = TickConsumers(settings, bootstrap_servers, clock, self._cancellations.read_to_now)
+        self._cancellations = CancellationReader(settings, clients, clock)
+        self._ticks = TickConsumers(settings, clients, clock, self._cancellations.read_to_now)
         self.health.expect("cancellations", self._cancellations.why_not_read)
         self.health.expect("assignment", self._ticks.why_not_assigned)
 
@@ -70,13 +68,13 @@ class Executor(Process):
         _allow_many_files()
         loop = asyncio.get_running_loop()
         try:
-            self._outbox = Outbox(new_producer(settings, self._bootstrap_servers))
+            self._outbox = Outbox(self._clients.producer())
         except KafkaException as error:
             raise BrokerUnavailable(
                 f"Kafka: no client can be made of these settings ({error.args[0].str()})."
             ) from None
         self._opened.push_async_callback(self._outbox.close, _FLUSH_S)
-        publisher = await self._opened.enter_async_context(open_publisher(settings, self._bootstrap_servers))
+        publisher = await self._opened.enter_async_context(open_publisher(settings, self._clients))
         callables = await self._opened.enter_async_context(
             open_callables(clock, settings.python_processes, settings.python_memory_mb, budgets_of(settings))
         )

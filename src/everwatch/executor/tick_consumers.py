@@ -22,7 +22,7 @@ from everwatch.executor.assignment import CANCELLATIONS_WITHIN_S, STANDSTILL_S, 
 from everwatch.executor.backlog import LATE_MS
 from everwatch.executor.metrics import LAG, WAITING
 from everwatch.kafka.access_errors import read_by, read_of, refused
-from everwatch.kafka.clients import new_consumer
+from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumer_groups import executors_group
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
@@ -79,13 +79,13 @@ class TickConsumers:
     def __init__(
         self,
         settings: Settings,
-        bootstrap_servers: str,
+        clients: Clients,
         clock: Clock,
         read_cancellations: Callable[[], Future[None]],
     ) -> None:
         """``read_cancellations`` gives a future that is done when all is known that is cancelled by now."""
         self._consumers = {
-            topic: TickConsumer(topic, settings, bootstrap_servers, clock, read_cancellations)
+            topic: TickConsumer(topic, settings, clients, clock, read_cancellations)
             for topic in Topics.of(settings).all_ticks
         }
 
@@ -139,7 +139,7 @@ class TickConsumer:
         self,
         topic: str,
         settings: Settings,
-        bootstrap_servers: str,
+        clients: Clients,
         clock: Clock,
         read_cancellations: Callable[[], Future[None]],
     ) -> None:
@@ -148,7 +148,7 @@ class TickConsumer:
         self._cancellations: Future[None] | None = None
         self._cancellations_due_s = 0.0
         self._settings = settings
-        self._bootstrap_servers = bootstrap_servers
+        self._clients = clients
         self._clock = clock
         self._enough = 2 * settings.max_in_flight + _BATCH
         self._room_again = settings.max_in_flight
@@ -212,7 +212,7 @@ class TickConsumer:
 
     def _new_consumer(self, **more: object) -> Consumer:
         group = executors_group(self._settings)
-        return new_consumer(self._settings, self._bootstrap_servers, group, error_cb=self._on_error, **more)
+        return self._clients.consumer(group, error_cb=self._on_error, **more)
 
     def _consume_until_finished(self, deliver: Deliver, refuse: Refuse) -> None:
         consumer = self._new_consumer(

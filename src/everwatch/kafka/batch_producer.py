@@ -19,7 +19,6 @@ from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.stamped_batch import StampedBatch
 
 logger = logging.getLogger(__name__)
-LAST_SEQUENCE = 0x7FFF_FFFF
 RETIRED_WITHIN_S = 5.0
 
 
@@ -100,7 +99,6 @@ class BatchSender:
 
     async def _started(self) -> AIOKafkaProducer:
         producer = self._new_producer()
-        _wrap_sequence_numbers(producer)
         try:
             await producer.start()
         except BaseException:
@@ -116,17 +114,3 @@ async def _retire(producer: AIOKafkaProducer) -> None:
     except (KafkaError, TimeoutError) as error:
         logger.info("the old producer of ticks is given up: %r", error)
         await producer.client.close()
-
-
-def _wrap_sequence_numbers(producer: AIOKafkaProducer) -> None:
-    """Let sequence numbers go on at 0 after 2^31 - 1, as brokers expect.
-
-    aiokafka goes on at -2^31, which a broker takes for a gap; at 40,000 ticks a second that is every 15 hours.
-    """
-    manager = producer._txn_manager
-    numbers = manager._sequence_numbers
-
-    def increment(topic_partition: Any, count: int) -> None:
-        numbers[topic_partition] = (numbers[topic_partition] + count) & LAST_SEQUENCE
-
-    manager.increment_sequence_number = increment

@@ -4,13 +4,16 @@ So every client gets the same addresses and security.
 """
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, Producer
 
 from everwatch.core.config import Settings
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.tls_files import tls_context
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaProducer
 
 # a refused record is kept with headers that say why, so a dead letter may be a little larger than what came in
 LARGEST_RECORD_BYTES = 2 * 1024 * 1024
@@ -131,3 +134,52 @@ def new_consumer(settings: Settings, bootstrap_servers: str, group_id: str, **ov
         | MEMORY
         | overrides
     )
+
+
+class Clients(Protocol):
+    """Makes the Kafka clients of a process, which is given this one argument and knows neither address nor security."""
+
+    def producer(self, **overrides: object) -> Producer:
+        """Make an idempotent producer."""
+        ...
+
+    def transactional_producer(self, transactional_id: str) -> Producer:
+        """Make a producer of transactions, which fences every earlier one with the same id."""
+        ...
+
+    def consumer(self, group_id: str, **overrides: object) -> Consumer:
+        """Make a consumer that commits nothing by itself and starts at the earliest record."""
+        ...
+
+    def admin(self) -> Admin:
+        """Make a client that creates and describes topics."""
+        ...
+
+    def batch_producer(self) -> "AIOKafkaProducer":
+        """Make an asyncio producer of whole record batches; the caller starts and stops it."""
+        ...
+
+
+class KafkaClients:
+    """Clients of the brokers at ``bootstrap_servers``."""
+
+    def __init__(self, settings: Settings, bootstrap_servers: str) -> None:
+        self._settings = settings
+        self._bootstrap_servers = bootstrap_servers
+
+    def producer(self, **overrides: object) -> Producer:
+        return new_producer(self._settings, self._bootstrap_servers, **overrides)
+
+    def transactional_producer(self, transactional_id: str) -> Producer:
+        return new_transactional_producer(self._settings, self._bootstrap_servers, transactional_id)
+
+    def consumer(self, group_id: str, **overrides: object) -> Consumer:
+        return new_consumer(self._settings, self._bootstrap_servers, group_id, **overrides)
+
+    def admin(self) -> Admin:
+        return new_admin(self._settings, self._bootstrap_servers)
+
+    def batch_producer(self) -> "AIOKafkaProducer":
+        from everwatch.kafka.asyncio_clients import new_batch_producer  # importing aiokafka takes a while
+
+        return new_batch_producer(self._settings, self._bootstrap_servers)

@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
-from everwatch.kafka.clients import new_producer
+from everwatch.kafka.clients import Clients
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.publisher_interface import Event, MemoryPublisher, NotPublished, Publisher, check_allowed
 
@@ -68,7 +68,7 @@ class KafkaPublisher:
 
 
 @asynccontextmanager
-async def open_publisher(settings: Settings, bootstrap_servers: str) -> AsyncIterator[Publisher]:
+async def open_publisher(settings: Settings, clients: Clients) -> AsyncIterator[Publisher]:
     """A publisher for the topics that ``settings`` allow; without any there is no connection to Kafka.
 
     Raises SettingsError if one of them is a topic that only Everwatch itself may write to.
@@ -77,9 +77,7 @@ async def open_publisher(settings: Settings, bootstrap_servers: str) -> AsyncIte
     if not settings.publish_topics:
         yield MemoryPublisher()
         return
-    producer = new_producer(
-        settings,
-        bootstrap_servers,
+    producer = clients.producer(
         **{
             "delivery.timeout.ms": DELIVERY_TIMEOUT_S * 1000,
             # a missing topic is to be told within the ten seconds that a check has by default

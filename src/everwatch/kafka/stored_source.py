@@ -11,7 +11,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import AccessError
 from everwatch.kafka.access_errors import refused
-from everwatch.kafka.clients import new_consumer
+from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.observability.metrics import ASSIGNED, REBALANCES
@@ -39,7 +39,7 @@ class Source:
     def __init__(
         self,
         settings: Settings,
-        bootstrap_servers: str,
+        clients: Clients,
         store: StoredOffsets,
         clock: Clock,
         topics: Sequence[str],
@@ -48,7 +48,7 @@ class Source:
         self._store = store
         self._process = process
         self._settings = settings
-        self._bootstrap_servers = bootstrap_servers
+        self._clients = clients
         self._complaints: set[int] = set()
         self._restarted: set[str] = set()
         # partitions of this sink that are not fetched yet: the database did not say where they start
@@ -120,7 +120,7 @@ class Source:
 
     def _new_consumer(self, **more: object) -> Consumer:
         group = f"{self._settings.application}-{self._process}"
-        return new_consumer(self._settings, self._bootstrap_servers, group, error_cb=self._complain, **more)
+        return self._clients.consumer(group, error_cb=self._complain, **more)
 
     def close(self) -> None:
         """Leave the group."""

@@ -17,6 +17,7 @@ from everwatch.core.bisection import Bisection
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import is_retryable
+from everwatch.kafka.clients import KafkaClients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.stored_source import Source
 from everwatch.kafka.topics import Topics
@@ -115,7 +116,14 @@ class Notifier(Process):
         assert self._storage is not None
         assert self._dispatcher is not None
         topics = [self._topics.transitions, self._topics.monitors_changelog]
-        self._source = Source(self.settings, self._bootstrap_servers, self._storage, self.clock, topics, SCHEMA.process)
+        self._source = Source(
+            self.settings,
+            KafkaClients(self.settings, self._bootstrap_servers),
+            self._storage,
+            self.clock,
+            topics,
+            SCHEMA.process,
+        )
         logger.info("telling of %s by %d routes", self._topics.transitions, len(self._rules.current.routes))
         self.begin("planning", self._plan())
         sending = self.begin("sending", self._dispatcher.run())

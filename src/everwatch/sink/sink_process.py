@@ -13,7 +13,7 @@ from everwatch.core.bisection import Bisection
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError, Unhandled, is_retryable
-from everwatch.kafka.clients import new_producer
+from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_writer import DeadLetters
 from everwatch.kafka.outbox import Outbox
@@ -60,9 +60,9 @@ class Sink(Process):
 
     name = "sink"
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clients: Clients, clock: Clock) -> None:
         super().__init__(settings, clock)
-        self._bootstrap_servers = bootstrap_servers
+        self._clients = clients
         self._claim = ExitStack()
         self._store: Store | None = None
         self._storing: _Sink | None = None
@@ -79,7 +79,7 @@ class Sink(Process):
             store = self._store = await _while_busy(lambda: open_store(self.settings), self.stopping)
         except Stopped:
             return
-        self._storing = _Sink(self.settings, self._bootstrap_servers, self.clock, self.stopping, store)
+        self._storing = _Sink(self.settings, self._clients, self.clock, self.stopping, store)
         await self._storing.run()
 
     async def stop(self) -> None:
@@ -102,11 +102,9 @@ class Sink(Process):
 
 
 class _Sink:
-    def __init__(
-        self, settings: Settings, bootstrap_servers: str, clock: Clock, stop: asyncio.Event, store: Store
-    ) -> None:
+    def __init__(self, settings: Settings, clients: Clients, clock: Clock, stop: asyncio.Event, store: Store) -> None:
         self._settings = settings
-        self._bootstrap_servers = bootstrap_servers
+        self._clients = clients
         self._clock = clock
         self._stop = stop
         self._store = store
@@ -132,7 +130,7 @@ class _Sink:
 
     async def run(self) -> None:
         topics = [self._topics.results, self._topics.transitions, self._topics.monitors_changelog]
-        source = self._source = Source(self._settings, self._bootstrap_servers, self._store, self._clock, topics)
+        source = self._source = Source(self._settings, self._clients, self._store, self._clock, topics)
         logger.info("storing %s", ", ".join((self._topics.results, self._topics.transitions, "the monitors")))
         try:
             while not self._stop.is_set():
@@ -246,7 +244,7 @@ class _Sink:
 
     def _dead_letters(self) -> DeadLetters:
         if self._letters is None:
-            self._outbox = Outbox(new_producer(self._settings, self._bootstrap_servers))
+            self._outbox = Outbox(self._clients.producer())
             self._letters = DeadLetters(self._outbox, self._topics, self._clock, "sink")
         return self._letters
 

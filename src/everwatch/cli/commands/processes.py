@@ -12,6 +12,7 @@ from everwatch.cli.support.stop_signals import stop_when_signalled
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
+from everwatch.kafka.clients import KafkaClients
 from everwatch.kafka.process_rights import Process
 from everwatch.plans.plans_file import PlansFile
 from everwatch.processes import run_process
@@ -81,7 +82,9 @@ def executor(
     if processes > 1:
         _share(settings, bootstrap, shares, stop_with_parent=stop_with_parent)
     else:
-        run_process(Executor(settings, bootstrap, SystemClock()), stop_with_parent=stop_with_parent)
+        run_process(
+            Executor(settings, KafkaClients(settings, bootstrap), SystemClock()), stop_with_parent=stop_with_parent
+        )
 
 
 def sink(
@@ -97,7 +100,7 @@ def sink(
     if not settings.database:
         prepare_data_folder(settings)
     bootstrap = ready_broker(settings, Process.SINK)
-    run_process(Sink(settings, bootstrap, SystemClock()), stop_with_parent=stop_with_parent)
+    run_process(Sink(settings, KafkaClients(settings, bootstrap), SystemClock()), stop_with_parent=stop_with_parent)
 
 
 def notifier(

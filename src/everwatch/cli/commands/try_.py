@@ -12,6 +12,7 @@ from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.executor.callable_pool import budgets_of, open_callables
+from everwatch.kafka.clients import KafkaClients
 from everwatch.kafka.event_publisher import open_publisher
 from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
@@ -115,7 +116,7 @@ async def _tried(kind: Kind, config: Any, tick: Tick, settings: Settings, clock:
 
 async def _run(tick: Tick, settings: Settings, clock: Clock) -> Outcome:
     async with (
-        open_publisher(settings, broker_of(settings)) as publisher,
+        open_publisher(settings, KafkaClients(settings, broker_of(settings))) as publisher,
         open_callables(clock, 1, settings.python_memory_mb, budgets_of(settings)) as callables,
         open_run_context(
             clock, Guard(settings.allow_networks), publisher, callables, outgoing=outgoing_of(settings)
