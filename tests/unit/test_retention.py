@@ -10,7 +10,7 @@ from support.worker import Broker, BrokerClients
 from test_sink_poison import NOW, RESULTS, SETTINGS, Source, result
 
 from everwatch.core.clock import SettableClock
-from everwatch.core.config import Settings
+from everwatch.core.config import Settings, days_of_plans
 from everwatch.core.errors import SettingsError, StoreError
 from everwatch.model import Result, State, Status, Transition
 from everwatch.sink.sink_process import _Sink
@@ -146,3 +146,12 @@ def test_history_that_is_kept_for_less_than_results_is_refused(monkeypatch: pyte
         with pytest.raises(SettingsError, match="keep_history_days must not be less than keep_results_days"):
             load_settings(keep_results_days=results, keep_history_days=history)
     assert load_settings(keep_results_days=500, keep_history_days=0).keep_results_days == 500
+
+
+@pytest.mark.parametrize("wrong", ["pro", "pro=0", "pro=soon", "=3", "pro=90 team=4", "pro=99999"])
+def test_days_of_a_plan_that_are_no_days_are_refused_in_a_sentence(wrong: str) -> None:
+    from everwatch.core.config import load_settings
+
+    with pytest.raises(SettingsError, match=r"KEEP_DAYS_OF_PLANS: '.*' is not PLAN=DAYS, such as pro=90"):
+        load_settings(keep_days_of_plans=f"team=400, {wrong}")
+    assert days_of_plans(" pro = 90,team x=400,") == {"pro": 90, "team x": 400}

@@ -25,6 +25,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 TopicName = Annotated[str, Meta(max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
 _PREFIX = "EVERWATCH_"
 _DOTENV = Path(".env")
+MOST_DAYS = 36_500
+"""For how long something that ages may be kept, other than for good."""
 
 
 class SecurityProtocol(StrEnum):
@@ -110,7 +112,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_days_of_plans: Annotated[
         str,
         Meta(
-            pattern=r"^\s*([^=,]{1,128}=\s*[1-9][0-9]{0,4}\s*(,|\Z))*\s*\Z",
             description="Days for which everything of users of a plan is kept, all results too, where that is longer:"
             " pro=90,enterprise=400.",
         ),
@@ -425,6 +426,17 @@ def _from_text(wanted: Any, value: Any) -> Any:
     return value if isinstance(value, wanted) else wanted(value)
 
 
+def days_of_plans(text: str) -> dict[str, int]:
+    """What the setting ``keep_days_of_plans`` means: days by plan. Raises ValueError."""
+    found: dict[str, int] = {}
+    for pair in filter(str.strip, text.split(",")):
+        plan, _, days = (part.strip() for part in pair.partition("="))
+        if not plan or not days.isdecimal() or not 0 < int(days) <= MOST_DAYS:
+            raise ValueError(f"{pair.strip()[:100]!r} is not PLAN=DAYS, such as pro=90, with 1 to {MOST_DAYS} days")
+        found[plan] = int(days)
+    return found
+
+
 def _contradictions(settings: Settings) -> list[str]:
     """What two settings together, or keys, get wrong, a line each."""
     wrong = []
@@ -440,6 +452,10 @@ def _contradictions(settings: Settings) -> list[str]:
     # an audit would take results for too many whose monitors it knows nothing of
     if settings.keep_history_days and not 0 < settings.keep_results_days <= settings.keep_history_days:
         wrong.append("keep_history_days must not be less than keep_results_days (0: for good)")
+    try:
+        days_of_plans(settings.keep_days_of_plans)
+    except ValueError as error:
+        wrong.append(f"setting {_PREFIX}KEEP_DAYS_OF_PLANS: {error}")
     return wrong
 
 

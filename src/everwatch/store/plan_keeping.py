@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from everwatch.core.config import Settings
+from everwatch.core.config import Settings, days_of_plans
 from everwatch.schedule.duration import DAY_MS
 
 Plans = tuple[str, ...]
@@ -29,8 +29,7 @@ class PlanKeeping:
     @classmethod
     def of(cls, settings: Settings) -> "PlanKeeping":
         """What the settings say."""
-        pairs = (pair.partition("=") for pair in settings.keep_days_of_plans.split(",") if pair.strip())
-        return cls({plan.strip(): int(days) * DAY_MS for plan, _, days in pairs})
+        return cls({plan: days * DAY_MS for plan, days in days_of_plans(settings.keep_days_of_plans).items()})
 
     def longer_than(self, kept_ms: int) -> Plans:
         """Return the plans that keep for longer, by name."""
