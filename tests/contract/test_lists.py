@@ -189,6 +189,16 @@ def test_monitors_and_users_are_listed_by_every_filter_in_every_order(
     assert len(twins.both(lambda reader: reader.list_monitors(Selection(contains="shop")))) > 7
 
 
+def test_without_an_index_of_trigrams_the_same_is_found(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+    twins.put(*population())
+    searches = [which for which in SELECTIONS if which.contains or which.prefix]
+    with_index = [list(twins.readers[0].list_monitors(which)) for which in searches]
+    monkeypatch.setattr(sets, "has_index", lambda *_: False)
+    for which, found in zip(searches, with_index, strict=True):
+        assert twins.both(lambda reader: reader.list_monitors(which)) == found  # noqa: B023
+        twins.both(lambda reader: reader.list_users(which))  # noqa: B023
+
+
 def test_lists_go_by_id_or_by_the_newest_first(twins: Twins) -> None:
     twins.put(
         user("anna", updated_at=5),
