@@ -51,8 +51,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.name == PLOTS and not (given.reports and given.plot):
         parser.error("plots needs saved reports and --plot FOLDER")
-    if given.runs < 1 or given.processes < 1:
-        parser.error("--runs and --processes must be at least 1")
+    if given.runs < 1 or given.processes < 1 or given.users < 0:
+        parser.error("--runs and --processes must be at least 1, --users no less than 0")
     for number in _STOPS:
         signal.signal(number, _interrupt)
     try:
@@ -60,7 +60,7 @@ def main() -> None:
             written = draw([orjson.loads(path.read_bytes()) for path in given.reports], given.plot)
             sys.stdout.write("".join(f"{path}\n" for path in written))
             return
-        outcome = _run(given.name, Plan(given.quick, given.peers, given.processes), given.runs)
+        outcome = _run(given.name, Plan(given.quick, given.peers, given.processes, given.users), given.runs)
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         raise SystemExit(INTERRUPTED) from None
@@ -114,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
         default=1,
         metavar="N",
         help="processes of each executor (bench executor, standstill, fairness, sharing)",
+    )
+    parser.add_argument(
+        "--users", type=int, default=0, metavar="N", help="users of a generated database (bench queries)"
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw what can be drawn, as SVG")

@@ -5,11 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """``quick``: a smaller size, in under 50 s. ``peers``: compare with others. ``processes``: of the executor."""
+    """``quick``: a smaller size, in under 50 s. ``peers``: compare with others. ``processes``: of the executor.
+
+    ``users``: how many a generated database has; 0: as many as the bench takes by itself.
+    """
 
     quick: bool = False
     peers: bool = True
     processes: int = 1
+    users: int = 0
 
     @property
     def settle_s(self) -> float:
