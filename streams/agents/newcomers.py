@@ -9,7 +9,7 @@ from everwatch.model import Answer, Asker, At, ReplyOn, Signup
 from everwatch.rules.registration_rules import (
     newcomer,
 )
-from everwatch.timetable import NEVER, Planned
+from everwatch.timetable import NEVER, TimetableEntry
 from streams.agents.inputs import Admitted, by_partition
 from streams.outputs.all_outputs import Outputs
 from streams.state.owned_partitions import Partition, Planner
@@ -57,14 +57,14 @@ class Newcomers:
 
         They begin a little later than now, so that sweeps can go on while all this becomes durable.
         """
-        planned: list[tuple[Partition, list[Planned]]] = []
+        planned: list[tuple[Partition, list[TimetableEntry]]] = []
         asked: list[tuple[int, Signup]] = []
         with ExitStack() as stack:
             for number, some in newcomers.items():
                 partition = work.owned(number)
                 now = max(self._clock.now_ms(), partition.reaching_for)
                 stack.enter_context(partition.held(now + BEGIN_AFTER_MS))
-                plans: list[Planned] = []
+                plans: list[TimetableEntry] = []
                 async for few in in_turns(some):
                     for source, signup, keys in few:
                         try:
@@ -99,7 +99,7 @@ class Newcomers:
                                 partition.timetable.put(plan)
 
 
-def _is_dated(plan: Planned) -> bool:
+def _is_dated(plan: TimetableEntry) -> bool:
     """Whether the index knows of it too."""
     return isinstance(plan.schedule, At) or plan.held_back or plan.until < NEVER
 

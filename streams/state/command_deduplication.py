@@ -9,25 +9,25 @@ KEPT = 64
 KEPT_MS = 7 * 24 * 3_600_000
 
 
-class Remembered(msgspec.Struct, frozen=True):
+class HandledCommands(msgspec.Struct, frozen=True):
     """The newest command ids of a user and when each was carried out, ms; oldest first."""
 
     ids: dict[str, int] = {}
 
-    def with_id(self, command_id: str, at: int) -> "Remembered":
+    def with_id(self, command_id: str, at: int) -> "HandledCommands":
         """With one more, and without those that are too many or too old."""
         young = [(known, when) for known, when in self.ids.items() if when > at - KEPT_MS and known != command_id]
-        return Remembered(dict([*young[-(KEPT - 1) :], (command_id, at)]))
+        return HandledCommands(dict([*young[-(KEPT - 1) :], (command_id, at)]))
 
     def encoded(self) -> bytes:
         """For the table."""
         return msgspec.json.encode(self)
 
 
-def remembered_of(value: bytes | None) -> Remembered:
+def remembered_of(value: bytes | None) -> HandledCommands:
     """What the table holds; nothing where that cannot be decoded: a command that comes again is then a new one."""
     try:
-        return msgspec.json.decode(value, type=Remembered) if value else Remembered()
+        return msgspec.json.decode(value, type=HandledCommands) if value else HandledCommands()
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         logger.error("the ids of a user's commands cannot be decoded and are forgotten: %s", error)
-        return Remembered()
+        return HandledCommands()

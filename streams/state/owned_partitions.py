@@ -14,7 +14,7 @@ from importlib.metadata import version
 
 from everwatch.core.clock import Clock
 from everwatch.encoding import avro_schemas, codec, table_records
-from everwatch.encoding.table_records import Plan
+from everwatch.encoding.table_records import TimetableFields
 from everwatch.kinds.registry import is_check, is_inline
 from everwatch.model import At, Every, Monitor, Policy
 from everwatch.schedule.due import next_due
@@ -24,16 +24,16 @@ from everwatch.schedule.spread import spread_of
 from everwatch.timetable import (
     FORMAT,
     NEVER,
+    BatchKey,
     Chunk,
+    ChunkLimits,
+    Destination,
     Firing,
     FirstCheck,
-    Limits,
-    Line,
     Packing,
-    Planned,
     Retry,
     Timetable,
-    Way,
+    TimetableEntry,
     framed,
 )
 from streams.metrics import remove_gauges_of
@@ -58,14 +58,14 @@ class Attempt:
     upto: int
     now: int
     is_collected: bool = False
-    ticks: list[tuple[Way, Chunk, int]] = field(default_factory=list)
+    ticks: list[tuple[Destination, Chunk, int]] = field(default_factory=list)
     inline: list[Firing] = field(default_factory=list)
     skipped: list[Firing] = field(default_factory=list)
     # chunks of a single record that its topic does not take, and why
-    unsendable: list[tuple[Way, Chunk, int, str]] = field(default_factory=list)
+    unsendable: list[tuple[Destination, Chunk, int, str]] = field(default_factory=list)
     fired: bool = False
     # ticks that the broker has, for the metrics
-    sent: Counter[Way] = field(default_factory=Counter)
+    sent: Counter[Destination] = field(default_factory=Counter)
 
 
 class Partition:
@@ -141,7 +141,7 @@ class Planner:
 
     def fit(self, timetable: Timetable) -> None:
         """Split the chunks of a timetable that were made when topics took larger batches."""
-        if self.largest_batch is not None and self.largest_batch < Limits().size:
+        if self.largest_batch is not None and self.largest_batch < ChunkLimits().size:
             timetable.fit(timetable.limits.size)
 
     def plan(self, partition: Partition, before: Monitor | None, after: Monitor | None) -> None:
@@ -161,7 +161,7 @@ class Planner:
             # a sweep that has to be tried again finds out anew who is due
             partition.attempt = Attempt(attempt.upto, attempt.now)
 
-    def planned(self, monitor: Monitor, key: bytes = b"") -> Planned | None:
+    def planned(self, monitor: Monitor, key: bytes = b"") -> TimetableEntry | None:
         """A monitor (with its table key, if that is known) as the timetable has it; None if it is asleep."""
         key = key or codec.table_key(monitor.user_id, monitor.monitor_id)
         user_key, plan = codec.user_key(monitor.user_id), table_records.plan_of(monitor)
@@ -170,7 +170,7 @@ class Planner:
             first = FirstCheck(due, framed(user_key, table_records.tick_value(monitor, manual=True)))
         return _planned(key, user_key, plan, first)
 
-    def planned_entry(self, key: bytes, value: bytes) -> Planned | None:
+    def planned_entry(self, key: bytes, value: bytes) -> TimetableEntry | None:
         """The same for a table entry; None for a user's, too."""
         user_key, _, monitor_id = key.partition(codec.SEPARATOR)
         if not monitor_id or codec.is_bookkeeping(monitor_id):
@@ -182,12 +182,12 @@ class Planner:
             return self.planned(entry, key)
         return _planned(key, user_key, plan)
 
-    def _begins_now(self, plan: Plan) -> bool:
+    def _begins_now(self, plan: TimetableFields) -> bool:
         """Tell whether a first check of it may still be to come."""
         within_ms = self._first_check_within_ms
         return within_ms is not None and plan.since + within_ms + 2 * PHASE_STEP_MS > self.now_ms()
 
-    def _first_check(self, key: bytes, plan: Plan) -> int:
+    def _first_check(self, key: bytes, plan: TimetableFields) -> int:
         """Return when a monitor that begins is checked for the first time, beside its schedule; 0 for not at all.
 
         It depends on nothing but the monitor, so that a worker that takes over comes to the same instant.
@@ -206,14 +206,16 @@ class Planner:
         return 0 if following is None or following <= due or 0 < plan.ends_at < due else due
 
 
-def _planned(key: bytes, user_key: bytes, plan: Plan, first: FirstCheck | None = None) -> Planned | None:
+def _planned(
+    key: bytes, user_key: bytes, plan: TimetableFields, first: FirstCheck | None = None
+) -> TimetableEntry | None:
     if plan.asleep:
         return None
     retry = None
     if plan.retry is not None:
         due, scheduled_at, tick = plan.retry
         retry = Retry(due, scheduled_at, framed(user_key, tick))
-    return Planned(
+    return TimetableEntry(
         key,
         plan.schedule,
         plan.since,
@@ -226,7 +228,7 @@ def _planned(key: bytes, user_key: bytes, plan: Plan, first: FirstCheck | None =
     )
 
 
-def _concerns(old: Planned | None, new: Planned | None, upto: int) -> bool:
+def _concerns(old: TimetableEntry | None, new: TimetableEntry | None, upto: int) -> bool:
     """Whether a change is one of what is due up to ``upto``."""
     if old is None:
         return new is not None and new.since < upto
@@ -236,10 +238,10 @@ def _concerns(old: Planned | None, new: Planned | None, upto: int) -> bool:
 
 
 @lru_cache(maxsize=4_096)
-def _line_of(kind: str, policy: Policy) -> Line:
-    way = Way.INLINE if is_inline(kind) else Way(policy.priority.value)
+def _line_of(kind: str, policy: Policy) -> BatchKey:
+    way = Destination.INLINE if is_inline(kind) else Destination(policy.priority.value)
     # to the second: lines that differ by less would each have chunks of their own
-    return Line(way, policy.misfire, -(-policy.misfire_grace_ms // SECOND_MS) * SECOND_MS)
+    return BatchKey(way, policy.misfire, -(-policy.misfire_grace_ms // SECOND_MS) * SECOND_MS)
 
 
 class Partitions:

@@ -6,7 +6,7 @@ import msgspec
 
 from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.model import At, Command, Monitor, State, User
-from everwatch.plans.plan import USUAL_PLAN, Limits, Plans
+from everwatch.plans.plan import USUAL_PLAN, PlanQuotas, Plans
 from everwatch.rules.registration_rules import Change, is_pending_task
 from streams.state.unit_of_work import Writing
 from streams.transport.batch_consumer import in_turns
@@ -80,7 +80,7 @@ class Quotas:
             # perhaps it is not too many any more, of those that count or of the others
             del self._counted[key]
 
-    def _limits_of(self, user: User | None) -> Limits | None:
+    def _limits_of(self, user: User | None) -> PlanQuotas | None:
         return self._plans.limits_of(user.plan if user else USUAL_PLAN)
 
     def _is_counted_in(self, partition: int, monitor: Monitor | None) -> bool:

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 5_000
 
 
-class Finding(NamedTuple):
+class TableFinding(NamedTuple):
     """What was found of one partition: the table's mark, the changelog, what the last owner noted, what to do."""
 
     number: int
@@ -68,7 +68,7 @@ class Examiner:
         self._read_progress = read_progress
         self._rebuild = rebuild
 
-    async def examine(self, numbers: Iterable[int]) -> list[Finding]:
+    async def examine(self, numbers: Iterable[int]) -> list[TableFinding]:
         """Compare these partitions' tables with the changelog. Raises BrokerUnavailable."""
         marks = {number: self._store().mark_of(number) for number in sorted(numbers)}
         if not marks:
@@ -81,11 +81,11 @@ class Examiner:
         for number, table in marks.items():
             owned = noted.get(number, Noted(0, None))
             verdict = judge(table, held[number], owned.owner, self._member)
-            findings.append(Finding(number, verdict, table, held[number], owned))
+            findings.append(TableFinding(number, verdict, table, held[number], owned))
         self._store().changelog_id = held[min(held)].topic_id
         return findings
 
-    def refuse(self, findings: Iterable[Finding]) -> None:
+    def refuse(self, findings: Iterable[TableFinding]) -> None:
         """Raises ChangelogLost if only a person can say what is to be done."""
         lost = [finding for finding in findings if finding.verdict is Verdict.UNKNOWN]
         if lost and not self._rebuild:
@@ -93,7 +93,7 @@ class Examiner:
 
     async def mend(
         self,
-        findings: Iterable[Finding],
+        findings: Iterable[TableFinding],
         write: Callable[[int, Sequence[Change]], Awaitable[int]],
         note: Callable[[int, int, Mark], Awaitable[None]],
     ) -> None:
@@ -137,7 +137,7 @@ class Examiner:
 
     async def _write_back(
         self,
-        finding: Finding,
+        finding: TableFinding,
         write: Callable[[int, Sequence[Change]], Awaitable[int]],
         note: Callable[[int, int, Mark], Awaitable[None]],
     ) -> None:
@@ -209,7 +209,7 @@ class Examiner:
                         found[record.key or b""] = digest_of(record.key, record.value)
         return found
 
-    def _sentence(self, lost: list[Finding]) -> str:
+    def _sentence(self, lost: list[TableFinding]) -> str:
         numbers = [finding.number for finding in lost]
         return (
             f"{self._loss(lost[0])} It concerns partitions {numbers}, and nothing was changed. Start the worker that"
@@ -217,7 +217,7 @@ class Examiner:
             " --rebuild-changelog'."
         )
 
-    def _loss(self, finding: Finding) -> str:
+    def _loss(self, finding: TableFinding) -> str:
         held, owner = finding.held, finding.noted.owner
         made_anew = owner is not None and is_another(held, owner)
         what = "was made anew" if made_anew else f"ends at offset {held.end}"

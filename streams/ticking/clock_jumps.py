@@ -3,7 +3,7 @@
 STEP_MS = 5_000
 
 
-class ClockSteps:
+class ClockJumps:
     """Tells whether the wall clock jumped ahead since the last look: ticks of an hour that never was are not due."""
 
     def __init__(self) -> None:

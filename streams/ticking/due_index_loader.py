@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from everwatch.model import At
 from everwatch.schedule.at import due_instant
-from everwatch.timetable import LAST_KEY, Planned
+from everwatch.timetable import LAST_KEY, TimetableEntry
 from streams.state.entry_store import Store
 from streams.state.owned_partitions import Partition, Partitions, Planner
 
@@ -75,7 +75,7 @@ class Delayed:
             self._store().forget_due(partition.number, upto)
 
 
-def _dates(planned: Planned) -> tuple[int, ...]:
+def _dates(planned: TimetableEntry) -> tuple[int, ...]:
     schedule, retry = planned.schedule, planned.retry
     begin = due_instant(schedule, planned.since) if isinstance(schedule, At) else planned.since
     return begin, planned.until, retry.due if retry is not None else 0

@@ -21,11 +21,11 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.stamped_batch import StampedBatch
 from everwatch.kafka.topics import Topics
 from everwatch.model import Priority
-from everwatch.timetable import Chunk, Packing, Way, chunk_of
+from everwatch.timetable import Chunk, Destination, Packing, chunk_of
 from streams.metrics import LATENESS, SKIPPED, TICKS, gauges_of
 from streams.state.owned_partitions import Attempt, Partition, Partitions
 from streams.state.partition_logs import PartitionLogs
-from streams.ticking.clock_jumps import ClockSteps
+from streams.ticking.clock_jumps import ClockJumps
 from streams.ticking.due_index_loader import Delayed
 from streams.ticking.inline_evaluator import InlineResults
 
@@ -41,7 +41,7 @@ MOST_REPLACEMENTS = 10
 REFUSED_FOR_MS = 60_000
 # slower than any check that is alone on its partition, as a rule
 UNANSWERED_MS = 120_000
-Outgoing = tuple[Way, Chunk, int]
+Outgoing = tuple[Destination, Chunk, int]
 
 
 class Ticking(Service):
@@ -66,15 +66,15 @@ class Ticking(Service):
         self._packing = packing
         self._outbox = outbox
         self._logs = logs
-        self._topics = {Way(priority.value): topics.ticks_for(priority) for priority in Priority}
+        self._topics = {Destination(priority.value): topics.ticks_for(priority) for priority in Priority}
         self._clock = clock
         self._inline = inline
         self._delayed = delayed
         self._sweep_ms = sweep_ms
         self._said_unanswered: dict[int, int] = {}
         self._replacements = 0
-        self._refused: dict[Way, tuple[int, int]] = {}
-        self._steps = ClockSteps()
+        self._refused: dict[Destination, tuple[int, int]] = {}
+        self._steps = ClockJumps()
         self._sweeps: dict[int, asyncio.Task[None]] = {}
         self._counted = {way: TICKS.labels(way.value) for way in self._topics}
         self._skipped, self._unsendable = SKIPPED.labels("misfire"), SKIPPED.labels("refused")
@@ -284,7 +284,7 @@ def _collect(partition: Partition, attempt: Attempt) -> None:
     timetable = partition.timetable
     outage = attempt.upto - timetable.emitted_to > OUTAGE_MS
     for firing in timetable.backlog(attempt.upto, attempt.now) if outage else timetable.due(attempt.upto):
-        if firing.line.way is Way.INLINE:
+        if firing.line.way is Destination.INLINE:
             attempt.inline.append(firing)
         else:
             attempt.ticks.extend((firing.line.way, firing.chunk, instant) for instant in firing.fire)
@@ -294,5 +294,5 @@ def _collect(partition: Partition, attempt: Attempt) -> None:
     attempt.is_collected = True
 
 
-def _way_of(tick: Outgoing) -> Way:
+def _way_of(tick: Outgoing) -> Destination:
     return tick[0]

@@ -19,7 +19,7 @@ from everwatch.kinds.execution.kind_runner import LONGEST_DETAIL, LONGEST_REASON
 from everwatch.kinds.protocol import InlineView
 from everwatch.model import INLINE_EXECUTOR, Monitor, Outcome, Result, Status, Tick
 from everwatch.observability.log_throttle import Quiet
-from everwatch.timetable import Chunk, Firing, Packing, Way, unframed
+from everwatch.timetable import Chunk, Destination, Firing, Packing, unframed
 from streams.state.entry_store import Store
 from streams.state.owned_partitions import Partition
 
@@ -81,7 +81,7 @@ class InlineResults:
             await self._report(partition, chunk, skipped, reason, now)
 
     async def report_unsendable(
-        self, partition: Partition, ticks: Iterable[tuple[Way, Chunk, int, str]], now: int
+        self, partition: Partition, ticks: Iterable[tuple[Destination, Chunk, int, str]], now: int
     ) -> None:
         """Report ticks that their topic refuses as skipped, with the reason."""
         for _, chunk, instant, reason in ticks:

@@ -32,12 +32,12 @@ from everwatch.kafka.compression import codec_named
 from everwatch.kafka.embedded import EmbeddedKafka
 from everwatch.kafka.stamped_batch import StampedBatch
 from everwatch.model import At, Every, Misfire, Schedule, Status
-from everwatch.timetable import LAST_KEY, Chunk, Line, Planned, Timetable, Way, chunk_of, framed
-from everwatch.timetable.record_framing import Entry
+from everwatch.timetable import LAST_KEY, BatchKey, Chunk, Destination, Timetable, TimetableEntry, chunk_of, framed
+from everwatch.timetable.record_framing import FramedRecord
 
 pytestmark = pytest.mark.integration
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
-LINE = Line(Way.NORMAL, Misfire.FIRE_ALL, 60_000)
+LINE = BatchKey(Destination.NORMAL, Misfire.FIRE_ALL, 60_000)
 LAP_MS = 1_000
 LAPS = 5
 STEP_MS = 100
@@ -102,11 +102,11 @@ class Population:
         self.timetable.load([], (begin + 2 * LAPS * LAP_MS, LAST_KEY))
         self.expected: Counter[Seen] = Counter()
         self._end = begin + LAPS * LAP_MS
-        self._planned: dict[str, Planned] = {}
+        self._planned: dict[str, TimetableEntry] = {}
 
     def put(self, name: str, schedule: Schedule) -> None:
         key, since = f"{name}\0m".encode(), self.timetable.emitted_to
-        planned = self._planned[name] = Planned(key, schedule, since, LINE, framed(name.encode(), tick(name)))
+        planned = self._planned[name] = TimetableEntry(key, schedule, since, LINE, framed(name.encode(), tick(name)))
         self.timetable.put(planned)
         self._expect(name, since, self._end, 1)
 
@@ -229,7 +229,9 @@ def some_batches(batches: int, size: int) -> tuple[list[tuple[Chunk, int]], list
     chunks, expected = [], []
     for number in range(batches):
         names = [f"user-{number}-{each}" for each in range(size)]
-        chunks.append((chunk_of([Entry(0, framed(n.encode(), tick(n))) for n in names], packing), instant + number))
+        chunks.append(
+            (chunk_of([FramedRecord(0, framed(n.encode(), tick(n))) for n in names], packing), instant + number)
+        )
         expected += [Seen(name.encode(), tick(name), instant + number) for name in names]
     return chunks, expected
 

@@ -3,7 +3,7 @@
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from everwatch.executor.backlog import Backlog, Waiting
+from everwatch.executor.backlog import Backlog, WaitingTick
 from everwatch.model import Misfire, Priority, Tick
 from everwatch.schedule.misfire import settle
 
@@ -20,7 +20,7 @@ def tick(at: int, rule: Misfire = Misfire.FIRE_LAST, grace_ms: int = 60_000, **m
 def backlog_of(ticks: list[Tick], arrived_at: int = NOW) -> Backlog[int]:
     backlog: Backlog[int] = Backlog("key", "u", Priority.NORMAL)
     for number, each in enumerate(ticks):
-        assert backlog.add(Waiting(each, number, arrived_at)) == []
+        assert backlog.add(WaitingTick(each, number, arrived_at)) == []
     return backlog
 
 
@@ -63,7 +63,7 @@ def test_a_skipped_stretch_stands_for_consecutive_ticks_and_for_nothing_else(
         if step == "skipped":
             backlog.pass_by(new)
             continue
-        assert backlog.add(Waiting(new, number, NOW + 10**9)) == []
+        assert backlog.add(WaitingTick(new, number, NOW + 10**9)) == []
         if step == "begin the freshest":
             found = backlog.next()
             assert found is not None
@@ -113,7 +113,7 @@ def test_a_tick_that_becomes_due_while_one_waits_takes_its_place(rule, count: in
     superseded = []
     for number in range(count):
         at = NOW + 1_000 * number
-        superseded += [each.source for each in backlog.add(Waiting(tick(at, rule), number, at))]
+        superseded += [each.source for each in backlog.add(WaitingTick(tick(at, rule), number, at))]
     kept = count if rule is Misfire.FIRE_ALL else 1
     assert (len(backlog), superseded) == (kept, list(range(count - kept)))
 
@@ -122,12 +122,12 @@ def test_ticks_that_may_overlap_all_run_and_of_late_ones_only_the_newest_where_m
     backlog: Backlog[int] = Backlog("key", "u", Priority.NORMAL)
     for number in range(5):
         at = NOW + 1_000 * number
-        assert backlog.add(Waiting(tick(at, may_overlap=True), number, at)) == []
-    superseded = backlog.add(Waiting(tick(NOW + 9_000, may_overlap=True), 9, NOW + 9_000), is_crowded=True)
+        assert backlog.add(WaitingTick(tick(at, may_overlap=True), number, at)) == []
+    superseded = backlog.add(WaitingTick(tick(NOW + 9_000, may_overlap=True), 9, NOW + 9_000), is_crowded=True)
     assert [each.source for each in superseded] == list(range(5))
     every_one: Backlog[int] = Backlog("key", "u", Priority.NORMAL)
     for number in range(5):
-        waiting = Waiting(tick(NOW + number, Misfire.FIRE_ALL), number, NOW)
+        waiting = WaitingTick(tick(NOW + number, Misfire.FIRE_ALL), number, NOW)
         assert every_one.add(waiting, is_crowded=True) == []
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from everwatch.executor.host_rate_limiter import Manners, burst_of
+from everwatch.executor.host_rate_limiter import HostRateLimiter, burst_of
 from everwatch.model import Priority
 
 HOSTS = ("a.example", "b.example")
@@ -19,7 +19,7 @@ class MannersMachine(RuleBasedStateMachine):
         super().__init__()
         self.now_s = 1_000.0
         self.turns: list[tuple[Priority, str]] = []
-        self.manners: Manners[int] = Manners(
+        self.manners: HostRateLimiter[int] = HostRateLimiter(
             self.IN_FLIGHT, self.PER_S, lambda priority, host, _: self.turns.append((priority, host))
         )
         self.running = dict.fromkeys(HOSTS, 0)
@@ -116,7 +116,7 @@ TestManners = MannersMachine.TestCase
 def test_a_host_with_enough_to_do_gets_all_that_it_may_have(per_s: int, in_flight: int) -> None:
     """Checks that end at once, with a timer that is never late: neither too slow nor too fast."""
     turns: list[str] = []
-    manners: Manners[int] = Manners(in_flight, per_s, lambda _, host, __: turns.append(host))
+    manners: HostRateLimiter[int] = HostRateLimiter(in_flight, per_s, lambda _, host, __: turns.append(host))
     for number in range(200):
         manners.park("a.example", Priority.NORMAL, number, 0.0)
     now_s, begun = 0.0, []

@@ -15,7 +15,7 @@ from everwatch.encoding.varint import read as read_varint
 from everwatch.kafka.compression import codec_named
 from everwatch.kafka.stamped_batch import StampedBatch
 from everwatch.timetable import Chunk, record_framing
-from everwatch.timetable.record_framing import Entry, framed, unframed
+from everwatch.timetable.record_framing import FramedRecord, framed, unframed
 
 START = 1_800_000_000_000
 HEADER = bytes.fromhex("c301") + bytes(range(0xF0, 0xF8))
@@ -51,7 +51,7 @@ class RecordsMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.data = bytearray()
-        self.model: list[Entry] = []
+        self.model: list[FramedRecord] = []
 
     @initialize(
         some=st.lists(st.tuples(keys, st.sampled_from(BORDERS), deltas), max_size=8),
@@ -87,14 +87,14 @@ class RecordsMachine(RuleBasedStateMachine):
     def discard_what_is_not_there(self, place: int, key: bytes, value: bytes, delta: int) -> None:
         there = set(self.model)
         other = self.model[place % len(self.model)]
-        for absent in (Entry(delta, framed(key, value)), Entry(other.delta + 1, other.framed)):
+        for absent in (FramedRecord(delta, framed(key, value)), FramedRecord(other.delta + 1, other.framed)):
             if absent not in there:
                 before = bytes(self.data)
                 assert not record_framing.discard(self.data, len(self.model), *absent)
                 assert self.data == before
 
     def _append(self, key: bytes, value: bytes, delta: int) -> None:
-        entry = Entry(delta, framed(key, value))
+        entry = FramedRecord(delta, framed(key, value))
         # a monitor is in a batch once
         if len(self.model) < 300 and entry.framed not in {other.framed for other in self.model}:
             record_framing.append(self.data, len(self.model), *entry)
@@ -149,7 +149,7 @@ def test_aiokafka_reads_a_stamped_batch_as_it_was_meant(
     packing = codec_named(compression)
     chunk = Chunk()
     for key, value, delta in batch:
-        chunk.add(Entry(delta, framed(key, value)), packing)
+        chunk.add(FramedRecord(delta, framed(key, value)), packing)
     stamped = StampedBatch(chunk.packed(packing), chunk.count, chunk.code, instant, chunk.reach)
     stamped._set_producer_state(*producer)
     built = bytes(stamped._build())
@@ -181,7 +181,7 @@ def test_a_batch_that_lost_records_is_still_one_that_aiokafka_reads(
     compression: str, gone: list[int], many: int
 ) -> None:
     packing, chunk = codec_named(compression), Chunk()
-    entries = [Entry(100 * (n % 5), framed(b"user-%d" % n, HEADER + b"config of %d" % n)) for n in range(many)]
+    entries = [FramedRecord(100 * (n % 5), framed(b"user-%d" % n, HEADER + b"config of %d" % n)) for n in range(many)]
     for entry in entries:
         chunk.add(entry, packing)
     for number in gone:
@@ -194,7 +194,7 @@ def test_a_batch_that_lost_records_is_still_one_that_aiokafka_reads(
         found = [(r.offset, r.timestamp - START, r.key, r.value) for r in kafka]
         assert [offset for offset, *_ in found] == list(range(many - len(gone)))
         left = {entry for number, entry in enumerate(entries) if number not in gone}
-        assert {Entry(delta, framed(key, value)) for _, delta, key, value in found} == left
+        assert {FramedRecord(delta, framed(key, value)) for _, delta, key, value in found} == left
 
 
 @given(

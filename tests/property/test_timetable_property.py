@@ -28,12 +28,12 @@ from everwatch.schedule.misfire import settle
 from everwatch.timetable import (
     LAST_KEY,
     NEVER,
+    BatchKey,
+    Destination,
     Firing,
-    Line,
-    Planned,
     Retry,
     Timetable,
-    Way,
+    TimetableEntry,
     framed,
     unframed,
 )
@@ -84,12 +84,12 @@ CHANGES = [
 ]
 # two ways under the same rule and one of its own: lines must not be mixed up
 LINES = [
-    Line(Way.NORMAL, Misfire.FIRE_LAST, 60_000),
-    Line(Way.HIGH, Misfire.FIRE_LAST, 60_000),
-    Line(Way.NORMAL, Misfire.FIRE_ALL, 5_000),
-    Line(Way.INLINE, Misfire.SKIP, 5_000),
-    Line(Way.LOW, Misfire.SKIP, HOUR_MS),
-    Line(Way.LOW, Misfire.FIRE_LAST, 5_000),
+    BatchKey(Destination.NORMAL, Misfire.FIRE_LAST, 60_000),
+    BatchKey(Destination.HIGH, Misfire.FIRE_LAST, 60_000),
+    BatchKey(Destination.NORMAL, Misfire.FIRE_ALL, 5_000),
+    BatchKey(Destination.INLINE, Misfire.SKIP, 5_000),
+    BatchKey(Destination.LOW, Misfire.SKIP, HOUR_MS),
+    BatchKey(Destination.LOW, Misfire.FIRE_LAST, 5_000),
 ]
 lines = st.sampled_from(LINES)
 keys = st.integers(0, 29).map(lambda number: f"u{number % 7}\0m{number}".encode())
@@ -228,8 +228,8 @@ Name = tuple[bytes, bytes]
 class Said:
     """Firings, told monitor by monitor."""
 
-    fire: Counter[tuple[Way, Name, int]]
-    skipped: Counter[tuple[Way, Name, int]]
+    fire: Counter[tuple[Destination, Name, int]]
+    skipped: Counter[tuple[Destination, Name, int]]
 
 
 def said(firings: Iterator[Firing], timetable: Timetable) -> Said:
@@ -272,7 +272,7 @@ class TimetableMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.timetable = Timetable(codec_named("none"), START)
-        self.monitors: dict[bytes, Planned] = {}
+        self.monitors: dict[bytes, TimetableEntry] = {}
         self.emitted_to = START
         self.put_so_far = 0
         # the store's index, and how far it is loaded
@@ -309,15 +309,15 @@ class TimetableMachine(RuleBasedStateMachine):
         line=lines,
         size=st.integers(0, 90),
     )
-    def put_often(self, key: bytes, interval_ms: int, ahead_ms: int, line: Line, size: int) -> None:
+    def put_often(self, key: bytes, interval_ms: int, ahead_ms: int, line: BatchKey, size: int) -> None:
         self._put(key, Every(interval_ms), self.emitted_to + ahead_ms, line, size)
 
     @rule(key=keys, interval_ms=long_intervals, ahead_ms=st.integers(-10_000, 40_000), line=lines)
-    def put_seldom(self, key: bytes, interval_ms: int, ahead_ms: int, line: Line) -> None:
+    def put_seldom(self, key: bytes, interval_ms: int, ahead_ms: int, line: BatchKey) -> None:
         self._put(key, Every(interval_ms), self.emitted_to + ahead_ms, line)
 
     @rule(key=keys, schedule=from_midnight, ahead_ms=st.integers(-10_000, 40_000), line=lines)
-    def put_from_midnight(self, key: bytes, schedule: Every, ahead_ms: int, line: Line) -> None:
+    def put_from_midnight(self, key: bytes, schedule: Every, ahead_ms: int, line: BatchKey) -> None:
         self._put(key, schedule, self.emitted_to + ahead_ms, line)
 
     @rule(
@@ -328,7 +328,7 @@ class TimetableMachine(RuleBasedStateMachine):
         line=lines,
     )
     def put_with_a_beginning_and_an_end(
-        self, key: bytes, schedule: Schedule, begins_ms: int | None, lasts_ms: int | None, line: Line
+        self, key: bytes, schedule: Schedule, begins_ms: int | None, lasts_ms: int | None, line: BatchKey
     ) -> None:
         begins_at = 0 if begins_ms is None else self.emitted_to + begins_ms
         until = NEVER if lasts_ms is None else max(self.emitted_to, begins_at) + lasts_ms
@@ -336,7 +336,7 @@ class TimetableMachine(RuleBasedStateMachine):
 
     @rule(key=keys, schedule=recurring, nth=st.integers(1, 3), off_ms=st.sampled_from([0, 0, -1, 1]), line=lines)
     def put_that_ends_with_one_of_its_next_ticks(
-        self, key: bytes, schedule: Every | Cron, nth: int, off_ms: int, line: Line
+        self, key: bytes, schedule: Every | Cron, nth: int, off_ms: int, line: BatchKey
     ) -> None:
         due = naive(schedule, key, self.emitted_to, self.emitted_to + 40 * DAY_MS)
         until = due[min(nth, len(due)) - 1] + off_ms
@@ -344,7 +344,7 @@ class TimetableMachine(RuleBasedStateMachine):
 
     @rule(many=st.integers(2, 8), seconds=st.integers(0, 90), schedule=recurring, line=lines)
     def put_many_that_begin_or_end_at_one_instant(
-        self, many: int, seconds: int, schedule: Schedule, line: Line
+        self, many: int, seconds: int, schedule: Schedule, line: BatchKey
     ) -> None:
         instant = self.emitted_to + 1_000 * seconds
         for number in range(many):
@@ -378,13 +378,13 @@ class TimetableMachine(RuleBasedStateMachine):
         ahead_ms=st.integers(-1_000, 10_000),
         line=lines,
     )
-    def put_seldom_and_due_soon(self, interval_ms: int, soon_ms: list[int], ahead_ms: int, line: Line) -> None:
+    def put_seldom_and_due_soon(self, interval_ms: int, soon_ms: list[int], ahead_ms: int, line: BatchKey) -> None:
         for ms in soon_ms:
             key = self._seldom_key(interval_ms, ms)
             self._put(key, Every(interval_ms), self.emitted_to + ahead_ms, line)
 
     @rule(key=keys, cron=crons, ahead_ms=st.integers(-10_000, 2 * MINUTE_MS), line=lines)
-    def put_cron(self, key: bytes, cron: Cron, ahead_ms: int, line: Line) -> None:
+    def put_cron(self, key: bytes, cron: Cron, ahead_ms: int, line: BatchKey) -> None:
         self._put(key, cron, self.emitted_to + ahead_ms, line)
 
     @rule(
@@ -393,22 +393,24 @@ class TimetableMachine(RuleBasedStateMachine):
         ahead_ms=st.integers(0, 10_000),
         line=lines,
     )
-    def put_once(self, key: bytes, at_ms: int, ahead_ms: int, line: Line) -> None:
+    def put_once(self, key: bytes, at_ms: int, ahead_ms: int, line: BatchKey) -> None:
         self._put(key, At(self.emitted_to + at_ms), self.emitted_to + ahead_ms, line)
 
     @rule(key=keys, ahead_ms=st.integers(1, 60_000), line=lines)
-    def put_once_for_somebody_who_is_put_late(self, key: bytes, ahead_ms: int, line: Line) -> None:
+    def put_once_for_somebody_who_is_put_late(self, key: bytes, ahead_ms: int, line: BatchKey) -> None:
         self._put(key, At(self.emitted_to - 1), self.emitted_to + ahead_ms, line)
 
     @rule(key=keys, interval_ms=short_intervals | long_intervals, line=lines, early_ms=st.integers(-1, 1))
     def put_at_the_very_instant_of_a_tick_to_come(
-        self, key: bytes, interval_ms: int, line: Line, early_ms: int
+        self, key: bytes, interval_ms: int, line: BatchKey, early_ms: int
     ) -> None:
         due = naive_due_by_turns(key, interval_ms, self.emitted_to, self.emitted_to + interval_ms)[0]
         self._put(key, Every(interval_ms), due - early_ms, line)
 
     @rule(key=keys, cron=crons, line=lines, early_ms=st.integers(-1, 1))
-    def put_at_the_very_instant_of_a_cron_tick_to_come(self, key: bytes, cron: Cron, line: Line, early_ms: int) -> None:
+    def put_at_the_very_instant_of_a_cron_tick_to_come(
+        self, key: bytes, cron: Cron, line: BatchKey, early_ms: int
+    ) -> None:
         # whether others share the schedule already, or not
         if early_ms >= 0:
             self._put(b"u0\0other", cron, self.emitted_to, line)
@@ -416,7 +418,7 @@ class TimetableMachine(RuleBasedStateMachine):
         self._put(key, cron, due[0] - early_ms, line)
 
     @rule(at_once=st.integers(1, 4), first=st.integers(0, 2), line=lines)
-    def put_tasks_of_one_instant_while_they_are_loaded(self, at_once: int, first: int, line: Line) -> None:
+    def put_tasks_of_one_instant_while_they_are_loaded(self, at_once: int, first: int, line: BatchKey) -> None:
         at = At((self.emitted_to // MINUTE_MS + 2) * MINUTE_MS)
         order = [b"u%d\0task" % number for number in range(5)]
         for key in order[first::2]:
@@ -427,7 +429,7 @@ class TimetableMachine(RuleBasedStateMachine):
         self._remove(order[first])
 
     @rule(data=st.data(), many=st.integers(2, 12), line=lines)
-    def put_many_alike(self, data: st.DataObject, many: int, line: Line) -> None:
+    def put_many_alike(self, data: st.DataObject, many: int, line: BatchKey) -> None:
         kinds: st.SearchStrategy[Schedule] = (
             st.builds(Every, st.sampled_from([1_000, 15 * MINUTE_MS, DAY_MS]), aligns)
             | from_midnight
@@ -440,7 +442,7 @@ class TimetableMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.monitors)
     @rule(data=st.data(), schedule=recurring, line=lines)
-    def change_as_of_the_last_sweep(self, data: st.DataObject, schedule: Schedule, line: Line) -> None:
+    def change_as_of_the_last_sweep(self, data: st.DataObject, schedule: Schedule, line: BatchKey) -> None:
         key = data.draw(st.sampled_from(sorted(self.monitors)))
         self._put(key, schedule, max(self.emitted_to, self.monitors[key].since), line)
 
@@ -495,9 +497,11 @@ class TimetableMachine(RuleBasedStateMachine):
         candidates = (f"s{number}\0seldom".encode() for number in count())
         return next(key for key in candidates if naive_due_by_turns(key, interval_ms, begin, begin + 5_000))
 
-    def _put(self, key: bytes, schedule: Schedule, since: int, line: Line, size: int = 0, wish: Wish = NO_WISH) -> None:
+    def _put(
+        self, key: bytes, schedule: Schedule, since: int, line: BatchKey, size: int = 0, wish: Wish = NO_WISH
+    ) -> None:
         held_back = wish.begins_at > since and not isinstance(schedule, At)
-        planned = Planned(
+        planned = TimetableEntry(
             key,
             schedule,
             wish.begins_at if held_back else since,
@@ -512,7 +516,7 @@ class TimetableMachine(RuleBasedStateMachine):
     def _retry(self, key: bytes, retry: tuple[int, int] | None) -> None:
         self._change(key, self.monitors[key]._replace(retry=retry and Retry(*retry, self._record(key, 3))))
 
-    def _change(self, key: bytes, planned: Planned) -> None:
+    def _change(self, key: bytes, planned: TimetableEntry) -> None:
         old = self.monitors.get(key)
         self.monitors[key] = planned
         self.index.update((date, key) for date in self._dates(planned))
@@ -528,7 +532,7 @@ class TimetableMachine(RuleBasedStateMachine):
         self.put_so_far += 1
         return framed(key.partition(b"\0")[0], b"\xc3\x01 %s %d %b" % (key, self.put_so_far, b"." * size))
 
-    def _dates(self, planned: Planned) -> list[int]:
+    def _dates(self, planned: TimetableEntry) -> list[int]:
         """What the store's index has of a monitor."""
         dates = [planned.until] if planned.until < NEVER else []
         if isinstance(planned.schedule, At):
@@ -707,18 +711,18 @@ class TimetableMachine(RuleBasedStateMachine):
         self.emitted_to = upto
         self.loaded_to = max(self.loaded_to, (upto, LAST_KEY))
 
-    def _task_due(self, planned: Planned) -> int:
+    def _task_due(self, planned: TimetableEntry) -> int:
         at = planned.schedule.at
         return at if at > planned.since else planned.since + 1
 
-    def _due(self, planned: Planned, after: int, upto: int) -> list[int]:
+    def _due(self, planned: TimetableEntry, after: int, upto: int) -> list[int]:
         schedule, begin, end = planned.schedule, max(after, planned.since), min(upto, planned.until)
         if not isinstance(schedule, At):
             return naive(schedule, planned.key, begin, end)
         due = self._task_due(planned)
         return [due] if after < due <= end else []
 
-    def _retried(self, upto: int) -> Counter[tuple[Way, Name, int]]:
+    def _retried(self, upto: int) -> Counter[tuple[Destination, Name, int]]:
         """Retries up to then: each once, as of the tick that it belongs to."""
         return Counter(
             (p.line.way, unframed(p.retry.record), p.retry.scheduled_at)
@@ -738,12 +742,12 @@ class TimetableMachine(RuleBasedStateMachine):
         assert self.timetable.emitted_to == self.emitted_to
         assert self.timetable.loaded_to == self.loaded_to
 
-    def _is_here(self, p: Planned) -> bool:
+    def _is_here(self, p: TimetableEntry) -> bool:
         if isinstance(p.schedule, At) or p.until <= max(p.since, self.emitted_to):
             return False
         return not p.held_back or p.since <= self.emitted_to or (p.since, p.key) <= self.loaded_to
 
-    def _loaded_ahead(self, p: Planned) -> set[str]:
+    def _loaded_ahead(self, p: TimetableEntry) -> set[str]:
         dates = {"ending": p.until, "retry": p.retry.due if p.retry else 0}
         if isinstance(p.schedule, At):
             due = self._task_due(p)
@@ -790,13 +794,13 @@ TestTimetable = TimetableMachine.TestCase
 def test_however_time_is_cut_into_sweeps_the_same_ticks_fire(
     monitors: list[tuple[bytes, int]], steps_ms: list[int]
 ) -> None:
-    line = Line(Way.NORMAL, Misfire.FIRE_LAST, 60_000)
+    line = BatchKey(Destination.NORMAL, Misfire.FIRE_LAST, 60_000)
     in_sweeps, at_once = Timetable(codec_named("lz4"), START), Timetable(codec_named("lz4"), START)
     for key, interval_ms in monitors:
-        planned = Planned(key, Every(interval_ms), START, line, framed(key, b"v"))
+        planned = TimetableEntry(key, Every(interval_ms), START, line, framed(key, b"v"))
         in_sweeps.put(planned)
         at_once.put(planned)
-    fired: Counter[tuple[Way, Name, int]] = Counter()
+    fired: Counter[tuple[Destination, Name, int]] = Counter()
     for step_ms in steps_ms:
         upto = in_sweeps.emitted_to + step_ms
         fired += said(in_sweeps.due(upto), in_sweeps).fire
@@ -804,7 +808,9 @@ def test_however_time_is_cut_into_sweeps_the_same_ticks_fire(
     end = in_sweeps.emitted_to
     assert fired == said(at_once.due(end), at_once).fire
     assert fired == Counter(
-        (Way.NORMAL, (key, b"v"), t) for key, interval_ms in monitors for t in naive_due(key, interval_ms, START, end)
+        (Destination.NORMAL, (key, b"v"), t)
+        for key, interval_ms in monitors
+        for t in naive_due(key, interval_ms, START, end)
     )
 
 

@@ -8,7 +8,7 @@ import orjson
 from everwatch.core.errors import BrokerUnavailable
 from everwatch.model import Answer, Reply
 from everwatch.transfer.import_rows import Row
-from everwatch.transfer.ledger import Mark
+from everwatch.transfer.ledger import LedgerMark
 
 Judge = Callable[[dict[str, Any]], tuple[str, str] | None]
 
@@ -29,12 +29,12 @@ class Workers:
         self.judge: Judge = lambda _: None
         self.log: list[Reply] = []
         self.first_kept = 0
-        self._marks: list[Mark] = []
+        self._marks: list[LedgerMark] = []
         self._unjudged: list[dict[str, Any]] = []
 
     # --- the courier ----------------------------------------------------------------------------------------------
 
-    def send(self, rows: Sequence[Row], marks: Sequence[Mark]) -> None:
+    def send(self, rows: Sequence[Row], marks: Sequence[LedgerMark]) -> None:
         if self.away:
             raise BrokerUnavailable("No Kafka broker answered.")
         for row in rows:
@@ -46,13 +46,13 @@ class Workers:
         self.at_send()
         self.work()
 
-    def arrived(self) -> list[Mark]:
+    def arrived(self) -> list[LedgerMark]:
         if self.away:
             return []
         marks, self._marks = self._marks, []
         return marks
 
-    def finish(self, within_s: float = 0) -> list[Mark]:
+    def finish(self, within_s: float = 0) -> list[LedgerMark]:
         if self.away:
             raise BrokerUnavailable("No Kafka broker answered.")
         return self.arrived()

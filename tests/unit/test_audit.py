@@ -20,7 +20,7 @@ from everwatch.model import (
     Retries,
     Status,
 )
-from everwatch.operations.audit import Label, Report, audit
+from everwatch.operations.audit import AuditReport, Label, audit
 from everwatch.rules import lifecycle
 from everwatch.schedule.spread import spread_of
 from everwatch.store import Entry, Identity, MemoryStore, Partition, Received, SinkBatch, Stretch
@@ -63,12 +63,12 @@ def audited(
     begin: int = NOON,
     end: int = NOON + 3 * MINUTE,
     **options: Any,
-) -> Report:
+) -> AuditReport:
     in_order = sorted(found, key=lambda i: (i.user_id, i.scheduled_at, i.monitor_id, i.attempt))
     return audit(history, in_order, begin, end, **options)
 
 
-def counts(report: Report) -> dict[str, int]:
+def counts(report: AuditReport) -> dict[str, int]:
     return {label.value: count for label, count in report.counts.items() if count}
 
 

@@ -17,7 +17,7 @@ from everwatch.core.config import Settings, load_settings
 from everwatch.core.errors import AccessError, BrokerUnavailable, EverwatchError, RecordsUnreadable
 from everwatch.encoding import avro_schemas
 from everwatch.kafka import dead_letter_reader
-from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Place, Redriven, place_of
+from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Redriven, SourcePosition, place_of
 from everwatch.kafka.redrive import History, Redriver
 from everwatch.kafka.topics import Topics
 from everwatch.operations.dead_letter_view import decoded, shown
@@ -91,13 +91,13 @@ def test_what_is_no_document_is_shown_as_it_is(data: bytes | None, encoding: str
 
 def letter(offset: int = 0, **fields: Any) -> DeadLetter:
     usual: dict[str, Any] = {
-        "place": Place(TOPICS.dead_letters, 3, offset),
+        "place": SourcePosition(TOPICS.dead_letters, 3, offset),
         "refused_at": AT + offset,
         "reason": "there is no plan 'gold'",
         "path": "$.plan",
         "code": "unknown_plan",
         "refused_by": "worker",
-        "source": Place(TOPICS.signups, 3, 40 + offset),
+        "source": SourcePosition(TOPICS.signups, 3, 40 + offset),
         "source_ms": AT - 1_000,
         "key": b"u",
         "value": orjson.dumps(SIGNUP),
@@ -111,9 +111,9 @@ def letter(offset: int = 0, **fields: Any) -> DeadLetter:
         ({}, ""),
         ({"cut": ("value",), "lengths": {"value": 900_000}}, "it was kept in part only, its value ("),
         ({"source": None}, "its headers do not say where it came from."),
-        ({"source": Place("orders", 0, 1)}, "it came from orders, which is no topic that Everwatch reads."),
-        ({"source": Place(TOPICS.ticks, 0, 1), "source_ms": 0}, "a tick is due at its record's timestamp"),
-        ({"source": Place(TOPICS.ticks, 0, 1)}, ""),
+        ({"source": SourcePosition("orders", 0, 1)}, "it came from orders, which is no topic that Everwatch reads."),
+        ({"source": SourcePosition(TOPICS.ticks, 0, 1), "source_ms": 0}, "a tick is due at its record's timestamp"),
+        ({"source": SourcePosition(TOPICS.ticks, 0, 1)}, ""),
     ],
 )
 def test_what_cannot_be_sent_back_is_objected_to_in_one_sentence(fields: dict[str, Any], told: str) -> None:
@@ -125,9 +125,9 @@ def test_what_cannot_be_sent_back_is_objected_to_in_one_sentence(fields: dict[st
 
 def test_what_was_redriven_and_what_came_of_that_is_left_out_unless_asked_for_again() -> None:
     history = History(TOPICS)
-    history.note(Redriven(letter(0).place, Place(TOPICS.signups, 3, 99), AT))
+    history.note(Redriven(letter(0).place, SourcePosition(TOPICS.signups, 3, 99), AT))
     assert "was redriven at 2026-11-21" in history.objection(letter(0), again=False)
-    came_of_it = letter(1, source=Place(TOPICS.signups, 3, 99))
+    came_of_it = letter(1, source=SourcePosition(TOPICS.signups, 3, 99))
     assert "came of a redrive and was refused again" in history.objection(came_of_it, again=False)
     assert history.objection(letter(2), again=False) == ""
     assert history.objection(letter(0), again=True) == history.objection(came_of_it, again=True) == ""
@@ -212,7 +212,7 @@ class Broker:
 def test_the_original_bytes_go_back_with_their_time_and_a_note_stays() -> None:
     broker = Broker()
     [sent] = Redriver(broker, TOPICS, SettableClock(AT + 5)).send([letter(0)])  # type: ignore[arg-type]
-    assert sent.to == Place(TOPICS.signups, 3, 0)
+    assert sent.to == SourcePosition(TOPICS.signups, 3, 0)
     [back] = broker.logs[TOPICS.signups]
     assert (back["key"], back["value"], back["timestamp"]) == (b"u", orjson.dumps(SIGNUP), AT - 1_000)
     assert back["headers"] == [("redriven_from", b"dead-letters/3/0")]
@@ -248,7 +248,7 @@ class Opened(DeadLetterTopic):
             if isinstance(found, Redriven) or found.refused_at >= self._least:
                 yield found
 
-    def one(self, place: Place) -> DeadLetter | Redriven | None:
+    def one(self, place: SourcePosition) -> DeadLetter | Redriven | None:
         found = list(self._broker.read())
         return found[place.offset] if place.partition == 3 and place.offset < len(found) else None
 
@@ -266,8 +266,8 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Broker:
     made.refuse()
     made.refuse(key=b"bob", reason="there is no plan 'silver'")
     made.refuse(
-        source=Place(TOPICS.signals, 3, 7), reason="there is no monitor 'm'", code="not_found", path="$.monitor_id",
-        value=b'{"user_id": "u", "monitor_id": "m"}',
+        source=SourcePosition(TOPICS.signals, 3, 7), reason="there is no monitor 'm'", code="not_found",
+        path="$.monitor_id", value=b'{"user_id": "u", "monitor_id": "m"}',
     )  # fmt: skip
     made.refuse(cut=("value",), lengths={"value": 9_000_000}, reason="too long", code="invalid", path="")
     return made
@@ -364,7 +364,7 @@ def test_what_was_redriven_is_not_redriven_again_however_often_it_is_refused(bro
     assert [each["key"] for each in broker.logs[TOPICS.signups]] == [b"u", b"bob"]
     # the worker refuses them again
     for offset, record in enumerate(list(broker.logs[TOPICS.signups])):
-        broker.refuse(key=record["key"], source=Place(TOPICS.signups, 3, offset))
+        broker.refuse(key=record["key"], source=SourcePosition(TOPICS.signups, 3, offset))
     for _ in range(3):
         assert say("redrive", "--code", "unknown_plan")[1].splitlines()[-1] == "sent 0, left out 4"
     assert len(broker.logs[TOPICS.signups]) == 2
@@ -465,8 +465,8 @@ def topic_where(monkeypatch: pytest.MonkeyPatch, stands: dict[int, int | None]) 
     return DeadLetterTopic(Settings(), "nowhere:1", SettableClock(0))
 
 
-def place(offset: int) -> Place:
-    return Place(TOPICS.dead_letters, 0, offset)
+def place(offset: int) -> SourcePosition:
+    return SourcePosition(TOPICS.dead_letters, 0, offset)
 
 
 def test_a_letter_is_found_and_a_gap_or_an_offset_beyond_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from everwatch.cli.commands import explain
-from everwatch.cli.commands.monitor_set import Changes
+from everwatch.cli.commands.monitor_set import FieldChanges
 from everwatch.cli.main import app
 from everwatch.cli.support import options
 from everwatch.cli.support.schedule_options import ScheduleOptions
@@ -203,7 +203,7 @@ def test_what_cannot_be_read_and_sounds_harmless_is_shown() -> None:
 
 
 def changed(spec: MonitorSpec, *keys: str, **documents: Any) -> dict[str, Any]:
-    changes = Changes(ScheduleOptions(every="10s"), None, {}, (), documents)
+    changes = FieldChanges(ScheduleOptions(every="10s"), None, {}, (), documents)
     said = changes.of(spec, ConfigSecrets(Cipher(keys) if keys else None))
     return orjson.loads(orjson.dumps(said))["config"]
 

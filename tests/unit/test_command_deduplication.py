@@ -1,12 +1,12 @@
 """Ids of commands that were carried out: known for a week, the newest of each user, through restarts."""
 
-from streams.state.command_deduplication import KEPT, KEPT_MS, Remembered, remembered_of
+from streams.state.command_deduplication import KEPT, KEPT_MS, HandledCommands, remembered_of
 
 AT = 1_800_000_000_000
 
 
-def remembered(*ids: str, at: int = AT, step_ms: int = 1_000) -> Remembered:
-    known = Remembered()
+def remembered(*ids: str, at: int = AT, step_ms: int = 1_000) -> HandledCommands:
+    known = HandledCommands()
     for i, command_id in enumerate(ids):
         known = known.with_id(command_id, at + i * step_ms)
     return known

@@ -2,7 +2,7 @@
 
 import pytest
 
-from everwatch.executor.host_rate_limiter import Manners
+from everwatch.executor.host_rate_limiter import HostRateLimiter
 from everwatch.model import Priority
 
 HOST = "a.example"
@@ -13,7 +13,7 @@ class Door:
 
     def __init__(self, in_flight: int, per_s: int, own_limit: int = 0) -> None:
         self.turns: list[Priority] = []
-        self.manners: Manners[str] = Manners(
+        self.manners: HostRateLimiter[str] = HostRateLimiter(
             in_flight,
             per_s,
             lambda priority, *_: self.turns.append(priority),

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from everwatch.executor.overlap import Run, Running, reason_of_skip
+from everwatch.executor.overlap import Running, RunningTick, reason_of_skip
 from everwatch.model import Tick
 
 NINE = 1_795_251_600_000
@@ -17,8 +17,8 @@ def another(**changes: object) -> Tick:
     return msgspec.structs.replace(TICK, **changes)
 
 
-def run_of(tick: Tick) -> Run[object, object]:
-    return Run(tick, NINE)
+def run_of(tick: Tick) -> RunningTick[object, object]:
+    return RunningTick(tick, NINE)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ class RunningMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.running: Running[str] = Running()
-        self.runs: list[Run[str]] = []
+        self.runs: list[RunningTick[str]] = []
 
     @rule(
         user=st.sampled_from(["a", "b"]),

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from everwatch.cli.commands.explain import _processes
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable
-from everwatch.kafka.group_members import Owners, owners_of
+from everwatch.kafka.group_members import GroupMembers, owners_of
 from everwatch.model import (
     Align,
     At,
@@ -36,7 +36,7 @@ MINUTE = 60_000
 HOUR = 60 * MINUTE
 NOON = 1_795_262_400_000  # 2026-11-21T12:00:00Z
 MINUTELY = Every(MINUTE, Align.EPOCH)
-AT_WORK = Owners("everwatch-a-1", "everwatch-b-2", ("everwatch-b-2",))
+AT_WORK = GroupMembers("everwatch-a-1", "everwatch-b-2", ("everwatch-b-2",))
 DEFAULT = Policy()
 
 
@@ -121,7 +121,7 @@ def test_retries_that_equal_the_default_without_being_it_are_not_told() -> None:
 def test_a_monitor_that_its_worker_judges_has_no_executor() -> None:
     explained = explain(known(monitor(), inline=True), NOON)
     assert explained.inline
-    assert explained.owners == Owners("everwatch-a-1", "", ())
+    assert explained.owners == GroupMembers("everwatch-a-1", "", ())
     assert list(_processes(explained)) == ["worker everwatch-a-1 (judges it itself: no executor takes part)"]
     assert list(_processes(explain(known(monitor()), NOON))) == [
         "worker everwatch-a-1",
@@ -208,14 +208,16 @@ def test_a_task_that_was_due_and_has_no_result_is_silent() -> None:
 @pytest.mark.parametrize(
     ("owners", "stored_at", "told"),
     [
-        (Owners("", "", ("e",)), NOON, "no worker owns its partition"),
-        (Owners("w", "", ()), NOON, "no executor"),
+        (GroupMembers("", "", ("e",)), NOON, "no worker owns its partition"),
+        (GroupMembers("w", "", ()), NOON, "no executor"),
         (AT_WORK, NOON - HOUR, "executors or the sink are behind or gone"),
         (None, NOON - HOUR, "if workers run; executors or the sink are behind or gone"),
         (AT_WORK, NOON - 1_000, "executors are behind or gone: results of other monitors are stored"),
     ],
 )
-def test_the_cause_of_silence_is_told_as_far_as_it_is_known(owners: Owners | None, stored_at: int, told: str) -> None:
+def test_the_cause_of_silence_is_told_as_far_as_it_is_known(
+    owners: GroupMembers | None, stored_at: int, told: str
+) -> None:
     found = silence(known(monitor(), owners=owners, stored_at=stored_at))
     assert found is not None
     assert told in found.cause
@@ -300,14 +302,14 @@ def test_the_owners_of_a_partition_are_the_members_it_is_assigned_to() -> None:
         everwatch=[member("w1", "commands", 0, 1), member("w2", "commands", 2, 3)],
         everwatch_executors=[member("e2", "ticks.high", 3), member("e1", "ticks", 3), member("e3", "ticks", 4)],
     )
-    assert owners_of(groups, Settings(), 3, Priority.NORMAL) == Owners("w2", "e1", ("e1", "e2", "e3"))
+    assert owners_of(groups, Settings(), 3, Priority.NORMAL) == GroupMembers("w2", "e1", ("e1", "e2", "e3"))
     assert owners_of(groups, Settings(), 3, Priority.HIGH).executor == "e2"
-    assert owners_of(groups, Settings(), 7, Priority.NORMAL) == Owners("", "", ("e1", "e2", "e3"))
+    assert owners_of(groups, Settings(), 7, Priority.NORMAL) == GroupMembers("", "", ("e1", "e2", "e3"))
 
 
 def test_groups_without_members_own_nothing() -> None:
     groups: Any = Groups(everwatch=[], everwatch_executors=[])
-    assert owners_of(groups, Settings(), 0, Priority.NORMAL) == Owners("", "", ())
+    assert owners_of(groups, Settings(), 0, Priority.NORMAL) == GroupMembers("", "", ())
 
 
 def test_a_broker_that_does_not_answer_is_told_as_such() -> None:

@@ -10,7 +10,7 @@ from everwatch.core.errors import SettingsError
 from everwatch.rules.admission import admit_signup
 from everwatch.transfer import healthchecks, uptime_kuma
 from everwatch.transfer.foreign_source import Convert, ForeignSource, Lost
-from everwatch.transfer.import_rows import Reading
+from everwatch.transfer.import_rows import RowReading
 from everwatch.transfer.row_files import FileSource
 
 
@@ -18,7 +18,7 @@ def taken(folder: Path, document: Any, convert: Convert) -> tuple[list[dict[str,
     """The monitors of a document, as the worker would admit them, and what was lost."""
     file = folder / "export.json"
     file.write_bytes(document if isinstance(document, bytes) else orjson.dumps(document))
-    source = ForeignSource(FileSource(str(file), None, Reading()), convert, "acme", "pro")
+    source = ForeignSource(FileSource(str(file), None, RowReading()), convert, "acme", "pro")
     [row] = source.rows()
     signup = orjson.loads(row.value)
     admitted = admit_signup(row.value)

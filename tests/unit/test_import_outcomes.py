@@ -15,10 +15,10 @@ from everwatch.core.errors import EverwatchError, InvalidInput
 from everwatch.kafka.command_client import Unanswered
 from everwatch.model import Signup
 from everwatch.transfer import outcomes
-from everwatch.transfer.import_pass import Interruption, Pass, Rules, Tally, Telling
-from everwatch.transfer.import_rows import Objects, Reading, Row
+from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, Rules, Telling
+from everwatch.transfer.import_rows import Objects, Row, RowReading
 from everwatch.transfer.ledger import Ledger
-from everwatch.transfer.outcomes import Outcomes, Waiting
+from everwatch.transfer.outcomes import AwaitedRow, Outcomes
 
 NOOP = {"monitor_id": "m", "kind": "noop"}
 HOUR_MS = 3_600_000
@@ -42,7 +42,7 @@ class Rows:
         self.given = list(given)
 
     def rows(self) -> Iterator[Row]:
-        make = Objects(Reading()).row
+        make = Objects(RowReading()).row
         for number, each in enumerate(self.given, 1):
             yield make(number, orjson.dumps(each))
 
@@ -57,14 +57,14 @@ class Importer:
         self.workers.judge = no_gold
         self.refused: Refusals = []
 
-    def take(self, *given: dict[str, Any], wait: bool = False, rules: Rules | None = None) -> Tally:
+    def take(self, *given: dict[str, Any], wait: bool = False, rules: Rules | None = None) -> ImportTally:
         self.refused.clear()
         self.workers.sent.clear()
         self.workers.asked.clear()
         telling = Telling(lambda line, reason: self.refused.append((line, reason)), lambda _: None)
         with Ledger(self.state) as ledger:
             digest = rules.plans_digest if rules else b""
-            learned = Outcomes(ledger, self._answers, self.clock, Waiting(wait, 30), digest)
+            learned = Outcomes(ledger, self._answers, self.clock, AwaitedRow(wait, 30), digest)
             one = Pass(Rows(*given), ledger, lambda: self.workers, telling, self.clock, rules, learned)
             return one.run(Interruption())
 

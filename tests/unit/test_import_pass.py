@@ -15,9 +15,9 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, FolderInUse, SettingsError
 from everwatch.kafka.topics import Topics
 from everwatch.transfer.import_pass import Interruption, Pass, Telling
-from everwatch.transfer.import_rows import Objects, Reading, Row
-from everwatch.transfer.ledger import Ledger, Mark
-from everwatch.transfer.load_sender import KafkaCourier
+from everwatch.transfer.import_rows import Objects, Row, RowReading
+from everwatch.transfer.ledger import Ledger, LedgerMark
+from everwatch.transfer.load_sender import KafkaLoadSender
 
 MONITOR = {"monitor_id": "m", "kind": "noop"}
 
@@ -36,7 +36,7 @@ class Rows:
         self.then = then
 
     def rows(self) -> Iterator[Row]:
-        make = Objects(Reading()).row
+        make = Objects(RowReading()).row
         for number, each in enumerate(self.given, 1):
             yield make(number, each if isinstance(each, bytes) else orjson.dumps(each))
         if self.then:
@@ -49,16 +49,16 @@ class Porter:
     def __init__(self, *, away: bool = False) -> None:
         self.sent: list[dict[str, Any]] = []
         self.away = away
-        self._marks: list[Mark] = []
+        self._marks: list[LedgerMark] = []
 
-    def send(self, rows: Sequence[Row], marks: Sequence[Mark]) -> None:
+    def send(self, rows: Sequence[Row], marks: Sequence[LedgerMark]) -> None:
         self.sent += [orjson.loads(row.value) for row in rows]
         self._marks += marks
 
-    def arrived(self) -> list[Mark]:
+    def arrived(self) -> list[LedgerMark]:
         return []
 
-    def finish(self, within_s: float = 0) -> list[Mark]:
+    def finish(self, within_s: float = 0) -> list[LedgerMark]:
         if self.away:
             raise BrokerUnavailable("nobody answers")
         marks, self._marks = self._marks, []
@@ -181,21 +181,21 @@ def test_what_arrived_before_the_broker_went_away_is_not_sent_again(importer: Im
 
         def __init__(self) -> None:
             super().__init__()
-            self.there: list[Mark] = []
+            self.there: list[LedgerMark] = []
             self.loads = 0
             self.failed = False
 
-        def send(self, rows: Sequence[Row], marks: Sequence[Mark]) -> None:
+        def send(self, rows: Sequence[Row], marks: Sequence[LedgerMark]) -> None:
             self.loads += 1
             if self.loads < 3:
                 self.there += marks
             elif failing == "send":
                 self.fail()
 
-        def arrived(self) -> list[Mark]:
+        def arrived(self) -> list[LedgerMark]:
             return self.there if self.failed else []
 
-        def finish(self, within_s: float = 0) -> list[Mark]:
+        def finish(self, within_s: float = 0) -> list[LedgerMark]:
             self.fail()
             return []
 
@@ -300,15 +300,15 @@ class Queue:
         return len(self.queued)
 
 
-def load(*names: str) -> tuple[list[Row], list[Mark]]:
+def load(*names: str) -> tuple[list[Row], list[LedgerMark]]:
     rows = [Row(n, name[0], name[1:], b"{}") for n, name in enumerate(names)]
-    return rows, [Mark(name.encode(), b"", n) for n, name in enumerate(names)]
+    return rows, [LedgerMark(name.encode(), b"", n) for n, name in enumerate(names)]
 
 
 def test_a_load_is_told_once_all_of_it_is_there() -> None:
     clock = SettableClock()
     queue = Queue(clock)
-    courier = KafkaCourier(queue, Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
+    courier = KafkaLoadSender(queue, Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
     first, second = load("a", "b", "cm", "d", "e"), load("f")
     courier.send(*first)
     assert courier.arrived() == []
@@ -321,7 +321,7 @@ def test_a_load_is_told_once_all_of_it_is_there() -> None:
 def test_a_broker_that_takes_nothing_is_told_after_a_while() -> None:
     clock = SettableClock()
     queue = Queue(clock)
-    courier = KafkaCourier(queue, Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
+    courier = KafkaLoadSender(queue, Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
     queue.hangs = True
     with pytest.raises(BrokerUnavailable, match="3 records did not reach Kafka at here within 30 s"):
         courier.send(*load("a", "b", "c", "d"))
@@ -332,7 +332,7 @@ def test_a_record_that_the_broker_refuses_ends_the_import() -> None:
     clock = SettableClock()
     queue = Queue(clock)
     queue.error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
-    courier = KafkaCourier(queue, Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
+    courier = KafkaLoadSender(queue, Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
     courier.send(*load("a"))
     with pytest.raises(BrokerUnavailable, match="could not be delivered"):
         courier.finish()
@@ -341,7 +341,7 @@ def test_a_record_that_the_broker_refuses_ends_the_import() -> None:
 def test_what_arrived_is_told_before_a_failure_is() -> None:
     clock = SettableClock()
     queue = Queue(clock)
-    courier = KafkaCourier(queue, Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
+    courier = KafkaLoadSender(queue, Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
     first, lost, last = load("a"), load("b"), load("c")
     courier.send(*first)
     courier.send(*lost)
@@ -362,7 +362,7 @@ def test_a_record_that_the_producer_does_not_take_is_told_in_one_sentence() -> N
             raise KafkaException(KafkaError(KafkaError._FATAL, "fenced"))
 
     clock = SettableClock()
-    courier = KafkaCourier(Fatal(clock), Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
+    courier = KafkaLoadSender(Fatal(clock), Topics.of(Settings()), "here", clock)  # type: ignore[arg-type]
     with pytest.raises(BrokerUnavailable, match="A record for topic signups could not be sent: fenced"):
         courier.send(*load("a"))
     assert courier.finish() == []
@@ -371,13 +371,13 @@ def test_a_record_that_the_producer_does_not_take_is_told_in_one_sentence() -> N
 def test_a_state_file_that_fails_is_told_and_can_be_used_again(importer: Importer) -> None:
     importer.take(Rows(user("a")))
     with Ledger(importer.state) as ledger:
-        wrong = [Mark(b"b", b"1", 1), Mark(b"c", None, 2)]  # type: ignore[arg-type]
+        wrong = [LedgerMark(b"b", b"1", 1), LedgerMark(b"c", None, 2)]  # type: ignore[arg-type]
         with pytest.raises(SettingsError, match="cannot be written"):
             ledger.note(wrong)
         assert ledger.known([b"b"]) == {}
-        ledger.note([Mark(b"c", b"2", 2)])
+        ledger.note([LedgerMark(b"c", b"2", 2)])
         ledger.doubt([b"c", b"nobody"])
-        assert ledger.known([b"b", b"c", b"nobody"]) == {b"c": Mark(b"c", b"", 2)}
+        assert ledger.known([b"b", b"c", b"nobody"]) == {b"c": LedgerMark(b"c", b"", 2)}
         with sqlite3.connect(":memory:") as broken:
             ledger._connection, kept = broken, ledger._connection  # it has no table
             for use in (lambda: ledger.known([b"c"]), lambda: ledger.doubt([b"c"])):

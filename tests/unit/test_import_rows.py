@@ -16,20 +16,20 @@ import pytest
 
 from everwatch.core.errors import SettingsError
 from everwatch.encoding.codec import LARGEST_INPUT_BYTES
-from everwatch.transfer.import_rows import Columns, Reading, Row
+from everwatch.transfer.import_rows import Columns, Row, RowReading
 from everwatch.transfer.query_source import QuerySource
 from everwatch.transfer.row_files import FileSource, Format, format_of
 
-AS_IT_IS = Reading()
+AS_IT_IS = RowReading()
 
 
-def table(folder: Path, text: str | bytes, reading: Reading = AS_IT_IS, **how: Any) -> list[Row]:
+def table(folder: Path, text: str | bytes, reading: RowReading = AS_IT_IS, **how: Any) -> list[Row]:
     file = folder / "users.csv"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     return list(FileSource(str(file), Format.CSV, reading, **how).rows())
 
 
-def lines(folder: Path, *given: Any, reading: Reading = AS_IT_IS) -> list[Row]:
+def lines(folder: Path, *given: Any, reading: RowReading = AS_IT_IS) -> list[Row]:
     file = folder / "users.jsonl"
     file.write_bytes(b"\n".join(each if isinstance(each, bytes) else orjson.dumps(each) for each in given))
     return list(FileSource(str(file), Format.JSONL, reading).rows())
@@ -73,7 +73,9 @@ def test_a_row_with_a_monitor_is_a_put_by_command(tmp_path: Path) -> None:
 
 
 def test_columns_are_renamed_and_left_out_and_users_who_name_none_get_the_plan_and_monitors(tmp_path: Path) -> None:
-    reading = Reading({"id": "user_id", "ref": "attributes.plan"}, frozenset({"secret"}), "pro", b'[{"kind":"noop"}]')
+    reading = RowReading(
+        {"id": "user_id", "ref": "attributes.plan"}, frozenset({"secret"}), "pro", b'[{"kind":"noop"}]'
+    )
     first, second = table(tmp_path, "id,ref,secret,plan\n1,a,x,\n2,,x,free\n", reading)
     monitors = [{"kind": "noop"}]
     assert said(first) == {"user_id": "1", "plan": "pro", "attributes": {"plan": "a"}, "monitors": monitors}
@@ -119,12 +121,12 @@ def test_json_in_a_cell_cannot_say_more_than_its_own_field(tmp_path: Path) -> No
     [
         ("id,plan\n", AS_IT_IS, "has no column user_id but id, plan: name the one that is with --map COLUMN=user_id."),
         ("", AS_IT_IS, "has no column user_id but none at all"),
-        ("user_id,id\n", Reading({"id": "user_id"}), "are user_id: leave one out with --ignore COLUMN."),
-        ("user_id\n", Reading({"ID": "plan"}), "has no column 'ID'; it has user_id."),
+        ("user_id,id\n", RowReading({"id": "user_id"}), "are user_id: leave one out with --ignore COLUMN."),
+        ("user_id\n", RowReading({"ID": "plan"}), "has no column 'ID'; it has user_id."),
     ],
 )
 def test_a_header_that_does_not_do_is_told_in_one_sentence(
-    tmp_path: Path, text: str, reading: Reading, told: str
+    tmp_path: Path, text: str, reading: RowReading, told: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
         table(tmp_path, text, reading)
@@ -199,7 +201,7 @@ def test_a_wrong_line_says_what_is_wrong(tmp_path: Path, line: bytes, told: str)
 
 
 def test_fields_of_a_line_are_renamed_left_out_and_filled_in(tmp_path: Path) -> None:
-    reading = Reading({"id": "user_id", "site": "attributes.site"}, frozenset({"x"}), "pro", b'[{"kind":"noop"}]')
+    reading = RowReading({"id": "user_id", "site": "attributes.site"}, frozenset({"x"}), "pro", b'[{"kind":"noop"}]')
     first, second = lines(
         tmp_path,
         {"id": "u-1", "site": "a", "x": 1},
@@ -318,7 +320,7 @@ def test_a_query_that_is_read_leaves_no_connection_open(tmp_path: Path) -> None:
 
 
 def test_a_line_of_which_two_fields_become_one_is_refused(tmp_path: Path) -> None:
-    reading = Reading({"id": "user_id", "url": "attributes.site", "home": "attributes.site"})
+    reading = RowReading({"id": "user_id", "url": "attributes.site", "home": "attributes.site"})
     twice, other, one = lines(
         tmp_path, {"id": "a", "user_id": "b"}, {"id": "a", "url": "x", "home": "y"}, {"id": "a", "url": "x"},
         reading=reading,

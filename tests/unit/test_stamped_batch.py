@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 from everwatch.kafka.compression import codec_named
 from everwatch.kafka.stamped_batch import StampedBatch
 from everwatch.timetable import Chunk, framed
-from everwatch.timetable.record_framing import Entry
+from everwatch.timetable.record_framing import FramedRecord
 
 START = 1_800_000_000_000
 NONE, LZ4 = codec_named("none"), codec_named("lz4")
@@ -24,7 +24,7 @@ CRC, COUNT_AND_RECORDS = slice(17, 21), slice(57, None)
 def chunk_of_records(packing: object) -> Chunk:
     chunk = Chunk()
     for key, value, delta in RECORDS:
-        chunk.add(Entry(delta, framed(key, value)), packing)
+        chunk.add(FramedRecord(delta, framed(key, value)), packing)
     return chunk
 
 
@@ -79,7 +79,7 @@ def test_a_batch_that_is_sent_again_after_a_failure_is_the_same_to_the_last_byte
 def test_changing_the_chunk_later_does_not_change_a_batch_on_its_way() -> None:
     chunk = chunk_of_records(LZ4)
     batch = stamped(chunk, LZ4, START)
-    chunk.add(Entry(0, framed(b"late", b"comer")), LZ4)
+    chunk.add(FramedRecord(0, framed(b"late", b"comer")), LZ4)
     assert batch.record_count() == 200
     assert len(list(MemoryRecords(bytes(batch._build())).next_batch())) == 200
 

@@ -16,19 +16,19 @@ from everwatch.kafka.compression import codec_named
 from everwatch.kafka.stamped_batch import StampedBatch
 from everwatch.kafka.topics import Topics
 from everwatch.model import Every, Misfire
-from everwatch.timetable import LAST_KEY, Chunk, Firing, Line, Planned, Retry, Timetable, Way, framed
+from everwatch.timetable import LAST_KEY, BatchKey, Chunk, Destination, Firing, Retry, Timetable, TimetableEntry, framed
 from streams.state.owned_partitions import Partition
-from streams.ticking.clock_jumps import ClockSteps
+from streams.ticking.clock_jumps import ClockJumps
 from streams.ticking.emitter import Ticking
 
 START = 1_800_000_000_000
 LZ4 = codec_named("lz4")
 ACKNOWLEDGED = RecordMetadata("t", 0, TopicPartition("t", 0), 0, START, 0, 0)
-NORMAL = Line(Way.NORMAL, Misfire.FIRE_LAST, 60_000)
+NORMAL = BatchKey(Destination.NORMAL, Misfire.FIRE_LAST, 60_000)
 
 
 def test_a_clock_that_jumps_ahead_is_noticed_and_believed_once_it_stays() -> None:
-    steps = ClockSteps()
+    steps = ClockJumps()
     assert not steps.stepped(1_000_000, 10.0)
     assert not steps.stepped(1_000_100, 10.1)
     assert steps.stepped(4_600_100, 10.2)
@@ -36,13 +36,13 @@ def test_a_clock_that_jumps_ahead_is_noticed_and_believed_once_it_stays() -> Non
 
 
 def test_a_long_pause_of_the_process_is_no_jump() -> None:
-    steps = ClockSteps()
+    steps = ClockJumps()
     steps.stepped(1_000_000, 10.0)
     assert not steps.stepped(1_060_000, 70.0)
 
 
 def test_a_clock_that_steps_back_is_no_jump_ahead() -> None:
-    steps = ClockSteps()
+    steps = ClockJumps()
     steps.stepped(1_000_000, 10.0)
     assert not steps.stepped(900_000, 10.1)
 
@@ -94,7 +94,7 @@ class Owned(list[Partition]):
 class Worker:
     """One partition under the timer, with everything around it left out."""
 
-    def __init__(self, *monitors: Planned) -> None:
+    def __init__(self, *monitors: TimetableEntry) -> None:
         self.broker = Broker()
         self.clock = SettableClock(START)
         self.skipped: list[Firing] = []
@@ -137,13 +137,15 @@ class Worker:
     async def _skip(self, _: Partition, firings: Iterable[Firing], __: int) -> None:
         self.skipped += firings
 
-    async def _unsendable(self, _: Partition, ticks: Iterable[tuple[Way, Chunk, int, str]], __: int) -> None:
+    async def _unsendable(self, _: Partition, ticks: Iterable[tuple[Destination, Chunk, int, str]], __: int) -> None:
         self.unsendable += [reason for *_, reason in ticks]
 
 
-def monitor(name: str, interval_ms: int = 1_000, line: Line = NORMAL, size: int = 0) -> Planned:
+def monitor(name: str, interval_ms: int = 1_000, line: BatchKey = NORMAL, size: int = 0) -> TimetableEntry:
     config = Random(name).randbytes(size)  # compression must not make large records small
-    return Planned(f"{name}\0m".encode(), Every(interval_ms), START, line, framed(name.encode(), b"tick" + config))
+    return TimetableEntry(
+        f"{name}\0m".encode(), Every(interval_ms), START, line, framed(name.encode(), b"tick" + config)
+    )
 
 
 def names(broker: Broker) -> list[str]:
@@ -151,7 +153,7 @@ def names(broker: Broker) -> list[str]:
 
 
 async def test_ticks_go_to_the_topic_of_their_priority_and_progress_is_noted_after_them() -> None:
-    ways = {Way.HIGH: "ticks.high", Way.NORMAL: "ticks", Way.LOW: "ticks.low"}
+    ways = {Destination.HIGH: "ticks.high", Destination.NORMAL: "ticks", Destination.LOW: "ticks.low"}
     worker = Worker(*(monitor(way, line=NORMAL._replace(way=way)) for way in ways))
     await worker.sweep_at(START + 1_050)
     assert {key.decode(): topic for topic, key, _ in worker.broker.has} == ways
@@ -174,7 +176,7 @@ async def test_a_sweep_that_failed_is_gone_on_with_and_what_the_broker_has_is_no
 
 
 async def test_after_an_outage_what_is_too_late_is_reported_and_not_run() -> None:
-    worker = Worker(monitor("ann", 10_000, Line(Way.NORMAL, Misfire.SKIP, 5_000)))
+    worker = Worker(monitor("ann", 10_000, BatchKey(Destination.NORMAL, Misfire.SKIP, 5_000)))
     await worker.sweep_at(START + 600_000)
     assert sum(len(firing.skipped) for firing in worker.skipped) + len(worker.broker.has) == 60
     assert len(worker.broker.has) <= 1

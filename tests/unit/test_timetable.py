@@ -16,44 +16,46 @@ from everwatch.schedule.every import phase_of
 from everwatch.schedule.misfire import settle
 from everwatch.timetable import (
     LAST_KEY,
+    BatchKey,
     Chunk,
+    Destination,
     Firing,
     FirstCheck,
-    Line,
     NotPlanned,
     Packing,
-    Planned,
     Retry,
     Timetable,
-    Way,
+    TimetableEntry,
     framed,
     unframed,
 )
-from everwatch.timetable.record_framing import Entry
+from everwatch.timetable.record_framing import FramedRecord
 from everwatch.timetable.recurring_index import AHEAD_MS
 from everwatch.timetable.repacker import TIDY_AFTER_SWEEPS
-from everwatch.timetable.timing_wheel import Ring
+from everwatch.timetable.timing_wheel import TimingWheel
 
 START = 1_800_000_000_000  # a whole minute, and a whole hour
 STEP_MS, MINUTE_MS, HOUR_MS = 100, 60_000, 3_600_000
 LZ4 = codec_named("lz4")
-LINE = Line(Way.NORMAL, Misfire.FIRE_LAST, 60_000)
+LINE = BatchKey(Destination.NORMAL, Misfire.FIRE_LAST, 60_000)
 
 
-def planned(name: str, schedule: Schedule, since: int = START, line: Line = LINE, version: int = 1) -> Planned:
+def planned(
+    name: str, schedule: Schedule, since: int = START, line: BatchKey = LINE, version: int = 1
+) -> TimetableEntry:
     config = '{"expect_status":200,"url":"https://shop.example/health"}'
     tick = encode_tick(Tick(name, "site", 0, "http", config, 10_000, version, 0))
-    return Planned(f"{name}\0site".encode(), schedule, since, line, framed(name.encode(), tick))
+    return TimetableEntry(f"{name}\0site".encode(), schedule, since, line, framed(name.encode(), tick))
 
 
-def new_timetable(*monitors: Planned) -> Timetable:
+def new_timetable(*monitors: TimetableEntry) -> Timetable:
     timetable = Timetable(LZ4, START)
     for each in monitors:
         timetable.put(each)
     return timetable
 
 
-def found_at(instant: int, some: Iterable[Planned]) -> list[tuple[int, Planned]]:
+def found_at(instant: int, some: Iterable[TimetableEntry]) -> list[tuple[int, TimetableEntry]]:
     """Monitors as the index has them under one instant."""
     return [(instant, each) for each in some]
 
@@ -253,8 +255,8 @@ def test_monitors_of_long_intervals_are_spread_out_some_time_before_they_are_due
     names = [f"user-{number}" for number in range(3_000)]
     timetable = new_timetable(*(planned(name, Every(HOUR_MS)) for name in names))
     looks: list[tuple[int, int]] = []
-    passed = Ring.passed
-    monkeypatch.setattr(Ring, "passed", lambda ring, *span: looks.append(span) or passed(ring, *span))
+    passed = TimingWheel.passed
+    monkeypatch.setattr(TimingWheel, "passed", lambda ring, *span: looks.append(span) or passed(ring, *span))
     expected = sorted((due_once_in(name, Every(HOUR_MS)), name) for name in names)
     assert pass_time(timetable, START + MINUTE_MS) == [each for each in expected if each[0] <= START + MINUTE_MS]
     # few looks, each at what lies ahead of the last one, and none at the same time twice
@@ -332,8 +334,11 @@ def test_tasks_of_one_instant_that_are_loaded_in_slices_come_once_each() -> None
 def test_after_an_outage_every_rule_has_its_way() -> None:
     names = {rule: f"user-{rule}" for rule in Misfire}
     timetable = new_timetable(
-        *(planned(name, Every(MINUTE_MS), line=Line(Way.NORMAL, rule, 90_000)) for rule, name in names.items()),
-        planned("daily", Every(24 * HOUR_MS), line=Line(Way.LOW, Misfire.SKIP, 5_000)),
+        *(
+            planned(name, Every(MINUTE_MS), line=BatchKey(Destination.NORMAL, rule, 90_000))
+            for rule, name in names.items()
+        ),
+        planned("daily", Every(24 * HOUR_MS), line=BatchKey(Destination.LOW, Misfire.SKIP, 5_000)),
     )
     upto = START + 48 * HOUR_MS
     counted = {
@@ -355,7 +360,9 @@ def test_after_an_outage_every_rule_has_its_way() -> None:
 def test_who_is_spread_is_judged_by_its_own_instants_after_an_outage(rule: Misfire) -> None:
     schedule, upto = Cron("*/5 * * * *", spread_ms=4 * MINUTE_MS), START + 23 * MINUTE_MS
     names = [f"user-{number}" for number in range(200)]
-    timetable = new_timetable(*(planned(name, schedule, line=Line(Way.NORMAL, rule, 90_000)) for name in names))
+    timetable = new_timetable(
+        *(planned(name, schedule, line=BatchKey(Destination.NORMAL, rule, 90_000)) for name in names)
+    )
     firings = list(timetable.backlog(upto, upto + 20_000))
     expected: dict[str, list[tuple[int, str]]] = {"fire": [], "skipped": []}
     for name in names:
@@ -426,7 +433,7 @@ def dues(schedule: Schedule, name: str = "ann", upto: int = START + HOUR_MS) -> 
     return list(due_in(schedule, f"{name}\0site".encode(), START, START, upto))
 
 
-def loaded(*monitors: Planned) -> Timetable:
+def loaded(*monitors: TimetableEntry) -> Timetable:
     timetable = Timetable(LZ4, START)
     timetable.load([], HORIZON)
     for each in monitors:
@@ -566,7 +573,7 @@ def test_a_retry_goes_out_once_at_its_time_and_says_which_tick_it_is_of() -> Non
 
 
 def test_after_an_outage_a_retry_is_run_whatever_the_rule() -> None:
-    line = Line(Way.NORMAL, Misfire.SKIP, 5_000)
+    line = BatchKey(Destination.NORMAL, Misfire.SKIP, 5_000)
     retry = Retry(START + 2_345, START - 5_000, framed(b"ann", b"second attempt"))
     timetable = loaded(planned("ann", Every(DAY_MS), line=line)._replace(retry=retry))
     upto = START + HOUR_MS
@@ -660,7 +667,7 @@ def test_a_schedule_that_is_spread_is_looked_at_only_where_somebody_is_due(monke
     walked: list[int] = []
     entries = Chunk.entries
 
-    def counted(chunk: Chunk, packing: Packing) -> Iterable[Entry]:
+    def counted(chunk: Chunk, packing: Packing) -> Iterable[FramedRecord]:
         walked.append(chunk.count)
         return entries(chunk, packing)
 
@@ -673,7 +680,7 @@ def test_a_schedule_that_is_spread_is_looked_at_only_where_somebody_is_due(monke
     assert sum(walked) < 3_000 / 360 * 10
 
 
-def first_checked(due: int) -> Planned:
+def first_checked(due: int) -> TimetableEntry:
     monitor = planned("ann", Every(HOUR_MS))
     return monitor._replace(first=FirstCheck(due, monitor.record))
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from everwatch.core.errors import SettingsError
-from everwatch.transfer.import_rows import Reading, Row
+from everwatch.transfer.import_rows import Row, RowReading
 from everwatch.transfer.row_files import FileSource, Format
 
 MB = 1_000_000
 
 
 def rows(file: Path, form: Format | None = None) -> Iterator[Row]:
-    return FileSource(str(file), form, Reading(has_shorthand=True)).rows()
+    return FileSource(str(file), form, RowReading(has_shorthand=True)).rows()
 
 
 def outline(found: Iterator[Row]) -> list[tuple[int, str, str]]:

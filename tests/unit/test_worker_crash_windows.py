@@ -13,13 +13,13 @@ from everwatch.core.clock import SettableClock
 from everwatch.encoding.codec import table_key
 from everwatch.kafka.compression import codec_named
 from everwatch.model import Every, Misfire
-from everwatch.timetable import Line, NotPlanned, Planned, Timetable, Way, framed
+from everwatch.timetable import BatchKey, Destination, NotPlanned, Timetable, TimetableEntry, framed
 from streams.state.entry_store import Store, TimetableMark
 from streams.state.partition_logs import PartitionLost
 from streams.state.unit_of_work import Writer
 
 Sabotage = Callable[[pytest.MonkeyPatch], None]
-NORMAL = Line(Way.NORMAL, Misfire.FIRE_LAST, 60_000)
+NORMAL = BatchKey(Destination.NORMAL, Misfire.FIRE_LAST, 60_000)
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ async def test_an_agent_that_is_stopped_half_way_through_a_crowd_ends_the_worker
     async with worker(broker, tmp_path, clock) as life:
         with monkeypatch.context() as patched:
 
-            def interrupted(timetable: Timetable, planned: Planned) -> None:
+            def interrupted(timetable: Timetable, planned: TimetableEntry) -> None:
                 life.agents["signups"].cancel()
                 put(timetable, planned)
 
@@ -431,8 +431,8 @@ async def test_progress_is_committed_once_a_second_and_to_the_last_instant_at_th
 # --- what was put away ------------------------------------------------------------------------------------------------
 
 
-def planned(user: str, since: int = START - 60_000) -> Planned:
-    return Planned(table_key(user, "m"), Every(1_000), since, NORMAL, framed(user.encode(), b"tick"))
+def planned(user: str, since: int = START - 60_000) -> TimetableEntry:
+    return TimetableEntry(table_key(user, "m"), Every(1_000), since, NORMAL, framed(user.encode(), b"tick"))
 
 
 def put_away(life: Life, form: str = "", newest_since: int = 0, packing: str = "lz4") -> None:

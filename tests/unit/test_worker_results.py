@@ -19,8 +19,8 @@ from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.protocol import InlineView
 from everwatch.model import Misfire, Monitor, Outcome, Result, State, Status
-from everwatch.timetable import Firing, Line, Way, chunk_of, framed
-from everwatch.timetable.record_framing import Entry
+from everwatch.timetable import BatchKey, Destination, Firing, chunk_of, framed
+from everwatch.timetable.record_framing import FramedRecord
 from streams.ticking.inline_evaluator import InlineResults
 
 
@@ -190,8 +190,10 @@ async def test_however_many_instants_are_judged_others_have_their_turn_in_betwee
     )
     found = [codec.decode_entry(key, value) for key, value in life.store.scan(0, b"bob\0")]
     ticks = [table_records.tick_value(entry) for entry in found if isinstance(entry, Monitor)]
-    chunk = chunk_of([Entry(0, framed(b"bob", tick)) for tick in ticks], packing)
-    outage = Firing(Line(Way.INLINE, Misfire.FIRE_ALL, 60_000), chunk, range(START, START + 1_000_000, 1_000))
+    chunk = chunk_of([FramedRecord(0, framed(b"bob", tick)) for tick in ticks], packing)
+    outage = Firing(
+        BatchKey(Destination.INLINE, Misfire.FIRE_ALL, 60_000), chunk, range(START, START + 1_000_000, 1_000)
+    )
     await inline.judge(life.partition, [outage], START + 1_000_000)
     assert sum(room.runs) == 3_000
     assert max(room.runs) <= 200

@@ -3,7 +3,7 @@
 The bytes are those of the Avro schemas (``schemas/``), as fastavro would write them; property tests hold the two
 against each other. Only the current schema is known here: bytes of an older one are for ``avro_schemas.decode``.
 
-A due monitor needs little of its entry, and most of that is copied from it as it stands: see ``Plan``.
+A due monitor needs little of its entry, and most of that is copied from it as it stands: see ``TimetableFields``.
 """
 
 import re
@@ -313,7 +313,7 @@ def _read_schedule(value: bytes, at: int) -> tuple[Schedule, int]:
 # --- what the timetable needs of a monitor ----------------------------------------------------------------------------
 
 
-class Plan(NamedTuple):
+class TimetableFields(NamedTuple):
     """When a monitor is due, and the value of its tick.
 
     ``starts_at``: since when its owner wants it to be due, 0 for at once. ``ends_at``: the last instant at which it is
@@ -336,7 +336,7 @@ _ASLEEP_BYTES = frozenset(SMALL[_STATE_NUMBERS[state]] for state in ASLEEP)
 _PLAN = re.compile(rb"([\x00\x04]%b)((%b)(?:%b){2}((?:%b){2})%b)%b\x00(%b)(%b)(%b)%b" % ((_V,) * 10))
 
 
-def plan_of(monitor: Monitor) -> Plan:
+def plan_of(monitor: Monitor) -> TimetableFields:
     """The plan of a monitor."""
     spec, agenda = monitor.spec, monitor.agenda
     asleep = monitor.state in ASLEEP
@@ -345,7 +345,7 @@ def plan_of(monitor: Monitor) -> Plan:
     retry = None
     if agenda.retry_at and not asleep:
         retry = agenda.retry_at, agenda.retry_of, tick_value(monitor, agenda.retry_attempt)
-    return Plan(
+    return TimetableFields(
         spec.kind,
         spec.schedule,
         spec.policy,
@@ -388,7 +388,7 @@ def _kind_and_config(kind: str, config: str) -> bytes:
 _remembered_kind_and_config = lru_cache(maxsize=8_192)(_kind_and_config)
 
 
-def read_plan(monitor_id: bytes, value: bytes) -> Plan | None:
+def read_plan(monitor_id: bytes, value: bytes) -> TimetableFields | None:
     """The plan of the monitor in a table entry, read without decoding the rest.
 
     None where that cannot be (another version of the schema, a schedule or policy with the rarer parts, something on
@@ -412,7 +412,7 @@ def read_plan(monitor_id: bytes, value: bytes) -> Plan | None:
         value[config_end:schedule_at],
         misfire,
     )
-    return Plan(
+    return TimetableFields(
         _name_of(value[avro_schemas.HEADER_LENGTH : kind_end]),
         _schedule_of(schedule) if schedule[0] == 0 else At(_number(schedule[1:])),
         _policy_of(policy),

@@ -19,7 +19,7 @@ LATE_MS = 5_000
 Source = TypeVar("Source")
 
 
-class Place(Enum):
+class QueuePlace(Enum):
     """Where a monitor with waiting ticks stands."""
 
     NOWHERE = auto()
@@ -32,7 +32,7 @@ class Place(Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Waiting(Generic[Source]):
+class WaitingTick(Generic[Source]):
     """A tick that waits since ``arrived_at`` (ms). ``again``: further records of the very same tick.
 
     ``after_gap``: what was due between it and the tick before it in the backlog does not wait any more.
@@ -64,13 +64,13 @@ class Backlog(Generic[Source]):
     key: Hashable
     user_id: str
     priority: Priority
-    place: Place = Place.NOWHERE
+    place: QueuePlace = QueuePlace.NOWHERE
     host: str = ""
     # scheduled ones in the order of their instants. A list, because most hold one: a deque takes 600 bytes, and a list
     # of thousands is shifted in microseconds
-    _scheduled: list[Waiting[Source]] = field(default_factory=list)
+    _scheduled: list[WaitingTick[Source]] = field(default_factory=list)
     # those asked for by hand, and retries, as they came; most monitors have none
-    _others: dict[tuple[int, int], Waiting[Source]] | None = None
+    _others: dict[tuple[int, int], WaitingTick[Source]] | None = None
     # the newest scheduled tick that was begun while others waited, and the newest that is dealt with otherwise
     _begun_to: int = 0
     _skipped_to: int = 0
@@ -83,11 +83,11 @@ class Backlog(Generic[Source]):
         return len(self._scheduled) + (len(self._others) if self._others else 0)
 
     @property
-    def newest(self) -> Waiting[Source] | None:
+    def newest(self) -> WaitingTick[Source] | None:
         """The scheduled tick with the latest instant."""
         return self._scheduled[-1] if self._scheduled else None
 
-    def add(self, new: Waiting[Source], *, is_crowded: bool = False) -> list[Waiting[Source]]:
+    def add(self, new: WaitingTick[Source], *, is_crowded: bool = False) -> list[WaitingTick[Source]]:
         """Let a tick wait; gives those that it supersedes, which wait no more.
 
         A tick that waits counts as going on. So if the next one becomes due meanwhile one of the two is skipped, unless
@@ -95,7 +95,7 @@ class Backlog(Generic[Source]):
         its host. ``is_crowded``: memory is short, so of ticks that came late only the newest is kept, too.
         """
         tick = new.tick
-        known: Waiting[Source] | None = None
+        known: WaitingTick[Source] | None = None
         if not tick.is_scheduled:
             self._others = self._others or {}
             known = self._others.setdefault(_identity(tick), new)
@@ -111,7 +111,7 @@ class Backlog(Generic[Source]):
             if known is not new:
                 known.again = [*known.again, *new.sources]
             return []
-        superseded: list[Waiting[Source]] = []
+        superseded: list[WaitingTick[Source]] = []
         if self.host or tick.misfire is not Misfire.FIRE_ALL:
             while self._scheduled:
                 oldest = self._scheduled[0]
@@ -133,7 +133,7 @@ class Backlog(Generic[Source]):
         if tick.is_scheduled:
             self._skipped_to = max(self._skipped_to, tick.scheduled_at)
 
-    def expire(self, now: int) -> list[Waiting[Source]]:
+    def expire(self, now: int) -> list[WaitingTick[Source]]:
         """Take out what the misfire rule skips by now: what waited longer than its grace, in the order of time."""
         if not self._scheduled:
             return []
@@ -142,15 +142,15 @@ class Backlog(Generic[Source]):
             return []
         # the rules of ``schedule.misfire.settle``, without looking at what is not skipped
         spared = 1 if newest.misfire is Misfire.FIRE_LAST and newest.scheduled_at > self._begun_to else 0
-        expired: list[Waiting[Source]] = []
+        expired: list[WaitingTick[Source]] = []
         while len(self._scheduled) > spared and self._scheduled[0].tick.scheduled_at < now - newest.misfire_grace_ms:
             expired.append(self._scheduled.pop(0))
         return expired
 
-    def cancel(self, paused_to: int, deleted_to: int) -> list[Waiting[Source]]:
+    def cancel(self, paused_to: int, deleted_to: int) -> list[WaitingTick[Source]]:
         """Take out what is due up to an instant (ms), in the order of time; runs by hand up to ``deleted_to`` only."""
         upto = max(paused_to, deleted_to)
-        cancelled: list[Waiting[Source]] = []
+        cancelled: list[WaitingTick[Source]] = []
         while self._scheduled and self._scheduled[0].tick.scheduled_at <= upto:
             cancelled.append(self._scheduled.pop(0))
         for identity, waiting in list(self._others.items()) if self._others else ():
@@ -159,13 +159,13 @@ class Backlog(Generic[Source]):
                 cancelled.append(self._others.pop(identity))
         return cancelled
 
-    def stretches(self, ticks: Sequence[Waiting[Source]]) -> Iterator[list[Waiting[Source]]]:
+    def stretches(self, ticks: Sequence[WaitingTick[Source]]) -> Iterator[list[WaitingTick[Source]]]:
         """Divide ticks that waited here, in the order of time, into stretches that one skipped result can stand for.
 
         A result stands for consecutive due instants of one version. The schedule is not known here, so what may not be
         consecutive is divided: ticks between which one was begun or skipped, or that lie further apart than others.
         """
-        stretch: list[Waiting[Source]] = []
+        stretch: list[WaitingTick[Source]] = []
         for waiting in ticks:
             if stretch and not self._is_next(stretch[-1], waiting):
                 yield stretch
@@ -174,13 +174,13 @@ class Backlog(Generic[Source]):
         if stretch:
             yield stretch
 
-    def _is_next(self, before: Waiting[Source], after: Waiting[Source]) -> bool:
+    def _is_next(self, before: WaitingTick[Source], after: WaitingTick[Source]) -> bool:
         if after.after_gap or self._pairs < 2 or not after.tick.is_scheduled:
             return False
         distance_ms = after.tick.scheduled_at - before.tick.scheduled_at
         return before.tick.version == after.tick.version and distance_ms <= self._closest_ms
 
-    def next(self) -> Waiting[Source] | None:
+    def next(self) -> WaitingTick[Source] | None:
         """What is to be begun now; it waits until ``take_out``. None if nothing waits.
 
         The freshest scheduled tick, then the others in the order of time. What was asked for by hand, and retries, come
@@ -196,7 +196,7 @@ class Backlog(Generic[Source]):
                 return other
         return scheduled
 
-    def take_out(self, found: Waiting[Source], *, is_begun: bool) -> None:
+    def take_out(self, found: WaitingTick[Source], *, is_begun: bool) -> None:
         """Note that what ``next`` gave waits no more: it is begun, or gone."""
         if not found.tick.is_scheduled:
             assert self._others is not None  # ``next`` found it there
@@ -230,7 +230,7 @@ class Backlogs(Generic[Source]):
         self._known.pop(backlog.key, None)
 
 
-def _instant(waiting: Waiting[Source]) -> int:
+def _instant(waiting: WaitingTick[Source]) -> int:
     return waiting.tick.scheduled_at
 
 

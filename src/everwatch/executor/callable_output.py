@@ -29,7 +29,7 @@ class Written(NamedTuple):
     dropped: int = 0
 
 
-class Outlet:
+class CallableOutput:
     """The keeper's side: ``source`` is the pipe that the caller writes to, ``orders`` where it says what a run may."""
 
     def __init__(self, source: int, orders: socket.socket, sink: int) -> None:

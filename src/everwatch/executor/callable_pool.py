@@ -20,7 +20,7 @@ from everwatch.core.config import Settings, environment_of_callables
 from everwatch.executor.callable_output import Written
 from everwatch.executor.callable_worker import Setup
 from everwatch.executor.output_budget import KIB, OutputBudgets
-from everwatch.kinds.callable_interface import Answer, Call
+from everwatch.kinds.callable_interface import Call, CallableReply
 from everwatch.observability.log_throttle import Quiet
 from everwatch.schedule.duration import describe_duration
 
@@ -81,21 +81,21 @@ class CallableProcesses:
         self._mending: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def call(self, call: Call, timeout_s: float) -> Answer:
+    async def call(self, call: Call, timeout_s: float) -> CallableReply:
         """Run it once, within ``timeout_s`` from when a process is free. Cancelled, it kills the process."""
         asked_s = self._clock.monotonic_s()
         seat = await self._wait_for_seat(call.name)
         began_s = self._clock.monotonic_s()
         granted = self._output.grant(call.name, began_s)
-        answer: Answer | None = None
+        answer: CallableReply | None = None
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await seat.run(msgspec.structs.replace(call, output_bytes=granted))
         except TimeoutError:
             limit = describe_duration(round(timeout_s * 1000))
-            answer = Answer(False, f"still running after {limit}, and stopped")
+            answer = CallableReply(False, f"still running after {limit}, and stopped")
         except OSError as error:
-            answer = Answer(False, f"no process can be started for it: {error.strerror or error}")
+            answer = CallableReply(False, f"no process can be started for it: {error.strerror or error}")
         finally:
             ended_s = self._clock.monotonic_s()
             self._note_pace(call.name, answer, ended_s - began_s)
@@ -164,7 +164,7 @@ class CallableProcesses:
         since_s = self._clock.monotonic_s() - QUICK_S
         return any(running == name and began_s < since_s for running, began_s in self._under_way.values())
 
-    def _note_pace(self, name: str, answer: Answer | None, took_s: float) -> None:
+    def _note_pace(self, name: str, answer: CallableReply | None, took_s: float) -> None:
         # to start a process and import a package may take long, once
         called_ms = None if answer is None else answer.timings.get("call")
         if (took_s if called_ms is None else called_ms / 1000) > QUICK_S:
@@ -172,7 +172,7 @@ class CallableProcesses:
         else:
             self._slow.discard(name)
 
-    def _leave(self, seat: "_Seat", name: str, granted: int, answer: Answer | None) -> None:
+    def _leave(self, seat: "_Seat", name: str, granted: int, answer: CallableReply | None) -> None:
         """Give a seat back after a run that might write ``granted`` bytes; ``answer``: None if it was cancelled."""
         self._under_way.pop(seat, None)
         self._running[name] -= 1
@@ -225,7 +225,7 @@ class _Seat:
         self.serves = ""
         self.spoilt = False
 
-    async def run(self, call: Call) -> Answer:
+    async def run(self, call: Call) -> CallableReply:
         """Raises OSError if no process can be started. Whatever keeps it from coming to its end spoils the seat."""
         self.spoilt = True
         if self._starting is not None and (self.serves != call.name or (await self._starting).ended):
@@ -284,7 +284,7 @@ class _Caller:
     def ended(self) -> bool:
         return self._process.returncode is not None or self._reader.at_eof()
 
-    async def answer_to(self, call: Call) -> Answer:
+    async def answer_to(self, call: Call) -> CallableReply:
         """Its answer; the last one, too, if it ends without any or says what is none."""
         try:
             self._writer.write(msgspec.json.encode(call) + b"\n")
@@ -293,13 +293,13 @@ class _Caller:
         except ConnectionError:
             line = b""
         except ValueError:  # a line without an end
-            return Answer(False, "its process answered what is no answer", last=True)
+            return CallableReply(False, "its process answered what is no answer", last=True)
         if not line:
-            return Answer(False, _explain_end(await self._process.wait()), last=True)
+            return CallableReply(False, _explain_end(await self._process.wait()), last=True)
         try:
-            return msgspec.json.decode(line, type=Answer)
+            return msgspec.json.decode(line, type=CallableReply)
         except msgspec.MsgspecError:
-            return Answer(False, "its process answered what is no answer", last=True)
+            return CallableReply(False, "its process answered what is no answer", last=True)
 
     async def end(self) -> Written | None:
         """Kill it and its children, and wait until they are gone; returns what came of the last run's output.

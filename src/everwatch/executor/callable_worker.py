@@ -25,8 +25,8 @@ from typing import Any, NoReturn
 import msgspec
 
 from everwatch.core.clock import SystemClock
-from everwatch.executor.callable_output import Orders, Outlet
-from everwatch.kinds.callable_interface import Answer, Call, load
+from everwatch.executor.callable_output import CallableOutput, Orders
+from everwatch.kinds.callable_interface import Call, CallableReply, load
 
 LONGEST_REASON = 1_000
 _MOST_TIMINGS = 32
@@ -70,14 +70,14 @@ def main() -> NoReturn:
     ours.close()
     with suppress(OSError):  # whichever of the two is first: there must be no moment without the group
         os.setpgid(caller, caller)
-    outlet = Outlet(output, orders, 2)
+    outlet = CallableOutput(output, orders, 2)
     status = _keep(caller, child_ended, outlet)
     with suppress(OSError):
         os.write(1, b"%d %d" % outlet.finish())
     os._exit(status)
 
 
-def _keep(caller: int, child_ended: int, outlet: Outlet) -> int:
+def _keep(caller: int, child_ended: int, outlet: CallableOutput) -> int:
     while True:
         ready, _, _ = select.select([0, child_ended, *outlet.watched], [], [])
         outlet.handle(ready)
@@ -123,12 +123,14 @@ def serve(link: socket.socket, orders: Orders) -> None:
             return
 
 
-def answer_to(call: Call, memory_mb: int = 0) -> Answer:
+def answer_to(call: Call, memory_mb: int = 0) -> CallableReply:
     """Call it, and say what came of it."""
     try:
         function = load(call.name)
     except BaseException as error:  # another's code may fail in any way, and sys.exit() is one of them
-        return Answer(False, _one_line(f"the callable '{call.name}' cannot be loaded: {_explain(error)}"), last=True)
+        return CallableReply(
+            False, _one_line(f"the callable '{call.name}' cannot be loaded: {_explain(error)}"), last=True
+        )
     clock = SystemClock()
     began_s = clock.monotonic_s()
     try:
@@ -137,9 +139,9 @@ def answer_to(call: Call, memory_mb: int = 0) -> Answer:
             returned = asyncio.run(_result_of(returned))
     except MemoryError as error:
         limit = f" (it may take {memory_mb} MiB)" if memory_mb else ""
-        answer = Answer(False, _one_line(_explain(error)) + limit, last=True)
+        answer = CallableReply(False, _one_line(_explain(error)) + limit, last=True)
     except BaseException as error:
-        answer = Answer(False, _one_line(_explain(error)))
+        answer = CallableReply(False, _one_line(_explain(error)))
     else:
         answer = _judged(returned)
     call_ms = round((clock.monotonic_s() - began_s) * 1000, 3)
@@ -150,18 +152,18 @@ async def _result_of(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-def _judged(returned: Any) -> Answer:
+def _judged(returned: Any) -> CallableReply:
     if returned is None or returned is True:
-        return Answer(True)
+        return CallableReply(True)
     if isinstance(returned, str):
-        return Answer(True, _one_line(returned))
+        return CallableReply(True, _one_line(returned))
     if isinstance(returned, dict):
         told = dict(returned)
         timings = _timings(told.pop("timings", None))
-        return Answer(True, _one_line(_as_json(told)) if told else "", timings)
+        return CallableReply(True, _one_line(_as_json(told)) if told else "", timings)
     if returned is False:
-        return Answer(False, "it returned False")
-    return Answer(False, f"it returned {type(returned).__name__}, and may return nothing, True, text or a dict")
+        return CallableReply(False, "it returned False")
+    return CallableReply(False, f"it returned {type(returned).__name__}, and may return nothing, True, text or a dict")
 
 
 def _timings(given: Any) -> dict[str, float]:

@@ -12,14 +12,14 @@ from confluent_kafka import Message
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput, Unhandled, is_retryable
 from everwatch.executor.assignment import HeldPartition, Taken
-from everwatch.executor.backlog import Backlog, Backlogs, Place, Waiting
+from everwatch.executor.backlog import Backlog, Backlogs, QueuePlace, WaitingTick
 from everwatch.executor.cancellation_reader import Cancellations
 from everwatch.executor.cancelled_monitors import CancelledMonitors, CancelledUpto
-from everwatch.executor.host_rate_limiter import Manners
+from everwatch.executor.host_rate_limiter import HostRateLimiter
 from everwatch.executor.metrics import IN_FLIGHT, LIMITED_TARGETS, SkipCause, count_check, count_skipped
-from everwatch.executor.overlap import Run, Running, reason_of_skip
+from everwatch.executor.overlap import Running, RunningTick, reason_of_skip
 from everwatch.executor.priority_queues import Queues, Slot
-from everwatch.executor.result_sender import Reporting
+from everwatch.executor.result_sender import ResultSender
 from everwatch.executor.standstill import Standstill
 from everwatch.executor.tick_records import tick_of
 from everwatch.kafka.consumed_record import Record
@@ -42,7 +42,7 @@ CROWDED = 10_000
 
 Acknowledge = Callable[[HeldPartition, int], None]
 TickBacklog = Backlog[Taken]
-TickRun = Run[Taken, TickBacklog]
+TickRun = RunningTick[Taken, TickBacklog]
 
 
 class _Turn(NamedTuple):
@@ -81,7 +81,7 @@ class Checks:
         self._acknowledge = acknowledge
         topics = Topics.of(settings)
         self._dead_letters = DeadLetters(outbox, topics, self._clock, "executor")
-        self._reporting = Reporting(settings, outbox, self._clock, executor_id)
+        self._reporting = ResultSender(settings, outbox, self._clock, executor_id)
         self._priorities = {topics.ticks_for(priority): priority for priority in Priority}
         self._secrets = config_secrets(settings)
         self._backlogs: Backlogs[Taken] = Backlogs()
@@ -92,7 +92,7 @@ class Checks:
         self._queues: Queues[TickBacklog | _Turn] = Queues(settings.max_in_flight)
         # a few of one callable may wait for a process; what is more takes no slot
         of_a_callable = 2 * settings.python_processes
-        self._manners: Manners[TickBacklog] = Manners(
+        self._manners: HostRateLimiter[TickBacklog] = HostRateLimiter(
             settings.target_in_flight,
             settings.target_per_s,
             self._on_turn,
@@ -180,12 +180,12 @@ class Checks:
                 return
             blocking = self._running.in_the_way_of(tick)
             if blocking is not None and blocking.overlaps(tick):
-                self._skip([Waiting(tick, taken, now)], reason_of_skip(blocking, tick), SkipCause.OVERLAP)
+                self._skip([WaitingTick(tick, taken, now)], reason_of_skip(blocking, tick), SkipCause.OVERLAP)
                 waiting_too = self._backlogs.known(tick, self._priorities[held.topic])
                 if waiting_too is not None:
                     waiting_too.pass_by(tick)
                 return
-        waiting = Waiting(tick, taken, now)
+        waiting = WaitingTick(tick, taken, now)
         backlog = self._backlogs.of(tick, self._priorities[held.topic])
         self._count(taken, 1)
         is_crowded = self._waiting > CROWDED
@@ -193,14 +193,14 @@ class Checks:
         if superseded:
             reason = _reason_of_superseding(backlog, superseded, is_crowded=is_crowded)
             self._skip_waiting(backlog, superseded, reason, SkipCause.SUPERSEDED)
-        if backlog.place is Place.CATCH_UP and not waiting.is_late(now) and not held.awaits_cancellations:
+        if backlog.place is QueuePlace.CATCH_UP and not waiting.is_late(now) and not held.awaits_cancellations:
             for others in self._catching_up.values():
                 others.pop(id(backlog), None)
-            backlog.place = Place.NOWHERE
-        if backlog.place is not Place.NOWHERE:
+            backlog.place = QueuePlace.NOWHERE
+        if backlog.place is not QueuePlace.NOWHERE:
             return
         if held.is_behind and (held.awaits_cancellations or waiting.is_late(now)):
-            backlog.place = Place.CATCH_UP
+            backlog.place = QueuePlace.CATCH_UP
             self._catching_up.setdefault(held, {})[id(backlog)] = backlog
         else:
             self._put(backlog, tick)
@@ -214,17 +214,17 @@ class Checks:
             tick = found.tick
         run = self._running.in_the_way_of(tick)
         if run is not None:
-            backlog.place = Place.RUN
+            backlog.place = QueuePlace.RUN
             run.behind.append(backlog)
             return
-        backlog.place = Place.QUEUE
+        backlog.place = QueuePlace.QUEUE
         self._queues.put(backlog.priority, tick.user_id, backlog, tick.weight)
 
     def _on_turn(self, priority: Priority, host: str, backlog: TickBacklog) -> None:
         # what waits for its host has come before what waits for a slot
         self._queues.put(priority, backlog.user_id, _Turn(host, backlog), _weight_of(backlog), ahead=True)
 
-    def _choose(self, backlog: TickBacklog) -> Waiting[Taken] | None:
+    def _choose(self, backlog: TickBacklog) -> WaitingTick[Taken] | None:
         """What of a monitor is to be begun; skips what its misfire rule skips, and leaves out what is another's."""
         if len(self._cancelled):
             self._drop_cancelled(backlog)
@@ -277,7 +277,7 @@ class Checks:
 
     def _start(self, slot: Slot[TickBacklog | _Turn], backlog: TickBacklog) -> bool:
         """Begin a check of a monitor; False if there is none to begin (yet), and its slot is free."""
-        backlog.place = Place.NOWHERE
+        backlog.place = QueuePlace.NOWHERE
         found = self._choose(backlog)
         if found is None:
             return False
@@ -295,7 +295,7 @@ class Checks:
         if host:
             now_s = self._clock.monotonic_s()
             if not self._manners.admits(host, now_s):
-                backlog.place, backlog.host = Place.QUEUE, host
+                backlog.place, backlog.host = QueuePlace.QUEUE, host
                 self._manners.park(host, backlog.priority, backlog, now_s)
                 return False
         self._begin(slot, backlog, found, job, host)
@@ -307,7 +307,7 @@ class Checks:
         backlog = self._manners.take(host, slot.priority, now_s)
         if backlog is None:
             return False
-        backlog.place, backlog.host = Place.NOWHERE, ""
+        backlog.place, backlog.host = QueuePlace.NOWHERE, ""
         found = self._choose(backlog)
         if found is not None and self._awaits_fresher(backlog, found):
             self._manners.pass_over(host, now_s)
@@ -320,18 +320,18 @@ class Checks:
         self._begin(slot, backlog, found, job, host)
         return True
 
-    def _awaits_fresher(self, backlog: TickBacklog, found: Waiting[Taken]) -> bool:
+    def _awaits_fresher(self, backlog: TickBacklog, found: WaitingTick[Taken]) -> bool:
         """After a standstill: let a late tick wait while its partition has more to read, where a fresher one may be."""
         if not self._standstill.is_recent or not found.is_late(self._clock.now_ms()):
             return False
         held = found.source[0]
         if not self._standstill.is_behind(held):
             return False
-        backlog.place = Place.CATCH_UP
+        backlog.place = QueuePlace.CATCH_UP
         self._catching_up.setdefault(held, {})[id(backlog)] = backlog
         return True
 
-    def _job_of(self, backlog: TickBacklog, found: Waiting[Taken]) -> Job | None:
+    def _job_of(self, backlog: TickBacklog, found: WaitingTick[Taken]) -> Job | None:
         """The job of a tick; None if that cannot be told: it is refused."""
         try:
             return job_of(found.tick, self._secrets)
@@ -343,7 +343,7 @@ class Checks:
             return None
 
     def _begin(
-        self, slot: Slot[TickBacklog | _Turn], backlog: TickBacklog, found: Waiting[Taken], job: Job, host: str
+        self, slot: Slot[TickBacklog | _Turn], backlog: TickBacklog, found: WaitingTick[Taken], job: Job, host: str
     ) -> None:
         backlog.take_out(found, is_begun=True)
         run = self._running.begin(found.tick, self._clock.now_ms())
@@ -419,11 +419,13 @@ class Checks:
             except BaseException as error:
                 self._fail(error)
         for backlog in run.behind:
-            backlog.place = Place.NOWHERE
+            backlog.place = QueuePlace.NOWHERE
             self._put(backlog)
         self._start_waiting()
 
-    def _skip_waiting(self, backlog: TickBacklog, ticks: list[Waiting[Taken]], reason: str, cause: SkipCause) -> None:
+    def _skip_waiting(
+        self, backlog: TickBacklog, ticks: list[WaitingTick[Taken]], reason: str, cause: SkipCause
+    ) -> None:
         """Report ticks that waited as skipped, one result for each stretch."""
         for waiting in ticks:
             for source in waiting.sources:
@@ -431,7 +433,7 @@ class Checks:
         for stretch in backlog.stretches(ticks):
             self._skip(stretch, reason, cause)
 
-    def _skip(self, stretch: list[Waiting[Taken]], reason: str, cause: SkipCause) -> None:
+    def _skip(self, stretch: list[WaitingTick[Taken]], reason: str, cause: SkipCause) -> None:
         """Report consecutive ticks of one monitor as skipped."""
         stretch = [waiting for waiting in stretch if not all(held.revoked for held, _ in waiting.sources)]
         if not stretch:  # their new owner reports them
@@ -479,7 +481,7 @@ def _weight_of(backlog: TickBacklog) -> int:
     return 1 if found is None else found.tick.weight
 
 
-def _reason_of_superseding(backlog: TickBacklog, superseded: list[Waiting[Taken]], *, is_crowded: bool) -> str:
+def _reason_of_superseding(backlog: TickBacklog, superseded: list[WaitingTick[Taken]], *, is_crowded: bool) -> str:
     if is_crowded and (superseded[-1].tick.may_overlap or superseded[-1].is_late(superseded[-1].arrived_at)):
         return f"more than {CROWDED:,} ticks wait for an executor: of late ones only the newest of a monitor is kept"
     where = f"its turn at {backlog.host}" if backlog.host else "an executor that is free"
@@ -491,7 +493,7 @@ def _reason_of_cancelling(upto: CancelledUpto) -> str:
     return f"{what} before an executor came to it"
 
 
-def _reason_of_expiry(expired: list[Waiting[Taken]]) -> str:
+def _reason_of_expiry(expired: list[WaitingTick[Taken]]) -> str:
     tick = expired[-1].tick
     grace = describe_duration(tick.misfire_grace_ms)
     return (

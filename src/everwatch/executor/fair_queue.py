@@ -27,7 +27,7 @@ MOST_IN_DEBT = 10_000
 
 
 @dataclass(slots=True, eq=False)
-class User(Generic[Item]):
+class QueueUser(Generic[Item]):
     """One user: what waits, how many slots it holds, and its start tag. ``entry``: its valid heap entry, 0 for none.
 
     ``items`` is a list, because most users have one: a deque takes 600 bytes, and a list of thousands is shifted in
@@ -48,19 +48,19 @@ class Grant(NamedTuple, Generic[Item]):
     """A slot for an item of a user, and the slot time that is charged for it until it ends, s."""
 
     item: Item
-    user: User[Item]
+    user: QueueUser[Item]
     charged_s: float
 
 
-_Entry = tuple[float, int, User[Item]]
+_Entry = tuple[float, int, QueueUser[Item]]
 
 
 class FairQueue(Generic[Item]):
     """Items that wait, by user; within a user first in first out."""
 
     def __init__(self) -> None:
-        self._users: dict[Hashable, User[Item]] = {}
-        self._in_debt: dict[Hashable, User[Item]] = {}
+        self._users: dict[Hashable, QueueUser[Item]] = {}
+        self._in_debt: dict[Hashable, QueueUser[Item]] = {}
         # users who hold no slot and whose last run was quick, and others
         self._quick: list[_Entry[Item]] = []
         self._others: list[_Entry[Item]] = []
@@ -78,7 +78,7 @@ class FairQueue(Generic[Item]):
         """Let ``item`` wait; ``ahead`` of what else the user has waiting."""
         user = self._users.get(name)
         if user is None:
-            user = self._users[name] = User(name, self._virtual_s, [])
+            user = self._users[name] = QueueUser(name, self._virtual_s, [])
         elif self._in_debt:
             self._in_debt.pop(name, None)
         user.weight = weight
@@ -147,7 +147,7 @@ class FairQueue(Generic[Item]):
         self._in_debt.clear()
         self.waiting = 0
 
-    def _enter(self, user: User[Item]) -> None:
+    def _enter(self, user: QueueUser[Item]) -> None:
         """Give a user its place by its tag; the place it had is void."""
         user.entry = next(self._numbers)
         heap = self._quick if not user.held and user.cost_s <= QUICK_S else self._others
@@ -161,7 +161,7 @@ class FairQueue(Generic[Item]):
             heapq.heappop(heap)
         return heap[0] if heap else None
 
-    def _rest(self, user: User[Item]) -> None:
+    def _rest(self, user: QueueUser[Item]) -> None:
         if user.tag - self._virtual_s <= FREE_DEBT_S:
             del self._users[user.name]
             return

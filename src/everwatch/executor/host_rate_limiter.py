@@ -49,7 +49,7 @@ class _Host(Generic[Item]):
         return not self.running and not self.called and not any(self.waiting.values())
 
 
-class Manners(Generic[Item]):
+class HostRateLimiter(Generic[Item]):
     """At most ``in_flight`` checks at once to one host and ``per_s`` starts a second; 0 is no limit.
 
     ``own_limit`` gives how many at once there may be of what is no host, and 0 for a host; of that there is no rate.

@@ -21,7 +21,7 @@ Waiting = TypeVar("Waiting")
 
 
 @dataclass(slots=True, eq=False)
-class Run(Generic[Repeated, Waiting]):
+class RunningTick(Generic[Repeated, Waiting]):
     """A tick that runs since ``began_at`` (ms).
 
     ``repeated``: what has come again of the very same tick. ``behind``: what waits for its end.
@@ -46,7 +46,7 @@ class Running(Generic[Repeated, Waiting]):
     """The runs going on, by monitor. Constant time, whatever their number."""
 
     def __init__(self) -> None:
-        self._monitors: dict[tuple[str, str], dict[tuple[int, int], Run[Repeated, Waiting]]] = {}
+        self._monitors: dict[tuple[str, str], dict[tuple[int, int], RunningTick[Repeated, Waiting]]] = {}
 
     def __len__(self) -> int:
         """How many monitors have a run going on."""
@@ -56,24 +56,24 @@ class Running(Generic[Repeated, Waiting]):
         """Return whether the monitor of ``tick`` has no run going on."""
         return (tick.user_id, tick.monitor_id) not in self._monitors
 
-    def same_as(self, tick: Tick) -> Run[Repeated, Waiting] | None:
+    def same_as(self, tick: Tick) -> RunningTick[Repeated, Waiting] | None:
         """The run of the very same tick: it was delivered again."""
         return self._monitors.get(_monitor(tick), {}).get(_firing(tick))
 
-    def in_the_way_of(self, tick: Tick) -> Run[Repeated, Waiting] | None:
+    def in_the_way_of(self, tick: Tick) -> RunningTick[Repeated, Waiting] | None:
         """The run because of which ``tick`` must not begin: its monitor's oldest, unless they may overlap."""
         if tick.may_overlap:
             return None
         runs = self._monitors.get(_monitor(tick))
         return next(iter(runs.values())) if runs else None
 
-    def begin(self, tick: Tick, now: int) -> Run[Repeated, Waiting]:
+    def begin(self, tick: Tick, now: int) -> RunningTick[Repeated, Waiting]:
         """Note that ``tick``, of which no run is going on, runs from ``now`` (ms) on until ``end``."""
-        run: Run[Repeated, Waiting] = Run(tick, now)
+        run: RunningTick[Repeated, Waiting] = RunningTick(tick, now)
         self._monitors.setdefault((tick.user_id, tick.monitor_id), {})[tick.scheduled_at, tick.attempt] = run
         return run
 
-    def end(self, run: Run[Repeated, Waiting]) -> None:
+    def end(self, run: RunningTick[Repeated, Waiting]) -> None:
         """Note that a run is over, however it ended."""
         runs = self._monitors[_monitor(run.tick)]
         del runs[_firing(run.tick)]
@@ -81,7 +81,7 @@ class Running(Generic[Repeated, Waiting]):
             del self._monitors[_monitor(run.tick)]
 
 
-def reason_of_skip(run: Run[Repeated, Waiting], tick: Tick) -> str:
+def reason_of_skip(run: RunningTick[Repeated, Waiting], tick: Tick) -> str:
     """Why ``tick`` is not run while ``run`` goes on."""
     before = run.tick
     if _firing(before) == _firing(tick):

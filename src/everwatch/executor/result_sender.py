@@ -17,7 +17,7 @@ from everwatch.observability.log_throttle import Quiet
 log = logging.getLogger(__name__)
 
 
-class Reporting:
+class ResultSender:
     """Builds results and sends them to the partition of their tick."""
 
     def __init__(self, settings: Settings, outbox: Outbox, clock: Clock, executor_id: str) -> None:

@@ -59,7 +59,7 @@ class Sender(Protocol):
         ...
 
 
-class Replies(Protocol):
+class ReplyReader(Protocol):
     """Where answers come from: all those given since it was opened, and others' too."""
 
     def take(self, timeout_s: float) -> Sequence[Reply]:
@@ -176,7 +176,7 @@ def tell(topics: Topics, inputs: Iterable[Asked], sender: Sender) -> None:
 
 
 def ask(
-    topics: Topics, inputs: Iterable[Asked], sender: Sender, replies: Replies, clock: Clock, timeout_s: float
+    topics: Topics, inputs: Iterable[Asked], sender: Sender, replies: ReplyReader, clock: Clock, timeout_s: float
 ) -> Iterator[tuple[Asked, Reply]]:
     """Send inputs and give each with its answer, in the order of the answers.
 

@@ -26,7 +26,7 @@ class Member(NamedTuple):
     partitions: frozenset[Position]
 
 
-class Reading(NamedTuple):
+class TopicReading(NamedTuple):
     """One topic as one kind of process reads it.
 
     ``group`` holds the committed offsets; the members of ``owned_through`` own the partitions by those of
@@ -40,20 +40,20 @@ class Reading(NamedTuple):
     owned_topic: str
 
 
-def readings_of(settings: Settings) -> list[Reading]:
+def readings_of(settings: Settings) -> list[TopicReading]:
     """Every topic and group whose committed offsets say how far a process is, in the order of the data flow."""
     topics, application = Topics.of(settings), settings.application
     # Faust assigns a worker's partitions by the topic of commands
     worker = [
-        Reading(topic, f"{application}-worker-{topic}", "worker", application, topics.commands)
+        TopicReading(topic, f"{application}-worker-{topic}", "worker", application, topics.commands)
         for topic in (topics.commands, topics.signups, topics.signals, topics.results)
     ]
     executor = [
-        Reading(topic, executors_group(settings), "executor", executors_group(settings), topic)
+        TopicReading(topic, executors_group(settings), "executor", executors_group(settings), topic)
         for topic in topics.all_ticks
     ]
     sink = [
-        Reading(topic, f"{application}-sink", "sink", f"{application}-sink", topic)
+        TopicReading(topic, f"{application}-sink", "sink", f"{application}-sink", topic)
         for topic in (topics.results, topics.transitions, topics.monitors_changelog)
     ]
     return [*worker, *executor, *sink]

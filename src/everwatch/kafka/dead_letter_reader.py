@@ -31,7 +31,7 @@ def alike(reason: str) -> str:
     return re.sub(r"\d+(?:\.\d+)?", "N", re.sub(r"'[^']*'", "'…'", reason))[:200]
 
 
-class Place(NamedTuple):
+class SourcePosition(NamedTuple):
     """Where a record stands."""
 
     topic: str
@@ -49,13 +49,13 @@ class DeadLetter(NamedTuple):
     kept whole: key, value or both; ``lengths`` says how many bytes these had.
     """
 
-    place: Place
+    place: SourcePosition
     refused_at: int
     reason: str
     path: str
     code: str
     refused_by: str
-    source: Place | None
+    source: SourcePosition | None
     source_ms: int
     key: bytes | None
     value: bytes | None
@@ -71,8 +71,8 @@ class DeadLetter(NamedTuple):
 class Redriven(NamedTuple):
     """A note that a dead letter was sent back, to where, and when (ms)."""
 
-    letter: Place
-    to: Place | None
+    letter: SourcePosition
+    to: SourcePosition | None
     at: int
 
 
@@ -123,7 +123,7 @@ class DeadLetterTopic:
             if silent > _PATIENCE and not follow:
                 raise BrokerUnavailable(f"Kafka does not give the rest of topic {self._topic}: is it running?")
 
-    def one(self, place: Place) -> DeadLetter | Redriven | None:
+    def one(self, place: SourcePosition) -> DeadLetter | Redriven | None:
         """What stands at a place; None if the topic does not hold it.
 
         Raises BrokerUnavailable, RecordsUnreadable, AccessError.
@@ -164,14 +164,14 @@ class DeadLetterTopic:
 def _read(message: Message, record: Record) -> DeadLetter | Redriven:
     headers: dict[str, Any] = dict(message.headers() or ())
     text = {name: value.decode(errors="replace") for name, value in headers.items() if isinstance(value, bytes)}
-    place = Place(record.topic, record.partition, record.offset)
+    place = SourcePosition(record.topic, record.partition, record.offset)
     if REDRIVE_OF in text:
-        letter = Place(record.topic, record.partition, _number(text[REDRIVE_OF], -1))
+        letter = SourcePosition(record.topic, record.partition, _number(text[REDRIVE_OF], -1))
         return Redriven(letter, place_of(text.get(REDRIVEN_TO, "")), _number(text.get(REDRIVEN_AT, "")))
     source = None
     if text.get("source_topic"):
         partition = _number(text.get("source_partition", ""), -1)
-        source = Place(text["source_topic"], partition, _number(text.get("source_offset", ""), -1))
+        source = SourcePosition(text["source_topic"], partition, _number(text.get("source_offset", ""), -1))
     cut = tuple(part for part in text.get("cut", "").split(",") if part)
     return DeadLetter(
         place,
@@ -189,12 +189,12 @@ def _read(message: Message, record: Record) -> DeadLetter | Redriven:
     )
 
 
-def place_of(text: str) -> Place | None:
+def place_of(text: str) -> SourcePosition | None:
     """The place that TOPIC/PARTITION/OFFSET names, None if it names none."""
     before, _, last = text.rpartition("/")
     topic, _, middle = before.rpartition("/")
     partition, offset = _number(middle, -1), _number(last, -1)
-    return Place(topic, partition, offset) if topic and partition >= 0 and offset >= 0 else None
+    return SourcePosition(topic, partition, offset) if topic and partition >= 0 and offset >= 0 else None
 
 
 def _number(text: str, otherwise: int = 0) -> int:

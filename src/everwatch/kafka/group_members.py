@@ -9,7 +9,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.model import Priority
 
 
-class Owners(msgspec.Struct, frozen=True):
+class GroupMembers(msgspec.Struct, frozen=True):
     """Who works on one partition of users, by client id (``everwatch-<host>-<process id>``).
 
     ``worker`` emits its ticks, and ``executor`` claims those of one priority; "" if nobody does. ``executors``: all
@@ -23,12 +23,12 @@ class Owners(msgspec.Struct, frozen=True):
 
 def owners_of(
     admin: AdminClient, settings: Settings, partition: int, priority: Priority, *, timeout_s: float = 3.0
-) -> Owners:
+) -> GroupMembers:
     """Who works on a partition now. Raises BrokerUnavailable if that is not known within ``timeout_s``."""
     workers, executors = settings.application, executors_group(settings)
     topics = Topics.of(settings)
     members = members_of(admin, [workers, executors], timeout_s=timeout_s)
-    return Owners(
+    return GroupMembers(
         worker=_owner(members[workers], topics.commands, partition),
         executor=_owner(members[executors], topics.ticks_for(priority), partition),
         executors=tuple(member.client_id for member in members[executors]),

@@ -17,7 +17,15 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
-from everwatch.kafka.consumer_groups import Member, Position, Reading, bounds_of, committed_of, members_of, readings_of
+from everwatch.kafka.consumer_groups import (
+    Member,
+    Position,
+    TopicReading,
+    bounds_of,
+    committed_of,
+    members_of,
+    readings_of,
+)
 from everwatch.kafka.peek import PEEKING, Peek, peek
 
 # a retry has the instant of the tick that it repeats, so the first tick that is none tells the age
@@ -103,7 +111,7 @@ def measure(
     return Lag(now, rows, members)
 
 
-_Place = tuple[Reading, int]
+_Place = tuple[TopicReading, int]
 
 
 class _Survey(NamedTuple):
@@ -114,7 +122,7 @@ class _Survey(NamedTuple):
     held: Mapping[Position, range]
     emitted_to: Mapping[int, int]
 
-    def start(self, reading: Reading, number: int) -> int:
+    def start(self, reading: TopicReading, number: int) -> int:
         """The offset of the first record that the group has still to read."""
         held = self.held[reading.topic, number]
         return min(max(self.committed[reading.group].get((reading.topic, number), 0), held.start), held.stop)
@@ -131,7 +139,7 @@ class _Survey(NamedTuple):
                 found[some[position]] = seen
         return found
 
-    def row(self, reading: Reading, number: int, seen: Peek | None, now: int) -> PartitionLag:
+    def row(self, reading: TopicReading, number: int, seen: Peek | None, now: int) -> PartitionLag:
         """The lag of one partition; ``seen`` is None where nothing is behind the committed offset."""
         position = reading.topic, number
         end = self.held[position].stop
@@ -181,7 +189,7 @@ def _sum(rows: list[PartitionLag]) -> TopicLag:
     )
 
 
-def age_s(reading: Reading, records: Iterable[Record], now: int) -> float | None:
+def age_s(reading: TopicReading, records: Iterable[Record], now: int) -> float | None:
     """Seconds since the first of these records came, or was due; None if there is none."""
     is_ticks = reading.process == "executor"
     first = next((record for record in records if not (is_ticks and _is_retry(record))), None)

@@ -13,8 +13,8 @@ from everwatch.kafka.dead_letter_reader import (
     REDRIVEN_FROM,
     REDRIVEN_TO,
     DeadLetter,
-    Place,
     Redriven,
+    SourcePosition,
 )
 from everwatch.kafka.topics import Topics
 from everwatch.schedule.instant import instant_text
@@ -29,8 +29,8 @@ class History:
         inputs = (topics.signups, topics.commands, topics.signals, topics.results, topics.transitions)
         self._ticks = frozenset(topics.all_ticks)
         self._sources = self._ticks.union(inputs)
-        self._redriven: dict[Place, Redriven] = {}
-        self._came_of_it: set[Place] = set()
+        self._redriven: dict[SourcePosition, Redriven] = {}
+        self._came_of_it: set[SourcePosition] = set()
 
     def note(self, redriven: Redriven) -> None:
         """Take in a note of the topic."""
@@ -38,7 +38,7 @@ class History:
         if redriven.to is not None:
             self._came_of_it.add(redriven.to)
 
-    def redriven(self, place: Place) -> Redriven | None:
+    def redriven(self, place: SourcePosition) -> Redriven | None:
         """The last redrive of a dead letter, if there was one."""
         return self._redriven.get(place)
 
@@ -73,7 +73,7 @@ class Sent(NamedTuple):
     """A dead letter that was sent back, and the place that its record got."""
 
     letter: DeadLetter
-    to: Place
+    to: SourcePosition
 
 
 class Redriver:
@@ -99,7 +99,7 @@ class Redriver:
                 if error is not None:
                     self._failure = f"Dead letter {letter.place} could not be sent to {topic}: {error.str()}."
                 elif topic is not None and partition is not None and offset is not None:
-                    sent.append(Sent(letter, Place(topic, partition, offset)))
+                    sent.append(Sent(letter, SourcePosition(topic, partition, offset)))
 
             self._produce(
                 letter.source.topic,

@@ -38,7 +38,7 @@ class Fenced(Exception):
     """The producer may not write any more: another one has its id, or the broker has given up on it."""
 
 
-class Run(NamedTuple):
+class Transaction(NamedTuple):
     """Records (key, value, timestamp in ms or 0) for one partition of a topic, in order, all with the same headers."""
 
     topic: str
@@ -75,7 +75,7 @@ class TransactionalProducer:
                 " broker's topic __transaction_state in order?)"
             ) from None
 
-    def commit(self, runs: Sequence[Run]) -> list[int]:
+    def commit(self, runs: Sequence[Transaction]) -> list[int]:
         """Write all runs in one transaction; gives the offset of each one's last record.
 
         Raises Fenced; BrokerUnavailable when nothing was committed and it may be tried again; RecordRefused when a
@@ -112,7 +112,9 @@ class TransactionalProducer:
         self._abandoned.set()
         self._discard()
 
-    def _produce(self, producer: Producer, run: Run, delivered: Callable[[KafkaError | None, Message], None]) -> None:
+    def _produce(
+        self, producer: Producer, run: Transaction, delivered: Callable[[KafkaError | None, Message], None]
+    ) -> None:
         produce, topic, number, last = producer.produce, run.topic, self._partition, len(run.records) - 1
         for place, (key, value, timestamp_ms) in enumerate(run.records):
             on_delivery = delivered if place == last else None

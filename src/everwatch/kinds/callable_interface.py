@@ -34,7 +34,7 @@ class Call(msgspec.Struct, frozen=True):
     output_bytes: int = 0
 
 
-class Answer(msgspec.Struct, frozen=True):
+class CallableReply(msgspec.Struct, frozen=True):
     """What came of a call: "" or what it returned, or why it failed; ``timings`` in ms.
 
     ``last``: the process that gave it should run nothing more. ``kept_bytes`` and ``dropped_bytes`` of its output.
@@ -53,7 +53,7 @@ class Answer(msgspec.Struct, frozen=True):
 class Callables(Protocol):
     """Where callables run."""
 
-    async def call(self, call: Call, timeout_s: float) -> Answer:
+    async def call(self, call: Call, timeout_s: float) -> CallableReply:
         """Run it once, for at most ``timeout_s`` from when it begins: it may have to wait for its turn.
 
         Whatever goes wrong, being too slow too, is an Answer; to cancel this ends the run.
@@ -64,8 +64,8 @@ class Callables(Protocol):
 class NoCallables:
     """For a process that runs no callables."""
 
-    async def call(self, call: Call, timeout_s: float) -> Answer:  # noqa: ARG002  (the names are the protocol's)
-        return Answer(False, f"the callable '{call.name}' cannot run here: this process runs no callables")
+    async def call(self, call: Call, timeout_s: float) -> CallableReply:  # noqa: ARG002  (the names are the protocol's)
+        return CallableReply(False, f"the callable '{call.name}' cannot run here: this process runs no callables")
 
 
 def known_callables() -> list[str]:

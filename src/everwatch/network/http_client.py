@@ -23,7 +23,7 @@ from everwatch.network.error_texts import explain_connection_error
 from everwatch.network.guard import Guard
 from everwatch.network.host_names import address_in, parse_url
 from everwatch.network.http_exchange import KEPT_S, Exchange
-from everwatch.network.http_request import Probe, Request, RequestFailed, Terms, Way, Where
+from everwatch.network.http_request import HttpTarget, Probe, ProxyRoute, Request, RequestFailed, Terms
 from everwatch.network.http_response import Answer
 from everwatch.network.resolver import Resolver
 
@@ -107,11 +107,11 @@ class HttpClient:
             url = target
         raise RequestFailed(f"more than {request.follow} redirects")
 
-    async def _look_up(self, url: yarl.URL, probe: Probe) -> Where:
+    async def _look_up(self, url: yarl.URL, probe: Probe) -> HttpTarget:
         """Where the URL's host is."""
         host = url.raw_host or ""
         if address_in(host) is not None:
-            return await self._by_the_way(Where(url), host)
+            return await self._by_the_way(HttpTarget(url), host)
         began_s = self._clock.monotonic_s()
         try:
             found = await self._resolver.addresses(host, url.port or 0)
@@ -121,10 +121,10 @@ class HttpClient:
         # for the reason's sake: of a name with two addresses it tells why the allowed one did not answer
         addresses = [info[4][0] for info in found]
         allowed = [address for address in addresses if self._allows(address)]
-        where = Where(url, tuple(allowed or addresses), self._clock.monotonic_s() - began_s)
+        where = HttpTarget(url, tuple(allowed or addresses), self._clock.monotonic_s() - began_s)
         return await self._by_the_way(where, where.addresses[0])
 
-    async def _by_the_way(self, where: Where, target: str) -> Where:
+    async def _by_the_way(self, where: HttpTarget, target: str) -> HttpTarget:
         """``where``, by way of the proxy if there is one for ``target``. Raises RequestFailed."""
         proxy = self._proxy
         if proxy is None or not proxy.is_for(target):
@@ -137,7 +137,7 @@ class HttpClient:
             raise RequestFailed(str(error)) from None
         except socket.gaierror:
             raise RequestFailed("the outgoing proxy's name does not resolve") from None
-        return replace(where, addresses=(), way=Way(proxy, tuple(info[4][0] for info in found), target))
+        return replace(where, addresses=(), way=ProxyRoute(proxy, tuple(info[4][0] for info in found), target))
 
     def _allows(self, address: str) -> bool:
         try:

@@ -16,7 +16,7 @@ from everwatch.network.certificate import read_certificate
 from everwatch.network.curl_transfers import Failed, Transfers
 from everwatch.network.error_texts import explain_untrusted
 from everwatch.network.http_errors import explain
-from everwatch.network.http_request import Probe, Request, RequestFailed, Terms, Way, Where
+from everwatch.network.http_request import HttpTarget, Probe, ProxyRoute, Request, RequestFailed, Terms
 from everwatch.network.http_response import Answer
 
 # not kept for longer: longer than the usual intervals, and most servers close earlier
@@ -78,7 +78,7 @@ _OPTIONS: tuple[tuple[int, object], ...] = (
 class Exchange:
     """One transfer. ``cookies``: libcurl's lines of those that were set before; after a redirect, of all."""
 
-    def __init__(self, request: Request, where: Where, terms: Terms, cookies: Sequence[bytes] = ()) -> None:
+    def __init__(self, request: Request, where: HttpTarget, terms: Terms, cookies: Sequence[bytes] = ()) -> None:
         self._request = request
         self._url = where.url
         self._lookup_s = where.lookup_s
@@ -170,7 +170,7 @@ class Exchange:
             self._trouble = error
             return pycurl.SOCKET_BAD
 
-    def _set_up_proxy(self, way: Way) -> None:
+    def _set_up_proxy(self, way: ProxyRoute) -> None:
         # a tunnel for http too, and to an address: the proxy never learns the name, nor looks it up differently from us
         curl, proxy = self._curl, way.proxy
         curl.setopt(pycurl.PROXY, f"http://{_bracketed(proxy.host)}:{proxy.port}")

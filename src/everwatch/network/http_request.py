@@ -65,7 +65,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Way:
+class ProxyRoute:
     """The way through a proxy: its addresses, and that of the target, which the guard has seen."""
 
     proxy: Proxy
@@ -74,7 +74,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Where:
+class HttpTarget:
     """Who is asked: a URL, the addresses of its host (none if that is one), and how long they took to find.
 
     ``way``: how to get there, if not directly.
@@ -83,7 +83,7 @@ class Where:
     url: yarl.URL
     addresses: tuple[str, ...] = ()
     lookup_s: float = 0.0
-    way: Way | None = None
+    way: ProxyRoute | None = None
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ Waits = Callable[[Stretch, int], bool]
 """Tells of a tick without a result, by its monitor's stretch and its instant, whether it still waits for its run."""
 
 
-class Finding(msgspec.Struct, frozen=True):
+class AuditFinding(msgspec.Struct, frozen=True):
     """A tick that was missed or a result that is one too many, and why it is taken for that."""
 
     user_id: str
@@ -55,7 +55,7 @@ class Finding(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Report(msgspec.Struct, frozen=True):
+class AuditReport(msgspec.Struct, frozen=True):
     """What became of the ticks due at ``begin`` <= t < ``end``.
 
     ``users``, ``monitors``: how many had a tick due or a result stored. ``redelivered``: deliveries of results that
@@ -70,8 +70,8 @@ class Report(msgspec.Struct, frozen=True):
     counts: dict[Label, int]
     redelivered: int
     manual: int
-    missed: tuple[Finding, ...]
-    duplicates: tuple[Finding, ...]
+    missed: tuple[AuditFinding, ...]
+    duplicates: tuple[AuditFinding, ...]
 
     @property
     def ticks(self) -> int:
@@ -94,7 +94,7 @@ def audit(
     most_examples: int = 20,
     waits: Waits = lambda _stretch, _instant: False,
     known_since: int = 0,
-) -> Report:
+) -> AuditReport:
     """Label every tick due at ``begin`` <= t < ``end``; one user at a time, so that memory holds no more than that.
 
     ``history`` in the order of user and monitor, ``identities`` in the order of user, instant, monitor and attempt, as
@@ -171,11 +171,11 @@ class _Books:
         self._calendar = _Calendar(begin, end)
         self._counts = dict.fromkeys(Label, 0)
         self._users = self._monitors = self._redelivered = self._manual = 0
-        self._missed: list[Finding] = []
-        self._duplicates: list[Finding] = []
+        self._missed: list[AuditFinding] = []
+        self._duplicates: list[AuditFinding] = []
 
-    def report(self) -> Report:
-        return Report(
+    def report(self) -> AuditReport:
+        return AuditReport(
             self._begin,
             self._end,
             self._users,
@@ -286,12 +286,12 @@ class _Books:
         self._counts[Label.MISSED] += 1
         if len(self._missed) < self._most_examples:
             reason = f"it was due under version {stretch.version}, and no result stands for it, not even a skipped one"
-            self._missed.append(Finding(monitor.user_id, monitor.monitor_id, instant, reason))
+            self._missed.append(AuditFinding(monitor.user_id, monitor.monitor_id, instant, reason))
 
     def _repeat(self, monitor: _Monitor, instant: int, reason: str) -> None:
         self._counts[Label.DUPLICATE] += 1
         if len(self._duplicates) < self._most_examples:
-            self._duplicates.append(Finding(monitor.user_id, monitor.monitor_id, instant, reason))
+            self._duplicates.append(AuditFinding(monitor.user_id, monitor.monitor_id, instant, reason))
 
 
 class _Calendar:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from everwatch.kafka.group_members import Owners
+from everwatch.kafka.group_members import GroupMembers
 from everwatch.model import (
     ASLEEP,
     Agenda,
@@ -50,11 +50,11 @@ class Known(msgspec.Struct, frozen=True):
     results: tuple[StoredResult, ...]
     transitions: tuple[Transition, ...]
     stored_at: int
-    owners: Owners | None
+    owners: GroupMembers | None
     inline: bool
 
 
-class Run(msgspec.Struct, frozen=True):
+class ExplainedRun(msgspec.Struct, frozen=True):
     """An instant at which a monitor is due: in ms, in UTC, and by the wall clock of its schedule (both ISO 8601)."""
 
     at: int
@@ -114,14 +114,14 @@ class Explanation(msgspec.Struct, frozen=True):
     policy: dict[str, Any]
     maintenance_until: int
     agenda: Agenda
-    next_runs: tuple[Run, ...]
+    next_runs: tuple[ExplainedRun, ...]
     results: tuple[Result, ...]
     transitions: tuple[Transition, ...]
     silence: Silence | None
     last_run: LastRun | None
     partition: int | None
     inline: bool
-    owners: Owners | None
+    owners: GroupMembers | None
 
 
 def explain(known: Known, now: int) -> Explanation:
@@ -160,8 +160,8 @@ def _policy_differences(policy: Policy) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value not in ({}, [])}
 
 
-def _without_executors(owners: Owners | None) -> Owners | None:
-    return None if owners is None else Owners(worker=owners.worker, executor="", executors=())
+def _without_executors(owners: GroupMembers | None) -> GroupMembers | None:
+    return None if owners is None else GroupMembers(worker=owners.worker, executor="", executors=())
 
 
 def _silence(known: Known, now: int) -> Silence | None:
@@ -229,8 +229,8 @@ def _zone_of(schedule: Schedule) -> tzinfo:
     return zone_named(name) if name else UTC
 
 
-def _run(instant_ms: int, zone: tzinfo) -> Run:
+def _run(instant_ms: int, zone: tzinfo) -> ExplainedRun:
     at = _EPOCH + timedelta(milliseconds=instant_ms)
     precision = "milliseconds" if instant_ms % 1000 else "seconds"
     utc = at.isoformat(timespec=precision).removesuffix("+00:00") + "Z"
-    return Run(instant_ms, utc, at.astimezone(zone).isoformat(timespec=precision))
+    return ExplainedRun(instant_ms, utc, at.astimezone(zone).isoformat(timespec=precision))

@@ -21,7 +21,7 @@ _REMEMBERED = 4_096
 _REMEMBERED_CHARACTERS = 256
 
 
-class Limits(msgspec.Struct, frozen=True):
+class PlanQuotas(msgspec.Struct, frozen=True):
     """What a plan allows; None: as much as anybody may. ``shortest_ms``: between two due instants of a monitor.
 
     ``weight``: share of each of its users in an executor that has more to do than it can.
@@ -71,7 +71,7 @@ class PlanMonitor(msgspec.Struct, frozen=True, eq=False):
 
     field: str
     document: Object | dict[str, Any]
-    limits: Limits
+    limits: PlanQuotas
     monitor_id: str
     attributes: tuple[str, ...] = ()
     is_personal: bool = False
@@ -123,7 +123,7 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
     name: str
     file: str
     monitors: tuple[PlanMonitor, ...]
-    limits: Limits
+    limits: PlanQuotas
 
     @property
     def required(self) -> list[str]:
@@ -157,7 +157,7 @@ class Plans:
             )
         return plan
 
-    def limits_of(self, name: str) -> Limits | None:
+    def limits_of(self, name: str) -> PlanQuotas | None:
         """The limits of who has this plan already; None if there are none, or no such plan any more."""
         plan = self.all.get(name)
         return None if plan is None else plan.limits

@@ -14,7 +14,7 @@ from everwatch.encoding import codec, input_models
 from everwatch.kinds import registry
 from everwatch.model import Every
 from everwatch.plans.placeholders import ID_NAME, PLAN_NAME, Given, Object, compiled, texts_of
-from everwatch.plans.plan import Limits, Plan, PlanMonitor, Plans, spec_of
+from everwatch.plans.plan import Plan, PlanMonitor, PlanQuotas, Plans, spec_of
 from everwatch.rules.admission import admit_monitor
 from everwatch.schedule.duration import parse_duration_ms
 
@@ -93,7 +93,7 @@ def _plan_of(name: str, table: object, file: str) -> Plan:
     except msgspec.ValidationError as error:
         wrong = input_models.refusal(error, "")
         raise InvalidInput(wrong.reason, wrong.path.removeprefix(".")) from None
-    limits = Limits(name, given.max_monitors, _shortest_ms(given.shortest_interval), given.weight)
+    limits = PlanQuotas(name, given.max_monitors, _shortest_ms(given.shortest_interval), given.weight)
     if given.max_monitors is not None and len(given.monitors) > given.max_monitors:
         raise InvalidInput(f"the plan itself has {len(given.monitors)} monitors", "max_monitors")
     monitors: list[PlanMonitor] = []
@@ -128,7 +128,7 @@ def _shortest_ms(given: str | int | float | None) -> int | None:
     return shortest_ms
 
 
-def _monitor_of(table: dict[str, Any], field: str, limits: Limits) -> PlanMonitor:
+def _monitor_of(table: dict[str, Any], field: str, limits: PlanQuotas) -> PlanMonitor:
     document = compiled(table, field)
     texts = texts_of(document)
     names = [name for text in texts for name in text.names]
@@ -152,7 +152,7 @@ def _monitor_of(table: dict[str, Any], field: str, limits: Limits) -> PlanMonito
     return monitor
 
 
-def _check_settled(document: Object, field: str, limits: Limits) -> str:
+def _check_settled(document: Object, field: str, limits: PlanQuotas) -> str:
     """The monitor's id, if there is nothing to fill in; refuses what is wrong with what nothing has to be filled in."""
     known = [info.encode_name for info in msgspec.structs.fields(input_models.MonitorInput)]
     for name in document.names():

@@ -32,7 +32,7 @@ from everwatch.store.bulk_statements import Row, insert_into, storable
 from everwatch.store.day_partitions import Days
 from everwatch.store.interface import Received, StoreBusy
 from everwatch.store.result_writer import Attempts, changes, compared, folded
-from everwatch.store.rollups import Changes
+from everwatch.store.rollups import ResultChanges
 from everwatch.store.sql_schema import STATUS_CODES, StatusText, results
 
 _STAGING = "results_staging"
@@ -72,13 +72,13 @@ class CopiedResults:
     def prepare(self, engine: Engine, received: Sequence[Received[Result]], stored_at: int) -> None:
         self._days.ensure(engine, {each.value.scheduled_at for each in received}, stored_at)
 
-    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> Changes:
+    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> ResultChanges:
         if not fresh:
-            return Changes()
+            return ResultChanges()
         batch = folded((row_of(result, stored_at) for result in fresh), _SKIPPED)
         try:
             if self._attempts.is_likely_new() and self._put_directly(connection, batch):
-                return Changes(batch)
+                return ResultChanges(batch)
             return self._put_around_stored(connection, batch)
         except CheckViolation as error:
             # a partition that was there has been dropped meanwhile
@@ -95,7 +95,7 @@ class CopiedResults:
         self._attempts.succeeded()
         return True
 
-    def _put_around_stored(self, connection: Connection, batch: list[Row]) -> Changes:
+    def _put_around_stored(self, connection: Connection, batch: list[Row]) -> ResultChanges:
         self.staged += 1
         connection.exec_driver_sql(
             f"CREATE TEMPORARY TABLE IF NOT EXISTS {_STAGING} (LIKE results INCLUDING DEFAULTS, place int4)"

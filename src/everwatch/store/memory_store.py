@@ -46,7 +46,7 @@ from everwatch.store.queries.users import place_of_user
 from everwatch.store.retention import KEEP_ALL, Keep
 from everwatch.store.rollup_counts import Rollup, Step
 from everwatch.store.rollup_rows import first_day
-from everwatch.store.rollups import Changes, Key, Merged, Since, additions, by_day, condensed, rollup
+from everwatch.store.rollups import Key, Merged, ResultChanges, Since, additions, by_day, condensed, rollup
 from everwatch.store.row_mapping import result_row
 from everwatch.store.search import needles_of, user_text
 from everwatch.store.sketch import LONGEST_TEXT, compacted
@@ -162,7 +162,7 @@ class MemoryStore:
             _drop(held, [key for key in held if is_meant(key[0], key[2])])
         for (user_id, scheduled_at, *_), stored in self._results.items():
             if is_meant(user_id, scheduled_at):
-                self._count(Changes([result_row(stored.result, 0)]), Since())
+                self._count(ResultChanges([result_row(stored.result, 0)]), Since())
         return last
 
     def close(self) -> None:
@@ -432,7 +432,7 @@ class MemoryStore:
         self._add(self._days, condensed(hours))
         return len(hours)
 
-    def _count(self, changes: Changes, since: Since) -> None:
+    def _count(self, changes: ResultChanges, since: Since) -> None:
         self._add(self._hours, additions(changes, since))
 
     def _add(self, held: dict[Key, Row], rows: Iterable[Row]) -> None:
@@ -457,9 +457,9 @@ class MemoryStore:
         since = Since(0, self._results_from)
         if old is None:
             self._results[key] = StoredResult(new, stored_at, 1)
-            self._count(Changes([row]), since)
+            self._count(ResultChanges([row]), since)
             return
-        self._count(Changes((), [Merged(row, old.result.status.value, old.result.skipped_count)]), since)
+        self._count(ResultChanges((), [Merged(row, old.result.status.value, old.result.skipped_count)]), since)
         ran_at_last = old.result.status is Status.SKIPPED and new.status is not Status.SKIPPED
         kept, kept_at = (new, stored_at) if ran_at_last else (old.result, old.stored_at)
         spanning = replace(

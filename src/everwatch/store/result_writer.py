@@ -11,7 +11,7 @@ from everwatch.model import Result, Status
 from everwatch.store import row_mapping
 from everwatch.store.bulk_statements import Bulk, Row, insert_into
 from everwatch.store.interface import Received
-from everwatch.store.rollups import Changes, Merged
+from everwatch.store.rollups import Merged, ResultChanges
 from everwatch.store.sql_schema import STATUS_CODES, results
 
 # batches that are compared with what is stored, after one that held a stored identity: a replay holds nothing else
@@ -25,7 +25,7 @@ class ResultsWriter(Protocol):
         """Do what must be done before the transaction begins."""
         ...
 
-    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> Changes:
+    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> ResultChanges:
         """Store results, each once for its identity, as ``interface.Store.apply`` says; return what that changed."""
         ...
 
@@ -81,9 +81,9 @@ class UpsertedResults:
     def prepare(self, engine: Engine, received: Sequence[Received[Result]], stored_at: int) -> None:
         """Nothing to prepare."""
 
-    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> Changes:
+    def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> ResultChanges:
         if not fresh:
-            return Changes()
+            return ResultChanges()
         batch = folded((row_mapping.result_row(result, stored_at) for result in fresh), _SKIPPED)
         if self._attempts.is_likely_new():
             # not by begin_nested: a full disk ends the whole transaction, and leaves no savepoint to go back to
@@ -97,7 +97,7 @@ class UpsertedResults:
                 self._attempts.failed()
             else:
                 self._attempts.succeeded()
-                return Changes(batch)
+                return ResultChanges(batch)
         stored = self._stored(connection, batch)
         self._upsert.run(connection, batch)
         return compared(batch, stored)
@@ -118,14 +118,14 @@ class UpsertedResults:
         return [(place, status, skipped_count) for place, status, skipped_count in found]
 
 
-def compared(batch: Sequence[Row], stored: Iterable[tuple[int, Any, int]]) -> Changes:
+def compared(batch: Sequence[Row], stored: Iterable[tuple[int, Any, int]]) -> ResultChanges:
     """Return what a batch changes; ``stored``: the place, status and skipped count of each row that was stored."""
     inserted: list[Row | None] = list(batch)
     merged = []
     for place, status, skipped_count in stored:
         inserted[place] = None
         merged.append(Merged(batch[place], status, skipped_count))
-    return Changes([row for row in inserted if row is not None], merged)
+    return ResultChanges([row for row in inserted if row is not None], merged)
 
 
 def changes(new: Any, dialect: Dialect) -> dict[str, ColumnElement[Any]]:

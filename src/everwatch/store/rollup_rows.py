@@ -11,7 +11,7 @@ from everwatch.store.bulk_statements import Bulk, Row
 from everwatch.store.facts import COUNTED_FROM, RESULTS_FROM, ROLLUPS_FROM, facts, put_fact
 from everwatch.store.interface import When
 from everwatch.store.rollup_counts import Rollup, Step
-from everwatch.store.rollups import USED, Changes, Since, additions, by_day, condensed, rollup
+from everwatch.store.rollups import USED, ResultChanges, Since, additions, by_day, condensed, rollup
 from everwatch.store.sql_schema import daily_rollups, hourly_rollups, results
 
 _COUNTS = ("successes", "failures", "lates", "skips", "duration_us")
@@ -24,7 +24,7 @@ class RollupRows:
         self._hours = _Adding(hourly_rollups, dialect)
         self._days = _Adding(daily_rollups, dialect)
 
-    def count(self, connection: Connection, changes: Changes) -> None:
+    def count(self, connection: Connection, changes: ResultChanges) -> None:
         """Add what a batch changed of the results; once in a transaction."""
         if changes.inserted or changes.merged:
             self._hours.add(connection, additions(changes, since(facts(connection))))
@@ -62,7 +62,7 @@ class RollupRows:
         columns = [column if column.name in USED else literal_column("''") for column in c]
         wanted = select(*columns).where(_between(results, after, last), c.scheduled_at >= from_ms)
         found = [tuple(row) for row in connection.execute(wanted)]
-        self._hours.add(connection, additions(Changes(found), Since()))
+        self._hours.add(connection, additions(ResultChanges(found), Since()))
         if last is None and from_ms < known.get(ROLLUPS_FROM, 0):
             put_fact(connection, ROLLUPS_FROM, from_ms)
         return last

@@ -33,7 +33,7 @@ class Merged(NamedTuple):
     skipped_count: int
 
 
-class Changes(NamedTuple):
+class ResultChanges(NamedTuple):
     """What a batch changed of the table of results: rows that were inserted, and rows that met a stored one."""
 
     inserted: Sequence[Row] = ()
@@ -64,7 +64,7 @@ for _place, _status in enumerate((Status.SUCCESS, Status.FAILURE, Status.LATE, S
 Key = tuple[str, str, int]
 
 
-def additions(changes: Changes, since: Since) -> list[Row]:
+def additions(changes: ResultChanges, since: Since) -> list[Row]:
     """Return what is to be added to each monitor's hours: rows of ``hourly_rollups``, in the order of their key."""
     sums: dict[Key, list[Any]] = {}
     earliest, places, code_of = max(since), _PLACES, sketch.code_of

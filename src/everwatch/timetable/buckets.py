@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 
 from everwatch.schedule.every import PHASE_STEP_MS
-from everwatch.timetable.chunk import Chunk, Limits, Packing, Shelf
-from everwatch.timetable.destination import Line
-from everwatch.timetable.record_framing import Entry
+from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing, Shelf
+from everwatch.timetable.destination import BatchKey
+from everwatch.timetable.record_framing import FramedRecord
 
 
 class Buckets:
@@ -14,13 +14,13 @@ class Buckets:
     Its records carry how long after the base they are ``stamped``: when they are due, or (a retry) long before.
     """
 
-    def __init__(self, packing: Packing, limits: Limits) -> None:
+    def __init__(self, packing: Packing, limits: ChunkLimits) -> None:
         self._packing = packing
         self._limits = limits
-        self._shelves: dict[int, dict[Line, Shelf]] = {}
+        self._shelves: dict[int, dict[BatchKey, Shelf]] = {}
         self.count = 0
 
-    def add(self, due: int, stamped: int, line: Line, record: bytes) -> Chunk:
+    def add(self, due: int, stamped: int, line: BatchKey, record: bytes) -> Chunk:
         """Add one firing; gives the chunk that was changed."""
         number = _number(due)
         lines = self._shelves.setdefault(number, {})
@@ -28,19 +28,19 @@ class Buckets:
         if shelf is None:
             shelf = lines[line] = Shelf()
         self.count += 1
-        return shelf.add(Entry(stamped - number * PHASE_STEP_MS, record), self._packing, self._limits)
+        return shelf.add(FramedRecord(stamped - number * PHASE_STEP_MS, record), self._packing, self._limits)
 
-    def discard(self, due: int, stamped: int, line: Line, record: bytes) -> Chunk | None:
+    def discard(self, due: int, stamped: int, line: BatchKey, record: bytes) -> Chunk | None:
         """Take a firing out; gives the chunk that was changed, None if it was not there."""
         number = _number(due)
         shelf = self._shelves.get(number, {}).get(line)
-        entry = Entry(stamped - number * PHASE_STEP_MS, record)
+        entry = FramedRecord(stamped - number * PHASE_STEP_MS, record)
         chunk = shelf.discard(entry, self._packing) if shelf else None
         if chunk is not None:
             self.count -= 1
         return chunk
 
-    def between(self, after: int, upto: int) -> Iterator[tuple[int, Line, Shelf]]:
+    def between(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, Shelf]]:
         """All buckets in after < t <= upto (both whole steps): base, line and shelf, in the order of time."""
         for number in self._numbers(after, upto):
             for line, shelf in self._shelves[number].items():

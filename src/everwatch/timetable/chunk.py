@@ -7,7 +7,7 @@ from typing import Protocol, Self
 from zlib import crc32
 
 from everwatch.timetable import record_framing
-from everwatch.timetable.record_framing import Entry
+from everwatch.timetable.record_framing import FramedRecord
 
 
 class Packing(Protocol):
@@ -28,7 +28,7 @@ class Packing(Protocol):
 
 
 @dataclass(slots=True)
-class Limits:
+class ChunkLimits:
     """The largest a chunk may be; ``size`` in bytes before compression. One object for all chunks of a timetable."""
 
     count: int = 4_000
@@ -81,7 +81,7 @@ class Chunk:
             self._loose = None
         return self._packed
 
-    def add(self, entry: Entry, packing: Packing) -> None:
+    def add(self, entry: FramedRecord, packing: Packing) -> None:
         """Add a record."""
         delta, record = entry
         record_framing.append(self.loosened(packing), self.count, delta, record)
@@ -90,14 +90,14 @@ class Chunk:
             self.reach = delta
         self.count += 1
 
-    def discard(self, entry: Entry, packing: Packing) -> bool:
+    def discard(self, entry: FramedRecord, packing: Packing) -> bool:
         """Take a record out; whether it was there."""
         if not record_framing.discard(self.loosened(packing), self.count, entry.delta, entry.framed):
             return False
         self.count -= 1
         return True
 
-    def entries(self, packing: Packing) -> Iterator[Entry]:
+    def entries(self, packing: Packing) -> Iterator[FramedRecord]:
         """Its records."""
         return record_framing.walk(bytes(self._loose) if self._loose is not None else self._unpacked(packing))
 
@@ -133,7 +133,7 @@ class Shelf:
     def __bool__(self) -> bool:
         return any(chunk.count for chunk in self.chunks)
 
-    def add(self, entry: Entry, packing: Packing, limits: Limits) -> Chunk:
+    def add(self, entry: FramedRecord, packing: Packing, limits: ChunkLimits) -> Chunk:
         """Add a record; gives the chunk that was changed."""
         place = self._place(entry) if self._bounds else 0
         chunk = self.chunks[place]
@@ -144,7 +144,7 @@ class Shelf:
             chunk = self.chunks[place]
         return chunk
 
-    def discard(self, entry: Entry, packing: Packing) -> Chunk | None:
+    def discard(self, entry: FramedRecord, packing: Packing) -> Chunk | None:
         """Take a record out; gives the chunk that was changed, None if the record was not there."""
         place = self._place(entry)
         chunk = self.chunks[place]
@@ -155,14 +155,14 @@ class Shelf:
             del self._bounds[max(place - 1, 0)]
         return chunk
 
-    def fit(self, packing: Packing, limits: Limits) -> None:
+    def fit(self, packing: Packing, limits: ChunkLimits) -> None:
         """Split what is larger than the limits (which were lowered)."""
         place = 0
         while place < len(self.chunks):
             if not (_is_over(self.chunks[place], packing, limits) and self._split(place, packing)):
                 place += 1
 
-    def _place(self, entry: Entry) -> int:
+    def _place(self, entry: FramedRecord) -> int:
         return bisect_right(self._bounds, crc32(entry.framed)) if self._bounds else 0
 
     def _split(self, place: int, packing: Packing) -> bool:
@@ -178,11 +178,11 @@ class Shelf:
         return True
 
 
-def _is_over(chunk: Chunk, packing: Packing, limits: Limits) -> bool:
+def _is_over(chunk: Chunk, packing: Packing, limits: ChunkLimits) -> bool:
     return chunk.count > 1 and (chunk.count > limits.count or chunk.size_in(packing) > limits.size)
 
 
-def chunk_of(entries: Iterable[Entry], packing: Packing) -> Chunk:
+def chunk_of(entries: Iterable[FramedRecord], packing: Packing) -> Chunk:
     """A packed chunk of these records."""
     chunk = Chunk()
     for entry in entries:
@@ -191,9 +191,9 @@ def chunk_of(entries: Iterable[Entry], packing: Packing) -> Chunk:
     return chunk
 
 
-def chunks_of(entries: Iterable[Entry], packing: Packing, limits: Limits) -> Iterator[Chunk]:
+def chunks_of(entries: Iterable[FramedRecord], packing: Packing, limits: ChunkLimits) -> Iterator[Chunk]:
     """Packed chunks of these records, filled one after the other."""
-    some: list[Entry] = []
+    some: list[FramedRecord] = []
     size = 0
     for entry in entries:
         taken = len(entry.framed) + record_framing.MOST_BEFORE

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from everwatch.model import Misfire
 
 
-class Way(StrEnum):
+class Destination(StrEnum):
     """Where a firing goes: to one of the tick topics, or to the worker itself, which judges inline kinds."""
 
     HIGH = "high"
@@ -15,9 +15,9 @@ class Way(StrEnum):
     INLINE = "inline"
 
 
-class Line(NamedTuple):
+class BatchKey(NamedTuple):
     """Monitors of one line travel together and are caught up under the same rule after an outage."""
 
-    way: Way
+    way: Destination
     misfire: Misfire
     misfire_grace_ms: int

@@ -4,20 +4,20 @@ from collections.abc import Iterator, Sequence
 
 from everwatch.schedule.duration import MINUTE_MS
 from everwatch.schedule.misfire import settle
-from everwatch.timetable.chunk import Limits, Packing, Shelf, chunks_of
-from everwatch.timetable.destination import Line
-from everwatch.timetable.record_framing import Entry
+from everwatch.timetable.chunk import ChunkLimits, Packing, Shelf, chunks_of
+from everwatch.timetable.destination import BatchKey
+from everwatch.timetable.record_framing import FramedRecord
 from everwatch.timetable.timetable_entry import NONE, Firing
 
 
-def all_of(line: Line, shelf: Shelf, instants: Sequence[int]) -> Iterator[Firing]:
+def all_of(line: BatchKey, shelf: Shelf, instants: Sequence[int]) -> Iterator[Firing]:
     """Everybody on the shelf is due at these instants."""
     for chunk in shelf.chunks:
         if chunk.count:
             yield Firing(line, chunk, instants)
 
 
-def settled(line: Line, shelf: Shelf, due: Sequence[int], now: int) -> Iterator[Firing]:
+def settled(line: BatchKey, shelf: Shelf, due: Sequence[int], now: int) -> Iterator[Firing]:
     """Everybody on the shelf was due, which the line's misfire rule divides."""
     if due:
         fire, skipped = settle(due, now, line.misfire, line.misfire_grace_ms)
@@ -31,9 +31,9 @@ class Gathering:
 
     __slots__ = ("_alike", "_line")
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: BatchKey) -> None:
         self._line = line
-        self._alike: dict[tuple[Sequence[int], Sequence[int]], list[Entry]] = {}
+        self._alike: dict[tuple[Sequence[int], Sequence[int]], list[FramedRecord]] = {}
 
     def add(self, record: bytes, due: Sequence[int]) -> None:
         """A record is due at these instants."""
@@ -43,7 +43,7 @@ class Gathering:
         """A record was due at these instants, which the line's misfire rule divides."""
         self._add(record, *settle(due, now, self._line.misfire, self._line.misfire_grace_ms))
 
-    def firings(self, packing: Packing, limits: Limits) -> Iterator[Firing]:
+    def firings(self, packing: Packing, limits: ChunkLimits) -> Iterator[Firing]:
         """Everybody, in chunks."""
         for (fire, skipped), entries in self._alike.items():
             for chunk in chunks_of(entries, packing, limits):
@@ -53,9 +53,9 @@ class Gathering:
         if len(fire) == 1 and not skipped:
             # near enough to travel together, each with its own timestamp
             base = fire[0] - fire[0] % MINUTE_MS
-            self._alike.setdefault(((base,), NONE), []).append(Entry(fire[0] - base, record))
+            self._alike.setdefault(((base,), NONE), []).append(FramedRecord(fire[0] - base, record))
         elif fire or skipped:
-            self._alike.setdefault((_key(fire), _key(skipped)), []).append(Entry(0, record))
+            self._alike.setdefault((_key(fire), _key(skipped)), []).append(FramedRecord(0, record))
 
 
 def _key(instants: Sequence[int]) -> Sequence[int]:

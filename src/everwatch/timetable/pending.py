@@ -4,25 +4,25 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator
 
 from everwatch.schedule.duration import SECOND_MS
-from everwatch.timetable.timetable_entry import Planned
+from everwatch.timetable.timetable_entry import TimetableEntry
 
 
-class Waiting:
+class Pending:
     """Monitors by the second in which their instant lies: whose second is still to come is not looked at."""
 
     __slots__ = ("_instant_of", "_order", "_seconds", "count")
 
-    def __init__(self, instant_of: Callable[[Planned], int]) -> None:
+    def __init__(self, instant_of: Callable[[TimetableEntry], int]) -> None:
         self._instant_of = instant_of
         # bucket n has those of n seconds < t <= n + 1 seconds
-        self._seconds: dict[int, dict[bytes, Planned]] = {}
+        self._seconds: dict[int, dict[bytes, TimetableEntry]] = {}
         self._order: list[int] = []
         self.count = 0
 
-    def __contains__(self, planned: Planned) -> bool:
+    def __contains__(self, planned: TimetableEntry) -> bool:
         return planned.key in self._seconds.get(_second(self._instant_of(planned)), ())
 
-    def add(self, planned: Planned) -> None:
+    def add(self, planned: TimetableEntry) -> None:
         """Let a monitor wait; once, if it does already."""
         number = _second(self._instant_of(planned))
         bucket = self._seconds.get(number)
@@ -32,7 +32,7 @@ class Waiting:
         self.count += planned.key not in bucket
         bucket[planned.key] = planned
 
-    def discard(self, planned: Planned) -> bool:
+    def discard(self, planned: TimetableEntry) -> bool:
         """Let a monitor wait no more; whether it did."""
         number = _second(self._instant_of(planned))
         bucket = self._seconds.get(number)
@@ -44,19 +44,19 @@ class Waiting:
             del self._order[bisect_left(self._order, number)]
         return True
 
-    def upto(self, instant: int) -> Iterable[Planned]:
+    def upto(self, instant: int) -> Iterable[TimetableEntry]:
         """Everybody whose instant has come by then."""
         last = _second(instant)
         return self._upto(instant, last) if self._order and self._order[0] <= last else ()
 
-    def take(self, instant: int) -> list[Planned]:
+    def take(self, instant: int) -> list[TimetableEntry]:
         """The same; they do not wait any more."""
         taken = list(self.upto(instant))
         for planned in taken:
             self.discard(planned)
         return taken
 
-    def _upto(self, instant: int, last: int) -> Iterator[Planned]:
+    def _upto(self, instant: int, last: int) -> Iterator[TimetableEntry]:
         for number in self._order[: bisect_right(self._order, last)]:
             for planned in self._seconds[number].values():
                 if number < last or self._instant_of(planned) <= instant:

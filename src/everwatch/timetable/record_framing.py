@@ -15,7 +15,7 @@ MOST_BEFORE = 18
 """Bytes that a record has before its framed part: a byte of attributes and three varints, at most so many."""
 
 
-class Entry(NamedTuple):
+class FramedRecord(NamedTuple):
     """One record: ms after the batch's base timestamp (before it, if negative), and the framed rest."""
 
     delta: int
@@ -45,7 +45,7 @@ def append(records: bytearray, index: int, delta: int, record: bytes) -> None:
     records += encode(len(begin) + len(record)) + begin + record
 
 
-def walk(records: bytes | bytearray) -> Iterator[Entry]:
+def walk(records: bytes | bytearray) -> Iterator[FramedRecord]:
     """All records, in order."""
     at, end = 0, len(records)
     while at < end:
@@ -53,7 +53,7 @@ def walk(records: bytes | bytearray) -> Iterator[Entry]:
         following = at + length
         delta, at = read(records, at + 1)
         _, at = read(records, at)
-        yield Entry(delta, bytes(records[at:following]))
+        yield FramedRecord(delta, bytes(records[at:following]))
         at = following
 
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from everwatch.model import Align, At, Every
 from everwatch.schedule.due import due_in
 from everwatch.timetable.buckets import Buckets
-from everwatch.timetable.chunk import Chunk, Limits, Packing
+from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing
 from everwatch.timetable.firings import all_of
 from everwatch.timetable.snapshot import read, saved
-from everwatch.timetable.timetable_entry import Firing, Planned
-from everwatch.timetable.timing_wheel import FINE_UP_TO_MS, Rings
-from everwatch.timetable.wall_clock_group import Groups, spread_ms_of
+from everwatch.timetable.timetable_entry import Firing, TimetableEntry
+from everwatch.timetable.timing_wheel import FINE_UP_TO_MS, TimingWheels
+from everwatch.timetable.wall_clock_group import WallClockGroups, spread_ms_of
 
 AHEAD_MS = 20_000
 """How long before they are due monitors of long intervals, and those with a spread, are spread out, ms."""
@@ -18,22 +18,22 @@ AHEAD_MS = 20_000
 MIDNIGHT = Align.MIDNIGHT
 
 
-class Seats:
+class RecurringIndex:
     """Membership answers "who is due"; nobody is put in again after firing.
 
     Who has a seat is taken for due at each instant of its schedule after ``emitted_to``.
     """
 
-    def __init__(self, packing: Packing, limits: Limits, emitted_to: int) -> None:
+    def __init__(self, packing: Packing, limits: ChunkLimits, emitted_to: int) -> None:
         self._packing = packing
         self._limits = limits
         self._emitted_to = emitted_to
-        self._rings = Rings(packing, limits, emitted_to)
-        self._groups = Groups(packing, limits, emitted_to)
+        self._rings = TimingWheels(packing, limits, emitted_to)
+        self._groups = WallClockGroups(packing, limits, emitted_to)
         self._ahead = Buckets(packing, limits)
         self._ahead_to = emitted_to
 
-    def seat(self, planned: Planned) -> Chunk | None:
+    def seat(self, planned: TimetableEntry) -> Chunk | None:
         """Take a monitor in; gives the chunk that was changed, None (and no seat) if it is due before it begins."""
         schedule = planned.schedule
         if isinstance(schedule, Every) and schedule.align is not MIDNIGHT:
@@ -48,7 +48,7 @@ class Seats:
                 self._ahead.add(due, due, planned.line, planned.record)
         return chunk
 
-    def unseat(self, planned: Planned) -> Chunk | None:
+    def unseat(self, planned: TimetableEntry) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it has no seat."""
         schedule = planned.schedule
         if isinstance(schedule, Every) and schedule.align is not MIDNIGHT:
@@ -118,6 +118,6 @@ class Seats:
             shelf.fit(self._packing, self._limits)
         self._ahead.fit()
 
-    def _ahead_of(self, planned: Planned) -> Sequence[int]:
+    def _ahead_of(self, planned: TimetableEntry) -> Sequence[int]:
         """When a monitor with a seat that is spread out is due, as far as that is done."""
         return due_in(planned.schedule, planned.key, planned.since, self._emitted_to, self._ahead_to)

@@ -9,7 +9,7 @@ TIDY_EVERY_SWEEPS = 5
 TIDY_AFTER_SWEEPS = 100
 
 
-class LooseChunks:
+class Repacker:
     """Packs them when nobody has changed them for some sweeps, a few at a time."""
 
     def __init__(self, packing: Packing) -> None:

@@ -6,7 +6,7 @@ import msgspec
 
 from everwatch.model import Cron, Every, Misfire
 from everwatch.timetable.chunk import Chunk, Packing, Shelf
-from everwatch.timetable.destination import Line, Way
+from everwatch.timetable.destination import BatchKey, Destination
 
 # of what stands in a snapshot; a timetable is rebuilt from the table where this has changed
 FORMAT = 2
@@ -22,7 +22,7 @@ class _Chunk(msgspec.Struct, array_like=True, gc=False):
 class SavedShelf(msgspec.Struct, array_like=True, gc=False):
     """One shelf: a slot of a ring (``interval_ms``) or of the group of ``schedule``."""
 
-    way: Way
+    way: Destination
     misfire: Misfire
     misfire_grace_ms: int
     interval_ms: int
@@ -32,9 +32,9 @@ class SavedShelf(msgspec.Struct, array_like=True, gc=False):
     chunks: list[_Chunk]
 
     @property
-    def line(self) -> Line:
+    def line(self) -> BatchKey:
         """The line of its records."""
-        return Line(self.way, self.misfire, self.misfire_grace_ms)
+        return BatchKey(self.way, self.misfire, self.misfire_grace_ms)
 
 
 _decode = msgspec.msgpack.Decoder(SavedShelf).decode
@@ -42,7 +42,13 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def saved(
-    line: Line, slot: int, shelf: Shelf, packing: Packing, *, interval_ms: int = 0, schedule: Cron | Every | None = None
+    line: BatchKey,
+    slot: int,
+    shelf: Shelf,
+    packing: Packing,
+    *,
+    interval_ms: int = 0,
+    schedule: Cron | Every | None = None,
 ) -> bytes:
     """A shelf as bytes."""
     bounds, chunks = shelf.contents()

@@ -10,13 +10,13 @@ from everwatch.schedule.due import due_in
 from everwatch.schedule.duration import SECOND_MS
 from everwatch.schedule.every import PHASE_STEP_MS
 from everwatch.timetable.buckets import Buckets
-from everwatch.timetable.chunk import Chunk, Limits, Packing
-from everwatch.timetable.destination import Line
+from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing
+from everwatch.timetable.destination import BatchKey
 from everwatch.timetable.firings import Gathering, all_of, settled
-from everwatch.timetable.pending import Waiting
-from everwatch.timetable.recurring_index import Seats
-from everwatch.timetable.repacker import LooseChunks
-from everwatch.timetable.timetable_entry import NEVER, Firing, NotPlanned, Planned
+from everwatch.timetable.pending import Pending
+from everwatch.timetable.recurring_index import RecurringIndex
+from everwatch.timetable.repacker import Repacker
+from everwatch.timetable.timetable_entry import NEVER, Firing, NotPlanned, TimetableEntry
 
 SOON_MS = 10 * SECOND_MS
 """Who begins within so many ms may have a seat before, ms."""
@@ -44,20 +44,20 @@ class Timetable:
         self.loaded_to: tuple[int, bytes] = (self.emitted_to, LAST_KEY)
         self.newest_since = 0
         self.newest_gone = 0
-        self.limits = Limits()
+        self.limits = ChunkLimits()
         self._packing = packing
         self._seated = 0
-        self._seats = Seats(packing, self.limits, self.emitted_to)
+        self._seats = RecurringIndex(packing, self.limits, self.emitted_to)
         self._tasks = Buckets(packing, self.limits)
         self._retries = Buckets(packing, self.limits)
         self._firsts = Buckets(packing, self.limits)
         # who has no seat yet: because the owner wants it to begin later, or because an instant lies before it begins
-        self._held_back = Waiting(attrgetter("since"))
-        self._fresh = Waiting(attrgetter("since"))
-        self._endings = Waiting(attrgetter("until"))
+        self._held_back = Pending(attrgetter("since"))
+        self._fresh = Pending(attrgetter("since"))
+        self._endings = Pending(attrgetter("until"))
         # who has lost its seat, because somebody asked for an instant at which it is over
-        self._ending: dict[bytes, Planned] = {}
-        self._loose = LooseChunks(packing)
+        self._ending: dict[bytes, TimetableEntry] = {}
+        self._loose = Repacker(packing)
 
     def __len__(self) -> int:
         """How many monitors are here, tasks included; retries do not count."""
@@ -70,7 +70,7 @@ class Timetable:
 
     # --- who is planned ---
 
-    def put(self, planned: Planned) -> None:
+    def put(self, planned: TimetableEntry) -> None:
         """Plan a monitor that is not planned."""
         if planned.retry is not None:
             self._put_retry(planned)
@@ -86,7 +86,7 @@ class Timetable:
         elif planned.until <= self.emitted_to:
             self._gone(planned)
 
-    def remove(self, planned: Planned) -> None:
+    def remove(self, planned: TimetableEntry) -> None:
         """Take a monitor out, given as it was put. Raises NotPlanned."""
         self._remove_retry(planned)
         self._remove_first(planned)
@@ -97,7 +97,7 @@ class Timetable:
                 self._endings.discard(planned)
             self._leave(planned)
 
-    def replace(self, old: Planned, new: Planned) -> None:
+    def replace(self, old: TimetableEntry, new: TimetableEntry) -> None:
         """Plan a monitor anew; little is done if only its retry is another one. Raises NotPlanned."""
         if old._replace(retry=None) != new._replace(retry=None):
             self.remove(old)
@@ -106,7 +106,7 @@ class Timetable:
             self._remove_retry(old)
             self._put_retry(new)
 
-    def load(self, found: Iterable[tuple[int, Planned]], upto: tuple[int, bytes]) -> None:
+    def load(self, found: Iterable[tuple[int, TimetableEntry]], upto: tuple[int, bytes]) -> None:
         """Take in what the index has after ``loaded_to`` and up to ``upto`` (both instant and key).
 
         ``found``: monitors, each with the instant it was found under, which is one of its dates. A monitor may be found
@@ -198,7 +198,7 @@ class Timetable:
 
     # --- a recurring monitor: it begins, has a seat, and ends ---
 
-    def _is_here(self, planned: Planned) -> bool:
+    def _is_here(self, planned: TimetableEntry) -> bool:
         """Whether it has a place here: it is not over, and not only the index knows it."""
         since, emitted_to = planned.since, self.emitted_to
         if since <= emitted_to:
@@ -209,7 +209,7 @@ class Timetable:
         """Whether what the index has under this is taken in, and still to come."""
         return self.emitted_to < instant and (instant, key) <= self.loaded_to
 
-    def _enter(self, planned: Planned) -> None:
+    def _enter(self, planned: TimetableEntry) -> None:
         if planned.held_back and planned.since > self.emitted_to:
             self._held_back.add(planned)
         else:
@@ -217,7 +217,7 @@ class Timetable:
         if planned.until < NEVER and self._is_loaded(planned.until, planned.key):
             self._endings.add(planned)
 
-    def _sit_down(self, planned: Planned) -> None:
+    def _sit_down(self, planned: TimetableEntry) -> None:
         """Give a monitor a seat; or let it wait, if it would be due there before it begins."""
         since = planned.since
         # a seat of somebody who begins much later would keep the timetable from being taken up again till then
@@ -230,18 +230,18 @@ class Timetable:
             self.newest_since = since
         self._loose.touch(chunk)
 
-    def _leave(self, planned: Planned) -> None:
+    def _leave(self, planned: TimetableEntry) -> None:
         """Take a monitor from wherever it is."""
         if not (
             self._ending.pop(planned.key, None) or self._held_back.discard(planned) or self._fresh.discard(planned)
         ):
             self._unseat(planned)
 
-    def _unseat(self, planned: Planned) -> None:
+    def _unseat(self, planned: TimetableEntry) -> None:
         self._changed(self._seats.unseat(planned), planned)
         self._seated -= 1
 
-    def _gone(self, planned: Planned) -> None:
+    def _gone(self, planned: TimetableEntry) -> None:
         self.newest_gone = max(self.newest_gone, planned.until)
 
     def _unseat_ending(self, upto: int) -> None:
@@ -253,7 +253,7 @@ class Timetable:
 
     def _due_by_themselves(self, upto: int, now: int | None) -> Iterator[Firing]:
         """Those without a seat; under the misfire rules at ``now``, if that is given."""
-        gathered: dict[Line, Gathering] = {}
+        gathered: dict[BatchKey, Gathering] = {}
         for planned in chain(self._ending.values(), self._held_back.upto(upto), self._fresh.upto(upto)):
             key, schedule, since, line, record, until, *_ = planned
             due = due_in(schedule, key, since, self.emitted_to, min(upto, until))
@@ -265,7 +265,7 @@ class Timetable:
 
     # --- what is due once ---
 
-    def _load(self, instant: int, planned: Planned) -> None:
+    def _load(self, instant: int, planned: TimetableEntry) -> None:
         schedule, since = planned.schedule, planned.since
         if planned.retry is not None and planned.retry.due == instant:
             self._put_retry(planned)
@@ -279,39 +279,39 @@ class Timetable:
         elif planned.until == instant:
             self._endings.add(planned)
 
-    def _task_due(self, planned: Planned) -> int:
+    def _task_due(self, planned: TimetableEntry) -> int:
         """When a task is due, if it is to be here; 0 if not."""
         assert isinstance(planned.schedule, At)
         due = due_instant(planned.schedule, planned.since)
         return due if due <= planned.until and self._is_loaded(due, planned.key) else 0
 
-    def _put_task(self, planned: Planned) -> None:
+    def _put_task(self, planned: TimetableEntry) -> None:
         due = self._task_due(planned)
         if due:
             self._loose.touch(self._tasks.add(due, due, planned.line, planned.record))
 
-    def _remove_task(self, planned: Planned) -> None:
+    def _remove_task(self, planned: TimetableEntry) -> None:
         due = self._task_due(planned)
         if due:
             self._changed(self._tasks.discard(due, due, planned.line, planned.record), planned)
 
-    def _put_retry(self, planned: Planned) -> None:
+    def _put_retry(self, planned: TimetableEntry) -> None:
         retry = planned.retry
         if retry is not None and self._is_loaded(retry.due, planned.key):
             self._loose.touch(self._retries.add(retry.due, retry.scheduled_at, planned.line, retry.record))
 
-    def _remove_retry(self, planned: Planned) -> None:
+    def _remove_retry(self, planned: TimetableEntry) -> None:
         retry = planned.retry
         if retry is not None and self._is_loaded(retry.due, planned.key):
             chunk = self._retries.discard(retry.due, retry.scheduled_at, planned.line, retry.record)
             self._changed(chunk, planned)
 
-    def _put_first(self, planned: Planned) -> None:
+    def _put_first(self, planned: TimetableEntry) -> None:
         first = planned.first
         if first is not None and first.due > self.emitted_to:
             self._loose.touch(self._firsts.add(first.due, first.due, planned.line, first.record))
 
-    def _remove_first(self, planned: Planned) -> None:
+    def _remove_first(self, planned: TimetableEntry) -> None:
         first = planned.first
         if first is not None and first.due > self.emitted_to:
             # it may not be here: no index brings it back, and a first check that is lost is made up by the schedule
@@ -319,7 +319,7 @@ class Timetable:
             if chunk is not None:
                 self._loose.touch(chunk)
 
-    def _changed(self, chunk: Chunk | None, planned: Planned) -> None:
+    def _changed(self, chunk: Chunk | None, planned: TimetableEntry) -> None:
         if chunk is None:
             raise NotPlanned(repr(planned.key))
         self._loose.touch(chunk)

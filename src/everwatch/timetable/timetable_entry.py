@@ -6,7 +6,7 @@ from typing import NamedTuple
 from everwatch.core.errors import Transient
 from everwatch.model import Schedule
 from everwatch.timetable.chunk import Chunk
-from everwatch.timetable.destination import Line
+from everwatch.timetable.destination import BatchKey
 
 NEVER = 1 << 62
 NONE = range(0)
@@ -30,7 +30,7 @@ class FirstCheck(NamedTuple):
     record: bytes
 
 
-class Planned(NamedTuple):
+class TimetableEntry(NamedTuple):
     """One monitor in the timetable; ``record`` is its firing as it goes out (``record_framing.framed``).
 
     It is due strictly after ``since``, and at ``until`` for the last time. ``held_back``: that it begins at ``since``
@@ -40,7 +40,7 @@ class Planned(NamedTuple):
     key: bytes
     schedule: Schedule
     since: int
-    line: Line
+    line: BatchKey
     record: bytes
     until: int = NEVER
     held_back: bool = False
@@ -54,7 +54,7 @@ class Firing(NamedTuple):
     A record's timestamp delta counts on top of the instant; a retry's is negative.
     """
 
-    line: Line
+    line: BatchKey
     chunk: Chunk
     fire: Sequence[int]
     skipped: Sequence[int] = NONE

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from everwatch.model import Every
 from everwatch.schedule.duration import HOUR_MS, MINUTE_MS, SECOND_MS
 from everwatch.schedule.every import PHASE_STEP_MS, due_between, phase_of
-from everwatch.timetable.chunk import Chunk, Limits, Packing, Shelf
-from everwatch.timetable.destination import Line
+from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing, Shelf
+from everwatch.timetable.destination import BatchKey
 from everwatch.timetable.firings import Gathering, all_of, settled
-from everwatch.timetable.record_framing import Entry
-from everwatch.timetable.timetable_entry import Firing, Planned
+from everwatch.timetable.record_framing import FramedRecord
+from everwatch.timetable.timetable_entry import Firing, TimetableEntry
 
 FINE_UP_TO_MS = 10 * MINUTE_MS
 
@@ -28,7 +28,7 @@ def width_of(interval_ms: int) -> int:
     return 10 * SECOND_MS if interval_ms <= HOUR_MS else MINUTE_MS
 
 
-class Ring:
+class TimingWheel:
     """Slots by number, only those in use. Firing reads a slot and changes nothing: nothing is ever put in again."""
 
     __slots__ = ("interval_ms", "size", "slots", "width_ms")
@@ -54,20 +54,20 @@ class Ring:
                 yield slot * width, self.slots[slot]
 
 
-class Rings:
+class TimingWheels:
     """The rings of a timetable: *fine* ones, whose slots are sent as they are, and *coarse* ones.
 
     ``emitted_to``: everything due up to then is done with.
     """
 
-    def __init__(self, packing: Packing, limits: Limits, emitted_to: int) -> None:
+    def __init__(self, packing: Packing, limits: ChunkLimits, emitted_to: int) -> None:
         self.emitted_to = emitted_to
         self._packing = packing
         self._limits = limits
-        self._fine: dict[tuple[int, Line], Ring] = {}
-        self._coarse: dict[tuple[int, Line], Ring] = {}
+        self._fine: dict[tuple[int, BatchKey], TimingWheel] = {}
+        self._coarse: dict[tuple[int, BatchKey], TimingWheel] = {}
 
-    def seat(self, planned: Planned, schedule: Every) -> Chunk | None:
+    def seat(self, planned: TimetableEntry, schedule: Every) -> Chunk | None:
         """Take a monitor in; gives the chunk that was changed, None (and no seat) if it is due before it begins."""
         interval_ms, phase = schedule.interval_ms, phase_of(planned.key, schedule)
         following, since = self.emitted_to + 1, planned.since
@@ -78,9 +78,9 @@ class Rings:
         shelf = ring.slots.get(slot)
         if shelf is None:
             shelf = ring.slots[slot] = Shelf()
-        return shelf.add(Entry(delta, planned.record), self._packing, self._limits)
+        return shelf.add(FramedRecord(delta, planned.record), self._packing, self._limits)
 
-    def unseat(self, planned: Planned, schedule: Every) -> Chunk | None:
+    def unseat(self, planned: TimetableEntry, schedule: Every) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it was not there."""
         name = schedule.interval_ms, planned.line
         rings = self._fine if schedule.interval_ms <= FINE_UP_TO_MS else self._coarse
@@ -89,14 +89,14 @@ class Rings:
             return None
         slot, delta = divmod(phase_of(planned.key, schedule), ring.width_ms)
         shelf = ring.slots.get(slot)
-        chunk = shelf.discard(Entry(delta, planned.record), self._packing) if shelf else None
+        chunk = shelf.discard(FramedRecord(delta, planned.record), self._packing) if shelf else None
         if chunk is not None and not shelf:
             del ring.slots[slot]
             if not ring.slots:
                 del rings[name]
         return chunk
 
-    def ahead(self, after: int, upto: int) -> Iterator[tuple[int, Line, bytes]]:
+    def ahead(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, bytes]]:
         """Everybody in coarse rings who is due in after < t <= upto: when, the line and the record."""
         for (interval_ms, line), ring in self._coarse.items():
             every = Every(interval_ms)
@@ -130,17 +130,17 @@ class Rings:
                             missed.add_settled(record, due, now)
             yield from missed.firings(self._packing, self._limits)
 
-    def shelves(self) -> Iterator[tuple[int, Line, int, Shelf]]:
+    def shelves(self) -> Iterator[tuple[int, BatchKey, int, Shelf]]:
         """All shelves: interval, line and number of the slot of each."""
         for rings in (self._fine, self._coarse):
             for (interval_ms, line), ring in rings.items():
                 for slot, shelf in ring.slots.items():
                     yield interval_ms, line, slot, shelf
 
-    def ring(self, interval_ms: int, line: Line) -> Ring:
+    def ring(self, interval_ms: int, line: BatchKey) -> TimingWheel:
         """The ring of an interval, made if there is none."""
         rings = self._fine if interval_ms <= FINE_UP_TO_MS else self._coarse
         ring = rings.get((interval_ms, line))
         if ring is None:
-            ring = rings[interval_ms, line] = Ring(interval_ms)
+            ring = rings[interval_ms, line] = TimingWheel(interval_ms)
         return ring

@@ -8,14 +8,14 @@ from everwatch.schedule.duration import HOUR_MS, MINUTE_MS, SECOND_MS
 from everwatch.schedule.misfire import settle
 from everwatch.schedule.spread import spread_of
 from everwatch.schedule.wall_times import wall_times
-from everwatch.timetable.chunk import Chunk, Limits, Packing, Shelf, chunks_of
-from everwatch.timetable.destination import Line
+from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing, Shelf, chunks_of
+from everwatch.timetable.destination import BatchKey
 from everwatch.timetable.firings import all_of, settled
-from everwatch.timetable.record_framing import Entry
-from everwatch.timetable.timetable_entry import NEVER, Firing, Planned
+from everwatch.timetable.record_framing import FramedRecord
+from everwatch.timetable.timetable_entry import NEVER, Firing, TimetableEntry
 
 
-class Group:
+class WallClockGroup:
     """Monitors that share all of a schedule.
 
     Without a spread all of them stand on one shelf. With one, each is due some time after the shared instants, its
@@ -58,17 +58,17 @@ class Group:
             yield slot * width, self.slots[slot]
 
 
-class Groups:
+class WallClockGroups:
     """The groups of a timetable. ``emitted_to``: everything due up to then is done with."""
 
-    def __init__(self, packing: Packing, limits: Limits, emitted_to: int) -> None:
+    def __init__(self, packing: Packing, limits: ChunkLimits, emitted_to: int) -> None:
         self.emitted_to = emitted_to
         self._packing = packing
         self._limits = limits
-        self._groups: dict[tuple[Cron | Every, Line], Group] = {}
+        self._groups: dict[tuple[Cron | Every, BatchKey], WallClockGroup] = {}
         self._next = NEVER
 
-    def seat(self, planned: Planned, schedule: Cron | Every) -> Chunk | None:
+    def seat(self, planned: TimetableEntry, schedule: Cron | Every) -> Chunk | None:
         """Take a monitor in; gives the chunk that was changed, None (and no seat) if it is due before it begins."""
         offset = offset_of(planned.key, schedule)
         if planned.since > self.emitted_to:
@@ -80,9 +80,9 @@ class Groups:
         shelf = group.slots.get(slot)
         if shelf is None:
             shelf = group.slots[slot] = Shelf()
-        return shelf.add(Entry(delta, planned.record), self._packing, self._limits)
+        return shelf.add(FramedRecord(delta, planned.record), self._packing, self._limits)
 
-    def unseat(self, planned: Planned, schedule: Cron | Every) -> Chunk | None:
+    def unseat(self, planned: TimetableEntry, schedule: Cron | Every) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it was not there."""
         name = schedule, planned.line
         group = self._groups.get(name)
@@ -90,14 +90,14 @@ class Groups:
             return None
         slot, delta = divmod(offset_of(planned.key, schedule), group.width_ms)
         shelf = group.slots.get(slot)
-        chunk = shelf.discard(Entry(delta, planned.record), self._packing) if shelf else None
+        chunk = shelf.discard(FramedRecord(delta, planned.record), self._packing) if shelf else None
         if chunk is not None and not shelf:
             del group.slots[slot]
             if not group.slots:
                 del self._groups[name]
         return chunk
 
-    def ahead(self, after: int, upto: int) -> Iterator[tuple[int, Line, bytes]]:
+    def ahead(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, bytes]]:
         """Everybody who is spread and due in after < t <= upto: when, the line and the record."""
         for (_, line), group in self._groups.items():
             instants = group.instants(after, upto) if group.spread_ms else []
@@ -136,24 +136,26 @@ class Groups:
                     group.advance(emitted_to)
             self._next = min((group.next for group in self._groups.values()), default=NEVER)
 
-    def shelves(self) -> Iterator[tuple[Cron | Every, Line, int, Shelf]]:
+    def shelves(self) -> Iterator[tuple[Cron | Every, BatchKey, int, Shelf]]:
         """All shelves: schedule, line and number of the slot of each."""
         for (schedule, line), group in self._groups.items():
             for slot, shelf in group.slots.items():
                 yield schedule, line, slot, shelf
 
-    def group(self, schedule: Cron | Every, line: Line) -> Group:
+    def group(self, schedule: Cron | Every, line: BatchKey) -> WallClockGroup:
         """The group of a schedule, made if there is none."""
         group = self._groups.get((schedule, line))
         if group is None:
-            group = self._groups[schedule, line] = Group(schedule, self.emitted_to)
+            group = self._groups[schedule, line] = WallClockGroup(schedule, self.emitted_to)
             self._next = min(self._next, group.next)
         return group
 
-    def _spread_backlog(self, line: Line, group: Group, after: int, upto: int, now: int) -> Iterator[Firing]:
+    def _spread_backlog(
+        self, line: BatchKey, group: WallClockGroup, after: int, upto: int, now: int
+    ) -> Iterator[Firing]:
         instants = group.instants(after, upto)
         # who has missed the same shared instants, and as many of them by more than the grace, is caught up together
-        alike: dict[tuple[int, int, int], list[Entry]] = {}
+        alike: dict[tuple[int, int, int], list[FramedRecord]] = {}
         for start, shelf in group.passed(instants, after, upto):
             for chunk in shelf.chunks:
                 for delta, record in chunk.entries(self._packing):
@@ -161,7 +163,7 @@ class Groups:
                     first, last = bisect_right(instants, after - offset), bisect_right(instants, upto - offset)
                     if first < last:
                         late = bisect_left(instants, now - offset - line.misfire_grace_ms, first, last)
-                        alike.setdefault((first, late, last), []).append(Entry(offset, record))
+                        alike.setdefault((first, late, last), []).append(FramedRecord(offset, record))
         for (first, _, last), entries in alike.items():
             missed = instants[first:last]
             fire, skipped = settle(missed, now - entries[0].delta, line.misfire, line.misfire_grace_ms)

@@ -11,8 +11,8 @@ from everwatch.core.errors import InvalidInput, SettingsError, Transient
 from everwatch.encoding import codec
 from everwatch.rules.admission import SignupPlans, admit_command, admit_signup
 from everwatch.transfer.import_rows import Row
-from everwatch.transfer.ledger import Ledger, Mark, digest_of
-from everwatch.transfer.load_sender import STALLED_AFTER_S, Courier
+from everwatch.transfer.ledger import Ledger, LedgerMark, digest_of
+from everwatch.transfer.load_sender import STALLED_AFTER_S, LoadSender
 from everwatch.transfer.outcomes import ID_BYTES, Heard, Outcomes
 
 ROWS_AT_ONCE = 2_000
@@ -21,7 +21,7 @@ STOPPED_WITHIN_S = 5.0
 _SECOND_ROW = "this is a second row of the same {}, and says something else: the first one counts"
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """Where rows come from; ``position`` of ``size`` bytes are read, if ``size`` is known."""
 
     @property
@@ -65,7 +65,7 @@ class Interruption:
 
 
 @dataclass
-class Tally:
+class ImportTally:
     """How many rows a pass has read, and what they were; ``sent`` are those that were new or changed, or all.
 
     ``again``: of those sent, rows that a worker had refused. ``accepted``: rows that a worker took, known with waiting
@@ -90,7 +90,7 @@ class Telling:
     """Who is told: ``refused`` of each wrong row (its line, the reason), ``look`` now and then how far it is."""
 
     refused: Callable[[int, str], None]
-    look: Callable[[Tally], None]
+    look: Callable[[ImportTally], None]
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ class Pass:
 
     def __init__(
         self,
-        source: Source,
+        source: RowSource,
         ledger: Ledger,
-        courier: Callable[[], Courier],
+        courier: Callable[[], LoadSender],
         telling: Telling,
         clock: Clock,
         rules: Rules | None = None,
@@ -124,21 +124,21 @@ class Pass:
         self._source = source
         self._ledger = ledger
         self._courier_of = courier
-        self._courier: Courier | None = None
+        self._courier: LoadSender | None = None
         self._telling = telling
         self._clock = clock
         self._rules = rules or Rules()
         self._outcomes = outcomes
         # sent and not noted yet
-        self._pending: dict[bytes, Mark] = {}
+        self._pending: dict[bytes, LedgerMark] = {}
         # refused before all of their load was acknowledged
         self._refused_early: set[bytes] = set()
         self._seen = _Seen()
-        self.tally = Tally()
+        self.tally = ImportTally()
         if outcomes is not None:
             outcomes.hear = self._hear
 
-    def run(self, interruption: Interruption, *, everything: bool = False, ship: bool = True) -> Tally:
+    def run(self, interruption: Interruption, *, everything: bool = False, ship: bool = True) -> ImportTally:
         """Read to the end, or until it is asked to stop; ``everything``: send what is unchanged, too.
 
         Raises SettingsError where the source cannot be read, BrokerUnavailable. What was there by then is noted.
@@ -153,7 +153,7 @@ class Pass:
                     self._note(self._courier.arrived())
             raise
 
-    def _run(self, interruption: Interruption, everything: bool, ship: bool) -> Tally:
+    def _run(self, interruption: Interruption, everything: bool, ship: bool) -> ImportTally:
         began_s, tally = self._clock.monotonic_s(), self.tally
         if self._outcomes is not None and ship and not self._outcomes.learn():
             # refusals may have gone unseen
@@ -188,7 +188,7 @@ class Pass:
         pending = self._pending
         known = self._ledger.known([key for key in keys if key not in pending])
         load: list[Row] = []
-        marks: list[Mark] = []
+        marks: list[LedgerMark] = []
         changed: list[bytes] = []
         tally = self.tally
         tally.read += len(rows)
@@ -228,7 +228,7 @@ class Pass:
                 tally.changed += 1
                 if before.digest:
                     changed.append(key)
-            pending[key] = mark = Mark(key, digest, number)
+            pending[key] = mark = LedgerMark(key, digest, number)
             load.append(row if self._outcomes is None else self._outcomes.asking(row, digest))
             marks.append(mark)
         if not load:
@@ -279,7 +279,7 @@ class Pass:
             self.tally.refused_before += 1
             self._telling.refused(0, f"since the last pass user {heard.user_id!r} was refused: {heard.reason}")
 
-    def _note(self, marks: list[Mark]) -> None:
+    def _note(self, marks: list[LedgerMark]) -> None:
         if marks:
             if self._refused_early:
                 # their numbers are noted, and that nothing was taken

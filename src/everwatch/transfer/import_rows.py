@@ -39,7 +39,7 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reading:
+class RowReading:
     """How the rows of a source are read: columns renamed, columns left out, and what a user has who names none.
 
     ``has_shorthand``: the columns http, tcp and every of a table stand for monitors.
@@ -64,7 +64,7 @@ class Reading:
 class Columns:
     """What the columns of a table are for."""
 
-    def __init__(self, names: Sequence[str], reading: Reading, where: str) -> None:
+    def __init__(self, names: Sequence[str], reading: RowReading, where: str) -> None:
         """Raises SettingsError if no column is the user_id, or two are the same field."""
         self._width = len(names)
         self._reading = reading
@@ -163,7 +163,7 @@ _who = msgspec.json.Decoder(_Who).decode
 class Objects:
     """What the objects of a file of JSON lines are: signups as they are on the topic, or monitors of a user."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: RowReading) -> None:
         self._reading = reading
 
     def row(self, line: int, value: bytes) -> Row:

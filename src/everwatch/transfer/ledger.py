@@ -30,7 +30,7 @@ _DOUBT = "UPDATE sent SET digest = x'' WHERE key = ?"
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-class Mark(NamedTuple):
+class LedgerMark(NamedTuple):
     """What was sent under a key: the digest of the record's value; ``number`` is the key's own, from 0."""
 
     key: bytes
@@ -38,7 +38,7 @@ class Mark(NamedTuple):
     number: int
 
 
-class Refused(NamedTuple):
+class RefusedRow(NamedTuple):
     """A row that a worker refused: its digest, the reason, when that was learned (ms), and the digest of the plans
     that it had been checked against (empty without any)."""
 
@@ -101,15 +101,15 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def known(self, keys: Sequence[bytes]) -> dict[bytes, Mark]:
+    def known(self, keys: Sequence[bytes]) -> dict[bytes, LedgerMark]:
         """What was noted of these keys, as far as there is anything. Raises SettingsError if it cannot be read."""
-        found: dict[bytes, Mark] = {}
+        found: dict[bytes, LedgerMark] = {}
         for begin in range(0, len(keys), _AT_ONCE):
             some = keys[begin : begin + _AT_ONCE]
             places = ",".join("?" * len(some))
             statement = f"SELECT key, digest, number FROM sent WHERE key IN ({places})"  # noqa: S608 - placeholders
             try:
-                found.update((row[0], Mark(*row)) for row in self._connection.execute(statement, some))
+                found.update((row[0], LedgerMark(*row)) for row in self._connection.execute(statement, some))
             except sqlite3.Error as error:
                 raise SettingsError(f"The state file {self._path} cannot be read: {error}.") from None
         return found
@@ -119,7 +119,7 @@ class Ledger:
         self._next += 1
         return self._next - 1
 
-    def note(self, marks: Iterable[Mark]) -> None:
+    def note(self, marks: Iterable[LedgerMark]) -> None:
         """Note what was sent, durably unless the power goes. Raises SettingsError if it cannot be written."""
         with self._writing():
             self._connection.executemany(_NOTE, marks)
@@ -132,16 +132,16 @@ class Ledger:
         with self._writing("FULL"):
             self._connection.executemany(_DOUBT, [(key,) for key in keys])
 
-    def refuse(self, key: bytes, refused: Refused) -> None:
+    def refuse(self, key: bytes, refused: RefusedRow) -> None:
         """Note that a worker refused what was sent under a key: it is not known as sent any more."""
         with self._writing():
             self._connection.execute("INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?, ?)", (key, *refused))
             self._connection.execute(_DOUBT, (key,))
 
-    def refusal(self, key: bytes) -> Refused | None:
+    def refusal(self, key: bytes) -> RefusedRow | None:
         """The last refusal of a key. Raises SettingsError if it cannot be read."""
         found = self._all("SELECT digest, reason, at, plans FROM refused WHERE key = ?", key)
-        return Refused(*found[0]) if found else None
+        return RefusedRow(*found[0]) if found else None
 
     def unread(self) -> dict[int, int]:
         """From where on the replies have to be read, by partition; empty if all that was sent is known."""

@@ -10,7 +10,7 @@ from everwatch.core.errors import BrokerUnavailable
 from everwatch.encoding import codec
 from everwatch.kafka.topics import Topics
 from everwatch.transfer.import_rows import Row
-from everwatch.transfer.ledger import Mark
+from everwatch.transfer.ledger import LedgerMark
 
 # so much is under way at most: the broker sets the pace, not our memory
 QUEUE = {
@@ -22,21 +22,21 @@ QUEUE = {
 STALLED_AFTER_S = 30.0
 
 
-class Courier(Protocol):
+class LoadSender(Protocol):
     """What takes rows to where they are registered."""
 
-    def send(self, rows: Sequence[Row], marks: Sequence[Mark]) -> None:
+    def send(self, rows: Sequence[Row], marks: Sequence[LedgerMark]) -> None:
         """Take a load of rows, each with its mark; waits while too much is under way. Raises BrokerUnavailable."""
         ...
 
-    def arrived(self) -> list[Mark]:
+    def arrived(self) -> list[LedgerMark]:
         """The marks of loads that are there and were not told yet.
 
         Raises BrokerUnavailable if there are none, and a record of some load could not be delivered.
         """
         ...
 
-    def finish(self, within_s: float = STALLED_AFTER_S) -> list[Mark]:
+    def finish(self, within_s: float = STALLED_AFTER_S) -> list[LedgerMark]:
         """Wait until nothing is under way, and give the marks of loads that are there and were not told yet.
 
         Gives up when nothing more has come for ``within_s``: raises BrokerUnavailable. What could not be delivered is
@@ -50,7 +50,7 @@ class _Load:
 
     __slots__ = ("failure", "left", "marks")
 
-    def __init__(self, marks: Sequence[Mark]) -> None:
+    def __init__(self, marks: Sequence[LedgerMark]) -> None:
         self.marks = marks
         self.left = len(marks)
         self.failure = ""
@@ -62,7 +62,7 @@ class _Load:
             self.failure = f"A record for topic {message.topic()} could not be delivered: {error.str()}."
 
 
-class KafkaCourier:
+class KafkaLoadSender:
     """A courier to the topics of signups and commands."""
 
     def __init__(self, producer: Producer, topics: Topics, address: str, clock: Clock) -> None:
@@ -72,7 +72,7 @@ class KafkaCourier:
         self._clock = clock
         self._loads: list[_Load] = []
 
-    def send(self, rows: Sequence[Row], marks: Sequence[Mark]) -> None:
+    def send(self, rows: Sequence[Row], marks: Sequence[LedgerMark]) -> None:
         load = _Load(marks)
         self._loads.append(load)
         produce, note, signups = self._producer.produce, load.note, self._signups
@@ -90,7 +90,7 @@ class KafkaCourier:
                     ) from None
         self._producer.poll(0)
 
-    def arrived(self) -> list[Mark]:
+    def arrived(self) -> list[LedgerMark]:
         self._producer.poll(0)
         there = [load for load in self._loads if not load.left]
         self._loads = [load for load in self._loads if load.left]
@@ -99,7 +99,7 @@ class KafkaCourier:
             raise BrokerUnavailable(failures[0])
         return [mark for load in there for mark in load.marks]
 
-    def finish(self, within_s: float = STALLED_AFTER_S) -> list[Mark]:
+    def finish(self, within_s: float = STALLED_AFTER_S) -> list[LedgerMark]:
         while len(self._producer):
             self._wait(within_s)
         return self.arrived()

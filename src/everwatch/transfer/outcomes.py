@@ -14,7 +14,7 @@ from everwatch.encoding import codec
 from everwatch.kafka.command_client import Unanswered, unanswered_text
 from everwatch.model import Answer, Reply
 from everwatch.transfer.import_rows import Row
-from everwatch.transfer.ledger import Ledger, Mark, Refused
+from everwatch.transfer.ledger import Ledger, LedgerMark, RefusedRow
 
 ID_BYTES = 128
 """Room that an id takes in a record."""
@@ -54,7 +54,7 @@ OpenAnswers = Callable[[Mapping[int, int] | None], Answers]
 """Opens the topic at these positions, or at its end. Raises BrokerUnavailable."""
 
 
-class Waiting(NamedTuple):
+class AwaitedRow(NamedTuple):
     """Whether a pass waits for the outcome of each row, and for how long none of them may come."""
 
     wanted: bool = False
@@ -78,7 +78,7 @@ class Outcomes:
     """
 
     def __init__(
-        self, ledger: Ledger, open_answers: OpenAnswers, clock: Clock, waiting: Waiting, plans_digest: bytes = b""
+        self, ledger: Ledger, open_answers: OpenAnswers, clock: Clock, waiting: AwaitedRow, plans_digest: bytes = b""
     ) -> None:
         self.accepted = 0
         self.hear: Callable[[Heard], None] = lambda _: None
@@ -131,7 +131,7 @@ class Outcomes:
         )
         return Row(row.line, row.user_id, row.monitor_id, value)
 
-    def expect(self, rows: Sequence[Row], marks: Sequence[Mark]) -> None:
+    def expect(self, rows: Sequence[Row], marks: Sequence[LedgerMark]) -> None:
         """Rows were sent: with waiting, take in answers, and wait where too many are missing. Raises Unanswered."""
         if not self._wait.wanted:
             return
@@ -199,7 +199,7 @@ class Outcomes:
             mark = self._ledger.known([key]).get(key)
             if mark is None or mark.digest != digest:
                 return
-        self._ledger.refuse(key, Refused(digest, reason, self._clock.now_ms(), self._plans_digest))
+        self._ledger.refuse(key, RefusedRow(digest, reason, self._clock.now_ms(), self._plans_digest))
         self.hear(Heard(key, line, reply.user_id, reason))
 
 

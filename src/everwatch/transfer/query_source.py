@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from everwatch.core.errors import SettingsError
-from everwatch.transfer.import_rows import Columns, Reading, Row
+from everwatch.transfer.import_rows import Columns, Row, RowReading
 
 _AT_ONCE = 5_000
 # SQLAlchemy takes :name for a parameter, and there are none
@@ -25,7 +25,7 @@ class QuerySource:
     size = 0
     position = 0
 
-    def __init__(self, url: str, sql: str, reading: Reading) -> None:
+    def __init__(self, url: str, sql: str, reading: RowReading) -> None:
         """Raises SettingsError if that is no database URL, or one whose driver is not installed."""
         self._url = _parsed(url)
         self._sql = sql

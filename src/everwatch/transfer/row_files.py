@@ -13,8 +13,8 @@ from typing import IO, BinaryIO, cast
 
 from everwatch.core.errors import SettingsError
 from everwatch.encoding.codec import LARGEST_INPUT_BYTES
-from everwatch.transfer.import_rows import Columns, Objects, Reading, Row
-from everwatch.transfer.text_lines import MOST_CHARACTERS, Line, TextLines, holds_objects, json_lines
+from everwatch.transfer.import_rows import Columns, Objects, Row, RowReading
+from everwatch.transfer.text_lines import MOST_CHARACTERS, TextLine, TextLines, holds_objects, json_lines
 
 STDIN = "-"
 LARGEST_DOCUMENT_BYTES = 64 * 1024 * 1024
@@ -46,7 +46,7 @@ class FileSource:
 
     path: str
     format: Format | None
-    reading: Reading
+    reading: RowReading
     encoding: str = "utf-8"
     delimiter: str = ","
     stdin: BinaryIO | None = None
@@ -92,7 +92,7 @@ class FileSource:
             raise SettingsError(f"The file {self.name} has more than {LARGEST_DOCUMENT_BYTES} bytes.")
         return data
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Iterator[TextLine]:
         """Every line of JSON that is not blank, as it stands there. Raises SettingsError."""
         with self._opened() as stream:
             yield from json_lines(stream)

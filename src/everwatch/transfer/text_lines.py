@@ -13,7 +13,7 @@ _PART = 65_536
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class Line(NamedTuple):
+class TextLine(NamedTuple):
     """One line of JSON: its number from 1 and its text without space around it, or what is wrong with it."""
 
     number: int
@@ -21,18 +21,18 @@ class Line(NamedTuple):
     problem: str = ""
 
 
-def json_lines(stream: IO[bytes]) -> Iterator[Line]:
+def json_lines(stream: IO[bytes]) -> Iterator[TextLine]:
     """Every line that is not blank; a byte order mark is no part of the first. Raises OSError."""
     # one byte more for the end of the line
     most = LARGEST_INPUT_BYTES + 1
     for number, line in enumerate(iter(partial(stream.readline, most), b""), 1):
         if len(line) == most and not line.endswith(b"\n"):
             _skip(stream.readline, (b"\n",))
-            yield Line(number, b"", f"the line is longer than {LARGEST_INPUT_BYTES} bytes")
+            yield TextLine(number, b"", f"the line is longer than {LARGEST_INPUT_BYTES} bytes")
             continue
         value = (line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line).strip()
         if value:
-            yield Line(number, value)
+            yield TextLine(number, value)
 
 
 class TextLines:

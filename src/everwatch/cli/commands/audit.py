@@ -14,10 +14,10 @@ from everwatch.cli.support.database_reading import database
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, instant_of, settings_of
 from everwatch.cli.support.progress_bar import progress_bar
 from everwatch.cli.support.time_display import time_text
-from everwatch.cli.support.waiting_ticks import Backlog
+from everwatch.cli.support.waiting_ticks import WaitingTicks
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import SettingsError
-from everwatch.operations.audit import Finding, Label, Report
+from everwatch.operations.audit import AuditFinding, AuditReport, Label
 from everwatch.operations.audit import audit as audit_stored
 from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.instant import Bare, format_instant
@@ -80,7 +80,7 @@ def audit(
     columns = (TextColumn("{task.completed:,}"), TimeElapsedColumn())
     with database(settings) as reader, progress_bar(console, *columns, only_on_terminals=True) as progress:
         task = progress.add_task("Reading results", total=None)
-        backlog, known_since = Backlog(settings, reader), reader.known_since()
+        backlog, known_since = WaitingTicks(settings, reader), reader.known_since()
         report = audit_stored(
             reader.history(user),
             _counted(reader.identities(begin, end, user), progress, task),
@@ -121,7 +121,7 @@ def _counted(found: Iterator[Identity], progress: Progress, task: TaskID) -> Ite
         progress.advance(task, len(some))
 
 
-def _show(report: Report, late_after_ms: int) -> None:
+def _show(report: AuditReport, late_after_ms: int) -> None:
     table = Table("", "count", "")
     table.columns[1].justify = "right"
     for label, meaning in _MEANINGS.items():
@@ -140,7 +140,7 @@ def _show(report: Report, late_after_ms: int) -> None:
     typer.secho(_conclusion(report), fg=colour)
 
 
-def _conclusion(report: Report) -> str:
+def _conclusion(report: AuditReport) -> str:
     span = f"from {time_text(report.begin)} to {time_text(report.end)}"
     ticks = f"{report.ticks:,} ticks of {report.monitors:,} monitors of {report.users:,} users {span}"
     if report.is_clean:
@@ -148,7 +148,7 @@ def _conclusion(report: Report) -> str:
     return f"{report.counts[Label.MISSED]:,} missed, {report.counts[Label.DUPLICATE]:,} too many: {ticks}"
 
 
-def _as_json(report: Report) -> dict[str, object]:
+def _as_json(report: AuditReport) -> dict[str, object]:
     return {
         "from": _iso(report.begin),
         "until": _iso(report.end),
@@ -162,7 +162,7 @@ def _as_json(report: Report) -> dict[str, object]:
     }
 
 
-def _finding(finding: Finding) -> dict[str, str]:
+def _finding(finding: AuditFinding) -> dict[str, str]:
     return {
         "user": finding.user_id,
         "monitor": finding.monitor_id,
@@ -171,7 +171,7 @@ def _finding(finding: Finding) -> dict[str, str]:
     }
 
 
-def _examples(report: Report) -> dict[Label, tuple[Finding, ...]]:
+def _examples(report: AuditReport) -> dict[Label, tuple[AuditFinding, ...]]:
     return {Label.MISSED: report.missed, Label.DUPLICATE: report.duplicates}
 
 

@@ -15,7 +15,7 @@ from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.kafka.clients import new_producer
-from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Place, Redriven, alike, place_of
+from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Redriven, SourcePosition, alike, place_of
 from everwatch.kafka.redrive import History, Redriver
 from everwatch.kafka.topics import Topics
 from everwatch.operations.dead_letter_view import shown
@@ -110,7 +110,7 @@ def show(
     topics = Topics.of(settings)
     [(partition, offset)] = _places([letter])
     with closing(_opened(settings, None)) as topic:
-        found = topic.one(Place(topics.dead_letters, partition, offset))
+        found = topic.one(SourcePosition(topics.dead_letters, partition, offset))
     if not isinstance(found, DeadLetter):
         raise EverwatchError(f"There is no dead letter {letter}: give {LETTER}.")
     if as_json:
@@ -201,7 +201,7 @@ def redrive(
     settings = settings_of(data_dir, bootstrap_servers)
     wanted = Wanted(source, user, reason, code, frozenset(_places(letters or [])))
     topics = Topics.of(settings)
-    history, chosen = History(topics), set[Place]()
+    history, chosen = History(topics), set[SourcePosition]()
     since_ms = _since_ms(since)
     with closing(DeadLetterTopic(settings, broker_of(settings), SystemClock())) as topic:
         # notes may be older than the letters that are meant
@@ -264,7 +264,7 @@ def _chunks(letters: Iterator[DeadLetter]) -> Iterator[list[DeadLetter]]:
         yield some
 
 
-def _say_redrive(letter: DeadLetter, to: Place | None, objection: str, as_json: bool) -> None:
+def _say_redrive(letter: DeadLetter, to: SourcePosition | None, objection: str, as_json: bool) -> None:
     place = f"{letter.place.partition}/{letter.place.offset}"
     if as_json:
         told = {"letter": place, "to": str(to) if to else None, "left_out": objection or None}

@@ -23,12 +23,12 @@ from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError, Transient
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.group_members import Owners, owners_of
+from everwatch.kafka.group_members import GroupMembers, owners_of
 from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import config_secrets, redacted_spec
 from everwatch.model import Maintenance, Monitor, Result, Transition
 from everwatch.operations import state_colours
-from everwatch.operations.explanation import MOST_SHOWN, Explanation, Known, LastRun, Run
+from everwatch.operations.explanation import MOST_SHOWN, ExplainedRun, Explanation, Known, LastRun
 from everwatch.operations.explanation import explain as explained
 from everwatch.rules.lifecycle import is_muted
 from everwatch.schedule.duration import describe_duration
@@ -81,7 +81,7 @@ def explain(
     _show(explanation, found, spec.config, problem, now)
 
 
-def _known(reader: "SqlReader", monitor: Monitor, partition: int | None, owners: Owners | None) -> Known:
+def _known(reader: "SqlReader", monitor: Monitor, partition: int | None, owners: GroupMembers | None) -> Known:
     user_id, monitor_id = monitor.user_id, monitor.monitor_id
     newest = reader.results(limit=1)
     return Known(
@@ -96,7 +96,7 @@ def _known(reader: "SqlReader", monitor: Monitor, partition: int | None, owners:
     )
 
 
-def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tuple[Owners | None, str]:
+def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tuple[GroupMembers | None, str]:
     """Who looks after a monitor, or why that is not known."""
     if partition is None:
         return None, "its user is not stored yet"
@@ -211,7 +211,7 @@ def _agenda(explanation: Explanation) -> Iterator[str]:
         yield f"forgotten by its worker at {time_text(agenda.forget_at)}"
 
 
-def _run_text(run: Run) -> str:
+def _run_text(run: ExplainedRun) -> str:
     """The instant, and behind it what the clock of the schedule's zone shows then, if that is another one."""
     here, there = time_text(run.at), run.local.replace("T", " ")
     return here if there.replace("+00:00", "Z") == here else f"{here}  ({there} by its schedule)"

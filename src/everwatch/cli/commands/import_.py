@@ -38,11 +38,11 @@ from everwatch.kafka.topics import Topics
 from everwatch.plans.plans_parser import read_file
 from everwatch.transfer import healthchecks, uptime_kuma
 from everwatch.transfer.foreign_source import ForeignSource
-from everwatch.transfer.import_pass import Interruption, Pass, Rules, Source, Tally, Telling
-from everwatch.transfer.import_rows import Reading
+from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, RowSource, Rules, Telling
+from everwatch.transfer.import_rows import RowReading
 from everwatch.transfer.ledger import Ledger, digest_of
-from everwatch.transfer.load_sender import QUEUE, Courier, KafkaCourier
-from everwatch.transfer.outcomes import Answers, Outcomes, Waiting
+from everwatch.transfer.load_sender import QUEUE, KafkaLoadSender, LoadSender
+from everwatch.transfer.outcomes import Answers, AwaitedRow, Outcomes
 from everwatch.transfer.query_source import QuerySource
 from everwatch.transfer.row_files import STDIN, FileSource, Format, format_of
 
@@ -61,16 +61,16 @@ FOREIGN = {ImportFormat.UPTIME_KUMA: uptime_kuma.monitors_of, ImportFormat.HEALT
 REFUSED_REST_MS = 3_600_000
 
 
-class Job(NamedTuple):
+class ImportJob(NamedTuple):
     """An import: from where, with which state, and how."""
 
     settings: Settings
-    source: Source
+    source: RowSource
     state: Path
     everything: bool
     dry_run: bool
     rejects: Path | None
-    waiting: Waiting
+    waiting: AwaitedRow
     as_json: bool
 
 
@@ -146,13 +146,13 @@ def import_(
     if len(delimiter) != 1:
         raise SettingsError(f"--delimiter wants one character, not {delimiter!r}.")
     given = json_of("--monitors", monitors)
-    reading = Reading(
+    reading = RowReading(
         pairs_of("--map", "COLUMN=FIELD", renamed or []),
         frozenset(ignored or []),
         plan,
         orjson.dumps(given["monitors"]) if given else b"",
     )
-    source: Source
+    source: RowSource
     if sql is not None and from_ is not None and file is None:
         query = QuerySource(_url(from_), sql, reading)
         source, name = query, _name_of("sql", query.identity, settings)
@@ -173,9 +173,9 @@ def import_(
             name = _name_of(Path(file).name.partition(".")[0], os.path.realpath(file), settings)
     else:
         raise SettingsError("Give either FILE, or --sql with --from (see 'everwatch import --help').")
-    waiting = Waiting(wait, duration_of("--timeout", timeout) / 1000)
+    waiting = AwaitedRow(wait, duration_of("--timeout", timeout) / 1000)
     place = state or settings.data_dir / "imports" / name
-    job = Job(settings, source, place, everything, dry_run, rejects, waiting, as_json)
+    job = ImportJob(settings, source, place, everything, dry_run, rejects, waiting, as_json)
     interruption = Interruption()
     stopped = Event()
     with Ledger(job.state, keep=not dry_run) as ledger, _stopping(interruption, stopped) as came:
@@ -194,7 +194,9 @@ def import_(
         _again_and_again(job, ledger, interruption, stopped, every_s)
 
 
-def _again_and_again(job: Job, ledger: Ledger, interruption: Interruption, stopped: Event, every_s: float) -> None:
+def _again_and_again(
+    job: ImportJob, ledger: Ledger, interruption: Interruption, stopped: Event, every_s: float
+) -> None:
     clock = SystemClock()
     rest_ms = 0
     while not interruption.wanted:
@@ -212,7 +214,7 @@ def _again_and_again(job: Job, ledger: Ledger, interruption: Interruption, stopp
         stopped.wait(max(0.0, began_s + every_s - clock.monotonic_s()))
 
 
-def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock, rest_ms: int = 0) -> Tally:
+def _pass(job: ImportJob, ledger: Ledger, interruption: Interruption, clock: Clock, rest_ms: int = 0) -> ImportTally:
     """One pass, told in one line. Raises SettingsError, BrokerUnavailable, TopicMismatch, Unanswered."""
     console = Console(stderr=True)
     name = job.source.name
@@ -221,7 +223,7 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock, re
         bar = stack.enter_context(file_bar(console, only_on_terminals=True))
         shown = bar.add_task("Importing", total=None, told="")
 
-        def look(tally: Tally) -> None:
+        def look(tally: ImportTally) -> None:
             rate = f"{tally.read:,} rows, {tally.read / max(tally.seconds, 0.001):,.0f} a second"
             bar.update(shown, total=job.source.size or None, completed=job.source.position, told=rate)
 
@@ -234,7 +236,7 @@ def _pass(job: Job, ledger: Ledger, interruption: Interruption, clock: Clock, re
             told = importing.tally.refused + importing.tally.refused_before
             tell_refused(console, told, text, f"… more of them {hint}")
 
-        def courier() -> Courier:
+        def courier() -> LoadSender:
             made = _new_courier(job.settings, clock)
             stack.callback(made.close)
             return made
@@ -304,9 +306,9 @@ class _Rejects:
             raise SettingsError(f"The file {self._path} cannot be written: {error.strerror}.") from None
 
 
-def _new_courier(settings: Settings, clock: Clock) -> KafkaCourier:
+def _new_courier(settings: Settings, clock: Clock) -> KafkaLoadSender:
     bootstrap = ready_broker(settings)
-    return KafkaCourier(new_producer(settings, bootstrap, **QUEUE), Topics.of(settings), bootstrap, clock)
+    return KafkaLoadSender(new_producer(settings, bootstrap, **QUEUE), Topics.of(settings), bootstrap, clock)
 
 
 def _new_answers(settings: Settings, since: Mapping[int, int] | None) -> ReplyTopic:

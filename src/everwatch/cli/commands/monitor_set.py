@@ -96,7 +96,7 @@ def set_(
     schedule = ScheduleOptions(every, cron, timezone, at, in_, align, spread, start_at, end_at, max_runs)
     labels = pairs_of("--label", "KEY=VALUE", label or [], empty=True)
     documents = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
-    changes = Changes(schedule, name, labels, tuple(remove_label or ()), documents)
+    changes = FieldChanges(schedule, name, labels, tuple(remove_label or ()), documents)
     if changes.is_nothing:
         raise SettingsError("Name what to change, e.g. --every 10s (see 'everwatch monitor set --help').")
     delivery = Delivery(
@@ -105,7 +105,7 @@ def set_(
     _change(user, monitor, changes, delivery, SystemClock())
 
 
-class Changes:
+class FieldChanges:
     """What is to change of a monitor."""
 
     def __init__(
@@ -167,7 +167,7 @@ def _merged(option: str, before: dict[str, Any], given: object) -> dict[str, Any
     return {name: value for name, value in (before | given).items() if value is not None}
 
 
-def _change(user: str, monitor: str, changes: Changes, delivery: Delivery, clock: Clock) -> None:
+def _change(user: str, monitor: str, changes: FieldChanges, delivery: Delivery, clock: Clock) -> None:
     """Put the changed monitor; while that is refused for another change, read it again. Exits with 1 if refused."""
     pause = Event()
     secrets = config_secrets(delivery.settings)

@@ -24,7 +24,7 @@ from everwatch.operations.user_purge import Remains
 from everwatch.store import Purge
 
 
-class Report(msgspec.Struct, frozen=True):
+class PurgeReport(msgspec.Struct, frozen=True):
     """What a purge did, and what remains. Instants in ms.
 
     ``ended_at``: nothing of the user from up to then is stored any more. ``was_watched``: a worker had it. ``deleted``:
@@ -88,7 +88,7 @@ def purge(
             _check_gone(settings, reply)
         deleted = user_purge.delete_rows(store, wanted, clock)
     was_watched = reply.answer is not Answer.UNCHANGED
-    report = Report(user, reply.at, was_watched, deleted, has_passed, wanted.kept_until, remains)
+    report = PurgeReport(user, reply.at, was_watched, deleted, has_passed, wanted.kept_until, remains)
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
     else:
@@ -114,7 +114,7 @@ def _check_gone(settings: Settings, reply: Reply) -> None:
         )
 
 
-def _show(report: Report) -> None:
+def _show(report: PurgeReport) -> None:
     typer.secho(f"purged: {report.user_id}, up to {time_text(report.ended_at)}", fg=typer.colors.GREEN)
     if not report.was_watched:
         typer.echo("no worker had this user (any more)")

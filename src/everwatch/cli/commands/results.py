@@ -13,8 +13,8 @@ from everwatch.cli.support.output_reading import (
     FollowOption,
     LimitOption,
     MonitorOption,
+    OutputSource,
     SinceOption,
-    Source,
     SourceOption,
     UntilOption,
     UserOption,
@@ -42,7 +42,7 @@ def results(
     after: AfterOption = "",
     follow: FollowOption = False,
     detail: Annotated[bool, typer.Option("--detail", help="Show what was kept of failures, too.")] = False,
-    source: SourceOption = Source.DATABASE,
+    source: SourceOption = OutputSource.DATABASE,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
@@ -71,7 +71,7 @@ def results(
             and (not when.until or result.scheduled_at < when.until)
         )
 
-    if follow or source is Source.TOPIC:
+    if follow or source is OutputSource.TOPIC:
         read = filter(is_wanted, from_topic(settings, Topics.of(settings).results, codec.decode_result, follow=follow))
         for result in read if follow else newest(read, _when, limit):
             show(result)

@@ -28,7 +28,7 @@ from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked, signup_asked
 from everwatch.model import Asker
 from everwatch.rules.admission import SignupPlans
-from everwatch.transfer.import_rows import Reading, Row
+from everwatch.transfer.import_rows import Row, RowReading
 from everwatch.transfer.row_files import STDIN, FileSource, format_of
 from everwatch.transfer.shorthand import monitors_of
 
@@ -79,7 +79,7 @@ def signup(
     if file is not None:
         if sending.asked_id is not None:
             raise SettingsError("With --file each signup gets an id of its own: leave --id away.")
-        reading = Reading(plan=plan, has_shorthand=True)
+        reading = RowReading(plan=plan, has_shorthand=True)
         source = FileSource(file, format_of(file), reading, stdin=sys.stdin.buffer if file == STDIN else None)
         delivery = delivery_of(sending)
         signups = _signups_of(source.rows(), plans_of(delivery.settings), delivery.wait)

@@ -31,7 +31,7 @@ from everwatch.core.errors import EverwatchError, RefusalCode, SettingsError
 from everwatch.model import Reply
 from everwatch.schedule.instant import Bare
 from everwatch.store import StoredTask, TaskStatus
-from everwatch.transfer.import_rows import Reading
+from everwatch.transfer.import_rows import RowReading
 from everwatch.transfer.row_files import STDIN, FileSource, Format
 
 app = typer.Typer(no_args_is_help=True, help="Create, cancel, list and count delayed tasks.")
@@ -92,7 +92,7 @@ def create(
     if file is not None:
         if given or any(option is not None for option in (user, task, at, in_, kind, sending.asked_id)):
             raise SettingsError("With --file the lines say it all: leave USER, TASK and the options of a task away.")
-        source = FileSource(file, Format.JSONL, Reading(), stdin=sys.stdin.buffer if file == STDIN else None)
+        source = FileSource(file, Format.JSONL, RowReading(), stdin=sys.stdin.buffer if file == STDIN else None)
         send_file(source, commands_of(source.lines()), delivery_of(sending), "Creating", path_in_line)
         return
     if user is None or task is None:

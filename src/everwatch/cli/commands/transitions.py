@@ -12,8 +12,8 @@ from everwatch.cli.support.output_reading import (
     FollowOption,
     LimitOption,
     MonitorOption,
+    OutputSource,
     SinceOption,
-    Source,
     SourceOption,
     UntilOption,
     UserOption,
@@ -44,7 +44,7 @@ def transitions(
     limit: LimitOption = 20,
     after: AfterOption = "",
     follow: FollowOption = False,
-    source: SourceOption = Source.DATABASE,
+    source: SourceOption = OutputSource.DATABASE,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
@@ -76,7 +76,7 @@ def transitions(
             and (not when.until or transition.at < when.until)
         )
 
-    if follow or source is Source.TOPIC:
+    if follow or source is OutputSource.TOPIC:
         topic = Topics.of(settings).transitions
         read = filter(is_wanted, from_topic(settings, topic, codec.decode_transition, follow=follow))
         for transition in read if follow else newest(read, _when, limit):

@@ -21,7 +21,7 @@ MOST_REASONS_KEPT = 1_000
 LINES_BETWEEN_LOOKS = 1_000
 
 
-class Source(Protocol):
+class InputSource(Protocol):
     """The file; ``position`` of ``size`` bytes are read, ``size`` 0 for a pipe."""
 
     @property
@@ -88,7 +88,7 @@ Made = tuple[int, Asked | InvalidInput]
 
 
 def send_file(
-    source: Source, made: Iterator[Made], delivery: Delivery, action: str, path_in_line: Callable[[str], str] = str
+    source: InputSource, made: Iterator[Made], delivery: Delivery, action: str, path_in_line: Callable[[str], str] = str
 ) -> None:
     """Send the inputs of a file's lines and report; exits with 1 if lines were refused.
 
@@ -139,7 +139,7 @@ def _right(made: Iterator[Made], tally: Tally, look: Callable[[int], None]) -> I
             yield each
 
 
-def _follow(bar: Progress, action: str, source: Source, tally: Tally) -> Callable[[int], None]:
+def _follow(bar: Progress, action: str, source: InputSource, tally: Tally) -> Callable[[int], None]:
     """What moves the bar as a file is read."""
     shown = bar.add_task(action, total=None, told="")
 

@@ -22,7 +22,7 @@ from everwatch.schedule.instant import Bare
 Value = TypeVar("Value")
 
 
-class Source(StrEnum):
+class OutputSource(StrEnum):
     """Where to read."""
 
     DATABASE = "database"
@@ -33,7 +33,7 @@ UserOption = Annotated[str, typer.Option("--user", help="Only this user's.")]
 MonitorOption = Annotated[str, typer.Option("--monitor", help="Only this monitor's (with --user).")]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=1_000_000, help="At most so many, the newest.")]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as they come, from the topic.")]
-SourceOption = Annotated[Source, typer.Option("--from", help="Where to read.")]
+SourceOption = Annotated[OutputSource, typer.Option("--from", help="Where to read.")]
 SinceOption = Annotated[
     str | None, typer.Option("--since", help="From then on: INSTANT, or a duration ago, e.g. 1h.", show_default=False)
 ]
@@ -52,9 +52,9 @@ def interval_of(since: str | None, until: str | None) -> tuple[int, int]:
     return begin, end
 
 
-def refuse_cursor_of_topic(cursor: str, source: Source, *, follow: bool) -> None:
+def refuse_cursor_of_topic(cursor: str, source: OutputSource, *, follow: bool) -> None:
     """Refuse a cursor where the topic is read. Raises SettingsError."""
-    if cursor and (follow or source is Source.TOPIC):
+    if cursor and (follow or source is OutputSource.TOPIC):
         raise SettingsError("--after goes through the database page by page: leave --follow and --from topic away.")
 
 

@@ -9,7 +9,7 @@ from everwatch.cli.support.input_file import Made
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding.input_models import Name, UserId, parse_json
 from everwatch.kafka.command_client import asked_of
-from everwatch.transfer.text_lines import Line
+from everwatch.transfer.text_lines import TextLine
 
 
 class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"in_": "in"}):
@@ -26,7 +26,7 @@ class TaskLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={
     command_id: Any = ""
 
 
-def commands_of(lines: Iterator[Line]) -> Iterator[Made]:
+def commands_of(lines: Iterator[TextLine]) -> Iterator[Made]:
     """The commands that put the tasks of a file's lines, and why some are none."""
     for line in lines:
         try:

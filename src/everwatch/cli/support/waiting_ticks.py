@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from everwatch.store import SqlReader
 
 
-class Backlog:
+class WaitingTicks:
     """Tells whether a tick lies behind what the executors have committed. Kafka is asked when that first matters.
 
     ``problem``: why that is not known, if it was asked for and no broker told.
