@@ -252,8 +252,9 @@ class Store(Protocol):
     def trim(self, now: int, most: int) -> int:
         """Delete some of what is older at ``now`` (ms) than it is kept: up to ``most`` rows of each kind.
 
-        On PostgreSQL results go a whole day at a time. Hours of roll-ups become days. Returns how many rows or days
-        went, 0 when nothing is too old. Raises StoreError, StoreBusy.
+        On PostgreSQL results go a whole day at a time. Hours of roll-ups become days, and older days of results keep
+        changes and failures only, if the settings say so. Returns about how many rows were looked at or went, 0 when
+        nothing is too old. Raises StoreError, StoreBusy.
         """
         ...
 

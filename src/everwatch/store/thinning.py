@@ -10,7 +10,6 @@ PostgreSQL gets a smaller table, filled some users at a time, which then takes t
 from collections.abc import Sequence
 from typing import Any
 
-from psycopg import sql
 from sqlalchemy import Connection, select, text
 
 from everwatch.model import Status
@@ -148,6 +147,8 @@ class DayReplacing:
             f" ({window} AND user_id <= %s WINDOW w AS ({_ORDER})) AS d WHERE {self._needed}",
             (after, last, *self._parameters),
         )
+        from psycopg import sql  # the driver is imported where it is used
+
         comment = sql.SQL("COMMENT ON TABLE {} IS {}").format(sql.Identifier(table), sql.Literal(last))
         connection.exec_driver_sql(comment.as_string(connection.connection.driver_connection).replace("%", "%%"))
         return most
