@@ -118,6 +118,9 @@ async def test_a_user_that_is_deleted_gets_nothing_and_operators_incidents_end(n
     with notifying.storage.look() as work:
         assert work.open_incidents() == []
         assert work.users(["u-1"]) == {}
+    # no trace of what was theirs alone is left
+    assert notifying.verdicts() == []
+    assert [each for each in notifying.deliveries() if each.user_id] == []
 
 
 async def test_alerts_of_one_user_are_one_message_and_those_of_another_are_another(tmp_path: Path) -> None:

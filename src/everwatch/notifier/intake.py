@@ -122,7 +122,7 @@ def _take_entries(work: Work, entries: list[Entry], taken_at: int) -> None:
         at = max(incident.changed_at + 1, min(entry.at, taken_at))
         ended = Transition(*key, at, State.DOWN, State.PAUSED, DELETED, 0, alert=False)
         work.put_events([_row(entry.source.number, entry.offset, ended, taken_at)])
-    work.delete_incidents(over)
+    work.delete_monitors(over)
 
 
 def event_id_of(transition: Transition) -> str:

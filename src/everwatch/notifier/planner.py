@@ -116,8 +116,8 @@ class _Judging:
         """Write what has changed; return the number of alerts that wait now."""
         work = self._work
         work.put_incidents(self._changed.values())
-        work.delete_incidents(self._gone)
         work.put_verdicts(self._verdicts)
+        work.delete_monitors(self._gone)
         found = work.groups(self._routes)
         changed = []
         for group_id, (route, user_id) in self._routes.items():

@@ -256,11 +256,16 @@ class Work:
             self._connection.execute(delete(alert_items).where(_item.group_id.in_(groups)))
             for table in (alert_groups, deliveries, alert_channels, notifier_users):
                 self._connection.execute(delete(table).where(table.c.user_id.in_(some)))
+            # what is not judged yet ends incidents that operators' receivers have open
+            judged = _event.user_id.in_(some) & _event.judge_at.is_(None)
+            self._connection.execute(delete(alert_events).where(judged))
 
-    def delete_incidents(self, keys: Collection[tuple[str, str]]) -> None:
-        """Forget monitors that are no more."""
+    def delete_monitors(self, keys: Collection[tuple[str, str]]) -> None:
+        """Forget monitors that are no more: their incidents, and their events that are judged."""
         for some in _chunks(keys):
             self._connection.execute(delete(incidents).where(tuple_(_incident.user_id, _incident.monitor_id).in_(some)))
+            judged = tuple_(_event.user_id, _event.monitor_id).in_(some) & _event.judge_at.is_(None)
+            self._connection.execute(delete(alert_events).where(judged))
 
     def put_events(self, rows: list[Row]) -> None:
         """Take in events, as rows of ``alert_events``; one that is there already stays as it is."""

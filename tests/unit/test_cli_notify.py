@@ -1,0 +1,152 @@
+"""``everwatch notify``: what it prints and sends, over a database that a notifier has filled."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from support.notifying import RULES, Notifying, transition
+from typer.testing import CliRunner, Result
+
+from everwatch.cli.commands import notify
+from everwatch.cli.support import options
+from everwatch.core.config import Settings
+from everwatch.core.errors import EverwatchError
+from everwatch.notifier.addresses import Address
+from everwatch.notifier.alerts import Message
+from everwatch.notifier.senders.outcome import Outcome, Verdict
+
+PAGER = RULES + '\n[[operators]]\nname = "pager"\npagerduty = { routing_key = "R0123secret" }\n'
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "notify.toml"
+    path.write_text(RULES)
+    monkeypatch.setenv("EVERWATCH_NOTIFY_FILE", str(path))
+    monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    return path
+
+
+@pytest.fixture
+def notifying(rules: Path) -> Iterator[Notifying]:
+    made = Notifying(Settings(data_dir=rules.parent))
+    made.sign_up()
+    yield made
+    made.close()
+
+
+def run(*arguments: str, status: int = 0) -> str:
+    found = CliRunner().invoke(notify.app, list(arguments), env={"COLUMNS": "200", "NO_COLOR": "1"})
+    if isinstance(found.exception, EverwatchError):
+        assert found.exception.exit_code == status, found.exception
+        return str(found.exception)
+    assert found.exit_code == status, found.output
+    return found.output
+
+
+async def test_what_was_told_is_listed_shown_and_explained(notifying: Notifying) -> None:
+    refused = Outcome(Verdict.REFUSED, "554 spam")
+    notifying.receiver.answers = lambda address, _: (
+        refused if "example.com" in address.shown else Outcome(Verdict.SENT, "status 204")
+    )
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    [dead] = [orjson.loads(line) for line in run("deliveries", "--state", "dead", "--json").splitlines()]
+    assert (dead["user_id"], dead["target"], dead["reason"]) == ("u-1", "u…@example.com", "554 spam")
+    assert dead["summary"] == "DOWN: shop"
+    assert len(run("deliveries").splitlines()) == 2
+    shown = run("show", dead["delivery_id"])
+    assert "dead (attempt 1)  554 spam" in shown
+    assert "DOWN: shop (shop, http, shop.example): status 500" in shown
+    explained = run("explain", "u-1", "shop")
+    assert "open, down by 'status 500'" in explained
+    assert "up → down  told: mail, hook" in explained
+
+
+def test_what_is_not_there_says_what_to_do(notifying: Notifying) -> None:
+    assert run("deliveries") == "no such messages\n"
+    assert run("deliveries", "--state", "lost", status=2).startswith("--state is one of pending, ")
+    assert "'everwatch notify deliveries' lists them" in run("show", "x", status=1)
+    assert "knows no user 'u-9'" in run("routes", "u-9", status=1)
+    assert "knows no incident of u-1/shop" in run("explain", "u-1", "shop")
+
+
+def test_without_a_notifier_or_rules_a_sentence_says_so(rules: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "it is made when one starts" in run("deliveries", status=6)
+    monkeypatch.delenv("EVERWATCH_NOTIFY_FILE")
+    assert "EVERWATCH_NOTIFY_FILE names no file" in run("routes", status=2)
+
+
+def test_routes_are_listed_and_a_user_is_told_which_reach_them(notifying: Notifying, rules: Path) -> None:
+    rules.write_text(PAGER.replace('name = "mail"', 'name = "mail"\nmatch = { plan = ["pro"] }'))
+    listed = run("check", str(rules))
+    assert listed == run("routes")
+    assert [line.split()[:3] for line in listed.splitlines()[1:]] == [
+        ["mail", "users", "email"],
+        ["hook", "operators", "webhook"],
+        ["pager", "operators", "pagerduty"],
+    ]
+    assert "secret" not in listed
+    assert orjson.loads(run("routes", "u-1", "--json")) == [
+        {"route": "mail", "sender": "email", "address": "u…@example.com", "problem": None}
+    ]
+    notifying.sign_up("u-2", plan="free")
+    notifying.sign_up("u-3", phone="1")
+    assert "not for plan free" in run("routes", "u-2")
+    assert "needs this attribute" in run("routes", "u-3")
+    rules.write_text("[[users]]")
+    assert run("check", str(rules), status=2).endswith("users[0]: Object missing required field name")
+
+
+def sending(notifying: Notifying) -> threading.Thread:
+    """A notifier beside the command, as it would be in a process of its own."""
+
+    async def send() -> None:
+        while not notifying.receiver.got or notifying.deliveries("pending"):
+            # messages are due by the machine's clock
+            notifying.clock.advance(10**12)
+            await notifying.send()
+            notifying.clock.advance(-(10**12))
+            await asyncio.sleep(0.05)
+
+    thread = threading.Thread(target=lambda: asyncio.run(send()))
+    thread.start()
+    return thread
+
+
+def test_a_test_goes_the_way_that_alerts_go(notifying: Notifying) -> None:
+    thread = sending(notifying)
+    told = run("test", "u-1")
+    thread.join()
+    assert "sent (attempt 1)  taken" in told
+    [(address, message)] = notifying.receiver.got
+    assert (address.shown, message.is_test) == ("u…@example.com", True)
+
+
+def test_a_test_that_is_not_taken_fails(notifying: Notifying) -> None:
+    def answer(_: Address, __: Message) -> Outcome:
+        return Outcome(Verdict.FAILED, "status 500")
+
+    notifying.receiver.answers = answer
+    thread = sending(notifying)
+    assert "dead (attempt 1)  status 500" in run("test", "--route", "hook", status=1)
+    thread.join()
+
+
+def test_a_test_of_what_keeps_incidents_ends_what_it_opens_and_a_dry_run_sends_nothing(
+    notifying: Notifying, rules: Path
+) -> None:
+    rules.write_text(PAGER)
+    told = run("test", "--dry-run", "--route", "pager")
+    assert told == "would send by pager (pagerduty) to events.pagerduty.com:443 key R012…\n" * 2
+    assert notifying.deliveries() == []
+    assert "There is no route 'none' for operators." in run("test", "--route", "none", status=2)
+
+
+def test_a_test_without_a_notifier_says_so(notifying: Notifying) -> None:
+    assert "is 'everwatch notifier' running?" in run("test", "u-1", "--within", "1", status=1)
