@@ -15,10 +15,9 @@ import streams
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 HEAD = """# Metrics
 
-A worker, an executor, a sink and a notifier serve these on `EVERWATCH_METRICS_PORT` at `/metrics`
-([operations.md](operations.md), *Metrics and health*). No label names a user, a monitor or a target. Python's own
-`process_…` (CPU, memory, open files) and `python_…` metrics come with them. This page is written from the code by
-`.ci/metrics.py`.
+Every process serves these on `EVERWATCH_METRICS_PORT` at `/metrics` ([operations.md](operations.md), *Metrics and
+health*), and the API on its own port, too. No label names a user, a monitor or a target. Python's own `process_…` (CPU,
+memory, open files) and `python_…` metrics come with them. This page is written from the code by `.ci/metrics.py`.
 """
 
 

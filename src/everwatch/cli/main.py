@@ -56,6 +56,12 @@ COMMANDS = (
         "Run one notifier: tells people and incident systems of monitors that go down and recover, by your rules.",
     ),
     Listed(
+        "api",
+        PROCESS,
+        "api:api",
+        "Run the HTTP API: users, monitors, tasks, pings and signals for programs. Start more behind a load balancer.",
+    ),
+    Listed(
         "kafka",
         PROCESS,
         "processes:kafka",
@@ -121,6 +127,7 @@ COMMANDS = (
         "secrets:app",
         "Make keys that encrypt secrets in configs, and encrypt what is stored anew.",
     ),
+    Listed("api-token", OPERATE, "api_token:app", "Make, list and revoke tokens of the HTTP API."),
     Listed("plans", OPERATE, "plans:app", "Check a file of plans, and see what it makes of a user."),
     Listed("topics", OPERATE, "topics:app", "Create and check the topics that Everwatch lives on."),
     Listed(

@@ -23,7 +23,9 @@ from everwatch.core.output_format import OutputFormat
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 TopicName = Annotated[str, Meta(max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
+Origin = Annotated[str, Meta(max_length=300, pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")]
 _PREFIX = "EVERWATCH_"
+SHORTEST_ADMIN_TOKEN = 32
 _DOTENV = Path(".env")
 MOST_DAYS = 36_500
 """For how long something that ages may be kept, other than for good."""
@@ -295,10 +297,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=65_535,
-            description="Port of /metrics, /healthz and /readyz of a worker, executor or sink; 0: none.",
+            description="Port of /metrics, /healthz and /readyz of a process; 0: none.",
         ),
     ] = 0
     metrics_host: Annotated[str, Meta(description="Address that the metrics port is bound to.")] = "127.0.0.1"
+
+    # HTTP API
+    api_host: Annotated[
+        str,
+        Meta(min_length=1, description="Address that the HTTP API listens on; one that others reach needs a token."),
+    ] = "127.0.0.1"
+    api_port: Annotated[
+        int, Meta(ge=0, le=65_535, description="Port of the HTTP API; 0: a free one, which it prints.")
+    ] = 8470
+    api_admin_token: Annotated[
+        Secret,
+        Meta(
+            description="A token that an administrator may use beside those of 'everwatch api-token', at least 32"
+            " characters; empty: none."
+        ),
+    ] = Secret("")
+    api_origins: Annotated[
+        tuple[Origin, ...],
+        Meta(description="Web origins whose pages may use the HTTP API, e.g. https://app.example; empty: none."),
+    ] = ()
 
     # what commands print
     timezone: Annotated[
@@ -449,6 +471,8 @@ def _contradictions(settings: Settings) -> list[str]:
         keys_of(settings.secrets_key.get_secret_value())
     except ValueError as error:
         wrong.append(f"setting {_PREFIX}SECRETS_KEY: {error}")
+    if 0 < len(settings.api_admin_token.get_secret_value()) < SHORTEST_ADMIN_TOKEN:
+        wrong.append(f"setting {_PREFIX}API_ADMIN_TOKEN: it must have at least {SHORTEST_ADMIN_TOKEN} characters")
     # an audit would take results for too many whose monitors it knows nothing of
     if settings.keep_history_days and not 0 < settings.keep_results_days <= settings.keep_history_days:
         wrong.append("keep_history_days must not be less than keep_results_days (0: for good)")
@@ -465,8 +489,9 @@ def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def environment_of_callables() -> dict[str, str]:
-    """The environment for code of other packages: without the keys that encrypt the secrets of all users."""
-    return {name: value for name, value in os.environ.items() if name.upper() != f"{_PREFIX}SECRETS_KEY"}
+    """The environment for code of other packages: without what gives access to all users and their secrets."""
+    kept_back = {f"{_PREFIX}SECRETS_KEY", f"{_PREFIX}API_ADMIN_TOKEN"}
+    return {name: value for name, value in os.environ.items() if name.upper() not in kept_back}
 
 
 def java_environment() -> tuple[str | None, str | None]:

@@ -104,6 +104,7 @@ def _check_topics(settings: Settings) -> None:
         topics.replies,
         topics.progress,
         topics.cancellations,
+        topics.access,
         topics.monitors_changelog,
     }
     if wrong := own.intersection(settings.publish_topics):

@@ -19,6 +19,7 @@ class Process(StrEnum):
     EXECUTOR = "executor"
     SINK = "sink"
     NOTIFIER = "notifier"
+    API = "api"
     CLIENT = "client"
 
 
@@ -47,6 +48,10 @@ def rights_of(process: Process, settings: Settings) -> list[Right]:
         case Process.NOTIFIER:
             read = [topics.transitions, topics.monitors_changelog]
             groups = [_group(f"{application}-notifier")]
+        case Process.API:
+            read = [topics.replies, topics.results, topics.transitions, topics.progress, topics.dead_letters]
+            read += [topics.access]
+            write = [topics.signups, topics.commands, topics.signals, topics.access]
         case Process.CLIENT:
             read = [topics.replies, topics.results, topics.transitions, topics.progress]
             write = [topics.signups, topics.commands, topics.signals]

@@ -42,6 +42,7 @@ class Topics:
     replies: str
     progress: str
     cancellations: str
+    access: str
     monitors_changelog: str
 
     @classmethod
@@ -61,6 +62,7 @@ class Topics:
             replies=f"{prefix}replies",
             progress=f"{prefix}progress",
             cancellations=f"{prefix}cancellations",
+            access=f"{prefix}access",
             monitors_changelog=f"{settings.application}-monitors-changelog",
         )
 
@@ -120,6 +122,7 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
         topics.progress: compacted | {"segment.bytes": str(16 * 1024 * 1024), "segment.ms": str(HOUR_MS)},
         # executors drop ticks that are older, which are kept as long
         topics.cancellations: kept(24) | {"cleanup.policy": "compact,delete"},
+        topics.access: compacted,
         topics.monitors_changelog: compacted,
     }
     return [

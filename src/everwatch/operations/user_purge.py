@@ -44,7 +44,8 @@ def remains_of(settings: Settings, admin: Admin, now: int) -> list[Remains]:
     """What topics may hold of a user who ended at ``now``. Raises BrokerUnavailable."""
     topics = Topics.of(settings)
     # progress tells of partitions and names no user
-    names = [name for name in topics.all if name != topics.progress]
+    # and tokens that are limited to the user stay until they are revoked
+    names = [name for name in topics.all if name not in (topics.progress, topics.access)]
     try:
         kept = retentions(admin, names)
     except AccessError as error:

@@ -275,6 +275,10 @@ class Store(Protocol):
 class Reader(Protocol):
     """What people and audits read. Every method raises StoreError when the database cannot be read."""
 
+    def offsets(self) -> dict[Partition, int]:
+        """The next offset to read of every partition that was ever stored: what lies before it is in the database."""
+        ...
+
     def results(
         self,
         user_id: str = "",

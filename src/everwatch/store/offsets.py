@@ -27,7 +27,7 @@ class Offsets:
 
     def all(self, connection: Connection) -> dict[Partition, int]:
         """Return the next offset of every partition."""
-        return _by_partition(connection, select(*_c).where(_c.next_offset > 0))
+        return stored_offsets(connection)
 
     def is_empty(self, connection: Connection) -> bool:
         """Tell whether nothing was ever stored."""
@@ -60,6 +60,11 @@ class Offsets:
     def forget(self, connection: Connection, partitions: Collection[Partition]) -> None:
         """Forget where reading of these partitions stood."""
         self._forget.run(connection, [tuple(partition) for partition in sorted(partitions)])
+
+
+def stored_offsets(connection: Connection) -> dict[Partition, int]:
+    """Return the next offset of every partition that was ever stored."""
+    return _by_partition(connection, select(*_c).where(_c.next_offset > 0))
 
 
 def _by_partition(connection: Connection, statement: object) -> dict[Partition, int]:

@@ -27,7 +27,9 @@ from everwatch.store.interface import (
     TaskStatus,
     When,
 )
+from everwatch.store.offsets import stored_offsets
 from everwatch.store.paging import Page, Sort, is_descending, no_state_of_users, page_at, page_of, place_of
+from everwatch.store.partition import Partition
 from everwatch.store.past_reading import read_availability
 from everwatch.store.queries import events
 from everwatch.store.queries.monitors import monitor_places, monitors_at
@@ -49,6 +51,10 @@ class SqlReader:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._dialect = engine.dialect.name
+
+    def offsets(self) -> dict[Partition, int]:
+        with clear_errors(self.engine.url), self.engine.begin() as connection:
+            return stored_offsets(connection)
 
     def results(
         self,

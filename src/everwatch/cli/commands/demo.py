@@ -120,6 +120,8 @@ def demo(
                 "EVERWATCH_NOTIFY_FILE": str(rules),
             }
             local.start(name, extra=_ENVIRONMENT | extra)
+        api = local.start_api(_ENVIRONMENT)
+        console.print(f"API: {api.address}  Token of an administrator: {api.token}", soft_wrap=True, highlight=False)
         run = _Run(settings, clock, local, cast, stop)
         try:
             summary, account, endings = run.perform(console, seconds, live=not as_json and console.is_terminal)

@@ -32,8 +32,10 @@ def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
         local.start_kafka()
         for name in PROCESSES:
             local.start(name)
+        api = local.start_api()
         console.print(f"Everwatch is up. Kafka: {local.bootstrap_servers}  Data: {settings.data_dir}")
         console.print(f"Database: {shown_url(settings.database_url)}  Logs: {local.log_folder}")
+        console.print(f"API: {api.address}  Token of an administrator: {api.token}", soft_wrap=True)
         console.print("Sign a user up: everwatch signup u-1 --http https://example.com --every 30s   Stop: Ctrl-C")
         while not stop.wait(0.5):
             for sentence in local.look_after():

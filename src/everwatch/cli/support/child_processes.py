@@ -21,7 +21,10 @@ _LASTED_S = 60.0
 
 @dataclass
 class Child:
-    """One process: how it is started, and the running one. ``log`` takes what it says; None: our own stderr."""
+    """One process: how it is started, and the running one. ``log`` takes what it says; None: our own stderr.
+
+    ``sockets``: file descriptors that it inherits.
+    """
 
     name: str
     command: list[str]
@@ -30,6 +33,7 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     started_at_s: float = 0.0
     pause_s: float = 1.0
+    sockets: tuple[int, ...] = ()
     _open_log: IO[bytes] | None = None
 
     def launch(self, now_s: float) -> None:
@@ -45,6 +49,7 @@ class Child:
             env=self.environment,
             # Ctrl-C in the terminal is for us; we stop the others in order
             start_new_session=True,
+            pass_fds=self.sockets,
         )
 
     def signal(self, number: int) -> None:
@@ -66,9 +71,16 @@ class Children:
         self._say = say
         self._children: list[Child] = []
 
-    def start(self, name: str, command: list[str], extra: Mapping[str, str], log: Path | None = None) -> None:
-        """Start ``command`` with our environment and ``extra`` on top."""
-        child = Child(name, command, environment_with(extra), log)
+    def start(
+        self,
+        name: str,
+        command: list[str],
+        extra: Mapping[str, str],
+        log: Path | None = None,
+        sockets: tuple[int, ...] = (),
+    ) -> None:
+        """Start ``command`` with our environment and ``extra`` on top; ``sockets``: file descriptors it inherits."""
+        child = Child(name, command, environment_with(extra), log, sockets=sockets)
         self._children.append(child)
         child.launch(self._clock.monotonic_s())
 

@@ -26,7 +26,7 @@ class Publisher:
         self._failure: EverwatchError | None = None
         self.delivered = 0
 
-    def send(self, topic: str, user_id: str, value: bytes) -> None:
+    def send(self, topic: str, user_id: str, value: bytes | None) -> None:
         """Queue one record."""
         while True:
             try:

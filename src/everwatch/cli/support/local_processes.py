@@ -1,23 +1,35 @@
 """Everwatch on one machine: an embedded Kafka (unless another is configured) and the processes, watched over."""
 
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from rich.console import Console
 
+from everwatch.api.address import address_of, bound_socket
+from everwatch.api.permissions import Role
+from everwatch.api.tokens import new_text
 from everwatch.cli.support.child_processes import Children
 from everwatch.cli.support.embedded_broker import start_broker
 from everwatch.cli.support.supervised_kafka import KeptKafka
 from everwatch.core.clock import Clock
-from everwatch.core.config import Settings
+from everwatch.core.config import Settings, given_settings
 from everwatch.core.private_files import make_private_folder
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import ensure_topics
 
 PROCESSES = ("worker", "executor", "sink", "notifier")
+_EVERWATCH = (sys.executable, "-m", "everwatch")
+
+
+class Access(NamedTuple):
+    """Where the API is, and a token of an administrator for it."""
+
+    address: str
+    token: str
 
 
 class Local:
@@ -29,6 +41,7 @@ class Local:
         self._console = console
         self._kafka: KeptKafka | None = None
         self._children = Children(clock, console.print)
+        self._socket: socket.socket | None = None
         self.bootstrap_servers = settings.bootstrap_servers
 
     def __enter__(self) -> Self:
@@ -55,12 +68,31 @@ class Local:
             self.bootstrap_servers = self._kafka.start()
         ensure_topics(new_admin(self._settings, self.bootstrap_servers), self._settings)
 
-    def start(self, name: str, command: list[str] | None = None, extra: Mapping[str, str] | None = None) -> None:
-        """Start a process: an everwatch command, or any other ``command``."""
+    def start_api(self, extra: Mapping[str, str] | None = None) -> Access:
+        """Start the API; gives its address and the token of an administrator. Raises SettingsError.
+
+        It inherits a socket that stays open here: while the API is started again, requests wait in its backlog.
+        """
+        settings = self._settings
+        self._socket = sock = bound_socket(settings, or_free="api_port" not in given_settings())
+        sock.set_inheritable(True)
+        token = settings.api_admin_token.get_secret_value() or new_text(Role.ADMIN)
+        command = [*_EVERWATCH, "api", "--stop-with-parent", "--socket-fd", str(sock.fileno())]
+        self.start("api", command, {"EVERWATCH_API_ADMIN_TOKEN": token, **(extra or {})}, sockets=(sock.fileno(),))
+        return Access(address_of(sock), token)
+
+    def start(
+        self,
+        name: str,
+        command: list[str] | None = None,
+        extra: Mapping[str, str] | None = None,
+        sockets: tuple[int, ...] = (),
+    ) -> None:
+        """Start a process: an everwatch command, or any other ``command``; it inherits ``sockets``."""
         make_private_folder(self.log_folder)
         self._children.start(
             name,
-            command or [sys.executable, "-m", "everwatch", name, "--stop-with-parent"],
+            command or [*_EVERWATCH, name, "--stop-with-parent"],
             {
                 "EVERWATCH_DATA_DIR": str(self._settings.data_dir),
                 "EVERWATCH_BOOTSTRAP_SERVERS": self.bootstrap_servers,
@@ -69,6 +101,7 @@ class Local:
                 **(extra or {}),
             },
             self.log_folder / f"{name}.log",
+            sockets,
         )
 
     def look_after(self) -> list[str]:
@@ -82,6 +115,9 @@ class Local:
     def stop(self) -> None:
         """Stop the processes in the order they were started in, then Kafka."""
         self._children.stop()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
         if self._kafka is not None:
             self._kafka.stop()
             self._kafka = None

@@ -1,0 +1,1 @@
+"""The HTTP API: the process ``everwatch api``, its resources, and what guards them."""

@@ -1,0 +1,52 @@
+"""The topic ``access`` as the API knows it: tokens and ping secrets, read to the end at the start and then followed."""
+
+import logging
+from collections.abc import Sequence
+
+from everwatch.api.pinging import PingKeys
+from everwatch.api.tokens import AccessRecord, TokenRecord, Tokens, decoded
+from everwatch.core.clock import Clock
+from everwatch.core.errors import InvalidInput
+from everwatch.kafka.consumed_record import Record
+from everwatch.observability.log_throttle import Quiet
+
+logger = logging.getLogger(__name__)
+
+
+class Access:
+    """Keeps ``tokens`` and ``ping_keys`` as the topic has them; called in the follower's thread."""
+
+    def __init__(self, tokens: Tokens, ping_keys: PingKeys, clock: Clock) -> None:
+        self._tokens = tokens
+        self._ping_keys = ping_keys
+        self._quiet = Quiet(clock)
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Take in records of the topic; one that is wrong is logged, and its key counts as deleted."""
+        for record in records:
+            key = (record.key or b"").decode(errors="replace")
+            self._forget(key)
+            if record.value is None:
+                continue
+            try:
+                found = decoded(record.value)
+            except InvalidInput as error:
+                if self._quiet.may_say("record"):
+                    logger.warning(
+                        "%s, partition %d, offset %d: %s", record.topic, record.partition, record.offset, error.reason
+                    )
+                continue
+            self._put(found)
+
+    def _forget(self, key: str) -> None:
+        kind, slash, secret_id = key.partition("/")
+        if slash:
+            self._ping_keys.forget(secret_id)
+        else:
+            self._tokens.revoke(kind)
+
+    def _put(self, record: AccessRecord) -> None:
+        if isinstance(record, TokenRecord):
+            self._tokens.put(record)
+        else:
+            self._ping_keys.put(record)

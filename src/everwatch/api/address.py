@@ -1,0 +1,52 @@
+"""The address that the API listens on."""
+
+import errno
+import socket
+
+from everwatch.core.config import Settings
+from everwatch.core.errors import SettingsError
+
+LOOPBACK = ("127.0.0.1", "::1")
+
+
+def bound_socket(settings: Settings, *, or_free: bool = False) -> socket.socket:
+    """Return a socket that is bound as the settings say; with ``or_free`` on another port if that one is taken.
+
+    Raises SettingsError.
+    """
+    host, port = settings.api_host, settings.api_port
+    try:
+        try:
+            return _bound(host, port)
+        except OSError as error:
+            if not (or_free and error.errno == errno.EADDRINUSE):
+                raise
+            return _bound(host, 0)
+    except OSError as error:
+        raise SettingsError(
+            f"The API cannot listen on {host}:{port} ({error.strerror}): set EVERWATCH_API_HOST and EVERWATCH_API_PORT"
+            " (0: a free port), or give --host and --port."
+        ) from None
+
+
+def address_of(sock: socket.socket) -> str:
+    """Return the URL of a bound socket."""
+    host, port, *_ = sock.getsockname()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def is_loopback(sock: socket.socket) -> bool:
+    """Tell whether only this machine reaches a bound socket."""
+    return sock.getsockname()[0] in LOOPBACK
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # after a restart connections of the process before may still be closing
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,115 @@
+"""Many commands in one request: lines of JSON in, a line of JSON out for each."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import orjson
+
+from everwatch.api.commanding import Commands
+from everwatch.api.permissions import Principal, Scope
+from everwatch.api.problems import Problem, invalid, refused
+from everwatch.api.routing import Answer, Call
+from everwatch.api.sending import wait_of
+from everwatch.api.views import Outcome, outcome
+from everwatch.core.errors import EverwatchError, InvalidInput, RecordRefused
+from everwatch.kafka.command_client import Asked, asked_of, signal_asked, signup_asked
+from everwatch.model import Answer as Outcomes
+from everwatch.model import CommandType, Reply
+
+MOST_LINES = 10_000
+BODY_LIMIT = 32 * 1024 * 1024
+# lines between two turns of the event loop
+_AT_ONCE = 100
+NDJSON = "application/x-ndjson"
+_FOR_ADMINS = frozenset({CommandType.PURGE, CommandType.REENCRYPT_USER})
+
+
+class LineOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one line, counted from 1: a status as its own request would have had, and the outcome."""
+
+    line: int
+    status: int
+    outcome: Outcome | None = None
+    code: str = ""
+    reason: str = ""
+    path: str = ""
+
+
+class Batch:
+    """Handler of ``/v1/batch``."""
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+
+    async def post(self, call: Call, data: bytes) -> Answer:
+        lines = [(number, line) for number, line in enumerate(data.splitlines(), 1) if line.strip()]
+        if not lines:
+            raise Problem(400, "empty", "Send one command a line, as on the topic commands.")
+        if len(lines) > MOST_LINES:
+            raise Problem(413, "too_many", f"These are {len(lines)} commands: send at most {MOST_LINES} at once.")
+        outcomes: dict[int, LineOutcome] = {}
+        asked: list[Asked] = []
+        for index, (number, line) in enumerate(lines):
+            if index % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
+            try:
+                asked.append(_asked(line, number, call.principal))
+            except InvalidInput as error:
+                outcomes[number] = _failed(number, invalid(error), error.path)
+            except Problem as problem:
+                outcomes[number] = _failed(number, problem)
+        replies = await self._commands.ask(asked, wait_of(call)) if asked else []
+        for each, reply in zip(asked, replies, strict=True):
+            outcomes[each.line] = _outcome(each, reply)
+        body = b"".join(msgspec.json.encode(outcomes[number]) + b"\n" for number, _ in lines)
+        return Answer(body, 207, media_type=NDJSON)
+
+
+def _asked(line: bytes, number: int, principal: Principal) -> Asked:
+    """What a line asks for. Raises InvalidInput, Problem for what the token may not do."""
+    try:
+        wanted: Any = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"not valid JSON: {error}") from None
+    if not isinstance(wanted, dict):
+        raise InvalidInput("a command is a JSON object")
+    wanted.pop("reply", None)
+    match wanted.get("command"):
+        case "signup":
+            asked = signup_asked(_named(wanted, "signup_id"), ask=True, line=number)
+        case "signal":
+            asked = signal_asked(_named(wanted, "signal_id"), ask=True)._replace(line=number)
+        case _:
+            asked = asked_of(wanted, number)
+    if principal.user_id and asked.asker.user_id != principal.user_id:
+        raise Problem(403, "forbidden", "the token is limited to another user")
+    if asked.asker.command in _FOR_ADMINS and not principal.has(Scope.ADMIN):
+        raise Problem(403, "forbidden", f"{asked.asker.command} takes the scope 'admin'")
+    return asked
+
+
+def _named(wanted: dict[str, Any], id_field: str) -> bytes:
+    """A signup or signal as JSON, without what says that it is one."""
+    del wanted["command"]
+    wanted.pop(id_field, None)
+    return orjson.dumps(wanted)
+
+
+def _outcome(asked: Asked, reply: Reply | EverwatchError | None) -> LineOutcome:
+    if isinstance(reply, RecordRefused):
+        return LineOutcome(asked.line, 413, code="too_large", reason=str(reply))
+    if isinstance(reply, EverwatchError):
+        return LineOutcome(asked.line, 503, code="kafka_unavailable", reason="Kafka does not have it: send it again.")
+    asker = asked.asker
+    if reply is None:
+        command_id = asker.command_id or asker.signup_id or asker.signal_id
+        return LineOutcome(asked.line, 202, Outcome(command_id, asker.command, asker.user_id, asker.monitor_id, None))
+    if reply.answer is Outcomes.REFUSED:
+        return LineOutcome(asked.line, refused(reply).status, outcome(reply), reply.code, reply.reason, reply.path)
+    return LineOutcome(asked.line, HTTPStatus.OK, outcome(reply))
+
+
+def _failed(number: int, problem: Problem, path: str = "") -> LineOutcome:
+    return LineOutcome(number, problem.status, code=problem.code, reason=problem.detail, path=path)

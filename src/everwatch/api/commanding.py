@@ -1,0 +1,111 @@
+"""Inputs on their way to the workers, and the answers that come back on ``replies``."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Protocol
+
+from everwatch.core.errors import EverwatchError, InvalidInput
+from everwatch.encoding import codec
+from everwatch.kafka.acknowledging import AcknowledgingProducer
+from everwatch.kafka.command_client import Asked
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.topics import Topics
+from everwatch.model import AskedKey, Reply
+
+KEPT_REPLIES = 20_000
+
+
+class Commands(Protocol):
+    """Sends inputs durably, and waits for what workers answer."""
+
+    async def tell(self, inputs: Sequence[Asked]) -> None:
+        """Send inputs in this order; returns once the broker has all. Raises BrokerUnavailable, RecordRefused."""
+        ...
+
+    async def ask(self, inputs: Sequence[Asked], wait_s: float) -> list[Reply | EverwatchError | None]:
+        """Send inputs in this order, and give what became of each.
+
+        A reply; None if the broker has the input and no reply came within ``wait_s``; the error of one that the broker
+        does not have.
+        """
+        ...
+
+    def reply(self, user_id: str, command_id: str) -> Reply | None:
+        """Return the answer to an earlier command, if it is among the newest that this process has seen."""
+        ...
+
+
+class KafkaCommands:
+    """Commands on Kafka. ``take`` is given all records of ``replies`` by a follower, in its thread."""
+
+    def __init__(self, topics: Topics, producer: AcknowledgingProducer) -> None:
+        self._topics = topics
+        self._producer = producer
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[AskedKey, list[asyncio.Future[Reply]]] = {}
+        self._replies: OrderedDict[tuple[str, str], Reply] = OrderedDict()
+
+    async def tell(self, inputs: Sequence[Asked]) -> None:
+        await self._producer.send_all([self._record(each) for each in inputs])
+
+    async def ask(self, inputs: Sequence[Asked], wait_s: float) -> list[Reply | EverwatchError | None]:
+        # before they are sent: an answer may come before the acknowledgement
+        awaited = [self._await(each) for each in inputs]
+        try:
+            failures = await self._producer.send_each([self._record(each) for each in inputs])
+            waiting = [answer for (_, answer), failure in zip(awaited, failures, strict=True) if failure is None]
+            if wait_s > 0 and waiting:
+                await asyncio.wait(waiting, timeout=wait_s)
+            return [
+                failure or (answer.result() if answer.done() else None)
+                for (_, answer), failure in zip(awaited, failures, strict=True)
+            ]
+        finally:
+            for key, answer in awaited:
+                self._forget(key, answer)
+
+    def reply(self, user_id: str, command_id: str) -> Reply | None:
+        return self._replies.get((user_id, command_id))
+
+    def take(self, records: Sequence[Record]) -> None:
+        """Take in answers; called in another thread."""
+        found: list[Reply] = []
+        for record in records:
+            try:
+                found.append(codec.decode_reply(record.value))
+            except InvalidInput:
+                continue  # nobody's answer, whoever wrote it
+        if found and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._settle, found)
+
+    def _record(self, asked: Asked) -> tuple[str, bytes, bytes]:
+        return asked.topic_of(self._topics), codec.user_key(asked.asker.user_id), asked.value
+
+    def _await(self, asked: Asked) -> tuple[AskedKey, asyncio.Future[Reply]]:
+        key = asked.asker.key
+        answer: asyncio.Future[Reply] = self._loop.create_future()
+        self._waiting.setdefault(key, []).append(answer)
+        return key, answer
+
+    def _forget(self, key: AskedKey, answer: asyncio.Future[Reply]) -> None:
+        waiting = self._waiting.get(key)
+        if waiting is not None and answer in waiting:
+            waiting.remove(answer)
+            if not waiting:
+                del self._waiting[key]
+        answer.cancel()
+
+    def _settle(self, replies: Sequence[Reply]) -> None:
+        for reply in replies:
+            if command_id := reply.command_id or reply.signup_id or reply.signal_id:
+                self._replies[reply.user_id, command_id] = reply
+            waiting = self._waiting.get(reply.key)
+            if waiting:
+                answer = waiting.pop(0)
+                if not waiting:
+                    del self._waiting[reply.key]
+                if not answer.done():
+                    answer.set_result(reply)
+        while len(self._replies) > KEPT_REPLIES:
+            self._replies.popitem(last=False)

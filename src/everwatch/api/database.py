@@ -1,0 +1,101 @@
+"""The database as the API reads it: in threads, opened when first needed, and away at times."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+from everwatch.api.problems import Problem, unavailable
+from everwatch.core.clock import Clock
+from everwatch.core.errors import StoreError
+from everwatch.store import Partition, Reader
+
+Value = TypeVar("Value")
+THREADS = 4
+MOST_WAITING = 256
+"""Questions that wait for a thread; more are answered with 503 at once."""
+OPEN_AGAIN_S = 1.0
+PASSED_WITHIN_S = 2.0
+LOOK_AGAIN_S = 0.02
+_POSITION = re.compile(r"(\d{1,6})@(\d{1,19})\Z")
+
+
+class Database:
+    """Asks the reader in a thread. A database that is away fails each question at once, and is opened again later."""
+
+    def __init__(self, open_reader: Callable[[], Reader], clock: Clock) -> None:
+        self._open_reader = open_reader
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
+        self._reader: Reader | None = None
+        self._opening = asyncio.Lock()
+        self._failure: StoreError | None = None
+        self._open_again_s = 0.0
+        self._waiting = 0
+
+    async def ask(self, question: Callable[[Reader], Value]) -> Value:
+        """Return what a question about the database gives. Raises StoreError, Problem when too many wait."""
+        reader = self._reader or await self._opened()
+        if self._waiting >= MOST_WAITING:
+            raise unavailable("overloaded", "Too many requests wait for the database.")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, question, reader)
+        finally:
+            self._waiting -= 1
+
+    async def is_there(self) -> bool:
+        """Tell whether the database can be read."""
+        try:
+            await self.ask(lambda reader: reader.user("readiness"))
+        except (StoreError, Problem):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Release the database."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._reader is not None:
+            with suppress(StoreError):
+                self._reader.close()
+
+    async def _opened(self) -> Reader:
+        async with self._opening:
+            if self._reader is not None:
+                return self._reader
+            now_s = self._clock.monotonic_s()
+            if self._failure is not None and now_s < self._open_again_s:
+                raise self._failure
+            try:
+                self._reader = await asyncio.get_running_loop().run_in_executor(self._threads, self._open_reader)
+            except StoreError as error:
+                self._failure, self._open_again_s = error, now_s + OPEN_AGAIN_S
+                raise
+            return self._reader
+
+
+def position_of(text: str) -> tuple[int, int]:
+    """Return partition and offset of an ``Everwatch-After``. Raises Problem."""
+    found = _POSITION.match(text)
+    if found is None:
+        raise Problem(400, "invalid_position", "Everwatch-After is the Everwatch-Position of an answer: 3@1042.")
+    return int(found[1]), int(found[2])
+
+
+async def wait_for_position(database: Database, changelog: str, position: str, deadline_s: float) -> None:
+    """Wait until the database has a position of the changelog, for at most ``PASSED_WITHIN_S``.
+
+    Raises Problem for one that it does not have by then, StoreError.
+    """
+    partition, offset = position_of(position)
+    loop = asyncio.get_running_loop()
+    end_s = min(deadline_s, loop.time() + PASSED_WITHIN_S)
+    while True:
+        stored = await database.ask(lambda reader: reader.offsets())
+        if stored.get(Partition(changelog, partition), 0) > offset:
+            return
+        if loop.time() >= end_s:
+            raise unavailable("behind", "The database does not have that write yet.")
+        await asyncio.sleep(LOOK_AGAIN_S)

@@ -1,0 +1,351 @@
+"""The edge: what every request passes before and after its handler. Knows aiohttp; handlers do not."""
+
+import asyncio
+import hashlib
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import msgspec.inspect
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from msgspec.inspect import ListType
+
+from everwatch.api import metrics, problems
+from everwatch.api.permissions import NOBODY, Principal, Reach
+from everwatch.api.problems import FieldError, Problem, invalid, unavailable
+from everwatch.api.routing import Answer, Call, Route
+from everwatch.api.tokens import Tokens
+from everwatch.core.clock import Clock
+from everwatch.core.errors import (
+    AccessError,
+    BrokerUnavailable,
+    InvalidInput,
+    RecordRefused,
+    StoreError,
+)
+from everwatch.encoding.input_models import MonitorId, Name, UserId, refusal
+from everwatch.observability.log_throttle import Quiet
+
+logger = logging.getLogger(__name__)
+
+DEADLINE_S = 10.0
+"""Within which a request is answered, what it waits for on purpose not counted."""
+LONGEST_WAIT_S = 35.0
+"""How much longer a command may take: clients may ask to wait 30 s for a worker's answer."""
+EVENT_STREAM = "text/event-stream"
+_JSON = "application/json"
+_ID_OF = web.RequestKey("request_id", str)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+SECURITY_HEADERS = {
+    "Server": "everwatch",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+# a copy per client that must ask whether it still holds
+_REVALIDATED = "private, no-cache"
+PATH_TYPES: Mapping[str, Any] = {"user_id": UserId, "monitor_id": Name, "task_id": Name, "command_id": MonitorId}
+"""Types of path parameters, by name; one that is not here is text."""
+_encode = msgspec.json.Encoder().encode
+WaitForPosition = Callable[[str, float], Awaitable[None]]
+RawHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Edge:
+    """Turns a route into a handler of aiohttp: authentication, permission, validation, deadline, errors, headers."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        clock: Clock,
+        wait_for_position: WaitForPosition,
+        *,
+        origins: frozenset[str] = frozenset(),
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        """``wait_for_position``: waits until the database has a position that a client was given. Raises Problem."""
+        self._tokens = tokens
+        self._clock = clock
+        self._wait_for_position = wait_for_position
+        self._origins = origins
+        self._deadline_s = deadline_s
+        self._quiet = Quiet(clock)
+
+    def handler_of(self, route: Route) -> RawHandler:
+        """Return what aiohttp calls for a route."""
+        counted = lru_cache(maxsize=64)(lambda status: metrics.REQUESTS.labels(route.name, status))
+        seconds = metrics.SECONDS.labels(route.name)
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            began_s = self._clock.monotonic_s()
+            request_id = request_id_of(request)
+            metrics.IN_FLIGHT.inc()
+            try:
+                try:
+                    answer = await self._answer(route, request)
+                except Exception as error:
+                    problem = self._problem_of(error, route, request_id)
+                    response = _problem_response(problem, request_id)
+                else:
+                    if isinstance(answer, web.StreamResponse):  # it was sent already, event by event
+                        return answer
+                    response = self._response(answer, request, request_id)
+                self._allow_origin(request, response)
+                counted(response.status).inc()
+                return response
+            finally:
+                metrics.IN_FLIGHT.dec()
+                seconds.observe(self._clock.monotonic_s() - began_s)
+
+        return handle
+
+    @property
+    def middleware(self) -> Any:
+        """What turns aiohttp's own errors (no such path, no such method) into problem documents."""
+
+        @web.middleware
+        async def as_problems(request: web.Request, handler: RawHandler) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except web.HTTPException as error:
+                if request.method == "OPTIONS" and (preflight := self._preflight(request, error)) is not None:
+                    return preflight
+                request_id = request_id_of(request)
+                metrics.REQUESTS.labels("none", error.status).inc()
+                return _problem_response(_of_router(error), request_id)
+
+        return as_problems
+
+    async def _answer(self, route: Route, request: web.Request) -> Answer | web.StreamResponse:
+        loop = asyncio.get_running_loop()
+        path = dict(request.match_info)
+        principal = self._principal(route, request, path.get("user_id", ""))
+        for name in path:
+            _check_path(name, path[name])
+        deadline_s = loop.time() + self._deadline_s
+        call = Call(
+            path, request.headers, principal, deadline_s, request.rel_url.raw_path, request.rel_url.raw_query_string
+        )
+        arguments: list[Any] = []
+        async with asyncio.timeout_at(deadline_s) as limit:
+            if route.query is not None:
+                arguments.append(_query_of(request, route.query))
+            elif request.query_string:
+                raise Problem(400, "unknown_parameter", "This takes no query parameters.")
+            if route.raw:
+                arguments.append(await _read(request, route.body_limit))
+            elif route.body is not None:
+                arguments.append(await _body_of(request, route))
+            elif request.body_exists:
+                await _read(request, route.body_limit)
+            if (position := request.headers.get("Everwatch-After")) is not None:
+                await self._wait_for_position(position, deadline_s)
+            if route.command:
+                # it waits for a worker's answer on purpose, and looks after its own deadline
+                limit.reschedule(deadline_s + LONGEST_WAIT_S)
+            if route.media_type == EVENT_STREAM:
+                limit.reschedule(None)
+                arguments.append(request)
+            answer: Answer | web.StreamResponse = await route.handler(call, *arguments)
+            return answer
+
+    def _principal(self, route: Route, request: web.Request, user_id: str) -> Principal:
+        permission = route.permission
+        if permission.reach in (Reach.ANYONE, Reach.KEY):
+            return NOBODY
+        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+        if not scheme:
+            raise _unauthorized("This takes a token: send it as 'Authorization: Bearer TOKEN'.", "")
+        if scheme.lower() != "bearer":
+            raise _unauthorized("The only authorization scheme is Bearer.", "invalid_request")
+        principal = self._tokens.principal(text.strip(), self._clock.now_ms())
+        if principal is None:
+            raise _unauthorized("The token is not known, was revoked, or has expired.", "invalid_token")
+        if objection := principal.objection(permission, user_id):
+            raise Problem(403, "forbidden", f"The token may not do this: {objection}.")
+        return principal
+
+    def _problem_of(self, error: Exception, route: Route, request_id: str) -> Problem:
+        match error:
+            case Problem():
+                return error
+            case InvalidInput():
+                return invalid(error)
+            case RecordRefused():
+                return Problem(413, "too_large", str(error))
+            case BrokerUnavailable():
+                return unavailable("kafka_unavailable", str(error))
+            case AccessError():
+                return unavailable("kafka_unavailable", "Kafka does not let this process do that; its log says why.")
+            case StoreError():
+                if self._quiet.may_say("database"):
+                    logger.warning("%s", error)
+                return unavailable("database_unavailable", "The database cannot be read at the moment.")
+            case TimeoutError():
+                return unavailable("deadline", f"This took longer than {self._deadline_s:g} s.")
+            case web.HTTPRequestEntityTooLarge():
+                return Problem(413, "too_large", f"The body is larger than {route.body_limit} bytes.")
+            case web.HTTPException():
+                return _of_router(error)
+            case HttpProcessingError() | web.PayloadAccessError() | web.RequestPayloadError():
+                return Problem(400, "malformed", "The body could not be read.")
+            case _:
+                metrics.FAILURES.labels(route.name).inc()
+                # what was sent may hold secrets, so it is not logged
+                logger.error("request %s to %s failed", request_id, route.name, exc_info=error)
+                return Problem(500, "unhandled", f"This failed for a reason that is a bug: the log has {request_id}.")
+
+    def _response(self, answer: Answer, request: web.Request, request_id: str) -> web.Response:
+        headers = {**SECURITY_HEADERS, **answer.headers, "X-Request-Id": request_id}
+        body = answer.body
+        if body is None:
+            return web.Response(status=answer.status, headers=headers)
+        data = body if isinstance(body, bytes) else _encode(body)
+        is_passing = "Cache-Control" in answer.headers and "no-store" in answer.headers["Cache-Control"]
+        if answer.status == 200 and request.method in ("GET", "HEAD") and not is_passing:
+            tag = headers.setdefault("ETag", f'"{hashlib.blake2b(data, digest_size=12).hexdigest()}"')
+            if "Cache-Control" not in answer.headers:
+                headers["Cache-Control"] = _REVALIDATED
+            if _is_among(tag, request.headers.get("If-None-Match", "")):
+                return web.Response(status=304, headers=headers)
+        headers["Content-Type"] = answer.media_type
+        return web.Response(body=data, status=answer.status, headers=headers)
+
+    def _allow_origin(self, request: web.Request, response: web.StreamResponse) -> None:
+        origin = request.headers.get("Origin")
+        if origin is not None and origin in self._origins:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = "ETag, Everwatch-Position, Link, Location, X-Request-Id"
+            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+            response.headers["Vary"] = "Origin"
+
+    def _preflight(self, request: web.Request, error: web.HTTPException) -> web.Response | None:
+        if request.headers.get("Origin") not in self._origins or not isinstance(error, web.HTTPMethodNotAllowed):
+            return None
+        headers = {
+            **SECURITY_HEADERS,
+            "Access-Control-Allow-Methods": ", ".join(sorted(error.allowed_methods)),
+            "Access-Control-Allow-Headers": "Authorization, Content-Type, Everwatch-After, Idempotency-Key, If-Match,"
+            " If-None-Match, Last-Event-ID, Prefer, X-Request-Id",
+            "Access-Control-Max-Age": "600",
+        }
+        response = web.Response(status=204, headers=headers)
+        self._allow_origin(request, response)
+        return response
+
+
+def request_id_of(request: web.Request) -> str:
+    """Return the request's id: the one that it brings, if that is a plain one, else a new one."""
+    known = request.get(_ID_OF)
+    if known is None:
+        given = request.headers.get("X-Request-Id", "")
+        known = request[_ID_OF] = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
+    return known
+
+
+def _problem_response(problem: Problem, request_id: str) -> web.Response:
+    headers = {
+        **SECURITY_HEADERS,
+        **problem.headers,
+        "X-Request-Id": request_id,
+        "Content-Type": problems.MEDIA_TYPE,
+    }
+    return web.Response(body=_encode(problem.document(request_id)), status=problem.status, headers=headers)
+
+
+def _of_router(error: web.HTTPException) -> Problem:
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return Problem(
+            405, "method_not_allowed", f"This path takes {allowed}, not {error.method}.", headers={"Allow": allowed}
+        )
+    if error.status == 404:
+        return Problem(404, "no_such_path", "There is no such path: /openapi.json lists all there are.")
+    return Problem(error.status, "refused", error.reason)
+
+
+def _unauthorized(detail: str, error: str) -> Problem:
+    challenge = 'Bearer realm="everwatch"' + (f', error="{error}"' if error else "")
+    return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _check_path(name: str, value: str) -> None:
+    wanted = PATH_TYPES.get(name)
+    if wanted is not None:
+        try:
+            msgspec.convert(value, wanted)
+        except msgspec.ValidationError as error:
+            found = refusal(error)
+            raise Problem(422, "invalid", found.reason, errors=[FieldError(f"path.{name}", found.reason)]) from None
+
+
+def _query_of(request: web.Request, wanted: type[msgspec.Struct]) -> msgspec.Struct:
+    """The query as the struct that the route takes. Raises Problem."""
+    given: dict[str, Any] = {}
+    repeatable = _repeatable(wanted)
+    for name in request.query:
+        values = request.query.getall(name)
+        if name in repeatable:
+            given[name] = values
+        elif len(values) > 1:
+            raise Problem(400, "repeated_parameter", f"The parameter {name[:64]!r} may be given once.")
+        else:
+            given[name] = values[0]
+    try:
+        return msgspec.convert(given, wanted, strict=False)
+    except msgspec.ValidationError as error:
+        found = refusal(error, "query")
+        raise Problem(400, "invalid_parameter", str(found), errors=[FieldError(found.path, found.reason)]) from None
+
+
+@lru_cache(maxsize=128)
+def _repeatable(wanted: type[msgspec.Struct]) -> frozenset[str]:
+    fields = msgspec.inspect.type_info(wanted)
+    assert isinstance(fields, msgspec.inspect.StructType)  # a query is a struct
+    return frozenset(field.encode_name for field in fields.fields if isinstance(_plain(field.type), ListType))
+
+
+def _plain(found: msgspec.inspect.Type) -> msgspec.inspect.Type:
+    """A type without what is said about it."""
+    return found.type if isinstance(found, msgspec.inspect.Metadata) else found
+
+
+async def _body_of(request: web.Request, route: Route) -> Any:
+    data = await _read(request, route.body_limit)
+    # a client that names no type is taken to send what is asked for
+    if data and request.content_type not in (route.accepts, _JSON, "application/octet-stream"):
+        raise Problem(415, "media_type", f"Send {route.accepts}, not {request.content_type[:100]}.")
+    try:
+        return msgspec.json.decode(data or b"{}", type=route.body)
+    except msgspec.ValidationError as error:
+        raise invalid(refusal(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(400, "malformed", f"The body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise Problem(400, "malformed", "Arrays and objects are nested too deeply.") from None
+
+
+async def _read(request: web.Request, limit: int) -> bytes:
+    """The body, unpacked if it comes compressed. Raises Problem for one that is larger than ``limit`` bytes."""
+    if (request.content_length or 0) > limit:
+        raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
+    data = bytearray()
+    while chunk := await request.content.readany():
+        data += chunk
+        if len(data) > limit:
+            raise web.HTTPRequestEntityTooLarge(limit, len(data))
+    return bytes(data)
+
+
+def _is_among(tag: str, given: str) -> bool:
+    """Whether an If-None-Match names this tag; weak comparison (RFC 9110, 8.8.3.2)."""
+    if not given:
+        return False
+    return any(each.strip().removeprefix("W/") in (tag, "*") for each in given.split(","))

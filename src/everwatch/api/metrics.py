@@ -1,0 +1,14 @@
+"""Metrics of the API."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+REQUESTS = Counter("everwatch_api_requests", "Requests answered, by route and status.", ["route", "status"])
+SECONDS = Histogram(
+    "everwatch_api_request_seconds",
+    "Seconds from the request's headers to its answer, by route.",
+    ["route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+IN_FLIGHT = Gauge("everwatch_api_requests_in_flight", "Requests that are being answered.")
+FAILURES = Counter("everwatch_api_failures", "Requests that met a bug of ours, by route.", ["route"])
+SLOW_CLIENTS = Counter("everwatch_api_slow_clients", "Connections closed because no whole request came in time.")

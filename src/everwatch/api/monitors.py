@@ -1,0 +1,185 @@
+"""Monitors: put, change, pause, resume, run, delete, list, and what is known of one."""
+
+import asyncio
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+import orjson
+
+from everwatch.api import paging
+from everwatch.api.commanding import Commands
+from everwatch.api.database import LOOK_AGAIN_S, PASSED_WITHIN_S, Database
+from everwatch.api.permissions import Scope
+from everwatch.api.problems import Problem, not_found
+from everwatch.api.queries import AllMonitorsQuery, MonitorsQuery, NextQuery, narrowed, selection_of
+from everwatch.api.routing import Answer, Call
+from everwatch.api.sending import carry_out, done, has_precondition, quoted, version_of
+from everwatch.api.users import PauseBody
+from everwatch.api.views import RunView, monitor_view, spec_json
+from everwatch.core.clock import Clock
+from everwatch.core.errors import InvalidInput, RefusalCode
+from everwatch.encoding.input_models import MonitorInput
+from everwatch.kinds.execution.config_secrets import ConfigSecrets
+from everwatch.model import Answer as Outcomes
+from everwatch.model import Monitor, Reply
+from everwatch.schedule.due import upcoming
+
+
+class Monitors:
+    """Handlers of ``/v1/monitors`` and ``/v1/users/{user_id}/monitors``."""
+
+    def __init__(self, database: Database, commands: Commands, clock: Clock, secrets: ConfigSecrets) -> None:
+        self._database = database
+        self._commands = commands
+        self._clock = clock
+        self._secrets = secrets
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    async def list(self, call: Call, query: AllMonitorsQuery) -> Answer:
+        return await self._page(call, query, narrowed(call.principal, query.user))
+
+    async def list_of_user(self, call: Call, query: MonitorsQuery) -> Answer:
+        return await self._page(call, query, call.path["user_id"])
+
+    async def _page(self, call: Call, query: MonitorsQuery, user_id: str) -> Answer:
+        which = selection_of(query, user_id)
+        return await paging.page(
+            self._database,
+            call,
+            query,
+            lambda reader, after, limit: reader.list_monitors(
+                which, after, sort=query.sort, reverse=query.reverse, limit=limit
+            ),
+            lambda monitor: self._view(call, monitor),
+        )
+
+    async def get(self, call: Call) -> Answer:
+        monitor = await self._found(call)
+        view = msgspec.json.encode(self._view(call, monitor))
+        # the version, so that it may be sent as If-Match, and what else there is of it
+        return Answer(view, headers={"ETag": f'"{monitor.version}.{_digest(view)}"'})
+
+    async def next_runs(self, call: Call, query: NextQuery) -> Answer:
+        monitor = await self._found(call)
+        coming = upcoming(monitor, self._clock.now_ms(), query.limit)
+        return Answer(RunView(monitor.user_id, monitor.monitor_id, coming))
+
+    def _view(self, call: Call, monitor: Monitor) -> Any:
+        secrets = self._secrets if call.principal.has(Scope.SECRETS) else None
+        return monitor_view(monitor, self._clock.now_ms(), secrets)
+
+    async def _found(self, call: Call) -> Monitor:
+        user_id, monitor_id = call.path["user_id"], call.path["monitor_id"]
+        found = await self._database.ask(lambda reader: reader.monitor(user_id, monitor_id))
+        if found is None:
+            raise not_found(f"monitor {monitor_id!r} of user {user_id!r}")
+        return found
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    async def put(self, call: Call, body: MonitorInput) -> Answer:
+        reply = await self._put(call, msgspec.to_builtins(body), version_of(call))
+        return self._after_put(call, reply)
+
+    async def patch(self, call: Call, body: dict[str, Any]) -> Answer:
+        if "If-Match" not in call.headers:
+            raise _precondition_missing()
+        wanted = version_of(call)
+        while True:
+            found = await self._at_version(call, wanted)
+            changed = merged(orjson.loads(spec_json(self._with_secrets(found))), body)
+            try:
+                reply = await self._put(call, changed, found.version)
+            except Problem as problem:
+                # If-Match: * is about whatever there is, so it is made again on what there is now
+                if wanted is None and problem.code == RefusalCode.VERSION_MISMATCH:
+                    await asyncio.sleep(LOOK_AGAIN_S)
+                    continue
+                raise
+            return self._after_put(call, reply)
+
+    async def delete(self, call: Call) -> Answer:
+        reply = await self._send(call, "delete")
+        return reply if isinstance(reply, Answer) else done(reply, 204, body=False)
+
+    async def pause(self, call: Call, body: PauseBody) -> Answer:
+        return self._done(await self._send(call, "pause", until=body.until))
+
+    async def resume(self, call: Call) -> Answer:
+        return self._done(await self._send(call, "resume"))
+
+    async def run(self, call: Call) -> Answer:
+        return self._done(await self._send(call, "run_now"))
+
+    async def _send(self, call: Call, command: str, **more: object) -> Reply | Answer:
+        named = {"user_id": call.path["user_id"], "monitor_id": call.path["monitor_id"]}
+        return await carry_out(self._commands, call, {"command": command, **named, **more})
+
+    async def _put(self, call: Call, monitor: dict[str, Any], version: int | None) -> Reply | Answer:
+        named = {"user_id": call.path["user_id"], "monitor_id": call.path["monitor_id"]}
+        wanted = {"command": "put", **named, "monitor": monitor, "if_version": version}
+        try:
+            return await carry_out(self._commands, call, wanted, body_at="$.monitor")
+        except Problem as problem:
+            if problem.code == RefusalCode.VERSION_MISMATCH and not has_precondition(call):
+                raise _precondition_missing() from None
+            raise
+
+    def _after_put(self, call: Call, reply: Reply | Answer) -> Answer:
+        if isinstance(reply, Answer):
+            return reply
+        if reply.version == 1 and reply.answer is Outcomes.DONE:
+            place = f"/v1/users/{quoted(call.path['user_id'])}/monitors/{quoted(call.path['monitor_id'])}"
+            return done(reply, 201, location=place)
+        return done(reply)
+
+    def _done(self, reply: Reply | Answer) -> Answer:
+        return reply if isinstance(reply, Answer) else done(reply)
+
+    async def _at_version(self, call: Call, version: int | None) -> Monitor:
+        """The monitor, once the database, which is a moment behind the worker, has this version. Raises Problem."""
+        end_s = asyncio.get_running_loop().time() + PASSED_WITHIN_S
+        while True:
+            found = await self._found(call)
+            if version is None or found.version == version:
+                return found
+            if found.version > version or asyncio.get_running_loop().time() >= end_s:
+                raise Problem(
+                    412, RefusalCode.VERSION_MISMATCH, f"The monitor is at version {found.version}, not {version}."
+                )
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    def _with_secrets(self, monitor: Monitor) -> Any:
+        try:
+            return self._secrets.decrypted_spec(monitor.spec)
+        except InvalidInput as error:
+            raise Problem(
+                409, "secrets", f"The whole monitor is put again, and {error.reason}: put it with its secrets instead."
+            ) from None
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """Return ``target`` changed by a JSON merge patch (RFC 7396)."""
+    if not isinstance(patch, dict):
+        return patch
+    base = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            base.pop(name, None)
+        else:
+            base[name] = merged(base.get(name), value)
+    return base
+
+
+def _precondition_missing() -> Problem:
+    return Problem(
+        428,
+        "precondition_required",
+        "The monitor exists: send If-Match with the ETag that you have seen, or * for any, so that no change is lost.",
+    )
+
+
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=8).hexdigest()

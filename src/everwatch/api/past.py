@@ -1,0 +1,150 @@
+"""What has happened: results, transitions, and for how long a monitor was in which state."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from everwatch.api import paging
+from everwatch.api.database import Database
+from everwatch.api.problems import Problem, not_found
+from everwatch.api.queries import Interval, narrowed, when_of
+from everwatch.api.routing import Answer, Call
+from everwatch.api.views import Instant, result_view
+from everwatch.core.clock import Clock
+from everwatch.model import State, Status
+from everwatch.store.availability import MOST_BARS, Bar
+
+DAY_MS = 86_400_000
+
+
+class ResultsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which results of a monitor."""
+
+    status: Status | None = None
+
+
+class AllResultsQuery(ResultsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which results of all users."""
+
+    user: Annotated[str, Meta(max_length=256, description="The user's id.")] = ""
+    kind: Annotated[str, Meta(max_length=128, description="The kind, e.g. http.")] = ""
+
+
+class TransitionsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which transitions of a monitor. ``alerts``: only those that a person is to be told of."""
+
+    state: Annotated[State | None, Meta(description="Into this state.")] = None
+    alerts: bool = False
+
+
+class AllTransitionsQuery(TransitionsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which transitions of all users."""
+
+    user: Annotated[str, Meta(max_length=256, description="The user's id.")] = ""
+    kind: Annotated[str, Meta(max_length=128, description="The kind, e.g. http.")] = ""
+    plan: Annotated[str, Meta(max_length=128, description="The plan of the user.")] = ""
+    target: Annotated[str, Meta(max_length=255, description="The host that is checked.")] = ""
+
+
+class TimelineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``since`` and ``until`` (ms): by default the last day, until now. ``bars``: in so many parts."""
+
+    since: Annotated[int, Meta(ge=0, le=253_402_300_799_999)] = 0
+    until: Annotated[int, Meta(ge=0, le=253_402_300_799_999)] = 0
+    bars: Annotated[int, Meta(ge=0, le=min(MOST_BARS, 1_000))] = 0
+
+
+class BarView(msgspec.Struct, frozen=True):
+    """A part of time: for how many ms the monitor was in which state, and its availability (0 to 1; null: unknown)."""
+
+    begin: Instant
+    end: Instant
+    state: State | None
+    by_state: dict[State, int]
+    maintenance_ms: int
+    availability: float | None
+
+
+class TimelineView(msgspec.Struct, frozen=True):
+    """The whole interval, and the parts of it."""
+
+    whole: BarView
+    bars: list[BarView]
+
+
+class Past:
+    """Handlers of what has happened."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def results(self, call: Call, query: AllResultsQuery) -> Answer:
+        user_id = narrowed(call.principal, query.user)
+        return await self._results(call, query, user_id, "", query.kind)
+
+    async def results_of_monitor(self, call: Call, query: ResultsQuery) -> Answer:
+        return await self._results(call, query, call.path["user_id"], call.path["monitor_id"], "")
+
+    async def transitions(self, call: Call, query: AllTransitionsQuery) -> Answer:
+        user_id, when = narrowed(call.principal, query.user), when_of(query)
+        state = "" if query.state is None else query.state.value
+        return await paging.page(
+            self._database,
+            call,
+            query,
+            lambda reader, after, limit: reader.transitions(
+                user_id,
+                state=state,
+                kind=query.kind,
+                plan=query.plan,
+                target=query.target,
+                alerts=query.alerts,
+                when=when,
+                after=after,
+                limit=limit,
+            ),
+            lambda transition: transition,
+        )
+
+    async def transitions_of_monitor(self, call: Call, query: TransitionsQuery) -> Answer:
+        user_id, monitor_id, when = call.path["user_id"], call.path["monitor_id"], when_of(query)
+        state = "" if query.state is None else query.state.value
+        return await paging.page(
+            self._database,
+            call,
+            query,
+            lambda reader, after, limit: reader.transitions(
+                user_id, monitor_id, state=state, alerts=query.alerts, when=when, after=after, limit=limit
+            ),
+            lambda transition: transition,
+        )
+
+    async def timeline(self, call: Call, query: TimelineQuery) -> Answer:
+        user_id, monitor_id = call.path["user_id"], call.path["monitor_id"]
+        end = query.until or self._clock.now_ms()
+        begin = query.since or end - DAY_MS
+        if begin >= end:
+            raise Problem(400, "invalid_parameter", "There is nothing between since and until: since must be earlier.")
+        found = await self._database.ask(lambda reader: reader.monitor(user_id, monitor_id))
+        if found is None:
+            raise not_found(f"monitor {monitor_id!r} of user {user_id!r}")
+        had = await self._database.ask(lambda reader: reader.availability(user_id, monitor_id, begin, end, query.bars))
+        return Answer(TimelineView(_bar(had.total), [_bar(each) for each in had.bars]))
+
+    async def _results(self, call: Call, query: ResultsQuery, user_id: str, monitor_id: str, kind: str) -> Answer:
+        when, status = when_of(query), "" if query.status is None else query.status.value
+        return await paging.page(
+            self._database,
+            call,
+            query,
+            lambda reader, after, limit: reader.results(
+                user_id, monitor_id, status=status, kind=kind, when=when, after=after, limit=limit
+            ),
+            result_view,
+        )
+
+
+def _bar(bar: Bar) -> BarView:
+    return BarView(bar.begin, bar.end, bar.state, bar.by_state, bar.maintenance_ms, bar.availability)

@@ -1,0 +1,94 @@
+"""Scopes, roles and principals: who may do what. Pure.
+
+A route says which scope it takes and how it relates to users; what a principal lacks is refused. Nothing is allowed by
+default: a route cannot be made without a permission.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Scope(StrEnum):
+    """One thing that a token may do.
+
+    ``secrets``: configs are shown with their secrets, which are redacted otherwise.
+    """
+
+    READ = "read"
+    WRITE = "write"
+    RUN = "run"
+    SIGNAL = "signal"
+    ADMIN = "admin"
+    SECRETS = "secrets"
+
+
+class Role(StrEnum):
+    """A set of scopes that has a name."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+SCOPES_OF: Mapping[Role, frozenset[Scope]] = {
+    Role.VIEWER: frozenset({Scope.READ}),
+    Role.OPERATOR: frozenset({Scope.READ, Scope.WRITE, Scope.RUN, Scope.SIGNAL}),
+    Role.ADMIN: frozenset({Scope.READ, Scope.WRITE, Scope.RUN, Scope.SIGNAL, Scope.ADMIN}),
+}
+
+
+class Reach(StrEnum):
+    """How a route relates to users, and so what a token that is limited to one user may do there.
+
+    ``anyone``: no token is asked for. ``user``: the path names a user, and a limited token must be of that user.
+    ``narrowed``: a list, of which a limited token gets its own user's part. ``whole``: concerns all users, so a limited
+    token is refused. ``key``: the path holds a key that is checked by the handler itself.
+    """
+
+    ANYONE = "anyone"
+    USER = "user"
+    NARROWED = "narrowed"
+    WHOLE = "whole"
+    KEY = "key"
+
+
+class Permission(NamedTuple):
+    """What a route takes: a scope (None where no token is asked for) and how it relates to users."""
+
+    scope: Scope | None
+    reach: Reach
+
+
+OPEN = Permission(None, Reach.ANYONE)
+BY_KEY = Permission(None, Reach.KEY)
+
+
+class Principal(NamedTuple):
+    """Who asks: the id and the scopes of the token, and the one user that it is limited to ("" for all)."""
+
+    token_id: str
+    scopes: frozenset[Scope]
+    user_id: str = ""
+
+    def has(self, scope: Scope) -> bool:
+        """Tell whether the token has a scope."""
+        return scope in self.scopes
+
+    def objection(self, permission: Permission, user_id: str) -> str:
+        """Return why the principal may not use a route, for the user that its path names; "" if it may.
+
+        The answer does not depend on what exists: it tells nothing of other users.
+        """
+        if permission.scope is not None and permission.scope not in self.scopes:
+            return f"this takes the scope {permission.scope.value!r}, which the token does not have"
+        if not self.user_id:
+            return ""
+        if permission.reach is Reach.WHOLE:
+            return "this concerns all users, and the token is limited to one"
+        if permission.reach is Reach.USER and user_id != self.user_id:
+            return "the token is limited to another user"
+        return ""
+
+
+NOBODY = Principal("", frozenset())

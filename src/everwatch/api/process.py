@@ -1,0 +1,156 @@
+"""The process ``everwatch api``."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+
+from confluent_kafka import Producer
+
+from everwatch.api.access import Access
+from everwatch.api.address import address_of, is_loopback
+from everwatch.api.commanding import KafkaCommands
+from everwatch.api.database import Database, wait_for_position
+from everwatch.api.live import Close, Live
+from everwatch.api.permissions import Role
+from everwatch.api.pinging import PingKeys
+from everwatch.api.server import Server
+from everwatch.api.services import Services
+from everwatch.api.tokens import Tokens, encoded, key_of, new_ping_secret, new_text
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import SettingsError
+from everwatch.diagnosis import System
+from everwatch.kafka.acknowledging import AcknowledgingProducer
+from everwatch.kafka.clients import new_producer
+from everwatch.kafka.following import Follower, OnRecords, Start
+from everwatch.kafka.lag import Lag
+from everwatch.kafka.topics import Topics
+from everwatch.kinds.execution.config_secrets import config_secrets
+from everwatch.plans.plans_file import PlansFile
+from everwatch.processes import Process
+from everwatch.store.sql_reader import open_reader
+
+DELIVERED_WITHIN_MS = 8_000
+"""A record without an acknowledgement by then is given up, and its sender is told: less than a request's deadline."""
+MOST_QUEUED = 100_000
+READ_UP_WITHIN_S = 60.0
+Say = Callable[[str], None]
+
+
+class Api(Process):
+    """Serves the API on a bound socket. It keeps nothing: several run side by side, and any may be killed.
+
+    ``say`` prints the address, and a token where no administrator has one. ``start`` raises BrokerUnavailable,
+    AccessError, and SettingsError for an address that others reach where no administrator has a token.
+    """
+
+    name = "api"
+
+    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock, sock: socket.socket, say: Say) -> None:
+        super().__init__(settings, clock)
+        self._bootstrap_servers = bootstrap_servers
+        self._sock = sock
+        self._say = say
+        self._topics = Topics.of(settings)
+        self._tokens = Tokens(settings)
+        self._ping_keys = PingKeys()
+        self._producer: AcknowledgingProducer | None = None
+        self._followers: list[Follower] = []
+        self._database: Database | None = None
+        self._server: Server | None = None
+
+    async def start(self) -> None:
+        """Read the tokens, follow the answers of workers, and begin to serve."""
+        self._producer = producer = AcknowledgingProducer(self._new_producer)
+        commands = KafkaCommands(self._topics, producer)
+        access = Access(self._tokens, self._ping_keys, self.clock)
+        await self._follow({self._topics.access: Start.BEGINNING}, access.take)
+        await self._follow({self._topics.replies: Start.END}, commands.take)
+        if self._ping_keys.is_empty:
+            secret = new_ping_secret(self.clock.now_ms())
+            await producer.send(self._topics.access, key_of(secret), encoded(secret))
+            self._ping_keys.put(secret)
+        self._make_administrator()
+        self._database = database = Database(lambda: open_reader(self.settings), self.clock)
+        changelog = self._topics.monitors_changelog
+        self._server = Server(
+            self._services(database, commands, producer),
+            lambda position, deadline_s: wait_for_position(database, changelog, position, deadline_s),
+            origins=frozenset(self.settings.api_origins),
+        )
+        await self._server.start(self._sock)
+        self._say(f"API: {address_of(self._sock)}")
+
+    async def stop(self) -> None:
+        """Take no more requests, end those that are under way, and let go of everything."""
+        if self._server is not None:
+            await self._server.stop()
+        for follower in self._followers:
+            await follower.close()
+        if self._producer is not None:
+            await self._producer.close()
+        if self._database is not None:
+            self._database.close()
+        self._sock.close()
+
+    def _services(self, database: Database, commands: KafkaCommands, producer: AcknowledgingProducer) -> Services:
+        file = self.settings.plans_file
+        plans = None if file is None else PlansFile(file)
+        return Services(
+            self.clock,
+            database,
+            commands,
+            self._tokens,
+            self._ping_keys,
+            config_secrets(self.settings),
+            producer,
+            self._topics.access,
+            self._measure_lag,
+            lambda: None if plans is None else plans.current,
+            self.health.not_ready,
+            Live(
+                self._topics,
+                self._follow_events,
+                lambda principal: self._tokens.is_valid(principal, self.clock.now_ms()),
+                self.clock,
+            ),
+        )
+
+    async def _follow_events(self, take: OnRecords) -> Close:
+        topics = {self._topics.results: Start.END, self._topics.transitions: Start.END}
+        follower = await asyncio.to_thread(Follower, self.settings, self._bootstrap_servers, self.clock, topics, take)
+        follower.start()
+        return follower.close
+
+    def _make_administrator(self) -> None:
+        """See to it that an administrator can get in: on loopback by a token of this run, else only by their own."""
+        if self._tokens.has_admin(self.clock.now_ms()):
+            return
+        if not is_loopback(self._sock):
+            raise SettingsError(
+                f"The API would listen on {self._sock.getsockname()[0]}, and nobody could administer it: make a token"
+                " with 'everwatch api-token create NAME --role admin', or set EVERWATCH_API_ADMIN_TOKEN."
+            )
+        text = new_text(Role.ADMIN)
+        self._tokens.give(text)
+        self._say(f"Token of an administrator, for this run: {text}")
+
+    def _measure_lag(self) -> Lag:
+        return System(self.settings, self._bootstrap_servers, self.clock).measure_lag()
+
+    def _new_producer(self) -> Producer:
+        return new_producer(
+            self.settings,
+            self._bootstrap_servers,
+            **{
+                "delivery.timeout.ms": DELIVERED_WITHIN_MS,
+                "queue.buffering.max.messages": MOST_QUEUED,
+                "linger.ms": 2,
+            },
+        )
+
+    async def _follow(self, topics: Mapping[str, Start], take: OnRecords) -> None:
+        follower = await asyncio.to_thread(Follower, self.settings, self._bootstrap_servers, self.clock, topics, take)
+        self._followers.append(follower)
+        await asyncio.to_thread(follower.read_up, READ_UP_WITHIN_S)
+        follower.start()

@@ -1,0 +1,119 @@
+"""Query parameters of lists, as types, and what they select."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from everwatch.api.permissions import Principal
+from everwatch.api.problems import Problem
+from everwatch.core.bounds import LATEST_MS
+from everwatch.model import State
+from everwatch.store.interface import Selection, TaskStatus, When
+from everwatch.store.paging import Sort
+
+MOST_ITEMS = 500
+Limit = Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="At most so many items.")]
+Cursor = Annotated[str, Meta(max_length=8_000, description="The cursor of a page, as the page before says it.")]
+Label = Annotated[str, Meta(min_length=1, max_length=200)]
+LabelList = Annotated[list[Label], Meta(max_length=16, description="KEY=VALUE, or KEY for any value; repeatable.")]
+InstantMs = Annotated[int, Meta(ge=0, le=LATEST_MS, description="Milliseconds since 1970 (UTC).")]
+
+
+class Paged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A list in pages."""
+
+    limit: Limit = 100
+    cursor: Cursor = ""
+
+
+class Filters(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Conditions, which must all hold."""
+
+    state: State | None = None
+    kind: Annotated[str, Meta(max_length=128, description="The kind, e.g. http.")] = ""
+    plan: Annotated[str, Meta(max_length=128, description="The plan of the user.")] = ""
+    label: LabelList = []
+    target: Annotated[str, Meta(max_length=255, description="The host that is checked.")] = ""
+    q: Annotated[
+        str,
+        Meta(max_length=128, description="A part of the id, or of a monitor's name or target."),
+    ] = ""
+    prefix: Annotated[str, Meta(max_length=128, description="As q, but only at the beginning.")] = ""
+    reverse: Annotated[bool, Meta(description="In the other order.")] = False
+
+
+class MonitorsQuery(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which monitors, by id, or the newest first by when their state or they changed."""
+
+    sort: Sort = Sort.ID
+
+
+class AllMonitorsQuery(MonitorsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which monitors of all users."""
+
+    user: Annotated[str, Meta(max_length=256, description="The user's id.")] = ""
+
+
+class UsersQuery(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which users; with state, kind, label or target those that have such a monitor."""
+
+    sort: Literal["id", "changed"] = "id"
+
+
+class Interval(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An interval of time: since <= t < until; 0 for no bound."""
+
+    since: InstantMs = 0
+    until: InstantMs = 0
+
+
+class NextQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many instants."""
+
+    limit: Annotated[int, Meta(ge=1, le=100, description="At most so many instants.")] = 5
+
+
+class TasksQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which tasks, by when they are due."""
+
+    status: TaskStatus | None = None
+
+
+class AllTasksQuery(TasksQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which tasks of all users."""
+
+    user: Annotated[str, Meta(max_length=256, description="The user's id.")] = ""
+
+
+def when_of(query: Interval) -> When:
+    """Return the interval that a query means. Raises Problem for one that holds nothing."""
+    if query.until and query.since >= query.until:
+        raise Problem(400, "invalid_parameter", "There is nothing between since and until: since must be earlier.")
+    return When(query.since, query.until)
+
+
+def selection_of(query: Filters, user_id: str) -> Selection:
+    """Return what a query selects, of one user (or of all, "")."""
+    labels = [each.partition("=") for each in query.label]
+    if any(not key for key, _, _ in labels):
+        raise Problem(400, "invalid_parameter", "A label is KEY=VALUE or KEY.")
+    return Selection(
+        user_id,
+        "" if query.state is None else query.state.value,
+        query.kind,
+        query.plan,
+        tuple((key, value if equals else None) for key, equals, value in labels),
+        query.target,
+        query.q,
+        query.prefix,
+    )
+
+
+def narrowed(principal: Principal, user_id: str) -> str:
+    """Return the user that a list is about, as far as the token goes. Raises Problem for another user's."""
+    if not principal.user_id:
+        return user_id
+    if user_id not in ("", principal.user_id):
+        raise Problem(403, "forbidden", "The token may not do this: the token is limited to another user.")
+    return principal.user_id

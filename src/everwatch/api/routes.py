@@ -1,0 +1,555 @@
+"""The table of routes: every path, method, permission, input and answer of the API, and nothing else."""
+
+from typing import Any
+
+from everwatch.api.batch import BODY_LIMIT as BATCH_LIMIT
+from everwatch.api.batch import NDJSON, Batch
+from everwatch.api.commands_route import CommandOutcomes
+from everwatch.api.edge import EVENT_STREAM
+from everwatch.api.live import LiveQuery
+from everwatch.api.monitors import Monitors
+from everwatch.api.past import (
+    AllResultsQuery,
+    AllTransitionsQuery,
+    Past,
+    ResultsQuery,
+    TimelineQuery,
+    TimelineView,
+    TransitionsQuery,
+)
+from everwatch.api.permissions import BY_KEY, OPEN, Permission, Reach, Scope
+from everwatch.api.queries import AllMonitorsQuery, AllTasksQuery, MonitorsQuery, NextQuery, TasksQuery, UsersQuery
+from everwatch.api.routing import Example, Route
+from everwatch.api.services import Services
+from everwatch.api.signals import PING_BODY_LIMIT, Accepted, PingKeyView, PingQuery, Signals, SignalsBody
+from everwatch.api.system import CountsView, LagView, PartitionsView, PlansView, ProbeView, System, WorkersView
+from everwatch.api.tasks import TaskBody, Tasks
+from everwatch.api.token_routes import CreatedToken, TokenBody, TokenList, TokenRoutes
+from everwatch.api.users import MaintenanceBody, PauseBody, UserBody, UserChange, Users
+from everwatch.api.views import MonitorView, Outcome, Page, ResultView, RunView, TaskView, UserView
+from everwatch.encoding.input_models import MonitorInput
+from everwatch.model import Transition
+
+USERS, USER = "/v1/users", "/v1/users/{user_id}"
+MONITORS, MONITOR = f"{USER}/monitors", f"{USER}/monitors/{{monitor_id}}"
+TASKS = f"{USER}/tasks"
+PING = "/ping/{key}/{slug}"
+DONE = {200: Example(Outcome, "It was carried out."), 202: Example(Outcome, "It is kept; no worker answered yet.")}
+ENDED = {204: Example(None, "It was carried out."), 202: Example(Outcome, "It is kept; no worker answered yet.")}
+CREATED = {201: Example(Outcome, "It was created."), **DONE}
+
+
+def _of(scope: Scope, reach: Reach) -> Permission:
+    return Permission(scope, reach)
+
+
+READ_USER, READ_LIST = _of(Scope.READ, Reach.USER), _of(Scope.READ, Reach.NARROWED)
+READ_WHOLE = _of(Scope.READ, Reach.WHOLE)
+WRITE_USER, RUN_USER = _of(Scope.WRITE, Reach.USER), _of(Scope.RUN, Reach.USER)
+ADMIN = _of(Scope.ADMIN, Reach.WHOLE)
+
+
+def system_of(services: Services) -> System:
+    """Return the handlers of what is not about users."""
+    return System(services.database, services.measure_lag, services.plans, services.not_ready, services.clock)
+
+
+def routes(services: Services, system: System) -> list[Route]:
+    """Return all routes."""
+    users = Users(services.database, services.commands)
+    monitors = Monitors(services.database, services.commands, services.clock, services.secrets)
+    signals = Signals(services.commands, services.ping_keys, services.clock)
+    return [
+        *_of_users(users),
+        *_of_monitors(monitors),
+        *_of_tasks(Tasks(services.database, services.commands, services.clock)),
+        *_of_past(Past(services.database, services.clock)),
+        *_of_signals(signals),
+        Route(
+            method="GET",
+            path="/v1/live",
+            permission=READ_LIST,
+            handler=services.live.stream,
+            summary="Stream results and transitions as they come (server-sent events), at most 50 a second.",
+            query=LiveQuery,
+            answers={200: Example(str, "Events named result, transition and dropped.")},
+            media_type=EVENT_STREAM,
+        ),
+        *_of_commands(CommandOutcomes(services.commands), Batch(services.commands)),
+        *_of_tokens(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
+        *_of_system(system),
+    ]
+
+
+def _of_users(users: Users) -> list[Route]:
+    found = {200: Example(UserView, "The user.")}
+    return [
+        Route(
+            method="GET",
+            path=USERS,
+            permission=READ_LIST,
+            handler=users.list,
+            summary="List users.",
+            query=UsersQuery,
+            answers={200: Example(Page[UserView], "A page of users, by id.")},
+        ),
+        Route(
+            method="GET",
+            path=USER,
+            permission=READ_USER,
+            handler=users.get,
+            summary="Show a user.",
+            answers=found,
+        ),
+        Route(
+            method="PUT",
+            path=USER,
+            permission=WRITE_USER,
+            handler=users.put,
+            summary="Sign a user up, or state its registration anew.",
+            body=UserBody,
+            answers=CREATED,
+            command=True,
+        ),
+        Route(
+            method="PATCH",
+            path=USER,
+            permission=WRITE_USER,
+            handler=users.patch,
+            summary="Change a user's plan or attributes.",
+            body=UserChange,
+            answers=DONE,
+            command=True,
+        ),
+        Route(
+            method="DELETE",
+            path=USER,
+            permission=WRITE_USER,
+            handler=users.delete,
+            summary="End a user with all monitors and pending tasks; results stay.",
+            answers=ENDED,
+            command=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{USER}/pause",
+            permission=RUN_USER,
+            handler=users.pause,
+            summary="Pause all monitors of a user.",
+            body=PauseBody,
+            answers=DONE,
+            command=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{USER}/resume",
+            permission=RUN_USER,
+            handler=users.resume,
+            summary="Resume what a pause of the user paused.",
+            answers=DONE,
+            command=True,
+        ),
+        Route(
+            method="PUT",
+            path=f"{USER}/maintenance",
+            permission=RUN_USER,
+            handler=users.maintain,
+            summary="Set a user's maintenance windows.",
+            body=MaintenanceBody,
+            answers=DONE,
+            command=True,
+        ),
+    ]
+
+
+def _of_monitors(monitors: Monitors) -> list[Route]:
+    page = {200: Example(Page[MonitorView], "A page of monitors, by user and id.")}
+    return [
+        Route(
+            method="GET",
+            path="/v1/monitors",
+            permission=READ_LIST,
+            handler=monitors.list,
+            summary="List monitors of all users.",
+            query=AllMonitorsQuery,
+            answers=page,
+        ),
+        Route(
+            method="GET",
+            path=MONITORS,
+            permission=READ_USER,
+            handler=monitors.list_of_user,
+            summary="List a user's monitors.",
+            query=MonitorsQuery,
+            answers=page,
+        ),
+        Route(
+            method="GET",
+            path=MONITOR,
+            permission=READ_USER,
+            handler=monitors.get,
+            summary="Show a monitor.",
+            answers={200: Example(MonitorView, "The monitor.")},
+        ),
+        Route(
+            method="PUT",
+            path=MONITOR,
+            permission=WRITE_USER,
+            handler=monitors.put,
+            summary="Put a monitor, or with If-Match change the one that is there.",
+            body=MonitorInput,
+            answers=CREATED,
+            versioned=True,
+            command=True,
+        ),
+        Route(
+            method="PATCH",
+            path=MONITOR,
+            permission=WRITE_USER,
+            handler=monitors.patch,
+            summary="Change fields of a monitor by a JSON merge patch (RFC 7396).",
+            body=dict[str, Any],
+            answers=DONE,
+            accepts="application/merge-patch+json",
+            versioned=True,
+            command=True,
+        ),
+        Route(
+            method="DELETE",
+            path=MONITOR,
+            permission=WRITE_USER,
+            handler=monitors.delete,
+            summary="Delete a monitor; its results stay.",
+            answers=ENDED,
+            command=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{MONITOR}/pause",
+            permission=RUN_USER,
+            handler=monitors.pause,
+            summary="Pause a monitor.",
+            body=PauseBody,
+            answers=DONE,
+            command=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{MONITOR}/resume",
+            permission=RUN_USER,
+            handler=monitors.resume,
+            summary="Resume a monitor.",
+            answers=DONE,
+            command=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{MONITOR}/run",
+            permission=RUN_USER,
+            handler=monitors.run,
+            summary="Run a monitor once, beside its schedule.",
+            answers=DONE,
+            command=True,
+        ),
+        Route(
+            method="GET",
+            path=f"{MONITOR}/next",
+            permission=READ_USER,
+            handler=monitors.next_runs,
+            summary="Tell when a monitor is due next.",
+            query=NextQuery,
+            answers={200: Example(RunView, "The instants, the earliest first.")},
+        ),
+    ]
+
+
+def _of_tasks(tasks: Tasks) -> list[Route]:
+    page = {200: Example(Page[TaskView], "A page of tasks, those due first.")}
+    return [
+        Route(
+            method="GET",
+            path="/v1/tasks",
+            permission=READ_LIST,
+            handler=tasks.list,
+            summary="List delayed tasks of all users.",
+            query=AllTasksQuery,
+            answers=page,
+        ),
+        Route(
+            method="GET",
+            path=TASKS,
+            permission=READ_USER,
+            handler=tasks.list_of_user,
+            summary="List a user's delayed tasks.",
+            query=TasksQuery,
+            answers=page,
+        ),
+        Route(
+            method="POST",
+            path=TASKS,
+            permission=WRITE_USER,
+            handler=tasks.create,
+            summary="Create a delayed task.",
+            body=TaskBody,
+            answers={
+                201: Example(Outcome, "It was created."),
+                202: Example(Outcome, "It is kept; no worker answered yet."),
+            },
+            command=True,
+            refusals=(412,),
+        ),
+        Route(
+            method="GET",
+            path=f"{TASKS}/{{task_id}}",
+            permission=READ_USER,
+            handler=tasks.get,
+            summary="Show a delayed task; it is kept when it is over.",
+            answers={200: Example(TaskView, "The task.")},
+        ),
+        Route(
+            method="DELETE",
+            path=f"{TASKS}/{{task_id}}",
+            permission=WRITE_USER,
+            handler=tasks.cancel,
+            summary="Cancel a pending task.",
+            answers=ENDED,
+            command=True,
+        ),
+    ]
+
+
+def _of_past(past: Past) -> list[Route]:
+    results = {200: Example(Page[ResultView], "A page of results, the latest first.")}
+    transitions = {200: Example(Page[Transition], "A page of transitions, the latest first.")}
+    return [
+        Route(
+            method="GET",
+            path="/v1/results",
+            permission=READ_LIST,
+            handler=past.results,
+            summary="List results of all users.",
+            query=AllResultsQuery,
+            answers=results,
+        ),
+        Route(
+            method="GET",
+            path=f"{MONITOR}/results",
+            permission=READ_USER,
+            handler=past.results_of_monitor,
+            summary="List a monitor's results.",
+            query=ResultsQuery,
+            answers=results,
+        ),
+        Route(
+            method="GET",
+            path="/v1/transitions",
+            permission=READ_LIST,
+            handler=past.transitions,
+            summary="List transitions of all users.",
+            query=AllTransitionsQuery,
+            answers=transitions,
+        ),
+        Route(
+            method="GET",
+            path=f"{MONITOR}/transitions",
+            permission=READ_USER,
+            handler=past.transitions_of_monitor,
+            summary="List a monitor's transitions.",
+            query=TransitionsQuery,
+            answers=transitions,
+        ),
+        Route(
+            method="GET",
+            path=f"{MONITOR}/timeline",
+            permission=READ_USER,
+            handler=past.timeline,
+            summary="Show for how long a monitor was in which state, and its availability.",
+            query=TimelineQuery,
+            answers={200: Example(TimelineView, "The interval, and bars of it.")},
+        ),
+    ]
+
+
+def _of_signals(signals: Signals) -> list[Route]:
+    answers = {
+        200: Example(str, "The signal is durable."),
+        201: Example(str, "The monitor was created, and the signal is durable."),
+    }
+    pings = [
+        Route(
+            method=method,
+            path=path,
+            permission=BY_KEY,
+            handler=signals.ping,
+            summary=summary,
+            query=PingQuery,
+            raw=True,
+            body_limit=PING_BODY_LIMIT,
+            answers=answers,
+            media_type="text/plain",
+            accepts="*/*",
+        )
+        for path, summary in (
+            (PING, "Tell that a job is alive and well."),
+            (
+                f"{PING}/{{what}}",
+                "Tell that a job begins (start), failed (fail), or ended with an exit code (0 to 255).",
+            ),
+        )
+        for method in ("GET", "POST")
+    ]
+    return [
+        *pings,
+        Route(
+            method="GET",
+            path=f"{USER}/ping-key",
+            permission=_of(Scope.SIGNAL, Reach.USER),
+            handler=signals.key,
+            summary="Show the key of a user's ping URLs.",
+            answers={200: Example(PingKeyView, "The key.")},
+        ),
+        Route(
+            method="POST",
+            path="/v1/signals",
+            permission=_of(Scope.SIGNAL, Reach.NARROWED),
+            handler=signals.post,
+            summary="Send signals of jobs, and values.",
+            body=SignalsBody,
+            answers={202: Example(Accepted, "All of them are durable; workers judge them later.")},
+        ),
+    ]
+
+
+def _of_commands(outcomes: CommandOutcomes, batch: Batch) -> list[Route]:
+    return [
+        Route(
+            method="GET",
+            path=f"{USER}/commands/{{command_id}}",
+            permission=READ_USER,
+            handler=outcomes.get,
+            summary="Show what became of a command.",
+            answers={200: Example(Outcome, "Its outcome.")},
+        ),
+        Route(
+            method="POST",
+            path="/v1/batch",
+            permission=_of(Scope.WRITE, Reach.NARROWED),
+            handler=batch.post,
+            summary="Carry out up to 10,000 commands, one a line, as on the topic commands; also signup and signal.",
+            raw=True,
+            body_limit=BATCH_LIMIT,
+            accepts=NDJSON,
+            media_type=NDJSON,
+            answers={207: Example(bytes, "A line for each command: its status and outcome.")},
+            command=True,
+        ),
+    ]
+
+
+def _of_tokens(tokens: TokenRoutes) -> list[Route]:
+    return [
+        Route(
+            method="GET",
+            path="/v1/tokens",
+            permission=ADMIN,
+            handler=tokens.list,
+            summary="List tokens.",
+            answers={200: Example(TokenList, "All stored tokens, without what they are.")},
+        ),
+        Route(
+            method="POST",
+            path="/v1/tokens",
+            permission=ADMIN,
+            handler=tokens.create,
+            summary="Make a token; it is shown this once.",
+            body=TokenBody,
+            answers={201: Example(CreatedToken, "The token.")},
+        ),
+        Route(
+            method="DELETE",
+            path="/v1/tokens/{token_id}",
+            permission=ADMIN,
+            handler=tokens.revoke,
+            summary="Revoke a token.",
+            answers={204: Example(None, "It is revoked.")},
+        ),
+    ]
+
+
+def _of_system(system: System) -> list[Route]:
+    probe = {200: Example(ProbeView, "It is.")}
+    return [
+        Route(
+            method="GET",
+            path="/v1/lag",
+            permission=READ_WHOLE,
+            handler=system.lag,
+            summary="Show how far processes are behind, by topic and group.",
+            answers={200: Example(LagView, "The lag, at most 2 s old.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/partitions",
+            permission=READ_WHOLE,
+            handler=system.partitions,
+            summary="Show how far processes are behind, by partition, and who owns it.",
+            answers={200: Example(PartitionsView, "The lag, at most 2 s old.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/workers",
+            permission=READ_WHOLE,
+            handler=system.workers,
+            summary="List workers, executors and sinks.",
+            answers={200: Example(WorkersView, "The processes, at most 2 s old.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/counts",
+            permission=READ_WHOLE,
+            handler=system.counts,
+            summary="Count monitors by state, kind and plan, and users by plan.",
+            answers={200: Example(CountsView, "The counts.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/plans",
+            permission=READ_WHOLE,
+            handler=system.plans,
+            summary="List plans.",
+            answers={200: Example(PlansView, "The plans, by name.")},
+        ),
+        Route(
+            method="GET",
+            path="/healthz",
+            permission=OPEN,
+            handler=system.alive,
+            summary="Tell whether the process is alive.",
+            answers=probe,
+        ),
+        Route(
+            method="GET",
+            path="/readyz",
+            permission=OPEN,
+            handler=system.ready,
+            summary="Tell whether the process can serve.",
+            answers={**probe, 503: Example(ProbeView, "It cannot serve, and why.")},
+        ),
+        Route(
+            method="GET",
+            path="/metrics",
+            permission=OPEN,
+            handler=system.metrics,
+            summary="Metrics for Prometheus.",
+            answers={200: Example(str, "Prometheus' text format.")},
+            media_type="text/plain",
+        ),
+        Route(
+            method="GET",
+            path="/openapi.json",
+            permission=OPEN,
+            handler=system.openapi,
+            summary="This document.",
+            answers={200: Example(dict[str, Any], "OpenAPI 3.1.")},
+        ),
+    ]

@@ -1,0 +1,85 @@
+"""What a route is: method, path, permission, input and output. The table is in ``routes``; OpenAPI is made of it."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from multidict import CIMultiDictProxy
+
+from everwatch.api.permissions import NOBODY, Permission, Principal
+
+PARAMETER = re.compile(r"\{(\w+)\}")
+BODY_LIMIT = 1024 * 1024
+"""Bytes of a body, unless its route says another limit; unpacked, if it comes compressed."""
+NO_BODY = 0
+
+
+class Answer(NamedTuple):
+    """What a handler answers: a body as a struct (sent as JSON), or as bytes of ``media_type``."""
+
+    body: Any = None
+    status: int = 200
+    headers: Mapping[str, str] = {}
+    media_type: str = "application/json"
+
+
+class Call(NamedTuple):
+    """One request, as handlers see it: path parameters, headers, who asks, and the deadline on the loop's clock.
+
+    ``raw_path`` and ``query_string`` are as they came, percent-encoded.
+    """
+
+    path: Mapping[str, str]
+    headers: CIMultiDictProxy[str]
+    principal: Principal = NOBODY
+    deadline_s: float = 0.0
+    raw_path: str = ""
+    query_string: str = ""
+
+
+Handler = Callable[..., Awaitable[Any]]
+"""Takes a Call, and the query and the body where its route has them; gives an Answer (of a stream: what was sent)."""
+
+
+class Example(NamedTuple):
+    """An answer's status: its body's type (None for none) and what it means."""
+
+    body: Any
+    meaning: str
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """One method of one path.
+
+    ``handler`` takes the call, and then the query and the body, where the route has these types. ``answers``: what it
+    answers when all is well, by status; problem documents are added by what the route can meet. ``raw``: the body is
+    handed over as bytes. ``versioned``: takes If-Match. ``command``: takes Idempotency-Key and Prefer.
+    ``refusals``: statuses of problems that are not told by the rest.
+    """
+
+    method: str
+    path: str
+    permission: Permission
+    handler: Handler
+    summary: str
+    answers: dict[int, Example]
+    query: type[msgspec.Struct] | None = None
+    body: Any = None
+    raw: bool = False
+    body_limit: int = BODY_LIMIT
+    media_type: str = "application/json"
+    accepts: str = "application/json"
+    versioned: bool = False
+    command: bool = False
+    refusals: tuple[int, ...] = ()
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names of the path's parameters."""
+        return PARAMETER.findall(self.path)
+
+    @property
+    def name(self) -> str:
+        """Its name in metrics and logs: method and path, without what the parameters are."""
+        return f"{self.method} {self.path}"

@@ -1,0 +1,136 @@
+"""What all writes share: ids, preconditions, how long to wait, and what the answer to a command looks like."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import msgspec
+
+from everwatch.api.commanding import Commands
+from everwatch.api.problems import Problem, refused
+from everwatch.api.routing import Answer, Call
+from everwatch.api.views import Outcome, outcome, position_text
+from everwatch.core.errors import EverwatchError, InvalidInput
+from everwatch.encoding.input_models import NO_HIDDEN
+from everwatch.kafka.command_client import Asked, asked_of, signup_asked, with_member
+from everwatch.model import Answer as Outcomes
+from everwatch.model import Reply
+
+WAIT_S = 5.0
+MOST_WAIT_S = 30.0
+_KEY = re.compile(NO_HIDDEN)
+_WAIT = re.compile(r"\s*wait\s*=\s*\"?(\d{1,6})\"?\s*\Z", re.IGNORECASE)
+_VERSION = re.compile(r'"(\d{1,10})(?:\.[0-9a-f]*)?"\Z')
+LONGEST_KEY = 128
+
+
+def command_id_of(call: Call) -> str:
+    """Return the id that the command gets: the request's Idempotency-Key, else a new one. Raises Problem."""
+    given = call.headers.get("Idempotency-Key")
+    if given is None:
+        return uuid4().hex
+    if not 0 < len(given) <= LONGEST_KEY or not _KEY.match(given):
+        raise Problem(400, "invalid_header", f"An Idempotency-Key has 1 to {LONGEST_KEY} visible characters.")
+    return given
+
+
+def wait_of(call: Call) -> float:
+    """Return how many seconds the request wants to wait for a worker's answer (RFC 7240)."""
+    for preference in ",".join(call.headers.getall("Prefer", [])).split(","):
+        if preference.strip().lower() == "respond-async":
+            return 0.0
+        if found := _WAIT.match(preference):
+            return min(float(found[1]), MOST_WAIT_S)
+    return WAIT_S
+
+
+def version_of(call: Call) -> int | None:
+    """Return the version that the monitor must be at; 0: there must be none, None: whatever it is at.
+
+    Without any precondition it is 0, so that nobody's change is lost for want of one. Raises Problem.
+    """
+    if_match, if_none_match = call.headers.get("If-Match"), call.headers.get("If-None-Match")
+    if if_match is not None and if_none_match is not None:
+        raise Problem(400, "invalid_header", "Send If-Match or If-None-Match, not both.")
+    if if_none_match is not None:
+        if if_none_match.strip() != "*":
+            raise Problem(400, "invalid_header", "If-None-Match is * here: only create.")
+        return 0
+    if if_match is None:
+        return 0
+    if if_match.strip() == "*":
+        return None
+    found = _VERSION.match(if_match.strip())
+    if found is None or int(found[1]) > 2**31 - 1:
+        raise Problem(412, "version_mismatch", "If-Match names no version that there ever was.")
+    return int(found[1])
+
+
+def has_precondition(call: Call) -> bool:
+    """Tell whether the request says which version it is about."""
+    return "If-Match" in call.headers or "If-None-Match" in call.headers
+
+
+async def carry_out(commands: Commands, call: Call, wanted: Mapping[str, Any], *, body_at: str = "$") -> Reply | Answer:
+    """Send a command and wait for its answer. Raises Problem for a refusal; gives a 202 if no worker answered.
+
+    ``body_at``: where the request's body stands in the command, so that paths of what is wrong are those of the body.
+    """
+    try:
+        asked = asked_of({**wanted, "command_id": command_id_of(call)})
+    except InvalidInput as error:
+        raise InvalidInput(error.reason, _in_body(error.path, body_at), error.code) from None
+    return await ask(commands, call, asked, body_at=body_at)
+
+
+async def sign_up(commands: Commands, call: Call, value: bytes) -> Reply | Answer:
+    """Send a signup, as ``carry_out``."""
+    return await ask(commands, call, signup_asked(value, signup_id=command_id_of(call)))
+
+
+async def ask(commands: Commands, call: Call, asked: Asked, *, body_at: str = "$") -> Reply | Answer:
+    """Send an input that has an id, and wait for its answer, as ``carry_out``."""
+    [reply] = await commands.ask([asked], wait_of(call))
+    if isinstance(reply, EverwatchError):
+        raise reply
+    if reply is None:
+        return pending(asked)
+    if reply.answer is Outcomes.REFUSED:
+        raise refused(msgspec.structs.replace(reply, path=_in_body(reply.path, body_at)))
+    return reply
+
+
+def _in_body(path: str, body_at: str) -> str:
+    """A path in a command as one in the request's body."""
+    return f"${path.removeprefix(body_at)}" if body_at != "$" and path.startswith(body_at) else path
+
+
+def pending(asked: Asked) -> Answer:
+    """Return the answer to an input that is kept, and that no worker has answered yet."""
+    asker = asked.asker
+    command_id = asker.command_id or asker.signup_id or asker.signal_id
+    body = Outcome(command_id, asker.command, asker.user_id, asker.monitor_id, None)
+    location = f"/v1/users/{quoted(asker.user_id)}/commands/{quoted(command_id)}"
+    return Answer(body, 202, {"Location": location, "Retry-After": "1"})
+
+
+def done(reply: Reply, status: int = 200, *, body: bool = True, location: str = "") -> Answer:
+    """Return the answer to an input that was carried out."""
+    headers = {"ETag": f'"{reply.version}"'} if reply.version else {}
+    if position := position_text(reply):
+        headers["Everwatch-Position"] = position
+    if location:
+        headers["Location"] = location
+    return Answer(outcome(reply) if body else None, status, headers)
+
+
+def quoted(text: str) -> str:
+    """Return text as one segment of a path."""
+    return quote(text, safe="")
+
+
+def member(value: msgspec.Struct, user_id: str) -> bytes:
+    """Return a body as JSON with the user that the path names."""
+    return with_member(msgspec.json.encode(value), "user_id", user_id)

@@ -1,0 +1,107 @@
+"""The HTTP server: aiohttp with the routes, and what keeps slow clients from holding connections."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from aiohttp import web
+
+from everwatch import __version__
+from everwatch.api import metrics
+from everwatch.api.edge import Edge
+from everwatch.api.openapi import document
+from everwatch.api.routes import routes, system_of
+from everwatch.api.services import Services
+
+logger = logging.getLogger(__name__)
+
+FIRST_REQUEST_S = 10.0
+"""A connection on which no whole request has come for this long is closed."""
+IDLE_S = 75.0
+"""A connection that is not used for this long after a request is closed."""
+STOP_S = 5.0
+BACKLOG = 1_024
+_LOOK_S = 1.0
+# bytes of the request line, of one header
+_LONGEST_LINE, _LONGEST_FIELD, _MOST_HEADERS = 8_190, 8_190, 64
+
+
+class Server:
+    """Serves the API on a socket. ``wait_for_position``: see ``Edge``."""
+
+    def __init__(
+        self,
+        services: Services,
+        wait_for_position: Callable[[str, float], Awaitable[None]],
+        *,
+        origins: frozenset[str] = frozenset(),
+        first_request_s: float = FIRST_REQUEST_S,
+    ) -> None:
+        edge = Edge(services.tokens, services.clock, wait_for_position, origins=origins)
+        system = system_of(services)
+        self.routes = routes(services, system)
+        self.document = document(self.routes, __version__)
+        system.describe(self.document)
+        self._clock = services.clock
+        self._live = services.live
+        self._first_request_s = first_request_s
+        # of connections on which no request has begun yet: since when
+        self._silent: dict[object, float] = {}
+        self._spoken: set[object] = set()
+        app = web.Application(middlewares=[self._note_request, edge.middleware], client_max_size=2**62)
+        for route in self.routes:
+            handler = edge.handler_of(route)
+            app.router.add_route(route.method, route.path, handler)
+            if route.method == "GET":
+                app.router.add_route("HEAD", route.path, handler)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=IDLE_S,
+            shutdown_timeout=STOP_S,
+            max_line_size=_LONGEST_LINE,
+            max_field_size=_LONGEST_FIELD,
+            max_headers=_MOST_HEADERS,
+            lingering_time=1.0,
+        )
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self, sock: socket.socket) -> None:
+        """Begin to serve on a socket that is bound."""
+        await self._runner.setup()
+        await web.SockSite(self._runner, sock, backlog=BACKLOG).start()
+        self._watch = asyncio.create_task(self._close_silent(), name="slow clients")
+
+    async def stop(self) -> None:
+        """Take no more connections, and let requests end for a few seconds."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+        await self._live.stop()
+        await self._runner.cleanup()
+
+    @web.middleware
+    async def _note_request(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        self._spoken.add(request.protocol)
+        return await handler(request)
+
+    async def _close_silent(self) -> None:
+        """Close connections that send their first request byte by byte, or none: aiohttp waits for them for ever."""
+        server = self._runner.server
+        assert server is not None  # it was set up
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now_s = self._clock.monotonic_s()
+            connections = set(server.connections)
+            self._spoken &= connections
+            self._silent = {each: self._silent.get(each, now_s) for each in connections - self._spoken}
+            for each, since_s in self._silent.items():
+                if now_s - since_s >= self._first_request_s:
+                    metrics.SLOW_CLIENTS.inc()
+                    each.force_close()  # type: ignore[attr-defined]  # a web.RequestHandler

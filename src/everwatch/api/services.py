@@ -1,0 +1,32 @@
+"""What the handlers work with: the real parts in a process, fakes in tests."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from everwatch.api.commanding import Commands
+from everwatch.api.database import Database
+from everwatch.api.live import Live
+from everwatch.api.pinging import PingKeys
+from everwatch.api.token_routes import RecordSender
+from everwatch.api.tokens import Tokens
+from everwatch.core.clock import Clock
+from everwatch.kafka.lag import Lag
+from everwatch.kinds.execution.config_secrets import ConfigSecrets
+from everwatch.plans.plan import Plans
+
+
+class Services(NamedTuple):
+    """The parts of an API process. ``not_ready``: why it is not ready, by part; ``access_topic``: where tokens are."""
+
+    clock: Clock
+    database: Database
+    commands: Commands
+    tokens: Tokens
+    ping_keys: PingKeys
+    secrets: ConfigSecrets
+    records: RecordSender
+    access_topic: str
+    measure_lag: Callable[[], Lag]
+    plans: Callable[[], Plans | None]
+    not_ready: Callable[[], dict[str, str]]
+    live: Live

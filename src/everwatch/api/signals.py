@@ -1,0 +1,165 @@
+"""Signals and pings: what jobs say of themselves. They take no database, so they go on while it is away."""
+
+from functools import lru_cache
+from typing import Annotated
+from uuid import uuid4
+
+import msgspec
+from msgspec import Meta
+
+from everwatch.api.commanding import Commands
+from everwatch.api.permissions import Principal
+from everwatch.api.pinging import PingKeys
+from everwatch.api.problems import Problem, not_found, refused, unavailable
+from everwatch.api.routing import Answer, Call
+from everwatch.core.clock import Clock
+from everwatch.core.errors import EverwatchError, InvalidInput, RefusalCode
+from everwatch.encoding.input_models import Name, RunId, SignalInput, UserId, parse_object, signal_of
+from everwatch.kafka.command_client import Asked, asked_of
+from everwatch.model import Answer as Outcomes
+from everwatch.model import Asker, Signal, SignalType
+
+MOST_SIGNALS = 1_000
+PING_BODY_LIMIT = 100_000
+CREATE_WITHIN_S = 5.0
+
+
+class SignalBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One signal: that a job is alive and well (``success``), begins, fails, or a value that was measured.
+
+    ``at``: when, ms; 0: now.
+    """
+
+    user_id: UserId
+    monitor_id: Name
+    at: Annotated[int, Meta(ge=0)] = 0
+    type: SignalType = SignalType.SUCCESS
+    exit_code: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    duration_ms: Annotated[float, Meta(ge=0)] | None = None
+    value: float | None = None
+    run: RunId = ""
+
+
+class SignalsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Signals, at most a thousand."""
+
+    signals: Annotated[list[SignalBody], Meta(min_length=1, max_length=MOST_SIGNALS)]
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """How many signals are durable on Kafka."""
+
+    accepted: int
+
+
+class PingKeyView(msgspec.Struct, frozen=True):
+    """The key of a user's pings, and the path of a ping; MONITOR stands for a monitor's id."""
+
+    user_id: str
+    key: str
+    path: str
+
+
+class PingQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``rid``: which run it is about. ``create=1``: put the heartbeat monitor first if there is none.
+
+    ``period`` and ``grace``: of the monitor that is put.
+    """
+
+    rid: RunId = ""
+    create: Annotated[int, Meta(ge=0, le=1)] = 0
+    period: Annotated[str, Meta(max_length=64)] = "1d"
+    grace: Annotated[str, Meta(max_length=64)] = "1h"
+
+
+class Signals:
+    """Handlers of ``/v1/signals`` and ``/ping``."""
+
+    def __init__(self, commands: Commands, keys: PingKeys, clock: Clock) -> None:
+        self._commands = commands
+        self._keys = keys
+        self._clock = clock
+        self._names = lru_cache(maxsize=10_000)(self._named)
+
+    async def post(self, call: Call, body: SignalsBody) -> Answer:
+        now = self._clock.now_ms()
+        asked = []
+        for index, each in enumerate(body.signals):
+            _check_user(call.principal, each.user_id, index)
+            value = msgspec.to_builtins(each)
+            if not each.at:
+                value["at"] = now
+            signal = _signal(value, f"$.signals[{index}]")
+            asked.append(Asked(Asker.of(signal), msgspec.json.encode(value)))
+        await self._commands.tell(asked)
+        return Answer(Accepted(len(asked)), 202)
+
+    async def key(self, call: Call) -> Answer:
+        user_id = call.path["user_id"]
+        if self._keys.is_empty:
+            raise unavailable("no_ping_secret", "There is no secret for ping keys yet.")
+        key = self._keys.key_of(user_id)
+        return Answer(PingKeyView(user_id, key, f"/ping/{key}/MONITOR"))
+
+    async def ping(self, call: Call, query: PingQuery, _: bytes) -> Answer:
+        user_id, monitor_id = self._names(call.path["key"], call.path["slug"])
+        value: dict[str, object] = {"user_id": user_id, "monitor_id": monitor_id, "at": self._clock.now_ms()}
+        _add_what(value, call.path.get("what", ""))
+        if query.rid:
+            value["run"] = query.rid
+        created = bool(query.create) and await self._created(user_id, monitor_id, query)
+        await self._commands.tell([Asked(Asker("signal", user_id, monitor_id), msgspec.json.encode(value))])
+        return Answer(b"OK", 201 if created else 200, {"Cache-Control": "no-store"}, "text/plain")
+
+    def _named(self, key: str, slug: str) -> tuple[str, str]:
+        """The user and the monitor of a ping URL; not remembered where it raises. Raises Problem."""
+        user_id = self._keys.user_of(key)
+        if user_id is None:
+            raise not_found("such ping URL")
+        _signal({"user_id": user_id, "monitor_id": slug}, "$")
+        return user_id, slug
+
+    async def _created(self, user_id: str, monitor_id: str, query: PingQuery) -> bool:
+        """Put the monitor of a ping, unless there is one; tells whether it was put. Raises Problem."""
+        config = {"period": query.period, "grace": query.grace}
+        wanted = {
+            "command": "put",
+            "user_id": user_id,
+            "monitor_id": monitor_id,
+            "monitor": {"kind": "heartbeat", "config": config},
+            "if_version": 0,
+            "command_id": uuid4().hex,
+        }
+        [reply] = await self._commands.ask([asked_of(wanted)], CREATE_WITHIN_S)
+        if isinstance(reply, EverwatchError):
+            raise reply
+        if reply is None:
+            raise unavailable("no_answer", f"No worker answered within {CREATE_WITHIN_S:g} s: send the ping again.")
+        if reply.answer is Outcomes.REFUSED and reply.code != RefusalCode.VERSION_MISMATCH:
+            raise refused(reply)
+        return reply.answer is not Outcomes.REFUSED
+
+
+def _add_what(value: dict[str, object], what: str) -> None:
+    """Add what the last segment of a ping URL says: start, fail, or an exit code. Raises Problem."""
+    if not what:
+        return
+    if what in ("start", "fail"):
+        value["type"] = what
+    elif what.isascii() and what.isdigit() and len(what) <= 3 and int(what) <= 255:
+        if int(what):
+            value["exit_code"] = int(what)
+    else:
+        raise not_found("such ping URL: it ends with the monitor, /start, /fail or an exit code from 0 to 255")
+
+
+def _signal(value: dict[str, object], path: str) -> Signal:
+    try:
+        return signal_of(parse_object(value, SignalInput))
+    except InvalidInput as error:
+        raise InvalidInput(error.reason, path + error.path.removeprefix("$"), error.code) from None
+
+
+def _check_user(principal: Principal, user_id: str, index: int) -> None:
+    if principal.user_id and user_id != principal.user_id:
+        raise Problem(403, "forbidden", f"The token may not do this: $.signals[{index}] is of another user.")

@@ -1,0 +1,177 @@
+"""The system itself: lag, partitions, processes, plans, and what probes and Prometheus ask for."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from everwatch.api.database import Database
+from everwatch.api.routing import Answer, Call
+from everwatch.core.clock import Clock
+from everwatch.kafka.consumer_groups import Member
+from everwatch.kafka.lag import Lag, PartitionLag, TopicLag, summed
+from everwatch.plans.plan import Plans
+
+MEASURED_EVERY_S = 2.0
+
+
+class LagView(msgspec.Struct, frozen=True):
+    """The lag of each topic and group, at an instant (ms)."""
+
+    at: int
+    items: list[TopicLag]
+
+
+class PartitionsView(msgspec.Struct, frozen=True):
+    """The lag of each partition, at an instant (ms)."""
+
+    at: int
+    items: list[PartitionLag]
+
+
+class WorkerView(msgspec.Struct, frozen=True):
+    """A process: its kind, its client id and host, and how many partitions of topics it owns."""
+
+    process: str
+    client_id: str
+    host: str
+    partitions: int
+
+
+class WorkersView(msgspec.Struct, frozen=True):
+    """All workers, executors and sinks, at an instant (ms)."""
+
+    at: int
+    items: list[WorkerView]
+
+
+class PlanView(msgspec.Struct, frozen=True):
+    """A plan: what it allows (null: no limit) and the ids of its monitors ("" where the user's attributes make it)."""
+
+    plan: str
+    max_monitors: int | None
+    shortest_interval_ms: int | None
+    weight: int
+    monitors: list[str]
+    required_attributes: list[str]
+
+
+class PlansView(msgspec.Struct, frozen=True):
+    """The plans of this process's file."""
+
+    items: list[PlanView]
+
+
+class CountView(msgspec.Struct, frozen=True):
+    """How many monitors there are of a state, kind and plan (of the user)."""
+
+    state: str
+    kind: str
+    plan: str
+    monitors: int
+
+
+class CountsView(msgspec.Struct, frozen=True):
+    """How many monitors there are, and users of each plan; what there is none of is left out."""
+
+    monitors: list[CountView]
+    users: dict[str, int]
+
+
+class ProbeView(msgspec.Struct, frozen=True):
+    """What a probe is told. ``reasons``: of each part that is away, why."""
+
+    status: str
+    reasons: dict[str, str] = {}
+
+
+class System:
+    """Handlers of what is not about users. ``measure_lag`` asks the broker, and is called in a thread."""
+
+    def __init__(
+        self,
+        database: Database,
+        measure_lag: Callable[[], Lag],
+        plans: Callable[[], Plans | None],
+        not_ready: Callable[[], dict[str, str]],
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._measure_lag = measure_lag
+        self._plans = plans
+        self._not_ready = not_ready
+        self._clock = clock
+        self._measuring = asyncio.Lock()
+        self._measured: Lag | None = None
+        self._measured_s = 0.0
+        self._document = b""
+
+    async def lag(self, _: Call) -> Answer:
+        measured = await self._lag()
+        return Answer(LagView(measured.at, summed(measured.partitions)))
+
+    async def partitions(self, _: Call) -> Answer:
+        measured = await self._lag()
+        return Answer(PartitionsView(measured.at, list(measured.partitions)))
+
+    async def workers(self, _: Call) -> Answer:
+        measured = await self._lag()
+        found = [_worker(process, each) for process, members in measured.members.items() for each in members]
+        return Answer(WorkersView(measured.at, found))
+
+    async def counts(self, _: Call) -> Answer:
+        found = await self._database.ask(lambda reader: reader.catalogue_counts())
+        return Answer(CountsView([CountView(*each) for each in found.monitors], found.users))
+
+    async def plans(self, _: Call) -> Answer:
+        plans = await asyncio.to_thread(self._plans)
+        found = [] if plans is None else [plans.all[name] for name in sorted(plans.all)]
+        items = [
+            PlanView(
+                plan.name,
+                plan.limits.max_monitors,
+                plan.limits.shortest_ms,
+                plan.limits.weight,
+                [monitor.monitor_id for monitor in plan.monitors],
+                plan.required,
+            )
+            for plan in found
+        ]
+        return Answer(PlansView(items))
+
+    async def alive(self, _: Call) -> Answer:
+        return Answer(ProbeView("alive"), headers={"Cache-Control": "no-store"})
+
+    async def ready(self, _: Call) -> Answer:
+        reasons = self._not_ready()
+        return Answer(
+            ProbeView("not ready" if reasons else "ready", reasons),
+            503 if reasons else 200,
+            {"Cache-Control": "no-store"},
+        )
+
+    async def metrics(self, _: Call) -> Answer:
+        text = await asyncio.to_thread(generate_latest)
+        return Answer(text, headers={"Cache-Control": "no-store"}, media_type=CONTENT_TYPE_LATEST)
+
+    async def openapi(self, _: Call) -> Answer:
+        return Answer(self._document, headers={"Cache-Control": "no-cache"})
+
+    def describe(self, document: dict[str, Any]) -> None:
+        """Serve this OpenAPI document."""
+        self._document = msgspec.json.encode(document)
+
+    async def _lag(self) -> Lag:
+        """The lag, measured now or a moment ago. Raises BrokerUnavailable."""
+        async with self._measuring:
+            now_s = self._clock.monotonic_s()
+            if self._measured is None or now_s - self._measured_s > MEASURED_EVERY_S:
+                self._measured = await asyncio.to_thread(self._measure_lag)
+                self._measured_s = now_s
+            return self._measured
+
+
+def _worker(process: str, member: Member) -> WorkerView:
+    return WorkerView(process, member.client_id, member.host, len(member.partitions))

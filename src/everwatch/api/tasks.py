@@ -1,0 +1,86 @@
+"""Delayed tasks: create, cancel, list."""
+
+from typing import Annotated, Any
+from uuid import uuid4
+
+import msgspec
+
+from everwatch.api import paging
+from everwatch.api.commanding import Commands
+from everwatch.api.database import Database
+from everwatch.api.problems import FieldError, Problem, not_found
+from everwatch.api.queries import AllTasksQuery, TasksQuery, narrowed, when_of
+from everwatch.api.routing import Answer, Call
+from everwatch.api.sending import carry_out, done, quoted
+from everwatch.api.views import task_view
+from everwatch.core.clock import Clock
+from everwatch.encoding.input_models import Duration, Instant, Labels, MonitorId, Name, PolicyInput
+
+
+class TaskBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"in_": "in"}):
+    """A task to run once: at an instant (``at``), or so long from now (``in``). ``task_id`` "": it gets a new one."""
+
+    kind: Name
+    task_id: MonitorId = ""
+    at: Instant | None = None
+    in_: Duration | None = None
+    config: dict[str, Any] = {}
+    policy: PolicyInput = PolicyInput()
+    payload: Any = None
+    name: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    labels: Labels = {}
+
+
+class Tasks:
+    """Handlers of ``/v1/tasks`` and ``/v1/users/{user_id}/tasks``."""
+
+    def __init__(self, database: Database, commands: Commands, clock: Clock) -> None:
+        self._database = database
+        self._commands = commands
+        self._clock = clock
+
+    async def list(self, call: Call, query: AllTasksQuery) -> Answer:
+        return await self._page(call, query, narrowed(call.principal, query.user))
+
+    async def list_of_user(self, call: Call, query: TasksQuery) -> Answer:
+        return await self._page(call, query, call.path["user_id"])
+
+    async def get(self, call: Call) -> Answer:
+        user_id, task_id, now = call.path["user_id"], call.path["task_id"], self._clock.now_ms()
+        found = await self._database.ask(lambda reader: reader.task(user_id, task_id, now))
+        if found is None:
+            raise not_found(f"task {task_id!r} of user {user_id!r}")
+        return Answer(task_view(found))
+
+    async def create(self, call: Call, body: TaskBody) -> Answer:
+        if (body.at is None) == (body.in_ is None):
+            reason = "a task takes either at or in"
+            raise Problem(422, "invalid", reason, errors=[FieldError("$.at", reason)])
+        given = msgspec.to_builtins(body)
+        task_id = given.pop("task_id") or uuid4().hex
+        given["schedule"] = {"at": given.pop("at"), "in": given.pop("in")}
+        named = {"user_id": call.path["user_id"], "monitor_id": task_id}
+        # only create: a task of this name that is there already stays as it is
+        wanted = {"command": "put", **named, "monitor": given, "if_version": 0}
+        reply = await carry_out(self._commands, call, wanted, body_at="$.monitor")
+        if isinstance(reply, Answer):
+            return reply
+        return done(reply, 201, location=f"/v1/users/{quoted(call.path['user_id'])}/tasks/{quoted(task_id)}")
+
+    async def cancel(self, call: Call) -> Answer:
+        named = {"user_id": call.path["user_id"], "monitor_id": call.path["task_id"]}
+        reply = await carry_out(self._commands, call, {"command": "cancel", **named})
+        return reply if isinstance(reply, Answer) else done(reply, 204, body=False)
+
+    async def _page(self, call: Call, query: TasksQuery, user_id: str) -> Answer:
+        when, now = when_of(query), self._clock.now_ms()
+        status = "" if query.status is None else query.status.value
+        return await paging.page(
+            self._database,
+            call,
+            query,
+            lambda reader, after, limit: reader.tasks(
+                user_id, status, when.since, when.until, now=now, after=after, limit=limit
+            ),
+            task_view,
+        )

@@ -1,0 +1,184 @@
+"""API tokens: how they look, what is stored of one, and those that are known.
+
+A token is 256 random bits; only its SHA-256 is stored, as a record of the compacted topic ``access``. The id of a token
+is the beginning of that hash: it names the token in lists and logs, and tells nothing of it.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from typing import Annotated
+
+import msgspec
+
+from everwatch.api.permissions import SCOPES_OF, Principal, Role, Scope
+from everwatch.core.config import Settings
+from everwatch.core.errors import InvalidInput
+from everwatch.encoding.input_models import Name, UserId
+
+_PREFIXES = {Role.VIEWER: "ew_r_", Role.OPERATOR: "ew_w_", Role.ADMIN: "ew_a_"}
+_ID_CHARACTERS = 16
+LONGEST_TOKEN = 256
+TokenId = Annotated[str, msgspec.Meta(pattern=rf"^[0-9a-f]{{{_ID_CHARACTERS}}}\Z")]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+
+
+class PingSecret(msgspec.Struct, frozen=True, kw_only=True, tag="ping_secret", tag_field="type"):
+    """A secret that ping keys are made with; the oldest one makes new keys, all of them are accepted."""
+
+    secret_id: TokenId
+    secret: Digest
+    created_at: int
+
+
+class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, tag="token", tag_field="type"):
+    """What is stored of a token. Instants in ms; ``expires_at`` 0: never. ``user_id``: its one user, None for all."""
+
+    token_id: TokenId
+    sha256: Digest
+    name: Name
+    role: Role
+    secrets: bool = False
+    user_id: UserId | None = None
+    created_at: int
+    expires_at: int = 0
+
+    @property
+    def principal(self) -> Principal:
+        """Who asks with it."""
+        more = {Scope.SECRETS} if self.secrets else set()
+        return Principal(self.token_id, SCOPES_OF[self.role] | more, self.user_id or "")
+
+
+class NewToken(msgspec.Struct, frozen=True):
+    """A token that was just made: its text, which is shown once, and what is stored of it."""
+
+    text: str
+    record: TokenRecord
+
+
+def new_token(
+    name: str, role: Role, now: int, *, user_id: str = "", expires_at: int = 0, with_secrets: bool = False
+) -> NewToken:
+    """Make a token."""
+    text = _PREFIXES[role] + secrets.token_urlsafe(32)
+    return NewToken(
+        text,
+        TokenRecord(
+            token_id=token_id_of(text),
+            sha256=digest_of(text),
+            name=name,
+            role=role,
+            secrets=with_secrets,
+            user_id=user_id or None,
+            created_at=now,
+            expires_at=expires_at,
+        ),
+    )
+
+
+def new_text(role: Role) -> str:
+    """Make the text of a token that is stored nowhere."""
+    return _PREFIXES[role] + secrets.token_urlsafe(32)
+
+
+def digest_of(text: str) -> str:
+    """Return the SHA-256 of a token, hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def token_id_of(text: str) -> str:
+    """Return the id of a token."""
+    return digest_of(text)[:_ID_CHARACTERS]
+
+
+def new_ping_secret(now: int) -> PingSecret:
+    """Make a secret for ping keys."""
+    return PingSecret(secret_id=secrets.token_hex(_ID_CHARACTERS // 2), secret=secrets.token_hex(32), created_at=now)
+
+
+AccessRecord = TokenRecord | PingSecret
+
+
+def key_of(record: AccessRecord) -> bytes:
+    """Return a record's key on the topic ``access``."""
+    return (record.token_id if isinstance(record, TokenRecord) else f"ping/{record.secret_id}").encode()
+
+
+def encoded(record: AccessRecord) -> bytes:
+    """Return a record's value on the topic ``access``."""
+    return msgspec.json.encode(record)
+
+
+_decoder: msgspec.json.Decoder[AccessRecord] = msgspec.json.Decoder(AccessRecord)
+
+
+def decoded(value: bytes) -> AccessRecord:
+    """Return the record that a value of the topic ``access`` holds. Raises InvalidInput."""
+    try:
+        record = _decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"this is no record of access: {error}") from None
+    if isinstance(record, TokenRecord) and record.token_id != record.sha256[:_ID_CHARACTERS]:
+        raise InvalidInput("the id of the token does not fit its hash", "$.token_id")
+    return record
+
+
+class Tokens:
+    """The tokens that are known: those of the topic ``access``, and the one that the environment gives."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._by_digest: dict[str, TokenRecord] = {}
+        self._given: dict[str, Principal] = {}
+        if text := settings.api_admin_token.get_secret_value():
+            self.give(text)
+
+    def give(self, text: str) -> None:
+        """Accept a token of an administrator that is stored nowhere, for as long as this process runs."""
+        self._given[digest_of(text)] = Principal(token_id_of(text), SCOPES_OF[Role.ADMIN] | {Scope.SECRETS})
+
+    def put(self, record: TokenRecord) -> None:
+        """Take in a token."""
+        self._by_digest = self._by_digest | {record.sha256: record}
+
+    def revoke(self, token_id: str) -> None:
+        """Forget a token."""
+        # replaced and not changed: it is read in another thread
+        self._by_digest = {d: record for d, record in self._by_digest.items() if record.token_id != token_id}
+
+    def get(self, token_id: str) -> TokenRecord | None:
+        """Return a stored token by its id."""
+        return next((record for record in self._by_digest.values() if record.token_id == token_id), None)
+
+    def records(self) -> Iterable[TokenRecord]:
+        """Return all stored tokens, the oldest first."""
+        return sorted(self._by_digest.values(), key=lambda record: (record.created_at, record.token_id))
+
+    def has_admin(self, now: int) -> bool:
+        """Tell whether an administrator has a token that is valid at ``now``."""
+        return bool(self._given) or any(
+            record.role is Role.ADMIN and not record.user_id and _is_valid(record, now)
+            for record in self._by_digest.values()
+        )
+
+    def is_valid(self, principal: Principal, now: int) -> bool:
+        """Tell whether the token of a principal is still valid at ``now``: for what lasts longer than a request."""
+        if any(each.token_id == principal.token_id for each in self._given.values()):
+            return True
+        record = self.get(principal.token_id)
+        return record is not None and _is_valid(record, now)
+
+    def principal(self, text: str, now: int) -> Principal | None:
+        """Return who asks with a token at ``now``; None for one that is unknown, revoked or expired."""
+        if len(text) > LONGEST_TOKEN:
+            return None
+        # what is looked up is a hash, so how long the search takes tells nothing of any token
+        digest = digest_of(text)
+        record = self._by_digest.get(digest)
+        if record is not None:
+            return record.principal if _is_valid(record, now) else None
+        return self._given.get(digest)
+
+
+def _is_valid(record: TokenRecord, now: int) -> bool:
+    return not record.expires_at or now < record.expires_at

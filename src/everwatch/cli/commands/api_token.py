@@ -1,0 +1,141 @@
+"""``everwatch api-token``: tokens of the HTTP API, made, listed and revoked on the topic ``access``."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Annotated
+
+import msgspec
+import orjson
+import typer
+
+from everwatch.api.access import Access
+from everwatch.api.permissions import Role
+from everwatch.api.pinging import PingKeys
+from everwatch.api.tokens import TokenRecord, Tokens, encoded, key_of, new_token
+from everwatch.cli.support.database_reading import print_columns
+from everwatch.cli.support.input_publisher import Publisher
+from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, ready_broker, settings_of
+from everwatch.cli.support.time_display import time_text
+from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings
+from everwatch.core.errors import EverwatchError, SettingsError
+from everwatch.encoding.input_models import Name, UserId
+from everwatch.kafka.following import Follower, Start
+from everwatch.kafka.topics import Topics
+
+app = typer.Typer(no_args_is_help=True, help="Make, list and revoke tokens of the HTTP API.")
+READ_WITHIN_S = 60.0
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for, e.g. grafana.", show_default=False)],
+    role: Annotated[Role, typer.Option(help="What it may do.")] = Role.VIEWER,
+    user: Annotated[str | None, typer.Option(help="Only for this user's things.", show_default=False)] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="For how long it is valid, e.g. 90d; default: for good.", show_default=False)
+    ] = None,
+    secrets: Annotated[
+        bool, typer.Option("--secrets", help="It shows secrets in configs, which are redacted otherwise.")
+    ] = False,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token and print it, this once: only its hash is stored. API processes accept it at once.
+
+    A viewer reads; an operator writes, runs and sends signals too; an admin also makes tokens.
+
+    Examples: `everwatch api-token create grafana` · `everwatch api-token create ci --role operator --expires 90d` ·
+    `everwatch api-token create shop --role operator --user u-1`
+    """
+    _check("NAME", name, Name)
+    if user is not None:
+        _check("--user", user, UserId)
+        if secrets:
+            raise SettingsError("A token that is limited to a user shows no secrets: leave --secrets or --user away.")
+    now = SystemClock().now_ms()
+    expires_at = 0 if expires is None else now + duration_of("--expires", expires)
+    settings = settings_of(data_dir, bootstrap_servers)
+    made = new_token(name, role, now, user_id=user or "", expires_at=expires_at, with_secrets=secrets)
+    _send(settings, made.record, encoded(made.record))
+    if as_json:
+        typer.echo(orjson.dumps({"token": made.text, **_plain(made.record)}).decode())
+        return
+    typer.echo(made.text)
+    typer.echo(f"This is shown once. Revoke it: everwatch api-token revoke {made.record.token_id}", err=True)
+
+
+@app.command("list")
+def list_(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json: AsJson = False) -> None:
+    """List tokens, without what they are; with --json one object a line.
+
+    Example: `everwatch api-token list --json | jq -r .token_id`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    records = list(_stored(settings))
+    if as_json:
+        for record in records:
+            typer.echo(orjson.dumps(_plain(record)).decode())
+        return
+    if not records:
+        typer.echo("there are no tokens")
+        return
+    header = ("id", "name", "role", "user", "created", "expires")
+    print_columns(header, map(_row, records))
+
+
+@app.command()
+def revoke(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="As 'api-token list' prints it.", show_default=False)],
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+) -> None:
+    """Revoke a token; API processes refuse it at once.
+
+    Example: `everwatch api-token revoke 3f2a9c0d1b7e4f55`
+    """
+    settings = settings_of(data_dir, bootstrap_servers)
+    found = next((record for record in _stored(settings) if record.token_id == token_id), None)
+    if found is None:
+        raise EverwatchError(f"There is no token {token_id!r}: see 'everwatch api-token list'.")
+    _send(settings, found, None)
+    typer.echo(f"revoked: {found.name} ({found.token_id})")
+
+
+def _check(option: str, text: str, wanted: object) -> None:
+    """Raises SettingsError for a name or id that no token can have."""
+    try:
+        msgspec.convert(text, wanted)
+    except msgspec.ValidationError:
+        raise SettingsError(f"{option} is empty, too long, or has characters that cannot be seen.") from None
+
+
+def _stored(settings: Settings) -> Iterable[TokenRecord]:
+    """The tokens that the topic holds now. Raises BrokerUnavailable, AccessError."""
+    bootstrap, topic, clock = ready_broker(settings), Topics.of(settings).access, SystemClock()
+    tokens = Tokens(settings)
+    follower = Follower(settings, bootstrap, clock, {topic: Start.BEGINNING}, Access(tokens, PingKeys(), clock).take)
+    try:
+        follower.read_up(READ_WITHIN_S)
+    finally:
+        asyncio.run(follower.close())
+    return tokens.records()
+
+
+def _send(settings: Settings, record: TokenRecord, value: bytes | None) -> None:
+    publisher = Publisher(settings, ready_broker(settings))
+    publisher.send(Topics.of(settings).access, key_of(record).decode(), value)
+    publisher.finish()
+
+
+def _plain(record: TokenRecord) -> dict[str, object]:
+    said: dict[str, object] = msgspec.to_builtins(record)
+    del said["sha256"], said["type"]
+    return said
+
+
+def _row(record: TokenRecord) -> tuple[str, ...]:
+    role = f"{record.role}, secrets" if record.secrets else str(record.role)
+    expires = time_text(record.expires_at) if record.expires_at else "never"
+    return (record.token_id, record.name, role, record.user_id or "all", time_text(record.created_at), expires)

@@ -1,0 +1,122 @@
+"""Follows topics from a point on, all partitions and without a consumer group, in a thread of its own."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import AccessError, BrokerUnavailable
+from everwatch.kafka.access_errors import raise_refused
+from everwatch.kafka.clients import new_admin, new_consumer
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.partition_bounds import bounds
+from everwatch.kafka.topics import expect_topic
+from everwatch.kafka.unreadable_batches import PROBING, Sieve
+from everwatch.observability.log_throttle import Quiet
+
+logger = logging.getLogger(__name__)
+_AT_ONCE = 1_000
+_TAKE_S = 0.25
+OnRecords = Callable[[Sequence[Record]], None]
+
+
+class Start(StrEnum):
+    """Where following a topic begins: at its first record, or behind its last one."""
+
+    BEGINNING = "beginning"
+    END = "end"
+
+
+class Follower:
+    """Hands every record of some topics to a callback, in the order of each partition.
+
+    ``on_records`` is called in the follower's thread; whatever it raises is logged, once a minute, and the records
+    count as handed over. A broker that is away is waited for. Create it in a thread: it asks the broker.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        bootstrap_servers: str,
+        clock: Clock,
+        topics: Mapping[str, Start],
+        on_records: OnRecords,
+    ) -> None:
+        """Look up where the topics begin and end. Raises BrokerUnavailable, AccessError."""
+        self._on_records = on_records
+        self._quiet = Quiet(clock)
+        self._stop = threading.Event()
+        group = f"{settings.application}-following-{settings.instance}"
+        self._consumer: Consumer = new_consumer(
+            settings, bootstrap_servers, group, **{"fetch.wait.max.ms": 100, "fetch.error.backoff.ms": 100}
+        )
+        self._sieve = Sieve(self._consumer, lambda: new_consumer(settings, bootstrap_servers, group, **PROBING), clock)
+        self._left: dict[tuple[str, int], int] = {}
+        try:
+            admin = new_admin(settings, bootstrap_servers)
+            assigned: list[TopicPartition] = []
+            for topic, start in topics.items():
+                for number in range(expect_topic(admin, settings, topic)):
+                    held = bounds(self._consumer, topic, number)
+                    if start is Start.BEGINNING and held:
+                        self._left[topic, number] = held.stop
+                    offset = held.start if start is Start.BEGINNING else held.stop
+                    assigned.append(TopicPartition(topic, number, offset))
+            self._consumer.assign(assigned)
+        except BaseException:
+            self._consumer.close()
+            raise
+        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+
+    def read_up(self, patience_s: float) -> None:
+        """Hand over all that the topics held when this was created. Raises BrokerUnavailable, AccessError."""
+        for _ in range(int(patience_s / _TAKE_S)):
+            if not self._left:
+                return
+            self._take()
+            # what was never committed leaves a gap at the end, which the consumer passes over
+            for place in self._consumer.position(self._consumer.assignment()):
+                if place.offset >= self._left.get((place.topic, place.partition), place.offset + 1):
+                    del self._left[place.topic, place.partition]
+        raise BrokerUnavailable(f"Kafka does not give the rest of {', '.join(sorted({t for t, _ in self._left}))}.")
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Stop following."""
+        self._stop.set()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+        else:
+            self._consumer.close()
+
+    def _follow(self) -> None:
+        try:
+            while not self._stop.is_set():
+                try:
+                    self._take()
+                except (AccessError, BrokerUnavailable, KafkaException) as error:
+                    if self._quiet.may_say("broker"):
+                        logger.warning("%s", error)
+                    self._stop.wait(_TAKE_S)
+        finally:
+            self._consumer.close()
+
+    def _take(self) -> None:
+        sifted = self._sieve.sift(self._consumer.consume(_AT_ONCE, _TAKE_S))
+        if sifted.errors:
+            raise_refused(sifted.errors, sifted.errors[0].topic() or "")
+        if not sifted.records:
+            return
+        try:
+            self._on_records([Record.of(message) for message in sifted.records])
+        except Exception:
+            if self._quiet.may_say("records"):
+                logger.exception("records could not be handed over")

@@ -1,0 +1,128 @@
+"""The API as a process on a real broker, worker and sink: its documentation's examples, and what it promises."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from support.pipeline import Pipeline, Process
+from support.waiting import PATIENCE, wait_until
+
+TOKEN = "a token of the tests, long enough to be one"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
+pytestmark = pytest.mark.integration
+
+
+def started(pipeline: Pipeline, name: str) -> tuple[Process, str]:
+    """An API process on a free port, and its address."""
+    environment = pipeline.environment | {"EVERWATCH_API_ADMIN_TOKEN": TOKEN, "EVERWATCH_API_PORT": "0"}
+    process = Process("api", environment, pipeline.settings.data_dir / f"{name}.log")
+
+    def address() -> str | None:
+        assert process.runs, process.logged()
+        found = re.search(r"^API: (\S+)$", process.logged(), re.MULTILINE)
+        return found[1] if found else None
+
+    return process, wait_until("the API serves", address, 60) or ""
+
+
+@pytest.fixture(scope="module")
+def api(pipeline: Pipeline) -> Iterator[str]:
+    """The address of an API for the whole module."""
+    process, address = started(pipeline, "api")
+    yield address
+    assert process.stop() == 0
+    assert TOKEN not in process.logged()
+
+
+def examples() -> list[str]:
+    return re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_examples_of_the_documentation_work(api: str, tmp_path: Path) -> None:
+    # a busy machine takes its time
+    (tmp_path / ".curlrc").write_text('header = "Prefer: wait=30"\n')
+    for example in examples():
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", example],
+            env={"API": api, "TOKEN": TOKEN, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=60 * PATIENCE,
+        )
+        assert done.returncode == 0, f"{example}\n{done.stdout}\n{done.stderr}"
+        for line in done.stdout.splitlines():
+            assert '"status":4' not in line, line
+
+
+def session(token: str = TOKEN) -> requests.Session:
+    made = requests.Session()
+    made.headers["Authorization"] = f"Bearer {token}"
+    return made
+
+
+def test_a_write_that_is_read_through_another_process_is_seen_and_a_killed_one_loses_nothing(
+    api: str, pipeline: Pipeline
+) -> None:
+    other, address = started(pipeline, "api-2")
+    try:
+        with session() as http:
+            for number in range(5):
+                url = f"/v1/users/rw-{number}"
+                wrote = http.put(api + url, json={}, headers={"Prefer": "wait=30"})
+                assert wrote.status_code == 201
+                read = http.get(address + url, headers={"Everwatch-After": wrote.headers["Everwatch-Position"]})
+                assert (read.status_code, read.json()["user_id"]) == (200, f"rw-{number}")
+            body = {"kind": "noop", "schedule": {"every": "1h"}}
+            # it is not known what became of this one: it is sent again, to another process
+            kept = http.put(
+                address + "/v1/users/rw-0/monitors/m",
+                json=body,
+                headers={"Prefer": "respond-async", "Idempotency-Key": "k-1"},
+            )
+            assert kept.status_code == 202
+            other.kill()
+            again = http.put(
+                api + "/v1/users/rw-0/monitors/m", json=body, headers={"Prefer": "wait=30", "Idempotency-Key": "k-1"}
+            )
+            assert again.json()["answer"] in ("done", "repeated")
+            after = {"Everwatch-After": again.headers["Everwatch-Position"]}
+            assert http.get(api + "/v1/users/rw-0/monitors/m", headers=after).json()["version"] == 1
+    finally:
+        if other.runs:
+            other.kill()
+
+
+def test_no_change_of_many_at_once_is_lost(api: str) -> None:
+    with session() as http:
+        http.put(f"{api}/v1/users/lost", json={}, headers={"Prefer": "wait=30"})
+        url = f"{api}/v1/users/lost/monitors/m"
+        made = http.put(url, json={"kind": "noop", "schedule": {"every": "1h"}}, headers={"Prefer": "wait=30"})
+        assert made.status_code == 201
+        # each sees the same version: one of them may change it
+        wrote = [
+            http.put(
+                url,
+                json={"kind": "noop", "schedule": {"every": "1h"}, "name": f"n-{number}"},
+                headers={"Prefer": "wait=30", "If-Match": made.headers["ETag"]},
+            ).status_code
+            for number in range(4)
+        ]
+        assert sorted(wrote) == [200, 412, 412, 412]
+
+
+def test_a_token_that_the_command_line_makes_is_accepted_until_it_is_revoked(api: str, pipeline: Pipeline) -> None:
+    def everwatch(*arguments: str) -> str:
+        command = [sys.executable, "-m", "everwatch", "api-token", *arguments]
+        return subprocess.run(command, env=pipeline.environment, capture_output=True, text=True, check=True).stdout
+
+    token = everwatch("create", "ci", "--role", "viewer", "--user", "rw-0").strip()
+    with session(token) as http:
+        wait_until("the token is known", lambda: http.get(f"{api}/v1/users").status_code == 200)
+        assert http.get(f"{api}/v1/lag").status_code == 403
+        token_id = next(line.split()[0] for line in everwatch("list").splitlines() if " ci " in line)
+        everwatch("revoke", token_id)
+        wait_until("the token is refused", lambda: http.get(f"{api}/v1/users").status_code == 401)

@@ -1,0 +1,282 @@
+"""The API's server in the loop of a test, on the store in memory and a worker that answers at once."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+import orjson
+
+from everwatch.api.database import Database
+from everwatch.api.live import Live
+from everwatch.api.permissions import Role
+from everwatch.api.pinging import PingKeys
+from everwatch.api.server import Server
+from everwatch.api.services import Services
+from everwatch.api.tokens import Tokens, new_ping_secret, new_token
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import load_settings
+from everwatch.core.errors import EverwatchError, InvalidInput
+from everwatch.encoding import codec
+from everwatch.kafka.command_client import Asked
+from everwatch.kafka.lag import Lag
+from everwatch.kafka.topics import Topics
+from everwatch.kinds.execution.config_secrets import ConfigSecrets
+from everwatch.model import Answer, CommandType, Monitor, Reply, User
+from everwatch.rules.admission import admit_command, admit_signup
+from everwatch.rules.registration_rules import carry_out, sign_up
+from everwatch.store import Entry, MemoryStore, Partition, Received, SinkBatch
+
+START = 1_795_000_000_000
+CHANGELOG = Partition("everwatch-monitors-changelog", 0)
+
+
+class Worker:
+    """Carries out commands as a worker does, and stores what came of them as a sink does, at once.
+
+    ``silent``: answers nothing; ``failure``: of every input that is sent.
+    """
+
+    def __init__(self, store: MemoryStore, clock: SettableClock) -> None:
+        self._store = store
+        self._clock = clock
+        self.inputs: list[Asked] = []
+        self.silent = False
+        self.failure: EverwatchError | None = None
+        self._ids: set[tuple[str, str]] = set()
+        self._offset = 0
+        self._replies: dict[tuple[str, str], Reply] = {}
+
+    async def tell(self, inputs: Sequence[Asked]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.inputs += inputs
+
+    async def ask(self, inputs: Sequence[Asked], wait_s: float) -> list[Reply | EverwatchError | None]:
+        if self.failure is not None:
+            return [self.failure for _ in inputs]
+        self.inputs += inputs
+        if self.silent or not wait_s:
+            return [None for _ in inputs]
+        return [self._answer(each) for each in inputs]
+
+    def reply(self, user_id: str, command_id: str) -> Reply | None:
+        return self._replies.get((user_id, command_id))
+
+    def _answer(self, asked: Asked) -> Reply:
+        asker = asked.asker
+        answer, error, version = Answer.DONE, None, 0
+        try:
+            answer, version = self._carried_out(asked)
+        except InvalidInput as refusal:
+            answer, error = Answer.REFUSED, refusal
+        reply = Reply(
+            asker.command_id,
+            asker.user_id,
+            asker.monitor_id,
+            asker.command,
+            answer,
+            error.reason if error else "",
+            error.path if error else "",
+            version,
+            self._clock.now_ms(),
+            error.code if error else "",
+            asker.signup_id,
+            asker.signal_id,
+        )
+        self._replies[asker.user_id, asker.command_id or asker.signup_id or asker.signal_id] = reply
+        return reply
+
+    def _carried_out(self, asked: Asked) -> tuple[Answer, int]:
+        now = self._clock.now_ms()
+        user = self._store.user(asked.asker.user_id)
+        monitors = {m.monitor_id: m for m in self._store.monitors(asked.asker.user_id)}
+        if asked.asker.command == "signal":
+            return Answer.DONE, 0
+        if asked.asker.command == "signup":
+            signup = admit_signup(asked.value, now)
+            changes = sign_up(signup, user, monitors, now, now)
+            answer = Answer.REGISTERED if user is None else Answer.UPDATED
+            self._store_changes(changes, asked.asker.user_id)
+            return (Answer.UNCHANGED if changes.is_nothing else answer), 0
+        command = admit_command(asked.value, now)
+        if (command.user_id, command.command_id) in self._ids:
+            held = self._store.monitor(command.user_id, command.monitor_id)
+            return Answer.REPEATED, held.version if held else 0
+        if command.command is CommandType.SET_USER:
+            if user is None:
+                raise InvalidInput("there is no such user", "$.user_id", "not_found")
+            return Answer.DONE, 0
+        changes = carry_out(command, user, monitors, now, now)
+        self._ids.add((command.user_id, command.command_id))
+        self._store_changes(changes, command.user_id)
+        held = self._store.monitor(command.user_id, command.monitor_id) if command.monitor_id else None
+        return (Answer.UNCHANGED if changes.is_nothing else Answer.DONE), held.version if held else 0
+
+    def _store_changes(self, changes: Any, user_id: str) -> None:
+        entries: list[Entry] = []
+        if changes.user is not None:
+            entries.append(Entry(user_id, "", changes.user))
+        for change in changes.monitors:
+            held = change.after or change.before
+            entries.append(Entry(user_id, held.monitor_id, change.after))
+        if changes.user_ended:
+            entries.append(Entry(user_id, "", None))
+        self.put(*entries)
+
+    def put(self, *entries: Entry) -> None:
+        """Store what a changelog would say."""
+        received = []
+        for entry in entries:
+            received.append(Received(CHANGELOG, self._offset, self._clock.now_ms(), entry))
+            self._offset += 1
+        self._store.apply(SinkBatch(self._clock.now_ms(), {CHANGELOG: self._offset}, entries=received))
+
+
+class Records:
+    """Takes records of the topic ``access`` in at once."""
+
+    def __init__(self, take: Callable[[bytes, bytes | None], None]) -> None:
+        self._take = take
+
+    async def send(self, topic: str, key: bytes, value: bytes | None) -> None:
+        self._take(key, value)
+
+
+class Api:
+    """A server that runs, with tokens of every role, and a client session."""
+
+    def __init__(self) -> None:
+        self.clock = SettableClock(START)
+        self.store = MemoryStore()
+        self.worker = Worker(self.store, self.clock)
+        self.tokens = Tokens(load_settings())
+        self.ping_keys = PingKeys()
+        self.ping_keys.put(new_ping_secret(START))
+        self.not_ready: dict[str, str] = {}
+        self.failure: EverwatchError | None = None
+        self.texts = {role: self.token(role) for role in Role}
+        self.url = ""
+        self.taker: Any = None
+        self.live = Live(
+            Topics.of(load_settings()),
+            self._follow,
+            lambda principal: self.tokens.is_valid(principal, self.clock.now_ms()),
+            self.clock,
+        )
+        self.session: aiohttp.ClientSession
+
+    async def _follow(self, take: Any) -> Any:
+        self.taker = take
+
+        async def close() -> None:
+            self.taker = None
+
+        return close
+
+    def token(self, role: Role, user_id: str = "", **more: Any) -> str:
+        """Make a token."""
+        made = new_token("test", role, START, user_id=user_id, **more)
+        self.tokens.put(made.record)
+        return made.text
+
+    def services(self) -> Services:
+        """Return the parts that the server works with."""
+        from everwatch.api.access import Access
+        from everwatch.kafka.consumed_record import Record
+
+        access = Access(self.tokens, self.ping_keys, self.clock)
+
+        def opened() -> MemoryStore:
+            if self.failure is not None:
+                raise self.failure
+            return self.store
+
+        return Services(
+            self.clock,
+            Database(opened, self.clock),
+            self.worker,
+            self.tokens,
+            self.ping_keys,
+            ConfigSecrets(None),
+            Records(lambda key, value: access.take([Record("access", 0, 0, 0, key, value)])),
+            "access",
+            lambda: Lag(START, (), {}),
+            lambda: None,
+            lambda: self.not_ready,
+            self.live,
+        )
+
+    async def call(
+        self, method: str, path: str, *, token: str | None = "", body: object = None, **headers: str
+    ) -> "Answered":
+        """Send a request; ``token``: "" for an administrator's, None for none."""
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token is not None:
+            given.setdefault("Authorization", f"Bearer {token or self.texts[Role.ADMIN]}")
+        data = body if isinstance(body, bytes | None) else orjson.dumps(body)
+        if data is not None:
+            given.setdefault("Content-Type", "application/json")
+        async with self.session.request(method, self.url + path, data=data, headers=given) as response:
+            # a stream does not end
+            is_stream = response.content_type == "text/event-stream"
+            return Answered(response.status, response.headers, b"" if is_stream else await response.read())
+
+
+class Answered(msgspec.Struct):
+    """An answer."""
+
+    status: int
+    headers: Any
+    data: bytes
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.data)
+
+    @property
+    def code(self) -> str:
+        """The code of a problem document."""
+        assert self.headers["Content-Type"] == "application/problem+json", self.data
+        return str(self.json["code"])
+
+
+def listening() -> socket.socket:
+    """A socket on a free port of loopback."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+@asynccontextmanager
+async def api(**more: Any) -> AsyncIterator[Api]:
+    """Run the API's server meanwhile."""
+    running = Api()
+
+    async def at_once(_: str, __: float) -> None:
+        await asyncio.sleep(0)
+
+    sock = listening()
+    running.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    server = Server(running.services(), at_once, **more)
+    running.server = server  # type: ignore[attr-defined]
+    await server.start(sock)
+    # a path is sent as it is written
+    connector = aiohttp.TCPConnector(force_close=False)
+    running.session = aiohttp.ClientSession(connector=connector, requote_redirect_url=False)
+    try:
+        yield running
+    finally:
+        await running.session.close()
+        await server.stop()
+
+
+def entry(user: User, *monitors: Monitor) -> list[Entry]:
+    """What the changelog says of a user with monitors."""
+    return [
+        Entry(user.user_id, "", user),
+        *(Entry(user.user_id, m.monitor_id, codec.decode_entry(m.key, codec.encode_entry(m))) for m in monitors),
+    ]

@@ -1,0 +1,206 @@
+"""Who may do what with the API: every route with every kind of token, made of the table of routes."""
+
+import logging
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+from support.api import START, Api, api
+from support.waiting import PATIENCE
+
+from everwatch.api.permissions import SCOPES_OF, Principal, Reach, Role, Scope
+from everwatch.api.routing import Route
+from everwatch.api.tokens import decoded, encoded, new_token
+from everwatch.core.errors import InvalidInput
+
+HERS, OTHERS = "ann", "bob"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Api]:
+    async with api() as running:
+        for user in (HERS, OTHERS):
+            body = {"monitors": [{"monitor_id": "m", "kind": "noop", "schedule": {"every": "1m"}}]}
+            await running.call("PUT", f"/v1/users/{user}", body=body)
+        yield running
+
+
+def url_of(route: Route, user: str) -> str:
+    """The route's path with names of things that may not be there."""
+    names = {"user_id": user, "monitor_id": "m", "task_id": "t", "command_id": "c", "token_id": "0" * 16}
+    path = route.path
+    for name in route.parameters:
+        path = path.replace(f"{{{name}}}", names.get(name, "x"))
+    return path
+
+
+def may(role: Role, limited: bool, route: Route, user: str) -> bool:
+    """What the permissions say in words of their own: a scope, and whose thing it is."""
+    if route.permission.scope is None:
+        return True
+    if route.permission.scope not in SCOPES_OF[role]:
+        return False
+    if not limited:
+        return True
+    if route.permission.reach is Reach.WHOLE:
+        return False
+    return route.permission.reach is not Reach.USER or user == HERS
+
+
+async def test_every_route_refuses_who_may_not_and_nobody_else(server: Api) -> None:
+    routes: list[Route] = server.server.routes  # type: ignore[attr-defined]
+    assert len(routes) > 30
+    looked_at = 0
+    for route in routes:
+        for user in (HERS, OTHERS):
+            if user == OTHERS and "user_id" not in route.parameters:
+                continue
+            url = url_of(route, user)
+            if route.permission.scope is not None:
+                for token in (None, "ew_a_nonsense"):
+                    nobody = await server.call(route.method, url, token=token)
+                    assert (nobody.status, nobody.code) == (401, "unauthorized"), route.name
+                    assert nobody.headers["WWW-Authenticate"].startswith("Bearer")
+            for role in Role:
+                for limited in (False, True):
+                    token = server.token(role, HERS if limited else "")
+                    answered = await server.call(route.method, url, token=token)
+                    allowed = may(role, limited, route, user)
+                    assert (answered.status not in (401, 403)) == allowed, (route.name, user, role, limited)
+                    assert answered.status != 500, route.name
+                    looked_at += 1
+    assert looked_at > 200
+
+
+async def test_a_token_of_one_user_sees_nothing_of_another_by_any_list_filter_or_cursor(server: Api) -> None:
+    hers = server.token(Role.VIEWER, HERS)
+    routes: list[Route] = server.server.routes  # type: ignore[attr-defined]
+    lists = [r for r in routes if r.permission.reach is Reach.NARROWED and r.method == "GET" and r.path != "/v1/live"]
+    assert lists
+    for route in lists:
+        seen = await server.call("GET", route.path, token=hers)
+        assert seen.status == 200
+        assert OTHERS not in seen.data.decode()
+        everything = await server.call("GET", f"{route.path}?limit=1")
+        if everything.json["next"]:
+            stolen = await server.call("GET", f"{route.path}?limit=1&cursor={everything.json['next']}", token=hers)
+            assert stolen.code == "invalid_cursor"
+    assert (await server.call("GET", f"/v1/monitors?user={OTHERS}", token=hers)).code == "forbidden"
+
+
+async def test_what_is_refused_does_not_tell_whether_it_exists(server: Api) -> None:
+    hers = server.token(Role.ADMIN, HERS)
+    there, not_there = [
+        await server.call("GET", f"/v1/users/{user}/monitors/m", token=hers) for user in (OTHERS, "nobody")
+    ]
+    texts = [each.json | {"request_id": ""} for each in (there, not_there)]
+    assert texts[0] == texts[1]
+
+
+async def test_lines_of_a_batch_and_signals_of_another_user_are_refused(server: Api) -> None:
+    hers = server.token(Role.OPERATOR, HERS)
+    line = b'{"command":"pause","user_id":"bob","monitor_id":"m"}'
+    batch = await server.call("POST", "/v1/batch", body=line, token=hers)
+    assert b'"status":403' in batch.data
+    signal = {"signals": [{"user_id": "ann", "monitor_id": "m"}, {"user_id": "bob", "monitor_id": "m"}]}
+    assert (await server.call("POST", "/v1/signals", body=signal, token=hers)).code == "forbidden"
+
+
+async def test_a_token_is_shown_once_used_listed_and_revoked(server: Api) -> None:
+    made = await server.call("POST", "/v1/tokens", body={"name": "grafana", "role": "viewer"})
+    token, stored = made.json["token"], made.json["stored"]
+    assert token.startswith("ew_r_")
+    assert (await server.call("GET", "/v1/users", token=token)).status == 200
+    listed = await server.call("GET", "/v1/tokens")
+    assert stored in listed.json["items"]
+    assert token not in listed.data.decode()
+    assert (await server.call("DELETE", made.headers["Location"])).status == 204
+    assert (await server.call("GET", "/v1/users", token=token)).status == 401
+
+
+async def test_a_token_expires(server: Api) -> None:
+    token = server.token(Role.VIEWER, expires_at=START + 1_000)
+    assert (await server.call("GET", "/v1/users", token=token)).status == 200
+    server.clock.advance(1_000)
+    assert (await server.call("GET", "/v1/users", token=token)).status == 401
+    past = await server.call("POST", "/v1/tokens", body={"name": "x", "role": "viewer", "expires_at": START})
+    assert past.status == 422
+
+
+async def test_secrets_are_shown_only_to_who_may_see_them(server: Api) -> None:
+    config = {"url": "https://example.com", "bearer": "hush"}
+    await server.call("PUT", "/v1/users/ann/monitors/s", body={"kind": "http", "config": config})
+    shown = await server.call("GET", "/v1/users/ann/monitors/s")
+    assert shown.json["spec"]["config"]["bearer"] == {"$redacted": True}
+    token = server.token(Role.VIEWER, with_secrets=True)
+    assert (await server.call("GET", "/v1/users/ann/monitors/s", token=token)).json["spec"]["config"][
+        "bearer"
+    ] == "hush"
+
+
+def test_what_is_stored_of_a_token_does_not_give_it_away() -> None:
+    made = new_token("ci", Role.OPERATOR, START, user_id="ann")
+    stored = encoded(made.record)
+    assert made.text.encode() not in stored
+    assert decoded(stored) == made.record
+    for wrong in (b"", b"{", stored.replace(made.record.sha256.encode(), b"0" * 64), b'{"type":"token"}'):
+        with pytest.raises(InvalidInput):
+            decoded(wrong)
+
+
+def test_a_scope_of_its_own_shows_secrets_and_no_role_has_it() -> None:
+    assert all(Scope.SECRETS not in scopes for scopes in SCOPES_OF.values())
+    assert not Principal("t", SCOPES_OF[Role.ADMIN]).has(Scope.SECRETS)
+
+
+async def test_every_answer_has_security_headers_and_a_request_id(server: Api) -> None:
+    for path, status in (("/healthz", 200), ("/v1/users", 200), ("/nowhere", 404), ("/v1/tokens/x", 405)):
+        answered = await server.call("GET", path, X_Request_Id="mine-1")
+        assert answered.status == status
+        assert answered.headers["X-Request-Id"] == "mine-1"
+        assert answered.headers["X-Content-Type-Options"] == "nosniff"
+        assert answered.headers["Server"] == "everwatch"
+        assert "Access-Control-Allow-Origin" not in answered.headers
+    strange = await server.call("GET", "/healthz", X_Request_Id='"><script>')
+    assert strange.headers["X-Request-Id"].isalnum()
+    assert (await server.call("GET", "/v1/tokens/x")).headers["Allow"] == "DELETE"
+
+
+async def test_pages_of_other_origins_may_use_it_only_if_that_is_configured() -> None:
+    async with api(origins=frozenset({"https://app.example"})) as running:
+        preflight = await running.call(
+            "OPTIONS", "/v1/users/ann", token=None, Origin="https://app.example", Access_Control_Request_Method="PUT"
+        )
+        assert preflight.status == 204
+        assert "PUT" in preflight.headers["Access-Control-Allow-Methods"]
+        allowed = await running.call("GET", "/v1/users", Origin="https://app.example")
+        assert allowed.headers["Access-Control-Allow-Origin"] == "https://app.example"
+        other = await running.call("GET", "/v1/users", Origin="https://evil.example")
+        assert "Access-Control-Allow-Origin" not in other.headers
+
+
+async def test_a_client_that_sends_its_request_too_slowly_is_cut_off() -> None:
+    async with api(first_request_s=0) as running:
+        host, port = running.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as slow:
+            slow.sendall(b"GET /healthz HTT")
+            running.clock.advance(1)
+            slow.setblocking(False)
+            import asyncio
+
+            async with asyncio.timeout(20 * PATIENCE):
+                assert await asyncio.get_running_loop().sock_recv(slow, 100) == b""
+
+
+async def test_a_bug_of_ours_is_a_problem_document_and_no_request_is_logged(
+    server: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(server.store, "list_users", fails)
+    with caplog.at_level(logging.DEBUG):
+        failed = await server.call("GET", "/v1/users", X_Request_Id="find-me")
+    assert (failed.status, failed.code) == (500, "unhandled")
+    assert "find-me" in caplog.text
+    assert server.texts[Role.ADMIN] not in caplog.text

@@ -1,0 +1,88 @@
+"""The OpenAPI document says what the API does: its shape, and requests made of it at random."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from support.api import Api, api
+
+from everwatch.api.permissions import Reach, Role
+
+EXAMPLES = 2
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
+schemathesis.serializer.alias("*/*", "text/plain")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Api]:
+    async with api() as running:
+        body = {"monitors": [{"monitor_id": "m", "kind": "noop", "schedule": {"every": "1m"}}]}
+        await running.call("PUT", "/v1/users/ann", body=body)
+        yield running
+
+
+async def test_the_document_names_every_route_and_what_each_takes(server: Api) -> None:
+    document = (await server.call("GET", "/openapi.json", token=None)).json
+    assert document["openapi"].startswith("3.1")
+    named = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    routes = server.server.routes  # type: ignore[attr-defined]
+    assert named == {(route.method, route.path) for route in routes}
+    for route in routes:
+        operation = document["paths"][route.path][route.method.lower()]
+        is_open = route.permission.reach in (Reach.ANYONE, Reach.KEY)
+        assert operation["security"] == ([] if is_open else [{"token": []}])
+    ids = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
+    assert len(ids) == len(set(ids))
+
+
+async def test_every_reference_of_the_document_leads_somewhere(server: Api) -> None:
+    document = (await server.call("GET", "/openapi.json", token=None)).json
+
+    def references(value: Any) -> list[str]:
+        if isinstance(value, dict):
+            found = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+            return found + [each for inner in value.values() for each in references(inner)]
+        return [each for inner in value for each in references(inner)] if isinstance(value, list) else []
+
+    for reference in set(references(document)):
+        place: Any = document
+        for name in reference.removeprefix("#/").split("/"):
+            place = place[name]
+
+
+async def test_requests_made_at_random_of_the_document_are_answered_as_it_says(server: Api) -> None:
+    document = (await server.call("GET", "/openapi.json", token=None)).json
+    schema = schemathesis.openapi.from_dict(document)
+    schema.config.update(base_url=server.url)
+    headers = {"Authorization": f"Bearer {server.texts[Role.ADMIN]}"}
+
+    def failures() -> Iterator[str]:
+        for result in schema.get_all_operations():
+            operation = result.ok()
+            if operation.path == "/v1/live":  # it does not end
+                continue
+
+            @settings(
+                max_examples=EXAMPLES,
+                database=None,
+                deadline=None,
+                derandomize=True,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=operation.as_strategy())
+            def check(case: Any) -> None:
+                # what a schema cannot say may be refused: that a schedule is one of every, cron and at
+                case.call_and_validate(headers=headers, excluded_checks=[positive_data_acceptance])
+
+            try:
+                check()
+            except Exception as error:
+                yield f"{operation.label}: {str(error)[:1_500]}"
+
+    found = await asyncio.get_running_loop().run_in_executor(None, lambda: list(failures()))
+    assert not found, "\n".join(found)

@@ -1,0 +1,84 @@
+"""Live events of the API: what a client gets, what it is told was dropped, and when its stream ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from support.api import START, Api, api
+from support.waiting import PATIENCE
+
+from everwatch.api import live as live_module
+from everwatch.api.permissions import Role
+from everwatch.core.config import OutputFormat
+from everwatch.encoding import codec
+from everwatch.kafka.consumed_record import Record
+from everwatch.model import State, Transition
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Api]:
+    async with api() as running:
+        yield running
+
+
+def changed(user_id: str, offset: int, monitor_id: str = "m") -> Record:
+    transition = Transition(user_id, monitor_id, START + offset, State.NEW, State.UP, "", 1)
+    value = codec.encode_transition(transition, OutputFormat.AVRO)
+    return Record("transitions", 0, offset, START, user_id.encode(), value)
+
+
+@asynccontextmanager
+async def stream(server: Api, query: str = "", token: str = "") -> AsyncIterator[aiohttp.StreamReader]:
+    headers = {"Authorization": f"Bearer {token or server.texts[Role.VIEWER]}"}
+    async with server.session.get(f"{server.url}/v1/live{query}", headers=headers) as response:
+        assert response.status == 200, await response.text()
+        async with asyncio.timeout(30 * PATIENCE):
+            assert await response.content.readuntil(b"\n\n") == b": everwatch\n\n"
+            yield response.content
+
+
+async def test_a_client_gets_what_it_asked_for_and_no_more(server: Api) -> None:
+    hers = server.token(Role.VIEWER, "ann")
+    async with stream(server) as everything, stream(server, "?monitor=b", hers) as one:
+        server.taker([changed("ann", 1, "a"), changed("bob", 2), changed("ann", 3, "b")])
+        for offset in (1, 2, 3):
+            event = await everything.readuntil(b"\n\n")
+            assert event.startswith(b"event: transition\nid: transition/0/%d\ndata: {" % offset)
+        assert b'"monitor_id":"b"' in await one.readuntil(b"\n\n")
+    async with asyncio.timeout(30 * PATIENCE):
+        while server.live.clients or server.taker is not None:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_stream_of_another_user_is_refused(server: Api) -> None:
+    refused = await server.call("GET", "/v1/live?user=bob", token=server.token(Role.VIEWER, "ann"))
+    assert (refused.status, refused.code) == (403, "forbidden")
+
+
+async def test_what_a_client_does_not_get_is_counted_for_it(server: Api) -> None:
+    async with stream(server) as events:
+        server.taker([changed("ann", number) for number in range(200)])
+        got = [await events.readuntil(b"\n\n") for _ in range(live_module.PER_S + 1)]
+    assert got[-1] == b'event: dropped\ndata: {"dropped":150}\n\n'
+
+
+async def test_a_stream_ends_when_its_token_is_revoked_and_when_the_process_stops(server: Api) -> None:
+    token = server.token(Role.VIEWER)
+    async with stream(server, token=token) as events, stream(server) as other:
+        principal = server.tokens.principal(token, START)
+        assert principal is not None
+        server.tokens.revoke(principal.token_id)
+        server.taker([changed("ann", 1)])
+        assert await events.read() == b""
+        assert await other.readuntil(b"\n\n")
+        await server.live.stop()
+        assert await other.read() == b""
+
+
+async def test_a_client_that_does_not_read_is_left_behind_with_a_bounded_queue() -> None:
+    client = live_module.Client("", "", None)
+    for second in range(100):
+        client.offer([("transition", changed("ann", number)) for number in range(60)], float(second))
+    assert client.dropped == 100 * 60 - live_module.MOST_QUEUED

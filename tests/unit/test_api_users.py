@@ -1,0 +1,208 @@
+"""The API's users, monitors and commands, over HTTP, on the store in memory."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from support.api import START, Api, api
+
+from everwatch.api.permissions import Role
+from everwatch.core.errors import BrokerUnavailable, StoreError
+
+SITE = {"kind": "noop", "schedule": {"every": "1m"}}
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Api]:
+    async with api() as running:
+        yield running
+
+
+async def test_a_user_is_signed_up_shown_changed_and_ended(server: Api) -> None:
+    made = await server.call("PUT", "/v1/users/ann", body={"monitors": [SITE | {"monitor_id": "a"}]})
+    assert (made.status, made.json["answer"], made.headers["Location"]) == (201, "registered", "/v1/users/ann")
+    again = await server.call("PUT", "/v1/users/ann", body={"monitors": [SITE | {"monitor_id": "a"}]})
+    assert (again.status, again.json["answer"]) == (200, "unchanged")
+    shown = await server.call("GET", "/v1/users/ann")
+    assert shown.json["monitors"] == {"new": 1}
+    ended = await server.call("DELETE", "/v1/users/ann")
+    assert (ended.status, ended.data) == (204, b"")
+    assert (await server.call("GET", "/v1/users/ann")).code == "not_found"
+    assert (await server.call("DELETE", "/v1/users/ann")).status == 404
+
+
+async def test_a_monitor_is_created_once_and_changed_only_by_who_has_seen_it(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={})
+    made = await server.call("PUT", "/v1/users/ann/monitors/site", body=SITE)
+    assert (made.status, made.headers["ETag"]) == (201, '"1"')
+    # nothing was read before: it may not be what its writer believes
+    blind = await server.call("PUT", "/v1/users/ann/monitors/site", body=SITE | {"name": "x"})
+    assert (blind.status, blind.code) == (428, "precondition_required")
+    seen = await server.call("GET", "/v1/users/ann/monitors/site")
+    changed = await server.call(
+        "PUT", "/v1/users/ann/monitors/site", body=SITE | {"name": "x"}, If_Match=seen.headers["ETag"]
+    )
+    assert (changed.status, changed.headers["ETag"]) == (200, '"2"')
+    late = await server.call("PUT", "/v1/users/ann/monitors/site", body=SITE, If_Match=seen.headers["ETag"])
+    assert (late.status, late.code) == (412, "version_mismatch")
+    only_new = await server.call("PUT", "/v1/users/ann/monitors/site", body=SITE, If_None_Match="*")
+    assert only_new.status == 412
+
+
+async def test_a_patch_changes_what_it_names(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={})
+    await server.call("PUT", "/v1/users/ann/monitors/site", body=SITE | {"labels": {"env": "prod", "team": "a"}})
+    patch = {"schedule": {"every": "5m"}, "labels": {"team": None}}
+    path = "/v1/users/ann/monitors/site"
+    assert (await server.call("PATCH", path, body=patch)).status == 428
+    done = await server.call("PATCH", path, body=patch, If_Match='"1"', Content_Type="application/merge-patch+json")
+    assert (done.status, done.headers["ETag"]) == (200, '"2"')
+    spec = (await server.call("GET", path)).json["spec"]
+    assert (spec["schedule"], spec["labels"]) == ({"every": "5m"}, {"env": "prod"})
+    wrong = await server.call("PATCH", path, body={"schedule": {"every": "1ms"}}, If_Match="*")
+    assert (wrong.status, wrong.json["errors"][0]["path"]) == (422, "$.schedule.every")
+
+
+async def test_an_input_that_is_wrong_is_refused_with_its_field_and_nothing_is_sent(server: Api) -> None:
+    for body, path in (
+        ({"kind": "htpp"}, "$.kind"),
+        ({"schedule": {"every": "1ms"}}, "$.schedule.every"),
+        ({"nonsense": 1}, "$.nonsense"),
+    ):
+        refused = await server.call("PUT", "/v1/users/ann/monitors/site", body=body)
+        assert (refused.status, refused.json["errors"][0]["path"]) == (422, path)
+    assert (await server.call("PUT", "/v1/users/ann", body=b"{")).code == "malformed"
+    too_large = await server.call("PUT", "/v1/users/ann", body=b" " * (1024 * 1024 + 1))
+    assert (too_large.status, too_large.code) == (413, "too_large")
+    assert server.worker.inputs == []
+
+
+async def test_a_command_that_comes_again_with_its_key_is_carried_out_once(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={"monitors": [SITE | {"monitor_id": "a"}]})
+    path = "/v1/users/ann/monitors/a/pause"
+    first = await server.call("POST", path, body={}, Idempotency_Key="k-1")
+    again = await server.call("POST", path, body={}, Idempotency_Key="k-1")
+    assert (first.json["answer"], again.json["answer"]) == ("done", "repeated")
+    outcome = await server.call("GET", "/v1/users/ann/commands/k-1")
+    assert outcome.json["answer"] == "repeated"
+
+
+async def test_a_command_that_nobody_answers_is_accepted_with_the_place_of_its_outcome(server: Api) -> None:
+    server.worker.silent = True
+    kept = await server.call("PUT", "/v1/users/a%2Fb", body={}, Idempotency_Key="k/1", Prefer="wait=0")
+    assert (kept.status, kept.json["answer"]) == (202, None)
+    assert kept.headers["Location"] == "/v1/users/a%2Fb/commands/k%2F1"
+    assert (await server.call("GET", kept.headers["Location"])).status == 404
+
+
+async def test_with_kafka_away_nothing_is_acknowledged(server: Api) -> None:
+    server.worker.failure = BrokerUnavailable("no broker")
+    key = (await server.call("GET", "/v1/users/ann/ping-key")).json["key"]
+    for method, path, body in (
+        ("PUT", "/v1/users/ann", {}),
+        ("POST", "/v1/signals", {"signals": [{"user_id": "ann", "monitor_id": "job"}]}),
+        ("GET", f"/ping/{key}/job", None),
+    ):
+        away = await server.call(method, path, body=body)
+        assert (away.status, away.code, away.headers["Retry-After"]) == (503, "kafka_unavailable", "1")
+
+
+async def test_with_the_database_away_writes_and_pings_go_on(server: Api) -> None:
+    server.failure = StoreError("the database is away")
+    assert (await server.call("GET", "/v1/users")).code == "database_unavailable"
+    assert (await server.call("PUT", "/v1/users/ann", body={})).status == 201
+    key = (await server.call("GET", "/v1/users/ann/ping-key")).json["key"]
+    assert (await server.call("GET", f"/ping/{key}/job", token=None)).data == b"OK"
+
+
+async def test_a_ping_says_what_its_url_says(server: Api) -> None:
+    key = (await server.call("GET", "/v1/users/ann/ping-key")).json["key"]
+    for path in ("job", "job/start?rid=r-1", "job/fail", "job/0", "job/7"):
+        assert (await server.call("POST", f"/ping/{key}/{path}", token=None, body=b"log")).status == 200
+    sent = [each.value.decode() for each in server.worker.inputs]
+    about = f'{{"user_id":"ann","monitor_id":"job","at":{START}'
+    assert sent == [
+        about + "}",
+        about + ',"type":"start","run":"r-1"}',
+        about + ',"type":"fail"}',
+        about + "}",
+        about + ',"exit_code":7}',
+    ]
+    for path in (f"{key}x/job", "YW5u.AAAA/job", f"{key}/job/256", f"{key}/job/log"):
+        assert (await server.call("GET", f"/ping/{path}", token=None)).code == "not_found"
+
+
+async def test_a_ping_creates_its_monitor_once(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={})
+    key = (await server.call("GET", "/v1/users/ann/ping-key")).json["key"]
+    url = f"/ping/{key}/backup?create=1&period=1d&grace=1h"
+    assert [(await server.call("GET", url, token=None)).status for _ in range(2)] == [201, 200]
+    assert (await server.call("GET", "/v1/users/ann/monitors/backup")).json["spec"]["kind"] == "heartbeat"
+    wrong = await server.call("GET", f"/ping/{key}/other?create=1&period=never", token=None)
+    assert wrong.status == 422
+
+
+async def test_a_batch_gives_each_line_its_outcome(server: Api) -> None:
+    lines = b"\n".join(
+        (
+            b'{"command":"signup","user_id":"ann"}',
+            b'{"command":"put","user_id":"ann","monitor_id":"a","monitor":{"kind":"noop","schedule":{"every":"1m"}}}',
+            b"",
+            b"nonsense",
+            b'{"command":"delete","user_id":"bob","monitor_id":"a"}',
+            b'{"command":"purge","user_id":"bob"}',
+        )
+    )
+    token = server.texts[Role.OPERATOR]
+    done = await server.call("POST", "/v1/batch", body=lines, token=token, Content_Type="application/x-ndjson")
+    import orjson
+
+    outcomes = [orjson.loads(line) for line in done.data.splitlines()]
+    assert done.status == 207
+    assert [(each["line"], each["status"]) for each in outcomes] == [(1, 200), (2, 200), (4, 422), (5, 404), (6, 403)]
+
+
+async def test_pages_go_through_all_monitors_and_their_cursors_belong_to_their_filters(server: Api) -> None:
+    monitors = [SITE | {"monitor_id": f"m-{number:02}"} for number in range(7)]
+    await server.call("PUT", "/v1/users/ann", body={"monitors": monitors})
+    path, seen = "/v1/monitors?limit=3&kind=noop", []
+    while path:
+        page = await server.call("GET", path)
+        seen += [each["monitor_id"] for each in page.json["items"]]
+        link = page.headers.get("Link", "")
+        assert bool(link) == bool(page.json["next"])
+        path = link.partition("<")[2].partition(">")[0]
+    assert seen == [each["monitor_id"] for each in monitors]
+    cursor = (await server.call("GET", "/v1/monitors?limit=3")).json["next"]
+    other = await server.call("GET", f"/v1/monitors?limit=3&state=up&cursor={cursor}")
+    assert other.code == "invalid_cursor"
+    assert (await server.call("GET", "/v1/monitors?cursor=%2A%2A")).code == "invalid_cursor"
+    assert (await server.call("GET", "/v1/monitors?limit=501")).code == "invalid_parameter"
+    assert (await server.call("GET", "/v1/monitors?colour=red")).code == "invalid_parameter"
+
+
+async def test_a_task_is_created_once_listed_in_pages_and_cancelled(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={})
+    for name in ("a", "b", "c"):
+        made = await server.call("POST", "/v1/users/ann/tasks", body={"kind": "noop", "task_id": name, "in": "1h"})
+        assert (made.status, made.headers["Location"]) == (201, f"/v1/users/ann/tasks/{name}")
+    again = await server.call("POST", "/v1/users/ann/tasks", body={"kind": "noop", "task_id": "a", "in": "2h"})
+    assert again.code == "version_mismatch"
+    assert (await server.call("POST", "/v1/users/ann/tasks", body={"kind": "noop"})).status == 422
+    path, seen = "/v1/tasks?limit=2&status=pending", []
+    while path:
+        page = await server.call("GET", path)
+        seen += [each["task_id"] for each in page.json["items"]]
+        path = page.headers.get("Link", "").partition("<")[2].partition(">")[0]
+    assert seen == ["a", "b", "c"]
+    assert (await server.call("DELETE", "/v1/users/ann/tasks/b")).status == 204
+    assert (await server.call("GET", "/v1/users/ann/tasks/b")).json["status"] == "cancelled"
+    nothing = await server.call("GET", f"/v1/tasks?since={START}&until={START}")
+    assert nothing.code == "invalid_parameter"
+
+
+async def test_what_has_not_changed_is_not_sent_again(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={"monitors": [SITE | {"monitor_id": "a"}]})
+    for path in ("/v1/users", "/v1/users/ann", "/v1/users/ann/monitors/a"):
+        first = await server.call("GET", path)
+        again = await server.call("GET", path, If_None_Match=first.headers["ETag"])
+        assert (again.status, again.data) == (304, b"")
