@@ -19,6 +19,8 @@ from everwatch.core.errors import StoreError
 from everwatch.model import At, Every, Misfire, Policy, Priority, Result, State, Status, Transition
 from everwatch.store import Identity, Partition, Received, SinkBatch, SqlStore, StoreBusy, open_reader, open_store
 from everwatch.store.database import open_for_writing, parse_url
+from everwatch.store.interface import Selection
+from everwatch.store.paging import Sort
 from everwatch.store.search import TABLES, index_of
 from everwatch.store.sql_schema import metadata
 
@@ -263,6 +265,11 @@ def test_a_database_filled_by_each_older_revision_is_upgraded(
     assert sorted(stored.result.user_id for stored in reader.results()) == ["anna", "user-0"]
     [(user, [monitor])] = reader.catalogue()
     assert (user.user_id, user.attributes, monitor.monitor_id, monitor.state) == ("anna", {"age": 30}, "shop", State.UP)
+    counts = reader.catalogue_counts()
+    assert (counts.monitors, counts.users) == ((("up", "kind", "plan", 1),), {"plan": 1})
+    for which in (Selection(contains="hop"), Selection(plan="plan", state="up"), Selection(prefix="sh")):
+        assert reader.list_monitors(which, sort=Sort.CHANGED) == [monitor]
+    assert [each.user.user_id for each in reader.list_users(Selection(prefix="AN"))] == ["anna"]
     assert [each.schedule for each in reader.history()] == [Every(60_000)]
     assert [each.to_state for each in reader.transitions()] == [State.DOWN]
     assert len(list(reader.identities(0, 10))) == 2
