@@ -44,18 +44,18 @@ from streams.agents.registration import Registration
 from streams.agents.signals import Signals
 from streams.metrics import REBALANCE
 from streams.outputs.all_outputs import Outputs
-from streams.outputs.dead_letters import Refusals
+from streams.outputs.dead_letters import RejectedInputs
 from streams.outputs.replies import Replies
 from streams.outputs.transitions import Transitions
-from streams.state.owned_partitions import Partitions, Planner
+from streams.state.owned_partitions import OwnedPartitions, Planner
 from streams.state.partition_logs import PartitionLogs, PartitionLost
-from streams.state.table_examination import Examiner
+from streams.state.table_examination import TableExaminer
 from streams.state.unit_of_work import Writer, new_monitors_table
-from streams.ticking.agenda_runner import Wakes
-from streams.ticking.due_index_loader import PAUSE_S, Delayed
-from streams.ticking.emitter import Ticking
-from streams.ticking.inline_evaluator import InlineResults
-from streams.transport.batch_consumer import Lane
+from streams.ticking.agenda_runner import AgendaRunner
+from streams.ticking.due_index_loader import PAUSE_S, DueIndexLoader
+from streams.ticking.emitter import Emitter
+from streams.ticking.inline_evaluator import InlineEvaluator
+from streams.transport.batch_consumer import BatchConsumer
 
 logger = logging.getLogger(__name__)
 TABLE = "monitors"
@@ -122,7 +122,7 @@ class Engine(Service):
         )
         self.table.store.new_consumer = self._new_recovery_consumer
         new_prober = self.table.store.new_prober = self._new_changelog_prober if rebuild_changelog else None
-        self.examiner = Examiner(
+        self.examiner = TableExaminer(
             topics.monitors_changelog,
             member,
             lambda: self.table.store,
@@ -135,7 +135,7 @@ class Engine(Service):
         self._packing = codec_named(settings.compression)
         within_s = settings.first_check_within_s
         self._planner = Planner(self._packing, clock, first_check_within_ms=None if within_s < 0 else within_s * 1_000)
-        self.partitions = Partitions(self._planner, self._progress, lambda: self.table.store)
+        self.partitions = OwnedPartitions(self._planner, self._progress, lambda: self.table.store)
         # the order within a topic is kept, so each has a handler of its own
         self.isolated = {
             topic: Isolated(topic, handle, lambda: self._refusals, clock)
@@ -159,10 +159,12 @@ class Engine(Service):
         self._planner.largest_batch = await asyncio.to_thread(largest_batch, self._admin, topics.all_ticks)
         self._writer = Writer(self.table, self._outbox, self.logs, self.partitions, self.partitions.calm)
         replies = Replies(self._outbox, topics, clock, settings.output_format)
-        refusals = self._refusals = Refusals(DeadLetters(self._outbox, topics, clock, "worker"), replies, self._outbox)
+        refusals = self._refusals = RejectedInputs(
+            DeadLetters(self._outbox, topics, clock, "worker"), replies, self._outbox
+        )
         transitions = Transitions(self._outbox, topics, settings.output_format)
         secrets = config_secrets(settings)
-        inline = InlineResults(
+        inline = InlineEvaluator(
             lambda: self.table.store, self._outbox, self._packing, topics, clock, settings.output_format, secrets
         )
         outputs = Outputs(self._outbox, transitions, replies, refusals)
@@ -172,10 +174,10 @@ class Engine(Service):
         self.registration = Registration(self._writer, self._planner, outputs, inputs, changes, clock)
         self.signal_taker = Signals(self._writer, refusals, replies, self._outbox, clock, secrets)
         self.feedback = Feedback(self._writer, self._planner, transitions, refusals, settings.tasks_kept_s * 1_000)
-        delayed = Delayed(self.partitions, self._planner, lambda: self.table.store)
-        wakes = Wakes(self.partitions, self._planner, self._writer, lambda: self.table.store, transitions, clock)
+        delayed = DueIndexLoader(self.partitions, self._planner, lambda: self.table.store)
+        wakes = AgendaRunner(self.partitions, self._planner, self._writer, lambda: self.table.store, transitions, clock)
         await self.add_runtime_dependency(
-            Ticking(
+            Emitter(
                 self.partitions,
                 self._sender,
                 self._packing,
@@ -331,7 +333,7 @@ class Engine(Service):
     async def _open_lanes(self, numbers: set[int], era: int) -> None:
         """Begin to read every topic that can be read; raises what keeps others from being read."""
 
-        async def open_lane(lane: Lane) -> None:
+        async def open_lane(lane: BatchConsumer) -> None:
             if era == self._era and not lane.is_open:
                 await lane.open(numbers)
 
@@ -496,13 +498,13 @@ class Engine(Service):
         transactional_id = f"{self._topics.monitors_changelog}-{number}"
         return self._clients.transactional_producer(transactional_id)
 
-    def _lane(self, topic: str, channel: Any) -> Lane:
+    def _lane(self, topic: str, channel: Any) -> BatchConsumer:
         group = f"{self._settings.application}-worker-{topic}"
         # a trickle is gathered by the broker: to ask for each record by itself costs more than to handle it
         gathering = {"fetch.min.bytes": 512 * 1024, "fetch.wait.max.ms": 250}
         # of commands there are few, and somebody waits for each
         fetching = {} if topic == self._topics.commands else gathering
-        return Lane(
+        return BatchConsumer(
             topic,
             lambda **more: self._clients.consumer(group, **fetching | more),
             channel,
@@ -516,7 +518,7 @@ class Engine(Service):
     def _new_group_consumer(self) -> Consumer:
         return self._clients.consumer(self._settings.application)
 
-    async def _look_ahead(self, delayed: Delayed) -> None:
+    async def _look_ahead(self, delayed: DueIndexLoader) -> None:
         while not self.should_stop:
             try:
                 await delayed.load_ahead()
@@ -524,7 +526,7 @@ class Engine(Service):
                 await self.crash(error)
             await self.sleep(PAUSE_S)
 
-    async def _wake(self, wakes: Wakes) -> None:
+    async def _wake(self, wakes: AgendaRunner) -> None:
         while not self.should_stop:
             try:
                 if self._may_change:

@@ -11,9 +11,9 @@ from everwatch.encoding import codec, table_records
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import INLINE_EXECUTOR, Monitor, Status
 from everwatch.rules import lifecycle
-from streams.outputs.dead_letters import Refusals
+from streams.outputs.dead_letters import RejectedInputs
 from streams.outputs.transitions import Transitions
-from streams.state.owned_partitions import Partition, Planner
+from streams.state.owned_partitions import OwnedPartition, Planner
 from streams.state.unit_of_work import Writer, Writing, all_or_rebuilt
 from streams.ticking.agenda_runner import muted
 from streams.transport.batch_consumer import in_turns
@@ -37,7 +37,7 @@ class Feedback:
         writer: Writer,
         planner: Planner,
         transitions: Transitions,
-        refusals: Refusals,
+        refusals: RejectedInputs,
         tasks_kept_ms: int,
     ) -> None:
         self._writer = writer
@@ -112,7 +112,7 @@ class Feedback:
         return monitor, after
 
 
-def _note_answers(partition: Partition, judged: list[Judged]) -> None:
+def _note_answers(partition: OwnedPartition, judged: list[Judged]) -> None:
     """Note that executors are alive, if one of these results is an executor's."""
     if partition.unanswered_since and any(_is_executors(record) for record, _, _ in judged[-LOOKED_AT:]):
         partition.unanswered_since = 0

@@ -17,7 +17,7 @@ from everwatch.model import Command, MonitorSpec, Signup
 from everwatch.plans.plan import Plans
 from everwatch.plans.plans_file import PlansFile
 from everwatch.rules.admission import admit_command, admit_signup
-from streams.outputs.dead_letters import Refusals
+from streams.outputs.dead_letters import RejectedInputs
 from streams.transport.batch_consumer import in_turns
 
 W = TypeVar("W", bound=Signup | Command)
@@ -29,7 +29,7 @@ class Inputs:
     """Admission of signups and commands. What is not admitted becomes a dead letter."""
 
     def __init__(
-        self, refusals: Refusals, clock: Clock, secrets: ConfigSecrets, plans_file: PlansFile | None = None
+        self, refusals: RejectedInputs, clock: Clock, secrets: ConfigSecrets, plans_file: PlansFile | None = None
     ) -> None:
         self._refusals = refusals
         self._clock = clock

@@ -8,9 +8,9 @@ from everwatch.core.bisection import Bisection
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput, Unhandled, is_retryable
 from everwatch.kafka.consumed_record import Record
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.metrics import POISON
-from streams.outputs.dead_letters import Refusals
+from streams.outputs.dead_letters import RejectedInputs
 
 logger = logging.getLogger(__name__)
 PAUSE_S = 0.1
@@ -25,13 +25,13 @@ class Isolated:
         self,
         topic: str,
         handle: Callable[[Sequence[Record]], Awaitable[None]],
-        refusals: Callable[[], Refusals],
+        refusals: Callable[[], RejectedInputs],
         clock: Clock,
     ) -> None:
         self._topic = topic
         self._handle = handle
         self._refusals = refusals
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
 
     async def run(self, work: Bisection[Record]) -> None:
         """Handle what is left of a batch; when this returns, all of it is handled, or refused, and that is durable.

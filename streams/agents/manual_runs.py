@@ -11,9 +11,9 @@ from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
 from everwatch.model import Command, Monitor, Signup
 from everwatch.schedule.every import PHASE_STEP_MS
-from streams.state.owned_partitions import Partition
+from streams.state.owned_partitions import OwnedPartition
 
-JudgeNow = Callable[[Partition, Monitor, int, int], None]
+JudgeNow = Callable[[OwnedPartition, Monitor, int, int], None]
 """Judges an inline monitor: its partition, it, the instant it is judged for, and now."""
 
 
@@ -28,7 +28,9 @@ class ManualRuns:
         self._produced_at = produced_at
         self._judge_now = judge_now
 
-    def run(self, partition: Partition, source: Record, wanted: Signup | Command, monitor: Monitor, now: int) -> None:
+    def run(
+        self, partition: OwnedPartition, source: Record, wanted: Signup | Command, monitor: Monitor, now: int
+    ) -> None:
         """Let a monitor run once beside its schedule.
 
         The tick has the instant of the command, so that the command read again gives the same tick; it is no whole

@@ -6,7 +6,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
-from everwatch.model import Answer, Asker, Command, CommandType, Monitor, Signup, User
+from everwatch.model import Asker, Command, CommandOutcome, CommandType, Monitor, Signup, User
 from everwatch.rules.registration_rules import (
     Changes,
     carry_out,
@@ -21,7 +21,7 @@ from streams.state.command_deduplication import remembered_of
 from streams.state.quotas import Quotas
 from streams.state.unit_of_work import Writing
 
-Answered = tuple[int, Asker, Answer, int, InvalidInput | None]
+Answered = tuple[int, Asker, CommandOutcome, int, InvalidInput | None]
 """The partition of an answer, and its arguments."""
 
 
@@ -53,7 +53,7 @@ class MonitorChanges:
         user = work.user(source.partition, wanted.user_id)
         if isinstance(wanted, Command) and self.is_repeated(work, source, wanted):
             version = self._version(work, source.partition, wanted)
-            answers.append((source.partition, Asker.of(wanted), Answer.REPEATED, version, None))
+            answers.append((source.partition, Asker.of(wanted), CommandOutcome.REPEATED, version, None))
             return None
         try:
             if isinstance(wanted, Command) and wanted.command is CommandType.SET_USER:
@@ -75,7 +75,7 @@ class MonitorChanges:
                 changes = carry_out(wanted, user, monitors, now, settled, self._inputs.secrets.recognised)
         except InvalidInput as error:
             self._outputs.refusals.refuse(source, error, answered=True)
-            answers.append((source.partition, Asker.of(wanted), Answer.REFUSED, 0, error))
+            answers.append((source.partition, Asker.of(wanted), CommandOutcome.REFUSED, 0, error))
             return None
         self.write(work, source.partition, wanted.user_id, changes, settled)
         if quotas is not None:
@@ -92,12 +92,12 @@ class MonitorChanges:
             work.add_value(source.partition, key, known.with_id(wanted.command_id, now).encoded())
         if isinstance(wanted, Command) and wanted.command_id:
             begun = (source.partition, source.offset) in self.begun
-            answer = Answer.DONE if begun or not changes.is_nothing else Answer.UNCHANGED
+            answer = CommandOutcome.DONE if begun or not changes.is_nothing else CommandOutcome.UNCHANGED
             version = self._version(work, source.partition, wanted)
             answers.append((source.partition, Asker.of(wanted), answer, version, None))
         elif isinstance(wanted, Signup) and wanted.signup_id:
-            answer = Answer.REGISTERED if user is None else Answer.UPDATED
-            answer = Answer.UNCHANGED if changes.is_nothing else answer
+            answer = CommandOutcome.REGISTERED if user is None else CommandOutcome.UPDATED
+            answer = CommandOutcome.UNCHANGED if changes.is_nothing else answer
             answers.append((source.partition, Asker.of(wanted), answer, 0, None))
         return changes
 

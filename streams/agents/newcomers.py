@@ -5,14 +5,14 @@ from contextlib import ExitStack
 
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
-from everwatch.model import Answer, Asker, At, ReplyOn, Signup
+from everwatch.model import Asker, At, CommandOutcome, ReplyOn, Signup
 from everwatch.rules.registration_rules import (
     newcomer,
 )
 from everwatch.timetable import NEVER, TimetableEntry
 from streams.agents.inputs import Admitted, by_partition
 from streams.outputs.all_outputs import Outputs
-from streams.state.owned_partitions import Partition, Planner
+from streams.state.owned_partitions import OwnedPartition, Planner
 from streams.state.unit_of_work import Writing, all_or_rebuilt
 from streams.transport.batch_consumer import in_turns
 
@@ -57,7 +57,7 @@ class Newcomers:
 
         They begin a little later than now, so that sweeps can go on while all this becomes durable.
         """
-        planned: list[tuple[Partition, list[TimetableEntry]]] = []
+        planned: list[tuple[OwnedPartition, list[TimetableEntry]]] = []
         asked: list[tuple[int, Signup]] = []
         with ExitStack() as stack:
             for number, some in newcomers.items():
@@ -85,7 +85,9 @@ class Newcomers:
                 work.send(number)
             await work.finish()
             for number, signup in asked:
-                self._outputs.replies.answer(number, Asker.of(signup), Answer.REGISTERED, offset=work.position(number))
+                self._outputs.replies.answer(
+                    number, Asker.of(signup), CommandOutcome.REGISTERED, offset=work.position(number)
+                )
             with all_or_rebuilt():
                 # in one go: what is loaded from the index meanwhile would come twice
                 for partition, plans in planned:

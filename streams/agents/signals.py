@@ -13,9 +13,9 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.protocol import SignalledKind
-from everwatch.model import Answer, Asker, Monitor, Signal, SignalState
+from everwatch.model import Asker, CommandOutcome, Monitor, Signal, SignalState
 from everwatch.rules import lifecycle
-from streams.outputs.dead_letters import Refusals
+from streams.outputs.dead_letters import RejectedInputs
 from streams.outputs.replies import Replies
 from streams.state.unit_of_work import Writer, Writing
 from streams.transport.batch_consumer import in_turns
@@ -33,7 +33,7 @@ class Signals:
     def __init__(
         self,
         writer: Writer,
-        refusals: Refusals,
+        refusals: RejectedInputs,
         replies: Replies,
         outbox: Outbox,
         clock: Clock,
@@ -66,7 +66,7 @@ class Signals:
                     more = None if signal.is_plain and not signal.signal_id else signal
                     heard.setdefault(record.partition, []).append((record, key, at, more))
         async with self._writer.writing() as work:
-            answers: list[tuple[int, Asker, Answer]] = []
+            answers: list[tuple[int, Asker, CommandOutcome]] = []
             for number, some in heard.items():
                 await self._take(work, number, some, answers)
             await work.finish()
@@ -77,7 +77,7 @@ class Signals:
             await self._outbox.delivered()
 
     async def _take(
-        self, work: Writing, number: int, heard: list[Heard], answers: list[tuple[int, Asker, Answer]]
+        self, work: Writing, number: int, heard: list[Heard], answers: list[tuple[int, Asker, CommandOutcome]]
     ) -> None:
         newest: dict[bytes, int] = {}
         # keys that take a closer look, and their entries
@@ -108,7 +108,7 @@ class Signals:
         number: int,
         values: Mapping[bytes, bytes | None],
         heard: list[Heard],
-        answers: list[tuple[int, Asker, Answer]],
+        answers: list[tuple[int, Asker, CommandOutcome]],
     ) -> None:
         said: dict[bytes, list[Heard]] = {key: [] for key in values}
         for each in heard:
@@ -127,7 +127,7 @@ class Signals:
                     work.add_value(number, key, after)
 
     def _after(
-        self, key: bytes, value: bytes, heard: list[Heard], answers: list[tuple[int, Asker, Answer]]
+        self, key: bytes, value: bytes, heard: list[Heard], answers: list[tuple[int, Asker, CommandOutcome]]
     ) -> bytes | None:
         """The monitor's entry after all that was heard of it, None if that changes nothing.
 
@@ -150,7 +150,7 @@ class Signals:
                 is_news = (heard_at, made) != (last_signal, known)
                 last_signal, known = heard_at, made
                 if signal.signal_id:
-                    answer = Answer.DONE if is_news else Answer.UNCHANGED
+                    answer = CommandOutcome.DONE if is_news else CommandOutcome.UNCHANGED
                     answers.append((record.partition, Asker.of(signal), answer))
             except InvalidInput as error:
                 self._refusals.refuse(record, error)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from everwatch.kafka.outbox import Outbox
-from streams.outputs.dead_letters import Refusals
+from streams.outputs.dead_letters import RejectedInputs
 from streams.outputs.replies import Replies
 from streams.outputs.transitions import Transitions
 
@@ -14,4 +14,4 @@ class Outputs(NamedTuple):
     outbox: Outbox
     transitions: Transitions
     replies: Replies
-    refusals: Refusals
+    refusals: RejectedInputs

@@ -11,7 +11,7 @@ from everwatch.kafka.unreadable_batches import Unreadable
 from streams.outputs.replies import Replies
 
 
-class Refusals:
+class RejectedInputs:
     """Holds what handlers refuse until their records are handled, so that a retry refuses nothing twice.
 
     A topic's records are handled by one handler at a time. A handler may refuse a record for what another record of

@@ -7,7 +7,7 @@ from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
-from everwatch.model import Answer, Asker, Reply
+from everwatch.model import Asker, CommandOutcome, Reply
 
 
 class Replies:
@@ -24,7 +24,7 @@ class Replies:
         self,
         partition: int,
         asker: Asker,
-        answer: Answer,
+        answer: CommandOutcome,
         version: int = 0,
         error: InvalidInput | None = None,
         *,
@@ -42,10 +42,16 @@ class Replies:
         name = self._names.get(source.topic)
         asker = codec.asker_of(name, source.value) if name and source.value else None
         if asker is not None:
-            self._send(source.partition, asker, Answer.REFUSED, 0, error, -1)
+            self._send(source.partition, asker, CommandOutcome.REFUSED, 0, error, -1)
 
     def _send(
-        self, partition: int, asker: Asker, answer: Answer, version: int, error: InvalidInput | None, offset: int
+        self,
+        partition: int,
+        asker: Asker,
+        answer: CommandOutcome,
+        version: int,
+        error: InvalidInput | None,
+        offset: int,
     ) -> None:
         reply = Reply(
             command_id=asker.command_id,

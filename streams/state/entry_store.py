@@ -25,7 +25,7 @@ from everwatch.encoding.table_records import NO_DATES, Dates
 from everwatch.kafka.peek import read_tails
 from everwatch.kafka.topics import DELETIONS_KEPT_MS
 from everwatch.model import Monitor
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 from everwatch.rules.changelog_marks import Mark, decode_mark, digest_of
 from streams.metrics import FOREIGN
 from streams.state.recovery import CatchUp, Change
@@ -141,7 +141,7 @@ class Store(rocksdb.Store):
         super().__init__(*args, **kwargs)
         self.rocksdb_options = SharedMemoryOptions(**OPTIONS)
         self.undecodable = Undecodable(self.clock)
-        self._quiet = Quiet(self.clock)
+        self._quiet = LogThrottle(self.clock)
 
     clock: Clock = SystemClock()
     # the id of the changelog's topic; "": not known yet

@@ -68,7 +68,7 @@ class Attempt:
     sent: Counter[Destination] = field(default_factory=Counter)
 
 
-class Partition:
+class OwnedPartition:
     """One owned partition.
 
     ``turn`` is held by a sweep of the partition, and by whoever changes monitors that are in the timetable.
@@ -144,7 +144,7 @@ class Planner:
         if self.largest_batch is not None and self.largest_batch < ChunkLimits().size:
             timetable.fit(timetable.limits.size)
 
-    def plan(self, partition: Partition, before: Monitor | None, after: Monitor | None) -> None:
+    def plan(self, partition: OwnedPartition, before: Monitor | None, after: Monitor | None) -> None:
         """Bring the timetable from one value of a monitor to the next (None: there is none)."""
         old = self.planned(before) if before else None
         new = self.planned(after) if after else None
@@ -244,7 +244,7 @@ def _line_of(kind: str, policy: Policy) -> BatchKey:
     return BatchKey(way, policy.misfire, -(-policy.misfire_grace_ms // SECOND_MS) * SECOND_MS)
 
 
-class Partitions:
+class OwnedPartitions:
     """Opens and closes partitions as Faust's assignment says."""
 
     def __init__(
@@ -256,11 +256,11 @@ class Partitions:
         self._planner = planner
         self._read_progress = read_progress
         self._store = store
-        self._open: dict[int, Partition] = {}
+        self._open: dict[int, OwnedPartition] = {}
         self._generation = 0
         self._turn = asyncio.Lock()
 
-    def __iter__(self) -> Iterator[Partition]:
+    def __iter__(self) -> Iterator[OwnedPartition]:
         return iter(list(self._open.values()))
 
     @property
@@ -268,10 +268,10 @@ class Partitions:
         """Numbers of the partitions that are open."""
         return set(self._open)
 
-    def __getitem__(self, number: int) -> Partition:
+    def __getitem__(self, number: int) -> OwnedPartition:
         return self._open[number]
 
-    def get(self, number: int) -> Partition | None:
+    def get(self, number: int) -> OwnedPartition | None:
         """The partition, if it is open."""
         return self._open.get(number)
 
@@ -286,7 +286,7 @@ class Partitions:
                 # the topic may have been lost
                 emitted_to = self._sane(number, progress.get(number, 0) or self._store().emitted_to(number))
                 timetable = self._planner.new_timetable(emitted_to)
-                partition = Partition(number, timetable, self._planner.now_ms())
+                partition = OwnedPartition(number, timetable, self._planner.now_ms())
                 if not self._take_up(partition):
                     await self._load(partition, generation)
                 if generation != self._generation:
@@ -334,7 +334,7 @@ class Partitions:
         closing = [self._open[number] for number in numbers]
         self.abandon(numbers)
 
-        async def close(partition: Partition) -> None:
+        async def close(partition: OwnedPartition) -> None:
             async with partition.turn:
                 self._put_away(partition)
             await closed(partition.number, partition.emitted_to)
@@ -347,12 +347,12 @@ class Partitions:
         gone = self.owned if numbers is None else set(numbers)
         self._own({number: partition for number, partition in self._open.items() if number not in gone})
 
-    def _own(self, opened: dict[int, Partition]) -> None:
+    def _own(self, opened: dict[int, OwnedPartition]) -> None:
         for number in self._open.keys() - opened.keys():
             remove_gauges_of(number)
         self._open = opened
 
-    def _take_up(self, partition: Partition) -> bool:
+    def _take_up(self, partition: OwnedPartition) -> bool:
         """Take up the timetable as this worker put it away, if it did."""
         taken = self._store().take_timetable(partition.number)
         if taken is None:
@@ -372,7 +372,7 @@ class Partitions:
         self._planner.fit(partition.timetable)
         return True
 
-    def _put_away(self, partition: Partition) -> None:
+    def _put_away(self, partition: OwnedPartition) -> None:
         timetable = partition.timetable
         # who is durable and not yet in the timetable would be missing for ever
         # nor would whoever takes it up know of entries that were passed over
@@ -381,7 +381,7 @@ class Partitions:
             mark = TimetableMark(self._planner.form, timetable.newest_since, timetable.newest_gone)
             self._store().save_timetable(partition.number, timetable.save(), mark)
 
-    async def _load(self, partition: Partition, generation: int) -> None:
+    async def _load(self, partition: OwnedPartition, generation: int) -> None:
         """Rebuild the timetable from the store; of each entry only what it needs is read."""
         planned_entry, put = self._planner.planned_entry, partition.timetable.put
         undecodable = self._store().undecodable

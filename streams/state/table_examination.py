@@ -39,7 +39,7 @@ class TableFinding(NamedTuple):
     noted: Noted
 
 
-class Examiner:
+class TableExaminer:
     """Compares tables with their changelog; drops, writes back, or refuses.
 
     ``new_consumer`` makes consumers of an isolation level that report the end of partitions. ``topic_id`` gives the id

@@ -12,7 +12,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.errors import UndecodableEntry
 from everwatch.encoding import codec
 from everwatch.model import Monitor, User
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 from streams.metrics import UNDECODABLE
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class Undecodable:
 
     def __init__(self, clock: Clock) -> None:
         self._known: defaultdict[int, set[bytes]] = defaultdict(set)
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
 
     def decode(self, partition: int, key: bytes, value: bytes) -> User | Monitor | None:
         """The user or monitor of an entry; None, and noted, if it cannot be decoded."""

@@ -17,7 +17,7 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.model import Monitor, User
 from everwatch.timetable import NotPlanned
 from streams.state.entry_store import OPTIONS, Store, index_keys
-from streams.state.owned_partitions import Partition, Partitions
+from streams.state.owned_partitions import OwnedPartition, OwnedPartitions
 from streams.state.partition_logs import PartitionLogs, PartitionLost
 
 # with its key and the batch around it within the largest batch that topics take by default (1,048,588 bytes)
@@ -120,7 +120,7 @@ class Writing:
     does again all that was not durable.
     """
 
-    def __init__(self, store: Store, outbox: Outbox, logs: PartitionLogs, partitions: Partitions) -> None:
+    def __init__(self, store: Store, outbox: Outbox, logs: PartitionLogs, partitions: OwnedPartitions) -> None:
         self._store = store
         self._outbox = outbox
         self._logs = logs
@@ -130,11 +130,11 @@ class Writing:
         self._indexed: dict[int, list[bytes]] = defaultdict(list)
         self._timestamps: dict[bytes, int] = {}
         self._cancelled: dict[int, dict[bytes, bytes]] = defaultdict(dict)
-        self._met: dict[int, Partition] = {}
+        self._met: dict[int, OwnedPartition] = {}
         self._commits: dict[int, asyncio.Task[int]] = {}
         self._positions: dict[int, int] = {}
 
-    def owned(self, number: int) -> Partition:
+    def owned(self, number: int) -> OwnedPartition:
         """The partition. Raises PartitionLost."""
         partition = self._partitions.get(number)
         # one that was lost and came back meanwhile is another one
@@ -305,7 +305,7 @@ class Writer:
         table: MonitorsTable,
         outbox: Outbox,
         logs: PartitionLogs,
-        partitions: Partitions,
+        partitions: OwnedPartitions,
         calm: Callable[[], Awaitable[None]],
     ) -> None:
         self._table = table

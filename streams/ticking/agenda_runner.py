@@ -7,13 +7,13 @@ from everwatch.core.bisection import Bisection
 from everwatch.core.clock import Clock
 from everwatch.core.errors import is_retryable
 from everwatch.model import Monitor, User
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 from everwatch.rules import lifecycle
 from everwatch.schedule.maintenance import maintenance_end
 from everwatch.timetable import NotPlanned
 from streams.outputs.transitions import Transitions
 from streams.state.entry_store import Store
-from streams.state.owned_partitions import Partition, Partitions, Planner
+from streams.state.owned_partitions import OwnedPartition, OwnedPartitions, Planner
 from streams.state.partition_logs import PartitionLost
 from streams.state.unit_of_work import Writer, Writing, all_or_rebuilt
 from streams.transport.batch_consumer import in_turns
@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 1_000
 
 
-class Wakes:
+class AgendaRunner:
     """Carries out what is on agendas, some of one partition at a time, each time as one durable unit of work."""
 
     def __init__(
         self,
-        partitions: Partitions,
+        partitions: OwnedPartitions,
         planner: Planner,
         writer: Writer,
         store: Callable[[], Store],
@@ -40,7 +40,7 @@ class Wakes:
         self._store = store
         self._transitions = transitions
         self._clock = clock
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
 
     async def look(self) -> None:
         """Carry out what is due in every partition. A partition that fails is logged and keeps no other one waiting.
@@ -60,7 +60,7 @@ class Wakes:
                         "agenda processing of partition %d failed; retrying (logged once a minute)", partition.number
                     )
 
-    async def _look(self, partition: Partition) -> None:
+    async def _look(self, partition: OwnedPartition) -> None:
         while True:
             dated = self._store().wakes(partition.number, self._clock.now_ms(), AT_ONCE)
             if not dated or self._partitions.get(partition.number) is not partition:
@@ -99,7 +99,7 @@ class Wakes:
             self._store().forget_wakes(number, dated)
 
     def _changed(
-        self, work: Writing, partition: Partition, key: bytes, now: int
+        self, work: Writing, partition: OwnedPartition, key: bytes, now: int
     ) -> tuple[Monitor, Monitor | None] | None:
         value = work.value(partition.number, key)
         # the index may name what is gone or has changed since

@@ -10,7 +10,7 @@ from everwatch.model import At
 from everwatch.schedule.at import due_instant
 from everwatch.timetable import LAST_KEY, TimetableEntry
 from streams.state.entry_store import Store
-from streams.state.owned_partitions import Partition, Partitions, Planner
+from streams.state.owned_partitions import OwnedPartition, OwnedPartitions, Planner
 
 HORIZON_MS = 3_600_000
 MOST_LOADED = 100_000
@@ -19,16 +19,16 @@ FORGOTTEN_EVERY_MS = 60_000
 PAUSE_S = 1.0
 
 
-class Delayed:
+class DueIndexLoader:
     """Loads by horizon: what is dated within the next hour, but of each partition not more than MOST_LOADED."""
 
-    def __init__(self, partitions: Partitions, planner: Planner, store: Callable[[], Store]) -> None:
+    def __init__(self, partitions: OwnedPartitions, planner: Planner, store: Callable[[], Store]) -> None:
         self._partitions = partitions
         self._planner = planner
         self._store = store
         self._forgotten: dict[int, int] = {}
 
-    async def load(self, partition: Partition, upto: int) -> None:
+    async def load(self, partition: OwnedPartition, upto: int) -> None:
         """See to it that everything dated up to ``upto`` is in the timetable."""
         # up to the last key: a crowd that is due at this very instant may be loaded in part
         while partition.timetable.loaded_to < (upto, LAST_KEY):
@@ -48,7 +48,7 @@ class Delayed:
                 await asyncio.sleep(0)
             self._forget(partition)
 
-    def _load_some(self, partition: Partition, upto: int) -> None:
+    def _load_some(self, partition: OwnedPartition, upto: int) -> None:
         """Take the next few from the index. In one go, so that nothing is put meanwhile and taken for loaded."""
         store, timetable = self._store(), partition.timetable
         found = store.due(partition.number, timetable.loaded_to, upto, AT_ONCE)
@@ -65,7 +65,7 @@ class Delayed:
                 dated.append((due, planned))
         timetable.load(dated, found[-1] if len(found) == AT_ONCE else (upto, LAST_KEY))
 
-    def _forget(self, partition: Partition) -> None:
+    def _forget(self, partition: OwnedPartition) -> None:
         if self._partitions.get(partition.number) is not partition:
             return
         # what is noted of progress may be a little older, and whoever goes on from there needs what lies in between

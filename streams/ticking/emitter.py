@@ -23,11 +23,11 @@ from everwatch.kafka.topics import Topics
 from everwatch.model import Priority
 from everwatch.timetable import Chunk, Destination, Packing, chunk_of
 from streams.metrics import LATENESS, SKIPPED, TICKS, gauges_of
-from streams.state.owned_partitions import Attempt, Partition, Partitions
+from streams.state.owned_partitions import Attempt, OwnedPartition, OwnedPartitions
 from streams.state.partition_logs import PartitionLogs
 from streams.ticking.clock_jumps import ClockJumps
-from streams.ticking.due_index_loader import Delayed
-from streams.ticking.inline_evaluator import InlineResults
+from streams.ticking.due_index_loader import DueIndexLoader
+from streams.ticking.inline_evaluator import InlineEvaluator
 
 logger = logging.getLogger(__name__)
 
@@ -44,20 +44,20 @@ UNANSWERED_MS = 120_000
 Outgoing = tuple[Destination, Chunk, int]
 
 
-class Ticking(Service):
+class Emitter(Service):
     """Sweeps all open partitions at every multiple of the sweep period."""
 
     def __init__(
         self,
-        partitions: Partitions,
+        partitions: OwnedPartitions,
         sender: BatchSender,
         packing: Packing,
         outbox: Outbox,
         logs: PartitionLogs,
         topics: Topics,
         clock: Clock,
-        inline: InlineResults,
-        delayed: Delayed,
+        inline: InlineEvaluator,
+        delayed: DueIndexLoader,
         sweep_ms: int,
     ) -> None:
         super().__init__()
@@ -100,13 +100,13 @@ class Ticking(Service):
         for sweep in self._sweeps.values():
             sweep.cancel()
 
-    async def _guarded_sweep(self, partition: Partition) -> None:
+    async def _guarded_sweep(self, partition: OwnedPartition) -> None:
         try:
             await self.sweep(partition)
         except Exception as error:
             await self.crash(error)
 
-    async def sweep(self, partition: Partition) -> None:
+    async def sweep(self, partition: OwnedPartition) -> None:
         """Emit what is due in one partition, up to the last whole step of the sweep period."""
         async with partition.turn:
             if self._partitions.get(partition.number) is not partition:
@@ -131,7 +131,7 @@ class Ticking(Service):
             if self._partitions.get(partition.number) is partition:
                 self._logs.note(partition.number, attempt.upto)
 
-    def _count(self, partition: Partition, attempt: Attempt) -> None:
+    def _count(self, partition: OwnedPartition, attempt: Attempt) -> None:
         for way, sent in attempt.sent.items():
             self._counted[way].inc(sent)
         if attempt.sent:
@@ -148,7 +148,7 @@ class Ticking(Service):
         emitted_to.set(attempt.upto / 1000)
         monitors.set(len(partition.timetable))
 
-    def _count_unanswered(self, partition: Partition, upto: int, gauge: Gauge) -> None:
+    def _count_unanswered(self, partition: OwnedPartition, upto: int, gauge: Gauge) -> None:
         """Look whether results still come: if executors are gone, that is our failure and nobody's alarm."""
         since = partition.unanswered_since = partition.unanswered_since or upto
         gauge.set((upto - since) / 1000)
@@ -160,14 +160,14 @@ class Ticking(Service):
                 (upto - since) // 1000,
             )
 
-    def _begin(self, partition: Partition) -> Attempt | None:
+    def _begin(self, partition: OwnedPartition) -> Attempt | None:
         """How far to go now; None if nothing can be due yet."""
         now = self._clock.now_ms()
         upto = now if partition.ceiling is None else min(now, partition.ceiling)
         upto -= upto % self._sweep_ms
         return Attempt(upto, now) if upto > partition.emitted_to else None
 
-    async def _emit(self, partition: Partition, attempt: Attempt) -> None:
+    async def _emit(self, partition: OwnedPartition, attempt: Attempt) -> None:
         """Emit it; when this returns, the broker has all of it."""
         if attempt.ticks:
             await self._send(partition, attempt)
@@ -178,7 +178,7 @@ class Ticking(Service):
             await self._inline.report_unsendable(partition, attempt.unsendable, attempt.now)
             await self._outbox.delivered(partition.number)
 
-    async def _send(self, partition: Partition, attempt: Attempt) -> None:
+    async def _send(self, partition: OwnedPartition, attempt: Attempt) -> None:
         """Send the ticks; those that the broker did not take stay in ``attempt``."""
         if self._refused:
             attempt.ticks = [tick for tick in attempt.ticks if not self._set_aside(attempt, tick)]
@@ -279,7 +279,7 @@ class Ticking(Service):
             partition.timetable.fit(size)
 
 
-def _collect(partition: Partition, attempt: Attempt) -> None:
+def _collect(partition: OwnedPartition, attempt: Attempt) -> None:
     """Everything that is due. In one go: nobody is put or taken out meanwhile."""
     timetable = partition.timetable
     outage = attempt.upto - timetable.emitted_to > OUTAGE_MS

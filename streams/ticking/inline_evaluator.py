@@ -18,17 +18,17 @@ from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.execution.kind_runner import LONGEST_DETAIL, LONGEST_REASON, check_outcome
 from everwatch.kinds.protocol import InlineView
 from everwatch.model import INLINE_EXECUTOR, Monitor, Outcome, Result, Status, Tick
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 from everwatch.timetable import Chunk, Destination, Firing, Packing, unframed
 from streams.state.entry_store import Store
-from streams.state.owned_partitions import Partition
+from streams.state.owned_partitions import OwnedPartition
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 200
 
 
-class InlineResults:
+class InlineEvaluator:
     """Sends the results that the worker finds out by itself."""
 
     def __init__(
@@ -47,9 +47,9 @@ class InlineResults:
         self._topics = topics
         self._output_format = output_format
         self._secrets = secrets
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
 
-    async def judge(self, partition: Partition, firings: Iterable[Firing], now: int) -> None:
+    async def judge(self, partition: OwnedPartition, firings: Iterable[Firing], now: int) -> None:
         """Judge everybody who is due, from what the store knows."""
         told = 0
         for firing in firings:
@@ -70,24 +70,26 @@ class InlineResults:
                 await self._outbox.room()
                 await asyncio.sleep(0)
 
-    def judge_now(self, partition: Partition, monitor: Monitor, scheduled_at: int, now: int) -> None:
+    def judge_now(self, partition: OwnedPartition, monitor: Monitor, scheduled_at: int, now: int) -> None:
         """Judge one monitor beside its schedule; part of the unit of work that asks for it."""
         self._judge(partition, monitor, scheduled_at, now, manual=True)
 
-    async def report_skipped(self, partition: Partition, firings: Iterable[Firing], now: int) -> None:
+    async def report_skipped(self, partition: OwnedPartition, firings: Iterable[Firing], now: int) -> None:
         """Say of everybody which due instants passed unserved."""
         for line, chunk, _, skipped in firings:
             reason = f"{len(skipped)} due times passed unserved; skipped under the misfire rule {line.misfire}"
             await self._report(partition, chunk, skipped, reason, now)
 
     async def report_unsendable(
-        self, partition: Partition, ticks: Iterable[tuple[Destination, Chunk, int, str]], now: int
+        self, partition: OwnedPartition, ticks: Iterable[tuple[Destination, Chunk, int, str]], now: int
     ) -> None:
         """Report ticks that their topic refuses as skipped, with the reason."""
         for _, chunk, instant, reason in ticks:
             await self._report(partition, chunk, [instant], reason, now)
 
-    async def _report(self, partition: Partition, chunk: Chunk, skipped: Sequence[int], reason: str, now: int) -> None:
+    async def _report(
+        self, partition: OwnedPartition, chunk: Chunk, skipped: Sequence[int], reason: str, now: int
+    ) -> None:
         outcome = Outcome(Status.SKIPPED, reason)
         for entries in _some(chunk, self._packing):
             for delta, tick in _ticks(entries, partition):
@@ -115,7 +117,7 @@ class InlineResults:
 
     def _judge(
         self,
-        partition: Partition,
+        partition: OwnedPartition,
         monitor: Monitor,
         scheduled_at: int,
         now: int,
@@ -148,7 +150,7 @@ class InlineResults:
             group=None if manual else partition.number,
         )
 
-    def _outcome(self, partition: Partition, monitor: Monitor, at: int) -> Outcome:
+    def _outcome(self, partition: OwnedPartition, monitor: Monitor, at: int) -> Outcome:
         try:
             kind = registry.kind_named(monitor.spec.kind)
             assert kind.inline  # the timetable says so
@@ -169,7 +171,7 @@ class InlineResults:
             logger.error("%s (said once a minute)", reason, exc_info=error)
         return reason[:LONGEST_REASON]
 
-    def _send(self, partition: Partition, result: Result, group: int | None) -> None:
+    def _send(self, partition: OwnedPartition, result: Result, group: int | None) -> None:
         self._outbox.send(
             self._topics.results,
             partition=partition.number,
@@ -207,6 +209,6 @@ def _some(chunk: Chunk, packing: Packing) -> Iterator[list[tuple[int, bytes]]]:
         yield some
 
 
-def _ticks(entries: Iterable[tuple[int, bytes]], partition: Partition) -> Iterator[tuple[int, Tick]]:
+def _ticks(entries: Iterable[tuple[int, bytes]], partition: OwnedPartition) -> Iterator[tuple[int, Tick]]:
     for delta, record in entries:
         yield delta, codec.decode_tick(*unframed(record), 0, partition.number)

@@ -19,7 +19,7 @@ from everwatch.core.clock import Clock
 from everwatch.kafka.access_errors import read_of, refused
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 from everwatch.timetable import NotPlanned
 from streams.metrics import LANE_RECORDS
 
@@ -79,7 +79,7 @@ class Interrupted(Exception):
     """An agent was stopped in the middle of a batch."""
 
 
-class Lane:
+class BatchConsumer:
     """One topic, read in batches for the owned partitions and put into ``channel``, where an agent takes them.
 
     ``refuse`` records what cannot be read, durably; offsets behind it are committed then.
@@ -104,7 +104,7 @@ class Lane:
         self._refuse = refuse
         self._clock = clock
         self._on_ended = on_ended
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
         self._consumer: Consumer | None = None
         self._sieve: Sieve | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{topic}")

@@ -13,14 +13,14 @@ from everwatch.core.config import Settings
 from everwatch.model import At, Every, Monitor, MonitorSpec, Origin, Result, State, Status, Transition, User
 from everwatch.rules import lifecycle
 from everwatch.store import (
-    Entry,
+    CatalogueEntry,
     MemoryStore,
     Partition,
     Purge,
     Reader,
     Received,
+    ResultStore,
     SinkBatch,
-    Store,
     open_reader,
     open_store,
 )
@@ -36,14 +36,14 @@ RESULTS, TRANSITIONS = Partition("results", 0), Partition("transitions", 0)
 class Twins:
     """A database and the store in memory, which are given the same."""
 
-    def __init__(self, store: Store, reader: Reader) -> None:
-        self.stores: list[Store] = [store, memory := MemoryStore()]
+    def __init__(self, store: ResultStore, reader: Reader) -> None:
+        self.stores: list[ResultStore] = [store, memory := MemoryStore()]
         self.readers: list[Reader] = [reader, memory]
         self.next = dict.fromkeys([*CHANGELOGS, RESULTS, TRANSITIONS], 0)
 
-    def entries(self, *entries: Entry) -> SinkBatch:
+    def entries(self, *entries: CatalogueEntry) -> SinkBatch:
         """Store entries, each on the partition of its user."""
-        received: list[Received[Entry]] = []
+        received: list[Received[CatalogueEntry]] = []
         for entry in entries:
             source = CHANGELOGS[ord(entry.user_id[-1]) % len(CHANGELOGS)]
             received.append(Received(source, self.next[source], MINUTE, entry))
@@ -52,7 +52,9 @@ class Twins:
         return self.apply(SinkBatch(MINUTE, offsets, entries=received))
 
     def put(self, *values: User | Monitor) -> SinkBatch:
-        return self.entries(*(Entry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in values))
+        return self.entries(
+            *(CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in values)
+        )
 
     def events(self, source: Partition, field: str, values: list[Any]) -> None:
         received = [Received(source, offset, MINUTE, value) for offset, value in enumerate(values, self.next[source])]
@@ -224,7 +226,7 @@ def test_what_is_inserted_before_a_cursor_moves_no_page(twins: Twins) -> None:
     first = twins.both(lambda reader: reader.list_monitors(Selection(), limit=2))
     cursor = first.next
     twins.put(monitor("anna", "a"), monitor("anna", "e"))
-    twins.entries(Entry("anna", "d", None))
+    twins.entries(CatalogueEntry("anna", "d", None))
     found = twins.both(lambda reader: reader.list_monitors(Selection(), cursor, limit=2))
     assert [each.monitor_id for each in found] == ["e", "f"]
     assert found.next == ""
@@ -252,24 +254,28 @@ def test_a_cursor_of_another_list_or_made_up_is_refused(twins: Twins, forged: st
 def test_counts_follow_all_that_happens_and_are_the_same_when_it_is_told_again(twins: Twins) -> None:
     batch = twins.put(*population())
     assert sum(each.monitors for each in twins.both(lambda reader: reader.catalogue_counts()).monitors) == 45
-    steps: list[list[Entry]] = [
+    steps: list[list[CatalogueEntry]] = [
         # the plan of a user with monitors, and a monitor of a user that is not known yet
-        [Entry("anna", "", user("anna", "gold")), Entry("late", "shop", monitor("late", "shop"))],
-        [Entry("late", "", user("late", "pro"))],
+        [CatalogueEntry("anna", "", user("anna", "gold")), CatalogueEntry("late", "shop", monitor("late", "shop"))],
+        [CatalogueEntry("late", "", user("late", "pro"))],
         # a state, a kind; twice in a batch
         [
-            Entry("late", "shop", monitor("late", "shop", state=State.UP)),
-            Entry("late", "shop", monitor("late", "shop", "noop", state=State.DOWN)),
+            CatalogueEntry("late", "shop", monitor("late", "shop", state=State.UP)),
+            CatalogueEntry("late", "shop", monitor("late", "shop", "noop", state=State.DOWN)),
         ],
-        [Entry("late", "shop", None), Entry("late", "shop", monitor("late", "shop")), Entry("bea", "", None)],
+        [
+            CatalogueEntry("late", "shop", None),
+            CatalogueEntry("late", "shop", monitor("late", "shop")),
+            CatalogueEntry("bea", "", None),
+        ],
         # gone, back with another plan, and its plan changes in the same batch
         [
-            Entry("anna", "", None),
-            Entry("anna", "", user("anna", "free")),
-            Entry("anna", "shop", monitor("anna", "shop")),
-            Entry("anna", "", user("anna", "pro")),
+            CatalogueEntry("anna", "", None),
+            CatalogueEntry("anna", "", user("anna", "free")),
+            CatalogueEntry("anna", "shop", monitor("anna", "shop")),
+            CatalogueEntry("anna", "", user("anna", "pro")),
         ],
-        [Entry("nobody", "shop", None), Entry("nobody", "", None)],
+        [CatalogueEntry("nobody", "shop", None), CatalogueEntry("nobody", "", None)],
     ]
     batches = [batch]
     for step in steps:

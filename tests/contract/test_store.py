@@ -31,16 +31,16 @@ from everwatch.model import (
 )
 from everwatch.rules import lifecycle
 from everwatch.store import (
+    CatalogueEntry,
     Counts,
-    Entry,
     Identity,
     MemoryStore,
     Partition,
     Purge,
     Reader,
     Received,
+    ResultStore,
     SinkBatch,
-    Store,
     StoreBusy,
     StoredTask,
     TaskStatus,
@@ -74,7 +74,7 @@ KEEP = Keep.of(Settings(**KEPT_DAYS))
 class Feed:
     """Feeds a store as the sink does: every call is one batch of the next offsets of one partition."""
 
-    def __init__(self, store: Store, reader: Reader) -> None:
+    def __init__(self, store: ResultStore, reader: Reader) -> None:
         self.store = store
         self.reader = reader
         self.next = {RESULTS: 0, TRANSITIONS: 0, CHANGELOG: 0}
@@ -87,13 +87,13 @@ class Feed:
         return self._apply(TRANSITIONS, transitions=self._received(TRANSITIONS, transitions))
 
     def put(self, *values: User | Monitor) -> SinkBatch:
-        entries = [Entry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in values]
+        entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in values]
         return self.entries(*entries)
 
     def delete(self, user_id: str, monitor_id: str = "", *, at: int) -> SinkBatch:
-        return self.entries(Entry(user_id, monitor_id, None), at=at)
+        return self.entries(CatalogueEntry(user_id, monitor_id, None), at=at)
 
-    def entries(self, *entries: Entry, at: int = 1) -> SinkBatch:
+    def entries(self, *entries: CatalogueEntry, at: int = 1) -> SinkBatch:
         return self._apply(CHANGELOG, entries=self._received(CHANGELOG, entries, at))
 
     def _received(self, source: Partition, values: Any, at: int = 1) -> list[Received[Any]]:
@@ -785,12 +785,12 @@ def test_a_deregistered_user_is_gone_but_history_and_results_stay(feed: Feed) ->
 
 def test_a_user_who_comes_back_within_a_batch_is_there(feed: Feed) -> None:
     feed.entries(
-        Entry("anna", "", user()),
-        Entry("anna", "shop", monitor(1_000)),
-        Entry("anna", "", None),
-        Entry("anna", "", user()),
-        Entry("anna", "shop", monitor(5_000)),
-        Entry("anna", "blog", monitor(5_000, "blog")),
+        CatalogueEntry("anna", "", user()),
+        CatalogueEntry("anna", "shop", monitor(1_000)),
+        CatalogueEntry("anna", "", None),
+        CatalogueEntry("anna", "", user()),
+        CatalogueEntry("anna", "shop", monitor(5_000)),
+        CatalogueEntry("anna", "blog", monitor(5_000, "blog")),
         at=4_000,
     )
     assert feed.reader.counts() == Counts(1, 2, {State.NEW: 2}, 0)
@@ -822,13 +822,13 @@ STORY = {
 }
 
 
-def told() -> dict[str, Entry]:
+def told() -> dict[str, CatalogueEntry]:
     put = monitor(1_000)
     up = replace(put, state=State.UP, state_since=2_000)
     pause = lifecycle.pause(up, 3_000)
     resume = lifecycle.resume(pause, 4_000)
     steps = {"put": put, "up": up, "pause": pause, "resume": resume, "change": changed(resume, 5_000), "delete": None}
-    return {name: Entry("anna", "shop", value) for name, value in steps.items()}
+    return {name: CatalogueEntry("anna", "shop", value) for name, value in steps.items()}
 
 
 def test_history_follows_a_monitor_from_put_to_delete(feed: Feed) -> None:
@@ -1236,7 +1236,11 @@ def test_a_purged_user_who_signs_up_again_is_stored_and_only_the_old_rows_go(fee
     end = feed.next[CHANGELOG]
     again = monitor(since=ENDED + 1)
     feed.store.begin_purge(purge_of("anna", end=end))
-    feed.entries(Entry("anna", "", replace(user(), registered_at=ENDED + 1)), Entry("anna", "shop", again), at=ENDED)
+    feed.entries(
+        CatalogueEntry("anna", "", replace(user(), registered_at=ENDED + 1)),
+        CatalogueEntry("anna", "shop", again),
+        at=ENDED,
+    )
     feed.results(result(ENDED + MINUTE))
     feed.transitions(Transition("anna", "shop", ENDED + MINUTE, State.NEW, State.UP, "", 1))
     purge(feed, purge_of("anna", end=end))

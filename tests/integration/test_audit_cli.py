@@ -30,7 +30,7 @@ from everwatch.model import (
     User,
 )
 from everwatch.rules import lifecycle
-from everwatch.store import Entry, Partition, Received, SinkBatch, SqlStore, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, SqlStore, open_store
 
 pytestmark = pytest.mark.integration
 
@@ -63,11 +63,11 @@ class Sink:
         return self.now - minutes * MINUTE
 
     def put(self, *values: User | Monitor) -> None:
-        entries = [Entry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in values]
+        entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in values]
         self._apply(CHANGELOG, entries=entries)
 
     def delete(self, user_id: str, monitor_id: str, at: int) -> None:
-        self._apply(CHANGELOG, at, entries=[Entry(user_id, monitor_id, None)])
+        self._apply(CHANGELOG, at, entries=[CatalogueEntry(user_id, monitor_id, None)])
 
     def results(self, *results: Result) -> None:
         self._apply(RESULTS, results=list(results))

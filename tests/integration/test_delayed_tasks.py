@@ -19,9 +19,9 @@ from everwatch.model import At, Monitor, MonitorSpec, Origin, State
 from everwatch.timetable import unframed
 from streams.app import create_app
 from streams.state.entry_store import Store, dates_of_entry, index_keys
-from streams.state.owned_partitions import Partition, Partitions, Planner
+from streams.state.owned_partitions import OwnedPartition, OwnedPartitions, Planner
 from streams.ticking import due_index_loader
-from streams.ticking.due_index_loader import Delayed
+from streams.ticking.due_index_loader import DueIndexLoader
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy]
 SECOND_MS, MINUTE_MS, HOUR_MS = 1_000, 60_000, 3_600_000
@@ -57,9 +57,9 @@ class Hours:
         async def progress(_: Iterable[int]) -> dict[int, int]:
             return {0: emitted_to}
 
-        self._partitions = Partitions(planner, progress, lambda: self._store)
+        self._partitions = OwnedPartitions(planner, progress, lambda: self._store)
         assert await self._partitions.open({0})
-        self._delayed = Delayed(self._partitions, planner, lambda: self._store)
+        self._delayed = DueIndexLoader(self._partitions, planner, lambda: self._store)
 
     async def start_again(self, after_ms: int = 0, *, crash: bool = False) -> None:
         """The worker is gone for a while, and another one goes on where it was."""
@@ -79,7 +79,7 @@ class Hours:
         await self._store.stop()
 
     @property
-    def partition(self) -> Partition:
+    def partition(self) -> OwnedPartition:
         return self._partitions[0]
 
     def put(self, user_id: str, at: int, version: int = 1) -> None:

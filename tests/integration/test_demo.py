@@ -16,7 +16,7 @@ from support.waiting import PATIENCE, wait_until
 
 from everwatch.core.config import Settings
 from everwatch.demo.cast import Cast, Mix
-from everwatch.demo.ports import Ports
+from everwatch.demo.ports import DemoPorts
 from everwatch.demo.showcase import Health
 from everwatch.kafka.embedded import remembered_address
 from everwatch.kinds.registry import known_kinds
@@ -101,7 +101,7 @@ def assert_says_that_all_is_well(demo: Demo) -> None:
     assert summary["users"] == demo.users + 1, "the showcase is one more"
     assert summary["ticks_due"] == summary["ticks_emitted"] == summary["results_stored"] > 0
     assert all(summary["alerts"].values()), "mails and webhooks arrived"
-    meant = [part.health for part in Cast(demo.users, Mix.ALL, "5s", Ports(1, 2, 3, 4)).all_parts()]
+    meant = [part.health for part in Cast(demo.users, Mix.ALL, "5s", DemoPorts(1, 2, 3, 4)).all_parts()]
     assert summary["monitors"] == len(meant)
     assert {health: summary[health.value] for health in Health} == {health: meant.count(health) for health in Health}
 

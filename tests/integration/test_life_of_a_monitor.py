@@ -11,7 +11,7 @@ from support.target import Target
 from support.waiting import now_ms, wait_until
 
 from everwatch.encoding import codec
-from everwatch.model import Answer, Reply, State, Status, Transition
+from everwatch.model import CommandOutcome, Reply, State, Status, Transition
 
 pytestmark = pytest.mark.integration
 _numbers = count(1)
@@ -83,8 +83,8 @@ def test_what_is_run_now_is_run_once_for_each_command_and_beside_the_schedule(
         pipeline.command("run_now", user, "site", command_id="one")
         pipeline.command("run_now", user, "nothing", command_id="other")
     pipeline.command("run_now", user, "site", command_id="two")
-    assert answer(pipeline, user, "two").answer is Answer.DONE
-    assert answer(pipeline, user, "one").answer is Answer.REPEATED
+    assert answer(pipeline, user, "two").answer is CommandOutcome.DONE
+    assert answer(pipeline, user, "one").answer is CommandOutcome.REPEATED
     site = pipeline.wait_for_results(user, "site", 2)
     nothing = pipeline.wait_for_results(user, "nothing")
     assert [result.manual for result in site + nothing] == [True] * 3
@@ -99,16 +99,16 @@ def test_who_sends_a_command_is_told_what_became_of_it(pipeline: Pipeline, user:
     pipeline.command("put", user, monitor=spec | {"schedule": {"every": "2h"}}, command_id="d", if_version=1)
     pipeline.command("put", user, monitor={"kind": "nonsense"}, command_id="e")
     pipeline.command("delete", user, "m", command_id="f")
-    assert answer(pipeline, user, "f").answer is Answer.DONE
+    assert answer(pipeline, user, "f").answer is CommandOutcome.DONE
     found = replies(pipeline, user)
     assert [(found[name].answer, found[name].version) for name in "abcd"] == [
-        (Answer.DONE, 1),
-        (Answer.REFUSED, 0),
-        (Answer.UNCHANGED, 1),
-        (Answer.DONE, 2),
+        (CommandOutcome.DONE, 1),
+        (CommandOutcome.REFUSED, 0),
+        (CommandOutcome.UNCHANGED, 1),
+        (CommandOutcome.DONE, 2),
     ]
     assert found["b"].path == "$.if_version"
-    assert found["e"].answer is Answer.REFUSED
+    assert found["e"].answer is CommandOutcome.REFUSED
     assert "nonsense" in found["e"].reason
 
 
@@ -167,13 +167,13 @@ def test_a_task_cancelled_a_second_before_its_time_never_fires(pipeline: Pipelin
     due = now_ms() + 4_000
     pipeline.command("put", user, monitor=at("spared", 4_000) | {"schedule": {"at": due}}, command_id="put")
     pipeline.command("put", user, monitor=at("fired", 4_000) | {"schedule": {"at": due}})
-    assert answer(pipeline, user, "put").answer is Answer.DONE
+    assert answer(pipeline, user, "put").answer is CommandOutcome.DONE
     pipeline.wait_for_time(due - 1_000)
     pipeline.command("cancel", user, "spared", command_id="cancel")
-    assert answer(pipeline, user, "cancel").answer is Answer.DONE
+    assert answer(pipeline, user, "cancel").answer is CommandOutcome.DONE
     pipeline.wait_for_results(user, "fired")
     pipeline.command("cancel", user, "fired", command_id="late")
-    assert answer(pipeline, user, "late").answer is Answer.REFUSED
+    assert answer(pipeline, user, "late").answer is CommandOutcome.REFUSED
     pipeline.wait_for_time(due + 2_000)
     assert not pipeline.results(user, "spared")
     spared, fired = (pipeline.reader.task(user, task, now_ms()) for task in ("spared", "fired"))
@@ -189,10 +189,10 @@ def test_all_tasks_of_a_user_are_cancelled_and_monitors_stay(pipeline: Pipeline,
     for number in range(100):
         pipeline.command("put", user, monitor=at(f"more-{number}", 3_600_000))
     pipeline.command("put", user, monitor=at("last", 3_600_000), command_id="last")
-    assert answer(pipeline, user, "last").answer is Answer.DONE
+    assert answer(pipeline, user, "last").answer is CommandOutcome.DONE
     wait_until("all are pending", lambda: counted(pipeline, user)["pending"] == 999, 30)
     pipeline.command("cancel", user, command_id="all")
-    assert answer(pipeline, user, "all").answer is Answer.DONE
+    assert answer(pipeline, user, "all").answer is CommandOutcome.DONE
     wait_until("all are cancelled", lambda: counted(pipeline, user)["cancelled"] == 999, 30)
     assert pipeline.monitor(user, "stays") is not None
 

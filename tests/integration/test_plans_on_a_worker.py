@@ -13,7 +13,7 @@ from support.target import Target
 from support.waiting import wait_until
 
 from everwatch.encoding import codec
-from everwatch.model import Answer, Every, Reply
+from everwatch.model import CommandOutcome, Every, Reply
 
 pytestmark = pytest.mark.integration
 FILE = """
@@ -135,7 +135,7 @@ def test_what_a_plan_does_not_allow_is_told(pipeline: Pipeline, target: Target, 
     pipeline.wait_for_results(user, "a")
     pipeline.command("put", user, monitor=own[1], command_id=f"{user}-b")
     found = answer(pipeline, f"{user}-b")
-    assert (found.answer, found.path) == (Answer.REFUSED, "$.monitor_id")
+    assert (found.answer, found.path) == (CommandOutcome.REFUSED, "$.monitor_id")
 
 
 def test_a_signup_with_a_plan_that_only_the_worker_knows_says_which_there_are(pipeline: Pipeline, user: str) -> None:

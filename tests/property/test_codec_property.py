@@ -18,10 +18,10 @@ from everwatch.model import (
     NOTHING,
     Agenda,
     Align,
-    Answer,
     At,
     Backoff,
     Command,
+    CommandOutcome,
     CommandType,
     Cron,
     Every,
@@ -201,7 +201,7 @@ replies = st.builds(
     user_id=user_ids,
     monitor_id=st.just("") | monitor_ids,
     command=st.sampled_from(CommandType).map(str),
-    answer=st.sampled_from(Answer),
+    answer=st.sampled_from(CommandOutcome),
     reason=texts,
     path=texts,
     version=counts,
@@ -237,7 +237,7 @@ def test_a_transition_is_read_in_whichever_format_it_was_written(
 def test_a_reply_is_read_in_whichever_format_it_was_written(reply: Reply, output_format: OutputFormat) -> None:
     read = codec.decode_reply(codec.encode_reply(reply, output_format))
     assert read == reply
-    assert type(read.answer) is Answer
+    assert type(read.answer) is CommandOutcome
 
 
 @given(users)

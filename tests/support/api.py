@@ -25,10 +25,10 @@ from everwatch.kafka.command_client import Asked
 from everwatch.kafka.lag import Lag
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
-from everwatch.model import Answer, CommandType, Monitor, Reply, User
+from everwatch.model import CommandOutcome, CommandType, Monitor, Reply, User
 from everwatch.rules.admission import admit_command, admit_signup
 from everwatch.rules.registration_rules import carry_out, sign_up
-from everwatch.store import Entry, MemoryStore, Partition, Received, SinkBatch
+from everwatch.store import CatalogueEntry, MemoryStore, Partition, Received, SinkBatch
 
 START = 1_795_000_000_000
 CHANGELOG = Partition("everwatch-monitors-changelog", 0)
@@ -68,11 +68,11 @@ class Worker:
 
     def _answer(self, asked: Asked) -> Reply:
         asker = asked.asker
-        answer, error, version = Answer.DONE, None, 0
+        answer, error, version = CommandOutcome.DONE, None, 0
         try:
             answer, version = self._carried_out(asked)
         except InvalidInput as refusal:
-            answer, error = Answer.REFUSED, refusal
+            answer, error = CommandOutcome.REFUSED, refusal
         reply = Reply(
             asker.command_id,
             asker.user_id,
@@ -90,44 +90,44 @@ class Worker:
         self._replies[asker.user_id, asker.command_id or asker.signup_id or asker.signal_id] = reply
         return reply
 
-    def _carried_out(self, asked: Asked) -> tuple[Answer, int]:
+    def _carried_out(self, asked: Asked) -> tuple[CommandOutcome, int]:
         now = self._clock.now_ms()
         user = self._store.user(asked.asker.user_id)
         monitors = {m.monitor_id: m for m in self._store.monitors(asked.asker.user_id)}
         if asked.asker.command == "signal":
-            return Answer.DONE, 0
+            return CommandOutcome.DONE, 0
         if asked.asker.command == "signup":
             signup = admit_signup(asked.value, now)
             changes = sign_up(signup, user, monitors, now, now)
-            answer = Answer.REGISTERED if user is None else Answer.UPDATED
+            answer = CommandOutcome.REGISTERED if user is None else CommandOutcome.UPDATED
             self._store_changes(changes, asked.asker.user_id)
-            return (Answer.UNCHANGED if changes.is_nothing else answer), 0
+            return (CommandOutcome.UNCHANGED if changes.is_nothing else answer), 0
         command = admit_command(asked.value, now)
         if (command.user_id, command.command_id) in self._ids:
             held = self._store.monitor(command.user_id, command.monitor_id)
-            return Answer.REPEATED, held.version if held else 0
+            return CommandOutcome.REPEATED, held.version if held else 0
         if command.command is CommandType.SET_USER:
             if user is None:
                 raise InvalidInput("there is no such user", "$.user_id", "not_found")
-            return Answer.DONE, 0
+            return CommandOutcome.DONE, 0
         changes = carry_out(command, user, monitors, now, now)
         self._ids.add((command.user_id, command.command_id))
         self._store_changes(changes, command.user_id)
         held = self._store.monitor(command.user_id, command.monitor_id) if command.monitor_id else None
-        return (Answer.UNCHANGED if changes.is_nothing else Answer.DONE), held.version if held else 0
+        return (CommandOutcome.UNCHANGED if changes.is_nothing else CommandOutcome.DONE), held.version if held else 0
 
     def _store_changes(self, changes: Any, user_id: str) -> None:
-        entries: list[Entry] = []
+        entries: list[CatalogueEntry] = []
         if changes.user is not None:
-            entries.append(Entry(user_id, "", changes.user))
+            entries.append(CatalogueEntry(user_id, "", changes.user))
         for change in changes.monitors:
             held = change.after or change.before
-            entries.append(Entry(user_id, held.monitor_id, change.after))
+            entries.append(CatalogueEntry(user_id, held.monitor_id, change.after))
         if changes.user_ended:
-            entries.append(Entry(user_id, "", None))
+            entries.append(CatalogueEntry(user_id, "", None))
         self.put(*entries)
 
-    def put(self, *entries: Entry) -> None:
+    def put(self, *entries: CatalogueEntry) -> None:
         """Store what a changelog would say."""
         received = []
         for entry in entries:
@@ -274,9 +274,12 @@ async def api(**more: Any) -> AsyncIterator[Api]:
         await server.stop()
 
 
-def entry(user: User, *monitors: Monitor) -> list[Entry]:
+def entry(user: User, *monitors: Monitor) -> list[CatalogueEntry]:
     """What the changelog says of a user with monitors."""
     return [
-        Entry(user.user_id, "", user),
-        *(Entry(user.user_id, m.monitor_id, codec.decode_entry(m.key, codec.encode_entry(m))) for m in monitors),
+        CatalogueEntry(user.user_id, "", user),
+        *(
+            CatalogueEntry(user.user_id, m.monitor_id, codec.decode_entry(m.key, codec.encode_entry(m)))
+            for m in monitors
+        ),
     ]

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from everwatch.core.errors import BrokerUnavailable
-from everwatch.model import Answer, Reply
+from everwatch.model import CommandOutcome, Reply
 from everwatch.transfer.import_rows import Row
 from everwatch.transfer.ledger import LedgerMark
 
@@ -70,7 +70,7 @@ class Workers:
             refusal = self.judge(given)
             if refusal is None and given.get("reply") != "always":
                 continue
-            answer = Answer.REGISTERED if refusal is None else Answer.REFUSED
+            answer = CommandOutcome.REGISTERED if refusal is None else CommandOutcome.REFUSED
             code, reason = refusal or ("", "")
             monitor = given.get("monitor", {})
             self.log.append(

@@ -32,7 +32,7 @@ from everwatch.rules.changelog_marks import Mark, decode_mark
 from everwatch.timetable import Timetable
 from streams.app import create_app
 from streams.state.entry_store import Store
-from streams.state.owned_partitions import Partition
+from streams.state.owned_partitions import OwnedPartition
 from support.pipeline import every
 
 START = 1_800_000_000_000
@@ -445,7 +445,7 @@ class Life:
         self.rebuilt: list[int] = []
         load = self.engine.partitions._load
 
-        def noted(partition: Partition, generation: int) -> Any:
+        def noted(partition: OwnedPartition, generation: int) -> Any:
             self.rebuilt.append(partition.number)
             return load(partition, generation)
 
@@ -456,7 +456,7 @@ class Life:
         return self.engine.table.store
 
     @property
-    def partition(self) -> Partition:
+    def partition(self) -> OwnedPartition:
         return self.engine.partitions[0]
 
     @property

@@ -23,7 +23,7 @@ from everwatch.model import (
 from everwatch.operations.audit import AuditReport, Label, audit
 from everwatch.rules import lifecycle
 from everwatch.schedule.spread import spread_of
-from everwatch.store import Entry, Identity, MemoryStore, Partition, Received, SinkBatch, Stretch
+from everwatch.store import CatalogueEntry, Identity, MemoryStore, Partition, Received, SinkBatch, Stretch
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
@@ -376,7 +376,7 @@ def test_a_monitor_that_ran_for_the_last_time_owes_nothing_more() -> None:
 
 def stored(monitors: list[Monitor], results: list[Result]) -> MemoryStore:
     store = MemoryStore()
-    entries = [Received(CHANGELOG, i, 1, Entry(m.user_id, m.monitor_id, m)) for i, m in enumerate(monitors)]
+    entries = [Received(CHANGELOG, i, 1, CatalogueEntry(m.user_id, m.monitor_id, m)) for i, m in enumerate(monitors)]
     received = [Received(RESULTS, i, 1, result) for i, result in enumerate(results)]
     store.apply(SinkBatch(1, {CHANGELOG: len(entries), RESULTS: len(received)}, results=received, entries=entries))
     return store

@@ -21,10 +21,10 @@ from everwatch.encoding import avro_schemas, codec
 from everwatch.model import (
     Agenda,
     Align,
-    Answer,
     At,
     Backoff,
     Command,
+    CommandOutcome,
     CommandType,
     Cron,
     Every,
@@ -141,10 +141,12 @@ RESULT = Result(
     "u-1", "größe", AT, "http", 7, Status.SKIPPED, "not run", AT + 40, 12.5, 2, {"dns": 1.5}, "host-1", AT + 90_000, 2
 )
 TRANSITION = Transition("u-1", "größe", AT, State.UP, State.DOWN, "connection refused", 7)
-REPLY = Reply("c-1", "u-1", "größe", "put", Answer.REFUSED, "this must not be empty", "$.monitor.kind", 7, AT)
+REPLY = Reply("c-1", "u-1", "größe", "put", CommandOutcome.REFUSED, "this must not be empty", "$.monitor.kind", 7, AT)
 REPLY_CODE = msgspec.structs.replace(REPLY, code="version_mismatch")
-REPLY_SIGNUP = Reply("", "u-1", "", "signup", Answer.REGISTERED, "", "", 0, AT, signup_id="s-1")
-REPLY_SIGNAL = Reply("", "u-1", "größe", "signal", Answer.REFUSED, "no", "", 0, AT, "not_found", signal_id="n-1")
+REPLY_SIGNUP = Reply("", "u-1", "", "signup", CommandOutcome.REGISTERED, "", "", 0, AT, signup_id="s-1")
+REPLY_SIGNAL = Reply(
+    "", "u-1", "größe", "signal", CommandOutcome.REFUSED, "no", "", 0, AT, "not_found", signal_id="n-1"
+)
 
 # what a program of a user's own writes, and what it means
 INPUTS: dict[str, dict[str, Any]] = {

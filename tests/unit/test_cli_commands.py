@@ -18,9 +18,9 @@ from everwatch.cli.support.sending import Delivery
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
 from everwatch.kafka.command_client import Asked, Unanswered
-from everwatch.model import Answer, At, MonitorSpec, Origin, Reply
+from everwatch.model import At, CommandOutcome, MonitorSpec, Origin, Reply
 from everwatch.rules import lifecycle
-from everwatch.store import Entry, Partition, Received, SinkBatch, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, open_store
 
 APPS = {"monitor": monitor.app, "task": task.app, "user": user.app}
 SINGLE = {"signup": typer.Typer(), "signal": typer.Typer()}
@@ -73,7 +73,7 @@ class World:
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
         self.waited_s: list[float] = []
-        self.answer = Answer.DONE
+        self.answer = CommandOutcome.DONE
         self.reason = self.path = self.code = ""
         self.refused_ids: set[str] = set()
         self.silent = False
@@ -101,7 +101,7 @@ class World:
                 raise Unanswered("nobody there")
             asker = each.asker
             refused = bool(self.refused_ids & {*asker.key})
-            answer = Answer.REFUSED if refused else self.answer
+            answer = CommandOutcome.REFUSED if refused else self.answer
             yield (
                 each,
                 Reply(
@@ -307,15 +307,21 @@ def test_what_is_only_sent_is_told_with_the_id_to_look_for(world: World) -> None
 @pytest.mark.parametrize(
     ("answer", "reason", "path", "status", "told"),
     [
-        (Answer.DONE, "", "", 0, "done: pause u-1/m, version 3\n"),
-        (Answer.UNCHANGED, "", "", 0, "unchanged: pause u-1/m: no change was needed\n"),
-        (Answer.REPEATED, "", "", 0, "repeated: pause u-1/m: a command with this id was carried out before\n"),
-        (Answer.REFUSED, "no such thing", "$.monitor_id", 1, "refused: pause u-1/m: no such thing (at $.monitor_id)\n"),
-        (Answer.REFUSED, "no such thing", "", 1, "refused: pause u-1/m: no such thing\n"),
+        (CommandOutcome.DONE, "", "", 0, "done: pause u-1/m, version 3\n"),
+        (CommandOutcome.UNCHANGED, "", "", 0, "unchanged: pause u-1/m: no change was needed\n"),
+        (CommandOutcome.REPEATED, "", "", 0, "repeated: pause u-1/m: a command with this id was carried out before\n"),
+        (
+            CommandOutcome.REFUSED,
+            "no such thing",
+            "$.monitor_id",
+            1,
+            "refused: pause u-1/m: no such thing (at $.monitor_id)\n",
+        ),
+        (CommandOutcome.REFUSED, "no such thing", "", 1, "refused: pause u-1/m: no such thing\n"),
     ],
 )
 def test_the_answer_is_told_and_a_refusal_is_a_failure(
-    world: World, answer: Answer, reason: str, path: str, status: int, told: str
+    world: World, answer: CommandOutcome, reason: str, path: str, status: int, told: str
 ) -> None:
     world.answer, world.reason, world.path = answer, reason, path
     said = say("monitor", "pause", "u-1", "m", "--wait", "--timeout", "5s")
@@ -339,8 +345,10 @@ def test_a_task_that_the_worker_does_not_know_any_more_is_told_as_the_database_h
 
     source = Partition("changelog", 0)
     task = MonitorSpec("t-1", "noop", "{}", At(NOON_MS + 60_000))
-    put = Entry("u-1", "t-1", lifecycle.first_put("u-1", task, Origin.COMMAND, NOON_MS - 60_000, NOON_MS - 60_000))
-    gone = Entry("u-1", "t-1", None)
+    put = CatalogueEntry(
+        "u-1", "t-1", lifecycle.first_put("u-1", task, Origin.COMMAND, NOON_MS - 60_000, NOON_MS - 60_000)
+    )
+    gone = CatalogueEntry("u-1", "t-1", None)
     records = [Received(source, i, at, e) for i, (at, e) in enumerate([(NOON_MS - 60_000, put), (NOON_MS, gone)])]
     store = open_store(Settings(data_dir=tmp_path))
     store.apply(SinkBatch(NOON_MS, {source: 2}, entries=records))
@@ -496,7 +504,12 @@ def test_a_signup_that_is_only_sent_is_not_said_to_have_happened(world: World) -
 
 
 def test_a_refused_signup_names_the_reason_and_fails(world: World) -> None:
-    world.answer, world.reason, world.path, world.code = Answer.REFUSED, "there is no plan", "$.plan", "unknown_plan"
+    world.answer, world.reason, world.path, world.code = (
+        CommandOutcome.REFUSED,
+        "there is no plan",
+        "$.plan",
+        "unknown_plan",
+    )
     said = say("signup", "u-1", "--plan", "gold", "--wait")
     assert (said.status, said.out) == (1, "refused: signup u-1: there is no plan (at $.plan)\n")
     as_json = say("signup", "u-1", "--plan", "gold", "--wait", "--json")
@@ -505,7 +518,7 @@ def test_a_refused_signup_names_the_reason_and_fails(world: World) -> None:
 
 
 def test_a_registration_is_said_to_be_one(world: World) -> None:
-    world.answer = Answer.REGISTERED
+    world.answer = CommandOutcome.REGISTERED
     assert say("signup", "u-1", *HTTP, "--wait").out == "registered: signup u-1\n"
 
 
@@ -529,7 +542,7 @@ def test_plans_that_are_wrong_are_told_by_who_needs_them(tmp_path: Path, monkeyp
 
 @pytest.mark.usefixtures("plans")
 def test_a_file_of_signups_is_checked_sent_and_answered_line_by_line(world: World, tmp_path: Path) -> None:
-    world.answer = Answer.REGISTERED
+    world.answer = CommandOutcome.REGISTERED
     lines = [
         b"\xef\xbb\xbf" + orjson.dumps({"user_id": "u-1", "plan": "pro"}),
         orjson.dumps({"user_id": "u-2", "plan": "gold"}),

@@ -28,7 +28,7 @@ from everwatch.model import (
     User,
 )
 from everwatch.rules import lifecycle
-from everwatch.store import Entry, Partition, Received, SinkBatch, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, open_store
 
 NOW = 1_795_262_400_000  # 2026-11-21T12:00:00Z
 MINUTE = 60_000
@@ -80,8 +80,8 @@ def database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(options, "set_up_logs", lambda _: None)
     for module in (lists, monitor, task, user):
         monkeypatch.setattr(module, "SystemClock", lambda: SettableClock(NOW))
-    entries = [Entry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in HELD]
-    entries += [Entry("anna", "gone", watched("gone", At(NOW + MINUTE))), Entry("anna", "gone", None)]
+    entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in HELD]
+    entries += [CatalogueEntry("anna", "gone", watched("gone", At(NOW + MINUTE))), CatalogueEntry("anna", "gone", None)]
     received = [Received(CHANGELOG, offset, NOW, entry) for offset, entry in enumerate(entries)]
     store = open_store(Settings(data_dir=tmp_path, database=url))
     store.apply(SinkBatch(NOW, {CHANGELOG: len(received)}, entries=received))

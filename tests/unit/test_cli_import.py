@@ -22,7 +22,7 @@ from everwatch.model import Monitor, Origin, State, User
 from everwatch.rules import lifecycle
 from everwatch.rules.admission import admit_command, admit_signup
 from everwatch.rules.registration_rules import newcomer
-from everwatch.store import Entry, Partition, Received, SinkBatch, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, open_store
 from everwatch.transfer.ledger import Ledger
 
 APP = typer.Typer()
@@ -298,7 +298,7 @@ def database(tmp_path: Path) -> None:
         held += [user, *monitors]
     held[-1] = replace(held[-1], state=State.DONE)  # type: ignore[type-var]
     held += [put("bea", PUT, state=State.PAUSED), put("bea", TASK), put("bea", OVER, state=State.DONE)]
-    entries = [Entry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in held]
+    entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in held]
     received = [Received(CHANGELOG, offset, NOW, entry) for offset, entry in enumerate(entries)]
     store = open_store(Settings(data_dir=tmp_path / "data"))
     store.apply(SinkBatch(NOW, {CHANGELOG: len(received)}, entries=received))

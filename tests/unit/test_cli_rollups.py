@@ -14,7 +14,7 @@ from everwatch.core.errors import EverwatchError
 from everwatch.model import Every, MonitorSpec, Origin, Result, State, Status, Transition
 from everwatch.rules import lifecycle
 from everwatch.schedule.instant import instant_text
-from everwatch.store import Entry, Partition, Received, SinkBatch, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, open_store
 from everwatch.store.database import open_for_writing
 from everwatch.store.facts import ROLLUPS_FROM, put_fact
 
@@ -83,7 +83,7 @@ def test_availability_is_shown_with_a_bar(settings: Settings) -> None:
     ]
     source = Partition("transitions", 0)
     spec = MonitorSpec("shop", "http", "{}", Every(60_000))
-    put = Entry("anna", "shop", lifecycle.first_put("anna", spec, Origin.SIGNUP, AT, AT))
+    put = CatalogueEntry("anna", "shop", lifecycle.first_put("anna", spec, Origin.SIGNUP, AT, AT))
     store = open_store(settings)
     store.apply(
         SinkBatch(

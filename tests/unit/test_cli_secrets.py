@@ -21,11 +21,11 @@ from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError
 from everwatch.encoding import avro_schemas
 from everwatch.kafka.command_client import Asked
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
-from everwatch.model import Answer, Every, Monitor, MonitorSpec, Origin, Reply, User
+from everwatch.model import CommandOutcome, Every, Monitor, MonitorSpec, Origin, Reply, User
 from everwatch.operations.dead_letter_view import decoded, without_secrets
 from everwatch.rules import lifecycle
 from everwatch.rules.admission import admit_signup
-from everwatch.store import Entry, Partition, Received, SinkBatch, open_store
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, open_store
 
 OLD_KEY = "b2xkIGtleSBvZiAzMiBieXRlcywgZm9yIHRlc3RzISE="
 NEW_KEY = "bmV3IGtleSBvZiAzMiBieXRlcywgZm9yIHRlc3RzISE="
@@ -60,7 +60,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.delenv("EVERWATCH_SECRETS_KEY", raising=False)
     monkeypatch.setattr(options, "set_up_logs", lambda _: None)
     monkeypatch.setattr(explain, "_owners", lambda *_: (None, "no broker answers"))
-    entries = [Entry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in HELD]
+    entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in HELD]
     received = [Received(CHANGELOG, offset, NOW, entry) for offset, entry in enumerate(entries)]
     store = open_store(Settings(data_dir=tmp_path))
     store.apply(SinkBatch(NOW, {CHANGELOG: len(received)}, entries=received))
@@ -226,14 +226,14 @@ def test_a_monitor_whose_secrets_are_encrypted_is_put_again_with_them() -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The users that workers are asked to encrypt anew; they change ann and find nothing to do for anybody else."""
     found: list[str] = []
-    answers = {"ann": Answer.DONE, "eve": Answer.REFUSED}
+    answers = {"ann": CommandOutcome.DONE, "eve": CommandOutcome.REFUSED}
 
     class Link:
         def ask(self, inputs: Any) -> Iterator[tuple[Asked, Reply]]:
             for each in inputs:
                 assert each.asker.command == "reencrypt_user"
                 found.append(each.asker.user_id)
-                answer = answers.get(each.asker.user_id, Answer.UNCHANGED)
+                answer = answers.get(each.asker.user_id, CommandOutcome.UNCHANGED)
                 yield each, Reply("", each.asker.user_id, "", "reencrypt_user", answer, "no user", "", 0, NOW)
 
     @contextmanager

@@ -14,14 +14,14 @@ from everwatch.core.errors import BrokerUnavailable, InvalidInput
 from everwatch.kafka import command_client
 from everwatch.kafka.command_client import Asked, Unanswered, ask, asked_of, signal_asked, signup_asked, tell
 from everwatch.kafka.topics import Topics
-from everwatch.model import Answer, Asker, Reply
+from everwatch.model import Asker, CommandOutcome, Reply
 
 START_MS = 1_795_262_400_000
 TOPICS = Topics.of(load_settings())
 Judge = Callable[[str, str], list[Reply]]
 
 
-def reply(user_id: str, command_id: str, answer: Answer = Answer.DONE) -> Reply:
+def reply(user_id: str, command_id: str, answer: CommandOutcome = CommandOutcome.DONE) -> Reply:
     return Reply(command_id, user_id, "m", "pause", answer, "", "", 1, START_MS)
 
 
@@ -71,20 +71,24 @@ class World:
 
 def test_a_command_gets_its_own_answer_and_not_that_of_others() -> None:
     def judge(user_id: str, command_id: str) -> list[Reply]:
-        return [reply("other", command_id), reply(user_id, "another"), reply(user_id, command_id, Answer.REFUSED)]
+        return [
+            reply("other", command_id),
+            reply(user_id, "another"),
+            reply(user_id, command_id, CommandOutcome.REFUSED),
+        ]
 
     [(found, answer)] = World(judge).ask(commands("c-1"))
-    assert (found.asker.command_id, answer.user_id, answer.answer) == ("c-1", "u", Answer.REFUSED)
+    assert (found.asker.command_id, answer.user_id, answer.answer) == ("c-1", "u", CommandOutcome.REFUSED)
 
 
 def test_an_answer_that_comes_twice_is_told_once() -> None:
-    world = World(lambda user, command: [reply(user, command), reply(user, command, Answer.REPEATED)])
-    assert [r.answer for _, r in world.ask(commands("c-1", "c-2"))] == [Answer.DONE, Answer.DONE]
+    world = World(lambda user, command: [reply(user, command), reply(user, command, CommandOutcome.REPEATED)])
+    assert [r.answer for _, r in world.ask(commands("c-1", "c-2"))] == [CommandOutcome.DONE, CommandOutcome.DONE]
 
 
 def test_one_id_given_to_two_commands_has_two_answers_in_their_order() -> None:
     found = [(each.line, answer.answer) for each, answer in World().ask(commands("same", "same"))]
-    assert found == [(1, Answer.DONE), (2, Answer.DONE)]
+    assert found == [(1, CommandOutcome.DONE), (2, CommandOutcome.DONE)]
 
 
 @pytest.mark.parametrize(

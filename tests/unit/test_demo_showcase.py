@@ -13,7 +13,7 @@ from everwatch.core.clock import SystemClock
 from everwatch.demo.cast import Cast, Mix
 from everwatch.demo.certificates import EXPIRED_NAME, HEALTHY_NAME, files_in, write_certificates
 from everwatch.demo.name_server import answer_to
-from everwatch.demo.ports import Ports, choose_ports
+from everwatch.demo.ports import DemoPorts, choose_ports
 from everwatch.demo.showcase import SHOWCASE_USER, Health, Showpiece, judge, showcase
 from everwatch.demo.target import open_target
 from everwatch.executor.callable_pool import open_callables
@@ -28,7 +28,7 @@ from everwatch.rules.admission import admit_signup
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 TOPIC = "greetings"
-PIECES = showcase(Ports(1, 2, 3, 4), TOPIC)
+PIECES = showcase(DemoPorts(1, 2, 3, 4), TOPIC)
 EXECUTED = [piece.monitor_id for piece in PIECES if not registry.is_inline(piece.kind)]
 
 
@@ -41,12 +41,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ports(folder: Path) -> Ports:
+def ports(folder: Path) -> DemoPorts:
     return choose_ports(folder)
 
 
 @pytest.fixture
-async def context(folder: Path, ports: Ports, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunContext]:
+async def context(folder: Path, ports: DemoPorts, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunContext]:
     clock = SystemClock()
     monkeypatch.setenv("SSL_CERT_FILE", str(files_in(folder).trusted))
     async with (
@@ -73,7 +73,9 @@ def test_every_kind_is_shown_healthy_and_failing_but_noop_which_cannot_fail() ->
 
 
 @pytest.mark.parametrize("monitor_id", EXECUTED)
-async def test_a_check_ends_as_it_is_meant_to_and_says_why(monitor_id: str, context: RunContext, ports: Ports) -> None:
+async def test_a_check_ends_as_it_is_meant_to_and_says_why(
+    monitor_id: str, context: RunContext, ports: DemoPorts
+) -> None:
     piece = next(piece for piece in showcase(ports, TOPIC) if piece.monitor_id == monitor_id)
     outcome = await run(piece, context)
     assert outcome.status is (Status.SUCCESS if piece.health is Health.UP else Status.FAILURE), outcome.reason
@@ -82,7 +84,7 @@ async def test_a_check_ends_as_it_is_meant_to_and_says_why(monitor_id: str, cont
 
 
 def test_the_showcase_is_admitted_with_everybody_else() -> None:
-    cast = Cast(3, Mix.ALL, "5s", Ports(1, 2, 3, 4))
+    cast = Cast(3, Mix.ALL, "5s", DemoPorts(1, 2, 3, 4))
     admitted = {user: admit_signup(event) for user, event in cast.signups()}
     assert len(admitted) == cast.everybody == 4
     assert len(admitted[SHOWCASE_USER].monitors) == len(cast.showcase)
@@ -92,7 +94,7 @@ def test_the_showcase_is_admitted_with_everybody_else() -> None:
 
 
 def test_a_demo_of_http_checks_alone_has_no_showcase() -> None:
-    cast = Cast(3, Mix.HTTP, "5s", Ports(1, 2, 3, 4))
+    cast = Cast(3, Mix.HTTP, "5s", DemoPorts(1, 2, 3, 4))
     assert [user for user, _ in cast.signups()] == ["demo-00000", "demo-00001", "demo-00002"]
     assert not list(cast.signals())
 
@@ -102,7 +104,7 @@ def test_a_demo_of_http_checks_alone_has_no_showcase() -> None:
 
 def ended(**changed: tuple[State, str]) -> list[Monitor]:
     """All monitors of the showcase as they are meant to end, but for those in ``changed``."""
-    cast = Cast(1, Mix.ALL, "5s", Ports(1, 2, 3, 4))
+    cast = Cast(1, Mix.ALL, "5s", DemoPorts(1, 2, 3, 4))
     event = dict(cast.signups())[SHOWCASE_USER]
     specs = {spec.monitor_id: spec for spec in admit_signup(event).monitors}
     monitors = []

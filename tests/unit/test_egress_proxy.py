@@ -18,7 +18,7 @@ from everwatch.core.errors import SettingsError
 from everwatch.kinds import registry
 from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.model import Outcome, Tick
-from everwatch.network.egress import Outgoing, Proxy, outgoing_of
+from everwatch.network.egress import Egress, Proxy, outgoing_of
 from everwatch.network.guard import Guard
 
 # their names lead to addresses that are others'
@@ -87,7 +87,7 @@ async def names() -> AsyncIterator[NameServer]:
         yield names
 
 
-async def check(url: str, outgoing: Outgoing, names: NameServer, kind_name: str = "http", **more: object) -> Outcome:
+async def check(url: str, outgoing: Egress, names: NameServer, kind_name: str = "http", **more: object) -> Outcome:
     kind = registry.kind_named(kind_name)
     assert not kind.inline
     servers = [f"127.0.0.1:{names.port}"]
@@ -102,7 +102,7 @@ async def check(url: str, outgoing: Outgoing, names: NameServer, kind_name: str 
 async def test_a_request_goes_through_a_tunnel_to_the_address_that_we_looked_up(
     proxy: ConnectProxy, server: RawServer, names: NameServer, kind: str, host: str
 ) -> None:
-    outgoing = Outgoing(proxy=Proxy(host, proxy.port, "us", "pass:word"))
+    outgoing = Egress(proxy=Proxy(host, proxy.port, "us", "pass:word"))
     more = {"headers": {"Authorization": "Bearer secret"}}
     assert (await check("http://a.example:8080/", outgoing, names, kind, **more)).reason == ""
     first, *lines = proxy.heads[0].split("\r\n")
@@ -117,7 +117,7 @@ async def test_a_request_goes_through_a_tunnel_to_the_address_that_we_looked_up(
 
 async def test_what_the_proxy_says_is_not_the_answer(proxy: ConnectProxy, server: RawServer, names: NameServer) -> None:
     server.answers["/"] = answer(b"", status="500 Broken")
-    outcome = await check("http://a.example/", Outgoing(proxy=Proxy("127.0.0.1", proxy.port)), names, capture=True)
+    outcome = await check("http://a.example/", Egress(proxy=Proxy("127.0.0.1", proxy.port)), names, capture=True)
     assert outcome.reason == "status 500, expected 200-299"
     assert outcome.detail.startswith("HTTP/1.1 500 Broken")
     assert "X-Proxy" not in outcome.detail
@@ -136,7 +136,7 @@ async def test_what_the_proxy_says_is_not_the_answer(proxy: ConnectProxy, server
 async def test_a_target_that_checks_may_not_reach_is_not_reached_through_the_proxy_either(
     proxy: ConnectProxy, server: RawServer, names: NameServer, url: str, what: str
 ) -> None:
-    outgoing = Outgoing(proxy=Proxy("127.0.0.1", proxy.port))
+    outgoing = Egress(proxy=Proxy("127.0.0.1", proxy.port))
     reason = (await check(url, outgoing, names)).reason
     assert what in reason
     assert "which checks may not reach" in reason
@@ -146,7 +146,7 @@ async def test_a_target_that_checks_may_not_reach_is_not_reached_through_the_pro
 
 
 async def test_the_proxy_itself_is_no_target(proxy: ConnectProxy, server: RawServer, names: NameServer) -> None:
-    outgoing = Outgoing(proxy=Proxy("127.0.0.1", proxy.port))
+    outgoing = Egress(proxy=Proxy("127.0.0.1", proxy.port))
     assert "may not reach" in (await check(f"http://127.0.0.1:{proxy.port}/", outgoing, names)).reason
     assert proxy.heads == []
 
@@ -159,7 +159,7 @@ async def test_tls_is_with_the_target_by_its_name(proxy: ConnectProxy, names: Na
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=authority.certificate())
     proxy.leads_to = server.sockets[0].getsockname()[1]
-    outgoing = Outgoing(str(authority.path), Proxy("127.0.0.1", proxy.port))
+    outgoing = Egress(str(authority.path), Proxy("127.0.0.1", proxy.port))
     assert (await check("https://a.example/", outgoing, names)).reason == ""
     names.zone["b.example", "A"] = [TARGET]
     assert "certificate is not valid for 'b.example'" in (await check("https://b.example/", outgoing, names)).reason
@@ -170,17 +170,17 @@ async def test_a_proxy_that_refuses_or_is_not_there_is_told_as_that(
     proxy: ConnectProxy, names: NameServer, unused_tcp_port: int
 ) -> None:
     proxy.status = "403 Forbidden"
-    refused = await check("http://a.example/", Outgoing(proxy=Proxy("127.0.0.1", proxy.port)), names)
+    refused = await check("http://a.example/", Egress(proxy=Proxy("127.0.0.1", proxy.port)), names)
     assert refused.reason == "the outgoing proxy refuses to connect to the target (status 403)"
-    gone = await check("http://a.example/", Outgoing(proxy=Proxy("127.0.0.1", unused_tcp_port)), names)
+    gone = await check("http://a.example/", Egress(proxy=Proxy("127.0.0.1", unused_tcp_port)), names)
     assert gone.reason == "the outgoing proxy cannot be reached, or does not answer as one"
-    nameless = await check("http://a.example/", Outgoing(proxy=Proxy("none.example", 1)), names)
+    nameless = await check("http://a.example/", Egress(proxy=Proxy("none.example", 1)), names)
     assert nameless.reason == "the outgoing proxy's name does not resolve"
 
 
 async def test_excepted_networks_are_reached_directly(server: RawServer, proxy: ConnectProxy) -> None:
     async with open_name_server() as names:
-        outgoing = Outgoing(proxy=Proxy("127.0.0.1", proxy.port, direct=LOOPBACK))
+        outgoing = Egress(proxy=Proxy("127.0.0.1", proxy.port, direct=LOOPBACK))
         kind = registry.kind_named("http")
         assert not kind.inline
         async with open_run_context(
@@ -197,7 +197,7 @@ async def test_the_environment_names_no_proxy(
 ) -> None:
     for name in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-    assert "may not reach" in (await check(server.url(), Outgoing(), names)).reason
+    assert "may not reach" in (await check(server.url(), Egress(), names)).reason
     assert proxy.heads == []
 
 
@@ -205,7 +205,7 @@ def test_a_proxy_is_read_from_settings() -> None:
     settings = Settings(proxy=Secret("http://us%40:p%3Aw@proxy.example:3128/"), proxy_except=LOOPBACK)
     assert outgoing_of(settings).proxy == Proxy("proxy.example", 3128, "us@", "p:w", LOOPBACK)
     assert "p:w" not in repr(outgoing_of(settings))
-    assert outgoing_of(Settings()) == Outgoing()
+    assert outgoing_of(Settings()) == Egress()
 
 
 @pytest.mark.parametrize("url", ["proxy:3128", "https://proxy", "socks5://proxy", "http://proxy/path", "http://p:port"])

@@ -28,7 +28,7 @@ from support.worker import (
 from everwatch.core.clock import SettableClock
 from everwatch.core.errors import BrokerUnavailable, PermissionMissing, RecordsUnreadable, TopicMismatch
 from everwatch.timetable import Timetable
-from streams.state.owned_partitions import Partition
+from streams.state.owned_partitions import OwnedPartition
 
 AWAY_FOR = 3
 
@@ -640,7 +640,7 @@ async def test_a_partition_whose_ticks_are_not_acknowledged_keeps_no_other_one_f
         await life.paused()
         partitions, planner = life.engine.partitions, life.engine._planner
         for number in (1, 2):
-            partitions._open[number] = Partition(number, planner.new_timetable(START + 2_000), START)
+            partitions._open[number] = OwnedPartition(number, planner.new_timetable(START + 2_000), START)
         flushed: list[set[int]] = []
 
         async def flush(numbers: set[int]) -> None:

@@ -14,7 +14,7 @@ from everwatch.kinds import registry
 from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Tick
-from everwatch.network.egress import Outgoing
+from everwatch.network.egress import Egress
 from everwatch.network.guard import Guard
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
@@ -22,7 +22,7 @@ LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 
 @pytest.fixture
 async def context(authority: Authority) -> AsyncIterator[RunContext]:
-    outgoing = Outgoing(str(authority.path))
+    outgoing = Egress(str(authority.path))
     async with open_run_context(SystemClock(), Guard(LOOPBACK), outgoing=outgoing) as context:
         yield context
 

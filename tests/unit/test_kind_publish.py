@@ -19,7 +19,7 @@ from everwatch.kafka.clients import KafkaClients, new_producer
 from everwatch.kafka.event_publisher import KafkaPublisher, open_publisher
 from everwatch.kinds import publish, registry
 from everwatch.kinds.execution.run_context import open_run_context
-from everwatch.kinds.publisher_interface import Event, MemoryPublisher, NotPublished, Publisher
+from everwatch.kinds.publisher_interface import Event, EventPublisher, MemoryPublisher, NotPublished
 from everwatch.model import Outcome, Status, Tick
 from everwatch.network.guard import Guard
 
@@ -42,7 +42,7 @@ def due(payload: str = "", attempt: int = 1) -> Tick:
     return Tick("u-1", "remind", 1_763_715_600_000, "publish", "{}", 10_000, 1, 0, attempt=attempt, payload=payload)
 
 
-async def run(publisher: Publisher | None, tick: Tick, **config: object) -> Outcome:
+async def run(publisher: EventPublisher | None, tick: Tick, **config: object) -> Outcome:
     kind = registry.kind_named("publish")
     assert not kind.inline
     canonical = registry.canonical_config(kind, registry.parse_config(kind, config))
@@ -157,7 +157,7 @@ async def over_fake(producer: FakeProducer) -> AsyncIterator[KafkaPublisher]:
 
 
 @pytest.fixture(params=["memory", "kafka"])
-async def publisher(request: pytest.FixtureRequest) -> AsyncIterator[Publisher]:
+async def publisher(request: pytest.FixtureRequest) -> AsyncIterator[EventPublisher]:
     """Each publisher that there is; the one for Kafka with librdkafka's own cluster in memory behind it."""
     if request.param == "memory":
         yield MemoryPublisher(["reminders"])
@@ -169,7 +169,7 @@ async def publisher(request: pytest.FixtureRequest) -> AsyncIterator[Publisher]:
     await kafka.close()
 
 
-async def test_every_publisher_takes_what_is_allowed_and_nothing_else(publisher: Publisher) -> None:
+async def test_every_publisher_takes_what_is_allowed_and_nothing_else(publisher: EventPublisher) -> None:
     async with asyncio.timeout(PATIENCE_S):
         await publisher.publish(Event("reminders", b"k", b"{}", (("a", b"1"),)))
         await publisher.publish(Event("reminders", None, b"{}"))

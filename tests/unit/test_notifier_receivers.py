@@ -14,7 +14,7 @@ from support.notifying import START, transition
 from support.raw_http import RawServer, answer, open_raw_server
 
 from everwatch.core.clock import SettableClock, SystemClock
-from everwatch.network.egress import Outgoing
+from everwatch.network.egress import Egress
 from everwatch.network.guard import Guard
 from everwatch.network.http_client import HttpClient
 from everwatch.network.resolver import Resolver
@@ -47,8 +47,8 @@ def message(*alerts: Alert, user_id: str = "u-1") -> Message:
 async def sender() -> AsyncIterator[HttpSender]:
     clock = SystemClock()
     resolver = Resolver(clock)
-    guarded = HttpClient(clock, Guard(), resolver, Outgoing())
-    free = HttpClient(clock, Guard((ip_network("127.0.0.0/8"),)), resolver, Outgoing())
+    guarded = HttpClient(clock, Guard(), resolver, Egress())
+    free = HttpClient(clock, Guard((ip_network("127.0.0.0/8"),)), resolver, Egress())
     yield HttpSender(clock, guarded, free)
     await guarded.close()
     await free.close()

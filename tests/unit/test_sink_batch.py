@@ -11,7 +11,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
 from everwatch.model import Every, Monitor, MonitorSpec, Origin, Result, State, Status, Transition, User
 from everwatch.sink.batch_builder import build_batch
-from everwatch.store import Entry, Partition
+from everwatch.store import CatalogueEntry, Partition
 
 TOPICS = Topics.of(Settings(topic_prefix="t."))
 RESULT = Result("anna", "shop", 60_000, "http", 1, Status.FAILURE, "timed out", 60_004, 10_000.5, timings={"dns": 1.5})
@@ -61,10 +61,10 @@ def test_the_changelog_tells_users_monitors_and_deletions() -> None:
     )
     assert refused == []
     assert [r.value for r in batch.entries] == [
-        Entry("anna", "", USER),
-        Entry("anna", "shop", MONITOR),
-        Entry("anna", "shop", None),
-        Entry("anna", "", None),
+        CatalogueEntry("anna", "", USER),
+        CatalogueEntry("anna", "shop", MONITOR),
+        CatalogueEntry("anna", "shop", None),
+        CatalogueEntry("anna", "", None),
     ]
 
 

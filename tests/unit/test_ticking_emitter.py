@@ -17,9 +17,9 @@ from everwatch.kafka.stamped_batch import StampedBatch
 from everwatch.kafka.topics import Topics
 from everwatch.model import Every, Misfire
 from everwatch.timetable import LAST_KEY, BatchKey, Chunk, Destination, Firing, Retry, Timetable, TimetableEntry, framed
-from streams.state.owned_partitions import Partition
+from streams.state.owned_partitions import OwnedPartition
 from streams.ticking.clock_jumps import ClockJumps
-from streams.ticking.emitter import Ticking
+from streams.ticking.emitter import Emitter
 
 START = 1_800_000_000_000
 LZ4 = codec_named("lz4")
@@ -81,13 +81,13 @@ class Broker:
         assert broken is self.producer
 
 
-class Owned(list[Partition]):
+class Owned(list[OwnedPartition]):
     """The partitions of the worker."""
 
-    def __init__(self, partition: Partition) -> None:
+    def __init__(self, partition: OwnedPartition) -> None:
         super().__init__([partition])
 
-    def get(self, number: int) -> Partition:
+    def get(self, number: int) -> OwnedPartition:
         return self[number]
 
 
@@ -103,8 +103,8 @@ class Worker:
         timetable = Timetable(LZ4, START)
         for each in monitors:
             timetable.put(each)
-        self.partition = Partition(0, timetable, START)
-        self.ticking = Ticking(
+        self.partition = OwnedPartition(0, timetable, START)
+        self.ticking = Emitter(
             Owned(self.partition),
             self.broker,
             LZ4,
@@ -134,10 +134,12 @@ class Worker:
     async def _loaded(self, *_: object) -> None:
         pass
 
-    async def _skip(self, _: Partition, firings: Iterable[Firing], __: int) -> None:
+    async def _skip(self, _: OwnedPartition, firings: Iterable[Firing], __: int) -> None:
         self.skipped += firings
 
-    async def _unsendable(self, _: Partition, ticks: Iterable[tuple[Destination, Chunk, int, str]], __: int) -> None:
+    async def _unsendable(
+        self, _: OwnedPartition, ticks: Iterable[tuple[Destination, Chunk, int, str]], __: int
+    ) -> None:
         self.unsendable += [reason for *_, reason in ticks]
 
 

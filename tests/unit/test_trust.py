@@ -19,7 +19,7 @@ from everwatch.kinds import registry
 from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Outcome, Status, Tick
-from everwatch.network.egress import Outgoing, outgoing_of
+from everwatch.network.egress import Egress, outgoing_of
 from everwatch.network.guard import Guard
 from everwatch.network.tls_options import ClientCertificate
 
@@ -36,7 +36,7 @@ def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLo
 @pytest.fixture
 async def context(authority: Authority) -> AsyncIterator[RunContext]:
     """Trusts the test's authority, by the setting."""
-    outgoing = Outgoing(str(authority.path))
+    outgoing = Egress(str(authority.path))
     async with open_run_context(SystemClock(), Guard(LOOPBACK), outgoing=outgoing) as context:
         yield context
 

@@ -12,9 +12,9 @@ from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import Monitor, State
 from streams.state.entry_store import Store
-from streams.state.owned_partitions import Partition
+from streams.state.owned_partitions import OwnedPartition
 from streams.state.unit_of_work import Writing
-from streams.ticking.agenda_runner import Wakes
+from streams.ticking.agenda_runner import AgendaRunner
 
 MANY = 400
 
@@ -25,14 +25,14 @@ async def test_pauses_that_end_all_at_once_leave_turns_to_everything_else(
     broker, clock = Broker(), SettableClock(START)
     broker.install(monkeypatch)
     woken_in: list[int] = []
-    changed = Wakes._changed
+    changed = AgendaRunner._changed
     async with worker(broker, tmp_path, clock) as life, turns() as given:
 
         def noted(*args: object) -> tuple[Monitor, Monitor | None] | None:
             woken_in.append(given())
             return changed(*args)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(Wakes, "_changed", noted)
+        monkeypatch.setattr(AgendaRunner, "_changed", noted)
         names = [f"m-{number}" for number in range(MANY)]
         broker.take(TOPICS.signups, signup("ann", *names, interval="1h"))
         await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
@@ -75,16 +75,16 @@ async def test_an_agenda_that_fails_each_time_is_dropped_and_those_beside_it_are
 ) -> None:
     broker, clock = Broker(), SettableClock(START)
     broker.install(monkeypatch)
-    changed = Wakes._changed
+    changed = AgendaRunner._changed
 
-    def fails_for_one(self: Wakes, work: Writing, partition: Partition, key: bytes, now: int) -> object:
+    def fails_for_one(self: AgendaRunner, work: Writing, partition: OwnedPartition, key: bytes, now: int) -> object:
         if key == codec.table_key("ann", "bad"):
             raise ValueError("mangled")
         return changed(self, work, partition, key, now)
 
     async with worker(broker, tmp_path, clock) as life:
         await put_and_pause(life, "bad", "good", "well")
-        monkeypatch.setattr(Wakes, "_changed", fails_for_one)
+        monkeypatch.setattr(AgendaRunner, "_changed", fails_for_one)
         clock.set(START + 60_000)
         await until("the others are resumed", lambda: state(life, "good") is state(life, "well") is State.NEW)
         await until("nothing is left on the index", lambda: not life.store.wakes(0, START + 60_000, 10))
@@ -101,7 +101,7 @@ async def test_a_partition_that_fails_keeps_no_other_one_waiting(
         await put_and_pause(life, "m")
         broken, intact = SimpleNamespace(number=7), life.partition
         parts, told = FakePartitions([broken, intact]), SimpleNamespace(tell=lambda *_: None)
-        wakes = Wakes(parts, life.engine._planner, life.engine._writer, lambda: Broken(life.store), told, clock)  # type: ignore[arg-type]
+        wakes = AgendaRunner(parts, life.engine._planner, life.engine._writer, lambda: Broken(life.store), told, clock)  # type: ignore[arg-type]
         clock.set(START + 60_000)
         await wakes.look()
         await wakes.look()

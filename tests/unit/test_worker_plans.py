@@ -12,7 +12,7 @@ from everwatch.core.clock import SettableClock
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec, table_records
 from everwatch.kafka.consumed_record import Record
-from everwatch.model import Answer, Monitor, Reply, Result, State, Status
+from everwatch.model import CommandOutcome, Monitor, Reply, Result, State, Status
 from everwatch.plans.plans_file import PlansFile
 from streams.state import quotas
 from streams.state.unit_of_work import Writing
@@ -104,7 +104,7 @@ def delete(monitor_id: str) -> dict[str, Any]:
     return {"command": "delete", "monitor_id": monitor_id}
 
 
-def answers(replies: list[Reply]) -> list[Answer]:
+def answers(replies: list[Reply]) -> list[CommandOutcome]:
     return [reply.answer for reply in replies]
 
 
@@ -128,7 +128,7 @@ async def test_a_signup_that_cannot_be_filled_in_is_kept_with_its_reason(life: L
 async def test_a_new_monitor_beyond_the_quota_is_refused_and_those_that_are_there_may_be_changed(life: Life) -> None:
     await sign_up(life, "free", "a.example", noop("mine"))
     refused = (await command(life, put(noop("a")), put(noop("b")), put(noop("a", "2h")), put(noop("mine", "3h"))))[1]
-    assert (refused.answer, refused.path) == (Answer.REFUSED, "$.monitor_id")
+    assert (refused.answer, refused.path) == (CommandOutcome.REFUSED, "$.monitor_id")
     assert refused.reason == "the plan 'free' allows 3 monitors, and this user has 3 already"
     assert set(monitors(life)) == {"site", "mine", "a"}
     assert monitors(life)["a"].version == 2
@@ -139,7 +139,7 @@ async def test_within_one_batch_what_is_deleted_makes_room(life: Life) -> None:
     replies = await command(
         life, put(noop("a")), put(noop("b")), delete("a"), put(noop("b")), put(noop("a")), delete("b"), put(noop("c"))
     )
-    done, refused = Answer.DONE, Answer.REFUSED
+    done, refused = CommandOutcome.DONE, CommandOutcome.REFUSED
     assert answers(replies) == [done, refused, done, done, refused, done, done]
 
 
@@ -149,24 +149,29 @@ async def test_who_has_more_than_a_lesser_plan_allows_keeps_it_and_gets_no_more(
     await sign_up(life, "free")
     assert len(monitors(life)) == 7
     replies = await command(life, put(noop("more")), delete("m-0"), put(noop("more")), put(noop("m-1", "2h")))
-    assert answers(replies) == [Answer.REFUSED, Answer.DONE, Answer.REFUSED, Answer.DONE]
+    assert answers(replies) == [
+        CommandOutcome.REFUSED,
+        CommandOutcome.DONE,
+        CommandOutcome.REFUSED,
+        CommandOutcome.DONE,
+    ]
     assert replies[0].reason == "the plan 'free' allows 3 monitors, and this user has more already"
     deletions = [delete(f"m-{number}") for number in range(1, 5)]
     replies = await command(life, put(noop("more")), *deletions, put(noop("more")))
-    assert answers(replies) == [Answer.REFUSED, *[Answer.DONE] * 5]
+    assert answers(replies) == [CommandOutcome.REFUSED, *[CommandOutcome.DONE] * 5]
     assert len(monitors(life)) == 3
 
 
 async def test_a_task_counts_until_it_is_due(life: Life) -> None:
     await sign_up(life, "free", "a.example", noop("mine"))
     assert answers(await command(life, put(task("t-1", START + 10_000)), put(task("t-2", START + 10_000)))) == [
-        Answer.DONE,
-        Answer.REFUSED,
+        CommandOutcome.DONE,
+        CommandOutcome.REFUSED,
     ]
     await life.tick_to(START + 11_000)
-    assert answers(await command(life, put(task("t-2", START + 20_000)))) == [Answer.DONE]
+    assert answers(await command(life, put(task("t-2", START + 20_000)))) == [CommandOutcome.DONE]
     # a task that is over begins anew, and is one more then
-    assert answers(await command(life, put(task("t-1", START + 20_000)))) == [Answer.REFUSED]
+    assert answers(await command(life, put(task("t-1", START + 20_000)))) == [CommandOutcome.REFUSED]
 
 
 async def test_only_what_does_not_count_may_be_too_much_to_be_passed_over(
@@ -174,15 +179,15 @@ async def test_only_what_does_not_count_may_be_too_much_to_be_passed_over(
 ) -> None:
     monkeypatch.setattr(quotas, "MOST_PASSED_OVER", 2)
     await sign_up(life, "free", "a.example", noop("mine"))
-    assert answers(await command(life, put(task("t-1", START + 10_000)))) == [Answer.DONE]
+    assert answers(await command(life, put(task("t-1", START + 10_000)))) == [CommandOutcome.DONE]
     (refused,) = await command(life, put(noop("more")))
     assert refused.reason == "the plan 'free' allows 3 monitors, and this user has 3 already"
     await life.tick_to(START + 11_000)
-    assert answers(await command(life, put(task("t-2", START + 20_000)))) == [Answer.DONE]
+    assert answers(await command(life, put(task("t-2", START + 20_000)))) == [CommandOutcome.DONE]
     await life.tick_to(START + 21_000)
     (refused,) = await command(life, put(noop("more")))
     assert refused.reason.startswith("the plan 'free' has a quota, and this user has too many tasks that are over")
-    assert answers(await command(life, delete("t-1"), put(noop("more")))) == [Answer.DONE, Answer.DONE]
+    assert answers(await command(life, delete("t-1"), put(noop("more")))) == [CommandOutcome.DONE, CommandOutcome.DONE]
 
 
 async def test_a_large_quota_is_counted_in_turns_while_sweeps_go_on(
@@ -206,7 +211,7 @@ async def test_a_large_quota_is_counted_in_turns_while_sweeps_go_on(
                 yield each
 
         monkeypatch.setattr(Writing, "monitors_of", noted)
-        assert answers(await command(life, put(noop("more")))) == [Answer.DONE]
+        assert answers(await command(life, put(noop("more")))) == [CommandOutcome.DONE]
     assert stood_still == {False}
     assert len(counted_in) > 1
 
@@ -214,10 +219,10 @@ async def test_a_large_quota_is_counted_in_turns_while_sweeps_go_on(
 async def test_runs_too_close_together_are_refused_for_puts_too(life: Life) -> None:
     await sign_up(life, "free")
     (refused,) = await command(life, put(noop("a", "10s")))
-    assert (refused.answer, refused.path) == (Answer.REFUSED, "$.monitor.schedule")
+    assert (refused.answer, refused.path) == (CommandOutcome.REFUSED, "$.monitor.schedule")
     assert refused.reason == "the plan 'free' allows one run in 60 s, and this schedule has runs 10 s apart"
     (done,) = await command(life, put(noop("a", "60s")))
-    assert done.answer is Answer.DONE
+    assert done.answer is CommandOutcome.DONE
 
 
 async def test_the_weight_of_a_plan_is_in_the_ticks_of_its_users_however_their_monitors_were_put(life: Life) -> None:
@@ -235,7 +240,7 @@ async def test_the_weight_of_a_plan_is_in_the_ticks_of_its_users_however_their_m
 
 
 async def test_who_never_signed_up_has_the_usual_plan(life: Life, file: Path) -> None:
-    assert answers(await command(life, *[put(noop(f"m-{number}")) for number in range(5)])) == [Answer.DONE] * 5
+    assert answers(await command(life, *[put(noop(f"m-{number}")) for number in range(5)])) == [CommandOutcome.DONE] * 5
 
 
 async def test_a_file_that_is_edited_applies_to_the_next_signup_and_a_broken_one_changes_nothing(

@@ -11,7 +11,7 @@ from support.worker import CHANGELOG, START, TOPICS, Broker, Life, until, worker
 
 from everwatch.core.clock import SettableClock
 from everwatch.encoding import avro_schemas, codec
-from everwatch.model import Answer, Reply
+from everwatch.model import CommandOutcome, Reply
 
 PLANS = """
 [plans.free]
@@ -66,10 +66,13 @@ async def test_a_signup_with_an_id_is_answered_with_what_it_changed(life: Life) 
     pro = {"plan": "pro", "monitors": [job()]}
     [first] = await sign_up(life, pro | {"signup_id": "s-1"})
     assert first == Reply(
-        "", "ann", "", "signup", Answer.REGISTERED, "", "", 0, first.at, signup_id="s-1", partition=0, offset=1
+        "", "ann", "", "signup", CommandOutcome.REGISTERED, "", "", 0, first.at, signup_id="s-1", partition=0, offset=1
     )
     again, other = await sign_up(life, pro | {"signup_id": "s-1"}, pro | {"attributes": {"n": 1}, "signup_id": "s-2"})
-    assert [(r.signup_id, r.answer) for r in (again, other)] == [("s-1", Answer.UNCHANGED), ("s-2", Answer.UPDATED)]
+    assert [(r.signup_id, r.answer) for r in (again, other)] == [
+        ("s-1", CommandOutcome.UNCHANGED),
+        ("s-2", CommandOutcome.UPDATED),
+    ]
     assert await sign_up(life, pro) == []
 
 
@@ -106,7 +109,7 @@ async def test_a_transition_carries_what_its_readers_would_have_to_look_up(life:
 async def test_a_newcomer_whose_task_is_due_at_once_is_answered_registered_too(life: Life) -> None:
     task = {"monitor_id": "t", "kind": "noop", "schedule": {"in": "0s"}}
     [found] = await sign_up(life, {"plan": "pro", "monitors": [task], "signup_id": "s-1"})
-    assert found.answer is Answer.REGISTERED
+    assert found.answer is CommandOutcome.REGISTERED
 
 
 ONE_TOO_MANY = {"plan": "free", "attributes": {"site": "a.example"}, "monitors": [job()]}
@@ -129,7 +132,12 @@ async def test_a_refused_signup_is_answered_with_code_path_and_reason(
 ) -> None:
     found = await sign_up(life, {"signup_id": "s-0", "plan": "pro"}, given | {"signup_id": "s-1"})
     refused = found[1] if found[0].signup_id == "s-0" else found[0]
-    assert (refused.answer, refused.signup_id, refused.code, refused.path) == (Answer.REFUSED, "s-1", code, path)
+    assert (refused.answer, refused.signup_id, refused.code, refused.path) == (
+        CommandOutcome.REFUSED,
+        "s-1",
+        code,
+        path,
+    )
     assert refused.reason.startswith(reason)
     assert len(life.broker.logs[TOPICS.dead_letters]) == 1
 
@@ -151,7 +159,7 @@ async def test_who_wants_to_hear_of_refusals_only_hears_of_nothing_else(life: Li
 
 async def test_a_record_of_another_key_is_refused_with_a_code_of_its_own(life: Life) -> None:
     [refused] = await sign_up(life, orjson.dumps({"user_id": "bob", "signup_id": "s-1"}))
-    assert (refused.user_id, refused.answer, refused.code) == ("bob", Answer.REFUSED, "wrong_key")
+    assert (refused.user_id, refused.answer, refused.code) == ("bob", CommandOutcome.REFUSED, "wrong_key")
 
 
 async def test_signals_with_an_id_are_answered_in_json_and_avro(life: Life) -> None:
@@ -161,8 +169,8 @@ async def test_signals_with_an_id_are_answered_in_json_and_avro(life: Life) -> N
         {"monitor_id": "job", "at": START + 5, "signal_id": "n-1"},
         avro_schemas.encode("signal", {"user_id": "ann", "monitor_id": "job", "at": START + 5, "signal_id": "n-2"}),
     )
-    assert (news.command, news.monitor_id, news.signal_id, news.answer) == ("signal", "job", "n-1", Answer.DONE)
-    assert (same.signal_id, same.answer) == ("n-2", Answer.UNCHANGED)
+    assert (news.command, news.monitor_id, news.signal_id, news.answer) == ("signal", "job", "n-1", CommandOutcome.DONE)
+    assert (same.signal_id, same.answer) == ("n-2", CommandOutcome.UNCHANGED)
     # a plain one that nobody asks about beside them
     assert await send(life, {"monitor_id": "job", "at": START + 7}) == []
 
@@ -182,7 +190,12 @@ async def test_a_refused_signal_is_answered_with_its_code(
 ) -> None:
     await sign_up(life, {"plan": "pro", "monitors": [job(), every("site", "http", url="http://127.0.0.1:1/")]})
     [refused] = await send(life, {"signal_id": "n-1"} | given)
-    assert (refused.answer, refused.signal_id, refused.code, refused.path) == (Answer.REFUSED, "n-1", code, path)
+    assert (refused.answer, refused.signal_id, refused.code, refused.path) == (
+        CommandOutcome.REFUSED,
+        "n-1",
+        code,
+        path,
+    )
     assert refused.reason
 
 
@@ -192,4 +205,4 @@ async def test_nothing_is_answered_before_it_is_durable(life: Life) -> None:
     await until("the user is on the way", lambda: life.broker.waiting(TOPICS.monitors_changelog) == 1)
     assert replies(life.broker) == []
     life.broker.held.clear()
-    await until("it is answered", lambda: [r.answer for r in replies(life.broker)] == [Answer.REGISTERED])
+    await until("it is answered", lambda: [r.answer for r in replies(life.broker)] == [CommandOutcome.REGISTERED])

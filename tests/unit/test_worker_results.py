@@ -21,7 +21,7 @@ from everwatch.kinds.protocol import InlineView
 from everwatch.model import Misfire, Monitor, Outcome, Result, State, Status
 from everwatch.timetable import BatchKey, Destination, Firing, chunk_of, framed
 from everwatch.timetable.record_framing import FramedRecord
-from streams.ticking.inline_evaluator import InlineResults
+from streams.ticking.inline_evaluator import InlineEvaluator
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ async def test_however_many_instants_are_judged_others_have_their_turn_in_betwee
     life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": monitors})
     await until("bob is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
     packing, room = codec_named("none"), Room()
-    inline = InlineResults(
+    inline = InlineEvaluator(
         lambda: life.store, room, packing, TOPICS, SettableClock(START), OutputFormat.AVRO, ConfigSecrets()
     )
     found = [codec.decode_entry(key, value) for key, value in life.store.scan(0, b"bob\0")]

@@ -8,7 +8,7 @@ from everwatch.api.tokens import AccessRecord, TokenRecord, Tokens, decoded
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
 from everwatch.kafka.consumed_record import Record
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ class Access:
     def __init__(self, tokens: Tokens, ping_keys: PingKeys, clock: Clock) -> None:
         self._tokens = tokens
         self._ping_keys = ping_keys
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
 
     def take(self, records: Sequence[Record]) -> None:
         """Take in records of the topic; one that is wrong is logged, and its key counts as deleted."""

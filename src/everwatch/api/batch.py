@@ -15,7 +15,7 @@ from everwatch.api.sending import wait_of
 from everwatch.api.views import Outcome, outcome
 from everwatch.core.errors import EverwatchError, InvalidInput, RecordRefused
 from everwatch.kafka.command_client import Asked, asked_of, signal_asked, signup_asked
-from everwatch.model import Answer as Outcomes
+from everwatch.model import CommandOutcome as Outcomes
 from everwatch.model import CommandType, Reply
 
 MOST_LINES = 10_000

@@ -29,7 +29,7 @@ from everwatch.core.errors import (
     StoreError,
 )
 from everwatch.encoding.input_models import MonitorId, Name, UserId, refusal
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Edge:
         self._wait_for_position = wait_for_position
         self._origins = origins
         self._deadline_s = deadline_s
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
 
     def handler_of(self, route: Route) -> RawHandler:
         """Return what aiohttp calls for a route."""

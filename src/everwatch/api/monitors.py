@@ -21,7 +21,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.encoding.input_models import MonitorInput
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
-from everwatch.model import Answer as Outcomes
+from everwatch.model import CommandOutcome as Outcomes
 from everwatch.model import Monitor, Reply
 from everwatch.schedule.due import upcoming
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 import msgspec
 
 from everwatch.core.errors import InvalidInput, RefusalCode
-from everwatch.model import Answer, Reply
+from everwatch.model import CommandOutcome, Reply
 
 MEDIA_TYPE = "application/problem+json"
 MOST_DETAIL = 1_000
@@ -83,7 +83,7 @@ def invalid(error: InvalidInput) -> Problem:
 
 def refused(reply: Reply) -> Problem:
     """Return the problem of an input that a worker refused."""
-    assert reply.answer is Answer.REFUSED  # there is no problem otherwise
+    assert reply.answer is CommandOutcome.REFUSED  # there is no problem otherwise
     errors = [FieldError(reply.path, reply.reason)] if reply.path else []
     code = reply.code or RefusalCode.INVALID
     return Problem(_status_of(code), code, reply.reason, errors=errors)

@@ -15,7 +15,7 @@ from everwatch.api.views import Outcome, outcome, position_text
 from everwatch.core.errors import EverwatchError, InvalidInput
 from everwatch.encoding.input_models import NO_HIDDEN
 from everwatch.kafka.command_client import Asked, asked_of, signup_asked, with_member
-from everwatch.model import Answer as Outcomes
+from everwatch.model import CommandOutcome as Outcomes
 from everwatch.model import Reply
 
 WAIT_S = 5.0

@@ -16,8 +16,8 @@ from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError, InvalidInput, RefusalCode
 from everwatch.encoding.input_models import Name, RunId, SignalInput, UserId, parse_object, signal_of
 from everwatch.kafka.command_client import Asked, asked_of
-from everwatch.model import Answer as Outcomes
 from everwatch.model import Asker, Signal, SignalType
+from everwatch.model import CommandOutcome as Outcomes
 
 MOST_SIGNALS = 1_000
 PING_BODY_LIMIT = 100_000

@@ -14,7 +14,7 @@ from everwatch.api.routing import Answer, Call
 from everwatch.api.sending import carry_out, done, member, quoted, sign_up
 from everwatch.api.views import user_view
 from everwatch.encoding.input_models import MOST_MONITORS_PER_SIGNUP, Attribute, Instant, MonitorInput, Name, Windows
-from everwatch.model import Answer as Outcomes
+from everwatch.model import CommandOutcome as Outcomes
 from everwatch.store.interface import Selection
 from everwatch.store.paging import Sort
 

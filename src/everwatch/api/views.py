@@ -9,7 +9,7 @@ from msgspec import Meta
 from everwatch.encoding.input_models import MaintenanceInput, MonitorInput
 from everwatch.encoding.input_rendering import monitor_form, window_form
 from everwatch.kinds.execution.config_secrets import ConfigSecrets, redacted_spec
-from everwatch.model import Answer, Monitor, MonitorSpec, Origin, Reply, Result, Scalar, State, Status, User
+from everwatch.model import CommandOutcome, Monitor, MonitorSpec, Origin, Reply, Result, Scalar, State, Status, User
 from everwatch.schedule.due import upcoming
 from everwatch.store.interface import ListedUser, StoredResult, StoredTask, TaskStatus
 
@@ -109,7 +109,7 @@ class Outcome(msgspec.Struct, frozen=True):
     command: str
     user_id: str
     monitor_id: str
-    answer: Answer | None
+    answer: CommandOutcome | None
     version: int = 0
     at: Instant = 0
     code: str = ""

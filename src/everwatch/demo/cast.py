@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import orjson
 
-from everwatch.demo.ports import Ports
+from everwatch.demo.ports import DemoPorts
 from everwatch.demo.showcase import SHOWCASE_USER, Health, Showpiece, showcase
 from everwatch.model import Json
 
@@ -39,7 +39,7 @@ class Cast:
     users: int
     mix: Mix
     every: str
-    ports: Ports
+    ports: DemoPorts
     topic: str = "demo-greetings"
 
     @cached_property

@@ -20,7 +20,7 @@ from aiohttp import web
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from everwatch.demo.ports import HOST, Ports
+from everwatch.demo.ports import HOST, DemoPorts
 
 ALERT_SECRET = "whsec_YWxlcnRzLW9mLXRoZS1kZW1vLWFycml2ZS1oZXJl"  # noqa: S105  (for a receiver that only the demo talks to)
 HOOK_PATH = "/alerts"
@@ -91,7 +91,7 @@ class Arrivals:
             self.newest = [*self.newest, arrival][-3:]
 
 
-def rules_of(ports: Ports) -> str:
+def rules_of(ports: DemoPorts) -> str:
     """Return the rules that bring all alerts here: mail to users, a webhook to operators."""
     return f"""# written by everwatch demo at each start
 [defaults]
@@ -115,7 +115,7 @@ webhook = {{ url = "http://{HOST}:{ports.hook}{HOOK_PATH}", secret = "{ALERT_SEC
 
 
 @asynccontextmanager
-async def open_inbox(ports: Ports, file: Path) -> AsyncIterator[None]:
+async def open_inbox(ports: DemoPorts, file: Path) -> AsyncIterator[None]:
     """Take mails and webhooks while the context lasts."""
     loop = asyncio.get_running_loop()
     inbox = Inbox(file)
@@ -133,7 +133,7 @@ async def open_inbox(ports: Ports, file: Path) -> AsyncIterator[None]:
         inbox.close()
 
 
-async def serve(ports: Ports, file: Path) -> None:
+async def serve(ports: DemoPorts, file: Path) -> None:
     """Serve until stdin ends."""
     async with open_inbox(ports, file):
         await asyncio.to_thread(sys.stdin.buffer.read)
@@ -141,4 +141,4 @@ async def serve(ports: Ports, file: Path) -> None:
 
 if __name__ == "__main__":
     mail_port, hook_port = map(int, sys.argv[1:3])
-    uvloop.run(serve(Ports(0, 0, 0, 0, mail_port, hook_port), Path(sys.argv[3])))
+    uvloop.run(serve(DemoPorts(0, 0, 0, 0, mail_port, hook_port), Path(sys.argv[3])))

@@ -12,7 +12,7 @@ PORTS_FILE = "demo-ports"
 PORTS = range(18_080, 32_000)
 
 
-class Ports(NamedTuple):
+class DemoPorts(NamedTuple):
     """Where the target serves HTTP, TLS and DNS, one where nothing listens, and where alerts arrive."""
 
     web: int
@@ -23,14 +23,14 @@ class Ports(NamedTuple):
     hook: int = 0
 
 
-def choose_ports(folder: Path) -> Ports:
+def choose_ports(folder: Path) -> DemoPorts:
     """The ports of the demo in this data folder: those of its last start, or others if one of them is taken."""
     file = folder / PORTS_FILE
     remembered = [int(word) for word in file.read_text().split()] if file.exists() else []
-    if len(remembered) != len(Ports._fields) or not all(map(_is_free, remembered)):
+    if len(remembered) != len(DemoPorts._fields) or not all(map(_is_free, remembered)):
         remembered = list(_free_ports(folder))
         file.write_text(" ".join(map(str, remembered)) + "\n")
-    return Ports(*remembered)
+    return DemoPorts(*remembered)
 
 
 def _is_free(port: int) -> bool:
@@ -52,4 +52,4 @@ def _free_ports(folder: Path) -> Iterator[int]:
     """
     begin = zlib.crc32(bytes(folder.resolve())) % len(PORTS)
     free = (port for port in [*PORTS[begin:], *PORTS[:begin]] if _is_free(port))
-    return islice(free, len(Ports._fields))
+    return islice(free, len(DemoPorts._fields))

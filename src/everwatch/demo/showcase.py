@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from everwatch.demo.certificates import EXPIRED_NAME, HEALTHY_NAME
-from everwatch.demo.ports import HOST, Ports
+from everwatch.demo.ports import HOST, DemoPorts
 from everwatch.demo.target import HOOK_SECRET, RIGHT_ADDRESS, WRONG_ADDRESS
 from everwatch.kinds.registry import known_kinds
 from everwatch.model import Json, Monitor, State
@@ -52,7 +52,7 @@ class Showpiece(NamedTuple):
         return spec | ({"payload": {"name": "Ada"}} if self.kind in ("webhook", "publish") else {})
 
 
-def showcase(ports: Ports, topic: str) -> list[Showpiece]:
+def showcase(ports: DemoPorts, topic: str) -> list[Showpiece]:
     """Every monitor of the showcase; ``topic`` is the one that executors may publish to."""
     web = f"http://{HOST}:{ports.web}"
     tls = {"host": HOST, "port": ports.tls}
@@ -85,7 +85,7 @@ def showcase(ports: Ports, topic: str) -> list[Showpiece]:
     return [piece for piece in pieces if piece.kind in known]
 
 
-class Ending(NamedTuple):
+class ShowpieceEnding(NamedTuple):
     """How the monitors of one kind ended: state and reason, and what is not as it should be ("" if all is)."""
 
     kind: str
@@ -102,7 +102,7 @@ class Ending(NamedTuple):
         return {"kind": self.kind, **told, "as_expected": not self.problem, "problem": self.problem}
 
 
-def judge(pieces: Iterable[Showpiece], monitors: Iterable[Monitor], read_back: int) -> list[Ending]:
+def judge(pieces: Iterable[Showpiece], monitors: Iterable[Monitor], read_back: int) -> list[ShowpieceEnding]:
     """How each kind ended; ``read_back``: how many events of the kind ``publish`` were found on their topic."""
     found = {monitor.monitor_id: monitor for monitor in monitors}
     of_kind: dict[str, list[Showpiece]] = {}
@@ -116,7 +116,7 @@ def judge(pieces: Iterable[Showpiece], monitors: Iterable[Monitor], read_back: i
             seen[0] = (seen[0][0], f"{read_back} events read back from the topic")
             if not read_back:
                 problem = "; ".join(filter(None, ["publish-healthy has put nothing on its topic", problem]))
-        endings.append(Ending(kind, seen[0], seen[1] if len(seen) > 1 else None, problem))
+        endings.append(ShowpieceEnding(kind, seen[0], seen[1] if len(seen) > 1 else None, problem))
     return endings
 
 

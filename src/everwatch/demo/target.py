@@ -18,7 +18,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from everwatch.demo.certificates import HEALTHY_NAME, files_in
 from everwatch.demo.name_server import NameServer
-from everwatch.demo.ports import HOST, Ports
+from everwatch.demo.ports import HOST, DemoPorts
 
 HOOK_SECRET = "whsec_c2VjcmV0LW9mLXRoZS1kZW1vLXJlY2VpdmVy"  # noqa: S105  (for a receiver that only the demo talks to)
 # addresses that belong to nobody (RFC 5737)
@@ -27,7 +27,7 @@ ADDRESSES = {"shop.demo.example": RIGHT_ADDRESS, "hijacked.demo.example": WRONG_
 
 
 @asynccontextmanager
-async def open_target(ports: Ports, folder: Path) -> AsyncIterator[None]:
+async def open_target(ports: DemoPorts, folder: Path) -> AsyncIterator[None]:
     """Serve on the loopback address, with the certificates in ``folder``."""
     app = web.Application()
     app.router.add_get("/ok/{user}", _ok)
@@ -48,7 +48,7 @@ async def open_target(ports: Ports, folder: Path) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-async def serve(ports: Ports, folder: Path) -> None:
+async def serve(ports: DemoPorts, folder: Path) -> None:
     """Serve until stdin ends."""
     async with open_target(ports, folder):
         await asyncio.to_thread(sys.stdin.buffer.read)
@@ -91,4 +91,4 @@ async def _shake_hands(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 if __name__ == "__main__":
     web_port, tls_port, dns_port = map(int, sys.argv[1:4])
-    uvloop.run(serve(Ports(web_port, 0, tls_port, dns_port), Path(sys.argv[4])))
+    uvloop.run(serve(DemoPorts(web_port, 0, tls_port, dns_port), Path(sys.argv[4])))

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from everwatch.demo.inbox import Arrival
 from everwatch.demo.observer import Lateness
-from everwatch.demo.showcase import Ending
+from everwatch.demo.showcase import ShowpieceEnding
 from everwatch.model import State, Transition
 from everwatch.operations import state_colours
 
@@ -106,7 +106,7 @@ def _arrived(counts: dict[str, int]) -> str:
     return f"{counts['mail']:,} by mail, {counts['webhook']:,} by webhook"
 
 
-def print_showcase(console: Console, endings: list[Ending]) -> None:
+def print_showcase(console: Console, endings: list[ShowpieceEnding]) -> None:
     """How the monitors of each kind ended, for a person."""
     if not endings:
         return

@@ -21,7 +21,7 @@ from everwatch.executor.callable_output import Written
 from everwatch.executor.callable_worker import Setup
 from everwatch.executor.output_budget import KIB, OutputBudgets
 from everwatch.kinds.callable_interface import Call, CallableReply
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 from everwatch.schedule.duration import describe_duration
 
 _LONGEST_ANSWER_BYTES = 256 * 1024
@@ -70,7 +70,7 @@ class CallableProcesses:
         self._clock = clock
         self._most = most_of_one(processes)
         self._output = output
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
         self._dropped: Counter[str] = Counter()
         self._free = [_Seat(memory_mb) for _ in range(processes)]
         self._seats = tuple(self._free)

@@ -25,7 +25,7 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumer_groups import executors_group
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topics import Topics
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class CancellationReader:
         self._settings = settings
         self._clients = clients
         self._topic = Topics.of(settings).cancellations
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
         self._stopping = threading.Event()
         self._asked: SimpleQueue[Future[None]] = SimpleQueue()
         # who waits until offsets are reached

@@ -32,7 +32,7 @@ from everwatch.kinds.execution.config_secrets import config_secrets
 from everwatch.kinds.execution.kind_runner import Job, job_of, run_job, target_of
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Priority, Tick
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 from everwatch.schedule.duration import describe_duration
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Checks:
         self._alarm_at_s: float | None = None
         self._running: Running[Taken, TickBacklog] = Running()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._quiet = Quiet(context.clock)
+        self._quiet = LogThrottle(context.clock)
         self._draining = False
         self._loop = asyncio.get_running_loop()
         self._standstill = Standstill(self._clock, read_cancellations, lambda: self.accept([]))

@@ -12,7 +12,7 @@ from everwatch.kafka.outbox import OnDelivered, Outbox
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.kind_runner import LONGEST_DETAIL, LONGEST_REASON
 from everwatch.model import Outcome, Result, Status, Tick
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class ResultSender:
         self._outbox = outbox
         self._clock = clock
         self._executor_id = executor_id
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
 
     def report(
         self, tick: Tick, outcome: Outcome, started_at: int, duration_ms: float, on_delivered: OnDelivered

@@ -26,7 +26,7 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumer_groups import executors_group
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.metrics import ASSIGNED, REBALANCES
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ class TickConsumer:
         self._clock = clock
         self._enough = 2 * settings.max_in_flight + _BATCH
         self._room_again = settings.max_in_flight
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
         self._held: dict[int, HeldPartition] = {}
         # nothing is read; and of which partitions not
         self._is_full = False

@@ -11,7 +11,7 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.topics import Topics
-from everwatch.kinds.publisher_interface import Event, MemoryPublisher, NotPublished, Publisher, check_allowed
+from everwatch.kinds.publisher_interface import Event, EventPublisher, MemoryPublisher, NotPublished, check_allowed
 
 DELIVERY_TIMEOUT_S = 30
 _CLOSE_S = 0.2
@@ -68,7 +68,7 @@ class KafkaPublisher:
 
 
 @asynccontextmanager
-async def open_publisher(settings: Settings, clients: Clients) -> AsyncIterator[Publisher]:
+async def open_publisher(settings: Settings, clients: Clients) -> AsyncIterator[EventPublisher]:
     """A publisher for the topics that ``settings`` allow; without any there is no connection to Kafka.
 
     Raises SettingsError if one of them is a topic that only Everwatch itself may write to.

@@ -17,7 +17,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topics import expect_topic
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 
 logger = logging.getLogger(__name__)
 _AT_ONCE = 1_000
@@ -49,7 +49,7 @@ class Follower:
     ) -> None:
         """Look up where the topics begin and end. Raises BrokerUnavailable, AccessError."""
         self._on_records = on_records
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
         self._stop = threading.Event()
         group = f"{settings.application}-following-{settings.instance}"
         self._consumer: Consumer = new_consumer(

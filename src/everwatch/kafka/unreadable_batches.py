@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from everwatch.core.clock import Clock
 from everwatch.core.errors import BrokerUnavailable, InvalidInput, RefusalCode
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.metrics import UNREADABLE
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Sieve:
         self._taken: list[Message] = []
         # where the end of an unreadable batch was looked for in vain: when to look again, and the pause after that
         self._tried: dict[tuple[str, int], tuple[float, float]] = {}
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
 
     def take(self, most: int, wait_s: float, rest_s: float) -> Sifted:
         """What comes: up to ``most`` records and about ``MOST_BYTES``.

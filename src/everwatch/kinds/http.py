@@ -16,7 +16,7 @@ from everwatch.network.certificate import read_certificate
 from everwatch.network.error_texts import quoted
 from everwatch.network.host_names import parse_url
 from everwatch.network.http_request import Probe, Request, RequestFailed
-from everwatch.network.http_response import Answer
+from everwatch.network.http_response import HttpResponse
 from everwatch.network.tls_probe import details_of, refusal_of
 from everwatch.schedule.duration import DAY_MS, describe_duration
 
@@ -96,7 +96,7 @@ class _Settled:
             config.body_not_contains or config.body_matches or config.json_equals or config.max_latency_ms
         )
 
-    def __call__(self, answer: Answer) -> bool:
+    def __call__(self, answer: HttpResponse) -> bool:
         config = self._config
         if not config.status_is_expected(answer.status):
             return not config.capture or len(answer.body) > CAPTURED_BYTES
@@ -115,7 +115,7 @@ class _Search:
         self._searched = 0
         self._is_found = False
 
-    def is_in(self, answer: Answer) -> bool:
+    def is_in(self, answer: HttpResponse) -> bool:
         if not self._is_found:
             needle = encoded(self._text, answer.charset)
             self._is_found = answer.body.find(needle, max(0, self._searched - len(needle) + 1)) >= 0
@@ -123,7 +123,7 @@ class _Search:
         return self._is_found
 
 
-async def _judge_body(config: HttpConfig, answer: Answer, time: str) -> str:
+async def _judge_body(config: HttpConfig, answer: HttpResponse, time: str) -> str:
     if not config.status_is_expected(answer.status):
         return f"status {answer.status}, expected {config.expected_status}"
     body, charset = bytes(answer.body), answer.charset
@@ -165,7 +165,7 @@ def _judge_latency(config: HttpConfig, total_ms: float) -> str:
     return f"took {math.ceil(total_ms)} ms, expected at most {most_ms} ms"
 
 
-def _judge_certificate(config: HttpConfig, answer: Answer, now_ms: int) -> str:
+def _judge_certificate(config: HttpConfig, answer: HttpResponse, now_ms: int) -> str:
     if not config.certificate_days_left:
         return ""
     if not answer.certificate:
@@ -183,7 +183,7 @@ def _judge_certificate(config: HttpConfig, answer: Answer, now_ms: int) -> str:
     return f"certificate of {host} {ends}: {certificate.describe(now_ms)}, {expected}"
 
 
-def _judge_version(config: HttpConfig, answer: Answer) -> str:
+def _judge_version(config: HttpConfig, answer: HttpResponse) -> str:
     if config.http_version != "2" or answer.version.startswith("HTTP/2"):
         return ""
     return f"the server speaks {answer.version}, expected HTTP/2"

@@ -16,8 +16,8 @@ from everwatch.model import NO_SIGNALS, Outcome, Schedule, Signal, SignalState, 
 # to validate a config, none of the libraries is imported that a check connects with
 if TYPE_CHECKING:
     from everwatch.kinds.callable_interface import Callables
-    from everwatch.kinds.publisher_interface import Publisher
-    from everwatch.network.egress import Outgoing
+    from everwatch.kinds.publisher_interface import EventPublisher
+    from everwatch.network.egress import Egress
     from everwatch.network.guard import Guard
     from everwatch.network.http_client import HttpClient
     from everwatch.network.resolver import Resolver
@@ -46,9 +46,9 @@ class RunContext:
     guard: "Guard"
     resolver: "Resolver"
     http: "HttpClient"
-    publisher: "Publisher"
+    publisher: "EventPublisher"
     callables: "Callables"
-    outgoing: "Outgoing"
+    outgoing: "Egress"
 
 
 class InlineView(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ class NotPublished(Exception):
     """An event is not known to be on its topic; ``str()`` is one sentence."""
 
 
-class Publisher(Protocol):
+class EventPublisher(Protocol):
     """Writes events to the topics that the operator allows."""
 
     async def publish(self, event: Event) -> None:

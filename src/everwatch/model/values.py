@@ -275,7 +275,7 @@ AskedKey = tuple[str, str, str, str]
 """What finds the input that a reply answers: user_id, command_id, signup_id, signal_id."""
 
 
-class Answer(StrEnum):
+class CommandOutcome(StrEnum):
     """The outcome of an input that has an id.
 
     ``done``: a command was carried out, a signal changed its monitor. ``registered`` and ``updated``: a signup made a
@@ -304,7 +304,7 @@ class Reply(msgspec.Struct, frozen=True):
     user_id: str
     monitor_id: str
     command: str
-    answer: Answer
+    answer: CommandOutcome
     reason: str
     path: str
     version: Small
@@ -377,10 +377,10 @@ class Asker(msgspec.Struct, frozen=True):
             case _:
                 return cls("signal", asked.user_id, asked.monitor_id, signal_id=asked.signal_id, reply=asked.reply)
 
-    def wants(self, answer: Answer) -> bool:
+    def wants(self, answer: CommandOutcome) -> bool:
         """Return whether this outcome is to be answered."""
         has_id = bool(self.command_id or self.signup_id or self.signal_id)
-        return has_id and (self.reply is ReplyOn.EVERY_OUTCOME or answer is Answer.REFUSED)
+        return has_id and (self.reply is ReplyOn.EVERY_OUTCOME or answer is CommandOutcome.REFUSED)
 
     @property
     def key(self) -> AskedKey:

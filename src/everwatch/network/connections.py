@@ -17,7 +17,7 @@ import msgspec
 from everwatch.core.clock import Clock
 from everwatch.core.config_fields import FieldError
 from everwatch.core.errors import TargetForbidden
-from everwatch.network.egress import Outgoing
+from everwatch.network.egress import Egress
 from everwatch.network.error_texts import UnusableCertificate, spoken
 from everwatch.network.guard import Guard
 from everwatch.network.host_names import to_ascii
@@ -56,7 +56,7 @@ class NetworkContext(Protocol):
     def resolver(self) -> "Resolver": ...
 
     @property
-    def outgoing(self) -> Outgoing: ...
+    def outgoing(self) -> Egress: ...
 
 
 def check_host(field: str, host: str) -> None:
@@ -138,7 +138,7 @@ async def wait_for_refusal(reader: StreamReader, writer: StreamWriter, connect_m
             await reader.read(1)
 
 
-def tls_context(options: TlsOptions, outgoing: Outgoing) -> ssl.SSLContext:
+def tls_context(options: TlsOptions, outgoing: Egress) -> ssl.SSLContext:
     """The TLS context for these options, made once: loading what is trusted takes a while. Raises OSError."""
     return _tls_context(options, outgoing.ca_file, ssl.get_default_verify_paths())
 

@@ -35,20 +35,20 @@ class Proxy:
 
 
 @dataclass(frozen=True)
-class Outgoing:
+class Egress:
     """``ca_file``: PEM file of the authorities that are trusted; "" for OpenSSL's own, the system's mostly."""
 
     ca_file: str = ""
     proxy: Proxy | None = None
 
 
-def outgoing_of(settings: Settings) -> Outgoing:
+def outgoing_of(settings: Settings) -> Egress:
     """What the settings say. Raises SettingsError."""
     file = settings.ca_file
     if file is not None and not file.is_file():
         raise SettingsError(f"setting EVERWATCH_CA_FILE: there is no file {file}")
     url = settings.proxy.get_secret_value()
-    return Outgoing(str(file or ""), _proxy_of(url, settings.proxy_except) if url else None)
+    return Egress(str(file or ""), _proxy_of(url, settings.proxy_except) if url else None)
 
 
 def _proxy_of(text: str, direct: tuple[Network, ...]) -> Proxy:

@@ -18,13 +18,13 @@ import yarl
 from everwatch.core.clock import Clock
 from everwatch.core.errors import TargetForbidden
 from everwatch.network.curl_transfers import Transfers
-from everwatch.network.egress import Outgoing
+from everwatch.network.egress import Egress
 from everwatch.network.error_texts import explain_connection_error
 from everwatch.network.guard import Guard
 from everwatch.network.host_names import address_in, parse_url
 from everwatch.network.http_exchange import KEPT_S, Exchange
 from everwatch.network.http_request import HttpTarget, Probe, ProxyRoute, Request, RequestFailed, Terms
-from everwatch.network.http_response import Answer
+from everwatch.network.http_response import HttpResponse
 from everwatch.network.resolver import Resolver
 
 # of monitors that keep their connection; those asked least recently are closed first
@@ -39,7 +39,7 @@ _OF_ONE_ORIGIN = frozenset({"authorization", "proxy-authorization", "cookie", "h
 class HttpClient:
     """Sends requests. Each has a connection of its own, which checks measure too, unless its owner keeps one."""
 
-    def __init__(self, clock: Clock, guard: Guard, resolver: Resolver, outgoing: Outgoing) -> None:
+    def __init__(self, clock: Clock, guard: Guard, resolver: Resolver, outgoing: Egress) -> None:
         self._clock = clock
         self._guard = guard
         self._resolver = resolver
@@ -52,7 +52,7 @@ class HttpClient:
         """Begin to measure."""
         return Probe(self._clock, self._clock.monotonic_s())
 
-    async def send(self, request: Request, probe: Probe, owner: object = None) -> Answer:
+    async def send(self, request: Request, probe: Probe, owner: object = None) -> HttpResponse:
         """Send a request and read the answer. Raises RequestFailed.
 
         The connection is kept for the next request of ``owner``, and nobody else's: what one user has made a server
@@ -91,7 +91,7 @@ class HttpClient:
                 old.close()
                 del self._kept[other]
 
-    async def _follow(self, request: Request, probe: Probe, transfers: Transfers, terms: Terms) -> Answer:
+    async def _follow(self, request: Request, probe: Probe, transfers: Transfers, terms: Terms) -> HttpResponse:
         url = parse_url(request.url)
         cookies: Sequence[bytes] = ()
         for followed in range(request.follow + 1):

@@ -17,7 +17,7 @@ from everwatch.network.curl_transfers import Failed, Transfers
 from everwatch.network.error_texts import explain_untrusted
 from everwatch.network.http_errors import explain
 from everwatch.network.http_request import HttpTarget, Probe, ProxyRoute, Request, RequestFailed, Terms
-from everwatch.network.http_response import Answer
+from everwatch.network.http_response import HttpResponse
 
 # not kept for longer: longer than the usual intervals, and most servers close earlier
 KEPT_S = 150
@@ -86,7 +86,7 @@ class Exchange:
         self._keep = terms.keep
         self._refusal: TargetForbidden | None = None
         self._trouble: OSError | None = None
-        self._answer = Answer(where.url, request.body_limit)
+        self._answer = HttpResponse(where.url, request.body_limit)
         self._probe: Probe | None = None
         self._deadline: asyncio.Timeout | None = None
         self._lingered_bytes = 0
@@ -100,7 +100,7 @@ class Exchange:
         if where.way is not None:
             self._set_up_proxy(where.way)
 
-    async def run(self, transfers: Transfers, probe: Probe) -> Answer:
+    async def run(self, transfers: Transfers, probe: Probe) -> HttpResponse:
         """Send the request, and read the answer as far as it is wanted; once. Raises RequestFailed."""
         answer, self._probe = self._answer, probe
         probe.enough_s = None

@@ -11,14 +11,14 @@ import yarl
 from everwatch.core.clock import Clock
 from everwatch.network.egress import Proxy
 from everwatch.network.guard import Guard
-from everwatch.network.http_response import Answer
+from everwatch.network.http_response import HttpResponse
 from everwatch.network.tls_options import TlsOptions
 
 Milliseconds = float
 _USUAL_TLS = TlsOptions()
 
 
-def _always(_: Answer) -> bool:
+def _always(_: HttpResponse) -> bool:
     return True
 
 
@@ -40,7 +40,7 @@ class Request:
     follow: int = 0
     body_limit: int = 0
     wants_certificate: bool = False
-    is_enough: Callable[[Answer], bool] = _always
+    is_enough: Callable[[HttpResponse], bool] = _always
     within_s: float = 3_600.0
     secret_headers: Collection[str] = ()
 

@@ -13,7 +13,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass
-class Answer:
+class HttpResponse:
     """What came: the status line's parts, the head, and at most ``body_limit`` bytes of the decoded body.
 
     ``url`` is who answered, after redirects; ``certificate`` its certificate (DER), where the request wants it.

@@ -33,7 +33,7 @@ from everwatch.notifier.rules_file import RulesFile
 from everwatch.notifier.senders.mail import MailSender
 from everwatch.notifier.senders.over_http import HttpSender
 from everwatch.notifier.storage import SCHEMA, Storage, database_url_of, open_storage
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 from everwatch.processes import Process
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store.database import as_writer
@@ -75,7 +75,7 @@ class Notifier(Process):
         self._storage: Storage | None = None
         self._source: Source | None = None
         self._dispatcher: Dispatcher | None = None
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
         self._planned = asyncio.Event()
         self.health.expect("database", lambda: "" if self._storage else "it is not open yet")
         self.health.expect("assignment", self._why_not_assigned)

@@ -7,7 +7,7 @@ from everwatch.core.clock import Clock
 _MOST_KEYS = 1_000
 
 
-class Quiet:
+class LogThrottle:
     """Tells whether it is time to log something again: at most once in ``period_s`` for each key."""
 
     def __init__(self, clock: Clock, period_s: float = 60) -> None:

@@ -1,7 +1,7 @@
 """Purging a user: what is left of it goes from the database, and what stays on topics, and until when.
 
 Every step may be repeated. Order: the worker has ended the user; from then on the sinks store nothing of before
-(``Store.begin_purge``); what is stored goes, some rows at a time.
+(``ResultStore.begin_purge``); what is stored goes, some rows at a time.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ from everwatch.kafka.clients import new_consumer
 from everwatch.kafka.peek import read_tails
 from everwatch.kafka.topic_retention import Retention, retentions
 from everwatch.kafka.topics import Topics
-from everwatch.store import Partition, Purge, Store, StoreBusy
+from everwatch.store import Partition, Purge, ResultStore, StoreBusy
 
 Value = TypeVar("Value")
 ROWS_AT_ONCE = 2_000
@@ -81,7 +81,7 @@ def ends_of(settings: Settings, bootstrap_servers: str) -> dict[Partition, int]:
     return ends
 
 
-def wait_until_stored(store: Store, ends: Mapping[Partition, int], clock: Clock, timeout_s: float) -> bool:
+def wait_until_stored(store: ResultStore, ends: Mapping[Partition, int], clock: Clock, timeout_s: float) -> bool:
     """Wait until the sink has stored up to these offsets; False if it has not within ``timeout_s``."""
     deadline_s = clock.monotonic_s() + timeout_s
     pause = Event()
@@ -94,19 +94,19 @@ def wait_until_stored(store: Store, ends: Mapping[Partition, int], clock: Clock,
         pause.wait(PAUSE_S)
 
 
-def opened(settings: Settings, clock: Clock) -> Store:
+def opened(settings: Settings, clock: Clock) -> ResultStore:
     """The store to purge from. Raises StoreError."""
     from everwatch.store import open_store  # SQLAlchemy takes a while to import
 
     return _patiently(lambda: open_store(settings), clock)
 
 
-def begin(store: Store, purge: Purge, clock: Clock) -> None:
+def begin(store: ResultStore, purge: Purge, clock: Clock) -> None:
     """Keep what topics hold of the user out of the database. Raises StoreError."""
     _patiently(lambda: store.begin_purge(purge), clock)
 
 
-def delete_rows(store: Store, purge: Purge, clock: Clock) -> dict[str, int]:
+def delete_rows(store: ResultStore, purge: Purge, clock: Clock) -> dict[str, int]:
     """Delete the user's rows, some at a time so that the sink goes on; gives how many of which table went.
 
     Raises StoreError.

@@ -19,7 +19,7 @@ from everwatch.encoding.codec import (
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
 from everwatch.model import Result, Transition
-from everwatch.store import Entry, Partition, Received, SinkBatch
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 
 
 class Refused(NamedTuple):
@@ -39,7 +39,7 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
     latest = stored_at + BROKER_AHEAD_MS
     results: list[Received[Result]] = []
     transitions: list[Received[Transition]] = []
-    entries: list[Received[Entry]] = []
+    entries: list[Received[CatalogueEntry]] = []
     refused: list[Refused] = []
     offsets: dict[Partition, int] = {}
     partitions: dict[tuple[str, int], Partition] = {}
@@ -77,11 +77,11 @@ def _is_bookkeeping(key: bytes | None) -> bool:
     return key is not None and is_bookkeeping(key.partition(SEPARATOR)[2])
 
 
-def _entry(key: bytes | None, value: bytes | None) -> Entry:
+def _entry(key: bytes | None, value: bytes | None) -> CatalogueEntry:
     if not key:
         raise InvalidInput("the record has no key: expected an entry of the monitors table")
     try:
         user_id, monitor_id = split_key(key)
-        return Entry(user_id, monitor_id, None if value is None else decode_entry(key, value))
+        return CatalogueEntry(user_id, monitor_id, None if value is None else decode_entry(key, value))
     except (ValueError, msgspec.ValidationError) as error:
         raise InvalidInput(f"not an entry of the monitors table: {error}") from None

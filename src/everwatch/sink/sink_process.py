@@ -20,13 +20,13 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.stored_source import Source
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import Unreadable
-from everwatch.observability.log_throttle import Quiet
+from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.metrics import POISON
 from everwatch.processes import Process
 from everwatch.processes.metrics import measure_disk
 from everwatch.sink.batch_builder import Refused, build_batch
 from everwatch.sink.metrics import BATCH, BATCH_RECORDS, DELAY, DELETED, LAG, RECORDS, RETRIES
-from everwatch.store import Partition, SinkBatch, Store, StoreBusy, open_store
+from everwatch.store import Partition, ResultStore, SinkBatch, StoreBusy, open_store
 from everwatch.store.database import as_writer
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Sink(Process):
         super().__init__(settings, clock)
         self._clients = clients
         self._claim = ExitStack()
-        self._store: Store | None = None
+        self._store: ResultStore | None = None
         self._storing: _Sink | None = None
         self.health.expect("database", lambda: "" if self._store else "it is not open yet")
         self.health.expect("assignment", self._why_not_assigned)
@@ -102,7 +102,9 @@ class Sink(Process):
 
 
 class _Sink:
-    def __init__(self, settings: Settings, clients: Clients, clock: Clock, stop: asyncio.Event, store: Store) -> None:
+    def __init__(
+        self, settings: Settings, clients: Clients, clock: Clock, stop: asyncio.Event, store: ResultStore
+    ) -> None:
         self._settings = settings
         self._clients = clients
         self._clock = clock
@@ -112,7 +114,7 @@ class _Sink:
         # made when first needed: most sinks never refuse a record
         self._outbox: Outbox | None = None
         self._letters: DeadLetters | None = None
-        self._quiet = Quiet(clock)
+        self._quiet = LogThrottle(clock)
         # when to look again for what is older than it is kept
         self._trim_at_s = clock.monotonic_s()
         self._source: Source | None = None

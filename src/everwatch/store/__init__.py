@@ -8,15 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from everwatch.store.interface import (
+    CatalogueEntry,
     Counts,
-    Entry,
     Identity,
     ListedUser,
     Reader,
     Received,
+    ResultStore,
     Selection,
     SinkBatch,
-    Store,
     StoreBusy,
     StoredResult,
     StoredTask,
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from everwatch.store.sql_writer import SqlStore, open_store
 
 __all__ = [
+    "CatalogueEntry",
     "Counts",
-    "Entry",
     "Identity",
     "ListedUser",
     "MemoryStore",
@@ -42,11 +42,11 @@ __all__ = [
     "Purge",
     "Reader",
     "Received",
+    "ResultStore",
     "Selection",
     "SinkBatch",
     "SqlReader",
     "SqlStore",
-    "Store",
     "StoreBusy",
     "StoredResult",
     "StoredTask",

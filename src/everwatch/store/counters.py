@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Dialect, select
 
 from everwatch.model import Monitor, User
 from everwatch.store.bulk_statements import Bulk, Row, insert_into, storable
-from everwatch.store.interface import CatalogueCounts, Entry, MonitorCount, Received
+from everwatch.store.interface import CatalogueCounts, CatalogueEntry, MonitorCount, Received
 from everwatch.store.keyed import rows_of_keys
 from everwatch.store.sql_schema import monitor_counts, user_counts
 
@@ -65,7 +65,7 @@ class Counters:
         self._add_monitors = _adding(monitor_counts, "monitors", dialect)
         self._add_users = _adding(user_counts, "users", dialect)
 
-    def take(self, connection: Connection, wave: Iterable[Received[Entry]], tally: Tally) -> Stored:
+    def take(self, connection: Connection, wave: Iterable[Received[CatalogueEntry]], tally: Tally) -> Stored:
         """Count what entries will change that do not depend on each other; call it before they are stored.
 
         Monitors of users whose plan changes get the new one.

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from everwatch.model import ASLEEP, Monitor
-from everwatch.store.interface import Entry, Received
+from everwatch.store.interface import CatalogueEntry, Received
 
 
 class Ending(NamedTuple):
@@ -35,12 +35,12 @@ def ending_of(monitor: Monitor) -> Ending:
     )
 
 
-def into_waves(entries: Iterable[Received[Entry]]) -> list[list[Received[Entry]]]:
+def into_waves(entries: Iterable[Received[CatalogueEntry]]) -> list[list[Received[CatalogueEntry]]]:
     """Entries in as few groups as possible, such that only entries of different groups depend on their order.
 
     Entries of one key depend on each other; so do a user's deletion and all entries of that user.
     """
-    waves: list[list[Received[Entry]]] = []
+    waves: list[list[Received[CatalogueEntry]]] = []
     last_of_key: dict[tuple[str, str], int] = {}
     last_of_user: dict[str, int] = {}
     last_deletion: dict[str, int] = {}

@@ -37,7 +37,7 @@ class Received(msgspec.Struct, Generic[Value], frozen=True, gc=False):
     value: Value
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class CatalogueEntry(msgspec.Struct, frozen=True, gc=False):
     """What a record of the monitors changelog says of one key; ``value`` None means deleted.
 
     ``monitor_id`` "" is the user itself: its deletion deletes all of the user's monitors too.
@@ -59,7 +59,7 @@ class SinkBatch(msgspec.Struct, frozen=True):
     offsets: Mapping[Partition, int]
     results: list[Received[Result]] = []
     transitions: list[Received[Transition]] = []
-    entries: list[Received[Entry]] = []
+    entries: list[Received[CatalogueEntry]] = []
 
 
 class StoredResult(msgspec.Struct, frozen=True):
@@ -209,7 +209,7 @@ class Counts(msgspec.Struct, frozen=True):
     results: int
 
 
-class Store(Protocol):
+class ResultStore(Protocol):
     """What the sink writes to."""
 
     def offsets(self) -> dict[Partition, int]:

@@ -17,8 +17,8 @@ from everwatch.store.facts import RESULTS_FROM
 from everwatch.store.interface import (
     ALWAYS,
     CatalogueCounts,
+    CatalogueEntry,
     Counts,
-    Entry,
     Identity,
     ListedUser,
     MonitorCount,
@@ -469,7 +469,7 @@ class MemoryStore:
         )
         self._results[key] = StoredResult(spanning, kept_at, old.deliveries + 1)
 
-    def _put_entry(self, received: Received[Entry]) -> None:
+    def _put_entry(self, received: Received[CatalogueEntry]) -> None:
         entry, timestamp = received.value, received.timestamp
         key = (entry.user_id, entry.monitor_id)
         if isinstance(entry.value, User):

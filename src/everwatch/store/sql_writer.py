@@ -29,7 +29,7 @@ from everwatch.store.database import clear_errors, open_for_writing
 from everwatch.store.day_partitions import hold_days
 from everwatch.store.entry_sequence import ending_of, into_waves
 from everwatch.store.facts import BEGUN_AT
-from everwatch.store.interface import Entry, Received, SinkBatch, TaskStatus
+from everwatch.store.interface import CatalogueEntry, Received, SinkBatch, TaskStatus
 from everwatch.store.offsets import Offsets
 from everwatch.store.partition import Partition
 from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
@@ -136,7 +136,7 @@ class SqlStore:
         self._counters.write(connection, tally)
         self._offsets.put(connection, batch.offsets, stored)
 
-    def _apply_entries(self, connection: Connection, wave: list[Received[Entry]], tally: Tally) -> None:
+    def _apply_entries(self, connection: Connection, wave: list[Received[CatalogueEntry]], tally: Tally) -> None:
         """Store entries that do not depend on each other's order."""
         run = self._statements
         stored = self._counters.take(connection, wave, tally)

@@ -12,7 +12,7 @@ from uuid import uuid4
 from everwatch.core.clock import Clock
 from everwatch.encoding import codec
 from everwatch.kafka.command_client import Unanswered, unanswered_text
-from everwatch.model import Answer, Reply
+from everwatch.model import CommandOutcome, Reply
 from everwatch.transfer.import_rows import Row
 from everwatch.transfer.ledger import Ledger, LedgerMark, RefusedRow
 
@@ -182,7 +182,7 @@ class Outcomes:
             self._refuse(reply, 0)
             return False
         del self._waiting[key]
-        if reply.answer is not Answer.REFUSED:
+        if reply.answer is not CommandOutcome.REFUSED:
             self.accepted += 1
         else:
             self._refuse(reply, waiting[1])
@@ -190,7 +190,7 @@ class Outcomes:
 
     def _refuse(self, reply: Reply, line: int) -> None:
         """Have the ledger know that a row was refused, if it is the one that was sent last under its key."""
-        found = _sent_as(reply) if reply.answer is Answer.REFUSED else None
+        found = _sent_as(reply) if reply.answer is CommandOutcome.REFUSED else None
         if found is None:
             return
         key, digest = found

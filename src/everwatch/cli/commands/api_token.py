@@ -13,7 +13,7 @@ from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
 from everwatch.api.tokens import TokenRecord, Tokens, encoded, key_of, new_token
 from everwatch.cli.support.database_reading import print_columns
-from everwatch.cli.support.input_publisher import Publisher
+from everwatch.cli.support.input_publisher import InputPublisher
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, ready_broker, settings_of
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
@@ -124,7 +124,7 @@ def _stored(settings: Settings) -> Iterable[TokenRecord]:
 
 
 def _send(settings: Settings, record: TokenRecord, value: bytes | None) -> None:
-    publisher = Publisher(settings, ready_broker(settings))
+    publisher = InputPublisher(settings, ready_broker(settings))
     publisher.send(Topics.of(settings).access, key_of(record).decode(), value)
     publisher.finish()
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from everwatch.cli.support.input_publisher import Publisher
+from everwatch.cli.support.input_publisher import InputPublisher
 from everwatch.cli.support.local_processes import PROCESSES, Local
 from everwatch.cli.support.options import Bootstrap, DataDir, prepare_data_folder, settings_of
 from everwatch.core.clock import Clock, SystemClock
@@ -22,8 +22,8 @@ from everwatch.demo.cast import Cast, Mix, number_of
 from everwatch.demo.certificates import write_certificates
 from everwatch.demo.inbox import Arrivals, rules_of
 from everwatch.demo.observer import Observer
-from everwatch.demo.ports import Ports, choose_ports
-from everwatch.demo.showcase import SHOWCASE_USER, Ending, Health, judge
+from everwatch.demo.ports import DemoPorts, choose_ports
+from everwatch.demo.showcase import SHOWCASE_USER, Health, ShowpieceEnding, judge
 from everwatch.demo.view import Glance, draw, line, print_showcase, print_summary
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import Topics, create_topic
@@ -89,7 +89,7 @@ def demo(
     topic = f"{settings.topic_prefix}demo-greetings"
     try:
         # any ports do for this
-        admit_signup(next(Cast(users, mix, every, Ports(1, 2, 3, 4), topic).signups())[1])
+        admit_signup(next(Cast(users, mix, every, DemoPorts(1, 2, 3, 4), topic).signups())[1])
     except InvalidInput as error:
         raise SettingsError(f"--every {every}: {error.reason}.") from None
     prepare_data_folder(settings)
@@ -151,7 +151,7 @@ class _Run:
         self._stop = stop
         self._topics = Topics.of(settings)
         self._observer = Observer(settings, local.bootstrap_servers, clock, cast.topic if cast.showcase else "")
-        self._publisher = Publisher(settings, local.bootstrap_servers)
+        self._publisher = InputPublisher(settings, local.bootstrap_servers)
         self._arrivals = Arrivals(settings.data_dir / _INBOX_FILE)
         self._reader: SqlReader | None = None
         self._next_signals_s = 0.0
@@ -160,7 +160,7 @@ class _Run:
 
     def perform(
         self, console: Console, seconds: float | None, *, live: bool
-    ) -> tuple[dict[str, object], Account, list[Ending]]:
+    ) -> tuple[dict[str, object], Account, list[ShowpieceEnding]]:
         """Sign everybody up, watch until the time is up or Ctrl-C, and settle the account."""
         self._sign_up(console)
         self._observer.forget_lateness()
@@ -286,7 +286,7 @@ class _Run:
             arrivals=self._arrivals.newest,
         )
 
-    def _settle(self, console: Console, after: int, upto: int) -> tuple[Account, list[Ending], Counts]:
+    def _settle(self, console: Console, after: int, upto: int) -> tuple[Account, list[ShowpieceEnding], Counts]:
         """Settle the account once the last results are stored and every monitor is in the state it is meant to reach.
 
         Gives up waiting for that after ``ACCOUNT_WITHIN_S``. A monitor whose heartbeats or results come late on a busy

@@ -49,7 +49,7 @@ from everwatch.core.errors import EverwatchError, InvalidInput, RefusalCode, Set
 from everwatch.encoding.input_rendering import monitor_form
 from everwatch.kafka.command_client import Asked, asked_of
 from everwatch.kinds.execution.config_secrets import ConfigSecrets, config_secrets
-from everwatch.model import Answer, Monitor, MonitorSpec
+from everwatch.model import CommandOutcome, Monitor, MonitorSpec
 
 LOOK_AGAIN_S = 0.2
 NameOption = Annotated[str | None, typer.Option("--name", help="What people call it.", show_default=False)]
@@ -196,7 +196,7 @@ def _change(user: str, monitor: str, changes: FieldChanges, delivery: Delivery, 
         with connected(delivery, asked) as link:
             while True:
                 [(_, reply)] = link.ask([asked])
-                overtaken = reply.answer is Answer.REFUSED and reply.code == RefusalCode.VERSION_MISMATCH
+                overtaken = reply.answer is CommandOutcome.REFUSED and reply.code == RefusalCode.VERSION_MISMATCH
                 # the database is a moment behind the worker
                 while overtaken and before.version == read().version and clock.monotonic_s() < deadline_s:
                     pause.wait(LOOK_AGAIN_S)
@@ -205,5 +205,5 @@ def _change(user: str, monitor: str, changes: FieldChanges, delivery: Delivery, 
                 before = read()
                 asked = asked_for(before)
     print_reply(reply, delivery.as_json)
-    if reply.answer is Answer.REFUSED:
+    if reply.answer is CommandOutcome.REFUSED:
         raise typer.Exit(1)

@@ -18,7 +18,7 @@ from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.command_client import asked_of
 from everwatch.kafka.topics import Topics
-from everwatch.model import Answer, Reply
+from everwatch.model import CommandOutcome, Reply
 from everwatch.operations import user_purge
 from everwatch.operations.user_purge import Remains
 from everwatch.store import Purge
@@ -69,7 +69,7 @@ def purge(
     clock = SystemClock()
     with connected(Delivery(settings, True, timeout_s, as_json), asked, partition) as link:
         [(_, reply)] = link.ask([asked])
-    if reply.answer is Answer.REFUSED:
+    if reply.answer is CommandOutcome.REFUSED:
         raise EverwatchError(f"The worker refused it: {reply.reason}.")
     bootstrap = broker_of(settings)
     remains = user_purge.remains_of(settings, new_admin(settings, bootstrap), reply.at)
@@ -84,10 +84,10 @@ def purge(
     with closing(user_purge.opened(settings, clock)) as store:
         user_purge.begin(store, wanted, clock)
         has_passed = user_purge.wait_until_stored(store, ends, clock, timeout_s)
-        if has_passed and reply.answer is Answer.UNCHANGED:
+        if has_passed and reply.answer is CommandOutcome.UNCHANGED:
             _check_gone(settings, reply)
         deleted = user_purge.delete_rows(store, wanted, clock)
-    was_watched = reply.answer is not Answer.UNCHANGED
+    was_watched = reply.answer is not CommandOutcome.UNCHANGED
     report = PurgeReport(user, reply.at, was_watched, deleted, has_passed, wanted.kept_until, remains)
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())

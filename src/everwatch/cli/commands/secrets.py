@@ -12,7 +12,7 @@ from everwatch.core.encryption import generate_key as new_key
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked, asked_of
 from everwatch.kinds.execution.config_secrets import ConfigSecrets, config_secrets
-from everwatch.model import Answer, Monitor, Reply
+from everwatch.model import CommandOutcome, Monitor, Reply
 
 if TYPE_CHECKING:
     from everwatch.store import SqlReader
@@ -59,9 +59,9 @@ def rotate(
     said: dict[str, Any] = {"users": len(users), "monitors": stale, "unreadable": len(unreadable)}
     replies = [] if dry_run or not users else _reencrypted(users, delivery)
     answers = [reply.answer for reply in replies]
-    refused = [reply for reply in replies if reply.answer is Answer.REFUSED]
+    refused = [reply for reply in replies if reply.answer is CommandOutcome.REFUSED]
     said |= {"refused": len(refused)}
-    said |= {"encrypted": answers.count(Answer.DONE), "unchanged": answers.count(Answer.UNCHANGED)}
+    said |= {"encrypted": answers.count(CommandOutcome.DONE), "unchanged": answers.count(CommandOutcome.UNCHANGED)}
     if as_json:
         typer.echo(orjson.dumps(said).decode())
     else:
@@ -77,7 +77,7 @@ def rotate(
             typer.echo(f"… and {len(unreadable) - 10} more", err=True)
         for reply in refused[:10]:
             typer.echo(f"refused: {reply.user_id}: {reply.reason}", err=True)
-        if others := answers.count(Answer.UNCHANGED):
+        if others := answers.count(CommandOutcome.UNCHANGED):
             typer.echo(
                 f"{others} users were not changed: do workers have the same keys? The database may also be behind them:"
                 " run it again",

@@ -15,7 +15,7 @@ from everwatch.cli.support.sending import Delivery, connected
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked
-from everwatch.model import Answer, Reply
+from everwatch.model import CommandOutcome, Reply
 
 MOST_REASONS_KEPT = 1_000
 LINES_BETWEEN_LOOKS = 1_000
@@ -62,7 +62,7 @@ class Tally:
     def note(self, asked: Asked, reply: Reply, path_in_line: Callable[[str], str]) -> None:
         """Count the answer to a line's input."""
         self.answers[reply.answer.value] += 1
-        if reply.answer is Answer.REFUSED:
+        if reply.answer is CommandOutcome.REFUSED:
             self.refuse(asked.line, InvalidInput(reply.reason, path_in_line(reply.path), reply.code))
 
     def report(self, console: Console, as_json: bool) -> None:
@@ -79,7 +79,9 @@ class Tally:
         others = f"… and {self.refused - MOST_REASONS_SHOWN} more (--json lists {MOST_REASONS_KEPT})"
         for number, (line, error) in enumerate(self.refusals, 1):
             tell_refused(console, number, f"line {line}: {error}", others)
-        answers = "".join(f", {number} {answer}" for answer, number in self.answers.items() if answer != Answer.REFUSED)
+        answers = "".join(
+            f", {number} {answer}" for answer, number in self.answers.items() if answer != CommandOutcome.REFUSED
+        )
         typer.echo(f"{self.sent} sent, {self.refused} refused{answers} ({rate})")
 
 

@@ -13,7 +13,7 @@ FLUSH_S = 30.0
 PARTITION_BY_KEY = -1
 
 
-class Publisher:
+class InputPublisher:
     """Sends input records keyed by user_id; ``finish`` waits until the broker has all of them.
 
     ``partition``: where all of them go; None: where their keys lead them.

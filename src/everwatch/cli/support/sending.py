@@ -10,7 +10,7 @@ import msgspec
 import orjson
 import typer
 
-from everwatch.cli.support.input_publisher import Publisher
+from everwatch.cli.support.input_publisher import InputPublisher
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, ready_broker, settings_of
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -18,7 +18,7 @@ from everwatch.core.errors import InvalidInput
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.command_client import Asked, ReplyTopic, ask, asked_of, tell
 from everwatch.kafka.topics import Topics, expect_topic
-from everwatch.model import Answer, Asker, Reply
+from everwatch.model import Asker, CommandOutcome, Reply
 
 Wait = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Wait for the worker's answer and print it; exit status 1: refused.")
@@ -102,7 +102,7 @@ def send_one(
     except InvalidInput as error:
         if not delivery.as_json:
             raise
-        said = {"answer": Answer.REFUSED, "reason": error.reason, "path": error.path, "code": error.code}
+        said = {"answer": CommandOutcome.REFUSED, "reason": error.reason, "path": error.path, "code": error.code}
         typer.echo(orjson.dumps(_outline(asker) | said).decode())
         raise typer.Exit(1) from None
     with connected(delivery, asked) as link:
@@ -112,7 +112,7 @@ def send_one(
             return
         for _, reply in link.ask([asked]):
             print_reply(reply, delivery.as_json)
-            if reply.answer is Answer.REFUSED:
+            if reply.answer is CommandOutcome.REFUSED:
                 if on_refusal is not None and not delivery.as_json:
                     on_refusal(reply, delivery.settings)
                 raise typer.Exit(1)
@@ -125,7 +125,7 @@ class Link:
         self, delivery: Delivery, bootstrap_servers: str, replies: ReplyTopic | None, partition: int | None
     ) -> None:
         self._topics = Topics.of(delivery.settings)
-        self._publisher = Publisher(delivery.settings, bootstrap_servers, partition)
+        self._publisher = InputPublisher(delivery.settings, bootstrap_servers, partition)
         self._replies = replies
         self._timeout_s = delivery.timeout_s
 
@@ -194,15 +194,15 @@ def print_reply(reply: Reply, as_json: bool) -> None:
         return
     said = f"{reply.command} {_subject(reply.user_id, reply.monitor_id)}"
     match reply.answer:
-        case Answer.REFUSED:
+        case CommandOutcome.REFUSED:
             said += f": {reply.reason}" + (f" (at {reply.path})" if reply.path else "")
-        case Answer.REPEATED:
+        case CommandOutcome.REPEATED:
             said += ": a command with this id was carried out before"
-        case Answer.UNCHANGED:
+        case CommandOutcome.UNCHANGED:
             said += ": no change was needed"
-        case Answer.DONE if reply.version:
+        case CommandOutcome.DONE if reply.version:
             said += f", version {reply.version}"
-    colour = typer.colors.RED if reply.answer is Answer.REFUSED else typer.colors.GREEN
+    colour = typer.colors.RED if reply.answer is CommandOutcome.REFUSED else typer.colors.GREEN
     typer.echo(f"{typer.style(reply.answer.value, fg=colour)}: {said}")
 
 

@@ -6,23 +6,23 @@ from contextlib import asynccontextmanager
 from everwatch.core.clock import Clock
 from everwatch.kinds.callable_interface import Callables, NoCallables
 from everwatch.kinds.protocol import RunContext
-from everwatch.kinds.publisher_interface import MemoryPublisher, Publisher
-from everwatch.network.egress import Outgoing
+from everwatch.kinds.publisher_interface import EventPublisher, MemoryPublisher
+from everwatch.network.egress import Egress
 from everwatch.network.guard import Guard
 from everwatch.network.http_client import HttpClient
 from everwatch.network.resolver import Resolver
 
-_PLAINLY = Outgoing()
+_PLAINLY = Egress()
 
 
 @asynccontextmanager
 async def open_run_context(
     clock: Clock,
     guard: Guard,
-    publisher: Publisher | None = None,
+    publisher: EventPublisher | None = None,
     callables: Callables | None = None,
     name_servers: Sequence[str] = (),
-    outgoing: Outgoing = _PLAINLY,
+    outgoing: Egress = _PLAINLY,
 ) -> AsyncIterator[RunContext]:
     """A RunContext whose sockets and threads are let go at the end.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
-from everwatch.network.http_response import Answer
+from everwatch.network.http_response import HttpResponse
 from everwatch.schedule.duration import DAY_MS
 
 _LONGEST_RETRY_AFTER_MS = DAY_MS
@@ -38,7 +38,7 @@ class Outcome:
     is_servers: bool = False
 
 
-def judged(answer: Answer, now: int, is_refusal: Callable[[Answer], bool]) -> Outcome:
+def judged(answer: HttpResponse, now: int, is_refusal: Callable[[HttpResponse], bool]) -> Outcome:
     """Return what an HTTP answer means. ``is_refusal``: whether a status of 4xx is final for this message."""
     status = answer.status
     if 200 <= status <= 299:
@@ -56,7 +56,7 @@ def judged(answer: Answer, now: int, is_refusal: Callable[[Answer], bool]) -> Ou
     return Outcome(Verdict.FAILED, reason, is_servers=status >= 500)
 
 
-def retry_after_of(answer: Answer, now: int) -> int:
+def retry_after_of(answer: HttpResponse, now: int) -> int:
     """Return the pause that ``Retry-After`` asks for (RFC 9110, 10.2.3), ms; 0 without one, a day at most."""
     value = (answer.header(b"retry-after") or "").strip()
     if value.isdigit() and len(value) < 10:
@@ -69,6 +69,6 @@ def retry_after_of(answer: Answer, now: int) -> int:
     return max(0, min(wanted, _LONGEST_RETRY_AFTER_MS))
 
 
-def _said(answer: Answer) -> str:
+def _said(answer: HttpResponse) -> str:
     text = bytes(answer.body).decode(errors="replace")
     return " ".join(text.split())[:_LONGEST_SAID]

@@ -9,7 +9,7 @@ from everwatch.core.clock import Clock
 from everwatch.kinds.webhook import signature_headers
 from everwatch.network.http_client import HttpClient
 from everwatch.network.http_request import Request, RequestFailed
-from everwatch.network.http_response import Answer
+from everwatch.network.http_response import HttpResponse
 from everwatch.notifier.addresses import (
     Address,
     AlertmanagerAddress,
@@ -180,6 +180,6 @@ def _alertmanager(address: AlertmanagerAddress, message: Message) -> Post:
     return Post(f"{address.url.rstrip('/')}/api/v2/alerts", address.headers, _json([posted]), is_final=True)
 
 
-def _is_enough(answer: Answer) -> bool:
+def _is_enough(answer: HttpResponse) -> bool:
     # what a receiver says is of interest where it does not take the message
     return 200 <= answer.status <= 299 or answer.is_whole
