@@ -6,11 +6,12 @@ import socket
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
 
+BACKLOG = 1_024
 LOOPBACK = ("127.0.0.1", "::1")
 
 
 def bound_socket(settings: Settings, *, or_free: bool = False) -> socket.socket:
-    """Return a socket that is bound as the settings say; with ``or_free`` on another port if that one is taken.
+    """Return a socket that listens as the settings say; with ``or_free`` on another port if that one is taken.
 
     Raises SettingsError.
     """
@@ -46,6 +47,8 @@ def _bound(host: str, port: int) -> socket.socket:
         # after a restart connections of the process before may still be closing
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
+        # at once: until one of them listens, two sockets may be bound to one port
+        sock.listen(BACKLOG)
     except BaseException:
         sock.close()
         raise

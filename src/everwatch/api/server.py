@@ -10,6 +10,7 @@ from aiohttp import web
 
 from everwatch import __version__
 from everwatch.api import metrics
+from everwatch.api.address import BACKLOG
 from everwatch.api.edge import Edge
 from everwatch.api.openapi import document
 from everwatch.api.routes import routes, system_of
@@ -22,7 +23,6 @@ FIRST_REQUEST_S = 10.0
 IDLE_S = 75.0
 """A connection that is not used for this long after a request is closed."""
 STOP_S = 5.0
-BACKLOG = 1_024
 _LOOK_S = 1.0
 # bytes of the request line, of one header
 _LONGEST_LINE, _LONGEST_FIELD, _MOST_HEADERS = 8_190, 8_190, 64
@@ -70,7 +70,7 @@ class Server:
         self._watch: asyncio.Task[None] | None = None
 
     async def start(self, sock: socket.socket) -> None:
-        """Begin to serve on a socket that is bound."""
+        """Begin to serve on a socket that is bound, and may listen already."""
         await self._runner.setup()
         await web.SockSite(self._runner, sock, backlog=BACKLOG).start()
         self._watch = asyncio.create_task(self._close_silent(), name="slow clients")
