@@ -7,9 +7,9 @@ go out; when it is revoked, lanes stop first, then changes, then sweeps.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterable, Set
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Set
 from contextlib import asynccontextmanager, closing
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import faust
@@ -33,8 +33,8 @@ from everwatch.kafka.unreadable_batches import PROBING
 from everwatch.kinds.execution.config_secrets import config_secrets
 from everwatch.observability.metrics import ASSIGNED, PRODUCER_QUEUE, REBALANCES
 from everwatch.plans.plans_file import PlansFile
+from everwatch.processes.periodic import Periodic
 from everwatch.rules.changelog_marks import UNREADABLE_REMEDY, Mark
-from everwatch.timetable import NotPlanned
 from streams.agents.feedback import Feedback
 from streams.agents.inputs import Inputs
 from streams.agents.isolation import Isolated
@@ -190,12 +190,13 @@ class Engine(Service):
                 settings.sweep_ms,
             )
         )
-        self.add_future(self._look_ahead(delayed))
-        self.add_future(self._wake(wakes))
-        self.add_future(self._give_memory_back())
-        self.add_future(self._watch_changelog())
+        self._repeat(delayed.load_ahead, PAUSE_S)
+        self._repeat(partial(self._run_agendas, wakes), WAKE_EVERY_S)
+        self._repeat(partial(asyncio.to_thread, give_back), GIVEN_BACK_EVERY_S, at_once=False)
+        self._repeat(self._compare_changelog_id, CHANGELOG_LOOKED_AT_EVERY_S, at_once=False)
         if self._plans is not None:
-            self.add_future(self._follow(self._plans))
+            # in a thread: a large file takes a moment to judge, in which ticks would be late
+            self._repeat(partial(asyncio.to_thread, self._plans.look), PLANS_LOOKED_AT_EVERY_S, at_once=False)
         self._ready.set()
 
     async def on_stop(self) -> None:
@@ -518,54 +519,25 @@ class Engine(Service):
     def _new_group_consumer(self) -> Consumer:
         return self._clients.consumer(self._settings.application)
 
-    async def _look_ahead(self, delayed: DueIndexLoader) -> None:
-        while not self.should_stop:
-            try:
-                await delayed.load_ahead()
-            except Exception as error:
-                await self.crash(error)
-            await self.sleep(PAUSE_S)
+    def _repeat(self, work: Callable[[], Awaitable[object]], every_s: float, *, at_once: bool = True) -> None:
+        """Repeat ``work`` while the engine lives; what it raises ends the worker."""
+        self.add_future(Periodic(work, every_s, self.end, at_once=at_once).run())
 
-    async def _wake(self, wakes: AgendaRunner) -> None:
-        while not self.should_stop:
-            try:
-                if self._may_change:
-                    await wakes.look()
-            except NotPlanned as error:
-                self.end(error)
-                return
-            await self.sleep(WAKE_EVERY_S)
+    async def _run_agendas(self, wakes: AgendaRunner) -> None:
+        if self._may_change:
+            await wakes.look()
 
-    async def _follow(self, plans: PlansFile) -> None:
-        while not self.should_stop:
-            await self.sleep(PLANS_LOOKED_AT_EVERY_S)
-            # in a thread: a large file takes a moment to judge, in which ticks would be late
-            await asyncio.to_thread(plans.look)
-
-    async def _watch_changelog(self) -> None:
+    async def _compare_changelog_id(self) -> None:
         """End when the changelog is made anew: what is written from then on would be all that a successor finds."""
-        while not self.should_stop:
-            await self.sleep(CHANGELOG_LOOKED_AT_EVERY_S)
-            try:
-                found, known = await asyncio.to_thread(self._changelog_id), self.table.store.changelog_id
-            except BrokerUnavailable:
-                continue
-            except AccessError as error:
-                self.end(error)
-                return
-            if found and known and found != known:
-                self.end(
-                    ChangelogLost(
-                        f"The changelog {self._topics.monitors_changelog} was made anew while this worker ran. It ends;"
-                        " started again, it compares its tables with the changelog."
-                    )
-                )
-                return
-
-    async def _give_memory_back(self) -> None:
-        while not self.should_stop:
-            await self.sleep(GIVEN_BACK_EVERY_S)
-            await asyncio.to_thread(give_back)
+        try:
+            found, known = await asyncio.to_thread(self._changelog_id), self.table.store.changelog_id
+        except BrokerUnavailable:
+            return
+        if found and known and found != known:
+            raise ChangelogLost(
+                f"The changelog {self._topics.monitors_changelog} was made anew while this worker ran. It ends; started"
+                " again, it compares its tables with the changelog."
+            )
 
     async def _progress(self, numbers: Iterable[int]) -> dict[int, int]:
         return {number: self._progress_found[number] for number in numbers}
