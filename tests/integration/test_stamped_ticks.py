@@ -311,7 +311,7 @@ async def test_a_broker_that_takes_ticks_and_falls_silent_has_them_once(broker: 
 
 # --- a worker whose topics take only small batches --------------------------------------------------------------------
 
-USERS = 40
+USERS = 20
 MONITORS = 10
 NAMES = [f"m{number}" for number in range(MONITORS)]
 BODY = 3_000

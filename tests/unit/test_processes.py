@@ -161,6 +161,16 @@ async def test_the_first_failure_is_the_one_that_is_raised() -> None:
         await live(process, forbidden)
 
 
+async def test_a_stop_that_only_repeats_the_failure_logs_no_stack_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    refused = BrokerUnavailable("no broker answers")
+    with pytest.raises(BrokerUnavailable):
+        await live(Steps(run=refused, stop=refused), forbidden)
+    assert not caplog.records
+    with pytest.raises(BrokerUnavailable):
+        await live(Steps(run=refused, stop=StoreError("the database is gone, too")), forbidden)
+    assert "stopping the steps failed, too" in caplog.text
+
+
 async def test_a_stop_that_fails_is_told() -> None:
     process = Steps(stop=StoreError("the database is gone"))
     process.stopping.set()

@@ -74,7 +74,8 @@ async def live(process: Process, end: End, *, stop_with_parent: bool = False, gu
         try:
             await process.stop()
         except Exception as error:
-            if process.failure is not None:
+            # a part that fails may say why at its stop once more
+            if process.failure not in (None, error):
                 logger.exception("stopping the %s failed, too", process.name)
             process.fail(error)
         await process.end_parts()
