@@ -28,18 +28,20 @@ MONITORS = (USERS - LEAVERS) * len(SITES)
 
 # what a process with this on its path does: reading in bulk fails in the middle, twice
 SABOTAGE = """
+import everwatch.kafka.to_end as to_end
 import streams.state.recovery as recovery
 from everwatch.core.errors import BrokerUnavailable
 
-recovery.AT_ONCE = 500
-read, calls = recovery.CatchUp._read, iter(range(1_000_000))
+to_end.AT_ONCE = 500
+read, calls = recovery.read_to_end, iter(range(1_000_000))
 
-def give_up(self, *arguments):
-    if next(calls) in (10, 20):
-        raise BrokerUnavailable("sabotage")
-    return read(self, *arguments)
+def give_up(*arguments):
+    for messages in read(*arguments):
+        if next(calls) in (10, 20):
+            raise BrokerUnavailable("sabotage")
+        yield messages
 
-recovery.CatchUp._read = give_up
+recovery.read_to_end = give_up
 """
 
 
