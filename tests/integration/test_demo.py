@@ -100,7 +100,6 @@ def assert_says_that_all_is_well(demo: Demo) -> None:
     assert (summary["missed"], summary["duplicates"]) == (0, 0), demo.err
     assert summary["users"] == demo.users + 1, "the showcase is one more"
     assert summary["ticks_due"] == summary["ticks_emitted"] == summary["results_stored"] > 0
-    assert all(summary["alerts"].values()), "mails and webhooks arrived"
     meant = [part.health for part in Cast(demo.users, Mix.ALL, "5s", DemoPorts(1, 2, 3, 4)).all_parts()]
     assert summary["monitors"] == len(meant)
     assert {health: summary[health.value] for health in Health} == {health: meant.count(health) for health in Health}
@@ -109,6 +108,8 @@ def assert_says_that_all_is_well(demo: Demo) -> None:
 def test_demo_prints_one_object_that_accounts_for_every_tick(side_by_side: list[Demo]) -> None:
     for demo in side_by_side:
         assert_says_that_all_is_well(demo)
+        # one that is started again has nothing new to tell
+        assert all(demo.summary["alerts"].values()), "mails and webhooks arrived"
         assert demo.summary["seconds"] > SECONDS - 1
 
 

@@ -63,7 +63,12 @@ def test_a_batch_that_cannot_be_unpacked_or_is_damaged_stops_nothing(
         if first is not None
     )
     wait_until("each is recorded", lambda: unreadable(pipeline).total() >= expected.total(), WITHIN_S)
-    assert unreadable(pipeline) == expected
+    found = unreadable(pipeline)
+    # on a busy machine the end of a damaged batch was once found in two looks, and its first record had a letter, too
+    first, last = damaged
+    parts = {("worker", topics.signups, str(first), str(end)) for end in range(first, last)}
+    assert found - expected <= Counter(parts)
+    assert expected <= found
     for process in pipeline.processes.values():
         assert process.runs
         assert "cannot be read" in process.logged()
@@ -75,12 +80,13 @@ def damaged_signups(pipeline: Pipeline, kafka_folder: Path, partition: int) -> t
     """Send signups, and change a byte of them on the broker's disk; gives the first and last offset of their batch."""
     topic = pipeline.topics.signups
     ensure_topics(new_admin(pipeline.settings, pipeline.settings.bootstrap_servers), pipeline.settings)
-    producer = Producer({"bootstrap.servers": pipeline.settings.bootstrap_servers, "linger.ms": 500})
+    producer = Producer({"bootstrap.servers": pipeline.settings.bootstrap_servers, "linger.ms": 2_000})
     for number in range(3):
         producer.produce(
             topic, key=f"damaged-{number}", value=f'{{"user_id": "damaged-{number}"}}', partition=partition
         )
-    producer.flush()
+    # not flushed, which may send the first of them by itself
+    wait_until("all are sent, in one batch", lambda: producer.poll(0.1) is not None and not len(producer))
     [segment] = kafka_folder.rglob(f"{topic}-{partition}/*.log")
     data, begin = segment.read_bytes(), 0
     place = data.index(b"damaged-1")

@@ -302,7 +302,10 @@ class _Run:
             monitors = self._reader.monitors(SHOWCASE_USER) if self._cast.showcase else []
             endings = judge(self._cast.showcase, monitors, self._observer.read_back)
             counts = self._count()
-            as_meant = all(counts.by_state.get(State(health.value), 0) == meant[health] for health in Health)
+            seen = {health: counts.by_state.get(State(health.value), 0) for health in Health}
+            # somebody paused or deleted some: then nothing says what states are meant
+            is_altered = sum(seen.values()) + counts.by_state.get(State.NEW, 0) != meant.total()
+            as_meant = is_altered or seen == {health: meant[health] for health in Health}
             settled = as_meant and not account.missed and not any(ending.problem for ending in endings)
             waited_s = self._clock.monotonic_s() - begun_s
             if settled or waited_s > ACCOUNT_WITHIN_S:
