@@ -36,7 +36,7 @@ EACH = 3
 
 @dataclass(frozen=True)
 class Scale:
-    """How many of each there are."""
+    """Numbers of generated users, monitors and results."""
 
     users: int
     results: int

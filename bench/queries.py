@@ -1,4 +1,4 @@
-"""What a page or a person asks of a database of many users: p95 of each question, and how the database answers it.
+"""Latency (p95) of each query of the lists and pages on a generated database, and the plan of each query.
 
 The database is generated, and read by the product's own reader. Beside it: 50 rows by their keys, which bounds what a
 page can do, and the plain statements that one writes first: OFFSET, LIKE with a leading %, GROUP BY.
@@ -60,7 +60,7 @@ def measure(plan: Plan) -> Outcome:
 
 
 def questions(scale: Scale) -> Iterator[tuple[str, Ask]]:
-    """What pages ask, each with another place, filter or text every time."""
+    """The queries of pages; each run has another cursor, filter or text."""
 
     def user(chance: Random) -> str:
         return f"user-{chance.randrange(scale.users):07}"

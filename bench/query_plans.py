@@ -1,4 +1,4 @@
-"""How a database answers a statement: read from its own plan, by other code than that which makes the statement."""
+"""Reader of a database's plan for a statement; it shares no code with what makes the statements."""
 
 import sqlite3
 from collections.abc import Callable, Iterator

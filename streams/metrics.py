@@ -38,7 +38,7 @@ UNDECODABLE = Gauge(
 FOREIGN = Counter("everwatch_foreign_changelog_records", "Changelog records passed over, whose keys no entry has.")
 RECOVERED = Counter("everwatch_recovery_records", "Changelog records read in bulk.")
 RECOVERY_LEFT = Gauge(
-    "everwatch_recovery_left_records", "At most so many changelog records are still to be read in bulk."
+    "everwatch_recovery_left_records", "Upper bound of the changelog records that recovery has still to read in bulk."
 )
 
 
