@@ -75,7 +75,7 @@ def showcase(ports: DemoPorts, topic: str) -> list[Showpiece]:
         Showpiece("publish", down, {"topic": "payroll", "template": greeting}, "topic payroll is not allowed"),
         Showpiece("python", up, {**orders, "arguments": {"waiting": 3, "most": 5}}),
         Showpiece("python", down, {**orders, "arguments": {"waiting": 7, "most": 5}}, "7 orders wait"),
-        Showpiece("heartbeat", up, {"period": "4s", "grace": "3s"}, signal={}),
+        Showpiece("heartbeat", up, {"period": "4s", "grace": "16s"}, signal={}),
         Showpiece("heartbeat", late, {"period": "2s", "grace": "1s"}, "no heartbeat"),
         Showpiece("threshold", up, {"above": 100}, signal={"value": 42}),
         Showpiece("threshold", down, {"above": 100}, "180", signal={"value": 180}),
