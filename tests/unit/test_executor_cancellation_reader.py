@@ -1,5 +1,6 @@
 """The topic of cancellations as an executor reads it, on a consumer that gives what the test says."""
 
+import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -55,6 +56,7 @@ class FakeConsumer:
         self.away = away
         self._batches = list(batches)
         self.assigned: list[TopicPartition] = []
+        self.asked = 0
         self.is_closed = False
 
     def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
@@ -62,6 +64,10 @@ class FakeConsumer:
             self.away -= 1
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         return self.held.start, self.held.stop
+
+    def offsets_for_times(self, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        self.asked += 1
+        return [TopicPartition(each.topic, each.partition, self.held.stop) for each in wanted]
 
     def poll(self, timeout: float) -> None:
         pass
@@ -176,4 +182,23 @@ async def test_whoever_asks_is_told_when_all_is_delivered_that_the_topic_holds_b
     consumer.add([FakeMessage(1, *encode_cancellation(*BOB), offset=1), FakeMessage(1, error=end, offset=3)])
     asked.result(30)
     assert delivered == [[ANN], [BOB]]
+    await followed.finish(30)
+
+
+async def test_those_who_ask_together_are_answered_by_one_question_to_the_broker(follow: Any) -> None:
+    end = KafkaError._PARTITION_EOF
+    consumer = FakeConsumer(range(0, 1), [FakeMessage(0, error=end, offset=1), FakeMessage(1, error=end, offset=1)])
+    consume, may_go_on = consumer.consume, threading.Event()
+
+    def consume_later(count: int, timeout: float) -> list[FakeMessage]:
+        may_go_on.wait(30)
+        return consume(count, timeout)
+
+    consumer.consume = consume_later  # type: ignore[method-assign]
+    followed, _ = follow(consumer)
+    asked = [followed.read_to_now() for _ in range(4)]
+    may_go_on.set()
+    for each in asked:
+        each.result(30)
+    assert consumer.asked == 1
     await followed.finish(30)

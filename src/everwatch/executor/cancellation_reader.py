@@ -23,7 +23,7 @@ from everwatch.executor.tick_records import bytes_of
 from everwatch.kafka.access_errors import read_of, refused
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumer_groups import executors_group
-from everwatch.kafka.partition_bounds import bounds
+from everwatch.kafka.partition_bounds import bounds, ends
 from everwatch.kafka.topics import Topics
 from everwatch.observability.log_throttle import LogThrottle
 
@@ -53,8 +53,8 @@ class CancellationReader:
         self._quiet = LogThrottle(clock)
         self._stopping = threading.Event()
         self._asked: SimpleQueue[Future[None]] = SimpleQueue()
-        # who waits until offsets are reached
-        self._unanswered: Future[None] | None = None
+        # who waits to be told where the topic ends, and who until that is reached
+        self._unanswered: list[Future[None]] = []
         self._waiting: list[tuple[Future[None], dict[int, int]]] = []
         # the offset that is read next, by partition
         self._next: dict[int, int] = {}
@@ -153,19 +153,17 @@ class CancellationReader:
 
     def _answer(self, consumer: Consumer) -> None:
         """Find out where the topic ends for those who have asked, and tell those whose end is reached."""
-        with suppress(Empty, KafkaException):  # a broker that does not tell is asked again
+        with suppress(Empty):
             while True:
-                asked = self._unanswered or self._asked.get_nowait()
-                self._unanswered = asked
-                ends = {
-                    number: consumer.get_watermark_offsets(TopicPartition(self._topic, number), timeout=_END_S)[1]
-                    for number in range(self._settings.partitions)
-                }
-                self._unanswered = None
-                self._waiting.append((asked, ends))
-        for asked, ends in list(self._waiting):
-            if all(self._next.get(number, 0) >= end for number, end in ends.items()):
-                self._waiting.remove((asked, ends))
+                self._unanswered.append(self._asked.get_nowait())
+        if self._unanswered:
+            with suppress(KafkaException):  # a broker that does not tell is asked again
+                found = ends(consumer, self._topic, range(self._settings.partitions), _END_S)
+                self._waiting += [(asked, found) for asked in self._unanswered]
+                self._unanswered = []
+        for asked, wanted in list(self._waiting):
+            if all(self._next.get(number, 0) >= end for number, end in wanted.items()):
+                self._waiting.remove((asked, wanted))
                 if not asked.cancelled():
                     asked.set_result(None)
 
