@@ -32,6 +32,12 @@ class FakeMessage:
     def error(self) -> KafkaError | None:
         return self._error
 
+    def topic(self) -> str:
+        return "cancellations"
+
+    def __len__(self) -> int:
+        return 10
+
     def partition(self) -> int:
         return self._fields[0]
 
@@ -57,6 +63,7 @@ class FakeConsumer:
         self._batches = list(batches)
         self.assigned: list[TopicPartition] = []
         self.asked = 0
+        self.sought = -1
         self.is_closed = False
 
     def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
@@ -78,10 +85,21 @@ class FakeConsumer:
     def assign(self, partitions: list[TopicPartition]) -> None:
         self.assigned = partitions
 
+    def position(self, wanted: list[TopicPartition]) -> list[TopicPartition]:
+        return wanted
+
+    def seek(self, place: TopicPartition) -> None:
+        self.sought = place.offset
+
     def consume(self, count: int, timeout: float) -> list[FakeMessage]:
         if not self._batches:
             time.sleep(0.001)
         return self._batches.pop(0) if self._batches else []
+
+    def prober(self) -> "FakeConsumer":
+        """A second client, which finds one unreadable batch at offset 1 and the end behind it."""
+        end = [FakeMessage(error=KafkaError._PARTITION_EOF, offset=2)]
+        return FakeConsumer(self.held, [FakeMessage(error=KafkaError._BAD_MSG, offset=1)], end)
 
     def close(self) -> None:
         self.is_closed = True
@@ -99,6 +117,8 @@ def ends(*partitions: int) -> list[FakeMessage]:
 def follow() -> Callable[..., tuple[CancellationReader, list[Cancellations]]]:
     def follow(consumer: FakeConsumer) -> tuple[CancellationReader, list[Cancellations]]:
         def new_consumer(*_: Any, **more: Any) -> FakeConsumer:
+            if more.get("auto.offset.reset") == "error":
+                return consumer.prober()
             assert more["enable.partition.eof"]
             return consumer
 
@@ -201,4 +221,17 @@ async def test_those_who_ask_together_are_answered_by_one_question_to_the_broker
     for each in asked:
         each.result(30)
     assert consumer.asked == 1
+    await followed.finish(30)
+
+
+async def test_a_batch_that_cannot_be_read_keeps_nobody_from_what_stands_behind_it(follow: Any) -> None:
+    bad = [FakeMessage(error=KafkaError._BAD_MSG, offset=1)]
+    consumer = FakeConsumer(range(0, 2), said([ANN]), bad, [FakeMessage(1, error=KafkaError._PARTITION_EOF, offset=2)])
+    followed, delivered = follow(consumer)
+    followed.read_to_now().result(30)
+    assert consumer.sought == 2
+    consumer.add(said([BOB]))
+    consumer.add(ends(0))
+    followed.caught_up.result(30)
+    assert delivered == [[ANN], [BOB]]
     await followed.finish(30)
