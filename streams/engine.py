@@ -354,6 +354,9 @@ class Engine(Service):
                     return
             except PartitionLost:
                 return  # assigned anew meanwhile
+            except AccessError as error:
+                self.end(error)
+                return
             except (BrokerUnavailable, KafkaException) as error:
                 logger.warning("the changelog of partitions %s cannot be read yet: %s", sorted(numbers), error)
 

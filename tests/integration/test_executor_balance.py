@@ -3,7 +3,6 @@
 import random
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future
 
 import pytest
 from conftest import NewPipeline
@@ -27,9 +26,8 @@ def pipeline(new_pipeline: NewPipeline) -> Pipeline:
 
 
 def new_executor(pipeline: Pipeline) -> TickConsumers:
-    return TickConsumers(
-        pipeline.settings, KafkaClients(pipeline.settings, pipeline.settings.bootstrap_servers), SystemClock(), Future
-    )
+    clients = KafkaClients(pipeline.settings, pipeline.settings.bootstrap_servers)
+    return TickConsumers(pipeline.settings, clients, SystemClock())
 
 
 @pytest.fixture

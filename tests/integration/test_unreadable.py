@@ -63,12 +63,7 @@ def test_a_batch_that_cannot_be_unpacked_or_is_damaged_stops_nothing(
         if first is not None
     )
     wait_until("each is recorded", lambda: unreadable(pipeline).total() >= expected.total(), WITHIN_S)
-    found = unreadable(pipeline)
-    # on a busy machine the end of a damaged batch was once found in two looks, and its first record had a letter, too
-    first, last = damaged
-    parts = {("worker", topics.signups, str(first), str(end)) for end in range(first, last)}
-    assert found - expected <= Counter(parts)
-    assert expected <= found
+    assert unreadable(pipeline) == expected
     for process in pipeline.processes.values():
         assert process.runs
         assert "cannot be read" in process.logged()

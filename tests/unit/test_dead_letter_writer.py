@@ -13,6 +13,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_writer import DeadLetters
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import Unreadable
+from everwatch.observability.metrics import DEAD_LETTERS
 
 TOPICS = Topics.of(Settings())
 NOW = 1_800_000_000_000
@@ -157,6 +158,15 @@ def test_a_batch_that_is_passed_over_again_has_one_letter(outbox: SlowOutbox, de
         dead_letters.put_unreadable(Unreadable("signups", 2, 7, 9, "bad"))
     dead_letters.put_unreadable(Unreadable("signups", 2, 9, 10, "bad"))
     assert len(outbox.sent) == 2
+
+
+def test_what_is_counted_is_letters_and_not_how_often_they_were_asked_for(dead_letters: DeadLetters) -> None:
+    record = Record("counted", 2, 7, 1, b"ann", b"{")
+    for _ in range(3):
+        dead_letters.put(record, InvalidInput("no"))
+        dead_letters.put_unreadable(Unreadable("counted", 2, 8, 9, "bad"))
+    counted = [DEAD_LETTERS.labels("counted", code)._value.get() for code in ("invalid", "unreadable")]
+    assert counted == [1, 1]
 
 
 def test_a_letter_that_the_producer_did_not_take_is_written_when_it_is_asked_for_again(

@@ -26,7 +26,7 @@ from support.worker import (
 )
 
 from everwatch.core.clock import SettableClock
-from everwatch.core.errors import BrokerUnavailable, PermissionMissing, RecordsUnreadable, TopicMismatch
+from everwatch.core.errors import AccessError, BrokerUnavailable, PermissionMissing, RecordsUnreadable, TopicMismatch
 from everwatch.timetable import Timetable
 from streams.state.owned_partitions import OwnedPartition
 
@@ -341,6 +341,22 @@ async def test_a_changelog_that_cannot_be_read_is_told_with_the_way_out_and_open
         await life.paused()
         await life.recovered()
         assert users(await life.tick_to(START + 2_000)) == {"ann", "bob"}
+
+
+async def test_a_changelog_that_may_not_be_read_any_more_ends_the_worker_with_a_sentence(
+    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.engine.UNREADABLE_LOOKED_AT_EVERY_S", 0.01)
+    await broken_changelog(broker, clock, tmp_path / "a")
+    async with worker(broker, tmp_path / "b", clock) as life:
+
+        async def examine(_: object) -> None:
+            raise AccessError("it may not be read")
+
+        monkeypatch.setattr(life.engine.examiner, "examine", examine)
+        await asyncio.wait_for(life.engine.refused.wait(), PATIENCE_S)
+        assert str(life.engine.refusal) == "it may not be read"
+        assert not life.engine.crashed
 
 
 async def test_what_cannot_be_read_of_a_changelog_is_given_up_when_a_person_says_so(

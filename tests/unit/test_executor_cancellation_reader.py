@@ -1,5 +1,6 @@
 """The topic of cancellations as an executor reads it, on a consumer that gives what the test says."""
 
+import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -31,6 +32,12 @@ class FakeMessage:
     def error(self) -> KafkaError | None:
         return self._error
 
+    def topic(self) -> str:
+        return "cancellations"
+
+    def __len__(self) -> int:
+        return 10
+
     def partition(self) -> int:
         return self._fields[0]
 
@@ -55,6 +62,8 @@ class FakeConsumer:
         self.away = away
         self._batches = list(batches)
         self.assigned: list[TopicPartition] = []
+        self.asked = 0
+        self.sought = -1
         self.is_closed = False
 
     def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
@@ -62,6 +71,10 @@ class FakeConsumer:
             self.away -= 1
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
         return self.held.start, self.held.stop
+
+    def offsets_for_times(self, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        self.asked += 1
+        return [TopicPartition(each.topic, each.partition, self.held.stop) for each in wanted]
 
     def poll(self, timeout: float) -> None:
         pass
@@ -72,10 +85,21 @@ class FakeConsumer:
     def assign(self, partitions: list[TopicPartition]) -> None:
         self.assigned = partitions
 
+    def position(self, wanted: list[TopicPartition]) -> list[TopicPartition]:
+        return wanted
+
+    def seek(self, place: TopicPartition) -> None:
+        self.sought = place.offset
+
     def consume(self, count: int, timeout: float) -> list[FakeMessage]:
         if not self._batches:
             time.sleep(0.001)
         return self._batches.pop(0) if self._batches else []
+
+    def prober(self) -> "FakeConsumer":
+        """A second client, which finds one unreadable batch at offset 1 and the end behind it."""
+        end = [FakeMessage(error=KafkaError._PARTITION_EOF, offset=2)]
+        return FakeConsumer(self.held, [FakeMessage(error=KafkaError._BAD_MSG, offset=1)], end)
 
     def close(self) -> None:
         self.is_closed = True
@@ -93,6 +117,8 @@ def ends(*partitions: int) -> list[FakeMessage]:
 def follow() -> Callable[..., tuple[CancellationReader, list[Cancellations]]]:
     def follow(consumer: FakeConsumer) -> tuple[CancellationReader, list[Cancellations]]:
         def new_consumer(*_: Any, **more: Any) -> FakeConsumer:
+            if more.get("auto.offset.reset") == "error":
+                return consumer.prober()
             assert more["enable.partition.eof"]
             return consumer
 
@@ -175,5 +201,37 @@ async def test_whoever_asks_is_told_when_all_is_delivered_that_the_topic_holds_b
         asked.result(0.1)
     consumer.add([FakeMessage(1, *encode_cancellation(*BOB), offset=1), FakeMessage(1, error=end, offset=3)])
     asked.result(30)
+    assert delivered == [[ANN], [BOB]]
+    await followed.finish(30)
+
+
+async def test_those_who_ask_together_are_answered_by_one_question_to_the_broker(follow: Any) -> None:
+    end = KafkaError._PARTITION_EOF
+    consumer = FakeConsumer(range(0, 1), [FakeMessage(0, error=end, offset=1), FakeMessage(1, error=end, offset=1)])
+    consume, may_go_on = consumer.consume, threading.Event()
+
+    def consume_later(count: int, timeout: float) -> list[FakeMessage]:
+        may_go_on.wait(30)
+        return consume(count, timeout)
+
+    consumer.consume = consume_later  # type: ignore[method-assign]
+    followed, _ = follow(consumer)
+    asked = [followed.read_to_now() for _ in range(4)]
+    may_go_on.set()
+    for each in asked:
+        each.result(30)
+    assert consumer.asked == 1
+    await followed.finish(30)
+
+
+async def test_a_batch_that_cannot_be_read_keeps_nobody_from_what_stands_behind_it(follow: Any) -> None:
+    bad = [FakeMessage(error=KafkaError._BAD_MSG, offset=1)]
+    consumer = FakeConsumer(range(0, 2), said([ANN]), bad, [FakeMessage(1, error=KafkaError._PARTITION_EOF, offset=2)])
+    followed, delivered = follow(consumer)
+    followed.read_to_now().result(30)
+    assert consumer.sought == 2
+    consumer.add(said([BOB]))
+    consumer.add(ends(0))
+    followed.caught_up.result(30)
     assert delivered == [[ANN], [BOB]]
     await followed.finish(30)

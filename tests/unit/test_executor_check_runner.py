@@ -973,6 +973,38 @@ async def test_what_waited_through_a_standstill_is_superseded_by_what_is_fresh_o
     assert [each.scheduled_at for each in results if each.status is Status.SKIPPED] == [AT]
 
 
+async def test_what_is_known_of_a_first_standstill_does_not_end_the_wait_after_a_second(
+    stopped: tuple[Executor, SettableClock], kind: PlainKind
+) -> None:
+    executor, clock = stopped
+    await go_on(executor, clock, kind)
+    clock.advance(125_000)
+    async with asyncio.timeout(PATIENCE_S):
+        while len(executor.asked) < 2:
+            await asyncio.sleep(0)
+    look(executor, clock)
+    executor.asked[0].set_result(None)
+    await asyncio.sleep(0.05)
+    assert kind.order == ["waits"] * 2
+    executor.asked[1].set_result(None)
+    await executor.sent(4)
+    assert sorted(kind.order[2:]) == ["queued", "task"]
+
+
+async def test_what_came_within_its_grace_is_begun_at_once_when_it_is_known_what_was_cancelled(
+    stopped: tuple[Executor, SettableClock], kind: PlainKind
+) -> None:
+    executor, clock = stopped
+    await go_on(executor, clock, kind)
+    # read to its end: the newest tick of the monitor is late, and within its grace
+    executor.take("newest", monitor_id="n", at=AT + 118_000, **LAST)
+    look(executor, clock)
+    assert kind.order == ["waits"] * 2
+    executor.asked[0].set_result(None)
+    await executor.has_run(kind, 5)
+    assert sorted(kind.order[2:]) == ["newest", "queued", "task"]
+
+
 async def test_cancellations_that_cannot_be_read_are_not_waited_for_for_ever(
     stopped: tuple[Executor, SettableClock], kind: PlainKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:

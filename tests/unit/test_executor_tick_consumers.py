@@ -1,7 +1,7 @@
 """What is taken and committed when partitions come and go, with a consumer that only remembers."""
 
 import threading
-from concurrent.futures import Future
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -54,9 +54,9 @@ class FakeConsumer:
         self.paused: set[str] = set()
         self.paused_partitions: set[int] = set()
         self.high = 0
-        # what the broker answers when it is asked, which it may be after a standstill
+        # what the broker answers when it is asked, which it may be after a standstill, and what else happens meanwhile
         self.high_now = 0
-        self.may_ask = False
+        self.when_asked: Callable[[], None] | None = None
         self.assigned: set[str] = set()
 
     def consume(self, count: int, timeout: float) -> list[FakeMessage]:
@@ -74,11 +74,14 @@ class FakeConsumer:
         self.paused -= {part.topic for part in partitions}
         self.paused_partitions -= {part.partition for part in partitions}
 
-    def get_watermark_offsets(
-        self, partition: TopicPartition, cached: bool = False, timeout: float = 0
-    ) -> tuple[int, int]:
-        assert cached or self.may_ask, "a question to the broker would hold up the ticks"
-        return 0, self.high if cached else self.high_now
+    def get_watermark_offsets(self, partition: TopicPartition, cached: bool = False) -> tuple[int, int]:
+        assert cached, "a question to the broker for each partition would hold up the ticks"
+        return 0, self.high
+
+    def offsets_for_times(self, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        assert self.when_asked is not None, "a question to the broker would hold up the ticks"
+        self.when_asked()
+        return [TopicPartition(each.topic, each.partition, self.high_now) for each in wanted]
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self.assigned |= {part.topic for part in partitions}
@@ -96,14 +99,9 @@ class Rig:
     def __init__(self, max_in_flight: int = 10) -> None:
         self.clock: Any = SettableClock(1_000_000)
         self.consumer: Any = FakeConsumer()
-        self.asked: list[Future[None]] = []
         settings = Settings(max_in_flight=max_in_flight)
-        self.ticks = TickConsumer(TOPICS.ticks, settings, "", self.clock, self._read_cancellations)
+        self.ticks = TickConsumer(TOPICS.ticks, settings, "", self.clock)
         self.ticks._on_assign(self.consumer, [PARTITION])
-
-    def _read_cancellations(self) -> "Future[None]":
-        self.asked.append(Future())
-        return self.asked[-1]
 
     @property
     def held(self):
@@ -358,42 +356,34 @@ def test_a_partition_that_does_not_catch_up_is_not_waited_for_for_ever() -> None
     assert not rig.held.is_behind
 
 
-def test_after_a_standstill_ticks_wait_for_cancellations_even_where_the_partition_was_behind_before() -> None:
+def test_after_a_standstill_a_partition_that_was_behind_before_has_its_time_to_catch_up() -> None:
     rig = Rig()
-    rig.consumer.high = 1_000
+    rig.consumer.high = rig.consumer.high_now = 1_000
     read(rig, 0, NOW_MS - 60_000)
     assert not rig.ticks._catch_up(rig.consumer)
     rig.clock.advance(125_000)
-    rig.consumer.may_ask = True
+    rig.consumer.when_asked = lambda: None
     assert not rig.ticks._catch_up(rig.consumer)
-    rig.consumer.may_ask = False
-    assert (rig.held.awaits_cancellations, rig.held.is_behind) == (True, True)
-    for _ in range(5):
-        rig.clock.advance(1_500)
-        rig.ticks._catch_up(rig.consumer)
-        assert (rig.held.awaits_cancellations, rig.held.is_behind) == (True, True)
-    [asked] = rig.asked
-    asked.set_result(None)
-    rig.ticks._catch_up(rig.consumer)
-    assert not rig.held.awaits_cancellations
     assert rig.held.is_behind
     assert rig.held.looked_s == rig.clock.monotonic_s()
 
 
-def test_cancellations_that_cannot_be_read_after_a_standstill_are_not_waited_for_for_ever(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_broker_that_is_slow_to_say_where_partitions_end_is_asked_once_and_no_standstill() -> None:
     rig = Rig()
+    second_partition(rig)
+    asked = []
+
+    def answer_slowly() -> None:
+        asked.append(1)
+        rig.clock.advance(4_000)
+
+    rig.consumer.when_asked = answer_slowly
     read(rig, 0, NOW_MS)
     rig.ticks._catch_up(rig.consumer)
-    rig.clock.advance(125_000)
-    rig.consumer.may_ask = True
-    rig.ticks._catch_up(rig.consumer)
-    for _ in range(6):
-        rig.clock.advance(1_900)
+    rig.clock.advance(25_000)
+    for _ in range(3):
         rig.ticks._catch_up(rig.consumer)
-    assert not rig.held.awaits_cancellations
-    assert len([record for record in caplog.records if "could not be read within 10 s" in record.message]) == 1
+    assert len(asked) == 1
 
 
 def test_after_a_standstill_a_partition_is_at_its_end_where_the_broker_says_and_not_the_last_fetch() -> None:
@@ -403,9 +393,7 @@ def test_after_a_standstill_a_partition_is_at_its_end_where_the_broker_says_and_
     rig.ticks._catch_up(rig.consumer)
     assert not rig.held.is_behind
     rig.clock.advance(125_000)
-    rig.consumer.may_ask, rig.consumer.high_now = True, 9
-    rig.ticks._catch_up(rig.consumer)
-    rig.asked[0].set_result(None)
+    rig.consumer.when_asked, rig.consumer.high_now = (lambda: None), 9
     rig.ticks._catch_up(rig.consumer)
     assert rig.held.is_behind
     read(rig, 8, NOW_MS + 100_000)
@@ -426,8 +414,7 @@ def test_the_wait_for_what_runs_of_a_revoked_partition_is_not_taken_for_a_stands
     rig.ticks._on_assign(rig.consumer, [leaving])
     rig.ticks._held[1].started = 1
     rig.ticks._on_revoke(rig.consumer, [leaving])
-    rig.ticks._catch_up(rig.consumer)
-    assert not rig.held.awaits_cancellations
+    rig.ticks._catch_up(rig.consumer)  # asks the broker nothing
 
 
 def test_late_ticks_are_begun_when_no_more_can_be_read_because_enough_wait() -> None:

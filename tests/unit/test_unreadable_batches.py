@@ -27,6 +27,9 @@ class Batch(NamedTuple):
         return self.first + self.count
 
 
+MADE_UP = 7_234_017
+
+
 class Message:
     def __init__(self, offset: int, error: int | None = None, size: int = 2) -> None:
         self._offset, self._size = offset, size
@@ -52,17 +55,22 @@ class Client:
     """A client on the one partition; it stands still at what it cannot unpack, as librdkafka does.
 
     ``wanders``: it begins the partition anew behind that, as librdkafka does where a checksum is wrong.
+    ``is_late``: there it asks for an offset that it made up, and that this is refused it reports after the next
+    assignment, for which nothing is fetched then.
     """
 
-    def __init__(self, log: list[Batch], wanders: bool = False) -> None:
+    def __init__(self, log: list[Batch], wanders: bool = False, is_late: bool = False) -> None:
         self.log = log
         self.wanders = wanders
+        self.is_late = is_late
         self.at = log[0].first if log else 0
         self.closed = False
+        self._asks_for_made_up = self._is_refused = self._is_stuck = False
 
     def assign(self, positions: list[TopicPartition]) -> None:
         (position,) = positions
         self.at = position.offset
+        self._is_refused, self._asks_for_made_up, self._is_stuck = self._asks_for_made_up, False, False
 
     def seek(self, position: TopicPartition) -> None:
         self.at = position.offset
@@ -74,6 +82,11 @@ class Client:
         self.closed = True
 
     def consume(self, most: int, timeout: float) -> list[Any]:
+        if self._is_refused:
+            self._is_refused, self._is_stuck = False, True
+            return [Message(MADE_UP, KafkaError._AUTO_OFFSET_RESET)]
+        if self._is_stuck:
+            return []
         found: list[Message] = []
         end = self.log[-1].end + self.log[-1].gap if self.log else 0
         if self.at > end:
@@ -83,6 +96,7 @@ class Client:
             if batch is None:
                 return [*found, Message(end, KafkaError._PARTITION_EOF)]
             if not batch.readable:
+                self._asks_for_made_up = self.is_late
                 if self.wanders:
                     self.at = self.log[0].first
                 return [*found, Message(batch.first, KafkaError._BAD_COMPRESSION)]
@@ -102,15 +116,15 @@ def logs(draw: st.DrawFn) -> list[Batch]:
     return log
 
 
-@given(logs(), st.booleans())
+@given(logs(), st.booleans(), st.booleans())
 def test_every_record_that_can_be_read_is_given_once_and_every_other_batch_is_passed_over_whole(
-    log: list[Batch], wanders: bool
+    log: list[Batch], wanders: bool, is_late: bool
 ) -> None:
     client = Client(log, wanders)
     probers: list[Client] = []
 
     def new_prober() -> Any:
-        probers.append(Client(log))
+        probers.append(Client(log, is_late=is_late))
         return probers[-1]
 
     sieve = Sieve(client, new_prober, SettableClock(0))  # type: ignore[arg-type]
@@ -188,3 +202,9 @@ def test_what_was_taken_before_the_consumer_was_set_back_is_given_once() -> None
 
     client.consume = rebalanced  # type: ignore[method-assign]
     assert [message.offset() for message in sieve.take(100, 0, 0).records] == [0, 1, 2, 3, 4]
+
+
+def test_the_end_of_a_damaged_batch_is_found_where_an_error_of_an_earlier_look_comes_late() -> None:
+    log = [Batch(0, 3, 0, False), Batch(3, 2, 0, True)]
+    sieve = Sieve(Client(log), lambda: Client(log, is_late=True), SettableClock(0))  # type: ignore[arg-type,return-value]
+    assert [(each.first, each.end) for each in sieve.take(10, 0, 0).unreadable] == [(0, 3)]

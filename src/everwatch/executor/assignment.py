@@ -8,8 +8,6 @@ from everwatch.executor.watermark import Watermark
 
 STANDSTILL_S = 2.0
 """After a standstill of the process its ticks wait: what was cancelled, and what became due, is still to be read."""
-CANCELLATIONS_WITHIN_S = 10.0
-"""For so long at most."""
 
 
 @dataclass(slots=True, eq=False)
@@ -23,8 +21,6 @@ class HeldPartition:
     when the partition has not caught up. ``read_to``, ``read_to_ms``: offset and timestamp of the last record read;
     ``looked_to``: the offset up to which that was judged, ``looked_s``: when. ``end``: where the partition ended when
     the broker was asked last. ``is_unread``: the last record read is late, and more follow it.
-    ``awaits_cancellations``: the process stood still until a moment ago, and no tick is begun until it is known what
-    was cancelled meanwhile.
     """
 
     topic: str
@@ -43,7 +39,6 @@ class HeldPartition:
     looked_s: float = 0.0
     end: int = 0
     is_unread: bool = False
-    awaits_cancellations: bool = False
 
     @property
     def busy(self) -> bool:

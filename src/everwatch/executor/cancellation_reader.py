@@ -1,7 +1,7 @@
 """Reader of the topic ``cancellations``, in a thread of its own: all partitions, without a consumer group.
 
 So an executor knows the cancellations of a partition of ticks before it is assigned that partition. At the start it
-reads the newest records before it begins any tick.
+reads the newest records before it begins any tick. A batch that cannot be read is passed over: what it cancelled runs.
 """
 
 import asyncio
@@ -23,8 +23,9 @@ from everwatch.executor.tick_records import bytes_of
 from everwatch.kafka.access_errors import read_of, refused
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumer_groups import executors_group
-from everwatch.kafka.partition_bounds import bounds
+from everwatch.kafka.partition_bounds import bounds, ends
 from everwatch.kafka.topics import Topics
+from everwatch.kafka.unreadable_batches import PROBING, Sieve, Sifted
 from everwatch.observability.log_throttle import LogThrottle
 
 log = logging.getLogger(__name__)
@@ -50,11 +51,12 @@ class CancellationReader:
         self._settings = settings
         self._clients = clients
         self._topic = Topics.of(settings).cancellations
+        self._clock = clock
         self._quiet = LogThrottle(clock)
         self._stopping = threading.Event()
         self._asked: SimpleQueue[Future[None]] = SimpleQueue()
-        # who waits until offsets are reached
-        self._unanswered: Future[None] | None = None
+        # who waits to be told where the topic ends, and who until that is reached
+        self._unanswered: list[Future[None]] = []
         self._waiting: list[tuple[Future[None], dict[int, int]]] = []
         # the offset that is read next, by partition
         self._next: dict[int, int] = {}
@@ -104,17 +106,15 @@ class CancellationReader:
             self.ended.set_result(None)
 
     def _follow(self, deliver: Callable[[Cancellations], None]) -> None:
-        consumer = self._clients.consumer(
-            executors_group(self._settings),
-            **_PREFETCH,
-            **{"enable.partition.eof": True},
-        )
+        group = executors_group(self._settings)
+        consumer = self._clients.consumer(group, **_PREFETCH, **{"enable.partition.eof": True})
+        sieve = Sieve(consumer, lambda: self._clients.consumer(group, **PROBING), self._clock)
         try:
             partitions = range(self._settings.partitions)
             consumer.assign([self._begin(consumer, number) for number in partitions])
             behind = set(partitions)
             while not self._stopping.is_set():
-                found = self._take(consumer, behind)
+                found = self._take(sieve.sift(consumer.consume(_BATCH, _CONSUME_S)), behind)
                 if found:
                     deliver(found)
                 if not behind and not self.caught_up.done():
@@ -130,20 +130,24 @@ class CancellationReader:
         begin = max(held.start, held.stop - most, self._next.get(number, 0))
         return TopicPartition(self._topic, number, min(begin, held.stop))
 
-    def _take(self, consumer: Consumer, behind: set[int]) -> Cancellations:
+    def _take(self, sifted: Sifted, behind: set[int]) -> Cancellations:
         found: Cancellations = []
-        for message in consumer.consume(_BATCH, _CONSUME_S):
-            error, number, offset = message.error(), message.partition() or 0, message.offset() or 0
+        for message in sifted.records:
+            self._next[message.partition() or 0] = (message.offset() or 0) + 1
+            try:
+                found.append(decode_cancellation(bytes_of(message.key()), bytes_of(message.value())))
+            except InvalidInput as wrong:
+                if self._quiet.may_say("wrong"):
+                    log.warning("a record of topic %s is ignored (logged once a minute): %s", self._topic, wrong)
+        for each in sifted.unreadable:
+            self._next[each.partition] = each.end
+        for message in sifted.errors:
+            error, number = message.error(), message.partition() or 0
             if error is None:
-                self._next[number] = offset + 1
-                try:
-                    found.append(decode_cancellation(bytes_of(message.key()), bytes_of(message.value())))
-                except InvalidInput as wrong:
-                    if self._quiet.may_say("wrong"):
-                        log.warning("a record of topic %s is ignored (logged once a minute): %s", self._topic, wrong)
-            elif error.code() == KafkaError._PARTITION_EOF:
+                continue
+            if error.code() == KafkaError._PARTITION_EOF:
                 # marks of transactions take offsets, too
-                self._next[number] = offset
+                self._next[number] = message.offset() or 0
                 behind.discard(number)
             elif error.fatal() or refused(error, read_of(self._topic)) is not None:
                 raise KafkaException(error)
@@ -153,19 +157,17 @@ class CancellationReader:
 
     def _answer(self, consumer: Consumer) -> None:
         """Find out where the topic ends for those who have asked, and tell those whose end is reached."""
-        with suppress(Empty, KafkaException):  # a broker that does not tell is asked again
+        with suppress(Empty):
             while True:
-                asked = self._unanswered or self._asked.get_nowait()
-                self._unanswered = asked
-                ends = {
-                    number: consumer.get_watermark_offsets(TopicPartition(self._topic, number), timeout=_END_S)[1]
-                    for number in range(self._settings.partitions)
-                }
-                self._unanswered = None
-                self._waiting.append((asked, ends))
-        for asked, ends in list(self._waiting):
-            if all(self._next.get(number, 0) >= end for number, end in ends.items()):
-                self._waiting.remove((asked, ends))
+                self._unanswered.append(self._asked.get_nowait())
+        if self._unanswered:
+            with suppress(KafkaException):  # a broker that does not tell is asked again
+                found = ends(consumer, self._topic, range(self._settings.partitions), _END_S)
+                self._waiting += [(asked, found) for asked in self._unanswered]
+                self._unanswered = []
+        for asked, wanted in list(self._waiting):
+            if all(self._next.get(number, 0) >= end for number, end in wanted.items()):
+                self._waiting.remove((asked, wanted))
                 if not asked.cancelled():
                     asked.set_result(None)
 

@@ -193,13 +193,13 @@ class Checks:
         if superseded:
             reason = _reason_of_superseding(backlog, superseded, is_crowded=is_crowded)
             self._skip_waiting(backlog, superseded, reason, SkipCause.SUPERSEDED)
-        if backlog.place is QueuePlace.CATCH_UP and not waiting.is_late(now) and not held.awaits_cancellations:
+        if backlog.place is QueuePlace.CATCH_UP and not waiting.is_late(now):
             for others in self._catching_up.values():
                 others.pop(id(backlog), None)
             backlog.place = QueuePlace.NOWHERE
         if backlog.place is not QueuePlace.NOWHERE:
             return
-        if held.is_behind and (held.awaits_cancellations or waiting.is_late(now)):
+        if held.is_behind and waiting.is_late(now):
             backlog.place = QueuePlace.CATCH_UP
             self._catching_up.setdefault(held, {})[id(backlog)] = backlog
         else:

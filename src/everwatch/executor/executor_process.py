@@ -57,7 +57,7 @@ class Executor(Process):
         self._opened = AsyncExitStack()
         self._started = False
         self._cancellations = CancellationReader(settings, clients, clock)
-        self._ticks = TickConsumers(settings, clients, clock, self._cancellations.read_to_now)
+        self._ticks = TickConsumers(settings, clients, clock)
         self.health.expect("cancellations", self._cancellations.why_not_read)
         self.health.expect("assignment", self._ticks.why_not_assigned)
 

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from everwatch.core.clock import Clock
-from everwatch.executor.assignment import CANCELLATIONS_WITHIN_S, STANDSTILL_S, HeldPartition
+from everwatch.executor.assignment import STANDSTILL_S, HeldPartition
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.5
+# nothing is begun for so long at most
+CANCELLATIONS_WITHIN_S = 10.0
 # ticks wait for fresher ones for so long at most: cancellations, and then the partitions, are read by then
 AFTERMATH_S = 20.0
 
@@ -45,8 +47,10 @@ class Standstill:
         now_s = self._clock.monotonic_s()
         if now_s - self._looked_s > STANDSTILL_S:
             self._resumed_s = now_s
-            if self._reading is None:
-                self._reading = self._loop.create_task(self._read())
+            if self._reading is not None:
+                # it may have been told where the topic ended before this standstill
+                self._reading.cancel()
+            self._reading = self._loop.create_task(self._read())
         self._looked_s = now_s
         return self._reading is not None
 

@@ -18,12 +18,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, Transient
-from everwatch.executor.assignment import CANCELLATIONS_WITHIN_S, STANDSTILL_S, HeldPartition, Taken
+from everwatch.executor.assignment import STANDSTILL_S, HeldPartition, Taken
 from everwatch.executor.backlog import LATE_MS
 from everwatch.executor.metrics import LAG, WAITING
 from everwatch.kafka.access_errors import read_by, read_of, refused
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumer_groups import executors_group
+from everwatch.kafka.partition_bounds import ends
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.observability.log_throttle import LogThrottle
@@ -47,10 +48,9 @@ _PREFETCH = {"queued.min.messages": 2_000, "queued.max.messages.kbytes": 16_384,
 # Ticks are read ahead of what is begun, so that users whose ticks come later on the topic get their share too; but they
 # take memory, about 2 KB each.
 _MOST_PARKED = 20_000
+# Of one partition half of that at most, and once so many wait only its share: one keeps no other one waiting.
 # A partition with late ticks is read to its end before these are begun, for so long at most.
 _CATCH_UP_S = 5.0
-# Of one partition half of that at most, and once so many wait only its share: one keeps no other one waiting.
-_MOST_PARKED = 20_000
 # What is finished behind the oldest tick that is not is run again by the next owner of a partition: so many at most.
 _MOST_AGAIN = 100_000
 
@@ -76,18 +76,9 @@ class TickConsumers:
     offsets are those of the group as ever.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        clients: Clients,
-        clock: Clock,
-        read_cancellations: Callable[[], Future[None]],
-    ) -> None:
-        """``read_cancellations`` gives a future that is done when all is known that is cancelled by now."""
-        self._consumers = {
-            topic: TickConsumer(topic, settings, clients, clock, read_cancellations)
-            for topic in Topics.of(settings).all_ticks
-        }
+    def __init__(self, settings: Settings, clients: Clients, clock: Clock) -> None:
+        topics = Topics.of(settings).all_ticks
+        self._consumers = {topic: TickConsumer(topic, settings, clients, clock) for topic in topics}
 
     @property
     def ended(self) -> list[Future[None]]:
@@ -135,18 +126,8 @@ class TickConsumer:
     ``ended`` is done when the thread is: with None after ``finish``, else with the error (Transient).
     """
 
-    def __init__(
-        self,
-        topic: str,
-        settings: Settings,
-        clients: Clients,
-        clock: Clock,
-        read_cancellations: Callable[[], Future[None]],
-    ) -> None:
+    def __init__(self, topic: str, settings: Settings, clients: Clients, clock: Clock) -> None:
         self._topic = topic
-        self._read_cancellations = read_cancellations
-        self._cancellations: Future[None] | None = None
-        self._cancellations_due_s = 0.0
         self._settings = settings
         self._clients = clients
         self._clock = clock
@@ -282,14 +263,14 @@ class TickConsumer:
         late_before_ms = self._clock.now_ms() - LATE_MS
         now_s = self._clock.monotonic_s()
         if self._looked_s and now_s - self._looked_s > STANDSTILL_S:
-            self._go_on_after_standstill(consumer, now_s)
+            self._go_on_after_standstill(consumer)
+            # asking the broker takes a while, which is no standstill
+            now_s = self._clock.monotonic_s()
         self._looked_s = now_s
-        awaits_cancellations = self._awaits_cancellations(now_s)
         has_changed = False
         for held in self._held.values():
-            held.awaits_cancellations = awaits_cancellations
             nothing_new = held.read_to < 0 or (held.looked_to == held.read_to and not held.is_behind)
-            if not nothing_new or awaits_cancellations:
+            if not nothing_new:
                 held.looked_to = held.read_to
                 is_behind = self._is_behind(consumer, held, late_before_ms, now_s)
                 has_changed |= held.is_behind and not is_behind
@@ -299,8 +280,6 @@ class TickConsumer:
         return has_changed
 
     def _is_behind(self, consumer: Consumer, held: HeldPartition, late_before_ms: int, now_s: float) -> bool:
-        if held.awaits_cancellations:
-            return True
         held.is_unread = held.read_to_ms < late_before_ms and not self._is_at_end(consumer, held)
         if not held.is_unread:
             held.behind_since_s = 0.0
@@ -310,29 +289,18 @@ class TickConsumer:
         is_full = held.partition in self._paused and held.parked >= self._share
         return not is_full and now_s - held.behind_since_s < _CATCH_UP_S
 
-    def _go_on_after_standstill(self, consumer: Consumer, now_s: float) -> None:
-        """The process stood still: what was cancelled meanwhile is read before any tick is begun, and later ticks."""
-        self._cancellations = self._read_cancellations()
-        self._cancellations_due_s = now_s + CANCELLATIONS_WITHIN_S
-        for held in self._held.values():
+    def _go_on_after_standstill(self, consumer: Consumer) -> None:
+        """The process stood still: a late tick waits until its partition is read to where it ends now."""
+        found: dict[int, int] = {}
+        if self._held:
+            with suppress(KafkaException):
+                found = ends(consumer, self._topic, self._held, _END_S)
+        for number, held in self._held.items():
             # one that was behind already had no time to catch up meanwhile
             held.behind_since_s = 0.0
-            with suppress(KafkaException):
-                # what the last fetch said is from before
-                held.end = consumer.get_watermark_offsets(held.at(), timeout=_END_S)[1]
-
-    def _awaits_cancellations(self, now_s: float) -> bool:
-        if self._cancellations is None:
-            return False
-        if not self._cancellations.done():
-            if now_s < self._cancellations_due_s:
-                return True
-            log.warning(
-                "after a standstill cancellations could not be read within %g s; what was cancelled meanwhile may run",
-                CANCELLATIONS_WITHIN_S,
-            )
-        self._cancellations = None
-        return False
+            # what the last fetch said is from before, and what was read then may not be all any more
+            held.end = found.get(number, held.end)
+            held.looked_to = -1
 
     @property
     def _share(self) -> int:

@@ -110,7 +110,8 @@ class DeadLetters:
             short_key, short_value, more = _fitted(source, LITTLE_ROOM)
             return (short_key, short_value, headers + more) if more else None
 
-        self._send(letter, on_delivered, source.partition, key, value, headers + cut, shorter)
+        if self._send(letter, on_delivered, source.partition, key, value, headers + cut, shorter):
+            _count(source.topic, error)
 
     def put_unreadable(self, each: Unreadable, on_delivered: Callable[[], None] | None = None) -> None:
         """Queue one letter for a batch that cannot be read: its offsets and the reason, and nothing of its records.
@@ -122,7 +123,8 @@ class DeadLetters:
             ("source_last_offset", str(each.end - 1).encode()),
             ("cut", b"key,value"),
         ]
-        self._send(each[:4], on_delivered, each.partition, None, None, headers)
+        if self._send(each[:4], on_delivered, each.partition, None, None, headers):
+            _count(each.topic, each.refusal)
 
     def _send(
         self,
@@ -133,10 +135,11 @@ class DeadLetters:
         value: bytes | None,
         headers: Headers,
         shorter: Callable[[], Shorter | None] | None = None,
-    ) -> None:
+    ) -> bool:
+        """Queue a letter; False if it was asked for before."""
         delivered = self._written.begin(letter, on_delivered)
         if delivered is None:
-            return
+            return False
         try:
             self._outbox.send(
                 self._topic,
@@ -150,9 +153,9 @@ class DeadLetters:
         except BaseException:
             self._written.forget(letter)
             raise
+        return True
 
     def _headers(self, error: InvalidInput, topic: str, partition: int, offset: int) -> Headers:
-        DEAD_LETTERS.labels(topic, error.code if error.code in _CODES else RefusalCode.INVALID).inc()
         return [
             ("reason", _bytes(error.reason)),
             ("path", _bytes(error.path)),
@@ -163,6 +166,10 @@ class DeadLetters:
             ("refused_at", str(self._clock.now_ms()).encode()),
             ("refused_by", self._process),
         ]
+
+
+def _count(topic: str, error: InvalidInput) -> None:
+    DEAD_LETTERS.labels(topic, error.code if error.code in _CODES else RefusalCode.INVALID).inc()
 
 
 def _fitted(source: Record, room: Room) -> tuple[bytes | None, bytes | None, Headers]:

@@ -1,11 +1,26 @@
 """Where a partition begins and ends."""
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from collections.abc import Iterable
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 
 from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.access_errors import read_of, refused
 
 PATIENCE = 40
+
+
+def ends(consumer: Consumer, topic: str, partitions: Iterable[int], timeout_s: float) -> dict[int, int]:
+    """The offset behind the last committed record of each partition, by its number. Raises KafkaException.
+
+    One request to each broker: it answers a connection's requests one by one, so each that is sent waits until the
+    consumer's fetch before it ends, which takes up to half a second where nothing new comes.
+    """
+    found = consumer.offsets_for_times([TopicPartition(topic, each, OFFSET_END) for each in partitions], timeout_s)
+    for each in found:
+        if each.error is not None:
+            raise KafkaException(each.error)
+    return {each.partition: each.offset for each in found}
 
 
 def bounds(consumer: Consumer, topic: str, partition: int) -> range:

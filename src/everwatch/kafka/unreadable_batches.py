@@ -32,7 +32,6 @@ _UNREADABLE = frozenset(
         KafkaError.MSG_SIZE_TOO_LARGE,
     }
 )
-_NOTHING_THERE = frozenset({KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET})
 PROBING: dict[str, object] = {
     "enable.partition.eof": True,
     # an offset behind the end is an answer, too
@@ -250,15 +249,27 @@ class _Prober:
 
         Of a batch that cannot be read it is the batch's first offset. Raises BrokerUnavailable.
         """
-        self._consumer.assign([TopicPartition(self._topic, self._partition, offset)])
+        place = TopicPartition(self._topic, self._partition, offset)
+        self._consumer.assign([place])
         deadline_s = self._clock.monotonic_s() + _PATIENCE_S
         while self._clock.monotonic_s() < deadline_s:
             for message in self._consumer.consume(1, _TAKE_S):
                 error, at = message.error(), message.offset()
-                if error is None or error.code() in _NOTHING_THERE:
-                    return offset if at is None else at, None
-                if error.code() in _UNREADABLE and at is not None:
+                if at is None:
+                    continue
+                if error is not None and error.code() in _UNREADABLE:
                     return at, error.str()
+                if error is None or error.code() == KafkaError._PARTITION_EOF:
+                    is_answer = at >= offset
+                elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                    is_answer = at == offset
+                else:
+                    continue
+                if is_answer:
+                    return at, None
+                # Behind a wrong checksum librdkafka asks for an offset that it made up. That there is none such may be
+                # reported after the next assignment, and then nothing is fetched for that either.
+                self._consumer.assign([place])
         raise BrokerUnavailable(f"Kafka does not give what stands at {self._topic}/{self._partition}/{offset}.")
 
 
