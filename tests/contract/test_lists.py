@@ -155,6 +155,8 @@ SELECTIONS = [
     Selection(contains="x\\y"),
     Selection(contains='"'),
     Selection(contains="shop\nshop"),
+    Selection(contains="sh\0op"),
+    Selection(prefix="\0sho"),
     Selection(prefix="sho"),
     Selection(prefix="s"),
     Selection(prefix="bea", contains="-2"),
@@ -173,6 +175,7 @@ def test_monitors_and_users_are_listed_by_every_filter_in_every_order(
     twins: Twins, monkeypatch: pytest.MonkeyPatch, few: int, classes: int
 ) -> None:
     monkeypatch.setattr(sets, "FEW", few)
+    monkeypatch.setattr(sets, "_CLASSES_AT_ONCE", 2)
     for module in (monitors, users):
         monkeypatch.setattr(module, "MOST_CLASSES", classes)
     twins.put(*population())

@@ -14,7 +14,6 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    tuple_,
 )
 
 from everwatch.store.bulk_statements import Bulk, upsert
@@ -106,10 +105,8 @@ def _delete_texts(connection: Connection, user_id: str, most: int) -> None:
     """Delete what monitors of a user, and the user, are found by, if they are gone."""
     search, own = monitor_search.c, monitors.c
     is_there = exists().where(own.user_id == search.user_id, own.monitor_id == search.monitor_id)
-    key = (search.user_id, search.monitor_id)
-    gone = connection.execute(select(*key).where(search.user_id == user_id, ~is_there).limit(most))
-    if places := [tuple(row) for row in gone]:
-        connection.execute(delete(monitor_search).where(tuple_(*key).in_(places)))
+    gone = connection.execute(select(search.id).where(search.user_id == user_id, ~is_there).limit(most))
+    _deletion_of(monitor_search, connection).run(connection, [tuple(row) for row in gone])
     if connection.execute(select(users.c.user_id).where(users.c.user_id == user_id)).first() is None:
         connection.execute(delete(user_search).where(user_search.c.user_id == user_id))
 

@@ -17,6 +17,7 @@ from everwatch.store.sql_schema import metadata, monitor_search, user_search
 logger = logging.getLogger(__name__)
 
 SEPARATOR = "\n"
+_IN_NO_TEXT = str.maketrans({SEPARATOR: "\x01", "\0": "\x01"})
 TABLES = (monitor_search.name, user_search.name)
 TRIGRAM = 3
 """Characters that a search must have to be answered by the index."""
@@ -34,8 +35,8 @@ def user_text(user_id: str) -> str:
 
 def needles_of(which: Selection) -> list[str]:
     """Return the texts that must all be in what is found."""
-    # ids and names have no line breaks: who asks for one finds nothing
-    contains, prefix = (part.lower().replace(SEPARATOR, "\x01") for part in (which.contains, which.prefix))
+    # ids and names have no line breaks, and no NUL, which no database takes: who asks for one finds nothing
+    contains, prefix = (part.lower().translate(_IN_NO_TEXT) for part in (which.contains, which.prefix))
     return [contains] * bool(contains) + [SEPARATOR + prefix] * bool(prefix)
 
 
