@@ -87,7 +87,9 @@ class SqlStore:
 
     def purge_some(self, purge: Purge, most: int) -> dict[str, int]:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
-            return purge_rows.delete_some(connection, purge, self._offsets.all(connection), most)
+            # a sink that stores the deletion just now counts the same monitors out
+            known = self._offsets.all(connection).keys() & purge.deletion.keys()
+            return purge_rows.delete_some(connection, purge, self._offsets.lock(connection, known), most)
 
     def drop_old_pages(self) -> None:
         if self._engine.dialect.name == "sqlite":
