@@ -65,9 +65,7 @@ def noted(connection: Connection, now: int, user_ids: Callable[[], Iterable[str]
 
 def delete_some(connection: Connection, purge: Purge, stored: Mapping[Partition, int], most: int) -> dict[str, int]:
     """Delete at most ``most`` rows of each table that are a purged user's from before; gives how many of which."""
-    if connection.dialect.name == "sqlite":
-        # else the rows stay readable in pages that are free
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    overwrite_what_goes(connection)
     deleted: dict[str, int] = {}
     for table, is_old in _old_rows(purge.ended_at, purge.is_passed(stored)):
         key = list(table.primary_key.columns)
@@ -78,6 +76,12 @@ def delete_some(connection: Connection, purge: Purge, stored: Mapping[Partition,
             deleted[table.name] = len(places)
     _delete_texts(connection, purge.user_id, most)
     return deleted
+
+
+def overwrite_what_goes(connection: Connection) -> None:
+    """Let SQLite overwrite what this connection deletes: else it stays readable in pages that are free."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
 
 
 def _old_rows(ended_at: int, is_passed: bool) -> Iterator[tuple[Table, ColumnElement[bool]]]:
