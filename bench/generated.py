@@ -7,9 +7,10 @@ from sqlalchemy import Connection, Table
 
 from everwatch.core.config import Settings
 from everwatch.model import Policy
+from everwatch.schedule.duration import DAY_MS
 from everwatch.store import open_store
 from everwatch.store.database import open_for_writing
-from everwatch.store.day_partitions import DAY_MS, Days
+from everwatch.store.day_partitions import Days
 from everwatch.store.row_mapping import text_of
 from everwatch.store.search import ensure_indexes
 from everwatch.store.sql_schema import (

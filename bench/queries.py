@@ -99,6 +99,7 @@ def questions(scale: Scale) -> Iterator[tuple[str, Ask]]:
         yield f"monitors by state {state}, newest", monitors(state=state, sort=Sort.STATE_SINCE)
     yield "monitors by kind and plan", monitors(kind="dns", plan="gold")
     yield "monitors by plan", monitors(plan="pro")
+    yield "monitors by kind and state, few", monitors(kind="heartbeat", state="down")
     yield "monitors by state since", monitors(sort=Sort.STATE_SINCE)
     yield "monitors by last change", monitors(sort=Sort.CHANGED)
     yield "monitors by last change, of a kind", monitors(kind="tcp", sort=Sort.CHANGED)

@@ -155,6 +155,8 @@ SELECTIONS = [
     Selection(contains="x\\y"),
     Selection(contains='"'),
     Selection(contains="shop\nshop"),
+    Selection(contains="sh\0op"),
+    Selection(prefix="\0sho"),
     Selection(prefix="sho"),
     Selection(prefix="s"),
     Selection(prefix="bea", contains="-2"),
@@ -173,6 +175,7 @@ def test_monitors_and_users_are_listed_by_every_filter_in_every_order(
     twins: Twins, monkeypatch: pytest.MonkeyPatch, few: int, classes: int
 ) -> None:
     monkeypatch.setattr(sets, "FEW", few)
+    monkeypatch.setattr(sets, "_CLASSES_AT_ONCE", 2)
     for module in (monitors, users):
         monkeypatch.setattr(module, "MOST_CLASSES", classes)
     twins.put(*population())
@@ -305,6 +308,22 @@ def test_a_purged_user_is_counted_and_found_no_more(twins: Twins) -> None:
     assert (sum(each.monitors for each in counts.monitors), counts.users) == (1, {"free": 1})
     assert [m.user_id for m in twins.both(lambda reader: reader.list_monitors(Selection(contains="shop")))] == ["bert"]
     assert twins.both(lambda reader: reader.list_users(Selection(contains="ann"))) == []
+
+
+def test_no_file_holds_a_part_of_a_purged_user_s_names(tmp_path: Path) -> None:
+    store = open_store(Settings(data_dir=tmp_path))
+    for offset, value in enumerate((user("bert"), user("#~|>"), monitor("#~|>", "shop", name="}{^<"))):
+        entry = CatalogueEntry(value.user_id, "shop" if isinstance(value, Monitor) else "", value)
+        received = Received(CHANGELOGS[0], offset, MINUTE, entry)
+        store.apply(SinkBatch(MINUTE, {CHANGELOGS[0]: offset + 1}, entries=[received]))
+    purge = Purge("#~|>", 50_000, 10**12, {CHANGELOGS[0]: 1000})
+    store.begin_purge(purge)
+    while store.purge_some(purge, 10):
+        pass
+    store.drop_old_pages()
+    store.close()
+    held = b"".join(file.read_bytes() for file in tmp_path.glob("everwatch.db*"))
+    assert [part for part in (b"#~|", b"~|>", b"}{^", b"{^<") if part in held] == []
 
 
 def test_a_renamed_monitor_is_found_by_its_new_name_only(twins: Twins) -> None:

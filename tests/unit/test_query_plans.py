@@ -6,11 +6,13 @@ from random import Random
 
 import pytest
 
-from bench.generated import Scale, generate
+from bench.generated import NOW_MS, Scale, generate
 from bench.queries import questions
 from bench.query_plans import full_scans, listening
 from everwatch.core.config import Settings
-from everwatch.store import SqlReader, open_reader
+from everwatch.store import Partition, Purge, SqlReader, open_reader
+from everwatch.store.database import open_for_writing
+from everwatch.store.purge_rows import delete_some
 from everwatch.store.queries import sets
 
 SCALE = Scale(users=300, results=1_000, transitions=300, tasks=300)
@@ -54,3 +56,14 @@ def test_a_search_takes_the_index_of_trigrams(reader: SqlReader) -> None:
             given = next(given for statement, given in asked if statement == searched)
             plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {searched}", given))
         assert "monitor_search_trigrams" in plan
+
+
+def test_a_purge_goes_through_no_table_of_all_users(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    generate(settings, SCALE)
+    engine = open_for_writing(settings.database_url)
+    purge = Purge("user-0000007", NOW_MS, NOW_MS, {Partition("monitors", 0): 1})
+    with listening(engine, "DELETE", "SELECT", "WITH") as asked, engine.begin() as connection:
+        assert delete_some(connection, purge, {}, 100)["monitors"] == 3
+    assert full_scans(engine, asked) == []
+    engine.dispose()

@@ -13,8 +13,19 @@ from support.waiting import wait_until
 
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError, is_retryable
-from everwatch.model import Result, Status
-from everwatch.store import Partition, Purge, Received, SinkBatch, SqlStore, StoreBusy, open_reader, open_store
+from everwatch.model import Every, MonitorSpec, Origin, Result, Status, User
+from everwatch.rules import lifecycle
+from everwatch.store import (
+    CatalogueEntry,
+    Partition,
+    Purge,
+    Received,
+    SinkBatch,
+    SqlStore,
+    StoreBusy,
+    open_reader,
+    open_store,
+)
 from everwatch.store.database import is_locked, parse_url, shown_url
 from everwatch.store.interface import Unstorable
 from everwatch.store.postgres import translate
@@ -190,6 +201,40 @@ def test_stores_of_other_partitions_do_not_wait_and_one_of_the_same_does(
     store.close()
 
 
+def test_what_a_sink_and_a_purge_delete_at_once_is_counted_out_once(settings: Settings, postgres: Databases) -> None:
+    changelog = Partition("changelog", 0)
+    spec = MonitorSpec("shop", "noop", "{}", Every(60_000))
+    put = lifecycle.first_put("ann", spec, Origin.SIGNUP, NOW, NOW)
+    entries = [
+        CatalogueEntry("ann", "", User("ann", "free", {}, (), NOW, NOW)),
+        CatalogueEntry("ann", "shop", put),
+    ]
+    store = open_store(settings)
+    received = [Received(changelog, offset, NOW, entry) for offset, entry in enumerate(entries)]
+    store.apply(SinkBatch(NOW, {changelog: 2}, entries=received))
+    with psycopg.connect(settings.database) as sink:
+        # what another sink does that stores the deletion of the user
+        for statement in (
+            "SELECT * FROM sink_offsets WHERE topic = 'changelog' FOR UPDATE",
+            "DELETE FROM monitors",
+            "DELETE FROM users",
+            "UPDATE monitor_counts SET monitors = monitors - 1",
+            "UPDATE user_counts SET users = users - 1",
+            "UPDATE sink_offsets SET next_offset = 3",
+        ):
+            sink.execute(statement)
+        purge = Purge("ann", NOW, NOW + DAY, {changelog: 3})
+        thread = threading.Thread(target=store.purge_some, args=(purge, 10))
+        thread.start()
+        wait_until("the purge is seen to wait for the sink", lambda: is_locked(settings.database))
+        sink.commit()
+        thread.join()
+    assert rows_of(postgres, settings, "monitors") == 0
+    assert postgres.ask(settings.database, "SELECT sum(monitors) FROM monitor_counts") == [(0,)]
+    assert postgres.ask(settings.database, "SELECT sum(users) FROM user_counts") == [(0,)]
+    store.close()
+
+
 def test_a_connection_that_was_cut_is_busy_and_the_retry_stores_the_batch_once(
     settings: Settings, postgres: Databases
 ) -> None:
@@ -316,6 +361,9 @@ def test_what_comes_and_what_is_purged_while_a_day_is_thinned_is_as_it_would_be_
     assert [store.trim(now, 15) for _ in range(2)] == [15, 15]
     late = result(NOW + 30_000, "user-0", status=Status.FAILURE)
     store.apply(batch(late, result(NOW + 90_000, "user-00"), first=50, stored_at=now))
+    # the first and the last of a user that was copied come once more
+    again = [result(at, "user-0") for at in (minutes[0], minutes[-1])]
+    store.apply(batch(*again, first=52, stored_at=now))
     purge = Purge("user-1", now, now + DAY, {})
     while store.purge_some(purge, 100):
         pass
@@ -325,6 +373,8 @@ def test_what_comes_and_what_is_purged_while_a_day_is_thinned_is_as_it_would_be_
     assert len(days(postgres, settings)) == len(set(days(postgres, settings)))
     found = postgres.ask(settings.database, "SELECT user_id, count(*) FROM results GROUP BY 1 ORDER BY 1")
     assert found == [("user-0", 3), ("user-00", 1), ("user-2", 2), ("user-3", 2), ("user-4", 2)]
+    delivered = "SELECT deliveries FROM results WHERE user_id = 'user-0' ORDER BY scheduled_at"
+    assert postgres.ask(settings.database, delivered) == [(2,), (1,), (2,)]
 
 
 def test_of_several_hosts_the_one_that_takes_writes_is_used_by_sink_and_readers(

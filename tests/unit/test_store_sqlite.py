@@ -3,12 +3,17 @@
 import errno
 import fcntl
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
+from everwatch.model import Result, Status
+from everwatch.store import Partition, Received, SinkBatch, open_reader, open_store
 from everwatch.store.database import as_writer
+from everwatch.store.rollup_counts import Step
 
 
 def test_a_second_sink_is_told_which_process_is_the_first(tmp_path: Path) -> None:
@@ -44,3 +49,28 @@ def test_a_full_disk_keeps_nobody_from_being_the_sink(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "pwrite", full)
     with as_writer(f"sqlite:///{tmp_path / 'e.db'}"):
         pass
+
+
+def test_roll_ups_of_a_user_with_many_results_are_rebuilt_without_holding_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everwatch.store.rollup_rows._READ_AT_ONCE", 500)
+    source, at = Partition("results", 0), 20_000 * 86_400_000
+    store = open_store(Settings(data_dir=tmp_path))
+    for begin in range(0, 40_000, 5_000):
+        results = [
+            Received(source, n, at, Result("anna", "shop", at + n, "http", 1, Status.SUCCESS, "", at, 1.0))
+            for n in range(begin, begin + 5_000)
+        ]
+        store.apply(SinkBatch(at, {source: begin + 5_000}, results))
+    tracemalloc.start()
+    assert store.rebuild_rollups(0) is None
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    store.close()
+    # all rows take more than 10 MB
+    assert most < 4_000_000
+    reader = open_reader(Settings(data_dir=tmp_path))
+    [hour] = reader.rollups("anna", "shop", Step.HOUR)
+    assert hour.successes == 40_000
+    reader.close()

@@ -114,7 +114,7 @@ def delete_rows(store: ResultStore, purge: Purge, clock: Clock) -> dict[str, int
     total: dict[str, int] = {}
     while some := _patiently(lambda: store.purge_some(purge, ROWS_AT_ONCE), clock):
         total = {name: total.get(name, 0) + some.get(name, 0) for name in total | some}
-    store.drop_old_pages()
+    _patiently(store.drop_old_pages, clock)
     return total
 
 

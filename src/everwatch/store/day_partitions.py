@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
-DAY_MS = 86_400_000
+from everwatch.schedule.duration import DAY_MS
+
 DAYS_AHEAD = 2
 """Partitions are made for so many days after today."""
 DAYS_BEHIND = 32

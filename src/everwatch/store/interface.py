@@ -242,7 +242,8 @@ class ResultStore(Protocol):
         ...
 
     def drop_old_pages(self) -> None:
-        """Write out what a log of the database still holds of deleted rows, as far as others let it."""
+        """Write out what a log of the database or its index of texts still holds of deleted rows, as far as others
+        let it. Raises StoreError, StoreBusy."""
         ...
 
     def forget_offsets(self, partitions: Iterable[Partition]) -> None:

@@ -14,7 +14,6 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    tuple_,
 )
 
 from everwatch.store.bulk_statements import Bulk, upsert
@@ -66,9 +65,7 @@ def noted(connection: Connection, now: int, user_ids: Callable[[], Iterable[str]
 
 def delete_some(connection: Connection, purge: Purge, stored: Mapping[Partition, int], most: int) -> dict[str, int]:
     """Delete at most ``most`` rows of each table that are a purged user's from before; gives how many of which."""
-    if connection.dialect.name == "sqlite":
-        # else the rows stay readable in pages that are free
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    overwrite_what_goes(connection)
     deleted: dict[str, int] = {}
     for table, is_old in _old_rows(purge.ended_at, purge.is_passed(stored)):
         key = list(table.primary_key.columns)
@@ -79,6 +76,12 @@ def delete_some(connection: Connection, purge: Purge, stored: Mapping[Partition,
             deleted[table.name] = len(places)
     _delete_texts(connection, purge.user_id, most)
     return deleted
+
+
+def overwrite_what_goes(connection: Connection) -> None:
+    """Let SQLite overwrite what this connection deletes: else it stays readable in pages that are free."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
 
 
 def _old_rows(ended_at: int, is_passed: bool) -> Iterator[tuple[Table, ColumnElement[bool]]]:
@@ -106,10 +109,8 @@ def _delete_texts(connection: Connection, user_id: str, most: int) -> None:
     """Delete what monitors of a user, and the user, are found by, if they are gone."""
     search, own = monitor_search.c, monitors.c
     is_there = exists().where(own.user_id == search.user_id, own.monitor_id == search.monitor_id)
-    key = (search.user_id, search.monitor_id)
-    gone = connection.execute(select(*key).where(search.user_id == user_id, ~is_there).limit(most))
-    if places := [tuple(row) for row in gone]:
-        connection.execute(delete(monitor_search).where(tuple_(*key).in_(places)))
+    gone = connection.execute(select(search.id).where(search.user_id == user_id, ~is_there).limit(most))
+    _deletion_of(monitor_search, connection).run(connection, [tuple(row) for row in gone])
     if connection.execute(select(users.c.user_id).where(users.c.user_id == user_id)).first() is None:
         connection.execute(delete(user_search).where(user_search.c.user_id == user_id))
 

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from everwatch.core.config import Settings
+from everwatch.schedule.duration import DAY_MS
 from everwatch.store.archive import archived_until
-from everwatch.store.day_partitions import BEFORE, DAY_MS, LOCK, Day, attached
+from everwatch.store.day_partitions import BEFORE, LOCK, Day, attached
 from everwatch.store.facts import RESULTS_FROM, facts, raise_fact
 from everwatch.store.plan_keeping import NO_PLANS, Look, PlanKeeping
 from everwatch.store.rollup_rows import RollupRows

@@ -14,6 +14,7 @@ from everwatch.store.rollup_counts import Rollup, Step
 from everwatch.store.rollups import USED, ResultChanges, Since, additions, by_day, condensed, rollup
 from everwatch.store.sql_schema import daily_rollups, hourly_rollups, results
 
+_READ_AT_ONCE = 10_000
 _COUNTS = ("successes", "failures", "lates", "skips", "duration_us")
 
 
@@ -61,8 +62,9 @@ class RollupRows:
         # texts are as long as they are, and nothing counts them
         columns = [column if column.name in USED else literal_column("''") for column in c]
         wanted = select(*columns).where(_between(results, after, last), c.scheduled_at >= from_ms)
-        found = [tuple(row) for row in connection.execute(wanted)]
-        self._hours.add(connection, additions(ResultChanges(found), Since()))
+        # one user may have millions, which are never all in memory
+        found = connection.execute(wanted.execution_options(yield_per=_READ_AT_ONCE))
+        self._hours.add(connection, additions(ResultChanges(map(tuple, found)), Since()))
         if last is None and from_ms < known.get(ROLLUPS_FROM, 0):
             put_fact(connection, ROLLUPS_FROM, from_ms)
         return last

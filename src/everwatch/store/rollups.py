@@ -36,7 +36,7 @@ class Merged(NamedTuple):
 class ResultChanges(NamedTuple):
     """What a batch changed of the table of results: rows that were inserted, and rows that met a stored one."""
 
-    inserted: Sequence[Row] = ()
+    inserted: Iterable[Row] = ()
     merged: Sequence[Merged] = ()
 
 

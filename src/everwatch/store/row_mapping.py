@@ -23,9 +23,8 @@ from everwatch.model import (
     Transition,
     User,
 )
+from everwatch.store.bulk_statements import Row
 from everwatch.store.interface import Identity, StoredResult, StoredTask, Stretch, TaskStatus
-
-Row = tuple[Any, ...]
 
 _encode = msgspec.json.Encoder().encode
 _timings = msgspec.json.Decoder(dict[str, float])

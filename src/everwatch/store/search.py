@@ -6,6 +6,7 @@ is missing and may not be created, texts are searched without an index, in the o
 """
 
 import logging
+import sqlite3
 from typing import Any
 
 from sqlalchemy import Connection, event, inspect, text
@@ -16,7 +17,10 @@ from everwatch.store.sql_schema import metadata, monitor_search, user_search
 
 logger = logging.getLogger(__name__)
 
+# in one transaction, so that the sink goes on
+_PAGES_MERGED = 500
 SEPARATOR = "\n"
+_IN_NO_TEXT = str.maketrans({SEPARATOR: "\x01", "\0": "\x01"})
 TABLES = (monitor_search.name, user_search.name)
 TRIGRAM = 3
 """Characters that a search must have to be answered by the index."""
@@ -34,8 +38,8 @@ def user_text(user_id: str) -> str:
 
 def needles_of(which: Selection) -> list[str]:
     """Return the texts that must all be in what is found."""
-    # ids and names have no line breaks: who asks for one finds nothing
-    contains, prefix = (part.lower().replace(SEPARATOR, "\x01") for part in (which.contains, which.prefix))
+    # ids and names have no line breaks, and no NUL, which no database takes: who asks for one finds nothing
+    contains, prefix = (part.lower().translate(_IN_NO_TEXT) for part in (which.contains, which.prefix))
     return [contains] * bool(contains) + [SEPARATOR + prefix] * bool(prefix)
 
 
@@ -76,6 +80,21 @@ def ensure_indexes(connection: Connection) -> None:
         return
     for table in missing:
         _make_on_sqlite(connection, table)
+
+
+def merge_on_sqlite(connection: Connection, table: str, *, begins: bool) -> bool:
+    """Merge some of a table's index, which so drops the trigrams of deleted texts; tell whether there is more to merge.
+
+    A deletion is only noted in the index, and what is noted is in the file until it is merged.
+    """
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    fts = index_of(table, "sqlite")
+    before = driver.total_changes
+    pages = -_PAGES_MERGED if begins else _PAGES_MERGED
+    connection.exec_driver_sql(f"INSERT INTO {fts}({fts}, rank) VALUES ('merge', ?)", (pages,))  # noqa: S608
+    # as the manual of FTS5 says: the statement itself is one
+    return begins or driver.total_changes - before >= 2
 
 
 def _make_on_postgresql(connection: Connection, missing: list[str]) -> None:

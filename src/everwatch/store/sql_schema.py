@@ -272,7 +272,7 @@ results = Table(
         sqlite_where=text("skipped_until > 0"),
         postgresql_where=text("skipped_until > 0"),
     ),
-    # PostgreSQL: a partition for each day, see store.days
+    # PostgreSQL: a partition for each day, see store.day_partitions
     postgresql_partition_by="RANGE (scheduled_at)",
 )
 

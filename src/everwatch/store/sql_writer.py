@@ -22,7 +22,7 @@ from sqlalchemy import (
 from everwatch.core.config import Settings
 from everwatch.kinds.execution.targets import target_of_config
 from everwatch.model import Monitor, User
-from everwatch.store import purge_rows, row_mapping
+from everwatch.store import purge_rows, row_mapping, search
 from everwatch.store.bulk_statements import Bulk, Row, insert_into, upsert
 from everwatch.store.counters import Counters, Tally
 from everwatch.store.database import clear_errors, open_for_writing
@@ -87,15 +87,26 @@ class SqlStore:
 
     def purge_some(self, purge: Purge, most: int) -> dict[str, int]:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
-            return purge_rows.delete_some(connection, purge, self._offsets.all(connection), most)
+            # a sink that stores the deletion just now counts the same monitors out
+            known = self._offsets.all(connection).keys() & purge.deletion.keys()
+            return purge_rows.delete_some(connection, purge, self._offsets.lock(connection, known), most)
 
     def drop_old_pages(self) -> None:
         if self._engine.dialect.name == "sqlite":
+            for table in search.TABLES:
+                begins = True
+                while self._merge_index(table, begins=begins):
+                    begins = False
             with clear_errors(self._engine.url), self._engine.connect() as connection:
                 # the driver's own connection: a checkpoint is no part of a transaction
                 driver = connection.connection.driver_connection
                 assert driver is not None
                 driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _merge_index(self, table: str, *, begins: bool) -> bool:
+        with clear_errors(self._engine.url), self._engine.begin() as connection:
+            purge_rows.overwrite_what_goes(connection)
+            return search.merge_on_sqlite(connection, table, begins=begins)
 
     def forget_offsets(self, partitions: Iterable[Partition]) -> None:
         with clear_errors(self._engine.url), self._engine.begin() as connection:

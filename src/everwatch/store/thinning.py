@@ -162,8 +162,14 @@ class DayReplacing:
         connection.exec_driver_sql(
             f"DELETE FROM {table} t WHERE NOT EXISTS (SELECT FROM {day.table} d WHERE {same})"  # noqa: S608
         )
+        # what was delivered again meanwhile
+        others = [name for name in _NAMES if name not in _KEY]
+        newer = ", ".join(f"{name} = d.{name}" for name in others)
+        connection.exec_driver_sql(
+            f"UPDATE {table} t SET {newer} FROM {day.table} d WHERE {same} AND t.deliveries <> d.deliveries"  # noqa: S608
+        )
         # what has come since the first users were copied
-        changed = ", ".join(f"{name} = excluded.{name}" for name in _NAMES if name not in _KEY)
+        changed = ", ".join(f"{name} = excluded.{name}" for name in others)
         connection.exec_driver_sql(
             f"INSERT INTO {table} ({_COLUMNS}) SELECT {_COLUMNS} FROM {day.table} WHERE stored_at >= %s"  # noqa: S608
             f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {changed}",

@@ -1,21 +1,22 @@
 """Filters that few monitors or users fit: all of their keys, from an index."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, literal_column, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, or_, select, text
 from sqlalchemy.sql.expression import Executable
 
-from everwatch.store.bulk_statements import storable
 from everwatch.store.interface import MonitorCount, Selection
 from everwatch.store.search import TRIGRAM, has_index, index_of, like_pattern, needles_of, trigram_query
 from everwatch.store.sql_schema import monitor_labels, monitor_search, monitors, user_search
 
 FEW = 5_000
 """Keys that are gathered at most for one page."""
+# a condition of more parts is too deep for SQLite
+_CLASSES_AT_ONCE = 100
 
 Key = tuple[str, ...]
-_Keys = Select[*tuple[Any, ...]]
 
 
 def few_monitors(connection: Connection, which: Selection, classes: Sequence[MonitorCount]) -> set[Key] | None:
@@ -24,8 +25,8 @@ def few_monitors(connection: Connection, which: Selection, classes: Sequence[Mon
     ``classes``: those that its state, kind and plan leave.
     """
     found: set[Key] | None = None
-    for statement in _of_monitors(connection, which, classes):
-        keys = {tuple(row) for row in connection.execute(statement)}
+    for rows in _of_monitors(connection, which, classes):
+        keys = {tuple(row) for row in rows}
         if len(keys) <= FEW:
             found = keys if found is None else found & keys
     return found
@@ -43,24 +44,30 @@ def few_users(connection: Connection, which: Selection) -> set[Key] | None:
 def holds(column: ColumnElement[str], needle: str, dialect: str) -> ColumnElement[bool]:
     """The condition of texts with a needle in them."""
     if dialect == "postgresql":
-        return column.like(like_pattern(storable(needle)))
+        return column.like(like_pattern(needle))
     return func.instr(column, needle) > literal_column("0")
 
 
-def _of_monitors(connection: Connection, which: Selection, classes: Sequence[MonitorCount]) -> Iterator[Executable]:
+def _of_monitors(
+    connection: Connection, which: Selection, classes: Sequence[MonitorCount]
+) -> Iterator[Iterable[Sequence[Any]]]:
+    """Keys of what each filter finds by its index; more than ``FEW`` of them are not all."""
     c, labels = monitors.c, monitor_labels.c
     if (searched := _searched(connection, which, monitor_search.name, "user_id, monitor_id")) is not None:
-        yield searched
+        yield connection.execute(searched)
     own = select(c.user_id, c.monitor_id).limit(FEW + 1)
     if which.target:
         # the second condition is the index's
-        yield own.where(c.target == which.target, c.target != literal_column("''"))
+        yield connection.execute(own.where(c.target == which.target, c.target != literal_column("''")))
     for key, value in which.labels:
         of_label = select(labels.user_id, labels.monitor_id).where(labels.key == key).limit(FEW + 1)
-        yield of_label if value is None else of_label.where(labels.value == value)
+        yield connection.execute(of_label if value is None else of_label.where(labels.value == value))
     if (which.state or which.kind or which.plan) and sum(each.monitors for each in classes) <= FEW:
-        wanted = [(each.state, each.kind, each.plan) for each in classes]
-        yield own.where(tuple_(c.state, c.kind, c.plan).in_(wanted))
+        # not as a tuple that is one of several: SQLite would go through the index and look each class up among them
+        of_each = [and_(c.state == each.state, c.kind == each.kind, c.plan == each.plan) for each in classes]
+        begins = range(0, len(of_each), _CLASSES_AT_ONCE)
+        parts = (own.where(or_(*of_each[begin : begin + _CLASSES_AT_ONCE])) for begin in begins)
+        yield chain.from_iterable(map(connection.execute, parts))
 
 
 def _searched(connection: Connection, which: Selection, table: str, key: str) -> Executable | None:
@@ -70,7 +77,7 @@ def _searched(connection: Connection, which: Selection, table: str, key: str) ->
         return None
     if connection.dialect.name == "postgresql":
         conditions = " AND ".join(f"text LIKE :needle{number}" for number in range(len(needles)))
-        given = {f"needle{number}": like_pattern(storable(needle)) for number, needle in enumerate(needles)}
+        given = {f"needle{number}": like_pattern(needle) for number, needle in enumerate(needles)}
         statement = f"SELECT {key} FROM {table} WHERE {conditions} LIMIT {FEW + 1}"  # noqa: S608 - own words
         return text(statement).bindparams(**given)
     fts = index_of(table, "sqlite")
