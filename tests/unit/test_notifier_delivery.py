@@ -1,11 +1,13 @@
 """From a transition to an attempt, and what follows from how it ended. Receivers are played, time is set."""
 
 import asyncio
+import dataclasses
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.notifying import HOUR, MINUTE, RULES, SECOND, Notifying, transition
+from support.notifying import HOUR, MINUTE, RULES, SECOND, START, Notifying, transition
 
 from everwatch.core.config import Settings
 from everwatch.kafka.topics import Topics
@@ -13,6 +15,7 @@ from everwatch.notifier.addresses import Address, EmailAddress, WebhookAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.dispatch import Limits
 from everwatch.notifier.intake import build_batch
+from everwatch.notifier.planner import Planner, judge
 from everwatch.notifier.retrying import WEBHOOK_DELAYS_MS
 from everwatch.notifier.senders.outcome import Outcome, Verdict
 
@@ -77,6 +80,46 @@ async def test_a_record_that_is_no_transition_is_refused_and_harms_no_other(noti
     notifying.take([good, bad, ahead])
     await notifying.work()
     assert notifying.receiver.summaries(EmailAddress) == ["opened"]
+
+
+async def test_an_address_that_a_user_gives_stops_nobody_else(tmp_path: Path) -> None:
+    rules = RULES + '[[users]]\nname = "own"\nwebhook = { url = "{{user.attributes.hook}}" }\n'
+    notifying = Notifying(Settings(data_dir=tmp_path), rules.replace("{{user.attributes.email}}", "ada@example.com", 1))
+    # a zero-width space, which is no part of a host name
+    notifying.sign_up("u-1", hook="http://a\u200bb/")
+    notifying.tell(DOWN)
+    await notifying.work()
+    assert notifying.receiver.summaries(WebhookAddress)[0] == "opened"
+    notifying.close()
+
+
+@pytest.mark.parametrize("table", ["alert_items", "alert_events"])
+async def test_what_cannot_be_read_back_is_passed_over_alone(notifying: Notifying, table: str) -> None:
+    notifying.sign_up("u-2")
+    planner = Planner(notifying.storage, Topics.of(notifying.settings).transitions, lambda *_: None)
+    notifying.rules = dataclasses.replace(notifying.rules, routes=notifying.rules.routes[:1])
+    notifying.tell(DOWN, *(transition("up", "down", n, "u-2", f"m-{n}") for n in range(3)))
+    if table == "alert_items":
+        judge(notifying.storage, notifying.rules, [0], Topics.of(notifying.settings).transitions, START)
+    with sqlite3.connect(tmp_database(notifying)) as connection:
+        connection.execute(f"UPDATE {table} SET document = '{{' WHERE document LIKE '%u-1%'")  # noqa: S608
+    while planner.turn(notifying.rules, [0], START):
+        pass
+    await notifying.send()
+    [message] = [message for _, message in notifying.receiver.got]
+    assert [alert.user_id for alert in message.alerts] == ["u-2"] * 3
+    # nothing is left to be looked at again and again, and nothing that was well is given up
+    notifying.tell(transition("up", "down", 9, "u-2", "later"))
+    notifying.clock.advance(MINUTE)
+    while planner.turn(notifying.rules, [0], START + MINUTE):
+        pass
+    await notifying.send()
+    assert len(notifying.receiver.got) == 2
+
+
+def tmp_database(notifying: Notifying) -> str:
+    """The file of the notifier's database."""
+    return str(notifying.settings.data_dir / "everwatch-notifier.db")
 
 
 async def test_a_transition_that_comes_before_its_users_signup_waits_for_it(notifying: Notifying) -> None:

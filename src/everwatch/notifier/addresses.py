@@ -4,11 +4,12 @@ import re
 from typing import Annotated, Any
 
 import msgspec
-import yarl
 
 from everwatch.kinds.protocol import FieldError
 from everwatch.kinds.shared.http_config import HeaderValue, check_headers, check_url
 from everwatch.kinds.webhook import check_secret
+from everwatch.network.error_texts import address_of
+from everwatch.network.host_names import parse_url
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 
@@ -125,5 +126,5 @@ TYPES: dict[str, type[Address]] = {
 
 def host_of(url: str) -> str:
     """Return host and port of a URL that was checked."""
-    parsed = yarl.URL(url)
-    return f"{parsed.host}:{parsed.port}"
+    parsed = parse_url(url)
+    return address_of(parsed.host or "", parsed.port)

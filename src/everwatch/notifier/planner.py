@@ -3,19 +3,24 @@
 Each pass is one transaction, so a notifier that is killed in between does it again, or finds it done.
 """
 
-from collections.abc import Collection, Iterator
+import logging
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
+from everwatch.core.errors import is_retryable
 from everwatch.notifier.addresses import Address
 from everwatch.notifier.alerts import Alert, Message, derived_id
 from everwatch.notifier.grouping import Collapse, flush_at, message_of
 from everwatch.notifier.incidents import Incident, after_silence, after_transition
 from everwatch.notifier.intake import DELETED
+from everwatch.notifier.metrics import ALERTS
 from everwatch.notifier.routes import Audience, NoAddress, Route, Rules
 from everwatch.notifier.senders import lane_of
 from everwatch.notifier.storage import Delivery, Event, Group, Item, Storage, Work
 from everwatch.plans.placeholders import Given
 from everwatch.store.partition import Partition
+
+logger = logging.getLogger(__name__)
 
 MOST_EVENTS = 1_000
 MOST_GROUPS = 500
@@ -47,13 +52,6 @@ def judge(
         judging.settle(settling)
         judging.judge(events)
         return Judged(len(events), judging.write())
-
-
-def pass_over_one(storage: Storage, partitions: Collection[int], now: int) -> None:
-    """Give the oldest event up, which could not be judged."""
-    with storage.begin() as work:
-        for event in work.events_to_judge(partitions, now, 1):
-            work.put_verdicts([(event.event_id, None, "it could not be judged; see the notifier's log")])
 
 
 class _Judging:
@@ -169,10 +167,10 @@ class _Judging:
         self._disabled |= self._work.disabled_channels(user_ids)
 
 
-def compose(storage: Storage, rules: Rules, now: int) -> int:
+def compose(storage: Storage, rules: Rules, now: int, most: int = MOST_GROUPS) -> int:
     """Make messages of the groups whose time has come; return how many groups were looked at."""
     with storage.begin() as work:
-        groups = work.groups_to_flush(now, MOST_GROUPS)
+        groups = work.groups_to_flush(now, most)
         if groups:
             _Composing(work, rules, now).compose(groups)
         return len(groups)
@@ -250,6 +248,53 @@ class _Composing:
 
     def _give_up(self, delivery: Delivery) -> bool:
         return self._work.supersede(delivery.delivery_id, self._now, "told anew, with what has happened since")
+
+
+class Planner:
+    """Judges and composes. ``complain`` is told what goes wrong: about what, and a sentence.
+
+    What fails for a reason that nobody thought of is narrowed down, half as many at a time, until it is alone. Then it
+    is passed over: one event or group must stop no other.
+    """
+
+    def __init__(self, storage: Storage, topic: str, complain: Callable[[str, str], None]) -> None:
+        self._storage = storage
+        self._topic = topic
+        self._complain = complain
+        self._most_events, self._most_groups = MOST_EVENTS, MOST_GROUPS
+
+    def turn(self, rules: Rules, partitions: Collection[int], now: int) -> bool:
+        """Judge, then compose; return whether there was anything to do. Raises what may be tried again."""
+        storage = self._storage
+        events = groups = 1
+        try:
+            events, alerts = judge(storage, rules, partitions, self._topic, now, self._most_events)
+            ALERTS.inc(alerts)
+            self._most_events = min(2 * self._most_events, MOST_EVENTS)
+        except Exception as error:
+            self._failed("judging", error)
+            if self._most_events == 1:
+                with storage.begin() as work:
+                    work.pass_over_event(partitions, now, "it could not be judged; see the notifier's log")
+            self._most_events = max(1, self._most_events // 2)
+        try:
+            groups = compose(storage, rules, now, self._most_groups)
+            self._most_groups = min(2 * self._most_groups, MOST_GROUPS)
+        except Exception as error:
+            self._failed("composing", error)
+            if self._most_groups == 1:
+                with storage.begin() as work:
+                    given_up = work.groups_to_flush(now, 1)
+                    work.empty_groups([group.group_id for group in given_up])
+                    work.put_groups(group._replace(flush_at=0) for group in given_up)
+            self._most_groups = max(1, self._most_groups // 2)
+        return bool(events or groups)
+
+    def _failed(self, about: str, error: Exception) -> None:
+        if is_retryable(error):
+            raise error
+        self._complain(about, f"{about} failed, and what it fails for is passed over: {type(error).__name__}: {error}")
+        logger.debug("%s failed", about, exc_info=error)
 
 
 def new_delivery(route: Route, group_id: str, given: Given | None, message: Message, now: int) -> Delivery:

@@ -283,6 +283,16 @@ class Work:
         )
         return [Event(id_, number, taken_at, _decode_transition(text)) for id_, number, taken_at, text in rows]
 
+    def pass_over_event(self, partitions: Collection[int], now: int, verdict: str) -> None:
+        """Give the oldest event up that is due to be judged, without reading what it says."""
+        oldest = (
+            select(_event.event_id)
+            .where(_event.judge_at.is_not(None), _event.judge_at <= now, _event.partition.in_(partitions))
+            .order_by(_event.partition, _event.position)
+            .limit(1)
+        )
+        self.put_verdicts([(id_, None, verdict) for id_ in self._connection.execute(oldest).scalars()])
+
     def put_verdicts(self, verdicts: list[tuple[str, int | None, str]]) -> None:
         """Store what became of events: id, when to judge it again (None: it is judged), and a word on it."""
         self._run.verdicts.run(self._connection, [(again, text, id_) for id_, again, text in verdicts])
@@ -373,6 +383,11 @@ class Work:
                 statement.where(_item.group_id.in_(some)).order_by(_item.group_id, _item.seq)
             ):
                 yield group_id, Item(seq, item_id, alerts.decode_alert(text))
+
+    def empty_groups(self, group_ids: Collection[str]) -> None:
+        """Delete all that waits in these groups."""
+        for some in _chunks(group_ids):
+            self._connection.execute(delete(alert_items).where(_item.group_id.in_(some)))
 
     def delete_items(self, upto: Iterable[tuple[str, int]]) -> None:
         """Delete the items of groups up to a number."""
