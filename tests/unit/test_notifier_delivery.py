@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from everwatch.notifier.dispatch import Limits
 from everwatch.notifier.intake import build_batch
 from everwatch.notifier.planner import Planner, judge
 from everwatch.notifier.retrying import WEBHOOK_DELAYS_MS
+from everwatch.notifier.senders.over_http import post_of
 from everwatch.notifier.senders.outcome import Outcome, Verdict
 
 DOWN, UP = transition("up", "down"), transition("down", "up", 240)
@@ -130,6 +132,18 @@ async def test_a_transition_that_comes_before_its_users_signup_waits_for_it(noti
     await notifying.later(2 * SECOND)
     # one after the other: they are judged in their order, and group_wait is 0
     assert sorted(" ".join(notifying.receiver.summaries(EmailAddress)).split()) == ["opened", "opened"]
+
+
+async def test_what_waits_for_its_user_is_judged_before_what_comes_after_it(notifying: Notifying) -> None:
+    notifying.tell(transition("up", "down", user_id="u-2"))
+    await notifying.work()
+    notifying.sign_up("u-2")
+    notifying.tell(transition("down", "up", 1, user_id="u-2"))
+    await notifying.work()
+    await notifying.later(2 * SECOND)
+    with notifying.storage.look() as work:
+        assert work.open_incidents() == []
+    assert notifying.verdicts("u-2") == ["told: mail, hook"] * 2
 
 
 async def test_operators_are_told_of_a_user_that_never_comes(notifying: Notifying) -> None:
@@ -330,6 +344,25 @@ async def test_a_receiver_that_hangs_holds_back_no_other(tmp_path: Path) -> None
     http.end.set()
     await notifying.send()
     assert len(notifying.deliveries("sent")) == 200
+    notifying.close()
+
+
+async def test_each_incident_that_pagerduty_has_open_is_resolved_though_the_next_one_has_begun(tmp_path: Path) -> None:
+    rules = RULES.replace('group_interval = "0s"', 'group_interval = "5m"').partition("[[users]]")[0]
+    notifying = Notifying(Settings(data_dir=tmp_path), rules + '[[operators]]\nname = "pager"\npagerduty = { routing_key = "k" }\n')
+    notifying.sign_up()
+    notifying.tell(DOWN)
+    await notifying.work()
+    notifying.tell(transition("down", "up", 60), transition("up", "down", 120))
+    await notifying.later(5 * MINUTE)
+    events = [json.loads(post_of(address, message, START).body) for address, message in notifying.receiver.got]
+    assert [event["event_action"] for event in events] == ["trigger", "resolve", "trigger"]
+    first, resolved, second = (event["dedup_key"] for event in events)
+    assert first == resolved != second
+    assert len({message.message_id for _, message in notifying.receiver.got}) == 3
+    notifying.tell(transition("down", "up", 400))
+    await notifying.later(5 * MINUTE)
+    assert json.loads(post_of(*notifying.receiver.got[-1], START).body)["dedup_key"] == second
     notifying.close()
 
 

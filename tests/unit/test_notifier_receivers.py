@@ -174,6 +174,14 @@ def test_alertmanager_gets_the_same_labels_when_an_alert_begins_and_when_it_ends
     assert begun[0]["labels"]["team"] == "shop"
 
 
+def test_alertmanager_gets_all_alerts_of_a_message_in_their_order() -> None:
+    up = after_transition(DOWN.incident, transition("down", "up", 60))
+    again = after_transition(up.incident, transition("up", "down", 120))
+    # a message lists the most urgent first
+    post = post_of(AlertmanagerAddress("http://alertmanager:9093/"), message(*up.alerts, *again.alerts), START)
+    assert [each["annotations"]["state"] for each in json.loads(post.body)] == ["up", "down"]
+
+
 # --- mail -------------------------------------------------------------------------------------------------------------
 
 

@@ -234,10 +234,12 @@ class _Composing:
         for alert in held:
             self._held += [(group.group_id, i.item_id, i.alert) for i in by_incident.get(alert.incident_id, [])]
         after = group._replace(flush_at=held_until)
-        if told:
-            message = message_of(route.name, group.user_id, group.group_id, told, collapse.ids, now)
+        for alerts in _parted(route, told):
+            # of several messages each has an id of its own, which follows from its incident
+            ids = collapse.ids if len(alerts) == len(told) else [*collapse.ids, alerts[0].incident_id]
+            message = message_of(route.name, group.user_id, group.group_id, alerts, ids, now)
             delivery = new_delivery(route, group.group_id, given, message, now)
-            if last is not None and before is not None:
+            if last is not None and before is not None and _have_in_common(before.alerts, alerts):
                 # what failed before is not tried sooner, or for longer, for being told anew
                 delivery = delivery._replace(
                     attempt=last.attempt, due_at=max(now, last.due_at), created_at=last.created_at
@@ -248,6 +250,18 @@ class _Composing:
 
     def _give_up(self, delivery: Delivery) -> bool:
         return self._work.supersede(delivery.delivery_id, self._now, "told anew, with what has happened since")
+
+
+def _parted(route: Route, told: list[Alert]) -> list[list[Alert]]:
+    """The alerts of each message, that of the newest incident last; where a message takes one alert, all get theirs."""
+    if not route.takes_one_alert:
+        return [told] if told else []
+    return [[alert] for alert in sorted(told, key=lambda alert: alert.opened_at)]
+
+
+def _have_in_common(some: Collection[Alert], others: Collection[Alert]) -> bool:
+    """Tell whether there is an incident that both tell of; operators and users are told of all in one message."""
+    return not {alert.incident_id for alert in some}.isdisjoint(alert.incident_id for alert in others)
 
 
 class Planner:

@@ -15,7 +15,7 @@ from everwatch.notifier.grouping import Timing
 from everwatch.plans.placeholders import Given, is_open
 
 KEEP_INCIDENTS = frozenset({"pagerduty", "alertmanager"})
-"""Senders whose receivers open and resolve incidents by an id that we give: each incident is a message of its own."""
+"""Senders whose receivers open and resolve incidents by an id that we give: each monitor is a group of its own."""
 
 
 class Audience(StrEnum):
@@ -77,6 +77,11 @@ class Route:
         """Whether its receiver opens and resolves incidents."""
         return self.sender in KEEP_INCIDENTS
 
+    @property
+    def takes_one_alert(self) -> bool:
+        """Whether a message to its receiver tells of one alert only."""
+        return self.sender == "pagerduty"
+
     def address(self, given: Given | None) -> Address:
         """Return where it sends to, for a user or (None) for operators. Raises NoAddress."""
         target = self.target
@@ -94,7 +99,7 @@ class Route:
             raise NoAddress(reason) from None
 
     def group_id(self, alert: Alert) -> str:
-        """Return which alerts this one is told with: those of the user (or of all), or of its incident alone."""
+        """Return which alerts this one is told with: those of the user (or of all), or of its monitor alone."""
         parts = [self.audience.value, self.name]
         if self.audience is Audience.USERS:
             parts.append(alert.user_id)

@@ -247,7 +247,12 @@ class Work:
 
     def put_users(self, users: Iterable[tuple[str, str, str]]) -> None:
         """Store users: id, plan and attributes as JSON."""
-        self._run.users.run(self._connection, [tuple(map(storable, row)) for row in users])
+        rows = [tuple(map(storable, row)) for row in users]
+        self._run.users.run(self._connection, rows)
+        # events that wait for their user are due now: a later one must not be judged before them
+        for some in _chunks([user_id for user_id, *_ in rows]):
+            waits = _event.user_id.in_(some) & (_event.judge_at > _event.taken_at)
+            self._connection.execute(update(alert_events).where(waits).values(judge_at=_event.taken_at))
 
     def delete_users(self, user_ids: Collection[str]) -> None:
         """Delete users and what was to be sent to them; their incidents end with their monitors."""

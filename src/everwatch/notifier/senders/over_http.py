@@ -159,7 +159,13 @@ def _pagerduty(address: PagerDutyAddress, message: Message) -> Post:
 
 def _alertmanager(address: AlertmanagerAddress, message: Message) -> Post:
     # https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml: postableAlerts
-    alert = message.alerts[0]
+    # in their order: an incident that begins must not be replaced by the end of the one before, whose labels it has
+    alerts = sorted(message.alerts, key=lambda alert: (alert.opened_at, alert.at))
+    posted = [_posted(alert, message) for alert in alerts]
+    return Post(f"{address.url.rstrip('/')}/api/v2/alerts", address.headers, _json(posted), is_final=True)
+
+
+def _posted(alert: Alert, message: Message) -> dict[str, object]:
     lasts_ms = _ONCE_FOR_MS if alert.kind is AlertKind.FAILED or message.is_test else _FIRES_FOR_MS
     ends_at = alert.at if alert.kind in RESOLVING else alert.at + lasts_ms
     own = {
@@ -171,13 +177,12 @@ def _alertmanager(address: AlertmanagerAddress, message: Message) -> Post:
         # of its beginning: Alertmanager takes what has another label for another alert
         "severity": alert.opened_severity.value,
     }
-    posted = {
+    return {
         "labels": {key: value for key, value in (alert.labels | own).items() if value},
-        "annotations": {"summary": subject_of(message), "description": alert.reason, "state": alert.state},
+        "annotations": {"summary": headline_of(alert), "description": alert.reason, "state": alert.state},
         "startsAt": iso(alert.opened_at),
         "endsAt": iso(ends_at),
     }
-    return Post(f"{address.url.rstrip('/')}/api/v2/alerts", address.headers, _json([posted]), is_final=True)
 
 
 def _is_enough(answer: HttpResponse) -> bool:
