@@ -88,6 +88,7 @@ class Notifier(Process):
         # with SQLite no other notifier runs; else an attempt is in doubt when its lease is over
         is_alone = url.startswith("sqlite")
         rules, now = self._rules.current, self.clock.now_ms()
+        await self._in_database(partial(_note_beginning, self._storage, now))
         doubtful = await self._in_database(partial(resolve_doubts, self._storage, rules, now, everything=is_alone))
         if doubtful:
             logger.warning("%d messages were being sent when the last notifier ended", doubtful)
@@ -242,6 +243,12 @@ class Notifier(Process):
 
     def _why_not_assigned(self) -> str:
         return "" if self._source is not None and self._source.is_member else "not in the consumer group yet"
+
+
+def _note_beginning(storage: Storage, now: int) -> None:
+    # not with the first batch: that may hold the very first signup, and the down that came of it just before
+    with storage.begin() as work:
+        work.begun_at(now)
 
 
 def _trim(storage: Storage, before: int) -> int:

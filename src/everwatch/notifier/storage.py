@@ -240,7 +240,7 @@ class Work:
             )
 
     def begun_at(self, now: int) -> int:
-        """Return when the notifier took in its first batch: ``now`` if this is the first."""
+        """Return when the notifier was first started: ``now`` if that was not before."""
         self._run.seed_facts.run(self._connection, [("begun_at", now)])
         fact = notifier_facts.c
         return int(self._connection.execute(select(fact.value).where(fact.name == "begun_at")).scalar_one())
