@@ -246,6 +246,28 @@ async def test_a_receiver_that_asks_for_a_pause_gets_it(notifying: Notifying) ->
     assert "opened opened" in notifying.receiver.summaries(WebhookAddress)
 
 
+async def test_the_pause_that_one_user_asks_for_holds_another_at_the_same_server_back_for_minutes(
+    tmp_path: Path,
+) -> None:
+    rules = '[defaults]\ngroup_wait = "0s"\n[[users]]\nname = "hook"\nwebhook = { url = "{{user.attributes.hook}}" }\n'
+    notifying = Notifying(Settings(data_dir=tmp_path), rules)
+    for user_id in ("u-1", "u-2"):
+        notifying.sign_up(user_id, hook=f"https://shared.example/{user_id}")
+    asked = Outcome(Verdict.FAILED, "status 503", retry_after_ms=24 * HOUR, is_servers=True)
+    notifying.receiver.answers = lambda _, message: asked if message.user_id == "u-1" else SENT
+    notifying.tell(DOWN)
+    await notifying.work()
+    notifying.tell(transition("up", "down", user_id="u-2"))
+    await notifying.work()
+    assert notifying.deliveries("sent") == []
+    await notifying.later(5 * MINUTE)
+    assert [each.user_id for each in notifying.deliveries("sent")] == ["u-2"]
+    # who asked for a day gets a day
+    await notifying.later(HOUR)
+    assert [each.attempt for each in notifying.deliveries("pending")] == [1]
+    notifying.close()
+
+
 async def test_an_address_that_is_gone_is_given_up_and_the_next_route_takes_over(notifying: Notifying) -> None:
     rules = RULES.replace(
         "[[operators]]", '[[users]]\nname = "spare"\nemail = { to = "spare@example.com" }\n[[operators]]'
@@ -349,7 +371,9 @@ async def test_a_receiver_that_hangs_holds_back_no_other(tmp_path: Path) -> None
 
 async def test_each_incident_that_pagerduty_has_open_is_resolved_though_the_next_one_has_begun(tmp_path: Path) -> None:
     rules = RULES.replace('group_interval = "0s"', 'group_interval = "5m"').partition("[[users]]")[0]
-    notifying = Notifying(Settings(data_dir=tmp_path), rules + '[[operators]]\nname = "pager"\npagerduty = { routing_key = "k" }\n')
+    notifying = Notifying(
+        Settings(data_dir=tmp_path), rules + '[[operators]]\nname = "pager"\npagerduty = { routing_key = "k" }\n'
+    )
     notifying.sign_up()
     notifying.tell(DOWN)
     await notifying.work()

@@ -117,6 +117,8 @@ async def test_a_users_address_passes_the_guard_and_an_operators_need_not(
     refused = await sender.send(address, message(), from_user=True)
     assert refused.verdict is Verdict.FAILED
     assert "is a loopback address, which checks may not reach" in refused.reason
+    # else a user could close the way to a server of the operators' by naming it
+    assert not refused.is_servers
     assert server.requests == []
     assert (await sender.send(address, message(), from_user=False)).verdict is Verdict.SENT
 

@@ -8,7 +8,7 @@ import msgspec
 from everwatch.core.clock import Clock
 from everwatch.kinds.webhook import signature_headers
 from everwatch.network.http_client import HttpClient
-from everwatch.network.http_request import Request, RequestFailed
+from everwatch.network.http_request import Request, RequestFailed, RequestForbidden
 from everwatch.network.http_response import HttpResponse
 from everwatch.notifier.addresses import (
     Address,
@@ -70,6 +70,9 @@ class HttpSender:
                 answer = await client.send(request, client.new_probe(), owner)
         except TimeoutError:
             return Outcome(Verdict.FAILED, f"no answer within {TIMEOUT_S:g} s", is_servers=True)
+        except RequestForbidden as error:
+            # it says nothing of the server, which operators may send to: a user must not keep them from it
+            return Outcome(Verdict.FAILED, str(error))
         except RequestFailed as error:
             return Outcome(Verdict.FAILED, str(error), is_servers=True)
         return judged(answer, self._clock.now_ms(), lambda _: post.is_final)
