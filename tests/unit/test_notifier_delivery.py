@@ -18,8 +18,8 @@ from everwatch.notifier.dispatch import Limits
 from everwatch.notifier.intake import build_batch
 from everwatch.notifier.planner import Planner, judge
 from everwatch.notifier.retrying import WEBHOOK_DELAYS_MS
-from everwatch.notifier.senders.over_http import post_of
 from everwatch.notifier.senders.outcome import Outcome, Verdict
+from everwatch.notifier.senders.over_http import post_of
 
 DOWN, UP = transition("up", "down"), transition("down", "up", 240)
 FAILED = Outcome(Verdict.FAILED, "status 500")
@@ -104,7 +104,7 @@ async def test_what_cannot_be_read_back_is_passed_over_alone(notifying: Notifyin
     if table == "alert_items":
         judge(notifying.storage, notifying.rules, [0], Topics.of(notifying.settings).transitions, START)
     with sqlite3.connect(tmp_database(notifying)) as connection:
-        connection.execute(f"UPDATE {table} SET document = '{{' WHERE document LIKE '%u-1%'")  # noqa: S608
+        connection.execute(f"UPDATE {table} SET document = '{{' WHERE document LIKE '%u-1%'")
     while planner.turn(notifying.rules, [0], START):
         pass
     await notifying.send()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.notifying import RULES, transition
 
+from everwatch.kinds.protocol import FieldError
 from everwatch.notifier.addresses import EmailAddress, PagerDutyAddress, WebhookAddress
 from everwatch.notifier.alerts import Alert
 from everwatch.notifier.incidents import after_transition
@@ -119,6 +120,15 @@ def test_an_address_is_filled_in_for_each_user_and_what_is_none_says_so() -> Non
     ):
         with pytest.raises(NoAddress, match=said):
             mail.address(Given("u-1", "pro", attributes))
+
+
+@pytest.mark.parametrize(
+    "to",
+    ["a@b@example.com", "=?utf-8?q?a=0D=0ABcc:eve?=@example.com", "a\u202e@example.com", "a,b@example.com", "<a@b>"],
+)
+def test_an_address_that_would_be_another_in_a_header_is_refused(to: str) -> None:
+    with pytest.raises(FieldError):
+        EmailAddress(to)
 
 
 def test_what_is_shown_of_an_address_is_no_secret() -> None:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from everwatch.core.printable import HIDDEN
 from everwatch.kinds.protocol import FieldError
 from everwatch.kinds.shared.http_config import HeaderValue, check_headers, check_url
 from everwatch.kinds.webhook import check_secret
@@ -13,8 +14,10 @@ from everwatch.network.host_names import parse_url
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 
-# what every server takes, and nothing that could end a header or name a second recipient
-_MAILBOX = re.compile(r"[^\s@<>,;:\"()\[\]\\\x00-\x1f\x7f]{1,64}@[^\s@<>,;:\"()\[\]\\\x00-\x1f\x7f]{1,255}")
+# what every server takes, and nothing that could end a header, name a second recipient, or be an encoded word (RFC 2047)
+# that stands for either
+_ATOM = rf"[^\s@<>,;:\"()\[\]\\{HIDDEN}]"
+_MAILBOX = re.compile(rf"(?!.*=\?){_ATOM}{{1,64}}@{_ATOM}{{1,255}}")
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]

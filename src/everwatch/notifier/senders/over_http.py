@@ -19,7 +19,7 @@ from everwatch.notifier.addresses import (
 )
 from everwatch.notifier.alerts import RESOLVING, Alert, AlertKind, Message
 from everwatch.notifier.senders import lane_of
-from everwatch.notifier.senders.outcome import Outcome, Verdict, judged
+from everwatch.notifier.senders.outcome import Outcome, Verdict, judged, said_of
 from everwatch.notifier.wording import headline_of, iso, lines_of, subject_of
 from everwatch.schedule.duration import DAY_MS
 
@@ -74,7 +74,7 @@ class HttpSender:
             # it says nothing of the server, which operators may send to: a user must not keep them from it
             return Outcome(Verdict.FAILED, str(error))
         except RequestFailed as error:
-            return Outcome(Verdict.FAILED, str(error), is_servers=True)
+            return Outcome(Verdict.FAILED, error.told(said_of), is_servers=True)
         return judged(answer, self._clock.now_ms(), lambda _: post.is_final)
 
 
