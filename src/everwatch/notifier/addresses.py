@@ -14,8 +14,8 @@ from everwatch.network.host_names import parse_url
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 
-# what every server takes, and nothing that could end a header, name a second recipient, or be an encoded word (RFC 2047)
-# that stands for either
+# what every server takes, and nothing that could end a header or name a second recipient; nor an encoded word
+# (RFC 2047), which may stand for either
 _ATOM = rf"[^\s@<>,;:\"()\[\]\\{HIDDEN}]"
 _MAILBOX = re.compile(rf"(?!.*=\?){_ATOM}{{1,64}}@{_ATOM}{{1,255}}")
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")

@@ -4,7 +4,8 @@ Each pass is one transaction, so a notifier that is killed in between does it ag
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import NamedTuple
 
 from everwatch.core.errors import is_retryable
@@ -43,6 +44,9 @@ def judge(
     if not partitions:
         return Judged(0, 0)
     with storage.begin() as work:
+        # mostly there is nothing, and then nothing is locked or written
+        if not work.events_to_judge(partitions, now, 1) and not work.incidents_to_settle(partitions, now, 1):
+            return Judged(0, 0)
         work.lock([Partition(topic, number) for number in partitions])
         events = work.events_to_judge(partitions, now, most)
         settling = work.incidents_to_settle(partitions, now, most)
@@ -131,25 +135,15 @@ class _Judging:
         names = []
         for number, alert in enumerate(alerts):
             given = self._users.get(alert.user_id)
-            for route in self._taking(alert, given):
+            # one without an address, or whose address is given up, is passed over
+            reaches = partial(self._has_address, given=given)
+            for route in self._rules.routes_of(alert, given.plan if given else "", reaches):
                 group_id = route.group_id(alert)
                 user_id = alert.user_id if route.audience is Audience.USERS else ""
                 self._routes[group_id] = route, user_id
                 self._items.append((group_id, f"{of}/{number}" if number else of, alert))
                 names.append(route.name)
         return names
-
-    def _taking(self, alert: Alert, given: Given | None) -> Iterator[Route]:
-        """The routes that an alert goes to: one without an address, or whose address is given up, is passed over."""
-        done: set[Audience] = set()
-        for route in self._rules.routes:
-            if route.audience in done or not route.match.takes(alert, given.plan if given else ""):
-                continue
-            if not self._has_address(route, given):
-                continue
-            yield route
-            if not route.goes_on:
-                done.add(route.audience)
 
     def _has_address(self, route: Route, given: Given | None) -> bool:
         if route.audience is Audience.USERS and given is None:

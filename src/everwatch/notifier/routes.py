@@ -1,8 +1,9 @@
 """Routes: which alerts go to whom, when and how. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -125,23 +126,27 @@ class Relay:
 
 @dataclass(frozen=True)
 class Rules:
-    """All that ``notify.toml`` says; routes in the order in which they are tried."""
+    """All that ``notify.toml`` says; routes in the order in which they are tried.
+
+    ``files``: those that it takes values from.
+    """
 
     routes: tuple[Route, ...] = ()
     relay: Relay | None = None
+    files: tuple[Path, ...] = ()
 
     def named(self, name: str) -> Route | None:
         """Return the route called ``name``."""
-        return self._by_name().get(name)
+        return next((route for route in self.routes if route.name == name), None)
 
-    def routes_of(self, alert: Alert, plan: str) -> Iterator[Route]:
-        """Yield the routes that an alert takes: of each audience the first that matches, and on where it says so."""
+    def routes_of(self, alert: Alert, plan: str, reaches: Callable[[Route], bool]) -> Iterator[Route]:
+        """Yield the routes that an alert takes: of each audience the first that matches, and on where it says so.
+
+        One of which ``reaches`` says no is passed over.
+        """
         done: set[Audience] = set()
         for route in self.routes:
-            if route.audience not in done and route.match.takes(alert, plan):
+            if route.audience not in done and route.match.takes(alert, plan) and reaches(route):
                 yield route
                 if not route.goes_on:
                     done.add(route.audience)
-
-    def _by_name(self) -> Mapping[str, Route]:
-        return {route.name: route for route in self.routes}

@@ -23,7 +23,7 @@ _MOST_MAILS = 100
 
 
 class MailSender:
-    """Sends mail through a relay, which the rules name; when they name another one, no connection to the last one is used any more."""
+    """Sends mail through a relay, which the rules name. Once they name another, the last one gets nothing any more."""
 
     def __init__(self, clock: Clock, ca_file: str) -> None:
         self._clock = clock
