@@ -19,7 +19,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     event,
-    func,
     literal_column,
     select,
     tuple_,
@@ -445,7 +444,9 @@ class Work:
         statement = select(*_delivery).where(_delivery.state == "sending")
         if not everything:
             statement = statement.where(_delivery.lease_until <= now)
-        return [_delivery_of(row) for row in self._connection.execute(statement.limit(_MOST_KEYS))]
+        # what another notifier decides on at the same time is left to it
+        rows = self._connection.execute(statement.limit(_MOST_KEYS).with_for_update(skip_locked=True))
+        return [_delivery_of(row) for row in rows]
 
     def doubt(self, rows: Iterable[tuple[str, int, int, str, str]]) -> None:
         """Count a doubt and store what follows from it: state, due, settled, reason, id."""
@@ -459,16 +460,6 @@ class Work:
             .values(due_at=until)
         )
 
-    def next_due(self) -> int | None:
-        """Return when the next message, group, or flapping incident is due; None if nothing waits."""
-        looks = (
-            select(func.min(_delivery.due_at)).where(_delivery.state == "pending"),
-            select(func.min(_group.flush_at)).where(_group.flush_at.is_not(None)),
-            select(func.min(_incident.settles_at)).where(_incident.settles_at > 0),
-        )
-        found = [at for look in looks if (at := self._connection.execute(look).scalar()) is not None]
-        return min(found, default=None)
-
     def list_deliveries(self, user_id: str, state: str, route: str, since: int, most: int) -> list[Delivery]:
         """Return messages, the newest first; "" for any."""
         statement = select(*_delivery).where(_delivery.created_at >= since)
@@ -477,11 +468,6 @@ class Work:
                 statement = statement.where(column == value)
         rows = self._connection.execute(statement.order_by(_delivery.created_at.desc()).limit(most))
         return [_delivery_of(row) for row in rows]
-
-    def count_deliveries(self) -> dict[str, int]:
-        """Return how many messages are in each state."""
-        statement = select(_delivery.state, func.count()).group_by(_delivery.state)
-        return {row[0]: row[1] for row in self._connection.execute(statement)}
 
     def verdicts(self, user_id: str, monitor_id: str, most: int) -> list[tuple[Transition, int, str]]:
         """Return the newest events of a monitor, with when they were taken in and what became of them."""
