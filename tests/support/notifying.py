@@ -141,9 +141,7 @@ class Notifying:
         while judge(self.storage, self.rules, [0], self._topics.transitions, self.clock.now_ms()).events:
             pass
         while compose(self.storage, self.rules, self.clock.now_ms()):
-            with self.storage.look() as work:
-                if (due := work.next_due()) is None or due > self.clock.now_ms():
-                    break
+            with self.storage.begin() as work:
                 if not work.groups_to_flush(self.clock.now_ms(), 1):
                     break
 

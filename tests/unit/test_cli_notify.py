@@ -148,5 +148,10 @@ def test_a_test_of_what_keeps_incidents_ends_what_it_opens_and_a_dry_run_sends_n
     assert "There is no route 'none' for operators." in run("test", "--route", "none", status=2)
 
 
+def test_a_dry_run_makes_no_database(tmp_path: Path, rules: Path) -> None:
+    assert "it is made when one starts" in run("test", "--dry-run", "--data-dir", str(tmp_path / "new"), status=6)
+    assert not (tmp_path / "new" / "everwatch-notifier.db").exists()
+
+
 def test_a_test_without_a_notifier_says_so(notifying: Notifying) -> None:
     assert "is 'everwatch notifier' running?" in run("test", "u-1", "--within", "1", status=1)

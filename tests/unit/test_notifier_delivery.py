@@ -1,11 +1,14 @@
 """From a transition to an attempt, and what follows from how it ended. Receivers are played, time is set."""
 
 import asyncio
+import dataclasses
+import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.notifying import HOUR, MINUTE, RULES, SECOND, Notifying, transition
+from support.notifying import HOUR, MINUTE, RULES, SECOND, START, Notifying, transition
 
 from everwatch.core.config import Settings
 from everwatch.kafka.topics import Topics
@@ -13,8 +16,10 @@ from everwatch.notifier.addresses import Address, EmailAddress, WebhookAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.dispatch import Limits
 from everwatch.notifier.intake import build_batch
+from everwatch.notifier.planner import Planner, judge
 from everwatch.notifier.retrying import WEBHOOK_DELAYS_MS
 from everwatch.notifier.senders.outcome import Outcome, Verdict
+from everwatch.notifier.senders.over_http import post_of
 
 DOWN, UP = transition("up", "down"), transition("down", "up", 240)
 FAILED = Outcome(Verdict.FAILED, "status 500")
@@ -79,6 +84,46 @@ async def test_a_record_that_is_no_transition_is_refused_and_harms_no_other(noti
     assert notifying.receiver.summaries(EmailAddress) == ["opened"]
 
 
+async def test_an_address_that_a_user_gives_stops_nobody_else(tmp_path: Path) -> None:
+    rules = RULES + '[[users]]\nname = "own"\nwebhook = { url = "{{user.attributes.hook}}" }\n'
+    notifying = Notifying(Settings(data_dir=tmp_path), rules.replace("{{user.attributes.email}}", "ada@example.com", 1))
+    # a zero-width space, which is no part of a host name
+    notifying.sign_up("u-1", hook="http://a\u200bb/")
+    notifying.tell(DOWN)
+    await notifying.work()
+    assert notifying.receiver.summaries(WebhookAddress)[0] == "opened"
+    notifying.close()
+
+
+@pytest.mark.parametrize("table", ["alert_items", "alert_events"])
+async def test_what_cannot_be_read_back_is_passed_over_alone(notifying: Notifying, table: str) -> None:
+    notifying.sign_up("u-2")
+    planner = Planner(notifying.storage, Topics.of(notifying.settings).transitions, lambda *_: None)
+    notifying.rules = dataclasses.replace(notifying.rules, routes=notifying.rules.routes[:1])
+    notifying.tell(DOWN, *(transition("up", "down", n, "u-2", f"m-{n}") for n in range(3)))
+    if table == "alert_items":
+        judge(notifying.storage, notifying.rules, [0], Topics.of(notifying.settings).transitions, START)
+    with sqlite3.connect(tmp_database(notifying)) as connection:
+        connection.execute(f"UPDATE {table} SET document = '{{' WHERE document LIKE '%u-1%'")
+    while planner.turn(notifying.rules, [0], START):
+        pass
+    await notifying.send()
+    [message] = [message for _, message in notifying.receiver.got]
+    assert [alert.user_id for alert in message.alerts] == ["u-2"] * 3
+    # nothing is left to be looked at again and again, and nothing that was well is given up
+    notifying.tell(transition("up", "down", 9, "u-2", "later"))
+    notifying.clock.advance(MINUTE)
+    while planner.turn(notifying.rules, [0], START + MINUTE):
+        pass
+    await notifying.send()
+    assert len(notifying.receiver.got) == 2
+
+
+def tmp_database(notifying: Notifying) -> str:
+    """The file of the notifier's database."""
+    return str(notifying.settings.data_dir / "everwatch-notifier.db")
+
+
 async def test_a_transition_that_comes_before_its_users_signup_waits_for_it(notifying: Notifying) -> None:
     notifying.tell(transition("up", "down", user_id="u-2"), transition("up", "down", 1, user_id="u-2", monitor_id="b"))
     await notifying.work()
@@ -87,6 +132,18 @@ async def test_a_transition_that_comes_before_its_users_signup_waits_for_it(noti
     await notifying.later(2 * SECOND)
     # one after the other: they are judged in their order, and group_wait is 0
     assert sorted(" ".join(notifying.receiver.summaries(EmailAddress)).split()) == ["opened", "opened"]
+
+
+async def test_what_waits_for_its_user_is_judged_before_what_comes_after_it(notifying: Notifying) -> None:
+    notifying.tell(transition("up", "down", user_id="u-2"))
+    await notifying.work()
+    notifying.sign_up("u-2")
+    notifying.tell(transition("down", "up", 1, user_id="u-2"))
+    await notifying.work()
+    await notifying.later(2 * SECOND)
+    with notifying.storage.look() as work:
+        assert work.open_incidents() == []
+    assert notifying.verdicts("u-2") == ["told: mail, hook"] * 2
 
 
 async def test_operators_are_told_of_a_user_that_never_comes(notifying: Notifying) -> None:
@@ -189,6 +246,28 @@ async def test_a_receiver_that_asks_for_a_pause_gets_it(notifying: Notifying) ->
     assert "opened opened" in notifying.receiver.summaries(WebhookAddress)
 
 
+async def test_the_pause_that_one_user_asks_for_holds_another_at_the_same_server_back_for_minutes(
+    tmp_path: Path,
+) -> None:
+    rules = '[defaults]\ngroup_wait = "0s"\n[[users]]\nname = "hook"\nwebhook = { url = "{{user.attributes.hook}}" }\n'
+    notifying = Notifying(Settings(data_dir=tmp_path), rules)
+    for user_id in ("u-1", "u-2"):
+        notifying.sign_up(user_id, hook=f"https://shared.example/{user_id}")
+    asked = Outcome(Verdict.FAILED, "status 503", retry_after_ms=24 * HOUR, is_servers=True)
+    notifying.receiver.answers = lambda _, message: asked if message.user_id == "u-1" else SENT
+    notifying.tell(DOWN)
+    await notifying.work()
+    notifying.tell(transition("up", "down", user_id="u-2"))
+    await notifying.work()
+    assert notifying.deliveries("sent") == []
+    await notifying.later(5 * MINUTE)
+    assert [each.user_id for each in notifying.deliveries("sent")] == ["u-2"]
+    # who asked for a day gets a day
+    await notifying.later(HOUR)
+    assert [each.attempt for each in notifying.deliveries("pending")] == [1]
+    notifying.close()
+
+
 async def test_an_address_that_is_gone_is_given_up_and_the_next_route_takes_over(notifying: Notifying) -> None:
     rules = RULES.replace(
         "[[operators]]", '[[users]]\nname = "spare"\nemail = { to = "spare@example.com" }\n[[operators]]'
@@ -287,6 +366,27 @@ async def test_a_receiver_that_hangs_holds_back_no_other(tmp_path: Path) -> None
     http.end.set()
     await notifying.send()
     assert len(notifying.deliveries("sent")) == 200
+    notifying.close()
+
+
+async def test_each_incident_that_pagerduty_has_open_is_resolved_though_the_next_one_has_begun(tmp_path: Path) -> None:
+    rules = RULES.replace('group_interval = "0s"', 'group_interval = "5m"').partition("[[users]]")[0]
+    notifying = Notifying(
+        Settings(data_dir=tmp_path), rules + '[[operators]]\nname = "pager"\npagerduty = { routing_key = "k" }\n'
+    )
+    notifying.sign_up()
+    notifying.tell(DOWN)
+    await notifying.work()
+    notifying.tell(transition("down", "up", 60), transition("up", "down", 120))
+    await notifying.later(5 * MINUTE)
+    events = [json.loads(post_of(address, message, START).body) for address, message in notifying.receiver.got]
+    assert [event["event_action"] for event in events] == ["trigger", "resolve", "trigger"]
+    first, resolved, second = (event["dedup_key"] for event in events)
+    assert first == resolved != second
+    assert len({message.message_id for _, message in notifying.receiver.got}) == 3
+    notifying.tell(transition("down", "up", 400))
+    await notifying.later(5 * MINUTE)
+    assert json.loads(post_of(*notifying.receiver.got[-1], START).body)["dedup_key"] == second
     notifying.close()
 
 

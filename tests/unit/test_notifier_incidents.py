@@ -80,6 +80,13 @@ def test_a_recovery_belongs_to_the_incident_that_it_ends() -> None:
     assert up.incident.phase is Phase.CLOSED
 
 
+def test_the_severity_of_an_incident_never_falls_so_that_who_is_told_its_beginning_is_told_its_end() -> None:
+    down = after_transition(None, transition("up", "down"))
+    late = after_transition(down.incident, transition("down", "late", 60))
+    up = after_transition(late.incident, transition("late", "up", 120))
+    assert [step.alerts[0].severity for step in (down, late, up)] == [Severity.CRITICAL] * 3
+
+
 def flaps(count: int, every_s: int = 60) -> list[Transition]:
     """So many changes, beginning with down."""
     states = [("up", "down"), ("down", "up")]

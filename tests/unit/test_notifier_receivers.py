@@ -1,6 +1,7 @@
 """Real receivers on the loopback address: what each kind gets, and what their worst answers mean."""
 
 import asyncio
+import dataclasses
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,7 +32,7 @@ from everwatch.notifier.incidents import after_transition
 from everwatch.notifier.routes import Relay
 from everwatch.notifier.senders import over_http
 from everwatch.notifier.senders.mail import MailSender
-from everwatch.notifier.senders.outcome import Outcome, Verdict
+from everwatch.notifier.senders.outcome import Outcome, Verdict, said_of
 from everwatch.notifier.senders.over_http import HttpSender, post_of
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -117,6 +118,8 @@ async def test_a_users_address_passes_the_guard_and_an_operators_need_not(
     refused = await sender.send(address, message(), from_user=True)
     assert refused.verdict is Verdict.FAILED
     assert "is a loopback address, which checks may not reach" in refused.reason
+    # else a user could close the way to a server of the operators' by naming it
+    assert not refused.is_servers
     assert server.requests == []
     assert (await sender.send(address, message(), from_user=False)).verdict is Verdict.SENT
 
@@ -174,6 +177,14 @@ def test_alertmanager_gets_the_same_labels_when_an_alert_begins_and_when_it_ends
     assert begun[0]["labels"]["team"] == "shop"
 
 
+def test_alertmanager_gets_all_alerts_of_a_message_in_their_order() -> None:
+    up = after_transition(DOWN.incident, transition("down", "up", 60))
+    again = after_transition(up.incident, transition("up", "down", 120))
+    # a message lists the most urgent first
+    post = post_of(AlertmanagerAddress("http://alertmanager:9093/"), message(*up.alerts, *again.alerts), START)
+    assert [each["annotations"]["state"] for each in json.loads(post.body)] == ["up", "down"]
+
+
 # --- mail -------------------------------------------------------------------------------------------------------------
 
 
@@ -185,6 +196,9 @@ class Mailbox:
         self.sessions: set[int] = set()
         self.rcpt_says = "250 OK"
         self.data_says = "250 OK"
+        self.order: list[Session] = []
+        self.hold: asyncio.Event | None = None
+        self.holds = asyncio.Event()
 
     async def handle_RCPT(self, _: SMTP, __: Session, envelope: Envelope, address: str, ___: list[str]) -> str:
         if self.rcpt_says.startswith("250"):
@@ -192,6 +206,10 @@ class Mailbox:
         return self.rcpt_says
 
     async def handle_DATA(self, _: SMTP, session: Session, envelope: Envelope) -> str:
+        if self.hold is not None:
+            self.holds.set()
+            await self.hold.wait()
+        self.order.append(session)
         if self.data_says.startswith("250"):
             self.mails.append(envelope)
             self.sessions.add(id(session))
@@ -259,6 +277,42 @@ async def test_what_a_mail_servers_refusal_means(
     mailbox.rcpt_says = mailbox.data_says = "250 OK"
     assert (await sender.send(relay, ADA, message())).verdict is Verdict.SENT
     await sender.close()
+
+
+async def test_an_address_that_no_mail_can_be_sent_to_is_not_the_mail_servers_fault(relay: Relay) -> None:
+    sender = MailSender(SystemClock(), "")
+    # this server knows no SMTPUTF8
+    outcome = await sender.send(relay, EmailAddress("adä@example.com"), message())
+    assert (outcome.verdict, outcome.is_servers) == (Verdict.FAILED, False)
+    assert "no mail can be sent to this address" in outcome.reason
+    assert (await sender.send(relay, ADA, message())).verdict is Verdict.SENT
+    await sender.close()
+
+
+async def test_a_connection_to_the_mail_server_that_the_rules_named_before_is_not_used(
+    relay: Relay, mailbox: Mailbox
+) -> None:
+    sender = MailSender(SystemClock(), "")
+    other = dataclasses.replace(relay, username="", sender="other@example.com")
+    mailbox.hold = asyncio.Event()
+    under_way = asyncio.create_task(sender.send(relay, ADA, message()))
+    await mailbox.holds.wait()
+    hold, mailbox.hold = mailbox.hold, None
+    await sender.send(other, ADA, message())
+    hold.set()
+    await under_way
+    await sender.send(other, ADA, message())
+    await sender.close()
+    second, first, third = mailbox.order
+    assert first is not second
+    assert third is second
+
+
+def test_what_a_receiver_says_is_one_line_that_terminals_and_databases_take() -> None:
+    said = said_of("caf\udce9\r\n\x1b[2J" + "x" * 10_000)
+    assert said.startswith("caf\\udce9 \\u001b[2Jxxx")
+    said.encode()
+    assert len(said) < 300
 
 
 async def test_a_mail_server_that_is_away_or_speaks_no_tls_says_so() -> None:

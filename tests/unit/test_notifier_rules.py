@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.notifying import RULES, transition
 
+from everwatch.kinds.protocol import FieldError
 from everwatch.notifier.addresses import EmailAddress, PagerDutyAddress, WebhookAddress
 from everwatch.notifier.alerts import Alert
 from everwatch.notifier.incidents import after_transition
@@ -23,7 +24,7 @@ def rules(text: str) -> Rules:
 
 
 def names(given: Rules, alert: Alert = ALERT, plan: str = "pro") -> list[str]:
-    return [route.name for route in given.routes_of(alert, plan)]
+    return [route.name for route in given.routes_of(alert, plan, lambda _: True)]
 
 
 @pytest.mark.parametrize(
@@ -121,10 +122,33 @@ def test_an_address_is_filled_in_for_each_user_and_what_is_none_says_so() -> Non
             mail.address(Given("u-1", "pro", attributes))
 
 
+@pytest.mark.parametrize(
+    "to",
+    ["a@b@example.com", "=?utf-8?q?a=0D=0ABcc:eve?=@example.com", "a\u202e@example.com", "a,b@example.com", "<a@b>"],
+)
+def test_an_address_that_would_be_another_in_a_header_is_refused(to: str) -> None:
+    with pytest.raises(FieldError):
+        EmailAddress(to)
+
+
 def test_what_is_shown_of_an_address_is_no_secret() -> None:
     hook = WebhookAddress("https://hooks.example/T0/secret?key=secret", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     for address in (hook, PagerDutyAddress("R012secret"), EmailAddress("secret@example.com")):
         assert "secret" not in f"{address!r} {address.shown}"
+
+
+def test_a_running_notifier_follows_the_files_of_secrets_too(tmp_path: Path) -> None:
+    path, secret = tmp_path / "notify.toml", tmp_path / "pass"
+    path.write_text(RULES.replace("[smtp]", '[smtp]\nusername = "u"\npassword = { file = "pass" }'))
+    secret.write_text("old")
+    file = RulesFile(path)
+    secret.unlink()
+    assert not file.look()
+    secret.write_text("newer")
+    assert file.look()
+    assert file.current.relay is not None
+    assert file.current.relay.password == "newer"
+    assert not file.look()
 
 
 def test_a_running_notifier_follows_the_file_and_keeps_its_rules_while_the_file_is_wrong(

@@ -278,7 +278,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # notifier
     notify_file: Annotated[
         Path | None,
-        Meta(description="TOML file of notification rules: who is told of what, and how; empty: nobody is told."),
+        Meta(description="TOML file of notification rules: which alerts go to whom, and how; empty: no alert is sent."),
     ] = None
     notifier_in_flight: Annotated[
         int, Meta(ge=1, le=10_000, description="Messages that one notifier sends at once.")

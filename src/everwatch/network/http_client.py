@@ -23,7 +23,15 @@ from everwatch.network.error_texts import explain_connection_error
 from everwatch.network.guard import Guard
 from everwatch.network.host_names import address_in, parse_url
 from everwatch.network.http_exchange import KEPT_S, Exchange
-from everwatch.network.http_request import HttpTarget, Probe, ProxyRoute, Request, RequestFailed, Terms
+from everwatch.network.http_request import (
+    HttpTarget,
+    Probe,
+    ProxyRoute,
+    Request,
+    RequestFailed,
+    RequestForbidden,
+    Terms,
+)
 from everwatch.network.http_response import HttpResponse
 from everwatch.network.resolver import Resolver
 
@@ -134,7 +142,7 @@ class HttpClient:
             self._guard.check(target)
             found = await self._resolver.addresses(proxy.host, proxy.port)
         except TargetForbidden as error:
-            raise RequestFailed(str(error)) from None
+            raise RequestForbidden(str(error)) from None
         except socket.gaierror:
             raise RequestFailed("the outgoing proxy's name does not resolve") from None
         return replace(where, addresses=(), way=ProxyRoute(proxy, tuple(info[4][0] for info in found), target))

@@ -16,7 +16,15 @@ from everwatch.network.certificate import read_certificate
 from everwatch.network.curl_transfers import Failed, Transfers
 from everwatch.network.error_texts import explain_untrusted
 from everwatch.network.http_errors import explain
-from everwatch.network.http_request import HttpTarget, Probe, ProxyRoute, Request, RequestFailed, Terms
+from everwatch.network.http_request import (
+    HttpTarget,
+    Probe,
+    ProxyRoute,
+    Request,
+    RequestFailed,
+    RequestForbidden,
+    Terms,
+)
 from everwatch.network.http_response import HttpResponse
 
 # not kept for longer: longer than the usual intervals, and most servers close earlier
@@ -262,7 +270,7 @@ class Exchange:
     def _explained(self, failure: Failed) -> RequestFailed:
         """Why there is no answer, in one sentence."""
         if self._refusal is not None and not self._curl.getinfo(pycurl.NUM_CONNECTS):
-            return RequestFailed(str(self._refusal))
+            return RequestForbidden(str(self._refusal))
         if self._trouble is not None:
             return RequestFailed(f"the executor could not open a connection: {self._trouble.strerror}")
         if self._way is not None and (refusal := _refused_by_proxy(failure, self._curl)):

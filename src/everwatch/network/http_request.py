@@ -112,3 +112,7 @@ class RequestFailed(Exception):
         """The sentence with the server's words as ``tell`` tells them."""
         before, said, after = self._parts
         return before + (tell(said) if said else "") + after
+
+
+class RequestForbidden(RequestFailed):
+    """The SSRF guard does not allow the address: nothing was sent, and the server is not to blame."""

@@ -4,16 +4,20 @@ import re
 from typing import Annotated, Any
 
 import msgspec
-import yarl
 
+from everwatch.core.printable import HIDDEN
 from everwatch.kinds.protocol import FieldError
 from everwatch.kinds.shared.http_config import HeaderValue, check_headers, check_url
 from everwatch.kinds.webhook import check_secret
+from everwatch.network.error_texts import address_of
+from everwatch.network.host_names import parse_url
 
 PAGERDUTY_URL = "https://events.pagerduty.com/v2/enqueue"
 
-# what every server takes, and nothing that could end a header or name a second recipient
-_MAILBOX = re.compile(r"[^\s@<>,;:\"()\[\]\\\x00-\x1f\x7f]{1,64}@[^\s@<>,;:\"()\[\]\\\x00-\x1f\x7f]{1,255}")
+# what every server takes, and nothing that could end a header or name a second recipient; nor an encoded word
+# (RFC 2047), which may stand for either
+_ATOM = rf"[^\s@<>,;:\"()\[\]\\{HIDDEN}]"
+_MAILBOX = re.compile(rf"(?!.*=\?){_ATOM}{{1,64}}@{_ATOM}{{1,255}}")
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
@@ -125,5 +129,5 @@ TYPES: dict[str, type[Address]] = {
 
 def host_of(url: str) -> str:
     """Return host and port of a URL that was checked."""
-    parsed = yarl.URL(url)
-    return f"{parsed.host}:{parsed.port}"
+    parsed = parse_url(url)
+    return address_of(parsed.host or "", parsed.port)

@@ -22,6 +22,9 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+URGENCY = tuple(Severity)
+
+
 class AlertKind(StrEnum):
     """What an alert tells.
 

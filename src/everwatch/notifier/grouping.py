@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 from msgspec.structs import replace
 
-from everwatch.notifier.alerts import RESOLVING, Alert, AlertKind, Message, derived_id
+from everwatch.notifier.alerts import RESOLVING, URGENCY, Alert, AlertKind, Message, derived_id
 
 MOST_LISTED = 50
 """So many alerts of a message are listed; the others are counted."""
@@ -115,8 +115,7 @@ _ORDER = {
     AlertKind.SETTLED: 6,
     AlertKind.ENDED: 7,
 }
-_SEVERITIES = ("critical", "error", "warning", "info")
 
 
 def _urgency(alert: Alert) -> tuple[int, int, int]:
-    return _ORDER[alert.kind], _SEVERITIES.index(alert.severity.value), alert.at
+    return _ORDER[alert.kind], -URGENCY.index(alert.severity), alert.at

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from everwatch.model import State, Transition
-from everwatch.notifier.alerts import Alert, AlertKind, Severity, derived_id
+from everwatch.notifier.alerts import URGENCY, Alert, AlertKind, Severity, derived_id
 from everwatch.notifier.meaning import Meaning, meaning_of, severity_of
 from everwatch.schedule.duration import MINUTE_MS
 
@@ -40,7 +40,7 @@ class Incident(msgspec.Struct, frozen=True):
     """The newest incident of a monitor.
 
     ``monitor_kind``, ``target`` and ``labels`` are the monitor's when it opened: receivers know it by them.
-    ``opened_severity``: its severity then.
+    ``opened_severity``: its severity then; ``severity``: the most urgent since.
     ``told``: people were told that it began (not within maintenance, and not of what was before the notifier began).
     ``state``: of the monitor, by the last transition, which was at ``changed_at``. ``reminded_at``: the last reminder.
     ``entered``: the states that were entered at ``changed_at``, mostly one.
@@ -219,7 +219,8 @@ def _with(incident: Incident, transition: Transition) -> Incident:
         changed_at=transition.at,
         entered=(*(incident.entered if transition.at == incident.changed_at else ()), transition.to_state.value),
         reason=transition.reason,
-        severity=severity_of(transition) if bad else incident.severity,
+        # it never falls: the route that told the beginning must take the end
+        severity=max(incident.severity, severity_of(transition), key=URGENCY.index) if bad else incident.severity,
         changes=_recent(incident.changes, transition.at) if changed else incident.changes,
     )
 

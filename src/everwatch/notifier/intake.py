@@ -91,7 +91,6 @@ def take_in(storage: Storage, batch: Batch) -> None:
     """Store a batch and its offsets in one transaction. What another notifier has stored already is left out."""
     with storage.begin() as work:
         stored = work.lock(batch.offsets)
-        work.begun_at(batch.taken_at)
         entries = [each for each in batch.entries if each.offset >= stored[each.source]]
         _take_entries(work, entries, batch.taken_at)
         fresh = [each for each in batch.transitions if each.offset >= stored[each.source]]

@@ -27,8 +27,8 @@ from everwatch.network.http_client import HttpClient
 from everwatch.network.resolver import Resolver
 from everwatch.notifier.dispatch import Dispatcher, Limits, resolve_doubts
 from everwatch.notifier.intake import build_batch, take_in
-from everwatch.notifier.metrics import ALERTS, REFUSED, TAKEN_IN
-from everwatch.notifier.planner import MOST_EVENTS, compose, judge, pass_over_one
+from everwatch.notifier.metrics import REFUSED, TAKEN_IN
+from everwatch.notifier.planner import Planner
 from everwatch.notifier.rules_file import RulesFile
 from everwatch.notifier.senders.mail import MailSender
 from everwatch.notifier.senders.over_http import HttpSender
@@ -88,6 +88,7 @@ class Notifier(Process):
         # with SQLite no other notifier runs; else an attempt is in doubt when its lease is over
         is_alone = url.startswith("sqlite")
         rules, now = self._rules.current, self.clock.now_ms()
+        await self._in_database(partial(_note_beginning, self._storage, now))
         doubtful = await self._in_database(partial(resolve_doubts, self._storage, rules, now, everything=is_alone))
         if doubtful:
             logger.warning("%d messages were being sent when the last notifier ended", doubtful)
@@ -187,22 +188,9 @@ class Notifier(Process):
             self._planned.set()
 
     async def _plan(self) -> None:
-        most = MOST_EVENTS
+        planner = Planner(self._open, self._topics.transitions, self._complain)
         while True:
-            try:
-                busy = await self._in_database(partial(self._plan_once, most))
-                most = MOST_EVENTS
-            except Exception as error:
-                if is_retryable(error):
-                    raise
-                # an event that cannot be judged, for a reason that nobody thought of, must not stop the others
-                self._complain("judging", f"an event could not be judged: {type(error).__name__}: {error}")
-                logger.debug("judging failed", exc_info=error)
-                if most == 1:
-                    await self._in_database(partial(pass_over_one, self._open, self._numbers(), self.clock.now_ms()))
-                most = 1
-                continue
-            if busy:
+            if await self._in_database(lambda: planner.turn(self._rules.current, self._numbers(), self.clock.now_ms())):
                 assert self._dispatcher is not None
                 self._dispatcher.wake()
                 continue
@@ -210,12 +198,6 @@ class Notifier(Process):
                 async with asyncio.timeout(PLAN_EVERY_S):
                     await self._planned.wait()
             self._planned.clear()
-
-    def _plan_once(self, most: int) -> int:
-        rules, now = self._rules.current, self.clock.now_ms()
-        judged = judge(self._open, rules, self._numbers(), self._topics.transitions, now, most)
-        ALERTS.inc(judged.alerts)
-        return judged.alerts + compose(self._open, rules, now)
 
     async def _keep_house(self) -> None:
         """Follow the rules' file, decide on what a dead notifier left, and delete what is old."""
@@ -261,6 +243,12 @@ class Notifier(Process):
 
     def _why_not_assigned(self) -> str:
         return "" if self._source is not None and self._source.is_member else "not in the consumer group yet"
+
+
+def _note_beginning(storage: Storage, now: int) -> None:
+    # not with the first batch: that may hold the very first signup, and the down that came of it just before
+    with storage.begin() as work:
+        work.begun_at(now)
 
 
 def _trim(storage: Storage, before: int) -> int:

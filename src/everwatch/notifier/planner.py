@@ -3,19 +3,25 @@
 Each pass is one transaction, so a notifier that is killed in between does it again, or finds it done.
 """
 
-from collections.abc import Collection, Iterator
+import logging
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import NamedTuple
 
+from everwatch.core.errors import is_retryable
 from everwatch.notifier.addresses import Address
 from everwatch.notifier.alerts import Alert, Message, derived_id
 from everwatch.notifier.grouping import Collapse, flush_at, message_of
 from everwatch.notifier.incidents import Incident, after_silence, after_transition
 from everwatch.notifier.intake import DELETED
+from everwatch.notifier.metrics import ALERTS
 from everwatch.notifier.routes import Audience, NoAddress, Route, Rules
 from everwatch.notifier.senders import lane_of
 from everwatch.notifier.storage import Delivery, Event, Group, Item, Storage, Work
 from everwatch.plans.placeholders import Given
 from everwatch.store.partition import Partition
+
+logger = logging.getLogger(__name__)
 
 MOST_EVENTS = 1_000
 MOST_GROUPS = 500
@@ -38,6 +44,9 @@ def judge(
     if not partitions:
         return Judged(0, 0)
     with storage.begin() as work:
+        # mostly there is nothing, and then nothing is locked or written
+        if not work.events_to_judge(partitions, now, 1) and not work.incidents_to_settle(partitions, now, 1):
+            return Judged(0, 0)
         work.lock([Partition(topic, number) for number in partitions])
         events = work.events_to_judge(partitions, now, most)
         settling = work.incidents_to_settle(partitions, now, most)
@@ -47,13 +56,6 @@ def judge(
         judging.settle(settling)
         judging.judge(events)
         return Judged(len(events), judging.write())
-
-
-def pass_over_one(storage: Storage, partitions: Collection[int], now: int) -> None:
-    """Give the oldest event up, which could not be judged."""
-    with storage.begin() as work:
-        for event in work.events_to_judge(partitions, now, 1):
-            work.put_verdicts([(event.event_id, None, "it could not be judged; see the notifier's log")])
 
 
 class _Judging:
@@ -133,25 +135,15 @@ class _Judging:
         names = []
         for number, alert in enumerate(alerts):
             given = self._users.get(alert.user_id)
-            for route in self._taking(alert, given):
+            # one without an address, or whose address is given up, is passed over
+            reaches = partial(self._has_address, given=given)
+            for route in self._rules.routes_of(alert, given.plan if given else "", reaches):
                 group_id = route.group_id(alert)
                 user_id = alert.user_id if route.audience is Audience.USERS else ""
                 self._routes[group_id] = route, user_id
                 self._items.append((group_id, f"{of}/{number}" if number else of, alert))
                 names.append(route.name)
         return names
-
-    def _taking(self, alert: Alert, given: Given | None) -> Iterator[Route]:
-        """The routes that an alert goes to: one without an address, or whose address is given up, is passed over."""
-        done: set[Audience] = set()
-        for route in self._rules.routes:
-            if route.audience in done or not route.match.takes(alert, given.plan if given else ""):
-                continue
-            if not self._has_address(route, given):
-                continue
-            yield route
-            if not route.goes_on:
-                done.add(route.audience)
 
     def _has_address(self, route: Route, given: Given | None) -> bool:
         if route.audience is Audience.USERS and given is None:
@@ -169,10 +161,10 @@ class _Judging:
         self._disabled |= self._work.disabled_channels(user_ids)
 
 
-def compose(storage: Storage, rules: Rules, now: int) -> int:
+def compose(storage: Storage, rules: Rules, now: int, most: int = MOST_GROUPS) -> int:
     """Make messages of the groups whose time has come; return how many groups were looked at."""
     with storage.begin() as work:
-        groups = work.groups_to_flush(now, MOST_GROUPS)
+        groups = work.groups_to_flush(now, most)
         if groups:
             _Composing(work, rules, now).compose(groups)
         return len(groups)
@@ -236,10 +228,12 @@ class _Composing:
         for alert in held:
             self._held += [(group.group_id, i.item_id, i.alert) for i in by_incident.get(alert.incident_id, [])]
         after = group._replace(flush_at=held_until)
-        if told:
-            message = message_of(route.name, group.user_id, group.group_id, told, collapse.ids, now)
+        for alerts in _parted(route, told):
+            # of several messages each has an id of its own, which follows from its incident
+            ids = collapse.ids if len(alerts) == len(told) else [*collapse.ids, alerts[0].incident_id]
+            message = message_of(route.name, group.user_id, group.group_id, alerts, ids, now)
             delivery = new_delivery(route, group.group_id, given, message, now)
-            if last is not None and before is not None:
+            if last is not None and before is not None and _have_in_common(before.alerts, alerts):
                 # what failed before is not tried sooner, or for longer, for being told anew
                 delivery = delivery._replace(
                     attempt=last.attempt, due_at=max(now, last.due_at), created_at=last.created_at
@@ -250,6 +244,65 @@ class _Composing:
 
     def _give_up(self, delivery: Delivery) -> bool:
         return self._work.supersede(delivery.delivery_id, self._now, "told anew, with what has happened since")
+
+
+def _parted(route: Route, told: list[Alert]) -> list[list[Alert]]:
+    """The alerts of each message, that of the newest incident last; where a message takes one alert, all get theirs."""
+    if not route.takes_one_alert:
+        return [told] if told else []
+    return [[alert] for alert in sorted(told, key=lambda alert: alert.opened_at)]
+
+
+def _have_in_common(some: Collection[Alert], others: Collection[Alert]) -> bool:
+    """Tell whether there is an incident that both tell of; operators and users are told of all in one message."""
+    return not {alert.incident_id for alert in some}.isdisjoint(alert.incident_id for alert in others)
+
+
+class Planner:
+    """Judges and composes. ``complain`` is told what goes wrong: about what, and a sentence.
+
+    What fails for a reason that nobody thought of is narrowed down, half as many at a time, until it is alone. Then it
+    is passed over: one event or group must stop no other.
+    """
+
+    def __init__(self, storage: Storage, topic: str, complain: Callable[[str, str], None]) -> None:
+        self._storage = storage
+        self._topic = topic
+        self._complain = complain
+        self._most_events, self._most_groups = MOST_EVENTS, MOST_GROUPS
+
+    def turn(self, rules: Rules, partitions: Collection[int], now: int) -> bool:
+        """Judge, then compose; return whether there was anything to do. Raises what may be tried again."""
+        storage = self._storage
+        events = groups = 1
+        try:
+            events, alerts = judge(storage, rules, partitions, self._topic, now, self._most_events)
+            ALERTS.inc(alerts)
+            self._most_events = min(2 * self._most_events, MOST_EVENTS)
+        except Exception as error:
+            self._failed("judging", error)
+            if self._most_events == 1:
+                with storage.begin() as work:
+                    work.pass_over_event(partitions, now, "it could not be judged; see the notifier's log")
+            self._most_events = max(1, self._most_events // 2)
+        try:
+            groups = compose(storage, rules, now, self._most_groups)
+            self._most_groups = min(2 * self._most_groups, MOST_GROUPS)
+        except Exception as error:
+            self._failed("composing", error)
+            if self._most_groups == 1:
+                with storage.begin() as work:
+                    given_up = work.groups_to_flush(now, 1)
+                    work.empty_groups([group.group_id for group in given_up])
+                    work.put_groups(group._replace(flush_at=0) for group in given_up)
+            self._most_groups = max(1, self._most_groups // 2)
+        return bool(events or groups)
+
+    def _failed(self, about: str, error: Exception) -> None:
+        if is_retryable(error):
+            raise error
+        self._complain(about, f"{about} failed, and what it fails for is passed over: {type(error).__name__}: {error}")
+        logger.debug("%s failed", about, exc_info=error)
 
 
 def new_delivery(route: Route, group_id: str, given: Given | None, message: Message, now: int) -> Delivery:

@@ -67,7 +67,8 @@ class Circuits:
         """Note that a server failed; return until when it is left alone, 0 if it is not."""
         known = self._lanes.pop(lane, _Lane())
         known = replace(known, failures=known.failures + 1)
-        until = now + retry_after_ms if retry_after_ms else 0
+        # one address may ask for a day; those of others at the same server are not held back for that long
+        until = now + min(retry_after_ms, _LONGEST_OPEN_MS) if retry_after_ms else 0
         # attempts that were under way when it was closed say nothing new
         if known.failures >= _FAILURES_TO_OPEN and now >= known.closed_until:
             until = max(until, now + min(_OPEN_MS * 2**known.opened, _LONGEST_OPEN_MS))

@@ -1,8 +1,9 @@
 """Routes: which alerts go to whom, when and how. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from everwatch.notifier.grouping import Timing
 from everwatch.plans.placeholders import Given, is_open
 
 KEEP_INCIDENTS = frozenset({"pagerduty", "alertmanager"})
-"""Senders whose receivers open and resolve incidents by an id that we give: each incident is a message of its own."""
+"""Senders whose receivers open and resolve incidents by an id that we give: each monitor is a group of its own."""
 
 
 class Audience(StrEnum):
@@ -77,6 +78,11 @@ class Route:
         """Whether its receiver opens and resolves incidents."""
         return self.sender in KEEP_INCIDENTS
 
+    @property
+    def takes_one_alert(self) -> bool:
+        """Whether a message to its receiver tells of one alert only."""
+        return self.sender == "pagerduty"
+
     def address(self, given: Given | None) -> Address:
         """Return where it sends to, for a user or (None) for operators. Raises NoAddress."""
         target = self.target
@@ -94,7 +100,7 @@ class Route:
             raise NoAddress(reason) from None
 
     def group_id(self, alert: Alert) -> str:
-        """Return which alerts this one is told with: those of the user (or of all), or of its incident alone."""
+        """Return which alerts this one is told with: those of the user (or of all), or of its monitor alone."""
         parts = [self.audience.value, self.name]
         if self.audience is Audience.USERS:
             parts.append(alert.user_id)
@@ -120,23 +126,27 @@ class Relay:
 
 @dataclass(frozen=True)
 class Rules:
-    """All that ``notify.toml`` says; routes in the order in which they are tried."""
+    """All that ``notify.toml`` says; routes in the order in which they are tried.
+
+    ``files``: those that it takes values from.
+    """
 
     routes: tuple[Route, ...] = ()
     relay: Relay | None = None
+    files: tuple[Path, ...] = ()
 
     def named(self, name: str) -> Route | None:
         """Return the route called ``name``."""
-        return self._by_name().get(name)
+        return next((route for route in self.routes if route.name == name), None)
 
-    def routes_of(self, alert: Alert, plan: str) -> Iterator[Route]:
-        """Yield the routes that an alert takes: of each audience the first that matches, and on where it says so."""
+    def routes_of(self, alert: Alert, plan: str, reaches: Callable[[Route], bool]) -> Iterator[Route]:
+        """Yield the routes that an alert takes: of each audience the first that matches, and on where it says so.
+
+        One of which ``reaches`` says no is passed over.
+        """
         done: set[Audience] = set()
         for route in self.routes:
-            if route.audience not in done and route.match.takes(alert, plan):
+            if route.audience not in done and route.match.takes(alert, plan) and reaches(route):
                 yield route
                 if not route.goes_on:
                     done.add(route.audience)
-
-    def _by_name(self) -> Mapping[str, Route]:
-        return {route.name: route for route in self.routes}

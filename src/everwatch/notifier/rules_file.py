@@ -2,7 +2,7 @@
 
 import logging
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -101,27 +101,33 @@ def rules_of(data: bytes, path: Path) -> Rules:
             raise InvalidInput("a route sends e-mail, and no [smtp] says by which server", "smtp")
     except InvalidInput as error:
         raise WrongRules(str(path), error.path, error.reason) from None
-    return Rules(tuple(routes), relay)
+    return Rules(tuple(routes), relay, tuple(_files_in(given, path)))
 
 
-def read_rules(path: Path) -> tuple[Rules, Stamp]:
-    """Return the rules of the setting EVERWATCH_NOTIFY_FILE, and the stamp of the file. Raises SettingsError."""
-    data, stamp = _read(path)
-    return rules_of(data, path), stamp
+def read_rules(path: Path) -> Rules:
+    """Return the rules of the setting EVERWATCH_NOTIFY_FILE. Raises SettingsError or WrongRules."""
+    try:
+        data, _ = read_file(path)
+    except SettingsError as error:
+        raise SettingsError(str(error).replace("The plans file", "The file of notification rules")) from None
+    return rules_of(data, path)
 
 
 class RulesFile:
     """``current`` are the rules of the last state of the file that was right; replaced as a whole, never changed.
+
+    The files that it takes values from are followed, too: secrets are replaced.
 
     Without a file there is no route. Raises SettingsError if the file is wrong to begin with.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._seen: Stamp | None = None
+        self._complaint = ""
         self.current = Rules()
         if path is not None:
-            self.current, self._seen = read_rules(path)
+            self.current = read_rules(path)
+        self._seen = self._stamps()
 
     def look(self) -> bool:
         """Take the file as it is now, if it changed since the last look; return whether the rules were replaced.
@@ -130,28 +136,34 @@ class RulesFile:
         """
         if self._path is None:
             return False
-        try:
-            stamp = Stamp.of(self._path.stat())
-        except OSError:
-            stamp = None
-        if stamp == self._seen:
+        stamps = self._stamps()
+        if stamps == self._seen and not self._complaint:
             return False
         try:
-            rules, read = read_rules(self._path)
+            rules = read_rules(self._path)
         except EverwatchError as error:
-            self._seen = stamp
-            logger.error("the notification rules stay as they were: %s", error)
+            # what is wrong may be a file that is not known here yet, so it is read until it is right
+            if str(error) != self._complaint:
+                logger.error("the notification rules stay as they were: %s", error)
+            self._complaint = str(error)
             return False
-        self._seen, self.current = read, rules
+        changed = rules.files != self.current.files
+        self._complaint, self.current = "", rules
+        # of before they were read: what has changed since is seen the next time
+        self._seen = self._stamps() if changed else stamps
         logger.info("notification rules taken from %s: %d routes", self._path, len(rules.routes))
         return True
 
+    def _stamps(self) -> list[Stamp | None]:
+        files = [] if self._path is None else [self._path, *self.current.files]
+        return [_stamp_of(file) for file in files]
 
-def _read(path: Path) -> tuple[bytes, Stamp]:
+
+def _stamp_of(file: Path) -> Stamp | None:
     try:
-        return read_file(path)
-    except SettingsError as error:
-        raise SettingsError(str(error).replace("The plans file", "The file of notification rules")) from None
+        return Stamp.of(file.stat())
+    except OSError:
+        return None
 
 
 def _route(table: dict[str, Any], field: str, audience: Audience, timing: Timing, path: Path) -> Route:
@@ -224,8 +236,19 @@ def _with_files(table: Mapping[str, Any], place: str, path: Path) -> dict[str, A
     return {name: _from_file(value, f"{place}.{name}", path) for name, value in table.items()}
 
 
+def _is_file(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"file"} and isinstance(value["file"], str)
+
+
+def _files_in(given: _FileInput, path: Path) -> Iterator[Path]:
+    """The files that ``_with_files`` reads."""
+    targets = (route.get(sender) for route in (*given.users, *given.operators) for sender in TYPES)
+    for table in (given.smtp, *targets):
+        yield from (path.parent / value["file"] for value in (table or {}).values() if _is_file(value))
+
+
 def _from_file(value: Any, place: str, path: Path) -> Any:
-    if not (isinstance(value, dict) and value.keys() == {"file"} and isinstance(value["file"], str)):
+    if not _is_file(value):
         return value
     file = path.parent / value["file"]
     try:

@@ -19,7 +19,6 @@ from sqlalchemy import (
     bindparam,
     delete,
     event,
-    func,
     literal_column,
     select,
     tuple_,
@@ -240,14 +239,19 @@ class Work:
             )
 
     def begun_at(self, now: int) -> int:
-        """Return when the notifier took in its first batch: ``now`` if this is the first."""
+        """Return when the notifier was first started: ``now`` if that was not before."""
         self._run.seed_facts.run(self._connection, [("begun_at", now)])
         fact = notifier_facts.c
         return int(self._connection.execute(select(fact.value).where(fact.name == "begun_at")).scalar_one())
 
     def put_users(self, users: Iterable[tuple[str, str, str]]) -> None:
         """Store users: id, plan and attributes as JSON."""
-        self._run.users.run(self._connection, [tuple(map(storable, row)) for row in users])
+        rows = [tuple(map(storable, row)) for row in users]
+        self._run.users.run(self._connection, rows)
+        # events that wait for their user are due now: a later one must not be judged before them
+        for some in _chunks([user_id for user_id, *_ in rows]):
+            waits = _event.user_id.in_(some) & (_event.judge_at > _event.taken_at)
+            self._connection.execute(update(alert_events).where(waits).values(judge_at=_event.taken_at))
 
     def delete_users(self, user_ids: Collection[str]) -> None:
         """Delete users and what was to be sent to them; their incidents end with their monitors."""
@@ -282,6 +286,16 @@ class Work:
             .limit(most)
         )
         return [Event(id_, number, taken_at, _decode_transition(text)) for id_, number, taken_at, text in rows]
+
+    def pass_over_event(self, partitions: Collection[int], now: int, verdict: str) -> None:
+        """Give the oldest event up that is due to be judged, without reading what it says."""
+        oldest = (
+            select(_event.event_id)
+            .where(_event.judge_at.is_not(None), _event.judge_at <= now, _event.partition.in_(partitions))
+            .order_by(_event.partition, _event.position)
+            .limit(1)
+        )
+        self.put_verdicts([(id_, None, verdict) for id_ in self._connection.execute(oldest).scalars()])
 
     def put_verdicts(self, verdicts: list[tuple[str, int | None, str]]) -> None:
         """Store what became of events: id, when to judge it again (None: it is judged), and a word on it."""
@@ -374,6 +388,11 @@ class Work:
             ):
                 yield group_id, Item(seq, item_id, alerts.decode_alert(text))
 
+    def empty_groups(self, group_ids: Collection[str]) -> None:
+        """Delete all that waits in these groups."""
+        for some in _chunks(group_ids):
+            self._connection.execute(delete(alert_items).where(_item.group_id.in_(some)))
+
     def delete_items(self, upto: Iterable[tuple[str, int]]) -> None:
         """Delete the items of groups up to a number."""
         self._run.delete_items.run(self._connection, list(upto))
@@ -425,7 +444,9 @@ class Work:
         statement = select(*_delivery).where(_delivery.state == "sending")
         if not everything:
             statement = statement.where(_delivery.lease_until <= now)
-        return [_delivery_of(row) for row in self._connection.execute(statement.limit(_MOST_KEYS))]
+        # what another notifier decides on at the same time is left to it
+        rows = self._connection.execute(statement.limit(_MOST_KEYS).with_for_update(skip_locked=True))
+        return [_delivery_of(row) for row in rows]
 
     def doubt(self, rows: Iterable[tuple[str, int, int, str, str]]) -> None:
         """Count a doubt and store what follows from it: state, due, settled, reason, id."""
@@ -439,16 +460,6 @@ class Work:
             .values(due_at=until)
         )
 
-    def next_due(self) -> int | None:
-        """Return when the next message, group, or flapping incident is due; None if nothing waits."""
-        looks = (
-            select(func.min(_delivery.due_at)).where(_delivery.state == "pending"),
-            select(func.min(_group.flush_at)).where(_group.flush_at.is_not(None)),
-            select(func.min(_incident.settles_at)).where(_incident.settles_at > 0),
-        )
-        found = [at for look in looks if (at := self._connection.execute(look).scalar()) is not None]
-        return min(found, default=None)
-
     def list_deliveries(self, user_id: str, state: str, route: str, since: int, most: int) -> list[Delivery]:
         """Return messages, the newest first; "" for any."""
         statement = select(*_delivery).where(_delivery.created_at >= since)
@@ -457,11 +468,6 @@ class Work:
                 statement = statement.where(column == value)
         rows = self._connection.execute(statement.order_by(_delivery.created_at.desc()).limit(most))
         return [_delivery_of(row) for row in rows]
-
-    def count_deliveries(self) -> dict[str, int]:
-        """Return how many messages are in each state."""
-        statement = select(_delivery.state, func.count()).group_by(_delivery.state)
-        return {row[0]: row[1] for row in self._connection.execute(statement)}
 
     def verdicts(self, user_id: str, monitor_id: str, most: int) -> list[tuple[Transition, int, str]]:
         """Return the newest events of a monitor, with when they were taken in and what became of them."""

@@ -26,7 +26,7 @@ notifier_offsets = Table(
     Column("next_offset", BigInteger, nullable=False),
 )
 
-# begun_at: ms, when the notifier took in its first batch; what happened before it is not told
+# begun_at: ms, when the notifier was first started; what happened before it is not told
 notifier_facts = Table(
     "notifier_facts",
     metadata,

@@ -56,8 +56,7 @@ def check(
 
     Example: `everwatch notify check notify.toml`
     """
-    rules, _ = read_rules(file)
-    _print_routes(rules, as_json)
+    _print_routes(read_rules(file), as_json)
 
 
 @app.command()
@@ -181,12 +180,14 @@ def send_test(
     """
     settings = settings_of(data_dir)
     rules = _rules(settings)
-    with closing(open_storage(settings)) as storage:
-        with storage.begin() as work:
+    if dry_run:
+        with _storage(settings) as storage, storage.look() as work:
             messages = _tests(work, rules, user, route)
-            if not dry_run:
+    else:
+        with closing(open_storage(settings)) as storage:
+            with storage.begin() as work:
+                messages = _tests(work, rules, user, route)
                 work.put_deliveries(messages)
-        if not dry_run:
             messages = _outcomes(storage, messages, within)
     for each in messages:
         if as_json:
@@ -243,7 +244,7 @@ def _outcomes(storage: Storage, messages: list[Delivery], within_s: float) -> li
 def _rules(settings: Settings) -> Rules:
     if settings.notify_file is None:
         raise SettingsError("EVERWATCH_NOTIFY_FILE names no file of rules: see docs/notifications.md for one.")
-    return read_rules(settings.notify_file)[0]
+    return read_rules(settings.notify_file)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from everwatch.core.clock import Clock
 from everwatch.notifier.addresses import EmailAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.routes import Relay
-from everwatch.notifier.senders.outcome import Outcome, Verdict
+from everwatch.notifier.senders.outcome import Outcome, Verdict, said_of
 from everwatch.notifier.wording import lines_of, subject_of
 
 TIMEOUT_S = 30.0
@@ -23,31 +23,32 @@ _MOST_MAILS = 100
 
 
 class MailSender:
-    """Sends mail through a relay, which the rules name; when they name another one, its connections are closed."""
+    """Sends mail through a relay, which the rules name. Once they name another, the last one gets nothing any more."""
 
     def __init__(self, clock: Clock, ca_file: str) -> None:
         self._clock = clock
         self._ca_file = ca_file
-        self._relay: Relay | None = None
         self._idle: deque[_Connection] = deque()
 
     async def send(self, relay: Relay | None, address: EmailAddress, message: Message) -> Outcome:
         """Make one attempt; never raises for what the relay does."""
         if relay is None:
             return Outcome(Verdict.FAILED, "no [smtp] says by which server mail is sent", is_servers=True)
-        if relay != self._relay:
-            await self.close()
-            self._relay = relay
         mail = mail_of(relay, address, message)
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 return await self._send(relay, address, mail)
         except TimeoutError:
             return Outcome(Verdict.FAILED, f"no answer of the mail server within {TIMEOUT_S:g} s", is_servers=True)
+        except (aiosmtplib.SMTPNotSupported, ValueError) as error:
+            if isinstance(error, ValueError) or not address.to.isascii():
+                # the address is to blame: mail to others must not wait for it
+                return Outcome(Verdict.FAILED, f"no mail can be sent to this address: {_plain(str(error))}")
+            return _judged(error)
         except aiosmtplib.SMTPException as error:
             return _judged(error)
-        except (OSError, ValueError) as error:
-            said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        except OSError as error:
+            said = error.strerror or str(error) or type(error).__name__
             return Outcome(Verdict.FAILED, f"mail server {relay.host}:{relay.port}: {said}", is_servers=True)
 
     async def close(self) -> None:
@@ -56,7 +57,7 @@ class MailSender:
             self._idle.popleft().client.close()
 
     async def _send(self, relay: Relay, address: EmailAddress, mail: EmailMessage) -> Outcome:
-        connection = self._kept() or await self._connected(relay)
+        connection = self._kept(relay) or await self._connected(relay)
         try:
             sender = parseaddr(relay.sender)[1]
             await connection.client.send_message(mail, sender=sender, recipients=[address.to])
@@ -77,11 +78,11 @@ class MailSender:
         self._keep(connection)
         return Outcome(Verdict.SENT, "the mail server took it")
 
-    def _kept(self) -> "_Connection | None":
+    def _kept(self, relay: Relay) -> "_Connection | None":
         now_s = self._clock.monotonic_s()
         while self._idle:
             connection = self._idle.pop()
-            if now_s - connection.since_s < _IDLE_S and connection.client.is_connected:
+            if connection.relay == relay and now_s - connection.since_s < _IDLE_S and connection.client.is_connected:
                 return connection
             connection.client.close()
         return None
@@ -106,12 +107,13 @@ class MailSender:
             password=relay.password or None,
         )
         await client.connect()
-        return _Connection(client)
+        return _Connection(client, relay)
 
 
 class _Connection:
-    def __init__(self, client: aiosmtplib.SMTP) -> None:
+    def __init__(self, client: aiosmtplib.SMTP, relay: Relay) -> None:
         self.client = client
+        self.relay = relay
         self.used = 0
         self.since_s = 0.0
 
@@ -146,4 +148,4 @@ def _judged(error: aiosmtplib.SMTPException) -> Outcome:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split())[:200]
+    return said_of(text)

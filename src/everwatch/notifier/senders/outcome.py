@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
+from everwatch.core.printable import printable
 from everwatch.network.http_response import HttpResponse
 from everwatch.schedule.duration import DAY_MS
 
@@ -43,7 +44,7 @@ def judged(answer: HttpResponse, now: int, is_refusal: Callable[[HttpResponse], 
     status = answer.status
     if 200 <= status <= 299:
         return Outcome(Verdict.SENT, f"status {status}")
-    said = _said(answer)
+    said = said_of(bytes(answer.body).decode(errors="replace"))
     reason = f"status {status}{f': {said}' if said else ''}"
     if status == 410:
         return Outcome(Verdict.GONE, reason)
@@ -69,6 +70,6 @@ def retry_after_of(answer: HttpResponse, now: int) -> int:
     return max(0, min(wanted, _LONGEST_RETRY_AFTER_MS))
 
 
-def _said(answer: HttpResponse) -> str:
-    text = bytes(answer.body).decode(errors="replace")
-    return " ".join(text.split())[:_LONGEST_SAID]
+def said_of(text: str) -> str:
+    """Return what a receiver says as one line that any terminal and database takes, of 200 characters at most."""
+    return printable(" ".join(text[: 10 * _LONGEST_SAID].split())[:_LONGEST_SAID])

@@ -8,7 +8,7 @@ import msgspec
 from everwatch.core.clock import Clock
 from everwatch.kinds.webhook import signature_headers
 from everwatch.network.http_client import HttpClient
-from everwatch.network.http_request import Request, RequestFailed
+from everwatch.network.http_request import Request, RequestFailed, RequestForbidden
 from everwatch.network.http_response import HttpResponse
 from everwatch.notifier.addresses import (
     Address,
@@ -19,7 +19,7 @@ from everwatch.notifier.addresses import (
 )
 from everwatch.notifier.alerts import RESOLVING, Alert, AlertKind, Message
 from everwatch.notifier.senders import lane_of
-from everwatch.notifier.senders.outcome import Outcome, Verdict, judged
+from everwatch.notifier.senders.outcome import Outcome, Verdict, judged, said_of
 from everwatch.notifier.wording import headline_of, iso, lines_of, subject_of
 from everwatch.schedule.duration import DAY_MS
 
@@ -70,8 +70,11 @@ class HttpSender:
                 answer = await client.send(request, client.new_probe(), owner)
         except TimeoutError:
             return Outcome(Verdict.FAILED, f"no answer within {TIMEOUT_S:g} s", is_servers=True)
+        except RequestForbidden as error:
+            # it says nothing of the server, which operators may send to: a user must not keep them from it
+            return Outcome(Verdict.FAILED, str(error))
         except RequestFailed as error:
-            return Outcome(Verdict.FAILED, str(error), is_servers=True)
+            return Outcome(Verdict.FAILED, error.told(said_of), is_servers=True)
         return judged(answer, self._clock.now_ms(), lambda _: post.is_final)
 
 
@@ -159,7 +162,13 @@ def _pagerduty(address: PagerDutyAddress, message: Message) -> Post:
 
 def _alertmanager(address: AlertmanagerAddress, message: Message) -> Post:
     # https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml: postableAlerts
-    alert = message.alerts[0]
+    # in their order: an incident that begins must not be replaced by the end of the one before, whose labels it has
+    alerts = sorted(message.alerts, key=lambda alert: (alert.opened_at, alert.at))
+    posted = [_posted(alert, message) for alert in alerts]
+    return Post(f"{address.url.rstrip('/')}/api/v2/alerts", address.headers, _json(posted), is_final=True)
+
+
+def _posted(alert: Alert, message: Message) -> dict[str, object]:
     lasts_ms = _ONCE_FOR_MS if alert.kind is AlertKind.FAILED or message.is_test else _FIRES_FOR_MS
     ends_at = alert.at if alert.kind in RESOLVING else alert.at + lasts_ms
     own = {
@@ -171,13 +180,12 @@ def _alertmanager(address: AlertmanagerAddress, message: Message) -> Post:
         # of its beginning: Alertmanager takes what has another label for another alert
         "severity": alert.opened_severity.value,
     }
-    posted = {
+    return {
         "labels": {key: value for key, value in (alert.labels | own).items() if value},
-        "annotations": {"summary": subject_of(message), "description": alert.reason, "state": alert.state},
+        "annotations": {"summary": headline_of(alert), "description": alert.reason, "state": alert.state},
         "startsAt": iso(alert.opened_at),
         "endsAt": iso(ends_at),
     }
-    return Post(f"{address.url.rstrip('/')}/api/v2/alerts", address.headers, _json([posted]), is_final=True)
 
 
 def _is_enough(answer: HttpResponse) -> bool:
