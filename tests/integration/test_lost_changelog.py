@@ -1,6 +1,7 @@
 """Kafka loses the table's changelog: no worker goes on with fewer monitors, and none of their ticks is missed."""
 
 import shutil
+from contextlib import suppress
 
 import pytest
 from conftest import NewPipeline
