@@ -1,5 +1,6 @@
 """Who may do what with the API: every route with every kind of token, made of the table of routes."""
 
+import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -118,6 +119,14 @@ async def test_a_token_is_shown_once_used_listed_and_revoked(server: Api) -> Non
     assert (await server.call("GET", "/v1/users", token=token)).status == 401
 
 
+async def test_a_token_that_is_no_text_is_unknown(server: Api) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /v1/users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 401")
+    writer.close()
+
+
 async def test_a_token_expires(server: Api) -> None:
     token = server.token(Role.VIEWER, expires_at=START + 1_000)
     assert (await server.call("GET", "/v1/users", token=token)).status == 200
@@ -186,8 +195,6 @@ async def test_a_client_that_sends_its_request_too_slowly_is_cut_off() -> None:
             slow.sendall(b"GET /healthz HTT")
             running.clock.advance(1)
             slow.setblocking(False)
-            import asyncio
-
             async with asyncio.timeout(20 * PATIENCE):
                 assert await asyncio.get_running_loop().sock_recv(slow, 100) == b""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import orjson
 import pytest
 from support.api import START, Api, api
 
@@ -154,11 +155,24 @@ async def test_a_batch_gives_each_line_its_outcome(server: Api) -> None:
     )
     token = server.texts[Role.OPERATOR]
     done = await server.call("POST", "/v1/batch", body=lines, token=token, Content_Type="application/x-ndjson")
-    import orjson
-
     outcomes = [orjson.loads(line) for line in done.data.splitlines()]
     assert done.status == 207
     assert [(each["line"], each["status"]) for each in outcomes] == [(1, 200), (2, 200), (4, 422), (5, 404), (6, 403)]
+
+
+async def test_a_line_that_is_nested_too_deeply_is_refused_and_the_others_are_carried_out(server: Api) -> None:
+    nested = b'{"a":' * 300 + b"1" + b"}" * 300
+    lines = b'{"command":"signup","user_id":"ann","attributes":' + nested + b'}\n{"command":"signup","user_id":"bob"}'
+    done = await server.call("POST", "/v1/batch", body=lines, Content_Type="application/x-ndjson")
+    assert [orjson.loads(line)["status"] for line in done.data.splitlines()] == [422, 200]
+
+
+async def test_a_patch_of_any_depth_is_refused_and_not_a_bug(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={"monitors": [SITE | {"monitor_id": "a"}]})
+    for depth in range(900, 1_000):  # what can be decoded, and yet not merged or written, is somewhere between
+        nested = b'{"config":' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
+        refused = await server.call("PATCH", "/v1/users/ann/monitors/a", body=nested, If_Match="*")
+        assert refused.status in (400, 422), depth
 
 
 async def test_pages_go_through_all_monitors_and_their_cursors_belong_to_their_filters(server: Api) -> None:

@@ -188,6 +188,8 @@ class Edge:
                 if self._quiet.may_say("database"):
                     logger.warning("%s", error)
                 return unavailable("database_unavailable", "The database cannot be read at the moment.")
+            case RecursionError():
+                return _too_deep()
             case TimeoutError():
                 return unavailable("deadline", f"This took longer than {self._deadline_s:g} s.")
             case web.HTTPRequestEntityTooLarge():
@@ -271,6 +273,10 @@ def _of_router(error: web.HTTPException) -> Problem:
     return Problem(error.status, "refused", error.reason)
 
 
+def _too_deep() -> Problem:
+    return Problem(400, "malformed", "Arrays and objects are nested too deeply.")
+
+
 def _unauthorized(detail: str, error: str) -> Problem:
     challenge = 'Bearer realm="everwatch"' + (f', error="{error}"' if error else "")
     return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
@@ -329,7 +335,7 @@ async def _body_of(request: web.Request, route: Route) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, "malformed", f"The body is not valid JSON: {error}") from None
     except RecursionError:
-        raise Problem(400, "malformed", "Arrays and objects are nested too deeply.") from None
+        raise _too_deep() from None
 
 
 async def _read(request: web.Request, limit: int) -> bytes:

@@ -170,7 +170,8 @@ class Tokens:
 
     def principal(self, text: str, now: int) -> Principal | None:
         """Return who asks with a token at ``now``; None for one that is unknown, revoked or expired."""
-        if len(text) > LONGEST_TOKEN:
+        # a header may hold bytes that are no text, which no hash can be made of
+        if len(text) > LONGEST_TOKEN or not text.isascii():
             return None
         # what is looked up is a hash, so how long the search takes tells nothing of any token
         digest = digest_of(text)
