@@ -183,6 +183,8 @@ class Edge:
             case BrokerUnavailable():
                 return unavailable("kafka_unavailable", str(error))
             case AccessError():
+                if self._quiet.may_say("access"):
+                    logger.warning("%s", error)
                 return unavailable("kafka_unavailable", "Kafka does not let this process do that; its log says why.")
             case StoreError():
                 if self._quiet.may_say("database"):
