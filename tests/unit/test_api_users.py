@@ -214,6 +214,44 @@ async def test_a_task_is_created_once_listed_in_pages_and_cancelled(server: Api)
     assert nothing.code == "invalid_parameter"
 
 
+async def test_a_task_without_a_name_is_the_same_one_when_its_request_is_sent_again(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={})
+    task = {"kind": "noop", "in": "1h"}
+    first, again = [
+        await server.call("POST", "/v1/users/ann/tasks", body=task, Idempotency_Key="k-1") for _ in range(2)
+    ]
+    assert again.json["answer"] == "repeated"
+    assert first.headers["Location"] == again.headers["Location"]
+    other = await server.call("POST", "/v1/users/ann/tasks", body=task)
+    assert other.headers["Location"] != first.headers["Location"]
+    assert (await server.call("GET", again.headers["Location"])).status == 200
+
+
+async def test_a_precondition_that_nothing_would_look_at_is_refused(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={"monitors": [SITE | {"monitor_id": "a"}]})
+    for method, path, body in (
+        ("DELETE", "/v1/users/ann/monitors/a", None),
+        ("POST", "/v1/users/ann/monitors/a/pause", {}),
+        ("PATCH", "/v1/users/ann", {}),
+    ):
+        refused = await server.call(method, path, body=body, If_Match='"7"')
+        assert (refused.status, refused.code) == (400, "invalid_header")
+    assert (await server.call("GET", "/v1/users/ann/monitors/a")).json["state"] == "new"
+
+
+async def test_how_long_a_write_waits_is_what_prefer_says_in_any_order(server: Api) -> None:
+    for prefer, status in (("respond-async", 202), ("respond-async, wait=9", 201), ("wait=9, respond-async", 200)):
+        assert (await server.call("PUT", "/v1/users/bob", body={}, Prefer=prefer)).status == status, prefer
+
+
+async def test_only_who_has_a_token_can_make_a_read_wait_for_a_position() -> None:
+    async with api(is_behind=True) as running:
+        assert (await running.call("GET", "/v1/users", Everwatch_After="0@1")).code == "behind"
+        key = (await running.call("GET", "/v1/users/ann/ping-key")).json["key"]
+        for path in (f"/ping/{key}/job", "/healthz"):
+            assert (await running.call("GET", path, token=None, Everwatch_After="0@1")).status == 200
+
+
 async def test_what_has_not_changed_is_not_sent_again(server: Api) -> None:
     await server.call("PUT", "/v1/users/ann", body={"monitors": [SITE | {"monitor_id": "a"}]})
     for path in ("/v1/users", "/v1/users/ann", "/v1/users/ann/monitors/a"):

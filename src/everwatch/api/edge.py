@@ -129,6 +129,8 @@ class Edge:
         principal = self._principal(route, request, path.get("user_id", ""))
         for name in path:
             _check_path(name, path[name])
+        if not route.versioned and request.method not in ("GET", "HEAD"):
+            _check_no_precondition(request)
         deadline_s = loop.time() + self._deadline_s
         call = Call(
             path, request.headers, principal, deadline_s, request.rel_url.raw_path, request.rel_url.raw_query_string
@@ -145,7 +147,9 @@ class Edge:
                 arguments.append(await _body_of(request, route))
             elif request.body_exists:
                 await _read(request, route.body_limit)
-            if (position := request.headers.get("Everwatch-After")) is not None:
+            # strangers ask nothing of the database, and a ping needs none
+            position = request.headers.get("Everwatch-After")
+            if position is not None and route.permission.scope is not None:
                 await self._wait_for_position(position, deadline_s)
             if route.command:
                 # it waits for a worker's answer on purpose, and looks after its own deadline
@@ -282,6 +286,13 @@ def _too_deep() -> Problem:
 def _unauthorized(detail: str, error: str) -> Problem:
     challenge = 'Bearer realm="everwatch"' + (f', error="{error}"' if error else "")
     return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _check_no_precondition(request: web.Request) -> None:
+    """Refuse a precondition that would not be looked at: its sender relies on it. Raises Problem."""
+    for name in ("If-Match", "If-None-Match"):
+        if name in request.headers:
+            raise Problem(400, "invalid_header", f"This takes no {name}: it would be carried out whatever there is.")
 
 
 def _check_path(name: str, value: str) -> None:
