@@ -1,12 +1,15 @@
 """The API's users, monitors and commands, over HTTP, on the store in memory."""
 
+import json
 from collections.abc import AsyncIterator
 
+import msgspec
 import orjson
 import pytest
 from support.api import START, Api, api
 
 from everwatch.api.permissions import Role
+from everwatch.api.routing import Route
 from everwatch.core.errors import BrokerUnavailable, StoreError
 
 SITE = {"kind": "noop", "schedule": {"every": "1m"}}
@@ -192,6 +195,21 @@ async def test_pages_go_through_all_monitors_and_their_cursors_belong_to_their_f
     assert (await server.call("GET", "/v1/monitors?cursor=%2A%2A")).code == "invalid_cursor"
     assert (await server.call("GET", "/v1/monitors?limit=501")).code == "invalid_parameter"
     assert (await server.call("GET", "/v1/monitors?colour=red")).code == "invalid_parameter"
+
+
+async def test_a_filter_with_what_no_database_may_be_asked_for_is_refused(server: Api) -> None:
+    routes: list[Route] = server.server.routes  # type: ignore[attr-defined]
+    looked_at = 0
+    for route in routes:
+        if route.query is None or route.method != "GET" or "key" in route.parameters:
+            continue
+        path = route.path.format(user_id="ann", monitor_id="m")
+        for field in msgspec.structs.fields(route.query):
+            if field.name != "cursor" and "string" in json.dumps(msgspec.json.schema(field.type)):
+                refused = await server.call("GET", f"{path}?{field.name}=a%00")
+                assert (refused.status, refused.code) == (400, "invalid_parameter"), (route.name, field.name)
+                looked_at += 1
+    assert looked_at > 20
 
 
 async def test_a_task_is_created_once_listed_in_pages_and_cancelled(server: Api) -> None:

@@ -97,7 +97,6 @@ class Edge:
                     if isinstance(answer, web.StreamResponse):  # it was sent already, event by event
                         return answer
                     response = self._response(answer, request, request_id)
-                self._allow_origin(request, response)
                 counted(response.status).inc()
                 return response
             finally:
@@ -226,7 +225,8 @@ class Edge:
         headers["Content-Type"] = answer.media_type
         return web.Response(body=data, status=answer.status, headers=headers)
 
-    def _allow_origin(self, request: web.Request, response: web.StreamResponse) -> None:
+    async def allow_origin(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Let pages of the origins that are configured read an answer, streams and errors too: before it is sent."""
         origin = request.headers.get("Origin")
         if origin is not None and origin in self._origins:
             response.headers["Access-Control-Allow-Origin"] = origin
@@ -244,9 +244,7 @@ class Edge:
             " If-None-Match, Last-Event-ID, Prefer, X-Request-Id",
             "Access-Control-Max-Age": "600",
         }
-        response = web.Response(status=204, headers=headers)
-        self._allow_origin(request, response)
-        return response
+        return web.Response(status=204, headers=headers)
 
 
 def request_id_of(request: web.Request) -> str:
