@@ -45,9 +45,7 @@ class Filters(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(max_length=128, pattern=NO_HIDDEN, description="A part of the id, or of a monitor's name or target."),
     ] = ""
-    prefix: Annotated[
-        str, Meta(max_length=128, pattern=NO_HIDDEN, description="As q, but only at the beginning.")
-    ] = ""
+    prefix: Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="As q, but only at the beginning.")] = ""
     reverse: Annotated[bool, Meta(description="In the other order.")] = False
 
 
