@@ -21,7 +21,7 @@ def test_a_port_that_is_taken_is_told_or_a_free_one_is_taken() -> None:
             assert address_of(free) == f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("host", ["a..b", "x" * 300])
+@pytest.mark.parametrize("host", ["a..b", "ä" * 70])
 def test_an_address_that_cannot_be_listened_on_is_told(host: str) -> None:
     with pytest.raises(SettingsError, match="EVERWATCH_API_HOST"):
         bound_socket(load_settings(api_host=host, api_port=0))

@@ -25,7 +25,7 @@ def bound_socket(settings: Settings, *, or_free: bool = False, unread_ms: int = 
             if not (or_free and error.errno == errno.EADDRINUSE):
                 raise
             return _bound(host, 0, unread_ms)
-    except (OSError, UnicodeError) as error:  # UnicodeError: of a name that cannot be a host's
+    except (OSError, TypeError) as error:  # TypeError: of a name that cannot be encoded as a host's
         reason = error.strerror if isinstance(error, OSError) else "no name of a host"
         raise SettingsError(
             f"The API cannot listen on {host}:{port} ({reason}): set EVERWATCH_API_HOST and EVERWATCH_API_PORT"
