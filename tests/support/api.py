@@ -1,6 +1,5 @@
 """The API's server in the loop of a test, on the store in memory and a worker that answers at once."""
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from everwatch.api.database import Database
 from everwatch.api.live import Live
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
+from everwatch.api.problems import unavailable
 from everwatch.api.server import Server
 from everwatch.api.services import Services
 from everwatch.api.tokens import Tokens, new_ping_secret, new_token
@@ -252,12 +252,13 @@ def listening() -> socket.socket:
 
 
 @asynccontextmanager
-async def api(**more: Any) -> AsyncIterator[Api]:
-    """Run the API's server meanwhile."""
+async def api(*, is_behind: bool = False, **more: Any) -> AsyncIterator[Api]:
+    """Run the API's server meanwhile; ``is_behind``: its database does not get what was written."""
     running = Api()
 
     async def at_once(_: str, __: float) -> None:
-        await asyncio.sleep(0)
+        if is_behind:
+            raise unavailable("behind", "The database does not have that write yet.")
 
     sock = listening()
     running.url = f"http://127.0.0.1:{sock.getsockname()[1]}"

@@ -1,5 +1,6 @@
 """Who may do what with the API: every route with every kind of token, made of the table of routes."""
 
+import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator
@@ -8,10 +9,15 @@ import pytest
 from support.api import START, Api, api
 from support.waiting import PATIENCE
 
+from everwatch.api.access import Access
 from everwatch.api.permissions import SCOPES_OF, Principal, Reach, Role, Scope
+from everwatch.api.pinging import PingKeys
 from everwatch.api.routing import Route
-from everwatch.api.tokens import decoded, encoded, new_token
-from everwatch.core.errors import InvalidInput
+from everwatch.api.tokens import Tokens, decoded, encoded, key_of, new_ping_secret, new_token
+from everwatch.core.clock import SettableClock
+from everwatch.core.config import load_settings
+from everwatch.core.errors import AccessError, InvalidInput
+from everwatch.kafka.consumed_record import Record
 
 HERS, OTHERS = "ann", "bob"
 
@@ -106,6 +112,37 @@ async def test_lines_of_a_batch_and_signals_of_another_user_are_refused(server: 
     assert (await server.call("POST", "/v1/signals", body=signal, token=hers)).code == "forbidden"
 
 
+def test_a_record_of_access_is_taken_under_its_own_key_only() -> None:
+    tokens, keys = Tokens(load_settings()), PingKeys()
+    access = Access(tokens, keys, SettableClock(START))
+    made, other = new_token("a", Role.VIEWER, START), new_token("b", Role.VIEWER, START)
+    access.take([Record("access", 0, 0, START, key_of(made.record), encoded(made.record))])
+    # a tombstone of its own key would never take it away
+    access.take([Record("access", 0, 1, START, b"x", encoded(other.record))])
+    assert tokens.principal(other.text, START) is None
+    access.take([Record("access", 0, 3, START, key_of(made.record), None)])
+    assert tokens.principal(made.text, START) is None
+
+
+async def test_a_ping_key_ends_with_the_secret_that_it_was_made_with(server: Api) -> None:
+    secret = new_ping_secret(START - 1)
+    server.ping_keys.put(secret)
+    key = (await server.call("GET", "/v1/users/ann/ping-key")).json["key"]
+    assert (await server.call("GET", f"/ping/{key}/m", token=None)).status == 200
+    server.ping_keys.forget(secret.secret_id)
+    assert (await server.call("GET", f"/ping/{key}/m", token=None)).status == 404
+
+
+async def test_what_kafka_refuses_this_process_is_in_its_log_and_not_in_the_answer(
+    server: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.worker.failure = AccessError("no right to write topic inner-name")
+    refused = await server.call("PUT", "/v1/users/ann", body={})
+    assert (refused.status, refused.code) == (503, "kafka_unavailable")
+    assert "inner-name" not in refused.data.decode()
+    assert "inner-name" in caplog.text
+
+
 async def test_a_token_is_shown_once_used_listed_and_revoked(server: Api) -> None:
     made = await server.call("POST", "/v1/tokens", body={"name": "grafana", "role": "viewer"})
     token, stored = made.json["token"], made.json["stored"]
@@ -116,6 +153,14 @@ async def test_a_token_is_shown_once_used_listed_and_revoked(server: Api) -> Non
     assert token not in listed.data.decode()
     assert (await server.call("DELETE", made.headers["Location"])).status == 204
     assert (await server.call("GET", "/v1/users", token=token)).status == 401
+
+
+async def test_a_token_that_is_no_text_is_unknown(server: Api) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /v1/users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 401")
+    writer.close()
 
 
 async def test_a_token_expires(server: Api) -> None:
@@ -186,8 +231,6 @@ async def test_a_client_that_sends_its_request_too_slowly_is_cut_off() -> None:
             slow.sendall(b"GET /healthz HTT")
             running.clock.advance(1)
             slow.setblocking(False)
-            import asyncio
-
             async with asyncio.timeout(20 * PATIENCE):
                 assert await asyncio.get_running_loop().sock_recv(slow, 100) == b""
 

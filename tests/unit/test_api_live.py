@@ -3,17 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import aiohttp
 import pytest
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict, CIMultiDictProxy
 from support.api import START, Api, api
 from support.waiting import PATIENCE
 
 from everwatch.api import live as live_module
 from everwatch.api.permissions import Role
-from everwatch.core.config import OutputFormat
+from everwatch.api.routing import Call
+from everwatch.core.config import OutputFormat, load_settings
 from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.topics import Topics
 from everwatch.model import State, Transition
 
 
@@ -50,6 +55,34 @@ async def test_a_client_gets_what_it_asked_for_and_no_more(server: Api) -> None:
     async with asyncio.timeout(30 * PATIENCE):
         while server.live.clients or server.taker is not None:
             await asyncio.sleep(0.01)
+
+
+async def test_a_monitor_without_its_user_is_refused_and_so_is_a_stream_without_its_events(server: Api) -> None:
+    assert (await server.call("GET", "/v1/live?monitor=b")).code == "invalid_parameter"
+    assert (await server.call("HEAD", "/v1/live")).status == 405
+
+
+async def test_a_stream_that_kafka_does_not_let_begin_is_given_up_at_its_deadline(server: Api) -> None:
+    async def never(_: object) -> NoReturn:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    live = live_module.Live(Topics.of(load_settings()), never, lambda _: True, server.clock)
+    call = Call({}, CIMultiDictProxy(CIMultiDict()), deadline_s=asyncio.get_running_loop().time())
+    async with asyncio.timeout(30 * PATIENCE) as limit:
+        with pytest.raises(TimeoutError):
+            await live.stream(call, live_module.LiveQuery(), make_mocked_request("GET", "/v1/live"))
+        assert not limit.expired()
+        await live.stop()
+
+
+async def test_pages_of_an_origin_that_is_configured_get_events() -> None:
+    origin = "https://app.example"
+    async with api(origins=frozenset({origin})) as running:
+        headers = {"Authorization": f"Bearer {running.texts[Role.VIEWER]}", "Origin": origin}
+        for path in ("/v1/live", "/nowhere"):
+            async with running.session.get(running.url + path, headers=headers) as response:
+                assert response.headers["Access-Control-Allow-Origin"] == origin, path
 
 
 async def test_a_stream_of_another_user_is_refused(server: Api) -> None:

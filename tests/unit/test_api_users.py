@@ -1,11 +1,15 @@
 """The API's users, monitors and commands, over HTTP, on the store in memory."""
 
+import json
 from collections.abc import AsyncIterator
 
+import msgspec
+import orjson
 import pytest
 from support.api import START, Api, api
 
 from everwatch.api.permissions import Role
+from everwatch.api.routing import Route
 from everwatch.core.errors import BrokerUnavailable, StoreError
 
 SITE = {"kind": "noop", "schedule": {"every": "1m"}}
@@ -154,11 +158,24 @@ async def test_a_batch_gives_each_line_its_outcome(server: Api) -> None:
     )
     token = server.texts[Role.OPERATOR]
     done = await server.call("POST", "/v1/batch", body=lines, token=token, Content_Type="application/x-ndjson")
-    import orjson
-
     outcomes = [orjson.loads(line) for line in done.data.splitlines()]
     assert done.status == 207
     assert [(each["line"], each["status"]) for each in outcomes] == [(1, 200), (2, 200), (4, 422), (5, 404), (6, 403)]
+
+
+async def test_a_line_that_is_nested_too_deeply_is_refused_and_the_others_are_carried_out(server: Api) -> None:
+    nested = b'{"a":' * 300 + b"1" + b"}" * 300
+    lines = b'{"command":"signup","user_id":"ann","attributes":' + nested + b'}\n{"command":"signup","user_id":"bob"}'
+    done = await server.call("POST", "/v1/batch", body=lines, Content_Type="application/x-ndjson")
+    assert [orjson.loads(line)["status"] for line in done.data.splitlines()] == [422, 200]
+
+
+async def test_a_patch_of_any_depth_is_refused_and_not_a_bug(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={"monitors": [SITE | {"monitor_id": "a"}]})
+    for depth in range(900, 1_000):  # what can be decoded, and yet not merged or written, is somewhere between
+        nested = b'{"config":' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
+        refused = await server.call("PATCH", "/v1/users/ann/monitors/a", body=nested, If_Match="*")
+        assert refused.status in (400, 422), depth
 
 
 async def test_pages_go_through_all_monitors_and_their_cursors_belong_to_their_filters(server: Api) -> None:
@@ -180,6 +197,21 @@ async def test_pages_go_through_all_monitors_and_their_cursors_belong_to_their_f
     assert (await server.call("GET", "/v1/monitors?colour=red")).code == "invalid_parameter"
 
 
+async def test_a_filter_with_what_no_database_may_be_asked_for_is_refused(server: Api) -> None:
+    routes: list[Route] = server.server.routes  # type: ignore[attr-defined]
+    looked_at = 0
+    for route in routes:
+        if route.query is None or route.method != "GET" or "key" in route.parameters:
+            continue
+        path = route.path.format(user_id="ann", monitor_id="m")
+        for field in msgspec.structs.fields(route.query):
+            if field.name != "cursor" and "string" in json.dumps(msgspec.json.schema(field.type)):
+                refused = await server.call("GET", f"{path}?{field.name}=a%00")
+                assert (refused.status, refused.code) == (400, "invalid_parameter"), (route.name, field.name)
+                looked_at += 1
+    assert looked_at > 20
+
+
 async def test_a_task_is_created_once_listed_in_pages_and_cancelled(server: Api) -> None:
     await server.call("PUT", "/v1/users/ann", body={})
     for name in ("a", "b", "c"):
@@ -198,6 +230,44 @@ async def test_a_task_is_created_once_listed_in_pages_and_cancelled(server: Api)
     assert (await server.call("GET", "/v1/users/ann/tasks/b")).json["status"] == "cancelled"
     nothing = await server.call("GET", f"/v1/tasks?since={START}&until={START}")
     assert nothing.code == "invalid_parameter"
+
+
+async def test_a_task_without_a_name_is_the_same_one_when_its_request_is_sent_again(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={})
+    task = {"kind": "noop", "in": "1h"}
+    first, again = [
+        await server.call("POST", "/v1/users/ann/tasks", body=task, Idempotency_Key="k-1") for _ in range(2)
+    ]
+    assert again.json["answer"] == "repeated"
+    assert first.headers["Location"] == again.headers["Location"]
+    other = await server.call("POST", "/v1/users/ann/tasks", body=task)
+    assert other.headers["Location"] != first.headers["Location"]
+    assert (await server.call("GET", again.headers["Location"])).status == 200
+
+
+async def test_a_precondition_that_nothing_would_look_at_is_refused(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={"monitors": [SITE | {"monitor_id": "a"}]})
+    for method, path, body in (
+        ("DELETE", "/v1/users/ann/monitors/a", None),
+        ("POST", "/v1/users/ann/monitors/a/pause", {}),
+        ("PATCH", "/v1/users/ann", {}),
+    ):
+        refused = await server.call(method, path, body=body, If_Match='"7"')
+        assert (refused.status, refused.code) == (400, "invalid_header")
+    assert (await server.call("GET", "/v1/users/ann/monitors/a")).json["state"] == "new"
+
+
+async def test_how_long_a_write_waits_is_what_prefer_says_in_any_order(server: Api) -> None:
+    for prefer, status in (("respond-async", 202), ("respond-async, wait=9", 201), ("wait=9, respond-async", 200)):
+        assert (await server.call("PUT", "/v1/users/bob", body={}, Prefer=prefer)).status == status, prefer
+
+
+async def test_only_who_has_a_token_can_make_a_read_wait_for_a_position() -> None:
+    async with api(is_behind=True) as running:
+        assert (await running.call("GET", "/v1/users", Everwatch_After="0@1")).code == "behind"
+        key = (await running.call("GET", "/v1/users/ann/ping-key")).json["key"]
+        for path in (f"/ping/{key}/job", "/healthz"):
+            assert (await running.call("GET", path, token=None, Everwatch_After="0@1")).status == 200
 
 
 async def test_what_has_not_changed_is_not_sent_again(server: Api) -> None:

@@ -132,6 +132,32 @@ async def test_a_part_that_dies_ends_the_process_with_its_sentence() -> None:
     assert process.seen[-1] == "stop"
 
 
+async def test_work_that_does_not_end_after_a_part_has_died_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(skeleton, "STOP_WITHIN_S", 0.1)
+    loop, let_go, statuses = asyncio.get_running_loop(), asyncio.Event(), []
+
+    class Stuck(Steps):
+        async def run(self) -> None:
+            self.seen.append("run")
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await let_go.wait()
+
+    def end(status: int) -> None:
+        statuses.append(status)
+        loop.call_soon_threadsafe(let_go.set)
+
+    process = Stuck()
+    life = asyncio.create_task(live(process, end))
+    await reached(process, "run")
+    process.fail(BrokerUnavailable("topic results is gone"))
+    await asyncio.wait({life}, timeout=10 * PATIENCE)
+    assert statuses == [BrokerUnavailable.exit_code]
+    with pytest.raises(BrokerUnavailable):
+        await life
+
+
 async def test_a_part_that_ends_before_the_process_is_told_by_name() -> None:
     process = Steps()
     life = asyncio.create_task(live(process, forbidden))

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from everwatch.api.pinging import PingKeys
-from everwatch.api.tokens import AccessRecord, TokenRecord, Tokens, decoded
+from everwatch.api.tokens import AccessRecord, TokenRecord, Tokens, decoded, key_of
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
 from everwatch.kafka.consumed_record import Record
@@ -24,13 +24,16 @@ class Access:
     def take(self, records: Sequence[Record]) -> None:
         """Take in records of the topic; one that is wrong is logged, and its key counts as deleted."""
         for record in records:
-            key = (record.key or b"").decode(errors="replace")
-            self._forget(key)
+            key = record.key or b""
             if record.value is None:
+                self._forget(key)
                 continue
             try:
                 found = decoded(record.value)
+                if key != key_of(found):
+                    raise InvalidInput("its key is another one than that of what it holds")
             except InvalidInput as error:
+                self._forget(key)
                 if self._quiet.may_say("record"):
                     logger.warning(
                         "%s, partition %d, offset %d: %s", record.topic, record.partition, record.offset, error.reason
@@ -38,12 +41,12 @@ class Access:
                 continue
             self._put(found)
 
-    def _forget(self, key: str) -> None:
-        kind, slash, secret_id = key.partition("/")
+    def _forget(self, key: bytes) -> None:
+        first, slash, secret_id = key.decode(errors="replace").partition("/")
         if slash:
             self._ping_keys.forget(secret_id)
         else:
-            self._tokens.revoke(kind)
+            self._tokens.revoke(first)
 
     def _put(self, record: AccessRecord) -> None:
         if isinstance(record, TokenRecord):

@@ -91,10 +91,13 @@ def _asked(line: bytes, number: int, principal: Principal) -> Asked:
 
 
 def _named(wanted: dict[str, Any], id_field: str) -> bytes:
-    """A signup or signal as JSON, without what says that it is one."""
+    """A signup or signal as JSON, without what says that it is one. Raises InvalidInput."""
     del wanted["command"]
     wanted.pop(id_field, None)
-    return orjson.dumps(wanted)
+    try:
+        return orjson.dumps(wanted)
+    except orjson.JSONEncodeError as error:  # orjson reads deeper arrays and objects than it writes
+        raise InvalidInput(f"this cannot be written as JSON: {error}") from None
 
 
 def _outcome(asked: Asked, reply: Reply | EverwatchError | None) -> LineOutcome:

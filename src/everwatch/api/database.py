@@ -46,14 +46,6 @@ class Database:
         finally:
             self._waiting -= 1
 
-    async def is_there(self) -> bool:
-        """Tell whether the database can be read."""
-        try:
-            await self.ask(lambda reader: reader.user("readiness"))
-        except (StoreError, Problem):
-            return False
-        return True
-
     def close(self) -> None:
         """Release the database."""
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -97,7 +97,6 @@ class Edge:
                     if isinstance(answer, web.StreamResponse):  # it was sent already, event by event
                         return answer
                     response = self._response(answer, request, request_id)
-                self._allow_origin(request, response)
                 counted(response.status).inc()
                 return response
             finally:
@@ -129,6 +128,8 @@ class Edge:
         principal = self._principal(route, request, path.get("user_id", ""))
         for name in path:
             _check_path(name, path[name])
+        if not route.versioned and request.method not in ("GET", "HEAD"):
+            _check_no_precondition(request)
         deadline_s = loop.time() + self._deadline_s
         call = Call(
             path, request.headers, principal, deadline_s, request.rel_url.raw_path, request.rel_url.raw_query_string
@@ -145,7 +146,9 @@ class Edge:
                 arguments.append(await _body_of(request, route))
             elif request.body_exists:
                 await _read(request, route.body_limit)
-            if (position := request.headers.get("Everwatch-After")) is not None:
+            # strangers ask nothing of the database, and a ping needs none
+            position = request.headers.get("Everwatch-After")
+            if position is not None and route.permission.scope is not None:
                 await self._wait_for_position(position, deadline_s)
             if route.command:
                 # it waits for a worker's answer on purpose, and looks after its own deadline
@@ -183,11 +186,15 @@ class Edge:
             case BrokerUnavailable():
                 return unavailable("kafka_unavailable", str(error))
             case AccessError():
+                if self._quiet.may_say("access"):
+                    logger.warning("%s", error)
                 return unavailable("kafka_unavailable", "Kafka does not let this process do that; its log says why.")
             case StoreError():
                 if self._quiet.may_say("database"):
                     logger.warning("%s", error)
                 return unavailable("database_unavailable", "The database cannot be read at the moment.")
+            case RecursionError():
+                return _too_deep()
             case TimeoutError():
                 return unavailable("deadline", f"This took longer than {self._deadline_s:g} s.")
             case web.HTTPRequestEntityTooLarge():
@@ -218,7 +225,8 @@ class Edge:
         headers["Content-Type"] = answer.media_type
         return web.Response(body=data, status=answer.status, headers=headers)
 
-    def _allow_origin(self, request: web.Request, response: web.StreamResponse) -> None:
+    async def allow_origin(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Let pages of the origins that are configured read an answer, streams and errors too: before it is sent."""
         origin = request.headers.get("Origin")
         if origin is not None and origin in self._origins:
             response.headers["Access-Control-Allow-Origin"] = origin
@@ -236,9 +244,7 @@ class Edge:
             " If-None-Match, Last-Event-ID, Prefer, X-Request-Id",
             "Access-Control-Max-Age": "600",
         }
-        response = web.Response(status=204, headers=headers)
-        self._allow_origin(request, response)
-        return response
+        return web.Response(status=204, headers=headers)
 
 
 def request_id_of(request: web.Request) -> str:
@@ -271,9 +277,20 @@ def _of_router(error: web.HTTPException) -> Problem:
     return Problem(error.status, "refused", error.reason)
 
 
+def _too_deep() -> Problem:
+    return Problem(400, "malformed", "Arrays and objects are nested too deeply.")
+
+
 def _unauthorized(detail: str, error: str) -> Problem:
     challenge = 'Bearer realm="everwatch"' + (f', error="{error}"' if error else "")
     return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _check_no_precondition(request: web.Request) -> None:
+    """Refuse a precondition that would not be looked at: its sender relies on it. Raises Problem."""
+    for name in ("If-Match", "If-None-Match"):
+        if name in request.headers:
+            raise Problem(400, "invalid_header", f"This takes no {name}: it would be carried out whatever there is.")
 
 
 def _check_path(name: str, value: str) -> None:
@@ -329,7 +346,7 @@ async def _body_of(request: web.Request, route: Route) -> Any:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, "malformed", f"The body is not valid JSON: {error}") from None
     except RecursionError:
-        raise Problem(400, "malformed", "Arrays and objects are nested too deeply.") from None
+        raise _too_deep() from None
 
 
 async def _read(request: web.Request, limit: int) -> bytes:

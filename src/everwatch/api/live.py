@@ -17,12 +17,13 @@ from msgspec import Meta
 
 from everwatch.api.edge import EVENT_STREAM, SECURITY_HEADERS, request_id_of
 from everwatch.api.permissions import Principal
-from everwatch.api.problems import unavailable
-from everwatch.api.queries import narrowed
+from everwatch.api.problems import Problem, unavailable
+from everwatch.api.queries import OfUser, narrowed
 from everwatch.api.routing import Call
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec
+from everwatch.encoding.input_models import NO_HIDDEN
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
 from everwatch.model import Result, Transition
@@ -43,8 +44,8 @@ Close = Callable[[], Awaitable[None]]
 class LiveQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which events: of one user, of one monitor of that user, of one kind."""
 
-    user: Annotated[str, Meta(max_length=256, description="The user's id.")] = ""
-    monitor: Annotated[str, Meta(max_length=128, description="The monitor's id; takes a user.")] = ""
+    user: OfUser = ""
+    monitor: Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The monitor's id; takes a user.")] = ""
     only: Annotated[EventKind | None, Meta(description="Results or transitions only.")] = None
 
 
@@ -122,10 +123,14 @@ class Live:
     async def stream(self, call: Call, query: LiveQuery, request: web.Request) -> web.StreamResponse:
         """Send events until the client leaves, its token is revoked, or the process stops. Raises Problem."""
         user_id = narrowed(call.principal, query.user)
+        if query.monitor and not user_id:
+            raise Problem(400, "invalid_parameter", "A monitor takes its user: ids of monitors are a user's.")
         if self.clients >= MOST_CLIENTS:
             raise unavailable("overloaded", f"This process has {MOST_CLIENTS} streams already.")
-        client = Client(user_id, query.monitor if user_id else "", query.only)
-        await self._add(client)
+        client = Client(user_id, query.monitor, query.only)
+        # the stream has no end, what comes before it has
+        async with asyncio.timeout_at(call.deadline_s):
+            await self._add(client)
         try:
             response = web.StreamResponse(headers=_headers(request))
             await response.prepare(request)

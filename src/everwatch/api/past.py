@@ -8,7 +8,7 @@ from msgspec import Meta
 from everwatch.api import paging
 from everwatch.api.database import Database
 from everwatch.api.problems import Problem, not_found
-from everwatch.api.queries import Interval, narrowed, when_of
+from everwatch.api.queries import InstantMs, Interval, OfKind, OfPlan, OfTarget, OfUser, narrowed, when_of
 from everwatch.api.routing import Answer, Call
 from everwatch.api.views import Instant, result_view
 from everwatch.core.clock import Clock
@@ -27,8 +27,8 @@ class ResultsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class AllResultsQuery(ResultsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which results of all users."""
 
-    user: Annotated[str, Meta(max_length=256, description="The user's id.")] = ""
-    kind: Annotated[str, Meta(max_length=128, description="The kind, e.g. http.")] = ""
+    user: OfUser = ""
+    kind: OfKind = ""
 
 
 class TransitionsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,17 +41,17 @@ class TransitionsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_field
 class AllTransitionsQuery(TransitionsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which transitions of all users."""
 
-    user: Annotated[str, Meta(max_length=256, description="The user's id.")] = ""
-    kind: Annotated[str, Meta(max_length=128, description="The kind, e.g. http.")] = ""
-    plan: Annotated[str, Meta(max_length=128, description="The plan of the user.")] = ""
-    target: Annotated[str, Meta(max_length=255, description="The host that is checked.")] = ""
+    user: OfUser = ""
+    kind: OfKind = ""
+    plan: OfPlan = ""
+    target: OfTarget = ""
 
 
 class TimelineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``since`` and ``until`` (ms): by default the last day, until now. ``bars``: in so many parts."""
 
-    since: Annotated[int, Meta(ge=0, le=253_402_300_799_999)] = 0
-    until: Annotated[int, Meta(ge=0, le=253_402_300_799_999)] = 0
+    since: InstantMs = 0
+    until: InstantMs = 0
     bars: Annotated[int, Meta(ge=0, le=min(MOST_BARS, 1_000))] = 0
 
 

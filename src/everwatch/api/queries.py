@@ -8,6 +8,7 @@ from msgspec import Meta
 from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem
 from everwatch.core.bounds import LATEST_MS
+from everwatch.encoding.input_models import NO_HIDDEN
 from everwatch.model import State
 from everwatch.store.interface import Selection, TaskStatus, When
 from everwatch.store.paging import Sort
@@ -15,8 +16,13 @@ from everwatch.store.paging import Sort
 MOST_ITEMS = 500
 Limit = Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="At most so many items.")]
 Cursor = Annotated[str, Meta(max_length=8_000, description="The cursor of a page, as the page before says it.")]
-Label = Annotated[str, Meta(min_length=1, max_length=200)]
+Label = Annotated[str, Meta(min_length=1, max_length=200, pattern=NO_HIDDEN)]
 LabelList = Annotated[list[Label], Meta(max_length=16, description="KEY=VALUE, or KEY for any value; repeatable.")]
+# "" is for all; characters that cannot be seen are in no id, and PostgreSQL takes no NUL
+OfUser = Annotated[str, Meta(max_length=256, pattern=NO_HIDDEN, description="The user's id.")]
+OfKind = Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The kind, e.g. http.")]
+OfPlan = Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The plan of the user.")]
+OfTarget = Annotated[str, Meta(max_length=255, pattern=NO_HIDDEN, description="The host that is checked.")]
 InstantMs = Annotated[int, Meta(ge=0, le=LATEST_MS, description="Milliseconds since 1970 (UTC).")]
 
 
@@ -31,15 +37,15 @@ class Filters(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Conditions, which must all hold."""
 
     state: State | None = None
-    kind: Annotated[str, Meta(max_length=128, description="The kind, e.g. http.")] = ""
-    plan: Annotated[str, Meta(max_length=128, description="The plan of the user.")] = ""
+    kind: OfKind = ""
+    plan: OfPlan = ""
     label: LabelList = []
-    target: Annotated[str, Meta(max_length=255, description="The host that is checked.")] = ""
+    target: OfTarget = ""
     q: Annotated[
         str,
-        Meta(max_length=128, description="A part of the id, or of a monitor's name or target."),
+        Meta(max_length=128, pattern=NO_HIDDEN, description="A part of the id, or of a monitor's name or target."),
     ] = ""
-    prefix: Annotated[str, Meta(max_length=128, description="As q, but only at the beginning.")] = ""
+    prefix: Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="As q, but only at the beginning.")] = ""
     reverse: Annotated[bool, Meta(description="In the other order.")] = False
 
 
@@ -52,7 +58,7 @@ class MonitorsQuery(Filters, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class AllMonitorsQuery(MonitorsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which monitors of all users."""
 
-    user: Annotated[str, Meta(max_length=256, description="The user's id.")] = ""
+    user: OfUser = ""
 
 
 class UsersQuery(Filters, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,7 +89,7 @@ class TasksQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True
 class AllTasksQuery(TasksQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which tasks of all users."""
 
-    user: Annotated[str, Meta(max_length=256, description="The user's id.")] = ""
+    user: OfUser = ""
 
 
 def when_of(query: Interval) -> When:

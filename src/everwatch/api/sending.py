@@ -38,12 +38,13 @@ def command_id_of(call: Call) -> str:
 
 def wait_of(call: Call) -> float:
     """Return how many seconds the request wants to wait for a worker's answer (RFC 7240)."""
-    for preference in ",".join(call.headers.getall("Prefer", [])).split(","):
-        if preference.strip().lower() == "respond-async":
-            return 0.0
+    preferences = ",".join(call.headers.getall("Prefer", [])).split(",")
+    for preference in preferences:
         if found := _WAIT.match(preference):
             return min(float(found[1]), MOST_WAIT_S)
-    return WAIT_S
+    # beside a wait it says what is answered after it, which is so anyway
+    is_async = any(preference.strip().lower() == "respond-async" for preference in preferences)
+    return 0.0 if is_async else WAIT_S
 
 
 def version_of(call: Call) -> int | None:

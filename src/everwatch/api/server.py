@@ -11,7 +11,7 @@ from aiohttp import web
 from everwatch import __version__
 from everwatch.api import metrics
 from everwatch.api.address import BACKLOG
-from everwatch.api.edge import Edge
+from everwatch.api.edge import EVENT_STREAM, Edge
 from everwatch.api.openapi import document
 from everwatch.api.routes import routes, system_of
 from everwatch.api.services import Services
@@ -51,10 +51,12 @@ class Server:
         self._silent: dict[object, float] = {}
         self._spoken: set[object] = set()
         app = web.Application(middlewares=[self._note_request, edge.middleware], client_max_size=2**62)
+        app.on_response_prepare.append(edge.allow_origin)
         for route in self.routes:
             handler = edge.handler_of(route)
             app.router.add_route(route.method, route.path, handler)
-            if route.method == "GET":
+            # of a stream there is no head without its events
+            if route.method == "GET" and route.media_type != EVENT_STREAM:
                 app.router.add_route("HEAD", route.path, handler)
         self._runner = web.AppRunner(
             app,

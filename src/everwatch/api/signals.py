@@ -1,6 +1,5 @@
 """Signals and pings: what jobs say of themselves. They take no database, so they go on while it is away."""
 
-from functools import lru_cache
 from typing import Annotated
 from uuid import uuid4
 
@@ -79,7 +78,6 @@ class Signals:
         self._commands = commands
         self._keys = keys
         self._clock = clock
-        self._names = lru_cache(maxsize=10_000)(self._named)
 
     async def post(self, call: Call, body: SignalsBody) -> Answer:
         now = self._clock.now_ms()
@@ -102,7 +100,7 @@ class Signals:
         return Answer(PingKeyView(user_id, key, f"/ping/{key}/MONITOR"))
 
     async def ping(self, call: Call, query: PingQuery, _: bytes) -> Answer:
-        user_id, monitor_id = self._names(call.path["key"], call.path["slug"])
+        user_id, monitor_id = self._named(call.path["key"], call.path["slug"])
         value: dict[str, object] = {"user_id": user_id, "monitor_id": monitor_id, "at": self._clock.now_ms()}
         _add_what(value, call.path.get("what", ""))
         if query.rid:
@@ -112,7 +110,7 @@ class Signals:
         return Answer(b"OK", 201 if created else 200, {"Cache-Control": "no-store"}, "text/plain")
 
     def _named(self, key: str, slug: str) -> tuple[str, str]:
-        """The user and the monitor of a ping URL; not remembered where it raises. Raises Problem."""
+        """The user and the monitor of a ping URL. Raises Problem."""
         user_id = self._keys.user_of(key)
         if user_id is None:
             raise not_found("such ping URL")

@@ -1,7 +1,7 @@
 """Delayed tasks: create, cancel, list."""
 
+from hashlib import blake2b
 from typing import Annotated, Any
-from uuid import uuid4
 
 import msgspec
 
@@ -11,7 +11,7 @@ from everwatch.api.database import Database
 from everwatch.api.problems import FieldError, Problem, not_found
 from everwatch.api.queries import AllTasksQuery, TasksQuery, narrowed, when_of
 from everwatch.api.routing import Answer, Call
-from everwatch.api.sending import carry_out, done, quoted
+from everwatch.api.sending import carry_out, command_id_of, done, quoted
 from everwatch.api.views import task_view
 from everwatch.core.clock import Clock
 from everwatch.encoding.input_models import Duration, Instant, Labels, MonitorId, Name, PolicyInput
@@ -57,7 +57,7 @@ class Tasks:
             reason = "a task takes either at or in"
             raise Problem(422, "invalid", reason, errors=[FieldError("$.at", reason)])
         given = msgspec.to_builtins(body)
-        task_id = given.pop("task_id") or uuid4().hex
+        task_id = given.pop("task_id") or _new_task_id(call)
         given["schedule"] = {"at": given.pop("at"), "in": given.pop("in")}
         named = {"user_id": call.path["user_id"], "monitor_id": task_id}
         # only create: a task of this name that is there already stays as it is
@@ -84,3 +84,8 @@ class Tasks:
             ),
             task_view,
         )
+
+
+def _new_task_id(call: Call) -> str:
+    """An id for a task that was given none: the same one when the request is sent again with its Idempotency-Key."""
+    return blake2b(command_id_of(call).encode(), digest_size=16).hexdigest()

@@ -128,7 +128,8 @@ class Tokens:
     """The tokens that are known: those of the topic ``access``, and the one that the environment gives."""
 
     def __init__(self, settings: Settings) -> None:
-        self._by_digest: dict[str, TokenRecord] = {}
+        # by its id, which is the beginning of its hash; changed in the follower's thread, one step at a time
+        self._stored: dict[str, TokenRecord] = {}
         self._given: dict[str, Principal] = {}
         if text := settings.api_admin_token.get_secret_value():
             self.give(text)
@@ -139,26 +140,25 @@ class Tokens:
 
     def put(self, record: TokenRecord) -> None:
         """Take in a token."""
-        self._by_digest = self._by_digest | {record.sha256: record}
+        self._stored[record.token_id] = record
 
     def revoke(self, token_id: str) -> None:
         """Forget a token."""
-        # replaced and not changed: it is read in another thread
-        self._by_digest = {d: record for d, record in self._by_digest.items() if record.token_id != token_id}
+        self._stored.pop(token_id, None)
 
     def get(self, token_id: str) -> TokenRecord | None:
         """Return a stored token by its id."""
-        return next((record for record in self._by_digest.values() if record.token_id == token_id), None)
+        return self._stored.get(token_id)
 
     def records(self) -> Iterable[TokenRecord]:
         """Return all stored tokens, the oldest first."""
-        return sorted(self._by_digest.values(), key=lambda record: (record.created_at, record.token_id))
+        return sorted(self._stored.copy().values(), key=lambda record: (record.created_at, record.token_id))
 
     def has_admin(self, now: int) -> bool:
         """Tell whether an administrator has a token that is valid at ``now``."""
         return bool(self._given) or any(
             record.role is Role.ADMIN and not record.user_id and _is_valid(record, now)
-            for record in self._by_digest.values()
+            for record in self._stored.copy().values()
         )
 
     def is_valid(self, principal: Principal, now: int) -> bool:
@@ -170,12 +170,13 @@ class Tokens:
 
     def principal(self, text: str, now: int) -> Principal | None:
         """Return who asks with a token at ``now``; None for one that is unknown, revoked or expired."""
-        if len(text) > LONGEST_TOKEN:
+        # a header may hold bytes that are no text, which no hash can be made of
+        if len(text) > LONGEST_TOKEN or not text.isascii():
             return None
         # what is looked up is a hash, so how long the search takes tells nothing of any token
         digest = digest_of(text)
-        record = self._by_digest.get(digest)
-        if record is not None:
+        record = self._stored.get(digest[:_ID_CHARACTERS])
+        if record is not None and record.sha256 == digest:
             return record.principal if _is_valid(record, now) else None
         return self._given.get(digest)
 

@@ -63,7 +63,7 @@ async def live(process: Process, end: End, *, stop_with_parent: bool = False, gu
             when_input_ends(partial(_set_from_thread, loop, process.stopping))
         cancelled: asyncio.CancelledError | None = None
         try:
-            await _start_and_run(process)
+            await _start_and_run(process, last_resort)
         except asyncio.CancelledError as error:
             cancelled = error
         except Exception as error:
@@ -87,20 +87,25 @@ async def live(process: Process, end: End, *, stop_with_parent: bool = False, gu
         raise cancelled
 
 
-async def _start_and_run(process: Process) -> None:
+async def _start_and_run(process: Process, last_resort: "_LastResort") -> None:
     stop = asyncio.create_task(process.stopping.wait())
     failed = asyncio.create_task(process.failed.wait())
     try:
-        if await _until_one_of(process.start(), stop, failed):
+        if await _until_one_of(process.start(), last_resort, stop, failed):
             process.health.phase = Phase.RUNNING
-            await _until_one_of(process.run(), failed)
+            await _until_one_of(process.run(), last_resort, failed)
     finally:
         stop.cancel()
         failed.cancel()
 
 
-async def _until_one_of(work: Coroutine[Any, Any, None], *others: "asyncio.Task[Any]") -> bool:
-    """Run ``work``, and cancel it when one of ``others`` ends first. Return whether it ended by itself."""
+async def _until_one_of(
+    work: Coroutine[Any, Any, None], last_resort: "_LastResort", *others: "asyncio.Task[Any]"
+) -> bool:
+    """Run ``work``, and cancel it when one of ``others`` ends first. Return whether it ended by itself.
+
+    How long it may take to let go then is bounded by ``last_resort``.
+    """
     task = asyncio.create_task(work)
     try:
         await asyncio.wait({task, *others}, return_when=asyncio.FIRST_COMPLETED)
@@ -110,6 +115,7 @@ async def _until_one_of(work: Coroutine[Any, Any, None], *others: "asyncio.Task[
         return False
     finally:
         if not task.done():
+            last_resort.arm()
             task.cancel()
             await asyncio.wait({task})
 
