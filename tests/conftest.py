@@ -15,7 +15,9 @@ from support import network
 from support.authority import Authority
 from support.pipeline import Pipeline
 from support.postgres import FAST, Databases, Missing, running
+from support.scheduling import SideBySide
 from support.target import Target
+from xdist.remote import Producer
 
 from everwatch.core.clock import SystemClock
 from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings
@@ -28,6 +30,11 @@ settings.load_profile("patient")
 os.environ.pop("TZ", None)
 
 NewPipeline = Callable[..., Pipeline]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SideBySide | None:
+    """Modules that start processes run beside those that only calculate, unless another distribution is asked for."""
+    return SideBySide(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -140,13 +147,16 @@ def target() -> Iterator[Target]:
         yield running
 
 
-@pytest.fixture(scope="session")
-def pipeline(broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """A running worker, executor and sink, for all tests that kill nothing."""
-    with Pipeline(tmp_path_factory.mktemp("pipeline"), broker.bootstrap_servers, "shared.") as running:
-        running.ensure("worker", "executor", "sink")
-        running.wait_until_ready()
-        yield running
+@pytest.fixture(scope="module")
+def pipeline(new_pipeline: NewPipeline) -> Pipeline:
+    """A running worker, executor and sink for a module's tests that kill nothing.
+
+    They end with the module: processes that only wait cost a tenth of a core, four runs of tests side by side four.
+    """
+    running = new_pipeline()
+    running.ensure("worker", "executor", "sink")
+    running.wait_until_ready()
+    return running
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ def test_up_fills_an_empty_database_which_every_command_reads(
         assert "nothing missed" in said("audit", "--since", "10m", "--settle", "2s")
     finally:
         up.send_signal(signal.SIGINT)
-        assert up.wait(60) == 0
+        assert up.wait(240) == 0
         log.close()
     assert "secret" not in (tmp_path / "up.log").read_text()
 

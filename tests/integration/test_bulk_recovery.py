@@ -83,7 +83,7 @@ def send_all(pipeline: Pipeline, topic: str, records: list[dict[str, object]]) -
         user = str(record["user_id"])
         number = int(user.partition("-")[2]) // 7 % PARTITIONS
         producer.produce(topic, key=user, value=orjson.dumps(record), partition=number)
-    assert producer.flush(30) == 0
+    assert producer.flush(120) == 0
 
 
 def written(pipeline: Pipeline) -> int:

@@ -49,14 +49,14 @@ def brokers() -> Iterator[ExitStack]:
 def create_topic(address: str, topic: str) -> None:
     # Named, because an unreferenced client is closed before it has an answer.
     admin = AdminClient({"bootstrap.servers": address})
-    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(10)
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(60)
 
 
 def produce(address: str, topic: str, value: bytes) -> None:
     producer = Producer({"bootstrap.servers": address, "acks": "all"})
     failures: list[object] = []
     producer.produce(topic, value, partition=0, on_delivery=lambda error, _: failures.append(error))
-    assert producer.flush(10) == 0
+    assert producer.flush(120) == 0
     assert failures == [None]
 
 
@@ -64,7 +64,7 @@ def consume(address: str, topic: str, count: int) -> list[bytes | None]:
     consumer = Consumer({"bootstrap.servers": address, "group.id": "test", "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic, 0, 0)])
     try:
-        return [message.value() for message in consumer.consume(count, timeout=10)]
+        return [message.value() for message in consumer.consume(count, timeout=60)]
     finally:
         consumer.close()
 
@@ -93,7 +93,7 @@ def test_data_and_address_survive_a_clean_restart(tmp_path: Path, brokers: ExitS
     produce(address, "kept", b"before")
     broker_config = ConfigResource(ConfigResource.Type.BROKER, "1")
     admin = AdminClient({"bootstrap.servers": address})
-    described = admin.describe_configs([broker_config])[broker_config].result(10)
+    described = admin.describe_configs([broker_config])[broker_config].result(60)
     assert described["message.max.bytes"].value == "54321"
     # Ctrl-C reaches a whole process group; the broker must not be in ours.
     assert os.getpgid(first.pid) != os.getpgid(0)
@@ -153,7 +153,7 @@ def test_two_run_side_by_side(tmp_path: Path, brokers: ExitStack) -> None:
     one = brokers.enter_context(embedded(tmp_path / "one"))
     two = brokers.enter_context(embedded(tmp_path / "two"))
     create_topic(one.bootstrap_servers, "only-in-one")
-    topics = AdminClient({"bootstrap.servers": two.bootstrap_servers}).list_topics(timeout=10).topics
+    topics = AdminClient({"bootstrap.servers": two.bootstrap_servers}).list_topics(timeout=60).topics
     assert one.bootstrap_servers != two.bootstrap_servers
     assert "only-in-one" not in topics
 

@@ -124,7 +124,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     finally:
         up.send_signal(signal.SIGINT)
         try:
-            up.wait(60)
+            up.wait(240)
         finally:
             end_group(up.pid)
 

@@ -47,7 +47,7 @@ def test_processes_share_the_ticks_one_that_is_killed_comes_again_and_all_stop_t
         assert other.is_running()
     finally:
         executor.terminate()
-        assert executor.wait(15) == 0
+        assert executor.wait(60) == 0
     assert not other.is_running()
 
 

@@ -157,7 +157,7 @@ def ends_of(bootstrap_servers: str, inputs: Iterable[Inputs]) -> dict[tuple[str,
     with closing(Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "mutants"})) as consumer:
         for each in inputs:
             for number in range(PARTITIONS):
-                _, end = consumer.get_watermark_offsets(TopicPartition(each.topic, number), timeout=30)
+                _, end = consumer.get_watermark_offsets(TopicPartition(each.topic, number), timeout=60)
                 ends |= {(group, each.topic, number): end for group in each.groups}
     return ends
 
@@ -170,7 +170,7 @@ def behind(bootstrap_servers: str, ends: Mapping[tuple[str, str, int], int]) -> 
         with closing(Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group})) as consumer:
             found += [
                 (group, position.topic, position.partition)
-                for position in consumer.committed(wanted, timeout=30)
+                for position in consumer.committed(wanted, timeout=60)
                 if position.offset < ends[group, position.topic, position.partition]
             ]
     return found
@@ -203,7 +203,7 @@ def read_past_bombs(pipeline: Pipeline, topic: str) -> Iterator[Message]:
     settings = {"bootstrap.servers": pipeline.settings.bootstrap_servers, "group.id": "mutants"}
     with closing(Consumer(settings | {"auto.offset.reset": "earliest", "enable.auto.commit": False})) as consumer:
         partitions = [TopicPartition(topic, number, 0) for number in range(PARTITIONS)]
-        left = {each.partition: consumer.get_watermark_offsets(each, timeout=30)[1] for each in partitions}
+        left = {each.partition: consumer.get_watermark_offsets(each, timeout=60)[1] for each in partitions}
         consumer.assign([each for each in partitions if left[each.partition]])
         while left := {number: end for number, end in left.items() if end}:
             for message in consumer.consume(1_000, 0.5):

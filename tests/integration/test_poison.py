@@ -149,7 +149,7 @@ def produce(producer: Producer, poison: Poison, partition: int) -> Place:
         delivered.append(message)
 
     producer.produce(poison.topic, key=poison.key, value=poison.value, partition=partition, on_delivery=note)
-    assert producer.flush(30) == 0
+    assert producer.flush(120) == 0
     [message] = delivered
     return Place(poison.topic, message.partition() or 0, message.offset() or 0)
 
@@ -184,9 +184,9 @@ def lag(pipeline: Pipeline) -> dict[tuple[str, int], int]:
         )
         try:
             asked = [TopicPartition(name, number) for name in names for number in range(PARTITIONS)]
-            for position in consumer.committed(asked, timeout=30):
+            for position in consumer.committed(asked, timeout=60):
                 low, high = consumer.get_watermark_offsets(
-                    TopicPartition(position.topic, position.partition), timeout=30
+                    TopicPartition(position.topic, position.partition), timeout=60
                 )
                 # ticks go out and results come each second: what has just come may be on its way
                 most = 20 if position.topic in (*topics.all_ticks, topics.results) else 0

@@ -134,7 +134,7 @@ def rig(new_pipeline: NewPipeline) -> Iterator[Rig]:
 def test_high_ticks_start_within_a_second_beside_a_backlog_of_low_ones_which_goes_on(rig: Rig) -> None:
     for number in range(LOW_TICKS):
         rig.produce(Priority.LOW, number)
-    assert rig.producer.flush(60) == 0
+    assert rig.producer.flush(120) == 0
     rig.pipeline.ensure("executor")
     results = rig.results
     results.wait_for(low=4 * SLOTS)
@@ -142,7 +142,7 @@ def test_high_ticks_start_within_a_second_beside_a_backlog_of_low_ones_which_goe
     low_meanwhile = [len(results.low)]
     for number in range(HIGH_TICKS):
         rig.produce(Priority.HIGH, number)
-        assert rig.producer.flush(10) == 0
+        assert rig.producer.flush(120) == 0
         results.wait_for(high=number + 1)
         # each at another moment of the executor's taking, pausing and taking again
         results.wait_for(low=low_meanwhile[-1] + SLOTS)

@@ -33,7 +33,15 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
         for process in Process:
             running.add_user(process.value)
             running.grant(process.value, rights_of(process, PLAIN))
+        for process in Process:
+            wait_until(f"{process} has its rights", lambda process=process: has_its_rights(running, process))
         yield running
+
+
+def has_its_rights(kafka: SecuredKafka, process: Process) -> bool:
+    """Whether the broker knows of them yet: it answers a grant before it looks at it."""
+    admin = new_admin(load_settings(**kafka.settings_of(process.value)), kafka.with_passwords)
+    return not lacking(admin, rights_of(process, PLAIN))
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +114,7 @@ def test_all_processes_work_with_the_least_rights(kafka: SecuredKafka, folder: P
     finally:
         for process in running.values():
             process.ask_to_stop()
-        logs = {name: (process.wait(30), process.logged()) for name, process in running.items()}
+        logs = {name: (process.wait(120), process.logged()) for name, process in running.items()}
     for name, (status, log) in logs.items():
         assert status == 0, (name, log)
         assert "Traceback" not in log, (name, log)

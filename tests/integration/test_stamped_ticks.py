@@ -74,7 +74,7 @@ def new_topic(broker: EmbeddedKafka, **config: str) -> str:
     """A topic of one partition."""
     name = f"stamped-{next(numbers)}"
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    admin.create_topics([NewTopic(name, 1, 1, config=config)])[name].result(20)
+    admin.create_topics([NewTopic(name, 1, 1, config=config)])[name].result(60)
     return name
 
 
@@ -153,7 +153,7 @@ async def emit_some_laps(broker: EmbeddedKafka, topic: str, compression: str) ->
 def read_by_librdkafka(broker: EmbeddedKafka, topic: str) -> list[Seen]:
     consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": "t", "check.crcs": True})
     try:
-        _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
+        _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=60)
         consumer.assign([TopicPartition(topic, 0, 0)])
         found: list[Seen] = []
         while len(found) < end:
@@ -452,4 +452,4 @@ def set_largest_batch(pipeline: Pipeline, size: int) -> None:
         ConfigResource(RESOURCE_TOPIC, topic, incremental_configs=[entry]) for topic in pipeline.topics.all_ticks
     ]
     for future in admin.incremental_alter_configs(resources).values():
-        future.result(20)
+        future.result(60)

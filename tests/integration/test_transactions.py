@@ -27,7 +27,7 @@ class Transaction:
         self._put(topics.commands, "ann", command="pause", monitor_id="ticking")
         self._put(topics.signals, "ann", monitor_id="job")
         self._put(topics.signups, "bob", monitors=[every("ticking", "noop")])
-        assert self.producer.flush(30) == 0
+        assert self.producer.flush(120) == 0
 
     def _put(self, topic: str, user_id: str, **fields: Any) -> None:
         def note(error: object, message: Message) -> None:

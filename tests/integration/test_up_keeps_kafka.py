@@ -54,7 +54,7 @@ def stop(up: "subprocess.Popen[bytes]") -> None:
     # not SIGINT: a shell whose parent ignores that cannot trap it
     up.terminate()
     try:
-        up.wait(60)
+        up.wait(240)
     except subprocess.TimeoutExpired:
         # up may be a shell's child
         os.killpg(up.pid, signal.SIGKILL)

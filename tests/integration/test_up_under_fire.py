@@ -84,4 +84,4 @@ def test_up_restarts_nothing_and_a_user_beside_all_that_misses_nothing(
         print(f"{len(sent)} sent, {len(letters)} refusals, each once, {since} watched, 0 missed, 0 restarts")  # noqa: T201
     finally:
         up.send_signal(signal.SIGINT)
-        up.wait(60)
+        up.wait(240)

@@ -71,7 +71,7 @@ class Cluster:
     def kill(self, number: int) -> None:
         """End a node without warning."""
         os.kill(self._processes[number].pid, signal.SIGKILL)
-        self._processes.pop(number).wait(10)
+        self._processes.pop(number).wait(60)
 
     def stop(self) -> None:
         """End all nodes; nothing of theirs is needed any more."""
@@ -95,7 +95,7 @@ class Cluster:
         """Give every partition back to its first replica."""
         partitions = [TopicPartition(*partition) for partition in self._partitions()]
         admin = self._new_admin()
-        admin.elect_leaders(ElectionType.PREFERRED, partitions).result(30)
+        admin.elect_leaders(ElectionType.PREFERRED, partitions).result(60)
 
     def _format(self) -> None:
         cluster_id = ""
@@ -107,7 +107,7 @@ class Cluster:
             command = format_command(self._java, self._jars, folder, cluster_id)
             with folder.console.open("wb") as console:
                 running.append(subprocess.Popen(command, stdout=console, stderr=subprocess.STDOUT, cwd=folder.logs))
-        assert [process.wait(60) for process in running] == [0] * len(running)
+        assert [process.wait(240) for process in running] == [0] * len(running)
 
     def _write_properties(self, number: int) -> None:
         folder, ports = self._folders[number], self._ports[number]
@@ -138,6 +138,6 @@ class Cluster:
         """Leader and replicas in sync of every partition, as the controller's node has them."""
         return {
             (name, number): (partition.leader, partition.isrs)
-            for name, topic in self._new_admin().list_topics(timeout=10).topics.items()
+            for name, topic in self._new_admin().list_topics(timeout=60).topics.items()
             for number, partition in topic.partitions.items()
         }

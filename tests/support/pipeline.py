@@ -220,7 +220,7 @@ class Pipeline:
         data = orjson.dumps(value) if isinstance(value, dict) else value
         more = {} if partition is None else {"partition": partition}
         self._producer.produce(topic, key=key, value=data, on_delivery=note, **more)
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(120) == 0
         return Place(topic, delivered[0].partition(), delivered[0].offset())
 
     def sign_up(self, user_id: str, *monitors: dict[str, Any], partition: int | None = None) -> Place:
@@ -262,7 +262,7 @@ class Pipeline:
                     left[number] = held.stop
             starts = [TopicPartition(topic, number, since) for number in left]
             if since and starts:
-                starts = consumer.offsets_for_times(starts, timeout=30)
+                starts = consumer.offsets_for_times(starts, timeout=60)
                 left = {each.partition: left[each.partition] for each in starts if each.offset >= 0}
             consumer.assign([each for each in starts if each.partition in left])
             found: list[Message] = []

@@ -107,13 +107,13 @@ class SecuredKafka:
     ) -> None:
         assert self._process is not None
         self._process.terminate()
-        self._process.wait(15)
+        self._process.wait(60)
 
     def add_user(self, name: str) -> None:
         """Let a user in with the password PASSWORD."""
         info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
         change = UserScramCredentialUpsertion(name, info, PASSWORD.encode())
-        self.admin.alter_user_scram_credentials([change])[name].result(10)
+        self.admin.alter_user_scram_credentials([change])[name].result(60)
 
     def certificate_of(self, name: str) -> tuple[Path, Path]:
         """Files of a certificate for a user, and of its key, which is encrypted with KEY_PASSWORD."""
@@ -126,7 +126,7 @@ class SecuredKafka:
     def grant(self, user: str, rights: Iterable[Right]) -> None:
         """Allow a user these things."""
         for future in self.admin.create_acls([_binding(user, right) for right in rights]).values():
-            future.result(10)
+            future.result(60)
 
     def take_away(self, user: str, rights: Iterable[Right]) -> None:
         """Take rights away again."""
@@ -137,7 +137,7 @@ class SecuredKafka:
             for b in (_binding(user, right) for right in rights)
         ]
         for future in self.admin.delete_acls(filters).values():
-            assert future.result(10)
+            assert future.result(60)
 
     def settings_of(self, user: str, **more: object) -> Mapping[str, object]:
         """Settings of a process of this user."""

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 Seen = TypeVar("Seen")
 # how many times longer than on an idle machine
-PATIENCE = 4
+PATIENCE = 8
 
 
 def wait_until(what: str, look: Callable[[], Seen], within_s: float = 30, every_s: float = 0.1) -> Seen:

@@ -97,6 +97,13 @@ def test_a_value_between_clear_and_limit_ends_a_wait_that_was_too_short() -> Non
     assert metric.look(310).status is S
 
 
+def test_a_value_that_comes_as_the_wait_is_over_ends_it() -> None:
+    """Nobody could have looked before it came and seen that the limit was passed for long enough."""
+    metric = Metric(clear=90, **{"for": "5m"}).take((0, 120), (300, 95))
+    assert metric.look(301).status is S
+    assert Metric(clear=90, **{"for": "5m"}).take((0, 120), (301, 95)).look(302).status is F
+
+
 def test_values_may_come_out_of_order_and_an_older_one_changes_nothing() -> None:
     for late in (80.0, 500.0):
         metric = Metric().take((10, 120), (5, late))

@@ -98,7 +98,7 @@ class ThresholdKind:
             return last_signal, known
         since, missing_at = known.beyond_since, last_signal + config.missing_after_ms
         # what a look between the two values would have said
-        breached = known.breached or _has_lasted(config, since, min(at, missing_at))
+        breached = known.breached or _has_lasted(config, since, min(at - 1, missing_at))
         if not breached and at > missing_at:
             since = 0  # nobody knows what it was meanwhile
         if config.is_beyond(value):

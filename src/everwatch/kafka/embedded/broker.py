@@ -26,7 +26,7 @@ from everwatch.kafka.embedded.jars import FetchProgress, default_jar_folder, dis
 from everwatch.kafka.embedded.java import Java, bundled_java, choose_java
 from everwatch.kafka.embedded.properties import format_command, java_command, write_properties
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 180
 
 _POLL_S = 0.02
 _ANSWER_TIMEOUT_S = 2
