@@ -26,6 +26,11 @@ from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
+# brokers of tests live for minutes: most of their CPU time went into optimising their code
+os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1"
+# hundreds of processes are started: each would compile all modules anew
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # what commands print is asserted in UTC, wherever the tests run
 os.environ.pop("TZ", None)
 
@@ -72,7 +77,9 @@ def kafka_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def broker(kafka_folder: Path) -> Iterator[EmbeddedKafka]:
     """The broker of the session."""
-    with EmbeddedKafka(EmbeddedKafkaSettings(kafka_folder), SystemClock()) as kafka:
+    # a broker that gets no CPU for some seconds would take itself for gone, and its partitions with it
+    patient = {"broker.session.timeout.ms": "60000", "broker.heartbeat.interval.ms": "10000"}
+    with EmbeddedKafka(EmbeddedKafkaSettings(kafka_folder, overrides=patient), SystemClock()) as kafka:
         yield kafka
 
 

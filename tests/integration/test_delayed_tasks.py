@@ -226,6 +226,9 @@ def kept_or_wiped(new_pipeline: NewPipeline) -> dict[str, Pipeline]:
         pipeline.ensure("worker")
     for pipeline in pipelines.values():
         pipeline.wait_until_watched()
+    for pipeline in pipelines.values():
+        # the instants of tasks are some seconds ahead: from here on the workers keep up
+        pipeline.wait_for_progress(now_ms())
     return pipelines
 
 
@@ -260,7 +263,7 @@ def test_tasks_run_once_through_a_crash_of_the_worker_with_its_local_state_or_wi
     pipelines = kept_or_wiped(new_pipeline)
     begin = now_ms()
     # far enough ahead for signups and commands to be taken before, on a busy machine too
-    soon, cancelled, away, put_off, after = (begin + seconds * SECOND_MS for seconds in (20, 26, 44, 45, 60))
+    soon, cancelled, away, put_off, after = (begin + seconds * SECOND_MS for seconds in (30, 36, 56, 57, 74))
     expected: Counter[Fired] = Counter()
     for number, user in enumerate(USERS):
         crowd = {f"crowd-{each}": soon for each in range(CROWD)}

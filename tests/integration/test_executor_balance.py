@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from conftest import NewPipeline
@@ -105,7 +106,7 @@ def test_executors_that_are_added_take_their_share_of_the_work(pipeline: Pipelin
     group = executors_group(pipeline.settings)
 
     def shares(executors: int) -> list[int]:
-        """Results of each executor from now on, once all partitions have been shared between so many of them."""
+        """Results of each executor in some seconds, once all partitions are shared between so many of them."""
 
         def settled() -> bool:
             members = members_of(admin, [group])[group]
@@ -113,18 +114,18 @@ def test_executors_that_are_added_take_their_share_of_the_work(pipeline: Pipelin
             return len(members) == executors and ticks == [PARTITIONS // executors] * executors
 
         wait_until(f"{executors} executors share the partitions", settled, 60)
-        since = now_ms() + 2_000
+        since = now_ms()
         wait_until("some seconds have passed", lambda: now_ms() > since + 8_000, 60)
         stored = pipeline.reader.results(limit=100_000)
         counts = Counter(each.result.executor for each in stored if since <= each.result.scheduled_at < since + 5_000)
         return sorted(counts.values())
 
+    def has_equal_shares(executors: int) -> bool:
+        found = shares(executors)
+        return len(found) == executors and found[0] >= 0.8 * found[-1]
+
     for executors in (2, 3):
         pipeline.ensure(f"executor-{executors}")
-        found = shares(executors)
-        assert len(found) == executors
-        assert found[0] >= 0.8 * found[-1], found
+        wait_until(f"{executors} executors have equal shares", partial(has_equal_shares, executors), 60)
     pipeline.processes["executor-2"].kill()
-    found = shares(2)
-    assert len(found) == 2
-    assert found[0] >= 0.8 * found[-1], found
+    wait_until("the two that are left have equal shares", partial(has_equal_shares, 2), 60)

@@ -13,7 +13,7 @@ from everwatch.api.database import Database
 from everwatch.api.live import Live
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
-from everwatch.api.problems import unavailable
+from everwatch.api.problems import BEHIND, unavailable
 from everwatch.api.server import Server
 from everwatch.api.services import Services
 from everwatch.api.tokens import Tokens, new_ping_secret, new_token
@@ -86,6 +86,8 @@ class Worker:
             error.code if error else "",
             asker.signup_id,
             asker.signal_id,
+            partition=CHANGELOG.number if self._offset else -1,
+            offset=self._offset - 1,
         )
         self._replies[asker.user_id, asker.command_id or asker.signup_id or asker.signal_id] = reply
         return reply
@@ -157,6 +159,7 @@ class Api:
         self.ping_keys = PingKeys()
         self.ping_keys.put(new_ping_secret(START))
         self.not_ready: dict[str, str] = {}
+        self.waited_for: list[str] = []
         self.failure: EverwatchError | None = None
         self.texts = {role: self.token(role) for role in Role}
         self.url = ""
@@ -256,9 +259,10 @@ async def api(*, is_behind: bool = False, **more: Any) -> AsyncIterator[Api]:
     """Run the API's server meanwhile; ``is_behind``: its database does not get what was written."""
     running = Api()
 
-    async def at_once(_: str, __: float) -> None:
+    async def at_once(position: str, _: float) -> None:
+        running.waited_for.append(position)
         if is_behind:
-            raise unavailable("behind", "The database does not have that write yet.")
+            raise unavailable(BEHIND, "The database does not have that write yet.")
 
     sock = listening()
     running.url = f"http://127.0.0.1:{sock.getsockname()[1]}"

@@ -9,6 +9,7 @@ import pytest
 from support.api import START, Api, api
 
 from everwatch.api.permissions import Role
+from everwatch.api.problems import BEHIND
 from everwatch.api.routing import Route
 from everwatch.core.errors import BrokerUnavailable, StoreError
 
@@ -32,6 +33,19 @@ async def test_a_user_is_signed_up_shown_changed_and_ended(server: Api) -> None:
     assert (ended.status, ended.data) == (204, b"")
     assert (await server.call("GET", "/v1/users/ann")).code == "not_found"
     assert (await server.call("DELETE", "/v1/users/ann")).status == 404
+
+
+async def test_what_a_process_wrote_it_waits_for_when_it_reads_but_not_for_good() -> None:
+    async with api(is_behind=True) as server:
+        written = await server.call("PUT", "/v1/users/ann", body={})
+        position = written.headers["Everwatch-Position"]
+        assert (await server.call("GET", "/v1/users/ann")).status == 200
+        assert server.waited_for == [position]
+        await server.call("GET", "/v1/users/ann")
+        await server.call("GET", "/v1/users/bob")
+        assert len(server.waited_for) == 1
+        told = await server.call("GET", "/v1/users/ann", Everwatch_After=position)
+        assert (told.status, told.code) == (503, BEHIND)
 
 
 async def test_a_monitor_is_created_once_and_changed_only_by_who_has_seen_it(server: Api) -> None:

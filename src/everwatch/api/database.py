@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TypeVar
 
-from everwatch.api.problems import Problem, unavailable
+from everwatch.api.problems import BEHIND, Problem, unavailable
 from everwatch.core.clock import Clock
 from everwatch.core.errors import StoreError
 from everwatch.store import Partition, Reader
@@ -89,5 +89,5 @@ async def wait_for_position(database: Database, changelog: str, position: str, d
         if stored.get(Partition(changelog, partition), 0) > offset:
             return
         if loop.time() >= end_s:
-            raise unavailable("behind", "The database does not have that write yet.")
+            raise unavailable(BEHIND, "The database does not have that write yet.")
         await asyncio.sleep(LOOK_AGAIN_S)

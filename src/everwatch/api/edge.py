@@ -5,6 +5,7 @@ import hashlib
 import logging
 import re
 import secrets
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -17,7 +18,7 @@ from msgspec.inspect import ListType
 
 from everwatch.api import metrics, problems
 from everwatch.api.permissions import NOBODY, Principal, Reach
-from everwatch.api.problems import FieldError, Problem, invalid, unavailable
+from everwatch.api.problems import BEHIND, FieldError, Problem, invalid, unavailable
 from everwatch.api.routing import Answer, Call, Route
 from everwatch.api.tokens import Tokens
 from everwatch.core.clock import Clock
@@ -54,6 +55,9 @@ _REVALIDATED = "private, no-cache"
 PATH_TYPES: Mapping[str, Any] = {"user_id": UserId, "monitor_id": Name, "task_id": Name, "command_id": MonitorId}
 """Types of path parameters, by name; one that is not here is text."""
 _encode = msgspec.json.Encoder().encode
+MOST_WRITTEN = 10_000
+"""Of so many users a read sees what was written through the same process, without being told to."""
+_THAT_READ = ("GET", "HEAD", "PATCH")
 WaitForPosition = Callable[[str, float], Awaitable[None]]
 RawHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -77,6 +81,8 @@ class Edge:
         self._origins = origins
         self._deadline_s = deadline_s
         self._quiet = LogThrottle(clock)
+        # of the users written last: where in the changelog that stands
+        self._written: OrderedDict[str, str] = OrderedDict()
 
     def handler_of(self, route: Route) -> RawHandler:
         """Return what aiohttp calls for a route."""
@@ -150,6 +156,8 @@ class Edge:
             position = request.headers.get("Everwatch-After")
             if position is not None and route.permission.scope is not None:
                 await self._wait_for_position(position, deadline_s)
+            elif request.method in _THAT_READ and (user_id := path.get("user_id", "")) in self._written:
+                await self._wait_for_own_write(user_id, deadline_s)
             if route.command:
                 # it waits for a worker's answer on purpose, and looks after its own deadline
                 limit.reschedule(deadline_s + LONGEST_WAIT_S)
@@ -157,7 +165,26 @@ class Edge:
                 limit.reschedule(None)
                 arguments.append(request)
             answer: Answer | web.StreamResponse = await route.handler(call, *arguments)
+            if isinstance(answer, Answer) and (written := answer.headers.get("Everwatch-Position")):
+                self._note_write(path.get("user_id", ""), written)
             return answer
+
+    def _note_write(self, user_id: str, position: str) -> None:
+        self._written[user_id] = position
+        self._written.move_to_end(user_id)
+        if len(self._written) > MOST_WRITTEN:
+            self._written.popitem(last=False)
+
+    async def _wait_for_own_write(self, user_id: str, deadline_s: float) -> None:
+        """Wait for what was last written of a user through here, but read what there is if the sink is behind."""
+        position = self._written[user_id]
+        try:
+            await self._wait_for_position(position, deadline_s)
+        except Problem as problem:
+            if problem.code != BEHIND:
+                raise
+        if self._written.get(user_id) == position:
+            del self._written[user_id]
 
     def _principal(self, route: Route, request: web.Request, user_id: str) -> Principal:
         permission = route.permission

@@ -20,6 +20,10 @@ class FieldError(msgspec.Struct, frozen=True):
     reason: str
 
 
+BEHIND = "behind"
+"""The code of a read that must see a write that the database does not have yet."""
+
+
 class ProblemDocument(msgspec.Struct, frozen=True):
     """A problem document. ``code`` is the reason for a program; ``request_id`` finds the request in the log."""
 

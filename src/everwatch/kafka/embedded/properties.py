@@ -24,9 +24,6 @@ _BROKER = {
     # Alone in its cluster, a first group member waits for nobody.
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "6000",
-    # A killed broker may register again only when this has passed since its last heartbeat (9 s by default).
-    "broker.session.timeout.ms": "4000",
-    "broker.heartbeat.interval.ms": "1000",
     "num.network.threads": "2",
     "num.io.threads": "4",
     "num.recovery.threads.per.data.dir": "2",
