@@ -15,8 +15,6 @@ const TRANSITIONS = encode({ only: "transition" });
 
 /** "connecting", "live" or "lost". */
 export const connection = signal("connecting");
-/** How many streams this tab has open: 0 unless it is the leader. */
-export const streams = signal(0);
 
 const tab = Math.random().toString(36).slice(2);
 const listeners = new Map(); // of this tab: wish → set of handlers
@@ -118,7 +116,6 @@ function arrange() {
   for (const wish of chosen) {
     if (!open.has(wish)) open.set(wish, new Stream(wish));
   }
-  streams.value = open.size;
 }
 
 function receive(message) {

@@ -34,7 +34,7 @@ export function Shell() {
   const Page = found?.page;
   return html`<div class="shell">
     <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.focus(); }}>Skip to the content</a>
-    <div class="side"><${Navigation} /></div>
+    <nav class="side" aria-label="Main"><${Navigation} /></nav>
     <div>
       <${Top} />
       <main class="main" id="main" tabIndex="-1" ref=${main}>
@@ -70,7 +70,7 @@ function Navigation() {
   const here = path.value.split("/")[0];
   return html`
     <a class="brand" href=${to([])}><${Mark} />Everwatch</a>
-    <nav aria-label="Pages">
+    <div>
       ${GROUPS.map((name, group) => {
         const own = pages.value.filter((each) => each.group === group);
         return own.length > 0 && html`<div class="nav" key=${group}>
@@ -81,7 +81,7 @@ function Navigation() {
           </a>`)}
         </div>`;
       })}
-    </nav>
+    </div>
     <div class="end"><${Who} /></div>`;
 }
 
@@ -94,7 +94,7 @@ function Who() {
 function Menu() {
   const element = useRef(null);
   useEffect(() => element.current.showModal(), []);
-  return html`<dialog class="drawer" ref=${element} aria-label="Navigation" onClose=${() => (overlay.value = "")} onClick=${(event) => event.target === element.current && element.current.close()}><div class="side"><${Navigation} /></div></dialog>`;
+  return html`<dialog class="drawer" ref=${element} aria-label="Navigation" onClose=${() => (overlay.value = "")} onClick=${(event) => event.target === element.current && element.current.close()}><nav class="side" aria-label="Main"><${Navigation} /></nav></dialog>`;
 }
 
 function Top() {

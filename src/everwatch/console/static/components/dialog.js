@@ -23,7 +23,7 @@ function Dialog({ title, body: Body, action, danger, wide, submit, close, given 
     setError(null);
     try {
       await submit(values.current);
-      close();
+      element.current.close();
     } catch (failure) {
       setError(failure);
       setBusy(false);
@@ -35,7 +35,7 @@ function Dialog({ title, body: Body, action, danger, wide, submit, close, given 
       <${Body} values=${values.current} />
       ${error && html`<${Failure} error=${error} />`}
       <div class="foot">
-        <button class="button" type="button" onClick=${close}>Cancel</button>
+        <button class="button" type="button" onClick=${() => element.current.close()}>Cancel</button>
         <button class=${`button primary${danger ? " danger" : ""}`} type="submit" disabled=${busy}>${action}</button>
       </div>
     </form>

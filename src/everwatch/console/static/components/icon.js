@@ -31,12 +31,8 @@ const PATHS = {
   sun: html`<circle cx="8" cy="8" r="2.8" /><path d="M8 1.5v1.5m0 10v1.5M1.5 8h1.5m10 0h1.5M3.4 3.4l1 1m7.2 7.2 1 1m0-9.2-1 1m-7.2 7.2-1 1" />`,
   moon: html`<path d="M13 9.5A5.5 5.5 0 0 1 6.5 3a5.5 5.5 0 1 0 6.5 6.5z" />`,
   auto: html`<circle cx="8" cy="8" r="5.5" /><path d="M8 2.5v11a5.5 5.5 0 0 0 0-11z" fill="currentColor" />`,
-  sort: html`<path d="M5 6.5 8 3.5l3 3m-6 3 3 3 3-3" />`,
-  ascending: html`<path d="m4.5 9.5 3.5-3.5 3.5 3.5" />`,
-  descending: html`<path d="m4.5 6.5 3.5 3.5 3.5-3.5" />`,
   info: html`<circle cx="8" cy="8" r="6" /><path d="M8 7.5v3.5m0-6v.1" />`,
   out: html`<path d="M9.5 5V3H3v10h6.5v-2M6.5 8h7m0 0L11 5.5M13.5 8 11 10.5" />`,
-  table: html`<rect x="2.5" y="3" width="11" height="10" rx="1" /><path d="M2.5 6.5h11M7 6.5V13" />`,
 };
 
 export function Icon({ name, size = 16 }) {

@@ -4,13 +4,13 @@ import { useGet, useSettled } from "../app/load.js";
 import { overlay } from "../app/keys.js";
 import { nextTheme, nextZone } from "../app/prefs.js";
 import { go, to } from "../app/router.js";
-import { seesAll, session } from "../app/session.js";
+import { seesAll } from "../app/session.js";
 import { pages } from "../app/pages.js";
 import { targetOf } from "../app/format.js";
 import { Icon } from "./icon.js";
 import { iconOf } from "./state.js";
 
-const close = () => (overlay.value = "");
+const closed = (name) => () => overlay.value === name && (overlay.value = "");
 
 export function Palette() {
   const element = useRef(null);
@@ -45,7 +45,7 @@ export function Palette() {
   const chosen = items[Math.min(at, items.length - 1)];
 
   const pick = (item) => {
-    close();
+    element.current.close();
     item.act();
   };
   const onKey = (event) => {
@@ -60,7 +60,7 @@ export function Palette() {
       pick(chosen);
     }
   };
-  return html`<dialog class="palette" ref=${element} aria-label="Search" onClose=${close} onClick=${(event) => event.target === element.current && element.current.close()}>
+  return html`<dialog class="palette" ref=${element} aria-label="Search" onClose=${closed("palette")} onClick=${(event) => event.target === element.current && element.current.close()}>
     <input type="text" role="combobox" aria-expanded="true" aria-controls="palette-list" aria-autocomplete="list" aria-activedescendant=${chosen ? `option-${chosen.id}` : undefined} aria-label="Search" placeholder="Search monitors, users, pages" autocomplete="off" spellcheck=${false} maxLength="128" value=${text} onInput=${(event) => setText(event.target.value)} onKeyDown=${onKey} autofocus />
     <div role="listbox" id="palette-list" aria-label="Found">
       ${groups.map(([name, some]) => html`<div role="group" aria-label=${name} key=${name}>
@@ -81,7 +81,7 @@ export function Keys() {
     ["Pause or resume", ["p"]], ["Run now", ["r"]], ["Edit", ["e"]], ["Freeze the stream", ["f"]],
     ...pages.value.map((each) => [each.name, ["g", each.key]]),
   ];
-  return html`<dialog class="dialog wide" ref=${element} aria-label="Keys" onClose=${close}>
+  return html`<dialog class="dialog wide" ref=${element} aria-label="Keys" onClose=${closed("keys")}>
     <form method="dialog">
       <h2>Keys</h2>
       <div class="keys">${keys.map(([what, some]) => html`<div key=${what}><span class="muted">${what}</span><span class="nowrap">${some.map((key) => html`<kbd key=${key}>${key}</kbd> `)}</span></div>`)}</div>

@@ -2,14 +2,12 @@
 import { html, useEffect, useRef, useState } from "../app/html.js";
 import { go } from "../app/router.js";
 import { pageKeys } from "../app/keys.js";
-import { Icon } from "./icon.js";
 
 /**
  * ``columns``: ``{id, label, cell, width, num, narrow: false, wrap}``; ``narrow`` false: not on a phone.
- * ``href``: where a row leads; ``sort``: ``{by, reverse, set}`` with ``column.sort`` as the name of an order;
- * ``selection``: ``{has, toggle, set}``. ``keyboard``: whether j and k move in this table.
+ * ``href``: where a row leads; ``selection``: ``{has, toggle, set}``; ``changed``: keys of rows that just changed. ``keyboard``: whether j and k move in this table.
  */
-export function Table({ label, columns, rows, keyOf, href, sort, selection, changed, keyboard = false, tall = false }) {
+export function Table({ label, columns, rows, keyOf, href, selection, changed, keyboard = false, tall = false }) {
   const [at, setAt] = useState(-1);
   const frame = useRef(null);
   const last = useRef(-1);
@@ -52,11 +50,7 @@ export function Table({ label, columns, rows, keyOf, href, sort, selection, chan
     <table class=${`table${tall ? " tall" : ""}`} aria-label=${label}>
       <thead><tr>
         ${selection && html`<th scope="col" class="w-check"><input class="check" type="checkbox" aria-label="Select this page" checked=${all} onChange=${(event) => selection.set(rows.map(keyOf), event.target.checked)} /></th>`}
-        ${shown.map((column) => html`<th key=${column.id} scope="col" class=${classes(column)} aria-sort=${sort && column.sort === sort.by ? (sort.reverse ? "descending" : "ascending") : undefined}>
-          ${sort && column.sort
-            ? html`<button type="button" onClick=${() => sort.set(column.sort, sort.by === column.sort ? !sort.reverse : false)}>${column.label}${sort.by === column.sort && html`<${Icon} name=${sort.reverse ? "descending" : "ascending"} size="12" />`}</button>`
-            : column.label || html`<span class="unseen">${column.id}</span>`}
-        </th>`)}
+        ${shown.map((column) => html`<th key=${column.id} scope="col" class=${classes(column)}>${column.label || html`<span class="unseen">${column.id}</span>`}</th>`)}
       </tr></thead>
       <tbody>
         ${rows.map((row, index) => {
