@@ -34,6 +34,7 @@ PAGES = {
     "notifications": "notifications",
     "partitions": "partitions",
     "dead-letters": "dead-letters",
+    "tokens": "tokens",
 }
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
 # wide and light, wide and dark, a phone in the dark

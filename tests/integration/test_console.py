@@ -31,7 +31,7 @@ pytestmark = [
 AXE = Path(__file__).parent.parent / "data" / "vendor" / "axe.min.js"
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
 MONITOR = "users/saffron-spice/monitors/checkout"
-PAGES = ["", "monitors", MONITOR, "users", "users/saffron-spice", "tasks", "changes", "live", "incidents", "notifications", "partitions", "dead-letters"]  # fmt: skip
+PAGES = ["", "monitors", MONITOR, "users", "users/saffron-spice", "tasks", "changes", "live", "incidents", "notifications", "partitions", "dead-letters", "tokens"]  # fmt: skip
 PATIENCE_MS = 30_000
 # what browsers say of a request that was refused or did not arrive, on purpose here
 EXPECTED = re.compile(r"Failed to load resource|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_EMPTY_RESPONSE")

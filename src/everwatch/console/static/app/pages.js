@@ -11,6 +11,7 @@ import { Notifications } from "../pages/notifications.js";
 import { Overview } from "../pages/overview.js";
 import { Partitions } from "../pages/partitions.js";
 import { Tasks } from "../pages/tasks.js";
+import { Tokens } from "../pages/tokens.js";
 import { UserPage } from "../pages/user.js";
 import { Users } from "../pages/users.js";
 
@@ -25,6 +26,7 @@ const PAGES = [
   { path: "notifications", name: "Notifications", icon: "bell", key: "n", page: Notifications, group: 1, needs: "GET /v1/deliveries" },
   { path: "partitions", name: "Partitions", icon: "partitions", key: "p", page: Partitions, group: 2, whole: true },
   { path: "dead-letters", name: "Dead letters", icon: "letters", key: "d", page: DeadLetters, group: 2, needs: "GET /v1/dead-letters", whole: true },
+  { path: "tokens", name: "Tokens", icon: "key", key: "k", page: Tokens, group: 2, needs: "GET /v1/tokens", whole: true },
 ];
 
 export const GROUPS = ["", "What happened", "The system"];

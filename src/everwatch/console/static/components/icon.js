@@ -32,6 +32,8 @@ const PATHS = {
   moon: html`<path d="M13 9.5A5.5 5.5 0 0 1 6.5 3a5.5 5.5 0 1 0 6.5 6.5z" />`,
   auto: html`<circle cx="8" cy="8" r="5.5" /><path d="M8 2.5v11a5.5 5.5 0 0 0 0-11z" fill="currentColor" />`,
   info: html`<circle cx="8" cy="8" r="6" /><path d="M8 7.5v3.5m0-6v.1" />`,
+  key: html`<circle cx="5.5" cy="8" r="2.8" /><path d="M8.3 8h5.2v2.5M11 8v2" />`,
+  tool: html`<path d="M9.8 3.2a3 3 0 0 0-3.6 4L2.8 10.6v2.6h2.6l3.4-3.4a3 3 0 0 0 4-3.6L10.8 8.2 9 7.8l-.4-1.8z" />`,
   out: html`<path d="M9.5 5V3H3v10h6.5v-2M6.5 8h7m0 0L11 5.5M13.5 8 11 10.5" />`,
 };
 

@@ -1,6 +1,6 @@
 // One monitor: its state and why, for how long it was in which, how long its runs took, what comes next, and its actions.
 import { html, useEffect, useMemo, useState } from "../app/html.js";
-import { monitorPath } from "../app/api.js";
+import { monitorPath, userPath } from "../app/api.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { useLive } from "../app/live.js";
 import { pageKeys } from "../app/keys.js";
@@ -8,6 +8,7 @@ import { clock, count, DAY, duration, full, now, percent, plural, schedule, targ
 import { go, query, setQuery, to } from "../app/router.js";
 import { has, may } from "../app/session.js";
 import { edit, nameOf, pause, remove, resume, runNow } from "../app/monitor-actions.js";
+import { Copy } from "../components/copy.js";
 import { AvailabilityBar } from "../components/bar.js";
 import { Phases, TimeChart } from "../components/chart.js";
 import { Action, Choice, Segments } from "../components/form.js";
@@ -65,6 +66,7 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
         </div>
         <div class="stack">
           ${explained.data && html`<${Explanation} explained=${explained.data} notified=${notified.data} />`}
+          ${data.spec.kind === "heartbeat" && has("GET /v1/users/{user_id}/ping-key") && html`<${Pings} monitor=${data} />`}
           <${NextRuns} path=${path} monitor=${data} />
           <${Panel} title="Changes of state"><${Loaded} of=${transitions}>${({ items }) => (items.length ? html`<${Feed} items=${items} own scroll />` : html`<${Empty} title="Its state has not changed yet" />`)}</${Loaded}></${Panel}>
           <${Config} monitor=${data} />
@@ -186,6 +188,15 @@ function NextRuns({ path, monitor }) {
   }, [passed]);
   if (!monitor.next_run) return null;
   return html`<${Panel} title="Next runs" pad><${Loaded} of=${next} lines="2">${({ next_runs: runs }) => html`<dl class="pairs">${runs.map((at) => html`<dt key=${at}><${Ago} ms=${at} /></dt><dd title=${full(at)}>${clock(at)}</dd>`)}</dl>`}</${Loaded}></${Panel}>`;
+}
+
+/** Where a job says that it is well. */
+function Pings({ monitor }) {
+  const key = useGet(userPath(monitor.user_id, "/ping-key"));
+  return html`<${Panel} title="Ping URL" pad><${Loaded} of=${key} lines="2">${(data) => html`<div class="stack">
+    <${Copy} text=${`${window.location.origin}${data.path.replace("MONITOR", encodeURIComponent(monitor.monitor_id))}`} />
+    <p class="small faint">The job asks for it at its end. <code>/start</code> and <code>/fail</code> behind it say that a run begins or failed; <code>/0</code> to <code>/255</code> is its exit code.</p>
+  </div>`}</${Loaded}></${Panel}>`;
 }
 
 /** What the system knows of a monitor beside its results: who runs it, and whether people are alerted. */

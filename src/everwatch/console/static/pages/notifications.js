@@ -43,6 +43,11 @@ function Channels() {
   const channels = useGet("/v1/channels", null, { every: 30_000 });
   const items = channels.data?.items ?? [];
   if (!items.length) return null;
-  const names = Object.keys(items[0]).filter((name) => ["string", "number", "boolean"].includes(typeof items[0][name])).slice(0, 5);
-  return html`<${Panel} title="Channels"><${Table} label="Channels" rows=${items} keyOf=${(each) => JSON.stringify(each)} columns=${names.map((name, i) => ({ id: name, label: name.replaceAll("_", " "), narrow: i < 2, cell: (each) => String(each[name]) }))} /></${Panel}>`;
+  return html`<${Panel} title="Addresses that were given up"><${Table} label="Addresses that were given up" rows=${items} keyOf=${(each) => `${each.route}\n${each.user_id}\n${each.target}`} tall columns=${[
+    { id: "target", label: "Address", cell: (each) => html`<span class="two"><b>${each.target}</b><span class="small faint" title=${each.reason}>${each.reason}</span></span>` },
+    { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => each.user_id && html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
+    { id: "route", label: "Route", width: "w-m", narrow: false, cell: (each) => each.route },
+    { id: "failures", label: "Failures", width: "w-s", num: true, cell: (each) => each.failures },
+    { id: "since", label: "Since", width: "w-m", num: true, narrow: false, cell: (each) => html`<${Instant} ms=${each.failing_since} />` },
+  ]} /></${Panel}>`;
 }

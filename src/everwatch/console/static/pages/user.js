@@ -8,13 +8,13 @@ import { query, to } from "../app/router.js";
 import { may } from "../app/session.js";
 import { create } from "../app/monitor-actions.js";
 import { ask } from "../components/dialog.js";
-import { Action } from "../components/form.js";
+import { Action, Field } from "../components/form.js";
 import { Icon } from "../components/icon.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { Panel } from "../components/panel.js";
 import { STATES, wordOf } from "../components/state.js";
 import { Instant } from "../components/time.js";
-import { told } from "../components/toast.js";
+import { toast, told } from "../components/toast.js";
 import { Feed } from "./feed.js";
 import { MonitorList } from "./monitors.js";
 import { TaskTable } from "./tasks.js";
@@ -64,6 +64,27 @@ function Registration({ user, plan }) {
   </dl>`;
 }
 
+const MAINTENANCE = [["1", "for 1 hour"], ["4", "for 4 hours"], ["24", "for 1 day"]];
+
+function MaintenanceBody({ values }) {
+  return html`<${Field} label="Maintenance from now" hint="Checks go on, and nobody is alerted.">${(id) => html`<select class="select" id=${id} onChange=${(event) => (values.hours = event.target.value)}>${MAINTENANCE.map(([hours, text]) => html`<option key=${hours} value=${hours}>${text}</option>`)}</select>`}</${Field}>`;
+}
+
+function maintain(user, done) {
+  ask({
+    title: `Maintenance of ${user.attributes.name ?? user.user_id}`, action: "Begin", body: MaintenanceBody, given: { hours: "1" },
+    submit: async ({ hours }) => {
+      const start = Date.now();
+      // the windows are stated anew as a whole; those that are over need not be kept
+      const kept = user.maintenance.filter((each) => !each.end || Date.parse(each.end) > start);
+      const maintenance = [...kept, { start, end: start + Number(hours) * 3_600_000 }];
+      await write("PUT", userPath(user.user_id, "/maintenance"), { body: { maintenance } });
+      toast("Maintenance has begun.");
+      done();
+    },
+  });
+}
+
 const textOf = (value) => (typeof value === "number" ? full(value) : String(value));
 
 function UserActions({ user, done }) {
@@ -75,6 +96,7 @@ function UserActions({ user, done }) {
   });
   return html`
     ${may("write") && html`<button class="button" type="button" onClick=${() => create(user.user_id, done)}><${Icon} name="plus" size="14" />New monitor</button>`}
+    ${may("run") && html`<button class="button" type="button" onClick=${() => maintain(user, done)}><${Icon} name="tool" size="14" />Maintenance</button>`}
     ${may("run") && html`<button class="button" type="button" onClick=${pauseAll}><${Icon} name="pause" size="14" />Pause all</button>`}
     ${may("run") && user.monitors.paused > 0 && html`<${Action} icon="play" act=${async () => (await told("Resumed what the pause of the user paused.", () => write("POST", path("/resume")))) && done()}>Resume</${Action}>`}`;
 }
