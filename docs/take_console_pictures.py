@@ -47,7 +47,7 @@ async def opened(browser: Browser, running: ConsoleApi, theme: Any, size: Any) -
     context = await browser.new_context(viewport=size, color_scheme=theme, timezone_id="UTC", locale="en-GB")
     await context.add_cookies([session_cookie(running, Role.ADMIN)])
     page = await context.new_page()
-    await page.clock.set_fixed_time(START)
+    await page.clock.set_fixed_time(START / 1_000)
     try:
         yield page
     finally:
@@ -61,13 +61,13 @@ async def take(folder: Path, wanted: list[str]) -> None:
         browser = await playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--font-render-hinting=none"])
         for look, (theme, size) in LOOKS.items():
             async with opened(browser, running, theme, size) as page:
-                page.on("console", lambda message: print(message.type, message.text))
+                page.on("response", lambda answer: answer.status >= 400 and print(answer.status, answer.url))
                 page.on("pageerror", lambda error: print("error", error))
                 for name in wanted or PAGES:
                     await page.goto(f"{running.url}/console/{PAGES[name]}")
                     await page.wait_for_selector("h1")
                     await page.wait_for_load_state("load")
-                    await page.wait_for_function("!document.querySelector('.skeleton')")
+                    await page.wait_for_selector(".skeleton", state="detached")
                     if name == "live":
                         running.tell_some()
                         await page.wait_for_selector(".stream tbody tr")

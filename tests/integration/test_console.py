@@ -65,7 +65,7 @@ class Console:
         page = await context.new_page()
         page.on("console", lambda message: message.type == "error" and self._note(f"{page.url}: {message.text}"))
         page.on("pageerror", lambda error: self._note(f"{page.url}: {error}"))
-        await page.clock.set_fixed_time(START)
+        await page.clock.set_fixed_time(START / 1_000)
         await page.goto(f"{self.running.url}/console/{path}")
         await settled(page)
         return page
@@ -84,7 +84,7 @@ class Console:
 async def settled(page: Any) -> None:
     """Wait until a page shows its title and nothing loads."""
     await page.wait_for_selector("h1")
-    await page.wait_for_function("!document.querySelector('.skeleton')")
+    await page.wait_for_selector(".skeleton", state="detached")
 
 
 @pytest.fixture(scope="module")
@@ -174,9 +174,9 @@ async def test_pages_of_a_list_go_on_and_back(console: Console) -> None:
         first = await page.locator("tbody tr").first.inner_text()
         await page.get_by_role("button", name="Next page").click()
         await page.wait_for_url("**cursor=**")
-        await page.wait_for_function("text => document.querySelector('tbody tr')?.innerText !== text", arg=first)
+        await playwright.expect(page.locator("tbody tr").first).not_to_have_text(first, use_inner_text=True)
         await page.get_by_role("button", name="First page").click()
-        await page.wait_for_function("text => document.querySelector('tbody tr')?.innerText === text", arg=first)
+        await playwright.expect(page.locator("tbody tr").first).to_have_text(first, use_inner_text=True)
 
 
 async def test_monitor_says_why_and_its_bar_is_read_by_keyboard(console: Console) -> None:

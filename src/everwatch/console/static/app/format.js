@@ -20,7 +20,7 @@ function parts(ms) {
   const timeZone = zone.value === "utc" ? "UTC" : undefined;
   const key = timeZone ?? "local";
   if (!formats.has(key)) {
-    formats.set(key, new Intl.DateTimeFormat("en-GB", {
+    formats.set(key, new Intl.DateTimeFormat("en-US", {
       timeZone, year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
     }));
   }
@@ -38,14 +38,13 @@ export function clock(ms, seconds = true) {
 /** "28 Nov". */
 export const day = (ms) => `${parts(ms).day} ${parts(ms).month}`;
 
-/** "28 Nov 14:02:31", with the year when it is another one, without the day when it is today. */
+/** "14:02:31" of today, else "27 Nov 14:02", with the year when it is another one. */
 export function instant(ms) {
   if (!ms) return "never";
   const p = parts(ms);
   const today = parts(Date.now());
-  const time = `${p.hour}:${p.minute}:${p.second}`;
-  if (p.year === today.year && p.month === today.month && p.day === today.day) return time;
-  return p.year === today.year ? `${p.day} ${p.month} ${time}` : `${p.day} ${p.month} ${p.year} ${time}`;
+  if (p.year === today.year && p.month === today.month && p.day === today.day) return `${p.hour}:${p.minute}:${p.second}`;
+  return p.year === today.year ? `${p.day} ${p.month} ${p.hour}:${p.minute}` : `${p.day} ${p.month} ${p.year}`;
 }
 
 /** The instant in full, for tooltips. */
@@ -75,6 +74,9 @@ export function brief(ms) {
   const [size, unit] = UNITS.find(([each]) => ms >= each);
   return `${Math.floor(ms / size)} ${unit}`;
 }
+
+/** "3 min ago", "just now". */
+export const ago = (ms) => (ms < SECOND ? "just now" : `${brief(ms)} ago`);
 
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });

@@ -67,7 +67,8 @@ function Ailing() {
 }
 
 function Navigation() {
-  const here = path.value.split("/")[0];
+  const parts = path.value.split("/");
+  const here = parts[2] === "monitors" ? "monitors" : parts[0];
   return html`
     <a class="brand" href=${to([])}><${Mark} />Everwatch</a>
     <div>
@@ -88,7 +89,7 @@ function Navigation() {
 function Who() {
   const { name, role, user_id: user, version } = session.value;
   return html`<div class="who"><b class="clip">${name || "Signed in"}</b>${role}${user ? ` of ${user}` : ""}${version ? ` · ${version}` : ""}</div>
-    <button class="button plain" type="button" onClick=${() => signOut().catch(() => undefined)}><${Icon} name="out" size="14" />Sign out</button>`;
+    <button class="button plain start" type="button" onClick=${() => signOut().catch(() => undefined)}><${Icon} name="out" size="14" />Sign out</button>`;
 }
 
 function Menu() {

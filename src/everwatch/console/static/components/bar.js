@@ -33,7 +33,7 @@ function pieces(bar) {
 export function AvailabilityBar({ whole, bars, label }) {
   const [at, setAt] = useState(-1);
   const [asTable, setAsTable] = useState(false);
-  const long = whole.end - whole.begin > DAY;
+  const long = whole.end - whole.begin > 1.5 * DAY;
   const move = (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1, ArrowDown: -1, ArrowUp: 1, PageDown: -10, PageUp: 10 }[event.key];
     const next = event.key === "Home" ? 0 : event.key === "End" ? bars.length - 1 : step ? (at < 0 ? bars.length - 1 : at + step) : null;

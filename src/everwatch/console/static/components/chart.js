@@ -56,7 +56,7 @@ export function TimeChart({ label, times, series, height = 180 }) {
           { value: "{D} {MMM} {HH}:{mm}" },
           ...series.map((each) => {
             const stroke = colour(each.token);
-            return { label: each.label, stroke, width: 1.5, fill: each.fill ? faded(stroke, 0.1) : undefined, points: { show: times.length < 40, size: 4 }, spanGaps: false, value: (_, ms) => duration(ms) };
+            return { label: each.label, stroke, width: 1.5, fill: each.fill ? faded(stroke, 0.1) : undefined, points: { show: times.length < 4, size: 4 }, spanGaps: false, value: (_, ms) => duration(ms) };
           }),
         ],
       }, [times.map((ms) => ms / 1000), ...series.map((each) => each.values)], frame.current);

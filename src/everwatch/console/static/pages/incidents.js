@@ -25,7 +25,7 @@ export function Incidents() {
       <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
     </div>
     <section class="panel" aria-label="Incidents"><${Loaded} of=${list} lines="8">${({ available, reason, items }) => {
-      if (available === false) return html`<${Empty} title="Incidents are not kept here" icon="bell">${reason}</${Empty}>`;
+      if (available === false) return html`<${Empty} title="Incidents are not known" icon="bell">The API says: ${reason}. Start a notifier with <code>everwatch notifier</code>; it keeps them.</${Empty}>`;
       if (!items.length) return html`<${Empty} title="No incidents" icon="up">Nothing that was to be told is open${user ? " for this user" : ""}.</${Empty}>`;
       return view === "each" ? html`<${Each} items=${items} />` : html`<${Targets} rows=${targets} />`;
     }}</${Loaded}></section>`;

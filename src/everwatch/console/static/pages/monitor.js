@@ -105,7 +105,7 @@ function Verdict({ monitor, explained, whole, range }) {
         ${explained?.silence && html`<p class="bad">No results since <${Instant} ms=${explained.silence.since} />, although it was due: ${explained.silence.cause}.</p>`}
       </div>
     </div>
-    <div class="body"><dl class="facts">
+    <div class="body facts-body"><dl class="facts">
       <div><dt>Available, ${range}</dt><dd>${whole ? percent(whole.availability) : "–"}</dd></div>
       <div><dt>Next run</dt><dd>${monitor.next_run ? html`<${Ago} ms=${monitor.next_run} />` : "none"}</dd></div>
       <div><dt>Schedule</dt><dd title=${schedule(spec.schedule)}>${schedule(spec.schedule)}</dd></div>
@@ -129,7 +129,7 @@ function Latency({ path, length, until, nonce }) {
   const chart = useMemo(() => {
     if (rolled && rollups.data) {
       const items = rollups.data.items.filter((each) => each.mean_ms !== null && each.mean_ms !== undefined);
-      return { times: items.map((each) => each.at), series: [["p50", "--accent", "p50_ms", true], ["p95", "--late", "p95_ms"], ["p99", "--down", "p99_ms"]].map(([label, token, field, fill]) => ({ label, token, fill, values: items.map((each) => each[field] ?? null) })) };
+      return { times: items.map((each) => each.at), series: [["p50", "--accent", "p50_ms", true], ["p95", "--late-bar", "p95_ms"], ["p99", "--text-3", "p99_ms"]].map(([label, token, field, fill]) => ({ label, token, fill, values: items.map((each) => each[field] ?? null) })) };
     }
     if (!rolled && recent.data) {
       const items = recent.data.items.filter((each) => each.status === "success" || each.status === "failure").slice().reverse();

@@ -24,7 +24,7 @@ export function Notifications() {
     </div>
     ${has("GET /v1/channels") && html`<${Channels} />`}
     <section class="panel" aria-label="Deliveries"><${Loaded} of=${list} lines="8">${({ available, reason, items }) => {
-      if (available === false) return html`<${Empty} title="Deliveries are not kept here" icon="bell">${reason}</${Empty}>`;
+      if (available === false) return html`<${Empty} title="Deliveries are not known" icon="bell">The API says: ${reason}. Start a notifier with <code>everwatch notifier</code>; it keeps them.</${Empty}>`;
       if (!items.length) return html`<${Empty} title="Nothing was sent" icon="bell">${user || state || route ? "No delivery fits these filters." : html`Deliveries appear when a notifier runs and a route fits: see <code>everwatch notify --help</code>.`}</${Empty}>`;
       return html`<${Table} label="Deliveries" rows=${items} keyOf=${(each) => each.delivery_id} tall columns=${[
         { id: "state", label: "State", width: "w-m", cell: (each) => html`<span class=${LOOKS[each.state] ?? ""}>${each.state}</span>` },

@@ -88,7 +88,7 @@ function Counters({ monitors, users }) {
   return html`<section class="counters" aria-label="Monitors by state">
     <${Shares} counts=${by} />
     ${["down", "late", "up", "new", "paused"].map((state) => html`<a key=${state} class=${`counter${by[state] ? "" : " zero"}`} href=${to(["monitors"], { state, sort: state === "down" || state === "late" ? "state-since" : "" })}>
-      <span class="what"><${State} state=${state} /></span><span class="figure" title=${count(by[state])}>${compact(by[state])}</span><span class="note">${by[state] ? `${share(by[state])} of monitors` : "none"}</span>
+      <span class="what"><${State} state=${state} /></span><span class="figure" title=${count(by[state])}>${compact(by[state])}</span><span class="note">${by[state] ? html`${share(by[state])}<span class="not-narrow"> of monitors</span>` : "none"}</span>
     </a>`)}
     <a class="counter" href=${to(["users"])}><span class="what muted">Users</span><span class="figure" title=${count(people)}>${compact(people)}</span><span class="note">${plural(all, "monitor")}</span></a>
   </section>`;

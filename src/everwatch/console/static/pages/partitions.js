@@ -2,7 +2,7 @@
 // and what to do about it.
 import { html, useMemo } from "../app/html.js";
 import { useGet } from "../app/load.js";
-import { brief, count, duration, now, plural } from "../app/format.js";
+import { ago, brief, count, duration, now, plural } from "../app/format.js";
 import { has } from "../app/session.js";
 import { query, setQuery } from "../app/router.js";
 import { Segments } from "../components/form.js";
@@ -19,7 +19,7 @@ export function Partitions() {
   const { view = "" } = query.value;
   const partitions = useGet("/v1/partitions", null, { every: 5_000 });
   return html`
-    <div class="page-head"><h1>Partitions and processes</h1>${partitions.data && html`<span class="sub">measured ${brief(Math.max(0, now.value - partitions.data.at))} ago</span>`}</div>
+    <div class="page-head"><h1>Partitions and processes</h1>${partitions.data && html`<span class="sub">measured ${ago(now.value - partitions.data.at)}</span>`}</div>
     ${has("GET /v1/diagnosis") && html`<${Findings} />`}
     <${Segments} label="View" value=${view} set=${(each) => setQuery({ view: each })} options=${VIEWS} />
     ${view === "topics" ? html`<${Topics} />` : view === "processes" ? html`<${Processes} />` : html`<${ByPartition} of=${partitions} />`}`;
@@ -27,7 +27,7 @@ export function Partitions() {
 
 function Findings() {
   const found = useGet("/v1/diagnosis", null, { every: 15_000 });
-  return html`<${Panel} title="Findings" aside=${found.data?.at ? `looked ${brief(Math.max(0, now.value - found.data.at))} ago` : ""}>
+  return html`<${Panel} title="Findings" aside=${found.data?.at ? `looked ${ago(now.value - found.data.at)}` : ""}>
     <${Loaded} of=${found} lines="2">${(data) => {
       const bad = data.findings.filter((each) => !each.ok);
       if (!data.at) return html`<${Empty} title="The first look is under way">It takes some seconds.</${Empty}>`;
@@ -76,11 +76,11 @@ function ByPartition({ of }) {
   const rows = useMemo(() => (of.data ? rowsOf(of.data.items, of.data.at) : []), [of.data]);
   return html`<section class="panel" aria-label="Partitions"><${Loaded} of=${of} lines="8">${() => (rows.length
     ? html`<${Table} label="Partitions" rows=${rows} keyOf=${(row) => String(row.partition)} columns=${[
-        { id: "partition", label: "No.", width: "w-s", cell: (row) => html`<b>${row.partition}</b>` },
+        { id: "partition", label: "No.", width: "w-xs", cell: (row) => html`<b>${row.partition}</b>` },
         { id: "worker", label: "Worker", narrow: false, cell: (row) => (row.worker ? html`<span title=${row.host}>${row.worker}</span>` : html`<span class="bad">no owner</span>`) },
-        { id: "emitted", label: "Emitted to", width: "w-m", narrow: false, num: true, cell: (row) => (row.emitted_to ? `${brief(Math.max(0, of.data.at - row.emitted_to))} ago` : html`<span class="faint">no ticks yet</span>`) },
-        ...["worker", "executor", "sink"].map((process) => ({ id: process, label: `${process[0].toUpperCase()}${process.slice(1)} lag`, width: "w-m", narrow: process !== "executor", num: true, cell: (row) => html`<${LagCell} lag=${row.lag[process]} />` })),
-        { id: "remedy", label: "What to do", wrap: true, narrow: false, cell: (row) => (row.problems.length ? row.problems.map(([text, look]) => html`<div class=${look}>${text}</div>`) : html`<span class="faint">nothing</span>`) },
+        { id: "emitted", label: "Emitted to", width: "w-m", narrow: false, num: true, cell: (row) => (row.emitted_to ? ago(of.data.at - row.emitted_to) : html`<span class="faint">no ticks yet</span>`) },
+        ...["worker", "executor", "sink"].map((process) => ({ id: process, label: `${process[0].toUpperCase()}${process.slice(1)} lag`, width: "w-m", narrow: process === "executor", num: true, cell: (row) => html`<${LagCell} lag=${row.lag[process]} />` })),
+        { id: "remedy", label: "What to do", wrap: true, cell: (row) => (row.problems.length ? row.problems.map(([text, look]) => html`<div class=${look}>${text}</div>`) : html`<span class="faint">nothing</span>`) },
       ]} />`
     : html`<${Empty} title="No partitions" icon="partitions">The topics do not exist yet: start a worker, or run <code>everwatch topics create</code>.</${Empty}>`)}</${Loaded}></section>`;
 }

@@ -63,6 +63,6 @@ export function TaskTable({ items, withUser = false, reload, keyboard = false })
     { id: "kind", label: "Kind", width: "w-s", narrow: false, wide: true, cell: (each) => each.kind },
     { id: "due", label: "Due", width: "w-m", num: true, narrow: false, cell: (each) => html`<${Instant} ms=${each.due_at} />` },
     { id: "in", label: "In", width: "w-s", num: true, cell: (each) => html`<span class=${each.status === "pending" && each.due_at < now.value ? "warn" : ""}><${Ago} ms=${each.ended_at || each.due_at} /></span>` },
-    may("write") && { id: "cancel", label: "", width: "w-s", num: true, narrow: false, cell: (each) => each.status === "pending" && html`<button class="button plain" type="button" onClick=${() => cancel(each)}>Cancel</button>` },
+    may("write") && { id: "cancel", label: "", width: "w-act", num: true, narrow: false, cell: (each) => each.status === "pending" && html`<button class="button plain" type="button" onClick=${() => cancel(each)}>Cancel</button>` },
   ]} />`;
 }

@@ -28,7 +28,7 @@ export function Tokens() {
           { id: "user", label: "User", width: "w-l", narrow: false, cell: (each) => each.user_id || html`<span class="faint">all</span>` },
           { id: "made", label: "Made", width: "w-m", narrow: false, wide: true, cell: (each) => html`<span class="muted"><${Instant} ms=${each.created_at} /></span>` },
           { id: "expires", label: "Expires", width: "w-m", narrow: false, cell: (each) => (each.expires_at ? html`<span class=${each.expires_at < now.value ? "bad" : "muted"}><${Ago} ms=${each.expires_at} /></span>` : html`<span class="faint">never</span>`) },
-          { id: "revoke", label: "", width: "w-s", num: true, cell: (each) => html`<button class="button plain" type="button" onClick=${() => revoke(each, list.reload)}>Revoke</button>` },
+          { id: "revoke", label: "", width: "w-act", num: true, cell: (each) => html`<button class="button plain" type="button" onClick=${() => revoke(each, list.reload)}>Revoke</button>` },
         ]} />`)}</${Loaded}></section>`;
 }
 
