@@ -1,6 +1,6 @@
 """Take the pictures of docs/console.md: every page with a made-up company's data, light and dark, wide and on a phone.
 
-Run it from the top of the repository: ``uv run python -m docs.take_console_pictures [FOLDER] [PAGE …]``. It starts the
+Run it from the top of the repository: ``uv run python docs/take_console_pictures.py [FOLDER] [PAGE …]``. It starts the
 API in this process on the store in memory, needs Debian's chromium, and takes about a minute. FOLDER is
 ``docs/pictures`` unless it is said.
 """
@@ -15,9 +15,12 @@ from typing import Any
 from playwright.async_api import Browser, Page, async_playwright
 
 from everwatch.api.permissions import Role
-from tests.support.api import START
-from tests.support.browser import chromium, session_cookie
-from tests.support.console import ConsoleApi, console_api
+
+# the company's data is the tests'
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+from support.api import START  # noqa: E402
+from support.browser import FLAGS, chromium, session_cookie  # noqa: E402
+from support.console import ConsoleApi, console_api  # noqa: E402
 
 MONITOR = "users/saffron-spice/monitors/checkout"
 PAGES = {
@@ -58,7 +61,7 @@ async def take(folder: Path, wanted: list[str]) -> None:
     """Take the pictures of these pages, or of all."""
     folder.mkdir(parents=True, exist_ok=True)
     async with console_api() as running, async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--font-render-hinting=none"])
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         for look, (theme, size) in LOOKS.items():
             async with opened(browser, running, theme, size) as page:
                 page.on("response", lambda answer: answer.status >= 400 and print(answer.status, answer.url))

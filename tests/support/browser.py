@@ -4,7 +4,7 @@ import shutil
 from typing import Any
 
 from everwatch.api.permissions import Role
-from tests.support.api import Api
+from support.api import Api
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--font-render-hinting=none"]
 

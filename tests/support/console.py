@@ -19,7 +19,7 @@ from everwatch.kafka.lag import Lag, PartitionLag
 from everwatch.kafka.topics import Topics
 from everwatch.model import At, Every, Monitor, MonitorSpec, Origin, Policy, Result, State, Status, Transition, User
 from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
-from tests.support.api import START, Api, listening
+from support.api import START, Api, listening
 
 MINUTE, HOUR = 60_000, 3_600_000
 RESULTS, TRANSITIONS = Partition("everwatch-results", 0), Partition("everwatch-transitions", 0)
