@@ -16,7 +16,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from msgspec.inspect import ListType
 
 from everwatch.api import metrics, problems
-from everwatch.api.permissions import NOBODY, Principal, Reach
+from everwatch.api.cookies import check_same_origin, cookie_name
+from everwatch.api.permissions import NOBODY, Principal
 from everwatch.api.problems import FieldError, Problem, invalid, unavailable
 from everwatch.api.routing import Answer, Call, Route
 from everwatch.api.tokens import Tokens
@@ -138,7 +139,7 @@ class Edge:
         async with asyncio.timeout_at(deadline_s) as limit:
             if route.query is not None:
                 arguments.append(_query_of(request, route.query))
-            elif request.query_string:
+            elif request.query_string and not route.any_query:
                 raise Problem(400, "unknown_parameter", "This takes no query parameters.")
             if route.raw:
                 arguments.append(await _read(request, route.body_limit))
@@ -161,18 +162,34 @@ class Edge:
 
     def _principal(self, route: Route, request: web.Request, user_id: str) -> Principal:
         permission = route.permission
-        if permission.reach in (Reach.ANYONE, Reach.KEY):
+        if route.same_origin:
+            check_same_origin(request.headers)
+        if permission.is_open:
             return NOBODY
-        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
-        if not scheme:
-            raise _unauthorized("This takes a token: send it as 'Authorization: Bearer TOKEN'.", "")
-        if scheme.lower() != "bearer":
-            raise _unauthorized("The only authorization scheme is Bearer.", "invalid_request")
-        principal = self._tokens.principal(text.strip(), self._clock.now_ms())
-        if principal is None:
-            raise _unauthorized("The token is not known, was revoked, or has expired.", "invalid_token")
+        principal = self._asking(request)
+        if principal.session and request.method not in ("GET", "HEAD"):
+            check_same_origin(request.headers)
         if objection := principal.objection(permission, user_id):
             raise Problem(403, "forbidden", f"The token may not do this: {objection}.")
+        return principal
+
+    def _asking(self, request: web.Request) -> Principal:
+        """Who asks: by the token, else by the cookie of a session. Raises Problem."""
+        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+        now = self._clock.now_ms()
+        if not scheme:
+            cookie = request.cookies.get(cookie_name(request.headers))
+            if cookie is None:
+                raise _unauthorized("This takes a token: send it as 'Authorization: Bearer TOKEN'.", "")
+            principal = self._tokens.session(cookie, now)
+            if principal is None:
+                raise _unauthorized("The session is over: log in again.", "invalid_token")
+            return principal
+        if scheme.lower() != "bearer":
+            raise _unauthorized("The only authorization scheme is Bearer.", "invalid_request")
+        principal = self._tokens.principal(text.strip(), now)
+        if principal is None:
+            raise _unauthorized("The token is not known, was revoked, or has expired.", "invalid_token")
         return principal
 
     def _problem_of(self, error: Exception, route: Route, request_id: str) -> Problem:
@@ -232,7 +249,7 @@ class Edge:
             response.headers["Access-Control-Allow-Origin"] = origin
             response.headers["Access-Control-Expose-Headers"] = "ETag, Everwatch-Position, Link, Location, X-Request-Id"
             response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-            response.headers["Vary"] = "Origin"
+            response.headers["Vary"] = ", ".join(filter(None, (response.headers.get("Vary"), "Origin")))
 
     def _preflight(self, request: web.Request, error: web.HTTPException) -> web.Response | None:
         if request.headers.get("Origin") not in self._origins or not isinstance(error, web.HTTPMethodNotAllowed):

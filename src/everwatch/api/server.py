@@ -56,7 +56,7 @@ class Server:
             handler = edge.handler_of(route)
             app.router.add_route(route.method, route.path, handler)
             # of a stream there is no head without its events
-            if route.method == "GET" and route.media_type != EVENT_STREAM:
+            if route.method == "GET" and route.has_head and route.media_type != EVENT_STREAM:
                 app.router.add_route("HEAD", route.path, handler)
         self._runner = web.AppRunner(
             app,
