@@ -136,7 +136,7 @@ def _problems_of(route: Route) -> list[int]:
     """The statuses of problem documents that a route can answer."""
     found = {400, 503, *route.refusals}
     if not route.permission.is_open or route.same_origin:
-        found |= {401, 403}
+        found |= {401, 403, 429}
     if route.permission.reach is Reach.KEY:
         found |= {404}
     if route.body is not None or route.raw:

@@ -98,6 +98,7 @@ class Api(Process):
             self._services(database, alerts, commands, producer),
             lambda position, deadline_s: wait_for_position(database, changelog, position, deadline_s),
             origins=frozenset(self.settings.api_origins),
+            requests_per_min=self.settings.api_requests_per_min,
         )
         await self._server.start(self._sock)
         address = address_of(self._sock)

@@ -37,9 +37,12 @@ class Server:
         wait_for_position: Callable[[str, float], Awaitable[None]],
         *,
         origins: frozenset[str] = frozenset(),
+        requests_per_min: int = 0,
         first_request_s: float = FIRST_REQUEST_S,
     ) -> None:
-        edge = Edge(services.tokens, services.clock, wait_for_position, origins=origins)
+        edge = Edge(
+            services.tokens, services.clock, wait_for_position, origins=origins, requests_per_min=requests_per_min
+        )
         system = system_of(services)
         self.routes = routes(services, system)
         self.document = document(self.routes, __version__)

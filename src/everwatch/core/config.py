@@ -322,6 +322,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Web origins whose pages may use the HTTP API, e.g. https://app.example; empty: none."),
     ] = ()
 
+    api_requests_per_min: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000_000,
+            description="Requests that a token may make in a minute to one API process; 0: no limit. Pings do not count.",
+        ),
+    ] = 6_000
+
     # what commands print
     timezone: Annotated[
         str,

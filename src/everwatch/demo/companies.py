@@ -89,7 +89,8 @@ _CITIES = (
     ("Bern", "CH"), ("Porto", "PT"), ("Gdańsk", "PL"), ("Leeds", "GB"), ("Lyon", "FR"), ("Graz", "AT"),
     ("Aarhus", "DK"), ("Utrecht", "NL"), ("Bergen", "NO"), ("Turin", "IT"), ("Bilbao", "ES"), ("Cork", "IE"),
     ("Leipzig", "DE"), ("Brno", "CZ"), ("Tampere", "FI"), ("Ghent", "BE"), ("Malmö", "SE"), ("Split", "HR"),
-    ("Košice", "SK"), ("Pécs", "HU"), ("Vilnius", "LT"), ("Tartu", "EE"), ("Maribor", "SI"), ("Patras", "GR"), ("Varna", "BG"),
+    ("Košice", "SK"), ("Pécs", "HU"), ("Vilnius", "LT"), ("Tartu", "EE"), ("Maribor", "SI"),
+    ("Patras", "GR"), ("Varna", "BG"),
 )  # fmt: skip
 _PLAIN = str.maketrans("øńáéöš", "onaeos", "'")
 _NAMES = len(_FAMILIES) * len(_TRADES) * len(_CITIES)
