@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
+import aiohttp
 import orjson
 
 from everwatch.api.live import Live
@@ -218,7 +219,8 @@ async def console_api() -> AsyncIterator[ConsoleApi]:
     """Run it meanwhile."""
     running = ConsoleApi()
     await running.start()
-    try:
-        yield running
-    finally:
-        await running.stop()
+    async with aiohttp.ClientSession() as running.session:
+        try:
+            yield running
+        finally:
+            await running.stop()

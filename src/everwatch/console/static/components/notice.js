@@ -16,6 +16,7 @@ const REMEDIES = {
   not_found: "It may have been deleted. Its results are kept: look at the changes of the user.",
   invalid_cursor: "The page belongs to other filters: go back to the first page.",
   no_such_path: "This console and the API are of different versions: reload the page.",
+  rate_limited: "Close tabs that are not needed, and wait a minute: the limit is for the token that this session began with.",
   unhandled: "This is a bug: report it with the request id, and with what the log of the API says of it.",
 };
 
