@@ -1,9 +1,10 @@
-"""A database filled by SQL alone, as a sink leaves it: users, monitors of all sorts, results, transitions and tasks."""
+"""A database filled by SQL alone, as a sink leaves it: users, monitors of all sorts, and what came of them."""
 
+import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Index, Table
 
 from everwatch.core.config import Settings
 from everwatch.model import Policy
@@ -12,13 +13,16 @@ from everwatch.store import open_store
 from everwatch.store.database import open_for_writing
 from everwatch.store.day_partitions import Days
 from everwatch.store.row_mapping import text_of
-from everwatch.store.search import ensure_indexes
+from everwatch.store.search import TABLES, ensure_indexes, has_index, index_of
 from everwatch.store.sql_schema import (
     FAILED,
+    dead_letters,
+    metadata,
     monitor_counts,
     monitor_labels,
     monitor_search,
     monitors,
+    replies,
     results,
     tasks,
     transitions,
@@ -31,6 +35,8 @@ NOW_MS = 20_000 * DAY_MS
 DAYS = 3
 HOSTS, TEAMS, NAMES, CROWDED = 50_000, 1_000, 5_000, 100
 """Distinct targets, teams (a label) and names; and users whose monitors have a tenth of all results."""
+CACHE_KIB = 512 * 1024
+"""Memory of SQLite's page cache while a database is filled; one of a million users has primary keys of that size."""
 EACH = 3
 """Monitors of a user."""
 
@@ -51,22 +57,64 @@ class Scale:
 
 
 def generate(settings: Settings, scale: Scale) -> None:
-    """Fill an empty database."""
+    """Fill an empty database.
+
+    Statement by statement, each in a transaction of its own, so that no log of one grows with all of them; indexes are
+    made at the end, from sorted keys, since one that grows at random places costs a read and a write for each row.
+    """
     open_store(settings).close()
     engine = open_for_writing(settings.database_url)
-    if engine.dialect.name == "postgresql":
+    on_postgresql = engine.dialect.name == "postgresql"
+    if on_postgresql:
         Days().ensure(engine, {NOW_MS - n * DAY_MS for n in range(DAYS + 1)}, NOW_MS)
-    with engine.begin() as connection:
+    with engine.connect() as connection:
+        if not on_postgresql:
+            _make_room(connection)
+        with connection.begin():
+            _drop_indexes(connection)
         fill = _Filling(connection)
         for statement in fill.statements(scale):
-            # the driver of PostgreSQL takes % for the start of a parameter
-            connection.exec_driver_sql(statement.replace("%", "%%") if fill.on_postgresql else statement)
-        ensure_indexes(connection)
-    if engine.dialect.name == "postgresql":
+            with connection.begin():
+                # the driver of PostgreSQL takes % for the start of a parameter
+                connection.exec_driver_sql(statement.replace("%", "%%") if on_postgresql else statement)
+        for index in _indexes():
+            with connection.begin():
+                index.create(connection)
+        with connection.begin():
+            ensure_indexes(connection)
+    if on_postgresql:
         # what autovacuum does a minute later; SQLite's planner works without
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")
     engine.dispose()
+
+
+def _make_room(connection: Connection) -> None:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    # primary keys are filled in no order: their pages stay in memory
+    driver.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    driver.execute("PRAGMA synchronous = OFF")
+
+
+def _indexes() -> list[Index]:
+    """All but those of primary keys."""
+    return [
+        index for table in metadata.sorted_tables for index in sorted(table.indexes, key=lambda each: str(each.name))
+    ]
+
+
+def _drop_indexes(connection: Connection) -> None:
+    for index in _indexes():
+        index.drop(connection)
+    dialect = connection.dialect.name
+    for table in filter(lambda name: has_index(connection, name), TABLES):
+        if dialect == "postgresql":
+            connection.exec_driver_sql(f"DROP INDEX {index_of(table, dialect)}")
+            continue
+        for when in ("insert", "delete", "update"):
+            connection.exec_driver_sql(f"DROP TRIGGER {table}_{when}")
+        connection.exec_driver_sql(f"DROP TABLE {index_of(table, dialect)}")
 
 
 class _Filling:
@@ -144,6 +192,29 @@ class _Filling:
              "due_at": f"{NOW_MS} + (i - {scale.tasks // 3}) * 1000", "status": task,
              "paused": "false" if self.on_postgresql else "0", "reason": "''", "created_at": "1",
              "ended_at": "0", "attempt": "0", "version": "1", "partition": "0"},
+        )  # fmt: skip
+
+        yield from self._answers(scale)
+
+    def _answers(self, scale: Scale) -> Iterator[str]:
+        """Dead letters, of which one in a thousand has a rare reason, and replies; one for each user."""
+        user = self._user(f"(i * 7919) % {scale.users}")
+        at = f"{NOW_MS} - i * {max(1, DAYS * DAY_MS // scale.users)}"
+        code = self._spread(_chance("i", 1), [("unknown_plan", 900), ("not_found", 99), ("quota", 1)])
+        yield self._insert(
+            dead_letters, scale.users,
+            {"partition": "i % 8", "letter_offset": "i", "refused_at": at, "reason": f"'no ' || i || {code}",
+             "alike": f"'no N' || {code}", "path": "''", "code": code, "refused_by": "'worker'",
+             "source_topic": self._choice("i % 3", ["'signups'", "'commands'", "'signals'"]), "source_partition": "1",
+             "source_offset": "i", "source_ms": at, "user_id": user, "key": user, "encoding": "'json'",
+             "value": """'{"user_id":"a","plan":"gold"}'""", "problem": "''", "cut": "''", "redriven_at": "0",
+             "redriven_to": "''"},
+        )  # fmt: skip
+        yield self._insert(
+            replies, scale.users,
+            {"user_id": user, "asked_id": "'command-' || i", "asked": "'command'", "at": at, "answer": "'done'",
+             "monitor_id": "'website'", "command": "'pause'", "reason": "''", "path": "''", "code": "''",
+             "version": "1", "partition": "0", "log_offset": "i"},
         )  # fmt: skip
 
     def _insert(self, table: Table, count: int, columns: Mapping[str, str]) -> str:

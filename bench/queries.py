@@ -24,6 +24,7 @@ from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.store import SqlReader, open_reader
 from everwatch.store.interface import Selection, When
+from everwatch.store.letters import LetterSelection
 from everwatch.store.paging import Sort
 
 PAGE = 50
@@ -131,6 +132,28 @@ def questions(scale: Scale) -> Iterator[tuple[str, Ask]]:
     yield "tasks running", lambda r, _: r.tasks(status="running", now=NOW_MS, limit=PAGE)
     yield "tasks of a user", lambda r, c: r.tasks(user(c), now=NOW_MS, limit=PAGE)
     yield "counts by state, kind and plan", lambda r, _: r.catalogue_counts()
+    yield from _letters(user)
+
+
+def _letters(user: Callable[[Random], str]) -> Iterator[tuple[str, Ask]]:
+    def letters(**given: Any) -> Ask:
+        def ask(reader: SqlReader, _: Random) -> object:
+            page = reader.dead_letters(LetterSelection(**given), limit=PAGE)
+            return reader.dead_letters(LetterSelection(**given), after=page.next, limit=PAGE)
+
+        return ask
+
+    yield "dead letters", letters()
+    yield "dead letters by source", letters(source_topic="signals")
+    yield "dead letters by code, few", letters(code="quota")
+    yield "dead letters by kind of reason", letters(alike="no Nnot_found")
+    yield "dead letters by part of the reason", letters(text="1not")
+    yield "dead letters of a user", lambda r, c: r.dead_letters(LetterSelection(user(c)), limit=PAGE)
+    yield "dead letters in a window", lambda r, c: r.dead_letters(when=_window(c), limit=PAGE)
+    yield "dead letters of a window, counted", lambda r, c: r.count_letters(when=_window(c))
+    yield "dead letters of a user, counted", lambda r, c: r.count_letters(LetterSelection(user(c)))
+    yield "replies to a user", lambda r, c: r.replies(user(c), limit=PAGE)
+    yield "replies to one command", lambda r, c: r.replies(user(c), f"command-{c.randrange(100)}", limit=PAGE)
 
 
 def _window(chance: Random) -> When:

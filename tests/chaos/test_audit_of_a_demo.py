@@ -12,6 +12,7 @@ from support.waiting import PATIENCE, now_ms, wait_until
 
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
+from everwatch.demo.companies import company
 from everwatch.model import State
 from everwatch.store.sql_reader import SqlReader, open_reader
 
@@ -41,6 +42,14 @@ def is_paused(reader: SqlReader, user_id: str) -> bool:
     return any(monitor.state is State.PAUSED for monitor in reader.monitors(user_id))
 
 
+def user(number: int) -> str:
+    return company(number).user_id
+
+
+def job(number: int) -> str:
+    return company(number).trade.job.monitor_id
+
+
 def test_the_audit_of_a_troubled_demo_finds_nothing_missed_and_nothing_twice(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERWATCH_")}
     arguments = "--users", str(USERS), "--every", "2s", "--json", "--data-dir", str(tmp_path)
@@ -57,22 +66,22 @@ def test_the_audit_of_a_troubled_demo_finds_nothing_missed_and_nothing_twice(tmp
         reader = wait_until("the database is there", lambda: reader_of(tmp_path), 90)
         assert reader is not None
         wait_until("everybody is signed up", lambda: reader.counts().users == USERS + 1, 60)
-        up = wait_until("some are up", lambda: [m for m in reader.monitors("demo-00001") if m.state is State.UP], 60)
+        up = wait_until("some are up", lambda: [m for m in reader.monitors(user(1)) if m.state is State.UP], 60)
         assert up
-        ask("monitor", "pause", "demo-00001", "job")
-        ask("monitor", "pause", "demo-00002", "job", "--for", "15s")
+        ask("monitor", "pause", user(1), job(1))
+        ask("monitor", "pause", user(2), job(2), "--for", "15s")
         changed = '{"period": "20s"}'
-        ask("monitor", "put", "demo-00003", "job", "--kind", "heartbeat", "--config", changed, "--every", "1s")
-        ask("task", "create", "demo-00004", "soon", "--kind", "noop", "--in", "10s")
-        ask("monitor", "run-now", "demo-00005", "job")
+        ask("monitor", "put", user(3), job(3), "--kind", "heartbeat", "--config", changed, "--every", "1s")
+        ask("task", "create", user(4), "soon", "--kind", "noop", "--in", "10s")
+        ask("monitor", "run-now", user(5), job(5))
         worker = worker_of(tmp_path)
         assert worker is not None
         os.kill(worker.pid, signal.SIGKILL)
         # the demo starts another one; a command is answered when it is at work
-        ask("monitor", "resume", "demo-00001", "job")
-        ask("monitor", "delete", "demo-00006", "job")
+        ask("monitor", "resume", user(1), job(1))
+        ask("monitor", "delete", user(6), job(6))
         resumed = now_ms()
-        wait_until("a pause has ended by itself", lambda: not is_paused(reader, "demo-00002"), 30)
+        wait_until("a pause has ended by itself", lambda: not is_paused(reader, user(2)), 30)
         wait_until("ticks go on", lambda: reader.results(limit=1)[0].result.scheduled_at > resumed + 12_000, 60)
         audited = run(
             *("audit", "--since", str((now_ms() - began) // 1000), "--settle", "3s", "--json"),

@@ -1,7 +1,7 @@
 """Lists and counts: each database gives what the store in memory gives, page by page, whatever way it takes."""
 
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,7 +10,21 @@ import pytest
 from msgspec.structs import replace
 
 from everwatch.core.config import Settings
-from everwatch.model import At, Every, Monitor, MonitorSpec, Origin, Result, State, Status, Transition, User
+from everwatch.kafka.dead_letter_record import alike
+from everwatch.model import (
+    At,
+    CommandOutcome,
+    Every,
+    Monitor,
+    MonitorSpec,
+    Origin,
+    Reply,
+    Result,
+    State,
+    Status,
+    Transition,
+    User,
+)
 from everwatch.rules import lifecycle
 from everwatch.store import (
     CatalogueEntry,
@@ -25,12 +39,14 @@ from everwatch.store import (
     open_store,
 )
 from everwatch.store.interface import Selection, When
+from everwatch.store.letters import LetterSelection, StoredLetter
 from everwatch.store.paging import InvalidCursor, Page, Sort
 from everwatch.store.queries import monitors, sets, users
 
 MINUTE = 60_000
 CHANGELOGS = [Partition("everwatch-monitors-changelog", number) for number in range(2)]
 RESULTS, TRANSITIONS = Partition("results", 0), Partition("transitions", 0)
+LETTERS, REPLIES = Partition("dead-letters", 0), Partition("replies", 0)
 
 
 class Twins:
@@ -39,7 +55,7 @@ class Twins:
     def __init__(self, store: ResultStore, reader: Reader) -> None:
         self.stores: list[ResultStore] = [store, memory := MemoryStore()]
         self.readers: list[Reader] = [reader, memory]
-        self.next = dict.fromkeys([*CHANGELOGS, RESULTS, TRANSITIONS], 0)
+        self.next = dict.fromkeys([*CHANGELOGS, RESULTS, TRANSITIONS, LETTERS, REPLIES], 0)
 
     def entries(self, *entries: CatalogueEntry) -> SinkBatch:
         """Store entries, each on the partition of its user."""
@@ -370,3 +386,77 @@ def test_results_transitions_and_tasks_are_read_page_by_page(twins: Twins) -> No
 def monitor_at(user_id: str, monitor_id: str, at: int) -> Monitor:
     spec = MonitorSpec(monitor_id, "http", "{}", At(at))
     return Monitor(user_id, spec, Origin.COMMAND, 1, 1_000, state_since=1_000)
+
+
+def refusals() -> list[StoredLetter]:
+    chance = Random(11)
+    reasons = ["there is no plan '{}'", "ÖDE Frist von {} s, 50%", "not valid JSON: at {}", "a_b", ""]
+    found = []
+    for number in range(120):
+        reason = chance.choice(reasons).format(number)
+        found.append(
+            StoredLetter(
+                partition=chance.randrange(3),
+                offset=number,
+                refused_at=chance.choice([1_000, 2_000, 3_000, 4_000 + number]),
+                reason=reason,
+                alike=alike(reason),
+                path="",
+                code=chance.choice(["invalid", "quota", ""]),
+                refused_by="worker",
+                source_topic=chance.choice(["signups", "signals", ""]),
+                source_partition=0,
+                source_offset=number,
+                source_ms=0,
+                user_id=chance.choice(["anna", "bert", ""]),
+                key="",
+                encoding="text",
+                value="x",
+                problem="no",
+            )
+        )
+    return found
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        LetterSelection(),
+        LetterSelection("anna"),
+        LetterSelection(source_topic="signups"),
+        LetterSelection(code="quota"),
+        LetterSelection(alike="there is no plan '…'"),
+        LetterSelection("bert", "signals", "invalid"),
+        LetterSelection(text="NO PLAN '1"),
+        LetterSelection(text="Öde"),
+        LetterSelection(text="ÖDE frist"),
+        LetterSelection("anna", text="%"),
+        LetterSelection("nobody"),
+    ],
+)
+@pytest.mark.parametrize("when", [When(), When(2_000, 4_050), When(5_000)])
+def test_dead_letters_are_listed_and_counted_by_user_source_code_reason_and_window(
+    twins: Twins, which: LetterSelection, when: When
+) -> None:
+    twins.events(LETTERS, "letters", refusals())
+    pages = twins.pages(lambda reader, after: reader.dead_letters(which, when=when, after=after, limit=7))
+    counts = twins.both(lambda reader: reader.count_letters(which, when=when))
+    assert sum(each.letters for each in counts) == sum(map(len, pages))
+    assert all(later.letters <= former.letters for former, later in pairwise(counts))
+    with pytest.raises(InvalidCursor):
+        twins.readers[0].dead_letters(which, when=when, after="abcd")
+
+
+def test_replies_are_listed_page_by_page(twins: Twins) -> None:
+    answers = [
+        Reply(
+            f"c-{n % 7}", ["anna", "bert"][n % 2], "", "pause", list(CommandOutcome)[n % 4], "", "", 0, 1_000 + n // 3
+        )
+        for n in range(60)
+    ]
+    twins.events(REPLIES, "replies", answers)
+    for asked_id in ("", "c-3"):
+        pages = twins.pages(lambda reader, after, own=asked_id: reader.replies("anna", own, after=after, limit=4))
+        assert sum(map(len, pages)) == len(
+            {a for a in answers if a.user_id == "anna" and asked_id in ("", a.command_id)}
+        )

@@ -13,6 +13,7 @@ from everwatch.core.config import Settings
 from everwatch.model import (
     Agenda,
     At,
+    CommandOutcome,
     Cron,
     Every,
     Maintenance,
@@ -21,6 +22,7 @@ from everwatch.model import (
     MonitorSpec,
     Origin,
     Policy,
+    Reply,
     Result,
     Retries,
     SignalState,
@@ -48,6 +50,7 @@ from everwatch.store import (
     open_reader,
     open_store,
 )
+from everwatch.store.letters import LetterSelection, Redrive, StoredLetter
 from everwatch.store.plan_keeping import PlanKeeping
 from everwatch.store.retention import Keep
 from everwatch.store.rollup_counts import Step
@@ -57,6 +60,8 @@ MINUTE = 60_000
 RESULTS = Partition("results", 3)
 TRANSITIONS = Partition("transitions", 3)
 CHANGELOG = Partition("everwatch-monitors-changelog", 3)
+LETTERS = Partition("dead-letters", 3)
+REPLIES = Partition("replies", 3)
 
 
 DAY = 86_400_000
@@ -67,6 +72,8 @@ KEPT_DAYS = {
     "keep_tasks_days": 60,
     "keep_hourly_rollups_days": 10,
     "keep_daily_rollups_days": 70,
+    "keep_dead_letters_days": 45,
+    "keep_replies_days": 20,
 }
 KEEP = Keep.of(Settings(**KEPT_DAYS))
 
@@ -77,7 +84,7 @@ class Feed:
     def __init__(self, store: ResultStore, reader: Reader) -> None:
         self.store = store
         self.reader = reader
-        self.next = {RESULTS: 0, TRANSITIONS: 0, CHANGELOG: 0}
+        self.next = {RESULTS: 0, TRANSITIONS: 0, CHANGELOG: 0, LETTERS: 0, REPLIES: 0}
         self.stored_at = 9_000
 
     def results(self, *results: Result) -> SinkBatch:
@@ -85,6 +92,12 @@ class Feed:
 
     def transitions(self, *transitions: Transition) -> SinkBatch:
         return self._apply(TRANSITIONS, transitions=self._received(TRANSITIONS, transitions))
+
+    def letters(self, *letters: StoredLetter | Redrive) -> SinkBatch:
+        return self._apply(LETTERS, letters=self._received(LETTERS, letters))
+
+    def replies(self, *replies: Reply) -> SinkBatch:
+        return self._apply(REPLIES, replies=self._received(REPLIES, replies))
 
     def put(self, *values: User | Monitor) -> SinkBatch:
         entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in values]
@@ -176,6 +189,42 @@ def task(monitor_id: str = "coupon", at: int = 60_000, user_id: str = "anna", pu
     return Monitor(
         user_id, MonitorSpec(monitor_id, "http", "{}", At(at)), Origin.COMMAND, 1, put_at, state_since=put_at
     )
+
+
+def letter(offset: int = 0, refused_at: int = MINUTE, **fields: Any) -> StoredLetter:
+    usual: dict[str, Any] = {
+        "reason": f"there is no plan 'gold-{offset}'",
+        "alike": "there is no plan '…'",
+        "path": "$.plan",
+        "code": "unknown_plan",
+        "refused_by": "worker",
+        "source_topic": "signups",
+        "source_partition": 3,
+        "source_offset": 2**62,
+        "source_ms": 0,
+        "user_id": "anna",
+        "key": "anna",
+        "encoding": "json",
+        "value": '{"plan":"gold"}',
+        "problem": "",
+    }
+    return StoredLetter(3, offset, refused_at, **usual | fields)
+
+
+def reply(at: int = MINUTE, command_id: str = "c-1", **fields: Any) -> Reply:
+    usual: dict[str, Any] = {
+        "user_id": "anna",
+        "monitor_id": "shop",
+        "command": "pause",
+        "answer": CommandOutcome.REFUSED,
+        "reason": "there is no monitor 'shop'",
+        "path": "$.monitor_id",
+        "version": 3,
+        "code": "not_found",
+        "partition": 3,
+        "offset": 2**62,
+    }
+    return Reply(command_id=command_id, at=at, **usual | fields)
 
 
 def over(task: Monitor, status: Status = Status.SUCCESS, reason: str = "") -> Monitor:
@@ -546,6 +595,56 @@ def test_a_monitor_without_transitions_is_in_the_state_that_it_shows(feed: Feed)
     assert (found.total.by_state, found.total.availability, found.bars) == ({State.UP: 3 * HOUR}, 1.0, [])
 
 
+# --- dead letters and replies ---------------------------------------------------------------------------------------
+
+
+def test_a_dead_letter_comes_back_as_it_was_stored_and_once_however_often_it_is_read(feed: Feed) -> None:
+    whole = letter(cut=("key", "value"), value="größer", problem="not valid JSON")
+    batch = feed.letters(whole, letter(1))
+    feed.store.apply(batch)
+    feed.store.forget_offsets([LETTERS])
+    feed.store.apply(batch)
+    assert feed.reader.dead_letters() == [letter(1), whole]
+    assert feed.store.offsets()[LETTERS] == 2
+
+
+def test_a_letter_says_that_it_was_redriven_also_when_all_of_it_is_read_once_more(feed: Feed) -> None:
+    batch = feed.letters(letter(0), letter(1), Redrive(3, 0, 5 * MINUTE, "signups/3/9"), Redrive(3, 7, MINUTE, "x/1/2"))
+    feed.letters(Redrive(3, 0, 6 * MINUTE, "signups/3/10"))
+    found = [letter(1), letter(0, redriven_at=6 * MINUTE, redriven_to="signups/3/10")]
+    assert feed.reader.dead_letters() == found
+    feed.store.forget_offsets([LETTERS])
+    feed.store.apply(batch)
+    assert feed.reader.dead_letters() == found
+
+
+def test_of_a_topic_that_was_made_anew_letters_and_notes_are_told_apart(feed: Feed) -> None:
+    feed.letters(letter(0, MINUTE), letter(0, 2 * MINUTE), Redrive(3, 0, 3 * MINUTE, "signups/3/9"))
+    assert [(each.refused_at, each.redriven_at) for each in feed.reader.dead_letters()] == [
+        (2 * MINUTE, 3 * MINUTE),
+        (MINUTE, 0),
+    ]
+
+
+def test_replies_come_back_as_they_were_stored_and_once(feed: Feed) -> None:
+    answers = [
+        reply(),
+        reply(2 * MINUTE, answer=CommandOutcome.REPEATED),
+        reply(2 * MINUTE, "", signup_id="s-1", command="signup", answer=CommandOutcome.REGISTERED, reason="", code=""),
+        reply(3 * MINUTE, "", signal_id="c-1", command="signal"),
+        reply(user_id="bert"),
+    ]
+    batch = feed.replies(*answers)
+    feed.store.apply(batch)
+    feed.store.forget_offsets([REPLIES])
+    feed.store.apply(batch)
+    assert feed.reader.replies("anna") == [answers[3], answers[2], answers[1], answers[0]]
+    assert feed.reader.replies("anna", "c-1") == [answers[3], answers[1], answers[0]]
+    assert feed.reader.replies("anna", "s-1") == [answers[2]]
+    assert feed.reader.replies("anna", when=When(MINUTE, 2 * MINUTE)) == [answers[0]]
+    assert feed.reader.replies("nobody") == []
+
+
 # --- what is kept ---------------------------------------------------------------------------------------------------
 
 
@@ -683,6 +782,18 @@ def test_transitions_ended_stretches_and_tasks_that_are_over_are_kept_for_their_
     assert [task.monitor_id for task in feed.reader.tasks(now=0)] == ["later"]
     assert [(s.monitor_id, s.version) for s in feed.reader.history() if s.monitor_id == "shop"] == [("shop", 2)]
     assert len(feed.reader.monitors("anna")) == 3
+
+
+def test_dead_letters_and_replies_are_kept_for_their_times(feed: Feed) -> None:
+    feed.letters(*(letter(day, day * DAY) for day in range(10)))
+    feed.replies(*(reply(day * DAY, f"c-{day}") for day in range(10)))
+    assert trim_all(feed, 26 * DAY) > 0
+    assert [each.at // DAY for each in feed.reader.replies("anna")] == [9, 8, 7, 6]
+    assert len(feed.reader.dead_letters()) == 10
+    assert trim_all(feed, 50 * DAY) > 0
+    assert feed.reader.replies("anna") == []
+    assert [each.offset for each in feed.reader.dead_letters()] == [9, 8, 7, 6, 5]
+    assert trim_all(feed, 50 * DAY) == 0
 
 
 # --- offsets --------------------------------------------------------------------------------------------------------
@@ -1168,6 +1279,10 @@ def fill(feed: Feed, user_id: str) -> None:
     feed.put(user(user_id), monitor(user_id=user_id, since=MINUTE), later, task("once", ENDED - MINUTE, user_id))
     feed.results(*(result(n * MINUTE, user_id=user_id) for n in range(1, 6)))
     feed.transitions(Transition(user_id, "shop", MINUTE, State.NEW, State.UP, "", 1))
+    # the second one was sent before the user ended, and refused after
+    own = {"user_id": user_id, "key": user_id}
+    feed.letters(letter(feed.next[LETTERS], **own), letter(feed.next[LETTERS] + 1, ENDED + 9, source_ms=ENDED, **own))
+    feed.replies(reply(user_id=user_id))
 
 
 def left(feed: Feed, user_id: str) -> dict[str, int]:
@@ -1177,12 +1292,16 @@ def left(feed: Feed, user_id: str) -> dict[str, int]:
         "transitions": len(reader.transitions(user_id)),
         "history": len(list(reader.history(user_id))),
         "tasks": len(reader.tasks(user_id, now=ENDED)),
+        "letters": len(reader.dead_letters(LetterSelection(user_id))),
+        "replies": len(reader.replies(user_id)),
         "monitors": len(reader.monitors(user_id)),
         "users": int(reader.user(user_id) is not None),
     }
 
 
-NOTHING_LEFT = dict.fromkeys(("results", "transitions", "history", "tasks", "monitors", "users"), 0)
+NOTHING_LEFT = dict.fromkeys(
+    ("results", "transitions", "history", "tasks", "letters", "replies", "monitors", "users"), 0
+)
 
 
 @pytest.mark.parametrize("has_passed", [True, False], ids=["deletion stored", "sink behind"])
@@ -1196,6 +1315,7 @@ def test_a_purged_user_leaves_nothing_and_the_others_stay(feed: Feed, has_passed
     went = purge(feed, purge_of("anna", end=end))
     assert went["results"] == 5
     assert went["transitions"] == 1
+    assert (went["dead_letters"], went["replies"]) == (2, 1)
     assert left(feed, "anna") == NOTHING_LEFT
     assert left(feed, "annabel") == others
     # once more, as after a kill: nothing is left to do
@@ -1209,7 +1329,7 @@ def test_what_the_topics_still_hold_of_a_purged_user_is_not_stored_again(feed: F
 
     # results of checks that were under way, and everything once more, as after the offsets were lost
     feed.results(result(ENDED, started_at=ENDED + MINUTE))
-    feed.store.forget_offsets([RESULTS, TRANSITIONS, CHANGELOG])
+    feed.store.forget_offsets([RESULTS, TRANSITIONS, CHANGELOG, LETTERS, REPLIES])
     fill(feed, "anna")
     feed.delete("anna", at=ENDED)
     assert left(feed, "anna") == NOTHING_LEFT
@@ -1243,7 +1363,9 @@ def test_a_purged_user_who_signs_up_again_is_stored_and_only_the_old_rows_go(fee
     )
     feed.results(result(ENDED + MINUTE))
     feed.transitions(Transition("anna", "shop", ENDED + MINUTE, State.NEW, State.UP, "", 1))
+    feed.letters(letter(9, ENDED + MINUTE, source_ms=ENDED + 1))
+    feed.replies(reply(ENDED + 1))
     purge(feed, purge_of("anna", end=end))
     assert left(feed, "anna") == NOTHING_LEFT | {
-        "results": 1, "transitions": 1, "history": 1, "monitors": 1, "users": 1,
+        "results": 1, "transitions": 1, "history": 1, "letters": 1, "replies": 1, "monitors": 1, "users": 1,
     }  # fmt: skip

@@ -114,15 +114,37 @@ def test_no_change_of_many_at_once_is_lost(api: str) -> None:
         assert sorted(wrote) == [200, 412, 412, 412]
 
 
-def test_a_token_that_the_command_line_makes_is_accepted_until_it_is_revoked(api: str, pipeline: Pipeline) -> None:
-    def everwatch(*arguments: str) -> str:
-        command = [sys.executable, "-m", "everwatch", "api-token", *arguments]
-        return subprocess.run(command, env=pipeline.environment, capture_output=True, text=True, check=True).stdout
+def api_token(pipeline: Pipeline, *arguments: str) -> str:
+    command = [sys.executable, "-m", "everwatch", "api-token", *arguments]
+    return subprocess.run(command, env=pipeline.environment, capture_output=True, text=True, check=True).stdout
 
-    token = everwatch("create", "ci", "--role", "viewer", "--user", "rw-0").strip()
+
+def test_a_login_link_opens_the_console_once_in_any_process(api: str, pipeline: Pipeline) -> None:
+    link = api_token(pipeline, "login-link", "--role", "viewer", "--url", api).strip()
+    other, address = started(pipeline, "api-2")
+    try:
+        with requests.Session() as browser, requests.Session() as thief:
+
+            def opened() -> bool:
+                return browser.get(link, allow_redirects=False).headers["Location"] == "/console/"
+
+            wait_until("the link is known", opened)
+            assert browser.get(f"{api}/v1/me").json()["role"] == "viewer"
+            assert thief.get(link.replace(api, address), allow_redirects=False).headers["Location"] != "/console/"
+            cookie = "; ".join(f"everwatch_{address.rpartition(':')[2]}={each.value}" for each in browser.cookies)
+            # the other process knows the session, and logging out there ends it here
+            ours = {"X-Everwatch-Console": "1", "Origin": address, "Cookie": cookie}
+            assert requests.post(f"{address}/logout", headers=ours).status_code == 204
+            wait_until("the session is over", lambda: browser.get(f"{api}/v1/me").status_code == 401)
+    finally:
+        other.stop()
+
+
+def test_a_token_that_the_command_line_makes_is_accepted_until_it_is_revoked(api: str, pipeline: Pipeline) -> None:
+    token = api_token(pipeline, "create", "ci", "--role", "viewer", "--user", "rw-0").strip()
     with session(token) as http:
         wait_until("the token is known", lambda: http.get(f"{api}/v1/users").status_code == 200)
         assert http.get(f"{api}/v1/lag").status_code == 403
-        token_id = next(line.split()[0] for line in everwatch("list").splitlines() if " ci " in line)
-        everwatch("revoke", token_id)
+        token_id = next(line.split()[0] for line in api_token(pipeline, "list").splitlines() if " ci " in line)
+        api_token(pipeline, "revoke", token_id)
         wait_until("the token is refused", lambda: http.get(f"{api}/v1/users").status_code == 401)

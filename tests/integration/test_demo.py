@@ -111,6 +111,11 @@ def test_demo_prints_one_object_that_accounts_for_every_tick(side_by_side: list[
         # one that is started again has nothing new to tell
         assert all(demo.summary["alerts"].values()), "mails and webhooks arrived"
         assert demo.summary["seconds"] > SECONDS - 1
+        link, address = (
+            re.search(pattern, demo.err) for pattern in (r"Console: (\S+)/login\?code=\S{40,}", r"API: (\S+)")
+        )
+        assert link and address, demo.err
+        assert (link[1], link.start() < address.start()) == (address[1], True)
 
 
 def test_every_kind_ends_healthy_and_failing_as_it_should_with_a_message(side_by_side: list[Demo]) -> None:

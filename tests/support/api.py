@@ -3,35 +3,47 @@
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
 import orjson
 
+from everwatch.api.alerting import NotifierDatabase
+from everwatch.api.cookies import cookie_name
 from everwatch.api.database import Database
 from everwatch.api.live import Live
+from everwatch.api.logins import Logins
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import BEHIND, unavailable
 from everwatch.api.server import Server
 from everwatch.api.services import Services
-from everwatch.api.tokens import Tokens, new_ping_secret, new_token
+from everwatch.api.tokens import Tokens, new_ping_secret, new_session, new_token
+from everwatch.console.files import STATIC, ConsoleFiles
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import load_settings
-from everwatch.core.errors import EverwatchError, InvalidInput
+from everwatch.core.errors import EverwatchError, InvalidInput, StoreError
+from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.encoding import codec
 from everwatch.kafka.command_client import Asked
+from everwatch.kafka.group_members import GroupMembers
 from everwatch.kafka.lag import Lag
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
-from everwatch.model import CommandOutcome, CommandType, Monitor, Reply, User
+from everwatch.model import CommandOutcome, CommandType, Monitor, Priority, Reply, User
+from everwatch.notifier.storage import Storage
 from everwatch.rules.admission import admit_command, admit_signup
 from everwatch.rules.registration_rules import carry_out, sign_up
 from everwatch.store import CatalogueEntry, MemoryStore, Partition, Received, SinkBatch
 
 START = 1_795_000_000_000
 CHANGELOG = Partition("everwatch-monitors-changelog", 0)
+
+
+OF_THE_CONSOLE = {"X_Everwatch_Console": "1", "Sec_Fetch_Site": "same-origin"}
+"""What a page of the console sends with each write."""
 
 
 class Worker:
@@ -151,16 +163,19 @@ class Records:
 class Api:
     """A server that runs, with tokens of every role, and a client session."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Path = STATIC) -> None:
+        self.console = console
         self.clock = SettableClock(START)
         self.store = MemoryStore()
         self.worker = Worker(self.store, self.clock)
         self.tokens = Tokens(load_settings())
+        self.logins = Logins()
         self.ping_keys = PingKeys()
         self.ping_keys.put(new_ping_secret(START))
         self.not_ready: dict[str, str] = {}
         self.waited_for: list[str] = []
         self.failure: EverwatchError | None = None
+        self.storage: Storage | None = None
         self.texts = {role: self.token(role) for role in Role}
         self.url = ""
         self.taker: Any = None
@@ -171,6 +186,19 @@ class Api:
             self.clock,
         )
         self.session: aiohttp.ClientSession
+
+    def _storage(self) -> Storage:
+        if self.storage is None:
+            raise StoreError("There is no database of the notifier yet.")
+        return self.storage
+
+    def _owners(self, partition: int, priority: Priority) -> GroupMembers:
+        if self.worker.failure is not None:
+            raise self.worker.failure
+        return GroupMembers(f"worker-of-{partition}", "executor-1", ("executor-1",))
+
+    def _diagnose(self) -> list[Finding]:
+        return [well("broker", "it answers"), fault("sink", "it is 9 s behind", "Start another one.")]
 
     async def _follow(self, take: Any) -> Any:
         self.taker = take
@@ -186,12 +214,20 @@ class Api:
         self.tokens.put(made.record)
         return made.text
 
+    def session_of(self, role: Role, user_id: str = "", **more: Any) -> str:
+        """Begin a session; gives the Cookie that a browser sends then."""
+        principal = self.tokens.principal(self.token(role, user_id, **more), START)
+        assert principal is not None
+        made = new_session(principal, START, START + 3_600_000)
+        self.tokens.put(made.record)
+        return f"{cookie_name({'Host': self.url.removeprefix('http://')})}={made.text}"
+
     def services(self) -> Services:
         """Return the parts that the server works with."""
         from everwatch.api.access import Access
         from everwatch.kafka.consumed_record import Record
 
-        access = Access(self.tokens, self.ping_keys, self.clock)
+        access = Access(self.tokens, self.logins, self.ping_keys, self.clock)
 
         def opened() -> MemoryStore:
             if self.failure is not None:
@@ -203,14 +239,19 @@ class Api:
             Database(opened, self.clock),
             self.worker,
             self.tokens,
+            self.logins,
             self.ping_keys,
             ConfigSecrets(None),
             Records(lambda key, value: access.take([Record("access", 0, 0, 0, key, value)])),
             "access",
             lambda: Lag(START, (), {}),
+            self._owners,
+            self._diagnose,
             lambda: None,
             lambda: self.not_ready,
             self.live,
+            ConsoleFiles(self.console),
+            NotifierDatabase(self._storage, self.clock, threads=1),
         )
 
     async def call(
@@ -223,7 +264,9 @@ class Api:
         data = body if isinstance(body, bytes | None) else orjson.dumps(body)
         if data is not None:
             given.setdefault("Content-Type", "application/json")
-        async with self.session.request(method, self.url + path, data=data, headers=given) as response:
+        async with self.session.request(
+            method, self.url + path, data=data, headers=given, allow_redirects=False
+        ) as response:
             # a stream does not end
             is_stream = response.content_type == "text/event-stream"
             return Answered(response.status, response.headers, b"" if is_stream else await response.read())
@@ -255,9 +298,9 @@ def listening() -> socket.socket:
 
 
 @asynccontextmanager
-async def api(*, is_behind: bool = False, **more: Any) -> AsyncIterator[Api]:
+async def api(*, is_behind: bool = False, console: Path = STATIC, **more: Any) -> AsyncIterator[Api]:
     """Run the API's server meanwhile; ``is_behind``: its database does not get what was written."""
-    running = Api()
+    running = Api(console)
 
     async def at_once(position: str, _: float) -> None:
         running.waited_for.append(position)

@@ -6,10 +6,11 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
-from support.api import START, Api, api
+from support.api import OF_THE_CONSOLE, START, Api, api
 from support.waiting import PATIENCE
 
 from everwatch.api.access import Access
+from everwatch.api.logins import Logins
 from everwatch.api.permissions import SCOPES_OF, Principal, Reach, Role, Scope
 from everwatch.api.pinging import PingKeys
 from everwatch.api.routing import Route
@@ -34,7 +35,7 @@ async def server() -> AsyncIterator[Api]:
 def url_of(route: Route, user: str) -> str:
     """The route's path with names of things that may not be there."""
     names = {"user_id": user, "monitor_id": "m", "task_id": "t", "command_id": "c", "token_id": "0" * 16}
-    path = route.path
+    path = route.path.replace("{path:.*}", "monitors")
     for name in route.parameters:
         path = path.replace(f"{{{name}}}", names.get(name, "x"))
     return path
@@ -62,7 +63,7 @@ async def test_every_route_refuses_who_may_not_and_nobody_else(server: Api) -> N
             if user == OTHERS and "user_id" not in route.parameters:
                 continue
             url = url_of(route, user)
-            if route.permission.scope is not None:
+            if not route.permission.is_open:
                 for token in (None, "ew_a_nonsense"):
                     nobody = await server.call(route.method, url, token=token)
                     assert (nobody.status, nobody.code) == (401, "unauthorized"), route.name
@@ -70,12 +71,49 @@ async def test_every_route_refuses_who_may_not_and_nobody_else(server: Api) -> N
             for role in Role:
                 for limited in (False, True):
                     token = server.token(role, HERS if limited else "")
-                    answered = await server.call(route.method, url, token=token)
+                    cookie = server.session_of(role, HERS if limited else "")
                     allowed = may(role, limited, route, user)
-                    assert (answered.status not in (401, 403)) == allowed, (route.name, user, role, limited)
-                    assert answered.status != 500, route.name
-                    looked_at += 1
-    assert looked_at > 200
+                    for answered in (
+                        await server.call(route.method, url, token=token, **OF_THE_CONSOLE),
+                        await server.call(route.method, url, token=None, Cookie=cookie, **OF_THE_CONSOLE),
+                    ):
+                        assert (answered.status not in (401, 403)) == allowed, (route.name, user, role, limited)
+                        assert answered.status != 500, route.name
+                        looked_at += 1
+    assert looked_at > 400
+
+
+async def test_no_page_of_another_origin_writes_with_the_cookie_of_a_session(server: Api) -> None:
+    host = server.url.removeprefix("http://")
+    cookie = server.session_of(Role.ADMIN)
+    elsewhere: list[dict[str, str]] = [
+        {},
+        {"Sec_Fetch_Site": "same-origin"},
+        {"X_Everwatch_Console": "1"},
+        {"X_Everwatch_Console": "1", "Sec_Fetch_Site": "same-site", "Origin": f"http://{host}"},
+        {"X_Everwatch_Console": "1", "Sec_Fetch_Site": "cross-site"},
+        {"X_Everwatch_Console": "1", "Origin": "http://evil.example"},
+        {"X_Everwatch_Console": "1", "Origin": "null"},
+    ]
+    routes: list[Route] = server.server.routes  # type: ignore[attr-defined]
+    writes = [r for r in routes if r.method != "GET" and (r.same_origin or not r.permission.is_open)]
+    assert len(writes) > 15
+    for route in writes:
+        for headers in elsewhere:
+            refused = await server.call(route.method, url_of(route, HERS), token=None, Cookie=cookie, **headers)
+            assert (refused.status, refused.code) == (403, "cross_site"), (route.name, headers)
+    assert not server.worker.inputs[2:], "nothing was sent but the signups of the fixture"
+    # browsers leave Sec-Fetch-Site out over HTTP
+    mine = {"X_Everwatch_Console": "1", "Origin": f"http://{host}"}
+    assert (await server.call("PUT", "/v1/users/eve", body={}, token=None, Cookie=cookie, **mine)).status == 201
+
+
+async def test_a_session_is_no_token_and_a_token_no_session(server: Api) -> None:
+    name, _, text = server.session_of(Role.ADMIN).partition("=")
+    assert (await server.call("GET", "/v1/users", token=text)).status == 401
+    stolen = await server.call("GET", "/v1/users", token=None, Cookie=f"{name}={server.token(Role.ADMIN)}")
+    assert stolen.status == 401
+    assert (await server.call("GET", "/v1/users", token=None, Cookie=f"{name}=\xff;;=")).status == 401
 
 
 async def test_a_token_of_one_user_sees_nothing_of_another_by_any_list_filter_or_cursor(server: Api) -> None:
@@ -88,7 +126,7 @@ async def test_a_token_of_one_user_sees_nothing_of_another_by_any_list_filter_or
         assert seen.status == 200
         assert OTHERS not in seen.data.decode()
         everything = await server.call("GET", f"{route.path}?limit=1")
-        if everything.json["next"]:
+        if everything.json.get("next"):
             stolen = await server.call("GET", f"{route.path}?limit=1&cursor={everything.json['next']}", token=hers)
             assert stolen.code == "invalid_cursor"
     assert (await server.call("GET", f"/v1/monitors?user={OTHERS}", token=hers)).code == "forbidden"
@@ -114,7 +152,7 @@ async def test_lines_of_a_batch_and_signals_of_another_user_are_refused(server: 
 
 def test_a_record_of_access_is_taken_under_its_own_key_only() -> None:
     tokens, keys = Tokens(load_settings()), PingKeys()
-    access = Access(tokens, keys, SettableClock(START))
+    access = Access(tokens, Logins(), keys, SettableClock(START))
     made, other = new_token("a", Role.VIEWER, START), new_token("b", Role.VIEWER, START)
     access.take([Record("access", 0, 0, START, key_of(made.record), encoded(made.record))])
     # a tombstone of its own key would never take it away

@@ -16,11 +16,15 @@ from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings, load_settings
 from everwatch.core.errors import AccessError, BrokerUnavailable, EverwatchError, RecordsUnreadable
 from everwatch.encoding import avro_schemas
-from everwatch.kafka import dead_letter_reader
-from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Redriven, SourcePosition, place_of
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.dead_letter_content import decoded
+from everwatch.kafka.dead_letter_reader import DeadLetterTopic
+from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition, letter_or_note, place_of
 from everwatch.kafka.redrive import History, Redriver
 from everwatch.kafka.topics import Topics
-from everwatch.operations.dead_letter_view import decoded, shown
+from everwatch.operations.dead_letter_view import shown
+from everwatch.sink.batch_builder import build_batch
+from everwatch.store import open_store
 
 TOPICS = Topics.of(load_settings())
 AT = 1_795_262_400_000
@@ -205,8 +209,8 @@ class Broker:
 
     def read(self) -> Iterator[DeadLetter | Redriven]:
         for offset, given in enumerate(self.logs.get(TOPICS.dead_letters, [])):
-            message = Message(TOPICS.dead_letters, 3, offset, given)
-            yield dead_letter_reader._read(message, dead_letter_reader.Record.of(message))  # type: ignore[arg-type]
+            message: Any = Message(TOPICS.dead_letters, 3, offset, given)
+            yield letter_or_note(Record.of(message, with_headers=True))
 
 
 def test_the_original_bytes_go_back_with_their_time_and_a_note_stays() -> None:
@@ -350,6 +354,71 @@ def test_they_are_counted_by_reason_whatever_that_quotes() -> None:
         (1, "signals", "there is no monitor '…'"),
         (1, "signups", "too long"),
     ]
+
+
+@pytest.fixture
+def stored(broker: Broker, tmp_path: Path) -> Broker:
+    """A broker whose topic the sink has stored, and which has lost most of it since."""
+    records = [
+        Record.of(Message(TOPICS.dead_letters, 3, offset, given), with_headers=True)  # type: ignore[arg-type]
+        for offset, given in enumerate(broker.logs[TOPICS.dead_letters])
+    ]
+    batch, refused = build_batch(records, TOPICS, AT)
+    assert not refused
+    store = open_store(Settings(data_dir=tmp_path))
+    store.apply(batch)
+    store.close()
+    return broker
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--source", "signals"),
+        ("--user", "bob"),
+        ("--reason", "NO PLAN"),
+        ("--code", "not_found"),
+        ("--code", "not_found", "--user", "bob"),
+        ("--since", "2026-11-21T12:00:00.002Z"),
+    ],
+)
+def test_the_database_lists_and_counts_what_the_topic_does(arguments: tuple[str, ...]) -> None:
+    for command in ("list", "count"):
+        assert say(command, *arguments) == say(command, *arguments, "--from", "topic")
+    there, here = (
+        [orjson.loads(line) for line in say("list", *arguments, "--json", "--from", source)[1].splitlines()]
+        for source in ("topic", "database")
+    )
+    for each in there:
+        each["value_base64"] = None
+    assert here == there
+
+
+def test_the_database_is_read_where_there_is_one_and_the_topic_where_more_is_asked_for(stored: Broker) -> None:
+    stored.logs.clear()
+    assert listed() == ["3/0", "3/1", "3/2", "3/3"]
+    assert listed("--from", "topic") == listed("--secrets") == []
+    assert say("count", "--from", "topic")[1] == "no such dead letters\n"
+    status, out, err = say("list", "--limit", "3", "--json")
+    cursor = err.split()[-1]
+    assert (status, len(out.splitlines()), err) == (0, 3, f"there are more: --after {cursor}\n")
+    assert listed("--limit", "3", "--after", cursor) == ["3/0"]
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--from", "database", "--secrets"), "--follow and --secrets read the topic: leave --from database away."),
+        (("--from", "topic", "--after", "x"), "--after goes through the database page by page: leave"),
+        (("--after", "x"), "The cursor is not one of this list"),
+    ],
+)
+def test_what_the_database_does_not_hold_is_not_asked_of_it(arguments: tuple[str, ...], told: str) -> None:
+    status, out, err = say("list", *arguments)
+    assert (status > 0, out, err.startswith(told)) == (True, "", True), err
 
 
 def test_a_dry_run_sends_nothing(broker: Broker) -> None:

@@ -20,9 +20,9 @@ from everwatch.core.encryption import Cipher, keys_of
 from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError
 from everwatch.encoding import avro_schemas
 from everwatch.kafka.command_client import Asked
+from everwatch.kafka.dead_letter_content import decoded, without_secrets
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.model import CommandOutcome, Every, Monitor, MonitorSpec, Origin, Reply, User
-from everwatch.operations.dead_letter_view import decoded, without_secrets
 from everwatch.rules import lifecycle
 from everwatch.rules.admission import admit_signup
 from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch, open_store

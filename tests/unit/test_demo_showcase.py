@@ -12,6 +12,7 @@ import pytest
 from everwatch.core.clock import SystemClock
 from everwatch.demo.cast import Cast, Mix
 from everwatch.demo.certificates import EXPIRED_NAME, HEALTHY_NAME, files_in, write_certificates
+from everwatch.demo.companies import company, is_of_a_demo, number_of
 from everwatch.demo.name_server import answer_to
 from everwatch.demo.ports import DemoPorts, choose_ports
 from everwatch.demo.showcase import SHOWCASE_USER, Health, Showpiece, judge, showcase
@@ -95,8 +96,26 @@ def test_the_showcase_is_admitted_with_everybody_else() -> None:
 
 def test_a_demo_of_http_checks_alone_has_no_showcase() -> None:
     cast = Cast(3, Mix.HTTP, "5s", DemoPorts(1, 2, 3, 4))
-    assert [user for user, _ in cast.signups()] == ["demo-00000", "demo-00001", "demo-00002"]
+    assert [user for user, _ in cast.signups()] == [company(number).user_id for number in range(3)]
     assert not list(cast.signals())
+
+
+def test_users_are_companies_with_names_of_their_own_however_many() -> None:
+    many = [company(number).user_id for number in range(10_000)]
+    assert len(set(many)) == len(many)
+    assert [number_of(user) for user in many] == list(range(10_000))
+    assert [user for user in many[:500] if any(letter.isdigit() for letter in user)] == []
+    assert len({company(number).trade for number in range(20)}) > 3
+    assert not [user for user in ("showcase", "ann", f"{many[0]}-1", f"{many[0]}-02") if is_of_a_demo(user)]
+    assert is_of_a_demo("demo-00017"), "of a folder that an earlier version made"
+
+
+def test_what_users_have_watched_says_what_it_is() -> None:
+    for user, event in Cast(60, Mix.ALL, "5s", DemoPorts(1, 2, 3, 4)).signups():
+        signup = admit_signup(event)
+        if user != SHOWCASE_USER:
+            assert str(signup.attributes["company"]).split()[-1] in signup.monitors[0].name
+            assert all(spec.name and spec.labels for spec in signup.monitors)
 
 
 # --- the verdict ----------------------------------------------------------------------------------------------------

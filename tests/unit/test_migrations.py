@@ -216,6 +216,8 @@ TEXTS = {
     "timings": "{}",
     "user_id": "anna",
     "monitor_id": "shop",
+    # of both tables of search texts
+    "text": "\nanna\nshop",
 }
 
 
@@ -274,6 +276,7 @@ def test_a_database_filled_by_each_older_revision_is_upgraded(
     assert [each.to_state for each in reader.transitions()] == [State.DOWN]
     assert len(list(reader.identities(0, 10))) == 2
     assert len(reader.tasks(now=0)) == (revision >= "0002")
+    assert len(reader.dead_letters()) == len(reader.replies("anna")) == (revision >= "0011")
     reader.close()
 
 

@@ -18,6 +18,7 @@ from everwatch.model import Result, Status
 from everwatch.sink.sink_process import _Sink
 from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
 from everwatch.store.interface import Unstorable
+from everwatch.store.letters import StoredLetter
 
 SETTINGS = Settings()
 TOPICS = Topics.of(SETTINGS)
@@ -61,7 +62,8 @@ class Store:
         if self._busy:
             self._busy -= 1
             raise StoreBusy("it is locked")
-        if self._refuses & {received.value.user_id for received in batch.results}:
+        held = [*batch.results, *(each for each in batch.letters if isinstance(each.value, StoredLetter))]
+        if self._refuses & {received.value.user_id for received in held}:
             raise Unstorable("it has a NUL")
         self.inner.apply(batch)
 
@@ -122,3 +124,16 @@ async def test_what_cannot_be_read_is_in_the_dead_letters_before_any_offset_behi
     written.clear()
     await stored(monkeypatch, [result("ann", 0), result("bob", 2)], store, unreadable[:1])
     assert [offsets for _, offsets in written] == [{RESULTS: 3}]
+
+
+async def test_a_dead_letter_that_the_database_refuses_or_that_cannot_be_read_gets_no_letter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would be refused like the one before, for ever."""
+    store, letters_of = Store({"bob"}), Partition(TOPICS.dead_letters, 0)
+    records = [Record(TOPICS.dead_letters, 0, n, NOW, key, b"{}") for n, key in enumerate([b"ann", b"bob", b"cleo"])]
+    unreadable = [Unreadable(TOPICS.dead_letters, 0, 3, 9, "Invalid compressed data")]
+    source, letters = await stored(monkeypatch, records, store, unreadable)
+    assert letters == []
+    assert sorted(each.user_id for each in store.inner.dead_letters()) == ["ann", "cleo"]
+    assert source.committed == store.inner.offsets() == {letters_of: 9}

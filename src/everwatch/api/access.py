@@ -1,10 +1,11 @@
-"""The topic ``access`` as the API knows it: tokens and ping secrets, read to the end at the start and then followed."""
+"""The topic ``access`` as the API knows it: tokens, login links, ping secrets; read at the start, then followed."""
 
 import logging
 from collections.abc import Sequence
 
+from everwatch.api.logins import Logins
 from everwatch.api.pinging import PingKeys
-from everwatch.api.tokens import AccessRecord, TokenRecord, Tokens, decoded, key_of
+from everwatch.api.tokens import AccessRecord, LoginRecord, PingSecret, TokenRecord, Tokens, decoded, key_of
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
 from everwatch.kafka.consumed_record import Record
@@ -14,10 +15,11 @@ logger = logging.getLogger(__name__)
 
 
 class Access:
-    """Keeps ``tokens`` and ``ping_keys`` as the topic has them; called in the follower's thread."""
+    """Keeps ``tokens``, ``logins`` and ``ping_keys`` as the topic has them; called in the follower's thread."""
 
-    def __init__(self, tokens: Tokens, ping_keys: PingKeys, clock: Clock) -> None:
+    def __init__(self, tokens: Tokens, logins: Logins, ping_keys: PingKeys, clock: Clock) -> None:
         self._tokens = tokens
+        self._logins = logins
         self._ping_keys = ping_keys
         self._quiet = LogThrottle(clock)
 
@@ -42,14 +44,20 @@ class Access:
             self._put(found)
 
     def _forget(self, key: bytes) -> None:
-        first, slash, secret_id = key.decode(errors="replace").partition("/")
-        if slash:
-            self._ping_keys.forget(secret_id)
-        else:
-            self._tokens.revoke(first)
+        kind, _, name = key.decode(errors="replace").rpartition("/")
+        match kind:
+            case "ping":
+                self._ping_keys.forget(name)
+            case "login":
+                self._logins.forget(name)
+            case "":
+                self._tokens.revoke(name)
 
     def _put(self, record: AccessRecord) -> None:
-        if isinstance(record, TokenRecord):
-            self._tokens.put(record)
-        else:
-            self._ping_keys.put(record)
+        match record:
+            case TokenRecord():
+                self._tokens.put(record)
+            case LoginRecord():
+                self._logins.put(record)
+            case PingSecret():
+                self._ping_keys.put(record)

@@ -36,6 +36,11 @@ def bound_socket(settings: Settings, *, or_free: bool = False, unread_ms: int = 
 def address_of(sock: socket.socket) -> str:
     """Return the URL of a bound socket."""
     host, port, *_ = sock.getsockname()
+    return url_of(host, port)
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the URL of a host and port."""
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

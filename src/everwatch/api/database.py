@@ -1,11 +1,11 @@
-"""The database as the API reads it: in threads, opened when first needed, and away at times."""
+"""Databases as the API reads them: in threads, opened when first needed, and away at times."""
 
 import asyncio
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from everwatch.api.problems import BEHIND, Problem, unavailable
 from everwatch.core.clock import Clock
@@ -22,20 +22,31 @@ LOOK_AGAIN_S = 0.02
 _POSITION = re.compile(r"(\d{1,6})@(\d{1,19})\Z")
 
 
-class Database:
-    """Asks the reader in a thread. A database that is away fails each question at once, and is opened again later."""
+class Closable(Protocol):
+    """What is asked, and let go of at the end."""
 
-    def __init__(self, open_reader: Callable[[], Reader], clock: Clock) -> None:
+    def close(self) -> None:
+        """Release it."""
+        ...
+
+
+Asked = TypeVar("Asked", bound=Closable)
+
+
+class AskedInThreads(Generic[Asked]):
+    """Asks a database in a thread. One that is away fails each question at once, and is opened again later."""
+
+    def __init__(self, open_reader: Callable[[], Asked], clock: Clock, *, threads: int = THREADS) -> None:
         self._open_reader = open_reader
         self._clock = clock
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
-        self._reader: Reader | None = None
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="database")
+        self._reader: Asked | None = None
         self._opening = asyncio.Lock()
         self._failure: StoreError | None = None
         self._open_again_s = 0.0
         self._waiting = 0
 
-    async def ask(self, question: Callable[[Reader], Value]) -> Value:
+    async def ask(self, question: Callable[[Asked], Value]) -> Value:
         """Return what a question about the database gives. Raises StoreError, Problem when too many wait."""
         reader = self._reader or await self._opened()
         if self._waiting >= MOST_WAITING:
@@ -53,7 +64,7 @@ class Database:
             with suppress(StoreError):
                 self._reader.close()
 
-    async def _opened(self) -> Reader:
+    async def _opened(self) -> Asked:
         async with self._opening:
             if self._reader is not None:
                 return self._reader
@@ -66,6 +77,10 @@ class Database:
                 self._failure, self._open_again_s = error, now_s + OPEN_AGAIN_S
                 raise
             return self._reader
+
+
+class Database(AskedInThreads[Reader]):
+    """The database that the sink writes."""
 
 
 def position_of(text: str) -> tuple[int, int]:

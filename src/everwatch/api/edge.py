@@ -17,8 +17,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from msgspec.inspect import ListType
 
 from everwatch.api import metrics, problems
-from everwatch.api.permissions import NOBODY, Principal, Reach
+from everwatch.api.cookies import check_same_origin, cookie_name
+from everwatch.api.permissions import NOBODY, Principal
 from everwatch.api.problems import BEHIND, FieldError, Problem, invalid, unavailable
+from everwatch.api.rate_limiting import Allowance, RateLimiter
 from everwatch.api.routing import Answer, Call, Route
 from everwatch.api.tokens import Tokens
 from everwatch.core.clock import Clock
@@ -41,6 +43,8 @@ LONGEST_WAIT_S = 35.0
 EVENT_STREAM = "text/event-stream"
 _JSON = "application/json"
 _ID_OF = web.RequestKey("request_id", str)
+_ALLOWANCE_OF = web.RequestKey("allowance", Allowance)
+NO_HEADERS: Mapping[str, str] = {}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 SECURITY_HEADERS = {
     "Server": "everwatch",
@@ -72,6 +76,7 @@ class Edge:
         wait_for_position: WaitForPosition,
         *,
         origins: frozenset[str] = frozenset(),
+        requests_per_min: int = 0,
         deadline_s: float = DEADLINE_S,
     ) -> None:
         """``wait_for_position``: waits until the database has a position that a client was given. Raises Problem."""
@@ -79,6 +84,7 @@ class Edge:
         self._clock = clock
         self._wait_for_position = wait_for_position
         self._origins = origins
+        self._limiter = RateLimiter(requests_per_min)
         self._deadline_s = deadline_s
         self._quiet = LogThrottle(clock)
         # of the users written last: where in the changelog that stands
@@ -98,7 +104,7 @@ class Edge:
                     answer = await self._answer(route, request)
                 except Exception as error:
                     problem = self._problem_of(error, route, request_id)
-                    response = _problem_response(problem, request_id)
+                    response = _problem_response(problem, request_id, _allowed(request))
                 else:
                     if isinstance(answer, web.StreamResponse):  # it was sent already, event by event
                         return answer
@@ -144,7 +150,7 @@ class Edge:
         async with asyncio.timeout_at(deadline_s) as limit:
             if route.query is not None:
                 arguments.append(_query_of(request, route.query))
-            elif request.query_string:
+            elif request.query_string and not route.any_query:
                 raise Problem(400, "unknown_parameter", "This takes no query parameters.")
             if route.raw:
                 arguments.append(await _read(request, route.body_limit))
@@ -188,18 +194,39 @@ class Edge:
 
     def _principal(self, route: Route, request: web.Request, user_id: str) -> Principal:
         permission = route.permission
-        if permission.reach in (Reach.ANYONE, Reach.KEY):
+        if route.same_origin:
+            check_same_origin(request.headers)
+        if permission.is_open:
             return NOBODY
-        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
-        if not scheme:
-            raise _unauthorized("This takes a token: send it as 'Authorization: Bearer TOKEN'.", "")
-        if scheme.lower() != "bearer":
-            raise _unauthorized("The only authorization scheme is Bearer.", "invalid_request")
-        principal = self._tokens.principal(text.strip(), self._clock.now_ms())
-        if principal is None:
-            raise _unauthorized("The token is not known, was revoked, or has expired.", "invalid_token")
+        principal = self._asking(request)
+        allowance = self._limiter.take(principal.token_id, self._clock.monotonic_s())
+        if allowance is not None:
+            request[_ALLOWANCE_OF] = allowance
+            if allowance.retry_in_s:
+                raise Problem(429, "rate_limited", f"The token may make {allowance.limit} requests a minute.")
+        if principal.session and request.method not in ("GET", "HEAD"):
+            check_same_origin(request.headers)
         if objection := principal.objection(permission, user_id):
             raise Problem(403, "forbidden", f"The token may not do this: {objection}.")
+        return principal
+
+    def _asking(self, request: web.Request) -> Principal:
+        """Who asks: by the token, else by the cookie of a session. Raises Problem."""
+        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+        now = self._clock.now_ms()
+        if not scheme:
+            cookie = request.cookies.get(cookie_name(request.headers))
+            if cookie is None:
+                raise _unauthorized("This takes a token: send it as 'Authorization: Bearer TOKEN'.", "")
+            principal = self._tokens.session(cookie, now)
+            if principal is None:
+                raise _unauthorized("The session is over: log in again.", "invalid_token")
+            return principal
+        if scheme.lower() != "bearer":
+            raise _unauthorized("The only authorization scheme is Bearer.", "invalid_request")
+        principal = self._tokens.principal(text.strip(), now)
+        if principal is None:
+            raise _unauthorized("The token is not known, was revoked, or has expired.", "invalid_token")
         return principal
 
     def _problem_of(self, error: Exception, route: Route, request_id: str) -> Problem:
@@ -237,7 +264,7 @@ class Edge:
                 return Problem(500, "unhandled", f"This failed for a reason that is a bug: the log has {request_id}.")
 
     def _response(self, answer: Answer, request: web.Request, request_id: str) -> web.Response:
-        headers = {**SECURITY_HEADERS, **answer.headers, "X-Request-Id": request_id}
+        headers = {**SECURITY_HEADERS, **_allowed(request), **answer.headers, "X-Request-Id": request_id}
         body = answer.body
         if body is None:
             return web.Response(status=answer.status, headers=headers)
@@ -257,9 +284,11 @@ class Edge:
         origin = request.headers.get("Origin")
         if origin is not None and origin in self._origins:
             response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Expose-Headers"] = "ETag, Everwatch-Position, Link, Location, X-Request-Id"
+            response.headers["Access-Control-Expose-Headers"] = (
+                "ETag, Everwatch-Position, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
+            )
             response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-            response.headers["Vary"] = "Origin"
+            response.headers["Vary"] = ", ".join(filter(None, (response.headers.get("Vary"), "Origin")))
 
     def _preflight(self, request: web.Request, error: web.HTTPException) -> web.Response | None:
         if request.headers.get("Origin") not in self._origins or not isinstance(error, web.HTTPMethodNotAllowed):
@@ -283,9 +312,16 @@ def request_id_of(request: web.Request) -> str:
     return known
 
 
-def _problem_response(problem: Problem, request_id: str) -> web.Response:
+def _allowed(request: web.Request) -> Mapping[str, str]:
+    """What the request's token may still ask, as headers; none where there is no limit."""
+    allowance = request.get(_ALLOWANCE_OF)
+    return {} if allowance is None else allowance.headers
+
+
+def _problem_response(problem: Problem, request_id: str, allowed: Mapping[str, str] = NO_HEADERS) -> web.Response:
     headers = {
         **SECURITY_HEADERS,
+        **allowed,
         **problem.headers,
         "X-Request-Id": request_id,
         "Content-Type": problems.MEDIA_TYPE,

@@ -7,6 +7,7 @@ import msgspec
 from msgspec.json import schema, schema_components
 
 from everwatch.api import problems
+from everwatch.api.cookies import CONSOLE_HEADER
 from everwatch.api.edge import PATH_TYPES
 from everwatch.api.permissions import Reach
 from everwatch.api.problems import ProblemDocument
@@ -23,6 +24,10 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "description": "wait=N: seconds to wait for a worker's answer, at most 30; respond-async: none (RFC 7240).",
         "schema": {"type": "string", "pattern": r"^(wait=[0-9]{1,2}|respond-async)$"},
     },
+    CONSOLE_HEADER: {
+        "description": "1: a page of the console asks; with a session every write takes it.",
+        "schema": {"type": "string", "enum": ["1"]},
+    },
     "If-Match": {
         "description": "The ETag of the monitor that is changed, or * for any.",
         "schema": {"type": "string", "pattern": r'^(\*|"[0-9]{1,9}")$'},
@@ -36,7 +41,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
 
 def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     """Return the document."""
-    routes = list(routes)
+    routes = [route for route in routes if route.documented]
     paths: dict[str, dict[str, Any]] = {}
     schemas, components = _schemas(routes)
     for route in routes:
@@ -104,7 +109,7 @@ def _operation(route: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, An
         "summary": route.summary,
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": responses,
-        "security": [] if route.permission.scope is None else [{"token": []}],
+        "security": [] if route.permission.is_open else [{"token": []}],
         "tags": [_tag(route)],
     }
     if route.permission.scope is not None:
@@ -130,8 +135,8 @@ def _response(route: Route, example: Example, schemas: dict[Any, dict[str, Any]]
 def _problems_of(route: Route) -> list[int]:
     """The statuses of problem documents that a route can answer."""
     found = {400, 503, *route.refusals}
-    if route.permission.scope is not None:
-        found |= {401, 403}
+    if not route.permission.is_open or route.same_origin:
+        found |= {401, 403, 429}
     if route.permission.reach is Reach.KEY:
         found |= {404}
     if route.body is not None or route.raw:
@@ -195,6 +200,8 @@ def _header_parameters(route: Route) -> list[dict[str, Any]]:
         names += ["Idempotency-Key", "Prefer"]
     if route.versioned:
         names += ["If-Match"]
+    if route.same_origin:
+        names += [CONSOLE_HEADER]
     if route.permission.scope is not None and route.method == "GET":
         names += ["Everwatch-After"]
     return [{"name": name, "in": "header", "required": False, **_HEADERS[name]} for name in names]

@@ -1,6 +1,6 @@
 """What has happened: results, transitions, and for how long a monitor was in which state."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,8 +14,12 @@ from everwatch.api.views import Instant, result_view
 from everwatch.core.clock import Clock
 from everwatch.model import State, Status
 from everwatch.store.availability import MOST_BARS, Bar
+from everwatch.store.interface import When
+from everwatch.store.rollup_counts import Rollup, Step
 
 DAY_MS = 86_400_000
+MOST_STEPS = 1_000
+_SHOWN_STEPS = 48
 
 
 class ResultsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,6 +75,36 @@ class TimelineView(msgspec.Struct, frozen=True):
 
     whole: BarView
     bars: list[BarView]
+
+
+class LatencyQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``since`` and ``until`` (ms): by default the last 48 parts, until now."""
+
+    step: Literal["hour", "day"] = "hour"
+    since: InstantMs = 0
+    until: InstantMs = 0
+
+
+class LatencyPart(msgspec.Struct, frozen=True):
+    """An hour or a day of a monitor: what its ticks came to, and durations in ms (within 2 %; null: nothing ran)."""
+
+    at: Instant
+    length_ms: int
+    successes: int
+    failures: int
+    lates: int
+    skips: int
+    mean_ms: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+
+
+class LatencyView(msgspec.Struct, frozen=True):
+    """The parts of an interval, the earliest first; those without results are left out."""
+
+    step: str
+    items: list[LatencyPart]
 
 
 class Past:
@@ -133,6 +167,22 @@ class Past:
         had = await self._database.ask(lambda reader: reader.availability(user_id, monitor_id, begin, end, query.bars))
         return Answer(TimelineView(_bar(had.total), [_bar(each) for each in had.bars]))
 
+    async def latency(self, call: Call, query: LatencyQuery) -> Answer:
+        user_id, monitor_id = call.path["user_id"], call.path["monitor_id"]
+        step = Step[query.step.upper()]
+        end = query.until or self._clock.now_ms() + 1
+        begin = query.since or max(0, end - _SHOWN_STEPS * step.value)
+        if begin >= end:
+            raise Problem(400, "invalid_parameter", "There is nothing between since and until: since must be earlier.")
+        if (end - begin) // step.value > MOST_STEPS:
+            raise Problem(
+                400, "invalid_parameter", f"These are more than {MOST_STEPS} parts: ask for days, or for less."
+            )
+        found = await self._database.ask(
+            lambda reader: reader.rollups(user_id, monitor_id, step, When(begin // step.value * step.value, end))
+        )
+        return Answer(LatencyView(query.step, [_latency(each) for each in found]))
+
     async def _results(self, call: Call, query: ResultsQuery, user_id: str, monitor_id: str, kind: str) -> Answer:
         when, status = when_of(query), "" if query.status is None else query.status.value
         return await paging.page(
@@ -144,6 +194,12 @@ class Past:
             ),
             result_view,
         )
+
+
+def _latency(part: Rollup) -> LatencyPart:
+    p50, p95, p99 = part.quantiles_ms(0.5, 0.95, 0.99)
+    counts = part.successes, part.failures, part.lates, part.skips
+    return LatencyPart(part.at, part.length_ms, *counts, part.mean_ms, p50, p95, p99)
 
 
 def _bar(bar: Bar) -> BarView:

@@ -43,7 +43,8 @@ class Reach(StrEnum):
 
     ``anyone``: no token is asked for. ``user``: the path names a user, and a limited token must be of that user.
     ``narrowed``: a list, of which a limited token gets its own user's part. ``whole``: concerns all users, so a limited
-    token is refused. ``key``: the path holds a key that is checked by the handler itself.
+    token is refused. ``key``: the path holds a key that is checked by the handler itself. ``self``: the token
+    itself, so any token will do.
     """
 
     ANYONE = "anyone"
@@ -51,25 +52,39 @@ class Reach(StrEnum):
     NARROWED = "narrowed"
     WHOLE = "whole"
     KEY = "key"
+    SELF = "self"
 
 
 class Permission(NamedTuple):
-    """What a route takes: a scope (None where no token is asked for) and how it relates to users."""
+    """What a route takes: a scope (None where none is asked for) and how it relates to users."""
 
     scope: Scope | None
     reach: Reach
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes no token."""
+        return self.reach in (Reach.ANYONE, Reach.KEY)
+
 
 OPEN = Permission(None, Reach.ANYONE)
 BY_KEY = Permission(None, Reach.KEY)
+ANY_TOKEN = Permission(None, Reach.SELF)
 
 
 class Principal(NamedTuple):
-    """Who asks: the id and the scopes of the token, and the one user that it is limited to ("" for all)."""
+    """Who asks: the id and the scopes of the token, and the one user that it is limited to ("" for all).
+
+    ``session``: it is a session of the console. ``expires_at``: ms, 0 for never.
+    """
 
     token_id: str
     scopes: frozenset[Scope]
     user_id: str = ""
+    name: str = ""
+    role: Role = Role.VIEWER
+    session: bool = False
+    expires_at: int = 0
 
     def has(self, scope: Scope) -> bool:
         """Tell whether the token has a scope."""

@@ -1,4 +1,4 @@
-"""Keys of ping URLs: a user's id with a truncated HMAC, checked without looking anything up. Pure."""
+"""Keys of ping URLs and of badges: an id with a truncated HMAC, checked without looking anything up. Pure."""
 
 import binascii
 import hashlib
@@ -10,10 +10,12 @@ from everwatch.core.errors import EverwatchError
 
 _MAC_BYTES = 15  # a multiple of three: base64 without padding
 LONGEST_KEY = 1_500
+# before what is signed for badges; no user's id has NUL
+_BADGE = b"badge\0"
 
 
 class PingKeys:
-    """Makes and checks ping keys with the secrets that are known."""
+    """Makes and checks keys with the secrets that are known; no key of one use is one of another."""
 
     def __init__(self) -> None:
         self._secrets: dict[str, PingSecret] = {}
@@ -37,21 +39,35 @@ class PingKeys:
 
     def key_of(self, user_id: str) -> str:
         """Return the key of a user. Raises EverwatchError while no secret is known."""
-        if not self._ordered:
-            raise EverwatchError("There is no secret for ping keys yet.")
-        name = urlsafe_b64encode(user_id.encode()).decode().rstrip("=")
-        return f"{name}.{_mac(self._ordered[0], user_id.encode())}"
+        return self._signed(user_id.encode(), b"")
 
     def user_of(self, key: str) -> str | None:
         """Return the user that a key is of; None for a key that was never made."""
-        name, dot, mac = key.partition(".")
+        return self._named(key, b"")
+
+    def badge_key_of(self, user_id: str, monitor_id: str) -> str:
+        """Return the key of a monitor's badge. Raises EverwatchError while no secret is known."""
+        return self._signed(f"{user_id}\0{monitor_id}".encode(), _BADGE)
+
+    def badge_of(self, key: str) -> tuple[str, str] | None:
+        """Return the user and the monitor whose badge a key is of; None for a key that was never made."""
+        user_id, nul, monitor_id = (self._named(key, _BADGE) or "").partition("\0")
+        return (user_id, monitor_id) if nul else None
+
+    def _signed(self, name: bytes, use: bytes) -> str:
+        if not self._ordered:
+            raise EverwatchError("There is no secret for ping keys yet.")
+        return f"{urlsafe_b64encode(name).decode().rstrip('=')}.{_mac(self._ordered[0], use + name)}"
+
+    def _named(self, key: str, use: bytes) -> str | None:
+        encoded, dot, mac = key.partition(".")
         if not dot or len(key) > LONGEST_KEY:
             return None
         try:
-            user = urlsafe_b64decode(name + "=" * (-len(name) % 4))
+            name = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
             for secret in self._ordered:
-                if hmac.compare_digest(_mac(secret, user).encode(), mac.encode()):
-                    return user.decode()
+                if hmac.compare_digest(_mac(secret, use + name).encode(), mac.encode()):
+                    return name.decode()
         except (binascii.Error, ValueError):
             return None
         return None
@@ -61,5 +77,5 @@ class PingKeys:
         self._ordered = [bytes.fromhex(each.secret) for each in ordered]
 
 
-def _mac(secret: bytes, user: bytes) -> str:
-    return urlsafe_b64encode(hmac.digest(secret, user, hashlib.sha256)[:_MAC_BYTES]).decode()
+def _mac(secret: bytes, signed: bytes) -> str:
+    return urlsafe_b64encode(hmac.digest(secret, signed, hashlib.sha256)[:_MAC_BYTES]).decode()

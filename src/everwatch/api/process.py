@@ -3,29 +3,38 @@
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
+from functools import cached_property
 
 from confluent_kafka import Producer
 
 from everwatch.api.access import Access
 from everwatch.api.address import address_of, is_loopback
+from everwatch.api.alerting import NotifierDatabase
 from everwatch.api.commanding import KafkaCommands
+from everwatch.api.console_routes import CONSOLE
 from everwatch.api.database import Database, wait_for_position
 from everwatch.api.live import Close, Live
+from everwatch.api.logins import Logins, new_login
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
 from everwatch.api.server import Server
 from everwatch.api.services import Services
 from everwatch.api.tokens import Tokens, encoded, key_of, new_ping_secret, new_text
+from everwatch.console.files import ConsoleFiles
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
-from everwatch.diagnosis import System
+from everwatch.diagnosis import CHECKS, Finding, System, diagnose
 from everwatch.kafka.acknowledging import AcknowledgingProducer
-from everwatch.kafka.clients import new_producer
+from everwatch.kafka.admin_client import Admin
+from everwatch.kafka.clients import new_admin, new_producer
 from everwatch.kafka.following import Follower, OnRecords, Start
+from everwatch.kafka.group_members import GroupMembers, owners_of
 from everwatch.kafka.lag import Lag
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import config_secrets
+from everwatch.model import Priority
+from everwatch.notifier.storage import open_existing
 from everwatch.plans.plans_file import PlansFile
 from everwatch.processes import Process
 from everwatch.store.sql_reader import open_reader
@@ -34,14 +43,22 @@ DELIVERED_WITHIN_MS = 8_000
 """A record without an acknowledgement by then is given up, and its sender is told: less than a request's deadline."""
 MOST_QUEUED = 100_000
 READ_UP_WITHIN_S = 60.0
+# what concerns the whole system, and not the machine and the rights of one process
+_DIAGNOSED = frozenset(
+    {
+        *("broker", "topics", "workers", "ticks", "changelog", "executors", "sink"),
+        *("unreadable", "dead letters", "database", "disk"),
+    }
+)
 Say = Callable[[str], None]
 
 
 class Api(Process):
     """Serves the API on a bound socket. It keeps nothing: several run side by side, and any may be killed.
 
-    ``say`` prints the address, and a token where no administrator has one. ``start`` raises BrokerUnavailable,
-    AccessError, and SettingsError for an address that others reach where no administrator has a token.
+    ``say`` prints the addresses, and where no administrator has a token one for this run and a link. ``start`` raises
+    BrokerUnavailable, AccessError, and SettingsError for an address that others reach where no administrator has a
+    token.
     """
 
     name = "api"
@@ -53,33 +70,47 @@ class Api(Process):
         self._say = say
         self._topics = Topics.of(settings)
         self._tokens = Tokens(settings)
+        self._logins = Logins()
         self._ping_keys = PingKeys()
+        self._console = ConsoleFiles()
         self._producer: AcknowledgingProducer | None = None
         self._followers: list[Follower] = []
         self._database: Database | None = None
+        self._alerts: NotifierDatabase | None = None
         self._server: Server | None = None
 
     async def start(self) -> None:
         """Read the tokens, follow the answers of workers, and begin to serve."""
         self._producer = producer = AcknowledgingProducer(self._new_producer)
         commands = KafkaCommands(self._topics, producer)
-        access = Access(self._tokens, self._ping_keys, self.clock)
+        access = Access(self._tokens, self._logins, self._ping_keys, self.clock)
         await self._follow({self._topics.access: Start.BEGINNING}, access.take)
         await self._follow({self._topics.replies: Start.END}, commands.take)
         if self._ping_keys.is_empty:
             secret = new_ping_secret(self.clock.now_ms())
             await producer.send(self._topics.access, key_of(secret), encoded(secret))
             self._ping_keys.put(secret)
-        self._make_administrator()
+        token = self._make_administrator()
         self._database = database = Database(lambda: open_reader(self.settings), self.clock)
+        self._alerts = alerts = NotifierDatabase(lambda: open_existing(self.settings), self.clock, threads=1)
         changelog = self._topics.monitors_changelog
         self._server = Server(
-            self._services(database, commands, producer),
+            self._services(database, alerts, commands, producer),
             lambda position, deadline_s: wait_for_position(database, changelog, position, deadline_s),
             origins=frozenset(self.settings.api_origins),
+            requests_per_min=self.settings.api_requests_per_min,
         )
         await self._server.start(self._sock)
-        self._say(f"API: {address_of(self._sock)}")
+        address = address_of(self._sock)
+        if token:
+            login = new_login(Role.ADMIN, self.clock.now_ms())
+            await producer.send(self._topics.access, key_of(login.record), encoded(login.record))
+            self._say(f"Console: {login.link(address)}  (opens once, within 10 minutes)")
+        else:
+            self._say(f"Console: {address}{CONSOLE}  (log in with a token, or by 'everwatch api-token login-link')")
+        self._say(f"API: {address}")
+        if token:
+            self._say(f"Token of an administrator, for this run: {token}")
 
     async def stop(self) -> None:
         """Take no more requests, end those that are under way, and let go of everything."""
@@ -89,11 +120,14 @@ class Api(Process):
             await follower.close()
         if self._producer is not None:
             await self._producer.close()
-        if self._database is not None:
-            self._database.close()
+        for each in (self._database, self._alerts):
+            if each is not None:
+                each.close()
         self._sock.close()
 
-    def _services(self, database: Database, commands: KafkaCommands, producer: AcknowledgingProducer) -> Services:
+    def _services(
+        self, database: Database, alerts: NotifierDatabase, commands: KafkaCommands, producer: AcknowledgingProducer
+    ) -> Services:
         file = self.settings.plans_file
         plans = None if file is None else PlansFile(file)
         return Services(
@@ -101,11 +135,14 @@ class Api(Process):
             database,
             commands,
             self._tokens,
+            self._logins,
             self._ping_keys,
             config_secrets(self.settings),
             producer,
             self._topics.access,
             self._measure_lag,
+            self._owners,
+            self._diagnose,
             lambda: None if plans is None else plans.current,
             self.health.not_ready,
             Live(
@@ -114,6 +151,8 @@ class Api(Process):
                 lambda principal: self._tokens.is_valid(principal, self.clock.now_ms()),
                 self.clock,
             ),
+            self._console,
+            alerts,
         )
 
     async def _follow_events(self, take: OnRecords) -> Close:
@@ -122,10 +161,13 @@ class Api(Process):
         follower.start()
         return follower.close
 
-    def _make_administrator(self) -> None:
-        """See to it that an administrator can get in: on loopback by a token of this run, else only by their own."""
+    def _make_administrator(self) -> str:
+        """See to it that an administrator can get in: on loopback by a token of this run, else only by their own.
+
+        Gives that token; "" if there is none, as an administrator has one.
+        """
         if self._tokens.has_admin(self.clock.now_ms()):
-            return
+            return ""
         if not is_loopback(self._sock):
             raise SettingsError(
                 f"The API would listen on {self._sock.getsockname()[0]}, and nobody could administer it: make a token"
@@ -133,10 +175,21 @@ class Api(Process):
             )
         text = new_text(Role.ADMIN)
         self._tokens.give(text)
-        self._say(f"Token of an administrator, for this run: {text}")
+        return text
 
     def _measure_lag(self) -> Lag:
         return System(self.settings, self._bootstrap_servers, self.clock).measure_lag()
+
+    def _owners(self, partition: int, priority: Priority) -> GroupMembers:
+        return owners_of(self._admin, self.settings, partition, priority)
+
+    def _diagnose(self) -> list[Finding]:
+        system = System(self.settings, self._bootstrap_servers, self.clock)
+        return list(diagnose(system, [check for check in CHECKS if check.name in _DIAGNOSED]))
+
+    @cached_property
+    def _admin(self) -> Admin:
+        return new_admin(self.settings, self._bootstrap_servers)
 
     def _new_producer(self) -> Producer:
         return new_producer(

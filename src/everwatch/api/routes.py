@@ -2,22 +2,40 @@
 
 from typing import Any
 
+from everwatch.api.alerting import (
+    Alerting,
+    ChannelsQuery,
+    ChannelView,
+    DeliveriesQuery,
+    DeliveryView,
+    IncidentsQuery,
+    Listed,
+    NotificationsView,
+)
+from everwatch.api.badges import SVG, BadgeJson, BadgeQuery, Badges, BadgeView
 from everwatch.api.batch import BODY_LIMIT as BATCH_LIMIT
 from everwatch.api.batch import NDJSON, Batch
 from everwatch.api.commands_route import CommandOutcomes
+from everwatch.api.console_routes import CONSOLE, ConsoleRoutes
+from everwatch.api.diagnosing import Diagnosing, DiagnosisView
 from everwatch.api.edge import EVENT_STREAM
+from everwatch.api.explaining import Explaining, ExplanationView
 from everwatch.api.live import LiveQuery
+from everwatch.api.login_routes import LoginBody, LoginQuery, LoginRoutes, MeView
 from everwatch.api.monitors import Monitors
+from everwatch.api.overview import Overview, OverviewView
 from everwatch.api.past import (
     AllResultsQuery,
     AllTransitionsQuery,
+    LatencyQuery,
+    LatencyView,
     Past,
     ResultsQuery,
     TimelineQuery,
     TimelineView,
     TransitionsQuery,
 )
-from everwatch.api.permissions import BY_KEY, OPEN, Permission, Reach, Scope
+from everwatch.api.permissions import ANY_TOKEN, BY_KEY, OPEN, Permission, Reach, Scope
 from everwatch.api.queries import AllMonitorsQuery, AllTasksQuery, MonitorsQuery, NextQuery, TasksQuery, UsersQuery
 from everwatch.api.routing import Example, Route
 from everwatch.api.services import Services
@@ -29,6 +47,7 @@ from everwatch.api.users import MaintenanceBody, PauseBody, UserBody, UserChange
 from everwatch.api.views import MonitorView, Outcome, Page, ResultView, RunView, TaskView, UserView
 from everwatch.encoding.input_models import MonitorInput
 from everwatch.model import Transition
+from everwatch.notifier.incidents import Incident
 
 USERS, USER = "/v1/users", "/v1/users/{user_id}"
 MONITORS, MONITOR = f"{USER}/monitors", f"{USER}/monitors/{{monitor_id}}"
@@ -59,11 +78,13 @@ def routes(services: Services, system: System) -> list[Route]:
     users = Users(services.database, services.commands)
     monitors = Monitors(services.database, services.commands, services.clock, services.secrets)
     signals = Signals(services.commands, services.ping_keys, services.clock)
-    return [
+    logins = LoginRoutes(services.tokens, services.logins, services.records, services.access_topic, services.clock)
+    found = [
         *_of_users(users),
         *_of_monitors(monitors),
         *_of_tasks(Tasks(services.database, services.commands, services.clock)),
         *_of_past(Past(services.database, services.clock)),
+        *_of_state(services),
         *_of_signals(signals),
         Route(
             method="GET",
@@ -77,8 +98,12 @@ def routes(services: Services, system: System) -> list[Route]:
         ),
         *_of_commands(CommandOutcomes(services.commands), Batch(services.commands)),
         *_of_tokens(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
+        *_of_logins(logins),
         *_of_system(system),
+        *_of_console(ConsoleRoutes(services.console)),
     ]
+    logins.describe(found)
+    return found
 
 
 def _of_users(users: Users) -> list[Route]:
@@ -367,6 +392,118 @@ def _of_past(past: Past) -> list[Route]:
             query=TimelineQuery,
             answers={200: Example(TimelineView, "The interval, and bars of it.")},
         ),
+        Route(
+            method="GET",
+            path=f"{MONITOR}/latency",
+            permission=READ_USER,
+            handler=past.latency,
+            summary="Show durations and counts of a monitor by hour or day, from its roll-ups.",
+            query=LatencyQuery,
+            answers={200: Example(LatencyView, "The hours or days.")},
+        ),
+    ]
+
+
+def _of_state(services: Services) -> list[Route]:
+    return [
+        Route(
+            method="GET",
+            path="/v1/overview",
+            permission=READ_WHOLE,
+            handler=Overview(services.database, services.clock).overview,
+            summary="Show the system at a glance: counts, the newest results, the last hour's transitions.",
+            answers={200: Example(OverviewView, "The overview, at most 1 s old.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/diagnosis",
+            permission=READ_WHOLE,
+            handler=Diagnosing(services.diagnose, services.clock).diagnosis,
+            summary="Show what is wrong with the system, and what to do about it.",
+            answers={200: Example(DiagnosisView, "The newest checks.")},
+        ),
+        Route(
+            method="GET",
+            path=f"{MONITOR}/explain",
+            permission=READ_USER,
+            handler=Explaining(services.database, services.owners, services.clock).explain,
+            summary="Say why a monitor is in its state, when it runs next, and which processes look after it.",
+            answers={200: Example(ExplanationView, "The explanation.")},
+        ),
+        *_of_alerts(Alerting(services.alerts)),
+        *_of_badges(Badges(services.database, services.ping_keys, services.clock)),
+    ]
+
+
+def _of_alerts(alerting: Alerting) -> list[Route]:
+    return [
+        Route(
+            method="GET",
+            path="/v1/incidents",
+            permission=READ_LIST,
+            handler=alerting.incidents,
+            summary="List incidents that are not closed.",
+            query=IncidentsQuery,
+            answers={200: Example(Listed[Incident], "The incidents, by user and monitor.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/deliveries",
+            permission=READ_LIST,
+            handler=alerting.deliveries,
+            summary="List messages to receivers of alerts.",
+            query=DeliveriesQuery,
+            answers={200: Example(Listed[DeliveryView], "The messages, the latest first.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/channels",
+            permission=READ_LIST,
+            handler=alerting.channels,
+            summary="List addresses that were given up, because nothing sent there arrives.",
+            query=ChannelsQuery,
+            answers={200: Example(Listed[ChannelView], "The addresses.")},
+        ),
+        Route(
+            method="GET",
+            path=f"{MONITOR}/notifications",
+            permission=READ_USER,
+            handler=alerting.of_monitor,
+            summary="Show whom a monitor's newest changes were told to, or why nobody was told.",
+            answers={200: Example(NotificationsView, "The changes, the latest first.")},
+        ),
+    ]
+
+
+def _of_badges(badges: Badges) -> list[Route]:
+    return [
+        Route(
+            method="GET",
+            path=f"{MONITOR}/badge",
+            permission=READ_USER,
+            handler=badges.key,
+            summary="Show where a monitor's badge is: whoever knows it sees its state.",
+            answers={200: Example(BadgeView, "The paths.")},
+        ),
+        Route(
+            method="GET",
+            path="/badge/{key}.svg",
+            permission=BY_KEY,
+            handler=badges.svg,
+            summary="A monitor's badge as a picture.",
+            query=BadgeQuery,
+            answers={200: Example(str, "SVG.")},
+            media_type=SVG,
+        ),
+        Route(
+            method="GET",
+            path="/badge/{key}.json",
+            permission=BY_KEY,
+            handler=badges.as_json,
+            summary="A monitor's badge as what shields.io draws.",
+            query=BadgeQuery,
+            answers={200: Example(BadgeJson, "The badge.")},
+        ),
     ]
 
 
@@ -476,6 +613,49 @@ def _of_tokens(tokens: TokenRoutes) -> list[Route]:
     ]
 
 
+def _of_logins(logins: LoginRoutes) -> list[Route]:
+    return [
+        Route(
+            method="GET",
+            path="/login",
+            permission=OPEN,
+            handler=logins.by_link,
+            summary="Log a browser in by a one-time link.",
+            query=LoginQuery,
+            answers={303: Example(None, "To the console, with its cookie or without.")},
+            documented=False,
+            # what looks at a link without opening it must not use it up
+            has_head=False,
+        ),
+        Route(
+            method="POST",
+            path="/login",
+            permission=OPEN,
+            handler=logins.by_token,
+            summary="Log a page of the console in with a token: the answer sets a cookie.",
+            body=LoginBody,
+            answers={204: Example(None, "The session has begun.")},
+            same_origin=True,
+        ),
+        Route(
+            method="POST",
+            path="/logout",
+            permission=ANY_TOKEN,
+            handler=logins.logout,
+            summary="End the session of the cookie; nothing ends a token but its revocation.",
+            answers={204: Example(None, "The session is over.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/me",
+            permission=ANY_TOKEN,
+            handler=logins.me,
+            summary="Show who asks: the role, what it may do, and the user that it is limited to.",
+            answers={200: Example(MeView, "The token.")},
+        ),
+    ]
+
+
 def _of_system(system: System) -> list[Route]:
     probe = {200: Example(ProbeView, "It is.")}
     return [
@@ -551,5 +731,34 @@ def _of_system(system: System) -> list[Route]:
             handler=system.openapi,
             summary="This document.",
             answers={200: Example(dict[str, Any], "OpenAPI 3.1.")},
+        ),
+    ]
+
+
+def _of_console(console: ConsoleRoutes) -> list[Route]:
+    """The pages of the console: for browsers, so they are not in the document."""
+    return [
+        *(
+            Route(
+                method="GET",
+                path=path,
+                permission=OPEN,
+                handler=console.enter,
+                summary="Go to the console.",
+                answers={308: Example(None, "It is there.")},
+                documented=False,
+                any_query=True,
+            )
+            for path in ("/", CONSOLE.removesuffix("/"))
+        ),
+        Route(
+            method="GET",
+            path=f"{CONSOLE}{{path:.*}}",
+            permission=OPEN,
+            handler=console.file,
+            summary="A file of the console, or its page.",
+            answers={200: Example(bytes, "The file.")},
+            documented=False,
+            any_query=True,
         ),
     ]

@@ -37,9 +37,12 @@ class Server:
         wait_for_position: Callable[[str, float], Awaitable[None]],
         *,
         origins: frozenset[str] = frozenset(),
+        requests_per_min: int = 0,
         first_request_s: float = FIRST_REQUEST_S,
     ) -> None:
-        edge = Edge(services.tokens, services.clock, wait_for_position, origins=origins)
+        edge = Edge(
+            services.tokens, services.clock, wait_for_position, origins=origins, requests_per_min=requests_per_min
+        )
         system = system_of(services)
         self.routes = routes(services, system)
         self.document = document(self.routes, __version__)
@@ -56,7 +59,7 @@ class Server:
             handler = edge.handler_of(route)
             app.router.add_route(route.method, route.path, handler)
             # of a stream there is no head without its events
-            if route.method == "GET" and route.media_type != EVENT_STREAM:
+            if route.method == "GET" and route.has_head and route.media_type != EVENT_STREAM:
                 app.router.add_route("HEAD", route.path, handler)
         self._runner = web.AppRunner(
             app,

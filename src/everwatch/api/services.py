@@ -1,15 +1,20 @@
 """What the handlers work with: the real parts in a process, fakes in tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from everwatch.api.alerting import NotifierDatabase
 from everwatch.api.commanding import Commands
 from everwatch.api.database import Database
+from everwatch.api.explaining import Owners
 from everwatch.api.live import Live
+from everwatch.api.logins import Logins
 from everwatch.api.pinging import PingKeys
 from everwatch.api.token_routes import RecordSender
 from everwatch.api.tokens import Tokens
+from everwatch.console.files import ConsoleFiles
 from everwatch.core.clock import Clock
+from everwatch.diagnosis import Finding
 from everwatch.kafka.lag import Lag
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.plans.plan import Plans
@@ -22,11 +27,16 @@ class Services(NamedTuple):
     database: Database
     commands: Commands
     tokens: Tokens
+    logins: Logins
     ping_keys: PingKeys
     secrets: ConfigSecrets
     records: RecordSender
     access_topic: str
     measure_lag: Callable[[], Lag]
+    owners: Owners
+    diagnose: Callable[[], Sequence[Finding]]
     plans: Callable[[], Plans | None]
     not_ready: Callable[[], dict[str, str]]
     live: Live
+    console: ConsoleFiles
+    alerts: NotifierDatabase

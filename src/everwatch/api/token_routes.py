@@ -29,7 +29,7 @@ class TokenBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TokenView(msgspec.Struct, frozen=True):
-    """What is known of a token; never the token itself."""
+    """What is known of a token; never the token itself. ``session``: it is a session of the console."""
 
     token_id: str
     name: str
@@ -38,6 +38,7 @@ class TokenView(msgspec.Struct, frozen=True):
     user_id: str
     created_at: int
     expires_at: int
+    session: bool = False
 
 
 class TokenList(msgspec.Struct, frozen=True):
@@ -122,4 +123,5 @@ def _view(record: TokenRecord) -> TokenView:
         record.user_id or "",
         record.created_at,
         record.expires_at,
+        record.session,
     )

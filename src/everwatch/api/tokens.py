@@ -17,6 +17,7 @@ from everwatch.core.errors import InvalidInput
 from everwatch.encoding.input_models import Name, UserId
 
 _PREFIXES = {Role.VIEWER: "ew_r_", Role.OPERATOR: "ew_w_", Role.ADMIN: "ew_a_"}
+_SESSION_PREFIX = "ew_s_"
 _ID_CHARACTERS = 16
 LONGEST_TOKEN = 256
 TokenId = Annotated[str, msgspec.Meta(pattern=rf"^[0-9a-f]{{{_ID_CHARACTERS}}}\Z")]
@@ -32,7 +33,11 @@ class PingSecret(msgspec.Struct, frozen=True, kw_only=True, tag="ping_secret", t
 
 
 class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, tag="token", tag_field="type"):
-    """What is stored of a token. Instants in ms; ``expires_at`` 0: never. ``user_id``: its one user, None for all."""
+    """What is stored of a token. Instants in ms; ``expires_at`` 0: never. ``user_id``: its one user, None for all.
+
+    ``session``: it is what a browser's cookie holds, and nothing else may use it. ``parent``: the id of the token that
+    the session was begun with, and ends with; None: it was begun by a link.
+    """
 
     token_id: TokenId
     sha256: Digest
@@ -42,12 +47,27 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, tag="token", tag_fi
     user_id: UserId | None = None
     created_at: int
     expires_at: int = 0
+    session: bool = False
+    parent: TokenId | None = None
 
     @property
     def principal(self) -> Principal:
         """Who asks with it."""
         more = {Scope.SECRETS} if self.secrets else set()
-        return Principal(self.token_id, SCOPES_OF[self.role] | more, self.user_id or "")
+        scopes = SCOPES_OF[self.role] | more
+        return Principal(self.token_id, scopes, self.user_id or "", self.name, self.role, self.session, self.expires_at)
+
+
+class LoginRecord(msgspec.Struct, frozen=True, kw_only=True, tag="login", tag_field="type"):
+    """What is stored of the code of a one-time login link. ``claim``: of who used it, "" while nobody has."""
+
+    login_id: TokenId
+    sha256: Digest
+    role: Role
+    user_id: UserId | None = None
+    created_at: int
+    expires_at: int
+    claim: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 class NewToken(msgspec.Struct, frozen=True):
@@ -77,6 +97,24 @@ def new_token(
     )
 
 
+def new_session(principal: Principal, now: int, expires_at: int) -> NewToken:
+    """Make the token of a session that may do what a principal may."""
+    text = _SESSION_PREFIX + secrets.token_urlsafe(32)
+    record = TokenRecord(
+        token_id=token_id_of(text),
+        sha256=digest_of(text),
+        name=principal.name,
+        role=principal.role,
+        secrets=principal.has(Scope.SECRETS),
+        user_id=principal.user_id or None,
+        created_at=now,
+        expires_at=expires_at,
+        session=True,
+        parent=principal.token_id or None,
+    )
+    return NewToken(text, record)
+
+
 def new_text(role: Role) -> str:
     """Make the text of a token that is stored nowhere."""
     return _PREFIXES[role] + secrets.token_urlsafe(32)
@@ -97,12 +135,18 @@ def new_ping_secret(now: int) -> PingSecret:
     return PingSecret(secret_id=secrets.token_hex(_ID_CHARACTERS // 2), secret=secrets.token_hex(32), created_at=now)
 
 
-AccessRecord = TokenRecord | PingSecret
+AccessRecord = TokenRecord | PingSecret | LoginRecord
 
 
 def key_of(record: AccessRecord) -> bytes:
     """Return a record's key on the topic ``access``."""
-    return (record.token_id if isinstance(record, TokenRecord) else f"ping/{record.secret_id}").encode()
+    match record:
+        case TokenRecord():
+            return record.token_id.encode()
+        case PingSecret():
+            return f"ping/{record.secret_id}".encode()
+        case LoginRecord():
+            return f"login/{record.login_id}".encode()
 
 
 def encoded(record: AccessRecord) -> bytes:
@@ -121,6 +165,8 @@ def decoded(value: bytes) -> AccessRecord:
         raise InvalidInput(f"this is no record of access: {error}") from None
     if isinstance(record, TokenRecord) and record.token_id != record.sha256[:_ID_CHARACTERS]:
         raise InvalidInput("the id of the token does not fit its hash", "$.token_id")
+    if isinstance(record, LoginRecord) and record.login_id != record.sha256[:_ID_CHARACTERS]:
+        raise InvalidInput("the id of the login does not fit its hash", "$.login_id")
     return record
 
 
@@ -136,7 +182,8 @@ class Tokens:
 
     def give(self, text: str) -> None:
         """Accept a token of an administrator that is stored nowhere, for as long as this process runs."""
-        self._given[digest_of(text)] = Principal(token_id_of(text), SCOPES_OF[Role.ADMIN] | {Scope.SECRETS})
+        scopes = SCOPES_OF[Role.ADMIN] | {Scope.SECRETS}
+        self._given[digest_of(text)] = Principal(token_id_of(text), scopes, name="administrator", role=Role.ADMIN)
 
     def put(self, record: TokenRecord) -> None:
         """Take in a token."""
@@ -157,28 +204,53 @@ class Tokens:
     def has_admin(self, now: int) -> bool:
         """Tell whether an administrator has a token that is valid at ``now``."""
         return bool(self._given) or any(
-            record.role is Role.ADMIN and not record.user_id and _is_valid(record, now)
+            record.role is Role.ADMIN and not record.user_id and not record.session and _is_valid(record, now)
             for record in self._stored.copy().values()
         )
 
     def is_valid(self, principal: Principal, now: int) -> bool:
         """Tell whether the token of a principal is still valid at ``now``: for what lasts longer than a request."""
-        if any(each.token_id == principal.token_id for each in self._given.values()):
-            return True
-        record = self.get(principal.token_id)
-        return record is not None and _is_valid(record, now)
+        return self._has(principal.token_id, now)
 
     def principal(self, text: str, now: int) -> Principal | None:
-        """Return who asks with a token at ``now``; None for one that is unknown, revoked or expired."""
-        # a header may hold bytes that are no text, which no hash can be made of
-        if len(text) > LONGEST_TOKEN or not text.isascii():
-            return None
-        # what is looked up is a hash, so how long the search takes tells nothing of any token
-        digest = digest_of(text)
+        """Return who asks with a token at ``now``; None for one that is unknown, revoked or expired, or a session's."""
+        digest = _asked_for(text)
         record = self._stored.get(digest[:_ID_CHARACTERS])
         if record is not None and record.sha256 == digest:
-            return record.principal if _is_valid(record, now) else None
+            return record.principal if not record.session and _is_valid(record, now) else None
         return self._given.get(digest)
+
+    def session(self, text: str, now: int) -> Principal | None:
+        """Return who asks with the cookie of a session at ``now``; None for one that is over."""
+        digest = _asked_for(text)
+        record = self._stored.get(digest[:_ID_CHARACTERS])
+        if record is None or record.sha256 != digest or not record.session:
+            return None
+        return record.principal if self._has(record.token_id, now) else None
+
+    def _has(self, token_id: str, now: int) -> bool:
+        """Tell whether a token, and the one that it was made of, is valid at ``now``."""
+        if self._is_given(token_id):
+            return True
+        record = self.get(token_id)
+        if record is None or not _is_valid(record, now):
+            return False
+        return record.parent is None or self._is_held(record.parent, now)
+
+    def _is_held(self, token_id: str, now: int) -> bool:
+        """Tell whether a token that is no session is valid at ``now``."""
+        record = self.get(token_id)
+        is_stored = record is not None and not record.session and _is_valid(record, now)
+        return is_stored or self._is_given(token_id)
+
+    def _is_given(self, token_id: str) -> bool:
+        return any(each.token_id == token_id for each in self._given.values())
+
+
+def _asked_for(text: str) -> str:
+    """The hash of a token that was sent; "" for what cannot be one: it may hold bytes that are no text."""
+    # what is looked up is a hash, so how long the search takes tells nothing of any token
+    return digest_of(text) if len(text) <= LONGEST_TOKEN and text.isascii() else ""
 
 
 def _is_valid(record: TokenRecord, now: int) -> bool:

@@ -127,7 +127,9 @@ COMMANDS = (
         "secrets:app",
         "Make keys that encrypt secrets in configs, and encrypt what is stored anew.",
     ),
-    Listed("api-token", OPERATE, "api_token:app", "Make, list and revoke tokens of the HTTP API."),
+    Listed(
+        "api-token", OPERATE, "api_token:app", "Make, list and revoke tokens of the HTTP API, and make login links."
+    ),
     Listed("plans", OPERATE, "plans:app", "Check a file of plans, and see what it makes of a user."),
     Listed("topics", OPERATE, "topics:app", "Create and check the topics that Everwatch lives on."),
     Listed(

@@ -138,6 +138,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Meta(ge=0, le=36_500, description="Days for which the database keeps tasks that are over; 0: for good."),
     ] = 400
+    keep_dead_letters_days: Annotated[
+        int, Meta(ge=0, le=36_500, description="Days for which the database keeps dead letters; 0: for good.")
+    ] = 90
+    keep_replies_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=36_500,
+            description="Days for which the database keeps replies to commands, signups and signals; 0: for good.",
+        ),
+    ] = 30
     keep_hourly_rollups_days: Annotated[
         int,
         Meta(
@@ -321,6 +332,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[Origin, ...],
         Meta(description="Web origins whose pages may use the HTTP API, e.g. https://app.example; empty: none."),
     ] = ()
+
+    api_requests_per_min: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000_000,
+            description="Requests that a token may make in a minute to one API process; 0: no limit. Pings do not count.",
+        ),
+    ] = 6_000
 
     # what commands print
     timezone: Annotated[

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import orjson
 
+from everwatch.demo.companies import Company, Watched, company
 from everwatch.demo.ports import DemoPorts
 from everwatch.demo.showcase import SHOWCASE_USER, Health, Showpiece, showcase
 from everwatch.model import Json
@@ -55,11 +56,12 @@ class Cast:
     def parts(self, number: int) -> Iterator[Part]:
         """The monitors of one user: one in ten has a broken site, one in twelve a closed port, one in fifteen a
         silent job."""
-        user = user_id(number)
+        who = company(number)
+        user, trade = who.user_id, who.trade
         broken = self.mix is Mix.ALL and number % 10 == 3
         yield self._part(
-            user,
-            "site",
+            who,
+            trade.site,
             "http",
             Health.DOWN if broken else Health.UP,
             {"url": f"http://127.0.0.1:{self.ports.web}/{'broken' if broken else 'ok'}/{user}"},
@@ -68,15 +70,15 @@ class Cast:
             return
         closed = number % 12 == 5
         yield self._part(
-            user,
-            "port",
+            who,
+            trade.port,
             "tcp",
             Health.DOWN if closed else Health.UP,
             {"host": "127.0.0.1", "port": self.ports.dead if closed else self.ports.web},
         )
         yield self._part(
-            user,
-            "job",
+            who,
+            trade.job,
             "heartbeat",
             Health.LATE if is_silent(number) else Health.UP,
             # a signal comes each second: on a machine that is busy for some, the job is well all the same
@@ -93,19 +95,24 @@ class Cast:
     def signups(self) -> Iterator[tuple[str, bytes]]:
         """Each user's id and signup event, as JSON."""
         for number in range(self.users):
-            user = user_id(number)
+            who = company(number)
             event = {
-                "user_id": user,
-                "plan": "demo",
-                "attributes": {"number": number, "email": f"{user}@demo.example"},
+                "user_id": who.user_id,
+                "plan": plan_of(number),
+                "attributes": {
+                    "company": who.name,
+                    "city": who.city,
+                    "country": who.country,
+                    "email": f"alerts@{who.user_id}.example",
+                },
                 "monitors": [part.spec for part in self.parts(number)],
             }
-            yield user, orjson.dumps(event)
+            yield who.user_id, orjson.dumps(event)
         if self.showcase:
             event = {
                 "user_id": SHOWCASE_USER,
-                "plan": "demo",
-                "attributes": {"email": f"{SHOWCASE_USER}@demo.example"},
+                "plan": "enterprise",
+                "attributes": {"company": "Every kind of monitor", "email": f"alerts@{SHOWCASE_USER}.example"},
                 "monitors": [piece.spec for piece in self.showcase],
             }
             yield SHOWCASE_USER, orjson.dumps(event)
@@ -115,28 +122,29 @@ class Cast:
         if self.mix is Mix.ALL:
             for number in range(self.users):
                 if not is_silent(number):
-                    user = user_id(number)
-                    yield user, orjson.dumps({"user_id": user, "monitor_id": "job"})
+                    who = company(number)
+                    told = {"user_id": who.user_id, "monitor_id": who.trade.job.monitor_id}
+                    yield who.user_id, orjson.dumps(told)
         for piece in self.showcase:
             if piece.signal is not None:
                 told = {"user_id": SHOWCASE_USER, "monitor_id": piece.monitor_id, **piece.signal}
                 yield SHOWCASE_USER, orjson.dumps(told)
 
-    def _part(self, user: str, monitor_id: str, kind: str, health: Health, config: Json) -> Part:
-        every = "2s" if kind == "heartbeat" else self.every
-        spec = {"monitor_id": monitor_id, "kind": kind, "config": config, "schedule": {"every": every}}
-        return Part(user, monitor_id, health, spec)
+    def _part(self, who: Company, watched: Watched, kind: str, health: Health, config: Json) -> Part:
+        spec = {
+            "monitor_id": watched.monitor_id,
+            "name": f"{who.name}: {watched.name}",
+            "labels": {"trade": who.trade.word.lower(), "city": who.city, "country": who.country},
+            "kind": kind,
+            "config": config,
+            "schedule": {"every": "2s" if kind == "heartbeat" else self.every},
+        }
+        return Part(who.user_id, watched.monitor_id, health, spec)
 
 
-def user_id(number: int) -> str:
-    """The id of the demo user with this number."""
-    return f"demo-{number:05d}"
-
-
-def number_of(user: str) -> int | None:
-    """The number of a demo user, None for anybody else."""
-    digits = user.removeprefix("demo-")
-    return int(digits) if digits != user and digits.isdigit() else None
+def plan_of(number: int) -> str:
+    """The plan of the demo user with this number: most have the smallest."""
+    return "enterprise" if number % 20 == 0 else "business" if number % 4 == 1 else "starter"
 
 
 def is_silent(number: int) -> bool:

@@ -1,12 +1,17 @@
 """A consumed record, as plain values."""
 
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 from confluent_kafka import Message
 
+Headers = tuple[tuple[str, bytes | None], ...]
+
 
 class Record(NamedTuple):
-    """One record of a topic; ``timestamp_ms`` is its CreateTime."""
+    """One record of a topic; ``timestamp_ms`` is its CreateTime.
+
+    ``headers``: only where ``of`` was told to take them.
+    """
 
     topic: str
     partition: int
@@ -14,13 +19,15 @@ class Record(NamedTuple):
     timestamp_ms: int
     key: bytes | None
     value: bytes | None
+    headers: Headers = ()
 
     @classmethod
-    def of(cls, message: Message) -> Self:
+    def of(cls, message: Message, *, with_headers: bool = False) -> Self:
         """The record in a message that a librdkafka consumer gave (and that is not an error)."""
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         # a consumed message has them
         assert topic is not None
         assert partition is not None
         assert offset is not None
-        return cls(topic, partition, offset, message.timestamp()[1], message.key(), message.value())
+        headers = tuple(cast(Headers, message.headers() or ())) if with_headers else ()
+        return cls(topic, partition, offset, message.timestamp()[1], message.key(), message.value(), headers)

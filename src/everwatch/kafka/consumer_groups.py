@@ -52,10 +52,7 @@ def readings_of(settings: Settings) -> list[TopicReading]:
         TopicReading(topic, executors_group(settings), "executor", executors_group(settings), topic)
         for topic in topics.all_ticks
     ]
-    sink = [
-        TopicReading(topic, f"{application}-sink", "sink", f"{application}-sink", topic)
-        for topic in (topics.results, topics.transitions, topics.monitors_changelog)
-    ]
+    sink = [TopicReading(topic, f"{application}-sink", "sink", f"{application}-sink", topic) for topic in topics.stored]
     return [*worker, *executor, *sink]
 
 

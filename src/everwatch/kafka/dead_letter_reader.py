@@ -1,10 +1,8 @@
 """Reads the topic ``dead-letters``: what was refused, why, where it came from, and what was redriven."""
 
-import re
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
@@ -12,68 +10,15 @@ from everwatch.core.errors import BrokerUnavailable, RecordsUnreadable
 from everwatch.kafka.access_errors import raise_refused
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition, letter_or_note
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topics import Topics, expect_topic
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
 
-REDRIVE_OF, REDRIVEN_TO, REDRIVEN_AT = "redrive_of", "redriven_to", "redriven_at"
-"""Headers of a note: a record without a value beside a dead letter, which says that it was redriven."""
-REDRIVEN_FROM = "redriven_from"
-"""Header of a record that was redriven, on the topic that it was sent back to: TOPIC/PARTITION/OFFSET."""
 _AT_ONCE = 500
 _TAKE_S = 0.25
 # of _TAKE_S each, in which nothing comes
 _PATIENCE = 120
-
-
-def alike(reason: str) -> str:
-    """A reason without what it quotes and counts, so that those of one kind are one."""
-    return re.sub(r"\d+(?:\.\d+)?", "N", re.sub(r"'[^']*'", "'…'", reason))[:200]
-
-
-class SourcePosition(NamedTuple):
-    """Where a record stands."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}/{self.offset}"
-
-
-class DeadLetter(NamedTuple):
-    """A refused record: its key and value as far as they were kept, why it was refused, and where it came from.
-
-    ``source`` is None and ``source_ms`` (its CreateTime, ms) 0 where the headers do not say; ``cut`` names what was not
-    kept whole: key, value or both; ``lengths`` says how many bytes these had.
-    """
-
-    place: SourcePosition
-    refused_at: int
-    reason: str
-    path: str
-    code: str
-    refused_by: str
-    source: SourcePosition | None
-    source_ms: int
-    key: bytes | None
-    value: bytes | None
-    cut: tuple[str, ...] = ()
-    lengths: Mapping[str, int] = {}
-
-    @property
-    def user_id(self) -> str:
-        """The user whose record it is, by its key; bytes that are no text are escaped."""
-        return (self.key or b"").decode(errors="backslashreplace")
-
-
-class Redriven(NamedTuple):
-    """A note that a dead letter was sent back, to where, and when (ms)."""
-
-    letter: SourcePosition
-    to: SourcePosition | None
-    at: int
 
 
 class DeadLetterTopic:
@@ -106,11 +51,11 @@ class DeadLetterTopic:
             messages, unreadable, errors = self._sieve.sift(self._consumer.consume(_AT_ONCE, _TAKE_S))
             raise_refused(errors, self._topic)
             for message in messages:
-                record = Record.of(message)
+                record = Record.of(message, with_headers=True)
                 self._positions[record.partition] = record.offset + 1
                 # what came after it was opened is for those who follow
                 if follow or record.offset < self._ends[record.partition]:
-                    yield _read(message, record)
+                    yield letter_or_note(record)
             for stretch in unreadable:
                 self._positions[stretch.partition] = max(stretch.end, self._positions[stretch.partition])
             if messages:
@@ -139,8 +84,8 @@ class DeadLetterTopic:
                 if each.first <= offset < each.end:
                     raise RecordsUnreadable(self._topic, {number: (offset, each.reason)})
             for message in messages:
-                record = Record.of(message)
-                return _read(message, record) if record.offset == offset else None
+                record = Record.of(message, with_headers=True)
+                return letter_or_note(record) if record.offset == offset else None
             (position,) = self._consumer.position([TopicPartition(self._topic, number)])
             if position.offset > offset:
                 return None  # nothing that was committed stands there
@@ -159,43 +104,3 @@ class DeadLetterTopic:
                 f"Kafka does not tell which records of topic {self._topic} are young enough: {error.args[0].str()}."
             ) from None
         return {each.partition: each.offset if each.offset >= 0 else self._ends[each.partition] for each in found}
-
-
-def _read(message: Message, record: Record) -> DeadLetter | Redriven:
-    headers: dict[str, Any] = dict(message.headers() or ())
-    text = {name: value.decode(errors="replace") for name, value in headers.items() if isinstance(value, bytes)}
-    place = SourcePosition(record.topic, record.partition, record.offset)
-    if REDRIVE_OF in text:
-        letter = SourcePosition(record.topic, record.partition, _number(text[REDRIVE_OF], -1))
-        return Redriven(letter, place_of(text.get(REDRIVEN_TO, "")), _number(text.get(REDRIVEN_AT, "")))
-    source = None
-    if text.get("source_topic"):
-        partition = _number(text.get("source_partition", ""), -1)
-        source = SourcePosition(text["source_topic"], partition, _number(text.get("source_offset", ""), -1))
-    cut = tuple(part for part in text.get("cut", "").split(",") if part)
-    return DeadLetter(
-        place,
-        _number(text.get("refused_at", "")) or record.timestamp_ms,
-        text.get("reason", ""),
-        text.get("path", ""),
-        text.get("code", ""),
-        text.get("refused_by", ""),
-        source,
-        _number(text.get("source_timestamp", "")),
-        record.key,
-        record.value,
-        cut,
-        {part: _number(text.get(f"{part}_length", "")) for part in cut},
-    )
-
-
-def place_of(text: str) -> SourcePosition | None:
-    """The place that TOPIC/PARTITION/OFFSET names, None if it names none."""
-    before, _, last = text.rpartition("/")
-    topic, _, middle = before.rpartition("/")
-    partition, offset = _number(middle, -1), _number(last, -1)
-    return SourcePosition(topic, partition, offset) if topic and partition >= 0 and offset >= 0 else None
-
-
-def _number(text: str, otherwise: int = 0) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else otherwise

@@ -42,7 +42,7 @@ def rights_of(process: Process, settings: Settings) -> list[Right]:
             write = [topics.results, topics.dead_letters, *settings.publish_topics]
             groups = [_group(executors_group(settings))]
         case Process.SINK:
-            read = [topics.results, topics.transitions, topics.monitors_changelog]
+            read = [*topics.stored]
             write = [topics.dead_letters]
             groups = [_group(f"{application}-sink")]
         case Process.NOTIFIER:

@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from everwatch.core.clock import Clock
 from everwatch.core.errors import BrokerUnavailable
-from everwatch.kafka.dead_letter_reader import (
+from everwatch.kafka.dead_letter_record import (
     REDRIVE_OF,
     REDRIVEN_AT,
     REDRIVEN_FROM,
@@ -26,7 +26,7 @@ class History:
     """Which dead letters were redriven, and which records came of that."""
 
     def __init__(self, topics: Topics) -> None:
-        inputs = (topics.signups, topics.commands, topics.signals, topics.results, topics.transitions)
+        inputs = (topics.signups, topics.commands, topics.signals, topics.results, topics.transitions, topics.replies)
         self._ticks = frozenset(topics.all_ticks)
         self._sources = self._ticks.union(inputs)
         self._redriven: dict[SourcePosition, Redriven] = {}

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
@@ -13,6 +13,7 @@ from everwatch.core.errors import AccessError
 from everwatch.kafka.access_errors import refused
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.observability.metrics import ASSIGNED, REBALANCES
 from everwatch.store import Partition, StoreBusy
@@ -69,6 +70,7 @@ class Source:
         )
         self._sieve = Sieve(self._consumer, lambda: self._new_consumer(**PROBING), clock)
         self._subscribed = list(topics)
+        self._headed = Topics.of(settings).dead_letters
         self._consumer.subscribe(self._subscribed, on_assign=self._start_where_stored)
 
     def take(self, most: int, wait_s: float) -> tuple[list[Record], list[Unreadable], list[Partition]]:
@@ -92,7 +94,11 @@ class Source:
             raise self._refusal
         if readable:
             self._complaints.clear()
-        return [Record.of(message) for message in readable], unreadable, lost
+        return [self._record(message) for message in readable], unreadable, lost
+
+    def _record(self, message: Message) -> Record:
+        # of results, which are many, nobody needs the headers
+        return Record.of(message, with_headers=message.topic() == self._headed)
 
     def restart(self, partitions: Iterable[Partition]) -> None:
         """Read these partitions from the beginning of what the topic holds; the store must have forgotten them."""

@@ -76,6 +76,11 @@ class Topics:
         return tuple(getattr(self, each.name) for each in fields(self))
 
     @property
+    def stored(self) -> tuple[str, str, str, str, str]:
+        """The topics that the sink stores."""
+        return self.results, self.transitions, self.monitors_changelog, self.dead_letters, self.replies
+
+    @property
     def all_ticks(self) -> tuple[str, str, str]:
         """The three tick topics, most urgent first."""
         return self.ticks_high, self.ticks, self.ticks_low

@@ -1,31 +1,12 @@
-"""A refused record made readable: decoded, and written out line by line with the wrong field marked. Pure."""
+"""A refused record written out line by line, with the wrong field marked. Pure."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
 
-from everwatch.core.errors import InvalidInput
-from everwatch.encoding import avro_schemas
 from everwatch.encoding.templates import inside
-from everwatch.kinds.execution.config_secrets import redacted_monitor
-
-LONGEST_TEXT = 2_000
-"""Characters of one text that are shown."""
-_SOUNDS_SECRET = ("password", "bearer", "secret", "token", "authorization", "private key")
-_JSON_TEXTS = ("config", "payload")
-
-
-class Decoded(NamedTuple):
-    """A record's value: its encoding (``json``, ``avro``, ``text``, ``binary``, ``empty``) and what it holds.
-
-    ``value``: a document, or as much of a text or of hexadecimal digits as is shown; ``problem``: why it is none.
-    """
-
-    encoding: str
-    value: Any
-    problem: str = ""
+from everwatch.kafka.dead_letter_content import shortened
 
 
 class ShownLine(NamedTuple):
@@ -33,60 +14,6 @@ class ShownLine(NamedTuple):
 
     text: str
     mark: str = ""
-
-
-def decoded(name: str, data: bytes | None) -> Decoded:
-    """The value of a record of the kind ``name`` (``signup``, ``tick``, …; empty if it is not known)."""
-    if not data:
-        return Decoded("empty", None)
-    if data.startswith(avro_schemas.MAGIC) and name in avro_schemas.NAMES:
-        try:
-            return Decoded("avro", _with_documents(avro_schemas.decode(name, data)))
-        except InvalidInput as error:
-            return Decoded("avro", data[:LONGEST_TEXT].hex(" "), error.reason)
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        return Decoded("binary", data[:LONGEST_TEXT].hex(" "), "it is neither text nor Avro of a known schema")
-    try:
-        return Decoded("json", orjson.loads(data))
-    except orjson.JSONDecodeError as error:
-        return Decoded("text", _shortened(text), f"not valid JSON: {error}")
-
-
-def without_secrets(name: str, content: Decoded) -> Decoded:
-    """A value to be shown: secrets in configs redacted, and nothing of what cannot be read but may hold some.
-
-    The same value if there is none.
-    """
-    value = content.value
-    if isinstance(value, str):
-        if not content.problem or not any(word in _text_of(content).lower() for word in _SOUNDS_SECRET):
-            return content
-        return content._replace(value="(it may hold a secret: --secrets shows it)")
-    redacted = _redacted(name, value)
-    return content if redacted == value else content._replace(value=redacted)
-
-
-def _text_of(content: Decoded) -> str:
-    if content.encoding == "text":
-        return str(content.value)
-    return bytes.fromhex(content.value).decode("latin-1")
-
-
-def _redacted(name: str, document: Any) -> Any:
-    if isinstance(document, list):
-        return [_redacted(name, each) for each in document]
-    if not isinstance(document, dict):
-        return document
-    if name == "tick":
-        return redacted_monitor(document)
-    # whatever the topic: a command that was sent as a signup is refused, and is read here
-    if isinstance(monitors := document.get("monitors"), list):
-        document = document | {"monitors": [redacted_monitor(m) if isinstance(m, dict) else m for m in monitors]}
-    if isinstance(monitor := document.get("monitor"), dict):
-        document = document | {"monitor": redacted_monitor(monitor)}
-    return document
 
 
 def shown(value: Any, path: str, reason: str) -> list[ShownLine]:
@@ -118,7 +45,7 @@ def _lines(value: Any, path: str, indent: str, before: str, after: str) -> Itera
 
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
-        value = _shortened(value)
+        value = shortened(value)
     return orjson.dumps(value, default=repr).decode()
 
 
@@ -131,22 +58,3 @@ def _nearest(path: str, places: list[str]) -> int:
         if is_in and len(place) > len(best):
             best, found = place, number
     return found
-
-
-def _with_documents(record: dict[str, Any]) -> dict[str, Any]:
-    """In Avro a config and a payload are JSON text; paths go on inside them."""
-    made = {}
-    for name, value in record.items():
-        if name in _JSON_TEXTS and isinstance(value, str):
-            with suppress(orjson.JSONDecodeError):
-                value = orjson.loads(value)
-        elif isinstance(value, dict):
-            value = _with_documents(value)
-        elif isinstance(value, list):
-            value = [_with_documents(each) if isinstance(each, dict) else each for each in value]
-        made[name] = value
-    return made
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"

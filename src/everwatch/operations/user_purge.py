@@ -61,7 +61,7 @@ def guarded_until(settings: Settings, remains: Iterable[Remains], now: int) -> i
     topics = Topics.of(settings)
     until = {each.topic: each.until for each in remains}
     waiting = [until[name] for name in topics.all_ticks]
-    stored = [until[name] for name in (topics.results, topics.transitions, topics.monitors_changelog)]
+    stored = [until[name] for name in topics.stored]
     instants = [instant for instant in (*waiting, *stored) if instant is not None]
     if len(instants) < len(waiting) + len(stored):
         return LATEST_MS
@@ -74,7 +74,7 @@ def ends_of(settings: Settings, bootstrap_servers: str) -> dict[Partition, int]:
     ends: dict[Partition, int] = {}
     group = f"{settings.application}-purging-{settings.instance}"
     with closing(new_consumer(settings, bootstrap_servers, group, **{"enable.partition.eof": True})) as consumer:
-        for topic in (topics.results, topics.transitions, topics.monitors_changelog):
+        for topic in topics.stored:
             for number, records in read_tails(consumer, topic, range(settings.partitions)).items():
                 if records:
                     ends[Partition(topic, number)] = records[-1].offset + 1

@@ -11,6 +11,7 @@ from everwatch.encoding.codec import (
     SEPARATOR,
     check_not_ahead,
     decode_entry,
+    decode_reply,
     decode_result,
     decode_transition,
     is_bookkeeping,
@@ -18,8 +19,10 @@ from everwatch.encoding.codec import (
 )
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
-from everwatch.model import Result, Transition
+from everwatch.model import CommandType, Reply, Result, Transition
+from everwatch.sink.letter_builder import letter_of
 from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
+from everwatch.store.letters import Redrive, StoredLetter
 
 
 class Refused(NamedTuple):
@@ -32,19 +35,22 @@ class Refused(NamedTuple):
 def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tuple[SinkBatch, list[Refused]]:
     """What is stored of ``records`` (in the order of their partitions), and which of them are refused.
 
-    What the monitors table remembers besides users and monitors is passed over. The batch's offsets lie behind all of
-    them, the refused ones too. ``stored_at``: ms, when they are stored.
+    What the monitors table remembers besides users and monitors is passed over, and so is the answer to a purge, of
+    whose user nothing is to be kept. Of dead letters none is refused. The batch's offsets lie behind all of them, the
+    refused ones too. ``stored_at``: ms, when they are stored.
     """
     # no process's clock is trusted to the second here: the worker, whose ticks they are, is stricter
     latest = stored_at + BROKER_AHEAD_MS
     results: list[Received[Result]] = []
     transitions: list[Received[Transition]] = []
     entries: list[Received[CatalogueEntry]] = []
+    letters: list[Received[StoredLetter | Redrive]] = []
+    replies: list[Received[Reply]] = []
     refused: list[Refused] = []
     offsets: dict[Partition, int] = {}
     partitions: dict[tuple[str, int], Partition] = {}
     for record in records:
-        topic, number, offset, timestamp, key, value = record
+        topic, number, offset, timestamp, key, value, _ = record
         source = partitions.get((topic, number))
         if source is None:
             source = partitions[topic, number] = Partition(topic, number)
@@ -54,11 +60,18 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
                 results.append(Received(source, offset, timestamp, _result(value, latest)))
             elif topic == topics.transitions:
                 transitions.append(Received(source, offset, timestamp, _transition(value, latest)))
+            elif topic == topics.replies:
+                reply = _reply(value, latest)
+                if reply.command != CommandType.PURGE:
+                    replies.append(Received(source, offset, timestamp, reply))
+            elif topic == topics.dead_letters:
+                if (letter := letter_of(record, topics)) is not None:
+                    letters.append(Received(source, offset, timestamp, letter))
             elif not _is_bookkeeping(key):
                 entries.append(Received(source, offset, timestamp, _entry(key, value)))
         except InvalidInput as error:
             refused.append(Refused(record, error))
-    return SinkBatch(stored_at, offsets, results, transitions, entries), refused
+    return SinkBatch(stored_at, offsets, results, transitions, entries, letters, replies), refused
 
 
 def _result(value: bytes | None, latest: int) -> Result:
@@ -71,6 +84,12 @@ def _transition(value: bytes | None, latest: int) -> Transition:
     transition = decode_transition(value)
     check_not_ahead(transition.at, latest, "$.at")
     return transition
+
+
+def _reply(value: bytes | None, latest: int) -> Reply:
+    reply = decode_reply(value)
+    check_not_ahead(reply.at, latest, "$.at")
+    return reply
 
 
 def _is_bookkeeping(key: bytes | None) -> bool:

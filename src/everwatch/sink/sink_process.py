@@ -50,7 +50,7 @@ class Stopped(Exception):
 
 
 class Sink(Process):
-    """Stores results, transitions and the catalogue of monitors.
+    """Stores results, transitions, the catalogue of monitors, dead letters and replies.
 
     Offsets are stored with the data, so a record is stored once however the process ends. Waits while no broker
     answers or another process holds the database's lock. ``start`` and ``run`` raise StoreError when the database
@@ -131,9 +131,8 @@ class _Sink:
         return max(0, self._clock.now_ms() - self._oldest_ms) if self._oldest_ms else 0
 
     async def run(self) -> None:
-        topics = [self._topics.results, self._topics.transitions, self._topics.monitors_changelog]
-        source = self._source = Source(self._settings, self._clients, self._store, self._clock, topics)
-        logger.info("storing %s", ", ".join((self._topics.results, self._topics.transitions, "the monitors")))
+        source = self._source = Source(self._settings, self._clients, self._store, self._clock, self._topics.stored)
+        logger.info("storing %s", ", ".join(self._topics.stored))
         try:
             while not self._stop.is_set():
                 await self._trim(await self._step(source))
@@ -211,7 +210,11 @@ class _Sink:
     async def _pass_over(self, record: Record, error: Exception) -> Mapping[Partition, int]:
         """Refuse a record that the database does not take, and store the offset behind it."""
         POISON.labels(record.topic).inc()
-        await self._bury([Refused(record, Unhandled(error))])
+        if record.topic == self._topics.dead_letters:
+            # a letter about it would be refused too, and so on
+            logger.error("A dead letter is not stored: %s", _example(record, error))
+        else:
+            await self._bury([Refused(record, Unhandled(error))])
         offsets = {Partition(record.topic, record.partition): record.offset + 1}
         await _while_busy(partial(self._store.apply, SinkBatch(self._clock.now_ms(), offsets)), self._stop)
         return offsets
@@ -222,7 +225,9 @@ class _Sink:
             return
         dead_letters = self._dead_letters()
         for each in unreadable:
-            dead_letters.put_unreadable(each)
+            # of dead letters it is logged and counted: see letter_builder
+            if each.topic != self._topics.dead_letters:
+                dead_letters.put_unreadable(each)
         await self._until_delivered()
 
     def _complain(self, error: Exception, part: Sequence[Record]) -> None:

@@ -10,8 +10,9 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from everwatch.core.errors import EverwatchError, StoreError
-from everwatch.model import Monitor, Policy, Result, Schedule, State, Transition, User
+from everwatch.model import Monitor, Policy, Reply, Result, Schedule, State, Transition, User
 from everwatch.store.availability import Availability
+from everwatch.store.letters import LetterCount, LetterSelection, Redrive, StoredLetter
 from everwatch.store.paging import Page, Sort
 from everwatch.store.partition import Partition
 from everwatch.store.purged_users import Purge
@@ -60,6 +61,8 @@ class SinkBatch(msgspec.Struct, frozen=True):
     results: list[Received[Result]] = []
     transitions: list[Received[Transition]] = []
     entries: list[Received[CatalogueEntry]] = []
+    letters: list[Received[StoredLetter | Redrive]] = []
+    replies: list[Received[Reply]] = []
 
 
 class StoredResult(msgspec.Struct, frozen=True):
@@ -182,6 +185,7 @@ class When(NamedTuple):
 
 
 ALWAYS = When()
+EVERY_LETTER = LetterSelection()
 
 
 class MonitorCount(NamedTuple):
@@ -225,7 +229,8 @@ class ResultStore(Protocol):
         Records below their partition's stored offset were stored before and change nothing. A result is held once
         for each identity: the first one stays and the others count as deliveries, but a result that ran replaces a
         skipped one; the larger ``skipped_until`` and ``skipped_count`` are kept in any case. Roll-ups count what is
-        held, so a repetition changes none. Raises StoreError, StoreBusy.
+        held, so a repetition changes none. Dead letters are told apart by where they stand on their topic, and replies
+        by what they say. Raises StoreError, StoreBusy.
         """
         ...
 
@@ -315,6 +320,25 @@ class Reader(Protocol):
 
         ``alerts``: only those that a person is to be told of.
         """
+        ...
+
+    def dead_letters(
+        self, which: LetterSelection = EVERY_LETTER, *, when: When = ALWAYS, after: str = "", limit: int = 100
+    ) -> Page[StoredLetter]:
+        """The newest dead letters that were refused within ``when``, the latest first."""
+        ...
+
+    def count_letters(self, which: LetterSelection = EVERY_LETTER, *, when: When = ALWAYS) -> list[LetterCount]:
+        """How many dead letters there are of each source, code and kind of reason, the most frequent first.
+
+        It goes through those of ``when`` by an index.
+        """
+        ...
+
+    def replies(
+        self, user_id: str, asked_id: str = "", *, when: When = ALWAYS, after: str = "", limit: int = 100
+    ) -> Page[Reply]:
+        """The newest answers to a user's commands, signups and signals (to that with one id), the latest first."""
         ...
 
     def list_monitors(

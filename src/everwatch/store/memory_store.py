@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from everwatch.kinds.execution.targets import target_of_config
-from everwatch.model import Monitor, Result, State, Status, Transition, User
+from everwatch.model import Monitor, Reply, Result, State, Status, Transition, User
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store.availability import Availability
 from everwatch.store.bulk_statements import Row
@@ -16,6 +16,7 @@ from everwatch.store.entry_sequence import ending_of
 from everwatch.store.facts import RESULTS_FROM
 from everwatch.store.interface import (
     ALWAYS,
+    EVERY_LETTER,
     CatalogueCounts,
     CatalogueEntry,
     Counts,
@@ -31,6 +32,16 @@ from everwatch.store.interface import (
     TaskStatus,
     When,
 )
+from everwatch.store.letter_rows import asked_of
+from everwatch.store.letters import (
+    LetterCount,
+    LetterPlace,
+    LetterSelection,
+    Redrive,
+    StoredLetter,
+    is_letter_selected,
+    place_of_letter,
+)
 from everwatch.store.paging import Page, Sort, is_descending, no_state_of_users, page_in_memory, place_of
 from everwatch.store.partition import Partition
 from everwatch.store.past_reading import read_availability
@@ -38,6 +49,7 @@ from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.purge_filter import without_purged
 from everwatch.store.purged_users import Purge, hash_of
 from everwatch.store.queries.events import ResultPlace, TransitionPlace, place_of_result, place_of_transition
+from everwatch.store.queries.letters import ReplyPlace, place_of_reply
 from everwatch.store.queries.matching import Facts, is_selected
 from everwatch.store.queries.monitors import place_of_monitor
 from everwatch.store.queries.tasks import Place as TaskPlace
@@ -51,6 +63,9 @@ from everwatch.store.row_mapping import result_row
 from everwatch.store.search import needles_of, user_text
 from everwatch.store.sketch import LONGEST_TEXT, compacted
 from everwatch.store.task_records import as_of, cancelled, following, is_first, task_of
+
+# what begins no id
+_DAY, _LETTER, _REPLY = "\0day", "\0letter", "\0reply"
 
 
 class MemoryStore:
@@ -67,6 +82,10 @@ class MemoryStore:
         self._purged: dict[str, tuple[int, int]] = {}
         self._results: dict[tuple[str, int, str, int], StoredResult] = {}
         self._transitions: dict[tuple[str, str, int, State], Transition] = {}
+        # by partition, offset and instant
+        self._letters: dict[tuple[int, int, int], StoredLetter] = {}
+        # by user, id and kind of what is answered, instant and outcome
+        self._replies: dict[tuple[str, str, str, int, str], Reply] = {}
         # each user with the number of its partition
         self._users: dict[str, tuple[User, int]] = {}
         self._monitors: dict[tuple[str, str], Monitor] = {}
@@ -93,6 +112,14 @@ class MemoryStore:
             if transition.offset >= stored.get(transition.source, 0):
                 value = transition.value
                 self._transitions.setdefault((value.user_id, value.monitor_id, value.at, value.to_state), value)
+        for letter in batch.letters:
+            if letter.offset >= stored.get(letter.source, 0):
+                self._put_letter(letter.value)
+        for reply in batch.replies:
+            if reply.offset >= stored.get(reply.source, 0):
+                answer = reply.value
+                key = (answer.user_id, *asked_of(answer), answer.at, answer.answer.value)
+                self._replies.setdefault(key, answer)
         for entry in batch.entries:
             if entry.offset >= stored.get(entry.source, 0):
                 self._put_entry(entry)
@@ -119,6 +146,8 @@ class MemoryStore:
         tasks = [key for key, one in self._tasks.items() if is_old(key[0], one.created_at)]
         monitors = [key for key, one in self._monitors.items() if is_old(key[0], one.since)]
         users = [key for key, (one, _) in self._users.items() if is_old(key, one.registered_at)]
+        replies = [key for key in self._replies if key[0] == user_id and key[3] <= ended_at]
+        letters = [k for k, one in self._letters.items() if one.user_id == user_id and one.known_at <= ended_at]
         for key, own in history:
             del self._history[key][own]
         deleted = {
@@ -128,6 +157,8 @@ class MemoryStore:
             ),
             "daily_rollups": _drop(self._days, [k for k in self._days if k[0] == user_id and k[2] <= ended_at][:most]),
             "transitions": _drop(self._transitions, transitions[:most]),
+            "replies": _drop(self._replies, replies[:most]),
+            "dead_letters": _drop(self._letters, letters[:most]),
             "monitor_history": len(history),
             "tasks": _drop(self._tasks, tasks[:most]),
             "monitors": _drop(self._monitors, monitors[:most]),
@@ -226,6 +257,34 @@ class MemoryStore:
         question = ("transitions", user_id, monitor_id, state, kind, plan, target, alerts, when)
         place = place_of(question, after, TransitionPlace)
         return page_in_memory(found, place_of_transition, place, descending=True, limit=limit, question=question)
+
+    def dead_letters(
+        self, which: LetterSelection = EVERY_LETTER, *, when: When = ALWAYS, after: str = "", limit: int = 100
+    ) -> Page[StoredLetter]:
+        question = ("dead letters", which, when)
+        place = place_of(question, after, LetterPlace)
+        found = self._letters_within(which, when)
+        return page_in_memory(found, place_of_letter, place, descending=True, limit=limit, question=question)
+
+    def count_letters(self, which: LetterSelection = EVERY_LETTER, *, when: When = ALWAYS) -> list[LetterCount]:
+        kinds: dict[tuple[str, str, str], list[int]] = {}
+        for letter in self._letters_within(which, when):
+            kind = (letter.source_topic, letter.code, letter.alike)
+            kinds.setdefault(kind, []).append(letter.refused_at)
+        counts = [LetterCount(*kind, len(instants), max(instants)) for kind, instants in kinds.items()]
+        return sorted(counts, key=lambda each: (-each.letters, *each))
+
+    def replies(
+        self, user_id: str, asked_id: str = "", *, when: When = ALWAYS, after: str = "", limit: int = 100
+    ) -> Page[Reply]:
+        question = ("replies", user_id, asked_id, when)
+        found = [
+            reply
+            for (owner, own_id, *_), reply in self._replies.items()
+            if owner == user_id and asked_id in ("", own_id) and _is_within(reply.at, when)
+        ]
+        place = place_of(question, after, ReplyPlace)
+        return page_in_memory(found, place_of_reply, place, descending=True, limit=limit, question=question)
 
     def list_monitors(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
@@ -397,12 +456,14 @@ class MemoryStore:
         yield {key: task.ended_at for key, task in self._tasks.items() if task.ended_at}
         # see _condense
         yield {}
-        yield {("day", *key): key[2] for key in self._days}
+        yield {(_DAY, *key): key[2] for key in self._days}
         # see _thin
         yield {}
+        yield {(_LETTER, letter.user_id, *key): letter.refused_at for key, letter in self._letters.items()}
+        yield {(_REPLY, *key): reply.at for key, reply in self._replies.items()}
 
     def _kept(self, key: Sequence[Any], kept: int) -> int:
-        user = self.user(key[1] if key[0] == "day" else key[0])
+        user = self.user(key[1] if key[0] in (_DAY, _LETTER, _REPLY) else key[0])
         return self._plans.kept_ms(user.plan if user else "", kept)
 
     def _thin(self, now: int) -> int:
@@ -448,8 +509,12 @@ class MemoryStore:
             self._transitions.pop(key, None)
             self._history.get(key[:2], {}).pop(key[2:], None)
             self._tasks.pop(key, None)
-            if key[0] == "day":
+            if key[0] == _DAY:
                 self._days.pop(key[1:], None)
+            elif key[0] == _LETTER:
+                self._letters.pop(key[2:], None)
+            elif key[0] == _REPLY:
+                self._replies.pop(key[1:], None)
 
     def _put_result(self, new: Result, stored_at: int) -> None:
         key = _key_of(new)
@@ -468,6 +533,22 @@ class MemoryStore:
             skipped_count=max(old.result.skipped_count, new.skipped_count),
         )
         self._results[key] = StoredResult(spanning, kept_at, old.deliveries + 1)
+
+    def _put_letter(self, new: StoredLetter | Redrive) -> None:
+        if isinstance(new, StoredLetter):
+            self._letters.setdefault((new.partition, new.offset, new.refused_at), new)
+            return
+        place = (new.partition, new.offset)
+        key = max((key for key in self._letters if key[:2] == place), default=None)
+        if key is not None and self._letters[key].redriven_at <= new.at:
+            self._letters[key] = replace(self._letters[key], redriven_at=new.at, redriven_to=new.to)
+
+    def _letters_within(self, which: LetterSelection, when: When) -> list[StoredLetter]:
+        return [
+            letter
+            for letter in self._letters.values()
+            if is_letter_selected(which, letter) and _is_within(letter.refused_at, when)
+        ]
 
     def _put_entry(self, received: Received[CatalogueEntry]) -> None:
         entry, timestamp = received.value, received.timestamp

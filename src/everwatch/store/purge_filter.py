@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from everwatch.store.interface import SinkBatch
+from everwatch.store.letters import StoredLetter
 from everwatch.store.purged_users import hash_of
 
 
@@ -12,6 +13,8 @@ def users_of(batch: SinkBatch) -> set[str]:
     """Whose records a batch holds."""
     users = {result.value.user_id for result in batch.results}
     users |= {transition.value.user_id for transition in batch.transitions}
+    users |= {reply.value.user_id for reply in batch.replies}
+    users |= {letter.value.user_id for letter in batch.letters if isinstance(letter.value, StoredLetter)}
     return users | {entry.value.user_id for entry in batch.entries}
 
 
@@ -29,6 +32,13 @@ def without_purged(batch: SinkBatch, ended_at: Mapping[str, int]) -> SinkBatch:
         batch,
         results=[r for r in batch.results if is_kept(r.value.user_id, r.value.scheduled_at)],
         transitions=[t for t in batch.transitions if is_kept(t.value.user_id, t.value.at)],
+        replies=[r for r in batch.replies if is_kept(r.value.user_id, r.value.at)],
+        # what was sent before may be refused after; a note names no user
+        letters=[
+            r
+            for r in batch.letters
+            if not isinstance(r.value, StoredLetter) or is_kept(r.value.user_id, r.value.known_at)
+        ],
         # a deletion changes nothing where there is nothing; a put of before is followed by one
         entries=[e for e in batch.entries if e.value.value is None or is_kept(e.value.user_id, e.timestamp + 1)],
     )

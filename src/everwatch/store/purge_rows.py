@@ -22,12 +22,14 @@ from everwatch.store.partition import Partition
 from everwatch.store.purged_users import Purge, hash_of
 from everwatch.store.sql_schema import (
     daily_rollups,
+    dead_letters,
     hourly_rollups,
     monitor_history,
     monitor_labels,
     monitor_search,
     monitors,
     purged_users,
+    replies,
     results,
     tasks,
     transitions,
@@ -67,7 +69,7 @@ def delete_some(connection: Connection, purge: Purge, stored: Mapping[Partition,
     """Delete at most ``most`` rows of each table that are a purged user's from before; gives how many of which."""
     overwrite_what_goes(connection)
     deleted: dict[str, int] = {}
-    for table, is_old in _old_rows(purge.ended_at, purge.is_passed(stored)):
+    for table, is_old in old_rows(purge.ended_at, purge.is_passed(stored)):
         key = list(table.primary_key.columns)
         found = connection.execute(select(*key).where(table.c.user_id == purge.user_id, is_old).limit(most))
         if places := [tuple(row) for row in found]:
@@ -84,7 +86,7 @@ def overwrite_what_goes(connection: Connection) -> None:
         connection.exec_driver_sql("PRAGMA secure_delete = ON")
 
 
-def _old_rows(ended_at: int, is_passed: bool) -> Iterator[tuple[Table, ColumnElement[bool]]]:
+def old_rows(ended_at: int, is_passed: bool) -> Iterator[tuple[Table, ColumnElement[bool]]]:
     """Every table with users' rows, and which rows are from up to ``ended_at``.
 
     Where the sink has not passed the user's deletion (``is_passed``), all of the catalogue is from before. Where it
@@ -97,6 +99,9 @@ def _old_rows(ended_at: int, is_passed: bool) -> Iterator[tuple[Table, ColumnEle
     yield hourly_rollups, hourly_rollups.c.at <= ended_at
     yield daily_rollups, daily_rollups.c.at <= ended_at
     yield transitions, transitions.c.at <= ended_at
+    yield replies, replies.c.at <= ended_at
+    sent = dead_letters.c.source_ms
+    yield dead_letters, or_(dead_letters.c.refused_at <= ended_at, and_(sent > 0, sent <= ended_at))
     # one that was to begin later ended all the same
     yield monitor_history, or_(everything, history.since <= ended_at, history.until <= ended_at)
     yield tasks, or_(everything, tasks.c.created_at <= ended_at)

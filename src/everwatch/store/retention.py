@@ -37,6 +37,8 @@ class Keep(NamedTuple):
     hourly_rollups: int = 0
     daily_rollups: int = 0
     every_result: int = 0
+    dead_letters: int = 0
+    replies: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> "Keep":
@@ -49,6 +51,8 @@ class Keep(NamedTuple):
             settings.keep_hourly_rollups_days * DAY_MS,
             settings.keep_daily_rollups_days * DAY_MS,
             settings.keep_every_result_days * DAY_MS,
+            settings.keep_dead_letters_days * DAY_MS,
+            settings.keep_replies_days * DAY_MS,
         )
 
 
@@ -75,6 +79,8 @@ AGEING = {
     "tasks": Ageing("tasks", "ended_at", "ended_at > 0"),
     "hourly_rollups": Ageing("hourly_rollups", "at"),
     "daily_rollups": Ageing("daily_rollups", "at"),
+    "dead_letters": Ageing("dead_letters", "refused_at"),
+    "replies": Ageing("replies", "at"),
 }
 
 

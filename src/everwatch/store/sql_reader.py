@@ -8,14 +8,15 @@ from typing import Any, TypeVar
 from sqlalchemy import BigInteger, Engine, Select, and_, func, literal_column, or_, select, union_all
 
 from everwatch.core.config import Settings
-from everwatch.model import Monitor, State, Transition, User
-from everwatch.store import rollup_rows, row_mapping
+from everwatch.model import Monitor, Reply, State, Transition, User
+from everwatch.store import letter_rows, rollup_rows, row_mapping
 from everwatch.store.availability import Availability
 from everwatch.store.counters import read_counts
 from everwatch.store.database import clear_errors, open_for_reading
 from everwatch.store.facts import BEGUN_AT, RESULTS_FROM, ROLLUPS_FROM, facts
 from everwatch.store.interface import (
     ALWAYS,
+    EVERY_LETTER,
     CatalogueCounts,
     Counts,
     Identity,
@@ -27,11 +28,13 @@ from everwatch.store.interface import (
     TaskStatus,
     When,
 )
+from everwatch.store.letters import LetterCount, LetterPlace, LetterSelection, StoredLetter, place_of_letter
 from everwatch.store.offsets import stored_offsets
 from everwatch.store.paging import Page, Sort, is_descending, no_state_of_users, page_at, page_of, place_of
 from everwatch.store.partition import Partition
 from everwatch.store.past_reading import read_availability
 from everwatch.store.queries import events
+from everwatch.store.queries.letters import ReplyPlace, counted_letters, letters_page, place_of_reply, replies_page
 from everwatch.store.queries.monitors import monitor_places, monitors_at
 from everwatch.store.queries.tasks import Place as TaskPlace
 from everwatch.store.queries.tasks import counted_tasks, place_of_task, tasks_page
@@ -93,6 +96,25 @@ class SqlReader:
         others = ((c.to_state, state), (c.kind, kind), (c.plan, plan), (c.target, target))
         statement = events.transitions_page(user_id, monitor_id, others, alerts, when, place, limit + 1)
         return page_of(self._all(statement, row_mapping.transition), limit, question, events.place_of_transition)
+
+    def dead_letters(
+        self, which: LetterSelection = EVERY_LETTER, *, when: When = ALWAYS, after: str = "", limit: int = 100
+    ) -> Page[StoredLetter]:
+        question = ("dead letters", which, when)
+        place = place_of(question, after, LetterPlace)
+        statement = letters_page(which, when, place, limit + 1, self._dialect)
+        return page_of(self._all(statement, letter_rows.letter), limit, question, place_of_letter)
+
+    def count_letters(self, which: LetterSelection = EVERY_LETTER, *, when: When = ALWAYS) -> list[LetterCount]:
+        counted = self._all(counted_letters(which, when, self._dialect), lambda row: LetterCount(*row))
+        return sorted(counted, key=lambda each: (-each.letters, *each))
+
+    def replies(
+        self, user_id: str, asked_id: str = "", *, when: When = ALWAYS, after: str = "", limit: int = 100
+    ) -> Page[Reply]:
+        question = ("replies", user_id, asked_id, when)
+        statement = replies_page(user_id, asked_id, when, place_of(question, after, ReplyPlace), limit + 1)
+        return page_of(self._all(statement, letter_rows.reply), limit, question, place_of_reply)
 
     def list_monitors(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000

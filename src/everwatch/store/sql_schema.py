@@ -323,6 +323,61 @@ transitions = Table(
     Index("transitions_by_user", "user_id", "at", "monitor_id", "to_state"),
 )
 
+# what was refused; its identity has the instant too, since the topic may be made anew
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("letter_offset", BigInteger, primary_key=True, autoincrement=False),
+    Column("refused_at", BigInteger, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+    Column("alike", Key, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("code", Key, nullable=False),
+    Column("refused_by", Text, nullable=False),
+    Column("source_topic", Key, nullable=False),
+    Column("source_partition", Integer, nullable=False),
+    Column("source_offset", BigInteger, nullable=False),
+    Column("source_ms", BigInteger, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("encoding", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("cut", Text, nullable=False),
+    Column("redriven_at", BigInteger, nullable=False),
+    Column("redriven_to", Text, nullable=False),
+    # in the order of lists, with all that counting needs
+    Index("dead_letters_by_refused", "refused_at", "partition", "letter_offset", "source_topic", "code", "alike"),
+    Index("dead_letters_by_user", "user_id", "refused_at", "partition", "letter_offset"),
+    Index("dead_letters_by_source", "source_topic", "refused_at", "partition", "letter_offset"),
+    Index("dead_letters_by_code", "code", "refused_at", "partition", "letter_offset"),
+    Index("dead_letters_by_alike", "alike", "refused_at", "partition", "letter_offset"),
+)
+
+# what became of inputs with an id: asked is command, signup or signal
+replies = Table(
+    "replies",
+    metadata,
+    Column("user_id", Key, primary_key=True),
+    Column("asked_id", Key, primary_key=True),
+    Column("asked", Key, primary_key=True),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("answer", Key, primary_key=True),
+    Column("monitor_id", Key, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    # of the monitors changelog
+    Column("partition", Integer, nullable=False),
+    Column("log_offset", BigInteger, nullable=False),
+    Index("replies_by_user", "user_id", "at", "asked_id", "asked", "answer"),
+    # for retention
+    Index("replies_by_at", "at"),
+)
+
 sink_offsets = Table(
     "sink_offsets",
     metadata,

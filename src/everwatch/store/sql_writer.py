@@ -1,6 +1,6 @@
 """The store in an SQL database: one transaction for each batch, bulk statements inside."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,19 +10,22 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Engine,
+    Integer,
     Table,
     and_,
     bindparam,
     case,
     delete,
+    func,
     literal_column,
+    select,
     update,
 )
 
 from everwatch.core.config import Settings
 from everwatch.kinds.execution.targets import target_of_config
 from everwatch.model import Monitor, User
-from everwatch.store import purge_rows, row_mapping, search
+from everwatch.store import letter_rows, purge_rows, row_mapping, search
 from everwatch.store.bulk_statements import Bulk, Row, insert_into, upsert
 from everwatch.store.counters import Counters, Tally
 from everwatch.store.database import clear_errors, open_for_writing
@@ -30,6 +33,7 @@ from everwatch.store.day_partitions import hold_days
 from everwatch.store.entry_sequence import ending_of, into_waves
 from everwatch.store.facts import BEGUN_AT
 from everwatch.store.interface import CatalogueEntry, Received, SinkBatch, TaskStatus
+from everwatch.store.letters import Redrive, StoredLetter
 from everwatch.store.offsets import Offsets
 from everwatch.store.partition import Partition
 from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
@@ -41,10 +45,12 @@ from everwatch.store.rollup_rows import RollupRows
 from everwatch.store.search import monitor_text, user_text
 from everwatch.store.sql_schema import (
     database_facts,
+    dead_letters,
     monitor_history,
     monitor_labels,
     monitor_search,
     monitors,
+    replies,
     tasks,
     transitions,
     user_search,
@@ -141,11 +147,21 @@ class SqlStore:
         run.transitions.run(
             connection, [row_mapping.transition_row(r.value) for r in batch.transitions if fresh.has(r)]
         )
+        run.replies.run(connection, [letter_rows.reply_row(r.value) for r in batch.replies if fresh.has(r)])
+        if batch.letters:
+            self._apply_letters(connection, [r.value for r in batch.letters if fresh.has(r)])
         tally = Tally()
         for wave in into_waves(r for r in batch.entries if fresh.has(r)):
             self._apply_entries(connection, wave, tally)
         self._counters.write(connection, tally)
         self._offsets.put(connection, batch.offsets, stored)
+
+    def _apply_letters(self, connection: Connection, letters: Sequence[StoredLetter | Redrive]) -> None:
+        """Store dead letters, and then what became of them: a note stands behind its letter."""
+        run = self._statements
+        run.letters.run(connection, [letter_rows.letter_row(one) for one in letters if isinstance(one, StoredLetter)])
+        notes = [one for one in letters if isinstance(one, Redrive)]
+        run.redrives.run(connection, [(one.at, one.to, one.partition, one.offset) for one in notes])
 
     def _apply_entries(self, connection: Connection, wave: list[Received[CatalogueEntry]], tally: Tally) -> None:
         """Store entries that do not depend on each other's order."""
@@ -281,6 +297,9 @@ class _Statements:
         self.transitions = Bulk(
             insert_into(transitions, dialect).on_conflict_do_nothing(), transitions.c.keys(), dialect
         )
+        self.replies = Bulk(insert_into(replies, dialect).on_conflict_do_nothing(), replies.c.keys(), dialect)
+        self.letters = Bulk(insert_into(dead_letters, dialect).on_conflict_do_nothing(), dead_letters.c.keys(), dialect)
+        self.redrives = _note_redrive(dialect)
         self.end_others = Bulk(
             end.where(
                 history.monitor_id == monitor_id,
@@ -329,6 +348,24 @@ def _put_text(table: Table, key: list[str], dialect: Dialect) -> Bulk:
         index_elements=key, set_={"text": insert.excluded.text}, where=table.c.text != insert.excluded.text
     )
     return Bulk(put, [f"b_{name}" for name in (*key, "text")], dialect)
+
+
+def _note_redrive(dialect: Dialect) -> Bulk:
+    """Say of a dead letter when it was redriven last, and to where."""
+    c, same = dead_letters.c, dead_letters.alias().c
+    partition: ColumnElement[int] = bindparam("b_partition", type_=Integer)
+    offset: ColumnElement[int] = bindparam("b_offset", type_=BigInteger)
+    at: ColumnElement[int] = bindparam("b_at", type_=BigInteger)
+    is_it = and_(c.partition == partition, c.letter_offset == offset, c.redriven_at <= at)
+    # of two topics, one made after the other, the newer one is meant
+    newest = select(func.max(same.refused_at)).where(same.partition == partition, same.letter_offset == offset)
+    return Bulk(
+        update(dead_letters)
+        .values(redriven_at=at, redriven_to=bindparam("b_to"))
+        .where(is_it, c.refused_at == newest.scalar_subquery()),
+        ["b_at", "b_to", "b_partition", "b_offset"],
+        dialect,
+    )
 
 
 def _upsert_later_tasks(dialect: Dialect) -> Bulk:

@@ -1,4 +1,4 @@
-"""``everwatch api-token``: tokens of the HTTP API, made, listed and revoked on the topic ``access``."""
+"""``everwatch api-token``: tokens of the HTTP API and login links of the console, on the topic ``access``."""
 
 import asyncio
 from collections.abc import Iterable
@@ -9,11 +9,14 @@ import orjson
 import typer
 
 from everwatch.api.access import Access
+from everwatch.api.address import url_of
+from everwatch.api.logins import Logins
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
 from everwatch.api.tokens import TokenRecord, Tokens, encoded, key_of, new_token
 from everwatch.cli.support.database_reading import print_columns
 from everwatch.cli.support.input_publisher import InputPublisher
+from everwatch.cli.support.login_links import new_login_link
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, ready_broker, settings_of
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
@@ -23,7 +26,7 @@ from everwatch.encoding.input_models import Name, UserId
 from everwatch.kafka.following import Follower, Start
 from everwatch.kafka.topics import Topics
 
-app = typer.Typer(no_args_is_help=True, help="Make, list and revoke tokens of the HTTP API.")
+app = typer.Typer(no_args_is_help=True, help="Make, list and revoke tokens of the HTTP API, and make login links.")
 READ_WITHIN_S = 60.0
 
 
@@ -103,6 +106,39 @@ def revoke(
     typer.echo(f"revoked: {found.name} ({found.token_id})")
 
 
+@app.command("login-link")
+def login_link(
+    role: Annotated[Role, typer.Option(help="What may be done in the console.")] = Role.ADMIN,
+    user: Annotated[str | None, typer.Option(help="Only for this user's things.", show_default=False)] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="Where browsers reach the API; default: where it listens by the settings.", show_default=False
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    bootstrap_servers: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a link that logs a browser in to the console: once, within ten minutes, by any API process.
+
+    The session lasts twelve hours and is listed among the tokens, where it can be revoked.
+
+    Examples: `everwatch api-token login-link` ·
+    `everwatch api-token login-link --role viewer --url https://everwatch.example`
+    """
+    if user is not None:
+        _check("--user", user, UserId)
+    settings = settings_of(data_dir, bootstrap_servers)
+    address = url_of(settings.api_host, settings.api_port) if url is None else url
+    if not address.startswith(("http://", "https://")):
+        raise SettingsError(
+            f"--url {address!r} is no address of a web server: write it like https://everwatch.example."
+        )
+    link = new_login_link(settings, ready_broker(settings), SystemClock(), address, role, user or "")
+    typer.echo(orjson.dumps({"link": link}).decode() if as_json else link)
+
+
 def _check(option: str, text: str, wanted: object) -> None:
     """Raises SettingsError for a name or id that no token can have."""
     try:
@@ -115,7 +151,8 @@ def _stored(settings: Settings) -> Iterable[TokenRecord]:
     """The tokens that the topic holds now. Raises BrokerUnavailable, AccessError."""
     bootstrap, topic, clock = ready_broker(settings), Topics.of(settings).access, SystemClock()
     tokens = Tokens(settings)
-    follower = Follower(settings, bootstrap, clock, {topic: Start.BEGINNING}, Access(tokens, PingKeys(), clock).take)
+    access = Access(tokens, Logins(), PingKeys(), clock)
+    follower = Follower(settings, bootstrap, clock, {topic: Start.BEGINNING}, access.take)
     try:
         follower.read_up(READ_WITHIN_S)
     finally:
@@ -136,6 +173,7 @@ def _plain(record: TokenRecord) -> dict[str, object]:
 
 
 def _row(record: TokenRecord) -> tuple[str, ...]:
-    role = f"{record.role}, secrets" if record.secrets else str(record.role)
+    notes = [note for note, is_so in (("secrets", record.secrets), ("session", record.session)) if is_so]
+    role = ", ".join([str(record.role), *notes])
     expires = time_text(record.expires_at) if record.expires_at else "never"
     return (record.token_id, record.name, role, record.user_id or "all", time_text(record.created_at), expires)

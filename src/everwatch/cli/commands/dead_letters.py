@@ -8,18 +8,23 @@ from typing import Annotated, NamedTuple
 import orjson
 import typer
 
-from everwatch.cli.support.dead_letter_output import content_of, facts, plain, print_line
+from everwatch.cli.support.database_reading import AfterOption, database, has_database, say_next
+from everwatch.cli.support.dead_letter_output import content_of, facts, plain, print_line, print_stored
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, ShowSecrets, broker_of, instant_of, settings_of
+from everwatch.cli.support.output_reading import FollowOption, OutputSource, refuse_cursor_of_topic
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.kafka.clients import new_producer
-from everwatch.kafka.dead_letter_reader import DeadLetter, DeadLetterTopic, Redriven, SourcePosition, alike, place_of
+from everwatch.kafka.dead_letter_reader import DeadLetterTopic
+from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition, alike, place_of
 from everwatch.kafka.redrive import History, Redriver
 from everwatch.kafka.topics import Topics
 from everwatch.operations.dead_letter_view import shown
 from everwatch.schedule.instant import Bare
+from everwatch.store.interface import When
+from everwatch.store.letters import LetterCount, LetterSelection
 
 app = typer.Typer(no_args_is_help=True, help="List, show, count and redrive refused records.")
 
@@ -30,6 +35,10 @@ FromSource = Annotated[str, typer.Option("--source", metavar="TOPIC", help="Only
 OfUser = Annotated[str, typer.Option("--user", help="Only those whose key is this user's.")]
 WithReason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Only those whose reason has this text.")]
 WithCode = Annotated[str, typer.Option("--code", help="Only those with this code, e.g. unknown_plan.")]
+FromOption = Annotated[
+    OutputSource | None,
+    typer.Option("--from", help="Where to read. Without it: the database if there is one.", show_default=False),
+]
 LETTER = "the PARTITION/OFFSET that 'dead-letters list' prints"
 _AT_ONCE = 500
 
@@ -54,6 +63,13 @@ class Wanted(NamedTuple):
             and (not self.places or letter.place[1:] in self.places)
         )
 
+    def selection(self, prefix: str) -> LetterSelection:
+        """The same, as the database is asked for it."""
+        is_short = bool(self.source) and not self.source.startswith(prefix)
+        return LetterSelection(
+            self.user, f"{prefix}{self.source}" if is_short else self.source, self.code, text=self.reason
+        )
+
 
 @app.command("list")
 def list_(
@@ -63,19 +79,36 @@ def list_(
     code: WithCode = "",
     since: Since = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many, the newest.")] = 20,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as they come.")] = False,
+    after: AfterOption = "",
+    follow: FollowOption = False,
     secrets: ShowSecrets = False,
+    from_: FromOption = None,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
     """Print dead letters, the newest last; with --json one object a line, decoded and as bytes.
 
+    The database has them for longer than the topic (EVERWATCH_KEEP_DEAD_LETTERS_DAYS), answers without reading all of
+    it, and is a moment behind. It holds the first 4 KiB of key and value, without secrets and not as bytes. With
+    --follow or --secrets the topic is read.
+
     Examples: `everwatch dead-letters list --since 1h --source signups` ·
     `everwatch dead-letters list --follow --json | jq .reason`
     """
     settings = settings_of(data_dir, bootstrap_servers)
     wanted, topics, history = Wanted(source, user, reason, code), Topics.of(settings), History(Topics.of(settings))
+    if _is_from_database(settings, from_, needs_topic=follow or secrets):
+        with database(settings) as reader:
+            which, when = wanted.selection(settings.topic_prefix), When(_since_ms(since))
+            found_there = reader.dead_letters(which, when=when, after=after, limit=limit)
+        for stored in reversed(found_there):
+            print_stored(stored, as_json)
+        say_next(found_there.next)
+        if not found_there and not as_json:
+            typer.echo("no such dead letters")
+        return
+    refuse_cursor_of_topic(after, OutputSource.TOPIC, follow=follow)
     newest: deque[DeadLetter] = deque(maxlen=limit)
     with closing(_opened(settings, since)) as topic:
         for found in topic.read():
@@ -137,35 +170,34 @@ def count(
     reason: WithReason = "",
     code: WithCode = "",
     since: Since = None,
+    from_: FromOption = None,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
 ) -> None:
     """Count dead letters by source and reason, the most frequent first; what reasons quote is left out.
 
+    The database has them for longer than the topic (EVERWATCH_KEEP_DEAD_LETTERS_DAYS), and is a moment behind.
+
     Examples: `everwatch dead-letters count` · `everwatch dead-letters count --since 24h --json | jq .[0]`
     """
     settings = settings_of(data_dir, bootstrap_servers)
     wanted = Wanted(source, user, reason, code)
-    counts: dict[tuple[str, str, str], list[int]] = {}
-    with closing(_opened(settings, since)) as topic:
-        for found in topic.read():
-            if isinstance(found, DeadLetter) and wanted.takes(found, settings.topic_prefix):
-                key = found.source.topic if found.source else "", found.code, alike(found.reason)
-                number = counts.setdefault(key, [0, 0])
-                number[0] += 1
-                number[1] = max(number[1], found.refused_at)
-    ordered = sorted(counts.items(), key=lambda each: -each[1][0])
+    if _is_from_database(settings, from_):
+        with database(settings) as reader:
+            counts = reader.count_letters(wanted.selection(settings.topic_prefix), when=When(_since_ms(since)))
+    else:
+        counts = _counted(settings, wanted, since)
     if as_json:
         told = [
             {"source": source, "code": code, "reason": reason, "count": number, "newest": newest}
-            for (source, code, reason), (number, newest) in ordered
+            for source, code, reason, number, newest in counts
         ]
         typer.echo(orjson.dumps(told).decode())
         return
-    for (from_, _, why), (many, last) in ordered:
-        typer.echo(f"{many:>8}  {from_ or '?':<12}  {why}  (newest {time_text(last)})")
-    if not ordered:
+    for where, _, why, many, last in counts:
+        typer.echo(f"{many:>8}  {where or '?':<12}  {why}  (newest {time_text(last)})")
+    if not counts:
         typer.echo("no such dead letters")
 
 
@@ -233,6 +265,26 @@ def redrive(
         typer.echo(f"{'would send' if dry_run else 'sent'} {sent}, left out {refused}")
     if missing or (wanted.places and refused):
         raise typer.Exit(1)
+
+
+def _is_from_database(settings: Settings, source: OutputSource | None, *, needs_topic: bool = False) -> bool:
+    """Whether to read the database. Raises SettingsError if it does not hold what is asked for."""
+    if source is OutputSource.DATABASE and needs_topic:
+        raise SettingsError("--follow and --secrets read the topic: leave --from database away.")
+    return source is OutputSource.DATABASE or (source is None and not needs_topic and has_database(settings))
+
+
+def _counted(settings: Settings, wanted: Wanted, since: str | None) -> list[LetterCount]:
+    counts: dict[tuple[str, str, str], list[int]] = {}
+    with closing(_opened(settings, since)) as topic:
+        for found in topic.read():
+            if isinstance(found, DeadLetter) and wanted.takes(found, settings.topic_prefix):
+                kind = found.source.topic if found.source else "", found.code, alike(found.reason)
+                number = counts.setdefault(kind, [0, 0])
+                number[0] += 1
+                number[1] = max(number[1], found.refused_at)
+    counted = (LetterCount(*kind, *number) for kind, number in counts.items())
+    return sorted(counted, key=lambda each: (-each.letters, *each))
 
 
 def _opened(settings: Settings, since: str | None) -> DeadLetterTopic:

@@ -18,8 +18,9 @@ from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings, given_settings
 from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError, StoreError
 from everwatch.demo.account import Account, settle_account
-from everwatch.demo.cast import Cast, Mix, number_of
+from everwatch.demo.cast import Cast, Mix
 from everwatch.demo.certificates import write_certificates
+from everwatch.demo.companies import is_of_a_demo, number_of
 from everwatch.demo.inbox import Arrivals, rules_of
 from everwatch.demo.observer import Observer
 from everwatch.demo.ports import DemoPorts, choose_ports
@@ -121,6 +122,7 @@ def demo(
             }
             local.start(name, extra=_ENVIRONMENT | extra)
         api = local.start_api(_ENVIRONMENT)
+        console.print(f"Console: {api.link}  (opens once, within 10 minutes)", soft_wrap=True, highlight=False)
         console.print(f"API: {api.address}  Token of an administrator: {api.token}", soft_wrap=True, highlight=False)
         run = _Run(settings, clock, local, cast, stop)
         try:
@@ -246,8 +248,12 @@ class _Run:
         if self._reader is None or self._counts.users <= self._cast.everybody:
             return set()
         users = {stretch.user_id for stretch in self._reader.history() if stretch.until is None}
-        surplus = {user for user in users if (number_of(user) or 0) >= self._cast.users}
+        surplus = {user for user in users if is_of_a_demo(user) and not self._takes_part(user)}
         return surplus if self._cast.showcase else surplus | (users & {SHOWCASE_USER})
+
+    def _takes_part(self, user: str) -> bool:
+        number = number_of(user)
+        return number is not None and number < self._cast.users
 
     def _tend(self, console: Console) -> None:
         """Send the signals that are due and look after the processes."""

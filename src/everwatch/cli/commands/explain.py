@@ -24,12 +24,12 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError, Transient
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.group_members import GroupMembers, owners_of
-from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import config_secrets, redacted_spec
 from everwatch.model import Maintenance, Monitor, Result, Transition
 from everwatch.operations import state_colours
-from everwatch.operations.explanation import MOST_SHOWN, ExplainedRun, Explanation, Known, LastRun
+from everwatch.operations.explanation import ExplainedRun, Explanation, LastRun
 from everwatch.operations.explanation import explain as explained
+from everwatch.operations.monitor_facts import known_of
 from everwatch.rules.lifecycle import is_muted
 from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.instant import instant_text
@@ -37,8 +37,6 @@ from everwatch.schedule.instant import instant_text
 if TYPE_CHECKING:
     from everwatch.store import SqlReader
 
-# manual runs among them tell nothing of ticks, and as a rule there are few
-RESULTS_LOOKED_AT = 100
 # of a config, characters; --json has all of it
 LONGEST_CONFIG = 1_000
 
@@ -65,7 +63,7 @@ def explain(
             raise _unknown(reader, user, monitor, now)
         partition = reader.partition_of(user)
         owners, problem = _owners(settings, partition, found)
-        explanation = explained(_known(reader, found, partition, owners), now)
+        explanation = explained(known_of(reader, found, partition, owners), now)
     try:
         spec = config_secrets(settings).decrypted_spec(found.spec) if secrets else redacted_spec(found.spec)
     except InvalidInput as error:
@@ -79,21 +77,6 @@ def explain(
         typer.echo(msgspec.json.encode(said).decode())
         return
     _show(explanation, found, spec.config, problem, now)
-
-
-def _known(reader: "SqlReader", monitor: Monitor, partition: int | None, owners: GroupMembers | None) -> Known:
-    user_id, monitor_id = monitor.user_id, monitor.monitor_id
-    newest = reader.results(limit=1)
-    return Known(
-        monitor=monitor,
-        user=reader.user(user_id),
-        partition=partition,
-        results=tuple(reader.results(user_id, monitor_id, limit=RESULTS_LOOKED_AT)),
-        transitions=tuple(reader.transitions(user_id, monitor_id, limit=MOST_SHOWN)),
-        stored_at=newest[0].stored_at if newest else 0,
-        owners=owners,
-        inline=registry.is_inline(monitor.spec.kind),
-    )
 
 
 def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tuple[GroupMembers | None, str]:

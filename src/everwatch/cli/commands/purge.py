@@ -53,7 +53,8 @@ def purge(
 ) -> None:
     """End a user, delete everything that the database holds of it, and say what remains on topics until when.
 
-    Results, transitions, history, tasks, monitors and the user itself go. What comes of it from the topics later is not
+    Results, roll-ups, transitions, history, tasks, replies, dead letters whose key is the user's, monitors and the user
+    itself go. What comes of it from the topics later is not
     stored. Safe to repeat, also after it was interrupted, and for a user who is gone already.
 
     Examples: `everwatch user purge u-1` · `everwatch user purge u-1 --yes --json | jq .remains`
@@ -118,7 +119,7 @@ def _show(report: PurgeReport) -> None:
     typer.secho(f"purged: {report.user_id}, up to {time_text(report.ended_at)}", fg=typer.colors.GREEN)
     if not report.was_watched:
         typer.echo("no worker had this user (any more)")
-    rows = ", ".join(f"{count:,} {_NAMES[table]}" for table, count in report.deleted.items())
+    rows = ", ".join(f"{count:,} {NAMES_OF_TABLES[table]}" for table, count in report.deleted.items())
     typer.echo(f"deleted from the database: {rows or 'nothing, it held nothing'}")
     if not report.sink_has_passed:
         typer.secho(
@@ -132,10 +133,14 @@ def _show(report: PurgeReport) -> None:
     typer.echo(f"the database keeps a hash of the user's id {kept}, so that none of it is stored again")
 
 
-_NAMES = {
+NAMES_OF_TABLES = {
     "results": "results",
     "transitions": "transitions",
     "monitor_history": "stretches of history",
+    "hourly_rollups": "roll-ups of hours",
+    "daily_rollups": "roll-ups of days",
+    "replies": "replies",
+    "dead_letters": "dead letters",
     "tasks": "tasks",
     "monitor_labels": "labels",
     "monitors": "monitors",

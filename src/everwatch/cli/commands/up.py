@@ -33,6 +33,7 @@ def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
         for name in PROCESSES:
             local.start(name)
         api = local.start_api()
+        console.print(f"Console: {api.link}  (opens once, within 10 minutes)", soft_wrap=True)
         console.print(f"Everwatch is up. Kafka: {local.bootstrap_servers}  Data: {settings.data_dir}")
         console.print(f"Database: {shown_url(settings.database_url)}  Logs: {local.log_folder}")
         console.print(f"API: {api.address}  Token of an administrator: {api.token}", soft_wrap=True)

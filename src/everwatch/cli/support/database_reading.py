@@ -31,6 +31,18 @@ def database(settings: Settings) -> Iterator["SqlReader"]:
         yield reader
 
 
+def has_database(settings: Settings) -> bool:
+    """Tell whether there is a database: one on a server that the settings name, or a file that a sink has made.
+
+    Raises StoreError for a URL that is none.
+    """
+    from everwatch.store import sqlite
+    from everwatch.store.database import parse_url
+
+    url = parse_url(settings.database_url)
+    return url.get_backend_name() != "sqlite" or sqlite.file_of(url).exists()
+
+
 def say_next(cursor: str) -> None:
     """Say on stderr how to go on, if there is more."""
     if cursor:

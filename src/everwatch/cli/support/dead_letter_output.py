@@ -2,29 +2,18 @@
 
 import base64
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import orjson
 import typer
 
 from everwatch.cli.support.time_display import time_text
-from everwatch.kafka.dead_letter_reader import DeadLetter, Redriven
+from everwatch.kafka.dead_letter_content import Decoded, decoded, schema_of, without_secrets
+from everwatch.kafka.dead_letter_record import DeadLetter, Redriven
 from everwatch.kafka.redrive import History
 from everwatch.kafka.topics import Topics
-from everwatch.operations.dead_letter_view import Decoded, decoded, without_secrets
-
-
-def kind_of(letter: DeadLetter, topics: Topics) -> str:
-    """The schema of what a dead letter holds, by the topic that it came from; empty if not known."""
-    names = {
-        topics.signups: "signup",
-        topics.commands: "command",
-        topics.signals: "signal",
-        topics.results: "result",
-        topics.transitions: "transition",
-        **dict.fromkeys(topics.all_ticks, "tick"),
-    }
-    return names.get(letter.source.topic, "") if letter.source else ""
+from everwatch.store.letters import StoredLetter
 
 
 def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
@@ -45,7 +34,7 @@ def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
 
 def content_of(letter: DeadLetter, topics: Topics, secrets: bool) -> Decoded:
     """What a dead letter holds, decoded; without ``secrets`` those in configs are redacted."""
-    name = kind_of(letter, topics)
+    name = _schema_of(letter, topics)
     content = decoded(name, letter.value)
     return content if secrets else without_secrets(name, content)
 
@@ -53,7 +42,7 @@ def content_of(letter: DeadLetter, topics: Topics, secrets: bool) -> Decoded:
 def plain(letter: DeadLetter, redriven: Redriven | None, topics: Topics, secrets: bool) -> dict[str, Any]:
     """A dead letter for ``orjson.dumps``, its value decoded and, unless something in it is redacted, as it was."""
     content = content_of(letter, topics, secrets)
-    is_whole = secrets or content == decoded(kind_of(letter, topics), letter.value)
+    is_whole = secrets or content == decoded(_schema_of(letter, topics), letter.value)
     source = letter.source
     return {
         "letter": f"{letter.place.partition}/{letter.place.offset}",
@@ -77,15 +66,61 @@ def plain(letter: DeadLetter, redriven: Redriven | None, topics: Topics, secrets
     }
 
 
+def plain_stored(letter: StoredLetter) -> dict[str, Any]:
+    """A dead letter of the database for ``orjson.dumps``, with the names of ``plain``."""
+    value: Any = letter.value or None
+    if letter.encoding in ("json", "avro") and not letter.problem:
+        # of one that is cut the text is shown
+        with suppress(orjson.JSONDecodeError):
+            value = orjson.loads(letter.value)
+    return {
+        "letter": f"{letter.partition}/{letter.offset}",
+        "refused_at": letter.refused_at,
+        "refused_by": letter.refused_by,
+        "reason": letter.reason,
+        "path": letter.path,
+        "code": letter.code,
+        "source_topic": letter.source_topic or None,
+        "source_partition": letter.source_partition if letter.source_topic else None,
+        "source_offset": letter.source_offset if letter.source_topic else None,
+        "source_timestamp": letter.source_ms or None,
+        "key": letter.key,
+        "encoding": letter.encoding,
+        "problem": letter.problem,
+        "value": value,
+        "value_base64": None,
+        "cut": list(letter.cut),
+        "redriven_at": letter.redriven_at or None,
+        "redriven_to": letter.redriven_to or None,
+    }
+
+
+def print_stored(letter: StoredLetter, as_json: bool) -> None:
+    """Print a dead letter of the database as one line."""
+    if as_json:
+        typer.echo(orjson.dumps(plain_stored(letter)).decode())
+        return
+    place = f"{letter.partition}/{letter.offset}"
+    what = (letter.source_topic or "?", letter.key or "-", letter.reason, letter.path)
+    _echo(letter.refused_at, place, *what, letter.redriven_at)
+
+
 def print_line(letter: DeadLetter, history: History, topics: Topics, as_json: bool, secrets: bool) -> None:
     """Print a dead letter as one line."""
     redriven = history.redriven(letter.place)
     if as_json:
         typer.echo(orjson.dumps(plain(letter, redriven, topics, secrets), default=str).decode())
         return
-    source = letter.source.topic if letter.source else "?"
-    at_path = f" (at {letter.path})" if letter.path else ""
-    since = f"  [redriven {time_text(redriven.at)}]" if redriven else ""
     place = f"{letter.place.partition}/{letter.place.offset}"
-    who = letter.user_id or "-"
-    typer.echo(f"{time_text(letter.refused_at)}  {place:<8} {source:<10} {who}  {letter.reason}{at_path}{since}")
+    what = (letter.source.topic if letter.source else "?", letter.user_id or "-", letter.reason, letter.path)
+    _echo(letter.refused_at, place, *what, redriven.at if redriven else 0)
+
+
+def _echo(refused_at: int, place: str, source: str, who: str, reason: str, path: str, redriven_at: int) -> None:
+    at_path = f" (at {path})" if path else ""
+    since = f"  [redriven {time_text(redriven_at)}]" if redriven_at else ""
+    typer.echo(f"{time_text(refused_at)}  {place:<8} {source:<10} {who}  {reason}{at_path}{since}")
+
+
+def _schema_of(letter: DeadLetter, topics: Topics) -> str:
+    return schema_of(letter.source.topic, topics) if letter.source else ""

@@ -14,6 +14,7 @@ from everwatch.api.permissions import Role
 from everwatch.api.tokens import new_text
 from everwatch.cli.support.child_processes import Children
 from everwatch.cli.support.embedded_broker import start_broker
+from everwatch.cli.support.login_links import new_login_link
 from everwatch.cli.support.supervised_kafka import KeptKafka
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings, given_settings
@@ -26,10 +27,11 @@ _EVERWATCH = (sys.executable, "-m", "everwatch")
 
 
 class Access(NamedTuple):
-    """Where the API is, and a token of an administrator for it."""
+    """Where the API is, a token of an administrator for it, and a link that opens the console once."""
 
     address: str
     token: str
+    link: str
 
 
 class Local:
@@ -69,7 +71,7 @@ class Local:
         ensure_topics(new_admin(self._settings, self.bootstrap_servers), self._settings)
 
     def start_api(self, extra: Mapping[str, str] | None = None) -> Access:
-        """Start the API; gives its address and the token of an administrator. Raises SettingsError.
+        """Start the API; gives how to get in. Raises SettingsError, BrokerUnavailable.
 
         It inherits a socket that stays open here: while the API is started again, requests wait in its backlog.
         """
@@ -79,7 +81,9 @@ class Local:
         token = settings.api_admin_token.get_secret_value() or new_text(Role.ADMIN)
         command = [*_EVERWATCH, "api", "--stop-with-parent", "--socket-fd", str(sock.fileno())]
         self.start("api", command, {"EVERWATCH_API_ADMIN_TOKEN": token, **(extra or {})}, sockets=(sock.fileno(),))
-        return Access(address_of(sock), token)
+        address = address_of(sock)
+        link = new_login_link(settings, self.bootstrap_servers, self._clock, address, Role.ADMIN)
+        return Access(address, token, link)
 
     def start(
         self,

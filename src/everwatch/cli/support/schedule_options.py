@@ -11,7 +11,8 @@ from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import SettingsError
 from everwatch.encoding.input_models import MOST_RUNS
-from everwatch.model import Align, At, Cron, Every, Maintenance, MonitorSpec
+from everwatch.model import Align, Maintenance, MonitorSpec
+from everwatch.operations.schedule_words import schedule_words
 from everwatch.schedule.duration import format_duration
 from everwatch.schedule.instant import Bare
 
@@ -122,29 +123,8 @@ def changed_schedule(before: dict[str, Any], given: ScheduleOptions) -> dict[str
 
 
 def schedule_text(spec: MonitorSpec, instant: Callable[[int], str] = time_text) -> str:
-    """When a monitor is due, in words: "every 6h from midnight in Europe/Berlin, 5 times at most".
-
-    ``instant``: how instants are written; for programs that is ``instant_text``.
-    """
-    bounds = [
-        f"from {instant(spec.start_at)}" if spec.start_at else "",
-        f"until {instant(spec.end_at)}" if spec.end_at else "",
-        f"{spec.max_runs} times at most" if spec.max_runs else "",
-    ]
-    match spec.schedule:
-        case At(at=at):
-            words = f"once at {instant(at)}"
-        case Every(interval_ms=interval_ms, align=align, timezone=timezone):
-            words = f"every {format_duration(interval_ms)}"
-            if align is Align.MIDNIGHT:
-                words += f" from midnight in {timezone}"
-            elif align is Align.EPOCH:
-                words += " from midnight 1970 in UTC"
-        case Cron(expression=expression, timezone=timezone, spread_ms=spread_ms):
-            words = f"at {expression} in {timezone}"
-            if spread_ms:
-                words += f", spread over {format_duration(spread_ms)}"
-    return ", ".join([words, *(bound for bound in bounds if bound)])
+    """When a monitor is due, in words; ``instant``: how instants are written, for programs by ``instant_text``."""
+    return schedule_words(spec, instant)
 
 
 def maintenance_text(window: Maintenance) -> str:

@@ -7,7 +7,7 @@ from contextlib import closing
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import System
 from everwatch.kafka.consumer_groups import Position, bounds_of, first_since
-from everwatch.kafka.dead_letter_reader import REDRIVE_OF, alike
+from everwatch.kafka.dead_letter_record import REDRIVE_OF, alike
 from everwatch.kafka.peek import PEEKING, peek
 from everwatch.schedule.duration import describe_duration
 

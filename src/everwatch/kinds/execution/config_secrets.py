@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 _REMEMBERED = 2_000
 _LONGEST_REMEMBERED = 16_384
 _MARK = f'"{ENCRYPTED}"'
-_REDACTED = {REDACTED: True}
+REDACTED_VALUE = {REDACTED: True}
+"""What stands in place of a secret where a config is shown."""
 _to_json = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -174,8 +175,8 @@ def redacted(kind_name: str, config: str) -> str:
     try:
         kind = registry.kind_named(kind_name)
     except InvalidInput:
-        return _to_json(_REDACTED).decode()
-    return _changed(kind, config, lambda _, __: _REDACTED) if _may_hold_secrets(kind, config) else config
+        return _to_json(REDACTED_VALUE).decode()
+    return _changed(kind, config, lambda _, __: REDACTED_VALUE) if _may_hold_secrets(kind, config) else config
 
 
 def redacted_monitor(document: dict[str, Any]) -> dict[str, Any]:
@@ -186,8 +187,8 @@ def redacted_monitor(document: dict[str, Any]) -> dict[str, Any]:
     try:
         kind = registry.kind_named(str(document.get("kind", DEFAULT_KIND)))
     except InvalidInput:
-        return document | {"config": _REDACTED}
-    return document | {"config": replaced(config, secret_paths(kind.config_type), lambda _, __: _REDACTED)}
+        return document | {"config": REDACTED_VALUE}
+    return document | {"config": replaced(config, secret_paths(kind.config_type), lambda _, __: REDACTED_VALUE)}
 
 
 def redacted_spec(spec: MonitorSpec) -> MonitorSpec:

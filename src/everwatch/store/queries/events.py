@@ -31,12 +31,12 @@ def results_page(
     Of a user by the key, which a monitor's are read from too; failures of all users by an index of failures alone.
     """
     c = results.c
-    equal = ((c.user_id, user_id), (c.monitor_id, monitor_id), (c.status, status), (c.kind, kind))
-    wanted: list[Any] = [*_equal(equal), *_within(c.scheduled_at, when)]
+    values = ((c.user_id, user_id), (c.monitor_id, monitor_id), (c.status, status), (c.kind, kind))
+    wanted: list[Any] = [*equal(values), *within(c.scheduled_at, when)]
     if not user_id and status in _FAILURES:
         wanted.append(text(FAILED[dialect]))
     columns: list[ColumnElement[Any]] = [c.scheduled_at, c.user_id, c.monitor_id, c.attempt]
-    return _page(select(results), columns, wanted, after, limit, user_id)
+    return latest_first(select(results), *_of_user(user_id, columns, wanted, after), limit)
 
 
 def transitions_page(
@@ -50,10 +50,11 @@ def transitions_page(
 ) -> Select[*tuple[Any, ...]]:
     """The latest transitions behind a place, with the columns of ``transitions``; ``others``: columns and values."""
     c = transitions.c
-    wanted = [*_equal([(c.user_id, user_id), (c.monitor_id, monitor_id), *others]), *_within(c.at, when)]
+    wanted = [*equal([(c.user_id, user_id), (c.monitor_id, monitor_id), *others]), *within(c.at, when)]
     if alerts:
         wanted.append(c.alert)
-    return _page(select(transitions), [c.at, c.user_id, c.monitor_id, c.to_state], wanted, after, limit, user_id)
+    columns: list[ColumnElement[Any]] = [c.at, c.user_id, c.monitor_id, c.to_state]
+    return latest_first(select(transitions), *_of_user(user_id, columns, wanted, after), limit)
 
 
 def place_of_result(result: Result) -> ResultPlace:
@@ -66,30 +67,35 @@ def place_of_transition(transition: Transition) -> TransitionPlace:
     return transition.at, transition.user_id, transition.monitor_id, transition.to_state.value
 
 
-def _page(
+def latest_first(
     statement: Select[*tuple[Any, ...]],
     columns: list[ColumnElement[Any]],
     wanted: list[Any],
     after: tuple[Any, ...] | None,
     limit: int,
-    user_id: str,
 ) -> Select[*tuple[Any, ...]]:
-    """The rows of a list by instant (the first column), the latest first."""
-    if user_id:
-        # the same for all
-        columns = [columns[0], *columns[2:]]
-        after = after and (after[0], *after[2:])
+    """The rows of a list by instant (the first column) behind a place, the latest first."""
     if after is not None:
         # the first condition says which days are not looked at
-        wanted += [columns[0] <= after[0], tuple_(*columns) < tuple_(*after)]
+        wanted = [*wanted, columns[0] <= after[0], tuple_(*columns) < tuple_(*after)]
     return statement.where(*wanted).order_by(*(column.desc() for column in columns)).limit(limit)
 
 
-def _equal(wanted: Iterable[tuple[ColumnElement[str], str]]) -> list[ColumnElement[bool]]:
+def _of_user(
+    user_id: str, columns: list[ColumnElement[Any]], wanted: list[Any], after: tuple[Any, ...] | None
+) -> tuple[list[ColumnElement[Any]], list[Any], tuple[Any, ...] | None]:
+    """Columns, conditions and place without the user (in second place) where it is the same for all."""
+    if not user_id:
+        return columns, wanted, after
+    return [columns[0], *columns[2:]], wanted, after and (after[0], *after[2:])
+
+
+def equal(wanted: Iterable[tuple[ColumnElement[str], str]]) -> list[ColumnElement[bool]]:
     """Conditions of the rows that have these values; an empty one does not matter."""
     return [column == value for column, value in wanted if value]
 
 
-def _within(column: ColumnElement[int], when: When) -> list[ColumnElement[bool]]:
+def within(column: ColumnElement[int], when: When) -> list[ColumnElement[bool]]:
+    """Conditions of the rows of an interval."""
     found = [column >= when.since] if when.since else []
     return [*found, column < when.until] if when.until else found

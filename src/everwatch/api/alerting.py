@@ -1,0 +1,194 @@
+"""Whom the notifier told of what: incidents, messages, addresses that it has given up. Its database is read only.
+
+Without a notifier there is none of it, which is said and is no error.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Generic, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from everwatch.api.database import AskedInThreads
+from everwatch.api.queries import InstantMs, Limit, OfUser, narrowed
+from everwatch.api.routing import Answer, Call
+from everwatch.api.views import Instant
+from everwatch.core.errors import StoreError
+from everwatch.encoding.input_models import NO_HIDDEN
+from everwatch.notifier.incidents import Incident
+from everwatch.notifier.storage import Channel, Delivery, Storage, Work
+from everwatch.notifier.wording import subject_of
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+DeliveryState = Literal["pending", "sending", "sent", "dead", "superseded", "skipped"]
+MOST_EVENTS = 50
+_MISSING = "no notifier has been started yet, or its database is away"
+
+
+class Listed(msgspec.Struct, Generic[Item], frozen=True):
+    """The items of a list that has no pages; ``truncated``: there may be more.
+
+    ``available``: the notifier's database is there; else ``reason`` says why not.
+    """
+
+    available: bool
+    reason: str
+    truncated: bool
+    items: list[Item]
+
+
+class DeliveryView(msgspec.Struct, frozen=True):
+    """A message to one receiver. ``user_id`` "": to operators. ``alerts``: of how many changes it tells.
+
+    ``reason``: how the last attempt ended. ``due_at``: of the next attempt. ``settled_at``: when it ended, 0: not yet.
+    """
+
+    delivery_id: str
+    route: str
+    user_id: str
+    sender: str
+    target: str
+    state: str
+    attempt: int
+    due_at: Instant
+    created_at: Instant
+    settled_at: Instant
+    reason: str
+    summary: str
+    alerts: int
+
+
+class ChannelView(msgspec.Struct, frozen=True):
+    """An address that was given up: after how many failures, since when, and the last reason."""
+
+    route: str
+    user_id: str
+    target: str
+    failures: int
+    failing_since: Instant
+    disabled_at: Instant
+    reason: str
+
+
+class EventView(msgspec.Struct, frozen=True):
+    """A change of a monitor and what became of it: who was told, or why nobody was ("" while it is not judged)."""
+
+    at: Instant
+    from_state: str
+    to_state: str
+    reminder: bool
+    verdict: str
+
+
+class NotificationsView(msgspec.Struct, frozen=True):
+    """What the notifier made of a monitor's newest changes, the latest first. ``incident``: the newest one."""
+
+    available: bool
+    reason: str
+    incident: Incident | None
+    events: list[EventView]
+
+
+class IncidentsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Incidents that are not closed."""
+
+    user: OfUser = ""
+    limit: Limit = 100
+
+
+class DeliveriesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which messages. ``since``: made then or later, ms."""
+
+    user: OfUser = ""
+    state: DeliveryState | None = None
+    route: Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The route's name.")] = ""
+    since: InstantMs = 0
+    limit: Limit = 100
+
+
+class ChannelsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which addresses."""
+
+    user: OfUser = ""
+
+
+class NotifierDatabase(AskedInThreads[Storage]):
+    """The notifier's database, asked by one thread: its storage is made for one."""
+
+
+class Alerting:
+    """Handlers of what the notifier knows."""
+
+    def __init__(self, database: NotifierDatabase) -> None:
+        self._database = database
+
+    async def incidents(self, call: Call, query: IncidentsQuery) -> Answer:
+        user_id, limit = narrowed(call.principal, query.user), query.limit
+        found, reason = await self._ask(lambda work: work.open_incidents(user_id, limit + 1))
+        return _listed(found or [], reason, limit)
+
+    async def deliveries(self, call: Call, query: DeliveriesQuery) -> Answer:
+        user_id, limit = narrowed(call.principal, query.user), query.limit
+        found, reason = await self._ask(
+            lambda work: work.list_deliveries(user_id, query.state or "", query.route, query.since, limit + 1)
+        )
+        return _listed([_delivery(each) for each in found or []], reason, limit)
+
+    async def channels(self, call: Call, query: ChannelsQuery) -> Answer:
+        user_id = narrowed(call.principal, query.user)
+        found, reason = await self._ask(lambda work: work.list_channels(user_id))
+        given_up = [_channel(each) for each in found or []]
+        return _listed(given_up, reason, len(given_up))
+
+    async def of_monitor(self, call: Call) -> Answer:
+        key = call.path["user_id"], call.path["monitor_id"]
+
+        def told(work: Work) -> tuple[Incident | None, list[EventView]]:
+            events = [
+                EventView(each.at, each.from_state.value, each.to_state.value, each.reminder, verdict)
+                for each, _, verdict in work.verdicts(*key, MOST_EVENTS)
+            ]
+            return work.incidents([key]).get(key), events
+
+        found, reason = await self._ask(told)
+        incident, events = found or (None, [])
+        return Answer(NotificationsView(not reason, reason, incident, events))
+
+    async def _ask(self, question: Callable[[Work], Value]) -> tuple[Value | None, str]:
+        """What the database tells, or why it tells nothing. Raises Problem when too many wait."""
+
+        def look(storage: Storage) -> Value:
+            with storage.look() as work:
+                return question(work)
+
+        try:
+            return await self._database.ask(look), ""
+        except StoreError:
+            return None, _MISSING
+
+
+def _listed(found: list[Item], reason: str, limit: int) -> Answer:
+    return Answer(Listed(not reason, reason, len(found) > limit, found[:limit]))
+
+
+def _delivery(each: Delivery) -> DeliveryView:
+    return DeliveryView(
+        each.delivery_id,
+        each.route,
+        each.user_id,
+        each.sender,
+        each.target,
+        each.state,
+        each.attempt,
+        each.due_at,
+        each.created_at,
+        each.settled_at,
+        each.reason,
+        subject_of(each.message),
+        sum(each.message.counts.values()),
+    )
+
+
+def _channel(each: Channel) -> ChannelView:
+    return ChannelView(*each[1:])

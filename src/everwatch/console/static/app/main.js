@@ -1,0 +1,32 @@
+// The console: signs in, then shows the shell with the page of the address.
+import { html, render, useEffect, useState } from "./html.js";
+import { signedOut } from "./api.js";
+import { startLive } from "./live.js";
+import "./prefs.js";
+import { loadSession, session } from "./session.js";
+import { Failure, Loading } from "../components/notice.js";
+import { Shell } from "./shell.js";
+import { SignIn } from "../pages/sign-in.js";
+
+function Console() {
+  const [error, setError] = useState(null);
+  const start = () => {
+    setError(null);
+    loadSession().catch(setError);
+  };
+  useEffect(start, []);
+  useEffect(() => {
+    if (session.value) startLive();
+  }, [session.value]);
+  // an API that is restarting is asked again until it is there
+  useEffect(() => {
+    if (!error || error.status === 401) return undefined;
+    const timer = setTimeout(start, 1_500);
+    return () => clearTimeout(timer);
+  }, [error]);
+  if (signedOut.value) return html`<${SignIn} />`;
+  if (session.value) return html`<${Shell} />`;
+  return html`<main class="sign-in">${error ? html`<${Failure} error=${error} retry=${start} />` : html`<${Loading} lines="3" />`}</main>`;
+}
+
+render(html`<${Console} />`, document.getElementById("app"));

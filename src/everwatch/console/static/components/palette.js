@@ -1,0 +1,91 @@
+// The palette (Ctrl K): pages, monitors, users and switches, found by typing. And the list of keys.
+import { html, useEffect, useRef, useState } from "../app/html.js";
+import { useGet, useSettled } from "../app/load.js";
+import { overlay } from "../app/keys.js";
+import { nextTheme, nextZone } from "../app/prefs.js";
+import { go, to } from "../app/router.js";
+import { seesAll } from "../app/session.js";
+import { pages } from "../app/pages.js";
+import { targetOf } from "../app/format.js";
+import { Icon } from "./icon.js";
+import { iconOf } from "./state.js";
+
+const closed = (name) => () => overlay.value === name && (overlay.value = "");
+
+export function Palette() {
+  const element = useRef(null);
+  const [text, setText] = useState("");
+  const [at, setAt] = useState(0);
+  const wanted = useSettled(text.trim(), 120);
+  const monitors = useGet(wanted ? "/v1/monitors" : null, { q: wanted, limit: 6 });
+  const users = useGet(wanted && seesAll.value ? "/v1/users" : null, { q: wanted, limit: 4 });
+  useEffect(() => element.current.showModal(), []);
+  useEffect(() => setAt(0), [text]);
+
+  const named = (name) => name.toLowerCase().includes(text.trim().toLowerCase());
+  const groups = [
+    ["Monitors", (wanted ? monitors.data?.items ?? [] : []).map((each) => ({
+      id: `m-${each.user_id}-${each.monitor_id}`, icon: iconOf(each.state), what: each.spec.name || each.monitor_id, hint: `${each.user_id} · ${targetOf(each.spec) || each.spec.kind}`,
+      act: () => go(to(["users", each.user_id, "monitors", each.monitor_id])),
+    }))],
+    ["Users", (wanted ? users.data?.items ?? [] : []).map((each) => ({
+      id: `u-${each.user_id}`, icon: "users", what: String(each.attributes.name ?? each.user_id), hint: each.user_id, act: () => go(to(["users", each.user_id])),
+    }))],
+    ["Pages", pages.value.filter((each) => named(each.name)).map((each) => ({ id: `p-${each.path}`, icon: each.icon, what: each.name, hint: `g ${each.key}`, act: () => go(to(each.path ? [each.path] : [])) }))],
+    ["Show", [
+      { id: "down", icon: "down", what: "Monitors that are down", act: () => go(to(["monitors"], { state: "down", sort: "state-since" })) },
+      { id: "late", icon: "late", what: "Monitors that are late", act: () => go(to(["monitors"], { state: "late", sort: "state-since" })) },
+      { id: "theme", icon: "moon", what: "Change the theme", act: nextTheme },
+      { id: "zone", icon: "late", what: "Change the time zone (UTC, local)", act: nextZone },
+      { id: "keys", icon: "info", what: "Show the keys", hint: "?", act: () => setTimeout(() => (overlay.value = "keys")) },
+    ].filter((each) => named(each.what))],
+    ["Search", text.trim() ? [{ id: "all", icon: "search", what: `All monitors with “${text.trim()}”`, act: () => go(to(["monitors"], { q: text.trim() })) }] : []],
+  ].filter(([, items]) => items.length);
+  const items = groups.flatMap(([, some]) => some);
+  const chosen = items[Math.min(at, items.length - 1)];
+
+  const pick = (item) => {
+    element.current.close();
+    item.act();
+  };
+  const onKey = (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step) {
+      event.preventDefault();
+      const next = (at + step + items.length) % items.length;
+      setAt(next);
+      document.getElementById(`option-${items[next]?.id}`)?.scrollIntoView({ block: "nearest" });
+    } else if (event.key === "Enter" && chosen) {
+      event.preventDefault();
+      pick(chosen);
+    }
+  };
+  return html`<dialog class="palette" ref=${element} aria-label="Search" onClose=${closed("palette")} onClick=${(event) => event.target === element.current && element.current.close()}>
+    <input type="text" role="combobox" aria-expanded="true" aria-controls="palette-list" aria-autocomplete="list" aria-activedescendant=${chosen ? `option-${chosen.id}` : undefined} aria-label="Search" placeholder="Search monitors, users, pages" autocomplete="off" spellcheck=${false} maxLength="128" value=${text} onInput=${(event) => setText(event.target.value)} onKeyDown=${onKey} autofocus />
+    <div role="listbox" id="palette-list" aria-label="Found">
+      ${groups.map(([name, some]) => html`<div role="group" aria-label=${name} key=${name}>
+        <div class="group" aria-hidden="true">${name}</div>
+        ${some.map((item) => html`<div key=${item.id} id=${`option-${item.id}`} role="option" aria-selected=${item === chosen} onPointerMove=${() => setAt(items.indexOf(item))} onClick=${() => pick(item)}><${Icon} name=${item.icon} /><span class="what">${item.what}</span>${item.hint && html`<span class="hint">${item.hint}</span>`}</div>`)}
+      </div>`)}
+    </div>
+    <div class="foot not-narrow"><span><kbd>↑</kbd> <kbd>↓</kbd> choose</span><span><kbd>Enter</kbd> open</span><span><kbd>Esc</kbd> close</span></div>
+  </dialog>`;
+}
+
+export function Keys() {
+  const element = useRef(null);
+  useEffect(() => element.current.showModal(), []);
+  const keys = [
+    ["Search everything", ["Ctrl", "K"]], ["Search this page", ["/"]], ["These keys", ["?"]],
+    ["Next and previous row", ["j", "k"]], ["Open the row", ["Enter"]], ["Select the row", ["x"]],
+    ["Pause or resume", ["p"]], ["Run now", ["r"]], ["Edit", ["e"]], ["Freeze the stream", ["f"]],
+    ...pages.value.map((each) => [each.name, ["g", each.key]]),
+  ];
+  return html`<dialog class="dialog wide" ref=${element} aria-label="Keys" onClose=${closed("keys")}>
+    <form method="dialog">
+      <h2>Keys</h2>
+      <div class="keys">${keys.map(([what, some]) => html`<div key=${what}><span class="muted">${what}</span><span class="nowrap">${some.map((key) => html`<kbd key=${key}>${key}</kbd> `)}</span></div>`)}</div>
+      <div class="foot"><button class="button" type="submit">Close</button></div>
+    </form>
+  </dialog>`;
+}

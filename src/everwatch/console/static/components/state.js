@@ -1,0 +1,32 @@
+// A state or status: an icon and a word, and a colour besides.
+import { html } from "../app/html.js";
+import { Icon } from "./icon.js";
+
+// state, status of a result, status of a task → look, icon, word
+const LOOKS = {
+  up: ["up", "up", "Up"],
+  down: ["down", "down", "Down"],
+  late: ["late", "late", "Late"],
+  paused: ["idle", "paused", "Paused"],
+  new: ["fresh", "new", "New"],
+  done: ["up", "done", "Done"],
+  success: ["up", "up", "Success"],
+  failure: ["down", "down", "Failure"],
+  failed: ["down", "down", "Failed"],
+  skipped: ["idle", "skipped", "Skipped"],
+  pending: ["fresh", "late", "Pending"],
+  running: ["fresh", "play", "Running"],
+  cancelled: ["idle", "skipped", "Cancelled"],
+  ok: ["up", "up", "OK"],
+  warning: ["late", "incidents", "Warning"],
+  error: ["down", "down", "Error"],
+};
+
+export const STATES = ["down", "late", "new", "up", "paused", "done"];
+export const lookOf = (state) => LOOKS[state]?.[0] ?? "idle";
+export const iconOf = (state) => LOOKS[state]?.[1] ?? "info";
+export const wordOf = (state) => LOOKS[state]?.[2] ?? String(state);
+
+export function State({ state, badge = false }) {
+  return html`<span class=${`state is-${lookOf(state)}${badge ? " badge" : ""}`}><${Icon} name=${iconOf(state)} />${wordOf(state)}</span>`;
+}

@@ -1,0 +1,72 @@
+// Dead letters: records that were refused, by reason; each one decoded, with the wrong field named.
+import { html } from "../app/html.js";
+import { useGet } from "../app/load.js";
+import { count } from "../app/format.js";
+import { query, setQuery, to } from "../app/router.js";
+import { Choice, Search } from "../components/form.js";
+import { Json } from "../components/json.js";
+import { Banner, Empty, Loaded } from "../components/notice.js";
+import { Panel } from "../components/panel.js";
+import { Table } from "../components/table.js";
+import { Instant } from "../components/time.js";
+
+const MOST = 100;
+const RANGES = [["", "All that are kept"], ["1", "Last hour"], ["24", "Last day"], ["168", "Last week"]];
+
+export function DeadLetters() {
+  const { source = "", user = "", code = "", reason = "", hours = "", letter = "" } = query.value;
+  const since = hours ? Math.floor(Date.now() / 60_000 - Number(hours) * 60) * 60_000 : "";
+  const list = useGet("/v1/dead-letters", { source, user, code, reason, since, limit: MOST });
+  const counts = list.data?.counts ?? [];
+  const some = (field, chosen) => [...new Set([...counts.map((each) => each[field]), chosen])].filter(Boolean).sort().map((each) => [each, each]);
+  const chosen = list.data?.items.find((each) => each.letter === letter);
+  return html`
+    <div class="page-head"><h1>Dead letters</h1><span class="sub">records that were refused, the latest first</span></div>
+    <div class="filters">
+      <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
+      <${Choice} label="From" value=${source} set=${(each) => setQuery({ source: each })} options=${[["", "Any topic"], ...some("source", source)]} />
+      <${Choice} label="Code" value=${code} set=${(each) => setQuery({ code: each })} options=${[["", "Any code"], ...some("code", code)]} />
+      <${Choice} label="Time" value=${hours} set=${(each) => setQuery({ hours: each })} options=${RANGES} />
+      ${reason && html`<button class="tag" type="button" onClick=${() => setQuery({ reason: "" })}>${reason} ×</button>`}
+    </div>
+    ${list.data?.truncated && html`<${Banner}>Only the latest are shown. Narrow the time, or use <code>everwatch dead-letters list</code>.</${Banner}>`}
+    <${Loaded} of=${list} lines="8">${({ items }) => (items.length === 0
+      ? html`<section class="panel"><${Empty} title="No dead letters" icon="up">No record that fits was refused.</${Empty}></section>`
+      : html`<div class="columns main-aside">
+          <section class="panel" aria-label="Dead letters"><${Table} label="Dead letters" rows=${items} keyOf=${(each) => each.letter} tall keyboard href=${(each) => to(["dead-letters"], { ...query.value, letter: each.letter })} changed=${new Set(letter ? [letter] : [])} columns=${[
+            { id: "at", label: "Refused", width: "w-m", narrow: false, cell: (each) => html`<span class="muted"><${Instant} ms=${each.refused_at} /></span>` },
+            { id: "why", label: "Why", cell: (each) => html`<span class="two"><a class="name" href=${to(["dead-letters"], { ...query.value, letter: each.letter })} title=${each.reason}>${each.reason}</a><span class="small faint">${each.path || each.code}${each.redriven_at ? " · sent again" : ""}</span></span>` },
+            { id: "user", label: "User", width: "w-m", cell: (each) => each.key && html`<a href=${to(["users", each.key])}>${each.key}</a>` },
+            { id: "from", label: "From", width: "w-m", narrow: false, cell: (each) => html`<span class="muted" title=${each.source_topic ? `${each.source_topic}, partition ${each.source_partition}, offset ${each.source_offset}` : ""}>${each.source_topic ?? "–"}</span>` },
+          ]} /></section>
+          <div class="stack">
+            ${chosen ? html`<${Letter} letter=${chosen} />` : html`<${Reasons} counts=${counts} />`}
+          </div>
+        </div>`)}</${Loaded}>`;
+}
+
+function Reasons({ counts }) {
+  return html`<${Panel} title="Why"><${Table} label="Dead letters by reason" rows=${counts} keyOf=${(each) => `${each.source}\n${each.code}\n${each.reason}`} columns=${[
+    { id: "reason", label: "Reason", wrap: true, cell: (each) => each.reason },
+    { id: "from", label: "From", width: "w-s", narrow: false, cell: (each) => html`<span class="muted">${each.source}</span>` },
+    { id: "count", label: "Count", width: "w-s", num: true, cell: (each) => count(each.count) },
+  ]} /></${Panel}>`;
+}
+
+function Letter({ letter }) {
+  const value = typeof letter.value === "string" ? letter.value : JSON.stringify(letter.value, null, 2);
+  return html`<${Panel} title=${`Dead letter ${letter.letter}`} aside=${html`<button class="link" type="button" onClick=${() => setQuery({ letter: "" })}>Close</button>`}>
+    <div class="body"><dl class="pairs">
+      <dt>Reason</dt><dd class="bad">${letter.reason}</dd>
+      ${letter.path && html`<dt>Wrong field</dt><dd><code>${letter.path}</code></dd>`}
+      <dt>Code</dt><dd>${letter.code}</dd>
+      <dt>Refused</dt><dd><${Instant} ms=${letter.refused_at} /> by ${letter.refused_by}</dd>
+      ${letter.source_topic && html`<dt>From</dt><dd>${letter.source_topic}, partition ${letter.source_partition}, offset ${letter.source_offset}</dd>`}
+      ${letter.key && html`<dt>Key</dt><dd><a class="link" href=${to(["users", letter.key])}>${letter.key}</a></dd>`}
+      ${letter.redriven_at && html`<dt>Sent again</dt><dd><${Instant} ms=${letter.redriven_at} /> to ${letter.redriven_to}</dd>`}
+      <dt>Mend it</dt><dd><code>everwatch dead-letters redrive ${letter.letter} --dry-run</code></dd>
+    </dl></div>
+    ${letter.value !== null && html`<${Json} value=${value} label="The record" />`}
+    ${letter.problem && html`<footer>${letter.encoding}: ${letter.problem}</footer>`}
+  </${Panel}>`;
+}

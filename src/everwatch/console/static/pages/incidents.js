@@ -1,0 +1,69 @@
+// Incidents: what is down or late and was to be told, by target, the most monitors first.
+import { html, useMemo } from "../app/html.js";
+import { useGet, useThrottled } from "../app/load.js";
+import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
+import { plural } from "../app/format.js";
+import { query, setQuery, to } from "../app/router.js";
+import { Search, Segments } from "../components/form.js";
+import { Empty, Loaded } from "../components/notice.js";
+import { State } from "../components/state.js";
+import { Table } from "../components/table.js";
+import { Ago } from "../components/time.js";
+
+const MOST = 500;
+
+export function Incidents() {
+  const { user = "", view = "" } = query.value;
+  const list = useGet("/v1/incidents", { user, limit: MOST }, { every: 15_000 });
+  const soon = useThrottled(list.reload, 2_000);
+  useLive(ONLY_TRANSITIONS, soon);
+  const targets = useMemo(() => byTarget(list.data?.items ?? []), [list.data]);
+  return html`
+    <div class="page-head"><h1>Incidents</h1></div>
+    <div class="filters">
+      <${Segments} label="View" value=${view} set=${(each) => setQuery({ view: each })} options=${[["", "By target"], ["each", "Each incident"]]} />
+      <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
+    </div>
+    <section class="panel" aria-label="Incidents"><${Loaded} of=${list} lines="8">${({ available, reason, items }) => {
+      if (available === false) return html`<${Empty} title="Incidents are not known" icon="bell">The API says: ${reason}. Start a notifier with <code>everwatch notifier</code>; it keeps them.</${Empty}>`;
+      if (!items.length) return html`<${Empty} title="No incidents" icon="up">Nothing that was to be told is open${user ? " for this user" : ""}.</${Empty}>`;
+      return view === "each" ? html`<${Each} items=${items} />` : html`<${Targets} rows=${targets} />`;
+    }}</${Loaded}></section>`;
+}
+
+function byTarget(items) {
+  const of = new Map();
+  for (const each of items) {
+    const key = each.target || `${each.user_id}/${each.monitor_id}`;
+    const row = of.get(key) ?? { key, target: each.target, kinds: new Set(), users: new Set(), items: [], since: Infinity, state: "late" };
+    row.kinds.add(each.monitor_kind);
+    row.users.add(each.user_id);
+    row.items.push(each);
+    row.since = Math.min(row.since, each.opened_at);
+    if (each.state === "down") row.state = "down";
+    of.set(key, row);
+  }
+  return [...of.values()].sort((a, b) => b.items.length - a.items.length || a.since - b.since);
+}
+
+function Targets({ rows }) {
+  return html`<${Table} label="Incidents by target" rows=${rows} keyOf=${(row) => row.key} tall columns=${[
+    { id: "state", label: "State", width: "w-icon", cell: (row) => html`<${State} state=${row.state} />` },
+    { id: "target", label: "Target", cell: (row) => html`<span class="two"><a class="name" href=${row.target ? to(["monitors"], { target: row.target }) : to(["users", row.items[0].user_id, "monitors", row.items[0].monitor_id])}>${row.key}</a><span class="small faint" title=${row.items[0].reason}>${row.items[0].reason}</span></span>` },
+    { id: "hits", label: "Hits", width: "w-l", narrow: false, cell: (row) => html`<a href=${row.target ? to(["users"], { target: row.target }) : to(["users", row.items[0].user_id])}>${plural(row.users.size, "user")}, ${plural(row.items.length, "monitor")}</a>` },
+    { id: "kinds", label: "Kind", width: "w-m", narrow: false, wide: true, cell: (row) => [...row.kinds].join(", ") },
+    { id: "since", label: "For", width: "w-s", num: true, cell: (row) => html`<${Ago} ms=${row.since} suffix=${false} />` },
+  ]} />`;
+}
+
+function Each({ items }) {
+  return html`<${Table} label="Incidents" rows=${items} keyOf=${(each) => each.incident_id} tall keyboard href=${(each) => to(["users", each.user_id, "monitors", each.monitor_id])} columns=${[
+    { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} />` },
+    { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["users", each.user_id, "monitors", each.monitor_id])}>${each.monitor_id}</a><span class="small faint" title=${each.reason}>${each.reason}</span></span>` },
+    { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
+    { id: "phase", label: "Phase", width: "w-m", narrow: false, cell: (each) => each.phase },
+    { id: "severity", label: "Severity", width: "w-s", narrow: false, wide: true, cell: (each) => each.severity },
+    { id: "told", label: "Told", width: "w-s", narrow: false, cell: (each) => (each.told ? "yes" : html`<span class="faint">no</span>`) },
+    { id: "since", label: "For", width: "w-s", num: true, cell: (each) => html`<${Ago} ms=${each.opened_at} suffix=${false} />` },
+  ]} />`;
+}

@@ -1,0 +1,231 @@
+// One monitor: its state and why, for how long it was in which, how long its runs took, what comes next, and its actions.
+import { html, useEffect, useMemo, useState } from "../app/html.js";
+import { monitorPath, userPath } from "../app/api.js";
+import { useGet, useThrottled } from "../app/load.js";
+import { useLive } from "../app/live.js";
+import { pageKeys } from "../app/keys.js";
+import { clock, count, DAY, duration, full, now, percent, plural, schedule, targetOf } from "../app/format.js";
+import { go, query, setQuery, to } from "../app/router.js";
+import { has, may } from "../app/session.js";
+import { edit, nameOf, pause, remove, resume, runNow } from "../app/monitor-actions.js";
+import { Copy } from "../components/copy.js";
+import { AvailabilityBar } from "../components/bar.js";
+import { Phases, TimeChart } from "../components/chart.js";
+import { Action, Choice, Segments } from "../components/form.js";
+import { Icon } from "../components/icon.js";
+import { Json } from "../components/json.js";
+import { Empty, Loaded } from "../components/notice.js";
+import { Panel } from "../components/panel.js";
+import { iconOf, lookOf, State } from "../components/state.js";
+import { Pager, Table } from "../components/table.js";
+import { Ago, Instant } from "../components/time.js";
+import { Feed } from "./feed.js";
+
+const RANGES = [["1h", "1 h", 3_600_000], ["24h", "24 h", DAY], ["7d", "7 d", 7 * DAY], ["30d", "30 d", 30 * DAY], ["90d", "90 d", 90 * DAY]];
+const BARS = 60;
+// a range moves with the present by steps, so that not every second is another request
+const STEPS = 240;
+const ROUTE = "/v1/users/{user_id}/monitors/{monitor_id}";
+const RESULTS_PAGE = 20;
+
+export function MonitorPage({ user: userId, monitor: monitorId }) {
+  const path = (rest = "") => monitorPath(userId, monitorId, rest);
+  const monitor = useGet(path());
+  const [range, setRange] = [query.value.range ?? "24h", (each) => setQuery({ range: each === "24h" ? "" : each }, { replace: true, keepCursor: true })];
+  const length = (RANGES.find(([name]) => name === range) ?? RANGES[1])[2];
+  const step = length / STEPS;
+  const until = Math.floor(now.value / step) * step;
+  const timeline = useGet(path("/timeline"), { since: until - length, bars: BARS });
+  const transitions = useGet(path("/transitions"), { limit: 30 });
+  const explained = useGet(has(`GET ${ROUTE}/explain`) ? path("/explain") : null);
+  const notified = useGet(has(`GET ${ROUTE}/notifications`) ? path("/notifications") : null);
+  const [results, setResults] = useState(0);
+  const onChange = useThrottled(() => [monitor, timeline, transitions, explained, notified].forEach((each) => each.reload()), 1_000);
+  const onResult = useThrottled(() => setResults((n) => n + 1), 1_500);
+  useLive({ user: userId, monitor: monitorId }, (kind) => {
+    if (kind === "transition") onChange();
+    onResult();
+  });
+  const name = monitor.data ? nameOf(monitor.data) : monitorId;
+  useEffect(() => {
+    document.title = `${name} · Everwatch`;
+  }, [name]);
+  return html`
+    <div class="crumbs"><a href=${to(["monitors"])}>Monitors</a><span>/</span><a class="clip" href=${to(["users", userId])}>${userId}</a><span>/</span><span class="clip">${monitorId}</span></div>
+    <div class="page-head"><h1 class="clip">${name}</h1>${monitor.data && html`<${State} state=${monitor.data.state} badge />`}
+      ${monitor.data && html`<div class="end"><${Actions} monitor=${monitor.data} done=${onChange} /></div>`}</div>
+    <${Loaded} of=${monitor} lines="6">${(data) => html`
+      <${Verdict} monitor=${data} explained=${explained.data} whole=${timeline.data?.whole} range=${range} />
+      <${Panel} title="Availability" pad aside=${html`<${Segments} label="Range" value=${range} set=${setRange} options=${RANGES.map(([each, text]) => [each, text])} />`}>
+        <${Loaded} of=${timeline} lines="2">${({ whole, bars }) => html`<${AvailabilityBar} whole=${whole} bars=${bars} label=${`States in the last ${range}`} />`}</${Loaded}>
+      </${Panel}>
+      <div class="columns main-aside">
+        <div class="stack">
+          <${Latency} path=${path} length=${length} until=${until} nonce=${results} />
+          <${Results} path=${path} nonce=${results} />
+        </div>
+        <div class="stack">
+          ${explained.data && html`<${Explanation} explained=${explained.data} notified=${notified.data} />`}
+          ${data.spec.kind === "heartbeat" && has("GET /v1/users/{user_id}/ping-key") && html`<${Pings} monitor=${data} />`}
+          <${NextRuns} path=${path} monitor=${data} />
+          <${Panel} title="Changes of state"><${Loaded} of=${transitions}>${({ items }) => (items.length ? html`<${Feed} items=${items} own scroll />` : html`<${Empty} title="Its state has not changed yet" />`)}</${Loaded}></${Panel}>
+          <${Config} monitor=${data} />
+        </div>
+      </div>`}</${Loaded}>`;
+}
+
+function Actions({ monitor, done }) {
+  const gone = () => go(to(["users", monitor.user_id]));
+  const asleep = monitor.state === "paused";
+  useEffect(() => {
+    const own = { p: () => (asleep ? resume(monitor, done) : pause(monitor, done)), r: () => runNow(monitor, done) };
+    if (may("write")) own.e = () => edit(monitor, done);
+    if (!may("run")) return undefined;
+    Object.entries(own).forEach(([key, act]) => pageKeys.set(key, act));
+    return () => Object.keys(own).forEach((key) => pageKeys.delete(key));
+  });
+  if (!may("run")) return null;
+  return html`
+    <${Action} icon="play" act=${() => runNow(monitor, done)} title="Run it once, beside its schedule (r)">Run now</${Action}>
+    ${asleep ? html`<${Action} icon="play" act=${() => resume(monitor, done)} title="(p)">Resume</${Action}>` : html`<button class="button" type="button" title="(p)" onClick=${() => pause(monitor, done)}><${Icon} name="pause" size="14" />Pause</button>`}
+    ${may("write") && html`<${Action} icon="edit" act=${() => edit(monitor, done)} title="(e)">Edit</${Action}>`}
+    ${may("write") && html`<button class="button icon danger" type="button" aria-label="Delete" title="Delete" onClick=${() => remove(monitor, gone)}><${Icon} name="remove" size="14" /></button>`}`;
+}
+
+const LEAD = {
+  up: "It is up", down: "It is down", late: "It is late", paused: "It is paused", new: "It has not run yet", done: "It is over",
+};
+
+function Verdict({ monitor, explained, whole, range }) {
+  const { state, reason, spec } = monitor;
+  const target = targetOf(spec);
+  return html`<section class=${`panel ${state === "down" || state === "late" ? `edge-${state}` : ""}`} aria-label="State">
+    <div class=${`verdict is-${lookOf(state)}`}><${Icon} name=${iconOf(state)} size="20" />
+      <div class="grow"><p class="what">${LEAD[state]} for <${Ago} ms=${monitor.state_since} suffix=${false} />${reason ? ":" : "."}</p>${reason && html`<p class="why">${reason}</p>`}
+        ${explained?.silence && html`<p class="bad">No results since <${Instant} ms=${explained.silence.since} />, although it was due: ${explained.silence.cause}.</p>`}
+      </div>
+    </div>
+    <div class="body facts-body"><dl class="facts">
+      <div><dt>Available, ${range}</dt><dd>${whole ? percent(whole.availability) : "–"}</dd></div>
+      <div><dt>Next run</dt><dd>${monitor.next_run ? html`<${Ago} ms=${monitor.next_run} />` : "none"}</dd></div>
+      <div><dt>Schedule</dt><dd title=${schedule(spec.schedule)}>${schedule(spec.schedule)}</dd></div>
+      <div><dt>Kind</dt><dd><a href=${to(["monitors"], { kind: spec.kind })}>${spec.kind}</a></dd></div>
+      ${target && html`<div><dt>Target</dt><dd title=${target}>${target}</dd></div>`}
+      <div><dt>Last signal</dt><dd>${monitor.last_signal ? html`<${Ago} ms=${monitor.last_signal} />` : "none"}</dd></div>
+      <div><dt>Version</dt><dd>${monitor.version}, by ${monitor.origin}</dd></div>
+    </dl>
+    ${spec.labels && html`<p class="tags">${Object.entries(spec.labels).map(([key, value]) => html`<a key=${key} class="tag" href=${to(["monitors"], { label: `${key}=${value}` })}>${key}=${value}</a>`)}</p>`}</div>
+  </section>`;
+}
+
+function Latency({ path, length, until, nonce }) {
+  const rolled = has(`GET ${ROUTE}/latency`) && length > 3_600_000;
+  const day = length > 14 * DAY;
+  const rollups = useGet(rolled ? path("/latency") : null, { step: day ? "day" : "hour", since: until - length });
+  const recent = useGet(rolled ? null : path("/results"), { limit: 300, since: until - length });
+  useEffect(() => {
+    if (nonce && !rolled) recent.reload();
+  }, [nonce]);
+  const chart = useMemo(() => {
+    if (rolled && rollups.data) {
+      const items = rollups.data.items.filter((each) => each.mean_ms !== null && each.mean_ms !== undefined);
+      return { times: items.map((each) => each.at), series: [["p50", "--accent", "p50_ms", true], ["p95", "--late-bar", "p95_ms"], ["p99", "--text-3", "p99_ms"]].map(([label, token, field, fill]) => ({ label, token, fill, values: items.map((each) => each[field] ?? null) })) };
+    }
+    if (!rolled && recent.data) {
+      const items = recent.data.items.filter((each) => each.status === "success" || each.status === "failure").slice().reverse();
+      return { times: items.map((each) => each.scheduled_at), series: [{ label: "Duration", token: "--accent", fill: true, values: items.map((each) => each.duration_ms) }] };
+    }
+    return null;
+  }, [rolled, rollups.data, recent.data]);
+  const of = rolled ? rollups : recent;
+  return html`<${Panel} title="Duration of runs" pad aside=${rolled ? (day ? "by day" : "by hour") : "each run"}>
+    <${Loaded} of=${of} lines="4">${() => (chart && chart.times.length > 1 ? html`<${TimeChart} times=${chart.times} series=${chart.series} label=${summary(chart)} />` : html`<${Empty} title="Too few runs for a chart">It appears after the second run in this range.</${Empty}>`)}</${Loaded}>
+  </${Panel}>`;
+}
+
+function summary(chart) {
+  return `Duration of runs. ${chart.series.map(({ label, values }) => {
+    const known = values.filter((each) => each !== null);
+    return known.length ? `${label}: from ${duration(Math.min(...known))} to ${duration(Math.max(...known))}, last ${duration(known.at(-1))}` : `${label}: none`;
+  }).join(". ")}`;
+}
+
+const STATUSES = [["", "Any status"], ["success", "Success"], ["failure", "Failure"], ["late", "Late"], ["skipped", "Skipped"]];
+
+function Results({ path, nonce }) {
+  const { status = "", cursor = "" } = query.value;
+  const list = useGet(path("/results"), { status, cursor, limit: RESULTS_PAGE });
+  useEffect(() => {
+    if (nonce && !cursor) list.reload();
+  }, [nonce]);
+  return html`<${Panel} title="Results" aside=${html`<${Choice} label="Status" value=${status} set=${(each) => setQuery({ status: each })} options=${STATUSES} />`}>
+    <${Loaded} of=${list} lines="6">${({ items, next }) => (items.length === 0 && !cursor
+      ? html`<${Empty} title=${status ? "No result with this status" : "No results yet"}>${status ? "" : "The first one appears after the next run."}</${Empty}>`
+      : html`<${Table} label="Results" rows=${items} keyOf=${(each) => `${each.scheduled_at}\n${each.attempt}\n${each.manual}`} columns=${[
+          { id: "status", label: "Status", width: "w-m", cell: (each) => html`<${State} state=${each.status} />` },
+          { id: "due", label: "Due", width: "w-m", cell: (each) => html`<span class="muted"><${Instant} ms=${each.scheduled_at} /></span>` },
+          { id: "says", label: "Says", narrow: false, cell: (each) => html`<span title=${each.detail || each.reason}>${notes(each)}${each.reason || html`<span class="faint">–</span>`}</span>` },
+          { id: "took", label: "Took", width: "w-s", num: true, cell: (each) => (each.status === "skipped" ? html`<span class="faint">–</span>` : duration(each.duration_ms)) },
+          { id: "phases", label: "Phases", width: "w-s", narrow: false, wide: true, cell: (each) => html`<${Phases} timings=${each.timings} />` },
+        ]} /><${Pager} shown=${items.length} cursor=${cursor} next=${next} setQuery=${setQuery} what=${items.length === 1 ? "result" : "results"} />`)}</${Loaded}>
+  </${Panel}>`;
+}
+
+function notes(result) {
+  const said = [];
+  if (result.manual) said.push("by hand");
+  if (result.attempt > 1) said.push(`attempt ${result.attempt}`);
+  if (result.skipped_count > 1) said.push(plural(result.skipped_count, "run"));
+  if (result.deliveries > 1) said.push(`delivered ${count(result.deliveries)} times`);
+  return said.length ? html`<span class="tag">${said.join(", ")}</span> ` : "";
+}
+
+function NextRuns({ path, monitor }) {
+  const next = useGet(monitor.next_run ? path("/next") : null, { limit: 5 });
+  const passed = next.data?.next_runs.length > 0 && next.data.next_runs[0] < now.value - 1_000;
+  useEffect(() => {
+    if (passed) next.reload();
+  }, [passed]);
+  if (!monitor.next_run) return null;
+  return html`<${Panel} title="Next runs" pad><${Loaded} of=${next} lines="2">${({ next_runs: runs }) => html`<dl class="pairs">${runs.map((at) => html`<dt key=${at}><${Ago} ms=${at} /></dt><dd title=${full(at)}>${clock(at)}</dd>`)}</dl>`}</${Loaded}></${Panel}>`;
+}
+
+/** Where a job says that it is well. */
+function Pings({ monitor }) {
+  const key = useGet(userPath(monitor.user_id, "/ping-key"));
+  return html`<${Panel} title="Ping URL" pad><${Loaded} of=${key} lines="2">${(data) => html`<div class="stack">
+    <${Copy} text=${`${window.location.origin}${data.path.replace("MONITOR", encodeURIComponent(monitor.monitor_id))}`} />
+    <p class="small faint">The job asks for it at its end. <code>/start</code> and <code>/fail</code> behind it say that a run begins or failed; <code>/0</code> to <code>/255</code> is its exit code.</p>
+  </div>`}</${Loaded}></${Panel}>`;
+}
+
+/** What the system knows of a monitor beside its results: who runs it, and whether people are alerted. */
+function Explanation({ explained, notified }) {
+  const { owners, agenda, maintenance_until: maintained, last_run: run } = explained;
+  const rows = [];
+  const row = (look, name, value, remedy = "") => rows.push({ look, name, value, remedy });
+  if (explained.silence) row("bad", "Results", html`none since <${Instant} ms=${explained.silence.since} />`, explained.silence.cause);
+  else if (run) row(run.is_stale ? "warn" : "ok", "Last run", html`<${Ago} ms=${run.began_at} />${run.late_ms >= 1_000 ? `, ${duration(run.late_ms)} late` : ", on time"}${run.skipped_since ? `; ${plural(run.skipped_since, "run")} skipped since` : ""}`, run.skip_reason);
+  if (agenda?.retry_at) row("warn", "Retry", html`attempt ${agenda.retry_attempt} <${Ago} ms=${agenda.retry_at} />`);
+  if (agenda?.resume_at) row("warn", "Paused", html`until <${Instant} ms=${agenda.resume_at} />`);
+  if (agenda?.remind_at) row("ok", "Reminder", html`<${Ago} ms=${agenda.remind_at} />`);
+  row(maintained ? "warn" : "ok", "Alerts", maintained ? html`maintenance until <${Instant} ms=${maintained} />: nobody is alerted` : notifiedText(notified));
+  if (owners) {
+    row(owners.worker ? "ok" : "bad", "Worker", owners.worker || "none owns the partition", owners.worker ? "" : "Start a worker: everwatch worker");
+    if (!explained.inline) row(owners.executors?.length ? "ok" : "bad", "Executor", owners.executor || (owners.executors?.length ? plural(owners.executors.length, "executor") : "none is running"), owners.executors?.length ? "" : "Start an executor: everwatch executor");
+  } else if (explained.broker) row("warn", "Processes", "not known", explained.broker);
+  if (explained.partition !== null && explained.partition !== undefined) row("ok", "Partition", String(explained.partition));
+  return html`<${Panel} title="Why, and who runs it"><ul class="explain">${rows.map((each) => html`<li key=${each.name}><span class=${each.look}><${Icon} name=${each.look === "ok" ? "up" : "incidents"} /></span><span class="faint">${each.name}</span><span class="value">${each.value}${each.remedy && html`<br /><span class="remedy">${each.remedy}</span>`}</span></li>`)}</ul></${Panel}>`;
+}
+
+function notifiedText(notified) {
+  if (!notified) return "no maintenance now";
+  if (!notified.available) return notified.reason;
+  const last = notified.events?.at(0);
+  if (!last) return "nobody had to be told yet";
+  return html`<${Instant} ms=${last.at} />: ${last.verdict}`;
+}
+
+function Config({ monitor }) {
+  return html`<${Panel} title="Specification" aside=${`version ${monitor.version}`}><${Json} value=${monitor.spec} /></${Panel}>`;
+}

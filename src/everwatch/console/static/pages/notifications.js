@@ -1,0 +1,53 @@
+// Notifications: what was sent to whom, what waits, what could not be delivered and why.
+import { html } from "../app/html.js";
+import { useGet } from "../app/load.js";
+import { query, setQuery, to } from "../app/router.js";
+import { has } from "../app/session.js";
+import { Search, Segments } from "../components/form.js";
+import { Empty, Loaded } from "../components/notice.js";
+import { Panel } from "../components/panel.js";
+import { Table } from "../components/table.js";
+import { Ago, Instant } from "../components/time.js";
+
+const MOST = 100;
+
+export function Notifications() {
+  const { user = "", state = "", route = "" } = query.value;
+  const list = useGet("/v1/deliveries", { user, state, route, limit: MOST }, { every: 10_000 });
+  const states = [...new Set([...(list.data?.items ?? []).map((each) => each.state), ...(state ? [state] : [])])].sort();
+  return html`
+    <div class="page-head"><h1>Notifications</h1><span class="sub">the latest first</span></div>
+    <div class="filters">
+      ${states.length > 0 && html`<${Segments} label="State" value=${state} set=${(each) => setQuery({ state: each })} options=${[["", "All"], ...states.map((each) => [each, each])]} />`}
+      <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
+      ${route && html`<button class="tag" type="button" onClick=${() => setQuery({ route: "" })}>route ${route} ×</button>`}
+    </div>
+    ${has("GET /v1/channels") && html`<${Channels} />`}
+    <section class="panel" aria-label="Deliveries"><${Loaded} of=${list} lines="8">${({ available, reason, items }) => {
+      if (available === false) return html`<${Empty} title="Deliveries are not known" icon="bell">The API says: ${reason}. Start a notifier with <code>everwatch notifier</code>; it keeps them.</${Empty}>`;
+      if (!items.length) return html`<${Empty} title="Nothing was sent" icon="bell">${user || state || route ? "No delivery fits these filters." : html`Deliveries appear when a notifier runs and a route fits: see <code>everwatch notify --help</code>.`}</${Empty}>`;
+      return html`<${Table} label="Deliveries" rows=${items} keyOf=${(each) => each.delivery_id} tall columns=${[
+        { id: "state", label: "State", width: "w-m", cell: (each) => html`<span class=${LOOKS[each.state] ?? ""}>${each.state}</span>` },
+        { id: "what", label: "What", cell: (each) => html`<span class="two"><span title=${each.summary}><b>${each.summary}</b></span><span class="small faint" title=${each.reason}>${each.reason || `${each.sender} ${each.target}`}</span></span>` },
+        { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => each.user_id && html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
+        { id: "route", label: "Route", width: "w-m", narrow: false, cell: (each) => html`<button class="tag" type="button" onClick=${() => setQuery({ route: each.route })}>${each.route}</button>` },
+        { id: "attempt", label: "Attempt", width: "w-s", narrow: false, wide: true, num: true, cell: (each) => each.attempt },
+        { id: "at", label: "At", width: "w-m", num: true, cell: (each) => (each.settled_at ? html`<${Instant} ms=${each.settled_at} />` : html`due <${Ago} ms=${each.due_at} />`) },
+      ]} />`;
+    }}</${Loaded}></section>`;
+}
+
+const LOOKS = { sent: "ok", delivered: "ok", dead: "bad", failed: "bad", pending: "muted", waiting: "muted" };
+
+function Channels() {
+  const channels = useGet("/v1/channels", null, { every: 30_000 });
+  const items = channels.data?.items ?? [];
+  if (!items.length) return null;
+  return html`<${Panel} title="Addresses that were given up"><${Table} label="Addresses that were given up" rows=${items} keyOf=${(each) => `${each.route}\n${each.user_id}\n${each.target}`} tall columns=${[
+    { id: "target", label: "Address", cell: (each) => html`<span class="two"><b>${each.target}</b><span class="small faint" title=${each.reason}>${each.reason}</span></span>` },
+    { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => each.user_id && html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
+    { id: "route", label: "Route", width: "w-m", narrow: false, cell: (each) => each.route },
+    { id: "failures", label: "Failures", width: "w-s", num: true, cell: (each) => each.failures },
+    { id: "since", label: "Since", width: "w-m", num: true, narrow: false, cell: (each) => html`<${Instant} ms=${each.failing_since} />` },
+  ]} /></${Panel}>`;
+}

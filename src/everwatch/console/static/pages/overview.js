@@ -1,0 +1,186 @@
+// The overview: how many monitors are in which state, what is worst, what changed in the last hour, and whether the
+// system keeps up. It costs the same however many monitors there are.
+import { html, useMemo, useState } from "../app/html.js";
+import { useGet, useThrottled } from "../app/load.js";
+import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
+import { brief, compact, count, duration, now, plural, rate } from "../app/format.js";
+import { to } from "../app/router.js";
+import { has, seesAll } from "../app/session.js";
+import { targetOf } from "../app/format.js";
+import { Shares } from "../components/bar.js";
+import { Flow } from "../components/chart.js";
+import { Icon } from "../components/icon.js";
+import { Banner, Empty, Loaded } from "../components/notice.js";
+import { Panel } from "../components/panel.js";
+import { State, STATES, wordOf } from "../components/state.js";
+import { Table } from "../components/table.js";
+import { Ago } from "../components/time.js";
+import { Feed } from "./feed.js";
+
+const MINUTES = 60;
+const MOST_EVENTS = 60;
+const LATE_S = 60;
+
+export function Overview() {
+  const numbers = useGet(has("GET /v1/overview") ? "/v1/overview" : seesAll.value ? "/v1/counts" : null, null, { every: 15_000 });
+  const down = useGet("/v1/monitors", { state: "down", sort: "state-since", limit: 8 }, { every: 30_000 });
+  const late = useGet("/v1/monitors", { state: "late", sort: "state-since", limit: 8 }, { every: 30_000 });
+  const recent = useGet("/v1/transitions", { limit: MOST_EVENTS }, { every: 60_000 });
+  const lag = useGet(seesAll.value ? "/v1/lag" : null, null, { every: 10_000 });
+  const [fresh, setFresh] = useState([]);
+  const soon = useThrottled(() => {
+    numbers.reload();
+    down.reload();
+    late.reload();
+  }, 2_000);
+  useLive(ONLY_TRANSITIONS, (kind, value) => {
+    if (kind !== "transition") return;
+    setFresh((before) => [{ ...value, isNew: true }, ...before].slice(0, MOST_EVENTS));
+    if (!value.reminder) soon();
+  });
+  const feed = useMemo(() => merged(fresh, recent.data?.items ?? []), [fresh, recent.data]);
+
+  return html`
+    <div class="page-head"><h1>Overview</h1>${numbers.data && html`<${AsOf} at=${numbers.data.stored_at} />`}</div>
+    ${numbers.data?.results && html`<${Blind} executors=${numbers.data.results.executors} />`}
+    ${seesAll.value && html`<${Loaded} of=${numbers} lines="3">${(data) => html`<${Counters} monitors=${data.monitors} users=${data.users} />`}</${Loaded}>`}
+    <div class="columns main-aside">
+      <div class="stack">
+        <${Worst} down=${down} late=${late} />
+        <${LastHour} bars=${numbers.data?.transitions} feed=${feed} />
+        ${numbers.data?.monitors.length > 0 && html`<${ByKind} monitors=${numbers.data.monitors} />`}
+      </div>
+      <div class="stack">
+        ${seesAll.value && html`<${System} lag=${lag} results=${numbers.data?.results} />`}
+        <${Panel} title="Latest changes" aside=${html`<a class="link" href=${to(["changes"])}>All changes</a>`}>
+          <${Loaded} of=${recent}>${() => (feed.length ? html`<${Feed} items=${feed.slice(0, 40)} scroll />` : html`<${Empty} title="Nothing has changed yet">Changes of state appear here as they happen.</${Empty}>`)}</${Loaded}>
+        </${Panel}>
+      </div>
+    </div>`;
+}
+
+function merged(fresh, stored) {
+  const seen = new Set();
+  return [...fresh, ...stored].filter((each) => {
+    const key = `${each.user_id}\n${each.monitor_id}\n${each.at}\n${each.to_state}`;
+    return !seen.has(key) && seen.add(key);
+  }).sort((a, b) => b.at - a.at);
+}
+
+function AsOf({ at }) {
+  if (!at) return null;
+  const behind = now.value - at;
+  return html`<span class="sub">${behind > LATE_S * 1000 ? `stored up to ${brief(behind)} ago` : "up to date"}</span>`;
+}
+
+function Blind({ executors }) {
+  const blind = executors.length > 1 ? executors.filter((each) => each.results >= 20 && each.failures === each.results) : [];
+  if (!blind.length) return null;
+  return html`<${Banner} tone="bad" icon="incidents">${blind.map((each) => each.executor).join(", ")} ${blind.length === 1 ? "sees" : "see"} every check fail while others do not. Its own network may be the cause, and not the targets.</${Banner}>`;
+}
+
+function Counters({ monitors, users }) {
+  const by = Object.fromEntries(STATES.map((state) => [state, 0]));
+  for (const each of monitors) by[each.state] = (by[each.state] ?? 0) + each.monitors;
+  const all = Object.values(by).reduce((sum, n) => sum + n, 0);
+  const people = Object.values(users).reduce((sum, n) => sum + n, 0);
+  const share = (n) => (all ? `${n === all ? 100 : Math.floor((n / all) * 1000) / 10} %` : "");
+  return html`<section class="counters" aria-label="Monitors by state">
+    <${Shares} counts=${by} />
+    ${["down", "late", "up", "new", "paused"].map((state) => html`<a key=${state} class=${`counter${by[state] ? "" : " zero"}`} href=${to(["monitors"], { state, sort: state === "down" || state === "late" ? "state-since" : "" })}>
+      <span class="what"><${State} state=${state} /></span><span class="figure" title=${count(by[state])}>${compact(by[state])}</span><span class="note">${by[state] ? html`${share(by[state])}<span class="not-narrow"> of monitors</span>` : "none"}</span>
+    </a>`)}
+    <a class="counter" href=${to(["users"])}><span class="what muted">Users</span><span class="figure" title=${count(people)}>${compact(people)}</span><span class="note">${plural(all, "monitor")}</span></a>
+  </section>`;
+}
+
+function Worst({ down, late }) {
+  const [data, error] = [down.data && late.data ? { items: [...down.data.items, ...late.data.items].slice(0, 10) } : undefined, down.error ?? late.error];
+  const of = { ...down, data, error, loading: down.loading || late.loading };
+  return html`<${Panel} title="Needs attention" aside=${html`<a class="link" href=${to(["monitors"], { state: "down", sort: "state-since" })}>All that are down</a>`}>
+    <${Loaded} of=${of}>${({ items }) => items.length === 0
+      ? html`<${Empty} title="Everything is up" icon="up">No monitor is down or late.</${Empty}>`
+      : html`<${Table} label="Monitors that need attention" rows=${items} keyOf=${(each) => `${each.user_id}\n${each.monitor_id}`} tall
+          columns=${[
+            { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} />` },
+            { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["users", each.user_id, "monitors", each.monitor_id])}>${each.spec.name || each.monitor_id}</a><span class="small faint">${each.reason || targetOf(each.spec) || each.spec.kind}</span></span>` },
+            { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
+            { id: "since", label: "For", width: "w-s", num: true, cell: (each) => html`<${Ago} ms=${each.state_since} suffix=${false} />` },
+          ]} />`}</${Loaded}>
+  </${Panel}>`;
+}
+
+/** Changes of the last hour by minute: as the API counts them, else from the newest ones. */
+function minutesOf(bars, feed, end) {
+  if (bars?.bars) {
+    return bars.bars.map((bar) => ({ at: bar.at, up: bar.by_state.up ?? 0, down: bar.by_state.down ?? 0, late: bar.by_state.late ?? 0 }));
+  }
+  const first = Math.floor(end / 60_000) - MINUTES + 1;
+  const minutes = Array.from({ length: MINUTES }, (_, i) => ({ at: (first + i) * 60_000, up: 0, down: 0, late: 0 }));
+  for (const each of feed) {
+    const minute = minutes[Math.floor(each.at / 60_000) - first];
+    if (minute && !each.reminder && each.to_state in minute) minute[each.to_state] += 1;
+  }
+  return minutes;
+}
+
+function LastHour({ bars, feed }) {
+  const minutes = minutesOf(bars, feed, Math.floor(now.value / 60_000) * 60_000);
+  const sum = minutes.reduce((all, each) => ({ up: all.up + each.up, down: all.down + each.down, late: all.late + each.late }), { up: 0, down: 0, late: 0 });
+  return html`<${Panel} title="Last hour" pad aside=${html`<span class="legend of-up">${count(sum.up)} up</span><span class="legend of-down">${count(sum.down)} down</span><span class="legend of-late">${count(sum.late)} late</span>`}>
+    <${Flow} minutes=${minutes} label=${`Changes of state in the last hour: ${sum.up} to up, ${sum.down} to down, ${sum.late} to late`} />
+    <div class="flow-foot"><span>1 h ago</span><span>${bars?.truncated ? "only the newest changes are counted" : ""}</span><span>now</span></div>
+  </${Panel}>`;
+}
+
+function ByKind({ monitors }) {
+  const kinds = new Map();
+  for (const each of monitors) {
+    const row = kinds.get(each.kind) ?? { kind: each.kind, all: 0, by: {} };
+    row.all += each.monitors;
+    row.by[each.state] = (row.by[each.state] ?? 0) + each.monitors;
+    kinds.set(each.kind, row);
+  }
+  const rows = [...kinds.values()].sort((a, b) => (b.by.down ?? 0) - (a.by.down ?? 0) || b.all - a.all);
+  const cell = (state) => (row) => (row.by[state] ? html`<a href=${to(["monitors"], { kind: row.kind, state })}>${count(row.by[state])}</a>` : html`<span class="faint">0</span>`);
+  return html`<${Panel} title="By kind"><${Table} label="Monitors by kind" rows=${rows} keyOf=${(row) => row.kind} columns=${[
+    { id: "kind", label: "Kind", cell: (row) => html`<a class="name" href=${to(["monitors"], { kind: row.kind })}>${row.kind}</a>` },
+    { id: "share", label: "Share", width: "w-m", narrow: false, cell: (row) => html`<${Shares} counts=${row.by} />` },
+    ...["down", "late", "up"].map((state) => ({ id: state, label: wordOf(state), width: "w-s", num: true, cell: cell(state) })),
+    { id: "all", label: "All", width: "w-s", num: true, narrow: false, cell: (row) => count(row.all) },
+  ]} /></${Panel}>`;
+}
+
+const PROCESSES = { worker: "Workers", executor: "Executors", sink: "Sinks", notifier: "Notifiers" };
+
+function System({ lag, results }) {
+  return html`<${Panel} title="Does it keep up?" aside=${html`<a class="link" href=${to(["partitions"])}>Partitions</a>`}>
+    ${results && html`<ul class="explain">
+      <li><span class=${results.lateness_ms && results.lateness_ms.p99 > LATE_S * 1000 ? "warn" : "ok"}><${Icon} name=${results.lateness_ms && results.lateness_ms.p99 > LATE_S * 1000 ? "incidents" : "up"} /></span><span>Results</span>
+        <span class="value">${rate(results.per_s)} per second${results.lateness_ms ? html`, begun ${duration(results.lateness_ms.p50)} after they were due (99 of 100 within ${duration(results.lateness_ms.p99)})` : ""}</span></li>
+    </ul>`}
+    <${Loaded} of=${lag} lines="3">${(data) => html`<ul class="explain">${summed(data.items).map((each) => html`<li key=${each.process}>
+      <span class=${each.look}><${Icon} name=${each.look === "ok" ? "up" : "incidents"} /></span><span>${PROCESSES[each.process] ?? each.process}</span>
+      <span class="value">${each.text}${each.remedy && html`<br /><span class="remedy">${each.remedy}</span>`}</span>
+    </li>`)}</ul>`}</${Loaded}>
+  </${Panel}>`;
+}
+
+function summed(items) {
+  const of = new Map();
+  for (const each of items) {
+    const row = of.get(each.process) ?? { process: each.process, lag: 0, lag_s: 0, unowned: 0, owners: new Set() };
+    row.lag += each.lag;
+    row.lag_s = each.lag_s === null || row.lag_s === null ? null : Math.max(row.lag_s, each.lag_s);
+    row.unowned += each.unowned;
+    each.owners.forEach((owner) => row.owners.add(owner));
+    of.set(each.process, row);
+  }
+  return [...of.values()].map((row) => {
+    const running = plural(row.owners.size, "process", "processes");
+    if (row.unowned) return { ...row, look: "bad", text: `${running}, ${plural(row.unowned, "partition")} without an owner`, remedy: `Start a process: everwatch ${row.process}` };
+    if (row.lag_s === null) return { ...row, look: "bad", text: `${running}, a record cannot be read`, remedy: "See the partitions." };
+    const behind = row.lag ? `${plural(row.lag, "record")} to read, the oldest ${duration(row.lag_s * 1000)} old` : "all records are read";
+    return { ...row, look: row.lag_s > LATE_S ? "warn" : "ok", text: `${running}, ${behind}`, remedy: "" };
+  });
+}

@@ -1,0 +1,68 @@
+// Delayed tasks: what is overdue, what is due next, what is over.
+import { html, useMemo } from "../app/html.js";
+import { useGet } from "../app/load.js";
+import { userPath, write } from "../app/api.js";
+import { count, now } from "../app/format.js";
+import { query, setQuery, to } from "../app/router.js";
+import { may } from "../app/session.js";
+import { Histogram } from "../components/chart.js";
+import { Search, Segments } from "../components/form.js";
+import { ask } from "../components/dialog.js";
+import { Empty, Loaded } from "../components/notice.js";
+import { Panel } from "../components/panel.js";
+import { State, wordOf } from "../components/state.js";
+import { Pager, Table } from "../components/table.js";
+import { Ago, Instant } from "../components/time.js";
+import { toast } from "../components/toast.js";
+
+const PAGE = 50;
+const STATUSES = ["pending", "running", "done", "failed", "cancelled"];
+const MOST_IN_HOUR = 500;
+
+export function Tasks() {
+  const { status = "", user = "", cursor = "" } = query.value;
+  const list = useGet("/v1/tasks", { status, user, cursor, limit: PAGE }, { every: cursor ? 0 : 10_000 });
+  return html`
+    <div class="page-head"><h1>Tasks</h1><span class="sub">delayed tasks, those due first</span></div>
+    <${NextHour} user=${user} />
+    <div class="filters">
+      <${Segments} label="Status" value=${status} set=${(each) => setQuery({ status: each })} options=${[["", "All"], ...STATUSES.map((each) => [each, wordOf(each)])]} />
+      <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
+    </div>
+    <section class="panel" aria-label="Tasks"><${Loaded} of=${list} lines="10">${({ items, next }) => items.length === 0 && !cursor
+      ? html`<${Empty} title="No tasks" icon="tasks">${status || user ? "No task fits these filters." : html`A delayed task is a check or a call that runs once, at an instant. Make one with <code>everwatch task create</code>, or with POST /v1/users/USER/tasks.`}</${Empty}>`
+      : html`<${TaskTable} items=${items} withUser keyboard reload=${list.reload} /><${Pager} shown=${items.length} cursor=${cursor} next=${next} setQuery=${setQuery} what=${items.length === 1 ? "task" : "tasks"} />`}</${Loaded}></section>`;
+}
+
+function NextHour({ user }) {
+  const begin = Math.floor(now.value / 60_000) * 60_000;
+  const due = useGet("/v1/tasks", { status: "pending", user, since: begin, until: begin + 3_600_000, limit: MOST_IN_HOUR });
+  const minutes = useMemo(() => {
+    const found = Array.from({ length: 60 }, () => 0);
+    for (const each of due.data?.items ?? []) found[Math.min(59, Math.max(0, Math.floor((each.due_at - begin) / 60_000)))] += 1;
+    return found;
+  }, [due.data]);
+  const all = due.data?.items.length ?? 0;
+  if (!all) return null;
+  return html`<${Panel} title="Due in the next hour" pad aside=${`${count(all)}${due.data.next ? " or more" : ""}`}>
+    <${Histogram} values=${minutes} label=${`${all} tasks are due in the next hour`} />
+    <div class="flow-foot"><span>now</span><span>in 1 h</span></div>
+  </${Panel}>`;
+}
+
+export function TaskTable({ items, withUser = false, reload, keyboard = false }) {
+  const cancel = (task) => ask({
+    title: `Cancel ${task.task_id}`, action: "Cancel the task", danger: true,
+    body: () => html`<p class="muted">The task does not run. It stays in this list as cancelled.</p>`,
+    submit: async () => { await write("DELETE", userPath(task.user_id, `/tasks/${encodeURIComponent(task.task_id)}`)); toast(`${task.task_id} is cancelled.`); reload(); },
+  });
+  return html`<${Table} label="Tasks" rows=${items} keyOf=${(each) => `${each.user_id}\n${each.task_id}`} keyboard=${keyboard} tall columns=${[
+    { id: "status", label: "Status", width: "w-m", cell: (each) => html`<${State} state=${each.paused ? "paused" : each.status} />` },
+    { id: "task", label: "Task", cell: (each) => html`<span class="two"><span><b>${each.task_id}</b></span><span class="small faint" title=${each.reason}>${each.reason || each.kind}</span></span>` },
+    withUser && { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
+    { id: "kind", label: "Kind", width: "w-s", narrow: false, wide: true, cell: (each) => each.kind },
+    { id: "due", label: "Due", width: "w-m", num: true, narrow: false, cell: (each) => html`<${Instant} ms=${each.due_at} />` },
+    { id: "in", label: "In", width: "w-s", num: true, cell: (each) => html`<span class=${each.status === "pending" && each.due_at < now.value ? "warn" : ""}><${Ago} ms=${each.ended_at || each.due_at} /></span>` },
+    may("write") && { id: "cancel", label: "", width: "w-act", num: true, narrow: false, cell: (each) => each.status === "pending" && html`<button class="button plain" type="button" onClick=${() => cancel(each)}>Cancel</button>` },
+  ]} />`;
+}

@@ -1,0 +1,102 @@
+// One user on one page: what is registered, monitors, tasks, and what changed.
+import { html, useEffect } from "../app/html.js";
+import { useGet, useThrottled } from "../app/load.js";
+import { useLive } from "../app/live.js";
+import { userPath, write } from "../app/api.js";
+import { count, full } from "../app/format.js";
+import { query, to } from "../app/router.js";
+import { may } from "../app/session.js";
+import { create } from "../app/monitor-actions.js";
+import { ask } from "../components/dialog.js";
+import { Action, Field } from "../components/form.js";
+import { Icon } from "../components/icon.js";
+import { Empty, Loaded } from "../components/notice.js";
+import { Panel } from "../components/panel.js";
+import { STATES, wordOf } from "../components/state.js";
+import { Instant } from "../components/time.js";
+import { toast, told } from "../components/toast.js";
+import { Feed } from "./feed.js";
+import { MonitorList } from "./monitors.js";
+import { TaskTable } from "./tasks.js";
+
+export function UserPage({ user: userId }) {
+  const user = useGet(userPath(userId));
+  const changes = useGet(`/v1/transitions`, { user: userId, limit: 30 });
+  const tasks = useGet(userPath(userId, "/tasks"), { limit: 20 });
+  const plans = useGet("/v1/plans");
+  const soon = useThrottled(() => {
+    user.reload();
+    changes.reload();
+  }, 2_000);
+  useLive({ only: "transition" }, (kind, value) => kind === "transition" && value.user_id === userId && soon());
+  const name = user.data?.attributes.name ?? userId;
+  useEffect(() => {
+    document.title = `${name} · Everwatch`;
+  }, [name]);
+  return html`
+    <div class="crumbs"><a href=${to(["users"])}>Users</a><span>/</span><span class="clip">${userId}</span></div>
+    <div class="page-head"><h1 class="clip">${name}</h1>${user.data && html`<span class="sub">${user.data.plan}</span>`}
+      ${user.data && html`<div class="end"><${UserActions} user=${user.data} done=${() => { user.reload(); }} /></div>`}</div>
+    <${Loaded} of=${user} lines="4">${(data) => html`<div class="columns main-aside">
+      <div class="stack">
+        <${MonitorList} filters=${{ user: userId }} order=${query.value} empty=${html`<${Empty} title="No monitors yet" icon="monitors">This user has no monitors. ${may("write") ? "Make one with New monitor." : ""}</${Empty}>`} />
+        ${tasks.data?.items.length > 0 && html`<${Panel} title="Delayed tasks"><${TaskTable} items=${tasks.data.items} reload=${tasks.reload} /></${Panel}>`}
+      </div>
+      <div class="stack">
+        <${Panel} title="Registration" pad><${Registration} user=${data} plan=${plans.data?.items.find((each) => each.plan === data.plan)} /></${Panel}>
+        <${Panel} title="Changes" aside=${html`<a class="link" href=${to(["changes"], { user: userId })}>All</a>`}>
+          <${Loaded} of=${changes}>${({ items }) => (items.length ? html`<${Feed} items=${items} scroll />` : html`<${Empty} title="Nothing has changed yet" />`)}</${Loaded}>
+        </${Panel}>
+      </div>
+    </div>`}</${Loaded}>`;
+}
+
+function Registration({ user, plan }) {
+  const all = Object.values(user.monitors).reduce((sum, n) => sum + n, 0);
+  const most = plan?.max_monitors;
+  return html`<dl class="pairs">
+    <dt>Plan</dt><dd><a class="link" href=${to(["users"], { plan: user.plan })}>${user.plan}</a></dd>
+    <dt>Monitors</dt><dd>${count(all)}${most ? ` of ${count(most)} that the plan allows` : ""}${all > 0 && html` <span class="faint">(${STATES.filter((state) => user.monitors[state]).map((state) => `${user.monitors[state]} ${wordOf(state).toLowerCase()}`).join(", ")})</span>`}</dd>
+    <dt>Registered</dt><dd><${Instant} ms=${user.registered_at} /></dd>
+    <dt>Changed</dt><dd><${Instant} ms=${user.updated_at} /></dd>
+    ${Object.entries(user.attributes).map(([name, value]) => html`<dt key=${name}>${name}</dt><dd>${String(value)}</dd>`)}
+    ${user.maintenance.map((each, i) => html`<dt>${i ? "" : "Maintenance"}</dt><dd>${each.cron ? `${each.cron} (${each.timezone}) for ${each.duration}` : `${textOf(each.start)} to ${textOf(each.end)}`}</dd>`)}
+  </dl>`;
+}
+
+const MAINTENANCE = [["1", "for 1 hour"], ["4", "for 4 hours"], ["24", "for 1 day"]];
+
+function MaintenanceBody({ values }) {
+  return html`<${Field} label="Maintenance from now" hint="Checks go on, and nobody is alerted.">${(id) => html`<select class="select" id=${id} onChange=${(event) => (values.hours = event.target.value)}>${MAINTENANCE.map(([hours, text]) => html`<option key=${hours} value=${hours}>${text}</option>`)}</select>`}</${Field}>`;
+}
+
+function maintain(user, done) {
+  ask({
+    title: `Maintenance of ${user.attributes.name ?? user.user_id}`, action: "Begin", body: MaintenanceBody, given: { hours: "1" },
+    submit: async ({ hours }) => {
+      const start = Date.now();
+      // the windows are stated anew as a whole; those that are over need not be kept
+      const kept = user.maintenance.filter((each) => !each.end || Date.parse(each.end) > start);
+      const maintenance = [...kept, { start, end: start + Number(hours) * 3_600_000 }];
+      await write("PUT", userPath(user.user_id, "/maintenance"), { body: { maintenance } });
+      toast("Maintenance has begun.");
+      done();
+    },
+  });
+}
+
+const textOf = (value) => (typeof value === "number" ? full(value) : String(value));
+
+function UserActions({ user, done }) {
+  const path = (rest) => userPath(user.user_id, rest);
+  const pauseAll = () => ask({
+    title: `Pause all monitors of ${user.attributes.name ?? user.user_id}`, action: "Pause all",
+    body: () => html`<p class="muted">No checks of this user run and nobody is alerted, until you resume them.</p>`,
+    submit: async () => { await write("POST", path("/pause"), { body: {} }); done(); },
+  });
+  return html`
+    ${may("write") && html`<button class="button" type="button" onClick=${() => create(user.user_id, done)}><${Icon} name="plus" size="14" />New monitor</button>`}
+    ${may("run") && html`<button class="button" type="button" onClick=${() => maintain(user, done)}><${Icon} name="tool" size="14" />Maintenance</button>`}
+    ${may("run") && html`<button class="button" type="button" onClick=${pauseAll}><${Icon} name="pause" size="14" />Pause all</button>`}
+    ${may("run") && user.monitors.paused > 0 && html`<${Action} icon="play" act=${async () => (await told("Resumed what the pause of the user paused.", () => write("POST", path("/resume")))) && done()}>Resume</${Action}>`}`;
+}

@@ -1,0 +1,407 @@
+"""The console in a browser: pages, actions, keyboard, live events, sign-in, themes, and what its policy forbids.
+
+One server on the store in memory and one browser serve all tests of the module; every page that a test opens fails it if
+the browser reports an error or a violation of the content security policy.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from everwatch.api.logins import new_login
+from everwatch.api.permissions import Role
+from everwatch.model import Result, State, Status, Transition
+from support.api import START
+from support.browser import FLAGS, chromium, session_cookie
+from support.console import ConsoleApi, console_api
+
+playwright = pytest.importorskip("playwright.async_api")
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(chromium() is None, reason="there is no chromium: apt-get install chromium"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+AXE = Path(__file__).parent.parent / "data" / "vendor" / "axe.min.js"
+WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
+MONITOR = "users/saffron-spice/monitors/checkout"
+PAGES = ["", "monitors", MONITOR, "users", "users/saffron-spice", "tasks", "changes", "live", "incidents", "notifications", "partitions", "tokens"]  # fmt: skip
+PATIENCE_MS = 30_000
+# what browsers say of a request that was refused or did not arrive, on purpose here
+EXPECTED = re.compile(r"Failed to load resource|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_EMPTY_RESPONSE")
+
+
+class Console:
+    """The server, the browser, and what pages reported."""
+
+    def __init__(self, running: ConsoleApi, browser: Any) -> None:
+        self.running = running
+        self.browser = browser
+        self.reported: list[str] = []
+
+    @asynccontextmanager
+    async def context(self, *, role: Role | None = Role.ADMIN, user_id: str = "", size: Any = WIDE, **more: Any) -> AsyncIterator[Any]:  # fmt: skip
+        """A browser of its own, signed in unless ``role`` is None."""
+        context = await self.browser.new_context(viewport=size, timezone_id="UTC", **more)
+        context.set_default_timeout(PATIENCE_MS)
+        await context.add_init_script(
+            "document.addEventListener('securitypolicyviolation', e => console.error('policy: ' + e.violatedDirective + ' ' + e.blockedURI))"
+        )
+        if role is not None:
+            await context.add_cookies([session_cookie(self.running, role, user_id)])
+        try:
+            yield context
+        finally:
+            await context.close()
+
+    async def page(self, context: Any, path: str = "") -> Any:
+        """Open a page and wait until its data is there."""
+        page = await context.new_page()
+        page.on("console", lambda message: message.type == "error" and self._note(f"{page.url}: {message.text}"))
+        page.on("pageerror", lambda error: self._note(f"{page.url}: {error}"))
+        await page.clock.set_fixed_time(START / 1_000)
+        await page.goto(f"{self.running.url}/console/{path}")
+        await settled(page)
+        return page
+
+    @asynccontextmanager
+    async def opened(self, path: str = "", **more: Any) -> AsyncIterator[Any]:
+        """A page in a browser of its own."""
+        async with self.context(**more) as context:
+            yield await self.page(context, path)
+
+    def _note(self, text: str) -> None:
+        if not EXPECTED.search(text):
+            self.reported.append(text)
+
+
+async def settled(page: Any) -> None:
+    """Wait until a page shows its title and nothing loads."""
+    await page.wait_for_selector("h1")
+    await page.wait_for_selector(".skeleton", state="detached")
+
+
+@pytest.fixture(scope="module")
+async def started() -> AsyncIterator[Console]:
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(console_api())
+        driver = await stack.enter_async_context(playwright.async_playwright())
+        browser = await driver.chromium.launch(executable_path=chromium(), args=FLAGS)
+        stack.push_async_callback(browser.close)
+        yield Console(running, browser)
+
+
+@pytest.fixture
+async def console(started: Console) -> AsyncIterator[Console]:
+    started.reported.clear()
+    yield started
+    assert not started.reported
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for a condition of this process."""
+    async with asyncio.timeout(PATIENCE_MS / 1_000):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("theme", "size"), [("light", WIDE), ("dark", PHONE)], ids=["light", "dark phone"])
+async def test_every_page_is_accessible_and_fits_its_screen(console: Console, theme: str, size: Any) -> None:
+    axe = AXE.read_text()
+    async with console.context(size=size, color_scheme=theme, reduced_motion="reduce") as context:
+        page = await console.page(context)
+        for path in PAGES:
+            await page.goto(f"{console.running.url}/console/{path}")
+            await settled(page)
+            await page.wait_for_selector(".link-state.live")
+            await page.evaluate(axe)
+            found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            wrong = [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found["violations"] for node in each["nodes"]]  # fmt: skip
+            assert not wrong, f"{path}: {wrong}"
+            assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"], f"{path} is too wide"
+            background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert (background == "rgb(17, 17, 19)") == (theme == "dark")
+
+
+async def test_no_page_breaks_the_content_security_policy_and_navigation_leads_to_each(console: Console) -> None:
+    async with console.opened() as page:
+        names = await page.locator(".side .nav a").all_inner_texts()
+        for name in names:
+            await page.locator(".side .nav a", has_text=name.split("\n")[0]).first.click()
+            await page.wait_for_selector(".side a[aria-current=page]")
+            await settled(page)
+            assert await page.locator(".notice.error").count() == 0, name
+        await page.goto(f"{console.running.url}/console/{MONITOR}")
+        await page.wait_for_selector("canvas")  # the chart's module was loaded
+        await page.goto(f"{console.running.url}/console/nowhere/at/all")
+        await page.get_by_role("heading", name="No such page").wait_for()
+
+
+async def test_overview_counts_what_there_is_and_names_the_worst_first(console: Console) -> None:
+    async with console.opened() as page:
+        down = page.locator("a.counter", has_text="Down")
+        assert (await down.locator(".figure").inner_text()) == "3"
+        worst = page.get_by_role("table", name="Monitors that need attention")
+        assert "status 503, expected 200-299" in await worst.inner_text()
+        await down.click()
+        await page.wait_for_url("**/console/monitors?state=down&sort=state-since")
+        await page.get_by_role("table", name="Monitors").wait_for()
+        assert await page.locator("tbody tr").count() == 3
+
+
+async def test_a_view_is_its_address(console: Console) -> None:
+    async with console.opened("monitors?kind=tls&q=lantern") as page:
+        assert await page.locator("tbody tr").count() == 1
+        await page.get_by_role("searchbox").fill("kestrel")
+        await page.wait_for_url("**q=kestrel**")
+        await page.get_by_text("the certificate has expired").wait_for()
+        await page.reload()
+        await page.get_by_text("the certificate has expired").wait_for()
+        assert await page.get_by_role("searchbox").input_value() == "kestrel"
+
+
+async def test_pages_of_a_list_go_on_and_back(console: Console) -> None:
+    async with console.opened("monitors") as page:
+        first = await page.locator("tbody tr").first.inner_text()
+        await page.get_by_role("button", name="Next page").click()
+        await page.wait_for_url("**cursor=**")
+        await playwright.expect(page.locator("tbody tr").first).not_to_have_text(first, use_inner_text=True)
+        await page.get_by_role("button", name="First page").click()
+        await playwright.expect(page.locator("tbody tr").first).to_have_text(first, use_inner_text=True)
+
+
+async def test_monitor_says_why_and_its_bar_is_read_by_keyboard(console: Console) -> None:
+    async with console.opened(MONITOR) as page:
+        assert "It is down for" in await page.locator(".verdict").inner_text()
+        assert "status 503, expected 200-299" in await page.locator(".verdict").inner_text()
+        bar = page.get_by_role("slider")
+        await bar.focus()
+        await page.keyboard.press("End")
+        assert "down" in str(await bar.get_attribute("aria-valuetext"))
+        await page.keyboard.press("Home")
+        assert "up" in str(await bar.get_attribute("aria-valuetext"))
+        await page.get_by_role("button", name="Show as a table").click()
+        await page.get_by_role("table", name="States in the last 24h, as a table").wait_for()
+
+
+# --- actions ----------------------------------------------------------------------------------------------------------
+
+
+async def test_monitor_is_paused_resumed_run_changed_and_deleted(console: Console) -> None:
+    store = console.running.store
+
+    def held() -> Any:
+        return store.monitor("bonsai-co", "mail")
+
+    async with console.opened("users/bonsai-co/monitors/mail") as page:
+        await page.get_by_role("button", name="Pause").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Pause", exact=True).click()
+        await page.get_by_text("It is paused for").wait_for()
+        assert held().state is State.PAUSED
+        await page.get_by_role("button", name="Resume").click()
+        await page.get_by_role("button", name="Pause").wait_for()
+        assert held().state is not State.PAUSED
+        await page.get_by_role("button", name="Edit").click()
+        text = page.get_by_label("Specification (JSON)")
+        await text.fill((await text.input_value()).replace('"Mail server"', '"Post office"'))
+        await page.get_by_role("button", name="Save").click()
+        await page.get_by_role("heading", name="Post office").wait_for()
+        assert (held().spec.name, held().version) == ("Post office", 2)
+        await page.get_by_role("button", name="Delete").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
+        await page.wait_for_url("**/console/users/bonsai-co")
+        assert held() is None
+
+
+async def test_a_wrong_change_says_which_field_and_a_lost_one_is_refused(console: Console) -> None:
+    async with console.opened("users/dockside-cycles/monitors/mail") as page:
+        await page.get_by_role("button", name="Edit").click()
+        text = page.get_by_label("Specification (JSON)")
+        before = await text.input_value()
+        await text.fill(before.replace('"5m"', '"never"'))
+        await page.get_by_role("button", name="Save").click()
+        assert "schedule" in await page.get_by_role("alert").inner_text()
+        # somebody else is faster
+        answer = await console.running.call(
+            "PATCH", "/v1/users/dockside-cycles/monitors/mail", body={"name": "Theirs"}, If_Match="*",
+            Content_Type="application/merge-patch+json",
+        )  # fmt: skip
+        assert answer.status == 200
+        await text.fill(before.replace('"Mail server"', '"Mine"'))
+        await page.get_by_role("button", name="Save").click()
+        await page.get_by_role("alert").get_by_text("version").wait_for()
+        assert console.running.store.monitor("dockside-cycles", "mail").spec.name == "Theirs"  # type: ignore[union-attr]
+
+
+async def test_a_selection_is_paused_by_keyboard_alone(console: Console) -> None:
+    async with console.opened("monitors?user=orchard-tea") as page:
+        for key in ["j", "x", "j", "x"]:
+            await page.keyboard.press(key)
+        await page.get_by_text("2 selected").wait_for()
+        await page.get_by_role("toolbar").get_by_role("button", name="Pause").focus()
+        await page.keyboard.press("Enter")
+        await page.get_by_role("dialog").get_by_role("button", name="Pause", exact=True).focus()
+        await page.keyboard.press("Enter")
+        await page.get_by_text("2 monitors paused.").wait_for()
+        asleep = [each for each in console.running.store.monitors("orchard-tea") if each.state is State.PAUSED]
+        assert len(asleep) == 2
+
+
+async def test_a_viewer_gets_no_actions_and_a_user_sees_its_own_things_only(console: Console) -> None:
+    async with console.opened(MONITOR, role=Role.VIEWER) as page:
+        assert await page.get_by_role("button", name="Pause").count() == 0
+    async with console.opened("", role=Role.OPERATOR, user_id="juniper-soap") as page:
+        assert "Partitions" not in await page.locator(".side").inner_text()
+        await page.goto(f"{console.running.url}/console/monitors")
+        await settled(page)
+        assert await page.locator("tbody tr").count() == 5
+        assert await page.locator(".notice.error").count() == 0
+
+
+# --- keyboard ---------------------------------------------------------------------------------------------------------
+
+
+async def test_keys_lead_everywhere(console: Console) -> None:
+    async with console.opened() as page:
+        await page.keyboard.press("g")
+        await page.keyboard.press("m")
+        await page.wait_for_url("**/console/monitors")
+        await settled(page)
+        await page.keyboard.press("/")
+        await page.keyboard.type("kestrel")
+        await page.wait_for_url("**q=kestrel")
+        await page.keyboard.press("Escape")
+        await page.keyboard.press("Control+k")
+        await page.keyboard.type("Velvet")
+        await page.get_by_role("option", name=re.compile("velvet", re.I)).first.wait_for()
+        await page.keyboard.press("Escape")
+        await page.keyboard.press("?")
+        await page.get_by_role("dialog", name="Keys").wait_for()
+        await page.keyboard.press("Escape")
+        await page.keyboard.press("j")
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/console/users/kestrel-maps/monitors/**")
+
+
+async def test_search_finds_by_name_and_opens(console: Console) -> None:
+    async with console.opened() as page:
+        await page.keyboard.press("Control+k")
+        await page.keyboard.type("saffron")
+        await page.get_by_role("option").filter(has_text="Checkout").first.wait_for()
+        await page.keyboard.press("Enter")
+        await page.wait_for_url("**/console/users/saffron-spice/**")
+
+
+# --- live -------------------------------------------------------------------------------------------------------------
+
+
+async def test_one_stream_serves_all_tabs_and_another_tab_takes_over(console: Console) -> None:
+    running = console.running
+    async with console.context() as context:
+        tabs = [await console.page(context) for _ in range(5)]
+        for tab in tabs:
+            await tab.wait_for_selector(".link-state.live")
+        assert running.live.clients == 1
+        await tabs[0].close()
+        await until(lambda: running.live.clients == 1 and running.taker is not None)
+        # the news may come while the streams change hands, so it is told until it is seen
+        shown = tabs[-1].locator(".feed", has_text="a live reason")
+        for number in range(300):
+            running.tell(Transition("lantern-toys", "mail", START + number, State.UP, State.DOWN, "a live reason", 1))
+            if await shown.count():
+                break
+            await asyncio.sleep(0.1)
+        await shown.wait_for()
+
+
+async def test_live_page_freezes_and_goes_on_and_filters_by_user(console: Console) -> None:
+    running = console.running
+
+    def result(user_id: str, reason: str) -> Result:
+        return Result(user_id, "mail", START, "tcp", 1, Status.FAILURE, reason, START, 12.0)
+
+    async with console.opened("live") as page:
+        await until(lambda: running.live.clients == 1 and running.taker is not None)
+        await page.wait_for_selector(".link-state.live")
+        running.tell(result("elm-street-records", "before"))
+        await page.get_by_text("before").wait_for()
+        await page.keyboard.press("f")
+        await page.get_by_text("Frozen").wait_for()
+        running.tell(result("elm-street-records", "meanwhile"))
+        await page.get_by_role("button", name="Resume (1 waiting)").click()
+        await page.get_by_text("meanwhile").wait_for()
+        await page.get_by_role("searchbox").fill("umbra-lighting")
+        await page.wait_for_url("**user=umbra-lighting")
+        await until(lambda: running.live.clients == 2)
+        running.tell(result("elm-street-records", "of somebody else"))
+        running.tell(result("umbra-lighting", "of this one"))
+        await page.get_by_text("of this one").wait_for()
+        assert await page.get_by_text("of somebody else").count() == 0
+
+
+async def test_api_that_was_killed_is_back_and_nothing_is_missing(console: Console) -> None:
+    running = console.running
+    async with console.opened("users/granite-coffee/monitors/mail") as page:
+        await page.wait_for_selector(".link-state.live")
+        await running.stop()
+        await page.wait_for_selector(".link-state.lost")
+        changed = running.store.monitor("granite-coffee", "mail")
+        assert changed is not None
+        await running.start()
+        await running.call("POST", "/v1/users/granite-coffee/monitors/mail/pause", body={})
+        await page.wait_for_selector(".link-state.live")
+        await page.get_by_text("It is paused for").wait_for()
+
+
+# --- signing in, preferences ------------------------------------------------------------------------------------------
+
+
+async def test_sign_in_by_link_and_by_token_and_out(console: Console) -> None:
+    running = console.running
+    async with console.context(role=None) as context:
+        page = await console.page(context)
+        await page.get_by_role("heading", name="Sign in").wait_for()
+        await page.get_by_label("Token").fill("wrong")
+        await page.get_by_role("button", name="Sign in").click()
+        await page.get_by_text("This token is not known").wait_for()
+        await page.get_by_label("Token").fill(running.texts[Role.VIEWER])
+        await page.keyboard.press("Enter")
+        await page.get_by_role("heading", name="Overview").wait_for()
+        assert "everwatch" not in await page.evaluate("document.cookie")  # scripts cannot read it
+        await page.get_by_role("button", name="Sign out").click()
+        await page.get_by_role("heading", name="Sign in").wait_for()
+        made = new_login(Role.ADMIN, running.clock.now_ms())
+        running.logins.put(made.record)
+        link = made.link(running.url)
+        await page.goto(link)
+        await page.get_by_role("heading", name="Overview").wait_for()
+        await page.get_by_role("button", name="Sign out").click()
+        await page.get_by_role("heading", name="Sign in").wait_for()
+        await page.goto(link)
+        await page.get_by_text("That link was used already").wait_for()
+
+
+async def test_theme_and_zone_stay_as_they_were_set(console: Console) -> None:
+    async with console.context(color_scheme="light") as context:
+        page = await console.page(context)
+        await page.get_by_role("button", name=re.compile("Theme: auto")).click()
+        await page.get_by_role("button", name=re.compile("Theme: light")).click()
+        await page.get_by_role("button", name="Times are local: change").click()
+        await page.reload()
+        await page.get_by_role("button", name="Times are UTC: change").wait_for()
+        assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 17, 19)"
+
+
+async def test_what_fails_says_what_to_do(console: Console) -> None:
+    async with console.opened("users/nobody/monitors/nothing") as page:
+        text = await page.locator(".notice.error").first.inner_text()
+        assert "nothing" in text and "It may have been deleted" in text

@@ -1,0 +1,226 @@
+"""A console with a company's data: shops with monitors, a day of results and changes, and the lag of processes."""
+
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import aiohttp
+import orjson
+
+from everwatch.api.live import Live
+from everwatch.api.server import Server
+from everwatch.core.config import load_settings
+from everwatch.encoding import codec
+from everwatch.core.output_format import OutputFormat
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.consumer_groups import Member
+from everwatch.kafka.lag import Lag, PartitionLag
+from everwatch.kafka.topics import Topics
+from everwatch.model import At, Every, Monitor, MonitorSpec, Origin, Policy, Result, State, Status, Transition, User
+from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
+from support.api import START, Api, listening
+
+MINUTE, HOUR = 60_000, 3_600_000
+RESULTS, TRANSITIONS = Partition("everwatch-results", 0), Partition("everwatch-transitions", 0)
+CITIES = ["Bern", "Lyon", "Porto", "Graz", "Turin", "Ghent", "Malmö", "Bilbao", "Brno", "Tartu", "Cork", "Leipzig"]
+SHOPS = [
+    "Aldgate Books", "Bonsai & Co", "Café Lumen", "Dockside Cycles", "Elm Street Records", "Fjord Outfitters",
+    "Granite Coffee", "Harbour Cheese", "Indigo Denim", "Juniper Soap", "Kestrel Maps", "Lantern Toys",
+    "Marble Bakery", "North Quay Wine", "Orchard Tea", "Paper Crane", "Quill Stationery", "Riverside Pottery",
+    "Saffron Spice", "Tidewater Surf", "Umbra Lighting", "Velvet Florist", "Willow Furniture", "Zephyr Kites",
+]  # fmt: skip
+
+
+class Kind(NamedTuple):
+    """A monitor that every shop has: its id, name, kind, config, interval and typical duration, ms."""
+
+    monitor_id: str
+    name: str
+    kind: str
+    config: dict[str, Any]
+    every_ms: int
+    took_ms: float
+
+
+def kinds_of(shop: str) -> list[Kind]:
+    """The monitors of a shop."""
+    host = f"{shop}.example"
+    return [
+        Kind("front-page", "Front page", "http", {"url": f"https://{host}/"}, MINUTE, 140),
+        Kind("checkout", "Checkout", "http", {"url": f"https://{host}/checkout/health"}, MINUTE, 210),
+        Kind("mail", "Mail server", "tcp", {"host": f"mail.{host}", "port": 25}, 5 * MINUTE, 32),
+        Kind("nightly-backup", "Nightly backup", "heartbeat", {"period": "1d", "grace": "2h"}, 5 * MINUTE, 0),
+        Kind("certificate", "Certificate", "tls", {"host": host, "port": 443}, HOUR, 55),
+    ]
+
+
+WHY = {
+    "http": "status 503, expected 200-299",
+    "tcp": "connection refused",
+    "heartbeat": "no heartbeat for 26 h, expected one each day and 2 h",
+    "tls": "the certificate has expired on 2026-11-14",
+}
+BROKEN = {
+    ("saffron-spice", "checkout"): State.DOWN,
+    ("fjord-outfitters", "front-page"): State.DOWN,
+    ("kestrel-maps", "certificate"): State.DOWN,
+    ("marble-bakery", "nightly-backup"): State.LATE,
+    ("paper-crane", "mail"): State.PAUSED,
+    ("zephyr-kites", "front-page"): State.NEW,
+}
+
+
+class Data:
+    """What is stored: entries, results and transitions."""
+
+    def __init__(self) -> None:
+        self.entries: list[CatalogueEntry] = []
+        self.results: list[Result] = []
+        self.transitions: list[Transition] = []
+        self._random = random.Random(7)
+        for number, name in enumerate(SHOPS):
+            self._add(number, name)
+
+    def _add(self, number: int, name: str) -> None:
+        user_id = name.lower().replace(" & ", "-").replace(" ", "-").replace("é", "e")
+        plan = ("free", "pro", "enterprise")[number % 3]
+        since = START - (90 - number) * 24 * HOUR
+        city = CITIES[number % len(CITIES)]
+        attributes = {"name": name, "city": city, "email": f"ops@{user_id}.example"}
+        kinds = kinds_of(user_id)
+        ids = tuple(each.monitor_id for each in kinds)
+        self.entries.append(CatalogueEntry(user_id, "", User(user_id, plan, attributes, ids, since, since)))
+        for kind in kinds:
+            self._add_monitor(user_id, kind, since, plan, city)
+        if number % 8 == 0:
+            spec = MonitorSpec("send-invoice", "webhook", orjson.dumps({"url": f"https://{user_id}.example/hooks"}).decode(), At(START + (number + 3) * MINUTE))
+            self.entries.append(CatalogueEntry(user_id, "send-invoice", Monitor(user_id, spec, Origin.COMMAND, 1, START - HOUR)))
+
+    def _add_monitor(self, user_id: str, kind: Kind, since: int, plan: str, city: str) -> None:
+        state = BROKEN.get((user_id, kind.monitor_id), State.UP)
+        at = START - self._random.randrange(3, 50) * MINUTE if state is not State.UP else since + MINUTE
+        why = WHY[kind.kind] if state in (State.DOWN, State.LATE) else ""
+        spec = MonitorSpec(
+            kind.monitor_id, kind.kind, orjson.dumps(kind.config, option=orjson.OPT_SORT_KEYS).decode(), Every(kind.every_ms),
+            Policy(failures_to_down=2), name=kind.name, labels=(("city", city), ("team", "web")),
+        )  # fmt: skip
+        monitor = Monitor(user_id, spec, Origin.SIGNUP, 1 + len(why) // 20, since, state, at, why, last_signal=START - 9 * HOUR if kind.kind == "heartbeat" else 0)
+        self.entries.append(CatalogueEntry(user_id, kind.monitor_id, monitor))
+        if state is State.NEW:
+            return
+        self._change(user_id, kind, since + MINUTE, State.NEW, State.UP, "", plan)
+        if state is not State.UP:
+            self._change(user_id, kind, at, State.UP, state, why, plan)
+        elif self._random.random() < 0.3:
+            gone = START - self._random.randrange(10, 1_400) * MINUTE
+            self._change(user_id, kind, gone, State.UP, State.DOWN, WHY[kind.kind], plan)
+            self._change(user_id, kind, gone + 6 * MINUTE, State.DOWN, State.UP, "", plan)
+        self._run(user_id, kind, state, at, why)
+
+    def _run(self, user_id: str, kind: Kind, state: State, at: int, why: str) -> None:
+        """A day of results of a few monitors, the last hour of the others."""
+        length = 24 * HOUR if user_id == "saffron-spice" else HOUR
+        for due in range(START - length, START, kind.every_ms):
+            failed = state is State.DOWN and due >= at
+            took = kind.took_ms * (0.8 + self._random.random() * 0.5 + (2.5 if self._random.random() < 0.02 else 0))
+            timings = {"dns": took * 0.1, "connect": took * 0.2, "tls": took * 0.3, "first_byte": took * 0.4} if kind.kind == "http" else {}
+            self.results.append(Result(
+                user_id, kind.monitor_id, due, kind.kind, 1, Status.FAILURE if failed else Status.SUCCESS, why if failed else "",
+                due + 40, round(took, 1), timings={name: round(ms, 1) for name, ms in timings.items()}, executor="executor-bern-1",
+            ))  # fmt: skip
+
+    def _change(self, user_id: str, kind: Kind, at: int, before: State, after: State, why: str, plan: str) -> None:
+        host = kind.config.get("host") or kind.config.get("url", "").split("/")[2:3]
+        target = host if isinstance(host, str) else (host[0] if host else "")
+        is_alert = after in (State.DOWN, State.LATE) or before is State.DOWN
+        self.transitions.append(Transition(user_id, kind.monitor_id, at, before, after, why, 1, is_alert, False, kind.kind, target, plan, lasted_ms=3 * HOUR))
+
+
+def lag() -> Lag:
+    """The lag of a worker, two executors and a sink; one partition has no executor."""
+    rows = []
+    for number in range(8):
+        for process, topic, behind in (("worker", "everwatch-signups", 0), ("executor", "everwatch-ticks-normal", 3), ("sink", "everwatch-results", 12)):
+            owner = "" if process == "executor" and number == 5 else f"everwatch-{process}-bern-{1 + number % 2}"
+            count = 420 if not owner else behind * (number % 3)
+            rows.append(PartitionLag(topic, f"everwatch-{process}", process, number, 10_000, 10_000 + count, count, 94.0 if not owner else count * 0.1, owner, "10.0.4.17" if owner else "", START - 400 if process == "worker" else None))
+    of = {process: tuple(Member(f"everwatch-{process}-bern-{n}", "10.0.4.17", frozenset({(f"everwatch-{process}", m) for m in range(n - 1, 8, 2)})) for n in (1, 2)) for process in ("worker", "executor", "sink")}
+    return Lag(START, tuple(rows), of)
+
+
+class ConsoleApi(Api):
+    """An API with that data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        data = Data()
+        self.worker.put(*data.entries)
+        results = [Received(RESULTS, i, each.scheduled_at, each) for i, each in enumerate(data.results)]
+        changes = [Received(TRANSITIONS, i, each.at, each) for i, each in enumerate(data.transitions)]
+        self.store.apply(SinkBatch(START, {RESULTS: len(results), TRANSITIONS: len(changes)}, results, changes))
+        self._offset = 10**6
+
+    def new_live(self) -> Live:
+        """What hands out live events, without clients."""
+        return Live(
+            Topics.of(load_settings()),
+            self._follow,
+            lambda principal: self.tokens.is_valid(principal, self.clock.now_ms()),
+            self.clock,
+        )
+
+    def services(self) -> Any:
+        return super().services()._replace(measure_lag=lag)
+
+    def tell(self, value: Result | Transition) -> None:
+        """Send one live event to those who follow."""
+        self._offset += 1
+        is_result = isinstance(value, Result)
+        topics = Topics.of(load_settings())
+        topic = topics.results if is_result else topics.transitions
+        encode: Any = codec.encode_result if is_result else codec.encode_transition
+        data = encode(value, OutputFormat.JSON)
+        if self.taker is not None:
+            self.taker([Record(topic, 0, self._offset, START, codec.user_key(value.user_id), data)])
+
+    def tell_some(self) -> None:
+        """Send a few results and changes of state."""
+        for number, name in enumerate(SHOPS[:14]):
+            user_id = name.lower().replace(" & ", "-").replace(" ", "-").replace("é", "e")
+            kind = kinds_of(user_id)[number % 3]
+            failed = number % 6 == 4
+            status = Status.FAILURE if failed else Status.SUCCESS
+            why = WHY[kind.kind] if failed else ""
+            self.tell(Result(user_id, kind.monitor_id, START, kind.kind, 1, status, why, START + 40, kind.took_ms, executor="executor-bern-1"))
+            if number % 7 == 3:
+                self.tell(Transition(user_id, kind.monitor_id, START, State.UP, State.DOWN, WHY[kind.kind], 1, True, False, kind.kind))
+
+    async def start(self) -> None:
+        """Serve, at the address from before if there was one."""
+        sock = listening() if not self.url else socket.create_server(("127.0.0.1", int(self.url.rpartition(":")[2])))
+        self.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        self._server = Server(self.services(), _at_once)
+        await self._server.start(sock)
+
+    async def stop(self) -> None:
+        """End as a process ends: what follows is forgotten, and a new one follows anew."""
+        await self._server.stop()
+        self.live = self.new_live()
+
+
+async def _at_once(_: str, __: float) -> None:
+    """Every position was passed."""
+
+
+@asynccontextmanager
+async def console_api() -> AsyncIterator[ConsoleApi]:
+    """Run it meanwhile."""
+    running = ConsoleApi()
+    await running.start()
+    async with aiohttp.ClientSession() as running.session:
+        try:
+            yield running
+        finally:
+            await running.stop()

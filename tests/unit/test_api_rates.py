@@ -1,0 +1,47 @@
+"""Rate limits of the API: how many requests a token may make, and what it is told."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from support.api import api
+
+from everwatch.api.permissions import Role
+from everwatch.api.rate_limiting import WINDOW_S, RateLimiter
+
+
+async def test_a_token_is_told_what_is_left_and_refused_what_is_too_much() -> None:
+    async with api(requests_per_min=3) as running:
+        left = [await running.call("GET", "/v1/me") for _ in range(3)]
+        assert [each.headers["RateLimit"] for each in left] == ['"token";r=2;t=20', '"token";r=1;t=40', '"token";r=0;t=60']
+        assert left[0].headers["RateLimit-Policy"] == '"token";q=3;w=60'
+        refused = await running.call("GET", "/v1/users/nobody")
+        assert (refused.status, refused.code, refused.headers["Retry-After"]) == (429, "rate_limited", "20")
+        assert refused.headers["RateLimit"] == '"token";r=0;t=60'
+        # another token has its own, and what takes no token none
+        assert (await running.call("GET", "/v1/me", token=running.token(Role.VIEWER))).status == 200
+        assert "RateLimit" not in (await running.call("GET", "/healthz", token=None)).headers
+        running.clock.advance(20_000)
+        again = await running.call("GET", "/v1/users/nobody")
+        assert (again.status, again.headers["RateLimit"]) == (404, '"token";r=0;t=60')
+
+
+async def test_without_a_limit_nothing_is_said_of_one() -> None:
+    async with api() as running:
+        assert "RateLimit" not in (await running.call("GET", "/v1/me")).headers
+
+
+@given(st.integers(1, 50), st.lists(st.floats(0, 30), min_size=1, max_size=200))
+def test_no_token_makes_more_than_the_limit_and_its_refill_allow(limit: int, pauses: list[float]) -> None:
+    limiter, now_s, allowed = RateLimiter(limit), 1_000.0, 0
+    for pause_s in pauses:
+        now_s += pause_s
+        found = limiter.take("t", now_s)
+        assert found is not None
+        allowed += not found.retry_in_s
+        assert 0 <= found.remaining <= limit
+        assert allowed <= limit + (now_s - 1_000) * limit / WINDOW_S + 1e-6
+        if found.retry_in_s:
+            later = limiter.take("t", now_s + found.retry_in_s + 1e-6)
+            assert later is not None
+            assert not later.retry_in_s
+            allowed += 1
+            now_s += found.retry_in_s + 1e-6

@@ -1,0 +1,50 @@
+"""The console's vendored modules are the files that vendor.lock names, and the pages import nothing that is not there."""
+
+import hashlib
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+STATIC = Path(str(files("everwatch.console"))) / "static"
+FOLDERS = [STATIC / "vendor", Path(__file__).parent.parent / "data" / "vendor"]
+IMPORT = re.compile(r"""(?:from|import)\s*\(?["']([^"']+)["']""")
+MODULES = sorted(each for each in STATIC.rglob("*.js") if each.parent.name != "vendor")
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=["console", "tests"])
+def test_vendored_files_are_those_of_the_lock_with_their_licences(folder: Path) -> None:
+    lock = json.loads((folder / "vendor.lock").read_text())
+    locked = {name: digest for package in lock.values() for name, digest in package["files"].items()}
+    present = {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in folder.iterdir()}
+    del present["vendor.lock"]
+    assert present == locked
+    for name, package in lock.items():
+        assert package["licence"], name
+        assert any(each.endswith(".LICENSE.txt") for each in package["files"]), name
+
+
+def test_vendored_modules_import_each_other_only() -> None:
+    for module in (STATIC / "vendor").glob("*.js"):
+        for name in IMPORT.findall(module.read_text()):
+            assert name.startswith("./") and (STATIC / "vendor" / name).is_file(), f"{module.name} imports {name}"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda each: str(each.relative_to(STATIC)))
+def test_modules_import_files_that_there_are(module: Path) -> None:
+    for name in IMPORT.findall(module.read_text()):
+        assert name.startswith("."), f"a browser cannot resolve {name!r}"
+        assert (module.parent / name).is_file(), f"{name!r} is not there"
+
+
+def test_nothing_is_inline_that_the_content_security_policy_forbids() -> None:
+    page = (STATIC / "index.html").read_text()
+    assert not re.search(r"<script(?![^>]*\bsrc=)", page)
+    assert "<style" not in page and " style=" not in page
+    for module in MODULES:
+        text = module.read_text()
+        assert not re.search(r"\beval\(|new Function|innerHTML|setAttribute\(\s*[\"']style", text), module.name
+        # a style as text would be an attribute; as an object it is set by script, which the policy allows
+        assert not re.search(r"\bstyle=\"|\bstyle=\$\{`", text), module.name
