@@ -22,7 +22,10 @@ AWAY_MS = 5_000
 def mortal(tmp_path: Path) -> Iterator[EmbeddedKafka]:
     """A broker of the test's own, at a port that nobody takes while it is away."""
     port = 20_000 + os.getpid() % 10_000
-    with EmbeddedKafka(EmbeddedKafkaSettings(tmp_path / "kafka", port=port, heap_mb=256), SystemClock()) as kafka:
+    # it registers again soon: what is due meanwhile is to run late, not to be skipped
+    soon = {"broker.session.timeout.ms": "4000"}
+    settings = EmbeddedKafkaSettings(tmp_path / "kafka", port=port, heap_mb=256, overrides=soon)
+    with EmbeddedKafka(settings, SystemClock()) as kafka:
         yield kafka
 
 

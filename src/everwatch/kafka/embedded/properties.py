@@ -24,6 +24,9 @@ _BROKER = {
     # Alone in its cluster, a first group member waits for nobody.
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "6000",
+    # A killed broker may register again only when this has passed since its last heartbeat (9 s by default), and one
+    # that gets no CPU for so long is taken for gone: its partitions have no leader until its next heartbeat.
+    "broker.session.timeout.ms": "6000",
     "num.network.threads": "2",
     "num.io.threads": "4",
     "num.recovery.threads.per.data.dir": "2",
