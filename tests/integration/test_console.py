@@ -1,7 +1,7 @@
 """The console in a browser: pages, actions, keyboard, live events, sign-in, themes, and what its policy forbids.
 
-One server on the store in memory and one browser serve all tests of the module; every page that a test opens fails it if
-the browser reports an error or a violation of the content security policy.
+One server on the store in memory and one browser serve all tests of the module. A test fails if the browser reports an
+error or a violation of the content security policy on any page that the test opens.
 """
 
 import asyncio
@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
+from support.api import START
+from support.browser import FLAGS, chromium, session_cookie
+from support.console import ConsoleApi, console_api
 
 from everwatch.api.logins import new_login
 from everwatch.api.permissions import Role
 from everwatch.model import Result, State, Status, Transition
-from support.api import START
-from support.browser import FLAGS, chromium, session_cookie
-from support.console import ConsoleApi, console_api
 
 playwright = pytest.importorskip("playwright.async_api")
 
@@ -31,10 +32,25 @@ pytestmark = [
 AXE = Path(__file__).parent.parent / "data" / "vendor" / "axe.min.js"
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
 MONITOR = "users/saffron-spice/monitors/checkout"
-PAGES = ["", "monitors", MONITOR, "users", "users/saffron-spice", "tasks", "changes", "live", "incidents", "notifications", "partitions", "tokens"]  # fmt: skip
+PAGES = [
+    "",
+    "monitors",
+    MONITOR,
+    "users",
+    "users/saffron-spice",
+    "tasks",
+    "changes",
+    "live",
+    "incidents",
+    "notifications",
+    "partitions",
+    "tokens",
+]
 PATIENCE_MS = 30_000
 # what browsers say of a request that was refused or did not arrive, on purpose here
-EXPECTED = re.compile(r"Failed to load resource|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_EMPTY_RESPONSE")
+EXPECTED = re.compile(
+    r"Failed to load resource|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_EMPTY_RESPONSE"
+)
 
 
 class Console:
@@ -46,12 +62,15 @@ class Console:
         self.reported: list[str] = []
 
     @asynccontextmanager
-    async def context(self, *, role: Role | None = Role.ADMIN, user_id: str = "", size: Any = WIDE, **more: Any) -> AsyncIterator[Any]:  # fmt: skip
+    async def context(
+        self, *, role: Role | None = Role.ADMIN, user_id: str = "", size: Any = WIDE, **more: Any
+    ) -> AsyncIterator[Any]:
         """A browser of its own, signed in unless ``role`` is None."""
         context = await self.browser.new_context(viewport=size, timezone_id="UTC", **more)
         context.set_default_timeout(PATIENCE_MS)
         await context.add_init_script(
-            "document.addEventListener('securitypolicyviolation', e => console.error('policy: ' + e.violatedDirective + ' ' + e.blockedURI))"
+            "document.addEventListener('securitypolicyviolation',"
+            " (event) => console.error('policy: ' + event.violatedDirective + ' ' + event.blockedURI))"
         )
         if role is not None:
             await context.add_cookies([session_cookie(self.running, role, user_id)])
@@ -87,7 +106,7 @@ async def settled(page: Any) -> None:
     await page.wait_for_selector(".skeleton", state="detached")
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def started() -> AsyncIterator[Console]:
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(console_api())
@@ -97,7 +116,7 @@ async def started() -> AsyncIterator[Console]:
         yield Console(running, browser)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def console(started: Console) -> AsyncIterator[Console]:
     started.reported.clear()
     yield started
@@ -125,7 +144,11 @@ async def test_every_page_is_accessible_and_fits_its_screen(console: Console, th
             await page.wait_for_selector(".link-state.live")
             await page.evaluate(axe)
             found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-            wrong = [f"{each['id']}: {node['target']} {node['failureSummary']}" for each in found["violations"] for node in each["nodes"]]  # fmt: skip
+            wrong = [
+                f"{each['id']}: {node['target']} {node['failureSummary']}"
+                for each in found["violations"]
+                for node in each["nodes"]
+            ]
             assert not wrong, f"{path}: {wrong}"
             assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"], f"{path} is too wide"
             background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -232,9 +255,12 @@ async def test_a_wrong_change_says_which_field_and_a_lost_one_is_refused(console
         assert "schedule" in await page.get_by_role("alert").inner_text()
         # somebody else is faster
         answer = await console.running.call(
-            "PATCH", "/v1/users/dockside-cycles/monitors/mail", body={"name": "Theirs"}, If_Match="*",
+            "PATCH",
+            "/v1/users/dockside-cycles/monitors/mail",
+            body={"name": "Theirs"},
+            If_Match="*",
             Content_Type="application/merge-patch+json",
-        )  # fmt: skip
+        )
         assert answer.status == 200
         await text.fill(before.replace('"Mail server"', '"Mine"'))
         await page.get_by_role("button", name="Save").click()
