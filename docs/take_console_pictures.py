@@ -18,9 +18,9 @@ from everwatch.api.permissions import Role
 
 # the company's data is the tests'
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from support.api import START  # noqa: E402
-from support.browser import FLAGS, chromium, session_cookie  # noqa: E402
-from support.console import ConsoleApi, console_api  # noqa: E402
+from support.api import START
+from support.browser import FLAGS, chromium, session_cookie
+from support.console import ConsoleApi, console_api
 
 MONITOR = "users/saffron-spice/monitors/checkout"
 PAGES = {
@@ -59,7 +59,6 @@ async def opened(browser: Browser, running: ConsoleApi, theme: Any, size: Any) -
 
 async def take(folder: Path, wanted: list[str]) -> None:
     """Take the pictures of these pages, or of all."""
-    folder.mkdir(parents=True, exist_ok=True)
     async with console_api() as running, async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         for look, (theme, size) in LOOKS.items():
@@ -80,4 +79,6 @@ async def take(folder: Path, wanted: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(take(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/pictures"), sys.argv[2:]))
+    target = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/pictures")
+    target.mkdir(parents=True, exist_ok=True)
+    asyncio.run(take(target, sys.argv[2:]))

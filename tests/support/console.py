@@ -12,8 +12,8 @@ import orjson
 from everwatch.api.live import Live
 from everwatch.api.server import Server
 from everwatch.core.config import load_settings
-from everwatch.encoding import codec
 from everwatch.core.output_format import OutputFormat
+from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import Member
 from everwatch.kafka.lag import Lag, PartitionLag
@@ -95,18 +95,40 @@ class Data:
         for kind in kinds:
             self._add_monitor(user_id, kind, since, plan, city)
         if number % 8 == 0:
-            spec = MonitorSpec("send-invoice", "webhook", orjson.dumps({"url": f"https://{user_id}.example/hooks"}).decode(), At(START + (number + 3) * MINUTE))
-            self.entries.append(CatalogueEntry(user_id, "send-invoice", Monitor(user_id, spec, Origin.COMMAND, 1, START - HOUR)))
+            spec = MonitorSpec(
+                "send-invoice",
+                "webhook",
+                orjson.dumps({"url": f"https://{user_id}.example/hooks"}).decode(),
+                At(START + (number + 3) * MINUTE),
+            )
+            self.entries.append(
+                CatalogueEntry(user_id, "send-invoice", Monitor(user_id, spec, Origin.COMMAND, 1, START - HOUR))
+            )
 
     def _add_monitor(self, user_id: str, kind: Kind, since: int, plan: str, city: str) -> None:
         state = BROKEN.get((user_id, kind.monitor_id), State.UP)
         at = START - self._random.randrange(3, 50) * MINUTE if state is not State.UP else since + MINUTE
         why = WHY[kind.kind] if state in (State.DOWN, State.LATE) else ""
         spec = MonitorSpec(
-            kind.monitor_id, kind.kind, orjson.dumps(kind.config, option=orjson.OPT_SORT_KEYS).decode(), Every(kind.every_ms),
-            Policy(failures_to_down=2), name=kind.name, labels=(("city", city), ("team", "web")),
-        )  # fmt: skip
-        monitor = Monitor(user_id, spec, Origin.SIGNUP, 1 + len(why) // 20, since, state, at, why, last_signal=START - 9 * HOUR if kind.kind == "heartbeat" else 0)
+            kind.monitor_id,
+            kind.kind,
+            orjson.dumps(kind.config, option=orjson.OPT_SORT_KEYS).decode(),
+            Every(kind.every_ms),
+            Policy(failures_to_down=2),
+            name=kind.name,
+            labels=(("city", city), ("team", "web")),
+        )
+        monitor = Monitor(
+            user_id,
+            spec,
+            Origin.SIGNUP,
+            1 + len(why) // 20,
+            since,
+            state,
+            at,
+            why,
+            last_signal=START - 9 * HOUR if kind.kind == "heartbeat" else 0,
+        )
         self.entries.append(CatalogueEntry(user_id, kind.monitor_id, monitor))
         if state is State.NEW:
             return
@@ -125,28 +147,87 @@ class Data:
         for due in range(START - length, START, kind.every_ms):
             failed = state is State.DOWN and due >= at
             took = kind.took_ms * (0.8 + self._random.random() * 0.5 + (2.5 if self._random.random() < 0.02 else 0))
-            timings = {"dns": took * 0.1, "connect": took * 0.2, "tls": took * 0.3, "first_byte": took * 0.4} if kind.kind == "http" else {}
-            self.results.append(Result(
-                user_id, kind.monitor_id, due, kind.kind, 1, Status.FAILURE if failed else Status.SUCCESS, why if failed else "",
-                due + 40, round(took, 1), timings={name: round(ms, 1) for name, ms in timings.items()}, executor="executor-bern-1",
-            ))  # fmt: skip
+            timings = (
+                {"dns": took * 0.1, "connect": took * 0.2, "tls": took * 0.3, "first_byte": took * 0.4}
+                if kind.kind == "http"
+                else {}
+            )
+            self.results.append(
+                Result(
+                    user_id,
+                    kind.monitor_id,
+                    due,
+                    kind.kind,
+                    1,
+                    Status.FAILURE if failed else Status.SUCCESS,
+                    why if failed else "",
+                    due + 40,
+                    round(took, 1),
+                    timings={name: round(ms, 1) for name, ms in timings.items()},
+                    executor="executor-bern-1",
+                )
+            )
 
     def _change(self, user_id: str, kind: Kind, at: int, before: State, after: State, why: str, plan: str) -> None:
         host = kind.config.get("host") or kind.config.get("url", "").split("/")[2:3]
         target = host if isinstance(host, str) else (host[0] if host else "")
         is_alert = after in (State.DOWN, State.LATE) or before is State.DOWN
-        self.transitions.append(Transition(user_id, kind.monitor_id, at, before, after, why, 1, is_alert, False, kind.kind, target, plan, lasted_ms=3 * HOUR))
+        self.transitions.append(
+            Transition(
+                user_id,
+                kind.monitor_id,
+                at,
+                before,
+                after,
+                why,
+                1,
+                is_alert,
+                False,
+                kind.kind,
+                target,
+                plan,
+                lasted_ms=3 * HOUR,
+            )
+        )
 
 
 def lag() -> Lag:
     """The lag of a worker, two executors and a sink; one partition has no executor."""
     rows = []
     for number in range(8):
-        for process, topic, behind in (("worker", "everwatch-signups", 0), ("executor", "everwatch-ticks-normal", 3), ("sink", "everwatch-results", 12)):
+        for process, topic, behind in (
+            ("worker", "everwatch-signups", 0),
+            ("executor", "everwatch-ticks-normal", 3),
+            ("sink", "everwatch-results", 12),
+        ):
             owner = "" if process == "executor" and number == 5 else f"everwatch-{process}-bern-{1 + number % 2}"
             count = 420 if not owner else behind * (number % 3)
-            rows.append(PartitionLag(topic, f"everwatch-{process}", process, number, 10_000, 10_000 + count, count, 94.0 if not owner else count * 0.1, owner, "10.0.4.17" if owner else "", START - 400 if process == "worker" else None))
-    of = {process: tuple(Member(f"everwatch-{process}-bern-{n}", "10.0.4.17", frozenset({(f"everwatch-{process}", m) for m in range(n - 1, 8, 2)})) for n in (1, 2)) for process in ("worker", "executor", "sink")}
+            rows.append(
+                PartitionLag(
+                    topic,
+                    f"everwatch-{process}",
+                    process,
+                    number,
+                    10_000,
+                    10_000 + count,
+                    count,
+                    94.0 if not owner else count * 0.1,
+                    owner,
+                    "10.0.4.17" if owner else "",
+                    START - 400 if process == "worker" else None,
+                )
+            )
+    of = {
+        process: tuple(
+            Member(
+                f"everwatch-{process}-bern-{n}",
+                "10.0.4.17",
+                frozenset({(f"everwatch-{process}", m) for m in range(n - 1, 8, 2)}),
+            )
+            for n in (1, 2)
+        )
+        for process in ("worker", "executor", "sink")
+    }
     return Lag(START, tuple(rows), of)
 
 
@@ -193,9 +274,26 @@ class ConsoleApi(Api):
             failed = number % 6 == 4
             status = Status.FAILURE if failed else Status.SUCCESS
             why = WHY[kind.kind] if failed else ""
-            self.tell(Result(user_id, kind.monitor_id, START, kind.kind, 1, status, why, START + 40, kind.took_ms, executor="executor-bern-1"))
+            self.tell(
+                Result(
+                    user_id,
+                    kind.monitor_id,
+                    START,
+                    kind.kind,
+                    1,
+                    status,
+                    why,
+                    START + 40,
+                    kind.took_ms,
+                    executor="executor-bern-1",
+                )
+            )
             if number % 7 == 3:
-                self.tell(Transition(user_id, kind.monitor_id, START, State.UP, State.DOWN, WHY[kind.kind], 1, True, False, kind.kind))
+                self.tell(
+                    Transition(
+                        user_id, kind.monitor_id, START, State.UP, State.DOWN, WHY[kind.kind], 1, True, False, kind.kind
+                    )
+                )
 
     async def start(self) -> None:
         """Serve, at the address from before if there was one."""

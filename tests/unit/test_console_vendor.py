@@ -1,4 +1,4 @@
-"""The console's vendored modules are the files that vendor.lock names, and the pages import nothing that is not there."""
+"""The console's vendored modules are the files that vendor.lock names, and pages import only files that there are."""
 
 import hashlib
 import json

@@ -3,6 +3,7 @@ import { html, render, useEffect, useState } from "./html.js";
 import { signedOut } from "./api.js";
 import { startLive } from "./live.js";
 import "./prefs.js";
+import { go, path, to } from "./router.js";
 import { loadSession, session } from "./session.js";
 import { Failure, Loading } from "../components/notice.js";
 import { Shell } from "./shell.js";
@@ -16,7 +17,9 @@ function Console() {
   };
   useEffect(start, []);
   useEffect(() => {
-    if (session.value) startLive();
+    if (!session.value) return;
+    if (path.value === "login") go(to([]), { replace: true });
+    startLive();
   }, [session.value]);
   // an API that is restarting is asked again until it is there
   useEffect(() => {

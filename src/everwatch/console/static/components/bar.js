@@ -48,7 +48,7 @@ export function AvailabilityBar({ whole, bars, label }) {
   const chosen = at < 0 ? null : bars[at];
   return html`<div>
     <div class="bar" role="slider" tabIndex="0" aria-label=${label} aria-valuemin="0" aria-valuemax=${bars.length - 1} aria-valuenow=${Math.max(at, 0)} aria-valuetext=${said(chosen ?? whole, long)}
-      onKeyDown=${move} onPointerMove=${point} onPointerLeave=${() => setAt(-1)}>
+      onKeyDown=${move} onPointerMove=${point} onPointerLeave=${() => setAt(-1)} onBlur=${() => setAt(-1)}>
       <svg viewBox=${`0 0 ${bars.length} 1`} preserveAspectRatio="none" aria-hidden="true">
         ${bars.map((bar, index) => {
           let top = 1;
@@ -62,8 +62,8 @@ export function AvailabilityBar({ whole, bars, label }) {
     </div>
     <div class="bar-foot">
       <span class="nowrap">${long ? day(whole.begin) : clock(whole.begin, false)}</span>
-      <span class="said clip">${chosen ? said(chosen, long) : html`<button class="link" type="button" onClick=${() => setAsTable(!asTable)}>${asTable ? "Hide the table" : "Show as a table"}</button>`}</span>
-      <span class="nowrap">now</span>
+      <span class="said clip">${chosen ? said(chosen, long) : ""}</span>
+      <span class="nowrap"><button class="link" type="button" onClick=${() => setAsTable(!asTable)}>${asTable ? "Hide the table" : "Show as a table"}</button></span>
     </div>
     ${asTable && html`<${Table} label=${`${label}, as a table`} keyOf=${(bar) => String(bar.begin)} rows=${bars.filter((bar) => total(bar)).slice().reverse()}
       columns=${[

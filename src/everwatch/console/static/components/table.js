@@ -49,8 +49,8 @@ export function Table({ label, columns, rows, keyOf, href, selection, changed, k
   return html`<div class="table-frame" ref=${frame}>
     <table class=${`table${tall ? " tall" : ""}`} aria-label=${label}>
       <thead><tr>
-        ${selection && html`<th scope="col" class="w-check"><input class="check" type="checkbox" aria-label="Select this page" checked=${all} onChange=${(event) => selection.set(rows.map(keyOf), event.target.checked)} /></th>`}
-        ${shown.map((column) => html`<th key=${column.id} scope="col" class=${classes(column)}>${column.label || html`<span class="unseen">${column.id}</span>`}</th>`)}
+        ${selection && html`<td class="w-check"><input class="check" type="checkbox" aria-label="Select this page" checked=${all} onChange=${(event) => selection.set(rows.map(keyOf), event.target.checked)} /></td>`}
+        ${shown.map((column) => (column.label ? html`<th key=${column.id} scope="col" class=${classes(column)}>${column.label}</th>` : html`<td key=${column.id} class=${classes(column)}></td>`))}
       </tr></thead>
       <tbody>
         ${rows.map((row, index) => {

@@ -1,7 +1,7 @@
 // The form for those who are not signed in.
 import { html, useState } from "../app/html.js";
 import { signIn } from "../app/session.js";
-import { go, path, query, to } from "../app/router.js";
+import { query } from "../app/router.js";
 import { Mark } from "../components/icon.js";
 import { Field } from "../components/form.js";
 import { Banner } from "../components/notice.js";
@@ -16,7 +16,6 @@ export function SignIn() {
     setWrong("");
     try {
       await signIn(token.trim());
-      if (path.value === "login") go(to([]), { replace: true });
     } catch (error) {
       setWrong(error.status === 401 ? "This token is not known, was revoked, or has expired." : error.message);
       setBusy(false);
