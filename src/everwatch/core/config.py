@@ -340,7 +340,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             le=10_000_000,
             description="Requests that a token may make in a minute to one API process; 0: no limit. Pings do not count.",
         ),
-    ] = 6_000
+    ] = 60_000
 
     # what commands print
     timezone: Annotated[
