@@ -338,7 +338,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=10_000_000,
-            description="Requests that a token may make in a minute to one API process; 0: no limit. Pings do not count.",
+            description="Requests of one token that an API process takes in a minute; 0: no limit. Pings do not count.",
         ),
     ] = 60_000
 
