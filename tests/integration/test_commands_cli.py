@@ -13,7 +13,7 @@ from support.command import everwatch, run
 from support.pipeline import Pipeline
 from support.waiting import now_ms, wait_until
 
-from everwatch.model import Every
+from everwatch.model import CommandOutcome, Every
 
 pytestmark = pytest.mark.integration
 NOOP = ("--kind", "noop", "--every", "1h")
@@ -203,6 +203,10 @@ def test_a_dead_letter_is_found_shown_and_redriven_once_its_cause_is_mended(pipe
     assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "sent 0, left out 1")
     assert "was redriven at" in again.stderr
     assert len(listed()) == 1
+    wait_until("the database says so", lambda: listed()[0]["redriven_at"])
+    [put, refused] = pipeline.reader.replies("cmd-10")
+    assert (put.answer, put.monitor_id, refused.code) == (CommandOutcome.DONE, "job", "not_found")
+    assert pipeline.reader.replies("cmd-10", put.command_id) == [put]
 
 
 def test_one_field_of_a_monitor_is_set_and_the_rest_is_kept(pipeline: Pipeline) -> None:

@@ -37,7 +37,8 @@ def letter_row(letter: StoredLetter) -> Row:
 def letter(row: Sequence[Any]) -> StoredLetter:
     """The dead letter of a row of ``dead_letters``."""
     *before, cut, redriven_at, redriven_to = row
-    return StoredLetter(*before, tuple(cut.split(",")) if cut else (), redriven_at, redriven_to)
+    values = (*before, tuple(cut.split(",")) if cut else (), redriven_at, redriven_to)
+    return StoredLetter(*values)
 
 
 def reply_row(reply: Reply) -> Row:
