@@ -10,7 +10,7 @@ import pytest
 
 STATIC = Path(str(files("everwatch.console"))) / "static"
 FOLDERS = [STATIC / "vendor", Path(__file__).parent.parent / "data" / "vendor"]
-IMPORT = re.compile(r"""(?:from|import)\s*\(?["']([^"']+)["']""")
+IMPORT = re.compile(r"""(?:\bfrom\s*|\bimport\s*\(?\s*)["'](?=[.\w@])([^"']+)["']""")
 MODULES = sorted(each for each in STATIC.rglob("*.js") if each.parent.name != "vendor")
 
 
