@@ -11,7 +11,8 @@ from everwatch.api.rate_limiting import WINDOW_S, RateLimiter
 async def test_a_token_is_told_what_is_left_and_refused_what_is_too_much() -> None:
     async with api(requests_per_min=3) as running:
         left = [await running.call("GET", "/v1/me") for _ in range(3)]
-        assert [each.headers["RateLimit"] for each in left] == ['"token";r=2;t=20', '"token";r=1;t=40', '"token";r=0;t=60']
+        told = [each.headers["RateLimit"] for each in left]
+        assert told == ['"token";r=2;t=20', '"token";r=1;t=40', '"token";r=0;t=60']
         assert left[0].headers["RateLimit-Policy"] == '"token";q=3;w=60'
         refused = await running.call("GET", "/v1/users/nobody")
         assert (refused.status, refused.code, refused.headers["Retry-After"]) == (429, "rate_limited", "20")

@@ -20,8 +20,9 @@ from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable
 from everwatch.diagnosis.finding import Finding, well
-from everwatch.model import INLINE_EXECUTOR, Result, State, Status, Transition
+from everwatch.model import INLINE_EXECUTOR, CommandOutcome, Reply, Result, State, Status, Transition
 from everwatch.store import Partition, Received, SinkBatch
+from everwatch.store.letters import StoredLetter
 
 SITE = {
     "monitor_id": "site",
@@ -209,6 +210,55 @@ async def test_a_diagnosis_that_takes_long_keeps_nobody_waiting_and_runs_once(mo
         while (await diagnosing.diagnosis(call)).body.running:
             await asyncio.sleep(0.01)
     assert len(runs) == 2
+
+
+def letter(offset: int, **more: object) -> StoredLetter:
+    given: dict[str, object] = {
+        "partition": 2, "offset": offset, "refused_at": START - 1_000 * offset, "reason": "there is no plan 'gold'",
+        "alike": "there is no plan '…'", "path": "$.plan", "code": "unknown_plan", "refused_by": "worker",
+        "source_topic": "signups", "source_partition": 2, "source_offset": 41, "source_ms": START, "user_id": "anna",
+        "key": "anna", "encoding": "json", "value": '{"plan":"gold"}', "problem": "",
+    }  # fmt: skip
+    return StoredLetter(**given | more)  # type: ignore[arg-type]
+
+
+async def test_dead_letters_come_in_pages_with_what_was_refused_and_counted_by_reason(server: Api) -> None:
+    place = Partition("dead-letters", 2)
+    refused = [
+        *(letter(i) for i in range(3)),
+        letter(3, code="invalid", alike="what", reason="what", source_topic="commands", value="{", problem="not JSON"),
+        letter(10 * 86_400),
+    ]
+    received = [Received(place, i, START, each) for i, each in enumerate(refused)]
+    server.store.apply(SinkBatch(START, {place: 5}, letters=received))
+    first = (await server.call("GET", "/v1/dead-letters?limit=2")).json
+    assert [each["letter"] for each in first["items"]] == ["2/0", "2/1"]
+    assert first["items"][0]["value"] == {"plan": "gold"}
+    assert (first["items"][0]["path"], first["items"][0]["source_topic"]) == ("$.plan", "signups")
+    assert first["truncated"] is True
+    assert [(each["code"], each["reason"], each["count"]) for each in first["counts"]] == [
+        ("unknown_plan", "there is no plan '…'", 3),
+        ("invalid", "what", 1),
+    ], "of the last week"
+    rest = (await server.call("GET", f"/v1/dead-letters?limit=9&cursor={first['next']}")).json
+    assert [each["letter"] for each in rest["items"]] == ["2/2", "2/3", "2/864000"]
+    assert (rest["counts"], rest["truncated"]) == ([], False)
+    assert rest["items"][1]["value"] == "{"
+    some = (await server.call("GET", "/v1/dead-letters?source=commands&user=anna&code=invalid&reason=WHAT")).json
+    assert [each["letter"] for each in some["items"]] == ["2/3"]
+    assert (await server.call("GET", f"/v1/dead-letters?user=x&cursor={first['next']}")).code == "invalid_cursor"
+    for role in (Role.VIEWER, Role.OPERATOR):
+        assert (await server.call("GET", "/v1/dead-letters", token=server.token(role))).status == 403
+
+
+async def test_the_outcome_of_a_command_is_told_after_a_restart_too(server: Api) -> None:
+    path = "/v1/users/ann/commands/c-1"
+    assert (await server.call("GET", path)).status == 404
+    reply = Reply("c-1", "ann", "site", "pause", CommandOutcome.DONE, "", "", 2, START)
+    place = Partition("replies", 0)
+    server.store.apply(SinkBatch(START, {place: 1}, replies=[Received(place, 0, START, reply)]))
+    told = (await server.call("GET", path)).json
+    assert (told["answer"], told["version"], told["monitor_id"]) == ("done", 2, "site")
 
 
 LISTS = ("/v1/incidents", "/v1/deliveries", "/v1/channels")

@@ -20,6 +20,7 @@ from everwatch.api.console_routes import CONSOLE, ConsoleRoutes
 from everwatch.api.diagnosing import Diagnosing, DiagnosisView
 from everwatch.api.edge import EVENT_STREAM
 from everwatch.api.explaining import Explaining, ExplanationView
+from everwatch.api.letters import Letters, LettersQuery, LettersView
 from everwatch.api.live import LiveQuery
 from everwatch.api.login_routes import LoginBody, LoginQuery, LoginRoutes, MeView
 from everwatch.api.monitors import Monitors
@@ -96,7 +97,7 @@ def routes(services: Services, system: System) -> list[Route]:
             answers={200: Example(str, "Events named result, transition and dropped.")},
             media_type=EVENT_STREAM,
         ),
-        *_of_commands(CommandOutcomes(services.commands), Batch(services.commands)),
+        *_of_commands(CommandOutcomes(services.commands, services.database), Batch(services.commands)),
         *_of_tokens(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
         *_of_logins(logins),
         *_of_system(system),
@@ -429,6 +430,15 @@ def _of_state(services: Services) -> list[Route]:
             handler=Explaining(services.database, services.owners, services.clock).explain,
             summary="Say why a monitor is in its state, when it runs next, and which processes look after it.",
             answers={200: Example(ExplanationView, "The explanation.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/dead-letters",
+            permission=ADMIN,
+            handler=Letters(services.database, services.clock).list,
+            summary="List refused records, the latest first, and count them by reason.",
+            query=LettersQuery,
+            answers={200: Example(LettersView, "A page of dead letters.")},
         ),
         *_of_alerts(Alerting(services.alerts)),
         *_of_badges(Badges(services.database, services.ping_keys, services.clock)),

@@ -338,9 +338,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=10_000_000,
-            description="Requests that a token may make in a minute to one API process; 0: no limit. Pings do not count.",
+            description="Requests of one token that an API process takes in a minute; 0: no limit. Pings do not count.",
         ),
-    ] = 6_000
+    ] = 60_000
 
     # what commands print
     timezone: Annotated[

@@ -1,12 +1,14 @@
-"""A refused record written out line by line, with the wrong field marked. Pure."""
+"""A refused record for programs, and written out line by line with the wrong field marked. Pure."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import orjson
 
 from everwatch.encoding.templates import inside
 from everwatch.kafka.dead_letter_content import shortened
+from everwatch.store.letters import StoredLetter
 
 
 class ShownLine(NamedTuple):
@@ -14,6 +16,35 @@ class ShownLine(NamedTuple):
 
     text: str
     mark: str = ""
+
+
+def plain_stored(letter: StoredLetter) -> dict[str, Any]:
+    """A dead letter of the database for ``orjson.dumps``, with the names of ``plain``."""
+    value: Any = letter.value or None
+    if letter.encoding in ("json", "avro") and not letter.problem:
+        # of one that is cut the text is shown
+        with suppress(orjson.JSONDecodeError):
+            value = orjson.loads(letter.value)
+    return {
+        "letter": f"{letter.partition}/{letter.offset}",
+        "refused_at": letter.refused_at,
+        "refused_by": letter.refused_by,
+        "reason": letter.reason,
+        "path": letter.path,
+        "code": letter.code,
+        "source_topic": letter.source_topic or None,
+        "source_partition": letter.source_partition if letter.source_topic else None,
+        "source_offset": letter.source_offset if letter.source_topic else None,
+        "source_timestamp": letter.source_ms or None,
+        "key": letter.key,
+        "encoding": letter.encoding,
+        "problem": letter.problem,
+        "value": value,
+        "value_base64": None,
+        "cut": list(letter.cut),
+        "redriven_at": letter.redriven_at or None,
+        "redriven_to": letter.redriven_to or None,
+    }
 
 
 def shown(value: Any, path: str, reason: str) -> list[ShownLine]:

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -13,6 +12,7 @@ from everwatch.kafka.dead_letter_content import Decoded, decoded, schema_of, wit
 from everwatch.kafka.dead_letter_record import DeadLetter, Redriven
 from everwatch.kafka.redrive import History
 from everwatch.kafka.topics import Topics
+from everwatch.operations.dead_letter_view import plain_stored
 from everwatch.store.letters import StoredLetter
 
 
@@ -63,35 +63,6 @@ def plain(letter: DeadLetter, redriven: Redriven | None, topics: Topics, secrets
         "cut": list(letter.cut),
         "redriven_at": redriven.at if redriven else None,
         "redriven_to": str(redriven.to) if redriven and redriven.to else None,
-    }
-
-
-def plain_stored(letter: StoredLetter) -> dict[str, Any]:
-    """A dead letter of the database for ``orjson.dumps``, with the names of ``plain``."""
-    value: Any = letter.value or None
-    if letter.encoding in ("json", "avro") and not letter.problem:
-        # of one that is cut the text is shown
-        with suppress(orjson.JSONDecodeError):
-            value = orjson.loads(letter.value)
-    return {
-        "letter": f"{letter.partition}/{letter.offset}",
-        "refused_at": letter.refused_at,
-        "refused_by": letter.refused_by,
-        "reason": letter.reason,
-        "path": letter.path,
-        "code": letter.code,
-        "source_topic": letter.source_topic or None,
-        "source_partition": letter.source_partition if letter.source_topic else None,
-        "source_offset": letter.source_offset if letter.source_topic else None,
-        "source_timestamp": letter.source_ms or None,
-        "key": letter.key,
-        "encoding": letter.encoding,
-        "problem": letter.problem,
-        "value": value,
-        "value_base64": None,
-        "cut": list(letter.cut),
-        "redriven_at": letter.redriven_at or None,
-        "redriven_to": letter.redriven_to or None,
     }
 
 
