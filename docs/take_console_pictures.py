@@ -39,6 +39,7 @@ PAGES = {
     "dead-letters": "dead-letters",
     "tokens": "tokens",
 }
+KEPT = Path("docs/pictures")
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
 # wide and light, wide and dark, a phone in the dark
 LOOKS = {"light": ("light", WIDE), "dark": ("dark", WIDE), "phone": ("dark", PHONE), "phone-light": ("light", PHONE)}
@@ -74,11 +75,13 @@ async def take(folder: Path, wanted: list[str]) -> None:
                         running.tell_some()
                         await page.wait_for_selector(".stream tbody tr")
                     await page.wait_for_timeout(250)
-                    await page.screenshot(path=folder / f"{name}-{look}.png", full_page=size is PHONE)
+                    await page.screenshot(
+                        path=folder / f"{name}-{look}.png", full_page=size is PHONE and folder != KEPT
+                    )
         await browser.close()
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/pictures")
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else KEPT
     target.mkdir(parents=True, exist_ok=True)
     asyncio.run(take(target, sys.argv[2:]))

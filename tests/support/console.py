@@ -20,7 +20,7 @@ from everwatch.kafka.lag import Lag, PartitionLag
 from everwatch.kafka.topics import Topics
 from everwatch.model import At, Every, Monitor, MonitorSpec, Origin, Policy, Result, State, Status, Transition, User
 from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
-from support.api import START, Api, listening
+from support.api import START, Api
 
 MINUTE, HOUR = 60_000, 3_600_000
 RESULTS, TRANSITIONS = Partition("everwatch-results", 0), Partition("everwatch-transitions", 0)
@@ -297,7 +297,7 @@ class ConsoleApi(Api):
 
     async def start(self) -> None:
         """Serve, at the address from before if there was one."""
-        sock = listening() if not self.url else socket.create_server(("127.0.0.1", int(self.url.rpartition(":")[2])))
+        sock = socket.create_server(("127.0.0.1", int(self.url.rpartition(":")[2] or 0)))
         self.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         self._server = Server(self.services(), _at_once)
         await self._server.start(sock)

@@ -10,8 +10,16 @@ import pytest
 
 STATIC = Path(str(files("everwatch.console"))) / "static"
 FOLDERS = [STATIC / "vendor", Path(__file__).parent.parent / "data" / "vendor"]
-IMPORT = re.compile(r"""(?:from|import)\s*\(?["']([^"']+)["']""")
+# statements begin a line in modules of the console, and stand anywhere in minified ones
+STATEMENT = r"""(?:^|[;}])(?:import|export)\b[^"'`;=(]*?["']([^"']+)["']"""
+CALL = r"""\bimport\(\s*["']([^"']+)["']"""
+IMPORT = re.compile(f"{STATEMENT}|{CALL}", re.MULTILINE)
 MODULES = sorted(each for each in STATIC.rglob("*.js") if each.parent.name != "vendor")
+
+
+def imports_of(module: Path) -> list[str]:
+    """What a module imports, as it names it."""
+    return [static or dynamic for static, dynamic in IMPORT.findall(module.read_text())]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=["console", "tests"])
@@ -28,13 +36,13 @@ def test_vendored_files_are_those_of_the_lock_with_their_licences(folder: Path) 
 
 def test_vendored_modules_import_each_other_only() -> None:
     for module in (STATIC / "vendor").glob("*.js"):
-        for name in IMPORT.findall(module.read_text()):
+        for name in imports_of(module):
             assert name.startswith("./") and (STATIC / "vendor" / name).is_file(), f"{module.name} imports {name}"
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda each: str(each.relative_to(STATIC)))
 def test_modules_import_files_that_there_are(module: Path) -> None:
-    for name in IMPORT.findall(module.read_text()):
+    for name in imports_of(module):
         assert name.startswith("."), f"a browser cannot resolve {name!r}"
         assert (module.parent / name).is_file(), f"{name!r} is not there"
 

@@ -26,7 +26,7 @@ Text = Annotated[str, Meta(max_length=256, pattern=NO_HIDDEN)]
 
 
 class LettersQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which dead letters, by when they were refused. ``source``: a topic's whole name; ``reason``: a part of it."""
+    """Which dead letters, by when they were refused. ``source``: the topic's whole name; ``reason``: a part of it."""
 
     user: OfUser = ""
     source: Text = ""

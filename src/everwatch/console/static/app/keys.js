@@ -23,7 +23,11 @@ document.addEventListener("keydown", (event) => {
   }
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (isTyping(event.target)) {
-    if (event.key === "Escape") event.target.blur();
+    if (event.key === "Escape") {
+      // a browser would also clear a search field, and the list with it
+      event.preventDefault();
+      event.target.blur();
+    }
     return;
   }
   if (event.timeStamp - begunAt < SEQUENCE_MS && begunAt) {

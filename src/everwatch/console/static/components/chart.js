@@ -37,11 +37,12 @@ export function TimeChart({ label, times, series, height = 180 }) {
     let chart = null;
     let observer = null;
     let gone = false;
+    const box = frame.current;
     load().then((UPlot) => {
       if (gone) return;
       const [line, text] = [colour("--line"), colour("--text-3")];
       const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
-      const width = () => Math.max(200, Math.floor(frame.current.getBoundingClientRect().width));
+      const width = () => Math.max(200, Math.floor(box.getBoundingClientRect().width));
       chart = new UPlot({
         width: width(),
         height,
@@ -59,9 +60,9 @@ export function TimeChart({ label, times, series, height = 180 }) {
             return { label: each.label, stroke, width: 1.5, fill: each.fill ? faded(stroke, 0.1) : undefined, points: { show: times.length < 4, size: 4 }, spanGaps: false, value: (_, ms) => duration(ms) };
           }),
         ],
-      }, [times.map((ms) => ms / 1000), ...series.map((each) => each.values)], frame.current);
+      }, [times.map((ms) => ms / 1000), ...series.map((each) => each.values)], box);
       observer = new ResizeObserver(() => chart.setSize({ width: width(), height }));
-      observer.observe(frame.current);
+      observer.observe(box);
     }).catch((reason) => setError(reason));
     return () => {
       gone = true;
