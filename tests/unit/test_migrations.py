@@ -243,6 +243,8 @@ def fill(connection: Connection) -> None:
                 row[column.name] = 1
         if "status" in row:
             row["status"] = "pending" if table.name == "tasks" else row["status"]
+        if table.name == "transitions" and "labels" in row:
+            row["labels"] = "{}"
         if table.name == "results" and isinstance(table.c.status.type, Text | String):
             row["status"] = "success"
         connection.execute(insert(table).values(row))

@@ -8,6 +8,7 @@ the time of an upsert for each row.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
 from psycopg import Connection as DriverConnection
 from psycopg import sql
 from psycopg.errors import CheckViolation, UniqueViolation
@@ -49,7 +50,7 @@ _NAMES: dict[type, str] = {
 TYPES = [_NAMES[type(c.type)] for c in results.c]
 """Of the columns of ``results``, in their order."""
 _SKIPPED = STATUS_CODES[Status.SKIPPED]
-_AT_STATUS, _AT_REASON, _AT_DETAIL, _AT_DELIVERIES = map(_COLUMNS.index, ("status", "reason", "detail", "deliveries"))
+_AT_DELIVERIES = _COLUMNS.index("deliveries")
 
 
 class CopiedResults:
@@ -135,8 +136,6 @@ def _key_of(table: Table) -> list[Column[Any]]:
 
 def row_of(result: Result, stored_at: int) -> Row:
     """A row of ``results`` as PostgreSQL has it, delivered once."""
-    row = list(row_mapping.result_row(result, stored_at))
-    row[_AT_STATUS] = STATUS_CODES[result.status]
-    row[_AT_REASON] = storable(row[_AT_REASON])
-    row[_AT_DETAIL] = storable(row[_AT_DETAIL])
-    return tuple(row)
+    if "\0" in result.reason or "\0" in result.detail:
+        result = replace(result, reason=storable(result.reason), detail=storable(result.detail))
+    return row_mapping.result_row(result, stored_at, STATUS_CODES[result.status])

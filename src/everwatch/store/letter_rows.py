@@ -7,6 +7,8 @@ from everwatch.model import CommandOutcome, Reply
 from everwatch.store.bulk_statements import Row
 from everwatch.store.letters import StoredLetter
 
+_AT_CUT = StoredLetter.__struct_fields__.index("cut")
+
 
 def letter_row(letter: StoredLetter) -> Row:
     """A row of ``dead_letters``."""
@@ -36,8 +38,8 @@ def letter_row(letter: StoredLetter) -> Row:
 
 def letter(row: Sequence[Any]) -> StoredLetter:
     """The dead letter of a row of ``dead_letters``."""
-    *before, cut, redriven_at, redriven_to = row
-    values = (*before, tuple(cut.split(",")) if cut else (), redriven_at, redriven_to)
+    values = list(row)
+    values[_AT_CUT] = tuple(row[_AT_CUT].split(",")) if row[_AT_CUT] else ()
     return StoredLetter(*values)
 
 

@@ -193,7 +193,8 @@ class MemoryStore:
             _drop(held, [key for key in held if is_meant(key[0], key[2])])
         for (user_id, scheduled_at, *_), stored in self._results.items():
             if is_meant(user_id, scheduled_at):
-                self._count(ResultChanges([result_row(stored.result, 0)]), Since())
+                row = result_row(stored.result, 0, stored.result.status.value)
+                self._count(ResultChanges([row]), Since())
         return last
 
     def close(self) -> None:
@@ -518,7 +519,7 @@ class MemoryStore:
 
     def _put_result(self, new: Result, stored_at: int) -> None:
         key = _key_of(new)
-        old, row = self._results.get(key), result_row(new, stored_at)
+        old, row = self._results.get(key), result_row(new, stored_at, new.status.value)
         since = Since(0, self._results_from)
         if old is None:
             self._results[key] = StoredResult(new, stored_at, 1)

@@ -55,6 +55,8 @@ class Attempts:
 
 
 _SKIPPED = Status.SKIPPED.value
+# an attribute of an enumeration takes longer
+_TEXTS = {status: status.value for status in Status}
 _COMPARED = "results_compared"
 _KEY = [column.name for column in results.primary_key.columns]
 
@@ -84,7 +86,7 @@ class UpsertedResults:
     def put(self, connection: Connection, fresh: Sequence[Result], stored_at: int) -> ResultChanges:
         if not fresh:
             return ResultChanges()
-        batch = folded((row_mapping.result_row(result, stored_at) for result in fresh), _SKIPPED)
+        batch = folded((row_of(result, stored_at) for result in fresh), _SKIPPED)
         if self._attempts.is_likely_new():
             # not by begin_nested: a full disk ends the whole transaction, and leaves no savepoint to go back to
             connection.exec_driver_sql("SAVEPOINT inserting")
@@ -116,6 +118,11 @@ class UpsertedResults:
         ).all()
         connection.exec_driver_sql(f"DELETE FROM {_COMPARED}")  # noqa: S608
         return [(place, status, skipped_count) for place, status, skipped_count in found]
+
+
+def row_of(result: Result, stored_at: int) -> Row:
+    """A row of ``results`` as SQLite has it, delivered once."""
+    return row_mapping.result_row(result, stored_at, _TEXTS[result.status])
 
 
 def compared(batch: Sequence[Row], stored: Iterable[tuple[int, Any, int]]) -> ResultChanges:

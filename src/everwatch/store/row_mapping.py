@@ -44,8 +44,8 @@ def text_of(value: object) -> str:
     return _encode(value).decode()
 
 
-def result_row(result: Result, stored_at: int) -> Row:
-    """A row of ``results``, delivered once."""
+def result_row(result: Result, stored_at: int, status: object) -> Row:
+    """A row of ``results``, delivered once; ``status``: as the database has it."""
     return (
         result.user_id,
         result.scheduled_at,
@@ -53,7 +53,7 @@ def result_row(result: Result, stored_at: int) -> Row:
         result.attempt,
         result.kind,
         result.version,
-        result.status.value,
+        status,
         result.reason,
         result.started_at,
         result.duration_ms,
