@@ -44,6 +44,7 @@ PAGES = [
     "incidents",
     "notifications",
     "partitions",
+    "dead-letters",
     "tokens",
 ]
 PATIENCE_MS = 30_000

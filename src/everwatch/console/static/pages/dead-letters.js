@@ -5,18 +5,18 @@ import { count } from "../app/format.js";
 import { query, setQuery, to } from "../app/router.js";
 import { Choice, Search } from "../components/form.js";
 import { Json } from "../components/json.js";
-import { Banner, Empty, Loaded } from "../components/notice.js";
+import { Empty, Loaded } from "../components/notice.js";
 import { Panel } from "../components/panel.js";
-import { Table } from "../components/table.js";
+import { Pager, Table } from "../components/table.js";
 import { Instant } from "../components/time.js";
 
 const MOST = 100;
 const RANGES = [["", "All that are kept"], ["1", "Last hour"], ["24", "Last day"], ["168", "Last week"]];
 
 export function DeadLetters() {
-  const { source = "", user = "", code = "", reason = "", hours = "", letter = "" } = query.value;
+  const { source = "", user = "", code = "", reason = "", hours = "", letter = "", cursor = "" } = query.value;
   const since = hours ? Math.floor(Date.now() / 60_000 - Number(hours) * 60) * 60_000 : "";
-  const list = useGet("/v1/dead-letters", { source, user, code, reason, since, limit: MOST });
+  const list = useGet("/v1/dead-letters", { source, user, code, reason, since: cursor ? query.value.since : since, cursor, limit: MOST });
   const counts = list.data?.counts ?? [];
   const some = (field, chosen) => [...new Set([...counts.map((each) => each[field]), chosen])].filter(Boolean).sort().map((each) => [each, each]);
   const chosen = list.data?.items.find((each) => each.letter === letter);
@@ -29,8 +29,7 @@ export function DeadLetters() {
       <${Choice} label="Time" value=${hours} set=${(each) => setQuery({ hours: each })} options=${RANGES} />
       ${reason && html`<button class="tag" type="button" onClick=${() => setQuery({ reason: "" })}>${reason} ×</button>`}
     </div>
-    ${list.data?.truncated && html`<${Banner}>Only the latest are shown. Narrow the time, or use <code>everwatch dead-letters list</code>.</${Banner}>`}
-    <${Loaded} of=${list} lines="8">${({ items }) => (items.length === 0
+    <${Loaded} of=${list} lines="8">${({ items, next }) => (items.length === 0
       ? html`<section class="panel"><${Empty} title="No dead letters" icon="up">No record that fits was refused.</${Empty}></section>`
       : html`<div class="columns main-aside">
           <section class="panel" aria-label="Dead letters"><${Table} label="Dead letters" rows=${items} keyOf=${(each) => each.letter} tall keyboard href=${(each) => to(["dead-letters"], { ...query.value, letter: each.letter })} changed=${new Set(letter ? [letter] : [])} columns=${[
@@ -38,7 +37,7 @@ export function DeadLetters() {
             { id: "why", label: "Why", cell: (each) => html`<span class="two"><a class="name" href=${to(["dead-letters"], { ...query.value, letter: each.letter })} title=${each.reason}>${each.reason}</a><span class="small faint">${each.path || each.code}${each.redriven_at ? " · sent again" : ""}</span></span>` },
             { id: "user", label: "User", width: "w-m", cell: (each) => each.key && html`<a href=${to(["users", each.key])}>${each.key}</a>` },
             { id: "from", label: "From", width: "w-m", narrow: false, cell: (each) => html`<span class="muted" title=${each.source_topic ? `${each.source_topic}, partition ${each.source_partition}, offset ${each.source_offset}` : ""}>${each.source_topic ?? "–"}</span>` },
-          ]} /></section>
+          ]} /><${Pager} shown=${items.length} cursor=${cursor} next=${next} setQuery=${(changes, options) => setQuery({ ...changes, since: changes.cursor ? since || query.value.since : "" }, options)} what=${items.length === 1 ? "dead letter" : "dead letters"} /></section>
           <div class="stack">
             ${chosen ? html`<${Letter} letter=${chosen} />` : html`<${Reasons} counts=${counts} />`}
           </div>
