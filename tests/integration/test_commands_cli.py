@@ -204,8 +204,10 @@ def test_a_dead_letter_is_found_shown_and_redriven_once_its_cause_is_mended(pipe
     assert "was redriven at" in again.stderr
     assert len(listed()) == 1
     wait_until("the database says so", lambda: listed()[0]["redriven_at"])
-    [put, refused] = pipeline.reader.replies("cmd-10")
+    wait_until("its answer is stored", lambda: len(pipeline.reader.replies("cmd-10")) == 3)
+    [taken, put, refused] = pipeline.reader.replies("cmd-10")
     assert (put.answer, put.monitor_id, refused.code) == (CommandOutcome.DONE, "job", "not_found")
+    assert (taken.answer, taken.signal_id) == (CommandOutcome.DONE, refused.signal_id)
     assert pipeline.reader.replies("cmd-10", put.command_id) == [put]
 
 
