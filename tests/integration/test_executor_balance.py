@@ -106,7 +106,7 @@ def test_executors_that_are_added_take_their_share_of_the_work(pipeline: Pipelin
     group = executors_group(pipeline.settings)
 
     def shares(executors: int) -> list[int]:
-        """Results of each executor in some seconds, once all partitions are shared between so many of them."""
+        """Results of each executor within five seconds, after the partitions have been shared among all of them."""
 
         def settled() -> bool:
             members = members_of(admin, [group])[group]

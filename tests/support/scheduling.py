@@ -26,7 +26,7 @@ LONG = (
 
 
 class SideBySide(LoadFileScheduling):
-    """Of three workers or more one takes only modules without processes; half of the others prefer those too."""
+    """The last of three workers or more takes only modules without processes, and the second half prefers them."""
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         chosen = self._next_for(node)
