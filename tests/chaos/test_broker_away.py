@@ -23,7 +23,7 @@ def mortal(tmp_path: Path) -> Iterator[EmbeddedKafka]:
     """A broker of the test's own, at a port that nobody takes while it is away."""
     port = 20_000 + os.getpid() % 10_000
     # it registers again soon: what is due meanwhile is to run late, not to be skipped
-    soon = {"broker.session.timeout.ms": "4000"}
+    soon = {"broker.session.timeout.ms": "4000", "broker.heartbeat.interval.ms": "1000"}
     settings = EmbeddedKafkaSettings(tmp_path / "kafka", port=port, heap_mb=256, overrides=soon)
     with EmbeddedKafka(settings, SystemClock()) as kafka:
         yield kafka

@@ -39,7 +39,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
 
 
 def has_its_rights(kafka: SecuredKafka, process: Process) -> bool:
-    """Whether the broker knows of them yet: it answers a grant before it looks at it."""
+    """Whether the broker applies the rights yet: it acknowledges a grant before it does."""
     admin = new_admin(load_settings(**kafka.settings_of(process.value)), kafka.with_passwords)
     return not lacking(admin, rights_of(process, PLAIN))
 

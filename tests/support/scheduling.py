@@ -26,7 +26,7 @@ LONG = (
 
 
 class SideBySide(LoadFileScheduling):
-    """One worker takes only modules without processes; half of the others prefer those too, until none is left."""
+    """The last of three workers or more takes only modules without processes, and the second half prefers them."""
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         chosen = self._next_for(node)
@@ -41,7 +41,7 @@ class SideBySide(LoadFileScheduling):
         with_processes = [scope for scope in self.workqueue if scope.startswith(PROCESSES)]
         without = [scope for scope in self.workqueue if not scope.startswith(PROCESSES)]
         with_processes.sort(key=lambda scope: LONG.index(scope) if scope in LONG else len(LONG))
-        if number == self.numnodes - 1 > 0:
+        if number == self.numnodes - 1 > 1:
             with_processes = []
         preferred = [with_processes, without] if number < self.numnodes / 2 else [without, with_processes]
         return next((scopes[0] for scopes in preferred if scopes), None)

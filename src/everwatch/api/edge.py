@@ -60,7 +60,7 @@ PATH_TYPES: Mapping[str, Any] = {"user_id": UserId, "monitor_id": Name, "task_id
 """Types of path parameters, by name; one that is not here is text."""
 _encode = msgspec.json.Encoder().encode
 MOST_WRITTEN = 10_000
-"""Of so many users a read sees what was written through the same process, without being told to."""
+"""Users whose last write is remembered: a later read through this process waits until the database has it."""
 _THAT_READ = ("GET", "HEAD", "PATCH")
 WaitForPosition = Callable[[str, float], Awaitable[None]]
 RawHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -171,8 +171,8 @@ class Edge:
                 limit.reschedule(None)
                 arguments.append(request)
             answer: Answer | web.StreamResponse = await route.handler(call, *arguments)
-            if isinstance(answer, Answer) and (written := answer.headers.get("Everwatch-Position")):
-                self._note_write(path.get("user_id", ""), written)
+            if isinstance(answer, Answer) and "user_id" in path and "Everwatch-Position" in answer.headers:
+                self._note_write(path["user_id"], answer.headers["Everwatch-Position"])
             return answer
 
     def _note_write(self, user_id: str, position: str) -> None:
@@ -182,7 +182,7 @@ class Edge:
             self._written.popitem(last=False)
 
     async def _wait_for_own_write(self, user_id: str, deadline_s: float) -> None:
-        """Wait for what was last written of a user through here, but read what there is if the sink is behind."""
+        """Wait until the database has the last write of a user through this process; give up after two seconds."""
         position = self._written[user_id]
         try:
             await self._wait_for_position(position, deadline_s)

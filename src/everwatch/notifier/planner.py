@@ -254,15 +254,15 @@ def _parted(route: Route, told: list[Alert]) -> list[list[Alert]]:
 
 
 def _have_in_common(some: Collection[Alert], others: Collection[Alert]) -> bool:
-    """Tell whether there is an incident that both tell of; operators and users are told of all in one message."""
+    """Tell whether any incident is in both messages."""
     return not {alert.incident_id for alert in some}.isdisjoint(alert.incident_id for alert in others)
 
 
 class Planner:
-    """Judges and composes. ``complain`` is told what goes wrong: about what, and a sentence.
+    """Judges events and composes messages. ``complain(subject, sentence)`` reports what went wrong.
 
-    What fails for a reason that nobody thought of is narrowed down, half as many at a time, until it is alone. Then it
-    is passed over: one event or group must stop no other.
+    After an unexpected error the next pass takes half as many events or groups, down to the one that causes it, which
+    is passed over so that it stops no other.
     """
 
     def __init__(self, storage: Storage, topic: str, complain: Callable[[str, str], None]) -> None:

@@ -80,7 +80,7 @@ class Route:
 
     @property
     def takes_one_alert(self) -> bool:
-        """Whether a message to its receiver tells of one alert only."""
+        """Whether a message to this receiver can hold one alert only."""
         return self.sender == "pagerduty"
 
     def address(self, given: Given | None) -> Address:
@@ -100,7 +100,7 @@ class Route:
             raise NoAddress(reason) from None
 
     def group_id(self, alert: Alert) -> str:
-        """Return which alerts this one is told with: those of the user (or of all), or of its monitor alone."""
+        """Return the group of an alert: one for each user (or one for operators), or one for each monitor."""
         parts = [self.audience.value, self.name]
         if self.audience is Audience.USERS:
             parts.append(alert.user_id)

@@ -24,9 +24,11 @@ _BROKER = {
     # Alone in its cluster, a first group member waits for nobody.
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "6000",
-    # A killed broker may register again only when this has passed since its last heartbeat (9 s by default), and one
-    # that gets no CPU for so long is taken for gone: its partitions have no leader until its next heartbeat.
-    "broker.session.timeout.ms": "6000",
+    # A broker that gets no CPU for so long is taken for gone: its partitions have no leader until its next heartbeat.
+    # A killed one may register again only when this has passed since its last one. A heartbeat has to be answered
+    # before the next (2 s by default), which takes longer on a busy machine.
+    "broker.session.timeout.ms": "9000",
+    "broker.heartbeat.interval.ms": "3000",
     "num.network.threads": "2",
     "num.io.threads": "4",
     "num.recovery.threads.per.data.dir": "2",
