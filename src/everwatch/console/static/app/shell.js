@@ -1,5 +1,5 @@
 // What surrounds every page: navigation, search, theme, zone, connection, overlays.
-import { html, signal, useEffect, useRef } from "./html.js";
+import { html, signal, useEffect, useLayoutEffect, useRef } from "./html.js";
 import { unreachable } from "./api.js";
 import { useGet, useThrottled } from "./load.js";
 import { connection, ONLY_TRANSITIONS, useLive } from "./live.js";
@@ -94,7 +94,7 @@ function Who() {
 
 function Menu() {
   const element = useRef(null);
-  useEffect(() => element.current.showModal(), []);
+  useLayoutEffect(() => element.current.showModal(), []);
   return html`<dialog class="drawer" ref=${element} aria-label="Navigation" onClose=${() => (overlay.value = "")} onClick=${(event) => event.target === element.current && element.current.close()}><nav class="side" aria-label="Main"><${Navigation} /></nav></dialog>`;
 }
 

@@ -1,5 +1,5 @@
 // Dialogs: the browser's own, so that focus stays inside and Escape closes them.
-import { html, signal, useEffect, useRef, useState } from "../app/html.js";
+import { html, signal, useLayoutEffect, useRef, useState } from "../app/html.js";
 import { Failure } from "./notice.js";
 
 const asked = signal(null);
@@ -16,7 +16,7 @@ function Dialog({ title, body: Body, action, danger, wide, submit, close, given 
   const values = useRef({ ...given });
   const [error, setError] = useState(null);
   const [busy, setBusy] = useState(false);
-  useEffect(() => element.current.showModal(), []);
+  useLayoutEffect(() => element.current.showModal(), []);
   const send = async (event) => {
     event.preventDefault();
     setBusy(true);

@@ -1,5 +1,5 @@
 // The palette (Ctrl K): pages, monitors, users and switches, found by typing. And the list of keys.
-import { html, useEffect, useRef, useState } from "../app/html.js";
+import { html, useLayoutEffect, useRef, useState } from "../app/html.js";
 import { useGet, useSettled } from "../app/load.js";
 import { overlay } from "../app/keys.js";
 import { nextTheme, nextZone } from "../app/prefs.js";
@@ -19,8 +19,8 @@ export function Palette() {
   const wanted = useSettled(text.trim(), 120);
   const monitors = useGet(wanted ? "/v1/monitors" : null, { q: wanted, limit: 6 });
   const users = useGet(wanted && seesAll.value ? "/v1/users" : null, { q: wanted, limit: 4 });
-  useEffect(() => element.current.showModal(), []);
-  useEffect(() => setAt(0), [text]);
+  useLayoutEffect(() => element.current.showModal(), []);
+  useLayoutEffect(() => setAt(0), [text]);
 
   const named = (name) => name.toLowerCase().includes(text.trim().toLowerCase());
   const groups = [
@@ -74,7 +74,7 @@ export function Palette() {
 
 export function Keys() {
   const element = useRef(null);
-  useEffect(() => element.current.showModal(), []);
+  useLayoutEffect(() => element.current.showModal(), []);
   const keys = [
     ["Search everything", ["Ctrl", "K"]], ["Search this page", ["/"]], ["These keys", ["?"]],
     ["Next and previous row", ["j", "k"]], ["Open the row", ["Enter"]], ["Select the row", ["x"]],

@@ -1,5 +1,5 @@
 // The table: columns, rows, a cursor for the keyboard (j, k, Enter), and a selection (x, Shift-click).
-import { html, useEffect, useRef, useState } from "../app/html.js";
+import { html, useLayoutEffect, useRef, useState } from "../app/html.js";
 import { go } from "../app/router.js";
 import { pageKeys } from "../app/keys.js";
 
@@ -14,8 +14,9 @@ export function Table({ label, columns, rows, keyOf, href, selection, changed, k
   const shown = columns.filter(Boolean);
   const classes = (column) => [column.num ? "num" : "", column.narrow === false ? "not-narrow" : "", column.wide ? "wide-only" : "", column.width ?? "", column.wrap ? "let-wrap" : ""].join(" ").trim();
 
-  useEffect(() => setAt((before) => Math.min(before, rows.length - 1)), [rows.length]);
-  useEffect(() => {
+  useLayoutEffect(() => setAt((before) => Math.min(before, rows.length - 1)), [rows.length]);
+  // before the next key: an effect after the paint would answer it with the cursor of the key before
+  useLayoutEffect(() => {
     if (!keyboard) return undefined;
     const move = (step) => () => setAt((before) => {
       const next = Math.max(0, Math.min(rows.length - 1, before + step));

@@ -1,5 +1,5 @@
 // Live: results and changes as they happen. What the API left out is said; freezing keeps what is shown.
-import { html, useEffect, useRef, useState } from "../app/html.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../app/html.js";
 import { connection, useLive } from "../app/live.js";
 import { pageKeys } from "../app/keys.js";
 import { count, duration } from "../app/format.js";
@@ -48,7 +48,7 @@ export function LivePage() {
     setShown([]);
   }, [user, only, failed]);
   const freeze = () => setFrozen((before) => !before);
-  useEffect(() => {
+  useLayoutEffect(() => {
     pageKeys.set("f", freeze);
     return () => pageKeys.delete("f");
   }, []);

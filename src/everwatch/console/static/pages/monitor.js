@@ -1,5 +1,5 @@
 // One monitor: its state and why, for how long it was in which, how long its runs took, what comes next, and its actions.
-import { html, useEffect, useMemo, useState } from "../app/html.js";
+import { html, useEffect, useLayoutEffect, useMemo, useState } from "../app/html.js";
 import { monitorPath, userPath } from "../app/api.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { useLive } from "../app/live.js";
@@ -77,7 +77,7 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
 function Actions({ monitor, done }) {
   const gone = () => go(to(["users", monitor.user_id]));
   const asleep = monitor.state === "paused";
-  useEffect(() => {
+  useLayoutEffect(() => {
     const own = { p: () => (asleep ? resume(monitor, done) : pause(monitor, done)), r: () => runNow(monitor, done) };
     if (may("write")) own.e = () => edit(monitor, done);
     if (!may("run")) return undefined;
