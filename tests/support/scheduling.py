@@ -6,7 +6,7 @@ and processes meet at the end of a run: what they wait for then takes many times
 
 from collections.abc import Iterable
 
-from pytest import Config
+import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
@@ -52,7 +52,7 @@ class SideBySide(LoadFileScheduling):
     Of the modules marked ``heavy`` one runs at a time: the next one is begun when no other worker has one to do.
     """
 
-    def __init__(self, config: Config, log: Producer | None = None) -> None:
+    def __init__(self, config: pytest.Config, log: Producer | None = None) -> None:
         super().__init__(config, log)
         self._heavy: dict[str, bool] = {}
 
