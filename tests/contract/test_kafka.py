@@ -10,13 +10,14 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 from support.waiting import wait_until
 
 from everwatch.core.config import load_settings
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES, Clients, KafkaClients
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
+from everwatch.kafka.partition_bounds import ends
 
 NewTopicName = Callable[[], str]
 _NUMBERS = itertools.count()
@@ -34,7 +35,8 @@ def clients(request: pytest.FixtureRequest) -> Clients:
 def topic(clients: Clients) -> str:
     """A new topic of two partitions."""
     name = f"contract-{uuid.uuid4().hex[:8]}-{next(_NUMBERS)}"
-    [made] = clients.admin().create_topics([NewTopic(name, 2, 1)]).values()
+    admin = clients.admin()  # its answers end with it
+    [made] = admin.create_topics([NewTopic(name, 2, 1)]).values()
     made.result(30)
     return name
 
@@ -128,6 +130,16 @@ def test_seek_position_and_bounds(clients: Clients, topic: str, reader: Any) -> 
     again: list[Any] = []
     wait_until("two come again", lambda: again.extend(reader.consume(10, 0.5)) or len(again) >= 2, every_s=0)
     assert values(again[:2]) == [b"1", b"2"]
+
+
+def test_ends_and_times(clients: Clients, topic: str, reader: Any) -> None:
+    send(clients, topic, b"0", timestamp=1_700_000_000_000)
+    send(clients, topic, b"1", timestamp=1_700_000_060_000)
+    assert ends(reader, topic, [0, 1], 30) == {0: 2, 1: 0}
+    [later] = reader.offsets_for_times([TopicPartition(topic, 0, 1_700_000_000_001)], 30)
+    assert later.offset == 1
+    [none] = reader.offsets_for_times([TopicPartition(topic, 0, 1_700_000_060_001)], 30)
+    assert none.offset == OFFSET_END
 
 
 def test_what_is_paused_gives_nothing_until_it_is_resumed(clients: Clients, topic: str, reader: Any) -> None:

@@ -4,17 +4,18 @@ import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+from weakref import WeakSet
 
 from everwatch.core.clock import Clock, SystemClock
-from everwatch.kafka.memory.log import Entry, Headers, Log, State, Transaction
+from everwatch.kafka.memory.log import Headers, Log, LogEntry, LogTransaction, TransactionState
 
 Position = tuple[str, int]
 Member = Hashable
 """A consumer that has joined a group."""
 
 
-class Sent(NamedTuple):
+class SentRecord(NamedTuple):
     """A record on its way to the broker."""
 
     topic: str
@@ -25,11 +26,20 @@ class Sent(NamedTuple):
     headers: Headers
 
 
+class Queue(Protocol):
+    """A producer, as far as the broker looks at it."""
+
+    def queued(self, topic: str) -> int:
+        """Return the number of records of a topic that the producer holds."""
+        ...
+
+
 class MemoryKafka:
     """Topics with ``partitions`` partitions each, made when they are first named.
 
     Switches, each of which may be changed at any time: ``held``: topics whose records the broker does not acknowledge
-    for now; ``loses``: of a record, whether it is lost; ``is_away``: no broker answers. All methods are thread-safe.
+    for now; ``loses``: says of a record if it is lost; ``damaged``: offsets of a partition in one batch that no client
+    can read; ``is_away``: no broker answers. All methods are thread-safe.
     """
 
     def __init__(self, partitions: int = 1, clock: Clock | None = None) -> None:
@@ -38,13 +48,15 @@ class MemoryKafka:
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.held: set[str] = set()
-        self.loses: Callable[[Sent], bool] = lambda _: False
+        self.loses: Callable[[SentRecord], bool] = lambda _: False
+        self.damaged: dict[Position, range] = {}
         self.is_away = False
         self.committed: defaultdict[str, dict[Position, int]] = defaultdict(dict)
-        self.groups: defaultdict[str, Group] = defaultdict(Group)
+        self.groups: defaultdict[str, ConsumerGroup] = defaultdict(ConsumerGroup)
         self.epochs: defaultdict[str, int] = defaultdict(int)
-        self.open: dict[str, tuple[Transaction, set[Position]]] = {}
+        self.open: dict[str, tuple[LogTransaction, set[Position]]] = {}
         self.max_bytes: dict[str, int] = {}
+        self.producers: WeakSet[Queue] = WeakSet()
         self._topics: dict[str, list[Log]] = {}
         self._ids: dict[str, str] = {}
 
@@ -83,12 +95,22 @@ class MemoryKafka:
         logs = self.logs(topic)
         return logs[partition] if 0 <= partition < len(logs) else None
 
-    def append(self, sent: Sent, transaction: Transaction | None = None) -> int:
+    def records(self, topic: str) -> list[LogEntry]:
+        """Return the records of a topic, partition by partition, as a read_committed consumer is given them."""
+        with self.lock:
+            return [entry for log in self.logs(topic) for entry in log.records()]
+
+    def queued(self, topic: str) -> int:
+        """Return the number of records of a topic that producers hold, as they are not acknowledged."""
+        with self.lock:
+            return sum(producer.queued(topic) for producer in self.producers)
+
+    def append(self, sent: SentRecord, transaction: LogTransaction | None = None) -> int:
         """Write a record; gives its offset."""
         with self.changed:
             log = self.logs(sent.topic)[sent.partition]
             at = sent.timestamp_ms or self.clock.now_ms()
-            offset = log.append(Entry(sent.key, sent.value, at, list(sent.headers), transaction))
+            offset = log.append(LogEntry(sent.key, sent.value, at, list(sent.headers), transaction))
             self.changed.notify_all()
             return offset
 
@@ -97,18 +119,18 @@ class MemoryKafka:
     def fence(self, transactional_id: str) -> int:
         """Abort what an earlier producer of this id has open; gives the epoch of the new one."""
         with self.lock:
-            self.end(transactional_id, State.ABORTED)
+            self.end(transactional_id, TransactionState.ABORTED)
             self.epochs[transactional_id] += 1
             return self.epochs[transactional_id]
 
-    def begin(self, transactional_id: str) -> Transaction:
+    def begin(self, transactional_id: str) -> LogTransaction:
         """Open a transaction."""
         with self.lock:
-            transaction = Transaction()
+            transaction = LogTransaction()
             self.open[transactional_id] = transaction, set()
             return transaction
 
-    def end(self, transactional_id: str, state: State) -> None:
+    def end(self, transactional_id: str, state: TransactionState) -> None:
         """Commit or abort the open transaction, if there is one: a marker in each partition that it wrote to."""
         with self.changed:
             transaction, touched = self.open.pop(transactional_id, (None, set()))
@@ -116,11 +138,11 @@ class MemoryKafka:
                 return
             transaction.state = state
             for topic, partition in touched:
-                self.logs(topic)[partition].append(Entry(None, None, self.clock.now_ms(), is_marker=True))
+                self.logs(topic)[partition].append(LogEntry(None, None, self.clock.now_ms(), is_marker=True))
             self.changed.notify_all()
 
 
-class Group:
+class ConsumerGroup:
     """A consumer group: its members, what each holds, and what each is to hold.
 
     A partition goes to its new member when the old one has let go of it, in a call of ``consume`` or ``poll``, as with
@@ -148,7 +170,7 @@ class Group:
         self._share(partitions)
 
     def free_for(self, member: Member) -> set[Position]:
-        """What the member is to hold, does not hold, and nobody else holds any more."""
+        """Return what the member is to hold, does not hold, and nobody else holds any more."""
         taken = {position for other, held in self.holds.items() if other is not member for position in held}
         return self.targets[member] - self.holds[member] - taken
 

@@ -77,7 +77,7 @@ class MemoryConsumer:
         self.assign([])
 
     def assignment(self) -> list[TopicPartition]:
-        """What it reads."""
+        """Return what it reads."""
         return [TopicPartition(*place) for place in self._positions]
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
@@ -166,7 +166,7 @@ class MemoryConsumer:
     def get_watermark_offsets(
         self, partition: TopicPartition, timeout: float = -1, cached: bool = False
     ) -> tuple[int, int]:
-        """Where a partition begins and ends for this consumer. Raises KafkaException if no broker answers."""
+        """Return where a partition begins and ends for this consumer. Raises KafkaException if no broker answers."""
         if not cached:
             self._expect_broker()
         with self._kafka.lock:
@@ -176,12 +176,15 @@ class MemoryConsumer:
             return log.start, self._end(log)
 
     def offsets_for_times(self, partitions: list[TopicPartition], timeout: float = -1) -> list[TopicPartition]:
-        """The first offset of each at or behind a time (its ``offset``, ms), or the end."""
+        """The first offset of each at or behind a time (its ``offset``, ms), or OFFSET_END; of OFFSET_END the end."""
         self._expect_broker()
         found = []
         with self._kafka.lock:
             for each in partitions:
                 log = self._kafka.logs(each.topic)[each.partition]
+                if each.offset == OFFSET_END:
+                    found.append(TopicPartition(each.topic, each.partition, self._end(log)))
+                    continue
                 later = (
                     log.start + number
                     for number, entry in enumerate(log.entries)
@@ -289,7 +292,12 @@ class MemoryConsumer:
                 found.append(MemoryMessage(*place, offset, error=KafkaError(KafkaError._AUTO_OFFSET_RESET)))
                 return
             offset = log.end if self._reset == "latest" else log.start
+        damaged = self._kafka.damaged.get(place, range(0))
         while offset < end and len(found) < most:
+            if offset in damaged:
+                if offset == self._positions[place]:
+                    found.append(MemoryMessage(*place, damaged.start, error=KafkaError(KafkaError._BAD_MSG)))
+                break
             entry = log.at(offset)
             if entry.is_visible(committed_only=self._committed_only):
                 found.append(

@@ -6,8 +6,8 @@ from enum import Enum, auto
 Headers = list[tuple[str, bytes]]
 
 
-class State(Enum):
-    """What became of a transaction."""
+class TransactionState(Enum):
+    """State of a transaction."""
 
     OPEN = auto()
     COMMITTED = auto()
@@ -15,28 +15,28 @@ class State(Enum):
 
 
 @dataclass(slots=True)
-class Transaction:
+class LogTransaction:
     """A transaction of one producer."""
 
-    state: State = State.OPEN
+    state: TransactionState = TransactionState.OPEN
 
 
 @dataclass(slots=True)
-class Entry:
-    """What stands at one offset: a record, or (``is_marker``) the end of a transaction, which no consumer is given."""
+class LogEntry:
+    """One offset's entry: a record, or (``is_marker``) the end of a transaction, which no consumer is given."""
 
     key: bytes | None
     value: bytes | None
     timestamp_ms: int = 0
     headers: Headers = field(default_factory=list)
-    transaction: Transaction | None = None
+    transaction: LogTransaction | None = None
     is_marker: bool = False
 
     def is_visible(self, *, committed_only: bool) -> bool:
         """Return whether a consumer of this isolation is given the record."""
         if self.is_marker:
             return False
-        return self.transaction is None or not committed_only or self.transaction.state is State.COMMITTED
+        return self.transaction is None or not committed_only or self.transaction.state is TransactionState.COMMITTED
 
 
 class Log:
@@ -44,7 +44,7 @@ class Log:
 
     def __init__(self) -> None:
         self.start = 0
-        self.entries: list[Entry] = []
+        self.entries: list[LogEntry] = []
 
     @property
     def end(self) -> int:
@@ -55,20 +55,20 @@ class Log:
     def stable_end(self) -> int:
         """The offset of the first entry of an open transaction, or the end: read_committed reads up to there."""
         for place, entry in enumerate(self.entries):
-            if entry.transaction is not None and entry.transaction.state is State.OPEN:
+            if entry.transaction is not None and entry.transaction.state is TransactionState.OPEN:
                 return self.start + place
         return self.end
 
-    def append(self, entry: Entry) -> int:
+    def append(self, entry: LogEntry) -> int:
         """Add an entry; gives its offset."""
         self.entries.append(entry)
         return self.end - 1
 
-    def at(self, offset: int) -> Entry:
+    def at(self, offset: int) -> LogEntry:
         """Return the entry at an offset that the log holds."""
         return self.entries[offset - self.start]
 
-    def records(self) -> list[Entry]:
+    def records(self) -> list[LogEntry]:
         """Return the records that a read_committed consumer is given."""
         return [entry for entry in self.entries if entry.is_visible(committed_only=True)]
 

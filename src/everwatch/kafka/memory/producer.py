@@ -6,8 +6,8 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from everwatch.kafka.memory.broker import MemoryKafka, Sent
-from everwatch.kafka.memory.log import Headers, State, Transaction
+from everwatch.kafka.memory.broker import MemoryKafka, SentRecord
+from everwatch.kafka.memory.log import Headers, LogTransaction, TransactionState
 from everwatch.kafka.memory.message import MemoryMessage
 from everwatch.kafka.memory.partitioner import partition_of
 
@@ -24,14 +24,19 @@ class MemoryProducer:
         self._max_bytes = max_bytes
         self._id = transactional_id
         self._epoch = 0
-        self._transaction: Transaction | None = None
+        self._transaction: LogTransaction | None = None
         self._failed = False
-        self.queue: list[tuple[Sent, OnDelivery | None]] = []
+        self.queue: list[tuple[SentRecord, OnDelivery | None]] = []
         self._delivered: list[tuple[OnDelivery, KafkaError | None, MemoryMessage]] = []
-        self._is_polling = False
+        with kafka.lock:
+            kafka.producers.add(self)
 
     def __len__(self) -> int:
         return len(self.queue) + len(self._delivered)
+
+    def queued(self, topic: str) -> int:
+        """Return the number of records of a topic that wait to be sent."""
+        return sum(sent.topic == topic for sent, _ in self.queue)
 
     def produce(
         self,
@@ -53,7 +58,9 @@ class MemoryProducer:
             number = partition if partition >= 0 else partition_of(key, count)
             if number >= count:
                 raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
-            self.queue.append((Sent(topic, number, key, value, timestamp, _headers(headers)), callback or on_delivery))
+            self.queue.append(
+                (SentRecord(topic, number, key, value, timestamp, _headers(headers)), callback or on_delivery)
+            )
             self._send()
 
     def poll(self, timeout: float = 0) -> int:
@@ -88,7 +95,7 @@ class MemoryProducer:
     # --- transactions -----------------------------------------------------------------------------------------------
 
     def init_transactions(self, timeout: float = -1) -> None:
-        """Fence every earlier producer of this id."""
+        """Fence every earlier producer of this id. Raises KafkaException, retriable, if no broker answers."""
         self._expect_broker()
         self._epoch = self._kafka.fence(self._id)
 
@@ -110,7 +117,7 @@ class MemoryProducer:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "in progress", False, True))
             if self._failed:
                 raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT, "a record is lost", False, False, True))
-            self._kafka.end(self._id, State.COMMITTED)
+            self._kafka.end(self._id, TransactionState.COMMITTED)
             self._transaction = None
 
     def abort_transaction(self, timeout: float = -1) -> None:
@@ -118,7 +125,7 @@ class MemoryProducer:
         with self._kafka.lock:
             self._expect_own()
             self.queue.clear()
-            self._kafka.end(self._id, State.ABORTED)
+            self._kafka.end(self._id, TransactionState.ABORTED)
             self._transaction = None
 
     def _expect_own(self) -> None:
@@ -127,6 +134,8 @@ class MemoryProducer:
 
     def _expect_broker(self) -> None:
         if self._kafka.is_away:
+            with self._kafka.changed:
+                self._kafka.changed.wait(_LOOK_S)
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no broker answers", False, True))
 
     def _send(self) -> None:
@@ -172,7 +181,7 @@ class MemoryBatchProducer:
         """Disconnect at once."""
 
     async def send_batch(self, batch: Any, topic: str, *, partition: int) -> "asyncio.Future[Any]":
-        """Send a batch, which is acknowledged in a later turn of the event loop, and while the topic is not held."""
+        """Send a batch. It is acknowledged in a later turn of the event loop, once the topic is not held."""
         from aiokafka.errors import KafkaConnectionError  # importing aiokafka takes a while
         from aiokafka.record.memory_records import MemoryRecords
         from aiokafka.structs import RecordMetadata, TopicPartition
@@ -183,21 +192,23 @@ class MemoryBatchProducer:
         with self._kafka.lock:
             offsets = [
                 self._kafka.append(
-                    Sent(topic, partition, record.key, record.value, record.timestamp, list(record.headers))
+                    SentRecord(topic, partition, record.key, record.value, record.timestamp, list(record.headers))
                 )
                 for record in found
             ]
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         first = offsets[0] if offsets else 0
-        asyncio.get_running_loop().call_soon(
-            _settle, answer, RecordMetadata(topic, partition, TopicPartition(topic, partition), first, 0, 0, 0)
-        )
+        metadata = RecordMetadata(topic, partition, TopicPartition(topic, partition), first, 0, 0, 0)
+        asyncio.get_running_loop().call_soon(self._acknowledge, answer, metadata)
         return answer
 
-
-def _settle(answer: "asyncio.Future[Any]", result: object) -> None:
-    if not answer.done():
-        answer.set_result(result)
+    def _acknowledge(self, answer: "asyncio.Future[Any]", metadata: Any) -> None:
+        if answer.done():
+            return
+        if metadata.topic in self._kafka.held:
+            asyncio.get_running_loop().call_later(_LOOK_S, self._acknowledge, answer, metadata)
+        else:
+            answer.set_result(metadata)
 
 
 def _bytes(data: bytes | str | None) -> bytes | None:
