@@ -89,7 +89,7 @@ def _frame(frame: dict[str, Any]) -> list[str]:
     return [
         f'<rect x="{x - 14}" y="{y - 14}" width="{width}" height="{height}" rx="10" fill="#eff6ff" stroke="#1d4ed8"'
         ' stroke-dasharray="5 4"/>',
-        _text(x + 2, y + height - 24, frame["title"], size=13, bold=True, anchor="start"),
+        _text(x + ACROSS, y + height - 24, frame["title"], size=13, bold=True, anchor="start"),
     ]
 
 
