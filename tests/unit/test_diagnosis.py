@@ -336,7 +336,7 @@ def test_a_changelog_that_cannot_be_read_is_not_one_without_users(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: int, says: str, remedy: str
 ) -> None:
     monkeypatch.setattr("everwatch.kafka.to_end.SILENCE_S", 1.0)
-    monkeypatch.setattr("everwatch.diagnosis.checks.changelog._held", lambda *_: {0: Held("id", 0, 9)})
+    monkeypatch.setattr("everwatch.diagnosis.checks.changelog.held_of", lambda *_: {0: Held("id", 0, 9)})
     monkeypatch.setattr(System, "new_consumer", lambda *_, **__: ChangelogConsumer(error))
     system = System(Settings(data_dir=tmp_path), "127.0.0.1:1", SettableClock(NOW), pause=lambda _: None)
     vars(system)["noted"] = {}

@@ -145,9 +145,9 @@ class FakeOutbox:
 @pytest.fixture
 def kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainKind]:
     kind = PlainKind()
-    monkeypatch.setitem(registry._loaded, "plain", kind)  # type: ignore[arg-type]
+    monkeypatch.setitem(registry.loaded_kinds, "plain", kind)  # type: ignore[arg-type]
     yield kind
-    registry._parse_text.cache_clear()
+    registry.forget()
 
 
 class Executor:
@@ -549,7 +549,7 @@ async def test_however_a_run_ends_the_next_tick_of_its_monitor_is_run(
     executor.take(does, monitor_id="m", timeout_ms=50)
     await executor.sent(1)
     async with asyncio.timeout(PATIENCE_S):
-        while len(executor.checks._running):
+        while len(executor.checks.running):
             await asyncio.sleep(0)
     executor.take("succeeds", monitor_id="m", at=AT + 1_000)
     assert (await executor.sent(2))[-1].status is Status.SUCCESS
@@ -592,7 +592,7 @@ async def test_a_repetition_of_what_is_given_up_is_left_to_another_executor_too(
     assert await executor.checks.drain(0.05) == 1
     assert executor.outbox.sent == []
     assert executor.acknowledged == []
-    assert len(executor.checks._running) == 0
+    assert len(executor.checks.running) == 0
 
 
 async def test_a_skipped_tick_whose_result_cannot_be_handed_over_ends_the_executor(

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from support.worker import Broker, BrokerClients
 from test_sink_poison import NOW, RESULTS, SETTINGS, Source, result
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings, days_of_plans
 from everwatch.core.errors import SettingsError, StoreError
+from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.model import Result, State, Status, Transition
 from everwatch.sink.sink_process import _Sink
 from everwatch.store import MemoryStore, Partition, Received, SinkBatch, open_reader, open_store
@@ -117,7 +117,7 @@ async def run_sink(monkeypatch: pytest.MonkeyPatch, store: MemoryStore, records:
     stop = asyncio.Event()
     source = Source([result(f"user-{offset}", offset) for offset in range(records)], [], stop)
     monkeypatch.setattr("everwatch.sink.sink_process.Source", lambda *_: source)
-    await _Sink(SETTINGS, BrokerClients(Broker()), SettableClock(NOW), stop, store).run()
+    await _Sink(SETTINGS, MemoryClients(MemoryKafka()), SettableClock(NOW), stop, store).run()
 
 
 async def test_the_sink_deletes_what_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ async def test_a_failure_to_delete_is_told_and_stops_nothing(
     assert "What is older than it is kept was not deleted: no The sink goes on." in caplog.text
 
 
-def test_history_that_is_kept_for_less_than_results_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_that_is_kept_for_less_than_results_is_refused() -> None:
     from everwatch.core.config import load_settings
 
     for results, history in ((0, 400), (401, 400)):

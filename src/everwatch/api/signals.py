@@ -13,7 +13,8 @@ from everwatch.api.problems import Problem, not_found, refused, unavailable
 from everwatch.api.routing import Answer, Call
 from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError, InvalidInput, RefusalCode
-from everwatch.encoding.input_models import Name, RunId, SignalInput, UserId, parse_object, signal_of
+from everwatch.encoding.input_conversion import signal_of
+from everwatch.encoding.input_models import Name, RunId, SignalInput, UserId, parse_object
 from everwatch.kafka.command_client import Asked, asked_of
 from everwatch.model import Asker, Signal, SignalType
 from everwatch.model import CommandOutcome as Outcomes

@@ -1,4 +1,4 @@
-"""What ids, instants and numbers may be in records: of ticks, results and transitions all, as ``model`` declares them.
+"""Bounds of ids, instants and numbers in records, as ``model`` declares them.
 
 Their topics are open like any other, and each reader checks what it reads. Ids of new users and monitors are held to
 narrower rules (``input_models``); those that exist keep theirs.

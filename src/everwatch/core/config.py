@@ -2,6 +2,8 @@
 
 Every setting is an environment variable ``EVERWATCH_<NAME>`` (upper case) or a line of a ``.env`` file in the
 working folder; command-line options win over both.
+
+All in one file: a setting is one line of one struct, and a reader looks for it here.
 """
 
 import ipaddress
@@ -32,7 +34,7 @@ MOST_DAYS = 36_500
 
 
 class SecurityProtocol(StrEnum):
-    """How clients talk to the brokers."""
+    """Security protocol between clients and brokers."""
 
     PLAINTEXT = "PLAINTEXT"
     SSL = "SSL"
@@ -41,7 +43,7 @@ class SecurityProtocol(StrEnum):
 
 
 class SaslMechanism(StrEnum):
-    """How clients prove who they are."""
+    """SASL mechanism of clients."""
 
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"
@@ -49,7 +51,7 @@ class SaslMechanism(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How log lines are written: for people or for a log collector."""
+    """Format of log lines: for people or for a log collector."""
 
     TEXT = "text"
     JSON = "json"
@@ -186,7 +188,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "lz4"
     output_format: Annotated[OutputFormat, Meta(description="Encoding of results and transitions.")] = OutputFormat.AVRO
     session_timeout_ms: Annotated[
-        int, Meta(ge=6_000, le=300_000, description="A worker or executor unheard of for so long loses its work.")
+        int, Meta(ge=6_000, le=300_000, description="Consumer-group session timeout; then partitions are reassigned.")
     ] = 8_000
 
     # embedded Kafka
@@ -362,7 +364,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def application(self) -> str:
-        """What consumer groups and the changelog are named after: topic prefix and app id."""
+        """Return what consumer groups and the changelog are named after: topic prefix and app id."""
         return f"{self.topic_prefix}{self.app_id}"
 
     @property
@@ -377,7 +379,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def system_timezone(self) -> str:
-        """What ``TZ`` says; empty if it is not set."""
+        """Return what ``TZ`` says; empty if it is not set."""
         return os.environ.get("TZ", "")
 
     @property
@@ -419,7 +421,7 @@ def given_settings() -> frozenset[str]:
 
 
 def _environment() -> dict[str, str]:
-    """What the ``.env`` file and, over it, the environment give, by the settings' names."""
+    """Return what the ``.env`` file and, over it, the environment give, by the settings' names."""
     given: dict[str, str | None] = {}
     if _DOTENV.is_file():
         from dotenv import dotenv_values  # only where there is such a file: imports are a command's start
@@ -469,7 +471,7 @@ def _from_text(wanted: Any, value: Any) -> Any:
 
 
 def days_of_plans(text: str) -> dict[str, int]:
-    """What the setting ``keep_days_of_plans`` means: days by plan. Raises ValueError."""
+    """Return what the setting ``keep_days_of_plans`` means: days by plan. Raises ValueError."""
     found: dict[str, int] = {}
     for pair in filter(str.strip, text.split(",")):
         plan, _, days = (part.strip() for part in pair.partition("="))
@@ -480,7 +482,7 @@ def days_of_plans(text: str) -> dict[str, int]:
 
 
 def _contradictions(settings: Settings) -> list[str]:
-    """What two settings together, or keys, get wrong, a line each."""
+    """Return what two settings together, or keys, get wrong, a line each."""
     wrong = []
     protocol = settings.security_protocol.value
     if protocol.startswith("SASL") and not (settings.sasl_username and settings.sasl_password.get_secret_value()):

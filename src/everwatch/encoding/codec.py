@@ -11,14 +11,12 @@ import orjson
 from everwatch.core.bounds import LATEST_MS, LONGEST_KEY_BYTES
 from everwatch.core.errors import InvalidInput, UndecodableEntry
 from everwatch.core.output_format import OutputFormat
-from everwatch.encoding import avro_schemas, input_models, table_records
+from everwatch.encoding import avro_schemas, input_conversion, input_models, table_records
 from everwatch.model import (
     NOTHING,
     Align,
-    Asker,
     At,
     Command,
-    CommandType,
     Cron,
     Every,
     Monitor,
@@ -66,7 +64,7 @@ def commands_key(user_id: str) -> bytes:
 
 
 def is_bookkeeping(monitor_id: bytes) -> bool:
-    """Whether the part of a table key behind the user is no monitor's id."""
+    """Tell whether the part of a table key behind the user is no monitor's id."""
     return monitor_id.startswith(_BOOKKEEPING)
 
 
@@ -81,65 +79,19 @@ def split_key(key: bytes) -> tuple[str, str]:
 
 def decode_signup(data: bytes | None) -> Signup:
     """The signup in ``data``. Raises InvalidInput. The kinds have not judged the configs yet: see ``admission``."""
-    return input_models.signup_of(_decode_input(data, "signup", input_models.SignupInput, _inline_json))
+    return input_conversion.signup_of(_decode_input(data, "signup", input_models.SignupInput, _inline_json))
 
 
 def decode_command(data: bytes | None) -> Command:
     """The command in ``data``. Raises InvalidInput."""
-    return input_models.command_of(_decode_input(data, "command", input_models.CommandInput, _inline_json))
-
-
-class _SignupAsker(msgspec.Struct, frozen=True):
-    user_id: input_models.UserId
-    signup_id: input_models.Name
-
-
-class _CommandAsker(msgspec.Struct, frozen=True):
-    command: CommandType
-    user_id: input_models.UserId
-    command_id: input_models.Name
-    monitor_id: input_models.MonitorId = ""
-
-
-class _SignalAsker(msgspec.Struct, frozen=True):
-    user_id: input_models.UserId
-    signal_id: input_models.Name
-    monitor_id: input_models.MonitorId = ""
-
-
-_ASKERS: dict[str, type[_SignupAsker | _CommandAsker | _SignalAsker]] = {
-    "signup": _SignupAsker,
-    "command": _CommandAsker,
-    "signal": _SignalAsker,
-}
-
-
-def asker_of(name: str, data: bytes) -> Asker | None:
-    """Who asks for an answer to a refused ``signup``, ``command`` or ``signal``; None if nobody does.
-
-    Reads only what an answer takes, so that an input which is wrong elsewhere is answered too.
-    """
-    try:
-        if data.startswith(avro_schemas.MAGIC):
-            asked = msgspec.convert(avro_schemas.decode(name, data), type=_ASKERS[name])
-        else:
-            asked = msgspec.json.decode(data, type=_ASKERS[name])
-    except (InvalidInput, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    match asked:
-        case _SignupAsker():
-            return Asker("signup", asked.user_id, signup_id=asked.signup_id)
-        case _CommandAsker():
-            return Asker(asked.command.value, asked.user_id, asked.monitor_id, asked.command_id)
-        case _:
-            return Asker("signal", asked.user_id, asked.monitor_id, signal_id=asked.signal_id)
+    return input_conversion.command_of(_decode_input(data, "command", input_models.CommandInput, _inline_json))
 
 
 def decode_signal(data: bytes | None) -> Signal:
     """The signal in ``data``. Raises InvalidInput."""
     if data and data[:1] == b"{" and len(data) <= LARGEST_INPUT_BYTES:
-        return input_models.signal_of(input_models.parse_signal(data))
-    return input_models.signal_of(_decode_input(data, "signal", input_models.SignalInput, _as_it_is))
+        return input_conversion.signal_of(input_models.parse_signal(data))
+    return input_conversion.signal_of(_decode_input(data, "signal", input_models.SignalInput, _as_it_is))
 
 
 def _decode_input(

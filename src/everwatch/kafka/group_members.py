@@ -1,4 +1,4 @@
-"""Which processes do the work at this moment, as their consumer groups tell."""
+"""Consumer-group members: the processes that do the work now."""
 
 import msgspec
 from confluent_kafka.admin import AdminClient
@@ -10,9 +10,9 @@ from everwatch.model import Priority
 
 
 class GroupMembers(msgspec.Struct, frozen=True):
-    """Who works on one partition of users, by client id (``everwatch-<host>-<process id>``).
+    """Members for one partition of users, by client id (``everwatch-<host>-<process id>``).
 
-    ``worker`` emits its ticks, and ``executor`` claims those of one priority; "" if nobody does. ``executors``: all
+    ``worker`` emits its ticks, and ``executor`` claims those of one priority; "" if none does. ``executors``: all
     there are.
     """
 
@@ -24,7 +24,7 @@ class GroupMembers(msgspec.Struct, frozen=True):
 def owners_of(
     admin: AdminClient, settings: Settings, partition: int, priority: Priority, *, timeout_s: float = 3.0
 ) -> GroupMembers:
-    """Who works on a partition now. Raises BrokerUnavailable if that is not known within ``timeout_s``."""
+    """Return who works on a partition now. Raises BrokerUnavailable if that is not known within ``timeout_s``."""
     workers, executors = settings.application, executors_group(settings)
     topics = Topics.of(settings)
     members = members_of(admin, [workers, executors], timeout_s=timeout_s)

@@ -1,4 +1,4 @@
-"""How far every process is behind its topics: records, seconds, owners.
+"""Lag of every process: records, seconds, owners.
 
 The lag in records is the distance from a group's committed offset to the end of the partition; in seconds, the age of
 the first record that is not committed. A tick's age counts from the instant at which it was due.
@@ -33,7 +33,7 @@ LOOKED_AT = 20
 
 
 class PartitionLag(msgspec.Struct, frozen=True):
-    """How far one group is on one partition.
+    """Lag of one group on one partition.
 
     ``committed``: the next offset to read, None if the group has never committed one. ``lag_s``: age of the first
     record behind it, s; 0 if there is none, None if it cannot be read. ``client_id`` and ``host``: the member that
@@ -56,7 +56,7 @@ class PartitionLag(msgspec.Struct, frozen=True):
 
 
 class TopicLag(msgspec.Struct, frozen=True):
-    """How far one group is on one topic: records of all partitions, the worst age, the slowest emission.
+    """Lag of one group on one topic: records of all partitions, the worst age, the slowest emission.
 
     ``unowned``: partitions without an owner. ``lag_s`` is None where a partition cannot be read.
     """
@@ -115,7 +115,7 @@ _Place = tuple[TopicReading, int]
 
 
 class _Survey(NamedTuple):
-    """What the broker tells: of each group the members and the committed offsets, of each partition the bounds."""
+    """Answers of the broker: members and committed offsets of each group, bounds of each partition."""
 
     members: Mapping[str, list[Member]]
     committed: Mapping[str, Mapping[Position, int]]

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from everwatch.core.errors import InvalidInput, RefusalCode
-from everwatch.encoding import codec, input_models
+from everwatch.encoding import codec, input_conversion, input_models
 from everwatch.model import MonitorSpec, Scalar, Signup
 from everwatch.plans.placeholders import PLAN_NAME, Given, Object, texts_of
 from everwatch.rules.admission import admit_monitor
@@ -22,7 +22,7 @@ _REMEMBERED_CHARACTERS = 256
 
 
 class PlanQuotas(msgspec.Struct, frozen=True):
-    """What a plan allows; None: as much as anybody may. ``shortest_ms``: between two due instants of a monitor.
+    """Quotas of a plan; None: no limit. ``shortest_ms``: between two due instants of a monitor.
 
     ``weight``: share of each of its users in an executor that has more to do than it can.
     """
@@ -111,14 +111,14 @@ class PlanMonitor(msgspec.Struct, frozen=True, eq=False):
 def spec_of(document: dict[str, Any], field: str) -> MonitorSpec:
     """The monitor of a plan, by the rules of a signup's. Raises InvalidInput, whose path begins with ``field``."""
     try:
-        spec = input_models.monitor_of(input_models.parse_object(document, input_models.MonitorInput), "$")
+        spec = input_conversion.monitor_of(input_models.parse_object(document, input_models.MonitorInput), "$")
         return admit_monitor(spec, "$")
     except InvalidInput as error:
         raise InvalidInput(error.reason, field + error.path.removeprefix("$"), error.code) from None
 
 
 class Plan(msgspec.Struct, frozen=True, eq=False):
-    """What a file says of one plan. ``file``: the file's name, for refusals."""
+    """One plan of a file. ``file``: the file's name, for refusals."""
 
     name: str
     file: str
@@ -188,7 +188,7 @@ class Plans:
                 RefusalCode.QUOTA,
             )
         if plan.monitors:
-            input_models.check_runs(monitors)
+            input_conversion.check_runs(monitors)
         if limits.shortest_ms is not None:
             for index, spec in enumerate(own):
                 limits.check_schedule(spec, f"$.monitors[{index}]")

@@ -10,7 +10,7 @@ import orjson
 
 from everwatch.core.bounds import Weight
 from everwatch.core.errors import InvalidInput, SettingsError, WrongPlans
-from everwatch.encoding import codec, input_models
+from everwatch.encoding import codec, input_conversion, input_models
 from everwatch.kinds import registry
 from everwatch.model import Every
 from everwatch.plans.placeholders import ID_NAME, PLAN_NAME, Given, Object, compiled, texts_of
@@ -30,7 +30,7 @@ class _PlanInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Stamp(NamedTuple):
-    """What tells one state of a file from another without reading it."""
+    """Stamp of a file's state, compared without reading the file."""
 
     modified_ns: int
     size: int
@@ -105,7 +105,7 @@ def _plan_of(name: str, table: object, file: str) -> Plan:
         ids.add(monitor.monitor_id)
         monitors.append(monitor)
     try:
-        input_models.check_runs(monitor.spec for monitor in monitors if monitor.spec is not None)
+        input_conversion.check_runs(monitor.spec for monitor in monitors if monitor.spec is not None)
     except InvalidInput as error:
         raise InvalidInput(error.reason, "monitors") from None
     size = sum(len(orjson.dumps(document)) for document in given.monitors)
@@ -161,7 +161,7 @@ def _check_settled(document: Object, field: str, limits: PlanQuotas) -> str:
     settled = document.settled_members()
     try:
         given = input_models.parse_object(settled, input_models.MonitorInput)
-        spec = input_models.monitor_of(given, "$")
+        spec = input_conversion.monitor_of(given, "$")
         if not document.is_open_at("kind"):
             kind = registry.kind_named(spec.kind)
             if not document.is_open_at("config"):

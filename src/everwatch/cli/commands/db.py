@@ -39,7 +39,7 @@ _SHARES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 
 
 class By(StrEnum):
-    """How long a roll-up is."""
+    """Length of a roll-up."""
 
     HOUR = "hour"
     DAY = "day"

@@ -44,7 +44,7 @@ _AT_ONCE = 500
 
 
 class Wanted(NamedTuple):
-    """Which dead letters are meant; empty fields say nothing."""
+    """Selection of dead letters; empty fields select all."""
 
     source: str = ""
     user: str = ""
@@ -268,7 +268,7 @@ def redrive(
 
 
 def _is_from_database(settings: Settings, source: OutputSource | None, *, needs_topic: bool = False) -> bool:
-    """Whether to read the database. Raises SettingsError if it does not hold what is asked for."""
+    """Tell whether to read the database. Raises SettingsError if it does not hold what is asked for."""
     if source is OutputSource.DATABASE and needs_topic:
         raise SettingsError("--follow and --secrets read the topic: leave --from database away.")
     return source is OutputSource.DATABASE or (source is None and not needs_topic and has_database(settings))

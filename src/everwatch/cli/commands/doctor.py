@@ -7,13 +7,13 @@ import typer
 
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, settings_of
 from everwatch.core.clock import SystemClock
-from everwatch.kafka.process_rights import Process
+from everwatch.kafka.process_rights import ProcessRole
 
 
 def doctor(
     recent: Annotated[str, typer.Option(help="Dead letters younger than that are a fault.")] = "10m",
     processes: Annotated[
-        list[Process] | None, typer.Option("--for", help="What runs as this Kafka user; default: all.")
+        list[ProcessRole] | None, typer.Option("--for", help="What runs as this Kafka user; default: all.")
     ] = None,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
@@ -37,7 +37,7 @@ def doctor(
         broker_of(settings),
         SystemClock(),
         recent_ms=duration_of("--recent", recent),
-        processes=tuple(processes or Process),
+        processes=tuple(processes or ProcessRole),
     )
     findings = []
     for finding in diagnose(system):

@@ -39,7 +39,7 @@ from everwatch.cli.support.schedule_options import (
 )
 from everwatch.cli.support.sending import (
     ANSWER_WITHIN,
-    Delivery,
+    SendingOptions,
     Timeout,
     connected,
     print_reply,
@@ -99,14 +99,14 @@ def set_(
     changes = FieldChanges(schedule, name, labels, tuple(remove_label or ()), documents)
     if changes.is_nothing:
         raise SettingsError("Name what to change, e.g. --every 10s (see 'everwatch monitor set --help').")
-    delivery = Delivery(
+    delivery = SendingOptions(
         settings_of(data_dir, bootstrap_servers), True, duration_of("--timeout", timeout) / 1000, as_json
     )
     _change(user, monitor, changes, delivery, SystemClock())
 
 
 class FieldChanges:
-    """What is to change of a monitor."""
+    """Changes of a monitor's fields."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class FieldChanges:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether no option was given."""
+        """Tell whether no option was given."""
         named = (self._name is not None, self._labels, self._remove_labels, self._documents)
         return not any(named) and self._schedule == ScheduleOptions()
 
@@ -167,7 +167,7 @@ def _merged(option: str, before: dict[str, Any], given: object) -> dict[str, Any
     return {name: value for name, value in (before | given).items() if value is not None}
 
 
-def _change(user: str, monitor: str, changes: FieldChanges, delivery: Delivery, clock: Clock) -> None:
+def _change(user: str, monitor: str, changes: FieldChanges, delivery: SendingOptions, clock: Clock) -> None:
     """Put the changed monitor; while that is refused for another change, read it again. Exits with 1 if refused."""
     pause = Event()
     secrets = config_secrets(delivery.settings)

@@ -101,7 +101,7 @@ def _print(result: Result, *, as_json: bool, with_detail: bool) -> None:
 
 
 def _run_text(result: Result) -> str:
-    """How long the run took and which attempt it was; for ticks that were skipped, which ones."""
+    """Return how long the run took and which attempt it was; for ticks that were skipped, which ones."""
     if result.status is Status.SKIPPED:
         many = result.skipped_count > 1
         return f"{result.skipped_count} ticks until {time_text(result.skipped_until)}" if many else ""

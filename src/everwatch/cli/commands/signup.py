@@ -23,7 +23,7 @@ from everwatch.cli.support.schedule_options import (
     TimezoneOption,
     schedule_of,
 )
-from everwatch.cli.support.sending import Delivery, Sending, delivery_of, send_one, with_sending
+from everwatch.cli.support.sending import Sending, SendingOptions, delivery_of, send_one, with_sending
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked, signup_asked
 from everwatch.model import Asker
@@ -95,7 +95,7 @@ def signup(
     wanted = {"user_id": user, "plan": plan or "default", "attributes": attributes, "monitors": monitors}
     signup_id = sending.asked_id or ""
 
-    def make(delivery: Delivery) -> Asked:
+    def make(delivery: SendingOptions) -> Asked:
         plans = plans_of(delivery.settings)
         return signup_asked(orjson.dumps(wanted), plans, signup_id=signup_id, ask=delivery.wait)
 

@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 
-class Listed(NamedTuple):
+class ListedCommand(NamedTuple):
     """A command: its name, the panel of the help it stands in, where it is, and its summary.
 
     ``target``: ``module:attribute`` in ``cli.commands``, a function or a Typer application of sub-commands.
@@ -41,7 +41,7 @@ class LazyGroup(TyperGroup):
         return name, listed.load() if listed else command, rest
 
 
-def list_command(app: typer.Typer, listed: Listed) -> None:
+def list_command(app: typer.Typer, listed: ListedCommand) -> None:
     """Add a command to the help of ``app``, to be imported when it is run."""
 
     def stand_in() -> None:

@@ -16,7 +16,7 @@ from everwatch.core.private_files import make_private_data_folder
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.embedded import remembered_address
 from everwatch.kafka.permission_check import expect_rights
-from everwatch.kafka.process_rights import Process, rights_of
+from everwatch.kafka.process_rights import ProcessRole, rights_of
 from everwatch.kafka.topics import ensure_topics
 from everwatch.observability.logs import set_up_logs
 from everwatch.schedule.duration import parse_duration_ms
@@ -89,7 +89,7 @@ def broker_of(settings: Settings) -> str:
     return settings.bootstrap_servers or remembered_address(settings.kafka_folder) or DEFAULT_ADDRESS
 
 
-def ready_broker(settings: Settings, process: Process | None = None) -> str:
+def ready_broker(settings: Settings, process: ProcessRole | None = None) -> str:
     """The Kafka to talk to, with the topics made where missing, and what ``process`` needs allowed.
 
     Raises BrokerUnavailable, TopicMismatch, AccessError.
@@ -115,12 +115,12 @@ def plans_of(settings: Settings) -> "Plans | None":
 
 
 def text_or_file(text: str) -> str | bytes:
-    """What an option says: the text as it is, or what stands in the file if it is @FILE. Raises OSError."""
+    """Return what an option says: the text as it is, or what stands in the file if it is @FILE. Raises OSError."""
     return Path(text[1:]).read_bytes() if text.startswith("@") else text
 
 
 def json_of(option: str, text: str | None) -> dict[str, Any]:
-    """What an option that takes JSON, or a file of it, says, under the field of its name; nothing if it is not given.
+    """Parse an option that takes JSON, or @FILE, as a field of its name; empty if it is not given.
 
     Raises SettingsError.
     """
@@ -171,7 +171,7 @@ def resumed_at(until: str | None, for_: str | None, now: int) -> dict[str, int]:
 
 
 def pairs_of(option: str, shape: str, given: Iterable[str], *, empty: bool = False) -> dict[str, str]:
-    """What a repeatable option of this shape, such as NAME=VALUE, says; ``empty``: nothing may follow the =.
+    """Return what a repeatable option of this shape, such as NAME=VALUE, says; ``empty``: nothing may follow the =.
 
     Raises SettingsError.
     """

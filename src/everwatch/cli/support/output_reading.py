@@ -23,7 +23,7 @@ Value = TypeVar("Value")
 
 
 class OutputSource(StrEnum):
-    """Where to read."""
+    """Source of an output to read."""
 
     DATABASE = "database"
     TOPIC = "topic"
@@ -61,7 +61,7 @@ def refuse_cursor_of_topic(cursor: str, source: OutputSource, *, follow: bool) -
 def from_topic(
     settings: Settings, topic: str, decode: Callable[[bytes | None], Value], *, follow: bool
 ) -> Iterator[Value]:
-    """What the topic holds, partition by partition; with ``follow`` what comes from now on, without end.
+    """Return what the topic holds, partition by partition; with ``follow`` what comes from now on, without end.
 
     A record that cannot be decoded is told on stderr. Raises BrokerUnavailable.
     """

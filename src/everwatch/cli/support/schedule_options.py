@@ -61,7 +61,7 @@ MaxRunsOption = Annotated[
 
 
 class ScheduleOptions(msgspec.Struct, frozen=True, rename={"in_": "in"}):
-    """What the options of a schedule say, as they were given; None: not given."""
+    """Options of a schedule as they were given; None: not given."""
 
     every: str | None = None
     cron: str | None = None
@@ -123,7 +123,7 @@ def changed_schedule(before: dict[str, Any], given: ScheduleOptions) -> dict[str
 
 
 def schedule_text(spec: MonitorSpec, instant: Callable[[int], str] = time_text) -> str:
-    """When a monitor is due, in words; ``instant``: how instants are written, for programs by ``instant_text``."""
+    """Describe a schedule in words; ``instant`` writes instants, for programs with ``instant_text``."""
     return schedule_words(spec, instant)
 
 

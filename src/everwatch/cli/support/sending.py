@@ -32,7 +32,7 @@ ANSWER_WITHIN = "30s"
 
 
 class Sending(NamedTuple):
-    """How an input is to be sent, as the options say that all of them have."""
+    """Options that all commands have that send an input."""
 
     asked_id: CommandId = None
     wait: Wait = False
@@ -42,8 +42,8 @@ class Sending(NamedTuple):
     as_json: AsJson = False
 
 
-class Delivery(NamedTuple):
-    """How inputs are sent: under which settings, whether and how long an answer is waited for."""
+class SendingOptions(NamedTuple):
+    """Settings for sending inputs: the broker, and whether and how long to wait for an answer."""
 
     settings: Settings
     wait: bool
@@ -67,11 +67,11 @@ def with_sending(command: Callable[..., None]) -> Callable[..., None]:
     return from_options
 
 
-def delivery_of(sending: Sending) -> Delivery:
-    """How these options want inputs to be sent. Raises SettingsError."""
+def delivery_of(sending: Sending) -> SendingOptions:
+    """Return how these options want inputs to be sent. Raises SettingsError."""
     timeout_s = duration_of("--timeout", sending.timeout) / 1000
     settings = settings_of(sending.data_dir, sending.bootstrap_servers)
-    return Delivery(settings, sending.wait, timeout_s, sending.as_json)
+    return SendingOptions(settings, sending.wait, timeout_s, sending.as_json)
 
 
 OnRefusal = Callable[[Reply, Settings], None]
@@ -90,7 +90,7 @@ def send(wanted: dict[str, Any], sending: Sending, on_refusal: OnRefusal | None 
 
 
 def send_one(
-    make: Callable[[Delivery], Asked], asker: Asker, sending: Sending, on_refusal: OnRefusal | None = None
+    make: Callable[[SendingOptions], Asked], asker: Asker, sending: Sending, on_refusal: OnRefusal | None = None
 ) -> None:
     """Send the input that ``make`` gives and print its outcome; exits with 1 if it was refused.
 
@@ -122,7 +122,7 @@ class Link:
     """A way to the workers and, if answers are waited for, back. ``delivered``: inputs that the broker has."""
 
     def __init__(
-        self, delivery: Delivery, bootstrap_servers: str, replies: ReplyTopic | None, partition: int | None
+        self, delivery: SendingOptions, bootstrap_servers: str, replies: ReplyTopic | None, partition: int | None
     ) -> None:
         self._topics = Topics.of(delivery.settings)
         self._publisher = InputPublisher(delivery.settings, bootstrap_servers, partition)
@@ -144,7 +144,7 @@ class Link:
 
 
 @contextmanager
-def connected(delivery: Delivery, first: Asked, partition: int | None = None) -> Iterator[Link]:
+def connected(delivery: SendingOptions, first: Asked, partition: int | None = None) -> Iterator[Link]:
     """A link to the broker for inputs of which ``first`` is one.
 
     ``partition``: where they go; None: where their keys lead them.
