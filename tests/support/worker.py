@@ -412,6 +412,20 @@ async def worker(
         await life.stop()
 
 
+async def known(life: Life, *names: str) -> None:
+    """Sign users up, and wait until the input is acknowledged."""
+    for name in names:
+        life.broker.take(TOPICS.signups, signup(name))
+    await until(f"{', '.join(names)} are signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+
+
+async def crashed(life: Life) -> BaseException:
+    """Wait until the worker ends; gives the reason."""
+    await until("the worker ends", lambda: life.engine.crashed)
+    assert life.engine.crash_reason is not None
+    return life.engine.crash_reason
+
+
 def signup(user_id: str, *monitors: str, interval: str = "1s") -> dict[str, Any]:
     """A signup with monitors that are due at an interval."""
     specs = [every(name, "http", interval, url="http://127.0.0.1:1/") for name in monitors or ("m",)]

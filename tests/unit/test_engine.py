@@ -17,6 +17,8 @@ from support.worker import (
     TOPICS,
     Broker,
     Life,
+    crashed,
+    known,
     signup,
     until,
     users,
@@ -39,20 +41,6 @@ def broker() -> Broker:
 @pytest.fixture
 def clock() -> SettableClock:
     return SettableClock(START)
-
-
-async def known(life: Life, *names: str) -> None:
-    """Sign users up, and wait until the input is acknowledged."""
-    for name in names:
-        life.broker.take(TOPICS.signups, signup(name))
-    await until("they are signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
-
-
-async def crashed(life: Life) -> BaseException:
-    """What the worker ended with."""
-    await until("the worker ends", lambda: life.engine.crashed)
-    assert life.engine.crash_reason is not None
-    return life.engine.crash_reason
 
 
 def record_number(number: int, topic: str) -> Callable[[SentRecord], bool]:

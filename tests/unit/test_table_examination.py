@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from support.worker import CHANGELOG, START, TOPICS, Broker, Life, signup, until, users, worker
+from support.worker import CHANGELOG, START, TOPICS, Broker, Life, known, signup, until, users, worker
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.errors import ChangelogLost
@@ -31,9 +31,7 @@ def clock() -> SettableClock:
 
 async def watching(life: Life, *names: str) -> None:
     """These users are watched, and have been for a while."""
-    for name in names:
-        life.broker.take(TOPICS.signups, signup(name))
-    await until("they are signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+    await known(life, *names)
     assert users(await life.tick_to(life.clock.now_ms() + 2_000)) == set(names)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.worker import CHANGELOG, START, TOPICS, Broker, Life, signup, until, users, worker
+from support.worker import CHANGELOG, START, TOPICS, Broker, Life, crashed, known, signup, until, users, worker
 
 from everwatch.core.clock import SettableClock
 from everwatch.encoding.codec import table_key
@@ -48,19 +48,6 @@ def the_timetable(patched: pytest.MonkeyPatch) -> None:
 
 
 SABOTAGES = pytest.mark.parametrize("sabotage", [the_disk, the_timetable])
-
-
-async def known(life: Life, user: str) -> None:
-    """Sign a user up, and wait until the input is acknowledged."""
-    life.broker.take(TOPICS.signups, signup(user))
-    await until(f"{user} is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
-
-
-async def crashed(life: Life) -> BaseException:
-    """What the worker ended with."""
-    await until("the worker ends", lambda: life.engine.crashed)
-    assert life.engine.crash_reason is not None
-    return life.engine.crash_reason
 
 
 # --- before it is durable ---------------------------------------------------------------------------------------------

@@ -10,13 +10,12 @@ import typer
 
 from everwatch.cli.support.database_reading import AfterOption, database, has_database, say_next
 from everwatch.cli.support.dead_letter_output import content_of, facts, plain, print_line, print_stored
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, ShowSecrets, broker_of, instant_of, settings_of
+from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, ShowSecrets, clients_of, instant_of, settings_of
 from everwatch.cli.support.output_reading import FollowOption, OutputSource, refuse_cursor_of_topic
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, SettingsError
-from everwatch.kafka.clients import new_producer
 from everwatch.kafka.dead_letter_reader import DeadLetterTopic
 from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition, alike, place_of
 from everwatch.kafka.redrive import History, Redriver
@@ -235,7 +234,7 @@ def redrive(
     topics = Topics.of(settings)
     history, chosen = History(topics), set[SourcePosition]()
     since_ms = _since_ms(since)
-    with closing(DeadLetterTopic(settings, broker_of(settings), SystemClock())) as topic:
+    with closing(DeadLetterTopic(settings, clients_of(settings), SystemClock())) as topic:
         # notes may be older than the letters that are meant
         for found in topic.read():
             if isinstance(found, Redriven):
@@ -246,8 +245,8 @@ def redrive(
     for partition, offset in sorted(missing):
         typer.echo(f"{partition}/{offset}: there is no such dead letter.", err=True)
     sent = refused = 0
-    with closing(DeadLetterTopic(settings, broker_of(settings), SystemClock())) as topic:
-        redriver = None if dry_run else Redriver(new_producer(settings, broker_of(settings)), topics, SystemClock())
+    with closing(DeadLetterTopic(settings, clients_of(settings), SystemClock())) as topic:
+        redriver = None if dry_run else Redriver(clients_of(settings).producer(), topics, SystemClock())
         for some in _chunks(each for each in topic.read() if isinstance(each, DeadLetter) and each.place in chosen):
             right: list[DeadLetter] = []
             for each in some:
@@ -288,7 +287,7 @@ def _counted(settings: Settings, wanted: Wanted, since: str | None) -> list[Lett
 
 
 def _opened(settings: Settings, since: str | None) -> DeadLetterTopic:
-    return DeadLetterTopic(settings, broker_of(settings), SystemClock(), _since_ms(since))
+    return DeadLetterTopic(settings, clients_of(settings), SystemClock(), _since_ms(since))
 
 
 def _since_ms(since: str | None) -> int:

@@ -23,20 +23,7 @@ from everwatch.cli.support.options import (
     pairs_of,
     settings_of,
 )
-from everwatch.cli.support.schedule_options import (
-    AlignOption,
-    AtOption,
-    CronOption,
-    EndAtOption,
-    EveryOption,
-    InOption,
-    MaxRunsOption,
-    ScheduleOptions,
-    SpreadOption,
-    StartAtOption,
-    TimezoneOption,
-    changed_schedule,
-)
+from everwatch.cli.support.schedule_options import NOT_GIVEN, ScheduleOptions, changed_schedule, with_schedule
 from everwatch.cli.support.sending import (
     ANSWER_WITHIN,
     SendingOptions,
@@ -58,19 +45,11 @@ LabelsOption = Annotated[
 ]
 
 
+@with_schedule
 def set_(
     user: UserArgument,
     monitor: MonitorArgument,
-    every: EveryOption = None,
-    cron: CronOption = None,
-    timezone: TimezoneOption = None,
-    at: AtOption = None,
-    in_: InOption = None,
-    align: AlignOption = None,
-    spread: SpreadOption = None,
-    start_at: StartAtOption = None,
-    end_at: EndAtOption = None,
-    max_runs: MaxRunsOption = None,
+    schedule: ScheduleOptions = NOT_GIVEN,
     name: NameOption = None,
     label: LabelsOption = None,
     remove_label: Annotated[
@@ -93,7 +72,6 @@ def set_(
     Examples: `everwatch monitor set u-1 site --every 10s` · `everwatch monitor set u-1 site --label env=prod`
     · `everwatch monitor set u-1 site --config '{"url": "https://example.com/up"}' --policy '{"retries": {"max": 2}}'`
     """
-    schedule = ScheduleOptions(every, cron, timezone, at, in_, align, spread, start_at, end_at, max_runs)
     labels = pairs_of("--label", "KEY=VALUE", label or [], empty=True)
     documents = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
     changes = FieldChanges(schedule, name, labels, tuple(remove_label or ()), documents)

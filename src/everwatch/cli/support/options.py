@@ -13,7 +13,7 @@ from everwatch.cli.support.time_display import print_in_zone_of
 from everwatch.core.config import SecurityProtocol, Settings, load_settings
 from everwatch.core.errors import SettingsError
 from everwatch.core.private_files import make_private_data_folder
-from everwatch.kafka.clients import new_admin
+from everwatch.kafka.clients import Clients, KafkaClients, new_admin
 from everwatch.kafka.embedded import remembered_address
 from everwatch.kafka.permission_check import expect_rights
 from everwatch.kafka.process_rights import ProcessRole, rights_of
@@ -87,6 +87,11 @@ def prepare_data_folder(settings: Settings) -> None:
 def broker_of(settings: Settings) -> str:
     """The Kafka to talk to: as configured, else where the embedded one of this data folder was started last."""
     return settings.bootstrap_servers or remembered_address(settings.kafka_folder) or DEFAULT_ADDRESS
+
+
+def clients_of(settings: Settings) -> Clients:
+    """Return the clients of the Kafka to talk to."""
+    return KafkaClients(settings, broker_of(settings))
 
 
 def ready_broker(settings: Settings, process: ProcessRole | None = None) -> str:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import typer
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
 
-from everwatch.cli.support.options import broker_of, instant_of
+from everwatch.cli.support.database_reading import AfterOption, database, say_next
+from everwatch.cli.support.option_groups import with_options
+from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, instant_of, settings_of
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput, SettingsError
@@ -15,9 +17,11 @@ from everwatch.kafka.access_errors import raise_refused
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
-from everwatch.kafka.topics import expect_topic
+from everwatch.kafka.topics import Topics, expect_topic
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
 from everwatch.schedule.instant import Bare
+from everwatch.store import Reader
+from everwatch.store.interface import When
 
 Value = TypeVar("Value")
 
@@ -40,6 +44,71 @@ SinceOption = Annotated[
 UntilOption = Annotated[
     str | None, typer.Option("--until", help="Before then: INSTANT, or a duration ago.", show_default=False)
 ]
+
+
+KindOption = Annotated[str, typer.Option("--kind", help="Only of monitors of this kind, e.g. http.")]
+
+
+class OutputOptions(NamedTuple):
+    """Options that ``results`` and ``transitions`` have in common."""
+
+    user: UserOption = ""
+    monitor: MonitorOption = ""
+    kind: KindOption = ""
+    since: SinceOption = None
+    until: UntilOption = None
+    limit: LimitOption = 20
+    after: AfterOption = ""
+    follow: FollowOption = False
+    source: SourceOption = OutputSource.DATABASE
+    data_dir: DataDir = None
+    bootstrap_servers: Bootstrap = None
+    as_json: AsJson = False
+
+
+with_output = with_options(given=OutputOptions)
+"""Gives a command the options of an output; it takes them as its argument ``given``."""
+
+
+class Output(NamedTuple, Generic[Value]):
+    """An output: its topic, its records, their instants, and how a page of it is read from the database."""
+
+    topic: Callable[[Topics], str]
+    decode: Callable[[bytes | None], Value]
+    instant: Callable[[Value], int]
+    page: Callable[[Reader, When], tuple[list[Value], str]]
+
+
+def show_output(
+    given: OutputOptions, output: Output[Value], is_wanted: Callable[[Value], bool], show: Callable[[Value], None]
+) -> None:
+    """Show the values that the options mean, the newest last. Raises SettingsError, StoreError, BrokerUnavailable."""
+    refuse_cursor_of_topic(given.after, given.source, follow=given.follow)
+    settings = settings_of(given.data_dir, given.bootstrap_servers)
+    when = When(*interval_of(given.since, given.until))
+
+    def is_meant(value: Any) -> bool:
+        at = output.instant(value)
+        return (
+            given.user in ("", value.user_id)
+            and given.monitor in ("", value.monitor_id)
+            and given.kind in ("", value.kind)
+            and when.since <= at
+            and (not when.until or at < when.until)
+            and is_wanted(value)
+        )
+
+    if given.follow or given.source is OutputSource.TOPIC:
+        topic = output.topic(Topics.of(settings))
+        read = filter(is_meant, from_topic(settings, topic, output.decode, follow=given.follow))
+        for value in read if given.follow else newest(read, output.instant, given.limit):
+            show(value)
+        return
+    with database(settings) as reader:
+        found, following = output.page(reader, when)
+    for value in reversed(found):
+        show(value)
+    say_next(following)
 
 
 def interval_of(since: str | None, until: str | None) -> tuple[int, int]:

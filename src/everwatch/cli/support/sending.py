@@ -1,9 +1,7 @@
 """Options and output that all inputs to a worker share: how one is sent, and how its answer is printed."""
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from functools import wraps
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -11,6 +9,7 @@ import orjson
 import typer
 
 from everwatch.cli.support.input_publisher import InputPublisher
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, ready_broker, settings_of
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -51,20 +50,8 @@ class SendingOptions(NamedTuple):
     as_json: bool
 
 
-def with_sending(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of Sending, behind its own; it takes them as its argument ``sending``."""
-    own = inspect.signature(command)
-    options = inspect.signature(Sending).parameters
-
-    @wraps(command)
-    def from_options(**given: Any) -> None:
-        said = Sending(**{name: given.pop(name) for name in options})
-        command(**given, sending=said)
-
-    shown = [each for each in own.parameters.values() if each.name != "sending"]
-    # typer makes options of what the signature says
-    from_options.__signature__ = own.replace(parameters=[*shown, *options.values()])  # type: ignore[attr-defined]
-    return from_options
+with_sending = with_options(sending=Sending)
+"""Gives a command the options of Sending; it takes them as its argument ``sending``."""
 
 
 def delivery_of(sending: Sending) -> SendingOptions:

@@ -39,7 +39,7 @@ class MemoryKafka:
 
     Switches, each of which may be changed at any time: ``held``: topics whose records the broker does not acknowledge
     for now; ``loses``: says of a record if it is lost; ``damaged``: offsets of a partition in one batch that no client
-    can read; ``is_away``: no broker answers. All methods are thread-safe.
+    can read; ``denied``: topics that may not be read; ``is_away``: no broker answers. All methods are thread-safe.
     """
 
     def __init__(self, partitions: int = 1, clock: Clock | None = None) -> None:
@@ -50,6 +50,7 @@ class MemoryKafka:
         self.held: set[str] = set()
         self.loses: Callable[[SentRecord], bool] = lambda _: False
         self.damaged: dict[Position, range] = {}
+        self.denied: set[str] = set()
         self.is_away = False
         self.committed: defaultdict[str, dict[Position, int]] = defaultdict(dict)
         self.groups: defaultdict[str, ConsumerGroup] = defaultdict(ConsumerGroup)

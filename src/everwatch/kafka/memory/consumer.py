@@ -286,6 +286,10 @@ class MemoryConsumer:
             found.append(MemoryMessage(*place, -1001, error=KafkaError(KafkaError._UNKNOWN_PARTITION)))
             return
         offset, end = self._positions[place], self._end(log)
+        if place[0] in self._kafka.denied:
+            self._broken.add(place)
+            found.append(MemoryMessage(*place, offset, error=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)))
+            return
         if not log.start <= offset <= log.end:
             if self._reset == "error":
                 self._broken.add(place)
