@@ -19,6 +19,7 @@ from everwatch.sink.sink_process import _Sink
 from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
 from everwatch.store.interface import Unstorable
 from everwatch.store.letters import StoredLetter
+from everwatch.store.plan_keeping import PlanKeeping
 
 SETTINGS = Settings()
 TOPICS = Topics.of(SETTINGS)
@@ -27,19 +28,22 @@ NOW = 1_800_000_000_000
 
 
 class Source:
-    """Gives a batch, and then ends the sink."""
+    """Gives a batch, and ends the sink when it is stored."""
 
     def __init__(self, records: list[Record], unreadable: list[Unreadable], stop: asyncio.Event) -> None:
         self._records = records
         self._unreadable = unreadable
         self._stop = stop
         self._loop = asyncio.get_running_loop()
+        self._looks_in_vain = 0
         self.committed: dict[Partition, int] = {}
 
     def take(self, most: int, wait_s: float) -> tuple[list[Record], list[Unreadable], list[Partition]]:
         records, self._records = self._records, []
         unreadable, self._unreadable = self._unreadable, []
-        if not records:
+        # the first look is made while the batch before is stored
+        self._looks_in_vain += not records
+        if self._looks_in_vain > 1:
             self._loop.call_soon_threadsafe(self._stop.set)
         return records, unreadable, []
 
@@ -67,7 +71,7 @@ class Store:
             raise Unstorable("it has a NUL")
         self.inner.apply(batch)
 
-    def trim(self, now: int, most: int) -> int:
+    def trim(self, now: int, most: int, plans: PlanKeeping) -> int:
         return 0
 
 

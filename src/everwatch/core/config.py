@@ -113,13 +113,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             " failures, and the first and last of a day. 0: all, for EVERWATCH_KEEP_RESULTS_DAYS.",
         ),
     ] = 0
-    keep_days_of_plans: Annotated[
-        str,
-        Meta(
-            description="Days for which everything of users of a plan is kept, all results too, where that is longer:"
-            " pro=90,enterprise=400.",
-        ),
-    ] = ""
     keep_results_until_archived: Annotated[
         bool,
         Meta(description="Keep results, however old, until `everwatch db archive` has written them: true or false."),
@@ -234,7 +227,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 3_600
     plans_file: Annotated[
         Path | None,
-        Meta(description="TOML file of plans: their monitors, from templates, and their quotas; empty: none."),
+        Meta(
+            description="TOML file of plans: their monitors, from templates, their quotas, and for how long the"
+            " database keeps what is theirs; empty: none."
+        ),
     ] = None
 
     # secrets
@@ -470,17 +466,6 @@ def _from_text(wanted: Any, value: Any) -> Any:
     return value if isinstance(value, wanted) else wanted(value)
 
 
-def days_of_plans(text: str) -> dict[str, int]:
-    """Return what the setting ``keep_days_of_plans`` means: days by plan. Raises ValueError."""
-    found: dict[str, int] = {}
-    for pair in filter(str.strip, text.split(",")):
-        plan, _, days = (part.strip() for part in pair.partition("="))
-        if not plan or not days.isdecimal() or not 0 < int(days) <= MOST_DAYS:
-            raise ValueError(f"{pair.strip()[:100]!r} is not PLAN=DAYS, such as pro=90, with 1 to {MOST_DAYS} days")
-        found[plan] = int(days)
-    return found
-
-
 def _contradictions(settings: Settings) -> list[str]:
     """Return what two settings together, or keys, get wrong, a line each."""
     wrong = []
@@ -498,10 +483,6 @@ def _contradictions(settings: Settings) -> list[str]:
     # an audit would take results for too many whose monitors it knows nothing of
     if settings.keep_history_days and not 0 < settings.keep_results_days <= settings.keep_history_days:
         wrong.append("keep_history_days must not be less than keep_results_days (0: for good)")
-    try:
-        days_of_plans(settings.keep_days_of_plans)
-    except ValueError as error:
-        wrong.append(f"setting {_PREFIX}KEEP_DAYS_OF_PLANS: {error}")
     return wrong
 
 

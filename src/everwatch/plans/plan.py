@@ -118,12 +118,16 @@ def spec_of(document: dict[str, Any], field: str) -> MonitorSpec:
 
 
 class Plan(msgspec.Struct, frozen=True, eq=False):
-    """One plan of a file. ``file``: the file's name, for refusals."""
+    """One plan of a file. ``file``: the file's name, for refusals.
+
+    ``keep``: days for which the database keeps what is its users', by ``store.plan_keeping.KINDS``; 0: for good.
+    """
 
     name: str
     file: str
     monitors: tuple[PlanMonitor, ...]
     limits: PlanQuotas
+    keep: Mapping[str, int] = {}
 
     @property
     def required(self) -> list[str]:
@@ -143,6 +147,11 @@ class Plans:
         self.all = plans
         # of this reading: what was filled in from another one goes with it
         self._remembered = lru_cache(maxsize=_REMEMBERED, typed=True)(_admitted_alike)
+
+    @property
+    def keep_days(self) -> dict[str, Mapping[str, int]]:
+        """For how many days which plan keeps what, where that is not what the settings say."""
+        return {name: plan.keep for name, plan in self.all.items() if plan.keep}
 
     def named(self, name: str) -> Plan | None:
         """The plan with this name; None for the usual one if there is no entry for it. Raises InvalidInput."""

@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from everwatch.core.bounds import Weight
+from everwatch.core.config import MOST_DAYS
 from everwatch.core.errors import InvalidInput, SettingsError, WrongPlans
 from everwatch.encoding import codec, input_conversion, input_models
 from everwatch.kinds import registry
@@ -22,10 +23,27 @@ LARGEST_FILE_BYTES = 4 * 1024 * 1024
 MOST_QUOTA = 1_000_000
 
 
+Days = Annotated[int, msgspec.Meta(ge=0, le=MOST_DAYS)]
+
+
+class _KeepInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Days for which the database keeps what is a user's; 0: for good; left out: as the settings say."""
+
+    results: Days | None = None
+    every_result: Days | None = None
+    transitions: Days | None = None
+    history: Days | None = None
+    tasks: Days | None = None
+    daily_rollups: Days | None = None
+    dead_letters: Days | None = None
+    replies: Days | None = None
+
+
 class _PlanInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_monitors: Annotated[int, msgspec.Meta(ge=0, le=MOST_QUOTA)] | None = None
     shortest_interval: input_models.Duration | None = None
     weight: Weight = 1
+    keep: _KeepInput = _KeepInput()
     monitors: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=input_models.MOST_MONITORS_PER_SIGNUP)] = []
 
 
@@ -113,7 +131,7 @@ def _plan_of(name: str, table: object, file: str) -> Plan:
         raise InvalidInput(
             f"these take {size} bytes as JSON, and at most {codec.LARGEST_INPUT_BYTES} are taken", "monitors"
         )
-    return Plan(name, file, tuple(monitors), limits)
+    return Plan(name, file, tuple(monitors), limits, msgspec.to_builtins(given.keep))
 
 
 def _shortest_ms(given: str | int | float | None) -> int | None:
