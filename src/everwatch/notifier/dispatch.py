@@ -14,12 +14,13 @@ from typing import NamedTuple, Protocol
 from everwatch.core.clock import Clock
 from everwatch.notifier.addresses import Address, EmailAddress
 from everwatch.notifier.alerts import Message
+from everwatch.notifier.delivery_rows import Channel, Delivery
 from everwatch.notifier.metrics import ATTEMPTS, DOUBTS
 from everwatch.notifier.planner import channel_id_of
 from everwatch.notifier.retrying import GONE_AFTER_FAILURES, GONE_AFTER_MS, Circuits, retry_at
 from everwatch.notifier.routes import Audience, Doubt, NoAddress, Relay, Route, Rules
 from everwatch.notifier.senders.outcome import Outcome, Verdict
-from everwatch.notifier.storage import Channel, Delivery, Storage, Work
+from everwatch.notifier.storage import Storage, Work
 from everwatch.plans.placeholders import Given
 
 logger = logging.getLogger(__name__)

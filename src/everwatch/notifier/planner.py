@@ -11,13 +11,16 @@ from typing import NamedTuple
 from everwatch.core.errors import is_retryable
 from everwatch.notifier.addresses import Address
 from everwatch.notifier.alerts import Alert, Message, derived_id
+from everwatch.notifier.delivery_rows import Delivery
+from everwatch.notifier.group_rows import Group, Item
 from everwatch.notifier.grouping import Collapse, flush_at, message_of
 from everwatch.notifier.incidents import Incident, after_silence, after_transition
 from everwatch.notifier.intake import DELETED
+from everwatch.notifier.intake_rows import Event
 from everwatch.notifier.metrics import ALERTS
 from everwatch.notifier.routes import Audience, NoAddress, Route, Rules
 from everwatch.notifier.senders import lane_of
-from everwatch.notifier.storage import Delivery, Event, Group, Item, Storage, Work
+from everwatch.notifier.storage import Storage, Work
 from everwatch.plans.placeholders import Given
 from everwatch.store.partition import Partition
 

@@ -26,10 +26,11 @@ from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.alerts import Alert, AlertKind, Message, Severity, derived_id
+from everwatch.notifier.delivery_rows import Delivery
 from everwatch.notifier.planner import channel_id_of, new_delivery
 from everwatch.notifier.routes import Audience, NoAddress, Route, Rules
 from everwatch.notifier.rules_file import read_rules
-from everwatch.notifier.storage import Delivery, Storage, Work, open_existing, open_storage
+from everwatch.notifier.storage import Storage, Work, open_existing, open_storage
 from everwatch.notifier.wording import lines_of, subject_of
 from everwatch.plans.placeholders import Given
 from everwatch.schedule.duration import format_duration
