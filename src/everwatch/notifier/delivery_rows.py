@@ -7,7 +7,7 @@ from sqlalchemy import Dialect, Integer, and_, bindparam, delete, literal_column
 
 from everwatch.notifier import alerts
 from everwatch.notifier.rows import MOST_KEYS, Rows, chunks, insert_once
-from everwatch.notifier.tables import alert_channels, alert_events, deliveries
+from everwatch.notifier.tables import alert_acks, alert_channels, alert_events, deliveries
 from everwatch.store.bulk_statements import Bulk, Row, storable, upsert
 
 # in a compiled statement every plain value would be a parameter
@@ -138,6 +138,15 @@ class DeliveryRows(Rows):
         """Count a doubt and store what follows from it: state, due, settled, reason, id."""
         self._deliveries.doubt.run(self._connection, list(rows))
 
+    def replay(self, state: str, since: int, route: str, user_id: str, now: int) -> int:
+        """Let messages in this state that were made since an instant be sent again; "" for any; return how many."""
+        statement = update(deliveries).where(_delivery.state == state, _delivery.created_at >= since)
+        for column, value in ((_delivery.route, route), (_delivery.user_id, user_id)):
+            if value:
+                statement = statement.where(column == value)
+        again = statement.values(state="pending", attempt=0, due_at=now, settled_at=0, reason="sent again by command")
+        return self._connection.execute(again).rowcount
+
     def postpone(self, lane: str, until: int) -> None:
         """Let no message to a lane be due before ``until``."""
         self._connection.execute(
@@ -191,6 +200,7 @@ class DeliveryRows(Rows):
         """Delete events and settled messages from before an instant; return how many."""
         old_events = select(_event.event_id).where(_event.taken_at < before, _event.judge_at.is_(None)).limit(most)
         old = select(_delivery.delivery_id).where(_delivery.created_at < before, _delivery.settled_at > 0).limit(most)
+        self._connection.execute(delete(alert_acks).where(alert_acks.c.acked_at < before))
         return sum(
             self._connection.execute(statement).rowcount
             for statement in (

@@ -10,7 +10,9 @@ from everwatch.model import Scalar, Transition
 from everwatch.notifier.incidents import Incident
 from everwatch.notifier.rows import Rows, chunks, insert_once, text_of
 from everwatch.notifier.tables import (
+    alert_acks,
     alert_channels,
+    alert_contacts,
     alert_events,
     alert_groups,
     alert_items,
@@ -28,6 +30,8 @@ _event = alert_events.c
 _incident = incidents.c
 _group = alert_groups.c
 _item = alert_items.c
+
+_OF_A_USER = (alert_groups, deliveries, alert_channels, alert_acks, alert_contacts, notifier_users)
 
 _decode_transition = msgspec.json.Decoder(Transition).decode
 _decode_incident = msgspec.json.Decoder(Incident).decode
@@ -119,7 +123,7 @@ class IntakeRows(Rows):
         for some in chunks(user_ids):
             groups = select(_group.group_id).where(_group.user_id.in_(some))
             self._connection.execute(delete(alert_items).where(_item.group_id.in_(groups)))
-            for table in (alert_groups, deliveries, alert_channels, notifier_users):
+            for table in _OF_A_USER:
                 self._connection.execute(delete(table).where(table.c.user_id.in_(some)))
             # what is not judged yet ends incidents that operators' receivers have open
             judged = _event.user_id.in_(some) & _event.judge_at.is_(None)

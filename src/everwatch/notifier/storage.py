@@ -15,9 +15,13 @@ from sqlalchemy.engine import URL
 
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
+from everwatch.notifier.ack_rows import AckRows, AckStatements
+from everwatch.notifier.contact_rows import ContactRows, ContactStatements
 from everwatch.notifier.delivery_rows import DeliveryRows, DeliveryStatements
 from everwatch.notifier.group_rows import GroupRows, GroupStatements
 from everwatch.notifier.intake_rows import IntakeRows, IntakeStatements
+from everwatch.notifier.shared_rows import SharedRows, SharedStatements
+from everwatch.notifier.standing_rows import StandingRows
 from everwatch.store.database import Schema, clear_errors, open_for_reading, open_for_writing, parse_url
 from everwatch.store.partition import Partition
 from everwatch.store.sqlite import READS_ONLY, file_of
@@ -32,14 +36,18 @@ class Statements:
         self.intake = IntakeStatements(dialect)
         self.groups = GroupStatements(dialect)
         self.deliveries = DeliveryStatements(dialect)
+        self.shared = SharedStatements(dialect)
+        self.acks = AckStatements(dialect)
+        self.contacts = ContactStatements(dialect)
 
 
-class Work(IntakeRows, GroupRows, DeliveryRows):
+class Work(IntakeRows, GroupRows, DeliveryRows, SharedRows, AckRows, ContactRows, StandingRows):
     """What can be done within one transaction."""
 
     def __init__(self, connection: Connection, statements: Statements) -> None:
         self._connection = connection
         self._intake, self._groups, self._deliveries = statements.intake, statements.groups, statements.deliveries
+        self._shared, self._acks, self._contacts = statements.shared, statements.acks, statements.contacts
 
 
 def database_url_of(settings: Settings) -> str:
