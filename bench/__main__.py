@@ -36,6 +36,7 @@ BENCHES = {
     "sharing": "shares of two and three executors under load, and after one is killed",
     "sink": "results into SQLite and PostgreSQL, new, replayed, by two sinks and while old ones go, beside executemany",
     "queries": "p95 of what pages ask of a database of 1,000,000 users, on both databases, beside plain statements",
+    "notifier": "the notifier's steps for each CPU second, one outage of 100,000 users, a burst, and 100 SIGKILLs",
     "executor": "http probes of one executor for each second of CPU, beside blackbox_exporter",
 }
 # a module cannot have every name
