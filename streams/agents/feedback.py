@@ -101,6 +101,7 @@ class Feedback:
             return None
         transition = lifecycle.transition_between(monitor, after)
         if transition is not None:
+            transition = msgspec.structs.replace(transition, executor=result.executor, unreached=result.unreached)
             user = work.user(record.partition, monitor.user_id)
             muted_until = muted(user, monitor, transition.at)
             if muted_until:

@@ -253,11 +253,13 @@ EXPECTED: dict[str, object] = {
     "result-manual": msgspec.structs.replace(
         RESULT, status=Status.SUCCESS, manual=True, timings={}, skipped_until=0, skipped_count=0
     ),
+    "result-unreached": msgspec.structs.replace(RESULT, status=Status.FAILURE, unreached=42),
     "result-detail": msgspec.structs.replace(RESULT, detail="HTTP/1.1 503 Service Unavailable\n\nzu größe"),
     "transition-reminder": msgspec.structs.replace(
         TRANSITION, from_state=State.DOWN, reason="still down after 1 h: connection refused", reminder=True
     ),
     "transition-muted": msgspec.structs.replace(TRANSITION, alert=False),
+    "transition-unreached": msgspec.structs.replace(TRANSITION, executor="host-1", unreached=42),
     "transition-told": msgspec.structs.replace(
         TRANSITION, kind="http", target="shop.example", plan="pro", labels={"env": "größe"}, lasted_ms=61_000
     ),

@@ -16,7 +16,6 @@ REASON = "All in one file: "
 LONG = {
     "src/everwatch/api/edge.py",
     "src/everwatch/api/routes.py",
-    "src/everwatch/notifier/storage.py",
     "src/everwatch/store/interface.py",
     "src/everwatch/store/memory_store.py",
     "src/everwatch/store/sql_schema.py",

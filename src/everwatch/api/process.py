@@ -46,7 +46,7 @@ READ_UP_WITHIN_S = 60.0
 # what concerns the whole system, and not the machine and the rights of one process
 _DIAGNOSED = frozenset(
     {
-        *("broker", "topics", "workers", "ticks", "changelog", "executors", "sink"),
+        *("broker", "topics", "workers", "ticks", "changelog", "executors", "sink", "notifier"),
         *("unreadable", "dead letters", "database", "disk"),
     }
 )

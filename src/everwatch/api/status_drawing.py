@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from everwatch.api.status_facts import Part, StatusFacts
+from everwatch.api.status_facts import ShownMonitor, StatusFacts
 from everwatch.model import State
 from everwatch.schedule.duration import describe_duration
 from everwatch.store.availability import Bar
@@ -81,7 +81,7 @@ def _look(day: Bar) -> str:
     return "up" if day.availability == 1 else "part" if day.availability >= _MOST_OF_A_DAY else "down"
 
 
-def _state(part: Part) -> tuple[str, str, str]:
+def _state(part: ShownMonitor) -> tuple[str, str, str]:
     return _MAINTENANCE if part.in_maintenance else _STATES[part.state]
 
 

@@ -27,7 +27,7 @@ GROUP = "group"
 WRONG = (State.DOWN, State.LATE)
 
 
-class Part(NamedTuple):
+class ShownMonitor(NamedTuple):
     """A monitor: its state now, in maintenance or not, and a bar for each of 90 days, the oldest first."""
 
     name: str
@@ -60,18 +60,18 @@ class StatusFacts(NamedTuple):
 
     title: str
     at: int
-    groups: dict[str, list[Part]]
+    groups: dict[str, list[ShownMonitor]]
     outages: list[Outage]
     windows: list[Window]
     left_out: int
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[ShownMonitor]:
         """The parts of all groups."""
         return [part for some in self.groups.values() for part in some]
 
     @property
-    def wrong(self) -> list[Part]:
+    def wrong(self) -> list[ShownMonitor]:
         """What does not work, and is not in maintenance."""
         return [part for part in self.parts if part.state in WRONG and not part.in_maintenance]
 
@@ -83,7 +83,7 @@ def status_facts(reader: Reader, user_id: str, now: int) -> StatusFacts | None:
         return None
     public = [each for each in reader.monitors(user_id) if _is_public(each)]
     shown = public[:MOST_MONITORS]
-    groups: dict[str, list[Part]] = {}
+    groups: dict[str, list[ShownMonitor]] = {}
     for monitor in sorted(shown, key=lambda each: (_group_of(each), _name_of(each))):
         groups.setdefault(_group_of(monitor), []).append(_part(reader, user, monitor, now))
     changes = reader.transitions(user_id, when=When(since=now - OUTAGE_DAYS * DAY_MS), limit=_MOST_TRANSITIONS)
@@ -135,11 +135,11 @@ def _spans(maintenance: Iterable[Maintenance], now: int) -> Iterator[tuple[int, 
             yield begin, begin + each.duration_ms
 
 
-def _part(reader: Reader, user: User, monitor: Monitor, now: int) -> Part:
+def _part(reader: Reader, user: User, monitor: Monitor, now: int) -> ShownMonitor:
     had = reader.availability(user.user_id, monitor.spec.monitor_id, now - DAYS * DAY_MS, now, DAYS)
     windows = (*user.maintenance, *monitor.spec.policy.maintenance)
     in_maintenance = maintenance_end(windows, now) > 0
-    return Part(_name_of(monitor), monitor.state, in_maintenance, had.total.availability, had.bars)
+    return ShownMonitor(_name_of(monitor), monitor.state, in_maintenance, had.total.availability, had.bars)
 
 
 def _is_public(monitor: Monitor) -> bool:

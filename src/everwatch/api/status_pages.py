@@ -34,7 +34,7 @@ class StatusPageView(msgspec.Struct, frozen=True):
     atom: str
 
 
-class _Kept(NamedTuple):
+class _Drawn(NamedTuple):
     until_s: float
     html: bytes
     atom: bytes
@@ -47,7 +47,7 @@ class StatusPages:
         self._database = database
         self._keys = keys
         self._clock = clock
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: OrderedDict[str, _Drawn] = OrderedDict()
 
     async def key(self, call: Call) -> Answer:
         user_id = call.path["user_id"]
@@ -65,7 +65,7 @@ class StatusPages:
     async def atom(self, call: Call) -> Answer:
         return Answer((await self._shown(call.path["key"])).atom, headers=_HEADERS, media_type=ATOM)
 
-    async def _shown(self, key: str) -> _Kept:
+    async def _shown(self, key: str) -> _Drawn:
         user_id = self._keys.status_of(key)
         if user_id is None:
             raise Problem(404, "not_found", _UNKNOWN)
@@ -77,7 +77,7 @@ class StatusPages:
         if found is None:
             self._kept.pop(user_id, None)
             raise Problem(404, "not_found", _UNKNOWN)
-        kept = _Kept(
+        kept = _Drawn(
             self._clock.monotonic_s() + KEPT_S,
             page_of(found, f"/status/{key}.atom"),
             feed_of(found, _name_of(key)),

@@ -26,6 +26,7 @@ Small = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Large = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # longer than any schedule's interval, and so than any run
 LongestDuration = Annotated[float, Meta(ge=0, le=400 * 86_400_000)]
+Percent = Annotated[int, Meta(ge=0, le=100)]
 Timeout = Annotated[int, Meta(ge=1, le=86_400_000)]
 Weight = Annotated[int, Meta(ge=1, le=1_000)]
 # what we send is a quarter of these at most

@@ -1,4 +1,7 @@
-"""Bytes <-> model. What comes in is JSON or Avro single-object encoding; what goes out is either, by setting."""
+"""Bytes <-> model. What comes in is JSON or Avro single-object encoding; what goes out is either, by setting.
+
+All in one file: it is the list of what there is on topics, a short function each way.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache

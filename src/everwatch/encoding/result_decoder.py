@@ -10,7 +10,7 @@ from typing import Any
 
 from everwatch.encoding.varint import read
 
-HEADER = bytes.fromhex("c3017a9d69d09834181b")
+HEADER = bytes.fromhex("c3017c9ec963367125f2")
 """Of the schema whose fields are read here, in their order; a test holds it against schemas/result.avsc."""
 
 MOST_REMEMBERED = 20_000
@@ -95,7 +95,7 @@ def _decode(data: bytes) -> dict[str, Any]:
         "timings": timings,
         "executor": executor,
     }
-    if data[end:] == b"\0\0\0\0":
+    if data[end:] == b"\0\0\0\0\0":
         # nothing was skipped, and there is no more to say
         return record
     record["skipped_until"], at = read(data, end)
@@ -104,6 +104,7 @@ def _decode(data: bytes) -> dict[str, Any]:
         raise Unsure
     record["manual"] = data[at] == 1
     record["detail"], at = _text(data, at + 1)
+    record["unreached"], at = read(data, at)
     if at != len(data):
         raise Unsure
     return record

@@ -23,6 +23,7 @@ from everwatch.executor.host_rate_limiter import HostRateLimiter
 from everwatch.executor.metrics import IN_FLIGHT, LIMITED_TARGETS, SkipCause, count_check, count_skipped
 from everwatch.executor.overlap import Running, RunningTick, reason_of_skip
 from everwatch.executor.priority_queues import Queues, Slot
+from everwatch.executor.reachability import Reachability, reaches
 from everwatch.executor.result_sender import ResultSender
 from everwatch.executor.standstill import Standstill
 from everwatch.executor.tick_records import tick_of
@@ -85,6 +86,7 @@ class Checks:
         self._acknowledge = acknowledge
         topics = Topics.of(settings)
         self._dead_letters = DeadLetters(outbox, topics, self._clock, "executor")
+        self._reachability = Reachability()
         self._reporting = ResultSender(settings, outbox, self._clock, executor_id)
         self._priorities = {topics.ticks_for(priority): priority for priority in Priority}
         self._secrets = config_secrets(settings)
@@ -361,7 +363,7 @@ class Checks:
         if host:
             self._host_limiter.start(host, began_s)
         task = self._loop.create_task(
-            self._check(found.tick, job, slot.priority, self._acknowledging_one(found.source))
+            self._check(found.tick, job, host, slot.priority, self._acknowledging_one(found.source))
         )
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, run, slot, host, began_s))
@@ -393,14 +395,18 @@ class Checks:
 
     # --- running and ending -----------------------------------------------------------------------------------------
 
-    async def _check(self, tick: Tick, job: Job, priority: Priority, delivered: OnDelivered) -> None:
+    async def _check(self, tick: Tick, job: Job, host: str, priority: Priority, delivered: OnDelivered) -> None:
         started_at = self._clock.now_ms()
         began_s = self._clock.monotonic_s()
         outcome = await run_job(job, tick, self._context, partial(self._reporting.complain, tick.kind))
         # what waits for its turn has not begun
         started_at += round(outcome.waited_ms)
         duration_ms = max(0.0, round((self._clock.monotonic_s() - began_s) * 1000 - outcome.waited_ms, 3))
-        self._reporting.report(tick, outcome, started_at, duration_ms, delivered)
+        reached = reaches(outcome)
+        unreached = 0
+        if reached is not None:
+            unreached = self._reachability.note(host or target_of(job), reached, self._clock.monotonic_s())
+        self._reporting.report(tick, outcome, started_at, duration_ms, delivered, unreached)
         # a name that no kind has may be anything
         count_check(priority, tick, tick.kind if job.kind else "unknown", outcome, started_at, duration_ms)
 

@@ -12,6 +12,7 @@ from everwatch.core.bounds import (
     Large,
     LongestDuration,
     MonitorKey,
+    Percent,
     PlanName,
     Sentence,
     Small,
@@ -71,6 +72,8 @@ class Result(msgspec.Struct, frozen=True):
     """The outcome of one attempt at one tick. Identity: user_id, monitor_id, scheduled_at, attempt.
 
     With status ``skipped`` it stands for ``skipped_count`` ticks, due from ``scheduled_at`` to ``skipped_until``.
+    ``unreached``: if the target was not reached, the percentage of the targets of the last minute that its executor did
+    not reach; 0 if there were fewer than 50, and for a target that was reached.
     """
 
     user_id: UserKey
@@ -89,6 +92,7 @@ class Result(msgspec.Struct, frozen=True):
     skipped_count: Large = 0
     manual: bool = False
     detail: Detail = ""
+    unreached: Percent = 0
 
 
 INLINE_EXECUTOR = "everwatch-timer"
@@ -101,7 +105,8 @@ class Transition(msgspec.Struct, frozen=True):
     ``alert``: a person is to be told (``lifecycle.is_alarm``, and no maintenance window was on). ``reminder``: nothing
     has changed, it is still down or late (then both states are the same). ``kind``, ``target`` (the host that is
     checked), ``plan`` and ``labels`` are the monitor's and its user's at that time; ``lasted_ms``: how long
-    ``from_state`` had lasted. What versions before did not say is empty or 0.
+    ``from_state`` had lasted. ``executor`` and ``unreached`` are those of the result that caused it, if one did. What
+    versions before did not say is empty or 0.
     """
 
     user_id: UserKey
@@ -118,3 +123,5 @@ class Transition(msgspec.Struct, frozen=True):
     plan: PlanName = ""
     labels: Labels = {}
     lasted_ms: Large = 0
+    executor: ExecutorName = ""
+    unreached: Percent = 0

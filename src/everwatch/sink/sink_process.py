@@ -1,4 +1,7 @@
-"""The sink's loop: take records, put what is refused aside, store the rest with its offsets, in one transaction."""
+"""The sink's loop: take records, put what is refused aside, store the rest with its offsets, in one transaction.
+
+All in one file: what the loop does with a batch depends on which of its steps failed.
+"""
 
 import asyncio
 import logging
