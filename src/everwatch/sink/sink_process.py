@@ -68,11 +68,6 @@ class Taken(NamedTuple):
     lost: Sequence[Partition]
     built: Built | None
 
-    @property
-    def leaves_source_alone(self) -> bool:
-        """Whether more may be taken before this is stored."""
-        return not (self.unreadable or self.lost)
-
 
 class Sink(Process):
     """Stores results, transitions, the catalogue of monitors, dead letters and replies.
@@ -168,21 +163,15 @@ class _Sink:
     async def run(self) -> None:
         source = self._source = Source(self._settings, self._clients, self._store, self._clock, self._topics.stored)
         logger.info("storing %s", ", ".join(self._topics.stored))
-        ahead: asyncio.Future[Taken] | None = None
         try:
             while not self._stop.is_set():
-                taken = await (ahead or self._take(source))
-                # the next batch is read and decoded while the server stores this one
-                ahead = asyncio.ensure_future(self._take(source)) if taken.leaves_source_alone else None
-                await self._trim(await self._step(source, taken))
+                # nothing is read before this batch is stored: a rebalance in between would give its partitions to a
+                # sink that begins where the database stands, and stores the same once more
+                await self._trim(await self._step(source, await self._take(source)))
         except Stopped:
             # what was not stored is read again
             pass
         finally:
-            if ahead is not None:
-                # the source takes one call at a time; what comes of this one does not matter any more
-                self._stop.set()
-                await asyncio.gather(ahead, return_exceptions=True)
             await asyncio.to_thread(source.close)
             if self._outbox is not None:
                 await self._outbox.close(CLOSE_S)
