@@ -214,6 +214,7 @@ TEXTS = {
     "signals": "{}",
     "labels": "[]",
     "timings": "{}",
+    "answer": "done",
     "user_id": "anna",
     "monitor_id": "shop",
     # of both tables of search texts

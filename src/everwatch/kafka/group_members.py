@@ -1,24 +1,12 @@
 """Which processes do the work at this moment, as their consumer groups tell."""
 
-import msgspec
 from confluent_kafka.admin import AdminClient
 
 from everwatch.core.config import Settings
 from everwatch.kafka.consumer_groups import Member, executors_group, members_of
+from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kafka.topics import Topics
 from everwatch.model import Priority
-
-
-class GroupMembers(msgspec.Struct, frozen=True):
-    """Who works on one partition of users, by client id (``everwatch-<host>-<process id>``).
-
-    ``worker`` emits its ticks, and ``executor`` claims those of one priority; "" if nobody does. ``executors``: all
-    there are.
-    """
-
-    worker: str
-    executor: str
-    executors: tuple[str, ...]
 
 
 def owners_of(

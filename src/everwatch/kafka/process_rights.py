@@ -50,8 +50,9 @@ def rights_of(process: Process, settings: Settings) -> list[Right]:
             groups = [_group(f"{application}-notifier")]
         case Process.API:
             read = [topics.replies, topics.results, topics.transitions, topics.progress, topics.dead_letters]
-            read += [topics.access]
-            write = [topics.signups, topics.commands, topics.signals, topics.access]
+            read += [topics.access, topics.jobs]
+            write = [topics.signups, topics.commands, topics.signals, topics.dead_letters]
+            write += [topics.access, topics.audit, topics.jobs]
         case Process.CLIENT:
             read = [topics.replies, topics.results, topics.transitions, topics.progress]
             write = [topics.signups, topics.commands, topics.signals]

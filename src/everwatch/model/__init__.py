@@ -1,5 +1,6 @@
 """The values that flow through Everwatch; kinds of other packages import them from here."""
 
+from everwatch.model.audit_entry import AuditEntry
 from everwatch.model.values import (
     ASLEEP,
     INLINE_EXECUTOR,
@@ -54,6 +55,7 @@ __all__ = [
     "AskedKey",
     "Asker",
     "At",
+    "AuditEntry",
     "Backoff",
     "Command",
     "CommandOutcome",

@@ -1,13 +1,14 @@
 """``everwatch results``: what came out, from the database or live from the topic."""
 
 import textwrap
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated
 
 import msgspec
 import typer
 
-from everwatch.cli.support.database_reading import AfterOption, database, say_next
+from everwatch.cli.support.database_reading import AfterOption, reading, say_next
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, settings_of
 from everwatch.cli.support.output_reading import (
     FollowOption,
@@ -20,10 +21,12 @@ from everwatch.cli.support.output_reading import (
     UserOption,
     from_topic,
     interval_of,
+    live_events,
     newest,
     refuse_cursor_of_topic,
 )
 from everwatch.cli.support.time_display import time_text
+from everwatch.core.config import Settings
 from everwatch.encoding import codec
 from everwatch.kafka.topics import Topics
 from everwatch.model import Result, Status
@@ -72,15 +75,22 @@ def results(
         )
 
     if follow or source is OutputSource.TOPIC:
-        read = filter(is_wanted, from_topic(settings, Topics.of(settings).results, codec.decode_result, follow=follow))
+        read = filter(is_wanted, _read(settings, user, monitor, follow=follow))
         for result in read if follow else newest(read, _when, limit):
             show(result)
         return
-    with database(settings) as reader:
+    with reading(settings) as reader:
         found = reader.results(user, monitor, status=wanted_status, kind=kind, when=when, after=after, limit=limit)
     for stored in reversed(found):
         show(stored.result)
     say_next(found.next)
+
+
+def _read(settings: Settings, user: str, monitor: str, *, follow: bool) -> Iterator[Result]:
+    """Results of the topic; live ones through the API, if the settings name one."""
+    if follow and settings.api_url:
+        return (event.result for event in live_events(settings, user, monitor, "result") if event.result)
+    return from_topic(settings, Topics.of(settings).results, codec.decode_result, follow=follow)
 
 
 def _print(result: Result, *, as_json: bool, with_detail: bool) -> None:

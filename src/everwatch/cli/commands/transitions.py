@@ -1,12 +1,13 @@
 """``everwatch transitions``: changes of state and reminders, from the database or live from the topic."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Annotated
 
 import msgspec
 import typer
 
-from everwatch.cli.support.database_reading import AfterOption, database, say_next
+from everwatch.cli.support.database_reading import AfterOption, reading, say_next
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, settings_of
 from everwatch.cli.support.output_reading import (
     FollowOption,
@@ -19,10 +20,12 @@ from everwatch.cli.support.output_reading import (
     UserOption,
     from_topic,
     interval_of,
+    live_events,
     newest,
     refuse_cursor_of_topic,
 )
 from everwatch.cli.support.time_display import time_text
+from everwatch.core.config import Settings
 from everwatch.encoding import codec
 from everwatch.kafka.topics import Topics
 from everwatch.model import State, Transition
@@ -77,12 +80,11 @@ def transitions(
         )
 
     if follow or source is OutputSource.TOPIC:
-        topic = Topics.of(settings).transitions
-        read = filter(is_wanted, from_topic(settings, topic, codec.decode_transition, follow=follow))
+        read = filter(is_wanted, _read(settings, user, monitor, follow=follow))
         for transition in read if follow else newest(read, _when, limit):
             show(transition)
         return
-    with database(settings) as reader:
+    with reading(settings) as reader:
         found = reader.transitions(
             user,
             monitor,
@@ -98,6 +100,13 @@ def transitions(
     for transition in reversed(found):
         show(transition)
     say_next(found.next)
+
+
+def _read(settings: Settings, user: str, monitor: str, *, follow: bool) -> Iterator[Transition]:
+    """Transitions of the topic; live ones through the API, if the settings name one."""
+    if follow and settings.api_url:
+        return (event.transition for event in live_events(settings, user, monitor, "transition") if event.transition)
+    return from_topic(settings, Topics.of(settings).transitions, codec.decode_transition, follow=follow)
 
 
 def _print(transition: Transition, *, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
@@ -18,6 +18,9 @@ from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topics import expect_topic
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
 from everwatch.schedule.instant import Bare
+
+if TYPE_CHECKING:
+    from everwatch.client import LiveEvent
 
 Value = TypeVar("Value")
 
@@ -90,6 +93,23 @@ def from_topic(
                     )
     finally:
         consumer.close()
+
+
+def live_events(
+    settings: Settings, user_id: str, monitor_id: str, only: Literal["result", "transition"]
+) -> Iterator["LiveEvent"]:
+    """What comes from now on, without end, through the API that the settings name. Raises ApiError.
+
+    How many were dropped, because there were more than the API gives one client, is told on stderr.
+    """
+    from everwatch.cli.support.api_connection import api_client
+
+    with api_client(settings) as client:
+        # ids of monitors are a user's, so of all users they are told apart here
+        for event in client.live(user_id, monitor_id if user_id else "", only):
+            if event.dropped:
+                typer.echo(f"{event.dropped} events were left out at most: there are too many.", err=True)
+            yield event
 
 
 def newest(values: Iterator[Value], when: Callable[[Value], int], limit: int) -> list[Value]:
