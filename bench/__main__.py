@@ -36,6 +36,8 @@ BENCHES = {
     "sharing": "shares of two and three executors under load, and after one is killed",
     "sink": "results into SQLite and PostgreSQL, new, replayed, by two sinks and while old ones go, beside executemany",
     "queries": "p95 of what pages ask of a database of 1,000,000 users, on both databases, beside plain statements",
+    "retention": "72 simulated hours at 1,000 results/s with a day kept: the size of both databases stays the same",
+    "notifier": "the notifier's steps for each CPU second, one outage of 100,000 users, a burst, and 100 SIGKILLs",
     "executor": "http probes of one executor for each second of CPU, beside blackbox_exporter",
 }
 # a module cannot have every name
@@ -51,8 +53,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.name == PLOTS and not (given.reports and given.plot):
         parser.error("plots needs saved reports and --plot FOLDER")
-    if given.runs < 1 or given.processes < 1 or given.users < 0:
-        parser.error("--runs and --processes must be at least 1, --users no less than 0")
+    if given.runs < 1 or given.processes < 1 or given.users < 0 or given.rate < 0:
+        parser.error("--runs and --processes must be at least 1, --users and --rate no less than 0")
     for number in _STOPS:
         signal.signal(number, _interrupt)
     try:
@@ -60,7 +62,8 @@ def main() -> None:
             written = draw([orjson.loads(path.read_bytes()) for path in given.reports], given.plot)
             sys.stdout.write("".join(f"{path}\n" for path in written))
             return
-        outcome = _run(given.name, Plan(given.quick, given.peers, given.processes, given.users), given.runs)
+        plan = Plan(given.quick, given.peers, given.processes, given.users, given.rate, given.only)
+        outcome = _run(given.name, plan, given.runs)
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
         raise SystemExit(INTERRUPTED) from None
@@ -117,6 +120,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--users", type=int, default=0, metavar="N", help="users of a generated database (bench queries)"
+    )
+    parser.add_argument(
+        "--rate", type=int, default=0, metavar="N", help="results a second of the simulated load (bench retention)"
+    )
+    parser.add_argument(
+        "--only",
+        choices=["", "postgresql", "sqlite"],
+        default="",
+        metavar="DATABASE",
+        help="measure one kind of database: postgresql or sqlite (bench queries, retention)",
     )
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw what can be drawn, as SVG")

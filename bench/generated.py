@@ -1,11 +1,13 @@
 """A database filled by SQL alone, as a sink leaves it: users, monitors of all sorts, and what came of them."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Index, Table
 
+from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.model import Policy
 from everwatch.schedule.duration import DAY_MS
@@ -40,6 +42,8 @@ CACHE_KIB = 512 * 1024
 """Memory of SQLite's page cache while a database is filled; one of a million users has primary keys of that size."""
 EACH = 3
 """Monitors of a user."""
+ROWS_AT_ONCE = 200_000
+SAY_EVERY_S, SAY_ROWS = 5.0, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,11 @@ class Scale:
         return self.users * EACH
 
 
-def generate(settings: Settings, scale: Scale) -> None:
-    """Fill an empty database.
+def generate(settings: Settings, scale: Scale, say: Callable[[str], None] = lambda _: None) -> None:
+    """Fill an empty database; ``say`` is told how far that is.
 
-    Statement by statement, each in a transaction of its own, so that no log of one grows with all of them; indexes are
-    made at the end, from sorted keys, since one that grows at random places costs a read and a write for each row.
+    So many rows in a transaction, that no log of one grows with all of them; indexes are made at the end, from sorted
+    keys, since one that grows at random places costs a read and a write for each row.
     """
     open_store(settings).close()
     engine = open_for_writing(settings.database_url)
@@ -73,18 +77,23 @@ def generate(settings: Settings, scale: Scale) -> None:
             _make_room(connection)
         with connection.begin():
             _drop_indexes(connection)
-        fill = _Filling(connection)
-        for statement in fill.statements(scale):
+        steps = list(_Filling(connection).steps(scale))
+        pace = _Pace(sum(step.rows for step in steps), say)
+        for step in steps:
             with connection.begin():
                 # the driver of PostgreSQL takes % for the start of a parameter
-                connection.exec_driver_sql(statement.replace("%", "%%") if on_postgresql else statement)
+                connection.exec_driver_sql(step.statement.replace("%", "%%") if on_postgresql else step.statement)
+            pace.done(step)
         for index in _indexes():
+            pace.next(f"index {index.name}")
             with connection.begin():
                 index.create(connection)
+        pace.next("indexes of texts")
         with connection.begin():
             ensure_indexes(connection)
     if on_postgresql:
         # what autovacuum does a minute later; SQLite's planner works without
+        pace.next("VACUUM ANALYZE")
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")
     engine.dispose()
@@ -118,6 +127,42 @@ def _drop_indexes(connection: Connection) -> None:
         connection.exec_driver_sql(f"DROP TABLE {index_of(table, dialect)}")
 
 
+class Step(NamedTuple):
+    """A statement and how many rows of which table it makes."""
+
+    statement: str
+    table: str = ""
+    rows: int = 0
+
+
+class _Pace:
+    """Says how far the filling is, and how long the rest of the rows takes at the pace so far."""
+
+    def __init__(self, rows: int, say: Callable[[str], None]) -> None:
+        self._clock = SystemClock()
+        self._began_s = self._said_s = self._clock.monotonic_s()
+        self._rows, self._done, self._say = rows, 0, say
+
+    def done(self, step: Step) -> None:
+        """Note what is done."""
+        self._done += step.rows
+        now_s = self._clock.monotonic_s()
+        if now_s - self._said_s < SAY_EVERY_S or not self._done:
+            return
+        self._said_s = now_s
+        took_s = now_s - self._began_s
+        left_s = took_s / self._done * (self._rows - self._done)
+        self._say(
+            f"{self._done:,} of {self._rows:,} rows in {took_s:,.0f} s ({step.table});"
+            f" the others take about {left_s:,.0f} s, and then indexes"
+        )
+
+    def next(self, what: str) -> None:
+        """Say what is done next, if that may take a while."""
+        if self._rows > SAY_ROWS:
+            self._say(f"{what}, after {self._clock.monotonic_s() - self._began_s:,.0f} s")
+
+
 class _Filling:
     """Statements in the words of one database. ``i`` is the number of a row."""
 
@@ -125,16 +170,16 @@ class _Filling:
         self.on_postgresql = connection.dialect.name == "postgresql"
         self._failed = FAILED[connection.dialect.name]
 
-    def statements(self, scale: Scale) -> Iterator[str]:
+    def steps(self, scale: Scale) -> Iterator[Step]:
         """All of them, in order."""
         owner, own = f"i / {EACH}", f"i % {EACH}"
         user, plan = self._user("i"), self._plan("i")
-        yield self._insert(
+        yield from self._insert(
             users, scale.users,
             {"user_id": user, "plan": plan, "attributes": "'{}'", "registered_at": "1",
              "updated_at": f"{NOW_MS} - {_chance('i', 3)} * 1000", "partition": "i % 8"},
         )  # fmt: skip
-        yield self._insert(user_search, scale.users, {"user_id": user, "text": f"{self._line()} || {user}"})
+        yield from self._insert(user_search, scale.users, {"user_id": user, "text": f"{self._line()} || {user}"})
         names = self._choice(own, ["'website'", "'api'", f"'db-' || ({_chance('i', 5)} % 1000)"])
         monitor = {"user_id": self._user(owner), "monitor_id": names}
         target = f"'host-' || ({_chance('i', 7)} % {HOSTS}) || '.example'"
@@ -144,7 +189,7 @@ class _Filling:
         labels = """'[["env","prod"],["team","' || TEAM || '"]]'"""
         team = f"'t' || ({_chance('i', 9)} % {TEAMS})"
         since = f"{NOW_MS} - {_chance('i', 4)} * 977"
-        yield self._insert(
+        yield from self._insert(
             monitors, scale.monitors,
             monitor | {"kind": kind, "config": "'{}'", "schedule": """'{"type":"every","interval_ms":60000}'""",
             "policy": f"'{text_of(Policy())}'", "origin": "'signup'", "version": "1", "since": "1000", "state": state,
@@ -154,17 +199,18 @@ class _Filling:
         )  # fmt: skip
         line = self._line()
         texts = f"lower({line} || {names} || {line} || {name} || {line} || {target})"
-        yield self._insert(monitor_search, scale.monitors, monitor | {"text": texts})
-        yield self._insert(monitor_labels, scale.monitors, monitor | {"key": "'env'", "value": "'prod'"})
-        yield self._insert(monitor_labels, scale.monitors, monitor | {"key": "'team'", "value": team})
-        yield (
+        yield from self._insert(monitor_search, scale.monitors, monitor | {"text": texts})
+        yield from self._insert(monitor_labels, scale.monitors, monitor | {"key": "'env'", "value": "'prod'"})
+        yield from self._insert(monitor_labels, scale.monitors, monitor | {"key": "'team'", "value": team})
+        yield Step(
             f"INSERT INTO {monitor_counts.name} SELECT partition, state, kind, plan, count(*) FROM monitors"
             " GROUP BY partition, state, kind, plan"
         )
-        yield f"INSERT INTO {user_counts.name} SELECT partition, plan, count(*) FROM users GROUP BY partition, plan"
+        counted = "SELECT partition, plan, count(*) FROM users GROUP BY partition, plan"
+        yield Step(f"INSERT INTO {user_counts.name} {counted}")
         yield from self._events(scale)
 
-    def _events(self, scale: Scale) -> Iterator[str]:
+    def _events(self, scale: Scale) -> Iterator[Step]:
         # every tenth is of some users' websites, who so have results enough for many pages
         owner = f"(CASE WHEN i % 10 = 0 THEN (i / 10) % {CROWDED} ELSE (i * 7919) % {scale.users} END)"
         status = ["success", "failure", "late", "skipped"]
@@ -172,7 +218,7 @@ class _Filling:
         chosen = f"CASE WHEN {_chance('i', 1)} % 100 = 0 THEN {codes[1]} ELSE {codes[0]} END"
         at = f"{NOW_MS} - i * {max(1, DAYS * DAY_MS // scale.results)}"
         website = {"user_id": self._user(owner), "monitor_id": "'website'"}
-        yield self._insert(
+        yield from self._insert(
             results, scale.results,
             website | {"scheduled_at": at, "attempt": "1", "kind": "'http'", "version": "1", "status": chosen,
             "reason": "'200 OK'", "started_at": at, "duration_ms": "31.5", "timings": """'{"dns":0.4}'""",
@@ -181,13 +227,14 @@ class _Filling:
         )  # fmt: skip
         at = f"{NOW_MS} - i * {max(1, DAYS * DAY_MS // scale.transitions)}"
         to_state = self._choice("i % 2", ["'down'", "'up'"])
-        yield self._insert(
+        yield from self._insert(
             transitions, scale.transitions,
             website | {"at": at, "to_state": to_state, "from_state": "'new'", "reason": "''", "version": "1",
-            "kind": "'http'", "plan": self._plan(owner), "lasted_ms": "1000"},
+            "kind": "'http'", "plan": self._plan(owner), "lasted_ms": "1000",
+            "target": f"'host-' || ({_chance('i', 7)} % {HOSTS}) || '.example'"},
         )  # fmt: skip
         task = self._spread(_chance("i", 1), [("pending", 600), ("done", 300), ("failed", 50), ("cancelled", 50)])
-        yield self._insert(
+        yield from self._insert(
             tasks, scale.tasks,
             {"user_id": self._user(f"(i * 7919) % {scale.users}"), "monitor_id": "'task-' || i", "kind": "'webhook'",
              "due_at": f"{NOW_MS} + (i - {scale.tasks // 3}) * 1000", "status": task,
@@ -197,12 +244,12 @@ class _Filling:
 
         yield from self._answers(scale)
 
-    def _answers(self, scale: Scale) -> Iterator[str]:
+    def _answers(self, scale: Scale) -> Iterator[Step]:
         """Dead letters, of which one in a thousand has a rare reason, replies, entries of the audit log: one a user."""
         user = self._user(f"(i * 7919) % {scale.users}")
         at = f"{NOW_MS} - i * {max(1, DAYS * DAY_MS // scale.users)}"
         code = self._spread(_chance("i", 1), [("unknown_plan", 900), ("not_found", 99), ("quota", 1)])
-        yield self._insert(
+        yield from self._insert(
             dead_letters, scale.users,
             {"partition": "i % 8", "letter_offset": "i", "refused_at": at, "reason": f"'no ' || i || {code}",
              "alike": f"'no N' || {code}", "path": "''", "code": code, "refused_by": "'worker'",
@@ -211,13 +258,13 @@ class _Filling:
              "value": """'{"user_id":"a","plan":"gold"}'""", "problem": "''", "cut": "''", "redriven_at": "0",
              "redriven_to": "''"},
         )  # fmt: skip
-        yield self._insert(
+        yield from self._insert(
             replies, scale.users,
             {"user_id": user, "asked_id": "'command-' || i", "asked": "'command'", "at": at, "answer": "'done'",
              "monitor_id": "'website'", "command": "'pause'", "reason": "''", "path": "''", "code": "''",
              "version": "1", "partition": "0", "log_offset": "i"},
         )  # fmt: skip
-        yield self._insert(
+        yield from self._insert(
             audit_log, scale.users,
             {"entry_id": "'entry-' || i", "at": at, "token_id": "'token-' || (i % 50)", "token_name": "'ci'",
              "role": "'operator'", "address": "'192.0.2.7'", "forwarded_for": "''", "route": "'POST /v1/batch'",
@@ -225,17 +272,22 @@ class _Filling:
              "command_id": "'command-' || i", "request_id": "'request'"},
         )  # fmt: skip
 
-    def _insert(self, table: Table, count: int, columns: Mapping[str, str]) -> str:
-        numbers = (
-            f"SELECT generate_series(0::bigint, {count} - 1) AS i"
-            if self.on_postgresql
-            else "WITH RECURSIVE n(i) AS"
-            f" (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {count} - 1) SELECT i FROM n"
-        )
-        return (
-            f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT {', '.join(columns.values())}"
-            f" FROM ({numbers}) AS numbers"
-        )
+    def _insert(self, table: Table, count: int, columns: Mapping[str, str]) -> Iterator[Step]:
+        """So many rows, numbered by ``i``, some in each statement."""
+        for begin in range(0, count, ROWS_AT_ONCE):
+            end = min(count, begin + ROWS_AT_ONCE)
+            numbers = (
+                f"SELECT generate_series({begin}::bigint, {end} - 1) AS i"
+                if self.on_postgresql
+                else "WITH RECURSIVE n(i) AS"
+                f" (SELECT {begin} UNION ALL SELECT i + 1 FROM n WHERE i < {end} - 1) SELECT i FROM n"
+            )
+            yield Step(
+                f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT {', '.join(columns.values())}"
+                f" FROM ({numbers}) AS numbers",
+                table.name,
+                end - begin,
+            )
 
     def _user(self, number: str) -> str:
         text = f"lpad(({number})::text, 7, '0')" if self.on_postgresql else f"printf('%07d', {number})"

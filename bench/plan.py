@@ -7,13 +7,20 @@ from dataclasses import dataclass
 class Plan:
     """``quick``: a smaller size, in under 50 s. ``peers``: compare with others. ``processes``: of the executor.
 
-    ``users``: how many a generated database has; 0: as many as the bench takes by itself.
+    ``users``: how many a generated database has; ``rate``: of a simulated load, in results/s; 0: as many as the bench
+    takes by itself. ``only``: the one kind of database that is measured; empty: each.
     """
 
     quick: bool = False
     peers: bool = True
     processes: int = 1
     users: int = 0
+    rate: int = 0
+    only: str = ""
+
+    def takes(self, database: str) -> bool:
+        """Whether this kind of database, "PostgreSQL" or "SQLite", is measured."""
+        return self.only in ("", database.lower())
 
     @property
     def settle_s(self) -> float:

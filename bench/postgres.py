@@ -30,9 +30,12 @@ class Missing(Unmeasured):
 
 
 class PostgresServer:
-    """A running server; ``stop`` ends it by its process id. With a ``primary`` it is that one's standby."""
+    """A running server; ``stop`` ends it by its process id.
 
-    def __init__(self, *settings: str, primary: "PostgresServer | None" = None) -> None:
+    With a ``primary`` it is that one's standby. ``data``: a folder for its files that does not exist yet.
+    """
+
+    def __init__(self, *settings: str, primary: "PostgresServer | None" = None, data: Path | None = None) -> None:
         self._programs = _programs()
         # short, and not below pytest's folder: a socket's path has 107 characters, and that folder is the user's alone
         self.folder = Path(tempfile.mkdtemp(prefix="everwatch-pg-"))
@@ -43,11 +46,12 @@ class PostgresServer:
             # initdb refuses to run as root
             user = pwd.getpwnam(_NOBODY)
             os.chown(self.folder, user.pw_uid, user.pw_gid)
-        data, user_name = self.folder / "data", ["--username", "everwatch"]
-        command: list[str | Path] = [self._programs / "initdb", "--pgdata", data, *user_name, "--auth", "trust"]
+        self._data, user_name = data or self.folder / "data", ["--username", "everwatch"]
+        place = ["--pgdata", str(self._data), *user_name]
+        command: list[str | Path] = [self._programs / "initdb", *place, "--auth", "trust"]
         command += ["--no-sync", "--encoding", "UTF8", "--locale", "C.UTF-8"]
         if primary is not None:
-            command = [self._programs / "pg_basebackup", "--pgdata", data, *user_name, "--host", primary.folder]
+            command = [self._programs / "pg_basebackup", *place, "--host", primary.folder]
             command += ["--write-recovery-conf", "--checkpoint", "fast", "--no-sync"]
         subprocess.run(command, check=True, capture_output=True, cwd=self.folder, **_as_nobody())
         self.start()
@@ -61,7 +65,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start it and wait until it answers."""
         with (self.folder / "server.log").open("ab") as log:
-            command: list[str | Path] = [self._programs / "postgres", "-D", self.folder / "data", "-k", self.folder]
+            command: list[str | Path] = [self._programs / "postgres", "-D", self._data, "-k", self.folder]
             for setting in ("listen_addresses=", *self._settings):
                 command += ["-c", setting]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **_as_nobody())
@@ -115,9 +119,11 @@ class PostgresServer:
 
 
 @contextmanager
-def running(*settings: str, primary: PostgresServer | None = None) -> Iterator[PostgresServer]:
+def running(
+    *settings: str, primary: PostgresServer | None = None, data: Path | None = None
+) -> Iterator[PostgresServer]:
     """A server with these settings ("name=value"). Raises Missing."""
-    server = PostgresServer(*settings, primary=primary)
+    server = PostgresServer(*settings, primary=primary, data=data)
     try:
         yield server
     finally:

@@ -1,15 +1,18 @@
-"""Latency (p95) of each query of the lists and pages on a generated database, and the plan of each query.
+"""Latency (p50, p95) of each query of the lists and pages on a generated database, and the plan of each query.
 
-The database is generated, and read by the product's own reader. Beside it: 50 rows by their keys, which bounds what a
+The database is generated, and read by the product's own reader; stderr says how far it is, and how long the rest takes.
+It takes a page of memory at a time here, 512 MB of SQLite's cache while that is filled, 1.3 GB of PostgreSQL's server.
+Beside it: 50 rows by their keys, which bounds what a
 page can do, and the plain statements that one writes first: OFFSET, LIKE with a leading %, GROUP BY.
 """
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from random import Random
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 from sqlalchemy import Engine, text
@@ -29,11 +32,14 @@ from everwatch.store.letters import LetterSelection
 from everwatch.store.paging import Sort
 
 PAGE = 50
-ROUNDS = 40
+ROUNDS, FEWEST_ROUNDS = 40, 5
+LONGEST_S = 20.0
+"""Of the rounds of one question: one that is slow is asked less often."""
 USERS, FEWER_USERS = 1_000_000, 40_000
 """Without and with ``--quick``; three monitors and five results each."""
 SERVER = ("shared_buffers=1GB", "max_wal_size=4GB", "synchronous_commit=off", "fsync=off", "maintenance_work_mem=256MB")
 HOUR_MS = 3_600_000
+LIMIT_MS = 100
 Ask = Callable[[SqlReader, Random], object]
 
 
@@ -44,21 +50,37 @@ def measure(plan: Plan) -> Outcome:
     figures = [Figure("users", scale.users, "users"), Figure("monitors", scale.monitors, "monitors")]
     figures += [Figure("results", scale.results, "results")]
     peers: list[Peer] = []
-    try:
-        with running(*SERVER) as server, tempfile.TemporaryDirectory(prefix="everwatch-bench-") as folder:
-            for name, settings in (
-                ("PostgreSQL", Settings(database=server.new_database())),
-                ("SQLite", Settings(data_dir=Path(folder))),
-            ):
-                generate(settings, scale)
-                reader = open_reader(settings)
-                figures += _asked(name, reader, scale)
-                if plan.peers:
-                    peers.append(_peers(name, reader, scale))
-                reader.close()
-    except Missing as error:
-        raise Unmeasured(str(error)) from None
+    if plan.takes("PostgreSQL"):
+        try:
+            with running(*SERVER) as server:
+                _measure("PostgreSQL", Settings(database=server.new_database()), scale, plan, figures, peers)
+        except Missing as error:
+            raise Unmeasured(str(error)) from None
+    if plan.takes("SQLite"):
+        with tempfile.TemporaryDirectory(prefix="everwatch-bench-") as folder:
+            _measure("SQLite", Settings(data_dir=Path(folder)), scale, plan, figures, peers)
     return Outcome(figures, peers)
+
+
+def _measure(name: str, settings: Settings, scale: Scale, plan: Plan, figures: list[Figure], peers: list[Peer]) -> None:
+    clock = SystemClock()
+    began_s = clock.monotonic_s()
+    generate(settings, scale, lambda said: _say(f"{name}: {said}"))
+    took_s = clock.monotonic_s() - began_s
+    figures.append(Figure(f"{name}, filling the database", took_s, "s"))
+    _say(f"{name}: filled in {took_s:,.0f} s; {len(list(questions(scale)))} questions follow")
+    reader = open_reader(settings)
+    try:
+        figures += _asked(name, reader, scale)
+        if plan.peers:
+            peers.append(_peers(name, reader, scale))
+    finally:
+        reader.close()
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
 
 
 def questions(scale: Scale) -> Iterator[tuple[str, Ask]]:
@@ -128,6 +150,7 @@ def questions(scale: Scale) -> Iterator[tuple[str, Ask]]:
     yield "failures in a window", lambda r, c: r.results(status="failure", when=_window(c), limit=PAGE)
     yield "failures of a user", lambda r, c: r.results(c.choice(crowd), status="failure", limit=PAGE)
     yield "transitions in a window", lambda r, c: r.transitions(when=_window(c), plan="pro", limit=PAGE)
+    yield "transitions by target", lambda r, c: r.transitions(target=f"host-{c.randrange(HOSTS)}.example", limit=PAGE)
     yield "transitions of a user", lambda r, c: r.transitions(c.choice(crowd), limit=PAGE)
     yield "tasks pending", lambda r, c: r.tasks("", "pending", NOW_MS + c.randrange(10**6), now=NOW_MS, limit=PAGE)
     yield "tasks running", lambda r, _: r.tasks(status="running", now=NOW_MS, limit=PAGE)
@@ -171,29 +194,38 @@ def _window(chance: Random) -> When:
 
 
 def _asked(name: str, reader: SqlReader, scale: Scale) -> Iterator[Figure]:
-    slowest, scans = 0.0, 0
+    slowest, scans, missed = 0.0, 0, []
     for question, ask in questions(scale):
         chance = Random(3)
         with listening(reader.engine) as statements:
             ask(reader, chance)
         found = full_scans(reader.engine, statements)
         scans += len(found)
-        took = _p95_ms(partial(ask, reader, chance))
-        slowest = max(slowest, took)
-        yield Figure(f"{name}, {question}", took, "ms p95", "<= 100")
+        p50, p95 = _quantiles_ms(partial(ask, reader, chance))
+        slowest = max(slowest, p95)
+        yield Figure(f"{name}, {question}", p50, "ms p50")
+        yield Figure(f"{name}, {question}", p95, "ms p95", f"<= {LIMIT_MS}")
         if found:
             yield Figure(f"{name}, {question}: full scans ({found[0][:40]})", len(found), "plans", "<= 0")
-    yield Figure(f"{name}, the slowest question", slowest, "ms p95", "<= 100")
+        if p95 > LIMIT_MS or found:
+            missed.append(question)
+            _say(f"{name}: {question}: p50 {p50:,.1f} ms, p95 {p95:,.1f} ms {' '.join(found)}")
+    _say(f"{name}: {len(missed)} questions miss {LIMIT_MS} ms or go through a table: {', '.join(missed) or 'none'}")
+    yield Figure(f"{name}, the slowest question", slowest, "ms p95", f"<= {LIMIT_MS}")
+    yield Figure(f"{name}, questions that miss it", len(missed), "questions", "<= 0")
     yield Figure(f"{name}, tables that are gone through", scans, "plans", "<= 0")
 
 
-def _p95_ms(ask: Callable[[], object]) -> float:
-    clock, took = SystemClock(), []
-    for _ in range(ROUNDS):
+def _quantiles_ms(ask: Callable[[], object]) -> tuple[float, float]:
+    """p50 and p95; of a slow question from fewer rounds."""
+    clock = SystemClock()
+    took: list[float] = []
+    until_s = clock.monotonic_s() + LONGEST_S
+    while len(took) < ROUNDS and (len(took) < FEWEST_ROUNDS or clock.monotonic_s() < until_s):
         began = clock.monotonic_s()
         ask()
         took.append(1000 * (clock.monotonic_s() - began))
-    return quantiles(took, n=20)[-1]
+    return median(took), quantiles(took, n=20, method="inclusive")[-1]
 
 
 def _peers(name: str, reader: SqlReader, scale: Scale) -> Peer:

@@ -7,7 +7,7 @@ upsert, and binary COPY into a table without any index, which bounds what COPY c
 
 import multiprocessing as mp
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -28,6 +28,8 @@ from bench.watching import per_million
 from bench.worker import Worker
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
+from everwatch.core.output_format import OutputFormat
+from everwatch.encoding import codec
 from everwatch.model import Result, Status
 from everwatch.store import Partition, Received, SinkBatch, open_reader, open_store
 from everwatch.store.copied_results import TYPES, row_of
@@ -89,7 +91,7 @@ def measure(plan: Plan) -> Outcome:
     batches = 20 if plan.quick else 60
     try:
         with running(*SERVER) as server, tempfile.TemporaryDirectory(prefix="everwatch-bench-") as folder:
-            figures = [*_on_postgresql(server, batches), *_on_sqlite(Path(folder), batches)]
+            figures = [*_on_postgresql(server, batches), *_on_sqlite(Path(folder), batches), *_decoding()]
             peers = _peers(server, max(2, batches // 10), batches) if plan.peers else []
             if peers:
                 plain = peers[0].figures[0].value
@@ -147,6 +149,24 @@ def _figures(name: str, stored: Stored, target: str) -> Iterator[Figure]:
         yield Figure(f"{name}: CPU of the server", stored.server_us, "µs a result")
 
 
+def _decoding() -> Iterator[Figure]:
+    """CPU time of decoding results of a topic: a batch at a time, as the sink does, and one by one."""
+    batch = next(Share(Settings(), 0, 1).make())
+    values = [codec.encode_result(each.value, OutputFormat.AVRO) for each in batch.results]
+    took = []
+    for decode in (codec.decode_results, lambda some: [codec.decode_result(value) for value in some]):
+        best = min(_cpu_of(lambda decode=decode: decode(values)) for _ in range(5))  # type: ignore[misc]
+        took.append(best / BATCH * 1e6)
+    yield Figure("decoding, a batch at a time", took[0], "µs a result")
+    yield Figure("decoding, against one by one", took[0] / took[1], "times", "<= 0.6")
+
+
+def _cpu_of(call: Callable[[], object]) -> float:
+    began = float(sum(psutil.Process().cpu_times()[:2]))
+    call()
+    return float(sum(psutil.Process().cpu_times()[:2])) - began
+
+
 def _without_roll_ups(database: str, batches: int) -> Share:
     return Share(Settings(database=database), 0, batches, rolls_up=False)
 
@@ -176,9 +196,9 @@ def _store(server: PostgresServer | None, shares: Sequence[Share]) -> Stored:
     for process in processes:
         process.start()
     ready.wait(300)
-    began, server_s = SystemClock().monotonic_s(), _cpu_s(server)
+    began, server_s = SystemClock().monotonic_s(), cpu_s(server)
     took = [ended.get(timeout=600) for _ in shares]
-    seconds, server_s = SystemClock().monotonic_s() - began, _cpu_s(server) - server_s
+    seconds, server_s = SystemClock().monotonic_s() - began, cpu_s(server) - server_s
     # until then their connections stay open: a server's process that has ended tells its CPU to nobody
     ready.wait(300)
     for process in processes:
@@ -210,7 +230,8 @@ def _store_share(share: Share, ready: Barrier, ended: Any) -> None:
     store.close()
 
 
-def _cpu_s(server: PostgresServer | None) -> float:
+def cpu_s(server: PostgresServer | None) -> float:
+    """CPU time of a server's processes that are there, in s; 0 without one."""
     if server is None:
         return 0.0
     processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]

@@ -39,6 +39,7 @@ PAGES = {
     "dead-letters": "dead-letters",
     "tokens": "tokens",
 }
+STATUS, STATUS_USER = "status-page", "saffron-spice"
 KEPT = Path("docs/pictures")
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
 # wide and light, wide and dark, a phone in the dark
@@ -66,7 +67,11 @@ async def take(folder: Path, wanted: list[str]) -> None:
             async with opened(browser, running, theme, size) as page:
                 page.on("response", lambda answer: answer.status >= 400 and print(answer.status, answer.url))
                 page.on("pageerror", lambda error: print("error", error))
-                for name in wanted or PAGES:
+                for name in wanted or [*PAGES, STATUS]:
+                    if name == STATUS:
+                        await page.goto(f"{running.url}/status/{running.ping_keys.status_key_of(STATUS_USER)}")
+                        await page.screenshot(path=folder / f"{name}-{look}.png", full_page=folder != KEPT)
+                        continue
                     await page.goto(f"{running.url}/console/{PAGES[name]}")
                     await page.wait_for_selector("h1")
                     await page.wait_for_load_state("load")

@@ -1,1 +1,1 @@
-"""The Faust application: agents, the table of monitors, and the timer that emits ticks."""
+"""The worker, a Faust application: agents, the table of monitors, and the emitter of ticks."""

@@ -20,7 +20,7 @@ from everwatch.kafka.topics import Topics
 from streams.agents.isolation import Isolated
 from streams.engine import Engine
 from streams.state.recovery import BulkRecovery
-from streams.transport.batch_consumer import Batch
+from streams.transport.batch_consumer import RecordBatch
 from streams.transport.faust_transport import Transport
 from streams.transport.group_membership import PromptTables, heartbeat_s, leave_group, member_name
 
@@ -50,7 +50,7 @@ class App(faust.App):
 
     @property
     def ended_for(self) -> EverwatchError | None:
-        """What the worker ended for, where that has a sentence; None if it was told to stop, and after a crash."""
+        """Return the error with a sentence that ended the worker; None after an ordinary stop, and after a crash."""
         reasons = (self.engine.refusal, self.engine.crash_reason, self.crash_reason)
         return next((reason for reason in reasons if isinstance(reason, EverwatchError)), None)
 
@@ -113,7 +113,7 @@ def create_app(
     _declare_agents(app, engine, settings)
 
     async def on_revoked(*_: Any, **__: Any) -> None:
-        await engine.pause()
+        await engine.ownership.pause()
 
     # a weak reference would be gone as soon as this function returns
     app.on_partitions_revoked.connect(on_revoked, weak=False)
@@ -124,7 +124,7 @@ def _declare_agents(app: faust.App, engine: Engine, settings: Settings) -> None:
     topics = Topics.of(settings)
     names = {topics.signups: "signups", topics.commands: "commands", topics.signals: "signals"}
     for topic, channel in engine.channels.items():
-        _declare_lane_agent(app, channel, names.get(topic, "feedback"), engine.isolated[topic])
+        _declare_agent(app, channel, names.get(topic, "feedback"), engine.isolated[topic])
 
     # Faust assigns partitions of topics that it has a stream of; its transport fetches nothing of this one
     @app.agent(app.topic(topics.commands, key_serializer="raw", value_serializer="raw"), name="assignment")
@@ -133,10 +133,10 @@ def _declare_agents(app: faust.App, engine: Engine, settings: Settings) -> None:
             pass
 
 
-def _declare_lane_agent(app: faust.App, channel: Any, name: str, handler: Isolated) -> None:
+def _declare_agent(app: faust.App, channel: Any, name: str, handler: Isolated) -> None:
     @app.agent(channel, name=name)
     async def take(batches: Any) -> None:
-        batch: Batch
+        batch: RecordBatch
         async for batch in batches:
             with batch.handling() as work:
                 await handler.run(work)

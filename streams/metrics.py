@@ -29,7 +29,7 @@ UNANSWERED = Gauge(
     "How long ticks have gone out to executors without a single result.",
     ["partition"],
 )
-LANE_RECORDS = Counter("everwatch_lane_records", "Records that a lane has taken in.", ["topic"])
+RECORDS_TAKEN = Counter("everwatch_lane_records", "Records that a batch consumer has taken in.", ["topic"])
 UNDECODABLE = Gauge(
     "everwatch_undecodable_entries",
     "Entries of the table that are passed over, as they cannot be decoded.",
@@ -44,7 +44,7 @@ RECOVERY_LEFT = Gauge(
 
 @cache
 def gauges_of(partition: int) -> tuple[Gauge, Gauge, Gauge]:
-    """What is set after each sweep of a partition: emitted to, monitors, unanswered.
+    """Return what is set after each sweep of a partition: emitted to, monitors, unanswered.
 
     To look up a metric by its labels takes longer than to set it.
     """
@@ -52,7 +52,7 @@ def gauges_of(partition: int) -> tuple[Gauge, Gauge, Gauge]:
 
 
 def remove_gauges_of(partition: int) -> None:
-    """Export nothing of a partition that another worker owns now: two workers' values would count double in a sum."""
+    """Remove the metrics of a partition that is another worker's now: a sum would count them twice."""
     for gauge in (EMITTED_TO, MONITORS, UNANSWERED, UNDECODABLE):
         gauge.remove_by_labels({"partition": str(partition)})
     gauges_of.cache_clear()

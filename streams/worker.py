@@ -51,8 +51,8 @@ class Worker(Process):
             settings, self._bootstrap_servers, self.clock, folder, rebuild_changelog=self._rebuild_changelog
         )
         self._app = app
-        self.health.expect("assignment", engine.why_not_open)
-        self.health.expect("emission", engine.why_behind)
+        self.health.expect("assignment", engine.ownership.why_not_open)
+        self.health.expect("emission", engine.partitions.why_behind)
         self._services = _Services(app, engine, quiet=True, redirect_stdouts=False, override_logging=False, daemon=True)
         self._services.spinner = None  # it writes terminal escapes into logs
 

@@ -51,6 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="How often a worker is stopped and continued: about 20 s each, so for many give -o timeout=0 too.",
     )
     parser.addoption("--mutants", type=int, default=2_000, help="Mutants for each input topic.")
+    parser.addoption("--cron-years", type=int, default=1, help="Years whose changes of clocks are compared.")
     parser.addoption("--fuzz-seed", default="1", help="Seed of the mutants; the same seed gives the same mutants.")
 
 

@@ -1,4 +1,4 @@
-"""Results come back: they change states, and changes of state go out as transitions. What failed is tried again."""
+"""Feedback: results change states, changes of state become transitions, and failed ticks get a retry."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -13,10 +13,11 @@ from everwatch.model import INLINE_EXECUTOR, Monitor, Status
 from everwatch.rules import lifecycle
 from streams.outputs.dead_letters import RejectedInputs
 from streams.outputs.transitions import Transitions
-from streams.state.owned_partitions import OwnedPartition, Planner
+from streams.state.owned_partition import OwnedPartition
+from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import Writer, Writing, all_or_rebuilt
 from streams.ticking.agenda_runner import muted
-from streams.transport.batch_consumer import in_turns
+from streams.transport.cooperative_chunks import cooperative_chunks
 
 Judged = tuple[Record, bytes, Status]
 # long enough for a unit of work to become durable, as a rule; until then sweeps do not pass the instant of a retry
@@ -35,26 +36,26 @@ class Feedback:
     def __init__(
         self,
         writer: Writer,
-        planner: Planner,
+        planner: TimetablePlanner,
         transitions: Transitions,
-        refusals: RejectedInputs,
+        rejected: RejectedInputs,
         tasks_kept_ms: int,
     ) -> None:
         self._writer = writer
         self._planner = planner
         self._transitions = transitions
-        self._refusals = refusals
+        self._rejected = rejected
         self._tasks_kept_ms = tasks_kept_ms
 
     async def judge(self, records: Iterable[Record]) -> None:
-        """Bring states to what the results say; when this returns, it is durable."""
+        """Change states by the results; the changes are durable when this returns."""
         judged: dict[int, list[Judged]] = {}
-        async for few in in_turns(records):
+        async for few in cooperative_chunks(records):
             for record in few:
                 try:
                     judged.setdefault(record.partition, []).append((record, *_verdict(record)))
                 except InvalidInput as error:
-                    self._refusals.refuse(record, error)
+                    self._rejected.refuse(record, error)
         async with self._writer.writing() as work:
             with ExitStack() as holds:
                 replanned: list[tuple[int, Monitor, Monitor]] = []
@@ -63,7 +64,7 @@ class Feedback:
                     _note_answers(partition, some)
                     earliest = 0
                     work.look_up(number, list({key for _, key, _ in some}))
-                    async for turn in in_turns(some):
+                    async for turn in cooperative_chunks(some):
                         for record, key, status in turn:
                             value = work.value(number, key)
                             # None: deleted while the tick was under way
@@ -90,7 +91,7 @@ class Feedback:
             latest = self._planner.now_ms() + MOST_AHEAD_MS
             codec.check_not_ahead(max(result.scheduled_at, result.skipped_until), latest, "$.scheduled_at")
         except InvalidInput as error:
-            self._refusals.refuse(record, error)
+            self._rejected.refuse(record, error)
             return None
         monitor = work.decoded(record.partition, key, value)
         if not isinstance(monitor, Monitor):  # a result names a monitor; what it is for cannot be decoded
@@ -100,6 +101,7 @@ class Feedback:
             return None
         transition = lifecycle.transition_between(monitor, after)
         if transition is not None:
+            transition = msgspec.structs.replace(transition, executor=result.executor, unreached=result.unreached)
             user = work.user(record.partition, monitor.user_id)
             muted_until = muted(user, monitor, transition.at)
             if muted_until:
@@ -119,7 +121,7 @@ def _note_answers(partition: OwnedPartition, judged: list[Judged]) -> None:
 
 
 def _is_executors(record: Record) -> bool:
-    """Whether an executor sent this result; False for a mangled one."""
+    """Tell whether an executor sent this result; False for a mangled one."""
     try:
         return codec.decode_result(record.value).executor != INLINE_EXECUTOR
     except InvalidInput:

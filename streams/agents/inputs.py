@@ -1,4 +1,4 @@
-"""Signups and commands as they are let in: decoded, checked, their secrets encrypted."""
+"""Admission of signups and commands in a worker: decoded, validated, their secrets encrypted."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -18,7 +18,7 @@ from everwatch.plans.plan import Plans
 from everwatch.plans.plans_file import PlansFile
 from everwatch.rules.admission import admit_command, admit_signup
 from streams.outputs.dead_letters import RejectedInputs
-from streams.transport.batch_consumer import in_turns
+from streams.transport.cooperative_chunks import cooperative_chunks
 
 W = TypeVar("W", bound=Signup | Command)
 Admitted = tuple[Record, W, list[bytes]]
@@ -29,9 +29,9 @@ class Inputs:
     """Admission of signups and commands. What is not admitted becomes a dead letter."""
 
     def __init__(
-        self, refusals: RejectedInputs, clock: Clock, secrets: ConfigSecrets, plans_file: PlansFile | None = None
+        self, rejected: RejectedInputs, clock: Clock, secrets: ConfigSecrets, plans_file: PlansFile | None = None
     ) -> None:
-        self._refusals = refusals
+        self._rejected = rejected
         self._clock = clock
         self.secrets = secrets
         self._encrypted_last: tuple[tuple[MonitorSpec, ...], tuple[MonitorSpec, ...]] = (), ()
@@ -52,7 +52,7 @@ class Inputs:
 
     async def _admitted(self, records: Iterable[Record], admit: Callable[[bytes | None, int], W]) -> list[Admitted[W]]:
         admitted: list[Admitted[W]] = []
-        async for some in in_turns(records):
+        async for some in cooperative_chunks(records):
             for source in some:
                 try:
                     wanted = self.encrypted(admit(source.value, self.produced_at(source)))
@@ -65,7 +65,7 @@ class Inputs:
                             RefusalCode.WRONG_KEY,
                         )
                 except InvalidInput as error:
-                    self._refusals.refuse(source, error)
+                    self._rejected.refuse(source, error)
                 else:
                     admitted.append((source, wanted, keys_of(wanted, user_key + codec.SEPARATOR)))
         return admitted
@@ -86,7 +86,7 @@ class Inputs:
         return msgspec.structs.replace(wanted, monitor=self.secrets.encrypted(wanted.monitor))
 
     def produced_at(self, source: Record) -> int:
-        """When an input was produced, ms: what its delays and a run by hand are counted from.
+        """Return when an input was produced, ms: what its delays and a run by hand are counted from.
 
         A producer may write any timestamp; one that is not to be believed counts as now.
         """

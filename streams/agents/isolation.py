@@ -1,4 +1,4 @@
-"""Records handled so that one whose handling fails harms nothing but itself."""
+"""Isolation of poison records: a record whose handling fails becomes a dead letter, and the others are handled."""
 
 import asyncio
 import logging
@@ -25,19 +25,19 @@ class Isolated:
         self,
         topic: str,
         handle: Callable[[Sequence[Record]], Awaitable[None]],
-        refusals: Callable[[], RejectedInputs],
+        rejected: Callable[[], RejectedInputs],
         clock: Clock,
     ) -> None:
         self._topic = topic
-        self._handle = handle
-        self._refusals = refusals
+        self.handle = handle
+        self._rejected = rejected
         self._quiet = LogThrottle(clock)
 
     async def run(self, work: Bisection[Record]) -> None:
-        """Handle what is left of a batch; when this returns, all of it is handled, or refused, and that is durable.
+        """Handle the rest of a batch; when this returns, every record is durably handled or refused.
 
         A part that fails is halved, down to the records that fail alone; those are refused after some attempts.
-        Raises what lies with no record (``is_retryable``): what is left of ``work`` is to be run again.
+        Raises errors that are no record's fault (``is_retryable``); the caller then runs the rest of ``work`` again.
         """
         pauses_s = LONGEST_PAUSES_S
         while part := work.part:
@@ -58,19 +58,19 @@ class Isolated:
             work.done()
 
     async def _handle_part(self, part: Sequence[Record]) -> None:
-        refusals = self._refusals()
+        rejected = self._rejected()
         try:
-            await self._handle(part)
+            await self.handle(part)
         except BaseException:
-            refusals.drop(self._topic)
+            rejected.drop(self._topic)
             raise
-        await refusals.keep(self._topic)
+        await rejected.keep(self._topic)
 
     async def _refuse(self, record: Record, error: Exception) -> None:
         POISON.labels(self._topic).inc()
-        refusals = self._refusals()
-        refusals.refuse(record, error if isinstance(error, InvalidInput) else Unhandled(error))
-        await refusals.keep(self._topic)
+        rejected = self._rejected()
+        rejected.refuse(record, error if isinstance(error, InvalidInput) else Unhandled(error))
+        await rejected.keep(self._topic)
 
     def _complain(self, error: Exception, part: Sequence[Record]) -> None:
         if self._quiet.may_say(type(error).__name__):

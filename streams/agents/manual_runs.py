@@ -11,7 +11,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
 from everwatch.model import Command, Monitor, Signup
 from everwatch.schedule.every import PHASE_STEP_MS
-from streams.state.owned_partitions import OwnedPartition
+from streams.state.owned_partition import OwnedPartition
 
 JudgeNow = Callable[[OwnedPartition, Monitor, int, int], None]
 """Judges an inline monitor: its partition, it, the instant it is judged for, and now."""

@@ -1,4 +1,4 @@
-"""What one signup or command changes of users that may be known: in the table, in states, on its answer."""
+"""Changes of a known user by one signup or command: table entries, states, and the reply."""
 
 from collections.abc import Iterable
 
@@ -46,10 +46,10 @@ class MonitorChanges:
         quotas: Quotas | None,
         answers: list[Answered],
     ) -> Changes | None:
-        """What an input changes, written into ``work``; None if nothing. Its answer is added to ``answers``."""
+        """Return what an input changes, written into ``work``; None if nothing. Its answer is added to ``answers``."""
         partition = work.owned(source.partition)
-        settled = partition.emitted_to
-        now = max(self._clock.now_ms(), settled)
+        emitted_to = partition.emitted_to
+        now = max(self._clock.now_ms(), emitted_to)
         user = work.user(source.partition, wanted.user_id)
         if isinstance(wanted, Command) and self.is_repeated(work, source, wanted):
             version = self._version(work, source.partition, wanted)
@@ -57,11 +57,11 @@ class MonitorChanges:
             return None
         try:
             if isinstance(wanted, Command) and wanted.command is CommandType.SET_USER:
-                changes = self._set_user(work, source.partition, wanted, user, now, settled)
+                changes = self._set_user(work, source.partition, wanted, user, now, emitted_to)
             elif isinstance(wanted, Signup):
                 named = [spec.monitor_id for spec in wanted.monitors] + list(user.monitor_ids if user else ())
                 monitors = self._monitors(work, source.partition, wanted.user_id, named)
-                changes = sign_up(wanted, user, monitors, now, settled, self._inputs.secrets.recognised)
+                changes = sign_up(wanted, user, monitors, now, emitted_to, self._inputs.secrets.recognised)
             else:
                 if is_for_many(wanted):
                     of_user = work.monitors_of(source.partition, wanted.user_id)
@@ -72,19 +72,19 @@ class MonitorChanges:
                 if quotas is not None:
                     await quotas.check(source.partition, wanted, user, monitors.get(wanted.monitor_id))
                     wanted = quotas.weighted(wanted, user)
-                changes = carry_out(wanted, user, monitors, now, settled, self._inputs.secrets.recognised)
+                changes = carry_out(wanted, user, monitors, now, emitted_to, self._inputs.secrets.recognised)
         except InvalidInput as error:
-            self._outputs.refusals.refuse(source, error, answered=True)
+            self._outputs.rejected.refuse(source, error, answered=True)
             answers.append((source.partition, Asker.of(wanted), CommandOutcome.REFUSED, 0, error))
             return None
-        self.write(work, source.partition, wanted.user_id, changes, settled)
+        self.write(work, source.partition, wanted.user_id, changes, emitted_to)
         if quotas is not None:
             quotas.note(source.partition, wanted.user_id, changes.monitors)
         if changes.run_now is not None:
             self._manual_runs.run(partition, source, wanted, changes.run_now, now)
         if isinstance(wanted, Command) and wanted.command is CommandType.PURGE:
             # needs not be remembered: carried out once more it changes nothing
-            work.delete_value(source.partition, codec.commands_key(wanted.user_id), at=settled)
+            work.delete_value(source.partition, codec.commands_key(wanted.user_id), at=emitted_to)
         elif isinstance(wanted, Command) and wanted.command_id:
             # last: when this is durable, all of it is
             key = codec.commands_key(wanted.user_id)
@@ -102,16 +102,16 @@ class MonitorChanges:
         return changes
 
     def is_repeated(self, work: Writing, source: Record, wanted: Signup | Command) -> bool:
-        """Whether a command with this id was carried out before."""
+        """Tell whether a command with this id was carried out before."""
         if not isinstance(wanted, Command) or not wanted.command_id:
             return False
         known = remembered_of(work.value(source.partition, codec.commands_key(wanted.user_id)))
         return wanted.command_id in known.ids
 
     def _set_user(
-        self, work: Writing, partition: int, wanted: Command, user: User | None, now: int, settled: int
+        self, work: Writing, partition: int, wanted: Command, user: User | None, now: int, emitted_to: int
     ) -> Changes:
-        """What a ``set_user`` changes: as a signup would that says everything else as it is. Raises InvalidInput."""
+        """Return the changes of a ``set_user``: those of a signup that repeats everything else. Raises InvalidInput."""
         plans = self._inputs.plans
         before = Signup(wanted.user_id, user.plan, user.attributes) if user else None
         of_plan = plans.ids_of(before) if plans is not None and before is not None else frozenset()
@@ -121,7 +121,7 @@ class MonitorChanges:
             signup = self._inputs.encrypted(plans.expanded(signup))
         named = [spec.monitor_id for spec in signup.monitors]
         monitors |= self._monitors(work, partition, wanted.user_id, named)
-        return sign_up(signup, user, monitors, now, settled, self._inputs.secrets.recognised)
+        return sign_up(signup, user, monitors, now, emitted_to, self._inputs.secrets.recognised)
 
     def _version(self, work: Writing, partition: int, command: Command) -> int:
         monitor = work.monitor(partition, command.user_id, command.monitor_id) if command.monitor_id else None
@@ -137,22 +137,22 @@ class MonitorChanges:
         partition: int,
         user_id: str,
         changes: Changes,
-        settled: int,
+        emitted_to: int,
         *,
         whole_user: bool = False,
     ) -> None:
         """Write ``changes`` into the unit of work, with the transitions and cancellations that follow from them."""
-        for key, value in cancellations_of(user_id, changes, settled, whole_user=whole_user):
+        for key, value in cancellations_of(user_id, changes, emitted_to, whole_user=whole_user):
             work.cancel(partition, key, value)
         # in this order: should only a part become durable, the rest is done when the input is read again
         for change in changes.monitors:
             if change.after is None and change.before is not None:
-                work.delete(partition, user_id, change.before.monitor_id, at=settled)
+                work.delete(partition, user_id, change.before.monitor_id, at=emitted_to)
         if changes.user is not None:
             work.put(partition, changes.user)
         if changes.user_ended:
-            work.delete(partition, user_id, at=settled)
-            work.delete_undecodable(partition, user_id, at=settled)
+            work.delete(partition, user_id, at=emitted_to)
+            work.delete_undecodable(partition, user_id, at=emitted_to)
         for change in changes.monitors:
             if change.after is not None:
                 work.put(partition, change.after)
@@ -173,7 +173,7 @@ _FOR_MANY = frozenset(
 
 
 def is_for_many(wanted: Signup | Command) -> bool:
-    """Whether a command concerns all monitors of a user."""
+    """Tell whether a command concerns all monitors of a user."""
     if not isinstance(wanted, Command):
         return False
     return wanted.command in _FOR_MANY or (wanted.command is CommandType.CANCEL and not wanted.monitor_id)

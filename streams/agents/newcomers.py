@@ -1,4 +1,4 @@
-"""Registration of users of whom nothing is known: without a look at what there is, while sweeps go on."""
+"""Registration of unknown users: nothing stored is read for them, and sweeps go on meanwhile."""
 
 import asyncio
 from contextlib import ExitStack
@@ -12,18 +12,19 @@ from everwatch.rules.registration_rules import (
 from everwatch.timetable import NEVER, TimetableEntry
 from streams.agents.inputs import Admitted, by_partition
 from streams.outputs.all_outputs import Outputs
-from streams.state.owned_partitions import OwnedPartition, Planner
+from streams.state.owned_partition import OwnedPartition
+from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import Writing, all_or_rebuilt
-from streams.transport.batch_consumer import in_turns
+from streams.transport.cooperative_chunks import cooperative_chunks
 
 # long enough for a unit of work to become durable, as a rule
 BEGIN_AFTER_MS = 500
 
 
 class Newcomers:
-    """Registers users of whom nothing is known."""
+    """Registers unknown users."""
 
-    def __init__(self, planner: Planner, outputs: Outputs, clock: Clock) -> None:
+    def __init__(self, planner: TimetablePlanner, outputs: Outputs, clock: Clock) -> None:
         self._planner = planner
         self._outputs = outputs
         self._clock = clock
@@ -31,11 +32,11 @@ class Newcomers:
     async def sort_out(
         self, work: Writing, admitted: list[Admitted[Signup]]
     ) -> tuple[dict[int, list[Admitted[Signup]]], list[Admitted[Signup]]]:
-        """Newcomers, by partition, and the others: who is known already, comes twice, or has something due at once."""
+        """Split signups into those of unknown users, by partition, and all others: known, repeated, or due at once."""
         now = self._clock.now_ms()
         known: dict[int, set[bytes]] = {}
         for number, some in by_partition(admitted).items():
-            # nobody has monitors who is not known as a user
+            # only known users have monitors
             users = [keys[0] for _, _, keys in some]
             values = work.read(number, users)
             known[number] = {user for user, value in zip(users, values, strict=True) if value is not None}
@@ -53,7 +54,7 @@ class Newcomers:
         return newcomers, others
 
     async def register(self, work: Writing, newcomers: dict[int, list[Admitted[Signup]]]) -> None:
-        """Register users of whom nothing is known.
+        """Register unknown users.
 
         They begin a little later than now, so that sweeps can go on while all this becomes durable.
         """
@@ -65,12 +66,12 @@ class Newcomers:
                 now = max(self._clock.now_ms(), partition.reaching_for)
                 stack.enter_context(partition.held(now + BEGIN_AFTER_MS))
                 plans: list[TimetableEntry] = []
-                async for few in in_turns(some):
+                async for few in cooperative_chunks(some):
                     for source, signup, keys in few:
                         try:
                             user, monitors = newcomer(signup, now, now + BEGIN_AFTER_MS)
                         except InvalidInput as error:
-                            self._outputs.refusals.refuse(source, error)
+                            self._outputs.rejected.refuse(source, error)
                             continue
                         if signup.signup_id and signup.reply is ReplyOn.EVERY_OUTCOME:
                             asked.append((number, signup))
@@ -95,14 +96,14 @@ class Newcomers:
                         if _is_dated(plan):
                             partition.timetable.put(plan)
                 for partition, plans in planned:
-                    async for recurring in in_turns(plans):
+                    async for recurring in cooperative_chunks(plans):
                         for plan in recurring:
                             if not _is_dated(plan):
                                 partition.timetable.put(plan)
 
 
 def _is_dated(plan: TimetableEntry) -> bool:
-    """Whether the index knows of it too."""
+    """Tell whether the index knows of it too."""
     return isinstance(plan.schedule, At) or plan.held_back or plan.until < NEVER
 
 

@@ -19,10 +19,10 @@ from streams.agents.inputs import Admitted, Inputs, by_partition, slices
 from streams.agents.monitor_changes import Answered, MonitorChanges, is_for_many
 from streams.agents.newcomers import Newcomers
 from streams.outputs.all_outputs import Outputs
-from streams.state.owned_partitions import Planner
 from streams.state.quotas import Quotas
+from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import Writer, all_or_rebuilt
-from streams.transport.batch_consumer import in_turns
+from streams.transport.cooperative_chunks import cooperative_chunks
 
 # table entries in one unit of work; while monitors change, the sweeps of their partitions stand still
 ENTRIES_AT_ONCE = 20_000
@@ -36,7 +36,7 @@ class Registration:
     def __init__(
         self,
         writer: Writer,
-        planner: Planner,
+        planner: TimetablePlanner,
         outputs: Outputs,
         inputs: Inputs,
         changes: MonitorChanges,
@@ -81,7 +81,7 @@ class Registration:
         await self._outputs.outbox.delivered()
 
     async def _carry_out(self, admitted: Sequence[Admitted[Signup | Command]], plans: Plans | None = None) -> None:
-        """Change what may be known already. ``plans``: whose quotas commands are held to.
+        """Carry out inputs of users that may be known. ``plans``: their quotas limit commands.
 
         Sweeps of the partitions concerned stand still meanwhile: ``emitted_to`` is the instant between a monitor's old
         and its new spec.
@@ -94,7 +94,7 @@ class Registration:
                 work.look_up(number, [key for _, _, keys in some for key in keys])
             quotas = Quotas(work, plans) if plans is not None else None
             if quotas is not None:
-                async for few in in_turns(admitted):
+                async for few in cooperative_chunks(admitted):
                     for source, wanted, _ in few:
                         if isinstance(wanted, Command):
                             await quotas.count_ahead(source.partition, wanted)
@@ -102,7 +102,7 @@ class Registration:
                 await standstill.enter_async_context(work.owned(number).turn)
             done: list[tuple[int, Changes]] = []
             answers: list[Answered] = []
-            async for few in in_turns(admitted):
+            async for few in cooperative_chunks(admitted):
                 for source, wanted, _ in few:
                     changes = await self._changes.of(work, source, wanted, quotas, answers)
                     if changes is not None:
@@ -134,7 +134,7 @@ class Registration:
                     of_user = islice(work.monitors_of(number, wanted.user_id, behind), CHANGED_WITH_USER_AT_ONCE)
                     now = max(self._clock.now_ms(), partition.emitted_to)
                     seen = 0
-                    async for few in in_turns(of_user):
+                    async for few in cooperative_chunks(of_user):
                         for key, monitor in few:
                             seen, behind = seen + 1, key
                             try:
@@ -156,12 +156,12 @@ class Registration:
             if changes:
                 self._changes.begun.add((number, source.offset))
 
-    def _changed_with_user(self, wanted: Command, monitor: Monitor, now: int, settled: int) -> Monitor | None:
+    def _changed_with_user(self, wanted: Command, monitor: Monitor, now: int, emitted_to: int) -> Monitor | None:
         """The monitor after a command for a whole user: None if it goes, itself if it stays. Raises InvalidInput."""
         match wanted.command:
             case CommandType.DEREGISTER | CommandType.PURGE:
                 return None
             case CommandType.CANCEL:
-                return None if is_pending_task(monitor, settled) else monitor
+                return None if is_pending_task(monitor, emitted_to) else monitor
             case _:
-                return changed_with_user(wanted, monitor, now, settled, self._inputs.secrets.recognised)
+                return changed_with_user(wanted, monitor, now, emitted_to, self._inputs.secrets.recognised)

@@ -1,4 +1,4 @@
-"""Signals: what they say is kept in their monitor's table entry, where the timer looks when the monitor is due."""
+"""Signals: kept in their monitor's table entry, which the inline evaluator reads when the monitor is due."""
 
 from collections.abc import Iterable, Mapping
 
@@ -18,13 +18,13 @@ from everwatch.rules import lifecycle
 from streams.outputs.dead_letters import RejectedInputs
 from streams.outputs.replies import Replies
 from streams.state.unit_of_work import Writer, Writing
-from streams.transport.batch_consumer import in_turns
+from streams.transport.cooperative_chunks import cooperative_chunks
 
 # the record, the table key, when it happened, and the signal itself if it says more than that or asks for an answer
 Heard = tuple[Record, bytes, int, Signal | None]
 
 
-class Signals:
+class SignalTaker:
     """Takes batches of signals into state, each batch as one durable unit of work.
 
     Plain heartbeats, which most signals are, change a few bytes of their monitor's entry and nothing is decoded.
@@ -33,23 +33,23 @@ class Signals:
     def __init__(
         self,
         writer: Writer,
-        refusals: RejectedInputs,
+        rejected: RejectedInputs,
         replies: Replies,
         outbox: Outbox,
         clock: Clock,
         secrets: ConfigSecrets,
     ) -> None:
         self._writer = writer
-        self._refusals = refusals
+        self._rejected = rejected
         self._replies = replies
         self._outbox = outbox
         self._clock = clock
         self._secrets = secrets
 
     async def take(self, records: Iterable[Record]) -> None:
-        """Remember what the signals say; when this returns, that is durable."""
+        """Store the signals; they are durable when this returns."""
         heard: dict[int, list[Heard]] = {}
-        async for few in in_turns(records):
+        async for few in cooperative_chunks(records):
             # a job's clock may be a little ahead of ours; a heartbeat from further in the future would hide silence
             latest = self._clock.now_ms() + MOST_AHEAD_MS
             for record in few:
@@ -60,7 +60,7 @@ class Signals:
                         ahead_s = (at - latest + MOST_AHEAD_MS) / 1000
                         raise InvalidInput(f"the signal is {ahead_s:g} s in the future", "$.at")
                 except InvalidInput as error:
-                    self._refusals.refuse(record, error)
+                    self._rejected.refuse(record, error)
                 else:
                     key = codec.table_key(signal.user_id, signal.monitor_id)
                     more = None if signal.is_plain and not signal.signal_id else signal
@@ -91,7 +91,7 @@ class Signals:
             newest.pop(key, None)
         values = work.read(number, [*newest, *closer])
         closer = dict(zip(closer, values[len(newest) :], strict=True))
-        async for few in in_turns(zip(newest.items(), values[: len(newest)], strict=True)):
+        async for few in cooperative_chunks(zip(newest.items(), values[: len(newest)], strict=True)):
             for (key, at), value in few:
                 after = None if value is None else table_records.with_signal(value, at)
                 if after is None:
@@ -114,13 +114,13 @@ class Signals:
         for each in heard:
             if each[1] in said:
                 said[each[1]].append(each)
-        async for few in in_turns(said.items()):
+        async for few in cooperative_chunks(said.items()):
             for key, some in few:
                 value = values[key]
                 if value is None:
                     error = _no_monitor(work, number, key)
                     for record, *_ in some:
-                        self._refusals.refuse(record, error)
+                        self._rejected.refuse(record, error)
                     continue
                 after = self._after(key, value, some, answers)
                 if after is not None:
@@ -129,7 +129,7 @@ class Signals:
     def _after(
         self, key: bytes, value: bytes, heard: list[Heard], answers: list[tuple[int, Asker, CommandOutcome]]
     ) -> bytes | None:
-        """The monitor's entry after all that was heard of it, None if that changes nothing.
+        """Return the monitor's entry after its signals, None if they change nothing.
 
         Refuses what is wrong, and adds the answers to the others that ask for one.
         """
@@ -137,7 +137,7 @@ class Signals:
             monitor, kind, config = _listener(key, value, self._secrets)
         except InvalidInput as error:
             for record, *_ in heard:
-                self._refusals.refuse(record, error)
+                self._rejected.refuse(record, error)
             return None
         last_signal, known = monitor.last_signal, monitor.signals
         # all count in the order in which they happened; those of one instant in the order in which they came
@@ -153,9 +153,9 @@ class Signals:
                     answer = CommandOutcome.DONE if is_news else CommandOutcome.UNCHANGED
                     answers.append((record.partition, Asker.of(signal), answer))
             except InvalidInput as error:
-                self._refusals.refuse(record, error)
+                self._rejected.refuse(record, error)
             except Exception as error:  # a kind of another package may fail in any way, and harms only its monitors
-                self._refusals.refuse(
+                self._rejected.refuse(
                     record, InvalidInput(f"the kind {kind.name!r} failed on the signal: {error!r}", "$.monitor_id")
                 )
         after = lifecycle.after_signals(monitor, last_signal, known)
@@ -163,7 +163,7 @@ class Signals:
 
 
 def _no_monitor(work: Writing, number: int, key: bytes) -> InvalidInput:
-    """What to say of signals for a monitor that is not there."""
+    """Return what to say of signals for a monitor that is not there."""
     user_id, monitor_id = codec.split_key(key)
     reason = f"there is no monitor {monitor_id!r} of user {user_id!r}"
     if work.user(number, user_id) is None:

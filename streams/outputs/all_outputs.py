@@ -9,9 +9,9 @@ from streams.outputs.transitions import Transitions
 
 
 class Outputs(NamedTuple):
-    """Where records go. ``outbox``: all of them, and the wait until they are durable."""
+    """Outputs of a worker beside ticks. ``outbox`` sends all of them, and waits until they are durable."""
 
     outbox: Outbox
     transitions: Transitions
     replies: Replies
-    refusals: RejectedInputs
+    rejected: RejectedInputs

@@ -1,4 +1,4 @@
-"""Monitors that are paused or deleted, users that are deregistered: executors are told, as they hold their ticks.
+"""Cancellations for executors, which may hold ticks of monitors that are paused or deleted meanwhile.
 
 What a unit of work cancels is committed in one transaction with what it changes. A record that came before could drop
 ticks of a monitor that is not cancelled, and one that came behind could be lost, if the worker is killed in between.
@@ -13,24 +13,24 @@ from everwatch.schedule.at import due_instant
 
 
 def cancellations_of(
-    user_id: str, changes: Changes, settled: int, *, whole_user: bool = False
+    user_id: str, changes: Changes, emitted_to: int, *, whole_user: bool = False
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Records for the topic ``cancellations``: what ``changes`` end, of which ticks are emitted up to ``settled`` (ms).
+    """Yield records for the topic ``cancellations``; ticks of the monitors are emitted up to ``emitted_to`` (ms).
 
     ``whole_user``: all of its monitors go, so one record will do.
     """
     if whole_user or changes.user_ended:
-        yield encode_cancellation((user_id, ""), Cancellation(settled, is_deleted=True))
+        yield encode_cancellation((user_id, ""), Cancellation(emitted_to, is_deleted=True))
         return
     for change in changes.monitors:
-        cancellation = cancellation_of(change, settled)
+        cancellation = cancellation_of(change, emitted_to)
         if cancellation is not None:
             assert change.before is not None  # of one that was not there nothing ends
             yield encode_cancellation((user_id, change.before.monitor_id), cancellation)
 
 
-def cancellation_of(change: Change, settled: int) -> Cancellation | None:
-    """What a change cancels of the ticks that are emitted up to ``settled``; None if nothing.
+def cancellation_of(change: Change, emitted_to: int) -> Cancellation | None:
+    """Return what a change cancels of the ticks that are emitted up to ``emitted_to``; None if nothing.
 
     A delayed task that has fired runs although it is paused meanwhile: it is due only once.
     """
@@ -39,7 +39,7 @@ def cancellation_of(change: Change, settled: int) -> Cancellation | None:
         return None
     schedule = before.spec.schedule
     if after is None:
-        is_to_fire = isinstance(schedule, At) and due_instant(schedule, before.since) > settled
-        return None if is_to_fire else Cancellation(settled, is_deleted=True)
+        is_to_fire = isinstance(schedule, At) and due_instant(schedule, before.since) > emitted_to
+        return None if is_to_fire else Cancellation(emitted_to, is_deleted=True)
     pauses = after.state is State.PAUSED and before.state is not State.PAUSED
-    return Cancellation(settled) if pauses and not isinstance(schedule, At) else None
+    return Cancellation(emitted_to) if pauses and not isinstance(schedule, At) else None

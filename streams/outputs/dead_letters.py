@@ -1,4 +1,4 @@
-"""Refusals of the worker: kept in the dead letters and answered, once the records beside them are handled."""
+"""Rejected inputs: written to the dead letters and answered once the records of their batch are handled."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from streams.outputs.replies import Replies
 
 
 class RejectedInputs:
-    """Holds what handlers refuse until their records are handled, so that a retry refuses nothing twice.
+    """Rejected inputs of batches under way, held until the batch is handled: a retry refuses nothing twice.
 
     A topic's records are handled by one handler at a time. A handler may refuse a record for what another record of
     its batch has changed; should the batch fail, neither counts, and both are handled again.

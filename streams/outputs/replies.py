@@ -4,6 +4,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
+from everwatch.encoding.askers import asker_of
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
@@ -40,7 +41,7 @@ class Replies:
     def refuse(self, source: Record, error: InvalidInput) -> None:
         """Answer a refused input, if its id and its user can be read."""
         name = self._names.get(source.topic)
-        asker = codec.asker_of(name, source.value) if name and source.value else None
+        asker = asker_of(name, source.value) if name and source.value else None
         if asker is not None:
             self._send(source.partition, asker, CommandOutcome.REFUSED, 0, error, -1)
 

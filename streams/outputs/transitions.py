@@ -1,4 +1,4 @@
-"""Changes of state go out."""
+"""Transitions: changes of state on their topic."""
 
 from msgspec.structs import replace
 
@@ -19,7 +19,7 @@ class Transitions:
         self._output_format = output_format
 
     def tell(self, partition: int, transition: Transition, monitor: Monitor, user: User | None) -> None:
-        """Send one to the partition of its user, with what its readers would have to look up."""
+        """Send a transition to its user's partition, with what readers would have to look up."""
         spec = monitor.spec
         transition = replace(
             transition, target=target_of_config(spec.kind, spec.config), plan=user.plan if user else ""

@@ -1,4 +1,4 @@
-"""Which commands of a user have been carried out: the same id once more is the same command once more."""
+"""Command deduplication: the ids of a user's commands that have been carried out."""
 
 import logging
 
@@ -25,7 +25,7 @@ class HandledCommands(msgspec.Struct, frozen=True):
 
 
 def remembered_of(value: bytes | None) -> HandledCommands:
-    """What the table holds; nothing where that cannot be decoded: a command that comes again is then a new one."""
+    """Decode the table's record; an empty one if it cannot be decoded: a repeated command then counts as new."""
     try:
         return msgspec.json.decode(value, type=HandledCommands) if value else HandledCommands()
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -1,9 +1,8 @@
 """Faust's RocksDB store with bulk access by partition: read and write many entries in one stroke, and catch up in bulk.
 
 Chosen by the URL scheme ``everwatch:`` (entry-point group ``faust.stores``). Beside the table's entries each database
-holds two indexes by time: of what the timetable must know of when its time has come near (one-shot tasks, beginnings,
-endings, retries), and of when monitors themselves change (reminders, the end of a pause), so that nothing of it has to
-be in memory before its time. They are derived: they may name what has changed since, and never miss anything.
+holds two indexes by time (``time_indexes``), derived from the entries: of what falls due (one-shot tasks, beginnings,
+endings, retries), and of changes that come by themselves (reminders, ends of pauses). They miss no key; some are stale.
 """
 
 import asyncio
@@ -16,33 +15,26 @@ import msgspec
 from confluent_kafka import Consumer
 from faust.stores import rocksdb
 from faust.types import TP, EventT
-from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch, WriteBufferManager
+from rocksdict import Rdict, WriteBatch
 
 from everwatch.core.bounds import RESERVED_USERS
 from everwatch.core.clock import Clock, SystemClock
-from everwatch.encoding import codec, table_records
-from everwatch.encoding.table_records import NO_DATES, Dates
+from everwatch.encoding import codec
+from everwatch.encoding.table_records import NO_DATES
 from everwatch.kafka.peek import read_tails
 from everwatch.kafka.topics import DELETIONS_KEPT_MS
-from everwatch.model import Monitor
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.rules.changelog_marks import Mark, decode_mark, digest_of
 from streams.metrics import FOREIGN
 from streams.state.recovery import CatchUp, Change
+from streams.state.rocksdb_options import MIB, OPTIONS, SharedMemoryOptions
+from streams.state.time_indexes import CHANGE, DUE, change_key, dates_of_entry, due_key, index_keys
 from streams.state.undecodable_entries import Undecodable
 
 logger = logging.getLogger(__name__)
-MIB = 1024 * 1024
-# Faust's defaults (a 2 GiB block cache and three 64 MiB write buffers) are meant for one table on a large machine,
-# and are taken once for each partition; here all partitions share what is given
-OPTIONS = {"block_cache_size": 64 * MIB, "write_buffer_size": 16 * MIB, "max_write_buffer_number": 2}
-WRITE_BUFFERS = 64 * MIB
 # no user may have this name, nor that of Faust's own entry (``bounds.RESERVED_USERS``)
 WRITTEN_KEY = b"__everwatch\0written__"
 STALE_MS = DELETIONS_KEPT_MS // 2
-# ids have no control characters, so no entry's key begins with one
-_DUE = b"\0D"
-_WAKE = b"\0W"
 _TIMETABLE = b"\0T"
 _MARK = b"\0Tm"
 _AFTER_TIMETABLE = b"\0U"
@@ -50,44 +42,11 @@ _CHANGELOG_MARK = b"\0C"
 _EMITTED_TO = b"\0E"
 _FIRST_ENTRY = b"\x01"
 _RESERVED = frozenset(name.encode() for name in RESERVED_USERS)
-# what fits into the keys of the indexes
-_END_OF_TIME = 2**63
 SAVED_AT_ONCE = 4 * MIB
 
 
-def due_key(due: int, key: bytes) -> bytes:
-    """The key in the index of what is due, of the monitor ``key`` at the instant ``due``."""
-    return _DUE + due.to_bytes(8, "big") + key
-
-
-def wake_key(due: int, key: bytes) -> bytes:
-    """The key in the index of changes, of the monitor ``key`` at the instant ``due``."""
-    return _WAKE + due.to_bytes(8, "big") + key
-
-
-def index_keys(key: bytes, dates: Dates) -> list[bytes]:
-    """The keys in the indexes of a monitor with these dates."""
-    return [due_key(due, key) for due in dates.due] + [wake_key(due, key) for due in dates.wake]
-
-
-def dates_of_entry(key: bytes, value: bytes) -> Dates:
-    """The dates of a table entry, whichever version of the schema wrote it; none of one that cannot be decoded."""
-    monitor_id = key.partition(codec.SEPARATOR)[2]
-    if not monitor_id or codec.is_bookkeeping(monitor_id):
-        return NO_DATES
-    try:
-        dates = table_records.dates_of(monitor_id, value)
-        if dates is None:
-            monitor = codec.decode_entry(key, value)
-            assert isinstance(monitor, Monitor)  # its key says so
-            dates = table_records.dates_of_monitor(monitor)
-    except Exception:  # whoever needs the entry says so
-        return NO_DATES
-    return dates if all(0 <= instant < _END_OF_TIME for instant in (*dates.due, *dates.wake)) else NO_DATES
-
-
 def _is_entrys(key: bytes | None) -> bool:
-    """Whether an entry of the table can have this key: the store's own keys are none of its changelog's business."""
+    """Tell whether an entry of the table can have this key; the store's own keys are not in its changelog."""
     return bool(key) and key > _FIRST_ENTRY and key.partition(codec.SEPARATOR)[0] not in _RESERVED  # type: ignore[operator,union-attr]
 
 
@@ -100,34 +59,15 @@ def _number(data: bytes | None, otherwise: int) -> int:
 
 
 class TimetableMark(msgspec.Struct, frozen=True):
-    """What a timetable that was put away belongs to.
+    """Identity of a timetable that was put away.
 
-    How it is written, since when nobody began and nobody was over, a changelog offset.
+    ``form``: version and packing; no monitor began after ``newest_since`` or ended after ``newest_gone``.
     """
 
     form: str
     newest_since: int
     newest_gone: int = 0
     offset: str = ""
-
-
-class SharedMemoryOptions(rocksdb.RocksDBOptions):
-    """Faust's options for a database, with one block cache and one budget of write buffers for all of them."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._cache = Cache(self.block_cache_size)
-        self._buffers = WriteBufferManager(WRITE_BUFFERS, False)
-
-    def as_options(self) -> Options:
-        """Options for one database."""
-        options: Options = super().as_options()
-        blocks = BlockBasedOptions()
-        blocks.set_bloom_filter(self.bloom_filter_size, block_based=False)
-        blocks.set_block_cache(self._cache)
-        options.set_block_based_table_factory(blocks)
-        options.set_write_buffer_manager(self._buffers)
-        return options
 
 
 class Store(rocksdb.Store):
@@ -150,19 +90,23 @@ class Store(rocksdb.Store):
     # set where what cannot be read of the changelog is to be passed over
     new_prober: Callable[[], Consumer] | None = None
 
+    def database(self, partition: int) -> Any:
+        """Return the database (``Rdict``) of a partition, which is opened if need be."""
+        return self._db_for_partition(partition)
+
     def read(self, partition: int, key: bytes) -> bytes | None:
         """The value of ``key``, or None."""
-        value: bytes | None = self._db_for_partition(partition).get(key)
+        value: bytes | None = self.database(partition).get(key)
         return value
 
     def read_many(self, partition: int, keys: list[bytes]) -> list[bytes | None]:
         """The values of the keys, in their order."""
-        values: list[bytes | None] = self._db_for_partition(partition).get(keys) if keys else []
+        values: list[bytes | None] = self.database(partition).get(keys) if keys else []
         return values
 
     def scan(self, partition: int, prefix: bytes = b"", after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """All entries whose key starts with ``prefix`` (those behind ``after``), in the order of keys."""
-        for key, value in self._db_for_partition(partition).items(from_key=after or prefix or _FIRST_ENTRY):
+        for key, value in self.database(partition).items(from_key=after or prefix or _FIRST_ENTRY):
             if not key.startswith(prefix):
                 return
             if key > after and key not in (self.offset_key, WRITTEN_KEY):
@@ -192,8 +136,8 @@ class Store(rocksdb.Store):
         self._finish(partition, batch, changelog_offset, digest_of(key, value))
 
     def mark_of(self, partition: int) -> Mark | None:
-        """How far the table has come with which changelog; None if it has read nothing of any."""
-        database = self._db_for_partition(partition)
+        """Return how far the table has come with which changelog; None if it has read nothing of any."""
+        database = self.database(partition)
         offset = database.get(self.offset_key)
         if offset is None:
             return None
@@ -208,15 +152,15 @@ class Store(rocksdb.Store):
         batch.put(self.offset_key, str(mark.offset).encode())
         batch.put(_CHANGELOG_MARK, mark.encode())
         batch.put(WRITTEN_KEY, self._now())
-        self._db_for_partition(partition).write(batch)
+        self.database(partition).write(batch)
 
     def note_emitted(self, partition: int, emitted_to: int) -> None:
         """Remember how far ticks are emitted, should the topic ``progress`` be lost."""
-        self._db_for_partition(partition).put(_EMITTED_TO, b"%d" % emitted_to)
+        self.database(partition).put(_EMITTED_TO, b"%d" % emitted_to)
 
     def emitted_to(self, partition: int) -> int:
-        """How far ticks were emitted at least when this worker owned the partition last, ms; 0 if not known."""
-        return _number(self._db_for_partition(partition).get(_EMITTED_TO), 0)
+        """Return how far ticks were emitted at least when this worker owned the partition last, ms; 0 if not known."""
+        return _number(self.database(partition).get(_EMITTED_TO), 0)
 
     def drop(self, partition: int) -> None:
         """Forget the table of a partition; it is read anew from the changelog."""
@@ -229,23 +173,23 @@ class Store(rocksdb.Store):
         Rdict.destroy(str(path), self.rocksdb_options.as_options())
 
     def due(self, partition: int, after: tuple[int, bytes], upto: int, most: int) -> list[tuple[int, bytes]]:
-        """What is due next, at most so many: instant and key, up to the instant ``upto``."""
+        """Return what is due next, at most so many: instant and key, up to the instant ``upto``."""
         return self._dated(partition, due_key(*after), due_key(upto + 1, b""), most)
 
-    def wakes(self, partition: int, upto: int, most: int) -> list[tuple[int, bytes]]:
-        """Which monitors change next, at most so many: instant and key, up to the instant ``upto``."""
-        return self._dated(partition, _WAKE, wake_key(upto + 1, b""), most)
+    def changes_due(self, partition: int, upto: int, most: int) -> list[tuple[int, bytes]]:
+        """Return which monitors change next, at most so many: instant and key, up to the instant ``upto``."""
+        return self._dated(partition, CHANGE, change_key(upto + 1, b""), most)
 
-    def forget_wakes(self, partition: int, handled: Iterable[tuple[int, bytes]]) -> None:
+    def forget_changes(self, partition: int, handled: Iterable[tuple[int, bytes]]) -> None:
         """Drop from the index of changes what has been seen to."""
         batch = WriteBatch(raw_mode=True)
         for due, key in handled:
-            batch.delete(wake_key(due, key))
-        self._db_for_partition(partition).write(batch)
+            batch.delete(change_key(due, key))
+        self.database(partition).write(batch)
 
     def _dated(self, partition: int, begin: bytes, end: bytes, most: int) -> list[tuple[int, bytes]]:
         found: list[tuple[int, bytes]] = []
-        for indexed in self._db_for_partition(partition).keys(from_key=begin):
+        for indexed in self.database(partition).keys(from_key=begin):
             if indexed >= end or len(found) == most:
                 break
             if indexed > begin:
@@ -254,11 +198,11 @@ class Store(rocksdb.Store):
 
     def forget_due(self, partition: int, upto: int) -> None:
         """Drop from the index what was due up to ``upto``."""
-        self._db_for_partition(partition).delete_range(_DUE, due_key(upto + 1, b""))
+        self.database(partition).delete_range(DUE, due_key(upto + 1, b""))
 
     def save_timetable(self, partition: int, shelves: Iterable[bytes], mark: TimetableMark) -> None:
         """Put a timetable away, as of what is written now."""
-        database = self._db_for_partition(partition)
+        database = self.database(partition)
         database.delete_range(_TIMETABLE, _AFTER_TIMETABLE)
         batch = WriteBatch(raw_mode=True)
         for number, shelf in enumerate(shelves):
@@ -270,9 +214,13 @@ class Store(rocksdb.Store):
         batch.put(_MARK, msgspec.json.encode(msgspec.structs.replace(mark, offset=offset.decode(errors="replace"))))
         database.write(batch)
 
+    def has_timetable(self, partition: int) -> bool:
+        """Tell whether a timetable was put away."""
+        return self.database(partition).get(_MARK) is not None
+
     def take_timetable(self, partition: int) -> tuple[TimetableMark, Iterator[bytes]] | None:
         """The timetable that was put away, if nothing was written since; it can be taken once."""
-        database = self._db_for_partition(partition)
+        database = self.database(partition)
         data = database.get(_MARK)
         if data is None:
             return None
@@ -310,12 +258,12 @@ class Store(rocksdb.Store):
             changes.setdefault(message.partition, []).append((cast(bytes, message.key), cast(bytes, message.value)))
             offsets[message.partition] = message.offset
         for partition, some in changes.items():
-            self._apply(partition, some, offsets[partition])
+            self.apply(partition, some, offsets[partition])
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
         """Faust calls this when an offset of the changelog is known to be here."""
         super().set_persisted_offset(tp, offset)
-        self._db_for_partition(tp.partition).put(WRITTEN_KEY, self._now())
+        self.database(tp.partition).put(WRITTEN_KEY, self._now())
 
     async def catch_up(self, topic: str, partitions: Iterable[int]) -> None:
         """Read in bulk what the changelog has now and these partitions lack.
@@ -324,12 +272,12 @@ class Store(rocksdb.Store):
         """
         assert self.new_consumer is not None  # it is set before anything is assigned
         behind = {number: self.offset_of(number) + 1 for number in sorted(partitions)}
-        catch_up = CatchUp(behind, topic, self.new_consumer, self._apply, self.clock, self.new_prober)
+        catch_up = CatchUp(behind, topic, self.new_consumer, self.apply, self.clock, self.new_prober)
         work = asyncio.ensure_future(asyncio.to_thread(catch_up.run))
         try:
             await asyncio.wait([work])
         finally:
-            # also where a rebalance interrupts: the databases may be closed only when nobody writes to them
+            # also where a rebalance interrupts: the databases may be closed only when no thread writes to them
             catch_up.cancel()
             await asyncio.wait([work])
         work.result()
@@ -349,14 +297,14 @@ class Store(rocksdb.Store):
 
     def offset_of(self, partition: int) -> int:
         """The offset of the last record of the changelog that is here; -1 if none is."""
-        return _number(self._db_for_partition(partition).get(self.offset_key), -1)
+        return _number(self.database(partition).get(self.offset_key), -1)
 
     def persisted_offset(self, tp: TP) -> int | None:
         """Faust asks for the offset of the last record that is here; None if nothing is."""
         offset = self.offset_of(tp.partition)
         return None if offset < 0 else offset
 
-    def _apply(self, partition: int, changes: Iterable[Change], changelog_offset: int) -> None:
+    def apply(self, partition: int, changes: Iterable[Change], changelog_offset: int) -> None:
         batch = WriteBatch(raw_mode=True)
         put, delete = batch.put, batch.delete
         key, value = b"", None
@@ -385,7 +333,7 @@ class Store(rocksdb.Store):
         batch.put(self.offset_key, str(changelog_offset).encode())
         batch.put(_CHANGELOG_MARK, Mark(self.changelog_id, changelog_offset, digest).encode())
         batch.put(WRITTEN_KEY, self._now())
-        self._db_for_partition(partition).write(batch)
+        self.database(partition).write(batch)
 
     def _open_for_partition(self, partition: int) -> Rdict:
         database: Rdict = super()._open_for_partition(partition)

@@ -49,13 +49,13 @@ class _Log:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every earlier owner is fenced, and nobody has fenced this one."""
+        """Tell whether every earlier owner is fenced, and this one is not."""
         fencing = self.fencing
         return not self.is_lost and fencing is not None and fencing.done() and fencing.exception() is None
 
     @property
     def is_due(self) -> bool:
-        """Whether it is this partition's turn to note progress."""
+        """Tell whether it is this partition's turn to note progress."""
         phase = self.number % SPREAD * (PROGRESS_EVERY_MS // SPREAD)
         return (self.emitted_to + phase) // PROGRESS_EVERY_MS > (self.noted + phase) // PROGRESS_EVERY_MS
 
@@ -107,7 +107,7 @@ class PartitionLogs:
             log.fencing = self._start(self._initialise(log))
 
     def is_next(self, generation: int) -> bool:
-        """Whether nobody else can have owned this worker's partitions since: no generation lies between.
+        """Tell whether no other worker can have owned the partitions since: no generation lies between.
 
         False, too, if what was committed may not be in the local table (``renew``).
         """
@@ -118,11 +118,11 @@ class PartitionLogs:
         self._renewing = True
 
     def are_fenced(self, numbers: Iterable[int]) -> bool:
-        """Whether nobody else can write to these partitions."""
+        """Tell whether only this worker can write to these partitions."""
         return all(number in self._logs and self._logs[number].is_ready for number in numbers)
 
     async def fenced(self, numbers: Iterable[int]) -> None:
-        """Wait until nobody else can write to these partitions. Raises PartitionLost."""
+        """Wait until only this worker can write to these partitions. Raises PartitionLost."""
         for number in numbers:
             log = self._held(number)
             assert log.fencing is not None  # it is begun when the log is made
@@ -259,7 +259,7 @@ class PartitionLogs:
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # is whoever's waits for it; if nobody does any more, it is nobody's
+            task.exception()  # the caller gets it, if it still waits
 
     def _in_thread(self, call: Callable[..., T], *arguments: object) -> "asyncio.Future[T]":
         return asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)

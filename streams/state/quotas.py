@@ -1,4 +1,4 @@
-"""What the plans of users allow, held against the table where a command puts a monitor."""
+"""Quotas of plans, checked against the table when a command puts a monitor."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +9,7 @@ from everwatch.model import At, Command, Monitor, State, User
 from everwatch.plans.plan import USUAL_PLAN, PlanQuotas, Plans
 from everwatch.rules.registration_rules import Change, is_pending_task
 from streams.state.unit_of_work import Writing
-from streams.transport.batch_consumer import in_turns
+from streams.transport.cooperative_chunks import cooperative_chunks
 
 # tasks that are over stay in the table for a while, and are passed over one by one
 MOST_PASSED_OVER = 10_000
@@ -89,17 +89,17 @@ class Quotas:
         return _counts(monitor, self._settled[partition])
 
     async def _count(self, partition: int, user_id: str, most: int) -> tuple[int, bool]:
-        """How many monitors of a user count, if they are not many more than ``most``, and whether these are all."""
+        """Count a user's monitors up to a little more than ``most``; gives the number, and whether these are all."""
         key = partition, user_id
         if key not in self._counted:
             count = over = 0
-            async for few in in_turns(self._counting(partition, user_id, most)):
+            async for few in cooperative_chunks(self._counting(partition, user_id, most)):
                 count, over = few[-1]
             self._counted[key] = count, count <= most and over < MOST_PASSED_OVER
         return self._counted[key]
 
     def _counting(self, partition: int, user_id: str, most: int) -> Iterator[tuple[int, int]]:
-        """How many monitors count and how many do not, after each one, until one of the two is too many."""
+        """Return how many monitors count and how many do not, after each one, until one of the two is too many."""
         count = over = 0
         for _, monitor in self._work.monitors_of(partition, user_id):
             if self._is_counted_in(partition, monitor):
@@ -111,8 +111,8 @@ class Quotas:
                 return
 
 
-def _counts(monitor: Monitor | None, settled: int) -> bool:
-    """Whether a monitor counts: whatever recurs and is not over, and what is still to come."""
+def _counts(monitor: Monitor | None, emitted_to: int) -> bool:
+    """Tell whether a monitor counts: whatever recurs and is not over, and what is still to come."""
     if monitor is None or monitor.state is State.DONE:
         return False
-    return not isinstance(monitor.spec.schedule, At) or is_pending_task(monitor, settled)
+    return not isinstance(monitor.spec.schedule, At) or is_pending_task(monitor, emitted_to)

@@ -20,20 +20,20 @@ from everwatch.kafka.peek import read_at
 from everwatch.kafka.progress import Noted
 from everwatch.kafka.to_end import read_to_end
 from everwatch.kafka.unreadable_batches import Sieve
-from everwatch.rules.changelog_marks import Held, Mark, Verdict, digest_of, is_another, judge
+from everwatch.rules.changelog_marks import Held, Mark, TableVerdict, digest_of, is_another, judge
 from streams.state.entry_store import Store
 from streams.state.partition_logs import Change
-from streams.transport.batch_consumer import in_turns
+from streams.transport.cooperative_chunks import cooperative_chunks
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 5_000
 
 
 class TableFinding(NamedTuple):
-    """What was found of one partition: the table's mark, the changelog, what the last owner noted, what to do."""
+    """Findings for one partition: the table's mark, the changelog, the last owner's note, and the verdict."""
 
     number: int
-    verdict: Verdict
+    verdict: TableVerdict
     table: Mark | None
     held: Held
     noted: Noted
@@ -87,7 +87,7 @@ class TableExaminer:
 
     def refuse(self, findings: Iterable[TableFinding]) -> None:
         """Raises ChangelogLost if only a person can say what is to be done."""
-        lost = [finding for finding in findings if finding.verdict is Verdict.UNKNOWN]
+        lost = [finding for finding in findings if finding.verdict is TableVerdict.UNKNOWN]
         if lost and not self._rebuild:
             raise ChangelogLost(self._sentence(lost))
 
@@ -97,7 +97,7 @@ class TableExaminer:
         write: Callable[[int, Sequence[Change]], Awaitable[int]],
         note: Callable[[int, int, Mark], Awaitable[None]],
     ) -> None:
-        """Make tables and changelog one again, when nobody else can write it.
+        """Make tables and changelog agree, when no other worker can write it.
 
         ``write`` appends to the changelog and gives the last offset, ``note`` notes how far a partition's ticks are
         emitted and whose table it is. Raises ChangelogLost, PartitionLost, BrokerUnavailable.
@@ -105,12 +105,12 @@ class TableExaminer:
         findings = list(findings)
         self.refuse(findings)
         for finding in findings:
-            if finding.verdict is Verdict.OUTDATED:
+            if finding.verdict is TableVerdict.OUTDATED:
                 logger.warning(
                     "the table of partition %d is not of the changelog as it is now and is read anew", finding.number
                 )
                 self._store().drop(finding.number)
-            elif finding.verdict is not Verdict.FITS:
+            elif finding.verdict is not TableVerdict.FITS:
                 await self._write_back(finding, write, note)
             elif finding.table is not None and not finding.table.topic_id:
                 # of a version that did not note it
@@ -124,12 +124,12 @@ class TableExaminer:
         """
         usable = set()
         for finding in await self.examine(numbers):
-            if finding.verdict is Verdict.OUTDATED:
+            if finding.verdict is TableVerdict.OUTDATED:
                 logger.warning(
                     "the copy of partition %d is not of the changelog as it is now and is read anew", finding.number
                 )
                 self._store().drop(finding.number)
-            if finding.verdict in (Verdict.FITS, Verdict.OUTDATED):
+            if finding.verdict in (TableVerdict.FITS, TableVerdict.OUTDATED):
                 usable.add(finding.number)
             else:
                 logger.error("%s This worker keeps its copy and does not follow the changelog.", self._loss(finding))
@@ -144,7 +144,7 @@ class TableExaminer:
         number, store, held = finding.number, self._store(), finding.held
         left = await asyncio.to_thread(self._digests, number, held)
         entries = 0
-        async for few in in_turns(store.scan(number)):
+        async for few in cooperative_chunks(store.scan(number)):
             entries += len(few)
         logger.warning(
             "the changelog of partition %d has lost records: it has %d entries, the table of this worker has %d. %s",
@@ -168,7 +168,7 @@ class TableExaminer:
                 written += len(some)
 
         if finding.table:
-            async for few in in_turns(store.scan(number)):
+            async for few in cooperative_chunks(store.scan(number)):
                 chunk += [(key, value, 0) for key, value in few if left.pop(key, 0) != digest_of(key, value)]
                 await send(AT_ONCE)
             # written after the table was: its input is not acknowledged and comes again

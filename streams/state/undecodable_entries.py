@@ -1,6 +1,6 @@
 """Entries of the table that cannot be decoded: they count as absent, and are logged, counted and noted.
 
-A newer version may have written them, or somebody else to the changelog. Whoever meets one goes on without it; the
+A newer version may have written them, or a foreign client. The worker goes on without such an entry; its
 bytes stay where they are until the entry is written anew.
 """
 
@@ -21,7 +21,7 @@ MOST_KNOWN = 10_000
 
 
 class Undecodable:
-    """What was met of them, by partition."""
+    """Entries that could not be decoded, by partition."""
 
     def __init__(self, clock: Clock) -> None:
         self._known: defaultdict[int, set[bytes]] = defaultdict(set)
@@ -55,7 +55,7 @@ class Undecodable:
         return [key for key in self._known.get(partition, ()) if key.startswith(prefix)]
 
     def count(self, partition: int) -> int:
-        """How many a partition has."""
+        """Return how many a partition has."""
         return len(self._known.get(partition, ()))
 
     def written(self, partition: int, keys: Iterable[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""The table ``monitors`` and the one way to write it: a unit of work that is durable as a whole once finished."""
+"""The table ``monitors``, and units of work, which alone write it: durable as a whole once finished."""
 
 import asyncio
 from collections import defaultdict
@@ -16,9 +16,12 @@ from everwatch.encoding import codec, table_records
 from everwatch.kafka.outbox import Outbox
 from everwatch.model import Monitor, User
 from everwatch.timetable import NotPlanned
-from streams.state.entry_store import OPTIONS, Store, index_keys
-from streams.state.owned_partitions import OwnedPartition, OwnedPartitions
+from streams.state.entry_store import Store
+from streams.state.owned_partition import OwnedPartition
+from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLogs, PartitionLost
+from streams.state.rocksdb_options import OPTIONS
+from streams.state.time_indexes import index_keys
 
 # with its key and the batch around it within the largest batch that topics take by default (1,048,588 bytes)
 LARGEST_ENTRY_BYTES = 900_000
@@ -102,7 +105,7 @@ def new_monitors_table(
 
 @contextmanager
 def all_or_rebuilt() -> Iterator[None]:
-    """For what must follow as a whole once something is durable. Raises NotPlanned if it does not: the worker ends."""
+    """Run steps that must all follow once something is durable. Raises NotPlanned if one fails: the worker ends."""
     try:
         yield
     except NotPlanned:
@@ -112,7 +115,7 @@ def all_or_rebuilt() -> Iterator[None]:
 
 
 class Writing:
-    """A unit of work: what it puts it also gets; nothing is written before ``finish()``.
+    """A unit of work: it reads its own changes; nothing is written before ``finish()``.
 
     When it is finished, what it sent besides (transitions, say) is acknowledged by the broker and each partition's
     changelog records are committed, in one transaction, first; then the local store is written, together with the
@@ -131,7 +134,7 @@ class Writing:
         self._timestamps: dict[bytes, int] = {}
         self._cancelled: dict[int, dict[bytes, bytes]] = defaultdict(dict)
         self._met: dict[int, OwnedPartition] = {}
-        self._commits: dict[int, asyncio.Task[int]] = {}
+        self.commits: dict[int, asyncio.Task[int]] = {}
         self._positions: dict[int, int] = {}
 
     def owned(self, number: int) -> OwnedPartition:
@@ -235,12 +238,12 @@ class Writing:
             self._timestamps.setdefault(key, at)
 
     def cancel(self, partition: int, key: bytes, value: bytes) -> None:
-        """Tell executors of what this unit of work ends in a partition, in the transaction that ends it."""
+        """Add records for executors on cancelled monitors to the transaction of this unit of work."""
         self._cancelled[partition][key] = value
 
     def send(self, partition: int) -> None:
-        """Begin to make a partition's changes durable, to which no more are added. Raises PartitionLost."""
-        assert partition not in self._commits
+        """Begin to commit a partition's changes; no more may be added. Raises PartitionLost."""
+        assert partition not in self.commits
         self.owned(partition)
         changes = self._entries[partition]
         if not changes:
@@ -248,27 +251,27 @@ class Writing:
         at = self._timestamps
         records = [(key, value, at[key] if value is None else 0) for key, value in changes.items()]
         cancelled = [(key, value, 0) for key, value in self._cancelled[partition].items()]
-        self._commits[partition] = asyncio.create_task(self._logs.write(partition, records, cancelled))
+        self.commits[partition] = asyncio.create_task(self._logs.write(partition, records, cancelled))
 
     async def finish(self) -> None:
-        """Make it durable: first on the broker, then in the local store.
+        """Commit the changes: on the broker first, then in the local store.
 
         Raises PartitionLost, BrokerUnavailable, RecordRefused; then nothing is written in the local store.
         """
         changed = [partition for partition, changes in self._entries.items() if changes]
         try:
             for partition in changed:
-                if partition not in self._commits:
+                if partition not in self.commits:
                     self.send(partition)
                     await asyncio.sleep(0)
             await self._outbox.delivered()
-            offsets = await asyncio.gather(*(self._commits[partition] for partition in changed))
+            offsets = await asyncio.gather(*(self.commits[partition] for partition in changed))
             for partition in changed:
                 self.owned(partition)
         except BaseException:
             self.abandon()
             raise
-        self._commits.clear()
+        self.commits.clear()
         for partition, offset in zip(changed, offsets, strict=True):
             if offset <= self._store.offset_of(partition):
                 raise NotPlanned(
@@ -287,8 +290,8 @@ class Writing:
         return self._positions[partition]
 
     def abandon(self) -> None:
-        """Give it up: what was sent of it, and is not in the local store, may be committed all the same."""
-        if self._commits:
+        """Give the unit up. A part that was sent may be committed all the same, without being in the local store."""
+        if self.commits:
             self._logs.renew()
 
     def _entry(self, partition: int, key: bytes) -> User | Monitor | None:
@@ -317,7 +320,7 @@ class Writer:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Writing]:
-        """A unit of work, durable once its ``finish()`` has returned. Ticks go first: it begins when all is calm."""
+        """Give a unit of work, durable once its ``finish()`` has returned. It begins when sweeps have caught up."""
         await self._calm()
         async with self._turn:
             work = Writing(self._table.store, self._outbox, self._logs, self._partitions)

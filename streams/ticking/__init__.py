@@ -1,1 +1,1 @@
-"""What is due: the emitter of ticks, the inline evaluator, the agenda runner."""
+"""Due work: the emitter of ticks, the inline evaluator, the agenda runner."""

@@ -1,4 +1,4 @@
-"""Monitors that change because of the time: a pause is over, it is time to remind, a task may be forgotten."""
+"""Agenda runner: ends pauses, sends reminders and removes finished tasks when their time comes."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -13,10 +13,12 @@ from everwatch.schedule.maintenance import maintenance_end
 from everwatch.timetable import NotPlanned
 from streams.outputs.transitions import Transitions
 from streams.state.entry_store import Store
-from streams.state.owned_partitions import OwnedPartition, OwnedPartitions, Planner
+from streams.state.owned_partition import OwnedPartition
+from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLost
+from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import Writer, Writing, all_or_rebuilt
-from streams.transport.batch_consumer import in_turns
+from streams.transport.cooperative_chunks import cooperative_chunks
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 1_000
@@ -28,7 +30,7 @@ class AgendaRunner:
     def __init__(
         self,
         partitions: OwnedPartitions,
-        planner: Planner,
+        planner: TimetablePlanner,
         writer: Writer,
         store: Callable[[], Store],
         transitions: Transitions,
@@ -62,7 +64,7 @@ class AgendaRunner:
 
     async def _look(self, partition: OwnedPartition) -> None:
         while True:
-            dated = self._store().wakes(partition.number, self._clock.now_ms(), AT_ONCE)
+            dated = self._store().changes_due(partition.number, self._clock.now_ms(), AT_ONCE)
             if not dated or self._partitions.get(partition.number) is not partition:
                 return
             work = Bisection(dated)
@@ -77,7 +79,7 @@ class AgendaRunner:
                     due, key = part[0]
                     logger.error("the agenda of %r at %d fails and is dropped", key, due, exc_info=error)
                     # the entry stays as it is; its agenda is read again when the table is rebuilt
-                    self._store().forget_wakes(partition.number, part)
+                    self._store().forget_changes(partition.number, part)
                 work.done()
 
     async def _wake(self, number: int, dated: Sequence[tuple[int, bytes]]) -> None:
@@ -88,17 +90,17 @@ class AgendaRunner:
             # who is resumed changes between two sweeps
             async with partition.turn:
                 changed: list[tuple[Monitor, Monitor | None]] = []
-                async for few in in_turns(keys):
+                async for few in cooperative_chunks(keys):
                     for key in few:
-                        if change := self._changed(work, partition, key, self._clock.now_ms()):
+                        if change := self.change(work, partition, key, self._clock.now_ms()):
                             changed.append(change)
                 await work.finish()
                 with all_or_rebuilt():
                     for before, after in changed:
                         self._planner.plan(partition, before, after)
-            self._store().forget_wakes(number, dated)
+            self._store().forget_changes(number, dated)
 
-    def _changed(
+    def change(
         self, work: Writing, partition: OwnedPartition, key: bytes, now: int
     ) -> tuple[Monitor, Monitor | None] | None:
         value = work.value(partition.number, key)
@@ -127,6 +129,6 @@ class AgendaRunner:
 
 
 def muted(user: User | None, monitor: Monitor, at: int) -> int:
-    """When the maintenance of a monitor, or of its user, that it is in at ``at`` is over; 0 if it is in none."""
+    """Return when the maintenance of a monitor, or of its user, that it is in at ``at`` is over; 0 if it is in none."""
     windows = monitor.spec.policy.maintenance + (user.maintenance if user else ())
     return maintenance_end(windows, at) if windows else 0

@@ -1,4 +1,4 @@
-"""What is dated comes into the timetable shortly before its time: one-shot tasks, beginnings, endings and retries.
+"""Loader of due items from the index, up to a look-ahead horizon: one-shot tasks, beginnings, endings and retries.
 
 Until then it is in the store's index only.
 """
@@ -10,7 +10,9 @@ from everwatch.model import At
 from everwatch.schedule.at import due_instant
 from everwatch.timetable import LAST_KEY, TimetableEntry
 from streams.state.entry_store import Store
-from streams.state.owned_partitions import OwnedPartition, OwnedPartitions, Planner
+from streams.state.owned_partition import OwnedPartition
+from streams.state.owned_partitions import OwnedPartitions
+from streams.state.timetable_planner import TimetablePlanner
 
 HORIZON_MS = 3_600_000
 MOST_LOADED = 100_000
@@ -22,14 +24,14 @@ PAUSE_S = 1.0
 class DueIndexLoader:
     """Loads by horizon: what is dated within the next hour, but of each partition not more than MOST_LOADED."""
 
-    def __init__(self, partitions: OwnedPartitions, planner: Planner, store: Callable[[], Store]) -> None:
+    def __init__(self, partitions: OwnedPartitions, planner: TimetablePlanner, store: Callable[[], Store]) -> None:
         self._partitions = partitions
         self._planner = planner
         self._store = store
         self._forgotten: dict[int, int] = {}
 
     async def load(self, partition: OwnedPartition, upto: int) -> None:
-        """See to it that everything dated up to ``upto`` is in the timetable."""
+        """Load every item due up to ``upto`` into the timetable."""
         # up to the last key: a crowd that is due at this very instant may be loaded in part
         while partition.timetable.loaded_to < (upto, LAST_KEY):
             self._load_some(partition, upto)

@@ -1,7 +1,7 @@
-"""The timer: what is due goes out, and how far it went is noted once the broker has it.
+"""Emitter: sends due ticks, and notes the progress once the broker has acknowledged them.
 
 A sweep of a partition emits everything due since the last one: ticks as stamped batches, inline kinds as results. Only
-when all of it is acknowledged is it settled in the timetable; after a failure the next sweep sends again what the
+when all of it is acknowledged does the timetable mark it emitted; after a failure the next sweep sends again what the
 broker did not acknowledge, which by identity is the same ticks.
 """
 
@@ -23,7 +23,8 @@ from everwatch.kafka.topics import Topics
 from everwatch.model import Priority
 from everwatch.timetable import Chunk, Destination, Packing, chunk_of
 from streams.metrics import LATENESS, SKIPPED, TICKS, gauges_of
-from streams.state.owned_partitions import Attempt, OwnedPartition, OwnedPartitions
+from streams.state.owned_partition import Attempt, OwnedPartition
+from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLogs
 from streams.ticking.clock_jumps import ClockJumps
 from streams.ticking.due_index_loader import DueIndexLoader
@@ -57,7 +58,7 @@ class Emitter(Service):
         topics: Topics,
         clock: Clock,
         inline: InlineEvaluator,
-        delayed: DueIndexLoader,
+        due_loader: DueIndexLoader,
         sweep_ms: int,
     ) -> None:
         super().__init__()
@@ -69,7 +70,7 @@ class Emitter(Service):
         self._topics = {Destination(priority.value): topics.ticks_for(priority) for priority in Priority}
         self._clock = clock
         self._inline = inline
-        self._delayed = delayed
+        self._due_loader = due_loader
         self._sweep_ms = sweep_ms
         self._said_unanswered: dict[int, int] = {}
         self._replacements = 0
@@ -96,7 +97,7 @@ class Emitter(Service):
                     self._sweeps[partition.number] = asyncio.create_task(self._guarded_sweep(partition))
 
     async def on_stop(self) -> None:
-        """Give up on sweeps that the broker keeps waiting."""
+        """Cancel sweeps that wait for the broker."""
         for sweep in self._sweeps.values():
             sweep.cancel()
 
@@ -117,14 +118,14 @@ class Emitter(Service):
             if attempt is None:
                 return
             if not attempt.is_collected:
-                await self._delayed.load(partition, attempt.upto)
+                await self._due_loader.load(partition, attempt.upto)
                 _collect(partition, attempt)
             try:
                 await self._emit(partition, attempt)
             except (KafkaError, Transient) as error:
                 logger.warning("ticks of partition %d are not out yet, trying again: %r", partition.number, error)
                 return
-            partition.timetable.settled(attempt.upto)
+            partition.timetable.mark_emitted(attempt.upto)
             self._count(partition, attempt)
             partition.attempt = None
             self._replacements = 0
@@ -149,7 +150,7 @@ class Emitter(Service):
         monitors.set(len(partition.timetable))
 
     def _count_unanswered(self, partition: OwnedPartition, upto: int, gauge: Gauge) -> None:
-        """Look whether results still come: if executors are gone, that is our failure and nobody's alarm."""
+        """Set the time without results, and warn once: without executors no state changes, and no alert is sent."""
         since = partition.unanswered_since = partition.unanswered_since or upto
         gauge.set((upto - since) / 1000)
         if upto - since >= UNANSWERED_MS and self._said_unanswered.get(partition.number) != since:
@@ -161,14 +162,14 @@ class Emitter(Service):
             )
 
     def _begin(self, partition: OwnedPartition) -> Attempt | None:
-        """How far to go now; None if nothing can be due yet."""
+        """Return how far to go now; None if nothing can be due yet."""
         now = self._clock.now_ms()
         upto = now if partition.ceiling is None else min(now, partition.ceiling)
         upto -= upto % self._sweep_ms
         return Attempt(upto, now) if upto > partition.emitted_to else None
 
     async def _emit(self, partition: OwnedPartition, attempt: Attempt) -> None:
-        """Emit it; when this returns, the broker has all of it."""
+        """Emit the firings; the broker has acknowledged them when this returns."""
         if attempt.ticks:
             await self._send(partition, attempt)
         # results go after the ticks: they would be sent once more each time the ticks fail
@@ -238,7 +239,7 @@ class Emitter(Service):
         return failed
 
     def _parts(self, attempt: Attempt, tick: Outgoing, error: BaseException) -> Iterable[Outgoing]:
-        """What was refused, in halves; what cannot be halved is set aside."""
+        """Yield the halves of a refused chunk; a single tick becomes unsendable."""
         way, chunk, instant = tick
         if chunk.count == 1:
             if not is_too_large(error):
@@ -255,7 +256,7 @@ class Emitter(Service):
             yield way, chunk_of(some, self._packing), instant
 
     def _set_aside(self, attempt: Attempt, tick: Outgoing) -> bool:
-        """Whether this is a tick that its topic does not take, as was found out a short while ago."""
+        """Set a tick aside that is as large as one that its topic refused a short while ago; gives whether it is."""
         way, chunk, _ = tick
         size, until = self._refused.get(way, (0, 0))
         if chunk.count > 1 or attempt.now >= until or len(chunk.packed(self._packing)) < size:
@@ -280,7 +281,7 @@ class Emitter(Service):
 
 
 def _collect(partition: OwnedPartition, attempt: Attempt) -> None:
-    """Everything that is due. In one go: nobody is put or taken out meanwhile."""
+    """Collect all due firings without a pause, so that no monitor is put or removed meanwhile."""
     timetable = partition.timetable
     outage = attempt.upto - timetable.emitted_to > OUTAGE_MS
     for firing in timetable.backlog(attempt.upto, attempt.now) if outage else timetable.due(attempt.upto):

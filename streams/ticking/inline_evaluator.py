@@ -1,4 +1,4 @@
-"""What the worker itself says of due monitors: it judges inline kinds, and reports what is skipped."""
+"""Inline evaluator: judges inline kinds in the worker, and reports skipped ticks."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ from everwatch.model import INLINE_EXECUTOR, Monitor, Outcome, Result, Status, T
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.timetable import Chunk, Destination, Firing, Packing, unframed
 from streams.state.entry_store import Store
-from streams.state.owned_partitions import OwnedPartition
+from streams.state.owned_partition import OwnedPartition
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ AT_ONCE = 200
 
 
 class InlineEvaluator:
-    """Sends the results that the worker finds out by itself."""
+    """Sends the results of inline kinds and of skipped ticks."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class InlineEvaluator:
         self._quiet = LogThrottle(clock)
 
     async def judge(self, partition: OwnedPartition, firings: Iterable[Firing], now: int) -> None:
-        """Judge everybody who is due, from what the store knows."""
+        """Judge all due monitors of inline kinds by their stored entries."""
         told = 0
         for firing in firings:
             for entries in _some(firing.chunk, self._packing):
@@ -75,7 +75,7 @@ class InlineEvaluator:
         self._judge(partition, monitor, scheduled_at, now, manual=True)
 
     async def report_skipped(self, partition: OwnedPartition, firings: Iterable[Firing], now: int) -> None:
-        """Say of everybody which due instants passed unserved."""
+        """Report the skipped instants of all monitors."""
         for line, chunk, _, skipped in firings:
             reason = f"{len(skipped)} due times passed unserved; skipped under the misfire rule {line.misfire}"
             await self._report(partition, chunk, skipped, reason, now)
@@ -166,7 +166,7 @@ class InlineEvaluator:
         return outcome
 
     def _said(self, kind: str, reason: str, error: Exception) -> str:
-        """The reason, logged if this was not said of the kind a moment ago."""
+        """Return the reason, and log it unless it was logged for the kind a moment ago."""
         if self._quiet.may_say((kind, type(error))):
             logger.error("%s (said once a minute)", reason, exc_info=error)
         return reason[:LONGEST_REASON]

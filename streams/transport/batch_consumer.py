@@ -1,15 +1,14 @@
-"""A lane: a consumer of batches that follows the partitions this worker owns and hands them to an agent.
+"""Batch consumers: each reads one topic in batches, for the partitions this worker owns, and hands them to an agent.
 
-Nothing is read before the partitions are open, and nothing is acknowledged before the agent is done with it. The lane
-reads the next batch when the last one is settled, so a slow agent slows the reading down and no queue grows.
+A batch consumer reads nothing before the partitions are open, and commits offsets after the agent has handled them.
+While the agent handles one batch it reads one more, so a slow agent slows the reading down and no queue grows.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from itertools import islice
 from typing import Any, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -21,12 +20,10 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.timetable import NotPlanned
-from streams.metrics import LANE_RECORDS
+from streams.metrics import RECORDS_TAKEN
 
 logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 10_000
-FIRST_TURN, MOST_A_TURN = 50, 500
-TURN_S = 0.003
 RETRY_S = 1.0
 REST_S = 0.02
 # a broker that is away is said by who waits for it
@@ -34,45 +31,31 @@ _PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, K
 T = TypeVar("T")
 
 
-async def in_turns(items: Iterable[T]) -> AsyncIterator[list[T]]:
-    """The items, a few at a time, with a turn for the event loop in between: a long batch must not make ticks late."""
-    rest = iter(items)
-    loop = asyncio.get_running_loop()
-    count = FIRST_TURN
-    while few := list(islice(rest, count)):
-        begun_s = loop.time()
-        yield few
-        taken_s = loop.time() - begun_s
-        # as many as take about as long as a turn should
-        count = max(1, min(int(len(few) * TURN_S / max(taken_s, 1e-6)), 2 * count, MOST_A_TURN))
-        await asyncio.sleep(0)
-
-
-class Batch:
-    """What is left to do of a batch of one topic, in order within each partition, and the promise to settle it."""
+class RecordBatch:
+    """One batch of a topic on its way through an agent: the records left to handle, and a future for their end."""
 
     def __init__(self, work: Bisection[Record]) -> None:
         self._work = work
         self.taken = False
-        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @contextmanager
     def handling(self) -> Iterator[Bisection[Record]]:
-        """The work to do; none if the batch was withdrawn, or offered twice. An error is the lane's to see."""
-        if self.taken or self.settled.done():
+        """Give the work to do; none if the batch was withdrawn, or taken before. The batch consumer gets an error."""
+        if self.taken or self.ended.done():
             yield Bisection(())
             return
         self.taken = True
         try:
             yield self._work
         except BaseException as error:
-            if not self.settled.done():
-                self.settled.set_exception(error if isinstance(error, Exception) else Interrupted(repr(error)))
+            if not self.ended.done():
+                self.ended.set_exception(error if isinstance(error, Exception) else Interrupted(repr(error)))
             if not isinstance(error, Exception):
                 raise
         else:
-            if not self.settled.done():
-                self.settled.set_result(None)
+            if not self.ended.done():
+                self.ended.set_result(None)
 
 
 class Interrupted(Exception):
@@ -83,7 +66,7 @@ class BatchConsumer:
     """One topic, read in batches for the owned partitions and put into ``channel``, where an agent takes them.
 
     ``refuse`` records what cannot be read, durably; offsets behind it are committed then.
-    ``on_ended`` is told what ended a lane that should still be open. ``new_predecessor``: makes a consumer of the group
+    ``on_ended`` gets the error that ended the reading. ``new_predecessor``: makes a consumer of the group
     that read the topic before this one did; it is asked where this one has acknowledged nothing.
     """
 
@@ -107,16 +90,16 @@ class BatchConsumer:
         self._quiet = LogThrottle(clock)
         self._consumer: Consumer | None = None
         self._sieve: Sieve | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lane-{topic}")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"batches-{topic}")
         self._open = False
         # how often it was opened and closed: an opening that takes long finds out that it came too late
         self._switched = 0
-        self._batch: Batch | None = None
+        self._batch: RecordBatch | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether it reads."""
+        """Tell whether it reads its topic."""
         return self._task is not None
 
     async def open(self, partitions: set[int]) -> None:
@@ -144,7 +127,7 @@ class BatchConsumer:
         if switched != self._switched:
             return
         self._open = True
-        self._task = asyncio.create_task(self._run(), name=f"lane {self._topic}")
+        self._task = asyncio.create_task(self._run(), name=f"batches of {self._topic}")
         self._task.add_done_callback(self._ended)
 
     async def close(self, patience_s: float) -> None:
@@ -154,8 +137,8 @@ class BatchConsumer:
         """
         self._open = False
         self._switched += 1
-        if self._batch is not None and not self._batch.taken and not self._batch.settled.done():
-            self._batch.settled.cancel()
+        if self._batch is not None and not self._batch.taken and not self._batch.ended.done():
+            self._batch.ended.cancel()
         task, self._task = self._task, None
         if task is not None:
             await asyncio.wait([task], timeout=patience_s)
@@ -167,7 +150,7 @@ class BatchConsumer:
                 await asyncio.wait([unassigned], timeout=1.0)
 
     async def stop(self) -> None:
-        """Leave for good; ``close`` comes first."""
+        """Close the consumer; ``close`` comes first."""
         if self._consumer is not None:
             closed = asyncio.ensure_future(self._in_thread(self._consumer.close))
             await asyncio.wait([closed], timeout=1.0)
@@ -186,7 +169,7 @@ class BatchConsumer:
                 if unreadable:
                     await self._refuse(unreadable)
                 if records or unreadable:
-                    LANE_RECORDS.labels(self._topic).inc(len(records))
+                    RECORDS_TAKEN.labels(self._topic).inc(len(records))
                     await acknowledged
                     acknowledged = self._in_thread(self._commit, records, unreadable)
         finally:
@@ -196,14 +179,14 @@ class BatchConsumer:
         """Have the agent handle a batch; False if it was withdrawn: whoever owns the partitions next reads it again."""
         work = Bisection(records)
         while self._open:
-            batch = self._batch = Batch(work)
+            batch = self._batch = RecordBatch(work)
             try:
-                while not batch.settled.done():
+                while not batch.ended.done():
                     if not batch.taken:
                         await self._offer(batch)
-                    await asyncio.wait([batch.settled], timeout=RETRY_S)
-                if not batch.settled.cancelled():
-                    batch.settled.result()
+                    await asyncio.wait([batch.ended], timeout=RETRY_S)
+                if not batch.ended.cancelled():
+                    batch.ended.result()
                     return True
             except NotPlanned:
                 raise  # what is due is not known any more: the worker ends, and its timetables are built anew
@@ -220,7 +203,7 @@ class BatchConsumer:
                 self._batch = None
         return False
 
-    async def _offer(self, batch: Batch) -> None:
+    async def _offer(self, batch: RecordBatch) -> None:
         # Faust empties channels, and cancels who waits to put into them, when a rebalance ends: an offer may be lost,
         # so it is made again until the batch is taken
         offer = asyncio.ensure_future(self._channel.put(batch))
@@ -284,7 +267,7 @@ class BatchConsumer:
 
 
 def _committed(consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
-    """What the consumer's group has acknowledged, below 0 for nothing. Raises KafkaException."""
+    """Return what the consumer's group has acknowledged, below 0 for nothing. Raises KafkaException."""
     positions: list[TopicPartition] = consumer.committed(wanted, 10)
     for position in positions:
         if position.error is not None:

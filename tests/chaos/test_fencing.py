@@ -125,9 +125,9 @@ def test_a_worker_whose_producer_is_fenced_by_mistake_takes_its_partition_up_aga
 # what a process with this on its path does: it dies at one step of the unit of work that writes the user "doomed"
 DEATHS = {
     "begun": "",
-    "sent": "dies(Transactions, '_patiently', before=True)",
-    "before the commit": "dies(Transactions, '_patiently', before=True, flushes=True)",
-    "after the commit": "dies(Transactions, '_patiently', before=False)",
+    "sent": "dies(Transactions, 'call_patiently', before=True)",
+    "before the commit": "dies(Transactions, 'call_patiently', before=True, flushes=True)",
+    "after the commit": "dies(Transactions, 'call_patiently', before=False)",
     "before the local table is written": "dies(Store, 'write', before=True)",
     "after the local table is written": "dies(Store, 'write', before=False)",
 }
@@ -137,7 +137,7 @@ from everwatch.kafka.transactional_producer import TransactionalProducer as Tran
 from streams.state.entry_store import Store
 
 doomed = []
-produce = Transactions._produce
+produce = Transactions.enqueue
 
 def noticed(self, producer, run, delivered):
     if any(b"doomed" in key for key, *_ in run.records):
@@ -159,7 +159,7 @@ def dies(owner, name, before, flushes=False):
 
     setattr(owner, name, dying)
 
-Transactions._produce = noticed
+Transactions.enqueue = noticed
 {death}
 """
 

@@ -1,15 +1,19 @@
 """Everything on PostgreSQL: an empty database is filled, every command reads it, and the server may crash."""
 
 import signal
+import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import orjson
+import psycopg
 import pytest
 from conftest import NewPipeline
 from support.command import everwatch, run
 from support.pipeline import PARTITIONS, Pipeline, every
-from support.postgres import Missing, PostgresServer, running
+from support.postgres import Missing, PostgresServer, Unmeasured, name_in, running
 from support.waiting import now_ms, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
@@ -63,33 +67,156 @@ def test_up_fills_an_empty_database_which_every_command_reads(
     assert "secret" not in (tmp_path / "up.log").read_text()
 
 
-def test_a_server_that_crashes_and_connections_that_are_cut_lose_nothing_and_store_nothing_twice(
+def sign_up_crowd(pipeline: Pipeline) -> None:
+    """200 monitors that are due each second."""
+    for number in range(40):
+        pipeline.sign_up(f"user-{number}", *(every(f"m{i}", "noop") for i in range(5)), partition=number % PARTITIONS)
+    for partition in range(PARTITIONS):
+        pipeline.wait_for_results(f"user-{partition}", "m0", 2)
+
+
+def check_that_all_is_stored_once(pipeline: Pipeline, begin: int) -> None:
+    """Nothing missed, nothing twice, and roll-ups that count each result once."""
+    account = pipeline.wait_for_balance(begin, now_ms())
+    assert account.balanced, account
+    audit = run("audit", "--since", "10m", "--settle", "2s", "--json", environment=pipeline.environment)
+    report = orjson.loads(audit.stdout)
+    # no record is stored twice: what was killed sends none, so nothing was delivered again either
+    assert (report["missed"], report["duplicate"], report["redelivered"]) == (0, 0, 0), report
+    assert report["ticks"] > 400
+    assert audit.returncode == 0
+    with pipeline.reader.engine.connect() as connection:
+        counted = "SELECT (SELECT count(*) FROM results), (SELECT sum(successes) FROM hourly_rollups)"
+        stored, rolled_up = connection.exec_driver_sql(counted).one()
+    assert stored == rolled_up
+
+
+@contextmanager
+def within_a_batch(server: PostgresServer, pipeline: Pipeline) -> Iterator[None]:
+    """Meanwhile the sink stands still in a transaction in which results are stored, and their roll-ups are not yet."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'everwatch-sink' AND wait_event_type = 'Lock'"
+        " AND query LIKE '%hourly_rollups%' AND datname = current_database()"
+    )
+    database = name_in(pipeline.settings.database)
+    holder = psycopg.connect(server.url(database))
+    try:
+        holder.execute("LOCK TABLE hourly_rollups IN EXCLUSIVE MODE")
+        wait_until("the sink is within a batch", lambda: server.run(waiting, database)[0][0])
+        yield
+    finally:
+        holder.close()
+
+
+def test_whatever_ends_within_a_batch_nothing_is_missed_and_nothing_is_stored_twice(
     server: PostgresServer, new_pipeline: NewPipeline
 ) -> None:
     pipeline = new_pipeline(database=server.new_database())
     pipeline.ensure("worker", "sink")
     pipeline.wait_until_ready()
-    for number in range(40):
-        pipeline.sign_up(f"user-{number}", *(every(f"m{i}", "noop") for i in range(5)))
-    pipeline.wait_for_results("user-39", "m4", 2)
+    sign_up_crowd(pipeline)
     begin = now_ms()
-    for how in (signal.SIGQUIT, signal.SIGINT):
-        before = now_ms()
-        server.stop(how)
-        server.start()
+    for what in ("the sink is killed", "the connection is cut", "the server crashes", "the server is restarted"):
+        with within_a_batch(server, pipeline):
+            before = now_ms()
+            if what == "the sink is killed":
+                pipeline.processes["sink"].kill()
+                pipeline.ensure("sink")
+            elif what == "the connection is cut":
+                cut = "pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'everwatch-sink'"
+                server.run(f"SELECT {cut}")
+            else:
+                server.stop(signal.SIGQUIT if what == "the server crashes" else signal.SIGINT)
+        if what.startswith("the server"):
+            server.start()
         pipeline.wait_for_results("user-0", "m0", 2, after=before)
-    before = now_ms()
-    server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'everwatch-sink'")
-    pipeline.wait_for_results("user-0", "m0", 2, after=before)
-    end = now_ms()
-    account = pipeline.wait_for_balance(begin, end)
-    assert not account.missed
     assert all(process.runs for process in pipeline.processes.values()), "a process ended instead of waiting"
-    audit = run("audit", "--since", "10m", "--settle", "2s", "--json", environment=pipeline.environment)
-    report = orjson.loads(audit.stdout)
-    assert (report["missed"], report["duplicate"]) == (0, 0), report
-    assert report["ticks"] > 400
-    assert audit.returncode == 0
+    check_that_all_is_stored_once(pipeline, begin)
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A file system of this size that every user may write to."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=1777", "tmpfs", folder], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"a file system cannot be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take all the room that is left; gives the file that has it."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as stream, suppress(OSError):
+        while stream.write(b"x" * 4_096) == 4_096:
+            pass
+    return filler
+
+
+def test_a_disk_that_is_full_is_waited_for_and_nothing_is_missed_or_stored_twice(new_pipeline: NewPipeline) -> None:
+    with ExitStack() as stack:
+        # not below pytest's folder, which the server's user may not enter
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="everwatch-disk-")))
+        folder.chmod(0o755)
+        disk = stack.enter_context(small_disk(folder / "disk", 160))
+        sizes = ("shared_buffers=16MB", "min_wal_size=32MB", "max_wal_size=32MB")
+        try:
+            server = stack.enter_context(running(*sizes, data=disk / "data"))
+        except Missing as error:
+            pytest.skip(str(error))
+        pipeline = stack.enter_context(new_pipeline(database=server.new_database()))
+        pipeline.ensure("worker", "sink")
+        pipeline.wait_until_ready()
+        sign_up_crowd(pipeline)
+        begin = now_ms()
+        filler = fill(disk)
+        sink = pipeline.processes["sink"]
+        wait_until("the sink says that it waits", lambda: "The sink waits for it." in sink.logged())
+        pipeline.wait_for_time(now_ms() + 2_000)
+        assert sink.runs
+        filler.unlink()
+        before = now_ms()
+        try:
+            wait_until("the server answers", server.answers)
+        except Unmeasured:
+            # without room for its log it may end
+            server.start()
+        pipeline.wait_for_results("user-0", "m0", 2, after=before)
+        assert "No space left on device" in (server.folder / "server.log").read_text()
+        assert sink.runs
+        check_that_all_is_stored_once(pipeline, begin)
+
+
+def test_a_sink_goes_on_at_a_standby_that_is_promoted_and_nothing_is_missed_or_stored_twice(
+    new_pipeline: NewPipeline,
+) -> None:
+    with ExitStack() as stack:
+        try:
+            primary = stack.enter_context(running("shared_buffers=32MB"))
+            standby = stack.enter_context(running("shared_buffers=32MB", primary=primary))
+        except Missing as error:
+            pytest.skip(str(error))
+        # a commit waits for the standby from here on
+        primary.run("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        primary.run("SELECT pg_reload_conf()")
+        url = primary.new_database().replace("?host=", f"?host={standby.folder}&host=")
+        pipeline = stack.enter_context(new_pipeline(database=f"{url}&target_session_attrs=read-write"))
+        pipeline.ensure("worker", "sink")
+        pipeline.wait_until_ready()
+        sign_up_crowd(pipeline)
+        begin = now_ms()
+        with within_a_batch(primary, pipeline):
+            before = now_ms()
+            primary.stop(signal.SIGQUIT)
+        standby.run("SELECT pg_promote()")
+        pipeline.wait_for_results("user-0", "m0", 2, after=before)
+        assert all(process.runs for process in pipeline.processes.values()), "a process ended instead of waiting"
+        check_that_all_is_stored_once(pipeline, begin)
 
 
 def owners(pipeline: Pipeline) -> dict[str, set[int]]:
@@ -108,10 +235,7 @@ def test_two_sinks_share_the_work_and_the_other_one_goes_on_when_one_is_killed(
     pipeline = new_pipeline(database=server.new_database())
     pipeline.ensure("worker", "sink", "sink-2")
     pipeline.wait_until_ready()
-    for number in range(40):
-        pipeline.sign_up(f"user-{number}", *(every(f"m{i}", "noop") for i in range(5)), partition=number % PARTITIONS)
-    for partition in range(PARTITIONS):
-        pipeline.wait_for_results(f"user-{partition}", "m0", 2)
+    sign_up_crowd(pipeline)
     wait_until("each sink has half of the results", lambda: sorted(map(len, owners(pipeline).values())) == [2, 2])
     begin = now_ms()
     for victim in ("sink", "sink-2"):
@@ -121,12 +245,7 @@ def test_two_sinks_share_the_work_and_the_other_one_goes_on_when_one_is_killed(
             pipeline.wait_for_results(f"user-{partition}", "m0", 2, after=before)
         pipeline.ensure(victim)
         wait_until("each sink has half of the results", lambda: sorted(map(len, owners(pipeline).values())) == [2, 2])
-    account = pipeline.wait_for_balance(begin, now_ms())
-    assert account.balanced, account
-    audit = run("audit", "--since", "10m", "--settle", "2s", "--json", environment=pipeline.environment)
-    report = orjson.loads(audit.stdout)
-    # no record is stored twice: nothing but the sinks was killed, so nothing was delivered again either
-    assert (report["missed"], report["duplicate"], report["redelivered"]) == (0, 0, 0), report
+    check_that_all_is_stored_once(pipeline, begin)
 
 
 def test_a_second_sink_on_sqlite_is_refused_with_a_sentence(new_pipeline: NewPipeline) -> None:

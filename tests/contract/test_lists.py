@@ -1,6 +1,7 @@
 """Lists and counts: each database gives what the store in memory gives, page by page, whatever way it takes."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import pairwise, product
 from pathlib import Path
 from random import Random
@@ -38,7 +39,7 @@ from everwatch.store import (
     open_reader,
     open_store,
 )
-from everwatch.store.interface import Selection, When
+from everwatch.store.interface import Selection, Unstorable, When
 from everwatch.store.letters import LetterSelection, StoredLetter
 from everwatch.store.paging import InvalidCursor, Page, Sort
 from everwatch.store.queries import monitors, sets, users
@@ -173,6 +174,11 @@ SELECTIONS = [
     Selection(contains="shop\nshop"),
     Selection(contains="sh\0op"),
     Selection(prefix="\0sho"),
+    # what the database cannot hold is in none
+    Selection("an\0na"),
+    Selection(plan="go\0ld"),
+    Selection(labels=(("env", "pr\0od"),)),
+    Selection(target="sh\0op.example"),
     Selection(prefix="sho"),
     Selection(prefix="s"),
     Selection(prefix="bea", contains="-2"),
@@ -180,6 +186,23 @@ SELECTIONS = [
     Selection(contains="shop", kind="http", plan="pro"),
     Selection(plan="pro", contains="example", labels=(("env", "prod"),)),
 ]
+
+
+def test_half_of_a_surrogate_pair_finds_nothing_or_is_refused_in_a_sentence(twins: Twins) -> None:
+    twins.put(*population())
+    reader = twins.readers[0]
+    asked: list[Callable[[], object]] = [
+        lambda: reader.list_monitors(Selection("an\ud800na")),
+        lambda: reader.list_users(Selection(contains="an\ud800na")),
+        lambda: reader.results("an\ud800na"),
+        lambda: reader.transitions(target="an\ud800na"),
+        lambda: reader.monitor("an\ud800na", "shop"),
+    ]
+    for ask in asked:
+        with suppress(Unstorable):
+            assert not ask()
+    with pytest.raises(Unstorable, match="the database"):
+        reader.results("an\ud800na")
 
 
 # what is few, and how many classes are read side by side: so each way to a page is taken

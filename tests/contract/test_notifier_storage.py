@@ -11,7 +11,9 @@ from support.notifying import HOUR, MINUTE, START, Notifying, transition
 
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
+from everwatch.notifier.acknowledging import Acknowledgement
 from everwatch.notifier.addresses import EmailAddress, WebhookAddress
+from everwatch.notifier.contact_rows import Contact
 from everwatch.notifier.dispatch import resolve_doubts
 from everwatch.notifier.storage import SCHEMA, database_url_of, open_existing, open_storage
 from everwatch.notifier.tables import metadata
@@ -84,6 +86,56 @@ async def test_old_events_and_messages_go_and_what_waits_stays(notifying: Notify
     assert [each.state for each in notifying.deliveries()] == ["pending"] * 2
 
 
+async def test_incidents_of_targets_and_executors_acknowledgements_and_addresses_are_kept(
+    notifying: Notifying,
+) -> None:
+    for n in range(25):
+        notifying.sign_up(f"u-{n}")
+        notifying.tell(transition("up", "down", n / 10, f"u-{n}", executor="e\0-2"))
+    notifying.tell(transition("up", "down", 3, "u-1", "own", target="a.example", executor="e-1", unreached=60))
+    await notifying.work()
+    with notifying.storage.begin() as work:
+        assert [known.target for known in work.open_targets()] == ["shop.example"]
+        assert {known.executor for known in work.outages().values() if known.is_open} == {"e-1"}
+        slots = work.paced_slots("mail.example:25", 3, START, 50) + work.paced_slots("mail.example:25", 2, START, 50)
+        assert slots == [START, START + 20, START + 40, START + 60, START + 80]
+        [incident, *_] = work.open_incidents("u-1")
+        work.put_ack(Acknowledgement(incident.incident_id, "u-1", "own", START, "ada", START + HOUR))
+        assert [ack.acked_by for ack in work.snoozes_over(START + HOUR, 10)] == ["ada"]
+        work.put_contacts([Contact("c-1", "u-1", "u…@example.com", "7K2MPQ4R", START, 0)])
+        work.verify_contacts(["c-1"], START + 1)
+        [contact] = work.contacts_of(["u-1", "u-2"])
+        assert (contact.code, contact.verified_at) == ("", START + 1)
+        standing = work.standing(START + HOUR, START)
+        assert (standing.events.amount, standing.failing, standing.dead, standing.given_up) == (0, [], 0, 0)
+        assert standing.overdue.amount > 0
+    notifying.delete("u-1")
+    with notifying.storage.begin() as work:
+        assert work.acks([incident.incident_id]) == {}
+        assert work.contacts_of(["u-1"]) == []
+        work.trim_shared(START + 2 * HOUR)
+        assert [known.target for known in work.open_targets()] == ["shop.example"]
+        assert work.replay("sent", 0, "hook", "", START) == 1
+
+
+async def test_two_notifiers_count_one_target_together(settings: Settings) -> None:
+    if not settings.database:
+        pytest.skip("SQLite takes one notifier")
+    one, other = Notifying(settings), Notifying(settings)
+    for n in range(30):
+        one.sign_up(f"u-{n}")
+    for n in range(30):
+        chosen = (one, other)[n % 2]
+        # they read one topic
+        chosen.next_offset = 100 + n
+        chosen.tell(transition("up", "down", n / 10, f"u-{n}"))
+        chosen.plan()
+    with one.storage.look() as work:
+        assert [known.failing for known in work.open_targets()] == [30]
+    one.close()
+    other.close()
+
+
 def test_without_a_notifier_there_is_nothing_to_read_and_a_sentence_says_so(settings: Settings) -> None:
     with pytest.raises(StoreError, match=r"when (one|a notifier) starts"):
         open_existing(settings)
@@ -106,7 +158,7 @@ async def test_two_notifiers_send_each_message_once_and_leave_each_others_attemp
     one, other = Notifying(settings), Notifying(settings)
     for number in range(40):
         one.sign_up(f"u-{number}")
-        one.tell(transition("up", "down", user_id=f"u-{number}"))
+        one.tell(transition("up", "down", user_id=f"u-{number}", target=f"t-{number}.example"))
     one.plan()
     for _ in range(10):
         await one.dispatcher.turn()

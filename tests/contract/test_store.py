@@ -53,7 +53,7 @@ from everwatch.store import (
 )
 from everwatch.store.audit_log import AuditSelection
 from everwatch.store.letters import LetterSelection, Redrive, StoredLetter
-from everwatch.store.plan_keeping import PlanKeeping
+from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.retention import Keep
 from everwatch.store.rollup_counts import Step
 from everwatch.store.sketch import counts_of, merged
@@ -140,7 +140,7 @@ def feed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Feed]:
 def fed(request: pytest.FixtureRequest, tmp_path: Path, kept_days: dict[str, Any]) -> Iterator[Feed]:
     if request.param == "memory":
         settings = Settings(**kept_days)
-        memory = MemoryStore(Keep.of(settings), PlanKeeping.of(settings))
+        memory = MemoryStore(Keep.of(settings))
         yield Feed(memory, memory)
         return
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
@@ -772,37 +772,76 @@ def test_of_older_results_changes_and_failures_are_kept_and_the_first_and_last_o
 
 @pytest.fixture(params=["sqlite", "postgresql", "memory"])
 def by_plan(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Feed]:
-    """A store that keeps what belongs to users of two plans for longer."""
-    days = {"keep_results_days": 10, "keep_transitions_days": 10, "keep_every_result_days": 5}
-    with fed(request, tmp_path, days | {"keep_days_of_plans": "pro=20, team = 40"}) as made:
+    """A store of users with plans that keep for another time than others."""
+    with fed(
+        request, tmp_path, {"keep_results_days": 10, "keep_transitions_days": 10, "keep_every_result_days": 5}
+    ) as made:
         yield made
 
 
-def test_what_belongs_to_users_of_a_plan_is_kept_for_longer(by_plan: Feed) -> None:
-    feed, first = by_plan, 100
-    plans = {"anna": "pro", "bert": "default", "cleo": "team"}
-    feed.put(*(replace(user(user_id), plan=plan) for user_id, plan in plans.items()))
+OF_PLANS = PlanKeeping.of(
+    {
+        "pro": {"results": 20, "every_result": 0, "transitions": 20},
+        "team": {"results": 40, "every_result": 0, "transitions": 0},
+        "free": {"results": 3, "transitions": 4},
+        "thin": {"every_result": 2},
+    }
+)
+WITH_PLANS = {"anna": "pro", "bert": "default", "cleo": "team", "emma": "free", "fritz": "thin"}
+
+
+def left_of_first_day(feed: Feed, first: int, day: int, plans: PlanKeeping) -> tuple[dict[str, int], str]:
+    """How many results of the first day, and whose transitions, are there so many days later."""
+    now = (first + day) * DAY + HOUR
+    while feed.store.trim(now, 3, plans):
+        pass
+    found = {
+        user_id: len([at for at in kept(feed, "shop", user_id) if at[0] == first]) for user_id in (*WITH_PLANS, "dora")
+    }
+    return found, "".join(sorted(each.user_id[0] for each in feed.reader.transitions()))
+
+
+def fill_with_plans(feed: Feed, first: int) -> None:
+    feed.put(*(replace(user(user_id), plan=plan) for user_id, plan in WITH_PLANS.items()))
     feed.stored_at = first * DAY
     # dora is in no catalogue any more
-    for user_id in (*plans, "dora"):
+    for user_id in (*WITH_PLANS, "dora"):
         feed.results(
             *(result(first * DAY + hour * HOUR, user_id=user_id) for hour in range(4)), result(1, user_id=user_id)
         )
         feed.transitions(Transition(user_id, "shop", first * DAY, State.UP, State.DOWN, "", 1))
 
-    def left(day: int) -> tuple[dict[str, int], str]:
-        thin(feed, (first + day) * DAY + HOUR)
-        everybody = ("anna", "bert", "cleo", "dora")
-        found = {user_id: len([at for at in kept(feed, "shop", user_id) if at[0] == first]) for user_id in everybody}
-        return found, "".join(sorted(each.user_id[0] for each in feed.reader.transitions()))
 
-    assert left(4) == ({"anna": 4, "bert": 4, "cleo": 4, "dora": 4}, "abcd")
-    assert left(6) == ({"anna": 4, "bert": 2, "cleo": 4, "dora": 2}, "abcd")
-    assert left(11) == ({"anna": 4, "bert": 0, "cleo": 4, "dora": 0}, "ac")
-    assert left(21) == ({"anna": 0, "bert": 0, "cleo": 4, "dora": 0}, "c")
-    assert left(41) == ({"anna": 0, "bert": 0, "cleo": 0, "dora": 0}, "")
+def test_what_belongs_to_users_of_a_plan_is_kept_for_its_time(by_plan: Feed) -> None:
+    feed, first = by_plan, 100
+    fill_with_plans(feed, first)
+
+    def on(day: int) -> tuple[list[int], str]:
+        found, transitions = left_of_first_day(feed, first, day, OF_PLANS)
+        return list(found.values()), transitions
+
+    # anna pro, bert, cleo team, emma free, fritz thin, dora
+    assert on(1) == ([4, 4, 4, 4, 4, 4], "abcdef")
+    # PostgreSQL keeps the rest of a day
+    found, transitions = on(3)
+    assert found in ([4, 4, 4, 4, 2, 4], [4, 4, 4, 3, 2, 4])
+    assert transitions == "abcdef"
+    assert on(4) == ([4, 4, 4, 0, 2, 4], "abcdf")
+    assert on(6) == ([4, 2, 4, 0, 2, 2], "abcdf")
+    assert on(11) == ([4, 0, 4, 0, 0, 0], "ac")
+    assert on(21) == ([0, 0, 4, 0, 0, 0], "c")
+    assert on(41) == ([0, 0, 0, 0, 0, 0], "c")
     assert feed.reader.results() == []
-    assert thin(feed, (first + 41) * DAY + HOUR) == 0
+    assert on(5_000) == ([0, 0, 0, 0, 0, 0], "c")
+
+
+def test_plans_that_change_apply_to_what_is_stored_already(by_plan: Feed) -> None:
+    feed, first = by_plan, 100
+    fill_with_plans(feed, first)
+    assert list(left_of_first_day(feed, first, 4, OF_PLANS)[0].values()) == [4, 4, 4, 0, 2, 4]
+    others = PlanKeeping.of({"pro": {"results": 3}, "free": {"results": 3}})
+    assert list(left_of_first_day(feed, first, 4, others)[0].values()) == [0, 4, 4, 0, 2, 4]
+    assert list(left_of_first_day(feed, first, 6, NO_PLANS)[0].values()) == [0, 2, 2, 0, 2, 2]
 
 
 def test_transitions_ended_stretches_and_tasks_that_are_over_are_kept_for_their_times(feed: Feed) -> None:

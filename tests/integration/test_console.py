@@ -146,24 +146,39 @@ async def told_until(shown: Any, tell: Callable[[], None]) -> None:
 
 @pytest.mark.parametrize(("theme", "size"), [("light", WIDE), ("dark", PHONE)], ids=["light", "dark phone"])
 async def test_every_page_is_accessible_and_fits_its_screen(console: Console, theme: str, size: Any) -> None:
-    axe = AXE.read_text()
     async with console.context(size=size, color_scheme=theme, reduced_motion="reduce") as context:
         page = await console.page(context)
         for path in PAGES:
             await page.goto(f"{console.running.url}/console/{path}")
             await settled(page)
             await page.wait_for_selector(".link-state.live")
-            await page.evaluate(axe)
-            found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-            wrong = [
-                f"{each['id']}: {node['target']} {node['failureSummary']}"
-                for each in found["violations"]
-                for node in each["nodes"]
-            ]
-            assert not wrong, f"{path}: {wrong}"
-            assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"], f"{path} is too wide"
-            background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
-            assert (background == "rgb(17, 17, 19)") == (theme == "dark")
+            await assert_accessible_and_fitting(page, theme, size)
+
+
+@pytest.mark.parametrize(("theme", "size"), [("dark", WIDE), ("light", PHONE)], ids=["dark", "light phone"])
+async def test_a_status_page_is_accessible_and_needs_no_one_to_sign_in(console: Console, theme: str, size: Any) -> None:
+    async with console.context(role=None, size=size, color_scheme=theme) as context:
+        page = await context.new_page()
+        page.on("console", lambda message: console.reported.append(message.text))
+        await page.goto(f"{console.running.url}/status/{console.running.ping_keys.status_key_of('saffron-spice')}")
+        await page.get_by_role("heading", name="Saffron Spice").wait_for()
+        await page.get_by_role("heading", name="Checkout").wait_for()
+        assert await page.locator(".bars").first.locator("i:visible").count() == (30 if size is PHONE else 90)
+        await assert_accessible_and_fitting(page, theme, size)
+
+
+async def assert_accessible_and_fitting(page: Any, theme: str, size: Any) -> None:
+    await page.evaluate(AXE.read_text())
+    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    wrong = [
+        f"{each['id']}: {node['target']} {node['failureSummary']}"
+        for each in found["violations"]
+        for node in each["nodes"]
+    ]
+    assert not wrong, f"{page.url}: {wrong}"
+    assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"], f"{page.url} is too wide"
+    background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(17, 17, 19)") == (theme == "dark")
 
 
 async def test_no_page_breaks_the_content_security_policy_and_navigation_leads_to_each(console: Console) -> None:

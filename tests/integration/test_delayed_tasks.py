@@ -18,8 +18,11 @@ from everwatch.kafka.compression import codec_named
 from everwatch.model import At, Monitor, MonitorSpec, Origin, State
 from everwatch.timetable import unframed
 from streams.app import create_app
-from streams.state.entry_store import Store, dates_of_entry, index_keys
-from streams.state.owned_partitions import OwnedPartition, OwnedPartitions, Planner
+from streams.state.entry_store import Store
+from streams.state.owned_partition import OwnedPartition
+from streams.state.owned_partitions import OwnedPartitions
+from streams.state.time_indexes import dates_of_entry, index_keys
+from streams.state.timetable_planner import TimetablePlanner
 from streams.ticking import due_index_loader
 from streams.ticking.due_index_loader import DueIndexLoader
 
@@ -52,7 +55,7 @@ class Hours:
 
     async def open(self, emitted_to: int) -> None:
         """Own the partition."""
-        planner = Planner(PACKING, self.clock)
+        planner = TimetablePlanner(PACKING, self.clock)
 
         async def progress(_: Iterable[int]) -> dict[int, int]:
             return {0: emitted_to}
@@ -101,7 +104,7 @@ class Hours:
         written = codec.encode_entry(after) if after else None
         indexed = index_keys(key, dates_of_entry(key, written)) if written else []
         self._store.write(0, {key: written}, 1, indexed)
-        Planner(PACKING, self.clock).plan(self.partition, before, after)
+        TimetablePlanner(PACKING, self.clock).plan(self.partition, before, after)
 
     async def pass_by(self, ms: int, step_ms: int = MINUTE_MS) -> None:
         """Let time pass, with a sweep at every step."""
@@ -119,7 +122,7 @@ class Hours:
                 tick = codec.decode_tick(*unframed(record), 0, 0)
                 for instant in firing.fire:
                     self.fired[tick.user_id, tick.monitor_id, instant + delta] += 1
-        timetable.settled(upto)
+        timetable.mark_emitted(upto)
 
     async def load_ahead(self) -> int:
         """How many tasks are in memory after a look ahead."""

@@ -17,7 +17,7 @@ from support.waiting import PATIENCE, wait_until
 from everwatch.core.config import Settings
 from everwatch.demo.cast import Cast, Mix
 from everwatch.demo.ports import DemoPorts
-from everwatch.demo.showcase import Health
+from everwatch.demo.showcase import DemoState
 from everwatch.kafka.embedded import remembered_address
 from everwatch.kinds.registry import known_kinds
 from everwatch.store.sql_reader import open_reader
@@ -102,7 +102,9 @@ def assert_says_that_all_is_well(demo: Demo) -> None:
     assert summary["ticks_due"] == summary["ticks_emitted"] == summary["results_stored"] > 0
     meant = [part.health for part in Cast(demo.users, Mix.ALL, "5s", DemoPorts(1, 2, 3, 4)).all_parts()]
     assert summary["monitors"] == len(meant)
-    assert {health: summary[health.value] for health in Health} == {health: meant.count(health) for health in Health}
+    assert {health: summary[health.value] for health in DemoState} == {
+        health: meant.count(health) for health in DemoState
+    }
 
 
 def test_demo_prints_one_object_that_accounts_for_every_tick(side_by_side: list[Demo]) -> None:

@@ -44,9 +44,7 @@ async def executors(pipeline: Pipeline) -> Iterator[list[TickConsumers]]:
 
 def held_by(executor: TickConsumers) -> Counter[str]:
     """How many partitions an executor holds of each topic."""
-    return Counter(
-        {topic: len(consumer._held) for topic, consumer in executor._consumers.items()}  # type: ignore[attr-defined]
-    )
+    return Counter(executor.held())
 
 
 async def test_each_topic_is_shared_within_one_partition_whoever_joins_and_leaves(

@@ -17,7 +17,7 @@ from everwatch.core.errors import PermissionMissing, StoreError
 from everwatch.kafka.acl import Operation, Resource, Right
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.permission_check import expect_rights, lacking
-from everwatch.kafka.process_rights import Process, rights_of, transactions_of
+from everwatch.kafka.process_rights import ProcessRole, rights_of, transactions_of
 from everwatch.kafka.topics import Topics, ensure_topics
 from everwatch.store.sql_reader import open_reader
 
@@ -30,15 +30,15 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     """The broker, with the topics, and a user for each process that has exactly its rights."""
     with SecuredKafka(tmp_path_factory.mktemp("secured")) as running:
         ensure_topics(new_admin(PLAIN, running.in_the_clear), PLAIN)
-        for process in Process:
+        for process in ProcessRole:
             running.add_user(process.value)
             running.grant(process.value, rights_of(process, PLAIN))
-        for process in Process:
+        for process in ProcessRole:
             wait_until(f"{process} has its rights", lambda process=process: has_its_rights(running, process))
         yield running
 
 
-def has_its_rights(kafka: SecuredKafka, process: Process) -> bool:
+def has_its_rights(kafka: SecuredKafka, process: ProcessRole) -> bool:
     """Whether the broker applies the rights yet: it acknowledges a grant before it does."""
     admin = new_admin(load_settings(**kafka.settings_of(process.value)), kafka.with_passwords)
     return not lacking(admin, rights_of(process, PLAIN))
@@ -208,8 +208,8 @@ def test_a_client_without_a_right_names_it(kafka: SecuredKafka, folder: Path) ->
     assert "Write on topic signals" in said.stderr
 
 
-@pytest.mark.parametrize("process", list(Process))
-def test_each_right_is_looked_for(kafka: SecuredKafka, process: Process) -> None:
+@pytest.mark.parametrize("process", list(ProcessRole))
+def test_each_right_is_looked_for(kafka: SecuredKafka, process: ProcessRole) -> None:
     settings = load_settings(partitions=2, **kafka.settings_of("nobody"))
     kafka.add_user("nobody")
     rights = rights_of(process, settings)

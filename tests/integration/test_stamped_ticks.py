@@ -141,7 +141,7 @@ async def emit_some_laps(broker: EmbeddedKafka, topic: str, compression: str) ->
     async with sender_to(broker.bootstrap_servers, compression) as sender:
         for upto in range(begin + STEP_MS, begin + LAPS * LAP_MS + 1, STEP_MS):
             await send(sender, topic, population.sweep(upto), compression)
-            population.timetable.settled(upto)
+            population.timetable.mark_emitted(upto)
             if upto == begin + 2 * LAP_MS:
                 for number in range(0, 300, 3):
                     population.remove(f"short-{number}")

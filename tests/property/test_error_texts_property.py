@@ -19,7 +19,7 @@ from support.raw_http import open_raw_server
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import TargetForbidden
 from everwatch.kinds import registry
-from everwatch.kinds.dns import DnsConfig, _explain
+from everwatch.kinds.dns import DnsConfig, explain_code
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.execution.kind_runner import Job, job_of, run_job
 from everwatch.kinds.execution.run_context import open_run_context
@@ -86,7 +86,7 @@ def test_every_error_of_libcurl_is_told(code: int, said: str, answering: bool, n
     "code", [value for name, value in vars(aiodns.error).items() if name.startswith("ARES_")], ids=str
 )
 def test_every_error_of_a_name_server_is_told(code: int) -> None:
-    assert says_something(_explain(code, DnsConfig("a.example")))
+    assert says_something(explain_code(code, DnsConfig("a.example")))
 
 
 def tick_of(kind: str, config: dict[str, object]) -> Tick:

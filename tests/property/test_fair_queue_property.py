@@ -177,4 +177,4 @@ def test_memory_is_bounded_by_who_waits_runs_or_is_in_debt(monkeypatch: pytest.M
         queue.put("b", number)
         queue.release(queue.take(), 10.0)
         queue.release(queue.take(), 0.0)
-    assert len(queue._quick) + len(queue._others) < 500
+    assert queue.entries < 500

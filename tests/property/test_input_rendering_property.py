@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from everwatch.core.bounds import LATEST_MS
 from everwatch.core.printable import HIDDEN
-from everwatch.encoding import codec, input_models
+from everwatch.encoding import codec, input_conversion, input_models
 from everwatch.encoding.input_rendering import monitor_form, signup_form
 from everwatch.model import (
     Align,
@@ -52,7 +52,7 @@ recurring = st.one_of(
     st.builds(Every, every, st.just(Align.EPOCH)),
     st.builds(Every, st.sampled_from([6 * 3_600_000, DAY]), st.just(Align.MIDNIGHT), zones),
 )
-# at and in: a delay that is not settled yet stands as a negative instant
+# at and in: a delay that is not resolved yet stands as a negative instant
 schedules = (
     recurring | st.builds(Cron, crons, zones, st.integers(0, DAY)) | st.builds(At, instants | st.integers(-DAY, 0))
 )
@@ -114,7 +114,7 @@ signups = st.builds(
 @given(specs)
 def test_a_written_spec_read_again_is_that_spec(spec: MonitorSpec) -> None:
     said = msgspec.json.decode(orjson.dumps(monitor_form(spec)), type=input_models.MonitorInput)
-    assert input_models.monitor_of(said, "$") == spec
+    assert input_conversion.monitor_of(said, "$") == spec
 
 
 @given(signups)

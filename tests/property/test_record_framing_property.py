@@ -151,9 +151,9 @@ def test_aiokafka_reads_a_stamped_batch_as_it_was_meant(
     for key, value, delta in batch:
         chunk.add(FramedRecord(delta, framed(key, value)), packing)
     stamped = StampedBatch(chunk.packed(packing), chunk.count, chunk.code, instant, chunk.reach)
-    stamped._set_producer_state(*producer)
-    built = bytes(stamped._build())
-    assert bytes(stamped._build()) == built  # sent again, it is the same
+    stamped.stamp(*producer)
+    built = bytes(stamped.encoded())
+    assert bytes(stamped.encoded()) == built  # sent again, it is the same
     assert len(built) == stamped.size()
     assert stamped.record_count() == len(batch)
 
@@ -187,7 +187,7 @@ def test_a_batch_that_lost_records_is_still_one_that_aiokafka_reads(
     for number in gone:
         chunk.packed(packing)
         assert chunk.discard(entries[number], packing)
-    built = StampedBatch(chunk.packed(packing), chunk.count, chunk.code, START, chunk.reach)._build()
+    built = StampedBatch(chunk.packed(packing), chunk.count, chunk.code, START, chunk.reach).encoded()
     if chunk.count:
         kafka = MemoryRecords(bytes(built)).next_batch()
         assert kafka.validate_crc()

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from everwatch.core.bounds import LATEST_MS
 from everwatch.core.errors import InvalidInput
-from everwatch.encoding.input_models import MonitorInput, ScheduleInput, monitor_of
+from everwatch.encoding.input_conversion import monitor_of
+from everwatch.encoding.input_models import MonitorInput, ScheduleInput
 from everwatch.model import At, Cron, Every, Misfire, Schedule
 from everwatch.schedule.cron import read_expression
 from everwatch.schedule.due import due_in, next_due

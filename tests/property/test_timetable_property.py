@@ -236,7 +236,7 @@ def said(firings: Iterator[Firing], timetable: Timetable) -> Said:
     """What goes out: way, key and value of the record, and the instant."""
     told = Said(Counter(), Counter())
     for firing in list(firings):
-        entries = list(firing.chunk.entries(timetable._packing))
+        entries = list(firing.chunk.entries(timetable.packing))
         assert len(entries) == firing.chunk.count > 0
         assert max(entry.delta for entry in entries) <= firing.chunk.reach
         assert is_within_limits(firing, timetable)
@@ -249,7 +249,7 @@ def said(firings: Iterator[Firing], timetable: Timetable) -> Said:
 
 def is_within_limits(firing: Firing, timetable: Timetable) -> bool:
     chunk, limits = firing.chunk, timetable.limits
-    return chunk.count == 1 or (chunk.count <= limits.count and chunk.size_in(timetable._packing) <= limits.size)
+    return chunk.count == 1 or (chunk.count <= limits.count and chunk.size_in(timetable.packing) <= limits.size)
 
 
 # --- the machine ------------------------------------------------------------------------------------------------------
@@ -625,7 +625,7 @@ class TimetableMachine(RuleBasedStateMachine):
         for _ in range(60):
             self.emitted_to += STEP_MS
             self._load(self.emitted_to)
-            self.timetable.settled(self.emitted_to)
+            self.timetable.mark_emitted(self.emitted_to)
         self.loaded_to = max(self.loaded_to, (self.emitted_to, LAST_KEY))
 
     @rule(back_ms=st.sampled_from([0, 0, 100, 30_000]), asked_ms=st.sampled_from([0, 0, 100, 5_000]))
@@ -639,7 +639,7 @@ class TimetableMachine(RuleBasedStateMachine):
         emitted_to = max(self.emitted_to - back_ms, -(-newest // STEP_MS) * STEP_MS)
         if not old.can_be_saved or emitted_to > self.emitted_to:
             return
-        self.timetable = Timetable(old._packing, emitted_to)
+        self.timetable = Timetable(old.packing, emitted_to)
         self.timetable.limits.count, self.timetable.limits.size = old.limits.count, old.limits.size
         self.timetable.restore([bytes(shelf) for shelf in old.save()])
         self.timetable.newest_since, self.timetable.newest_gone = old.newest_since, old.newest_gone
@@ -707,7 +707,7 @@ class TimetableMachine(RuleBasedStateMachine):
         self._settled(upto)
 
     def _settled(self, upto: int) -> None:
-        self.timetable.settled(upto)
+        self.timetable.mark_emitted(upto)
         self.emitted_to = upto
         self.loaded_to = max(self.loaded_to, (upto, LAST_KEY))
 
@@ -760,22 +760,22 @@ class TimetableMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_keeps_no_ring_and_no_group_for_a_schedule_that_nobody_has(self) -> None:
-        seats = self.timetable._seats
+        seats = self.timetable.seats
         had = {(p.schedule, p.line) for p in self.monitors.values()}
         intervals = {(s.interval_ms, line) for s, line in had if isinstance(s, Every) and s.align is not Align.MIDNIGHT}
-        assert {*seats._rings._fine, *seats._rings._coarse} <= intervals
-        assert set(seats._groups._groups) <= had
-        assert all(shelf for *_, shelf in (*seats._rings.shelves(), *seats._groups.shelves()))
-        for buckets in (seats._ahead, self.timetable._tasks, self.timetable._retries):
-            assert min(buckets._shelves, default=self.emitted_to) * STEP_MS >= self.emitted_to
+        assert {*seats.rings.fine, *seats.rings.coarse} <= intervals
+        assert set(seats.groups.groups) <= had
+        assert all(shelf for *_, shelf in (*seats.rings.shelves(), *seats.groups.shelves()))
+        for buckets in (seats.ahead, self.timetable.tasks, self.timetable.retries):
+            assert min(buckets.shelves, default=self.emitted_to) * STEP_MS >= self.emitted_to
 
     @invariant()
     def nobody_waits_whose_time_has_come(self) -> None:
         table = self.timetable
-        for waiting, instant_of in ((table._held_back, "since"), (table._fresh, "since"), (table._endings, "until")):
-            some = [p for bucket in waiting._seconds.values() for p in bucket.values()]
+        for waiting, instant_of in ((table.held_back, "since"), (table.fresh, "since"), (table.endings, "until")):
+            some = [p for bucket in waiting.seconds.values() for p in bucket.values()]
             assert waiting.count == len(some)
-            assert waiting._order == sorted(waiting._seconds)
+            assert waiting.order == sorted(waiting.seconds)
             assert all(getattr(p, instant_of) > self.emitted_to for p in some)
 
 
@@ -804,7 +804,7 @@ def test_however_time_is_cut_into_sweeps_the_same_ticks_fire(
     for step_ms in steps_ms:
         upto = in_sweeps.emitted_to + step_ms
         fired += said(in_sweeps.due(upto), in_sweeps).fire
-        in_sweeps.settled(upto)
+        in_sweeps.mark_emitted(upto)
     end = in_sweeps.emitted_to
     assert fired == said(at_once.due(end), at_once).fire
     assert fired == Counter(

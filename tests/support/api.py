@@ -37,7 +37,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition
 from everwatch.kafka.lag import Lag
 from everwatch.kafka.process_figures import GroupMembers
-from everwatch.kafka.redrive import Sent
+from everwatch.kafka.redrive import RedrivenLetter
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.model import AuditEntry, CommandOutcome, CommandType, Monitor, Priority, Reply, User
@@ -181,14 +181,14 @@ class LetterTopic:
     def close(self) -> None:
         """Nothing is open."""
 
-    def send(self, letters: Sequence[DeadLetter]) -> list[Sent]:
+    def send(self, letters: Sequence[DeadLetter]) -> list[RedrivenLetter]:
         done = []
         for each in letters:
             assert each.source is not None
             to = SourcePosition(each.source.topic, each.source.partition, 1_000 + len(self.sent))
             self.sent.append(each)
             self.held.append(Redriven(each.place, to, START))
-            done.append(Sent(each, to))
+            done.append(RedrivenLetter(each, to))
         return done
 
 

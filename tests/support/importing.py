@@ -29,8 +29,8 @@ class Workers:
         self.judge: Judge = lambda _: None
         self.log: list[Reply] = []
         self.first_kept = 0
-        self._marks: list[LedgerMark] = []
-        self._unjudged: list[dict[str, Any]] = []
+        self.marks: list[LedgerMark] = []
+        self.unjudged: list[dict[str, Any]] = []
 
     # --- the courier ----------------------------------------------------------------------------------------------
 
@@ -40,16 +40,16 @@ class Workers:
         for row in rows:
             given = orjson.loads(row.value)
             self.asked.append(given)
-            self._unjudged.append(given)
+            self.unjudged.append(given)
             self.sent.append({k: v for k, v in given.items() if k not in ("signup_id", "command_id", "reply")})
-        self._marks += marks
+        self.marks += marks
         self.at_send()
         self.work()
 
     def arrived(self) -> list[LedgerMark]:
         if self.away:
             return []
-        marks, self._marks = self._marks, []
+        marks, self.marks = self.marks, []
         return marks
 
     def finish(self, within_s: float = 0) -> list[LedgerMark]:
@@ -66,7 +66,7 @@ class Workers:
         """Answer what was sent, unless silent."""
         if self.silent:
             return
-        for given in self._unjudged:
+        for given in self.unjudged:
             refusal = self.judge(given)
             if refusal is None and given.get("reply") != "always":
                 continue
@@ -88,7 +88,7 @@ class Workers:
                     given.get("signup_id", ""),
                 )
             )
-        self._unjudged.clear()
+        self.unjudged.clear()
 
     def answers(self, since: Mapping[int, int] | None = None) -> "Answers":
         """The topic ``replies``, from a position or from its end on."""

@@ -18,7 +18,7 @@ import pytest
 
 _CLONE_NEWNET = 0x40000000
 # rtnetlink(7)
-_RTM_NEWROUTE, _REQUEST, _ACK, _CREATE = 24, 0x1, 0x4, 0x400
+_RTM_NEWROUTE, _RTM_DELROUTE, _REQUEST, _ACK, _CREATE = 24, 25, 0x1, 0x4, 0x400
 _TABLE_LOCAL, _STATIC, _SCOPE_HOST, _TYPE_LOCAL, _RTA_OIF = 255, 4, 254, 2, 4
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
@@ -44,6 +44,16 @@ def own_network() -> Iterator[None]:
             _call("setns", before.fileno(), _CLONE_NEWNET)
 
 
+@contextmanager
+def without_uplink() -> Iterator[None]:
+    """Within ``own_network``: only loopback addresses are reached meanwhile, as by a machine that lost its uplink."""
+    _route_all_to_loopback(socket.AF_INET, _RTM_DELROUTE)
+    try:
+        yield
+    finally:
+        _route_all_to_loopback(socket.AF_INET)
+
+
 def _call(name: str, *arguments: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if getattr(libc, name)(*arguments):
@@ -57,12 +67,13 @@ def _raise_loopback() -> None:
         fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags))
 
 
-def _route_all_to_loopback(family: socket.AddressFamily) -> None:
+def _route_all_to_loopback(family: socket.AddressFamily, change: int = _RTM_NEWROUTE) -> None:
     """Do what ``ip route add local default dev lo`` does, which not every machine has."""
     route = struct.pack("BBBBBBBBI", family, 0, 0, 0, _TABLE_LOCAL, _STATIC, _SCOPE_HOST, _TYPE_LOCAL, 0)
     attribute = struct.pack("HHI", 8, _RTA_OIF, socket.if_nametoindex("lo"))
     body = route + attribute
-    header = struct.pack("IHHII", 16 + len(body), _RTM_NEWROUTE, _REQUEST | _ACK | _CREATE, 1, 0)
+    flags = _REQUEST | _ACK | (_CREATE if change == _RTM_NEWROUTE else 0)
+    header = struct.pack("IHHII", 16 + len(body), change, flags, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as kernel:
         kernel.sendto(header + body, (0, 0))
         error = struct.unpack_from("i", kernel.recv(65_536), 16)[0]

@@ -13,13 +13,15 @@ from everwatch.kafka.topics import Topics
 from everwatch.model import Scalar, State, Transition, User
 from everwatch.notifier.addresses import Address, EmailAddress
 from everwatch.notifier.alerts import Message
+from everwatch.notifier.composing import compose
+from everwatch.notifier.delivery_rows import Delivery
 from everwatch.notifier.dispatch import Dispatcher, Limits, OverHttp, OverMail, resolve_doubts
 from everwatch.notifier.intake import build_batch, take_in
-from everwatch.notifier.planner import compose, judge
+from everwatch.notifier.judging import judge
 from everwatch.notifier.routes import Rules
 from everwatch.notifier.rules_file import rules_of
 from everwatch.notifier.senders.outcome import Outcome, Verdict
-from everwatch.notifier.storage import Delivery, Storage, open_storage
+from everwatch.notifier.storage import Storage, open_storage
 from support.waiting import PATIENCE
 
 START = 1_800_000_000_000

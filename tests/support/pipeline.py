@@ -136,7 +136,9 @@ class Pipeline:
         self.close()
 
     def close(self) -> None:
-        """Stop everything."""
+        """Stop everything; once more changes nothing."""
+        if self not in self.open_ones:
+            return
         self.open_ones.remove(self)
         self._producer = None
         if self._reader is not None:

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bench.errors import Unmeasured
 from bench.postgres import Missing, PostgresServer, name_in, running
 from everwatch.core.config import Settings
 from everwatch.store import open_store
 
-__all__ = ["FAST", "Databases", "Missing", "PostgresServer", "running"]
+__all__ = ["FAST", "Databases", "Missing", "PostgresServer", "Unmeasured", "name_in", "running"]
 
 # what is durable is not what these tests are about, and their server ends with them; the tests of kills say otherwise
 FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "shared_buffers=64MB", "max_connections=60")

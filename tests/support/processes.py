@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from everwatch.processes import Process
-from everwatch.processes.health import Phase
+from everwatch.processes.health import ProcessPhase
 from everwatch.processes.running import live
 from support.waiting import PATIENCE
 
@@ -23,7 +23,7 @@ async def running(process: AProcess) -> AsyncIterator[AProcess]:
     life = asyncio.create_task(live(process, _never))
     try:
         async with asyncio.timeout(30 * PATIENCE):
-            while process.health.phase is Phase.STARTING and not life.done():
+            while process.health.phase is ProcessPhase.STARTING and not life.done():
                 await asyncio.sleep(0.01)
         if not life.done():
             yield process

@@ -16,15 +16,15 @@ class Target:
         self.hits: Counter[str] = Counter()
         self.in_flight = 0
         self._lock = threading.Lock()
-        self._release = threading.Event()
+        self.release = threading.Event()
         target = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                target._begin(self.path)
+                target.begin(self.path)
                 try:
                     if self.path.startswith("/slow"):
-                        target._release.wait(target.SLOW_S)
+                        target.release.wait(target.SLOW_S)
                     self.send_response(500 if self.path.startswith("/broken") else 200)
                     self.send_header("Content-Length", "2")
                     self.end_headers()
@@ -32,7 +32,7 @@ class Target:
                 except OSError:
                     pass  # who asked was killed
                 finally:
-                    target._end()
+                    target.end()
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -52,7 +52,7 @@ class Target:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._release.set()
+        self.release.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -60,11 +60,11 @@ class Target:
         """The URL of a path here."""
         return f"http://127.0.0.1:{self.port}{path}"
 
-    def _begin(self, path: str) -> None:
+    def begin(self, path: str) -> None:
         with self._lock:
             self.hits[path] += 1
             self.in_flight += 1
 
-    def _end(self) -> None:
+    def end(self) -> None:
         with self._lock:
             self.in_flight -= 1

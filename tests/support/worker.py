@@ -1,48 +1,45 @@
-"""A worker's engine in this process, on a broker that does what the test says: loses, keeps waiting, is away.
+"""A worker's engine in this process, on Kafka in memory that does what the test says: loses, keeps waiting, is away.
 
-The engine, its lanes, agents, partitions, timer and store are the real ones; Faust's rebalances and its recovery are
-played by ``Life``. There is one partition, number 0. What the broker has outlives the workers.
+The engine, its batch consumers, agents, partitions, emitter and store are the real ones; Faust's rebalances and its
+recovery are played by ``Life``. Users are of partition 0. What the broker has outlives the workers.
 """
 
 import asyncio
-import threading
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable, Iterable, MutableSequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
-import pytest
-from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.structs import RecordMetadata
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from everwatch.core.bisection import Bisection
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import load_settings
 from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.consumed_record import Record
-from everwatch.kafka.progress import OWNER_HEADER, Noted
-from everwatch.kafka.stamped_batch import StampedBatch
+from everwatch.kafka.memory import MemoryClients, MemoryKafka, SentRecord
+from everwatch.kafka.memory.consumer import MemoryConsumer
+from everwatch.kafka.memory.log import LogTransaction, TransactionState
+from everwatch.kafka.progress import OWNER_HEADER
 from everwatch.kafka.topics import Topics
 from everwatch.rules.changelog_marks import Mark, decode_mark
 from everwatch.timetable import Timetable
 from streams.app import create_app
 from streams.state.entry_store import Store
-from streams.state.owned_partitions import OwnedPartition
+from streams.state.owned_partition import OwnedPartition
 from support.pipeline import every
 
 START = 1_800_000_000_000
 TOPICS = Topics.of(load_settings())
 CHANGELOG = TOPICS.monitors_changelog
+INPUTS = (TOPICS.signups, TOPICS.commands, TOPICS.signals, TOPICS.results)
 # far more than a busy machine needs
 PATIENCE_S = 60.0
-# waits between two looks at a condition, and of a consumer that has nothing to give
+# wait between two looks at a condition
 LOOK_S = 0.002
-IDLE_S = 0.005
+
+Pair = tuple[bytes, bytes | None]
 
 
 async def until(what: str, look: Callable[[], object]) -> None:
@@ -73,354 +70,224 @@ async def turns() -> AsyncIterator[Callable[[], int]]:
         task.cancel()
 
 
-class Sent(NamedTuple):
-    """A record that was given to the producer."""
+class Broker(MemoryKafka):
+    """Kafka in memory, and what tests of a worker ask of it: its progress, its ticks, and its records as pairs.
 
-    topic: str
-    key: bytes
-    value: bytes | None
-    on_delivery: Callable[[KafkaError | None, Any], None] | None
-    headers: list[tuple[str, bytes]] | None = None
-
-
-class Message:
-    """A record as librdkafka gives it, consumed or delivered."""
-
-    def __init__(self, topic: str, offset: int, key: bytes | None, value: bytes | None) -> None:
-        self._topic, self._offset, self._key, self._value = topic, offset, key, value
-
-    def topic(self) -> str:
-        return self._topic
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self._offset
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, START
-
-    def key(self) -> bytes | None:
-        return self._key
-
-    def value(self) -> bytes | None:
-        return self._value
-
-    def error(self) -> KafkaError | None:
-        return None
-
-    def __len__(self) -> int:
-        return len(self._value or b"")
-
-
-class End(Message):
-    """The end of the partition, as librdkafka reports it."""
-
-    def error(self) -> KafkaError:
-        return KafkaError(KafkaError._PARTITION_EOF)
-
-
-class Broken(Message):
-    """A batch of which the client cannot make records."""
-
-    def error(self) -> KafkaError:
-        return KafkaError(KafkaError._BAD_MSG)
-
-
-class Broker:
-    """The topics, and how the broker behaves.
-
-    ``held``: topics whose records it does not answer for yet. ``loses``: says of a record that it is not to be had.
-    ``is_away``: what is asked before partitions are opened fails. ``at_progress``: is waited for then, ``at_ticks``:
-    before it acknowledges ticks.
-    ``broken``: offsets of a topic that lie in one batch that no client can read.
-    ``asked``, ``assigned``: how often progress was asked for, and lanes have begun to read.
+    ``at_progress``: is waited for when a worker asks for progress, ``is_progress_away``: no broker gives it then.
+    ``at_committed``: is called with the topic when a batch consumer asks for its offsets; ``away``: topics that have no
+    broker for that. ``asked``: how often progress was asked for. ``assigned_to``: the partitions that batch consumers
+    read, by topic.
     """
 
     def __init__(self) -> None:
-        self.logs: defaultdict[str, list[tuple[bytes, bytes | None]]] = defaultdict(list)
-        self.committed: dict[str, int] = {}
-        self.held: set[str] = set()
-        self.loses: Callable[[Sent], bool] = lambda _: False
-        self.is_away = False
-        self.lanes_away: set[str] = set()
-        self.broken: dict[str, range] = {}
+        super().__init__(load_settings().partitions, SettableClock(START))
         self.asked = 0
-        self.assigned = 0
+        self.assigned_to: dict[str, set[int]] = {}
         self.at_progress: Callable[[], Any] | None = None
-        self.at_ticks: Callable[[], Any] | None = None
+        self.at_committed: Callable[[str], object] = lambda _: None
+        self.is_progress_away = False
+        self.away: set[str] = set()
         self.ticks: list[tuple[str, int]] = []
-        self.producers: list[Producer] = []
-        # which producer the last fence belongs to, and how many transactions were tried in vain
-        self.epoch = 0
+        # how many transactions were tried in vain
         self.aborted = 0
-        self.changelog_id = "changelog-1"
-        # the last owner's mark, as progress has it
-        self.owner: Mark | None = None
-        self.is_progress_lost = False
-
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Have every engine made from now on talk to this broker."""
-        monkeypatch.setattr("streams.engine.Engine._read_noted", lambda _, numbers: self._read_progress(numbers))
+        self.pairs = Pairs(self)
+        for number in range(self.partitions):
+            self.append(SentRecord(TOPICS.progress, number, b"%d" % number, b"%d" % START, START, []))
 
     def take(self, topic: str, value: dict[str, Any]) -> None:
         """A client's record, keyed by its user."""
-        self.logs[topic].append((value["user_id"].encode(), orjson.dumps(value)))
+        self.append(SentRecord(topic, 0, value["user_id"].encode(), orjson.dumps(value), START, []))
+
+    def append(self, sent: SentRecord, transaction: LogTransaction | None = None) -> int:
+        if sent.topic in TOPICS.all_ticks:
+            self.ticks.append(((sent.key or b"").decode(), sent.timestamp_ms))
+        return super().append(sent, transaction)
+
+    def end(self, transactional_id: str, state: TransactionState) -> None:
+        with self.lock:
+            self.aborted += state is TransactionState.ABORTED and transactional_id in self.open
+            super().end(transactional_id, state)
+
+    # --- what a worker has acknowledged -----------------------------------------------------------------------------
+
+    def acknowledged(self, topic: str) -> int:
+        """The offset up to which workers have acknowledged a topic."""
+        return self.committed[_group_of(topic)].get((topic, 0), 0)
+
+    def acknowledge(self, topic: str, offset: int, group: str = "") -> None:
+        """Commit an offset in the place of a worker."""
+        self.committed[group or _group_of(topic)][topic, 0] = offset
 
     def is_acknowledged(self, topic: str) -> bool:
         """Whether workers have acknowledged everything on a topic."""
-        return self.committed.get(topic, 0) == len(self.logs[topic])
+        return self.acknowledged(topic) == self.logs(topic)[0].end
 
-    def waiting(self, topic: str) -> int:
-        """How many records of a topic the broker does not answer for yet."""
-        return sum(sent.topic == topic for producer in self.producers for sent in producer.queue)
+    # --- fencing ----------------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """How often the producer of the partition was initialised."""
+        return self.epochs[f"{CHANGELOG}-0"]
+
+    def fence_owner(self) -> None:
+        """Another worker initialises its producer."""
+        self.fence(f"{CHANGELOG}-0")
+
+    # --- progress and the changelog ---------------------------------------------------------------------------------
 
     def noted(self) -> int:
         """The progress of the partition."""
-        return max((int(value or 0) for _, value in self.logs[TOPICS.progress]), default=START)
+        return max((int(value or 0) for _, value in self.pairs[TOPICS.progress]), default=START)
+
+    def note(self, emitted_to: int) -> None:
+        """Have the topic say this of the partition, and of its owner what it says now."""
+        owner = self.owner
+        self.pairs[TOPICS.progress] = [(b"0", b"%d" % emitted_to)]
+        self.owner = owner
+
+    @property
+    def owner(self) -> Mark | None:
+        """The last owner's mark, as progress has it."""
+        records = self.logs(TOPICS.progress)[0].records()
+        return decode_mark(dict(records[-1].headers).get(OWNER_HEADER)) if records else None
+
+    @owner.setter
+    def owner(self, mark: Mark | None) -> None:
+        last = self.logs(TOPICS.progress)[0].records()[-1]
+        last.headers = [(OWNER_HEADER, mark.encode())] if mark else []
 
     def lose_progress(self) -> None:
         """Delete the topic and create it again."""
-        self.logs[TOPICS.progress] = []
-        self.owner = None
-        self.is_progress_lost = True
+        self.delete(TOPICS.progress)
 
     def make_changelog_anew(self) -> None:
         """Delete the changelog and create it again."""
-        self.logs[CHANGELOG] = []
-        self.changelog_id = f"{self.changelog_id}+"
+        self.delete(CHANGELOG)
 
-    async def _read_progress(self, numbers: Iterable[int]) -> dict[int, Noted]:
-        self.asked += 1
-        if self.at_progress is not None:
-            await self.at_progress()
-        if self.is_away:
-            raise BrokerUnavailable("nobody answers")
-        if self.is_progress_lost and not self.logs[TOPICS.progress]:
-            return {}
-        return dict.fromkeys(numbers, Noted(self.noted(), self.owner))
+    @property
+    def changelog_id(self) -> str:
+        """The id of the changelog's topic."""
+        return self.topic_id(CHANGELOG)
+
+    def last_offset(self, topic: str) -> int:
+        """The offset of the last record of a topic; the end of its transaction stands behind it."""
+        log = self.logs(topic)[0]
+        return max(log.start + place for place, entry in enumerate(log.entries) if not entry.is_marker)
 
 
-class BrokerClients:
+class Pairs:
+    """The records of each topic's partition 0 as pairs of key and value; what is assigned stands there from then on."""
+
+    def __init__(self, broker: MemoryKafka) -> None:
+        self._broker = broker
+
+    def __getitem__(self, topic: str) -> "TopicPairs":
+        return TopicPairs(self._broker, topic)
+
+    def __setitem__(self, topic: str, pairs: Iterable[Pair]) -> None:
+        if not isinstance(pairs, TopicPairs):  # else it was changed in place
+            self[topic][:] = pairs
+
+
+class TopicPairs(MutableSequence[Pair]):
+    """The records of one topic that consumers are given. Markers of transactions are not among them."""
+
+    def __init__(self, broker: MemoryKafka, topic: str) -> None:
+        self._broker = broker
+        self._topic = topic
+
+    def _all(self) -> list[Pair]:
+        with self._broker.lock:
+            return [(entry.key or b"", entry.value) for entry in self._broker.logs(self._topic)[0].records()]
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._all()[place]
+
+    def __eq__(self, other: object) -> bool:
+        return self._all() == other
+
+    def __hash__(self) -> int:
+        raise TypeError("it changes")
+
+    def __setitem__(self, place: Any, pairs: Any) -> None:
+        changed = self._all()
+        changed[place] = pairs
+        with self._broker.lock:
+            self._broker.logs(self._topic)[0].cut(self._broker.logs(self._topic)[0].end)
+            self._broker.logs(self._topic)[0].start = 0
+            self.extend(changed)
+
+    def __delitem__(self, place: Any) -> None:
+        """Cut the end off, as an unclean election of a leader does."""
+        assert isinstance(place, slice)
+        assert place.start
+        assert place.stop is None
+        with self._broker.lock:
+            log = self._broker.logs(self._topic)[0]
+            kept = log.records()[: place.start]
+            last = next(place for place, entry in enumerate(log.entries) if entry is kept[-1])
+            del log.entries[last + 1 :]
+
+    def insert(self, place: int, pair: Pair) -> None:
+        assert place == len(self)
+        self._broker.append(SentRecord(self._topic, 0, *pair, START, []))
+
+
+class BrokerClients(MemoryClients):
     """Clients of the broker of a test, as an engine is given them."""
 
     def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-
-    def producer(self, **_: object) -> Any:
-        return Producer(self._broker)
-
-    def transactional_producer(self, transactional_id: str) -> Any:
-        return LogProducer(self._broker)
-
-    def consumer(self, group_id: str, **_: object) -> Any:
-        return Consumer(self._broker, group_id)
-
-    def admin(self) -> Any:
-        return Admin(self._broker)
-
-    def batch_producer(self) -> Any:
-        return TickProducer(self._broker)
-
-
-class Admin:
-    """An admin client, which may be asked for a topic's id."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-
-    def describe_configs(self, resources: list[Any], **_: object) -> dict[Any, "Future[Any]"]:
-        return {}
-
-    def describe_topics(self, topics: Any, **_: object) -> dict[str, "Future[Any]"]:
-        described: Future[Any] = Future()
-        described.set_result(SimpleNamespace(topic_id=self._broker.changelog_id))
-        return dict.fromkeys(topics.topics if hasattr(topics, "topics") else [CHANGELOG], described)
-
-
-class Producer:
-    """A librdkafka producer."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self.queue: list[Sent] = []
-        self._lock = threading.Lock()
-        self._idle = threading.Event()
-        broker.producers.append(self)
-
-    def __len__(self) -> int:
-        return len(self.queue)
-
-    def produce(
-        self,
-        topic: str,
-        value: bytes | None = None,
-        key: bytes = b"",
-        partition: int = 0,
-        callback: Callable[[KafkaError | None, Any], None] | None = None,
-        on_delivery: Callable[[KafkaError | None, Any], None] | None = None,
-        timestamp: int = 0,
-        headers: list[tuple[str, bytes]] | None = None,
-    ) -> None:
-        assert partition == 0
-        with self._lock:
-            self.queue.append(Sent(topic, key, value, callback or on_delivery, headers))
-
-    def poll(self, timeout: float) -> int:
-        with self._lock:
-            ready = [sent for sent in self.queue if sent.topic not in self._broker.held]
-            self.queue = [sent for sent in self.queue if sent.topic in self._broker.held]
-            answers = [(sent, *self._answer(sent)) for sent in ready]
-        for sent, error, message in answers:
-            if sent.on_delivery is not None:
-                sent.on_delivery(error, message)
-        if not answers:
-            self._idle.wait(min(timeout, IDLE_S))
-        return len(answers)
-
-    def flush(self, timeout: float) -> int:
-        self.poll(0)
-        return len(self.queue)
-
-    def _answer(self, sent: Sent) -> tuple[KafkaError | None, Message]:
-        log = self._broker.logs[sent.topic]
-        message = Message(sent.topic, len(log), sent.key, sent.value)
-        if self._broker.loses(sent):
-            return KafkaError(KafkaError._MSG_TIMED_OUT), message
-        log.append((sent.key, sent.value))
-        return None, message
-
-
-class LogProducer(Producer):
-    """A transactional librdkafka producer: the last one that was initialised fences the others."""
-
-    def __init__(self, broker: Broker) -> None:
         super().__init__(broker)
-        self._epoch = -1
-        self._delivered: list[tuple[Sent, Message]] = []
-
-    def init_transactions(self, timeout: float) -> None:
-        with self._lock:
-            self._broker.epoch += 1
-            self._epoch = self._broker.epoch
-
-    def begin_transaction(self) -> None:
-        assert not self.queue
-
-    def commit_transaction(self, timeout: float) -> None:
-        with self._lock:
-            if self._epoch != self._broker.epoch:
-                raise KafkaException(KafkaError(KafkaError._FENCED, "fenced", True))
-            if any(sent.topic in self._broker.held for sent in self.queue):
-                self._idle.wait(IDLE_S)
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "in progress", False, True))
-            if sum(self._broker.loses(sent) for sent in self.queue):
-                raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT, "lost", False, False, True))
-            for sent in self.queue:
-                for name, value in sent.headers or ():
-                    if name == OWNER_HEADER:
-                        self._broker.owner = decode_mark(value)
-                self._delivered.append((sent, self._answer(sent)[1]))
-            self.queue = []
-
-    def abort_transaction(self, timeout: float) -> None:
-        self._broker.aborted += 1
-        self.queue = []
-
-    def poll(self, timeout: float) -> int:
-        for sent, message in self._delivered:
-            if sent.on_delivery is not None:
-                sent.on_delivery(None, message)
-        self._delivered = []
-        return 0
-
-    def purge(self) -> None:
-        self.queue = []
-
-
-class Consumer:
-    """A librdkafka consumer of a lane; it reads from where it was acknowledged last whenever it is assigned."""
-
-    def __init__(self, broker: Broker, group: str) -> None:
         self._broker = broker
-        self._topic = group.rpartition("-worker-")[2]
-        self._position: int | None = None
-        self._idle = threading.Event()
+        self._loop = asyncio.get_running_loop()
 
-    def committed(self, wanted: list[TopicPartition], _: float) -> list[TopicPartition]:
-        if self._topic in self._broker.lanes_away:
+    def consumer(self, group_id: str, **overrides: object) -> Any:
+        broker = self._broker
+        if group_id == _group_of(TOPICS.progress):
+            self._ask_for_progress()
+        return (
+            BatchReader(broker, group_id, overrides) if group_id in _GROUPS else super().consumer(group_id, **overrides)
+        )
+
+    def _ask_for_progress(self) -> None:
+        """Do what the test says; a worker calls this in a thread."""
+        broker = self._broker
+        broker.asked += 1
+        if broker.at_progress is not None:
+            asyncio.run_coroutine_threadsafe(broker.at_progress(), self._loop).result(PATIENCE_S)
+        if broker.is_progress_away:
+            raise BrokerUnavailable("nobody answers")
+
+
+class BatchReader(MemoryConsumer):
+    """The consumer of a batch consumer."""
+
+    def __init__(self, broker: Broker, group_id: str, overrides: dict[str, object]) -> None:
+        super().__init__(broker, group_id, overrides)
+        self._broker = broker
+        self._topic = _GROUPS[group_id]
+
+    def committed(self, partitions: list[TopicPartition], timeout: float = -1) -> list[TopicPartition]:
+        self._broker.at_committed(self._topic)
+        if self._topic in self._broker.away:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
-        for each in wanted:
-            each.offset = self._broker.committed.get(self._topic, -1_001)
-        return wanted
+        return super().committed(partitions, timeout)
 
-    def assign(self, positions: list[TopicPartition]) -> None:
-        (position,) = positions
-        self._broker.assigned += self._topic != CHANGELOG
-        self._position = 0 if position.offset == OFFSET_BEGINNING else position.offset
-
-    def unassign(self) -> None:
-        self._position = None
-
-    def position(self, wanted: list[TopicPartition]) -> list[TopicPartition]:
-        return [TopicPartition(self._topic, 0, self._position or 0) for _ in wanted]
-
-    def seek(self, position: TopicPartition) -> None:
-        self._position = position.offset
-
-    def pause(self, _: list[TopicPartition]) -> None:
-        self._position = None
-
-    def resume(self, _: list[TopicPartition]) -> None:
-        pass
-
-    def get_watermark_offsets(self, _: TopicPartition, timeout: float) -> tuple[int, int]:
-        return 0, len(self._broker.logs[self._topic])
-
-    def consume(self, most: int, timeout: float) -> list[Message]:
-        if self._position is None or self._position >= len(self._broker.logs[self._topic]):
-            self._idle.wait(IDLE_S)
-            return [End(self._topic, self._position, None, None)] if self._position is not None else []
-        broken = self._broker.broken.get(self._topic, range(0))
-        if self._position in broken:
-            self._idle.wait(IDLE_S)
-            return [Broken(self._topic, broken.start, None, None)]
-        if self._position < broken.start:
-            most = min(most, broken.start - self._position)
-        some = self._broker.logs[self._topic][self._position : self._position + most]
-        found = [Message(self._topic, self._position + n, *record) for n, record in enumerate(some)]
-        self._position += len(found)
-        return found
-
-    def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> None:
-        for each in offsets:
-            self._broker.committed[self._topic] = each.offset
-
-    def close(self) -> None:
-        self._position = None
+    def assign(self, partitions: Iterable[TopicPartition]) -> None:
+        partitions = list(partitions)
+        if partitions:
+            self._broker.assigned_to[self._topic] = {each.partition for each in partitions}
+        super().assign(partitions)
 
 
-class TickProducer:
-    """An aiokafka producer of stamped batches."""
+def _group_of(topic: str) -> str:
+    return f"everwatch-worker-{topic}"
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
 
-    async def start(self) -> None:
-        pass
-
-    async def stop(self) -> None:
-        pass
-
-    async def send_batch(self, batch: StampedBatch, topic: str, *, partition: int) -> "asyncio.Future[object]":
-        for record in MemoryRecords(bytes(batch._build())).next_batch():
-            self._broker.ticks.append((record.key.decode(), record.timestamp))
-        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        if self._broker.at_ticks is not None:
-            await self._broker.at_ticks()
-        answer.set_result(RecordMetadata(topic, partition, TopicPartition(topic, partition), 0, START, 0, 0))
-        return answer
+_GROUPS = {_group_of(topic): topic for topic in INPUTS}
 
 
 class Life:
@@ -443,13 +310,13 @@ class Life:
         self.generation = 0
         # which partitions were rebuilt from the table, in order
         self.rebuilt: list[int] = []
-        load = self.engine.partitions._load
+        rebuild = self.engine.partitions.rebuild
 
         def noted(partition: OwnedPartition, generation: int) -> Any:
             self.rebuilt.append(partition.number)
-            return load(partition, generation)
+            return rebuild(partition, generation)
 
-        self.engine.partitions._load = noted  # type: ignore[method-assign]
+        self.engine.partitions.rebuild = noted  # type: ignore[method-assign]
 
     @property
     def store(self) -> Store:
@@ -473,22 +340,22 @@ class Life:
     async def assigned(self, *numbers: int) -> None:
         """A rebalance gives the partition to this worker, or others."""
         self.generation += 1
-        await self.engine.assigned(set(numbers or (0,)), self.generation)
+        await self.engine.ownership.assigned(set(numbers or (0,)), self.generation)
 
     async def recovered(self) -> None:
         """A rebalance ends: the table is brought to where the changelog is, then the partition is this worker's."""
         await self.assigned()
-        await self.engine.opened()
+        await self.engine.ownership.opened()
 
     async def revoked(self, patience_s: float = PATIENCE_S) -> None:
         """A rebalance begins, and another worker is given the partition."""
-        await self.engine.pause(patience_s)
+        await self.engine.ownership.pause(patience_s)
         self.generation += 1
-        await self.engine.assigned(set(), self.generation)
+        await self.engine.ownership.assigned(set(), self.generation)
 
     async def paused(self, patience_s: float = PATIENCE_S) -> None:
         """A rebalance begins."""
-        await self.engine.pause(patience_s)
+        await self.engine.ownership.pause(patience_s)
 
     async def command(self, user_id: str, command: str, monitor_id: str = "m") -> bool:
         """Send a command and wait until it is carried out; False if the worker ends before."""
@@ -526,7 +393,7 @@ class Life:
 
     def put_away(self) -> bool:
         """Whether there is a timetable to take up, as of what is written. Leaves it there."""
-        return self.store._db_for_partition(0).get(b"\0Tm") is not None
+        return self.store.has_timetable(0)
 
 
 @asynccontextmanager
@@ -543,6 +410,20 @@ async def worker(
     finally:
         broker.held.clear()
         await life.stop()
+
+
+async def known(life: Life, *names: str) -> None:
+    """Sign users up, and wait until the input is acknowledged."""
+    for name in names:
+        life.broker.take(TOPICS.signups, signup(name))
+    await until(f"{', '.join(names)} are signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+
+
+async def crashed(life: Life) -> BaseException:
+    """Wait until the worker ends; gives the reason."""
+    await until("the worker ends", lambda: life.engine.crashed)
+    assert life.engine.crash_reason is not None
+    return life.engine.crash_reason
 
 
 def signup(user_id: str, *monitors: str, interval: str = "1s") -> dict[str, Any]:

@@ -15,7 +15,7 @@ from everwatch.core.errors import AccessError, SettingsError, TransportRefused, 
 from everwatch.kafka.access_errors import read_of, refused, refused_connection
 from everwatch.kafka.acl import Operation, Resource
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.process_rights import Process, rights_of
+from everwatch.kafka.process_rights import ProcessRole, rights_of
 from everwatch.kafka.tls_files import tls_context
 from everwatch.kafka.topics import Topics
 
@@ -70,10 +70,10 @@ def test_a_missing_acl_names_operation_and_resource_and_blames_no_record() -> No
 
 def test_rights_of_a_process_are_about_every_topic() -> None:
     settings = load_settings(topic_prefix="a.", publish_topics="orders")
-    for process in Process:
+    for process in ProcessRole:
         topics = {right.name for right in rights_of(process, settings) if right.resource == "topic"}
         assert topics >= set(Topics.of(settings).all)
-    assert "orders" in {right.name for right in rights_of(Process.EXECUTOR, settings)}
+    assert "orders" in {right.name for right in rights_of(ProcessRole.EXECUTOR, settings)}
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +128,8 @@ def test_an_encrypted_key_is_opened_with_its_password(files: Path) -> None:
     assert tls_context(settings) is not None
 
 
-@pytest.mark.parametrize("process", Process)
-def test_the_documented_rights_are_those_that_are_looked_for(process: Process) -> None:
+@pytest.mark.parametrize("process", ProcessRole)
+def test_the_documented_rights_are_those_that_are_looked_for(process: ProcessRole) -> None:
     def names(operation: Operation, resource: Resource) -> str:
         found = [r for r in rights_of(process, load_settings()) if (r.operation, r.resource) == (operation, resource)]
         return ", ".join(f"`{right.name}{'*' if right.is_prefix else ''}`" for right in found)

@@ -9,7 +9,7 @@ from support.api import START, Api, api
 from everwatch.api import job_runner, jobs
 from everwatch.api.auditing import AuditLog
 from everwatch.api.database import Database
-from everwatch.api.job_records import LEASE_MS, Job, command_id_of, is_taken
+from everwatch.api.job_records import LEASE_MS, BulkJob, command_id_of, is_taken
 from everwatch.api.job_runner import JobRunner
 from everwatch.api.job_views import JobAction, JobState
 from everwatch.api.job_writing import JobWriter
@@ -215,9 +215,9 @@ async def test_jobs_that_ended_are_forgotten_after_their_time(server: Api, monke
 
 
 def test_of_two_processes_that_take_a_job_at_once_one_has_it() -> None:
-    def job(owner: str, written_at: int, **more: Any) -> Job:
+    def job(owner: str, written_at: int, **more: Any) -> BulkJob:
         given: dict[str, Any] = {"owner": owner, "written_at": written_at, "lease_until": written_at + LEASE_MS} | more
-        return Job("j", JobAction.PAUSE, FacetsQuery(), 0, "t", "", "admin", "", None, 1, **given)
+        return BulkJob("j", JobAction.PAUSE, FacetsQuery(), 0, "t", "", "admin", "", None, 1, **given)
 
     unowned = job("", 0, lease_until=0)
     assert is_taken(unowned, job("a", 5))

@@ -124,7 +124,7 @@ async def test_a_stream_ends_when_its_token_is_revoked_and_when_the_process_stop
 
 
 async def test_a_client_that_does_not_read_is_left_behind_with_a_bounded_queue() -> None:
-    client = live_module.Client("", "", None)
+    client = live_module.LiveClient("", "", None)
     for second in range(100):
         client.offer([("transition", changed("ann", number)) for number in range(60)], float(second))
     assert client.dropped == 100 * 60 - live_module.MOST_QUEUED

@@ -258,11 +258,13 @@ EXPECTED: dict[str, object] = {
     "result-manual": msgspec.structs.replace(
         RESULT, status=Status.SUCCESS, manual=True, timings={}, skipped_until=0, skipped_count=0
     ),
+    "result-unreached": msgspec.structs.replace(RESULT, status=Status.FAILURE, unreached=42),
     "result-detail": msgspec.structs.replace(RESULT, detail="HTTP/1.1 503 Service Unavailable\n\nzu größe"),
     "transition-reminder": msgspec.structs.replace(
         TRANSITION, from_state=State.DOWN, reason="still down after 1 h: connection refused", reminder=True
     ),
     "transition-muted": msgspec.structs.replace(TRANSITION, alert=False),
+    "transition-unreached": msgspec.structs.replace(TRANSITION, executor="host-1", unreached=42),
     "transition-told": msgspec.structs.replace(
         TRANSITION, kind="http", target="shop.example", plan="pro", labels={"env": "größe"}, lasted_ms=61_000
     ),
@@ -347,14 +349,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the schemas to change; the code reads it."""
     shutil.copytree(str(avro_schemas.schema_folder()), tmp_path / "schemas")
     monkeypatch.setattr(avro_schemas, "schema_folder", lambda: tmp_path / "schemas")
-    forget()
+    avro_schemas.forget()
     yield tmp_path / "schemas"
-    forget()
-
-
-def forget() -> None:
-    for cached in (avro_schemas.load, avro_schemas.header, avro_schemas._writers):
-        cached.cache_clear()
+    avro_schemas.forget()
 
 
 def with_another_field(path: Path, **field: object) -> None:
@@ -405,7 +402,7 @@ def test_a_changed_schema_is_kept_in_history_and_as_golden_bytes(name: str) -> N
 def test_a_changed_schema_without_history_is_told_what_to_do(folder: Path) -> None:
     old = current("signal")
     with_another_field(folder / "signal.avsc", default="")
-    forget()
+    avro_schemas.forget()
     assert current("signal") != old
     keep, write = complaints("signal", current("signal"), {old}, set())
     assert f"as schemas/history/signal.{old}.avsc" in keep
@@ -416,7 +413,7 @@ def test_a_changed_schema_without_history_is_told_what_to_do(folder: Path) -> No
 def test_every_file_of_history_is_called_after_its_fingerprint() -> None:
     history = avro_schemas.schema_folder() / "history"
     for entry in history.iterdir() if history.is_dir() else []:
-        assert entry.name.split(".")[1] == avro_schemas._fingerprint(avro_schemas._parse(entry.read_bytes())).hex()
+        assert entry.name.split(".")[1] == avro_schemas.fingerprint_of(entry.read_bytes()).hex()
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.bin")), ids=lambda path: path.stem)
@@ -465,7 +462,7 @@ def test_a_record_of_a_version_in_history_is_read_with_the_new_fields_default(fo
     (folder / "history").mkdir(exist_ok=True)
     shutil.copy(folder / "signal.avsc", folder / "history" / f"signal.{old}.avsc")
     with_another_field(folder / "signal.avsc", default="unknown")
-    forget()
+    avro_schemas.forget()
     read = avro_schemas.decode("signal", old_bytes)
     assert read.pop("source") == "unknown"
     assert read.items() >= INPUTS["signal"].items()
@@ -474,7 +471,7 @@ def test_a_record_of_a_version_in_history_is_read_with_the_new_fields_default(fo
 def test_a_record_of_a_version_nobody_kept_is_refused(folder: Path) -> None:
     old_bytes = avro_schemas.encode("signal", INPUTS["signal"])
     with_another_field(folder / "signal.avsc", default="unknown")
-    forget()
+    avro_schemas.forget()
     with pytest.raises(InvalidInput, match="unknown Avro schema fingerprint"):
         avro_schemas.decode("signal", old_bytes)
 

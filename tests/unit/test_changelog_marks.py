@@ -2,7 +2,7 @@
 
 import pytest
 
-from everwatch.rules.changelog_marks import Held, Mark, Verdict, decode_mark, digest_of, judge
+from everwatch.rules.changelog_marks import Held, Mark, TableVerdict, decode_mark, digest_of, judge
 
 ME, OTHER = "1-me", "2-other"
 OLD, NEW = "old-topic", "new-topic"
@@ -44,7 +44,7 @@ MINE, THEIRS = Mark(OLD, 99, member=ME), Mark(OLD, 99, member=OTHER)
     ],
 )
 def test_a_table_that_fits_is_caught_up(table: Mark | None, held: Held, owner: Mark | None) -> None:
-    assert judge(table, held, owner, ME) is Verdict.FITS
+    assert judge(table, held, owner, ME) is TableVerdict.FITS
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_a_table_that_fits_is_caught_up(table: Mark | None, held: Held, owner: M
     ids=["made anew", "made anew and grown", "cut off", "cut off and grown"],
 )
 def test_what_the_last_owners_table_holds_is_written_back(held: Held) -> None:
-    assert judge(TABLE, held, MINE, ME) is Verdict.NEWER
+    assert judge(TABLE, held, MINE, ME) is TableVerdict.NEWER
     # it was killed before it noted its last records
-    assert judge(TABLE, held, Mark(OLD, 90, member=ME), ME) is Verdict.NEWER
+    assert judge(TABLE, held, Mark(OLD, 90, member=ME), ME) is TableVerdict.NEWER
 
 
 @pytest.mark.parametrize("held", [Held(NEW, 0, 0), Held(NEW, 0, 5_000), Held(OLD, 0, 60)])
@@ -73,23 +73,23 @@ def test_what_the_last_owners_table_holds_is_written_back(held: Held) -> None:
 def test_a_loss_that_nothing_proves_mendable_is_for_a_person_to_decide(
     held: Held, table: Mark | None, owner: Mark
 ) -> None:
-    assert judge(table, held, owner, ME) is Verdict.UNKNOWN
+    assert judge(table, held, owner, ME) is TableVerdict.UNKNOWN
 
 
 @pytest.mark.parametrize("held", [Held(NEW, 0, 0), Held(OLD, 0, 60)])
 def test_a_loss_with_nothing_noted_is_for_a_person_to_decide(held: Held) -> None:
-    assert judge(TABLE, held, None, ME) is Verdict.UNKNOWN
+    assert judge(TABLE, held, None, ME) is TableVerdict.UNKNOWN
 
 
 def test_a_copy_of_the_lost_changelog_is_dropped_once_its_owner_has_written_it_back() -> None:
     written_back = Mark(NEW, 40, member=OTHER)
-    assert judge(TABLE, Held(NEW, 0, 41), written_back, ME) is Verdict.OUTDATED
+    assert judge(TABLE, Held(NEW, 0, 41), written_back, ME) is TableVerdict.OUTDATED
     # also in the owner itself, if it was killed before it marked its table
-    assert judge(TABLE, Held(NEW, 0, 41), Mark(NEW, 40, member=ME), ME) is Verdict.OUTDATED
+    assert judge(TABLE, Held(NEW, 0, 41), Mark(NEW, 40, member=ME), ME) is TableVerdict.OUTDATED
 
 
 def test_a_copy_with_records_that_its_owner_lost_is_dropped() -> None:
-    assert judge(TABLE, Held(OLD, 0, 95), Mark(OLD, 80, member=OTHER), ME) is Verdict.OUTDATED
+    assert judge(TABLE, Held(OLD, 0, 95), Mark(OLD, 80, member=OTHER), ME) is TableVerdict.OUTDATED
 
 
 def test_a_mark_is_read_as_it_was_written() -> None:

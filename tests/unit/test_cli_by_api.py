@@ -14,10 +14,10 @@ from support.api import START, Api, api, listening
 from typer.testing import CliRunner
 
 from everwatch.api.permissions import Role
-from everwatch.cli.commands import dead_letters, explain, lists, results, task, transitions, user
+from everwatch.cli.commands import dead_letters, explain, lists, task, user
 from everwatch.cli.main import COMMANDS as ALL_COMMANDS
 from everwatch.cli.main import app
-from everwatch.cli.support import api_connection, global_options, options
+from everwatch.cli.support import api_connection, global_options, options, output_reading
 from everwatch.core.clock import SettableClock
 from everwatch.core.errors import EverwatchError
 from everwatch.kafka.dead_letter_record import DeadLetter, SourcePosition
@@ -221,7 +221,7 @@ async def test_what_is_read_is_told_as_from_the_database(
     for module in (lists, task, user):
         monkeypatch.setattr(module, "SystemClock", lambda: SettableClock(START))
     by_api = await say(*command)
-    for module in (lists, task, user, results, transitions, dead_letters):
+    for module in (lists, task, user, output_reading, dead_letters):
         monkeypatch.setattr(module, "reading", lambda _: nullcontext(server.store))
     monkeypatch.setattr(dead_letters, "has_database", lambda _: True)
     assert by_api == await asyncio.to_thread(said, *command)
@@ -360,7 +360,7 @@ async def test_the_options_before_a_command_name_the_api(server: Api, options_ke
 
 
 def test_every_command_says_what_it_works_on() -> None:
-    assert {name for name, listed in COMMANDS.items() if listed.reach is global_options.Reach.API} == {
+    assert {name for name, listed in COMMANDS.items() if listed.reach is global_options.CommandReach.API} == {
         "signup", "monitor", "task", "user", "signal", "results", "transitions", "explain", "lag", "dead-letters",
         "doctor",
     }  # fmt: skip

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from everwatch.cli.commands import monitor, signal, signup, task, user
 from everwatch.cli.support import input_file, options, sending
-from everwatch.cli.support.sending import Delivery
+from everwatch.cli.support.sending import SendingOptions
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
 from everwatch.kafka.command_client import Asked, Unanswered
@@ -79,7 +79,7 @@ class World:
         self.silent = False
 
     @contextmanager
-    def connected(self, delivery: Delivery, first: Asked) -> Iterator["World"]:
+    def connected(self, delivery: SendingOptions, first: Asked) -> Iterator["World"]:
         self._delivery = delivery
         yield self
 

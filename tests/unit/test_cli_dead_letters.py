@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 import typer
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError
 from typer.testing import CliRunner
 
 from everwatch.cli.commands import dead_letters
@@ -20,6 +21,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_content import decoded
 from everwatch.kafka.dead_letter_reader import DeadLetterTopic
 from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition, letter_or_note, place_of
+from everwatch.kafka.memory import MemoryClients, MemoryKafka, SentRecord
 from everwatch.kafka.redrive import History, Redriver
 from everwatch.kafka.topics import Topics
 from everwatch.operations.dead_letter_view import shown
@@ -266,7 +268,7 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Broker:
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(options, "set_up_logs", lambda _: None)
     monkeypatch.setattr(dead_letters, "DeadLetterTopic", lambda _, __, ___, since_ms=0: Opened(made, since_ms))
-    monkeypatch.setattr(dead_letters, "new_producer", lambda *_: made)
+    monkeypatch.setattr(dead_letters, "clients_of", lambda _: SimpleNamespace(producer=lambda: made))
     made.refuse()
     made.refuse(key=b"bob", reason="there is no plan 'silver'")
     made.refuse(
@@ -461,85 +463,23 @@ def test_each_command_has_an_example() -> None:
 # --- one letter of the topic ------------------------------------------------------------------------------------------
 
 
-class LetterConsumer:
-    """A topic with one partition: what stands at its offsets, or the code of the error that is given there."""
-
-    def __init__(self, stands: dict[int, int | None]) -> None:
-        self._stands = stands
-        self.at = 0
-
-    def get_watermark_offsets(self, _: TopicPartition, timeout: float) -> tuple[int, int]:
-        return 0, 9
-
-    def assign(self, partitions: list[TopicPartition]) -> None:
-        self.at = partitions[0].offset
-
-    def seek(self, partition: TopicPartition) -> None:
-        self.at = partition.offset
-
-    def position(self, _: list[TopicPartition]) -> list[TopicPartition]:
-        return [TopicPartition(TOPICS.dead_letters, 0, self.at)]
-
-    def consume(self, most: int, wait_s: float) -> list[Any]:
-        at = next((offset for offset in sorted(self._stands) if offset >= self.at), None)
-        if at is None:
-            self.at = 9
-            return []
-        error = self._stands[at]
-        if error is not None:
-            return [StandingMessage(at, KafkaError(error))]
-        self.at = at + 1
-        return [StandingMessage(at, None)]
-
-    def close(self) -> None:
-        pass
-
-
-class StandingMessage:
-    def __init__(self, offset: int, error: KafkaError | None) -> None:
-        self._offset, self._error = offset, error
-
-    def topic(self) -> str:
-        return TOPICS.dead_letters
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self._offset
-
-    def error(self) -> KafkaError | None:
-        return self._error
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 5
-
-    def key(self) -> bytes:
-        return b"ann"
-
-    def value(self) -> bytes:
-        return b"{}"
-
-    def headers(self) -> list[tuple[str, bytes]]:
-        return [("reason", b"no")]
-
-    def __len__(self) -> int:
-        return 2
-
-
-def topic_where(monkeypatch: pytest.MonkeyPatch, stands: dict[int, int | None]) -> DeadLetterTopic:
-    monkeypatch.setattr("everwatch.kafka.dead_letter_reader.new_admin", lambda *_: None)
-    monkeypatch.setattr("everwatch.kafka.dead_letter_reader.expect_topic", lambda *_: 1)
-    monkeypatch.setattr("everwatch.kafka.dead_letter_reader.new_consumer", lambda *_, **__: LetterConsumer(stands))
-    return DeadLetterTopic(Settings(), "nowhere:1", SettableClock(0))
+def topic_where(*offsets: int) -> tuple[MemoryKafka, DeadLetterTopic]:
+    """The topic with letters at these offsets, and 9 behind its end."""
+    kafka = MemoryKafka(1, SettableClock(5))
+    for offset in range(9):
+        kafka.append(SentRecord(TOPICS.dead_letters, 0, b"ann", b"{}", 5, [("reason", b"no")]))
+        if offset not in offsets:
+            # compacted away, or the end of a transaction
+            kafka.logs(TOPICS.dead_letters)[0].at(offset).is_marker = True
+    return kafka, DeadLetterTopic(Settings(), MemoryClients(kafka), SettableClock(0))
 
 
 def place(offset: int) -> SourcePosition:
     return SourcePosition(TOPICS.dead_letters, 0, offset)
 
 
-def test_a_letter_is_found_and_a_gap_or_an_offset_beyond_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    topic = topic_where(monkeypatch, {3: None, 5: None})
+def test_a_letter_is_found_and_a_gap_or_an_offset_beyond_is_none() -> None:
+    _, topic = topic_where(3, 5)
     found = topic.one(place(3))
     assert isinstance(found, DeadLetter)
     assert found.reason == "no"
@@ -548,10 +488,12 @@ def test_a_letter_is_found_and_a_gap_or_an_offset_beyond_is_none(monkeypatch: py
     assert topic.one(place(9)) is None
 
 
-def test_a_letter_that_cannot_be_or_may_not_be_read_is_not_told_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    topic = topic_where(monkeypatch, {3: KafkaError._BAD_MSG, 5: None})
+def test_a_letter_that_cannot_be_or_may_not_be_read_is_not_told_to_be_missing() -> None:
+    kafka, topic = topic_where(3, 5)
+    kafka.damaged[TOPICS.dead_letters, 0] = range(3, 4)
     with pytest.raises(RecordsUnreadable, match="partition 0 cannot be read from offset 3 on"):
         topic.one(place(3))
-    topic = topic_where(monkeypatch, {3: KafkaError.TOPIC_AUTHORIZATION_FAILED})
+    kafka, topic = topic_where(3, 5)
+    kafka.denied.add(TOPICS.dead_letters)
     with pytest.raises(AccessError):
         topic.one(place(3))

@@ -155,3 +155,70 @@ def test_a_dry_run_makes_no_database(tmp_path: Path, rules: Path) -> None:
 
 def test_a_test_without_a_notifier_says_so(notifying: Notifying) -> None:
     assert "is 'everwatch notifier' running?" in run("test", "u-1", "--within", "1", status=1)
+
+
+async def test_open_incidents_are_listed_acknowledged_and_snoozed(notifying: Notifying) -> None:
+    assert run("incidents") == "no open incidents\n"
+    assert "u-1/shop has no open incident." in run("ack", "u-1", "shop", status=1)
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    assert "acknowledged: u-1/shop, down since" in run("ack", "u-1", "shop", "--by", "ada")
+    assert "acknowledged by ada" in run("incidents")
+    assert "acknowledged by ada at " in run("explain", "u-1", "shop")
+    assert run("ack", "u-1", "shop", "--undo") == "not acknowledged any more: u-1/shop\n"
+    assert "snoozed until " in run("snooze", "u-1", "shop", "--for", "2h")
+    listed = orjson.loads(run("incidents", "--json"))
+    assert (listed["executors"], listed["targets"]) == ([], [])
+    assert listed["monitors"][0]["ack"]["snoozed_until"] > 0
+    assert "--for: " in run("snooze", "u-1", "shop", "--for", "soon", status=2)
+
+
+async def test_targets_and_executors_with_incidents_are_listed(notifying: Notifying) -> None:
+    for n in range(40):
+        notifying.sign_up(f"u-{n}")
+        notifying.tell(transition("up", "down", n / 10, f"u-{n}", executor="e-1"))
+    notifying.tell(transition("up", "down", 5, "u-1", "own", executor="e-2", unreached=80))
+    notifying.plan()
+    listed = run("incidents", "--limit", "2").splitlines()
+    assert [line.split("  ", 1)[1] for line in listed[:2]] == [
+        "executor e-2  in doubt: 80 % of its targets out of reach, 1 monitors",
+        "target shop.example  40 monitors",
+    ]
+    assert len(listed) == 4
+
+
+async def test_messages_that_were_given_up_are_sent_again_under_their_ids(notifying: Notifying) -> None:
+    notifying.receiver.answers = lambda address, _: (
+        Outcome(Verdict.REFUSED, "554 spam") if "example.com" in address.shown else Outcome(Verdict.SENT, "status 204")
+    )
+    notifying.tell(transition("up", "down"))
+    await notifying.work()
+    notifying.receiver.answers = lambda *_: Outcome(Verdict.SENT, "taken")
+    assert run("replay", "--since", "2020-01-01T00:00:00Z", "--route", "hook") == "0 messages will be sent again\n"
+    assert run("replay", "--since", "2020-01-01T00:00:00Z") == "1 message will be sent again\n"
+    # it is due by the machine's clock
+    await notifying.later(10**12)
+    assert [each.state for each in notifying.deliveries()] == ["sent"] * 2
+    mails = [message.message_id for address, message in notifying.receiver.got if "example.com" in address.shown]
+    assert len(mails) == 2
+    assert len(set(mails)) == 1
+    assert "--state is one of dead, skipped, sent" in run("replay", "--since", "1h", "--state", "all", status=2)
+
+
+def test_addresses_are_listed_and_verified_by_code_or_by_trust(notifying: Notifying, rules: Path) -> None:
+    rules.write_text(RULES + "[contacts]\nverify = true\n")
+    assert "not verified" in run("routes", "u-1")
+    assert run("verify", "u-1", "--resend") == "a new code is sent to u…@example.com\n"
+    [waiting] = orjson.loads(run("contacts", "u-1", "--json"))
+    assert (waiting["address"], waiting["verified_at"]) == ("u…@example.com", 0)
+    assert "has no address that waits for this code" in run("verify", "u-1", "WRONG", status=1)
+    with notifying.storage.look() as work:
+        [contact] = work.contacts_of(["u-1"])
+    # a code proves nothing while commands show it
+    assert contact.code not in run("show", notifying.deliveries()[0].delivery_id)
+    assert run("verify", "u-1", contact.code.lower()) == "verified: u…@example.com\n"
+    assert "ok" in run("routes", "u-1")
+    assert run("verify", "u-1", "--trust") == "u-1 has no address that is not verified\n"
+    notifying.sign_up("u-2")
+    assert run("verify", "u-2", "--trust") == "verified: u…@example.com\n"
+    assert "Give a code, or --trust, or --resend." in run("verify", "u-1", status=2)

@@ -15,6 +15,10 @@ FILE = """
 max_monitors = 3
 shortest_interval = 90
 
+[plans.free.keep]
+results = 90
+replies = 0
+
 [[plans.free.monitors]]
 monitor_id = "site"
 config = { url = "{{user.attributes.site}}" }
@@ -69,6 +73,7 @@ def test_a_right_file_is_listed_plan_by_plan(file: Path) -> None:
         "site",
         "3",
         "1m30s",
+        "results 90 d, replies for good",
     ]
 
 
@@ -81,8 +86,10 @@ def test_a_right_file_as_json(file: Path) -> None:
         "attributes": ["site"],
         "max_monitors": 3,
         "shortest_interval": "1m30s",
+        "keep": {"results": 90, "replies": 0},
     }
     empty = {"plan": "empty", "monitors": [], "attributes": [], "max_monitors": None, "shortest_interval": None}
+    empty["keep"] = {}
     assert said.json == {"file": str(file), "ok": True, "wrong": None, "plans": [free, empty]}
 
 

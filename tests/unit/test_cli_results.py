@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import orjson
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +12,7 @@ from everwatch.cli.support import options
 from everwatch.core.config import Settings
 from everwatch.model import Result, State, Status, Transition
 from everwatch.store import Partition, Received, SinkBatch, open_store
+from everwatch.store.plan_keeping import PlanKeeping
 
 AT = 1_795_262_400_000  # 2026-11-21T12:00:00Z
 DETAIL = "HTTP/1.1 503 Service Unavailable\nRetry-After: 5\n\n<h1>sorry</h1>"
@@ -151,3 +153,29 @@ def test_the_status_of_the_database_says_what_it_holds_and_what_goes_next(stored
     assert tables["transitions"]["oldest"] is None
     assert "2026-11-21 12:00:00Z" in status()
     assert "for good" in status()
+    assert (results["kept_of_plans"], results["thinning"]) == ({}, None)
+
+
+def test_the_status_of_the_database_says_what_is_kept_by_plan_and_which_days_are_thinned(
+    stored: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plans = tmp_path / "plans.toml"
+    plans.write_text("[plans.pro.keep]\nresults = 90\nevery_result = 0\n[plans.free.keep]\nresults = 2\n")
+    monkeypatch.setenv("EVERWATCH_PLANS_FILE", str(plans))
+    monkeypatch.setenv("EVERWATCH_KEEP_EVERY_RESULT_DAYS", "1")
+    day = 86_400_000
+    given = {"pro": {"results": 90, "every_result": 0}, "free": {"results": 2}}
+    store = open_store(msgspec.structs.replace(stored, keep_every_result_days=1))
+    while store.trim(AT - AT % day + 2 * day, 100, PlanKeeping.of(given)):
+        pass
+    store.close()
+    found = CliRunner().invoke(app, ["db", "status", "--json"])
+    [results] = [each for each in orjson.loads(found.stdout)["tables"] if each["table"] == "results"]
+    assert results["kept_of_plans"] == {"pro": 90 * day, "free": 2 * day}
+    until = AT - AT % day + day
+    assert results["thinning"] == {
+        "after": day, "after_of_plans": {"pro": 0}, "done_until": until, "next": until + 2 * day
+    }  # fmt: skip
+    said = CliRunner().invoke(app, ["db", "status"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout
+    assert "results by plan: free 2 d, pro 90 d" in said
+    assert "all are kept: pro for good; done before 2026-11-22 00:00:00Z, next 2026-11-24 00:00:00Z" in said

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from everwatch.cli.main import COMMANDS
-from everwatch.cli.support.lazy_commands import Listed
+from everwatch.cli.support.lazy_commands import ListedCommand
 
 HEAVY = ("aiohttp", "aiokafka", "alembic", "faust", "pycurl", "pydantic", "sqlalchemy", "structlog")
 
@@ -53,7 +53,7 @@ def test_a_short_command_imports_no_heavy_library(arguments: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize("listed", COMMANDS, ids=lambda listed: listed.name)
-def test_the_list_of_commands_says_of_each_what_its_own_help_says(listed: Listed) -> None:
+def test_the_list_of_commands_says_of_each_what_its_own_help_says(listed: ListedCommand) -> None:
     first, *_ = inspect.cleandoc(listed.load().help or "").split("\n\n")
     assert listed.summary == " ".join(first.split())
 

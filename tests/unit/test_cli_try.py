@@ -103,9 +103,9 @@ class OddKind:
 
 @pytest.fixture
 def odd(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setitem(registry._loaded, "odd", OddKind())  # type: ignore[arg-type]
+    monkeypatch.setitem(registry.loaded_kinds, "odd", OddKind())  # type: ignore[arg-type]
     yield
-    registry._parse_text.cache_clear()
+    registry.forget()
 
 
 def test_a_success_is_printed_with_its_timings(port: int) -> None:

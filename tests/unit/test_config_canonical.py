@@ -87,10 +87,9 @@ def plugins(monkeypatch: pytest.MonkeyPatch):
         EntryPoint("http", f"{__name__}:PingKind", group),
     ]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
-    registry._entry_points.cache_clear()
+    registry.forget()
     yield
-    registry._entry_points.cache_clear()
-    registry._third_party.cache_clear()
+    registry.forget()
 
 
 def test_a_kind_of_another_package_is_found_by_its_name(plugins: None) -> None:

@@ -13,7 +13,7 @@ from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import ConfigSecrets, holds_secrets, redacted
 from everwatch.kinds.execution.kind_runner import job_of
-from everwatch.kinds.http import _request
+from everwatch.kinds.http import request_of
 from everwatch.kinds.protocol import SECRET
 from everwatch.kinds.publish import PublishConfig
 from everwatch.kinds.shared.http_config import BasicAuth, HttpConfig
@@ -22,7 +22,7 @@ from everwatch.kinds.tcp import TcpConfig
 from everwatch.kinds.tls import TlsConfig
 from everwatch.kinds.webhook import WebhookConfig
 from everwatch.model import Every, Monitor, MonitorSpec, Origin, State, Tick
-from everwatch.network.http_client import _redirected
+from everwatch.network.http_client import redirected
 from everwatch.rules import lifecycle
 from everwatch.rules.admission import admit_monitor
 
@@ -286,7 +286,7 @@ class ThirdKind:
 
 
 def test_kinds_of_other_packages_mark_their_secrets_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry._loaded, "third", ThirdKind())  # type: ignore[arg-type]
+    monkeypatch.setitem(registry.loaded_kinds, "third", ThirdKind())  # type: ignore[arg-type]
     given = spec(
         "third",
         {"name": "n", "token": "sesame", "logins": [{"user": "a", "password": "sesame"}], "anything": ["sesame", 1]},
@@ -360,6 +360,6 @@ def test_keys_are_not_shown() -> None:
 
 def test_a_redirect_to_another_server_takes_no_secret_header_along() -> None:
     config = HttpConfig("https://a.example/", headers={"A": "1"}, secret_headers={"X-Key": "sesame"})
-    request = _request(config, Tick("ann", "m", 1_000, "http", "{}", 5_000, 1, 0))
-    assert _redirected(request, 302, same_origin=True).headers == {"A": "1", "X-Key": "sesame"}
-    assert _redirected(request, 302, same_origin=False).headers == {"A": "1"}
+    request = request_of(config, Tick("ann", "m", 1_000, "http", "{}", 5_000, 1, 0))
+    assert redirected(request, 302, same_origin=True).headers == {"A": "1", "X-Key": "sesame"}
+    assert redirected(request, 302, same_origin=False).headers == {"A": "1"}

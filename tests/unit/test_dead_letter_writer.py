@@ -4,6 +4,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
@@ -13,7 +14,6 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_writer import DeadLetters
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import Unreadable
-from everwatch.observability.metrics import DEAD_LETTERS
 
 TOPICS = Topics.of(Settings())
 NOW = 1_800_000_000_000
@@ -165,7 +165,10 @@ def test_what_is_counted_is_letters_and_not_how_often_they_were_asked_for(dead_l
     for _ in range(3):
         dead_letters.put(record, InvalidInput("no"))
         dead_letters.put_unreadable(Unreadable("counted", 2, 8, 9, "bad"))
-    counted = [DEAD_LETTERS.labels("counted", code)._value.get() for code in ("invalid", "unreadable")]
+    counted = [
+        REGISTRY.get_sample_value("everwatch_dead_letters_total", {"topic": "counted", "code": code})
+        for code in ("invalid", "unreadable")
+    ]
     assert counted == [1, 1]
 
 

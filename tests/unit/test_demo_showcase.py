@@ -15,7 +15,7 @@ from everwatch.demo.certificates import EXPIRED_NAME, HEALTHY_NAME, files_in, wr
 from everwatch.demo.companies import company, is_of_a_demo, number_of
 from everwatch.demo.name_server import answer_to
 from everwatch.demo.ports import DemoPorts, choose_ports
-from everwatch.demo.showcase import SHOWCASE_USER, Health, Showpiece, judge, showcase
+from everwatch.demo.showcase import SHOWCASE_USER, DemoState, Showpiece, judge, showcase
 from everwatch.demo.target import open_target
 from everwatch.executor.callable_pool import open_callables
 from everwatch.executor.output_budget import KIB, OutputBudgets
@@ -68,7 +68,7 @@ async def run(piece: Showpiece, context: RunContext) -> Outcome:
 
 
 def test_every_kind_is_shown_healthy_and_failing_but_noop_which_cannot_fail() -> None:
-    shown = {(piece.kind, piece.health is Health.UP) for piece in PIECES}
+    shown = {(piece.kind, piece.health is DemoState.UP) for piece in PIECES}
     kinds = registry.known_kinds()
     assert shown == {(kind, well) for kind in kinds for well in (True, False)} - {("noop", False)}
 
@@ -79,9 +79,9 @@ async def test_a_check_ends_as_it_is_meant_to_and_says_why(
 ) -> None:
     piece = next(piece for piece in showcase(ports, TOPIC) if piece.monitor_id == monitor_id)
     outcome = await run(piece, context)
-    assert outcome.status is (Status.SUCCESS if piece.health is Health.UP else Status.FAILURE), outcome.reason
+    assert outcome.status is (Status.SUCCESS if piece.health is DemoState.UP else Status.FAILURE), outcome.reason
     assert piece.says in outcome.reason
-    assert piece.says or piece.health is Health.UP
+    assert piece.says or piece.health is DemoState.UP
 
 
 def test_the_showcase_is_admitted_with_everybody_else() -> None:

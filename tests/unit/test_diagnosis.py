@@ -24,6 +24,7 @@ from everwatch.diagnosis.checks.changelog import check_changelog
 from everwatch.diagnosis.checks.dead_letters import grouped
 from everwatch.diagnosis.checks.disk import check_disk
 from everwatch.diagnosis.checks.emission import check_emission
+from everwatch.diagnosis.checks.notifier import check_notifier, findings
 from everwatch.diagnosis.checks.sink import check_sink
 from everwatch.diagnosis.checks.unreadable import check_unreadable
 from everwatch.diagnosis.checks.workers import check_workers
@@ -32,6 +33,8 @@ from everwatch.diagnosis.system import DiskSpace, is_stopped
 from everwatch.kafka.consumer_groups import Member
 from everwatch.kafka.lag import Lag
 from everwatch.kafka.process_figures import PartitionLag
+from everwatch.notifier.standing_rows import FailingServer, Standing, Waiting
+from everwatch.notifier.storage import open_storage
 from everwatch.rules.changelog_marks import Held
 from everwatch.store import open_store
 
@@ -252,6 +255,44 @@ def test_a_sink_is_locked_out_while_another_process_holds_the_database(
         assert "locked out" not in said
 
 
+NOTHING = Standing(Waiting(0, 0), Waiting(0, 0), [], 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("standing", "said"),
+    [
+        (
+            NOTHING._replace(events=Waiting(3, NOW - 90_000)),
+            "wait 3 changes to be judged for 90 s; 7 trans",
+        ),
+        (NOTHING._replace(overdue=Waiting(2, NOW - 120_000)), "there wait 2 messages to be sent for 2 min"),
+        (
+            NOTHING._replace(failing=[FailingServer("hooks.example:443", 4, NOW - 60_000, "status 503")]),
+            "hooks.example:443 takes nothing: 4 messages wait, the oldest for 60 s (status 503)",
+        ),
+        (NOTHING._replace(dead=5), "5 messages were given up in the last 10 min"),
+    ],
+)
+def test_a_notifier_that_is_behind_or_whose_messages_are_not_taken_is_told(standing: Standing, said: str) -> None:
+    [found] = findings(standing, 7, NOW, 600_000)
+    assert (found.ok, said in found.says) == (False, True)
+    assert found.remedy
+
+
+def test_a_notifier_that_is_well_says_how_much_it_has_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = {(TOPICS.transitions, 0): range(3, 9)}
+    monkeypatch.setattr("everwatch.diagnosis.checks.notifier.bounds_of", lambda *_: held)
+    system = replace(system_with(), settings=Settings(data_dir=tmp_path))
+    nobody = "none has been started: nobody is told of what goes down"
+    assert list(check_notifier(system)) == [well("notifier", nobody)]
+    with_rules = replace(system, settings=Settings(data_dir=tmp_path, notify_file=tmp_path / "n.toml"))
+    [said] = faults(check_notifier, with_rules)
+    assert said.startswith("EVERWATCH_NOTIFY_FILE names rules, and nobody is told by them")
+    open_storage(system.settings).close()
+    vars(system)["admin"] = None
+    assert list(check_notifier(system)) == [well("notifier", "6 transitions to be read")]
+
+
 def test_a_partition_that_cannot_be_read_is_told_with_its_offset() -> None:
     poisoned = waits("worker", TOPICS.signals, None, 4, unreadable="Invalid compressed data")
     [said] = faults(check_unreadable, system_with(poisoned))
@@ -337,7 +378,7 @@ def test_a_changelog_that_cannot_be_read_is_not_one_without_users(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: int, says: str, remedy: str
 ) -> None:
     monkeypatch.setattr("everwatch.kafka.to_end.SILENCE_S", 1.0)
-    monkeypatch.setattr("everwatch.diagnosis.checks.changelog._held", lambda *_: {0: Held("id", 0, 9)})
+    monkeypatch.setattr("everwatch.diagnosis.checks.changelog.held_of", lambda *_: {0: Held("id", 0, 9)})
     monkeypatch.setattr(System, "new_consumer", lambda *_, **__: ChangelogConsumer(error))
     system = System(Settings(data_dir=tmp_path), "127.0.0.1:1", SettableClock(NOW), pause=lambda _: None)
     vars(system)["noted"] = {}

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
 from faust.types import TP
 from prometheus_client import REGISTRY
 from support.worker import (
     CHANGELOG,
+    INPUTS,
     PATIENCE_S,
     START,
     TOPICS,
     Broker,
-    Consumer,
     Life,
-    Sent,
+    crashed,
+    known,
     signup,
     until,
     users,
@@ -27,17 +27,15 @@ from support.worker import (
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.errors import AccessError, BrokerUnavailable, PermissionMissing, RecordsUnreadable, TopicMismatch
+from everwatch.kafka.memory import SentRecord
 from everwatch.timetable import Timetable
-from streams.state.owned_partitions import OwnedPartition
 
 AWAY_FOR = 3
 
 
 @pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
-    broker = Broker()
-    broker.install(monkeypatch)
-    return broker
+def broker() -> Broker:
+    return Broker()
 
 
 @pytest.fixture
@@ -45,21 +43,7 @@ def clock() -> SettableClock:
     return SettableClock(START)
 
 
-async def known(life: Life, *names: str) -> None:
-    """Sign users up, and wait until the input is acknowledged."""
-    for name in names:
-        life.broker.take(TOPICS.signups, signup(name))
-    await until("they are signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
-
-
-async def crashed(life: Life) -> BaseException:
-    """What the worker ended with."""
-    await until("the worker ends", lambda: life.engine.crashed)
-    assert life.engine.crash_reason is not None
-    return life.engine.crash_reason
-
-
-def record_number(number: int, topic: str) -> Callable[[Sent], bool]:
+def record_number(number: int, topic: str) -> Callable[[SentRecord], bool]:
     """Loses the record of that number (from 0) that goes to a topic from now on."""
     seen = iter(range(1_000_000))
     return lambda sent: sent.topic == topic and next(seen) == number
@@ -76,12 +60,12 @@ async def test_a_signup_of_which_a_record_is_lost_leaves_nothing_of_it_and_is_wr
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
         await life.tick_to(START + 2_000)
-        written = len(broker.logs[CHANGELOG])
+        written = len(broker.pairs[CHANGELOG])
         broker.loses = record_number(number, CHANGELOG)
         broker.take(TOPICS.signups, signup("bob", "a", "b", "c"))
         await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
         assert broker.aborted == 1
-        assert len(broker.logs[CHANGELOG]) == written + 4
+        assert len(broker.pairs[CHANGELOG]) == written + 4
         assert users(await life.tick_to(START + 5_000)) == {"ann", "bob"}
         assert not life.engine.crashed
 
@@ -91,15 +75,15 @@ async def test_what_is_sent_after_a_lost_record_is_not_taken_for_durable(
 ) -> None:
     async with worker(broker, tmp_path, clock) as life:
         broker.loses = record_number(0, TOPICS.transitions)
-        life.engine._outbox.send(TOPICS.transitions, partition=0, key=b"ann", value=b"lost")
+        life.engine.outbox.send(TOPICS.transitions, partition=0, key=b"ann", value=b"lost")
         await crashed(life)
-        async with life.engine._writer.writing() as work:
+        async with life.engine.writer.writing() as work:
             work.add_value(0, b"ann\0m", b"another")
             with pytest.raises(BrokerUnavailable):
                 await work.finish()
-            await until("the broker has it", lambda: len(broker.logs[CHANGELOG]) == 1)
+            await until("the broker has it", lambda: len(broker.pairs[CHANGELOG]) == 1)
             with pytest.raises(BrokerUnavailable):
-                await life.engine._outbox.delivered()
+                await life.engine.outbox.delivered()
         assert life.store.read(0, b"ann\0m") is None
         assert life.store.read(0, life.store.offset_key) is None
 
@@ -118,12 +102,12 @@ async def test_a_lost_record_that_nobody_waits_for_ends_the_worker_once_and_from
         monkeypatch.setattr(life.engine, "end", noted)
         broker.loses = lambda sent: sent.topic == TOPICS.transitions
         for _ in range(3):
-            life.engine._outbox.send(TOPICS.transitions, partition=0, key=b"ann", value=b"lost")
+            life.engine.outbox.send(TOPICS.transitions, partition=0, key=b"ann", value=b"lost")
         error = await crashed(life)
         # what is told comes in order, so whatever was told of these three has come by then
-        await until("all three are lost", lambda: not broker.waiting(TOPICS.transitions))
+        await until("all three are lost", lambda: not broker.queued(TOPICS.transitions))
         with pytest.raises(BrokerUnavailable):
-            await life.engine._outbox.delivered()
+            await life.engine.outbox.delivered()
         assert told == [(str(error), threading.main_thread())]
         assert TOPICS.transitions in str(error)
 
@@ -136,14 +120,14 @@ class Opening:
 
     def __init__(self, life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
         self.begun = 0
-        self._engine = life.engine
         self._go_on = asyncio.Semaphore(0)
         self._sleep = life.engine.sleep
         monkeypatch.setattr(life.engine, "sleep", self._pause)
         self.task = asyncio.create_task(life.recovered())
 
     async def _pause(self, seconds: float) -> None:
-        if asyncio.current_task() is not self._engine._opening:
+        task = asyncio.current_task()
+        if task is None or task.get_name() != "opening":
             await self._sleep(seconds)
             return
         self.begun += 1
@@ -166,13 +150,13 @@ async def test_partitions_are_opened_as_soon_as_the_broker_is_back(
     broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with worker(broker, tmp_path, clock, opened=False) as life:
-        broker.is_away = True
+        broker.is_progress_away = True
         opening = Opening(life, monkeypatch)
         for number in range(1, AWAY_FOR + 1):
             await opening.reached(number)
             assert life.engine.partitions.owned == set()
             if number == AWAY_FOR:
-                broker.is_away = False
+                broker.is_progress_away = False
             opening.go_on()
         await opening.ends()
         assert broker.asked == AWAY_FOR + 1
@@ -187,35 +171,34 @@ async def test_partitions_that_are_open_are_not_opened_anew_while_a_lane_waits_f
     broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lane: str
 ) -> None:
     async with worker(broker, tmp_path, clock, opened=False) as life:
-        broker.lanes_away = {lane}
+        broker.away = {lane}
         opening = Opening(life, monkeypatch)
         await opening.reached(1)
         partition = life.partition  # ticks go out meanwhile
-        broker.lanes_away = set()
+        broker.away = set()
         opening.go_on()
         await opening.ends()
         assert broker.asked == 1
         assert life.partition is partition
-        assert all(each.is_open for each in life.engine._lanes)
+        assert all(each.is_open for each in life.engine.batch_consumers)
         await known(life, "ann")
 
 
 async def test_a_topic_whose_offsets_do_not_come_holds_up_neither_the_others_nor_a_hand_over(
-    broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, clock: SettableClock, tmp_path: Path
 ) -> None:
-    committed, asked, answered = Consumer.committed, threading.Event(), threading.Event()
+    asked, answered = threading.Event(), threading.Event()
 
-    def slow(consumer: Consumer, wanted: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+    def slow(topic: str) -> None:
         # the first of the topics: none may wait for its turn behind it
-        if consumer._topic == TOPICS.signups:
+        if topic == TOPICS.signups:
             asked.set()
             answered.wait(PATIENCE_S)
-        return committed(consumer, wanted, timeout)
 
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
         await life.revoked()
-        monkeypatch.setattr(Consumer, "committed", slow)
+        broker.at_committed = slow
         await life.assigned()
         await until("the offsets are asked for", asked.is_set)
         assert users(await life.tick_to(START + 2_000)) == {"ann"}
@@ -234,19 +217,19 @@ async def test_a_worker_whose_partitions_went_meanwhile_does_not_go_on_trying_to
 ) -> None:
     async with worker(broker, tmp_path, clock, opened=False) as life:
         if what == "partitions":
-            broker.is_away = True
+            broker.is_progress_away = True
         else:
-            broker.lanes_away = {TOPICS.signups}
+            broker.away = {TOPICS.signups}
         opening = Opening(life, monkeypatch)
         await opening.reached(1)
         asked = broker.asked
         await life.revoked()
-        broker.is_away, broker.lanes_away = False, set()
+        broker.is_progress_away, broker.away = False, set()
         opening.go_on()
         await opening.ends()
         assert broker.asked == asked
         assert life.engine.partitions.owned == set()
-        assert not any(each.is_open for each in life.engine._lanes)
+        assert not any(each.is_open for each in life.engine.batch_consumers)
 
 
 async def test_a_rebalance_in_the_middle_of_opening_leaves_nothing_open(
@@ -267,9 +250,9 @@ async def test_a_rebalance_in_the_middle_of_opening_leaves_nothing_open(
         answered.set()
         await asyncio.wait_for(asyncio.gather(opening, revoked), 5)
         assert broker.asked == 1
-        assert broker.assigned == 0
+        assert broker.assigned_to == {}
         assert life.engine.partitions.owned == set()
-        assert not any(each.is_open for each in life.engine._lanes)
+        assert not any(each.is_open for each in life.engine.batch_consumers)
 
 
 async def test_a_rebalance_while_earlier_owners_are_fenced_leaves_the_table_to_the_next_opening(
@@ -289,14 +272,13 @@ async def test_a_rebalance_while_earlier_owners_are_fenced_leaves_the_table_to_t
         fenced.set()
         await asyncio.wait_for(opening, 5)
         assert broker.asked == 0
-        assert life.engine._catching_up is None
 
 
 async def test_an_opening_that_waits_its_turn_behind_a_newer_rebalance_opens_nothing(
     broker: Broker, clock: SettableClock, tmp_path: Path
 ) -> None:
     async with worker(broker, tmp_path, clock, opened=False) as life:
-        async with life.engine._switch:
+        async with life.engine.ownership.switch:
             opening = asyncio.create_task(life.recovered())
             await asyncio.sleep(0)
             revoked = asyncio.create_task(life.revoked())
@@ -310,7 +292,7 @@ async def broken_changelog(broker: Broker, clock: SettableClock, folder: Path) -
     """Two users, of whom the first one's records cannot be read any more, and no table."""
     async with worker(broker, folder, clock) as life:
         await known(life, "ann", "bob")
-    broker.broken[CHANGELOG] = range(0, 2)
+    broker.damaged[CHANGELOG, 0] = range(2)
     shutil.rmtree(folder)
 
 
@@ -321,7 +303,7 @@ async def test_a_changelog_that_cannot_be_read_is_told_with_the_way_out_and_open
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("streams.engine.UNREADABLE_LOOKED_AT_EVERY_S", 0.01)
+    monkeypatch.setattr("streams.ownership.UNREADABLE_LOOKED_AT_EVERY_S", 0.01)
     await broken_changelog(broker, clock, tmp_path / "a")
     async with worker(broker, tmp_path / "b", clock) as life:
         assert life.engine.partitions.owned == set()
@@ -334,9 +316,9 @@ async def test_a_changelog_that_cannot_be_read_is_told_with_the_way_out_and_open
         async def join_again(_: int) -> None:
             joined.set()
 
-        monkeypatch.setattr(life.engine, "_join_again", join_again)
+        monkeypatch.setattr(life.engine.ownership, "join_again", join_again)
         # another replica has it whole
-        broker.broken.clear()
+        broker.damaged.clear()
         await asyncio.wait_for(joined.wait(), PATIENCE_S)
         await life.paused()
         await life.recovered()
@@ -346,7 +328,7 @@ async def test_a_changelog_that_cannot_be_read_is_told_with_the_way_out_and_open
 async def test_a_changelog_that_may_not_be_read_any_more_ends_the_worker_with_a_sentence(
     broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.engine.UNREADABLE_LOOKED_AT_EVERY_S", 0.01)
+    monkeypatch.setattr("streams.ownership.UNREADABLE_LOOKED_AT_EVERY_S", 0.01)
     await broken_changelog(broker, clock, tmp_path / "a")
     async with worker(broker, tmp_path / "b", clock) as life:
 
@@ -375,17 +357,11 @@ async def test_partitions_whose_changelog_can_be_read_do_not_wait_for_one_that_c
         async def catch_up(topic: str, _: object) -> None:
             raise RecordsUnreadable(topic, {7: (3, "bad message")})
 
-        opened: list[set[int]] = []
-
-        async def open_lanes(numbers: set[int], _: int) -> None:
-            opened.append(numbers)
-
         monkeypatch.setattr(life.store, "catch_up", catch_up)
-        monkeypatch.setattr(life.engine, "_open_lanes", open_lanes)
         await life.assigned(0, 7)
-        await life.engine.opened()
+        await life.engine.ownership.opened()
         assert life.engine.partitions.owned == {0}
-        assert opened == [{0}]
+        assert broker.assigned_to == {topic: {0} for topic in INPUTS}
 
 
 async def test_a_standby_that_may_not_read_the_changelog_ends_the_worker_with_a_sentence(
@@ -400,14 +376,14 @@ async def test_a_standby_that_may_not_read_the_changelog_ends_the_worker_with_a_
         monkeypatch.setattr(life.engine.examiner, "usable_as_standby", usable)
         ended: list[BaseException] = []
         monkeypatch.setattr(life.engine, "end", ended.append)
-        assert await life.engine._usable_as_standby({1}) == set()
+        assert await life.engine.table.usable_as_standby({1}) == set()
         assert ended == [denied]
 
 
 async def test_a_worker_that_stops_does_not_wait_for_a_broker_that_is_away(
     broker: Broker, clock: SettableClock, tmp_path: Path
 ) -> None:
-    broker.is_away = True
+    broker.is_progress_away = True
     async with worker(broker, tmp_path, clock, opened=False) as life:
         opening = asyncio.create_task(life.recovered())
         await until("it has tried", lambda: broker.asked == 1)
@@ -420,12 +396,12 @@ async def test_a_worker_that_is_about_to_end_opens_nothing_more(
     broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with worker(broker, tmp_path, clock, opened=False) as life:
-        broker.is_away = True
+        broker.is_progress_away = True
         opening = Opening(life, monkeypatch)
         await opening.reached(1)
         life.engine.end(RuntimeError("a part is broken"))
         await crashed(life)
-        broker.is_away = False
+        broker.is_progress_away = False
         opening.go_on()
         await opening.ends()
         assert broker.asked == 1
@@ -525,7 +501,7 @@ async def test_a_part_that_fails_while_the_last_unit_of_work_ends_is_not_noticed
             assert not life.engine.crashed  # that takes another turn of the event loop
 
         with monkeypatch.context() as patched:
-            patched.setattr(life.engine._writer, "idle", just_now)
+            patched.setattr(life.engine.writer, "idle", just_now)
             await life.revoked()
         assert not life.put_away()
         assert isinstance(await crashed(life), RuntimeError)
@@ -542,7 +518,7 @@ async def test_a_sweep_that_fails_half_way_leaves_no_timetable_to_be_taken_up(
                 patched.setattr(Timetable, "save", lambda _: iter(()))
                 raise LookupError("half of it is done, and the rest is gone")
 
-            patched.setattr(Timetable, "settled", torn)
+            patched.setattr(Timetable, "mark_emitted", torn)
             clock.set(START + 3_000)
             assert isinstance(await crashed(life), LookupError)
             await life.revoked()
@@ -558,7 +534,7 @@ async def test_a_broker_that_answers_nothing_any_more_holds_no_stop_up_and_no_ti
         await ticking(life)
         broker.held |= {CHANGELOG}
         broker.take(TOPICS.signups, signup("bob"))
-        await until("bob is on his way", lambda: broker.waiting(CHANGELOG) == 2)
+        await until("bob is on his way", lambda: broker.queued(CHANGELOG) == 2)
         await asyncio.wait_for(life.engine.stop(), 10)
     assert not broker.is_acknowledged(TOPICS.signups)
     async with worker(broker, tmp_path, clock) as life:
@@ -627,20 +603,14 @@ async def test_a_sweep_that_is_under_way_when_a_partition_goes_is_not_emitted_ag
     async with worker(broker, tmp_path / "a", clock) as life:
         await ticking(life)
         await life.paused()
-        sent, acknowledged = asyncio.Event(), asyncio.Event()
-
-        async def wait() -> None:
-            sent.set()
-            await acknowledged.wait()
-
-        broker.at_ticks = wait
+        before = len(broker.ticks)
+        broker.held.add(TOPICS.ticks)
         clock.set(START + 4_000)
-        await sent.wait()
+        await until("a sweep is under way", lambda: len(broker.ticks) > before)
         going = asyncio.create_task(life.assigned(7))
         await until("the partition is given up", lambda: life.engine.partitions.owned == set())
-        acknowledged.set()
+        broker.held.clear()
         await going
-        broker.at_ticks = None
     before = len(broker.ticks)
     async with worker(broker, tmp_path / "b", clock) as life:
         await life.tick_to(START + 6_000)
@@ -654,9 +624,10 @@ async def test_a_partition_whose_ticks_are_not_acknowledged_keeps_no_other_one_f
     async with worker(broker, tmp_path, clock) as life:
         await ticking(life)
         await life.paused()
-        partitions, planner = life.engine.partitions, life.engine._planner
-        for number in (1, 2):
-            partitions._open[number] = OwnedPartition(number, planner.new_timetable(START + 2_000), START)
+        await life.assigned(0, 1, 2)
+        await life.engine.ownership.opened()
+        await life.paused()
+        partitions = life.engine.partitions
         flushed: list[set[int]] = []
 
         async def flush(numbers: set[int]) -> None:
@@ -675,7 +646,7 @@ async def test_a_partition_whose_ticks_are_not_acknowledged_keeps_no_other_one_f
 async def test_ticks_stop_when_a_rebalance_does_not_end(
     broker: Broker, clock: SettableClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.engine.SESSIONS", 0.001)
+    monkeypatch.setattr("streams.ownership.SESSIONS", 0.001)
     async with worker(broker, tmp_path, clock) as life:
         await ticking(life)
         await life.paused()
@@ -718,14 +689,14 @@ async def test_commands_go_on_where_the_group_of_earlier_workers_stood(
     broker: Broker, clock: SettableClock, tmp_path: Path
 ) -> None:
     broker.take(TOPICS.commands, {"user_id": "ann", "command": "pause", "monitor_id": "m"})
-    broker.committed["everwatch"] = 1
+    broker.acknowledge(TOPICS.commands, 1, group="everwatch")
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
         broker.take(TOPICS.commands, {"user_id": "ann", "command": "pause", "monitor_id": "other"})
         await until("the second command is acknowledged", lambda: broker.is_acknowledged(TOPICS.commands))
         assert users(await life.tick_to(START + 2_000)) == {"ann"}
         # it is for a monitor that there is not
-        assert len(broker.logs[TOPICS.dead_letters]) == 1
+        assert len(broker.pairs[TOPICS.dead_letters]) == 1
 
 
 async def test_what_was_sent_of_a_unit_of_work_that_fails_is_read_before_the_partition_is_used_again(
@@ -734,14 +705,14 @@ async def test_what_was_sent_of_a_unit_of_work_that_fails_is_read_before_the_par
     async with worker(broker, tmp_path, clock) as life:
 
         async def failing() -> None:
-            async with life.engine._writer.writing() as work:
+            async with life.engine.writer.writing() as work:
                 work.add_value(0, b"ann\0m", b"another")
                 work.send(0)
                 raise ValueError("poison")
 
         with pytest.raises(ValueError, match="poison"):
             await failing()
-        await until("the broker has it", lambda: len(broker.logs[CHANGELOG]) == 1)
+        await until("the broker has it", lambda: len(broker.pairs[CHANGELOG]) == 1)
         assert life.store.read(0, b"ann\0m") is None
         # the partition is not kept through a rebalance as it is
-        assert not life.engine.logs.is_next(life.engine.logs._generation)
+        assert not life.engine.logs.is_next(life.generation)

@@ -97,9 +97,9 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     points = "".join(f"{name} = crowd:{name}\n" for name in NAMES)
     (info / "entry_points.txt").write_text(f"[everwatch.callables]\n{points}")
     monkeypatch.syspath_prepend(str(tmp_path))
-    found_callables._entry_points.cache_clear()
+    found_callables.forget()
     yield
-    found_callables._entry_points.cache_clear()
+    found_callables.forget()
 
 
 async def test_noisy_and_slow_callables_neither_fill_the_log_nor_keep_a_trivial_one_from_its_time(

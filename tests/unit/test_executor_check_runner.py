@@ -2,35 +2,24 @@
 
 import asyncio
 from collections.abc import Iterator
-from concurrent.futures import Future
-from math import inf
 from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
+from support.executing import AT, PATIENCE_S, TOPICS, Executor
 
 from everwatch.core.clock import SettableClock, SystemClock
-from everwatch.core.config import Settings
-from everwatch.encoding import codec
 from everwatch.encoding.cancellation_records import Cancellation
 from everwatch.executor import check_runner
 from everwatch.executor.assignment import HeldPartition
-from everwatch.executor.check_runner import Checks
-from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.execution.kind_runner import job_of, target_of
 from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import RunContext
-from everwatch.model import Misfire, Outcome, Result, Status, Tick
+from everwatch.model import Misfire, Outcome, Status, Tick
 from everwatch.network.guard import Guard
-
-TOPICS = Topics.of(Settings())
-# in the future: what is due later than a run began overlaps with it
-AT = 4_000_000_000_000
-# far more than a busy machine needs
-PATIENCE_S = 60
 
 
 class PlainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,125 +82,12 @@ class PlainKind:
             self.running -= 1
 
 
-class FakeMessage:
-    def __init__(self, offset: int, value: bytes, at: int, key: bytes, partition: int = 3) -> None:
-        self._fields = offset, value, key, partition, at
-
-    def offset(self) -> int:
-        return self._fields[0]
-
-    def value(self) -> bytes:
-        return self._fields[1]
-
-    def key(self) -> bytes:
-        return self._fields[2]
-
-    def partition(self) -> int:
-        return self._fields[3]
-
-    def topic(self) -> str:
-        return TOPICS.ticks
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, self._fields[4]
-
-
-class FakeOutbox:
-    """Remembers what is sent, and delivers at once; while ``broken`` nothing can be sent."""
-
-    def __init__(self) -> None:
-        self.sent: list[dict[str, Any]] = []
-        self.broken = False
-        self._more = asyncio.Event()
-
-    def send(self, topic: str, **record: Any) -> None:
-        if self.broken:
-            raise KafkaException(KafkaError(KafkaError._STATE))
-        self.sent.append(record | {"topic": topic})
-        record["on_delivered"](None)
-        self._more.set()
-
-    async def holds(self, count: int) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while len(self.sent) < count:
-                self._more.clear()
-                await self._more.wait()
-
-    @property
-    def results(self) -> list[Result]:
-        return [codec.decode_result(record["value"]) for record in self.sent if record["topic"] == TOPICS.results]
-
-
 @pytest.fixture
 def kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlainKind]:
     kind = PlainKind()
-    monkeypatch.setitem(registry._loaded, "plain", kind)  # type: ignore[arg-type]
+    monkeypatch.setitem(registry.loaded_kinds, "plain", kind)  # type: ignore[arg-type]
     yield kind
-    registry._parse_text.cache_clear()
-
-
-class Executor:
-    def __init__(self, context: RunContext, max_in_flight: int, **limits: int) -> None:
-        self.outbox = FakeOutbox()
-        self.acknowledged: list[int] = []
-        # who waits until cancellations are read
-        self.asked: list[Future[None]] = []
-        # on a busy machine this process may stand still, too: that is nothing to wait for
-        self.knows_all = True
-        self.held = {topic: HeldPartition(topic, 3, is_behind=False, looked_s=inf) for topic in TOPICS.all_ticks}
-        self.checks = Checks(
-            Settings(max_in_flight=max_in_flight, **limits),
-            context,
-            self.outbox,  # type: ignore[arg-type]
-            lambda held, offset: self.acknowledged.append(offset),
-            "executor-1",
-            self._read_cancellations,
-        )
-        self._offset = 0
-
-    def _read_cancellations(self) -> "Future[None]":
-        self.asked.append(Future())
-        if self.knows_all:
-            self.asked[-1].set_result(None)
-        return self.asked[-1]
-
-    def take(
-        self,
-        *configs: str,
-        topic: str = TOPICS.ticks,
-        at: int = AT,
-        raw: bytes = b"",
-        **tick: Any,
-    ) -> None:
-        """Take a tick for each config, of a monitor of its own unless ``monitor_id`` says which."""
-        batch = []
-        for config in configs:
-            text = config if config.startswith("{") else f'{{"does":"{config}"}}'
-            fields = {
-                "user_id": "user",
-                "monitor_id": f"monitor-{self._offset}",
-                "scheduled_at": 0,
-                "kind": "plain",
-                "config": text,
-                "timeout_ms": 5_000,
-                "version": 7,
-                "partition": 3,
-            }
-            made = Tick(**fields | tick)
-            value = raw or codec.encode_tick(made)
-            batch.append((self.held[topic], FakeMessage(self._offset, value, at, codec.user_key(made.user_id))))
-            self._offset += 1
-        self.checks.accept(batch)  # type: ignore[arg-type]
-
-    async def has_run(self, kind: PlainKind, count: int) -> None:
-        """Wait until so many checks have begun."""
-        async with asyncio.timeout(PATIENCE_S):
-            while len(kind.order) < count:
-                await asyncio.sleep(0)
-
-    async def sent(self, count: int) -> list[Result]:
-        await self.outbox.holds(count)
-        return self.outbox.results
+    registry.forget()
 
 
 @pytest.fixture
@@ -549,7 +425,7 @@ async def test_however_a_run_ends_the_next_tick_of_its_monitor_is_run(
     executor.take(does, monitor_id="m", timeout_ms=50)
     await executor.sent(1)
     async with asyncio.timeout(PATIENCE_S):
-        while len(executor.checks._running):
+        while len(executor.checks.running):
             await asyncio.sleep(0)
     executor.take("succeeds", monitor_id="m", at=AT + 1_000)
     assert (await executor.sent(2))[-1].status is Status.SUCCESS
@@ -592,7 +468,7 @@ async def test_a_repetition_of_what_is_given_up_is_left_to_another_executor_too(
     assert await executor.checks.drain(0.05) == 1
     assert executor.outbox.sent == []
     assert executor.acknowledged == []
-    assert len(executor.checks._running) == 0
+    assert len(executor.checks.running) == 0
 
 
 async def test_a_skipped_tick_whose_result_cannot_be_handed_over_ends_the_executor(

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import MemberAssignment, MemberDescription
 from msgspec.structs import replace
 
-from everwatch.cli.commands.explain import _processes
+from everwatch.cli.commands.explain import processes_of
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.group_members import owners_of
@@ -29,7 +29,7 @@ from everwatch.model import (
     Status,
     User,
 )
-from everwatch.operations.explanation import Known, Silence, explain
+from everwatch.operations.explanation import MonitorFacts, Silence, explain
 from everwatch.rules import lifecycle
 from everwatch.store import StoredResult
 
@@ -50,7 +50,7 @@ def result(at: int, status: Status = Status.SUCCESS, **fields: Any) -> StoredRes
     return StoredResult(Result("anna", "shop", at, "http", 1, status, "", at + 50, 10.0, **fields), at + 100, 1)
 
 
-def known(monitor: Monitor, *results: StoredResult, **fields: Any) -> Known:
+def known(monitor: Monitor, *results: StoredResult, **fields: Any) -> MonitorFacts:
     usual: dict[str, Any] = {
         "user": User("anna", "pro", {}, ("shop",), 1, 1),
         "partition": 3,
@@ -59,10 +59,10 @@ def known(monitor: Monitor, *results: StoredResult, **fields: Any) -> Known:
         "owners": AT_WORK,
         "inline": False,
     }
-    return Known(monitor=monitor, results=results, **usual | fields)
+    return MonitorFacts(monitor=monitor, results=results, **usual | fields)
 
 
-def silence(known: Known, now: int = NOON) -> Silence | None:
+def silence(known: MonitorFacts, now: int = NOON) -> Silence | None:
     return explain(known, now).silence
 
 
@@ -123,8 +123,8 @@ def test_a_monitor_that_its_worker_judges_has_no_executor() -> None:
     explained = explain(known(monitor(), inline=True), NOON)
     assert explained.inline
     assert explained.owners == GroupMembers("everwatch-a-1", "", ())
-    assert list(_processes(explained)) == ["worker everwatch-a-1 (judges it itself: no executor takes part)"]
-    assert list(_processes(explain(known(monitor()), NOON))) == [
+    assert list(processes_of(explained)) == ["worker everwatch-a-1 (judges it itself: no executor takes part)"]
+    assert list(processes_of(explain(known(monitor()), NOON))) == [
         "worker everwatch-a-1",
         "executor everwatch-b-2 (claims its ticks)",
     ]
@@ -196,7 +196,7 @@ def test_a_manual_run_is_no_answer_to_a_tick() -> None:
     ],
     ids=["inline", "paused", "just put", "not begun", "ran for the last time", "task not due yet"],
 )
-def test_a_monitor_that_owes_no_result_is_not_silent(quiet: Known) -> None:
+def test_a_monitor_that_owes_no_result_is_not_silent(quiet: MonitorFacts) -> None:
     assert silence(quiet) is None
 
 

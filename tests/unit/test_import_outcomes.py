@@ -15,7 +15,7 @@ from everwatch.core.errors import EverwatchError, InvalidInput
 from everwatch.kafka.command_client import Unanswered
 from everwatch.model import Signup
 from everwatch.transfer import outcomes
-from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, Rules, Telling
+from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, RowRules, Telling
 from everwatch.transfer.import_rows import Objects, Row, RowReading
 from everwatch.transfer.ledger import Ledger
 from everwatch.transfer.outcomes import AwaitedRow, Outcomes
@@ -57,7 +57,7 @@ class Importer:
         self.workers.judge = no_gold
         self.refused: Refusals = []
 
-    def take(self, *given: dict[str, Any], wait: bool = False, rules: Rules | None = None) -> ImportTally:
+    def take(self, *given: dict[str, Any], wait: bool = False, rules: RowRules | None = None) -> ImportTally:
         self.refused.clear()
         self.workers.sent.clear()
         self.workers.asked.clear()
@@ -147,12 +147,12 @@ def test_when_replies_are_gone_everything_is_sent_again(importer: Importer) -> N
 
 
 def test_a_row_that_was_refused_rests_until_it_or_the_plans_change(importer: Importer) -> None:
-    plans = Rules(plans_digest=b"one", refused_rest_ms=HOUR_MS)
+    plans = RowRules(plans_digest=b"one", refused_rest_ms=HOUR_MS)
     importer.take(user("b", plan="gold"), wait=True, rules=plans)
     rests = importer.take(user("b", plan="gold"), wait=True, rules=plans)
     assert (rests.sent, rests.refused, rests.unchanged) == (0, 1, 0)
     assert importer.refused == [(1, f"{GOLD}; it is not sent again until the row or the plans change")]
-    changed = Rules(plans_digest=b"two", refused_rest_ms=HOUR_MS)
+    changed = RowRules(plans_digest=b"two", refused_rest_ms=HOUR_MS)
     assert importer.take(user("b", plan="gold"), wait=True, rules=changed).again == 1
     assert importer.take(user("b", plan="gold", attributes={"n": 1}), wait=True, rules=changed).changed == 1
     importer.clock.advance(HOUR_MS)
@@ -166,7 +166,7 @@ def test_a_plan_that_the_import_knows_is_checked_before_anything_is_sent(importe
                 raise InvalidInput("there is no plan 'gold'", "$.plan", "unknown_plan")
             return signup
 
-    tally = importer.take(user("a"), user("b", plan="gold"), rules=Rules(Plans()))
+    tally = importer.take(user("a"), user("b", plan="gold"), rules=RowRules(Plans()))
     assert (tally.sent, tally.refused) == (1, 1)
     assert importer.refused == [(2, GOLD)]
 
@@ -190,7 +190,7 @@ def test_a_refusal_that_overtakes_the_brokers_acknowledgement_is_not_forgotten(
     finish = importer.workers.finish
 
     def late(within_s: float = 0) -> Any:
-        marks, importer.workers._marks = importer.workers._marks, []
+        marks, importer.workers.marks = importer.workers.marks, []
         return marks
 
     monkeypatch.setattr(importer.workers, "finish", late)
@@ -221,7 +221,7 @@ def test_replies_that_are_no_answer_to_an_import_are_passed_over(importer: Impor
 def importer_reply(signup_id: str) -> Any:
     workers = Workers()
     workers.judge = no_gold
-    workers._unjudged = [user("a", plan="gold", signup_id=signup_id)]
+    workers.unjudged = [user("a", plan="gold", signup_id=signup_id)]
     workers.work()
     return workers.log[0]
 

@@ -378,10 +378,6 @@ def test_a_state_file_that_fails_is_told_and_can_be_used_again(importer: Importe
         ledger.note([LedgerMark(b"c", b"2", 2)])
         ledger.doubt([b"c", b"nobody"])
         assert ledger.known([b"b", b"c", b"nobody"]) == {b"c": LedgerMark(b"c", b"", 2)}
-        with sqlite3.connect(":memory:") as broken:
-            ledger._connection, kept = broken, ledger._connection  # it has no table
-            for use in (lambda: ledger.known([b"c"]), lambda: ledger.doubt([b"c"])):
-                with pytest.raises(SettingsError, match=r"The state file .* cannot be"):
-                    use()
-            ledger._connection = kept
-        broken.close()
+    for use in (lambda: ledger.known([b"c"]), lambda: ledger.doubt([b"c"])):  # it is closed
+        with pytest.raises(SettingsError, match=r"The state file .* cannot be"):
+            use()

@@ -8,6 +8,7 @@ import pytest
 
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import avro_schemas, codec
+from everwatch.encoding.askers import asker_of
 from everwatch.kinds.registry import known_kinds
 from everwatch.model import (
     Align,
@@ -27,7 +28,7 @@ from everwatch.model import (
     Signup,
 )
 from everwatch.rules.admission import admit_command, admit_signup
-from everwatch.schedule.cron import _problem_of, zone_named
+from everwatch.schedule.cron import problem_of, zone_named
 
 BY_CRON = {"kind": "noop", "schedule": {"cron": "3 4 29 2 *", "max_runs": 1_000}}
 FROM_MIDNIGHT = {"kind": "noop", "schedule": {"every": "1h", "align": "midnight", "max_runs": 1}}
@@ -857,7 +858,7 @@ def test_a_put_that_expects_that_there_is_no_monitor_is_told_from_one_that_expec
 )
 def test_who_waits_for_an_answer_to_a_refused_command_is_found_in_it(data: bytes, asks: Asker | None) -> None:
     refused(admit_command, data)
-    assert codec.asker_of("command", data) == asks
+    assert asker_of("command", data) == asks
 
 
 @pytest.mark.parametrize(
@@ -877,17 +878,17 @@ def test_who_waits_for_an_answer_to_a_refused_command_is_found_in_it(data: bytes
 def test_who_waits_for_an_answer_to_a_refused_signup_or_signal_is_found_in_it(
     name: str, given: dict[str, object], asks: Asker | None
 ) -> None:
-    assert codec.asker_of(name, json.dumps(given).encode()) == asks
+    assert asker_of(name, json.dumps(given).encode()) == asks
     if asks is not None and set(given) <= {"user_id", "signup_id", "signal_id"}:
-        assert codec.asker_of(name, avro_schemas.encode(name, {"monitor_id": ""} | given)) == asks
+        assert asker_of(name, avro_schemas.encode(name, {"monitor_id": ""} | given)) == asks
 
 
 def test_the_same_cron_expression_a_million_times_over_is_read_once() -> None:
     admit_signup(cron("17 4 * * *", "Asia/Tokyo"))
-    before = _problem_of.cache_info().misses, zone_named.cache_info().misses
+    before = problem_of.cache_info().misses, zone_named.cache_info().misses
     for _ in range(50):
         admit_signup(cron("17  4 * * *", "Asia/Tokyo"))
-    assert (_problem_of.cache_info().misses, zone_named.cache_info().misses) == before
+    assert (problem_of.cache_info().misses, zone_named.cache_info().misses) == before
 
 
 def test_a_put_names_its_monitor_inside_or_outside() -> None:

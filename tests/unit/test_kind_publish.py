@@ -33,9 +33,9 @@ def no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     """The setting is read once for a process; here it is read again, and is not the developer's own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EVERWATCH_PUBLISH_TOPICS", raising=False)
-    publish._topics_allowed_here.cache_clear()
+    publish.forget_settings()
     yield
-    publish._topics_allowed_here.cache_clear()
+    publish.forget_settings()
 
 
 def due(payload: str = "", attempt: int = 1) -> Tick:

@@ -97,9 +97,9 @@ def install(folder: Path) -> None:
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     install(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    found_callables._entry_points.cache_clear()
+    found_callables.forget()
     yield tmp_path
-    found_callables._entry_points.cache_clear()
+    found_callables.forget()
 
 
 Run = Callable[..., Any]

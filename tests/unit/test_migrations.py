@@ -10,14 +10,24 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Boolean, Connection, MetaData, String, Text, create_engine, insert, text
+from sqlalchemy import Boolean, Connection, MetaData, String, Text, create_engine, insert, inspect, text
 from support.postgres import Databases
 
 import everwatch.store
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
 from everwatch.model import At, Every, Misfire, Policy, Priority, Result, State, Status, Transition
-from everwatch.store import Identity, Partition, Received, SinkBatch, SqlStore, StoreBusy, open_reader, open_store
+from everwatch.store import (
+    Identity,
+    Partition,
+    Received,
+    SinkBatch,
+    SqlStore,
+    StoreBusy,
+    backfill,
+    open_reader,
+    open_store,
+)
 from everwatch.store.database import open_for_writing, parse_url
 from everwatch.store.interface import Selection
 from everwatch.store.paging import Sort
@@ -281,6 +291,47 @@ def test_a_database_filled_by_each_older_revision_is_upgraded(
     assert len(reader.tasks(now=0)) == (revision >= "0002")
     assert len(reader.dead_letters()) == len(reader.replies("anna")) == (revision >= "0011")
     reader.close()
+
+
+def test_monitors_that_are_stored_are_filled_in_a_bite_at_a_time_and_a_start_that_is_killed_is_gone_on_with(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = create_engine(parse_url(database_url))
+    with engine.begin() as connection:
+        upgrade_to("0009", connection)
+        fill(connection)
+        for number in range(10):
+            for table in ("users", "monitors"):
+                columns = [each["name"] for each in inspect(connection).get_columns(table) if each["name"] != "user_id"]
+                own = ", ".join(f'"{name}"' for name in columns)
+                connection.execute(
+                    text(f"INSERT INTO {table} (user_id, {own}) SELECT 'u{number}', {own} FROM {table} LIMIT 1")
+                )
+    engine.dispose()
+    monkeypatch.setattr(backfill, "ROWS_AT_ONCE", 3)
+    bites = []
+    fill_some = backfill._fill_monitors
+
+    def killed(connection: Connection, after: tuple[str, ...]) -> tuple[str, ...] | None:
+        bites.append(after)
+        if len(bites) == 3:
+            raise KeyboardInterrupt
+        return fill_some(connection, after)
+
+    settings = Settings(data_dir=tmp_path, database=database_url)
+    monkeypatch.setattr(backfill, "_fill_monitors", killed)
+    with pytest.raises(KeyboardInterrupt):
+        open_store(settings)
+    store = open_store(settings)
+    assert len(bites) == 3 + 3, "six were filled before, five are left in two bites, and none after these"
+    store.close()
+    reader = open_reader(settings)
+    assert len(reader.list_monitors(Selection(contains="hop"))) == 11
+    assert len(reader.list_monitors(Selection(plan="plan"))) == 11
+    assert len(reader.list_users(Selection(prefix="u"))) == 10
+    reader.close()
+    open_store(settings).close()
+    assert len(bites) == 6, "it is done once"
 
 
 def test_a_sink_makes_folder_and_database_and_opens_them_again(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from support.notifying import RULES, Notifying, Receiver, transition
 
 from everwatch.core.config import Settings
 from everwatch.kafka.consumed_record import Record
+from everwatch.model import Transition
 from everwatch.notifier.addresses import Address
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.senders.outcome import Outcome
@@ -106,14 +107,17 @@ def emptied(storage: Storage) -> Storage:
     return storage
 
 
-async def run(storage: Storage, rules: str, kill_at: int) -> tuple[list[tuple[Address, Message]], int]:
+async def run(
+    storage: Storage, rules: str, kill_at: int, stages: list[list[Transition]] = STAGES
+) -> tuple[list[tuple[Address, Message]], int]:
     """All that receivers got in a run that is killed once, and the number of points that it passed."""
     receiver, deadline = DyingReceiver(), Deadline(kill_at)
     notifying = notifying_at(emptied(storage), rules, receiver, NEVER)
-    notifying.sign_up()
+    for user_id in sorted({each.user_id for stage in stages for each in stage}):
+        notifying.sign_up(user_id)
     notifying = notifying_at(storage, rules, receiver, deadline, notifying.next_offset)
     records: list[Record] = []
-    for stage in STAGES:
+    for stage in stages:
         # from the beginning of the topic: offsets say what is known
         records += [notifying.record(each) for each in stage]
         try:
@@ -151,6 +155,31 @@ async def test_killed_at_any_point_a_route_that_skips_doubts_sends_nothing_twice
         assert len(ids(got)) == len(got), f"killed at point {number}"
         lost += ids(got) != ids(whole)
     assert lost, "a message that may have been sent is not sent again"
+
+
+async def test_killed_at_any_point_the_incidents_of_a_target_and_an_executor_are_told_once(storage: Storage) -> None:
+    rules = RULES.partition("[[users]]")[0] + "[[operators]]" + RULES.partition("[[operators]]")[2]
+    numbers = range(25)
+    down = [transition("up", "down", n / 10, f"u-{n}", executor="e-2") for n in numbers]
+    up = [transition("down", "up", 60, f"u-{n}", executor="e-2") for n in numbers]
+    lost = [
+        transition("up", "down", 2 + n / 10, f"u-{n}", "own", target=f"t-{n}.example", executor="e-1", unreached=50)
+        for n in numbers
+    ]
+    stages = [[*down, *lost], up]
+    whole, points = await run(storage, rules, 10**9, stages)
+    assert [alert.subject for _, message in whole for alert in message.alerts] == [
+        "executor e-1",
+        "target shop.example",
+        "target shop.example",
+    ]
+    for number in range(1, points + 1):
+        got, _ = await run(storage, rules, number, stages)
+        assert ids(got) == ids(whole), f"killed at point {number}"
+        with storage.look() as work:
+            known = work.targets(["shop.example"])["shop.example"]
+            assert (known.failing, known.is_open) == (0, False), f"killed at point {number}"
+            assert work.outages()["e-1"].doubted == len(numbers), f"killed at point {number}"
 
 
 @pytest.mark.parametrize("doubt", ["resend", "skip"])

@@ -16,7 +16,8 @@ from everwatch.notifier.addresses import Address, EmailAddress, WebhookAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.dispatch import Limits
 from everwatch.notifier.intake import build_batch
-from everwatch.notifier.planner import Planner, judge
+from everwatch.notifier.judging import judge
+from everwatch.notifier.planner import Planner
 from everwatch.notifier.retrying import WEBHOOK_DELAYS_MS
 from everwatch.notifier.senders.outcome import Outcome, Verdict
 from everwatch.notifier.senders.over_http import post_of
@@ -316,7 +317,7 @@ async def test_a_server_that_fails_again_and_again_is_left_alone_and_then_tried_
 ) -> None:
     for n in range(100):
         notifying.sign_up(f"user-{n}")
-        notifying.tell(transition("up", "down", user_id=f"user-{n}"))
+        notifying.tell(transition("up", "down", user_id=f"user-{n}", target=f"t-{n}.example"))
     notifying.receiver.answers = fails_at(EmailAddress, AWAY)  # type: ignore[assignment]
     await notifying.work()
     tried = len(notifying.receiver.summaries(EmailAddress))
@@ -356,7 +357,7 @@ async def test_a_receiver_that_hangs_holds_back_no_other(tmp_path: Path) -> None
     for n in range(200):
         host = "hangs" if n < 150 else f"well-{n}"
         notifying.sign_up(f"u-{n}", url=f"https://{host}.example/")
-    notifying.tell(*(transition("up", "down", user_id=f"u-{n}") for n in range(200)))
+    notifying.tell(*(transition("up", "down", user_id=f"u-{n}", target=f"t-{n}.example") for n in range(200)))
     notifying.plan()
     for _ in range(50):
         await notifying.dispatcher.turn()

@@ -4,8 +4,9 @@ from support.notifying import MINUTE, SECOND, START, transition
 
 from everwatch.model import Transition
 from everwatch.notifier.alerts import Alert
-from everwatch.notifier.grouping import MOST_LISTED, Collapse, Timing, flush_at, message_of
+from everwatch.notifier.grouping import MOST_LISTED, Collapse, message_of
 from everwatch.notifier.incidents import Incident, after_transition
+from everwatch.notifier.timing import Timing, flush_at
 from everwatch.notifier.wording import lines_of, subject_of
 
 PLAIN = Timing()

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from standardwebhooks import Webhook
+from support.authority import Authority
 from support.notifying import START, transition
 from support.raw_http import RawServer, answer, open_raw_server
+from support.tls_server import TlsServer
 
 from everwatch.core.clock import SettableClock, SystemClock
 from everwatch.network.egress import Egress
@@ -122,6 +124,30 @@ async def test_a_users_address_passes_the_guard_and_an_operators_need_not(
     assert not refused.is_servers
     assert server.requests == []
     assert (await sender.send(address, message(), from_user=False)).verdict is Verdict.SENT
+
+
+async def test_a_receiver_whose_certificate_has_expired_is_tried_again_and_says_so(authority: Authority) -> None:
+    server = TlsServer(authority.certificate("IP:127.0.0.1", days=-3.5))
+    clock = SystemClock()
+    resolver = Resolver(clock)
+    client = HttpClient(clock, Guard((ip_network("127.0.0.0/8"),)), resolver, Egress(str(authority.path)))
+    trusting = HttpSender(clock, client, client)
+    outcome = await trusting.send(WebhookAddress(f"https://127.0.0.1:{server.port}/"), message(), from_user=False)
+    assert (outcome.verdict, outcome.is_servers) == (Verdict.FAILED, True)
+    assert "expired" in outcome.reason
+    assert server.heard == []
+    server.close()
+    await client.close()
+    await resolver.close()
+
+
+async def test_a_mail_server_whose_certificate_has_expired_gets_no_mail(authority: Authority) -> None:
+    server = TlsServer(authority.certificate("IP:127.0.0.1", days=-3.5))
+    mail = MailSender(SystemClock(), str(authority.path))
+    outcome = await mail.send(Relay("127.0.0.1", server.port, "tls", "a@example.com"), ADA, message())
+    assert (outcome.verdict, outcome.is_servers) == (Verdict.FAILED, True)
+    assert "expired" in outcome.reason
+    server.close()
 
 
 async def test_nobody_listens(sender: HttpSender) -> None:

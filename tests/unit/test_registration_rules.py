@@ -43,16 +43,16 @@ class Account:
         self.user: User | None = None
         self.monitors: dict[str, Monitor] = {}
 
-    def sign_up(self, *specs: MonitorSpec, now: int = NOW, settled: int = SETTLED, **fields: Any) -> Changes:
+    def sign_up(self, *specs: MonitorSpec, now: int = NOW, emitted_to: int = SETTLED, **fields: Any) -> Changes:
         signup = Signup("u", monitors=specs, **fields)
-        return self._apply(sign_up(signup, self.user, self.monitors, now, settled))
+        return self._apply(sign_up(signup, self.user, self.monitors, now, emitted_to))
 
     def command(
         self,
         command: CommandType,
         monitor: MonitorSpec | str = "",
         now: int = LATER,
-        settled: int = SETTLED_LATER,
+        emitted_to: int = SETTLED_LATER,
         **fields: Any,
     ) -> Changes:
         given = (
@@ -60,7 +60,7 @@ class Account:
             if isinstance(monitor, str)
             else Command(command, "u", monitor.monitor_id, monitor, **fields)
         )
-        return self._apply(carry_out(given, self.user, self.monitors, now, settled))
+        return self._apply(carry_out(given, self.user, self.monitors, now, emitted_to))
 
     def become(self, monitor_id: str, state: State) -> None:
         self.monitors[monitor_id] = msgspec.structs.replace(self.monitors[monitor_id], state=state)
@@ -103,7 +103,7 @@ def test_a_newcomer_is_who_signs_up_but_for_monitors_that_begin_a_little_later()
 
 def test_signing_up_twice_changes_nothing(account: Account) -> None:
     again = account.sign_up(
-        spec("a"), spec("b"), plan="pro", attributes={"city": "Bern"}, now=LATER, settled=SETTLED_LATER
+        spec("a"), spec("b"), plan="pro", attributes={"city": "Bern"}, now=LATER, emitted_to=SETTLED_LATER
     )
     assert again == Changes(user=None, monitors=[], user_ended=False)
     assert again.is_nothing
@@ -112,7 +112,7 @@ def test_signing_up_twice_changes_nothing(account: Account) -> None:
 def test_a_changed_signup_updates_adds_and_removes(account: Account) -> None:
     untouched = account.monitors["a"]
     changes = account.sign_up(
-        spec("a"), spec("c"), plan="pro", attributes={"city": "Bern"}, now=LATER, settled=SETTLED_LATER
+        spec("a"), spec("c"), plan="pro", attributes={"city": "Bern"}, now=LATER, emitted_to=SETTLED_LATER
     )
     assert [(c.before and c.before.monitor_id, c.after and c.after.monitor_id) for c in changes.monitors] == [
         (None, "c"),
@@ -124,14 +124,14 @@ def test_a_changed_signup_updates_adds_and_removes(account: Account) -> None:
 
 
 def test_a_changed_monitor_is_due_after_what_is_emitted_and_a_new_one_from_now(account: Account) -> None:
-    account.sign_up(spec("a", interval_ms=5_000), spec("b"), spec("c"), now=LATER, settled=SETTLED_LATER)
+    account.sign_up(spec("a", interval_ms=5_000), spec("b"), spec("c"), now=LATER, emitted_to=SETTLED_LATER)
     assert (account.monitors["a"].since, account.monitors["a"].version) == (SETTLED_LATER, 2)
     assert (account.monitors["b"].since, account.monitors["b"].version) == (NOW, 1)
     assert (account.monitors["c"].since, account.monitors["c"].version) == (LATER, 1)
 
 
 def test_a_monitor_changed_while_sweeps_lag_is_not_due_before_it_was_put(account: Account) -> None:
-    account.sign_up(spec("a", interval_ms=5_000), spec("b"), now=NOW, settled=SETTLED)
+    account.sign_up(spec("a", interval_ms=5_000), spec("b"), now=NOW, emitted_to=SETTLED)
     assert account.monitors["a"].since == NOW
 
 
@@ -154,14 +154,14 @@ def test_a_changed_attribute_changes_the_user_and_no_monitor(account: Account) -
 
 def test_monitors_put_by_command_survive_a_signup(account: Account) -> None:
     account.command(CommandType.PUT, spec("mine"))
-    account.sign_up(spec("a"), now=LATER, settled=SETTLED_LATER)
+    account.sign_up(spec("a"), now=LATER, emitted_to=SETTLED_LATER)
     assert set(account.monitors) == {"a", "mine"}
     assert account.monitors["mine"].origin is Origin.COMMAND
 
 
 def test_a_signup_monitor_taken_over_by_a_command_stays_when_signups_name_it_no_longer(account: Account) -> None:
     account.command(CommandType.PUT, spec("b", interval_ms=5_000))
-    account.sign_up(spec("a"), now=LATER, settled=SETTLED_LATER)
+    account.sign_up(spec("a"), now=LATER, emitted_to=SETTLED_LATER)
     assert set(account.monitors) == {"a", "b"}
     assert account.monitors["b"].spec.schedule == Every(5_000)
 
@@ -196,7 +196,7 @@ def test_a_put_for_an_unknown_user_implies_the_user() -> None:
 def test_an_implied_user_that_signs_up_keeps_the_day_of_registration_and_the_monitor() -> None:
     account = Account()
     account.command(CommandType.PUT, spec("mine"), NOW, SETTLED)
-    account.sign_up(spec("a"), now=LATER, settled=SETTLED_LATER)
+    account.sign_up(spec("a"), now=LATER, emitted_to=SETTLED_LATER)
     assert account.user is not None
     assert (account.user.registered_at, account.user.updated_at) == (NOW, LATER)
     assert set(account.monitors) == {"a", "mine"}
@@ -303,7 +303,7 @@ def test_a_delayed_task_that_is_done_is_not_done_again_because_its_user_signs_up
     account = Account()
     account.sign_up(once(NOW + 1))
     account.become("a", State.DONE)
-    assert account.sign_up(once(NOW + 1), now=LATER, settled=SETTLED_LATER).monitors == []
+    assert account.sign_up(once(NOW + 1), now=LATER, emitted_to=SETTLED_LATER).monitors == []
     assert account.monitors["a"].state is State.DONE
 
 
@@ -311,7 +311,7 @@ def test_a_delayed_task_that_is_done_and_changed_is_to_be_done_once_more() -> No
     account = Account()
     account.sign_up(once(NOW + 1))
     account.become("a", State.DONE)
-    (change,) = account.sign_up(once(LATER + 1), now=LATER, settled=SETTLED_LATER).monitors
+    (change,) = account.sign_up(once(LATER + 1), now=LATER, emitted_to=SETTLED_LATER).monitors
     assert change.transition is not None
     assert (change.transition.from_state, change.transition.to_state) == (State.DONE, State.NEW)
     assert (account.monitors["a"].since, account.monitors["a"].version) == (SETTLED_LATER, 2)
@@ -391,11 +391,11 @@ def test_a_pending_task_is_cancelled_and_gone(tasks: Account) -> None:
 
 
 def test_a_task_can_be_cancelled_until_the_moment_it_fires(tasks: Account) -> None:
-    assert refused(tasks, CommandType.CANCEL, "soon", settled=DUE) == (
+    assert refused(tasks, CommandType.CANCEL, "soon", emitted_to=DUE) == (
         "the task 'soon' has fired already",
         "$.monitor_id",
     )
-    tasks.command(CommandType.CANCEL, "soon", settled=DUE - 1)
+    tasks.command(CommandType.CANCEL, "soon", emitted_to=DUE - 1)
     assert "soon" not in tasks.monitors
 
 
@@ -404,8 +404,8 @@ def test_a_task_whose_instant_had_passed_when_it_was_put_is_cancelled_until_it_f
 ) -> None:
     overdue = msgspec.structs.replace(once(NOW - 60_000), monitor_id="overdue")
     tasks.command(CommandType.PUT, overdue, LATER, SETTLED_LATER)
-    refused(tasks, CommandType.CANCEL, "overdue", settled=LATER + 1)
-    tasks.command(CommandType.CANCEL, "overdue", settled=LATER)
+    refused(tasks, CommandType.CANCEL, "overdue", emitted_to=LATER + 1)
+    tasks.command(CommandType.CANCEL, "overdue", emitted_to=LATER)
     assert "overdue" not in tasks.monitors
 
 
@@ -421,24 +421,24 @@ def test_a_recurring_monitor_is_not_cancelled_but_deleted(tasks: Account) -> Non
 
 
 def test_a_paused_task_is_pending_however_long_ago_it_was_due(tasks: Account) -> None:
-    tasks.command(CommandType.CANCEL, "paused", settled=DUE + 3_600_000)
+    tasks.command(CommandType.CANCEL, "paused", emitted_to=DUE + 3_600_000)
     assert "paused" not in tasks.monitors
 
 
 def test_a_task_whose_retry_is_pending_is_cancelled_until_that_fires(tasks: Account) -> None:
     again = Agenda(retry_at=DUE + 5_000, retry_of=DUE, retry_attempt=2)
     tasks.monitors["soon"] = msgspec.structs.replace(tasks.monitors["soon"], agenda=again)
-    refused(tasks, CommandType.CANCEL, "soon", settled=DUE + 5_000)
-    tasks.command(CommandType.CANCEL, "soon", settled=DUE + 4_999)
+    refused(tasks, CommandType.CANCEL, "soon", emitted_to=DUE + 5_000)
+    tasks.command(CommandType.CANCEL, "soon", emitted_to=DUE + 4_999)
     assert "soon" not in tasks.monitors
 
 
 def test_without_a_name_all_pending_tasks_are_cancelled_and_nothing_else(tasks: Account) -> None:
-    changes = tasks.command(CommandType.CANCEL, settled=DUE)
+    changes = tasks.command(CommandType.CANCEL, emitted_to=DUE)
     assert {change.before.monitor_id for change in changes.monitors if change.before} == {"later", "paused"}
     assert set(tasks.monitors) == {"recurring", "soon", "over"}
     assert tasks.user is not None
-    assert tasks.command(CommandType.CANCEL, settled=DUE).is_nothing
+    assert tasks.command(CommandType.CANCEL, emitted_to=DUE).is_nothing
 
 
 def test_nobodys_tasks_are_cancelled_without_a_word() -> None:
@@ -446,14 +446,14 @@ def test_nobodys_tasks_are_cancelled_without_a_word() -> None:
 
 
 def test_what_is_cancelled_by_name_and_with_all_others_is_the_same(tasks: Account) -> None:
-    for settled in (SETTLED, DUE - 1, DUE, DUE + 60_000):
+    for emitted_to in (SETTLED, DUE - 1, DUE, DUE + 60_000):
         for monitor in tasks.monitors.values():
             one = Command(CommandType.CANCEL, "u", monitor.monitor_id)
             try:
-                cancelled = bool(carry_out(one, tasks.user, tasks.monitors, settled, settled).monitors)
+                cancelled = bool(carry_out(one, tasks.user, tasks.monitors, emitted_to, emitted_to).monitors)
             except InvalidInput:
                 cancelled = False
-            assert cancelled is is_pending_task(monitor, settled)
+            assert cancelled is is_pending_task(monitor, emitted_to)
 
 
 WINDOWS = (Maintenance(start=LATER, end=LATER + 3_600_000), Maintenance(cron="0 2 * * 6", duration_ms=7_200_000))
@@ -564,7 +564,7 @@ def test_what_ended_by_itself_stays_so_when_its_user_signs_up_again() -> None:
     account = Account()
     account.sign_up(bounded("a", end_at=NOW + 120_000))
     account.become("a", State.DONE)
-    assert account.sign_up(bounded("a", end_at=NOW + 120_000), now=LATER, settled=SETTLED_LATER).is_nothing
+    assert account.sign_up(bounded("a", end_at=NOW + 120_000), now=LATER, emitted_to=SETTLED_LATER).is_nothing
 
 
 def test_a_monitor_whose_pause_outlasts_its_end_is_done_when_it_is_resumed(account: Account) -> None:
@@ -598,9 +598,9 @@ def test_a_delay_of_a_plan_counts_from_the_registration_and_signing_up_again_doe
     account.sign_up(delayed(3_600_000))
     assert account.user is not None
     assert account.monitors["a"].spec.schedule == At(account.user.registered_at + 3_600_000)
-    assert account.sign_up(delayed(3_600_000), now=NOW + 60_000, settled=SETTLED + 60_000).is_nothing
+    assert account.sign_up(delayed(3_600_000), now=NOW + 60_000, emitted_to=SETTLED + 60_000).is_nothing
     account.become("a", State.DONE)
-    assert account.sign_up(delayed(3_600_000), now=NOW + 7_200_000, settled=SETTLED + 7_200_000).is_nothing
+    assert account.sign_up(delayed(3_600_000), now=NOW + 7_200_000, emitted_to=SETTLED + 7_200_000).is_nothing
     assert account.monitors["a"].state is State.DONE
 
 
@@ -614,7 +614,7 @@ def test_a_newcomer_to_a_plan_with_a_delay_who_signs_up_again_changes_nothing() 
 def test_a_delay_that_the_plan_changes_counts_from_the_registration_too() -> None:
     account = Account()
     account.sign_up(delayed(3_600_000))
-    account.sign_up(delayed(7_200_000), now=NOW + 60_000, settled=SETTLED + 60_000)
+    account.sign_up(delayed(7_200_000), now=NOW + 60_000, emitted_to=SETTLED + 60_000)
     assert account.monitors["a"].spec.schedule == At(NOW + 7_200_000)
 
 

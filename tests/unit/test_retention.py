@@ -6,17 +6,19 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from support.worker import Broker, BrokerClients
 from test_sink_poison import NOW, RESULTS, SETTINGS, Source, result
 
 from everwatch.core.clock import SettableClock
-from everwatch.core.config import Settings, days_of_plans
+from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError, StoreError
+from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.model import Result, State, Status, Transition
+from everwatch.plans.plans_file import PlansFile
 from everwatch.sink.sink_process import _Sink
 from everwatch.store import MemoryStore, Partition, Received, SinkBatch, open_reader, open_store
 from everwatch.store.database_status import contents_of, status_of
 from everwatch.store.interface import Unstorable
+from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.retention import Keep
 
 HOUR = 3_600_000
@@ -108,16 +110,18 @@ class Untrimmable(MemoryStore):
 
     tried = 0
 
-    def trim(self, now: int, most: int) -> int:
+    def trim(self, now: int, most: int, plans: PlanKeeping = NO_PLANS) -> int:
         self.tried += 1
         raise StoreError("no")
 
 
-async def run_sink(monkeypatch: pytest.MonkeyPatch, store: MemoryStore, records: int) -> None:
+async def run_sink(
+    monkeypatch: pytest.MonkeyPatch, store: MemoryStore, records: int, plans: PlansFile | None = None
+) -> None:
     stop = asyncio.Event()
     source = Source([result(f"user-{offset}", offset) for offset in range(records)], [], stop)
     monkeypatch.setattr("everwatch.sink.sink_process.Source", lambda *_: source)
-    await _Sink(SETTINGS, BrokerClients(Broker()), SettableClock(NOW), stop, store).run()
+    await _Sink(SETTINGS, MemoryClients(MemoryKafka()), SettableClock(NOW), stop, store, plans).run()
 
 
 async def test_the_sink_deletes_what_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +143,7 @@ async def test_a_failure_to_delete_is_told_and_stops_nothing(
     assert "What is older than it is kept was not deleted: no The sink goes on." in caplog.text
 
 
-def test_history_that_is_kept_for_less_than_results_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_that_is_kept_for_less_than_results_is_refused() -> None:
     from everwatch.core.config import load_settings
 
     for results, history in ((0, 400), (401, 400)):
@@ -148,10 +152,43 @@ def test_history_that_is_kept_for_less_than_results_is_refused(monkeypatch: pyte
     assert load_settings(keep_results_days=500, keep_history_days=0).keep_results_days == 500
 
 
-@pytest.mark.parametrize("wrong", ["pro", "pro=0", "pro=soon", "=3", "pro=90 team=4", "pro=99999"])
-def test_days_of_a_plan_that_are_no_days_are_refused_in_a_sentence(wrong: str) -> None:
-    from everwatch.core.config import load_settings
+def test_history_is_kept_for_as_long_as_results_whatever_a_plan_says_and_0_is_for_good() -> None:
+    plans = PlanKeeping.of({"pro": {"results": 90, "history": 30}, "gold": {"results": 0}, "free": {"history": 10}})
+    assert plans.own("history", 40 * DAY) == {"pro": 90 * DAY, "gold": 0, "free": 10 * DAY}
+    assert plans.own("results", 90 * DAY) == {"gold": 0}
+    assert [(look.age_ms, look.spared, look.meant) for look in plans.looks("history", 40 * DAY)] == [
+        (10 * DAY, (), ("free",)),
+        (40 * DAY, ("gold", "pro"), ()),
+        (90 * DAY, ("gold",), ()),
+    ]
+    assert [look.age_ms for look in plans.looks("results", 0)] == [90 * DAY], "others keep them for good"
+    assert list(NO_PLANS.looks("results", 0)) == []
 
-    with pytest.raises(SettingsError, match=r"KEEP_DAYS_OF_PLANS: '.*' is not PLAN=DAYS, such as pro=90"):
-        load_settings(keep_days_of_plans=f"team=400, {wrong}")
-    assert days_of_plans(" pro = 90,team x=400,") == {"pro": 90, "team x": 400}
+
+class Keeping(MemoryStore):
+    """Notes by which plans it is trimmed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plans: list[PlanKeeping] = []
+
+    def trim(self, now: int, most: int, plans: PlanKeeping = NO_PLANS) -> int:
+        self.plans.append(plans)
+        return super().trim(now, most, plans)
+
+
+async def test_the_sink_keeps_by_the_file_of_plans_as_it_is_now(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "plans.toml"
+    path.write_text("[plans.pro.keep]\nresults = 90\n")
+    file = PlansFile(path)
+    store = Keeping()
+    await run_sink(monkeypatch, store, 1, file)
+    path.write_text("[plans.pro.keep]\nresults = 1\nevery_result = 0\n")
+    await run_sink(monkeypatch, store, 1, file)
+    path.write_text("[plans.pro.keep]\nresult = 1\n")
+    await run_sink(monkeypatch, store, 1, file)
+    newest = PlanKeeping.of({"pro": {"results": 1, "every_result": 0}})
+    assert store.plans == [PlanKeeping.of({"pro": {"results": 90}}), newest, newest]
+    assert "the plans stay as they were" in caplog.text

@@ -36,14 +36,14 @@ def hours(*numbers: int) -> list[int]:
 def listed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What cron expressions list that nobody has asked for before."""
     listed: list[int] = []
-    original = cron._due_after
+    original = cron.due_after
 
     def counted(*args: object) -> Iterator[int]:
         for t in original(*args):  # type: ignore[arg-type]
             listed.append(t)
             yield t
 
-    monkeypatch.setattr(cron, "_due_after", counted)
+    monkeypatch.setattr(cron, "due_after", counted)
     return listed
 
 

@@ -55,12 +55,11 @@ async def test_faust_gets_them_too(tmp_path: Path) -> None:
     assert credentials.protocol.value == "SASL_PLAINTEXT"
 
 
-async def test_the_batch_producer_gets_them_too() -> None:
-    producer = asyncio_clients.new_batch_producer(_sasl(), "broker:9092")
-    client = producer.client
-    assert client._security_protocol == "SASL_PLAINTEXT"
-    assert client._sasl_plain_username == "ada"
-    assert client._sasl_mechanism == "SCRAM-SHA-512"
+def test_the_batch_producer_gets_them_too() -> None:
+    given = asyncio_clients.connection_settings(_sasl())
+    assert given["security_protocol"] == "SASL_PLAINTEXT"
+    assert given["sasl_plain_username"] == "ada"
+    assert given["sasl_mechanism"] == "SCRAM-SHA-512"
 
 
 def test_a_password_is_shown_nowhere() -> None:

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
-from support.worker import Broker, BrokerClients
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding.codec import encode_result
 from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import Unreadable
 from everwatch.model import Result, Status
@@ -19,6 +19,7 @@ from everwatch.sink.sink_process import _Sink
 from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
 from everwatch.store.interface import Unstorable
 from everwatch.store.letters import StoredLetter
+from everwatch.store.plan_keeping import PlanKeeping
 
 SETTINGS = Settings()
 TOPICS = Topics.of(SETTINGS)
@@ -27,19 +28,22 @@ NOW = 1_800_000_000_000
 
 
 class Source:
-    """Gives a batch, and then ends the sink."""
+    """Gives a batch, and ends the sink when it is stored."""
 
     def __init__(self, records: list[Record], unreadable: list[Unreadable], stop: asyncio.Event) -> None:
         self._records = records
         self._unreadable = unreadable
         self._stop = stop
         self._loop = asyncio.get_running_loop()
+        self._looks_in_vain = 0
         self.committed: dict[Partition, int] = {}
 
     def take(self, most: int, wait_s: float) -> tuple[list[Record], list[Unreadable], list[Partition]]:
         records, self._records = self._records, []
         unreadable, self._unreadable = self._unreadable, []
-        if not records:
+        # the first look is made while the batch before is stored
+        self._looks_in_vain += not records
+        if self._looks_in_vain > 1:
             self._loop.call_soon_threadsafe(self._stop.set)
         return records, unreadable, []
 
@@ -67,7 +71,7 @@ class Store:
             raise Unstorable("it has a NUL")
         self.inner.apply(batch)
 
-    def trim(self, now: int, most: int) -> int:
+    def trim(self, now: int, most: int, plans: PlanKeeping) -> int:
         return 0
 
 
@@ -81,15 +85,15 @@ async def stored(
     records: list[Record],
     store: Store,
     unreadable: Iterable[Unreadable] = (),
-    broker: Broker | None = None,
+    kafka: MemoryKafka | None = None,
 ) -> tuple[Source, list[tuple[bytes, bytes | None]]]:
     """Let a sink store these records; gives its source and the dead letters."""
-    broker, stop = broker or Broker(), asyncio.Event()
+    kafka, stop = kafka or MemoryKafka(clock=SettableClock(NOW)), asyncio.Event()
     source = Source(records, list(unreadable), stop)
     monkeypatch.setattr("everwatch.sink.sink_process.Source", lambda *_: source)
     given: Any = store
-    await _Sink(SETTINGS, BrokerClients(broker), SettableClock(NOW), stop, given).run()
-    return source, broker.logs[TOPICS.dead_letters]
+    await _Sink(SETTINGS, MemoryClients(kafka), SettableClock(NOW), stop, given).run()
+    return source, [(letter.key or b"", letter.value) for letter in kafka.records(TOPICS.dead_letters)]
 
 
 async def test_what_the_database_refuses_is_put_aside_once_and_the_rest_is_stored_with_its_offset(
@@ -108,16 +112,16 @@ async def test_what_cannot_be_read_is_in_the_dead_letters_before_any_offset_behi
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A record that is too large may stand between others; a batch that does not unpack stands behind them."""
-    store, broker = Store(()), Broker()
+    store, kafka = Store(()), MemoryKafka(clock=SettableClock(NOW))
     written: list[tuple[int, Mapping[Partition, int]]] = []
     monkeypatch.setattr(
-        store, "apply", lambda batch: written.append((len(broker.logs[TOPICS.dead_letters]), batch.offsets))
+        store, "apply", lambda batch: written.append((len(kafka.records(TOPICS.dead_letters)), batch.offsets))
     )
     unreadable = [
         Unreadable(TOPICS.results, 0, 1, 2, "too large"),
         Unreadable(TOPICS.results, 0, 4, 9, "Invalid compressed data"),
     ]
-    source, letters = await stored(monkeypatch, [result("ann", 0), result("bob", 2)], store, unreadable, broker)
+    source, letters = await stored(monkeypatch, [result("ann", 0), result("bob", 2)], store, unreadable, kafka)
     assert len(letters) == 2
     assert written == [(2, {RESULTS: 3}), (2, {RESULTS: 9})]
     assert source.committed == {RESULTS: 9}

@@ -30,7 +30,7 @@ def chunk_of_records(packing: object) -> Chunk:
 
 def stamped(chunk: Chunk, packing: object, instant: int, producer: tuple[int, int, int] = (-1, -1, -1)) -> StampedBatch:
     batch = StampedBatch(chunk.packed(packing), chunk.count, chunk.code, instant, chunk.reach)
-    batch._set_producer_state(*producer)
+    batch.stamp(*producer)
     return batch
 
 
@@ -46,7 +46,7 @@ def test_a_stamped_batch_is_byte_for_byte_the_one_that_aiokafka_would_build() ->
     )
     for offset, (key, value, delta) in enumerate(RECORDS):
         theirs.append(offset, timestamp=START + delta, key=key, value=value, headers=[])
-    ours = bytearray(stamped(chunk_of_records(NONE), NONE, START, (7, 3, 40))._build())
+    ours = bytearray(stamped(chunk_of_records(NONE), NONE, START, (7, 3, 40)).encoded())
     # the leader's epoch is the broker's to fill in, and not in the checksum; whoever sends it says what it likes
     expected = bytes(theirs.build())
     ours[12:16] = expected[12:16]
@@ -55,8 +55,8 @@ def test_a_stamped_batch_is_byte_for_byte_the_one_that_aiokafka_would_build() ->
 
 def test_each_lap_the_same_records_go_out_with_another_instant() -> None:
     chunk = chunk_of_records(LZ4)
-    first = bytes(stamped(chunk, LZ4, START, (7, 0, 0))._build())
-    second = bytes(stamped(chunk, LZ4, START + 60_000, (7, 0, 200))._build())
+    first = bytes(stamped(chunk, LZ4, START, (7, 0, 0)).encoded())
+    second = bytes(stamped(chunk, LZ4, START + 60_000, (7, 0, 200)).encoded())
     assert first[COUNT_AND_RECORDS] == second[COUNT_AND_RECORDS]
     assert first[: CRC.start] == second[: CRC.start]
     assert struct.unpack(">qq", first[TIMESTAMPS]) == (START, START + 200)
@@ -71,8 +71,8 @@ def test_each_lap_the_same_records_go_out_with_another_instant() -> None:
 
 def test_a_batch_that_is_sent_again_after_a_failure_is_the_same_to_the_last_byte() -> None:
     batch = stamped(chunk_of_records(LZ4), LZ4, START, (7, 0, 0))
-    first = bytes(batch._build())
-    assert bytes(batch._build()) == first
+    first = bytes(batch.encoded())
+    assert bytes(batch.encoded()) == first
     assert len(first) == batch.size()
 
 
@@ -81,13 +81,13 @@ def test_changing_the_chunk_later_does_not_change_a_batch_on_its_way() -> None:
     batch = stamped(chunk, LZ4, START)
     chunk.add(FramedRecord(0, framed(b"late", b"comer")), LZ4)
     assert batch.record_count() == 200
-    assert len(list(MemoryRecords(bytes(batch._build())).next_batch())) == 200
+    assert len(list(MemoryRecords(bytes(batch.encoded())).next_batch())) == 200
 
 
 @pytest.mark.parametrize("name", ["none", "lz4", "zstd", "snappy", "gzip"])
 def test_a_damaged_byte_is_noticed_by_the_checksum(name: str) -> None:
     packing = codec_named(name)
-    built = stamped(chunk_of_records(packing), packing, START)._build()
+    built = stamped(chunk_of_records(packing), packing, START).encoded()
     assert MemoryRecords(bytes(built)).next_batch().validate_crc()
     built[len(built) // 2] ^= 0x10
     assert not MemoryRecords(bytes(built)).next_batch().validate_crc()

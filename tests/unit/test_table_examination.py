@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from support.worker import CHANGELOG, START, TOPICS, Broker, Life, signup, until, users, worker
+from support.worker import CHANGELOG, START, TOPICS, Broker, Life, known, signup, until, users, worker
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.errors import ChangelogLost
@@ -20,10 +20,8 @@ class Killed(Exception):
 
 
 @pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
-    broker = Broker()
-    broker.install(monkeypatch)
-    return broker
+def broker() -> Broker:
+    return Broker()
 
 
 @pytest.fixture
@@ -33,15 +31,13 @@ def clock() -> SettableClock:
 
 async def watching(life: Life, *names: str) -> None:
     """These users are watched, and have been for a while."""
-    for name in names:
-        life.broker.take(TOPICS.signups, signup(name))
-    await until("they are signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
+    await known(life, *names)
     assert users(await life.tick_to(life.clock.now_ms() + 2_000)) == set(names)
 
 
 def keys_of(broker: Broker) -> set[bytes]:
     """Entries that the changelog has."""
-    found: dict[bytes, bytes | None] = dict(broker.logs[CHANGELOG])
+    found: dict[bytes, bytes | None] = dict(broker.pairs[CHANGELOG])
     return {key for key, value in found.items() if value is not None}
 
 
@@ -50,12 +46,12 @@ def made_anew(broker: Broker) -> None:
 
 
 def cut_off(broker: Broker) -> None:
-    del broker.logs[CHANGELOG][3:]
+    del broker.pairs[CHANGELOG][3:]
 
 
 def cut_off_and_grown(broker: Broker) -> None:
-    del broker.logs[CHANGELOG][3:]
-    broker.logs[CHANGELOG] += [(table_key("stranger"), None)] * 20
+    del broker.pairs[CHANGELOG][3:]
+    broker.pairs[CHANGELOG] += [(table_key("stranger"), None)] * 20
 
 
 LOSSES = pytest.mark.parametrize("lose", [made_anew, cut_off, cut_off_and_grown])
@@ -85,7 +81,7 @@ async def test_what_the_changelog_has_and_the_table_has_not_is_taken_back(
         whole = keys_of(broker)
     broker.make_changelog_anew()
     # written before it was noticed; its input is not acknowledged
-    broker.logs[CHANGELOG].append((table_key("eve"), b"user"))
+    broker.pairs[CHANGELOG].append((table_key("eve"), b"user"))
     async with worker(broker, tmp_path, clock) as life:
         await life.tick_to(START + 4_000)
         assert keys_of(broker) == whole
@@ -98,14 +94,14 @@ async def test_a_worker_without_a_table_does_not_go_on_with_what_is_left(
     async with worker(broker, tmp_path / "a", clock) as life:
         await watching(life, "ann", "bob")
     lose(broker)
-    before = list(broker.logs[CHANGELOG])
+    before = list(broker.pairs[CHANGELOG])
     if lose is cut_off_and_grown:
         return  # to tell this, one needs a table
     async with worker(broker, tmp_path / "b", clock, opened=False) as life:
         with pytest.raises(ChangelogLost, match="--rebuild-changelog"):
             await life.recovered()
         assert life.engine.partitions.owned == set()
-    assert broker.logs[CHANGELOG] == before
+    assert broker.pairs[CHANGELOG] == before
 
 
 async def test_a_table_that_was_not_the_last_owners_is_not_taken_for_the_truth(
@@ -207,7 +203,7 @@ async def test_a_rebalance_ends_what_is_written_back_and_the_next_owner_does_it_
         await writing.wait()
         await life.revoked()
         await asyncio.wait_for(opening, 5)
-        assert len(broker.logs[CHANGELOG]) == 1
+        assert len(broker.pairs[CHANGELOG]) == 1
         monkeypatch.setattr(life.engine.logs, "write", write)
         await life.recovered()
         assert users(await life.tick_to(START + 4_000)) == {"ann", "bob"}
@@ -223,8 +219,8 @@ async def test_what_an_owner_notes_while_its_changelog_is_looked_at_is_not_lost(
         async def goes_on() -> None:
             # the owner is another worker, whose commits come in while this one asks
             await asyncio.sleep(0.05)
-            broker.logs[CHANGELOG] += [(table_key("bob"), b"user")] * 5
-            broker.owner = Mark(broker.changelog_id, len(broker.logs[CHANGELOG]) - 1, 0, "another")
+            broker.pairs[CHANGELOG] += [(table_key("bob"), b"user")] * 5
+            broker.owner = Mark(broker.changelog_id, broker.last_offset(CHANGELOG), 0, "another")
 
         broker.at_progress = goes_on
         assert await life.engine.examiner.usable_as_standby({0}) == {0}
@@ -237,11 +233,11 @@ async def test_a_changelog_that_goes_back_under_a_running_worker_ends_it(
         await watching(life, "ann", "bob")
         whole = keys_of(broker)
         broker.make_changelog_anew()
-        acknowledged = broker.committed[TOPICS.signups]
+        acknowledged = broker.acknowledged(TOPICS.signups)
         broker.take(TOPICS.signups, signup("eve"))
         await until("the worker ends", lambda: life.engine.crashed)
         assert isinstance(life.engine.crash_reason, NotPlanned)
-        assert broker.committed[TOPICS.signups] == acknowledged
+        assert broker.acknowledged(TOPICS.signups) == acknowledged
     async with worker(broker, tmp_path, clock) as life:
         await until("eve is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
         assert users(await life.tick_to(START + 6_000)) == {"ann", "bob", "eve"}
@@ -275,9 +271,9 @@ async def test_a_table_of_the_version_before_is_taken_over(
 ) -> None:
     async with worker(broker, tmp_path, clock) as life:
         await watching(life, "ann")
-        life.store._db_for_partition(0).delete(b"\0C")
+        life.store.database(0).delete(b"\0C")
     broker.owner = None
-    last = len(broker.logs[CHANGELOG]) - 1
+    last = broker.last_offset(CHANGELOG)
     async with worker(broker, tmp_path, clock, opened=False) as life:
         assert life.store.mark_of(0) == Mark("", last)
         await life.recovered()

@@ -17,7 +17,7 @@ from everwatch.kafka.stamped_batch import StampedBatch
 from everwatch.kafka.topics import Topics
 from everwatch.model import Every, Misfire
 from everwatch.timetable import LAST_KEY, BatchKey, Chunk, Destination, Firing, Retry, Timetable, TimetableEntry, framed
-from streams.state.owned_partitions import OwnedPartition
+from streams.state.owned_partition import OwnedPartition
 from streams.ticking.clock_jumps import ClockJumps
 from streams.ticking.emitter import Emitter
 
@@ -65,14 +65,14 @@ class Broker:
             answer.cancel()
             return answer
         refusal = self.refuse.pop(0) if self.refuse else None
-        if self.latest is not None and batch._max_timestamp > self.latest:
+        if self.latest is not None and batch.max_timestamp > self.latest:
             refusal = InvalidTimestampError
         if batch.size() > self.largest:
             refusal = MessageSizeTooLargeError
         if refusal is not None:
             answer.set_exception(refusal())
         else:
-            records = MemoryRecords(bytes(batch._build())).next_batch()
+            records = MemoryRecords(bytes(batch.encoded())).next_batch()
             self.has += [(topic, record.key, record.timestamp) for record in records]
             answer.set_result(ACKNOWLEDGED if self.answers is None else self.answers)
         return answer

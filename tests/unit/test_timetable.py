@@ -76,13 +76,13 @@ def pass_time(timetable: Timetable, upto: int, sweep_ms: int = 1_000) -> list[tu
     while timetable.emitted_to < upto:
         following = min(timetable.emitted_to + sweep_ms, upto)
         found += fired(timetable.due(following))
-        timetable.settled(following)
+        timetable.mark_emitted(following)
     return found
 
 
 def chunks(timetable: Timetable) -> list[Chunk]:
-    seats = timetable._seats
-    return [chunk for *_, shelf in (*seats._rings.shelves(), *seats._groups.shelves()) for chunk in shelf.chunks]
+    seats = timetable.seats
+    return [chunk for *_, shelf in (*seats.rings.shelves(), *seats.groups.shelves()) for chunk in shelf.chunks]
 
 
 def due_once_in(name: str, schedule: Every) -> int:
@@ -121,7 +121,7 @@ def test_the_sweep_that_failed_is_tried_again_with_the_same_ticks() -> None:
     assert len(first) >= 10
     assert fired(timetable.due(START + 5_000)) == first
     assert fired(timetable.backlog(START + 5_000, START + 5_000)) == first
-    timetable.settled(START + 5_000)
+    timetable.mark_emitted(START + 5_000)
     assert not set(fired(timetable.due(START + 10_000))) & set(first)
 
 
@@ -169,7 +169,7 @@ def test_twenty_thousand_monitors_at_rest_take_little_more_than_their_compressed
         for firing in timetable.due(START + 30_000):
             firing.chunk.packed(LZ4)
         for turn in range(1, 400):
-            timetable.settled(START + 30_000 + turn * STEP_MS)
+            timetable.mark_emitted(START + 30_000 + turn * STEP_MS)
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
@@ -190,7 +190,7 @@ def test_chunks_that_nobody_changes_any_more_are_packed_though_they_are_not_sent
     timetable = new_timetable(*(planned(f"user-{number}", Every(HOUR_MS)) for number in range(20)))
     assert all(chunk.is_loose for chunk in chunks(timetable))
     for turn in range(1, TIDY_AFTER_SWEEPS + 2):
-        timetable.settled(START + turn * STEP_MS)
+        timetable.mark_emitted(START + turn * STEP_MS)
     assert len(timetable) == 20
     assert not any(chunk.is_loose for chunk in chunks(timetable))
 
@@ -205,7 +205,7 @@ def test_a_change_is_packed_a_while_after_and_nothing_else_is_touched() -> None:
     timetable.put(monitors[77])
     assert [chunk.is_loose for chunk in chunks(timetable)].count(True) == 1
     for turn in range(1, 4 * TIDY_AFTER_SWEEPS):
-        timetable.settled(START + turn * STEP_MS)
+        timetable.mark_emitted(START + turn * STEP_MS)
     assert not any(chunk.is_loose for chunk in chunks(timetable))
 
 
@@ -216,8 +216,8 @@ def test_the_last_monitor_of_a_slot_leaves_nothing_behind() -> None:
     for number, each in enumerate(monitors):
         timetable.remove(each)
         assert len(timetable) == len(monitors) - number - 1
-    seats = timetable._seats
-    assert (seats._rings._fine, seats._rings._coarse, seats._groups._groups) == ({}, {}, {})
+    seats = timetable.seats
+    assert (seats.rings.fine, seats.rings.coarse, seats.groups.groups) == ({}, {}, {})
     assert pass_time(timetable, START + HOUR_MS, 5_000) == []
 
 
@@ -268,7 +268,7 @@ def test_a_long_interval_monitor_that_is_taken_out_just_before_it_is_due_is_not_
     ann = planned("ann", Every(HOUR_MS))
     due = due_once_in("ann", Every(HOUR_MS))
     timetable = new_timetable(ann)
-    timetable.settled(due - due % STEP_MS - 1_000)
+    timetable.mark_emitted(due - due % STEP_MS - 1_000)
     assert fired(timetable.due(due)) == [(due, "ann")]
     timetable.remove(ann)
     assert fired(timetable.due(due)) == []
@@ -473,7 +473,7 @@ def test_many_that_end_together_go_out_together() -> None:
     names = [f"user-{number}" for number in range(500)]
     until = START + 10_000
     timetable = loaded(*(planned(name, Every(5_000, Align.EPOCH))._replace(until=until) for name in names))
-    timetable.settled(START + 5_000)
+    timetable.mark_emitted(START + 5_000)
     firings = list(timetable.due(START + 20_000))
     assert [firing.chunk.count for firing in firings] == [500]
     assert fired(firings) == sorted((until, name) for name in names)
@@ -567,7 +567,7 @@ def test_a_retry_goes_out_once_at_its_time_and_says_which_tick_it_is_of() -> Non
     [firing] = timetable.due(START + 2_400)
     assert fired([firing]) == [(START - 90_000, "ann")]
     assert firing.fire[0] + firing.chunk.reach == START - 90_000  # the batch's latest timestamp, too
-    timetable.settled(START + 2_400)
+    timetable.mark_emitted(START + 2_400)
     assert timetable.delayed == 0
     assert pass_time(timetable, START + 10_000) == []
 
@@ -631,7 +631,7 @@ def test_a_timetable_says_who_would_be_missing_if_it_were_taken_up_as_of_earlier
         planned("later", Every(HOUR_MS))._replace(until=START + 60_000),
     )
     assert timetable.newest_gone == 0
-    timetable.settled(START + 10_000)
+    timetable.mark_emitted(START + 10_000)
     assert timetable.newest_gone == START + 3_000
     timetable.put(planned("over", Every(1_000))._replace(until=START + 9_000))
     assert timetable.newest_gone == START + 9_000
@@ -655,7 +655,7 @@ def test_who_was_put_to_begin_in_hours_marks_nobody_else_as_new() -> None:
     assert begins > START + HOUR_MS
     assert timetable.newest_since == START
     assert not timetable.can_be_saved  # no index would bring bob again
-    timetable.settled(begins + 1)
+    timetable.mark_emitted(begins + 1)
     assert timetable.can_be_saved
     assert len(timetable) == 2
 

@@ -26,8 +26,8 @@ from everwatch.model import (
     Status,
     User,
 )
-from streams.state.entry_store import dates_of_entry
-from streams.state.owned_partitions import Planner
+from streams.state.time_indexes import dates_of_entry
+from streams.state.timetable_planner import TimetablePlanner
 from streams.state.undecodable_entries import Undecodable
 
 SCHEDULES = (
@@ -76,7 +76,7 @@ def test_mangled_entries_are_decoded_or_refused_and_nothing_else_happens(
     undecodable = Undecodable(SettableClock(START))
     found = undecodable.decode(0, key, mangled)
     assert (found is None) == bool(undecodable.count(0))
-    planner = Planner(codec_named("lz4"), SettableClock(START))
+    planner = TimetablePlanner(codec_named("lz4"), SettableClock(START))
     timetable = planner.new_timetable(START)
     if isinstance(found, Monitor) and (planned := planner.planned(found)) is not None:
         # what is decoded can be put and taken out
@@ -90,11 +90,8 @@ def test_the_error_says_which_entry_it_is() -> None:
     assert caught.value.code == RefusalCode.UNDECODABLE
 
 
-async def test_a_worker_passes_over_what_it_cannot_decode_and_the_rest_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_worker_passes_over_what_it_cannot_decode_and_the_rest_runs(tmp_path: Path) -> None:
     broker = Broker()
-    broker.install(monkeypatch)
     async with worker(broker, tmp_path / "first", SettableClock(START)) as life:
         broker.take(TOPICS.signups, signup("ann", "a", "b", "c"))
         await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
@@ -108,7 +105,7 @@ async def test_a_worker_passes_over_what_it_cannot_decode_and_the_rest_runs(
         (b"bob\x00", b"{"),
         (b"bob\x00m", b""),
     ):
-        broker.logs[CHANGELOG].append((key, value))
+        broker.pairs[CHANGELOG].append((key, value))
     async with worker(broker, tmp_path / "second", SettableClock(START + 1)) as life:
         assert len(life.timetable) == 2
         assert sorted(life.store.undecodable.of(0)) == [b"ann\x00b", b"bob\x00m"]

@@ -12,7 +12,7 @@ from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.model import Monitor, State
 from streams.state.entry_store import Store
-from streams.state.owned_partitions import OwnedPartition
+from streams.state.owned_partition import OwnedPartition
 from streams.state.unit_of_work import Writing
 from streams.ticking.agenda_runner import AgendaRunner
 
@@ -23,16 +23,15 @@ async def test_pauses_that_end_all_at_once_leave_turns_to_everything_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker, clock = Broker(), SettableClock(START)
-    broker.install(monkeypatch)
     woken_in: list[int] = []
-    changed = AgendaRunner._changed
+    changed = AgendaRunner.change
     async with worker(broker, tmp_path, clock) as life, turns() as given:
 
         def noted(*args: object) -> tuple[Monitor, Monitor | None] | None:
             woken_in.append(given())
             return changed(*args)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(AgendaRunner, "_changed", noted)
+        monkeypatch.setattr(AgendaRunner, "change", noted)
         names = [f"m-{number}" for number in range(MANY)]
         broker.take(TOPICS.signups, signup("ann", *names, interval="1h"))
         await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
@@ -74,8 +73,7 @@ async def test_an_agenda_that_fails_each_time_is_dropped_and_those_beside_it_are
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker, clock = Broker(), SettableClock(START)
-    broker.install(monkeypatch)
-    changed = AgendaRunner._changed
+    changed = AgendaRunner.change
 
     def fails_for_one(self: AgendaRunner, work: Writing, partition: OwnedPartition, key: bytes, now: int) -> object:
         if key == codec.table_key("ann", "bad"):
@@ -84,24 +82,23 @@ async def test_an_agenda_that_fails_each_time_is_dropped_and_those_beside_it_are
 
     async with worker(broker, tmp_path, clock) as life:
         await put_and_pause(life, "bad", "good", "well")
-        monkeypatch.setattr(AgendaRunner, "_changed", fails_for_one)
+        monkeypatch.setattr(AgendaRunner, "change", fails_for_one)
         clock.set(START + 60_000)
         await until("the others are resumed", lambda: state(life, "good") is state(life, "well") is State.NEW)
-        await until("nothing is left on the index", lambda: not life.store.wakes(0, START + 60_000, 10))
+        await until("nothing is left on the index", lambda: not life.store.changes_due(0, START + 60_000, 10))
         assert state(life, "bad") is State.PAUSED
     assert "is dropped" in caplog.text
 
 
 async def test_a_partition_that_fails_keeps_no_other_one_waiting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker, clock = Broker(), SettableClock(START)
-    broker.install(monkeypatch)
     async with worker(broker, tmp_path, clock) as life:
         await put_and_pause(life, "m")
         broken, intact = SimpleNamespace(number=7), life.partition
         parts, told = FakePartitions([broken, intact]), SimpleNamespace(tell=lambda *_: None)
-        wakes = AgendaRunner(parts, life.engine._planner, life.engine._writer, lambda: Broken(life.store), told, clock)  # type: ignore[arg-type]
+        wakes = AgendaRunner(parts, life.engine.planner, life.engine.writer, lambda: Broken(life.store), told, clock)  # type: ignore[arg-type]
         clock.set(START + 60_000)
         await wakes.look()
         await wakes.look()
@@ -122,10 +119,10 @@ class Broken:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def wakes(self, number: int, *rest: int) -> object:
+    def changes_due(self, number: int, *rest: int) -> object:
         if number == 7:
             raise OSError("the disk is gone")
-        return self._store.wakes(number, *rest)
+        return self._store.changes_due(number, *rest)
 
-    def forget_wakes(self, *given: object) -> None:
-        self._store.forget_wakes(*given)  # type: ignore[arg-type]
+    def forget_changes(self, *given: object) -> None:
+        self._store.forget_changes(*given)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.worker import CHANGELOG, START, TOPICS, Broker, Life, signup, until, users, worker
+from support.worker import CHANGELOG, START, TOPICS, Broker, Life, crashed, known, signup, until, users, worker
 
 from everwatch.core.clock import SettableClock
 from everwatch.encoding.codec import table_key
@@ -23,10 +23,8 @@ NORMAL = BatchKey(Destination.NORMAL, Misfire.FIRE_LAST, 60_000)
 
 
 @pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
-    broker = Broker()
-    broker.install(monkeypatch)
-    return broker
+def broker() -> Broker:
+    return Broker()
 
 
 @pytest.fixture
@@ -52,19 +50,6 @@ def the_timetable(patched: pytest.MonkeyPatch) -> None:
 SABOTAGES = pytest.mark.parametrize("sabotage", [the_disk, the_timetable])
 
 
-async def known(life: Life, user: str) -> None:
-    """Sign a user up, and wait until the input is acknowledged."""
-    life.broker.take(TOPICS.signups, signup(user))
-    await until(f"{user} is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
-
-
-async def crashed(life: Life) -> BaseException:
-    """What the worker ended with."""
-    await until("the worker ends", lambda: life.engine.crashed)
-    assert life.engine.crash_reason is not None
-    return life.engine.crash_reason
-
-
 # --- before it is durable ---------------------------------------------------------------------------------------------
 
 
@@ -82,14 +67,14 @@ async def test_executors_drop_no_tick_of_a_monitor_whose_end_is_not_durable(
         broker.take(
             TOPICS.commands, {"user_id": "ann", "command": command} | ({"monitor_id": monitor} if monitor else {})
         )
-        await until("its unit of work is sent", lambda: broker.waiting(CHANGELOG))
+        await until("its unit of work is sent", lambda: broker.queued(CHANGELOG))
         # what the worker has sent outside of transactions is on the broker
-        await life.engine._outbox.delivered()
+        await life.engine.outbox.delivered()
         # a worker that is killed here leaves the monitor as it was
-        assert not broker.logs[TOPICS.cancellations]
+        assert not broker.pairs[TOPICS.cancellations]
         broker.held.clear()
         await until("the command is acknowledged", lambda: broker.is_acknowledged(TOPICS.commands))
-        assert len(broker.logs[TOPICS.cancellations]) == 1
+        assert len(broker.pairs[TOPICS.cancellations]) == 1
 
 
 # --- between durable and known ----------------------------------------------------------------------------------------
@@ -181,11 +166,11 @@ async def test_what_is_not_taken_in_while_a_rebalance_begins_is_not_put_away_as_
         await life.tick_to(START + 2_000)
         broker.held.add(CHANGELOG)
         broker.take(TOPICS.signups, signup("bob"))
-        await until("bob is on his way", lambda: broker.waiting(CHANGELOG) == 2)
+        await until("bob is on his way", lambda: broker.queued(CHANGELOG) == 2)
         with pytest.MonkeyPatch.context() as patched:
             sabotage(patched)
             revoked = asyncio.create_task(life.revoked(patience_s))
-            lane = life.engine._lanes[0]
+            lane = life.engine.batch_consumers[0]
             await until("the lanes are closed", lambda: not lane.is_open)
             if patience_s < 1:
                 await asyncio.wait([revoked], timeout=patience_s * 1.5)
@@ -205,7 +190,7 @@ async def test_somebody_who_is_durable_and_not_yet_in_the_timetable_keeps_it_fro
         await known(life, "ann")
         await life.tick_to(START + 2_000)
         with life.partition.held(START + 2_500):
-            await life.engine._give_away({0})
+            await life.engine.ownership.give_away({0})
         assert not life.put_away()
 
 
@@ -215,7 +200,7 @@ async def test_somebody_who_does_not_begin_before_the_next_sweep_keeps_the_timet
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
         life.timetable.put(planned("late", since=START + 10_000))
-        await life.engine._give_away({0})
+        await life.engine.ownership.give_away({0})
         assert not life.put_away()
 
 
@@ -226,12 +211,12 @@ async def test_monitors_whose_user_is_missing_are_watched_once_when_the_signup_i
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
         await known(life, "bob")
-    log = broker.logs[CHANGELOG]
+    log = broker.pairs[CHANGELOG]
     log[:] = [record for record in log if record[0] != table_key("bob")]
     # nor did it note whose table it was
     broker.owner = None
     shutil.rmtree(tmp_path)
-    broker.committed[TOPICS.signups] -= 1
+    broker.acknowledge(TOPICS.signups, broker.acknowledged(TOPICS.signups) - 1)
     async with worker(broker, tmp_path, clock) as life:
         await until("the signup is acknowledged", lambda: broker.is_acknowledged(TOPICS.signups))
         assert len(life.timetable) == 2
@@ -251,7 +236,7 @@ async def reopened(life: Life) -> None:
 
 
 def new_writer(life: Life) -> Writer:
-    return life.engine._writer
+    return life.engine.writer
 
 
 @pytest.mark.parametrize("meets", ["read", "send"])
@@ -266,8 +251,8 @@ async def test_a_unit_of_work_does_not_go_on_in_a_partition_that_was_lost_and_ca
         work.add_value(0, key, b"another")
         if meets == "send":
             work.send(0)
-            await work._commits.pop(0)  # so that each way of touching it is tried, a second sending too
-        sent = len(broker.logs[CHANGELOG]) + broker.waiting(CHANGELOG)
+            await work.commits.pop(0)  # so that each way of touching it is tried, a second sending too
+        sent = len(broker.pairs[CHANGELOG]) + broker.queued(CHANGELOG)
         await reopened(life)
         calls: dict[str, Callable[[], Any]] = {
             "read": lambda: work.read(0, [key]),
@@ -280,7 +265,7 @@ async def test_a_unit_of_work_does_not_go_on_in_a_partition_that_was_lost_and_ca
         }
         with pytest.raises(PartitionLost):
             await work.finish() if touches == "finish" else calls[touches]()
-        assert len(broker.logs[CHANGELOG]) + broker.waiting(CHANGELOG) == sent
+        assert len(broker.pairs[CHANGELOG]) + broker.queued(CHANGELOG) == sent
         assert life.store.read(0, key) is None
 
 
@@ -293,7 +278,7 @@ async def test_a_partition_that_is_lost_while_the_broker_is_waited_for_is_not_wr
         broker.held.add(CHANGELOG)
         work.add_value(0, key, b"another")
         finished = asyncio.create_task(work.finish())
-        await until("it is sent", lambda: broker.waiting(CHANGELOG) == 1)
+        await until("it is sent", lambda: broker.queued(CHANGELOG) == 1)
         life.engine.partitions.abandon()
         if comes_back:
             assert await life.engine.partitions.open({0})
@@ -312,7 +297,7 @@ async def test_who_signs_up_while_a_partition_goes_and_comes_back_is_watched(
         await life.tick_to(START + 2_000)
         broker.held.add(CHANGELOG)
         broker.take(TOPICS.signups, signup("bob"))
-        await until("bob is on his way", lambda: broker.waiting(CHANGELOG) == 2)
+        await until("bob is on his way", lambda: broker.queued(CHANGELOG) == 2)
         await life.revoked(0.05)
         assert life.engine.partitions.owned == set()
         await life.recovered()
@@ -330,7 +315,7 @@ async def test_a_command_whose_partition_goes_and_comes_back_is_read_again(
         await life.tick_to(START + 2_000)
         broker.held.add(CHANGELOG)
         paused = asyncio.create_task(life.command("ann", "pause"))
-        await until("the pause is on its way", lambda: broker.waiting(CHANGELOG) == 1)
+        await until("the pause is on its way", lambda: broker.queued(CHANGELOG) == 1)
         await life.revoked(0.05)
         await life.recovered()
         assert not paused.done()
@@ -354,13 +339,13 @@ async def test_a_worker_that_is_fenced_writes_nothing_gives_everything_up_and_go
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
         await life.tick_to(START + 2_000)
-        monkeypatch.setattr(life.engine, "_join_again", noted)
-        written = len(broker.logs[CHANGELOG])
-        broker.epoch += 1  # another worker initialises
+        monkeypatch.setattr(life.engine.ownership, "join_again", noted)
+        written = len(broker.pairs[CHANGELOG])
+        broker.fence_owner()  # another worker initialises
         broker.take(TOPICS.signups, signup("bob"))
         await until("the partition is given up", lambda: life.engine.partitions.owned == set())
         await until("it joins again", lambda: len(joined) == 1)
-        assert len(broker.logs[CHANGELOG]) == written
+        assert len(broker.pairs[CHANGELOG]) == written
         assert life.store.read(0, table_key("bob")) is None
         await life.revoked()
         assert not life.put_away()
@@ -376,7 +361,7 @@ async def test_progress_that_is_refused_by_a_fence_gives_the_partition_up_too(
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
         await life.tick_to(START + 2_000)
-        broker.epoch += 1
+        broker.fence_owner()
         clock.set(START + 4_000)
         await until("the partition is given up", lambda: life.engine.partitions.owned == set())
         assert broker.noted() == START + 2_000
@@ -389,7 +374,7 @@ async def test_what_another_owner_wrote_until_it_was_fenced_is_read_before_the_p
         await known(life, "ann")
         await life.revoked()
         # the other one has had the partition in between, and says bye to ann
-        broker.logs[CHANGELOG] += [(table_key("ann", "m"), None), (table_key("ann"), None)]
+        broker.pairs[CHANGELOG] += [(table_key("ann", "m"), None), (table_key("ann"), None)]
         life.generation += 1
         epoch = broker.epoch
         await life.recovered()
@@ -407,7 +392,7 @@ async def test_a_partition_that_stays_keeps_its_producer_unless_something_was_un
         assert broker.epoch == 1
         broker.held.add(CHANGELOG)
         broker.take(TOPICS.signups, signup("bob"))
-        await until("bob is on his way", lambda: broker.waiting(CHANGELOG) == 2)
+        await until("bob is on his way", lambda: broker.queued(CHANGELOG) == 2)
         await life.paused(0.05)
         await life.recovered()
         assert broker.epoch == 2
@@ -421,10 +406,11 @@ async def test_progress_is_committed_once_a_second_and_to_the_last_instant_at_th
 ) -> None:
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
+        already = len(broker.pairs[TOPICS.progress])
         for instant in range(START + 100, START + 3_500, 100):
             clock.set(instant)
             await until("it is emitted", lambda instant=instant: life.partition.emitted_to >= instant)  # type: ignore[misc]
-        assert 1 <= len(broker.logs[TOPICS.progress]) <= 5
+        assert 1 <= len(broker.pairs[TOPICS.progress]) - already <= 5
     assert broker.noted() == START + 3_400
 
 
@@ -439,7 +425,7 @@ def put_away(life: Life, form: str = "", newest_since: int = 0, packing: str = "
     """Put a timetable away that has somebody in it whom the table does not know."""
     timetable = Timetable(codec_named(packing), life.broker.noted())
     timetable.put(planned("ghost"))
-    life.store.save_timetable(0, timetable.save(), TimetableMark(form or life.engine._planner.form, newest_since))
+    life.store.save_timetable(0, timetable.save(), TimetableMark(form or life.engine.planner.form, newest_since))
 
 
 def deleted(life: Life) -> None:
@@ -449,7 +435,7 @@ def deleted(life: Life) -> None:
 
 def replicated(life: Life) -> None:
     """A standby, or recovery, reads on."""
-    life.store._apply(0, [(table_key("dan"), None)], 7)
+    life.store.apply(0, [(table_key("dan"), None)], 7)
 
 
 async def test_what_was_put_away_is_taken_up_and_only_once(
@@ -471,7 +457,7 @@ async def test_a_timetable_from_before_the_table_changed_is_not_taken_up(
 ) -> None:
     async with worker(broker, tmp_path, clock, opened=False) as life:
         put_away(life)
-        broker.logs[CHANGELOG] = [(table_key("dan"), None)] * 8
+        broker.pairs[CHANGELOG] = [(table_key("dan"), None)] * 8
         moves(life)
         await life.recovered()
         assert life.rebuilt == [0]
@@ -485,9 +471,9 @@ async def test_a_timetable_in_another_form_is_not_taken_up(
     async with worker(broker, tmp_path, clock, opened=False) as life:
         put_away(life)
     patches: dict[str, tuple[str, Any]] = {
-        "version": ("streams.state.owned_partitions.version", lambda _: "0.0.1"),
-        "format": ("streams.state.owned_partitions.FORMAT", 1_000),
-        "tick": ("streams.state.owned_partitions.avro_schemas.header", lambda _: b"another"),
+        "version": ("streams.state.timetable_planner.version", lambda _: "0.0.1"),
+        "format": ("streams.state.timetable_planner.FORMAT", 1_000),
+        "tick": ("streams.state.timetable_planner.avro_schemas.header", lambda _: b"another"),
         "packing": ("streams.engine.codec_named", lambda _: codec_named("none")),
     }
     monkeypatch.setattr(*patches[other])
@@ -507,7 +493,7 @@ async def test_a_timetable_with_somebody_who_begins_later_than_what_is_emitted_i
         began = START + 3_500
         await life.tick_to(START + 5_000)
     # what is noted says less than what was emitted
-    broker.logs[TOPICS.progress] = [(b"0", str(START + 2_000).encode())]
+    broker.note(START + 2_000)
     async with worker(broker, tmp_path, clock) as life:
         assert life.rebuilt == [0]
         ticks = await life.tick_to(START + 6_000)
@@ -525,7 +511,7 @@ async def test_since_when_nobody_began_is_not_forgotten_by_a_worker_that_only_ta
         await life.tick_to(START + 5_000)
     async with worker(broker, tmp_path, clock) as life:
         assert life.rebuilt == []
-    broker.logs[TOPICS.progress] = [(b"0", str(START + 2_000).encode())]
+    broker.note(START + 2_000)
     async with worker(broker, tmp_path, clock) as life:
         assert life.rebuilt == [0]
         assert users(await life.tick_to(START + 3_400)) == {"ann"}
@@ -537,7 +523,7 @@ async def test_a_timetable_whose_everybody_began_before_what_is_noted_is_taken_u
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
         await life.tick_to(START + 5_000)
-    broker.logs[TOPICS.progress] = [(b"0", str(START + 2_000).encode())]
+    broker.note(START + 2_000)
     async with worker(broker, tmp_path, clock) as life:
         assert life.rebuilt == []
         assert len(await life.tick_to(START + 6_000)) == 4
@@ -548,7 +534,7 @@ async def test_a_broken_record_of_what_was_put_away_is_as_good_as_none(
 ) -> None:
     async with worker(broker, tmp_path, clock, opened=False) as life:
         put_away(life)
-        life.store._db_for_partition(0)[b"\0Tm"] = b"{"
+        life.store.database(0)[b"\0Tm"] = b"{"
         await life.recovered()
         assert life.rebuilt == [0]
         assert users(await life.tick_to(START + 2_000)) == set()

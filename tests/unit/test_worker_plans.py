@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from prometheus_client import REGISTRY
 from support.worker import START, TOPICS, Broker, Life, turns, until, worker
 
 from everwatch.core.clock import SettableClock
@@ -46,9 +47,8 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-async def life(file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Life]:
+async def life(file: Path, tmp_path: Path) -> AsyncIterator[Life]:
     broker = Broker()
-    broker.install(monkeypatch)
     async with worker(broker, tmp_path / "worker", SettableClock(START)) as life:
         yield life
 
@@ -80,7 +80,7 @@ def task(monitor_id: str, at: int) -> dict[str, Any]:
 
 async def command(life: Life, *commands: dict[str, Any]) -> list[Reply]:
     """Carry out commands as one batch; gives the answers, in order."""
-    already = len(life.broker.logs[TOPICS.replies])
+    already = len(life.broker.pairs[TOPICS.replies])
     records = [
         Record(
             TOPICS.commands,
@@ -93,7 +93,7 @@ async def command(life: Life, *commands: dict[str, Any]) -> list[Reply]:
         for number, each in enumerate(commands)
     ]
     await life.handle(TOPICS.commands, records)
-    return [codec.decode_reply(value) for _, value in life.broker.logs[TOPICS.replies][already:]]
+    return [codec.decode_reply(value) for _, value in life.broker.pairs[TOPICS.replies][already:]]
 
 
 def put(monitor: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +121,7 @@ async def test_a_signup_is_all_it_takes_and_another_plan_replaces_its_monitors(l
 async def test_a_signup_that_cannot_be_filled_in_is_kept_with_its_reason(life: Life) -> None:
     await sign_up(life, "free", None)
     await sign_up(life, "gold")
-    assert len(life.broker.logs[TOPICS.dead_letters]) == 2
+    assert len(life.broker.pairs[TOPICS.dead_letters]) == 2
     assert monitors(life) == {}
 
 
@@ -193,7 +193,7 @@ async def test_only_what_does_not_count_may_be_too_much_to_be_passed_over(
 async def test_a_large_quota_is_counted_in_turns_while_sweeps_go_on(
     life: Life, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plans = life.engine._plans
+    plans = life.engine.plans
     assert isinstance(plans, PlansFile)
     before = plans.current
     edit(file, FILE.replace("max_monitors = 3", "max_monitors = 500"))
@@ -246,7 +246,7 @@ async def test_who_never_signed_up_has_the_usual_plan(life: Life, file: Path) ->
 async def test_a_file_that_is_edited_applies_to_the_next_signup_and_a_broken_one_changes_nothing(
     life: Life, file: Path
 ) -> None:
-    plans = life.engine._plans
+    plans = life.engine.plans
     assert isinstance(plans, PlansFile)
     await sign_up(life, "free", "a.example", noop("mine"))
     edit(file, FILE.replace("https://", "http://"))
@@ -255,9 +255,9 @@ async def test_a_file_that_is_edited_applies_to_the_next_signup_and_a_broken_one
     assert b"https://" in monitors(life)["site"].spec.config.encode()
     await sign_up(life, "free", "b.example")
     assert orjson.loads(monitors(life)["site"].spec.config) == {"url": "http://b.example/"}
-    seen, now = plans._seen, plans.current
+    now = plans.current
     edit(file, "[plans.free]\n[plans.free]\n")
-    await until("the broken file is seen", lambda: plans._seen != seen)
+    await until("the broken file is seen", lambda: REGISTRY.get_sample_value("everwatch_plans_ok") == 0)
     await sign_up(life, "free", "c.example")
     assert plans.current is now
     assert orjson.loads(monitors(life)["site"].spec.config) == {"url": "http://c.example/"}
@@ -271,7 +271,7 @@ async def test_a_delayed_task_of_a_plan_runs_once_however_often_its_user_signs_u
         file,
         FILE + '[plans.new]\n[[plans.new.monitors]]\nmonitor_id = "welcome"\nschedule = { in = "2s" }\nkind="noop"',
     )
-    plans = life.engine._plans
+    plans = life.engine.plans
     assert isinstance(plans, PlansFile)
     await until("the file is seen", lambda: "new" in plans.current.all)
     if is_known:

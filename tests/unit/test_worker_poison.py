@@ -22,10 +22,8 @@ INPUTS = (TOPICS.signups, TOPICS.commands, TOPICS.signals, TOPICS.results)
 
 
 @pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
-    broker = Broker()
-    broker.install(monkeypatch)
-    return broker
+def broker() -> Broker:
+    return Broker()
 
 
 @pytest.fixture
@@ -35,7 +33,7 @@ async def life(broker: Broker, tmp_path: Path) -> AsyncIterator[Life]:
 
 
 def letters(broker: Broker) -> list[bytes | None]:
-    return [value for _, value in broker.logs[TOPICS.dead_letters]]
+    return [value for _, value in broker.pairs[TOPICS.dead_letters]]
 
 
 def records(topic: str, count: int) -> list[Record]:
@@ -46,7 +44,7 @@ Handler = Callable[[Sequence[Record]], Awaitable[None]]
 
 
 def replace_handler(life: Life, topic: str, handle: Handler) -> None:
-    life.engine.isolated[topic]._handle = handle
+    life.engine.isolated[topic].handle = handle
 
 
 @pytest.mark.parametrize("topic", INPUTS)
@@ -60,7 +58,7 @@ async def test_records_that_fail_each_time_are_refused_once_and_the_others_are_h
         # one that is refused as it should be, among them
         for record in part:
             if record.value == b"50":
-                life.engine._refusals.refuse(record, InvalidInput("it is wrong"))
+                life.engine.rejected.refuse(record, InvalidInput("it is wrong"))
         if poison & {record.value for record in part}:
             raise OverflowError("int too big to convert")
         handled.extend(record.value for record in part)
@@ -80,7 +78,7 @@ async def test_a_failure_that_lies_with_no_record_refuses_nothing_and_repeats_no
     async def handle(part: Sequence[Record]) -> None:
         for record in part:
             if record.value in (b"1", b"8"):
-                life.engine._refusals.refuse(record, InvalidInput("it is wrong"))
+                life.engine.rejected.refuse(record, InvalidInput("it is wrong"))
         if any(record.value == b"5" for record in part) and len(part) > 2:
             raise ValueError("poison, it seems")
         if away and any(record.value == b"8" for record in part):
@@ -88,7 +86,7 @@ async def test_a_failure_that_lies_with_no_record_refuses_nothing_and_repeats_no
         handled.extend(record.value for record in part)
 
     work = life.engine.isolated[TOPICS.signals]
-    work._handle = handle
+    work.handle = handle
     bisection = Bisection(records(TOPICS.signals, 10))
     for _ in range(3):
         with pytest.raises(BrokerUnavailable):
@@ -140,7 +138,7 @@ async def test_a_command_that_cannot_be_carried_out_is_refused_and_answered(
     )
     answers = {
         reply.command_id: (str(reply.answer), reply.code)
-        for reply in (codec.decode_reply(value) for _, value in broker.logs[TOPICS.replies])
+        for reply in (codec.decode_reply(value) for _, value in broker.pairs[TOPICS.replies])
     }
     assert answers == {"of-n": ("done", ""), "of-m": ("refused", "unhandled")}
     assert letters(broker) == [orjson.dumps(given[1])]
@@ -262,14 +260,14 @@ async def test_a_run_by_hand_has_a_timestamp_that_the_broker_takes(
     broker.take(TOPICS.signups, {"user_id": "ann", "monitors": [later]})
     await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
     sent: list[int] = []
-    send = life.engine._outbox.send
+    send = life.engine.outbox.send
 
     def noted(topic: str, **record: Any) -> None:
         if topic == TOPICS.ticks:
             sent.append(record["timestamp_ms"])
         send(topic, **record)
 
-    monkeypatch.setattr(life.engine._outbox, "send", noted)
+    monkeypatch.setattr(life.engine.outbox, "send", noted)
     value = orjson.dumps({"command": "run_now", "user_id": "ann", "monitor_id": "m"})
     await life.handle(TOPICS.commands, [Record(TOPICS.commands, 0, 0, timestamp, b"ann", value)])
     [instant] = sent
@@ -285,4 +283,4 @@ async def test_an_entry_that_no_record_can_hold_is_refused_before_anything_of_it
     some = [(b"ann", orjson.dumps(large)), (b"bob", orjson.dumps(small))]
     await life.handle(TOPICS.signups, [Record(TOPICS.signups, 0, n, START, *each) for n, each in enumerate(some)])
     assert letters(broker) == [orjson.dumps(large)]
-    assert {key.partition(b"\0")[0] for key, _ in broker.logs[CHANGELOG]} == {b"bob"}
+    assert {key.partition(b"\0")[0] for key, _ in broker.pairs[CHANGELOG]} == {b"bob"}

@@ -31,19 +31,18 @@ async def life(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator
     (tmp_path / "plans.toml").write_text(PLANS)
     monkeypatch.setenv("EVERWATCH_PLANS_FILE", str(tmp_path / "plans.toml"))
     broker = Broker()
-    broker.install(monkeypatch)
     async with worker(broker, tmp_path / "worker", SettableClock(START)) as life:
         yield life
 
 
 def replies(broker: Broker) -> list[Reply]:
-    return [codec.decode_reply(value) for _, value in broker.logs[TOPICS.replies]]
+    return [codec.decode_reply(value) for _, value in broker.pairs[TOPICS.replies]]
 
 
 async def take(life: Life, topic: str, *inputs: dict[str, Any] | bytes) -> list[Reply]:
     """Take inputs of ann's as one batch; gives the answers to them, in order."""
-    already = len(life.broker.logs[TOPICS.replies])
-    life.broker.logs[topic] += [
+    already = len(life.broker.pairs[TOPICS.replies])
+    life.broker.pairs[topic] += [
         (b"ann", each if isinstance(each, bytes) else orjson.dumps({"user_id": "ann"} | each)) for each in inputs
     ]
     await until("the inputs are taken", lambda: life.broker.is_acknowledged(topic))
@@ -78,7 +77,7 @@ async def test_a_signup_with_an_id_is_answered_with_what_it_changed(life: Life) 
 
 async def test_an_answer_says_up_to_where_the_changelog_makes_it_true(life: Life) -> None:
     def last() -> int:
-        return len(life.broker.logs[CHANGELOG]) - 1
+        return life.broker.last_offset(CHANGELOG)
 
     signup = {"plan": "pro", "monitors": [job()]}
     [registered] = await sign_up(life, signup | {"signup_id": "s-1"})
@@ -100,7 +99,7 @@ async def test_a_transition_carries_what_its_readers_would_have_to_look_up(life:
     await sign_up(life, {"plan": "pro", "monitors": [site], "signup_id": "s-1"})
     await life.tick_to(START + 90_000)
     await take(life, TOPICS.commands, {"command": "pause", "monitor_id": "site", "command_id": "c-1"})
-    [(_, value)] = life.broker.logs[TOPICS.transitions]
+    [(_, value)] = life.broker.pairs[TOPICS.transitions]
     told = codec.decode_transition(value)
     assert (told.kind, told.target, told.plan, told.labels) == ("http", "shop.example", "pro", {"env": "prod"})
     assert told.lasted_ms == told.at - START > 0
@@ -139,7 +138,7 @@ async def test_a_refused_signup_is_answered_with_code_path_and_reason(
         path,
     )
     assert refused.reason.startswith(reason)
-    assert len(life.broker.logs[TOPICS.dead_letters]) == 1
+    assert len(life.broker.pairs[TOPICS.dead_letters]) == 1
 
 
 async def test_who_wants_to_hear_of_refusals_only_hears_of_nothing_else(life: Life) -> None:
@@ -201,8 +200,10 @@ async def test_a_refused_signal_is_answered_with_its_code(
 
 async def test_nothing_is_answered_before_it_is_durable(life: Life) -> None:
     life.broker.held.add(TOPICS.monitors_changelog)
-    life.broker.logs[TOPICS.signups].append((b"ann", orjson.dumps({"user_id": "ann", "plan": "pro", "signup_id": "s"})))
-    await until("the user is on the way", lambda: life.broker.waiting(TOPICS.monitors_changelog) == 1)
+    life.broker.pairs[TOPICS.signups].append(
+        (b"ann", orjson.dumps({"user_id": "ann", "plan": "pro", "signup_id": "s"}))
+    )
+    await until("the user is on the way", lambda: life.broker.queued(TOPICS.monitors_changelog) == 1)
     assert replies(life.broker) == []
     life.broker.held.clear()
     await until("it is answered", lambda: [r.answer for r in replies(life.broker)] == [CommandOutcome.REGISTERED])

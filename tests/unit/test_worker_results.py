@@ -25,10 +25,8 @@ from streams.ticking.inline_evaluator import InlineEvaluator
 
 
 @pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
-    broker = Broker()
-    broker.install(monkeypatch)
-    return broker
+def broker() -> Broker:
+    return Broker()
 
 
 @pytest.fixture
@@ -78,7 +76,7 @@ async def test_a_mangled_result_is_kept_aside_and_those_beside_it_count(life: Li
     life.partition.unanswered_since = START
     await life.handle(TOPICS.results, [record(wrong), record(result("shop"), 1)])
     assert (state(life, "shop"), state(life, "site")) == (State.UP, State.NEW)
-    await until("it is kept", lambda: [value for _, value in life.broker.logs[TOPICS.dead_letters]] == [wrong])
+    await until("it is kept", lambda: [value for _, value in life.broker.pairs[TOPICS.dead_letters]] == [wrong])
     # the one beside it is an executor's
     assert life.partition.unanswered_since == 0
 
@@ -136,7 +134,7 @@ async def test_an_inline_kind_that_fails_harms_its_own_monitors_only(
     answer: Callable[[], Any],
     reason: str,
 ) -> None:
-    monkeypatch.setitem(registry._loaded, "unruly", Unruly(answer))  # type: ignore[arg-type]
+    monkeypatch.setitem(registry.loaded_kinds, "unruly", Unruly(answer))  # type: ignore[arg-type]
     interval = "1s" if by == "its schedule" else "100d"
     monitors = [every("odd", "unruly", interval), every("job", "heartbeat", "1s", period="1h")]
     life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": monitors})
@@ -144,7 +142,7 @@ async def test_an_inline_kind_that_fails_harms_its_own_monitors_only(
     if by == "command":
         assert await life.command("bob", "run_now", "odd")
     await life.tick_to(START + 4_000)
-    told = [codec.decode_result(value) for _, value in life.broker.logs[TOPICS.results]]
+    told = [codec.decode_result(value) for _, value in life.broker.pairs[TOPICS.results]]
     odd = [result for result in told if result.monitor_id == "odd"]
     assert {(result.status, result.reason) for result in odd} == {(Status.FAILURE, reason)}
     assert {result.manual for result in odd} == {by == "command"}
@@ -157,11 +155,11 @@ async def test_of_an_inline_kind_the_detail_is_kept_and_a_long_reason_is_cut(
     life: Life, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Outcome(Status.FAILURE, "x" * 2**20, {}, "what it saw")
-    monkeypatch.setitem(registry._loaded, "unruly", Unruly(lambda: told))  # type: ignore[arg-type]
+    monkeypatch.setitem(registry.loaded_kinds, "unruly", Unruly(lambda: told))  # type: ignore[arg-type]
     life.broker.take(TOPICS.signups, {"user_id": "bob", "monitors": [every("odd", "unruly", "1s")]})
     await until("bob is signed up", lambda: life.broker.is_acknowledged(TOPICS.signups))
     await life.tick_to(START + 4_000)
-    results = [codec.decode_result(value) for _, value in life.broker.logs[TOPICS.results]]
+    results = [codec.decode_result(value) for _, value in life.broker.pairs[TOPICS.results]]
     assert {(result.reason, result.detail) for result in results if result.monitor_id == "odd"} == {
         ("x" * 1_000, "what it saw")
     }

@@ -35,20 +35,18 @@ def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Broker:
     (tmp_path / "plans.toml").write_text(PLANS)
     monkeypatch.setenv("EVERWATCH_PLANS_FILE", str(tmp_path / "plans.toml"))
     monkeypatch.setenv("EVERWATCH_SECRETS_KEY", OLD_KEY)
-    broker = Broker()
-    broker.install(monkeypatch)
-    return broker
+    return Broker()
 
 
 async def take(life: Life, topic: str, *inputs: dict[str, Any]) -> None:
-    life.broker.logs[topic] += [(b"ann", orjson.dumps({"user_id": "ann"} | each)) for each in inputs]
+    life.broker.pairs[topic] += [(b"ann", orjson.dumps({"user_id": "ann"} | each)) for each in inputs]
     await until("the inputs are taken", lambda: life.broker.is_acknowledged(topic))
 
 
 def stored(broker: Broker, monitor_id: str) -> Monitor:
     """A monitor as the changelog has it last."""
     key = codec.table_key("ann", monitor_id)
-    *_, value = (value for at, value in broker.logs[CHANGELOG] if at == key)
+    *_, value = (value for at, value in broker.pairs[CHANGELOG] if at == key)
     found = codec.decode_entry(key, value)
     assert isinstance(found, Monitor)
     return found
@@ -59,11 +57,15 @@ def plain(config: str, *keys: str) -> str:
 
 
 def assert_stored_nowhere(broker: Broker, life: Life, folder: Path) -> None:
-    written = {topic for topic, log in broker.logs.items() if any(SECRET in (value or b"") for _, value in log)}
+    written = {
+        topic
+        for topic in broker.topic_names()
+        if any(SECRET in (entry.value or b"") for log in broker.logs(topic) for entry in log.entries)
+    }
     assert written <= set(INPUTS)
     files = [path for path in folder.rglob("*") if path.is_file() and SECRET in path.read_bytes()]
     assert files == []
-    planned = life.engine._planner.planned(stored(broker, "site"))
+    planned = life.engine.planner.planned(stored(broker, "site"))
     assert planned is not None
     assert SECRET not in planned.record
 
@@ -89,7 +91,7 @@ async def test_the_same_signup_again_writes_nothing_also_after_a_restart(broker:
         async with worker(broker, tmp_path / "worker", SettableClock(START)) as life:
             for _ in range(2):
                 await take(life, TOPICS.signups, {"monitors": [SITE]})
-    assert [key for key, _ in broker.logs[CHANGELOG]].count(codec.table_key("ann", "site")) == 1
+    assert [key for key, _ in broker.pairs[CHANGELOG]].count(codec.table_key("ann", "site")) == 1
 
 
 async def test_a_new_key_encrypts_anew_and_nothing_else_changes(
@@ -100,9 +102,9 @@ async def test_a_new_key_encrypts_anew_and_nothing_else_changes(
     before = stored(broker, "site")
     monkeypatch.setenv("EVERWATCH_SECRETS_KEY", f"{NEW_KEY},{OLD_KEY}")
     async with worker(broker, tmp_path / "worker", SettableClock(START + 1_000)) as life:
-        written = len(broker.logs[CHANGELOG])
+        written = len(broker.pairs[CHANGELOG])
         await take(life, TOPICS.commands, {"command": "reencrypt_user", "command_id": "c-1"})
-        keys = [key for key, _ in broker.logs[CHANGELOG][written:]]
+        keys = [key for key, _ in broker.pairs[CHANGELOG][written:]]
         assert codec.table_key("ann", "site") in keys
         assert codec.table_key("ann", "open") not in keys
         after = stored(broker, "site")
@@ -110,17 +112,17 @@ async def test_a_new_key_encrypts_anew_and_nothing_else_changes(
         assert (after.version, after.since, after.state) == (before.version, before.since, State.NEW)
         # the ticks from now on are encrypted with it, too, and none is missed
         assert len(await life.tick_to(START + 5_000)) >= 8
-        planned = life.engine._planner.planned(after)
+        planned = life.engine.planner.planned(after)
         assert planned is not None
         assert after.spec.config.encode() in planned.record
         # once more: there is nothing left to do
-        written = len(broker.logs[CHANGELOG])
+        written = len(broker.pairs[CHANGELOG])
         await take(life, TOPICS.commands, {"command": "reencrypt_user"})
         await take(life, TOPICS.signups, {"monitors": [SITE, every("open", "http", url=URL)]})
-        assert codec.table_key("ann", "site") not in [key for key, _ in broker.logs[CHANGELOG][written:]]
-    transitions: list[Transition] = [codec.decode_transition(value) for _, value in broker.logs[TOPICS.transitions]]
+        assert codec.table_key("ann", "site") not in [key for key, _ in broker.pairs[CHANGELOG][written:]]
+    transitions: list[Transition] = [codec.decode_transition(value) for _, value in broker.pairs[TOPICS.transitions]]
     assert transitions == []
-    answers = [codec.decode_reply(value).answer for _, value in broker.logs[TOPICS.replies]]
+    answers = [codec.decode_reply(value).answer for _, value in broker.pairs[TOPICS.replies]]
     assert answers == ["done"]
 
 
@@ -149,7 +151,7 @@ async def test_what_stands_for_a_secret_is_refused_and_the_rest_of_the_batch_tak
     async with worker(broker, tmp_path / "worker", SettableClock(START)) as life:
         await take(life, TOPICS.signups, {"monitors": [redacted], "signup_id": "s-1"}, {"monitors": [SITE]})
         assert plain(stored(broker, "site").spec.config, OLD_KEY) == CANONICAL
-    [reply] = [codec.decode_reply(value) for _, value in broker.logs[TOPICS.replies]]
+    [reply] = [codec.decode_reply(value) for _, value in broker.pairs[TOPICS.replies]]
     assert (reply.answer, reply.path) == ("refused", "$.monitors[0].config.bearer")
     assert reply.reason.startswith("the secret is redacted here")
 
@@ -166,6 +168,6 @@ async def test_a_worker_without_the_key_refuses_to_store_in_plain_text_what_is_s
         put = {"command": "put", "monitor_id": "site", "monitor": SITE, "command_id": "c-1"}
         await take(life, TOPICS.commands, put)
         assert stored(broker, "site") == kept
-    replies = [codec.decode_reply(value) for _, value in broker.logs[TOPICS.replies]]
+    replies = [codec.decode_reply(value) for _, value in broker.pairs[TOPICS.replies]]
     assert [reply.answer for reply in replies] == ["refused", "refused"]
     assert all("has no EVERWATCH_SECRETS_KEY" in reply.reason for reply in replies)

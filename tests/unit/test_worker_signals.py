@@ -18,10 +18,8 @@ from everwatch.schedule.due import upcoming
 
 
 @pytest.fixture
-def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
-    broker = Broker()
-    broker.install(monkeypatch)
-    return broker
+def broker() -> Broker:
+    return Broker()
 
 
 @pytest.fixture
@@ -63,11 +61,11 @@ def monitor(life: Life, monitor_id: str) -> Monitor:
 
 
 def refused(life: Life) -> list[bytes | None]:
-    return [value for _, value in life.broker.logs[TOPICS.dead_letters]]
+    return [value for _, value in life.broker.pairs[TOPICS.dead_letters]]
 
 
 def results(life: Life, monitor_id: str) -> list[Result]:
-    told = (codec.decode_result(value) for _, value in life.broker.logs[TOPICS.results])
+    told = (codec.decode_result(value) for _, value in life.broker.pairs[TOPICS.results])
     return [result for result in told if result.monitor_id == monitor_id]
 
 
@@ -195,7 +193,7 @@ async def test_each_entry_is_read_once_whatever_a_batch_says_of_it(life: Life, m
     )
     assert reads == [[codec.table_key("ann", name) for name in ("job", "nobody", "queue")]]
     assert (monitor(life, "job").last_signal, monitor(life, "queue").signals.value) == (START + 2, 8)
-    await until("the wrong one is refused", lambda: len(broker.logs[TOPICS.dead_letters]) == 1)
+    await until("the wrong one is refused", lambda: len(broker.pairs[TOPICS.dead_letters]) == 1)
 
 
 async def test_another_kind_under_the_same_name_begins_without_signals(life: Life) -> None:
@@ -233,7 +231,7 @@ def due(life: Life, monitor_id: str) -> int:
 
 async def feed_back(life: Life) -> None:
     """Bring the states to what the newest result says."""
-    key, value = life.broker.logs[TOPICS.results][-1]
+    key, value = life.broker.pairs[TOPICS.results][-1]
     await life.handle(TOPICS.results, [Record(TOPICS.results, 0, 0, START, key, value)])
 
 

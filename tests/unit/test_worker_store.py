@@ -38,11 +38,10 @@ async def test_what_a_walk_through_a_users_monitors_has_read_is_not_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker = Broker()
-    broker.install(monkeypatch)
     async with worker(broker, tmp_path, SettableClock(START)) as life:
         broker.take(TOPICS.signups, signup("ann", "a", "b", "c"))
         await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
-        async with life.engine._writer.writing() as work:
+        async with life.engine.writer.writing() as work:
             work.delete(0, "ann", "b", at=START)
             monkeypatch.setattr(life.store, "read", None)
             assert [monitor.monitor_id for _, monitor in work.monitors_of(0, "ann")] == ["a", "c"]
@@ -85,7 +84,7 @@ async def test_an_offset_that_moved_by_itself_has_no_digest(tmp_path: Path) -> N
 
 async def test_a_table_of_a_version_that_kept_no_mark_has_an_offset_and_no_topic(tmp_path: Path) -> None:
     store = _store(tmp_path, DAY_MS)
-    store._db_for_partition(0).put(store.offset_key, b"41")
+    store.database(0).put(store.offset_key, b"41")
     assert store.mark_of(0) == Mark("", 41)
 
 

@@ -15,8 +15,9 @@ from everwatch.api.routing import Answer, Call
 from everwatch.api.views import Instant
 from everwatch.core.errors import StoreError
 from everwatch.encoding.input_models import NO_HIDDEN
+from everwatch.notifier.delivery_rows import Channel, Delivery
 from everwatch.notifier.incidents import Incident
-from everwatch.notifier.storage import Channel, Delivery, Storage, Work
+from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.wording import subject_of
 
 Item = TypeVar("Item")

@@ -17,7 +17,7 @@ from everwatch.api.database import Database
 from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem
 from everwatch.api.queries import AuditQuery, when_of
-from everwatch.api.routing import Answer, Call, Change, Route
+from everwatch.api.routing import Answer, AuditedChange, Call, Route
 from everwatch.api.views import Outcome
 from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError
@@ -66,7 +66,7 @@ class AuditLog:
         self._format = output_format
         self._quiet = LogThrottle(clock)
 
-    async def note(self, route: str, asking: Asking, changes: Sequence[Change]) -> None:
+    async def note(self, route: str, asking: Asking, changes: Sequence[AuditedChange]) -> None:
         """Write what was asked for by a route of this name; returns once Kafka has it.
 
         What Kafka does not take is logged and counted.
@@ -105,14 +105,14 @@ class Auditing:
         )
 
 
-def changes_of(route: Route, call: Call, answer: Answer) -> Sequence[Change]:
+def changes_of(route: Route, call: Call, answer: Answer) -> Sequence[AuditedChange]:
     """Return what the audit log is to say of an answer."""
     if answer.changes is not None:
         return answer.changes
     outcome = answer.body if isinstance(answer.body, Outcome) else None
     said = ACCEPTED if answer.status == 202 else DONE
     return [
-        Change(
+        AuditedChange(
             route.audited,
             call.path.get("user_id", ""),
             _monitor_of(call) or (outcome.monitor_id if outcome else ""),
@@ -123,9 +123,9 @@ def changes_of(route: Route, call: Call, answer: Answer) -> Sequence[Change]:
     ]
 
 
-def refused_change(route: Route, call: Call, problem: Problem) -> Change:
+def refused_change(route: Route, call: Call, problem: Problem) -> AuditedChange:
     """Return what the audit log is to say of a request that failed."""
-    return Change(
+    return AuditedChange(
         route.audited,
         call.path.get("user_id", ""),
         _monitor_of(call),
@@ -144,7 +144,7 @@ def _command_id(route: Route, call: Call) -> str:
     return (call.headers.get("Idempotency-Key") or call.new_id) if route.command else call.path.get("token_id", "")
 
 
-def _entry(route: str, asking: Asking, change: Change, now: int) -> AuditEntry:
+def _entry(route: str, asking: Asking, change: AuditedChange, now: int) -> AuditEntry:
     by = change.by or asking.principal
     return AuditEntry(
         uuid4().hex,

@@ -12,7 +12,7 @@ from everwatch.api.commanding import Commands
 from everwatch.api.permissions import Principal, Scope
 from everwatch.api.problems import Problem, invalid, refused
 from everwatch.api.rendering import outcome
-from everwatch.api.routing import Answer, Call, Change
+from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.sending import wait_of
 from everwatch.api.views import LineOutcome, Outcome
 from everwatch.core.errors import EverwatchError, InvalidInput, RecordRefused
@@ -115,11 +115,11 @@ def _outcome(asked: Asked, reply: Reply | EverwatchError | None) -> LineOutcome:
     return LineOutcome(asked.line, HTTPStatus.OK, outcome(reply))
 
 
-def _change(asked: Asked, became: LineOutcome) -> Change:
+def _change(asked: Asked, became: LineOutcome) -> AuditedChange:
     """What the audit log is to say of a line."""
     asker, answered = asked.asker, became.outcome
     said = became.code or (answered.answer.value if answered and answered.answer else ACCEPTED)
-    return Change(
+    return AuditedChange(
         asker.command, asker.user_id, asker.monitor_id, asker.command_id or asker.signup_id, became.status, said
     )
 

@@ -25,7 +25,7 @@ KEPT_MS = 7 * 86_400_000
 """For how long a job that is over is shown."""
 
 
-class Job(msgspec.Struct, frozen=True, tag="job"):
+class BulkJob(msgspec.Struct, frozen=True, tag="job"):
     """A job, and how far it has come. Instants in ms.
 
     ``user_id``: the one user that its token is limited to, None for all. ``total``: monitors that fitted when it was
@@ -64,13 +64,13 @@ class JobErrors(msgspec.Struct, frozen=True, tag="errors"):
     items: list[JobItem]
 
 
-JobRecord = Job | JobErrors
+JobRecord = BulkJob | JobErrors
 _decoder: msgspec.json.Decoder[JobRecord] = msgspec.json.Decoder(JobRecord)
 
 
 def key_of(record: JobRecord) -> bytes:
     """Return a record's key on the topic."""
-    return record.job_id.encode() if isinstance(record, Job) else f"{record.job_id}/{record.page}".encode()
+    return record.job_id.encode() if isinstance(record, BulkJob) else f"{record.job_id}/{record.page}".encode()
 
 
 def encoded(record: JobRecord) -> bytes:
@@ -94,7 +94,7 @@ class Jobs:
 
     def __init__(self, clock: Clock) -> None:
         self._quiet = LogThrottle(clock)
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, BulkJob] = {}
         # by job, then by page
         self._errors: dict[str, dict[str, list[JobItem]]] = {}
 
@@ -117,11 +117,11 @@ class Jobs:
                 continue
             self._put(found)
 
-    def get(self, job_id: str) -> Job | None:
+    def get(self, job_id: str) -> BulkJob | None:
         """Return a job by its id."""
         return self._jobs.get(job_id)
 
-    def all(self) -> list[Job]:
+    def all(self) -> list[BulkJob]:
         """Return all jobs, the latest first."""
         return sorted(self._jobs.copy().values(), key=lambda job: (-job.created_at, job.job_id))
 
@@ -151,7 +151,7 @@ class Jobs:
             self._errors.pop(job_id, None)
 
 
-def is_taken(held: Job, record: Job) -> bool:
+def is_taken(held: BulkJob, record: BulkJob) -> bool:
     """Tell whether a record takes the place of the one before it."""
     if held.state is not JobState.RUNNING:
         return False

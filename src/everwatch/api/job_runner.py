@@ -18,7 +18,7 @@ from everwatch.api.database import Database
 from everwatch.api.job_records import (
     KEPT_MS,
     LEASE_MS,
-    Job,
+    BulkJob,
     JobErrors,
     Jobs,
     command_id_of,
@@ -29,7 +29,7 @@ from everwatch.api.job_writing import JobWriter
 from everwatch.api.permissions import Principal, Role
 from everwatch.api.problems import Problem, refused
 from everwatch.api.queries import selection_of
-from everwatch.api.routing import Change
+from everwatch.api.routing import AuditedChange
 from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError, RefusalCode
 from everwatch.kafka.command_client import Asked, asked_of
@@ -88,7 +88,7 @@ class JobRunner:
             elif (job.owner == self._name or job.lease_until <= now) and (taken := await self._claimed(job)):
                 await self._carry_out(taken)
 
-    async def _carry_out(self, job: Job) -> None:
+    async def _carry_out(self, job: BulkJob) -> None:
         while True:
             page = await self._page(job)
             items = await self._outcomes(job, page) if page else []
@@ -102,11 +102,11 @@ class JobRunner:
             if held is None or held.state is not JobState.RUNNING or held.owner != self._name:
                 return  # it is over, was cancelled, or another process has it
 
-    async def _page(self, job: Job) -> Page[Monitor]:
+    async def _page(self, job: BulkJob) -> Page[Monitor]:
         which = selection_of(job.filter, job.user_id or job.filter.user)
         return await self._database.ask(lambda reader: reader.list_monitors(which, job.cursor, limit=PAGE))
 
-    async def _outcomes(self, job: Job, page: Sequence[Monitor]) -> list[JobItem] | None:
+    async def _outcomes(self, job: BulkJob, page: Sequence[Monitor]) -> list[JobItem] | None:
         """Send a page's commands; gives those that were refused, None if some are not answered."""
         asked = [_asked(job, each) for each in page]
         replies = await self._commands.ask(asked, WAIT_S)
@@ -116,7 +116,7 @@ class JobRunner:
         await self._audit.note(ROUTE, _asking(job), [_change(each) for each in answered])
         return [_item(each) for each in answered if _is_refused(each)]
 
-    async def _noted(self, job: Job, page: Page[Monitor], items: list[JobItem]) -> Job:
+    async def _noted(self, job: BulkJob, page: Page[Monitor], items: list[JobItem]) -> BulkJob:
         """Write how far a job has come."""
         if items:
             errors = JobErrors(job.job_id, page_name(job.cursor), items)
@@ -136,19 +136,19 @@ class JobRunner:
         await self._writer.write(job)
         return job
 
-    async def _claimed(self, job: Job) -> Job | None:
+    async def _claimed(self, job: BulkJob) -> BulkJob | None:
         """Take a job; None if another process was quicker."""
         now = self._clock.now_ms()
         mine = replace(job, owner=self._name, lease_until=now + LEASE_MS, written_at=now)
         await self._writer.write(mine)
         return mine if self._jobs.get(job.job_id) == mine else None
 
-    async def _renew(self, job: Job) -> None:
+    async def _renew(self, job: BulkJob) -> None:
         now = self._clock.now_ms()
         await self._writer.write(replace(job, lease_until=now + LEASE_MS, written_at=now))
 
 
-def _asked(job: Job, monitor: Monitor) -> Asked:
+def _asked(job: BulkJob, monitor: Monitor) -> Asked:
     wanted: dict[str, Any] = {
         "command": job.action.value,
         "user_id": monitor.user_id,
@@ -166,14 +166,14 @@ def _item(reply: Reply) -> JobItem:
     return JobItem(reply.user_id, reply.monitor_id, reply.code or RefusalCode.INVALID, reply.reason, reply.command_id)
 
 
-def _change(reply: Reply) -> Change:
+def _change(reply: Reply) -> AuditedChange:
     """What the audit log is to say of a monitor of a job."""
     said = (reply.code or RefusalCode.INVALID) if _is_refused(reply) else reply.answer.value
     status = refused(reply).status if _is_refused(reply) else 200
-    return Change(reply.command, reply.user_id, reply.monitor_id, reply.command_id, status, said)
+    return AuditedChange(reply.command, reply.user_id, reply.monitor_id, reply.command_id, status, said)
 
 
-def _asking(job: Job) -> Asking:
+def _asking(job: BulkJob) -> Asking:
     """Who made a job."""
     principal = Principal(job.token_id, frozenset(), job.user_id or "", job.token_name, Role(job.role))
     return Asking(principal, job.address, "", f"job-{job.job_id}")

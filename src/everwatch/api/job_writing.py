@@ -2,7 +2,7 @@
 
 import asyncio
 
-from everwatch.api.job_records import Job, JobRecord, Jobs, encoded, key_of
+from everwatch.api.job_records import BulkJob, JobRecord, Jobs, encoded, key_of
 from everwatch.api.token_routes import RecordSender
 
 SEEN_WITHIN_S = 5.0
@@ -17,7 +17,7 @@ class JobWriter:
         self._topic = topic
         self._jobs = jobs
 
-    async def write(self, job: Job) -> None:
+    async def write(self, job: BulkJob) -> None:
         """Write a job and wait for a moment until this process has read what came of that."""
         before = self._jobs.get(job.job_id)
         await self.send(job)
@@ -32,7 +32,7 @@ class JobWriter:
         """Write a record."""
         await self._records.send(self._topic, key_of(record), encoded(record))
 
-    async def forget(self, job: Job) -> None:
+    async def forget(self, job: BulkJob) -> None:
         """Delete a job and what its monitors refused it for."""
         for key in (*self._jobs.error_keys(job.job_id), key_of(job)):
             await self._records.send(self._topic, key, None)

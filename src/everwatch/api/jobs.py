@@ -5,7 +5,7 @@ from hashlib import blake2b
 from msgspec.structs import replace
 
 from everwatch.api.database import Database
-from everwatch.api.job_records import Job, Jobs
+from everwatch.api.job_records import BulkJob, Jobs
 from everwatch.api.job_views import (
     JobAction,
     JobBody,
@@ -21,7 +21,7 @@ from everwatch.api.job_writing import JobWriter
 from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import FacetsQuery, narrowed, selection_of
-from everwatch.api.routing import Answer, Call, Change
+from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.sending import command_id_of
 from everwatch.core.clock import Clock
 from everwatch.store import Reader
@@ -61,7 +61,7 @@ class JobRoutes:
                 409, "count_moved", f"{found.count} monitors fit, not {body.expect_count}: look at the preview again."
             )
         who = call.principal
-        job = Job(
+        job = BulkJob(
             job_id,
             body.action,
             body.filter,
@@ -75,7 +75,7 @@ class JobRoutes:
             body.until,
         )
         await self._writer.write(job)
-        change = Change("job", who.user_id, command_id=job.job_id, status=202, outcome=body.action.value)
+        change = AuditedChange("job", who.user_id, command_id=job.job_id, status=202, outcome=body.action.value)
         return Answer(_view(job), 202, {"Location": f"/v1/jobs/{job.job_id}"}, changes=[change])
 
     async def list(self, call: Call) -> Answer:
@@ -93,10 +93,10 @@ class JobRoutes:
             raise Problem(409, "not_pending", "The job is over.")
         now = self._clock.now_ms()
         await self._writer.write(replace(job, state=JobState.CANCELLED, written_at=now, ended_at=now))
-        change = Change("cancel_job", job.user_id or "", command_id=job.job_id, status=204, outcome="done")
+        change = AuditedChange("cancel_job", job.user_id or "", command_id=job.job_id, status=204, outcome="done")
         return Answer(None, 204, changes=[change])
 
-    def _found(self, call: Call) -> Job:
+    def _found(self, call: Call) -> BulkJob:
         job = self._jobs.get(call.path["job_id"])
         if job is None or not _is_of(job, call.principal):
             raise not_found("such job")
@@ -128,12 +128,12 @@ def _selected(given: FacetsQuery, principal: Principal) -> Selection:
     return selection_of(given, narrowed(principal, given.user))
 
 
-def _is_of(job: Job, principal: Principal) -> bool:
+def _is_of(job: BulkJob, principal: Principal) -> bool:
     """Whether a token may see a job: one that is limited to a user those that were made for that user."""
     return not principal.user_id or job.user_id == principal.user_id
 
 
-def _view(job: Job) -> JobView:
+def _view(job: BulkJob) -> JobView:
     return JobView(
         job.job_id,
         job.action,

@@ -8,13 +8,13 @@ from everwatch.api.bodies import MOST_REDRIVEN, RedriveBody
 from everwatch.api.database import Database
 from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import LettersQuery, when_of
-from everwatch.api.routing import Answer, Call, Change
+from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.state_views import LetterCountView, LettersView, LetterView, RedrivenView, RedriveView
 from everwatch.core.clock import Clock
 from everwatch.kafka.dead_letter_record import DeadLetter, place_of
 from everwatch.kafka.topics import Topics
 from everwatch.operations.dead_letter_view import plain_stored
-from everwatch.operations.redriving import Attempt, ChosenLetters, DeadLetterLog, LetterSender, Wanted
+from everwatch.operations.redriving import ChosenLetters, DeadLetterLog, LetterSender, RedriveAttempt, Wanted
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store import Reader
 from everwatch.store.interface import When
@@ -89,7 +89,7 @@ class Letters:
         async with self._turn:
             view = await asyncio.to_thread(self._redrive, body)
         changes = [
-            Change("redrive", each.user_id, command_id=each.view.letter, status=200, outcome=_outcome(each.view))
+            AuditedChange("redrive", each.user_id, command_id=each.view.letter, status=200, outcome=_outcome(each.view))
             for each in ([] if body.dry_run else view.told)
         ]
         return Answer(view.answered, changes=changes)
@@ -131,7 +131,7 @@ def redriving(
     return carry_out
 
 
-def _told(attempt: Attempt) -> ToldLetter:
+def _told(attempt: RedriveAttempt) -> ToldLetter:
     letter = attempt.letter
     source = f"{letter.source.topic}/{letter.source.partition}" if letter.source else None
     place = f"{letter.place.partition}/{letter.place.offset}"

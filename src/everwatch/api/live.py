@@ -62,7 +62,7 @@ class Missed(NamedTuple):
     dropped: int
 
 
-class Client:
+class LiveClient:
     """One stream: what waits for it, and how much was dropped.
 
     ``offered``: of each partition the offset behind what was offered to it, as ids of events say it.
@@ -156,8 +156,8 @@ class Live:
         self._positions: Positions = {}
         self._is_valid = is_valid
         self._clock = clock
-        self._of_all: set[Client] = set()
-        self._of_user: dict[bytes, set[Client]] = {}
+        self._of_all: set[LiveClient] = set()
+        self._of_user: dict[bytes, set[LiveClient]] = {}
         self._turn = asyncio.Lock()
         self._close: Close | None = None
         self._stopping = asyncio.Event()
@@ -174,7 +174,7 @@ class Live:
             raise Problem(400, "invalid_parameter", "A monitor takes its user: ids of monitors are a user's.")
         if self.clients >= MOST_CLIENTS:
             raise unavailable("overloaded", f"This process has {MOST_CLIENTS} streams already.")
-        client = Client(user_id, query.monitor, query.only)
+        client = LiveClient(user_id, query.monitor, query.only)
         # the stream has no end, what comes before it has
         async with asyncio.timeout_at(call.deadline_s):
             await self._add(client)
@@ -218,7 +218,7 @@ class Live:
                 for client in self._of_user.get(record.key or b"", ()):
                     client.offer([(kind, record)], now_s)
 
-    async def _missed(self, client: Client, since: Positions) -> Missed:
+    async def _missed(self, client: LiveClient, since: Positions) -> Missed:
         """What came between ``since`` and the first record that the client is offered now, and what of it is lost."""
         begun = client.offered
         places = [each for each in begun if since.get(each, begun[each]) < begun[each]]
@@ -235,7 +235,7 @@ class Live:
         client.offered = begun | {place: since[place] for place in places}
         return found._replace(dropped=found.dropped + dropped)
 
-    def _read_again(self, client: Client, wanted: Mapping[tuple[str, int], range]) -> Missed:
+    def _read_again(self, client: LiveClient, wanted: Mapping[tuple[str, int], range]) -> Missed:
         """Those of the records that a client wants; in a thread."""
         key = codec.user_key(client.user_id) if client.user_id else None
         kept: deque[tuple[EventKind, Record, Value]] = deque(maxlen=MOST_RESUMED)
@@ -248,7 +248,7 @@ class Live:
                     found += 1
         return Missed(kept, found - len(kept))
 
-    async def _pump(self, client: Client, response: web.StreamResponse, principal: Principal) -> None:
+    async def _pump(self, client: LiveClient, response: web.StreamResponse, principal: Principal) -> None:
         while not self._stopping.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(client.news.wait(), BEAT_S)
@@ -260,7 +260,7 @@ class Live:
         async with asyncio.timeout(WRITE_WITHIN_S):
             await response.write(data)
 
-    async def _add(self, client: Client) -> None:
+    async def _add(self, client: LiveClient) -> None:
         async with self._turn:
             if self._close is None:
                 loop = asyncio.get_running_loop()
@@ -280,7 +280,7 @@ class Live:
         else:
             self._of_all.add(client)
 
-    async def _remove(self, client: Client) -> None:
+    async def _remove(self, client: LiveClient) -> None:
         self._of_all.discard(client)
         key = codec.user_key(client.user_id)
         if (some := self._of_user.get(key)) is not None:

@@ -18,7 +18,7 @@ from everwatch.api.cookies import session_cookie
 from everwatch.api.logins import Logins, new_claim
 from everwatch.api.permissions import SCOPES_OF, Principal, Role, Scope
 from everwatch.api.problems import Problem, unavailable
-from everwatch.api.routing import Answer, Call, Change, Route
+from everwatch.api.routing import Answer, AuditedChange, Call, Route
 from everwatch.api.token_routes import RecordSender
 from everwatch.api.tokens import AccessRecord, Tokens, encoded, key_of, new_session
 from everwatch.core.clock import Clock
@@ -145,9 +145,9 @@ class LoginRoutes:
         await asyncio.gather(*(self._records.send(self._topic, key_of(each), None) for each in over[:_MOST_TIDIED]))
 
 
-def _login(principal: Principal, status: int) -> Change:
+def _login(principal: Principal, status: int) -> AuditedChange:
     """What the audit log is to say of a session that has begun."""
-    return Change("login", principal.user_id, status=status, outcome="done", by=principal)
+    return AuditedChange("login", principal.user_id, status=status, outcome="done", by=principal)
 
 
 def _to(place: str, cookie: str = "") -> Answer:

@@ -1,4 +1,4 @@
-"""Keys of ping URLs and of badges: an id with a truncated HMAC, checked without looking anything up. Pure."""
+"""Keys of ping URLs, badges and status pages: an id with a truncated HMAC, checked without a look-up. Pure."""
 
 import binascii
 import hashlib
@@ -10,8 +10,9 @@ from everwatch.core.errors import EverwatchError
 
 _MAC_BYTES = 15  # a multiple of three: base64 without padding
 LONGEST_KEY = 1_500
-# before what is signed for badges; no user's id has NUL
+# before what is signed for badges and status pages; no user's id has NUL
 _BADGE = b"badge\0"
+_STATUS = b"status\0"
 
 
 class PingKeys:
@@ -53,6 +54,14 @@ class PingKeys:
         """Return the user and the monitor whose badge a key is of; None for a key that was never made."""
         user_id, nul, monitor_id = (self._named(key, _BADGE) or "").partition("\0")
         return (user_id, monitor_id) if nul else None
+
+    def status_key_of(self, user_id: str) -> str:
+        """Return the key of a user's status page. Raises EverwatchError while no secret is known."""
+        return self._signed(user_id.encode(), _STATUS)
+
+    def status_of(self, key: str) -> str | None:
+        """Return the user whose status page a key is of; None for a key that was never made."""
+        return self._named(key, _STATUS)
 
     def _signed(self, name: bytes, use: bytes) -> str:
         if not self._ordered:

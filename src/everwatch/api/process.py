@@ -32,7 +32,7 @@ from everwatch.core.errors import SettingsError
 from everwatch.diagnosis import CHECKS, Finding, System, diagnose
 from everwatch.kafka.acknowledging import AcknowledgingProducer
 from everwatch.kafka.admin_client import Admin
-from everwatch.kafka.clients import new_admin, new_producer
+from everwatch.kafka.clients import KafkaClients, new_admin, new_producer
 from everwatch.kafka.dead_letter_reader import DeadLetterTopic
 from everwatch.kafka.following import Follower, OnRecords, Start
 from everwatch.kafka.group_members import owners_of
@@ -55,7 +55,7 @@ READ_UP_WITHIN_S = 60.0
 # what concerns the whole system, and not the machine and the rights of one process
 _DIAGNOSED = frozenset(
     {
-        *("broker", "topics", "workers", "ticks", "changelog", "executors", "sink"),
+        *("broker", "topics", "workers", "ticks", "changelog", "executors", "sink", "notifier"),
         *("unreadable", "dead letters", "database", "disk"),
     }
 )
@@ -182,7 +182,9 @@ class Api(Process):
             alerts,
             AuditLog(producer, self._topics.audit, self.clock, self.settings.output_format),
             redriving(
-                lambda: DeadLetterTopic(self.settings, self._bootstrap_servers, self.clock),
+                lambda: DeadLetterTopic(
+                    self.settings, KafkaClients(self.settings, self._bootstrap_servers), self.clock
+                ),
                 lambda: Redriver(self._new_producer(), self._topics, self.clock),
                 self._topics,
                 self.settings.topic_prefix,

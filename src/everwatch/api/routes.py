@@ -68,6 +68,7 @@ from everwatch.api.state_views import (
     ValidationView,
     WorkersView,
 )
+from everwatch.api.status_pages import ATOM, HTML, StatusPages, StatusPageView
 from everwatch.api.system import PlansView, ProbeView, System
 from everwatch.api.tasks import Tasks
 from everwatch.api.token_routes import CreatedToken, TokenBody, TokenList, TokenRoutes
@@ -552,6 +553,7 @@ def _of_state(services: Services) -> list[Route]:
         ),
         *_of_alerts(Alerting(services.alerts)),
         *_of_badges(Badges(services.database, services.ping_keys, services.clock)),
+        *_of_status_pages(StatusPages(services.database, services.ping_keys, services.clock)),
     ]
 
 
@@ -623,6 +625,37 @@ def _of_badges(badges: Badges) -> list[Route]:
             summary="A monitor's badge as what shields.io draws.",
             query=BadgeQuery,
             answers={200: Example(BadgeJson, "The badge.")},
+        ),
+    ]
+
+
+def _of_status_pages(pages: StatusPages) -> list[Route]:
+    return [
+        Route(
+            method="GET",
+            path=f"{USER}/status-page",
+            permission=READ_USER,
+            handler=pages.key,
+            summary="Show where a user's status page is: whoever knows it sees how the user's monitors are.",
+            answers={200: Example(StatusPageView, "The paths.")},
+        ),
+        Route(
+            method="GET",
+            path="/status/{key}.atom",
+            permission=BY_KEY,
+            handler=pages.atom,
+            summary="The outages of a status page as a feed.",
+            answers={200: Example(str, "Atom (RFC 4287).")},
+            media_type=ATOM,
+        ),
+        Route(
+            method="GET",
+            path="/status/{key}",
+            permission=BY_KEY,
+            handler=pages.html,
+            summary="A user's status page: states, 90 days of availability, outages, maintenance.",
+            answers={200: Example(str, "HTML, without scripts.")},
+            media_type=HTML,
         ),
     ]
 

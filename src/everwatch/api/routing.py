@@ -15,7 +15,7 @@ BODY_LIMIT = 1024 * 1024
 NO_BODY = 0
 
 
-class Change(NamedTuple):
+class AuditedChange(NamedTuple):
     """One change that a request asked for, as the audit log names it; ``status`` 0: that of the answer.
 
     ``outcome``: "" for that of the answer's body. ``by``: who asked, where that is not the token of the request.
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
     status: int = 200
     headers: Mapping[str, str] = {}
     media_type: str = "application/json"
-    changes: Sequence[Change] | None = None
+    changes: Sequence[AuditedChange] | None = None
 
 
 class Call(NamedTuple):

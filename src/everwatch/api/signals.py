@@ -15,7 +15,8 @@ from everwatch.api.routing import Answer, Call
 from everwatch.api.views import Accepted, PingKeyView
 from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError, InvalidInput, RefusalCode
-from everwatch.encoding.input_models import RunId, SignalInput, parse_object, signal_of
+from everwatch.encoding.input_conversion import signal_of
+from everwatch.encoding.input_models import RunId, SignalInput, parse_object
 from everwatch.kafka.command_client import Asked, asked_of
 from everwatch.model import Asker, Signal
 from everwatch.model import CommandOutcome as Outcomes

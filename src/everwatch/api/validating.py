@@ -10,7 +10,8 @@ from everwatch.api.routing import Answer, Call
 from everwatch.api.state_views import ValidationView
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
-from everwatch.encoding.input_models import MonitorInput, monitor_of, settled
+from everwatch.encoding.input_conversion import monitor_of, resolved
+from everwatch.encoding.input_models import MonitorInput
 from everwatch.kinds.execution.config_secrets import redacted_spec
 from everwatch.model import Monitor, MonitorSpec, Origin
 from everwatch.rules.admission import admit_monitor
@@ -29,7 +30,7 @@ class Validating:
     async def validate(self, _: Call, body: MonitorInput) -> Answer:
         now = self._clock.now_ms()
         try:
-            spec = settled(admit_monitor(monitor_of(body, "$", "m"), "$"), now)
+            spec = resolved(admit_monitor(monitor_of(body, "$", "m"), "$"), now)
         except InvalidInput as error:
             return Answer(ValidationView(False, [FieldError(error.path, error.reason)], None, []))
         return Answer(ValidationView(True, [], _shown(spec), self._next_runs(spec, now)))

@@ -11,8 +11,8 @@ import typer
 
 from everwatch import __version__
 from everwatch.cli.support import global_options
-from everwatch.cli.support.global_options import Reach
-from everwatch.cli.support.lazy_commands import LazyGroup, Listed, list_command
+from everwatch.cli.support.global_options import CommandReach
+from everwatch.cli.support.lazy_commands import LazyGroup, ListedCommand, list_command
 from everwatch.cli.support.terminal_output import guard_terminal
 from everwatch.core.errors import EverwatchError
 from everwatch.core.private_files import keep_files_private
@@ -20,153 +20,165 @@ from everwatch.core.private_files import keep_files_private
 START, PROCESS, USE, OPERATE = "Start here", "One process alone", "Use it", "Look after it"
 # name, panel, module and attribute in cli/commands, and the first sentence of its help (a test compares them)
 COMMANDS = (
-    Listed(
+    ListedCommand(
         "demo",
         START,
         "demo:demo",
         "Run Kafka and one of each process with made-up users whose monitors check a local server.",
-        Reach.LOCAL,
+        CommandReach.LOCAL,
     ),
-    Listed(
+    ListedCommand(
         "up",
         START,
         "up:up",
         "Run Kafka (embedded, unless one is configured) and one of each process here, until Ctrl-C.",
-        Reach.LOCAL,
+        CommandReach.LOCAL,
     ),
-    Listed(
+    ListedCommand(
         "worker",
         PROCESS,
         "processes:worker",
         "Run one worker: keeps its users' monitors and emits their ticks. Start more to share the load.",
-        Reach.LOCAL,
+        CommandReach.LOCAL,
     ),
-    Listed(
+    ListedCommand(
         "executor",
         PROCESS,
         "processes:executor",
         "Run one executor: claims ticks and runs their checks. Start more to share the load.",
-        Reach.LOCAL,
+        CommandReach.LOCAL,
     ),
-    Listed(
+    ListedCommand(
         "sink",
         PROCESS,
         "processes:sink",
         "Run one sink: stores results, transitions and the catalogue of users and monitors in the database.",
-        Reach.LOCAL,
+        CommandReach.LOCAL,
     ),
-    Listed(
+    ListedCommand(
         "notifier",
         PROCESS,
         "processes:notifier",
         "Run one notifier: tells people and incident systems of monitors that go down and recover, by your rules.",
-        Reach.LOCAL,
+        CommandReach.LOCAL,
     ),
-    Listed(
+    ListedCommand(
         "api",
         PROCESS,
         "api:api",
         "Run the HTTP API: users, monitors, tasks, pings and signals for programs. Start more behind a load balancer.",
-        Reach.LOCAL,
+        CommandReach.LOCAL,
     ),
-    Listed(
+    ListedCommand(
         "kafka",
         PROCESS,
         "processes:kafka",
         "Run the embedded Kafka of a data folder alone, until Ctrl-C. It prints its address on stdout.",
-        Reach.LOCAL,
+        CommandReach.LOCAL,
     ),
-    Listed("signup", USE, "signup:signup", "Sign users up; signing up again changes what is registered.", Reach.API),
-    Listed("monitor", USE, "monitor:app", "Put, change, pause, resume, run, delete and list monitors.", Reach.API),
-    Listed("task", USE, "task:app", "Create, cancel, list and count delayed tasks.", Reach.API),
-    Listed(
+    ListedCommand(
+        "signup", USE, "signup:signup", "Sign users up; signing up again changes what is registered.", CommandReach.API
+    ),
+    ListedCommand(
+        "monitor", USE, "monitor:app", "Put, change, pause, resume, run, delete and list monitors.", CommandReach.API
+    ),
+    ListedCommand("task", USE, "task:app", "Create, cancel, list and count delayed tasks.", CommandReach.API),
+    ListedCommand(
         "user",
         USE,
         "user:app",
         "List and show users, pause, change, end and purge them, set maintenance windows.",
-        Reach.API,
+        CommandReach.API,
     ),
-    Listed(
+    ListedCommand(
         "signal",
         USE,
         "signal:signal",
         "Send one signal: a job is alive and well, begins, fails, or has measured something.",
-        Reach.API,
+        CommandReach.API,
     ),
-    Listed(
+    ListedCommand(
         "import",
         USE,
         "import_:import_",
         "Import users and monitors: only what is new or has changed since the last import of this source.",
     ),
-    Listed(
+    ListedCommand(
         "export",
         USE,
         "export:export",
         "Export users and monitors as rows: each user as a signup, each monitor put by command in a row of its own.",
     ),
-    Listed(
+    ListedCommand(
         "try",
         USE,
         "try_:try_",
         "Run a kind once with a config, here, and print what a result would say; no result is sent or stored.",
-        Reach.LOCAL,
+        CommandReach.LOCAL,
     ),
-    Listed(
-        "results", USE, "results:results", "Print results, the newest last; with --json one object a line.", Reach.API
+    ListedCommand(
+        "results",
+        USE,
+        "results:results",
+        "Print results, the newest last; with --json one object a line.",
+        CommandReach.API,
     ),
-    Listed(
+    ListedCommand(
         "transitions",
         USE,
         "transitions:transitions",
         "Print changes of state and reminders, the newest last; with --json one object a line.",
-        Reach.API,
+        CommandReach.API,
     ),
-    Listed(
+    ListedCommand(
         "notify",
         OPERATE,
         "notify:app",
         "Check notification rules, see what was told to whom, and test routes.",
     ),
-    Listed(
+    ListedCommand(
         "explain",
         OPERATE,
         "explain:explain",
         "Say why a monitor is in its state, when it runs next, its last result, and which processes own it.",
-        Reach.API,
+        CommandReach.API,
     ),
-    Listed(
+    ListedCommand(
         "audit",
         OPERATE,
         "audit:audit",
         "Recompute what should have fired and hold it against the database; exit status 1 if anything is wrong.",
     ),
-    Listed("db", OPERATE, "db:app", "Show what the database holds, and what is deleted next; roll-ups."),
-    Listed(
+    ListedCommand("db", OPERATE, "db:app", "Show what the database holds, and what is deleted next; roll-ups."),
+    ListedCommand(
         "secrets",
         OPERATE,
         "secrets:app",
         "Make keys that encrypt secrets in configs, and encrypt what is stored anew.",
     ),
-    Listed(
+    ListedCommand(
         "api-token", OPERATE, "api_token:app", "Make, list and revoke tokens of the HTTP API, and make login links."
     ),
-    Listed("plans", OPERATE, "plans:app", "Check a file of plans, and see what it makes of a user.", Reach.LOCAL),
-    Listed("topics", OPERATE, "topics:app", "Create and check the topics that Everwatch lives on."),
-    Listed(
+    ListedCommand(
+        "plans", OPERATE, "plans:app", "Check a file of plans, and see what it makes of a user.", CommandReach.LOCAL
+    ),
+    ListedCommand("topics", OPERATE, "topics:app", "Create and check the topics that Everwatch lives on."),
+    ListedCommand(
         "lag",
         OPERATE,
         "lag:lag",
         "Show lag in records and seconds, owner, and how far ticks are emitted, per topic, group and partition.",
-        Reach.API,
+        CommandReach.API,
     ),
-    Listed("dead-letters", OPERATE, "dead_letters:app", "List, show, count and redrive refused records.", Reach.API),
-    Listed(
+    ListedCommand(
+        "dead-letters", OPERATE, "dead_letters:app", "List, show, count and redrive refused records.", CommandReach.API
+    ),
+    ListedCommand(
         "doctor",
         OPERATE,
         "doctor:doctor",
         "Check broker, topics, workers, executors, sink, database, disk and clocks; exit status 1: a fault.",
-        Reach.API,
+        CommandReach.API,
     ),
 )
 

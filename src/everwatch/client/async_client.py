@@ -1,4 +1,7 @@
-"""The client for asyncio: one method for each thing that a program asks of the API."""
+"""The client for asyncio: one method for each thing that a program asks of the API.
+
+All in one file: its methods are short and alike, and a program reads them as one list.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -64,9 +67,9 @@ from everwatch.api.views import (
 )
 from everwatch.client.errors import UNREACHABLE, ApiError
 from everwatch.client.event_stream import EventParser, LiveEvent
-from everwatch.client.requests import MERGE_PATCH, NDJSON, Request, command, if_version, place, read
+from everwatch.client.requests import MERGE_PATCH, NDJSON, ApiRequest, command, if_version, place, read
 from everwatch.client.retrying import pause_s
-from everwatch.client.transport import PATIENCE_S, Answer, Sleep, Transport
+from everwatch.client.transport import PATIENCE_S, HttpAnswer, HttpTransport, Sleep
 from everwatch.encoding.input_models import MaintenanceInput, MonitorInput
 from everwatch.model import AuditEntry, CommandOutcome, Transition
 
@@ -110,7 +113,7 @@ class AsyncClient:
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         """``after``: ``position`` of another client, whose writes reads must see. Raises SettingsError."""
-        self._transport = Transport(url, token, patience_s=patience_s, after=after, sleep=sleep)
+        self._transport = HttpTransport(url, token, patience_s=patience_s, after=after, sleep=sleep)
         self._wait_s = wait_s
         self._patience_s = patience_s
         self._sleep = sleep
@@ -346,7 +349,7 @@ class AsyncClient:
 
     async def validate_monitor(self, monitor: AnyMonitor) -> ValidationView:
         """Return whether a monitor would be admitted, and why not; nothing is stored."""
-        sent = Request(
+        sent = ApiRequest(
             method="POST", path="/v1/monitors/validate", body=msgspec.json.encode(monitor), is_repeatable=True
         )
         return _decoded(await self._transport.send(sent), ValidationView)
@@ -361,7 +364,7 @@ class AsyncClient:
     async def preview_job(self, filter_: FacetsQuery) -> JobPreview:
         """Return how many monitors a bulk job with this filter would be about, and some of them."""
         body = msgspec.json.encode(JobPreviewBody(filter_))
-        sent = Request(method="POST", path="/v1/jobs/preview", body=body, is_repeatable=True, takes_s=35.0)
+        sent = ApiRequest(method="POST", path="/v1/jobs/preview", body=body, is_repeatable=True, takes_s=35.0)
         return _decoded(await self._transport.send(sent), JobPreview)
 
     async def create_job(self, body: JobBody, *, command_id: str = "") -> JobView:
@@ -383,7 +386,7 @@ class AsyncClient:
 
     async def cancel_job(self, job_id: str) -> None:
         """Stop a bulk job; what it has done stays."""
-        await self._transport.send(Request(method="DELETE", path=place("jobs", job_id)))
+        await self._transport.send(ApiRequest(method="DELETE", path=place("jobs", job_id)))
 
     # --- tasks ----------------------------------------------------------------------------------------------------
 
@@ -446,7 +449,7 @@ class AsyncClient:
 
         One that was sent back is left out the next time, so it is repeated where that is harmless: without ``again``.
         """
-        sent = Request(
+        sent = ApiRequest(
             method="POST",
             path="/v1/dead-letters/redrive",
             body=msgspec.json.encode(body),
@@ -490,7 +493,7 @@ class AsyncClient:
         They are sent again only where each says when it was (``at``): the same signal of the same instant counts once.
         """
         users = {each.user_id for each in signals}
-        sent = Request(
+        sent = ApiRequest(
             method="POST",
             path="/v1/signals",
             user_id=users.pop() if len(users) == 1 else "",
@@ -510,7 +513,7 @@ class AsyncClient:
         being sent again.
         """
         lines = [_with_id(each) for each in commands]
-        sent = Request(
+        sent = ApiRequest(
             method="POST",
             path="/v1/batch",
             body=b"".join(msgspec.json.encode(each) + b"\n" for each in lines),
@@ -557,7 +560,7 @@ class AsyncClient:
         return await self.get("/v1/diagnosis", DiagnosisView)
 
 
-def _decoded(answer: Answer, kind: type[Value]) -> Value:
+def _decoded(answer: HttpAnswer, kind: type[Value]) -> Value:
     """The body of an answer. Raises ApiError for what is of another kind, as of something else at that address."""
     try:
         return msgspec.json.decode(answer.body, type=kind)

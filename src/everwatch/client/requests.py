@@ -12,7 +12,7 @@ NDJSON = "application/x-ndjson"
 _SAFE = frozenset({"GET", "HEAD"})
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request. ``path`` is percent-encoded, with its query.
 
     ``user_id``: whom it is about, "" for several. ``command_id``: sent as ``Idempotency-Key``, so that the server
@@ -50,12 +50,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return said
 
 
-def read(path: str, query: msgspec.Struct | None = None, *, user_id: str = "", **more: Any) -> Request:
+def read(path: str, query: msgspec.Struct | None = None, *, user_id: str = "", **more: Any) -> ApiRequest:
     """Return a request that reads ``path``, with those of the query's parameters that are not the default."""
     given = {} if query is None else _given(query)
     given |= {name: value for name, value in more.items() if value}
     text = urlencode(given, doseq=True)
-    return Request(method="GET", path=f"{path}?{text}" if text else path, user_id=user_id, is_repeatable=True)
+    return ApiRequest(method="GET", path=f"{path}?{text}" if text else path, user_id=user_id, is_repeatable=True)
 
 
 def command(
@@ -68,9 +68,9 @@ def command(
     media_type: str = JSON,
     wait_s: float | None = None,
     precondition: Mapping[str, str] | None = None,
-) -> Request:
+) -> ApiRequest:
     """Return a request that changes something once, however often it is sent."""
-    return Request(
+    return ApiRequest(
         method=method,
         path=path,
         user_id=user_id,

@@ -3,7 +3,7 @@
 import random
 
 from everwatch.client.errors import UNREACHABLE, ApiError
-from everwatch.client.requests import Request
+from everwatch.client.requests import ApiRequest
 
 FIRST_S = 0.2
 LONGEST_S = 5.0
@@ -19,7 +19,7 @@ class Unsent(ApiError):
         super().__init__(0, UNREACHABLE, reason)
 
 
-def pause_s(error: ApiError, request: Request, attempt: int) -> float | None:
+def pause_s(error: ApiError, request: ApiRequest, attempt: int) -> float | None:
     """Return how long to wait before a request is sent again; None if it must not be.
 
     ``attempt``: how often it was sent. What may have been carried out is sent again only if that does no harm.

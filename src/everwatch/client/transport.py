@@ -11,7 +11,7 @@ from yarl import URL
 
 from everwatch.client.errors import UNREACHABLE, ApiError, error_of
 from everwatch.client.positions import Positions
-from everwatch.client.requests import Request
+from everwatch.client.requests import ApiRequest
 from everwatch.client.retrying import Unsent, pause_s
 from everwatch.core.errors import SettingsError
 
@@ -25,7 +25,7 @@ LONGEST_LINE = 512 * 1024
 Sleep = Callable[[float], Awaitable[object]]
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """What came back: a status below 300, headers and the body."""
 
     status: int
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class Transport:
+class HttpTransport:
     """A connection pool to one API. Use it in one event loop; ``close`` it there."""
 
     def __init__(
@@ -60,7 +60,7 @@ class Transport:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, request: Request) -> Answer:
+    async def send(self, request: ApiRequest) -> HttpAnswer:
         """Return the answer to a request, sent again while that may help and does no harm. Raises ApiError."""
         end_s = asyncio.get_running_loop().time() + self._patience_s + (request.wait_s or 0.0)
         attempt = 0
@@ -81,7 +81,7 @@ class Transport:
             return answer
 
     @asynccontextmanager
-    async def stream(self, request: Request, last_event_id: str = "") -> AsyncIterator[aiohttp.StreamReader]:
+    async def stream(self, request: ApiRequest, last_event_id: str = "") -> AsyncIterator[aiohttp.StreamReader]:
         """Open a stream of events, behind ``last_event_id`` if that is given. Raises ApiError."""
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if last_event_id:
@@ -101,7 +101,7 @@ class Transport:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unanswered(error) from None
 
-    async def _once(self, request: Request, wanted: str) -> Answer:
+    async def _once(self, request: ApiRequest, wanted: str) -> HttpAnswer:
         headers = self._authorization | request.headers | ({"Everwatch-After": wanted} if wanted else {})
         timeout = aiohttp.ClientTimeout(
             total=ANSWER_WITHIN_S + request.takes_s + (request.wait_s or 0.0), sock_connect=CONNECT_WITHIN_S
@@ -120,7 +120,7 @@ class Transport:
                 body = await response.read()
                 if response.status >= 300:
                     raise _refusal(response, body)
-                return Answer(response.status, response.headers, body)
+                return HttpAnswer(response.status, response.headers, body)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise self._unanswered(error) from None
 

@@ -9,7 +9,7 @@ ATTEMPTS = 3
 
 
 class Bisection(Generic[T]):
-    """What is left to do of a batch, in order, in parts that become smaller where they fail.
+    """Work left in a batch, in order, in parts that become smaller where they fail.
 
     The caller handles ``part`` until it is empty, and reports each outcome: ``done()`` drops the part, ``failed()``
     halves it. A record that fails alone ``attempts`` times is poison: ``failed()`` returns True, and the caller drops

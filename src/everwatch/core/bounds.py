@@ -1,4 +1,4 @@
-"""What ids, instants and numbers may be in records: of ticks, results and transitions all, as ``model`` declares them.
+"""Bounds of ids, instants and numbers in records, as ``model`` declares them.
 
 Their topics are open like any other, and each reader checks what it reads. Ids of new users and monitors are held to
 narrower rules (``input_models``); those that exist keep theirs.
@@ -28,6 +28,7 @@ Small = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Large = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 # longer than any schedule's interval, and so than any run
 LongestDuration = Annotated[float, Meta(ge=0, le=400 * 86_400_000)]
+Percent = Annotated[int, Meta(ge=0, le=100)]
 Timeout = Annotated[int, Meta(ge=1, le=86_400_000)]
 Weight = Annotated[int, Meta(ge=1, le=1_000)]
 # what we send is a quarter of these at most

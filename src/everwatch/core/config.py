@@ -2,6 +2,8 @@
 
 Every setting is an environment variable ``EVERWATCH_<NAME>`` (upper case) or a line of a ``.env`` file in the
 working folder; command-line options win over both.
+
+All in one file: a setting is one line of one struct, and a reader looks for it here.
 """
 
 import ipaddress
@@ -32,7 +34,7 @@ MOST_DAYS = 36_500
 
 
 class SecurityProtocol(StrEnum):
-    """How clients talk to the brokers."""
+    """Security protocol between clients and brokers."""
 
     PLAINTEXT = "PLAINTEXT"
     SSL = "SSL"
@@ -41,7 +43,7 @@ class SecurityProtocol(StrEnum):
 
 
 class SaslMechanism(StrEnum):
-    """How clients prove who they are."""
+    """SASL mechanism of clients."""
 
     PLAIN = "PLAIN"
     SCRAM_SHA_256 = "SCRAM-SHA-256"
@@ -49,7 +51,7 @@ class SaslMechanism(StrEnum):
 
 
 class LogFormat(StrEnum):
-    """How log lines are written: for people or for a log collector."""
+    """Format of log lines: for people or for a log collector."""
 
     TEXT = "text"
     JSON = "json"
@@ -111,13 +113,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             " failures, and the first and last of a day. 0: all, for EVERWATCH_KEEP_RESULTS_DAYS.",
         ),
     ] = 0
-    keep_days_of_plans: Annotated[
-        str,
-        Meta(
-            description="Days for which everything of users of a plan is kept, all results too, where that is longer:"
-            " pro=90,enterprise=400.",
-        ),
-    ] = ""
     keep_results_until_archived: Annotated[
         bool,
         Meta(description="Keep results, however old, until `everwatch db archive` has written them: true or false."),
@@ -189,7 +184,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "lz4"
     output_format: Annotated[OutputFormat, Meta(description="Encoding of results and transitions.")] = OutputFormat.AVRO
     session_timeout_ms: Annotated[
-        int, Meta(ge=6_000, le=300_000, description="A worker or executor unheard of for so long loses its work.")
+        int, Meta(ge=6_000, le=300_000, description="Consumer-group session timeout; then partitions are reassigned.")
     ] = 8_000
 
     # embedded Kafka
@@ -235,7 +230,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 3_600
     plans_file: Annotated[
         Path | None,
-        Meta(description="TOML file of plans: their monitors, from templates, and their quotas; empty: none."),
+        Meta(
+            description="TOML file of plans: their monitors, from templates, their quotas, and for how long the"
+            " database keeps what is theirs; empty: none."
+        ),
     ] = None
 
     # secrets
@@ -374,7 +372,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def application(self) -> str:
-        """What consumer groups and the changelog are named after: topic prefix and app id."""
+        """Return what consumer groups and the changelog are named after: topic prefix and app id."""
         return f"{self.topic_prefix}{self.app_id}"
 
     @property
@@ -389,7 +387,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def system_timezone(self) -> str:
-        """What ``TZ`` says; empty if it is not set."""
+        """Return what ``TZ`` says; empty if it is not set."""
         return os.environ.get("TZ", "")
 
     @property
@@ -431,7 +429,7 @@ def given_settings() -> frozenset[str]:
 
 
 def _environment() -> dict[str, str]:
-    """What the ``.env`` file and, over it, the environment give, by the settings' names."""
+    """Return what the ``.env`` file and, over it, the environment give, by the settings' names."""
     given: dict[str, str | None] = {}
     if _DOTENV.is_file():
         from dotenv import dotenv_values  # only where there is such a file: imports are a command's start
@@ -480,19 +478,8 @@ def _from_text(wanted: Any, value: Any) -> Any:
     return value if isinstance(value, wanted) else wanted(value)
 
 
-def days_of_plans(text: str) -> dict[str, int]:
-    """What the setting ``keep_days_of_plans`` means: days by plan. Raises ValueError."""
-    found: dict[str, int] = {}
-    for pair in filter(str.strip, text.split(",")):
-        plan, _, days = (part.strip() for part in pair.partition("="))
-        if not plan or not days.isdecimal() or not 0 < int(days) <= MOST_DAYS:
-            raise ValueError(f"{pair.strip()[:100]!r} is not PLAN=DAYS, such as pro=90, with 1 to {MOST_DAYS} days")
-        found[plan] = int(days)
-    return found
-
-
 def _contradictions(settings: Settings) -> list[str]:
-    """What two settings together, or keys, get wrong, a line each."""
+    """Return what two settings together, or keys, get wrong, a line each."""
     wrong = []
     protocol = settings.security_protocol.value
     if protocol.startswith("SASL") and not (settings.sasl_username and settings.sasl_password.get_secret_value()):
@@ -508,10 +495,6 @@ def _contradictions(settings: Settings) -> list[str]:
     # an audit would take results for too many whose monitors it knows nothing of
     if settings.keep_history_days and not 0 < settings.keep_results_days <= settings.keep_history_days:
         wrong.append("keep_history_days must not be less than keep_results_days (0: for good)")
-    try:
-        days_of_plans(settings.keep_days_of_plans)
-    except ValueError as error:
-        wrong.append(f"setting {_PREFIX}KEEP_DAYS_OF_PLANS: {error}")
     return wrong
 
 

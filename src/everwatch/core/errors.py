@@ -28,7 +28,7 @@ class SettingsError(EverwatchError):
 
 
 class RefusalCode(StrEnum):
-    """Why an input was refused, for programs. Codes may be added; a program treats an unknown one as ``invalid``."""
+    """Code of a refusal, for programs. Codes may be added; a program treats an unknown one as ``invalid``."""
 
     INVALID = "invalid"
     WRONG_KEY = "wrong_key"
@@ -79,7 +79,7 @@ class BrokerUnavailable(Transient):
 
 
 class RecordsUnreadable(BrokerUnavailable):
-    """What a broker gives of some partitions cannot be read: ``offsets`` has the first such offset, and why.
+    """Records of some partitions cannot be read: ``offsets`` has the first such offset, and the reason.
 
     Another replica may have it whole, so it may be tried again.
     """
@@ -100,7 +100,7 @@ class RecordRefused(EverwatchError):
 
 
 class AccessError(Transient):
-    """Kafka answers, and lets nobody in like this. Waiting does not mend it, and no record is to blame."""
+    """Kafka refuses access. Waiting does not help, and no record is to blame."""
 
 
 class TransportRefused(AccessError):

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class OutputFormat(StrEnum):
-    """How results and transitions are written."""
+    """Format of results and transitions."""
 
     AVRO = "avro"
     JSON = "json"

@@ -92,7 +92,7 @@ def make_private_data_folder(folder: Path) -> str:
 
 
 def exposed_in(folder: Path, database: Path | None) -> list[Path]:
-    """What other users may look into of a data folder and a database: existing paths, without what a closed folder
+    """Find the paths of a data folder and a database that other users may read, without what a closed folder
     protects."""
     inside = [folder / name for name in (*_FOLDERS, *_FILES)] if mode_for_others(folder) else []
     found = [path for path in inside if mode_for_others(path)]

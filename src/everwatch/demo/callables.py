@@ -1,4 +1,4 @@
-"""What the demo's monitors of the kind ``python`` call; an entry point of this package names it."""
+"""Callables of the demo's monitors of the kind ``python``; an entry point of this package names them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Who takes part: made-up users, each with monitors, some of them broken on purpose."""
+"""The demo's made-up users, each with monitors, some of them broken on purpose."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ import orjson
 
 from everwatch.demo.companies import Company, Watched, company
 from everwatch.demo.ports import DemoPorts
-from everwatch.demo.showcase import SHOWCASE_USER, Health, Showpiece, showcase
+from everwatch.demo.showcase import SHOWCASE_USER, DemoState, Showpiece, showcase
 from everwatch.model import Json
 
 
 class Mix(StrEnum):
-    """Which monitors a demo user gets."""
+    """Choice of a demo user's monitors."""
 
     ALL = "all"
     HTTP = "http"
@@ -26,7 +26,7 @@ class Part(NamedTuple):
 
     user_id: str
     monitor_id: str
-    health: Health
+    health: DemoState
     spec: Json
 
 
@@ -50,7 +50,7 @@ class Cast:
 
     @property
     def everybody(self) -> int:
-        """How many users there are, with the one of the showcase."""
+        """Return how many users there are, with the one of the showcase."""
         return self.users + bool(self.showcase)
 
     def parts(self, number: int) -> Iterator[Part]:
@@ -63,7 +63,7 @@ class Cast:
             who,
             trade.site,
             "http",
-            Health.DOWN if broken else Health.UP,
+            DemoState.DOWN if broken else DemoState.UP,
             {"url": f"http://127.0.0.1:{self.ports.web}/{'broken' if broken else 'ok'}/{user}"},
         )
         if self.mix is Mix.HTTP:
@@ -73,14 +73,14 @@ class Cast:
             who,
             trade.port,
             "tcp",
-            Health.DOWN if closed else Health.UP,
+            DemoState.DOWN if closed else DemoState.UP,
             {"host": "127.0.0.1", "port": self.ports.dead if closed else self.ports.web},
         )
         yield self._part(
             who,
             trade.job,
             "heartbeat",
-            Health.LATE if is_silent(number) else Health.UP,
+            DemoState.LATE if is_silent(number) else DemoState.UP,
             # a signal comes each second: on a machine that is busy for some, the job is well all the same
             {"period": "4s", "grace": "3s"} if is_silent(number) else {"period": "4s", "grace": "16s"},
         )
@@ -118,7 +118,7 @@ class Cast:
             yield SHOWCASE_USER, orjson.dumps(event)
 
     def signals(self) -> Iterator[tuple[str, bytes]]:
-        """What jobs that are not silent report each second: the user's id and the signal, as JSON."""
+        """Return what jobs that are not silent report each second: the user's id and the signal, as JSON."""
         if self.mix is Mix.ALL:
             for number in range(self.users):
                 if not is_silent(number):
@@ -130,7 +130,7 @@ class Cast:
                 told = {"user_id": SHOWCASE_USER, "monitor_id": piece.monitor_id, **piece.signal}
                 yield SHOWCASE_USER, orjson.dumps(told)
 
-    def _part(self, who: Company, watched: Watched, kind: str, health: Health, config: Json) -> Part:
+    def _part(self, who: Company, watched: Watched, kind: str, health: DemoState, config: Json) -> Part:
         spec = {
             "monitor_id": watched.monitor_id,
             "name": f"{who.name}: {watched.name}",
@@ -148,5 +148,5 @@ def plan_of(number: int) -> str:
 
 
 def is_silent(number: int) -> bool:
-    """Whether the job of the demo user with this number sends no heartbeats, on purpose."""
+    """Tell whether the job of the demo user with this number sends no heartbeats, on purpose."""
     return number % 15 == 7

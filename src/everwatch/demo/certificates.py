@@ -44,7 +44,7 @@ class DemoCertificates(NamedTuple):
 
 
 def files_in(folder: Path) -> DemoCertificates:
-    """Where the files are, whether or not they have been written."""
+    """Return where the files are, whether or not they have been written."""
     servers = {name: folder / f"{name}.pem" for name in (HEALTHY_NAME, EXPIRED_NAME)}
     return DemoCertificates(folder / "trusted.pem", servers)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Watched(NamedTuple):
-    """What a trade has watched: the id of a monitor, and its name."""
+    """A monitor of a trade: its id and its name."""
 
     monitor_id: str
     name: str

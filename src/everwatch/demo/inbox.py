@@ -1,4 +1,4 @@
-"""Where the demo's alerts arrive: a mail server and a webhook receiver on the loopback address.
+"""Inbox of the demo's alerts: a mail server and a webhook receiver on the loopback address.
 
 ``python -m everwatch.demo.inbox MAIL HOOK FILE``, two ports and the file that gets a line of JSON for each arrival. A
 webhook that is not signed with the demo's secret is refused. It stops when its stdin ends.

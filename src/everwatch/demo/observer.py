@@ -58,12 +58,12 @@ class Observer:
         self._thread.start()
 
     def emitted(self, after: int, upto: int) -> int:
-        """How many ticks due at after < t <= upto were seen: on the ticks topics, or as inline results."""
+        """Return how many ticks due at after < t <= upto were seen: on the ticks topics, or as inline results."""
         with self._lock:
             return sum(count for at, count in self._emitted.items() if after < at <= upto)
 
     def watched_since(self, instant: int) -> bool:
-        """Whether every partition has a worker that has emitted all its ticks up to ``instant``."""
+        """Tell whether every partition has a worker that has emitted all its ticks up to ``instant``."""
         return min(self._progress.values()) >= instant
 
     def lateness(self) -> Lateness:

@@ -13,7 +13,7 @@ PORTS = range(18_080, 32_000)
 
 
 class DemoPorts(NamedTuple):
-    """Where the target serves HTTP, TLS and DNS, one where nothing listens, and where alerts arrive."""
+    """Ports of the demo: HTTP, TLS and DNS of the target, one where nothing listens, and two for alerts."""
 
     web: int
     dead: int

@@ -18,8 +18,8 @@ EVERY = "2s"
 _OTHER_SECRET = "whsec_bm90LXRoZS1zZWNyZXQtb2YtdGhlLXJlY2VpdmVy"  # noqa: S105  (wrong on purpose)
 
 
-class Health(StrEnum):
-    """What a demo monitor is meant to end as."""
+class DemoState(StrEnum):
+    """Intended final state of a demo monitor."""
 
     UP = "up"
     DOWN = "down"
@@ -30,7 +30,7 @@ class Showpiece(NamedTuple):
     """One monitor. ``says``: what its reason must contain. ``signal``: what the demo reports for it each second."""
 
     kind: str
-    health: Health
+    health: DemoState
     config: Json
     says: str = ""
     signal: Json | None = None
@@ -38,7 +38,7 @@ class Showpiece(NamedTuple):
     @property
     def monitor_id(self) -> str:
         """The kind, and how it is meant to be: ``tls-failing``."""
-        return f"{self.kind}-{'healthy' if self.health is Health.UP else 'failing'}"
+        return f"{self.kind}-{'healthy' if self.health is DemoState.UP else 'failing'}"
 
     @property
     def spec(self) -> Json:
@@ -59,7 +59,7 @@ def showcase(ports: DemoPorts, topic: str) -> list[Showpiece]:
     dns = {"server": f"{HOST}:{ports.dns}", "answers_are": [RIGHT_ADDRESS]}
     orders = {"callable": "showcase_orders"}
     greeting = {"text": "Happy birthday, {{payload.name}}!"}
-    up, down, late = Health.UP, Health.DOWN, Health.LATE
+    up, down, late = DemoState.UP, DemoState.DOWN, DemoState.LATE
     pieces = [
         Showpiece("http", up, {"url": f"{web}/ok/showcase", "body_contains": "well"}),
         Showpiece("http", down, {"url": f"{web}/broken/showcase"}, "status 500, expected 200-299"),
@@ -86,7 +86,7 @@ def showcase(ports: DemoPorts, topic: str) -> list[Showpiece]:
 
 
 class ShowpieceEnding(NamedTuple):
-    """How the monitors of one kind ended: state and reason, and what is not as it should be ("" if all is)."""
+    """Final state and reason of the monitors of one kind, and the problem with it ("" for none)."""
 
     kind: str
     healthy: tuple[str, str]
@@ -103,7 +103,7 @@ class ShowpieceEnding(NamedTuple):
 
 
 def judge(pieces: Iterable[Showpiece], monitors: Iterable[Monitor], read_back: int) -> list[ShowpieceEnding]:
-    """How each kind ended; ``read_back``: how many events of the kind ``publish`` were found on their topic."""
+    """Return how each kind ended; ``read_back``: how many events of the kind ``publish`` were found on their topic."""
     found = {monitor.monitor_id: monitor for monitor in monitors}
     of_kind: dict[str, list[Showpiece]] = {}
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""What demo monitors check: local servers for HTTP, webhooks, TLS and DNS.
+"""Targets of demo monitors: local servers for HTTP, webhooks, TLS and DNS.
 
 ``python -m everwatch.demo.target WEB TLS DNS FOLDER``, three ports and the folder of the certificates. HTTP: ``/ok/…``
 answers 200, ``/broken/…`` 500, ``/hooks`` takes webhooks that are signed with the right secret; anything else is 404.

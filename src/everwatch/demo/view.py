@@ -1,4 +1,4 @@
-"""What a person sees of a running demo."""
+"""View of a running demo."""
 
 from dataclasses import dataclass
 
@@ -107,7 +107,7 @@ def _arrived(counts: dict[str, int]) -> str:
 
 
 def print_showcase(console: Console, endings: list[ShowpieceEnding]) -> None:
-    """How the monitors of each kind ended, for a person."""
+    """Return how the monitors of each kind ended, for a person."""
     if not endings:
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")

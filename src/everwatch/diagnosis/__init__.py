@@ -1,4 +1,4 @@
-"""What is wrong with a running system, and what to do about it: the checks behind ``everwatch doctor``."""
+"""Diagnosis of a running system, with remedies: the checks behind ``everwatch doctor``."""
 
 from everwatch.diagnosis.check_list import CHECKS, diagnose
 from everwatch.diagnosis.finding import Finding

@@ -21,6 +21,7 @@ from everwatch.diagnosis.checks.entries import check_entries
 from everwatch.diagnosis.checks.executors import check_executors
 from everwatch.diagnosis.checks.folders import check_folders
 from everwatch.diagnosis.checks.installation import check_schemas, check_settings
+from everwatch.diagnosis.checks.notifier import check_notifier
 from everwatch.diagnosis.checks.sink import check_sink
 from everwatch.diagnosis.checks.unreadable import check_unreadable
 from everwatch.diagnosis.checks.workers import check_workers
@@ -50,6 +51,7 @@ CHECKS = (
     Check("entries", check_entries, needs=("certificates", "broker", "topics")),
     Check("executors", check_executors, needs=("certificates", "broker", "topics")),
     Check("sink", check_sink, needs=("certificates", "broker", "topics")),
+    Check("notifier", check_notifier, needs=("certificates", "broker", "topics")),
     Check("unreadable", check_unreadable, needs=("certificates", "broker", "topics")),
     Check("dead letters", check_dead_letters, needs=("certificates", "broker", "topics")),
     Check("database", check_database),

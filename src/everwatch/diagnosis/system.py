@@ -18,7 +18,7 @@ from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.lag import Lag, measure
 from everwatch.kafka.peek import PEEKING
-from everwatch.kafka.process_rights import Process
+from everwatch.kafka.process_rights import ProcessRole
 from everwatch.kafka.progress import Noted, read_emitted_to, read_progress
 from everwatch.kafka.topics import Topics, check_topics
 
@@ -41,7 +41,7 @@ def disk_space(path: Path) -> DiskSpace:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process of this machine is stopped by a signal (SIGSTOP, Ctrl-Z); False where that cannot be told."""
+    """Tell whether a process of this machine is stopped by a signal (SIGSTOP, Ctrl-Z); False if unknown."""
     try:
         # behind the name, which may hold anything, in parentheses
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
@@ -52,7 +52,7 @@ def is_stopped(pid: int) -> bool:
 
 @dataclass(frozen=True)
 class System:
-    """What checks read. Expensive snapshots are cached properties: all checks of one diagnosis share them.
+    """The system that checks read. Expensive snapshots are cached properties, shared by all checks of one diagnosis.
 
     ``recent_ms``: dead letters younger than that count. ``processes``: those that run as this user.
     ``pause`` waits so many seconds. ``host`` is this machine's name, ``is_stopped`` tells of its processes.
@@ -62,7 +62,7 @@ class System:
     bootstrap_servers: str
     clock: Clock
     recent_ms: int = 600_000
-    processes: tuple[Process, ...] = tuple(Process)
+    processes: tuple[ProcessRole, ...] = tuple(ProcessRole)
     disk_space: Callable[[Path], DiskSpace] = disk_space
     host: str = field(default_factory=socket.gethostname)
     is_stopped: Callable[[int], bool] = is_stopped
@@ -85,13 +85,13 @@ class System:
 
     @cached_property
     def noted(self) -> dict[int, Noted]:
-        """What each partition's owner noted last with its progress. Raises BrokerUnavailable."""
+        """Return what each partition's owner noted last with its progress. Raises BrokerUnavailable."""
         with closing(self.new_consumer(**PEEKING)) as consumer:
             return read_progress(consumer, self.topics.progress, range(self.settings.partitions))
 
     @cached_property
     def lag(self) -> Lag:
-        """How far every process is."""
+        """Return how far every process is."""
         return self.measure_lag()
 
     @cached_property
@@ -102,7 +102,7 @@ class System:
         return self.measure_lag()
 
     def measure_lag(self) -> Lag:
-        """How far every process is now, anew. Raises BrokerUnavailable, within seconds if no broker answers."""
+        """Return how far every process is now, anew. Raises BrokerUnavailable, within seconds if no broker answers."""
         check_topics(self.admin, self.settings, timeout_s=ANSWERS_WITHIN_S)
         return measure(self.settings, self.admin, self.new_consumer, self._read_emitted_to(), self.clock)
 

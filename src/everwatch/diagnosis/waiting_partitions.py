@@ -1,4 +1,4 @@
-"""What the checks of processes have in common: partitions that wait, told by topic and owner."""
+"""Partitions that wait, by topic and owner: common to the checks of processes."""
 
 from collections.abc import Iterable, Sequence
 
@@ -41,7 +41,7 @@ def numbers_of(rows: Iterable[PartitionLag]) -> str:
 
 
 def waiting(rows: Sequence[PartitionLag], what: str) -> str:
-    """How many records wait, and for how long, for people; ``what`` is the word for one of them."""
+    """Return how many records wait, and for how long, for people; ``what`` is the word for one of them."""
     count = sum(row.lag for row in rows)
     if not count:
         return f"no {what} waits"

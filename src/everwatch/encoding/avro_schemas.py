@@ -24,7 +24,7 @@ AvroSchema = dict[str, Any]
 
 
 def schema_folder() -> Traversable:
-    """Where the ``.avsc`` files are: inside an installed package, or beside ``src/`` in a checkout."""
+    """Return where the ``.avsc`` files are: inside an installed package, or beside ``src/`` in a checkout."""
     installed = files("everwatch") / "schemas"
     return installed if installed.is_dir() else Path(__file__).parents[3] / "schemas"
 
@@ -75,6 +75,17 @@ def _writers(name: str) -> dict[bytes, AvroSchema]:
     old = [entry for entry in history.iterdir() if entry.name.startswith(f"{name}.")] if history.is_dir() else []
     schemas = [load(name), *(_parse(entry.read_bytes()) for entry in old)]
     return {_fingerprint(schema): schema for schema in schemas}
+
+
+def forget() -> None:
+    """Forget the schemas that were read; they are read again when they are needed."""
+    for cached in (load, header, _writers):
+        cached.cache_clear()
+
+
+def fingerprint_of(schema: bytes) -> bytes:
+    """Return the fingerprint of a schema file."""
+    return _fingerprint(_parse(schema))
 
 
 def _parse(text: bytes) -> AvroSchema:

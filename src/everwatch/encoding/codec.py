@@ -1,6 +1,9 @@
-"""Bytes <-> model. What comes in is JSON or Avro single-object encoding; what goes out is either, by setting."""
+"""Bytes <-> model. What comes in is JSON or Avro single-object encoding; what goes out is either, by setting.
 
-from collections.abc import Callable
+All in one file: it is the list of what there is on topics, a short function each way.
+"""
+
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import isfinite
 from typing import Any, TypeVar
@@ -11,15 +14,13 @@ import orjson
 from everwatch.core.bounds import LATEST_MS, LONGEST_KEY_BYTES
 from everwatch.core.errors import InvalidInput, UndecodableEntry
 from everwatch.core.output_format import OutputFormat
-from everwatch.encoding import avro_schemas, input_models, table_records
+from everwatch.encoding import avro_schemas, input_conversion, input_models, result_decoder, table_records
 from everwatch.model import (
     NOTHING,
     Align,
-    Asker,
     At,
     AuditEntry,
     Command,
-    CommandType,
     Cron,
     Every,
     Monitor,
@@ -43,6 +44,8 @@ _BOOKKEEPING = b"\x01"
 # what is made of an input (table entries) must fit into a record too
 LARGEST_INPUT_BYTES = 512 * 1024
 LARGEST_RESULT_BYTES = 256 * 1024
+# if one of them is wrong, so many are decoded one by one
+_RESULTS_AT_ONCE = 200
 
 Input = TypeVar("Input", bound=msgspec.Struct)
 Output = TypeVar("Output", Result, Transition, Reply, AuditEntry)
@@ -67,7 +70,7 @@ def commands_key(user_id: str) -> bytes:
 
 
 def is_bookkeeping(monitor_id: bytes) -> bool:
-    """Whether the part of a table key behind the user is no monitor's id."""
+    """Tell whether the part of a table key behind the user is no monitor's id."""
     return monitor_id.startswith(_BOOKKEEPING)
 
 
@@ -82,65 +85,19 @@ def split_key(key: bytes) -> tuple[str, str]:
 
 def decode_signup(data: bytes | None) -> Signup:
     """The signup in ``data``. Raises InvalidInput. The kinds have not judged the configs yet: see ``admission``."""
-    return input_models.signup_of(_decode_input(data, "signup", input_models.SignupInput, _inline_json))
+    return input_conversion.signup_of(_decode_input(data, "signup", input_models.SignupInput, _inline_json))
 
 
 def decode_command(data: bytes | None) -> Command:
     """The command in ``data``. Raises InvalidInput."""
-    return input_models.command_of(_decode_input(data, "command", input_models.CommandInput, _inline_json))
-
-
-class _SignupAsker(msgspec.Struct, frozen=True):
-    user_id: input_models.UserId
-    signup_id: input_models.Name
-
-
-class _CommandAsker(msgspec.Struct, frozen=True):
-    command: CommandType
-    user_id: input_models.UserId
-    command_id: input_models.Name
-    monitor_id: input_models.MonitorId = ""
-
-
-class _SignalAsker(msgspec.Struct, frozen=True):
-    user_id: input_models.UserId
-    signal_id: input_models.Name
-    monitor_id: input_models.MonitorId = ""
-
-
-_ASKERS: dict[str, type[_SignupAsker | _CommandAsker | _SignalAsker]] = {
-    "signup": _SignupAsker,
-    "command": _CommandAsker,
-    "signal": _SignalAsker,
-}
-
-
-def asker_of(name: str, data: bytes) -> Asker | None:
-    """Who asks for an answer to a refused ``signup``, ``command`` or ``signal``; None if nobody does.
-
-    Reads only what an answer takes, so that an input which is wrong elsewhere is answered too.
-    """
-    try:
-        if data.startswith(avro_schemas.MAGIC):
-            asked = msgspec.convert(avro_schemas.decode(name, data), type=_ASKERS[name])
-        else:
-            asked = msgspec.json.decode(data, type=_ASKERS[name])
-    except (InvalidInput, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    match asked:
-        case _SignupAsker():
-            return Asker("signup", asked.user_id, signup_id=asked.signup_id)
-        case _CommandAsker():
-            return Asker(asked.command.value, asked.user_id, asked.monitor_id, asked.command_id)
-        case _:
-            return Asker("signal", asked.user_id, asked.monitor_id, signal_id=asked.signal_id)
+    return input_conversion.command_of(_decode_input(data, "command", input_models.CommandInput, _inline_json))
 
 
 def decode_signal(data: bytes | None) -> Signal:
     """The signal in ``data``. Raises InvalidInput."""
     if data and data[:1] == b"{" and len(data) <= LARGEST_INPUT_BYTES:
-        return input_models.signal_of(input_models.parse_signal(data))
-    return input_models.signal_of(_decode_input(data, "signal", input_models.SignalInput, _as_it_is))
+        return input_conversion.signal_of(input_models.parse_signal(data))
+    return input_conversion.signal_of(_decode_input(data, "signal", input_models.SignalInput, _as_it_is))
 
 
 def _decode_input(
@@ -225,7 +182,7 @@ def encode_result(result: Result, output_format: OutputFormat) -> bytes:
 
 
 def decode_result(data: bytes | None) -> Result:
-    """A result, in whichever encoding it was written. Raises InvalidInput."""
+    """A result, in whichever encoding it was written. Raises InvalidInput. Of many: ``decode_results``."""
     if data and len(data) > LARGEST_RESULT_BYTES:
         raise InvalidInput(f"the record has {len(data)} bytes; a result may have at most {LARGEST_RESULT_BYTES}")
     result = _decode_output("result", data, Result)
@@ -234,10 +191,44 @@ def decode_result(data: bytes | None) -> Result:
     return result
 
 
+def decode_results(values: Sequence[bytes | None]) -> list[Result | InvalidInput]:
+    """Each result, or why it is none: what ``decode_result`` gives, for less."""
+    found: list[Result | InvalidInput] = []
+    for begin in range(0, len(values), _RESULTS_AT_ONCE):
+        some = values[begin : begin + _RESULTS_AT_ONCE]
+        found += _decode_together(some) or map(_result_or_refusal, some)
+    return found
+
+
+def _decode_together(values: Sequence[bytes | None]) -> list[Result] | None:
+    """The results, if there is nothing wrong or unusual about any of them."""
+    header = result_decoder.HEADER
+    if not all(value and value.startswith(header) and len(value) <= LARGEST_RESULT_BYTES for value in values):
+        return None
+    try:
+        results = msgspec.convert(list(map(result_decoder.decode, values)), type=list[Result])  # type: ignore[arg-type]
+    except (result_decoder.Unsure, msgspec.ValidationError):
+        return None
+    finite = all(all(map(isfinite, result.timings.values())) for result in results if result.timings)
+    return results if finite else None
+
+
+def _result_or_refusal(value: bytes | None) -> Result | InvalidInput:
+    try:
+        return decode_result(value)
+    except InvalidInput as error:
+        return error
+
+
 def check_not_ahead(instant: int, latest: int, path: str) -> None:
     """Raise InvalidInput if ``instant`` lies after ``latest`` (both in ms)."""
     if instant > latest:
-        raise InvalidInput(f"it is from the future: {(instant - latest) / 1000:g} s later than is taken", path)
+        raise ahead_of(instant, latest, path)
+
+
+def ahead_of(instant: int, latest: int, path: str) -> InvalidInput:
+    """The refusal of an ``instant`` after ``latest`` (both in ms)."""
+    return InvalidInput(f"it is from the future: {(instant - latest) / 1000:g} s later than is taken", path)
 
 
 def encode_transition(transition: Transition, output_format: OutputFormat) -> bytes:

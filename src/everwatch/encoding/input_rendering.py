@@ -53,7 +53,7 @@ def schedule_form(schedule: Schedule) -> dict[str, Any]:
     """A schedule without its bounds."""
     match schedule:
         case At(at) if at <= 0:
-            # of a delay that is not settled yet: see ``input_models.settled``
+            # of a delay that is not resolved yet: see ``input_conversion.resolved``
             return {"in": format_duration(-at)}
         case At(at):
             return {"at": format_instant(at)}
@@ -67,7 +67,7 @@ def schedule_form(schedule: Schedule) -> dict[str, Any]:
 
 
 def policy_form(policy: Policy) -> dict[str, Any]:
-    """What a policy says beyond the default."""
+    """Return what a policy says beyond the default."""
     said = _duration("timeout", policy.timeout_ms, _POLICY.timeout_ms)
     said |= _duration("misfire_grace", policy.misfire_grace_ms, _POLICY.misfire_grace_ms)
     said |= _duration("remind_every", policy.remind_every_ms, _POLICY.remind_every_ms)

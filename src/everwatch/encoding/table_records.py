@@ -1,9 +1,11 @@
-"""The records that are written and read a million times, encoded by hand: the table's entries, and ticks.
+"""Records of the hot paths, encoded by hand: the table's entries, and ticks.
 
-The bytes are those of the Avro schemas (``schemas/``), as fastavro would write them; property tests hold the two
-against each other. Only the current schema is known here: bytes of an older one are for ``avro_schemas.decode``.
+The bytes are those of the Avro schemas (``schemas/``), as fastavro would write them; property tests compare the two.
+Only the current schema is known here: bytes of an older one are for ``avro_schemas.decode``.
 
 A due monitor needs little of its entry, and most of that is copied from it as it stands: see ``TimetableFields``.
+
+All in one file: one layout of bytes, which every function here reads or writes a part of, changes in one place.
 """
 
 import re
@@ -160,7 +162,7 @@ def read_agenda(text: str) -> Agenda:
 
 
 def read_signals(text: str) -> SignalState:
-    """What a table entry holds of a monitor's signals as ``text``."""
+    """Return what a table entry holds of a monitor's signals as ``text``."""
     return _signals_of(text) if text else NO_SIGNALS
 
 
@@ -314,7 +316,7 @@ def _read_schedule(value: bytes, at: int) -> tuple[Schedule, int]:
 
 
 class TimetableFields(NamedTuple):
-    """When a monitor is due, and the value of its tick.
+    """Fields of a monitor that the timetable needs, and the value of its tick.
 
     ``starts_at``: since when its owner wants it to be due, 0 for at once. ``ends_at``: the last instant at which it is
     due, 0 for none. ``retry``: when the tick of which instant is tried again, and the value of that tick.
@@ -423,13 +425,13 @@ def read_plan(monitor_id: bytes, value: bytes) -> TimetableFields | None:
 
 
 def _after_kind_and_config(value: bytes) -> tuple[int, int]:
-    """Where the kind and the config of an entry end."""
+    """Return where the kind and the config of an entry end."""
     kind_end = _after_text(value, avro_schemas.HEADER_LENGTH)
     return kind_end, _after_text(value, kind_end)
 
 
 def _after_text(value: bytes, at: int) -> int:
-    """Where the text that begins at ``at`` ends. Short ones, which most are, are read the short way."""
+    """Return where the text that begins at ``at`` ends. Short ones, which most are, are read the short way."""
     length = value[at]
     if length < 0x80:
         return at + 1 + (length >> 1)
@@ -562,7 +564,7 @@ def with_signal(value: bytes, at: int) -> bytes | None:
 
 
 def stays_as_it_is(value: bytes, status: Status) -> bool:
-    """Whether a result with this status surely changes nothing about the monitor in a table entry.
+    """Tell whether a result with this status surely changes nothing about the monitor in a table entry.
 
     True only where ``lifecycle.after_result`` gives back the same monitor, whatever else the result says: a monitor
     that is up and stays up. False where that takes a closer look.

@@ -42,7 +42,7 @@ def tick_id(tick: Tick) -> str:
 
 
 def tick_values(tick: Tick) -> dict[str, Any]:
-    """What templates may name, for ``tick``. ``scheduled_at`` is ISO 8601 in UTC; ``payload`` None if there is none.
+    """Return the values that templates may name. ``scheduled_at`` is ISO 8601 in UTC; ``payload`` may be None.
 
     Raises InvalidInput for a payload that cannot be read.
     """

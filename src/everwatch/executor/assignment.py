@@ -1,5 +1,6 @@
 """A partition that this executor holds."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from confluent_kafka import Message, TopicPartition
@@ -42,7 +43,7 @@ class HeldPartition:
 
     @property
     def busy(self) -> bool:
-        """Whether something that was started is not durable yet."""
+        """Tell whether something that was started is not durable yet."""
         return self.started > self.finished
 
     def at(self, offset: int | None = None) -> TopicPartition:
@@ -53,3 +54,14 @@ class HeldPartition:
 
 
 Taken = tuple[HeldPartition, Message]
+
+
+def uncommitted(partitions: Iterable[HeldPartition]) -> list[TopicPartition]:
+    """Return the offsets to commit. They count as committed from here on, until a callback says otherwise."""
+    offsets = []
+    for held in partitions:
+        low = held.watermark.low
+        if low is not None and low != held.committed:
+            held.committed = low
+            offsets.append(held.at(low))
+    return offsets

@@ -20,7 +20,7 @@ Source = TypeVar("Source")
 
 
 class QueuePlace(Enum):
-    """Where a monitor with waiting ticks stands."""
+    """Place of a monitor with waiting ticks."""
 
     NOWHERE = auto()
     QUEUE = auto()
@@ -50,7 +50,7 @@ class WaitingTick(Generic[Source]):
         return [self.source, *self.again]
 
     def is_late(self, now: int) -> bool:
-        """Whether its nominal instant passed a while ago, as far as that can be told."""
+        """Tell whether its nominal instant passed a while ago, as far as that can be told."""
         return self.tick.is_scheduled and now - self.tick.scheduled_at > LATE_MS
 
 
@@ -79,7 +79,7 @@ class Backlog(Generic[Source]):
     _pairs: int = 0
 
     def __len__(self) -> int:
-        """How many ticks wait."""
+        """Return how many ticks wait."""
         return len(self._scheduled) + (len(self._others) if self._others else 0)
 
     @property
@@ -181,7 +181,7 @@ class Backlog(Generic[Source]):
         return before.tick.version == after.tick.version and distance_ms <= self._closest_ms
 
     def next(self) -> WaitingTick[Source] | None:
-        """What is to be begun now; it waits until ``take_out``. None if nothing waits.
+        """Return what is to be begun now; it waits until ``take_out``. None if nothing waits.
 
         The freshest scheduled tick, then the others in the order of time. What was asked for by hand, and retries, come
         when they came.

@@ -23,7 +23,7 @@ _PATIENCE_S = 0.1
 
 
 class Written(NamedTuple):
-    """What came of the output of a run, in bytes."""
+    """Output of a run in bytes: kept and dropped."""
 
     kept: int = 0
     dropped: int = 0

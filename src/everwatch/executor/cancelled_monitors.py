@@ -26,7 +26,7 @@ _NONE = CancelledUpto()
 
 
 class CancelledMonitors:
-    """What is cancelled, by monitor and by user: the newest ``MOST_KEPT``, at most for ``KEPT_MS``."""
+    """Cancellations by monitor and by user: the newest ``MOST_KEPT``, for at most ``KEPT_MS``."""
 
     def __init__(self, most_kept: int = MOST_KEPT) -> None:
         self._most_kept = most_kept
@@ -34,7 +34,7 @@ class CancelledMonitors:
         self._known: dict[Key, CancelledUpto] = {}
 
     def __len__(self) -> int:
-        """How many monitors and users are known."""
+        """Return how many monitors and users are known."""
         return len(self._known)
 
     def note(self, key: Key, cancellation: Cancellation, now: int) -> None:

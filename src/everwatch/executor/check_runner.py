@@ -1,4 +1,8 @@
-"""The checks in flight: from a tick's record to a result on its way. Lives on the event loop."""
+"""Checks from a tick's record to a result on its way. Lives on the event loop.
+
+All in one file: it moves a tick between backlog, queue, host limit and slot, which are modules of their own; every
+method here changes two of these at once.
+"""
 
 import asyncio
 import logging
@@ -19,6 +23,7 @@ from everwatch.executor.host_rate_limiter import HostRateLimiter
 from everwatch.executor.metrics import IN_FLIGHT, LIMITED_TARGETS, SkipCause, count_check, count_skipped
 from everwatch.executor.overlap import Running, RunningTick, reason_of_skip
 from everwatch.executor.priority_queues import Queues, Slot
+from everwatch.executor.reachability import Reachability, reaches
 from everwatch.executor.result_sender import ResultSender
 from everwatch.executor.standstill import Standstill
 from everwatch.executor.tick_records import tick_of
@@ -81,6 +86,7 @@ class Checks:
         self._acknowledge = acknowledge
         topics = Topics.of(settings)
         self._dead_letters = DeadLetters(outbox, topics, self._clock, "executor")
+        self._reachability = Reachability()
         self._reporting = ResultSender(settings, outbox, self._clock, executor_id)
         self._priorities = {topics.ticks_for(priority): priority for priority in Priority}
         self._secrets = config_secrets(settings)
@@ -92,7 +98,7 @@ class Checks:
         self._queues: Queues[TickBacklog | _Turn] = Queues(settings.max_in_flight)
         # a few of one callable may wait for a process; what is more takes no slot
         of_a_callable = 2 * settings.python_processes
-        self._manners: HostRateLimiter[TickBacklog] = HostRateLimiter(
+        self._host_limiter: HostRateLimiter[TickBacklog] = HostRateLimiter(
             settings.target_in_flight,
             settings.target_per_s,
             self._on_turn,
@@ -100,7 +106,7 @@ class Checks:
         )
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at_s: float | None = None
-        self._running: Running[Taken, TickBacklog] = Running()
+        self.running: Running[Taken, TickBacklog] = Running()
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet = LogThrottle(context.clock)
         self._draining = False
@@ -120,7 +126,7 @@ class Checks:
             except Exception as error:
                 try:
                     self._refuse(taken, error)
-                except Exception as problem:  # nobody waits for what is called by the event loop
+                except Exception as problem:  # the event loop would lose it
                     self._fail(problem)
                     return
         for held in [held for held in self._catching_up if held.revoked or not self._standstill.is_behind(held)]:
@@ -143,14 +149,14 @@ class Checks:
     def measure(self) -> None:
         """Set the gauges of what runs."""
         IN_FLIGHT.set(len(self._tasks))
-        LIMITED_TARGETS.set(len(self._manners))
+        LIMITED_TARGETS.set(len(self._host_limiter))
 
     async def drain(self, timeout_s: float) -> int:
         """Start nothing more, wait for at most ``timeout_s``, then give up; returns how many checks were given up."""
         self._draining = True
         self._standstill.close()
         self._queues.clear()
-        self._manners.clear()
+        self._host_limiter.clear()
         self._set_alarm()
         if not self._tasks:
             return 0
@@ -173,12 +179,12 @@ class Checks:
         except InvalidInput as error:
             self._bury(taken, error)
             return
-        if not self._running.is_idle(tick):
-            if (run := self._running.same_as(tick)) is not None:
+        if not self.running.is_idle(tick):
+            if (run := self.running.same_as(tick)) is not None:
                 held.started += 1
                 run.repeated.append(taken)
                 return
-            blocking = self._running.in_the_way_of(tick)
+            blocking = self.running.in_the_way_of(tick)
             if blocking is not None and blocking.overlaps(tick):
                 self._skip([WaitingTick(tick, taken, now)], reason_of_skip(blocking, tick), SkipCause.OVERLAP)
                 waiting_too = self._backlogs.known(tick, self._priorities[held.topic])
@@ -212,7 +218,7 @@ class Checks:
             if found is None:
                 return
             tick = found.tick
-        run = self._running.in_the_way_of(tick)
+        run = self.running.in_the_way_of(tick)
         if run is not None:
             backlog.place = QueuePlace.RUN
             run.behind.append(backlog)
@@ -225,7 +231,7 @@ class Checks:
         self._queues.put(priority, backlog.user_id, _Turn(host, backlog), _weight_of(backlog), ahead=True)
 
     def _choose(self, backlog: TickBacklog) -> WaitingTick[Taken] | None:
-        """What of a monitor is to be begun; skips what its misfire rule skips, and leaves out what is another's."""
+        """Return the tick of a monitor to begin next, if any; those that its misfire rule skips are reported."""
         if len(self._cancelled):
             self._drop_cancelled(backlog)
         if expired := backlog.expire(self._clock.now_ms()):
@@ -281,7 +287,7 @@ class Checks:
         found = self._choose(backlog)
         if found is None:
             return False
-        if self._running.in_the_way_of(found.tick) is not None:
+        if self.running.in_the_way_of(found.tick) is not None:
             self._put(backlog, found.tick)
             return False
         if self._awaits_fresher(backlog, found):
@@ -291,12 +297,12 @@ class Checks:
             self._go_on(backlog)
             return False
         # a kind that keeps time waits for something that is no host, and has a limit of its own
-        host = target_of(job) if self._manners.limits_hosts or job.keeps_time else ""
+        host = target_of(job) if self._host_limiter.limits_hosts or job.keeps_time else ""
         if host:
             now_s = self._clock.monotonic_s()
-            if not self._manners.admits(host, now_s):
+            if not self._host_limiter.admits(host, now_s):
                 backlog.place, backlog.host = QueuePlace.QUEUE, host
-                self._manners.park(host, backlog.priority, backlog, now_s)
+                self._host_limiter.park(host, backlog.priority, backlog, now_s)
                 return False
         self._begin(slot, backlog, found, job, host)
         return True
@@ -304,17 +310,17 @@ class Checks:
     def _start_at(self, slot: Slot[TickBacklog | _Turn], host: str) -> bool:
         """Begin a check of the monitor that waited longest for ``host``; False if there is none to begin."""
         now_s = self._clock.monotonic_s()
-        backlog = self._manners.take(host, slot.priority, now_s)
+        backlog = self._host_limiter.take(host, slot.priority, now_s)
         if backlog is None:
             return False
         backlog.place, backlog.host = QueuePlace.NOWHERE, ""
         found = self._choose(backlog)
         if found is not None and self._awaits_fresher(backlog, found):
-            self._manners.pass_over(host, now_s)
+            self._host_limiter.pass_over(host, now_s)
             return False
         job = None if found is None else self._job_of(backlog, found)
-        if found is None or job is None or target_of(job) != host or self._running.in_the_way_of(found.tick):
-            self._manners.pass_over(host, now_s)
+        if found is None or job is None or target_of(job) != host or self.running.in_the_way_of(found.tick):
+            self._host_limiter.pass_over(host, now_s)
             self._go_on(backlog)
             return False
         self._begin(slot, backlog, found, job, host)
@@ -346,7 +352,7 @@ class Checks:
         self, slot: Slot[TickBacklog | _Turn], backlog: TickBacklog, found: WaitingTick[Taken], job: Job, host: str
     ) -> None:
         backlog.take_out(found, is_begun=True)
-        run = self._running.begin(found.tick, self._clock.now_ms())
+        run = self.running.begin(found.tick, self._clock.now_ms())
         self._count(found.source, -1)
         found.source[0].started += 1
         for source in found.again:
@@ -355,9 +361,9 @@ class Checks:
             run.repeated.append(source)
         began_s = self._clock.monotonic_s()
         if host:
-            self._manners.start(host, began_s)
+            self._host_limiter.start(host, began_s)
         task = self._loop.create_task(
-            self._check(found.tick, job, slot.priority, self._acknowledging_one(found.source))
+            self._check(found.tick, job, host, slot.priority, self._acknowledging_one(found.source))
         )
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, run, slot, host, began_s))
@@ -372,7 +378,7 @@ class Checks:
 
     def _set_alarm(self) -> None:
         """One timer for all hosts, set to when the first of them may be asked again."""
-        at_s = self._manners.wakes_at_s
+        at_s = self._host_limiter.wakes_at_s
         if at_s == self._alarm_at_s:
             return
         if self._alarm is not None:
@@ -384,19 +390,23 @@ class Checks:
 
     def _wake(self) -> None:
         self._alarm = self._alarm_at_s = None
-        self._manners.wake(self._clock.monotonic_s())
+        self._host_limiter.wake(self._clock.monotonic_s())
         self._start_waiting()
 
     # --- running and ending -----------------------------------------------------------------------------------------
 
-    async def _check(self, tick: Tick, job: Job, priority: Priority, delivered: OnDelivered) -> None:
+    async def _check(self, tick: Tick, job: Job, host: str, priority: Priority, delivered: OnDelivered) -> None:
         started_at = self._clock.now_ms()
         began_s = self._clock.monotonic_s()
         outcome = await run_job(job, tick, self._context, partial(self._reporting.complain, tick.kind))
         # what waits for its turn has not begun
         started_at += round(outcome.waited_ms)
         duration_ms = max(0.0, round((self._clock.monotonic_s() - began_s) * 1000 - outcome.waited_ms, 3))
-        self._reporting.report(tick, outcome, started_at, duration_ms, delivered)
+        reached = reaches(outcome)
+        unreached = 0
+        if reached is not None:
+            unreached = self._reachability.note(host or target_of(job), reached, self._clock.monotonic_s())
+        self._reporting.report(tick, outcome, started_at, duration_ms, delivered, unreached)
         # a name that no kind has may be anything
         count_check(priority, tick, tick.kind if job.kind else "unknown", outcome, started_at, duration_ms)
 
@@ -404,11 +414,11 @@ class Checks:
         self, run: TickRun, slot: Slot[TickBacklog | _Turn], host: str, began_s: float, task: asyncio.Task[None]
     ) -> None:
         self._tasks.discard(task)
-        self._running.end(run)
+        self.running.end(run)
         now_s = self._clock.monotonic_s()
         self._queues.release(slot, now_s - began_s)
         if host:
-            self._manners.end(host, now_s)
+            self._host_limiter.end(host, now_s)
         if not task.cancelled():  # else its repetitions, like itself, are left to another executor
             try:
                 task.result()

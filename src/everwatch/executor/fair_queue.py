@@ -6,7 +6,7 @@ the length of the user's last run is charged. So users whose checks take 10 ms d
 take 10 s, however many those are.
 
 Cost: the logarithm of the number of waiting users per item. Memory: what waits, users who hold slots, and up to
-``MOST_IN_DEBT`` users who have used more than their share of late.
+``MOST_IN_DEBT`` users who have used more than their share recently.
 """
 
 import heapq
@@ -71,8 +71,13 @@ class FairQueue(Generic[Item]):
 
     @property
     def users(self) -> int:
-        """How many users are known: they wait, hold slots or are in debt."""
+        """Return how many users are known: they wait, hold slots or are in debt."""
         return len(self._users)
+
+    @property
+    def entries(self) -> int:
+        """Return how many entries its heaps hold, void ones among them."""
+        return len(self._quick) + len(self._others)
 
     def put(self, name: Hashable, item: Item, weight: int = 1, *, ahead: bool = False) -> None:
         """Let ``item`` wait; ``ahead`` of what else the user has waiting."""
@@ -94,7 +99,7 @@ class FairQueue(Generic[Item]):
             self._enter(user)
 
     def is_ready(self, *, quick_only: bool = False) -> bool:
-        """Whether anything waits; with ``quick_only``, of users who hold no slot and are quick."""
+        """Tell whether anything waits; with ``quick_only``, of users who hold no slot and are quick."""
         return bool(self._head(self._quick) or (not quick_only and self._head(self._others)))
 
     def take(self, *, quick_only: bool = False) -> Grant[Item]:

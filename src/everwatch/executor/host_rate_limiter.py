@@ -1,4 +1,4 @@
-"""How many checks one host gets at once, and how many a second; who has to wait for its host waits here (pure).
+"""Rate limiter per host: checks at once and checks a second; checks over the limit wait here (pure).
 
 Many users may watch one host, and all of their checks together should not be what brings it down. Starts are spaced
 by a generic cell rate algorithm (ITU-T I.371): with R a second, R + R / 10 in any one second, and R in the long run.
@@ -21,7 +21,7 @@ OnTurn = Callable[[Priority, str, Any], None]
 
 
 def burst_of(per_s: int) -> int:
-    """How many may start at the very same moment with ``per_s`` a second."""
+    """Return how many may start at the very same moment with ``per_s`` a second."""
     return max(1, per_s // 10)
 
 
@@ -71,21 +71,21 @@ class HostRateLimiter(Generic[Item]):
         self._fading: deque[str] = deque()
 
     def __len__(self) -> int:
-        """How many hosts are remembered."""
+        """Return how many hosts are remembered."""
         return len(self._hosts)
 
     @property
     def limits_hosts(self) -> bool:
-        """Whether there is a limit for hosts; what is no host may have its own limit all the same."""
+        """Tell whether there is a limit for hosts; what is no host may have its own limit all the same."""
         return bool(self._in_flight or self._spacing_s)
 
     @property
     def wakes_at_s(self) -> float | None:
-        """When ``wake`` has to be called; None while only an end can let anybody begin."""
+        """Return when ``wake`` has to be called; None while only an end can let anybody begin."""
         return self._alarms[0][0] if self._alarms else None
 
     def admits(self, host: str, now_s: float) -> bool:
-        """Whether a check may begin right away: the host has room, and nobody waits for it."""
+        """Tell whether a check may begin right away: the host has room, and no other check waits for it."""
         known = self._hosts.get(host)
         return known is None or (not any(known.waiting.values()) and self._has_room(known, now_s))
 
@@ -109,7 +109,7 @@ class HostRateLimiter(Generic[Item]):
         self._look(host, known, now_s)
 
     def take(self, host: str, priority: Priority, now_s: float) -> Item | None:
-        """Whose turn it is; None if the host has no room any more. ``start`` or ``pass_over`` has to follow an item."""
+        """Take the next item; None if the host has no room. ``start`` or ``pass_over`` has to follow an item."""
         known = self._hosts.get(host)
         if known is None:  # it was forgotten by ``clear``
             return None

@@ -17,7 +17,7 @@ _DURATIONS_S = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class SkipCause(StrEnum):
-    """Why a tick was not run."""
+    """Reason for a skipped tick."""
 
     OVERLAP = "overlap"
     """The tick before it was running when it was due."""

@@ -1,4 +1,4 @@
-"""How much of what callables write is kept: so many bytes in a run, and so many a minute of all runs of one (pure)."""
+"""Limits on the output of callables: bytes in one run, and bytes a minute in all runs of one callable (pure)."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class OutputBudgets:
         self._buckets: dict[str, _Bucket] = {}
 
     def grant(self, name: str, now_s: float) -> int:
-        """How many bytes a run of the callable ``name`` may write that begins now; ``settle`` has to follow."""
+        """Return how many bytes a run of the callable ``name`` may write that begins now; ``settle`` has to follow."""
         bucket = self._filled(name, now_s)
         granted = min(self.per_run, int(bucket.left))
         bucket.left -= granted

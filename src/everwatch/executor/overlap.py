@@ -1,4 +1,4 @@
-"""Which ticks run here, and what stands in the way of another one of the same monitor (pure).
+"""Running ticks by monitor, and the overlap rule between them (pure).
 
 A tick that is due while the one before runs is skipped, unless the two may overlap. While a late one runs, it waits:
 the backlog of a monitor must not cost it its fresh ticks.
@@ -33,7 +33,7 @@ class RunningTick(Generic[Repeated, Waiting]):
     behind: list[Waiting] = field(default_factory=list)
 
     def overlaps(self, tick: Tick) -> bool:
-        """Whether this run was going on when ``tick`` was due, and was not late itself.
+        """Tell whether this run was going on when ``tick`` was due, and was not late itself.
 
         One that was due before it began is only late, as after an outage: nothing overlaps if it runs afterwards.
         """
@@ -49,7 +49,7 @@ class Running(Generic[Repeated, Waiting]):
         self._monitors: dict[tuple[str, str], dict[tuple[int, int], RunningTick[Repeated, Waiting]]] = {}
 
     def __len__(self) -> int:
-        """How many monitors have a run going on."""
+        """Return how many monitors have a run going on."""
         return len(self._monitors)
 
     def is_idle(self, tick: Tick) -> bool:
@@ -82,7 +82,7 @@ class Running(Generic[Repeated, Waiting]):
 
 
 def reason_of_skip(run: RunningTick[Repeated, Waiting], tick: Tick) -> str:
-    """Why ``tick`` is not run while ``run`` goes on."""
+    """Return why ``tick`` is not run while ``run`` goes on."""
     before = run.tick
     if _firing(before) == _firing(tick):
         return f"the run of {_written(before.scheduled_at)} was still going on when the same tick was delivered again"

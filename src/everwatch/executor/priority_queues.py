@@ -1,4 +1,4 @@
-"""Which of the waiting ticks starts next: priority with fairness (pure).
+"""Priority queues with fairness: the choice of the tick that starts next (pure).
 
 Three rules. The less urgent may not hold all slots, so that a slot for what is urgent is free or soon free however
 long the others run. When a slot is free, the priorities that wait take turns by weight, so that none starves: smooth
@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 
 
 def limits_of(slots: int) -> dict[Priority, int]:
-    """How many of ``slots`` (at least 1) a priority and all less urgent ones may hold together.
+    """Return how many of ``slots`` (at least 1) a priority and all less urgent ones may hold together.
 
     Low 80 %, low and normal 90 %, and one slot less than the next more urgent one as long as that leaves any.
     """
@@ -31,13 +31,13 @@ def limits_of(slots: int) -> dict[Priority, int]:
 
 
 class Shares:
-    """Whose turn it is among priorities that share something by weight: smooth weighted round robin."""
+    """Smooth weighted round robin among priorities."""
 
     def __init__(self) -> None:
         self._credit = dict.fromkeys(MOST_URGENT_FIRST, 0)
 
     def next_of(self, ready: list[Priority]) -> Priority:
-        """Who of ``ready`` (the most urgent first, at least one) is next."""
+        """Return who of ``ready`` (the most urgent first, at least one) is next."""
         # of equals the first, who is the most urgent
         return max(ready, key=lambda priority: self._credit[priority] + WEIGHTS[priority])
 
@@ -57,7 +57,7 @@ class Slot(NamedTuple, Generic[Item]):
 
 
 class Queues(Generic[Item]):
-    """What waits, and how many slots are held. The cost of an item is the logarithm of the number of waiting users."""
+    """Waiting items and held slots. The cost of an item is the logarithm of the number of waiting users."""
 
     def __init__(self, slots: int) -> None:
         self._limits = limits_of(slots)
@@ -98,7 +98,7 @@ class Queues(Generic[Item]):
             queue.clear()
 
     def _ready(self) -> dict[Priority, bool]:
-        """Which priorities have something that may have a slot, and whether only of quick users.
+        """Return which priorities have something that may have a slot, and whether only of quick users.
 
         A slot counts towards the limit of its own priority and of each above it.
         """

@@ -29,13 +29,20 @@ class ResultSender:
         self._quiet = LogThrottle(clock)
 
     def report(
-        self, tick: Tick, outcome: Outcome, started_at: int, duration_ms: float, on_delivered: OnDelivered
+        self,
+        tick: Tick,
+        outcome: Outcome,
+        started_at: int,
+        duration_ms: float,
+        on_delivered: OnDelivered,
+        unreached: int = 0,
     ) -> None:
-        """Send what came of a run."""
+        """Send what came of a run. ``unreached``: the percentage of targets that are out of reach, see ``Result``."""
         if outcome.status is Status.SKIPPED:
             self._send(self._result(tick, outcome, started_at, duration_ms, [tick]), tick.partition, on_delivered)
         else:
-            self._send(self._result(tick, outcome, started_at, duration_ms), tick.partition, on_delivered)
+            result = self._result(tick, outcome, started_at, duration_ms, unreached=unreached)
+            self._send(result, tick.partition, on_delivered)
 
     def skip(self, ticks: Sequence[Tick], reason: str, on_delivered: OnDelivered) -> None:
         """Send one result for a stretch of a monitor's ticks that are not run, in the order of their instants."""
@@ -49,7 +56,13 @@ class ResultSender:
             log.error("the kind '%s' failed unexpectedly (said once a minute)", kind, exc_info=error)
 
     def _result(
-        self, tick: Tick, outcome: Outcome, started_at: int, duration_ms: float, skipped: Sequence[Tick] = ()
+        self,
+        tick: Tick,
+        outcome: Outcome,
+        started_at: int,
+        duration_ms: float,
+        skipped: Sequence[Tick] = (),
+        unreached: int = 0,
     ) -> Result:
         return Result(
             user_id=tick.user_id,
@@ -68,6 +81,7 @@ class ResultSender:
             skipped_count=len(skipped),
             manual=tick.manual,
             detail=str(outcome.detail)[:LONGEST_DETAIL],
+            unreached=unreached,
         )
 
     def _send(self, result: Result, partition: int, on_delivered: OnDelivered) -> None:

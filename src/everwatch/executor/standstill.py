@@ -43,7 +43,7 @@ class Standstill:
             self._reading.cancel()
 
     def keeps_waiting(self) -> bool:
-        """Whether nothing is to be begun yet: what is cancelled by now is still being read."""
+        """Tell whether nothing is to be begun yet: what is cancelled by now is still being read."""
         now_s = self._clock.monotonic_s()
         if now_s - self._looked_s > STANDSTILL_S:
             self._resumed_s = now_s
@@ -56,11 +56,11 @@ class Standstill:
 
     @property
     def is_recent(self) -> bool:
-        """Whether the process stood still a moment ago."""
+        """Tell whether the process stood still a moment ago."""
         return self._resumed_s is not None and self._clock.monotonic_s() - self._resumed_s < AFTERMATH_S
 
     def is_behind(self, held: HeldPartition) -> bool:
-        """Whether there is more to read of a partition, or that is not known since the process goes on."""
+        """Tell whether there is more to read of a partition, or that is not known since the process goes on."""
         if held.is_behind:
             return True
         return self.is_recent and self._resumed_s is not None and held.looked_s < self._resumed_s

@@ -1,4 +1,4 @@
-"""Which offset may be committed when records of a partition are finished out of order (pure)."""
+"""Low watermark of a partition whose records finish out of order: the offset that may be committed (pure)."""
 
 from collections import deque
 
@@ -41,10 +41,10 @@ class Watermark:
 
     @property
     def outstanding(self) -> int:
-        """How many offsets are begun and not finished."""
+        """Return how many offsets are begun and not finished."""
         return len(self._open)
 
     @property
     def span(self) -> int:
-        """How many offsets are begun and not below ``low``: another owner would begin them again."""
+        """Return how many offsets are begun and not below ``low``: another owner would begin them again."""
         return len(self._begun)

@@ -1,6 +1,6 @@
 """The one judge of why Kafka does not let a client in: lines of librdkafka's log, brokers' codes, the clients' errors.
 
-What it does not know is None: then nobody answers, and the caller waits or says so.
+None stands for an error that is no refusal: the caller waits, or reports it.
 """
 
 import re
@@ -25,7 +25,7 @@ _NOT_TRUSTED = "certificate verify failed"
 
 
 def refused_connection(lines: Iterable[str], settings: Settings, bootstrap_servers: str) -> AccessError | None:
-    """Why a client got no connection, by what it complained of; None if it is not known to be refused.
+    """Return why a client got no connection, by what it complained of; None if it is not known to be refused.
 
     ``lines``: texts of librdkafka's errors, and lines of its log: of some refusals it tells only there.
     """
@@ -101,7 +101,7 @@ def missing(right: Right, settings: Settings | None = None) -> PermissionMissing
 
 
 def refused(error: KafkaError, *needed: Right) -> AccessError | None:
-    """What a broker's code means for a client that is connected; None if it is no refusal of access.
+    """Return what a broker's code means for a client that is connected; None if it is no refusal of access.
 
     ``needed``: the rights that the request took, as far as the caller knows.
     """

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Resource(StrEnum):
-    """What a right is about, in Kafka's words."""
+    """Resource type of a right, in Kafka's words."""
 
     TOPIC = "topic"
     GROUP = "consumer group"
@@ -15,7 +15,7 @@ class Resource(StrEnum):
 
 
 class Operation(StrEnum):
-    """What a right allows, in Kafka's words. Read and Write each imply Describe."""
+    """Operation of a right, in Kafka's words. Read and Write each imply Describe."""
 
     READ = "Read"
     WRITE = "Write"

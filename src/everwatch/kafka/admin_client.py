@@ -1,4 +1,4 @@
-"""The admin client: it knows why it gets no answer, so that nobody waits for a broker that refuses to talk."""
+"""The admin client: it knows why it gets no answer, so callers do not wait for a broker that refuses them."""
 
 import logging
 from collections import deque
@@ -34,11 +34,11 @@ class Admin(AdminClient):
 
     @property
     def settings(self) -> Settings:
-        """What it was made of."""
+        """Return what it was made of."""
         return self._settings
 
     def list_topics(self, topic: str | None = None, timeout: float = 10.0) -> Any:
-        """What the broker tells of its topics.
+        """Return what the broker tells of its topics.
 
         Raises AccessError if it refuses to talk, KafkaException when it does not answer in time.
         """
@@ -70,7 +70,7 @@ class Admin(AdminClient):
 
 
 class _Complaints(logging.Handler):
-    """What librdkafka complains of: its errors, and its log, without which some refusals are not told."""
+    """Errors and log lines of librdkafka; some refusals are in the log alone."""
 
     def __init__(self, parent: logging.Logger) -> None:
         super().__init__()

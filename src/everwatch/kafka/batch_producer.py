@@ -23,7 +23,7 @@ RETIRED_WITHIN_S = 5.0
 
 
 def is_too_large(error: BaseException) -> bool:
-    """Whether a batch was refused because its topic takes only smaller ones."""
+    """Tell whether a batch was refused because its topic takes only smaller ones."""
     return isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError)
 
 
@@ -46,7 +46,7 @@ def failure_of(answer: object) -> BaseException | None:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the same producer may send the same batch again."""
+    """Tell whether the same producer may send the same batch again."""
     return isinstance(error, KafkaTimeoutError) or bool(getattr(error, "retriable", False))
 
 

@@ -45,7 +45,7 @@ def _on_error(error: KafkaError) -> None:
 
 
 def librdkafka_settings(settings: Settings, bootstrap_servers: str) -> dict[str, Any]:
-    """What every librdkafka client needs: address and security. Holds secrets: never log it.
+    """Return what every librdkafka client needs: address and security. Holds secrets: never log it.
 
     Raises SettingsError for a file of TLS that is missing or wrong.
     """

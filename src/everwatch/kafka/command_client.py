@@ -48,7 +48,7 @@ class Asked(NamedTuple):
 
 
 class Sender(Protocol):
-    """What gets inputs to the broker."""
+    """Sender of inputs to the broker."""
 
     def send(self, topic: str, user_id: str, value: bytes) -> None:
         """Queue one record, keyed by the user."""
@@ -60,7 +60,7 @@ class Sender(Protocol):
 
 
 class ReplyReader(Protocol):
-    """Where answers come from: all those given since it was opened, and others' too."""
+    """Reader of replies since it was opened, those of other clients included."""
 
     def take(self, timeout_s: float) -> Sequence[Reply]:
         """Some answers, in the order in which each user's came; none if none comes within ``timeout_s``."""
@@ -223,7 +223,7 @@ def _send(topics: Topics, inputs: Iterable[Asked], sender: Sender) -> None:
 
 
 def unanswered_text(count: int, timeout_s: float) -> str:
-    """What is said of ``count`` inputs that no worker answered."""
+    """Return what is said of ``count`` inputs that no worker answered."""
     who, stays = ("answered", "the record stays") if count == 1 else (f"answered {count} records", "they stay")
     they_are = "is" if count == 1 else "are"
     return f"No worker {who} within {timeout_s:g} s: {stays} on the topic and {they_are} carried out when one runs."

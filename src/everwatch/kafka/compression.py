@@ -1,4 +1,4 @@
-"""How record batches are compressed: the codecs of Kafka's message format, quick rather than tight."""
+"""Compression codecs of Kafka's message format, set for speed rather than size."""
 
 import gzip
 from collections.abc import Callable

@@ -8,7 +8,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, RecordsUnreadable
 from everwatch.kafka.access_errors import raise_refused
-from everwatch.kafka.clients import new_admin, new_consumer
+from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition, letter_or_note
 from everwatch.kafka.partition_bounds import bounds
@@ -24,12 +24,12 @@ _PATIENCE = 120
 class DeadLetterTopic:
     """The topic from an instant on (ms; 0: from its beginning). Raises BrokerUnavailable."""
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, clock: Clock, since_ms: int = 0) -> None:
+    def __init__(self, settings: Settings, clients: Clients, clock: Clock, since_ms: int = 0) -> None:
         self._topic = Topics.of(settings).dead_letters
-        numbers = range(expect_topic(new_admin(settings, bootstrap_servers), settings, self._topic))
+        numbers = range(expect_topic(clients.admin(), settings, self._topic))
         group = f"{settings.application}-dead-letters-{settings.instance}"
-        self._consumer: Consumer = new_consumer(settings, bootstrap_servers, group)
-        self._sieve = Sieve(self._consumer, lambda: new_consumer(settings, bootstrap_servers, group, **PROBING), clock)
+        self._consumer: Consumer = clients.consumer(group)
+        self._sieve = Sieve(self._consumer, lambda: clients.consumer(group, **PROBING), clock)
         try:
             held = {number: bounds(self._consumer, self._topic, number) for number in numbers}
             self._ends = {number: offsets.stop for number, offsets in held.items()}
@@ -69,7 +69,7 @@ class DeadLetterTopic:
                 raise BrokerUnavailable(f"Kafka does not give the rest of topic {self._topic}: is it running?")
 
     def one(self, place: SourcePosition) -> DeadLetter | Redriven | None:
-        """What stands at a place; None if the topic does not hold it.
+        """Return what stands at a place; None if the topic does not hold it.
 
         Raises BrokerUnavailable, RecordsUnreadable, AccessError.
         """

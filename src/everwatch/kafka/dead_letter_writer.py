@@ -25,7 +25,7 @@ MOST_REMEMBERED = 50_000
 
 
 class Room(NamedTuple):
-    """How many bytes of a refused record are kept: of its key, and of key and value together."""
+    """Bytes of a refused record that are kept: of its key, and of key and value together."""
 
     key: int
     both: int
@@ -38,7 +38,7 @@ LITTLE_ROOM = Room(8_000, 32_000)
 
 
 class _Written:
-    """Which letters were asked for, the newest ``MOST_REMEMBERED``, so that none is written twice. Thread-safe."""
+    """The newest ``MOST_REMEMBERED`` letters that were requested, so that none is written twice. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -46,7 +46,7 @@ class _Written:
         self._known: dict[Hashable, list[Callable[[], None]] | None] = {}
 
     def begin(self, letter: Hashable, on_delivered: Callable[[], None] | None) -> OnDelivered | None:
-        """What the producer is to call when the letter is delivered; None if it was asked for before."""
+        """Return what the producer is to call when the letter is delivered; None if it was asked for before."""
         told = [on_delivered] if on_delivered is not None else []
         with self._lock:
             if letter not in self._known:

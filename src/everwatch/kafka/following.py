@@ -26,7 +26,7 @@ OnRecords = Callable[[Sequence[Record]], None]
 
 
 class Start(StrEnum):
-    """Where following a topic begins: at its first record, or behind its last one."""
+    """Start of following a topic: its first record, or behind its last one."""
 
     BEGINNING = "beginning"
     END = "end"

@@ -1,4 +1,4 @@
-"""How far every process is behind its topics: records, seconds, owners.
+"""Lag of every process: records, seconds, owners.
 
 The lag in records is the distance from a group's committed offset to the end of the partition; in seconds, the age of
 the first record that is not committed. A tick's age counts from the instant at which it was due.
@@ -76,7 +76,7 @@ _Place = tuple[TopicReading, int]
 
 
 class _Survey(NamedTuple):
-    """What the broker tells: of each group the members and the committed offsets, of each partition the bounds."""
+    """Answers of the broker: members and committed offsets of each group, bounds of each partition."""
 
     members: Mapping[str, list[Member]]
     committed: Mapping[str, Mapping[Position, int]]

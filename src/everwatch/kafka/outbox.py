@@ -216,7 +216,7 @@ class _Group:
 
 
 class _Stretch:
-    """How many records were sent between two barriers, and how many of them are on the broker."""
+    """Count of the records sent between two barriers, and of those acknowledged."""
 
     __slots__ = ("done", "sent")
 

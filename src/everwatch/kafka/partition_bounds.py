@@ -1,4 +1,4 @@
-"""Where a partition begins and ends."""
+"""Bounds of a partition."""
 
 from collections.abc import Iterable
 

@@ -37,7 +37,7 @@ _PASSING = frozenset({
 
 
 class Peek(NamedTuple):
-    """What was seen of a partition: its first messages from the given offset on, and the error that ended the look.
+    """Messages of a partition from a given offset on, and the error that ended the look.
 
     ``ended``: the partition holds nothing behind them. ``denied``: the error says that it may not be read.
     ``is_unreadable``: that there are no records to be made of the bytes.

@@ -1,4 +1,4 @@
-"""Which rights a client lacks, asked before they are needed: brokers tell what is allowed (KIP-430)."""
+"""Missing rights of a client, found before they are needed: brokers tell what is allowed (KIP-430)."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,10 +1,10 @@
-"""What Kafka tells of processes: how far they are behind, and which of them own what. Imports no client library."""
+"""Figures of processes, as Kafka tells them: their lag, and which of them own what. Imports no client library."""
 
 import msgspec
 
 
 class PartitionLag(msgspec.Struct, frozen=True):
-    """How far one group is on one partition.
+    """Lag of one group on one partition.
 
     ``committed``: the next offset to read, None if the group has never committed one. ``lag_s``: age of the first
     record behind it, s; 0 if there is none, None if it cannot be read. ``client_id`` and ``host``: the member that
@@ -27,7 +27,7 @@ class PartitionLag(msgspec.Struct, frozen=True):
 
 
 class TopicLag(msgspec.Struct, frozen=True):
-    """How far one group is on one topic: records of all partitions, the worst age, the slowest emission.
+    """Lag of one group on one topic: records of all partitions, the worst age, the slowest emission.
 
     ``unowned``: partitions without an owner. ``lag_s`` is None where a partition cannot be read.
     """
@@ -44,9 +44,9 @@ class TopicLag(msgspec.Struct, frozen=True):
 
 
 class GroupMembers(msgspec.Struct, frozen=True):
-    """Who works on one partition of users, by client id (``everwatch-<host>-<process id>``).
+    """Members for one partition of users, by client id (``everwatch-<host>-<process id>``).
 
-    ``worker`` emits its ticks, and ``executor`` claims those of one priority; "" if nobody does. ``executors``: all
+    ``worker`` emits its ticks, and ``executor`` claims those of one priority; "" if none does. ``executors``: all
     there are.
     """
 

@@ -1,4 +1,4 @@
-"""What each process may do on a broker with ACLs: the least rights with which it works.
+"""Rights of each process on a broker with ACLs: the least with which it works.
 
 The one table: a process looks before it starts whether it has its rights, ``everwatch doctor`` looks for all of them,
 docs/operations.md lists them, and a test grants exactly these and takes each away again.
@@ -12,8 +12,8 @@ from everwatch.kafka.consumer_groups import executors_group
 from everwatch.kafka.topics import Topics
 
 
-class Process(StrEnum):
-    """Who has rights: each process, and the command line as a client."""
+class ProcessRole(StrEnum):
+    """Holder of rights: each process, and the command line as a client."""
 
     WORKER = "worker"
     EXECUTOR = "executor"
@@ -23,37 +23,37 @@ class Process(StrEnum):
     CLIENT = "client"
 
 
-def rights_of(process: Process, settings: Settings) -> list[Right]:
+def rights_of(process: ProcessRole, settings: Settings) -> list[Right]:
     """The least rights of one process. Every process looks for every topic, so it may Describe them all."""
     topics, application = Topics.of(settings), settings.application
     groups: list[Right] = []
     write: list[str] = []
     others: list[Right] = []
     match process:
-        case Process.WORKER:
+        case ProcessRole.WORKER:
             read = [topics.signups, topics.commands, topics.signals, topics.results]
             read += [topics.progress, topics.monitors_changelog]
             write = [*topics.all_ticks, topics.results, topics.transitions, topics.replies, topics.dead_letters]
             write += [topics.progress, topics.cancellations, topics.monitors_changelog]
             others = [transactions_of(topics)]
             groups = [_group(application), _group(f"{application}-worker-", is_prefix=True)]
-        case Process.EXECUTOR:
+        case ProcessRole.EXECUTOR:
             read = [*topics.all_ticks, topics.cancellations]
             write = [topics.results, topics.dead_letters, *settings.publish_topics]
             groups = [_group(executors_group(settings))]
-        case Process.SINK:
+        case ProcessRole.SINK:
             read = [*topics.stored]
             write = [topics.dead_letters]
             groups = [_group(f"{application}-sink")]
-        case Process.NOTIFIER:
+        case ProcessRole.NOTIFIER:
             read = [topics.transitions, topics.monitors_changelog]
             groups = [_group(f"{application}-notifier")]
-        case Process.API:
+        case ProcessRole.API:
             read = [topics.replies, topics.results, topics.transitions, topics.progress, topics.dead_letters]
             read += [topics.access, topics.jobs]
             write = [topics.signups, topics.commands, topics.signals, topics.dead_letters]
             write += [topics.access, topics.audit, topics.jobs]
-        case Process.CLIENT:
+        case ProcessRole.CLIENT:
             read = [topics.replies, topics.results, topics.transitions, topics.progress]
             write = [topics.signups, topics.commands, topics.signals]
     rights = [Right(Operation.READ, Resource.TOPIC, name) for name in read]

@@ -1,4 +1,4 @@
-"""How far each partition's ticks are emitted, kept on a compacted topic: key = partition, value = instant in ms.
+"""Progress of each partition's ticks, on a compacted topic: key = partition, value = instant in ms.
 
 The header ``changelog`` of a record says whose table it was and how far it had come (``changelog_marks.Mark``), the
 header ``undecodable`` how many of its entries the owner passes over. A value that is no instant counts as no record.
@@ -23,7 +23,7 @@ LOOK_BACK = 50
 
 
 class Noted(NamedTuple):
-    """What was noted last of a partition: the instant, ms (0: none), and the owner's mark, if it is known.
+    """Last note of a partition: the instant, ms (0: none), and the owner's mark, if it is known.
 
     ``undecodable``: how many entries of the table its owner passes over.
     """
@@ -34,7 +34,7 @@ class Noted(NamedTuple):
 
 
 def read_progress(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, Noted]:
-    """What was noted last of each of the partitions; one that has none is left out. Raises BrokerUnavailable."""
+    """Return what was noted last of each of the partitions; one that has none is left out. Raises BrokerUnavailable."""
     tails = read_tails(consumer, topic, partitions, is_wanted=lambda tail: _instant(tail.value) is not None)
     found = {}
     for number, records in tails.items():

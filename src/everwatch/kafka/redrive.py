@@ -23,7 +23,7 @@ FLUSH_S = 30.0
 
 
 class History:
-    """Which dead letters were redriven, and which records came of that."""
+    """Redriven dead letters, and the records that they became."""
 
     def __init__(self, topics: Topics) -> None:
         inputs = (topics.signups, topics.commands, topics.signals, topics.results, topics.transitions, topics.replies)
@@ -43,7 +43,7 @@ class History:
         return self._redriven.get(place)
 
     def objection(self, letter: DeadLetter, *, again: bool) -> str:
-        """Why a dead letter is not redriven, one sentence; empty if nothing is against it.
+        """Return why a dead letter is not redriven, one sentence; empty if nothing is against it.
 
         ``again``: one that was redriven before, or whose record came of a redrive, may be.
         """
@@ -69,7 +69,7 @@ class History:
         return ""
 
 
-class Sent(NamedTuple):
+class RedrivenLetter(NamedTuple):
     """A dead letter that was sent back, and the place that its record got."""
 
     letter: DeadLetter
@@ -88,9 +88,9 @@ class Redriver:
         self._clock = clock
         self._failure = ""
 
-    def send(self, letters: Sequence[DeadLetter]) -> list[Sent]:
+    def send(self, letters: Sequence[DeadLetter]) -> list[RedrivenLetter]:
         """Send some back, in order. Raises BrokerUnavailable if the broker does not take one of them."""
-        sent: list[Sent] = []
+        sent: list[RedrivenLetter] = []
         for letter in letters:
             assert letter.source is not None  # objected to otherwise
 
@@ -99,7 +99,7 @@ class Redriver:
                 if error is not None:
                     self._failure = f"Dead letter {letter.place} could not be sent to {topic}: {error.str()}."
                 elif topic is not None and partition is not None and offset is not None:
-                    sent.append(Sent(letter, SourcePosition(topic, partition, offset)))
+                    sent.append(RedrivenLetter(letter, SourcePosition(topic, partition, offset)))
 
             self._produce(
                 letter.source.topic,
@@ -116,7 +116,7 @@ class Redriver:
             raise BrokerUnavailable(self._failure)
         return sent
 
-    def _note(self, sent: Iterable[Sent]) -> None:
+    def _note(self, sent: Iterable[RedrivenLetter]) -> None:
         def noted(error: KafkaError | None, message: Message) -> None:
             if error is not None:
                 self._failure = self._failure or f"A note for {message.topic()} could not be sent: {error.str()}."

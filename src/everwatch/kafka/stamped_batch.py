@@ -21,19 +21,19 @@ _LENGTH_FROM = 12
 class StampedBatch:
     """One batch on its way. ``records`` are packed with the compression ``code``, ``count`` of them."""
 
-    __slots__ = ("_buffer", "_code", "_count", "_max_timestamp", "_producer", "_records", "_timestamp")
+    __slots__ = ("_buffer", "_code", "_count", "_producer", "_records", "_timestamp", "max_timestamp")
 
     def __init__(self, records: bytes, count: int, code: int, timestamp_ms: int, reach_ms: int) -> None:
         self._records = records
         self._count = count
         self._code = code
         self._timestamp = timestamp_ms
-        self._max_timestamp = timestamp_ms + reach_ms
+        self.max_timestamp = timestamp_ms + reach_ms
         self._producer = (-1, -1, -1)
         self._buffer: bytearray | None = None
 
     def record_count(self) -> int:
-        """How many records it has."""
+        """Return how many records it has."""
         return self._count
 
     def size(self) -> int:
@@ -47,18 +47,19 @@ class StampedBatch:
     def close(self) -> None:
         """It is closed."""
 
-    def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
+    def stamp(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
+        """Say who sends it, and its first record's number."""
         self._producer = (producer_id, producer_epoch, base_sequence)
 
-    def _build(self) -> bytearray:
-        """The bytes that go out; the same ones when a batch is sent again."""
+    def encoded(self) -> bytearray:
+        """Return the bytes that go out; the same ones when a batch is sent again."""
         if self._buffer is None:
             size = self.size()
             buffer = bytearray(size)
             _HEADER.pack_into(
                 buffer, 0,
                 0, size - _LENGTH_FROM, -1, 2, 0,
-                self._code, self._count - 1, self._timestamp, self._max_timestamp,
+                self._code, self._count - 1, self._timestamp, self.max_timestamp,
                 *self._producer, self._count,
             )  # fmt: skip
             buffer[_HEADER.size :] = self._records
@@ -66,3 +67,7 @@ class StampedBatch:
                 _CRC.pack_into(buffer, _CRC_AT, calc_crc32c(whole[_CHECKED_FROM:]))
             self._buffer = buffer
         return self._buffer
+
+    # as aiokafka calls them
+    _set_producer_state = stamp
+    _build = encoded

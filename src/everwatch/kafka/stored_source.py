@@ -1,4 +1,4 @@
-"""Where the records of a process come from that stores them: a consumer that starts where the database stands."""
+"""Consumer of a process that stores records: it starts at the offsets in the database."""
 
 import logging
 from collections import Counter
@@ -24,7 +24,7 @@ _AWAY = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaErr
 
 
 class StoredOffsets(Protocol):
-    """Where reading stands; see ``Store``."""
+    """Offsets in the database; see ``ResultStore``."""
 
     def offsets(self) -> Mapping[Partition, int]:
         """Return the next offset of every partition."""

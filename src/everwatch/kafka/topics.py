@@ -146,7 +146,7 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
 
 @dataclass(frozen=True)
 class TopicState:
-    """What was found of one topic: ``problem`` is empty when all is well, else a sentence with its remedy.
+    """Findings for one topic: ``problem`` is empty when all is well, else a sentence with its remedy.
 
     ``hidden``: this client's user may not see it, so whether it exists is not known.
     """
@@ -159,7 +159,7 @@ class TopicState:
 
 
 def problems_of(states: Iterable[TopicState], settings: Settings) -> list[str]:
-    """What is wrong with topics: one sentence with its remedy for all that have the same fault."""
+    """Return what is wrong with topics: one sentence with its remedy for all that have the same fault."""
     states = list(states)
     sentences = [state.problem for state in states if state.hidden]
     faulty = [state for state in states if state.problem and not state.hidden]
@@ -197,8 +197,8 @@ def expect_topic(admin: Admin, settings: Settings, name: str, *, timeout_s: floa
 def ensure_topics(admin: Admin, settings: Settings, *, timeout_s: float = 30) -> list[TopicState]:
     """Create what is missing; doing it twice, or from two processes at once, is doing it once.
 
-    Raises TopicMismatch when a topic exists with another partition count, BrokerUnavailable when nobody answers,
-    AccessError when somebody does and refuses.
+    Raises TopicMismatch when a topic exists with another partition count, BrokerUnavailable when no broker answers,
+    AccessError when one refuses.
     """
     before = {state.name: state for state in check_topics(admin, settings, timeout_s=timeout_s)}
     for state in before.values():

@@ -66,7 +66,7 @@ class TransactionalProducer:
         """
         self._producer = self._producer or self._new_producer(self._partition)
         try:
-            self._patiently(self._producer.init_transactions)
+            self.call_patiently(self._producer.init_transactions)
         except KafkaException as error:
             # a producer that failed for good is of no use: the next attempt makes another one
             self._discard()
@@ -94,8 +94,8 @@ class TransactionalProducer:
         try:
             producer.begin_transaction()
             for run in runs:
-                self._produce(producer, run, delivered)
-            self._patiently(producer.commit_transaction)
+                self.enqueue(producer, run, delivered)
+            self.call_patiently(producer.commit_transaction)
         except KafkaException as error:
             raise self._aborted(producer, error.args[0]) from None
         while len(offsets) < len(runs):
@@ -112,9 +112,10 @@ class TransactionalProducer:
         self._abandoned.set()
         self._discard()
 
-    def _produce(
+    def enqueue(
         self, producer: Producer, run: Transaction, delivered: Callable[[KafkaError | None, Message], None]
     ) -> None:
+        """Queue the records of a run; ``delivered`` is called for the last one. Waits while the queue is full."""
         produce, topic, number, last = producer.produce, run.topic, self._partition, len(run.records) - 1
         for place, (key, value, timestamp_ms) in enumerate(run.records):
             on_delivery = delivered if place == last else None
@@ -131,14 +132,14 @@ class TransactionalProducer:
         if reason.fatal() or not (reason.txn_requires_abort() or is_refused):
             return Fenced(reason.str())
         try:
-            self._patiently(producer.abort_transaction)
+            self.call_patiently(producer.abort_transaction)
         except KafkaException as error:
             return Fenced(error.args[0].str())
         if is_refused:
             return RecordRefused(f"Partition {self._partition} does not take a record: {reason.str()}.")
         return BrokerUnavailable(f"Partition {self._partition} cannot be written now: {reason.str()}.")
 
-    def _patiently(self, call: Callable[[float], None]) -> None:
+    def call_patiently(self, call: Callable[[float], None]) -> None:
         """Call again as long as librdkafka says so. Raises KafkaException, Fenced when it is abandoned meanwhile."""
         while not self._abandoned.is_set():
             try:

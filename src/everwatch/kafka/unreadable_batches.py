@@ -52,7 +52,7 @@ MOST_IN_A_ROW = 1_000
 
 
 def is_unreadable(message: Message) -> bool:
-    """Whether a consumer reports with this message that it cannot make records of the bytes it got."""
+    """Tell whether a consumer reports with this message that it cannot make records of the bytes it got."""
     error = message.error()
     return error is not None and error.code() in _UNREADABLE and message.offset() is not None
 
@@ -68,13 +68,13 @@ class Unreadable(NamedTuple):
 
     @property
     def refusal(self) -> InvalidInput:
-        """Why nothing is done with them."""
+        """Return why nothing is done with them."""
         span = f"offset {self.first}" if self.end - self.first == 1 else f"offsets {self.first} to {self.end - 1}"
         return InvalidInput(f"{span} cannot be read: {self.reason}", code=RefusalCode.UNREADABLE)
 
 
 class Sifted(NamedTuple):
-    """What a consumer gave: records, offsets to be passed over, and messages that are errors.
+    """Messages of a consumer, sorted: records, offsets to be passed over, and errors.
 
     A batch that cannot be read stands behind all records of its partition; a record that is too large may stand between
     them.
@@ -102,7 +102,7 @@ class Sieve:
         self._quiet = LogThrottle(clock)
 
     def take(self, most: int, wait_s: float, rest_s: float) -> Sifted:
-        """What comes: up to ``most`` records and about ``MOST_BYTES``.
+        """Return what comes: up to ``most`` records and about ``MOST_BYTES``.
 
         Waits ``wait_s`` for the first, then ``rest_s`` for each ``SOME`` more, since values may unpack to far more than
         they came as.

@@ -16,7 +16,7 @@ CALLABLE_TARGET = "callable "
 
 
 class CallContext(msgspec.Struct, frozen=True):
-    """What a callable is told of the run. ``scheduled_at``: ms since the epoch. ``payload``: None if there is none."""
+    """The run, as a callable gets it. ``scheduled_at``: ms since the epoch. ``payload``: None if there is none."""
 
     user_id: str
     monitor_id: str
@@ -35,7 +35,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class CallableReply(msgspec.Struct, frozen=True):
-    """What came of a call: "" or what it returned, or why it failed; ``timings`` in ms.
+    """Outcome of a call: "" or the returned text, or the reason of a failure; ``timings`` in ms.
 
     ``last``: the process that gave it should run nothing more. ``kept_bytes`` and ``dropped_bytes`` of its output.
     ``waited_ms``: until a process was free for it.
@@ -51,7 +51,7 @@ class CallableReply(msgspec.Struct, frozen=True):
 
 
 class Callables(Protocol):
-    """Where callables run."""
+    """Runner of callables."""
 
     async def call(self, call: Call, timeout_s: float) -> CallableReply:
         """Run it once, for at most ``timeout_s`` from when it begins: it may have to wait for its turn.
@@ -82,6 +82,11 @@ def load(name: str) -> Any:
     if not callable(found):
         raise TypeError(f"{point.value} is {type(found).__name__} and cannot be called")
     return found
+
+
+def forget() -> None:
+    """Forget which callables other packages have: a new process knows none."""
+    _entry_points.cache_clear()
 
 
 @cache

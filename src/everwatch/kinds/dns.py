@@ -27,7 +27,7 @@ Answers = Annotated[list[Annotated[str, msgspec.Meta(min_length=1, max_length=40
 
 
 class DnsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to ask, and what the answers must be; names and expected answers are kept in normal form.
+    """The question and the expected answers; names and expected answers are kept in normal form.
 
     An IP address as ``name`` of a PTR record stands for its reverse name.
     """
@@ -102,7 +102,7 @@ async def _ask(config: DnsConfig, context: RunContext, servers: list[str]) -> st
     except aiodns.error.DNSError as error:
         code = error.args[0]
         if code not in _NONE:
-            return _explain(code, config)
+            return explain_code(code, config)
         records = []
         if code == aiodns.error.ARES_ENOTFOUND:
             nothing = f"name {config.name} does not exist"
@@ -117,7 +117,7 @@ async def _ask(config: DnsConfig, context: RunContext, servers: list[str]) -> st
 
 
 def _judge(config: DnsConfig, answers: list[str]) -> str:
-    """Why ``answers`` (in normal form) are not what ``config`` expects; "" if they are."""
+    """Return why ``answers`` (in normal form) are not what ``config`` expects; "" if they are."""
     records = f"{config.type} record"
     if not answers and (config.at_least or config.answers_include or config.answers_include_any or config.answers_are):
         return f"{config.name} has no {records}"
@@ -143,7 +143,7 @@ def _agrees(config: DnsConfig, expected: str, answer: str) -> bool:
     return answer == expected or (config.type == "SOA" and answer.startswith(expected + " "))
 
 
-def _explain(code: int, config: DnsConfig) -> str:
+def explain_code(code: int, config: DnsConfig) -> str:
     server = f"name server {config.server}" if config.server else "the system's name server"
     match code:
         case aiodns.error.ARES_ETIMEOUT:

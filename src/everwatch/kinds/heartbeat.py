@@ -179,7 +179,7 @@ class HeartbeatKind:
 
 
 def _duration_ms(began: int, signal: Signal) -> float | None:
-    """How long the run took that ``signal`` ends: as it says, else since it began, if that is known."""
+    """Return how long the run took that ``signal`` ends: as it says, else since it began, if that is known."""
     if signal.duration_ms is not None:
         return signal.duration_ms
     return float(signal.at - began) if 0 < began <= signal.at else None
@@ -196,7 +196,7 @@ def _failure(known: SignalState) -> str:
 
 
 def _misfit(config: HeartbeatConfig, view: InlineView) -> str:
-    """How the duration of the last run, which went well, is not as it should be."""
+    """Return how the duration of the last run, which went well, is not as it should be."""
     took_ms = view.signals.duration_ms
     if took_ms is None:
         return ""
@@ -214,7 +214,7 @@ def _run_text(known: SignalState, ended_at: int, without: str) -> str:
 
 
 def _overdue(config: HeartbeatConfig, view: InlineView, at: int) -> str:
-    """Which run is under way for longer than it may, and since when; one that a run which went well followed is not."""
+    """Return a run that takes longer than it may, with its beginning; a run followed by a success does not count."""
     most_ms = config.max_duration_ms
     if not most_ms:
         return ""

@@ -45,7 +45,7 @@ class HttpKind:
         """Send the request, follow redirects if asked to, and judge the answer."""
         client = context.http
         probe = client.new_probe()
-        request = _request(config, tick)
+        request = request_of(config, tick)
         detail = ""
         try:
             owner = (tick.user_id, tick.monitor_id) if config.keep_alive else None
@@ -66,7 +66,7 @@ class HttpKind:
         return Outcome(Status.FAILURE if reason else Status.SUCCESS, reason, timings, detail)
 
 
-def _request(config: HttpConfig, tick: Tick) -> Request:
+def request_of(config: HttpConfig, tick: Tick) -> Request:
     timeout_s = tick.timeout_ms / 1000
     return Request(
         config.method,
@@ -85,7 +85,7 @@ def _request(config: HttpConfig, tick: Tick) -> Request:
 
 
 class _Settled:
-    """Whether all that ``config`` expects is settled by what has come of an answer: some answers never end."""
+    """Judge of a partial answer: is every expectation of ``config`` decided already? Some answers never end."""
 
     def __init__(self, config: HttpConfig) -> None:
         self._config = config
@@ -192,7 +192,7 @@ def _judge_version(config: HttpConfig, answer: HttpResponse) -> str:
 async def explain_failure(
     error: RequestFailed, request: Request, probe: Probe, tick: Tick, context: RunContext, hide: Callable[[str], str]
 ) -> str:
-    """Why there is no answer; ``hide`` takes out what the server may have been told in confidence.
+    """Return why there is no answer; ``hide`` takes out what the server may have been told in confidence.
 
     What TLS alone can tell is asked of the server once more, but never past a proxy.
     """

@@ -1,4 +1,4 @@
-"""What a kind is, and what it is given to work with.
+"""Protocol of kinds, and of the objects that a kind works with.
 
 A kind is either *executed* (it does I/O, in an executor) or *inline* (judged in the worker, from what is already
 known there, without I/O). ``inline`` says which.
@@ -52,7 +52,7 @@ class RunContext:
 
 
 class InlineView(msgspec.Struct, frozen=True):
-    """What a worker knows of a monitor. Instants in ms; ``last_signal`` is 0 before the first signal.
+    """A monitor's signals as a worker has them. Instants in ms; ``last_signal`` is 0 before the first signal.
 
     ``signals``: what else the kind made of them (see ``SignalledKind``).
     ``began``: when the monitor was put, changed or resumed. ``watching_since``: when this worker began to watch it.
@@ -69,7 +69,7 @@ class _Described(Protocol):
 
     @property
     def name(self) -> str:
-        """What a monitor's ``kind`` says."""
+        """Return what a monitor's ``kind`` says."""
         ...
 
     @property
@@ -98,7 +98,7 @@ class ExecutedKind(_Described, Protocol):
 
 
 class Timekeeping(Protocol):
-    """What a kind may have beside ``run`` that has to wait before it begins: it ends in time from then, by itself.
+    """Optional part of a kind that waits before it begins, and keeps its own timeout from then on.
 
     Its outcome says how long it waited. One that does not end within the timeout and a quarter of an hour is cancelled.
     """
@@ -108,7 +108,7 @@ class Timekeeping(Protocol):
 
 
 class Targeted(Protocol):
-    """What a kind may have beside ``run``, so that executors do not ask too much of one host."""
+    """Optional part of a kind with a target, so that executors can limit checks per host."""
 
     def target(self, config: Any) -> str:
         """The host that a check with ``config`` goes to, without a port; "" if there is none to spare. Pure."""
@@ -116,7 +116,7 @@ class Targeted(Protocol):
 
 
 class Scheduled(Protocol):
-    """What a kind may have beside ``default_schedule_ms``, where the schedule follows from the config."""
+    """Optional part of a kind whose default schedule follows from the config."""
 
     def default_schedule(self, config: Any) -> Schedule:
         """The schedule of a monitor that names none. Pure."""

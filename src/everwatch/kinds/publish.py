@@ -111,6 +111,11 @@ def _own_headers(tick: Tick) -> list[tuple[str, bytes]]:
     ]
 
 
+def forget_settings() -> None:
+    """Forget the settings of this process; they are read again when they are needed."""
+    _topics_allowed_here.cache_clear()
+
+
 @cache
 def _topics_allowed_here() -> tuple[str, ...]:
     """The topics that this process's settings allow; () where they say nothing, as for a client of a cluster."""

@@ -13,7 +13,7 @@ _LAST_WORD_S = 0.1
 
 
 class PythonConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which callable, by the name of its entry point, and what it is called with."""
+    """The entry point's name of a callable, and its arguments."""
 
     callable: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     arguments: dict[str, Any] = {}

@@ -36,7 +36,8 @@ _BUILT_IN = {
     "noop": "NoopKind",
 }
 _CHECKS = frozenset({"http", "tcp", "dns", "tls"})
-_loaded: dict[str, Kind] = {}
+loaded_kinds: dict[str, Kind] = {}
+"""Kinds that were asked for, by name."""
 _AT = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]+)`")
@@ -44,11 +45,17 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]+)`")
 
 def kind_named(name: str) -> Kind:
     """The kind called ``name``. Raises InvalidInput if there is none (it names those there are) or it does not load."""
-    return _loaded.get(name) or (_built_in(name) if name in _BUILT_IN else _third_party(name))
+    return loaded_kinds.get(name) or (_built_in(name) if name in _BUILT_IN else _third_party(name))
+
+
+def forget() -> None:
+    """Forget which kinds other packages have, and which configs were parsed: a new process knows neither."""
+    for cached in (_parse_text, _entry_points, _third_party):
+        cached.cache_clear()
 
 
 def is_inline(name: str) -> bool:
-    """Whether workers judge this kind themselves; False for one whose package is gone (executors then say so)."""
+    """Tell whether workers judge this kind themselves; False for one whose package is gone (executors then say so)."""
     try:
         return kind_named(name).inline
     except InvalidInput:
@@ -74,7 +81,7 @@ def default_schedule(kind: Kind, config: msgspec.Struct) -> Schedule:
 
 def known_kinds() -> list[str]:
     """The names of all kinds, those of other packages included (without loading them), sorted."""
-    return sorted({*_BUILT_IN, *_loaded, *_entry_points()})
+    return sorted({*_BUILT_IN, *loaded_kinds, *_entry_points()})
 
 
 def parse_config(kind: Kind, config: Mapping[str, Any] | bytes | str) -> msgspec.Struct:
@@ -147,7 +154,7 @@ def _refusal(kind: Kind, error: msgspec.ValidationError) -> InvalidInput:
 
 def _built_in(name: str) -> Kind:
     kind: Kind = getattr(import_module(f"everwatch.kinds.{name}"), _BUILT_IN[name])()
-    _loaded[name] = kind
+    loaded_kinds[name] = kind
     return kind
 
 

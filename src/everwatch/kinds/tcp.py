@@ -78,7 +78,7 @@ class TcpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def tls_options(self) -> TlsOptions:
-        """What the check brings to TLS."""
+        """Return what the check brings to TLS."""
         return TlsOptions(self.verify_tls, self.ca, self.client_certificate)
 
 

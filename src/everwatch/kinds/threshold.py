@@ -61,13 +61,13 @@ class ThresholdConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, r
         return parse_duration_ms(self.missing_after)
 
     def is_beyond(self, value: float) -> bool:
-        """Whether a value is on the wrong side of the limit."""
+        """Tell whether a value is on the wrong side of the limit."""
         if self.above is not None:
             return value > self.above
         return self.below is not None and value < self.below
 
     def is_clear(self, value: float) -> bool:
-        """Whether a value is far enough on the right side to end a failure."""
+        """Tell whether a value is far enough on the right side to end a failure."""
         if self.clear is None:
             return not self.is_beyond(value)
         return value <= self.clear if self.above is not None else value >= self.clear

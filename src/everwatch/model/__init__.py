@@ -1,20 +1,27 @@
 """The values that flow through Everwatch; kinds of other packages import them from here."""
 
 from everwatch.model.audit_entry import AuditEntry
+from everwatch.model.events import INLINE_EXECUTOR, Outcome, Result, Tick, Transition
+from everwatch.model.requests import (
+    AskedKey,
+    Asker,
+    Command,
+    CommandOutcome,
+    CommandType,
+    Reply,
+    ReplyOn,
+    Signal,
+    SignalType,
+    Signup,
+)
 from everwatch.model.values import (
     ASLEEP,
-    INLINE_EXECUTOR,
     NO_SIGNALS,
     NOTHING,
     Agenda,
     Align,
-    AskedKey,
-    Asker,
     At,
     Backoff,
-    Command,
-    CommandOutcome,
-    CommandType,
     Cron,
     Every,
     JobRun,
@@ -24,24 +31,15 @@ from everwatch.model.values import (
     Monitor,
     MonitorSpec,
     Origin,
-    Outcome,
     Overlap,
     Policy,
     Priority,
-    Reply,
-    ReplyOn,
-    Result,
     Retries,
     Scalar,
     Schedule,
-    Signal,
     SignalState,
-    SignalType,
-    Signup,
     State,
     Status,
-    Tick,
-    Transition,
     User,
 )
 

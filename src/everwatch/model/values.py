@@ -1,7 +1,8 @@
-"""The values that flow through Everwatch, frozen. Every instant is whole milliseconds since the epoch (UTC).
+"""Users, monitors, schedules and policies as a worker keeps them, frozen. Every instant is whole milliseconds since the
+epoch (UTC).
 
-What users send (``Signup``, ``Command``, ``Signal``) and what a worker keeps (``User``, ``Monitor``) and emits
-(``Tick``, ``Result``, ``Transition``). Field by field they are the Avro records in ``schemas/``.
+What users send (``Signup``, ``Command``, ``Signal``) is in ``requests``, what flows out (``Tick``, ``Result``,
+``Transition``) in ``events``. Field by field all of them are the Avro records in ``schemas/``.
 """
 
 from enum import StrEnum
@@ -9,31 +10,11 @@ from typing import Any
 
 import msgspec
 
-from everwatch.core.bounds import (
-    Detail,
-    ExecutorName,
-    Host,
-    InstantMs,
-    KindName,
-    Labels,
-    Large,
-    LogOffset,
-    LongestDuration,
-    MonitorKey,
-    PartitionNumber,
-    PlanName,
-    Sentence,
-    Small,
-    Timeout,
-    UserKey,
-    Weight,
-)
-
 Scalar = str | int | float | bool | None
 
 
 class State(StrEnum):
-    """Where a monitor is in its life."""
+    """State of a monitor."""
 
     NEW = "new"
     UP = "up"
@@ -48,7 +29,7 @@ ASLEEP = frozenset({State.PAUSED, State.DONE})
 
 
 class Status(StrEnum):
-    """How one tick ended. ``late``: a heartbeat did not come; ``skipped``: not run, under a rule of its policy."""
+    """Status of one run. ``late``: a heartbeat did not come; ``skipped``: not run, under a rule of its policy."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -57,7 +38,7 @@ class Status(StrEnum):
 
 
 class Misfire(StrEnum):
-    """What becomes of ticks that could not be emitted within the grace: all run, only the last one, or none."""
+    """Rule for ticks that could not be emitted within the grace: all run, only the last one, or none."""
 
     FIRE_ALL = "fire_all"
     FIRE_LAST = "fire_last"
@@ -65,7 +46,7 @@ class Misfire(StrEnum):
 
 
 class Priority(StrEnum):
-    """Which ticks topic a monitor's ticks travel on."""
+    """Priority of a monitor's ticks: each has a topic of its own."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -73,14 +54,14 @@ class Priority(StrEnum):
 
 
 class Origin(StrEnum):
-    """Who put a monitor: the user's signup (which may take it away again) or a command."""
+    """Origin of a monitor: the user's signup (which may take it away again) or a command."""
 
     SIGNUP = "signup"
     COMMAND = "command"
 
 
 class Align(StrEnum):
-    """Where an interval is counted from: a stable hash of the monitor's key, 1970 in UTC, or each local midnight."""
+    """Start of an interval: a stable hash of the monitor's key, 1970 in UTC, or each local midnight."""
 
     PHASE = "phase"
     EPOCH = "epoch"
@@ -120,7 +101,7 @@ Schedule = Every | Cron | At
 
 
 class Backoff(StrEnum):
-    """How the delay before a retry grows with the number of the retry."""
+    """Growth of the delay before a retry with the number of the retry."""
 
     FIXED = "fixed"
     LINEAR = "linear"
@@ -142,14 +123,14 @@ class Retries(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Overlap(StrEnum):
-    """What becomes of a tick whose monitor's tick before is still running: skipped, or run beside it."""
+    """Rule for a tick whose monitor's tick before is still running: skipped, or run beside it."""
 
     SKIP = "skip"
     ALLOW = "allow"
 
 
 class Maintenance(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A window in which runs go on and nobody is alerted: from ``start`` to ``end``, or ``duration_ms`` from each
+    """A window in which runs go on and no alert is sent: from ``start`` to ``end``, or ``duration_ms`` from each
     time that ``cron`` matches in ``timezone``."""
 
     start: int = 0
@@ -160,7 +141,7 @@ class Maintenance(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a monitor's ticks are run and judged. ``remind_every_ms`` 0: nobody is reminded of what is still down.
+    """Policy of a monitor: how its ticks are run and judged. ``remind_every_ms`` 0: no reminders while it is down.
 
     ``weight``: the user's share of a busy executor; the plan sets it, users cannot.
     """
@@ -179,7 +160,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class MonitorSpec(msgspec.Struct, frozen=True):
-    """What a monitor is meant to do: the part that only its owner changes.
+    """Specification of a monitor: the part that only its owner changes.
 
     ``config`` is the kind's own configuration as canonical JSON text (keys sorted), already checked by the kind.
     ``payload``: JSON text that is handed to the kind at each run; empty for none.
@@ -200,194 +181,6 @@ class MonitorSpec(msgspec.Struct, frozen=True):
     labels: tuple[tuple[str, str], ...] = ()
 
 
-class ReplyOn(StrEnum):
-    """Which outcomes of an input with an id are answered on ``replies``: each one, or refusals only."""
-
-    EVERY_OUTCOME = "always"
-    REFUSAL = "refused"
-
-
-class Signup(msgspec.Struct, frozen=True):
-    """A user registers, or changes what is registered: the monitors named here replace those of the last signup.
-
-    ``signup_id``: its outcome is answered on ``replies``. It is not remembered: a signup states the whole registration,
-    so the same one again is answered ``unchanged``.
-    """
-
-    user_id: str
-    plan: str = "default"
-    attributes: dict[str, Scalar] = {}
-    monitors: tuple[MonitorSpec, ...] = ()
-    maintenance: tuple[Maintenance, ...] = ()
-    signup_id: str = ""
-    reply: ReplyOn = ReplyOn.EVERY_OUTCOME
-
-
-class CommandType(StrEnum):
-    """What a command asks for.
-
-    ``cancel`` ends one pending delayed task (or, without ``monitor_id``, all of a user's); ``maintain`` gives a user
-    maintenance windows in place of those there were; ``deregister`` ends a user and all its monitors, ``purge`` does
-    too and forgets which commands the user had, so it may come again and needs no user; ``pause_user``
-    pauses all monitors that a user has, and ``resume_user`` resumes what that paused; ``set_user`` changes the plan or
-    single attributes; ``reencrypt_user`` encrypts the secrets of all of a user's monitors with the newest key.
-    """
-
-    PUT = "put"
-    DELETE = "delete"
-    PAUSE = "pause"
-    RESUME = "resume"
-    RUN_NOW = "run_now"
-    CANCEL = "cancel"
-    MAINTAIN = "maintain"
-    DEREGISTER = "deregister"
-    PAUSE_USER = "pause_user"
-    RESUME_USER = "resume_user"
-    SET_USER = "set_user"
-    REENCRYPT_USER = "reencrypt_user"
-    PURGE = "purge"
-
-
-class Command(msgspec.Struct, frozen=True):
-    """A change of one monitor, or of a user.
-
-    ``command_id``: a command that comes again with it is carried out once; what became of it is told on ``replies``.
-    ``if_version``: a put is refused unless the monitor is at this version (0: unless there is none).
-    ``until``: when a pause is over, 0 for open-ended. ``plan`` (None: it stays), ``attributes`` and
-    ``remove_attributes``: what ``set_user`` changes.
-    """
-
-    command: CommandType
-    user_id: str
-    monitor_id: str = ""
-    monitor: MonitorSpec | None = None
-    command_id: str = ""
-    if_version: int | None = None
-    until: int = 0
-    maintenance: tuple[Maintenance, ...] = ()
-    reply: ReplyOn = ReplyOn.EVERY_OUTCOME
-    plan: str | None = None
-    attributes: dict[str, Scalar] = {}
-    remove_attributes: tuple[str, ...] = ()
-
-
-AskedKey = tuple[str, str, str, str]
-"""What finds the input that a reply answers: user_id, command_id, signup_id, signal_id."""
-
-
-class CommandOutcome(StrEnum):
-    """The outcome of an input that has an id.
-
-    ``done``: a command was carried out, a signal changed its monitor. ``registered`` and ``updated``: a signup made a
-    user, or changed one. ``unchanged``: no change was needed. ``repeated``: a command with this id was carried out
-    before. ``refused``: nothing was changed.
-    """
-
-    DONE = "done"
-    UNCHANGED = "unchanged"
-    REPEATED = "repeated"
-    REFUSED = "refused"
-    REGISTERED = "registered"
-    UPDATED = "updated"
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """The answer to a command, signup or signal that has an id; the ids of the other two are empty.
-
-    ``command``: the command, or ``signup`` or ``signal``. ``version`` is the monitor's after it, 0 where there is none.
-    ``reason``, ``path`` and ``code`` (see RefusalCode) say why it was refused; ``at`` when it was answered.
-    ``partition`` and ``offset``: the changelog's record with which all that it says is true; -1 where that does not
-    matter, as of an input that is wrong in itself. Whoever has read the changelog up to it reads what was written.
-    """
-
-    command_id: str
-    user_id: str
-    monitor_id: str
-    command: str
-    answer: CommandOutcome
-    reason: str
-    path: str
-    version: Small
-    at: InstantMs
-    code: str = ""
-    signup_id: str = ""
-    signal_id: str = ""
-    partition: PartitionNumber = -1
-    offset: LogOffset = -1
-
-    @property
-    def key(self) -> AskedKey:
-        """What the input that it answers has the same of."""
-        return self.user_id, self.command_id, self.signup_id, self.signal_id
-
-
-class SignalType(StrEnum):
-    """What a job says of its run: that it has begun, went well, or failed."""
-
-    SUCCESS = "success"
-    START = "start"
-    FAIL = "fail"
-
-
-class Signal(msgspec.Struct, frozen=True):
-    """What a user's own job says of itself, or a value that it measured. ``at`` 0 means the record's timestamp.
-
-    ``exit_code``: of a job that failed; never 0. ``duration_ms``: how long it ran, None for what its start says.
-    ``signal_id``: its outcome is answered on ``replies``. It is not remembered: the same signal of the same instant
-    again is answered ``unchanged``.
-    ``run``: which run it is about, where several may be under way at once; empty if the job does not say.
-    """
-
-    user_id: str
-    monitor_id: str
-    at: int = 0
-    type: SignalType = SignalType.SUCCESS
-    exit_code: int | None = None
-    duration_ms: float | None = None
-    value: float | None = None
-    signal_id: str = ""
-    reply: ReplyOn = ReplyOn.EVERY_OUTCOME
-    run: str = ""
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it says no more than that the job is alive and well."""
-        return self.type is SignalType.SUCCESS and self.duration_ms is None and self.value is None and not self.run
-
-
-class Asker(msgspec.Struct, frozen=True):
-    """As much of an input as an answer to its sender takes: what was asked for, of which monitor, under which id."""
-
-    command: str
-    user_id: str
-    monitor_id: str = ""
-    command_id: str = ""
-    signup_id: str = ""
-    signal_id: str = ""
-    reply: ReplyOn = ReplyOn.EVERY_OUTCOME
-
-    @classmethod
-    def of(cls, asked: Signup | Command | Signal) -> "Asker":
-        """Return the asker of an input that was decoded."""
-        match asked:
-            case Signup():
-                return cls("signup", asked.user_id, signup_id=asked.signup_id, reply=asked.reply)
-            case Command():
-                return cls(asked.command.value, asked.user_id, asked.monitor_id, asked.command_id, reply=asked.reply)
-            case _:
-                return cls("signal", asked.user_id, asked.monitor_id, signal_id=asked.signal_id, reply=asked.reply)
-
-    def wants(self, answer: CommandOutcome) -> bool:
-        """Return whether this outcome is to be answered."""
-        has_id = bool(self.command_id or self.signup_id or self.signal_id)
-        return has_id and (self.reply is ReplyOn.EVERY_OUTCOME or answer is CommandOutcome.REFUSED)
-
-    @property
-    def key(self) -> AskedKey:
-        """What its reply has the same of."""
-        return self.user_id, self.command_id, self.signup_id, self.signal_id
-
-
 class User(msgspec.Struct, frozen=True):
     """A user as the worker keeps it. ``monitor_ids`` are those that the last signup named."""
 
@@ -401,7 +194,7 @@ class User(msgspec.Struct, frozen=True):
 
 
 class Agenda(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What else is to happen to a monitor, apart from its schedule; 0 for nothing.
+    """Planned instants of a monitor apart from its schedule; 0 for none.
 
     ``runs``: how many ticks were due before ``since`` that count towards ``max_runs``.
     ``ends_at``: the last instant at which it is due.
@@ -432,7 +225,7 @@ class JobRun(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SignalState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of a monitor's signals apart from the instant of the newest success or value.
+    """Signals of a monitor apart from the instant of the newest success or value.
 
     Of a job: ``started_at``, since when it runs, 0 if it does not; ``failed_at``, when it failed last, 0 if it went
     well since; ``exit_code`` of that failure; ``duration_ms``, how long its last run took, None if unknown.
@@ -489,104 +282,6 @@ class Monitor(msgspec.Struct, frozen=True):
     def key(self) -> bytes:
         """Its key in the table: what its phase and other stable hashes are taken of."""
         return b"%b\0%b" % (self.user_id.encode(), self.spec.monitor_id.encode())
-
-
-class Tick(msgspec.Struct, frozen=True):
-    """One due firing, as an executor sees it.
-
-    On the wire the record's value holds only what does not change from one firing to the next; ``user_id`` is the
-    record's key, ``scheduled_at`` its timestamp, ``partition`` the one that the signup came on. ``manual``: asked for
-    by the command ``run_now``, beside the schedule. ``misfire`` and its grace: for an executor that is behind; a tick
-    of a version that did not say them is never skipped for its age.
-    """
-
-    user_id: UserKey
-    monitor_id: MonitorKey
-    scheduled_at: InstantMs
-    kind: KindName
-    config: str
-    timeout_ms: Timeout
-    version: Small
-    partition: int
-    attempt: Small = 1
-    may_overlap: bool = False
-    manual: bool = False
-    payload: str = ""
-    misfire: Misfire = Misfire.FIRE_ALL
-    misfire_grace_ms: InstantMs = 60_000
-    weight: Weight = 1
-
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether it is the first attempt at a due instant of the schedule, so that its timestamp tells its age."""
-        return self.attempt == 1 and not self.manual
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What a kind found out: a status, a sentence for a person, and the time each phase took, in ms.
-
-    ``detail``: more about a failure, of any number of lines; "" where there is nothing to show.
-    ``waited_ms``: for how long it waited for its turn before it began, which is delay and no part of its duration.
-    """
-
-    status: Status
-    reason: str = ""
-    timings: dict[str, float] = {}
-    detail: str = ""
-    waited_ms: float = 0.0
-
-
-class Result(msgspec.Struct, frozen=True):
-    """The outcome of one attempt at one tick. Identity: user_id, monitor_id, scheduled_at, attempt.
-
-    With status ``skipped`` it stands for ``skipped_count`` ticks, due from ``scheduled_at`` to ``skipped_until``.
-    """
-
-    user_id: UserKey
-    monitor_id: MonitorKey
-    scheduled_at: InstantMs
-    kind: KindName
-    version: Small
-    status: Status
-    reason: Sentence
-    started_at: InstantMs
-    duration_ms: LongestDuration
-    attempt: Small = 1
-    timings: dict[str, float] = {}
-    executor: ExecutorName = ""
-    skipped_until: InstantMs = 0
-    skipped_count: Large = 0
-    manual: bool = False
-    detail: Detail = ""
-
-
-INLINE_EXECUTOR = "everwatch-timer"
-"""The ``executor`` of results that the worker found out itself."""
-
-
-class Transition(msgspec.Struct, frozen=True):
-    """A change of a monitor's state. Identity: user_id, monitor_id, at, to_state.
-
-    ``alert``: a person is to be told (``lifecycle.is_alarm``, and no maintenance window was on). ``reminder``: nothing
-    has changed, it is still down or late (then both states are the same). ``kind``, ``target`` (the host that is
-    checked), ``plan`` and ``labels`` are the monitor's and its user's at that time; ``lasted_ms``: how long
-    ``from_state`` had lasted. What versions before did not say is empty or 0.
-    """
-
-    user_id: UserKey
-    monitor_id: MonitorKey
-    at: InstantMs
-    from_state: State
-    to_state: State
-    reason: Sentence
-    version: Small
-    alert: bool = True
-    reminder: bool = False
-    kind: KindName = ""
-    target: Host = ""
-    plan: PlanName = ""
-    labels: Labels = {}
-    lasted_ms: Large = 0
 
 
 Json = dict[str, Any]

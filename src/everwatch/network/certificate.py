@@ -18,7 +18,7 @@ _BMP_STRING, _TELETEX_STRING = 0x1E, 0x14
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a person needs to know of a certificate. ``begins_at`` and ``expires_at`` in ms since the epoch.
+    """A certificate for people. ``begins_at`` and ``expires_at`` in ms since the epoch.
 
     ``names_hosts``: whether its subjectAltName has a DNS name or an IP address; a common name does not count.
     """
@@ -30,7 +30,7 @@ class Certificate:
     names_hosts: bool
 
     def is_current(self, now_ms: int) -> bool:
-        """Whether ``now_ms`` is within its dates."""
+        """Tell whether ``now_ms`` is within its dates."""
         return self.begins_at <= now_ms <= self.expires_at
 
     def describe(self, now_ms: int) -> str:

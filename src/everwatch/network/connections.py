@@ -44,7 +44,7 @@ ServerName = Annotated[str, msgspec.Meta(max_length=253)]
 
 
 class NetworkContext(Protocol):
-    """What a connection is made with, a part of the ``RunContext`` of kinds."""
+    """Means of a connection, a part of the ``RunContext`` of kinds."""
 
     @property
     def clock(self) -> Clock: ...

@@ -31,7 +31,7 @@ class Decoder:
             raise WrongCoding
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What ``data``, the next part of the body, decodes to; at most 64 KiB at a time."""
+        """Return what ``data``, the next part of the body, decodes to; at most 64 KiB at a time."""
         return _through(self._stages, data)
 
     def check_end(self) -> None:

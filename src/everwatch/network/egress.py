@@ -1,4 +1,4 @@
-"""How checks leave this machine: whom they trust by default, and the proxy that they go through.
+"""Egress of checks: the default authorities and the proxy.
 
 Only settings say so: what the environment says to libraries (``http_proxy``) would lead past the guard.
 """
@@ -26,7 +26,7 @@ class Proxy:
     direct: tuple[Network, ...] = ()
 
     def is_for(self, address: str) -> bool:
-        """Whether the way to ``address`` leads through it."""
+        """Tell whether the way to ``address`` leads through it."""
         target = ip_address(address.partition("%")[0])
         return not any(target in network for network in self.direct)
 
@@ -43,7 +43,7 @@ class Egress:
 
 
 def outgoing_of(settings: Settings) -> Egress:
-    """What the settings say. Raises SettingsError."""
+    """Return what the settings say. Raises SettingsError."""
     file = settings.ca_file
     if file is not None and not file.is_file():
         raise SettingsError(f"setting EVERWATCH_CA_FILE: there is no file {file}")

@@ -93,7 +93,7 @@ class Guard:
             raise TargetForbidden(objection)
 
     def _objection(self, address: str) -> str:
-        """Why it may not be reached, "" if it may."""
+        """Return why it may not be reached, "" if it may."""
         try:
             parsed = ip_address(address.partition("%")[0])
         except ValueError:

@@ -38,7 +38,7 @@ def to_ascii(host: str) -> str:
 
 
 def is_host_name(name: str) -> bool:
-    """Whether ``name``, in ASCII, can be asked of a name server; one dot at its end is fine."""
+    """Tell whether ``name``, in ASCII, can be asked of a name server; one dot at its end is fine."""
     labels = name.removesuffix(".").split(".")
     return len(name) <= LONGEST_NAME + 1 and all(map(_LABEL.fullmatch, labels))
 

@@ -111,12 +111,12 @@ class HttpClient:
                 return answer
             cookies = exchange.cookies
             target = _joined(url, answer.location)
-            request = _redirected(request, answer.status, same_origin=target.origin() == url.origin())
+            request = redirected(request, answer.status, same_origin=target.origin() == url.origin())
             url = target
         raise RequestFailed(f"more than {request.follow} redirects")
 
     async def _look_up(self, url: yarl.URL, probe: Probe) -> HttpTarget:
-        """Where the URL's host is."""
+        """Return where the URL's host is."""
         host = url.raw_host or ""
         if address_in(host) is not None:
             return await self._by_the_way(HttpTarget(url), host)
@@ -165,7 +165,7 @@ def _trust(ca_file: str) -> tuple[tuple[int, str], ...]:
 
 
 def _joined(url: yarl.URL, location: str) -> yarl.URL:
-    """Where a redirect leads. Raises RequestFailed."""
+    """Return where a redirect leads. Raises RequestFailed."""
     try:
         target = url.join(parse_url(location))
         scheme, host = target.scheme, target.raw_host
@@ -180,7 +180,7 @@ def _joined(url: yarl.URL, location: str) -> yarl.URL:
     return target.with_user(None)
 
 
-def _redirected(request: Request, status: int, *, same_origin: bool) -> Request:
+def redirected(request: Request, status: int, *, same_origin: bool) -> Request:
     """The request for the next hop (RFC 9110, 15.4): other methods become GET where browsers do so."""
     changes: dict[str, Any] = {}
     if (status == HTTPStatus.SEE_OTHER and request.method != "HEAD") or (

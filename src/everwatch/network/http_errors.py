@@ -1,4 +1,4 @@
-"""Why there is no HTTP answer, in one sentence: libcurl's error codes and texts as people understand them."""
+"""Reasons for missing HTTP answers: libcurl's error codes and texts as sentences."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ _OF_TLS = "SSL routines::"
 
 
 def explain(failure: Failed, url: yarl.URL, *, answering: bool, number: int) -> RequestFailed:
-    """Why a transfer from ``url`` failed; ``answering``: after a status came; ``number``: the system's errno."""
+    """Return why a transfer from ``url`` failed; ``answering``: after a status came; ``number``: the system's errno."""
     code, said, host, port = failure.code, str(failure).rstrip(": "), url.host or "", url.port
     target = address_of(host, port)
     if code == pycurl.E_URL_MALFORMAT:

@@ -132,7 +132,7 @@ class Exchange:
         return answer
 
     def _read_out(self) -> None:
-        """What libcurl knows of the answer besides its text."""
+        """Return what libcurl knows of the answer besides its text."""
         if self._request.follow and self._answer.redirects:
             self.cookies = self._curl.getinfo_raw(pycurl.INFO_COOKIELIST)
         if self._request.wants_certificate:
@@ -268,7 +268,7 @@ class Exchange:
             self._deadline.reschedule(at_s if set_s is None else min(at_s, set_s))
 
     def _explained(self, failure: Failed) -> RequestFailed:
-        """Why there is no answer, in one sentence."""
+        """Return why there is no answer, in one sentence."""
         if self._refusal is not None and not self._curl.getinfo(pycurl.NUM_CONNECTS):
             return RequestForbidden(str(self._refusal))
         if self._trouble is not None:
@@ -294,7 +294,7 @@ def _lines(headers: Mapping[str, str], *, close: bool) -> list[bytes]:
 
 
 def _refused_by_proxy(failure: Failed, curl: pycurl.Curl) -> str:
-    """Why the proxy does not lead on, "" if it does. Who runs Everwatch knows it; users need not know where it is."""
+    """Return the proxy's reason for a refusal, "" if there is none. It does not say where the proxy is."""
     status = curl.getinfo(pycurl.HTTP_CONNECTCODE)
     if status and not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return f"the outgoing proxy refuses to connect to the target (status {status})"

@@ -1,4 +1,4 @@
-"""What is asked over HTTP: the request, where it goes and on which terms, what is measured of it, and its failure.
+"""HTTP requests as values: the request, its target and terms, its measurements, and its failure.
 
 Imports no HTTP client: the kinds need these values to validate a config.
 """
@@ -24,7 +24,7 @@ def _always(_: HttpResponse) -> bool:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked. ``follow``: how many redirects are followed; ``body_limit``: so much of an answer is kept.
+    """A request. ``follow``: how many redirects are followed; ``body_limit``: so much of an answer is kept.
 
     ``secret_headers``: names of headers that another server has no business with, after a redirect.
     ``is_enough`` is asked when the head of an answer is there, and each time that more of its body is: with True the
@@ -47,7 +47,7 @@ class Request:
 
 @dataclass(slots=True)
 class Probe:
-    """What is measured of one request; seconds are added up over redirects."""
+    """Measurements of one request; seconds are added up over redirects."""
 
     clock: Clock
     began_s: float
@@ -75,7 +75,7 @@ class ProxyRoute:
 
 @dataclass(frozen=True)
 class HttpTarget:
-    """Who is asked: a URL, the addresses of its host (none if that is one), and how long they took to find.
+    """Target of a request: a URL, the addresses of its host (none if that is one), and the time of the look-up.
 
     ``way``: how to get there, if not directly.
     """
@@ -88,7 +88,7 @@ class HttpTarget:
 
 @dataclass(frozen=True)
 class Terms:
-    """How transfers go. ``trust``: options of libcurl that say where the certificates are that are trusted."""
+    """Terms of transfers. ``trust``: options of libcurl with the trusted certificates."""
 
     guard: Guard
     trust: tuple[tuple[int, str], ...]

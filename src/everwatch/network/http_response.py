@@ -14,7 +14,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 @dataclass
 class HttpResponse:
-    """What came: the status line's parts, the head, and at most ``body_limit`` bytes of the decoded body.
+    """A response: the status line's parts, the head, and at most ``body_limit`` bytes of the decoded body.
 
     ``url`` is who answered, after redirects; ``certificate`` its certificate (DER), where the request wants it.
     ``head_ms``: how long the head took, counted from the beginning of the check, 0 before it is there. ``is_over``: all
@@ -72,17 +72,17 @@ class HttpResponse:
 
     @property
     def is_full(self) -> bool:
-        """Whether there is as much of the body as is wanted."""
+        """Tell whether there is as much of the body as is wanted."""
         return len(self.body) >= self.body_limit
 
     @property
     def is_whole(self) -> bool:
-        """Whether there is no more of the body to judge: it ended, or what may be kept of it is here."""
+        """Tell whether there is no more of the body to judge: it ended, or what may be kept of it is here."""
         return self.is_over or self.is_full
 
     @property
     def redirects(self) -> bool:
-        """Whether it sends the client elsewhere."""
+        """Tell whether it sends the client elsewhere."""
         return self.status in _REDIRECTS and bool(self.location)
 
     def header(self, name: bytes) -> str | None:
@@ -91,7 +91,7 @@ class HttpResponse:
 
     @property
     def location(self) -> str:
-        """Where it redirects to, "" if nowhere; what is no ASCII in it is UTF-8, as browsers read it."""
+        """Return where it redirects to, "" if nowhere; what is no ASCII in it is UTF-8, as browsers read it."""
         return (self.header(b"location") or "").encode("latin-1").decode(errors="replace")
 
     @property

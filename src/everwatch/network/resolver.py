@@ -61,7 +61,7 @@ class Resolver:
         self._lookups = asyncio.Semaphore(_MOST_LOOKUPS)
 
     async def addresses(self, host: str, port: int) -> list[AddressInfo]:
-        """Where to connect for a TCP connection to ``host``, best first. Raises socket.gaierror.
+        """Return where to connect for a TCP connection to ``host``, best first. Raises socket.gaierror.
 
         /etc/hosts comes before DNS; numbers are addresses, in every way that the system reads them.
         """

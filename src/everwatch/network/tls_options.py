@@ -1,4 +1,4 @@
-"""What a check brings to TLS: the authorities that it trusts, and a certificate of its own."""
+"""TLS options of a check: the trusted authorities, and a client certificate."""
 
 import re
 import ssl

@@ -19,7 +19,7 @@ _DATES = ("certificate has expired", "certificate is not yet valid")
 async def details_of(
     reason: str, host: str, port: int, server_name: str, context: NetworkContext, left_s: float, *, always: bool = False
 ) -> str:
-    """What to add to ``reason``, which says that the certificate of ``host`` is not trusted; "" if nothing is known.
+    """Return details for ``reason``, which says that the certificate of ``host`` is not trusted; "" for none.
 
     Where it is for its dates, that names the certificate of the chain whose dates they are, which need not be the
     server's own. Otherwise the server's own is described, if that is ``always`` wanted. ``left_s``: what is left of the
@@ -42,7 +42,7 @@ async def details_of(
 
 
 async def refusal_of(host: str, port: int, options: TlsOptions, context: NetworkContext, left_s: float) -> str:
-    """What a server that hung up after the handshake has against the client's certificate; "" if that is not known.
+    """Return the objection of a server that hung up to the client's certificate; "" if it is not known.
 
     Under TLS 1.3 the request is on its way by then, and a server that closes with it unread loses what it had to say.
     """

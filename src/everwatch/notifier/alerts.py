@@ -54,6 +54,8 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     ``monitor_kind``, ``target`` (the host that it checks) and ``labels`` are the monitor's. ``opened_at``: when the
     incident began, with ``opened_severity``.
     ``untold``: the receiver was not told that the incident began; this message tells both.
+    ``subject``: what an incident of many monitors is about, such as "target shop.example"; "" for a monitor's own.
+    ``monitors``: how many of them fail. Its ``user_id`` and ``monitor_id`` are empty. ``executor``: who found it.
     """
 
     kind: AlertKind
@@ -70,6 +72,9 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
     target: str = ""
     labels: dict[str, str] = {}
     untold: bool = False
+    subject: str = ""
+    monitors: int = 0
+    executor: str = ""
 
     @property
     def duration_ms(self) -> int:
@@ -82,6 +87,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``message_id`` is the same at each attempt. ``user_id``: whose alerts, "" in a message to operators. ``alerts``: at
     most ``grouping.MOST_LISTED`` of them; ``more`` counts the others by kind. ``is_test``: somebody asked for it.
+    ``code``: the message asks to confirm the address with it, and tells of no alert; ``link``: where.
     """
 
     message_id: str
@@ -91,6 +97,8 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     alerts: tuple[Alert, ...]
     more: dict[str, int] = {}
     is_test: bool = False
+    code: str = ""
+    link: str = ""
 
     @property
     def counts(self) -> dict[str, int]:

@@ -8,18 +8,19 @@ recognises it by its id, or where the route says ``doubt = "resend"``, else it i
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple, Protocol
 
 from everwatch.core.clock import Clock
 from everwatch.notifier.addresses import Address, EmailAddress
 from everwatch.notifier.alerts import Message
+from everwatch.notifier.contacts import contact_id_of
+from everwatch.notifier.delivery_rows import Channel, Delivery
 from everwatch.notifier.metrics import ATTEMPTS, DOUBTS
-from everwatch.notifier.planner import channel_id_of
 from everwatch.notifier.retrying import GONE_AFTER_FAILURES, GONE_AFTER_MS, Circuits, retry_at
-from everwatch.notifier.routes import Audience, Doubt, NoAddress, Relay, Route, Rules
+from everwatch.notifier.routes import Audience, Doubt, NoAddress, Relay, Route, Rules, channel_id_of
 from everwatch.notifier.senders.outcome import Outcome, Verdict
-from everwatch.notifier.storage import Channel, Delivery, Storage, Work
+from everwatch.notifier.storage import Storage, Work
 from everwatch.plans.placeholders import Given
 
 logger = logging.getLogger(__name__)
@@ -187,6 +188,7 @@ class Dispatcher:
             room = self._limits.in_flight - len(self._under_way) - len(claimed)
             due = work.due_deliveries(now, room, full) if room > 0 else []
             users = work.users({delivery.user_id for delivery in due if delivery.user_id})
+            verified = _verified(work, rules, users)
             begun: list[_Begun] = []
             for delivery in due:
                 lane = delivery.lane
@@ -194,7 +196,8 @@ class Dispatcher:
                     if lane not in full:
                         work.postpone(lane, until)
                 elif lanes[lane] < self._limit_of(lane):
-                    if (each := _begun(work, delivery, rules, users.get(delivery.user_id), now)) is not None:
+                    given = users.get(delivery.user_id)
+                    if (each := _begun(work, delivery, rules, given, verified, now)) is not None:
                         lanes[lane] += 1
                         begun.append(each)
                     continue
@@ -249,13 +252,24 @@ class Dispatcher:
         self._done.append(_Done(begun, outcome))
 
 
-def _begun(work: Work, delivery: Delivery, rules: Rules, given: Given | None, now: int) -> _Begun | None:
+def _verified(work: Work, rules: Rules, users: Collection[str]) -> set[str]:
+    if not rules.contacts.verify:
+        return set()
+    return {each.contact_id for each in work.contacts_of(users) if each.verified_at}
+
+
+def _begun(
+    work: Work, delivery: Delivery, rules: Rules, given: Given | None, verified: set[str], now: int
+) -> _Begun | None:
     """The attempt that begins, or None for a message that has no address any more, which is dead then."""
     route = rules.named(delivery.route)
     try:
         if route is None or route.sender != delivery.sender:
             raise NoAddress(f"the route {delivery.route} is not in the rules any more")
         address = route.address(given)
+        contact_id = contact_id_of(route, rules, given)
+        if contact_id and contact_id not in verified and not delivery.message.code:
+            raise NoAddress(f"the address {address.shown} is not verified")
     except NoAddress as error:
         work.claim([delivery.delivery_id], 0)
         work.settle([("dead", now, now, str(error), delivery.delivery_id)])

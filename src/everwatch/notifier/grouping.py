@@ -2,31 +2,13 @@
 
 from collections.abc import Iterable
 
-import msgspec
 from msgspec.structs import replace
 
 from everwatch.notifier.alerts import RESOLVING, URGENCY, Alert, AlertKind, Message, derived_id
+from everwatch.notifier.timing import Timing
 
 MOST_LISTED = 50
 """So many alerts of a message are listed; the others are counted."""
-
-
-class Timing(msgspec.Struct, frozen=True):
-    """When a route tells. ms.
-
-    ``wait_ms``: after the first alert, others are waited for. ``interval_ms``: between two messages.
-    ``min_down_ms``: what was down for a shorter time is not told.
-    """
-
-    wait_ms: int = 30_000
-    interval_ms: int = 300_000
-    min_down_ms: int = 0
-
-
-def flush_at(timing: Timing, now: int, last_flushed_at: int) -> int:
-    """Return when a group tells, whose first alert comes at ``now``."""
-    earliest = last_flushed_at + timing.interval_ms if last_flushed_at else 0
-    return max(now + timing.wait_ms, earliest)
 
 
 class Collapse:
@@ -69,12 +51,12 @@ class Collapse:
                     continue
                 if alert.kind is AlertKind.ENDED and not known:
                     continue
-                if alert.duration_ms < self._timing.min_down_ms and not known:
+                if alert.duration_ms < self._timing.held_ms and not known:
                     continue
             elif alert.kind is AlertKind.ENDED and not self._keeps_incidents:
                 continue
-            due = alert.opened_at + self._timing.min_down_ms
-            if alert.kind is AlertKind.OPENED and self._timing.min_down_ms and due > self._now and not known:
+            due = alert.opened_at + self._timing.held_ms
+            if alert.kind is AlertKind.OPENED and self._timing.held_ms and due > self._now and not known:
                 held.append(alert)
                 wait_until = min(wait_until or due, due)
                 continue

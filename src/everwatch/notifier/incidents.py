@@ -46,6 +46,8 @@ class Incident(msgspec.Struct, frozen=True):
     ``entered``: the states that were entered at ``changed_at``, mostly one.
     ``changes``: the instants of the last changes between up and down. ``settles_at``: when flapping is over, 0 if it
     is not flapping.
+    ``counted``: it counts as a failure at its target. ``executor``: who found that it began. ``part_of``: the incident
+    of many monitors that was open then, so that operators were not told of this one (see ``correlating.ITSELF``).
     """
 
     user_id: str
@@ -66,6 +68,9 @@ class Incident(msgspec.Struct, frozen=True):
     reminded_at: int = 0
     changes: tuple[int, ...] = ()
     settles_at: int = 0
+    counted: bool = False
+    part_of: str = ""
+    executor: str = ""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -112,7 +117,7 @@ def after_silence(incident: Incident, now: int) -> Step:
     is_up = incident.state not in (State.DOWN.value, State.LATE.value)
     settled = replace(incident, phase=Phase.CLOSED if is_up else Phase.OPEN, changes=(), settles_at=0)
     kind = AlertKind.SETTLED if is_up else AlertKind.CHANGED
-    return Step(settled, (_alert(settled, kind, incident.settles_at),))
+    return Step(settled, (alert_of(settled, kind, incident.settles_at),))
 
 
 def _is_known(incident: Incident, transition: Transition) -> bool:
@@ -133,7 +138,7 @@ def _opened(before: Incident | None, transition: Transition, alert: bool) -> Ste
             return Step(after, verdict="suppressed")
         kind = AlertKind.CHANGED if before.told else AlertKind.OPENED
         after = replace(after, told=True)
-        return Step(after, (_alert(after, kind, transition.at),))
+        return Step(after, (alert_of(after, kind, transition.at),))
     changes = _recent(before.changes if before else (), transition.at)
     opened = Incident(
         user_id=transition.user_id,
@@ -151,6 +156,7 @@ def _opened(before: Incident | None, transition: Transition, alert: bool) -> Ste
         monitor_kind=transition.kind,
         target=transition.target,
         labels=transition.labels,
+        executor=transition.executor,
         reminded_at=before.reminded_at if before else 0,
         changes=changes,
     )
@@ -158,7 +164,7 @@ def _opened(before: Incident | None, transition: Transition, alert: bool) -> Ste
         return Step(opened, verdict="suppressed")
     if len(changes) > FLAPPING_CHANGES:
         return _begins_to_flap(opened, transition.at)
-    return Step(opened, (_alert(opened, AlertKind.OPENED, transition.at),))
+    return Step(opened, (alert_of(opened, AlertKind.OPENED, transition.at),))
 
 
 def _reminded(before: Incident | None, transition: Transition, alert: bool) -> Step:
@@ -175,7 +181,7 @@ def _reminded(before: Incident | None, transition: Transition, alert: bool) -> S
     after = replace(after, told=True, reason=transition.reason)
     # a reminder at the end of maintenance is the first that people hear of it
     kind = AlertKind.REMINDER if before.told else AlertKind.OPENED
-    return Step(after, (_alert(after, kind, transition.at),))
+    return Step(after, (alert_of(after, kind, transition.at),))
 
 
 def _closed(before: Incident | None, transition: Transition, meaning: Meaning) -> Step:
@@ -194,7 +200,7 @@ def _closed(before: Incident | None, transition: Transition, meaning: Meaning) -
         return _begins_to_flap(after, transition.at)
     kind = AlertKind.CLOSED if meaning is Meaning.CLOSES else AlertKind.ENDED
     verdict = "told" if meaning is Meaning.CLOSES else "told to receivers that keep incidents"
-    return Step(closed, (_alert(closed, kind, transition.at),), verdict)
+    return Step(closed, (alert_of(closed, kind, transition.at),), verdict)
 
 
 def _failed(before: Incident | None, transition: Transition, alert: bool) -> Step:
@@ -203,10 +209,10 @@ def _failed(before: Incident | None, transition: Transition, alert: bool) -> Ste
     over = replace(opened, phase=Phase.CLOSED, changes=(), settles_at=0)
     alerts: tuple[Alert, ...] = ()
     if before is not None and before.phase is not Phase.CLOSED and before.told:
-        alerts = (_alert(_with(before, transition), AlertKind.ENDED, transition.at),)
+        alerts = (alert_of(_with(before, transition), AlertKind.ENDED, transition.at),)
     if not alert:
         return Step(over, alerts, "suppressed")
-    return Step(over, (*alerts, _alert(over, AlertKind.FAILED, transition.at)))
+    return Step(over, (*alerts, alert_of(over, AlertKind.FAILED, transition.at)))
 
 
 def _with(incident: Incident, transition: Transition) -> Incident:
@@ -227,7 +233,7 @@ def _with(incident: Incident, transition: Transition) -> Incident:
 
 def _begins_to_flap(incident: Incident, at: int) -> Step:
     flapping = replace(incident, phase=Phase.FLAPPING, settles_at=at + FLAPPING_WITHIN_MS)
-    return Step(flapping, (_alert(flapping, AlertKind.FLAPPING, at),))
+    return Step(flapping, (alert_of(flapping, AlertKind.FLAPPING, at),))
 
 
 def _flaps_on(incident: Incident, at: int) -> Step:
@@ -240,7 +246,8 @@ def _recent(changes: tuple[int, ...], at: int) -> tuple[int, ...]:
     return (*kept, at)[-FLAPPING_CHANGES - 1 :]
 
 
-def _alert(incident: Incident, kind: AlertKind, at: int) -> Alert:
+def alert_of(incident: Incident, kind: AlertKind, at: int) -> Alert:
+    """Return an alert on an incident as it is now."""
     return Alert(
         kind=kind,
         incident_id=incident.incident_id,
@@ -255,6 +262,7 @@ def _alert(incident: Incident, kind: AlertKind, at: int) -> Alert:
         monitor_kind=incident.monitor_kind,
         target=incident.target,
         labels=incident.labels,
+        executor=incident.executor,
     )
 
 

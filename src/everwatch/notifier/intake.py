@@ -29,7 +29,7 @@ DELETED = "it was deleted"
 """The reason of the event that ends the incident of a monitor that is no more."""
 
 
-class Taken(NamedTuple):
+class ReadTransition(NamedTuple):
     """A transition and where it stood."""
 
     source: Partition
@@ -60,7 +60,7 @@ class Batch(NamedTuple):
 
     taken_at: int
     offsets: dict[Partition, int]
-    transitions: list[Taken]
+    transitions: list[ReadTransition]
     entries: list[Entry]
     refused: list[Refused]
 
@@ -79,7 +79,7 @@ def build_batch(records: Iterable[Record], topics: Topics, taken_at: int) -> Bat
                 transition = decode_transition(record.value)
                 check_not_ahead(transition.at, taken_at + BROKER_AHEAD_MS, "$.at")
                 if concerns_people(transition):
-                    batch.transitions.append(Taken(source, record.offset, transition))
+                    batch.transitions.append(ReadTransition(source, record.offset, transition))
             elif (entry := _entry(source, record)) is not None:
                 batch.entries.append(entry)
         except InvalidInput as error:

@@ -27,6 +27,7 @@ from everwatch.network.http_client import HttpClient
 from everwatch.network.resolver import Resolver
 from everwatch.notifier.dispatch import Dispatcher, Limits, resolve_doubts
 from everwatch.notifier.intake import build_batch, take_in
+from everwatch.notifier.judging import ask_contacts, end_snoozes, release_held
 from everwatch.notifier.metrics import REFUSED, TAKEN_IN
 from everwatch.notifier.planner import Planner
 from everwatch.notifier.rules_file import RulesFile
@@ -35,7 +36,7 @@ from everwatch.notifier.senders.over_http import HttpSender
 from everwatch.notifier.storage import SCHEMA, Storage, database_url_of, open_storage
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.processes import Process
-from everwatch.schedule.duration import DAY_MS
+from everwatch.schedule.duration import DAY_MS, HOUR_MS
 from everwatch.store.database import as_writer
 from everwatch.store.interface import StoreBusy
 
@@ -183,6 +184,9 @@ class Notifier(Process):
             self._complain("refused", f"{record.topic}, partition {record.partition}, offset {record.offset}: {error}")
         await self._in_database(partial(take_in, self._open, batch))
         source.commit(batch.offsets)
+        rules, users = self._rules.current, {each.user_id for each in batch.entries if each.user is not None}
+        if rules.contacts.verify and users:
+            await self._in_database(partial(ask_contacts, self._open, rules, users, self.clock.now_ms()))
         if batch.transitions:
             TAKEN_IN.inc(len(batch.transitions))
             self._planned.set()
@@ -206,6 +210,10 @@ class Notifier(Process):
             await asyncio.to_thread(self._rules.look)
             now = self.clock.now_ms()
             await self._in_database(partial(resolve_doubts, self._open, self._rules.current, now, everything=False))
+            while await self._in_database(partial(end_snoozes, self._open, self._rules.current, now)):
+                pass
+            await self._in_database(partial(release_held, self._open, self._rules.current, now))
+            await self._in_database(partial(_trim_shared, self._open, now - HOUR_MS))
             days = self.settings.keep_deliveries_days
             if days:
                 await self._in_database(partial(_trim, self._open, now - days * DAY_MS))
@@ -254,3 +262,8 @@ def _note_beginning(storage: Storage, now: int) -> None:
 def _trim(storage: Storage, before: int) -> int:
     with storage.begin() as work:
         return work.trim(before, _TRIMMED_AT_ONCE)
+
+
+def _trim_shared(storage: Storage, before: int) -> None:
+    with storage.begin() as work:
+        work.trim_shared(before)

@@ -1,7 +1,7 @@
 """Routes: which alerts go to whom, when and how. Pure."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ import msgspec
 from everwatch.core.errors import InvalidInput
 from everwatch.kinds.protocol import FieldError
 from everwatch.notifier.addresses import TYPES, Address
-from everwatch.notifier.alerts import Alert, Severity
-from everwatch.notifier.grouping import Timing
+from everwatch.notifier.alerts import Alert, Severity, derived_id
+from everwatch.notifier.executor_outages import OwnOutage
+from everwatch.notifier.target_incidents import Correlation
+from everwatch.notifier.timing import Timing
 from everwatch.plans.placeholders import Given, is_open
 
 KEEP_INCIDENTS = frozenset({"pagerduty", "alertmanager"})
@@ -38,11 +40,15 @@ class NoAddress(Exception):
 
 
 class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which alerts a route takes: those to which all that is given applies; one of several values is enough."""
+    """Which alerts a route takes: those to which all that is given applies; one of several values is enough.
+
+    ``target``: a host, or ``*.example.com`` for all below a domain.
+    """
 
     plan: list[str] = []
     user: list[str] = []
     kind: list[str] = []
+    target: list[str] = []
     severity: list[Severity] = []
     label: dict[str, str] = {}
 
@@ -52,6 +58,7 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             (not self.plan or plan in self.plan)
             and (not self.user or alert.user_id in self.user)
             and (not self.kind or alert.monitor_kind in self.kind)
+            and (not self.target or any(_is_host(alert.target, pattern) for pattern in self.target))
             and (not self.severity or alert.severity in self.severity)
             and all(alert.labels.get(key) == value for key, value in self.label.items())
         )
@@ -79,6 +86,11 @@ class Route:
         return self.sender in KEEP_INCIDENTS
 
     @property
+    def is_escalation(self) -> bool:
+        """Whether it tells only of what nobody has acknowledged after a while."""
+        return self.timing.after_ms > 0
+
+    @property
     def takes_one_alert(self) -> bool:
         """Whether a message to this receiver can hold one alert only."""
         return self.sender == "pagerduty"
@@ -100,12 +112,15 @@ class Route:
             raise NoAddress(reason) from None
 
     def group_id(self, alert: Alert) -> str:
-        """Return the group of an alert: one for each user (or one for operators), or one for each monitor."""
+        """Return the group of an alert: one for each user (or one for operators), or one for each monitor.
+
+        Each monitor has its own where the receiver keeps incidents, or where somebody may acknowledge them.
+        """
         parts = [self.audience.value, self.name]
         if self.audience is Audience.USERS:
             parts.append(alert.user_id)
-        if self.keeps_incidents:
-            parts += [alert.user_id, alert.monitor_id]
+        if self.keeps_incidents or self.is_escalation:
+            parts += [alert.user_id, alert.monitor_id or alert.subject]
         return "\0".join(parts).replace("\0", "\x1f")
 
 
@@ -125,6 +140,14 @@ class Relay:
 
 
 @dataclass(frozen=True)
+class ContactRules:
+    """Whether mail addresses of users are verified. ``link``: what confirms one, with {user} and {code}."""
+
+    verify: bool = False
+    link: str = ""
+
+
+@dataclass(frozen=True)
 class Rules:
     """All that ``notify.toml`` says; routes in the order in which they are tried.
 
@@ -133,6 +156,9 @@ class Rules:
 
     routes: tuple[Route, ...] = ()
     relay: Relay | None = None
+    correlation: Correlation = field(default_factory=Correlation)
+    own_outage: OwnOutage = field(default_factory=OwnOutage)
+    contacts: ContactRules = ContactRules()
     files: tuple[Path, ...] = ()
 
     def named(self, name: str) -> Route | None:
@@ -142,11 +168,23 @@ class Rules:
     def routes_of(self, alert: Alert, plan: str, reaches: Callable[[Route], bool]) -> Iterator[Route]:
         """Yield the routes that an alert takes: of each audience the first that matches, and on where it says so.
 
-        One of which ``reaches`` says no is passed over.
+        Escalations take it besides. One of which ``reaches`` says no is passed over.
         """
         done: set[Audience] = set()
         for route in self.routes:
-            if route.audience not in done and route.match.takes(alert, plan) and reaches(route):
+            is_open = route.is_escalation or route.audience not in done
+            if is_open and route.match.takes(alert, plan) and reaches(route):
                 yield route
-                if not route.goes_on:
+                if not route.goes_on and not route.is_escalation:
                     done.add(route.audience)
+
+
+def channel_id_of(route: Route, given: Given | None, address: Address) -> str:
+    """Return the id of one address of one route; another address of the same user is another channel."""
+    whose = given.user_id if given is not None and route.audience is Audience.USERS else ""
+    names = address.__struct_fields__
+    return derived_id("channel", route.name, whose, *names, *(getattr(address, name) for name in names))
+
+
+def _is_host(host: str, pattern: str) -> bool:
+    return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern

@@ -1,4 +1,7 @@
-"""``notify.toml`` -> rules. Everything that can be judged without a user is judged when the file is read."""
+"""``notify.toml`` -> rules. Everything that can be judged without a user is judged when the file is read.
+
+All in one file: each table of the file is one class with the one function that makes rules of it.
+"""
 
 import logging
 import tomllib
@@ -10,11 +13,16 @@ import msgspec
 
 from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError
 from everwatch.kinds.protocol import FieldError
+from everwatch.model import Cron
 from everwatch.notifier.addresses import TYPES, EmailAddress
-from everwatch.notifier.grouping import Timing
-from everwatch.notifier.routes import Audience, Doubt, Match, Relay, Route, Rules
+from everwatch.notifier.alerts import Severity
+from everwatch.notifier.executor_outages import OwnOutage
+from everwatch.notifier.routes import Audience, ContactRules, Doubt, Match, Relay, Route, Rules
+from everwatch.notifier.target_incidents import Correlation
+from everwatch.notifier.timing import QuietHours, Timing
 from everwatch.plans.placeholders import Object, compiled, is_open
 from everwatch.plans.plans_parser import LARGEST_FILE_BYTES, Stamp, read_file
+from everwatch.schedule.cron import read_expression, zone_named
 from everwatch.schedule.duration import DAY_MS, parse_duration_ms
 
 logger = logging.getLogger(__name__)
@@ -43,10 +51,31 @@ class WrongRules(EverwatchError):
         self.reason = reason
 
 
+TimeOfDay = Annotated[str, msgspec.Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
+
+
+class _QuietInput(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"begin": "from", "end": "to"}
+):
+    begin: TimeOfDay
+    end: TimeOfDay
+    timezone: str = "UTC"
+    days: str = "*"
+    wakes: list[Severity] = []
+
+
+class _DigestInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    cron: str
+    timezone: str = "UTC"
+
+
 class _Timed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     group_wait: str | None = None
     group_interval: str | None = None
     min_down: str | None = None
+    after: str | None = None
+    quiet_hours: _QuietInput | None = None
+    digest: _DigestInput | None = None
 
 
 class _RouteInput(_Timed, frozen=True, kw_only=True, rename={"goes_on": "continue"}):
@@ -70,9 +99,30 @@ class _RelayInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     password: Annotated[str, msgspec.Meta(max_length=1024)] = ""
 
 
+class _CorrelationInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    monitors: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = Correlation().monitors
+    users: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = Correlation().users
+    within: str = "1m"
+    users_per_second: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = Correlation().per_s
+
+
+class _OwnOutageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    percent: Annotated[int, msgspec.Meta(ge=1, le=100)] = OwnOutage().percent
+    hold: str = "5m"
+    hold_cut_off: str = "1h"
+
+
+class _ContactsInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    verify: bool = False
+    link: Annotated[str, msgspec.Meta(max_length=1_024)] = ""
+
+
 class _FileInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     defaults: _Timed = _Timed()
     smtp: dict[str, Any] | None = None
+    correlation: _CorrelationInput = _CorrelationInput()
+    own_outage: _OwnOutageInput = _OwnOutageInput()
+    contacts: _ContactsInput = _ContactsInput()
     users: list[dict[str, Any]] = []
     operators: list[dict[str, Any]] = []
 
@@ -87,7 +137,11 @@ def rules_of(data: bytes, path: Path) -> Rules:
         raise WrongRules(str(path), "", f"not valid TOML: {error}") from None
     try:
         given = _converted(document, _FileInput, "")
+        if given.defaults.after is not None:
+            raise InvalidInput("an escalation is one route, not all of them", "defaults.after")
         timing = _timing(given.defaults, Timing(), "defaults")
+        contacts = _contacts(given.contacts)
+        correlation, own_outage = _correlation(given.correlation), _own_outage(given.own_outage)
         relay = None if given.smtp is None else _relay(_with_files(given.smtp, "smtp", path))
         routes = [
             _route(table, f"{audience.value}[{index}]", audience, timing, path)
@@ -101,7 +155,8 @@ def rules_of(data: bytes, path: Path) -> Rules:
             raise InvalidInput("a route sends e-mail, and no [smtp] says by which server", "smtp")
     except InvalidInput as error:
         raise WrongRules(str(path), error.path, error.reason) from None
-    return Rules(tuple(routes), relay, tuple(_files_in(given, path)))
+    files = tuple(_files_in(given, path))
+    return Rules(tuple(routes), relay, correlation, own_outage, contacts, files)
 
 
 def read_rules(path: Path) -> Rules:
@@ -213,22 +268,66 @@ def _relay(given: Mapping[str, Any]) -> Relay:
     return Relay(smtp.host, port, smtp.security, smtp.sender, smtp.username, smtp.password)
 
 
+def _correlation(given: _CorrelationInput) -> Correlation:
+    within_ms = _duration(given.within, "correlation.within")
+    return Correlation(given.monitors, given.users, max(1_000, within_ms), given.users_per_second)
+
+
+def _own_outage(given: _OwnOutageInput) -> OwnOutage:
+    hold_ms = _duration(given.hold, "own_outage.hold")
+    return OwnOutage(given.percent, hold_ms, _duration(given.hold_cut_off, "own_outage.hold_cut_off"))
+
+
+def _contacts(given: _ContactsInput) -> ContactRules:
+    if given.link and not (given.link.startswith(("https://", "http://")) and "{code}" in given.link):
+        raise InvalidInput("a URL with {code}, and {user} if it is needed", "contacts.link")
+    return ContactRules(given.verify, given.link)
+
+
+def _duration(text: str, place: str) -> int:
+    try:
+        duration_ms = parse_duration_ms(text)
+    except ValueError as error:
+        raise InvalidInput(str(error), place) from None
+    if not 0 <= duration_ms <= 7 * DAY_MS:
+        raise InvalidInput("at most 7 days", place)
+    return duration_ms
+
+
 def _timing(given: _Timed, default: Timing, field: str) -> Timing:
-    found = []
-    for name, before in (
-        ("group_wait", default.wait_ms),
-        ("group_interval", default.interval_ms),
-        ("min_down", default.min_down_ms),
-    ):
+    def or_before(name: str, before: int) -> int:
         text = getattr(given, name)
-        try:
-            duration_ms = before if text is None else parse_duration_ms(text)
-        except ValueError as error:
-            raise InvalidInput(str(error), f"{field}.{name}") from None
-        if not 0 <= duration_ms <= 7 * DAY_MS:
-            raise InvalidInput("at most 7 days", f"{field}.{name}")
-        found.append(duration_ms)
-    return Timing(*found)
+        return before if text is None else _duration(text, f"{field}.{name}")
+
+    if given.digest is not None and given.after is not None:
+        raise InvalidInput("a route is a digest or an escalation (after), not both", f"{field}.digest")
+    return Timing(
+        or_before("group_wait", default.wait_ms),
+        or_before("group_interval", default.interval_ms),
+        or_before("min_down", default.min_down_ms),
+        or_before("after", 0),
+        default.quiet if given.quiet_hours is None else _quiet(given.quiet_hours, f"{field}.quiet_hours"),
+        default.digest if given.digest is None else _cron(given.digest.cron, given.digest.timezone, f"{field}.digest"),
+    )
+
+
+def _quiet(given: _QuietInput, field: str) -> QuietHours | None:
+    if given.begin == given.end:
+        # so a route may have none where the defaults have some
+        return None
+    begins, ends = (
+        _cron(f"{int(text[3:])} {int(text[:2])} * * {days}", given.timezone, field)
+        for text, days in ((given.begin, given.days), (given.end, "*"))
+    )
+    return QuietHours(begins, ends, frozenset(given.wakes))
+
+
+def _cron(expression: str, timezone: str, field: str) -> Cron:
+    try:
+        zone_named(timezone)
+        return Cron(read_expression(expression), timezone)
+    except ValueError as error:
+        raise InvalidInput(str(error), field) from None
 
 
 def _with_files(table: Mapping[str, Any], place: str, path: Path) -> dict[str, Any]:

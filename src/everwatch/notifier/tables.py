@@ -14,6 +14,7 @@ _WAITING = text("judge_at IS NOT NULL")
 _SETTLING = text("settles_at > 0")
 _FLUSHING = text("flush_at IS NOT NULL")
 _PENDING = text("state = 'pending'")
+_SNOOZED = text("snoozed_until > 0")
 _SENDING = text("state = 'sending'")
 # SQLite counts up an INTEGER primary key alone
 _Counted = BigInteger().with_variant(Integer, "sqlite")
@@ -139,4 +140,41 @@ alert_channels = Table(
     Column("disabled_at", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
     Index("alert_channels_of_user", "user_id"),
+)
+
+# incidents of many monitors, by what they are about ("target:HOST"). failing: how many monitors fail there now
+shared_incidents = Table(
+    "shared_incidents",
+    metadata,
+    Column("subject", Key, primary_key=True),
+    Column("failing", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+# incidents that somebody has seen. snoozed_until: nothing of it is told before, 0 if it is not snoozed
+alert_acks = Table(
+    "alert_acks",
+    metadata,
+    Column("incident_id", Key, primary_key=True),
+    Column("user_id", Key, nullable=False),
+    Column("monitor_id", Key, nullable=False),
+    Column("acked_at", BigInteger, nullable=False),
+    Column("acked_by", Text, nullable=False),
+    Column("snoozed_until", BigInteger, nullable=False),
+    Index("alert_acks_snoozed", "snoozed_until", sqlite_where=_SNOOZED, postgresql_where=_SNOOZED),
+    Index("alert_acks_of_user", "user_id"),
+)
+
+# mail addresses of users that are to be verified. code: what confirms one, "" once it is; shown: as people may see it
+alert_contacts = Table(
+    "alert_contacts",
+    metadata,
+    Column("contact_id", Key, primary_key=True),
+    Column("user_id", Key, nullable=False),
+    Column("shown", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("verified_at", BigInteger, nullable=False),
+    Index("alert_contacts_of_user", "user_id"),
 )

@@ -29,7 +29,10 @@ _COUNTED = {
 
 def headline_of(alert: Alert) -> str:
     """Return one line on an alert: what happened to which monitor."""
-    line = _HEADLINES[alert.kind].format(state=alert.state.upper(), low=alert.state, title=alert.monitor_id)
+    title = alert.subject or alert.monitor_id
+    if alert.monitors:
+        title += f", {alert.monitors:,} monitor{'s' if alert.monitors > 1 else ''}"
+    line = _HEADLINES[alert.kind].format(state=alert.state.upper(), low=alert.state, title=title)
     if alert.kind is AlertKind.CLOSED:
         line += f" (after {lasting(alert)})"
     return line
@@ -37,6 +40,8 @@ def headline_of(alert: Alert) -> str:
 
 def subject_of(message: Message) -> str:
     """Return one line on a whole message."""
+    if message.code:
+        return "Confirm this address for alerts"
     counts = message.counts
     prefix = "Test: " if message.is_test else ""
     if sum(counts.values()) == 1:
@@ -47,6 +52,12 @@ def subject_of(message: Message) -> str:
 
 def lines_of(message: Message, *, with_user: bool) -> list[str]:
     """Return the message as lines of text, an alert each, and a last one on how many are not listed."""
+    if message.code:
+        how = f"To confirm it, open {message.link}" if message.link else f"Its code is {message.code}"
+        return [
+            f"This address was entered for alerts of {_one_line(message.user_id)}.",
+            f"{how}. Without that nothing more is sent to it.",
+        ]
     lines = [_line(alert, with_user) for alert in message.alerts]
     if message.more:
         lines.append(f"… and {sum(message.more.values())} more")
@@ -69,6 +80,9 @@ def iso(at: int) -> str:
 
 
 def _line(alert: Alert, with_user: bool) -> str:
+    if alert.subject:
+        reason = f": {_one_line(alert.reason)}" if alert.reason else ""
+        return f"{headline_of(alert)}{reason} — since {instant(alert.opened_at)}"
     whose = f"{alert.user_id}/{alert.monitor_id}" if with_user else alert.monitor_id
     kind = "".join(f", {part}" for part in (alert.monitor_kind, alert.target) if part)
     reason = f": {_one_line(alert.reason)}" if alert.reason and alert.kind is not AlertKind.CLOSED else ""

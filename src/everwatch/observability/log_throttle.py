@@ -16,7 +16,7 @@ class LogThrottle:
         self._said_s: dict[Hashable, float] = {}
 
     def may_say(self, key: Hashable) -> bool:
-        """Whether to log what ``key`` stands for; if so, the period begins anew."""
+        """Tell whether to log what ``key`` stands for; if so, the period begins anew."""
         now_s = self._clock.monotonic_s()
         said_s = self._said_s.get(key)
         if said_s is not None and now_s - said_s < self._period_s:

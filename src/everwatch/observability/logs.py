@@ -1,4 +1,4 @@
-"""How log lines look: readable text, or JSON for a log collector. Every library's records go the same way."""
+"""Log lines: readable text, or JSON for a log collector. Every library's records go the same way."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""What should have fired, recomputed from the history of the monitors and held against what is stored. Pure.
+"""Audit: due ticks recomputed from the history of the monitors, and compared with the stored results. Pure.
 
 It is the proof that nothing is missed and nothing counts twice, so it shares nothing with what emits ticks but the
 schedules themselves. Every instant is in ms since the epoch.
@@ -26,7 +26,7 @@ _SKIPPED = Status.SKIPPED.value
 
 
 class Label(StrEnum):
-    """What became of a tick; ``duplicate`` alone is no tick, but a result too many."""
+    """Outcome of a tick in the audit; ``duplicate`` is a surplus result."""
 
     ON_TIME = "on_time"
     LATE = "late"
@@ -56,7 +56,7 @@ class AuditFinding(msgspec.Struct, frozen=True):
 
 
 class AuditReport(msgspec.Struct, frozen=True):
-    """What became of the ticks due at ``begin`` <= t < ``end``.
+    """Outcomes of the ticks due at ``begin`` <= t < ``end``.
 
     ``users``, ``monitors``: how many had a tick due or a result stored. ``redelivered``: deliveries of results that
     were held already, which is no fault. ``manual``: runs that were asked for beside the schedule. ``missed``,
@@ -75,12 +75,12 @@ class AuditReport(msgspec.Struct, frozen=True):
 
     @property
     def ticks(self) -> int:
-        """How many ticks were due."""
+        """Return how many ticks were due."""
         return sum(self.counts[label] for label in TICKS)
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is missed and nothing counts twice."""
+        """Tell whether nothing is missed and nothing counts twice."""
         return not (self.counts[Label.MISSED] or self.counts[Label.DUPLICATE])
 
 
@@ -143,7 +143,7 @@ class _Monitor(NamedTuple):
     stretches: list[Stretch]
 
     def is_before_history(self, instant: int) -> bool:
-        """Whether earlier versions, which the history does not hold, may have been due at ``instant``."""
+        """Tell whether earlier versions, which the history does not hold, may have been due at ``instant``."""
         first = min(self.stretches, key=lambda stretch: stretch.since, default=None)
         return first is not None and first.version > 1 and instant <= first.since
 
@@ -241,7 +241,7 @@ class _Books:
         return True
 
     def _due(self, monitor: _Monitor) -> Sequence[int]:
-        """What is due within the interval under any of the stretches, in order and once each."""
+        """Return what is due within the interval under any of the stretches, in order and once each."""
         found = []
         for stretch in monitor.stretches:
             after, upto = max(stretch.since, self._begin - 1), _end_of(stretch, self._end - 1)
@@ -303,7 +303,7 @@ class _Calendar:
         self._listed = lru_cache(MOST_LISTED)(self._list)
 
     def due(self, stretch: Stretch, key: bytes, after: int, upto: int) -> Sequence[int]:
-        """What is due at after < t <= upto, both of which lie in the interval and after the stretch's ``since``."""
+        """Return the due instants at after < t <= upto; both lie in the interval and after the stretch's ``since``."""
         schedule = stretch.schedule
         match schedule:
             case At() | Every(align=Align.PHASE | Align.EPOCH):

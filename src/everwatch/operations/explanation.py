@@ -1,4 +1,4 @@
-"""Why a monitor is as it is, and what happens to it next: from what is known of it, put together. Pure."""
+"""Explanation of a monitor's state and of what happens next, from the facts of database and broker. Pure."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
@@ -35,8 +35,8 @@ RECENT_MS = MINUTE_MS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Known(msgspec.Struct, frozen=True):
-    """What database, broker and kinds tell of a monitor.
+class MonitorFacts(msgspec.Struct, frozen=True):
+    """Facts about a monitor from database, broker and kinds.
 
     ``user`` and ``partition`` are None if the user is not known (yet). ``results`` and ``transitions``: its newest, the
     latest first; more results than are shown, as manual ones tell nothing of ticks. ``stored_at``: when the newest
@@ -124,7 +124,7 @@ class Explanation(msgspec.Struct, frozen=True):
     owners: GroupMembers | None
 
 
-def explain(known: Known, now: int) -> Explanation:
+def explain(known: MonitorFacts, now: int) -> Explanation:
     """A monitor as it stands at ``now``."""
     monitor, spec = known.monitor, known.monitor.spec
     windows = spec.policy.maintenance + (known.user.maintenance if known.user else ())
@@ -164,8 +164,8 @@ def _without_executors(owners: GroupMembers | None) -> GroupMembers | None:
     return None if owners is None else GroupMembers(worker=owners.worker, executor="", executors=())
 
 
-def _silence(known: Known, now: int) -> Silence | None:
-    """Whether results have stopped coming although the monitor is due."""
+def _silence(known: MonitorFacts, now: int) -> Silence | None:
+    """Tell whether results have stopped coming although the monitor is due."""
     monitor, agenda = known.monitor, known.monitor.agenda
     schedule, since = monitor.spec.schedule, monitor.since
     if known.inline or monitor.state in ASLEEP:
@@ -184,7 +184,7 @@ def _silence(known: Known, now: int) -> Silence | None:
     return Silence(since=answered or since, due_at=first, cause=_cause(known, now))
 
 
-def _last_run(known: Known, now: int) -> LastRun | None:
+def _last_run(known: MonitorFacts, now: int) -> LastRun | None:
     """Return the newest scheduled run among the results that are known; None if there is none."""
     monitor = known.monitor
     skipped: list[Result] = []
@@ -209,7 +209,7 @@ def _last_run(known: Known, now: int) -> LastRun | None:
     return None
 
 
-def _cause(known: Known, now: int) -> str:
+def _cause(known: MonitorFacts, now: int) -> str:
     owners = known.owners
     if owners is not None and not owners.worker:
         return "no worker owns its partition, so no ticks go out"

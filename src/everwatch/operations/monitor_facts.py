@@ -1,23 +1,23 @@
-"""What database and broker tell of a monitor, gathered for its explanation."""
+"""Gathering of the facts about a monitor from database and broker, for its explanation."""
 
 from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kinds import registry
 from everwatch.model import Monitor
-from everwatch.operations.explanation import MOST_SHOWN, Known
+from everwatch.operations.explanation import MOST_SHOWN, MonitorFacts
 from everwatch.store.interface import Reader
 
 # manual runs among them tell nothing of ticks, and as a rule there are few
 RESULTS_LOOKED_AT = 100
 
 
-def known_of(reader: Reader, monitor: Monitor, partition: int | None, owners: GroupMembers | None) -> Known:
+def known_of(reader: Reader, monitor: Monitor, partition: int | None, owners: GroupMembers | None) -> MonitorFacts:
     """Return what is known of a monitor. ``owners``: who looks after it, None if that is not known.
 
     Raises StoreError.
     """
     user_id, monitor_id = monitor.user_id, monitor.monitor_id
     newest = reader.results(limit=1)
-    return Known(
+    return MonitorFacts(
         monitor=monitor,
         user=reader.user(user_id),
         partition=partition,

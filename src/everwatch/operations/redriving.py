@@ -1,4 +1,4 @@
-"""Which dead letters are sent back to where they came from, and what becomes of each."""
+"""Redrives: dead letters that are sent back to where they came from, and what becomes of each."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -6,7 +6,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition
-from everwatch.kafka.redrive import History, Sent
+from everwatch.kafka.redrive import History, RedrivenLetter
 from everwatch.kafka.topics import Topics
 from everwatch.store.letters import LetterSelection
 
@@ -14,7 +14,7 @@ _AT_ONCE = 500
 
 
 class Wanted(NamedTuple):
-    """Which dead letters are meant; empty fields say nothing."""
+    """Selection of dead letters; empty fields select all."""
 
     source: str = ""
     user: str = ""
@@ -56,12 +56,12 @@ class DeadLetterLog(Protocol):
 class LetterSender(Protocol):
     """What sends dead letters back."""
 
-    def send(self, letters: list[DeadLetter]) -> list[Sent]:
+    def send(self, letters: list[DeadLetter]) -> list[RedrivenLetter]:
         """Send some back, in order. Raises BrokerUnavailable if the broker does not take one of them."""
         ...
 
 
-class Attempt(NamedTuple):
+class RedriveAttempt(NamedTuple):
     """A dead letter that was chosen: where its record stands now, or why it was left out.
 
     Both are empty where nothing was sent on purpose.
@@ -102,7 +102,7 @@ class ChosenLetters:
         again: bool = False,
         objection: Callable[[DeadLetter], str] = lambda _: "",
         most: int | None = None,
-    ) -> Iterator[Attempt]:
+    ) -> Iterator[RedriveAttempt]:
         """Send them back, some at a time, and give what became of each, of ``most`` of them.
 
         ``sender`` None: nothing is sent. ``objection``: what else is against one, one sentence. Raises
@@ -117,7 +117,7 @@ class ChosenLetters:
                 right = [each for each in some if not objections[each.place]]
                 places = {done.letter.place: done.to for done in sender.send(right)} if sender and right else {}
                 for each in some:
-                    yield Attempt(each, places.get(each.place), objections[each.place])
+                    yield RedriveAttempt(each, places.get(each.place), objections[each.place])
 
 
 def _chunks(letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:

@@ -1,4 +1,4 @@
-"""What the texts of a plan's monitors may name of a user, ``{{user.attributes.site}}``, and how it is filled in. Pure.
+"""Placeholders in a plan's monitors, such as ``{{user.attributes.site}}``, and filling them in. Pure.
 
 Braces around anything else are left as they are: they are the kinds' own templates (``encoding.templates``), which
 are filled in at each run. So a value must never bring braces of its own into a text.
@@ -48,11 +48,11 @@ class Name(msgspec.Struct, frozen=True):
 
     @property
     def path(self) -> str:
-        """Where a signup says what this name stands for."""
+        """Return where a signup says what this name stands for."""
         return inside("$.attributes", self.attribute) if self.attribute else "$.user_id"
 
     def value(self, given: Given, field: str) -> str | int | float:
-        """What this name stands for, never None. Raises InvalidInput, with the path in the signup."""
+        """Return what this name stands for, never None. Raises InvalidInput, with the path in the signup."""
         if not self.attribute:
             value: Scalar = given.plan if self.shown == PLAN_NAME else given.user_id
         elif (value := given.attributes.get(self.attribute)) is None and (value := self.default) is None:
@@ -110,7 +110,7 @@ class Object:
         return self._plain
 
     def is_open_at(self, key: str) -> bool:
-        """Whether there is a name in the member ``key``."""
+        """Tell whether there is a name in the member ``key``."""
         return any(key == named for named, _ in self._open)
 
     def names(self) -> list[str]:
@@ -131,7 +131,7 @@ class Items:
 
 
 def is_open(document: object) -> bool:
-    """Whether there is a name anywhere in a document as ``compiled``."""
+    """Tell whether there is a name anywhere in a document as ``compiled``."""
     return isinstance(document, Text | Object | Items)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from everwatch.core.errors import InvalidInput, RefusalCode
-from everwatch.encoding import codec, input_models
+from everwatch.encoding import codec, input_conversion, input_models
 from everwatch.model import MonitorSpec, Scalar, Signup
 from everwatch.plans.placeholders import PLAN_NAME, Given, Object, texts_of
 from everwatch.rules.admission import admit_monitor
@@ -22,7 +22,7 @@ _REMEMBERED_CHARACTERS = 256
 
 
 class PlanQuotas(msgspec.Struct, frozen=True):
-    """What a plan allows; None: as much as anybody may. ``shortest_ms``: between two due instants of a monitor.
+    """Quotas of a plan; None: no limit. ``shortest_ms``: between two due instants of a monitor.
 
     ``weight``: share of each of its users in an executor that has more to do than it can.
     """
@@ -111,19 +111,23 @@ class PlanMonitor(msgspec.Struct, frozen=True, eq=False):
 def spec_of(document: dict[str, Any], field: str) -> MonitorSpec:
     """The monitor of a plan, by the rules of a signup's. Raises InvalidInput, whose path begins with ``field``."""
     try:
-        spec = input_models.monitor_of(input_models.parse_object(document, input_models.MonitorInput), "$")
+        spec = input_conversion.monitor_of(input_models.parse_object(document, input_models.MonitorInput), "$")
         return admit_monitor(spec, "$")
     except InvalidInput as error:
         raise InvalidInput(error.reason, field + error.path.removeprefix("$"), error.code) from None
 
 
 class Plan(msgspec.Struct, frozen=True, eq=False):
-    """What a file says of one plan. ``file``: the file's name, for refusals."""
+    """One plan of a file. ``file``: the file's name, for refusals.
+
+    ``keep``: days for which the database keeps what is its users', by ``store.plan_keeping.KINDS``; 0: for good.
+    """
 
     name: str
     file: str
     monitors: tuple[PlanMonitor, ...]
     limits: PlanQuotas
+    keep: Mapping[str, int] = {}
 
     @property
     def required(self) -> list[str]:
@@ -143,6 +147,11 @@ class Plans:
         self.all = plans
         # of this reading: what was filled in from another one goes with it
         self._remembered = lru_cache(maxsize=_REMEMBERED, typed=True)(_admitted_alike)
+
+    @property
+    def keep_days(self) -> dict[str, Mapping[str, int]]:
+        """For how many days which plan keeps what, where that is not what the settings say."""
+        return {name: plan.keep for name, plan in self.all.items() if plan.keep}
 
     def named(self, name: str) -> Plan | None:
         """The plan with this name; None for the usual one if there is no entry for it. Raises InvalidInput."""
@@ -188,7 +197,7 @@ class Plans:
                 RefusalCode.QUOTA,
             )
         if plan.monitors:
-            input_models.check_runs(monitors)
+            input_conversion.check_runs(monitors)
         if limits.shortest_ms is not None:
             for index, spec in enumerate(own):
                 limits.check_schedule(spec, f"$.monitors[{index}]")

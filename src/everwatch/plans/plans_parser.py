@@ -9,8 +9,9 @@ import msgspec
 import orjson
 
 from everwatch.core.bounds import Weight
+from everwatch.core.config import MOST_DAYS
 from everwatch.core.errors import InvalidInput, SettingsError, WrongPlans
-from everwatch.encoding import codec, input_models
+from everwatch.encoding import codec, input_conversion, input_models
 from everwatch.kinds import registry
 from everwatch.model import Every
 from everwatch.plans.placeholders import ID_NAME, PLAN_NAME, Given, Object, compiled, texts_of
@@ -22,15 +23,32 @@ LARGEST_FILE_BYTES = 4 * 1024 * 1024
 MOST_QUOTA = 1_000_000
 
 
+Days = Annotated[int, msgspec.Meta(ge=0, le=MOST_DAYS)]
+
+
+class _KeepInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Days for which the database keeps what is a user's; 0: for good; left out: as the settings say."""
+
+    results: Days | None = None
+    every_result: Days | None = None
+    transitions: Days | None = None
+    history: Days | None = None
+    tasks: Days | None = None
+    daily_rollups: Days | None = None
+    dead_letters: Days | None = None
+    replies: Days | None = None
+
+
 class _PlanInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_monitors: Annotated[int, msgspec.Meta(ge=0, le=MOST_QUOTA)] | None = None
     shortest_interval: input_models.Duration | None = None
     weight: Weight = 1
+    keep: _KeepInput = _KeepInput()
     monitors: Annotated[list[dict[str, Any]], msgspec.Meta(max_length=input_models.MOST_MONITORS_PER_SIGNUP)] = []
 
 
 class Stamp(NamedTuple):
-    """What tells one state of a file from another without reading it."""
+    """Stamp of a file's state, compared without reading the file."""
 
     modified_ns: int
     size: int
@@ -105,7 +123,7 @@ def _plan_of(name: str, table: object, file: str) -> Plan:
         ids.add(monitor.monitor_id)
         monitors.append(monitor)
     try:
-        input_models.check_runs(monitor.spec for monitor in monitors if monitor.spec is not None)
+        input_conversion.check_runs(monitor.spec for monitor in monitors if monitor.spec is not None)
     except InvalidInput as error:
         raise InvalidInput(error.reason, "monitors") from None
     size = sum(len(orjson.dumps(document)) for document in given.monitors)
@@ -113,7 +131,7 @@ def _plan_of(name: str, table: object, file: str) -> Plan:
         raise InvalidInput(
             f"these take {size} bytes as JSON, and at most {codec.LARGEST_INPUT_BYTES} are taken", "monitors"
         )
-    return Plan(name, file, tuple(monitors), limits)
+    return Plan(name, file, tuple(monitors), limits, msgspec.to_builtins(given.keep))
 
 
 def _shortest_ms(given: str | int | float | None) -> int | None:
@@ -161,7 +179,7 @@ def _check_settled(document: Object, field: str, limits: PlanQuotas) -> str:
     settled = document.settled_members()
     try:
         given = input_models.parse_object(settled, input_models.MonitorInput)
-        spec = input_models.monitor_of(given, "$")
+        spec = input_conversion.monitor_of(given, "$")
         if not document.is_open_at("kind"):
             kind = registry.kind_named(spec.kind)
             if not document.is_open_at("config"):

@@ -23,8 +23,8 @@ Check = Callable[[], str]
 """Return why a part is not ready, in a few words; empty if it is ready. Called on the event loop; must be cheap."""
 
 
-class Phase(StrEnum):
-    """Where a process is in its life."""
+class ProcessPhase(StrEnum):
+    """Phase of a process."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -39,10 +39,10 @@ class Report(NamedTuple):
 
 
 class Health:
-    """What probes ask of one process. ``alive`` and ``ready`` are called from any thread, the rest on the loop."""
+    """Liveness and readiness of a process. ``alive`` and ``ready`` are for any thread, the rest for the loop."""
 
     def __init__(self, process: str, instance: str, version: str, clock: Clock) -> None:
-        self.phase = Phase.STARTING
+        self.phase = ProcessPhase.STARTING
         self._identity = {"process": process, "instance": instance, "version": version}
         self._clock = clock
         self._checks: dict[str, Check] = {}
@@ -70,7 +70,7 @@ class Health:
 
     def ready(self) -> Report:
         """Report whether the process has started, is not stopping, and every part is ready."""
-        if self.phase is not Phase.RUNNING or self._loop is None:
+        if self.phase is not ProcessPhase.RUNNING or self._loop is None:
             return self._report("ready", {"process": str(self.phase)})
         answer: Future[dict[str, str]] = Future()
         self._loop.call_soon_threadsafe(self._ask_all, answer)

@@ -1,4 +1,4 @@
-"""What the skeleton asks of a process."""
+"""Base class of a process, as the skeleton runs it."""
 
 import asyncio
 from collections.abc import Coroutine

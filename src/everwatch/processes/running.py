@@ -17,7 +17,7 @@ import uvloop
 
 from everwatch import __version__
 from everwatch.core.errors import EverwatchError
-from everwatch.processes.health import Phase
+from everwatch.processes.health import ProcessPhase
 from everwatch.processes.metrics import BUILD, HEARTBEAT, LOOP_LAG, READY
 from everwatch.processes.parent import when_input_ends
 from everwatch.processes.process import Process
@@ -69,7 +69,7 @@ async def live(process: Process, end: End, *, stop_with_parent: bool = False, gu
         except Exception as error:
             process.fail(error)
         process.stopping.set()
-        process.health.phase = Phase.STOPPING
+        process.health.phase = ProcessPhase.STOPPING
         last_resort.arm()
         try:
             await process.stop()
@@ -92,7 +92,7 @@ async def _start_and_run(process: Process, last_resort: "_LastResort") -> None:
     failed = asyncio.create_task(process.failed.wait())
     try:
         if await _until_one_of(process.start(), last_resort, stop, failed):
-            process.health.phase = Phase.RUNNING
+            process.health.phase = ProcessPhase.RUNNING
             await _until_one_of(process.run(), last_resort, failed)
     finally:
         stop.cancel()
@@ -192,7 +192,7 @@ def _beating(process: Process, loop: asyncio.AbstractEventLoop) -> Iterator[None
         health.beat(loop)
         HEARTBEAT.set(clock.now_ms() / 1000)
         LOOP_LAG.set(max(0.0, loop.time() - due_s))
-        READY.set(health.phase is Phase.RUNNING and not health.not_ready())
+        READY.set(health.phase is ProcessPhase.RUNNING and not health.not_ready())
         try:
             process.measure()
         except Exception:

@@ -1,4 +1,4 @@
-"""Whether an input may enter: decoded, validated field by field, and its configs judged by their kinds."""
+"""Admission of inputs: decoded, validated field by field, and their configs checked by the kinds."""
 
 from functools import lru_cache
 from typing import Protocol
@@ -8,7 +8,7 @@ import orjson
 
 from everwatch.core.bounds import RESERVED_USERS
 from everwatch.core.errors import InvalidInput
-from everwatch.encoding import codec, input_models
+from everwatch.encoding import codec, input_conversion, input_models
 from everwatch.kinds import registry
 from everwatch.kinds.shared.secret_fields import refuse_stand_ins
 from everwatch.model import At, Command, MonitorSpec, ReplyOn, Signup
@@ -32,7 +32,7 @@ _REMEMBERED_BYTES = 2_048
 
 
 class SignupPlans(Protocol):
-    """What plans make of a signup."""
+    """Plans, as far as signups need them."""
 
     def expanded(self, signup: Signup) -> Signup:
         """``signup`` with the monitors of its plan. Raises InvalidInput."""
@@ -48,7 +48,7 @@ def admit_signup(data: bytes | None, asked_at: int = 0, plans: SignupPlans | Non
     signup = _admit_remembered(data) or _admit_signup(data)
     for spec in signup.monitors:
         if isinstance(spec.schedule, At):
-            monitors = tuple(input_models.settled(spec, asked_at) for spec in signup.monitors)
+            monitors = tuple(input_conversion.resolved(spec, asked_at) for spec in signup.monitors)
             signup = msgspec.structs.replace(signup, monitors=monitors)
             break
     return signup if plans is None else plans.expanded(signup)
@@ -95,7 +95,7 @@ def admit_command(data: bytes | None, asked_at: int = 0) -> Command:
     if command.monitor is None:
         return command
     return msgspec.structs.replace(
-        command, monitor=input_models.settled(admit_monitor(command.monitor, "$.monitor"), asked_at)
+        command, monitor=input_conversion.resolved(admit_monitor(command.monitor, "$.monitor"), asked_at)
     )
 
 

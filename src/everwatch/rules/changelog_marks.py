@@ -26,7 +26,7 @@ UNREADABLE_REMEDY = (
 
 
 class Mark(NamedTuple):
-    """How far a table has come: id of the changelog's topic ("" unknown), offset of the last record, its digest.
+    """Position of a table in its changelog: the topic's id ("" unknown), offset of the last record, its digest.
 
     ``digest`` is 0 if unknown. ``member`` is the owner's name in its group; a table's own mark has none.
     """
@@ -63,8 +63,8 @@ class Held(NamedTuple):
     digest: int = 0
 
 
-class Verdict(Enum):
-    """What is to be done with a table before it is used.
+class TableVerdict(Enum):
+    """Verdict on a table before it is used.
 
     ``FITS``: read what it lacks. ``OUTDATED``: the changelog is whole, drop the table and read it anew. ``NEWER``: the
     changelog has lost records that this table holds for certain, write them back. ``UNKNOWN``: records were lost, and
@@ -82,7 +82,7 @@ def digest_of(key: bytes | None, value: bytes | None) -> int:
     return crc32(value or b"", crc32(key or b"")) or 1
 
 
-def judge(table: Mark | None, held: Held, owner: Mark | None, member: str) -> Verdict:
+def judge(table: Mark | None, held: Held, owner: Mark | None, member: str) -> TableVerdict:
     """Say what is to be done with the ``table`` of the worker ``member``; None is an empty one.
 
     The table is provably newer than the changelog if this worker was the partition's last owner (``owner``: what was
@@ -92,10 +92,10 @@ def judge(table: Mark | None, held: Held, owner: Mark | None, member: str) -> Ve
     is_fitting = table is None or _fits(table, held)
     is_whole = owner is None or covers(held, owner)
     if is_fitting and is_whole:
-        return Verdict.FITS
+        return TableVerdict.FITS
     if table is not None and owner is not None and owner.member == member and _is_as_far(table, owner):
-        return Verdict.NEWER
-    return Verdict.OUTDATED if owner is not None and is_whole else Verdict.UNKNOWN
+        return TableVerdict.NEWER
+    return TableVerdict.OUTDATED if owner is not None and is_whole else TableVerdict.UNKNOWN
 
 
 def _fits(table: Mark, held: Held) -> bool:
@@ -105,12 +105,12 @@ def _fits(table: Mark, held: Held) -> bool:
 
 
 def covers(held: Held, owner: Mark) -> bool:
-    """Whether the changelog has everything that the last owner's table had."""
+    """Tell whether the changelog has everything that the last owner's table had."""
     return not is_another(held, owner) and owner.offset < held.end
 
 
 def is_another(held: Held, mark: Mark) -> bool:
-    """Whether the changelog was made anew since it was marked, as far as both ids are known."""
+    """Tell whether the changelog was made anew since it was marked, as far as both ids are known."""
     return bool(held.topic_id and mark.topic_id) and held.topic_id != mark.topic_id
 
 

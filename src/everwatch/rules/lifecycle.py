@@ -2,6 +2,8 @@
 
 A monitor that is up and stays up gives back the very same value: nothing to write. One that is due at a single instant
 is over after its run, however that ended.
+
+All in one file: each transition is a few lines, and a reader must see all of them to know that none is missing.
 """
 
 import math
@@ -47,7 +49,7 @@ _FAILED = frozenset({Status.FAILURE, Status.LATE, Status.SKIPPED})
 
 
 def is_alarm(from_state: State, to_state: State, reason: str) -> bool:
-    """Whether a person should be told of a transition, maintenance apart.
+    """Tell whether a person should be told of a transition, maintenance apart.
 
     Of a failure (down, late, a task or last run that failed) and of its end (up, or over after a last run that went
     well). Not of what its owner did (paused, resumed, changed) and not of a first success. A monitor that was down when
@@ -60,7 +62,7 @@ def is_alarm(from_state: State, to_state: State, reason: str) -> bool:
 
 
 def is_muted(transition: Transition) -> bool:
-    """Whether an alarm fell into a maintenance window: nobody is told of it."""
+    """Tell whether an alarm fell into a maintenance window, which suppresses it."""
     return not transition.alert and is_alarm(transition.from_state, transition.to_state, transition.reason)
 
 
@@ -175,12 +177,12 @@ def resume(monitor: Monitor, at: int, reason: str = "resumed by command") -> Mon
 
 
 def is_bounded(spec: MonitorSpec) -> bool:
-    """Whether the owner says when it is to begin or end."""
+    """Tell whether the owner says when it is to begin or end."""
     return bool(spec.start_at or spec.end_at or spec.max_runs)
 
 
 def runs_until(monitor: Monitor, at: int) -> int:
-    """How many of its ticks up to ``at`` count towards ``max_runs``."""
+    """Return how many of its ticks up to ``at`` count towards ``max_runs``."""
     runs, most = monitor.agenda.runs, monitor.spec.max_runs
     if at <= monitor.since or not most:
         return runs
@@ -259,10 +261,10 @@ def after_result(monitor: Monitor, result: Result, earliest: int = 0) -> Monitor
             retry_attempt=result.attempt + 1,
         )
         return msgspec.structs.replace(monitor, agenda=pending)
-    settled = _without_retry(monitor) if own_retry else monitor
+    before = _without_retry(monitor) if own_retry else monitor
     if is_task:
-        return _done(settled, result)
-    after = _after_verdict(settled, _saying_how_late(settled, result), retried=own_retry)
+        return _done(before, result)
+    after = _after_verdict(before, _saying_how_late(before, result), retried=own_retry)
     if agenda.ends_at and last >= agenda.ends_at:
         over = msgspec.structs.replace(after, judged_at=result.scheduled_at, agenda=NOTHING)
         return _enter(over, State.DONE, result.scheduled_at, _last_words(after))
@@ -270,7 +272,7 @@ def after_result(monitor: Monitor, result: Result, earliest: int = 0) -> Monitor
 
 
 def _last_words(monitor: Monitor) -> str:
-    """Why a monitor is done after its last run; how it ended stands first if that was a failure, as in ``_done``."""
+    """Return the reason of a monitor that is done after its last run; a failure stands first, as in ``_done``."""
     how = {State.DOWN: f"{Status.FAILURE}: ", State.LATE: f"{Status.LATE}: "}.get(monitor.state, "")
     why = f": {monitor.reason}" if how and monitor.reason else ""
     return f"{how}it ran for the last time{why}"
@@ -318,27 +320,27 @@ def _without_retry(monitor: Monitor) -> Monitor:
     return msgspec.structs.replace(monitor, agenda=_on(monitor.agenda, retry_at=0, retry_of=0, retry_attempt=0))
 
 
-def woken(monitor: Monitor, now: int, settled: int) -> tuple[Monitor, Transition | None]:
+def woken(monitor: Monitor, now: int, emitted_to: int) -> tuple[Monitor, Transition | None]:
     """The monitor after what was on its agenda up to ``now``, and the reminder that is due; the same value if nothing.
 
-    ``settled``: up to when ticks are emitted; a monitor whose pause is over is due after that. One to be forgotten is
-    the caller's to delete: see ``is_to_be_forgotten``.
+    ``emitted_to``: up to when ticks are emitted; a monitor whose pause is over is due after that. The caller deletes
+    one to be forgotten: see ``is_to_be_forgotten``.
     """
     agenda = monitor.agenda
     if monitor.state is State.PAUSED and 0 < agenda.resume_at <= now:
-        return resume(monitor, max(settled, agenda.resume_at), "its pause was over"), None
+        return resume(monitor, max(emitted_to, agenda.resume_at), "its pause was over"), None
     if not 0 < agenda.remind_at <= now:
         return monitor, None
     every_ms = monitor.spec.policy.remind_every_ms
     if monitor.state not in ALARMING:
         return reminded_at(monitor, 0), None
-    # reminders that nobody was there to send are one
+    # reminders that were missed become one
     following = agenda.remind_at + ((now - agenda.remind_at) // every_ms + 1) * every_ms if every_ms else 0
     return reminded_at(monitor, following), reminder(monitor, agenda.remind_at)
 
 
 def reminder(monitor: Monitor, at: int) -> Transition:
-    """What tells again that a monitor is down or late; who sends it adds target and plan."""
+    """Return what tells again that a monitor is down or late; who sends it adds target and plan."""
     lasted_ms = max(0, at - monitor.state_since)
     lasting = describe_duration(lasted_ms // 1_000 * 1_000)
     return Transition(
@@ -357,7 +359,7 @@ def reminder(monitor: Monitor, at: int) -> Transition:
 
 
 def is_to_be_forgotten(monitor: Monitor, now: int) -> bool:
-    """Whether this is a task that was over long enough ago."""
+    """Tell whether this is a task that was over long enough ago."""
     return monitor.state is State.DONE and 0 < monitor.agenda.forget_at <= now
 
 
@@ -383,7 +385,7 @@ def reminded_at(monitor: Monitor, at: int) -> Monitor:
 
 
 def _reminded_under(policy: Policy, monitor: Monitor, at: int) -> int:
-    """When to remind of a monitor that is given another policy at ``at``."""
+    """Return when to remind of a monitor that is given another policy at ``at``."""
     every_ms = policy.remind_every_ms
     if monitor.state not in ALARMING or every_ms == monitor.spec.policy.remind_every_ms:
         return monitor.agenda.remind_at

@@ -1,6 +1,6 @@
-"""What a signup or a command changes among a user's monitors. Pure: old values and the time in, changes out.
+"""Registration rules: changes among a user's monitors by a signup or a command. Pure.
 
-Two instants matter. ``now`` is when the change is made. ``settled`` is the instant up to which the partition's ticks
+Two instants matter. ``now`` is when the change is made. ``emitted_to`` is the instant up to which the partition's ticks
 are emitted: a monitor that exists is changed as of then, so that between its old and its new spec no tick falls
 through and none is due under both.
 """
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from everwatch.core.errors import InvalidInput, RefusalCode
-from everwatch.encoding import input_models
+from everwatch.encoding import input_conversion
 from everwatch.model import (
     At,
     Command,
@@ -54,14 +54,14 @@ class Changes(NamedTuple):
 
     @property
     def is_nothing(self) -> bool:
-        """Whether all is as it should be already."""
+        """Tell whether all is as it should be already."""
         return not (self.user or self.monitors or self.user_ended or self.run_now)
 
 
 def newcomer(signup: Signup, now: int, begin: int) -> tuple[User, list[Monitor]]:
     """A user of whom nothing is known yet, and the monitors of the signup, due strictly after ``begin``.
 
-    Delays that are not settled yet, those of a plan, are counted from the registration: the same signup once more
+    Delays that are not resolved yet, those of a plan, are counted from the registration: the same signup once more
     changes nothing then.
     Raises InvalidInput if one of them would never be due.
     """
@@ -71,7 +71,7 @@ def newcomer(signup: Signup, now: int, begin: int) -> tuple[User, list[Monitor]]
     monitors: list[Monitor] = []
     try:
         for given in specs:
-            spec = input_models.settled(given, now)
+            spec = input_conversion.resolved(given, now)
             monitors.append(lifecycle.first_put(user_id, spec, Origin.SIGNUP, now, begin))
     except NeverDue as error:
         raise InvalidInput(str(error), f"$.monitors[{len(monitors)}].schedule") from None
@@ -91,13 +91,13 @@ def sign_up(
     user: User | None,
     monitors: Mapping[str, Monitor],
     now: int,
-    settled: int,
+    emitted_to: int,
     recognise: Recognise = _as_they_are,
 ) -> Changes:
     """Register a user, or bring the registration to what ``signup`` says; nothing if it says so already.
 
     ``monitors`` are the existing ones that the signup or the user's last signup names. Monitors put by command stay.
-    Delays that are not settled yet are counted from when the user was registered.
+    Delays that are not resolved yet are counted from when the user was registered.
     Raises InvalidInput if a monitor would never be due.
     """
     named = tuple(spec.monitor_id for spec in signup.monitors)
@@ -110,7 +110,7 @@ def sign_up(
         updated_at=user.updated_at if user else now,
         maintenance=signup.maintenance,
     )
-    specs = [input_models.settled(spec, after.registered_at) for spec in signup.monitors]
+    specs = [input_conversion.resolved(spec, after.registered_at) for spec in signup.monitors]
     changes = [
         _put(
             signup.user_id,
@@ -118,7 +118,7 @@ def sign_up(
             Origin.SIGNUP,
             monitors.get(spec.monitor_id),
             now,
-            settled,
+            emitted_to,
             f"$.monitors[{i}]",
             recognise,
         )
@@ -139,16 +139,16 @@ def carry_out(
     user: User | None,
     monitors: Mapping[str, Monitor],
     now: int,
-    settled: int,
+    emitted_to: int,
     recognise: Recognise = _as_they_are,
 ) -> Changes:
-    """What a command changes. ``monitors`` holds the one it names or, for a whole user, those that it concerns.
+    """Return what a command changes. ``monitors`` holds the one it names or, for a whole user, those that it concerns.
 
     Raises InvalidInput if it names a monitor or user that is not there, or asks for what cannot be.
     """
     match command.command:
         case CommandType.PUT:
-            return _carry_out_put(command, user, monitors.get(command.monitor_id), now, settled, recognise)
+            return _carry_out_put(command, user, monitors.get(command.monitor_id), now, emitted_to, recognise)
         case CommandType.PURGE:
             known = user is not None or bool(monitors)
             return Changes(monitors=[Change(monitor, None) for monitor in monitors.values()], user_ended=known)
@@ -167,12 +167,12 @@ def carry_out(
             if user is None:
                 raise _no_user(command)
             changed = [
-                Change(monitor, changed_with_user(command, monitor, now, settled, recognise))
+                Change(monitor, changed_with_user(command, monitor, now, emitted_to, recognise))
                 for monitor in monitors.values()
             ]
             return Changes(monitors=_real(changed))
         case CommandType.CANCEL if not command.monitor_id:
-            return Changes(monitors=[Change(m, None) for m in monitors.values() if is_pending_task(m, settled)])
+            return Changes(monitors=[Change(m, None) for m in monitors.values() if is_pending_task(m, emitted_to)])
     old = monitors.get(command.monitor_id)
     if old is None:
         raise _no_user(command) if user is None else _no_monitor(command)
@@ -180,20 +180,20 @@ def carry_out(
         case CommandType.DELETE:
             return Changes(monitors=[Change(old, None)])
         case CommandType.CANCEL:
-            _check_cancellable(old, settled)
+            _check_cancellable(old, emitted_to)
             return Changes(monitors=[Change(old, None)])
         case CommandType.RUN_NOW:
             return Changes(run_now=old)
         case CommandType.PAUSE:
             if command.until and command.until <= now:
                 raise InvalidInput("the end of the pause has passed", "$.until")
-            return Changes(monitors=_real([Change(old, lifecycle.pause(old, settled, command.until))]))
+            return Changes(monitors=_real([Change(old, lifecycle.pause(old, emitted_to, command.until))]))
         case _:
-            return Changes(monitors=_real([Change(old, lifecycle.resume(old, settled))]))
+            return Changes(monitors=_real([Change(old, lifecycle.resume(old, emitted_to))]))
 
 
 def changed_with_user(
-    command: Command, monitor: Monitor, now: int, settled: int, recognise: Recognise = _as_they_are
+    command: Command, monitor: Monitor, now: int, emitted_to: int, recognise: Recognise = _as_they_are
 ) -> Monitor:
     """The monitor as a command for all of its user's leaves it; the same value if that does not concern it.
 
@@ -202,10 +202,10 @@ def changed_with_user(
     if command.command is CommandType.REENCRYPT_USER:
         return recognise(monitor, monitor.spec)[0]
     if command.command is CommandType.RESUME_USER:
-        return lifecycle.resume_with_user(monitor, settled)
+        return lifecycle.resume_with_user(monitor, emitted_to)
     if command.until and command.until <= now:
         raise InvalidInput("the end of the pause has passed", "$.until")
-    return lifecycle.pause_with_user(monitor, settled, command.until)
+    return lifecycle.pause_with_user(monitor, emitted_to, command.until)
 
 
 def changed_signup(
@@ -239,32 +239,32 @@ def _no_user(command: Command) -> InvalidInput:
     return InvalidInput(f"there is no user {command.user_id!r}{_PERHAPS}", "$.user_id", RefusalCode.NOT_FOUND)
 
 
-def is_pending_task(monitor: Monitor, settled: int) -> bool:
-    """Whether this is a delayed task that has not fired up to ``settled``, or whose retry is pending."""
+def is_pending_task(monitor: Monitor, emitted_to: int) -> bool:
+    """Tell whether this is a delayed task that has not fired up to ``emitted_to``, or whose retry is pending."""
     schedule = monitor.spec.schedule
     if not isinstance(schedule, At) or monitor.state is State.DONE:
         return False
     return (
         monitor.state is State.PAUSED
-        or monitor.agenda.retry_at > settled
-        or due_instant(schedule, monitor.since) > settled
+        or monitor.agenda.retry_at > emitted_to
+        or due_instant(schedule, monitor.since) > emitted_to
     )
 
 
-def _check_cancellable(monitor: Monitor, settled: int) -> None:
+def _check_cancellable(monitor: Monitor, emitted_to: int) -> None:
     if not isinstance(monitor.spec.schedule, At):
         raise InvalidInput(
             "this is no delayed task but a recurring monitor: delete or pause it",
             "$.monitor_id",
             RefusalCode.WRONG_KIND,
         )
-    if not is_pending_task(monitor, settled):
+    if not is_pending_task(monitor, emitted_to):
         over = "is over" if monitor.state is State.DONE else "has fired already"
         raise InvalidInput(f"the task {monitor.monitor_id!r} {over}", "$.monitor_id", RefusalCode.NOT_PENDING)
 
 
 def _carry_out_put(
-    command: Command, user: User | None, old: Monitor | None, now: int, settled: int, recognise: Recognise
+    command: Command, user: User | None, old: Monitor | None, now: int, emitted_to: int, recognise: Recognise
 ) -> Changes:
     assert command.monitor is not None  # the wire's rules see to it
     expected, version = command.if_version, old.version if old else 0
@@ -275,7 +275,7 @@ def _carry_out_put(
     implied = None
     if user is None:
         implied = User(command.user_id, "default", {}, (), registered_at=now, updated_at=now)
-    change = _put(command.user_id, command.monitor, Origin.COMMAND, old, now, settled, "$.monitor", recognise)
+    change = _put(command.user_id, command.monitor, Origin.COMMAND, old, now, emitted_to, "$.monitor", recognise)
     return Changes(user=implied, monitors=_real([change]))
 
 
@@ -288,7 +288,7 @@ def _put(
     origin: Origin,
     old: Monitor | None,
     now: int,
-    settled: int,
+    emitted_to: int,
     path: str,
     recognise: Recognise,
 ) -> Change:
@@ -296,7 +296,7 @@ def _put(
         if old is None:
             return Change(None, lifecycle.first_put(user_id, spec, origin, now, now))
         stored, spec = recognise(old, spec)
-        return Change(old, lifecycle.put_again(stored, spec, origin, settled))
+        return Change(old, lifecycle.put_again(stored, spec, origin, emitted_to))
     except NeverDue as error:
         raise InvalidInput(str(error), f"{path}.schedule") from None
 

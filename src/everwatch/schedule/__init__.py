@@ -1,1 +1,1 @@
-"""When monitors are due: durations, instants and schedules, pure (no clock, no I/O)."""
+"""Schedules, durations and instants, pure (no clock, no I/O)."""

@@ -58,7 +58,7 @@ class CronTimes(Ahead):
     """The due instants of one cron schedule, in ms, before any spread."""
 
     def __init__(self, schedule: Cron) -> None:
-        super().__init__(partial(_due_after, schedule.expression, zone_named(schedule.timezone)))
+        super().__init__(partial(due_after, schedule.expression, zone_named(schedule.timezone)))
 
 
 def cron_times(schedule: Cron) -> CronTimes:
@@ -71,7 +71,7 @@ def _shared(expression: str, timezone: str) -> CronTimes:
     return CronTimes(Cron(expression, timezone))
 
 
-def _due_after(expression: str, zone: ZoneInfo, after: int) -> Iterator[int]:
+def due_after(expression: str, zone: ZoneInfo, after: int) -> Iterator[int]:
     """All that is due after an instant, in order."""
     minute, hour, *_ = expression.split()
     of_the_day = not minute.startswith("*") and not hour.startswith("*")
@@ -151,14 +151,14 @@ def read_expression(text: str) -> str:
     if len(fields) == len(FIELDS):
         days = _TO_SUNDAY.sub(r"\1-7", fields[-1].upper())
         expression = expression if days == fields[-1].upper() else " ".join([*fields[:-1], days])
-    if problem := _problem_of(expression):
+    if problem := problem_of(expression):
         raise ValueError(problem)
     return expression
 
 
 # a problem is a value here and no exception, so that the cache keeps it too
 @lru_cache(maxsize=4_096)
-def _problem_of(expression: str) -> str:
+def problem_of(expression: str) -> str:
     fields = expression.split()
     if len(fields) != len(FIELDS):
         return f"{expression!r} has {len(fields)} fields, but a cron expression has five: {', '.join(FIELDS)}"
@@ -182,7 +182,7 @@ def _wrong_field(i: int, field: str) -> str:
 
 
 def _is_read(i: int, field: str) -> bool:
-    """Whether ``field`` can be the ``i``-th of an expression."""
+    """Tell whether ``field`` can be the ``i``-th of an expression."""
     try:
         CronSim(" ".join(field if j == i else "*" for j in range(len(FIELDS))), JUDGED_FROM)
     except CronSimError:
@@ -208,6 +208,6 @@ def _zone_names() -> frozenset[str]:
 
 @cache
 def _zone_spellings() -> dict[str, str]:
-    """What people write in place of a name: the same in lower case, or the city alone."""
+    """Return what people write in place of a name: the same in lower case, or the city alone."""
     names = sorted(_zone_names())
     return {name.lower().rpartition("/")[2]: name for name in names} | {name.lower(): name for name in names}

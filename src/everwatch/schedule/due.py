@@ -1,4 +1,4 @@
-"""When a monitor is due, whatever its schedule. Pure.
+"""Due instants of a monitor, whatever its schedule. Pure.
 
 What shows or audits runs asks here; the timetable comes to the same instants by shorter ways. ``key`` is always the
 monitor's table key, ``since`` the instant after which it is due at all.
@@ -85,7 +85,7 @@ def nth_due(schedule: Schedule, key: bytes, since: int, n: int) -> int | None:
 
 
 def count_due(schedule: Schedule, key: bytes, since: int, upto: int, most: int) -> int:
-    """How many instants t with since < t <= upto are due, counted up to ``most``.
+    """Return how many instants t with since < t <= upto are due, counted up to ``most``.
 
     By a wall clock that costs as many steps.
     """

@@ -1,4 +1,4 @@
-"""How close together a schedule is due at its closest. Pure."""
+"""Shortest gap between two due instants of a schedule. Pure."""
 
 from functools import lru_cache
 from itertools import islice, pairwise, takewhile

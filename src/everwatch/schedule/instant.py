@@ -30,7 +30,7 @@ def parse_instant_ms(value: str | int) -> int:
 
 
 class Bare(Enum):
-    """What a duration without a sign means where an instant is asked for: so long ago, or so long from now."""
+    """Meaning of a duration without a sign in the place of an instant: that long ago, or that long from now."""
 
     PAST = "past"
     FUTURE = "future"

@@ -27,7 +27,7 @@ class MidnightTimes(Ahead):
 
     def __init__(self, schedule: Every) -> None:
         check_alignment(schedule.interval_ms)
-        super().__init__(partial(_due_after, schedule.interval_ms, zone_named(schedule.timezone)))
+        super().__init__(partial(due_after, schedule.interval_ms, zone_named(schedule.timezone)))
 
 
 @lru_cache(maxsize=4_096)
@@ -45,7 +45,7 @@ def check_alignment(interval_ms: int) -> None:
         )
 
 
-def _due_after(interval_ms: int, zone: ZoneInfo, after: int) -> Iterator[int]:
+def due_after(interval_ms: int, zone: ZoneInfo, after: int) -> Iterator[int]:
     """All that is due after an instant, in order."""
     days = max(1, interval_ms // DAY_MS)
     try:

@@ -1,4 +1,4 @@
-"""What becomes of ticks that are late because nobody was there to emit them. Pure."""
+"""Misfire rules for ticks that were not emitted in time. Pure."""
 
 from bisect import bisect_left
 from collections.abc import Sequence

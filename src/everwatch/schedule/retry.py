@@ -1,4 +1,4 @@
-"""How long to wait before a tick that failed is tried again. Pure."""
+"""Delay before the retry of a failed tick. Pure."""
 
 from hashlib import blake2b
 from typing import assert_never

@@ -1,4 +1,4 @@
-"""How much later than its cron expression says a monitor is due, so that not all of one expression are due at once."""
+"""Spread of a cron expression: a stable delay per monitor, so that not all of one expression are due at once."""
 
 from hashlib import blake2b
 

@@ -1,6 +1,6 @@
 """Records -> what is stored of them and what is refused. Does no I/O."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -9,11 +9,12 @@ from everwatch.core.bounds import BROKER_AHEAD_MS
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding.codec import (
     SEPARATOR,
+    ahead_of,
     check_not_ahead,
     decode_audit_entry,
     decode_entry,
     decode_reply,
-    decode_result,
+    decode_results,
     decode_transition,
     is_bookkeeping,
     split_key,
@@ -42,7 +43,7 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
     """
     # no process's clock is trusted to the second here: the worker, whose ticks they are, is stricter
     latest = stored_at + BROKER_AHEAD_MS
-    results: list[Received[Result]] = []
+    result_records: list[tuple[Partition, Record]] = []
     transitions: list[Received[Transition]] = []
     entries: list[Received[CatalogueEntry]] = []
     letters: list[Received[StoredLetter | Redrive]] = []
@@ -59,7 +60,7 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
         offsets[source] = offset + 1
         try:
             if topic == topics.results:
-                results.append(Received(source, offset, timestamp, _result(value, latest)))
+                result_records.append((source, record))
             elif topic == topics.transitions:
                 transitions.append(Received(source, offset, timestamp, _transition(value, latest)))
             elif topic == topics.replies:
@@ -77,13 +78,25 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
                 entries.append(Received(source, offset, timestamp, _entry(key, value)))
         except InvalidInput as error:
             refused.append(Refused(record, error))
+    results = _results(result_records, latest, refused)
     return SinkBatch(stored_at, offsets, results, transitions, entries, letters, replies, audit), refused
 
 
-def _result(value: bytes | None, latest: int) -> Result:
-    result = decode_result(value)
-    check_not_ahead(max(result.scheduled_at, result.skipped_until), latest, "$.scheduled_at")
-    return result
+def _results(
+    records: Sequence[tuple[Partition, Record]], latest: int, refused: list[Refused]
+) -> list[Received[Result]]:
+    """Results are the many: they are decoded together."""
+    found = []
+    decoded = decode_results([record.value for _, record in records])
+    for (source, record), result in zip(records, decoded, strict=True):
+        if not isinstance(result, Result):
+            refused.append(Refused(record, result))
+        elif result.scheduled_at > latest or result.skipped_until > latest:
+            ahead = max(result.scheduled_at, result.skipped_until)
+            refused.append(Refused(record, ahead_of(ahead, latest, "$.scheduled_at")))
+        else:
+            found.append(Received(source, record.offset, record.timestamp_ms, result))
+    return found
 
 
 def _transition(value: bytes | None, latest: int) -> Transition:

@@ -5,7 +5,7 @@ from prometheus_client import Counter, Gauge, Histogram
 RECORDS = Counter("everwatch_sink_records", "Records stored in the database, by topic.", ["topic"])
 BATCH = Histogram(
     "everwatch_sink_batch_seconds",
-    "Duration of storing one batch: decoding and the database's transaction, retries included.",
+    "Duration of storing one batch: its dead letters and the database's transaction, retries included.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 )
 BATCH_RECORDS = Histogram(

@@ -1,4 +1,7 @@
-"""The sink's loop: take records, put what is refused aside, store the rest with its offsets, in one transaction."""
+"""The sink's loop: take records, put what is refused aside, store the rest with its offsets, in one transaction.
+
+All in one file: what the loop does with a batch depends on which of its steps failed.
+"""
 
 import asyncio
 import logging
@@ -7,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from operator import attrgetter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from everwatch.core.bisection import Bisection
 from everwatch.core.clock import Clock
@@ -22,12 +25,14 @@ from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import Unreadable
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.metrics import POISON
+from everwatch.plans.plans_file import PlansFile
 from everwatch.processes import Process
 from everwatch.processes.metrics import measure_disk
 from everwatch.sink.batch_builder import Refused, build_batch
 from everwatch.sink.metrics import BATCH, BATCH_RECORDS, DELAY, DELETED, LAG, RECORDS, RETRIES
 from everwatch.store import Partition, ResultStore, SinkBatch, StoreBusy, open_store
 from everwatch.store.database import as_writer
+from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +50,28 @@ _TOPIC_OF = attrgetter("topic")
 Value = TypeVar("Value")
 
 
+Built = tuple[SinkBatch, list[Refused]]
+
+
 class Stopped(Exception):
     """The stop event was set while something was waited for."""
+
+
+class Taken(NamedTuple):
+    """What a look at the topics gave: see ``Source.take``.
+
+    ``built``: what is stored of the records, None if that failed.
+    """
+
+    records: Sequence[Record]
+    unreadable: Sequence[Unreadable]
+    lost: Sequence[Partition]
+    built: Built | None
+
+    @property
+    def leaves_source_alone(self) -> bool:
+        """Whether more may be taken before this is stored."""
+        return not (self.unreadable or self.lost)
 
 
 class Sink(Process):
@@ -66,11 +91,14 @@ class Sink(Process):
         self._claim = ExitStack()
         self._store: ResultStore | None = None
         self._storing: _Sink | None = None
+        self._plans: PlansFile | None = None
         self.health.expect("database", lambda: "" if self._store else "it is not open yet")
         self.health.expect("assignment", self._why_not_assigned)
 
     async def start(self) -> None:
-        """Become the database's sink."""
+        """Become the database's sink. Raises SettingsError if the file of plans is wrong."""
+        if self.settings.plans_file is not None:
+            self._plans = PlansFile(self.settings.plans_file)
         self._claim.enter_context(as_writer(self.settings.database_url))
 
     async def run(self) -> None:
@@ -79,7 +107,7 @@ class Sink(Process):
             store = self._store = await _while_busy(lambda: open_store(self.settings), self.stopping)
         except Stopped:
             return
-        self._storing = _Sink(self.settings, self._clients, self.clock, self.stopping, store)
+        self._storing = _Sink(self.settings, self._clients, self.clock, self.stopping, store, self._plans)
         await self._storing.run()
 
     async def stop(self) -> None:
@@ -103,13 +131,20 @@ class Sink(Process):
 
 class _Sink:
     def __init__(
-        self, settings: Settings, clients: Clients, clock: Clock, stop: asyncio.Event, store: ResultStore
+        self,
+        settings: Settings,
+        clients: Clients,
+        clock: Clock,
+        stop: asyncio.Event,
+        store: ResultStore,
+        plans: PlansFile | None = None,
     ) -> None:
         self._settings = settings
         self._clients = clients
         self._clock = clock
         self._stop = stop
         self._store = store
+        self._plans = plans
         self._topics = Topics.of(settings)
         # made when first needed: most sinks never refuse a record
         self._outbox: Outbox | None = None
@@ -133,21 +168,45 @@ class _Sink:
     async def run(self) -> None:
         source = self._source = Source(self._settings, self._clients, self._store, self._clock, self._topics.stored)
         logger.info("storing %s", ", ".join(self._topics.stored))
+        ahead: asyncio.Future[Taken] | None = None
         try:
             while not self._stop.is_set():
-                await self._trim(await self._step(source))
+                taken = await (ahead or self._take(source))
+                # the next batch is read and decoded while the server stores this one
+                ahead = asyncio.ensure_future(self._take(source)) if taken.leaves_source_alone else None
+                await self._trim(await self._step(source, taken))
         except Stopped:
             # what was not stored is read again
             pass
         finally:
+            if ahead is not None:
+                # the source takes one call at a time; what comes of this one does not matter any more
+                self._stop.set()
+                await asyncio.gather(ahead, return_exceptions=True)
             await asyncio.to_thread(source.close)
             if self._outbox is not None:
                 await self._outbox.close(CLOSE_S)
             logger.info("stopped")
 
-    async def _step(self, source: Source) -> int:
+    async def _take(self, source: Source) -> Taken:
         # a rebalance asks the database where partitions start
-        records, unreadable, lost = await _while_busy(partial(source.take, MOST_RECORDS, WAIT_S), self._stop)
+        return await _while_busy(partial(self._take_some, source), self._stop)
+
+    def _take_some(self, source: Source) -> Taken:
+        records, unreadable, lost = source.take(MOST_RECORDS, WAIT_S)
+        try:
+            built = self._build(records)
+        except Exception as error:
+            # built again when it is stored, in parts
+            self._complain(error, records)
+            built = None
+        return Taken(records, unreadable, lost, built)
+
+    def _build(self, records: Sequence[Record]) -> Built:
+        return build_batch(records, self._topics, self._clock.now_ms())
+
+    async def _step(self, source: Source, taken: Taken) -> int:
+        records, unreadable, lost, built = taken
         began_s = self._clock.monotonic_s()
         self._oldest_ms = min((record.timestamp_ms for record in records), default=0)
         # before any offset behind it is stored
@@ -155,7 +214,10 @@ class _Sink:
         work = Bisection(records)
         while part := work.part:
             try:
-                offsets = await self._store_part(part)
+                of_part = built if part is records else None
+                if of_part is None:
+                    of_part = await asyncio.to_thread(self._build, part)
+                offsets = await self._store_part(*of_part)
             except Exception as error:
                 if is_retryable(error):
                     raise
@@ -192,17 +254,25 @@ class _Sink:
             return
         deleted = 0
         try:
-            deleted = await asyncio.to_thread(self._store.trim, self._clock.now_ms(), FEWEST_TRIMMED + 2 * stored)
+            deleted = await asyncio.to_thread(self._trim_some, FEWEST_TRIMMED + 2 * stored)
         except StoreError as error:
             if self._quiet.may_say("trim"):
                 logger.warning("What is older than it is kept was not deleted: %s The sink goes on.", error)
         DELETED.inc(deleted)
-        if not deleted:
+        # less than a bite: what is too old is gone, but for what grew too old just now
+        if deleted < FEWEST_TRIMMED:
             self._trim_at_s = self._clock.monotonic_s() + TRIM_EVERY_S
 
-    async def _store_part(self, part: Sequence[Record]) -> Mapping[Partition, int]:
+    def _trim_some(self, most: int) -> int:
+        keeping = NO_PLANS
+        if self._plans is not None:
+            # a file that is wrong changes nothing, and is logged once
+            self._plans.look()
+            keeping = PlanKeeping.of(self._plans.current.keep_days)
+        return self._store.trim(self._clock.now_ms(), most, keeping)
+
+    async def _store_part(self, batch: SinkBatch, refused: Sequence[Refused]) -> Mapping[Partition, int]:
         """Store records with their offsets; gives the offsets. What is refused goes into the dead letters first."""
-        batch, refused = await asyncio.to_thread(build_batch, part, self._topics, self._clock.now_ms())
         await self._bury(refused)
         await _while_busy(partial(self._store.apply, batch), self._stop)
         return batch.offsets

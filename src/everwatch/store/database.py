@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 
 from everwatch.core.errors import EverwatchError, StoreError
 from everwatch.store import sqlite
+from everwatch.store.backfill import fill_texts
 from everwatch.store.search import ensure_indexes
 
 logger = logging.getLogger(__name__)
@@ -97,11 +98,15 @@ def open_for_writing(database_url: str, schema: Schema = MAIN) -> Engine:
     """An engine on an up-to-date schema; folder, file and tables are made where missing. Raises StoreError."""
     url = parse_url(database_url)
     engine = _backend(url).new_writer(url)
-    with clear_errors(url), engine.begin() as connection:
-        migrate(connection, schema)
+    with clear_errors(url):
+        with engine.begin() as connection:
+            migrate(connection, schema)
         if schema is MAIN:
-            # an administrator may have created the extension since
-            ensure_indexes(connection)
+            fill_texts(engine)
+            with engine.begin() as connection:
+                # made of filled tables; an administrator may have created the extension since
+                hold_migrations(connection)
+                ensure_indexes(connection)
     return engine
 
 
@@ -145,8 +150,7 @@ def migrate(connection: Connection, schema: Schema = MAIN) -> None:
     """Bring the schema up to date inside the connection's transaction. Raises StoreError for one from the future."""
     if connection.dialect.name == "postgresql":
         _refuse_older_server(connection)
-        # two sinks may be started at once; the second one finds the work of the first
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    hold_migrations(connection)
     found = revision_of(connection, schema)
     if found == newest_revision(schema):
         return
@@ -156,6 +160,15 @@ def migrate(connection: Connection, schema: Schema = MAIN) -> None:
     config.attributes["version_table"] = schema.version_table
     command.upgrade(config, "head")
     logger.info("the %s's schema went from %s to %s", schema.process, found or "nothing", newest_revision(schema))
+
+
+def hold_migrations(connection: Connection) -> None:
+    """Let nobody else change the schema until the transaction ends: a second sink finds the work of the first.
+
+    On SQLite a transaction of a writer holds the database as it is.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
 
 
 def revision_of(connection: Connection, schema: Schema = MAIN) -> str | None:

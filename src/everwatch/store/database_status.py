@@ -3,12 +3,16 @@
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, text
 
 from everwatch.core.config import Settings
+from everwatch.schedule.duration import DAY_MS
 from everwatch.store import sqlite
 from everwatch.store.database import clear_errors, open_for_reading
 from everwatch.store.day_partitions import attached
+from everwatch.store.facts import THINNED_UNTIL, facts
+from everwatch.store.plan_keeping import KINDS, NO_PLANS, PlanKeeping
 from everwatch.store.retention import AGEING, Keep
 
 MOST_COUNTED = 100_000
@@ -17,12 +21,26 @@ MOST_COUNTED = 100_000
 _LASTING = ("users", "monitors")
 
 
+class ThinningStatus(msgspec.Struct, frozen=True):
+    """Which results are kept only if they are changes and failures: those that are older than ``after`` (ms; 0: none).
+
+    ``after_of_plans``: the same of users of other plans. ``done_until``: days before this instant are thinned; None:
+    none is. ``next``: when the next day is old enough; both are of users whose plans say nothing else.
+    """
+
+    after: int
+    after_of_plans: dict[str, int]
+    done_until: int | None = None
+    next: int | None = None
+
+
 class TableStatus(msgspec.Struct, frozen=True):
     """One table. Instants and spans in ms; None: there is none, or it is not known.
 
     ``rows``: exact in SQLite, the server's estimate in PostgreSQL. ``size``: bytes with indexes, which SQLite does not
     tell. ``oldest``: the instant of the oldest row. ``kept``: for how long rows are kept, 0: for good. ``next``: when
-    something is too old next, and ``next_what``: what.
+    something is too old next, and ``next_what``: what. ``kept_of_plans``: for how long rows of users of other plans are
+    kept, by plan. Of results ``thinning`` says which become changes and failures only.
     """
 
     table: str
@@ -32,6 +50,8 @@ class TableStatus(msgspec.Struct, frozen=True):
     kept: int = 0
     next: int | None = None
     next_what: str = ""
+    kept_of_plans: dict[str, int] = {}
+    thinning: ThinningStatus | None = None
 
 
 class DatabaseStatus(msgspec.Struct, frozen=True):
@@ -48,12 +68,15 @@ class DatabaseStatus(msgspec.Struct, frozen=True):
     tables: list[TableStatus]
 
 
-def status_of(settings: Settings) -> DatabaseStatus:
-    """Return what the database at ``settings.database_url`` holds. Raises StoreError."""
+def status_of(settings: Settings, plans: PlanKeeping = NO_PLANS) -> DatabaseStatus:
+    """Return what the database at ``settings.database_url`` holds. Raises StoreError.
+
+    ``plans``: as the sink has them.
+    """
     engine = open_for_reading(settings.database_url)
     try:
         with clear_errors(engine.url), engine.begin() as connection:
-            return _status(connection, engine, Keep.of(settings))
+            return _status(connection, engine, Keep.of(settings), plans)
     finally:
         engine.dispose()
 
@@ -77,9 +100,15 @@ def _about(connection: Connection, table: str) -> str:
     return f"about {estimate:,}" if estimate > counted else f"more than {MOST_COUNTED:,}"
 
 
-def _status(connection: Connection, engine: Engine, keep: Keep) -> DatabaseStatus:
+def _status(connection: Connection, engine: Engine, keep: Keep, plans: PlanKeeping) -> DatabaseStatus:
     on_postgresql = engine.dialect.name == "postgresql"
-    tables = [_ageing(connection, name, kept) for name, kept in keep._asdict().items() if name in AGEING]
+    tables = [
+        replace(_ageing(connection, name, kept), kept_of_plans=plans.own(name, kept) if name in KINDS else {})
+        for name, kept in keep._asdict().items()
+        if name in AGEING
+    ]
+    thinning = _thinning(connection, keep.every_result, plans)
+    tables = [replace(each, thinning=thinning) if each.table == "results" else each for each in tables]
     tables += [_table(connection, name) for name in _LASTING]
     if not on_postgresql:
         page = _one(connection, "PRAGMA page_size")
@@ -90,18 +119,27 @@ def _status(connection: Connection, engine: Engine, keep: Keep) -> DatabaseStatu
     return DatabaseStatus("postgresql", size, None, len(days), tables)
 
 
+def _thinning(connection: Connection, after: int, plans: PlanKeeping) -> ThinningStatus | None:
+    of_plans = plans.own("every_result", after)
+    if not after:
+        return ThinningStatus(0, of_plans) if of_plans else None
+    [usual] = [look for look in plans.looks("every_result", after) if look.age_ms == after]
+    done = facts(connection).get(usual.fact or THINNED_UNTIL)
+    return ThinningStatus(after, of_plans, done, None if done is None else done + DAY_MS + after)
+
+
 def _ageing(connection: Connection, name: str, kept: int) -> TableStatus:
     ageing = AGEING[name]
     known = _table(connection, ageing.table)
     oldest = _one(connection, f"SELECT min({ageing.column}) FROM {ageing.table} WHERE {ageing.aged}")  # noqa: S608
     if not kept or oldest is None:
-        return msgspec.structs.replace(known, oldest=oldest, kept=kept)
+        return replace(known, oldest=oldest, kept=kept)
     due, what = oldest + kept, "hours, which become days" if name == "hourly_rollups" else "the oldest rows"
     if name == "results" and connection.dialect.name == "postgresql":
         day = next((d for d in attached(connection) if d.begin is not None and d.begin <= oldest < d.end), None)
         if day is not None:
             due, what = day.end + kept, f"the day {day.table}"
-    return msgspec.structs.replace(known, oldest=oldest, kept=kept, next=due, next_what=what)
+    return replace(known, oldest=oldest, kept=kept, next=due, next_what=what)
 
 
 def _table(connection: Connection, table: str) -> TableStatus:

@@ -17,6 +17,8 @@ ARCHIVED_UNTIL = "archived_until"
 """Before which instant (ms) all results are archived."""
 THINNED_UNTIL = "thinned_until"
 """Before which instant (ms) only changes and failures are kept."""
+TEXTS_FILLED = "texts_filled"
+"""1: each monitor and user has its search text."""
 
 _c = database_facts.c
 

@@ -16,6 +16,7 @@ from everwatch.store.availability import Availability
 from everwatch.store.letters import LetterCount, LetterSelection, Redrive, StoredLetter
 from everwatch.store.paging import Page, Sort
 from everwatch.store.partition import Partition
+from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.purged_users import Purge
 from everwatch.store.rollup_counts import Rollup, Step
 
@@ -257,8 +258,10 @@ class ResultStore(Protocol):
         """Forget where reading of these partitions stood, so that they are read again. Raises StoreError, StoreBusy."""
         ...
 
-    def trim(self, now: int, most: int) -> int:
+    def trim(self, now: int, most: int, plans: PlanKeeping = NO_PLANS) -> int:
         """Delete some of what is older at ``now`` (ms) than it is kept: up to ``most`` rows of each kind.
+
+        Users of some plans keep for another time: ``plans``.
 
         On PostgreSQL results go a whole day at a time. Hours of roll-ups become days, and older days of results keep
         changes and failures only, if the settings say so. Returns about how many rows were looked at or went, 0 when

@@ -72,11 +72,11 @@ _DAY, _LETTER, _REPLY, _AUDIT = "\0day", "\0letter", "\0reply", "\0audit"
 class MemoryStore:
     """``Store`` and ``Reader`` in one; see there for what the methods promise."""
 
-    def __init__(self, keep: Keep = KEEP_ALL, plans: PlanKeeping = NO_PLANS) -> None:
+    def __init__(self, keep: Keep = KEEP_ALL) -> None:
         self._keep = keep
-        self._plans = plans
+        self._plans = NO_PLANS
         self._results_from = 0
-        self._thinned_until = 0
+        self._thinned: set[tuple[str, str, int]] = set()
         self._offsets: dict[Partition, int] = {}
         self._begun_at = 0
         # of purged users, by a hash of their id: when they ended, and until when that matters
@@ -180,11 +180,15 @@ class MemoryStore:
         for partition in partitions:
             self._offsets.pop(partition, None)
 
-    def trim(self, now: int, most: int) -> int:
+    def trim(self, now: int, most: int, plans: PlanKeeping = NO_PLANS) -> int:
+        self._plans = plans
         deleted = 0
-        for ages, kept in zip(self._ages(), self._keep, strict=True):
-            old = sorted((age, key) for key, age in ages.items() if kept and age < now - self._kept(key, kept))[:most]
-            self._forget([key for _, key in old], now - self._keep.results)
+        for kind, ages in zip(Keep._fields, self._ages(), strict=True):
+            found = sorted((age, key) for key, age in ages.items() if self._is_too_old(kind, key, age, now))
+            old = [key for _, key in found[:most]]
+            if kind == "results" and old:
+                self._results_from = max(self._results_from, now - min(self._kept(kind, key) for key in old))
+            self._forget(old)
             deleted += len(old)
         return deleted + self._condense(now, most) + self._thin(now)
 
@@ -483,29 +487,28 @@ class MemoryStore:
         yield {(_REPLY, *key): reply.at for key, reply in self._replies.items()}
         yield {(_AUDIT, entry.user_id, key): entry.at for key, entry in self._audit.items()}
 
-    def _kept(self, key: Sequence[Any], kept: int) -> int:
+    def _kept(self, kind: str, key: Sequence[Any]) -> int:
         user = self.user(key[1] if key[0] in (_DAY, _LETTER, _REPLY, _AUDIT) else key[0])
-        return self._plans.kept_ms(user.plan if user else "", kept)
+        return self._plans.kept_ms(user.plan if user else "", kind, getattr(self._keep, kind))
+
+    def _is_too_old(self, kind: str, key: Sequence[Any], age: int, now: int) -> bool:
+        kept = self._kept(kind, key)
+        return bool(kept) and age < now - kept
 
     def _thin(self, now: int) -> int:
-        kept = self._keep.every_result
-        until = (now - kept) // DAY_MS * DAY_MS
-        if not kept or until <= self._thinned_until:
-            return 0
         days: dict[tuple[str, str, int], list[StoredResult]] = {}
         for one in sorted(self._results.values(), key=lambda s: (s.result.scheduled_at, s.result.attempt)):
-            if self._thinned_until <= one.result.scheduled_at < until:
-                day = one.result.scheduled_at // DAY_MS
-                days.setdefault((one.result.user_id, one.result.monitor_id, day), []).append(one)
+            key = (one.result.user_id, one.result.monitor_id, one.result.scheduled_at // DAY_MS)
+            # a day is old when its end is
+            if key not in self._thinned and self._is_too_old("every_result", key, (key[2] + 1) * DAY_MS - 1, now):
+                days.setdefault(key, []).append(one)
         for key, some in days.items():
-            if self._kept(key, kept) > kept:
-                continue
             for before, one in pairwise(some[:-1]):
                 if {before.result.status, one.result.status} == {Status.SUCCESS} and not one.result.skipped_until:
                     self._results.pop(_key_of(one.result))
-        self._thinned_until = until
-        self._results_from = max(self._results_from, until if days else 0)
-        return 1
+            self._thinned.add(key)
+            self._results_from = max(self._results_from, (key[2] + 1) * DAY_MS)
+        return len(days)
 
     def _condense(self, now: int, most: int) -> int:
         until = now - self._keep.hourly_rollups
@@ -523,10 +526,9 @@ class MemoryStore:
             *counts, durations = (one + other for one, other in zip(before[3:], row[3:], strict=True))
             held[key] = (*key, *counts, durations if len(durations) <= LONGEST_TEXT else compacted(durations))
 
-    def _forget(self, keys: list[Any], results_from: int) -> None:
+    def _forget(self, keys: list[Any]) -> None:
         for key in keys:
-            if self._results.pop(key, None):
-                self._results_from = max(self._results_from, results_from)
+            self._results.pop(key, None)
             self._transitions.pop(key, None)
             self._history.get(key[:2], {}).pop(key[2:], None)
             self._tasks.pop(key, None)

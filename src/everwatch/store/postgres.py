@@ -3,13 +3,16 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
-from sqlalchemy import Engine, create_engine, text
+from psycopg.types.string import StrDumperUnknown
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from everwatch.core.errors import EverwatchError, StoreError
+from everwatch.store.bulk_statements import storable
 from everwatch.store.interface import StoreBusy, Unstorable
 
 OLDEST_VERSION = 15
@@ -48,8 +51,22 @@ def new_reader(url: URL) -> Engine:
     """Return an engine on which nothing can be written."""
     # who follows results keeps a connection for long, and the server may have been restarted meanwhile
     engine = _new_engine(url, "everwatch", {}, pre_ping=True)
+    event.listen(engine, "connect", _take_any_text)
     # not by a setting of the session: target_session_attrs=read-write would then find no server
     return engine.execution_options(postgresql_readonly=True)
+
+
+class _AnyText(StrDumperUnknown):
+    """Text of a filter or a cursor: what has a NUL is looked for as it was stored."""
+
+    def dump(self, obj: str) -> bytes:
+        # half of a surrogate pair is for the server to refuse, with a sentence
+        encoded: bytes = storable(obj).encode(self._encoding, "surrogatepass")
+        return encoded
+
+
+def _take_any_text(connection: psycopg.Connection[Any], _: object) -> None:
+    connection.adapters.register_dumper(str, _AnyText)
 
 
 @contextmanager

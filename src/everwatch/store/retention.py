@@ -18,7 +18,7 @@ from everwatch.store.day_partitions import BEFORE, LOCK, Day, attached
 from everwatch.store.facts import RESULTS_FROM, facts, raise_fact
 from everwatch.store.plan_keeping import NO_PLANS, Look, PlanKeeping
 from everwatch.store.rollup_rows import RollupRows
-from everwatch.store.thinning import DayReplacing, Thinning, of_plans
+from everwatch.store.thinning import DayReplacing, Thinning
 
 # days of which each may be waited for in vain (see ``_is_alone``)
 MOST_TRIED = 5
@@ -98,12 +98,12 @@ class Trimmer:
         self._until_archived = until_archived
         self._on_postgresql = engine.dialect.name == "postgresql"
         self._rollups = RollupRows(engine.dialect)
-        self._plans = plans
-        self._thinning = Thinning(plans.longer_than(keep.every_result))
+        self.plans = plans
+        self._thinning = [Thinning(look) for look in plans.looks("every_result", keep.every_result)]
         self._reducing = {
-            look.age_ms: DayReplacing(f"plans{look.age_ms // DAY_MS}", of_plans(look.spared), look.spared, look.fact)
+            look: DayReplacing(f"plans{look.name}", f"NOT ({look.condition('%s')})", look.plans, look.fact)
             for look in plans.looks("results", keep.results)
-            if look.spared
+            if look.plans
         }
 
     def trim(self, now: int, most: int) -> int:
@@ -111,21 +111,20 @@ class Trimmer:
 
         What fails (a day that somebody reads is locked) keeps nothing else. It is raised when all else is deleted.
         """
-        kinds = [(name, kept) for name, kept in self._keep._asdict().items() if kept]
         bites: list[Callable[[], int]] = []
-        for name, kept in kinds:
+        for name, kept in self._keep._asdict().items():
             if name == "every_result":
-                bites.append(partial(self._thin, now, most))
+                bites += [partial(self._thin, thinning, now, most) for thinning in self._thinning]
             elif name == "hourly_rollups":
-                bites.append(partial(self._condense, now - kept, most))
+                bites += [partial(self._condense, now - kept, most)] if kept else []
             else:
-                looks = self._plans.looks(name, kept)
+                looks = self.plans.looks(name, kept)
                 bites += [partial(self._delete, name, look, now, most) for look in looks]
         return _first_or_all(bites, until_one_deletes=False)
 
-    def _thin(self, now: int, most: int) -> int:
-        until = self._deletable_until(now - self._keep.every_result)
-        return self._alone(lambda connection: self._thinning.bite(connection, until, now, most))
+    def _thin(self, thinning: Thinning, now: int, most: int) -> int:
+        until = self._deletable_until(now - thinning.age_ms)
+        return self._alone(lambda connection: thinning.bite(connection, until, now, most))
 
     def _condense(self, until: int, most: int) -> int:
         return self._alone(lambda connection: self._rollups.condense(connection, until - until % DAY_MS, most))
@@ -135,7 +134,7 @@ class Trimmer:
         until = now - look.age_ms
         if name != "results":
             ageing = AGEING[name]
-            return self._alone(lambda connection: self._bite(connection, ageing, ageing.table, until, most, look))
+            return self._alone(lambda connection: self._bite(connection, ageing, ageing.table, until, most, look)[0])
         until = self._deletable_until(until)
         if not self._on_postgresql:
             return self._alone(lambda connection: self._bite_of_results(connection, "results", until, most, look))
@@ -144,8 +143,8 @@ class Trimmer:
         if not days:  # they are made when the first batch is stored
             return 0
         bite = partial(self._alone, lambda connection: self._bite_of_results(connection, BEFORE, until, most, look))
-        if look.spared:
-            replace_day = self._reducing[look.age_ms].bite
+        if look.plans:
+            replace_day = self._reducing[look].bite
             return _first_or_all(
                 [partial(self._alone, lambda connection: replace_day(connection, until, now, most)), bite]
             )
@@ -166,10 +165,10 @@ class Trimmer:
     def _bite_of_results(self, connection: Connection, table: str, until: int, most: int, look: Look) -> int:
         # what was skipped into the time that is kept still answers for it
         within = f"skipped_until < {int(until)}"
-        deleted = self._bite(connection, AGEING["results"], table, until, most, look, within)
+        looked_at, deleted = self._bite(connection, AGEING["results"], table, until, most, look, within)
         if deleted:
             raise_fact(connection, RESULTS_FROM, until)
-        return deleted
+        return looked_at
 
     def _bite(
         self,
@@ -180,22 +179,28 @@ class Trimmer:
         most: int,
         look: Look,
         condition: str = "",
-    ) -> int:
-        place = "ctid" if self._on_postgresql else "rowid"
-        looked = facts(connection).get(look.fact, 0) if look.spared else 0
-        within = f"{ageing.column} >= {looked} AND {ageing.column} < {int(until)} AND {condition or ageing.aged}"
-        if look.spared:
-            mark = "%s" if self._on_postgresql else "?"
-            within += f" AND NOT {of_plans(look.spared).replace('%s', mark)}"
-        found = f"FROM {table} WHERE {within} ORDER BY {ageing.column} LIMIT {int(most)}"
-        if look.spared:
-            newest = f"SELECT max(age), count(*) FROM (SELECT {ageing.column} AS age {found}) AS old"  # noqa: S608 - own words
-            last, count = connection.exec_driver_sql(newest, look.spared).one()
-            # what is spared now is not looked at each time again
-            raise_fact(connection, look.fact, until if count < most else last)
-        rows = f"SELECT {place} {found}"
-        some = f"{place} = ANY(ARRAY({rows}))" if self._on_postgresql else f"{place} IN ({rows})"
-        return connection.exec_driver_sql(f"DELETE FROM {table} WHERE {some}", look.spared).rowcount  # noqa: S608
+    ) -> tuple[int, int]:
+        """Delete rows; return how many were looked at and how many went."""
+        old = f"{ageing.column} < {int(until)} AND {condition or ageing.aged}"
+        if not look.plans:
+            place = "ctid" if self._on_postgresql else "rowid"
+            rows = f"SELECT {place} FROM {table} WHERE {old} ORDER BY {ageing.column} LIMIT {int(most)}"  # noqa: S608 - own words
+            some = f"{place} = ANY(ARRAY({rows}))" if self._on_postgresql else f"{place} IN ({rows})"
+            gone = connection.exec_driver_sql(f"DELETE FROM {table} WHERE {some}").rowcount  # noqa: S608
+            return gone, gone
+        # the fact itself says which days are replaced
+        fact = f"{look.fact}_before" if table == BEFORE else look.fact
+        # however few of them go, no more rows than these are looked at
+        within = f"{ageing.column} >= {facts(connection).get(fact, 0)} AND {old}"
+        oldest = f"SELECT {ageing.column} AS age FROM {table} WHERE {within} ORDER BY {ageing.column} LIMIT {int(most)}"  # noqa: S608
+        last, count = connection.exec_driver_sql(f"SELECT max(age), count(*) FROM ({oldest}) AS oldest").one()  # noqa: S608
+        which = look.condition("%s" if self._on_postgresql else "?")
+        gone = connection.exec_driver_sql(
+            f"DELETE FROM {table} WHERE {within} AND {ageing.column} <= {last or 0} AND {which}",  # noqa: S608
+            look.plans,
+        ).rowcount
+        raise_fact(connection, fact, until if count < most else last + 1)
+        return count, gone
 
     def _drop(self, day: Day, connection: Connection) -> int:
         if day not in attached(connection):
@@ -206,8 +211,9 @@ class Trimmer:
         raise_fact(connection, RESULTS_FROM, known_from)
         connection.exec_driver_sql(f"DROP TABLE {day.table}")
         # what was to take its place
-        for replacing in (self._thinning.replacing, *self._reducing.values()):
-            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {replacing.table_for(day)}")
+        begun = text("SELECT relname FROM pg_class WHERE relkind = 'r' AND NOT relispartition AND relname LIKE :names")
+        for (table,) in connection.execute(begun, {"names": f"{day.table}\\_%"}).all():
+            connection.exec_driver_sql(f"DROP TABLE {table}")
         return 1
 
 

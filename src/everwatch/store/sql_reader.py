@@ -102,8 +102,8 @@ class SqlReader:
         c = transitions.c
         question = ("transitions", user_id, monitor_id, state, kind, plan, target, alerts, when)
         place = place_of(question, after, events.TransitionPlace)
-        others = ((c.to_state, state), (c.kind, kind), (c.plan, plan), (c.target, target))
-        statement = events.transitions_page(user_id, monitor_id, others, alerts, when, place, limit + 1)
+        others = ((c.to_state, state), (c.kind, kind), (c.plan, plan))
+        statement = events.transitions_page(user_id, monitor_id, others, target, alerts, when, place, limit + 1)
         return page_of(self._all(statement, row_mapping.transition), limit, question, events.place_of_transition)
 
     def dead_letters(

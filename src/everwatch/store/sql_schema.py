@@ -321,6 +321,17 @@ transitions = Table(
     Column("lasted_ms", BigInteger, nullable=False, server_default=_NONE),
     Index("transitions_by_at", "at", "user_id", "monitor_id", "to_state"),
     Index("transitions_by_user", "user_id", "at", "monitor_id", "to_state"),
+    # a query repeats the condition
+    Index(
+        "transitions_by_target",
+        "target",
+        "at",
+        "user_id",
+        "monitor_id",
+        "to_state",
+        sqlite_where=text("target <> ''"),
+        postgresql_where=text("target <> ''"),
+    ),
 )
 
 # what was refused; its identity has the instant too, since the topic may be made anew

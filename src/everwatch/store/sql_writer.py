@@ -65,11 +65,10 @@ from everwatch.store.task_records import is_first, task_of
 class SqlStore:
     """The sink's store in an SQL database; see ``Store`` for what the methods promise."""
 
-    def __init__(
-        self, engine: Engine, keep: Keep = KEEP_ALL, *, until_archived: bool = False, plans: PlanKeeping = NO_PLANS
-    ) -> None:
+    def __init__(self, engine: Engine, keep: Keep = KEEP_ALL, *, until_archived: bool = False) -> None:
         self._engine = engine
-        self._trimmer = Trimmer(engine, keep, until_archived=until_archived, plans=plans)
+        self._new_trimmer = partial(Trimmer, engine, keep, until_archived=until_archived)
+        self._trimmer = self._new_trimmer()
         self._statements = _Statements(engine.dialect)
         self._offsets = Offsets(engine.dialect)
         self._counters = Counters(engine.dialect)
@@ -120,7 +119,9 @@ class SqlStore:
         with clear_errors(self._engine.url), self._engine.begin() as connection:
             self._offsets.forget(connection, list(partitions))
 
-    def trim(self, now: int, most: int) -> int:
+    def trim(self, now: int, most: int, plans: PlanKeeping = NO_PLANS) -> int:
+        if plans != self._trimmer.plans:
+            self._trimmer = self._new_trimmer(plans=plans)
         with clear_errors(self._engine.url):
             return self._trimmer.trim(now, most)
 
@@ -242,12 +243,7 @@ class SqlStore:
 def open_store(settings: Settings) -> SqlStore:
     """The store at ``settings.database_url``, made or brought up to date where needed. Raises StoreError, StoreBusy."""
     engine = open_for_writing(settings.database_url)
-    return SqlStore(
-        engine,
-        Keep.of(settings),
-        until_archived=settings.keep_results_until_archived,
-        plans=PlanKeeping.of(settings),
-    )
+    return SqlStore(engine, Keep.of(settings), until_archived=settings.keep_results_until_archived)
 
 
 class _Fresh:

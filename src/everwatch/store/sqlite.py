@@ -123,6 +123,8 @@ def translate(error: Exception, url: URL) -> EverwatchError | None:
     """Return what an error of the driver means; None for an error that is not the driver's."""
     if isinstance(error, (DataError, IntegrityError, sqlite3.DataError, sqlite3.IntegrityError)):
         return Unstorable(f"the database refuses it: {getattr(error, 'orig', None) or error}")
+    if isinstance(error, UnicodeEncodeError):
+        return Unstorable("the database takes no text that is not Unicode: it has half of a surrogate pair")
     if not isinstance(error, (SQLAlchemyError, sqlite3.Error)):
         return None
     # what fails while a connection is being configured comes without SQLAlchemy's wrapping

@@ -16,7 +16,7 @@ from everwatch.model import Status
 from everwatch.schedule.duration import DAY_MS, HOUR_MS
 from everwatch.store.day_partitions import Day, attached
 from everwatch.store.facts import RESULTS_FROM, THINNED_UNTIL, facts, put_fact, raise_fact
-from everwatch.store.plan_keeping import Plans
+from everwatch.store.plan_keeping import Look
 from everwatch.store.sql_schema import STATUS_CODES, results, users
 
 # what a look at one user costs, in deleted rows
@@ -26,6 +26,7 @@ _NAMES: list[str] = results.c.keys()
 _COLUMNS = ", ".join(_NAMES)
 _KEY = [column.name for column in results.primary_key.columns]
 _ORDER = "PARTITION BY user_id, monitor_id ORDER BY scheduled_at, attempt"
+_WITHIN = "within_day"
 _SUCCESS = STATUS_CODES[Status.SUCCESS]
 # which rows stay in PostgreSQL, and which go from SQLite
 _NEEDED = f"status <> {_SUCCESS} OR before IS DISTINCT FROM {_SUCCESS} OR following IS NULL OR skipped_until > 0"
@@ -39,21 +40,18 @@ _DELETE_SUPERFLUOUS = f"""
 """  # noqa: S608 - own words
 
 
-def of_plans(plans: Plans) -> str:
-    """SQL for rows of users who have one of these plans; named by parameters, as many as there are plans."""
-    return f"user_id IN (SELECT user_id FROM users WHERE plan IN ({', '.join(['%s'] * len(plans))}))"  # noqa: S608
-
-
 class Thinning:
-    """Thins one day after the other, in bites; users of the plans ``spared`` keep all.
+    """Thins one day after the other, in bites, of the users that a look means, when a day is older than ``age_ms``.
 
     Each method runs in a transaction of its caller's.
     """
 
-    def __init__(self, spared: Plans) -> None:
-        self._spared = spared
-        needed = f"({_NEEDED}) OR {of_plans(spared)}" if spared else _NEEDED
-        self.replacing = DayReplacing("thin", needed, spared, THINNED_UNTIL)
+    def __init__(self, look: Look) -> None:
+        self.age_ms = look.age_ms
+        self._look = look
+        self._done = look.fact or THINNED_UNTIL
+        needed = f"({_NEEDED}) OR NOT ({look.condition('%s')})" if look.plans else _NEEDED
+        self.replacing = DayReplacing(f"thin{look.name}", needed, look.plans, self._done)
         # how far the day is thinned in SQLite; whoever starts again begins the day again
         self._day = 0
         self._after = ""
@@ -65,7 +63,7 @@ class Thinning:
         """
         if connection.dialect.name == "postgresql":
             return self.replacing.bite(connection, until, now, most)
-        thinned = facts(connection).get(THINNED_UNTIL, 0)
+        thinned = facts(connection).get(self._done, 0)
         first = connection.exec_driver_sql(
             "SELECT min(scheduled_at) FROM results WHERE scheduled_at >= ?", (thinned,)
         ).scalar_one()
@@ -84,10 +82,10 @@ class Thinning:
                 "SELECT min(user_id) FROM results WHERE user_id > ?", (self._after,)
             ).scalar_one()
             if user_id is None:
-                raise_fact(connection, THINNED_UNTIL, day + DAY_MS)
+                raise_fact(connection, self._done, day + DAY_MS)
                 return cost + 1
             plan = connection.execute(select(users.c.plan).where(users.c.user_id == user_id)).scalar_one_or_none()
-            if plan not in self._spared:
+            if not self._look.spares(plan or ""):
                 within = (user_id, day, day + DAY_MS)
                 cost += connection.exec_driver_sql(_DELETE_SUPERFLUOUS, within).rowcount
             cost += USER_ROWS
@@ -126,7 +124,9 @@ class DayReplacing:
         begun = f"{self._done}_begun"
         if connection.execute(text("SELECT to_regclass(:name)"), {"name": table}).scalar_one() is None:
             connection.exec_driver_sql(
-                f"CREATE TABLE {table} (LIKE results INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING INDEXES)"
+                f"CREATE TABLE {table} (LIKE results INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING INDEXES,"
+                # with it, whoever attaches the table need not go through it
+                f" CONSTRAINT {_WITHIN} CHECK (scheduled_at >= {day.begin} AND scheduled_at < {day.end}))"
             )
             # clocks of other sinks may differ
             put_fact(connection, begun, now - HOUR_MS)
@@ -181,5 +181,6 @@ class DayReplacing:
         connection.exec_driver_sql(
             f"ALTER TABLE results ATTACH PARTITION {day.table} FOR VALUES FROM ({day.begin}) TO ({day.end})"
         )
+        connection.exec_driver_sql(f"ALTER TABLE {day.table} DROP CONSTRAINT {_WITHIN}")
         raise_fact(connection, RESULTS_FROM, day.end)
         raise_fact(connection, self._done, day.end)

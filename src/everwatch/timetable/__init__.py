@@ -1,4 +1,4 @@
-"""Who is due: the due-time index of one partition. Pure: no clock, no I/O, no threads."""
+"""Timetable: the due-time index of one partition. Pure: no clock, no I/O, no threads."""
 
 from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing, chunk_of
 from everwatch.timetable.destination import BatchKey, Destination

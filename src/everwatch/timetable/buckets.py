@@ -17,13 +17,13 @@ class Buckets:
     def __init__(self, packing: Packing, limits: ChunkLimits) -> None:
         self._packing = packing
         self._limits = limits
-        self._shelves: dict[int, dict[BatchKey, Shelf]] = {}
+        self.shelves: dict[int, dict[BatchKey, Shelf]] = {}
         self.count = 0
 
     def add(self, due: int, stamped: int, line: BatchKey, record: bytes) -> Chunk:
         """Add one firing; gives the chunk that was changed."""
         number = _number(due)
-        lines = self._shelves.setdefault(number, {})
+        lines = self.shelves.setdefault(number, {})
         shelf = lines.get(line)
         if shelf is None:
             shelf = lines[line] = Shelf()
@@ -33,7 +33,7 @@ class Buckets:
     def discard(self, due: int, stamped: int, line: BatchKey, record: bytes) -> Chunk | None:
         """Take a firing out; gives the chunk that was changed, None if it was not there."""
         number = _number(due)
-        shelf = self._shelves.get(number, {}).get(line)
+        shelf = self.shelves.get(number, {}).get(line)
         entry = FramedRecord(stamped - number * PHASE_STEP_MS, record)
         chunk = shelf.discard(entry, self._packing) if shelf else None
         if chunk is not None:
@@ -43,27 +43,27 @@ class Buckets:
     def between(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, Shelf]]:
         """All buckets in after < t <= upto (both whole steps): base, line and shelf, in the order of time."""
         for number in self._numbers(after, upto):
-            for line, shelf in self._shelves[number].items():
+            for line, shelf in self.shelves[number].items():
                 yield number * PHASE_STEP_MS, line, shelf
 
     def drop(self, after: int, upto: int) -> None:
         """Forget who was due in after < t <= upto."""
         for number in self._numbers(after, upto):
-            self.count -= sum(chunk.count for shelf in self._shelves.pop(number).values() for chunk in shelf.chunks)
+            self.count -= sum(chunk.count for shelf in self.shelves.pop(number).values() for chunk in shelf.chunks)
 
     def fit(self) -> None:
         """Split what is larger than the limits."""
-        for lines in self._shelves.values():
+        for lines in self.shelves.values():
             for shelf in lines.values():
                 shelf.fit(self._packing, self._limits)
 
     def _numbers(self, after: int, upto: int) -> Iterable[int]:
-        if not self._shelves:
+        if not self.shelves:
             return ()
         numbers = range(after // PHASE_STEP_MS, upto // PHASE_STEP_MS)
-        if len(numbers) > len(self._shelves):
-            return sorted(number for number in self._shelves if number in numbers)
-        return [number for number in numbers if number in self._shelves]
+        if len(numbers) > len(self.shelves):
+            return sorted(number for number in self.shelves if number in numbers)
+        return [number for number in numbers if number in self.shelves]
 
 
 def _number(due: int) -> int:

@@ -1,4 +1,4 @@
-"""A chunk: some hundred records that go out as one batch, kept compressed while nobody changes them."""
+"""A chunk: some hundred records that are sent as one batch, kept compressed while they do not change."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from everwatch.timetable.record_framing import FramedRecord
 
 
 class Packing(Protocol):
-    """How the records of a batch are compressed on their topic."""
+    """Compression of a batch's records on their topic."""
 
     @property
     def code(self) -> int:
@@ -23,7 +23,7 @@ class Packing(Protocol):
         ...
 
     def unpack(self, data: bytes) -> bytes:
-        """What was packed."""
+        """Return what was packed."""
         ...
 
 
@@ -61,7 +61,7 @@ class Chunk:
 
     @property
     def is_loose(self) -> bool:
-        """Whether it takes the memory of uncompressed records."""
+        """Tell whether it takes the memory of uncompressed records."""
         return self._loose is not None
 
     def loosened(self, packing: Packing) -> bytearray:

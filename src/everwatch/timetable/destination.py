@@ -1,4 +1,4 @@
-"""What all records of one chunk have in common besides the time they are due."""
+"""Batch key: what all records of a chunk have in common besides the instant."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from everwatch.model import Misfire
 
 
 class Destination(StrEnum):
-    """Where a firing goes: to one of the tick topics, or to the worker itself, which judges inline kinds."""
+    """Destination of a firing: one of the tick topics, or the worker itself, which judges inline kinds."""
 
     HIGH = "high"
     NORMAL = "normal"

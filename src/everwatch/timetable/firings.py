@@ -17,7 +17,7 @@ def all_of(line: BatchKey, shelf: Shelf, instants: Sequence[int]) -> Iterator[Fi
             yield Firing(line, chunk, instants)
 
 
-def settled(line: BatchKey, shelf: Shelf, due: Sequence[int], now: int) -> Iterator[Firing]:
+def by_misfire_rule(line: BatchKey, shelf: Shelf, due: Sequence[int], now: int) -> Iterator[Firing]:
     """Everybody on the shelf was due, which the line's misfire rule divides."""
     if due:
         fire, skipped = settle(due, now, line.misfire, line.misfire_grace_ms)

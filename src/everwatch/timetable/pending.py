@@ -10,44 +10,44 @@ from everwatch.timetable.timetable_entry import TimetableEntry
 class Pending:
     """Monitors by the second in which their instant lies: whose second is still to come is not looked at."""
 
-    __slots__ = ("_instant_of", "_order", "_seconds", "count")
+    __slots__ = ("_instant_of", "count", "order", "seconds")
 
     def __init__(self, instant_of: Callable[[TimetableEntry], int]) -> None:
         self._instant_of = instant_of
         # bucket n has those of n seconds < t <= n + 1 seconds
-        self._seconds: dict[int, dict[bytes, TimetableEntry]] = {}
-        self._order: list[int] = []
+        self.seconds: dict[int, dict[bytes, TimetableEntry]] = {}
+        self.order: list[int] = []
         self.count = 0
 
     def __contains__(self, planned: TimetableEntry) -> bool:
-        return planned.key in self._seconds.get(_second(self._instant_of(planned)), ())
+        return planned.key in self.seconds.get(_second(self._instant_of(planned)), ())
 
     def add(self, planned: TimetableEntry) -> None:
         """Let a monitor wait; once, if it does already."""
         number = _second(self._instant_of(planned))
-        bucket = self._seconds.get(number)
+        bucket = self.seconds.get(number)
         if bucket is None:
-            bucket = self._seconds[number] = {}
-            insort(self._order, number)
+            bucket = self.seconds[number] = {}
+            insort(self.order, number)
         self.count += planned.key not in bucket
         bucket[planned.key] = planned
 
     def discard(self, planned: TimetableEntry) -> bool:
         """Let a monitor wait no more; whether it did."""
         number = _second(self._instant_of(planned))
-        bucket = self._seconds.get(number)
+        bucket = self.seconds.get(number)
         if bucket is None or bucket.pop(planned.key, None) is None:
             return False
         self.count -= 1
         if not bucket:
-            del self._seconds[number]
-            del self._order[bisect_left(self._order, number)]
+            del self.seconds[number]
+            del self.order[bisect_left(self.order, number)]
         return True
 
     def upto(self, instant: int) -> Iterable[TimetableEntry]:
         """Everybody whose instant has come by then."""
         last = _second(instant)
-        return self._upto(instant, last) if self._order and self._order[0] <= last else ()
+        return self._upto(instant, last) if self.order and self.order[0] <= last else ()
 
     def take(self, instant: int) -> list[TimetableEntry]:
         """The same; they do not wait any more."""
@@ -57,8 +57,8 @@ class Pending:
         return taken
 
     def _upto(self, instant: int, last: int) -> Iterator[TimetableEntry]:
-        for number in self._order[: bisect_right(self._order, last)]:
-            for planned in self._seconds[number].values():
+        for number in self.order[: bisect_right(self.order, last)]:
+            for planned in self.seconds[number].values():
                 if number < last or self._instant_of(planned) <= instant:
                     yield planned
 

@@ -79,7 +79,7 @@ def discard(records: bytearray, count: int, delta: int, record: bytes) -> bool:
 
 
 def _find(records: bytearray, delta: int, record: bytes) -> tuple[int, int, int] | None:
-    """Where the record starts and ends, and its offset delta."""
+    """Return where the record starts and ends, and its offset delta."""
     at = records.find(record)
     while at >= 0:
         # the same bytes may stand inside another record: only what is framed like the record is the record

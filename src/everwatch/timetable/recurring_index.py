@@ -1,4 +1,4 @@
-"""Where recurring monitors are at rest: rings and groups, and shortly before they are due, buckets for some of them."""
+"""Recurring index: monitors in timing wheels and wall-clock groups, and shortly before they are due, in buckets."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -19,86 +19,83 @@ MIDNIGHT = Align.MIDNIGHT
 
 
 class RecurringIndex:
-    """Membership answers "who is due"; nobody is put in again after firing.
-
-    Who has a seat is taken for due at each instant of its schedule after ``emitted_to``.
-    """
+    """Every indexed monitor fires at each instant of its schedule after ``emitted_to``; none is put in again."""
 
     def __init__(self, packing: Packing, limits: ChunkLimits, emitted_to: int) -> None:
         self._packing = packing
         self._limits = limits
         self._emitted_to = emitted_to
-        self._rings = TimingWheels(packing, limits, emitted_to)
-        self._groups = WallClockGroups(packing, limits, emitted_to)
-        self._ahead = Buckets(packing, limits)
+        self.rings = TimingWheels(packing, limits, emitted_to)
+        self.groups = WallClockGroups(packing, limits, emitted_to)
+        self.ahead = Buckets(packing, limits)
         self._ahead_to = emitted_to
 
     def seat(self, planned: TimetableEntry) -> Chunk | None:
         """Take a monitor in; gives the chunk that was changed, None (and no seat) if it is due before it begins."""
         schedule = planned.schedule
         if isinstance(schedule, Every) and schedule.align is not MIDNIGHT:
-            chunk = self._rings.seat(planned, schedule)
+            chunk = self.rings.seat(planned, schedule)
             is_spread_out = schedule.interval_ms > FINE_UP_TO_MS
         else:
             assert not isinstance(schedule, At)
-            chunk = self._groups.seat(planned, schedule)
+            chunk = self.groups.seat(planned, schedule)
             is_spread_out = spread_ms_of(schedule) > 0
         if is_spread_out and chunk is not None:
             for due in self._ahead_of(planned):
-                self._ahead.add(due, due, planned.line, planned.record)
+                self.ahead.add(due, due, planned.line, planned.record)
         return chunk
 
     def unseat(self, planned: TimetableEntry) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it has no seat."""
         schedule = planned.schedule
         if isinstance(schedule, Every) and schedule.align is not MIDNIGHT:
-            chunk = self._rings.unseat(planned, schedule)
+            chunk = self.rings.unseat(planned, schedule)
             is_spread_out = schedule.interval_ms > FINE_UP_TO_MS
         else:
             assert not isinstance(schedule, At)
-            chunk = self._groups.unseat(planned, schedule)
+            chunk = self.groups.unseat(planned, schedule)
             is_spread_out = spread_ms_of(schedule) > 0
         if is_spread_out:
             for due in self._ahead_of(planned):
-                self._ahead.discard(due, due, planned.line, planned.record)
+                self.ahead.discard(due, due, planned.line, planned.record)
         return chunk
 
     def due(self, upto: int) -> Iterator[Firing]:
         """Everybody due after ``emitted_to`` and up to ``upto``, a whole step not far from it."""
         after = self._emitted_to
         self.look_ahead(upto)
-        yield from self._rings.due(after, upto)
-        yield from self._groups.due(after, upto)
-        for base, line, shelf in self._ahead.between(after, upto):
+        yield from self.rings.due(after, upto)
+        yield from self.groups.due(after, upto)
+        for base, line, shelf in self.ahead.between(after, upto):
             yield from all_of(line, shelf, [base])
 
     def backlog(self, upto: int, now: int) -> Iterator[Firing]:
-        """What was missed after ``emitted_to`` and up to ``upto``, divided under the misfire rules at ``now``."""
-        yield from self._rings.backlog(self._emitted_to, upto, now)
-        yield from self._groups.backlog(self._emitted_to, upto, now)
+        """Yield the missed firings after ``emitted_to`` and up to ``upto``, divided by the misfire rules at ``now``."""
+        yield from self.rings.backlog(self._emitted_to, upto, now)
+        yield from self.groups.backlog(self._emitted_to, upto, now)
 
-    def settled(self, upto: int) -> None:
+    def mark_emitted(self, upto: int) -> None:
         """Everything up to ``upto`` is emitted, for good."""
         after, self._emitted_to = self._emitted_to, upto
-        self._ahead.drop(after, upto)
+        self.ahead.drop(after, upto)
         self._ahead_to = max(self._ahead_to, upto)
-        self._rings.emitted_to = upto
-        self._groups.settled(upto)
+        self.rings.emitted_to = upto
+        self.groups.mark_emitted(upto)
 
     def look_ahead(self, upto: int) -> None:
         """Spread out who is due at long intervals or with a spread, so that a bit more than ``upto`` is known."""
         if upto < self._ahead_to:
             return
         begin, self._ahead_to = self._ahead_to, upto + AHEAD_MS
-        for where in (self._rings, self._groups):
+        for where in (self.rings, self.groups):
             for due, line, record in where.ahead(begin, self._ahead_to):
-                self._ahead.add(due, due, line, record)
+                self.ahead.add(due, due, line, record)
 
     def save(self) -> Iterator[bytes]:
         """Everybody, for ``restore``."""
-        for interval_ms, line, slot, shelf in self._rings.shelves():
+        for interval_ms, line, slot, shelf in self.rings.shelves():
             yield saved(line, slot, shelf, self._packing, interval_ms=interval_ms)
-        for schedule, line, slot, shelf in self._groups.shelves():
+        for schedule, line, slot, shelf in self.groups.shelves():
             yield saved(line, slot, shelf, self._packing, schedule=schedule)
 
     def restore(self, shelves: Iterable[bytes]) -> int:
@@ -106,18 +103,18 @@ class RecurringIndex:
         count = 0
         for found, shelf in read(shelves):
             if found.schedule is not None:
-                self._groups.group(found.schedule, found.line).slots[found.slot] = shelf
+                self.groups.group(found.schedule, found.line).slots[found.slot] = shelf
             else:
-                self._rings.ring(found.interval_ms, found.line).slots[found.slot] = shelf
+                self.rings.ring(found.interval_ms, found.line).slots[found.slot] = shelf
             count += sum(chunk.count for chunk in shelf.chunks)
         return count
 
     def fit(self) -> None:
         """Split what is larger than the limits."""
-        for *_, shelf in (*self._rings.shelves(), *self._groups.shelves()):
+        for *_, shelf in (*self.rings.shelves(), *self.groups.shelves()):
             shelf.fit(self._packing, self._limits)
-        self._ahead.fit()
+        self.ahead.fit()
 
     def _ahead_of(self, planned: TimetableEntry) -> Sequence[int]:
-        """When a monitor with a seat that is spread out is due, as far as that is done."""
+        """Return when a monitor with a seat that is spread out is due, as far as that is done."""
         return due_in(planned.schedule, planned.key, planned.since, self._emitted_to, self._ahead_to)

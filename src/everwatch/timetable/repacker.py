@@ -10,7 +10,7 @@ TIDY_AFTER_SWEEPS = 100
 
 
 class Repacker:
-    """Packs them when nobody has changed them for some sweeps, a few at a time."""
+    """Packs chunks that have not changed for some sweeps, a few at a time."""
 
     def __init__(self, packing: Packing) -> None:
         self._packing = packing

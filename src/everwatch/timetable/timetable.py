@@ -12,7 +12,7 @@ from everwatch.schedule.every import PHASE_STEP_MS
 from everwatch.timetable.buckets import Buckets
 from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing
 from everwatch.timetable.destination import BatchKey
-from everwatch.timetable.firings import Gathering, all_of, settled
+from everwatch.timetable.firings import Gathering, all_of, by_misfire_rule
 from everwatch.timetable.pending import Pending
 from everwatch.timetable.recurring_index import RecurringIndex
 from everwatch.timetable.repacker import Repacker
@@ -27,13 +27,13 @@ LAST_KEY = b"\xff"
 class Timetable:
     """The due-time index of one partition.
 
-    Recurring monitors have seats in *chunks*: packed record batches without their instant. Asking who is due costs the
-    number of chunks that are due, however many monitors there are. Only who is about to begin or to end is looked at
-    one by one.
+    Recurring monitors are in *chunks*: packed record batches without their instant. The cost of ``due`` is the number
+    of chunks that are due, however many monitors there are. Only monitors that are about to begin or to end are looked
+    at one by one.
 
-    What the store's index knows is taken in up to ``loaded_to`` (instant and key) only: one-shot tasks (``At``),
-    beginnings of those who are held back, endings, and retries. Before ``due``, ``backlog`` and ``settled`` it has to
-    be loaded as far as they go.
+    Items of the store's index are loaded up to ``loaded_to`` (instant and key): one-shot tasks (``At``), beginnings of
+    monitors that are held back, endings, and retries. ``due``, ``backlog`` and ``mark_emitted`` need them loaded as far
+    as they go.
 
     ``emitted_to``: everything due up to then is done with. ``newest_since``: who has a seat began no later.
     ``newest_gone``: who is here no more because its end has come ended no later.
@@ -45,28 +45,28 @@ class Timetable:
         self.newest_since = 0
         self.newest_gone = 0
         self.limits = ChunkLimits()
-        self._packing = packing
+        self.packing = packing
         self._seated = 0
-        self._seats = RecurringIndex(packing, self.limits, self.emitted_to)
-        self._tasks = Buckets(packing, self.limits)
-        self._retries = Buckets(packing, self.limits)
+        self.seats = RecurringIndex(packing, self.limits, self.emitted_to)
+        self.tasks = Buckets(packing, self.limits)
+        self.retries = Buckets(packing, self.limits)
         self._firsts = Buckets(packing, self.limits)
         # who has no seat yet: because the owner wants it to begin later, or because an instant lies before it begins
-        self._held_back = Pending(attrgetter("since"))
-        self._fresh = Pending(attrgetter("since"))
-        self._endings = Pending(attrgetter("until"))
-        # who has lost its seat, because somebody asked for an instant at which it is over
+        self.held_back = Pending(attrgetter("since"))
+        self.fresh = Pending(attrgetter("since"))
+        self.endings = Pending(attrgetter("until"))
+        # monitors that were taken out, because a caller asked for an instant at which they are over
         self._ending: dict[bytes, TimetableEntry] = {}
         self._loose = Repacker(packing)
 
     def __len__(self) -> int:
-        """How many monitors are here, tasks included; retries do not count."""
-        return self._seated + self._held_back.count + self._fresh.count + len(self._ending) + self._tasks.count
+        """Return how many monitors are here, tasks included; retries do not count."""
+        return self._seated + self.held_back.count + self.fresh.count + len(self._ending) + self.tasks.count
 
     @property
     def delayed(self) -> int:
-        """How many tasks, beginnings, endings and retries are loaded."""
-        return self._tasks.count + self._held_back.count + self._endings.count + self._retries.count
+        """Return how many tasks, beginnings, endings and retries are loaded."""
+        return self.tasks.count + self.held_back.count + self.endings.count + self.retries.count
 
     # --- who is planned ---
 
@@ -94,7 +94,7 @@ class Timetable:
             self._remove_task(planned)
         elif self._is_here(planned):
             if planned.until < NEVER:
-                self._endings.discard(planned)
+                self.endings.discard(planned)
             self._leave(planned)
 
     def replace(self, old: TimetableEntry, new: TimetableEntry) -> None:
@@ -125,60 +125,60 @@ class Timetable:
         Walks the steps in between, so it is for short gaps; a long one is for ``backlog``.
         """
         self._unseat_ending(upto)
-        yield from self._seats.due(upto)
-        for buckets in (self._tasks, self._retries, self._firsts):
+        yield from self.seats.due(upto)
+        for buckets in (self.tasks, self.retries, self._firsts):
             for base, line, shelf in buckets.between(self.emitted_to, upto):
                 yield from all_of(line, shelf, [base])
         yield from self._due_by_themselves(upto, None)
 
     def backlog(self, upto: int, now: int) -> Iterator[Firing]:
-        """What was missed after ``emitted_to`` and up to ``upto``, divided under the misfire rules at ``now``.
+        """Return what was missed after ``emitted_to`` and up to ``upto``, divided under the misfire rules at ``now``.
 
         For a new owner's first look and after an outage. Retries are never skipped, because their ticks were not; nor
         are first checks.
         """
         self._unseat_ending(upto)
-        yield from self._seats.backlog(upto, now)
-        for base, line, shelf in self._tasks.between(self.emitted_to, upto):
-            yield from settled(line, shelf, [base], now)
-        for buckets in (self._retries, self._firsts):
+        yield from self.seats.backlog(upto, now)
+        for base, line, shelf in self.tasks.between(self.emitted_to, upto):
+            yield from by_misfire_rule(line, shelf, [base], now)
+        for buckets in (self.retries, self._firsts):
             for base, line, shelf in buckets.between(self.emitted_to, upto):
                 yield from all_of(line, shelf, [base])
         yield from self._due_by_themselves(upto, now)
 
-    def settled(self, upto: int) -> None:
+    def mark_emitted(self, upto: int) -> None:
         """Everything up to ``upto`` is emitted, for good."""
         after, self.emitted_to = self.emitted_to, upto
-        self._seats.settled(upto)
-        self._tasks.drop(after, upto)
-        self._retries.drop(after, upto)
+        self.seats.mark_emitted(upto)
+        self.tasks.drop(after, upto)
+        self.retries.drop(after, upto)
         self._firsts.drop(after, upto)
         self.loaded_to = max(self.loaded_to, (upto, LAST_KEY))
-        for planned in self._endings.take(upto):
+        for planned in self.endings.take(upto):
             self._leave(planned)
             self._gone(planned)
-        for waiting in (self._held_back, self._fresh):
+        for waiting in (self.held_back, self.fresh):
             for planned in waiting.take(upto):
                 self._sit_down(planned)
         self._loose.tidy()
 
     def look_ahead(self, upto: int) -> None:
         """Prepare who is seldom due, so that to ask up to ``upto`` costs little."""
-        self._seats.look_ahead(upto)
+        self.seats.look_ahead(upto)
 
     # --- at rest ---
 
     @property
     def can_be_saved(self) -> bool:
-        """Whether everybody has a seat, or is brought again by the index."""
-        return not (self._fresh.count or self._firsts.count)
+        """Tell whether every monitor is in the recurring index, or is loaded again from the store's index."""
+        return not (self.fresh.count or self._firsts.count)
 
     def save(self) -> Iterator[bytes]:
         """Everybody who has a seat, for ``restore``; the index brings the rest."""
         for planned in self._ending.values():
             self._sit_down(planned)
         self._ending.clear()
-        yield from self._seats.save()
+        yield from self.seats.save()
 
     def restore(self, shelves: Iterable[bytes]) -> None:
         """Take up what was saved with the same packing, into an empty timetable.
@@ -186,44 +186,44 @@ class Timetable:
         Its ``emitted_to`` may be earlier than the saved one's, but not earlier than its ``newest_since`` and its
         ``newest_gone``.
         """
-        self._seated += self._seats.restore(shelves)
+        self._seated += self.seats.restore(shelves)
 
     def fit(self, size: int) -> None:
         """Let no chunk be larger than ``size`` bytes from now on, if it holds more than one record."""
         self.limits.size = size
-        self._seats.fit()
-        self._tasks.fit()
-        self._retries.fit()
+        self.seats.fit()
+        self.tasks.fit()
+        self.retries.fit()
         self._firsts.fit()
 
     # --- a recurring monitor: it begins, has a seat, and ends ---
 
     def _is_here(self, planned: TimetableEntry) -> bool:
-        """Whether it has a place here: it is not over, and not only the index knows it."""
+        """Tell whether it has a place here: it is not over, and not only the index knows it."""
         since, emitted_to = planned.since, self.emitted_to
         if since <= emitted_to:
             return planned.until > emitted_to
         return planned.until > since and (not planned.held_back or self._is_loaded(since, planned.key))
 
     def _is_loaded(self, instant: int, key: bytes) -> bool:
-        """Whether what the index has under this is taken in, and still to come."""
+        """Tell whether what the index has under this is taken in, and still to come."""
         return self.emitted_to < instant and (instant, key) <= self.loaded_to
 
     def _enter(self, planned: TimetableEntry) -> None:
         if planned.held_back and planned.since > self.emitted_to:
-            self._held_back.add(planned)
+            self.held_back.add(planned)
         else:
             self._sit_down(planned)
         if planned.until < NEVER and self._is_loaded(planned.until, planned.key):
-            self._endings.add(planned)
+            self.endings.add(planned)
 
     def _sit_down(self, planned: TimetableEntry) -> None:
         """Give a monitor a seat; or let it wait, if it would be due there before it begins."""
         since = planned.since
         # a seat of somebody who begins much later would keep the timetable from being taken up again till then
-        chunk = self._seats.seat(planned) if since <= self.emitted_to + SOON_MS else None
+        chunk = self.seats.seat(planned) if since <= self.emitted_to + SOON_MS else None
         if chunk is None:
-            self._fresh.add(planned)
+            self.fresh.add(planned)
             return
         self._seated += 1
         if since > self.newest_since:
@@ -232,13 +232,11 @@ class Timetable:
 
     def _leave(self, planned: TimetableEntry) -> None:
         """Take a monitor from wherever it is."""
-        if not (
-            self._ending.pop(planned.key, None) or self._held_back.discard(planned) or self._fresh.discard(planned)
-        ):
+        if not (self._ending.pop(planned.key, None) or self.held_back.discard(planned) or self.fresh.discard(planned)):
             self._unseat(planned)
 
     def _unseat(self, planned: TimetableEntry) -> None:
-        self._changed(self._seats.unseat(planned), planned)
+        self._changed(self.seats.unseat(planned), planned)
         self._seated -= 1
 
     def _gone(self, planned: TimetableEntry) -> None:
@@ -246,22 +244,22 @@ class Timetable:
 
     def _unseat_ending(self, upto: int) -> None:
         """Take the seats of those who would be due there after their end."""
-        for planned in self._endings.upto(upto):
-            if not (planned.key in self._ending or planned in self._held_back or planned in self._fresh):
+        for planned in self.endings.upto(upto):
+            if not (planned.key in self._ending or planned in self.held_back or planned in self.fresh):
                 self._unseat(planned)
                 self._ending[planned.key] = planned
 
     def _due_by_themselves(self, upto: int, now: int | None) -> Iterator[Firing]:
         """Those without a seat; under the misfire rules at ``now``, if that is given."""
         gathered: dict[BatchKey, Gathering] = {}
-        for planned in chain(self._ending.values(), self._held_back.upto(upto), self._fresh.upto(upto)):
+        for planned in chain(self._ending.values(), self.held_back.upto(upto), self.fresh.upto(upto)):
             key, schedule, since, line, record, until, *_ = planned
             due = due_in(schedule, key, since, self.emitted_to, min(upto, until))
             if due:
                 gathering = gathered.setdefault(line, Gathering(line))
                 gathering.add(record, due) if now is None else gathering.add_settled(record, due, now)
         for gathering in gathered.values():
-            yield from gathering.firings(self._packing, self.limits)
+            yield from gathering.firings(self.packing, self.limits)
 
     # --- what is due once ---
 
@@ -277,10 +275,10 @@ class Timetable:
         elif planned.held_back and since == instant:
             self._enter(planned)
         elif planned.until == instant:
-            self._endings.add(planned)
+            self.endings.add(planned)
 
     def _task_due(self, planned: TimetableEntry) -> int:
-        """When a task is due, if it is to be here; 0 if not."""
+        """Return when a task is due, if it is to be here; 0 if not."""
         assert isinstance(planned.schedule, At)
         due = due_instant(planned.schedule, planned.since)
         return due if due <= planned.until and self._is_loaded(due, planned.key) else 0
@@ -288,22 +286,22 @@ class Timetable:
     def _put_task(self, planned: TimetableEntry) -> None:
         due = self._task_due(planned)
         if due:
-            self._loose.touch(self._tasks.add(due, due, planned.line, planned.record))
+            self._loose.touch(self.tasks.add(due, due, planned.line, planned.record))
 
     def _remove_task(self, planned: TimetableEntry) -> None:
         due = self._task_due(planned)
         if due:
-            self._changed(self._tasks.discard(due, due, planned.line, planned.record), planned)
+            self._changed(self.tasks.discard(due, due, planned.line, planned.record), planned)
 
     def _put_retry(self, planned: TimetableEntry) -> None:
         retry = planned.retry
         if retry is not None and self._is_loaded(retry.due, planned.key):
-            self._loose.touch(self._retries.add(retry.due, retry.scheduled_at, planned.line, retry.record))
+            self._loose.touch(self.retries.add(retry.due, retry.scheduled_at, planned.line, retry.record))
 
     def _remove_retry(self, planned: TimetableEntry) -> None:
         retry = planned.retry
         if retry is not None and self._is_loaded(retry.due, planned.key):
-            chunk = self._retries.discard(retry.due, retry.scheduled_at, planned.line, retry.record)
+            chunk = self.retries.discard(retry.due, retry.scheduled_at, planned.line, retry.record)
             self._changed(chunk, planned)
 
     def _put_first(self, planned: TimetableEntry) -> None:

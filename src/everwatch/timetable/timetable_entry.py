@@ -1,4 +1,4 @@
-"""What goes into a timetable, and what comes out of it."""
+"""Entries of a timetable, and its firings."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -10,7 +10,7 @@ from everwatch.schedule.duration import HOUR_MS, MINUTE_MS, SECOND_MS
 from everwatch.schedule.every import PHASE_STEP_MS, due_between, phase_of
 from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing, Shelf
 from everwatch.timetable.destination import BatchKey
-from everwatch.timetable.firings import Gathering, all_of, settled
+from everwatch.timetable.firings import Gathering, all_of, by_misfire_rule
 from everwatch.timetable.record_framing import FramedRecord
 from everwatch.timetable.timetable_entry import Firing, TimetableEntry
 
@@ -18,7 +18,7 @@ FINE_UP_TO_MS = 10 * MINUTE_MS
 
 
 def width_of(interval_ms: int) -> int:
-    """How much of an interval one slot covers, ms.
+    """Return how much of an interval one slot covers, ms.
 
     Slots of a step each can be sent as they are, and there are many of them: short intervals have those. Slots of long
     intervals are wide, so that enough monitors share one to be packed well; they are spread out shortly before.
@@ -40,7 +40,7 @@ class TimingWheel:
         self.slots: dict[int, Shelf] = {}
 
     def passed(self, after: int, upto: int) -> Iterator[tuple[int, Shelf]]:
-        """The slots that hold somebody who may be due in after < t <= upto: where each starts in its turn, ms."""
+        """Yield the slots with monitors that may be due in after < t <= upto: the offset where each starts, ms."""
         width = self.width_ms
         if upto - after >= self.interval_ms - width:
             for slot, shelf in list(self.slots.items()):
@@ -64,8 +64,8 @@ class TimingWheels:
         self.emitted_to = emitted_to
         self._packing = packing
         self._limits = limits
-        self._fine: dict[tuple[int, BatchKey], TimingWheel] = {}
-        self._coarse: dict[tuple[int, BatchKey], TimingWheel] = {}
+        self.fine: dict[tuple[int, BatchKey], TimingWheel] = {}
+        self.coarse: dict[tuple[int, BatchKey], TimingWheel] = {}
 
     def seat(self, planned: TimetableEntry, schedule: Every) -> Chunk | None:
         """Take a monitor in; gives the chunk that was changed, None (and no seat) if it is due before it begins."""
@@ -83,7 +83,7 @@ class TimingWheels:
     def unseat(self, planned: TimetableEntry, schedule: Every) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it was not there."""
         name = schedule.interval_ms, planned.line
-        rings = self._fine if schedule.interval_ms <= FINE_UP_TO_MS else self._coarse
+        rings = self.fine if schedule.interval_ms <= FINE_UP_TO_MS else self.coarse
         ring = rings.get(name)
         if ring is None:
             return None
@@ -98,7 +98,7 @@ class TimingWheels:
 
     def ahead(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, bytes]]:
         """Everybody in coarse rings who is due in after < t <= upto: when, the line and the record."""
-        for (interval_ms, line), ring in self._coarse.items():
+        for (interval_ms, line), ring in self.coarse.items():
             every = Every(interval_ms)
             for start, shelf in ring.passed(after, upto):
                 for chunk in shelf.chunks:
@@ -109,18 +109,18 @@ class TimingWheels:
     def due(self, after: int, upto: int) -> Iterator[Firing]:
         """Everybody in fine rings who is due in after < t <= upto (both whole steps), step by step."""
         for step in range(after // PHASE_STEP_MS + 1, upto // PHASE_STEP_MS + 1):
-            for (_, line), ring in self._fine.items():
+            for (_, line), ring in self.fine.items():
                 shelf = ring.slots.get(step % ring.size)
                 if shelf is not None:
                     yield from all_of(line, shelf, [step * PHASE_STEP_MS])
 
     def backlog(self, after: int, upto: int, now: int) -> Iterator[Firing]:
-        """What was missed in after < t <= upto, divided under the misfire rules at ``now``."""
-        for (interval_ms, line), ring in self._fine.items():
+        """Return what was missed in after < t <= upto, divided under the misfire rules at ``now``."""
+        for (interval_ms, line), ring in self.fine.items():
             every = Every(interval_ms)
             for phase, shelf in ring.passed(after, upto):
-                yield from settled(line, shelf, due_between(every, phase, after, upto), now)
-        for (interval_ms, line), ring in self._coarse.items():
+                yield from by_misfire_rule(line, shelf, due_between(every, phase, after, upto), now)
+        for (interval_ms, line), ring in self.coarse.items():
             every, missed = Every(interval_ms), Gathering(line)
             for start, shelf in ring.passed(after, upto):
                 for chunk in shelf.chunks:
@@ -132,14 +132,14 @@ class TimingWheels:
 
     def shelves(self) -> Iterator[tuple[int, BatchKey, int, Shelf]]:
         """All shelves: interval, line and number of the slot of each."""
-        for rings in (self._fine, self._coarse):
+        for rings in (self.fine, self.coarse):
             for (interval_ms, line), ring in rings.items():
                 for slot, shelf in ring.slots.items():
                     yield interval_ms, line, slot, shelf
 
     def ring(self, interval_ms: int, line: BatchKey) -> TimingWheel:
         """The ring of an interval, made if there is none."""
-        rings = self._fine if interval_ms <= FINE_UP_TO_MS else self._coarse
+        rings = self.fine if interval_ms <= FINE_UP_TO_MS else self.coarse
         ring = rings.get((interval_ms, line))
         if ring is None:
             ring = rings[interval_ms, line] = TimingWheel(interval_ms)

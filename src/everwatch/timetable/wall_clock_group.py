@@ -10,7 +10,7 @@ from everwatch.schedule.spread import spread_of
 from everwatch.schedule.wall_times import wall_times
 from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing, Shelf, chunks_of
 from everwatch.timetable.destination import BatchKey
-from everwatch.timetable.firings import all_of, settled
+from everwatch.timetable.firings import all_of, by_misfire_rule
 from everwatch.timetable.record_framing import FramedRecord
 from everwatch.timetable.timetable_entry import NEVER, Firing, TimetableEntry
 
@@ -39,11 +39,11 @@ class WallClockGroup:
             self.next = NEVER if following is None else following
 
     def instants(self, after: int, upto: int) -> list[int]:
-        """The shared instants that may have somebody due in after < t <= upto."""
+        """Return the shared instants at which monitors may be due in after < t <= upto."""
         return self.times.between(after - self.spread_ms, upto)
 
     def passed(self, instants: Sequence[int], after: int, upto: int) -> Iterator[tuple[int, Shelf]]:
-        """The slots that hold somebody who may be due in after < t <= upto: the offset where each starts."""
+        """Yield the slots with monitors that may be due in after < t <= upto: the offset where each starts."""
         width = self.width_ms
         seen: set[int] = set()
         for instant in instants:
@@ -65,7 +65,7 @@ class WallClockGroups:
         self.emitted_to = emitted_to
         self._packing = packing
         self._limits = limits
-        self._groups: dict[tuple[Cron | Every, BatchKey], WallClockGroup] = {}
+        self.groups: dict[tuple[Cron | Every, BatchKey], WallClockGroup] = {}
         self._next = NEVER
 
     def seat(self, planned: TimetableEntry, schedule: Cron | Every) -> Chunk | None:
@@ -85,7 +85,7 @@ class WallClockGroups:
     def unseat(self, planned: TimetableEntry, schedule: Cron | Every) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it was not there."""
         name = schedule, planned.line
-        group = self._groups.get(name)
+        group = self.groups.get(name)
         if group is None:
             return None
         slot, delta = divmod(offset_of(planned.key, schedule), group.width_ms)
@@ -94,12 +94,12 @@ class WallClockGroups:
         if chunk is not None and not shelf:
             del group.slots[slot]
             if not group.slots:
-                del self._groups[name]
+                del self.groups[name]
         return chunk
 
     def ahead(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, bytes]]:
         """Everybody who is spread and due in after < t <= upto: when, the line and the record."""
-        for (_, line), group in self._groups.items():
+        for (_, line), group in self.groups.items():
             instants = group.instants(after, upto) if group.spread_ms else []
             for start, shelf in group.passed(instants, after, upto):
                 for chunk in shelf.chunks:
@@ -111,42 +111,42 @@ class WallClockGroups:
     def due(self, after: int, upto: int) -> Iterator[Firing]:
         """Everybody who is not spread and due in after < t <= upto."""
         if self._next <= upto:
-            for (_, line), group in self._groups.items():
+            for (_, line), group in self.groups.items():
                 if group.next <= upto:
                     instants = group.instants(after, upto)
                     for shelf in group.slots.values():
                         yield from all_of(line, shelf, instants)
 
     def backlog(self, after: int, upto: int, now: int) -> Iterator[Firing]:
-        """What was missed in after < t <= upto, divided under the misfire rules at ``now``."""
-        for (_, line), group in self._groups.items():
+        """Return what was missed in after < t <= upto, divided under the misfire rules at ``now``."""
+        for (_, line), group in self.groups.items():
             if group.spread_ms:
                 yield from self._spread_backlog(line, group, after, upto, now)
             elif group.next <= upto:
                 instants = group.instants(after, upto)
                 for shelf in group.slots.values():
-                    yield from settled(line, shelf, instants, now)
+                    yield from by_misfire_rule(line, shelf, instants, now)
 
-    def settled(self, emitted_to: int) -> None:
+    def mark_emitted(self, emitted_to: int) -> None:
         """Everything up to ``emitted_to`` is done with."""
         self.emitted_to = emitted_to
         if self._next <= emitted_to:
-            for group in self._groups.values():
+            for group in self.groups.values():
                 if group.next <= emitted_to:
                     group.advance(emitted_to)
-            self._next = min((group.next for group in self._groups.values()), default=NEVER)
+            self._next = min((group.next for group in self.groups.values()), default=NEVER)
 
     def shelves(self) -> Iterator[tuple[Cron | Every, BatchKey, int, Shelf]]:
         """All shelves: schedule, line and number of the slot of each."""
-        for (schedule, line), group in self._groups.items():
+        for (schedule, line), group in self.groups.items():
             for slot, shelf in group.slots.items():
                 yield schedule, line, slot, shelf
 
     def group(self, schedule: Cron | Every, line: BatchKey) -> WallClockGroup:
         """The group of a schedule, made if there is none."""
-        group = self._groups.get((schedule, line))
+        group = self.groups.get((schedule, line))
         if group is None:
-            group = self._groups[schedule, line] = WallClockGroup(schedule, self.emitted_to)
+            group = self.groups[schedule, line] = WallClockGroup(schedule, self.emitted_to)
             self._next = min(self._next, group.next)
         return group
 
@@ -176,11 +176,11 @@ def _between(instants: Sequence[int], after: int, upto: int) -> Sequence[int]:
 
 
 def spread_ms_of(schedule: Cron | Every) -> int:
-    """How much later than their group's instants its members are due, at most."""
+    """Return how much later than their group's instants its members are due, at most."""
     return schedule.spread_ms if isinstance(schedule, Cron) else 0
 
 
 def offset_of(key: bytes, schedule: Cron | Every) -> int:
-    """How much later that is for the member with this key."""
+    """Return how much later that is for the member with this key."""
     spread_ms = spread_ms_of(schedule)
     return spread_of(key, spread_ms) if spread_ms else 0

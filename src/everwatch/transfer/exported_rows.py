@@ -1,4 +1,4 @@
-"""What the database holds of users and monitors, as rows that an import takes."""
+"""Export: users and monitors of the database, as rows that an import takes."""
 
 import csv
 import io
@@ -18,8 +18,7 @@ from everwatch.transfer.row_files import Format
 
 @dataclass
 class Exported:
-    """How many rows were written, how many monitors are paused (a row does not say so), and how often secrets were
-    left out."""
+    """Counts of an export: rows, paused monitors (a row does not say so), and secrets that were left out."""
 
     users: int = 0
     monitors: int = 0

@@ -9,7 +9,7 @@ import orjson
 
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.core.printable import printable
-from everwatch.encoding import input_models
+from everwatch.encoding import input_conversion, input_models
 from everwatch.rules.admission import admit_monitor
 from everwatch.transfer.import_rows import Row
 from everwatch.transfer.row_files import FileSource
@@ -18,7 +18,7 @@ LONGEST_ID = 128
 
 
 class Lost(NamedTuple):
-    """What of a monitor has no counterpart: its name there (empty: the whole export), and a sentence.
+    """A part of a monitor without counterpart: its name there (empty: the whole export), and a sentence.
 
     ``is_left_out``: the monitor itself was not taken over.
     """
@@ -126,7 +126,7 @@ def seconds(number: float) -> str:
 
 
 def _check(monitor: dict[str, Any]) -> None:
-    admit_monitor(input_models.monitor_of(input_models.parse_object(monitor, input_models.MonitorInput), "$"), "$")
+    admit_monitor(input_conversion.monitor_of(input_models.parse_object(monitor, input_models.MonitorInput), "$"), "$")
 
 
 def _id_of(name: str, taken: set[str]) -> str:

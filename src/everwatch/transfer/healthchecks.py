@@ -58,7 +58,7 @@ def _found(given: dict[str, Any]) -> Found:
 
 
 def _expected(given: dict[str, Any]) -> dict[str, str] | str | None:
-    """When a check is expected, as a heartbeat says it; a sentence if it cannot; None if the export does not say."""
+    """Return a check's schedule as a heartbeat's; a sentence if there is none such, None if the export has none."""
     schedule = text_of(given, "schedule")
     if not schedule:
         period = number_of(given, "timeout")

@@ -22,7 +22,7 @@ _SECOND_ROW = "this is a second row of the same {}, and says something else: the
 
 
 class RowSource(Protocol):
-    """Where rows come from; ``position`` of ``size`` bytes are read, if ``size`` is known."""
+    """Source of rows; ``position`` of ``size`` bytes are read, if ``size`` is known."""
 
     @property
     def name(self) -> str: ...
@@ -52,7 +52,7 @@ class Interruption:
             raise KeyboardInterrupt
 
     def unless_asked(self, read: Callable[[], list[Row]]) -> list[Row]:
-        """What ``read`` gives; nothing once it is asked to stop: a pipe or a database may keep us waiting for ever."""
+        """Return the result of ``read``, or nothing once it is to stop: a pipe or a database may block for ever."""
         self._reading = True
         try:
             return [] if self.wanted else read()
@@ -66,7 +66,7 @@ class Interruption:
 
 @dataclass
 class ImportTally:
-    """How many rows a pass has read, and what they were; ``sent`` are those that were new or changed, or all.
+    """Counts of a pass by the outcome of rows; ``sent`` are those that were new or changed, or all.
 
     ``again``: of those sent, rows that a worker had refused. ``accepted``: rows that a worker took, known with waiting
     only. ``refused_before``: refusals of what earlier passes sent, learned in this one. ``refused``: rows that were
@@ -87,15 +87,15 @@ class ImportTally:
 
 @dataclass(frozen=True)
 class Telling:
-    """Who is told: ``refused`` of each wrong row (its line, the reason), ``look`` now and then how far it is."""
+    """Callbacks: ``refused`` for each wrong row (its line, the reason), ``look`` now and then for progress."""
 
     refused: Callable[[int, str], None]
     look: Callable[[ImportTally], None]
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What a pass holds rows against: the plans that the worker has, as far as they are known here.
+class RowRules:
+    """Rules that a pass checks rows against: the worker's plans, as far as they are known here.
 
     ``refused_rest_ms``: so long a row that a worker refused is not sent again, unless the row or the plans changed.
     """
@@ -118,7 +118,7 @@ class Pass:
         courier: Callable[[], LoadSender],
         telling: Telling,
         clock: Clock,
-        rules: Rules | None = None,
+        rules: RowRules | None = None,
         outcomes: Outcomes | None = None,
     ) -> None:
         self._source = source
@@ -127,7 +127,7 @@ class Pass:
         self._courier: LoadSender | None = None
         self._telling = telling
         self._clock = clock
-        self._rules = rules or Rules()
+        self._rules = rules or RowRules()
         self._outcomes = outcomes
         # sent and not noted yet
         self._pending: dict[bytes, LedgerMark] = {}

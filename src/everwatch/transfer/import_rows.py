@@ -1,4 +1,4 @@
-"""What a row of a source means: a signup, or a monitor put by command. Pure.
+"""Rows of a source as inputs: a signup, or a monitor put by command. Pure.
 
 A row is not judged here but at admission; only what never becomes an event is refused.
 """
@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class RowReading:
-    """How the rows of a source are read: columns renamed, columns left out, and what a user has who names none.
+    """Reading of a source's rows: renamed columns, columns left out, and defaults of users.
 
     ``has_shorthand``: the columns http, tcp and every of a table stand for monitors.
     """
@@ -57,12 +57,12 @@ class RowReading:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether rows are taken as they are."""
+        """Tell whether rows are taken as they are."""
         return not (self.renamed or self.ignored or self.plan or self.monitors)
 
 
 class Columns:
-    """What the columns of a table are for."""
+    """Columns of a table, by purpose."""
 
     def __init__(self, names: Sequence[str], reading: RowReading, where: str) -> None:
         """Raises SettingsError if no column is the user_id, or two are the same field."""
@@ -161,7 +161,7 @@ _who = msgspec.json.Decoder(_Who).decode
 
 
 class Objects:
-    """What the objects of a file of JSON lines are: signups as they are on the topic, or monitors of a user."""
+    """Objects of a file of JSON lines: signups as they are on the topic, or monitors of a user."""
 
     def __init__(self, reading: RowReading) -> None:
         self._reading = reading

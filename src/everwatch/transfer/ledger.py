@@ -1,4 +1,4 @@
-"""What an import has sent before: a digest for each user and each user's monitor, in a file of its own.
+"""Ledger of an import: a digest for each user and each user's monitor that was sent, in a file of its own.
 
 A row whose digest is there need not be sent again. Digests are written after the brokers have acknowledged the records,
 so a crash forgets some that were sent, and what is sent twice is one signup to the worker. Before a changed record is
@@ -31,7 +31,7 @@ _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class LedgerMark(NamedTuple):
-    """What was sent under a key: the digest of the record's value; ``number`` is the key's own, from 0."""
+    """Mark of a key that was sent: the digest of the record's value; ``number`` is the key's own, from 0."""
 
     key: bytes
     digest: bytes
@@ -102,7 +102,7 @@ class Ledger:
         self.close()
 
     def known(self, keys: Sequence[bytes]) -> dict[bytes, LedgerMark]:
-        """What was noted of these keys, as far as there is anything. Raises SettingsError if it cannot be read."""
+        """Return the marks of these keys, as far as there are any. Raises SettingsError if they cannot be read."""
         found: dict[bytes, LedgerMark] = {}
         for begin in range(0, len(keys), _AT_ONCE):
             some = keys[begin : begin + _AT_ONCE]

@@ -23,7 +23,7 @@ STALLED_AFTER_S = 30.0
 
 
 class LoadSender(Protocol):
-    """What takes rows to where they are registered."""
+    """Sender of rows to the brokers."""
 
     def send(self, rows: Sequence[Row], marks: Sequence[LedgerMark]) -> None:
         """Take a load of rows, each with its mark; waits while too much is under way. Raises BrokerUnavailable."""

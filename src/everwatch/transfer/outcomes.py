@@ -29,7 +29,7 @@ class Answers(Protocol):
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether replies between the position asked for and the first one that is kept are gone."""
+        """Tell whether replies between the position asked for and the first one that is kept are gone."""
         ...
 
     @property
@@ -55,7 +55,7 @@ OpenAnswers = Callable[[Mapping[int, int] | None], Answers]
 
 
 class AwaitedRow(NamedTuple):
-    """Whether a pass waits for the outcome of each row, and for how long none of them may come."""
+    """Waiting for the outcomes of rows: whether a pass does, and the longest pause between two of them."""
 
     wanted: bool = False
     timeout_s: float = 30.0
@@ -71,7 +71,7 @@ class Heard(NamedTuple):
 
 
 class Outcomes:
-    """What became of the rows of one pass, and of earlier ones.
+    """Outcomes of the rows of one pass, and of earlier ones.
 
     ``accepted``: rows of this pass that a worker took. ``hear`` is called with each refusal once the ledger has it;
     ``interrupted`` ends the waiting.

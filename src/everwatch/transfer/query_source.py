@@ -36,12 +36,12 @@ class QuerySource:
 
     @property
     def name(self) -> str:
-        """What the source is called in messages: the database, without who opens it."""
+        """Return what the source is called in messages: the database, without who opens it."""
         return self._url.database or self._url.host or self._url.drivername
 
     @property
     def identity(self) -> str:
-        """What tells this source from others; no password is in it."""
+        """Return what tells this source from others; no password is in it."""
         return f"{self._url.render_as_string()} {self._sql}"
 
     def rows(self) -> Iterator[Row]:

@@ -23,7 +23,7 @@ _HEAD = 64
 
 
 class Format(StrEnum):
-    """How rows are written in a file."""
+    """Format of rows in a file."""
 
     CSV = "csv"
     JSONL = "jsonl"
@@ -55,12 +55,12 @@ class FileSource:
 
     @property
     def name(self) -> str:
-        """What the source is called in messages."""
+        """Return what the source is called in messages."""
         return "stdin" if self.path == STDIN else self.path
 
     @property
     def position(self) -> int:
-        """How many bytes of the file are read."""
+        """Return how many bytes of the file are read."""
         return self._stream.tell() if self._stream is not None and self.size else 0
 
     def rows(self) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from everwatch.api.address import bound_socket
 from everwatch.cli.commands.processes import StopWithParent
 from everwatch.cli.support.options import Bootstrap, DataDir, ready_broker, settings_of
 from everwatch.core.clock import SystemClock
-from everwatch.kafka.process_rights import Process
+from everwatch.kafka.process_rights import ProcessRole
 from everwatch.processes import run_process
 
 
@@ -39,5 +39,5 @@ def api(
     settings = settings_of(data_dir, bootstrap_servers, api_host=host, api_port=port)
     # what is wrong with the address is told before a broker is looked for
     sock = bound_socket(settings) if socket_fd is None else socket.socket(fileno=socket_fd)
-    bootstrap = ready_broker(settings, Process.API)
+    bootstrap = ready_broker(settings, ProcessRole.API)
     run_process(Api(settings, bootstrap, SystemClock(), sock, typer.echo), stop_with_parent=stop_with_parent)

@@ -1,6 +1,6 @@
 """``everwatch db``: what the database holds, what is deleted next, and roll-ups of results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from enum import StrEnum
 from functools import partial
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from everwatch.cli.support.database_reading import database, print_columns
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, settings_of
+from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, plans_of, settings_of
 from everwatch.cli.support.output_reading import SinceOption, UntilOption, interval_of
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
@@ -27,6 +27,7 @@ from everwatch.store.availability import MOST_BARS, Bar
 from everwatch.store.database import open_for_writing, shown_url
 from everwatch.store.database_status import DatabaseStatus, TableStatus, status_of
 from everwatch.store.interface import StoreBusy, When
+from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.rollup_counts import Rollup, Step
 from everwatch.store.sql_writer import open_store
 
@@ -39,7 +40,7 @@ _SHARES = {"p50_ms": 0.5, "p95_ms": 0.95, "p99_ms": 0.99}
 
 
 class By(StrEnum):
-    """How long a roll-up is."""
+    """Length of a roll-up."""
 
     HOUR = "hour"
     DAY = "day"
@@ -54,13 +55,14 @@ def _db() -> None:
 def status(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_json: AsJson = False) -> None:
     """Show size, rows and oldest row of each table, for how long rows are kept, and what is deleted next.
 
-    How long is what the settings say here (EVERWATCH_KEEP_…): give this command those of the sink. On PostgreSQL rows
-    are the server's estimates; on SQLite they are counted, which takes longer the more there are.
+    How long is what the settings (EVERWATCH_KEEP_…) and the file of plans say here: give this command the sink's. On
+    PostgreSQL rows are the server's estimates; on SQLite they are counted, which takes longer the more there are.
 
     Examples: `everwatch db status` · `everwatch db status --json | jq .size`
     """
     settings = settings_of(data_dir, bootstrap_servers)
-    found = status_of(settings)
+    plans = plans_of(settings)
+    found = status_of(settings, PlanKeeping.of(plans.keep_days) if plans else NO_PLANS)
     if as_json:
         typer.echo(orjson.dumps(to_builtins(found)).decode())
         return
@@ -70,6 +72,8 @@ def status(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None, as_jso
     for each in found.tables:
         table.add_row(each.table, f"{each.rows:,}", _size(each.size), _time(each.oldest), _kept(each), _next(each))
     Console().print(table)
+    for sentence in _of_plans(found):
+        typer.echo(sentence)
     typer.echo(f"{shown_url(settings.database_url)}: {_whole(found)}")
 
 
@@ -247,7 +251,31 @@ def _whole(found: DatabaseStatus) -> str:
 
 
 def _kept(each: TableStatus) -> str:
-    return describe_duration(each.kept) if each.kept else "for good"
+    return _span(each.kept)
+
+
+def _span(kept: int) -> str:
+    return describe_duration(kept) if kept else "for good"
+
+
+def _of_plans(found: DatabaseStatus) -> Iterator[str]:
+    """Sentences about what is not kept as the table says."""
+    for each in found.tables:
+        if each.kept_of_plans:
+            yield f"{each.table} by plan: {_by_plan(each.kept_of_plans)}"
+        thinning = each.thinning
+        if thinning is not None:
+            after = f"after {_span(thinning.after)}" if thinning.after else "never"
+            said = f"{each.table} become changes and failures only: {after}"
+            if thinning.after_of_plans:
+                said += f"; by plan, all are kept: {_by_plan(thinning.after_of_plans)}"
+            if thinning.done_until is not None:
+                said += f"; done before {_time(thinning.done_until)}, next {_time(thinning.next)}"
+            yield said
+
+
+def _by_plan(kept: Mapping[str, int]) -> str:
+    return ", ".join(f"{plan} {_span(span)}" for plan, span in sorted(kept.items()))
 
 
 def _next(each: TableStatus) -> str:

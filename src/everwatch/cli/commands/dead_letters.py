@@ -24,7 +24,7 @@ from everwatch.cli.support.options import (
     Bootstrap,
     DataDir,
     ShowSecrets,
-    broker_of,
+    clients_of,
     instant_of,
     not_by_api,
     settings_of,
@@ -34,7 +34,6 @@ from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, SettingsError
-from everwatch.kafka.clients import new_producer
 from everwatch.kafka.dead_letter_reader import DeadLetterTopic
 from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition, alike, place_of
 from everwatch.kafka.redrive import History, Redriver
@@ -241,9 +240,9 @@ def redrive(
 def _redriven(
     settings: Settings, wanted: Wanted, since_ms: int, *, again: bool, dry_run: bool
 ) -> Iterator[RedriveLine]:
-    bootstrap, topics = broker_of(settings), Topics.of(settings)
+    clients, topics = clients_of(settings), Topics.of(settings)
     chosen = ChosenLetters(
-        lambda: DeadLetterTopic(settings, bootstrap, SystemClock()),
+        lambda: DeadLetterTopic(settings, clients, SystemClock()),
         topics,
         settings.topic_prefix,
         wanted,
@@ -251,7 +250,7 @@ def _redriven(
     )
     for partition, offset in chosen.missing:
         yield RedriveLine(f"{partition}/{offset}", place_is_known=False)
-    sender = None if dry_run else Redriver(new_producer(settings, bootstrap), topics, SystemClock())
+    sender = None if dry_run else Redriver(clients.producer(), topics, SystemClock())
     for each in chosen.attempts(sender, again=again):
         source = each.letter.source
         where = str(each.to) if each.to else f"{source.topic}/{source.partition}" if source else "?"
@@ -260,7 +259,7 @@ def _redriven(
 
 
 def _is_from_database(settings: Settings, source: OutputSource | None, *, needs_topic: bool = False) -> bool:
-    """Whether to read the database. Raises SettingsError if it does not hold what is asked for."""
+    """Tell whether to read the database. Raises SettingsError if it does not hold what is asked for."""
     if source is OutputSource.DATABASE and needs_topic:
         raise SettingsError("--follow and --secrets read the topic: leave --from database away.")
     if settings.api_url:
@@ -284,7 +283,7 @@ def _counted(settings: Settings, wanted: Wanted, since: str | None) -> list[Lett
 
 
 def _opened(settings: Settings, since: str | None) -> DeadLetterTopic:
-    return DeadLetterTopic(settings, broker_of(settings), SystemClock(), _since_ms(since))
+    return DeadLetterTopic(settings, clients_of(settings), SystemClock(), _since_ms(since))
 
 
 def _since_ms(since: str | None) -> int:

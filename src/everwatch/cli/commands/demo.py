@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from everwatch.cli.support.input_publisher import InputPublisher
-from everwatch.cli.support.local_processes import PROCESSES, Local
+from everwatch.cli.support.local_processes import PROCESSES, ConsoleAccess, Local
 from everwatch.cli.support.options import Bootstrap, DataDir, prepare_data_folder, settings_of
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings, given_settings
@@ -24,7 +24,7 @@ from everwatch.demo.companies import is_of_a_demo, number_of
 from everwatch.demo.inbox import Arrivals, rules_of
 from everwatch.demo.observer import Observer
 from everwatch.demo.ports import DemoPorts, choose_ports
-from everwatch.demo.showcase import SHOWCASE_USER, Health, ShowpieceEnding, judge
+from everwatch.demo.showcase import SHOWCASE_USER, DemoState, ShowpieceEnding, judge
 from everwatch.demo.view import Glance, draw, line, print_showcase, print_summary
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import Topics, create_topic
@@ -101,27 +101,7 @@ def demo(
         ports = choose_ports(settings.data_dir)
         cast = Cast(users, mix, every, ports, topic)
         broken = Counter(part.health for part in cast.all_parts())
-        certificates = settings.data_dir / "demo-certificates"
-        trusted = write_certificates(certificates, clock.now_ms()).trusted
-        create_topic(new_admin(settings, local.bootstrap_servers), settings, cast.topic)
-        served = [str(port) for port in (ports.web, ports.tls, ports.dns)]
-        local.start("target", [sys.executable, "-m", "everwatch.demo.target", *served, str(certificates)])
-        inbox = settings.data_dir / _INBOX_FILE
-        local.start(
-            "inbox", [sys.executable, "-m", "everwatch.demo.inbox", str(ports.mail), str(ports.hook), str(inbox)]
-        )
-        rules = settings.data_dir / _RULES_FILE
-        rules.write_text(rules_of(ports))
-        for name in PROCESSES:
-            # a worker that knew the topics would refuse the monitor that is to fail for its topic
-            topics = cast.topic if name == "executor" else ""
-            extra = {
-                "EVERWATCH_PUBLISH_TOPICS": topics,
-                "EVERWATCH_CA_FILE": str(trusted),
-                "EVERWATCH_NOTIFY_FILE": str(rules),
-            }
-            local.start(name, extra=_ENVIRONMENT | extra)
-        api = local.start_api(_ENVIRONMENT)
+        api = _start_processes(local, settings, clock, cast, ports)
         console.print(f"Console: {api.link}  (opens once, within 10 minutes)", soft_wrap=True, highlight=False)
         console.print(f"API: {api.address}  Token of an administrator: {api.token}", soft_wrap=True, highlight=False)
         run = _Run(settings, clock, local, cast, stop)
@@ -134,12 +114,35 @@ def demo(
         typer.echo(orjson.dumps(summary).decode())
     else:
         print_summary(
-            Console(), summary, account.redelivered, {"down": broken[Health.DOWN], "late": broken[Health.LATE]}
+            Console(), summary, account.redelivered, {"down": broken[DemoState.DOWN], "late": broken[DemoState.LATE]}
         )
         print_showcase(Console(), endings)
         Console().print(f"  [dim]look inside: everwatch results --data-dir {settings.data_dir}[/]", highlight=False)
     if account.missed or account.duplicates or any(ending.problem for ending in endings):
         raise typer.Exit(1)
+
+
+def _start_processes(local: Local, settings: Settings, clock: Clock, cast: Cast, ports: DemoPorts) -> ConsoleAccess:
+    """Start the targets and the inbox of the demo, then one of each process; gives where the API is."""
+    certificates = settings.data_dir / "demo-certificates"
+    trusted = write_certificates(certificates, clock.now_ms()).trusted
+    create_topic(new_admin(settings, local.bootstrap_servers), settings, cast.topic)
+    served = [str(port) for port in (ports.web, ports.tls, ports.dns)]
+    local.start("target", [sys.executable, "-m", "everwatch.demo.target", *served, str(certificates)])
+    inbox = settings.data_dir / _INBOX_FILE
+    local.start("inbox", [sys.executable, "-m", "everwatch.demo.inbox", str(ports.mail), str(ports.hook), str(inbox)])
+    rules = settings.data_dir / _RULES_FILE
+    rules.write_text(rules_of(ports))
+    for name in PROCESSES:
+        # a worker that knew the topics would refuse the monitor that is to fail for its topic
+        topics = cast.topic if name == "executor" else ""
+        extra = {
+            "EVERWATCH_PUBLISH_TOPICS": topics,
+            "EVERWATCH_CA_FILE": str(trusted),
+            "EVERWATCH_NOTIFY_FILE": str(rules),
+        }
+        local.start(name, extra=_ENVIRONMENT | extra)
+    return local.start_api(_ENVIRONMENT)
 
 
 class _Run:
@@ -308,10 +311,10 @@ class _Run:
             monitors = self._reader.monitors(SHOWCASE_USER) if self._cast.showcase else []
             endings = judge(self._cast.showcase, monitors, self._observer.read_back)
             counts = self._count()
-            seen = {health: counts.by_state.get(State(health.value), 0) for health in Health}
+            seen = {health: counts.by_state.get(State(health.value), 0) for health in DemoState}
             # somebody paused or deleted some: then nothing says what states are meant
             is_altered = sum(seen.values()) + counts.by_state.get(State.NEW, 0) != meant.total()
-            as_meant = is_altered or seen == {health: meant[health] for health in Health}
+            as_meant = is_altered or seen == {health: meant[health] for health in DemoState}
             settled = as_meant and not account.missed and not any(ending.problem for ending in endings)
             waited_s = self._clock.monotonic_s() - begun_s
             if settled or waited_s > ACCOUNT_WITHIN_S:

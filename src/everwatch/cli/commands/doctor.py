@@ -9,7 +9,7 @@ import typer
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, not_by_api, settings_of
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
-from everwatch.kafka.process_rights import Process
+from everwatch.kafka.process_rights import ProcessRole
 
 if TYPE_CHECKING:
     from everwatch.diagnosis import Finding
@@ -20,7 +20,7 @@ RECENT = "10m"
 def doctor(
     recent: Annotated[str, typer.Option(help="Dead letters younger than that are a fault.")] = RECENT,
     processes: Annotated[
-        list[Process] | None, typer.Option("--for", help="What runs as this Kafka user; default: all.")
+        list[ProcessRole] | None, typer.Option("--for", help="What runs as this Kafka user; default: all.")
     ] = None,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
@@ -56,10 +56,10 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _found(settings: Settings, recent_ms: int, processes: list[Process] | None) -> Iterator["Finding"]:
+def _found(settings: Settings, recent_ms: int, processes: list[ProcessRole] | None) -> Iterator["Finding"]:
     from everwatch.diagnosis import System, diagnose  # SQLAlchemy takes a while to import
 
-    of = tuple(processes or Process)
+    of = tuple(processes or ProcessRole)
     yield from diagnose(System(settings, broker_of(settings), SystemClock(), recent_ms=recent_ms, processes=of))
 
 

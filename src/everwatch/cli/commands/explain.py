@@ -99,7 +99,7 @@ def _explained(
 
 
 def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tuple[GroupMembers | None, str]:
-    """Who looks after a monitor, or why that is not known."""
+    """Return who looks after a monitor, or why that is not known."""
     if partition is None:
         return None, "its user is not stored yet"
     try:
@@ -110,7 +110,7 @@ def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tupl
 
 
 def _unknown(reader: "SqlReader | ApiReader", user: str, monitor: str, now: int) -> EverwatchError:
-    """What to say of a monitor that the database does not hold."""
+    """Return what to say of a monitor that the database does not hold."""
     task = reader.task(user, monitor, now)
     if task is not None:
         ended = f" since {time_text(task.ended_at)}" if task.ended_at else ""
@@ -151,7 +151,7 @@ def _show(explanation: Explanation, monitor: Monitor, config: str, problem: str,
     _lines("results", list(map(_result_text, explanation.results)) or ["none yet"])
     _lines("transitions", list(map(_transition_text, explanation.transitions)) or ["none yet"])
     _lines("partition", [str(explanation.partition) if explanation.partition is not None else "not known"])
-    _lines("processes", list(_processes(explanation)) or [f"not known: {problem}"])
+    _lines("processes", list(processes_of(explanation)) or [f"not known: {problem}"])
 
 
 def _stale_text(run: LastRun) -> str:
@@ -236,7 +236,7 @@ def _transition_text(transition: Transition) -> str:
     return f"{time_text(transition.at)}  {change}{quiet}  {transition.reason}".rstrip()
 
 
-def _processes(explanation: Explanation) -> Iterator[str]:
+def processes_of(explanation: Explanation) -> Iterator[str]:
     owners = explanation.owners
     if owners is None:
         return

@@ -1,13 +1,9 @@
 """``everwatch import``: users and monitors from CSV, JSON lines or a database, once or again and again."""
 
-import os
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
-from enum import StrEnum
-from hashlib import blake2b
 from pathlib import Path
 from threading import Event
 from typing import Annotated, NamedTuple
@@ -16,17 +12,31 @@ import orjson
 import typer
 from rich.console import Console
 
+from everwatch.cli.support.import_source import (
+    CsvDelimiter,
+    CsvEncoding,
+    DefaultMonitors,
+    DefaultPlan,
+    Every,
+    File,
+    Form,
+    From,
+    GivenSource,
+    Ignored,
+    OfUser,
+    Renamed,
+    Sql,
+    StateFile,
+    source_of,
+)
 from everwatch.cli.support.options import (
     AsJson,
     Bootstrap,
     DataDir,
     duration_of,
-    json_of,
-    pairs_of,
     plans_of,
     ready_broker,
     settings_of,
-    text_or_file,
 )
 from everwatch.cli.support.progress_bar import file_bar, tell_refused
 from everwatch.core.clock import Clock, SystemClock
@@ -36,27 +46,13 @@ from everwatch.kafka.clients import new_producer
 from everwatch.kafka.command_client import ReplyTopic
 from everwatch.kafka.topics import Topics
 from everwatch.plans.plans_parser import read_file
-from everwatch.transfer import healthchecks, uptime_kuma
 from everwatch.transfer.foreign_source import ForeignSource
-from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, RowSource, Rules, Telling
-from everwatch.transfer.import_rows import RowReading
+from everwatch.transfer.import_pass import ImportTally, Interruption, Pass, RowRules, RowSource, Telling
 from everwatch.transfer.ledger import Ledger, digest_of
 from everwatch.transfer.load_sender import QUEUE, KafkaLoadSender, LoadSender
 from everwatch.transfer.outcomes import Answers, AwaitedRow, Outcomes
-from everwatch.transfer.query_source import QuerySource
-from everwatch.transfer.row_files import STDIN, FileSource, Format, format_of
+from everwatch.transfer.row_files import STDIN
 
-
-class ImportFormat(StrEnum):
-    """How a file is written: rows, or an export of another product."""
-
-    CSV = Format.CSV
-    JSONL = Format.JSONL
-    UPTIME_KUMA = "uptime-kuma"
-    HEALTHCHECKS = "healthchecks"
-
-
-FOREIGN = {ImportFormat.UPTIME_KUMA: uptime_kuma.monitors_of, ImportFormat.HEALTHCHECKS: healthchecks.monitors_of}
 # with --every, a row that a worker refused is sent again after this time, in case its plans have changed unseen
 REFUSED_REST_MS = 3_600_000
 
@@ -75,44 +71,20 @@ class ImportJob(NamedTuple):
 
 
 def import_(
-    file: Annotated[
-        str | None, typer.Argument(metavar="FILE", help="CSV or JSON lines, also .gz; - is stdin.", show_default=False)
-    ] = None,
-    sql: Annotated[str | None, typer.Option("--sql", help="A select, instead of FILE.", show_default=False)] = None,
-    from_: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="URL", help="SQLAlchemy URL for --sql, or @FILE that holds it.", show_default=False
-        ),
-    ] = None,
-    form: Annotated[
-        ImportFormat | None,
-        typer.Option("--format", help="How FILE is written; default: csv or jsonl, as its name says."),
-    ] = None,
-    user: Annotated[
-        str, typer.Option("--user", help="Whose monitors an export of another product's are.", show_default=False)
-    ] = "",
-    renamed: Annotated[
-        list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="What a column is; may be given again.")
-    ] = None,
-    ignored: Annotated[
-        list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave a column out; may be given again.")
-    ] = None,
-    plan: Annotated[str, typer.Option(help="Plan of users whose row names none.", show_default=False)] = "",
-    monitors: Annotated[
-        str | None,
-        typer.Option(metavar="JSON", help="Monitors of users whose row names none, JSON list or @FILE."),
-    ] = None,
-    encoding: Annotated[str, typer.Option(help="Encoding of a CSV file.")] = "utf-8",
-    delimiter: Annotated[str, typer.Option(help="What separates the cells of a CSV file.")] = ",",
-    every: Annotated[
-        str | None, typer.Option(help="Again and again, a pass each PERIOD, until Ctrl-C.", metavar="PERIOD")
-    ] = None,
+    file: File = None,
+    sql: Sql = None,
+    from_: From = None,
+    form: Form = None,
+    user: OfUser = "",
+    renamed: Renamed = None,
+    ignored: Ignored = None,
+    plan: DefaultPlan = "",
+    monitors: DefaultMonitors = None,
+    encoding: CsvEncoding = "utf-8",
+    delimiter: CsvDelimiter = ",",
+    every: Every = None,
     everything: Annotated[bool, typer.Option("--all", help="Send what was sent before, too.")] = False,
-    state: Annotated[
-        Path | None,
-        typer.Option(help="File that remembers what was sent; default: imports/SOURCE-… in the data folder."),
-    ] = None,
+    state: StateFile = None,
     rejects: Annotated[Path | None, typer.Option(help="File for the reasons of all wrong rows.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing, and say what would be sent.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the workers' answer to each row.")] = False,
@@ -143,55 +115,33 @@ def import_(
     every_s = None if every is None else duration_of("--every", every) / 1000
     if every_s is not None and every_s < 1:
         raise SettingsError("--every must be at least 1s.")
-    if len(delimiter) != 1:
-        raise SettingsError(f"--delimiter wants one character, not {delimiter!r}.")
-    given = json_of("--monitors", monitors)
-    reading = RowReading(
-        pairs_of("--map", "COLUMN=FIELD", renamed or []),
-        frozenset(ignored or []),
-        plan,
-        orjson.dumps(given["monitors"]) if given else b"",
-    )
-    source: RowSource
-    if sql is not None and from_ is not None and file is None:
-        query = QuerySource(_url(from_), sql, reading)
-        source, name = query, _name_of("sql", query.identity, settings)
-    elif file is not None and sql is None and from_ is None:
-        convert = FOREIGN.get(form) if form else None
-        rows = None if convert else Format(form) if form else format_of(file)
-        if convert is None and rows is None:
-            raise SettingsError(f"What {file} holds does not show in its name: say --format csv or --format jsonl.")
-        opened = FileSource(file, rows, reading, encoding, delimiter, sys.stdin.buffer if file == STDIN else None)
-        source = opened if convert is None else ForeignSource(opened, convert, user, plan)
-        if bool(user) != (convert is not None):
-            raise SettingsError("--user USER says whose monitors an export of another product are, and goes with one.")
-        if convert is not None and (monitors is not None or renamed or ignored):
-            raise SettingsError("--map, --ignore and --monitors are for rows, and this is an export: leave them away.")
-        if file == STDIN:
-            name = _name_of("stdin", STDIN, settings)
-        else:
-            name = _name_of(Path(file).name.partition(".")[0], os.path.realpath(file), settings)
-    else:
-        raise SettingsError("Give either FILE, or --sql with --from (see 'everwatch import --help').")
+    given = GivenSource(file, sql, from_, form, user, renamed, ignored, plan, monitors, encoding, delimiter)
+    source, name = source_of(given, settings)
     waiting = AwaitedRow(wait, duration_of("--timeout", timeout) / 1000)
     place = state or settings.data_dir / "imports" / name
     job = ImportJob(settings, source, place, everything, dry_run, rejects, waiting, as_json)
+    _run(job, every_s)
+
+
+def _run(job: ImportJob, every_s: float | None) -> None:
+    """Make one pass, or (``every_s``) one after the other until a signal comes. Raises typer.Exit with the status."""
     interruption = Interruption()
     stopped = Event()
-    with Ledger(job.state, keep=not dry_run) as ledger, _stopping(interruption, stopped) as came:
-        if every_s is None:
-            try:
-                tally = _pass(job, ledger, interruption, SystemClock())
-            except BrokerUnavailable as error:
-                if not interruption.wanted:
-                    raise
-                # it was stopped, and what is still under way is sent again the next time
-                typer.echo(f"everwatch: {error}", err=True)
-                raise typer.Exit(128 + came[0]) from None
-            if interruption.wanted:
-                raise typer.Exit(128 + came[0])
-            raise typer.Exit(1 if tally.refused else 0)
-        _again_and_again(job, ledger, interruption, stopped, every_s)
+    with Ledger(job.state, keep=not job.dry_run) as ledger, _stopping(interruption, stopped) as came:
+        if every_s is not None:
+            _again_and_again(job, ledger, interruption, stopped, every_s)
+            return
+        try:
+            tally = _pass(job, ledger, interruption, SystemClock())
+        except BrokerUnavailable as error:
+            if not interruption.wanted:
+                raise
+            # it was stopped, and what is still under way is sent again the next time
+            typer.echo(f"everwatch: {error}", err=True)
+            raise typer.Exit(128 + came[0]) from None
+        if interruption.wanted:
+            raise typer.Exit(128 + came[0])
+        raise typer.Exit(1 if tally.refused else 0)
 
 
 def _again_and_again(
@@ -248,7 +198,7 @@ def _pass(job: ImportJob, ledger: Ledger, interruption: Interruption, clock: Clo
 
         plans_file = job.settings.plans_file
         digest = b"" if plans_file is None else digest_of(read_file(plans_file)[0])
-        rules = Rules(plans_of(job.settings), digest, rest_ms)
+        rules = RowRules(plans_of(job.settings), digest, rest_ms)
         outcomes = Outcomes(ledger, answers, clock, job.waiting, digest)
         importing = Pass(job.source, ledger, courier, Telling(refused, look), clock, rules, outcomes)
         try:
@@ -331,21 +281,3 @@ def _stopping(interruption: Interruption, stopped: Event) -> Iterator[list[int]]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _url(given: str) -> str:
-    try:
-        said = text_or_file(given)
-        return said if isinstance(said, str) else said.decode().strip()
-    except (OSError, UnicodeDecodeError):
-        raise SettingsError(f"The file {given[1:]} of --from cannot be read.") from None
-
-
-def _name_of(stem: str, identity: str, settings: Settings) -> str:
-    """A name for the state of a source: the same each time, another one for other topics or another Kafka.
-
-    The embedded Kafka is told by the data folder that the state is in; the order of servers says nothing.
-    """
-    servers = ",".join(sorted(server.strip() for server in settings.bootstrap_servers.split(",")))
-    told = f"{settings.topic_prefix}\0{servers}\0{identity}".encode()
-    return f"{stem}-{blake2b(told, digest_size=6).hexdigest()}"

@@ -18,20 +18,7 @@ from everwatch.cli.support.options import (
     pairs_of,
     resumed_at,
 )
-from everwatch.cli.support.schedule_options import (
-    AlignOption,
-    AtOption,
-    CronOption,
-    EndAtOption,
-    EveryOption,
-    InOption,
-    MaxRunsOption,
-    ScheduleOptions,
-    SpreadOption,
-    StartAtOption,
-    TimezoneOption,
-    schedule_of,
-)
+from everwatch.cli.support.schedule_options import NOT_GIVEN, ScheduleOptions, schedule_of, with_schedule
 from everwatch.cli.support.sending import Sending, send, with_sending
 from everwatch.core.clock import SystemClock
 
@@ -40,21 +27,13 @@ app = typer.Typer(no_args_is_help=True, help="Put, change, pause, resume, run, d
 
 @app.command()
 @with_sending
+@with_schedule
 def put(
     user: UserArgument,
     monitor: MonitorArgument,
     kind: Annotated[str, typer.Option(help="What is checked: http, tcp, heartbeat, …; see docs/kinds.md.")],
     config: Config = None,
-    every: EveryOption = None,
-    cron: CronOption = None,
-    timezone: TimezoneOption = None,
-    at: AtOption = None,
-    in_: InOption = None,
-    align: AlignOption = None,
-    spread: SpreadOption = None,
-    start_at: StartAtOption = None,
-    end_at: EndAtOption = None,
-    max_runs: MaxRunsOption = None,
+    schedule: ScheduleOptions = NOT_GIVEN,
     payload: Payload = None,
     policy: PolicyOption = None,
     name: NameOption = None,
@@ -71,7 +50,6 @@ def put(
     Examples: `everwatch monitor put u-1 site --kind http --config '{"url": "https://example.com"}' --every 30s --wait`
     · `everwatch monitor put u-1 site --kind http --config @site.json --policy '{"retries": {"max": 3}}' --if-version 1`
     """
-    schedule = schedule_of(ScheduleOptions(every, cron, timezone, at, in_, align, spread, start_at, end_at, max_runs))
     given = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
     if name is not None:
         given["name"] = name
@@ -81,7 +59,7 @@ def put(
         "command": "put",
         "user_id": user,
         "monitor_id": monitor,
-        "monitor": {"kind": kind, "schedule": schedule, **given},
+        "monitor": {"kind": kind, "schedule": schedule_of(schedule), **given},
     }
     if if_version is not None:
         wanted["if_version"] = if_version

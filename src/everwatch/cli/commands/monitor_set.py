@@ -23,23 +23,10 @@ from everwatch.cli.support.options import (
     pairs_of,
     settings_of,
 )
-from everwatch.cli.support.schedule_options import (
-    AlignOption,
-    AtOption,
-    CronOption,
-    EndAtOption,
-    EveryOption,
-    InOption,
-    MaxRunsOption,
-    ScheduleOptions,
-    SpreadOption,
-    StartAtOption,
-    TimezoneOption,
-    changed_schedule,
-)
+from everwatch.cli.support.schedule_options import NOT_GIVEN, ScheduleOptions, changed_schedule, with_schedule
 from everwatch.cli.support.sending import (
     ANSWER_WITHIN,
-    Delivery,
+    SendingOptions,
     Timeout,
     connected,
     print_reply,
@@ -58,19 +45,11 @@ LabelsOption = Annotated[
 ]
 
 
+@with_schedule
 def set_(
     user: UserArgument,
     monitor: MonitorArgument,
-    every: EveryOption = None,
-    cron: CronOption = None,
-    timezone: TimezoneOption = None,
-    at: AtOption = None,
-    in_: InOption = None,
-    align: AlignOption = None,
-    spread: SpreadOption = None,
-    start_at: StartAtOption = None,
-    end_at: EndAtOption = None,
-    max_runs: MaxRunsOption = None,
+    schedule: ScheduleOptions = NOT_GIVEN,
     name: NameOption = None,
     label: LabelsOption = None,
     remove_label: Annotated[
@@ -93,13 +72,12 @@ def set_(
     Examples: `everwatch monitor set u-1 site --every 10s` · `everwatch monitor set u-1 site --label env=prod`
     · `everwatch monitor set u-1 site --config '{"url": "https://example.com/up"}' --policy '{"retries": {"max": 2}}'`
     """
-    schedule = ScheduleOptions(every, cron, timezone, at, in_, align, spread, start_at, end_at, max_runs)
     labels = pairs_of("--label", "KEY=VALUE", label or [], empty=True)
     documents = json_of("--config", config) | json_of("--payload", payload) | json_of("--policy", policy)
     changes = FieldChanges(schedule, name, labels, tuple(remove_label or ()), documents)
     if changes.is_nothing:
         raise SettingsError("Name what to change, e.g. --every 10s (see 'everwatch monitor set --help').")
-    delivery = Delivery(
+    delivery = SendingOptions(
         settings_of(data_dir, bootstrap_servers), True, duration_of("--timeout", timeout) / 1000, as_json
     )
     change = _change_by_api if delivery.settings.api_url else _change
@@ -107,7 +85,7 @@ def set_(
 
 
 class FieldChanges:
-    """What is to change of a monitor."""
+    """Changes of a monitor's fields."""
 
     def __init__(
         self,
@@ -125,7 +103,7 @@ class FieldChanges:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether no option was given."""
+        """Tell whether no option was given."""
         named = (self._name is not None, self._labels, self._remove_labels, self._documents)
         return not any(named) and self._schedule == ScheduleOptions()
 
@@ -192,7 +170,7 @@ def merge_patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]
     return patch
 
 
-def _change_by_api(user: str, monitor: str, changes: FieldChanges, delivery: Delivery, clock: Clock) -> None:
+def _change_by_api(user: str, monitor: str, changes: FieldChanges, delivery: SendingOptions, clock: Clock) -> None:
     """The same through the API, which reads the monitor, with its secrets, and puts it itself."""
     from everwatch.cli.support.api_connection import REFUSALS, api_client, refusal_of, reply_of
     from everwatch.cli.support.api_reading import ApiReader
@@ -225,7 +203,7 @@ def _change_by_api(user: str, monitor: str, changes: FieldChanges, delivery: Del
         raise typer.Exit(1)
 
 
-def _change(user: str, monitor: str, changes: FieldChanges, delivery: Delivery, clock: Clock) -> None:
+def _change(user: str, monitor: str, changes: FieldChanges, delivery: SendingOptions, clock: Clock) -> None:
     """Put the changed monitor; while that is refused for another change, read it again. Exits with 1 if refused."""
     pause = Event()
     secrets = config_secrets(delivery.settings)

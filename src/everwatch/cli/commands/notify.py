@@ -1,16 +1,19 @@
 """``everwatch notify``: rules, what was told to whom, and a test of the way."""
 
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
 from msgspec import to_builtins
+from msgspec.structs import replace
 
+from everwatch.cli.commands.notify_contacts import contacts, verify
+from everwatch.cli.commands.notify_incidents import ack, incidents, replay, snooze
 from everwatch.cli.support.database_reading import print_columns
+from everwatch.cli.support.notifier_reading import known_user, reading_notifier, rules_in
 from everwatch.cli.support.options import (
     AsJson,
     DataDir,
@@ -23,19 +26,22 @@ from everwatch.cli.support.options import (
 from everwatch.cli.support.output_reading import LimitOption, SinceOption
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
-from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.alerts import Alert, AlertKind, Message, Severity, derived_id
-from everwatch.notifier.planner import channel_id_of, new_delivery
-from everwatch.notifier.routes import Audience, NoAddress, Route, Rules
+from everwatch.notifier.composing import new_delivery
+from everwatch.notifier.contacts import contact_id_of
+from everwatch.notifier.delivery_rows import Delivery
+from everwatch.notifier.routes import Audience, NoAddress, Route, Rules, channel_id_of
 from everwatch.notifier.rules_file import read_rules
-from everwatch.notifier.storage import Delivery, Storage, Work, open_existing, open_storage
+from everwatch.notifier.storage import Storage, Work, open_storage
 from everwatch.notifier.wording import lines_of, subject_of
 from everwatch.plans.placeholders import Given
 from everwatch.schedule.duration import format_duration
 from everwatch.schedule.instant import Bare
 
 app = typer.Typer(no_args_is_help=True, help="Check notification rules, see what was told to whom, and test routes.")
+for command in (incidents, ack, snooze, replay, contacts, verify):
+    app.command()(command)
 RouteOption = Annotated[str, typer.Option("--route", help="Only this route.")]
 StateOption = Annotated[
     str,
@@ -66,13 +72,13 @@ def routes(user: OptionalUser = None, data_dir: DataDir = None, as_json: AsJson 
     Examples: `everwatch notify routes` · `everwatch notify routes u-1`
     """
     settings = settings_of(data_dir)
-    rules = _rules(settings)
+    rules = rules_in(settings)
     if user is None:
         _print_routes(rules, as_json)
         return
-    with _storage(settings) as storage, storage.look() as work:
-        given = _known(work, user)
-        found = [_reach(work, route, given) for route in rules.routes if route.audience is Audience.USERS]
+    with reading_notifier(settings) as storage, storage.look() as work:
+        given = known_user(work, user)
+        found = [_reach(work, rules, route, given) for route in rules.routes if route.audience is Audience.USERS]
     if as_json:
         typer.echo(orjson.dumps(found).decode())
         return
@@ -98,7 +104,7 @@ def deliveries(
         raise SettingsError(f"--state is one of {', '.join(_STATES)}, not {state!r}.")
     settings = settings_of(data_dir)
     after = 0 if since is None else instant_of("--since", since, SystemClock().now_ms(), Bare.PAST)
-    with _storage(settings) as storage, storage.look() as work:
+    with reading_notifier(settings) as storage, storage.look() as work:
         found = work.list_deliveries(user, state, route, after, limit)[::-1]
     for each in found:
         if as_json:
@@ -119,7 +125,7 @@ def show(
 
     Example: `everwatch notify show 4d7b7217-c6f6-5c6f-8a9a-6a18970a753b`
     """
-    with _storage(settings_of(data_dir)) as storage, storage.look() as work:
+    with reading_notifier(settings_of(data_dir)) as storage, storage.look() as work:
         found = work.deliveries([delivery]).get(delivery)
     if found is None:
         raise EverwatchError(f"There is no message {delivery!r}: 'everwatch notify deliveries' lists them.")
@@ -128,6 +134,8 @@ def show(
         return
     typer.echo(_line(found))
     typer.echo(subject_of(found.message))
+    if found.message.code:
+        return
     for line in lines_of(found.message, with_user=not found.user_id):
         typer.echo(f"  {line}")
 
@@ -140,15 +148,16 @@ def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = No
 
     Example: `everwatch notify explain u-1 shop`
     """
-    with _storage(settings_of(data_dir)) as storage, storage.look() as work:
+    with reading_notifier(settings_of(data_dir)) as storage, storage.look() as work:
         incident = work.incidents([(user, monitor)]).get((user, monitor))
         events = work.verdicts(user, monitor, 20)[::-1]
+        ack = work.acks([incident.incident_id]).get(incident.incident_id) if incident is not None else None
     if as_json:
         told = [
             {"at": t.at, "from_state": t.from_state, "to_state": t.to_state, "reminder": t.reminder, "verdict": verdict}
             for t, _, verdict in events
         ]
-        typer.echo(orjson.dumps({"incident": to_builtins(incident), "events": told}).decode())
+        typer.echo(orjson.dumps({"incident": to_builtins(incident), "ack": to_builtins(ack), "events": told}).decode())
         return
     if incident is None:
         typer.echo(f"The notifier knows no incident of {user}/{monitor}.")
@@ -156,6 +165,9 @@ def explain(user: UserArgument, monitor: MonitorArgument, data_dir: DataDir = No
         since = time_text(incident.opened_at)
         typer.echo(f"Incident {incident.incident_id}: {incident.phase.value}, {incident.state} by {incident.reason!r},")
         typer.echo(f"  opened {since}, severity {incident.severity.value}")
+        if ack is not None:
+            what = f"snoozed until {time_text(ack.snoozed_until)}" if ack.snoozed_until else "acknowledged"
+            typer.echo(f"  {what}{f' by {ack.acked_by}' if ack.acked_by else ''} at {time_text(ack.acked_at)}")
     for event, _, verdict in events:
         change = f"still {event.to_state}" if event.reminder else f"{event.from_state} → {event.to_state}"
         typer.echo(f"{time_text(event.at)}  {change}  {verdict or 'waits to be judged'}")
@@ -179,9 +191,9 @@ def send_test(
     · `everwatch notify test u-1 --dry-run`
     """
     settings = settings_of(data_dir)
-    rules = _rules(settings)
+    rules = rules_in(settings)
     if dry_run:
-        with _storage(settings) as storage, storage.look() as work:
+        with reading_notifier(settings) as storage, storage.look() as work:
             messages = _tests(work, rules, user, route)
     else:
         with closing(open_storage(settings)) as storage:
@@ -208,7 +220,7 @@ def send_test(
 def _tests(work: Work, rules: Rules, user: str | None, route: str) -> list[Delivery]:
     now = SystemClock().now_ms()
     audience = Audience.OPERATORS if user is None else Audience.USERS
-    given = None if user is None else _known(work, user)
+    given = None if user is None else known_user(work, user)
     chosen = [each for each in rules.routes if each.audience is audience and route in ("", each.name)]
     if not chosen:
         whose = "operators" if user is None else "users"
@@ -241,26 +253,7 @@ def _outcomes(storage: Storage, messages: list[Delivery], within_s: float) -> li
         time.sleep(_LOOK_EVERY_S)
 
 
-def _rules(settings: Settings) -> Rules:
-    if settings.notify_file is None:
-        raise SettingsError("EVERWATCH_NOTIFY_FILE names no file of rules: see docs/notifications.md for one.")
-    return read_rules(settings.notify_file)
-
-
-@contextmanager
-def _storage(settings: Settings) -> Iterator[Storage]:
-    with closing(open_existing(settings)) as storage:
-        yield storage
-
-
-def _known(work: Work, user: str) -> Given:
-    given = work.users([user]).get(user)
-    if given is None:
-        raise EverwatchError(f"The notifier knows no user {user!r} (a moment ago, or not yet).")
-    return given
-
-
-def _reach(work: Work, route: Route, given: Given) -> dict[str, Any]:
+def _reach(work: Work, rules: Rules, route: Route, given: Given) -> dict[str, Any]:
     told: dict[str, Any] = {"route": route.name, "sender": route.sender, "address": None, "problem": None}
     if route.match.plan and given.plan not in route.match.plan:
         told["problem"] = f"not for plan {given.plan}"
@@ -271,6 +264,11 @@ def _reach(work: Work, route: Route, given: Given) -> dict[str, Any]:
         told["problem"] = str(error)
         return told
     told["address"] = address.shown
+    contact_id = contact_id_of(route, rules, given)
+    contact = work.contacts([contact_id]).get(contact_id) if contact_id else None
+    if contact_id and (contact is None or not contact.verified_at):
+        told["problem"] = "not verified"
+        return told
     channel_id = channel_id_of(route, given, address)
     channel = work.channels([channel_id]).get(channel_id)
     if channel is not None and channel.disabled_at:
@@ -332,4 +330,5 @@ def _because(each: Delivery) -> str:
 
 def _told(each: Delivery) -> dict[str, Any]:
     told = {name: getattr(each, name) for name in each._fields if name not in ("message", "group_id", "lease_until")}
-    return told | {"summary": subject_of(each.message), "message": to_builtins(each.message)}
+    message = replace(each.message, code="", link="")
+    return told | {"summary": subject_of(each.message), "message": to_builtins(message)}

@@ -39,7 +39,7 @@ def check(file: File, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(orjson.dumps({"file": str(file), "ok": True, "wrong": None, "plans": found}).decode())
         return
-    table = Table("plan", "monitors", "needs attributes", "max_monitors", "shortest_interval")
+    table = Table("plan", "monitors", "needs attributes", "max_monitors", "shortest_interval", "keeps")
     for plan in found:
         monitors = ", ".join(f"{each['monitor_id'] or '(by user)'} ({each['kind']})" for each in plan["monitors"])
         table.add_row(
@@ -48,6 +48,7 @@ def check(file: File, as_json: AsJson = False) -> None:
             ", ".join(plan["attributes"]) or "none",
             "-" if plan["max_monitors"] is None else str(plan["max_monitors"]),
             plan["shortest_interval"] or "-",
+            ", ".join(f"{kind} {f'{days} d' if days else 'for good'}" for kind, days in plan["keep"].items()) or "-",
         )
     Console().print(table)
 
@@ -93,4 +94,5 @@ def _told(plan: Plan) -> dict[str, Any]:
         "attributes": plan.required,
         "max_monitors": limits.max_monitors,
         "shortest_interval": None if limits.shortest_ms is None else format_duration(limits.shortest_ms),
+        "keep": dict(plan.keep),
     }

@@ -13,7 +13,7 @@ from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
 from everwatch.kafka.clients import KafkaClients
-from everwatch.kafka.process_rights import Process
+from everwatch.kafka.process_rights import ProcessRole
 from everwatch.plans.plans_file import PlansFile
 from everwatch.processes import run_process
 from everwatch.processes.parent import when_input_ends
@@ -51,7 +51,7 @@ def worker(
         # what is wrong is said before a broker is looked for
         PlansFile(settings.plans_file)
     prepare_data_folder(settings)
-    bootstrap = ready_broker(settings, Process.WORKER)
+    bootstrap = ready_broker(settings, ProcessRole.WORKER)
     run_process(
         Worker(settings, bootstrap, SystemClock(), rebuild_changelog=rebuild_changelog),
         stop_with_parent=stop_with_parent,
@@ -78,7 +78,7 @@ def executor(
 
     settings = settings_of(data_dir, bootstrap_servers, max_in_flight=max_in_flight)
     shares = _shares(settings, processes)
-    bootstrap = ready_broker(settings, Process.EXECUTOR)
+    bootstrap = ready_broker(settings, ProcessRole.EXECUTOR)
     if processes > 1:
         _share(settings, bootstrap, shares, stop_with_parent=stop_with_parent)
     else:
@@ -99,7 +99,7 @@ def sink(
     settings = settings_of(data_dir, bootstrap_servers)
     if not settings.database:
         prepare_data_folder(settings)
-    bootstrap = ready_broker(settings, Process.SINK)
+    bootstrap = ready_broker(settings, ProcessRole.SINK)
     run_process(Sink(settings, KafkaClients(settings, bootstrap), SystemClock()), stop_with_parent=stop_with_parent)
 
 
@@ -120,7 +120,7 @@ def notifier(
     rules = RulesFile(settings.notify_file)
     if not settings.database:
         prepare_data_folder(settings)
-    bootstrap = ready_broker(settings, Process.NOTIFIER)
+    bootstrap = ready_broker(settings, ProcessRole.NOTIFIER)
     run_process(Notifier(settings, bootstrap, SystemClock(), rules), stop_with_parent=stop_with_parent)
 
 
@@ -147,7 +147,7 @@ def kafka(
 
 
 def _shares(settings: Settings, processes: int) -> list[dict[str, str]]:
-    """What each of so many processes gets of an executor's limits. Raises SettingsError if one cannot be shared."""
+    """Share an executor's limits among processes. Raises SettingsError if one cannot be shared."""
     shares: list[dict[str, str]] = [{} for _ in range(processes)]
     for name in _SHARED:
         whole: int = getattr(settings, name)

@@ -9,7 +9,7 @@ import typer
 
 from everwatch.cli.support.database_reading import database, print_columns
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, UserArgument, broker_of, duration_of, settings_of
-from everwatch.cli.support.sending import Delivery, connected
+from everwatch.cli.support.sending import SendingOptions, connected
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.bounds import LATEST_MS
 from everwatch.core.clock import SystemClock
@@ -25,7 +25,7 @@ from everwatch.store import Purge
 
 
 class PurgeReport(msgspec.Struct, frozen=True):
-    """What a purge did, and what remains. Instants in ms.
+    """Report of a purge: what was deleted, and what remains. Instants in ms.
 
     ``ended_at``: nothing of the user from up to then is stored any more. ``was_watched``: a worker had it. ``deleted``:
     rows by table. ``sink_has_passed``: the sink has stored everything that came before. ``guarded_until``: until then
@@ -68,7 +68,7 @@ def purge(
     if not yes:
         _confirm(user, as_json)
     clock = SystemClock()
-    with connected(Delivery(settings, True, timeout_s, as_json), asked, partition) as link:
+    with connected(SendingOptions(settings, True, timeout_s, as_json), asked, partition) as link:
         [(_, reply)] = link.ask([asked])
     if reply.answer is CommandOutcome.REFUSED:
         raise EverwatchError(f"The worker refused it: {reply.reason}.")

@@ -7,7 +7,7 @@ import typer
 
 from everwatch.cli.support.database_reading import database
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, settings_of
-from everwatch.cli.support.sending import ANSWER_WITHIN, Delivery, Timeout, connected
+from everwatch.cli.support.sending import ANSWER_WITHIN, SendingOptions, Timeout, connected
 from everwatch.core.encryption import generate_key as new_key
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked, asked_of
@@ -48,7 +48,7 @@ def rotate(
 
     Examples: `everwatch secrets rotate --dry-run` · `EVERWATCH_SECRETS_KEY=$NEW,$OLD everwatch secrets rotate`
     """
-    delivery = Delivery(
+    delivery = SendingOptions(
         settings_of(data_dir, bootstrap_servers), True, duration_of("--timeout", timeout) / 1000, as_json
     )
     settings = delivery.settings
@@ -105,7 +105,7 @@ def _stale(reader: "SqlReader", secrets: ConfigSecrets, user: str) -> tuple[list
     return list(users), count, unreadable
 
 
-def _reencrypted(users: list[str], delivery: Delivery) -> list[Reply]:
+def _reencrypted(users: list[str], delivery: SendingOptions) -> list[Reply]:
     """The workers' answers, one for each user. Raises BrokerUnavailable, Unanswered."""
 
     def asked_for(user: str) -> Asked:

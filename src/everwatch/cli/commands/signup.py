@@ -9,21 +9,8 @@ import typer
 
 from everwatch.cli.support.input_file import Made, send_file
 from everwatch.cli.support.options import pairs_of, plans_of
-from everwatch.cli.support.schedule_options import (
-    AlignOption,
-    AtOption,
-    CronOption,
-    EndAtOption,
-    EveryOption,
-    InOption,
-    MaxRunsOption,
-    ScheduleOptions,
-    SpreadOption,
-    StartAtOption,
-    TimezoneOption,
-    schedule_of,
-)
-from everwatch.cli.support.sending import Delivery, Sending, delivery_of, send_one, with_sending
+from everwatch.cli.support.schedule_options import NOT_GIVEN, ScheduleOptions, schedule_of, with_schedule
+from everwatch.cli.support.sending import Sending, SendingOptions, delivery_of, send_one, with_sending
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked, signup_asked
 from everwatch.model import Asker
@@ -34,6 +21,7 @@ from everwatch.transfer.shorthand import monitors_of
 
 
 @with_sending
+@with_schedule
 def signup(
     user: Annotated[str | None, typer.Argument(help="The user's id.", show_default=False)] = None,
     file: Annotated[
@@ -47,16 +35,7 @@ def signup(
     http: Annotated[list[str] | None, typer.Option(help="URL to check; repeatable.", show_default=False)] = None,
     tcp: Annotated[list[str] | None, typer.Option(help="HOST:PORT to connect to; repeatable.")] = None,
     heartbeat: Annotated[str | None, typer.Option(help="Expect a heartbeat each PERIOD, e.g. 1h.")] = None,
-    every: EveryOption = None,
-    cron: CronOption = None,
-    timezone: TimezoneOption = None,
-    at: AtOption = None,
-    in_: InOption = None,
-    align: AlignOption = None,
-    spread: SpreadOption = None,
-    start_at: StartAtOption = None,
-    end_at: EndAtOption = None,
-    max_runs: MaxRunsOption = None,
+    schedule: ScheduleOptions = NOT_GIVEN,
     attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE; repeatable.")] = None,
     *,
     sending: Sending,
@@ -86,16 +65,15 @@ def signup(
         send_file(source, signups, delivery, "Signing up")
         return
     assert user is not None  # one of the two is given
-    schedule = schedule_of(ScheduleOptions(every, cron, timezone, at, in_, align, spread, start_at, end_at, max_runs))
     attributes = pairs_of("--attribute", "NAME=VALUE", attribute or [], empty=True)
     try:
-        monitors = monitors_of(http or [], tcp or [], heartbeat, schedule)
+        monitors = monitors_of(http or [], tcp or [], heartbeat, schedule_of(schedule))
     except InvalidInput as error:
         raise SettingsError(f"--tcp: {error.reason}.") from None
     wanted = {"user_id": user, "plan": plan or "default", "attributes": attributes, "monitors": monitors}
     signup_id = sending.asked_id or ""
 
-    def make(delivery: Delivery) -> Asked:
+    def make(delivery: SendingOptions) -> Asked:
         plans = plans_of(delivery.settings)
         return signup_asked(orjson.dumps(wanted), plans, signup_id=signup_id, ask=delivery.wait)
 

@@ -29,7 +29,7 @@ _LONGEST_MS = 10 * MINUTE_MS
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """What a result would hold of the run, under the same names."""
+    """Outcome of a trial run, under the names of a result's fields."""
 
     kind: str
     status: Status

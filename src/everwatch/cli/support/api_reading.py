@@ -22,7 +22,7 @@ from everwatch.cli.support.api_connection import api_client
 from everwatch.client import ApiError, Client
 from everwatch.client.requests import place
 from everwatch.core.config import Settings
-from everwatch.encoding.input_models import monitor_of, windows_of
+from everwatch.encoding.input_conversion import monitor_of, windows_of
 from everwatch.model import Monitor, Result, State, Status, Transition, User
 from everwatch.operations.explanation import Explanation
 from everwatch.store.interface import ALWAYS, ListedUser, Selection, StoredResult, StoredTask, TaskStatus, When

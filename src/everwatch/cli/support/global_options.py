@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from enum import Enum
 
 
-class Reach(Enum):
+class CommandReach(Enum):
     """What a command works on: the HTTP API if one is named, else Kafka and the database; those two alone; or neither.
 
     A command of the last kind is a process of the system, or works on what is here.
@@ -21,5 +21,5 @@ API: ContextVar[str | None] = ContextVar("api", default=None)
 """What ``everwatch --api`` says."""
 TOKEN: ContextVar[str | None] = ContextVar("token", default=None)
 """What ``everwatch --token`` says."""
-COMMAND: ContextVar[tuple[str, Reach]] = ContextVar("command", default=("", Reach.API))
+COMMAND: ContextVar[tuple[str, CommandReach]] = ContextVar("command", default=("", CommandReach.API))
 """The command that follows, and what it works on."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from everwatch.cli.support.progress_bar import MOST_REASONS_SHOWN, file_bar, tell_refused
-from everwatch.cli.support.sending import Delivery, connected
+from everwatch.cli.support.sending import SendingOptions, connected
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.errors import InvalidInput, SettingsError
 from everwatch.kafka.command_client import Asked
@@ -38,7 +38,7 @@ class Refusal(NamedTuple):
     error: InvalidInput
 
 
-class Tally:
+class LineTally:
     """Counts of the lines of a file. Of the reasons why lines were refused it keeps the first thousand."""
 
     def __init__(self, clock: Clock) -> None:
@@ -90,7 +90,11 @@ Made = tuple[int, Asked | InvalidInput]
 
 
 def send_file(
-    source: InputSource, made: Iterator[Made], delivery: Delivery, action: str, path_in_line: Callable[[str], str] = str
+    source: InputSource,
+    made: Iterator[Made],
+    delivery: SendingOptions,
+    action: str,
+    path_in_line: Callable[[str], str] = str,
 ) -> None:
     """Send the inputs of a file's lines and report; exits with 1 if lines were refused.
 
@@ -98,7 +102,7 @@ def send_file(
     Raises SettingsError, BrokerUnavailable, TopicMismatch, Unanswered.
     """
     console = Console(stderr=True)
-    tally = Tally(SystemClock())
+    tally = LineTally(SystemClock())
     try:
         with file_bar(console) as bar:
             inputs = _right(made, tally, _follow(bar, action, source, tally))
@@ -116,7 +120,11 @@ def send_file(
 
 
 def _send_all(
-    first: Asked, others: Iterator[Asked], tally: Tally, delivery: Delivery, path_in_line: Callable[[str], str]
+    first: Asked,
+    others: Iterator[Asked],
+    tally: LineTally,
+    delivery: SendingOptions,
+    path_in_line: Callable[[str], str],
 ) -> None:
     with connected(delivery, first) as link:
         inputs = chain([first], others)
@@ -130,7 +138,7 @@ def _send_all(
             tally.sent = link.delivered
 
 
-def _right(made: Iterator[Made], tally: Tally, look: Callable[[int], None]) -> Iterator[Asked]:
+def _right(made: Iterator[Made], tally: LineTally, look: Callable[[int], None]) -> Iterator[Asked]:
     """The inputs that are right; the others are tallied, and ``look`` sees how many lines are read."""
     for count, (line, each) in enumerate(made, 1):
         if count % LINES_BETWEEN_LOOKS == 0:
@@ -141,8 +149,8 @@ def _right(made: Iterator[Made], tally: Tally, look: Callable[[int], None]) -> I
             yield each
 
 
-def _follow(bar: Progress, action: str, source: InputSource, tally: Tally) -> Callable[[int], None]:
-    """What moves the bar as a file is read."""
+def _follow(bar: Progress, action: str, source: InputSource, tally: LineTally) -> Callable[[int], None]:
+    """Return what moves the bar as a file is read."""
     shown = bar.add_task(action, total=None, told="")
 
     def look(lines: int) -> None:

@@ -7,10 +7,10 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from everwatch.cli.support.global_options import Reach
+from everwatch.cli.support.global_options import CommandReach
 
 
-class Listed(NamedTuple):
+class ListedCommand(NamedTuple):
     """A command: its name, the panel of the help it stands in, where it is, and its summary.
 
     ``target``: ``module:attribute`` in ``cli.commands``, a function or a Typer application of sub-commands.
@@ -21,7 +21,7 @@ class Listed(NamedTuple):
     panel: str
     target: str
     summary: str
-    reach: Reach = Reach.DIRECT
+    reach: CommandReach = CommandReach.DIRECT
 
     def load(self) -> Any:
         """Import the command and return it as Typer wants it."""
@@ -45,7 +45,7 @@ class LazyGroup(TyperGroup):
         return name, listed.load() if listed else command, rest
 
 
-def list_command(app: typer.Typer, listed: Listed) -> None:
+def list_command(app: typer.Typer, listed: ListedCommand) -> None:
     """Add a command to the help of ``app``, to be imported when it is run."""
 
     def stand_in() -> None:

@@ -26,8 +26,8 @@ PROCESSES = ("worker", "executor", "sink", "notifier")
 _EVERWATCH = (sys.executable, "-m", "everwatch")
 
 
-class Access(NamedTuple):
-    """Where the API is, a token of an administrator for it, and a link that opens the console once."""
+class ConsoleAccess(NamedTuple):
+    """Address of the API, a token of an administrator for it, and a link that opens the console once."""
 
     address: str
     token: str
@@ -56,7 +56,7 @@ class Local:
 
     @property
     def log_folder(self) -> Path:
-        """Where the processes' logs are."""
+        """Return where the processes' logs are."""
         return self._settings.data_dir / "logs"
 
     def start_kafka(self) -> None:
@@ -70,7 +70,7 @@ class Local:
             self.bootstrap_servers = self._kafka.start()
         ensure_topics(new_admin(self._settings, self.bootstrap_servers), self._settings)
 
-    def start_api(self, extra: Mapping[str, str] | None = None) -> Access:
+    def start_api(self, extra: Mapping[str, str] | None = None) -> ConsoleAccess:
         """Start the API; gives how to get in. Raises SettingsError, BrokerUnavailable.
 
         It inherits a socket that stays open here: while the API is started again, requests wait in its backlog.
@@ -83,7 +83,7 @@ class Local:
         self.start("api", command, {"EVERWATCH_API_ADMIN_TOKEN": token, **(extra or {})}, sockets=(sock.fileno(),))
         address = address_of(sock)
         link = new_login_link(settings, self.bootstrap_servers, self._clock, address, Role.ADMIN)
-        return Access(address, token, link)
+        return ConsoleAccess(address, token, link)
 
     def start(
         self,

@@ -9,15 +9,15 @@ import orjson
 import typer
 
 from everwatch.cli.support import global_options
-from everwatch.cli.support.global_options import Reach
+from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.time_display import print_in_zone_of
 from everwatch.core.config import SecurityProtocol, Settings, load_settings
 from everwatch.core.errors import SettingsError
 from everwatch.core.private_files import make_private_data_folder
-from everwatch.kafka.clients import new_admin
+from everwatch.kafka.clients import Clients, KafkaClients, new_admin
 from everwatch.kafka.embedded import remembered_address
 from everwatch.kafka.permission_check import expect_rights
-from everwatch.kafka.process_rights import Process, rights_of
+from everwatch.kafka.process_rights import ProcessRole, rights_of
 from everwatch.kafka.topics import ensure_topics
 from everwatch.observability.logs import set_up_logs
 from everwatch.schedule.duration import parse_duration_ms
@@ -73,7 +73,7 @@ def settings_of(data_dir: Path | None = None, bootstrap_servers: str | None = No
         **more,
     )
     name, reach = global_options.COMMAND.get()
-    if settings.api_url and reach is Reach.DIRECT:
+    if settings.api_url and reach is CommandReach.DIRECT:
         raise not_by_api(f"'everwatch {name}'")
     set_up_logs(settings)
     print_in_zone_of(settings)
@@ -84,7 +84,7 @@ def _way_in(bootstrap_servers: str | None) -> dict[str, str | None]:
     """The setting of the API's address that the options mean, over that of the environment. Raises SettingsError."""
     api = global_options.API.get()
     name, reach = global_options.COMMAND.get()
-    if reach is Reach.LOCAL:
+    if reach is CommandReach.LOCAL:
         if api is not None:
             raise SettingsError(f"'everwatch {name}' works on what is here, not through an API: leave --api away.")
         return {"api_url": ""}
@@ -126,7 +126,12 @@ def broker_of(settings: Settings) -> str:
     return settings.bootstrap_servers or remembered_address(settings.kafka_folder) or DEFAULT_ADDRESS
 
 
-def ready_broker(settings: Settings, process: Process | None = None) -> str:
+def clients_of(settings: Settings) -> Clients:
+    """Return the clients of the Kafka to talk to."""
+    return KafkaClients(settings, broker_of(settings))
+
+
+def ready_broker(settings: Settings, process: ProcessRole | None = None) -> str:
     """The Kafka to talk to, with the topics made where missing, and what ``process`` needs allowed.
 
     Raises BrokerUnavailable, TopicMismatch, AccessError.
@@ -152,12 +157,12 @@ def plans_of(settings: Settings) -> "Plans | None":
 
 
 def text_or_file(text: str) -> str | bytes:
-    """What an option says: the text as it is, or what stands in the file if it is @FILE. Raises OSError."""
+    """Return what an option says: the text as it is, or what stands in the file if it is @FILE. Raises OSError."""
     return Path(text[1:]).read_bytes() if text.startswith("@") else text
 
 
 def json_of(option: str, text: str | None) -> dict[str, Any]:
-    """What an option that takes JSON, or a file of it, says, under the field of its name; nothing if it is not given.
+    """Parse an option that takes JSON, or @FILE, as a field of its name; empty if it is not given.
 
     Raises SettingsError.
     """
@@ -208,7 +213,7 @@ def resumed_at(until: str | None, for_: str | None, now: int) -> dict[str, int]:
 
 
 def pairs_of(option: str, shape: str, given: Iterable[str], *, empty: bool = False) -> dict[str, str]:
-    """What a repeatable option of this shape, such as NAME=VALUE, says; ``empty``: nothing may follow the =.
+    """Return what a repeatable option of this shape, such as NAME=VALUE, says; ``empty``: nothing may follow the =.
 
     Raises SettingsError.
     """

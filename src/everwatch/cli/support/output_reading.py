@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import typer
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
 
-from everwatch.cli.support.options import broker_of, instant_of
+from everwatch.cli.support.database_reading import AfterOption, reading, say_next
+from everwatch.cli.support.option_groups import with_options
+from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, instant_of, settings_of
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput, SettingsError
@@ -15,18 +17,21 @@ from everwatch.kafka.access_errors import raise_refused
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
-from everwatch.kafka.topics import expect_topic
+from everwatch.kafka.topics import Topics, expect_topic
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
 from everwatch.schedule.instant import Bare
+from everwatch.store import Reader
+from everwatch.store.interface import When
 
 if TYPE_CHECKING:
+    from everwatch.cli.support.api_reading import ApiReader
     from everwatch.client import LiveEvent
 
 Value = TypeVar("Value")
 
 
 class OutputSource(StrEnum):
-    """Where to read."""
+    """Source of an output to read."""
 
     DATABASE = "database"
     TOPIC = "topic"
@@ -43,6 +48,85 @@ SinceOption = Annotated[
 UntilOption = Annotated[
     str | None, typer.Option("--until", help="Before then: INSTANT, or a duration ago.", show_default=False)
 ]
+
+
+KindOption = Annotated[str, typer.Option("--kind", help="Only of monitors of this kind, e.g. http.")]
+
+
+class OutputOptions(NamedTuple):
+    """Options that ``results`` and ``transitions`` have in common."""
+
+    user: UserOption = ""
+    monitor: MonitorOption = ""
+    kind: KindOption = ""
+    since: SinceOption = None
+    until: UntilOption = None
+    limit: LimitOption = 20
+    after: AfterOption = ""
+    follow: FollowOption = False
+    source: SourceOption = OutputSource.DATABASE
+    data_dir: DataDir = None
+    bootstrap_servers: Bootstrap = None
+    as_json: AsJson = False
+
+
+with_output = with_options(given=OutputOptions)
+"""Gives a command the options of an output; it takes them as its argument ``given``."""
+
+
+class Output(NamedTuple, Generic[Value]):
+    """An output: its topic, its records, their instants, and how a page of it is read from the database.
+
+    ``event``: its name among the live events of the API, whose field of that name holds it.
+    """
+
+    event: Literal["result", "transition"]
+    topic: Callable[[Topics], str]
+    decode: Callable[[bytes | None], Value]
+    instant: Callable[[Value], int]
+    page: Callable[["Reader | ApiReader", When], tuple[list[Value], str]]
+
+
+def show_output(
+    given: OutputOptions, output: Output[Value], is_wanted: Callable[[Value], bool], show: Callable[[Value], None]
+) -> None:
+    """Show the values that the options mean, the newest last.
+
+    Raises SettingsError, StoreError, BrokerUnavailable, ApiError.
+    """
+    refuse_cursor_of_topic(given.after, given.source, follow=given.follow)
+    settings = settings_of(given.data_dir, given.bootstrap_servers)
+    when = When(*interval_of(given.since, given.until))
+
+    def is_meant(value: Any) -> bool:
+        at = output.instant(value)
+        return (
+            given.user in ("", value.user_id)
+            and given.monitor in ("", value.monitor_id)
+            and given.kind in ("", value.kind)
+            and when.since <= at
+            and (not when.until or at < when.until)
+            and is_wanted(value)
+        )
+
+    if given.follow or given.source is OutputSource.TOPIC:
+        read = filter(is_meant, _values(settings, given, output))
+        for value in read if given.follow else newest(read, output.instant, given.limit):
+            show(value)
+        return
+    with reading(settings) as reader:
+        found, following = output.page(reader, when)
+    for value in reversed(found):
+        show(value)
+    say_next(following)
+
+
+def _values(settings: Settings, given: OutputOptions, output: Output[Value]) -> Iterator[Value]:
+    """Values of the topic; live ones through the API, if the settings name one."""
+    if given.follow and settings.api_url:
+        events = live_events(settings, given.user, given.monitor, output.event)
+        return (getattr(event, output.event) for event in events if getattr(event, output.event))
+    return from_topic(settings, output.topic(Topics.of(settings)), output.decode, follow=given.follow)
 
 
 def interval_of(since: str | None, until: str | None) -> tuple[int, int]:
@@ -64,7 +148,7 @@ def refuse_cursor_of_topic(cursor: str, source: OutputSource, *, follow: bool) -
 def from_topic(
     settings: Settings, topic: str, decode: Callable[[bytes | None], Value], *, follow: bool
 ) -> Iterator[Value]:
-    """What the topic holds, partition by partition; with ``follow`` what comes from now on, without end.
+    """Return what the topic holds, partition by partition; with ``follow`` what comes from now on, without end.
 
     A record that cannot be decoded is told on stderr. Raises BrokerUnavailable.
     """

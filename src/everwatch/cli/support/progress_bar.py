@@ -1,4 +1,4 @@
-"""What is told while a file is worked on: a bar on a terminal, and the first lines that were refused."""
+"""Progress of a file: a bar on a terminal, and the first lines that were refused."""
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn

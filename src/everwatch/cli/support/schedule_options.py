@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import instant_of
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
@@ -61,18 +62,23 @@ MaxRunsOption = Annotated[
 
 
 class ScheduleOptions(msgspec.Struct, frozen=True, rename={"in_": "in"}):
-    """What the options of a schedule say, as they were given; None: not given."""
+    """Options of a schedule as they were given; None: not given."""
 
-    every: str | None = None
-    cron: str | None = None
-    timezone: str | None = None
-    at: str | None = None
-    in_: str | None = None
-    align: Align | None = None
-    spread: str | None = None
-    start_at: str | None = None
-    end_at: str | None = None
-    max_runs: int | None = None
+    every: EveryOption = None
+    cron: CronOption = None
+    timezone: TimezoneOption = None
+    at: AtOption = None
+    in_: InOption = None
+    align: AlignOption = None
+    spread: SpreadOption = None
+    start_at: StartAtOption = None
+    end_at: EndAtOption = None
+    max_runs: MaxRunsOption = None
+
+
+NOT_GIVEN = ScheduleOptions()
+with_schedule = with_options(schedule=ScheduleOptions)
+"""Gives a command the options of a schedule; it takes them as its argument ``schedule``."""
 
 
 def schedule_of(given: ScheduleOptions) -> dict[str, Any]:
@@ -123,7 +129,7 @@ def changed_schedule(before: dict[str, Any], given: ScheduleOptions) -> dict[str
 
 
 def schedule_text(spec: MonitorSpec, instant: Callable[[int], str] = time_text) -> str:
-    """When a monitor is due, in words; ``instant``: how instants are written, for programs by ``instant_text``."""
+    """Describe a schedule in words; ``instant`` writes instants, for programs with ``instant_text``."""
     return schedule_words(spec, instant)
 
 

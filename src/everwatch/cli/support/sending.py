@@ -1,9 +1,7 @@
 """Options and output that all inputs to a worker share: how one is sent, and how its answer is printed."""
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -11,6 +9,7 @@ import orjson
 import typer
 
 from everwatch.cli.support.input_publisher import InputPublisher
+from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import (
     AsJson,
     Bootstrap,
@@ -44,7 +43,7 @@ ANSWER_WITHIN = "30s"
 
 
 class Sending(NamedTuple):
-    """How an input is to be sent, as the options say that all of them have."""
+    """Options that all commands have that send an input."""
 
     asked_id: CommandId = None
     wait: Wait = False
@@ -54,8 +53,8 @@ class Sending(NamedTuple):
     as_json: AsJson = False
 
 
-class Delivery(NamedTuple):
-    """How inputs are sent: under which settings, whether and how long an answer is waited for."""
+class SendingOptions(NamedTuple):
+    """Settings for sending inputs: the broker, and whether and how long to wait for an answer."""
 
     settings: Settings
     wait: bool
@@ -63,27 +62,15 @@ class Delivery(NamedTuple):
     as_json: bool
 
 
-def with_sending(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of Sending, behind its own; it takes them as its argument ``sending``."""
-    own = inspect.signature(command)
-    options = inspect.signature(Sending).parameters
-
-    @wraps(command)
-    def from_options(**given: Any) -> None:
-        said = Sending(**{name: given.pop(name) for name in options})
-        command(**given, sending=said)
-
-    shown = [each for each in own.parameters.values() if each.name != "sending"]
-    # typer makes options of what the signature says
-    from_options.__signature__ = own.replace(parameters=[*shown, *options.values()])  # type: ignore[attr-defined]
-    return from_options
+with_sending = with_options(sending=Sending)
+"""Gives a command the options of Sending; it takes them as its argument ``sending``."""
 
 
-def delivery_of(sending: Sending) -> Delivery:
-    """How these options want inputs to be sent. Raises SettingsError."""
+def delivery_of(sending: Sending) -> SendingOptions:
+    """Return how these options want inputs to be sent. Raises SettingsError."""
     timeout_s = duration_of("--timeout", sending.timeout) / 1000
     settings = settings_of(sending.data_dir, sending.bootstrap_servers)
-    return Delivery(settings, sending.wait, timeout_s, sending.as_json)
+    return SendingOptions(settings, sending.wait, timeout_s, sending.as_json)
 
 
 OnRefusal = Callable[[Reply, Settings], None]
@@ -102,7 +89,7 @@ def send(wanted: dict[str, Any], sending: Sending, on_refusal: OnRefusal | None 
 
 
 def send_one(
-    make: Callable[[Delivery], Asked], asker: Asker, sending: Sending, on_refusal: OnRefusal | None = None
+    make: Callable[[SendingOptions], Asked], asker: Asker, sending: Sending, on_refusal: OnRefusal | None = None
 ) -> None:
     """Send the input that ``make`` gives and print its outcome; exits with 1 if it was refused.
 
@@ -134,7 +121,7 @@ class Link:
     """A way to the workers and, if answers are waited for, back. ``delivered``: inputs that the broker has."""
 
     def __init__(
-        self, delivery: Delivery, bootstrap_servers: str, replies: ReplyTopic | None, partition: int | None
+        self, delivery: SendingOptions, bootstrap_servers: str, replies: ReplyTopic | None, partition: int | None
     ) -> None:
         self._topics = Topics.of(delivery.settings)
         self._publisher = InputPublisher(delivery.settings, bootstrap_servers, partition)
@@ -156,7 +143,7 @@ class Link:
 
 
 @contextmanager
-def connected(delivery: Delivery, first: Asked, partition: int | None = None) -> Iterator["Link | ApiLink"]:
+def connected(delivery: SendingOptions, first: Asked, partition: int | None = None) -> Iterator["Link | ApiLink"]:
     """A link to the broker, or to the API that the settings name, for inputs of which ``first`` is one.
 
     ``partition``: where they go; None: where their keys lead them.

@@ -32,7 +32,7 @@ def check_changelog(system: System) -> Iterator[Finding]:
     topic = system.topics.monitors_changelog
     # in this order: workers go on, and what they note behind a look at the changelog would pass for lost records
     noted = system.noted
-    held = _held(system, topic)
+    held = held_of(system, topic)
     lost = [number for number, note in noted.items() if note.owner and not covers(held[number], note.owner)]
     if lost:
         owner = noted[lost[0]].owner
@@ -52,7 +52,7 @@ def check_changelog(system: System) -> Iterator[Finding]:
         if in_database is not None and in_database > users:
             # the sink follows the changelog; of what was deleted just now, the database hears later
             system.pause(SECOND_LOOK_S)
-            users, in_database = count_users(system, _held(system, topic))
+            users, in_database = count_users(system, held_of(system, topic))
     except RecordsUnreadable as error:
         yield fault("changelog", str(error), CHANGELOG_REMEDY)
         return
@@ -71,7 +71,7 @@ def check_changelog(system: System) -> Iterator[Finding]:
 
 
 def count_users(system: System, held: dict[int, Held]) -> tuple[int, int | None]:
-    """How many users the changelog has, and how many the database (None if that cannot be read). Reads all of it.
+    """Count the users of the changelog, and of the database (None if that cannot be read). Reads all of it.
 
     Raises BrokerUnavailable, RecordsUnreadable, AccessError.
     """
@@ -90,7 +90,7 @@ def count_users(system: System, held: dict[int, Held]) -> tuple[int, int | None]
         return len(users), None
 
 
-def _held(system: System, topic: str) -> dict[int, Held]:
+def held_of(system: System, topic: str) -> dict[int, Held]:
     identity = topic_id(system.admin, topic)
     # what an owner has noted is committed, although the broker may not have closed all of it yet
     with closing(system.new_consumer(**{"isolation.level": "read_uncommitted"})) as consumer:

@@ -55,7 +55,7 @@ _REMEDY = (
 
 
 def _reasons(system: System, starts: Mapping[Position, int]) -> tuple[Counter[tuple[str, str]], int, str]:
-    """How many there are of each source topic and reason from these offsets on, and how many notes of redrives.
+    """Return how many there are of each source topic and reason from these offsets on, and how many notes of redrives.
 
     The third says why some could not be read, if so. Raises AccessError.
     """

@@ -83,7 +83,7 @@ def _stopped_process(system: System, name: str) -> int | None:
 
 
 def _gone(system: System, seen: Mapping[str, int], present: Collection[str]) -> str:
-    """Which executors were at work until lately and are not now; whether that was meant nobody can tell from here."""
+    """Return executors that worked until a short while ago and do not now, on purpose or not."""
     since = system.clock.now_ms() - system.recent_ms
     gone = {name: last for name, last in seen.items() if last > since and name not in present}
     told = [f"everwatch-{name} (last result {instant_text(last)})" for name, last in sorted(gone.items())]
@@ -110,7 +110,7 @@ def newest_results(system: System) -> dict[str, int]:
 
 
 def _last_seen(system: System) -> str:
-    """Which executor was at work last, if its results are still among the newest."""
+    """Return which executor was at work last, if its results are still among the newest."""
     seen = newest_results(system)
     if not seen:
         return ""

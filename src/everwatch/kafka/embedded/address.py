@@ -1,4 +1,4 @@
-"""Where the embedded Kafka listens: always on the loopback address, on ports that its folder remembers."""
+"""Address of the embedded Kafka: loopback, with ports that its folder keeps."""
 
 import os
 import random
@@ -30,7 +30,7 @@ class Ports:
 
     @property
     def bootstrap_servers(self) -> str:
-        """What Kafka clients connect to."""
+        """Return what Kafka clients connect to."""
         return f"{HOST}:{self.broker}"
 
 

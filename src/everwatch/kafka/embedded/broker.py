@@ -35,7 +35,7 @@ _PORT_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class EmbeddedKafkaSettings:
-    """How an embedded Kafka is to run.
+    """Settings of an embedded Kafka.
 
     ``folder`` keeps data, logs and addresses across restarts. ``port`` None means the remembered one, 9092 or a free
     one. ``cache_folder`` None means the user's. ``maven_repository`` None means jgo's default. ``java_home`` and
@@ -98,7 +98,7 @@ class EmbeddedKafka:
 
     @property
     def log_path(self) -> Path:
-        """Where the broker logs; three files of 8 MB at most."""
+        """Return where the broker logs; three files of 8 MB at most."""
         return self._folder.log
 
     def alive(self) -> bool:

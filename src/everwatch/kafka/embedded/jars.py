@@ -48,7 +48,7 @@ class Jar:
 
 @dataclass(frozen=True)
 class FetchProgress:
-    """How far a fetch is. Files and bytes that were in the cache before count as neither done nor total."""
+    """Progress of a fetch. Files and bytes that were in the cache before count as neither done nor total."""
 
     done_files: int
     total_files: int
@@ -140,7 +140,7 @@ def _only_one_process(folder: Path) -> Iterator[None]:
 
 
 class _Tally:
-    """What the download threads have done so far, and whether they should go on."""
+    """Shared count of the download threads, and their stop flag."""
 
     def __init__(self, jars: Sequence[Jar]) -> None:
         self._lock = threading.Lock()

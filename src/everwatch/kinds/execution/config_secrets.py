@@ -32,7 +32,7 @@ _to_json = msgspec.json.Encoder(order="sorted").encode
 
 
 class ConfigSecrets:
-    """What a process does about secrets in configs, with the keys that it has; ``cipher`` None: it has none.
+    """Encryption and decryption of secrets in configs; ``cipher`` is None in a process without keys.
 
     Alike configs are encrypted once, so alike monitors of many users are the same bytes, which ticks are packed by.
     """

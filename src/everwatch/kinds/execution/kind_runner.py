@@ -27,7 +27,7 @@ LONGEST_DETAIL = 40_000
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a tick asks for: its kind and the parsed config; without a kind, ``refusal`` says why there is none."""
+    """The kind and parsed config of a tick; without a kind, ``refusal`` is the reason."""
 
     kind: ExecutedKind | None
     config: Any = None
@@ -35,7 +35,7 @@ class Job:
 
     @property
     def keeps_time(self) -> bool:
-        """Whether its kind may have to wait before it begins, and ends in time by itself: see ``Timekeeping``."""
+        """Tell whether its kind may have to wait before it begins, and ends in time by itself: see ``Timekeeping``."""
         return bool(getattr(self.kind, "keeps_time", False))
 
 

@@ -1,4 +1,4 @@
-"""What a body must and must not hold: texts, patterns and values of a JSON document. Pure, and bounded in cost.
+"""Assertions on a response body: texts, patterns and values of a JSON document. Pure, and bounded in cost.
 
 Patterns are RE2's: their time is linear in the text, whatever the pattern, and other threads run meanwhile. Python's
 ``re`` can take years for a pattern of ten characters, holds every thread up, and cannot be stopped.
@@ -70,7 +70,7 @@ def check_pattern(pattern: str) -> None:
 
 
 def matches(pattern: str, body: bytes, charset: str | None) -> bool:
-    """Whether ``pattern`` matches anywhere in the first ``PATTERN_TEXT_BYTES`` of ``body``.
+    """Tell whether ``pattern`` matches anywhere in the first ``PATTERN_TEXT_BYTES`` of ``body``.
 
     May take a second, but lets other threads run: not for an event loop's own thread.
     """

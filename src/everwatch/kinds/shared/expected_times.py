@@ -1,4 +1,4 @@
-"""When a heartbeat is expected: at the times of a cron expression, or within daily windows of a time zone. Pure.
+"""Expected times of a heartbeat: a cron expression, or daily windows in a time zone. Pure.
 
 Windows stop the clock: the period of a heartbeat that is expected within windows passes only while one is open, so
 that a job which reports hourly on weekdays is not late on Saturday, nor on Monday at eight.
@@ -64,7 +64,7 @@ class Within(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     @property
     def weekly_ms(self) -> int:
-        """How long the windows of a week are together, changes of the clock aside."""
+        """Return how long the windows of a week are together, changes of the clock aside."""
         begin, end = _minutes("from", self.from_), _minutes("to", self.to)
         return len(days_of(self.days)) * ((end - begin) % _MINUTES_OF_DAY or _MINUTES_OF_DAY) * MINUTE_MS
 
@@ -110,7 +110,7 @@ def after_window_time(within: Within, since: int, length_ms: int) -> int:
 
 @lru_cache(maxsize=8_192)
 def _window(within: Within, ordinal: int) -> tuple[int, int]:
-    """When the window that begins on a day (as ``date.toordinal``) opens and closes, ms; the same if there is none."""
+    """Return opening and closing of the window of a day (``date.toordinal``), ms; both the same if there is none."""
     day = date.fromordinal(ordinal)
     if day.weekday() not in days_of(within.days):
         return 0, 0

@@ -50,7 +50,7 @@ class BasicAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def credentials(self) -> str:
-        """What follows "Basic " in the header."""
+        """Return what follows "Basic " in the header."""
         return base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
     def __repr__(self) -> str:
@@ -119,12 +119,12 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return parse_duration_ms(self.max_latency) if self.max_latency else 0
 
     def status_is_expected(self, status: int) -> bool:
-        """Whether ``status`` is one of ``expected_status``."""
+        """Tell whether ``status`` is one of ``expected_status``."""
         return any(first <= status <= last for first, last in _status_ranges(str(self.expected_status)))
 
     @property
     def tls_options(self) -> TlsOptions:
-        """What the check brings to TLS."""
+        """Return what the check brings to TLS."""
         return TlsOptions(self.verify_tls, self.ca, self.client_certificate)
 
     def headers_to_send(self) -> dict[str, str]:

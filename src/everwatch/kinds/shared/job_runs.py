@@ -11,7 +11,7 @@ Runs = tuple[JobRun, ...]
 
 
 def is_open(run: JobRun) -> bool:
-    """Whether a run has begun and not ended; a start at the same millisecond as its end belongs to that end."""
+    """Tell whether a run has begun and not ended; a start at the same millisecond as its end belongs to that end."""
     return run.started_at > run.ended_at
 
 

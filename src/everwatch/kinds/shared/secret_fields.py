@@ -1,4 +1,4 @@
-"""Which fields of a kind's config are secrets, and replacing what stands there.
+"""Secret fields of a kind's config: their paths, and the replacement of their values.
 
 A field is one by the mark ``SECRET`` in its annotation (``everwatch.kinds.protocol``). In a stored or shown config an
 object with a single member stands for its value: ``{"$encrypted": TOKEN}`` or ``{"$redacted": true}``.

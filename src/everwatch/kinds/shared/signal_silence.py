@@ -1,4 +1,4 @@
-"""How long nothing has been heard of a monitor, as the kinds that listen to signals see it. Pure."""
+"""Time since the last signal of a monitor, for the kinds that listen to signals. Pure."""
 
 from everwatch.kinds.protocol import InlineView
 from everwatch.schedule.duration import SECOND_MS, describe_duration
@@ -15,7 +15,7 @@ def quiet_since(view: InlineView) -> int:
 
 
 def is_taking_over(view: InlineView, at: int, patience_ms: int) -> bool:
-    """Whether the worker began to watch so shortly before ``at`` that it may not have read the newest signals yet.
+    """Tell whether the worker began to watch so shortly before ``at`` that it may not have read the newest signals yet.
 
     It is given as long as the monitor's owner is patient, but at most a minute.
     """
@@ -23,7 +23,7 @@ def is_taking_over(view: InlineView, at: int, patience_ms: int) -> bool:
 
 
 def silence_text(view: InlineView, at: int) -> str:
-    """How long it has been quiet at ``at``, as the end of a sentence: "for 5 min"."""
+    """Return how long it has been quiet at ``at``, as the end of a sentence: "for 5 min"."""
     since = quiet_since(view)
     quiet = to_the_second(at - since)
     return f"for {quiet}" if view.last_signal == since else f"since watching began {quiet} ago"

@@ -122,6 +122,8 @@ def _told(alert: Alert) -> dict[str, object]:
         "at": iso(alert.at),
         "opened_at": iso(alert.opened_at),
         "headline": headline_of(alert),
+        "subject": alert.subject,
+        "monitors": alert.monitors,
     }
 
 
@@ -152,7 +154,7 @@ def _pagerduty(address: PagerDutyAddress, message: Message) -> Post:
             "source": alert.target or f"{alert.user_id}/{alert.monitor_id}",
             "severity": alert.severity.value,
             "timestamp": iso(alert.opened_at),
-            "component": alert.monitor_id,
+            "component": alert.monitor_id or alert.subject,
             "group": alert.user_id,
             "class": alert.monitor_kind,
             "custom_details": {"reason": alert.reason, **alert.labels},
@@ -172,7 +174,8 @@ def _posted(alert: Alert, message: Message) -> dict[str, object]:
     lasts_ms = _ONCE_FOR_MS if alert.kind is AlertKind.FAILED or message.is_test else _FIRES_FOR_MS
     ends_at = alert.at if alert.kind in RESOLVING else alert.at + lasts_ms
     own = {
-        "alertname": "EverwatchMonitor",
+        "alertname": "EverwatchIncident" if alert.subject else "EverwatchMonitor",
+        "subject": alert.subject,
         "user_id": alert.user_id,
         "monitor_id": alert.monitor_id,
         "kind": alert.monitor_kind,

@@ -43,14 +43,21 @@ def transitions_page(
     user_id: str,
     monitor_id: str,
     others: Iterable[tuple[ColumnElement[str], str]],
+    target: str,
     alerts: bool,
     when: When,
     after: TransitionPlace | None,
     limit: int,
 ) -> Select[*tuple[Any, ...]]:
-    """The latest transitions behind a place, with the columns of ``transitions``; ``others``: columns and values."""
+    """The latest transitions behind a place, with the columns of ``transitions``; ``others``: columns and values.
+
+    Of one target by an index of those that name one.
+    """
     c = transitions.c
-    wanted = [*equal([(c.user_id, user_id), (c.monitor_id, monitor_id), *others]), *within(c.at, when)]
+    values = ((c.user_id, user_id), (c.monitor_id, monitor_id), (c.target, target), *others)
+    wanted: list[Any] = [*equal(values), *within(c.at, when)]
+    if target:
+        wanted.append(text("target <> ''"))
     if alerts:
         wanted.append(c.alert)
     columns: list[ColumnElement[Any]] = [c.at, c.user_id, c.monitor_id, c.to_state]

@@ -1,8 +1,9 @@
 """Pages of monitors, by filter and order.
 
-Where a filter is rare (few fit: a label, a host, a part of a name, a state of few), all keys that fit are gathered and
-sorted. Else a page is read from an index that is in the order of the list: of each class (state, kind and plan) that
-fits, of each state, or of all; there, what fits is frequent, and the page is soon full.
+Where a filter is rare (few fit: a label, a host, a part of a name, or a state of few in an order that no index has),
+all keys that fit are gathered and sorted. Else a page is read from an index that is in the order of the list: of each
+class (state, kind and plan) that fits, of each state, or of all; there, what fits is frequent, and the page is soon
+full.
 """
 
 from collections.abc import Sequence
@@ -40,11 +41,35 @@ def monitor_places(
     if not classes:
         return []
     if not which.user_id:
-        few = few_monitors(connection, which, classes)
+        in_order = _is_in_order_of_classes(which, sort, classes)
+        few = few_monitors(connection, which, () if in_order else classes)
+        if few is not None and sort is Sort.ID:
+            return _first_by_id(connection, which, few, after, descending=descending, limit=limit)
         if few is not None:
             return _sorted(gathered(connection, which, few), sort, after, descending=descending)[:limit]
     walk = _Walk(connection, which, sort, after, descending=descending, limit=limit)
     return walk.places(classes)
+
+
+def _is_in_order_of_classes(which: Selection, sort: Sort, classes: Sequence[MonitorCount]) -> bool:
+    """Tell whether an index has the monitors of these classes in the order of the list, so that none need be sorted."""
+    if sort is Sort.ID:
+        return len(classes) <= MOST_CLASSES
+    return sort is Sort.STATE_SINCE and not (which.kind or which.plan)
+
+
+def _first_by_id(
+    connection: Connection, which: Selection, few: set[Key], after: Place | None, *, descending: bool, limit: int
+) -> list[Place]:
+    """Return the first of these keys that a selection has; no more of them are looked at than that takes."""
+    keys = sorted((k for k in few if after is None or (k < after if descending else k > after)), reverse=descending)
+    found: list[Place] = []
+    for begin in range(0, len(keys), 2 * limit):
+        some = gathered(connection, which, set(keys[begin : begin + 2 * limit]))
+        found += sorted((key for key, *_ in some), reverse=descending)
+        if len(found) >= limit:
+            break
+    return found[:limit]
 
 
 def classes_of(connection: Connection, which: Selection) -> list[MonitorCount]:

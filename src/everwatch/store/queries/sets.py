@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, text
 from sqlalchemy.sql.expression import Executable
 
 from everwatch.store.interface import MonitorCount, Selection
@@ -22,12 +22,12 @@ Key = tuple[str, ...]
 def few_monitors(connection: Connection, which: Selection, classes: Sequence[MonitorCount]) -> set[Key] | None:
     """Return keys that hold all monitors of a selection; None if none of its filters is that rare.
 
-    ``classes``: those that its state, kind and plan leave.
+    ``classes``: those that its state, kind and plan leave; none: what is of these is not gathered.
     """
     found: set[Key] | None = None
     for rows in _of_monitors(connection, which, classes):
-        keys = {tuple(row) for row in rows}
-        if len(keys) <= FEW:
+        keys = {tuple(row) for row in rows or ()}
+        if rows is not None and len(keys) <= FEW:
             found = keys if found is None else found & keys
     return found
 
@@ -50,24 +50,30 @@ def holds(column: ColumnElement[str], needle: str, dialect: str) -> ColumnElemen
 
 def _of_monitors(
     connection: Connection, which: Selection, classes: Sequence[MonitorCount]
-) -> Iterator[Iterable[Sequence[Any]]]:
-    """Keys of what each filter finds by its index; more than ``FEW`` of them are not all."""
+) -> Iterator[Iterable[Sequence[Any]] | None]:
+    """Keys of what each filter finds by its index; more than ``FEW`` of them are not all, nor is None."""
     c, labels = monitors.c, monitor_labels.c
     if (searched := _searched(connection, which, monitor_search.name, "user_id, monitor_id")) is not None:
         yield connection.execute(searched)
     own = select(c.user_id, c.monitor_id).limit(FEW + 1)
     if which.target:
         # the second condition is the index's
-        yield connection.execute(own.where(c.target == which.target, c.target != literal_column("''")))
+        yield _unless_many(connection, own.where(c.target == which.target, c.target != literal_column("''")))
     for key, value in which.labels:
         of_label = select(labels.user_id, labels.monitor_id).where(labels.key == key).limit(FEW + 1)
-        yield connection.execute(of_label if value is None else of_label.where(labels.value == value))
-    if (which.state or which.kind or which.plan) and sum(each.monitors for each in classes) <= FEW:
+        yield _unless_many(connection, of_label if value is None else of_label.where(labels.value == value))
+    if classes and (which.state or which.kind or which.plan) and sum(each.monitors for each in classes) <= FEW:
         # not as a tuple that is one of several: SQLite would go through the index and look each class up among them
         of_each = [and_(c.state == each.state, c.kind == each.kind, c.plan == each.plan) for each in classes]
         begins = range(0, len(of_each), _CLASSES_AT_ONCE)
         parts = (own.where(or_(*of_each[begin : begin + _CLASSES_AT_ONCE])) for begin in begins)
         yield chain.from_iterable(map(connection.execute, parts))
+
+
+def _unless_many(connection: Connection, keys: Select[*tuple[Any, ...]]) -> Iterable[Sequence[Any]] | None:
+    """What a statement finds, None if that is more than ``FEW``: to count so many is less than to fetch them."""
+    count = connection.execute(select(func.count()).select_from(keys.subquery())).scalar_one()
+    return connection.execute(keys) if count <= FEW else None
 
 
 def _searched(connection: Connection, which: Selection, table: str, key: str) -> Executable | None:

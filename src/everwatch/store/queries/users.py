@@ -28,13 +28,15 @@ def user_places(
     classes = classes_of(connection, of_monitors) if which.names_monitors else []
     if which.names_monitors and not classes:
         return []
-    few = _few(connection, which, of_monitors, classes)
+    by_changed = sort is Sort.CHANGED
+    # an index has users by the classes of their monitors in the order of the list
+    in_order = not by_changed and len(classes) <= MOST_CLASSES and not needles_of(which)
+    few = _few(connection, which, of_monitors, () if in_order else classes)
     if few is not None:
         return _sorted(connection, which, few, sort, after, descending=descending)[:limit]
-    by_changed = sort is Sort.CHANGED
     columns: list[ColumnElement[Any]] = [*([_c.updated_at] if by_changed else []), _c.user_id]
     dialect = connection.dialect.name
-    if not by_changed and which.names_monitors and len(classes) <= MOST_CLASSES and not needles_of(which):
+    if in_order and which.names_monitors:
         return _by_class(connection, of_monitors, classes, after, descending=descending, limit=limit)
     wanted: list[ColumnElement[bool]] = []
     if which.plan:

@@ -5,8 +5,9 @@ import { useLive } from "../app/live.js";
 import { userPath, write } from "../app/api.js";
 import { count, full } from "../app/format.js";
 import { query, to } from "../app/router.js";
-import { may } from "../app/session.js";
+import { has, may } from "../app/session.js";
 import { create } from "../app/monitor-actions.js";
+import { Copy } from "../components/copy.js";
 import { ask } from "../components/dialog.js";
 import { Action, Field } from "../components/form.js";
 import { Icon } from "../components/icon.js";
@@ -44,6 +45,7 @@ export function UserPage({ user: userId }) {
       </div>
       <div class="stack">
         <${Panel} title="Registration" pad><${Registration} user=${data} plan=${plans.data?.items.find((each) => each.plan === data.plan)} /></${Panel}>
+        ${has("GET /v1/users/{user_id}/status-page") && html`<${StatusPage} userId=${userId} />`}
         <${Panel} title="Changes" aside=${html`<a class="link" href=${to(["changes"], { user: userId })}>All</a>`}>
           <${Loaded} of=${changes}>${({ items }) => (items.length ? html`<${Feed} items=${items} scroll />` : html`<${Empty} title="Nothing has changed yet" />`)}</${Loaded}>
         </${Panel}>
@@ -62,6 +64,15 @@ function Registration({ user, plan }) {
     ${Object.entries(user.attributes).map(([name, value]) => html`<dt key=${name}>${name}</dt><dd>${String(value)}</dd>`)}
     ${user.maintenance.map((each, i) => html`<dt>${i ? "" : "Maintenance"}</dt><dd>${each.cron ? `${each.cron} (${each.timezone}) for ${each.duration}` : `${textOf(each.start)} to ${textOf(each.end)}`}</dd>`)}
   </dl>`;
+}
+
+/** Where the user's public page is. */
+function StatusPage({ userId }) {
+  const page = useGet(userPath(userId, "/status-page"));
+  return html`<${Panel} title="Status page" aside=${page.data && html`<a class="link" href=${page.data.html} target="_blank" rel="noopener">Open</a>`} pad><${Loaded} of=${page} lines="1">${(data) => html`<div class="stack">
+    <${Copy} text=${`${window.location.origin}${data.html}`} />
+    <p class="small faint">Whoever has this address sees names, states and outages of the monitors, without signing in. A monitor with the label <code>status=hidden</code> is left out.</p>
+  </div>`}</${Loaded}></${Panel}>`;
 }
 
 const MAINTENANCE = [["1", "for 1 hour"], ["4", "for 4 hours"], ["24", "for 1 day"]];

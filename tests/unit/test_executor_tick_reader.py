@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
-from everwatch.core.clock import SettableClock, SystemClock
+from everwatch.core.clock import Clock, SettableClock, SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import Transient
-from everwatch.executor import tick_consumers
-from everwatch.executor.tick_consumers import TickConsumer
+from everwatch.executor import tick_reader
+from everwatch.executor.tick_reader import TickReader
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
+from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.kafka.topics import Topics
 
 TOPICS = Topics.of(Settings())
@@ -94,25 +95,25 @@ PARTITION = TopicPartition(TOPICS.ticks, 0)
 
 
 class Rig:
-    """A TickConsumer whose thread's steps are taken by hand."""
+    """A reader whose thread's steps are taken by hand."""
 
-    def __init__(self, max_in_flight: int = 10) -> None:
-        self.clock: Any = SettableClock(1_000_000)
+    def __init__(self, max_in_flight: int = 10, clock: Clock | None = None) -> None:
+        self.clock: Any = clock or SettableClock(1_000_000)
         self.consumer: Any = FakeConsumer()
         settings = Settings(max_in_flight=max_in_flight)
-        self.ticks = TickConsumer(TOPICS.ticks, settings, "", self.clock)
-        self.ticks._on_assign(self.consumer, [PARTITION])
+        self.ticks = TickReader(TOPICS.ticks, settings, MemoryClients(MemoryKafka()), self.clock)
+        self.ticks.on_assign(self.consumer, [PARTITION])
 
     @property
     def held(self):
-        return self.ticks._held[0]
+        return self.ticks.held[0]
 
     def arrive(self, *offsets: int) -> list[int]:
         self.consumer.arriving += [FakeMessage(offset) for offset in offsets]
         taken = []
         while self.consumer.arriving:
-            taken += [message.offset() for _, message in self.ticks._take(self.consumer)[0]]
-            self.ticks._balance(self.consumer)
+            taken += [message.offset() for _, message in self.ticks.take(self.consumer)[0]]
+            self.ticks.balance(self.consumer)
         self.held.started += len(taken)
         return taken
 
@@ -122,9 +123,9 @@ class Rig:
 
     def pass_second(self) -> None:
         self.clock.advance(1_000)
-        self.ticks._settle()
-        self.ticks._balance(self.consumer)
-        self.ticks._commit_when_due(self.consumer)
+        self.ticks.settle()
+        self.ticks.balance(self.consumer)
+        self.ticks.commit_when_due(self.consumer)
 
 
 def test_only_what_is_finished_below_the_first_open_tick_is_committed() -> None:
@@ -143,13 +144,13 @@ def test_an_offset_is_committed_once_unless_that_failed() -> None:
     rig.arrive(5)
     rig.finish(5)
     rig.pass_second()
-    rig.ticks._on_commit(None, [TopicPartition(TOPICS.ticks, 0, 6)])
+    rig.ticks.on_commit(None, [TopicPartition(TOPICS.ticks, 0, 6)])
     rig.pass_second()
     assert len(rig.consumer.committed) == 1
     rig.arrive(6)
     rig.finish(6)
     rig.pass_second()
-    rig.ticks._on_commit(KafkaError(KafkaError._TRANSPORT), [TopicPartition(TOPICS.ticks, 0, 7)])
+    rig.ticks.on_commit(KafkaError(KafkaError._TRANSPORT), [TopicPartition(TOPICS.ticks, 0, 7)])
     rig.pass_second()
     assert [offset for _, offset, _ in rig.consumer.committed] == [6, 7, 7]
 
@@ -181,7 +182,7 @@ def test_ticks_that_wait_for_their_host_do_not_keep_others_from_being_taken(monk
     rig.held.parked = 515
     rig.arrive(*range(520))
     assert rig.consumer.paused == set()
-    monkeypatch.setattr(tick_consumers, "_MOST_PARKED", 0)
+    monkeypatch.setattr(tick_reader, "MOST_PARKED", 0)
     rig.pass_second()
     assert rig.consumer.paused == {TOPICS.ticks}
 
@@ -189,7 +190,7 @@ def test_ticks_that_wait_for_their_host_do_not_keep_others_from_being_taken(monk
 def test_no_more_is_begun_behind_the_oldest_unfinished_tick_than_another_owner_may_run_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tick_consumers, "_MOST_AGAIN", 100)
+    monkeypatch.setattr(tick_reader, "MOST_AGAIN", 100)
     rig = Rig(max_in_flight=10)
     rig.arrive(*range(100))
     rig.finish(*range(1, 100))
@@ -204,18 +205,17 @@ def test_a_partition_that_comes_while_its_topic_is_paused_is_paused_too() -> Non
     rig = Rig(max_in_flight=10)
     rig.arrive(*range(520))
     rig.consumer.paused.clear()
-    rig.ticks._on_assign(rig.consumer, [TopicPartition(TOPICS.ticks, 1)])
+    rig.ticks.on_assign(rig.consumer, [TopicPartition(TOPICS.ticks, 1)])
     assert rig.consumer.paused == {TOPICS.ticks}
 
 
 def test_a_revoked_partition_is_committed_after_what_is_under_way() -> None:
-    rig = Rig()
-    rig.ticks._clock = SystemClock()  # the wait is real
+    rig = Rig(clock=SystemClock())  # the wait is real
     rig.arrive(5, 6)
     held = rig.held
     late = threading.Timer(0.1, lambda: [rig.ticks.acknowledge(held, offset) for offset in (6, 5)])
     late.start()
-    rig.ticks._on_revoke(rig.consumer, [PARTITION])
+    rig.ticks.on_revoke(rig.consumer, [PARTITION])
     assert rig.consumer.committed == [(TOPICS.ticks, 7, False)]
     assert held.revoked
     assert rig.consumer.assigned == set()
@@ -227,7 +227,7 @@ def test_a_revoked_partition_does_not_wait_for_what_was_never_started() -> None:
     rig.arrive(5, 6)
     rig.held.started = 1
     rig.finish(5)
-    rig.ticks._on_revoke(rig.consumer, [PARTITION])  # a settable clock stands still: waiting would never end
+    rig.ticks.on_revoke(rig.consumer, [PARTITION])  # a settable clock stands still: waiting would never end
     assert rig.consumer.committed == [(TOPICS.ticks, 6, False)]
 
 
@@ -236,7 +236,7 @@ def test_a_lost_partition_is_never_committed() -> None:
     rig.arrive(5)
     held = rig.held
     rig.finish(5)
-    rig.ticks._on_lost(rig.consumer, [PARTITION])
+    rig.ticks.on_lost(rig.consumer, [PARTITION])
     rig.pass_second()
     assert rig.consumer.committed == []
     assert held.revoked
@@ -247,8 +247,8 @@ def test_results_of_an_earlier_assignment_do_not_count_for_a_later_one() -> None
     rig = Rig()
     rig.arrive(5)
     before = rig.held
-    rig.ticks._on_lost(rig.consumer, [PARTITION])
-    rig.ticks._on_assign(rig.consumer, [PARTITION])
+    rig.ticks.on_lost(rig.consumer, [PARTITION])
+    rig.ticks.on_assign(rig.consumer, [PARTITION])
     rig.arrive(5)
     rig.ticks.acknowledge(before, 5)
     rig.pass_second()
@@ -257,16 +257,16 @@ def test_results_of_an_earlier_assignment_do_not_count_for_a_later_one() -> None
 
 def test_records_of_partitions_not_held_are_left_alone() -> None:
     rig = Rig()
-    rig.ticks._on_lost(rig.consumer, [PARTITION])
+    rig.ticks.on_lost(rig.consumer, [PARTITION])
     rig.consumer.arriving += [FakeMessage(1)]
-    assert rig.ticks._take(rig.consumer) == ([], [])
+    assert rig.ticks.take(rig.consumer) == ([], [])
 
 
 def test_a_tick_that_is_too_large_is_passed_over_in_its_turn_and_those_behind_it_are_run() -> None:
     rig = Rig()
     sizes = {5: 10, 6: LARGEST_RECORD_BYTES + 1, 7: 10}
     rig.consumer.arriving += [FakeMessage(offset, size=size) for offset, size in sizes.items()]
-    batch, passed = rig.ticks._take(rig.consumer)
+    batch, passed = rig.ticks.take(rig.consumer)
     assert [message.offset() for _, message in batch] == [5, 7]
     assert [(each.first, each.end) for _, each in passed] == [(6, 7)]
     rig.finish(5, 7)
@@ -274,14 +274,14 @@ def test_a_tick_that_is_too_large_is_passed_over_in_its_turn_and_those_behind_it
     assert rig.consumer.committed == [(TOPICS.ticks, 6, True)]
     # once its dead letter is durable
     rig.finish(6)
-    rig.ticks._settle()
+    rig.ticks.settle()
     assert rig.held.watermark.low == 8
 
 
 def test_after_stop_nothing_is_taken_but_what_gets_done_is_committed() -> None:
     rig = Rig()
     rig.arrive(5)
-    rig.ticks.stop_taking()
+    rig.ticks.stopping.set()
     assert rig.arrive(6) == []
     assert rig.consumer.paused == {TOPICS.ticks}
     rig.finish(5)
@@ -301,13 +301,13 @@ def test_what_waiting_does_not_mend_ends_the_executor_with_one_sentence(code: in
     rig = Rig()
     rig.consumer.arriving = [FakeMessage(0, error=KafkaError(code))]
     with pytest.raises(Transient, match=words):
-        rig.ticks._take(rig.consumer)
+        rig.ticks.take(rig.consumer)
 
 
 def test_a_broker_away_is_waited_for_and_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig()
     for _ in range(100):
-        rig.ticks._on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+        rig.ticks.on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
     assert rig.arrive(5) == [5]
     assert len(caplog.records) == 1
 
@@ -317,7 +317,7 @@ NOW_MS = 1_000_000
 
 def read(rig: Rig, offset: int, at: int) -> None:
     rig.consumer.arriving = [FakeMessage(offset, at=at)]
-    rig.ticks._take(rig.consumer)
+    rig.ticks.take(rig.consumer)
 
 
 def test_a_partition_with_late_ticks_is_behind_until_it_is_read_to_its_end_or_to_fresh_ones() -> None:
@@ -325,18 +325,18 @@ def test_a_partition_with_late_ticks_is_behind_until_it_is_read_to_its_end_or_to
     rig.consumer.high = 10
     assert rig.held.is_behind
     read(rig, 3, NOW_MS - 60_000)
-    assert not rig.ticks._catch_up(rig.consumer)
+    assert not rig.ticks.catch_up(rig.consumer)
     assert rig.held.is_behind
     read(rig, 9, NOW_MS - 50_000)
-    assert rig.ticks._catch_up(rig.consumer)
+    assert rig.ticks.catch_up(rig.consumer)
     assert not rig.held.is_behind
     # and behind again, after a standstill that was too short to lose the partition
     rig.consumer.high = 30
     read(rig, 20, NOW_MS - 30_000)
-    assert not rig.ticks._catch_up(rig.consumer)
+    assert not rig.ticks.catch_up(rig.consumer)
     assert rig.held.is_behind
     read(rig, 25, NOW_MS - 100)
-    assert rig.ticks._catch_up(rig.consumer)
+    assert rig.ticks.catch_up(rig.consumer)
     assert not rig.held.is_behind
 
 
@@ -344,15 +344,15 @@ def test_a_partition_that_does_not_catch_up_is_not_waited_for_for_ever() -> None
     rig = Rig()
     rig.consumer.high = 1_000
     read(rig, 0, NOW_MS - 60_000)
-    rig.ticks._catch_up(rig.consumer)
+    rig.ticks.catch_up(rig.consumer)
     for _ in range(4):
         rig.clock.advance(1_000)
-        assert not rig.ticks._catch_up(rig.consumer)
+        assert not rig.ticks.catch_up(rig.consumer)
     rig.clock.advance(1_000)
-    assert rig.ticks._catch_up(rig.consumer)
+    assert rig.ticks.catch_up(rig.consumer)
     assert not rig.held.is_behind
     read(rig, 1, NOW_MS - 60_000)
-    assert not rig.ticks._catch_up(rig.consumer)
+    assert not rig.ticks.catch_up(rig.consumer)
     assert not rig.held.is_behind
 
 
@@ -360,10 +360,10 @@ def test_after_a_standstill_a_partition_that_was_behind_before_has_its_time_to_c
     rig = Rig()
     rig.consumer.high = rig.consumer.high_now = 1_000
     read(rig, 0, NOW_MS - 60_000)
-    assert not rig.ticks._catch_up(rig.consumer)
+    assert not rig.ticks.catch_up(rig.consumer)
     rig.clock.advance(125_000)
     rig.consumer.when_asked = lambda: None
-    assert not rig.ticks._catch_up(rig.consumer)
+    assert not rig.ticks.catch_up(rig.consumer)
     assert rig.held.is_behind
     assert rig.held.looked_s == rig.clock.monotonic_s()
 
@@ -379,10 +379,10 @@ def test_a_broker_that_is_slow_to_say_where_partitions_end_is_asked_once_and_no_
 
     rig.consumer.when_asked = answer_slowly
     read(rig, 0, NOW_MS)
-    rig.ticks._catch_up(rig.consumer)
+    rig.ticks.catch_up(rig.consumer)
     rig.clock.advance(25_000)
     for _ in range(3):
-        rig.ticks._catch_up(rig.consumer)
+        rig.ticks.catch_up(rig.consumer)
     assert len(asked) == 1
 
 
@@ -390,31 +390,30 @@ def test_after_a_standstill_a_partition_is_at_its_end_where_the_broker_says_and_
     rig = Rig()
     rig.consumer.high = 4
     read(rig, 3, NOW_MS)
-    rig.ticks._catch_up(rig.consumer)
+    rig.ticks.catch_up(rig.consumer)
     assert not rig.held.is_behind
     rig.clock.advance(125_000)
     rig.consumer.when_asked, rig.consumer.high_now = (lambda: None), 9
-    rig.ticks._catch_up(rig.consumer)
+    rig.ticks.catch_up(rig.consumer)
     assert rig.held.is_behind
     read(rig, 8, NOW_MS + 100_000)
-    assert rig.ticks._catch_up(rig.consumer)
+    assert rig.ticks.catch_up(rig.consumer)
     assert not rig.held.is_behind
 
 
 def test_the_wait_for_what_runs_of_a_revoked_partition_is_not_taken_for_a_standstill(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tick_consumers, "_REVOKE_WAIT_S", 0.2)
-    monkeypatch.setattr(tick_consumers, "STANDSTILL_S", 0.1)
-    rig = Rig()
-    rig.ticks._clock = SystemClock()  # the wait is real
+    monkeypatch.setattr(tick_reader, "REVOKE_WAIT_S", 0.2)
+    monkeypatch.setattr(tick_reader, "STANDSTILL_S", 0.1)
+    rig = Rig(clock=SystemClock())  # the wait is real
     rig.arrive(5)
-    rig.ticks._catch_up(rig.consumer)
+    rig.ticks.catch_up(rig.consumer)
     leaving = TopicPartition(TOPICS.ticks, 1)
-    rig.ticks._on_assign(rig.consumer, [leaving])
-    rig.ticks._held[1].started = 1
-    rig.ticks._on_revoke(rig.consumer, [leaving])
-    rig.ticks._catch_up(rig.consumer)  # asks the broker nothing
+    rig.ticks.on_assign(rig.consumer, [leaving])
+    rig.ticks.held[1].started = 1
+    rig.ticks.on_revoke(rig.consumer, [leaving])
+    rig.ticks.catch_up(rig.consumer)  # asks the broker nothing
 
 
 def test_late_ticks_are_begun_when_no_more_can_be_read_because_enough_wait() -> None:
@@ -422,30 +421,30 @@ def test_late_ticks_are_begun_when_no_more_can_be_read_because_enough_wait() -> 
     rig.consumer.high = 100_000
     rig.arrive(*range(520))
     assert rig.consumer.paused == {TOPICS.ticks}
-    rig.ticks._catch_up(rig.consumer)
+    rig.ticks.catch_up(rig.consumer)
     assert rig.held.is_behind, "the event loop has yet to take them over"
     rig.held.parked = 20_000
-    rig.ticks._catch_up(rig.consumer)
+    rig.ticks.catch_up(rig.consumer)
     assert not rig.held.is_behind
 
 
 def second_partition(rig: Rig) -> Any:
-    rig.ticks._on_assign(rig.consumer, [TopicPartition(TOPICS.ticks, 1)])
-    return rig.ticks._held[1]
+    rig.ticks.on_assign(rig.consumer, [TopicPartition(TOPICS.ticks, 1)])
+    return rig.ticks.held[1]
 
 
 def test_a_partition_of_which_too_much_waits_is_paused_and_the_others_are_read() -> None:
     rig = Rig()
     other = second_partition(rig)
     rig.held.parked = 12_000
-    rig.ticks._balance(rig.consumer)
+    rig.ticks.balance(rig.consumer)
     assert rig.consumer.paused_partitions == {0}
     # where half of the memory is taken, each has its share of the other half
     other.parked = 5_000
-    rig.ticks._balance(rig.consumer)
+    rig.ticks.balance(rig.consumer)
     assert rig.consumer.paused_partitions == {0, 1}
     rig.held.parked, other.parked = 3_000, 1_500
-    rig.ticks._balance(rig.consumer)
+    rig.ticks.balance(rig.consumer)
     assert rig.consumer.paused_partitions == set()
 
 
@@ -456,8 +455,8 @@ def test_a_tick_that_does_not_end_pauses_its_partition_in_the_end_and_no_other()
         rig.held.watermark.begin(offset)
         if offset:
             rig.held.watermark.finish(offset)
-    rig.ticks._balance(rig.consumer)
+    rig.ticks.balance(rig.consumer)
     assert rig.consumer.paused_partitions == {0}
     rig.held.watermark.finish(0)
-    rig.ticks._balance(rig.consumer)
+    rig.ticks.balance(rig.consumer)
     assert rig.consumer.paused_partitions == set()

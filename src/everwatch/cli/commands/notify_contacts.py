@@ -1,0 +1,87 @@
+"""``everwatch notify``: mail addresses of users that are to be verified."""
+
+from contextlib import closing
+from typing import Annotated
+
+import orjson
+import typer
+
+from everwatch.cli.support.database_reading import print_columns
+from everwatch.cli.support.notifier_reading import known_user, reading_notifier, rules_in
+from everwatch.cli.support.options import AsJson, DataDir, UserArgument, settings_of
+from everwatch.cli.support.time_display import time_text
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import EverwatchError, SettingsError
+from everwatch.notifier.contact_rows import Contact
+from everwatch.notifier.contacts import contact_id_of, send_codes
+from everwatch.notifier.routes import NoAddress, Route, Rules
+from everwatch.notifier.storage import Work, open_storage
+from everwatch.plans.placeholders import Given
+
+
+def contacts(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the mail addresses of USER that were sent a code, and when somebody confirmed them.
+
+    Example: `everwatch notify contacts u-1`
+    """
+    with reading_notifier(settings_of(data_dir)) as storage, storage.look() as work:
+        found = work.contacts_of([user])
+    if as_json:
+        told = [{"address": c.shown, "asked_at": c.asked_at, "verified_at": c.verified_at} for c in found]
+        typer.echo(orjson.dumps(told).decode())
+        return
+    rows = [(c.shown, time_text(c.asked_at), time_text(c.verified_at) if c.verified_at else "no") for c in found]
+    print_columns(("address", "asked", "verified"), rows)
+
+
+def verify(
+    user: UserArgument,
+    code: Annotated[str, typer.Argument(help="What the message to the address says.", show_default=False)] = "",
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Take all addresses that the user has now as verified, without a code.")
+    ] = False,
+    resend: Annotated[bool, typer.Option("--resend", help="Send new codes to those that are not verified.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Confirm a mail address of USER by its CODE: from now on alerts are sent to it.
+
+    Examples: `everwatch notify verify u-1 7K2MPQ4R` · `everwatch notify verify u-1 --trust`
+    · `everwatch notify verify u-1 --resend`
+    """
+    if (bool(code), trust, resend).count(True) != 1:
+        raise SettingsError("Give a code, or --trust, or --resend.")
+    settings, now = settings_of(data_dir), SystemClock().now_ms()
+    rules = rules_in(settings)
+    with closing(open_storage(settings)) as storage, storage.begin() as work:
+        if code:
+            wanted = code.strip().upper()
+            found = [each for each in work.contacts_of([user]) if each.code and each.code == wanted]
+            if not found:
+                raise EverwatchError(f"{user} has no address that waits for this code.")
+            work.verify_contacts([each.contact_id for each in found], now)
+            shown = [each.shown for each in found]
+        else:
+            open_ones = _unverified(work, rules, known_user(work, user))
+            if trust:
+                work.put_contacts(
+                    Contact(id_, user, route.address(given).shown, "", now, now)
+                    for id_, (route, given) in open_ones.items()
+                )
+            else:
+                send_codes(work, rules, open_ones, now)
+            shown = [route.address(given).shown for route, given in open_ones.values()]
+    done = "a new code is sent to" if resend else "verified:"
+    typer.echo(f"{done} {', '.join(shown)}" if shown else f"{user} has no address that is not verified")
+
+
+def _unverified(work: Work, rules: Rules, given: Given) -> dict[str, tuple[Route, Given]]:
+    found: dict[str, tuple[Route, Given]] = {}
+    for route in rules.routes:
+        try:
+            contact_id = contact_id_of(route, rules, given)
+        except NoAddress:
+            continue
+        if contact_id:
+            found.setdefault(contact_id, (route, given))
+    known = work.contacts(found)
+    return {id_: each for id_, each in found.items() if id_ not in known or not known[id_].verified_at}

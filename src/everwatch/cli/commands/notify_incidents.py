@@ -1,0 +1,143 @@
+"""``everwatch notify``: open incidents, what somebody has seen to, and messages that are to be sent again."""
+
+from contextlib import closing
+from typing import Annotated, Any
+
+import orjson
+import typer
+from msgspec import to_builtins
+
+from everwatch.cli.support.notifier_reading import reading_notifier
+from everwatch.cli.support.options import AsJson, DataDir, MonitorArgument, UserArgument, instant_of, settings_of
+from everwatch.cli.support.output_reading import LimitOption
+from everwatch.cli.support.time_display import time_text
+from everwatch.core.clock import SystemClock
+from everwatch.core.errors import EverwatchError, SettingsError
+from everwatch.notifier.acknowledging import Acknowledgement
+from everwatch.notifier.incidents import Incident, Phase
+from everwatch.notifier.storage import Work, open_storage
+from everwatch.schedule.duration import DAY_MS, parse_duration_ms
+from everwatch.schedule.instant import Bare
+
+ByOption = Annotated[str, typer.Option("--by", help="Who does, for others to see.")]
+_REPLAYED = ("dead", "skipped", "sent")
+
+
+def incidents(
+    user: Annotated[str, typer.Option("--user", help="Only this user's monitors.")] = "",
+    limit: LimitOption = 100,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """List open incidents: of executors, of targets, and of monitors.
+
+    Examples: `everwatch notify incidents` · `everwatch notify incidents --user u-1 --json`
+    """
+    with reading_notifier(settings_of(data_dir)) as storage, storage.look() as work:
+        executors = [] if user else [each for each in work.outages().values() if each.is_open]
+        targets = [] if user else work.open_targets(limit)
+        found = work.open_incidents(user, limit)
+        acks = work.acks({incident.incident_id for incident in found})
+    if as_json:
+        told: dict[str, Any] = {
+            "executors": [to_builtins(each) for each in executors],
+            "targets": [to_builtins(each) for each in targets],
+            "monitors": [to_builtins(each) | {"ack": to_builtins(acks.get(each.incident_id))} for each in found],
+        }
+        typer.echo(orjson.dumps(told).decode())
+        return
+    for outage in executors:
+        typer.echo(
+            f"{time_text(outage.began_at)}  executor {outage.executor}  in doubt: {outage.percent} % of its targets"
+            f" out of reach, {outage.doubted} monitors"
+        )
+    for target in targets:
+        typer.echo(f"{time_text(target.opened_at)}  target {target.target}  {target.failing} monitors")
+    for incident in found:
+        typer.echo(_line(incident, acks.get(incident.incident_id)))
+    if not executors and not targets and not found:
+        typer.echo("no open incidents")
+
+
+def ack(
+    user: UserArgument,
+    monitor: MonitorArgument,
+    by: ByOption = "",
+    undo: Annotated[bool, typer.Option("--undo", help="Take it back: reminders and escalations go on.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Acknowledge a monitor's open incident: no reminders any more, and no escalation. Its end is told.
+
+    Examples: `everwatch notify ack u-1 shop --by ada` · `everwatch notify ack u-1 shop --undo`
+    """
+    settings = settings_of(data_dir)
+    with closing(open_storage(settings)) as storage, storage.begin() as work:
+        incident = _open_incident(work, user, monitor)
+        if undo:
+            work.delete_acks([incident.incident_id])
+            typer.echo(f"not acknowledged any more: {user}/{monitor}")
+            return
+        work.put_ack(Acknowledgement(incident.incident_id, user, monitor, SystemClock().now_ms(), by))
+    typer.echo(f"acknowledged: {user}/{monitor}, {incident.state} since {time_text(incident.opened_at)}")
+
+
+def snooze(
+    user: UserArgument,
+    monitor: MonitorArgument,
+    duration: Annotated[str, typer.Option("--for", help="For how long, such as 2h.", show_default=False)],
+    by: ByOption = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Tell nothing of a monitor's open incident but its end for a while; then it is told again if it goes on.
+
+    Example: `everwatch notify snooze u-1 shop --for 2h --by ada`
+    """
+    try:
+        length_ms = parse_duration_ms(duration)
+    except ValueError as error:
+        raise SettingsError(f"--for: {error}") from None
+    if not 1_000 <= length_ms <= 30 * DAY_MS:
+        raise SettingsError("--for is between 1 s and 30 days.")
+    settings, now = settings_of(data_dir), SystemClock().now_ms()
+    with closing(open_storage(settings)) as storage, storage.begin() as work:
+        incident = _open_incident(work, user, monitor)
+        work.put_ack(Acknowledgement(incident.incident_id, user, monitor, now, by, now + length_ms))
+    typer.echo(f"snoozed until {time_text(now + length_ms)}: {user}/{monitor}, {incident.state}")
+
+
+def replay(
+    since: Annotated[str, typer.Option("--since", help="Messages made then or later: 2h, or an instant.")],
+    state: Annotated[str, typer.Option("--state", help="Which ones: dead, skipped or sent.")] = "dead",
+    route: Annotated[str, typer.Option("--route", help="Only this route.")] = "",
+    user: Annotated[str, typer.Option("--user", help="Only this user's own messages.")] = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Send messages again, under the same ids, such as those that a receiver refused while it was set up wrongly.
+
+    Examples: `everwatch notify replay --since 2h` · `everwatch notify replay --since 1d --route hook --state sent`
+    """
+    if state not in _REPLAYED:
+        raise SettingsError(f"--state is one of {', '.join(_REPLAYED)}, not {state!r}.")
+    settings, now = settings_of(data_dir), SystemClock().now_ms()
+    after = instant_of("--since", since, now, Bare.PAST)
+    with closing(open_storage(settings)) as storage, storage.begin() as work:
+        count = work.replay(state, after, route, user, now)
+    typer.echo(f"{count} message{'' if count == 1 else 's'} will be sent again")
+
+
+def _open_incident(work: Work, user: str, monitor: str) -> Incident:
+    incident = work.incidents([(user, monitor)]).get((user, monitor))
+    if incident is None or incident.phase is Phase.CLOSED:
+        raise EverwatchError(f"{user}/{monitor} has no open incident.")
+    return incident
+
+
+def _line(incident: Incident, ack: Acknowledgement | None) -> str:
+    seen = ""
+    if ack is not None:
+        what = f"snoozed until {time_text(ack.snoozed_until)}" if ack.snoozed_until else "acknowledged"
+        seen = f"  {what}{f' by {ack.acked_by}' if ack.acked_by else ''}"
+    return (
+        f"{time_text(incident.opened_at)}  {incident.user_id}/{incident.monitor_id}  {incident.state}"
+        f" ({incident.phase.value}, {incident.severity.value}){seen}  {incident.reason}"
+    )

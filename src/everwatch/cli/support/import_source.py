@@ -1,0 +1,144 @@
+"""Sources of an import: the options that name one, and the source that they mean."""
+
+import os
+import sys
+from enum import StrEnum
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import orjson
+import typer
+
+from everwatch.cli.support.options import json_of, pairs_of, text_or_file
+from everwatch.core.config import Settings
+from everwatch.core.errors import SettingsError
+from everwatch.transfer import healthchecks, uptime_kuma
+from everwatch.transfer.foreign_source import ForeignSource
+from everwatch.transfer.import_pass import RowSource
+from everwatch.transfer.import_rows import RowReading
+from everwatch.transfer.query_source import QuerySource
+from everwatch.transfer.row_files import STDIN, FileSource, Format, format_of
+
+
+class ImportFormat(StrEnum):
+    """Format of a file: rows, or an export of another product."""
+
+    CSV = Format.CSV
+    JSONL = Format.JSONL
+    UPTIME_KUMA = "uptime-kuma"
+    HEALTHCHECKS = "healthchecks"
+
+
+FOREIGN = {ImportFormat.UPTIME_KUMA: uptime_kuma.monitors_of, ImportFormat.HEALTHCHECKS: healthchecks.monitors_of}
+
+File = Annotated[
+    str | None, typer.Argument(metavar="FILE", help="CSV or JSON lines, also .gz; - is stdin.", show_default=False)
+]
+Sql = Annotated[str | None, typer.Option("--sql", help="A select, instead of FILE.", show_default=False)]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="URL", help="SQLAlchemy URL for --sql, or @FILE that holds it.", show_default=False),
+]
+Form = Annotated[
+    ImportFormat | None,
+    typer.Option("--format", help="How FILE is written; default: csv or jsonl, as its name says."),
+]
+OfUser = Annotated[
+    str, typer.Option("--user", help="Whose monitors an export of another product's are.", show_default=False)
+]
+Renamed = Annotated[
+    list[str] | None, typer.Option("--map", metavar="COLUMN=FIELD", help="What a column is; may be given again.")
+]
+Ignored = Annotated[
+    list[str] | None, typer.Option("--ignore", metavar="COLUMN", help="Leave a column out; may be given again.")
+]
+DefaultPlan = Annotated[str, typer.Option("--plan", help="Plan of users whose row names none.", show_default=False)]
+DefaultMonitors = Annotated[
+    str | None,
+    typer.Option("--monitors", metavar="JSON", help="Monitors of users whose row names none, JSON list or @FILE."),
+]
+CsvEncoding = Annotated[str, typer.Option("--encoding", help="Encoding of a CSV file.")]
+CsvDelimiter = Annotated[str, typer.Option("--delimiter", help="What separates the cells of a CSV file.")]
+Every = Annotated[
+    str | None, typer.Option("--every", help="Again and again, a pass each PERIOD, until Ctrl-C.", metavar="PERIOD")
+]
+StateFile = Annotated[
+    Path | None,
+    typer.Option("--state", help="File that remembers what was sent; default: imports/SOURCE-… in the data folder."),
+]
+
+
+class GivenSource(NamedTuple):
+    """The options that name a source and say how its rows are read."""
+
+    file: str | None
+    sql: str | None
+    from_: str | None
+    form: ImportFormat | None
+    user: str
+    renamed: list[str] | None
+    ignored: list[str] | None
+    plan: str
+    monitors: str | None
+    encoding: str
+    delimiter: str
+
+
+def source_of(given: GivenSource, settings: Settings) -> tuple[RowSource, str]:
+    """Return the source and the name of its state. Raises SettingsError for options that do not go together."""
+    if len(given.delimiter) != 1:
+        raise SettingsError(f"--delimiter wants one character, not {given.delimiter!r}.")
+    defaults = json_of("--monitors", given.monitors)
+    reading = RowReading(
+        pairs_of("--map", "COLUMN=FIELD", given.renamed or []),
+        frozenset(given.ignored or []),
+        given.plan,
+        orjson.dumps(defaults["monitors"]) if defaults else b"",
+    )
+    if given.sql is not None and given.from_ is not None and given.file is None:
+        query = QuerySource(_url(given.from_), given.sql, reading)
+        return query, _name_of("sql", query.identity, settings)
+    if given.file is not None and given.sql is None and given.from_ is None:
+        return _file_source(given, given.file, reading), _name_of_file(given.file, settings)
+    raise SettingsError("Give either FILE, or --sql with --from (see 'everwatch import --help').")
+
+
+def _file_source(given: GivenSource, file: str, reading: RowReading) -> RowSource:
+    convert = FOREIGN.get(given.form) if given.form else None
+    rows = None if convert else Format(given.form) if given.form else format_of(file)
+    if convert is None and rows is None:
+        raise SettingsError(f"What {file} holds does not show in its name: say --format csv or --format jsonl.")
+    stdin = sys.stdin.buffer if file == STDIN else None
+    opened = FileSource(file, rows, reading, given.encoding, given.delimiter, stdin)
+    if bool(given.user) != (convert is not None):
+        raise SettingsError("--user USER says whose monitors an export of another product are, and goes with one.")
+    if convert is None:
+        return opened
+    if given.monitors is not None or given.renamed or given.ignored:
+        raise SettingsError("--map, --ignore and --monitors are for rows, and this is an export: leave them away.")
+    return ForeignSource(opened, convert, given.user, given.plan)
+
+
+def _name_of_file(file: str, settings: Settings) -> str:
+    if file == STDIN:
+        return _name_of("stdin", STDIN, settings)
+    return _name_of(Path(file).name.partition(".")[0], os.path.realpath(file), settings)
+
+
+def _url(given: str) -> str:
+    try:
+        said = text_or_file(given)
+        return said if isinstance(said, str) else said.decode().strip()
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(f"The file {given[1:]} of --from cannot be read.") from None
+
+
+def _name_of(stem: str, identity: str, settings: Settings) -> str:
+    """A name for the state of a source: the same each time, another one for other topics or another Kafka.
+
+    The embedded Kafka is told by the data folder that the state is in; the order of servers says nothing.
+    """
+    servers = ",".join(sorted(server.strip() for server in settings.bootstrap_servers.split(",")))
+    told = f"{settings.topic_prefix}\0{servers}\0{identity}".encode()
+    return f"{stem}-{blake2b(told, digest_size=6).hexdigest()}"

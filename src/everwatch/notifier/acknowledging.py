@@ -1,0 +1,30 @@
+"""Somebody has seen an incident: what is not told any more. Pure."""
+
+import msgspec
+
+from everwatch.notifier.alerts import RESOLVING, AlertKind
+
+
+class Acknowledgement(msgspec.Struct, frozen=True):
+    """Who has acknowledged an incident, and when (ms); ``snoozed_until``: nothing of it is told before, 0: no snooze.
+
+    An acknowledged incident makes no reminders, and nobody is told of it by an escalation.
+    """
+
+    incident_id: str
+    user_id: str
+    monitor_id: str
+    acked_at: int
+    acked_by: str = ""
+    snoozed_until: int = 0
+
+    def silences(self, kind: AlertKind, now: int) -> bool:
+        """Tell whether an alert of this kind is not told: its end always is."""
+        if kind in RESOLVING:
+            return False
+        return kind is AlertKind.REMINDER or now < self.snoozed_until
+
+    def verdict(self, now: int) -> str:
+        """Return why an alert is not told."""
+        by = f" by {self.acked_by}" if self.acked_by else ""
+        return f"not told: {'snoozed' if now < self.snoozed_until else 'acknowledged'}{by}"

@@ -1,0 +1,258 @@
+"""From groups whose time has come to messages: a pass is one transaction."""
+
+from collections.abc import Collection, Iterator
+
+from msgspec.structs import replace
+
+from everwatch.notifier import executor_outages
+from everwatch.notifier.alerts import RESOLVING, Alert, AlertKind, Message
+from everwatch.notifier.correlating import is_doubted
+from everwatch.notifier.delivery_rows import Delivery
+from everwatch.notifier.executor_outages import ExecutorOutage
+from everwatch.notifier.group_rows import Group, Item
+from everwatch.notifier.grouping import Collapse, message_of
+from everwatch.notifier.metrics import CANCELLED
+from everwatch.notifier.routes import Audience, NoAddress, Route, Rules
+from everwatch.notifier.senders import lane_of
+from everwatch.notifier.storage import Storage, Work
+from everwatch.notifier.target_incidents import TargetIncident
+from everwatch.plans.placeholders import Given
+
+MOST_GROUPS = 500
+_LOOK_AGAIN_MS = 1_000
+_DOUBTFUL = frozenset({AlertKind.OPENED, AlertKind.FLAPPING})
+
+
+def compose(storage: Storage, rules: Rules, now: int, most: int = MOST_GROUPS) -> int:
+    """Make messages of the groups whose time has come; return how many groups were looked at."""
+    with storage.begin() as work:
+        groups = work.groups_to_flush(now, most)
+        if groups:
+            _Composing(work, rules, now).compose(groups)
+        return len(groups)
+
+
+class _Composing:
+    def __init__(self, work: Work, rules: Rules, now: int) -> None:
+        self._work = work
+        self._rules = rules
+        self._now = now
+        self._groups: list[Group] = []
+        self._new: list[Delivery] = []
+        self._deleted: list[tuple[str, int]] = []
+        self._held: list[tuple[str, str, Alert]] = []
+        self._targets: dict[str, TargetIncident] = {}
+        self._outages: dict[str, ExecutorOutage] = {}
+        self._cancelled: list[tuple[str, int | None, str]] = []
+        self._cancelled_alerts = 0
+
+    def compose(self, groups: list[Group]) -> None:
+        work = self._work
+        open_ones = work.deliveries([group.open_delivery for group in groups if group.open_delivery])
+        users = work.users({group.user_id for group in groups if group.user_id})
+        waiting = self._items({group.group_id for group in groups})
+        self._targets = work.targets({item.alert.target for items in waiting.values() for item in items} - {""})
+        self._outages = work.outages() if waiting else {}
+        for group in groups:
+            last = open_ones.get(group.open_delivery)
+            self._compose(group, last, users.get(group.user_id), waiting.get(group.group_id, []))
+        work.delete_items(self._deleted)
+        work.put_items(self._held)
+        work.put_deliveries(self._in_their_turns())
+        work.put_verdicts(self._cancelled)
+        CANCELLED.inc(self._cancelled_alerts)
+        work.put_groups(self._groups)
+
+    def _items(self, group_ids: set[str]) -> dict[str, list[Item]]:
+        waiting: dict[str, list[Item]] = {}
+        for group_id, item in self._work.items(group_ids):
+            waiting.setdefault(group_id, []).append(item)
+        return waiting
+
+    def _compose(self, group: Group, last: Delivery | None, given: Given | None, items: list[Item]) -> None:
+        now = self._now
+        route = self._rules.named(group.route)
+        if route is None or not items:
+            # a route that was taken out of the file tells nothing any more
+            self._deleted.append((group.group_id, items[-1].seq if items else 0))
+            self._groups.append(group._replace(flush_at=0))
+            return
+        before: Message | None = None
+        if last is not None and last.state in ("pending", "sending"):
+            # two messages of one group are never under way at once; one that could not be sent yet is told anew, with
+            # what has happened since
+            if last.state == "sending" or last.message.more or last.message.is_test or not self._give_up(last):
+                self._groups.append(group._replace(flush_at=now + _LOOK_AGAIN_MS))
+                return
+            before = last.message
+        collapse = Collapse(route.timing, now, keeps_incidents=route.keeps_incidents)
+        by_incident: dict[str, list[Item]] = {}
+        for alert in before.alerts if before is not None else ():
+            assert last is not None
+            collapse.add(alert, last.delivery_id, may_be_known=last.attempt > 0)
+            by_incident.setdefault(alert.incident_id, []).append(Item(0, last.delivery_id, alert))
+        untold: set[str] = set()
+        for item in items:
+            alert = self._as_it_is_now(item.alert)
+            if self._is_told_otherwise(route, alert, untold):
+                untold.add(alert.incident_id)
+                continue
+            collapse.add(alert, item.item_id)
+            by_incident.setdefault(item.alert.incident_id, []).append(item)
+        told, held, held_until = collapse.result()
+        if route.is_escalation:
+            told, held = self._escalated(told, last), self._escalated(held, last)
+        told, doubted, doubted_until = self._without_doubted(route, told, by_incident)
+        held += doubted
+        held_until = min(held_until or doubted_until, doubted_until or held_until)
+        self._deleted.append((group.group_id, items[-1].seq))
+        for alert in held:
+            self._held += [(group.group_id, i.item_id, i.alert) for i in by_incident.get(alert.incident_id, [])]
+        if held_until and route.timing.quiet is not None:
+            held_until = route.timing.quiet.over_at_for({alert.severity for alert in held}, held_until)
+        after = group._replace(flush_at=held_until)
+        for alerts in _parted(route, told):
+            # of several messages each has an id of its own, which follows from its incident
+            ids = collapse.ids if len(alerts) == len(told) else [*collapse.ids, alerts[0].incident_id]
+            message = message_of(route.name, group.user_id, group.group_id, alerts, ids, now)
+            delivery = new_delivery(route, group.group_id, given, message, now)
+            if last is not None and before is not None and _have_in_common(before.alerts, alerts):
+                # what failed before is not tried sooner, or for longer, for being told anew
+                delivery = delivery._replace(
+                    attempt=last.attempt, due_at=max(now, last.due_at), created_at=last.created_at
+                )
+            self._new.append(delivery)
+            after = after._replace(flushed_at=now, open_delivery=message.message_id)
+        self._groups.append(after)
+
+    def _escalated(self, alerts: list[Alert], last: Delivery | None) -> list[Alert]:
+        """The alerts that an escalation tells: of what nobody has acknowledged, and the end of what it has told."""
+        acks = self._work.acks({alert.incident_id for alert in alerts})
+        known = {alert.incident_id for alert in last.message.alerts} if last is not None else set()
+        return [
+            alert
+            for alert in alerts
+            if (alert.incident_id in known or alert.kind not in RESOLVING)
+            and (alert.kind in RESOLVING or alert.incident_id not in acks)
+        ]
+
+    def _as_it_is_now(self, alert: Alert) -> Alert:
+        """What is told of a target says how many monitors fail now, and not when the first of them failed."""
+        if alert.subject and alert.executor and alert.kind is AlertKind.OPENED:
+            outage = self._outages.get(alert.executor)
+            if outage is None or outage.incident_id != alert.incident_id:
+                return alert
+            return executor_outages.alert_of(outage, alert.kind, alert.at)
+        known = self._targets.get(alert.target)
+        if not alert.subject or alert.kind is not AlertKind.OPENED or known is None or not known.is_open:
+            return alert
+        return replace(alert, monitors=max(alert.monitors, known.failing - known.before))
+
+    def _is_told_otherwise(self, route: Route, alert: Alert, untold: Collection[str]) -> bool:
+        """Tell whether an alert to operators came before its target's or executor's incident, which tells of it now.
+
+        The end of an incident is not told if its beginning (one of ``untold``) is not.
+        """
+        outage, target = self._outages.get(alert.executor), self._targets.get(alert.target)
+        if alert.subject:
+            # what doubted executors found of a target is theirs
+            return not alert.executor and target is not None and is_doubted(target, self._outages)
+        if alert.kind in RESOLVING:
+            return alert.incident_id in untold and not route.keeps_incidents
+        if outage is not None and route.name in outage.routes and outage.covers(alert.executor, alert.opened_at):
+            return outage.is_open or alert.kind in _DOUBTFUL
+        if target is None or route.name not in target.routes:
+            return False
+        if alert.kind in _DOUBTFUL and target.had(alert.target, alert.opened_at):
+            return True
+        return target.has(alert.target, alert.opened_at)
+
+    def _without_doubted(
+        self, route: Route, told: list[Alert], items: dict[str, list[Item]]
+    ) -> tuple[list[Alert], list[Alert], int]:
+        """Part from what is told to a user what is held, as its executor is doubted, and what is never told.
+
+        Returns what is told, what is held, and until when.
+        """
+        if route.audience is not Audience.USERS or not self._outages:
+            return told, [], 0
+        kept: list[Alert] = []
+        held: list[Alert] = []
+        held_until = 0
+        for alert in told:
+            outage = self._outages.get(alert.executor)
+            if outage is None or not outage.covers(alert.executor, alert.opened_at):
+                kept.append(alert)
+            elif alert.untold and alert.kind in RESOLVING:
+                verdict = f"not told: it recovered while executor {alert.executor} was doubted"
+                ids = {item.item_id.partition("/")[0] for item in items.get(alert.incident_id, [])}
+                self._cancelled += [(event_id, None, verdict) for event_id in sorted(ids)]
+                self._cancelled_alerts += 1
+            elif alert.kind in _DOUBTFUL and (until := outage.holds_until(self._rules.own_outage, self._now)):
+                held.append(alert)
+                held_until = min(held_until or until, until)
+            else:
+                kept.append(alert)
+        return kept, held, held_until
+
+    def _in_their_turns(self) -> Iterator[Delivery]:
+        """Yield the new messages; those to users about a target that many are told of are due one after another."""
+        paced: dict[str, list[Delivery]] = {}
+        for delivery in self._new:
+            # what is told anew keeps the turn that it had
+            is_new = delivery.due_at <= self._now and delivery.state == "pending"
+            if is_new and delivery.user_id and self._is_paced(delivery.message):
+                paced.setdefault(delivery.lane, []).append(delivery)
+            else:
+                yield delivery
+        for lane, some in sorted(paced.items()):
+            slots = self._work.paced_slots(lane, len(some), self._now, self._rules.correlation.per_s)
+            for delivery, slot in zip(some, slots, strict=True):
+                yield delivery._replace(due_at=slot)
+
+    def _is_paced(self, message: Message) -> bool:
+        known = (self._targets.get(alert.target) for alert in message.alerts)
+        return any(target is not None and target.paces(self._now) for target in known)
+
+    def _give_up(self, delivery: Delivery) -> bool:
+        return self._work.supersede(delivery.delivery_id, self._now, "told anew, with what has happened since")
+
+
+def _parted(route: Route, told: list[Alert]) -> list[list[Alert]]:
+    """The alerts of each message, that of the newest incident last; where a message takes one alert, all get theirs."""
+    if not route.takes_one_alert:
+        return [told] if told else []
+    return [[alert] for alert in sorted(told, key=lambda alert: alert.opened_at)]
+
+
+def _have_in_common(some: Collection[Alert], others: Collection[Alert]) -> bool:
+    """Tell whether any incident is in both messages."""
+    return not {alert.incident_id for alert in some}.isdisjoint(alert.incident_id for alert in others)
+
+
+def new_delivery(route: Route, group_id: str, given: Given | None, message: Message, now: int) -> Delivery:
+    """Return a message that waits for its first attempt; one without an address is dead, and says why."""
+    state, reason, lane, target = "pending", "", "", ""
+    try:
+        address = route.address(given)
+        lane, target = lane_of(address), address.shown
+    except NoAddress as error:
+        state, reason = "dead", str(error)
+    return Delivery(
+        delivery_id=message.message_id,
+        group_id=group_id,
+        route=route.name,
+        user_id=message.user_id,
+        sender=route.sender,
+        lane=lane,
+        target=target,
+        state=state,
+        attempt=0,
+        doubts=0,
+        due_at=now,
+        lease_until=0,
+        created_at=now,
+        settled_at=now if state == "dead" else 0,
+        reason=reason,
+        message=message,
+    )

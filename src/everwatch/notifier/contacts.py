@@ -1,0 +1,84 @@
+"""Mail addresses of users that are verified before alerts go to them.
+
+An address that nobody has confirmed gets one message, with a code, and nothing else: whoever may sign users up cannot
+have mail sent to strangers.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from urllib.parse import quote
+
+from everwatch.notifier.addresses import EmailAddress
+from everwatch.notifier.alerts import Message, derived_id
+from everwatch.notifier.composing import new_delivery
+from everwatch.notifier.contact_rows import Contact
+from everwatch.notifier.routes import Audience, NoAddress, Route, Rules
+from everwatch.notifier.storage import Work
+from everwatch.plans.placeholders import Given
+
+# no letters that look like digits
+_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
+_CODE_LENGTH = 8
+
+
+def new_code() -> str:
+    """Return a code that nobody guesses."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH))
+
+
+def contact_id_of(route: Route, rules: Rules, given: Given | None) -> str:
+    """Return the id of the address that a route has for a user, if it must be verified; else "". Raises NoAddress."""
+    if not rules.contacts.verify or route.audience is not Audience.USERS or route.sender != "email" or given is None:
+        return ""
+    address = route.address(given)
+    assert isinstance(address, EmailAddress)
+    return derived_id("contact", given.user_id, address.to.casefold())
+
+
+def ask(work: Work, rules: Rules, users: Iterable[Given], now: int, make_code: Callable[[], str] = new_code) -> int:
+    """Send a code to each address of these users that is not known yet; return how many."""
+    wanted: dict[str, tuple[Route, Given]] = {}
+    for given in users:
+        for route in rules.routes:
+            try:
+                contact_id = contact_id_of(route, rules, given)
+            except NoAddress:
+                continue
+            if contact_id:
+                wanted.setdefault(contact_id, (route, given))
+    known = work.contacts(wanted)
+    asked = {contact_id: each for contact_id, each in wanted.items() if contact_id not in known}
+    send_codes(work, rules, asked, now, make_code)
+    return len(asked)
+
+
+def send_codes(
+    work: Work,
+    rules: Rules,
+    asked: Mapping[str, tuple[Route, Given]],
+    now: int,
+    make_code: Callable[[], str] = new_code,
+) -> None:
+    """Send a new code to each of these addresses, in place of one that it was sent before."""
+    contacts, deliveries = [], []
+    for contact_id, (route, given) in asked.items():
+        code = make_code()
+        shown = route.address(given).shown
+        contacts.append(Contact(contact_id, given.user_id, shown, code, now, 0))
+        message = Message(
+            derived_id("verification", contact_id, now),
+            route.name,
+            given.user_id,
+            now,
+            (),
+            code=code,
+            link=link_of(rules.contacts.link, given.user_id, code),
+        )
+        deliveries.append(new_delivery(route, f"verification\x1f{contact_id}", given, message, now))
+    work.put_contacts(contacts)
+    work.put_deliveries(deliveries)
+
+
+def link_of(template: str, user_id: str, code: str) -> str:
+    """Return the link that confirms an address, "" without a template."""
+    return template.replace("{user}", quote(user_id, safe="")).replace("{code}", code)

@@ -1,0 +1,110 @@
+"""Rows of alerts that wait to be told, by the group that they are told in."""
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import Dialect, and_, bindparam, delete, select
+
+from everwatch.notifier import alerts
+from everwatch.notifier.rows import Rows, chunks, text_of
+from everwatch.notifier.tables import alert_groups, alert_items
+from everwatch.store.bulk_statements import Bulk, Row, insert_into, upsert
+
+_group = alert_groups.c
+_item = alert_items.c
+_ITEM = ["group_id", "item_id", "document"]
+
+
+class Group(NamedTuple):
+    """Alerts that are told together, as ``tables.alert_groups``; ``flush_at`` 0: none waits."""
+
+    group_id: str
+    route: str
+    user_id: str
+    flush_at: int
+    flushed_at: int
+    open_delivery: str
+
+
+class Item(NamedTuple):
+    """An alert that waits in a group."""
+
+    seq: int
+    item_id: str
+    alert: alerts.Alert
+
+
+class GroupStatements:
+    """Statements of ``GroupRows`` that are run with many rows, compiled once."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.groups = upsert(alert_groups, dialect)
+        self.items = Bulk(
+            insert_into(alert_items, dialect).values({name: bindparam(name) for name in _ITEM}), _ITEM, dialect
+        )
+        self.delete_items = Bulk(
+            delete(alert_items).where(and_(_item.group_id == bindparam("b_group"), _item.seq <= bindparam("b_seq"))),
+            ["b_group", "b_seq"],
+            dialect,
+        )
+
+
+class GroupRows(Rows):
+    """Groups, and the alerts that wait in them."""
+
+    _groups: GroupStatements
+
+    def groups(self, group_ids: Collection[str]) -> dict[str, Group]:
+        """Return these groups, locked; in one order, so that no two notifiers wait for each other."""
+        found: dict[str, Group] = {}
+        for some in chunks(sorted(group_ids)):
+            statement = select(*_group).where(_group.group_id.in_(some)).order_by(_group.group_id).with_for_update()
+            for row in self._connection.execute(statement):
+                group = _group_of(row)
+                found[group.group_id] = group
+        return found
+
+    def groups_to_flush(self, now: int, most: int) -> list[Group]:
+        """Return groups whose time to tell has come, locked; those that another notifier works on are left out."""
+        rows = self._connection.execute(
+            select(*_group)
+            .where(_group.flush_at.is_not(None), _group.flush_at <= now)
+            .order_by(_group.flush_at)
+            .limit(most)
+            .with_for_update(skip_locked=True)
+        )
+        return [_group_of(row) for row in rows]
+
+    def put_groups(self, groups: Iterable[Group]) -> None:
+        """Store groups."""
+        rows: list[Row] = [
+            (g.group_id, g.route, g.user_id, g.flush_at or None, g.flushed_at, g.open_delivery) for g in sorted(groups)
+        ]
+        self._groups.groups.run(self._connection, rows)
+
+    def put_items(self, items: Iterable[tuple[str, str, alerts.Alert]]) -> None:
+        """Add alerts to groups: the group's id, the item's and the alert."""
+        self._groups.items.run(self._connection, [(group, item, text_of(alert)) for group, item, alert in items])
+
+    def items(self, group_ids: Collection[str]) -> Iterator[tuple[str, Item]]:
+        """Yield what waits in these groups, with the group's id, in the order in which it came."""
+        for some in chunks(group_ids):
+            statement = select(_item.group_id, _item.seq, _item.item_id, _item.document)
+            for group_id, seq, item_id, text in self._connection.execute(
+                statement.where(_item.group_id.in_(some)).order_by(_item.group_id, _item.seq)
+            ):
+                yield group_id, Item(seq, item_id, alerts.decode_alert(text))
+
+    def empty_groups(self, group_ids: Collection[str]) -> None:
+        """Delete all that waits in these groups."""
+        for some in chunks(group_ids):
+            self._connection.execute(delete(alert_items).where(_item.group_id.in_(some)))
+
+    def delete_items(self, upto: Iterable[tuple[str, int]]) -> None:
+        """Delete the items of groups up to a number."""
+        self._groups.delete_items.run(self._connection, list(upto))
+
+
+def _group_of(row: Any) -> Group:
+    group_id, route, user_id, flush_at, flushed_at, open_delivery = row
+    return Group(group_id, route, user_id, flush_at or 0, flushed_at, open_delivery)

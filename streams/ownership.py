@@ -1,0 +1,344 @@
+"""Ownership of partitions through rebalances: which of them this worker holds, in what order they open and close.
+
+Faust's group protocol decides which worker owns which partition. Here is what follows: changes stop when a rebalance
+begins; partitions that went are closed; of new ones earlier owners are fenced, the table is brought up to date, the
+timetable is built, and then their inputs are read. Every step that waits looks afterwards whether a rebalance has begun
+meanwhile (``era``).
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence, Set
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, Protocol
+
+from confluent_kafka import KafkaException
+
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import AccessError, BrokerUnavailable, RecordsUnreadable
+from everwatch.kafka.access_errors import refused
+from everwatch.kafka.topics import Topics
+from everwatch.observability.metrics import REBALANCES
+from everwatch.rules.changelog_marks import UNREADABLE_REMEDY
+from streams.metrics import REBALANCE
+from streams.state.entry_store import Store
+from streams.state.owned_partitions import OwnedPartitions
+from streams.state.partition_logs import PartitionLogs, PartitionLost
+from streams.state.table_examination import TableExaminer
+from streams.transport.batch_consumer import BatchConsumer
+
+logger = logging.getLogger(__name__)
+PATIENCE_S = 3.0
+UNREADABLE_LOOKED_AT_EVERY_S = 30.0
+REJOIN_AFTER_S = 1.0
+# a rebalance waits for a member that died for one session timeout; ticks go on for so many without an assignment
+SESSIONS = 2
+
+
+class Parts(NamedTuple):
+    """Parts that open and close with partitions. ``inputs``: the batch consumers; ``store`` gives the table's."""
+
+    partitions: OwnedPartitions
+    logs: PartitionLogs
+    examiner: TableExaminer
+    inputs: Sequence[BatchConsumer]
+    store: Callable[[], Store]
+
+
+class Host(Protocol):
+    """The engine, as far as ownership needs it."""
+
+    ready: asyncio.Event
+    """Set once the parts are connected."""
+
+    @property
+    def should_stop(self) -> bool:
+        """Tell whether the worker stops."""
+        ...
+
+    @property
+    def is_broken(self) -> bool:
+        """Tell whether a part has failed: what is in memory may not be what is durable."""
+        ...
+
+    def end(self, error: BaseException) -> None:
+        """End the worker for an error."""
+        ...
+
+    async def idle(self) -> None:
+        """Wait until no unit of work is under way."""
+        ...
+
+    async def join_group(self) -> None:
+        """Have the group assign partitions anew."""
+        ...
+
+    async def sleep(self, n: float) -> None:
+        """Wait ``n`` seconds, or until the worker stops."""
+        ...
+
+    def add_future(self, coro: Awaitable[Any]) -> asyncio.Future[Any]:
+        """Run something until the worker stops; an error ends the worker."""
+        ...
+
+
+class Ownership:
+    """The partitions of one worker, from one assignment to the next."""
+
+    def __init__(self, host: Host, parts: Parts, settings: Settings, clock: Clock) -> None:
+        self._host = host
+        self._partitions, self._logs, self._examiner, self._inputs, self._store = parts
+        self._changelog = Topics.of(settings).monitors_changelog
+        self._session_timeout_ms = settings.session_timeout_ms
+        self._clock = clock
+        # counts rebalances
+        self._era = 0
+        # held while partitions are opened or closed
+        self.switch = asyncio.Lock()
+        # units of work may change the monitors of the partitions that are open
+        self.may_change = False
+        self._opening: asyncio.Task[None] | None = None
+        self._catching_up: asyncio.Future[None] | None = None
+        self._rejoining = False
+        # set while a rebalance is under way: gives up when it does not end
+        self._rebalance: asyncio.TimerHandle | None = None
+        # since when partitions of this worker may be without an owner; 0: they are not
+        self._rebalancing_since_s = 0.0
+        # partitions whose changelog has records that this worker lacks and cannot read
+        self._unreadable: frozenset[int] = frozenset()
+        # how far ticks were emitted when partitions were brought up to date, ms
+        self._progress_found: dict[int, int] = {}
+
+    async def pause(self, patience_s: float = PATIENCE_S) -> None:
+        """Stop changes, as a rebalance has begun; ticks go on.
+
+        The group assigns no partition of this worker to another before it has sent this worker its new assignment, so
+        ticks need not stop. If no assignment comes, the worker gives its partitions up once its session must be over.
+        """
+        async with self._changes_stopped(patience_s) as are_stopped:
+            if not are_stopped:
+                self._let_go()
+        self.end_rebalance()
+        self._rebalancing_since_s = self._rebalancing_since_s or self._clock.monotonic_s()
+        REBALANCES.labels("revoked").inc()
+        patience_s = SESSIONS * self._session_timeout_ms / 1000
+        self._rebalance = asyncio.get_running_loop().call_later(patience_s, self._give_up)
+
+    async def assigned(self, numbers: set[int], generation: int) -> None:
+        """Give up all partitions but these, and begin to open these: a rebalance has assigned them.
+
+        Faust's recovery, which is for standbys, goes on meanwhile.
+        """
+        async with self.switch:
+            gone = self._partitions.owned - (numbers if self._logs.is_next(generation) else set())
+            if not await within(PATIENCE_S, self.give_away(gone)):
+                # nothing of those that stay is under way: changes have stopped
+                logger.warning("of partitions %s the broker has not acknowledged everything in time", sorted(gone))
+        self._logs.fence(numbers, generation)
+        self.end_rebalance()
+        REBALANCES.labels("assigned").inc()
+        self._opening = asyncio.create_task(self._open(numbers, self._era), name="opening")
+
+    def end_rebalance(self) -> None:
+        """Wait for the end of a rebalance no longer."""
+        if self._rebalance is not None:
+            self._rebalance.cancel()
+        self._rebalance = None
+
+    async def give_away(self, numbers: set[int]) -> None:
+        """Close these partitions: their sweeps end, their timetables are put away, their progress is written."""
+
+        async def closed(number: int, emitted_to: int) -> None:
+            # a sweep that was under way does not note by itself how far it came
+            self._logs.note(number, emitted_to)
+            await self._logs.flush({number})
+
+        await self._partitions.close(numbers, closed)
+
+    def _let_go(self) -> None:
+        self._partitions.abandon()
+        self._logs.renew()
+        logger.warning("partitions are let go although the broker has not acknowledged everything")
+
+    def _give_up(self) -> None:
+        if self._partitions.owned:
+            self._partitions.abandon()
+            logger.warning("the rebalance does not end; ticks stop until it does")
+
+    def _count_rebalance(self) -> None:
+        if self._rebalancing_since_s:
+            REBALANCE.observe(self._clock.monotonic_s() - self._rebalancing_since_s)
+        self._rebalancing_since_s = 0.0
+
+    def why_not_open(self) -> str:
+        """Return the reason why this worker does not hold its partitions; "" if it does, or is assigned none."""
+        if self.may_change or self._rebalance is not None:
+            return ""
+        if self._opening is None:
+            return "no partitions have been assigned yet"
+        return "the partitions that were assigned are being recovered"
+
+    async def opened(self) -> None:
+        """Wait until the partitions that were assigned last are open. Raises what keeps them closed."""
+        if self._opening is not None:
+            await asyncio.shield(self._opening)
+
+    async def _open(self, numbers: set[int], era: int) -> None:
+        """Read what the local tables of new partitions lack, own the partitions, and open their batch consumers.
+
+        Waits for a broker that is away.
+        """
+        await self._host.ready.wait()
+        opened = caught_up = self._rejoining = False
+        while era == self._era and not self._host.should_stop:
+            try:
+                caught_up = caught_up or await self._catch_up(numbers, era)
+                async with self.switch:
+                    if era != self._era or not caught_up:
+                        return
+                    readable = numbers - self._unreadable
+                    self.may_change = opened = opened or await self._partitions.open(readable)
+                # without the lock: a broker that takes long to say where a topic is acknowledged keeps no hand-over
+                # waiting, and no other topic
+                if opened:
+                    self._count_rebalance()
+                    await self._open_batch_consumers(readable, era)
+                if self._unreadable:
+                    self._host.add_future(self._look_again(self._unreadable, era))
+                return
+            except PartitionLost:
+                return  # assigned anew meanwhile
+            except (AccessError, BrokerUnavailable, KafkaException) as error:
+                denied = refused(error.args[0]) if isinstance(error, KafkaException) else error
+                if isinstance(denied, AccessError):
+                    self._host.end(denied)
+                    return
+                logger.warning("partitions cannot be opened yet: %s", error)
+                await self._host.sleep(1.0)
+
+    async def _open_batch_consumers(self, numbers: set[int], era: int) -> None:
+        """Open every batch consumer that can be opened. Raises what keeps another one closed."""
+
+        async def open_batch_consumer(batch_consumer: BatchConsumer) -> None:
+            if era == self._era and not batch_consumer.is_open:
+                await batch_consumer.open(numbers)
+
+        outcomes = await asyncio.gather(*map(open_batch_consumer, self._inputs), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _look_again(self, numbers: Set[int], era: int) -> None:
+        """Wait until the changelog of these partitions can be read, from another replica perhaps; then join again."""
+        while era == self._era and not self._host.should_stop:
+            await self._host.sleep(UNREADABLE_LOOKED_AT_EVERY_S)
+            try:
+                if era == self._era and await self._catch_up(set(numbers), era) and not self._unreadable:
+                    self._rejoining = True
+                    await self.join_again(era)
+                    return
+            except PartitionLost:
+                return  # assigned anew meanwhile
+            except AccessError as error:
+                self._host.end(error)
+                return
+            except (BrokerUnavailable, KafkaException) as error:
+                logger.warning("the changelog of partitions %s cannot be read yet: %s", sorted(numbers), error)
+
+    async def _catch_up(self, numbers: set[int], era: int) -> bool:
+        """Fence earlier owners, then bring the local tables up to date; False if a rebalance interrupts it."""
+        await self._logs.fenced(numbers)
+        if era != self._era:
+            return False  # a rebalance that began meanwhile cancelled only what was under way
+        missing = numbers - self._partitions.owned
+        self._unreadable = frozenset()
+        if not missing:
+            return True
+        reading = self._catching_up = asyncio.create_task(self._bring_up_to_date(missing))
+        await asyncio.wait([reading])
+        if reading.cancelled():
+            return False
+        reading.result()
+        return True
+
+    async def _bring_up_to_date(self, missing: set[int]) -> None:
+        findings = await self._examiner.examine(missing)
+        await self._examiner.mend(findings, self._logs.write, self._logs.note_owner)
+        self._progress_found = {finding.number: finding.noted.emitted_to for finding in findings}
+        try:
+            await self._store().catch_up(self._changelog, missing)
+        except RecordsUnreadable as error:
+            # all others are up to date, and do not wait for these
+            self._unreadable = frozenset(error.offsets)
+            logger.error("%s The partition stays closed. %s", error, UNREADABLE_REMEDY)
+
+    async def close(self, patience_s: float = PATIENCE_S) -> None:
+        """Give up all partitions for good.
+
+        Takes a few seconds at most: what the broker has not acknowledged by then is read again by the next owner.
+        """
+        async with self._changes_stopped(patience_s) as are_stopped:
+            if not are_stopped or not await within(patience_s, self.give_away(self._partitions.owned)):
+                self._let_go()
+
+    @asynccontextmanager
+    async def _changes_stopped(self, patience_s: float) -> AsyncIterator[bool]:
+        """Stop reading inputs and opening partitions; gives False if units of work are still under way afterwards."""
+        self._era += 1
+        self.may_change = False
+        self._partitions.invalidate()
+        if self._catching_up is not None:
+            self._catching_up.cancel()
+            await asyncio.wait([self._catching_up])
+            # what it was cancelled in would keep databases open
+            self._catching_up = None
+        if self._opening is not None and self._opening.done() and not self._opening.cancelled():
+            self._opening.exception()  # whatever it was, it comes again when partitions are assigned
+        async with self.switch:
+            await asyncio.gather(*(batch_consumer.close(patience_s) for batch_consumer in self._inputs))
+            are_stopped = await within(patience_s, self._host.idle())
+            if self._host.is_broken:
+                # what is in memory may not be what is durable: timetables are not to be put away
+                self._partitions.abandon()
+            yield are_stopped
+
+    def lost(self, number: int) -> None:
+        """Give up all partitions and join the group again: another owner has fenced the producer of this one.
+
+        All are read anew from the changelog when they are assigned again: a unit of work that concerned the lost
+        partition may be durable in others, and is not in their local tables.
+        """
+        if self._rebalance is not None:
+            # its new owner got its assignment first; this worker's comes in a moment
+            self._partitions.abandon({number})
+            return
+        self._partitions.abandon()
+        self._logs.renew()
+        if not self._rejoining:
+            self._rejoining = True
+            logger.warning(
+                "partition %d has another owner; this worker gives up its partitions and joins again", number
+            )
+            self._host.add_future(self.join_again(self._era))
+
+    async def join_again(self, era: int) -> None:
+        """Have the group assign its partitions anew, unless a rebalance has begun since ``era``."""
+        # a worker that has lost its session finds out by itself, as a rule within this time
+        await self._host.sleep(REJOIN_AFTER_S)
+        if era == self._era and not self._host.should_stop:
+            await self._host.join_group()
+
+    async def progress(self, numbers: Iterable[int]) -> dict[int, int]:
+        """Return how far the ticks of partitions were emitted when their tables were brought up to date, ms."""
+        return {number: self._progress_found[number] for number in numbers}
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:
+    """Cancel ``work`` if it has not ended after ``seconds``; gives False then."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        return False
+    return True

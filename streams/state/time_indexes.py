@@ -1,0 +1,47 @@
+"""Keys of the store's two indexes by time: what falls due, and what changes a monitor.
+
+Keys begin with NUL, which no entry's key does.
+"""
+
+from everwatch.encoding import codec, table_records
+from everwatch.encoding.table_records import NO_DATES, Dates
+from everwatch.model import Monitor
+
+# ids have no control characters, so no entry's key begins with one
+DUE = b"\0D"
+
+CHANGE = b"\0W"
+
+# what fits into the keys of the indexes
+_END_OF_TIME = 2**63
+
+
+def due_key(due: int, key: bytes) -> bytes:
+    """The key in the index of what is due, of the monitor ``key`` at the instant ``due``."""
+    return DUE + due.to_bytes(8, "big") + key
+
+
+def change_key(due: int, key: bytes) -> bytes:
+    """The key in the index of changes, of the monitor ``key`` at the instant ``due``."""
+    return CHANGE + due.to_bytes(8, "big") + key
+
+
+def index_keys(key: bytes, dates: Dates) -> list[bytes]:
+    """The keys in the indexes of a monitor with these dates."""
+    return [due_key(due, key) for due in dates.due] + [change_key(due, key) for due in dates.wake]
+
+
+def dates_of_entry(key: bytes, value: bytes) -> Dates:
+    """The dates of a table entry, whichever version of the schema wrote it; none of one that cannot be decoded."""
+    monitor_id = key.partition(codec.SEPARATOR)[2]
+    if not monitor_id or codec.is_bookkeeping(monitor_id):
+        return NO_DATES
+    try:
+        dates = table_records.dates_of(monitor_id, value)
+        if dates is None:
+            monitor = codec.decode_entry(key, value)
+            assert isinstance(monitor, Monitor)  # its key says so
+            dates = table_records.dates_of_monitor(monitor)
+    except Exception:  # whoever needs the entry says so
+        return NO_DATES
+    return dates if all(0 <= instant < _END_OF_TIME for instant in (*dates.due, *dates.wake)) else NO_DATES

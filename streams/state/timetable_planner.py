@@ -1,0 +1,167 @@
+"""Timetable entries of monitors: when each is due, what is sent for it, and its first check."""
+
+from functools import lru_cache
+from importlib.metadata import version
+
+from everwatch.core.clock import Clock
+from everwatch.encoding import avro_schemas, codec, table_records
+from everwatch.encoding.table_records import TimetableFields
+from everwatch.kinds.registry import is_check, is_inline
+from everwatch.model import At, Every, Monitor, Policy
+from everwatch.schedule.due import next_due
+from everwatch.schedule.duration import SECOND_MS
+from everwatch.schedule.every import PHASE_STEP_MS
+from everwatch.schedule.spread import spread_of
+from everwatch.timetable import (
+    FORMAT,
+    NEVER,
+    BatchKey,
+    ChunkLimits,
+    Destination,
+    FirstCheck,
+    Packing,
+    Retry,
+    Timetable,
+    TimetableEntry,
+    framed,
+)
+from streams.state.owned_partition import Attempt, OwnedPartition
+
+# bytes of a batch that are not records, and some to spare
+BATCH_HEADER = 1_024
+# what is due more often is checked soon enough
+FIRST_CHECK_FROM_MS = 5 * SECOND_MS
+
+
+class TimetablePlanner:
+    """Turns monitors into what the timetable holds."""
+
+    def __init__(
+        self,
+        packing: Packing,
+        clock: Clock,
+        largest_batch: int | None = None,
+        first_check_within_ms: int | None = None,
+    ) -> None:
+        """``first_check_within_ms``: new monitors are checked within so long; None: when their schedules say."""
+        self._packing = packing
+        self._first_check_within_ms = first_check_within_ms
+        self._clock = clock
+        # timetables are not taken up by another version, or one that packs otherwise
+        self.form = f"{version('everwatch')} {FORMAT} {avro_schemas.header('tick').hex()} {packing.code}"
+        self.largest_batch = largest_batch
+
+    def now_ms(self) -> int:
+        """The instant, as the worker's clock has it."""
+        return self._clock.now_ms()
+
+    def new_timetable(self, emitted_to: int) -> Timetable:
+        """An empty timetable whose chunks fit into the topics' batches."""
+        timetable = Timetable(self._packing, emitted_to)
+        if self.largest_batch is not None:
+            timetable.limits.size = min(timetable.limits.size, self.largest_batch - BATCH_HEADER)
+        return timetable
+
+    def fit(self, timetable: Timetable) -> None:
+        """Split the chunks of a timetable that were made when topics took larger batches."""
+        if self.largest_batch is not None and self.largest_batch < ChunkLimits().size:
+            timetable.fit(timetable.limits.size)
+
+    def plan(self, partition: OwnedPartition, before: Monitor | None, after: Monitor | None) -> None:
+        """Bring the timetable from one value of a monitor to the next (None: there is none)."""
+        old = self.planned(before) if before else None
+        new = self.planned(after) if after else None
+        if old == new:
+            return
+        timetable, attempt = partition.timetable, partition.attempt
+        if old is not None and new is not None:
+            timetable.replace(old, new)
+        elif old is not None:
+            timetable.remove(old)
+        elif new is not None:
+            timetable.put(new)
+        if attempt is not None and _concerns(old, new, attempt.upto):
+            # a sweep that has to be tried again finds out anew who is due
+            partition.attempt = Attempt(attempt.upto, attempt.now)
+
+    def planned(self, monitor: Monitor, key: bytes = b"") -> TimetableEntry | None:
+        """A monitor (with its table key, if that is known) as the timetable has it; None if it is asleep."""
+        key = key or codec.table_key(monitor.user_id, monitor.monitor_id)
+        user_key, plan = codec.user_key(monitor.user_id), table_records.plan_of(monitor)
+        first = None
+        if self._begins_now(plan) and (due := self._first_check(key, plan)):
+            first = FirstCheck(due, framed(user_key, table_records.tick_value(monitor, manual=True)))
+        return _planned(key, user_key, plan, first)
+
+    def planned_entry(self, key: bytes, value: bytes) -> TimetableEntry | None:
+        """The same for a table entry; None for a user's, too."""
+        user_key, _, monitor_id = key.partition(codec.SEPARATOR)
+        if not monitor_id or codec.is_bookkeeping(monitor_id):
+            return None
+        plan = table_records.read_plan(monitor_id, value)
+        if plan is None or self._begins_now(plan):
+            entry = codec.decode_entry(key, value)
+            assert isinstance(entry, Monitor)  # its key says so
+            return self.planned(entry, key)
+        return _planned(key, user_key, plan)
+
+    def _begins_now(self, plan: TimetableFields) -> bool:
+        """Tell whether a first check of it may still be to come."""
+        within_ms = self._first_check_within_ms
+        return within_ms is not None and plan.since + within_ms + 2 * PHASE_STEP_MS > self.now_ms()
+
+    def _first_check(self, key: bytes, plan: TimetableFields) -> int:
+        """Return when a monitor that begins is checked for the first time, beside its schedule; 0 for not at all.
+
+        It depends on nothing but the monitor, so that a worker that takes over comes to the same instant.
+        """
+        schedule = plan.schedule
+        if isinstance(schedule, At) or not is_check(plan.kind):
+            return 0
+        within_ms = self._first_check_within_ms or 0
+        if isinstance(schedule, Every):
+            if schedule.interval_ms < FIRST_CHECK_FROM_MS:
+                return 0
+            within_ms = min(within_ms, schedule.interval_ms // 2)
+        due = plan.since - plan.since % PHASE_STEP_MS + PHASE_STEP_MS + spread_of(key, within_ms)
+        following = next_due(schedule, key, plan.since, plan.since)
+        # it is checked by then, or over
+        return 0 if following is None or following <= due or 0 < plan.ends_at < due else due
+
+
+def _planned(
+    key: bytes, user_key: bytes, plan: TimetableFields, first: FirstCheck | None = None
+) -> TimetableEntry | None:
+    if plan.asleep:
+        return None
+    retry = None
+    if plan.retry is not None:
+        due, scheduled_at, tick = plan.retry
+        retry = Retry(due, scheduled_at, framed(user_key, tick))
+    return TimetableEntry(
+        key,
+        plan.schedule,
+        plan.since,
+        _line_of(plan.kind, plan.policy),
+        framed(user_key, plan.tick),
+        plan.ends_at or NEVER,
+        plan.starts_at > 0,
+        retry,
+        first,
+    )
+
+
+def _concerns(old: TimetableEntry | None, new: TimetableEntry | None, upto: int) -> bool:
+    """Tell whether a change is one of what is due up to ``upto``."""
+    if old is None:
+        return new is not None and new.since < upto
+    if new is None or new._replace(retry=None) != old._replace(retry=None):
+        return True
+    return any(planned.retry is not None and planned.retry.due <= upto for planned in (old, new))
+
+
+@lru_cache(maxsize=4_096)
+def _line_of(kind: str, policy: Policy) -> BatchKey:
+    way = Destination.INLINE if is_inline(kind) else Destination(policy.priority.value)
+    # to the second: lines that differ by less would each have chunks of their own
+    return BatchKey(way, policy.misfire, -(-policy.misfire_grace_ms // SECOND_MS) * SECOND_MS)
