@@ -18,6 +18,7 @@ from everwatch.store.row_mapping import text_of
 from everwatch.store.search import TABLES, ensure_indexes, has_index, index_of
 from everwatch.store.sql_schema import (
     FAILED,
+    audit_log,
     dead_letters,
     metadata,
     monitor_counts,
@@ -244,7 +245,7 @@ class _Filling:
         yield from self._answers(scale)
 
     def _answers(self, scale: Scale) -> Iterator[Step]:
-        """Dead letters, of which one in a thousand has a rare reason, and replies; one for each user."""
+        """Dead letters, of which one in a thousand has a rare reason, replies, entries of the audit log: one a user."""
         user = self._user(f"(i * 7919) % {scale.users}")
         at = f"{NOW_MS} - i * {max(1, DAYS * DAY_MS // scale.users)}"
         code = self._spread(_chance("i", 1), [("unknown_plan", 900), ("not_found", 99), ("quota", 1)])
@@ -262,6 +263,13 @@ class _Filling:
             {"user_id": user, "asked_id": "'command-' || i", "asked": "'command'", "at": at, "answer": "'done'",
              "monitor_id": "'website'", "command": "'pause'", "reason": "''", "path": "''", "code": "''",
              "version": "1", "partition": "0", "log_offset": "i"},
+        )  # fmt: skip
+        yield from self._insert(
+            audit_log, scale.users,
+            {"entry_id": "'entry-' || i", "at": at, "token_id": "'token-' || (i % 50)", "token_name": "'ci'",
+             "role": "'operator'", "address": "'192.0.2.7'", "forwarded_for": "''", "route": "'POST /v1/batch'",
+             "command": "'pause'", "user_id": user, "monitor_id": "'website'", "status": "200", "outcome": "'done'",
+             "command_id": "'command-' || i", "request_id": "'request'"},
         )  # fmt: skip
 
     def _insert(self, table: Table, count: int, columns: Mapping[str, str]) -> Iterator[Step]:

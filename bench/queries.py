@@ -26,6 +26,7 @@ from bench.report import Figure, Outcome, Peer
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.store import SqlReader, open_reader
+from everwatch.store.audit_log import AuditSelection
 from everwatch.store.interface import Selection, When
 from everwatch.store.letters import LetterSelection
 from everwatch.store.paging import Sort
@@ -172,9 +173,17 @@ def _letters(user: Callable[[Random], str]) -> Iterator[tuple[str, Ask]]:
     yield "dead letters by kind of reason", letters(alike="no Nnot_found")
     yield "dead letters by part of the reason", letters(text="1not")
     yield "dead letters of a user", lambda r, c: r.dead_letters(LetterSelection(user(c)), limit=PAGE)
+    yield "one dead letter", lambda r, c: r.dead_letter(c.randrange(8), c.randrange(300))
     yield "dead letters in a window", lambda r, c: r.dead_letters(when=_window(c), limit=PAGE)
     yield "dead letters of a window, counted", lambda r, c: r.count_letters(when=_window(c))
     yield "dead letters of a user, counted", lambda r, c: r.count_letters(LetterSelection(user(c)))
+    yield "audit log", lambda r, _: r.audit(after=r.audit(limit=PAGE).next, limit=PAGE)
+    yield "audit log of a user", lambda r, c: r.audit(AuditSelection(user(c)), limit=PAGE)
+    yield "audit log of a monitor", lambda r, c: r.audit(AuditSelection(user(c), "website"), limit=PAGE)
+    yield (
+        "audit log of a token in a window",
+        lambda r, c: r.audit(AuditSelection(token_id="t"), when=_window(c), limit=PAGE),
+    )
     yield "replies to a user", lambda r, c: r.replies(user(c), limit=PAGE)
     yield "replies to one command", lambda r, c: r.replies(user(c), f"command-{c.randrange(100)}", limit=PAGE)
 

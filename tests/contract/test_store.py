@@ -13,6 +13,7 @@ from everwatch.core.config import Settings
 from everwatch.model import (
     Agenda,
     At,
+    AuditEntry,
     CommandOutcome,
     Cron,
     Every,
@@ -50,6 +51,7 @@ from everwatch.store import (
     open_reader,
     open_store,
 )
+from everwatch.store.audit_log import AuditSelection
 from everwatch.store.letters import LetterSelection, Redrive, StoredLetter
 from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.retention import Keep
@@ -62,6 +64,7 @@ TRANSITIONS = Partition("transitions", 3)
 CHANGELOG = Partition("everwatch-monitors-changelog", 3)
 LETTERS = Partition("dead-letters", 3)
 REPLIES = Partition("replies", 3)
+AUDIT = Partition("audit", 3)
 
 
 DAY = 86_400_000
@@ -74,6 +77,7 @@ KEPT_DAYS = {
     "keep_daily_rollups_days": 70,
     "keep_dead_letters_days": 45,
     "keep_replies_days": 20,
+    "keep_audit_days": 48,
 }
 KEEP = Keep.of(Settings(**KEPT_DAYS))
 
@@ -84,7 +88,7 @@ class Feed:
     def __init__(self, store: ResultStore, reader: Reader) -> None:
         self.store = store
         self.reader = reader
-        self.next = {RESULTS: 0, TRANSITIONS: 0, CHANGELOG: 0, LETTERS: 0, REPLIES: 0}
+        self.next = {RESULTS: 0, TRANSITIONS: 0, CHANGELOG: 0, LETTERS: 0, REPLIES: 0, AUDIT: 0}
         self.stored_at = 9_000
 
     def results(self, *results: Result) -> SinkBatch:
@@ -98,6 +102,9 @@ class Feed:
 
     def replies(self, *replies: Reply) -> SinkBatch:
         return self._apply(REPLIES, replies=self._received(REPLIES, replies))
+
+    def audit(self, *entries: AuditEntry) -> SinkBatch:
+        return self._apply(AUDIT, audit=self._received(AUDIT, entries))
 
     def put(self, *values: User | Monitor) -> SinkBatch:
         entries = [CatalogueEntry(v.user_id, v.monitor_id if isinstance(v, Monitor) else "", v) for v in values]
@@ -645,6 +652,37 @@ def test_replies_come_back_as_they_were_stored_and_once(feed: Feed) -> None:
     assert feed.reader.replies("nobody") == []
 
 
+# --- who changed what -----------------------------------------------------------------------------------------------
+
+
+def change(entry_id: str = "e-1", at: int = MINUTE, **fields: Any) -> AuditEntry:
+    usual: dict[str, Any] = {
+        "token_id": "t-1", "token_name": "ci", "role": "operator", "address": "192.0.2.7", "forwarded_for": "",
+        "route": "POST /v1/users/{user_id}/monitors/{monitor_id}/pause", "command": "pause", "user_id": "anna",
+        "monitor_id": "shop", "status": 200, "outcome": "done", "command_id": "c-1", "request_id": "r-1",
+    }  # fmt: skip
+    return AuditEntry(entry_id=entry_id, at=at, **usual | fields)
+
+
+def test_changes_come_back_as_they_were_noted_once_and_by_who_and_what(feed: Feed) -> None:
+    entries = [
+        change(),
+        change("e-2", 2 * MINUTE, monitor_id="blog", status=404, outcome="not_found"),
+        change("e-3", 3 * MINUTE, user_id="bert", token_id="t-2", token_name="größer"),
+        change("e-4", 4 * MINUTE, user_id="", monitor_id="", token_id="t-2", command="create_token"),
+    ]
+    batch = feed.audit(*entries)
+    feed.store.apply(batch)
+    feed.store.forget_offsets([AUDIT])
+    feed.store.apply(batch)
+    assert feed.reader.audit() == entries[::-1]
+    assert feed.reader.audit(AuditSelection("anna")) == [entries[1], entries[0]]
+    assert feed.reader.audit(AuditSelection("anna", "shop")) == [entries[0]]
+    assert feed.reader.audit(AuditSelection(token_id="t-2"), when=When(0, 4 * MINUTE)) == [entries[2]]
+    first = feed.reader.audit(limit=3)
+    assert [first[0], *feed.reader.audit(after=first.next)] == [entries[3], entries[0]]
+
+
 # --- what is kept ---------------------------------------------------------------------------------------------------
 
 
@@ -826,12 +864,14 @@ def test_transitions_ended_stretches_and_tasks_that_are_over_are_kept_for_their_
 def test_dead_letters_and_replies_are_kept_for_their_times(feed: Feed) -> None:
     feed.letters(*(letter(day, day * DAY) for day in range(10)))
     feed.replies(*(reply(day * DAY, f"c-{day}") for day in range(10)))
+    feed.audit(*(change(f"e-{day}", day * DAY) for day in range(10)))
     assert trim_all(feed, 26 * DAY) > 0
     assert [each.at // DAY for each in feed.reader.replies("anna")] == [9, 8, 7, 6]
     assert len(feed.reader.dead_letters()) == 10
     assert trim_all(feed, 50 * DAY) > 0
     assert feed.reader.replies("anna") == []
     assert [each.offset for each in feed.reader.dead_letters()] == [9, 8, 7, 6, 5]
+    assert [each.at // DAY for each in feed.reader.audit()] == [9, 8, 7, 6, 5, 4, 3, 2]
     assert trim_all(feed, 50 * DAY) == 0
 
 
@@ -1322,6 +1362,7 @@ def fill(feed: Feed, user_id: str) -> None:
     own = {"user_id": user_id, "key": user_id}
     feed.letters(letter(feed.next[LETTERS], **own), letter(feed.next[LETTERS] + 1, ENDED + 9, source_ms=ENDED, **own))
     feed.replies(reply(user_id=user_id))
+    feed.audit(change(f"e-{user_id}", user_id=user_id))
 
 
 def left(feed: Feed, user_id: str) -> dict[str, int]:
@@ -1333,13 +1374,14 @@ def left(feed: Feed, user_id: str) -> dict[str, int]:
         "tasks": len(reader.tasks(user_id, now=ENDED)),
         "letters": len(reader.dead_letters(LetterSelection(user_id))),
         "replies": len(reader.replies(user_id)),
+        "audit": len(reader.audit(AuditSelection(user_id))),
         "monitors": len(reader.monitors(user_id)),
         "users": int(reader.user(user_id) is not None),
     }
 
 
 NOTHING_LEFT = dict.fromkeys(
-    ("results", "transitions", "history", "tasks", "letters", "replies", "monitors", "users"), 0
+    ("results", "transitions", "history", "tasks", "letters", "replies", "audit", "monitors", "users"), 0
 )
 
 
@@ -1354,7 +1396,7 @@ def test_a_purged_user_leaves_nothing_and_the_others_stay(feed: Feed, has_passed
     went = purge(feed, purge_of("anna", end=end))
     assert went["results"] == 5
     assert went["transitions"] == 1
-    assert (went["dead_letters"], went["replies"]) == (2, 1)
+    assert (went["dead_letters"], went["replies"], went["audit_log"]) == (2, 1, 1)
     assert left(feed, "anna") == NOTHING_LEFT
     assert left(feed, "annabel") == others
     # once more, as after a kill: nothing is left to do
@@ -1368,7 +1410,7 @@ def test_what_the_topics_still_hold_of_a_purged_user_is_not_stored_again(feed: F
 
     # results of checks that were under way, and everything once more, as after the offsets were lost
     feed.results(result(ENDED, started_at=ENDED + MINUTE))
-    feed.store.forget_offsets([RESULTS, TRANSITIONS, CHANGELOG, LETTERS, REPLIES])
+    feed.store.forget_offsets([RESULTS, TRANSITIONS, CHANGELOG, LETTERS, REPLIES, AUDIT])
     fill(feed, "anna")
     feed.delete("anna", at=ENDED)
     assert left(feed, "anna") == NOTHING_LEFT
@@ -1404,7 +1446,8 @@ def test_a_purged_user_who_signs_up_again_is_stored_and_only_the_old_rows_go(fee
     feed.transitions(Transition("anna", "shop", ENDED + MINUTE, State.NEW, State.UP, "", 1))
     feed.letters(letter(9, ENDED + MINUTE, source_ms=ENDED + 1))
     feed.replies(reply(ENDED + 1))
+    feed.audit(change("e-after", ENDED + 1))
     purge(feed, purge_of("anna", end=end))
     assert left(feed, "anna") == NOTHING_LEFT | {
-        "results": 1, "transitions": 1, "history": 1, "letters": 1, "replies": 1, "monitors": 1, "users": 1,
+        "results": 1, "transitions": 1, "history": 1, "letters": 1, "replies": 1, "audit": 1, "monitors": 1, "users": 1,
     }  # fmt: skip

@@ -84,7 +84,7 @@ def test_a_purged_user_is_gone_and_told_what_topics_keep(pipeline: Pipeline) -> 
     assert isinstance(remains, list)
     until = {each["topic"]: each["until"] - ended_at for each in remains}
     topics = pipeline.topics
-    assert until.keys() == set(topics.all) - {topics.progress, topics.access}
+    assert until.keys() == set(topics.all) - {topics.progress, topics.access, topics.jobs}
     # as the topics are configured, and a week (segment.ms) more until a segment is closed
     assert until[topics.dead_letters] >= 37 * 24 * HOUR_MS
     assert until[topics.dead_letters] < 38 * 24 * HOUR_MS

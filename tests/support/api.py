@@ -1,7 +1,7 @@
 """The API's server in the loop of a test, on the store in memory and a worker that answers at once."""
 
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,15 @@ import aiohttp
 import msgspec
 import orjson
 
+from everwatch.api.access import Access
 from everwatch.api.alerting import NotifierDatabase
+from everwatch.api.auditing import AuditLog
 from everwatch.api.cookies import cookie_name
 from everwatch.api.database import Database
-from everwatch.api.live import Live
+from everwatch.api.job_records import Jobs
+from everwatch.api.job_writing import JobWriter
+from everwatch.api.letters import redriving
+from everwatch.api.live import Following, Live
 from everwatch.api.logins import Logins
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
@@ -28,11 +33,14 @@ from everwatch.core.errors import EverwatchError, InvalidInput, StoreError
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.encoding import codec
 from everwatch.kafka.command_client import Asked
-from everwatch.kafka.group_members import GroupMembers
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition
 from everwatch.kafka.lag import Lag
+from everwatch.kafka.process_figures import GroupMembers
+from everwatch.kafka.redrive import RedrivenLetter
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
-from everwatch.model import CommandOutcome, CommandType, Monitor, Priority, Reply, User
+from everwatch.model import AuditEntry, CommandOutcome, CommandType, Monitor, Priority, Reply, User
 from everwatch.notifier.storage import Storage
 from everwatch.rules.admission import admit_command, admit_signup
 from everwatch.rules.registration_rules import carry_out, sign_up
@@ -151,13 +159,58 @@ class Worker:
 
 
 class Records:
-    """Takes records of the topic ``access`` in at once."""
+    """Takes records of topics that are followed in at once."""
 
-    def __init__(self, take: Callable[[bytes, bytes | None], None]) -> None:
-        self._take = take
+    def __init__(self, takers: Mapping[str, Callable[[list[Record]], None]]) -> None:
+        self._takers = takers
 
     async def send(self, topic: str, key: bytes, value: bytes | None) -> None:
-        self._take(key, value)
+        self._takers[topic]([Record(topic, 0, 0, 0, key, value)])
+
+
+class LetterTopic:
+    """The topic of dead letters, and what sends them back; ``sent``: those that were."""
+
+    def __init__(self) -> None:
+        self.held: list[DeadLetter | Redriven] = []
+        self.sent: list[DeadLetter] = []
+
+    def read(self) -> Iterator[DeadLetter | Redriven]:
+        yield from tuple(self.held)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def send(self, letters: Sequence[DeadLetter]) -> list[RedrivenLetter]:
+        done = []
+        for each in letters:
+            assert each.source is not None
+            to = SourcePosition(each.source.topic, each.source.partition, 1_000 + len(self.sent))
+            self.sent.append(each)
+            self.held.append(Redriven(each.place, to, START))
+            done.append(RedrivenLetter(each, to))
+        return done
+
+
+class AuditTopic:
+    """Takes entries of the audit log, and stores them as a sink does, at once. ``failure``: of each."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self.entries: list[AuditEntry] = []
+        self.failure: EverwatchError | None = None
+
+    async def send_each(self, records: Sequence[tuple[str, bytes, bytes | None]]) -> list[EverwatchError | None]:
+        if self.failure is not None:
+            return [self.failure for _ in records]
+        for topic, key, value in records:
+            entry = codec.decode_audit_entry(value)
+            assert (topic, key.decode()) == ("audit", entry.user_id or entry.token_id)
+            place = Partition("audit", 0)
+            received = Received(place, len(self.entries), entry.at, entry)
+            self.entries.append(entry)
+            self._store.apply(SinkBatch(entry.at, {place: len(self.entries)}, audit=[received]))
+        return [None for _ in records]
 
 
 class Api:
@@ -168,10 +221,15 @@ class Api:
         self.clock = SettableClock(START)
         self.store = MemoryStore()
         self.worker = Worker(self.store, self.clock)
+        self.audit = AuditTopic(self.store)
+        self.letters = LetterTopic()
+        self.jobs = Jobs(self.clock)
         self.tokens = Tokens(load_settings())
         self.logins = Logins()
         self.ping_keys = PingKeys()
         self.ping_keys.put(new_ping_secret(START))
+        access = Access(self.tokens, self.logins, self.ping_keys, self.clock)
+        self.records = Records({"access": access.take, "jobs": self.jobs.take})
         self.not_ready: dict[str, str] = {}
         self.waited_for: list[str] = []
         self.failure: EverwatchError | None = None
@@ -179,9 +237,12 @@ class Api:
         self.texts = {role: self.token(role) for role in Role}
         self.url = ""
         self.taker: Any = None
+        self.ends: dict[tuple[str, int], int] = {("transitions", 0): 0, ("results", 0): 0}
+        self.held: list[Record] = []
         self.live = Live(
             Topics.of(load_settings()),
             self._follow,
+            self._replayed,
             lambda principal: self.tokens.is_valid(principal, self.clock.now_ms()),
             self.clock,
         )
@@ -206,7 +267,11 @@ class Api:
         async def close() -> None:
             self.taker = None
 
-        return close
+        return Following(self.ends, close)
+
+    def _replayed(self, wanted: Mapping[tuple[str, int], range]) -> Iterator[list[Record]]:
+        for place, offsets in wanted.items():
+            yield [each for each in self.held if (each.topic, each.partition) == place and each.offset in offsets]
 
     def token(self, role: Role, user_id: str = "", **more: Any) -> str:
         """Make a token."""
@@ -224,10 +289,6 @@ class Api:
 
     def services(self) -> Services:
         """Return the parts that the server works with."""
-        from everwatch.api.access import Access
-        from everwatch.kafka.consumed_record import Record
-
-        access = Access(self.tokens, self.logins, self.ping_keys, self.clock)
 
         def opened() -> MemoryStore:
             if self.failure is not None:
@@ -242,7 +303,7 @@ class Api:
             self.logins,
             self.ping_keys,
             ConfigSecrets(None),
-            Records(lambda key, value: access.take([Record("access", 0, 0, 0, key, value)])),
+            self.records,
             "access",
             lambda: Lag(START, (), {}),
             self._owners,
@@ -252,6 +313,10 @@ class Api:
             self.live,
             ConsoleFiles(self.console),
             NotifierDatabase(self._storage, self.clock, threads=1),
+            AuditLog(self.audit, "audit", self.clock, load_settings().output_format),
+            redriving(lambda: self.letters, lambda: self.letters, Topics.of(load_settings()), ""),
+            self.jobs,
+            JobWriter(self.records, "jobs", self.jobs),
         )
 
     async def call(

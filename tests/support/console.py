@@ -16,7 +16,8 @@ from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import Member
-from everwatch.kafka.lag import Lag, PartitionLag
+from everwatch.kafka.lag import Lag
+from everwatch.kafka.process_figures import PartitionLag
 from everwatch.kafka.topics import Topics
 from everwatch.model import At, Every, Monitor, MonitorSpec, Origin, Policy, Result, State, Status, Transition, User
 from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
@@ -248,6 +249,7 @@ class ConsoleApi(Api):
         return Live(
             Topics.of(load_settings()),
             self._follow,
+            self._replayed,
             lambda principal: self.tokens.is_valid(principal, self.clock.now_ms()),
             self.clock,
         )

@@ -119,7 +119,9 @@ async def test_a_session_is_no_token_and_a_token_no_session(server: Api) -> None
 async def test_a_token_of_one_user_sees_nothing_of_another_by_any_list_filter_or_cursor(server: Api) -> None:
     hers = server.token(Role.VIEWER, HERS)
     routes: list[Route] = server.server.routes  # type: ignore[attr-defined]
-    lists = [r for r in routes if r.permission.reach is Reach.NARROWED and r.method == "GET" and r.path != "/v1/live"]
+    narrowed = [r for r in routes if r.permission.reach is Reach.NARROWED and r.method == "GET"]
+    # what names one thing has tests of its own
+    lists = [r for r in narrowed if not r.parameters and r.path != "/v1/live"]
     assert lists
     for route in lists:
         seen = await server.call("GET", route.path, token=hers)

@@ -14,8 +14,10 @@ from support.waiting import PATIENCE
 
 from everwatch.api import live as live_module
 from everwatch.api.permissions import Role
+from everwatch.api.queries import LiveQuery
 from everwatch.api.routing import Call
-from everwatch.core.config import OutputFormat, load_settings
+from everwatch.core.config import load_settings
+from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
@@ -35,8 +37,12 @@ def changed(user_id: str, offset: int, monitor_id: str = "m") -> Record:
 
 
 @asynccontextmanager
-async def stream(server: Api, query: str = "", token: str = "") -> AsyncIterator[aiohttp.StreamReader]:
+async def stream(
+    server: Api, query: str = "", token: str = "", last_event_id: str = ""
+) -> AsyncIterator[aiohttp.StreamReader]:
     headers = {"Authorization": f"Bearer {token or server.texts[Role.VIEWER]}"}
+    if last_event_id:
+        headers["Last-Event-ID"] = last_event_id
     async with server.session.get(f"{server.url}/v1/live{query}", headers=headers) as response:
         assert response.status == 200, await response.text()
         async with asyncio.timeout(30 * PATIENCE):
@@ -50,8 +56,15 @@ async def test_a_client_gets_what_it_asked_for_and_no_more(server: Api) -> None:
         server.taker([changed("ann", 1, "a"), changed("bob", 2), changed("ann", 3, "b")])
         for offset in (1, 2, 3):
             event = await everything.readuntil(b"\n\n")
-            assert event.startswith(b"event: transition\nid: transition/0/%d\ndata: {" % offset)
+            name, where, data = event.splitlines()[:3]
+            assert (name, where.partition(b";")[0]) == (b"event: transition", b"id: transition/0/%d" % offset)
+            assert data.startswith(b"data: {")
         assert b'"monitor_id":"b"' in await one.readuntil(b"\n\n")
+    await left(server)
+
+
+async def left(server: Api) -> None:
+    """Wait until no client is there."""
     async with asyncio.timeout(30 * PATIENCE):
         while server.live.clients or server.taker is not None:
             await asyncio.sleep(0.01)
@@ -67,11 +80,11 @@ async def test_a_stream_that_kafka_does_not_let_begin_is_given_up_at_its_deadlin
         await asyncio.Event().wait()
         raise AssertionError
 
-    live = live_module.Live(Topics.of(load_settings()), never, lambda _: True, server.clock)
+    live = live_module.Live(Topics.of(load_settings()), never, lambda _: (), lambda _: True, server.clock)
     call = Call({}, CIMultiDictProxy(CIMultiDict()), deadline_s=asyncio.get_running_loop().time())
     async with asyncio.timeout(30 * PATIENCE) as limit:
         with pytest.raises(TimeoutError):
-            await live.stream(call, live_module.LiveQuery(), make_mocked_request("GET", "/v1/live"))
+            await live.stream(call, LiveQuery(), make_mocked_request("GET", "/v1/live"))
         assert not limit.expired()
         await live.stop()
 
@@ -111,7 +124,52 @@ async def test_a_stream_ends_when_its_token_is_revoked_and_when_the_process_stop
 
 
 async def test_a_client_that_does_not_read_is_left_behind_with_a_bounded_queue() -> None:
-    client = live_module.Client("", "", None)
+    client = live_module.LiveClient("", "", None)
     for second in range(100):
         client.offer([("transition", changed("ann", number)) for number in range(60)], float(second))
     assert client.dropped == 100 * 60 - live_module.MOST_QUEUED
+
+
+async def test_a_client_that_comes_back_gets_what_it_missed_and_nothing_twice(server: Api) -> None:
+    server.ends = {("transitions", 0): 10, ("results", 0): 4}
+    async with stream(server) as events:
+        server.taker([changed("ann", 10), changed("bob", 11)])
+        last = (await events.readuntil(b"\n\n")).splitlines()[1].removeprefix(b"id: ")
+    assert last == b"transition/0/10;r=4;t=11"
+    await left(server)
+    server.held = [changed("ann", number) for number in range(10, 14)]
+    server.ends = {("transitions", 0): 14, ("results", 0): 4}
+    async with stream(server, last_event_id=last.decode()) as events:
+        got = [await events.readuntil(b"\n\n") for _ in range(3)]
+        server.taker([changed("ann", 14)])
+        got.append(await events.readuntil(b"\n\n"))
+    assert [each.splitlines()[1].partition(b";")[0] for each in got] == [
+        b"id: transition/0/%d" % number for number in (11, 12, 13, 14)
+    ]
+
+
+async def test_a_client_that_comes_back_sees_nothing_of_another_user(server: Api) -> None:
+    server.held = [changed("bob", 0), changed("ann", 1)]
+    server.ends = {("transitions", 0): 2, ("results", 0): 0}
+    hers = server.token(Role.VIEWER, "ann")
+    async with stream(server, token=hers, last_event_id="transition/0/0;r=0;t=0") as events:
+        assert b'"user_id":"ann"' in await events.readuntil(b"\n\n")
+
+
+async def test_of_what_a_client_missed_for_long_the_newest_is_read_again_and_the_rest_counted(
+    server: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_module, "MOST_REPLAYED", 4)
+    server.held = [changed("ann", number) for number in range(10)]
+    server.ends = {("transitions", 0): 10, ("results", 0): 0}
+    async with stream(server, last_event_id=";r=0;t=1") as events:
+        got = [await events.readuntil(b"\n\n") for _ in range(5)]
+    assert got[0].splitlines()[1].startswith(b"id: transition/0/6;")
+    assert got[-1] == b'event: dropped\ndata: {"dropped":5}\n\n'
+
+
+@pytest.mark.parametrize("wrong", ["x", "transition/0/5", ";t=99", ";t=1.2.3.4;r=5", ";t=-1", ";t=" + "1" * 30, ";q=1"])
+async def test_an_id_that_says_nothing_of_use_begins_now(server: Api, wrong: str) -> None:
+    async with stream(server, last_event_id=wrong) as events:
+        server.taker([changed("ann", 0)])
+        assert b"id: transition/0/0;" in await events.readuntil(b"\n\n")

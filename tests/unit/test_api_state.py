@@ -345,3 +345,27 @@ async def test_a_key_of_one_use_is_none_of_another_and_none_can_be_guessed(serve
         assert (await server.call("GET", f"/badge/{key}.svg", token=None)).code == "not_found"
     assert PingKeys().badge_of(badge) is None
     assert server.ping_keys.badge_of(badge) == ("ann", "site")
+
+
+async def test_facets_count_each_filter_under_what_the_others_say(server: Api) -> None:
+    for user_id, plan, kinds in (("ann", "gold", ("noop", "heartbeat")), ("bob", "free", ("noop",))):
+        monitors = [
+            {"monitor_id": kind, "kind": kind, "labels": {"env": user_id}}
+            | ({"schedule": {"every": "1m"}} if kind == "noop" else {"config": {"period": "1h"}})
+            for kind in kinds
+        ]
+        await server.call("PUT", f"/v1/users/{user_id}", body={"plan": plan, "monitors": monitors})
+    await server.call("POST", "/v1/users/ann/monitors/noop/pause", body={})
+    everything = (await server.call("GET", "/v1/monitors/facets")).json
+    assert everything == {
+        "states": {"new": 2, "paused": 1}, "kinds": {"noop": 2, "heartbeat": 1}, "plans": {"gold": 2, "free": 1},
+        "complete": True,
+    }  # fmt: skip
+    paused = (await server.call("GET", "/v1/monitors/facets?state=paused&plan=gold")).json
+    assert (paused["states"], paused["kinds"]) == ({"new": 1, "paused": 1}, {"noop": 1})
+    of_label = (await server.call("GET", "/v1/monitors/facets?label=env%3Dann&kind=noop")).json
+    assert of_label == {
+        "states": {"paused": 1}, "kinds": {"noop": 1, "heartbeat": 1}, "plans": None, "complete": True,
+    }  # fmt: skip
+    hers = (await server.call("GET", "/v1/monitors/facets", token=server.token(Role.VIEWER, "bob"))).json
+    assert hers["kinds"] == {"noop": 1}

@@ -66,6 +66,19 @@ async def test_a_monitor_is_created_once_and_changed_only_by_who_has_seen_it(ser
     assert only_new.status == 412
 
 
+async def test_a_put_of_whatever_is_there_changes_it_and_creates_nothing(server: Api) -> None:
+    await server.call("PUT", "/v1/users/ann", body={})
+    path = "/v1/users/ann/monitors/site"
+    nothing = await server.call("PUT", path, body=SITE, If_Match="*")
+    assert (nothing.status, nothing.code) == (412, "version_mismatch")
+    assert server.store.monitor("ann", "site") is None
+    await server.call("PUT", path, body=SITE)
+    changed = await server.call("PUT", path, body=SITE | {"name": "x"}, If_Match="*")
+    assert (changed.status, changed.headers["ETag"]) == (200, '"2"')
+    wrong = await server.call("PUT", path, body={"kind": "htpp"}, If_Match="*")
+    assert (wrong.status, wrong.json["errors"][0]["path"]) == (422, "$.kind")
+
+
 async def test_a_patch_changes_what_it_names(server: Api) -> None:
     await server.call("PUT", "/v1/users/ann", body={})
     await server.call("PUT", "/v1/users/ann/monitors/site", body=SITE | {"labels": {"env": "prod", "team": "a"}})

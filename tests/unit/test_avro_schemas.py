@@ -22,6 +22,7 @@ from everwatch.model import (
     Agenda,
     Align,
     At,
+    AuditEntry,
     Backoff,
     Command,
     CommandOutcome,
@@ -147,6 +148,10 @@ REPLY_SIGNUP = Reply("", "u-1", "", "signup", CommandOutcome.REGISTERED, "", "",
 REPLY_SIGNAL = Reply(
     "", "u-1", "größe", "signal", CommandOutcome.REFUSED, "no", "", 0, AT, "not_found", signal_id="n-1"
 )
+AUDIT = AuditEntry(
+    "e-1", AT, "0123abcd", "ci", "operator", "192.0.2.7", "203.0.113.9",
+    "POST /v1/users/{user_id}/monitors/{monitor_id}/pause", "pause", "u-1", "größe", 200, "done", "c-1", "r-1",
+)  # fmt: skip
 
 # what a program of a user's own writes, and what it means
 INPUTS: dict[str, dict[str, Any]] = {
@@ -268,6 +273,7 @@ EXPECTED: dict[str, object] = {
     "reply-signup": REPLY_SIGNUP,
     "reply-position": msgspec.structs.replace(REPLY_CODE, partition=3, offset=1_042),
     "reply-signal": REPLY_SIGNAL,
+    "audit": AUDIT,
 }
 READ: dict[str, Callable[[bytes], object]] = {
     "signup": codec.decode_signup,
@@ -277,6 +283,7 @@ READ: dict[str, Callable[[bytes], object]] = {
     "result": codec.decode_result,
     "transition": codec.decode_transition,
     "reply": codec.decode_reply,
+    "audit": codec.decode_audit_entry,
     "monitor": lambda data: codec.decode_entry(codec.table_key("u-1", "größe"), data),
     "user": lambda data: codec.decode_entry(codec.table_key("u-1"), data),
 }
@@ -302,8 +309,10 @@ def written(sample: str) -> bytes:
             return codec.encode_transition(transition, OutputFormat.AVRO)
         case Reply() as reply:
             return codec.encode_reply(reply, OutputFormat.AVRO)
-        case User() | Monitor() as entry:
-            return codec.encode_entry(entry)
+        case AuditEntry() as entry:
+            return codec.encode_audit_entry(entry, OutputFormat.AVRO)
+        case User() | Monitor() as stored:
+            return codec.encode_entry(stored)
         case _:
             return avro_schemas.encode(schema_of(sample), INPUTS[sample])
 

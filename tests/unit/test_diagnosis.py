@@ -31,7 +31,8 @@ from everwatch.diagnosis.checks.workers import check_workers
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.diagnosis.system import DiskSpace, is_stopped
 from everwatch.kafka.consumer_groups import Member
-from everwatch.kafka.lag import Lag, PartitionLag
+from everwatch.kafka.lag import Lag
+from everwatch.kafka.process_figures import PartitionLag
 from everwatch.notifier.standing_rows import FailingServer, Standing, Waiting
 from everwatch.notifier.storage import open_storage
 from everwatch.rules.changelog_marks import Held

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from everwatch.cli.commands.explain import processes_of
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable
-from everwatch.kafka.group_members import GroupMembers, owners_of
+from everwatch.kafka.group_members import owners_of
+from everwatch.kafka.process_figures import GroupMembers
 from everwatch.model import (
     Align,
     At,

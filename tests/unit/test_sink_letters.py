@@ -14,11 +14,11 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import avro_schemas
-from everwatch.encoding.codec import encode_reply, table_key
+from everwatch.encoding.codec import encode_audit_entry, encode_reply, table_key
 from everwatch.kafka.consumed_record import Headers, Record
 from everwatch.kafka.dead_letter_writer import DeadLetters
 from everwatch.kafka.topics import Topics
-from everwatch.model import CommandOutcome, Reply
+from everwatch.model import AuditEntry, CommandOutcome, Reply
 from everwatch.sink.batch_builder import build_batch
 from everwatch.sink.letter_builder import letter_of
 from everwatch.store.letters import MOST_KEPT, Redrive, StoredLetter
@@ -232,3 +232,21 @@ def test_replies_are_read_in_either_encoding_and_that_to_a_purge_is_not_kept(out
     assert [(each.offset, each.value) for each in batch.replies] == [(0, replies[0])]
     assert [each.record.offset for each in refused] == [2, 3]
     assert list(batch.offsets.values()) == [4]
+
+
+@pytest.mark.parametrize("output_format", list(OutputFormat))
+def test_changes_over_http_are_read_in_either_encoding_and_a_purge_is_not_kept(output_format: OutputFormat) -> None:
+    def entry(number: int, **more: Any) -> AuditEntry:
+        given = {"at": AT, "command": "pause", "user_id": "anna", "status": 200} | more
+        names = ("token_id", "token_name", "role", "address", "forwarded_for", "monitor_id", "outcome", "command_id")
+        plain = dict.fromkeys((*names, "request_id"), "x")
+        return AuditEntry(entry_id=f"e-{number}", route="POST /v1/batch", **plain | given)
+
+    entries = [entry(0), entry(1, command="purge"), entry(2, at=AT + 2 * BROKER_AHEAD_MS), entry(3, user_id="a\0")]
+    records = [
+        Record(TOPICS.audit, 1, number, AT, b"anna", encode_audit_entry(one, output_format))
+        for number, one in enumerate(entries)
+    ]
+    batch, refused = build_batch(records, TOPICS, AT)
+    assert [each.value for each in batch.audit] == [entries[0]]
+    assert [each.record.offset for each in refused] == [2, 3]

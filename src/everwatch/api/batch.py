@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 import orjson
 
+from everwatch.api.auditing import ACCEPTED
 from everwatch.api.commanding import Commands
 from everwatch.api.permissions import Principal, Scope
 from everwatch.api.problems import Problem, invalid, refused
-from everwatch.api.routing import Answer, Call
+from everwatch.api.rendering import outcome
+from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.sending import wait_of
-from everwatch.api.views import Outcome, outcome
+from everwatch.api.views import LineOutcome, Outcome
 from everwatch.core.errors import EverwatchError, InvalidInput, RecordRefused
 from everwatch.kafka.command_client import Asked, asked_of, signal_asked, signup_asked
 from everwatch.model import CommandOutcome as Outcomes
@@ -24,17 +26,6 @@ BODY_LIMIT = 32 * 1024 * 1024
 _AT_ONCE = 100
 NDJSON = "application/x-ndjson"
 _FOR_ADMINS = frozenset({CommandType.PURGE, CommandType.REENCRYPT_USER})
-
-
-class LineOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one line, counted from 1: a status as its own request would have had, and the outcome."""
-
-    line: int
-    status: int
-    outcome: Outcome | None = None
-    code: str = ""
-    reason: str = ""
-    path: str = ""
 
 
 class Batch:
@@ -64,7 +55,8 @@ class Batch:
         for each, reply in zip(asked, replies, strict=True):
             outcomes[each.line] = _outcome(each, reply)
         body = b"".join(msgspec.json.encode(outcomes[number]) + b"\n" for number, _ in lines)
-        return Answer(body, 207, media_type=NDJSON)
+        changes = [_change(each, outcomes[each.line]) for each in asked if each.asker.command != "signal"]
+        return Answer(body, 207, media_type=NDJSON, changes=changes)
 
 
 def _asked(line: bytes, number: int, principal: Principal) -> Asked:
@@ -78,9 +70,11 @@ def _asked(line: bytes, number: int, principal: Principal) -> Asked:
     wanted.pop("reply", None)
     match wanted.get("command"):
         case "signup":
-            asked = signup_asked(_named(wanted, "signup_id"), ask=True, line=number)
+            signup_id = _id_of(wanted, "signup_id")
+            asked = signup_asked(_named(wanted), signup_id=signup_id, ask=True, line=number)
         case "signal":
-            asked = signal_asked(_named(wanted, "signal_id"), ask=True)._replace(line=number)
+            signal_id = _id_of(wanted, "signal_id")
+            asked = signal_asked(_named(wanted), signal_id=signal_id, ask=True)._replace(line=number)
         case _:
             asked = asked_of(wanted, number)
     if principal.user_id and asked.asker.user_id != principal.user_id:
@@ -90,10 +84,17 @@ def _asked(line: bytes, number: int, principal: Principal) -> Asked:
     return asked
 
 
-def _named(wanted: dict[str, Any], id_field: str) -> bytes:
+def _id_of(wanted: dict[str, Any], name: str) -> str:
+    """The id that a line gives its signup or signal, taken out of it; "" for a new one. Raises InvalidInput."""
+    given = wanted.pop(name, "")
+    if not isinstance(given, str):
+        raise InvalidInput("an id is a text", f"$.{name}")
+    return given
+
+
+def _named(wanted: dict[str, Any]) -> bytes:
     """A signup or signal as JSON, without what says that it is one. Raises InvalidInput."""
     del wanted["command"]
-    wanted.pop(id_field, None)
     try:
         return orjson.dumps(wanted)
     except orjson.JSONEncodeError as error:  # orjson reads deeper arrays and objects than it writes
@@ -112,6 +113,15 @@ def _outcome(asked: Asked, reply: Reply | EverwatchError | None) -> LineOutcome:
     if reply.answer is Outcomes.REFUSED:
         return LineOutcome(asked.line, refused(reply).status, outcome(reply), reply.code, reply.reason, reply.path)
     return LineOutcome(asked.line, HTTPStatus.OK, outcome(reply))
+
+
+def _change(asked: Asked, became: LineOutcome) -> AuditedChange:
+    """What the audit log is to say of a line."""
+    asker, answered = asked.asker, became.outcome
+    said = became.code or (answered.answer.value if answered and answered.answer else ACCEPTED)
+    return AuditedChange(
+        asker.command, asker.user_id, asker.monitor_id, asker.command_id or asker.signup_id, became.status, said
+    )
 
 
 def _failed(number: int, problem: Problem, path: str = "") -> LineOutcome:

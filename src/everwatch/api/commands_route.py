@@ -3,8 +3,8 @@
 from everwatch.api.commanding import Commands
 from everwatch.api.database import Database
 from everwatch.api.problems import not_found
+from everwatch.api.rendering import outcome
 from everwatch.api.routing import Answer, Call
-from everwatch.api.views import outcome
 
 
 class CommandOutcomes:

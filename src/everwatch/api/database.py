@@ -19,6 +19,7 @@ MOST_WAITING = 256
 OPEN_AGAIN_S = 1.0
 PASSED_WITHIN_S = 2.0
 LOOK_AGAIN_S = 0.02
+LONGEST_POSITIONS = 4_000
 _POSITION = re.compile(r"(\d{1,6})@(\d{1,19})\Z")
 
 
@@ -83,25 +84,27 @@ class Database(AskedInThreads[Reader]):
     """The database that the sink writes."""
 
 
-def position_of(text: str) -> tuple[int, int]:
-    """Return partition and offset of an ``Everwatch-After``. Raises Problem."""
-    found = _POSITION.match(text)
-    if found is None:
-        raise Problem(400, "invalid_position", "Everwatch-After is the Everwatch-Position of an answer: 3@1042.")
-    return int(found[1]), int(found[2])
+def positions_of(text: str) -> dict[int, int]:
+    """Return the offset of each partition that an ``Everwatch-After`` names. Raises Problem."""
+    found = [_POSITION.match(part.strip()) for part in text[:LONGEST_POSITIONS].split(",")]
+    if not all(found) or len(text) > LONGEST_POSITIONS:
+        raise Problem(
+            400, "invalid_position", "Everwatch-After is the Everwatch-Position of an answer: 3@1042; or of several."
+        )
+    return {int(each[1]): int(each[2]) for each in sorted(filter(None, found), key=lambda each: int(each[2]))}
 
 
 async def wait_for_position(database: Database, changelog: str, position: str, deadline_s: float) -> None:
-    """Wait until the database has a position of the changelog, for at most ``PASSED_WITHIN_S``.
+    """Wait until the database has positions of the changelog, for at most ``PASSED_WITHIN_S``.
 
     Raises Problem for one that it does not have by then, StoreError.
     """
-    partition, offset = position_of(position)
+    wanted = positions_of(position)
     loop = asyncio.get_running_loop()
     end_s = min(deadline_s, loop.time() + PASSED_WITHIN_S)
     while True:
         stored = await database.ask(lambda reader: reader.offsets())
-        if stored.get(Partition(changelog, partition), 0) > offset:
+        if all(stored.get(Partition(changelog, number), 0) > offset for number, offset in wanted.items()):
             return
         if loop.time() >= end_s:
             raise unavailable(BEHIND, "The database does not have that write yet.")

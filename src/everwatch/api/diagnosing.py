@@ -4,33 +4,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from everwatch.api.routing import Answer, Call
-from everwatch.api.views import Instant
+from everwatch.api.state_views import DiagnosisView, FindingView
 from everwatch.core.clock import Clock
 from everwatch.diagnosis import Finding
 
 logger = logging.getLogger(__name__)
 LOOK_AGAIN_S = 15.0
 WAIT_S = 2.0
-
-
-class FindingView(msgspec.Struct, frozen=True):
-    """One check: what was seen, and the remedy if that is a fault."""
-
-    name: str
-    ok: bool
-    says: str
-    remedy: str
-
-
-class DiagnosisView(msgspec.Struct, frozen=True):
-    """The checks of an instant (ms). ``running``: newer ones are under way; ``at`` 0: they are the first."""
-
-    at: Instant
-    running: bool
-    findings: list[FindingView]
 
 
 class Diagnosing:

@@ -8,7 +8,8 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
+from uuid import uuid4
 
 import msgspec
 import msgspec.inspect
@@ -17,6 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from msgspec.inspect import ListType
 
 from everwatch.api import metrics, problems
+from everwatch.api.auditing import NOT_LOGGED, Asking, AuditLog, changes_of, refused_change
 from everwatch.api.cookies import check_same_origin, cookie_name
 from everwatch.api.permissions import NOBODY, Principal
 from everwatch.api.problems import BEHIND, FieldError, Problem, invalid, unavailable
@@ -43,6 +45,7 @@ LONGEST_WAIT_S = 35.0
 EVENT_STREAM = "text/event-stream"
 _JSON = "application/json"
 _ID_OF = web.RequestKey("request_id", str)
+_CALL_OF = web.RequestKey("call", Call)
 _ALLOWANCE_OF = web.RequestKey("allowance", Allowance)
 NO_HEADERS: Mapping[str, str] = {}
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -56,7 +59,14 @@ SECURITY_HEADERS = {
 }
 # a copy per client that must ask whether it still holds
 _REVALIDATED = "private, no-cache"
-PATH_TYPES: Mapping[str, Any] = {"user_id": UserId, "monitor_id": Name, "task_id": Name, "command_id": MonitorId}
+PATH_TYPES: Mapping[str, Any] = {
+    "user_id": UserId,
+    "monitor_id": Name,
+    "task_id": Name,
+    "command_id": MonitorId,
+    "partition": Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\Z")],
+    "offset": Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}\Z")],
+}
 """Types of path parameters, by name; one that is not here is text."""
 _encode = msgspec.json.Encoder().encode
 MOST_WRITTEN = 10_000
@@ -74,6 +84,7 @@ class Edge:
         tokens: Tokens,
         clock: Clock,
         wait_for_position: WaitForPosition,
+        audit: AuditLog,
         *,
         origins: frozenset[str] = frozenset(),
         requests_per_min: int = 0,
@@ -83,6 +94,8 @@ class Edge:
         self._tokens = tokens
         self._clock = clock
         self._wait_for_position = wait_for_position
+        self._audit = audit
+        self._noting: set[asyncio.Task[None]] = set()
         self._origins = origins
         self._limiter = RateLimiter(requests_per_min)
         self._deadline_s = deadline_s
@@ -104,10 +117,12 @@ class Edge:
                     answer = await self._answer(route, request)
                 except Exception as error:
                     problem = self._problem_of(error, route, request_id)
+                    await self._note_refusal(route, request, problem)
                     response = _problem_response(problem, request_id, _allowed(request))
                 else:
                     if isinstance(answer, web.StreamResponse):  # it was sent already, event by event
                         return answer
+                    await self._note_changes(route, request, answer)
                     response = self._response(answer, request, request_id)
                 counted(response.status).inc()
                 return response
@@ -143,9 +158,11 @@ class Edge:
         if not route.versioned and request.method not in ("GET", "HEAD"):
             _check_no_precondition(request)
         deadline_s = loop.time() + self._deadline_s
-        call = Call(
-            path, request.headers, principal, deadline_s, request.rel_url.raw_path, request.rel_url.raw_query_string
-        )
+        url = request.rel_url
+        new_id = uuid4().hex if route.command else ""
+        told = (url.raw_path, url.raw_query_string, new_id, request.remote or "")
+        call = Call(path, request.headers, principal, deadline_s, *told)
+        request[_CALL_OF] = call
         arguments: list[Any] = []
         async with asyncio.timeout_at(deadline_s) as limit:
             if route.query is not None:
@@ -162,10 +179,10 @@ class Edge:
             position = request.headers.get("Everwatch-After")
             if position is not None and route.permission.scope is not None:
                 await self._wait_for_position(position, deadline_s)
-            elif request.method in _THAT_READ and (user_id := path.get("user_id", "")) in self._written:
+            elif _reads(request) and (user_id := path.get("user_id", "")) in self._written:
                 await self._wait_for_own_write(user_id, deadline_s)
-            if route.command:
-                # it waits for a worker's answer on purpose, and looks after its own deadline
+            if route.command or route.is_patient:
+                # it waits for a worker's answer on purpose, or reads a whole topic; and it looks after its own end
                 limit.reschedule(deadline_s + LONGEST_WAIT_S)
             if route.media_type == EVENT_STREAM:
                 limit.reschedule(None)
@@ -174,6 +191,25 @@ class Edge:
             if isinstance(answer, Answer) and "user_id" in path and "Everwatch-Position" in answer.headers:
                 self._note_write(path["user_id"], answer.headers["Everwatch-Position"])
             return answer
+
+    async def _note_changes(self, route: Route, request: web.Request, answer: Answer) -> None:
+        """Tell the audit log of what a request has changed."""
+        if route.audited and (changes := changes_of(route, request[_CALL_OF], answer)):
+            await self._audit.note(route.name, _asking_of(request), changes)
+
+    async def _note_refusal(self, route: Route, request: web.Request, problem: Problem) -> None:
+        """Tell the audit log of a change that was asked for and refused, or may yet be carried out."""
+        call = request.get(_CALL_OF)
+        if not route.audited or call is None or problem.status in NOT_LOGGED or call.principal is NOBODY:
+            return
+        noting = self._audit.note(route.name, _asking_of(request), [refused_change(route, call, problem)])
+        if problem.status != 503:
+            await noting
+            return
+        # Kafka may be away, and has been waited for already
+        task = asyncio.create_task(noting, name="audit entry")
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
 
     def _note_write(self, user_id: str, position: str) -> None:
         self._written[user_id] = position
@@ -199,6 +235,7 @@ class Edge:
         if permission.is_open:
             return NOBODY
         principal = self._asking(request)
+        request[_CALL_OF] = Call(dict(request.match_info), request.headers, principal)
         allowance = self._limiter.take(principal.token_id, self._clock.monotonic_s())
         if allowance is not None:
             request[_ALLOWANCE_OF] = allowance
@@ -310,6 +347,17 @@ def request_id_of(request: web.Request) -> str:
         given = request.headers.get("X-Request-Id", "")
         known = request[_ID_OF] = given if _REQUEST_ID.match(given) else secrets.token_hex(8)
     return known
+
+
+def _reads(request: web.Request) -> bool:
+    """Whether a request rests on what the database holds: a change of whatever is there does."""
+    return request.method in _THAT_READ or request.headers.get("If-Match", "").strip() == "*"
+
+
+def _asking_of(request: web.Request) -> Asking:
+    """Who asks, and from where: proxies add the address that they saw last."""
+    forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+    return Asking(request[_CALL_OF].principal, request.remote or "", forwarded, request_id_of(request))
 
 
 def _allowed(request: web.Request) -> Mapping[str, str]:

@@ -9,53 +9,19 @@ import msgspec
 from everwatch.api.database import Database
 from everwatch.api.problems import not_found
 from everwatch.api.routing import Answer, Call
-from everwatch.api.views import Instant
+from everwatch.api.state_views import ExplanationView
 from everwatch.core.clock import Clock
 from everwatch.core.errors import AccessError, BrokerUnavailable
-from everwatch.kafka.group_members import GroupMembers
+from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kinds.execution.config_secrets import redacted_spec
-from everwatch.model import Agenda, Monitor, Origin, Priority, Result, State, Transition
-from everwatch.operations.explanation import ExplainedRun, LastRun, Silence, explain
+from everwatch.model import Monitor, Priority
+from everwatch.operations.explanation import explain
 from everwatch.operations.monitor_facts import known_of
 from everwatch.operations.schedule_words import schedule_words
 from everwatch.schedule.instant import instant_text
 from everwatch.store import Reader
 
 Owners = Callable[[int, Priority], GroupMembers]
-
-
-class ExplanationView(msgspec.Struct, frozen=True):
-    """A monitor explained. Instants in ms, 0 for none.
-
-    ``since``: ticks are due strictly after it. ``policy``: where it differs from the default. ``silence``: ticks were
-    due and no result came; the state is that of the last result then. ``last_run``: what the state rests on.
-    ``owners``: the processes that look after it, null if that is not known, for the reason ``broker``. ``inline``: a
-    worker judges it, so no executor does. ``config``: with secrets redacted.
-    """
-
-    user_id: str
-    monitor_id: str
-    state: State
-    state_since: Instant
-    reason: str
-    kind: str
-    version: int
-    origin: Origin
-    since: Instant
-    schedule_text: str
-    policy: dict[str, Any]
-    maintenance_until: Instant
-    agenda: Agenda
-    next_runs: tuple[ExplainedRun, ...]
-    results: tuple[Result, ...]
-    transitions: tuple[Transition, ...]
-    silence: Silence | None
-    last_run: LastRun | None
-    partition: int | None
-    inline: bool
-    owners: GroupMembers | None
-    broker: str
-    config: dict[str, Any]
 
 
 class Explaining:

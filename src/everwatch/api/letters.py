@@ -1,18 +1,20 @@
-"""Dead letters, as the sink keeps them: what was refused, why, and the beginning of it without secrets."""
+"""Dead letters, as the sink keeps them: what was refused, why, and how it began; and sending it back."""
 
-from typing import Annotated, Any
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-import msgspec
-from msgspec import Meta
-
+from everwatch.api.bodies import MOST_REDRIVEN, RedriveBody
 from everwatch.api.database import Database
-from everwatch.api.problems import Problem
-from everwatch.api.queries import Interval, OfUser, when_of
-from everwatch.api.routing import Answer, Call
-from everwatch.api.views import Instant
+from everwatch.api.problems import Problem, not_found
+from everwatch.api.queries import LettersQuery, when_of
+from everwatch.api.routing import Answer, AuditedChange, Call
+from everwatch.api.state_views import LetterCountView, LettersView, LetterView, RedrivenView, RedriveView
 from everwatch.core.clock import Clock
-from everwatch.encoding.input_models import NO_HIDDEN
+from everwatch.kafka.dead_letter_record import DeadLetter, place_of
+from everwatch.kafka.topics import Topics
 from everwatch.operations.dead_letter_view import plain_stored
+from everwatch.operations.redriving import ChosenLetters, DeadLetterLog, LetterSender, RedriveAttempt, Wanted
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store import Reader
 from everwatch.store.interface import When
@@ -22,75 +24,34 @@ from everwatch.store.paging import Page as StoredPage
 
 COUNTED_MS = 7 * DAY_MS
 MOST_COUNTS = 200
-Text = Annotated[str, Meta(max_length=256, pattern=NO_HIDDEN)]
 
 
-class LettersQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which dead letters, by when they were refused. ``source``: the topic's whole name; ``reason``: a part of it."""
+class ToldLetter(NamedTuple):
+    """A dead letter, and the user that its key names."""
 
-    user: OfUser = ""
-    source: Text = ""
-    code: Text = ""
-    reason: Text = ""
+    view: RedrivenView
+    user_id: str
 
 
-class LetterView(msgspec.Struct, frozen=True):
-    """A dead letter. ``letter``: PARTITION/OFFSET on its topic. ``path``: of the field that was wrong.
+class RedriveOutcome(NamedTuple):
+    """What a redrive answers, and what became of each letter."""
 
-    ``value``: a document, or the text, without secrets; null: there was none. ``problem``: why it could not be decoded.
-    ``cut``: what of it is not whole.
-    """
-
-    letter: str
-    refused_at: Instant
-    refused_by: str
-    reason: str
-    path: str
-    code: str
-    source_topic: str | None
-    source_partition: int | None
-    source_offset: int | None
-    source_timestamp: int | None
-    key: str
-    encoding: str
-    problem: str
-    value: Any
-    value_base64: str | None
-    cut: list[str]
-    redriven_at: int | None
-    redriven_to: str | None
+    answered: RedriveView
+    told: Sequence[ToldLetter]
 
 
-class LetterCountView(msgspec.Struct, frozen=True):
-    """How many have a reason of one kind: what it quotes and counts is left out."""
-
-    source: str
-    code: str
-    reason: str
-    count: int
-    newest: Instant
-
-
-class LettersView(msgspec.Struct, frozen=True):
-    """A page of dead letters, the latest first, and on the first page how many there are of each kind of reason.
-
-    Those of the interval are counted, of one without a begin those of the last 7 days: since ``counted_since``.
-    ``truncated``: there is a next page.
-    """
-
-    items: list[LetterView]
-    next: str | None
-    truncated: bool
-    counted_since: Instant
-    counts: list[LetterCountView]
+Redriving = Callable[[RedriveBody], RedriveOutcome]
 
 
 class Letters:
-    """Handler of ``/v1/dead-letters``."""
+    """Handlers of ``/v1/dead-letters``. ``redrive`` reads the topic and sends, in a thread."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, redrive: Redriving, clock: Clock) -> None:
         self._database = database
+        self._redrive = redrive
         self._clock = clock
+        # the second one of two at once would not see what the first one sends
+        self._turn = asyncio.Lock()
 
     async def list(self, _: Call, query: LettersQuery) -> Answer:
         which, when = LetterSelection(query.user, query.source, query.code, text=query.reason), when_of(query)
@@ -113,3 +74,70 @@ class Letters:
                 [LetterCountView(*each) for each in counts],
             )
         )
+
+    async def get(self, call: Call) -> Answer:
+        partition, offset = int(call.path["partition"]), int(call.path["offset"])
+        found = await self._database.ask(lambda reader: reader.dead_letter(partition, offset))
+        if found is None:
+            raise not_found("such dead letter")
+        return Answer(LetterView(**plain_stored(found)))
+
+    async def redrive(self, _: Call, body: RedriveBody) -> Answer:
+        named = (body.letters, body.source, body.user, body.reason, body.code, body.since, body.everything)
+        if not any(named):
+            raise Problem(422, "invalid", "Say which dead letters: letters, a filter such as code, or everything.")
+        async with self._turn:
+            view = await asyncio.to_thread(self._redrive, body)
+        changes = [
+            AuditedChange("redrive", each.user_id, command_id=each.view.letter, status=200, outcome=_outcome(each.view))
+            for each in ([] if body.dry_run else view.told)
+        ]
+        return Answer(view.answered, changes=changes)
+
+
+def redriving(
+    opened: Callable[[], DeadLetterLog], sender: Callable[[], LetterSender], topics: Topics, prefix: str
+) -> Redriving:
+    """Return what carries out a redrive; it blocks, and raises BrokerUnavailable, AccessError.
+
+    ``opened``: opens the topic. What came from other topics than inputs is left out: an API process writes to none.
+    """
+    inputs = frozenset((topics.signups, topics.commands, topics.signals))
+
+    def objection(letter: DeadLetter) -> str:
+        if letter.source is None or letter.source.topic in inputs:
+            return ""
+        return f"it came from {letter.source.topic}: send it back by 'everwatch dead-letters redrive', beside Kafka."
+
+    def carry_out(body: RedriveBody) -> RedriveOutcome:
+        places = frozenset(place[1:] for place in map(place_of, (f"-/{each}" for each in body.letters)) if place)
+        wanted = Wanted(body.source, body.user, body.reason, body.code, places)
+        chosen = ChosenLetters(opened, topics, prefix, wanted, since_ms=body.since)
+        attempts = chosen.attempts(
+            None if body.dry_run else sender(), again=body.again, objection=objection, most=MOST_REDRIVEN
+        )
+        told = [_told(each) for each in attempts]
+        left_out = sum(each.view.left_out is not None for each in told)
+        answered = RedriveView(
+            body.dry_run,
+            len(told) - left_out,
+            left_out,
+            [each.view for each in told],
+            [f"{partition}/{offset}" for partition, offset in chosen.missing],
+            chosen.chosen > len(told),
+        )
+        return RedriveOutcome(answered, told)
+
+    return carry_out
+
+
+def _told(attempt: RedriveAttempt) -> ToldLetter:
+    letter = attempt.letter
+    source = f"{letter.source.topic}/{letter.source.partition}" if letter.source else None
+    place = f"{letter.place.partition}/{letter.place.offset}"
+    to = str(attempt.to) if attempt.to else None
+    return ToldLetter(RedrivenView(place, source, to, attempt.objection or None), letter.user_id)
+
+
+def _outcome(told: RedrivenView) -> str:
+    return "left_out" if told.left_out else "done"

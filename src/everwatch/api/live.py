@@ -2,28 +2,28 @@
 
 One consumer for all clients of a process, and only while there is one. What a client cannot take is dropped, and it is
 told how much: nothing waits for a client, and what waits for one is bounded. Records are decoded for the clients that
-get them, not before.
+get them, not before. A client that comes back names what it has seen last (``Last-Event-ID``): what came since is read
+again for it, within bounds.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Annotated, Literal
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta
 
 from everwatch.api.edge import EVENT_STREAM, SECURITY_HEADERS, request_id_of
+from everwatch.api.event_ids import Positions, positions_in, positions_text
 from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem, unavailable
-from everwatch.api.queries import OfUser, narrowed
+from everwatch.api.queries import EventKind, LiveQuery, narrowed
 from everwatch.api.routing import Call
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding import codec
-from everwatch.encoding.input_models import NO_HIDDEN
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
 from everwatch.model import Result, Transition
@@ -35,31 +35,48 @@ MOST_QUEUED = 100
 BEAT_S = 10.0
 """How often a silent stream is written to, so that a client and what lies between know that it lives."""
 WRITE_WITHIN_S = 10.0
-EventKind = Literal["result", "transition"]
+MOST_REPLAYED = 20_000
+"""Records that are read again for a client that was away; of more the older ones count as dropped."""
+MOST_RESUMED = 1_000
+"""Events that such a client gets of them, the newest."""
+REPLAYS_AT_ONCE = 4
 Event = tuple[EventKind, Record]
+Value = Result | Transition
 Taker = Callable[[Sequence[Record]], None]
 Close = Callable[[], Awaitable[None]]
+Replay = Callable[[Mapping[tuple[str, int], range]], Iterable[Sequence[Record]]]
+"""Reads offsets of topics and partitions again, in the thread that calls it. Raises BrokerUnavailable."""
 
 
-class LiveQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which events: of one user, of one monitor of that user, of one kind."""
+class Following(NamedTuple):
+    """Topics that are followed: where that begins, by topic and partition, and what ends it."""
 
-    user: OfUser = ""
-    monitor: Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The monitor's id; takes a user.")] = ""
-    only: Annotated[EventKind | None, Meta(description="Results or transitions only.")] = None
+    starts: Mapping[tuple[str, int], int]
+    close: Close
 
 
-class Client:
-    """One stream: what waits for it, and how much was dropped."""
+class Missed(NamedTuple):
+    """What a client that was away is given: events, the oldest first, and how many records it is not given."""
 
-    def __init__(self, user_id: str, monitor_id: str, only: EventKind | None) -> None:
+    events: Sequence[tuple[EventKind, Record, Value]]
+    dropped: int
+
+
+class LiveClient:
+    """One stream: what waits for it, and how much was dropped.
+
+    ``offered``: of each partition the offset behind what was offered to it, as ids of events say it.
+    """
+
+    def __init__(self, user_id: str, monitor_id: str, only: EventKind | None, offered: Positions | None = None) -> None:
         self.user_id = user_id
         self._monitor_id = monitor_id
         self._only = only
-        self._queue: deque[tuple[EventKind, Record, Result | Transition]] = deque()
+        self._queue: deque[tuple[EventKind, Record, Value]] = deque()
         self._budget = float(PER_S)
         self._filled_s = 0.0
         self.dropped = 0
+        self.offered: Positions = dict(offered or {})
         self.news = asyncio.Event()
 
     def offer(self, events: Sequence[Event], now_s: float) -> None:
@@ -73,44 +90,74 @@ class Client:
                 # what is left may hold some that the client does not want: it is not decoded to find out
                 self.dropped += len(events) - index
                 break
-            with suppress(InvalidInput):
-                value = codec.decode_result(record.value) if kind == "result" else codec.decode_transition(record.value)
-                if not self._monitor_id or value.monitor_id == self._monitor_id:
-                    self._queue.append((kind, record, value))
-                    self._budget -= 1
+            if (value := self.wanted(kind, record)) is not None:
+                self._queue.append((kind, record, value))
+                self._budget -= 1
         if self._queue or self.dropped:
             self.news.set()
 
-    def take(self) -> bytes:
-        """Return what waits, as it is sent; nothing if nothing does."""
+    def wanted(self, kind: EventKind, record: Record) -> Value | None:
+        """Return what a record says, if the client wants it; the user is not looked at."""
+        if self._only is not None and kind != self._only:
+            return None
+        value: Value
+        try:
+            value = codec.decode_result(record.value) if kind == "result" else codec.decode_transition(record.value)
+        except InvalidInput:
+            return None
+        return value if self._monitor_id in ("", value.monitor_id) else None
+
+    def take(self, offered: Positions) -> bytes:
+        """Return what waits, as it is sent; nothing if nothing does. ``offered``: up to there all was offered."""
         self.news.clear()
+        queued, self._queue = self._queue, deque()
+        sent = self.written(queued, self.dropped)
+        self.dropped = 0
+        self.offered = dict(offered)
+        return sent
+
+    def written(self, events: Iterable[tuple[EventKind, Record, Value]], dropped: int) -> bytes:
+        """Return events as they are sent, each with an id from which the client goes on behind it."""
         parts = []
-        while self._queue:
-            kind, record, value = self._queue.popleft()
-            place = f"{kind}/{record.partition}/{record.offset}".encode()
+        for kind, record, value in events:
+            self.offered[kind, record.partition] = max(record.offset + 1, self.offered.get((kind, record.partition), 0))
+            place = f"{kind}/{record.partition}/{record.offset}{positions_text(self.offered)}".encode()
             parts.append(b"event: %b\nid: %b\ndata: %b\n\n" % (kind.encode(), place, msgspec.json.encode(value)))
-        if self.dropped:
-            parts.append(b'event: dropped\ndata: {"dropped":%d}\n\n' % self.dropped)
-            self.dropped = 0
+        if dropped:
+            parts.append(b'event: dropped\ndata: {"dropped":%d}\n\n' % dropped)
         return b"".join(parts)
+
+    def beat(self) -> bytes:
+        """Return what says that the stream lives, and where to go on: an id without data is no event."""
+        text = positions_text(self.offered)
+        return b"id: %b\n\n" % text.encode() if text else b": \n\n"
 
 
 class Live:
-    """The clients of a process. ``follow`` begins to follow results and transitions, and gives what ends that."""
+    """The clients of a process.
+
+    ``follow`` begins to follow results and transitions; ``replay`` reads some of them again, in a thread.
+    """
 
     def __init__(
         self,
         topics: Topics,
-        follow: Callable[[Taker], Awaitable[Close]],
+        follow: Callable[[Taker], Awaitable[Following]],
+        replay: Replay,
         is_valid: Callable[[Principal], bool],
         clock: Clock,
     ) -> None:
         self._kinds: dict[str, EventKind] = {topics.results: "result", topics.transitions: "transition"}
+        self._topics: dict[EventKind, str] = {kind: topic for topic, kind in self._kinds.items()}
         self._follow = follow
+        self._replay = replay
+        self._replaying = asyncio.Semaphore(REPLAYS_AT_ONCE)
+        # of each partition that is followed: behind the last record
+        self._positions: Positions = {}
         self._is_valid = is_valid
         self._clock = clock
-        self._of_all: set[Client] = set()
-        self._of_user: dict[bytes, set[Client]] = {}
+        self._of_all: set[LiveClient] = set()
+        self._of_user: dict[bytes, set[LiveClient]] = {}
         self._turn = asyncio.Lock()
         self._close: Close | None = None
         self._stopping = asyncio.Event()
@@ -127,14 +174,21 @@ class Live:
             raise Problem(400, "invalid_parameter", "A monitor takes its user: ids of monitors are a user's.")
         if self.clients >= MOST_CLIENTS:
             raise unavailable("overloaded", f"This process has {MOST_CLIENTS} streams already.")
-        client = Client(user_id, query.monitor, query.only)
+        client = LiveClient(user_id, query.monitor, query.only)
         # the stream has no end, what comes before it has
         async with asyncio.timeout_at(call.deadline_s):
             await self._add(client)
+            begun = client.offered
+            try:
+                missed = await self._missed(client, positions_in(request.headers.get("Last-Event-ID", "")))
+            except BaseException:
+                await self._remove(client)
+                raise
         try:
             response = web.StreamResponse(headers=_headers(request))
             await response.prepare(request)
-            await self._write(response, b": everwatch\n\n")
+            await self._write(response, b": everwatch\n\n" + client.written(missed.events, missed.dropped))
+            client.offered = begun
             await self._pump(client, response, call.principal)
         except (ConnectionError, TimeoutError):
             pass  # it left, or does not read
@@ -154,6 +208,9 @@ class Live:
         """Hand records to the clients that want them. On the event loop."""
         now_s = self._clock.monotonic_s()
         events = [(self._kinds[record.topic], record) for record in records if record.topic in self._kinds]
+        for kind, record in events:
+            place = kind, record.partition
+            self._positions[place] = max(record.offset + 1, self._positions.get(place, 0))
         for client in self._of_all:
             client.offer(events, now_s)
         if self._of_user:
@@ -161,19 +218,49 @@ class Live:
                 for client in self._of_user.get(record.key or b"", ()):
                     client.offer([(kind, record)], now_s)
 
-    async def _pump(self, client: Client, response: web.StreamResponse, principal: Principal) -> None:
+    async def _missed(self, client: LiveClient, since: Positions) -> Missed:
+        """What came between ``since`` and the first record that the client is offered now, and what of it is lost."""
+        begun = client.offered
+        places = [each for each in begun if since.get(each, begun[each]) < begun[each]]
+        if not places:
+            return Missed((), 0)
+        # of many the older ones are left out, so that nobody makes this process read whole topics
+        most, wanted, dropped = MOST_REPLAYED // len(places), dict[tuple[str, int], range](), 0
+        for kind, number in places:
+            start = max(since[kind, number], begun[kind, number] - most)
+            dropped += start - since[kind, number]
+            wanted[self._topics[kind], number] = range(start, begun[kind, number])
+        async with self._replaying:
+            found = await asyncio.to_thread(self._read_again, client, wanted)
+        client.offered = begun | {place: since[place] for place in places}
+        return found._replace(dropped=found.dropped + dropped)
+
+    def _read_again(self, client: LiveClient, wanted: Mapping[tuple[str, int], range]) -> Missed:
+        """Those of the records that a client wants; in a thread."""
+        key = codec.user_key(client.user_id) if client.user_id else None
+        kept: deque[tuple[EventKind, Record, Value]] = deque(maxlen=MOST_RESUMED)
+        found = 0
+        for records in self._replay(wanted):
+            for record in records:
+                kind = self._kinds[record.topic]
+                if key in (None, record.key) and (value := client.wanted(kind, record)) is not None:
+                    kept.append((kind, record, value))
+                    found += 1
+        return Missed(kept, found - len(kept))
+
+    async def _pump(self, client: LiveClient, response: web.StreamResponse, principal: Principal) -> None:
         while not self._stopping.is_set():
             with suppress(TimeoutError):
                 await asyncio.wait_for(client.news.wait(), BEAT_S)
             if self._stopping.is_set() or not self._is_valid(principal):
                 return
-            await self._write(response, client.take() or b": \n\n")
+            await self._write(response, client.take(self._positions) or client.beat())
 
     async def _write(self, response: web.StreamResponse, data: bytes) -> None:
         async with asyncio.timeout(WRITE_WITHIN_S):
             await response.write(data)
 
-    async def _add(self, client: Client) -> None:
+    async def _add(self, client: LiveClient) -> None:
         async with self._turn:
             if self._close is None:
                 loop = asyncio.get_running_loop()
@@ -182,13 +269,18 @@ class Live:
                     if not loop.is_closed():
                         loop.call_soon_threadsafe(self.take, records)
 
-                self._close = await self._follow(take)
+                following = await self._follow(take)
+                self._close = following.close
+                self._positions = {
+                    (self._kinds[topic], number): offset for (topic, number), offset in following.starts.items()
+                }
+        client.offered = dict(self._positions)
         if client.user_id:
             self._of_user.setdefault(codec.user_key(client.user_id), set()).add(client)
         else:
             self._of_all.add(client)
 
-    async def _remove(self, client: Client) -> None:
+    async def _remove(self, client: LiveClient) -> None:
         self._of_all.discard(client)
         key = codec.user_key(client.user_id)
         if (some := self._of_user.get(key)) is not None:

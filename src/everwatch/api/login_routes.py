@@ -18,7 +18,7 @@ from everwatch.api.cookies import session_cookie
 from everwatch.api.logins import Logins, new_claim
 from everwatch.api.permissions import SCOPES_OF, Principal, Role, Scope
 from everwatch.api.problems import Problem, unavailable
-from everwatch.api.routing import Answer, Call, Route
+from everwatch.api.routing import Answer, AuditedChange, Call, Route
 from everwatch.api.token_routes import RecordSender
 from everwatch.api.tokens import AccessRecord, Tokens, encoded, key_of, new_session
 from everwatch.core.clock import Clock
@@ -86,13 +86,14 @@ class LoginRoutes:
         if self._logins.claim_of(found.login_id) != claim:
             return _to(_REFUSED)
         made_for = Principal("", SCOPES_OF[found.role], found.user_id or "", "login link", found.role)
-        return _to(CONSOLE, await self._open(call, made_for))
+        return _to(CONSOLE, await self._open(call, made_for))._replace(changes=[_login(made_for, 303)])
 
     async def by_token(self, call: Call, body: LoginBody) -> Answer:
         principal = self._tokens.principal(body.token.strip(), self._clock.now_ms())
         if principal is None:
             raise Problem(401, "unauthorized", "The token is not known, was revoked, or has expired.")
-        return Answer(None, 204, {"Set-Cookie": await self._open(call, principal)})
+        cookie = await self._open(call, principal)
+        return Answer(None, 204, {"Set-Cookie": cookie}, changes=[_login(principal, 204)])
 
     async def logout(self, call: Call) -> Answer:
         record = self._tokens.get(call.principal.token_id)
@@ -144,6 +145,11 @@ class LoginRoutes:
         await asyncio.gather(*(self._records.send(self._topic, key_of(each), None) for each in over[:_MOST_TIDIED]))
 
 
+def _login(principal: Principal, status: int) -> AuditedChange:
+    """What the audit log is to say of a session that has begun."""
+    return AuditedChange("login", principal.user_id, status=status, outcome="done", by=principal)
+
+
 def _to(place: str, cookie: str = "") -> Answer:
     headers = {"Location": place, "Cache-Control": "no-store"}
-    return Answer(None, 303, headers | ({"Set-Cookie": cookie} if cookie else {}))
+    return Answer(None, 303, headers | ({"Set-Cookie": cookie} if cookie else {}), changes=[])

@@ -1,6 +1,7 @@
 """Monitors: put, change, pause, resume, run, delete, list, and what is known of one."""
 
 import asyncio
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
@@ -8,15 +9,16 @@ import msgspec
 import orjson
 
 from everwatch.api import paging
+from everwatch.api.bodies import PauseBody
 from everwatch.api.commanding import Commands
 from everwatch.api.database import LOOK_AGAIN_S, PASSED_WITHIN_S, Database
 from everwatch.api.permissions import Scope
 from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import AllMonitorsQuery, MonitorsQuery, NextQuery, narrowed, selection_of
+from everwatch.api.rendering import monitor_view, spec_json
 from everwatch.api.routing import Answer, Call
 from everwatch.api.sending import carry_out, done, has_precondition, quoted, version_of
-from everwatch.api.users import PauseBody
-from everwatch.api.views import RunView, monitor_view, spec_json
+from everwatch.api.views import RunView
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.encoding.input_models import MonitorInput
@@ -80,18 +82,32 @@ class Monitors:
     # --- writing ------------------------------------------------------------------------------------------------
 
     async def put(self, call: Call, body: MonitorInput) -> Answer:
-        reply = await self._put(call, msgspec.to_builtins(body), version_of(call))
-        return self._after_put(call, reply)
+        wanted, monitor = version_of(call), msgspec.to_builtins(body)
+        if wanted is not None:
+            return self._after_put(call, await self._put(call, monitor, wanted))
+        # whatever there is, but something (RFC 9110, 13.1.1): workers take a version only
+        try:
+            return await self._changed(call, None, lambda _: monitor)
+        except Problem as problem:
+            if problem.code == RefusalCode.NOT_FOUND:
+                raise Problem(
+                    412, RefusalCode.VERSION_MISMATCH, "There is no such monitor (a moment ago): If-Match: * needs one."
+                ) from None
+            raise
 
     async def patch(self, call: Call, body: dict[str, Any]) -> Answer:
         if "If-Match" not in call.headers:
             raise _precondition_missing()
-        wanted = version_of(call)
+        return await self._changed(
+            call, version_of(call), lambda found: merged(orjson.loads(spec_json(self._with_secrets(found))), body)
+        )
+
+    async def _changed(self, call: Call, wanted: int | None, change: Callable[[Monitor], dict[str, Any]]) -> Answer:
+        """Put what ``change`` makes of the monitor that there is, at the version that is wanted; None: at any."""
         while True:
             found = await self._at_version(call, wanted)
-            changed = merged(orjson.loads(spec_json(self._with_secrets(found))), body)
             try:
-                reply = await self._put(call, changed, found.version)
+                reply = await self._put(call, change(found), found.version)
             except Problem as problem:
                 # If-Match: * is about whatever there is, so it is made again on what there is now
                 if wanted is None and problem.code == RefusalCode.VERSION_MISMATCH:

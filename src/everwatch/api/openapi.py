@@ -33,8 +33,9 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": r'^(\*|"[0-9]{1,9}")$'},
     },
     "Everwatch-After": {
-        "description": "The Everwatch-Position of an answer: the read waits up to 2 s until it sees that write.",
-        "schema": {"type": "string", "pattern": r"^[0-9]{1,4}@[0-9]{1,15}$"},
+        "description": "The Everwatch-Position of an answer, or of several: the read waits up to 2 s until it sees"
+        " those writes.",
+        "schema": {"type": "string", "pattern": r"^[0-9]{1,4}@[0-9]{1,15}(,[0-9]{1,4}@[0-9]{1,15}){0,15}$"},
     },
 }
 

@@ -11,7 +11,7 @@ import msgspec
 
 from everwatch.api.database import Database
 from everwatch.api.routing import Answer, Call
-from everwatch.api.system import CountView
+from everwatch.api.state_views import CountView
 from everwatch.api.views import Instant
 from everwatch.core.clock import Clock
 from everwatch.model import INLINE_EXECUTOR, Result, State, Status, Transition

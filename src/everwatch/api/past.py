@@ -1,110 +1,29 @@
 """What has happened: results, transitions, and for how long a monitor was in which state."""
 
-from typing import Annotated, Literal
-
-import msgspec
-from msgspec import Meta
-
 from everwatch.api import paging
 from everwatch.api.database import Database
 from everwatch.api.problems import Problem, not_found
-from everwatch.api.queries import InstantMs, Interval, OfKind, OfPlan, OfTarget, OfUser, narrowed, when_of
+from everwatch.api.queries import (
+    AllResultsQuery,
+    AllTransitionsQuery,
+    LatencyQuery,
+    ResultsQuery,
+    TimelineQuery,
+    TransitionsQuery,
+    narrowed,
+    when_of,
+)
+from everwatch.api.rendering import result_view
 from everwatch.api.routing import Answer, Call
-from everwatch.api.views import Instant, result_view
+from everwatch.api.state_views import BarView, LatencyPart, LatencyView, TimelineView
 from everwatch.core.clock import Clock
-from everwatch.model import State, Status
-from everwatch.store.availability import MOST_BARS, Bar
+from everwatch.store.availability import Bar
 from everwatch.store.interface import When
 from everwatch.store.rollup_counts import Rollup, Step
 
 DAY_MS = 86_400_000
 MOST_STEPS = 1_000
 _SHOWN_STEPS = 48
-
-
-class ResultsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which results of a monitor."""
-
-    status: Status | None = None
-
-
-class AllResultsQuery(ResultsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which results of all users."""
-
-    user: OfUser = ""
-    kind: OfKind = ""
-
-
-class TransitionsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which transitions of a monitor. ``alerts``: only those that a person is to be told of."""
-
-    state: Annotated[State | None, Meta(description="Into this state.")] = None
-    alerts: bool = False
-
-
-class AllTransitionsQuery(TransitionsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which transitions of all users."""
-
-    user: OfUser = ""
-    kind: OfKind = ""
-    plan: OfPlan = ""
-    target: OfTarget = ""
-
-
-class TimelineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``since`` and ``until`` (ms): by default the last day, until now. ``bars``: in so many parts."""
-
-    since: InstantMs = 0
-    until: InstantMs = 0
-    bars: Annotated[int, Meta(ge=0, le=min(MOST_BARS, 1_000))] = 0
-
-
-class BarView(msgspec.Struct, frozen=True):
-    """A part of time: for how many ms the monitor was in which state, and its availability (0 to 1; null: unknown)."""
-
-    begin: Instant
-    end: Instant
-    state: State | None
-    by_state: dict[State, int]
-    maintenance_ms: int
-    availability: float | None
-
-
-class TimelineView(msgspec.Struct, frozen=True):
-    """The whole interval, and the parts of it."""
-
-    whole: BarView
-    bars: list[BarView]
-
-
-class LatencyQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``since`` and ``until`` (ms): by default the last 48 parts, until now."""
-
-    step: Literal["hour", "day"] = "hour"
-    since: InstantMs = 0
-    until: InstantMs = 0
-
-
-class LatencyPart(msgspec.Struct, frozen=True):
-    """An hour or a day of a monitor: what its ticks came to, and durations in ms (within 2 %; null: nothing ran)."""
-
-    at: Instant
-    length_ms: int
-    successes: int
-    failures: int
-    lates: int
-    skips: int
-    mean_ms: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
-
-
-class LatencyView(msgspec.Struct, frozen=True):
-    """The parts of an interval, the earliest first; those without results are left out."""
-
-    step: str
-    items: list[LatencyPart]
 
 
 class Past:

@@ -12,13 +12,14 @@ from typing import NamedTuple
 class Scope(StrEnum):
     """One thing that a token may do.
 
-    ``secrets``: configs are shown with their secrets, which are redacted otherwise.
+    ``audit``: sees who changed what. ``secrets``: configs are shown with their secrets, which are redacted otherwise.
     """
 
     READ = "read"
     WRITE = "write"
     RUN = "run"
     SIGNAL = "signal"
+    AUDIT = "audit"
     ADMIN = "admin"
     SECRETS = "secrets"
 
@@ -33,8 +34,8 @@ class Role(StrEnum):
 
 SCOPES_OF: Mapping[Role, frozenset[Scope]] = {
     Role.VIEWER: frozenset({Scope.READ}),
-    Role.OPERATOR: frozenset({Scope.READ, Scope.WRITE, Scope.RUN, Scope.SIGNAL}),
-    Role.ADMIN: frozenset({Scope.READ, Scope.WRITE, Scope.RUN, Scope.SIGNAL, Scope.ADMIN}),
+    Role.OPERATOR: frozenset({Scope.READ, Scope.WRITE, Scope.RUN, Scope.SIGNAL, Scope.AUDIT}),
+    Role.ADMIN: frozenset({Scope.READ, Scope.WRITE, Scope.RUN, Scope.SIGNAL, Scope.AUDIT, Scope.ADMIN}),
 }
 
 

@@ -10,10 +10,15 @@ from confluent_kafka import Producer
 from everwatch.api.access import Access
 from everwatch.api.address import address_of, is_loopback
 from everwatch.api.alerting import NotifierDatabase
+from everwatch.api.auditing import AuditLog
 from everwatch.api.commanding import KafkaCommands
 from everwatch.api.console_routes import CONSOLE
 from everwatch.api.database import Database, wait_for_position
-from everwatch.api.live import Close, Live
+from everwatch.api.job_records import Jobs
+from everwatch.api.job_runner import JobRunner
+from everwatch.api.job_writing import JobWriter
+from everwatch.api.letters import redriving
+from everwatch.api.live import Following, Live
 from everwatch.api.logins import Logins, new_login
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
@@ -27,10 +32,14 @@ from everwatch.core.errors import SettingsError
 from everwatch.diagnosis import CHECKS, Finding, System, diagnose
 from everwatch.kafka.acknowledging import AcknowledgingProducer
 from everwatch.kafka.admin_client import Admin
-from everwatch.kafka.clients import new_admin, new_producer
+from everwatch.kafka.clients import KafkaClients, new_admin, new_producer
+from everwatch.kafka.dead_letter_reader import DeadLetterTopic
 from everwatch.kafka.following import Follower, OnRecords, Start
-from everwatch.kafka.group_members import GroupMembers, owners_of
+from everwatch.kafka.group_members import owners_of
 from everwatch.kafka.lag import Lag
+from everwatch.kafka.process_figures import GroupMembers
+from everwatch.kafka.redrive import Redriver
+from everwatch.kafka.replaying import replay
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import config_secrets
 from everwatch.model import Priority
@@ -73,11 +82,13 @@ class Api(Process):
         self._logins = Logins()
         self._ping_keys = PingKeys()
         self._console = ConsoleFiles()
+        self._jobs = Jobs(clock)
         self._producer: AcknowledgingProducer | None = None
         self._followers: list[Follower] = []
         self._database: Database | None = None
         self._alerts: NotifierDatabase | None = None
         self._server: Server | None = None
+        self._job_runner: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Read the tokens, follow the answers of workers, and begin to serve."""
@@ -86,6 +97,7 @@ class Api(Process):
         access = Access(self._tokens, self._logins, self._ping_keys, self.clock)
         await self._follow({self._topics.access: Start.BEGINNING}, access.take)
         await self._follow({self._topics.replies: Start.END}, commands.take)
+        await self._follow({self._topics.jobs: Start.BEGINNING}, self._jobs.take)
         if self._ping_keys.is_empty:
             secret = new_ping_secret(self.clock.now_ms())
             await producer.send(self._topics.access, key_of(secret), encoded(secret))
@@ -94,13 +106,24 @@ class Api(Process):
         self._database = database = Database(lambda: open_reader(self.settings), self.clock)
         self._alerts = alerts = NotifierDatabase(lambda: open_existing(self.settings), self.clock, threads=1)
         changelog = self._topics.monitors_changelog
+        services = self._services(database, alerts, commands, producer)
+        runner = JobRunner(
+            self.settings.instance,
+            self._jobs,
+            database,
+            commands,
+            services.job_writer,
+            services.audit,
+            self.clock,
+        )
         self._server = Server(
-            self._services(database, alerts, commands, producer),
+            services,
             lambda position, deadline_s: wait_for_position(database, changelog, position, deadline_s),
             origins=frozenset(self.settings.api_origins),
             requests_per_min=self.settings.api_requests_per_min,
         )
         await self._server.start(self._sock)
+        self._job_runner = self.begin("jobs", runner.run())
         address = address_of(self._sock)
         if token:
             login = new_login(Role.ADMIN, self.clock.now_ms())
@@ -116,6 +139,9 @@ class Api(Process):
         """Take no more requests, end those that are under way, and let go of everything."""
         if self._server is not None:
             await self._server.stop()
+        if self._job_runner is not None:
+            self._job_runner.cancel()
+            await asyncio.wait([self._job_runner])
         for follower in self._followers:
             await follower.close()
         if self._producer is not None:
@@ -148,18 +174,30 @@ class Api(Process):
             Live(
                 self._topics,
                 self._follow_events,
+                lambda wanted: replay(self.settings, self._bootstrap_servers, self.clock, wanted),
                 lambda principal: self._tokens.is_valid(principal, self.clock.now_ms()),
                 self.clock,
             ),
             self._console,
             alerts,
+            AuditLog(producer, self._topics.audit, self.clock, self.settings.output_format),
+            redriving(
+                lambda: DeadLetterTopic(
+                    self.settings, KafkaClients(self.settings, self._bootstrap_servers), self.clock
+                ),
+                lambda: Redriver(self._new_producer(), self._topics, self.clock),
+                self._topics,
+                self.settings.topic_prefix,
+            ),
+            self._jobs,
+            JobWriter(producer, self._topics.jobs, self._jobs),
         )
 
-    async def _follow_events(self, take: OnRecords) -> Close:
+    async def _follow_events(self, take: OnRecords) -> Following:
         topics = {self._topics.results: Start.END, self._topics.transitions: Start.END}
         follower = await asyncio.to_thread(Follower, self.settings, self._bootstrap_servers, self.clock, topics, take)
         follower.start()
-        return follower.close
+        return Following(follower.starts, follower.close)
 
     def _make_administrator(self) -> str:
         """See to it that an administrator can get in: on loopback by a token of this run, else only by their own.

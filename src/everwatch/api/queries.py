@@ -9,7 +9,8 @@ from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem
 from everwatch.core.bounds import LATEST_MS
 from everwatch.encoding.input_models import NO_HIDDEN
-from everwatch.model import State
+from everwatch.model import State, Status
+from everwatch.store.availability import MOST_BARS
 from everwatch.store.interface import Selection, TaskStatus, When
 from everwatch.store.paging import Sort
 
@@ -23,6 +24,12 @@ OfUser = Annotated[str, Meta(max_length=256, pattern=NO_HIDDEN, description="The
 OfKind = Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The kind, e.g. http.")]
 OfPlan = Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The plan of the user.")]
 OfTarget = Annotated[str, Meta(max_length=255, pattern=NO_HIDDEN, description="The host that is checked.")]
+FilterText = Annotated[str, Meta(max_length=256, pattern=NO_HIDDEN)]
+EventKind = Literal["result", "transition"]
+SearchText = Annotated[
+    str, Meta(max_length=128, pattern=NO_HIDDEN, description="A part of the id, or of a monitor's name or target.")
+]
+PrefixText = Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="As q, but only at the beginning.")]
 InstantMs = Annotated[int, Meta(ge=0, le=LATEST_MS, description="Milliseconds since 1970 (UTC).")]
 
 
@@ -41,11 +48,8 @@ class Filters(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
     plan: OfPlan = ""
     label: LabelList = []
     target: OfTarget = ""
-    q: Annotated[
-        str,
-        Meta(max_length=128, pattern=NO_HIDDEN, description="A part of the id, or of a monitor's name or target."),
-    ] = ""
-    prefix: Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="As q, but only at the beginning.")] = ""
+    q: SearchText = ""
+    prefix: PrefixText = ""
     reverse: Annotated[bool, Meta(description="In the other order.")] = False
 
 
@@ -58,6 +62,19 @@ class MonitorsQuery(Filters, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class AllMonitorsQuery(MonitorsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which monitors of all users."""
 
+    user: OfUser = ""
+
+
+class FacetsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Conditions of a list of monitors."""
+
+    state: State | None = None
+    kind: OfKind = ""
+    plan: OfPlan = ""
+    label: LabelList = []
+    target: OfTarget = ""
+    q: SearchText = ""
+    prefix: PrefixText = ""
     user: OfUser = ""
 
 
@@ -92,14 +109,30 @@ class AllTasksQuery(TasksQuery, frozen=True, kw_only=True, forbid_unknown_fields
     user: OfUser = ""
 
 
-def when_of(query: Interval) -> When:
+class AuditQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which changes, by when they were answered."""
+
+    user: OfUser = ""
+    monitor: Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The monitor's id; takes a user.")] = ""
+    token: Annotated[str, Meta(max_length=64, pattern=NO_HIDDEN, description="The id of the token that asked.")] = ""
+
+
+class TaskCountsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which tasks, by when they are due: since <= t < until; 0 for no bound."""
+
+    user: OfUser = ""
+    since: InstantMs = 0
+    until: InstantMs = 0
+
+
+def when_of(query: Interval | TaskCountsQuery) -> When:
     """Return the interval that a query means. Raises Problem for one that holds nothing."""
     if query.until and query.since >= query.until:
         raise Problem(400, "invalid_parameter", "There is nothing between since and until: since must be earlier.")
     return When(query.since, query.until)
 
 
-def selection_of(query: Filters, user_id: str) -> Selection:
+def selection_of(query: Filters | FacetsQuery, user_id: str) -> Selection:
     """Return what a query selects, of one user (or of all, "")."""
     labels = [each.partition("=") for each in query.label]
     if any(not key for key, _, _ in labels):
@@ -123,3 +156,65 @@ def narrowed(principal: Principal, user_id: str) -> str:
     if user_id not in ("", principal.user_id):
         raise Problem(403, "forbidden", "The token may not do this: the token is limited to another user.")
     return principal.user_id
+
+
+class ResultsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which results of a monitor."""
+
+    status: Status | None = None
+
+
+class AllResultsQuery(ResultsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which results of all users."""
+
+    user: OfUser = ""
+    kind: OfKind = ""
+
+
+class TransitionsQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which transitions of a monitor. ``alerts``: only those that a person is to be told of."""
+
+    state: Annotated[State | None, Meta(description="Into this state.")] = None
+    alerts: bool = False
+
+
+class AllTransitionsQuery(TransitionsQuery, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which transitions of all users."""
+
+    user: OfUser = ""
+    kind: OfKind = ""
+    plan: OfPlan = ""
+    target: OfTarget = ""
+
+
+class TimelineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``since`` and ``until`` (ms): by default the last day, until now. ``bars``: in so many parts."""
+
+    since: InstantMs = 0
+    until: InstantMs = 0
+    bars: Annotated[int, Meta(ge=0, le=min(MOST_BARS, 1_000))] = 0
+
+
+class LatencyQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``since`` and ``until`` (ms): by default the last 48 parts, until now."""
+
+    step: Literal["hour", "day"] = "hour"
+    since: InstantMs = 0
+    until: InstantMs = 0
+
+
+class LettersQuery(Interval, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters, by when they were refused. ``source``: the topic's whole name; ``reason``: a part of it."""
+
+    user: OfUser = ""
+    source: FilterText = ""
+    code: FilterText = ""
+    reason: FilterText = ""
+
+
+class LiveQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which events: of one user, of one monitor of that user, of one kind."""
+
+    user: OfUser = ""
+    monitor: Annotated[str, Meta(max_length=128, pattern=NO_HIDDEN, description="The monitor's id; takes a user.")] = ""
+    only: Annotated[EventKind | None, Meta(description="Results or transitions only.")] = None

@@ -12,43 +12,82 @@ from everwatch.api.alerting import (
     Listed,
     NotificationsView,
 )
+from everwatch.api.auditing import Auditing
 from everwatch.api.badges import SVG, BadgeJson, BadgeQuery, Badges, BadgeView
 from everwatch.api.batch import BODY_LIMIT as BATCH_LIMIT
 from everwatch.api.batch import NDJSON, Batch
+from everwatch.api.bodies import MaintenanceBody, PauseBody, RedriveBody, SignalsBody, TaskBody, UserBody, UserChange
 from everwatch.api.commands_route import CommandOutcomes
 from everwatch.api.console_routes import CONSOLE, ConsoleRoutes
-from everwatch.api.diagnosing import Diagnosing, DiagnosisView
+from everwatch.api.diagnosing import Diagnosing
 from everwatch.api.edge import EVENT_STREAM
-from everwatch.api.explaining import Explaining, ExplanationView
-from everwatch.api.letters import Letters, LettersQuery, LettersView
-from everwatch.api.live import LiveQuery
+from everwatch.api.explaining import Explaining
+from everwatch.api.facets import Facets
+from everwatch.api.job_views import JobBody, JobErrorsView, JobList, JobPreview, JobPreviewBody, JobView
+from everwatch.api.jobs import JobRoutes
+from everwatch.api.letters import Letters
 from everwatch.api.login_routes import LoginBody, LoginQuery, LoginRoutes, MeView
 from everwatch.api.monitors import Monitors
 from everwatch.api.overview import Overview, OverviewView
-from everwatch.api.past import (
-    AllResultsQuery,
-    AllTransitionsQuery,
-    LatencyQuery,
-    LatencyView,
-    Past,
-    ResultsQuery,
-    TimelineQuery,
-    TimelineView,
-    TransitionsQuery,
-)
+from everwatch.api.past import Past
 from everwatch.api.permissions import ANY_TOKEN, BY_KEY, OPEN, Permission, Reach, Scope
-from everwatch.api.queries import AllMonitorsQuery, AllTasksQuery, MonitorsQuery, NextQuery, TasksQuery, UsersQuery
+from everwatch.api.queries import (
+    AllMonitorsQuery,
+    AllResultsQuery,
+    AllTasksQuery,
+    AllTransitionsQuery,
+    AuditQuery,
+    FacetsQuery,
+    LatencyQuery,
+    LettersQuery,
+    LiveQuery,
+    MonitorsQuery,
+    NextQuery,
+    ResultsQuery,
+    TaskCountsQuery,
+    TasksQuery,
+    TimelineQuery,
+    TransitionsQuery,
+    UsersQuery,
+)
 from everwatch.api.routing import Example, Route
 from everwatch.api.services import Services
-from everwatch.api.signals import PING_BODY_LIMIT, Accepted, PingKeyView, PingQuery, Signals, SignalsBody
+from everwatch.api.signals import PING_BODY_LIMIT, PingQuery, Signals
+from everwatch.api.state_views import (
+    CountsView,
+    DiagnosisView,
+    ExplanationView,
+    FacetsView,
+    LagView,
+    LatencyView,
+    LettersView,
+    LetterView,
+    PartitionsView,
+    RedriveView,
+    TimelineView,
+    ValidationView,
+    WorkersView,
+)
 from everwatch.api.status_pages import ATOM, HTML, StatusPages, StatusPageView
-from everwatch.api.system import CountsView, LagView, PartitionsView, PlansView, ProbeView, System, WorkersView
-from everwatch.api.tasks import TaskBody, Tasks
+from everwatch.api.system import PlansView, ProbeView, System
+from everwatch.api.tasks import Tasks
 from everwatch.api.token_routes import CreatedToken, TokenBody, TokenList, TokenRoutes
-from everwatch.api.users import MaintenanceBody, PauseBody, UserBody, UserChange, Users
-from everwatch.api.views import MonitorView, Outcome, Page, ResultView, RunView, TaskView, UserView
+from everwatch.api.users import Users
+from everwatch.api.validating import Validating
+from everwatch.api.views import (
+    Accepted,
+    MonitorView,
+    Outcome,
+    Page,
+    PingKeyView,
+    ResultView,
+    RunView,
+    TaskCountsView,
+    TaskView,
+    UserView,
+)
 from everwatch.encoding.input_models import MonitorInput
-from everwatch.model import Transition
+from everwatch.model import AuditEntry, Transition
 from everwatch.notifier.incidents import Incident
 
 USERS, USER = "/v1/users", "/v1/users/{user_id}"
@@ -83,7 +122,7 @@ def routes(services: Services, system: System) -> list[Route]:
     logins = LoginRoutes(services.tokens, services.logins, services.records, services.access_topic, services.clock)
     found = [
         *_of_users(users),
-        *_of_monitors(monitors),
+        *_of_monitors(monitors, Facets(services.database), Validating(services.clock)),
         *_of_tasks(Tasks(services.database, services.commands, services.clock)),
         *_of_past(Past(services.database, services.clock)),
         *_of_state(services),
@@ -98,6 +137,7 @@ def routes(services: Services, system: System) -> list[Route]:
             answers={200: Example(str, "Events named result, transition and dropped.")},
             media_type=EVENT_STREAM,
         ),
+        *_of_jobs(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),
         *_of_commands(CommandOutcomes(services.commands, services.database), Batch(services.commands)),
         *_of_tokens(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
         *_of_logins(logins),
@@ -134,6 +174,7 @@ def _of_users(users: Users) -> list[Route]:
             permission=WRITE_USER,
             handler=users.put,
             summary="Sign a user up, or state its registration anew.",
+            audited="signup",
             body=UserBody,
             answers=CREATED,
             command=True,
@@ -144,6 +185,7 @@ def _of_users(users: Users) -> list[Route]:
             permission=WRITE_USER,
             handler=users.patch,
             summary="Change a user's plan or attributes.",
+            audited="set_user",
             body=UserChange,
             answers=DONE,
             command=True,
@@ -154,6 +196,7 @@ def _of_users(users: Users) -> list[Route]:
             permission=WRITE_USER,
             handler=users.delete,
             summary="End a user with all monitors and pending tasks; results stay.",
+            audited="deregister",
             answers=ENDED,
             command=True,
         ),
@@ -163,6 +206,7 @@ def _of_users(users: Users) -> list[Route]:
             permission=RUN_USER,
             handler=users.pause,
             summary="Pause all monitors of a user.",
+            audited="pause_user",
             body=PauseBody,
             answers=DONE,
             command=True,
@@ -173,6 +217,7 @@ def _of_users(users: Users) -> list[Route]:
             permission=RUN_USER,
             handler=users.resume,
             summary="Resume what a pause of the user paused.",
+            audited="resume_user",
             answers=DONE,
             command=True,
         ),
@@ -182,6 +227,7 @@ def _of_users(users: Users) -> list[Route]:
             permission=RUN_USER,
             handler=users.maintain,
             summary="Set a user's maintenance windows.",
+            audited="maintain",
             body=MaintenanceBody,
             answers=DONE,
             command=True,
@@ -189,7 +235,7 @@ def _of_users(users: Users) -> list[Route]:
     ]
 
 
-def _of_monitors(monitors: Monitors) -> list[Route]:
+def _of_monitors(monitors: Monitors, facets: Facets, validating: Validating) -> list[Route]:
     page = {200: Example(Page[MonitorView], "A page of monitors, by user and id.")}
     return [
         Route(
@@ -200,6 +246,24 @@ def _of_monitors(monitors: Monitors) -> list[Route]:
             summary="List monitors of all users.",
             query=AllMonitorsQuery,
             answers=page,
+        ),
+        Route(
+            method="POST",
+            path="/v1/monitors/validate",
+            permission=READ_LIST,
+            handler=validating.validate,
+            summary="Say whether a monitor would be admitted, and why not; nothing is stored.",
+            body=MonitorInput,
+            answers={200: Example(ValidationView, "The monitor as it would be stored, or what is wrong with it.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/monitors/facets",
+            permission=READ_LIST,
+            handler=facets.facets,
+            summary="Count monitors by state, kind and plan, each under what the other filters say.",
+            query=FacetsQuery,
+            answers={200: Example(FacetsView, "The counts.")},
         ),
         Route(
             method="GET",
@@ -224,6 +288,7 @@ def _of_monitors(monitors: Monitors) -> list[Route]:
             permission=WRITE_USER,
             handler=monitors.put,
             summary="Put a monitor, or with If-Match change the one that is there.",
+            audited="put",
             body=MonitorInput,
             answers=CREATED,
             versioned=True,
@@ -235,6 +300,7 @@ def _of_monitors(monitors: Monitors) -> list[Route]:
             permission=WRITE_USER,
             handler=monitors.patch,
             summary="Change fields of a monitor by a JSON merge patch (RFC 7396).",
+            audited="put",
             body=dict[str, Any],
             answers=DONE,
             accepts="application/merge-patch+json",
@@ -247,6 +313,7 @@ def _of_monitors(monitors: Monitors) -> list[Route]:
             permission=WRITE_USER,
             handler=monitors.delete,
             summary="Delete a monitor; its results stay.",
+            audited="delete",
             answers=ENDED,
             command=True,
         ),
@@ -256,6 +323,7 @@ def _of_monitors(monitors: Monitors) -> list[Route]:
             permission=RUN_USER,
             handler=monitors.pause,
             summary="Pause a monitor.",
+            audited="pause",
             body=PauseBody,
             answers=DONE,
             command=True,
@@ -266,6 +334,7 @@ def _of_monitors(monitors: Monitors) -> list[Route]:
             permission=RUN_USER,
             handler=monitors.resume,
             summary="Resume a monitor.",
+            audited="resume",
             answers=DONE,
             command=True,
         ),
@@ -275,6 +344,7 @@ def _of_monitors(monitors: Monitors) -> list[Route]:
             permission=RUN_USER,
             handler=monitors.run,
             summary="Run a monitor once, beside its schedule.",
+            audited="run_now",
             answers=DONE,
             command=True,
         ),
@@ -304,6 +374,15 @@ def _of_tasks(tasks: Tasks) -> list[Route]:
         ),
         Route(
             method="GET",
+            path="/v1/tasks/counts",
+            permission=READ_LIST,
+            handler=tasks.counts,
+            summary="Count delayed tasks by status.",
+            query=TaskCountsQuery,
+            answers={200: Example(TaskCountsView, "The counts.")},
+        ),
+        Route(
+            method="GET",
             path=TASKS,
             permission=READ_USER,
             handler=tasks.list_of_user,
@@ -317,6 +396,7 @@ def _of_tasks(tasks: Tasks) -> list[Route]:
             permission=WRITE_USER,
             handler=tasks.create,
             summary="Create a delayed task.",
+            audited="put",
             body=TaskBody,
             answers={
                 201: Example(Outcome, "It was created."),
@@ -339,6 +419,7 @@ def _of_tasks(tasks: Tasks) -> list[Route]:
             permission=WRITE_USER,
             handler=tasks.cancel,
             summary="Cancel a pending task.",
+            audited="cancel",
             answers=ENDED,
             command=True,
         ),
@@ -407,6 +488,7 @@ def _of_past(past: Past) -> list[Route]:
 
 
 def _of_state(services: Services) -> list[Route]:
+    letters = Letters(services.database, services.redrive, services.clock)
     return [
         Route(
             method="GET",
@@ -434,12 +516,40 @@ def _of_state(services: Services) -> list[Route]:
         ),
         Route(
             method="GET",
+            path="/v1/audit",
+            permission=_of(Scope.AUDIT, Reach.WHOLE),
+            handler=Auditing(services.database).list,
+            summary="List who changed what over HTTP, the latest first.",
+            query=AuditQuery,
+            answers={200: Example(Page[AuditEntry], "A page of changes, carried out or refused.")},
+        ),
+        Route(
+            method="GET",
             path="/v1/dead-letters",
             permission=ADMIN,
-            handler=Letters(services.database, services.clock).list,
+            handler=letters.list,
             summary="List refused records, the latest first, and count them by reason.",
             query=LettersQuery,
             answers={200: Example(LettersView, "A page of dead letters.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/dead-letters/{partition}/{offset}",
+            permission=ADMIN,
+            handler=letters.get,
+            summary="Show a refused record.",
+            answers={200: Example(LetterView, "The dead letter.")},
+        ),
+        Route(
+            method="POST",
+            path="/v1/dead-letters/redrive",
+            permission=ADMIN,
+            handler=letters.redrive,
+            summary="Send refused records back to where they came from, or say what would be sent.",
+            audited="redrive",
+            body=RedriveBody,
+            answers={200: Example(RedriveView, "What became of each.")},
+            is_patient=True,
         ),
         *_of_alerts(Alerting(services.alerts)),
         *_of_badges(Badges(services.database, services.ping_keys, services.clock)),
@@ -616,12 +726,74 @@ def _of_commands(outcomes: CommandOutcomes, batch: Batch) -> list[Route]:
             permission=_of(Scope.WRITE, Reach.NARROWED),
             handler=batch.post,
             summary="Carry out up to 10,000 commands, one a line, as on the topic commands; also signup and signal.",
+            audited="batch",
             raw=True,
             body_limit=BATCH_LIMIT,
             accepts=NDJSON,
             media_type=NDJSON,
             answers={207: Example(bytes, "A line for each command: its status and outcome.")},
             command=True,
+        ),
+    ]
+
+
+def _of_jobs(jobs: JobRoutes) -> list[Route]:
+    write = _of(Scope.WRITE, Reach.NARROWED)
+    return [
+        Route(
+            method="POST",
+            path="/v1/jobs/preview",
+            permission=READ_LIST,
+            handler=jobs.preview,
+            summary="Count the monitors that a bulk job would be about.",
+            body=JobPreviewBody,
+            answers={200: Example(JobPreview, "How many there are, and some of them.")},
+            is_patient=True,
+        ),
+        Route(
+            method="POST",
+            path="/v1/jobs",
+            permission=write,
+            handler=jobs.create,
+            summary="Pause, resume, run or delete all monitors that a filter has, in the background.",
+            audited="job",
+            body=JobBody,
+            answers={202: Example(JobView, "It is kept, and carried out from now on.")},
+            command=True,
+        ),
+        Route(
+            method="GET",
+            path="/v1/jobs",
+            permission=READ_LIST,
+            handler=jobs.list,
+            summary="List bulk jobs.",
+            answers={200: Example(JobList, "The jobs, the latest first.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/jobs/{job_id}",
+            permission=READ_LIST,
+            handler=jobs.get,
+            summary="Show a bulk job and how far it has come.",
+            answers={200: Example(JobView, "The job.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/jobs/{job_id}/errors",
+            permission=READ_LIST,
+            handler=jobs.errors,
+            summary="List the monitors that refused a bulk job's command.",
+            answers={200: Example(JobErrorsView, "The monitors, and why.")},
+        ),
+        Route(
+            method="DELETE",
+            path="/v1/jobs/{job_id}",
+            permission=write,
+            handler=jobs.cancel,
+            summary="Stop a bulk job; what it has done stays.",
+            audited="cancel_job",
+            answers={204: Example(None, "It goes no further.")},
+            refusals=(409,),
         ),
     ]
 
@@ -642,6 +814,7 @@ def _of_tokens(tokens: TokenRoutes) -> list[Route]:
             permission=ADMIN,
             handler=tokens.create,
             summary="Make a token; it is shown this once.",
+            audited="create_token",
             body=TokenBody,
             answers={201: Example(CreatedToken, "The token.")},
         ),
@@ -651,6 +824,7 @@ def _of_tokens(tokens: TokenRoutes) -> list[Route]:
             permission=ADMIN,
             handler=tokens.revoke,
             summary="Revoke a token.",
+            audited="revoke_token",
             answers={204: Example(None, "It is revoked.")},
         ),
     ]
@@ -664,6 +838,7 @@ def _of_logins(logins: LoginRoutes) -> list[Route]:
             permission=OPEN,
             handler=logins.by_link,
             summary="Log a browser in by a one-time link.",
+            audited="login",
             query=LoginQuery,
             answers={303: Example(None, "To the console, with its cookie or without.")},
             documented=False,
@@ -676,6 +851,7 @@ def _of_logins(logins: LoginRoutes) -> list[Route]:
             permission=OPEN,
             handler=logins.by_token,
             summary="Log a page of the console in with a token: the answer sets a cookie.",
+            audited="login",
             body=LoginBody,
             answers={204: Example(None, "The session has begun.")},
             same_origin=True,
@@ -686,6 +862,7 @@ def _of_logins(logins: LoginRoutes) -> list[Route]:
             permission=ANY_TOKEN,
             handler=logins.logout,
             summary="End the session of the cookie; nothing ends a token but its revocation.",
+            audited="logout",
             answers={204: Example(None, "The session is over.")},
         ),
         Route(

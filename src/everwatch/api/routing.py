@@ -1,7 +1,7 @@
 """What a route is: method, path, permission, input and output. The table is in ``routes``; OpenAPI is made of it."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,19 +15,39 @@ BODY_LIMIT = 1024 * 1024
 NO_BODY = 0
 
 
+class AuditedChange(NamedTuple):
+    """One change that a request asked for, as the audit log names it; ``status`` 0: that of the answer.
+
+    ``outcome``: "" for that of the answer's body. ``by``: who asked, where that is not the token of the request.
+    """
+
+    command: str
+    user_id: str = ""
+    monitor_id: str = ""
+    command_id: str = ""
+    status: int = 0
+    outcome: str = ""
+    by: Principal | None = None
+
+
 class Answer(NamedTuple):
-    """What a handler answers: a body as a struct (sent as JSON), or as bytes of ``media_type``."""
+    """What a handler answers: a body as a struct (sent as JSON), or as bytes of ``media_type``.
+
+    ``changes``: what the audit log is to say; None: the one change that the route makes.
+    """
 
     body: Any = None
     status: int = 200
     headers: Mapping[str, str] = {}
     media_type: str = "application/json"
+    changes: Sequence[AuditedChange] | None = None
 
 
 class Call(NamedTuple):
     """One request, as handlers see it: path parameters, headers, who asks, and the deadline on the loop's clock.
 
-    ``raw_path`` and ``query_string`` are as they came, percent-encoded.
+    ``raw_path`` and ``query_string`` are as they came, percent-encoded. ``new_id``: the id of a command that the
+    request gives none; ``address``: where it came from.
     """
 
     path: Mapping[str, str]
@@ -36,6 +56,8 @@ class Call(NamedTuple):
     deadline_s: float = 0.0
     raw_path: str = ""
     query_string: str = ""
+    new_id: str = ""
+    address: str = ""
 
 
 Handler = Callable[..., Awaitable[Any]]
@@ -57,7 +79,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     handed over as bytes. ``versioned``: takes If-Match. ``command``: takes Idempotency-Key and Prefer.
     ``refusals``: statuses of problems that are not told by the rest. ``documented``: it is for programs, and so in the
     OpenAPI document. ``any_query``: the query is nothing to it. ``has_head``: HEAD may be asked in place of GET.
-    ``same_origin``: only pages of the console may ask, whether or not there is a session.
+    ``same_origin``: only pages of the console may ask, whether or not there is a session. ``audited``: the word for it
+    in the audit log; "": it changes nothing that is logged. ``is_patient``: it may take half a minute.
     """
 
     method: str
@@ -79,6 +102,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     any_query: bool = False
     has_head: bool = True
     same_origin: bool = False
+    audited: str = ""
+    is_patient: bool = False
 
     @property
     def parameters(self) -> list[str]:

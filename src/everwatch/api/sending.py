@@ -10,8 +10,9 @@ import msgspec
 
 from everwatch.api.commanding import Commands
 from everwatch.api.problems import Problem, refused
+from everwatch.api.rendering import outcome, position_text
 from everwatch.api.routing import Answer, Call
-from everwatch.api.views import Outcome, outcome, position_text
+from everwatch.api.views import Outcome
 from everwatch.core.errors import EverwatchError, InvalidInput
 from everwatch.encoding.input_models import NO_HIDDEN
 from everwatch.kafka.command_client import Asked, asked_of, signup_asked, with_member
@@ -30,7 +31,7 @@ def command_id_of(call: Call) -> str:
     """Return the id that the command gets: the request's Idempotency-Key, else a new one. Raises Problem."""
     given = call.headers.get("Idempotency-Key")
     if given is None:
-        return uuid4().hex
+        return call.new_id or uuid4().hex
     if not 0 < len(given) <= LONGEST_KEY or not _KEY.match(given):
         raise Problem(400, "invalid_header", f"An Idempotency-Key has 1 to {LONGEST_KEY} visible characters.")
     return given

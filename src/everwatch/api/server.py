@@ -41,7 +41,12 @@ class Server:
         first_request_s: float = FIRST_REQUEST_S,
     ) -> None:
         edge = Edge(
-            services.tokens, services.clock, wait_for_position, origins=origins, requests_per_min=requests_per_min
+            services.tokens,
+            services.clock,
+            wait_for_position,
+            services.audit,
+            origins=origins,
+            requests_per_min=requests_per_min,
         )
         system = system_of(services)
         self.routes = routes(services, system)

@@ -4,9 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from everwatch.api.alerting import NotifierDatabase
+from everwatch.api.auditing import AuditLog
 from everwatch.api.commanding import Commands
 from everwatch.api.database import Database
 from everwatch.api.explaining import Owners
+from everwatch.api.job_records import Jobs
+from everwatch.api.job_writing import JobWriter
+from everwatch.api.letters import Redriving
 from everwatch.api.live import Live
 from everwatch.api.logins import Logins
 from everwatch.api.pinging import PingKeys
@@ -40,3 +44,7 @@ class Services(NamedTuple):
     live: Live
     console: ConsoleFiles
     alerts: NotifierDatabase
+    audit: AuditLog
+    redrive: Redriving
+    jobs: Jobs
+    job_writer: JobWriter

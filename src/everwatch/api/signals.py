@@ -6,58 +6,23 @@ from uuid import uuid4
 import msgspec
 from msgspec import Meta
 
+from everwatch.api.bodies import SignalsBody
 from everwatch.api.commanding import Commands
 from everwatch.api.permissions import Principal
 from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import Problem, not_found, refused, unavailable
 from everwatch.api.routing import Answer, Call
+from everwatch.api.views import Accepted, PingKeyView
 from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError, InvalidInput, RefusalCode
 from everwatch.encoding.input_conversion import signal_of
-from everwatch.encoding.input_models import Name, RunId, SignalInput, UserId, parse_object
+from everwatch.encoding.input_models import RunId, SignalInput, parse_object
 from everwatch.kafka.command_client import Asked, asked_of
-from everwatch.model import Asker, Signal, SignalType
+from everwatch.model import Asker, Signal
 from everwatch.model import CommandOutcome as Outcomes
 
-MOST_SIGNALS = 1_000
 PING_BODY_LIMIT = 100_000
 CREATE_WITHIN_S = 5.0
-
-
-class SignalBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One signal: that a job is alive and well (``success``), begins, fails, or a value that was measured.
-
-    ``at``: when, ms; 0: now.
-    """
-
-    user_id: UserId
-    monitor_id: Name
-    at: Annotated[int, Meta(ge=0)] = 0
-    type: SignalType = SignalType.SUCCESS
-    exit_code: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
-    duration_ms: Annotated[float, Meta(ge=0)] | None = None
-    value: float | None = None
-    run: RunId = ""
-
-
-class SignalsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Signals, at most a thousand."""
-
-    signals: Annotated[list[SignalBody], Meta(min_length=1, max_length=MOST_SIGNALS)]
-
-
-class Accepted(msgspec.Struct, frozen=True):
-    """How many signals are durable on Kafka."""
-
-    accepted: int
-
-
-class PingKeyView(msgspec.Struct, frozen=True):
-    """The key of a user's pings, and the path of a ping; MONITOR stands for a monitor's id."""
-
-    user_id: str
-    key: str
-    path: str
 
 
 class PingQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

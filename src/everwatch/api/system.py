@@ -9,42 +9,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from everwatch.api.database import Database
 from everwatch.api.routing import Answer, Call
+from everwatch.api.state_views import CountsView, CountView, LagView, PartitionsView, WorkersView, WorkerView
 from everwatch.core.clock import Clock
 from everwatch.kafka.consumer_groups import Member
-from everwatch.kafka.lag import Lag, PartitionLag, TopicLag, summed
+from everwatch.kafka.lag import Lag, summed
 from everwatch.plans.plan import Plans
 
 MEASURED_EVERY_S = 2.0
-
-
-class LagView(msgspec.Struct, frozen=True):
-    """The lag of each topic and group, at an instant (ms)."""
-
-    at: int
-    items: list[TopicLag]
-
-
-class PartitionsView(msgspec.Struct, frozen=True):
-    """The lag of each partition, at an instant (ms)."""
-
-    at: int
-    items: list[PartitionLag]
-
-
-class WorkerView(msgspec.Struct, frozen=True):
-    """A process: its kind, its client id and host, and how many partitions of topics it owns."""
-
-    process: str
-    client_id: str
-    host: str
-    partitions: int
-
-
-class WorkersView(msgspec.Struct, frozen=True):
-    """All workers, executors and sinks, at an instant (ms)."""
-
-    at: int
-    items: list[WorkerView]
 
 
 class PlanView(msgspec.Struct, frozen=True):
@@ -62,22 +33,6 @@ class PlansView(msgspec.Struct, frozen=True):
     """The plans of this process's file."""
 
     items: list[PlanView]
-
-
-class CountView(msgspec.Struct, frozen=True):
-    """How many monitors there are of a state, kind and plan (of the user)."""
-
-    state: str
-    kind: str
-    plan: str
-    monitors: int
-
-
-class CountsView(msgspec.Struct, frozen=True):
-    """How many monitors there are, and users of each plan; what there is none of is left out."""
-
-    monitors: list[CountView]
-    users: dict[str, int]
 
 
 class ProbeView(msgspec.Struct, frozen=True):

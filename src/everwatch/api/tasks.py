@@ -1,34 +1,21 @@
 """Delayed tasks: create, cancel, list."""
 
 from hashlib import blake2b
-from typing import Annotated, Any
 
 import msgspec
 
 from everwatch.api import paging
+from everwatch.api.bodies import TaskBody
 from everwatch.api.commanding import Commands
 from everwatch.api.database import Database
 from everwatch.api.problems import FieldError, Problem, not_found
-from everwatch.api.queries import AllTasksQuery, TasksQuery, narrowed, when_of
+from everwatch.api.queries import AllTasksQuery, TaskCountsQuery, TasksQuery, narrowed, when_of
+from everwatch.api.rendering import task_view
 from everwatch.api.routing import Answer, Call
 from everwatch.api.sending import carry_out, command_id_of, done, quoted
-from everwatch.api.views import task_view
+from everwatch.api.views import TaskCountsView
 from everwatch.core.clock import Clock
-from everwatch.encoding.input_models import Duration, Instant, Labels, MonitorId, Name, PolicyInput
-
-
-class TaskBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"in_": "in"}):
-    """A task to run once: at an instant (``at``), or so long from now (``in``). ``task_id`` "": it gets a new one."""
-
-    kind: Name
-    task_id: MonitorId = ""
-    at: Instant | None = None
-    in_: Duration | None = None
-    config: dict[str, Any] = {}
-    policy: PolicyInput = PolicyInput()
-    payload: Any = None
-    name: Annotated[str, msgspec.Meta(max_length=128)] = ""
-    labels: Labels = {}
+from everwatch.store.interface import TaskStatus
 
 
 class Tasks:
@@ -44,6 +31,11 @@ class Tasks:
 
     async def list_of_user(self, call: Call, query: TasksQuery) -> Answer:
         return await self._page(call, query, call.path["user_id"])
+
+    async def counts(self, call: Call, query: TaskCountsQuery) -> Answer:
+        user_id, when, now = narrowed(call.principal, query.user), when_of(query), self._clock.now_ms()
+        counted = await self._database.ask(lambda reader: reader.count_tasks(user_id, when.since, when.until, now=now))
+        return Answer(TaskCountsView({TaskStatus(status): number for status, number in counted.items()}))
 
     async def get(self, call: Call) -> Answer:
         user_id, task_id, now = call.path["user_id"], call.path["task_id"], self._clock.now_ms()

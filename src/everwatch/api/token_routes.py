@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from everwatch.api.permissions import Role
 from everwatch.api.problems import Problem, not_found
-from everwatch.api.routing import Answer, Call
+from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.tokens import TokenRecord, Tokens, encoded, key_of, new_token
 from everwatch.core.bounds import LATEST_MS
 from everwatch.core.clock import Clock
@@ -91,7 +91,10 @@ class TokenRoutes:
         await self._send(key_of(made.record), encoded(made.record))
         await self._seen(made.record.token_id, present=True)
         place = f"/v1/tokens/{made.record.token_id}"
-        return Answer(CreatedToken(made.text, _view(made.record)), 201, {"Location": place})
+        change = AuditedChange(
+            "create_token", body.user_id or "", command_id=made.record.token_id, status=201, outcome="done"
+        )
+        return Answer(CreatedToken(made.text, _view(made.record)), 201, {"Location": place}, changes=[change])
 
     async def revoke(self, call: Call) -> Answer:
         token_id = call.path["token_id"]

@@ -1,51 +1,21 @@
 """Users: register, change, pause, end, list."""
 
 from collections.abc import Mapping
-from typing import Annotated
 
 import msgspec
 
 from everwatch.api import paging
+from everwatch.api.bodies import MaintenanceBody, PauseBody, UserBody, UserChange
 from everwatch.api.commanding import Commands
 from everwatch.api.database import Database
 from everwatch.api.problems import not_found
 from everwatch.api.queries import UsersQuery, selection_of
+from everwatch.api.rendering import user_view
 from everwatch.api.routing import Answer, Call
 from everwatch.api.sending import carry_out, done, member, quoted, sign_up
-from everwatch.api.views import user_view
-from everwatch.encoding.input_models import MOST_MONITORS_PER_SIGNUP, Attribute, Instant, MonitorInput, Name, Windows
 from everwatch.model import CommandOutcome as Outcomes
 from everwatch.store.interface import Selection
 from everwatch.store.paging import Sort
-
-
-class UserBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A signup: it states the whole registration, and replaces what an earlier one stated."""
-
-    plan: Name = "default"
-    attributes: dict[str, Attribute] = {}
-    monitors: Annotated[list[MonitorInput], msgspec.Meta(max_length=MOST_MONITORS_PER_SIGNUP)] = []
-    maintenance: Windows = []
-
-
-class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to change of a user; everything else stays."""
-
-    plan: Name | None = None
-    attributes: dict[str, Attribute] = {}
-    remove_attributes: list[str] = []
-
-
-class PauseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``until``: when the pause is over, ms or ISO 8601 with its offset; null: it has no end."""
-
-    until: Instant | None = None
-
-
-class MaintenanceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The maintenance windows, in place of those there were."""
-
-    maintenance: Windows
 
 
 class Users:

@@ -1,17 +1,13 @@
 """What the API answers, as types; OpenAPI is made of them. Every instant is ms since 1970 (UTC)."""
 
-from typing import Annotated, Any, Generic, TypeVar, cast
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
-import orjson
 from msgspec import Meta
 
 from everwatch.encoding.input_models import MaintenanceInput, MonitorInput
-from everwatch.encoding.input_rendering import monitor_form, window_form
-from everwatch.kinds.execution.config_secrets import ConfigSecrets, redacted_spec
-from everwatch.model import CommandOutcome, Monitor, MonitorSpec, Origin, Reply, Result, Scalar, State, Status, User
-from everwatch.schedule.due import upcoming
-from everwatch.store.interface import ListedUser, StoredResult, StoredTask, TaskStatus
+from everwatch.model import NOTHING, Agenda, CommandOutcome, Origin, Scalar, State, Status
+from everwatch.store.interface import TaskStatus
 
 Item = TypeVar("Item")
 Instant = Annotated[int, Meta(description="Milliseconds since 1970 (UTC); 0: never.")]
@@ -25,7 +21,10 @@ class Page(msgspec.Struct, Generic[Item], frozen=True):
 
 
 class UserView(msgspec.Struct, frozen=True):
-    """A user. ``monitors``: how many of its monitors are in which state."""
+    """A user. ``monitors``: how many of its monitors are in which state.
+
+    ``monitor_ids``: those that its last signup named.
+    """
 
     user_id: str
     plan: str
@@ -34,10 +33,14 @@ class UserView(msgspec.Struct, frozen=True):
     registered_at: Instant
     updated_at: Instant
     monitors: dict[State, int]
+    monitor_ids: list[str] = []
 
 
 class MonitorView(msgspec.Struct, frozen=True):
-    """A monitor and its state. ``spec`` is what PUT takes; secrets in it are redacted without the scope ``secrets``."""
+    """A monitor and its state. ``spec`` is what PUT takes; secrets in it are redacted without the scope ``secrets``.
+
+    ``agenda``: what else is to happen to it; what is left out is 0, for nothing.
+    """
 
     user_id: str
     monitor_id: str
@@ -50,6 +53,7 @@ class MonitorView(msgspec.Struct, frozen=True):
     next_run: int | None
     last_signal: Instant
     spec: MonitorInput
+    agenda: Agenda = NOTHING
 
 
 class ResultView(msgspec.Struct, frozen=True):
@@ -89,6 +93,13 @@ class TaskView(msgspec.Struct, frozen=True):
     ended_at: Instant
     attempt: int
     version: int
+    partition: int = -1
+
+
+class TaskCountsView(msgspec.Struct, frozen=True):
+    """How many tasks there are of each status, 0 too."""
+
+    tasks: dict[TaskStatus, int]
 
 
 class RunView(msgspec.Struct, frozen=True):
@@ -118,107 +129,26 @@ class Outcome(msgspec.Struct, frozen=True):
     position: str = ""
 
 
-def user_view(listed: ListedUser) -> UserView:
-    """Return a user as it is answered."""
-    user: User = listed.user
-    windows = [msgspec.convert(window_form(window), MaintenanceInput) for window in user.maintenance]
-    return UserView(
-        user.user_id,
-        user.plan,
-        user.attributes,
-        windows,
-        user.registered_at,
-        user.updated_at,
-        listed.by_state,
-    )
+class Accepted(msgspec.Struct, frozen=True):
+    """How many signals are durable on Kafka."""
+
+    accepted: int
 
 
-def monitor_view(monitor: Monitor, now: int, secrets: ConfigSecrets | None = None) -> MonitorView:
-    """Return a monitor as it is answered; ``secrets``: to show them, else they are redacted. Raises InvalidInput."""
-    spec = redacted_spec(monitor.spec) if secrets is None else secrets.decrypted_spec(monitor.spec)
-    coming = upcoming(monitor, now, 1)
-    return MonitorView(
-        monitor.user_id,
-        monitor.monitor_id,
-        monitor.version,
-        monitor.origin,
-        monitor.since,
-        monitor.state,
-        monitor.state_since,
-        monitor.reason,
-        coming[0] if coming else None,
-        monitor.last_signal,
-        # it is encoded as it stands, and read back by clients as what it says
-        cast(MonitorInput, msgspec.Raw(spec_json(spec))),
-    )
+class PingKeyView(msgspec.Struct, frozen=True):
+    """The key of a user's pings, and the path of a ping; MONITOR stands for a monitor's id."""
+
+    user_id: str
+    key: str
+    path: str
 
 
-def spec_json(spec: MonitorSpec) -> bytes:
-    """Return a monitor as PUT takes it, as JSON."""
-    said: dict[str, Any] = monitor_form(spec)
-    del said["monitor_id"]
-    return orjson.dumps(said)
+class LineOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one line, counted from 1: a status as its own request would have had, and the outcome."""
 
-
-def result_view(stored: StoredResult) -> ResultView:
-    """Return a result as it is answered."""
-    result: Result = stored.result
-    return ResultView(
-        result.user_id,
-        result.monitor_id,
-        result.scheduled_at,
-        result.attempt,
-        result.kind,
-        result.version,
-        result.status,
-        result.reason,
-        result.started_at,
-        result.duration_ms,
-        result.timings,
-        result.executor,
-        result.skipped_until,
-        result.skipped_count,
-        result.manual,
-        result.detail,
-        stored.stored_at,
-        stored.deliveries,
-    )
-
-
-def task_view(task: StoredTask) -> TaskView:
-    """Return a task as it is answered."""
-    return TaskView(
-        task.user_id,
-        task.monitor_id,
-        task.kind,
-        task.due_at,
-        task.status,
-        task.paused,
-        task.reason,
-        task.created_at,
-        task.ended_at,
-        task.attempt,
-        task.version,
-    )
-
-
-def outcome(reply: Reply) -> Outcome:
-    """Return the answer to a command as it is answered here."""
-    return Outcome(
-        reply.command_id or reply.signup_id or reply.signal_id,
-        reply.command,
-        reply.user_id,
-        reply.monitor_id,
-        reply.answer,
-        reply.version,
-        reply.at,
-        reply.code,
-        reply.reason,
-        reply.path,
-        position_text(reply),
-    )
-
-
-def position_text(reply: Reply) -> str:
-    """Return where the changelog holds what a reply says; "" where that does not matter."""
-    return f"{reply.partition}@{reply.offset}" if reply.offset >= 0 else ""
+    line: int
+    status: int
+    outcome: Outcome | None = None
+    code: str = ""
+    reason: str = ""
+    path: str = ""

@@ -11,6 +11,7 @@ import typer
 
 from everwatch import __version__
 from everwatch.cli.support import global_options
+from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.lazy_commands import LazyGroup, ListedCommand, list_command
 from everwatch.cli.support.terminal_output import guard_terminal
 from everwatch.core.errors import EverwatchError
@@ -24,60 +25,77 @@ COMMANDS = (
         START,
         "demo:demo",
         "Run Kafka and one of each process with made-up users whose monitors check a local server.",
+        CommandReach.LOCAL,
     ),
     ListedCommand(
         "up",
         START,
         "up:up",
         "Run Kafka (embedded, unless one is configured) and one of each process here, until Ctrl-C.",
+        CommandReach.LOCAL,
     ),
     ListedCommand(
         "worker",
         PROCESS,
         "processes:worker",
         "Run one worker: keeps its users' monitors and emits their ticks. Start more to share the load.",
+        CommandReach.LOCAL,
     ),
     ListedCommand(
         "executor",
         PROCESS,
         "processes:executor",
         "Run one executor: claims ticks and runs their checks. Start more to share the load.",
+        CommandReach.LOCAL,
     ),
     ListedCommand(
         "sink",
         PROCESS,
         "processes:sink",
         "Run one sink: stores results, transitions and the catalogue of users and monitors in the database.",
+        CommandReach.LOCAL,
     ),
     ListedCommand(
         "notifier",
         PROCESS,
         "processes:notifier",
         "Run one notifier: tells people and incident systems of monitors that go down and recover, by your rules.",
+        CommandReach.LOCAL,
     ),
     ListedCommand(
         "api",
         PROCESS,
         "api:api",
         "Run the HTTP API: users, monitors, tasks, pings and signals for programs. Start more behind a load balancer.",
+        CommandReach.LOCAL,
     ),
     ListedCommand(
         "kafka",
         PROCESS,
         "processes:kafka",
         "Run the embedded Kafka of a data folder alone, until Ctrl-C. It prints its address on stdout.",
+        CommandReach.LOCAL,
     ),
-    ListedCommand("signup", USE, "signup:signup", "Sign users up; signing up again changes what is registered."),
-    ListedCommand("monitor", USE, "monitor:app", "Put, change, pause, resume, run, delete and list monitors."),
-    ListedCommand("task", USE, "task:app", "Create, cancel, list and count delayed tasks."),
     ListedCommand(
-        "user", USE, "user:app", "List and show users, pause, change, end and purge them, set maintenance windows."
+        "signup", USE, "signup:signup", "Sign users up; signing up again changes what is registered.", CommandReach.API
+    ),
+    ListedCommand(
+        "monitor", USE, "monitor:app", "Put, change, pause, resume, run, delete and list monitors.", CommandReach.API
+    ),
+    ListedCommand("task", USE, "task:app", "Create, cancel, list and count delayed tasks.", CommandReach.API),
+    ListedCommand(
+        "user",
+        USE,
+        "user:app",
+        "List and show users, pause, change, end and purge them, set maintenance windows.",
+        CommandReach.API,
     ),
     ListedCommand(
         "signal",
         USE,
         "signal:signal",
         "Send one signal: a job is alive and well, begins, fails, or has measured something.",
+        CommandReach.API,
     ),
     ListedCommand(
         "import",
@@ -96,13 +114,21 @@ COMMANDS = (
         USE,
         "try_:try_",
         "Run a kind once with a config, here, and print what a result would say; no result is sent or stored.",
+        CommandReach.LOCAL,
     ),
-    ListedCommand("results", USE, "results:results", "Print results, the newest last; with --json one object a line."),
+    ListedCommand(
+        "results",
+        USE,
+        "results:results",
+        "Print results, the newest last; with --json one object a line.",
+        CommandReach.API,
+    ),
     ListedCommand(
         "transitions",
         USE,
         "transitions:transitions",
         "Print changes of state and reminders, the newest last; with --json one object a line.",
+        CommandReach.API,
     ),
     ListedCommand(
         "notify",
@@ -115,6 +141,7 @@ COMMANDS = (
         OPERATE,
         "explain:explain",
         "Say why a monitor is in its state, when it runs next, its last result, and which processes own it.",
+        CommandReach.API,
     ),
     ListedCommand(
         "audit",
@@ -132,20 +159,26 @@ COMMANDS = (
     ListedCommand(
         "api-token", OPERATE, "api_token:app", "Make, list and revoke tokens of the HTTP API, and make login links."
     ),
-    ListedCommand("plans", OPERATE, "plans:app", "Check a file of plans, and see what it makes of a user."),
+    ListedCommand(
+        "plans", OPERATE, "plans:app", "Check a file of plans, and see what it makes of a user.", CommandReach.LOCAL
+    ),
     ListedCommand("topics", OPERATE, "topics:app", "Create and check the topics that Everwatch lives on."),
     ListedCommand(
         "lag",
         OPERATE,
         "lag:lag",
         "Show lag in records and seconds, owner, and how far ticks are emitted, per topic, group and partition.",
+        CommandReach.API,
     ),
-    ListedCommand("dead-letters", OPERATE, "dead_letters:app", "List, show, count and redrive refused records."),
+    ListedCommand(
+        "dead-letters", OPERATE, "dead_letters:app", "List, show, count and redrive refused records.", CommandReach.API
+    ),
     ListedCommand(
         "doctor",
         OPERATE,
         "doctor:doctor",
         "Check broker, topics, workers, executors, sink, database, disk and clocks; exit status 1: a fault.",
+        CommandReach.API,
     ),
 )
 
@@ -177,9 +210,26 @@ def version(
         help="Time zone in which instants are printed, e.g. Europe/Berlin. [env: EVERWATCH_TIMEZONE, TZ]",
         show_default=False,
     ),
+    api: str | None = typer.Option(
+        None,
+        "--api",
+        metavar="URL",
+        help="Go through the HTTP API there, in place of Kafka and the database. [env: EVERWATCH_API_URL]",
+        show_default=False,
+    ),
+    token: str | None = typer.Option(
+        None,
+        "--token",
+        help="Token for --api; others on this machine see command lines, not variables. [env: EVERWATCH_API_TOKEN]",
+        show_default=False,
+    ),
 ) -> None:
     """Take the options that stand before every command."""
     global_options.TIMEZONE.set(timezone)
+    global_options.API.set(api)
+    global_options.TOKEN.set(token)
+    if name := context.invoked_subcommand:
+        global_options.COMMAND.set((name, next(each.reach for each in COMMANDS if each.name == name)))
     if show:
         typer.echo(f"everwatch {__version__}")
         raise typer.Exit

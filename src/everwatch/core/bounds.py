@@ -16,6 +16,8 @@ _NOT_RESERVED = rf"(?!(?:{'|'.join(RESERVED_USERS)})\Z)"
 # NUL separates the parts of table keys, and what the table remembers besides monitors stands behind 01
 _NO_CONTROL = r"[^\x00-\x1f\x7f]*\Z"  # "$" would let a newline at the end pass
 
+PLAIN = rf"^{_NO_CONTROL}"
+"""The pattern of text without control characters."""
 UserKey = Annotated[str, Meta(min_length=1, max_length=256, pattern=rf"^{_NOT_RESERVED}{_NO_CONTROL}")]
 MonitorKey = Annotated[str, Meta(min_length=1, max_length=128, pattern=rf"^{_NO_CONTROL}")]
 LONGEST_KEY_BYTES = 4 * 256

@@ -144,6 +144,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Days for which the database keeps replies to commands, signups and signals; 0: for good.",
         ),
     ] = 30
+    keep_audit_days: Annotated[
+        int, Meta(ge=0, le=36_500, description="Days for which the database keeps who changed what; 0: for good.")
+    ] = 400
     keep_hourly_rollups_days: Annotated[
         int,
         Meta(
@@ -312,6 +315,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_host: Annotated[str, Meta(description="Address that the metrics port is bound to.")] = "127.0.0.1"
 
     # HTTP API
+    api_url: Annotated[
+        str,
+        Meta(
+            max_length=2_000,
+            description="Address of an HTTP API that commands for people go through, in place of Kafka and the"
+            " database; empty: none.",
+        ),
+    ] = ""
+    api_token: Annotated[Secret, Meta(description="Token for that API.")] = Secret("")
     api_host: Annotated[
         str,
         Meta(min_length=1, description="Address that the HTTP API listens on; one that others reach needs a token."),
@@ -493,7 +505,7 @@ def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
 
 def environment_of_callables() -> dict[str, str]:
     """The environment for code of other packages: without what gives access to all users and their secrets."""
-    kept_back = {f"{_PREFIX}SECRETS_KEY", f"{_PREFIX}API_ADMIN_TOKEN"}
+    kept_back = {f"{_PREFIX}SECRETS_KEY", f"{_PREFIX}API_ADMIN_TOKEN", f"{_PREFIX}API_TOKEN"}
     return {name: value for name, value in os.environ.items() if name.upper() not in kept_back}
 
 

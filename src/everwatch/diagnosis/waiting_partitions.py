@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from everwatch.diagnosis.system import System
-from everwatch.kafka.lag import PartitionLag
+from everwatch.kafka.process_figures import PartitionLag
 
 
 def unowned(system: System, process: str) -> list[PartitionLag]:

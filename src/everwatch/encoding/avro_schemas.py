@@ -18,7 +18,7 @@ from everwatch.core.errors import InvalidInput
 
 MAGIC = b"\xc3\x01"
 HEADER_LENGTH = 10
-NAMES = ("signup", "command", "signal", "tick", "result", "transition", "monitor", "user", "reply")
+NAMES = ("signup", "command", "signal", "tick", "result", "transition", "monitor", "user", "reply", "audit")
 
 AvroSchema = dict[str, Any]
 

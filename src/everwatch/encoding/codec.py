@@ -19,6 +19,7 @@ from everwatch.model import (
     NOTHING,
     Align,
     At,
+    AuditEntry,
     Command,
     Cron,
     Every,
@@ -47,7 +48,7 @@ LARGEST_RESULT_BYTES = 256 * 1024
 _RESULTS_AT_ONCE = 200
 
 Input = TypeVar("Input", bound=msgspec.Struct)
-Output = TypeVar("Output", Result, Transition, Reply)
+Output = TypeVar("Output", Result, Transition, Reply, AuditEntry)
 
 
 # --- keys -----------------------------------------------------------------------------------------------------------
@@ -250,7 +251,17 @@ def decode_reply(data: bytes | None) -> Reply:
     return _decode_output("reply", data, Reply)
 
 
-def _encode_output(name: str, record: Result | Transition | Reply, output_format: OutputFormat) -> bytes:
+def encode_audit_entry(entry: AuditEntry, output_format: OutputFormat) -> bytes:
+    """An entry for the topic ``audit``."""
+    return _encode_output("audit", entry, output_format)
+
+
+def decode_audit_entry(data: bytes | None) -> AuditEntry:
+    """An entry of the topic ``audit``, in whichever encoding it was written. Raises InvalidInput."""
+    return _decode_output("audit", data, AuditEntry)
+
+
+def _encode_output(name: str, record: Result | Transition | Reply | AuditEntry, output_format: OutputFormat) -> bytes:
     if output_format is OutputFormat.JSON:
         return msgspec.json.encode(record)
     return avro_schemas.encode(name, msgspec.structs.asdict(record))

@@ -58,7 +58,7 @@ def signup_of(given: SignupInput) -> Signup:
             raise InvalidInput(f"a second monitor has the id {monitor.monitor_id!r}", f"$.monitors[{i}].monitor_id")
         seen.add(monitor.monitor_id)
     check_runs(monitors)
-    windows = _windows_of(given.maintenance, "$.maintenance")
+    windows = windows_of(given.maintenance, "$.maintenance")
     return Signup(given.user_id, given.plan, given.attributes, monitors, windows, given.signup_id, given.reply)
 
 
@@ -133,7 +133,7 @@ def command_of(given: CommandInput) -> Command:
         given.command_id,
         given.if_version,
         0 if given.until is None else taken(parse_instant_ms, given.until, "$.until"),
-        _windows_of(given.maintenance, "$.maintenance"),
+        windows_of(given.maintenance, "$.maintenance"),
         given.reply,
         given.plan,
         given.attributes,
@@ -240,7 +240,7 @@ def _policy_of(given: PolicyInput, path: str) -> Policy:
         remind_every_ms=0
         if given.remind_every is None
         else duration_of(given.remind_every, f"{path}.remind_every", MINUTE_MS, 30 * DAY_MS),
-        maintenance=_windows_of(given.maintenance, f"{path}.maintenance"),
+        maintenance=windows_of(given.maintenance, f"{path}.maintenance"),
     )
 
 
@@ -255,7 +255,8 @@ def _retries_of(given: RetriesInput, path: str) -> Retries:
     return Retries(given.max, given.backoff, base_ms, max(base_ms, cap_ms), given.jitter)
 
 
-def _windows_of(given: list[MaintenanceInput], path: str) -> tuple[Maintenance, ...]:
+def windows_of(given: list[MaintenanceInput], path: str) -> tuple[Maintenance, ...]:
+    """Return the windows that are meant. Raises InvalidInput with the path of a wrong one."""
     return tuple(_window_of(window, f"{path}[{i}]") for i, window in enumerate(given)) if given else ()
 
 
@@ -265,7 +266,9 @@ def _window_of(given: MaintenanceInput, path: str) -> Maintenance:
             raise InvalidInput("a window is start and end, or cron and duration, not both", path)
         if given.duration is None:
             raise InvalidInput("a repeated window needs its duration", f"{path}.duration")
-        cron = cron_of(given.cron, "UTC" if given.timezone is None else given.timezone, 0, path)
+        # the default itself, however it was given: encoders leave it out then
+        zone = "UTC" if given.timezone in (None, "UTC") else given.timezone
+        cron = cron_of(given.cron, zone, 0, path)
         duration_ms = duration_of(given.duration, f"{path}.duration", MINUTE_MS, 30 * DAY_MS)
         return Maintenance(cron=cron.expression, timezone=cron.timezone, duration_ms=duration_ms)
     if given.timezone is not None or given.duration is not None:

@@ -47,6 +47,7 @@ def schema_of(topic: str, topics: Topics) -> str:
         topics.results: "result",
         topics.transitions: "transition",
         topics.replies: "reply",
+        topics.audit: "audit",
         **dict.fromkeys(topics.all_ticks, "tick"),
     }
     return names.get(topic, "")

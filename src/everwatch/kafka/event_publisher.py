@@ -105,6 +105,8 @@ def _check_topics(settings: Settings) -> None:
         topics.progress,
         topics.cancellations,
         topics.access,
+        topics.audit,
+        topics.jobs,
         topics.monitors_changelog,
     }
     if wrong := own.intersection(settings.publish_topics):

@@ -51,12 +51,16 @@ class Follower:
         self._on_records = on_records
         self._quiet = LogThrottle(clock)
         self._stop = threading.Event()
+        # held by whoever uses the consumer: it must not be closed meanwhile
+        self._using = threading.Lock()
         group = f"{settings.application}-following-{settings.instance}"
         self._consumer: Consumer = new_consumer(
             settings, bootstrap_servers, group, **{"fetch.wait.max.ms": 100, "fetch.error.backoff.ms": 100}
         )
         self._sieve = Sieve(self._consumer, lambda: new_consumer(settings, bootstrap_servers, group, **PROBING), clock)
         self._left: dict[tuple[str, int], int] = {}
+        self.starts: dict[tuple[str, int], int] = {}
+        """The offset of the first record of each partition that is handed over."""
         try:
             admin = new_admin(settings, bootstrap_servers)
             assigned: list[TopicPartition] = []
@@ -66,6 +70,7 @@ class Follower:
                     if start is Start.BEGINNING and held:
                         self._left[topic, number] = held.stop
                     offset = held.start if start is Start.BEGINNING else held.stop
+                    self.starts[topic, number] = offset
                     assigned.append(TopicPartition(topic, number, offset))
             self._consumer.assign(assigned)
         except BaseException:
@@ -78,11 +83,14 @@ class Follower:
         for _ in range(int(patience_s / _TAKE_S)):
             if not self._left:
                 return
-            self._take()
-            # what was never committed leaves a gap at the end, which the consumer passes over
-            for place in self._consumer.position(self._consumer.assignment()):
-                if place.offset >= self._left.get((place.topic, place.partition), place.offset + 1):
-                    del self._left[place.topic, place.partition]
+            with self._using:
+                if self._stop.is_set():
+                    return  # whoever waits for the rest has been stopped too
+                self._take()
+                # what was never committed leaves a gap at the end, which the consumer passes over
+                for place in self._consumer.position(self._consumer.assignment()):
+                    if place.offset >= self._left.get((place.topic, place.partition), place.offset + 1):
+                        del self._left[place.topic, place.partition]
         raise BrokerUnavailable(f"Kafka does not give the rest of {', '.join(sorted({t for t, _ in self._left}))}.")
 
     def start(self) -> None:
@@ -90,12 +98,12 @@ class Follower:
         self._thread.start()
 
     async def close(self) -> None:
-        """Stop following."""
+        """Stop following; what reads up in another thread stops with it."""
         self._stop.set()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
         else:
-            self._consumer.close()
+            await asyncio.to_thread(self._close)
 
     def _follow(self) -> None:
         try:
@@ -107,6 +115,10 @@ class Follower:
                         logger.warning("%s", error)
                     self._stop.wait(_TAKE_S)
         finally:
+            self._close()
+
+    def _close(self) -> None:
+        with self._using:
             self._consumer.close()
 
     def _take(self) -> None:

@@ -1,24 +1,12 @@
 """Consumer-group members: the processes that do the work now."""
 
-import msgspec
 from confluent_kafka.admin import AdminClient
 
 from everwatch.core.config import Settings
 from everwatch.kafka.consumer_groups import Member, executors_group, members_of
+from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kafka.topics import Topics
 from everwatch.model import Priority
-
-
-class GroupMembers(msgspec.Struct, frozen=True):
-    """Members for one partition of users, by client id (``everwatch-<host>-<process id>``).
-
-    ``worker`` emits its ticks, and ``executor`` claims those of one priority; "" if none does. ``executors``: all
-    there are.
-    """
-
-    worker: str
-    executor: str
-    executors: tuple[str, ...]
 
 
 def owners_of(

@@ -27,49 +27,10 @@ from everwatch.kafka.consumer_groups import (
     readings_of,
 )
 from everwatch.kafka.peek import PEEKING, Peek, peek
+from everwatch.kafka.process_figures import PartitionLag, TopicLag
 
 # a retry has the instant of the tick that it repeats, so the first tick that is none tells the age
 LOOKED_AT = 20
-
-
-class PartitionLag(msgspec.Struct, frozen=True):
-    """Lag of one group on one partition.
-
-    ``committed``: the next offset to read, None if the group has never committed one. ``lag_s``: age of the first
-    record behind it, s; 0 if there is none, None if it cannot be read. ``client_id`` and ``host``: the member that
-    owns the partition, "" if none does. ``emitted_to``: ms, up to which the partition's ticks are emitted, None where
-    no worker has emitted any. ``unreadable``: why the first record behind ``committed`` cannot be read.
-    """
-
-    topic: str
-    group: str
-    process: str
-    partition: int
-    committed: int | None
-    end: int
-    lag: int
-    lag_s: float | None
-    client_id: str
-    host: str
-    emitted_to: int | None
-    unreadable: str = ""
-
-
-class TopicLag(msgspec.Struct, frozen=True):
-    """Lag of one group on one topic: records of all partitions, the worst age, the slowest emission.
-
-    ``unowned``: partitions without an owner. ``lag_s`` is None where a partition cannot be read.
-    """
-
-    topic: str
-    group: str
-    process: str
-    partitions: int
-    lag: int
-    lag_s: float | None
-    owners: tuple[str, ...]
-    unowned: int
-    emitted_to: int | None
 
 
 class Lag(msgspec.Struct, frozen=True):

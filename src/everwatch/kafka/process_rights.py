@@ -50,8 +50,9 @@ def rights_of(process: ProcessRole, settings: Settings) -> list[Right]:
             groups = [_group(f"{application}-notifier")]
         case ProcessRole.API:
             read = [topics.replies, topics.results, topics.transitions, topics.progress, topics.dead_letters]
-            read += [topics.access]
-            write = [topics.signups, topics.commands, topics.signals, topics.access]
+            read += [topics.access, topics.jobs]
+            write = [topics.signups, topics.commands, topics.signals, topics.dead_letters]
+            write += [topics.access, topics.audit, topics.jobs]
         case ProcessRole.CLIENT:
             read = [topics.replies, topics.results, topics.transitions, topics.progress]
             write = [topics.signups, topics.commands, topics.signals]

@@ -43,6 +43,8 @@ class Topics:
     progress: str
     cancellations: str
     access: str
+    audit: str
+    jobs: str
     monitors_changelog: str
 
     @classmethod
@@ -63,6 +65,8 @@ class Topics:
             progress=f"{prefix}progress",
             cancellations=f"{prefix}cancellations",
             access=f"{prefix}access",
+            audit=f"{prefix}audit",
+            jobs=f"{prefix}jobs",
             monitors_changelog=f"{settings.application}-monitors-changelog",
         )
 
@@ -76,9 +80,12 @@ class Topics:
         return tuple(getattr(self, each.name) for each in fields(self))
 
     @property
-    def stored(self) -> tuple[str, str, str, str, str]:
+    def stored(self) -> tuple[str, ...]:
         """The topics that the sink stores."""
-        return self.results, self.transitions, self.monitors_changelog, self.dead_letters, self.replies
+        return (
+            *(self.results, self.transitions, self.monitors_changelog),
+            *(self.dead_letters, self.replies, self.audit),
+        )
 
     @property
     def all_ticks(self) -> tuple[str, str, str]:
@@ -128,6 +135,8 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
         # executors drop ticks that are older, which are kept as long
         topics.cancellations: kept(24) | {"cleanup.policy": "compact,delete"},
         topics.access: compacted,
+        topics.audit: kept(30 * 24),
+        topics.jobs: compacted,
         topics.monitors_changelog: compacted,
     }
     return [

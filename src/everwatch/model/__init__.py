@@ -1,5 +1,6 @@
 """The values that flow through Everwatch; kinds of other packages import them from here."""
 
+from everwatch.model.audit_entry import AuditEntry
 from everwatch.model.events import INLINE_EXECUTOR, Outcome, Result, Tick, Transition
 from everwatch.model.requests import (
     AskedKey,
@@ -52,6 +53,7 @@ __all__ = [
     "AskedKey",
     "Asker",
     "At",
+    "AuditEntry",
     "Backoff",
     "Command",
     "CommandOutcome",

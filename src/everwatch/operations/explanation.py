@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from everwatch.kafka.group_members import GroupMembers
+from everwatch.kafka.process_figures import GroupMembers
 from everwatch.model import (
     ASLEEP,
     Agenda,

@@ -1,6 +1,6 @@
 """Gathering of the facts about a monitor from database and broker, for its explanation."""
 
-from everwatch.kafka.group_members import GroupMembers
+from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kinds import registry
 from everwatch.model import Monitor
 from everwatch.operations.explanation import MOST_SHOWN, MonitorFacts

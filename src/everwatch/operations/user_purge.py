@@ -43,9 +43,9 @@ class Remains(msgspec.Struct, frozen=True):
 def remains_of(settings: Settings, admin: Admin, now: int) -> list[Remains]:
     """Return what topics may hold of a user who ended at ``now``. Raises BrokerUnavailable."""
     topics = Topics.of(settings)
-    # progress tells of partitions and names no user
-    # and tokens that are limited to the user stay until they are revoked
-    names = [name for name in topics.all if name not in (topics.progress, topics.access)]
+    # progress tells of partitions and names no user; tokens that are limited to the user stay until they are revoked,
+    # and bulk jobs that name it until they are forgotten, a week after they ended
+    names = [name for name in topics.all if name not in (topics.progress, topics.access, topics.jobs)]
     try:
         kept = retentions(admin, names)
     except AccessError as error:

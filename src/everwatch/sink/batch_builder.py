@@ -11,6 +11,7 @@ from everwatch.encoding.codec import (
     SEPARATOR,
     ahead_of,
     check_not_ahead,
+    decode_audit_entry,
     decode_entry,
     decode_reply,
     decode_results,
@@ -20,7 +21,7 @@ from everwatch.encoding.codec import (
 )
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
-from everwatch.model import CommandType, Reply, Result, Transition
+from everwatch.model import AuditEntry, CommandType, Reply, Result, Transition
 from everwatch.sink.letter_builder import letter_of
 from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 from everwatch.store.letters import Redrive, StoredLetter
@@ -36,9 +37,9 @@ class Refused(NamedTuple):
 def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tuple[SinkBatch, list[Refused]]:
     """What is stored of ``records`` (in the order of their partitions), and which of them are refused.
 
-    What the monitors table remembers besides users and monitors is passed over, and so is the answer to a purge, of
-    whose user nothing is to be kept. Of dead letters none is refused. The batch's offsets lie behind all of them, the
-    refused ones too. ``stored_at``: ms, when they are stored.
+    What the monitors table remembers besides users and monitors is passed over, and so are the answer to a purge and
+    who asked for it: of its user nothing is to be kept. Of dead letters none is refused. The batch's offsets lie behind
+    all of them, the refused ones too. ``stored_at``: ms, when they are stored.
     """
     # no process's clock is trusted to the second here: the worker, whose ticks they are, is stricter
     latest = stored_at + BROKER_AHEAD_MS
@@ -47,6 +48,7 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
     entries: list[Received[CatalogueEntry]] = []
     letters: list[Received[StoredLetter | Redrive]] = []
     replies: list[Received[Reply]] = []
+    audit: list[Received[AuditEntry]] = []
     refused: list[Refused] = []
     offsets: dict[Partition, int] = {}
     partitions: dict[tuple[str, int], Partition] = {}
@@ -65,6 +67,10 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
                 reply = _reply(value, latest)
                 if reply.command != CommandType.PURGE:
                     replies.append(Received(source, offset, timestamp, reply))
+            elif topic == topics.audit:
+                entry = _audit_entry(value, latest)
+                if entry.command != CommandType.PURGE:
+                    audit.append(Received(source, offset, timestamp, entry))
             elif topic == topics.dead_letters:
                 if (letter := letter_of(record, topics)) is not None:
                     letters.append(Received(source, offset, timestamp, letter))
@@ -73,7 +79,7 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
         except InvalidInput as error:
             refused.append(Refused(record, error))
     results = _results(result_records, latest, refused)
-    return SinkBatch(stored_at, offsets, results, transitions, entries, letters, replies), refused
+    return SinkBatch(stored_at, offsets, results, transitions, entries, letters, replies, audit), refused
 
 
 def _results(
@@ -103,6 +109,12 @@ def _reply(value: bytes | None, latest: int) -> Reply:
     reply = decode_reply(value)
     check_not_ahead(reply.at, latest, "$.at")
     return reply
+
+
+def _audit_entry(value: bytes | None, latest: int) -> AuditEntry:
+    entry = decode_audit_entry(value)
+    check_not_ahead(entry.at, latest, "$.at")
+    return entry
 
 
 def _is_bookkeeping(key: bytes | None) -> bool:

@@ -10,7 +10,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from everwatch.core.errors import EverwatchError, StoreError
-from everwatch.model import Monitor, Policy, Reply, Result, Schedule, State, Transition, User
+from everwatch.model import AuditEntry, Monitor, Policy, Reply, Result, Schedule, State, Transition, User
+from everwatch.store.audit_log import EVERY_ENTRY, AuditSelection
 from everwatch.store.availability import Availability
 from everwatch.store.letters import LetterCount, LetterSelection, Redrive, StoredLetter
 from everwatch.store.paging import Page, Sort
@@ -64,6 +65,7 @@ class SinkBatch(msgspec.Struct, frozen=True):
     entries: list[Received[CatalogueEntry]] = []
     letters: list[Received[StoredLetter | Redrive]] = []
     replies: list[Received[Reply]] = []
+    audit: list[Received[AuditEntry]] = []
 
 
 class StoredResult(msgspec.Struct, frozen=True):
@@ -230,8 +232,8 @@ class ResultStore(Protocol):
         Records below their partition's stored offset were stored before and change nothing. A result is held once
         for each identity: the first one stays and the others count as deliveries, but a result that ran replaces a
         skipped one; the larger ``skipped_until`` and ``skipped_count`` are kept in any case. Roll-ups count what is
-        held, so a repetition changes none. Dead letters are told apart by where they stand on their topic, and replies
-        by what they say. Raises StoreError, StoreBusy.
+        held, so a repetition changes none. Dead letters are told apart by where they stand on their topic, replies
+        by what they say, and entries of the audit log by their ids. Raises StoreError, StoreBusy.
         """
         ...
 
@@ -331,6 +333,10 @@ class Reader(Protocol):
         """The newest dead letters that were refused within ``when``, the latest first."""
         ...
 
+    def dead_letter(self, partition: int, offset: int) -> StoredLetter | None:
+        """The dead letter at a place of its topic, if it is kept; the newest where the topic was made anew."""
+        ...
+
     def count_letters(self, which: LetterSelection = EVERY_LETTER, *, when: When = ALWAYS) -> list[LetterCount]:
         """How many dead letters there are of each source, code and kind of reason, the most frequent first.
 
@@ -342,6 +348,12 @@ class Reader(Protocol):
         self, user_id: str, asked_id: str = "", *, when: When = ALWAYS, after: str = "", limit: int = 100
     ) -> Page[Reply]:
         """The newest answers to a user's commands, signups and signals (to that with one id), the latest first."""
+        ...
+
+    def audit(
+        self, which: AuditSelection = EVERY_ENTRY, *, when: When = ALWAYS, after: str = "", limit: int = 100
+    ) -> Page[AuditEntry]:
+        """The newest changes that were asked for over HTTP (of one user, monitor, by one token), the latest first."""
         ...
 
     def list_monitors(

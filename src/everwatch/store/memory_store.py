@@ -8,8 +8,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from everwatch.kinds.execution.targets import target_of_config
-from everwatch.model import Monitor, Reply, Result, State, Status, Transition, User
+from everwatch.model import AuditEntry, Monitor, Reply, Result, State, Status, Transition, User
 from everwatch.schedule.duration import DAY_MS
+from everwatch.store.audit_log import EVERY_ENTRY, AuditPlace, AuditSelection, is_entry_selected, place_of_entry
 from everwatch.store.availability import Availability
 from everwatch.store.bulk_statements import Row
 from everwatch.store.entry_sequence import ending_of
@@ -65,7 +66,7 @@ from everwatch.store.sketch import LONGEST_TEXT, compacted
 from everwatch.store.task_records import as_of, cancelled, following, is_first, task_of
 
 # what begins no id
-_DAY, _LETTER, _REPLY = "\0day", "\0letter", "\0reply"
+_DAY, _LETTER, _REPLY, _AUDIT = "\0day", "\0letter", "\0reply", "\0audit"
 
 
 class MemoryStore:
@@ -86,6 +87,7 @@ class MemoryStore:
         self._letters: dict[tuple[int, int, int], StoredLetter] = {}
         # by user, id and kind of what is answered, instant and outcome
         self._replies: dict[tuple[str, str, str, int, str], Reply] = {}
+        self._audit: dict[str, AuditEntry] = {}
         # each user with the number of its partition
         self._users: dict[str, tuple[User, int]] = {}
         self._monitors: dict[tuple[str, str], Monitor] = {}
@@ -120,6 +122,9 @@ class MemoryStore:
                 answer = reply.value
                 key = (answer.user_id, *asked_of(answer), answer.at, answer.answer.value)
                 self._replies.setdefault(key, answer)
+        for noted in batch.audit:
+            if noted.offset >= stored.get(noted.source, 0):
+                self._audit.setdefault(noted.value.entry_id, noted.value)
         for entry in batch.entries:
             if entry.offset >= stored.get(entry.source, 0):
                 self._put_entry(entry)
@@ -148,6 +153,7 @@ class MemoryStore:
         users = [key for key, (one, _) in self._users.items() if is_old(key, one.registered_at)]
         replies = [key for key in self._replies if key[0] == user_id and key[3] <= ended_at]
         letters = [k for k, one in self._letters.items() if one.user_id == user_id and one.known_at <= ended_at]
+        audit = [key for key, one in self._audit.items() if one.user_id == user_id and one.at <= ended_at]
         for key, own in history:
             del self._history[key][own]
         deleted = {
@@ -158,6 +164,7 @@ class MemoryStore:
             "daily_rollups": _drop(self._days, [k for k in self._days if k[0] == user_id and k[2] <= ended_at][:most]),
             "transitions": _drop(self._transitions, transitions[:most]),
             "replies": _drop(self._replies, replies[:most]),
+            "audit_log": _drop(self._audit, audit[:most]),
             "dead_letters": _drop(self._letters, letters[:most]),
             "monitor_history": len(history),
             "tasks": _drop(self._tasks, tasks[:most]),
@@ -271,6 +278,10 @@ class MemoryStore:
         found = self._letters_within(which, when)
         return page_in_memory(found, place_of_letter, place, descending=True, limit=limit, question=question)
 
+    def dead_letter(self, partition: int, offset: int) -> StoredLetter | None:
+        found = [one for place, one in self._letters.items() if place[:2] == (partition, offset)]
+        return max(found, key=lambda one: one.refused_at, default=None)
+
     def count_letters(self, which: LetterSelection = EVERY_LETTER, *, when: When = ALWAYS) -> list[LetterCount]:
         kinds: dict[tuple[str, str, str], list[int]] = {}
         for letter in self._letters_within(which, when):
@@ -290,6 +301,14 @@ class MemoryStore:
         ]
         place = place_of(question, after, ReplyPlace)
         return page_in_memory(found, place_of_reply, place, descending=True, limit=limit, question=question)
+
+    def audit(
+        self, which: AuditSelection = EVERY_ENTRY, *, when: When = ALWAYS, after: str = "", limit: int = 100
+    ) -> Page[AuditEntry]:
+        question = ("audit", which, when)
+        found = [each for each in self._audit.values() if is_entry_selected(which, each) and _is_within(each.at, when)]
+        place = place_of(question, after, AuditPlace)
+        return page_in_memory(found, place_of_entry, place, descending=True, limit=limit, question=question)
 
     def list_monitors(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
@@ -466,9 +485,10 @@ class MemoryStore:
         yield {}
         yield {(_LETTER, letter.user_id, *key): letter.refused_at for key, letter in self._letters.items()}
         yield {(_REPLY, *key): reply.at for key, reply in self._replies.items()}
+        yield {(_AUDIT, entry.user_id, key): entry.at for key, entry in self._audit.items()}
 
     def _kept(self, kind: str, key: Sequence[Any]) -> int:
-        user = self.user(key[1] if key[0] in (_DAY, _LETTER, _REPLY) else key[0])
+        user = self.user(key[1] if key[0] in (_DAY, _LETTER, _REPLY, _AUDIT) else key[0])
         return self._plans.kept_ms(user.plan if user else "", kind, getattr(self._keep, kind))
 
     def _is_too_old(self, kind: str, key: Sequence[Any], age: int, now: int) -> bool:
@@ -518,6 +538,8 @@ class MemoryStore:
                 self._letters.pop(key[2:], None)
             elif key[0] == _REPLY:
                 self._replies.pop(key[1:], None)
+            elif key[0] == _AUDIT:
+                self._audit.pop(key[2], None)
 
     def _put_result(self, new: Result, stored_at: int) -> None:
         key = _key_of(new)

@@ -14,6 +14,7 @@ def users_of(batch: SinkBatch) -> set[str]:
     users = {result.value.user_id for result in batch.results}
     users |= {transition.value.user_id for transition in batch.transitions}
     users |= {reply.value.user_id for reply in batch.replies}
+    users |= {entry.value.user_id for entry in batch.audit if entry.value.user_id}
     users |= {letter.value.user_id for letter in batch.letters if isinstance(letter.value, StoredLetter)}
     return users | {entry.value.user_id for entry in batch.entries}
 
@@ -33,6 +34,7 @@ def without_purged(batch: SinkBatch, ended_at: Mapping[str, int]) -> SinkBatch:
         results=[r for r in batch.results if is_kept(r.value.user_id, r.value.scheduled_at)],
         transitions=[t for t in batch.transitions if is_kept(t.value.user_id, t.value.at)],
         replies=[r for r in batch.replies if is_kept(r.value.user_id, r.value.at)],
+        audit=[a for a in batch.audit if is_kept(a.value.user_id, a.value.at)],
         # what was sent before may be refused after; a note names no user
         letters=[
             r

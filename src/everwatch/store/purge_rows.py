@@ -21,6 +21,7 @@ from everwatch.store.counters import Counters
 from everwatch.store.partition import Partition
 from everwatch.store.purged_users import Purge, hash_of
 from everwatch.store.sql_schema import (
+    audit_log,
     daily_rollups,
     dead_letters,
     hourly_rollups,
@@ -100,6 +101,7 @@ def old_rows(ended_at: int, is_passed: bool) -> Iterator[tuple[Table, ColumnElem
     yield daily_rollups, daily_rollups.c.at <= ended_at
     yield transitions, transitions.c.at <= ended_at
     yield replies, replies.c.at <= ended_at
+    yield audit_log, audit_log.c.at <= ended_at
     sent = dead_letters.c.source_ms
     yield dead_letters, or_(dead_letters.c.refused_at <= ended_at, and_(sent > 0, sent <= ended_at))
     # one that was to begin later ended all the same

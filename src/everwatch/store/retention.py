@@ -39,6 +39,7 @@ class Keep(NamedTuple):
     every_result: int = 0
     dead_letters: int = 0
     replies: int = 0
+    audit: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> "Keep":
@@ -53,6 +54,7 @@ class Keep(NamedTuple):
             settings.keep_every_result_days * DAY_MS,
             settings.keep_dead_letters_days * DAY_MS,
             settings.keep_replies_days * DAY_MS,
+            settings.keep_audit_days * DAY_MS,
         )
 
 
@@ -81,6 +83,7 @@ AGEING = {
     "daily_rollups": Ageing("daily_rollups", "at"),
     "dead_letters": Ageing("dead_letters", "refused_at"),
     "replies": Ageing("replies", "at"),
+    "audit": Ageing("audit_log", "at"),
 }
 
 

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from sqlalchemy import BigInteger, Engine, Select, and_, func, literal_column, or_, select, union_all
 
 from everwatch.core.config import Settings
-from everwatch.model import Monitor, Reply, State, Transition, User
+from everwatch.model import AuditEntry, Monitor, Reply, State, Transition, User
 from everwatch.store import letter_rows, rollup_rows, row_mapping
+from everwatch.store.audit_log import EVERY_ENTRY, AuditPlace, AuditSelection, entry_of, place_of_entry
 from everwatch.store.availability import Availability
 from everwatch.store.counters import read_counts
 from everwatch.store.database import clear_errors, open_for_reading
@@ -34,7 +35,15 @@ from everwatch.store.paging import Page, Sort, is_descending, no_state_of_users,
 from everwatch.store.partition import Partition
 from everwatch.store.past_reading import read_availability
 from everwatch.store.queries import events
-from everwatch.store.queries.letters import ReplyPlace, counted_letters, letters_page, place_of_reply, replies_page
+from everwatch.store.queries.audit_log import audit_page
+from everwatch.store.queries.letters import (
+    ReplyPlace,
+    counted_letters,
+    letter_at,
+    letters_page,
+    place_of_reply,
+    replies_page,
+)
 from everwatch.store.queries.monitors import monitor_places, monitors_at
 from everwatch.store.queries.tasks import Place as TaskPlace
 from everwatch.store.queries.tasks import counted_tasks, place_of_task, tasks_page
@@ -105,6 +114,10 @@ class SqlReader:
         statement = letters_page(which, when, place, limit + 1, self._dialect)
         return page_of(self._all(statement, letter_rows.letter), limit, question, place_of_letter)
 
+    def dead_letter(self, partition: int, offset: int) -> StoredLetter | None:
+        found = self._all(letter_at(partition, offset), letter_rows.letter)
+        return found[0] if found else None
+
     def count_letters(self, which: LetterSelection = EVERY_LETTER, *, when: When = ALWAYS) -> list[LetterCount]:
         counted = self._all(counted_letters(which, when, self._dialect), lambda row: LetterCount(*row))
         return sorted(counted, key=lambda each: (-each.letters, *each))
@@ -115,6 +128,13 @@ class SqlReader:
         question = ("replies", user_id, asked_id, when)
         statement = replies_page(user_id, asked_id, when, place_of(question, after, ReplyPlace), limit + 1)
         return page_of(self._all(statement, letter_rows.reply), limit, question, place_of_reply)
+
+    def audit(
+        self, which: AuditSelection = EVERY_ENTRY, *, when: When = ALWAYS, after: str = "", limit: int = 100
+    ) -> Page[AuditEntry]:
+        question = ("audit", which, when)
+        statement = audit_page(which, when, place_of(question, after, AuditPlace), limit + 1)
+        return page_of(self._all(statement, entry_of), limit, question, place_of_entry)
 
     def list_monitors(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000

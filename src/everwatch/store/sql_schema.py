@@ -389,6 +389,32 @@ replies = Table(
     Index("replies_by_at", "at"),
 )
 
+# who changed what over HTTP
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("entry_id", Key, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("token_id", Key, nullable=False),
+    Column("token_name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("forwarded_for", Text, nullable=False),
+    Column("route", Text, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("user_id", Key, nullable=False),
+    Column("monitor_id", Key, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("command_id", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    # in the order of lists, and for retention
+    Index("audit_log_by_at", "at", "entry_id"),
+    Index("audit_log_by_user", "user_id", "at", "entry_id"),
+    Index("audit_log_by_monitor", "user_id", "monitor_id", "at", "entry_id"),
+    Index("audit_log_by_token", "token_id", "at", "entry_id"),
+)
+
 sink_offsets = Table(
     "sink_offsets",
     metadata,

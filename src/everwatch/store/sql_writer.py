@@ -26,6 +26,7 @@ from everwatch.core.config import Settings
 from everwatch.kinds.execution.targets import target_of_config
 from everwatch.model import Monitor, User
 from everwatch.store import letter_rows, purge_rows, row_mapping, search
+from everwatch.store.audit_log import entry_row
 from everwatch.store.bulk_statements import Bulk, Row, insert_into, upsert
 from everwatch.store.counters import Counters, Tally
 from everwatch.store.database import clear_errors, open_for_writing
@@ -44,6 +45,7 @@ from everwatch.store.retention import KEEP_ALL, Keep, Trimmer
 from everwatch.store.rollup_rows import RollupRows
 from everwatch.store.search import monitor_text, user_text
 from everwatch.store.sql_schema import (
+    audit_log,
     database_facts,
     dead_letters,
     monitor_history,
@@ -149,6 +151,7 @@ class SqlStore:
             connection, [row_mapping.transition_row(r.value) for r in batch.transitions if fresh.has(r)]
         )
         run.replies.run(connection, [letter_rows.reply_row(r.value) for r in batch.replies if fresh.has(r)])
+        run.audit.run(connection, [entry_row(r.value) for r in batch.audit if fresh.has(r)])
         if batch.letters:
             self._apply_letters(connection, [r.value for r in batch.letters if fresh.has(r)])
         tally = Tally()
@@ -294,6 +297,7 @@ class _Statements:
             insert_into(transitions, dialect).on_conflict_do_nothing(), transitions.c.keys(), dialect
         )
         self.replies = Bulk(insert_into(replies, dialect).on_conflict_do_nothing(), replies.c.keys(), dialect)
+        self.audit = Bulk(insert_into(audit_log, dialect).on_conflict_do_nothing(), audit_log.c.keys(), dialect)
         self.letters = Bulk(insert_into(dead_letters, dialect).on_conflict_do_nothing(), dead_letters.c.keys(), dialect)
         self.redrives = _note_redrive(dialect)
         self.end_others = Bulk(

@@ -3,14 +3,32 @@
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import orjson
 import typer
 
-from everwatch.cli.support.database_reading import AfterOption, database, has_database, say_next
-from everwatch.cli.support.dead_letter_output import content_of, facts, plain, print_line, print_stored
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, ShowSecrets, clients_of, instant_of, settings_of
+from everwatch.cli.support.database_reading import AfterOption, has_database, reading, say_next
+from everwatch.cli.support.dead_letter_output import (
+    RedriveLine,
+    content_of,
+    facts,
+    plain,
+    print_content,
+    print_line,
+    print_stored,
+)
+from everwatch.cli.support.dead_letters_by_api import redrive_by_api, show_by_api
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    ShowSecrets,
+    clients_of,
+    instant_of,
+    not_by_api,
+    settings_of,
+)
 from everwatch.cli.support.output_reading import FollowOption, OutputSource, refuse_cursor_of_topic
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
@@ -20,10 +38,11 @@ from everwatch.kafka.dead_letter_reader import DeadLetterTopic
 from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition, alike, place_of
 from everwatch.kafka.redrive import History, Redriver
 from everwatch.kafka.topics import Topics
-from everwatch.operations.dead_letter_view import shown
+from everwatch.operations.dead_letter_view import plain_stored
+from everwatch.operations.redriving import ChosenLetters, Wanted
 from everwatch.schedule.instant import Bare
 from everwatch.store.interface import When
-from everwatch.store.letters import LetterCount, LetterSelection
+from everwatch.store.letters import LetterCount, StoredLetter
 
 app = typer.Typer(no_args_is_help=True, help="List, show, count and redrive refused records.")
 
@@ -39,35 +58,6 @@ FromOption = Annotated[
     typer.Option("--from", help="Where to read. Without it: the database if there is one.", show_default=False),
 ]
 LETTER = "the PARTITION/OFFSET that 'dead-letters list' prints"
-_AT_ONCE = 500
-
-
-class Wanted(NamedTuple):
-    """Selection of dead letters; empty fields select all."""
-
-    source: str = ""
-    user: str = ""
-    reason: str = ""
-    code: str = ""
-    places: frozenset[tuple[int, int]] = frozenset()
-
-    def takes(self, letter: DeadLetter, prefix: str) -> bool:
-        """Return whether a dead letter is one of them; ``prefix``: of topics, which may be left out of ``source``."""
-        source = letter.source.topic if letter.source else ""
-        return (
-            (not self.source or self.source in (source, source.removeprefix(prefix)))
-            and (not self.user or letter.key == self.user.encode(errors="surrogateescape"))
-            and (not self.reason or self.reason.lower() in letter.reason.lower())
-            and (not self.code or letter.code == self.code)
-            and (not self.places or letter.place[1:] in self.places)
-        )
-
-    def selection(self, prefix: str) -> LetterSelection:
-        """The same, as the database is asked for it."""
-        is_short = bool(self.source) and not self.source.startswith(prefix)
-        return LetterSelection(
-            self.user, f"{prefix}{self.source}" if is_short else self.source, self.code, text=self.reason
-        )
 
 
 @app.command("list")
@@ -98,11 +88,11 @@ def list_(
     settings = settings_of(data_dir, bootstrap_servers)
     wanted, topics, history = Wanted(source, user, reason, code), Topics.of(settings), History(Topics.of(settings))
     if _is_from_database(settings, from_, needs_topic=follow or secrets):
-        with database(settings) as reader:
+        with reading(settings) as reader:
             which, when = wanted.selection(settings.topic_prefix), When(_since_ms(since))
             found_there = reader.dead_letters(which, when=when, after=after, limit=limit)
         for stored in reversed(found_there):
-            print_stored(stored, as_json)
+            print_stored(plain_stored(stored) if isinstance(stored, StoredLetter) else stored, as_json)
         say_next(found_there.next)
         if not found_there and not as_json:
             typer.echo("no such dead letters")
@@ -141,6 +131,11 @@ def show(
     settings = settings_of(data_dir, bootstrap_servers)
     topics = Topics.of(settings)
     [(partition, offset)] = _places([letter])
+    if settings.api_url:
+        if secrets:
+            raise not_by_api("A dead letter with its secrets")
+        show_by_api(settings, partition, offset, as_json)
+        return
     with closing(_opened(settings, None)) as topic:
         found = topic.one(SourcePosition(topics.dead_letters, partition, offset))
     if not isinstance(found, DeadLetter):
@@ -151,15 +146,7 @@ def show(
     for name, text in facts(found):
         typer.echo(f"{name:<9} {text}")
     typer.echo("")
-    content = content_of(found, topics, secrets)
-    if content.problem:
-        typer.secho(f"({content.encoding}: {content.problem})", fg=typer.colors.YELLOW)
-    if content.encoding not in ("json", "avro") or content.problem:
-        typer.echo("(no value)" if content.value is None else content.value)
-        return
-    for line in shown(content.value, found.path, found.reason):
-        mark = typer.style(f"   <-- {line.mark}", fg=typer.colors.RED) if line.mark else ""
-        typer.echo(line.text + mark)
+    print_content(content_of(found, topics, secrets), found.path, found.reason)
 
 
 @app.command()
@@ -183,7 +170,7 @@ def count(
     settings = settings_of(data_dir, bootstrap_servers)
     wanted = Wanted(source, user, reason, code)
     if _is_from_database(settings, from_):
-        with database(settings) as reader:
+        with reading(settings) as reader:
             counts = reader.count_letters(wanted.selection(settings.topic_prefix), when=When(_since_ms(since)))
     else:
         counts = _counted(settings, wanted, since)
@@ -231,45 +218,54 @@ def redrive(
         raise SettingsError("Say which dead letters: LETTER, a filter such as --code unknown_plan, or --all.")
     settings = settings_of(data_dir, bootstrap_servers)
     wanted = Wanted(source, user, reason, code, frozenset(_places(letters or [])))
-    topics = Topics.of(settings)
-    history, chosen = History(topics), set[SourcePosition]()
     since_ms = _since_ms(since)
-    with closing(DeadLetterTopic(settings, clients_of(settings), SystemClock())) as topic:
-        # notes may be older than the letters that are meant
-        for found in topic.read():
-            if isinstance(found, Redriven):
-                history.note(found)
-            elif found.refused_at >= since_ms and wanted.takes(found, settings.topic_prefix):
-                chosen.add(found.place)
-    missing = wanted.places - {(place.partition, place.offset) for place in chosen}
-    for partition, offset in sorted(missing):
-        typer.echo(f"{partition}/{offset}: there is no such dead letter.", err=True)
-    sent = refused = 0
-    with closing(DeadLetterTopic(settings, clients_of(settings), SystemClock())) as topic:
-        redriver = None if dry_run else Redriver(clients_of(settings).producer(), topics, SystemClock())
-        for some in _chunks(each for each in topic.read() if isinstance(each, DeadLetter) and each.place in chosen):
-            right: list[DeadLetter] = []
-            for each in some:
-                objection = history.objection(each, again=again)
-                if not objection:
-                    right.append(each)
-                    continue
-                refused += 1
-                _say_redrive(each, None, objection, as_json)
-            places = {done.letter.place: done.to for done in redriver.send(right)} if redriver else {}
-            for each in right:
-                _say_redrive(each, places.get(each.place), "", as_json)
-            sent += len(right)
+    if settings.api_url:
+        told = redrive_by_api(settings, wanted, since_ms, again=again, dry_run=dry_run)
+    else:
+        told = _redriven(settings, wanted, since_ms, again=again, dry_run=dry_run)
+    sent = left_out = missing = 0
+    for each in told:
+        if not each.place_is_known:
+            missing += 1
+            typer.echo(f"{each.letter}: there is no such dead letter.", err=True)
+            continue
+        sent, left_out = sent + (not each.left_out), left_out + bool(each.left_out)
+        _say_redrive(each, as_json)
     if not as_json:
-        typer.echo(f"{'would send' if dry_run else 'sent'} {sent}, left out {refused}")
-    if missing or (wanted.places and refused):
+        typer.echo(f"{'would send' if dry_run else 'sent'} {sent}, left out {left_out}")
+    if missing or (wanted.places and left_out):
         raise typer.Exit(1)
+
+
+def _redriven(
+    settings: Settings, wanted: Wanted, since_ms: int, *, again: bool, dry_run: bool
+) -> Iterator[RedriveLine]:
+    clients, topics = clients_of(settings), Topics.of(settings)
+    chosen = ChosenLetters(
+        lambda: DeadLetterTopic(settings, clients, SystemClock()),
+        topics,
+        settings.topic_prefix,
+        wanted,
+        since_ms=since_ms,
+    )
+    for partition, offset in chosen.missing:
+        yield RedriveLine(f"{partition}/{offset}", place_is_known=False)
+    sender = None if dry_run else Redriver(clients.producer(), topics, SystemClock())
+    for each in chosen.attempts(sender, again=again):
+        source = each.letter.source
+        where = str(each.to) if each.to else f"{source.topic}/{source.partition}" if source else "?"
+        place = each.letter.place
+        yield RedriveLine(f"{place.partition}/{place.offset}", where, str(each.to) if each.to else "", each.objection)
 
 
 def _is_from_database(settings: Settings, source: OutputSource | None, *, needs_topic: bool = False) -> bool:
     """Tell whether to read the database. Raises SettingsError if it does not hold what is asked for."""
     if source is OutputSource.DATABASE and needs_topic:
         raise SettingsError("--follow and --secrets read the topic: leave --from database away.")
+    if settings.api_url:
+        if needs_topic or source is OutputSource.TOPIC:
+            raise not_by_api("What reads the topic (--follow, --secrets, --from topic)")
+        return True
     return source is OutputSource.DATABASE or (source is None and not needs_topic and has_database(settings))
 
 
@@ -304,24 +300,11 @@ def _places(letters: list[str]) -> list[tuple[int, int]]:
     return found
 
 
-def _chunks(letters: Iterator[DeadLetter]) -> Iterator[list[DeadLetter]]:
-    some: list[DeadLetter] = []
-    for letter in letters:
-        some.append(letter)
-        if len(some) == _AT_ONCE:
-            yield some
-            some = []
-    if some:
-        yield some
-
-
-def _say_redrive(letter: DeadLetter, to: SourcePosition | None, objection: str, as_json: bool) -> None:
-    place = f"{letter.place.partition}/{letter.place.offset}"
+def _say_redrive(told: RedriveLine, as_json: bool) -> None:
     if as_json:
-        told = {"letter": place, "to": str(to) if to else None, "left_out": objection or None}
-        typer.echo(orjson.dumps(told).decode())
-    elif objection:
-        typer.echo(f"{place}: not redriven: {objection}", err=True)
+        said = {"letter": told.letter, "to": told.to or None, "left_out": told.left_out or None}
+        typer.echo(orjson.dumps(said).decode())
+    elif told.left_out:
+        typer.echo(f"{told.letter}: not redriven: {told.left_out}", err=True)
     else:
-        where = str(to) if to else f"{letter.source.topic}/{letter.source.partition}" if letter.source else "?"
-        typer.echo(f"{place} -> {where}")
+        typer.echo(f"{told.letter} -> {told.where}")

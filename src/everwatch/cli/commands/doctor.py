@@ -1,17 +1,24 @@
 """``everwatch doctor``: what is wrong with the system, and what to do about it."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
 
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, settings_of
+from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, not_by_api, settings_of
 from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings
 from everwatch.kafka.process_rights import ProcessRole
+
+if TYPE_CHECKING:
+    from everwatch.diagnosis import Finding
+
+RECENT = "10m"
 
 
 def doctor(
-    recent: Annotated[str, typer.Option(help="Dead letters younger than that are a fault.")] = "10m",
+    recent: Annotated[str, typer.Option(help="Dead letters younger than that are a fault.")] = RECENT,
     processes: Annotated[
         list[ProcessRole] | None, typer.Option("--for", help="What runs as this Kafka user; default: all.")
     ] = None,
@@ -27,20 +34,16 @@ def doctor(
     Each fault is a line with its remedy: a process that is gone, frozen, locked out or behind, a partition without an
     owner or that cannot be read, recent dead letters, a disk that is nearly full.
 
+    Through the API (--api) its process makes the checks, those that are about the whole system.
+
     Examples: `everwatch doctor` · `everwatch doctor --json | jq '.[] | select(.ok | not)'`
     """
-    from everwatch.diagnosis import System, diagnose  # SQLAlchemy takes a while to import
-
     settings = settings_of(data_dir, bootstrap_servers)
-    system = System(
-        settings,
-        broker_of(settings),
-        SystemClock(),
-        recent_ms=duration_of("--recent", recent),
-        processes=tuple(processes or ProcessRole),
-    )
+    if settings.api_url and (recent != RECENT or processes):
+        raise not_by_api("A check with --recent or --for")
+    recent_ms = duration_of("--recent", recent)
     findings = []
-    for finding in diagnose(system):
+    for finding in _found_by_api(settings) if settings.api_url else _found(settings, recent_ms, processes):
         findings.append(finding)
         if not as_json:
             colour = typer.colors.GREEN if finding.ok else typer.colors.RED
@@ -51,3 +54,21 @@ def doctor(
         typer.echo(orjson.dumps([finding._asdict() for finding in findings]).decode())
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
+
+
+def _found(settings: Settings, recent_ms: int, processes: list[ProcessRole] | None) -> Iterator["Finding"]:
+    from everwatch.diagnosis import System, diagnose  # SQLAlchemy takes a while to import
+
+    of = tuple(processes or ProcessRole)
+    yield from diagnose(System(settings, broker_of(settings), SystemClock(), recent_ms=recent_ms, processes=of))
+
+
+def _found_by_api(settings: Settings) -> Iterator["Finding"]:
+    from everwatch.cli.support.api_connection import api_client
+    from everwatch.diagnosis.finding import Finding
+
+    with api_client(settings) as client:
+        # the API answers within moments, with what was found last
+        while (view := client.diagnosis()).running:
+            pass
+    yield from (Finding(each.name, each.ok, each.says, each.remedy) for each in view.findings)

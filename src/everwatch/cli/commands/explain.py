@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import typer
 
-from everwatch.cli.support.database_reading import database, no_user
+from everwatch.cli.support.database_reading import no_user, reading
 from everwatch.cli.support.options import (
     AsJson,
     Bootstrap,
@@ -23,7 +23,8 @@ from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError, Transient
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.group_members import GroupMembers, owners_of
+from everwatch.kafka.group_members import owners_of
+from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kinds.execution.config_secrets import config_secrets, redacted_spec
 from everwatch.model import Maintenance, Monitor, Result, Transition
 from everwatch.operations import state_colours
@@ -35,6 +36,7 @@ from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.instant import instant_text
 
 if TYPE_CHECKING:
+    from everwatch.cli.support.api_reading import ApiReader
     from everwatch.store import SqlReader
 
 # of a config, characters; --json has all of it
@@ -51,19 +53,17 @@ def explain(
 ) -> None:
     """Say why a monitor is in its state, when it runs next, its last result, and which processes own it.
 
-    From the database, and for the processes from Kafka; without a broker all the rest is told.
+    From the database, and for the processes from Kafka; without a broker all the rest is told. Or from the API.
 
     Examples: `everwatch explain u-1 http` · `everwatch explain u-1 http --json | jq .next_runs`
     """
     settings = settings_of(data_dir, bootstrap_servers)
     now = SystemClock().now_ms()
-    with database(settings) as reader:
+    with reading(settings) as reader:
         found = reader.monitor(user, monitor)
         if found is None:
             raise _unknown(reader, user, monitor, now)
-        partition = reader.partition_of(user)
-        owners, problem = _owners(settings, partition, found)
-        explanation = explained(known_of(reader, found, partition, owners), now)
+        explanation, problem = _explained(settings, reader, found, now, secrets)
     try:
         spec = config_secrets(settings).decrypted_spec(found.spec) if secrets else redacted_spec(found.spec)
     except InvalidInput as error:
@@ -79,6 +79,25 @@ def explain(
     _show(explanation, found, spec.config, problem, now)
 
 
+def _explained(
+    settings: Settings, reader: "SqlReader | ApiReader", found: Monitor, now: int, secrets: bool
+) -> tuple[Explanation, str]:
+    """What is to be told of a monitor, and why its processes are not known ("" if they are)."""
+    if settings.api_url:
+        from everwatch.cli.support.api_reading import ApiReader
+
+        assert isinstance(reader, ApiReader)  # the settings say so
+        if secrets and not reader.shows_secrets():
+            raise SettingsError("This token shows no secrets: take one that was made with --secrets.")
+        return reader.explanation(found)
+    from everwatch.store import SqlReader
+
+    assert isinstance(reader, SqlReader)  # there is nothing else
+    partition = reader.partition_of(found.user_id)
+    owners, problem = _owners(settings, partition, found)
+    return explained(known_of(reader, found, partition, owners), now), problem
+
+
 def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tuple[GroupMembers | None, str]:
     """Return who looks after a monitor, or why that is not known."""
     if partition is None:
@@ -90,7 +109,7 @@ def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tupl
         return None, str(error)
 
 
-def _unknown(reader: "SqlReader", user: str, monitor: str, now: int) -> EverwatchError:
+def _unknown(reader: "SqlReader | ApiReader", user: str, monitor: str, now: int) -> EverwatchError:
     """Return what to say of a monitor that the database does not hold."""
     task = reader.task(user, monitor, now)
     if task is not None:

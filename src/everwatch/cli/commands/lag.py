@@ -1,7 +1,8 @@
 """``everwatch lag``: how far every process is behind its topics."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,10 +12,11 @@ import typer
 from everwatch.cli.support.database_reading import print_columns
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, settings_of
 from everwatch.core.clock import SystemClock
+from everwatch.core.config import Settings
 
 if TYPE_CHECKING:
-    from everwatch.diagnosis import System
-    from everwatch.kafka.lag import Lag, PartitionLag, TopicLag
+    from everwatch.kafka.lag import Lag
+    from everwatch.kafka.process_figures import PartitionLag, TopicLag
 
 
 def lag(
@@ -35,7 +37,6 @@ def lag(
 
     Examples: `everwatch lag --summary` · `everwatch lag --watch --behind` · `everwatch lag --process executor --json`
     """
-    from everwatch.diagnosis import System
     from everwatch.kafka.lag import summed
 
     settings = settings_of(data_dir, bootstrap_servers)
@@ -46,32 +47,59 @@ def lag(
         rows = [row for row in rows if not process or row.process == process]
         return summed(rows) if summary else rows
 
-    system = System(settings, broker_of(settings), SystemClock())
+    with _measuring(settings) as measure:
+        _tell(_measured(measure, interval_s, watch), wanted, watch, as_json)
+
+
+Rows = Callable[["Lag"], "Sequence[PartitionLag | TopicLag]"]
+
+
+@contextmanager
+def _measuring(settings: Settings) -> Iterator[Callable[[], "Lag"]]:
+    """What measures the lag: it asks the broker, or the API that the settings name."""
+    if not settings.api_url:
+        from everwatch.diagnosis import System  # SQLAlchemy takes a while to import
+
+        yield System(settings, broker_of(settings), SystemClock()).measure_lag
+        return
+    from everwatch.cli.support.api_connection import api_client
+    from everwatch.kafka.lag import Lag
+
+    with api_client(settings) as client:
+
+        def measure() -> Lag:
+            view = client.partitions()
+            return Lag(view.at, tuple(view.items), {})
+
+        yield measure
+
+
+def _tell(measurements: Iterator["Lag"], wanted: Rows, watch: bool, as_json: bool) -> None:
     if as_json:
-        for measured in _measured(system, interval_s, watch):
+        for measured in measurements:
             for row in wanted(measured):
                 typer.echo(msgspec.json.encode(row).decode())
         return
     if not watch:
-        print_columns(_HEADER, _lines(wanted(system.measure_lag()), SystemClock().now_ms()))
+        print_columns(_HEADER, _lines(wanted(next(measurements)), SystemClock().now_ms()))
         return
     from rich.live import Live
     from rich.table import Table
 
     with Live(auto_refresh=False, screen=sys.stdout.isatty()) as live:
-        for measured in _measured(system, interval_s, watch):
+        for measured in measurements:
             table = Table(*_HEADER, box=None)
             for line in _lines(wanted(measured), measured.at):
                 table.add_row(*line)
             live.update(table, refresh=True)
 
 
-def _measured(system: "System", interval_s: float, watch: bool) -> Iterator["Lag"]:
+def _measured(measure: Callable[[], "Lag"], interval_s: float, watch: bool) -> Iterator["Lag"]:
     pause = Event()
-    yield system.measure_lag()
+    yield measure()
     while watch:
         pause.wait(interval_s)
-        yield system.measure_lag()
+        yield measure()
 
 
 _HEADER = ("process", "topic", "partition", "records", "seconds", "owner", "ticks emitted")
@@ -86,7 +114,7 @@ def _lines(rows: "Iterable[PartitionLag | TopicLag]", now: int) -> Iterator[tupl
 
 
 def _owner_and_place(row: "PartitionLag | TopicLag") -> tuple[str, str]:
-    from everwatch.kafka.lag import TopicLag
+    from everwatch.kafka.process_figures import TopicLag
 
     if isinstance(row, TopicLag):
         owners = ", ".join(row.owners)

@@ -8,7 +8,7 @@ import msgspec
 import orjson
 import typer
 
-from everwatch.cli.support.database_reading import AfterOption, database, no_user, print_columns, say_next
+from everwatch.cli.support.database_reading import AfterOption, no_user, print_columns, reading, say_next
 from everwatch.cli.support.options import AsJson, DataDir, OptionalUser, settings_of
 from everwatch.cli.support.schedule_options import schedule_text
 from everwatch.cli.support.time_display import time_text
@@ -78,7 +78,7 @@ def list_monitors(
     """
     which = _selection(user, state, kind, plan, label)._replace(target=target.lower(), contains=search, prefix=prefix)
     now = SystemClock().now_ms()
-    with database(settings_of(data_dir)) as reader:
+    with reading(settings_of(data_dir)) as reader:
 
         def page(cursor: str, count: int) -> Page[Monitor]:
             return reader.list_monitors(which, cursor, sort=sort, reverse=reverse, limit=count)
@@ -128,7 +128,7 @@ def list_users(
     · `everwatch user list --prefix eu- --sort changed` · `everwatch user list --limit 0 --json | jq -r .user_id`
     """
     which = _selection(None, state, kind, plan, label)._replace(target=target.lower(), contains=search, prefix=prefix)
-    with database(settings_of(data_dir)) as reader:
+    with reading(settings_of(data_dir)) as reader:
 
         def page(cursor: str, count: int) -> Page[ListedUser]:
             return reader.list_users(which, cursor, sort=Sort(sort.value), reverse=reverse, limit=count)

@@ -34,7 +34,7 @@ from everwatch.cli.support.sending import (
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.errors import EverwatchError, InvalidInput, RefusalCode, SettingsError
 from everwatch.encoding.input_rendering import monitor_form
-from everwatch.kafka.command_client import Asked, asked_of
+from everwatch.kafka.command_client import Asked, Unanswered, asked_of, unanswered_text
 from everwatch.kinds.execution.config_secrets import ConfigSecrets, config_secrets
 from everwatch.model import CommandOutcome, Monitor, MonitorSpec
 
@@ -80,7 +80,8 @@ def set_(
     delivery = SendingOptions(
         settings_of(data_dir, bootstrap_servers), True, duration_of("--timeout", timeout) / 1000, as_json
     )
-    _change(user, monitor, changes, delivery, SystemClock())
+    change = _change_by_api if delivery.settings.api_url else _change
+    change(user, monitor, changes, delivery, SystemClock())
 
 
 class FieldChanges:
@@ -105,6 +106,16 @@ class FieldChanges:
         """Tell whether no option was given."""
         named = (self._name is not None, self._labels, self._remove_labels, self._documents)
         return not any(named) and self._schedule == ScheduleOptions()
+
+    def patch_of(self, spec: MonitorSpec) -> dict[str, Any]:
+        """The changes as a JSON merge patch (RFC 7396) of the monitor; secrets that stay need not be known for it.
+
+        Raises SettingsError.
+        """
+        before, after = (
+            orjson.loads(orjson.dumps(said)) for said in (monitor_form(spec), self.of(spec, ConfigSecrets(None)))
+        )
+        return merge_patch(before, after)
 
     def of(self, spec: MonitorSpec, secrets: ConfigSecrets) -> dict[str, Any]:
         """The monitor with the changes made, as a put says it. Raises SettingsError."""
@@ -143,6 +154,53 @@ def _merged(option: str, before: dict[str, Any], given: object) -> dict[str, Any
     if not isinstance(given, dict):
         raise SettingsError(f"{option} wants a JSON object.")
     return {name: value for name, value in (before | given).items() if value is not None}
+
+
+def merge_patch(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """The JSON merge patch that makes ``after`` of ``before``. Raises SettingsError for a null, which it cannot say."""
+    patch: dict[str, Any] = {name: None for name in before if name not in after}
+    for name, value in after.items():
+        if isinstance(value, dict) and isinstance(before.get(name), dict):
+            if inner := merge_patch(before[name], value):
+                patch[name] = inner
+        elif name not in before or before[name] != value:
+            if value is None or (isinstance(value, dict) and None in value.values()):
+                raise SettingsError(f"Through the API {name!r} cannot be set to null: put the monitor anew instead.")
+            patch[name] = value
+    return patch
+
+
+def _change_by_api(user: str, monitor: str, changes: FieldChanges, delivery: SendingOptions, clock: Clock) -> None:
+    """The same through the API, which reads the monitor, with its secrets, and puts it itself."""
+    from everwatch.cli.support.api_connection import REFUSALS, api_client, refusal_of, reply_of
+    from everwatch.cli.support.api_reading import ApiReader
+    from everwatch.client import ApiError
+
+    pause = Event()
+    deadline_s = clock.monotonic_s() + delivery.timeout_s
+    with api_client(delivery.settings) as client:
+        reader = ApiReader(client)
+        while True:
+            found = reader.monitor(user, monitor)
+            if found is None:
+                raise EverwatchError(f"The database holds no monitor {monitor!r} of user {user!r}.")
+            try:
+                patch, wait_s = changes.patch_of(found.spec), min(30, delivery.timeout_s)
+                outcome = client.change_monitor(user, monitor, patch, found.version, wait_s=wait_s)
+                break
+            except ApiError as error:
+                if error.code == RefusalCode.VERSION_MISMATCH and clock.monotonic_s() < deadline_s:
+                    pause.wait(LOOK_AGAIN_S)
+                    continue
+                if error.status not in REFUSALS or error.code == "forbidden":
+                    raise
+                outcome = refusal_of(error, "put", user, monitor)
+                break
+    if outcome.answer is None:
+        raise Unanswered(unanswered_text(1, delivery.timeout_s))
+    print_reply(reply_of(outcome), delivery.as_json)
+    if outcome.answer is CommandOutcome.REFUSED:
+        raise typer.Exit(1)
 
 
 def _change(user: str, monitor: str, changes: FieldChanges, delivery: SendingOptions, clock: Clock) -> None:

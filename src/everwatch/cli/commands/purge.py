@@ -53,9 +53,9 @@ def purge(
 ) -> None:
     """End a user, delete everything that the database holds of it, and say what remains on topics until when.
 
-    Results, roll-ups, transitions, history, tasks, replies, dead letters whose key is the user's, monitors and the user
-    itself go. What comes of it from the topics later is not
-    stored. Safe to repeat, also after it was interrupted, and for a user who is gone already.
+    Results, roll-ups, transitions, history, tasks, replies, entries of the audit log, dead letters whose key is the
+    user's, monitors and the user itself go. What comes of it from the topics later is not stored. Safe to repeat, also
+    after it was interrupted, and for a user who is gone already.
 
     Examples: `everwatch user purge u-1` · `everwatch user purge u-1 --yes --json | jq .remains`
     """
@@ -140,6 +140,7 @@ NAMES_OF_TABLES = {
     "hourly_rollups": "roll-ups of hours",
     "daily_rollups": "roll-ups of days",
     "replies": "replies",
+    "audit_log": "entries of the audit log",
     "dead_letters": "dead letters",
     "tasks": "tasks",
     "monitor_labels": "labels",

@@ -2,7 +2,7 @@
 
 import textwrap
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -14,6 +14,9 @@ from everwatch.model import Result, Status
 from everwatch.operations import state_colours
 from everwatch.store import Reader
 from everwatch.store.interface import When
+
+if TYPE_CHECKING:
+    from everwatch.cli.support.api_reading import ApiReader
 
 
 @with_output
@@ -33,7 +36,7 @@ def results(
     """
     wanted_status = "" if status is None else status.value
 
-    def page(reader: Reader, when: When) -> tuple[list[Result], str]:
+    def page(reader: "Reader | ApiReader", when: When) -> tuple[list[Result], str]:
         found = reader.results(
             given.user,
             given.monitor,
@@ -45,7 +48,9 @@ def results(
         )
         return [stored.result for stored in found], found.next
 
-    output = Output(lambda topics: topics.results, codec.decode_result, lambda result: result.scheduled_at, page)
+    output = Output(
+        "result", lambda topics: topics.results, codec.decode_result, lambda result: result.scheduled_at, page
+    )
     show = partial(_print, as_json=given.as_json, with_detail=detail)
     show_output(given, output, lambda result: wanted_status in ("", result.status), show)
 

@@ -7,7 +7,7 @@ import msgspec
 import orjson
 import typer
 
-from everwatch.cli.support.database_reading import AfterOption, database, print_columns, say_next
+from everwatch.cli.support.database_reading import AfterOption, print_columns, reading, say_next
 from everwatch.cli.support.input_file import send_file
 from everwatch.cli.support.options import (
     AsJson,
@@ -133,7 +133,7 @@ def _tell_what_became_of_it(refused: Reply, settings: Settings) -> None:
     if refused.code != RefusalCode.NOT_FOUND or not refused.monitor_id:
         return
     try:
-        with database(settings) as reader:
+        with reading(settings) as reader:
             found = reader.task(refused.user_id, refused.monitor_id, SystemClock().now_ms())
     except EverwatchError:
         return  # the answer stands without it
@@ -160,7 +160,7 @@ def list_(
     `everwatch task list --status failed --from 24h --limit 1000 --json | jq .reason`
     """
     from_ms, until_ms = _span(from_, until)
-    with database(settings_of(data_dir)) as reader:
+    with reading(settings_of(data_dir)) as reader:
         now = SystemClock().now_ms()
         found = reader.tasks(user, status or "", from_ms, until_ms, now=now, after=after, limit=limit)
     if as_json:
@@ -184,7 +184,7 @@ def count(
     `everwatch task count --user u-1 --from 2026-11-21T00:00:00Z --json | jq .pending`
     """
     from_ms, until_ms = _span(from_, until)
-    with database(settings_of(data_dir)) as reader:
+    with reading(settings_of(data_dir)) as reader:
         counts = reader.count_tasks(user, from_ms, until_ms, now=SystemClock().now_ms())
     if as_json:
         typer.echo(orjson.dumps(counts).decode())
@@ -199,7 +199,7 @@ def show(user: UserArgument, task: TaskArgument, data_dir: DataDir = None, as_js
 
     Example: `everwatch task show u-1 greet --json | jq .status`
     """
-    with database(settings_of(data_dir)) as reader:
+    with reading(settings_of(data_dir)) as reader:
         found = reader.task(user, task, SystemClock().now_ms())
     if found is None:
         raise EverwatchError(f"The database holds no task {task!r} of user {user!r} (a moment ago, or not yet).")

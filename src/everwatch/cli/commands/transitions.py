@@ -1,7 +1,7 @@
 """``everwatch transitions``: changes of state and reminders, from the database or live from the topic."""
 
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -14,6 +14,9 @@ from everwatch.operations import state_colours
 from everwatch.rules.lifecycle import is_muted
 from everwatch.store import Reader
 from everwatch.store.interface import When
+
+if TYPE_CHECKING:
+    from everwatch.cli.support.api_reading import ApiReader
 
 
 @with_output
@@ -43,7 +46,7 @@ def transitions(
             and (transition.alert or not alerts)
         )
 
-    def page(reader: Reader, when: When) -> tuple[list[Transition], str]:
+    def page(reader: "Reader | ApiReader", when: When) -> tuple[list[Transition], str]:
         found = reader.transitions(
             given.user,
             given.monitor,
@@ -58,7 +61,9 @@ def transitions(
         )
         return list(found), found.next
 
-    output = Output(lambda topics: topics.transitions, codec.decode_transition, lambda each: each.at, page)
+    output = Output(
+        "transition", lambda topics: topics.transitions, codec.decode_transition, lambda each: each.at, page
+    )
     show_output(given, output, is_wanted, partial(_print, as_json=given.as_json))
 
 

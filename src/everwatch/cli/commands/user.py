@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from everwatch.cli.commands import lists, purge
-from everwatch.cli.support.database_reading import database, no_user
+from everwatch.cli.support.database_reading import no_user, reading
 from everwatch.cli.support.options import (
     AsJson,
     DataDir,
@@ -172,7 +172,7 @@ def show(user: UserArgument, data_dir: DataDir = None, as_json: AsJson = False) 
     Examples: `everwatch user show u-1` · `everwatch user show u-1 --json | jq .monitors`
     """
     now = SystemClock().now_ms()
-    with database(settings_of(data_dir)) as reader:
+    with reading(settings_of(data_dir)) as reader:
         found = reader.user(user)
         counted = Counter(monitor.state for monitor in reader.monitors(user))
     if found is None:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from everwatch.cli.support.options import not_by_api
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
 
 if TYPE_CHECKING:
+    from everwatch.cli.support.api_reading import ApiReader
     from everwatch.store import SqlReader
 
 AfterOption = Annotated[
@@ -23,8 +25,26 @@ AfterOption = Annotated[
 
 
 @contextmanager
+def reading(settings: Settings) -> Iterator["SqlReader | ApiReader"]:
+    """What the database holds, as far as the sink has come: from itself, or through the API if the settings name one.
+
+    Raises StoreError, ApiError.
+    """
+    if settings.api_url:
+        from everwatch.cli.support.api_reading import api_reader
+
+        with api_reader(settings) as by_api:
+            yield by_api
+        return
+    with database(settings) as reader:
+        yield reader
+
+
+@contextmanager
 def database(settings: Settings) -> Iterator["SqlReader"]:
-    """The database, as far as the sink has come. Raises StoreError."""
+    """The database itself, as far as the sink has come. Raises StoreError, SettingsError where there is only an API."""
+    if settings.api_url:
+        raise not_by_api("This")
     from everwatch.store import open_reader  # SQLAlchemy takes a while to import
 
     with closing(open_reader(settings)) as reader:

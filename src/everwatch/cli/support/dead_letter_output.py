@@ -1,8 +1,8 @@
 """Dead letters as they are printed: a line each, all that is known of one, JSON."""
 
 import base64
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import orjson
 import typer
@@ -12,8 +12,32 @@ from everwatch.kafka.dead_letter_content import Decoded, decoded, schema_of, wit
 from everwatch.kafka.dead_letter_record import DeadLetter, Redriven
 from everwatch.kafka.redrive import History
 from everwatch.kafka.topics import Topics
-from everwatch.operations.dead_letter_view import plain_stored
-from everwatch.store.letters import StoredLetter
+from everwatch.operations.dead_letter_view import shown
+
+
+class RedriveLine(NamedTuple):
+    """What became of a dead letter that was to be sent back: where it is now, or would go, or why it was left out.
+
+    ``place_is_known``: the topic holds such a letter.
+    """
+
+    letter: str
+    where: str = ""
+    to: str = ""
+    left_out: str = ""
+    place_is_known: bool = True
+
+
+def print_content(content: Decoded, path: str, reason: str) -> None:
+    """Print what a dead letter holds, with the wrong field marked."""
+    if content.problem:
+        typer.secho(f"({content.encoding}: {content.problem})", fg=typer.colors.YELLOW)
+    if content.encoding not in ("json", "avro") or content.problem:
+        typer.echo("(no value)" if content.value is None else content.value)
+        return
+    for line in shown(content.value, path, reason):
+        mark = typer.style(f"   <-- {line.mark}", fg=typer.colors.RED) if line.mark else ""
+        typer.echo(line.text + mark)
 
 
 def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
@@ -66,14 +90,13 @@ def plain(letter: DeadLetter, redriven: Redriven | None, topics: Topics, secrets
     }
 
 
-def print_stored(letter: StoredLetter, as_json: bool) -> None:
-    """Print a dead letter of the database as one line."""
+def print_stored(letter: Mapping[str, Any], as_json: bool) -> None:
+    """Print a dead letter of the database, as ``plain_stored`` says it, as one line."""
     if as_json:
-        typer.echo(orjson.dumps(plain_stored(letter)).decode())
+        typer.echo(orjson.dumps(letter).decode())
         return
-    place = f"{letter.partition}/{letter.offset}"
-    what = (letter.source_topic or "?", letter.key or "-", letter.reason, letter.path)
-    _echo(letter.refused_at, place, *what, letter.redriven_at)
+    what = (letter["source_topic"] or "?", letter["key"] or "-", letter["reason"], letter["path"])
+    _echo(letter["refused_at"], letter["letter"], *what, letter["redriven_at"] or 0)
 
 
 def print_line(letter: DeadLetter, history: History, topics: Topics, as_json: bool, secrets: bool) -> None:

@@ -7,17 +7,21 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from everwatch.cli.support.global_options import CommandReach
+
 
 class ListedCommand(NamedTuple):
     """A command: its name, the panel of the help it stands in, where it is, and its summary.
 
     ``target``: ``module:attribute`` in ``cli.commands``, a function or a Typer application of sub-commands.
+    ``reach``: what it works on.
     """
 
     name: str
     panel: str
     target: str
     summary: str
+    reach: CommandReach = CommandReach.DIRECT
 
     def load(self) -> Any:
         """Import the command and return it as Typer wants it."""

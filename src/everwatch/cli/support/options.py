@@ -9,6 +9,7 @@ import orjson
 import typer
 
 from everwatch.cli.support import global_options
+from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.time_display import print_in_zone_of
 from everwatch.core.config import SecurityProtocol, Settings, load_settings
 from everwatch.core.errors import SettingsError
@@ -64,11 +65,42 @@ DEFAULT_ADDRESS = "127.0.0.1:9092"
 def settings_of(data_dir: Path | None = None, bootstrap_servers: str | None = None, **more: object) -> Settings:
     """Settings from the environment and these options, with logs set up. Raises SettingsError."""
     settings = load_settings(
-        data_dir=data_dir, bootstrap_servers=bootstrap_servers, timezone=global_options.TIMEZONE.get(), **more
+        data_dir=data_dir,
+        bootstrap_servers=bootstrap_servers,
+        timezone=global_options.TIMEZONE.get(),
+        api_token=global_options.TOKEN.get(),
+        **_way_in(bootstrap_servers),
+        **more,
     )
+    name, reach = global_options.COMMAND.get()
+    if settings.api_url and reach is CommandReach.DIRECT:
+        raise not_by_api(f"'everwatch {name}'")
     set_up_logs(settings)
     print_in_zone_of(settings)
     return settings
+
+
+def _way_in(bootstrap_servers: str | None) -> dict[str, str | None]:
+    """The setting of the API's address that the options mean, over that of the environment. Raises SettingsError."""
+    api = global_options.API.get()
+    name, reach = global_options.COMMAND.get()
+    if reach is CommandReach.LOCAL:
+        if api is not None:
+            raise SettingsError(f"'everwatch {name}' works on what is here, not through an API: leave --api away.")
+        return {"api_url": ""}
+    if bootstrap_servers is None:
+        return {"api_url": api}
+    if api is not None:
+        raise SettingsError("Give --api or --bootstrap-servers, not both: one command goes one way.")
+    # what stands on the command line wins over the environment
+    return {"api_url": ""}
+
+
+def not_by_api(what: str) -> SettingsError:
+    """Return what to say of something that the API does not do."""
+    return SettingsError(
+        f"{what} takes Kafka or the database itself: leave --api and EVERWATCH_API_URL away, and run it where they are."
+    )
 
 
 def prepare_data_folder(settings: Settings) -> None:
@@ -85,7 +117,12 @@ def prepare_data_folder(settings: Settings) -> None:
 
 
 def broker_of(settings: Settings) -> str:
-    """The Kafka to talk to: as configured, else where the embedded one of this data folder was started last."""
+    """The Kafka to talk to: as configured, else where the embedded one of this data folder was started last.
+
+    Raises SettingsError where everything goes through the API.
+    """
+    if settings.api_url:
+        raise not_by_api("This")
     return settings.bootstrap_servers or remembered_address(settings.kafka_folder) or DEFAULT_ADDRESS
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 
 import typer
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, TopicPartition
 
-from everwatch.cli.support.database_reading import AfterOption, database, say_next
+from everwatch.cli.support.database_reading import AfterOption, reading, say_next
 from everwatch.cli.support.option_groups import with_options
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, instant_of, settings_of
 from everwatch.core.clock import SystemClock
@@ -22,6 +22,10 @@ from everwatch.kafka.unreadable_batches import PROBING, Sieve
 from everwatch.schedule.instant import Bare
 from everwatch.store import Reader
 from everwatch.store.interface import When
+
+if TYPE_CHECKING:
+    from everwatch.cli.support.api_reading import ApiReader
+    from everwatch.client import LiveEvent
 
 Value = TypeVar("Value")
 
@@ -71,18 +75,25 @@ with_output = with_options(given=OutputOptions)
 
 
 class Output(NamedTuple, Generic[Value]):
-    """An output: its topic, its records, their instants, and how a page of it is read from the database."""
+    """An output: its topic, its records, their instants, and how a page of it is read from the database.
 
+    ``event``: its name among the live events of the API, whose field of that name holds it.
+    """
+
+    event: Literal["result", "transition"]
     topic: Callable[[Topics], str]
     decode: Callable[[bytes | None], Value]
     instant: Callable[[Value], int]
-    page: Callable[[Reader, When], tuple[list[Value], str]]
+    page: Callable[["Reader | ApiReader", When], tuple[list[Value], str]]
 
 
 def show_output(
     given: OutputOptions, output: Output[Value], is_wanted: Callable[[Value], bool], show: Callable[[Value], None]
 ) -> None:
-    """Show the values that the options mean, the newest last. Raises SettingsError, StoreError, BrokerUnavailable."""
+    """Show the values that the options mean, the newest last.
+
+    Raises SettingsError, StoreError, BrokerUnavailable, ApiError.
+    """
     refuse_cursor_of_topic(given.after, given.source, follow=given.follow)
     settings = settings_of(given.data_dir, given.bootstrap_servers)
     when = When(*interval_of(given.since, given.until))
@@ -99,16 +110,23 @@ def show_output(
         )
 
     if given.follow or given.source is OutputSource.TOPIC:
-        topic = output.topic(Topics.of(settings))
-        read = filter(is_meant, from_topic(settings, topic, output.decode, follow=given.follow))
+        read = filter(is_meant, _values(settings, given, output))
         for value in read if given.follow else newest(read, output.instant, given.limit):
             show(value)
         return
-    with database(settings) as reader:
+    with reading(settings) as reader:
         found, following = output.page(reader, when)
     for value in reversed(found):
         show(value)
     say_next(following)
+
+
+def _values(settings: Settings, given: OutputOptions, output: Output[Value]) -> Iterator[Value]:
+    """Values of the topic; live ones through the API, if the settings name one."""
+    if given.follow and settings.api_url:
+        events = live_events(settings, given.user, given.monitor, output.event)
+        return (getattr(event, output.event) for event in events if getattr(event, output.event))
+    return from_topic(settings, output.topic(Topics.of(settings)), output.decode, follow=given.follow)
 
 
 def interval_of(since: str | None, until: str | None) -> tuple[int, int]:
@@ -159,6 +177,23 @@ def from_topic(
                     )
     finally:
         consumer.close()
+
+
+def live_events(
+    settings: Settings, user_id: str, monitor_id: str, only: Literal["result", "transition"]
+) -> Iterator["LiveEvent"]:
+    """What comes from now on, without end, through the API that the settings name. Raises ApiError.
+
+    How many were dropped, because there were more than the API gives one client, is told on stderr.
+    """
+    from everwatch.cli.support.api_connection import api_client
+
+    with api_client(settings) as client:
+        # ids of monitors are a user's, so of all users they are told apart here
+        for event in client.live(user_id, monitor_id if user_id else "", only):
+            if event.dropped:
+                typer.echo(f"{event.dropped} events were left out at most: there are too many.", err=True)
+            yield event
 
 
 def newest(values: Iterator[Value], when: Callable[[Value], int], limit: int) -> list[Value]:

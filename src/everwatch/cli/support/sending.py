@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 import orjson
@@ -10,7 +10,16 @@ import typer
 
 from everwatch.cli.support.input_publisher import InputPublisher
 from everwatch.cli.support.option_groups import with_options
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, duration_of, ready_broker, settings_of
+from everwatch.cli.support.options import (
+    AsJson,
+    Bootstrap,
+    DataDir,
+    broker_of,
+    duration_of,
+    not_by_api,
+    ready_broker,
+    settings_of,
+)
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
@@ -18,6 +27,9 @@ from everwatch.kafka.clients import new_admin
 from everwatch.kafka.command_client import Asked, ReplyTopic, ask, asked_of, tell
 from everwatch.kafka.topics import Topics, expect_topic
 from everwatch.model import Asker, CommandOutcome, Reply
+
+if TYPE_CHECKING:
+    from everwatch.cli.support.api_connection import ApiLink
 
 Wait = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Wait for the worker's answer and print it; exit status 1: refused.")
@@ -131,14 +143,22 @@ class Link:
 
 
 @contextmanager
-def connected(delivery: SendingOptions, first: Asked, partition: int | None = None) -> Iterator[Link]:
-    """A link to the broker for inputs of which ``first`` is one.
+def connected(delivery: SendingOptions, first: Asked, partition: int | None = None) -> Iterator["Link | ApiLink"]:
+    """A link to the broker, or to the API that the settings name, for inputs of which ``first`` is one.
 
     ``partition``: where they go; None: where their keys lead them.
     Commands make missing topics; signups and signals need theirs, with any number of partitions.
     Raises BrokerUnavailable, TopicMismatch.
     """
     settings = delivery.settings
+    if settings.api_url:
+        from everwatch.cli.support.api_connection import ApiLink, api_client  # aiohttp takes a while to import
+
+        if partition is not None:
+            raise not_by_api("This")
+        with api_client(settings) as client:
+            yield ApiLink(client, delivery.timeout_s, SystemClock())
+        return
     topics = Topics.of(settings)
     topic = first.topic_of(topics)
     if topic == topics.commands:

@@ -24,6 +24,13 @@ def letters_page(
     return latest_first(select(dead_letters), columns, _wanted(which, when, dialect), after, limit)
 
 
+def letter_at(partition: int, offset: int) -> Select[*tuple[Any, ...]]:
+    """The newest dead letter at a place, with the columns of ``dead_letters``."""
+    c = dead_letters.c
+    is_there = (c.partition == partition, c.letter_offset == offset)
+    return select(dead_letters).where(*is_there).order_by(c.refused_at.desc()).limit(1)
+
+
 def counted_letters(which: LetterSelection, when: When, dialect: str) -> Select[*tuple[Any, ...]]:
     """Source, code and kind of reason, how many letters have them, and when the newest was refused."""
     c = dead_letters.c

@@ -1,6 +1,7 @@
 // Every page: its place in the navigation, its address, and the route of the API without which it is left out.
 import { computed } from "./html.js";
 import { has, seesAll } from "./session.js";
+import { Audit } from "../pages/audit.js";
 import { Changes } from "../pages/changes.js";
 import { DeadLetters } from "../pages/dead-letters.js";
 import { Incidents } from "../pages/incidents.js";
@@ -26,6 +27,7 @@ const PAGES = [
   { path: "notifications", name: "Notifications", icon: "bell", key: "n", page: Notifications, group: 1, needs: "GET /v1/deliveries" },
   { path: "partitions", name: "Partitions", icon: "partitions", key: "p", page: Partitions, group: 2, whole: true },
   { path: "dead-letters", name: "Dead letters", icon: "letters", key: "d", page: DeadLetters, group: 2, needs: "GET /v1/dead-letters", whole: true },
+  { path: "audit", name: "Audit", icon: "audit", key: "a", page: Audit, group: 2, needs: "GET /v1/audit", whole: true },
   { path: "tokens", name: "Tokens", icon: "key", key: "k", page: Tokens, group: 2, needs: "GET /v1/tokens", whole: true },
 ];
 

@@ -68,7 +68,7 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
           ${explained.data && html`<${Explanation} explained=${explained.data} notified=${notified.data} />`}
           ${data.spec.kind === "heartbeat" && has("GET /v1/users/{user_id}/ping-key") && html`<${Pings} monitor=${data} />`}
           <${NextRuns} path=${path} monitor=${data} />
-          <${Panel} title="Changes of state"><${Loaded} of=${transitions}>${({ items }) => (items.length ? html`<${Feed} items=${items} own scroll />` : html`<${Empty} title="Its state has not changed yet" />`)}</${Loaded}></${Panel}>
+          <${Panel} title="Changes of state" aside=${has("GET /v1/audit") && html`<a class="link" href=${to(["audit"], { user: userId, monitor: monitorId })}>Who changed it</a>`}><${Loaded} of=${transitions}>${({ items }) => (items.length ? html`<${Feed} items=${items} own scroll />` : html`<${Empty} title="Its state has not changed yet" />`)}</${Loaded}></${Panel}>
           <${Config} monitor=${data} />
         </div>
       </div>`}</${Loaded}>`;

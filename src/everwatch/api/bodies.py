@@ -1,0 +1,111 @@
+"""What requests bring, as types: servers validate with them, clients write with them."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from everwatch.api.queries import FilterText, InstantMs, OfUser
+from everwatch.encoding.input_models import (
+    MOST_MONITORS_PER_SIGNUP,
+    Attribute,
+    Duration,
+    Instant,
+    Labels,
+    MonitorId,
+    MonitorInput,
+    Name,
+    PolicyInput,
+    RunId,
+    UserId,
+    Windows,
+)
+from everwatch.model import SignalType
+
+MOST_SIGNALS = 1_000
+MOST_REDRIVEN = 1_000
+"""Dead letters that one request sends back."""
+LetterPlace = Annotated[str, Meta(max_length=32, pattern=r"^[0-9]{1,9}/[0-9]{1,18}\Z")]
+
+
+class UserBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A signup: it states the whole registration, and replaces what an earlier one stated."""
+
+    plan: Name = "default"
+    attributes: dict[str, Attribute] = {}
+    monitors: Annotated[list[MonitorInput], msgspec.Meta(max_length=MOST_MONITORS_PER_SIGNUP)] = []
+    maintenance: Windows = []
+
+
+class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to change of a user; everything else stays."""
+
+    plan: Name | None = None
+    attributes: dict[str, Attribute] = {}
+    remove_attributes: list[str] = []
+
+
+class PauseBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``until``: when the pause is over, ms or ISO 8601 with its offset; null: it has no end."""
+
+    until: Instant | None = None
+
+
+class MaintenanceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The maintenance windows, in place of those there were."""
+
+    maintenance: Windows
+
+
+class TaskBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"in_": "in"}):
+    """A task to run once: at an instant (``at``), or so long from now (``in``). ``task_id`` "": it gets a new one."""
+
+    kind: Name
+    task_id: MonitorId = ""
+    at: Instant | None = None
+    in_: Duration | None = None
+    config: dict[str, Any] = {}
+    policy: PolicyInput = PolicyInput()
+    payload: Any = None
+    name: Annotated[str, msgspec.Meta(max_length=128)] = ""
+    labels: Labels = {}
+
+
+class SignalBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One signal: that a job is alive and well (``success``), begins, fails, or a value that was measured.
+
+    ``at``: when, ms; 0: now.
+    """
+
+    user_id: UserId
+    monitor_id: Name
+    at: Annotated[int, Meta(ge=0)] = 0
+    type: SignalType = SignalType.SUCCESS
+    exit_code: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)] | None = None
+    duration_ms: Annotated[float, Meta(ge=0)] | None = None
+    value: float | None = None
+    run: RunId = ""
+
+
+class SignalsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Signals, at most a thousand."""
+
+    signals: Annotated[list[SignalBody], Meta(min_length=1, max_length=MOST_SIGNALS)]
+
+
+class RedriveBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which dead letters are sent back: by name (PARTITION/OFFSET), by a filter, or ``everything``.
+
+    ``source``: a topic's name; ``reason``: a part of it; ``since``: refused from then on, ms. ``again``: also those
+    that were redriven before, or were refused after a redrive. ``dry_run``: send nothing, and say what would be sent.
+    """
+
+    letters: Annotated[list[LetterPlace], Meta(max_length=MOST_REDRIVEN)] = []
+    source: FilterText = ""
+    user: OfUser = ""
+    reason: FilterText = ""
+    code: FilterText = ""
+    since: InstantMs = 0
+    everything: bool = False
+    again: bool = False
+    dry_run: bool = False

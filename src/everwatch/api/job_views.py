@@ -1,0 +1,98 @@
+"""What requests bring and answers say of bulk jobs, as types."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from everwatch.api.queries import FacetsQuery
+from everwatch.api.views import Instant
+from everwatch.core.bounds import LATEST_MS
+
+
+class JobAction(StrEnum):
+    """What is done to each monitor."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    RUN = "run_now"
+    DELETE = "delete"
+
+
+class JobState(StrEnum):
+    """Where a job is in its life."""
+
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+class JobItem(msgspec.Struct, frozen=True):
+    """A monitor that refused a job's command: why, and the command's id."""
+
+    user_id: str
+    monitor_id: str
+    code: str
+    reason: str
+    command_id: str
+
+
+class JobPreviewBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which monitors: the conditions of a list."""
+
+    filter: FacetsQuery = FacetsQuery()
+
+
+class JobBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be done to which monitors. ``until``: of a pause, ms.
+
+    ``expect_count``: how many there are, as a preview has said; a count that differs by more than 1 % is refused.
+    """
+
+    action: JobAction
+    expect_count: Annotated[int, Meta(ge=1)]
+    filter: FacetsQuery = FacetsQuery()
+    until: Annotated[int, Meta(ge=1, le=LATEST_MS)] | None = None
+
+
+class JobSample(msgspec.Struct, frozen=True):
+    """One of the monitors that fit."""
+
+    user_id: str
+    monitor_id: str
+
+
+class JobPreview(msgspec.Struct, frozen=True):
+    """How many monitors fit now, and some of them."""
+
+    count: int
+    sample: list[JobSample]
+
+
+class JobView(msgspec.Struct, frozen=True):
+    """A job. ``total``: monitors that fitted when it was made; ``done`` and ``refused``: so far."""
+
+    job_id: str
+    action: JobAction
+    filter: FacetsQuery
+    state: JobState
+    total: int
+    done: int
+    refused: int
+    until: int | None
+    created_at: Instant
+    created_by: str
+    ended_at: Instant
+
+
+class JobList(msgspec.Struct, frozen=True):
+    """Jobs, the latest first; those that ended are kept for seven days."""
+
+    items: list[JobView]
+
+
+class JobErrorsView(msgspec.Struct, frozen=True):
+    """Monitors that refused a job's command, by user and monitor; of the others their commands tell."""
+
+    items: list[JobItem]

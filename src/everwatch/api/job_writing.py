@@ -1,0 +1,38 @@
+"""Writes bulk jobs to their topic."""
+
+import asyncio
+
+from everwatch.api.job_records import BulkJob, JobRecord, Jobs, encoded, key_of
+from everwatch.api.token_routes import RecordSender
+
+SEEN_WITHIN_S = 5.0
+_LOOK_AGAIN_S = 0.02
+
+
+class JobWriter:
+    """Sends records of jobs. Every method raises BrokerUnavailable."""
+
+    def __init__(self, records: RecordSender, topic: str, jobs: Jobs) -> None:
+        self._records = records
+        self._topic = topic
+        self._jobs = jobs
+
+    async def write(self, job: BulkJob) -> None:
+        """Write a job and wait for a moment until this process has read what came of that."""
+        before = self._jobs.get(job.job_id)
+        await self.send(job)
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + SEEN_WITHIN_S
+        while self._jobs.get(job.job_id) is before:
+            if loop.time() >= end_s:
+                return
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def send(self, record: JobRecord) -> None:
+        """Write a record."""
+        await self._records.send(self._topic, key_of(record), encoded(record))
+
+    async def forget(self, job: BulkJob) -> None:
+        """Delete a job and what its monitors refused it for."""
+        for key in (*self._jobs.error_keys(job.job_id), key_of(job)):
+            await self._records.send(self._topic, key, None)

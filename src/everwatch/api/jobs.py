@@ -1,0 +1,149 @@
+"""Bulk jobs as a resource: previewed, made, listed, cancelled."""
+
+from hashlib import blake2b
+
+from msgspec.structs import replace
+
+from everwatch.api.database import Database
+from everwatch.api.job_records import BulkJob, Jobs
+from everwatch.api.job_views import (
+    JobAction,
+    JobBody,
+    JobErrorsView,
+    JobList,
+    JobPreview,
+    JobPreviewBody,
+    JobSample,
+    JobState,
+    JobView,
+)
+from everwatch.api.job_writing import JobWriter
+from everwatch.api.permissions import Principal
+from everwatch.api.problems import Problem, not_found
+from everwatch.api.queries import FacetsQuery, narrowed, selection_of
+from everwatch.api.routing import Answer, AuditedChange, Call
+from everwatch.api.sending import command_id_of
+from everwatch.core.clock import Clock
+from everwatch.store import Reader
+from everwatch.store.interface import Selection
+
+MOST_MOVED = 0.01
+"""Share by which the count may differ from what was expected."""
+MOST_SHOWN = 10
+MOST_RUNNING = 20
+_PAGE = 1_000
+
+
+class JobRoutes:
+    """Handlers of ``/v1/jobs``."""
+
+    def __init__(self, jobs: Jobs, database: Database, writer: JobWriter, clock: Clock) -> None:
+        self._jobs = jobs
+        self._database = database
+        self._writer = writer
+        self._clock = clock
+
+    async def preview(self, call: Call, body: JobPreviewBody) -> Answer:
+        return Answer(await self._counted(_selected(body.filter, call.principal)))
+
+    async def create(self, call: Call, body: JobBody) -> Answer:
+        if body.until is not None and body.action is not JobAction.PAUSE:
+            raise Problem(422, "invalid", "Only a pause has an end: leave until away.")
+        # the same one when the request is sent again with its Idempotency-Key
+        job_id = blake2b(command_id_of(call).encode(), digest_size=16).hexdigest()
+        if (known := self._jobs.get(job_id)) is not None and _is_of(known, call.principal):
+            return Answer(_view(known), 202, {"Location": f"/v1/jobs/{job_id}"}, changes=[])
+        if sum(job.state is JobState.RUNNING for job in self._jobs.all()) >= MOST_RUNNING:
+            raise Problem(409, "too_many_jobs", f"There are {MOST_RUNNING} jobs that are not over: wait for one.")
+        found = await self._counted(_selected(body.filter, call.principal))
+        if abs(found.count - body.expect_count) > MOST_MOVED * body.expect_count:
+            raise Problem(
+                409, "count_moved", f"{found.count} monitors fit, not {body.expect_count}: look at the preview again."
+            )
+        who = call.principal
+        job = BulkJob(
+            job_id,
+            body.action,
+            body.filter,
+            self._clock.now_ms(),
+            who.token_id,
+            who.name,
+            who.role.value,
+            call.address,
+            who.user_id or None,
+            found.count,
+            body.until,
+        )
+        await self._writer.write(job)
+        change = AuditedChange("job", who.user_id, command_id=job.job_id, status=202, outcome=body.action.value)
+        return Answer(_view(job), 202, {"Location": f"/v1/jobs/{job.job_id}"}, changes=[change])
+
+    async def list(self, call: Call) -> Answer:
+        return Answer(JobList([_view(job) for job in self._jobs.all() if _is_of(job, call.principal)]))
+
+    async def get(self, call: Call) -> Answer:
+        return Answer(_view(self._found(call)))
+
+    async def errors(self, call: Call) -> Answer:
+        return Answer(JobErrorsView(self._jobs.errors(self._found(call).job_id)))
+
+    async def cancel(self, call: Call) -> Answer:
+        job = self._found(call)
+        if job.state is not JobState.RUNNING:
+            raise Problem(409, "not_pending", "The job is over.")
+        now = self._clock.now_ms()
+        await self._writer.write(replace(job, state=JobState.CANCELLED, written_at=now, ended_at=now))
+        change = AuditedChange("cancel_job", job.user_id or "", command_id=job.job_id, status=204, outcome="done")
+        return Answer(None, 204, changes=[change])
+
+    def _found(self, call: Call) -> BulkJob:
+        job = self._jobs.get(call.path["job_id"])
+        if job is None or not _is_of(job, call.principal):
+            raise not_found("such job")
+        return job
+
+    async def _counted(self, which: Selection) -> JobPreview:
+        return await self._database.ask(lambda reader: counted(reader, which))
+
+
+def counted(reader: Reader, which: Selection) -> JobPreview:
+    """Count the monitors that a selection has: by the sink's counters where they tell, else by going through them."""
+    first = reader.list_monitors(which, limit=MOST_SHOWN)
+    sample = [JobSample(each.user_id, each.monitor_id) for each in first]
+    if which == Selection(state=which.state, kind=which.kind, plan=which.plan):
+        fitting = (
+            each.monitors
+            for each in reader.catalogue_counts().monitors
+            if which.state in ("", each.state) and which.kind in ("", each.kind) and which.plan in ("", each.plan)
+        )
+        return JobPreview(sum(fitting), sample)
+    count, after = len(first), first.next
+    while after:
+        page = reader.list_monitors(which, after, limit=_PAGE)
+        count, after = count + len(page), page.next
+    return JobPreview(count, sample)
+
+
+def _selected(given: FacetsQuery, principal: Principal) -> Selection:
+    return selection_of(given, narrowed(principal, given.user))
+
+
+def _is_of(job: BulkJob, principal: Principal) -> bool:
+    """Whether a token may see a job: one that is limited to a user those that were made for that user."""
+    return not principal.user_id or job.user_id == principal.user_id
+
+
+def _view(job: BulkJob) -> JobView:
+    return JobView(
+        job.job_id,
+        job.action,
+        job.filter,
+        job.state,
+        job.total,
+        job.done,
+        job.refused,
+        job.until,
+        job.created_at,
+        job.token_name,
+        job.ended_at,
+    )

@@ -1,0 +1,283 @@
+"""What the database holds, read through the HTTP API: what commands ask of a reader of the database."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from everwatch.api.queries import (
+    MOST_ITEMS,
+    AllMonitorsQuery,
+    AllResultsQuery,
+    AllTasksQuery,
+    AllTransitionsQuery,
+    LettersQuery,
+    Paged,
+    UsersQuery,
+)
+from everwatch.api.state_views import LetterView
+from everwatch.api.views import MonitorView, ResultView, TaskCountsView, TaskView, UserView
+from everwatch.cli.support.api_connection import api_client
+from everwatch.client import ApiError, Client
+from everwatch.client.requests import place
+from everwatch.core.config import Settings
+from everwatch.encoding.input_conversion import monitor_of, windows_of
+from everwatch.model import Monitor, Result, State, Status, Transition, User
+from everwatch.operations.explanation import Explanation
+from everwatch.store.interface import ALWAYS, ListedUser, Selection, StoredResult, StoredTask, TaskStatus, When
+from everwatch.store.letters import LetterCount, LetterSelection
+from everwatch.store.paging import Page, Sort
+
+View = TypeVar("View")
+Row = TypeVar("Row")
+
+
+class _Scopes(msgspec.Struct):
+    """Of what ``/v1/me`` says, what is asked here."""
+
+    scopes: list[str]
+
+
+@contextmanager
+def api_reader(settings: Settings) -> Iterator["ApiReader"]:
+    """The reader of the API that the settings name."""
+    with api_client(settings) as client:
+        yield ApiReader(client)
+
+
+class ApiReader:
+    """Reads through the API, with the methods of ``store.Reader`` that commands for people use.
+
+    Cursors are the API's, which are the store's. Raises ApiError.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def list_monitors(
+        self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
+    ) -> Page[Monitor]:
+        query = AllMonitorsQuery(**_filters(which, reverse), sort=sort, user=which.user_id)
+        return self._pages("/v1/monitors", query, MonitorView, _monitor, after, limit)
+
+    def list_users(
+        self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
+    ) -> Page[ListedUser]:
+        order: Literal["id", "changed"] = "changed" if sort is Sort.CHANGED else "id"
+        query = UsersQuery(**_filters(which, reverse), sort=order)
+        return self._pages(
+            "/v1/users", query, UserView, lambda view: ListedUser(_user(view), view.monitors), after, limit
+        )
+
+    def user(self, user_id: str) -> User | None:
+        found = _known(lambda: self._client.user(user_id))
+        return None if found is None else _user(found)
+
+    def monitor(self, user_id: str, monitor_id: str) -> Monitor | None:
+        found = _known(lambda: self._client.monitor(user_id, monitor_id))
+        return None if found is None else _monitor(found)
+
+    def monitors(self, user_id: str) -> list[Monitor]:
+        return list(map(_monitor, self._client.monitors(AllMonitorsQuery(user=user_id))))
+
+    def task(self, user_id: str, task_id: str, now: int) -> StoredTask | None:  # noqa: ARG002  # the API has a clock
+        found = _known(lambda: self._client.task(user_id, task_id))
+        return None if found is None else _task(found)
+
+    def tasks(
+        self,
+        user_id: str = "",
+        status: str = "",
+        from_ms: int = 0,
+        until_ms: int = 0,
+        *,
+        now: int,  # noqa: ARG002
+        after: str = "",
+        limit: int = 100,
+    ) -> Page[StoredTask]:
+        query = AllTasksQuery(
+            user=user_id, status=TaskStatus(status) if status else None, since=from_ms, until=until_ms
+        )
+        return self._pages("/v1/tasks", query, TaskView, _task, after, limit)
+
+    def count_tasks(
+        self,
+        user_id: str = "",
+        from_ms: int = 0,
+        until_ms: int = 0,
+        *,
+        now: int,  # noqa: ARG002
+    ) -> dict[str, int]:
+        view = self._client.get("/v1/tasks/counts", TaskCountsView, user=user_id, since=from_ms, until=until_ms)
+        return {status.value: number for status, number in view.tasks.items()}
+
+    def results(
+        self,
+        user_id: str = "",
+        monitor_id: str = "",
+        *,
+        status: str = "",
+        kind: str = "",
+        when: When = ALWAYS,
+        after: str = "",
+        limit: int = 100,
+    ) -> Page[StoredResult]:
+        query = AllResultsQuery(
+            since=when.since,
+            until=when.until,
+            status=Status(status) if status else None,
+            kind="" if monitor_id else kind,
+            user="" if monitor_id else user_id,
+        )
+        path = place("users", user_id, "monitors", monitor_id, "results") if monitor_id else "/v1/results"
+        return self._pages(path, query, ResultView, _result, after, limit)
+
+    def transitions(
+        self,
+        user_id: str = "",
+        monitor_id: str = "",
+        *,
+        state: str = "",
+        kind: str = "",
+        plan: str = "",
+        target: str = "",
+        alerts: bool = False,
+        when: When = ALWAYS,
+        after: str = "",
+        limit: int = 100,
+    ) -> Page[Transition]:
+        query = AllTransitionsQuery(
+            since=when.since,
+            until=when.until,
+            state=State(state) if state else None,
+            kind="" if monitor_id else kind,
+            plan="" if monitor_id else plan,
+            target="" if monitor_id else target,
+            alerts=alerts,
+            user="" if monitor_id else user_id,
+        )
+        path = place("users", user_id, "monitors", monitor_id, "transitions") if monitor_id else "/v1/transitions"
+        return self._pages(path, query, Transition, lambda found: found, after, limit)
+
+    def dead_letters(
+        self, which: LetterSelection, *, when: When = ALWAYS, after: str = "", limit: int = 100
+    ) -> Page[dict[str, Any]]:
+        """Dead letters as ``plain_stored`` says them, the latest first."""
+        return self._pages(
+            "/v1/dead-letters", _letters(which, when), LetterView, lambda view: msgspec.to_builtins(view), after, limit
+        )
+
+    def count_letters(self, which: LetterSelection, *, when: When = ALWAYS) -> list[LetterCount]:
+        # of all times, where the API would take the last days
+        query = msgspec.structs.replace(_letters(which, When(when.since or 1, when.until)), limit=1)
+        counts = self._client.dead_letters_page(query).counts
+        return [LetterCount(each.source, each.code, each.reason, each.count, each.newest) for each in counts]
+
+    def explanation(self, monitor: Monitor) -> tuple[Explanation, str]:
+        """Return a monitor explained, and why its processes are not known ("" if they are)."""
+        view = self._client.explain(monitor.user_id, monitor.monitor_id)
+        told = {name: getattr(view, name) for name in Explanation.__struct_fields__ if name != "schedule"}
+        return Explanation(**told, schedule=monitor.spec.schedule), view.broker
+
+    def shows_secrets(self) -> bool:
+        """Tell whether the token may see the secrets of configs."""
+        return "secrets" in self._client.get("/v1/me", _Scopes).scopes
+
+    def _pages(
+        self, path: str, query: Paged, kind: type[View], row: Callable[[View], Row], after: str, limit: int
+    ) -> Page[Row]:
+        """As many pages of the API as ``limit`` items take, as one page."""
+        rows: Page[Row] = Page()
+        while True:
+            wanted = msgspec.structs.replace(query, cursor=after, limit=min(limit - len(rows), MOST_ITEMS))
+            found = self._client.page(path, wanted, kind)
+            rows += map(row, found.items)
+            after = found.next or ""
+            if not after or len(rows) >= limit:
+                rows.next = after
+                return rows
+
+
+def _known(ask: Callable[[], View]) -> View | None:
+    """What is asked for; None if there is no such thing."""
+    try:
+        return ask()
+    except ApiError as error:
+        if error.code == "not_found":
+            return None
+        raise
+
+
+def _filters(which: Selection, reverse: bool) -> dict[str, Any]:
+    labels = [key if value is None else f"{key}={value}" for key, value in which.labels]
+    return {
+        "state": State(which.state) if which.state else None,
+        "kind": which.kind,
+        "plan": which.plan,
+        "label": labels,
+        "target": which.target,
+        "q": which.contains,
+        "prefix": which.prefix,
+        "reverse": reverse,
+    }
+
+
+def _letters(which: LetterSelection, when: When) -> LettersQuery:
+    return LettersQuery(
+        user=which.user_id,
+        source=which.source_topic,
+        code=which.code,
+        reason=which.text,
+        since=when.since,
+        until=when.until,
+    )
+
+
+def _user(view: UserView) -> User:
+    return User(
+        view.user_id,
+        view.plan,
+        view.attributes,
+        tuple(view.monitor_ids),
+        view.registered_at,
+        view.updated_at,
+        windows_of(view.maintenance, "$.maintenance"),
+    )
+
+
+def _monitor(view: MonitorView) -> Monitor:
+    return Monitor(
+        view.user_id,
+        monitor_of(view.spec, "$.spec", view.monitor_id),
+        view.origin,
+        view.version,
+        view.since,
+        view.state,
+        view.state_since,
+        view.reason,
+        last_signal=view.last_signal,
+        agenda=view.agenda,
+    )
+
+
+def _task(view: TaskView) -> StoredTask:
+    return StoredTask(
+        view.user_id,
+        view.task_id,
+        view.kind,
+        view.due_at,
+        view.status,
+        view.paused,
+        view.reason,
+        view.created_at,
+        view.ended_at,
+        view.attempt,
+        view.version,
+        view.partition,
+    )
+
+
+def _result(view: ResultView) -> StoredResult:
+    result = msgspec.convert(view, Result, from_attributes=True)
+    return StoredResult(result, view.stored_at, view.deliveries)

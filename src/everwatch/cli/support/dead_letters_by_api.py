@@ -1,0 +1,84 @@
+"""Dead letters through the HTTP API: one shown, and some sent back."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+import orjson
+import typer
+
+from everwatch.cli.support.dead_letter_output import RedriveLine, print_content
+from everwatch.cli.support.time_display import time_text
+from everwatch.core.config import Settings
+from everwatch.core.errors import EverwatchError
+from everwatch.kafka.dead_letter_content import Decoded
+from everwatch.operations.redriving import Wanted
+
+if TYPE_CHECKING:
+    from everwatch.api.state_views import LetterView
+
+
+def show_by_api(settings: Settings, partition: int, offset: int, as_json: bool) -> None:
+    """Print a dead letter as the database has it: the first 4 KiB, without secrets. Raises ApiError."""
+    from everwatch.cli.support.api_connection import api_client
+    from everwatch.client import ApiError
+
+    with api_client(settings) as client:
+        try:
+            found = client.dead_letter(partition, offset)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            raise EverwatchError(f"The database holds no dead letter {partition}/{offset}.") from None
+    if as_json:
+        typer.echo(orjson.dumps(msgspec.to_builtins(found)).decode())
+        return
+    for name, text in _facts(found):
+        typer.echo(f"{name:<9} {text}")
+    typer.echo("")
+    print_content(Decoded(found.encoding, found.value, found.problem), found.path, found.reason)
+
+
+def redrive_by_api(
+    settings: Settings, wanted: Wanted, since_ms: int, *, again: bool, dry_run: bool
+) -> Iterator[RedriveLine]:
+    """Send dead letters back through the API; gives what became of each. Raises ApiError."""
+    from everwatch.api.bodies import RedriveBody
+    from everwatch.cli.support.api_connection import api_client
+
+    body = RedriveBody(
+        letters=[f"{partition}/{offset}" for partition, offset in sorted(wanted.places)],
+        source=wanted.source,
+        user=wanted.user,
+        reason=wanted.reason,
+        code=wanted.code,
+        since=since_ms,
+        everything=wanted == Wanted() and not since_ms,
+        again=again,
+        dry_run=dry_run,
+    )
+    with api_client(settings) as client:
+        told = client.redrive(body)
+    for letter in told.missing:
+        yield RedriveLine(letter, place_is_known=False)
+    for each in told.items:
+        yield RedriveLine(each.letter, each.to or each.source or "?", each.to or "", each.left_out or "")
+    if told.truncated:
+        typer.echo(f"There are more than the {len(told.items)} that one request sends: do it again.", err=True)
+
+
+def _facts(letter: "LetterView") -> Iterator[tuple[str, str]]:
+    yield "letter", letter.letter
+    yield "refused", time_text(letter.refused_at) + (f" by a {letter.refused_by}" if letter.refused_by else "")
+    known = letter.source_topic is not None
+    yield "from", f"{letter.source_topic}/{letter.source_partition}/{letter.source_offset}" if known else "not known"
+    if letter.source_timestamp:
+        yield "produced", time_text(letter.source_timestamp)
+    yield "key", letter.key
+    yield "reason", letter.reason + (f" (at {letter.path})" if letter.path else "")
+    if letter.code:
+        yield "code", letter.code
+    if letter.redriven_at:
+        yield "redriven", f"{time_text(letter.redriven_at)} to {letter.redriven_to}"
+    for part in letter.cut:
+        yield "cut", f"the {part} is not kept whole"

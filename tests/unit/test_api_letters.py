@@ -1,0 +1,87 @@
+"""Dead letters over HTTP: one shown, and some sent back to where they came from."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from support.api import START, Api, api
+
+from everwatch.api import letters
+from everwatch.api.permissions import Role
+from everwatch.kafka.dead_letter_record import DeadLetter, SourcePosition
+from everwatch.store import Partition, Received, SinkBatch
+from everwatch.store.letters import StoredLetter
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Api]:
+    async with api() as running:
+        running.letters.held = [
+            refused(0),
+            refused(1, code="invalid", reason="this is not JSON"),
+            refused(2, source=SourcePosition("results", 1, 7)),
+            refused(3, cut=("value",)),
+        ]
+        yield running
+
+
+def refused(offset: int, **more: Any) -> DeadLetter:
+    source = SourcePosition("signups", 1, 40 + offset)
+    plain = DeadLetter(
+        SourcePosition("dead-letters", 2, offset), START + offset, "there is no plan 'gold'", "$.plan", "unknown_plan",
+        "worker", source, START, b"ann", b"{}",
+    )  # fmt: skip
+    return plain._replace(**more)
+
+
+async def redrive(server: Api, **body: Any) -> Any:
+    answer = await server.call("POST", "/v1/dead-letters/redrive", body=body)
+    assert answer.status == 200, answer.data
+    return answer.json
+
+
+async def test_a_stored_letter_is_shown_by_its_place(server: Api) -> None:
+    one = StoredLetter(
+        2, 7, START, "why", "why", "$.plan", "unknown_plan", "worker", "signups", 1, 47, START, "ann", "ann", "json",
+        '{"a": 1}', "",
+    )  # fmt: skip
+    place = Partition("dead-letters", 2)
+    server.store.apply(SinkBatch(START, {place: 8}, letters=[Received(place, 7, START, one)]))
+    shown = (await server.call("GET", "/v1/dead-letters/2/7")).json
+    assert (shown["letter"], shown["value"], shown["path"]) == ("2/7", {"a": 1}, "$.plan")
+    assert (await server.call("GET", "/v1/dead-letters/2/8")).code == "not_found"
+    assert (await server.call("GET", "/v1/dead-letters/2/x")).status == 422
+    assert (await server.call("GET", "/v1/dead-letters/2/7", token=server.token(Role.OPERATOR))).status == 403
+
+
+async def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(server: Api) -> None:
+    told = await redrive(server, letters=["2/0", "2/2", "2/3", "9/9"], dry_run=True)
+    assert (told["dry_run"], told["sent"], told["left_out"], told["missing"]) == (True, 1, 2, ["9/9"])
+    first, of_results, cut = told["items"]
+    assert first == {"letter": "2/0", "source": "signups/1", "to": None, "left_out": None}
+    assert "came from results" in of_results["left_out"]
+    assert "kept in part only" in cut["left_out"]
+    assert (server.letters.sent, server.audit.entries) == ([], [])
+
+
+async def test_letters_are_sent_back_once_and_that_is_logged(server: Api) -> None:
+    told = await redrive(server, code="unknown_plan", user="ann")
+    assert [(each["letter"], each["to"]) for each in told["items"] if each["to"]] == [("2/0", "signups/1/1000")]
+    assert (told["sent"], told["left_out"]) == (1, 2)
+    again = await redrive(server, letters=["2/0"])
+    assert (again["sent"], "redriven at" in again["items"][0]["left_out"]) == (0, True)
+    assert (await redrive(server, letters=["2/0"], again=True))["sent"] == 1
+    assert [each.place.offset for each in server.letters.sent] == [0, 0]
+    logged = [(e.command, e.user_id, e.command_id, e.outcome) for e in server.audit.entries]
+    assert logged[0] == ("redrive", "ann", "2/0", "done")
+    assert logged[1][3] == "left_out"
+
+
+async def test_a_redrive_says_which_and_sends_no_more_than_it_may(server: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await server.call("POST", "/v1/dead-letters/redrive", body={})).status == 422
+    assert (await server.call("POST", "/v1/dead-letters/redrive", body={"letters": ["2"]})).status == 422
+    operator = server.token(Role.OPERATOR)
+    assert (await server.call("POST", "/v1/dead-letters/redrive", token=operator, body={})).status == 403
+    monkeypatch.setattr(letters, "MOST_REDRIVEN", 1)
+    told = await redrive(server, everything=True)
+    assert (told["sent"], told["truncated"]) == (1, True)

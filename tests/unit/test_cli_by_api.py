@@ -1,0 +1,366 @@
+"""The command line through the HTTP API: the same output and exit statuses as with Kafka and the database."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import typer
+from support.api import START, Api, api, listening
+from typer.testing import CliRunner
+
+from everwatch.api.permissions import Role
+from everwatch.cli.commands import dead_letters, explain, lists, task, user
+from everwatch.cli.main import COMMANDS as ALL_COMMANDS
+from everwatch.cli.main import app
+from everwatch.cli.support import api_connection, global_options, options, output_reading
+from everwatch.core.clock import SettableClock
+from everwatch.core.errors import EverwatchError
+from everwatch.kafka.dead_letter_record import DeadLetter, SourcePosition
+from everwatch.model import Result, State, Status, Transition
+from everwatch.store import Partition, Received, SinkBatch
+from everwatch.store.letters import StoredLetter
+
+COMMANDS = {listed.name: listed for listed in ALL_COMMANDS}
+Say = Callable[..., Awaitable["Said"]]
+
+
+class Said(tuple[int, str, str]):
+    """Exit status, standard output, and standard error or the error that ended the command."""
+
+    __slots__ = ()
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self[1])
+
+
+def _app_of(name: str) -> typer.Typer:
+    module, _, attribute = COMMANDS[name].target.partition(":")
+    command = getattr(import_module(f"everwatch.cli.commands.{module}"), attribute)
+    if isinstance(command, typer.Typer):
+        return command
+    alone = typer.Typer()
+    alone.command()(command)
+    return alone
+
+
+def said(name: str, *arguments: str, **environment: str) -> Said:
+    """Run a command; an error on purpose ends as ``everwatch`` ends it."""
+    given = {"COLUMNS": "200", "NO_COLOR": "1", **environment}
+    found = CliRunner().invoke(_app_of(name), list(arguments), env=given)
+    if isinstance(found.exception, EverwatchError):
+        return Said((found.exception.exit_code, found.stdout, str(found.exception)))
+    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
+    return Said((found.exit_code, found.stdout, found.stderr))
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    monkeypatch.setattr(options, "new_admin", broker_was_looked_for)
+
+
+def broker_was_looked_for(*_: object) -> None:
+    raise AssertionError("a broker was looked for")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Api]:
+    async with api() as running:
+        yield running
+
+
+@pytest.fixture
+def say(server: Api) -> Say:
+    """Run a command through the API, with the token of a role."""
+
+    async def run(name: str, *arguments: str, role: Role = Role.ADMIN) -> Said:
+        way = {"EVERWATCH_API_URL": server.url, "EVERWATCH_API_TOKEN": server.texts[role]}
+        return await asyncio.to_thread(said, name, *arguments, **way)
+
+    return run
+
+
+SITE = ["--kind", "noop", "--config", "{}", "--every", "5m"]
+
+
+async def test_users_monitors_and_tasks_are_changed_and_told_of_as_with_kafka(say: Say, server: Api) -> None:
+    assert await say("signup", "ann", "--plan", "gold", "--attribute", "city=Bern", "--wait") == (
+        0,
+        "registered: signup ann\n",
+        "",
+    )
+    done = await say("monitor", "put", "ann", "site", *SITE, "--wait")
+    assert done == (0, "done: put ann/site, version 1\n", "")
+    done = await say("monitor", "put", "ann", "site", *SITE, "--if-version", "7", "--wait")
+    assert (done[0], done[1].startswith("refused: put ann/site: ")) == (1, True)
+    told = await say("monitor", "pause", "ann", "site", "--id", "p-1", "--wait", "--json")
+    assert (told[0], told.json["command_id"], told.json["answer"], told.json["offset"] >= 0) == (0, "p-1", "done", True)
+    again = await say("monitor", "pause", "ann", "site", "--id", "p-1", "--wait")
+    assert again[1] == "repeated: pause ann/site: a command with this id was carried out before\n"
+    assert (await say("task", "create", "ann", "t", "--in", "90m", "--kind", "noop", "--wait"))[0] == 0
+    refused = await say("task", "cancel", "ann", "none", "--wait")
+    assert (refused[0], refused[1].startswith("refused: cancel ann/none")) == (1, True)
+    assert (await say("user", "pause", "bob", "--wait"))[0] == 1
+    assert {each.asker.command for each in server.worker.inputs} == {
+        "signup", "put", "pause", "cancel", "pause_user",
+    }  # fmt: skip
+
+
+async def test_an_input_is_sent_without_waiting_and_named_by_its_id(say: Say, server: Api) -> None:
+    told = await say("signal", "ann", "job", "--start", "--id", "s-1")
+    assert told == (0, "sent: signal ann/job (id s-1)\n", "")
+    assert server.worker.inputs[0].asker.signal_id == "s-1"
+    told = await say("signup", "ann", "--id", "u-1", "--wait", "--json")
+    assert (told.json["signup_id"], told.json["answer"]) == ("u-1", "registered")
+
+
+async def test_a_file_of_signups_goes_through_the_api(say: Say, tmp_path: Path) -> None:
+    file = tmp_path / "users.jsonl"
+    file.write_text('{"user_id": "a"}\n{"user_id": ""}\n{"user_id": "b", "plan": "gold"}\n')
+    status, out, _ = told = await say("signup", "--file", str(file), "--wait", "--json")
+    assert (status, told.json["sent"], told.json["refused"]) == (1, 2, 1), out
+    assert told.json["answers"] == {"registered": 2}
+
+
+async def test_single_fields_are_changed_and_secrets_never_leave_the_server(say: Say, server: Api) -> None:
+    await say("signup", "ann", "--wait")
+    config = orjson.dumps(
+        {"url": "https://example.com/hook", "secret_headers": {"Authorization": "Bearer s3cret", "X": "1"}}
+    )
+    hook = ["--kind", "webhook", "--config", config.decode(), "--every", "5m", "--label", "env=prod"]
+    assert (await say("monitor", "put", "ann", "hook", *hook, "--wait"))[0] == 0
+    changed = await say(
+        "monitor", "set", "ann", "hook", "--every", "1h", "--label", "team=a", "--remove-label", "env",
+        "--config", '{"url": "https://example.com/other"}',
+    )  # fmt: skip
+    assert changed == (0, "done: put ann/hook, version 2\n", "")
+    held = server.store.monitor("ann", "hook")
+    assert held is not None
+    assert orjson.loads(held.spec.config) == {
+        "url": "https://example.com/other",
+        "secret_headers": {"Authorization": "Bearer s3cret", "X": "1"},
+    }
+    assert held.spec.labels == (("team", "a"),)
+    refused = await say("monitor", "set", "ann", "hook", "--every", "1ms")
+    assert refused[0] in (1, 2)
+    assert (await say("monitor", "set", "ann", "none", "--every", "1h"))[0] == 1
+
+
+LETTER = StoredLetter(
+    2, 0, START, "the plan 'gold' is unknown", "the plan … is unknown", "$.plan", "unknown_plan", "worker", "signups",
+    1, 7, START - 9, "anna", "anna", "json", '{"user_id": "anna"}', "",
+)  # fmt: skip
+
+
+def fill(server: Api) -> None:
+    """What there is to read: results, transitions, a refused record."""
+    some, others = Partition("results", 0), Partition("transitions", 0)
+    found = [
+        Result(
+            "ann", "site", START + n * 60_000, "noop", 1, Status.SUCCESS, f"it is {n}", START + n, 4.5, attempt=1 + n
+        )
+        for n in range(5)
+    ]
+    changes = [Transition("ann", "site", START + n, State.UP, State.DOWN, "gone", 1, kind="noop") for n in range(3)]
+    server.store.apply(
+        SinkBatch(
+            START,
+            {some: 5, others: 3, Partition("dead-letters", 2): 1},
+            [Received(some, n, START, each) for n, each in enumerate(found)],
+            [Received(others, n, START, each) for n, each in enumerate(changes)],
+            letters=[Received(Partition("dead-letters", 2), 0, START, LETTER)],
+        )
+    )
+
+
+READS = [
+    ("monitor", "list"),
+    ("monitor", "list", "--json"),
+    ("monitor", "list", "ann", "--label", "env=prod", "--sort", "state-since", "--reverse"),
+    ("monitor", "list", "--limit", "1"),
+    ("monitor", "list", "nobody"),
+    ("user", "list", "--json"),
+    ("user", "list", "--plan", "gold"),
+    ("user", "show", "ann"),
+    ("user", "show", "ann", "--json"),
+    ("user", "show", "nobody"),
+    ("task", "list"),
+    ("task", "list", "--json", "--status", "pending"),
+    ("task", "count", "--json"),
+    ("task", "show", "ann", "t", "--json"),
+    ("task", "show", "ann", "none"),
+    ("results",),
+    ("results", "--json", "--limit", "2"),
+    ("results", "--user", "ann", "--monitor", "site", "--status", "success", "--json"),
+    ("transitions", "--json"),
+    ("transitions", "--user", "ann", "--state", "down", "--alerts"),
+    ("dead-letters", "list"),
+    ("dead-letters", "list", "--json"),
+    ("dead-letters", "count", "--json"),
+]
+
+
+@pytest.mark.parametrize("command", READS, ids=" ".join)
+async def test_what_is_read_is_told_as_from_the_database(
+    say: Say, server: Api, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await say("signup", "ann", "--plan", "gold", "--attribute", "city=Bern", "--wait")
+    await say("signup", "bob", "--http", "https://example.com/", "--every", "1m", "--wait")
+    await say("monitor", "put", "ann", "site", *SITE, "--max-runs", "9", "--label", "env=prod", "--name", "x", "--wait")
+    await say("monitor", "pause", "ann", "site", "--for", "90d", "--wait")
+    await say("task", "create", "ann", "t", "--in", "300d", "--kind", "noop", "--wait")
+    await say("user", "maintain", "ann", "--cron", "0 2 * * 6", "--duration", "2h", "--wait")
+    fill(server)
+    for module in (lists, task, user):
+        monkeypatch.setattr(module, "SystemClock", lambda: SettableClock(START))
+    by_api = await say(*command)
+    for module in (lists, task, user, output_reading, dead_letters):
+        monkeypatch.setattr(module, "reading", lambda _: nullcontext(server.store))
+    monkeypatch.setattr(dead_letters, "has_database", lambda _: True)
+    assert by_api == await asyncio.to_thread(said, *command)
+    assert by_api[1] or by_api[2]
+
+
+async def test_a_monitor_is_explained_as_from_the_database(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explain, "SystemClock", lambda: SettableClock(START))
+    await say("signup", "ann", "--wait")
+    site = ["--kind", "http", "--config", '{"url": "https://example.com/"}', "--every", "5m"]
+    await say("monitor", "put", "ann", "site", *site, "--wait")
+    status, out, _ = await say("explain", "ann", "site")
+    assert status == 0, out
+    for part in ("ann/site is new", "every 5m", "worker worker-of-0", "executor executor-1 (claims its ticks)"):
+        assert part in out
+    told = (await say("explain", "ann", "site", "--json")).json
+    assert (told["schedule_text"], told["broker"], told["config"]["url"]) == ("every 5m", "", "https://example.com/")
+    assert told["schedule"]
+    unknown = await say("explain", "ann", "none")
+    assert unknown[::2] == (1, "User 'ann' has no monitor 'none'; it has 'site'.")
+    secret = await say("explain", "ann", "site", "--secrets", role=Role.VIEWER)
+    assert (secret[0], "shows no secrets" in secret[2]) == (2, True)
+
+
+async def test_lag_and_findings_come_from_the_api(say: Say) -> None:
+    assert (await say("lag", "--json"))[:2] == (0, "")
+    status, out, _ = await say("doctor")
+    assert status == 1
+    assert out == "ok  broker       it answers\nBAD sink         it is 9 s behind. Start another one.\n"
+    assert [each["ok"] for each in (await say("doctor", "--json")).json] == [True, False]
+    refused = await say("doctor", "--recent", "1h")
+    assert (refused[0], "takes Kafka" in refused[2]) == (2, True)
+
+
+async def test_dead_letters_are_shown_and_sent_back_through_the_api(say: Say, server: Api) -> None:
+    fill(server)
+    place = SourcePosition("signups", 1, 7)
+    server.letters.held = [
+        DeadLetter(
+            SourcePosition("dead-letters", 2, n),
+            START,
+            "no plan",
+            "$.plan",
+            "unknown_plan",
+            "worker",
+            place,
+            1,
+            b"a",
+            b"{}",
+        )
+        for n in range(2)
+    ]
+    status, out, _ = await say("dead-letters", "show", "2/0")
+    assert status == 0
+    assert out.splitlines()[0] == "letter    2/0"
+    assert '"user_id": "anna"' in out
+    assert (await say("dead-letters", "show", "2/0", "--json")).json["code"] == "unknown_plan"
+    assert (await say("dead-letters", "show", "2/9"))[0] == 1
+    planned = await say("dead-letters", "redrive", "2/0", "--dry-run")
+    assert planned == (0, "2/0 -> signups/1\nwould send 1, left out 0\n", "")
+    sent = await say("dead-letters", "redrive", "--code", "unknown_plan", "--json")
+    assert [orjson.loads(line)["to"] for line in sent[1].splitlines()] == ["signups/1/1000", "signups/1/1001"]
+    again = await say("dead-letters", "redrive", "2/0", "7/7")
+    assert (again[0], again[1]) == (1, "sent 0, left out 1\n")
+    assert "7/7: there is no such dead letter." in again[2]
+    assert "2/0: not redriven" in again[2]
+
+
+CANNOT = [
+    ("user", "purge", "ann", "--yes"),
+    ("dead-letters", "show", "2/0", "--secrets"),
+    ("dead-letters", "list", "--follow"),
+    ("results", "--from", "topic"),
+]
+
+
+@pytest.mark.parametrize("command", CANNOT, ids=" ".join)
+async def test_what_the_api_does_not_do_is_said_in_one_sentence(say: Say, command: tuple[str, ...]) -> None:
+    status, out, error = await say(*command)
+    assert (status, out) == (2, "")
+    assert "takes Kafka or the database itself: leave --api and EVERWATCH_API_URL away" in error
+
+
+async def test_errors_of_the_api_have_the_statuses_that_kafka_s_have(say: Say, server: Api) -> None:
+    nobody = await asyncio.to_thread(said, "monitor", "list", EVERWATCH_API_URL=server.url, EVERWATCH_API_TOKEN="wrong")
+    assert (nobody[0], "unauthorized" in nobody[2]) == (9, True)
+    forbidden = await say("signal", "ann", "job", role=Role.VIEWER)
+    assert (forbidden[0], "forbidden" in forbidden[2]) == (10, True)
+    sock = listening()
+    away = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    sock.close()
+    gone = await asyncio.to_thread(said, "monitor", "list", EVERWATCH_API_URL=away)
+    assert (gone[0], "is it running there?" in gone[2]) == (3, True)
+
+
+async def test_nobody_who_answers_is_told_after_the_timeout(
+    say: Say, server: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_connection, "LOOK_AGAIN_S", 0.01)
+    server.worker.silent = True
+    status, _, error = await say("monitor", "resume", "ann", "site", "--wait", "--timeout", "50ms")
+    assert (status, "No worker answered within 0.05 s" in error) == (3, True)
+
+
+def run_main(*arguments: str, **environment: str) -> tuple[int, str]:
+    found = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", **environment})
+    if isinstance(found.exception, EverwatchError):
+        return found.exception.exit_code, str(found.exception)
+    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
+    return found.exit_code, found.output
+
+
+@pytest.fixture
+def options_kept() -> Any:
+    """What the options before a command have set is over with the test."""
+    before = [(each, each.get()) for each in (global_options.API, global_options.TOKEN, global_options.COMMAND)]
+    yield
+    for each, value in before:
+        each.set(value)  # type: ignore[arg-type]
+
+
+async def test_the_options_before_a_command_name_the_api(server: Api, options_kept: None) -> None:
+    way = ["--api", server.url, "--token", server.texts[Role.ADMIN]]
+    status, out = await asyncio.to_thread(run_main, *way, "signup", "ann", "--wait")
+    assert (status, "registered: signup ann" in out) == (0, True)
+    status, out = await asyncio.to_thread(run_main, *way, "audit")
+    assert (status, "'everwatch audit' takes Kafka or the database itself" in out) == (2, True)
+    status, out = await asyncio.to_thread(run_main, *way, "worker")
+    assert (status, "works on what is here" in out) == (2, True)
+    both = ["--bootstrap-servers", "127.0.0.1:1"]
+    status, out = await asyncio.to_thread(run_main, *way, "lag", *both)
+    assert (status, "not both" in out) == (2, True)
+    # a process on a machine whose people use an API takes its own Kafka
+    status, out = await asyncio.to_thread(run_main, "plans", "check", "nowhere.toml", EVERWATCH_API_URL=server.url)
+    assert "Kafka or the database itself" not in out
+
+
+def test_every_command_says_what_it_works_on() -> None:
+    assert {name for name, listed in COMMANDS.items() if listed.reach is global_options.CommandReach.API} == {
+        "signup", "monitor", "task", "user", "signal", "results", "transitions", "explain", "lag", "dead-letters",
+        "doctor",
+    }  # fmt: skip
