@@ -1,8 +1,9 @@
 """Pages of monitors, by filter and order.
 
-Where a filter is rare (few fit: a label, a host, a part of a name, or a state of few in an order that no index has), all
-keys that fit are gathered and sorted. Else a page is read from an index that is in the order of the list: of each class
-(state, kind and plan) that fits, of each state, or of all; there, what fits is frequent, and the page is soon full.
+Where a filter is rare (few fit: a label, a host, a part of a name, or a state of few in an order that no index has),
+all keys that fit are gathered and sorted. Else a page is read from an index that is in the order of the list: of each
+class (state, kind and plan) that fits, of each state, or of all; there, what fits is frequent, and the page is soon
+full.
 """
 
 from collections.abc import Sequence
