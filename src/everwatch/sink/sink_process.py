@@ -183,12 +183,12 @@ class _Sink:
 
     def _take_some(self, source: Source) -> Taken:
         records, unreadable, lost = source.take(MOST_RECORDS, WAIT_S)
+        built: Built | None = None
         try:
             built = self._build(records)
         except Exception as error:
             # built again when it is stored, in parts
             self._complain(error, records)
-            built = None
         return Taken(records, unreadable, lost, built)
 
     def _build(self, records: Sequence[Record]) -> Built:
