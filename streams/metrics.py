@@ -44,7 +44,7 @@ RECOVERY_LEFT = Gauge(
 
 @cache
 def gauges_of(partition: int) -> tuple[Gauge, Gauge, Gauge]:
-    """Return what is set after each sweep of a partition: emitted to, monitors, unanswered.
+    """Return the gauges of a partition that each sweep sets: emitted to, monitors, unanswered.
 
     To look up a metric by its labels takes longer than to set it.
     """

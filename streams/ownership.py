@@ -330,7 +330,7 @@ class Ownership:
             await self._host.join_group()
 
     async def progress(self, numbers: Iterable[int]) -> dict[int, int]:
-        """Return how far the ticks of partitions were emitted when their tables were brought up to date, ms."""
+        """Return ``emitted_to`` of each partition at the time its table was brought up to date, ms."""
         return {number: self._progress_found[number] for number in numbers}
 
 

@@ -86,7 +86,7 @@ class Inputs:
         return msgspec.structs.replace(wanted, monitor=self.secrets.encrypted(wanted.monitor))
 
     def produced_at(self, source: Record) -> int:
-        """Return when an input was produced, ms: what its delays and a run by hand are counted from.
+        """Return the instant at which an input was produced, ms; delays and runs by hand count from it.
 
         A producer may write any timestamp; one that is not to be believed counts as now.
         """

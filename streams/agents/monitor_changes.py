@@ -46,7 +46,7 @@ class MonitorChanges:
         quotas: Quotas | None,
         answers: list[Answered],
     ) -> Changes | None:
-        """Return what an input changes, written into ``work``; None if nothing. Its answer is added to ``answers``."""
+        """Write the changes of an input into ``work`` and return them; None if there are none. Adds to ``answers``."""
         partition = work.owned(source.partition)
         emitted_to = partition.emitted_to
         now = max(self._clock.now_ms(), emitted_to)

@@ -163,7 +163,7 @@ class SignalTaker:
 
 
 def _no_monitor(work: Writing, number: int, key: bytes) -> InvalidInput:
-    """Return what to say of signals for a monitor that is not there."""
+    """Return the refusal of signals for a monitor that does not exist."""
     user_id, monitor_id = codec.split_key(key)
     reason = f"there is no monitor {monitor_id!r} of user {user_id!r}"
     if work.user(number, user_id) is None:

@@ -30,7 +30,7 @@ def cancellations_of(
 
 
 def cancellation_of(change: Change, emitted_to: int) -> Cancellation | None:
-    """Return what a change cancels of the ticks that are emitted up to ``emitted_to``; None if nothing.
+    """Return the cancellation for ticks emitted up to ``emitted_to`` that a change needs; None if it needs none.
 
     A delayed task that has fired runs although it is paused meanwhile: it is due only once.
     """

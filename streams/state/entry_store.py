@@ -136,7 +136,7 @@ class Store(rocksdb.Store):
         self._finish(partition, batch, changelog_offset, digest_of(key, value))
 
     def mark_of(self, partition: int) -> Mark | None:
-        """Return how far the table has come with which changelog; None if it has read nothing of any."""
+        """Return the table's position in its changelog; None if it has read nothing."""
         database = self.database(partition)
         offset = database.get(self.offset_key)
         if offset is None:
@@ -159,7 +159,7 @@ class Store(rocksdb.Store):
         self.database(partition).put(_EMITTED_TO, b"%d" % emitted_to)
 
     def emitted_to(self, partition: int) -> int:
-        """Return how far ticks were emitted at least when this worker owned the partition last, ms; 0 if not known."""
+        """Return ``emitted_to`` of this worker's last ownership of the partition at least, ms; 0 if not known."""
         return _number(self.database(partition).get(_EMITTED_TO), 0)
 
     def drop(self, partition: int) -> None:
@@ -173,11 +173,11 @@ class Store(rocksdb.Store):
         Rdict.destroy(str(path), self.rocksdb_options.as_options())
 
     def due(self, partition: int, after: tuple[int, bytes], upto: int, most: int) -> list[tuple[int, bytes]]:
-        """Return what is due next, at most so many: instant and key, up to the instant ``upto``."""
+        """Return the next ``most`` due items up to the instant ``upto``: instant and key."""
         return self._dated(partition, due_key(*after), due_key(upto + 1, b""), most)
 
     def changes_due(self, partition: int, upto: int, most: int) -> list[tuple[int, bytes]]:
-        """Return which monitors change next, at most so many: instant and key, up to the instant ``upto``."""
+        """Return the next ``most`` monitors that change up to the instant ``upto``: instant and key."""
         return self._dated(partition, CHANGE, change_key(upto + 1, b""), most)
 
     def forget_changes(self, partition: int, handled: Iterable[tuple[int, bytes]]) -> None:

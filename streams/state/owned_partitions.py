@@ -89,7 +89,7 @@ class OwnedPartitions:
         return now
 
     def lag_ms(self) -> int:
-        """Return how far the sweeps of the slowest partition are behind where they could be."""
+        """Return the lag of the slowest partition's sweeps, ms."""
         now = self._planner.now_ms()
         limits = ((partition.ceiling or now, partition.emitted_to) for partition in self._open.values())
         return max((min(now, limit) - emitted_to for limit, emitted_to in limits), default=0)

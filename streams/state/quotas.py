@@ -99,7 +99,7 @@ class Quotas:
         return self._counted[key]
 
     def _counting(self, partition: int, user_id: str, most: int) -> Iterator[tuple[int, int]]:
-        """Return how many monitors count and how many do not, after each one, until one of the two is too many."""
+        """Yield the numbers of monitors that count and that do not, after each one, until one is too large."""
         count = over = 0
         for _, monitor in self._work.monitors_of(partition, user_id):
             if self._is_counted_in(partition, monitor):

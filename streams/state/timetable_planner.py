@@ -111,7 +111,7 @@ class TimetablePlanner:
         return within_ms is not None and plan.since + within_ms + 2 * PHASE_STEP_MS > self.now_ms()
 
     def _first_check(self, key: bytes, plan: TimetableFields) -> int:
-        """Return when a monitor that begins is checked for the first time, beside its schedule; 0 for not at all.
+        """Return the instant of a new monitor's first check beside its schedule; 0 for none.
 
         It depends on nothing but the monitor, so that a worker that takes over comes to the same instant.
         """

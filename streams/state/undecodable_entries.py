@@ -55,7 +55,7 @@ class Undecodable:
         return [key for key in self._known.get(partition, ()) if key.startswith(prefix)]
 
     def count(self, partition: int) -> int:
-        """Return how many a partition has."""
+        """Return the number of such entries of a partition."""
         return len(self._known.get(partition, ()))
 
     def written(self, partition: int, keys: Iterable[bytes]) -> None:

@@ -129,6 +129,6 @@ class AgendaRunner:
 
 
 def muted(user: User | None, monitor: Monitor, at: int) -> int:
-    """Return when the maintenance of a monitor, or of its user, that it is in at ``at`` is over; 0 if it is in none."""
+    """Return the end of the maintenance window of a monitor, or its user, that is open at ``at``; 0 if none is."""
     windows = monitor.spec.policy.maintenance + (user.maintenance if user else ())
     return maintenance_end(windows, at) if windows else 0

@@ -162,7 +162,7 @@ class Emitter(Service):
             )
 
     def _begin(self, partition: OwnedPartition) -> Attempt | None:
-        """Return how far to go now; None if nothing can be due yet."""
+        """Return the sweep to make now; None if nothing can be due yet."""
         now = self._clock.now_ms()
         upto = now if partition.ceiling is None else min(now, partition.ceiling)
         upto -= upto % self._sweep_ms

@@ -267,7 +267,7 @@ class BatchConsumer:
 
 
 def _committed(consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
-    """Return what the consumer's group has acknowledged, below 0 for nothing. Raises KafkaException."""
+    """Return the group's committed offsets, negative where there is none. Raises KafkaException."""
     positions: list[TopicPartition] = consumer.committed(wanted, 10)
     for position in positions:
         if position.error is not None:

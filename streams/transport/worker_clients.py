@@ -74,7 +74,7 @@ class WorkerClients:
         return largest_batch(self._admin, self._topics.all_ticks)
 
     async def read_progress(self, numbers: Iterable[int]) -> dict[int, Noted]:
-        """Return what was noted last of each partition on the topic ``progress``; one without a record is left out."""
+        """Return the last note of each partition on the topic ``progress``; one without a note is left out."""
 
         def read() -> dict[int, Noted]:
             with closing(self.bulk(self._topics.progress)) as consumer:

@@ -24,7 +24,7 @@ AvroSchema = dict[str, Any]
 
 
 def schema_folder() -> Traversable:
-    """Return where the ``.avsc`` files are: inside an installed package, or beside ``src/`` in a checkout."""
+    """Return the folder of the ``.avsc`` files: inside an installed package, or beside ``src/`` in a checkout."""
     installed = files("everwatch") / "schemas"
     return installed if installed.is_dir() else Path(__file__).parents[3] / "schemas"
 

@@ -26,7 +26,7 @@ def encode_cancellation(key: Key, cancellation: Cancellation) -> tuple[bytes, by
 
 
 def decode_cancellation(key: bytes | None, value: bytes | None) -> tuple[Key, Cancellation]:
-    """Return what a record says. Raises InvalidInput."""
+    """Decode a record. Raises InvalidInput."""
     try:
         user_id, monitor_id = codec.split_key(key or b"")
         if not user_id:

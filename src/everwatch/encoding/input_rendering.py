@@ -67,7 +67,7 @@ def schedule_form(schedule: Schedule) -> dict[str, Any]:
 
 
 def policy_form(policy: Policy) -> dict[str, Any]:
-    """Return what a policy says beyond the default."""
+    """Return the fields of a policy that differ from the default."""
     said = _duration("timeout", policy.timeout_ms, _POLICY.timeout_ms)
     said |= _duration("misfire_grace", policy.misfire_grace_ms, _POLICY.misfire_grace_ms)
     said |= _duration("remind_every", policy.remind_every_ms, _POLICY.remind_every_ms)

@@ -162,7 +162,7 @@ def read_agenda(text: str) -> Agenda:
 
 
 def read_signals(text: str) -> SignalState:
-    """Return what a table entry holds of a monitor's signals as ``text``."""
+    """Decode a monitor's signals from the ``text`` of its table entry."""
     return _signals_of(text) if text else NO_SIGNALS
 
 
@@ -425,13 +425,13 @@ def read_plan(monitor_id: bytes, value: bytes) -> TimetableFields | None:
 
 
 def _after_kind_and_config(value: bytes) -> tuple[int, int]:
-    """Return where the kind and the config of an entry end."""
+    """Return the end of an entry's kind and config."""
     kind_end = _after_text(value, avro_schemas.HEADER_LENGTH)
     return kind_end, _after_text(value, kind_end)
 
 
 def _after_text(value: bytes, at: int) -> int:
-    """Return where the text that begins at ``at`` ends. Short ones, which most are, are read the short way."""
+    """Return the end of the text that begins at ``at``. Short texts, which most are, take the short way."""
     length = value[at]
     if length < 0x80:
         return at + 1 + (length >> 1)

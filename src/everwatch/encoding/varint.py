@@ -40,7 +40,7 @@ def read(data: bytes | bytearray, at: int) -> tuple[int, int]:
 
 
 def start_before(data: bytes | bytearray, end: int) -> int:
-    """Return where the number that ends before ``end`` starts: all its bytes but the last have the high bit set."""
+    """Return the start of the number that ends before ``end``: all its bytes but the last have the high bit set."""
     at = end - 1
     while at > 0 and data[at - 1] >= 0x80:
         at -= 1

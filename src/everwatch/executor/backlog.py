@@ -79,7 +79,7 @@ class Backlog(Generic[Source]):
     _pairs: int = 0
 
     def __len__(self) -> int:
-        """Return how many ticks wait."""
+        """Return the number of waiting ticks."""
         return len(self._scheduled) + (len(self._others) if self._others else 0)
 
     @property
@@ -181,7 +181,7 @@ class Backlog(Generic[Source]):
         return before.tick.version == after.tick.version and distance_ms <= self._closest_ms
 
     def next(self) -> WaitingTick[Source] | None:
-        """Return what is to be begun now; it waits until ``take_out``. None if nothing waits.
+        """Return the tick to begin now; it waits until ``take_out``. None if none waits.
 
         The freshest scheduled tick, then the others in the order of time. What was asked for by hand, and retries, come
         when they came.

@@ -39,7 +39,7 @@ QUICK_S = 1.0
 
 
 def budgets_of(settings: Settings) -> OutputBudgets:
-    """Return what callables may write under these settings."""
+    """Return the output budgets of callables under these settings."""
     return OutputBudgets(settings.python_output_kb * KIB, settings.python_output_kb_per_min * KIB)
 
 
@@ -56,7 +56,7 @@ async def open_callables(
 
 
 def most_of_one(processes: int) -> int:
-    """Return how many of the processes one callable may hold, and all slow ones together: all but one."""
+    """Return the number of processes that one callable, or all slow ones together, may hold: all but one."""
     return max(1, processes - 1)
 
 
@@ -155,7 +155,7 @@ class CallableProcesses:
             self._waiting.pop(name, None)
 
     def _slow_under_way(self) -> int:
-        """Return how many processes slow callables hold."""
+        """Return the number of processes that slow callables hold."""
         return sum(1 for name, _ in self._under_way.values() if self._is_slow(name))
 
     def _is_slow(self, name: str) -> bool:

@@ -125,7 +125,7 @@ class CancellationReader:
             consumer.close()
 
     def _begin(self, consumer: Consumer, number: int) -> TopicPartition:
-        """Return where to begin: no more is read than is kept, and nothing twice."""
+        """Return the offsets to begin at: no more is read than is kept, and nothing twice."""
         held = bounds(consumer, self._topic, number)
         most = max(1, MOST_KEPT // self._settings.partitions)
         begin = max(held.start, held.stop - most, self._next.get(number, 0))

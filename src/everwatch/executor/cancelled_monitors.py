@@ -34,7 +34,7 @@ class CancelledMonitors:
         self._known: dict[Key, CancelledUpto] = {}
 
     def __len__(self) -> int:
-        """Return how many monitors and users are known."""
+        """Return the number of monitors and users with cancellations."""
         return len(self._known)
 
     def note(self, key: Key, cancellation: Cancellation, now: int) -> None:

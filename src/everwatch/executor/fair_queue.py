@@ -71,12 +71,12 @@ class FairQueue(Generic[Item]):
 
     @property
     def users(self) -> int:
-        """Return how many users are known: they wait, hold slots or are in debt."""
+        """Return the number of known users: they wait, hold slots or are in debt."""
         return len(self._users)
 
     @property
     def entries(self) -> int:
-        """Return how many entries its heaps hold, void ones among them."""
+        """Return the number of entries of its heaps, void ones included."""
         return len(self._quick) + len(self._others)
 
     def put(self, name: Hashable, item: Item, weight: int = 1, *, ahead: bool = False) -> None:

@@ -21,7 +21,7 @@ OnTurn = Callable[[Priority, str, Any], None]
 
 
 def burst_of(per_s: int) -> int:
-    """Return how many may start at the very same moment with ``per_s`` a second."""
+    """Return the number of checks that may start at the same moment with ``per_s`` a second."""
     return max(1, per_s // 10)
 
 
@@ -71,7 +71,7 @@ class HostRateLimiter(Generic[Item]):
         self._fading: deque[str] = deque()
 
     def __len__(self) -> int:
-        """Return how many hosts are remembered."""
+        """Return the number of known hosts."""
         return len(self._hosts)
 
     @property
@@ -81,7 +81,7 @@ class HostRateLimiter(Generic[Item]):
 
     @property
     def wakes_at_s(self) -> float | None:
-        """Return when ``wake`` has to be called; None while only an end can let anybody begin."""
+        """Return the time at which ``wake`` has to be called; None while only the end of a check can free a host."""
         return self._alarms[0][0] if self._alarms else None
 
     def admits(self, host: str, now_s: float) -> bool:

@@ -24,7 +24,7 @@ class OutputBudgets:
         self._buckets: dict[str, _Bucket] = {}
 
     def grant(self, name: str, now_s: float) -> int:
-        """Return how many bytes a run of the callable ``name`` may write that begins now; ``settle`` has to follow."""
+        """Return the bytes that a run of the callable ``name`` may write from now on; ``settle`` has to follow."""
         bucket = self._filled(name, now_s)
         granted = min(self.per_run, int(bucket.left))
         bucket.left -= granted

@@ -49,7 +49,7 @@ class Running(Generic[Repeated, Waiting]):
         self._monitors: dict[tuple[str, str], dict[tuple[int, int], RunningTick[Repeated, Waiting]]] = {}
 
     def __len__(self) -> int:
-        """Return how many monitors have a run going on."""
+        """Return the number of monitors with a run under way."""
         return len(self._monitors)
 
     def is_idle(self, tick: Tick) -> bool:
@@ -82,7 +82,7 @@ class Running(Generic[Repeated, Waiting]):
 
 
 def reason_of_skip(run: RunningTick[Repeated, Waiting], tick: Tick) -> str:
-    """Return why ``tick`` is not run while ``run`` goes on."""
+    """Return the reason for skipping ``tick`` while ``run`` is under way."""
     before = run.tick
     if _firing(before) == _firing(tick):
         return f"the run of {_written(before.scheduled_at)} was still going on when the same tick was delivered again"

@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 
 
 def limits_of(slots: int) -> dict[Priority, int]:
-    """Return how many of ``slots`` (at least 1) a priority and all less urgent ones may hold together.
+    """Return the number of ``slots`` (at least 1) that a priority and all less urgent ones may hold together.
 
     Low 80 %, low and normal 90 %, and one slot less than the next more urgent one as long as that leaves any.
     """
@@ -37,7 +37,7 @@ class Shares:
         self._credit = dict.fromkeys(MOST_URGENT_FIRST, 0)
 
     def next_of(self, ready: list[Priority]) -> Priority:
-        """Return who of ``ready`` (the most urgent first, at least one) is next."""
+        """Choose the next of ``ready`` (the most urgent first, at least one)."""
         # of equals the first, who is the most urgent
         return max(ready, key=lambda priority: self._credit[priority] + WEIGHTS[priority])
 
@@ -98,7 +98,7 @@ class Queues(Generic[Item]):
             queue.clear()
 
     def _ready(self) -> dict[Priority, bool]:
-        """Return which priorities have something that may have a slot, and whether only of quick users.
+        """Return the priorities with an item that may have a slot, and whether only those of quick users may.
 
         A slot counts towards the limit of its own priority and of each above it.
         """

@@ -86,7 +86,7 @@ class TickReader:
         """Whether the group has assigned partitions to this member, or none, as there are more members."""
 
     def acknowledge(self, held: HeldPartition, offset: int) -> None:
-        """Return what came of the record at ``offset`` is on the broker. From any thread."""
+        """Note that the result of the record at ``offset`` is on the broker. From any thread."""
         self._acknowledged.put((held, offset))
 
     def measure(self) -> None:
@@ -201,7 +201,7 @@ class TickReader:
 
     @property
     def _share(self) -> int:
-        """Return how many ticks of a partition may wait where much waits already."""
+        """Return the number of ticks of a partition that may wait when much waits already."""
         return MOST_PARKED // 2 // max(len(self.held), 1)
 
     def _is_at_end(self, consumer: Consumer, held: HeldPartition) -> bool:

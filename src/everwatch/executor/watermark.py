@@ -41,10 +41,10 @@ class Watermark:
 
     @property
     def outstanding(self) -> int:
-        """Return how many offsets are begun and not finished."""
+        """Return the number of offsets that are begun and not finished."""
         return len(self._open)
 
     @property
     def span(self) -> int:
-        """Return how many offsets are begun and not below ``low``: another owner would begin them again."""
+        """Return the number of begun offsets at or above ``low``: another owner would begin them again."""
         return len(self._begun)

@@ -25,7 +25,7 @@ _NOT_TRUSTED = "certificate verify failed"
 
 
 def refused_connection(lines: Iterable[str], settings: Settings, bootstrap_servers: str) -> AccessError | None:
-    """Return why a client got no connection, by what it complained of; None if it is not known to be refused.
+    """Return the error for a client that got no connection, by its log; None if it was not refused.
 
     ``lines``: texts of librdkafka's errors, and lines of its log: of some refusals it tells only there.
     """
@@ -101,7 +101,7 @@ def missing(right: Right, settings: Settings | None = None) -> PermissionMissing
 
 
 def refused(error: KafkaError, *needed: Right) -> AccessError | None:
-    """Return what a broker's code means for a client that is connected; None if it is no refusal of access.
+    """Return the error for a broker's code to a connected client; None if it is no refusal of access.
 
     ``needed``: the rights that the request took, as far as the caller knows.
     """

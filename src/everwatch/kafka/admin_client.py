@@ -34,11 +34,11 @@ class Admin(AdminClient):
 
     @property
     def settings(self) -> Settings:
-        """Return what it was made of."""
+        """Return the settings that it was made with."""
         return self._settings
 
     def list_topics(self, topic: str | None = None, timeout: float = 10.0) -> Any:
-        """Return what the broker tells of its topics.
+        """Return the broker's metadata of its topics.
 
         Raises AccessError if it refuses to talk, KafkaException when it does not answer in time.
         """

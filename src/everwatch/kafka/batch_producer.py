@@ -33,7 +33,7 @@ def is_refused(error: BaseException) -> bool:
 
 
 def failure_of(answer: object) -> BaseException | None:
-    """Return why a batch counts as not acknowledged; None for the broker's acknowledgement, and for nothing else.
+    """Return the reason for a batch without acknowledgement; None for an acknowledged one, and for nothing else.
 
     ``answer`` is what the future of a batch gave, or raised. aiokafka cancels the futures of a producer that stops.
     """

@@ -223,7 +223,7 @@ def _send(topics: Topics, inputs: Iterable[Asked], sender: Sender) -> None:
 
 
 def unanswered_text(count: int, timeout_s: float) -> str:
-    """Return what is said of ``count`` inputs that no worker answered."""
+    """Return the sentence about ``count`` inputs without an answer."""
     who, stays = ("answered", "the record stays") if count == 1 else (f"answered {count} records", "they stay")
     they_are = "is" if count == 1 else "are"
     return f"No worker {who} within {timeout_s:g} s: {stays} on the topic and {they_are} carried out when one runs."

@@ -69,7 +69,7 @@ class DeadLetterTopic:
                 raise BrokerUnavailable(f"Kafka does not give the rest of topic {self._topic}: is it running?")
 
     def one(self, place: SourcePosition) -> DeadLetter | Redriven | None:
-        """Return what stands at a place; None if the topic does not hold it.
+        """Return the letter or note at a place; None if the topic does not hold it.
 
         Raises BrokerUnavailable, RecordsUnreadable, AccessError.
         """

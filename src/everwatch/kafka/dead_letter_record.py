@@ -63,7 +63,7 @@ class Redriven(NamedTuple):
 
 
 def letter_or_note(record: Record) -> DeadLetter | Redriven:
-    """Return what a record of the topic says, whatever is missing from its headers or wrong with them."""
+    """Decode a record of the topic, whatever is missing from its headers or wrong with them."""
     text = {name: value.decode(errors="replace") for name, value in record.headers if isinstance(value, bytes)}
     place = SourcePosition(record.topic, record.partition, record.offset)
     if REDRIVE_OF in text:

@@ -46,7 +46,7 @@ class _Written:
         self._known: dict[Hashable, list[Callable[[], None]] | None] = {}
 
     def begin(self, letter: Hashable, on_delivered: Callable[[], None] | None) -> OnDelivered | None:
-        """Return what the producer is to call when the letter is delivered; None if it was asked for before."""
+        """Return the delivery callback of a letter; None if the letter was requested before."""
         told = [on_delivered] if on_delivered is not None else []
         with self._lock:
             if letter not in self._known:

@@ -12,7 +12,7 @@ from everwatch.model import Priority
 def owners_of(
     admin: AdminClient, settings: Settings, partition: int, priority: Priority, *, timeout_s: float = 3.0
 ) -> GroupMembers:
-    """Return who works on a partition now. Raises BrokerUnavailable if that is not known within ``timeout_s``."""
+    """Return the members for a partition. Raises BrokerUnavailable if the broker takes longer than ``timeout_s``."""
     workers, executors = settings.application, executors_group(settings)
     topics = Topics.of(settings)
     members = members_of(admin, [workers, executors], timeout_s=timeout_s)

@@ -34,7 +34,7 @@ class Noted(NamedTuple):
 
 
 def read_progress(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, Noted]:
-    """Return what was noted last of each of the partitions; one that has none is left out. Raises BrokerUnavailable."""
+    """Return the last note of each partition; one without a note is left out. Raises BrokerUnavailable."""
     tails = read_tails(consumer, topic, partitions, is_wanted=lambda tail: _instant(tail.value) is not None)
     found = {}
     for number, records in tails.items():

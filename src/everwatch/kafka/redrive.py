@@ -43,7 +43,7 @@ class History:
         return self._redriven.get(place)
 
     def objection(self, letter: DeadLetter, *, again: bool) -> str:
-        """Return why a dead letter is not redriven, one sentence; empty if nothing is against it.
+        """Return the reason for not redriving a dead letter, one sentence; empty if there is none.
 
         ``again``: one that was redriven before, or whose record came of a redrive, may be.
         """

@@ -33,7 +33,7 @@ class StampedBatch:
         self._buffer: bytearray | None = None
 
     def record_count(self) -> int:
-        """Return how many records it has."""
+        """Return the number of its records."""
         return self._count
 
     def size(self) -> int:

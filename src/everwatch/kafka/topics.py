@@ -159,7 +159,7 @@ class TopicState:
 
 
 def problems_of(states: Iterable[TopicState], settings: Settings) -> list[str]:
-    """Return what is wrong with topics: one sentence with its remedy for all that have the same fault."""
+    """Return the faults of topics: one sentence with its remedy for all that have the same fault."""
     states = list(states)
     sentences = [state.problem for state in states if state.hidden]
     faulty = [state for state in states if state.problem and not state.hidden]

@@ -68,7 +68,7 @@ class Unreadable(NamedTuple):
 
     @property
     def refusal(self) -> InvalidInput:
-        """Return why nothing is done with them."""
+        """Return the refusal of these offsets."""
         span = f"offset {self.first}" if self.end - self.first == 1 else f"offsets {self.first} to {self.end - 1}"
         return InvalidInput(f"{span} cannot be read: {self.reason}", code=RefusalCode.UNREADABLE)
 
@@ -102,7 +102,7 @@ class Sieve:
         self._quiet = LogThrottle(clock)
 
     def take(self, most: int, wait_s: float, rest_s: float) -> Sifted:
-        """Return what comes: up to ``most`` records and about ``MOST_BYTES``.
+        """Take records: up to ``most``, and about ``MOST_BYTES``.
 
         Waits ``wait_s`` for the first, then ``rest_s`` for each ``SOME`` more, since values may unpack to far more than
         they came as.

@@ -117,7 +117,7 @@ async def _ask(config: DnsConfig, context: RunContext, servers: list[str]) -> st
 
 
 def _judge(config: DnsConfig, answers: list[str]) -> str:
-    """Return why ``answers`` (in normal form) are not what ``config`` expects; "" if they are."""
+    """Compare ``answers`` (in normal form) with what ``config`` expects; gives the reason of a failure, or ""."""
     records = f"{config.type} record"
     if not answers and (config.at_least or config.answers_include or config.answers_include_any or config.answers_are):
         return f"{config.name} has no {records}"

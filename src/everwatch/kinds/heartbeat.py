@@ -179,7 +179,7 @@ class HeartbeatKind:
 
 
 def _duration_ms(began: int, signal: Signal) -> float | None:
-    """Return how long the run took that ``signal`` ends: as it says, else since it began, if that is known."""
+    """Return the duration of the run that ``signal`` ends: as it says, else since its beginning, if that is known."""
     if signal.duration_ms is not None:
         return signal.duration_ms
     return float(signal.at - began) if 0 < began <= signal.at else None
@@ -196,7 +196,7 @@ def _failure(known: SignalState) -> str:
 
 
 def _misfit(config: HeartbeatConfig, view: InlineView) -> str:
-    """Return how the duration of the last run, which went well, is not as it should be."""
+    """Return the reason why the duration of the last, successful run is out of bounds."""
     took_ms = view.signals.duration_ms
     if took_ms is None:
         return ""

@@ -192,7 +192,7 @@ def _judge_version(config: HttpConfig, answer: HttpResponse) -> str:
 async def explain_failure(
     error: RequestFailed, request: Request, probe: Probe, tick: Tick, context: RunContext, hide: Callable[[str], str]
 ) -> str:
-    """Return why there is no answer; ``hide`` takes out what the server may have been told in confidence.
+    """Return the reason for a missing answer; ``hide`` removes secrets that were sent to the server.
 
     What TLS alone can tell is asked of the server once more, but never past a proxy.
     """

@@ -69,7 +69,7 @@ class _Described(Protocol):
 
     @property
     def name(self) -> str:
-        """Return what a monitor's ``kind`` says."""
+        """Return the name for a monitor's ``kind``."""
         ...
 
     @property

@@ -78,7 +78,7 @@ class TcpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def tls_options(self) -> TlsOptions:
-        """Return what the check brings to TLS."""
+        """Return the check's options for TLS."""
         return TlsOptions(self.verify_tls, self.ca, self.client_certificate)
 
 

@@ -130,7 +130,7 @@ class Reply(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> AskedKey:
-        """Return what the input that it answers has the same of."""
+        """Return the key that it shares with the input that it answers."""
         return self.user_id, self.command_id, self.signup_id, self.signal_id
 
 
@@ -197,5 +197,5 @@ class Asker(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> AskedKey:
-        """Return what its reply has the same of."""
+        """Return the key that its reply has, too."""
         return self.user_id, self.command_id, self.signup_id, self.signal_id

@@ -75,7 +75,7 @@ class AuditReport(msgspec.Struct, frozen=True):
 
     @property
     def ticks(self) -> int:
-        """Return how many ticks were due."""
+        """Return the number of due ticks."""
         return sum(self.counts[label] for label in TICKS)
 
     @property
@@ -241,7 +241,7 @@ class _Books:
         return True
 
     def _due(self, monitor: _Monitor) -> Sequence[int]:
-        """Return what is due within the interval under any of the stretches, in order and once each."""
+        """Yield the due instants within the interval under any of the stretches, in order and once each."""
         found = []
         for stretch in monitor.stretches:
             after, upto = max(stretch.since, self._begin - 1), _end_of(stretch, self._end - 1)

@@ -11,7 +11,7 @@ RESULTS_LOOKED_AT = 100
 
 
 def known_of(reader: Reader, monitor: Monitor, partition: int | None, owners: GroupMembers | None) -> MonitorFacts:
-    """Return what is known of a monitor. ``owners``: who looks after it, None if that is not known.
+    """Gather the facts about a monitor. ``owners``: its processes, None if they are not known.
 
     Raises StoreError.
     """

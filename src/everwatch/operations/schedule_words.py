@@ -7,7 +7,7 @@ from everwatch.schedule.duration import format_duration
 
 
 def schedule_words(spec: MonitorSpec, instant: Callable[[int], str]) -> str:
-    """Return when a monitor is due: "every 6h from midnight in Europe/Berlin, 5 times at most".
+    """Describe a schedule: "every 6h from midnight in Europe/Berlin, 5 times at most".
 
     ``instant``: how instants are written.
     """

@@ -41,7 +41,7 @@ class Remains(msgspec.Struct, frozen=True):
 
 
 def remains_of(settings: Settings, admin: Admin, now: int) -> list[Remains]:
-    """Return what topics may hold of a user who ended at ``now``. Raises BrokerUnavailable."""
+    """Return the topics that may hold records of a user who ended at ``now``. Raises BrokerUnavailable."""
     topics = Topics.of(settings)
     # progress tells of partitions and names no user; tokens that are limited to the user stay until they are revoked,
     # and bulk jobs that name it until they are forgotten, a week after they ended
@@ -119,7 +119,7 @@ def delete_rows(store: ResultStore, purge: Purge, clock: Clock) -> dict[str, int
 
 
 def _patiently(call: Callable[[], Value], clock: Clock) -> Value:
-    """Return what ``call`` gives, tried again while the sink holds the database. Raises StoreBusy after a while."""
+    """Call ``call`` again while the sink holds the database; gives its result. Raises StoreBusy after a while."""
     deadline_s = clock.monotonic_s() + BUSY_PATIENCE_S
     pause = Event()
     while True:

@@ -208,6 +208,6 @@ def _zone_names() -> frozenset[str]:
 
 @cache
 def _zone_spellings() -> dict[str, str]:
-    """Return what people write in place of a name: the same in lower case, or the city alone."""
+    """Return usual spellings of a name: in lower case, or the city alone."""
     names = sorted(_zone_names())
     return {name.lower().rpartition("/")[2]: name for name in names} | {name.lower(): name for name in names}

@@ -85,7 +85,7 @@ def nth_due(schedule: Schedule, key: bytes, since: int, n: int) -> int | None:
 
 
 def count_due(schedule: Schedule, key: bytes, since: int, upto: int, most: int) -> int:
-    """Return how many instants t with since < t <= upto are due, counted up to ``most``.
+    """Count the due instants t with since < t <= upto, up to ``most``.
 
     By a wall clock that costs as many steps.
     """

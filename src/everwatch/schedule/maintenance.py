@@ -30,7 +30,7 @@ def maintenance_end(windows: Iterable[Maintenance], at: int) -> int:
 
 
 def _end_of(window: Maintenance, at: int) -> int:
-    """Return when one window that is open at ``at`` is over; 0 if it is not open."""
+    """Return the end of a window that is open at ``at``; 0 if it is not open."""
     if not window.cron:
         return window.end if window.start <= at < window.end else 0
     times = cron_times(Cron(window.cron, window.timezone))

@@ -99,7 +99,7 @@ def _explained(
 
 
 def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tuple[GroupMembers | None, str]:
-    """Return who looks after a monitor, or why that is not known."""
+    """Return the processes for a monitor, or the reason why they are not known."""
     if partition is None:
         return None, "its user is not stored yet"
     try:
@@ -110,7 +110,7 @@ def _owners(settings: Settings, partition: int | None, monitor: Monitor) -> tupl
 
 
 def _unknown(reader: "SqlReader | ApiReader", user: str, monitor: str, now: int) -> EverwatchError:
-    """Return what to say of a monitor that the database does not hold."""
+    """Return the error for a monitor that is not in the database."""
     task = reader.task(user, monitor, now)
     if task is not None:
         ended = f" since {time_text(task.ended_at)}" if task.ended_at else ""

@@ -73,7 +73,7 @@ def _print(result: Result, *, as_json: bool, with_detail: bool) -> None:
 
 
 def _run_text(result: Result) -> str:
-    """Return how long the run took and which attempt it was; for ticks that were skipped, which ones."""
+    """Describe a run: its duration and attempt; of skipped ticks, which they were."""
     if result.status is Status.SKIPPED:
         many = result.skipped_count > 1
         return f"{result.skipped_count} ticks until {time_text(result.skipped_until)}" if many else ""

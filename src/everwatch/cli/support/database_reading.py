@@ -70,7 +70,7 @@ def say_next(cursor: str) -> None:
 
 
 def no_user(user_id: str) -> EverwatchError:
-    """Return what to say of a user that the database does not hold."""
+    """Return the error for a user that is not in the database."""
     return EverwatchError(f"The database holds no user {user_id!r} (a moment ago, or not yet).")
 
 

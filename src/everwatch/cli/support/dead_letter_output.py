@@ -57,7 +57,7 @@ def facts(letter: DeadLetter) -> Iterator[tuple[str, str]]:
 
 
 def content_of(letter: DeadLetter, topics: Topics, secrets: bool) -> Decoded:
-    """Return what a dead letter holds, decoded; without ``secrets`` those in configs are redacted."""
+    """Return a dead letter's value, decoded; without ``secrets`` those in configs are redacted."""
     name = _schema_of(letter, topics)
     content = decoded(name, letter.value)
     return content if secrets else without_secrets(name, content)

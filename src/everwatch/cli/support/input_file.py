@@ -150,7 +150,7 @@ def _right(made: Iterator[Made], tally: LineTally, look: Callable[[int], None]) 
 
 
 def _follow(bar: Progress, action: str, source: InputSource, tally: LineTally) -> Callable[[int], None]:
-    """Return what moves the bar as a file is read."""
+    """Return the callback that moves the bar as a file is read."""
     shown = bar.add_task(action, total=None, told="")
 
     def look(lines: int) -> None:

@@ -56,7 +56,7 @@ class Local:
 
     @property
     def log_folder(self) -> Path:
-        """Return where the processes' logs are."""
+        """Return the folder of the processes' logs."""
         return self._settings.data_dir / "logs"
 
     def start_kafka(self) -> None:

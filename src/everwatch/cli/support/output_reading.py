@@ -148,7 +148,7 @@ def refuse_cursor_of_topic(cursor: str, source: OutputSource, *, follow: bool) -
 def from_topic(
     settings: Settings, topic: str, decode: Callable[[bytes | None], Value], *, follow: bool
 ) -> Iterator[Value]:
-    """Return what the topic holds, partition by partition; with ``follow`` what comes from now on, without end.
+    """Yield the topic's values, partition by partition; with ``follow`` those from now on, without end.
 
     A record that cannot be decoded is told on stderr. Raises BrokerUnavailable.
     """

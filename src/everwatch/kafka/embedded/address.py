@@ -30,7 +30,7 @@ class Ports:
 
     @property
     def bootstrap_servers(self) -> str:
-        """Return what Kafka clients connect to."""
+        """Return the address for Kafka clients."""
         return f"{HOST}:{self.broker}"
 
 

@@ -98,7 +98,7 @@ class EmbeddedKafka:
 
     @property
     def log_path(self) -> Path:
-        """Return where the broker logs; three files of 8 MB at most."""
+        """Return the folder of the broker's logs; three files of 8 MB at most."""
         return self._folder.log
 
     def alive(self) -> bool:

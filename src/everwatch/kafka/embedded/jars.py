@@ -62,7 +62,7 @@ def read_lock(path: Path = LOCK_FILE) -> tuple[Jar, ...]:
 
 
 def default_jar_folder(cache_folder: Path | None = None) -> Path:
-    """Return where this Kafka's jars are kept, below ``cache_folder`` or the user's cache folder."""
+    """Return the folder of this Kafka's jars, below ``cache_folder`` or the user's cache folder."""
     return (cache_folder or Path(platformdirs.user_cache_dir("everwatch"))) / f"kafka-{KAFKA_VERSION}"
 
 

@@ -171,7 +171,7 @@ class ConsumerGroup:
         self._share(partitions)
 
     def free_for(self, member: Member) -> set[Position]:
-        """Return what the member is to hold, does not hold, and nobody else holds any more."""
+        """Return the partitions that the member is to hold, and that no member holds."""
         taken = {position for other, held in self.holds.items() if other is not member for position in held}
         return self.targets[member] - self.holds[member] - taken
 

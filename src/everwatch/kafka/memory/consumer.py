@@ -77,7 +77,7 @@ class MemoryConsumer:
         self.assign([])
 
     def assignment(self) -> list[TopicPartition]:
-        """Return what it reads."""
+        """Return the assigned partitions."""
         return [TopicPartition(*place) for place in self._positions]
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
@@ -166,7 +166,7 @@ class MemoryConsumer:
     def get_watermark_offsets(
         self, partition: TopicPartition, timeout: float = -1, cached: bool = False
     ) -> tuple[int, int]:
-        """Return where a partition begins and ends for this consumer. Raises KafkaException if no broker answers."""
+        """Return the bounds of a partition for this consumer. Raises KafkaException if no broker answers."""
         if not cached:
             self._expect_broker()
         with self._kafka.lock:

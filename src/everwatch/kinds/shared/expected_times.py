@@ -64,7 +64,7 @@ class Within(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     @property
     def weekly_ms(self) -> int:
-        """Return how long the windows of a week are together, changes of the clock aside."""
+        """Return the total length of a week's windows, ms, changes of the clock aside."""
         begin, end = _minutes("from", self.from_), _minutes("to", self.to)
         return len(days_of(self.days)) * ((end - begin) % _MINUTES_OF_DAY or _MINUTES_OF_DAY) * MINUTE_MS
 

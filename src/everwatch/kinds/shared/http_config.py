@@ -50,7 +50,7 @@ class BasicAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def credentials(self) -> str:
-        """Return what follows "Basic " in the header."""
+        """Return the credentials after "Basic " in the header."""
         return base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
     def __repr__(self) -> str:
@@ -124,7 +124,7 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def tls_options(self) -> TlsOptions:
-        """Return what the check brings to TLS."""
+        """Return the check's options for TLS."""
         return TlsOptions(self.verify_tls, self.ca, self.client_certificate)
 
     def headers_to_send(self) -> dict[str, str]:

@@ -25,7 +25,7 @@ Replace = Callable[[Any, str], Any]
 
 @cache
 def secret_paths(config_type: type[msgspec.Struct]) -> tuple[Path, ...]:
-    """Return where the secrets of a config are, as the names that lead there."""
+    """Return the paths of a config's secrets, as the names that lead there."""
     return tuple(sorted(set(_paths(inspect.type_info(config_type), ()))))
 
 

@@ -23,7 +23,7 @@ def is_taking_over(view: InlineView, at: int, patience_ms: int) -> bool:
 
 
 def silence_text(view: InlineView, at: int) -> str:
-    """Return how long it has been quiet at ``at``, as the end of a sentence: "for 5 min"."""
+    """Return the time of silence at ``at`` as the end of a sentence: "for 5 min"."""
     since = quiet_since(view)
     quiet = to_the_second(at - since)
     return f"for {quiet}" if view.last_signal == since else f"since watching began {quiet} ago"
