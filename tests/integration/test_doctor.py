@@ -143,7 +143,7 @@ def test_lag_has_a_row_for_every_partition_with_its_owner(watched: Pipeline) -> 
     wait_until_well(watched)
     rows = lag_of(watched)
     partitions = watched.settings.partitions
-    readers = {"worker": 4, "executor": 3, "sink": 5}
+    readers = {"worker": 4, "executor": 3, "sink": 6}
     for process, topics in readers.items():
         some = [row for row in rows if row["process"] == process]
         assert len(some) == topics * partitions
