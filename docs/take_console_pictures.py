@@ -38,6 +38,7 @@ PAGES = {
     "partitions": "partitions",
     "dead-letters": "dead-letters",
     "tokens": "tokens",
+    "audit": "audit",
 }
 STATUS, STATUS_USER = "status-page", "saffron-spice"
 KEPT = Path("docs/pictures")
