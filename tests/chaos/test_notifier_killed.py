@@ -12,6 +12,7 @@ from support.pipeline import Pipeline, every
 from support.waiting import PATIENCE, wait_until
 
 from everwatch.core.errors import StoreError
+from everwatch.encoding import codec
 from everwatch.notifier.storage import open_existing
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos]
@@ -36,7 +37,7 @@ class Receiver(ThreadingHTTPServer):
         self.got: list[tuple[str, str]] = []
         self.goes_on = threading.Event()
         self.goes_on.set()
-        self.on_answer: Callable[[], None] = lambda: None
+        self.on_answer: dict[str, Callable[[], None]] = {}  # by the monitor that was told of
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def told(self, monitor_id: str) -> list[str]:
@@ -49,12 +50,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         told = orjson.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        for alert in told["data"]["alerts"]:
-            self.server.got.append((self.headers["webhook-id"], alert["monitor_id"]))
+        monitor_ids = [alert["monitor_id"] for alert in told["data"]["alerts"]]
+        self.server.got += [(self.headers["webhook-id"], monitor_id) for monitor_id in monitor_ids]
         self.server.goes_on.wait(60 * PATIENCE)
         self.send_response(204)
         self.end_headers()
-        self.server.on_answer()
+        for monitor_id in monitor_ids:
+            self.server.on_answer.pop(monitor_id, lambda: None)()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -90,6 +92,10 @@ def test_a_notifier_that_is_killed_at_any_step_tells_each_change_once_by_its_id(
     wait_until("it has begun", lambda: "telling of" in pipeline.processes["notifier"].logged(), 60)
     steps = ("unread", "judged", "sending", "handed-over")
     pipeline.sign_up("u-1", *(every(step, "threshold", "1s", above=100) for step in steps))
+    keys = {codec.table_key("u-1", step) for step in steps}
+    changelog = pipeline.topics.monitors_changelog
+    # a signal is refused as long as its monitor is not known
+    wait_until("all are known", lambda: keys <= {record.key() for record in pipeline.read(changelog)}, 60)
 
     def goes_down(monitor_id: str) -> None:
         told = {"user_id": "u-1", "monitor_id": monitor_id, "value": 180}
@@ -119,10 +125,15 @@ def test_a_notifier_that_is_killed_at_any_step_tells_each_change_once_by_its_id(
     wait_until("what was in doubt is sent again", lambda: len(receiver.told("sending")) == 2, 60)
     # 6: the receiver has it, and how that ended may not be stored
     answered = threading.Event()
-    receiver.on_answer = lambda: (kill(), answered.set())  # type: ignore[assignment,func-returns-value]
+
+    def kill_after_answer() -> None:
+        kill()
+        answered.set()
+
+    # of this message alone: the answer to the one before may still be under way
+    receiver.on_answer["handed-over"] = kill_after_answer
     goes_down("handed-over")
     wait_until("it was killed", answered.is_set, 60)
-    receiver.on_answer = lambda: None
     pipeline.ensure("notifier")
     with closing(open_existing(pipeline.settings)) as storage:
 
