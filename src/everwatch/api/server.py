@@ -13,7 +13,7 @@ from everwatch.api import metrics
 from everwatch.api.address import BACKLOG
 from everwatch.api.edge import EVENT_STREAM, Edge
 from everwatch.api.openapi import document
-from everwatch.api.routes import routes, system_of
+from everwatch.api.routes.table import routes, system_of
 from everwatch.api.services import Services
 
 logger = logging.getLogger(__name__)
