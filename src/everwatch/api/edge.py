@@ -201,6 +201,11 @@ class Edge:
         self._noting.add(task)
         task.add_done_callback(self._noting.discard)
 
+    async def finish(self, within_s: float) -> None:
+        """Wait for entries of the audit log that are under way; give up after ``within_s``."""
+        if self._noting:
+            await asyncio.wait(self._noting, timeout=within_s)
+
     def _note_write(self, user_id: str, position: str) -> None:
         self._written[user_id] = position
         self._written.move_to_end(user_id)

@@ -40,7 +40,7 @@ class Server:
         requests_per_min: int = 0,
         first_request_s: float = FIRST_REQUEST_S,
     ) -> None:
-        edge = Edge(
+        self._edge = edge = Edge(
             services.tokens,
             services.clock,
             wait_for_position,
@@ -93,6 +93,7 @@ class Server:
                 await self._watch
         await self._live.stop()
         await self._runner.cleanup()
+        await self._edge.finish(STOP_S)
 
     @web.middleware
     async def _note_request(
