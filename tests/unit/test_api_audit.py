@@ -1,6 +1,8 @@
 """The audit log of the API: who asked for which change, and what came of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from support.api import OF_THE_CONSOLE, Api, api
@@ -114,3 +116,19 @@ async def test_a_change_stands_without_its_entry_and_that_is_counted(server: Api
     server.audit.failure = BrokerUnavailable("away")
     assert (await server.call("PUT", "/v1/users/ann", body={})).status == 201
     assert metrics.AUDIT_LOST._value.get() == before + 1
+
+
+async def test_a_server_that_stops_waits_for_entries_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with api() as server:
+        send_each, goes_on = server.audit.send_each, asyncio.Event()
+
+        async def slow(records: Any) -> Any:
+            await goes_on.wait()
+            return await send_each(records)
+
+        monkeypatch.setattr(server.audit, "send_each", slow)
+        server.worker.failure = BrokerUnavailable("Kafka is away.")
+        assert (await server.call("PUT", "/v1/users/ann", body={})).status == 503
+        assert told(server) == []
+        asyncio.get_running_loop().call_soon(goes_on.set)
+    assert told(server) == [("signup", "ann", "", 503, "kafka_unavailable")]

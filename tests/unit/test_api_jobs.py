@@ -9,7 +9,7 @@ from support.api import START, Api, api
 from everwatch.api import job_runner, jobs
 from everwatch.api.auditing import AuditLog
 from everwatch.api.database import Database
-from everwatch.api.job_records import LEASE_MS, BulkJob, command_id_of, is_taken
+from everwatch.api.job_records import LEASE_MS, BulkJob, command_id_of, encoded, is_taken
 from everwatch.api.job_runner import JobRunner
 from everwatch.api.job_views import JobAction, JobState
 from everwatch.api.job_writing import JobWriter
@@ -18,6 +18,7 @@ from everwatch.api.queries import FacetsQuery
 from everwatch.core.errors import EverwatchError
 from everwatch.core.output_format import OutputFormat
 from everwatch.kafka.command_client import Asked
+from everwatch.kafka.consumed_record import Record
 from everwatch.model import CommandOutcome, Reply, State
 
 SITE = {"kind": "noop", "schedule": {"every": "1m"}}
@@ -180,6 +181,49 @@ async def test_the_same_request_again_makes_no_second_job(server: Api) -> None:
     assert len(server.jobs.all()) == 1
 
 
+async def test_two_users_may_use_one_idempotency_key(server: Api) -> None:
+    made_by_user = {}
+    for user_id in ("ann", "bob"):
+        token = server.token(Role.OPERATOR, user_id)
+        body = {"action": "pause", "expect_count": 3}
+        made_by_user[user_id] = (
+            await server.call("POST", "/v1/jobs", token=token, body=body, Idempotency_Key="1")
+        ).json["job_id"]
+    await runner(server, "a").run_once()
+    assert [server.jobs.get(job_id).user_id for job_id in made_by_user.values()] == ["ann", "bob"]  # type: ignore[union-attr]
+    assert states(server) == [State.PAUSED] * 6
+
+
+async def test_a_record_with_an_unknown_role_is_passed_over(server: Api) -> None:
+    job = await made(server)
+    held = server.jobs.get(job["job_id"])
+    assert held is not None
+    value = encoded(held).replace(b'"role":"admin"', b'"role":"owner"').replace(held.job_id.encode(), b"other")
+    server.jobs.take([Record("jobs", 0, 9, START, b"other", value)])
+    assert server.jobs.all() == [held]
+    await runner(server, "a").run_once()
+    assert states(server) == [State.PAUSED] * 6
+
+
+async def test_refusals_and_ended_jobs_are_kept_within_bounds(server: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job_runner, "MOST_ERRORS", 2)
+    monkeypatch.setattr(job_runner, "MOST_ENDED", 1)
+    commands = Commands(server)
+    commands.refused = {"m-0", "m-1", "m-2"}
+    first = await made(server)
+    await runner(server, "a", commands).run_once()
+    over = (await server.call("GET", f"/v1/jobs/{first['job_id']}")).json
+    assert (over["state"], over["refused"]) == ("done", 6)
+    errors = (await server.call("GET", f"/v1/jobs/{first['job_id']}/errors")).json["items"]
+    assert [(e["user_id"], e["monitor_id"]) for e in errors] == [("ann", "m-0"), ("ann", "m-1")]
+    server.clock.advance(1_000)
+    second = await made(server)
+    await runner(server, "a").run_once()
+    await runner(server, "a").run_once()
+    assert [job.job_id for job in server.jobs.all()] == [second["job_id"]]
+    assert server.jobs.errors(first["job_id"]) == []
+
+
 async def test_a_token_of_one_user_makes_and_sees_jobs_of_that_user_alone(server: Api) -> None:
     hers = server.token(Role.OPERATOR, "ann")
     everybodys = await made(server)
@@ -217,7 +261,7 @@ async def test_jobs_that_ended_are_forgotten_after_their_time(server: Api, monke
 def test_of_two_processes_that_take_a_job_at_once_one_has_it() -> None:
     def job(owner: str, written_at: int, **more: Any) -> BulkJob:
         given: dict[str, Any] = {"owner": owner, "written_at": written_at, "lease_until": written_at + LEASE_MS} | more
-        return BulkJob("j", JobAction.PAUSE, FacetsQuery(), 0, "t", "", "admin", "", None, 1, **given)
+        return BulkJob("j", JobAction.PAUSE, FacetsQuery(), 0, "t", "", Role.ADMIN, "", None, 1, **given)
 
     unowned = job("", 0, lease_until=0)
     assert is_taken(unowned, job("a", 5))

@@ -1,13 +1,21 @@
 """Dead letters over HTTP: one shown, and some sent back to where they came from."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
 from support.api import START, Api, api
+from support.waiting import PATIENCE
 
 from everwatch.api import letters
+from everwatch.api.bodies import RedriveBody
+from everwatch.api.database import Database
 from everwatch.api.permissions import Role
+from everwatch.api.routing import Call
+from everwatch.api.state_views import RedriveView
 from everwatch.kafka.dead_letter_record import DeadLetter, SourcePosition
 from everwatch.store import Partition, Received, SinkBatch
 from everwatch.store.letters import StoredLetter
@@ -85,3 +93,27 @@ async def test_a_redrive_says_which_and_sends_no_more_than_it_may(server: Api, m
     monkeypatch.setattr(letters, "MOST_REDRIVEN", 1)
     told = await redrive(server, everything=True)
     assert (told["sent"], told["truncated"]) == (1, True)
+
+
+async def test_a_redrive_whose_request_is_over_keeps_the_next_one_waiting(server: Api) -> None:
+    goes_on = threading.Event()
+    begun: list[RedriveBody] = []
+
+    def redrive(body: RedriveBody) -> letters.RedriveOutcome:
+        begun.append(body)
+        assert goes_on.wait(30 * PATIENCE)
+        return letters.RedriveOutcome(RedriveView(False, 0, 0, [], [], False), [])
+
+    handlers = letters.Letters(Database(lambda: server.store, server.clock), redrive, server.clock)
+    call = Call({}, CIMultiDictProxy(CIMultiDict()))
+    first = asyncio.create_task(handlers.redrive(call, RedriveBody(code="a")))
+    while not begun:
+        await asyncio.sleep(0)
+    first.cancel()
+    second = asyncio.create_task(handlers.redrive(call, RedriveBody(code="b")))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert (first.cancelled(), [each.code for each in begun]) == (True, ["a"])
+    goes_on.set()
+    await second
+    assert [each.code for each in begun] == ["a", "b"]

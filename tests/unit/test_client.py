@@ -338,3 +338,15 @@ def test_the_client_takes_no_kafka_and_no_database() -> None:
     program = f"import sys, everwatch.client; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+async def test_an_answer_of_a_later_version_is_an_error_of_the_client() -> None:
+    line = web.Response(body=b'{"status": "well"}\n', status=207)
+    event = web.Response(body=b'event: transition\ndata: {"user_id": 1}\n\n', content_type="text/event-stream")
+    async with scripted(line, event) as server, AsyncClient(server.url) as client:
+        with pytest.raises(ApiError) as refused:
+            await client.batch([{"command": "signup", "user_id": "ann"}])
+        assert refused.value.code == "unknown_answer"
+        with pytest.raises(ApiError) as refused:
+            await anext(client.live())
+        assert (refused.value.code, len(server.requests)) == ("unknown_answer", 2)

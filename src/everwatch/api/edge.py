@@ -2,48 +2,35 @@
 
 import asyncio
 import hashlib
-import logging
 import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Any
 from uuid import uuid4
 
 import msgspec
-import msgspec.inspect
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from msgspec.inspect import ListType
 
 from everwatch.api import metrics, problems
 from everwatch.api.auditing import NOT_LOGGED, Asking, AuditLog, changes_of, refused_change
 from everwatch.api.cookies import check_same_origin, cookie_name
+from everwatch.api.failures import Failures, of_router
+from everwatch.api.origins import Origins, preflight_headers
 from everwatch.api.permissions import NOBODY, Principal
-from everwatch.api.problems import BEHIND, FieldError, Problem, invalid, unavailable
+from everwatch.api.problems import BEHIND, Problem
 from everwatch.api.rate_limiting import Allowance, RateLimiter
+from everwatch.api.request_reading import body_of, check_no_precondition, check_path, query_of, read_body
 from everwatch.api.routing import Answer, Call, Route
 from everwatch.api.tokens import Tokens
 from everwatch.core.clock import Clock
-from everwatch.core.errors import (
-    AccessError,
-    BrokerUnavailable,
-    InvalidInput,
-    RecordRefused,
-    StoreError,
-)
-from everwatch.encoding.input_models import MonitorId, Name, UserId, refusal
-from everwatch.observability.log_throttle import LogThrottle
-
-logger = logging.getLogger(__name__)
 
 DEADLINE_S = 10.0
 """Within which a request is answered, what it waits for on purpose not counted."""
 LONGEST_WAIT_S = 35.0
 """How much longer a command may take: clients may ask to wait 30 s for a worker's answer."""
 EVENT_STREAM = "text/event-stream"
-_JSON = "application/json"
 _ID_OF = web.RequestKey("request_id", str)
 _CALL_OF = web.RequestKey("call", Call)
 _ALLOWANCE_OF = web.RequestKey("allowance", Allowance)
@@ -59,15 +46,6 @@ SECURITY_HEADERS = {
 }
 # a copy per client that must ask whether it still holds
 _REVALIDATED = "private, no-cache"
-PATH_TYPES: Mapping[str, Any] = {
-    "user_id": UserId,
-    "monitor_id": Name,
-    "task_id": Name,
-    "command_id": MonitorId,
-    "partition": Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\Z")],
-    "offset": Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}\Z")],
-}
-"""Types of path parameters, by name; one that is not here is text."""
 _encode = msgspec.json.Encoder().encode
 MOST_WRITTEN = 10_000
 """Users whose last write is remembered: a later read through this process waits until the database has it."""
@@ -96,10 +74,10 @@ class Edge:
         self._wait_for_position = wait_for_position
         self._audit = audit
         self._noting: set[asyncio.Task[None]] = set()
-        self._origins = origins
+        self._origins = Origins(origins)
         self._limiter = RateLimiter(requests_per_min)
         self._deadline_s = deadline_s
-        self._quiet = LogThrottle(clock)
+        self._failures = Failures(clock, deadline_s)
         # of the users written last: where in the changelog that stands
         self._written: OrderedDict[str, str] = OrderedDict()
 
@@ -116,7 +94,7 @@ class Edge:
                 try:
                     answer = await self._answer(route, request)
                 except Exception as error:
-                    problem = self._problem_of(error, route, request_id)
+                    problem = self._failures.problem_of(error, route, request_id)
                     await self._note_refusal(route, request, problem)
                     response = _problem_response(problem, request_id, _allowed(request))
                 else:
@@ -141,40 +119,52 @@ class Edge:
             try:
                 return await handler(request)
             except web.HTTPException as error:
-                if request.method == "OPTIONS" and (preflight := self._preflight(request, error)) is not None:
-                    return preflight
+                if isinstance(error, web.HTTPMethodNotAllowed) and self._origins.is_preflight(request):
+                    return web.Response(status=204, headers={**SECURITY_HEADERS, **preflight_headers(error)})
                 request_id = request_id_of(request)
                 metrics.REQUESTS.labels("none", error.status).inc()
-                return _problem_response(_of_router(error), request_id)
+                return _problem_response(of_router(error), request_id)
 
         return as_problems
+
+    async def allow_origin(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Let pages of the configured origins read an answer, streams and errors too: before it is sent."""
+        self._origins.allow(request, response)
 
     async def _answer(self, route: Route, request: web.Request) -> Answer | web.StreamResponse:
         loop = asyncio.get_running_loop()
         path = dict(request.match_info)
         principal = self._principal(route, request, path.get("user_id", ""))
         for name in path:
-            _check_path(name, path[name])
+            check_path(name, path[name])
         if not route.versioned and request.method not in ("GET", "HEAD"):
-            _check_no_precondition(request)
+            check_no_precondition(request)
         deadline_s = loop.time() + self._deadline_s
         url = request.rel_url
         new_id = uuid4().hex if route.command else ""
-        told = (url.raw_path, url.raw_query_string, new_id, request.remote or "")
-        call = Call(path, request.headers, principal, deadline_s, *told)
+        call = Call(
+            path,
+            request.headers,
+            principal,
+            deadline_s,
+            raw_path=url.raw_path,
+            query_string=url.raw_query_string,
+            new_id=new_id,
+            address=request.remote or "",
+        )
         request[_CALL_OF] = call
         arguments: list[Any] = []
         async with asyncio.timeout_at(deadline_s) as limit:
             if route.query is not None:
-                arguments.append(_query_of(request, route.query))
+                arguments.append(query_of(request, route.query))
             elif request.query_string and not route.any_query:
                 raise Problem(400, "unknown_parameter", "This takes no query parameters.")
             if route.raw:
-                arguments.append(await _read(request, route.body_limit))
+                arguments.append(await read_body(request, route.body_limit))
             elif route.body is not None:
-                arguments.append(await _body_of(request, route))
+                arguments.append(await body_of(request, route))
             elif request.body_exists:
-                await _read(request, route.body_limit)
+                await read_body(request, route.body_limit)
             # strangers ask nothing of the database, and a ping needs none
             position = request.headers.get("Everwatch-After")
             if position is not None and route.permission.scope is not None:
@@ -210,6 +200,11 @@ class Edge:
         task = asyncio.create_task(noting, name="audit entry")
         self._noting.add(task)
         task.add_done_callback(self._noting.discard)
+
+    async def finish(self, within_s: float) -> None:
+        """Wait for entries of the audit log that are under way; give up after ``within_s``."""
+        if self._noting:
+            await asyncio.wait(self._noting, timeout=within_s)
 
     def _note_write(self, user_id: str, position: str) -> None:
         self._written[user_id] = position
@@ -266,40 +261,6 @@ class Edge:
             raise _unauthorized("The token is not known, was revoked, or has expired.", "invalid_token")
         return principal
 
-    def _problem_of(self, error: Exception, route: Route, request_id: str) -> Problem:
-        match error:
-            case Problem():
-                return error
-            case InvalidInput():
-                return invalid(error)
-            case RecordRefused():
-                return Problem(413, "too_large", str(error))
-            case BrokerUnavailable():
-                return unavailable("kafka_unavailable", str(error))
-            case AccessError():
-                if self._quiet.may_say("access"):
-                    logger.warning("%s", error)
-                return unavailable("kafka_unavailable", "Kafka does not let this process do that; its log says why.")
-            case StoreError():
-                if self._quiet.may_say("database"):
-                    logger.warning("%s", error)
-                return unavailable("database_unavailable", "The database cannot be read at the moment.")
-            case RecursionError():
-                return _too_deep()
-            case TimeoutError():
-                return unavailable("deadline", f"This took longer than {self._deadline_s:g} s.")
-            case web.HTTPRequestEntityTooLarge():
-                return Problem(413, "too_large", f"The body is larger than {route.body_limit} bytes.")
-            case web.HTTPException():
-                return _of_router(error)
-            case HttpProcessingError() | web.PayloadAccessError() | web.RequestPayloadError():
-                return Problem(400, "malformed", "The body could not be read.")
-            case _:
-                metrics.FAILURES.labels(route.name).inc()
-                # what was sent may hold secrets, so it is not logged
-                logger.error("request %s to %s failed", request_id, route.name, exc_info=error)
-                return Problem(500, "unhandled", f"This failed for a reason that is a bug: the log has {request_id}.")
-
     def _response(self, answer: Answer, request: web.Request, request_id: str) -> web.Response:
         headers = {**SECURITY_HEADERS, **_allowed(request), **answer.headers, "X-Request-Id": request_id}
         body = answer.body
@@ -315,29 +276,6 @@ class Edge:
                 return web.Response(status=304, headers=headers)
         headers["Content-Type"] = answer.media_type
         return web.Response(body=data, status=answer.status, headers=headers)
-
-    async def allow_origin(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Let pages of the origins that are configured read an answer, streams and errors too: before it is sent."""
-        origin = request.headers.get("Origin")
-        if origin is not None and origin in self._origins:
-            response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Expose-Headers"] = (
-                "ETag, Everwatch-Position, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
-            )
-            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-            response.headers["Vary"] = ", ".join(filter(None, (response.headers.get("Vary"), "Origin")))
-
-    def _preflight(self, request: web.Request, error: web.HTTPException) -> web.Response | None:
-        if request.headers.get("Origin") not in self._origins or not isinstance(error, web.HTTPMethodNotAllowed):
-            return None
-        headers = {
-            **SECURITY_HEADERS,
-            "Access-Control-Allow-Methods": ", ".join(sorted(error.allowed_methods)),
-            "Access-Control-Allow-Headers": "Authorization, Content-Type, Everwatch-After, Idempotency-Key, If-Match,"
-            " If-None-Match, Last-Event-ID, Prefer, X-Request-Id",
-            "Access-Control-Max-Age": "600",
-        }
-        return web.Response(status=204, headers=headers)
 
 
 def request_id_of(request: web.Request) -> str:
@@ -377,99 +315,9 @@ def _problem_response(problem: Problem, request_id: str, allowed: Mapping[str, s
     return web.Response(body=_encode(problem.document(request_id)), status=problem.status, headers=headers)
 
 
-def _of_router(error: web.HTTPException) -> Problem:
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(error.allowed_methods))
-        return Problem(
-            405, "method_not_allowed", f"This path takes {allowed}, not {error.method}.", headers={"Allow": allowed}
-        )
-    if error.status == 404:
-        return Problem(404, "no_such_path", "There is no such path: /openapi.json lists all there are.")
-    return Problem(error.status, "refused", error.reason)
-
-
-def _too_deep() -> Problem:
-    return Problem(400, "malformed", "Arrays and objects are nested too deeply.")
-
-
 def _unauthorized(detail: str, error: str) -> Problem:
     challenge = 'Bearer realm="everwatch"' + (f', error="{error}"' if error else "")
     return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
-
-
-def _check_no_precondition(request: web.Request) -> None:
-    """Refuse a precondition that would not be looked at: its sender relies on it. Raises Problem."""
-    for name in ("If-Match", "If-None-Match"):
-        if name in request.headers:
-            raise Problem(400, "invalid_header", f"This takes no {name}: it would be carried out whatever there is.")
-
-
-def _check_path(name: str, value: str) -> None:
-    wanted = PATH_TYPES.get(name)
-    if wanted is not None:
-        try:
-            msgspec.convert(value, wanted)
-        except msgspec.ValidationError as error:
-            found = refusal(error)
-            raise Problem(422, "invalid", found.reason, errors=[FieldError(f"path.{name}", found.reason)]) from None
-
-
-def _query_of(request: web.Request, wanted: type[msgspec.Struct]) -> msgspec.Struct:
-    """The query as the struct that the route takes. Raises Problem."""
-    given: dict[str, Any] = {}
-    repeatable = _repeatable(wanted)
-    for name in request.query:
-        values = request.query.getall(name)
-        if name in repeatable:
-            given[name] = values
-        elif len(values) > 1:
-            raise Problem(400, "repeated_parameter", f"The parameter {name[:64]!r} may be given once.")
-        else:
-            given[name] = values[0]
-    try:
-        return msgspec.convert(given, wanted, strict=False)
-    except msgspec.ValidationError as error:
-        found = refusal(error, "query")
-        raise Problem(400, "invalid_parameter", str(found), errors=[FieldError(found.path, found.reason)]) from None
-
-
-@lru_cache(maxsize=128)
-def _repeatable(wanted: type[msgspec.Struct]) -> frozenset[str]:
-    fields = msgspec.inspect.type_info(wanted)
-    assert isinstance(fields, msgspec.inspect.StructType)  # a query is a struct
-    return frozenset(field.encode_name for field in fields.fields if isinstance(_plain(field.type), ListType))
-
-
-def _plain(found: msgspec.inspect.Type) -> msgspec.inspect.Type:
-    """A type without what is said about it."""
-    return found.type if isinstance(found, msgspec.inspect.Metadata) else found
-
-
-async def _body_of(request: web.Request, route: Route) -> Any:
-    data = await _read(request, route.body_limit)
-    # a client that names no type is taken to send what is asked for
-    if data and request.content_type not in (route.accepts, _JSON, "application/octet-stream"):
-        raise Problem(415, "media_type", f"Send {route.accepts}, not {request.content_type[:100]}.")
-    try:
-        return msgspec.json.decode(data or b"{}", type=route.body)
-    except msgspec.ValidationError as error:
-        raise invalid(refusal(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem(400, "malformed", f"The body is not valid JSON: {error}") from None
-    except RecursionError:
-        raise _too_deep() from None
-
-
-async def _read(request: web.Request, limit: int) -> bytes:
-    """The body, unpacked if it comes compressed. Raises Problem for one that is larger than ``limit`` bytes."""
-    if (request.content_length or 0) > limit:
-        raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
-    data = bytearray()
-    while chunk := await request.content.readany():
-        data += chunk
-        if len(data) > limit:
-            raise web.HTTPRequestEntityTooLarge(limit, len(data))
-    return bytes(data)
 
 
 def _is_among(tag: str, given: str) -> bool:

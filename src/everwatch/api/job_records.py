@@ -13,6 +13,7 @@ from hashlib import blake2b
 import msgspec
 
 from everwatch.api.job_views import JobAction, JobItem, JobState
+from everwatch.api.permissions import Role
 from everwatch.api.queries import FacetsQuery
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
@@ -23,6 +24,10 @@ logger = logging.getLogger(__name__)
 LEASE_MS = 30_000
 KEPT_MS = 7 * 86_400_000
 """For how long a job that is over is shown."""
+MOST_ENDED = 1_000
+"""Jobs that are over of which the newest are shown."""
+MOST_ERRORS = 10_000
+"""Refusals of one job that are kept: every API process holds them. The page that reaches it is kept whole."""
 
 
 class BulkJob(msgspec.Struct, frozen=True, tag="job"):
@@ -40,7 +45,7 @@ class BulkJob(msgspec.Struct, frozen=True, tag="job"):
     created_at: int
     token_id: str
     token_name: str
-    role: str
+    role: Role
     address: str
     user_id: str | None
     total: int
@@ -76,6 +81,14 @@ def key_of(record: JobRecord) -> bytes:
 def encoded(record: JobRecord) -> bytes:
     """Return a record's value."""
     return msgspec.json.encode(record)
+
+
+def job_id_of(request_key: str, principal_user: str) -> str:
+    """Return the id of the job that a request with this Idempotency-Key makes: the same one when it is sent again.
+
+    ``principal_user``: the one user that its token is limited to, "" for all; users' keys may be the same.
+    """
+    return blake2b(f"{principal_user}\0{request_key}".encode(), digest_size=16).hexdigest()
 
 
 def page_name(cursor: str) -> str:

@@ -18,6 +18,8 @@ from everwatch.api.database import Database
 from everwatch.api.job_records import (
     KEPT_MS,
     LEASE_MS,
+    MOST_ENDED,
+    MOST_ERRORS,
     BulkJob,
     JobErrors,
     Jobs,
@@ -26,7 +28,7 @@ from everwatch.api.job_records import (
 )
 from everwatch.api.job_views import JobItem, JobState
 from everwatch.api.job_writing import JobWriter
-from everwatch.api.permissions import Principal, Role
+from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem, refused
 from everwatch.api.queries import selection_of
 from everwatch.api.routing import AuditedChange
@@ -81,11 +83,14 @@ class JobRunner:
     async def run_once(self) -> None:
         """Carry out all jobs that nobody carries out, and forget old ones. Raises StoreError, BrokerUnavailable."""
         now = self._clock.now_ms()
-        for job in reversed(self._jobs.all()):
-            if job.state is not JobState.RUNNING:
-                if job.ended_at + KEPT_MS < now:
-                    await self._writer.forget(job)
-            elif (job.owner == self._name or job.lease_until <= now) and (taken := await self._claimed(job)):
+        jobs = self._jobs.all()
+        ended = [job for job in jobs if job.state is not JobState.RUNNING]
+        for place, job in enumerate(ended):
+            if place >= MOST_ENDED or job.ended_at + KEPT_MS < now:
+                await self._writer.forget(job)
+        for job in reversed(jobs):
+            is_free = job.owner == self._name or job.lease_until <= now
+            if job.state is JobState.RUNNING and is_free and (taken := await self._claimed(job)):
                 await self._carry_out(taken)
 
     async def _carry_out(self, job: BulkJob) -> None:
@@ -118,7 +123,7 @@ class JobRunner:
 
     async def _noted(self, job: BulkJob, page: Page[Monitor], items: list[JobItem]) -> BulkJob:
         """Write how far a job has come."""
-        if items:
+        if items and job.refused < MOST_ERRORS:
             errors = JobErrors(job.job_id, page_name(job.cursor), items)
             await self._writer.send(errors)
         now = self._clock.now_ms()
@@ -175,5 +180,5 @@ def _change(reply: Reply) -> AuditedChange:
 
 def _asking(job: BulkJob) -> Asking:
     """Who made a job."""
-    principal = Principal(job.token_id, frozenset(), job.user_id or "", job.token_name, Role(job.role))
+    principal = Principal(job.token_id, frozenset(), job.user_id or "", job.token_name, job.role)
     return Asking(principal, job.address, "", f"job-{job.job_id}")

@@ -87,12 +87,12 @@ class JobView(msgspec.Struct, frozen=True):
 
 
 class JobList(msgspec.Struct, frozen=True):
-    """Jobs, the latest first; those that ended are kept for seven days."""
+    """Jobs, the latest first; of those that ended the newest 1,000, for seven days."""
 
     items: list[JobView]
 
 
 class JobErrorsView(msgspec.Struct, frozen=True):
-    """Monitors that refused a job's command, by user and monitor; of the others their commands tell."""
+    """Monitors that refused a job's command, by user and monitor: about the first 10,000 of them."""
 
     items: list[JobItem]

@@ -1,11 +1,9 @@
 """Bulk jobs as a resource: previewed, made, listed, cancelled."""
 
-from hashlib import blake2b
-
 from msgspec.structs import replace
 
 from everwatch.api.database import Database
-from everwatch.api.job_records import BulkJob, Jobs
+from everwatch.api.job_records import BulkJob, Jobs, job_id_of
 from everwatch.api.job_views import (
     JobAction,
     JobBody,
@@ -49,9 +47,8 @@ class JobRoutes:
     async def create(self, call: Call, body: JobBody) -> Answer:
         if body.until is not None and body.action is not JobAction.PAUSE:
             raise Problem(422, "invalid", "Only a pause has an end: leave until away.")
-        # the same one when the request is sent again with its Idempotency-Key
-        job_id = blake2b(command_id_of(call).encode(), digest_size=16).hexdigest()
-        if (known := self._jobs.get(job_id)) is not None and _is_of(known, call.principal):
+        job_id = job_id_of(command_id_of(call), call.principal.user_id)
+        if (known := self._jobs.get(job_id)) is not None:
             return Answer(_view(known), 202, {"Location": f"/v1/jobs/{job_id}"}, changes=[])
         if sum(job.state is JobState.RUNNING for job in self._jobs.all()) >= MOST_RUNNING:
             raise Problem(409, "too_many_jobs", f"There are {MOST_RUNNING} jobs that are not over: wait for one.")
@@ -68,7 +65,7 @@ class JobRoutes:
             self._clock.now_ms(),
             who.token_id,
             who.name,
-            who.role.value,
+            who.role,
             call.address,
             who.user_id or None,
             found.count,

@@ -86,13 +86,19 @@ class Letters:
         named = (body.letters, body.source, body.user, body.reason, body.code, body.since, body.everything)
         if not any(named):
             raise Problem(422, "invalid", "Say which dead letters: letters, a filter such as code, or everything.")
-        async with self._turn:
-            view = await asyncio.to_thread(self._redrive, body)
+        view = await self._in_turn(body)
         changes = [
             AuditedChange("redrive", each.user_id, command_id=each.view.letter, status=200, outcome=_outcome(each.view))
             for each in ([] if body.dry_run else view.told)
         ]
         return Answer(view.answered, changes=changes)
+
+    async def _in_turn(self, body: RedriveBody) -> RedriveOutcome:
+        """Redrive when no other one is under way: one whose request is over goes on in its thread."""
+        await self._turn.acquire()
+        redriving = asyncio.create_task(asyncio.to_thread(self._redrive, body))
+        redriving.add_done_callback(lambda _: self._turn.release())
+        return await asyncio.shield(redriving)
 
 
 def redriving(

@@ -8,9 +8,9 @@ from msgspec.json import schema, schema_components
 
 from everwatch.api import problems
 from everwatch.api.cookies import CONSOLE_HEADER
-from everwatch.api.edge import PATH_TYPES
 from everwatch.api.permissions import Reach
 from everwatch.api.problems import ProblemDocument
+from everwatch.api.request_reading import PATH_TYPES
 from everwatch.api.routing import Example, Route
 
 _REF = "#/components/schemas/{name}"

@@ -105,3 +105,8 @@ def not_found(what: str) -> Problem:
 def unavailable(code: str, detail: str, retry_after_s: int = 1) -> Problem:
     """Return the problem of a part that is away: Kafka, the database, or a worker's answer."""
     return Problem(503, code, detail, headers={"Retry-After": str(retry_after_s)})
+
+
+def too_deep() -> Problem:
+    """Return what is said of input that is nested too deeply."""
+    return Problem(400, "malformed", "Arrays and objects are nested too deeply.")

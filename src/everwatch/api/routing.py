@@ -1,4 +1,4 @@
-"""What a route is: method, path, permission, input and output. The table is in ``routes``; OpenAPI is made of it."""
+"""What a route is: method, path, permission, input and output. ``routes.table`` lists all of them, also for OpenAPI."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -13,7 +13,7 @@ from everwatch.api import metrics
 from everwatch.api.address import BACKLOG
 from everwatch.api.edge import EVENT_STREAM, Edge
 from everwatch.api.openapi import document
-from everwatch.api.routes import routes, system_of
+from everwatch.api.routes.table import routes, system_of
 from everwatch.api.services import Services
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Server:
         requests_per_min: int = 0,
         first_request_s: float = FIRST_REQUEST_S,
     ) -> None:
-        edge = Edge(
+        self._edge = edge = Edge(
             services.tokens,
             services.clock,
             wait_for_position,
@@ -93,6 +93,7 @@ class Server:
                 await self._watch
         await self._live.stop()
         await self._runner.cleanup()
+        await self._edge.finish(STOP_S)
 
     @web.middleware
     async def _note_request(

@@ -65,7 +65,7 @@ from everwatch.api.views import (
     TaskView,
     UserView,
 )
-from everwatch.client.errors import UNREACHABLE, ApiError
+from everwatch.client.errors import UNREACHABLE, ApiError, unknown_answer
 from everwatch.client.event_stream import EventParser, LiveEvent
 from everwatch.client.requests import MERGE_PATCH, NDJSON, ApiRequest, command, if_version, place, read
 from everwatch.client.retrying import pause_s
@@ -522,7 +522,7 @@ class AsyncClient:
             wait_s=self._wait_s if wait_s is None else wait_s,
         )
         answer = await self._transport.send(sent)
-        found = [msgspec.json.decode(line, type=LineOutcome) for line in answer.body.splitlines()]
+        found = [_read_as(LineOutcome, line, answer.status) for line in answer.body.splitlines()]
         for each in found:
             if each.outcome is not None:
                 self._transport.positions.note(each.outcome.user_id, each.outcome.position)
@@ -561,13 +561,15 @@ class AsyncClient:
 
 
 def _decoded(answer: HttpAnswer, kind: type[Value]) -> Value:
-    """The body of an answer. Raises ApiError for what is of another kind, as of something else at that address."""
+    """The body of an answer. Raises ApiError for what is of another kind."""
+    return _read_as(kind, answer.body, answer.status)
+
+
+def _read_as(kind: type[Value], data: bytes, status: int) -> Value:
     try:
-        return msgspec.json.decode(answer.body, type=kind)
+        return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ApiError(
-            answer.status, "unknown_answer", f"The API answered what this client does not know: {error}"
-        ) from None
+        raise unknown_answer(status, error) from None
 
 
 def _monitor(user_id: str, monitor_id: str, *more: str) -> str:

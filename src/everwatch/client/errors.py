@@ -61,6 +61,11 @@ class ApiError(EverwatchError):
         super().__init__(f"{reason.removesuffix('.')}{at_path} [{code}]." if status else reason)
 
 
+def unknown_answer(status: int, error: Exception) -> ApiError:
+    """Return the error of an answer that cannot be read, as of something else at that address."""
+    return ApiError(status, "unknown_answer", f"The API answered what this client does not know: {error}")
+
+
 def error_of(status: int, body: bytes, retry_after: str | None, request_id: str) -> ApiError:
     """Return the error that an answer with this status and body stands for."""
     retry_after_s = float(retry_after) if retry_after is not None and retry_after.isdecimal() else None

@@ -4,6 +4,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from everwatch.client.errors import unknown_answer
 from everwatch.model import Result, Transition
 
 
@@ -37,7 +38,7 @@ class EventParser:
         self._data: list[bytes] = []
 
     def take(self, line: bytes) -> LiveEvent | None:
-        """Take a line without its end; gives the event that it completes, if it does and the event is a known one."""
+        """Take a line without its end; give the event that it completes, if it is of a known kind. Raises ApiError."""
         if not line:
             return self._completed()
         if line.startswith(b":"):
@@ -60,7 +61,10 @@ class EventParser:
         # a later version may send events of other kinds
         if not data or name not in _TYPES:
             return None
-        value = msgspec.json.decode(data, type=_TYPES[name])
+        try:
+            value = msgspec.json.decode(data, type=_TYPES[name])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise unknown_answer(200, error) from None
         match value:
             case Result():
                 return LiveEvent("result", result=value)

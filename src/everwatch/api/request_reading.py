@@ -1,0 +1,101 @@
+"""Reads a request: path parameters, query and body, each checked against its type."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, Any
+
+import msgspec
+import msgspec.inspect
+from aiohttp import web
+from msgspec.inspect import ListType
+
+from everwatch.api.problems import FieldError, Problem, invalid, too_deep
+from everwatch.api.routing import Route
+from everwatch.encoding.input_models import MonitorId, Name, UserId, refusal
+
+PATH_TYPES: Mapping[str, Any] = {
+    "user_id": UserId,
+    "monitor_id": Name,
+    "task_id": Name,
+    "command_id": MonitorId,
+    "partition": Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\Z")],
+    "offset": Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,18}\Z")],
+}
+"""Types of path parameters, by name; one that is not here is text."""
+
+
+def check_no_precondition(request: web.Request) -> None:
+    """Refuse a precondition that would not be looked at: its sender relies on it. Raises Problem."""
+    for name in ("If-Match", "If-None-Match"):
+        if name in request.headers:
+            raise Problem(400, "invalid_header", f"This takes no {name}: it would be carried out whatever there is.")
+
+
+def check_path(name: str, value: str) -> None:
+    """Check a path parameter. Raises Problem."""
+    wanted = PATH_TYPES.get(name)
+    if wanted is not None:
+        try:
+            msgspec.convert(value, wanted)
+        except msgspec.ValidationError as error:
+            found = refusal(error)
+            raise Problem(422, "invalid", found.reason, errors=[FieldError(f"path.{name}", found.reason)]) from None
+
+
+def query_of(request: web.Request, wanted: type[msgspec.Struct]) -> msgspec.Struct:
+    """Return the query as the struct that the route takes. Raises Problem."""
+    given: dict[str, Any] = {}
+    repeatable = _repeatable(wanted)
+    for name in request.query:
+        values = request.query.getall(name)
+        if name in repeatable:
+            given[name] = values
+        elif len(values) > 1:
+            raise Problem(400, "repeated_parameter", f"The parameter {name[:64]!r} may be given once.")
+        else:
+            given[name] = values[0]
+    try:
+        return msgspec.convert(given, wanted, strict=False)
+    except msgspec.ValidationError as error:
+        found = refusal(error, "query")
+        raise Problem(400, "invalid_parameter", str(found), errors=[FieldError(found.path, found.reason)]) from None
+
+
+@lru_cache(maxsize=128)
+def _repeatable(wanted: type[msgspec.Struct]) -> frozenset[str]:
+    fields = msgspec.inspect.type_info(wanted)
+    assert isinstance(fields, msgspec.inspect.StructType)  # a query is a struct
+    return frozenset(field.encode_name for field in fields.fields if isinstance(_plain(field.type), ListType))
+
+
+def _plain(found: msgspec.inspect.Type) -> msgspec.inspect.Type:
+    """A type without what is said about it."""
+    return found.type if isinstance(found, msgspec.inspect.Metadata) else found
+
+
+async def body_of(request: web.Request, route: Route) -> Any:
+    """Return the body as the type that the route takes. Raises Problem."""
+    data = await read_body(request, route.body_limit)
+    # a client that names no type is taken to send what is asked for
+    if data and request.content_type not in (route.accepts, "application/json", "application/octet-stream"):
+        raise Problem(415, "media_type", f"Send {route.accepts}, not {request.content_type[:100]}.")
+    try:
+        return msgspec.json.decode(data or b"{}", type=route.body)
+    except msgspec.ValidationError as error:
+        raise invalid(refusal(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(400, "malformed", f"The body is not valid JSON: {error}") from None
+    except RecursionError:
+        raise too_deep() from None
+
+
+async def read_body(request: web.Request, limit: int) -> bytes:
+    """Return the body, unpacked if it comes compressed. Raises Problem for one that is larger than ``limit`` bytes."""
+    if (request.content_length or 0) > limit:
+        raise web.HTTPRequestEntityTooLarge(limit, request.content_length or 0)
+    data = bytearray()
+    while chunk := await request.content.readany():
+        data += chunk
+        if len(data) > limit:
+            raise web.HTTPRequestEntityTooLarge(limit, len(data))
+    return bytes(data)

@@ -1,0 +1,37 @@
+"""Routes of commands' outcomes, and of batches."""
+
+from everwatch.api.batch import BODY_LIMIT as BATCH_LIMIT
+from everwatch.api.batch import NDJSON, Batch
+from everwatch.api.commands_route import CommandOutcomes
+from everwatch.api.permissions import Permission, Reach, Scope
+from everwatch.api.routes.parts import READ_USER, USER
+from everwatch.api.routing import Example, Route
+from everwatch.api.views import Outcome
+
+
+def command_routes(outcomes: CommandOutcomes, batch: Batch) -> list[Route]:
+    """Return the routes of commands' outcomes, and of batches."""
+    return [
+        Route(
+            method="GET",
+            path=f"{USER}/commands/{{command_id}}",
+            permission=READ_USER,
+            handler=outcomes.get,
+            summary="Show what became of a command.",
+            answers={200: Example(Outcome, "Its outcome.")},
+        ),
+        Route(
+            method="POST",
+            path="/v1/batch",
+            permission=Permission(Scope.WRITE, Reach.NARROWED),
+            handler=batch.post,
+            summary="Carry out up to 10,000 commands, one a line, as on the topic commands; also signup and signal.",
+            audited="batch",
+            raw=True,
+            body_limit=BATCH_LIMIT,
+            accepts=NDJSON,
+            media_type=NDJSON,
+            answers={207: Example(bytes, "A line for each command: its status and outcome.")},
+            command=True,
+        ),
+    ]

@@ -1,0 +1,52 @@
+"""Routes of the console's sessions, and of the token itself."""
+
+from everwatch.api.login_routes import LoginBody, LoginQuery, LoginRoutes, MeView
+from everwatch.api.permissions import ANY_TOKEN, OPEN
+from everwatch.api.routing import Example, Route
+
+
+def login_routes(logins: LoginRoutes) -> list[Route]:
+    """Return the routes of the console's sessions, and of the token itself."""
+    return [
+        Route(
+            method="GET",
+            path="/login",
+            permission=OPEN,
+            handler=logins.by_link,
+            summary="Log a browser in by a one-time link.",
+            audited="login",
+            query=LoginQuery,
+            answers={303: Example(None, "To the console, with its cookie or without.")},
+            documented=False,
+            # what looks at a link without opening it must not use it up
+            has_head=False,
+        ),
+        Route(
+            method="POST",
+            path="/login",
+            permission=OPEN,
+            handler=logins.by_token,
+            summary="Log a page of the console in with a token: the answer sets a cookie.",
+            audited="login",
+            body=LoginBody,
+            answers={204: Example(None, "The session has begun.")},
+            same_origin=True,
+        ),
+        Route(
+            method="POST",
+            path="/logout",
+            permission=ANY_TOKEN,
+            handler=logins.logout,
+            summary="End the session of the cookie; nothing ends a token but its revocation.",
+            audited="logout",
+            answers={204: Example(None, "The session is over.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/me",
+            permission=ANY_TOKEN,
+            handler=logins.me,
+            summary="Show who asks: the role, what it may do, and the user that it is limited to.",
+            answers={200: Example(MeView, "The token.")},
+        ),
+    ]

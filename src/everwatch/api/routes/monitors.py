@@ -1,0 +1,150 @@
+"""Routes of monitors, as they are set."""
+
+from typing import Any
+
+from everwatch.api.bodies import PauseBody
+from everwatch.api.facets import Facets
+from everwatch.api.monitors import Monitors
+from everwatch.api.queries import AllMonitorsQuery, FacetsQuery, MonitorsQuery, NextQuery
+from everwatch.api.routes.parts import (
+    CREATED,
+    DONE,
+    ENDED,
+    MONITOR,
+    MONITORS,
+    READ_LIST,
+    READ_USER,
+    RUN_USER,
+    WRITE_USER,
+)
+from everwatch.api.routing import Example, Route
+from everwatch.api.state_views import FacetsView, ValidationView
+from everwatch.api.validating import Validating
+from everwatch.api.views import MonitorView, Page, RunView
+from everwatch.encoding.input_models import MonitorInput
+
+
+def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating) -> list[Route]:
+    """Return the routes of monitors, as they are set."""
+    page = {200: Example(Page[MonitorView], "A page of monitors, by user and id.")}
+    return [
+        Route(
+            method="GET",
+            path="/v1/monitors",
+            permission=READ_LIST,
+            handler=monitors.list,
+            summary="List monitors of all users.",
+            query=AllMonitorsQuery,
+            answers=page,
+        ),
+        Route(
+            method="POST",
+            path="/v1/monitors/validate",
+            permission=READ_LIST,
+            handler=validating.validate,
+            summary="Say whether a monitor would be admitted, and why not; nothing is stored.",
+            body=MonitorInput,
+            answers={200: Example(ValidationView, "The monitor as it would be stored, or what is wrong with it.")},
+        ),
+        Route(
+            method="GET",
+            path="/v1/monitors/facets",
+            permission=READ_LIST,
+            handler=facets.facets,
+            summary="Count monitors by state, kind and plan, each under what the other filters say.",
+            query=FacetsQuery,
+            answers={200: Example(FacetsView, "The counts.")},
+        ),
+        Route(
+            method="GET",
+            path=MONITORS,
+            permission=READ_USER,
+            handler=monitors.list_of_user,
+            summary="List a user's monitors.",
+            query=MonitorsQuery,
+            answers=page,
+        ),
+        Route(
+            method="GET",
+            path=MONITOR,
+            permission=READ_USER,
+            handler=monitors.get,
+            summary="Show a monitor.",
+            answers={200: Example(MonitorView, "The monitor.")},
+        ),
+        Route(
+            method="PUT",
+            path=MONITOR,
+            permission=WRITE_USER,
+            handler=monitors.put,
+            summary="Put a monitor, or with If-Match change the one that is there.",
+            audited="put",
+            body=MonitorInput,
+            answers=CREATED,
+            versioned=True,
+            command=True,
+        ),
+        Route(
+            method="PATCH",
+            path=MONITOR,
+            permission=WRITE_USER,
+            handler=monitors.patch,
+            summary="Change fields of a monitor by a JSON merge patch (RFC 7396).",
+            audited="put",
+            body=dict[str, Any],
+            answers=DONE,
+            accepts="application/merge-patch+json",
+            versioned=True,
+            command=True,
+        ),
+        Route(
+            method="DELETE",
+            path=MONITOR,
+            permission=WRITE_USER,
+            handler=monitors.delete,
+            summary="Delete a monitor; its results stay.",
+            audited="delete",
+            answers=ENDED,
+            command=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{MONITOR}/pause",
+            permission=RUN_USER,
+            handler=monitors.pause,
+            summary="Pause a monitor.",
+            audited="pause",
+            body=PauseBody,
+            answers=DONE,
+            command=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{MONITOR}/resume",
+            permission=RUN_USER,
+            handler=monitors.resume,
+            summary="Resume a monitor.",
+            audited="resume",
+            answers=DONE,
+            command=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{MONITOR}/run",
+            permission=RUN_USER,
+            handler=monitors.run,
+            summary="Run a monitor once, beside its schedule.",
+            audited="run_now",
+            answers=DONE,
+            command=True,
+        ),
+        Route(
+            method="GET",
+            path=f"{MONITOR}/next",
+            permission=READ_USER,
+            handler=monitors.next_runs,
+            summary="Tell when a monitor is due next.",
+            query=NextQuery,
+            answers={200: Example(RunView, "The instants, the earliest first.")},
+        ),
+    ]

@@ -1,0 +1,78 @@
+"""Routes of results, transitions and what is computed from them."""
+
+from everwatch.api.past import Past
+from everwatch.api.queries import (
+    AllResultsQuery,
+    AllTransitionsQuery,
+    LatencyQuery,
+    ResultsQuery,
+    TimelineQuery,
+    TransitionsQuery,
+)
+from everwatch.api.routes.parts import MONITOR, READ_LIST, READ_USER
+from everwatch.api.routing import Example, Route
+from everwatch.api.state_views import LatencyView, TimelineView
+from everwatch.api.views import Page, ResultView
+from everwatch.model import Transition
+
+
+def past_routes(past: Past) -> list[Route]:
+    """Return the routes of results, transitions and what is computed from them."""
+    results = {200: Example(Page[ResultView], "A page of results, the latest first.")}
+    transitions = {200: Example(Page[Transition], "A page of transitions, the latest first.")}
+    return [
+        Route(
+            method="GET",
+            path="/v1/results",
+            permission=READ_LIST,
+            handler=past.results,
+            summary="List results of all users.",
+            query=AllResultsQuery,
+            answers=results,
+        ),
+        Route(
+            method="GET",
+            path=f"{MONITOR}/results",
+            permission=READ_USER,
+            handler=past.results_of_monitor,
+            summary="List a monitor's results.",
+            query=ResultsQuery,
+            answers=results,
+        ),
+        Route(
+            method="GET",
+            path="/v1/transitions",
+            permission=READ_LIST,
+            handler=past.transitions,
+            summary="List transitions of all users.",
+            query=AllTransitionsQuery,
+            answers=transitions,
+        ),
+        Route(
+            method="GET",
+            path=f"{MONITOR}/transitions",
+            permission=READ_USER,
+            handler=past.transitions_of_monitor,
+            summary="List a monitor's transitions.",
+            query=TransitionsQuery,
+            answers=transitions,
+        ),
+        Route(
+            method="GET",
+            path=f"{MONITOR}/timeline",
+            permission=READ_USER,
+            handler=past.timeline,
+            summary="Show for how long a monitor was in which state, and its availability.",
+            query=TimelineQuery,
+            answers={200: Example(TimelineView, "The interval, and bars of it.")},
+        ),
+        Route(
+            method="GET",
+            path=f"{MONITOR}/latency",
+            permission=READ_USER,
+            handler=past.latency,
+            summary="Show durations and counts of a monitor by hour or day, from its roll-ups.",
+            query=LatencyQuery,
+            answers={200: Example(LatencyView, "The hours or days.")},
+        ),
+    ]

@@ -1,0 +1,73 @@
+"""All routes of the API in one table, with their handlers."""
+
+from everwatch.api.alerting import Alerting
+from everwatch.api.badges import Badges
+from everwatch.api.batch import Batch
+from everwatch.api.commands_route import CommandOutcomes
+from everwatch.api.console_routes import ConsoleRoutes
+from everwatch.api.facets import Facets
+from everwatch.api.jobs import JobRoutes
+from everwatch.api.letters import Letters
+from everwatch.api.login_routes import LoginRoutes
+from everwatch.api.monitors import Monitors
+from everwatch.api.past import Past
+from everwatch.api.routes.alerts import alert_routes
+from everwatch.api.routes.badges import badge_routes
+from everwatch.api.routes.commands import command_routes
+from everwatch.api.routes.console import console_routes
+from everwatch.api.routes.dead_letters import dead_letter_routes
+from everwatch.api.routes.jobs import job_routes
+from everwatch.api.routes.live import live_routes
+from everwatch.api.routes.logins import login_routes
+from everwatch.api.routes.monitors import monitor_routes
+from everwatch.api.routes.past import past_routes
+from everwatch.api.routes.signals import signal_routes
+from everwatch.api.routes.state import state_routes
+from everwatch.api.routes.status_pages import status_page_routes
+from everwatch.api.routes.system import system_routes
+from everwatch.api.routes.tasks import task_routes
+from everwatch.api.routes.tokens import token_routes
+from everwatch.api.routes.users import user_routes
+from everwatch.api.routing import Route
+from everwatch.api.services import Services
+from everwatch.api.signals import Signals
+from everwatch.api.status_pages import StatusPages
+from everwatch.api.system import System
+from everwatch.api.tasks import Tasks
+from everwatch.api.token_routes import TokenRoutes
+from everwatch.api.users import Users
+from everwatch.api.validating import Validating
+
+
+def system_of(services: Services) -> System:
+    """Return the handlers of what is not about users."""
+    return System(services.database, services.measure_lag, services.plans, services.not_ready, services.clock)
+
+
+def routes(services: Services, system: System) -> list[Route]:
+    """Return all routes."""
+    users = Users(services.database, services.commands)
+    monitors = Monitors(services.database, services.commands, services.clock, services.secrets)
+    signals = Signals(services.commands, services.ping_keys, services.clock)
+    logins = LoginRoutes(services.tokens, services.logins, services.records, services.access_topic, services.clock)
+    found = [
+        *user_routes(users),
+        *monitor_routes(monitors, Facets(services.database), Validating(services.clock)),
+        *task_routes(Tasks(services.database, services.commands, services.clock)),
+        *past_routes(Past(services.database, services.clock)),
+        *state_routes(services),
+        *dead_letter_routes(Letters(services.database, services.redrive, services.clock)),
+        *alert_routes(Alerting(services.alerts)),
+        *badge_routes(Badges(services.database, services.ping_keys, services.clock)),
+        *status_page_routes(StatusPages(services.database, services.ping_keys, services.clock)),
+        *signal_routes(signals),
+        *live_routes(services.live),
+        *job_routes(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),
+        *command_routes(CommandOutcomes(services.commands, services.database), Batch(services.commands)),
+        *token_routes(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
+        *login_routes(logins),
+        *system_routes(system),
+        *console_routes(ConsoleRoutes(services.console)),
+    ]
+    logins.describe(found)
+    return found

@@ -1,0 +1,38 @@
+"""Routes of API tokens."""
+
+from everwatch.api.routes.parts import ADMIN
+from everwatch.api.routing import Example, Route
+from everwatch.api.token_routes import CreatedToken, TokenBody, TokenList, TokenRoutes
+
+
+def token_routes(tokens: TokenRoutes) -> list[Route]:
+    """Return the routes of API tokens."""
+    return [
+        Route(
+            method="GET",
+            path="/v1/tokens",
+            permission=ADMIN,
+            handler=tokens.list,
+            summary="List tokens.",
+            answers={200: Example(TokenList, "All stored tokens, without what they are.")},
+        ),
+        Route(
+            method="POST",
+            path="/v1/tokens",
+            permission=ADMIN,
+            handler=tokens.create,
+            summary="Make a token; it is shown this once.",
+            audited="create_token",
+            body=TokenBody,
+            answers={201: Example(CreatedToken, "The token.")},
+        ),
+        Route(
+            method="DELETE",
+            path="/v1/tokens/{token_id}",
+            permission=ADMIN,
+            handler=tokens.revoke,
+            summary="Revoke a token.",
+            audited="revoke_token",
+            answers={204: Example(None, "It is revoked.")},
+        ),
+    ]

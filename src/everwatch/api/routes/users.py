@@ -1,0 +1,96 @@
+"""Routes of users."""
+
+from everwatch.api.bodies import MaintenanceBody, PauseBody, UserBody, UserChange
+from everwatch.api.queries import UsersQuery
+from everwatch.api.routes.parts import CREATED, DONE, ENDED, READ_LIST, READ_USER, RUN_USER, USER, USERS, WRITE_USER
+from everwatch.api.routing import Example, Route
+from everwatch.api.users import Users
+from everwatch.api.views import Page, UserView
+
+
+def user_routes(users: Users) -> list[Route]:
+    """Return the routes of users."""
+    found = {200: Example(UserView, "The user.")}
+    return [
+        Route(
+            method="GET",
+            path=USERS,
+            permission=READ_LIST,
+            handler=users.list,
+            summary="List users.",
+            query=UsersQuery,
+            answers={200: Example(Page[UserView], "A page of users, by id.")},
+        ),
+        Route(
+            method="GET",
+            path=USER,
+            permission=READ_USER,
+            handler=users.get,
+            summary="Show a user.",
+            answers=found,
+        ),
+        Route(
+            method="PUT",
+            path=USER,
+            permission=WRITE_USER,
+            handler=users.put,
+            summary="Sign a user up, or state its registration anew.",
+            audited="signup",
+            body=UserBody,
+            answers=CREATED,
+            command=True,
+        ),
+        Route(
+            method="PATCH",
+            path=USER,
+            permission=WRITE_USER,
+            handler=users.patch,
+            summary="Change a user's plan or attributes.",
+            audited="set_user",
+            body=UserChange,
+            answers=DONE,
+            command=True,
+        ),
+        Route(
+            method="DELETE",
+            path=USER,
+            permission=WRITE_USER,
+            handler=users.delete,
+            summary="End a user with all monitors and pending tasks; results stay.",
+            audited="deregister",
+            answers=ENDED,
+            command=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{USER}/pause",
+            permission=RUN_USER,
+            handler=users.pause,
+            summary="Pause all monitors of a user.",
+            audited="pause_user",
+            body=PauseBody,
+            answers=DONE,
+            command=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{USER}/resume",
+            permission=RUN_USER,
+            handler=users.resume,
+            summary="Resume what a pause of the user paused.",
+            audited="resume_user",
+            answers=DONE,
+            command=True,
+        ),
+        Route(
+            method="PUT",
+            path=f"{USER}/maintenance",
+            permission=RUN_USER,
+            handler=users.maintain,
+            summary="Set a user's maintenance windows.",
+            audited="maintain",
+            body=MaintenanceBody,
+            answers=DONE,
+            command=True,
+        ),
+    ]
