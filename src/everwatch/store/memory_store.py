@@ -46,7 +46,7 @@ from everwatch.store.letters import (
 from everwatch.store.paging import Page, Sort, is_descending, no_state_of_users, page_in_memory, place_of
 from everwatch.store.partition import Partition
 from everwatch.store.past_reading import read_availability
-from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
+from everwatch.store.plan_keeping import KEEP_ALL, NO_PLANS, Keep, PlanKeeping
 from everwatch.store.purge_filter import without_purged
 from everwatch.store.purged_users import Purge, hash_of
 from everwatch.store.queries.events import ResultPlace, TransitionPlace, place_of_result, place_of_transition
@@ -56,7 +56,6 @@ from everwatch.store.queries.monitors import place_of_monitor
 from everwatch.store.queries.tasks import Place as TaskPlace
 from everwatch.store.queries.tasks import place_of_task
 from everwatch.store.queries.users import place_of_user
-from everwatch.store.retention import KEEP_ALL, Keep
 from everwatch.store.rollup_counts import Rollup, Step
 from everwatch.store.rollup_rows import first_day
 from everwatch.store.rollups import Key, Merged, ResultChanges, Since, additions, by_day, condensed, rollup
@@ -489,7 +488,7 @@ class MemoryStore:
 
     def _kept(self, kind: str, key: Sequence[Any]) -> int:
         user = self.user(key[1] if key[0] in (_DAY, _LETTER, _REPLY, _AUDIT) else key[0])
-        return self._plans.kept_ms(user.plan if user else "", kind, getattr(self._keep, kind))
+        return self._plans.kept_ms(user.plan if user else "", kind, self._keep)
 
     def _is_too_old(self, kind: str, key: Sequence[Any], age: int, now: int) -> bool:
         kept = self._kept(kind, key)

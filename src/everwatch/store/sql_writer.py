@@ -37,11 +37,11 @@ from everwatch.store.interface import CatalogueEntry, Received, SinkBatch, TaskS
 from everwatch.store.letters import Redrive, StoredLetter
 from everwatch.store.offsets import Offsets
 from everwatch.store.partition import Partition
-from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
+from everwatch.store.plan_keeping import KEEP_ALL, NO_PLANS, Keep, PlanKeeping
 from everwatch.store.purge_filter import users_of, without_purged
 from everwatch.store.purged_users import Purge
 from everwatch.store.result_writer import ResultsWriter, UpsertedResults
-from everwatch.store.retention import KEEP_ALL, Keep, Trimmer
+from everwatch.store.retention import Trimmer
 from everwatch.store.rollup_rows import RollupRows
 from everwatch.store.search import monitor_text, user_text
 from everwatch.store.sql_schema import (
