@@ -316,7 +316,7 @@ def _example(record: Record, error: Exception) -> str:
 
 
 async def _while_busy(call: Callable[[], Value], stop: asyncio.Event) -> Value:
-    """What ``call`` gives, tried again while another process holds the database. Raises Stopped."""
+    """Return the result of ``call``, which is retried while another process holds the database. Raises Stopped."""
     pause_s = SHORTEST_PAUSE_S
     while True:
         try:

@@ -1,4 +1,4 @@
-"""For how long each kind of rows is kept: by the settings, and by plans that say otherwise. Pure."""
+"""Retention times of each kind of rows: those of the settings, and those of plans that say otherwise. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
