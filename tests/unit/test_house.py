@@ -17,7 +17,6 @@ LONG = {
     "src/everwatch/api/edge.py",
     "src/everwatch/api/routes.py",
     "src/everwatch/store/interface.py",
-    "src/everwatch/store/memory_store.py",
     "src/everwatch/store/sql_schema.py",
     "src/everwatch/store/sql_writer.py",
 }
