@@ -17,8 +17,6 @@ LONG = {
     "src/everwatch/api/edge.py",
     "src/everwatch/api/routes.py",
     "src/everwatch/store/interface.py",
-    "src/everwatch/store/sql_schema.py",
-    "src/everwatch/store/sql_writer.py",
 }
 # still to be renamed: what is public to kinds of other packages keeps its name
 HOMONYMS = {
@@ -33,7 +31,6 @@ HOMONYMS = {
     "Route",
     "Step",
     "System",
-    "_Statements",
 }
 
 
