@@ -62,10 +62,10 @@ class Scale:
 
 
 def generate(settings: Settings, scale: Scale, say: Callable[[str], None] = lambda _: None) -> None:
-    """Fill an empty database; ``say`` is told how far that is.
+    """Fill an empty database; ``say`` gets a line of progress every few seconds.
 
-    So many rows in a transaction, that no log of one grows with all of them; indexes are made at the end, from sorted
-    keys, since one that grows at random places costs a read and a write for each row.
+    Rows are inserted in transactions of bounded size, so that no log holds all of them. Indexes are made at the end,
+    from sorted keys: one that grows at random places costs a read and a write for each row.
     """
     open_store(settings).close()
     engine = open_for_writing(settings.database_url)
@@ -273,7 +273,7 @@ class _Filling:
         )  # fmt: skip
 
     def _insert(self, table: Table, count: int, columns: Mapping[str, str]) -> Iterator[Step]:
-        """So many rows, numbered by ``i``, some in each statement."""
+        """Yield statements that insert ``count`` rows, numbered by ``i``."""
         for begin in range(0, count, ROWS_AT_ONCE):
             end = min(count, begin + ROWS_AT_ONCE)
             numbers = (

@@ -19,7 +19,7 @@ class Plan:
     only: str = ""
 
     def takes(self, database: str) -> bool:
-        """Whether this kind of database, "PostgreSQL" or "SQLite", is measured."""
+        """Tell whether to measure this kind of database, "PostgreSQL" or "SQLite"."""
         return self.only in ("", database.lower())
 
     @property

@@ -1,12 +1,11 @@
 """Latency (p50, p95) of each query of the lists and pages on a generated database, and the plan of each query.
 
-The database is generated, and read by the product's own reader; stderr says how far it is, and how long the rest takes.
-It takes a page of memory at a time here, 512 MB of SQLite's cache while that is filled, 1.3 GB of PostgreSQL's server.
-Beside it: 50 rows by their keys, which bounds what a
-page can do, and the plain statements that one writes first: OFFSET, LIKE with a leading %, GROUP BY.
+The database is generated, and read by the product's own reader; stderr shows the progress and the time that is left.
+Memory: 512 MB for SQLite's cache while the database is filled, and 1.3 GB for PostgreSQL's server. The peers: 50 rows
+by their keys, the least that a page can cost, and the plain statements that one writes first: OFFSET, LIKE with a
+leading %, GROUP BY.
 """
 
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -22,7 +21,7 @@ from bench.generated import CROWDED, HOSTS, NOW_MS, TEAMS, Scale, generate
 from bench.plan import Plan
 from bench.postgres import Missing, running
 from bench.query_plans import full_scans, listening
-from bench.report import Figure, Outcome, Peer
+from bench.report import Figure, Outcome, Peer, say
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.store import SqlReader, open_reader
@@ -65,10 +64,10 @@ def measure(plan: Plan) -> Outcome:
 def _measure(name: str, settings: Settings, scale: Scale, plan: Plan, figures: list[Figure], peers: list[Peer]) -> None:
     clock = SystemClock()
     began_s = clock.monotonic_s()
-    generate(settings, scale, lambda said: _say(f"{name}: {said}"))
+    generate(settings, scale, lambda said: say(f"{name}: {said}"))
     took_s = clock.monotonic_s() - began_s
     figures.append(Figure(f"{name}, filling the database", took_s, "s"))
-    _say(f"{name}: filled in {took_s:,.0f} s; {len(list(questions(scale)))} questions follow")
+    say(f"{name}: filled in {took_s:,.0f} s; {len(list(questions(scale)))} questions follow")
     reader = open_reader(settings)
     try:
         figures += _asked(name, reader, scale)
@@ -76,11 +75,6 @@ def _measure(name: str, settings: Settings, scale: Scale, plan: Plan, figures: l
             peers.append(_peers(name, reader, scale))
     finally:
         reader.close()
-
-
-def _say(sentence: str) -> None:
-    sys.stderr.write(f"{sentence}\n")
-    sys.stderr.flush()
 
 
 def questions(scale: Scale) -> Iterator[tuple[str, Ask]]:
@@ -209,8 +203,8 @@ def _asked(name: str, reader: SqlReader, scale: Scale) -> Iterator[Figure]:
             yield Figure(f"{name}, {question}: full scans ({found[0][:40]})", len(found), "plans", "<= 0")
         if p95 > LIMIT_MS or found:
             missed.append(question)
-            _say(f"{name}: {question}: p50 {p50:,.1f} ms, p95 {p95:,.1f} ms {' '.join(found)}")
-    _say(f"{name}: {len(missed)} questions miss {LIMIT_MS} ms or go through a table: {', '.join(missed) or 'none'}")
+            say(f"{name}: {question}: p50 {p50:,.1f} ms, p95 {p95:,.1f} ms {' '.join(found)}")
+    say(f"{name}: {len(missed)} questions miss {LIMIT_MS} ms or go through a table: {', '.join(missed) or 'none'}")
     yield Figure(f"{name}, the slowest question", slowest, "ms p95", f"<= {LIMIT_MS}")
     yield Figure(f"{name}, questions that miss it", len(missed), "questions", "<= 0")
     yield Figure(f"{name}, tables that are gone through", scans, "plans", "<= 0")

@@ -1,6 +1,7 @@
 """Figures and the machine they were measured on; printed for people, and as JSON for scripts."""
 
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
@@ -129,3 +130,8 @@ def percentile(counts: Mapping[int, int], share: float) -> int:
         if seen >= share * total:
             return value
     return 0
+
+
+def say(sentence: str) -> None:
+    """Print a line of progress to stderr."""
+    print(sentence, file=sys.stderr, flush=True)

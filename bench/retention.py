@@ -6,7 +6,6 @@ PostgreSQL a VACUUM of roll-ups each simulated hour stands for what autovacuum d
 """
 
 import sqlite3
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,11 +17,12 @@ import psycopg
 from bench.errors import Unmeasured
 from bench.plan import Plan
 from bench.postgres import Missing, PostgresServer, running
-from bench.report import Figure, Outcome
+from bench.report import Figure, Outcome, say
 from bench.sink import SERVER, cpu_s
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.model import Result, State, Status, Transition
+from everwatch.schedule.duration import DAY_MS, HOUR_MS, MINUTE_MS
 from everwatch.sink.sink_process import FEWEST_TRIMMED, MOST_RECORDS
 from everwatch.store import Partition, Received, ResultStore, SinkBatch, StoreBusy, open_store
 from everwatch.store.database_status import status_of
@@ -30,7 +30,6 @@ from everwatch.store.database_status import status_of
 RATE, QUICK_RATE = 1_000, 2
 """Results a second of simulated time."""
 HOURS, KEPT_DAYS = 72, 1
-MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 BEGIN_MS = 20_000 * DAY_MS
 FEWEST_RESULTS = 600
 """Of a batch: at low rates it holds the results of several minutes."""
@@ -40,7 +39,7 @@ RESULTS, TRANSITIONS = Partition("results", 0), Partition("transitions", 0)
 
 @dataclass
 class Run:
-    """What storing showed. ``sizes``: bytes at the end of each simulated hour.
+    """Measurements of one database. ``sizes``: bytes at the end of each simulated hour.
 
     ``deletions`` and ``turns``: s of each deletion, and of each batch with its deletion.
     """
@@ -82,7 +81,7 @@ def _kept(database: str, folder: Path = Path()) -> Settings:
 
 
 def batches(rate: int) -> Iterator[SinkBatch]:
-    """What a sink stores in the simulated time, in order; each monitor is due once a minute at its own instant."""
+    """Yield the sink's batches of the simulated time. Each monitor has an instant of its own in each minute."""
     monitors = 60 * rate
     minutes = max(1, min(10, FEWEST_RESULTS // monitors))
     users = [f"user-{number:07}" for number in range(monitors)]
@@ -148,7 +147,7 @@ def _stored(name: str, settings: Settings, rate: int, server: PostgresServer | N
             run.sizes += [_size(settings)] * (hours - len(run.sizes))
             if hours % SAY_EVERY_HOURS == 0:
                 took_s = clock.monotonic_s() - began_s
-                _say(f"{name}: {hours} of {HOURS} simulated hours in {took_s:,.0f} s, {run.sizes[-1] / 2**20:,.0f} MiB;"
+                say(f"{name}: {hours} of {HOURS} simulated hours in {took_s:,.0f} s, {run.sizes[-1] / 2**20:,.0f} MiB;"
                      f" about {took_s / hours * (HOURS - hours):,.0f} s more")  # fmt: skip
         turn_s, cpu = clock.monotonic_s(), time.process_time()
         run.busy += _patiently(store, batch)
@@ -193,7 +192,7 @@ def _size(settings: Settings) -> int:
 
 
 def _wrong(settings: Settings, rate: int) -> int:
-    """How many results of the last day are not there exactly once."""
+    """Return how many results of the last day are missing or were delivered more than once."""
     begin = BEGIN_MS + (HOURS - 24) * HOUR_MS
     question = f"SELECT count(*) FROM results WHERE deliveries = 1 AND scheduled_at >= {begin}"
     if settings.database:
@@ -203,8 +202,3 @@ def _wrong(settings: Settings, rate: int) -> int:
         row = sqlite3.connect(settings.data_dir / "everwatch.db").execute(question).fetchone()
     assert row is not None
     return abs(int(row[0]) - rate * 86_400)
-
-
-def _say(sentence: str) -> None:
-    sys.stderr.write(f"{sentence}\n")
-    sys.stderr.flush()

@@ -53,8 +53,7 @@ from everwatch.store import (
 )
 from everwatch.store.audit_log import AuditSelection
 from everwatch.store.letters import LetterSelection, Redrive, StoredLetter
-from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
-from everwatch.store.retention import Keep
+from everwatch.store.plan_keeping import NO_PLANS, Keep, PlanKeeping
 from everwatch.store.rollup_counts import Step
 from everwatch.store.sketch import counts_of, merged
 

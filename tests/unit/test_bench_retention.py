@@ -3,6 +3,7 @@
 import pytest
 
 from bench import retention
+from everwatch.schedule.duration import HOUR_MS
 from everwatch.store import SinkBatch
 
 
@@ -17,7 +18,7 @@ def test_each_monitor_has_a_result_a_minute_and_every_result_is_in_one_batch(
     assert len({(received.value.user_id, received.value.scheduled_at) for received in results}) == rate * 3_600
     users = {received.value.user_id for received in results}
     assert len(users) == 60 * rate
-    begin, end = retention.BEGIN_MS, retention.BEGIN_MS + retention.HOUR_MS
+    begin, end = retention.BEGIN_MS, retention.BEGIN_MS + HOUR_MS
     assert all(begin <= received.value.scheduled_at < end for received in results)
     # no batch is stored before what it holds was due
     assert all(received.value.scheduled_at < batch.stored_at for batch in batches for received in batch.results)

@@ -1,6 +1,7 @@
-"""Many results decoded together are what each of them is by itself, whatever stands between them."""
+"""Results of the newest schema have a reader of their own, which reads what the reader of any schema reads."""
 
 from io import BytesIO
+from unittest import mock
 
 import msgspec
 import orjson
@@ -25,18 +26,16 @@ def result(number: int, **changes: object) -> bytes:
     return codec.encode_result(msgspec.structs.replace(one, **changes), OutputFormat.AVRO)
 
 
-def one_by_one(values: list[bytes | None]) -> list[object]:
-    found: list[object] = []
-    for value in values:
-        try:
-            found.append(codec.decode_result(value))
-        except InvalidInput as error:
-            found.append((error.reason, error.path))
-    return found
+def read(value: bytes | None) -> object:
+    try:
+        return codec.decode_result(value)
+    except InvalidInput as error:
+        return error.reason, error.path
 
 
-def together(values: list[bytes | None]) -> list[object]:
-    return [each if isinstance(each, Result) else (each.reason, each.path) for each in codec.decode_results(values)]
+def read_as_any_schema(value: bytes | None) -> object:
+    with mock.patch.object(result_decoder, "HEADER", b"of no result"):
+        return read(value)
 
 
 GOOD = [result(number) for number in range(20)]
@@ -66,25 +65,41 @@ WRONG: list[bytes | None] = [
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=range(len(WRONG)))
-def test_one_wrong_record_among_many_is_refused_and_the_others_are_what_they_are(wrong: bytes | None) -> None:
-    values = [*GOOD[:7], wrong, *GOOD[7:]]
-    assert together(values) == one_by_one(values)
+def test_a_wrong_record_is_refused_as_by_the_reader_of_any_schema(wrong: bytes | None) -> None:
+    assert read(wrong) == read_as_any_schema(wrong)
+    assert list(map(read, GOOD)) == list(map(read_as_any_schema, GOOD)), "what was remembered of it is right"
 
 
-@given(st.lists(st.sampled_from([*GOOD[:6], *WRONG[:13]]), max_size=12))
-def test_whatever_stands_side_by_side_is_decoded_as_it_is_by_itself(values: list[bytes | None]) -> None:
-    assert together(values) == one_by_one(values)
-
-
-def test_two_wrong_records_that_are_right_together_are_refused_both() -> None:
-    """The first ends where the second should begin, and the second holds what is left."""
-    whole = result(4)
+def test_a_record_that_is_cut_or_has_lost_its_beginning_is_refused() -> None:
+    whole = result(4, monitor_id="shop" * 15)
+    assert isinstance(read(whole), Result)
     for cut in range(LENGTH, len(whole)):
-        values: list[bytes | None] = [GOOD[0], whole[:cut], whole[:LENGTH] + whole[cut:], GOOD[1]]
-        assert together(values) == one_by_one(values)
+        for part in (whole[:cut], whole[:LENGTH] + whole[cut:]):
+            assert read(part) == read_as_any_schema(part)
 
 
-def test_results_of_every_schema_that_was_ever_written_are_read_together() -> None:
+# says something in each field
+TOLD = result(
+    3, skipped_until=70_000, skipped_count=2, status=Status.SKIPPED, manual=True, detail="more", unreached=7,
+    scheduled_at=1_795_000_000_000, executor="e-1",
+)  # fmt: skip
+
+
+def test_whatever_one_byte_of_a_record_is_it_is_read_as_by_the_reader_of_any_schema() -> None:
+    for at in range(LENGTH, len(TOLD)):
+        for byte in range(256):
+            changed = TOLD[:at] + bytes([byte]) + TOLD[at + 1 :]
+            assert read(changed) == read_as_any_schema(changed), (at, byte)
+
+
+def test_numbers_and_lengths_of_more_bytes_than_they_need_are_read_and_not_remembered() -> None:
+    for at in range(LENGTH, len(TOLD)):
+        longer = TOLD[:at] + bytes([TOLD[at] | 0x80, 0]) + TOLD[at + 1 :]
+        assert read(longer) == read_as_any_schema(longer), at
+    assert {raw.decode(): text for raw, text in result_decoder._texts.items() if raw.decode() != text} == {}
+
+
+def test_results_of_every_schema_that_was_ever_written_are_read() -> None:
     names = sorted(each.name for each in (avro_schemas.schema_folder() / "history").iterdir())
     known = codec.decode_result(GOOD[3])
     for name in (each for each in names if each.startswith("result.")):
@@ -92,8 +107,7 @@ def test_results_of_every_schema_that_was_ever_written_are_read_together() -> No
         fields = {field["name"] for field in schema["fields"]}
         record = {key: value for key, value in msgspec.structs.asdict(known).items() if key in fields}
         old = avro_schemas.MAGIC + bytes.fromhex(name.split(".")[1]) + _body(schema, record)
-        assert codec.decode_results([old, old]) == [known, known]
-        assert codec.decode_results([old, GOOD[1], old]) == [known, codec.decode_result(GOOD[1]), known]
+        assert read(old) == known
 
 
 def _body(schema: dict[str, object], record: dict[str, object]) -> bytes:
@@ -127,6 +141,7 @@ RESULTS = st.builds(
     skipped_count=st.just(0) | st.integers(0, 2**40),
     manual=st.booleans(),
     detail=st.just("") | TEXTS,
+    unreached=st.just(0) | st.integers(0, 100),
 )
 
 
@@ -135,7 +150,7 @@ def test_whatever_a_result_says_is_read(one: Result) -> None:
     data = codec.encode_result(one, OutputFormat.AVRO)
     if len(one.timings) < 64:
         assert msgspec.convert(result_decoder.decode(data), type=Result) == one
-    assert codec.decode_results([data]) == [one] == [codec.decode_result(data)]
+    assert read(data) == one == read_as_any_schema(data)
 
 
 @given(
@@ -149,12 +164,14 @@ def test_a_record_whose_bytes_are_changed_is_read_or_refused_as_by_any_reader(
         data[at % (len(data) - LENGTH) + LENGTH] = byte
     if cut:
         del data[changes[0][0] % (len(data) - LENGTH) + LENGTH :]
-    values: list[bytes | None] = [GOOD[0], bytes(data), GOOD[1]]
-    assert together(values) == one_by_one(values)
+    assert read(bytes(data)) == read_as_any_schema(bytes(data))
+    assert read(GOOD[0]) == read_as_any_schema(GOOD[0])
 
 
 def test_what_is_remembered_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(result_decoder, "MOST_REMEMBERED", 10)
-    values: list[bytes | None] = [result(0, monitor_id=f"m-{n}", scheduled_at=1_795_000_000_000 + n) for n in range(50)]
-    assert together(values) == one_by_one(values)
+    monkeypatch.setattr(result_decoder, "_texts", {})
+    monkeypatch.setattr(result_decoder, "_instants", {})
+    values = [result(0, monitor_id=f"m-{n}", scheduled_at=1_795_000_000_000 + n) for n in range(50)]
+    assert list(map(read, values)) == list(map(read_as_any_schema, values))
     assert len(result_decoder._texts) <= 10 >= len(result_decoder._instants)

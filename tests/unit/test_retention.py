@@ -18,8 +18,7 @@ from everwatch.sink.sink_process import _Sink
 from everwatch.store import MemoryStore, Partition, Received, SinkBatch, open_reader, open_store
 from everwatch.store.database_status import contents_of, status_of
 from everwatch.store.interface import Unstorable
-from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
-from everwatch.store.retention import Keep
+from everwatch.store.plan_keeping import NO_PLANS, Keep, PlanKeeping
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -154,15 +153,22 @@ def test_history_that_is_kept_for_less_than_results_is_refused() -> None:
 
 def test_history_is_kept_for_as_long_as_results_whatever_a_plan_says_and_0_is_for_good() -> None:
     plans = PlanKeeping.of({"pro": {"results": 90, "history": 30}, "gold": {"results": 0}, "free": {"history": 10}})
-    assert plans.own("history", 40 * DAY) == {"pro": 90 * DAY, "gold": 0, "free": 10 * DAY}
-    assert plans.own("results", 90 * DAY) == {"gold": 0}
-    assert [(look.age_ms, look.spared, look.meant) for look in plans.looks("history", 40 * DAY)] == [
+    keep = Keep(results=5 * DAY, history=40 * DAY)
+    assert plans.own("history", keep) == {"pro": 90 * DAY, "gold": 0, "free": 10 * DAY}
+    assert plans.own("results", Keep(results=90 * DAY)) == {"gold": 0}
+    assert [(look.age_ms, look.spared, look.meant) for look in plans.looks("history", keep)] == [
         (10 * DAY, (), ("free",)),
         (40 * DAY, ("gold", "pro"), ()),
         (90 * DAY, ("gold",), ()),
     ]
-    assert [look.age_ms for look in plans.looks("results", 0)] == [90 * DAY], "others keep them for good"
-    assert list(NO_PLANS.looks("results", 0)) == []
+    assert [look.age_ms for look in plans.looks("results", Keep())] == [90 * DAY], "others keep them for good"
+    assert list(NO_PLANS.looks("results", Keep())) == []
+
+
+def test_a_plan_that_says_nothing_of_results_keeps_its_history_for_as_long_as_all_results_are_kept() -> None:
+    plans = PlanKeeping.of({"free": {"history": 10}, "brief": {"history": 10, "results": 3}})
+    assert plans.own("history", Keep(results=20 * DAY, history=40 * DAY)) == {"free": 20 * DAY, "brief": 10 * DAY}
+    assert plans.own("history", Keep()) == {"brief": 10 * DAY}, "results are kept for good"
 
 
 class Keeping(MemoryStore):

@@ -3,7 +3,7 @@
 All in one file: it is the list of what there is on topics, a short function each way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from math import isfinite
 from typing import Any, TypeVar
@@ -44,8 +44,6 @@ _BOOKKEEPING = b"\x01"
 # what is made of an input (table entries) must fit into a record too
 LARGEST_INPUT_BYTES = 512 * 1024
 LARGEST_RESULT_BYTES = 256 * 1024
-# if one of them is wrong, so many are decoded one by one
-_RESULTS_AT_ONCE = 200
 
 Input = TypeVar("Input", bound=msgspec.Struct)
 Output = TypeVar("Output", Result, Transition, Reply, AuditEntry)
@@ -182,53 +180,29 @@ def encode_result(result: Result, output_format: OutputFormat) -> bytes:
 
 
 def decode_result(data: bytes | None) -> Result:
-    """A result, in whichever encoding it was written. Raises InvalidInput. Of many: ``decode_results``."""
+    """A result, in whichever encoding it was written. Raises InvalidInput."""
     if data and len(data) > LARGEST_RESULT_BYTES:
         raise InvalidInput(f"the record has {len(data)} bytes; a result may have at most {LARGEST_RESULT_BYTES}")
-    result = _decode_output("result", data, Result)
+    result = _newest_result(data) or _decode_output("result", data, Result)
     if result.timings and not all(map(isfinite, result.timings.values())):
         raise InvalidInput("not finite numbers", "$.timings")
     return result
 
 
-def decode_results(values: Sequence[bytes | None]) -> list[Result | InvalidInput]:
-    """Each result, or why it is none: what ``decode_result`` gives, for less."""
-    found: list[Result | InvalidInput] = []
-    for begin in range(0, len(values), _RESULTS_AT_ONCE):
-        some = values[begin : begin + _RESULTS_AT_ONCE]
-        found += _decode_together(some) or map(_result_or_refusal, some)
-    return found
-
-
-def _decode_together(values: Sequence[bytes | None]) -> list[Result] | None:
-    """The results, if there is nothing wrong or unusual about any of them."""
-    header = result_decoder.HEADER
-    if not all(value and value.startswith(header) and len(value) <= LARGEST_RESULT_BYTES for value in values):
+def _newest_result(data: bytes | None) -> Result | None:
+    """A result of the newest schema; None if the record is of another one, or wrong in any way."""
+    if not data or not data.startswith(result_decoder.HEADER):
         return None
     try:
-        results = msgspec.convert(list(map(result_decoder.decode, values)), type=list[Result])  # type: ignore[arg-type]
+        return msgspec.convert(result_decoder.decode(data), type=Result)
     except (result_decoder.Unsure, msgspec.ValidationError):
         return None
-    finite = all(all(map(isfinite, result.timings.values())) for result in results if result.timings)
-    return results if finite else None
-
-
-def _result_or_refusal(value: bytes | None) -> Result | InvalidInput:
-    try:
-        return decode_result(value)
-    except InvalidInput as error:
-        return error
 
 
 def check_not_ahead(instant: int, latest: int, path: str) -> None:
     """Raise InvalidInput if ``instant`` lies after ``latest`` (both in ms)."""
     if instant > latest:
-        raise ahead_of(instant, latest, path)
-
-
-def ahead_of(instant: int, latest: int, path: str) -> InvalidInput:
-    """The refusal of an ``instant`` after ``latest`` (both in ms)."""
-    return InvalidInput(f"it is from the future: {(instant - latest) / 1000:g} s later than is taken", path)
+        raise InvalidInput(f"it is from the future: {(instant - latest) / 1000:g} s later than is taken", path)
 
 
 def encode_transition(transition: Transition, output_format: OutputFormat) -> bytes:

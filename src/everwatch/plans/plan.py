@@ -150,7 +150,7 @@ class Plans:
 
     @property
     def keep_days(self) -> dict[str, Mapping[str, int]]:
-        """For how many days which plan keeps what, where that is not what the settings say."""
+        """Days of retention by plan and kind, where a plan says something else than the settings."""
         return {name: plan.keep for name, plan in self.all.items() if plan.keep}
 
     def named(self, name: str) -> Plan | None:

@@ -1,6 +1,6 @@
 """Records -> what is stored of them and what is refused. Does no I/O."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -9,12 +9,11 @@ from everwatch.core.bounds import BROKER_AHEAD_MS
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding.codec import (
     SEPARATOR,
-    ahead_of,
     check_not_ahead,
     decode_audit_entry,
     decode_entry,
     decode_reply,
-    decode_results,
+    decode_result,
     decode_transition,
     is_bookkeeping,
     split_key,
@@ -35,7 +34,7 @@ class Refused(NamedTuple):
 
 
 def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tuple[SinkBatch, list[Refused]]:
-    """What is stored of ``records`` (in the order of their partitions), and which of them are refused.
+    """Return what is to be stored of ``records`` (in the order of their partitions), and the refused ones.
 
     What the monitors table remembers besides users and monitors is passed over, and so are the answer to a purge and
     who asked for it: of its user nothing is to be kept. Of dead letters none is refused. The batch's offsets lie behind
@@ -43,7 +42,7 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
     """
     # no process's clock is trusted to the second here: the worker, whose ticks they are, is stricter
     latest = stored_at + BROKER_AHEAD_MS
-    result_records: list[tuple[Partition, Record]] = []
+    results: list[Received[Result]] = []
     transitions: list[Received[Transition]] = []
     entries: list[Received[CatalogueEntry]] = []
     letters: list[Received[StoredLetter | Redrive]] = []
@@ -60,7 +59,7 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
         offsets[source] = offset + 1
         try:
             if topic == topics.results:
-                result_records.append((source, record))
+                results.append(Received(source, offset, timestamp, _result(value, latest)))
             elif topic == topics.transitions:
                 transitions.append(Received(source, offset, timestamp, _transition(value, latest)))
             elif topic == topics.replies:
@@ -78,25 +77,13 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
                 entries.append(Received(source, offset, timestamp, _entry(key, value)))
         except InvalidInput as error:
             refused.append(Refused(record, error))
-    results = _results(result_records, latest, refused)
     return SinkBatch(stored_at, offsets, results, transitions, entries, letters, replies, audit), refused
 
 
-def _results(
-    records: Sequence[tuple[Partition, Record]], latest: int, refused: list[Refused]
-) -> list[Received[Result]]:
-    """Results are the many: they are decoded together."""
-    found = []
-    decoded = decode_results([record.value for _, record in records])
-    for (source, record), result in zip(records, decoded, strict=True):
-        if not isinstance(result, Result):
-            refused.append(Refused(record, result))
-        elif result.scheduled_at > latest or result.skipped_until > latest:
-            ahead = max(result.scheduled_at, result.skipped_until)
-            refused.append(Refused(record, ahead_of(ahead, latest, "$.scheduled_at")))
-        else:
-            found.append(Received(source, record.offset, record.timestamp_ms, result))
-    return found
+def _result(value: bytes | None, latest: int) -> Result:
+    result = decode_result(value)
+    check_not_ahead(max(result.scheduled_at, result.skipped_until), latest, "$.scheduled_at")
+    return result
 
 
 def _transition(value: bytes | None, latest: int) -> Transition:

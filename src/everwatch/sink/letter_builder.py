@@ -25,7 +25,7 @@ _NOT_SHOWN = "it could not be decoded"
 
 
 def letter_of(record: Record, topics: Topics) -> StoredLetter | Redrive | None:
-    """What is stored of a record of the topic ``dead-letters``; None for a note that names no letter."""
+    """Return what is to be stored of a record of the topic ``dead-letters``; None for a note that names no letter."""
     said = letter_or_note(record)
     at = min(max(record.timestamp_ms, 0), LATEST_MS)
     if not isinstance(said, DeadLetter):

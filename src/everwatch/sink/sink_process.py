@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from everwatch.core.bisection import Bisection
 from everwatch.core.clock import Clock
@@ -50,23 +50,8 @@ _TOPIC_OF = attrgetter("topic")
 Value = TypeVar("Value")
 
 
-Built = tuple[SinkBatch, list[Refused]]
-
-
 class Stopped(Exception):
     """The stop event was set while something was waited for."""
-
-
-class Taken(NamedTuple):
-    """What a look at the topics gave: see ``Source.take``.
-
-    ``built``: what is stored of the records, None if that failed.
-    """
-
-    records: Sequence[Record]
-    unreadable: Sequence[Unreadable]
-    lost: Sequence[Partition]
-    built: Built | None
 
 
 class Sink(Process):
@@ -165,9 +150,7 @@ class _Sink:
         logger.info("storing %s", ", ".join(self._topics.stored))
         try:
             while not self._stop.is_set():
-                # nothing is read before this batch is stored: a rebalance in between would give its partitions to a
-                # sink that begins where the database stands, and stores the same once more
-                await self._trim(await self._step(source, await self._take(source)))
+                await self._trim(await self._step(source))
         except Stopped:
             # what was not stored is read again
             pass
@@ -177,25 +160,14 @@ class _Sink:
                 await self._outbox.close(CLOSE_S)
             logger.info("stopped")
 
-    async def _take(self, source: Source) -> Taken:
+    async def _step(self, source: Source) -> int:
+        """Read some records and store them; return how many.
+
+        Nothing is read ahead: if partitions moved before records of theirs are stored, the next sink would read these
+        from the topic too, and both would store them.
+        """
         # a rebalance asks the database where partitions start
-        return await _while_busy(partial(self._take_some, source), self._stop)
-
-    def _take_some(self, source: Source) -> Taken:
-        records, unreadable, lost = source.take(MOST_RECORDS, WAIT_S)
-        built: Built | None = None
-        try:
-            built = self._build(records)
-        except Exception as error:
-            # built again when it is stored, in parts
-            self._complain(error, records)
-        return Taken(records, unreadable, lost, built)
-
-    def _build(self, records: Sequence[Record]) -> Built:
-        return build_batch(records, self._topics, self._clock.now_ms())
-
-    async def _step(self, source: Source, taken: Taken) -> int:
-        records, unreadable, lost, built = taken
+        records, unreadable, lost = await _while_busy(partial(source.take, MOST_RECORDS, WAIT_S), self._stop)
         began_s = self._clock.monotonic_s()
         self._oldest_ms = min((record.timestamp_ms for record in records), default=0)
         # before any offset behind it is stored
@@ -203,10 +175,7 @@ class _Sink:
         work = Bisection(records)
         while part := work.part:
             try:
-                of_part = built if part is records else None
-                if of_part is None:
-                    of_part = await asyncio.to_thread(self._build, part)
-                offsets = await self._store_part(*of_part)
+                offsets = await self._store_part(part)
             except Exception as error:
                 if is_retryable(error):
                     raise
@@ -260,8 +229,9 @@ class _Sink:
             keeping = PlanKeeping.of(self._plans.current.keep_days)
         return self._store.trim(self._clock.now_ms(), most, keeping)
 
-    async def _store_part(self, batch: SinkBatch, refused: Sequence[Refused]) -> Mapping[Partition, int]:
-        """Store records with their offsets; gives the offsets. What is refused goes into the dead letters first."""
+    async def _store_part(self, part: Sequence[Record]) -> Mapping[Partition, int]:
+        """Store records with their offsets; return the offsets. Refused records go into the dead letters first."""
+        batch, refused = await asyncio.to_thread(build_batch, part, self._topics, self._clock.now_ms())
         await self._bury(refused)
         await _while_busy(partial(self._store.apply, batch), self._stop)
         return batch.offsets
@@ -346,7 +316,7 @@ def _example(record: Record, error: Exception) -> str:
 
 
 async def _while_busy(call: Callable[[], Value], stop: asyncio.Event) -> Value:
-    """What ``call`` gives, tried again while another process holds the database. Raises Stopped."""
+    """Return the result of ``call``, which is retried while another process holds the database. Raises Stopped."""
     pause_s = SHORTEST_PAUSE_S
     while True:
         try:

@@ -8,11 +8,11 @@ import msgspec
 from everwatch.model import AuditEntry
 
 AuditPlace = tuple[int, str]
-"""When it was answered, and the entry's id."""
+"""Instant of the answer (ms), and the entry's id."""
 
 
 class AuditSelection(NamedTuple):
-    """Which entries are meant; what is empty does not matter. A monitor takes its user."""
+    """A filter of entries; an empty field matches all. ``monitor_id`` needs ``user_id``."""
 
     user_id: str = ""
     monitor_id: str = ""

@@ -1,7 +1,7 @@
-"""What a revision adds to monitors and users that are stored already, where SQL alone cannot tell it.
+"""Backfill after a migration: columns and search texts of stored monitors and users that SQL alone cannot derive.
 
-Some thousand rows in each transaction, after the migration: a database of millions is neither locked for minutes nor
-given a log as large as itself. Killed half-way, the next start goes on. Rows that are done have their search text.
+Each transaction fills some thousand rows, so that a database of millions is neither locked for minutes nor given a log
+as large as itself. After a kill the next start goes on: rows that are filled have their search text.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""How much the database holds, since when, and what is deleted next."""
+"""Status of the database: size and age of each table, and what is deleted next."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from everwatch.store import sqlite
 from everwatch.store.database import clear_errors, open_for_reading
 from everwatch.store.day_partitions import attached
 from everwatch.store.facts import THINNED_UNTIL, facts
-from everwatch.store.plan_keeping import KINDS, NO_PLANS, PlanKeeping
-from everwatch.store.retention import AGEING, Keep
+from everwatch.store.plan_keeping import KINDS, NO_PLANS, Keep, PlanKeeping
+from everwatch.store.retention import AGEING
 
 MOST_COUNTED = 100_000
 """Rows that are counted where that must not take long."""
@@ -22,7 +22,7 @@ _LASTING = ("users", "monitors")
 
 
 class ThinningStatus(msgspec.Struct, frozen=True):
-    """Which results are kept only if they are changes and failures: those that are older than ``after`` (ms; 0: none).
+    """Thinning of results: of those older than ``after`` (ms; 0: of none) only changes and failures are kept.
 
     ``after_of_plans``: the same of users of other plans. ``done_until``: days before this instant are thinned; None:
     none is. ``next``: when the next day is old enough; both are of users whose plans say nothing else.
@@ -103,11 +103,11 @@ def _about(connection: Connection, table: str) -> str:
 def _status(connection: Connection, engine: Engine, keep: Keep, plans: PlanKeeping) -> DatabaseStatus:
     on_postgresql = engine.dialect.name == "postgresql"
     tables = [
-        replace(_ageing(connection, name, kept), kept_of_plans=plans.own(name, kept) if name in KINDS else {})
+        replace(_ageing(connection, name, kept), kept_of_plans=plans.own(name, keep) if name in KINDS else {})
         for name, kept in keep._asdict().items()
         if name in AGEING
     ]
-    thinning = _thinning(connection, keep.every_result, plans)
+    thinning = _thinning(connection, keep, plans)
     tables = [replace(each, thinning=thinning) if each.table == "results" else each for each in tables]
     tables += [_table(connection, name) for name in _LASTING]
     if not on_postgresql:
@@ -119,11 +119,11 @@ def _status(connection: Connection, engine: Engine, keep: Keep, plans: PlanKeepi
     return DatabaseStatus("postgresql", size, None, len(days), tables)
 
 
-def _thinning(connection: Connection, after: int, plans: PlanKeeping) -> ThinningStatus | None:
-    of_plans = plans.own("every_result", after)
+def _thinning(connection: Connection, keep: Keep, plans: PlanKeeping) -> ThinningStatus | None:
+    after, of_plans = keep.every_result, plans.own("every_result", keep)
     if not after:
         return ThinningStatus(0, of_plans) if of_plans else None
-    [usual] = [look for look in plans.looks("every_result", after) if look.age_ms == after]
+    [usual] = [look for look in plans.looks("every_result", keep) if look.age_ms == after]
     done = facts(connection).get(usual.fact or THINNED_UNTIL)
     return ThinningStatus(after, of_plans, done, None if done is None else done + DAY_MS + after)
 

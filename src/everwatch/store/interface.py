@@ -150,7 +150,7 @@ class Identity(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which users or monitors a list shows; what is empty does not matter.
+    """A filter of users or monitors; an empty field matches all.
 
     ``plan`` is the user's; ``state``, ``kind``, ``labels`` (key and value, None for any value) and ``target`` (the
     host) are those of monitors, and all of them count. A user is shown if all of these apply to one of its monitors.
@@ -169,7 +169,7 @@ class Selection(NamedTuple):
 
     @property
     def names_monitors(self) -> bool:
-        """Whether it matters what monitors a user has."""
+        """Tell whether a user is chosen by its monitors."""
         return bool(self.state or self.kind or self.labels or self.target)
 
 
@@ -338,9 +338,9 @@ class Reader(Protocol):
         ...
 
     def count_letters(self, which: LetterSelection = EVERY_LETTER, *, when: When = ALWAYS) -> list[LetterCount]:
-        """How many dead letters there are of each source, code and kind of reason, the most frequent first.
+        """Count the dead letters of each source, code and kind of reason, the most frequent first.
 
-        It goes through those of ``when`` by an index.
+        Reads those of ``when`` by an index.
         """
         ...
 

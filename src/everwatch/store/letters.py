@@ -45,7 +45,7 @@ class StoredLetter(msgspec.Struct, frozen=True):
 
     @property
     def known_at(self) -> int:
-        """When what was refused was sent, or else when it was refused; ms."""
+        """Instant (ms) at which the refused record was sent or, if that is not known or later, refused."""
         return min(self.source_ms, self.refused_at) if self.source_ms else self.refused_at
 
 
@@ -59,7 +59,7 @@ class Redrive(msgspec.Struct, frozen=True):
 
 
 class LetterSelection(NamedTuple):
-    """Which dead letters are meant; what is empty does not matter.
+    """A filter of dead letters; an empty field matches all.
 
     ``alike`` is a reason as counts have it; ``text`` a part of the reason itself, whatever the case of ASCII letters.
     """
@@ -72,7 +72,7 @@ class LetterSelection(NamedTuple):
 
 
 class LetterCount(NamedTuple):
-    """How many dead letters of a source and code have a reason of one kind, and when the newest was refused."""
+    """Number of dead letters of one source, code and kind of reason; ``newest``: when the last was refused, ms."""
 
     source_topic: str
     code: str
@@ -98,7 +98,7 @@ def lower(text: str) -> str:
 
 
 LetterPlace = tuple[int, int, int]
-"""When it was refused, partition and offset."""
+"""Instant of the refusal (ms), partition and offset."""
 
 
 def place_of_letter(letter: StoredLetter) -> LetterPlace:

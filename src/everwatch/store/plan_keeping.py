@@ -1,22 +1,60 @@
-"""For how long what belongs to users of which plan is kept, where that differs from others. Pure."""
+"""Retention times of each kind of rows: those of the settings, and those of plans that say otherwise. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from zlib import crc32
 
+from everwatch.core.config import Settings
 from everwatch.schedule.duration import DAY_MS
 
 Plans = tuple[str, ...]
 FOREVER = 2**62
 """For good, ms."""
 KINDS = ("results", "every_result", "transitions", "history", "tasks", "daily_rollups", "dead_letters", "replies")
-"""What a plan may keep for another time: names of the fields of ``Keep``."""
+"""Fields of ``Keep`` for which a plan may say another time."""
+
+
+class Keep(NamedTuple):
+    """Time for which each kind is kept, ms; 0: for good. Roll-ups of hours become roll-ups of days after theirs.
+
+    Results older than ``every_result`` are kept if they are changes and failures.
+    """
+
+    results: int = 0
+    transitions: int = 0
+    history: int = 0
+    tasks: int = 0
+    hourly_rollups: int = 0
+    daily_rollups: int = 0
+    every_result: int = 0
+    dead_letters: int = 0
+    replies: int = 0
+    audit: int = 0
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Keep":
+        """The times of the settings."""
+        return cls(
+            settings.keep_results_days * DAY_MS,
+            settings.keep_transitions_days * DAY_MS,
+            settings.keep_history_days * DAY_MS,
+            settings.keep_tasks_days * DAY_MS,
+            settings.keep_hourly_rollups_days * DAY_MS,
+            settings.keep_daily_rollups_days * DAY_MS,
+            settings.keep_every_result_days * DAY_MS,
+            settings.keep_dead_letters_days * DAY_MS,
+            settings.keep_replies_days * DAY_MS,
+            settings.keep_audit_days * DAY_MS,
+        )
+
+
+KEEP_ALL = Keep()
 
 
 class Look(NamedTuple):
-    """What is older than ``age_ms`` goes: of all users, or but for those of the plans ``spared``, or only of ``meant``.
+    """Rows to delete: those older than ``age_ms``, of all users, of all but the plans ``spared``, or only of ``meant``.
 
-    Where plans matter, each row is looked at once: the fact ``fact`` is how far that has come (ms).
+    Where plans matter, each row is looked at once: rows from before the instant ``fact`` (ms) were.
     """
 
     kind: str
@@ -40,15 +78,15 @@ class Look(NamedTuple):
 
     @property
     def plans(self) -> Plans:
-        """The plans of which users' rows are told apart; none if all go."""
+        """The plans whose users' rows stay, or are the only ones that go; none if plans do not matter."""
         return self.meant or self.spared
 
     def spares(self, plan: str) -> bool:
-        """Whether rows of a user of this plan stay."""
+        """Tell whether rows of a user of this plan stay."""
         return plan in self.spared or (bool(self.meant) and plan not in self.meant)
 
     def condition(self, mark: str) -> str:
-        """SQL for rows that go: a ``mark`` stands for each of ``plans``. Empty if all go."""
+        """Return SQL for the rows that go, with a ``mark`` for each of ``plans``; empty if all go."""
         if not self.plans:
             return ""
         marks = ", ".join([mark] * len(self.plans))
@@ -57,13 +95,13 @@ class Look(NamedTuple):
 
 
 class PlanKeeping(NamedTuple):
-    """What the file of plans says: of each plan, for how long (ms) which kinds are kept."""
+    """Times (ms) of the plans file: for each plan, the kinds that it keeps for another time than the settings."""
 
     by_plan: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
 
     @classmethod
     def of(cls, days: Mapping[str, Mapping[str, int]]) -> "PlanKeeping":
-        """By plan and kind the days; 0: for good."""
+        """The times of ``days``, by plan and kind; 0: for good."""
         return cls(
             tuple(
                 (plan, tuple((kind, number * DAY_MS or FOREVER) for kind, number in sorted(kinds.items())))
@@ -72,31 +110,33 @@ class PlanKeeping(NamedTuple):
             )
         )
 
-    def own(self, kind: str, usual_ms: int) -> dict[str, int]:
-        """Return for how long (ms) users of which plan keep this kind, where that is not the usual time; 0: for good.
+    def own(self, kind: str, keep: Keep) -> dict[str, int]:
+        """Return the times (ms; 0: for good) of the plans that keep this kind for another time than ``keep``.
 
-        When monitors were active is never kept for less than results: an audit needs both.
+        The history of monitors is never kept for less than a plan's results: an audit needs both.
         """
+        usual_ms = getattr(keep, kind) or FOREVER
         found = {}
         for plan, times in self.by_plan:
             kinds = dict(times)
-            kept = kinds.get(kind, usual_ms or FOREVER)
+            kept = kinds.get(kind, usual_ms)
             if kind == "history":
-                kept = max(kept, kinds.get("results", 0))
-            if kept != (usual_ms or FOREVER):
+                kept = max(kept, kinds.get("results", keep.results or FOREVER))
+            if kept != usual_ms:
                 found[plan] = 0 if kept == FOREVER else kept
         return found
 
-    def kept_ms(self, plan: str, kind: str, usual_ms: int) -> int:
-        """Return for how long (ms) a user of this plan keeps a kind; 0, as in ``usual_ms``: for good."""
-        return self.own(kind, usual_ms).get(plan, usual_ms)
+    def kept_ms(self, plan: str, kind: str, keep: Keep) -> int:
+        """Return the time (ms; 0: for good) for which a user of this plan keeps a kind."""
+        usual_ms: int = getattr(keep, kind)
+        return self.own(kind, keep).get(plan, usual_ms)
 
-    def looks(self, kind: str, usual_ms: int) -> Iterator[Look]:
-        """Yield what is looked for of a kind that is usually kept for so long (0: for good): the longest time last."""
-        usual = usual_ms or FOREVER
-        own = {plan: kept or FOREVER for plan, kept in self.own(kind, usual_ms).items()}
-        for age_ms in sorted({usual, *own.values()} - {FOREVER}):
-            if age_ms < usual:
+    def looks(self, kind: str, keep: Keep) -> Iterator[Look]:
+        """Yield a look for each time that a kind is kept for, the longest last; none for what is kept for good."""
+        usual_ms = getattr(keep, kind) or FOREVER
+        own = {plan: kept or FOREVER for plan, kept in self.own(kind, keep).items()}
+        for age_ms in sorted({usual_ms, *own.values()} - {FOREVER}):
+            if age_ms < usual_ms:
                 yield Look(kind, age_ms, meant=tuple(plan for plan, kept in own.items() if kept <= age_ms))
             else:
                 yield Look(kind, age_ms, spared=tuple(plan for plan, kept in own.items() if kept > age_ms))

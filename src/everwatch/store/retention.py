@@ -1,7 +1,7 @@
-"""What the database keeps, for how long, and its deletion a bite at a time.
+"""Deletion of what is older than it is kept, a bite at a time.
 
-PostgreSQL drops whole days of results; everything else is deleted by an index, so many rows in a transaction of their
-own that nobody waits for long. SQLite uses the freed pages again: its file grows no more once as much goes as comes.
+PostgreSQL drops whole days of results. Everything else is deleted by an index, in transactions of a few thousand rows,
+so that nobody waits for long. SQLite uses the freed pages again: its file grows no more once as much goes as comes.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,54 +11,16 @@ from typing import NamedTuple
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from everwatch.core.config import Settings
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store.archive import archived_until
 from everwatch.store.day_partitions import BEFORE, LOCK, Day, attached
 from everwatch.store.facts import RESULTS_FROM, facts, raise_fact
-from everwatch.store.plan_keeping import NO_PLANS, Look, PlanKeeping
+from everwatch.store.plan_keeping import NO_PLANS, Keep, Look, PlanKeeping
 from everwatch.store.rollup_rows import RollupRows
 from everwatch.store.thinning import DayReplacing, Thinning
 
 # days of which each may be waited for in vain (see ``_is_alone``)
 MOST_TRIED = 5
-
-
-class Keep(NamedTuple):
-    """For how long each is kept, ms; 0: for good. Roll-ups of hours become roll-ups of days when their time is over.
-
-    Results older than ``every_result`` are kept if they are changes and failures.
-    """
-
-    results: int = 0
-    transitions: int = 0
-    history: int = 0
-    tasks: int = 0
-    hourly_rollups: int = 0
-    daily_rollups: int = 0
-    every_result: int = 0
-    dead_letters: int = 0
-    replies: int = 0
-    audit: int = 0
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Keep":
-        """What the settings say."""
-        return cls(
-            settings.keep_results_days * DAY_MS,
-            settings.keep_transitions_days * DAY_MS,
-            settings.keep_history_days * DAY_MS,
-            settings.keep_tasks_days * DAY_MS,
-            settings.keep_hourly_rollups_days * DAY_MS,
-            settings.keep_daily_rollups_days * DAY_MS,
-            settings.keep_every_result_days * DAY_MS,
-            settings.keep_dead_letters_days * DAY_MS,
-            settings.keep_replies_days * DAY_MS,
-            settings.keep_audit_days * DAY_MS,
-        )
-
-
-KEEP_ALL = Keep()
 
 
 class Ageing(NamedTuple):
@@ -99,10 +61,10 @@ class Trimmer:
         self._on_postgresql = engine.dialect.name == "postgresql"
         self._rollups = RollupRows(engine.dialect)
         self.plans = plans
-        self._thinning = [Thinning(look) for look in plans.looks("every_result", keep.every_result)]
+        self._thinning = [Thinning(look) for look in plans.looks("every_result", keep)]
         self._reducing = {
             look: DayReplacing(f"plans{look.name}", f"NOT ({look.condition('%s')})", look.plans, look.fact)
-            for look in plans.looks("results", keep.results)
+            for look in plans.looks("results", keep)
             if look.plans
         }
 
@@ -118,7 +80,7 @@ class Trimmer:
             elif name == "hourly_rollups":
                 bites += [partial(self._condense, now - kept, most)] if kept else []
             else:
-                looks = self.plans.looks(name, kept)
+                looks = self.plans.looks(name, self._keep)
                 bites += [partial(self._delete, name, look, now, most) for look in looks]
         return _first_or_all(bites, until_one_deletes=False)
 

@@ -3,6 +3,8 @@
 The primary key of ``results`` has ``scheduled_at`` in second place: it answers "the newest of this user" by itself,
 and one index less that grows at random places makes inserting half as fast again. For the same reason the tables
 are not WITHOUT ROWID in SQLite: inserting a million results took twice as long with it.
+
+All in one file: it is compared as a whole with what the migrations make, and a reader looks here for each table.
 """
 
 from typing import Any, ClassVar

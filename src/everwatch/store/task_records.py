@@ -1,4 +1,4 @@
-"""What a monitor's record says of a delayed task. Pure; the statements in ``sql_writer`` say the same in SQL."""
+"""What a monitor's record says of a delayed task. Pure; the statements in ``batch_statements`` say the same in SQL."""
 
 from msgspec.structs import replace
 

@@ -12,7 +12,7 @@ from everwatch.store.queries.events import equal, latest_first, within
 from everwatch.store.sql_schema import dead_letters, replies
 
 ReplyPlace = tuple[int, str, str, str]
-"""When it was answered, the id and kind of what it answers, and the outcome."""
+"""Instant of the answer (ms), the id and kind of the input, and the outcome."""
 
 
 def letters_page(

@@ -71,7 +71,7 @@ def _of_monitors(
 
 
 def _unless_many(connection: Connection, keys: Select[*tuple[Any, ...]]) -> Iterable[Sequence[Any]] | None:
-    """What a statement finds, None if that is more than ``FEW``: to count so many is less than to fetch them."""
+    """Return the keys of a statement, None if they are more than ``FEW``: counting costs less than fetching them."""
     count = connection.execute(select(func.count()).select_from(keys.subquery())).scalar_one()
     return connection.execute(keys) if count <= FEW else None
 
