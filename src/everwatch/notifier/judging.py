@@ -144,8 +144,7 @@ class _Judging:
     def write(self) -> int:
         """Write what has changed; return the number of alerts that wait now."""
         work = self._work
-        for route, item_id, alert in self._correlating.told():
-            self._alerts.append((route, item_id, alert))
+        self._alerts += self._correlating.told
         self._correlating.write()
         work.put_incidents(self._changed.values())
         work.put_verdicts(self._verdicts)
@@ -237,7 +236,7 @@ def release_held(storage: Storage, rules: Rules, now: int) -> None:
         correlating = Correlating(work, rules, now)
         correlating.meet((), ())
         correlating.release()
-        put_alerts(work, now, list(correlating.told()))
+        put_alerts(work, now, correlating.told)
         correlating.write()
 
 
