@@ -102,7 +102,8 @@ def print_summary(console: Console, summary: dict[str, object], redelivered: int
     assert isinstance(alerts, dict)
     console.print(f"  alerts arrived         {_arrived(alerts)}")
     if alerts["webhook"]:
-        console.print(f"  [dim]all sites are at {HOST}: many failures there are one webhook, see docs/notifications.md[/]")
+        said = f"all failures at one host (here {HOST}) share a webhook: docs/notifications.md"
+        console.print(f"  {'':23}[dim]{said}[/]", highlight=False)
 
 
 def _arrived(counts: dict[str, int]) -> str:
