@@ -1,9 +1,9 @@
-"""The notifier: how fast it takes in, tells and sends, what one outage makes of it, and what SIGKILLs make of messages.
+"""The notifier: rates of its steps, messages in outages, lateness in a burst, and messages lost by SIGKILLs.
 
 Rates are of one process over SQLite, in CPU seconds of that process: records are made before the clock starts, and
-webhooks go to a receiver in another process. The outages (100,000 users at one target; an executor that is cut off) are
-played with a clock that is set and receivers that take everything, through the real steps and a real database. The
-burst and the SIGKILLs are of a real ``everwatch notifier`` that reads from a broker.
+webhooks go to a receiver in another process. The outages (100,000 users at one target; an executor that is cut off) run
+the real steps over a real database, with a clock that is set and receivers in this process. The burst and the SIGKILLs
+are of a real ``everwatch notifier`` that reads from a broker.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ _AT_ONCE = Limits(200, 100)
 _PATIENCE_S = 240.0
 _LOCAL = Guard((ip_network("127.0.0.0/8"),))
 USERS_ROUTE = '[[users]]\nname = "own"\nwebhook = {{ url = "{url}" }}\n'
-OPERATORS_ROUTE = '[[operators]]\nname = "ops"\nwebhook = {{ url = "http://127.0.0.1:9/ops" }}\n'
+OPERATORS_ROUTE = '[[operators]]\nname = "ops"\nwebhook = { url = "http://127.0.0.1:9/ops" }\n'
 
 
 def measure(plan: Plan) -> Outcome:
@@ -90,21 +90,21 @@ def changes(
         yield Transition(f"u-{n:07}", monitor_id, when, *states, **given | more)  # type: ignore[arg-type]
 
 
-class Played:
-    """Receivers that take everything at once."""
+class CountingReceivers:
+    """Receivers in this process that accept every message and count it."""
 
     def __init__(self) -> None:
         self.users, self.operators = 0, 0
 
     async def send(self, *_: object, from_user: bool = False) -> Sent:
-        """Take a message."""
+        """Accept a message."""
         self.users += from_user
         self.operators += not from_user
         return Sent(Verdict.SENT, "taken")
 
 
 class Notifying:
-    """The steps of one notifier over SQLite, one after the other."""
+    """A notifier over SQLite whose steps are called one by one."""
 
     def __init__(self, folder: Path, rules: str, http: OverHttp, clock: Clock) -> None:
         settings = Settings(data_dir=folder)
@@ -146,7 +146,7 @@ class Notifying:
         return Record(topic, 0, self._offsets[topic], self._clock.now_ms(), key, value)
 
     def take(self, records: list[Record]) -> None:
-        """Take records in, in batches."""
+        """Take in records, in batches."""
         for begin in range(0, len(records), BATCH):
             take_in(self._storage, build_batch(records[begin : begin + BATCH], self._topics, self._clock.now_ms()))
 
@@ -156,14 +156,14 @@ class Notifying:
             pass
 
     def compose(self) -> None:
-        """Make messages of all groups whose time has come."""
+        """Compose messages of all groups that are due."""
         while compose(self._storage, self._rules, self._clock.now_ms()):
             with self._storage.look() as work:
                 if not work.groups_to_flush(self._clock.now_ms(), 1):
                     return
 
     async def send(self, is_all: Callable[[], bool]) -> None:
-        """Send what is due, as the process does, until that is all."""
+        """Send as the process does until ``is_all`` is true."""
         sending = asyncio.create_task(self._dispatcher.run())
         async with asyncio.timeout(_PATIENCE_S):
             while not is_all():  # noqa: ASYNC110 - another process counts
@@ -173,7 +173,7 @@ class Notifying:
         await self._dispatcher.finish(10)
 
     async def send_at_once(self) -> None:
-        """Send all that is due now to receivers that are played."""
+        """Send all that is due now, to receivers in this process."""
         begun = True
         while begun:
             begun = bool(await self._dispatcher.turn())
@@ -181,7 +181,7 @@ class Notifying:
                 await asyncio.sleep(0)
 
     async def later(self, ms: int) -> None:
-        """Let time pass, and do what is due then."""
+        """Move the clock by ``ms`` and do what is due then."""
         assert isinstance(self._clock, SettableClock)
         self._clock.advance(ms)
         self.judge()
@@ -199,7 +199,7 @@ class _NoMail:
 
 
 async def _steps(users: int) -> list[Figure]:
-    """Each step by itself, in things for each second of CPU."""
+    """Rate of each step by itself, per second of CPU."""
     with tempfile.TemporaryDirectory(prefix="everwatch-bench-") as folder, receiver() as taking:
         clock = SystemClock()
         resolver = Resolver(clock)
@@ -233,19 +233,19 @@ async def _steps(users: int) -> list[Figure]:
 
 async def _one_target(users: int) -> list[Figure]:
     """All users at one target, which goes down and recovers."""
-    played, clock = Played(), SettableClock(START)
-    rules = USERS_ROUTE.format(url="http://127.0.0.1:9/") + OPERATORS_ROUTE.format()
+    counted, clock = CountingReceivers(), SettableClock(START)
+    rules = USERS_ROUTE.format(url="http://127.0.0.1:9/") + OPERATORS_ROUTE
     with tempfile.TemporaryDirectory(prefix="everwatch-bench-") as folder:
-        notifying = Notifying(Path(folder), rules, played, clock)
+        notifying = Notifying(Path(folder), rules, counted, clock)
         notifying.take(notifying.users(range(users)))
         began_s = time.process_time()
         step_ms = 30_000 / users
         notifying.take(notifying.records(changes(range(users), "up", "down", START, step_ms, target="shop.example")))
         await notifying.later(0)
         await notifying.later(30_000)
-        first = played.users
+        first = counted.users
         await notifying.later(10_000)
-        paced = (played.users - first) / 10
+        paced = (counted.users - first) / 10
         back = START + 5 * MINUTE_MS
         notifying.take(notifying.records(changes(range(users), "down", "up", back, step_ms, target="shop.example")))
         for _ in range(20 + users // 1_000):
@@ -254,19 +254,19 @@ async def _one_target(users: int) -> list[Figure]:
         notifying.close()
     who = f"{users:,} users at one target"
     return [
-        Figure(f"{who}: messages to operators", played.operators, "down and up", "<= 2"),
+        Figure(f"{who}: messages to operators", counted.operators, "down and up", "<= 2"),
         Figure(f"{who}: messages to users, while it is down", paced, "a second", "<= 51"),
-        Figure(f"{who}: messages to users, in all", played.users, "messages"),
+        Figure(f"{who}: messages to users, in all", counted.users, "messages"),
         Figure(f"{who}: CPU", cpu_s / users * 1e6, "µs a user"),
     ]
 
 
 async def _cut_off(users: int) -> list[Figure]:
     """An executor loses all its targets for four minutes."""
-    played, clock = Played(), SettableClock(START)
-    rules = USERS_ROUTE.format(url="http://127.0.0.1:9/") + OPERATORS_ROUTE.format()
+    counted, clock = CountingReceivers(), SettableClock(START)
+    rules = USERS_ROUTE.format(url="http://127.0.0.1:9/") + OPERATORS_ROUTE
     with tempfile.TemporaryDirectory(prefix="everwatch-bench-") as folder:
-        notifying = Notifying(Path(folder), rules, played, clock)
+        notifying = Notifying(Path(folder), rules, counted, clock)
         notifying.take(notifying.users(range(users)))
         # as an executor says it: more are out of reach with each that is tried, within a minute
         lost = [
@@ -287,8 +287,8 @@ async def _cut_off(users: int) -> list[Figure]:
             await notifying.later(MINUTE_MS)
         notifying.close()
     return [
-        Figure(f"executor cut off from {users:,} targets: messages to users", played.users, "messages", "<= 0"),
-        Figure("executor cut off: messages to operators", played.operators, "down and up", "<= 2"),
+        Figure(f"executor cut off from {users:,} targets: messages to users", counted.users, "messages", "<= 0"),
+        Figure("executor cut off: messages to operators", counted.operators, "down and up", "<= 2"),
     ]
 
 
@@ -316,7 +316,7 @@ class Users:
 
 @dataclass(frozen=True)
 class Changes:
-    """A change of each user's monitor, down and up in turns, as they happen."""
+    """Changes of each user's monitor, alternately down and up, stamped when they are sent."""
 
     users: int
     first: int
@@ -324,7 +324,7 @@ class Changes:
     monitor_id: str = "shop"
 
     def records(self) -> Records:
-        """Keys and values; each is of the instant at which it is sent."""
+        """Keys and values."""
         clock = SystemClock()
         for number in range(self.first, self.first + self.count):
             turn, n = divmod(number, self.users)
@@ -367,7 +367,7 @@ def _wait_taken_in(made: Rig) -> None:
 
 
 def _burst(made: Rig, taking: Receiver, seconds: int, a_second: int) -> list[Figure]:
-    """So many transitions a second for a while, a webhook each."""
+    """Publish ``a_second`` transitions a second for ``seconds``, each of which makes a webhook."""
     users = max(100, a_second * seconds // 2)
     made.publish(made.topics.monitors_changelog, Users(users))
     rules = f'[defaults]\ngroup_wait = "{GROUP_WAIT_S}s"\ngroup_interval = "0s"\n' + USERS_ROUTE.format(url=taking.url)
@@ -403,7 +403,7 @@ def _burst(made: Rig, taking: Receiver, seconds: int, a_second: int) -> list[Fig
 
 
 def _killed(made: Rig, taking: Receiver, kills: int) -> list[Figure]:
-    """SIGKILL again and again while the receiver is away; then it takes what there is."""
+    """Kill the notifier ``kills`` times while the receiver is away; then let one deliver what is left."""
     users, each = 200, max(1, 200 // kills)
     rules = (
         '[defaults]\ngroup_wait = "0s"\ngroup_interval = "0s"\n[[operators]]\nname = "pager"\n'
@@ -417,7 +417,7 @@ def _killed(made: Rig, taking: Receiver, kills: int) -> list[Figure]:
         made.publish(made.topics.transitions, Changes(users, sent, min(count, users - sent), "killed"))
         sent += min(count, users - sent)
         # at another point of its work each time
-        asyncio.run(asyncio.sleep(1.5 + number % 10 / 5))
+        time.sleep(1.5 + number % 10 / 5)
         notifier.kill()
         made.workers.remove(notifier)
         if number % 10 == 9:

@@ -1,4 +1,4 @@
-"""What takes webhooks and PagerDuty events on loopback, in a process of its own, and remembers what came."""
+"""Receiver of webhooks and PagerDuty events on loopback, in a process of its own."""
 
 import asyncio
 import json
@@ -17,12 +17,12 @@ import uvloop
 from bench.errors import Unmeasured
 
 _START_WITHIN_S = 20.0
-_TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
+_ACCEPTED = b"HTTP/1.1 204 No Content\r\n\r\n"
 _AWAY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 
 class Arrival(NamedTuple):
-    """A message that was taken: its id (or incident and action), when it came (ms), and of when its newest alert is."""
+    """An accepted message: its id (or incident and action), when it arrived and when its newest alert was; ms."""
 
     key: str
     arrived_at: int
@@ -30,7 +30,7 @@ class Arrival(NamedTuple):
 
 
 class Receiver:
-    """Where it is, and what it got. ``away`` set: it answers 503."""
+    """The parent's side of a receiver: its URL and what it has accepted. While ``away`` is set, it answers 503."""
 
     def __init__(self, port: int, asking: Connection, count: "Synchronized[int]", away: "Synchronized[int]") -> None:
         self.url = f"http://127.0.0.1:{port}/"
@@ -40,20 +40,20 @@ class Receiver:
 
     @property
     def count(self) -> int:
-        """How many messages it has taken."""
+        """Number of messages accepted so far."""
         return self._count.value
 
     def go_away(self, away: bool) -> None:
-        """Take no message any more, or take them again."""
+        """Refuse all messages with 503, or accept them again."""
         self._away.value = int(away)
 
     def arrivals(self) -> list[Arrival]:
-        """What it has taken since it was last asked."""
+        """Return the messages accepted since the last call."""
         self._asking.send("")
         return [Arrival(*each) for each in self._asking.recv()]
 
 
-class _Taking(asyncio.Protocol):
+class _HttpServer(asyncio.Protocol):
     def __init__(self, got: list[Arrival], count: "Synchronized[int]", away: "Synchronized[int]") -> None:
         self._got, self._count, self._away = got, count, away
         self._data = b""
@@ -77,23 +77,23 @@ class _Taking(asyncio.Protocol):
             if self._away.value:
                 self._transport.write(_AWAY)
                 continue
-            self._transport.write(_TAKEN)
+            self._transport.write(_ACCEPTED)
             self._count.value += 1
             self._got.append(_arrival(headers, json.loads(rest[:length])))
 
 
-def _arrival(headers: dict[bytes, bytes], told: dict[str, object]) -> Arrival:
+def _arrival(headers: dict[bytes, bytes], body: dict[str, object]) -> Arrival:
     now = time.time_ns() // 1_000_000
-    if "dedup_key" in told:
-        return Arrival(f"{told['dedup_key']} {told['event_action']}", now, 0)
-    alerts = cast(dict[str, list[dict[str, str]]], told["data"])["alerts"]
+    if "dedup_key" in body:
+        return Arrival(f"{body['dedup_key']} {body['event_action']}", now, 0)
+    alerts = cast(dict[str, list[dict[str, str]]], body["data"])["alerts"]
     newest = max(datetime.fromisoformat(alert["at"]).timestamp() for alert in alerts)
     return Arrival(headers[b"webhook-id"].decode(), now, round(newest * 1000))
 
 
 @contextmanager
 def receiver() -> Iterator[Receiver]:
-    """Run it until left."""
+    """Run a receiver while the context lasts. Raises Unmeasured if it does not start."""
     context = multiprocessing.get_context("spawn")
     count, away = context.Value("q", 0, lock=False), context.Value("q", 0, lock=False)
     ours, theirs = context.Pipe()
@@ -115,13 +115,13 @@ def _run(asked: Connection, count: "Synchronized[int]", away: "Synchronized[int]
         loop = asyncio.get_running_loop()
         got: list[Arrival] = []
 
-        def tell() -> None:
+        def answer() -> None:
             asked.recv()
             asked.send([tuple(each) for each in got])
             got.clear()
 
-        server = await loop.create_server(lambda: _Taking(got, count, away), "127.0.0.1", 0, backlog=1_024)
-        loop.add_reader(asked.fileno(), tell)
+        server = await loop.create_server(lambda: _HttpServer(got, count, away), "127.0.0.1", 0, backlog=1_024)
+        loop.add_reader(asked.fileno(), answer)
         asked.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 

@@ -120,6 +120,23 @@ async def test_what_cannot_be_read_back_is_passed_over_alone(notifying: Notifyin
     assert len(notifying.receiver.got) == 2
 
 
+async def test_an_incident_that_cannot_be_read_back_costs_no_other_its_events(notifying: Notifying) -> None:
+    planner = Planner(notifying.storage, Topics.of(notifying.settings).transitions, lambda *_: None)
+    notifying.sign_up("u-2")
+    notifying.tell(*(transition(*("up", "down")[:: 1 - 2 * (n % 2)], n) for n in range(8)))
+    while planner.turn(notifying.rules, [0], START):
+        pass
+    with sqlite3.connect(tmp_database(notifying)) as connection:
+        [settles_at] = connection.execute("SELECT settles_at FROM incidents").fetchone()
+        connection.execute("UPDATE incidents SET document = '{'")
+    assert settles_at
+    notifying.clock.set(settles_at)
+    notifying.tell(*(transition("up", "down", n, "u-2", f"m-{n}") for n in range(3)))
+    for _ in range(50):
+        planner.turn(notifying.rules, [0], settles_at)
+    assert [notifying.verdicts("u-2", f"m-{n}") for n in range(3)] == [["told: mail, hook"]] * 3
+
+
 def tmp_database(notifying: Notifying) -> str:
     """The file of the notifier's database."""
     return str(notifying.settings.data_dir / "everwatch-notifier.db")

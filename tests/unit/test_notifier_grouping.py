@@ -3,9 +3,11 @@
 from support.notifying import MINUTE, SECOND, START, transition
 
 from everwatch.model import Transition
-from everwatch.notifier.alerts import Alert
+from everwatch.notifier import target_incidents
+from everwatch.notifier.alerts import Alert, AlertKind
 from everwatch.notifier.grouping import MOST_LISTED, Collapse, message_of
 from everwatch.notifier.incidents import Incident, after_transition
+from everwatch.notifier.target_incidents import TargetIncident
 from everwatch.notifier.timing import Timing, flush_at
 from everwatch.notifier.wording import lines_of, subject_of
 
@@ -69,6 +71,15 @@ def test_several_alerts_are_one_message_with_the_most_urgent_first() -> None:
     message = message_of("mail", "u-1", "g", told, ["1"], START)
     assert [alert.monitor_id for alert in message.alerts] == ["c", "b", "a"]
     assert subject_of(message) == "2 down, 1 recovered"
+
+
+def test_an_incident_of_many_monitors_leads_its_message_and_is_not_one_among_others() -> None:
+    alerts = alerts_of(*(transition("up", "down", monitor_id=f"m-{n}") for n in range(MOST_LISTED)))
+    shared = TargetIncident("shop.example", failing=39, incident_id="i", opened_at=START + MINUTE)
+    alerts.append(target_incidents.alert_of(shared, AlertKind.OPENED, START + MINUTE))
+    message = message_of("ops", "", "g", collapse(alerts)[0], ["1"], START)
+    assert message.alerts[0].subject == "target shop.example"
+    assert subject_of(message) == f"DOWN: target shop.example, 39 monitors; also {MOST_LISTED} down"
 
 
 def test_a_long_message_lists_some_and_counts_the_rest() -> None:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from everwatch.demo.inbox import Arrival
 from everwatch.demo.observer import Lateness
+from everwatch.demo.ports import HOST
 from everwatch.demo.showcase import ShowpieceEnding
 from everwatch.model import State, Transition
 from everwatch.operations import state_colours
@@ -77,7 +78,7 @@ def line(glance: Glance) -> str:
 
 
 def print_summary(console: Console, summary: dict[str, object], redelivered: int, broken: dict[str, int]) -> None:
-    """The account, for a person."""
+    """Print the account, for a person."""
     lateness = summary["lateness_ms"]
     assert isinstance(lateness, dict)
     missed, duplicates = summary["missed"], summary["duplicates"]
@@ -100,14 +101,17 @@ def print_summary(console: Console, summary: dict[str, object], redelivered: int
     alerts = summary["alerts"]
     assert isinstance(alerts, dict)
     console.print(f"  alerts arrived         {_arrived(alerts)}")
+    if alerts["webhook"]:
+        said = f"all failures at one host (here {HOST}) share a webhook: docs/notifications.md"
+        console.print(f"  {'':23}[dim]{said}[/]", highlight=False)
 
 
 def _arrived(counts: dict[str, int]) -> str:
-    return f"{counts['mail']:,} by mail, {counts['webhook']:,} by webhook"
+    return f"{counts['mail']:,} by mail to users, {counts['webhook']:,} by webhook to operators"
 
 
 def print_showcase(console: Console, endings: list[ShowpieceEnding]) -> None:
-    """Return how the monitors of each kind ended, for a person."""
+    """Print final state and reason of the monitors of each kind, for a person."""
     if not endings:
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")

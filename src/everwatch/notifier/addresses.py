@@ -1,7 +1,7 @@
 """Where a message goes: an address for each kind of receiver, validated. Their reprs show no secret."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 
@@ -23,17 +23,19 @@ _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 Url = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
 
 
-class _Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.shown})"
-
-    def __rich_repr__(self) -> Any:
-        yield self.shown
-
+class _Shown(Protocol):
     @property
     def shown(self) -> str:
         """Return the address as people may see it."""
-        raise NotImplementedError
+        ...
+
+
+class _Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    def __repr__(self: _Shown) -> str:
+        return f"{type(self).__name__}({self.shown})"
+
+    def __rich_repr__(self: _Shown) -> Any:
+        yield self.shown
 
 
 class _OverHttp(_Address, frozen=True):

@@ -43,6 +43,7 @@ class _Composing:
         self._held: list[tuple[str, str, Alert]] = []
         self._targets: dict[str, TargetIncident] = {}
         self._outages: dict[str, ExecutorOutage] = {}
+        self._acked: Collection[str] = ()
         self._cancelled: list[tuple[str, int | None, str]] = []
         self._cancelled_alerts = 0
 
@@ -53,6 +54,7 @@ class _Composing:
         waiting = self._items({group.group_id for group in groups})
         self._targets = work.targets({item.alert.target for items in waiting.values() for item in items} - {""})
         self._outages = work.outages() if waiting else {}
+        self._acked = work.acks(self._to_escalate(groups, open_ones, waiting)).keys()
         for group in groups:
             last = open_ones.get(group.open_delivery)
             self._compose(group, last, users.get(group.user_id), waiting.get(group.group_id, []))
@@ -62,6 +64,19 @@ class _Composing:
         work.put_verdicts(self._cancelled)
         CANCELLED.inc(self._cancelled_alerts)
         work.put_groups(self._groups)
+
+    def _to_escalate(
+        self, groups: list[Group], open_ones: dict[str, Delivery], waiting: dict[str, list[Item]]
+    ) -> set[str]:
+        """The incidents that escalations may tell of now."""
+        found: set[str] = set()
+        for group in groups:
+            route = self._rules.named(group.route)
+            if route is not None and route.is_escalation:
+                found.update(item.alert.incident_id for item in waiting.get(group.group_id, []))
+                if (last := open_ones.get(group.open_delivery)) is not None:
+                    found.update(alert.incident_id for alert in last.message.alerts)
+        return found
 
     def _items(self, group_ids: set[str]) -> dict[str, list[Item]]:
         waiting: dict[str, list[Item]] = {}
@@ -127,13 +142,12 @@ class _Composing:
 
     def _escalated(self, alerts: list[Alert], last: Delivery | None) -> list[Alert]:
         """The alerts that an escalation tells: of what nobody has acknowledged, and the end of what it has told."""
-        acks = self._work.acks({alert.incident_id for alert in alerts})
         known = {alert.incident_id for alert in last.message.alerts} if last is not None else set()
         return [
             alert
             for alert in alerts
             if (alert.incident_id in known or alert.kind not in RESOLVING)
-            and (alert.kind in RESOLVING or alert.incident_id not in acks)
+            and (alert.kind in RESOLVING or alert.incident_id not in self._acked)
         ]
 
     def _as_it_is_now(self, alert: Alert) -> Alert:
@@ -159,13 +173,13 @@ class _Composing:
             return not alert.executor and target is not None and is_doubted(target, self._outages)
         if alert.kind in RESOLVING:
             return alert.incident_id in untold and not route.keeps_incidents
-        if outage is not None and route.name in outage.routes and outage.covers(alert.executor, alert.opened_at):
+        if outage is not None and route.name in outage.routes and outage.covers(alert.opened_at):
             return outage.is_open or alert.kind in _DOUBTFUL
         if target is None or route.name not in target.routes:
             return False
-        if alert.kind in _DOUBTFUL and target.had(alert.target, alert.opened_at):
+        if alert.kind in _DOUBTFUL and target.had(alert.opened_at):
             return True
-        return target.has(alert.target, alert.opened_at)
+        return target.has(alert.opened_at)
 
     def _without_doubted(
         self, route: Route, told: list[Alert], items: dict[str, list[Item]]
@@ -181,7 +195,7 @@ class _Composing:
         held_until = 0
         for alert in told:
             outage = self._outages.get(alert.executor)
-            if outage is None or not outage.covers(alert.executor, alert.opened_at):
+            if outage is None or not outage.covers(alert.opened_at):
                 kept.append(alert)
             elif alert.untold and alert.kind in RESOLVING:
                 verdict = f"not told: it recovered while executor {alert.executor} was doubted"

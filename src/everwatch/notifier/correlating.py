@@ -1,6 +1,6 @@
 """Incidents of many monitors within one transaction: what counts, and which alerts they stand in for."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
@@ -25,12 +25,13 @@ class Correlating:
     def __init__(self, work: Work, rules: Rules, now: int) -> None:
         self._work = work
         self._rules = rules
-        self._now = self._at = now
+        self._now = now
         self._targets: dict[str, TargetIncident] = {}
         self._outages: dict[str, ExecutorOutage] = {}
         self._changed_targets: set[str] = set()
         self._changed_outages: set[str] = set()
-        self._told: list[Told] = []
+        self.told: list[Told] = []
+        """Alerts of targets and executors for operators."""
 
     def meet(self, targets: Collection[str], transitions: Iterable[Transition]) -> None:
         """Learn of all that this pass concerns: it is locked, so it is asked for once."""
@@ -41,8 +42,6 @@ class Correlating:
     def count(self, before: Incident | None, step: Step, transition: Transition | None = None) -> Incident | None:
         """Return the incident after a step, with its part in others; count it there, or no more."""
         after = step.incident
-        # clocks differ: what ends is not over before it began
-        self._at = max(self._now, transition.at if transition is not None else 0)
         if transition is not None and self._is_suspect(transition):
             known = self._outage(transition.executor)
             self._put_outage(
@@ -51,7 +50,8 @@ class Correlating:
         open_id = after.incident_id if after is not None and after.phase is not Phase.CLOSED else ""
         goes_on = before is not None and before.incident_id == open_id
         if before is not None and before.phase is not Phase.CLOSED and not goes_on:
-            self._end(before)
+            # clocks differ: what ends is not over before it began
+            self._end(before, max(self._now, transition.at if transition is not None else 0))
         if after is None:
             return None
         if not open_id:
@@ -75,35 +75,30 @@ class Correlating:
         part_of = incident.part_of if incident is not None else ""
         has_it_open = route.keeps_incidents and alert.kind in RESOLVING and part_of in ("", ITSELF)
         outage, target = self._outage(alert.executor), self._target(alert.target)
-        if outage.is_open and outage.covers(alert.executor, alert.opened_at):
+        if outage.is_open and outage.covers(alert.opened_at):
             if route.name not in outage.routes:
                 self._put_outage(replace(outage, routes=(*outage.routes, route.name)))
                 opened = executor_outages.alert_of(outage, AlertKind.OPENED, self._now)
-                self._told.append((route, f"{outage.incident_id}/opened", opened))
+                self.told.append((route, f"{outage.incident_id}/opened", opened))
             return "" if has_it_open else "by the incident of its executor"
-        if target.has(alert.target, alert.opened_at):
+        if target.has(alert.opened_at):
             if route.name not in target.routes:
                 self._put_target(replace(target, routes=(*target.routes, route.name)))
                 opened = target_incidents.alert_of(target, AlertKind.OPENED, target.opened_at)
-                self._told.append((route, f"{target.incident_id}/opened", opened))
+                self.told.append((route, f"{target.incident_id}/opened", opened))
             return "" if has_it_open else "by the incident of its target"
         if alert.kind not in RESOLVING or has_it_open or part_of == ITSELF:
             return ""
         # its beginning was told by what is over by now
-        over = target.had(alert.target, alert.opened_at) and route.name in target.routes
-        over = over or (outage.covers(alert.executor, alert.opened_at) and route.name in outage.routes)
+        over = target.had(alert.opened_at) and route.name in target.routes
+        over = over or (outage.covers(alert.opened_at) and route.name in outage.routes)
         return "by the incident that it was part of" if part_of or over else ""
 
     def is_held(self, alert: Alert) -> bool:
         """Tell whether users are not told of an alert for now, as its executor is doubted."""
         outage = self._outage(alert.executor)
         until = outage.holds_until(self._rules.own_outage, self._now)
-        return until > 0 and outage.covers(alert.executor, alert.opened_at)
-
-    def told(self) -> Iterator[Told]:
-        """Yield what operators are told of targets and executors."""
-        yield from self._told
-        self._told = []
+        return until > 0 and outage.covers(alert.opened_at)
 
     def release(self) -> None:
         """Let users be told of what executors found that have been doubted for too long; operators are told so.
@@ -127,7 +122,7 @@ class Correlating:
 
     def _begin(self, incident: Incident) -> Incident:
         outage = self._outage(incident.executor)
-        if outage.is_open and outage.covers(incident.executor, incident.opened_at):
+        if outage.is_open and outage.covers(incident.opened_at):
             self._put_outage(executor_outages.after_doubted_failure(outage))
             return replace(incident, part_of=outage.incident_id)
         if not target_incidents.is_counted(incident):
@@ -138,16 +133,16 @@ class Correlating:
         self._put_target(after)
         return replace(incident, counted=True, part_of=after.incident_id)
 
-    def _end(self, incident: Incident) -> None:
+    def _end(self, incident: Incident, at: int) -> None:
         outage = self._outage(incident.executor)
-        if outage.is_open and outage.covers(incident.executor, incident.opened_at):
-            after = executor_outages.after_recovery(outage, self._at)
+        if outage.is_open and outage.covers(incident.opened_at):
+            after = executor_outages.after_recovery(outage, at)
             self._put_outage(after)
             if not after.is_open:
                 self._tell(after.routes, f"{after.incident_id}/closed", after, AlertKind.CLOSED)
         if not incident.counted:
             return
-        left, closed = target_incidents.after_end(self._target(incident.target), self._at, self._rules.correlation)
+        left, closed = target_incidents.after_end(self._target(incident.target), at, self._rules.correlation)
         self._put_target(left)
         # of one that all doubted executors found, operators were told by theirs
         if closed is not None and not is_doubted(closed, self._outages):
@@ -163,12 +158,13 @@ class Correlating:
                     alert = target_incidents.alert_of(known, kind, self._now)
                 else:
                     alert = executor_outages.alert_of(known, kind, self._now)
-                self._told.append((route, item_id, alert))
+                self.told.append((route, item_id, alert))
 
     def _stands_for(self, incident: Incident) -> bool:
+        outage = self._outage(incident.executor)
         return incident.part_of in (
             self._target(incident.target).incident_id,
-            self._outage(incident.executor).incident_id if self._outage(incident.executor).is_open else "",
+            outage.incident_id if outage.is_open else "",
         )
 
     def _is_suspect(self, transition: Transition) -> bool:
@@ -192,5 +188,5 @@ class Correlating:
 def is_doubted(known: TargetIncident, outages: dict[str, ExecutorOutage]) -> bool:
     """Tell whether all that found the failures of a target's incident are executors that were doubted then."""
     return bool(known.executors) and all(
-        name in outages and outages[name].covers(name, known.opened_at) for name in known.executors
+        name in outages and outages[name].covers(known.opened_at) for name in known.executors
     )

@@ -60,10 +60,10 @@ class ExecutorOutage(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether the executor is doubted."""
         return bool(self.incident_id) and not self.closed_at
 
-    def covers(self, executor: str, opened_at: int) -> bool:
-        """Tell whether a failure that an executor found at an instant is, or was, doubted."""
+    def covers(self, opened_at: int) -> bool:
+        """Tell whether a failure that this executor found at an instant is, or was, doubted."""
         is_within = self.since <= opened_at and (not self.closed_at or opened_at <= self.closed_at)
-        return bool(self.incident_id) and executor == self.executor and is_within
+        return bool(self.incident_id) and is_within
 
     def holds_until(self, rules: OwnOutage, now: int) -> int:
         """Return until when what it found is held, and then looked at again; 0 if it is told now."""

@@ -99,5 +99,5 @@ _ORDER = {
 }
 
 
-def _urgency(alert: Alert) -> tuple[int, int, int]:
-    return _ORDER[alert.kind], -URGENCY.index(alert.severity), alert.at
+def _urgency(alert: Alert) -> tuple[int, bool, int, int]:
+    return _ORDER[alert.kind], not alert.subject, -URGENCY.index(alert.severity), alert.at

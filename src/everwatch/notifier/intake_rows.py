@@ -1,10 +1,10 @@
 """Rows of what was taken in: offsets, users, events and the incidents that come of them."""
 
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Dialect, and_, bindparam, delete, select, tuple_, update
+from sqlalchemy import Dialect, Select, and_, bindparam, delete, select, tuple_, update
 
 from everwatch.model import Scalar, Transition
 from everwatch.notifier.incidents import Incident
@@ -150,8 +150,16 @@ class IntakeRows(Rows):
         )
         return [Event(id_, number, taken_at, _decode_transition(text)) for id_, number, taken_at, text in rows]
 
-    def pass_over_event(self, partitions: Collection[int], now: int, verdict: str) -> None:
-        """Give the oldest event up that is due to be judged, without reading what it says."""
+    def pass_over(self, partitions: Collection[int], now: int, verdict: str) -> None:
+        """Give up what a pass of one would judge, without reading its document.
+
+        An incident that has stopped flapping comes first: its next change judges it. Else it is the oldest event.
+        """
+        key = _incident.user_id, _incident.monitor_id
+        first = self._connection.execute(_settling(select(*key), partitions, now, 1)).one_or_none()
+        if first is not None:
+            self._connection.execute(update(incidents).where(tuple_(*key) == tuple_(*first)).values(settles_at=0))
+            return
         oldest = (
             select(_event.event_id)
             .where(_event.judge_at.is_not(None), _event.judge_at <= now, _event.partition.in_(partitions))
@@ -186,10 +194,7 @@ class IntakeRows(Rows):
     def incidents_to_settle(self, partitions: Collection[int], now: int, most: int) -> list[tuple[int, Incident]]:
         """Return incidents that have flapped until ``now``, with their partitions."""
         rows = self._connection.execute(
-            select(_incident.partition, _incident.document)
-            .where(_incident.settles_at > 0, _incident.settles_at <= now, _incident.partition.in_(partitions))
-            .order_by(_incident.settles_at)
-            .limit(most)
+            _settling(select(_incident.partition, _incident.document), partitions, now, most)
         )
         return [(number, _decode_incident(text)) for number, text in rows]
 
@@ -217,3 +222,9 @@ class IntakeRows(Rows):
             .limit(most)
         )
         return [(_decode_transition(text), taken_at, verdict) for text, taken_at, verdict in rows]
+
+
+def _settling(wanted: Select[Any], partitions: Collection[int], now: int, most: int) -> Select[Any]:
+    due = _incident.settles_at > 0, _incident.settles_at <= now, _incident.partition.in_(partitions)
+    # in one order, so that what is passed over is what failed
+    return wanted.where(*due).order_by(_incident.settles_at, _incident.user_id, _incident.monitor_id).limit(most)

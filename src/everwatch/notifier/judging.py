@@ -25,7 +25,7 @@ _LOOK_AGAIN_MS = 1_000
 
 
 class Judged(NamedTuple):
-    """How many events a pass has judged, and how many alerts came of them."""
+    """Numbers of a pass: events and incidents that it has judged, and alerts that came of them."""
 
     events: int
     alerts: int
@@ -34,21 +34,24 @@ class Judged(NamedTuple):
 def judge(
     storage: Storage, rules: Rules, partitions: Collection[int], topic: str, now: int, most: int = MOST_EVENTS
 ) -> Judged:
-    """Judge the oldest events of these partitions of ``topic``, and incidents that have stopped flapping."""
+    """Judge incidents that have stopped flapping, then the oldest events of these partitions of ``topic``.
+
+    At most ``most`` of both together: a pass of one that fails says which one it is (``pass_over``).
+    """
     if not partitions:
         return Judged(0, 0)
     with storage.begin() as work:
         # mostly there is nothing, and then nothing is locked or written
-        if not work.events_to_judge(partitions, now, 1) and not work.incidents_to_settle(partitions, now, 1):
+        if not work.incidents_to_settle(partitions, now, 1) and not work.events_to_judge(partitions, now, 1):
             return Judged(0, 0)
         work.lock([Partition(topic, number) for number in partitions])
-        events = work.events_to_judge(partitions, now, most)
         settling = work.incidents_to_settle(partitions, now, most)
+        events = work.events_to_judge(partitions, now, most - len(settling)) if len(settling) < most else []
         if not events and not settling:
             return Judged(0, 0)
         judging = _Judging(work, rules, now)
         judging.run(settling, events)
-        return Judged(len(events), judging.write())
+        return Judged(len(settling) + len(events), judging.write())
 
 
 class _Judging:
@@ -141,8 +144,7 @@ class _Judging:
     def write(self) -> int:
         """Write what has changed; return the number of alerts that wait now."""
         work = self._work
-        for route, item_id, alert in self._correlating.told():
-            self._alerts.append((route, item_id, alert))
+        self._alerts += self._correlating.told
         self._correlating.write()
         work.put_incidents(self._changed.values())
         work.put_verdicts(self._verdicts)
@@ -234,7 +236,7 @@ def release_held(storage: Storage, rules: Rules, now: int) -> None:
         correlating = Correlating(work, rules, now)
         correlating.meet((), ())
         correlating.release()
-        put_alerts(work, now, list(correlating.told()))
+        put_alerts(work, now, correlating.told)
         correlating.write()
 
 

@@ -26,8 +26,9 @@ from everwatch.network.guard import Guard
 from everwatch.network.http_client import HttpClient
 from everwatch.network.resolver import Resolver
 from everwatch.notifier.dispatch import Dispatcher, Limits, resolve_doubts
+from everwatch.notifier.housekeeping import chores, run_chores
 from everwatch.notifier.intake import build_batch, take_in
-from everwatch.notifier.judging import ask_contacts, end_snoozes, release_held
+from everwatch.notifier.judging import ask_contacts
 from everwatch.notifier.metrics import REFUSED, TAKEN_IN
 from everwatch.notifier.planner import Planner
 from everwatch.notifier.rules_file import RulesFile
@@ -36,7 +37,6 @@ from everwatch.notifier.senders.over_http import HttpSender
 from everwatch.notifier.storage import SCHEMA, Storage, database_url_of, open_storage
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.processes import Process
-from everwatch.schedule.duration import DAY_MS, HOUR_MS
 from everwatch.store.database import as_writer
 from everwatch.store.interface import StoreBusy
 
@@ -47,7 +47,6 @@ WAIT_S = 0.2
 PLAN_EVERY_S = 0.25
 FINISH_S = 5.0
 HOUSEKEEPING_EVERY_S = 10.0
-_TRIMMED_AT_ONCE = 2_000
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 # whatever an operator names in the rules may be reached: they could send there by hand
 _ANYWHERE = Guard((ip_network("0.0.0.0/0"), ip_network("::/0")))
@@ -204,19 +203,13 @@ class Notifier(Process):
             self._planned.clear()
 
     async def _keep_house(self) -> None:
-        """Follow the rules' file, decide on what a dead notifier left, and delete what is old."""
+        """Follow the rules' file, and do the periodic work."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_EVERY_S)
             await asyncio.to_thread(self._rules.look)
             now = self.clock.now_ms()
-            await self._in_database(partial(resolve_doubts, self._open, self._rules.current, now, everything=False))
-            while await self._in_database(partial(end_snoozes, self._open, self._rules.current, now)):
-                pass
-            await self._in_database(partial(release_held, self._open, self._rules.current, now))
-            await self._in_database(partial(_trim_shared, self._open, now - HOUR_MS))
-            days = self.settings.keep_deliveries_days
-            if days:
-                await self._in_database(partial(_trim, self._open, now - days * DAY_MS))
+            todo = chores(self._open, self._rules.current, now, self.settings.keep_deliveries_days)
+            await run_chores(todo, self._in_database, self._complain)
 
     # --- the database -------------------------------------------------------------------------------------------------
 
@@ -257,13 +250,3 @@ def _note_beginning(storage: Storage, now: int) -> None:
     # not with the first batch: that may hold the very first signup, and the down that came of it just before
     with storage.begin() as work:
         work.begun_at(now)
-
-
-def _trim(storage: Storage, before: int) -> int:
-    with storage.begin() as work:
-        return work.trim(before, _TRIMMED_AT_ONCE)
-
-
-def _trim_shared(storage: Storage, before: int) -> None:
-    with storage.begin() as work:
-        work.trim_shared(before)

@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 class Planner:
     """Judges events and composes messages. ``complain(subject, sentence)`` reports what went wrong.
 
-    After an unexpected error the next pass takes half as many events or groups, down to the one that causes it, which
-    is passed over so that it stops no other.
+    After an unexpected error the next pass takes half as many events or groups, down to the one that causes it. That
+    one is passed over, so that it stops no other.
     """
 
     def __init__(self, storage: Storage, topic: str, complain: Callable[[str, str], None]) -> None:
@@ -41,7 +41,7 @@ class Planner:
             self._failed("judging", error)
             if self._most_events == 1:
                 with storage.begin() as work:
-                    work.pass_over_event(partitions, now, "it could not be judged; see the notifier's log")
+                    work.pass_over(partitions, now, "it could not be judged; see the notifier's log")
             self._most_events = max(1, self._most_events // 2)
         try:
             groups = compose(storage, rules, now, self._most_groups)
@@ -59,5 +59,5 @@ class Planner:
     def _failed(self, about: str, error: Exception) -> None:
         if is_retryable(error):
             raise error
-        self._complain(about, f"{about} failed, and what it fails for is passed over: {type(error).__name__}: {error}")
+        self._complain(about, f"{about} failed; the cause will be passed over: {type(error).__name__}: {error}")
         logger.debug("%s failed", about, exc_info=error)

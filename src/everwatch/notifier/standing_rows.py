@@ -21,7 +21,7 @@ class Waiting(NamedTuple):
 
 
 class FailingServer(NamedTuple):
-    """A server to which attempts failed: how many messages wait for it, since when, and what the last attempt says."""
+    """A server to which attempts failed. ``amount``: of messages that wait; ``reason``: of one of them."""
 
     lane: str
     amount: int

@@ -66,14 +66,13 @@ class TargetIncident(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether an incident of the target is open."""
         return bool(self.incident_id)
 
-    def has(self, target: str, opened_at: int) -> bool:
-        """Tell whether a monitor of ``target`` that failed at ``opened_at`` belongs to the open incident."""
-        return self.is_open and target == self.target and opened_at >= self.since
+    def has(self, opened_at: int) -> bool:
+        """Tell whether a monitor of this target that failed at ``opened_at`` belongs to the open incident."""
+        return self.is_open and opened_at >= self.since
 
-    def had(self, target: str, opened_at: int) -> bool:
-        """Tell whether a monitor of ``target`` that failed at ``opened_at`` belongs to the one that closed last."""
-        is_over = not self.is_open and self.closed_at > 0
-        return is_over and target == self.target and self.since <= opened_at <= self.closed_at
+    def had(self, opened_at: int) -> bool:
+        """Tell whether a monitor of this target that failed at ``opened_at`` belongs to the one that closed last."""
+        return not self.is_open and self.closed_at > 0 and self.since <= opened_at <= self.closed_at
 
     def paces(self, now: int) -> bool:
         """Tell whether users' messages about this target are paced."""

@@ -46,6 +46,11 @@ def subject_of(message: Message) -> str:
     prefix = "Test: " if message.is_test else ""
     if sum(counts.values()) == 1:
         return prefix + headline_of(message.alerts[0])
+    # an incident of many monitors must not read as one among others
+    shared = next((alert for alert in message.alerts if alert.subject), None)
+    if shared is not None:
+        counts[shared.kind.value] -= 1
+        prefix += f"{headline_of(shared)}; also "
     words = [f"{counts[kind.value]} {word}" for kind, word in _COUNTED.items() if counts.get(kind.value)]
     return prefix + ", ".join(words)
 

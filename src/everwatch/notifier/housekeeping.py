@@ -1,0 +1,54 @@
+"""Periodic work of the notifier beside its loops."""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
+
+from everwatch.core.errors import is_retryable
+from everwatch.notifier.dispatch import resolve_doubts
+from everwatch.notifier.judging import end_snoozes, release_held
+from everwatch.notifier.routes import Rules
+from everwatch.notifier.storage import Storage
+from everwatch.schedule.duration import DAY_MS, HOUR_MS
+
+_TRIMMED_AT_ONCE = 2_000
+
+Chore = tuple[str, Callable[[], object]]
+"""The name of a chore, and what does it."""
+
+
+def chores(storage: Storage, rules: Rules, now: int, keep_days: int) -> Iterator[Chore]:
+    """Yield the chores that are due at ``now`` with their names; each is one transaction, and needs none of the others.
+
+    ``keep_days``: for how long events and settled messages are kept; 0: for ever.
+    """
+    yield "deciding on messages in doubt", partial(resolve_doubts, storage, rules, now, everything=False)
+    yield "ending snoozes", partial(end_snoozes, storage, rules, now)
+    yield "releasing held alerts", partial(release_held, storage, rules, now)
+    yield "deleting targets without failures", partial(_trim_shared, storage, now - HOUR_MS)
+    if keep_days:
+        yield "deleting old messages", partial(_trim, storage, now - keep_days * DAY_MS)
+
+
+async def run_chores(
+    todo: Iterable[Chore],
+    in_database: Callable[[Callable[[], object]], Awaitable[object]],
+    complain: Callable[[str, str], None],
+) -> None:
+    """Do these chores. One that fails is reported, and stops no other; raises what may be tried again."""
+    for name, chore in todo:
+        try:
+            await in_database(chore)
+        except Exception as error:
+            if is_retryable(error):
+                raise
+            complain(name, f"{name} failed and will be retried: {type(error).__name__}: {error}")
+
+
+def _trim(storage: Storage, before: int) -> None:
+    with storage.begin() as work:
+        work.trim(before, _TRIMMED_AT_ONCE)
+
+
+def _trim_shared(storage: Storage, before: int) -> None:
+    with storage.begin() as work:
+        work.trim_shared(before)
