@@ -18,7 +18,7 @@ def read_availability(reader: Reader, user_id: str, monitor_id: str, begin: int,
 def read_availabilities(
     reader: Reader, user_id: str, monitors: Mapping[str, Monitor | None], begin: int, end: int, bars: int
 ) -> dict[str, Availability]:
-    """Return the availability of monitors of a user (None: deleted). The user's history is read once for all of them.
+    """Return the availability of a user's monitors (None: a deleted one); the history is read once for all of them.
 
     A history has every monitor that the user ever had: read for each monitor, it would cost the square of their number.
     """
