@@ -111,14 +111,14 @@ class OwnedPartitions:
             await asyncio.sleep(LOOK_S)
 
     def invalidate(self) -> None:
-        """Whatever is being opened now is not to be owned."""
+        """Have ``open``, if it is under way, give up."""
         self._generation += 1
 
     async def close(self, numbers: Iterable[int], closed: Callable[[int, int], Awaitable[None]]) -> None:
         """Give up these partitions; when this returns, no sweep and no change of theirs is under way.
 
-        ``closed`` is told of each how far its ticks are emitted, with the sweep that was under way. One whose sweep
-        takes long keeps no other one waiting.
+        ``closed`` is called for each with its ``emitted_to`` after the sweep that was under way. A partition whose sweep
+        takes long does not delay the others.
         """
         closing = [self._open[number] for number in numbers]
         self.abandon(numbers)
@@ -131,7 +131,7 @@ class OwnedPartitions:
         await asyncio.gather(*map(close, closing))
 
     def abandon(self, numbers: Iterable[int] | None = None) -> None:
-        """Own these no more, or none; whatever is under way will find that its partition is lost."""
+        """Give up these partitions, or all; work that is under way finds that its partition is lost."""
         self.invalidate()
         gone = self.owned if numbers is None else set(numbers)
         self._own({number: partition for number, partition in self._open.items() if number not in gone})
@@ -163,8 +163,8 @@ class OwnedPartitions:
 
     def _put_away(self, partition: OwnedPartition) -> None:
         timetable = partition.timetable
-        # who is durable and not yet in the timetable would be missing for ever
-        # nor would whoever takes it up know of entries that were passed over
+        # a monitor that is durable and not yet in the timetable would be missing for ever, and the next owner would not
+        # know of entries that were passed over
         is_whole = not self._store().undecodable.count(partition.number)
         if timetable.can_be_saved and partition.ceiling is None and is_whole:
             mark = TimetableMark(self._planner.form, timetable.newest_since, timetable.newest_gone)

@@ -24,7 +24,7 @@ class Quotas:
     def __init__(self, work: Writing, plans: Plans) -> None:
         self._work = work
         self._plans = plans
-        self._settled: dict[int, int] = {}
+        self._emitted_to: dict[int, int] = {}
         # by partition and user: how many, and whether these are all of them
         self._counted: dict[tuple[int, str], tuple[int, bool]] = {}
 
@@ -84,9 +84,9 @@ class Quotas:
         return self._plans.limits_of(user.plan if user else USUAL_PLAN)
 
     def _is_counted_in(self, partition: int, monitor: Monitor | None) -> bool:
-        if partition not in self._settled:
-            self._settled[partition] = self._work.owned(partition).emitted_to
-        return _counts(monitor, self._settled[partition])
+        if partition not in self._emitted_to:
+            self._emitted_to[partition] = self._work.owned(partition).emitted_to
+        return _counts(monitor, self._emitted_to[partition])
 
     async def _count(self, partition: int, user_id: str, most: int) -> tuple[int, bool]:
         """Count a user's monitors up to a little more than ``most``; gives the number, and whether these are all."""

@@ -1,38 +1,34 @@
 """Keys of the store's two indexes by time: what falls due, and what changes a monitor.
 
-Keys begin with NUL, which no entry's key does.
+Keys begin with NUL. No entry's key does: ids have no control characters.
 """
 
 from everwatch.encoding import codec, table_records
 from everwatch.encoding.table_records import NO_DATES, Dates
 from everwatch.model import Monitor
 
-# ids have no control characters, so no entry's key begins with one
-DUE = b"\0D"
-
-CHANGE = b"\0W"
-
-# what fits into the keys of the indexes
+DUE, CHANGE = b"\0D", b"\0W"
+# instants have eight bytes in the keys
 _END_OF_TIME = 2**63
 
 
 def due_key(due: int, key: bytes) -> bytes:
-    """The key in the index of what is due, of the monitor ``key`` at the instant ``due``."""
+    """Return the key in the index of due items, of the monitor ``key`` at the instant ``due``."""
     return DUE + due.to_bytes(8, "big") + key
 
 
 def change_key(due: int, key: bytes) -> bytes:
-    """The key in the index of changes, of the monitor ``key`` at the instant ``due``."""
+    """Return the key in the index of changes, of the monitor ``key`` at the instant ``due``."""
     return CHANGE + due.to_bytes(8, "big") + key
 
 
 def index_keys(key: bytes, dates: Dates) -> list[bytes]:
-    """The keys in the indexes of a monitor with these dates."""
+    """Return the keys in both indexes of a monitor with these dates."""
     return [due_key(due, key) for due in dates.due] + [change_key(due, key) for due in dates.wake]
 
 
 def dates_of_entry(key: bytes, value: bytes) -> Dates:
-    """The dates of a table entry, whichever version of the schema wrote it; none of one that cannot be decoded."""
+    """Return the dates of a table entry of any schema version; none for one that cannot be decoded."""
     monitor_id = key.partition(codec.SEPARATOR)[2]
     if not monitor_id or codec.is_bookkeeping(monitor_id):
         return NO_DATES

@@ -1,21 +1,30 @@
 """Status pages: what whoever has the key sees, and what nobody does."""
 
+import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from xml.etree import ElementTree
 
 import msgspec
 import pytest
-from support.api import START, Api, api
+from multidict import CIMultiDict, CIMultiDictProxy
+from support.api import START, Api, api, entry
 
+from everwatch.api.database import Database
 from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
-from everwatch.api.status_facts import outages_of, windows_of
+from everwatch.api.problems import Problem
+from everwatch.api.routing import Call
+from everwatch.api.status_facts import outages_of, status_facts, windows_of
+from everwatch.api.status_pages import StatusPages
+from everwatch.api.tokens import new_ping_secret
+from everwatch.core.clock import SettableClock
 from everwatch.core.errors import StoreError
 from everwatch.model import Maintenance, Monitor, State, Transition, User
-from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
+from everwatch.store import CatalogueEntry, MemoryStore, Partition, Received, SinkBatch, Stretch
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -127,6 +136,76 @@ async def test_many_visitors_cost_one_question_in_half_a_minute(server: Api) -> 
     assert "1 of 2 does not work" in words((await server.call("GET", where, token=None)).data.decode())
 
 
+class CountedStore(MemoryStore):
+    """A store that counts the questions of status pages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: Counter[str] = Counter()
+
+    def monitors(self, user_id: str) -> list[Monitor]:
+        self.asked["monitors"] += 1
+        return super().monitors(user_id)
+
+    def history(self, user_id: str = "") -> Iterator[Stretch]:
+        self.asked["history"] += 1
+        return super().history(user_id)
+
+
+def counted_store(*monitor_ids: str) -> CountedStore:
+    """A store with one user, whose monitors are down."""
+    found = CountedStore()
+    user = User("ann", "pro", {}, monitor_ids, START, START - DAY)
+    monitors = [msgspec.structs.replace(monitor(each), state=State.DOWN, state_since=START) for each in monitor_ids]
+    place, entries = Partition("changelog", 0), entry(user, *monitors)
+    received = [Received(place, offset, START, each) for offset, each in enumerate(entries)]
+    found.apply(SinkBatch(START, {place: len(entries)}, entries=received))
+    return found
+
+
+def call_of(key: str) -> Call:
+    return Call({"key": key}, CIMultiDictProxy(CIMultiDict()))
+
+
+async def test_visitors_that_come_together_cost_one_question_and_one_that_leaves_harms_no_other() -> None:
+    found, keys, clock = counted_store("a"), PingKeys(), SettableClock(START)
+    keys.put(new_ping_secret(START))
+    pages, call = StatusPages(Database(lambda: found, clock), keys, clock), call_of(keys.status_key_of("ann"))
+    leaving = asyncio.create_task(pages.html(call))
+    others = [asyncio.create_task(visit(call)) for visit in (pages.html, pages.html, pages.atom)]
+    await asyncio.sleep(0)
+    leaving.cancel()
+    answers = await asyncio.gather(*others)
+    assert answers[0].body == answers[1].body
+    assert found.asked["monitors"] == 1
+    gone = call_of(keys.status_key_of("bob"))
+    for outcome in await asyncio.gather(pages.html(gone), pages.html(gone), return_exceptions=True):
+        assert isinstance(outcome, Problem)
+
+
+async def test_a_page_does_not_give_a_newer_key_to_who_has_an_older_one() -> None:
+    found, keys, clock = counted_store("a"), PingKeys(), SettableClock(START)
+    older, newer = new_ping_secret(START), new_ping_secret(START + 1)
+    keys.put(newer)
+    newer_key = keys.status_key_of("ann")
+    keys.put(older)
+    older_key = keys.status_key_of("ann")
+    assert older_key != newer_key
+    pages = StatusPages(Database(lambda: found, clock), keys, clock)
+    assert newer_key.encode() in (await pages.html(call_of(newer_key))).body
+    assert newer_key.encode() not in (await pages.html(call_of(older_key))).body
+
+
+def test_the_history_of_a_user_is_read_once_for_all_monitors() -> None:
+    found = counted_store("a", "b", "c")
+    facts = status_facts(found, "ann", START + HOUR)
+    assert facts is not None
+    assert found.asked["history"] == 1
+    for part in facts.parts:
+        alone = found.availability("ann", part.name, START + HOUR - 90 * DAY, START + HOUR, 90)
+        assert (part.availability, part.days) == (alone.total.availability, alone.bars)
+
+
 async def test_the_feed_has_an_entry_for_each_outage_whose_id_stays(server: Api) -> None:
     store(server, change(START - 3 * HOUR, State.UP, State.DOWN))
     where = (await paths(server))["atom"]
@@ -151,7 +230,9 @@ async def test_the_feed_has_an_entry_for_each_outage_whose_id_stays(server: Api)
 async def test_no_other_key_opens_a_page_and_none_is_shown_of_who_has_gone(server: Api) -> None:
     where = await paths(server)
     others = server.ping_keys.key_of("ann"), server.ping_keys.badge_key_of("ann", "site")
-    for key in (*others, where["key"][:-1], "x"):
+    # decoding base64 passes over characters that are not of its alphabet
+    name, _, mac = where["key"].partition(".")
+    for key in (*others, where["key"][:-1], "x", f"{name}!.{mac}", f"{name}=.{mac}"):
         assert (await server.call("GET", f"/status/{key}", token=None)).code == "not_found"
     assert (await server.call("GET", f"/badge/{where['key']}.svg", token=None)).code == "not_found"
     assert PingKeys().status_of(where["key"]) is None
@@ -203,3 +284,14 @@ def test_an_outage_that_became_another_ends_where_that_begins() -> None:
     ]
     found = outages_of(latest_first, [monitor("site")])
     assert [(each.state, each.begin, each.end) for each in found] == [(State.DOWN, 4, 5), (State.LATE, 3, 4)]
+
+
+def test_an_outage_that_began_before_the_changes_is_shown() -> None:
+    ended = msgspec.structs.replace(change(START, State.DOWN, State.UP), lasted_ms=20 * DAY)
+    down = msgspec.structs.replace(monitor("mail"), state=State.DOWN, state_since=START - 30 * DAY)
+    asleep = msgspec.structs.replace(down, spec=msgspec.structs.replace(down.spec, monitor_id="other"))
+    found = outages_of([ended], [monitor("site"), down, asleep], wrong={"mail"})
+    assert [(each.monitor_id, each.begin, each.end) for each in found] == [
+        ("site", START - 20 * DAY, START),
+        ("mail", START - 30 * DAY, 0),
+    ]

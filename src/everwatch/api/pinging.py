@@ -66,7 +66,7 @@ class PingKeys:
     def _signed(self, name: bytes, use: bytes) -> str:
         if not self._ordered:
             raise EverwatchError("There is no secret for ping keys yet.")
-        return f"{urlsafe_b64encode(name).decode().rstrip('=')}.{_mac(self._ordered[0], use + name)}"
+        return f"{_encoded(name)}.{_mac(self._ordered[0], use + name)}"
 
     def _named(self, key: str, use: bytes) -> str | None:
         encoded, dot, mac = key.partition(".")
@@ -74,6 +74,8 @@ class PingKeys:
             return None
         try:
             name = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+            if _encoded(name) != encoded:
+                return None  # decoding passes over what is not of the alphabet: one name would have any number of keys
             for secret in self._ordered:
                 if hmac.compare_digest(_mac(secret, use + name).encode(), mac.encode()):
                     return name.decode()
@@ -84,6 +86,10 @@ class PingKeys:
     def _sort(self) -> None:
         ordered = sorted(self._secrets.values(), key=lambda each: (each.created_at, each.secret_id))
         self._ordered = [bytes.fromhex(each.secret) for each in ordered]
+
+
+def _encoded(name: bytes) -> str:
+    return urlsafe_b64encode(name).decode().rstrip("=")
 
 
 def _mac(secret: bytes, signed: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Status pages as HTML and as an Atom feed (RFC 4287), from templates. Pure: no script, nothing of others is loaded."""
+"""Status pages as HTML and as an Atom feed (RFC 4287), from templates. Pure. They run no script and load nothing."""
 
 import hashlib
 from base64 import b64encode
@@ -15,7 +15,7 @@ from everwatch.store.availability import Bar
 _TEMPLATES = Path(__file__).parent / "templates"
 _CSS = (_TEMPLATES / "status.css").read_text("utf-8").replace("\n", "")
 STYLE_SOURCE = f"'sha256-{b64encode(hashlib.sha256(_CSS.encode()).digest()).decode()}'"
-"""What a content security policy allows for the page's style."""
+"""Source of the page's style, for a content security policy."""
 _MAINTENANCE = ("◷", "maintenance", "Maintenance")
 _STATES = {
     State.UP: ("✓", "up", "Up"),
@@ -30,20 +30,20 @@ _SECOND_MS, _MINUTE_MS = 1_000, 60_000
 
 
 def page_of(facts: StatusFacts, feed: str) -> bytes:
-    """Return the page. ``feed``: where its feed is."""
+    """Return the page. ``feed``: the address of its feed."""
     page = _environment.get_template("status.html")
     return page.render(facts=facts, feed=feed, verdict=verdict_of(facts), css=_CSS).encode()
 
 
 def feed_of(facts: StatusFacts, name: str) -> bytes:
-    """Return the feed of outages. ``name``: what tells this page from others, for ids that stay the same."""
+    """Return the feed of outages. ``name``: part of all ids, which stay the same while the page has its key."""
     updated = max((outage.end or outage.begin for outage in facts.outages), default=facts.at)
     feed = _environment.get_template("status.atom")
     return feed.render(facts=facts, name=name, updated=updated, verdict=verdict_of(facts)).encode()
 
 
 def verdict_of(facts: StatusFacts) -> str:
-    """All of a page in a few words."""
+    """Return the heading that sums the page up."""
     wrong, parts = len(facts.wrong), len(facts.parts)
     if wrong:
         return f"{wrong} of {parts} {'does' if wrong == 1 else 'do'} not work"
@@ -59,23 +59,23 @@ def _iso(at: int) -> str:
 
 
 def _share(availability: float | None) -> str:
-    """An availability in words, rounded down: 100 % is said of 100 % alone."""
+    """Return an availability as a percentage, rounded down: only an availability of 1 is 100 %."""
     return "not known" if availability is None else f"{int(availability * 10_000 + 1e-9) / 100:g} %"
 
 
 def _length_of(ms: int) -> str:
-    """A time in words, in minutes if it is longer than one."""
+    """Return a length of time as text: in minutes if it is longer than one, else in seconds."""
     unit = _SECOND_MS if ms < _MINUTE_MS else _MINUTE_MS
     return describe_duration(max(ms // unit, 1) * unit)
 
 
-def _told(day: Bar) -> str:
+def _text_of(day: Bar) -> str:
     begun = f"{datetime.fromtimestamp(day.begin / _SECOND_MS, UTC):%-d %B}"
     return f"{begun}: {_share(day.availability)}"
 
 
 def _look(day: Bar) -> str:
-    """How a day is coloured: an outage of minutes is not a day that was lost."""
+    """Return the CSS class of a day: a day with an outage of minutes is ``part``, not ``down``."""
     if day.availability is None:
         return "unknown"
     return "up" if day.availability == 1 else "part" if day.availability >= _MOST_OF_A_DAY else "down"
@@ -95,7 +95,7 @@ _environment.filters |= {
     "iso": _iso,
     "share": _share,
     "length_of": _length_of,
-    "told": _told,
+    "text_of": _text_of,
     "look": _look,
     "state": _state,
 }

@@ -1,17 +1,18 @@
-"""What a status page tells of a user: states, 90 days of availability, outages and maintenance, from the database.
+"""Facts of a user's status page: states, 90 days of availability, outages and maintenance, from the database.
 
-It tells names, states and times only: reasons of failures, targets and attributes stay inside.
+Names, states and times only: reasons of failures, targets and attributes are not among them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from everwatch.model import At, Cron, Maintenance, Monitor, State, Transition, User
 from everwatch.schedule.cron import cron_times
 from everwatch.schedule.duration import DAY_MS
 from everwatch.schedule.maintenance import maintenance_end
-from everwatch.store.availability import Bar
+from everwatch.store.availability import Availability, Bar
 from everwatch.store.interface import Reader, When
+from everwatch.store.past_reading import read_availabilities
 
 DAYS = 90
 OUTAGE_DAYS = 14
@@ -72,35 +73,43 @@ class StatusFacts(NamedTuple):
 
     @property
     def wrong(self) -> list[ShownMonitor]:
-        """What does not work, and is not in maintenance."""
+        """The parts that are down or late, and not in maintenance."""
         return [part for part in self.parts if part.state in WRONG and not part.in_maintenance]
 
 
 def status_facts(reader: Reader, user_id: str, now: int) -> StatusFacts | None:
-    """Gather what a user's page tells; None if there is no such user. Raises StoreError."""
+    """Gather the facts of a user's page; None if there is no such user. Raises StoreError."""
     user = reader.user(user_id)
     if user is None:
         return None
     public = [each for each in reader.monitors(user_id) if _is_public(each)]
     shown = public[:MOST_MONITORS]
+    by_id = {each.spec.monitor_id: each for each in shown}
+    had = read_availabilities(reader, user_id, by_id, now - DAYS * DAY_MS, now, DAYS)
     groups: dict[str, list[ShownMonitor]] = {}
     for monitor in sorted(shown, key=lambda each: (_group_of(each), _name_of(each))):
-        groups.setdefault(_group_of(monitor), []).append(_part(reader, user, monitor, now))
+        groups.setdefault(_group_of(monitor), []).append(_part(user, monitor, had[monitor.spec.monitor_id], now))
+    wrong = {each.spec.monitor_id for each in shown if each.state in WRONG and not _is_in_maintenance(user, each, now)}
     changes = reader.transitions(user_id, when=When(since=now - OUTAGE_DAYS * DAY_MS), limit=_MOST_TRANSITIONS)
     return StatusFacts(
         title=str(user.attributes.get("name") or user_id),
         at=now,
         groups=groups,
-        outages=outages_of(changes, shown),
+        outages=outages_of(changes, shown, wrong),
         windows=windows_of(user, shown, now),
         left_out=len(public) - len(shown),
     )
 
 
-def outages_of(changes: Iterable[Transition], monitors: Iterable[Monitor]) -> list[Outage]:
-    """Return the times in which monitors were down or late, the latest first, of changes that have the latest first."""
+def outages_of(changes: Iterable[Transition], monitors: Sequence[Monitor], wrong: Collection[str] = ()) -> list[Outage]:
+    """Return the times in which monitors were down or late, the latest first.
+
+    ``changes``: the latest first; an outage that began before them is among the times, too. ``wrong``: the monitors
+    that are down or late now, by id.
+    """
     names = {each.spec.monitor_id: _name_of(each) for each in monitors}
     ended: dict[str, int] = {}
+    earliest: dict[str, Transition] = {}
     found = []
     for change in changes:
         monitor_id = change.monitor_id
@@ -109,7 +118,15 @@ def outages_of(changes: Iterable[Transition], monitors: Iterable[Monitor]) -> li
         if change.to_state in WRONG:
             found.append(Outage(names[monitor_id], monitor_id, change.to_state, change.at, ended.get(monitor_id, 0)))
         ended[monitor_id] = change.at
-    return found[:MOST_OUTAGES]
+        earliest[monitor_id] = change
+    for monitor in monitors:
+        monitor_id = monitor.spec.monitor_id
+        first = earliest.get(monitor_id)
+        if first is None and monitor_id in wrong:
+            found.append(Outage(names[monitor_id], monitor_id, monitor.state, monitor.state_since, 0))
+        elif first is not None and first.from_state in WRONG and first.lasted_ms:
+            found.append(Outage(names[monitor_id], monitor_id, first.from_state, first.at - first.lasted_ms, first.at))
+    return sorted(found, key=lambda each: each.begin, reverse=True)[:MOST_OUTAGES]
 
 
 def windows_of(user: User, monitors: Iterable[Monitor], now: int) -> list[Window]:
@@ -135,11 +152,13 @@ def _spans(maintenance: Iterable[Maintenance], now: int) -> Iterator[tuple[int, 
             yield begin, begin + each.duration_ms
 
 
-def _part(reader: Reader, user: User, monitor: Monitor, now: int) -> ShownMonitor:
-    had = reader.availability(user.user_id, monitor.spec.monitor_id, now - DAYS * DAY_MS, now, DAYS)
-    windows = (*user.maintenance, *monitor.spec.policy.maintenance)
-    in_maintenance = maintenance_end(windows, now) > 0
+def _part(user: User, monitor: Monitor, had: Availability, now: int) -> ShownMonitor:
+    in_maintenance = _is_in_maintenance(user, monitor, now)
     return ShownMonitor(_name_of(monitor), monitor.state, in_maintenance, had.total.availability, had.bars)
+
+
+def _is_in_maintenance(user: User, monitor: Monitor, now: int) -> bool:
+    return maintenance_end((*user.maintenance, *monitor.spec.policy.maintenance), now) > 0
 
 
 def _is_public(monitor: Monitor) -> bool:

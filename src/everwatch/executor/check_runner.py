@@ -401,11 +401,10 @@ class Checks:
         outcome = await run_job(job, tick, self._context, partial(self._reporting.complain, tick.kind))
         # what waits for its turn has not begun
         started_at += round(outcome.waited_ms)
-        duration_ms = max(0.0, round((self._clock.monotonic_s() - began_s) * 1000 - outcome.waited_ms, 3))
+        ended_s = self._clock.monotonic_s()
+        duration_ms = max(0.0, round((ended_s - began_s) * 1000 - outcome.waited_ms, 3))
         reached = reaches(outcome)
-        unreached = 0
-        if reached is not None:
-            unreached = self._reachability.note(host or target_of(job), reached, self._clock.monotonic_s())
+        unreached = 0 if reached is None else self._reachability.note(host or target_of(job), reached, ended_s)
         self._reporting.report(tick, outcome, started_at, duration_ms, delivered, unreached)
         # a name that no kind has may be anything
         count_check(priority, tick, tick.kind if job.kind else "unknown", outcome, started_at, duration_ms)

@@ -1,7 +1,7 @@
-"""How much of the world an executor reaches. Pure.
+"""Share of an executor's targets that it does not reach. Pure.
 
-An executor that loses its uplink sees every target fail, and no single result can tell that from targets that are
-down. All of them together can: so a result that did not reach its target says how many others were not reached lately.
+An executor that loses its uplink sees every target fail. One result alone cannot tell that from a target that is down;
+so a result that did not reach its target carries the percentage of targets that were not reached lately.
 """
 
 from collections import OrderedDict
@@ -12,9 +12,9 @@ from everwatch.model import Outcome, Status
 
 WINDOW_S = 60.0
 FEWEST_TARGETS = 50
-"""Of fewer targets within the window nothing is said."""
+"""Fewest targets within the window of which a percentage is given."""
 _LASTING_S = 600.0
-"""What has not been reached for so long is a target that is down, and is not counted."""
+"""A target that was not reached for longer is down, and is not counted."""
 _MOST_TARGETS = 100_000
 _UNREACHED = frozenset({"timeout", "name", "refused", "closed", "unreachable", "tls", "proxy"})
 # these say nothing of the network
@@ -32,12 +32,13 @@ def reaches(outcome: Outcome) -> bool | None:
 
 
 class Reachability:
-    """Which targets were reached within the last minute. A check costs it a look-up; nothing is ever gone through."""
+    """Targets of the last minute, reached and not. Noting a check takes constant time."""
 
     def __init__(self) -> None:
-        # host: when it was tried last, and whether it counts as not reached; the longest ago first
+        # by host: the instant of the last check, and True if it counts as not reached; the earliest first
         self._tried: OrderedDict[str, tuple[float, bool]] = OrderedDict()
         self._unreached = 0
+        # by host: the instant since which it is not reached
         self._since: OrderedDict[str, float] = OrderedDict()
 
     def note(self, host: str, reached: bool, now_s: float) -> int:
@@ -66,7 +67,7 @@ class Reachability:
         return 100 * self._unreached // len(tried)
 
     def _is_recent(self, host: str, now_s: float) -> bool:
-        """Tell whether a target is newly out of reach; while most are, how long ago it began says nothing."""
+        """Tell whether a target is newly out of reach; while most targets are, every one counts as new."""
         since = self._since.setdefault(host, now_s)
         if len(self._since) > _MOST_TARGETS:
             self._since.popitem(last=False)

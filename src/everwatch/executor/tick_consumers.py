@@ -85,6 +85,8 @@ class TickConsumer:
     def __init__(self, topic: str, settings: Settings, clients: Clients, clock: Clock) -> None:
         self._topic = topic
         self._reader = TickReader(topic, settings, clients, clock)
+        # once for each result: without a call in between
+        self.acknowledge = self._reader.acknowledge
         self.ended: Future[None] = Future()
 
     @property
@@ -100,10 +102,6 @@ class TickConsumer:
     def start(self, deliver: Deliver, refuse: Refuse) -> None:
         """Begin to take ticks, as ``TickConsumers.start`` says."""
         threading.Thread(target=self._run, args=(deliver, refuse), name=self._topic, daemon=True).start()
-
-    def acknowledge(self, held: HeldPartition, offset: int) -> None:
-        """Note that the result of the record at ``offset`` is on the broker. From any thread."""
-        self._reader.acknowledge(held, offset)
 
     def stop_taking(self) -> None:
         """Take no more ticks, but stay in the group, and commit what gets done. From any thread."""

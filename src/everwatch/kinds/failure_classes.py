@@ -1,6 +1,7 @@
 """Classes of failure reasons, for metrics: a sentence says everything, and a series must not be one of thousands."""
 
 import re
+from functools import lru_cache
 
 OTHER = "other"
 
@@ -35,11 +36,19 @@ _CLASSES = {
 }
 _PATTERN = re.compile("|".join(f"(?P<{name}>{'|'.join(patterns)})" for name, patterns in _CLASSES.items()))
 
+_MOST_LOOKED_AT = 1_000
+
 FAILURE_CLASSES = (*_CLASSES, OTHER)
 """All classes there are."""
 
 
 def failure_class(reason: str) -> str:
     """Return the class of a failed check's reason, one of ``FAILURE_CLASSES``."""
+    return _class_of(reason[:_MOST_LOOKED_AT])
+
+
+# asked for twice for each failure; to find that a long sentence is of no class takes a hundred times as long as to know
+@lru_cache(maxsize=256)
+def _class_of(reason: str) -> str:
     found = _PATTERN.search(reason)
     return found.lastgroup or OTHER if found else OTHER

@@ -1,5 +1,8 @@
-"""A monitor's availability, from what a reader's other methods know of its past."""
+"""Availability of monitors, from what a reader's other methods know of their past."""
 
+from collections.abc import Mapping
+
+from everwatch.model import Monitor
 from everwatch.store.availability import Availability, Past, availability
 from everwatch.store.interface import Reader, When
 
@@ -8,9 +11,27 @@ MOST_TRANSITIONS = 1_000_000
 
 def read_availability(reader: Reader, user_id: str, monitor_id: str, begin: int, end: int, bars: int) -> Availability:
     """See ``interface.Reader.availability``."""
-    before = reader.transitions(user_id, monitor_id, when=When(0, begin), limit=1) if begin else []
-    within = reader.transitions(user_id, monitor_id, when=When(begin, end), limit=MOST_TRANSITIONS)
-    active = [(each.since, each.until) for each in reader.history(user_id) if each.monitor_id == monitor_id]
-    monitor, user = reader.monitor(user_id, monitor_id), reader.user(user_id)
-    windows = (*(monitor.spec.policy.maintenance if monitor else ()), *(user.maintenance if user else ()))
-    return availability(Past(before[0] if before else None, within[::-1], active, monitor), windows, begin, end, bars)
+    monitor = reader.monitor(user_id, monitor_id)
+    return read_availabilities(reader, user_id, {monitor_id: monitor}, begin, end, bars)[monitor_id]
+
+
+def read_availabilities(
+    reader: Reader, user_id: str, monitors: Mapping[str, Monitor | None], begin: int, end: int, bars: int
+) -> dict[str, Availability]:
+    """Return the availability of a user's monitors (None: a deleted one); the history is read once for all of them.
+
+    A history has every monitor that the user ever had: read for each monitor, it would cost the square of their number.
+    """
+    user = reader.user(user_id)
+    active: dict[str, list[tuple[int, int | None]]] = {monitor_id: [] for monitor_id in monitors}
+    for each in reader.history(user_id):
+        if each.monitor_id in active:
+            active[each.monitor_id].append((each.since, each.until))
+    found = {}
+    for monitor_id, monitor in monitors.items():
+        before = reader.transitions(user_id, monitor_id, when=When(0, begin), limit=1) if begin else []
+        within = reader.transitions(user_id, monitor_id, when=When(begin, end), limit=MOST_TRANSITIONS)
+        windows = (*(monitor.spec.policy.maintenance if monitor else ()), *(user.maintenance if user else ()))
+        past = Past(before[0] if before else None, within[::-1], active[monitor_id], monitor)
+        found[monitor_id] = availability(past, windows, begin, end, bars)
+    return found

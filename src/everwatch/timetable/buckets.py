@@ -9,7 +9,7 @@ from everwatch.timetable.record_framing import FramedRecord
 
 
 class Buckets:
-    """A bucket holds who is due in base < t <= base + PHASE_STEP_MS.
+    """A bucket holds the monitors that are due in base < t <= base + PHASE_STEP_MS.
 
     Its records carry how long after the base they are ``stamped``: when they are due, or (a retry) long before.
     """
@@ -47,7 +47,7 @@ class Buckets:
                 yield number * PHASE_STEP_MS, line, shelf
 
     def drop(self, after: int, upto: int) -> None:
-        """Forget who was due in after < t <= upto."""
+        """Drop the firings in after < t <= upto."""
         for number in self._numbers(after, upto):
             self.count -= sum(chunk.count for shelf in self.shelves.pop(number).values() for chunk in shelf.chunks)
 

@@ -110,7 +110,7 @@ class Chunk:
 
 
 class Shelf:
-    """The chunks of those who are due together. A record's checksum says which chunk it is in; full chunks split."""
+    """Chunks of monitors that are due together. A record's checksum says which chunk it is in; full chunks split."""
 
     __slots__ = ("_bounds", "chunks")
 

@@ -1,4 +1,4 @@
-"""Firings made of shelves, and of records that are due each in its own way."""
+"""Firings of whole shelves, and of single records that have due instants of their own."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,14 +11,14 @@ from everwatch.timetable.timetable_entry import NONE, Firing
 
 
 def all_of(line: BatchKey, shelf: Shelf, instants: Sequence[int]) -> Iterator[Firing]:
-    """Everybody on the shelf is due at these instants."""
+    """Yield the firings of a shelf whose records are all due at these instants."""
     for chunk in shelf.chunks:
         if chunk.count:
             yield Firing(line, chunk, instants)
 
 
 def by_misfire_rule(line: BatchKey, shelf: Shelf, due: Sequence[int], now: int) -> Iterator[Firing]:
-    """Everybody on the shelf was due, which the line's misfire rule divides."""
+    """Yield the firings of a shelf whose records were all due, as the line's misfire rule divides the instants."""
     if due:
         fire, skipped = settle(due, now, line.misfire, line.misfire_grace_ms)
         for chunk in shelf.chunks:
@@ -27,7 +27,7 @@ def by_misfire_rule(line: BatchKey, shelf: Shelf, due: Sequence[int], now: int) 
 
 
 class Gathering:
-    """Records of one line, each due at instants of its own: those who are alike travel together."""
+    """Records of one line with due instants of their own; records with the same instants share a chunk."""
 
     __slots__ = ("_alike", "_line")
 
@@ -36,22 +36,22 @@ class Gathering:
         self._alike: dict[tuple[Sequence[int], Sequence[int]], list[FramedRecord]] = {}
 
     def add(self, record: bytes, due: Sequence[int]) -> None:
-        """A record is due at these instants."""
+        """Add a record that is due at these instants."""
         self._add(record, due, NONE)
 
-    def add_settled(self, record: bytes, due: Sequence[int], now: int) -> None:
-        """A record was due at these instants, which the line's misfire rule divides."""
+    def add_by_misfire_rule(self, record: bytes, due: Sequence[int], now: int) -> None:
+        """Add a record that was due at these instants, which the line's misfire rule divides."""
         self._add(record, *settle(due, now, self._line.misfire, self._line.misfire_grace_ms))
 
     def firings(self, packing: Packing, limits: ChunkLimits) -> Iterator[Firing]:
-        """Everybody, in chunks."""
+        """Yield the firings of all records, in chunks."""
         for (fire, skipped), entries in self._alike.items():
             for chunk in chunks_of(entries, packing, limits):
                 yield Firing(self._line, chunk, fire, skipped)
 
     def _add(self, record: bytes, fire: Sequence[int], skipped: Sequence[int]) -> None:
         if len(fire) == 1 and not skipped:
-            # near enough to travel together, each with its own timestamp
+            # near enough to share a chunk, each with its own timestamp
             base = fire[0] - fire[0] % MINUTE_MS
             self._alike.setdefault(((base,), NONE), []).append(FramedRecord(fire[0] - base, record))
         elif fire or skipped:

@@ -8,7 +8,7 @@ from everwatch.timetable.timetable_entry import TimetableEntry
 
 
 class Pending:
-    """Monitors by the second in which their instant lies: whose second is still to come is not looked at."""
+    """Monitors by the second of their instant; seconds that are still to come are not looked at."""
 
     __slots__ = ("_instant_of", "count", "order", "seconds")
 
@@ -33,7 +33,7 @@ class Pending:
         bucket[planned.key] = planned
 
     def discard(self, planned: TimetableEntry) -> bool:
-        """Let a monitor wait no more; whether it did."""
+        """Take a monitor out; False if it was not there."""
         number = _second(self._instant_of(planned))
         bucket = self.seconds.get(number)
         if bucket is None or bucket.pop(planned.key, None) is None:
@@ -45,7 +45,7 @@ class Pending:
         return True
 
     def upto(self, instant: int) -> Iterable[TimetableEntry]:
-        """Everybody whose instant has come by then."""
+        """Return the monitors whose instant has come by then."""
         last = _second(instant)
         return self._upto(instant, last) if self.order and self.order[0] <= last else ()
 

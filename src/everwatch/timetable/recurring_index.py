@@ -13,7 +13,7 @@ from everwatch.timetable.timing_wheel import FINE_UP_TO_MS, TimingWheels
 from everwatch.timetable.wall_clock_group import WallClockGroups, spread_ms_of
 
 AHEAD_MS = 20_000
-"""How long before they are due monitors of long intervals, and those with a spread, are spread out, ms."""
+"""Time before the due instant at which monitors of long intervals, or with a spread, get a bucket, ms."""
 # to look up a member of an enum takes longer than the rest of the decision, and a million monitors have seats
 MIDNIGHT = Align.MIDNIGHT
 
@@ -61,7 +61,7 @@ class RecurringIndex:
         return chunk
 
     def due(self, upto: int) -> Iterator[Firing]:
-        """Everybody due after ``emitted_to`` and up to ``upto``, a whole step not far from it."""
+        """Yield the firings after ``emitted_to`` and up to ``upto``, a whole step not far from it."""
         after = self._emitted_to
         self.look_ahead(upto)
         yield from self.rings.due(after, upto)
@@ -75,7 +75,7 @@ class RecurringIndex:
         yield from self.groups.backlog(self._emitted_to, upto, now)
 
     def mark_emitted(self, upto: int) -> None:
-        """Everything up to ``upto`` is emitted, for good."""
+        """Note that everything up to ``upto`` is emitted, for good."""
         after, self._emitted_to = self._emitted_to, upto
         self.ahead.drop(after, upto)
         self._ahead_to = max(self._ahead_to, upto)
@@ -83,7 +83,7 @@ class RecurringIndex:
         self.groups.mark_emitted(upto)
 
     def look_ahead(self, upto: int) -> None:
-        """Spread out who is due at long intervals or with a spread, so that a bit more than ``upto`` is known."""
+        """Put monitors of long intervals, or with a spread, into buckets up to a bit more than ``upto``."""
         if upto < self._ahead_to:
             return
         begin, self._ahead_to = self._ahead_to, upto + AHEAD_MS
@@ -92,7 +92,7 @@ class RecurringIndex:
                 self.ahead.add(due, due, line, record)
 
     def save(self) -> Iterator[bytes]:
-        """Everybody, for ``restore``."""
+        """Yield all monitors, for ``restore``."""
         for interval_ms, line, slot, shelf in self.rings.shelves():
             yield saved(line, slot, shelf, self._packing, interval_ms=interval_ms)
         for schedule, line, slot, shelf in self.groups.shelves():

@@ -1,4 +1,4 @@
-"""The timetable of one partition: put and take out monitors, and ask who is due."""
+"""The timetable of one partition: put and take out monitors, and find the due ones."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -19,7 +19,7 @@ from everwatch.timetable.repacker import Repacker
 from everwatch.timetable.timetable_entry import NEVER, Firing, NotPlanned, TimetableEntry
 
 SOON_MS = 10 * SECOND_MS
-"""Who begins within so many ms may have a seat before, ms."""
+"""Monitors that begin within this time may have a seat before, ms."""
 # no key is behind it: keys begin with a user_id, which is UTF-8
 LAST_KEY = b"\xff"
 
@@ -35,8 +35,8 @@ class Timetable:
     monitors that are held back, endings, and retries. ``due``, ``backlog`` and ``mark_emitted`` need them loaded as far
     as they go.
 
-    ``emitted_to``: everything due up to then is done with. ``newest_since``: who has a seat began no later.
-    ``newest_gone``: who is here no more because its end has come ended no later.
+    ``emitted_to``: everything due up to then is emitted. ``newest_since``: no monitor with a seat began later.
+    ``newest_gone``: no monitor that was taken out at its end ended later.
     """
 
     def __init__(self, packing: Packing, emitted_to: int) -> None:
@@ -51,7 +51,7 @@ class Timetable:
         self.tasks = Buckets(packing, self.limits)
         self.retries = Buckets(packing, self.limits)
         self._firsts = Buckets(packing, self.limits)
-        # who has no seat yet: because the owner wants it to begin later, or because an instant lies before it begins
+        # monitors without a seat yet: the owner wants it to begin later, or one of its instants lies before it begins
         self.held_back = Pending(attrgetter("since"))
         self.fresh = Pending(attrgetter("since"))
         self.endings = Pending(attrgetter("until"))
@@ -68,7 +68,7 @@ class Timetable:
         """Return how many tasks, beginnings, endings and retries are loaded."""
         return self.tasks.count + self.held_back.count + self.endings.count + self.retries.count
 
-    # --- who is planned ---
+    # --- put and take out ---
 
     def put(self, planned: TimetableEntry) -> None:
         """Plan a monitor that is not planned."""
@@ -117,10 +117,10 @@ class Timetable:
             if after < (instant, key) <= self.loaded_to:
                 self._load(instant, planned)
 
-    # --- who is due ---
+    # --- due ---
 
     def due(self, upto: int) -> Iterator[Firing]:
-        """Everybody due after ``emitted_to`` and up to ``upto`` (a whole step), roughly in the order of time.
+        """Yield the firings after ``emitted_to`` and up to ``upto`` (a whole step), roughly in the order of time.
 
         Walks the steps in between, so it is for short gaps; a long one is for ``backlog``.
         """
@@ -132,7 +132,7 @@ class Timetable:
         yield from self._due_by_themselves(upto, None)
 
     def backlog(self, upto: int, now: int) -> Iterator[Firing]:
-        """Return what was missed after ``emitted_to`` and up to ``upto``, divided under the misfire rules at ``now``.
+        """Yield the missed firings after ``emitted_to`` and up to ``upto``, divided by the misfire rules at ``now``.
 
         For a new owner's first look and after an outage. Retries are never skipped, because their ticks were not; nor
         are first checks.
@@ -147,7 +147,7 @@ class Timetable:
         yield from self._due_by_themselves(upto, now)
 
     def mark_emitted(self, upto: int) -> None:
-        """Everything up to ``upto`` is emitted, for good."""
+        """Note that everything up to ``upto`` is emitted, for good."""
         after, self.emitted_to = self.emitted_to, upto
         self.seats.mark_emitted(upto)
         self.tasks.drop(after, upto)
@@ -163,7 +163,7 @@ class Timetable:
         self._loose.tidy()
 
     def look_ahead(self, upto: int) -> None:
-        """Prepare who is seldom due, so that to ask up to ``upto`` costs little."""
+        """Prepare the monitors of long intervals, so that ``due`` up to ``upto`` costs little."""
         self.seats.look_ahead(upto)
 
     # --- at rest ---
@@ -174,7 +174,7 @@ class Timetable:
         return not (self.fresh.count or self._firsts.count)
 
     def save(self) -> Iterator[bytes]:
-        """Everybody who has a seat, for ``restore``; the index brings the rest."""
+        """Yield all monitors with a seat, for ``restore``; the rest is loaded from the store's index."""
         for planned in self._ending.values():
             self._sit_down(planned)
         self._ending.clear()
@@ -220,7 +220,7 @@ class Timetable:
     def _sit_down(self, planned: TimetableEntry) -> None:
         """Give a monitor a seat; or let it wait, if it would be due there before it begins."""
         since = planned.since
-        # a seat of somebody who begins much later would keep the timetable from being taken up again till then
+        # a timetable with the seat of a monitor that begins much later could not be taken up again till then
         chunk = self.seats.seat(planned) if since <= self.emitted_to + SOON_MS else None
         if chunk is None:
             self.fresh.add(planned)
@@ -243,21 +243,21 @@ class Timetable:
         self.newest_gone = max(self.newest_gone, planned.until)
 
     def _unseat_ending(self, upto: int) -> None:
-        """Take the seats of those who would be due there after their end."""
+        """Take the seats of monitors that would be due there after their end."""
         for planned in self.endings.upto(upto):
             if not (planned.key in self._ending or planned in self.held_back or planned in self.fresh):
                 self._unseat(planned)
                 self._ending[planned.key] = planned
 
     def _due_by_themselves(self, upto: int, now: int | None) -> Iterator[Firing]:
-        """Those without a seat; under the misfire rules at ``now``, if that is given."""
+        """Yield the firings of monitors without a seat; under the misfire rules at ``now``, if that is given."""
         gathered: dict[BatchKey, Gathering] = {}
         for planned in chain(self._ending.values(), self.held_back.upto(upto), self.fresh.upto(upto)):
             key, schedule, since, line, record, until, *_ = planned
             due = due_in(schedule, key, since, self.emitted_to, min(upto, until))
             if due:
                 gathering = gathered.setdefault(line, Gathering(line))
-                gathering.add(record, due) if now is None else gathering.add_settled(record, due, now)
+                gathering.add(record, due) if now is None else gathering.add_by_misfire_rule(record, due, now)
         for gathering in gathered.values():
             yield from gathering.firings(self.packing, self.limits)
 

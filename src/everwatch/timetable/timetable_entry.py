@@ -24,7 +24,7 @@ class Retry(NamedTuple):
 
 
 class FirstCheck(NamedTuple):
-    """A run beside the schedule, soon after the monitor begins: when, and the record that goes out then."""
+    """A run beside the schedule, soon after the monitor begins: its instant and its record."""
 
     due: int
     record: bytes
@@ -49,7 +49,7 @@ class TimetableEntry(NamedTuple):
 
 
 class Firing(NamedTuple):
-    """Everybody in ``chunk`` is due: at each instant of ``fire`` to be emitted, of ``skipped`` only to be reported.
+    """Due records of a chunk: emitted for each instant of ``fire``, only reported for each of ``skipped``.
 
     A record's timestamp delta counts on top of the instant; a retry's is negative.
     """

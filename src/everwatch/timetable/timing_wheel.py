@@ -97,7 +97,7 @@ class TimingWheels:
         return chunk
 
     def ahead(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, bytes]]:
-        """Everybody in coarse rings who is due in after < t <= upto: when, the line and the record."""
+        """Yield the monitors in coarse rings that are due in after < t <= upto: instant, line and record."""
         for (interval_ms, line), ring in self.coarse.items():
             every = Every(interval_ms)
             for start, shelf in ring.passed(after, upto):
@@ -107,7 +107,7 @@ class TimingWheels:
                             yield due, line, record
 
     def due(self, after: int, upto: int) -> Iterator[Firing]:
-        """Everybody in fine rings who is due in after < t <= upto (both whole steps), step by step."""
+        """Yield the firings of fine rings in after < t <= upto (both whole steps), step by step."""
         for step in range(after // PHASE_STEP_MS + 1, upto // PHASE_STEP_MS + 1):
             for (_, line), ring in self.fine.items():
                 shelf = ring.slots.get(step % ring.size)
@@ -115,7 +115,7 @@ class TimingWheels:
                     yield from all_of(line, shelf, [step * PHASE_STEP_MS])
 
     def backlog(self, after: int, upto: int, now: int) -> Iterator[Firing]:
-        """Return what was missed in after < t <= upto, divided under the misfire rules at ``now``."""
+        """Yield the missed firings in after < t <= upto, divided under the misfire rules at ``now``."""
         for (interval_ms, line), ring in self.fine.items():
             every = Every(interval_ms)
             for phase, shelf in ring.passed(after, upto):
@@ -127,7 +127,7 @@ class TimingWheels:
                     for delta, record in chunk.entries(self._packing):
                         due = due_between(every, start + delta, after, upto)
                         if due:
-                            missed.add_settled(record, due, now)
+                            missed.add_by_misfire_rule(record, due, now)
             yield from missed.firings(self._packing, self._limits)
 
     def shelves(self) -> Iterator[tuple[int, BatchKey, int, Shelf]]:

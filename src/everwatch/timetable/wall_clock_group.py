@@ -33,7 +33,7 @@ class WallClockGroup:
         self.advance(emitted_to)
 
     def advance(self, emitted_to: int) -> None:
-        """Find out when they are due next; those who are spread know by themselves."""
+        """Find the next shared instant; a group with a spread needs none."""
         if not self.spread_ms:
             following = self.times.next_after(emitted_to)
             self.next = NEVER if following is None else following
@@ -98,7 +98,7 @@ class WallClockGroups:
         return chunk
 
     def ahead(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, bytes]]:
-        """Everybody who is spread and due in after < t <= upto: when, the line and the record."""
+        """Yield the monitors with a spread that are due in after < t <= upto: instant, line and record."""
         for (_, line), group in self.groups.items():
             instants = group.instants(after, upto) if group.spread_ms else []
             for start, shelf in group.passed(instants, after, upto):
@@ -109,7 +109,7 @@ class WallClockGroups:
                             yield instant + offset, line, record
 
     def due(self, after: int, upto: int) -> Iterator[Firing]:
-        """Everybody who is not spread and due in after < t <= upto."""
+        """Yield the firings without a spread in after < t <= upto."""
         if self._next <= upto:
             for (_, line), group in self.groups.items():
                 if group.next <= upto:
@@ -118,7 +118,7 @@ class WallClockGroups:
                         yield from all_of(line, shelf, instants)
 
     def backlog(self, after: int, upto: int, now: int) -> Iterator[Firing]:
-        """Return what was missed in after < t <= upto, divided under the misfire rules at ``now``."""
+        """Yield the missed firings in after < t <= upto, divided under the misfire rules at ``now``."""
         for (_, line), group in self.groups.items():
             if group.spread_ms:
                 yield from self._spread_backlog(line, group, after, upto, now)
@@ -154,7 +154,7 @@ class WallClockGroups:
         self, line: BatchKey, group: WallClockGroup, after: int, upto: int, now: int
     ) -> Iterator[Firing]:
         instants = group.instants(after, upto)
-        # who has missed the same shared instants, and as many of them by more than the grace, is caught up together
+        # monitors that missed the same shared instants, and as many of them by more than the grace, share a firing
         alike: dict[tuple[int, int, int], list[FramedRecord]] = {}
         for start, shelf in group.passed(instants, after, upto):
             for chunk in shelf.chunks:

@@ -8,7 +8,7 @@ const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
 const UNITS = [[DAY, "d"], [HOUR, "h"], [MINUTE, "min"], [SECOND, "s"]];
 
-/** The present minute, for texts like "3 min ago"; it moves while the page is visible. */
+/** The present, for texts like "3 min ago"; it moves each second while the page is visible. */
 export const now = signal(Date.now());
 setInterval(() => {
   if (!document.hidden) now.value = Date.now();

@@ -3,10 +3,9 @@
 import { html, useMemo, useState } from "../app/html.js";
 import { useGet, useThrottled } from "../app/load.js";
 import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
-import { brief, compact, count, duration, now, plural, rate } from "../app/format.js";
+import { brief, compact, count, duration, now, plural, rate, targetOf } from "../app/format.js";
 import { to } from "../app/router.js";
 import { has, seesAll } from "../app/session.js";
-import { targetOf } from "../app/format.js";
 import { Shares } from "../components/bar.js";
 import { Flow } from "../components/chart.js";
 import { Icon } from "../components/icon.js";
