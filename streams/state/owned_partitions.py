@@ -117,8 +117,8 @@ class OwnedPartitions:
     async def close(self, numbers: Iterable[int], closed: Callable[[int, int], Awaitable[None]]) -> None:
         """Give up these partitions; when this returns, no sweep and no change of theirs is under way.
 
-        ``closed`` is called for each with its ``emitted_to`` after the sweep that was under way. A partition whose sweep
-        takes long does not delay the others.
+        ``closed`` is called for each with its ``emitted_to`` after the sweep that was under way. A partition whose
+        sweep takes long does not delay the others.
         """
         closing = [self._open[number] for number in numbers]
         self.abandon(numbers)
