@@ -1,7 +1,7 @@
 """A rolling update of three workers, as a StatefulSet does it by the rendered manifests, misses no tick.
 
-Processes take the place of pods: the same signals, grace periods, probes and order (`deploy/kustomize/base`, which is the
-chart rendered). What a kubelet does about a probe that fails, this fails the test for.
+Processes take the place of pods: the same signals, grace periods, probes and order (`deploy/kustomize/base`, which is
+the chart rendered). A liveness probe for which a kubelet would restart a pod fails the test.
 """
 
 import urllib.request
@@ -124,12 +124,10 @@ def test_rolling_update_of_three_workers_misses_no_tick(new_pipeline: NewPipelin
         unready_since = now_ms()
         period_s = pod_spec["containers"][0]["readinessProbe"]["periodSeconds"]
         wait_until(f"{pod.name} has been ready for minReadySeconds", available, 120, period_s)
-        print(f"{pod.name} is replaced after {(now_ms() - began) / 1_000:.0f} s")
     upto = now_ms() + 2_000
     pipeline.wait_for_time(upto)
     account = pipeline.wait_for_balance(began, upto, 60)
     skipped = [found for found in pipeline.reader.identities(began, upto) if found.skipped_count]
-    print(account, "skipped", len(skipped))
     assert account.balanced, account
     assert account.due >= USERS * 1.4 * ((upto - began) // 1_000)
     assert not skipped

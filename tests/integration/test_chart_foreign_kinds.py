@@ -1,7 +1,7 @@
 """Resources of KEDA, of the Prometheus operator and of Strimzi, against the definitions of those projects.
 
-KEDA's and the operator's come from their Go modules. Strimzi publishes no package of its definitions: name a folder with
-them by EVERWATCH_TEST_CRDS (the operator's ``install/cluster-operator``).
+KEDA's and the operator's come from their Go modules. Strimzi publishes no package of its definitions: name a folder
+with them by EVERWATCH_TEST_CRDS (the operator's ``install/cluster-operator``).
 """
 
 import json
@@ -20,7 +20,9 @@ from support.manifests import FOREIGN, MATRIX, Manifest, needs_helm, rendered
 pytestmark = [pytest.mark.live, needs_helm]
 MODULES = {
     "github.com/kedacore/keda/v2@v2.21.0": "config/crd/bases/keda.sh_*.yaml",
-    "github.com/prometheus-operator/prometheus-operator@v0.85.0": "example/prometheus-operator-crd/*servicemonitors.yaml",
+    "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
+        "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"
+    ),
 }
 
 
