@@ -1,4 +1,4 @@
-"""deploy/Dockerfile and docker-compose.yml: what they start exists, what they set is a setting, what they take is pinned."""
+"""deploy/Dockerfile and docker-compose.yml: commands and settings that exist, and pinned packages and images."""
 
 import re
 import subprocess
