@@ -82,13 +82,16 @@ def test_every_line_arrives_on_the_topic_as_it_was_written(new_pipeline: NewPipe
 
         # what `everwatch up` does with a log that is too large
         assert rotate(log, largest_bytes=1)
-        # what is written while nobody ships is shipped afterwards
-        shipper.stop()
         assert pipeline.processes["sink"].stop(60) == 0
         wait_until("it has logged its end", lambda: "stopped" in log.read_text())
-        written += lines_of(log)
+        wait_until("the lines of after the rotation are on the topic", arrived(pipeline, lines_of(log)))
+
+        # what is written while nobody ships is shipped afterwards
+        shipper.stop()
+        pipeline.ensure("sink")
+        wait_until("it has logged again", lambda: "storing" in log.read_text())
         shipper.start()
-        wait_until("the lines of before and after are on the topic", arrived(pipeline, written))
+        wait_until("the lines of the meantime are on the topic", arrived(pipeline, lines_of(log)))
     finally:
         shipper.stop()
 
