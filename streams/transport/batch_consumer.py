@@ -38,6 +38,9 @@ class RecordBatch:
         self._work = work
         self.taken = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # a batch consumer that was closed meanwhile does not ask how the batch ended: its partitions are lost, and
+        # asyncio would report that as an error without a reader
+        self.ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
 
     @contextmanager
     def handling(self) -> Iterator[Bisection[Record]]:

@@ -37,6 +37,7 @@ from everwatch.store.sql_reader import SqlReader, open_reader
 SIGNALS_EVERY_S = 1.0
 _INBOX_FILE, _RULES_FILE = "demo-inbox.jsonl", "demo-notify.toml"
 REGISTERED_WITHIN_S = 180.0
+PROGRESS_EVERY_S = 5.0
 # on a busy machine the last results take their time; after a moment it is said that they are awaited
 ACCOUNT_WITHIN_S = 60.0
 SETTLING_SAID_AFTER_S = 3.0
@@ -226,9 +227,13 @@ class _Run:
         deadline_s = self._clock.monotonic_s() + REGISTERED_WITHIN_S
         dismissed: set[str] = set()
         wanted = sum(1 for _ in self._cast.all_parts())
+        next_progress_s = self._clock.monotonic_s() + PROGRESS_EVERY_S
         while not self._stop.is_set():
             self._tend(console)
             counts = self._count()
+            if self._clock.monotonic_s() > next_progress_s:
+                next_progress_s += PROGRESS_EVERY_S
+                console.print(f"  {self._progress(counts, wanted)}", highlight=False)
             for user in self._surplus() - dismissed:
                 dismissed.add(user)
                 event = orjson.dumps({"command": "deregister", "user_id": user})
@@ -245,6 +250,12 @@ class _Run:
                     f" {REGISTERED_WITHIN_S:g} s; see the logs in {self._local.log_folder}."
                 )
             self._stop.wait(0.2)
+
+    def _progress(self, counts: Counts, wanted: int) -> str:
+        """One sentence for somebody who waits for the sign-up to end."""
+        if (counts.users, counts.monitors) != (self._cast.everybody, wanted):
+            return f"{counts.users} of {self._cast.everybody} users, {counts.monitors} of {wanted} monitors stored"
+        return "all users are stored; the worker still catches up with what was due since the last run"
 
     def _surplus(self) -> set[str]:
         """Demo users of an earlier, larger demo, and its showcase where this one has none."""
