@@ -19,6 +19,7 @@ from everwatch.kafka.access_errors import read_of, refused
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.observability.logs import labelled
 from everwatch.timetable import NotPlanned
 from streams.metrics import RECORDS_TAKEN
 
@@ -200,6 +201,7 @@ class BatchConsumer:
                         len(records),
                         self._topic,
                         exc_info=error,
+                        extra=labelled(topic=self._topic),
                     )
                 await asyncio.sleep(RETRY_S)
             finally:

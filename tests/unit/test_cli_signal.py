@@ -48,7 +48,7 @@ def sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str
             pass
 
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
 
     monkeypatch.setattr(sending, "InputPublisher", Publisher)
     monkeypatch.setattr(sending, "new_admin", lambda *_: Cluster(signals=4, signups=4))

@@ -75,7 +75,7 @@ def settings_of(data_dir: Path | None = None, bootstrap_servers: str | None = No
     name, reach = global_options.COMMAND.get()
     if settings.api_url and reach is CommandReach.DIRECT:
         raise not_by_api(f"'everwatch {name}'")
-    set_up_logs(settings)
+    set_up_logs(settings, name)
     print_in_zone_of(settings)
     return settings
 
