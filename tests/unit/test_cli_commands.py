@@ -64,7 +64,7 @@ def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a broker was looked for")
 
     monkeypatch.setattr(options, "broker_of", looked_for)
-    monkeypatch.setattr(options, "new_admin", looked_for)
+    monkeypatch.setattr(options, "clients_of", looked_for)
 
 
 class World:
