@@ -26,7 +26,7 @@ from everwatch.demo.observer import Observer
 from everwatch.demo.ports import DemoPorts, choose_ports
 from everwatch.demo.showcase import SHOWCASE_USER, DemoState, ShowpieceEnding, judge
 from everwatch.demo.view import Glance, draw, line, print_showcase, print_summary
-from everwatch.kafka.clients import new_admin
+from everwatch.kafka.clients import KafkaClients, new_admin
 from everwatch.kafka.topics import Topics, create_topic
 from everwatch.model import State
 from everwatch.rules.admission import admit_signup
@@ -156,7 +156,7 @@ class _Run:
         self._stop = stop
         self._topics = Topics.of(settings)
         self._observer = Observer(settings, local.bootstrap_servers, clock, cast.topic if cast.showcase else "")
-        self._publisher = InputPublisher(settings, local.bootstrap_servers)
+        self._publisher = InputPublisher(KafkaClients(settings, local.bootstrap_servers), local.bootstrap_servers)
         self._arrivals = Arrivals(settings.data_dir / _INBOX_FILE)
         self._reader: SqlReader | None = None
         self._next_signals_s = 0.0
