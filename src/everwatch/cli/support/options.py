@@ -14,16 +14,14 @@ from everwatch.cli.support.time_display import print_in_zone_of
 from everwatch.core.config import SecurityProtocol, Settings, load_settings
 from everwatch.core.errors import SettingsError
 from everwatch.core.private_files import make_private_data_folder
-from everwatch.kafka.clients import Clients, KafkaClients
 from everwatch.kafka.embedded import remembered_address
-from everwatch.kafka.permission_check import expect_rights
 from everwatch.kafka.process_rights import ProcessRole, rights_of
-from everwatch.kafka.topics import ensure_topics
 from everwatch.observability.logs import set_up_logs
 from everwatch.schedule.duration import parse_duration_ms
 from everwatch.schedule.instant import Bare, parse_moment_ms
 
 if TYPE_CHECKING:
+    from everwatch.kafka.clients import Clients
     from everwatch.plans.plan import Plans
 
 _USER = typer.Argument(metavar="USER", help="The user's id.", show_default=False)
@@ -126,8 +124,10 @@ def broker_of(settings: Settings) -> str:
     return settings.bootstrap_servers or remembered_address(settings.kafka_folder) or DEFAULT_ADDRESS
 
 
-def clients_of(settings: Settings) -> Clients:
-    """Return the clients of the Kafka to talk to."""
+def clients_of(settings: Settings) -> "Clients":
+    """Return the clients of the Kafka to talk to. Imports them: a command through the API needs none."""
+    from everwatch.kafka.clients import KafkaClients
+
     return KafkaClients(settings, broker_of(settings))
 
 
@@ -136,6 +136,9 @@ def ready_broker(settings: Settings, process: ProcessRole | None = None) -> str:
 
     Raises BrokerUnavailable, TopicMismatch, AccessError.
     """
+    from everwatch.kafka.permission_check import expect_rights
+    from everwatch.kafka.topics import ensure_topics
+
     bootstrap = broker_of(settings)
     admin = clients_of(settings).admin()
     ensure_topics(admin, settings)

@@ -24,13 +24,13 @@ from everwatch.cli.support.options import (
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
-from everwatch.kafka.clients import Clients
-from everwatch.kafka.command_client import Asked, ReplyTopic, ask, asked_of, tell
+from everwatch.kafka.command_client import Asked, ReplyReader, ask, asked_of, tell
 from everwatch.kafka.topics import Topics, expect_topic
 from everwatch.model import Asker, CommandOutcome, Reply
 
 if TYPE_CHECKING:
     from everwatch.cli.support.api_connection import ApiLink
+    from everwatch.kafka.clients import Clients
 
 Wait = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Wait for the worker's answer and print it; exit status 1: refused.")
@@ -124,9 +124,9 @@ class Link:
     def __init__(
         self,
         delivery: SendingOptions,
-        clients: Clients,
+        clients: "Clients",
         bootstrap_servers: str,
-        replies: ReplyTopic | None,
+        replies: ReplyReader | None,
         partition: int | None,
     ) -> None:
         self._topics = Topics.of(delivery.settings)
@@ -174,7 +174,9 @@ def connected(delivery: SendingOptions, first: Asked, partition: int | None = No
     if not delivery.wait:
         yield Link(delivery, clients, bootstrap, None, partition)
         return
-    with closing(ReplyTopic(settings, bootstrap, SystemClock())) as replies:
+    from everwatch.kafka.reply_topic import ReplyTopic  # only an answer needs a consumer
+
+    with closing(ReplyTopic(settings, clients, SystemClock())) as replies:
         yield Link(delivery, clients, bootstrap, replies, partition)
 
 
