@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from everwatch import __version__
+import everwatch
 from everwatch.cli.support import global_options
 from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.lazy_commands import LazyGroup, ListedCommand, list_command
@@ -231,7 +231,7 @@ def version(
     if name := context.invoked_subcommand:
         global_options.COMMAND.set((name, next(each.reach for each in COMMANDS if each.name == name)))
     if show:
-        typer.echo(f"everwatch {__version__}")
+        typer.echo(f"everwatch {everwatch.__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
-import platformdirs
 from msgspec import Meta
 
 from everwatch.core.encryption import keys_of
@@ -79,6 +78,14 @@ class Secret:
         return hash(self._value)
 
 
+def _user_folder(function: str) -> Path:
+    """The folder of this user that ``platformdirs`` names; most processes have their folder set and ask for none."""
+    import platformdirs
+
+    folder: Path = getattr(platformdirs, function)("everwatch")
+    return folder
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set, with sensible defaults. Frozen: nothing changes a setting at run time.
 
@@ -89,9 +96,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Annotated[
         Path,
         Meta(description="Folder of all local state: the embedded Kafka's data, RocksDB tables, the SQLite database."),
-    ] = msgspec.field(default_factory=lambda: platformdirs.user_data_path("everwatch"))
+    ] = msgspec.field(default_factory=lambda: _user_folder("user_data_path"))
     cache_dir: Annotated[Path, Meta(description="Folder of what can be fetched again: the embedded Kafka's jars.")] = (
-        msgspec.field(default_factory=lambda: platformdirs.user_cache_path("everwatch"))
+        msgspec.field(default_factory=lambda: _user_folder("user_cache_path"))
     )
     database: Annotated[
         str,

@@ -19,6 +19,7 @@ from everwatch.demo.inbox import Arrivals
 from everwatch.demo.observer import Observer
 from everwatch.demo.showcase import SHOWCASE_USER, DemoState, ShowpieceEnding, judge
 from everwatch.demo.view import Glance, draw, line
+from everwatch.kafka.clients import KafkaClients
 from everwatch.kafka.topics import Topics
 from everwatch.model import State
 from everwatch.schedule.every import PHASE_STEP_MS
@@ -47,7 +48,7 @@ class DemoRun:
         self._stop = stop
         self._topics = Topics.of(settings)
         self._observer = Observer(settings, local.bootstrap_servers, clock, cast.topic if cast.showcase else "")
-        self._publisher = InputPublisher(settings, local.bootstrap_servers)
+        self._publisher = InputPublisher(KafkaClients(settings, local.bootstrap_servers), local.bootstrap_servers)
         self._arrivals = Arrivals(settings.data_dir / INBOX_FILE)
         self._reader: SqlReader | None = None
         self._next_signals_s = 0.0
