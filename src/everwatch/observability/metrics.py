@@ -1,6 +1,6 @@
 """Metrics that several processes share."""
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 POISON = Counter(
     "everwatch_poison_records", "Records put into the dead letters because their handling failed each time.", ["topic"]
@@ -17,3 +17,14 @@ ASSIGNED = Gauge("everwatch_assigned_partitions", "Partitions that this process 
 REBALANCES = Counter(
     "everwatch_rebalances", "Changes of a consumer's partitions by event: assigned, revoked, lost.", ["event"]
 )
+REBALANCE_SECONDS = Histogram(
+    "everwatch_rebalance_seconds",
+    "Duration of rebalances: from the revocation until partitions are assigned; of a worker, until they emit ticks.",
+    buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
+)
+INPUT_LAG = Gauge(
+    "everwatch_input_lag_seconds",
+    "Age of the first record of the batch that is being handled, by topic; 0 when all is handled.",
+    ["topic"],
+)
+INPUT_RECORDS = Counter("everwatch_input_records", "Records read and handled, dead letters included.", ["topic"])

@@ -7,6 +7,7 @@ import typer
 
 from everwatch.cli.support.child_processes import Children
 from everwatch.cli.support.embedded_broker import start_broker
+from everwatch.cli.support.metrics_port import MetricsPort
 from everwatch.cli.support.options import Bootstrap, DataDir, prepare_data_folder, ready_broker, settings_of
 from everwatch.cli.support.stop_signals import stop_when_signalled
 from everwatch.core.clock import SystemClock
@@ -170,15 +171,17 @@ def _share(settings: Settings, bootstrap_servers: str, shares: list[dict[str, st
     common = {
         "EVERWATCH_DATA_DIR": str(settings.data_dir),
         "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers,
-        # one port cannot serve several processes
-        "EVERWATCH_METRICS_PORT": "0",
     }
+    metrics = MetricsPort(settings)
     try:
+        metrics.open()
         for number, share in enumerate(shares, 1):
             command = [sys.executable, "-m", "everwatch", "executor", "--stop-with-parent"]
-            children.start(f"executor process {number}", command, common | share)
+            own = metrics.environment_of("executor", number)
+            children.start(f"executor process {number}", command, common | share | own)
         while not stop.wait(1.0):
             for sentence in children.look_after():
                 typer.echo(f"everwatch: {sentence}", err=True)
     finally:
         children.stop()
+        metrics.close()

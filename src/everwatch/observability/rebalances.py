@@ -1,0 +1,37 @@
+"""Rebalances of one consumer: how many there are, and how long partitions are with nobody."""
+
+from everwatch.core.clock import Clock
+from everwatch.observability.metrics import REBALANCE_SECONDS, REBALANCES
+
+
+class Rebalances:
+    """Counts the changes of a consumer's partitions, and times each rebalance from its begin to its end."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since_s: float | None = None
+
+    def revoked(self) -> None:
+        """Note that partitions are taken away."""
+        self._begin("revoked")
+
+    def lost(self) -> None:
+        """Note that partitions are another member's already."""
+        self._begin("lost")
+
+    def assigned(self, *, is_over: bool = True) -> None:
+        """Note that partitions are given, or none. ``is_over`` False: they still have to be opened, see ``over``."""
+        REBALANCES.labels("assigned").inc()
+        if is_over:
+            self.over()
+
+    def over(self) -> None:
+        """Note that the partitions that were given are worked on."""
+        if self._since_s is not None:
+            REBALANCE_SECONDS.observe(self._clock.monotonic_s() - self._since_s)
+        self._since_s = None
+
+    def _begin(self, event: str) -> None:
+        REBALANCES.labels(event).inc()
+        if self._since_s is None:
+            self._since_s = self._clock.monotonic_s()
