@@ -101,7 +101,7 @@ class Ownership:
         self._rejoining = False
         # set while a rebalance is under way: gives up when it does not end
         self._rebalance: asyncio.TimerHandle | None = None
-        self._rebalances = Rebalances(clock)
+        self._rebalances = Rebalances("worker", clock)
         # partitions whose changelog has records that this worker lacks and cannot read
         self._unreadable: frozenset[int] = frozenset()
         # how far ticks were emitted when partitions were brought up to date, ms

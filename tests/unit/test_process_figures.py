@@ -44,7 +44,7 @@ def test_the_disk_of_a_folder_that_is_not_there_yet_is_that_of_its_parent(tmp_pa
 @pytest.mark.parametrize("opens_later", [False, True])
 def test_a_rebalance_lasts_from_the_first_revocation_until_partitions_are_worked_on(opens_later: bool) -> None:
     clock, name = SettableClock(), "everwatch_rebalance_seconds"
-    rebalances = Rebalances(clock)
+    rebalances = Rebalances("some", clock)
     count, total = value(f"{name}_count"), value(f"{name}_sum")
     rebalances.assigned()  # the first assignment ends no rebalance
     rebalances.revoked()

@@ -70,7 +70,7 @@ class TickReader:
         self._clock = clock
         self._enough = 2 * settings.max_in_flight + _BATCH
         self._room_again = settings.max_in_flight
-        self._quiet, self._rebalances = LogThrottle(clock), Rebalances(clock)
+        self._quiet, self._rebalances = LogThrottle(clock), Rebalances(topic, clock)
         self.held: dict[int, HeldPartition] = {}
         # nothing is read; and of which partitions not
         self._is_full = False

@@ -49,7 +49,7 @@ class Source:
     ) -> None:
         self._store = store
         self._process = process
-        self._rebalances = Rebalances(clock)
+        self._rebalances = Rebalances(process, clock)
         self._settings = settings
         self._clients = clients
         self._complaints: set[int] = set()

@@ -15,7 +15,9 @@ PRODUCER_ERRORS = Counter("everwatch_producer_errors", "Records that Kafka did n
 PRODUCER_QUEUE = Gauge("everwatch_producer_queue_records", "Records that the producer has not had acknowledged.")
 ASSIGNED = Gauge("everwatch_assigned_partitions", "Partitions that this process holds.", ["topic"])
 REBALANCES = Counter(
-    "everwatch_rebalances", "Changes of a consumer's partitions by event: assigned, revoked, lost.", ["event"]
+    "everwatch_rebalances",
+    "Changes of a consumer's partitions by event: assigned, revoked, lost.",
+    ["consumer", "event"],
 )
 REBALANCE_SECONDS = Histogram(
     "everwatch_rebalance_seconds",
