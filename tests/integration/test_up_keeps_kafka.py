@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.command import run
+from support.prometheus import ROOT, RULES, exported, named_in
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -89,6 +90,10 @@ def test_kafka_that_is_killed_is_started_again(tmp_path: Path) -> None:
     try:
         wait_for_line(log, "Everwatch is up")
         wait_until("all processes are ready, as the one port says", lambda: ready(metrics_port) == (200, []), 60, 0.5)
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=30) as answer:
+            scraped = exported(answer.read().decode())
+        watched = [*RULES, *(ROOT / "deploy/grafana/dashboards").glob("*.json")]
+        assert named_in("\n".join(path.read_text() for path in watched)) - scraped == set()
         said = run("monitor", "put", "u", "m", "--kind", "noop", "--every", "1s", "--wait", environment=environment)
         assert said.returncode == 0, said.stderr
         wait_for_more_results(environment)
