@@ -20,8 +20,8 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
+from everwatch.observability.metrics import INPUT_LAG, INPUT_RECORDS
 from everwatch.timetable import NotPlanned
-from streams.metrics import RECORDS_TAKEN
 
 logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 10_000
@@ -168,12 +168,14 @@ class BatchConsumer:
             while self._open:
                 records, unreadable = await reading
                 reading = self._in_thread(self._read)
+                first_ms = records[0].timestamp_ms if records else 0
+                INPUT_LAG.labels(self._topic).set(max(0, self._clock.now_ms() - first_ms) / 1000 if first_ms else 0)
                 if records and not await self._settle(records):
                     continue  # nor is what stands behind them passed over
                 if unreadable:
                     await self._refuse(unreadable)
                 if records or unreadable:
-                    RECORDS_TAKEN.labels(self._topic).inc(len(records))
+                    INPUT_RECORDS.labels(self._topic).inc(len(records))
                     await acknowledged
                     acknowledged = self._in_thread(self._commit, records, unreadable)
         finally:

@@ -320,6 +320,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 0
     metrics_host: Annotated[str, Meta(description="Address that the metrics port is bound to.")] = "127.0.0.1"
+    metrics_socket: Annotated[
+        Path | None,
+        Meta(description="Unix socket that serves the same to processes of this user; empty: none."),
+    ] = None
 
     # HTTP API
     api_url: Annotated[

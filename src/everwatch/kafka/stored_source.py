@@ -15,7 +15,8 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
-from everwatch.observability.metrics import ASSIGNED, REBALANCES
+from everwatch.observability.metrics import ASSIGNED
+from everwatch.observability.rebalances import Rebalances
 from everwatch.store import Partition, StoreBusy
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Source:
     ) -> None:
         self._store = store
         self._process = process
+        self._rebalances = Rebalances(process, clock)
         self._settings = settings
         self._clients = clients
         self._complaints: set[int] = set()
@@ -71,7 +73,7 @@ class Source:
         self._sieve = Sieve(self._consumer, lambda: self._new_consumer(**PROBING), clock)
         self._subscribed = list(topics)
         self._headed = Topics.of(settings).dead_letters
-        self._consumer.subscribe(self._subscribed, on_assign=self._start_where_stored)
+        self._consumer.subscribe(self._subscribed, on_assign=self._start_where_stored, on_revoke=self._let_go)
 
     def take(self, most: int, wait_s: float) -> tuple[list[Record], list[Unreadable], list[Partition]]:
         """Up to ``most`` records that come within about ``wait_s``, offsets behind them that cannot be read, and the
@@ -150,10 +152,14 @@ class Source:
         consumer.assign(assigned)
         self.is_member = True
         self.assigned = frozenset(Partition(each.topic, each.partition) for each in assigned)
-        REBALANCES.labels("assigned").inc()
+        self._rebalances.assigned()
         held = Counter(partition.topic for partition in assigned)
         for topic in self._subscribed:
             ASSIGNED.labels(topic).set(held[topic])
+
+    def _let_go(self, _: Consumer, __: list[TopicPartition]) -> None:
+        # the client itself gives the partitions up, as this does not
+        self._rebalances.revoked()
 
     def _complain(self, error: KafkaError) -> None:
         # one sentence for each kind of trouble until records come again
