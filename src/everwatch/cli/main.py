@@ -149,6 +149,18 @@ COMMANDS = (
         "audit:audit",
         "Recompute what should have fired and hold it against the database; exit status 1 if anything is wrong.",
     ),
+    ListedCommand(
+        "backup",
+        OPERATE,
+        "backup:app",
+        "Back up topics, offsets and the database into a folder, with proof of what is in it.",
+    ),
+    ListedCommand(
+        "restore",
+        OPERATE,
+        "restore:restore",
+        "Restore a backup into empty topics and a new database, and compare what is there with what was backed up.",
+    ),
     ListedCommand("db", OPERATE, "db:app", "Show what the database holds, and what is deleted next; roll-ups."),
     ListedCommand(
         "secrets",

@@ -352,6 +352,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 60_000
 
+    # backup
+    backup_dir: Annotated[
+        Path | None,
+        Meta(
+            description="Folder that `everwatch backup` without an argument makes backups in, each in a folder of its"
+            " own; the API's metrics and `everwatch doctor` tell the age of the newest. Empty: none."
+        ),
+    ] = None
+
     # what commands print
     timezone: Annotated[
         str,
