@@ -1,6 +1,6 @@
 """Reading of the topics that are backed up: where each reader stands, where partitions end, and their records."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 
 from confluent_kafka import Consumer
@@ -74,8 +74,10 @@ class SourceTopics:
             stages.advance(len(records))
         return last
 
-    def read(self, name: str, wanted: Mapping[int, range]) -> Iterable[list[Record]]:
+    def read(self, name: str, wanted: Mapping[int, range]) -> Iterator[list[Record]]:
         """Yield the records at these offsets, with headers."""
+        if not any(wanted.values()):
+            return
         topic = self.names[name]
         with closing(self._consumer(**BULK)) as consumer:
             sieve = None if name in _OWN else Sieve(consumer, lambda: self._consumer(**PROBING), self._clock)
