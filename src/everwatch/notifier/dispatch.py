@@ -18,8 +18,8 @@ from everwatch.notifier.contacts import contact_id_of
 from everwatch.notifier.delivery_rows import Channel, Delivery
 from everwatch.notifier.metrics import ATTEMPTS, DOUBTS
 from everwatch.notifier.retrying import GONE_AFTER_FAILURES, GONE_AFTER_MS, Circuits, retry_at
-from everwatch.notifier.routes import Audience, Doubt, NoAddress, Relay, Route, Rules, channel_id_of
-from everwatch.notifier.senders.outcome import Outcome, Verdict
+from everwatch.notifier.routes import AlertRoute, Audience, Doubt, NoAddress, Relay, Rules, channel_id_of
+from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.storage import Storage, Work
 from everwatch.observability.logs import labelled
 from everwatch.plans.placeholders import Given
@@ -36,7 +36,7 @@ _MOST_LOOKS = 8
 class OverHttp(Protocol):
     """Sends to receivers that speak HTTP; ``senders.over_http.HttpSender``."""
 
-    async def send(self, address: Address, message: Message, *, from_user: bool) -> Outcome:
+    async def send(self, address: Address, message: Message, *, from_user: bool) -> AttemptOutcome:
         """Make one attempt."""
         ...
 
@@ -44,7 +44,7 @@ class OverHttp(Protocol):
 class OverMail(Protocol):
     """Sends mail; ``senders.mail.MailSender``."""
 
-    async def send(self, relay: Relay | None, address: EmailAddress, message: Message) -> Outcome:
+    async def send(self, relay: Relay | None, address: EmailAddress, message: Message) -> AttemptOutcome:
         """Make one attempt."""
         ...
 
@@ -58,14 +58,14 @@ class Limits(NamedTuple):
 
 class _Begun(NamedTuple):
     delivery: Delivery
-    route: Route
+    route: AlertRoute
     given: Given | None
     address: Address
 
 
 class _Done(NamedTuple):
     begun: _Begun
-    outcome: Outcome
+    outcome: AttemptOutcome
 
 
 class Dispatcher:
@@ -253,7 +253,7 @@ class Dispatcher:
                 route.name,
                 extra=labelled(route=route.name, user=delivery.user_id),
             )
-            outcome = Outcome(Verdict.FAILED, f"{type(error).__name__} within Everwatch; see the notifier's log")
+            outcome = AttemptOutcome(Verdict.FAILED, f"{type(error).__name__} within Everwatch; see the notifier's log")
         ATTEMPTS.labels(delivery.sender, outcome.verdict.value).inc()
         self._done.append(_Done(begun, outcome))
 
@@ -304,7 +304,7 @@ def resolve_doubts(storage: Storage, rules: Rules, now: int, *, everything: bool
         return len(found)
 
 
-def _state_after(delivery: Delivery, outcome: Outcome, now: int) -> tuple[str, int | None]:
+def _state_after(delivery: Delivery, outcome: AttemptOutcome, now: int) -> tuple[str, int | None]:
     match outcome.verdict:
         case Verdict.SENT:
             return "sent", None
