@@ -1,6 +1,7 @@
 """Write what the Helm chart knows from the code: `uv run python .ci/chart.py`. A test compares them.
 
-``files/kafka.json``: the topics and the least rights of each process; ``values.schema.json``: the names of settings.
+``files/kafka.json``: the topics and the least rights of each process; ``files/rules``: the alerts of deploy/prometheus;
+``values.schema.json``: the names of settings.
 With ``helm`` on the PATH (or in ``~/go/bin``) also deploy/kustomize/base, which is the chart rendered.
 """
 
@@ -10,8 +11,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
-from everwatch.core.config import Settings
+from everwatch.core.config import Secret, Settings
 from everwatch.kafka.acl import Resource, Right
 from everwatch.kafka.process_rights import ProcessRole, rights_of
 from everwatch.kafka.topics import Topics, plan_topics
@@ -29,7 +31,7 @@ OF_THE_CHART = frozenset(
         *("topic_prefix", "partitions", "replication_factor", "results_retention_hours", "app_id", "worker_id"),
         *("plans_file", "notify_file", "metrics_port", "metrics_host", "secrets_key", "proxy", "kafka_port"),
         *("kafka_heap_mb", "maven_repository", "api_url", "api_token", "api_host", "api_port", "api_admin_token"),
-        "timezone",
+        *("schema_registry_password", "metrics_socket", "timezone"),
     }
 )
 _TYPES = {Resource.TOPIC: "topic", Resource.GROUP: "group", Resource.TRANSACTIONAL_ID: "transactionalId"}
@@ -70,6 +72,17 @@ def rights_in_the_words_of_strimzi(rights: list[Right]) -> list[dict[str, object
     ]
 
 
+def rules_files() -> dict[str, str]:
+    """The files of alerts, by name: Helm reads none from outside of a chart."""
+    return {file.name: file.read_text() for file in sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))}
+
+
+def secret_settings() -> set[str]:
+    """Settings that hold a secret: they come from Secrets, never from values."""
+    hints = get_type_hints(Settings)
+    return {name for name, kind in hints.items() if kind is Secret}
+
+
 def schema_file() -> str:
     """The schema of values as it is, with the names of all settings that may be given."""
     schema = json.loads((CHART / "values.schema.json").read_text())
@@ -104,6 +117,9 @@ def base_file() -> str:
 if __name__ == "__main__":
     (CHART / "files" / "kafka.json").write_text(kafka_file())
     (CHART / "values.schema.json").write_text(schema_file())
+    (CHART / "files" / "rules").mkdir(exist_ok=True)
+    for name, text in rules_files().items():
+        (CHART / "files" / "rules" / name).write_text(text)
     if helm() is None:
         sys.exit(
             "deploy/kustomize/base is left as it is: there is no helm (go install helm.sh/helm/v3/cmd/helm@v3.22.0)"

@@ -18,10 +18,12 @@ import yaml
 from support.manifests import FOREIGN, MATRIX, Manifest, needs_helm, rendered
 
 pytestmark = [pytest.mark.live, needs_helm]
+OPERATOR = "example/prometheus-operator-crd/monitoring.coreos.com_"
 MODULES = {
-    "github.com/kedacore/keda/v2@v2.21.0": "config/crd/bases/keda.sh_*.yaml",
+    "github.com/kedacore/keda/v2@v2.21.0": ("config/crd/bases/keda.sh_*.yaml",),
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
-        "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"
+        f"{OPERATOR}servicemonitors.yaml",
+        f"{OPERATOR}prometheusrules.yaml",
     ),
 }
 
@@ -46,12 +48,13 @@ def definitions() -> dict[tuple[str, str], Any]:
     """The schema of each kind that there is a definition of, by its apiVersion and kind."""
     files: list[Path] = []
     if shutil.which("go"):
-        for module, pattern in MODULES.items():
+        for module, patterns in MODULES.items():
             command = ["go", "mod", "download", "-json", module]
             done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
-            files += Path(json.loads(done.stdout).get("Dir", "/nowhere")).glob(pattern) if done.stdout else []
-    if folder := os.environ.get("EVERWATCH_TEST_CRDS"):
-        files += Path(folder).rglob("*.yaml")
+            folder = Path(json.loads(done.stdout).get("Dir", "/nowhere")) if done.stdout else Path("/nowhere")
+            files += [file for pattern in patterns for file in folder.glob(pattern)]
+    if named := os.environ.get("EVERWATCH_TEST_CRDS"):
+        files += Path(named).rglob("*.yaml")
     found = {}
     for file in files:
         for crd in yaml.load_all(file.read_text(), Loader=yaml.CSafeLoader):
@@ -69,7 +72,9 @@ def foreign_ones() -> list[Manifest]:
     return [each for name in MATRIX for each in rendered(name) if each["apiVersion"].startswith(FOREIGN)]
 
 
-@pytest.mark.parametrize("kind", ["ScaledObject", "TriggerAuthentication", "ServiceMonitor", "KafkaTopic", "KafkaUser"])
+@pytest.mark.parametrize(
+    "kind", ["ScaledObject", "TriggerAuthentication", "ServiceMonitor", "PrometheusRule", "KafkaTopic", "KafkaUser"]
+)
 def test_the_definition_of_a_kind_takes_what_the_chart_renders(kind: str) -> None:
     resources = [each for each in foreign_ones() if each["kind"] == kind]
     assert resources

@@ -43,7 +43,13 @@ def settings_of_the_pods(name: str) -> Settings:
 def test_what_the_chart_knows_from_the_code_is_up_to_date() -> None:
     assert (CHART / "files" / "kafka.json").read_text() == SCRIPT["kafka_file"](), "run: uv run python .ci/chart.py"
     assert (CHART / "values.schema.json").read_text() == SCRIPT["schema_file"](), "run: uv run python .ci/chart.py"
+    rules = {path.name: path.read_text() for path in (CHART / "files" / "rules").iterdir()}
+    assert rules == SCRIPT["rules_files"](), "run: uv run python .ci/chart.py"
     assert SCRIPT["OF_THE_CHART"] < set(Settings.__struct_fields__)
+
+
+def test_secrets_cannot_be_given_as_values() -> None:
+    assert SCRIPT["secret_settings"]() - SCRIPT["OF_THE_CHART"] == set()
 
 
 def test_the_chart_has_the_version_of_the_package() -> None:
@@ -218,6 +224,7 @@ def test_secrets_reach_only_the_processes_that_use_them() -> None:
         "EVERWATCH_SECRETS_KEY": {"worker", "executor", "api"},
         "EVERWATCH_API_ADMIN_TOKEN": {"api"},
         "EVERWATCH_PROXY": {"executor"},
+        "EVERWATCH_SCHEMA_REGISTRY_PASSWORD": set(PARTS),
     }
 
 
@@ -271,6 +278,14 @@ def test_executors_scale_on_each_topic_of_ticks_and_on_saturation() -> None:
     assert topics == ["Prod.ticks.high", "Prod.ticks", "Prod.ticks.low", None]
     assert "everwatch_executor_slots" in spec["triggers"][-1]["metadata"]["query"]
     assert "replicas" not in of_kind(rendered("strimzi"), "Deployment")["watch-executor"]["spec"]
+
+
+@needs_helm
+def test_alerts_are_those_of_prometheus_with_their_own_templates() -> None:
+    groups = of_kind(rendered("strimzi"), "PrometheusRule")["watch"]["spec"]["groups"]
+    texts = SCRIPT["rules_files"]().values()
+    assert groups == [group for text in texts for group in yaml.safe_load(text)["groups"]]
+    assert "{{ $labels." in str(groups)
 
 
 @needs_helm

@@ -153,6 +153,9 @@ httpGet:
 {{- if and $secrets.proxy.name (eq .process "executor") }}
 {{ include "everwatch.fromSecret" (dict "variable" "EVERWATCH_PROXY" "secret" $secrets.proxy) }}
 {{- end }}
+{{- if $secrets.schemaRegistryPassword.name }}
+{{ include "everwatch.fromSecret" (dict "variable" "EVERWATCH_SCHEMA_REGISTRY_PASSWORD" "secret" $secrets.schemaRegistryPassword) }}
+{{- end }}
 {{- if eq .process "api" }}
 - name: EVERWATCH_API_HOST
   value: {{ .root.Values.metrics.host | quote }}
