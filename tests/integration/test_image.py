@@ -115,6 +115,8 @@ def test_every_process_becomes_ready_and_is_healthy_and_stops(image: Image, brok
         "EVERWATCH_BOOTSTRAP_SERVERS": broker.bootstrap_servers,
         "EVERWATCH_TOPIC_PREFIX": "image.",
         "EVERWATCH_PARTITIONS": "2",
+        # as the chart has it: below the volume
+        "EVERWATCH_DATA_DIR": "/var/lib/everwatch/data",
         "EVERWATCH_API_PORT": str(free_ports(1)[0]),
     }
     ports = dict(zip(PROCESSES, free_ports(len(PROCESSES)), strict=True))

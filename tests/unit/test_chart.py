@@ -289,6 +289,15 @@ def test_alerts_are_those_of_prometheus_with_their_own_templates() -> None:
 
 
 @needs_helm
+def test_doctor_in_an_executors_pod_tries_whether_the_policy_is_enforced() -> None:
+    for name, tried in (("default", "kubernetes.default.svc:443,169.254.169.254:80"), ("smallest", None)):
+        pod = pods_of(rendered(name))["Deployment/everwatch-executor"]
+        variables = {each["name"]: each["value"] for each in pod["containers"][0].get("env", []) if "value" in each}
+        assert variables.get("EVERWATCH_BLOCKED_ADDRESSES") == tried
+    assert len(load_settings(blocked_addresses="kubernetes.default.svc:443,[fd00:ec2::254]:80").blocked_addresses) == 2
+
+
+@needs_helm
 def test_executors_reach_no_private_address_but_those_that_are_named() -> None:
     policy = of_kind(rendered("default"), "NetworkPolicy")["everwatch-executor"]["spec"]
     blocks = [each["ipBlock"] for rule in policy["egress"] for each in rule.get("to", []) if "ipBlock" in each]

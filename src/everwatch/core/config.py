@@ -23,6 +23,7 @@ from everwatch.core.errors import SettingsError
 from everwatch.core.output_format import OutputFormat
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = Annotated[str, Meta(max_length=300, pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$")]
 TopicName = Annotated[str, Meta(max_length=249, pattern=r"^[A-Za-z0-9._-]+$")]
 Origin = Annotated[str, Meta(max_length=300, pattern=r"^https?://[A-Za-z0-9.:\[\]-]+$")]
 _PREFIX = "EVERWATCH_"
@@ -283,6 +284,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     allow_networks: Annotated[
         tuple[Network, ...],
         Meta(description="Networks that checks may reach although they are private, e.g. 127.0.0.0/8,10.0.0.0/8."),
+    ] = ()
+    blocked_addresses: Annotated[
+        tuple[Address, ...],
+        Meta(
+            description="Addresses (host:port) that a network policy keeps from this machine, e.g. 169.254.169.254:80;"
+            " `everwatch doctor` tries whether it does."
+        ),
     ] = ()
     ca_file: Annotated[
         Path | None,

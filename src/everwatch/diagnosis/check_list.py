@@ -22,6 +22,7 @@ from everwatch.diagnosis.checks.entries import check_entries
 from everwatch.diagnosis.checks.executors import check_executors
 from everwatch.diagnosis.checks.folders import check_folders
 from everwatch.diagnosis.checks.installation import check_schemas, check_settings
+from everwatch.diagnosis.checks.network_policy import check_network_policy
 from everwatch.diagnosis.checks.notifier import check_notifier
 from everwatch.diagnosis.checks.sink import check_sink
 from everwatch.diagnosis.checks.unreadable import check_unreadable
@@ -59,6 +60,7 @@ CHECKS = (
     Check("disk", check_disk),
     Check("folders", check_folders),
     Check("backup", check_backup),
+    Check("network policy", check_network_policy),
 )
 
 

@@ -156,6 +156,10 @@ httpGet:
 {{- if $secrets.schemaRegistryPassword.name }}
 {{ include "everwatch.fromSecret" (dict "variable" "EVERWATCH_SCHEMA_REGISTRY_PASSWORD" "secret" $secrets.schemaRegistryPassword) }}
 {{- end }}
+{{- if and (eq .process "executor") .root.Values.networkPolicy.enabled .root.Values.networkPolicy.probed }}
+- name: EVERWATCH_BLOCKED_ADDRESSES
+  value: {{ join "," .root.Values.networkPolicy.probed | quote }}
+{{- end }}
 {{- if eq .process "api" }}
 - name: EVERWATCH_API_HOST
   value: {{ .root.Values.metrics.host | quote }}
