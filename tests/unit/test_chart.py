@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 
+import msgspec
 import pytest
 import yaml
 from support.manifests import (
@@ -229,9 +230,11 @@ def test_secrets_reach_only_the_processes_that_use_them() -> None:
 
 
 @needs_helm
-def test_topics_of_strimzi_are_those_of_the_code() -> None:
-    settings = settings_of_the_pods("strimzi")
-    made = {each["spec"]["topicName"]: each["spec"] for each in of_kind(rendered("strimzi"), "KafkaTopic").values()}
+@pytest.mark.parametrize("replicas", [1, 2, 3, 5])
+def test_topics_of_strimzi_are_those_of_the_code(replicas: int) -> None:
+    settings = msgspec.structs.replace(settings_of_the_pods("strimzi"), replication_factor=replicas)
+    manifests = rendered("strimzi", "--set", f"kafka.replicationFactor={replicas}")
+    made = {each["spec"]["topicName"]: each["spec"] for each in of_kind(manifests, "KafkaTopic").values()}
     assert set(made) == {plan.name for plan in plan_topics(settings)}
     for plan in plan_topics(settings):
         spec = made[plan.name]
