@@ -17,7 +17,7 @@ from support.ports import free_ports
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.live]
+pytestmark = pytest.mark.live
 USERS = 40
 
 
