@@ -78,7 +78,7 @@ class Checks:
         context: RunContext,
         outbox: Outbox,
         acknowledge: Acknowledge,
-        executor_id: str,
+        reporting: ResultSender,
         read_cancellations: Callable[[], Future[None]],
     ) -> None:
         self._context = context
@@ -87,7 +87,7 @@ class Checks:
         topics = Topics.of(settings)
         self._dead_letters = DeadLetters(outbox, topics, self._clock, "executor")
         self._reachability = Reachability()
-        self._reporting = ResultSender(settings, outbox, self._clock, executor_id)
+        self._reporting = reporting
         self._priorities = {topics.ticks_for(priority): priority for priority in Priority}
         self._secrets = config_secrets(settings)
         self._backlogs: Backlogs[Taken] = Backlogs()
@@ -398,7 +398,7 @@ class Checks:
     async def _check(self, tick: Tick, job: Job, host: str, priority: Priority, delivered: OnDelivered) -> None:
         started_at = self._clock.now_ms()
         began_s = self._clock.monotonic_s()
-        outcome = await run_job(job, tick, self._context, partial(self._reporting.complain, tick.kind))
+        outcome = await run_job(job, tick, self._context, partial(self._reporting.complain, tick))
         # what waits for its turn has not begun
         started_at += round(outcome.waited_ms)
         ended_s = self._clock.monotonic_s()

@@ -17,7 +17,9 @@ from everwatch.executor.callable_pool import budgets_of, open_callables
 from everwatch.executor.cancellation_reader import CancellationReader, Cancellations
 from everwatch.executor.check_runner import Checks
 from everwatch.executor.metrics import SLOTS
+from everwatch.executor.result_sender import ResultSender
 from everwatch.executor.tick_consumers import TickConsumers
+from everwatch.executor.tracing import open_tracing
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.event_publisher import open_publisher
 from everwatch.kafka.outbox import Outbox
@@ -83,13 +85,14 @@ class Executor(Process):
                 clock, Guard(settings.allow_networks), publisher, callables, outgoing=outgoing_of(settings)
             )
         )
+        tracing = await self._opened.enter_async_context(open_tracing(self.name, self._executor_id))
         SLOTS.set(settings.max_in_flight)
         checks = self._checks = Checks(
             settings,
             context,
             self._outbox,
             self._ticks.acknowledge,
-            self._executor_id,
+            ResultSender(settings, self._outbox, clock, self._executor_id, tracing),
             self._cancellations.read_to_now,
         )
 

@@ -8,7 +8,8 @@ import msgspec
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.encoding import codec
-from everwatch.kafka.outbox import OnDelivered, Outbox
+from everwatch.executor.tracing import Tracing, trace_id_of
+from everwatch.kafka.outbox import Headers, OnDelivered, Outbox
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.kind_runner import LONGEST_DETAIL, LONGEST_REASON
 from everwatch.model import Outcome, Result, Status, Tick
@@ -20,12 +21,15 @@ log = logging.getLogger(__name__)
 class ResultSender:
     """Builds results and sends them to the partition of their tick."""
 
-    def __init__(self, settings: Settings, outbox: Outbox, clock: Clock, executor_id: str) -> None:
+    def __init__(
+        self, settings: Settings, outbox: Outbox, clock: Clock, executor_id: str, tracing: Tracing | None = None
+    ) -> None:
         self._format = settings.output_format
         self._topic = Topics.of(settings).results
         self._outbox = outbox
         self._clock = clock
         self._executor_id = executor_id
+        self._tracing = tracing
         self._quiet = LogThrottle(clock)
 
     def report(
@@ -42,7 +46,8 @@ class ResultSender:
             self._send(self._result(tick, outcome, started_at, duration_ms, [tick]), tick.partition, on_delivered)
         else:
             result = self._result(tick, outcome, started_at, duration_ms, unreached=unreached)
-            self._send(result, tick.partition, on_delivered)
+            traced = None if self._tracing is None else self._tracing.record(tick, outcome, started_at, duration_ms)
+            self._send(result, tick.partition, on_delivered, traced)
 
     def skip(self, ticks: Sequence[Tick], reason: str, on_delivered: OnDelivered) -> None:
         """Send one result for a stretch of a monitor's ticks that are not run, in the order of their instants."""
@@ -50,10 +55,13 @@ class ResultSender:
         result = self._result(ticks[0], outcome, self._clock.now_ms(), 0.0, ticks)
         self._send(result, ticks[0].partition, on_delivered)
 
-    def complain(self, kind: str, error: BaseException) -> None:
+    def complain(self, checked: Tick | Result, error: BaseException) -> None:
         """Log what a kind should not have let through."""
-        if self._quiet.may_say((kind, type(error))):
-            log.error("the kind '%s' failed unexpectedly (said once a minute)", kind, exc_info=error)
+        if self._quiet.may_say((checked.kind, type(error))):
+            trace = f"{trace_id_of(checked):032x}"
+            log.error(
+                "the kind '%s' failed unexpectedly, trace %s (said once a minute)", checked.kind, trace, exc_info=error
+            )
 
     def _result(
         self,
@@ -84,13 +92,14 @@ class ResultSender:
             unreached=unreached,
         )
 
-    def _send(self, result: Result, partition: int, on_delivered: OnDelivered) -> None:
+    def _send(self, result: Result, partition: int, on_delivered: OnDelivered, headers: Headers | None = None) -> None:
         self._outbox.send(
             self._topic,
             partition=partition,
             key=codec.user_key(result.user_id),
             value=self._encoded(result),
             on_delivered=on_delivered,
+            headers=headers,
         )
 
     def _encoded(self, result: Result) -> bytes:
@@ -102,7 +111,7 @@ class ResultSender:
                 )
             return data
         except Exception as error:  # e.g. timings of another's kind that are not numbers
-            self.complain(result.kind, error)
+            self.complain(result, error)
             reason = "internal error: the outcome cannot be encoded"
             plain = msgspec.structs.replace(result, status=Status.FAILURE, reason=reason, timings={}, detail="")
             return codec.encode_result(plain, self._format)
