@@ -19,6 +19,7 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import AccessError, BrokerUnavailable, RecordsUnreadable
 from everwatch.kafka.access_errors import refused
 from everwatch.kafka.topics import Topics
+from everwatch.observability.logs import labelled
 from everwatch.observability.rebalances import Rebalances
 from everwatch.rules.changelog_marks import UNREADABLE_REMEDY
 from streams.state.entry_store import Store
@@ -309,7 +310,9 @@ class Ownership:
         if not self._rejoining:
             self._rejoining = True
             logger.warning(
-                "partition %d has another owner; this worker gives up its partitions and joins again", number
+                "partition %d has another owner; this worker gives up its partitions and joins again",
+                number,
+                extra=labelled(partition=number),
             )
             self._host.add_future(self.join_again(self._era))
 

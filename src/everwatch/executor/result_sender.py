@@ -8,12 +8,13 @@ import msgspec
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.encoding import codec
-from everwatch.executor.tracing import Tracing, trace_id_of
+from everwatch.executor.tracing import Tracing, span_id_of, trace_id_of
 from everwatch.kafka.outbox import Headers, OnDelivered, Outbox
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.kind_runner import LONGEST_DETAIL, LONGEST_REASON
 from everwatch.model import Outcome, Result, Status, Tick
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.observability.logs import labelled
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +56,19 @@ class ResultSender:
         result = self._result(ticks[0], outcome, self._clock.now_ms(), 0.0, ticks)
         self._send(result, ticks[0].partition, on_delivered)
 
-    def complain(self, checked: Tick | Result, error: BaseException) -> None:
+    def complain(self, run: Tick | Result, error: BaseException) -> None:
         """Log what a kind should not have let through."""
-        if self._quiet.may_say((checked.kind, type(error))):
-            trace = f"{trace_id_of(checked):032x}"
-            log.error(
-                "the kind '%s' failed unexpectedly, trace %s (said once a minute)", checked.kind, trace, exc_info=error
+        if self._quiet.may_say((run.kind, type(error))):
+            trace, span = f"{trace_id_of(run):032x}", f"{span_id_of(run):016x}"
+            about = labelled(
+                user=run.user_id,
+                monitor=run.monitor_id,
+                tick=run.scheduled_at,
+                kind=run.kind,
+                trace_id=trace,
+                span_id=span,
             )
+            log.error("the kind '%s' failed unexpectedly (said once a minute)", run.kind, exc_info=error, extra=about)
 
     def _result(
         self,

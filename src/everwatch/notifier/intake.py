@@ -15,7 +15,7 @@ from everwatch.encoding.codec import (
     is_bookkeeping,
     split_key,
 )
-from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.consumed_record import Record, RefusedRecord
 from everwatch.kafka.topics import Topics
 from everwatch.model import State, Transition, User
 from everwatch.notifier import alerts
@@ -48,13 +48,6 @@ class Entry(NamedTuple):
     user: User | None
 
 
-class Refused(NamedTuple):
-    """A record that nothing can be made of, and why."""
-
-    record: Record
-    error: InvalidInput
-
-
 class Batch(NamedTuple):
     """What is taken in at once. ``offsets`` lie behind all records, the refused ones too."""
 
@@ -62,7 +55,7 @@ class Batch(NamedTuple):
     offsets: dict[Partition, int]
     transitions: list[ReadTransition]
     entries: list[Entry]
-    refused: list[Refused]
+    refused: list[RefusedRecord]
 
 
 def build_batch(records: Iterable[Record], topics: Topics, taken_at: int) -> Batch:
@@ -83,7 +76,7 @@ def build_batch(records: Iterable[Record], topics: Topics, taken_at: int) -> Bat
             elif (entry := _entry(source, record)) is not None:
                 batch.entries.append(entry)
         except InvalidInput as error:
-            batch.refused.append(Refused(record, error))
+            batch.refused.append(RefusedRecord(record, error))
     return batch
 
 

@@ -63,6 +63,15 @@ class Local:
         """Return the folder of the processes' logs."""
         return self._settings.data_dir / "logs"
 
+    @property
+    def shown_database(self) -> str:
+        """Return the URL of the database without its password. Raises StoreError."""
+        if not self._settings.database:
+            return self._settings.database_url  # a file in the data folder, which has no password
+        from everwatch.store.database import shown_url  # SQLAlchemy takes a while to import
+
+        return shown_url(self._settings.database_url)
+
     def start_kafka(self) -> None:
         """Start the embedded Kafka, unless one is configured, and create the topics."""
         if not self.bootstrap_servers:
