@@ -12,10 +12,10 @@ from everwatch.encoding import codec
 from everwatch.executor.assignment import HeldPartition
 from everwatch.executor.check_runner import Checks
 from everwatch.executor.result_sender import ResultSender
-from everwatch.executor.tracing import Tracing
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Result, Tick
+from everwatch.tracing.tracer import Tracer
 
 TOPICS = Topics.of(Settings())
 # in the future: what is due later than a run began overlaps with it
@@ -83,7 +83,7 @@ class Executor:
         context: RunContext,
         max_in_flight: int,
         executor_id: str = "executor-1",
-        tracing: Tracing | None = None,
+        tracer: Tracer | None = None,
         **limits: int,
     ) -> None:
         self.outbox = FakeOutbox()
@@ -99,7 +99,7 @@ class Executor:
             context,
             self.outbox,  # type: ignore[arg-type]
             lambda held, offset: self.acknowledged.append(offset),
-            ResultSender(settings, self.outbox, context.clock, executor_id, tracing),  # type: ignore[arg-type]
+            ResultSender(settings, self.outbox, context.clock, executor_id, tracer),  # type: ignore[arg-type]
             self._read_cancellations,
         )
         self._offset = 0

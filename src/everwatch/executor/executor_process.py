@@ -19,7 +19,6 @@ from everwatch.executor.check_runner import Checks
 from everwatch.executor.metrics import SLOTS
 from everwatch.executor.result_sender import ResultSender
 from everwatch.executor.tick_consumers import TickConsumers
-from everwatch.executor.tracing import open_tracing
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.event_publisher import open_publisher
 from everwatch.kafka.outbox import Outbox
@@ -29,6 +28,7 @@ from everwatch.network.egress import outgoing_of
 from everwatch.network.guard import Guard
 from everwatch.observability.metrics import PRODUCER_QUEUE
 from everwatch.processes import Process
+from everwatch.tracing.tracer import open_tracer
 
 log = logging.getLogger(__name__)
 
@@ -85,14 +85,14 @@ class Executor(Process):
                 clock, Guard(settings.allow_networks), publisher, callables, outgoing=outgoing_of(settings)
             )
         )
-        tracing = await self._opened.enter_async_context(open_tracing(self.name, self._executor_id))
+        tracer = await self._opened.enter_async_context(open_tracer(self.name, self._executor_id))
         SLOTS.set(settings.max_in_flight)
         checks = self._checks = Checks(
             settings,
             context,
             self._outbox,
             self._ticks.acknowledge,
-            ResultSender(settings, self._outbox, clock, self._executor_id, tracing),
+            ResultSender(settings, self._outbox, clock, self._executor_id, tracer),
             self._cancellations.read_to_now,
         )
 

@@ -8,13 +8,15 @@ import msgspec
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.encoding import codec
-from everwatch.executor.tracing import Tracing, span_id_of, trace_id_of
+from everwatch.executor.check_spans import record_check
 from everwatch.kafka.outbox import Headers, OnDelivered, Outbox
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.kind_runner import LONGEST_DETAIL, LONGEST_REASON
 from everwatch.model import Outcome, Result, Status, Tick
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
+from everwatch.tracing.ids import span_id_of, trace_id_of
+from everwatch.tracing.tracer import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -23,14 +25,14 @@ class ResultSender:
     """Builds results and sends them to the partition of their tick."""
 
     def __init__(
-        self, settings: Settings, outbox: Outbox, clock: Clock, executor_id: str, tracing: Tracing | None = None
+        self, settings: Settings, outbox: Outbox, clock: Clock, executor_id: str, tracer: Tracer | None = None
     ) -> None:
         self._format = settings.output_format
         self._topic = Topics.of(settings).results
         self._outbox = outbox
         self._clock = clock
         self._executor_id = executor_id
-        self._tracing = tracing
+        self._tracer = tracer
         self._quiet = LogThrottle(clock)
 
     def report(
@@ -47,7 +49,9 @@ class ResultSender:
             self._send(self._result(tick, outcome, started_at, duration_ms, [tick]), tick.partition, on_delivered)
         else:
             result = self._result(tick, outcome, started_at, duration_ms, unreached=unreached)
-            traced = None if self._tracing is None else self._tracing.record(tick, outcome, started_at, duration_ms)
+            traced = None
+            if self._tracer is not None:
+                traced = record_check(self._tracer, tick, outcome, started_at, duration_ms)
             self._send(result, tick.partition, on_delivered, traced)
 
     def skip(self, ticks: Sequence[Tick], reason: str, on_delivered: OnDelivered) -> None:
