@@ -192,9 +192,13 @@ def test_the_standard_variables_switch_it_off(
     assert open_telemetry()[:2] == exported
 
 
-def test_an_interval_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "1m")
-    with pytest.raises(SettingsError, match="OTEL_METRIC_EXPORT_INTERVAL"):
+@pytest.mark.parametrize(
+    ("name", "value"), [("OTEL_METRIC_EXPORT_INTERVAL", "1m"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]
+)
+def test_what_cannot_be_done_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name):
         open_telemetry()
 
 

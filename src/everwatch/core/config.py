@@ -567,10 +567,13 @@ def open_telemetry() -> OpenTelemetry:
     is_off = given.get("OTEL_SDK_DISABLED", "").lower() == "true"
 
     def wants(signal: str) -> bool:
-        endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
-        return (
-            not is_off and any(map(given.get, endpoints)) and given.get(f"OTEL_{signal}_EXPORTER", "") in ("", "otlp")
-        )
+        def given_for(name: str) -> str:
+            return given.get(f"OTEL_EXPORTER_OTLP_{signal}_{name}") or given.get(f"OTEL_EXPORTER_OTLP_{name}", "")
+
+        is_wanted = not is_off and given_for("ENDPOINT") and given.get(f"OTEL_{signal}_EXPORTER", "") in ("", "otlp")
+        if is_wanted and given_for("PROTOCOL") not in ("", "http/protobuf"):
+            raise SettingsError("setting OTEL_EXPORTER_OTLP_PROTOCOL: Expected http/protobuf, which alone is spoken")
+        return bool(is_wanted)
 
     every_ms = given.get("OTEL_METRIC_EXPORT_INTERVAL") or "60000"
     if not every_ms.isdecimal() or int(every_ms) == 0:
