@@ -50,6 +50,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=2,
         help="How often a worker is stopped and continued: about 20 s each, so for many give -o timeout=0 too.",
     )
+    parser.addoption(
+        "--healthy-minutes",
+        type=float,
+        default=10,
+        help="How long a live test watches that no alert fires; give -o timeout=0 too for more than 15.",
+    )
     parser.addoption("--mutants", type=int, default=2_000, help="Mutants for each input topic.")
     parser.addoption("--cron-years", type=int, default=1, help="Years whose changes of clocks are compared.")
     parser.addoption("--fuzz-seed", default="1", help="Seed of the mutants; the same seed gives the same mutants.")

@@ -145,6 +145,8 @@ class BatchConsumer:
         """
         self._open = False
         self._switched += 1
+        # what is left of these partitions is another worker's
+        INPUT_LAG.labels(self._topic).set(0)
         if self._batch is not None and not self._batch.taken and not self._batch.ended.done():
             self._batch.ended.cancel()
         task, self._task = self._task, None

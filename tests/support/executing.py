@@ -11,9 +11,11 @@ from everwatch.core.config import Settings
 from everwatch.encoding import codec
 from everwatch.executor.assignment import HeldPartition
 from everwatch.executor.check_runner import Checks
+from everwatch.executor.result_sender import ResultSender
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Result, Tick
+from everwatch.tracing.tracer import Tracer
 
 TOPICS = Topics.of(Settings())
 # in the future: what is due later than a run began overlaps with it
@@ -76,7 +78,14 @@ class FakeOutbox:
 class Executor:
     """The checks of an executor, its records and its outbox."""
 
-    def __init__(self, context: RunContext, max_in_flight: int, executor_id: str = "executor-1", **limits: int) -> None:
+    def __init__(
+        self,
+        context: RunContext,
+        max_in_flight: int,
+        executor_id: str = "executor-1",
+        tracer: Tracer | None = None,
+        **limits: int,
+    ) -> None:
         self.outbox = FakeOutbox()
         self.acknowledged: list[int] = []
         # who waits until cancellations are read
@@ -84,12 +93,13 @@ class Executor:
         # on a busy machine this process may stand still, too: that is nothing to wait for
         self.knows_all = True
         self.held = {topic: HeldPartition(topic, 3, is_behind=False, looked_s=inf) for topic in TOPICS.all_ticks}
+        settings = Settings(max_in_flight=max_in_flight, **limits)
         self.checks = Checks(
-            Settings(max_in_flight=max_in_flight, **limits),
+            settings,
             context,
             self.outbox,  # type: ignore[arg-type]
             lambda held, offset: self.acknowledged.append(offset),
-            executor_id,
+            ResultSender(settings, self.outbox, context.clock, executor_id, tracer),  # type: ignore[arg-type]
             self._read_cancellations,
         )
         self._offset = 0

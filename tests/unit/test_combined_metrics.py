@@ -131,8 +131,10 @@ def test_a_socket_that_a_killed_process_has_left_is_taken_over(tmp_path: Path) -
     with unanswering(path):
         pass
     assert path.exists()
+    shared = CombinedProcesses()
+    shared.members.append(SharedPortMember("sink", 0, path))
     with serve_health(load_settings(metrics_socket=path), Health("sink", "here", "1", SettableClock())):
-        assert combined._get(path, "/healthz") is not None
+        assert [each["process"] for each in shared.alive().body["processes"]] == ["sink"]
     with (
         pytest.raises(SettingsError, match="EVERWATCH_METRICS_SOCKET"),
         serve_health(load_settings(metrics_socket=tmp_path / "no" / "sink"), Health("a", "b", "1", SettableClock())),

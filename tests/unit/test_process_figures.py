@@ -1,10 +1,13 @@
 """Figures that are measured beside the work: certificates, disk, rebalances."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trustme
+from faust.types import TP
 from prometheus_client import REGISTRY
 
 from everwatch.core.clock import SettableClock
@@ -12,6 +15,7 @@ from everwatch.core.config import load_settings
 from everwatch.observability.rebalances import Rebalances
 from everwatch.processes.certificates import measure_certificates
 from everwatch.processes.metrics import measure_disk
+from streams.state.table_measures import measure_standbys
 
 
 def value(name: str, **labels: str) -> float:
@@ -57,3 +61,24 @@ def test_a_rebalance_lasts_from_the_first_revocation_until_partitions_are_worked
         rebalances.over()
     assert value(f"{name}_count") - count == 1
     assert value(f"{name}_sum") - total == (3.5 if opens_later else 3)
+
+
+class Reading:
+    """Faust's consumer, as far as its thread tells where partitions end."""
+
+    def __init__(self, ends: dict[TP, int]) -> None:
+        self.ends = ends
+        self._thread = self
+
+    def _ensure_consumer(self) -> "Reading":
+        return self
+
+    def highwater(self, tp: TP) -> int | None:
+        return self.ends[tp]
+
+
+def test_standbys_lack_what_lies_between_them_and_the_end_of_the_changelog() -> None:
+    whole, behind, unknown = (TP("changelog", number) for number in range(3))
+    recovery = SimpleNamespace(standby_tps={whole, behind, unknown}, standby_offsets=Counter({whole: 9, behind: -1}))
+    measure_standbys(SimpleNamespace(recovery=recovery), Reading({whole: 10, behind: 7}))
+    assert value("everwatch_standby_lag_records") == 7

@@ -51,6 +51,14 @@ def test_an_alert_says_how_urgent_it_is_and_links_a_page_that_names_it(name: str
     assert {"## Look", "## Do", "## It ends"} <= set(page.splitlines())
 
 
+def test_panels_and_chapters_that_pages_name_exist() -> None:
+    pages = (ROOT / "docs/runbooks").glob("*.md")
+    named = {" ".join(name.split()) for path in pages for name in re.findall(r"\*([A-Z][^*]+)\*", path.read_text())}
+    panels = re.findall(r'^title = "(.+)"$', (ROOT / "deploy/grafana/panels.toml").read_text(), re.MULTILINE)
+    chapters = re.findall(r"^#+ (.+)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    assert named - {*panels, *chapters} == set()
+
+
 def test_no_page_is_left_over() -> None:
     linked = {alert["annotations"]["runbook_url"] for alert in ALERTS.values()}
     assert {f"docs/runbooks/{path.name}" for path in (ROOT / "docs/runbooks").glob("*.md")} == linked

@@ -110,7 +110,7 @@ class Untrimmable(MemoryStore):
     tried = 0
 
     def volume(self) -> DatabaseVolume:
-        return DatabaseVolume(0, 0, 0)
+        return DatabaseVolume(0, 0)
 
     def trim(self, now: int, most: int, plans: PlanKeeping = NO_PLANS) -> int:
         self.tried += 1
@@ -182,7 +182,7 @@ class Keeping(MemoryStore):
         self.plans: list[PlanKeeping] = []
 
     def volume(self) -> DatabaseVolume:
-        return DatabaseVolume(0, 0, 0)
+        return DatabaseVolume(0, 0)
 
     def trim(self, now: int, most: int, plans: PlanKeeping = NO_PLANS) -> int:
         self.plans.append(plans)

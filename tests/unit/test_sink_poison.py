@@ -72,7 +72,7 @@ class Store:
         self.inner.apply(batch)
 
     def volume(self) -> DatabaseVolume:
-        return DatabaseVolume(0, 0, 0)
+        return DatabaseVolume(0, 0)
 
     def trim(self, now: int, most: int, plans: PlanKeeping) -> int:
         return 0

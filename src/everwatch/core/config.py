@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -559,6 +559,34 @@ def environment_of_callables() -> dict[str, str]:
     """The environment for code of other packages: without what gives access to all users and their secrets."""
     kept_back = {f"{_PREFIX}SECRETS_KEY", f"{_PREFIX}API_ADMIN_TOKEN", f"{_PREFIX}API_TOKEN"}
     return {name: value for name, value in os.environ.items() if name.upper() not in kept_back}
+
+
+class OpenTelemetry(NamedTuple):
+    """What the standard variables of OpenTelemetry ask for; its own SDK reads the rest of them."""
+
+    metrics: bool
+    traces: bool
+    metrics_every_s: float
+
+
+def open_telemetry() -> OpenTelemetry:
+    """Return what is to be exported: nothing unless an endpoint is named. Raises SettingsError."""
+    given = {name: value.strip() for name, value in os.environ.items() if name.startswith("OTEL_")}
+    is_off = given.get("OTEL_SDK_DISABLED", "").lower() == "true"
+
+    def wants(signal: str) -> bool:
+        def given_for(name: str) -> str:
+            return given.get(f"OTEL_EXPORTER_OTLP_{signal}_{name}") or given.get(f"OTEL_EXPORTER_OTLP_{name}", "")
+
+        is_wanted = not is_off and given_for("ENDPOINT") and given.get(f"OTEL_{signal}_EXPORTER", "") in ("", "otlp")
+        if is_wanted and given_for("PROTOCOL") not in ("", "http/protobuf"):
+            raise SettingsError("setting OTEL_EXPORTER_OTLP_PROTOCOL: Expected http/protobuf, which alone is spoken")
+        return bool(is_wanted)
+
+    every_ms = given.get("OTEL_METRIC_EXPORT_INTERVAL") or "60000"
+    if not every_ms.isdecimal() or int(every_ms) == 0:
+        raise SettingsError("setting OTEL_METRIC_EXPORT_INTERVAL: Expected a number of milliseconds, 1 or more")
+    return OpenTelemetry(wants("METRICS"), wants("TRACES"), int(every_ms) / 1000)
 
 
 def java_environment() -> tuple[str | None, str | None]:

@@ -79,7 +79,7 @@ class Checks:
         context: RunContext,
         outbox: Outbox,
         acknowledge: Acknowledge,
-        executor_id: str,
+        reporting: ResultSender,
         read_cancellations: Callable[[], Future[None]],
     ) -> None:
         self._context = context
@@ -88,7 +88,7 @@ class Checks:
         topics = Topics.of(settings)
         self._dead_letters = DeadLetters(outbox, topics, self._clock, "executor")
         self._reachability = Reachability()
-        self._reporting = ResultSender(settings, outbox, self._clock, executor_id)
+        self._reporting = reporting
         self._priorities = {topics.ticks_for(priority): priority for priority in Priority}
         self._secrets = config_secrets(settings)
         self._backlogs: Backlogs[Taken] = Backlogs()

@@ -18,6 +18,7 @@ from everwatch.executor.callable_pool import budgets_of, open_callables
 from everwatch.executor.cancellation_reader import CancellationReader, Cancellations
 from everwatch.executor.check_runner import Checks
 from everwatch.executor.metrics import SLOTS
+from everwatch.executor.result_sender import ResultSender
 from everwatch.executor.tick_consumers import TickConsumers
 from everwatch.executor.trials import Taken as TakenTrial
 from everwatch.executor.trials import TrialReader, Trials
@@ -30,6 +31,7 @@ from everwatch.network.egress import outgoing_of
 from everwatch.network.guard import Guard
 from everwatch.observability.metrics import PRODUCER_QUEUE
 from everwatch.processes import Process
+from everwatch.tracing.tracer import open_tracer
 
 log = logging.getLogger(__name__)
 
@@ -87,13 +89,14 @@ class Executor(Process):
                 clock, Guard(settings.allow_networks), publisher, callables, outgoing=outgoing_of(settings)
             )
         )
+        tracer = await self._opened.enter_async_context(open_tracer(self.name, self._executor_id))
         SLOTS.set(settings.max_in_flight)
         checks = self._checks = Checks(
             settings,
             context,
             self._outbox,
             self._ticks.acknowledge,
-            self._executor_id,
+            ResultSender(settings, self._outbox, clock, self._executor_id, tracer),
             self._cancellations.read_to_now,
         )
 

@@ -8,12 +8,15 @@ import msgspec
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.encoding import codec
-from everwatch.kafka.outbox import OnDelivered, Outbox
+from everwatch.executor.check_spans import record_check
+from everwatch.kafka.outbox import Headers, OnDelivered, Outbox
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.kind_runner import LONGEST_DETAIL, LONGEST_REASON
 from everwatch.model import Outcome, Result, Status, Tick
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
+from everwatch.tracing.ids import span_id_of, trace_id_of
+from everwatch.tracing.tracer import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +24,15 @@ log = logging.getLogger(__name__)
 class ResultSender:
     """Builds results and sends them to the partition of their tick."""
 
-    def __init__(self, settings: Settings, outbox: Outbox, clock: Clock, executor_id: str) -> None:
+    def __init__(
+        self, settings: Settings, outbox: Outbox, clock: Clock, executor_id: str, tracer: Tracer | None = None
+    ) -> None:
         self._format = settings.output_format
         self._topic = Topics.of(settings).results
         self._outbox = outbox
         self._clock = clock
         self._executor_id = executor_id
+        self._tracer = tracer
         self._quiet = LogThrottle(clock)
 
     def report(
@@ -43,7 +49,10 @@ class ResultSender:
             self._send(self._result(tick, outcome, started_at, duration_ms, [tick]), tick.partition, on_delivered)
         else:
             result = self._result(tick, outcome, started_at, duration_ms, unreached=unreached)
-            self._send(result, tick.partition, on_delivered)
+            traced = None
+            if self._tracer is not None:
+                traced = record_check(self._tracer, tick, outcome, started_at, duration_ms)
+            self._send(result, tick.partition, on_delivered, traced)
 
     def skip(self, ticks: Sequence[Tick], reason: str, on_delivered: OnDelivered) -> None:
         """Send one result for a stretch of a monitor's ticks that are not run, in the order of their instants."""
@@ -54,7 +63,15 @@ class ResultSender:
     def complain(self, run: Tick | Result, error: BaseException) -> None:
         """Log what a kind should not have let through."""
         if self._quiet.may_say((run.kind, type(error))):
-            about = labelled(user=run.user_id, monitor=run.monitor_id, tick=run.scheduled_at, kind=run.kind)
+            trace, span = f"{trace_id_of(run):032x}", f"{span_id_of(run):016x}"
+            about = labelled(
+                user=run.user_id,
+                monitor=run.monitor_id,
+                tick=run.scheduled_at,
+                kind=run.kind,
+                trace_id=trace,
+                span_id=span,
+            )
             log.error("the kind '%s' failed unexpectedly (said once a minute)", run.kind, exc_info=error, extra=about)
 
     def _result(
@@ -86,13 +103,14 @@ class ResultSender:
             unreached=unreached,
         )
 
-    def _send(self, result: Result, partition: int, on_delivered: OnDelivered) -> None:
+    def _send(self, result: Result, partition: int, on_delivered: OnDelivered, headers: Headers | None = None) -> None:
         self._outbox.send(
             self._topic,
             partition=partition,
             key=codec.user_key(result.user_id),
             value=self._encoded(result),
             on_delivered=on_delivered,
+            headers=headers,
         )
 
     def _encoded(self, result: Result) -> bytes:

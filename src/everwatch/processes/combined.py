@@ -24,8 +24,8 @@ from everwatch.processes.serving import application
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-ANSWER_WITHIN_S = 5.0
-"""A process that takes longer has no answer; less than a scrape may take by default (10 s)."""
+ANSWER_WITHIN_S = 3.0
+"""A process that takes longer has no answer; less than a scrape every 5 s may take."""
 _MOST_AT_ONCE = 16
 
 

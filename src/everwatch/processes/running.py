@@ -20,6 +20,7 @@ from everwatch.core.errors import EverwatchError
 from everwatch.processes.certificates import measure_certificates
 from everwatch.processes.health import ProcessPhase
 from everwatch.processes.metrics import BUILD, HEARTBEAT, LOOP_LAG, PARTITIONS, READY, measure_disk
+from everwatch.processes.otlp import exporting_metrics
 from everwatch.processes.parent import when_input_ends
 from everwatch.processes.process import Process
 from everwatch.processes.serving import serve_health
@@ -49,7 +50,10 @@ def run_process(process: Process, *, stop_with_parent: bool = False) -> None:
         faulthandler.register(signal.SIGUSR1, file=sys.__stderr__)
     BUILD.info({"process": process.name, "version": __version__, "python": platform.python_version()})
     PARTITIONS.set(process.settings.partitions)
-    with serve_health(process.settings, process.health):
+    with (
+        serve_health(process.settings, process.health),
+        exporting_metrics(process.name, process.settings.instance, process.clock),
+    ):
         uvloop.run(live(process, os._exit, stop_with_parent=stop_with_parent, guard_exit=True))
 
 

@@ -30,7 +30,6 @@ OLDEST_RESULTS = Gauge(
     "everwatch_sink_oldest_results_seconds",
     "Unix time of the oldest result (SQLite) or of the day of the oldest partition with results (PostgreSQL); 0: none.",
 )
-BACKED_UP = Gauge("everwatch_backup_seconds", "Unix time at which the newest backup of the database ended; 0: none.")
 DELETED = Counter("everwatch_sink_deleted_rows", "Rows deleted because they are older than they are kept.")
 
 
@@ -38,4 +37,3 @@ def measure(volume: DatabaseVolume) -> None:
     """Set the gauges of the database's size and age."""
     DATABASE_SIZE.set(volume.size)
     OLDEST_RESULTS.set(volume.oldest_results / 1000)
-    BACKED_UP.set(volume.backed_up_at / 1000)

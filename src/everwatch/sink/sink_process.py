@@ -29,9 +29,11 @@ from everwatch.plans.plans_file import PlansFile
 from everwatch.processes import Process
 from everwatch.sink.batch_builder import build_batch
 from everwatch.sink.metrics import BATCH, BATCH_RECORDS, DELAY, DELETED, LAG, RECORDS, RETRIES, measure
+from everwatch.sink.store_spans import record_stored
 from everwatch.store import Partition, ResultStore, SinkBatch, StoreBusy, open_store
 from everwatch.store.database import as_writer
 from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
+from everwatch.tracing.tracer import Tracer, open_tracer
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +88,9 @@ class Sink(Process):
             store = self._store = await _while_busy(lambda: open_store(self.settings), self.stopping)
         except Stopped:
             return
-        self._storing = _Sink(self.settings, self._clients, self.clock, self.stopping, store, self._plans)
-        await self._storing.run()
+        async with open_tracer(self.name, self.settings.instance) as tracer:
+            self._storing = _Sink(self.settings, self._clients, self.clock, self.stopping, store, self._plans, tracer)
+            await self._storing.run()
 
     async def stop(self) -> None:
         """Let go of the database."""
@@ -115,6 +118,7 @@ class _Sink:
         stop: asyncio.Event,
         store: ResultStore,
         plans: PlansFile | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._settings = settings
         self._clients = clients
@@ -122,6 +126,7 @@ class _Sink:
         self._stop = stop
         self._store = store
         self._plans = plans
+        self._tracer = tracer
         self._topics = Topics.of(settings)
         # made when first needed: most sinks never refuse a record
         self._outbox: Outbox | None = None
@@ -232,6 +237,8 @@ class _Sink:
         batch, refused = await asyncio.to_thread(build_batch, part, self._topics, self._clock.now_ms())
         await self._bury(refused)
         await _while_busy(partial(self._store.apply, batch), self._stop)
+        if self._tracer is not None:
+            record_stored(self._tracer, batch.results, batch.stored_at, self._clock.now_ms())
         return batch.offsets
 
     async def _pass_over(self, record: Record, error: Exception) -> Mapping[Partition, int]:

@@ -12,7 +12,7 @@ from everwatch.schedule.duration import DAY_MS
 from everwatch.store import sqlite
 from everwatch.store.database import clear_errors, open_for_reading
 from everwatch.store.day_partitions import attached
-from everwatch.store.facts import BACKED_UP_AT, THINNED_UNTIL, facts
+from everwatch.store.facts import THINNED_UNTIL, facts
 from everwatch.store.interface import DatabaseVolume
 from everwatch.store.plan_keeping import KINDS, NO_PLANS, Keep, PlanKeeping
 from everwatch.store.retention import AGEING
@@ -95,14 +95,13 @@ def contents_of(settings: Settings) -> str:
 
 def volume_of(connection: Connection, url: URL) -> DatabaseVolume:
     """Return how large and how old the database is, by its indexes and catalogue alone."""
-    backed_up_at = facts(connection).get(BACKED_UP_AT, 0)
     if connection.dialect.name != "postgresql":
         oldest = _one(connection, "SELECT min(scheduled_at) FROM results")
-        return DatabaseVolume(sqlite.size_of(url), oldest or 0, backed_up_at)
+        return DatabaseVolume(sqlite.size_of(url), oldest or 0)
     # partitions are made ahead of their day
     filled = (day.begin for day in attached(connection) if day.begin and _has_rows(connection, day.table))
     size = _one(connection, "SELECT pg_database_size(current_database())")
-    return DatabaseVolume(size, next(filled, 0), backed_up_at)
+    return DatabaseVolume(size, next(filled, 0))
 
 
 def _has_rows(connection: Connection, table: str) -> bool:

@@ -217,15 +217,14 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class DatabaseVolume(NamedTuple):
-    """Size of the database, bytes on disk, and figures of its age.
+    """Size of the database, bytes on disk, and how far back it goes.
 
     ``oldest_results``: when the oldest day of results begins (PostgreSQL), or the oldest result was due (SQLite), ms;
-    0: there are none. ``backed_up_at``: when the newest backup ended, ms; 0: there was none.
+    0: there are none.
     """
 
     size: int
     oldest_results: int
-    backed_up_at: int
 
 
 class ResultStore(Protocol):

@@ -132,7 +132,7 @@ class MemoryStore(MemoryReader):
         return deleted + self._condense(now, most) + self._thin(now)
 
     def volume(self) -> DatabaseVolume:
-        return DatabaseVolume(0, min((one.result.scheduled_at for one in self._results.values()), default=0), 0)
+        return DatabaseVolume(0, min((one.result.scheduled_at for one in self._results.values()), default=0))
 
     def rebuild_rollups(self, from_ms: int, after: str = "", most: int = 50_000) -> str | None:
         begin = first_day(from_ms, {RESULTS_FROM: self._results_from})
