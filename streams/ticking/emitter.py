@@ -22,6 +22,7 @@ from everwatch.kafka.stamped_batch import StampedBatch
 from everwatch.kafka.topics import Topics
 from everwatch.model import Priority
 from everwatch.observability.logs import labelled
+from everwatch.observability.metrics import PRODUCER_ERRORS
 from everwatch.timetable import Chunk, Destination, Packing, chunk_of
 from streams.metrics import LATENESS, SKIPPED, TICKS, gauges_of
 from streams.state.owned_partition import Attempt, OwnedPartition
@@ -197,6 +198,8 @@ class Emitter(Service):
         else:
             sent = await asyncio.gather(*(self._send_way(partition.number, ticks) for ticks in ways))
             failed = [failure for some in sent for failure in some]
+        for tick, _ in failed:
+            PRODUCER_ERRORS.labels(self._topics[tick[0]]).inc(tick[1].count)
         left = {id(tick) for tick, _ in failed}
         for tick in attempt.ticks:
             if id(tick) not in left:

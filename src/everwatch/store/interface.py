@@ -216,6 +216,18 @@ class Counts(msgspec.Struct, frozen=True):
     results: int
 
 
+class DatabaseVolume(NamedTuple):
+    """Size of the database, bytes on disk, and figures of its age.
+
+    ``oldest_results``: when the oldest day of results begins (PostgreSQL), or the oldest result was due (SQLite), ms;
+    0: there are none. ``backed_up_at``: when the newest backup ended, ms; 0: there was none.
+    """
+
+    size: int
+    oldest_results: int
+    backed_up_at: int
+
+
 class ResultStore(Protocol):
     """What the sink writes to."""
 
@@ -267,6 +279,10 @@ class ResultStore(Protocol):
         changes and failures only, if the settings say so. Returns about how many rows were looked at or went, 0 when
         nothing is too old. Raises StoreError, StoreBusy.
         """
+        ...
+
+    def volume(self) -> DatabaseVolume:
+        """How large and how old the database is; costs little however much there is. Raises StoreError, StoreBusy."""
         ...
 
     def rebuild_rollups(self, from_ms: int, after: str = "", most: int = 50_000) -> str | None:
