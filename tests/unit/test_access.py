@@ -141,7 +141,7 @@ def test_the_documented_rights_are_those_that_are_looked_for(process: ProcessRol
         names(Operation.DESCRIBE, Resource.TOPIC),
         names(Operation.READ, Resource.GROUP),
     ]
-    documented = (Path(__file__).parents[2] / "docs/operations.md").read_text().splitlines()
+    documented = (Path(__file__).parents[2] / "docs/secured-kafka.md").read_text().splitlines()
     assert f"| {' | '.join(columns)} |" in documented
 
 

@@ -152,7 +152,7 @@ def test_a_password_in_the_address_of_the_database_is_not_shown() -> None:
 
 
 def test_the_docs_name_every_setting_with_its_default_and_meaning() -> None:
-    table = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    table = (Path(__file__).parents[2] / "docs" / "settings.md").read_text()
     rows = {cells[1].strip(" `"): cells[3].strip() for line in table.splitlines() if len(cells := line.split("|")) == 5}
     for name, hint in get_type_hints(Settings, include_extras=True).items():
         meaning = next(meta.description for meta in get_args(hint) if isinstance(meta, Meta))

@@ -16,6 +16,10 @@ PAGES = [name for name in TRACKED if name.endswith(".md") and not name.startswit
 FILE = re.compile(r"`(?:\.\./)*((?:[\w.-]+/)*[\w-]+\.(?:py|avsc))(?:::\w+)?`")
 MODULE = re.compile(r"`((?:everwatch|streams)(?:\.[a-z_]\w*)+)`")
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)")
+ANCHOR = re.compile(r"\]\((?!\w+:)([^)#\s]*)#([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+# in messages and comments: docs/secured-kafka.md, ACLs, has the list
+MENTION = re.compile(r"docs/([\w-]+\.md)(?:, ([A-Z][\w &-]*))?")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -25,6 +29,34 @@ def test_files_and_modules_that_a_page_names_exist(page: str) -> None:
     links = {to for to in LINK.findall(text) if not (ROOT / page).parent.joinpath(to).exists()}
     modules = {name for name in MODULE.findall(text) if _is_module_like(name) and not _exists(name)}
     assert (files, links, modules) == (set(), set(), set())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_sections_that_a_page_links_to_exist(page: str) -> None:
+    missing = []
+    for to, anchor in ANCHOR.findall((ROOT / page).read_text()):
+        target = (ROOT / page).parent / to if to else ROOT / page
+        if target.suffix == ".md" and target.exists() and anchor not in _anchors(target):
+            missing.append(f"{to}#{anchor}")
+    assert missing == []
+
+
+def test_the_pages_and_sections_that_messages_name_exist() -> None:
+    missing = []
+    for name in TRACKED:
+        if name.startswith(("src/", "streams/")) and name.endswith(".py"):
+            for page, section in MENTION.findall((ROOT / name).read_text()):
+                path = ROOT / "docs" / page
+                if not path.exists() or (section and _slug(section) not in _anchors(path)):
+                    missing.append(f"{name}: {page} {section}")
+    assert missing == []
+
+
+def test_a_page_for_operators_is_short_enough_to_find_things_in() -> None:
+    listed = re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs/operations.md").read_text())
+    long = {page for page in {*listed, "operations.md"} if (ROOT / "docs" / page).read_text().count("\n") > 300}
+    # older pages, each about one subject
+    assert long <= {"api.md", "notifications.md", "architecture.md", "kinds.md"}
 
 
 def test_the_rooms_of_the_docs_are_those_of_the_import_contract_in_the_same_order() -> None:
@@ -39,6 +71,14 @@ def test_the_rooms_of_the_docs_are_those_of_the_import_contract_in_the_same_orde
         if room != "__main__"
     ]
     assert told == rooms
+
+
+def _slug(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def _anchors(page: Path) -> set[str]:
+    return {_slug(heading) for heading in HEADING.findall(page.read_text())}
 
 
 def _is_module_like(name: str) -> bool:

@@ -65,7 +65,7 @@ def test_no_page_is_left_over() -> None:
 
 
 def test_the_list_of_alerts_for_operators_is_complete() -> None:
-    page = (ROOT / "docs/operations.md").read_text()
+    page = (ROOT / "docs/observability.md").read_text()
     assert set(re.findall(r"^\| \[(\w+)\]\(runbooks/", page, re.MULTILINE)) == set(ALERTS)
 
 

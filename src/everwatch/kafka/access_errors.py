@@ -12,7 +12,7 @@ from everwatch.core.config import SecurityProtocol, Settings
 from everwatch.core.errors import AccessError, AuthenticationRefused, PermissionMissing, TransportRefused
 from everwatch.kafka.acl import Operation, Resource, Right
 
-WHERE_ACLS_ARE = "docs/operations.md, Secured Kafka, has the list"
+WHERE_ACLS_ARE = "docs/secured-kafka.md, ACLs, has the list"
 _MECHANISMS = re.compile(r"supported mechanisms: *([A-Z0-9,-]*)")
 _RESOURCES = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: Resource.TOPIC,

@@ -31,7 +31,7 @@ MEMORY: dict[str, object] = {
     # unpacked bytes that wait to be taken; nothing more is fetched then
     "queued.max.messages.kbytes": 32 * 1024,
 }
-"""What a consumer may hold in memory: docs/operations.md says what follows."""
+"""What a consumer may hold in memory: docs/dead-letters.md says what follows."""
 # without this librdkafka writes to stderr by itself
 _LOGGER = logging.getLogger("librdkafka")
 logger = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """Rights of each process on a broker with ACLs: the least with which it works.
 
 The one table: a process looks before it starts whether it has its rights, ``everwatch doctor`` looks for all of them,
-docs/operations.md lists them, and a test grants exactly these and takes each away again.
+docs/secured-kafka.md lists them, and a test grants exactly these and takes each away again.
 """
 
 from enum import StrEnum

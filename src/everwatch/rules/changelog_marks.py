@@ -20,7 +20,7 @@ _SEPARATOR = " "
 UNREADABLE_REMEDY = (
     "Start the worker that owned the partition last over its own folder (its table may be past that offset), or have"
     " the broker take the partition from another replica; the last resort is 'everwatch worker --rebuild-changelog',"
-    " which reads past it and gives up what stood there. See docs/operations.md, A changelog that cannot be read."
+    " which reads past it and gives up what stood there. See docs/changelog-loss.md, A changelog that cannot be read."
 )
 """What to do where the changelog has records that cannot be read."""
 

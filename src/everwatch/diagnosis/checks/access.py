@@ -32,7 +32,7 @@ def check_rights(system: System) -> Iterator[Finding]:
             yield fault(
                 "rights",
                 f"this user may not {right}, which the {process.value} needs",
-                "Add an ACL for it (docs/operations.md, Secured Kafka), or name with --for what runs as this user",
+                "Add an ACL for it (docs/secured-kafka.md, ACLs), or name with --for what runs as this user",
             )
     if faultless:
         yield well("rights", f"all there for {', '.join(process.value for process in system.processes)}")

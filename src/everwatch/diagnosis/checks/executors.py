@@ -62,7 +62,7 @@ def check_executors(system: System) -> Iterator[Finding]:
             yield fault(
                 "executors",
                 f"{owner} is slower than ticks come: {waits}",
-                "Start another executor or raise EVERWATCH_MAX_IN_FLIGHT; see docs/operations.md.",
+                "Start another executor or raise EVERWATCH_MAX_IN_FLIGHT; see docs/executors.md.",
             )
         else:
             host = behind[0].host

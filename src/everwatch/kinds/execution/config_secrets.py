@@ -160,7 +160,7 @@ class ConfigSecrets:
             self._is_warned = True
             log.warning(
                 "a monitor with a secret in its config is stored, and EVERWATCH_SECRETS_KEY is not set: passwords and"
-                " tokens are stored as they are (said once; see 'Secrets' in docs/operations.md)"
+                " tokens are stored as they are (said once; see docs/secrets.md)"
             )
 
 
