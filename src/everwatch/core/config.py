@@ -78,6 +78,14 @@ class Secret:
         return hash(self._value)
 
 
+def _user_folder(function: str) -> Path:
+    """The folder of this user that ``platformdirs`` names; most processes have their folder set and ask for none."""
+    import platformdirs
+
+    folder: Path = getattr(platformdirs, function)("everwatch")
+    return folder
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set, with sensible defaults. Frozen: nothing changes a setting at run time.
 
@@ -440,14 +448,6 @@ def _environment() -> dict[str, str]:
 
 
 @cache
-def _user_folder(function: str) -> Path:
-    """The folder of this user that ``platformdirs`` names; most processes have their folder set and ask for none."""
-    import platformdirs
-
-    folder: Path = getattr(platformdirs, function)("everwatch")
-    return folder
-
-
 def _types() -> dict[str, Any]:
     """The type of each setting, with its bounds."""
     return get_type_hints(Settings, include_extras=True)

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
-from sqlalchemy import Connection, Engine, inspect, literal_column, select, table, text
+from sqlalchemy import Connection, Engine, String, inspect, literal_column, select, table, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -185,7 +185,7 @@ def revision_of(connection: Connection, schema: Schema = MAIN) -> str | None:
     """The schema revision that the database is at; None for an empty one."""
     if not inspect(connection).has_table(schema.version_table):
         return None
-    found = select(literal_column("version_num")).select_from(table(schema.version_table))
+    found = select(literal_column("version_num", String)).select_from(table(schema.version_table))
     revision: str | None = connection.execute(found).scalar_one_or_none()
     return revision
 

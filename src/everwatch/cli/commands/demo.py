@@ -31,8 +31,8 @@ from everwatch.kafka.topics import Topics, create_topic
 from everwatch.model import State
 from everwatch.rules.admission import admit_signup
 from everwatch.schedule.every import PHASE_STEP_MS
-from everwatch.store.interface import Counts
 from everwatch.store.sql_reader import SqlReader, open_reader
+from everwatch.store.stored_values import Counts
 
 SIGNALS_EVERY_S = 1.0
 _INBOX_FILE, _RULES_FILE = "demo-inbox.jsonl", "demo-notify.toml"
