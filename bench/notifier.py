@@ -42,8 +42,7 @@ from everwatch.notifier.dispatch import Dispatcher, Limits, OverHttp
 from everwatch.notifier.intake import build_batch, take_in
 from everwatch.notifier.judging import judge
 from everwatch.notifier.rules_file import rules_of
-from everwatch.notifier.senders.outcome import AttemptOutcome as Sent
-from everwatch.notifier.senders.outcome import Verdict
+from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.senders.over_http import HttpSender
 from everwatch.notifier.storage import open_existing, open_storage
 from everwatch.store.partition import Partition
@@ -96,11 +95,11 @@ class CountingReceivers:
     def __init__(self) -> None:
         self.users, self.operators = 0, 0
 
-    async def send(self, *_: object, from_user: bool = False) -> Sent:
+    async def send(self, *_: object, from_user: bool = False) -> AttemptOutcome:
         """Accept a message."""
         self.users += from_user
         self.operators += not from_user
-        return Sent(Verdict.SENT, "taken")
+        return AttemptOutcome(Verdict.SENT, "taken")
 
 
 class Notifying:
@@ -194,7 +193,7 @@ class Notifying:
 
 
 class _NoMail:
-    async def send(self, *_: object) -> Sent:
+    async def send(self, *_: object) -> AttemptOutcome:
         raise Unmeasured("No mail is sent here.")
 
 

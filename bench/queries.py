@@ -26,9 +26,9 @@ from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.store import SqlReader, open_reader
 from everwatch.store.audit_log import AuditSelection
-from everwatch.store.interface import Selection, When
 from everwatch.store.letters import LetterSelection
 from everwatch.store.paging import Sort
+from everwatch.store.selections import ResultSelection, Selection, TransitionSelection, When
 
 PAGE = 50
 ROUNDS, FEWEST_ROUNDS = 40, 5
@@ -139,14 +139,23 @@ def questions(scale: Scale) -> Iterator[tuple[str, Ask]]:
     yield "users with a monitor that is late", users(state="late")
     yield "users with a monitor that is up", users(state="up", plan="pro")
     crowd = [f"user-{number:07}" for number in range(CROWDED)]
-    yield "newest results of a monitor", lambda r, c: r.results(c.choice(crowd), "website", limit=PAGE)
+    yield "newest results of a monitor", lambda r, c: r.results(ResultSelection(c.choice(crowd), "website"), limit=PAGE)
     yield "newest results of all", lambda r, _: r.results(limit=PAGE)
-    yield "failures in a window", lambda r, c: r.results(status="failure", when=_window(c), limit=PAGE)
-    yield "failures of a user", lambda r, c: r.results(c.choice(crowd), status="failure", limit=PAGE)
-    yield "transitions in a window", lambda r, c: r.transitions(when=_window(c), plan="pro", limit=PAGE)
-    yield "transitions by target", lambda r, c: r.transitions(target=f"host-{c.randrange(HOSTS)}.example", limit=PAGE)
-    yield "transitions of a user", lambda r, c: r.transitions(c.choice(crowd), limit=PAGE)
-    yield "tasks pending", lambda r, c: r.tasks("", "pending", NOW_MS + c.randrange(10**6), now=NOW_MS, limit=PAGE)
+    yield "failures in a window", lambda r, c: r.results(ResultSelection(status="failure"), when=_window(c), limit=PAGE)
+    yield "failures of a user", lambda r, c: r.results(ResultSelection(c.choice(crowd), status="failure"), limit=PAGE)
+    yield (
+        "transitions in a window",
+        lambda r, c: r.transitions(TransitionSelection(plan="pro"), when=_window(c), limit=PAGE),
+    )
+    yield (
+        "transitions by target",
+        lambda r, c: r.transitions(TransitionSelection(target=f"host-{c.randrange(HOSTS)}.example"), limit=PAGE),
+    )
+    yield "transitions of a user", lambda r, c: r.transitions(TransitionSelection(c.choice(crowd)), limit=PAGE)
+    yield (
+        "tasks pending",
+        lambda r, c: r.tasks("", "pending", when=When(NOW_MS + c.randrange(10**6)), now=NOW_MS, limit=PAGE),
+    )
     yield "tasks running", lambda r, _: r.tasks(status="running", now=NOW_MS, limit=PAGE)
     yield "tasks of a user", lambda r, c: r.tasks(user(c), now=NOW_MS, limit=PAGE)
     yield "counts by state, kind and plan", lambda r, _: r.catalogue_counts()

@@ -1,11 +1,8 @@
 """Inline evaluator: judges inline kinds in the worker, and reports skipped ticks."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-
-import msgspec
 
 from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput
@@ -15,16 +12,13 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
 from everwatch.kinds import registry
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
-from everwatch.kinds.execution.kind_runner import LONGEST_DETAIL, LONGEST_REASON, check_outcome
+from everwatch.kinds.execution.kind_runner import check_outcome
+from everwatch.kinds.execution.result_builder import InlineRun, ResultBuilder
 from everwatch.kinds.protocol import InlineView
 from everwatch.model import INLINE_EXECUTOR, Monitor, Outcome, Result, Status, Tick
-from everwatch.observability.log_throttle import LogThrottle
-from everwatch.observability.logs import labelled
 from everwatch.timetable import Chunk, Destination, Firing, Packing, unframed
 from streams.state.entry_store import Store
 from streams.state.owned_partition import OwnedPartition
-
-logger = logging.getLogger(__name__)
 
 AT_ONCE = 200
 
@@ -46,9 +40,8 @@ class InlineEvaluator:
         self._outbox = outbox
         self._packing = packing
         self._topics = topics
-        self._output_format = output_format
         self._secrets = secrets
-        self._quiet = LogThrottle(clock)
+        self._results = ResultBuilder(INLINE_EXECUTOR, output_format, clock)
 
     async def judge(self, partition: OwnedPartition, firings: Iterable[Firing], now: int) -> None:
         """Judge all due monitors of inline kinds by their stored entries."""
@@ -96,20 +89,13 @@ class InlineEvaluator:
             for delta, tick in _ticks(entries, partition):
                 self._send(
                     partition,
-                    Result(
-                        user_id=tick.user_id,
-                        monitor_id=tick.monitor_id,
-                        scheduled_at=skipped[0] + delta,
-                        attempt=tick.attempt,
-                        kind=tick.kind,
-                        version=tick.version,
-                        status=outcome.status,
-                        reason=outcome.reason,
-                        started_at=now,
-                        duration_ms=0.0,
-                        executor=INLINE_EXECUTOR,
-                        skipped_until=skipped[-1] + delta,
-                        skipped_count=len(skipped),
+                    self._results.build(
+                        InlineRun(
+                            tick.user_id, tick.monitor_id, skipped[0] + delta, tick.kind, tick.version, tick.attempt
+                        ),
+                        outcome,
+                        now,
+                        skipped=(skipped[-1] + delta, len(skipped)),
                     ),
                     group=partition.number,
                 )
@@ -126,32 +112,17 @@ class InlineEvaluator:
         attempt: int = 1,
         manual: bool = False,
     ) -> None:
-        outcome = self._outcome(partition, monitor, max(scheduled_at, now))
-        skipped = outcome.status is Status.SKIPPED
+        run = InlineRun(
+            monitor.user_id, monitor.monitor_id, scheduled_at, monitor.spec.kind, monitor.version, attempt, manual
+        )
+        outcome = self._outcome(partition, monitor, run, max(scheduled_at, now))
         self._send(
             partition,
-            Result(
-                user_id=monitor.user_id,
-                monitor_id=monitor.monitor_id,
-                scheduled_at=scheduled_at,
-                attempt=attempt,
-                kind=monitor.spec.kind,
-                version=monitor.version,
-                status=outcome.status,
-                reason=outcome.reason[:LONGEST_REASON],
-                started_at=now,
-                duration_ms=0.0,
-                timings=outcome.timings,
-                executor=INLINE_EXECUTOR,
-                detail=outcome.detail[:LONGEST_DETAIL],
-                skipped_until=scheduled_at if skipped else 0,
-                skipped_count=1 if skipped else 0,
-                manual=manual,
-            ),
+            self._results.build(run, outcome, now),
             group=None if manual else partition.number,
         )
 
-    def _outcome(self, partition: OwnedPartition, monitor: Monitor, at: int) -> Outcome:
+    def _outcome(self, partition: OwnedPartition, monitor: Monitor, run: InlineRun, at: int) -> Outcome:
         try:
             kind = registry.kind_named(monitor.spec.kind)
             assert kind.inline  # the timetable says so
@@ -162,49 +133,18 @@ class InlineEvaluator:
         except InvalidInput as error:
             return Outcome(Status.FAILURE, str(error))
         except Exception as error:  # a kind of another package may fail in any way, and harms only its monitors
-            about = labelled(partition=partition.number, user=monitor.user_id, monitor=monitor.monitor_id, tick=at)
-            reason = f"the kind {monitor.spec.kind!r} failed: {type(error).__name__}: {error}"
-            return Outcome(Status.FAILURE, self._said(monitor.spec.kind, reason, error, about))
+            self._results.report_fault(run, error)
+            return Outcome(Status.FAILURE, f"the kind {monitor.spec.kind!r} failed: {type(error).__name__}: {error}")
         return outcome
-
-    def _said(self, kind: str, reason: str, error: Exception, about: dict[str, object]) -> str:
-        """Return the reason, and log it unless it was logged for the kind a moment ago."""
-        if self._quiet.may_say((kind, type(error))):
-            logger.error("%s (said once a minute)", reason, exc_info=error, extra=about)
-        return reason[:LONGEST_REASON]
 
     def _send(self, partition: OwnedPartition, result: Result, group: int | None) -> None:
         self._outbox.send(
             self._topics.results,
             partition=partition.number,
             key=codec.user_key(result.user_id),
-            value=self._encoded(result),
+            value=self._results.encode(result),
             group=group,
         )
-
-    def _encoded(self, result: Result) -> bytes:
-        try:
-            data = codec.encode_result(result, self._output_format)
-            if len(data) > codec.LARGEST_RESULT_BYTES:
-                raise ValueError(f"it takes {len(data)} bytes, and at most {codec.LARGEST_RESULT_BYTES} are sent")
-            return data
-        except Exception as error:  # e.g. timings of another's kind that are not numbers
-            about = labelled(user=result.user_id, monitor=result.monitor_id, tick=result.scheduled_at)
-            reason = self._said(
-                result.kind, f"the kind {result.kind!r} failed: its outcome cannot be sent", error, about
-            )
-            return codec.encode_result(
-                msgspec.structs.replace(
-                    result,
-                    status=Status.FAILURE,
-                    reason=reason,
-                    timings={},
-                    detail="",
-                    skipped_until=0,
-                    skipped_count=0,
-                ),
-                self._output_format,
-            )
 
 
 def _some(chunk: Chunk, packing: Packing) -> Iterator[list[tuple[int, bytes]]]:

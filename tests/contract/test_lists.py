@@ -39,10 +39,11 @@ from everwatch.store import (
     open_reader,
     open_store,
 )
-from everwatch.store.interface import Selection, Unstorable, When
+from everwatch.store.interface import Unstorable
 from everwatch.store.letters import LetterSelection, StoredLetter
 from everwatch.store.paging import InvalidCursor, Sort, StoredPage
 from everwatch.store.queries import monitors, sets, users
+from everwatch.store.selections import ALWAYS, ResultSelection, Selection, TransitionSelection, When
 
 MINUTE = 60_000
 CHANGELOGS = [Partition("everwatch-monitors-changelog", number) for number in range(2)]
@@ -194,15 +195,15 @@ def test_half_of_a_surrogate_pair_finds_nothing_or_is_refused_in_a_sentence(twin
     asked: list[Callable[[], object]] = [
         lambda: reader.list_monitors(Selection("an\ud800na")),
         lambda: reader.list_users(Selection(contains="an\ud800na")),
-        lambda: reader.results("an\ud800na"),
-        lambda: reader.transitions(target="an\ud800na"),
+        lambda: reader.results(ResultSelection("an\ud800na")),
+        lambda: reader.transitions(TransitionSelection(target="an\ud800na")),
         lambda: reader.monitor("an\ud800na", "shop"),
     ]
     for ask in asked:
         with suppress(Unstorable):
             assert not ask()
     with pytest.raises(Unstorable, match="the database"):
-        reader.results("an\ud800na")
+        reader.results(ResultSelection("an\ud800na"))
 
 
 # what is few, and how many classes are read side by side: so each way to a page is taken
@@ -393,13 +394,17 @@ def test_results_transitions_and_tasks_are_read_page_by_page(twins: Twins) -> No
         return sum(map(len, twins.pages(ask)))
 
     wanted: list[dict[str, Any]] = [{}, {"user_id": "anna"}, {"user_id": "anna", "monitor_id": "shop"}, {"kind": "tcp"}]
-    when = [{"when": When(2, 3)}]
-    for given in [*wanted, *when, {"status": "failure"}, {"status": "late", "when": When(2)}, {"status": "success"}]:
-        count(lambda reader, cursor: reader.results(**given, after=cursor, limit=5))  # noqa: B023
-    assert count(lambda reader, cursor: reader.results(status="failure", after=cursor, limit=5)) == 12
-    for given in [*wanted, *when, {"plan": "pro"}, {"target": "b.example"}, {"state": "up"}, {"alerts": True}]:
-        count(lambda reader, cursor: reader.transitions(**given, after=cursor, limit=5))  # noqa: B023
-    [told] = twins.both(lambda reader: reader.transitions("anna", "shop", plan="pro", limit=1))
+    for given in [*wanted, {"status": "failure"}, {"status": "late"}, {"status": "success"}]:
+        asked = ResultSelection(**given)
+        for when in ALWAYS, When(2), When(2, 3):
+            count(lambda reader, cursor: reader.results(asked, when=when, after=cursor, limit=5))  # noqa: B023
+    failures = ResultSelection(status="failure")
+    assert count(lambda reader, cursor: reader.results(failures, after=cursor, limit=5)) == 12
+    for given in [*wanted, {"plan": "pro"}, {"target": "b.example"}, {"state": "up"}, {"alerts": True}]:
+        wanted_ones = TransitionSelection(**given)
+        for when in ALWAYS, When(2, 3):
+            count(lambda reader, cursor: reader.transitions(wanted_ones, when=when, after=cursor, limit=5))  # noqa: B023
+    [told] = twins.both(lambda reader: reader.transitions(TransitionSelection("anna", "shop", plan="pro"), limit=1))
     assert (told.labels, told.lasted_ms, told.target) == ({"a": "b"}, 7, "a.example")
     for given in [{}, {"user_id": "bert"}, {"status": "pending"}, {"status": "running"}]:
         count(lambda reader, cursor: reader.tasks(**given, now=9_000, after=cursor, limit=3))  # noqa: B023

@@ -55,6 +55,7 @@ from everwatch.store.audit_log import AuditSelection
 from everwatch.store.letters import LetterSelection, Redrive, StoredLetter
 from everwatch.store.plan_keeping import NO_PLANS, Keep, PlanKeeping
 from everwatch.store.rollup_counts import RollupStep
+from everwatch.store.selections import ResultSelection, TransitionSelection
 from everwatch.store.sketch import counts_of, merged
 
 MINUTE = 60_000
@@ -328,7 +329,7 @@ def test_results_are_listed_newest_first_for_all_a_user_or_a_monitor(feed: Feed)
     reader = feed.reader
 
     def listed(*args: str, limit: int = 100) -> list[int]:
-        return [stored.result.scheduled_at // MINUTE for stored in reader.results(*args, limit=limit)]
+        return [stored.result.scheduled_at // MINUTE for stored in reader.results(ResultSelection(*args), limit=limit)]
 
     assert listed() == [4, 3, 2, 1]
     assert listed("anna") == [3, 2, 1]
@@ -383,7 +384,7 @@ def test_reminders_and_changes_that_alert_nobody_come_back_as_such(feed: Feed) -
     reminder = Transition("anna", "shop", 3_000, State.DOWN, State.DOWN, "still down", 1, reminder=True)
     feed.transitions(down, reminder)
     assert feed.reader.transitions() == [reminder, down]
-    assert feed.reader.transitions(alerts=True) == [reminder]
+    assert feed.reader.transitions(TransitionSelection(alerts=True)) == [reminder]
 
 
 def test_transitions_are_listed_for_all_a_user_or_a_monitor(feed: Feed) -> None:
@@ -395,7 +396,7 @@ def test_transitions_are_listed_for_all_a_user_or_a_monitor(feed: Feed) -> None:
     )
 
     def listed(*args: str, limit: int = 100) -> list[int]:
-        return [transition.at for transition in feed.reader.transitions(*args, limit=limit)]
+        return [transition.at for transition in feed.reader.transitions(TransitionSelection(*args), limit=limit)]
 
     assert listed() == [2, 1, 0]
     assert listed("anna") == [1, 0]
@@ -740,7 +741,7 @@ def thin(feed: Feed, now: int) -> int:
 
 def kept(feed: Feed, monitor_id: str, user_id: str = "anna") -> list[tuple[int, int]]:
     """The days and hours of a monitor's results, the earliest first."""
-    found = sorted(stored.result.scheduled_at for stored in feed.reader.results(user_id, monitor_id))
+    found = sorted(stored.result.scheduled_at for stored in feed.reader.results(ResultSelection(user_id, monitor_id)))
     return [(at // DAY, at % DAY // HOUR) for at in found]
 
 
@@ -1320,13 +1321,13 @@ def test_tasks_are_listed_as_they_come_due(crowd: Feed) -> None:
     assert listed(limit=4) == everything[:4]
     assert listed("bert") == ["bert cancelled", "bert later"]
     assert listed("nobody") == []
-    assert listed(from_ms=50_000, until_ms=200_000) == everything[1:4]
-    assert listed(from_ms=200_000) == everything[4:]
+    assert listed(when=When(50_000, 200_000)) == everything[1:4]
+    assert listed(when=When(200_000)) == everything[4:]
     for status in ("running", "done", "failed"):
         assert listed(status=status) == [f"anna {status}"]
     assert listed(status="cancelled") == ["bert cancelled"]
     assert listed(status="pending") == everything[4:]
-    assert listed("bert", "pending", 0, 300_001) == ["bert later"]
+    assert listed("bert", "pending", when=When(0, 300_001)) == ["bert later"]
     assert listed(status="unheard of") == []
 
 
@@ -1336,7 +1337,7 @@ def test_tasks_are_counted_by_what_has_become_of_them(crowd: Feed) -> None:
     assert count(now=100_000) == {"pending": 3, "running": 1, "done": 1, "failed": 1, "cancelled": 1}
     assert count(now=99_999) == {"pending": 4, "running": 0, "done": 1, "failed": 1, "cancelled": 1}
     assert count("bert", now=100_000) == none | {"pending": 1, "cancelled": 1}
-    assert count("", 50_000, 200_000, now=250_000) == none | {"running": 1, "failed": 1, "cancelled": 1}
+    assert count(when=When(50_000, 200_000), now=250_000) == none | {"running": 1, "failed": 1, "cancelled": 1}
     assert count("nobody", now=0) == none
 
 
@@ -1377,8 +1378,8 @@ def fill(feed: Feed, user_id: str) -> None:
 def left(feed: Feed, user_id: str) -> dict[str, int]:
     reader = feed.reader
     return {
-        "results": len(reader.results(user_id)),
-        "transitions": len(reader.transitions(user_id)),
+        "results": len(reader.results(ResultSelection(user_id))),
+        "transitions": len(reader.transitions(TransitionSelection(user_id))),
         "history": len(list(reader.history(user_id))),
         "tasks": len(reader.tasks(user_id, now=ENDED)),
         "letters": len(reader.dead_letters(LetterSelection(user_id))),

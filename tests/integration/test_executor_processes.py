@@ -13,6 +13,8 @@ from support.ports import free_ports
 from support.target import Target
 from support.waiting import wait_until
 
+from everwatch.store.selections import ResultSelection
+
 pytestmark = pytest.mark.integration
 
 
@@ -43,7 +45,11 @@ def test_processes_share_the_ticks_one_that_is_killed_comes_again_and_all_stop_t
             pipeline.send(pipeline.topics.signups, user, {"user_id": user, "monitors": monitors})
 
         def executors() -> set[str]:
-            return {stored.result.executor for user in users for stored in pipeline.reader.results(user, limit=1_000)}
+            return {
+                stored.result.executor
+                for user in users
+                for stored in pipeline.reader.results(ResultSelection(user), limit=1_000)
+            }
 
         wait_until("both have run checks", lambda: len(executors()) == 2, 60)
         metrics = f"http://127.0.0.1:{port}/metrics"

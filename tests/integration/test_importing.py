@@ -14,6 +14,8 @@ from support.command import everwatch, run
 from support.pipeline import Pipeline
 from support.waiting import wait_until
 
+from everwatch.store.selections import TransitionSelection
+
 pytestmark = pytest.mark.integration
 USERS = 2_000
 NOOP = [{"monitor_id": "m", "kind": "noop", "config": {}, "schedule": {"every": "1d"}}]
@@ -96,7 +98,7 @@ def test_an_export_imported_where_it_came_from_changes_nothing(pipeline: Pipelin
     run("monitor", "pause", "exp-1", "put", "--wait", environment=pipeline.environment)
     wait_until("the pause is stored", lambda: pipeline.monitor("exp-1", "put").state == "paused")  # type: ignore[union-attr]
     [(user, monitors)] = ours()
-    transitions = pipeline.reader.transitions("exp-1")
+    transitions = pipeline.reader.transitions(TransitionSelection("exp-1"))
     for name in ("out.jsonl", "out.csv"):
         said = run("export", "--user", "exp-1", "--output", str(tmp_path / name), environment=pipeline.environment)
         assert said.returncode == 0, said
@@ -122,7 +124,9 @@ def test_an_export_imported_where_it_came_from_changes_nothing(pipeline: Pipelin
     [(after, later)] = pipeline.reader.catalogue("exp-1")
     assert [monitor for monitor in later if monitor.monitor_id != "after"] == monitors
     assert (after.attributes, after.monitor_ids) == (user.attributes, user.monitor_ids)
-    assert [t for t in pipeline.reader.transitions("exp-1") if t.monitor_id != "after"] == transitions
+    assert [
+        t for t in pipeline.reader.transitions(TransitionSelection("exp-1")) if t.monitor_id != "after"
+    ] == transitions
 
 
 def test_an_import_killed_in_the_middle_and_started_again_brings_everybody(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
 from everwatch.kafka.topics import HOUR_MS
 from everwatch.model import Result, Status
+from everwatch.store.selections import ResultSelection, TransitionSelection
 
 pytestmark = pytest.mark.integration
 NOOP = {"monitor_id": "m", "kind": "noop", "schedule": {"every": "1s"}}
@@ -36,8 +37,8 @@ def held(pipeline: Pipeline, user_id: str) -> dict[str, int]:
     return {
         "users": int(reader.user(user_id) is not None),
         "monitors": len(reader.monitors(user_id)),
-        "results": len(reader.results(user_id, limit=10_000)),
-        "transitions": len(reader.transitions(user_id, limit=10_000)),
+        "results": len(reader.results(ResultSelection(user_id), limit=10_000)),
+        "transitions": len(reader.transitions(TransitionSelection(user_id), limit=10_000)),
         "history": len(list(reader.history(user_id))),
         "tasks": len(reader.tasks(user_id, now=SystemClock().now_ms())),
     }

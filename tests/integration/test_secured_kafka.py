@@ -19,6 +19,7 @@ from everwatch.kafka.clients import new_admin
 from everwatch.kafka.permission_check import expect_rights, lacking
 from everwatch.kafka.process_rights import ProcessRole, rights_of, transactions_of
 from everwatch.kafka.topics import Topics, ensure_topics
+from everwatch.store.selections import ResultSelection
 from everwatch.store.sql_reader import open_reader
 
 pytestmark = pytest.mark.integration
@@ -102,7 +103,7 @@ def test_all_processes_work_with_the_least_rights(kafka: SecuredKafka, folder: P
             assert not ended
             try:
                 with closing(open_reader(load_settings(data_dir=folder))) as reader:
-                    return bool(reader.results("u-1", "m", limit=1))
+                    return bool(reader.results(ResultSelection("u-1", "m"), limit=1))
             except StoreError:
                 return False
 

@@ -6,6 +6,7 @@ from support.pipeline import every
 from support.waiting import wait_until
 
 from everwatch.store import Partition, SinkBatch, open_store
+from everwatch.store.selections import ResultSelection
 
 pytestmark = pytest.mark.integration
 
@@ -29,7 +30,9 @@ def test_a_partition_whose_stored_offset_is_lost_is_read_from_its_beginning_and_
     newest = pipeline.results("user-1")[-1].scheduled_at
     for number in range(2):
         pipeline.wait_for_results(f"user-{number}", "nothing", 2, after=newest)
-    stored = [each for number in range(2) for each in pipeline.reader.results(f"user-{number}", limit=1_000)]
+    stored = [
+        each for number in range(2) for each in pipeline.reader.results(ResultSelection(f"user-{number}"), limit=1_000)
+    ]
     assert {each.deliveries for each in stored} == {1}
 
     def offsets() -> dict[Partition, int]:

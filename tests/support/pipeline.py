@@ -22,6 +22,7 @@ from everwatch.encoding import codec
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.topics import Topics
 from everwatch.model import Monitor, Result
+from everwatch.store.selections import ResultSelection
 from everwatch.store.sql_reader import SqlReader, open_reader
 from support.account import Account, Emission, settle
 from support.waiting import now_ms, wait_until
@@ -308,7 +309,7 @@ class Pipeline:
 
     def results(self, user_id: str, monitor_id: str = "") -> list[Result]:
         """Stored results, the oldest first."""
-        stored = self.reader.results(user_id, monitor_id, limit=10_000)
+        stored = self.reader.results(ResultSelection(user_id, monitor_id), limit=10_000)
         return [each.result for each in reversed(stored)]
 
     def monitor(self, user_id: str, monitor_id: str) -> Monitor | None:

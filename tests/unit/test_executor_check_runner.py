@@ -61,6 +61,8 @@ class PlainKind:
                     return None
                 case "gives nonsense":
                     return Outcome(Status.SUCCESS, "", {"a": "not a number"})  # type: ignore[dict-item]
+                case "skips with nonsense":
+                    return Outcome(Status.SKIPPED, "not today", {"a": "not a number"})  # type: ignore[dict-item]
                 case "tells all":
                     return Outcome(Status.FAILURE, "no", detail="HTTP/1.1 503\n\nsorry" + "!" * 100_000)
                 case "gives too much":
@@ -158,8 +160,8 @@ WRONG_WAIT = "internal error: TypeError: the kind 'plain'"
         ("raises", "internal error: KeyError: 'oops'"),
         ("raises TimeoutError", "internal error: TimeoutError: its own"),
         ("gives nothing", "internal error: TypeError: the kind 'plain' gave NoneType instead of an Outcome"),
-        ("gives nonsense", "internal error: the outcome cannot be encoded"),
-        ("gives too much", "internal error: the outcome cannot be encoded"),
+        ("gives nonsense", "the kind 'plain' failed: its outcome cannot be sent"),
+        ("gives too much", "the kind 'plain' failed: its outcome cannot be sent"),
         ("waited for nan", f"{WRONG_WAIT} gave nan as the waited_ms of its outcome"),
         ("waited for ever", f"{WRONG_WAIT} gave 1e+300 as the waited_ms of its outcome"),
         ("waited for text", f"{WRONG_WAIT} gave 'long' as the waited_ms of its outcome"),
@@ -172,6 +174,14 @@ async def test_a_kind_that_misbehaves_harms_only_its_own_check(
     results = await executor.sent(2)
     assert {(result.status, result.reason) for result in results} == {(Status.FAILURE, reason), (Status.SUCCESS, "")}
     assert not executor.checks.failed.done()
+
+
+async def test_a_skipped_outcome_that_cannot_be_sent_is_a_failure_and_counts_as_one(
+    executor: Executor, kind: PlainKind
+) -> None:
+    executor.take("skips with nonsense")
+    [result] = await executor.sent(1)
+    assert (result.status, result.skipped_count, result.skipped_until) == (Status.FAILURE, 0, 0)
 
 
 async def test_the_same_failure_is_logged_once_a_minute(

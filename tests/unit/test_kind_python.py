@@ -469,11 +469,11 @@ import asyncio, sys
 from everwatch.core.clock import SystemClock
 from everwatch.executor.callable_pool import open_callables
 from everwatch.executor.output_budget import OutputBudgets
-from everwatch.kinds.callable_interface import Call, CallContext
+from everwatch.kinds.callable_interface import CallableRun, CallContext
 
 async def own(how, noted):
     async with open_callables(SystemClock(), 2, 0, OutputBudgets(0, 0)) as callables:
-        await callables.call(Call("hangs", {"pids": noted, how: True}, CallContext("u", "m", 0, 1, None)), 600)
+        await callables.call(CallableRun("hangs", {"pids": noted, how: True}, CallContext("u", "m", 0, 1, None)), 600)
 
 asyncio.run(own(*sys.argv[1:]))
 """

@@ -30,9 +30,9 @@ from everwatch.store import (
     open_store,
 )
 from everwatch.store.database import MAIN, Schema, open_for_writing, parse_url
-from everwatch.store.interface import Selection
 from everwatch.store.paging import Sort
 from everwatch.store.search import TABLES, index_of
+from everwatch.store.selections import Selection
 from everwatch.store.sql_schema import metadata
 
 

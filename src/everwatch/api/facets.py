@@ -9,7 +9,8 @@ from everwatch.api.routing import Answer, Call
 from everwatch.api.state_views import FacetsView
 from everwatch.model import State
 from everwatch.store import Reader
-from everwatch.store.interface import MonitorCount, Selection
+from everwatch.store.selections import Selection
+from everwatch.store.stored_values import MonitorCount
 
 MOST_COUNTED = 5_000
 """Monitors that are looked at one by one, where counters do not tell."""

@@ -23,7 +23,7 @@ from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.sending import command_id_of
 from everwatch.core.clock import Clock
 from everwatch.store import Reader
-from everwatch.store.interface import Selection
+from everwatch.store.selections import Selection
 
 MOST_MOVED = 0.01
 """Share by which the count may differ from what was expected."""

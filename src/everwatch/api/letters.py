@@ -17,9 +17,9 @@ from everwatch.operations.dead_letter_view import plain_stored
 from everwatch.operations.redriving import ChosenLetters, DeadLetterLog, LetterSender, RedriveAttempt, Wanted
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store import Reader
-from everwatch.store.interface import When
 from everwatch.store.letters import LetterCount, LetterSelection, StoredLetter
 from everwatch.store.paging import InvalidCursor, StoredPage
+from everwatch.store.selections import When
 
 COUNTED_MS = 7 * DAY_MS
 MOST_COUNTS = 200

@@ -17,7 +17,8 @@ from everwatch.core.clock import Clock
 from everwatch.model import INLINE_EXECUTOR, Result, State, Status, Transition
 from everwatch.schedule.duration import MINUTE_MS
 from everwatch.store import Reader
-from everwatch.store.interface import CatalogueCounts, StoredResult, When
+from everwatch.store.selections import When
+from everwatch.store.stored_values import CatalogueCounts, StoredResult
 
 RESULTS_LOOKED_AT, RESULTS_WITHIN_MS = 500, MINUTE_MS
 TRANSITIONS_LOOKED_AT, BARS = 1_000, 60

@@ -18,8 +18,8 @@ from everwatch.api.routing import Answer, Call
 from everwatch.api.state_views import BarView, LatencyPart, LatencyView, TimelineView
 from everwatch.core.clock import Clock
 from everwatch.store.availability import Bar
-from everwatch.store.interface import When
 from everwatch.store.rollup_counts import Rollup, RollupStep
+from everwatch.store.selections import ResultSelection, TransitionSelection, When
 
 DAY_MS = 86_400_000
 MOST_STEPS = 1_000
@@ -41,38 +41,14 @@ class Past:
         return await self._results(call, query, call.path["user_id"], call.path["monitor_id"], "")
 
     async def transitions(self, call: Call, query: AllTransitionsQuery) -> Answer:
-        user_id, when = narrowed(call.principal, query.user), when_of(query)
-        state = "" if query.state is None else query.state.value
-        return await paging.page(
-            self._database,
-            call,
-            query,
-            lambda reader, after, limit: reader.transitions(
-                user_id,
-                state=state,
-                kind=query.kind,
-                plan=query.plan,
-                target=query.target,
-                alerts=query.alerts,
-                when=when,
-                after=after,
-                limit=limit,
-            ),
-            lambda transition: transition,
-        )
+        user_id, state = narrowed(call.principal, query.user), _state(query)
+        which = TransitionSelection(user_id, "", state, query.kind, query.plan, query.target, query.alerts)
+        return await self._transitions(call, query, which)
 
     async def transitions_of_monitor(self, call: Call, query: TransitionsQuery) -> Answer:
-        user_id, monitor_id, when = call.path["user_id"], call.path["monitor_id"], when_of(query)
-        state = "" if query.state is None else query.state.value
-        return await paging.page(
-            self._database,
-            call,
-            query,
-            lambda reader, after, limit: reader.transitions(
-                user_id, monitor_id, state=state, alerts=query.alerts, when=when, after=after, limit=limit
-            ),
-            lambda transition: transition,
-        )
+        user_id, monitor_id = call.path["user_id"], call.path["monitor_id"]
+        which = TransitionSelection(user_id, monitor_id, _state(query), alerts=query.alerts)
+        return await self._transitions(call, query, which)
 
     async def timeline(self, call: Call, query: TimelineQuery) -> Answer:
         user_id, monitor_id = call.path["user_id"], call.path["monitor_id"]
@@ -104,15 +80,28 @@ class Past:
 
     async def _results(self, call: Call, query: ResultsQuery, user_id: str, monitor_id: str, kind: str) -> Answer:
         when, status = when_of(query), "" if query.status is None else query.status.value
+        which = ResultSelection(user_id, monitor_id, status, kind)
         return await paging.page(
             self._database,
             call,
             query,
-            lambda reader, after, limit: reader.results(
-                user_id, monitor_id, status=status, kind=kind, when=when, after=after, limit=limit
-            ),
+            lambda reader, after, limit: reader.results(which, when=when, after=after, limit=limit),
             result_view,
         )
+
+    async def _transitions(self, call: Call, query: TransitionsQuery, which: TransitionSelection) -> Answer:
+        when = when_of(query)
+        return await paging.page(
+            self._database,
+            call,
+            query,
+            lambda reader, after, limit: reader.transitions(which, when=when, after=after, limit=limit),
+            lambda transition: transition,
+        )
+
+
+def _state(query: TransitionsQuery) -> str:
+    return "" if query.state is None else query.state.value
 
 
 def _latency(part: Rollup) -> LatencyPart:

@@ -11,8 +11,9 @@ from everwatch.core.bounds import LATEST_MS
 from everwatch.encoding.input_models import NO_HIDDEN
 from everwatch.model import State, Status
 from everwatch.store.availability import MOST_BARS
-from everwatch.store.interface import Selection, TaskStatus, When
 from everwatch.store.paging import Sort
+from everwatch.store.selections import Selection, When
+from everwatch.store.stored_values import TaskStatus
 
 MOST_ITEMS = 500
 Limit = Annotated[int, Meta(ge=1, le=MOST_ITEMS, description="At most so many items.")]

@@ -11,7 +11,7 @@ from everwatch.encoding.input_rendering import monitor_form, window_form
 from everwatch.kinds.execution.config_secrets import ConfigSecrets, redacted_spec
 from everwatch.model import Monitor, MonitorSpec, Reply, Result, User
 from everwatch.schedule.due import upcoming
-from everwatch.store.interface import ListedUser, StoredResult, StoredTask
+from everwatch.store.stored_values import ListedUser, StoredResult, StoredTask
 
 
 def user_view(listed: ListedUser) -> UserView:

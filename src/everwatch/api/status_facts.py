@@ -11,8 +11,9 @@ from everwatch.schedule.cron import cron_times
 from everwatch.schedule.duration import DAY_MS
 from everwatch.schedule.maintenance import maintenance_end
 from everwatch.store.availability import Availability, Bar
-from everwatch.store.interface import Reader, When
+from everwatch.store.interface import Reader
 from everwatch.store.past_reading import read_availabilities
+from everwatch.store.selections import TransitionSelection, When
 
 DAYS = 90
 OUTAGE_DAYS = 14
@@ -90,7 +91,9 @@ def status_facts(reader: Reader, user_id: str, now: int) -> StatusFacts | None:
     for monitor in sorted(shown, key=lambda each: (_group_of(each), _name_of(each))):
         groups.setdefault(_group_of(monitor), []).append(_part(user, monitor, had[monitor.spec.monitor_id], now))
     wrong = {each.spec.monitor_id for each in shown if each.state in WRONG and not _is_in_maintenance(user, each, now)}
-    changes = reader.transitions(user_id, when=When(since=now - OUTAGE_DAYS * DAY_MS), limit=_MOST_TRANSITIONS)
+    changes = reader.transitions(
+        TransitionSelection(user_id), when=When(since=now - OUTAGE_DAYS * DAY_MS), limit=_MOST_TRANSITIONS
+    )
     return StatusFacts(
         title=str(user.attributes.get("name") or user_id),
         at=now,

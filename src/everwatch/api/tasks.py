@@ -15,7 +15,7 @@ from everwatch.api.routing import Answer, Call
 from everwatch.api.sending import carry_out, command_id_of, done, quoted
 from everwatch.api.views import TaskCountsView
 from everwatch.core.clock import Clock
-from everwatch.store.interface import TaskStatus
+from everwatch.store.stored_values import TaskStatus
 
 
 class Tasks:
@@ -34,7 +34,7 @@ class Tasks:
 
     async def counts(self, call: Call, query: TaskCountsQuery) -> Answer:
         user_id, when, now = narrowed(call.principal, query.user), when_of(query), self._clock.now_ms()
-        counted = await self._database.ask(lambda reader: reader.count_tasks(user_id, when.since, when.until, now=now))
+        counted = await self._database.ask(lambda reader: reader.count_tasks(user_id, when=when, now=now))
         return Answer(TaskCountsView({TaskStatus(status): number for status, number in counted.items()}))
 
     async def get(self, call: Call) -> Answer:
@@ -71,9 +71,7 @@ class Tasks:
             self._database,
             call,
             query,
-            lambda reader, after, limit: reader.tasks(
-                user_id, status, when.since, when.until, now=now, after=after, limit=limit
-            ),
+            lambda reader, after, limit: reader.tasks(user_id, status, when=when, now=now, after=after, limit=limit),
             task_view,
         )
 

@@ -14,8 +14,8 @@ from everwatch.api.rendering import user_view
 from everwatch.api.routing import Answer, Call
 from everwatch.api.sending import carry_out, done, member, quoted, sign_up
 from everwatch.model import CommandOutcome as Outcomes
-from everwatch.store.interface import Selection
 from everwatch.store.paging import Sort
+from everwatch.store.selections import Selection
 
 
 class Users:

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from everwatch.encoding.input_models import MaintenanceInput, MonitorInput
 from everwatch.model import NOTHING, Agenda, CommandOutcome, Origin, Scalar, State, Status
-from everwatch.store.interface import TaskStatus
+from everwatch.store.stored_values import TaskStatus
 
 Item = TypeVar("Item")
 Instant = Annotated[int, Meta(description="Milliseconds since 1970 (UTC); 0: never.")]

@@ -21,6 +21,7 @@ from msgspec import Meta
 from everwatch.core.encryption import keys_of
 from everwatch.core.errors import SettingsError
 from everwatch.core.output_format import OutputFormat
+from everwatch.core.validation_errors import fault_of
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = Annotated[str, Meta(max_length=300, pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$")]
@@ -516,7 +517,7 @@ def _item(wanted: Any, value: object) -> Any:
         if isinstance(choices, type) and issubclass(choices, StrEnum):
             expected = f"Expected one of {', '.join(choices)}"
         else:
-            expected = str(error).partition(", got")[0].replace("`", "")
+            expected = fault_of(error).without_value
         # without the value: it may be a secret that was put into the wrong setting
         raise ValueError(expected) from None
 

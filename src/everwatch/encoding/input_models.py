@@ -11,6 +11,7 @@ import msgspec
 from everwatch.core.bounds import LATEST_MS, RESERVED_USERS
 from everwatch.core.errors import InvalidInput
 from everwatch.core.printable import HIDDEN
+from everwatch.core.validation_errors import fault_of
 from everwatch.model import (
     Align,
     Backoff,
@@ -197,14 +198,13 @@ def parse_object(value: Json, kind_of_input: type[T]) -> T:
 
 
 def refusal(error: msgspec.ValidationError, prefix: str = "$") -> InvalidInput:
-    """msgspec's message taken apart into a reason and a path that starts with ``prefix``, in words for a stranger."""
-    found = re.match(r"^(?P<reason>.*?)(?: - at `(?:key` in `|key in )?\$?(?P<path>[^`]*)`)?$", str(error), re.DOTALL)
-    assert found is not None  # the pattern matches any text
-    reason, path = found["reason"], f"{prefix}{found['path'] or ''}"
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", reason, re.DOTALL):
-        return InvalidInput(f"there is no field {unknown[1]!r}", f"{path}.{unknown[1]}")
-    if missing := re.fullmatch(r"Object missing required field `(.*)`", reason):
-        return InvalidInput("this field is missing", f"{path}.{missing[1]}")
+    """Return a validation error as a reason in plain words and a path that starts with ``prefix``."""
+    fault = fault_of(error)
+    reason, path = fault.reason, f"{prefix}{fault.path}"
+    if fault.unknown is not None:
+        return InvalidInput(f"there is no field {fault.unknown!r}", f"{path}.{fault.unknown}")
+    if fault.missing is not None:
+        return InvalidInput("this field is missing", f"{path}.{fault.missing}")
     if "matching regex" in reason and LABEL_KEY in reason:
         return InvalidInput("a label's key has letters, digits, '_', '.', '/' and '-' only", path)
     if "matching regex" in reason:

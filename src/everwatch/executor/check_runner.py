@@ -399,7 +399,7 @@ class Checks:
     async def _check(self, tick: Tick, job: Job, host: str, priority: Priority, delivered: OnDelivered) -> None:
         started_at = self._clock.now_ms()
         began_s = self._clock.monotonic_s()
-        outcome = await run_job(job, tick, self._context, partial(self._reporting.complain, tick))
+        outcome = await run_job(job, tick, self._context, partial(self._reporting.report_fault, tick))
         # what waits for its turn has not begun
         started_at += round(outcome.waited_ms)
         ended_s = self._clock.monotonic_s()

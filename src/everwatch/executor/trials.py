@@ -24,7 +24,8 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
 from everwatch.kinds.execution.config_secrets import config_secrets
-from everwatch.kinds.execution.kind_runner import LONGEST_DETAIL, LONGEST_REASON, job_of, run_job
+from everwatch.kinds.execution.kind_runner import job_of, run_job
+from everwatch.kinds.execution.result_builder import LONGEST_DETAIL, LONGEST_REASON
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Tick
 from everwatch.observability.log_throttle import LogThrottle

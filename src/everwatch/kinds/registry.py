@@ -4,7 +4,6 @@ Another package adds a kind with an entry point in the group ``everwatch.kinds``
 value a kind, or a class without constructor arguments that makes one. Built-in kinds win over those of that name.
 """
 
-import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib import import_module
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from everwatch.core.errors import InvalidInput
-from everwatch.kinds.protocol import FieldError, Kind, Scheduled, SignalledKind
+from everwatch.core.validation_errors import fault_of
+from everwatch.kinds.protocol import Kind, Scheduled, SignalledKind
 from everwatch.model import Every, Schedule
 
 if TYPE_CHECKING:
@@ -40,9 +40,6 @@ _BUILT_IN = {
 _CHECKS = frozenset({"http", "tcp", "dns", "tls"})
 loaded_kinds: dict[str, Kind] = {}
 """Kinds that were asked for, by name."""
-_AT = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
-_MISSING = re.compile(r"Object missing required field `(?P<field>[^`]+)`")
-_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>[^`]+)`")
 
 
 def kind_named(name: str) -> Kind:
@@ -136,21 +133,19 @@ def _default(field: msgspec.structs.FieldInfo) -> object:
 
 
 def _refusal(kind: Kind, error: msgspec.ValidationError) -> InvalidInput:
-    message = str(error)
-    at = _AT.search(message)
-    path = CONFIG_PATH + (at["path"] if at else "")
-    reason = message[: at.start()] if at else message
-    if isinstance(error.__cause__, FieldError):
-        return InvalidInput(str(error.__cause__), f"{path}.{error.__cause__.field}")
-    if missing := _MISSING.fullmatch(reason):
-        return InvalidInput(f"the kind '{kind.name}' needs the field '{missing['field']}'", path)
-    if unknown := _UNKNOWN.fullmatch(reason):
+    fault = fault_of(error)
+    path = CONFIG_PATH + fault.path
+    if fault.raised is not None:
+        return InvalidInput(str(fault.raised), f"{path}.{fault.raised.field}")
+    if fault.missing is not None:
+        return InvalidInput(f"the kind '{kind.name}' needs the field '{fault.missing}'", path)
+    if fault.unknown is not None:
         known = ", ".join(field.encode_name for field in msgspec.structs.fields(kind.config_type)) or "none"
         return InvalidInput(
-            f"the kind '{kind.name}' has no field '{unknown['field']}'; known fields: {known}",
-            f"{path}.{unknown['field']}",
+            f"the kind '{kind.name}' has no field '{fault.unknown}'; known fields: {known}",
+            f"{path}.{fault.unknown}",
         )
-    reason = reason.replace("`", "")
+    reason = fault.reason.replace("`", "")
     return InvalidInput(reason[:1].lower() + reason[1:], path)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from everwatch.core.errors import InvalidInput
-from everwatch.kinds.protocol import FieldError
+from everwatch.core.validation_errors import fault_of
 from everwatch.notifier.addresses import TYPES, Address
 from everwatch.notifier.alerts import Alert, Severity, derived_id
 from everwatch.notifier.executor_outages import OwnOutage
@@ -107,9 +107,8 @@ class AlertRoute:
         except InvalidInput as error:
             raise NoAddress(str(error)) from None
         except msgspec.ValidationError as error:
-            cause = error.__cause__
-            reason = f"{cause.field}: {cause!s}" if isinstance(cause, FieldError) else str(error)
-            raise NoAddress(reason) from None
+            raised = fault_of(error).raised
+            raise NoAddress(str(error) if raised is None else f"{raised.field}: {raised}") from None
 
     def group_id(self, alert: Alert) -> str:
         """Return the group of an alert: one for each user (or one for operators), or one for each monitor.

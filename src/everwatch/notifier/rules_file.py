@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from everwatch.core.errors import EverwatchError, InvalidInput, SettingsError
+from everwatch.core.validation_errors import fault_of
 from everwatch.kinds.protocol import FieldError
 from everwatch.model import Cron
 from everwatch.notifier.addresses import TYPES, EmailAddress
@@ -366,10 +367,7 @@ def _converted(document: Any, type_: type[Any], place: str) -> Any:
     try:
         return msgspec.convert(document, type=type_)
     except msgspec.ValidationError as error:
-        cause = error.__cause__
-        if isinstance(cause, FieldError):
-            raise InvalidInput(str(cause), f"{place}.{cause.field}") from None
-        reason, _, where = str(error).partition(" - at `$")
-        path = f"{place}{where.rstrip('`')}".removeprefix(".")
-        # without the value: it may be a secret in the wrong place
-        raise InvalidInput(reason.partition(", got")[0].replace("`", ""), path) from None
+        fault = fault_of(error)
+        if fault.raised is not None:
+            raise InvalidInput(str(fault.raised), f"{place}.{fault.raised.field}") from None
+        raise InvalidInput(fault.without_value, f"{place}{fault.path}".removeprefix(".")) from None

@@ -18,7 +18,7 @@ from everwatch.model import Align, At, Cron, Every, Schedule, Status
 from everwatch.schedule.due import due_in
 from everwatch.schedule.spread import spread_of
 from everwatch.schedule.wall_times import wall_times
-from everwatch.store.interface import Identity, Stretch
+from everwatch.store.stored_values import Identity, Stretch
 
 MOST_LISTED = 1_000
 _RAN_WELL = frozenset({Status.SUCCESS.value, Status.LATE.value})

@@ -25,7 +25,7 @@ from everwatch.schedule.cron import zone_named
 from everwatch.schedule.due import last_due, next_due, upcoming
 from everwatch.schedule.duration import MINUTE_MS
 from everwatch.schedule.maintenance import maintenance_end
-from everwatch.store.interface import StoredResult
+from everwatch.store.stored_values import StoredResult
 
 MOST_SHOWN = 5
 UNANSWERED_MS = MINUTE_MS

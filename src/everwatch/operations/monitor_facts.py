@@ -5,6 +5,7 @@ from everwatch.kinds import registry
 from everwatch.model import Monitor
 from everwatch.operations.explanation import MOST_SHOWN, MonitorFacts
 from everwatch.store.interface import Reader
+from everwatch.store.selections import ResultSelection, TransitionSelection
 
 # manual runs among them tell nothing of ticks, and as a rule there are few
 RESULTS_LOOKED_AT = 100
@@ -21,8 +22,8 @@ def known_of(reader: Reader, monitor: Monitor, partition: int | None, owners: Gr
         monitor=monitor,
         user=reader.user(user_id),
         partition=partition,
-        results=tuple(reader.results(user_id, monitor_id, limit=RESULTS_LOOKED_AT)),
-        transitions=tuple(reader.transitions(user_id, monitor_id, limit=MOST_SHOWN)),
+        results=tuple(reader.results(ResultSelection(user_id, monitor_id), limit=RESULTS_LOOKED_AT)),
+        transitions=tuple(reader.transitions(TransitionSelection(user_id, monitor_id), limit=MOST_SHOWN)),
         stored_at=newest[0].stored_at if newest else 0,
         owners=owners,
         inline=registry.is_inline(monitor.spec.kind),

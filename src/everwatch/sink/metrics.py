@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from everwatch.store.interface import DatabaseVolume
+from everwatch.store.stored_values import DatabaseVolume
 
 RECORDS = Counter("everwatch_sink_records", "Records stored in the database, by topic.", ["topic"])
 BATCH = Histogram(

@@ -7,25 +7,12 @@ is imported when it is used: most commands read no database.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from everwatch.store.interface import (
-    CatalogueEntry,
-    Counts,
-    Identity,
-    ListedUser,
-    Reader,
-    Received,
-    ResultStore,
-    Selection,
-    SinkBatch,
-    StoreBusy,
-    StoredResult,
-    StoredTask,
-    Stretch,
-    TaskStatus,
-    When,
-)
+from everwatch.store.interface import Reader, ResultStore, StoreBusy
 from everwatch.store.partition import Partition
 from everwatch.store.purged_users import Purge
+from everwatch.store.selections import Selection, When
+from everwatch.store.sink_batch import CatalogueEntry, Received, SinkBatch
+from everwatch.store.stored_values import Counts, Identity, ListedUser, StoredResult, StoredTask, Stretch, TaskStatus
 
 if TYPE_CHECKING:
     from everwatch.store.memory_store import MemoryStore

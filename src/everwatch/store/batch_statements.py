@@ -19,7 +19,6 @@ from sqlalchemy import (
 )
 
 from everwatch.store.bulk_statements import Bulk, insert_into, upsert
-from everwatch.store.interface import TaskStatus
 from everwatch.store.sql_schema import (
     audit_log,
     database_facts,
@@ -34,6 +33,7 @@ from everwatch.store.sql_schema import (
     user_search,
     users,
 )
+from everwatch.store.stored_values import TaskStatus
 
 
 class BatchStatements:

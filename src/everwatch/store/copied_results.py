@@ -31,9 +31,10 @@ from everwatch.model import Result, Status
 from everwatch.store import row_mapping
 from everwatch.store.bulk_statements import Row, insert_into, storable
 from everwatch.store.day_partitions import Days
-from everwatch.store.interface import Received, StoreBusy
+from everwatch.store.interface import StoreBusy
 from everwatch.store.result_writer import Attempts, changes, compared, folded
 from everwatch.store.rollups import ResultChanges
+from everwatch.store.sink_batch import Received
 from everwatch.store.sql_schema import STATUS_CODES, StatusText, results
 
 _STAGING = "results_staging"

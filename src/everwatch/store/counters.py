@@ -13,9 +13,10 @@ from sqlalchemy import Connection, Dialect, select
 
 from everwatch.model import Monitor, User
 from everwatch.store.bulk_statements import Bulk, Row, insert_into, storable
-from everwatch.store.interface import CatalogueCounts, CatalogueEntry, MonitorCount, Received
 from everwatch.store.keyed import rows_of_keys
+from everwatch.store.sink_batch import CatalogueEntry, Received
 from everwatch.store.sql_schema import monitor_counts, user_counts
+from everwatch.store.stored_values import CatalogueCounts, MonitorCount
 
 
 class Class(NamedTuple):

@@ -13,9 +13,9 @@ from everwatch.store import sqlite
 from everwatch.store.database import clear_errors, open_for_reading
 from everwatch.store.day_partitions import attached
 from everwatch.store.facts import THINNED_UNTIL, facts
-from everwatch.store.interface import DatabaseVolume
 from everwatch.store.plan_keeping import KINDS, NO_PLANS, Keep, PlanKeeping
 from everwatch.store.retention import AGEING
+from everwatch.store.stored_values import DatabaseVolume
 
 MOST_COUNTED = 100_000
 """Rows that are counted where that must not take long."""

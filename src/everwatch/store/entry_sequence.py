@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from everwatch.model import ASLEEP, Monitor
-from everwatch.store.interface import CatalogueEntry, Received
+from everwatch.store.sink_batch import CatalogueEntry, Received
 
 
 class Ending(NamedTuple):

@@ -1,26 +1,41 @@
-"""The database seam: what the sink writes, what people and audits read, and the two protocols in between.
+"""The database seam: the protocols of what the sink writes to, and of what people and audits read.
 
 Every instant is whole milliseconds since the epoch (UTC).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from enum import StrEnum
-from typing import Generic, NamedTuple, Protocol, TypeVar
-
-import msgspec
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from everwatch.core.errors import EverwatchError, StoreError
-from everwatch.model import AuditEntry, Monitor, Policy, Reply, Result, Schedule, State, Transition, User
+from everwatch.model import AuditEntry, Monitor, Reply, Transition, User
 from everwatch.store.audit_log import EVERY_ENTRY, AuditSelection
 from everwatch.store.availability import Availability
-from everwatch.store.letters import LetterCount, LetterSelection, Redrive, StoredLetter
+from everwatch.store.letters import EVERY_LETTER, LetterCount, LetterSelection, StoredLetter
 from everwatch.store.paging import Sort, StoredPage
 from everwatch.store.partition import Partition
 from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.purged_users import Purge
 from everwatch.store.rollup_counts import Rollup, RollupStep
-
-Value = TypeVar("Value")
+from everwatch.store.selections import (
+    ALWAYS,
+    EVERY_RESULT,
+    EVERY_TRANSITION,
+    ResultSelection,
+    Selection,
+    TransitionSelection,
+    When,
+)
+from everwatch.store.sink_batch import SinkBatch
+from everwatch.store.stored_values import (
+    CatalogueCounts,
+    Counts,
+    DatabaseVolume,
+    Identity,
+    ListedUser,
+    StoredResult,
+    StoredTask,
+    Stretch,
+)
 
 
 class StoreBusy(StoreError):
@@ -29,202 +44,6 @@ class StoreBusy(StoreError):
 
 class Unstorable(EverwatchError):
     """A record holds what the database refuses; the same call fails again."""
-
-
-class Received(msgspec.Struct, Generic[Value], frozen=True, gc=False):
-    """A decoded record and where it stood: its partition, its offset, its timestamp (ms)."""
-
-    source: Partition
-    offset: int
-    timestamp: int
-    value: Value
-
-
-class CatalogueEntry(msgspec.Struct, frozen=True, gc=False):
-    """What a record of the monitors changelog says of one key; ``value`` None means deleted.
-
-    ``monitor_id`` "" is the user itself: its deletion deletes all of the user's monitors too.
-    """
-
-    user_id: str
-    monitor_id: str
-    value: User | Monitor | None
-
-
-class SinkBatch(msgspec.Struct, frozen=True):
-    """What is stored in one transaction: records in the order of their topics, and where reading goes on.
-
-    ``offsets`` gives the next offset to read of every partition that the batch holds records of.
-    ``stored_at`` is the instant that new results are stamped with.
-    """
-
-    stored_at: int
-    offsets: Mapping[Partition, int]
-    results: list[Received[Result]] = []
-    transitions: list[Received[Transition]] = []
-    entries: list[Received[CatalogueEntry]] = []
-    letters: list[Received[StoredLetter | Redrive]] = []
-    replies: list[Received[Reply]] = []
-    audit: list[Received[AuditEntry]] = []
-
-
-class StoredResult(msgspec.Struct, frozen=True):
-    """A result as stored. ``deliveries``: how many distinct records delivered it (1: none was a repetition)."""
-
-    result: Result
-    stored_at: int
-    deliveries: int
-
-
-class Stretch(msgspec.Struct, frozen=True):
-    """A stretch of time in which a monitor was active under one spec.
-
-    Ticks are due strictly after ``since``, up to and with ``until`` (None: the stretch lasts), within the bounds that
-    the spec sets: ``start_at``, ``end_at``, ``max_runs`` (of which ``runs`` were used up before ``since``), and with
-    them ``ends_at``, the last instant at which the monitor is due; 0 for none.
-    """
-
-    user_id: str
-    monitor_id: str
-    version: int
-    since: int
-    until: int | None
-    kind: str
-    schedule: Schedule
-    policy: Policy
-    start_at: int = 0
-    end_at: int = 0
-    max_runs: int = 0
-    runs: int = 0
-    ends_at: int = 0
-
-
-class TaskStatus(StrEnum):
-    """What has become of a delayed task. ``running``: it is due and not over, so it waits for its run or is run."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class StoredTask(msgspec.Struct, frozen=True):
-    """A delayed task, pending or over: the last one of its name, which is kept when the worker has forgotten it.
-
-    ``reason``: why it failed, what its run said, or why it is paused. ``created_at``: when it was first put.
-    ``ended_at``: the instant of the run that ended it, or when it was cancelled; 0 while it is pending.
-    ``attempt``: the retry that it waits for, 0 for none.
-    """
-
-    user_id: str
-    monitor_id: str
-    kind: str
-    due_at: int
-    status: TaskStatus
-    paused: bool
-    reason: str
-    created_at: int
-    ended_at: int
-    attempt: int
-    version: int
-    partition: int
-
-
-class Identity(NamedTuple):
-    """Which tick a result stands for; with ``skipped_count`` > 0 for all skipped up to ``skipped_until`` too.
-
-    ``status`` is the text of a ``model.Status``; ``manual``: asked for by a command, beside the schedule.
-    """
-
-    user_id: str
-    monitor_id: str
-    scheduled_at: int
-    attempt: int
-    deliveries: int
-    skipped_until: int
-    skipped_count: int
-    manual: bool
-    status: str
-    started_at: int
-
-
-class Selection(NamedTuple):
-    """A filter of users or monitors; an empty field matches all.
-
-    ``plan`` is the user's; ``state``, ``kind``, ``labels`` (key and value, None for any value) and ``target`` (the
-    host) are those of monitors, and all of them count. A user is shown if all of these apply to one of its monitors.
-    ``contains`` and ``prefix``, whatever their case: a part and the beginning of the id, of a monitor's name or target
-    too; of a list of users, of their ids.
-    """
-
-    user_id: str = ""
-    state: str = ""
-    kind: str = ""
-    plan: str = ""
-    labels: tuple[tuple[str, str | None], ...] = ()
-    target: str = ""
-    contains: str = ""
-    prefix: str = ""
-
-    @property
-    def names_monitors(self) -> bool:
-        """Tell whether a user is chosen by its monitors."""
-        return bool(self.state or self.kind or self.labels or self.target)
-
-
-class ListedUser(msgspec.Struct, frozen=True):
-    """A user in a list, with the number of monitors in each state that some of them are in."""
-
-    user: User
-    by_state: dict[State, int]
-
-
-class When(NamedTuple):
-    """The interval that results or transitions are shown of, ms: ``since`` <= t < ``until``; 0: without end."""
-
-    since: int = 0
-    until: int = 0
-
-
-ALWAYS = When()
-EVERY_LETTER = LetterSelection()
-
-
-class MonitorCount(NamedTuple):
-    """How many monitors there are of a state, kind and plan (of the user)."""
-
-    state: str
-    kind: str
-    plan: str
-    monitors: int
-
-
-class CatalogueCounts(msgspec.Struct, frozen=True):
-    """How many monitors there are of each state, kind and plan, and users of each plan; none that is 0."""
-
-    monitors: tuple[MonitorCount, ...]
-    users: dict[str, int]
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """How much the database holds; ``by_state`` names only states that some monitor is in."""
-
-    users: int
-    monitors: int
-    by_state: dict[State, int]
-    results: int
-
-
-class DatabaseVolume(NamedTuple):
-    """Size of the database, bytes on disk, and how far back it goes.
-
-    ``oldest_results``: when the oldest day of results begins (PostgreSQL), or the oldest result was due (SQLite), ms;
-    0: there are none.
-    """
-
-    size: int
-    oldest_results: int
 
 
 class ResultStore(Protocol):
@@ -306,40 +125,18 @@ class Reader(Protocol):
         ...
 
     def results(
-        self,
-        user_id: str = "",
-        monitor_id: str = "",
-        *,
-        status: str = "",
-        kind: str = "",
-        when: When = ALWAYS,
-        after: str = "",
-        limit: int = 100,
+        self, which: ResultSelection = EVERY_RESULT, *, when: When = ALWAYS, after: str = "", limit: int = 100
     ) -> StoredPage[StoredResult]:
-        """The newest results (of one user, monitor, status, kind) due within ``when``, the latest first.
+        """The newest results that were due within ``when``, the latest first.
 
         ``after``: the cursor of the page before, here and below. Raises InvalidCursor.
         """
         ...
 
     def transitions(
-        self,
-        user_id: str = "",
-        monitor_id: str = "",
-        *,
-        state: str = "",
-        kind: str = "",
-        plan: str = "",
-        target: str = "",
-        alerts: bool = False,
-        when: When = ALWAYS,
-        after: str = "",
-        limit: int = 100,
+        self, which: TransitionSelection = EVERY_TRANSITION, *, when: When = ALWAYS, after: str = "", limit: int = 100
     ) -> StoredPage[Transition]:
-        """The newest changes of state and reminders (of one user, monitor, into one state, …) within ``when``.
-
-        ``alerts``: only those that a person is to be told of.
-        """
+        """The newest changes of state and reminders within ``when``, the latest first."""
         ...
 
     def dead_letters(
@@ -420,23 +217,15 @@ class Reader(Protocol):
         ...
 
     def tasks(
-        self,
-        user_id: str = "",
-        status: str = "",
-        from_ms: int = 0,
-        until_ms: int = 0,
-        *,
-        now: int,
-        after: str = "",
-        limit: int = 100,
+        self, user_id: str = "", status: str = "", *, when: When = ALWAYS, now: int, after: str = "", limit: int = 100
     ) -> StoredPage[StoredTask]:
-        """Delayed tasks (of one user, of one ``TaskStatus``) due at ``from_ms`` <= t < ``until_ms``, as of ``now``.
+        """Delayed tasks (of one user, of one ``TaskStatus``) that are due within ``when``, as they stand at ``now``.
 
-        Ordered by ``due_at``, user and name. ``until_ms`` 0: without end.
+        ``now``: ms. Ordered by ``due_at``, user and name.
         """
         ...
 
-    def count_tasks(self, user_id: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int) -> dict[str, int]:
+    def count_tasks(self, user_id: str = "", *, when: When = ALWAYS, now: int) -> dict[str, int]:
         """How many delayed tasks there are of each ``TaskStatus``, 0 too; the arguments are those of ``tasks``."""
         ...
 

@@ -71,6 +71,9 @@ class LetterSelection(NamedTuple):
     text: str = ""
 
 
+EVERY_LETTER = LetterSelection()
+
+
 class LetterCount(NamedTuple):
     """Number of dead letters of one source, code and kind of reason; ``newest``: when the last was refused, ms."""
 

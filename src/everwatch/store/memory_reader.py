@@ -8,22 +8,8 @@ from everwatch.model import AuditEntry, Monitor, Reply, Result, State, Transitio
 from everwatch.store.audit_log import EVERY_ENTRY, AuditPlace, AuditSelection, is_entry_selected, place_of_entry
 from everwatch.store.availability import Availability
 from everwatch.store.bulk_statements import Row
-from everwatch.store.interface import (
-    ALWAYS,
-    EVERY_LETTER,
-    CatalogueCounts,
-    Counts,
-    Identity,
-    ListedUser,
-    MonitorCount,
-    Selection,
-    StoredResult,
-    StoredTask,
-    Stretch,
-    TaskStatus,
-    When,
-)
 from everwatch.store.letters import (
+    EVERY_LETTER,
     LetterCount,
     LetterPlace,
     LetterSelection,
@@ -44,6 +30,26 @@ from everwatch.store.queries.users import place_of_user
 from everwatch.store.rollup_counts import Rollup, RollupStep
 from everwatch.store.rollups import Key, by_day, rollup
 from everwatch.store.search import needles_of, user_text
+from everwatch.store.selections import (
+    ALWAYS,
+    EVERY_RESULT,
+    EVERY_TRANSITION,
+    ResultSelection,
+    Selection,
+    TransitionSelection,
+    When,
+)
+from everwatch.store.stored_values import (
+    CatalogueCounts,
+    Counts,
+    Identity,
+    ListedUser,
+    MonitorCount,
+    StoredResult,
+    StoredTask,
+    Stretch,
+    TaskStatus,
+)
 from everwatch.store.task_records import as_of
 
 
@@ -75,25 +81,16 @@ class MemoryReader:
         return dict(self._offsets)
 
     def results(
-        self,
-        user_id: str = "",
-        monitor_id: str = "",
-        *,
-        status: str = "",
-        kind: str = "",
-        when: When = ALWAYS,
-        after: str = "",
-        limit: int = 100,
+        self, which: ResultSelection = EVERY_RESULT, *, when: When = ALWAYS, after: str = "", limit: int = 100
     ) -> StoredPage[StoredResult]:
         def is_wanted(result: Result) -> bool:
-            given = (user_id, monitor_id, status, kind)
             held = (result.user_id, result.monitor_id, result.status.value, result.kind)
-            return all(one in ("", other) for one, other in zip(given, held, strict=True)) and _is_within(
+            return all(one in ("", other) for one, other in zip(which, held, strict=True)) and _is_within(
                 result.scheduled_at, when
             )
 
         found = [stored for stored in self._results.values() if is_wanted(stored.result)]
-        question = ("results", user_id, monitor_id, status, kind, when)
+        question = ("results", *which, when)
         return page_in_memory(
             found,
             lambda stored: place_of_result(stored.result),
@@ -104,32 +101,21 @@ class MemoryReader:
         )
 
     def transitions(
-        self,
-        user_id: str = "",
-        monitor_id: str = "",
-        *,
-        state: str = "",
-        kind: str = "",
-        plan: str = "",
-        target: str = "",
-        alerts: bool = False,
-        when: When = ALWAYS,
-        after: str = "",
-        limit: int = 100,
+        self, which: TransitionSelection = EVERY_TRANSITION, *, when: When = ALWAYS, after: str = "", limit: int = 100
     ) -> StoredPage[Transition]:
         found = [
             one
             for one in self._transitions.values()
-            if user_id in ("", one.user_id)
-            and monitor_id in ("", one.monitor_id)
-            and state in ("", one.to_state)
-            and kind in ("", one.kind)
-            and plan in ("", one.plan)
-            and target in ("", one.target)
-            and (one.alert or not alerts)
+            if which.user_id in ("", one.user_id)
+            and which.monitor_id in ("", one.monitor_id)
+            and which.state in ("", one.to_state)
+            and which.kind in ("", one.kind)
+            and which.plan in ("", one.plan)
+            and which.target in ("", one.target)
+            and (one.alert or not which.alerts)
             and _is_within(one.at, when)
         ]
-        question = ("transitions", user_id, monitor_id, state, kind, plan, target, alerts, when)
+        question = ("transitions", *which, when)
         place = place_of(question, after, TransitionPlace)
         return page_in_memory(found, place_of_transition, place, descending=True, limit=limit, question=question)
 
@@ -249,24 +235,16 @@ class MemoryReader:
         return None if found is None else as_of(found, now)
 
     def tasks(
-        self,
-        user_id: str = "",
-        status: str = "",
-        from_ms: int = 0,
-        until_ms: int = 0,
-        *,
-        now: int,
-        after: str = "",
-        limit: int = 100,
+        self, user_id: str = "", status: str = "", *, when: When = ALWAYS, now: int, after: str = "", limit: int = 100
     ) -> StoredPage[StoredTask]:
-        question = ("tasks", user_id, status, from_ms, until_ms)
-        found = [t for t in self._tasks_within(user_id, from_ms, until_ms, now) if status in ("", t.status)]
+        question = ("tasks", user_id, status, *when)
+        found = [t for t in self._tasks_within(user_id, when, now) if status in ("", t.status)]
         place = place_of(question, after, TaskPlace)
         return page_in_memory(found, place_of_task, place, descending=False, limit=limit, question=question)
 
-    def count_tasks(self, user_id: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int) -> dict[str, int]:
+    def count_tasks(self, user_id: str = "", *, when: When = ALWAYS, now: int) -> dict[str, int]:
         counts = dict.fromkeys(map(str, TaskStatus), 0)
-        for task in self._tasks_within(user_id, from_ms, until_ms, now):
+        for task in self._tasks_within(user_id, when, now):
             counts[task.status] += 1
         return counts
 
@@ -338,9 +316,9 @@ class MemoryReader:
             if is_letter_selected(which, letter) and _is_within(letter.refused_at, when)
         ]
 
-    def _tasks_within(self, user_id: str, from_ms: int, until_ms: int, now: int) -> Iterator[StoredTask]:
+    def _tasks_within(self, user_id: str, when: When, now: int) -> Iterator[StoredTask]:
         for task in self._tasks.values():
-            if user_id in ("", task.user_id) and from_ms <= task.due_at and (task.due_at < until_ms or not until_ms):
+            if user_id in ("", task.user_id) and _is_within(task.due_at, when):
                 yield as_of(task, now)
 
 

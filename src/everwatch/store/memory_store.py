@@ -11,7 +11,6 @@ from everwatch.schedule.duration import DAY_MS
 from everwatch.store.bulk_statements import Row
 from everwatch.store.entry_sequence import ending_of
 from everwatch.store.facts import RESULTS_FROM
-from everwatch.store.interface import CatalogueEntry, DatabaseVolume, Received, SinkBatch, StoredResult, Stretch
 from everwatch.store.letter_rows import asked_of
 from everwatch.store.letters import Redrive, StoredLetter
 from everwatch.store.memory_reader import MemoryReader
@@ -22,7 +21,9 @@ from everwatch.store.purged_users import Purge, hash_of
 from everwatch.store.rollup_rows import first_day
 from everwatch.store.rollups import Key, Merged, ResultChanges, Since, additions, condensed
 from everwatch.store.row_mapping import result_row
+from everwatch.store.sink_batch import CatalogueEntry, Received, SinkBatch
 from everwatch.store.sketch import LONGEST_TEXT, compacted
+from everwatch.store.stored_values import DatabaseVolume, StoredResult, Stretch
 from everwatch.store.task_records import cancelled, following, is_first, task_of
 
 # what begins no id

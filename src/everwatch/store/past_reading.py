@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from everwatch.model import Monitor
 from everwatch.store.availability import Availability, KnownPast, availability
-from everwatch.store.interface import Reader, When
+from everwatch.store.interface import Reader
+from everwatch.store.selections import TransitionSelection, When
 
 MOST_TRANSITIONS = 1_000_000
 
@@ -29,8 +30,9 @@ def read_availabilities(
             active[each.monitor_id].append((each.since, each.until))
     found = {}
     for monitor_id, monitor in monitors.items():
-        before = reader.transitions(user_id, monitor_id, when=When(0, begin), limit=1) if begin else []
-        within = reader.transitions(user_id, monitor_id, when=When(begin, end), limit=MOST_TRANSITIONS)
+        changes = TransitionSelection(user_id, monitor_id)
+        before = reader.transitions(changes, when=When(0, begin), limit=1) if begin else []
+        within = reader.transitions(changes, when=When(begin, end), limit=MOST_TRANSITIONS)
         windows = (*(monitor.spec.policy.maintenance if monitor else ()), *(user.maintenance if user else ()))
         past = KnownPast(before[0] if before else None, within[::-1], active[monitor_id], monitor)
         found[monitor_id] = availability(past, windows, begin, end, bars)

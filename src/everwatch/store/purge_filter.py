@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from everwatch.store.interface import SinkBatch
 from everwatch.store.letters import StoredLetter
 from everwatch.store.purged_users import hash_of
+from everwatch.store.sink_batch import SinkBatch
 
 
 def users_of(batch: SinkBatch) -> set[str]:

@@ -10,8 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from everwatch.model import Result, Status
 from everwatch.store import row_mapping
 from everwatch.store.bulk_statements import Bulk, Row, insert_into
-from everwatch.store.interface import Received
 from everwatch.store.rollups import Merged, ResultChanges
+from everwatch.store.sink_batch import Received
 from everwatch.store.sql_schema import STATUS_CODES, results
 
 # batches that are compared with what is stored, after one that held a stored identity: a replay holds nothing else

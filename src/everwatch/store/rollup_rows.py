@@ -9,9 +9,9 @@ from everwatch.schedule.duration import DAY_MS
 from everwatch.store import sketch
 from everwatch.store.bulk_statements import Bulk, Row
 from everwatch.store.facts import COUNTED_FROM, RESULTS_FROM, ROLLUPS_FROM, facts, put_fact
-from everwatch.store.interface import When
 from everwatch.store.rollup_counts import Rollup, RollupStep
 from everwatch.store.rollups import USED, ResultChanges, Since, additions, by_day, condensed, rollup
+from everwatch.store.selections import When
 from everwatch.store.sql_schema import daily_rollups, hourly_rollups, results
 
 _READ_AT_ONCE = 10_000

@@ -24,7 +24,7 @@ from everwatch.model import (
     User,
 )
 from everwatch.store.bulk_statements import Row
-from everwatch.store.interface import Identity, StoredResult, StoredTask, Stretch, TaskStatus
+from everwatch.store.stored_values import Identity, StoredResult, StoredTask, Stretch, TaskStatus
 
 _encode = msgspec.json.Encoder().encode
 _timings = msgspec.json.Decoder(dict[str, float])

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, event, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from everwatch.store.interface import Selection
+from everwatch.store.selections import Selection
 from everwatch.store.sql_schema import metadata, monitor_search, user_search
 
 logger = logging.getLogger(__name__)

@@ -15,21 +15,14 @@ from everwatch.store.availability import Availability
 from everwatch.store.counters import read_counts
 from everwatch.store.database import clear_errors, open_for_reading
 from everwatch.store.facts import BEGUN_AT, RESULTS_FROM, ROLLUPS_FROM, facts
-from everwatch.store.interface import (
-    ALWAYS,
+from everwatch.store.letters import (
     EVERY_LETTER,
-    CatalogueCounts,
-    Counts,
-    Identity,
-    ListedUser,
-    Selection,
-    StoredResult,
-    StoredTask,
-    Stretch,
-    TaskStatus,
-    When,
+    LetterCount,
+    LetterPlace,
+    LetterSelection,
+    StoredLetter,
+    place_of_letter,
 )
-from everwatch.store.letters import LetterCount, LetterPlace, LetterSelection, StoredLetter, place_of_letter
 from everwatch.store.offsets import stored_offsets
 from everwatch.store.paging import Sort, StoredPage, is_descending, no_state_of_users, page_at, page_of, place_of
 from everwatch.store.partition import Partition
@@ -49,7 +42,26 @@ from everwatch.store.queries.tasks import Place as TaskPlace
 from everwatch.store.queries.tasks import counted_tasks, place_of_task, tasks_page
 from everwatch.store.queries.users import user_places, users_at
 from everwatch.store.rollup_counts import Rollup, RollupStep
-from everwatch.store.sql_schema import monitor_history, monitors, results, tasks, transitions, users
+from everwatch.store.selections import (
+    ALWAYS,
+    EVERY_RESULT,
+    EVERY_TRANSITION,
+    ResultSelection,
+    Selection,
+    TransitionSelection,
+    When,
+)
+from everwatch.store.sql_schema import monitor_history, monitors, results, tasks, users
+from everwatch.store.stored_values import (
+    CatalogueCounts,
+    Counts,
+    Identity,
+    ListedUser,
+    StoredResult,
+    StoredTask,
+    Stretch,
+    TaskStatus,
+)
 from everwatch.store.task_records import as_of
 
 _STREAM_ROWS = 10_000
@@ -69,41 +81,20 @@ class SqlReader:
             return stored_offsets(connection)
 
     def results(
-        self,
-        user_id: str = "",
-        monitor_id: str = "",
-        *,
-        status: str = "",
-        kind: str = "",
-        when: When = ALWAYS,
-        after: str = "",
-        limit: int = 100,
+        self, which: ResultSelection = EVERY_RESULT, *, when: When = ALWAYS, after: str = "", limit: int = 100
     ) -> StoredPage[StoredResult]:
-        question = ("results", user_id, monitor_id, status, kind, when)
+        question = ("results", *which, when)
         place = place_of(question, after, events.ResultPlace)
-        statement = events.results_page(user_id, monitor_id, status, kind, when, place, limit + 1, self._dialect)
+        statement = events.results_page(which, when, place, limit + 1, self._dialect)
         found = self._all(statement, row_mapping.stored_result)
         return page_of(found, limit, question, lambda stored: events.place_of_result(stored.result))
 
     def transitions(
-        self,
-        user_id: str = "",
-        monitor_id: str = "",
-        *,
-        state: str = "",
-        kind: str = "",
-        plan: str = "",
-        target: str = "",
-        alerts: bool = False,
-        when: When = ALWAYS,
-        after: str = "",
-        limit: int = 100,
+        self, which: TransitionSelection = EVERY_TRANSITION, *, when: When = ALWAYS, after: str = "", limit: int = 100
     ) -> StoredPage[Transition]:
-        c = transitions.c
-        question = ("transitions", user_id, monitor_id, state, kind, plan, target, alerts, when)
+        question = ("transitions", *which, when)
         place = place_of(question, after, events.TransitionPlace)
-        others = ((c.to_state, state), (c.kind, kind), (c.plan, plan))
-        statement = events.transitions_page(user_id, monitor_id, others, target, alerts, when, place, limit + 1)
+        statement = events.transitions_page(which, when, place, limit + 1)
         return page_of(self._all(statement, row_mapping.transition), limit, question, events.place_of_transition)
 
     def dead_letters(
@@ -213,26 +204,18 @@ class SqlReader:
         return None if found is None else as_of(found, now)
 
     def tasks(
-        self,
-        user_id: str = "",
-        status: str = "",
-        from_ms: int = 0,
-        until_ms: int = 0,
-        *,
-        now: int,
-        after: str = "",
-        limit: int = 100,
+        self, user_id: str = "", status: str = "", *, when: When = ALWAYS, now: int, after: str = "", limit: int = 100
     ) -> StoredPage[StoredTask]:
         # not ``now``: a page asked for later goes on all the same
-        question = ("tasks", user_id, status, from_ms, until_ms)
+        question = ("tasks", user_id, status, *when)
         place = place_of(question, after, TaskPlace)
-        statement = tasks_page(user_id, status, from_ms, until_ms, now, place, limit + 1)
+        statement = tasks_page(user_id, status, when, now, place, limit + 1)
         found = [as_of(task, now) for task in self._all(statement, row_mapping.stored_task)]
         return page_of(found, limit, question, place_of_task)
 
-    def count_tasks(self, user_id: str = "", from_ms: int = 0, until_ms: int = 0, *, now: int) -> dict[str, int]:
+    def count_tasks(self, user_id: str = "", *, when: When = ALWAYS, now: int) -> dict[str, int]:
         counts = dict.fromkeys(map(str, TaskStatus), 0)
-        for name, count, overdue in self._all(counted_tasks(user_id, from_ms, until_ms, now), tuple):
+        for name, count, overdue in self._all(counted_tasks(user_id, when, now), tuple):
             counts[name] = count
             if name == TaskStatus.PENDING:
                 counts[name] -= overdue

@@ -19,7 +19,6 @@ from everwatch.store.database_status import volume_of
 from everwatch.store.day_partitions import hold_days
 from everwatch.store.entry_sequence import ending_of, into_waves
 from everwatch.store.facts import BEGUN_AT
-from everwatch.store.interface import CatalogueEntry, DatabaseVolume, Received, SinkBatch
 from everwatch.store.letters import Redrive, StoredLetter
 from everwatch.store.offsets import Offsets
 from everwatch.store.partition import Partition
@@ -30,7 +29,9 @@ from everwatch.store.result_writer import ResultsWriter, UpsertedResults
 from everwatch.store.retention import Trimmer
 from everwatch.store.rollup_rows import RollupRows
 from everwatch.store.search import monitor_text, user_text
+from everwatch.store.sink_batch import CatalogueEntry, Received, SinkBatch
 from everwatch.store.sqlite import READS_ONLY
+from everwatch.store.stored_values import DatabaseVolume
 from everwatch.store.task_records import is_first, task_of
 
 

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from everwatch.model import At, Monitor, State, Status
 from everwatch.schedule.at import due_instant
-from everwatch.store.interface import StoredTask, TaskStatus
+from everwatch.store.stored_values import StoredTask, TaskStatus
 
 HELD = (TaskStatus.PENDING, TaskStatus.DONE, TaskStatus.FAILED, TaskStatus.CANCELLED)
 """What is stored of a task. That it is running follows from the instant at which somebody asks."""

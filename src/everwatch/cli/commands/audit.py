@@ -21,7 +21,7 @@ from everwatch.operations.audit import AuditFinding, AuditReport, Label
 from everwatch.operations.audit import audit as audit_stored
 from everwatch.schedule.duration import describe_duration
 from everwatch.schedule.instant import Bare, format_instant
-from everwatch.store.interface import Identity
+from everwatch.store.stored_values import Identity
 
 SHOWN_EVERY = 10_000
 _MEANINGS = {

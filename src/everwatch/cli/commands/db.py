@@ -26,7 +26,7 @@ from everwatch.store.archive import Archive
 from everwatch.store.availability import MOST_BARS, Bar
 from everwatch.store.database import open_for_writing, shown_url
 from everwatch.store.database_status import DatabaseStatus, TableStatus, status_of
-from everwatch.store.interface import StoreBusy, When
+from everwatch.store.interface import StoreBusy
 from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.rollup_counts import Rollup, RollupStep
 from everwatch.store.sql_writer import open_store
@@ -102,7 +102,7 @@ def rollups(
     · `everwatch db rollups --rebuild --since 7d`
     """
     settings = settings_of(data_dir, bootstrap_servers)
-    when = When(*interval_of(since, until))
+    when = interval_of(since, until)
     if bool(user) != bool(monitor) or not (user or rebuild):
         raise SettingsError("Roll-ups are shown of one monitor: name its user and it, or give --rebuild alone.")
     if rebuild:

@@ -41,8 +41,8 @@ from everwatch.kafka.topics import Topics
 from everwatch.operations.dead_letter_view import plain_stored
 from everwatch.operations.redriving import ChosenLetters, Wanted
 from everwatch.schedule.instant import Bare
-from everwatch.store.interface import When
 from everwatch.store.letters import LetterCount, StoredLetter
+from everwatch.store.selections import When
 
 app = typer.Typer(no_args_is_help=True, help="List, show, count and redrive refused records.")
 

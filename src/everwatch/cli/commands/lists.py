@@ -17,8 +17,9 @@ from everwatch.core.errors import SettingsError
 from everwatch.model import Monitor, State
 from everwatch.schedule.due import upcoming
 from everwatch.schedule.instant import instant_text
-from everwatch.store.interface import ListedUser, Selection
 from everwatch.store.paging import Sort, StoredPage
+from everwatch.store.selections import Selection
+from everwatch.store.stored_values import ListedUser
 
 PAGE = 1_000
 Item = TypeVar("Item")

@@ -13,7 +13,7 @@ from everwatch.encoding import codec
 from everwatch.model import Result, Status
 from everwatch.operations import state_colours
 from everwatch.store import Reader
-from everwatch.store.interface import When
+from everwatch.store.selections import ResultSelection, When
 
 if TYPE_CHECKING:
     from everwatch.cli.support.api_reading import ApiReader
@@ -37,15 +37,8 @@ def results(
     wanted_status = "" if status is None else status.value
 
     def page(reader: "Reader | ApiReader", when: When) -> tuple[list[Result], str]:
-        found = reader.results(
-            given.user,
-            given.monitor,
-            status=wanted_status,
-            kind=given.kind,
-            when=when,
-            after=given.after,
-            limit=given.limit,
-        )
+        which = ResultSelection(given.user, given.monitor, wanted_status, given.kind)
+        found = reader.results(which, when=when, after=given.after, limit=given.limit)
         return [stored.result for stored in found], found.next
 
     output = Output(

@@ -17,10 +17,10 @@ from everwatch.cli.support.options import (
     Payload,
     PolicyOption,
     UserArgument,
-    instant_of,
     json_of,
     settings_of,
 )
+from everwatch.cli.support.output_reading import interval_of
 from everwatch.cli.support.schedule_options import AtOption, InOption, ScheduleOptions, schedule_of
 from everwatch.cli.support.sending import Sending, delivery_of, send, with_sending
 from everwatch.cli.support.task_lines import commands_of, path_in_line
@@ -29,7 +29,6 @@ from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, RefusalCode, SettingsError
 from everwatch.model import Reply
-from everwatch.schedule.instant import Bare
 from everwatch.store import StoredTask, TaskStatus
 from everwatch.transfer.import_rows import RowReading
 from everwatch.transfer.row_files import STDIN, FileSource, Format
@@ -159,10 +158,10 @@ def list_(
     `everwatch task list --from now --until +1h` ·
     `everwatch task list --status failed --from 24h --limit 1000 --json | jq .reason`
     """
-    from_ms, until_ms = _span(from_, until)
+    when = interval_of(from_, until, "--from")
     with reading(settings_of(data_dir)) as reader:
         now = SystemClock().now_ms()
-        found = reader.tasks(user, status or "", from_ms, until_ms, now=now, after=after, limit=limit)
+        found = reader.tasks(user, status or "", when=when, now=now, after=after, limit=limit)
     if as_json:
         for task in found:
             typer.echo(orjson.dumps(_plain(task)).decode())
@@ -183,9 +182,9 @@ def count(
     Examples: `everwatch task count` ·
     `everwatch task count --user u-1 --from 2026-11-21T00:00:00Z --json | jq .pending`
     """
-    from_ms, until_ms = _span(from_, until)
+    when = interval_of(from_, until, "--from")
     with reading(settings_of(data_dir)) as reader:
-        counts = reader.count_tasks(user, from_ms, until_ms, now=SystemClock().now_ms())
+        counts = reader.count_tasks(user, when=when, now=SystemClock().now_ms())
     if as_json:
         typer.echo(orjson.dumps(counts).decode())
         return
@@ -214,16 +213,6 @@ def show(user: UserArgument, task: TaskArgument, data_dir: DataDir = None, as_js
     typer.echo(f"created  {time_text(found.created_at)}")
     if found.ended_at:
         typer.echo(f"ended    {time_text(found.ended_at)}")
-
-
-def _span(from_: str | None, until: str | None) -> tuple[int, int]:
-    """The interval that --from and --until mean, ms; 0 for no bound. Raises SettingsError."""
-    now = SystemClock().now_ms()
-    from_ms = 0 if from_ is None else instant_of("--from", from_, now, Bare.PAST)
-    until_ms = 0 if until is None else instant_of("--until", until, now, Bare.PAST)
-    if until_ms and from_ms >= until_ms:
-        raise SettingsError("There is nothing between --from and --until: --from must be the earlier one.")
-    return from_ms, until_ms
 
 
 def _plain(task: StoredTask) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from everwatch.model import State, Transition
 from everwatch.operations import state_colours
 from everwatch.rules.lifecycle import is_muted
 from everwatch.store import Reader
-from everwatch.store.interface import When
+from everwatch.store.selections import TransitionSelection, When
 
 if TYPE_CHECKING:
     from everwatch.cli.support.api_reading import ApiReader
@@ -47,18 +47,8 @@ def transitions(
         )
 
     def page(reader: "Reader | ApiReader", when: When) -> tuple[list[Transition], str]:
-        found = reader.transitions(
-            given.user,
-            given.monitor,
-            state=wanted_state,
-            kind=given.kind,
-            plan=plan,
-            target=target,
-            alerts=alerts,
-            when=when,
-            after=given.after,
-            limit=given.limit,
-        )
+        which = TransitionSelection(given.user, given.monitor, wanted_state, given.kind, plan, target, alerts)
+        found = reader.transitions(which, when=when, after=given.after, limit=given.limit)
         return list(found), found.next
 
     output = Output(

@@ -25,9 +25,10 @@ from everwatch.core.config import Settings
 from everwatch.encoding.input_conversion import monitor_of, windows_of
 from everwatch.model import Monitor, Result, State, Status, Transition, User
 from everwatch.operations.explanation import Explanation
-from everwatch.store.interface import ALWAYS, ListedUser, Selection, StoredResult, StoredTask, TaskStatus, When
 from everwatch.store.letters import LetterCount, LetterSelection
 from everwatch.store.paging import Sort, StoredPage
+from everwatch.store.selections import ALWAYS, ResultSelection, Selection, TransitionSelection, When
+from everwatch.store.stored_values import ListedUser, StoredResult, StoredTask, TaskStatus
 
 View = TypeVar("View")
 Row = TypeVar("Row")
@@ -89,75 +90,47 @@ class ApiReader:
         self,
         user_id: str = "",
         status: str = "",
-        from_ms: int = 0,
-        until_ms: int = 0,
         *,
+        when: When = ALWAYS,
         now: int,  # noqa: ARG002
         after: str = "",
         limit: int = 100,
     ) -> StoredPage[StoredTask]:
-        query = AllTasksQuery(
-            user=user_id, status=TaskStatus(status) if status else None, since=from_ms, until=until_ms
-        )
+        wanted = TaskStatus(status) if status else None
+        query = AllTasksQuery(user=user_id, status=wanted, since=when.since, until=when.until)
         return self._pages("/v1/tasks", query, TaskView, _task, after, limit)
 
-    def count_tasks(
-        self,
-        user_id: str = "",
-        from_ms: int = 0,
-        until_ms: int = 0,
-        *,
-        now: int,  # noqa: ARG002
-    ) -> dict[str, int]:
-        view = self._client.get("/v1/tasks/counts", TaskCountsView, user=user_id, since=from_ms, until=until_ms)
+    def count_tasks(self, user_id: str = "", *, when: When = ALWAYS, now: int) -> dict[str, int]:  # noqa: ARG002
+        view = self._client.get("/v1/tasks/counts", TaskCountsView, user=user_id, since=when.since, until=when.until)
         return {status.value: number for status, number in view.tasks.items()}
 
     def results(
-        self,
-        user_id: str = "",
-        monitor_id: str = "",
-        *,
-        status: str = "",
-        kind: str = "",
-        when: When = ALWAYS,
-        after: str = "",
-        limit: int = 100,
+        self, which: ResultSelection, *, when: When = ALWAYS, after: str = "", limit: int = 100
     ) -> StoredPage[StoredResult]:
         query = AllResultsQuery(
             since=when.since,
             until=when.until,
-            status=Status(status) if status else None,
-            kind="" if monitor_id else kind,
-            user="" if monitor_id else user_id,
+            status=Status(which.status) if which.status else None,
+            kind="" if which.monitor_id else which.kind,
+            user="" if which.monitor_id else which.user_id,
         )
-        path = place("users", user_id, "monitors", monitor_id, "results") if monitor_id else "/v1/results"
+        path = _path("results", which)
         return self._pages(path, query, ResultView, _result, after, limit)
 
     def transitions(
-        self,
-        user_id: str = "",
-        monitor_id: str = "",
-        *,
-        state: str = "",
-        kind: str = "",
-        plan: str = "",
-        target: str = "",
-        alerts: bool = False,
-        when: When = ALWAYS,
-        after: str = "",
-        limit: int = 100,
+        self, which: TransitionSelection, *, when: When = ALWAYS, after: str = "", limit: int = 100
     ) -> StoredPage[Transition]:
         query = AllTransitionsQuery(
             since=when.since,
             until=when.until,
-            state=State(state) if state else None,
-            kind="" if monitor_id else kind,
-            plan="" if monitor_id else plan,
-            target="" if monitor_id else target,
-            alerts=alerts,
-            user="" if monitor_id else user_id,
+            state=State(which.state) if which.state else None,
+            kind="" if which.monitor_id else which.kind,
+            plan="" if which.monitor_id else which.plan,
+            target="" if which.monitor_id else which.target,
+            alerts=which.alerts,
+            user="" if which.monitor_id else which.user_id,
         )
-        path = place("users", user_id, "monitors", monitor_id, "transitions") if monitor_id else "/v1/transitions"
+        path = _path("transitions", which)
         return self._pages(path, query, Transition, lambda found: found, after, limit)
 
     def dead_letters(
@@ -207,6 +180,11 @@ def _known(ask: Callable[[], View]) -> View | None:
         if error.code == "not_found":
             return None
         raise
+
+
+def _path(events: str, which: ResultSelection | TransitionSelection) -> str:
+    """The path of the results or transitions of a monitor, or of all."""
+    return place("users", which.user_id, "monitors", which.monitor_id, events) if which.monitor_id else f"/v1/{events}"
 
 
 def _filters(which: Selection, reverse: bool) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from everwatch.kafka.clients import KafkaClients
 from everwatch.kafka.topics import Topics
 from everwatch.model import State
 from everwatch.schedule.every import PHASE_STEP_MS
-from everwatch.store.interface import Counts
 from everwatch.store.sql_reader import SqlReader, open_reader
+from everwatch.store.stored_values import Counts
 
 SIGNALS_EVERY_S = 1.0
 REGISTERED_WITHIN_S = 180.0

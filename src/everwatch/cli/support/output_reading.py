@@ -21,7 +21,7 @@ from everwatch.kafka.topics import Topics, expect_topic
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
 from everwatch.schedule.instant import Bare
 from everwatch.store import Reader
-from everwatch.store.interface import When
+from everwatch.store.selections import When
 
 if TYPE_CHECKING:
     from everwatch.cli.support.api_reading import ApiReader
@@ -96,7 +96,7 @@ def show_output(
     """
     refuse_cursor_of_topic(given.after, given.source, follow=given.follow)
     settings = settings_of(given.data_dir, given.bootstrap_servers)
-    when = When(*interval_of(given.since, given.until))
+    when = interval_of(given.since, given.until)
 
     def is_meant(value: Any) -> bool:
         at = output.instant(value)
@@ -129,14 +129,14 @@ def _values(settings: Settings, given: OutputOptions, output: Output[Value]) -> 
     return from_topic(settings, output.topic(Topics.of(settings)), output.decode, follow=given.follow)
 
 
-def interval_of(since: str | None, until: str | None) -> tuple[int, int]:
-    """The interval that --since and --until mean, ms; 0 for no bound. Raises SettingsError."""
+def interval_of(since: str | None, until: str | None, begins: str = "--since") -> When:
+    """The interval that an option ``begins`` and --until mean. Raises SettingsError."""
     now = SystemClock().now_ms()
-    begin = 0 if since is None else instant_of("--since", since, now, Bare.PAST)
+    begin = 0 if since is None else instant_of(begins, since, now, Bare.PAST)
     end = 0 if until is None else instant_of("--until", until, now, Bare.PAST)
     if end and begin >= end:
-        raise SettingsError("There is nothing between --since and --until: --since must lie further back.")
-    return begin, end
+        raise SettingsError(f"There is nothing between {begins} and --until: {begins} must be the earlier one.")
+    return When(begin, end)
 
 
 def refuse_cursor_of_topic(cursor: str, source: OutputSource, *, follow: bool) -> None:

@@ -8,7 +8,7 @@ from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable
 from everwatch.kinds import registry
-from everwatch.store.interface import Stretch
+from everwatch.store.stored_values import Stretch
 
 if TYPE_CHECKING:
     from everwatch.store import SqlReader

@@ -21,8 +21,6 @@ _LONGEST_HOST = 253
 # half as long again as the longest timeout: what waits for a place that one run of it holds gets its turn
 LONGEST_WAIT_S = 900.0
 # what is sent of an outcome at most, characters
-LONGEST_REASON = 1_000
-LONGEST_DETAIL = 40_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy import Select, select
 
 from everwatch.store.audit_log import AuditPlace, AuditSelection
-from everwatch.store.interface import When
 from everwatch.store.queries.events import equal, latest_first, within
+from everwatch.store.selections import When
 from everwatch.store.sql_schema import audit_log
 
 

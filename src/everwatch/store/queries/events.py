@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, select, text, tuple_
 
 from everwatch.model import Result, Status, Transition
-from everwatch.store.interface import When
+from everwatch.store.selections import ResultSelection, TransitionSelection, When
 from everwatch.store.sql_schema import FAILED, results, transitions
 
 ResultPlace = tuple[int, str, str, int]
@@ -17,51 +17,49 @@ _FAILURES = (Status.FAILURE, Status.LATE)
 
 
 def results_page(
-    user_id: str,
-    monitor_id: str,
-    status: str,
-    kind: str,
-    when: When,
-    after: ResultPlace | None,
-    limit: int,
-    dialect: str,
+    which: ResultSelection, when: When, after: ResultPlace | None, limit: int, dialect: str
 ) -> Select[*tuple[Any, ...]]:
     """The latest results behind a place, with the columns of ``results``.
 
     Of a user by the key, which a monitor's are read from too; failures of all users by an index of failures alone.
     """
     c = results.c
-    values = ((c.user_id, user_id), (c.monitor_id, monitor_id), (c.status, status), (c.kind, kind))
+    values = (
+        (c.user_id, which.user_id),
+        (c.monitor_id, which.monitor_id),
+        (c.status, which.status),
+        (c.kind, which.kind),
+    )
     wanted: list[Any] = [*equal(values), *within(c.scheduled_at, when)]
-    if not user_id and status in _FAILURES:
+    if not which.user_id and which.status in _FAILURES:
         wanted.append(text(FAILED[dialect]))
     columns: list[ColumnElement[Any]] = [c.scheduled_at, c.user_id, c.monitor_id, c.attempt]
-    return latest_first(select(results), *_of_user(user_id, columns, wanted, after), limit)
+    return latest_first(select(results), *_of_user(which.user_id, columns, wanted, after), limit)
 
 
 def transitions_page(
-    user_id: str,
-    monitor_id: str,
-    others: Iterable[tuple[ColumnElement[str], str]],
-    target: str,
-    alerts: bool,
-    when: When,
-    after: TransitionPlace | None,
-    limit: int,
+    which: TransitionSelection, when: When, after: TransitionPlace | None, limit: int
 ) -> Select[*tuple[Any, ...]]:
-    """The latest transitions behind a place, with the columns of ``transitions``; ``others``: columns and values.
+    """The latest transitions behind a place, with the columns of ``transitions``.
 
     Of one target by an index of those that name one.
     """
     c = transitions.c
-    values = ((c.user_id, user_id), (c.monitor_id, monitor_id), (c.target, target), *others)
+    values = (
+        (c.user_id, which.user_id),
+        (c.monitor_id, which.monitor_id),
+        (c.to_state, which.state),
+        (c.kind, which.kind),
+        (c.plan, which.plan),
+        (c.target, which.target),
+    )
     wanted: list[Any] = [*equal(values), *within(c.at, when)]
-    if target:
+    if which.target:
         wanted.append(text("target <> ''"))
-    if alerts:
+    if which.alerts:
         wanted.append(c.alert)
     columns: list[ColumnElement[Any]] = [c.at, c.user_id, c.monitor_id, c.to_state]
-    return latest_first(select(transitions), *_of_user(user_id, columns, wanted, after), limit)
+    return latest_first(select(transitions), *_of_user(which.user_id, columns, wanted, after), limit)
 
 
 def place_of_result(result: Result) -> ResultPlace:

@@ -5,10 +5,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, literal_column, select
 
 from everwatch.model import Reply
-from everwatch.store.interface import When
 from everwatch.store.letter_rows import asked_of
 from everwatch.store.letters import LetterPlace, LetterSelection, lower
 from everwatch.store.queries.events import equal, latest_first, within
+from everwatch.store.selections import When
 from everwatch.store.sql_schema import dead_letters, replies
 
 ReplyPlace = tuple[int, str, str, str]

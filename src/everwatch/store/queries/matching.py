@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from everwatch.store.interface import Selection
 from everwatch.store.search import monitor_text, needles_of
+from everwatch.store.selections import Selection
 
 
 class Facts(NamedTuple):

@@ -15,13 +15,14 @@ from sqlalchemy import ColumnElement, Connection, Select, exists, literal_column
 from everwatch.model import Monitor
 from everwatch.store import row_mapping
 from everwatch.store.counters import read_counts
-from everwatch.store.interface import MonitorCount, Selection
 from everwatch.store.keyed import rows_of_keys
 from everwatch.store.paging import Sort
 from everwatch.store.queries.matching import Facts, is_selected
 from everwatch.store.queries.sets import Key, few_monitors, holds
 from everwatch.store.search import needles_of
+from everwatch.store.selections import Selection
 from everwatch.store.sql_schema import monitor_labels, monitor_search, monitors
+from everwatch.store.stored_values import MonitorCount
 
 MOST_CLASSES = 64
 """Classes that are read side by side for one page; more of them are read as one list."""

@@ -7,9 +7,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal_column, or_, select, text
 from sqlalchemy.sql.expression import Executable
 
-from everwatch.store.interface import MonitorCount, Selection
 from everwatch.store.search import TRIGRAM, has_index, index_of, like_pattern, needles_of, trigram_query
+from everwatch.store.selections import Selection
 from everwatch.store.sql_schema import monitor_labels, monitor_search, monitors, user_search
+from everwatch.store.stored_values import MonitorCount
 
 FEW = 5_000
 """Keys that are gathered at most for one page."""

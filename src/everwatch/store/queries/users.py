@@ -7,13 +7,14 @@ from sqlalchemy import ColumnElement, Connection, Select, exists, literal_column
 
 from everwatch.model import State, User
 from everwatch.store import row_mapping
-from everwatch.store.interface import ListedUser, MonitorCount, Selection
 from everwatch.store.keyed import rows_of_keys
 from everwatch.store.paging import Sort
 from everwatch.store.queries.monitors import MOST_CLASSES, classes_of, conditions, gathered
 from everwatch.store.queries.sets import Key, few_monitors, few_users, holds
 from everwatch.store.search import needles_of, user_text
+from everwatch.store.selections import Selection
 from everwatch.store.sql_schema import monitors, user_search, users
+from everwatch.store.stored_values import ListedUser, MonitorCount
 
 _c = users.c
 Place = tuple[Any, ...]

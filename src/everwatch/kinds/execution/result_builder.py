@@ -1,0 +1,132 @@
+"""The one builder of results, for executed and for inline kinds: what is cut, what counts as skipped, what is sent."""
+
+import logging
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from everwatch.core.clock import Clock
+from everwatch.core.output_format import OutputFormat
+from everwatch.encoding import codec
+from everwatch.model import Outcome, Result, Status
+from everwatch.observability.log_throttle import LogThrottle
+from everwatch.observability.logs import labelled
+from everwatch.tracing.ids import span_id_of, trace_id_of
+
+logger = logging.getLogger(__name__)
+LONGEST_REASON = 1_000
+LONGEST_DETAIL = 40_000
+
+
+class Run(Protocol):
+    """The run that a result is about; a tick is one."""
+
+    @property
+    def user_id(self) -> str: ...
+    @property
+    def monitor_id(self) -> str: ...
+    @property
+    def scheduled_at(self) -> int: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def manual(self) -> bool: ...
+
+
+class InlineRun(NamedTuple):
+    """A run without a tick."""
+
+    user_id: str
+    monitor_id: str
+    scheduled_at: int
+    kind: str
+    version: int
+    attempt: int = 1
+    manual: bool = False
+
+
+class ResultBuilder:
+    """Builds and encodes results. ``executor``: the name of the process that they carry."""
+
+    def __init__(self, executor: str, output_format: OutputFormat, clock: Clock) -> None:
+        self._executor = executor
+        self._format = output_format
+        self._throttle = LogThrottle(clock)
+
+    def build(
+        self,
+        run: Run,
+        outcome: Outcome,
+        started_at: int,
+        duration_ms: float = 0.0,
+        skipped: tuple[int, int] | None = None,
+        unreached: int = 0,
+    ) -> Result:
+        """Return the result of a run. ``unreached``: the percentage of targets that are out of reach, see ``Result``.
+
+        ``skipped``: the last instant and the number of ticks that a skipped result is for; by default the run alone.
+        """
+        if outcome.status is not Status.SKIPPED:
+            until, count = 0, 0
+        else:
+            until, count = skipped or (run.scheduled_at, 1)
+        return Result(
+            user_id=run.user_id,
+            monitor_id=run.monitor_id,
+            scheduled_at=run.scheduled_at,
+            kind=run.kind,
+            version=run.version,
+            status=outcome.status,
+            reason=outcome.reason[:LONGEST_REASON],
+            started_at=started_at,
+            duration_ms=duration_ms,
+            attempt=run.attempt,
+            timings=outcome.timings,
+            executor=self._executor,
+            skipped_until=until,
+            skipped_count=count,
+            manual=run.manual,
+            detail=str(outcome.detail)[:LONGEST_DETAIL],
+            unreached=unreached,
+        )
+
+    def encode(self, result: Result) -> bytes:
+        """Encode a result. One that cannot be sent becomes a failure, and then counts as a run and not as skipped."""
+        try:
+            data = codec.encode_result(result, self._format)
+            if len(data) > codec.LARGEST_RESULT_BYTES:
+                raise ValueError(
+                    f"the outcome takes {len(data)} bytes, and at most {codec.LARGEST_RESULT_BYTES} are sent"
+                )
+            return data
+        except Exception as error:  # e.g. timings of a kind of another package that are not numbers
+            self.report_fault(result, error)
+            plain = msgspec.structs.replace(
+                result,
+                status=Status.FAILURE,
+                reason=f"the kind {result.kind!r} failed: its outcome cannot be sent",
+                timings={},
+                detail="",
+                skipped_until=0,
+                skipped_count=0,
+            )
+            return codec.encode_result(plain, self._format)
+
+    def report_fault(self, run: Run, error: BaseException) -> None:
+        """Log, with its traceback, an error that a kind should have handled; once a minute for each kind and class."""
+        if self._throttle.may_say((run.kind, type(error))):
+            about = labelled(
+                user=run.user_id,
+                monitor=run.monitor_id,
+                tick=run.scheduled_at,
+                kind=run.kind,
+                trace_id=f"{trace_id_of(run):032x}",
+                span_id=f"{span_id_of(run):016x}",
+            )
+            logger.error(
+                "the kind '%s' failed unexpectedly (logged once a minute)", run.kind, exc_info=error, extra=about
+            )
