@@ -304,6 +304,50 @@ async def test_an_incident_is_acknowledged_snoozed_and_taken_back(console: Conso
         await page.get_by_text("Nobody has acknowledged it.").wait_for()
 
 
+async def test_a_monitor_is_tried_before_it_is_saved(console: Console) -> None:
+    trials = console.running.trials
+    trials.requests.clear()
+    async with console.opened("users/dockside-cycles") as page:
+        await page.get_by_role("button", name="New monitor").click()
+        dialog = page.get_by_role("dialog", name="New monitor")
+        await dialog.get_by_role("button", name="Try it").click()
+        await dialog.get_by_text("by executor-bern-1").wait_for()
+        await dialog.get_by_role("textbox", name="Specification").fill("{")
+        await dialog.get_by_role("button", name="Try it").click()
+        await dialog.get_by_text("This is not JSON").wait_for()
+        await dialog.get_by_role("button", name="Cancel").click()
+    async with console.opened("users/dockside-cycles/monitors/mail") as page:
+        await page.get_by_role("button", name="Edit").click()
+        dialog = page.get_by_role("dialog", name="Edit Mail server")
+        field = dialog.get_by_role("textbox")
+        await field.fill((await field.input_value()).replace('"port": 25', '"port": 26'))
+        await dialog.get_by_role("button", name="Try it").click()
+        await dialog.get_by_text("by executor-bern-1").wait_for()
+    assert [request.kind for request in trials.requests] == ["http", "tcp"]
+    assert '"port":26' in trials.requests[1].config
+    held = console.running.store.monitor("dockside-cycles", "mail")
+    assert held is not None
+    assert '"port":25' in held.spec.config
+
+
+async def test_a_target_is_silenced_after_a_preview_and_heard_again(console: Console) -> None:
+    async with console.opened("incidents") as page:
+        await page.get_by_role("button", name="New silence").click()
+        dialog = page.get_by_role("dialog", name="New silence")
+        await dialog.get_by_role("button", name="Preview").click()
+        await dialog.get_by_text("Name at least one of").wait_for()
+        await dialog.get_by_label("Target").fill("kestrel-maps.example")
+        await dialog.get_by_label("Reason").fill("new certificate")
+        await dialog.get_by_role("button", name="Preview").click()
+        await dialog.get_by_text("1 open incident of them").wait_for()
+        await dialog.get_by_role("button", name="Silence", exact=True).click()
+        table = page.get_by_role("table", name="Silences")
+        await table.get_by_text("new certificate").wait_for()
+        console.running.clock.advance(1)
+        await table.get_by_role("button", name="End").click()
+        await table.wait_for(state="detached")
+
+
 async def test_incidents_are_acknowledged_by_target_and_as_a_selection(console: Console) -> None:
     async with console.opened("incidents") as page:
         targets = page.get_by_role("table", name="Incidents by target")

@@ -23,6 +23,7 @@ from everwatch.api.routes.logins import login_routes
 from everwatch.api.routes.monitors import monitor_routes
 from everwatch.api.routes.past import past_routes
 from everwatch.api.routes.signals import signal_routes
+from everwatch.api.routes.silences import silence_routes
 from everwatch.api.routes.state import state_routes
 from everwatch.api.routes.status_pages import status_page_routes
 from everwatch.api.routes.system import system_routes
@@ -32,6 +33,7 @@ from everwatch.api.routes.users import user_routes
 from everwatch.api.routing import Route
 from everwatch.api.services import Services
 from everwatch.api.signals import Signals
+from everwatch.api.silences import Silences
 from everwatch.api.status_pages import StatusPages
 from everwatch.api.system import System
 from everwatch.api.tasks import Tasks
@@ -63,6 +65,9 @@ def routes(services: Services, system: System) -> list[Route]:
         *alert_routes(
             Alerting(services.alerts),
             IncidentWrites(services.alerts, services.records, services.incidents_topic, services.clock),
+        ),
+        *silence_routes(
+            Silences(services.alerts, services.database, services.records, services.incidents_topic, services.clock)
         ),
         *badge_routes(Badges(services.database, services.ping_keys, services.clock)),
         *status_page_routes(StatusPages(services.database, services.ping_keys, services.clock)),
