@@ -48,7 +48,12 @@ def system_of(services: Services) -> System:
     return System(services.database, services.measure_lag, services.plans, services.not_ready, services.clock)
 
 
-def routes(services: Services, system: System) -> list[Route]:
+def status_pages_of(services: Services) -> StatusPages:
+    """Return the handlers of status pages."""
+    return StatusPages(services.database, services.ping_keys, services.status_pages, services.clock)
+
+
+def routes(services: Services, system: System, pages: StatusPages) -> list[Route]:
     """Return all routes."""
     users = Users(services.database, services.commands)
     monitors = Monitors(services.database, services.commands, services.clock, services.secrets)
@@ -70,7 +75,7 @@ def routes(services: Services, system: System) -> list[Route]:
             Silences(services.alerts, services.database, services.records, services.incidents_topic, services.clock)
         ),
         *badge_routes(Badges(services.database, services.ping_keys, services.clock)),
-        *status_page_routes(StatusPages(services.database, services.ping_keys, services.clock)),
+        *status_page_routes(pages),
         *signal_routes(signals),
         *live_routes(services.live),
         *job_routes(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),
