@@ -9,6 +9,7 @@ import pytest
 from support.api import START, Api, api
 
 from everwatch.api.permissions import Role
+from everwatch.api.status_facts import ShownMonitor, joined
 from everwatch.api.status_file import StatusPagesFile
 from everwatch.api.status_pages import KEPT_S
 from everwatch.core.errors import SettingsError
@@ -99,7 +100,7 @@ async def test_a_monitor_that_is_down_is_on_the_page_and_its_outages_are_in_the_
     assert "1 of 2 does not work" in await shown(server, "/status/shops")
     feed = ElementTree.fromstring(await shown(server, "/status/shops.atom"))
     titles = [each.findtext(f"{ATOM}title") for each in feed.iter(f"{ATOM}entry")]
-    assert titles == ["Payments were slow", "Maintenance: New disks", "Shop of bob is down"]
+    assert titles == ["Payments were slow", "Maintenance: New disks", "Big shops: Shop of bob is down"]
     assert feed.findtext(f"{ATOM}id") == "urn:everwatch:status:page:shops"
 
 
@@ -161,3 +162,14 @@ def test_a_wrong_file_says_what_is_wrong_with_which_page(file: Path, old: str, n
     with pytest.raises(SettingsError, match="EVERWATCH_STATUS_FILE") as caught:
         StatusPagesFile(file)
     assert reason in str(caught.value)
+
+
+def test_parts_that_would_each_have_a_heading_stand_in_one_group() -> None:
+    def part(name: str) -> ShownMonitor:
+        return ShownMonitor(name, State.UP, False, 1.0, [])
+
+    groups = {user: [part("Certificate")] for user in ("ann", "bob", "eve", "joe")}
+    assert [each.name for each in joined(groups)[""]] == ["ann", "bob", "eve", "joe"]
+    named = groups | {"ann": [part("Shop")]}
+    assert [each.name for each in joined(named)[""]][:2] == ["ann: Shop", "bob: Certificate"]
+    assert joined(groups | {"ann": [part("Shop"), part("Mail")]}).keys() == groups.keys()

@@ -24,6 +24,7 @@ MOST_WINDOWS = 20
 _MOST_TRANSITIONS = 500
 # tasks and hidden monitors are among them
 _MOST_LISTED = 500
+_MOST_HEADINGS = 4
 HIDDEN = ("status", "hidden")
 """The label of a monitor that is not shown."""
 GROUP = "group"
@@ -103,17 +104,29 @@ def operator_facts(reader: Reader, page: OperatorPage, now: int) -> StatusFacts:
         facts = _facts_of(reader, user, shown, now)
         for heading, parts in facts.groups.items():
             groups.setdefault(heading or facts.title, []).extend(parts)
-        outages += facts.outages
+        headings = {each.monitor_id: _group_of(each) or facts.title for each in shown}
+        outages += [each._replace(name=f"{headings[each.monitor_id]}: {each.name}") for each in facts.outages]
         windows += [window._replace(name=window.name or facts.title) for window in facts.windows]
     return StatusFacts(
         title=page.title,
         at=now,
-        groups=dict(sorted(groups.items())),
+        groups=joined(dict(sorted(groups.items()))),
         outages=sorted(outages, key=lambda each: each.begin, reverse=True)[:MOST_OUTAGES],
         windows=sorted(set(windows), key=lambda each: (each.begin, each.name))[:MOST_WINDOWS],
         left_out=-1 if len(public) > MOST_MONITORS or listed.next else 0,
         page=page,
     )
+
+
+def joined(groups: dict[str, list[ShownMonitor]]) -> dict[str, list[ShownMonitor]]:
+    """Return groups of one part each as one group: a heading for each part would hide how many there are."""
+    parts = [(heading, part) for heading, some in groups.items() for part in some]
+    if len(parts) > len(groups) or len(groups) < _MOST_HEADINGS:
+        return groups
+    is_one_name = len({part.name for _, part in parts}) == 1
+    return {
+        "": [part._replace(name=heading if is_one_name else f"{heading}: {part.name}") for heading, part in parts],
+    }
 
 
 def status_facts(reader: Reader, user_id: str, now: int) -> StatusFacts | None:

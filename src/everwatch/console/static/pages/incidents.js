@@ -65,7 +65,7 @@ function Targets({ rows, done }) {
     { id: "hits", label: "Hits", width: "w-l", narrow: false, cell: (row) => html`<a href=${row.target ? to(["users"], { target: row.target }) : to(["users", row.items[0].user_id])}>${plural(row.users.size, "user")}, ${plural(row.items.length, "monitor")}</a>` },
     { id: "kinds", label: "Kind", width: "w-m", narrow: false, wide: true, cell: (row) => [...row.kinds].join(", ") },
     { id: "since", label: "For", width: "w-s", num: true, cell: (row) => html`<${Ago} ms=${row.since} suffix=${false} />` },
-    canAct() && { id: "act", label: "", width: "w-act", num: true, cell: (row) => (unseen(row.items).length ? html`<${Action} act=${() => acknowledge(unseen(row.items), done)} title="No reminders any more, and no escalation">Acknowledge</${Action}>` : html`<span class="small faint">seen</span>`) },
+    canAct() && { id: "act", label: "", width: "w-act-wide", num: true, cell: (row) => (unseen(row.items).length ? html`<${Action} icon="done" act=${() => acknowledge(unseen(row.items), done)} title="No reminders any more, and no escalation"><span class="unseen-narrow">Acknowledge</span></${Action}>` : html`<span class="small faint">seen</span>`) },
   ]} />`;
 }
 
