@@ -90,7 +90,7 @@ class _PageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     notices: Annotated[list[_NoticeInput], Meta(max_length=50)] = []
 
 
-class _FileInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _StatusFileInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pages: Annotated[list[_PageInput], Meta(max_length=MOST_PAGES)] = []
 
 
@@ -145,7 +145,7 @@ class StatusPagesFile:
 def pages_of(data: bytes, path: Path) -> dict[str, OperatorPage]:
     """Return the pages of a file, by slug. Raises WrongPages."""
     try:
-        given = msgspec.convert(tomllib.loads(data.decode()), type=_FileInput)
+        given = msgspec.convert(tomllib.loads(data.decode()), type=_StatusFileInput)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise WrongPages(f"{path}: {error}") from None
     except msgspec.ValidationError as error:
