@@ -22,6 +22,7 @@ from support.api import START
 from support.browser import FLAGS, chromium, session_cookie
 from support.console import ConsoleApi, console_api
 
+SEEN = "users/kestrel-maps/monitors/certificate"
 MONITOR = "users/saffron-spice/monitors/checkout"
 PAGES = {
     "overview": "",
@@ -31,16 +32,19 @@ PAGES = {
     "users": "users",
     "user": "users/saffron-spice",
     "tasks": "tasks",
+    "jobs": "jobs",
     "changes": "changes",
     "live": "live",
     "incidents": "incidents",
+    "incidents-each": "incidents?view=each",
     "notifications": "notifications",
+    "status-pages": "status-pages",
     "partitions": "partitions",
     "dead-letters": "dead-letters",
     "tokens": "tokens",
     "audit": "audit",
 }
-STATUS, STATUS_USER = "status-page", "saffron-spice"
+STATUS, STATUS_USER, OPERATORS = "status-page", "saffron-spice", "operators-page"
 KEPT = Path("docs/pictures")
 WIDE, PHONE = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
 # wide and light, wide and dark, a phone in the dark
@@ -63,14 +67,19 @@ async def opened(browser: Browser, running: ConsoleApi, theme: Any, size: Any) -
 async def take(folder: Path, wanted: list[str]) -> None:
     """Take the pictures of these pages, or of all."""
     async with console_api() as running, async_playwright() as playwright:
+        await running.call("POST", "/v1/jobs", body={"action": "pause", "filter": {"kind": "tls"}, "expect_count": 24})
+        await running.call("POST", f"/v1/{SEEN}/ack")
+        match = {"target": "mail.cafe-lumen.example"}
+        await running.call("POST", "/v1/silences", body={"match": match, "for": "2h", "reason": "New mail server"})
         browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         for look, (theme, size) in LOOKS.items():
             async with opened(browser, running, theme, size) as page:
                 page.on("response", lambda answer: answer.status >= 400 and print(answer.status, answer.url))
                 page.on("pageerror", lambda error: print("error", error))
-                for name in wanted or [*PAGES, STATUS]:
-                    if name == STATUS:
-                        await page.goto(f"{running.url}/status/{running.ping_keys.status_key_of(STATUS_USER)}")
+                for name in wanted or [*PAGES, STATUS, OPERATORS]:
+                    if name in (STATUS, OPERATORS):
+                        key = running.ping_keys.status_key_of(STATUS_USER) if name == STATUS else "checkouts"
+                        await page.goto(f"{running.url}/status/{key}")
                         await page.screenshot(path=folder / f"{name}-{look}.png", full_page=folder != KEPT)
                         continue
                     await page.goto(f"{running.url}/console/{PAGES[name]}")

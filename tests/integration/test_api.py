@@ -12,12 +12,14 @@ import requests
 from support.pipeline import Pipeline, Process
 from support.waiting import PATIENCE, wait_until
 
-from everwatch.api.bodies import RedriveBody, UserBody
+from everwatch.api.bodies import RedriveBody, SignalBody, UserBody
+from everwatch.api.incident_views import SilenceBody
 from everwatch.api.job_views import JobAction, JobBody, JobState, JobView
 from everwatch.api.queries import AuditQuery, FacetsQuery, LettersQuery
 from everwatch.client import Client
 from everwatch.encoding.input_models import MonitorInput
-from everwatch.model import CommandOutcome, State
+from everwatch.model import CommandOutcome, SignalType, State, Status
+from everwatch.notifier.silences import Selector
 
 OF_LAPTOP = AuditQuery(user="laptop")
 TOKEN = "a token of the tests, long enough to be one"
@@ -221,3 +223,41 @@ def test_what_was_refused_is_sent_back_over_http(api: str, pipeline: Pipeline) -
         # it is wrong as before, and came of a redrive
         again = wait_until("it is refused again", lambda: [e for e in client.dead_letters(named) if e != letter][:1])
         assert client.redrive(RedriveBody([letter.letter, again[0].letter])).sent == 0
+
+
+def test_a_monitor_is_tried_by_an_executor_over_http_and_by_kafka(api: str, pipeline: Pipeline) -> None:
+    nothing = {"host": "127.0.0.1", "port": 9}
+    with Client(api, TOKEN) as client:
+        tried = client.try_monitor({"kind": "tcp", "config": nothing})
+    assert (tried.status, bool(tried.reason), bool(tried.executor)) == (Status.FAILURE, True, True)
+    command = [sys.executable, "-m", "everwatch", "monitor", "try", "--kind", "tcp", "--json"]
+    done = subprocess.run(
+        [*command, "--config", orjson.dumps(nothing).decode()],
+        env=pipeline.environment,
+        capture_output=True,
+        text=True,
+        timeout=120 * PATIENCE,
+    )
+    assert done.returncode == 1, done.stderr
+    found = orjson.loads(done.stdout)
+    assert (found["executor"], found["reason"]) == (tried.executor, tried.reason)
+
+
+def test_an_incident_is_acknowledged_and_silenced_through_a_notifier(api: str, pipeline: Pipeline) -> None:
+    notifier = Process("notifier", pipeline.environment, pipeline.settings.data_dir / "notifier.log")
+    try:
+        with Client(api, TOKEN, wait_s=30) as client:
+            wait_until("the notifier has made its database", lambda: client.incidents().available, 60)
+            job = MonitorInput("job", kind="heartbeat", config={"period": "1h"})
+            client.put_user("seen", UserBody(monitors=[job]))
+            assert client.signal(SignalBody("seen", "job"), SignalBody("seen", "job", type=SignalType.FAIL)) == 2
+            wait_until("there is an incident", lambda: client.incidents("seen").items, 60)
+            seen = client.acknowledge("seen", "job")
+            assert seen.ack is not None
+            assert [each.ack for each in client.incidents("seen").items] == [seen.ack]
+            made = client.create_silence(SilenceBody(Selector(user="seen"), for_="1h", reason="a test"))
+            assert client.silences().items == [made]
+            assert client.end_silence(made.silence_id).silence_id == made.silence_id
+            assert client.silences().items == []
+    finally:
+        assert notifier.stop() == 0

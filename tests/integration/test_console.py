@@ -42,10 +42,12 @@ PAGES = [
     "users",
     "users/saffron-spice",
     "tasks",
+    "jobs",
     "changes",
     "live",
     "incidents",
     "notifications",
+    "status-pages",
     "partitions",
     "dead-letters",
     "audit",
@@ -302,6 +304,87 @@ async def test_an_incident_is_acknowledged_snoozed_and_taken_back(console: Conso
         console.running.clock.advance(1)
         await page.get_by_role("button", name="Take back").click()
         await page.get_by_text("Nobody has acknowledged it.").wait_for()
+
+
+async def test_a_monitor_is_tried_before_it_is_saved(console: Console) -> None:
+    trials = console.running.trials
+    trials.requests.clear()
+    async with console.opened("users/dockside-cycles") as page:
+        await page.get_by_role("button", name="New monitor").click()
+        dialog = page.get_by_role("dialog", name="New monitor")
+        await dialog.get_by_role("button", name="Try it").click()
+        await dialog.get_by_text("by executor-bern-1").wait_for()
+        await dialog.get_by_role("textbox", name="Specification").fill("{")
+        await dialog.get_by_role("button", name="Try it").click()
+        await dialog.get_by_text("This is not JSON").wait_for()
+        await dialog.get_by_role("button", name="Cancel").click()
+    async with console.opened("users/dockside-cycles/monitors/mail") as page:
+        await page.get_by_role("button", name="Edit").click()
+        dialog = page.get_by_role("dialog", name="Edit Mail server")
+        field = dialog.get_by_role("textbox")
+        await field.fill((await field.input_value()).replace('"port": 25', '"port": 26'))
+        await dialog.get_by_role("button", name="Try it").click()
+        await dialog.get_by_text("by executor-bern-1").wait_for()
+    assert [request.kind for request in trials.requests] == ["http", "tcp"]
+    assert '"port":26' in trials.requests[1].config
+    held = console.running.store.monitor("dockside-cycles", "mail")
+    assert held is not None
+    assert '"port":25' in held.spec.config
+
+
+async def test_a_job_is_previewed_begun_shown_and_cancelled(console: Console) -> None:
+    async with console.opened("monitors?kind=tls") as page:
+        await page.get_by_role("button", name="All that fit").click()
+        dialog = page.get_by_role("dialog", name="All that fit")
+        await dialog.get_by_role("button", name="Preview").click()
+        fit = dialog.get_by_text(re.compile(r"^\d+ monitors$"))
+        number = (await fit.inner_text()).split()[0]
+        await dialog.get_by_label("How many monitors").fill("3")
+        await dialog.get_by_role("button", name="Begin").click()
+        await dialog.get_by_text("look at the preview again").wait_for()
+        await dialog.get_by_label("How many monitors").fill(number)
+        await dialog.get_by_role("button", name="Begin").click()
+        await page.wait_for_url("**/console/jobs")
+        row = page.get_by_role("table", name="Jobs").locator("tbody tr").first
+        await row.get_by_text(f"0 of {number}").wait_for()
+        assert "kind tls" in await row.inner_text()
+        console.running.clock.advance(1)
+        await row.get_by_role("button", name="Cancel").click()
+        await row.get_by_text("Cancelled").wait_for()
+    [job] = console.running.jobs.all()
+    assert (job.action, job.filter.kind) == ("pause", "tls")
+
+
+async def test_a_view_is_saved_in_the_browser_and_forgotten(console: Console) -> None:
+    async with console.context() as context:
+        page = await console.page(context, "monitors?state=down&q=ck")
+        await page.get_by_role("button", name="Save view").click()
+        dialog = page.get_by_role("dialog", name="Save this view")
+        await dialog.get_by_label("Name").fill("Broken checkouts")
+        await dialog.get_by_role("button", name="Save", exact=True).click()
+        other = await console.page(context, "monitors")
+        await other.get_by_role("link", name="Broken checkouts").click()
+        await other.wait_for_url("**/console/monitors?state=down&q=ck")
+        await other.get_by_role("button", name="Forget view").click()
+        await other.get_by_role("link", name="Broken checkouts").wait_for(state="detached")
+
+
+async def test_a_target_is_silenced_after_a_preview_and_heard_again(console: Console) -> None:
+    async with console.opened("incidents") as page:
+        await page.get_by_role("button", name="New silence").click()
+        dialog = page.get_by_role("dialog", name="New silence")
+        await dialog.get_by_role("button", name="Preview").click()
+        await dialog.get_by_text("Name at least one of").wait_for()
+        await dialog.get_by_label("Target").fill("kestrel-maps.example")
+        await dialog.get_by_label("Reason").fill("new certificate")
+        await dialog.get_by_role("button", name="Preview").click()
+        await dialog.get_by_text("1 open incident of them").wait_for()
+        await dialog.get_by_role("button", name="Silence", exact=True).click()
+        table = page.get_by_role("table", name="Silences")
+        await table.get_by_text("new certificate").wait_for()
+        console.running.clock.advance(1)
+        await table.get_by_role("button", name="End").click()
+        await table.wait_for(state="detached")
 
 
 async def test_incidents_are_acknowledged_by_target_and_as_a_selection(console: Console) -> None:

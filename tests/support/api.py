@@ -25,6 +25,7 @@ from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import BEHIND, unavailable
 from everwatch.api.server import Server
 from everwatch.api.services import Services
+from everwatch.api.status_file import StatusPagesFile
 from everwatch.api.tokens import Tokens, new_ping_secret, new_session, new_token
 from everwatch.console.files import STATIC, ConsoleFiles
 from everwatch.core.clock import SettableClock
@@ -241,6 +242,7 @@ class Api:
         self.audit = AuditTopic(self.store)
         self.letters = LetterTopic()
         self.trials = TrialRunner(self.clock)
+        self.status_pages = StatusPagesFile(None)
         self.jobs = Jobs(self.clock)
         self.tokens = Tokens(load_settings())
         self.logins = Logins()
@@ -343,6 +345,7 @@ class Api:
             JobWriter(self.records, "jobs", self.jobs),
             "incidents",
             self.trials,
+            self.status_pages,
         )
 
     async def call(

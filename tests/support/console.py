@@ -13,6 +13,7 @@ import orjson
 
 from everwatch.api.live import Live
 from everwatch.api.server import Server
+from everwatch.api.status_file import StatusPagesFile
 from everwatch.core.config import Settings, load_settings
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
@@ -60,6 +61,25 @@ def kinds_of(shop: str) -> list[Kind]:
     ]
 
 
+STATUS_PAGES = """
+[[pages]]
+slug = "checkouts"
+title = "Checkouts of our shops"
+domain = "status.shops.example"
+about = "Every shop that takes orders through us."
+match = { kind = "tls" }
+
+[[pages.maintenance]]
+title = "New load balancers"
+from = 2026-11-20T02:00:00Z
+to = 2026-11-20T03:30:00Z
+text = "Orders may take a few seconds longer."
+
+[[pages.notices]]
+title = "Payments were slow"
+at = 2026-11-17T16:20:00Z
+text = "A provider of payments answered late for twelve minutes. All orders went through."
+"""
 WHY = {
     "http": "status 503, expected 200-299",
     "tcp": "connection refused",
@@ -244,6 +264,9 @@ class ConsoleApi(Api):
         self.notifying = _notifying(folder, data)
         self.storage = self.notifying.storage
         self.take_incidents = self.notifying.ask
+        file = folder / "status.toml"
+        file.write_text(STATUS_PAGES)
+        self.status_pages = StatusPagesFile(file)
         self.worker.put(*data.entries)
         results = [Received(RESULTS, i, each.scheduled_at, each) for i, each in enumerate(data.results)]
         changes = [Received(TRANSITIONS, i, each.at, each) for i, each in enumerate(data.transitions)]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from support.api import Api, api
+from support.notifying import Notifying
 
 from everwatch.api.permissions import Reach, Role
+from everwatch.core.config import Settings
 
 EXAMPLES = 2
 schemathesis.serializer.alias("application/x-ndjson", "text/plain")
@@ -18,11 +21,14 @@ schemathesis.serializer.alias("*/*", "text/plain")
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Api]:
+async def server(tmp_path: Path) -> AsyncIterator[Api]:
+    notifying = Notifying(Settings(data_dir=tmp_path))
     async with api() as running:
+        running.storage, running.take_incidents = notifying.storage, notifying.ask
         body = {"monitors": [{"monitor_id": "m", "kind": "noop", "schedule": {"every": "1m"}}]}
         await running.call("PUT", "/v1/users/ann", body=body)
         yield running
+    notifying.close()
 
 
 async def test_the_document_names_every_route_and_what_each_takes(server: Api) -> None:

@@ -1,16 +1,20 @@
 """Acknowledging and snoozing over HTTP: who may, what follows in the notifier, and what everybody sees at once."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from support.api import Api, api
 from support.notifying import HOUR, MAIL, MINUTE, RULES, Notifying, transition
+from typer.testing import CliRunner
 
 from everwatch.api.permissions import Role
+from everwatch.cli.commands import notify
+from everwatch.cli.support import options
 from everwatch.client import ApiError, AsyncClient
 from everwatch.core.config import Settings
-from everwatch.core.errors import BrokerUnavailable
+from everwatch.core.errors import BrokerUnavailable, EverwatchError
 from everwatch.kafka.consumed_record import Record
 from everwatch.notifier.judging import end_snoozes
 
@@ -174,3 +178,28 @@ async def test_the_client_acknowledges_snoozes_and_takes_it_back(server: Api) ->
         assert (await client.shared_incidents()).targets == []
         with pytest.raises(ApiError, match="open incident"):
             await client.acknowledge("ann", "nothing")
+
+
+async def test_a_laptop_lists_acknowledges_and_silences_through_the_api(
+    server: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    environment = {"EVERWATCH_API_URL": server.url, "EVERWATCH_API_TOKEN": server.texts[Role.ADMIN], "COLUMNS": "200"}
+
+    async def said(*arguments: str) -> str:
+        found = await asyncio.to_thread(CliRunner().invoke, notify.app, list(arguments), env=environment)
+        return str(found.exception) if isinstance(found.exception, EverwatchError) else found.output
+
+    assert (await said("ack", "ann", "shop")).startswith("acknowledged: ann/shop, down since")
+    listed = (await said("incidents")).splitlines()
+    assert ["acknowledged by test" in line for line in listed] == [True, False]
+    server.clock.advance(1)
+    assert "snoozed until" in await said("snooze", "bob", "shop", "--for", "2h")
+    server.clock.advance(1)
+    assert await said("ack", "ann", "shop", "--undo") == "not acknowledged any more: ann/shop\n"
+    assert "the API notes the name of the token" in await said("ack", "ann", "shop", "--by", "ada")
+    made = await said("silence", "--target", "shop.example", "--for", "1h")
+    assert await said("silences") == made
+    server.clock.advance(1)
+    await said("unsilence", made.split()[0])
+    assert await said("silences") == "no silences\n"

@@ -19,6 +19,7 @@ from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import Problem
 from everwatch.api.routing import Call
 from everwatch.api.status_facts import outages_of, status_facts, windows_of
+from everwatch.api.status_file import StatusPagesFile
 from everwatch.api.status_pages import StatusPages
 from everwatch.api.tokens import new_ping_secret
 from everwatch.core.clock import SettableClock
@@ -170,7 +171,10 @@ def call_of(key: str) -> Call:
 async def test_visitors_that_come_together_cost_one_question_and_one_that_leaves_harms_no_other() -> None:
     found, keys, clock = counted_store("a"), PingKeys(), SettableClock(START)
     keys.put(new_ping_secret(START))
-    pages, call = StatusPages(Database(lambda: found, clock), keys, clock), call_of(keys.status_key_of("ann"))
+    pages, call = (
+        StatusPages(Database(lambda: found, clock), keys, StatusPagesFile(None), clock),
+        call_of(keys.status_key_of("ann")),
+    )
     leaving = asyncio.create_task(pages.html(call))
     others = [asyncio.create_task(visit(call)) for visit in (pages.html, pages.html, pages.atom)]
     await asyncio.sleep(0)
@@ -191,7 +195,7 @@ async def test_a_page_does_not_give_a_newer_key_to_who_has_an_older_one() -> Non
     keys.put(older)
     older_key = keys.status_key_of("ann")
     assert older_key != newer_key
-    pages = StatusPages(Database(lambda: found, clock), keys, clock)
+    pages = StatusPages(Database(lambda: found, clock), keys, StatusPagesFile(None), clock)
     assert newer_key.encode() in (await pages.html(call_of(newer_key))).body
     assert newer_key.encode() not in (await pages.html(call_of(older_key))).body
 

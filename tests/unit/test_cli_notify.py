@@ -173,6 +173,20 @@ async def test_open_incidents_are_listed_acknowledged_and_snoozed(notifying: Not
     assert "--for: " in run("snooze", "u-1", "shop", "--for", "soon", status=2)
 
 
+def test_silences_are_made_listed_and_ended(notifying: Notifying) -> None:
+    assert run("silences") == "no silences\n"
+    made = run("silence", "--target", "db.example", "--label", "team=shop", "--for", "2h", "--reason", "new disks")
+    silence_id = made.split()[0]
+    assert made.rstrip().endswith("target db.example label team=shop  new disks")
+    assert run("silences") == made
+    assert orjson.loads(run("silences", "--json"))["match"] == {"target": "db.example", "label": {"team": "shop"}}
+    assert run("unsilence", silence_id) == f"over: {silence_id}\n"
+    assert run("silences") == "no silences\n"
+    assert "lists them" in run("unsilence", silence_id, status=1)
+    assert "Name what to silence" in run("silence", "--for", "2h", status=2)
+    assert "90 days" in run("silence", "--user", "u", "--for", "100d", status=2)
+
+
 async def test_targets_and_executors_with_incidents_are_listed(notifying: Notifying) -> None:
     for n in range(40):
         notifying.sign_up(f"u-{n}")

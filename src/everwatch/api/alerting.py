@@ -3,14 +3,16 @@
 Without a notifier there is none of it, which is said and is no error.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
-from everwatch.api.database import AskedInThreads
+from everwatch.api.database import LOOK_AGAIN_S, AskedInThreads
 from everwatch.api.incident_views import IncidentView, Listed, SharedIncidentsView, incident_view
+from everwatch.api.problems import unavailable
 from everwatch.api.queries import InstantMs, Limit, OfUser, narrowed
 from everwatch.api.routing import Answer, Call
 from everwatch.api.views import Instant
@@ -106,6 +108,35 @@ class ChannelsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NotifierDatabase(AskedInThreads[Storage]):
     """The notifier's database, asked by one thread: its storage is made for one."""
 
+    async def look(self, question: Callable[[Work], Value]) -> Value:
+        """Return what a question about it gives. Raises Problem where there is none, or too many wait."""
+
+        def asked(storage: Storage) -> Value:
+            with storage.look() as work:
+                return question(work)
+
+        try:
+            return await self.ask(asked)
+        except StoreError:
+            raise unavailable("no_notifier", "No notifier has been started yet, or its database is away.") from None
+
+    async def settled(
+        self, question: Callable[[Work], Value], is_settled: Callable[[Value], bool], wait_s: float
+    ) -> tuple[Value, bool]:
+        """Ask until the answer is what it should become, for ``wait_s`` at most; gives the answer, and if it is.
+
+        Raises Problem as ``look``.
+        """
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + wait_s
+        while True:
+            found = await self.look(question)
+            if is_settled(found):
+                return found, True
+            if loop.time() >= end_s:
+                return found, False
+            await asyncio.sleep(LOOK_AGAIN_S)
+
 
 class Alerting:
     """Handlers of what the notifier knows."""
@@ -149,8 +180,8 @@ class Alerting:
                 EventView(each.at, each.from_state.value, each.to_state.value, each.reminder, verdict)
                 for each, _, verdict in work.verdicts(*key, MOST_EVENTS)
             ]
-            incidents = with_acks(work, work.incidents([key]).values())
-            return incidents[0] if incidents else None, events
+            found = with_acks(work, work.incidents([key]).values())
+            return (found[0] if found else None), events
 
         found, reason = await self._ask(told)
         incident, events = found or (None, [])

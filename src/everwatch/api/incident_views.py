@@ -1,13 +1,16 @@
 """Incidents as answers show them, and what requests say of them."""
 
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
+from msgspec import Meta
 
-from everwatch.encoding.input_models import Duration, Instant
+from everwatch.api.job_views import JobSample
+from everwatch.encoding.input_models import NO_HIDDEN, Duration, Instant
 from everwatch.notifier.acknowledging import Acknowledgement
 from everwatch.notifier.executor_outages import ExecutorOutage
 from everwatch.notifier.incidents import Incident
+from everwatch.notifier.silences import Selector
 from everwatch.notifier.target_incidents import TargetIncident
 
 Item = TypeVar("Item")
@@ -48,6 +51,35 @@ class SnoozeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
 
     until: Instant | None = None
     for_: Duration | None = None
+
+
+class SilenceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"for_": "for"}):
+    """Monitors of which no alerts are sent, from ``starts_at`` (left out: now) for so long, or until an instant.
+
+    ``reason``: for others to see.
+    """
+
+    match: Selector
+    starts_at: Instant | None = None
+    until: Instant | None = None
+    for_: Duration | None = None
+    reason: Annotated[str, Meta(max_length=200, pattern=NO_HIDDEN)] = ""
+
+
+class SelectorBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which monitors."""
+
+    match: Selector
+
+
+class SilencePreview(msgspec.Struct, frozen=True):
+    """What a silence would be about: how many monitors (null: a pattern of targets is not counted), and some of them;
+    open incidents of them, and some of these."""
+
+    monitors: int | None
+    sample: list[JobSample]
+    incidents: int
+    open: list[IncidentView]
 
 
 def incident_view(incident: Incident, ack: Acknowledgement | None) -> IncidentView:

@@ -25,6 +25,7 @@ from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
 from everwatch.api.server import Server
 from everwatch.api.services import Services
+from everwatch.api.status_file import StatusPagesFile
 from everwatch.api.tokens import Tokens, encoded, key_of, new_ping_secret, new_text
 from everwatch.console.files import ConsoleFiles
 from everwatch.core.clock import Clock
@@ -55,6 +56,7 @@ DELIVERED_WITHIN_MS = 8_000
 """A record without an acknowledgement by then is given up, and its sender is told: less than a request's deadline."""
 MOST_QUEUED = 100_000
 READ_UP_WITHIN_S = 60.0
+LOOK_AT_FILE_S = 10.0
 # what concerns the whole system, and not the machine and the rights of one process
 _DIAGNOSED = frozenset(
     {
@@ -86,6 +88,7 @@ class Api(Process):
         self._ping_keys = PingKeys()
         self._console = ConsoleFiles()
         self._jobs = Jobs(clock)
+        self._status_pages = StatusPagesFile(settings.status_file)
         self._producer: AcknowledgingProducer | None = None
         self._followers: list[Follower] = []
         self._database: Database | None = None
@@ -132,6 +135,7 @@ class Api(Process):
         )
         await self._server.start(self._sock)
         self._job_runner = self.begin("jobs", runner.run())
+        self.begin("status pages", self._follow_status_file())
         address = address_of(self._sock)
         if token:
             login = new_login(Role.ADMIN, self.clock.now_ms())
@@ -206,7 +210,13 @@ class Api(Process):
             JobWriter(producer, self._topics.jobs, self._jobs),
             self._topics.incidents,
             trials,
+            self._status_pages,
         )
+
+    async def _follow_status_file(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_AT_FILE_S)
+            await asyncio.to_thread(self._status_pages.look)
 
     async def _follow_events(self, take: OnRecords) -> Following:
         topics = {self._topics.results: Start.END, self._topics.transitions: Start.END}

@@ -13,7 +13,7 @@ from everwatch.api import metrics
 from everwatch.api.address import BACKLOG
 from everwatch.api.edge import EVENT_STREAM, Edge
 from everwatch.api.openapi import document
-from everwatch.api.routes.table import routes, system_of
+from everwatch.api.routes.table import routes, status_pages_of, system_of
 from everwatch.api.services import Services
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,8 @@ class Server:
             requests_per_min=requests_per_min,
         )
         system = system_of(services)
-        self.routes = routes(services, system)
+        self._pages = status_pages_of(services)
+        self.routes = routes(services, system, self._pages)
         self.document = document(self.routes, __version__)
         system.describe(self.document)
         self._clock = services.clock
@@ -58,7 +59,9 @@ class Server:
         # of connections on which no request has begun yet: since when
         self._silent: dict[object, float] = {}
         self._spoken: set[object] = set()
-        app = web.Application(middlewares=[self._note_request, edge.middleware], client_max_size=2**62)
+        app = web.Application(
+            middlewares=[self._note_request, edge.middleware, self._keep_to_page], client_max_size=2**62
+        )
         app.on_response_prepare.append(edge.allow_origin)
         for route in self.routes:
             handler = edge.handler_of(route)
@@ -100,6 +103,15 @@ class Server:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         self._spoken.add(request.protocol)
+        return await handler(request)
+
+    @web.middleware
+    async def _keep_to_page(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """At the domain of a status page there is that page, and neither the API nor the console."""
+        if self._pages.hides(request.host, request.path):
+            raise web.HTTPNotFound
         return await handler(request)
 
     async def _close_silent(self) -> None:

@@ -14,6 +14,7 @@ from everwatch.api.letters import Redriving
 from everwatch.api.live import Live
 from everwatch.api.logins import Logins
 from everwatch.api.pinging import PingKeys
+from everwatch.api.status_file import StatusPagesFile
 from everwatch.api.token_routes import RecordSender
 from everwatch.api.tokens import Tokens
 from everwatch.console.files import ConsoleFiles
@@ -51,3 +52,4 @@ class Services(NamedTuple):
     job_writer: JobWriter
     incidents_topic: str
     trials: TrialRuns
+    status_pages: StatusPagesFile

@@ -6,6 +6,7 @@ Names, states and times only: reasons of failures, targets and attributes are no
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from everwatch.api.status_file import OperatorPage
 from everwatch.model import At, Cron, Maintenance, Monitor, State, Transition, User
 from everwatch.schedule.cron import cron_times
 from everwatch.schedule.duration import DAY_MS
@@ -13,7 +14,7 @@ from everwatch.schedule.maintenance import maintenance_end
 from everwatch.store.availability import Availability, Bar
 from everwatch.store.interface import Reader
 from everwatch.store.past_reading import read_availabilities
-from everwatch.store.selections import TransitionSelection, When
+from everwatch.store.selections import Selection, TransitionSelection, When
 
 DAYS = 90
 OUTAGE_DAYS = 14
@@ -22,6 +23,9 @@ MOST_MONITORS = 60
 MOST_OUTAGES = 50
 MOST_WINDOWS = 20
 _MOST_TRANSITIONS = 500
+# tasks and hidden monitors are among them
+_MOST_LISTED = 500
+_MOST_HEADINGS = 4
 HIDDEN = ("status", "hidden")
 """The label of a monitor that is not shown."""
 GROUP = "group"
@@ -58,7 +62,10 @@ class Window(NamedTuple):
 
 
 class StatusFacts(NamedTuple):
-    """All of a page, as of ``at`` (ms). ``groups``: by heading. ``left_out``: monitors beyond ``MOST_MONITORS``."""
+    """All of a page, as of ``at`` (ms). ``groups``: by heading. ``left_out``: monitors beyond ``MOST_MONITORS``.
+
+    ``page``: what operators say of a page of theirs, None for a user's page; there ``left_out`` is -1 if any are.
+    """
 
     title: str
     at: int
@@ -66,6 +73,7 @@ class StatusFacts(NamedTuple):
     outages: list[Outage]
     windows: list[Window]
     left_out: int
+    page: OperatorPage | None = None
 
     @property
     def parts(self) -> list[ShownMonitor]:
@@ -78,13 +86,62 @@ class StatusFacts(NamedTuple):
         return [part for part in self.parts if part.state in WRONG and not part.in_maintenance]
 
 
+def operator_facts(reader: Reader, page: OperatorPage, now: int) -> StatusFacts:
+    """Gather the facts of an operators' page: of the monitors of all users that its selector has. Raises StoreError."""
+    match = page.match
+    which = Selection(match.user, "", match.kind, match.plan, tuple(match.label.items()), match.target)
+    listed = reader.list_monitors(which, limit=_MOST_LISTED)
+    public = [each for each in listed if _is_public(each)]
+    of_users: dict[str, list[Monitor]] = {}
+    for monitor in public[:MOST_MONITORS]:
+        of_users.setdefault(monitor.user_id, []).append(monitor)
+    groups: dict[str, list[ShownMonitor]] = {}
+    outages: list[Outage] = []
+    windows: list[Window] = [Window(each.title, each.begin, each.end) for each in page.maintenance if each.end > now]
+    for user_id, shown in of_users.items():
+        user = reader.user(user_id)
+        if user is None:
+            continue  # it has gone since
+        facts = _facts_of(reader, user, shown, now)
+        for heading, parts in facts.groups.items():
+            groups.setdefault(heading or facts.title, []).extend(parts)
+        headings = {each.monitor_id: _group_of(each) or facts.title for each in shown}
+        outages += [each._replace(name=f"{headings[each.monitor_id]}: {each.name}") for each in facts.outages]
+        windows += [window._replace(name=window.name or facts.title) for window in facts.windows]
+    return StatusFacts(
+        title=page.title,
+        at=now,
+        groups=joined(dict(sorted(groups.items()))),
+        outages=sorted(outages, key=lambda each: each.begin, reverse=True)[:MOST_OUTAGES],
+        windows=sorted(set(windows), key=lambda each: (each.begin, each.name))[:MOST_WINDOWS],
+        left_out=-1 if len(public) > MOST_MONITORS or listed.next else 0,
+        page=page,
+    )
+
+
+def joined(groups: dict[str, list[ShownMonitor]]) -> dict[str, list[ShownMonitor]]:
+    """Return groups of one part each as one group: a heading for each part would hide how many there are."""
+    parts = [(heading, part) for heading, some in groups.items() for part in some]
+    if len(parts) > len(groups) or len(groups) < _MOST_HEADINGS:
+        return groups
+    is_one_name = len({part.name for _, part in parts}) == 1
+    return {
+        "": [part._replace(name=heading if is_one_name else f"{heading}: {part.name}") for heading, part in parts],
+    }
+
+
 def status_facts(reader: Reader, user_id: str, now: int) -> StatusFacts | None:
     """Gather the facts of a user's page; None if there is no such user. Raises StoreError."""
     user = reader.user(user_id)
     if user is None:
         return None
     public = [each for each in reader.monitors(user_id) if _is_public(each)]
-    shown = public[:MOST_MONITORS]
+    return _facts_of(reader, user, public[:MOST_MONITORS], now)._replace(left_out=max(0, len(public) - MOST_MONITORS))
+
+
+def _facts_of(reader: Reader, user: User, shown: Sequence[Monitor], now: int) -> StatusFacts:
+    """Return the facts of some monitors of a user."""
+    user_id = user.user_id
     by_id = {each.spec.monitor_id: each for each in shown}
     had = read_availabilities(reader, user_id, by_id, now - DAYS * DAY_MS, now, DAYS)
     groups: dict[str, list[ShownMonitor]] = {}
@@ -100,7 +157,7 @@ def status_facts(reader: Reader, user_id: str, now: int) -> StatusFacts | None:
         groups=groups,
         outages=outages_of(changes, shown, wrong),
         windows=windows_of(user, shown, now),
-        left_out=len(public) - len(shown),
+        left_out=0,
     )
 
 

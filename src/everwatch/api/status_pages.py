@@ -3,17 +3,19 @@
 import asyncio
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 
-from everwatch.api.console_routes import PAGE_HEADERS
+from everwatch.api.console_routes import CONSOLE, PAGE_HEADERS
 from everwatch.api.database import Database
 from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import Problem, not_found, unavailable
 from everwatch.api.routing import Answer, Call
 from everwatch.api.status_drawing import STYLE_SOURCE, feed_of, page_of
-from everwatch.api.status_facts import status_facts
+from everwatch.api.status_facts import StatusFacts, operator_facts, status_facts
+from everwatch.api.status_file import StatusPagesFile
 from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError
 from everwatch.store import Reader
@@ -22,7 +24,14 @@ HTML, ATOM = "text/html; charset=utf-8", "application/atom+xml; charset=utf-8"
 KEPT_S = 30
 """Seconds for which a page is kept, here and in caches in front of the API."""
 MOST_KEPT = 500
-_POLICY = f"default-src 'none'; style-src {STYLE_SOURCE}; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+ROOT_FEED = "/feed.atom"
+ROOT_PATHS = frozenset({"/", ROOT_FEED, "/healthz"})
+"""Paths that the domain of an operators' page has."""
+FactsOf = Callable[[Reader, int], StatusFacts | None]
+_POLICY = (
+    f"default-src 'none'; style-src {STYLE_SOURCE}; img-src data:; form-action 'none'; frame-ancestors 'none';"
+    " base-uri 'none'"
+)
 _HEADERS = {"Cache-Control": f"public, max-age={KEPT_S}", "Referrer-Policy": "no-referrer"}
 _PAGE_HEADERS = {**PAGE_HEADERS, **_HEADERS, "Content-Security-Policy": _POLICY}
 _UNKNOWN = "There is no such status page: the key was never made, or not by this Everwatch, or its user has gone."
@@ -36,6 +45,22 @@ class StatusPageView(msgspec.Struct, frozen=True):
     atom: str
 
 
+class OperatorPageView(msgspec.Struct, frozen=True):
+    """A status page of operators: its addresses here, and the host at which it is the only page ("": none)."""
+
+    slug: str
+    title: str
+    domain: str
+    html: str
+    atom: str
+
+
+class OperatorPages(msgspec.Struct, frozen=True):
+    """The status pages of operators."""
+
+    items: list[OperatorPageView]
+
+
 class _Drawn(NamedTuple):
     until_s: float
     html: bytes
@@ -45,8 +70,9 @@ class _Drawn(NamedTuple):
 class StatusPages:
     """Handlers of status pages. Each page is drawn once in ``KEPT_S``, in a database thread, for all its visitors."""
 
-    def __init__(self, database: Database, keys: PingKeys, clock: Clock) -> None:
+    def __init__(self, database: Database, keys: PingKeys, pages: StatusPagesFile, clock: Clock) -> None:
         self._database = database
+        self._pages = pages
         self._keys = keys
         self._clock = clock
         # by key, and not by user: a page names its own address, which whoever has another key is not to learn
@@ -63,34 +89,70 @@ class StatusPages:
             raise unavailable("no_ping_secret", "This process does not know the secret of keys yet.") from None
         return Answer(StatusPageView(key, f"/status/{key}", f"/status/{key}.atom"))
 
+    async def list(self, _: Call) -> Answer:
+        found = [
+            OperatorPageView(each.slug, each.title, each.domain, f"/status/{each.slug}", f"/status/{each.slug}.atom")
+            for each in self._pages.current.values()
+        ]
+        return Answer(OperatorPages(found))
+
     async def html(self, call: Call) -> Answer:
         return Answer((await self._shown(call.path["key"])).html, headers=_PAGE_HEADERS, media_type=HTML)
 
     async def atom(self, call: Call) -> Answer:
         return Answer((await self._shown(call.path["key"])).atom, headers=_HEADERS, media_type=ATOM)
 
-    async def _shown(self, key: str) -> _Drawn:
+    async def root(self, call: Call) -> Answer:
+        """Show the page of the request's host; where there is none, lead to the console."""
+        page = self._pages.at(call.headers.get("Host", ""))
+        if page is None:
+            return Answer(None, 308, {"Location": CONSOLE, "Cache-Control": "no-store"})
+        drawn = await self._shown(page.slug, is_root=True)
+        return Answer(drawn.html, headers={**_PAGE_HEADERS, "Vary": "Host"}, media_type=HTML)
+
+    async def root_atom(self, call: Call) -> Answer:
+        """Show the feed of the page of the request's host."""
+        page = self._pages.at(call.headers.get("Host", ""))
+        if page is None:
+            raise Problem(404, "no_such_path", "There is no such path: /openapi.json lists all there are.")
+        drawn = await self._shown(page.slug, is_root=True)
+        return Answer(drawn.atom, headers={**_HEADERS, "Vary": "Host"}, media_type=ATOM)
+
+    def hides(self, host: str, path: str) -> bool:
+        """Tell whether a host has a page and nothing else: the API and the console are not at its address."""
+        return path not in ROOT_PATHS and self._pages.at(host) is not None
+
+    async def _shown(self, key: str, *, is_root: bool = False) -> _Drawn:
+        # a slug has no dot, and a key has one
+        if key in self._pages.current:
+            name = _page_name(key)
+            feed = ROOT_FEED if is_root else f"/status/{key}.atom"
+            page = self._pages.current[key]
+            return await self._drawn(f"{feed} {key}", lambda reader, now: operator_facts(reader, page, now), feed, name)
         user_id = self._keys.status_of(key)
         if user_id is None:
             raise Problem(404, "not_found", _UNKNOWN)
+        return await self._drawn(
+            key, lambda reader, now: status_facts(reader, user_id, now), f"/status/{key}.atom", _name_of(key)
+        )
+
+    async def _drawn(self, key: str, facts_of: FactsOf, feed: str, name: str) -> _Drawn:
         kept = self._kept.get(key)
         if kept is not None and kept.until_s > self._clock.monotonic_s():
             return kept
         drawing = self._drawing.get(key)
         if drawing is None:
-            drawing = self._drawing[key] = asyncio.create_task(self._draw(user_id, key), name="status page")
+            drawing = self._drawing[key] = asyncio.create_task(self._draw(facts_of, feed, name), name="status page")
             drawing.add_done_callback(lambda task: self._keep(key, task))
         # a visitor that leaves does not take the page from the others
         return await asyncio.shield(drawing)
 
-    async def _draw(self, user_id: str, key: str) -> _Drawn:
+    async def _draw(self, facts_of: FactsOf, feed: str, name: str) -> _Drawn:
         now, until_s = self._clock.now_ms(), self._clock.monotonic_s() + KEPT_S
 
         def draw(reader: Reader) -> _Drawn | None:
-            facts = status_facts(reader, user_id, now)
-            if facts is None:
-                return None
-            return _Drawn(until_s, page_of(facts, f"/status/{key}.atom"), feed_of(facts, _name_of(key)))
+            facts = facts_of(reader, now)
+            return None if facts is None else _Drawn(until_s, page_of(facts, feed), feed_of(facts, name))
 
         drawn = await self._database.ask(draw)
         if drawn is None:
@@ -105,6 +167,11 @@ class StatusPages:
         self._kept[key] = task.result()
         while len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
+
+
+def _page_name(slug: str) -> str:
+    """Return a name for an operators' page in its feed, which nobody has to keep secret."""
+    return f"page:{slug}"
 
 
 def _name_of(key: str) -> str:

@@ -21,7 +21,15 @@ from everwatch.api.bodies import (
     UserBody,
     UserChange,
 )
-from everwatch.api.incident_views import IncidentView, Listed, SharedIncidentsView, SnoozeBody
+from everwatch.api.incident_views import (
+    IncidentView,
+    Listed,
+    SelectorBody,
+    SharedIncidentsView,
+    SilenceBody,
+    SilencePreview,
+    SnoozeBody,
+)
 from everwatch.api.job_views import JobBody, JobErrorsView, JobItem, JobList, JobPreview, JobPreviewBody, JobView
 from everwatch.api.queries import (
     AllMonitorsQuery,
@@ -74,6 +82,7 @@ from everwatch.client.retrying import pause_s
 from everwatch.client.transport import PATIENCE_S, HttpAnswer, HttpTransport, Sleep
 from everwatch.encoding.input_models import MaintenanceInput, MonitorInput
 from everwatch.model import AuditEntry, CommandOutcome, Transition
+from everwatch.notifier.silences import AlertSilence, Selector
 
 Value = TypeVar("Value")
 WAIT_S = 5.0
@@ -356,6 +365,30 @@ class AsyncClient:
         """Send no alert of a monitor's open incident but its end for so long, such as ``2h``."""
         body = SnoozeBody(for_=for_)
         return await self._about_incident("POST", "snooze", user_id, monitor_id, body, command_id, wait_s)
+
+    async def silences(self) -> Listed[AlertSilence]:
+        """Return silences that are on or ahead."""
+        return await self.get("/v1/silences", Listed[AlertSilence])
+
+    async def preview_silence(self, match: Selector) -> SilencePreview:
+        """Return which monitors and open incidents a silence would be about."""
+        body = msgspec.json.encode(SelectorBody(match))
+        sent = ApiRequest(method="POST", path="/v1/silences/preview", body=body, is_repeatable=True, takes_s=35.0)
+        return _decoded(await self._transport.send(sent), SilencePreview)
+
+    async def create_silence(
+        self, body: SilenceBody, *, command_id: str = "", wait_s: float | None = None
+    ) -> AlertSilence:
+        """Send no alerts of the monitors that a selector has, for a while."""
+        wait_s = self._wait_s if wait_s is None else wait_s
+        sent = command("POST", "/v1/silences", command_id or uuid4().hex, user_id="", body=body, wait_s=wait_s)
+        return _decoded(await self._transport.send(sent), AlertSilence)
+
+    async def end_silence(self, silence_id: str, *, wait_s: float | None = None) -> AlertSilence:
+        """End a silence; what is still down is told."""
+        wait_s = self._wait_s if wait_s is None else wait_s
+        sent = command("DELETE", place("silences", silence_id), uuid4().hex, user_id="", wait_s=wait_s)
+        return _decoded(await self._transport.send(sent), AlertSilence)
 
     async def _about_incident(
         self,

@@ -323,6 +323,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Topics that the kind publish may write to, as Kafka knows them: orders,reminders."),
     ] = ()
 
+    status_file: Annotated[
+        Path | None,
+        Meta(description="TOML file of operators' status pages, which the HTTP API serves; empty: none."),
+    ] = None
+
     # notifier
     notify_file: Annotated[
         Path | None,

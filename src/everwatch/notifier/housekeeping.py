@@ -7,6 +7,7 @@ from everwatch.core.errors import is_retryable
 from everwatch.notifier.dispatch import resolve_doubts
 from everwatch.notifier.judging import end_snoozes, release_held
 from everwatch.notifier.routes import Rules
+from everwatch.notifier.silencing import end_silences
 from everwatch.notifier.storage import Storage
 from everwatch.schedule.duration import DAY_MS, HOUR_MS
 
@@ -23,6 +24,7 @@ def chores(storage: Storage, rules: Rules, now: int, keep_days: int) -> Iterator
     """
     yield "deciding on messages in doubt", partial(resolve_doubts, storage, rules, now, everything=False)
     yield "ending snoozes", partial(end_snoozes, storage, rules, now)
+    yield "ending silences", partial(end_silences, storage, now)
     yield "releasing held alerts", partial(release_held, storage, rules, now)
     yield "deleting targets without failures", partial(_trim_shared, storage, now - HOUR_MS)
     if keep_days:

@@ -7,6 +7,7 @@ import msgspec
 
 from everwatch.core.errors import InvalidInput
 from everwatch.notifier.acknowledging import Acknowledgement
+from everwatch.notifier.silences import AlertSilence
 
 
 class AckRequest(msgspec.Struct, frozen=True, tag="ack"):
@@ -25,7 +26,13 @@ class AckWithdrawal(msgspec.Struct, frozen=True, tag="ack_withdrawal"):
     by: str = ""
 
 
-IncidentRequest = AckRequest | AckWithdrawal
+class SilenceRequest(msgspec.Struct, frozen=True, tag="silence"):
+    """A silence that somebody wants, or as it is to be from now on: one that ends now is over."""
+
+    silence: AlertSilence
+
+
+IncidentRequest = AckRequest | AckWithdrawal | SilenceRequest
 _decoder: msgspec.json.Decoder[IncidentRequest] = msgspec.json.Decoder(IncidentRequest)
 
 

@@ -48,6 +48,7 @@ class Incident(msgspec.Struct, frozen=True):
     is not flapping.
     ``counted``: it counts as a failure at its target. ``executor``: who found that it began. ``part_of``: the incident
     of many monitors that was open then, so that operators were not told of this one (see ``correlating.ITSELF``).
+    ``silenced``: its beginning was not told because of a silence.
     """
 
     user_id: str
@@ -71,6 +72,7 @@ class Incident(msgspec.Struct, frozen=True):
     counted: bool = False
     part_of: str = ""
     executor: str = ""
+    silenced: bool = False
 
     @property
     def is_open(self) -> bool:

@@ -19,7 +19,7 @@ from everwatch.kafka.consumed_record import Record, RefusedRecord
 from everwatch.kafka.topics import Topics
 from everwatch.model import State, Transition, User
 from everwatch.notifier import alerts
-from everwatch.notifier.incident_requests import AckRequest, IncidentRequest, decode_request
+from everwatch.notifier.incident_requests import AckWithdrawal, IncidentRequest, SilenceRequest, decode_request
 from everwatch.notifier.incidents import Phase
 from everwatch.notifier.meaning import concerns_people
 from everwatch.notifier.storage import Storage, Work
@@ -99,7 +99,7 @@ def take_in(storage: Storage, batch: Batch) -> None:
         entries = [each for each in batch.entries if each.offset >= stored[each.source]]
         _take_entries(work, entries, batch.taken_at)
         fresh = [each for each in batch.transitions if each.offset >= stored[each.source]]
-        work.put_events([_row(each.source.number, each.offset, each.transition, batch.taken_at) for each in fresh])
+        work.put_events([event_row(each.source.number, each.offset, each.transition, batch.taken_at) for each in fresh])
         _take_requests(work, [each.request for each in batch.requests if each.offset >= stored[each.source]])
         work.put_offsets((source, offset) for source, offset in batch.offsets.items() if offset > stored[source])
 
@@ -126,13 +126,16 @@ def _take_entries(work: Work, entries: list[Entry], taken_at: int) -> None:
         entry = gone[key]
         at = max(incident.changed_at + 1, min(entry.at, taken_at))
         ended = Transition(*key, at, State.DOWN, State.PAUSED, DELETED, 0, alert=False)
-        work.put_events([_row(entry.source.number, entry.offset, ended, taken_at)])
+        work.put_events([event_row(entry.source.number, entry.offset, ended, taken_at)])
     work.delete_monitors(over)
 
 
 def _take_requests(work: Work, requests: list[IncidentRequest]) -> None:
     for each in requests:
-        if not isinstance(each, AckRequest):
+        if isinstance(each, SilenceRequest):
+            work.put_silence(each.silence)
+            continue
+        if isinstance(each, AckWithdrawal):
             work.delete_acks([each.incident_id])
             continue
         key = each.ack.user_id, each.ack.monitor_id
@@ -154,7 +157,8 @@ def event_id_of(transition: Transition) -> str:
     )
 
 
-def _row(partition: int, offset: int, transition: Transition, taken_at: int) -> Row:
+def event_row(partition: int, offset: int, transition: Transition, taken_at: int) -> Row:
+    """Return the row of a transition that is to be judged."""
     return (
         event_id_of(transition),
         partition,

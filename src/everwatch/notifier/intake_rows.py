@@ -16,6 +16,7 @@ from everwatch.notifier.tables import (
     alert_events,
     alert_groups,
     alert_items,
+    alert_silences,
     deliveries,
     incidents,
     notifier_facts,
@@ -31,7 +32,7 @@ _incident = incidents.c
 _group = alert_groups.c
 _item = alert_items.c
 
-_OF_A_USER = (alert_groups, deliveries, alert_channels, alert_acks, alert_contacts, notifier_users)
+_OF_A_USER = (alert_groups, deliveries, alert_channels, alert_acks, alert_contacts, alert_silences, notifier_users)
 
 _decode_transition = msgspec.json.Decoder(Transition).decode
 _decode_incident = msgspec.json.Decoder(Incident).decode
@@ -207,6 +208,13 @@ class IntakeRows(Rows):
             statement = statement.where(_incident.user_id == user_id)
         rows = self._connection.execute(statement.order_by(_incident.user_id, _incident.monitor_id).limit(most))
         return [_decode_incident(text) for (text,) in rows]
+
+    def open_incidents_after(self, after: tuple[str, str], most: int) -> list[tuple[int, Incident]]:
+        """Return open incidents behind one of this user and monitor, with their partitions: of all, in pages."""
+        key = tuple_(_incident.user_id, _incident.monitor_id)
+        statement = select(_incident.partition, _incident.document).where(_incident.phase != "closed", key > after)
+        rows = self._connection.execute(statement.order_by(_incident.user_id, _incident.monitor_id).limit(most))
+        return [(number, _decode_incident(text)) for number, text in rows]
 
     def put_incidents(self, changed: Iterable[tuple[int, Incident]]) -> None:
         """Store incidents with their partitions."""

@@ -4,6 +4,9 @@ from collections.abc import Collection
 from functools import partial
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
+from everwatch.model import Transition
 from everwatch.notifier.acknowledging import Acknowledgement
 from everwatch.notifier.alerts import Alert, AlertKind, derived_id
 from everwatch.notifier.contacts import ask, contact_id_of
@@ -12,7 +15,10 @@ from everwatch.notifier.group_rows import Group
 from everwatch.notifier.incidents import Incident, Phase, after_silence, after_transition, alert_of
 from everwatch.notifier.intake import DELETED
 from everwatch.notifier.intake_rows import TakenTransition
+from everwatch.notifier.meaning import Meaning, meaning_of
 from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules, channel_id_of
+from everwatch.notifier.silences import AlertSilence, silence_of
+from everwatch.notifier.silencing import silenced
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.timing import flush_at
 from everwatch.plans.placeholders import Given
@@ -22,6 +28,7 @@ MOST_EVENTS = 1_000
 # a transition may be read before the signup of its user: they stand on two topics
 USER_KNOWN_WITHIN_MS = 60_000
 _LOOK_AGAIN_MS = 1_000
+_SILENCED = frozenset({Meaning.OPENS, Meaning.REMINDS, Meaning.FAILS})
 
 
 class Judged(NamedTuple):
@@ -72,6 +79,7 @@ class _Judging:
         self._acks: dict[str, Acknowledgement] = {}
         self._verified: set[str] = set()
         self._unverified: dict[str, Given] = {}
+        self._silences = [each for each in work.silences(now) if each.is_on(now)]
         self._correlating = Correlating(work, rules, now)
 
     def run(self, settling: list[tuple[int, Incident]], events: list[TakenTransition]) -> None:
@@ -124,7 +132,12 @@ class _Judging:
                 continue
             silent = transition.at < self._begun_at
             before = self._incidents.get(key)
+            silence = self._silence_of(transition)
+            if silence is not None:
+                transition = replace(transition, alert=False)
             step = after_transition(before, transition, silent=silent)
+            if silence is not None:
+                step = silenced(step, silence)
             after = self._incidents[key] = self._correlating.count(before, step, transition)
             if transition.reason == DELETED:
                 self._gone.add(key)
@@ -140,6 +153,16 @@ class _Judging:
             if told:
                 verdict = f"{verdict}: {', '.join(routes)}" if routes else "no route takes it"
             self._verdicts.append((event.event_id, None, verdict))
+
+    def _silence_of(self, transition: Transition) -> AlertSilence | None:
+        """Return the silence that keeps a change from being told, if any: the end of an incident is told."""
+        if not self._silences or not transition.alert or meaning_of(transition) not in _SILENCED:
+            return None
+        given = self._users.get(transition.user_id)
+        plan = given.plan if given is not None else transition.plan
+        return silence_of(
+            self._silences, transition.user_id, plan, transition.kind, transition.target, transition.labels
+        )
 
     def write(self) -> int:
         """Write what has changed; return the number of alerts that wait now."""

@@ -13,6 +13,7 @@ from everwatch.core.validation_errors import fault_of
 from everwatch.notifier.addresses import TYPES, Address
 from everwatch.notifier.alerts import Alert, Severity, derived_id
 from everwatch.notifier.executor_outages import OwnOutage
+from everwatch.notifier.silences import is_host
 from everwatch.notifier.target_incidents import Correlation
 from everwatch.notifier.timing import Timing
 from everwatch.plans.placeholders import Given, is_open
@@ -58,7 +59,7 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             (not self.plan or plan in self.plan)
             and (not self.user or alert.user_id in self.user)
             and (not self.kind or alert.monitor_kind in self.kind)
-            and (not self.target or any(_is_host(alert.target, pattern) for pattern in self.target))
+            and (not self.target or any(is_host(alert.target, pattern) for pattern in self.target))
             and (not self.severity or alert.severity in self.severity)
             and all(alert.labels.get(key) == value for key, value in self.label.items())
         )
@@ -183,7 +184,3 @@ def channel_id_of(route: AlertRoute, given: Given | None, address: Address) -> s
     whose = given.user_id if given is not None and route.audience is Audience.USERS else ""
     names = address.__struct_fields__
     return derived_id("channel", route.name, whose, *names, *(getattr(address, name) for name in names))
-
-
-def _is_host(host: str, pattern: str) -> bool:
-    return host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern

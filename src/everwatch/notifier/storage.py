@@ -21,6 +21,7 @@ from everwatch.notifier.delivery_rows import DeliveryRows, DeliveryStatements
 from everwatch.notifier.group_rows import GroupRows, GroupStatements
 from everwatch.notifier.intake_rows import IntakeRows, IntakeStatements
 from everwatch.notifier.shared_rows import SharedRows, SharedStatements
+from everwatch.notifier.silence_rows import SilenceRows, SilenceStatements
 from everwatch.notifier.standing_rows import StandingRows
 from everwatch.store.database import Schema, clear_errors, open_for_reading, open_for_writing, parse_url
 from everwatch.store.partition import Partition
@@ -39,15 +40,17 @@ class Statements:
         self.shared = SharedStatements(dialect)
         self.acks = AckStatements(dialect)
         self.contacts = ContactStatements(dialect)
+        self.silences = SilenceStatements(dialect)
 
 
-class Work(IntakeRows, GroupRows, DeliveryRows, SharedRows, AckRows, ContactRows, StandingRows):
+class Work(IntakeRows, GroupRows, DeliveryRows, SharedRows, AckRows, ContactRows, SilenceRows, StandingRows):
     """What can be done within one transaction."""
 
     def __init__(self, connection: Connection, statements: Statements) -> None:
         self._connection = connection
         self._intake, self._groups, self._deliveries = statements.intake, statements.groups, statements.deliveries
         self._shared, self._acks, self._contacts = statements.shared, statements.acks, statements.contacts
+        self._silences = statements.silences
 
 
 def database_url_of(settings: Settings) -> str:

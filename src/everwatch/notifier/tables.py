@@ -178,3 +178,15 @@ alert_contacts = Table(
     Column("verified_at", BigInteger, nullable=False),
     Index("alert_contacts_of_user", "user_id"),
 )
+
+# silences that are on or ahead. user_id: the one user that its selector names, "" for none; document: the whole of it
+alert_silences = Table(
+    "alert_silences",
+    metadata,
+    Column("silence_id", Key, primary_key=True),
+    Column("user_id", Key, nullable=False),
+    Column("ends_at", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+    Index("alert_silences_by_end", "ends_at"),
+    Index("alert_silences_of_user", "user_id"),
+)

@@ -8,18 +8,15 @@ from everwatch.api.routing import Example, Route
 def console_routes(console: ConsoleRoutes) -> list[Route]:
     """The pages of the console: for browsers, so they are not in the document."""
     return [
-        *(
-            Route(
-                method="GET",
-                path=path,
-                permission=OPEN,
-                handler=console.enter,
-                summary="Go to the console.",
-                answers={308: Example(None, "It is there.")},
-                documented=False,
-                any_query=True,
-            )
-            for path in ("/", CONSOLE.removesuffix("/"))
+        Route(
+            method="GET",
+            path=CONSOLE.removesuffix("/"),
+            permission=OPEN,
+            handler=console.enter,
+            summary="Go to the console.",
+            answers={308: Example(None, "It is there.")},
+            documented=False,
+            any_query=True,
         ),
         Route(
             method="GET",

@@ -23,6 +23,7 @@ from everwatch.api.routes.logins import login_routes
 from everwatch.api.routes.monitors import monitor_routes
 from everwatch.api.routes.past import past_routes
 from everwatch.api.routes.signals import signal_routes
+from everwatch.api.routes.silences import silence_routes
 from everwatch.api.routes.state import state_routes
 from everwatch.api.routes.status_pages import status_page_routes
 from everwatch.api.routes.system import system_routes
@@ -32,6 +33,7 @@ from everwatch.api.routes.users import user_routes
 from everwatch.api.routing import Route
 from everwatch.api.services import Services
 from everwatch.api.signals import Signals
+from everwatch.api.silences import Silences
 from everwatch.api.status_pages import StatusPages
 from everwatch.api.system import Installation
 from everwatch.api.tasks import Tasks
@@ -46,7 +48,12 @@ def system_of(services: Services) -> Installation:
     return Installation(services.database, services.measure_lag, services.plans, services.not_ready, services.clock)
 
 
-def routes(services: Services, system: Installation) -> list[Route]:
+def status_pages_of(services: Services) -> StatusPages:
+    """Return the handlers of status pages."""
+    return StatusPages(services.database, services.ping_keys, services.status_pages, services.clock)
+
+
+def routes(services: Services, system: Installation, pages: StatusPages) -> list[Route]:
     """Return all routes."""
     users = Users(services.database, services.commands)
     monitors = Monitors(services.database, services.commands, services.clock, services.secrets)
@@ -64,8 +71,11 @@ def routes(services: Services, system: Installation) -> list[Route]:
             Alerting(services.alerts),
             IncidentWrites(services.alerts, services.records, services.incidents_topic, services.clock),
         ),
+        *silence_routes(
+            Silences(services.alerts, services.database, services.records, services.incidents_topic, services.clock)
+        ),
         *badge_routes(Badges(services.database, services.ping_keys, services.clock)),
-        *status_page_routes(StatusPages(services.database, services.ping_keys, services.clock)),
+        *status_page_routes(pages),
         *signal_routes(signals),
         *live_routes(services.live),
         *job_routes(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),

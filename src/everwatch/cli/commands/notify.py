@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from everwatch.cli.commands.notify_contacts import contacts, verify
 from everwatch.cli.commands.notify_incidents import ack, incidents, replay, snooze
+from everwatch.cli.commands.notify_silences import silence, silences, unsilence
 from everwatch.cli.support import global_options
 from everwatch.cli.support.database_reading import print_columns
 from everwatch.cli.support.global_options import CommandReach
@@ -47,11 +48,11 @@ app = typer.Typer(no_args_is_help=True, help="Check notification rules, see what
 @app.callback()
 def _note_reach(context: typer.Context) -> None:
     # what a laptop asks the API; the rest takes the notifier's database or its rules
-    if context.invoked_subcommand in ("incidents", "ack", "snooze"):
+    if context.invoked_subcommand in ("incidents", "ack", "snooze", "silence", "silences", "unsilence"):
         global_options.COMMAND.set(("notify", CommandReach.API))
 
 
-for command in (incidents, ack, snooze, replay, contacts, verify):
+for command in (incidents, ack, snooze, silence, silences, unsilence, replay, contacts, verify):
     app.command()(command)
 RouteOption = Annotated[str, typer.Option("--route", help="Only this route.")]
 StateOption = Annotated[

@@ -92,7 +92,7 @@ def ack(
     settings = settings_of(data_dir)
     incident: Incident
     if settings.api_url:
-        _check_no_name(by)
+        check_no_name(by)
         with api_client(settings) as client:
             incident = client.withdraw_ack(user, monitor) if undo else client.acknowledge(user, monitor)
     else:
@@ -128,7 +128,7 @@ def snooze(
     settings, now = settings_of(data_dir), SystemClock().now_ms()
     incident: Incident
     if settings.api_url:
-        _check_no_name(by)
+        check_no_name(by)
         with api_client(settings) as client:
             incident = client.snooze(user, monitor, duration)
     else:
@@ -158,7 +158,8 @@ def replay(
     typer.echo(f"{count} message{'' if count == 1 else 's'} will be sent again")
 
 
-def _check_no_name(by: str) -> None:
+def check_no_name(by: str) -> None:
+    """Refuse a name for what goes through the API. Raises SettingsError."""
     if by:
         raise SettingsError("Leave --by away with --api: the API notes the name of the token.")
 

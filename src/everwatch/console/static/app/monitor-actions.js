@@ -2,8 +2,10 @@
 import { html } from "./html.js";
 import { batch, get, monitorPath, request, write } from "./api.js";
 import { plural } from "./format.js";
+import { has } from "./session.js";
 import { ask } from "../components/dialog.js";
 import { Field } from "../components/form.js";
+import { Trial } from "../components/trial.js";
 import { toast, told } from "../components/toast.js";
 
 export const keyOf = (monitor) => `${monitor.user_id}\n${monitor.monitor_id}`;
@@ -110,6 +112,17 @@ function EditBody({ values }) {
   </${Field}>`;
 }
 
+const parsed = (text) => {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Error(`This is not JSON: ${error.message}`);
+  }
+};
+
+/** What the button "Try it" does: ``send`` gets the specification of the form. Without the right to it there is no button. */
+const trial = (route, send) => (has(route) ? { label: "Try it", act: async ({ text }) => html`<${Trial} found=${(await send(parsed(text))).data} />` } : undefined);
+
 export async function edit(monitor, done) {
   const path = monitorPath(monitor.user_id, monitor.monitor_id);
   let found;
@@ -121,14 +134,9 @@ export async function edit(monitor, done) {
   }
   ask({
     title: `Edit ${nameOf(monitor)}`, action: "Save", wide: true, body: EditBody, given: { text: JSON.stringify(found.data.spec, null, 2) },
+    attempt: trial("POST /v1/users/{user_id}/monitors/{monitor_id}/try", (wanted) => request("POST", `${path}/try`, { body: JSON.stringify(difference(found.data.spec, wanted) ?? {}), type: "application/merge-patch+json" })),
     submit: async ({ text }) => {
-      let wanted;
-      try {
-        wanted = JSON.parse(text);
-      } catch (error) {
-        throw new Error(`This is not JSON: ${error.message}`);
-      }
-      const patch = difference(found.data.spec, wanted);
+      const patch = difference(found.data.spec, parsed(text));
       if (patch === undefined) return;
       await write("PATCH", path, { body: JSON.stringify(patch), type: "application/merge-patch+json", headers: { "If-Match": found.etag } });
       toast(`${nameOf(monitor)} is changed.`);
@@ -147,13 +155,9 @@ function CreateBody({ values }) {
 export function create(userId, done) {
   ask({
     title: "New monitor", action: "Create", wide: true, body: CreateBody, given: { id: "", text: JSON.stringify(EXAMPLE, null, 2) },
+    attempt: trial("POST /v1/monitors/try", (spec) => request("POST", "/v1/monitors/try", { body: spec })),
     submit: async ({ id, text }) => {
-      let spec;
-      try {
-        spec = JSON.parse(text);
-      } catch (error) {
-        throw new Error(`This is not JSON: ${error.message}`);
-      }
+      const spec = parsed(text);
       await write("PUT", monitorPath(userId, id), { body: spec, headers: { "If-None-Match": "*" } });
       toast(`${spec.name || id} is created.`);
       done();

@@ -20,6 +20,7 @@ const PATHS = {
   incidents: html`<path d="M8 2.5 14 13H2zM8 6.5v3m0 1.7v.1" />`,
   bell: html`<path d="M3.5 11.5h9L11.5 10V7a3.5 3.5 0 0 0-7 0v3zM6.5 13.5h3" />`,
   audit: html`<path d="M4 2.5h6l2.5 2.5v8.5H4zM6.5 7.5h4m-4 2.5h4" />`,
+  status: html`<rect x="2.5" y="3" width="11" height="10" rx="1.5" /><path d="M5 6h6M5 10v-1m2 1v-1m2 1v-1m2 1v-1" />`,
   search: html`<circle cx="7" cy="7" r="4.5" /><path d="m10.5 10.5 3 3" />`,
   play: html`<path d="M5 3.5v9l7-4.5z" />`,
   pause: html`<path d="M5.5 3.5v9m5-9v9" />`,

@@ -9,6 +9,7 @@ import { Empty, Loaded } from "../components/notice.js";
 import { State, STATES, wordOf } from "../components/state.js";
 import { Pager, Table } from "../components/table.js";
 import { Instant } from "../components/time.js";
+import { Views } from "../components/views.js";
 
 const PAGE = 50;
 const RANGES = [["", "Any time"], ["1", "Last hour"], ["24", "Last day"], ["168", "Last week"]];
@@ -29,6 +30,7 @@ export function Changes() {
       <${Choice} label="Time" value=${hours} set=${(each) => setQuery({ hours: each })} options=${RANGES} />
       <${Choice} label="Alerts" value=${alerts} set=${(each) => setQuery({ alerts: each })} options=${[["", "All changes"], ["true", "Only alerts"]]} />
     </div>
+    <${Views} page="changes" />
     <section class="panel" aria-label="Changes"><${Loaded} of=${list} lines="10">${({ items, next }) => items.length === 0 && !cursor
       ? html`<${Empty} title="Nothing changed" icon="changes">No change of state fits these filters.</${Empty}>`
       : html`<${Table} label="Changes of state" rows=${items} keyOf=${(each) => `${each.user_id}\n${each.monitor_id}\n${each.at}\n${each.to_state}`} keyboard tall href=${(each) => to(["users", each.user_id, "monitors", each.monitor_id])} columns=${[

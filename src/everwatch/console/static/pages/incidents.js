@@ -9,6 +9,7 @@ import { acknowledge, snooze, withdraw } from "../app/incident-actions.js";
 import { Ack } from "../components/ack.js";
 import { Action, Search, Segments } from "../components/form.js";
 import { Banner, Empty, Loaded } from "../components/notice.js";
+import { canSilence, NewSilence, Silences, useSilences } from "../components/silences.js";
 import { State } from "../components/state.js";
 import { Table, useSelection } from "../components/table.js";
 import { Ago } from "../components/time.js";
@@ -19,11 +20,12 @@ export function Incidents() {
   const { user = "", view = "" } = query.value;
   const list = useGet("/v1/incidents", { user, limit: MOST }, { every: 15_000 });
   const shared = useGet(seesAll.value && has("GET /v1/incidents/shared") ? "/v1/incidents/shared" : null, undefined, { every: 15_000 });
+  const silences = useSilences();
   const soon = useThrottled(() => [list, shared].forEach((each) => each.reload()), 2_000);
   useLive(ONLY_TRANSITIONS, soon);
   const targets = useMemo(() => byTarget(list.data?.items ?? []), [list.data]);
   return html`
-    <div class="page-head"><h1>Incidents</h1></div>
+    <div class="page-head"><h1>Incidents</h1>${canSilence() && html`<div class="end"><${NewSilence} done=${silences.reload} /></div>`}</div>
     <div class="filters">
       <${Segments} label="View" value=${view} set=${(each) => setQuery({ view: each })} options=${[["", "By target"], ["each", "Each incident"]]} />
       <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
@@ -34,7 +36,8 @@ export function Incidents() {
       if (available === false) return html`<${Empty} title="Incidents are not known" icon="bell">The API says: ${reason}. Start a notifier with <code>everwatch notifier</code>; it keeps them.</${Empty}>`;
       if (!items.length) return html`<${Empty} title="No incidents" icon="up">Nothing that was to be told is open${user ? " for this user" : ""}.</${Empty}>`;
       return view === "each" ? html`<${Each} items=${items} list=${`${user}`} done=${list.reload} />` : html`<${Targets} rows=${targets} done=${list.reload} />`;
-    }}</${Loaded}></section>`;
+    }}</${Loaded}></section>
+    <${Silences} list=${silences} />`;
 }
 
 function byTarget(items) {
@@ -62,7 +65,7 @@ function Targets({ rows, done }) {
     { id: "hits", label: "Hits", width: "w-l", narrow: false, cell: (row) => html`<a href=${row.target ? to(["users"], { target: row.target }) : to(["users", row.items[0].user_id])}>${plural(row.users.size, "user")}, ${plural(row.items.length, "monitor")}</a>` },
     { id: "kinds", label: "Kind", width: "w-m", narrow: false, wide: true, cell: (row) => [...row.kinds].join(", ") },
     { id: "since", label: "For", width: "w-s", num: true, cell: (row) => html`<${Ago} ms=${row.since} suffix=${false} />` },
-    canAct() && { id: "act", label: "", width: "w-act", num: true, cell: (row) => (unseen(row.items).length ? html`<${Action} act=${() => acknowledge(unseen(row.items), done)} title="No reminders any more, and no escalation">Acknowledge</${Action}>` : html`<span class="small faint">seen</span>`) },
+    canAct() && { id: "act", label: "", width: "w-act-wide", num: true, cell: (row) => (unseen(row.items).length ? html`<${Action} icon="done" act=${() => acknowledge(unseen(row.items), done)} title="No reminders any more, and no escalation"><span class="unseen-narrow">Acknowledge</span></${Action}>` : html`<span class="small faint">seen</span>`) },
   ]} />`;
 }
 

@@ -6,11 +6,13 @@ import { compact, schedule, targetOf } from "../app/format.js";
 import { encode, query, setQuery, to } from "../app/router.js";
 import { may, seesAll } from "../app/session.js";
 import { keyOf, pauseMany, removeMany, resumeMany, runMany } from "../app/monitor-actions.js";
+import { beginJob, canRunJobs, filterOf } from "../app/job-actions.js";
 import { Action, Choice, Search, Segments } from "../components/form.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { State, STATES, wordOf } from "../components/state.js";
 import { Pager, Table, useSelection } from "../components/table.js";
 import { Ago } from "../components/time.js";
+import { Views } from "../components/views.js";
 
 const PAGE = 50;
 const FILTERS = ["state", "kind", "plan", "label", "target", "q", "user"];
@@ -19,8 +21,9 @@ const CHANGED_MS = 2_500;
 export function Monitors() {
   const given = query.value;
   return html`
-    <div class="page-head"><h1>Monitors</h1></div>
+    <div class="page-head"><h1>Monitors</h1>${canRunJobs() && html`<div class="end"><button class="button" type="button" title="Pause, resume, run or delete every monitor that these filters have" onClick=${() => beginJob(filterOf(Object.fromEntries(FILTERS.map((name) => [name, given[name]]))))}>All that fit…</button></div>`}</div>
     <${Filters} given=${given} />
+    <${Views} page="monitors" />
     <${MonitorList} filters=${Object.fromEntries(FILTERS.map((name) => [name, given[name]]))} order=${given} withUser />`;
 }
 

@@ -6,6 +6,7 @@ import { has } from "../app/session.js";
 import { Search, Segments } from "../components/form.js";
 import { Empty, Loaded } from "../components/notice.js";
 import { Panel } from "../components/panel.js";
+import { State, wordOf } from "../components/state.js";
 import { Table } from "../components/table.js";
 import { Ago, Instant } from "../components/time.js";
 
@@ -18,7 +19,7 @@ export function Notifications() {
   return html`
     <div class="page-head"><h1>Notifications</h1><span class="sub">the latest first</span></div>
     <div class="filters">
-      ${states.length > 0 && html`<${Segments} label="State" value=${state} set=${(each) => setQuery({ state: each })} options=${[["", "All"], ...states.map((each) => [each, each])]} />`}
+      ${states.length > 0 && html`<${Segments} label="State" value=${state} set=${(each) => setQuery({ state: each })} options=${[["", "All"], ...states.map((each) => [each, wordOf(each)])]} />`}
       <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
       ${route && html`<button class="tag" type="button" onClick=${() => setQuery({ route: "" })}>route ${route} ×</button>`}
     </div>
@@ -27,8 +28,8 @@ export function Notifications() {
       if (available === false) return html`<${Empty} title="Deliveries are not known" icon="bell">The API says: ${reason}. Start a notifier with <code>everwatch notifier</code>; it keeps them.</${Empty}>`;
       if (!items.length) return html`<${Empty} title="Nothing was sent" icon="bell">${user || state || route ? "No delivery fits these filters." : html`Deliveries appear when a notifier runs and a route fits: see <code>everwatch notify --help</code>.`}</${Empty}>`;
       return html`<${Table} label="Deliveries" rows=${items} keyOf=${(each) => each.delivery_id} tall columns=${[
-        { id: "state", label: "State", width: "w-m", cell: (each) => html`<span class=${LOOKS[each.state] ?? ""}>${each.state}</span>` },
-        { id: "what", label: "What", cell: (each) => html`<span class="two"><span title=${each.summary}><b>${each.summary}</b></span><span class="small faint" title=${each.reason}>${each.reason || `${each.sender} ${each.target}`}</span></span>` },
+        { id: "state", label: "State", width: "w-m", cell: (each) => html`<${State} state=${each.state} />` },
+        { id: "what", label: "What", cell: (each) => html`<span class="two"><span class="name" title=${each.summary}>${each.summary}</span><span class="small faint" title=${each.reason}>${each.reason || `${each.sender} ${each.target}`}</span></span>` },
         { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => each.user_id && html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
         { id: "route", label: "Route", width: "w-m", narrow: false, cell: (each) => html`<button class="tag" type="button" onClick=${() => setQuery({ route: each.route })}>${each.route}</button>` },
         { id: "attempt", label: "Attempt", width: "w-s", narrow: false, wide: true, num: true, cell: (each) => each.attempt },
@@ -37,14 +38,12 @@ export function Notifications() {
     }}</${Loaded}></section>`;
 }
 
-const LOOKS = { sent: "ok", delivered: "ok", dead: "bad", failed: "bad", pending: "muted", waiting: "muted" };
-
 function Channels() {
   const channels = useGet("/v1/channels", null, { every: 30_000 });
   const items = channels.data?.items ?? [];
   if (!items.length) return null;
   return html`<${Panel} title="Addresses that were given up"><${Table} label="Addresses that were given up" rows=${items} keyOf=${(each) => `${each.route}\n${each.user_id}\n${each.target}`} tall columns=${[
-    { id: "target", label: "Address", cell: (each) => html`<span class="two"><b>${each.target}</b><span class="small faint" title=${each.reason}>${each.reason}</span></span>` },
+    { id: "target", label: "Address", cell: (each) => html`<span class="two"><span class="name">${each.target}</span><span class="small faint" title=${each.reason}>${each.reason}</span></span>` },
     { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => each.user_id && html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
     { id: "route", label: "Route", width: "w-m", narrow: false, cell: (each) => each.route },
     { id: "failures", label: "Failures", width: "w-s", num: true, cell: (each) => each.failures },

@@ -76,7 +76,7 @@ function ByPartition({ of }) {
   const rows = useMemo(() => (of.data ? rowsOf(of.data.items, of.data.at) : []), [of.data]);
   return html`<section class="panel" aria-label="Partitions"><${Loaded} of=${of} lines="8">${() => (rows.length
     ? html`<${Table} label="Partitions" rows=${rows} keyOf=${(row) => String(row.partition)} columns=${[
-        { id: "partition", label: "No.", width: "w-xs", cell: (row) => html`<b>${row.partition}</b>` },
+        { id: "partition", label: "No.", width: "w-xs", cell: (row) => html`<span class="name">${row.partition}</span>` },
         { id: "worker", label: "Worker", narrow: false, cell: (row) => (row.worker ? html`<span title=${row.host}>${row.worker}</span>` : html`<span class="bad">no owner</span>`) },
         { id: "emitted", label: "Emitted to", width: "w-m", narrow: false, num: true, cell: (row) => (row.emitted_to ? ago(of.data.at - row.emitted_to) : html`<span class="faint">no ticks yet</span>`) },
         ...["worker", "executor", "sink"].map((process) => ({ id: process, label: `${process[0].toUpperCase()}${process.slice(1)} lag`, width: "w-m", narrow: process === "executor", num: true, cell: (row) => html`<${LagCell} lag=${row.lag[process]} />` })),
@@ -88,7 +88,7 @@ function ByPartition({ of }) {
 function Topics() {
   const lag = useGet("/v1/lag", null, { every: 5_000 });
   return html`<section class="panel" aria-label="Topics"><${Loaded} of=${lag} lines="8">${({ items }) => html`<${Table} label="Lag by topic" rows=${items} keyOf=${(each) => `${each.topic}\n${each.group}`} columns=${[
-    { id: "topic", label: "Topic", cell: (each) => html`<b>${each.topic}</b>` },
+    { id: "topic", label: "Topic", cell: (each) => html`<span class="name">${each.topic}</span>` },
     { id: "process", label: "Read by", width: "w-m", cell: (each) => each.process },
     { id: "group", label: "Consumer group", narrow: false, cell: (each) => html`<span class="muted">${each.group}</span>` },
     { id: "partitions", label: "Partitions", width: "w-s", num: true, narrow: false, cell: (each) => count(each.partitions) },
@@ -103,7 +103,7 @@ function Processes() {
   return html`<section class="panel" aria-label="Processes"><${Loaded} of=${workers} lines="5">${({ items }) => (items.length
     ? html`<${Table} label="Processes" rows=${items} keyOf=${(each) => `${each.process}\n${each.client_id}`} columns=${[
         { id: "running", label: "", width: "w-icon", cell: () => html`<${State} state="running" />` },
-        { id: "process", label: "Process", width: "w-m", cell: (each) => html`<b>${each.process}</b>` },
+        { id: "process", label: "Process", width: "w-m", cell: (each) => html`<span class="name">${each.process}</span>` },
         { id: "client", label: "Client id", cell: (each) => each.client_id },
         { id: "host", label: "Host", width: "w-m", narrow: false, cell: (each) => html`<span class="muted">${each.host}</span>` },
         { id: "partitions", label: "Partitions", width: "w-s", num: true, cell: (each) => (each.partitions ? count(each.partitions) : html`<span class="warn">none</span>`) },

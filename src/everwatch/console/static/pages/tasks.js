@@ -14,6 +14,7 @@ import { State, wordOf } from "../components/state.js";
 import { Pager, Table } from "../components/table.js";
 import { Ago, Instant } from "../components/time.js";
 import { toast } from "../components/toast.js";
+import { Views } from "../components/views.js";
 
 const PAGE = 50;
 const STATUSES = ["pending", "running", "done", "failed", "cancelled"];
@@ -29,6 +30,7 @@ export function Tasks() {
       <${Segments} label="Status" value=${status} set=${(each) => setQuery({ status: each })} options=${[["", "All"], ...STATUSES.map((each) => [each, wordOf(each)])]} />
       <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
     </div>
+    <${Views} page="tasks" />
     <section class="panel" aria-label="Tasks"><${Loaded} of=${list} lines="10">${({ items, next }) => items.length === 0 && !cursor
       ? html`<${Empty} title="No tasks" icon="tasks">${status || user ? "No task fits these filters." : html`A delayed task is a check or a call that runs once, at an instant. Make one with <code>everwatch task create</code>, or with POST /v1/users/USER/tasks.`}</${Empty}>`
       : html`<${TaskTable} items=${items} withUser keyboard reload=${list.reload} /><${Pager} shown=${items.length} cursor=${cursor} next=${next} setQuery=${setQuery} what=${items.length === 1 ? "task" : "tasks"} />`}</${Loaded}></section>`;
@@ -58,7 +60,7 @@ export function TaskTable({ items, withUser = false, reload, keyboard = false })
   });
   return html`<${Table} label="Tasks" rows=${items} keyOf=${(each) => `${each.user_id}\n${each.task_id}`} keyboard=${keyboard} tall columns=${[
     { id: "status", label: "Status", width: "w-m", cell: (each) => html`<${State} state=${each.paused ? "paused" : each.status} />` },
-    { id: "task", label: "Task", cell: (each) => html`<span class="two"><span><b>${each.task_id}</b></span><span class="small faint" title=${each.reason}>${each.reason || each.kind}</span></span>` },
+    { id: "task", label: "Task", cell: (each) => html`<span class="two"><span class="name">${each.task_id}</span><span class="small faint" title=${each.reason}>${each.reason || each.kind}</span></span>` },
     withUser && { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
     { id: "kind", label: "Kind", width: "w-s", narrow: false, wide: true, cell: (each) => each.kind },
     { id: "due", label: "Due", width: "w-m", num: true, narrow: false, cell: (each) => html`<${Instant} ms=${each.due_at} />` },

@@ -1,0 +1,14 @@
+// What a check found that was run once.
+import { html } from "../app/html.js";
+import { duration } from "../app/format.js";
+import { State } from "./state.js";
+
+export function Trial({ found }) {
+  const phases = Object.entries(found.timings);
+  return html`<div class="trial">
+    <p><${State} state=${found.status} /> in ${duration(found.duration_ms)}${found.executor && html`<span class="faint">, by ${found.executor}</span>`}. <span class="faint">Nothing was stored.</span></p>
+    ${found.reason && html`<p class="why">${found.reason}</p>`}
+    ${phases.length > 0 && html`<p class="small muted">${phases.map(([name, ms]) => `${name.replace("_", " ")} ${duration(ms)}`).join(" · ")}</p>`}
+    ${found.detail && html`<pre class="json">${found.detail}</pre>`}
+  </div>`;
+}
