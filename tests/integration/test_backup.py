@@ -1,6 +1,10 @@
-"""Backup and restore of a running installation: nothing is missed and nothing counts twice over the joint."""
+"""Backup and restore of a running installation: nothing is missed and nothing counts twice over the joint.
+
+The installation writes Confluent wire format, so that what a schema registry is for is seen on real processes, too.
+"""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +13,7 @@ import pytest
 from conftest import NewPipeline
 from support.command import run
 from support.pipeline import Pipeline, every
+from support.schema_registry import StandInRegistry
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
@@ -37,9 +42,16 @@ def audited(pipeline: Pipeline, since: int, until: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def source(new_pipeline: NewPipeline, target: Target) -> Pipeline:
+def registry() -> Iterator[StandInRegistry]:
+    """A schema registry."""
+    with StandInRegistry() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def source(new_pipeline: NewPipeline, target: Target, registry: StandInRegistry) -> Pipeline:
     """A worker, an executor and a sink with checks, inline monitors, a paused one, and a user that is gone."""
-    made = new_pipeline()
+    made = new_pipeline(schema_registry_url=registry.url, output_format="confluent")
     made.ensure("worker", "executor", "sink")
     made.wait_until_ready()
     for user in USERS:
@@ -54,6 +66,24 @@ def source(new_pipeline: NewPipeline, target: Target) -> Pipeline:
     return made
 
 
+def test_a_record_with_a_schema_of_the_registry_is_taken_and_results_have_theirs(
+    source: Pipeline, registry: StandInRegistry
+) -> None:
+    fields = [{"name": "monitor_id", "type": "string"}, {"name": "user_id", "type": "string"}]
+    schema = {"type": "record", "name": "Signal", "namespace": "shop", "fields": fields}
+    _, answer = registry.answer("POST", ["subjects", "shop", "versions"], orjson.dumps({"schema": str_of(schema)}), "")
+    source.sign_up("beats", every("job", "heartbeat", "1s", period="1h", grace="1h"))
+    source.send(source.topics.signals, "beats", b"\0" + answer["id"].to_bytes(4, "big") + b"\x06job\x0abeats")
+    source.wait_for_states("beats", job="up")
+    assert {(message.value() or b"x")[:1] for message in source.read(source.topics.results)} == {b"\0"}
+    assert source.send(source.topics.commands, "beats", {"command": "deregister", "user_id": "beats"})
+    wait_until("the user is gone", lambda: source.reader.user("beats") is None)
+
+
+def str_of(schema: dict[str, Any]) -> str:
+    return orjson.dumps(schema).decode()
+
+
 @pytest.fixture(scope="module")
 def folder(source: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A backup of it, made while everything goes on."""
@@ -66,7 +96,7 @@ def folder(source: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_restored_installation_goes_on_where_the_backup_was_cut(
-    source: Pipeline, folder: Path, new_pipeline: NewPipeline
+    source: Pipeline, folder: Path, new_pipeline: NewPipeline, registry: StandInRegistry
 ) -> None:
     began = min(result.scheduled_at for user in USERS for result in source.results(user))
     manifest = read_manifest(folder)
@@ -76,7 +106,7 @@ def test_a_restored_installation_goes_on_where_the_backup_was_cut(
     for process in source.processes.values():
         process.kill()
 
-    restored = new_pipeline()
+    restored = new_pipeline(schema_registry_url=registry.url, output_format="confluent")
     told = says(restored, "restore", str(folder))
     assert told["monitors_hash"] == manifest.monitors_hash
     # the database is there, with the offsets of the new topics
