@@ -3,7 +3,6 @@
 The installation writes Confluent wire format, so that what a schema registry is for is seen on real processes, too.
 """
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,16 @@ from support.schema_registry import StandInRegistry
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
+from everwatch.backup.backing_up import BackingUp
 from everwatch.backup.folder import read_manifest
+from everwatch.backup.restoring import Restoring
+from everwatch.backup.stages import Silent
+from everwatch.backup.verifying import damages
+from everwatch.core.clock import SystemClock
 from everwatch.core.errors import TopicMismatch
+from everwatch.kafka.clients import KafkaClients, new_admin
 from everwatch.model import State
+from everwatch.operations.audit import AuditReport, Label, audit
 
 pytestmark = pytest.mark.integration
 USERS = [f"user-{number}" for number in range(12)]
@@ -32,13 +38,9 @@ def says(pipeline: Pipeline, *arguments: str, status: int = 0) -> dict[str, Any]
     return told
 
 
-def audited(pipeline: Pipeline, since: int, until: int) -> dict[str, Any]:
-    said = run(
-        *("audit", "--json", "--since", str(since), "--until", str(until), "--settle", "0s"),
-        environment=pipeline.environment,
-    )
-    told: dict[str, Any] = orjson.loads(said.stdout)
-    return told
+def audited(pipeline: Pipeline, since: int, until: int) -> AuditReport:
+    reader = pipeline.reader
+    return audit(reader.history(), reader.identities(since, until), since, until, known_since=reader.known_since())
 
 
 @pytest.fixture(scope="module")
@@ -122,16 +124,16 @@ def test_a_restored_installation_goes_on_where_the_backup_was_cut(
     assert restored.reader.user("gone") is None
 
     until = now_ms() - 1_000
-    wait_until("nothing is missed", lambda: not audited(restored, began, until)["missed"], 30, 1.0)
+    wait_until("nothing is missed", lambda: not audited(restored, began, until).counts[Label.MISSED], 30, 1.0)
     account = audited(restored, began, until)
-    assert (account["missed"], account["duplicate"]) == (0, 0), account
-    assert account["ticks"] > 2 * len(USERS)
+    assert account.is_clean, account
+    assert account.ticks > 2 * len(USERS)
 
-    # and a backup of what was restored can be made
-    again = folder.with_name("second")
-    assert says(restored, "backup", str(again))["unowned"] == []
-    assert says(restored, "backup", "verify", str(again), "--files-only")["damages"] == []
-    shutil.rmtree(again)
-    refused = run("restore", str(folder), environment=restored.environment)
-    assert refused.returncode == TopicMismatch.exit_code
-    assert "is not empty" in refused.stderr
+    # what was restored can be backed up again, and nothing is restored over it
+    settings = restored.settings
+    clients, admin = KafkaClients(settings, settings.bootstrap_servers), new_admin(settings, settings.bootstrap_servers)
+    again = BackingUp(settings, clients, admin, SystemClock(), Silent()).run(folder.with_name("second"))
+    assert all(cut.exact for cut in again.cuts)
+    assert damages(folder.with_name("second"), again, Silent()) == []
+    with pytest.raises(TopicMismatch, match="is not empty"):
+        Restoring(settings, clients, admin, SystemClock(), Silent()).run(folder, manifest)

@@ -70,10 +70,10 @@ class BackingUp:
 
         Raises TopicMismatch, StoreError, BrokerUnavailable, AccessError; EverwatchError when the disk does not take it.
         """
-        self._stages.begin("looking at the topics")
-        if wrong := problems_of(check_topics(self._admin, self._settings), self._settings):
-            raise TopicMismatch(" ".join(wrong))
         with new_backup(folder) as backup:
+            self._stages.begin("looking at the topics")
+            if wrong := problems_of(check_topics(self._admin, self._settings), self._settings):
+                raise TopicMismatch(" ".join(wrong))
             manifest = self._fill(backup)
             backup.finish(manifest)
         return manifest
