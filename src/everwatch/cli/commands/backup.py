@@ -110,7 +110,7 @@ def create(
     typer.echo(f"{report.monitors_and_users:,} users and monitors, hash {report.monitors_hash}")
     typer.echo(f"{report.results:,} results in the database" if manifest.database else "no database: none is made yet")
     if report.unowned:
-        typer.echo(f"no worker owned partitions {report.unowned}: they are backed up as their topics were", err=True)
+        typer.echo(f"no worker noted partitions {report.unowned}: they are backed up as their topics were", err=True)
 
 
 @app.command()
