@@ -26,7 +26,7 @@ from everwatch.backup.manifest import (
     decode_manifest,
     encode_manifest,
 )
-from everwatch.backup.newest import name_of_backup, newest_backup
+from everwatch.backup.newest import drop_older, name_of_backup, newest_backup
 from everwatch.backup.offset_translation import Translation
 from everwatch.backup.record_file import RecordWriters, StoredRecord, read_records
 from everwatch.backup.record_hash import LatestHash, RecordsHash
@@ -321,4 +321,10 @@ async def test_the_age_of_the_newest_backup_is_told(backup: Path, tmp_path: Path
     shutil.copytree(backup, folder / name_of_backup(NOW + 80_000_000))
     (folder / name_of_backup(NOW + 80_000_000) / MANIFEST).write_text("{}")
     assert newest_backup(folder) == NOW + 1_000
+    shutil.copytree(backup, folder / name_of_backup(NOW - 1_000))
+    (folder / "by hand").mkdir()
+    # what is no finished backup of this folder's is not touched
+    left = {path.name for path in folder.iterdir()} - {name_of_backup(NOW - 1_000)}
+    assert [path.name for path in drop_older(folder, 2)] == [name_of_backup(NOW - 1_000)]
+    assert {path.name for path in folder.iterdir()} == left
     assert list(check_backup(System(Settings(data_dir=tmp_path), "", clock))) == []
