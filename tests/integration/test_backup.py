@@ -58,13 +58,16 @@ def source(new_pipeline: NewPipeline, target: Target, registry: StandInRegistry)
     made.wait_until_ready()
     for user in USERS:
         made.sign_up(user, every("site", "http", url=target.url("/ok")), every("inline", "noop"))
-    made.command("pause", USERS[0], "inline")
-    made.command("delete", USERS[1], "inline")
     made.sign_up("gone", every("inline", "noop"))
-    made.command("deregister", "gone")
-    made.wait_for_states(USERS[0], site="up", inline="paused")
     for user in USERS:
         made.wait_for_results(user, "site", 2)
+    made.wait_for_states("gone", inline="up")
+    made.command("pause", USERS[0], "inline")
+    made.command("delete", USERS[1], "inline")
+    made.command("deregister", "gone")
+    made.wait_for_states(USERS[0], site="up", inline="paused")
+    made.wait_for_states(USERS[1], site="up")
+    wait_until("the user is gone", lambda: made.reader.user("gone") is None)
     return made
 
 
