@@ -7,11 +7,12 @@ import orjson
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from support.apicurio import Apicurio, Unavailable
+from support.authority import Authority
 from support.schema_registry import StandInRegistry
 
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Secret, Settings
-from everwatch.core.errors import InvalidInput, RegistryUnavailable
+from everwatch.core.errors import InvalidInput, RegistryUnavailable, SettingsError
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import avro_schemas, codec, registered_schemas
 from everwatch.encoding.registered_schemas import RegisteredSchemas
@@ -187,3 +188,14 @@ def test_a_wrong_password_and_a_wrong_address_are_told_apart(tmp_path: Path) -> 
         assert SchemaRegistry(right).fetch(1) is None
     with pytest.raises(RegistryUnavailable, match="is it running"):
         SchemaRegistry(settings_of("http://127.0.0.1:1", tmp_path)).fetch(1)
+
+
+def test_a_registry_behind_tls_is_trusted_by_its_authority_alone(tmp_path: Path, authority: Authority) -> None:
+    with StandInRegistry(tls=authority.certificate("IP:127.0.0.1")) as registry:
+        trusting = Settings(data_dir=tmp_path, schema_registry_url=registry.url, schema_registry_ca_file=authority.path)
+        assert SchemaRegistry(trusting).fetch(1) is None
+        with pytest.raises(RegistryUnavailable, match="ConnectError"):
+            SchemaRegistry(settings_of(registry.url, tmp_path)).fetch(1)
+        missing = Settings(data_dir=tmp_path, schema_registry_url=registry.url, schema_registry_ca_file=tmp_path / "no")
+        with pytest.raises(SettingsError, match="schema registry are wrong"):
+            SchemaRegistry(missing).fetch(1)

@@ -1,6 +1,7 @@
 """A stand-in for a schema registry: what Confluent's API says of subjects, ids and compatibility, over HTTP."""
 
 import base64
+import ssl
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,9 +20,12 @@ TYPE = "application/vnd.schemaregistry.v1+json"
 
 
 class StandInRegistry:
-    """A registry in memory. ``user_info`` ("user:password"): asked for as basic auth; ``away``: it answers 503."""
+    """A registry in memory.
 
-    def __init__(self, user_info: str = "") -> None:
+    ``user_info`` ("user:password"): asked for as basic auth; ``tls``: its certificate; ``away``: it answers 503.
+    """
+
+    def __init__(self, user_info: str = "", tls: ssl.SSLContext | None = None) -> None:
         self.away = False
         self.requests: Counter[str] = Counter()
         self.compatibility: dict[str, str] = {}
@@ -59,12 +63,16 @@ class StandInRegistry:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        self._scheme = "http"
+        if tls is not None:
+            self._scheme = "https"
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, name="schema-registry", daemon=True)
 
     @property
     def url(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from confluent_kafka.schema_registry import SchemaRegistryClient
 
 logger = logging.getLogger(__name__)
+# it reports each request
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 FILE = "schema-registry.json"
 TIMEOUT_S = 5
 _NOT_FOUND = 404
@@ -53,8 +55,9 @@ class SchemaRegistry:
         """Return the schema with an id; None if there is none. Raises RegistryUnavailable."""
         if number in self._kept.schemas:
             return RegisteredSchema(*self._kept.schemas[number])
+        client = self._ask()
         try:
-            found = self._ask().get_schema(number)
+            found = client.get_schema(number)
         except Exception as error:
             if _status_of(error) == _NOT_FOUND:
                 return None
