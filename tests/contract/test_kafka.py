@@ -219,7 +219,7 @@ def test_two_members_share_the_partitions_and_the_last_one_has_them_all(clients:
 
 
 def test_topics_are_listed_and_have_an_id_that_is_theirs(clients: Clients, topic: str) -> None:
-    from everwatch.kafka.topics import largest_batch, topic_id
+    from everwatch.kafka.topic_description import largest_batch, topic_id
 
     admin = clients.admin()
     assert len(admin.list_topics(topic, timeout=30).topics[topic].partitions) == 2

@@ -34,7 +34,8 @@ from everwatch.kafka.consumer_groups import members_of
 from everwatch.kafka.progress import read_progress
 from everwatch.kafka.to_end import BULK
 from everwatch.kafka.topic_configs import rights_on, topic_configs
-from everwatch.kafka.topics import Topics, check_topics, problems_of, topic_id
+from everwatch.kafka.topic_description import topic_id
+from everwatch.kafka.topics import Topics, check_topics, problems_of
 from everwatch.store.database import shown_url
 
 CHANGELOG = "monitors_changelog"
