@@ -5,13 +5,14 @@ A pipeline has its own topic prefix and data folder, so tests on one broker do n
 
 import fcntl
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support import network
+from support import class_archive, network
 from support.authority import Authority
 from support.pipeline import Pipeline
 from support.postgres import FAST, Databases, Missing, running
@@ -26,8 +27,8 @@ from everwatch.kafka.embedded import EmbeddedKafka, EmbeddedKafkaSettings
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
-# brokers of tests live for minutes: most of their CPU time went into optimising their code
-os.environ["JAVA_TOOL_OPTIONS"] = "-XX:TieredStopAtLevel=1"
+# the one that class archives are made for
+os.environ["JAVA_HOME"] = str(class_archive.JAVA_HOME)
 # hundreds of processes are started: each would compile all modules anew
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -59,6 +60,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--mutants", type=int, default=2_000, help="Mutants for each input topic.")
     parser.addoption("--cron-years", type=int, default=1, help="Years whose changes of clocks are compared.")
     parser.addoption("--fuzz-seed", default="1", help="Seed of the mutants; the same seed gives the same mutants.")
+
+
+_MAKING = pytest.StashKey[subprocess.Popen[bytes] | None]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Begin to make the archive of classes beside a run of several processes, which starts many brokers."""
+    config = session.config
+    is_large = not hasattr(config, "workerinput") and bool(config.getoption("numprocesses", None))
+    config.stash[_MAKING] = class_archive.begin_making() if is_large else None
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave no process behind: a run may be over, or interrupted, before the archive is made."""
+    making = session.config.stash.get(_MAKING, None)
+    if making is not None:
+        making.terminate()
+        making.wait()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def brokers_start_fast() -> None:
+    """Have brokers that are started from now on use the archive of classes, if it is made by now."""
+    os.environ["JAVA_TOOL_OPTIONS"] = class_archive.java_options()
 
 
 @pytest.fixture(scope="module", autouse=True)
