@@ -53,8 +53,8 @@ def restore(
             done = Restoring(settings, clients, admin, SystemClock(), stages).run(folder, manifest)
         except KeyboardInterrupt:
             typer.echo(
-                "interrupted: what is restored so far is not whole, and no worker starts on it; delete the topics (and a"
-                " new PostgreSQL database) before you restore again",
+                "interrupted: what is restored so far is not whole, and no worker starts on it; delete the topics (and"
+                " a new PostgreSQL database) before you restore again",
                 err=True,
             )
             raise
