@@ -135,7 +135,7 @@ class Api(Process):
         )
         await self._server.start(self._sock)
         self._job_runner = self.begin("jobs", runner.run())
-        self.begin("status pages", self._follow_status_file())
+        self.begin("files", self._follow_files())
         address = address_of(self._sock)
         if token:
             login = new_login(Role.ADMIN, self.clock.now_ms())
@@ -213,10 +213,11 @@ class Api(Process):
             self._status_pages,
         )
 
-    async def _follow_status_file(self) -> None:
+    async def _follow_files(self) -> None:
         while True:
             await asyncio.sleep(LOOK_AT_FILE_S)
             await asyncio.to_thread(self._status_pages.look)
+            await asyncio.to_thread(self._tokens.of_users.look)
 
     async def _follow_events(self, take: OnRecords) -> Following:
         topics = {self._topics.results: Start.END, self._topics.transitions: Start.END}

@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 
 from everwatch.api.permissions import SCOPES_OF, Principal, Role, Scope
+from everwatch.api.user_tokens import PREFIX, UserTokens
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
 from everwatch.encoding.input_models import Name, UserId
@@ -177,6 +178,7 @@ class Tokens:
         # by its id, which is the beginning of its hash; changed in the follower's thread, one step at a time
         self._stored: dict[str, TokenRecord] = {}
         self._given: dict[str, Principal] = {}
+        self.of_users = UserTokens(settings)
         if text := settings.api_admin_token.get_secret_value():
             self.give(text)
 
@@ -210,6 +212,8 @@ class Tokens:
 
     def is_valid(self, principal: Principal, now: int) -> bool:
         """Tell whether the token of a principal is still valid at ``now``: for what lasts longer than a request."""
+        if principal.token_id.startswith(PREFIX):
+            return now < principal.expires_at
         return self._has(principal.token_id, now)
 
     def principal(self, text: str, now: int) -> Principal | None:
@@ -218,7 +222,7 @@ class Tokens:
         record = self._stored.get(digest[:_ID_CHARACTERS])
         if record is not None and record.sha256 == digest:
             return record.principal if not record.session and _is_valid(record, now) else None
-        return self._given.get(digest)
+        return self._given.get(digest) or self.of_users.principal(text, now)
 
     def session(self, text: str, now: int) -> Principal | None:
         """Return who asks with the cookie of a session at ``now``; None for one that is over."""

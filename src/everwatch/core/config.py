@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -323,6 +323,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Topics that the kind publish may write to, as Kafka knows them: orders,reminders."),
     ] = ()
 
+    api_jwks_file: Annotated[
+        Path | None,
+        Meta(
+            description="File of public keys (JWKS) with which the product signs JWTs of its end users, whose 'sub' is"
+            " the user's id; empty: no JWT is accepted."
+        ),
+    ] = None
+    api_jwt_issuer: Annotated[str, Meta(max_length=256, description="The 'iss' of end users' JWTs.")] = ""
+    api_jwt_audience: Annotated[str, Meta(max_length=256, description="The 'aud' of end users' JWTs.")] = ""
+    api_jwt_role: Annotated[
+        Literal["viewer", "operator"],
+        Meta(description="Role of end users with a JWT: viewer, or operator, who may also change what is theirs."),
+    ] = "viewer"
     status_file: Annotated[
         Path | None,
         Meta(description="TOML file of operators' status pages, which the HTTP API serves; empty: none."),

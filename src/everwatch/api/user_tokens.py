@@ -1,0 +1,124 @@
+"""Tokens of end users: JWTs that the product itself signs, so that a user's own monitors can be shown within it.
+
+The keys come from a file (a JWKS, RFC 7517), which is followed; nothing is fetched. ``sub`` is the user's id, and a
+token sees that user's things only. Signatures are of public keys alone: who checks a token cannot make one.
+"""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from everwatch.api.permissions import SCOPES_OF, Principal, Role
+from everwatch.core.config import Settings
+from everwatch.core.errors import SettingsError
+from everwatch.encoding.input_models import UserId
+
+logger = logging.getLogger(__name__)
+ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "Ed25519", "EdDSA")
+LONGEST_JWT = 8_000
+PREFIX = "jwt-"
+"""How ids of principals begin that come of a JWT."""
+_LARGEST_FILE_BYTES = 256_000
+_LONGEST_MS = 24 * 3_600_000
+"""How far ahead a token may expire: it cannot be revoked."""
+_LEEWAY_S = 30
+
+
+class UserTokens:
+    """Judges JWTs by the keys of a file; without one, none is accepted.
+
+    Raises SettingsError if the file or what belongs to it is wrong to begin with.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._file = settings.api_jwks_file
+        self._issuer, self._audience = settings.api_jwt_issuer, settings.api_jwt_audience
+        self._role = Role(settings.api_jwt_role)
+        self._seen: tuple[int, int] | None = None
+        self._keys: KeySet | None = None
+        if self._file is None:
+            return
+        if not self._issuer or not self._audience:
+            raise SettingsError(
+                "The setting EVERWATCH_API_JWKS_FILE takes EVERWATCH_API_JWT_ISSUER and EVERWATCH_API_JWT_AUDIENCE: a"
+                " token that the product made for somebody else must not be taken here."
+            )
+        self._seen = _stamp(self._file)
+        try:
+            self._keys = _read(self._file)
+        except ValueError as error:
+            raise SettingsError(f"The setting EVERWATCH_API_JWKS_FILE: {error}.") from None
+
+    def look(self) -> None:
+        """Take the file as it is now, if it has changed. What is wrong with it is logged once. For a thread."""
+        if self._file is None or (stamp := _stamp(self._file)) == self._seen:
+            return
+        self._seen = stamp
+        try:
+            self._keys = _read(self._file)
+        except ValueError as error:
+            logger.error("the keys of end users' tokens stay as they were: %s", error)
+        else:
+            logger.info("keys of end users' tokens taken from %s", self._file)
+
+    def principal(self, text: str, now: int) -> Principal | None:
+        """Return the user who asks with a JWT at ``now``; None for one that is not valid."""
+        if self._keys is None or len(text) > LONGEST_JWT or text.count(".") != 2:
+            return None
+        required = jwt.JWTClaimsRegistry(
+            now=now // 1000,
+            leeway=_LEEWAY_S,
+            iss={"essential": True, "value": self._issuer},
+            aud={"essential": True, "value": self._audience},
+            exp={"essential": True},
+            sub={"essential": True},
+        )
+        try:
+            claims = jwt.decode(text, self._keys, algorithms=list(ALGORITHMS)).claims
+            required.validate(claims)
+            user_id = msgspec.convert(claims["sub"], type=UserId)
+        except (JoseError, ValueError, KeyError, TypeError, RecursionError):
+            # whatever it is, it is no token of this product for this API
+            return None
+        expires_at = int(claims["exp"]) * 1000
+        if expires_at > now + _LONGEST_MS:
+            return None
+        token_id = PREFIX + hashlib.sha256(user_id.encode()).hexdigest()[:12]
+        return Principal(token_id, SCOPES_OF[self._role], user_id, user_id, self._role, expires_at=expires_at)
+
+
+def _read(file: Path) -> KeySet:
+    """Return the keys of a file. Raises ValueError with what is wrong."""
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_LARGEST_FILE_BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror}") from None
+    if len(data) > _LARGEST_FILE_BYTES:
+        raise ValueError(f"{file} has more than {_LARGEST_FILE_BYTES} bytes")
+    try:
+        given: Any = json.loads(data)
+        keys = given["keys"] if isinstance(given, dict) else None
+        if not isinstance(keys, list) or not keys:
+            raise ValueError(f"{file} is no JWKS: it is an object with 'keys', at least one")
+        for key in keys:
+            if not isinstance(key, dict) or key.get("kty") not in ("RSA", "EC", "OKP") or "d" in key:
+                raise ValueError(f"{file} has a key that is not public (RSA, EC or OKP, without 'd')")
+        return KeySet.import_key_set(given)
+    except (JoseError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is no JWKS: {error}") from None
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size

@@ -1,0 +1,139 @@
+"""JWTs of end users: who gets in as whom, and what is refused."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+from support.api import START, Api, api
+
+from everwatch.api.user_tokens import UserTokens
+from everwatch.core.config import load_settings
+from everwatch.core.errors import SettingsError
+
+KEY = ECKey.generate_key("P-256", {"kid": "one"})
+OTHER = ECKey.generate_key("P-256", {"kid": "two"})
+CLAIMS = {"iss": "shop", "aud": "everwatch", "sub": "ann", "exp": START // 1000 + 600}
+
+
+def jwks(*keys: Any) -> bytes:
+    return orjson.dumps({"keys": [each.as_dict(private=False) for each in keys]})
+
+
+def signed(key: Any = KEY, alg: str = "ES256", **claims: Any) -> str:
+    wanted = {name: value for name, value in (CLAIMS | claims).items() if value is not None}
+    return jwt.encode({"alg": alg, "kid": key.kid}, wanted, key, algorithms=[alg])
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "jwks.json"
+    path.write_bytes(jwks(KEY))
+    monkeypatch.setenv("EVERWATCH_API_JWKS_FILE", str(path))
+    monkeypatch.setenv("EVERWATCH_API_JWT_ISSUER", "shop")
+    monkeypatch.setenv("EVERWATCH_API_JWT_AUDIENCE", "everwatch")
+    return path
+
+
+@pytest.fixture
+async def server(file: Path) -> AsyncIterator[Api]:
+    async with api() as running:
+        for user in ("ann", "bob"):
+            await running.call("PUT", f"/v1/users/{user}", body={})
+        yield running
+
+
+async def test_a_user_of_the_product_sees_what_is_theirs_and_nothing_else(server: Api) -> None:
+    token = signed()
+    assert (await server.call("GET", "/v1/users/ann", token=token)).status == 200
+    me = (await server.call("GET", "/v1/me", token=token)).json
+    assert (me["user_id"], me["role"]) == ("ann", "viewer")
+    assert (await server.call("GET", "/v1/users/bob", token=token)).status == 403
+    assert (await server.call("GET", "/v1/lag", token=token)).status == 403
+    assert (await server.call("PUT", "/v1/users/ann", body={}, token=token)).status == 403
+    assert [each["user_id"] for each in (await server.call("GET", "/v1/users", token=token)).json["items"]] == ["ann"]
+
+
+async def test_it_ends_at_its_time_also_for_streams(server: Api) -> None:
+    token = signed()
+    principal = server.tokens.principal(token, START)
+    assert principal is not None
+    assert server.tokens.is_valid(principal, START + 599_000)
+    assert not server.tokens.is_valid(principal, START + 600_000)
+    server.clock.advance(700_000)
+    assert (await server.call("GET", "/v1/users/ann", token=token)).status == 401
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        signed(iss="other"),
+        signed(aud="other"),
+        signed(aud=None),
+        signed(iss=None),
+        signed(exp=None),
+        signed(sub=None),
+        signed(sub=""),
+        signed(sub="a\nb"),
+        signed(sub=7),
+        signed(exp=START // 1000 - 60),
+        signed(exp=START // 1000 + 30 * 86_400),
+        signed(nbf=START // 1000 + 3_600),
+        signed(OTHER),
+        signed(OctKey.import_key(jwks(KEY), {"kid": "one"}), "HS256"),
+        signed()[:-4] + "AAAA",
+        "eyJhbGciOiJub25lIn0." + signed().split(".")[1] + ".",
+        "a.b.c",
+        "..",
+    ],
+)
+async def test_what_the_product_did_not_sign_for_this_api_is_refused(server: Api, token: str) -> None:
+    refused = await server.call("GET", "/v1/users/ann", token=token)
+    assert (refused.status, refused.code) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("key", "alg"),
+    [(RSAKey.generate_key(2048, {"kid": "r"}), "RS256"), (OKPKey.generate_key("Ed25519", {"kid": "e"}), "EdDSA")],
+)
+def test_other_kinds_of_keys_are_taken(file: Path, key: Any, alg: str) -> None:
+    file.write_bytes(jwks(key))
+    found = UserTokens(load_settings(api_jwt_role="operator")).principal(signed(key, alg), START)
+    assert found is not None
+    assert (found.user_id, found.role.value) == ("ann", "operator")
+
+
+def test_keys_are_changed_by_the_file_and_a_wrong_one_changes_nothing(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokens = UserTokens(load_settings())
+    file.write_bytes(jwks(KEY, OTHER))
+    tokens.look()
+    assert tokens.principal(signed(OTHER), START) is not None
+    file.write_bytes(b"{")
+    tokens.look()
+    tokens.look()
+    assert tokens.principal(signed(OTHER), START) is not None
+    assert caplog.text.count("stay as they were") == 1
+    file.write_bytes(jwks(OTHER))
+    tokens.look()
+    assert tokens.principal(signed(), START) is None
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"keys": []}', b'{"keys": [{"kty": "oct", "k": "AA"}]}', b"\xff"])
+def test_a_file_that_holds_no_public_keys_is_refused_at_the_start(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match="EVERWATCH_API_JWKS_FILE"):
+        UserTokens(load_settings())
+    file.write_bytes(orjson.dumps({"keys": [KEY.as_dict(private=True)]}))
+    with pytest.raises(SettingsError, match="not public"):
+        UserTokens(load_settings())
+
+
+def test_keys_without_an_issuer_and_an_audience_are_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EVERWATCH_API_JWT_AUDIENCE")
+    with pytest.raises(SettingsError, match="EVERWATCH_API_JWT_AUDIENCE"):
+        UserTokens(load_settings())
