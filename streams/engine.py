@@ -146,7 +146,7 @@ class Engine(Service):
         self._sender = BatchSender(self._clients.batch_producer)
         await self._sender.start()
         self.planner.largest_batch = await asyncio.to_thread(self._clients.largest_tick_batch)
-        self.writer = Writer(self.table, self.outbox, self.logs, self.partitions, self.partitions.calm)
+        self.writer = Writer(self.table, self.outbox, self.logs, self.partitions, self.partitions.caught_up)
         replies = Replies(self.outbox, topics, clock, settings.output_format)
         rejected = self.rejected = RejectedInputs(
             DeadLetters(self.outbox, topics, clock, "worker"), replies, self.outbox

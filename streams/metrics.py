@@ -5,10 +5,12 @@ from functools import cache
 from prometheus_client import Counter, Gauge, Histogram
 
 TICKS = Counter("everwatch_ticks", "Ticks that the broker has acknowledged.", ["way"])
-EMITTED_TO = Gauge("everwatch_emitted_to_seconds", "Everything due up to then is emitted, Unix time.", ["partition"])
+EMITTED_TO = Gauge(
+    "everwatch_emitted_to_seconds", "Instant up to which every due tick is emitted, Unix time.", ["partition"]
+)
 LATENESS = Histogram(
     "everwatch_sweep_lateness_seconds",
-    "How long after its step of time a sweep with ticks in it was acknowledged.",
+    "Seconds from a sweep's scheduled time to the broker's acknowledgement, sweeps without ticks left out.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 )
 SKIPPED = Counter(
@@ -22,23 +24,27 @@ REBALANCE = Histogram(
     buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
 )
 MONITORS = Gauge(
-    "everwatch_monitors", "Monitors in the timetable, paused ones and tasks of later not counted.", ["partition"]
+    "everwatch_monitors",
+    "Monitors in the timetable; paused ones and tasks beyond the look-ahead horizon are not in it.",
+    ["partition"],
 )
 UNANSWERED = Gauge(
     "everwatch_unanswered_seconds",
-    "How long ticks have gone out to executors without a single result.",
+    "Seconds for which ticks have gone to executors and no result has come back.",
     ["partition"],
 )
-RECORDS_TAKEN = Counter("everwatch_lane_records", "Records that a batch consumer has taken in.", ["topic"])
+RECORDS_TAKEN = Counter("everwatch_lane_records", "Records that a batch consumer has read.", ["topic"])
 UNDECODABLE = Gauge(
     "everwatch_undecodable_entries",
-    "Entries of the table that are passed over, as they cannot be decoded.",
+    "Table entries that cannot be decoded and are passed over.",
     ["partition"],
 )
-FOREIGN = Counter("everwatch_foreign_changelog_records", "Changelog records passed over, whose keys no entry has.")
+FOREIGN = Counter(
+    "everwatch_foreign_changelog_records", "Changelog records passed over because their key is not one of an entry."
+)
 RECOVERED = Counter("everwatch_recovery_records", "Changelog records read in bulk.")
 RECOVERY_LEFT = Gauge(
-    "everwatch_recovery_left_records", "Upper bound of the changelog records that recovery has still to read in bulk."
+    "everwatch_recovery_left_records", "Upper bound of the changelog records that bulk recovery has still to read."
 )
 
 
@@ -52,7 +58,7 @@ def gauges_of(partition: int) -> tuple[Gauge, Gauge, Gauge]:
 
 
 def remove_gauges_of(partition: int) -> None:
-    """Remove the metrics of a partition that is another worker's now: a sum would count them twice."""
+    """Remove the metrics of a partition that another worker owns now: a sum would count them twice."""
     for gauge in (EMITTED_TO, MONITORS, UNANSWERED, UNDECODABLE):
         gauge.remove_by_labels({"partition": str(partition)})
     gauges_of.cache_clear()

@@ -14,10 +14,10 @@ from everwatch.kafka.progress import Noted, read_progress
 from everwatch.kafka.topics import Topics, largest_batch, topic_id
 from everwatch.kafka.unreadable_batches import PROBING
 
-# a trickle is gathered by the broker: to ask for each record by itself costs more than to handle it
+# the broker gathers single records into larger fetches: a fetch costs more than handling a record
 GATHERING: dict[str, object] = {"fetch.min.bytes": 512 * 1024, "fetch.wait.max.ms": 250}
-# only workers write these topics, and much of them is read at once; at the end, where this consumer learns that it is
-# the end, the broker is not to wait for more
+# for topics that only workers write and that are read in bulk; at the end of a partition the broker must not wait for
+# more records, as this consumer is told of the end
 BULK: dict[str, object] = {
     "enable.partition.eof": True,
     "fetch.wait.max.ms": 10,
@@ -41,7 +41,7 @@ class WorkerClients:
 
     def inputs(self, topic: str, **more: object) -> Consumer:
         """Make the consumer of an input topic, or of results."""
-        # of commands there are few, and somebody waits for each
+        # commands are few, and a client waits for each
         fetching = {} if topic == self._topics.commands else GATHERING
         return self._clients.consumer(self._group_of(topic), **fetching | more)
 

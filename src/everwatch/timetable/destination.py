@@ -18,6 +18,6 @@ class Destination(StrEnum):
 class BatchKey(NamedTuple):
     """Monitors of one line travel together and are caught up under the same rule after an outage."""
 
-    way: Destination
+    destination: Destination
     misfire: Misfire
     misfire_grace_ms: int
