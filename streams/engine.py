@@ -189,7 +189,7 @@ class Engine(Service):
         self.ready.set()
 
     async def on_stop(self) -> None:
-        """Let go of everything, in order; what was accepted is durable or will be read again."""
+        """Close all parts in order; accepted inputs are durable or will be read again."""
         if not self.ready.is_set():
             return
         self.ownership.end_rebalance()

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 # a transaction costs the worker a millisecond and the broker three, however little is in it
 PROGRESS_EVERY_MS = 1_000
 RETRY_S = 0.5
-# so many partitions' turns are spread over PROGRESS_EVERY_MS
+# groups of partitions whose notes are spread over PROGRESS_EVERY_MS
 SPREAD = 8
 
 T = TypeVar("T")
@@ -193,7 +193,7 @@ class PartitionLogs:
                 logger.warning("partitions cannot be opened yet: %s", error)
                 await asyncio.sleep(RETRY_S)
             except Fenced:
-                return  # it was let go meanwhile
+                return  # it was given up meanwhile
 
     async def _write(self, log: _Log, changes: Sequence[Change], cancelled: Sequence[Change]) -> int:
         async with log.transaction_lock:

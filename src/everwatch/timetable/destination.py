@@ -16,7 +16,7 @@ class Destination(StrEnum):
 
 
 class BatchKey(NamedTuple):
-    """Monitors of one line travel together and are caught up under the same rule after an outage."""
+    """Key by which records share a batch: their topic, and the misfire rule that is applied after an outage."""
 
     destination: Destination
     misfire: Misfire

@@ -1,4 +1,4 @@
-"""A timetable at rest, as bytes: what is packed stays packed, so to put it away and take it up again costs little."""
+"""Snapshot of a timetable as bytes: packed records stay packed, so saving and restoring it is cheap."""
 
 from collections.abc import Iterable, Iterator
 
@@ -33,7 +33,7 @@ class SavedShelf(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def batch_key(self) -> BatchKey:
-        """The line of its records."""
+        """The batch key of its records."""
         return BatchKey(self.destination, self.misfire, self.misfire_grace_ms)
 
 

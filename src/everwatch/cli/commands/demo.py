@@ -166,7 +166,7 @@ class _Run:
     def perform(
         self, console: Console, seconds: float | None, *, live: bool
     ) -> tuple[dict[str, object], Account, list[ShowpieceEnding]]:
-        """Sign everybody up, watch until the time is up or Ctrl-C, and settle the account."""
+        """Sign all users up, watch until the time is up or Ctrl-C, and print the reconciliation."""
         self._sign_up(console)
         self._observer.forget_lateness()
         begun_s = self._clock.monotonic_s()
@@ -211,13 +211,13 @@ class _Run:
         return summary, account, endings
 
     def close(self) -> None:
-        """Let go of topics and database."""
+        """Close topics and database."""
         self._observer.close()
         if self._reader is not None:
             self._reader.close()
 
     def _sign_up(self, console: Console) -> None:
-        """Publish the signups; wait until a worker is there and the database knows everybody, and nobody else."""
+        """Publish the signups; wait until a worker runs and the database holds these users and no others."""
         begun = self._clock.now_ms()
         console.print(f"Signing up {self._cast.users} users …", highlight=False)
         for user, event in self._cast.signups():
@@ -312,7 +312,7 @@ class _Run:
             endings = judge(self._cast.showcase, monitors, self._observer.read_back)
             counts = self._count()
             seen = {health: counts.by_state.get(State(health.value), 0) for health in DemoState}
-            # somebody paused or deleted some: then nothing says what states are meant
+            # some were paused or deleted: their final states are not known
             is_altered = sum(seen.values()) + counts.by_state.get(State.NEW, 0) != meant.total()
             as_meant = is_altered or seen == {health: meant[health] for health in DemoState}
             settled = as_meant and not account.missed and not any(ending.problem for ending in endings)
