@@ -10,18 +10,13 @@ EMITTED_TO = Gauge(
 )
 LATENESS = Histogram(
     "everwatch_sweep_lateness_seconds",
-    "Seconds from a sweep's scheduled time to the broker's acknowledgement, sweeps without ticks left out.",
+    "Delay of the broker's acknowledgement of a sweep with ticks behind the instant up to which it emits.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 )
 SKIPPED = Counter(
     "everwatch_skipped_ticks",
     "Ticks reported as skipped instead of emitted, by cause: misfire (an outage), refused (by the broker).",
     ["cause"],
-)
-REBALANCE = Histogram(
-    "everwatch_rebalance_seconds",
-    "Duration of rebalances: from the revocation until the assigned partitions emit ticks.",
-    buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
 )
 MONITORS = Gauge(
     "everwatch_monitors",
@@ -33,7 +28,6 @@ UNANSWERED = Gauge(
     "Seconds for which ticks have gone to executors and no result has come back.",
     ["partition"],
 )
-RECORDS_TAKEN = Counter("everwatch_lane_records", "Records that a batch consumer has read.", ["topic"])
 UNDECODABLE = Gauge(
     "everwatch_undecodable_entries",
     "Table entries that cannot be decoded and are passed over.",
@@ -45,6 +39,10 @@ FOREIGN = Counter(
 RECOVERED = Counter("everwatch_recovery_records", "Changelog records read in bulk.")
 RECOVERY_LEFT = Gauge(
     "everwatch_recovery_left_records", "Upper bound of the changelog records that bulk recovery has still to read."
+)
+STANDBY_LAG = Gauge("everwatch_standby_lag_records", "Changelog records that the standby copies here lack.")
+ROCKSDB = Gauge(
+    "everwatch_rocksdb_bytes", "Bytes of the tables in RocksDB: tables (files on disk), memtables, cache.", ["what"]
 )
 
 

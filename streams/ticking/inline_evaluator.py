@@ -113,9 +113,7 @@ class InlineEvaluator:
         manual: bool = False,
     ) -> None:
         outcome = self._outcome(partition, monitor, max(scheduled_at, now))
-        run = InlineRun(
-            monitor.user_id, monitor.monitor_id, scheduled_at, monitor.spec.kind, monitor.version, attempt, manual
-        )
+        run = InlineRun.of(monitor, scheduled_at, attempt, manual=manual)
         self._send(
             partition,
             self._results.build(run, outcome, now),
@@ -133,7 +131,7 @@ class InlineEvaluator:
         except InvalidInput as error:
             return Outcome(Status.FAILURE, str(error))
         except Exception as error:  # a kind of another package may fail in any way, and harms only its monitors
-            self._results.report_fault(monitor.spec.kind, error)
+            self._results.report_fault(InlineRun.of(monitor, at), error)
             return Outcome(Status.FAILURE, f"the kind {monitor.spec.kind!r} failed: {type(error).__name__}: {error}")
         return outcome
 

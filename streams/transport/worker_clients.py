@@ -11,19 +11,12 @@ from everwatch.core.config import Settings
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.progress import Noted, read_progress
+from everwatch.kafka.to_end import BULK
 from everwatch.kafka.topics import Topics, largest_batch, topic_id
 from everwatch.kafka.unreadable_batches import PROBING
 
 # the broker gathers single records into larger fetches: a fetch costs more than handling a record
 GATHERING: dict[str, object] = {"fetch.min.bytes": 512 * 1024, "fetch.wait.max.ms": 250}
-# for topics that only workers write and that are read in bulk; at the end of a partition the broker must not wait for
-# more records, as this consumer is told of the end
-BULK: dict[str, object] = {
-    "enable.partition.eof": True,
-    "fetch.wait.max.ms": 10,
-    "fetch.max.bytes": 16 * 1024 * 1024,
-    "max.partition.fetch.bytes": 1024 * 1024,
-}
 
 
 class WorkerClients:

@@ -259,6 +259,12 @@ def test_a_result_delivered_by_two_records_is_held_once_as_it_came_first(feed: F
     assert (stored.result.executor, stored.stored_at, stored.deliveries) == ("e1", 9_000, 3)
 
 
+def test_the_volume_says_how_old_the_oldest_results_are(feed: Feed) -> None:
+    assert feed.store.volume().oldest_results == 0
+    feed.results(result(40 * DAY), result(41 * DAY))
+    assert feed.store.volume()._replace(size=0) == (0, 40 * DAY, 0)
+
+
 def test_a_replayed_batch_changes_nothing(feed: Feed) -> None:
     batch = feed.results(result(1 * MINUTE), result(2 * MINUTE))
     feed.store.apply(batch)

@@ -28,7 +28,7 @@ def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text(RULES)
     monkeypatch.setenv("EVERWATCH_NOTIFY_FILE", str(path))
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     return path
 
 

@@ -27,7 +27,7 @@ def kafka(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MemoryKafka:
     for topic in ("signals", "signups"):
         kafka.create(topic)
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     monkeypatch.setattr(sending, "clients_of", lambda _: MemoryClients(kafka))
     return kafka
 

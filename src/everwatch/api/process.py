@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 
 from confluent_kafka import Producer
 
@@ -11,6 +11,7 @@ from everwatch.api.access import Access
 from everwatch.api.address import address_of, is_loopback
 from everwatch.api.alerting import NotifierDatabase
 from everwatch.api.auditing import AuditLog
+from everwatch.api.backup_age import LOOK_EVERY_S, measure_backup
 from everwatch.api.commanding import KafkaCommands
 from everwatch.api.console_routes import CONSOLE
 from everwatch.api.database import Database, wait_for_position
@@ -41,11 +42,13 @@ from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kafka.redrive import Redriver
 from everwatch.kafka.replaying import replay
 from everwatch.kafka.topics import Topics
+from everwatch.kafka.trials import KafkaTrials
 from everwatch.kinds.execution.config_secrets import config_secrets
 from everwatch.model import Priority
 from everwatch.notifier.storage import open_existing
 from everwatch.plans.plans_file import PlansFile
 from everwatch.processes import Process
+from everwatch.processes.periodic import Periodic
 from everwatch.store.sql_reader import open_reader
 
 DELIVERED_WITHIN_MS = 8_000
@@ -106,7 +109,12 @@ class Api(Process):
         self._database = database = Database(lambda: open_reader(self.settings), self.clock)
         self._alerts = alerts = NotifierDatabase(lambda: open_existing(self.settings), self.clock, threads=1)
         changelog = self._topics.monitors_changelog
-        services = self._services(database, alerts, commands, producer)
+        trials = KafkaTrials(self._topics, producer)
+        await self._follow({self._topics.trial_results: Start.END}, trials.take)
+        services = self._services(database, alerts, commands, producer, trials)
+        if self.settings.backup_dir is not None:
+            look = partial(measure_backup, self.settings.backup_dir)
+            self.begin("backups", Periodic(look, LOOK_EVERY_S, self.fail).run())
         runner = JobRunner(
             self.settings.instance,
             self._jobs,
@@ -152,7 +160,12 @@ class Api(Process):
         self._sock.close()
 
     def _services(
-        self, database: Database, alerts: NotifierDatabase, commands: KafkaCommands, producer: AcknowledgingProducer
+        self,
+        database: Database,
+        alerts: NotifierDatabase,
+        commands: KafkaCommands,
+        producer: AcknowledgingProducer,
+        trials: KafkaTrials,
     ) -> Services:
         file = self.settings.plans_file
         plans = None if file is None else PlansFile(file)
@@ -191,6 +204,8 @@ class Api(Process):
             ),
             self._jobs,
             JobWriter(producer, self._topics.jobs, self._jobs),
+            self._topics.incidents,
+            trials,
         )
 
     async def _follow_events(self, take: OnRecords) -> Following:

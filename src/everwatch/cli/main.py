@@ -80,7 +80,11 @@ COMMANDS = (
         "signup", USE, "signup:signup", "Sign users up; signing up again changes what is registered.", CommandReach.API
     ),
     ListedCommand(
-        "monitor", USE, "monitor:app", "Put, change, pause, resume, run, delete and list monitors.", CommandReach.API
+        "monitor",
+        USE,
+        "monitor:app",
+        "Put, try, change, pause, resume, run, delete and list monitors.",
+        CommandReach.API,
     ),
     ListedCommand("task", USE, "task:app", "Create, cancel, list and count delayed tasks.", CommandReach.API),
     ListedCommand(
@@ -149,6 +153,18 @@ COMMANDS = (
         "audit:audit",
         "Recompute what should have fired and hold it against the database; exit status 1 if anything is wrong.",
     ),
+    ListedCommand(
+        "backup",
+        OPERATE,
+        "backup:app",
+        "Back up topics, offsets and the database into a folder, with proof of what is in it.",
+    ),
+    ListedCommand(
+        "restore",
+        OPERATE,
+        "restore:restore",
+        "Restore a backup into empty topics and a new database, and compare what is there with what was backed up.",
+    ),
     ListedCommand("db", OPERATE, "db:app", "Show what the database holds, and what is deleted next; roll-ups."),
     ListedCommand(
         "secrets",
@@ -194,7 +210,7 @@ app = typer.Typer(
     " `EVERWATCH_…`; see docs/operations.md.",
     epilog="Exit status: 0 all well, 1 a check failed, 2 wrong usage or setting, 3 no broker, 4 topics do not fit,"
     " 5 embedded Kafka, 6 database, 7 folder in use, 8 TLS, 9 authentication, 10 an ACL, 11 lost changelog,"
-    " 130 interrupted.",
+    " 12 schema registry, 130 interrupted.",
 )
 for listed in COMMANDS:
     list_command(app, listed)

@@ -40,9 +40,9 @@ class ResultSender:
         result = self._results.build(ticks[0], outcome, self._clock.now_ms(), skipped=stretch)
         self._send(result, ticks[0].partition, on_delivered)
 
-    def report_fault(self, kind: str, error: BaseException) -> None:
+    def report_fault(self, tick: Tick, error: BaseException) -> None:
         """Log an error that a kind should have handled."""
-        self._results.report_fault(kind, error)
+        self._results.report_fault(tick, error)
 
     def _send(self, result: Result, partition: int, on_delivered: OnDelivered) -> None:
         self._outbox.send(

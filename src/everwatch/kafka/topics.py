@@ -1,7 +1,8 @@
 """The topics Everwatch lives on: their names, their settings, creating and checking them."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -18,6 +19,7 @@ from everwatch.kafka.permission_check import hidden_topics
 from everwatch.model import Priority
 
 HOUR_MS = 3_600_000
+NO_CONFIGS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 _NO_TOPIC_IDS = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._UNSUPPORTED_FEATURE})
 # how long compacted topics still tell of a deletion: who was away for longer has to read them anew
 DELETIONS_KEPT_MS = 7 * 24 * HOUR_MS
@@ -45,6 +47,9 @@ class Topics:
     access: str
     audit: str
     jobs: str
+    incidents: str
+    trials: str
+    trial_results: str
     monitors_changelog: str
 
     @classmethod
@@ -67,6 +72,9 @@ class Topics:
             access=f"{prefix}access",
             audit=f"{prefix}audit",
             jobs=f"{prefix}jobs",
+            incidents=f"{prefix}incidents",
+            trials=f"{prefix}trials",
+            trial_results=f"{prefix}trial-results",
             monitors_changelog=f"{settings.application}-monitors-changelog",
         )
 
@@ -78,6 +86,11 @@ class Topics:
     def all(self) -> tuple[str, ...]:
         """Every topic, in the order in which they are listed."""
         return tuple(getattr(self, each.name) for each in fields(self))
+
+    @property
+    def by_name(self) -> dict[str, str]:
+        """Every topic by its name without prefix, as these fields are called."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -137,6 +150,10 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
         topics.access: compacted,
         topics.audit: kept(30 * 24),
         topics.jobs: compacted,
+        topics.incidents: kept(168),
+        # somebody waits for it now
+        topics.trials: kept(1),
+        topics.trial_results: kept(1),
         topics.monitors_changelog: compacted,
     }
     return [
@@ -194,8 +211,12 @@ def expect_topic(admin: Admin, settings: Settings, name: str, *, timeout_s: floa
     return found
 
 
-def ensure_topics(admin: Admin, settings: Settings, *, timeout_s: float = 30) -> list[TopicState]:
+def ensure_topics(
+    admin: Admin, settings: Settings, *, configs: Mapping[str, Mapping[str, str]] = NO_CONFIGS, timeout_s: float = 30
+) -> list[TopicState]:
     """Create what is missing; doing it twice, or from two processes at once, is doing it once.
+
+    ``configs``: configuration by topic that new topics get over what is planned.
 
     Raises TopicMismatch when a topic exists with another partition count, BrokerUnavailable when no broker answers,
     AccessError when one refuses.
@@ -204,7 +225,11 @@ def ensure_topics(admin: Admin, settings: Settings, *, timeout_s: float = 30) ->
     for state in before.values():
         if state.hidden:
             raise PermissionMissing(state.problem)
-    missing = [plan for plan in plan_topics(settings) if before[plan.name].partitions == 0]
+    missing = [
+        replace(plan, config=plan.config | dict(configs.get(plan.name, {})))
+        for plan in plan_topics(settings)
+        if before[plan.name].partitions == 0
+    ]
     created = set(_create(admin, missing, timeout_s)) if missing else set()
     after = _settled(admin, settings, timeout_s) if missing else list(before.values())
     if wrong := problems_of(after, settings):

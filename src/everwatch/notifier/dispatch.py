@@ -21,6 +21,7 @@ from everwatch.notifier.retrying import GONE_AFTER_FAILURES, GONE_AFTER_MS, Circ
 from everwatch.notifier.routes import AlertRoute, Audience, Doubt, NoAddress, Relay, Rules, channel_id_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.storage import Storage, Work
+from everwatch.observability.logs import labelled
 from everwatch.plans.placeholders import Given
 
 logger = logging.getLogger(__name__)
@@ -246,7 +247,12 @@ class Dispatcher:
                 outcome = await self._http.send(address, delivery.message, from_user=from_user)
         except Exception as error:
             # a sender that fails must not stop the others, nor this message
-            logger.exception("sending %s by route %s failed", delivery.delivery_id, route.name)
+            logger.exception(
+                "sending %s by route %s failed",
+                delivery.delivery_id,
+                route.name,
+                extra=labelled(route=route.name, user=delivery.user_id),
+            )
             outcome = AttemptOutcome(Verdict.FAILED, f"{type(error).__name__} within Everwatch; see the notifier's log")
         ATTEMPTS.labels(delivery.sender, outcome.verdict.value).inc()
         self._done.append(_Done(begun, outcome))
@@ -326,6 +332,12 @@ def _channels_after(work: Work, failed: list[_Done], now: int) -> dict[str, Chan
         )
         disabled_at = before.disabled_at or (now if gone else 0)
         if disabled_at and not before.disabled_at:
-            logger.warning("route %s gives up the address %s: %s", route.name, shown, outcome.reason)
+            logger.warning(
+                "route %s gives up the address %s: %s",
+                route.name,
+                shown,
+                outcome.reason,
+                extra=labelled(route=route.name, user=begun.delivery.user_id),
+            )
         known[channel_id] = before._replace(failures=failures, disabled_at=disabled_at, reason=outcome.reason)
     return known

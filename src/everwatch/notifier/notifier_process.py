@@ -36,6 +36,7 @@ from everwatch.notifier.senders.mail import MailSender
 from everwatch.notifier.senders.over_http import HttpSender
 from everwatch.notifier.storage import SCHEMA, Storage, database_url_of, open_storage
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.observability.metrics import INPUT_LAG
 from everwatch.processes import Process
 from everwatch.store.database import as_writer
 from everwatch.store.interface import StoreBusy
@@ -116,7 +117,7 @@ class Notifier(Process):
         """Take in, plan and send until the process stops."""
         assert self._storage is not None
         assert self._dispatcher is not None
-        topics = [self._topics.transitions, self._topics.monitors_changelog]
+        topics = [self._topics.transitions, self._topics.monitors_changelog, self._topics.incidents]
         self._source = Source(
             self.settings,
             KafkaClients(self.settings, self._bootstrap_servers),
@@ -154,6 +155,8 @@ class Notifier(Process):
 
     async def _take(self, source: Source) -> None:
         records, unreadable, lost = await self._while_busy(lambda: asyncio.to_thread(source.take, MOST_RECORDS, WAIT_S))
+        first_ms = records[0].timestamp_ms if records else 0
+        INPUT_LAG.labels(self._topics.transitions).set(max(0, self.clock.now_ms() - first_ms) / 1000 if records else 0)
         for each in unreadable:
             # the sink reads the same topics and puts it into the dead letters; the next record has its offset
             self._complain("unreadable", f"{each.topic}, partition {each.partition}: {each.refusal}")
@@ -177,7 +180,7 @@ class Notifier(Process):
         """Take records in with their offsets; ``empty``: the offsets alone, of what the database does not take."""
         batch = await asyncio.to_thread(build_batch, part, self._topics, self.clock.now_ms())
         if empty:
-            batch = batch._replace(transitions=[], entries=[])
+            batch = batch._replace(transitions=[], entries=[], requests=[])
         for record, error in batch.refused:
             REFUSED.inc()
             self._complain("refused", f"{record.topic}, partition {record.partition}, offset {record.offset}: {error}")

@@ -27,9 +27,8 @@ from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.metrics import POISON
 from everwatch.plans.plans_file import PlansFile
 from everwatch.processes import Process
-from everwatch.processes.metrics import measure_disk
 from everwatch.sink.batch_builder import build_batch
-from everwatch.sink.metrics import BATCH, BATCH_RECORDS, DELAY, DELETED, LAG, RECORDS, RETRIES
+from everwatch.sink.metrics import BATCH, BATCH_RECORDS, DELAY, DELETED, LAG, RECORDS, RETRIES, measure
 from everwatch.store import Partition, ResultStore, SinkBatch, StoreBusy, open_store
 from everwatch.store.database import as_writer
 from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
@@ -99,10 +98,8 @@ class Sink(Process):
             self._claim.close()
 
     def measure(self) -> None:
-        """Set the gauges of lag and disk."""
+        """Set the gauge of the lag."""
         LAG.set(self._storing.lag_ms() / 1000 if self._storing else 0)
-        if not self.settings.database:
-            measure_disk(self.settings.data_dir)
 
     def _why_not_assigned(self) -> str:
         is_member = self._storing is not None and self._storing.is_member
@@ -227,6 +224,7 @@ class _Sink:
             # a file that is wrong changes nothing, and is logged once
             self._plans.look()
             keeping = PlanKeeping.of(self._plans.current.keep_days)
+        measure(self._store.volume())
         return self._store.trim(self._clock.now_ms(), most, keeping)
 
     async def _store_part(self, part: Sequence[Record]) -> Mapping[Partition, int]:

@@ -186,7 +186,7 @@ def revision_of(connection: Connection, schema: Schema = MAIN) -> str | None:
     if not inspect(connection).has_table(schema.version_table):
         return None
     found = select(literal_column("version_num", String)).select_from(table(schema.version_table))
-    revision: str | None = connection.execute(found).scalar_one_or_none()
+    revision: str | None = connection.scalar(found)
     return revision
 
 

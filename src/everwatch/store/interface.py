@@ -29,6 +29,7 @@ from everwatch.store.sink_batch import SinkBatch
 from everwatch.store.stored_values import (
     CatalogueCounts,
     Counts,
+    DatabaseVolume,
     Identity,
     ListedUser,
     StoredResult,
@@ -96,6 +97,10 @@ class ResultStore(Protocol):
         changes and failures only, if the settings say so. Returns about how many rows were looked at or went, 0 when
         nothing is too old. Raises StoreError, StoreBusy.
         """
+        ...
+
+    def volume(self) -> DatabaseVolume:
+        """How large and how old the database is; costs little however much there is. Raises StoreError, StoreBusy."""
         ...
 
     def rebuild_rollups(self, from_ms: int, after: str = "", most: int = 50_000) -> str | None:

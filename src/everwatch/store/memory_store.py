@@ -23,7 +23,7 @@ from everwatch.store.rollups import Key, Merged, ResultChanges, Since, additions
 from everwatch.store.row_mapping import result_row
 from everwatch.store.sink_batch import CatalogueEntry, Received, SinkBatch
 from everwatch.store.sketch import LONGEST_TEXT, compacted
-from everwatch.store.stored_values import StoredResult, Stretch
+from everwatch.store.stored_values import DatabaseVolume, StoredResult, Stretch
 from everwatch.store.task_records import cancelled, following, is_first, task_of
 
 # what begins no id
@@ -131,6 +131,9 @@ class MemoryStore(MemoryReader):
             self._forget(old)
             deleted += len(old)
         return deleted + self._condense(now, most) + self._thin(now)
+
+    def volume(self) -> DatabaseVolume:
+        return DatabaseVolume(0, min((one.result.scheduled_at for one in self._results.values()), default=0), 0)
 
     def rebuild_rollups(self, from_ms: int, after: str = "", most: int = 50_000) -> str | None:
         begin = first_day(from_ms, {RESULTS_FROM: self._results_from})

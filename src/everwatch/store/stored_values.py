@@ -119,3 +119,15 @@ class Counts(msgspec.Struct, frozen=True):
     monitors: int
     by_state: dict[State, int]
     results: int
+
+
+class DatabaseVolume(NamedTuple):
+    """Size of the database, bytes on disk, and figures of its age.
+
+    ``oldest_results``: when the oldest day of results begins (PostgreSQL), or the oldest result was due (SQLite), ms;
+    0: there are none. ``backed_up_at``: when the newest backup ended, ms; 0: there was none.
+    """
+
+    size: int
+    oldest_results: int
+    backed_up_at: int

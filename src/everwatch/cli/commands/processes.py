@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from everwatch.cli.support.child_processes import Children
+from everwatch.cli.support.embedded_broker import start_broker
+from everwatch.cli.support.metrics_port import MetricsPort
 from everwatch.cli.support.options import Bootstrap, DataDir, prepare_data_folder, ready_broker, settings_of
 from everwatch.cli.support.stop_signals import stop_when_signalled
 from everwatch.core.clock import SystemClock
@@ -137,7 +139,6 @@ def kafka(
 
     Example: `everwatch kafka --data-dir ./state --port 19092`
     """
-    from everwatch.cli.support.embedded_broker import start_broker
 
     settings = settings_of(data_dir, kafka_port=port)
     stop = stop_when_signalled()
@@ -179,15 +180,17 @@ def _share(settings: Settings, bootstrap_servers: str, shares: list[dict[str, st
     common = {
         "EVERWATCH_DATA_DIR": str(settings.data_dir),
         "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers,
-        # one port cannot serve several processes
-        "EVERWATCH_METRICS_PORT": "0",
     }
+    metrics = MetricsPort(settings)
     try:
+        metrics.open()
         for number, share in enumerate(shares, 1):
             command = [sys.executable, "-m", "everwatch", "executor", "--stop-with-parent"]
-            children.start(f"executor process {number}", command, common | share)
+            own = metrics.environment_of("executor", number)
+            children.start(f"executor process {number}", command, common | share | own)
         while not stop.wait(1.0):
             for sentence in children.look_after():
                 typer.echo(f"everwatch: {sentence}", err=True)
     finally:
         children.stop()
+        metrics.close()

@@ -36,10 +36,11 @@ def up(data_dir: DataDir = None, bootstrap_servers: Bootstrap = None) -> None:
             local.start(name)
         api = local.start_api()
         console.print(f"Console: {api.link}  (opens once, within 10 minutes)", soft_wrap=True)
-        console.print(f"Everwatch is up. Kafka: {local.bootstrap_servers}  Data: {settings.data_dir}")
-        console.print(f"Database: {local.shown_database}  Logs: {local.log_folder}")
+        console.print(f"Everwatch is up. Kafka: {local.bootstrap_servers}  Data: {settings.data_dir}", soft_wrap=True)
+        console.print(f"Database: {local.shown_database}  Logs: {local.log_folder}", soft_wrap=True)
         console.print(f"API: {api.address}  Token of an administrator: {api.token}", soft_wrap=True)
-        console.print("Sign a user up: everwatch signup u-1 --http https://example.com --every 30s   Stop: Ctrl-C")
+        console.print("Sign a user up: everwatch signup u-1 --http https://example.com --every 30s")
+        console.print("Stop: Ctrl-C")
         while not stop.wait(0.5):
             for sentence in local.look_after():
                 console.print(sentence)

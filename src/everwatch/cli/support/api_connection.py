@@ -21,6 +21,8 @@ AT_ONCE = 1_000
 LONGEST_WAIT_S = 30
 """Seconds that the API waits for workers at most."""
 LOOK_AGAIN_S = 0.5
+PATIENCE_S = 8.0
+"""Seconds for which a request is sent again: a person waits for the command, so it is less than in a program."""
 _REFUSED_AT = 400
 REFUSALS = (403, 404, 409, 412, 413, 422)
 """Statuses that say that a command was refused, and not that it could not be sent."""
@@ -29,7 +31,7 @@ REFUSALS = (403, 404, 409, 412, 413, 422)
 @contextmanager
 def api_client(settings: Settings) -> Iterator[Client]:
     """The client of the API that the settings name. Raises SettingsError for an address that is none."""
-    with Client(settings.api_url, settings.api_token.get_secret_value()) as client:
+    with Client(settings.api_url, settings.api_token.get_secret_value(), patience_s=PATIENCE_S) as client:
         yield client
 
 

@@ -1,15 +1,16 @@
 """The one builder of results, for executed and for inline kinds: what is cut, what counts as skipped, what is sent."""
 
 import logging
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import msgspec
 
 from everwatch.core.clock import Clock
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
-from everwatch.model import Outcome, Result, Status
+from everwatch.model import Monitor, Outcome, Result, Status
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.observability.logs import labelled
 
 logger = logging.getLogger(__name__)
 LONGEST_REASON = 1_000
@@ -45,6 +46,12 @@ class InlineRun(NamedTuple):
     version: int
     attempt: int = 1
     manual: bool = False
+
+    @classmethod
+    def of(cls, monitor: Monitor, scheduled_at: int, attempt: int = 1, *, manual: bool = False) -> Self:
+        """Return the run of a monitor for an instant."""
+        spec = monitor.spec
+        return cls(monitor.user_id, monitor.monitor_id, scheduled_at, spec.kind, monitor.version, attempt, manual)
 
 
 class ResultBuilder:
@@ -102,7 +109,7 @@ class ResultBuilder:
                 )
             return data
         except Exception as error:  # e.g. timings of a kind of another package that are not numbers
-            self.report_fault(result.kind, error)
+            self.report_fault(result, error)
             plain = msgspec.structs.replace(
                 result,
                 status=Status.FAILURE,
@@ -114,7 +121,10 @@ class ResultBuilder:
             )
             return codec.encode_result(plain, self._format)
 
-    def report_fault(self, kind: str, error: BaseException) -> None:
+    def report_fault(self, run: Run, error: BaseException) -> None:
         """Log, with its traceback, an error that a kind should have handled; once a minute for each kind and class."""
-        if self._throttle.may_say((kind, type(error))):
-            logger.error("the kind '%s' failed unexpectedly (logged once a minute)", kind, exc_info=error)
+        if self._throttle.may_say((run.kind, type(error))):
+            about = labelled(user=run.user_id, monitor=run.monitor_id, tick=run.scheduled_at, kind=run.kind)
+            logger.error(
+                "the kind '%s' failed unexpectedly (logged once a minute)", run.kind, exc_info=error, extra=about
+            )
