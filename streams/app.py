@@ -38,7 +38,7 @@ class App(faust.App):
     unread: Set[str]
 
     async def on_stop(self) -> None:
-        """Faust calls this when the worker is told to stop."""
+        """Stop the engine, leave the group, then stop Faust; Faust calls this."""
         await self.engine.stop()
         if self._consumer is not None and not self.crashed:
             await leave_group(self._consumer)

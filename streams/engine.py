@@ -147,7 +147,7 @@ class Engine(Service):
         self._sender = BatchSender(self._clients.batch_producer)
         await self._sender.start()
         self.planner.largest_batch = await asyncio.to_thread(self._clients.largest_tick_batch)
-        self.writer = Writer(self.table, self.outbox, self.logs, self.partitions, self.partitions.calm)
+        self.writer = Writer(self.table, self.outbox, self.logs, self.partitions, self.partitions.caught_up)
         replies = Replies(self.outbox, topics, clock, settings.output_format)
         rejected = self.rejected = RejectedInputs(
             DeadLetters(self.outbox, topics, clock, "worker"), replies, self.outbox
@@ -190,7 +190,7 @@ class Engine(Service):
         self.ready.set()
 
     async def on_stop(self) -> None:
-        """Let go of everything, in order; what was accepted is durable or will be read again."""
+        """Close all parts in order; accepted inputs are durable or will be read again."""
         if not self.ready.is_set():
             return
         self.ownership.end_rebalance()

@@ -5,7 +5,9 @@ from functools import cache
 from prometheus_client import Counter, Gauge, Histogram
 
 TICKS = Counter("everwatch_ticks", "Ticks that the broker has acknowledged.", ["way"])
-EMITTED_TO = Gauge("everwatch_emitted_to_seconds", "Everything due up to then is emitted, Unix time.", ["partition"])
+EMITTED_TO = Gauge(
+    "everwatch_emitted_to_seconds", "Instant up to which every due tick is emitted, Unix time.", ["partition"]
+)
 LATENESS = Histogram(
     "everwatch_sweep_lateness_seconds",
     "Delay of the broker's acknowledgement of a sweep with ticks behind the instant up to which it emits.",
@@ -17,22 +19,26 @@ SKIPPED = Counter(
     ["cause"],
 )
 MONITORS = Gauge(
-    "everwatch_monitors", "Monitors in the timetable, paused ones and tasks of later not counted.", ["partition"]
+    "everwatch_monitors",
+    "Monitors in the timetable; paused ones and tasks beyond the look-ahead horizon are not in it.",
+    ["partition"],
 )
 UNANSWERED = Gauge(
     "everwatch_unanswered_seconds",
-    "How long ticks have gone out to executors without a single result.",
+    "Seconds for which ticks have gone to executors and no result has come back.",
     ["partition"],
 )
 UNDECODABLE = Gauge(
     "everwatch_undecodable_entries",
-    "Entries of the table that are passed over, as they cannot be decoded.",
+    "Table entries that cannot be decoded and are passed over.",
     ["partition"],
 )
-FOREIGN = Counter("everwatch_foreign_changelog_records", "Changelog records passed over, whose keys no entry has.")
+FOREIGN = Counter(
+    "everwatch_foreign_changelog_records", "Changelog records passed over because their key is not one of an entry."
+)
 RECOVERED = Counter("everwatch_recovery_records", "Changelog records read in bulk.")
 RECOVERY_LEFT = Gauge(
-    "everwatch_recovery_left_records", "Upper bound of the changelog records that recovery has still to read in bulk."
+    "everwatch_recovery_left_records", "Upper bound of the changelog records that bulk recovery has still to read."
 )
 STANDBY_LAG = Gauge("everwatch_standby_lag_records", "Changelog records that the standby copies here lack.")
 ROCKSDB = Gauge(
@@ -50,7 +56,7 @@ def gauges_of(partition: int) -> tuple[Gauge, Gauge, Gauge]:
 
 
 def remove_gauges_of(partition: int) -> None:
-    """Remove the metrics of a partition that is another worker's now: a sum would count them twice."""
+    """Remove the metrics of a partition that another worker owns now: a sum would count them twice."""
     for gauge in (EMITTED_TO, MONITORS, UNANSWERED, UNDECODABLE):
         gauge.remove_by_labels({"partition": str(partition)})
     gauges_of.cache_clear()

@@ -3,7 +3,7 @@
 Faust's group protocol decides which worker owns which partition. Here is what follows: changes stop when a rebalance
 begins; partitions that went are closed; of new ones earlier owners are fenced, the table is brought up to date, the
 timetable is built, and then their inputs are read. Every step that waits looks afterwards whether a rebalance has begun
-meanwhile (``era``).
+meanwhile (``rebalance_number``).
 """
 
 import asyncio
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 PATIENCE_S = 3.0
 UNREADABLE_LOOKED_AT_EVERY_S = 30.0
 REJOIN_AFTER_S = 1.0
-# a rebalance waits for a member that died for one session timeout; ticks go on for so many without an assignment
+# session timeouts for which ticks go on without an assignment: a rebalance waits one for a member that died
 SESSIONS = 2
 
 
@@ -92,7 +92,7 @@ class Ownership:
         self._changelog = Topics.of(settings).monitors_changelog
         self._session_timeout_ms = settings.session_timeout_ms
         # counts rebalances
-        self._era = 0
+        self._rebalance_number = 0
         # held while partitions are opened or closed
         self.switch = asyncio.Lock()
         # units of work may change the monitors of the partitions that are open
@@ -107,6 +107,10 @@ class Ownership:
         self._unreadable: frozenset[int] = frozenset()
         # how far ticks were emitted when partitions were brought up to date, ms
         self._progress_found: dict[int, int] = {}
+
+    def _is_current(self, rebalance_number: int) -> bool:
+        """Tell whether no rebalance has begun since this one."""
+        return rebalance_number == self._rebalance_number
 
     async def pause(self, patience_s: float = PATIENCE_S) -> None:
         """Stop changes, as a rebalance has begun; ticks go on.
@@ -135,7 +139,7 @@ class Ownership:
         self._logs.fence(numbers, generation)
         self.end_rebalance()
         self._rebalances.assigned(is_over=False)
-        self._opening = asyncio.create_task(self._open(numbers, self._era), name="opening")
+        self._opening = asyncio.create_task(self._open(numbers, self._rebalance_number), name="opening")
 
     def end_rebalance(self) -> None:
         """Wait for the end of a rebalance no longer."""
@@ -156,7 +160,7 @@ class Ownership:
     def _let_go(self) -> None:
         self._partitions.abandon()
         self._logs.renew()
-        logger.warning("partitions are let go although the broker has not acknowledged everything")
+        logger.warning("partitions are given up although the broker has not acknowledged everything")
 
     def _give_up(self) -> None:
         if self._partitions.owned:
@@ -176,18 +180,18 @@ class Ownership:
         if self._opening is not None:
             await asyncio.shield(self._opening)
 
-    async def _open(self, numbers: set[int], era: int) -> None:
+    async def _open(self, numbers: set[int], rebalance_number: int) -> None:
         """Read what the local tables of new partitions lack, own the partitions, and open their batch consumers.
 
         Waits for a broker that is away.
         """
         await self._host.ready.wait()
         opened = caught_up = self._rejoining = False
-        while era == self._era and not self._host.should_stop:
+        while self._is_current(rebalance_number) and not self._host.should_stop:
             try:
-                caught_up = caught_up or await self._catch_up(numbers, era)
+                caught_up = caught_up or await self._catch_up(numbers, rebalance_number)
                 async with self.switch:
-                    if era != self._era or not caught_up:
+                    if not self._is_current(rebalance_number) or not caught_up:
                         return
                     readable = numbers - self._unreadable
                     self.may_change = opened = opened or await self._partitions.open(readable)
@@ -195,9 +199,9 @@ class Ownership:
                 # waiting, and no other topic
                 if opened:
                     self._rebalances.over()
-                    await self._open_batch_consumers(readable, era)
+                    await self._open_batch_consumers(readable, rebalance_number)
                 if self._unreadable:
-                    self._host.add_future(self._look_again(self._unreadable, era))
+                    self._host.add_future(self._look_again(self._unreadable, rebalance_number))
                 return
             except PartitionLost:
                 return  # assigned anew meanwhile
@@ -209,11 +213,11 @@ class Ownership:
                 logger.warning("partitions cannot be opened yet: %s", error)
                 await self._host.sleep(1.0)
 
-    async def _open_batch_consumers(self, numbers: set[int], era: int) -> None:
+    async def _open_batch_consumers(self, numbers: set[int], rebalance_number: int) -> None:
         """Open every batch consumer that can be opened. Raises what keeps another one closed."""
 
         async def open_batch_consumer(batch_consumer: BatchConsumer) -> None:
-            if era == self._era and not batch_consumer.is_open:
+            if self._is_current(rebalance_number) and not batch_consumer.is_open:
                 await batch_consumer.open(numbers)
 
         outcomes = await asyncio.gather(*map(open_batch_consumer, self._inputs), return_exceptions=True)
@@ -221,14 +225,14 @@ class Ownership:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    async def _look_again(self, numbers: Set[int], era: int) -> None:
+    async def _look_again(self, numbers: Set[int], rebalance_number: int) -> None:
         """Wait until the changelog of these partitions can be read, from another replica perhaps; then join again."""
-        while era == self._era and not self._host.should_stop:
+        while self._is_current(rebalance_number) and not self._host.should_stop:
             await self._host.sleep(UNREADABLE_LOOKED_AT_EVERY_S)
             try:
-                if era == self._era and await self._catch_up(set(numbers), era) and not self._unreadable:
+                if await self._catch_up(set(numbers), rebalance_number) and not self._unreadable:
                     self._rejoining = True
-                    await self.join_again(era)
+                    await self.join_again(rebalance_number)
                     return
             except PartitionLost:
                 return  # assigned anew meanwhile
@@ -238,10 +242,10 @@ class Ownership:
             except (BrokerUnavailable, KafkaException) as error:
                 logger.warning("the changelog of partitions %s cannot be read yet: %s", sorted(numbers), error)
 
-    async def _catch_up(self, numbers: set[int], era: int) -> bool:
+    async def _catch_up(self, numbers: set[int], rebalance_number: int) -> bool:
         """Fence earlier owners, then bring the local tables up to date; False if a rebalance interrupts it."""
         await self._logs.fenced(numbers)
-        if era != self._era:
+        if not self._is_current(rebalance_number):
             return False  # a rebalance that began meanwhile cancelled only what was under way
         missing = numbers - self._partitions.owned
         self._unreadable = frozenset()
@@ -277,7 +281,7 @@ class Ownership:
     @asynccontextmanager
     async def _changes_stopped(self, patience_s: float) -> AsyncIterator[bool]:
         """Stop reading inputs and opening partitions; gives False if units of work are still under way afterwards."""
-        self._era += 1
+        self._rebalance_number += 1
         self.may_change = False
         self._partitions.invalidate()
         if self._catching_up is not None:
@@ -314,13 +318,13 @@ class Ownership:
                 number,
                 extra=labelled(partition=number),
             )
-            self._host.add_future(self.join_again(self._era))
+            self._host.add_future(self.join_again(self._rebalance_number))
 
-    async def join_again(self, era: int) -> None:
-        """Have the group assign its partitions anew, unless a rebalance has begun since ``era``."""
+    async def join_again(self, rebalance_number: int) -> None:
+        """Have the group assign its partitions anew, unless a rebalance has begun since this one."""
         # a worker that has lost its session finds out by itself, as a rule within this time
         await self._host.sleep(REJOIN_AFTER_S)
-        if era == self._era and not self._host.should_stop:
+        if self._is_current(rebalance_number) and not self._host.should_stop:
             await self._host.join_group()
 
     async def progress(self, numbers: Iterable[int]) -> dict[int, int]:

@@ -72,7 +72,7 @@ class Worker(Process):
         self._raise_reason()
 
     async def stop(self) -> None:
-        """Stop the engine, then Faust; let go of the folder."""
+        """Stop the engine, then Faust; release the folder."""
         try:
             if self._running is not None and self._services is not None:
                 await self._services.stop()

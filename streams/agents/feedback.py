@@ -30,7 +30,7 @@ class Feedback:
     """Judges monitors by their results, each batch as one durable unit of work.
 
     A batch in which every monitor stays as it is writes nothing and waits for nothing; of a result that changes nothing
-    only the status is read.
+    only monitor and status are read.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class Feedback:
                     _note_answers(partition, some)
                     earliest = 0
                     work.look_up(number, list({key for _, key, _ in some}))
-                    async for turn in cooperative_chunks(some):
-                        for record, key, status in turn:
+                    async for part in cooperative_chunks(some):
+                        for record, key, status in part:
                             value = work.value(number, key)
                             # None: deleted while the tick was under way
                             if value is None or table_records.stays_as_it_is(value, status):
                                 continue
                             if not earliest and status is Status.FAILURE:
-                                earliest = max(self._planner.now_ms(), partition.reaching_for) + RETRY_AFTER_MS
-                                holds.enter_context(partition.held(earliest - 1))
+                                earliest = max(self._planner.now_ms(), partition.sweeping_to) + RETRY_AFTER_MS
+                                holds.enter_context(partition.sweeps_held_at(earliest - 1))
                             change = self._change(work, record, key, value, earliest)
                             if change and change[0].agenda.retry_at != change[1].agenda.retry_at:
                                 replanned.append((number, *change))

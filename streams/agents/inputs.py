@@ -103,7 +103,7 @@ def keys_of(wanted: Signup | Command, user_key: bytes) -> list[bytes]:
 
 
 def slices(admitted: list[Admitted[W]], most: int) -> Iterator[list[Admitted[W]]]:
-    """The signups in order, so many at a time that they concern about ``most`` entries."""
+    """The inputs in order, in slices that concern about ``most`` entries each."""
     some: list[Admitted[W]] = []
     entries = 0
     for each in admitted:

@@ -15,12 +15,12 @@ from streams.outputs.dead_letters import RejectedInputs
 
 logger = logging.getLogger(__name__)
 PAUSE_S = 0.1
-# of a batch: poison may come by the thousand, and most of it fails for its own sake and not for the moment's
+# limit of all pauses of one batch: it may hold thousands of poison records, and waiting helps few of them
 LONGEST_PAUSES_S = 1.0
 
 
 class Isolated:
-    """A handler of one topic's records, made safe: see ``run``."""
+    """Handler of one topic's records that refuses poison records: one whose handling fails each time harms no other."""
 
     def __init__(
         self,

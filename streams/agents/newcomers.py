@@ -36,7 +36,7 @@ class Newcomers:
         now = self._clock.now_ms()
         known: dict[int, set[bytes]] = {}
         for number, some in by_partition(admitted).items():
-            # only known users have monitors
+            # an unknown user has no monitors, so only users are read
             users = [keys[0] for _, _, keys in some]
             values = work.read(number, users)
             known[number] = {user for user, value in zip(users, values, strict=True) if value is not None}
@@ -63,8 +63,8 @@ class Newcomers:
         with ExitStack() as stack:
             for number, some in newcomers.items():
                 partition = work.owned(number)
-                now = max(self._clock.now_ms(), partition.reaching_for)
-                stack.enter_context(partition.held(now + BEGIN_AFTER_MS))
+                now = max(self._clock.now_ms(), partition.sweeping_to)
+                stack.enter_context(partition.sweeps_held_at(now + BEGIN_AFTER_MS))
                 plans: list[TimetableEntry] = []
                 async for few in cooperative_chunks(some):
                     for source, signup, keys in few:
@@ -82,7 +82,7 @@ class Newcomers:
                             if awake is not None:
                                 plans.append(awake)
                 planned.append((partition, plans))
-                # the broker is at work while the next partition's users are
+                # the broker commits while the next partition's users are encoded
                 work.send(number)
             await work.finish()
             for number, signup in asked:
@@ -90,7 +90,7 @@ class Newcomers:
                     number, Asker.of(signup), CommandOutcome.REGISTERED, offset=work.position(number)
                 )
             with all_or_rebuilt():
-                # in one go: what is loaded from the index meanwhile would come twice
+                # without a pause: an item that the loader read meanwhile would be put twice
                 for partition, plans in planned:
                     for plan in plans:
                         if _is_dated(plan):
@@ -103,7 +103,7 @@ class Newcomers:
 
 
 def _is_dated(plan: TimetableEntry) -> bool:
-    """Tell whether the index knows of it too."""
+    """Tell whether the due index has it as well."""
     return isinstance(plan.schedule, At) or plan.held_back or plan.until < NEVER
 
 
@@ -112,7 +112,7 @@ def _is_due_soon(wanted: Signup, now: int) -> bool:
     for spec in wanted.monitors:
         if isinstance(spec.schedule, At):
             at = spec.schedule.at
-            # a delay of a plan is counted from the registration, which is about now
+            # a negative instant is a delay after the registration, which is about now
             if (at if at > 0 else now - at) <= soon:
                 return True
     return False

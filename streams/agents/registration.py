@@ -58,7 +58,7 @@ class Registration:
                 await self._newcomers.register(work, newcomers)
             for few in slices(others, CHANGED_AT_ONCE):
                 await self._carry_out(few)
-        # what was answered is durable before it is acknowledged
+        # replies are durable before the input is acknowledged
         await self._outputs.outbox.delivered()
 
     async def command(self, records: Iterable[Record]) -> None:
@@ -67,7 +67,7 @@ class Registration:
         some: list[Admitted[Signup | Command]] = []
         for each in await self._inputs.commands(records):
             if is_for_many(each[1]):
-                # in order, and not in one go: there may be a million of them
+                # in order, and in slices: a user may have a million monitors
                 await self._carry_out(some, plans)
                 some = []
                 await self._change_many(each)
@@ -77,7 +77,7 @@ class Registration:
                 some = []
         await self._carry_out(some, plans)
         self._changes.begun.clear()
-        # what was answered is durable before it is acknowledged
+        # replies are durable before the input is acknowledged
         await self._outputs.outbox.delivered()
 
     async def _carry_out(self, admitted: Sequence[Admitted[Signup | Command]], plans: Plans | None = None) -> None:
@@ -99,7 +99,7 @@ class Registration:
                         if isinstance(wanted, Command):
                             await quotas.count_ahead(source.partition, wanted)
             for number, _ in parts:
-                await standstill.enter_async_context(work.owned(number).turn)
+                await standstill.enter_async_context(work.owned(number).sweep_lock)
             done: list[tuple[int, Changes]] = []
             answers: list[Answered] = []
             async for few in cooperative_chunks(admitted):
@@ -129,7 +129,7 @@ class Registration:
                 partition = work.owned(number)
                 if self._changes.is_repeated(work, source, wanted):
                     return
-                async with partition.turn:
+                async with partition.sweep_lock:
                     changes: list[Change] = []
                     of_user = islice(work.monitors_of(number, wanted.user_id, behind), CHANGED_WITH_USER_AT_ONCE)
                     now = max(self._clock.now_ms(), partition.emitted_to)

@@ -80,7 +80,7 @@ class SignalTaker:
         self, work: Writing, number: int, heard: list[Heard], answers: list[tuple[int, Asker, CommandOutcome]]
     ) -> None:
         newest: dict[bytes, int] = {}
-        # keys that take a closer look, and their entries
+        # keys of entries that must be decoded, and the entries
         closer: dict[bytes, bytes | None] = {}
         for _, key, at, more in heard:
             if more is not None:

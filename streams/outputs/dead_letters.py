@@ -25,7 +25,7 @@ class RejectedInputs:
         self._held: defaultdict[str, list[tuple[Record, InvalidInput, bool]]] = defaultdict(list)
 
     def refuse(self, source: Record, error: InvalidInput, *, answered: bool = False) -> None:
-        """Refuse an input: it counts once ``keep`` is called. ``answered``: the caller answers whoever asked."""
+        """Refuse an input: it counts once ``keep`` is called. ``answered``: the caller sends the reply."""
         self._held[source.topic].append((source, error, answered))
 
     def drop(self, topic: str) -> None:
@@ -33,13 +33,13 @@ class RejectedInputs:
         self._held.pop(topic, None)
 
     async def keep_unreadable(self, unreadable: Iterable[Unreadable]) -> None:
-        """Make durable that batches were passed over. Raises BrokerUnavailable."""
+        """Write a dead letter for each batch that was passed over; they are durable then. Raises BrokerUnavailable."""
         for each in unreadable:
             self._dead_letters.put_unreadable(each)
         await self._outbox.delivered()
 
     async def keep(self, topic: str) -> None:
-        """Make durable what was refused of a topic, and answer whoever asked. Raises BrokerUnavailable."""
+        """Write dead letters and replies of a topic's refused records. Raises BrokerUnavailable."""
         refused = self._held.pop(topic, None)
         if not refused:
             return

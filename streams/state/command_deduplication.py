@@ -15,12 +15,12 @@ class HandledCommands(msgspec.Struct, frozen=True):
     ids: dict[str, int] = {}
 
     def with_id(self, command_id: str, at: int) -> "HandledCommands":
-        """With one more, and without those that are too many or too old."""
+        """Return the ids with one more, without those that are too old or above KEPT."""
         young = [(known, when) for known, when in self.ids.items() if when > at - KEPT_MS and known != command_id]
         return HandledCommands(dict([*young[-(KEPT - 1) :], (command_id, at)]))
 
     def encoded(self) -> bytes:
-        """For the table."""
+        """Return the table's value."""
         return msgspec.json.encode(self)
 
 

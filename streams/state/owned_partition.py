@@ -10,8 +10,11 @@ from everwatch.timetable import Chunk, Destination, Firing, Timetable
 
 
 @dataclass
-class Attempt:
-    """A sweep that is not through yet: up to when, as of which instant, and what the broker does not have yet."""
+class Sweep:
+    """A sweep, kept until the broker has acknowledged all of it: a failed one goes on as of the same instants.
+
+    ``upto``: emits what is due up to then. ``now``: when it began; misfire rules are applied as of then.
+    """
 
     upto: int
     now: int
@@ -19,7 +22,7 @@ class Attempt:
     ticks: list[tuple[Destination, Chunk, int]] = field(default_factory=list)
     inline: list[Firing] = field(default_factory=list)
     skipped: list[Firing] = field(default_factory=list)
-    # chunks of a single record that its topic does not take, and why
+    # chunks of a single record that its topic refuses, and why
     unsendable: list[tuple[Destination, Chunk, int, str]] = field(default_factory=list)
     fired: bool = False
     # ticks that the broker has, for the metrics
@@ -29,29 +32,29 @@ class Attempt:
 class OwnedPartition:
     """One owned partition.
 
-    ``turn`` is held by a sweep of the partition, and by whoever changes monitors that are in the timetable.
-    ``opened_at``: since when this worker watches it.
+    ``sweep_lock`` is held by a sweep of the partition, and by a unit of work that changes monitors in its timetable.
+    ``opened_at``: since when this worker watches it, ms.
     """
 
     def __init__(self, number: int, timetable: Timetable, opened_at: int) -> None:
         self.number = number
         self.timetable = timetable
         self.opened_at = opened_at
-        self.attempt: Attempt | None = None
-        # since when ticks have gone out and no result of any has come, 0 while results come
+        self.sweep: Sweep | None = None
+        # instant of the first tick since the last result; 0 while results come
         self.unanswered_since = 0
-        self.turn = asyncio.Lock()
+        self.sweep_lock = asyncio.Lock()
         self._holds: list[int] = []
 
     @property
     def emitted_to(self) -> int:
-        """Every tick due up to this instant is durable on its topic."""
+        """The instant up to which every due tick is durable on its topic, ms."""
         return self.timetable.emitted_to
 
     @property
-    def reaching_for(self) -> int:
+    def sweeping_to(self) -> int:
         """The instant up to which a sweep emits now, or has emitted."""
-        return max(self.emitted_to, self.attempt.upto if self.attempt else 0)
+        return max(self.emitted_to, self.sweep.upto if self.sweep else 0)
 
     @property
     def ceiling(self) -> int | None:
@@ -59,7 +62,7 @@ class OwnedPartition:
         return min(self._holds, default=None)
 
     @contextmanager
-    def held(self, since: int) -> Iterator[None]:
+    def sweeps_held_at(self, since: int) -> Iterator[None]:
         """Let no sweep pass the instant ``since``: a monitor that begins then is not in the timetable yet."""
         self._holds.append(since)
         try:

@@ -17,7 +17,7 @@ from streams.state.timetable_planner import TimetablePlanner
 logger = logging.getLogger(__name__)
 YIELD_EVERY = 2_000
 MOST_AHEAD_MS = 60_000
-# sweeps later than this make units of work wait for a while
+# while sweeps are later than this, units of work wait for up to PATIENCE_S
 BEHIND_MS = 400
 PATIENCE_S, LOOK_S = 2.0, 0.02
 # a worker is not ready while a partition of its own has emitted nothing for longer
@@ -39,7 +39,7 @@ class OwnedPartitions:
         self._store = store
         self._open: dict[int, OwnedPartition] = {}
         self._generation = 0
-        self._turn = asyncio.Lock()
+        self._opening_lock = asyncio.Lock()
 
     def __iter__(self) -> Iterator[OwnedPartition]:
         return iter(list(self._open.values()))
@@ -57,9 +57,9 @@ class OwnedPartitions:
         return self._open.get(number)
 
     async def open(self, numbers: set[int]) -> bool:
-        """Own exactly these; load the timetables of those that are not open yet. False if revoked meanwhile."""
+        """Own exactly these partitions, with a timetable each; False if they were revoked meanwhile."""
         generation = self._generation
-        async with self._turn:
+        async with self._opening_lock:
             opened = {number: partition for number, partition in self._open.items() if number in numbers}
             missing = sorted(numbers - opened.keys())
             progress = await self._read_progress(missing) if missing else {}
@@ -80,7 +80,7 @@ class OwnedPartitions:
         return True
 
     def _sane(self, number: int, emitted_to: int) -> int:
-        """Progress, unless a clock that was ahead wrote it: to wait until it is true would be silence."""
+        """Return the noted progress, or now if a clock that was ahead wrote it: no tick would be due until then."""
         now = self._planner.now_ms()
         if emitted_to <= now + MOST_AHEAD_MS:
             return emitted_to
@@ -107,7 +107,7 @@ class OwnedPartitions:
         named = ", ".join(f"{number} ({ms // 1000} s)" for number, ms in sorted(late.items())[:NAMED_AT_MOST])
         return f"{len(late)} partitions are behind: {named}"
 
-    async def calm(self) -> None:
+    async def caught_up(self) -> None:
         """Wait until sweeps have caught up, or for PATIENCE_S at most."""
         for _ in range(int(PATIENCE_S / LOOK_S)):
             if self.lag_ms() < BEHIND_MS:
@@ -128,7 +128,7 @@ class OwnedPartitions:
         self.abandon(numbers)
 
         async def close(partition: OwnedPartition) -> None:
-            async with partition.turn:
+            async with partition.sweep_lock:
                 self._put_away(partition)
             await closed(partition.number, partition.emitted_to)
 
@@ -172,8 +172,8 @@ class OwnedPartitions:
 
     def _put_away(self, partition: OwnedPartition) -> None:
         timetable = partition.timetable
-        # a monitor that is durable and not yet in the timetable would be missing for ever, and the next owner would not
-        # know of entries that were passed over
+        # a monitor that is durable and not yet in the timetable would stay out of it, and the next owner would not
+        # count the entries that were passed over
         is_whole = not self._store().undecodable.count(partition.number)
         if timetable.can_be_saved and partition.ceiling is None and is_whole:
             mark = TimetableMark(self._planner.form, timetable.newest_since, timetable.newest_gone)
@@ -193,7 +193,7 @@ class OwnedPartitions:
             if key.endswith(codec.SEPARATOR):
                 user_key = key
                 continue
-            # a monitor without its user is what a lost delivery left: it is put when its input is read again
+            # a monitor without its user: its unit of work is not complete, and its input is read again
             try:
                 planned = planned_entry(key, value) if key.startswith(user_key) else None
                 if planned is not None:

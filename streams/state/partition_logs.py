@@ -1,7 +1,7 @@
-"""Write access to owned partitions by one fenced producer for each: changelog, ``cancellations`` and ``progress``.
+"""Write access to owned partitions, a fenced producer each: changelog, ``cancellations`` and ``progress``.
 
-Everything that only a partition's owner may write goes through here. What is identified by itself (ticks, results,
-transitions, replies, dead letters) does not: written twice, it is the same.
+Only a partition's owner may write to these topics. Ticks, results, transitions, replies and dead letters need no fence:
+each has an identity, so a record that is written twice counts once.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 # a transaction costs the worker a millisecond and the broker three, however little is in it
 PROGRESS_EVERY_MS = 1_000
 RETRY_S = 0.5
-# so many partitions' turns are spread over PROGRESS_EVERY_MS
+# groups of partitions whose notes are spread over PROGRESS_EVERY_MS
 SPREAD = 8
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class _Log:
         self.number = number
         self.producer = producer
         # a transaction at a time
-        self.turn = asyncio.Lock()
+        self.transaction_lock = asyncio.Lock()
         self.fencing: asyncio.Task[None] | None = None
         self.emitted_to = 0
         self.noted = 0
@@ -64,9 +64,9 @@ class _Log:
 class PartitionLogs:
     """Fences the partitions that this worker is given, and writes to those.
 
-    ``on_lost`` is told of a partition whose producer may not write any more, once each time that it was fenced.
-    ``mark_of`` gives the mark of a partition's table, which is noted with every instant (which it is told, too);
-    ``undecodable_of`` how many entries of it are passed over.
+    ``on_lost`` is called once with a partition whose producer another owner has fenced. ``mark_of`` gives the mark of a
+    partition's table for an instant; both are noted together. ``undecodable_of`` counts its entries that are passed
+    over.
     """
 
     def __init__(
@@ -86,20 +86,20 @@ class PartitionLogs:
         self._logs: dict[int, _Log] = {}
         self._generation = -1
         self._renewing = False
-        # a thread each: a partition whose transaction takes long holds no other one up
+        # a thread for each partition: a slow transaction delays no other one
         self._threads = ThreadPoolExecutor(partitions, thread_name_prefix="partition-log")
-        # what must not be cancelled together with whoever waits for it: a thread is at it
+        # tasks that a thread works on: a caller that is cancelled must not cancel them
         self._running: set[asyncio.Task[Any]] = set()
 
     def fence(self, numbers: Iterable[int], generation: int) -> None:
-        """Begin to fence earlier owners of these partitions; whatever else was held is let go.
+        """Begin to fence earlier owners of these partitions, and close the producers of all others.
 
         A partition that stays with this worker from one ``generation`` of the group to the next needs no new producer.
         """
         wanted = set(numbers)
         stays = self.is_next(generation)
         for number, log in list(self._logs.items()):
-            if number not in wanted or not stays or not log.is_ready or log.turn.locked():
+            if number not in wanted or not stays or not log.is_ready or log.transaction_lock.locked():
                 self._discard(log)
         self._generation, self._renewing = generation, False
         for number in sorted(wanted - self._logs.keys()):
@@ -139,19 +139,19 @@ class PartitionLogs:
         return await asyncio.shield(self._start(self._write(self._held(number), changes, cancelled)))
 
     def note(self, number: int, emitted_to: int) -> None:
-        """Every tick of the partition due up to ``emitted_to`` is durable: to be written soon, or by ``flush``."""
+        """Note that every tick due up to ``emitted_to`` is durable; it is written within a second, or by ``flush``."""
         log = self._logs.get(number)
         if log is None or log.is_lost:
             return
         log.emitted_to = emitted_to
-        # whoever holds the turn takes it along, or the next sweep asks again
-        if log.is_due and not log.turn.locked():
+        # a transaction that is under way writes it, or the next sweep does
+        if log.is_due and not log.transaction_lock.locked():
             self._start(self._write_progress(log))
 
     async def note_owner(self, number: int, emitted_to: int, mark: Mark) -> None:
-        """Note at once whose table it is. Raises PartitionLost, BrokerUnavailable."""
+        """Write the owner's mark at once. Raises PartitionLost, BrokerUnavailable."""
         log = self._held(number)
-        async with log.turn:
+        async with log.transaction_lock:
             await self._commit(log, [self._noting(number, emitted_to, mark)])
 
     async def flush(self, numbers: Collection[int] | None = None) -> None:
@@ -160,7 +160,7 @@ class PartitionLogs:
         await asyncio.gather(*(asyncio.shield(self._start(self._write_progress(log))) for log in logs))
 
     async def close(self, patience_s: float) -> None:
-        """Let go of everything."""
+        """Close all producers."""
         for log in list(self._logs.values()):
             self._discard(log)
         if self._running:
@@ -178,7 +178,7 @@ class PartitionLogs:
             raise PartitionLost(f"partition {log.number} went to another worker")
 
     def _discard(self, log: _Log) -> None:
-        """Let go of a producer: before anything is written to its partition again, it is fenced anew."""
+        """Give a producer up: its partition is fenced anew before it is written to again."""
         log.is_lost = True
         log.producer.abandon()
         if self._logs.get(log.number) is log:
@@ -194,10 +194,10 @@ class PartitionLogs:
                 logger.warning("partitions cannot be opened yet: %s", error)
                 await asyncio.sleep(RETRY_S)
             except Fenced:
-                return  # it was let go meanwhile
+                return  # it was given up meanwhile
 
     async def _write(self, log: _Log, changes: Sequence[Change], cancelled: Sequence[Change]) -> int:
-        async with log.turn:
+        async with log.transaction_lock:
             while True:
                 runs = [Transaction(self._topics.monitors_changelog, changes)]
                 if cancelled:
@@ -211,13 +211,13 @@ class PartitionLogs:
                     await asyncio.sleep(RETRY_S)
 
     async def _write_progress(self, log: _Log) -> None:
-        async with log.turn:
+        async with log.transaction_lock:
             if log.emitted_to <= log.noted or not log.is_ready:
                 return
             try:
                 await self._commit(log, [self._progress_of(log)])
             except PartitionLost:
-                pass  # whoever owns it notes it
+                pass  # the new owner notes it
             except BrokerUnavailable as error:
                 logger.warning("%s Progress is noted later.", error)
 
@@ -248,7 +248,7 @@ class PartitionLogs:
     async def _close(self, log: _Log) -> None:
         if log.fencing is not None:
             await asyncio.wait([log.fencing])
-        async with log.turn:
+        async with log.transaction_lock:
             await self._in_thread(log.producer.close)
 
     def _start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":

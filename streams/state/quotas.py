@@ -29,7 +29,7 @@ class Quotas:
         self._counted: dict[tuple[int, str], tuple[int, bool]] = {}
 
     async def count_ahead(self, partition: int, command: Command) -> None:
-        """Count what ``check`` will ask for: a user may have as many monitors as the quota says, and sweeps go on."""
+        """Count a user's monitors ahead of ``check``, while sweeps still go on: there may be very many."""
         if command.monitor is None:
             return
         limits = self._limits_of(self._work.user(partition, command.user_id))
@@ -38,7 +38,7 @@ class Quotas:
             await self._count(partition, command.user_id, limits.max_monitors)
 
     async def check(self, partition: int, command: Command, user: User | None, old: Monitor | None) -> None:
-        """Raises InvalidInput for a put that the user's plan does not allow. ``old``: the monitor, if it is there."""
+        """Check a put against the user's plan. ``old``: the monitor, if there is one. Raises InvalidInput."""
         if command.monitor is None:
             return
         limits = self._limits_of(user)
@@ -65,7 +65,7 @@ class Quotas:
         return msgspec.structs.replace(command, monitor=limits.weighted(command.monitor))
 
     def note(self, partition: int, user_id: str, changes: Sequence[Change]) -> None:
-        """Something was changed in this unit of work."""
+        """Correct the count of a user's monitors by changes of this unit of work."""
         key = partition, user_id
         if key not in self._counted:
             return
@@ -77,7 +77,7 @@ class Quotas:
         if are_all:
             self._counted[key] = count + more, True
         elif more < 0 or any(change.after is None for change in changes):
-            # perhaps it is not too many any more, of those that count or of the others
+            # the user may be below the quota again: count anew
             del self._counted[key]
 
     def _limits_of(self, user: User | None) -> PlanQuotas | None:

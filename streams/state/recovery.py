@@ -1,6 +1,6 @@
-"""Catching up with the changelog in bulk: what a store lacks is read by thousands and written in strokes.
+"""Bulk recovery: records that a store lacks are read from the changelog by thousands and written in batches.
 
-All this is after the rebalance itself, during which a worker could send no heartbeats. Standbys are Faust's.
+It runs after the rebalance, so heartbeats go on. Standby copies follow the changelog by Faust's own recovery.
 """
 
 import logging
@@ -71,7 +71,7 @@ class BulkRecovery(Recovery):
 
 
 class CatchUp:
-    """Reads partitions of a changelog from given offsets to where they end now. Runs in a thread of its own."""
+    """Reader of changelog partitions from given offsets to their present ends. Runs in a thread of its own."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class CatchUp:
         self._cancelled = False
 
     def cancel(self) -> None:
-        """Stop soon: what is written stays, the rest is read another time."""
+        """Stop soon; records that are written stay, the rest is read by the next recovery."""
         self._cancelled = True
 
     def run(self) -> int:

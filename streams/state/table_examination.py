@@ -74,8 +74,8 @@ class TableExaminer:
         marks = {number: self._store().mark_of(number) for number in sorted(numbers)}
         if not marks:
             return []
-        # in this order: the owner of a standby's partition goes on, and what it notes behind our look at the changelog
-        # would pass for records that the changelog has lost
+        # notes first: the owner of a standby's partition goes on writing, and a note that is newer than the changelog's
+        # bounds would look as if the changelog had lost records
         noted = await self._read_progress(marks)
         held = await asyncio.to_thread(self._look, marks)
         findings = []
@@ -87,7 +87,7 @@ class TableExaminer:
         return findings
 
     def refuse(self, findings: Iterable[TableFinding]) -> None:
-        """Raises ChangelogLost if only a person can say what is to be done."""
+        """Check that no finding needs a person's decision. Raises ChangelogLost."""
         lost = [finding for finding in findings if finding.verdict is TableVerdict.UNKNOWN]
         if lost and not self._rebuild:
             raise ChangelogLost(self._sentence(lost))
@@ -116,7 +116,7 @@ class TableExaminer:
             elif finding.verdict is not TableVerdict.FITS:
                 await self._write_back(finding, write, note)
             elif finding.table is not None and not finding.table.topic_id:
-                # of a version that did not note it
+                # an earlier version did not note the topic's id
                 self._store().set_mark(finding.number, finding.table._replace(topic_id=finding.held.topic_id))
 
     async def usable_as_standby(self, numbers: Iterable[int]) -> set[int]:
@@ -177,10 +177,10 @@ class TableExaminer:
             async for few in cooperative_chunks(store.scan(number)):
                 chunk += [(key, value, 0) for key, value in few if left.pop(key, 0) != digest_of(key, value)]
                 await send(AT_ONCE)
-            # written after the table was: its input is not acknowledged and comes again
+            # keys that only the changelog has: their input is not acknowledged and comes again
             chunk += [(key, None, 0) for key in left]
             await send(1)
-        # noted before the table is marked: whoever is interrupted in between finds a changelog that is whole
+        # noted before the table is marked: after an interruption the changelog counts as whole
         emitted_to = max(finding.noted.emitted_to, store.emitted_to(number))
         if finding.noted.owner is not None:
             await note(number, emitted_to, mark._replace(member=self._member))

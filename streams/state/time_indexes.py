@@ -38,6 +38,6 @@ def dates_of_entry(key: bytes, value: bytes) -> Dates:
             monitor = codec.decode_entry(key, value)
             assert isinstance(monitor, Monitor)  # its key says so
             dates = table_records.dates_of_monitor(monitor)
-    except Exception:  # whoever needs the entry says so
+    except Exception:  # decoding the entry reports it
         return NO_DATES
     return dates if all(0 <= instant < _END_OF_TIME for instant in (*dates.due, *dates.wake)) else NO_DATES

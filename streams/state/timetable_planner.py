@@ -25,16 +25,16 @@ from everwatch.timetable import (
     TimetableEntry,
     framed,
 )
-from streams.state.owned_partition import Attempt, OwnedPartition
+from streams.state.owned_partition import OwnedPartition, Sweep
 
 # bytes of a batch that are not records, and some to spare
 BATCH_HEADER = 1_024
-# what is due more often is checked soon enough
+# a shorter interval has its first check soon enough
 FIRST_CHECK_FROM_MS = 5 * SECOND_MS
 
 
 class TimetablePlanner:
-    """Turns monitors into what the timetable holds."""
+    """Makes timetable entries of monitors."""
 
     def __init__(
         self,
@@ -68,24 +68,24 @@ class TimetablePlanner:
             timetable.fit(timetable.limits.size)
 
     def plan(self, partition: OwnedPartition, before: Monitor | None, after: Monitor | None) -> None:
-        """Bring the timetable from one value of a monitor to the next (None: there is none)."""
+        """Replace a monitor's old value in the timetable by its new one (None: there is none)."""
         old = self.planned(before) if before else None
         new = self.planned(after) if after else None
         if old == new:
             return
-        timetable, attempt = partition.timetable, partition.attempt
+        timetable, sweep = partition.timetable, partition.sweep
         if old is not None and new is not None:
             timetable.replace(old, new)
         elif old is not None:
             timetable.remove(old)
         elif new is not None:
             timetable.put(new)
-        if attempt is not None and _concerns(old, new, attempt.upto):
-            # a sweep that has to be tried again finds out anew who is due
-            partition.attempt = Attempt(attempt.upto, attempt.now)
+        if sweep is not None and _concerns(old, new, sweep.upto):
+            # a sweep that failed collects anew what is due
+            partition.sweep = Sweep(sweep.upto, sweep.now)
 
     def planned(self, monitor: Monitor, key: bytes = b"") -> TimetableEntry | None:
-        """A monitor (with its table key, if that is known) as the timetable has it; None if it is asleep."""
+        """The timetable entry of a monitor (``key``: its table key, if that is known); None if it is never due."""
         key = key or codec.table_key(monitor.user_id, monitor.monitor_id)
         user_key, plan = codec.user_key(monitor.user_id), table_records.plan_of(monitor)
         first = None
@@ -94,7 +94,7 @@ class TimetablePlanner:
         return _planned(key, user_key, plan, first)
 
     def planned_entry(self, key: bytes, value: bytes) -> TimetableEntry | None:
-        """The same for a table entry; None for a user's, too."""
+        """The timetable entry of an encoded monitor; None if it is never due, and for a user."""
         user_key, _, monitor_id = key.partition(codec.SEPARATOR)
         if not monitor_id or codec.is_bookkeeping(monitor_id):
             return None
@@ -125,7 +125,7 @@ class TimetablePlanner:
             within_ms = min(within_ms, schedule.interval_ms // 2)
         due = plan.since - plan.since % PHASE_STEP_MS + PHASE_STEP_MS + spread_of(key, within_ms)
         following = next_due(schedule, key, plan.since, plan.since)
-        # it is checked by then, or over
+        # by then its schedule has it checked, or it is over
         return 0 if following is None or following <= due or 0 < plan.ends_at < due else due
 
 
@@ -142,7 +142,7 @@ def _planned(
         key,
         plan.schedule,
         plan.since,
-        _line_of(plan.kind, plan.policy),
+        _batch_key_of(plan.kind, plan.policy),
         framed(user_key, plan.tick),
         plan.ends_at or NEVER,
         plan.starts_at > 0,
@@ -161,7 +161,7 @@ def _concerns(old: TimetableEntry | None, new: TimetableEntry | None, upto: int)
 
 
 @lru_cache(maxsize=4_096)
-def _line_of(kind: str, policy: Policy) -> BatchKey:
-    way = Destination.INLINE if is_inline(kind) else Destination(policy.priority.value)
-    # to the second: lines that differ by less would each have chunks of their own
-    return BatchKey(way, policy.misfire, -(-policy.misfire_grace_ms // SECOND_MS) * SECOND_MS)
+def _batch_key_of(kind: str, policy: Policy) -> BatchKey:
+    destination = Destination.INLINE if is_inline(kind) else Destination(policy.priority.value)
+    # to the second: each batch key has chunks of its own
+    return BatchKey(destination, policy.misfire, -(-policy.misfire_grace_ms // SECOND_MS) * SECOND_MS)

@@ -30,7 +30,7 @@ LARGEST_ENTRY_BYTES = 900_000
 class MonitorsTable(faust.Table):  # type: ignore[type-arg]
     """Faust's table (store, changelog, standbys), told apart by what happens when partitions are assigned.
 
-    ``on_assigned`` is told which partitions are active here, and in which generation of the group, before the databases
+    ``on_assigned`` gets the active partitions and the generation of the group, before the databases
     of others are closed; ``on_recovered`` when Faust has made everything else ready, and waits for them.
     ``usable_as_standby`` says which copies can follow the changelog.
     """
@@ -210,7 +210,7 @@ class Writing:
     def _scanned(self, partition: int, prefix: bytes, after: bytes) -> Iterator[bytes]:
         known = self._known[partition]
         for key, value in self._store.scan(partition, prefix, after):
-            # who is told the key asks for the value
+            # the caller reads the value of each key next
             known.setdefault(key, value)
             yield key
 
@@ -309,20 +309,20 @@ class Writer:
         outbox: Outbox,
         logs: PartitionLogs,
         partitions: OwnedPartitions,
-        calm: Callable[[], Awaitable[None]],
+        caught_up: Callable[[], Awaitable[None]],
     ) -> None:
         self._table = table
         self._outbox = outbox
         self._logs = logs
         self._partitions = partitions
-        self._calm = calm
-        self._turn = asyncio.Lock()
+        self._caught_up = caught_up
+        self._lock = asyncio.Lock()
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[Writing]:
         """Give a unit of work, durable once its ``finish()`` has returned. It begins when sweeps have caught up."""
-        await self._calm()
-        async with self._turn:
+        await self._caught_up()
+        async with self._lock:
             work = Writing(self._table.store, self._outbox, self._logs, self._partitions)
             try:
                 yield work
@@ -336,5 +336,5 @@ class Writer:
 
     async def idle(self) -> None:
         """Wait until no unit of work is under way."""
-        async with self._turn:
+        async with self._lock:
             pass

@@ -96,8 +96,8 @@ class AgendaRunner:
             partition = work.owned(number)
             keys = list({key for _, key in dated})
             work.look_up(number, keys)
-            # who is resumed changes between two sweeps
-            async with partition.turn:
+            # a monitor is resumed between two sweeps, so no tick is lost or doubled
+            async with partition.sweep_lock:
                 changed: list[tuple[Monitor, Monitor | None]] = []
                 async for few in cooperative_chunks(keys):
                     for key in few:

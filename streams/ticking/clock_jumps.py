@@ -4,12 +4,12 @@ STEP_MS = 5_000
 
 
 class ClockJumps:
-    """Compares the wall clock with the monotonic one: ticks of skipped wall-clock time are not due."""
+    """Detects jumps of the wall clock by the monotonic clock: ticks wait until the new time proves right."""
 
     def __init__(self) -> None:
         self._last: tuple[int, float] | None = None
 
     def stepped(self, now_ms: int, monotonic_s: float) -> bool:
-        """Tell whether the wall clock gained more than ``STEP_MS`` on the one that never steps."""
+        """Tell whether the wall clock gained more than ``STEP_MS`` on the monotonic clock since the last call."""
         last, self._last = self._last, (now_ms, monotonic_s)
         return last is not None and now_ms - last[0] - (monotonic_s - last[1]) * 1000 > STEP_MS

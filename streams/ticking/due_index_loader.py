@@ -1,6 +1,6 @@
 """Loader of due items from the index, up to a look-ahead horizon: one-shot tasks, beginnings, endings and retries.
 
-Until then it is in the store's index only.
+An item further ahead is in RocksDB's index only.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ PAUSE_S = 1.0
 
 
 class DueIndexLoader:
-    """Loads by horizon: what is dated within the next hour, but of each partition not more than MOST_LOADED."""
+    """Loads items that are due within HORIZON_MS, at most MOST_LOADED of each partition."""
 
     def __init__(self, partitions: OwnedPartitions, planner: TimetablePlanner, store: Callable[[], Store]) -> None:
         self._partitions = partitions
@@ -38,7 +38,7 @@ class DueIndexLoader:
             await asyncio.sleep(0)
 
     async def load_ahead(self) -> None:
-        """One look at all partitions."""
+        """Load the items of all partitions up to the horizon."""
         for partition in self._partitions:
             horizon = self._planner.now_ms() + HORIZON_MS
             while (
@@ -51,7 +51,7 @@ class DueIndexLoader:
             self._forget(partition)
 
     def _load_some(self, partition: OwnedPartition, upto: int) -> None:
-        """Take the next few from the index. In one go, so that nothing is put meanwhile and taken for loaded."""
+        """Load the next items of the index, without a pause: a monitor put meanwhile would count as loaded."""
         store, timetable = self._store(), partition.timetable
         found = store.due(partition.number, timetable.loaded_to, upto, AT_ONCE)
         values = store.read_many(partition.number, [key for _, key in found])
@@ -62,7 +62,7 @@ class DueIndexLoader:
             except Exception as error:
                 store.undecodable.note(partition.number, key, error)
                 continue
-            # the index may name what has been cancelled or put off since
+            # an index entry may be stale: the monitor was cancelled or its instant changed
             if planned is not None and due in _dates(planned):
                 dated.append((due, planned))
         timetable.load(dated, found[-1] if len(found) == AT_ONCE else (upto, LAST_KEY))
@@ -70,7 +70,7 @@ class DueIndexLoader:
     def _forget(self, partition: OwnedPartition) -> None:
         if self._partitions.get(partition.number) is not partition:
             return
-        # what is noted of progress may be a little older, and whoever goes on from there needs what lies in between
+        # the noted progress may be older, and a new owner goes on from there
         upto = partition.emitted_to - FORGOTTEN_EVERY_MS
         if upto - self._forgotten.get(partition.number, 0) >= FORGOTTEN_EVERY_MS:
             self._forgotten[partition.number] = upto

@@ -25,7 +25,7 @@ from everwatch.observability.logs import labelled
 from everwatch.observability.metrics import PRODUCER_ERRORS
 from everwatch.timetable import Chunk, Destination, Packing, chunk_of
 from streams.metrics import LATENESS, SKIPPED, TICKS, gauges_of
-from streams.state.owned_partition import Attempt, OwnedPartition
+from streams.state.owned_partition import OwnedPartition, Sweep
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLogs
 from streams.ticking.clock_jumps import ClockJumps
@@ -36,13 +36,13 @@ logger = logging.getLogger(__name__)
 
 # a gap longer than this is an outage: misfire rules apply (their grace is never shorter)
 OUTAGE_MS = 5_000
-# within the shortest grace nothing is lost by waiting; a clock that was set wrong is usually mended sooner
+# shorter than the shortest grace, so waiting skips nothing; a clock that was set wrong is usually corrected sooner
 STEP_PATIENCE_S = 4.0
-# a producer that is replaced so often without a sweep in between is not what is wrong
+# consecutive replacements of the producer without a complete sweep, after which the worker ends
 MOST_REPLACEMENTS = 10
-# a tick that was refused for its size is not tried again for so long: each try costs a producer
+# pause before ticks of a refused size are sent again: each refusal costs a producer
 REFUSED_FOR_MS = 60_000
-# slower than any check that is alone on its partition, as a rule
+# longer than any one check takes, as a rule
 UNANSWERED_MS = 120_000
 Outgoing = tuple[Destination, Chunk, int]
 
@@ -79,7 +79,7 @@ class Emitter(Service):
         self._refused: dict[Destination, tuple[int, int]] = {}
         self._steps = ClockJumps()
         self._sweeps: dict[int, asyncio.Task[None]] = {}
-        self._counted = {way: TICKS.labels(way.value) for way in self._topics}
+        self._counted = {destination: TICKS.labels(destination.value) for destination in self._topics}
         self._skipped, self._unsendable = SKIPPED.labels("misfire"), SKIPPED.labels("refused")
 
     @Service.task
@@ -90,7 +90,7 @@ class Emitter(Service):
                 logger.warning("the clock jumped ahead; ticks wait for %d s to see whether it stays", STEP_PATIENCE_S)
                 await self.sleep(STEP_PATIENCE_S)
                 continue
-            # a millisecond past the step: waking a hair too early would find the step not due and lose a whole period
+            # a millisecond past the step: a sweep that wakes too early finds the step not due and loses a whole period
             await asyncio.sleep((self._sweep_ms - now % self._sweep_ms + 1) / 1000)
             for partition in self._partitions:
                 # one sweep of a partition at a time: a slow one makes its next one longer, and no other one late
@@ -111,19 +111,18 @@ class Emitter(Service):
 
     async def sweep(self, partition: OwnedPartition) -> None:
         """Emit what is due in one partition, up to the last whole step of the sweep period."""
-        async with partition.turn:
+        async with partition.sweep_lock:
             if self._partitions.get(partition.number) is not partition:
                 return
-            # a sweep that failed is gone on with as of the same instant, so that what is skipped and what is run stays
-            # the same
-            attempt = partition.attempt = partition.attempt or self._begin(partition)
-            if attempt is None:
+            # a failed sweep goes on as of the same instants, so the same ticks are skipped and sent
+            sweep = partition.sweep = partition.sweep or self._begin(partition)
+            if sweep is None:
                 return
-            if not attempt.is_collected:
-                await self._due_loader.load(partition, attempt.upto)
-                _collect(partition, attempt)
+            if not sweep.is_collected:
+                await self._due_loader.load(partition, sweep.upto)
+                _collect(partition, sweep)
             try:
-                await self._emit(partition, attempt)
+                await self._emit(partition, sweep)
             except (KafkaError, Transient) as error:
                 logger.warning(
                     "ticks of partition %d are not out yet, trying again: %r",
@@ -132,28 +131,28 @@ class Emitter(Service):
                     extra=labelled(partition=partition.number),
                 )
                 return
-            partition.timetable.mark_emitted(attempt.upto)
-            self._count(partition, attempt)
-            partition.attempt = None
+            partition.timetable.mark_emitted(sweep.upto)
+            self._count(partition, sweep)
+            partition.sweep = None
             self._replacements = 0
             if self._partitions.get(partition.number) is partition:
-                self._logs.note(partition.number, attempt.upto)
+                self._logs.note(partition.number, sweep.upto)
 
-    def _count(self, partition: OwnedPartition, attempt: Attempt) -> None:
-        for way, sent in attempt.sent.items():
-            self._counted[way].inc(sent)
-        if attempt.sent:
-            LATENESS.observe(max(0, self._clock.now_ms() - attempt.upto) / 1000)
-        if attempt.skipped:
-            self._skipped.inc(sum(firing.chunk.count * len(firing.skipped) for firing in attempt.skipped))
-        if attempt.unsendable:
-            self._unsendable.inc(sum(chunk.count for _, chunk, _, _ in attempt.unsendable))
+    def _count(self, partition: OwnedPartition, sweep: Sweep) -> None:
+        for destination, sent in sweep.sent.items():
+            self._counted[destination].inc(sent)
+        if sweep.sent:
+            LATENESS.observe(max(0, self._clock.now_ms() - sweep.upto) / 1000)
+        if sweep.skipped:
+            self._skipped.inc(sum(firing.chunk.count * len(firing.skipped) for firing in sweep.skipped))
+        if sweep.unsendable:
+            self._unsendable.inc(sum(chunk.count for _, chunk, _, _ in sweep.unsendable))
         if self._partitions.get(partition.number) is not partition:
             return  # it was given up meanwhile, and its gauges with it
         emitted_to, monitors, unanswered = gauges_of(partition.number)
-        if attempt.sent:
-            self._count_unanswered(partition, attempt.upto, unanswered)
-        emitted_to.set(attempt.upto / 1000)
+        if sweep.sent:
+            self._count_unanswered(partition, sweep.upto, unanswered)
+        emitted_to.set(sweep.upto / 1000)
         monitors.set(len(partition.timetable))
 
     def _count_unanswered(self, partition: OwnedPartition, upto: int, gauge: Gauge) -> None:
@@ -169,63 +168,65 @@ class Emitter(Service):
                 extra=labelled(partition=partition.number),
             )
 
-    def _begin(self, partition: OwnedPartition) -> Attempt | None:
+    def _begin(self, partition: OwnedPartition) -> Sweep | None:
         """Return the sweep to make now; None if nothing can be due yet."""
         now = self._clock.now_ms()
         upto = now if partition.ceiling is None else min(now, partition.ceiling)
         upto -= upto % self._sweep_ms
-        return Attempt(upto, now) if upto > partition.emitted_to else None
+        return Sweep(upto, now) if upto > partition.emitted_to else None
 
-    async def _emit(self, partition: OwnedPartition, attempt: Attempt) -> None:
+    async def _emit(self, partition: OwnedPartition, sweep: Sweep) -> None:
         """Emit the firings; the broker has acknowledged them when this returns."""
-        if attempt.ticks:
-            await self._send(partition, attempt)
+        if sweep.ticks:
+            await self._send(partition, sweep)
         # results go after the ticks: they would be sent once more each time the ticks fail
-        if attempt.inline or attempt.skipped or attempt.unsendable:
-            await self._inline.judge(partition, attempt.inline, attempt.now)
-            await self._inline.report_skipped(partition, attempt.skipped, attempt.now)
-            await self._inline.report_unsendable(partition, attempt.unsendable, attempt.now)
+        if sweep.inline or sweep.skipped or sweep.unsendable:
+            await self._inline.judge(partition, sweep.inline, sweep.now)
+            await self._inline.report_skipped(partition, sweep.skipped, sweep.now)
+            await self._inline.report_unsendable(partition, sweep.unsendable, sweep.now)
             await self._outbox.delivered(partition.number)
 
-    async def _send(self, partition: OwnedPartition, attempt: Attempt) -> None:
+    async def _send(self, partition: OwnedPartition, sweep: Sweep) -> None:
         """Send the ticks; those that the broker did not take stay in ``attempt``."""
         if self._refused:
-            attempt.ticks = [tick for tick in attempt.ticks if not self._set_aside(attempt, tick)]
+            sweep.ticks = [tick for tick in sweep.ticks if not self._set_aside(sweep, tick)]
         producer = self._sender.producer
-        ways = [list(ticks) for _, ticks in groupby(sorted(attempt.ticks, key=_way_of), key=_way_of)]
-        if len(ways) == 1:
-            failed = await self._send_way(partition.number, ways[0])
+        by_destination = [
+            list(ticks) for _, ticks in groupby(sorted(sweep.ticks, key=_destination_of), key=_destination_of)
+        ]
+        if len(by_destination) == 1:
+            failed = await self._send_to(partition.number, by_destination[0])
         else:
-            sent = await asyncio.gather(*(self._send_way(partition.number, ticks) for ticks in ways))
+            sent = await asyncio.gather(*(self._send_to(partition.number, ticks) for ticks in by_destination))
             failed = [failure for some in sent for failure in some]
         for tick, _ in failed:
             PRODUCER_ERRORS.labels(self._topics[tick[0]]).inc(tick[1].count)
         left = {id(tick) for tick, _ in failed}
-        for tick in attempt.ticks:
+        for tick in sweep.ticks:
             if id(tick) not in left:
-                attempt.sent[tick[0]] += tick[1].count
-        attempt.ticks = [tick for tick, _ in failed]
+                sweep.sent[tick[0]] += tick[1].count
+        sweep.ticks = [tick for tick, _ in failed]
         if not failed:
             return
         refused = {id(tick): error for tick, error in failed if is_refused(error)}
         if refused:
-            attempt.ticks = [
+            sweep.ticks = [
                 part
-                for tick in attempt.ticks
-                for part in (self._parts(attempt, tick, refused[id(tick)]) if id(tick) in refused else [tick])
+                for tick in sweep.ticks
+                for part in (self._parts(sweep, tick, refused[id(tick)]) if id(tick) in refused else [tick])
             ]
             too_large = [tick[1].size_in(self._packing) for tick, error in failed if is_too_large(error)]
             if too_large:
                 self._fit(max(too_large))
         broken = next((error for _, error in failed if not is_passing(error)), None)
-        # what is refused is halved, which comes to an end
+        # refused chunks are halved until single ticks are left, so this ends
         if broken is not None and await self._sender.replace(producer) and not refused:
             self._replacements += 1
             if self._replacements > MOST_REPLACEMENTS:
                 await self.crash(broken)
         raise failed[0][1]
 
-    async def _send_way(self, partition: int, ticks: list[Outgoing]) -> list[tuple[Outgoing, BaseException]]:
+    async def _send_to(self, partition: int, ticks: list[Outgoing]) -> list[tuple[Outgoing, BaseException]]:
         """Send ticks of one topic, in order; gives those that failed."""
         packing, sender = self._packing, self._sender
         topic = self._topics[ticks[0][0]]
@@ -248,37 +249,40 @@ class Emitter(Service):
             failed += [(tick, failure) for tick in ticks[len(futures) :]]
         return failed
 
-    def _parts(self, attempt: Attempt, tick: Outgoing, error: BaseException) -> Iterable[Outgoing]:
+    def _parts(self, sweep: Sweep, tick: Outgoing, error: BaseException) -> Iterable[Outgoing]:
         """Yield the halves of a refused chunk; a single tick becomes unsendable."""
-        way, chunk, instant = tick
+        destination, chunk, instant = tick
         if chunk.count == 1:
             if not is_too_large(error):
-                attempt.unsendable.append((*tick, f"the broker refused the tick: {error!r}"))
+                sweep.unsendable.append((*tick, f"the broker refused the tick: {error!r}"))
                 return
-            attempt.unsendable.append((*tick, self._too_large(tick)))
-            size, until = self._refused.get(way, (0, 0))
+            sweep.unsendable.append((*tick, self._too_large(tick)))
+            size, until = self._refused.get(destination, (0, 0))
             refused = len(chunk.packed(self._packing))
-            self._refused[way] = min(size, refused) if attempt.now < until else refused, attempt.now + REFUSED_FOR_MS
+            self._refused[destination] = (
+                min(size, refused) if sweep.now < until else refused,
+                sweep.now + REFUSED_FOR_MS,
+            )
             return
         entries = list(chunk.entries(self._packing))
         middle = len(entries) // 2
         for some in (entries[:middle], entries[middle:]):
-            yield way, chunk_of(some, self._packing), instant
+            yield destination, chunk_of(some, self._packing), instant
 
-    def _set_aside(self, attempt: Attempt, tick: Outgoing) -> bool:
+    def _set_aside(self, sweep: Sweep, tick: Outgoing) -> bool:
         """Set a tick aside that is as large as one that its topic refused a short while ago; gives whether it is."""
-        way, chunk, _ = tick
-        size, until = self._refused.get(way, (0, 0))
-        if chunk.count > 1 or attempt.now >= until or len(chunk.packed(self._packing)) < size:
+        destination, chunk, _ = tick
+        size, until = self._refused.get(destination, (0, 0))
+        if chunk.count > 1 or sweep.now >= until or len(chunk.packed(self._packing)) < size:
             return False
-        attempt.unsendable.append((*tick, self._too_large(tick)))
+        sweep.unsendable.append((*tick, self._too_large(tick)))
         return True
 
     def _too_large(self, tick: Outgoing) -> str:
-        way, chunk, _ = tick
+        destination, chunk, _ = tick
         return (
-            f"the tick has {chunk.size_in(self._packing)} bytes, which is more than the topic of {way} ticks takes (its"
-            " max.message.bytes)"
+            f"the tick has {chunk.size_in(self._packing)} bytes, which is more than the topic of {destination} ticks"
+            " takes (its max.message.bytes)"
         )
 
     def _fit(self, refused_size: int) -> None:
@@ -290,20 +294,20 @@ class Emitter(Service):
             partition.timetable.fit(size)
 
 
-def _collect(partition: OwnedPartition, attempt: Attempt) -> None:
+def _collect(partition: OwnedPartition, sweep: Sweep) -> None:
     """Collect all due firings without a pause, so that no monitor is put or removed meanwhile."""
     timetable = partition.timetable
-    outage = attempt.upto - timetable.emitted_to > OUTAGE_MS
-    for firing in timetable.backlog(attempt.upto, attempt.now) if outage else timetable.due(attempt.upto):
-        if firing.line.way is Destination.INLINE:
-            attempt.inline.append(firing)
+    outage = sweep.upto - timetable.emitted_to > OUTAGE_MS
+    for firing in timetable.backlog(sweep.upto, sweep.now) if outage else timetable.due(sweep.upto):
+        if firing.batch_key.destination is Destination.INLINE:
+            sweep.inline.append(firing)
         else:
-            attempt.ticks.extend((firing.line.way, firing.chunk, instant) for instant in firing.fire)
+            sweep.ticks.extend((firing.batch_key.destination, firing.chunk, instant) for instant in firing.fire)
         if firing.skipped:
-            attempt.skipped.append(firing)
-        attempt.fired = True
-    attempt.is_collected = True
+            sweep.skipped.append(firing)
+        sweep.fired = True
+    sweep.is_collected = True
 
 
-def _way_of(tick: Outgoing) -> Destination:
+def _destination_of(tick: Outgoing) -> Destination:
     return tick[0]

@@ -70,8 +70,8 @@ class InlineEvaluator:
 
     async def report_skipped(self, partition: OwnedPartition, firings: Iterable[Firing], now: int) -> None:
         """Report the skipped instants of all monitors."""
-        for line, chunk, _, skipped in firings:
-            reason = f"{len(skipped)} due times passed unserved; skipped under the misfire rule {line.misfire}"
+        for batch_key, chunk, _, skipped in firings:
+            reason = f"{len(skipped)} due times passed unserved; skipped under the misfire rule {batch_key.misfire}"
             await self._report(partition, chunk, skipped, reason, now)
 
     async def report_unsendable(
@@ -112,9 +112,7 @@ class InlineEvaluator:
         attempt: int = 1,
         manual: bool = False,
     ) -> None:
-        run = InlineRun(
-            monitor.user_id, monitor.monitor_id, scheduled_at, monitor.spec.kind, monitor.version, attempt, manual
-        )
+        run = InlineRun.of(monitor, scheduled_at, attempt, manual=manual)
         outcome = self._outcome(partition, monitor, run, max(scheduled_at, now))
         self._send(
             partition,

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 10_000
 RETRY_S = 1.0
 REST_S = 0.02
-# a broker that is away is said by who waits for it
+# errors of a broker that is away: the code that waits for the broker logs them
 _PASSING = frozenset({KafkaError._PARTITION_EOF, KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT})
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class RecordBatch:
 
     @contextmanager
     def handling(self) -> Iterator[Bisection[Record]]:
-        """Give the work to do; none if the batch was withdrawn, or taken before. The batch consumer gets an error."""
+        """Give the records left to handle; none if the batch was withdrawn or taken. An error ends the batch."""
         if self.taken or self.ended.done():
             yield Bisection(())
             return
@@ -72,8 +72,8 @@ class BatchConsumer:
     """One topic, read in batches for the owned partitions and put into ``channel``, where an agent takes them.
 
     ``refuse`` records what cannot be read, durably; offsets behind it are committed then.
-    ``on_ended`` gets the error that ended the reading. ``new_predecessor``: makes a consumer of the group
-    that read the topic before this one did; it is asked where this one has acknowledged nothing.
+    ``on_ended`` gets the error that ended the reading loop. ``new_predecessor``: makes a consumer of the group
+    that read the topic before this one did; its offsets are used where this group has committed none.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class BatchConsumer:
         self._gate: SchemaGate | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"batches-{topic}")
         self._open = False
-        # how often it was opened and closed: an opening that takes long finds out that it came too late
+        # counts openings and closings: a slow opening compares it to see whether it was overtaken
         self._switched = 0
         self._batch: RecordBatch | None = None
         self._task: asyncio.Task[None] | None = None
@@ -177,7 +177,7 @@ class BatchConsumer:
                 first_ms = records[0].timestamp_ms if records else 0
                 INPUT_LAG.labels(self._topic).set(max(0, self._clock.now_ms() - first_ms) / 1000 if first_ms else 0)
                 if records and not await self._settle(records):
-                    continue  # nor is what stands behind them passed over
+                    continue  # the records come again, and so does the unreadable batch behind them
                 if unreadable:
                     await self._refuse(unreadable)
                 if records or unreadable:
@@ -188,7 +188,7 @@ class BatchConsumer:
             await asyncio.gather(reading, acknowledged, return_exceptions=True)
 
     async def _settle(self, records: list[Record]) -> bool:
-        """Have the agent handle a batch; False if it was withdrawn: whoever owns the partitions next reads it again."""
+        """Have the agent handle a batch; False if it was withdrawn: the next owner of the partitions reads it again."""
         work = Bisection(records)
         while self._open:
             batch = self._batch = RecordBatch(work)
@@ -201,7 +201,7 @@ class BatchConsumer:
                     batch.ended.result()
                     return True
             except NotPlanned:
-                raise  # what is due is not known any more: the worker ends, and its timetables are built anew
+                raise  # the timetable is not complete: the worker ends, and the next owner rebuilds it
             except Exception as error:
                 if self._quiet.may_say(type(error).__name__):
                     logger.warning(
@@ -217,8 +217,8 @@ class BatchConsumer:
         return False
 
     async def _offer(self, batch: RecordBatch) -> None:
-        # Faust empties channels, and cancels who waits to put into them, when a rebalance ends: an offer may be lost,
-        # so it is made again until the batch is taken
+        # when a rebalance ends, Faust empties channels and cancels waiting puts: an offer may be lost, so it is made
+        # again until the agent takes the batch
         offer = asyncio.ensure_future(self._channel.put(batch))
         await asyncio.wait([offer], timeout=RETRY_S)
         offer.cancel()
@@ -259,7 +259,7 @@ class BatchConsumer:
             if error.code() not in _PASSING:
                 logger.warning("reading %s: %s", self._topic, error.str())
         topic = self._topic
-        # one by one ten thousand times: a consumed message that is no error has all of this
+        # built inline, as this runs ten thousand times a batch: a message without an error has all of these fields
         records = [
             Record(topic, m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value())  # type: ignore[arg-type]
             for m in messages

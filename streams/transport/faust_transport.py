@@ -46,7 +46,7 @@ class Consumer(driver.Consumer):
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Complain of a partition that stands still, unless nothing is fetched of it."""
+        """Warn of a partition that stands still, unless its topic is not fetched."""
         if tp.topic not in self.transport.unread:  # type: ignore[attr-defined]
             super().verify_event_path(now, tp)
 

@@ -23,7 +23,7 @@ _FILE = "member"
 
 
 def heartbeat_s(session_timeout_ms: int) -> float:
-    """Seconds between two heartbeats. Members learn from the answer that a rebalance has begun, so it is short."""
+    """Seconds between two heartbeats; short, as the answer tells a member that a rebalance has begun."""
     return min(HEARTBEAT_S, session_timeout_ms / 3000)
 
 

@@ -16,7 +16,7 @@ from everwatch.kafka.topic_description import largest_batch, topic_id
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING
 
-# a trickle is gathered by the broker: to ask for each record by itself costs more than to handle it
+# the broker gathers single records into larger fetches: a fetch costs more than handling a record
 GATHERING: dict[str, object] = {"fetch.min.bytes": 512 * 1024, "fetch.wait.max.ms": 250}
 
 
@@ -35,7 +35,7 @@ class WorkerClients:
 
     def inputs(self, topic: str, **more: object) -> Consumer:
         """Make the consumer of an input topic, or of results."""
-        # of commands there are few, and somebody waits for each
+        # commands are few, and a client waits for each
         fetching = {} if topic == self._topics.commands else GATHERING
         return self._clients.consumer(self._group_of(topic), **fetching | more)
 

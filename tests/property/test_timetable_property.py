@@ -243,7 +243,7 @@ def said(firings: Iterator[Firing], timetable: Timetable) -> Said:
         for instants, into in ((firing.fire, told.fire), (firing.skipped, told.skipped)):
             for entry in entries:
                 name = unframed(entry.framed)
-                into.update((firing.line.way, name, instant + entry.delta) for instant in instants)
+                into.update((firing.batch_key.destination, name, instant + entry.delta) for instant in instants)
     return told
 
 
@@ -306,50 +306,50 @@ class TimetableMachine(RuleBasedStateMachine):
         key=keys,
         interval_ms=short_intervals,
         ahead_ms=st.integers(-10_000, 10_000),
-        line=lines,
+        batch_key=lines,
         size=st.integers(0, 90),
     )
-    def put_often(self, key: bytes, interval_ms: int, ahead_ms: int, line: BatchKey, size: int) -> None:
-        self._put(key, Every(interval_ms), self.emitted_to + ahead_ms, line, size)
+    def put_often(self, key: bytes, interval_ms: int, ahead_ms: int, batch_key: BatchKey, size: int) -> None:
+        self._put(key, Every(interval_ms), self.emitted_to + ahead_ms, batch_key, size)
 
-    @rule(key=keys, interval_ms=long_intervals, ahead_ms=st.integers(-10_000, 40_000), line=lines)
-    def put_seldom(self, key: bytes, interval_ms: int, ahead_ms: int, line: BatchKey) -> None:
-        self._put(key, Every(interval_ms), self.emitted_to + ahead_ms, line)
+    @rule(key=keys, interval_ms=long_intervals, ahead_ms=st.integers(-10_000, 40_000), batch_key=lines)
+    def put_seldom(self, key: bytes, interval_ms: int, ahead_ms: int, batch_key: BatchKey) -> None:
+        self._put(key, Every(interval_ms), self.emitted_to + ahead_ms, batch_key)
 
-    @rule(key=keys, schedule=from_midnight, ahead_ms=st.integers(-10_000, 40_000), line=lines)
-    def put_from_midnight(self, key: bytes, schedule: Every, ahead_ms: int, line: BatchKey) -> None:
-        self._put(key, schedule, self.emitted_to + ahead_ms, line)
+    @rule(key=keys, schedule=from_midnight, ahead_ms=st.integers(-10_000, 40_000), batch_key=lines)
+    def put_from_midnight(self, key: bytes, schedule: Every, ahead_ms: int, batch_key: BatchKey) -> None:
+        self._put(key, schedule, self.emitted_to + ahead_ms, batch_key)
 
     @rule(
         key=keys,
         schedule=recurring,
         begins_ms=st.none() | st.integers(-1_000, 90_000) | st.integers(0, 3 * HOUR_MS),
         lasts_ms=st.none() | st.integers(-1_000, 60_000) | st.integers(0, 3 * HOUR_MS),
-        line=lines,
+        batch_key=lines,
     )
     def put_with_a_beginning_and_an_end(
-        self, key: bytes, schedule: Schedule, begins_ms: int | None, lasts_ms: int | None, line: BatchKey
+        self, key: bytes, schedule: Schedule, begins_ms: int | None, lasts_ms: int | None, batch_key: BatchKey
     ) -> None:
         begins_at = 0 if begins_ms is None else self.emitted_to + begins_ms
         until = NEVER if lasts_ms is None else max(self.emitted_to, begins_at) + lasts_ms
-        self._put(key, schedule, self.emitted_to, line, wish=Wish(begins_at, until))
+        self._put(key, schedule, self.emitted_to, batch_key, wish=Wish(begins_at, until))
 
-    @rule(key=keys, schedule=recurring, nth=st.integers(1, 3), off_ms=st.sampled_from([0, 0, -1, 1]), line=lines)
+    @rule(key=keys, schedule=recurring, nth=st.integers(1, 3), off_ms=st.sampled_from([0, 0, -1, 1]), batch_key=lines)
     def put_that_ends_with_one_of_its_next_ticks(
-        self, key: bytes, schedule: Every | Cron, nth: int, off_ms: int, line: BatchKey
+        self, key: bytes, schedule: Every | Cron, nth: int, off_ms: int, batch_key: BatchKey
     ) -> None:
         due = naive(schedule, key, self.emitted_to, self.emitted_to + 40 * DAY_MS)
         until = due[min(nth, len(due)) - 1] + off_ms
-        self._put(key, schedule, self.emitted_to, line, wish=Wish(until=until))
+        self._put(key, schedule, self.emitted_to, batch_key, wish=Wish(until=until))
 
-    @rule(many=st.integers(2, 8), seconds=st.integers(0, 90), schedule=recurring, line=lines)
+    @rule(many=st.integers(2, 8), seconds=st.integers(0, 90), schedule=recurring, batch_key=lines)
     def put_many_that_begin_or_end_at_one_instant(
-        self, many: int, seconds: int, schedule: Schedule, line: BatchKey
+        self, many: int, seconds: int, schedule: Schedule, batch_key: BatchKey
     ) -> None:
         instant = self.emitted_to + 1_000 * seconds
         for number in range(many):
             wish = (Wish(begins_at=instant), Wish(until=instant), Wish(retry=(instant, self.emitted_to)))[number % 3]
-            self._put(b"u%d\0crowd" % number, schedule, self.emitted_to, line, wish=wish)
+            self._put(b"u%d\0crowd" % number, schedule, self.emitted_to, batch_key, wish=wish)
 
     @precondition(lambda self: self.monitors)
     @rule(
@@ -370,66 +370,66 @@ class TimetableMachine(RuleBasedStateMachine):
         old = self.monitors[key]
         schedule = At(instant) if isinstance(old.schedule, At) else old.schedule
         wish = Wish(instant if data.draw(st.booleans()) else 0, instant, (instant, instant - 500))
-        self._put(key, schedule, self.emitted_to, old.line, wish=wish)
+        self._put(key, schedule, self.emitted_to, old.batch_key, wish=wish)
 
     @rule(
         interval_ms=st.sampled_from([FINE_MS + 100, 15 * MINUTE_MS]),
         soon_ms=st.lists(st.integers(0, 45_000), min_size=1, max_size=4),
         ahead_ms=st.integers(-1_000, 10_000),
-        line=lines,
+        batch_key=lines,
     )
-    def put_seldom_and_due_soon(self, interval_ms: int, soon_ms: list[int], ahead_ms: int, line: BatchKey) -> None:
+    def put_seldom_and_due_soon(self, interval_ms: int, soon_ms: list[int], ahead_ms: int, batch_key: BatchKey) -> None:
         for ms in soon_ms:
             key = self._seldom_key(interval_ms, ms)
-            self._put(key, Every(interval_ms), self.emitted_to + ahead_ms, line)
+            self._put(key, Every(interval_ms), self.emitted_to + ahead_ms, batch_key)
 
-    @rule(key=keys, cron=crons, ahead_ms=st.integers(-10_000, 2 * MINUTE_MS), line=lines)
-    def put_cron(self, key: bytes, cron: Cron, ahead_ms: int, line: BatchKey) -> None:
-        self._put(key, cron, self.emitted_to + ahead_ms, line)
+    @rule(key=keys, cron=crons, ahead_ms=st.integers(-10_000, 2 * MINUTE_MS), batch_key=lines)
+    def put_cron(self, key: bytes, cron: Cron, ahead_ms: int, batch_key: BatchKey) -> None:
+        self._put(key, cron, self.emitted_to + ahead_ms, batch_key)
 
     @rule(
         key=keys,
         at_ms=st.integers(-MINUTE_MS, MINUTE_MS) | st.integers(0, 3 * HOUR_MS) | st.just(0),
         ahead_ms=st.integers(0, 10_000),
-        line=lines,
+        batch_key=lines,
     )
-    def put_once(self, key: bytes, at_ms: int, ahead_ms: int, line: BatchKey) -> None:
-        self._put(key, At(self.emitted_to + at_ms), self.emitted_to + ahead_ms, line)
+    def put_once(self, key: bytes, at_ms: int, ahead_ms: int, batch_key: BatchKey) -> None:
+        self._put(key, At(self.emitted_to + at_ms), self.emitted_to + ahead_ms, batch_key)
 
-    @rule(key=keys, ahead_ms=st.integers(1, 60_000), line=lines)
-    def put_once_for_somebody_who_is_put_late(self, key: bytes, ahead_ms: int, line: BatchKey) -> None:
-        self._put(key, At(self.emitted_to - 1), self.emitted_to + ahead_ms, line)
+    @rule(key=keys, ahead_ms=st.integers(1, 60_000), batch_key=lines)
+    def put_once_for_somebody_who_is_put_late(self, key: bytes, ahead_ms: int, batch_key: BatchKey) -> None:
+        self._put(key, At(self.emitted_to - 1), self.emitted_to + ahead_ms, batch_key)
 
-    @rule(key=keys, interval_ms=short_intervals | long_intervals, line=lines, early_ms=st.integers(-1, 1))
+    @rule(key=keys, interval_ms=short_intervals | long_intervals, batch_key=lines, early_ms=st.integers(-1, 1))
     def put_at_the_very_instant_of_a_tick_to_come(
-        self, key: bytes, interval_ms: int, line: BatchKey, early_ms: int
+        self, key: bytes, interval_ms: int, batch_key: BatchKey, early_ms: int
     ) -> None:
         due = naive_due_by_turns(key, interval_ms, self.emitted_to, self.emitted_to + interval_ms)[0]
-        self._put(key, Every(interval_ms), due - early_ms, line)
+        self._put(key, Every(interval_ms), due - early_ms, batch_key)
 
-    @rule(key=keys, cron=crons, line=lines, early_ms=st.integers(-1, 1))
+    @rule(key=keys, cron=crons, batch_key=lines, early_ms=st.integers(-1, 1))
     def put_at_the_very_instant_of_a_cron_tick_to_come(
-        self, key: bytes, cron: Cron, line: BatchKey, early_ms: int
+        self, key: bytes, cron: Cron, batch_key: BatchKey, early_ms: int
     ) -> None:
         # whether others share the schedule already, or not
         if early_ms >= 0:
-            self._put(b"u0\0other", cron, self.emitted_to, line)
+            self._put(b"u0\0other", cron, self.emitted_to, batch_key)
         due = naive(cron, key, self.emitted_to, self.emitted_to + 33 * DAY_MS)
-        self._put(key, cron, due[0] - early_ms, line)
+        self._put(key, cron, due[0] - early_ms, batch_key)
 
-    @rule(at_once=st.integers(1, 4), first=st.integers(0, 2), line=lines)
-    def put_tasks_of_one_instant_while_they_are_loaded(self, at_once: int, first: int, line: BatchKey) -> None:
+    @rule(at_once=st.integers(1, 4), first=st.integers(0, 2), batch_key=lines)
+    def put_tasks_of_one_instant_while_they_are_loaded(self, at_once: int, first: int, batch_key: BatchKey) -> None:
         at = At((self.emitted_to // MINUTE_MS + 2) * MINUTE_MS)
         order = [b"u%d\0task" % number for number in range(5)]
         for key in order[first::2]:
-            self._put(key, at, self.emitted_to, line)
+            self._put(key, at, self.emitted_to, batch_key)
         self._load_some(at.at, at_once)
         for key in order:
-            self._put(key, at, self.emitted_to, line)
+            self._put(key, at, self.emitted_to, batch_key)
         self._remove(order[first])
 
-    @rule(data=st.data(), many=st.integers(2, 12), line=lines)
-    def put_many_alike(self, data: st.DataObject, many: int, line: BatchKey) -> None:
+    @rule(data=st.data(), many=st.integers(2, 12), batch_key=lines)
+    def put_many_alike(self, data: st.DataObject, many: int, batch_key: BatchKey) -> None:
         kinds: st.SearchStrategy[Schedule] = (
             st.builds(Every, st.sampled_from([1_000, 15 * MINUTE_MS, DAY_MS]), aligns)
             | from_midnight
@@ -438,20 +438,20 @@ class TimetableMachine(RuleBasedStateMachine):
         )
         schedule = data.draw(kinds)
         for number in range(many):
-            self._put(f"u{number}\0group".encode(), schedule, self.emitted_to, line, 10 * number)
+            self._put(f"u{number}\0group".encode(), schedule, self.emitted_to, batch_key, 10 * number)
 
     @precondition(lambda self: self.monitors)
-    @rule(data=st.data(), schedule=recurring, line=lines)
-    def change_as_of_the_last_sweep(self, data: st.DataObject, schedule: Schedule, line: BatchKey) -> None:
+    @rule(data=st.data(), schedule=recurring, batch_key=lines)
+    def change_as_of_the_last_sweep(self, data: st.DataObject, schedule: Schedule, batch_key: BatchKey) -> None:
         key = data.draw(st.sampled_from(sorted(self.monitors)))
-        self._put(key, schedule, max(self.emitted_to, self.monitors[key].since), line)
+        self._put(key, schedule, max(self.emitted_to, self.monitors[key].since), batch_key)
 
     @precondition(lambda self: self.monitors)
     @rule(data=st.data(), at_ms=st.integers(0, 2 * HOUR_MS))
     def change_to_a_single_instant_as_of_the_last_sweep(self, data: st.DataObject, at_ms: int) -> None:
         key = data.draw(st.sampled_from(sorted(self.monitors)))
         old = self.monitors[key]
-        self._put(key, At(self.emitted_to + at_ms), max(self.emitted_to, old.since), old.line)
+        self._put(key, At(self.emitted_to + at_ms), max(self.emitted_to, old.since), old.batch_key)
 
     @precondition(lambda self: self.monitors)
     @rule(data=st.data())
@@ -460,7 +460,7 @@ class TimetableMachine(RuleBasedStateMachine):
 
     def _put_any(self, random: Random) -> None:
         """Put a monitor that is likely to be due soon, or change one."""
-        line = random.choice(LINES)
+        batch_key = random.choice(LINES)
         since = self.emitted_to + random.choice([0, -1_000, 500, 500, 3_300, 30_000])
         key = f"u{random.randrange(7)}\0any{random.randrange(12)}".encode()
         if key in self.monitors:
@@ -489,7 +489,7 @@ class TimetableMachine(RuleBasedStateMachine):
         if random.random() < 0.2:
             due = self.emitted_to + random.randrange(40_000)
             retry = due, due - random.randrange(100_000)
-        self._put(key, schedule, since, line, random.randrange(60), Wish(begins_at, until, retry))
+        self._put(key, schedule, since, batch_key, random.randrange(60), Wish(begins_at, until, retry))
 
     def _seldom_key(self, interval_ms: int, soon_ms: int) -> bytes:
         """Of somebody who is due within a few seconds after that."""
@@ -498,14 +498,14 @@ class TimetableMachine(RuleBasedStateMachine):
         return next(key for key in candidates if naive_due_by_turns(key, interval_ms, begin, begin + 5_000))
 
     def _put(
-        self, key: bytes, schedule: Schedule, since: int, line: BatchKey, size: int = 0, wish: Wish = NO_WISH
+        self, key: bytes, schedule: Schedule, since: int, batch_key: BatchKey, size: int = 0, wish: Wish = NO_WISH
     ) -> None:
         held_back = wish.begins_at > since and not isinstance(schedule, At)
         planned = TimetableEntry(
             key,
             schedule,
             wish.begins_at if held_back else since,
-            line,
+            batch_key,
             self._record(key, size),
             wish.until,
             held_back,
@@ -675,7 +675,7 @@ class TimetableMachine(RuleBasedStateMachine):
         self._load(upto)
         told = said(self.timetable.due(upto), self.timetable)
         expected = Counter(
-            (p.line.way, unframed(p.record), t)
+            (p.batch_key.destination, unframed(p.record), t)
             for p in self.monitors.values()
             for t in self._due(p, self.emitted_to, upto)
         )
@@ -696,12 +696,12 @@ class TimetableMachine(RuleBasedStateMachine):
             if isinstance(p.schedule, At):
                 # tasks are judged by the step that they are due in
                 starts = [(t - 1) // STEP_MS * STEP_MS for t in due]
-                run, not_run = naive_settle(starts, now, p.line.misfire, p.line.misfire_grace_ms)
+                run, not_run = naive_settle(starts, now, p.batch_key.misfire, p.batch_key.misfire_grace_ms)
                 run, not_run = (due, []) if run else ([], due if not_run else [])
             else:
-                run, not_run = naive_settle(due, now, p.line.misfire, p.line.misfire_grace_ms)
-            fire.update((p.line.way, unframed(p.record), t) for t in run)
-            skipped.update((p.line.way, unframed(p.record), t) for t in not_run)
+                run, not_run = naive_settle(due, now, p.batch_key.misfire, p.batch_key.misfire_grace_ms)
+            fire.update((p.batch_key.destination, unframed(p.record), t) for t in run)
+            skipped.update((p.batch_key.destination, unframed(p.record), t) for t in not_run)
         assert told.fire == fire
         assert told.skipped == skipped
         self._settled(upto)
@@ -725,7 +725,7 @@ class TimetableMachine(RuleBasedStateMachine):
     def _retried(self, upto: int) -> Counter[tuple[Destination, Name, int]]:
         """Retries up to then: each once, as of the tick that it belongs to."""
         return Counter(
-            (p.line.way, unframed(p.retry.record), p.retry.scheduled_at)
+            (p.batch_key.destination, unframed(p.retry.record), p.retry.scheduled_at)
             for p in self.monitors.values()
             if p.retry and self.emitted_to < p.retry.due <= upto
         )
@@ -761,8 +761,10 @@ class TimetableMachine(RuleBasedStateMachine):
     @invariant()
     def it_keeps_no_ring_and_no_group_for_a_schedule_that_nobody_has(self) -> None:
         seats = self.timetable.seats
-        had = {(p.schedule, p.line) for p in self.monitors.values()}
-        intervals = {(s.interval_ms, line) for s, line in had if isinstance(s, Every) and s.align is not Align.MIDNIGHT}
+        had = {(p.schedule, p.batch_key) for p in self.monitors.values()}
+        intervals = {
+            (s.interval_ms, batch_key) for s, batch_key in had if isinstance(s, Every) and s.align is not Align.MIDNIGHT
+        }
         assert {*seats.rings.fine, *seats.rings.coarse} <= intervals
         assert set(seats.groups.groups) <= had
         assert all(shelf for *_, shelf in (*seats.rings.shelves(), *seats.groups.shelves()))
@@ -794,10 +796,10 @@ TestTimetable = TimetableMachine.TestCase
 def test_however_time_is_cut_into_sweeps_the_same_ticks_fire(
     monitors: list[tuple[bytes, int]], steps_ms: list[int]
 ) -> None:
-    line = BatchKey(Destination.NORMAL, Misfire.FIRE_LAST, 60_000)
+    batch_key = BatchKey(Destination.NORMAL, Misfire.FIRE_LAST, 60_000)
     in_sweeps, at_once = Timetable(codec_named("lz4"), START), Timetable(codec_named("lz4"), START)
     for key, interval_ms in monitors:
-        planned = TimetableEntry(key, Every(interval_ms), START, line, framed(key, b"v"))
+        planned = TimetableEntry(key, Every(interval_ms), START, batch_key, framed(key, b"v"))
         in_sweeps.put(planned)
         at_once.put(planned)
     fired: Counter[tuple[Destination, Name, int]] = Counter()

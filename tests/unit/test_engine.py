@@ -635,7 +635,7 @@ async def test_a_partition_whose_ticks_are_not_acknowledged_keeps_no_other_one_f
 
         monkeypatch.setattr(life.engine.logs, "flush", flush)
         stays = partitions[2]
-        async with life.partition.turn:
+        async with life.partition.sweep_lock:
             going = asyncio.create_task(life.assigned(2, 7))
             await until("the other one is handed over", lambda: {1} in flushed)
             await going

@@ -17,8 +17,9 @@ from everwatch.plans.plans_file import PlansFile
 from everwatch.sink.sink_process import _Sink
 from everwatch.store import MemoryStore, Partition, Received, SinkBatch, open_reader, open_store
 from everwatch.store.database_status import contents_of, status_of
-from everwatch.store.interface import DatabaseVolume, Unstorable
+from everwatch.store.interface import Unstorable
 from everwatch.store.plan_keeping import NO_PLANS, Keep, PlanKeeping
+from everwatch.store.stored_values import DatabaseVolume
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

@@ -17,9 +17,10 @@ from everwatch.kafka.unreadable_batches import Unreadable
 from everwatch.model import Result, Status
 from everwatch.sink.sink_process import _Sink
 from everwatch.store import MemoryStore, Partition, SinkBatch, StoreBusy
-from everwatch.store.interface import DatabaseVolume, Unstorable
+from everwatch.store.interface import Unstorable
 from everwatch.store.letters import StoredLetter
 from everwatch.store.plan_keeping import PlanKeeping
+from everwatch.store.stored_values import DatabaseVolume
 
 SETTINGS = Settings()
 TOPICS = Topics.of(SETTINGS)

@@ -156,7 +156,7 @@ def names(broker: Broker) -> list[str]:
 
 async def test_ticks_go_to_the_topic_of_their_priority_and_progress_is_noted_after_them() -> None:
     ways = {Destination.HIGH: "ticks.high", Destination.NORMAL: "ticks", Destination.LOW: "ticks.low"}
-    worker = Worker(*(monitor(way, line=NORMAL._replace(way=way)) for way in ways))
+    worker = Worker(*(monitor(way, line=NORMAL._replace(destination=way)) for way in ways))
     await worker.sweep_at(START + 1_050)
     assert {key.decode(): topic for topic, key, _ in worker.broker.has} == ways
     assert worker.noted == [START + 1_000]
@@ -245,7 +245,7 @@ async def test_a_cancelled_delivery_is_a_failure_and_ends_no_sweep() -> None:
 
 async def test_no_sweep_passes_the_instant_at_which_somebody_is_about_to_begin() -> None:
     worker = Worker(monitor("ann"))
-    with worker.partition.held(START + 700):
+    with worker.partition.sweeps_held_at(START + 700):
         await worker.sweep_at(START + 5_000)
         assert worker.partition.emitted_to == START + 700
         worker.partition.timetable.put(monitor("bob")._replace(since=START + 700))

@@ -41,11 +41,11 @@ LINE = BatchKey(Destination.NORMAL, Misfire.FIRE_LAST, 60_000)
 
 
 def planned(
-    name: str, schedule: Schedule, since: int = START, line: BatchKey = LINE, version: int = 1
+    name: str, schedule: Schedule, since: int = START, batch_key: BatchKey = LINE, version: int = 1
 ) -> TimetableEntry:
     config = '{"expect_status":200,"url":"https://shop.example/health"}'
     tick = encode_tick(Tick(name, "site", 0, "http", config, 10_000, version, 0))
-    return TimetableEntry(f"{name}\0site".encode(), schedule, since, line, framed(name.encode(), tick))
+    return TimetableEntry(f"{name}\0site".encode(), schedule, since, batch_key, framed(name.encode(), tick))
 
 
 def new_timetable(*monitors: TimetableEntry) -> Timetable:
@@ -335,10 +335,10 @@ def test_after_an_outage_every_rule_has_its_way() -> None:
     names = {rule: f"user-{rule}" for rule in Misfire}
     timetable = new_timetable(
         *(
-            planned(name, Every(MINUTE_MS), line=BatchKey(Destination.NORMAL, rule, 90_000))
+            planned(name, Every(MINUTE_MS), batch_key=BatchKey(Destination.NORMAL, rule, 90_000))
             for rule, name in names.items()
         ),
-        planned("daily", Every(24 * HOUR_MS), line=BatchKey(Destination.LOW, Misfire.SKIP, 5_000)),
+        planned("daily", Every(24 * HOUR_MS), batch_key=BatchKey(Destination.LOW, Misfire.SKIP, 5_000)),
     )
     upto = START + 48 * HOUR_MS
     counted = {
@@ -361,7 +361,7 @@ def test_who_is_spread_is_judged_by_its_own_instants_after_an_outage(rule: Misfi
     schedule, upto = Cron("*/5 * * * *", spread_ms=4 * MINUTE_MS), START + 23 * MINUTE_MS
     names = [f"user-{number}" for number in range(200)]
     timetable = new_timetable(
-        *(planned(name, schedule, line=BatchKey(Destination.NORMAL, rule, 90_000)) for name in names)
+        *(planned(name, schedule, batch_key=BatchKey(Destination.NORMAL, rule, 90_000)) for name in names)
     )
     firings = list(timetable.backlog(upto, upto + 20_000))
     expected: dict[str, list[tuple[int, str]]] = {"fire": [], "skipped": []}
@@ -573,9 +573,9 @@ def test_a_retry_goes_out_once_at_its_time_and_says_which_tick_it_is_of() -> Non
 
 
 def test_after_an_outage_a_retry_is_run_whatever_the_rule() -> None:
-    line = BatchKey(Destination.NORMAL, Misfire.SKIP, 5_000)
+    batch_key = BatchKey(Destination.NORMAL, Misfire.SKIP, 5_000)
     retry = Retry(START + 2_345, START - 5_000, framed(b"ann", b"second attempt"))
-    timetable = loaded(planned("ann", Every(DAY_MS), line=line)._replace(retry=retry))
+    timetable = loaded(planned("ann", Every(DAY_MS), batch_key=batch_key)._replace(retry=retry))
     upto = START + HOUR_MS
     assert (START - 5_000, "ann") in fired(timetable.backlog(upto, upto))
 

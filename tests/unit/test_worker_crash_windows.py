@@ -189,7 +189,7 @@ async def test_somebody_who_is_durable_and_not_yet_in_the_timetable_keeps_it_fro
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")
         await life.tick_to(START + 2_000)
-        with life.partition.held(START + 2_500):
+        with life.partition.sweeps_held_at(START + 2_500):
             await life.engine.ownership.give_away({0})
         assert not life.put_away()
 
@@ -333,8 +333,8 @@ async def test_a_worker_that_is_fenced_writes_nothing_gives_everything_up_and_go
 ) -> None:
     joined: list[int] = []
 
-    async def noted(era: int) -> None:
-        joined.append(era)
+    async def noted(rebalance_number: int) -> None:
+        joined.append(rebalance_number)
 
     async with worker(broker, tmp_path, clock) as life:
         await known(life, "ann")

@@ -206,7 +206,7 @@ async def test_a_large_quota_is_counted_in_turns_while_sweeps_go_on(
 
         def noted(*args: Any) -> Any:
             for each in monitors_of(*args):
-                stood_still.add(life.partition.turn.locked())
+                stood_still.add(life.partition.sweep_lock.locked())
                 counted_in.add(given())
                 yield each
 

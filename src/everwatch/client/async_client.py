@@ -131,7 +131,7 @@ class AsyncClient:
 
     @property
     def position(self) -> str:
-        """Where the last write stands; for another client, so that it sees it."""
+        """Position of the last write, for another client that is to see it."""
         return self._transport.positions.latest
 
     async def __aenter__(self) -> "AsyncClient":
@@ -674,7 +674,7 @@ AnyQuery = TypeVar("AnyQuery", AllResultsQuery, AllTransitionsQuery)
 
 
 def _of_monitor(what: str, query: AnyQuery, monitor_id: str) -> tuple[str, AnyQuery]:
-    """Where such a list is: of one monitor in a place of its own, where the user is part of the path."""
+    """The path of a list: of one monitor, or of all."""
     if not monitor_id:
         return f"/v1/{what}", query
     return _monitor(query.user, monitor_id, what), msgspec.structs.replace(query, user="")

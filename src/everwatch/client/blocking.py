@@ -68,7 +68,7 @@ class Client:
 
     @property
     def position(self) -> str:
-        """Where the last write stands; for another client, so that it sees it."""
+        """Position of the last write, for another client that is to see it."""
         return self._client.position
 
     def _run(self, work: Coroutine[Any, Any, Value]) -> Value:

@@ -1,4 +1,4 @@
-"""Where what a client has written stands, so that its reads wait for it. Pure."""
+"""Positions of a client's writes, which its reads wait for. Pure."""
 
 from collections import OrderedDict
 from collections.abc import Iterable

@@ -34,12 +34,12 @@ class ApiRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_read(self) -> bool:
-        """Whether it changes nothing."""
+        """Tell whether the request changes nothing."""
         return self.method in _SAFE
 
     @property
     def headers(self) -> dict[str, str]:
-        """What it says in headers, apart from who sends it and what must have been stored."""
+        """Headers of the request, without token and positions."""
         said = dict(self.precondition)
         if self.body is not None:
             said["Content-Type"] = self.media_type

@@ -1,4 +1,4 @@
-"""When a request that failed is sent again, and after how long. Pure, but for chance."""
+"""Retry policy of the client: which failed requests are sent again, and after which pause. Pure but for randomness."""
 
 import random
 

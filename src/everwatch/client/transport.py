@@ -26,7 +26,7 @@ Sleep = Callable[[float], Awaitable[object]]
 
 
 class HttpAnswer(NamedTuple):
-    """What came back: a status below 300, headers and the body."""
+    """Response with a status below 300: headers and body."""
 
     status: int
     headers: CIMultiDictProxy[str]

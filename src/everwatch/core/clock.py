@@ -1,4 +1,4 @@
-"""The only module that reads time. Everything else is told what time it is."""
+"""Clock: the only module that reads time. All others take it as an argument."""
 
 import time
 from typing import Protocol

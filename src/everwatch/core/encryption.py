@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # 32 bytes, the last two bits of the last letter being 0
 _KEY = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]=")
-# a token tells when it was made, which nobody needs to know
+# a token holds the instant at which it was made, which must not be readable
 _NO_TIME = 0
 
 

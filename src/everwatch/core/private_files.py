@@ -57,7 +57,7 @@ def make_private_folder(folder: Path) -> None:
     for each in reversed(missing):
         each.mkdir(mode=FOLDER_MODE, exist_ok=True)
     if not folder.is_dir():
-        # the error of whoever tries to use it as one
+        # using it as a folder raises the error
         folder.mkdir()
 
 

@@ -22,7 +22,7 @@ _malloc_trim = _trim()
 def give_back() -> None:
     """Return freed memory to the system; takes some milliseconds, and may be called in any thread.
 
-    What a burst of work took and freed stays with the C library's allocator unless it is told.
+    Memory that a burst of work freed stays with the C library's allocator until it is trimmed.
     """
     if _malloc_trim is not None:
         _malloc_trim(0)

@@ -21,7 +21,7 @@ from everwatch.demo.name_server import NameServer
 from everwatch.demo.ports import HOST, DemoPorts
 
 HOOK_SECRET = "whsec_c2VjcmV0LW9mLXRoZS1kZW1vLXJlY2VpdmVy"  # noqa: S105  (for a receiver that only the demo talks to)
-# addresses that belong to nobody (RFC 5737)
+# addresses that no host has (RFC 5737)
 RIGHT_ADDRESS, WRONG_ADDRESS = "192.0.2.10", "192.0.2.66"
 ADDRESSES = {"shop.demo.example": RIGHT_ADDRESS, "hijacked.demo.example": WRONG_ADDRESS}
 

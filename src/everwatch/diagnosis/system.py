@@ -55,7 +55,7 @@ class System:
     """The system that checks read. Expensive snapshots are cached properties, shared by all checks of one diagnosis.
 
     ``recent_ms``: dead letters younger than that count. ``processes``: those that run as this user.
-    ``pause`` waits so many seconds. ``host`` is this machine's name, ``is_stopped`` tells of its processes.
+    ``pause`` waits a number of seconds. ``host``: this machine's name. ``is_stopped``: is a process of it stopped.
     """
 
     settings: Settings
@@ -96,7 +96,7 @@ class System:
 
     @cached_property
     def later_lag(self) -> Lag:
-        """The same some seconds later: for whoever must know what moves. Measured only where a check asks for it."""
+        """The same some seconds later, to see what moves. Measured only where a check asks for it."""
         _ = self.lag
         self.pause(SECOND_LOOK_S)
         return self.measure_lag()

@@ -7,7 +7,7 @@ from everwatch.kafka.process_figures import PartitionLag
 
 
 def unowned(system: System, process: str) -> list[PartitionLag]:
-    """The partitions without an owner, looked at a second time: during a rebalance nobody owns any."""
+    """Partitions without an owner at two looks: during a rebalance none has an owner."""
     found = [row for row in system.lag.of(process) if not row.client_id]
     if not found:
         return []

@@ -83,7 +83,7 @@ _parsed = lru_cache(maxsize=1_000)(parse_duration_ms)
 
 
 def duration_of(value: Duration, path: str, least_ms: int, most_ms: int) -> int:
-    # a long text is not worth remembering, and nobody writes one
+    # long texts are rare, and not worth caching
     known = not isinstance(value, str) or len(value) <= 64
     duration_ms = taken(_parsed if known else parse_duration_ms, value, path)
     if not least_ms <= duration_ms <= most_ms:

@@ -559,7 +559,7 @@ def with_signal(value: bytes, at: int) -> bytes | None:
         return None
     try:
         return value[:begin] + encode(at) if at > read(value, begin)[0] else value
-    except IndexError:  # mangled: whoever decodes it says so
+    except IndexError:  # mangled: decoding it raises the error
         return None
 
 
@@ -571,7 +571,7 @@ def stays_as_it_is(value: bytes, status: Status) -> bool:
     """
     try:
         return _stays_as_it_is(value, status)
-    except (IndexError, ValueError, OverflowError):  # mangled: whoever decodes it says so
+    except (IndexError, ValueError, OverflowError):  # mangled: decoding it raises the error
         return False
 
 

@@ -83,7 +83,7 @@ class CallableOutput:
         if self._left > 0 and select.select([], [self._sink], [], _PATIENCE_S)[1]:
             return self._keep(min(most, self._left, _AT_ONCE))
         if self._left:
-            self._left = 0  # nobody takes it
+            self._left = 0  # it has no reader
         if hasattr(os, "splice"):  # no copy is made
             taken = os.splice(self._source, self._nowhere, most)
         else:

@@ -61,7 +61,7 @@ def most_of_one(processes: int) -> int:
 
 
 class CallableProcesses:
-    """Runs callables in at most so many processes. Who waits gets the next one that is free: of several callables
+    """Pool of processes that run callables. A call that waits gets the next free process: of several callables
     that with the fewest runs under way. None may hold the last process that others could have, nor may all slow ones
     together: one that is quick never waits for those.
     """
@@ -232,7 +232,7 @@ class _Seat:
             await self.clear()
         if self._starting is None:
             self.serves = call.name
-            # a task of its own: who is cancelled while a process starts must not lose it
+            # a task of its own: a call that is cancelled while a process starts must not lose the process
             self._starting = asyncio.get_running_loop().create_task(_Caller.start(self._memory_mb))
         caller = await asyncio.shield(self._starting)
         answer = await caller.answer_to(call)

@@ -113,7 +113,7 @@ def serve(link: socket.socket, orders: Orders) -> None:
         call = msgspec.json.decode(line, type=CallableRun)
         orders.begin(call.output_bytes)
         answer = answer_to(call, setup.memory_mb)
-        if os.getpid() != here:  # the callable forked, and this is the child, which nobody asked
+        if os.getpid() != here:  # the callable forked, and this is the child
             os._exit(0)
         kept, dropped = orders.end()
         answer = msgspec.structs.replace(answer, kept_bytes=kept, dropped_bytes=dropped)

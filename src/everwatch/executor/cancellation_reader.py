@@ -87,7 +87,7 @@ class CancellationReader:
         ended = asyncio.wrap_future(self.ended)
         await asyncio.wait({ended}, timeout=timeout_s)
         if ended.done():
-            ended.exception()  # whoever waits for ``ended`` raises it
+            ended.exception()  # the code that waits for ``ended`` raises it
 
     def _run(self, deliver: Callable[[Cancellations], None]) -> None:
         try:

@@ -162,7 +162,7 @@ async def _is_caught_up(stop: asyncio.Event, cancellations: CancellationReader) 
     """Wait until what is cancelled is known, or for ``_CAUGHT_UP_S``; False if a stop comes first. Raises Transient."""
     stopped = asyncio.create_task(stop.wait())
     ended = asyncio.wrap_future(cancellations.ended)
-    # should it end with an error later, that is told where its end is watched
+    # an error that ends it later is raised where its end is awaited
     ended.add_done_callback(lambda future: future.cancelled() or future.exception())
     watched: set[asyncio.Future[Any]] = {stopped, ended, asyncio.wrap_future(cancellations.caught_up)}
     try:

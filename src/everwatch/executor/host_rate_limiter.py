@@ -148,7 +148,7 @@ class HostRateLimiter(Generic[Item]):
         return not most or known.running < most
 
     def _look(self, host: str, known: _Host[Item], now_s: float) -> None:
-        """Call the next one if there is room, or set an alarm; let go of a host that nothing is known about."""
+        """Begin the next check if there is room, or set a timer; forget a host without state."""
         ready = known.ready()
         if not ready:
             if known.idle and not known.fades:

@@ -15,7 +15,7 @@ from everwatch.model import Priority
 
 MOST_URGENT_FIRST = (Priority.HIGH, Priority.NORMAL, Priority.LOW)
 WEIGHTS = {Priority.HIGH: 8, Priority.NORMAL: 4, Priority.LOW: 1}
-"""Of thirteen starts with all three waiting: so many each."""
+"""Starts of each priority out of thirteen while all three wait."""
 
 Item = TypeVar("Item")
 
@@ -38,7 +38,7 @@ class Shares:
 
     def next_of(self, ready: list[Priority]) -> Priority:
         """Choose the next of ``ready`` (the most urgent first, at least one)."""
-        # of equals the first, who is the most urgent
+        # of equals the first, which is the most urgent
         return max(ready, key=lambda priority: self._credit[priority] + WEIGHTS[priority])
 
     def spend(self, chosen: Priority, ready: list[Priority]) -> None:

@@ -114,7 +114,7 @@ class TickConsumer:
         ended = asyncio.wrap_future(self.ended)
         await asyncio.wait({ended}, timeout=timeout_s)
         if ended.done():
-            ended.exception()  # whoever waits for ``ended`` raises it
+            ended.exception()  # the code that waits for ``ended`` raises it
         return ended.done()
 
     def measure(self) -> None:

@@ -173,7 +173,7 @@ class TickReader:
                 is_behind = self._is_behind(consumer, held, late_before_ms, now_s)
                 has_changed |= held.is_behind and not is_behind
                 held.is_behind = is_behind
-            # last: whoever sees it sees the rest, too
+            # set last: a reader that sees it sees the rest, too
             held.looked_s = now_s
         return has_changed
 

@@ -39,7 +39,7 @@ def failure_of(answer: object) -> BaseException | None:
     """
     if isinstance(answer, RecordMetadata):
         return None
-    # a cancelled future must not look like the cancellation of whoever waits for it
+    # a cancelled future must not cancel the task that waits for it
     if isinstance(answer, Exception):
         return answer
     return BrokerUnavailable(f"a batch ended with {answer!r} and not with the broker's acknowledgement")

@@ -139,7 +139,7 @@ def _assigned(member: Any) -> list[TopicPartition]:
 def _result(future: "Future[Any]", timeout_s: float) -> Any:
     """The answer to a question about one group or partition; None if the broker knows no such group."""
     try:
-        # the client gives up by itself; should it not, nobody waits for ever
+        # the client gives up by itself; the limit is for the case that it does not
         return future.result(timeout_s + 1)
     except KafkaException as error:
         if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:

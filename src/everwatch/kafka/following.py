@@ -51,7 +51,7 @@ class Follower:
         self._on_records = on_records
         self._quiet = LogThrottle(clock)
         self._stop = threading.Event()
-        # held by whoever uses the consumer: it must not be closed meanwhile
+        # held while the consumer is in use: it must not be closed then
         self._using = threading.Lock()
         group = f"{settings.application}-following-{settings.instance}"
         self._consumer: Consumer = new_consumer(
@@ -85,7 +85,7 @@ class Follower:
                 return
             with self._using:
                 if self._stop.is_set():
-                    return  # whoever waits for the rest has been stopped too
+                    return  # the code that waits for the rest has been stopped, too
                 self._take()
                 # what was never committed leaves a gap at the end, which the consumer passes over
                 for place in self._consumer.position(self._consumer.assignment()):

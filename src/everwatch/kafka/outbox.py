@@ -23,8 +23,8 @@ class Outbox:
     """A librdkafka producer with a barrier: ``delivered()`` returns when all that was sent before is on the broker.
 
     ``send`` may be called from the event loop only; delivery callbacks run in the outbox's own thread.
-    A record that could not be delivered fails every later ``delivered()``: the process should end, and whoever takes
-    over starts from what is durable. ``on_failed`` is told, in the event loop.
+    A record that could not be delivered fails every later ``delivered()``: the process should end, and its successor
+    starts from what is durable. ``on_failed`` is called with the error, in the event loop.
     """
 
     def __init__(self, producer: Producer, on_failed: Callable[[EverwatchError], None] | None = None) -> None:
@@ -103,7 +103,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Wait until the queue is far from full; for those who send very much between two barriers."""
-        while len(self._producer) > QUEUE_ENOUGH:  # noqa: ASYNC110 - librdkafka tells nobody when its queue shrinks
+        while len(self._producer) > QUEUE_ENOUGH:  # noqa: ASYNC110 - librdkafka has no callback for a queue that shrinks
             await asyncio.sleep(0.02)
 
     async def close(self, timeout_s: float = 8) -> int:

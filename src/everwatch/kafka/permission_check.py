@@ -15,7 +15,7 @@ TIMEOUT_S = 5.0
 def lacking(admin: Admin, rights: Iterable[Right], *, timeout_s: float = TIMEOUT_S) -> list[Right]:
     """Those of the rights that the client's user does not have; without those of which the broker says nothing.
 
-    Brokers before 2.3 say nothing. Whoever lacks Describe lacks everything on that resource. Prefixes and
+    Brokers before 2.3 say nothing. Without Describe a client has no right on that resource. Prefixes and
     transactional ids are not asked for: no request tells of them.
     """
     rights = list(rights)

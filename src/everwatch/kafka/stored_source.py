@@ -103,7 +103,7 @@ class Source:
         return records, [each for each in unreadable if self._gate.passes(each.topic, each.partition)], lost
 
     def _record(self, message: Message) -> Record:
-        # of results, which are many, nobody needs the headers
+        # results are many, and their headers are not needed
         return Record.of(message, with_headers=message.topic() == self._headed)
 
     def restart(self, partitions: Iterable[Partition]) -> None:
@@ -139,7 +139,7 @@ class Source:
         self._consumer.close()
 
     def _start_where_stored(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        # called while records are taken, too: those that are not stored yet are read again, by whoever has them now
+        # also called while records are taken: those that are not stored yet are read again by the new owner
         self._sieve.forget()
         try:
             stored = self._store.offsets()

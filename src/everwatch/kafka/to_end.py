@@ -1,6 +1,6 @@
 """Reads partitions to where they end, the one way: with a deadline, and with an error for whatever keeps it from that.
 
-Whoever counts or copies what a topic holds must know that it has seen all of it: less than all is an error here, never
+A count or a copy of a topic must be complete: less than all of it is an error here, never
 a smaller result.
 """
 

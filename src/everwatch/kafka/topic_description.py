@@ -21,7 +21,7 @@ def largest_batch(admin: Admin, topics: Iterable[str], *, timeout_s: float = 10)
         ]
         return min(int(config["max.message.bytes"].value) for config in described)
     except (KafkaException, KeyError, ValueError):
-        return None  # not everybody may ask; a batch that is too large is refused, and smaller ones follow
+        return None  # this client may not ask; a batch that is too large is refused, and smaller ones follow
 
 
 def topic_id(admin: Admin, topic: str, *, timeout_s: float = 10) -> str:
@@ -35,7 +35,7 @@ def topic_id(admin: Admin, topic: str, *, timeout_s: float = 10) -> str:
     except (KafkaException, TimeoutError) as error:
         reason = error.args[0] if isinstance(error, KafkaException) else None
         if reason is not None and reason.code() in _NO_TOPIC_IDS:
-            return ""  # not everybody may ask, and brokers before 2.8 have none
+            return ""  # this client may not ask, or the broker is older than 2.8 and has none
         raise BrokerUnavailable(
             f"Kafka does not describe topic {topic}: {reason.str() if reason else 'no answer'}."
         ) from None

@@ -122,7 +122,7 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
     compacted = {
         "cleanup.policy": "compact",
         "delete.retention.ms": str(DELETIONS_KEPT_MS),
-        # of a user who is gone nothing stays longer, however little comes after it
+        # records of a deleted user go after this time, however few come after them
         "max.compaction.lag.ms": str(SUPERSEDED_KEPT_MS),
         **durability,
     }

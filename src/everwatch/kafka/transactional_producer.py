@@ -107,7 +107,7 @@ class TransactionalProducer:
         return [offsets[run.topic] for run in runs]
 
     def abandon(self) -> None:
-        """Let go of the producer: a call that is under way ends within CALL_S, and nothing more is begun."""
+        """Give the producer up: a call that is under way ends within CALL_S, and no other one begins."""
         self._abandoned.set()
 
     def close(self) -> None:

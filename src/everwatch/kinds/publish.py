@@ -34,7 +34,7 @@ class PublishConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     secret_headers: dict[str, SecretText] = {}
 
     def __post_init__(self) -> None:
-        # executors decide, with the same settings; but where they are known, a user is told when the monitor is put
+        # executors decide, by the same settings; here the user gets the error already when the monitor is put
         allowed = _topics_allowed_here()
         if allowed and self.topic not in allowed:
             raise FieldError("topic", not_allowed(self.topic))

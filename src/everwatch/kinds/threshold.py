@@ -100,7 +100,7 @@ class ThresholdKind:
         # what a look between the two values would have said
         breached = known.breached or _has_lasted(config, since, min(at - 1, missing_at))
         if not breached and at > missing_at:
-            since = 0  # nobody knows what it was meanwhile
+            since = 0  # the values in between are not known
         if config.is_beyond(value):
             since = since or at
         elif not breached or config.is_clear(value):

@@ -26,7 +26,7 @@ from everwatch.schedule.duration import DAY_MS
 
 
 class TlsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``days_left``: fewer are a failure. ``server_name``: who is asked for and must be in the certificate."""
+    """``days_left``: fewer are a failure. ``server_name``: asked for in the handshake; must be in the certificate."""
 
     host: Host
     port: Port = 443

@@ -1,4 +1,4 @@
-"""Who changed what over HTTP."""
+"""Entry of the audit log."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ HttpStatus = Annotated[int, Meta(ge=100, le=599)]
 
 
 class AuditEntry(msgspec.Struct, frozen=True):
-    """A change that somebody asked for over HTTP, carried out or refused. Identity: ``entry_id``.
+    """A change that was asked for over HTTP, carried out or refused. Identity: ``entry_id``.
 
     ``token_id``: the token that asked, "" for a login link; ``address``: where the request came from,
     ``forwarded_for``: of which client, as the last proxy says. ``route``: method and path without the values of its

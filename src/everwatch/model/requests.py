@@ -64,7 +64,7 @@ class CommandType(StrEnum):
 class Command(msgspec.Struct, frozen=True):
     """A change of one monitor, or of a user.
 
-    ``command_id``: a command that comes again with it is carried out once; what became of it is told on ``replies``.
+    ``command_id``: a command that comes again with it is carried out once; its outcome goes to ``replies``.
     ``if_version``: a put is refused unless the monitor is at this version (0: unless there is none).
     ``until``: when a pause is over, 0 for open-ended. ``plan`` (None: it stays), ``attributes`` and
     ``remove_attributes``: what ``set_user`` changes.
@@ -110,7 +110,7 @@ class Reply(msgspec.Struct, frozen=True):
     ``command``: the command, or ``signup`` or ``signal``. ``version`` is the monitor's after it, 0 where there is none.
     ``reason``, ``path`` and ``code`` (see RefusalCode) say why it was refused; ``at`` when it was answered.
     ``partition`` and ``offset``: the changelog's record with which all that it says is true; -1 where that does not
-    matter, as of an input that is wrong in itself. Whoever has read the changelog up to it reads what was written.
+    matter, as of an input that is wrong in itself. A reader that has read the changelog up to it sees the change.
     """
 
     command_id: str

@@ -63,7 +63,7 @@ class HttpClient:
     async def send(self, request: Request, probe: Probe, owner: object = None) -> HttpResponse:
         """Send a request and read the answer. Raises RequestFailed.
 
-        The connection is kept for the next request of ``owner``, and nobody else's: what one user has made a server
+        The connection is kept for the next request of ``owner``, and for no other: what one user has made a server
         say must not be read by another. After an error or a redirect there is nothing to keep.
         """
         if owner is None:

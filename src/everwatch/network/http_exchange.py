@@ -78,7 +78,7 @@ _OPTIONS: tuple[tuple[int, object], ...] = (
     (pycurl.SOCKOPTFUNCTION, _keep_from_children),
     # each transfer brings its own addresses, and looks through all that are kept
     (pycurl.DNS_CACHE_TIMEOUT, 1),
-    # whoever runs the check ends it
+    # the code that runs the check ends it
     (pycurl.CONNECTTIMEOUT_MS, 3_600_000),
 )
 
@@ -113,7 +113,7 @@ class Exchange:
         answer, self._probe = self._answer, probe
         probe.enough_s = None
         try:
-            # the time runs once there is a head: until then whoever runs the check ends it
+            # the time runs once there is a head: until then the code that runs the check ends it
             async with asyncio.timeout(None) as self._deadline:
                 await transfers.perform(self._curl)
             answer.is_over = True
@@ -288,7 +288,7 @@ def _lines(headers: Mapping[str, str], *, close: bool) -> list[bytes]:
     given = {name.lower() for name in headers}
     headers = {name: value for name, value in headers.items() if name.lower() != "cookie"}
     lines = [line for name, line in _USUAL_HEADERS.items() if name not in given]
-    # a name with a semicolon is how libcurl is told of an empty value
+    # libcurl takes a name with a semicolon for an empty value
     lines += [f"{name}: {value}".encode() if value else f"{name};".encode() for name, value in headers.items()]
     return [*lines, b"Connection: close"] if close else lines
 

@@ -28,7 +28,7 @@ _CODES = {
     aiodns.error.ARES_ETIMEOUT: socket.EAI_AGAIN,
     aiodns.error.ARES_ECONNREFUSED: socket.EAI_AGAIN,
 }
-# of several errors the one of the lowest rank is told: what is not known, before what is known not to be there
+# of several errors the one of the lowest rank is reported: "not known" before "does not exist"
 _RANKS = {aiodns.error.ARES_ENODATA: 1, aiodns.error.ARES_ENOTFOUND: 2}
 _LOOPBACK = ("::1", "127.0.0.1")
 

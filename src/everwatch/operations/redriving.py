@@ -54,7 +54,7 @@ class DeadLetterLog(Protocol):
 
 
 class LetterSender(Protocol):
-    """What sends dead letters back."""
+    """Sender of dead letters back to their topics."""
 
     def send(self, letters: list[DeadLetter]) -> list[RedrivenLetter]:
         """Send some back, in order. Raises BrokerUnavailable if the broker does not take one of them."""
@@ -92,7 +92,7 @@ class ChosenLetters:
 
     @property
     def chosen(self) -> int:
-        """How many dead letters were chosen."""
+        """Number of dead letters that were chosen."""
         return len(self._chosen)
 
     def attempts(

@@ -52,7 +52,7 @@ class PlanQuotas(msgspec.Struct, frozen=True):
             )
 
     def check_another(self, count: int) -> None:
-        """Raises InvalidInput if a user who has ``count`` monitors may not have one more."""
+        """Check that a user with ``count`` monitors may have one more. Raises InvalidInput."""
         if self.max_monitors is not None and count >= self.max_monitors:
             raise InvalidInput(
                 f"the plan {self.plan!r} allows {self.max_monitors} monitors, and this user has"
@@ -63,7 +63,7 @@ class PlanQuotas(msgspec.Struct, frozen=True):
 
 
 class PlanMonitor(msgspec.Struct, frozen=True, eq=False):
-    """A monitor of a plan: the same for everybody (``spec``), or a ``document`` to be filled in for each user.
+    """A monitor of a plan: the same for all users (``spec``), or a ``document`` to be filled in for each user.
 
     ``field``: where it stands, ``monitors[0]``. ``monitor_id`` is empty if that is to be filled in too.
     ``attributes``: what of the user is named in it; ``is_personal``: and the user's id as well.
@@ -167,7 +167,7 @@ class Plans:
         return plan
 
     def limits_of(self, name: str) -> PlanQuotas | None:
-        """The limits of who has this plan already; None if there are none, or no such plan any more."""
+        """The limits of users that have this plan; None if there are none, or no such plan any more."""
         plan = self.all.get(name)
         return None if plan is None else plan.limits
 

@@ -165,7 +165,7 @@ def _monitor_of(table: dict[str, Any], field: str, limits: PlanQuotas) -> PlanMo
         any(name.shown == ID_NAME for name in names),
     )
     if not monitor.is_personal and all(name.shown == PLAN_NAME or name.default is not None for name in names):
-        # whoever has none of the attributes gets this
+        # for users without any of the attributes
         limits.check_schedule(spec_of(monitor.filled(Given("", limits.plan, {})), field), field)
     return monitor
 

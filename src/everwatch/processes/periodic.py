@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 class Periodic:
     """Calls ``work``, waits ``every_s``, and so on: one call at a time, until it is cancelled.
 
-    With ``at_once`` False it waits before the first call, too. ``on_error`` is told of an exception, which ends it.
+    With ``at_once`` False it waits before the first call, too. ``on_error`` is called with an exception, which ends it.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ from everwatch.processes.serving import serve_health
 logger = logging.getLogger(__name__)
 
 STOP_WITHIN_S = 9.5
-"""From the signal to the end of the process; orchestrators and operators are told ten seconds."""
+"""Seconds from the signal to the end of the process; the documented limit is ten seconds."""
 _BEAT_S = 1.0
 _FILES_LOOKED_AT_EVERY_S = 30.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -111,7 +111,7 @@ async def _until_one_of(
 ) -> bool:
     """Run ``work``, and cancel it when one of ``others`` ends first. Return whether it ended by itself.
 
-    How long it may take to let go then is bounded by ``last_resort``.
+    ``last_resort`` bounds the time that it takes to stop.
     """
     task = asyncio.create_task(work)
     try:

@@ -87,7 +87,7 @@ def judge(table: Mark | None, held: Held, owner: Mark | None, member: str) -> Ta
 
     The table is provably newer than the changelog if this worker was the partition's last owner (``owner``: what was
     noted last) and its table is of the same topic and as far as was noted: an owner applies a record to its table
-    before it acknowledges the input, and nobody has owned the partition since.
+    before it acknowledges the input, and no other worker has owned the partition since.
     """
     is_fitting = table is None or _fits(table, held)
     is_whole = owner is None or covers(held, owner)

@@ -44,12 +44,12 @@ done, is put again with any change. ``done`` follows ``paused`` when the one run
 
 _STATUSES = frozenset(map(str, Status))
 ALARMING = frozenset({State.DOWN, State.LATE})
-"""States that people are told of, and reminded of."""
+"""States that people are alerted of, and reminded of."""
 _FAILED = frozenset({Status.FAILURE, Status.LATE, Status.SKIPPED})
 
 
 def is_alarm(from_state: State, to_state: State, reason: str) -> bool:
-    """Tell whether a person should be told of a transition, maintenance apart.
+    """Tell whether a transition is an alert, maintenance apart.
 
     Of a failure (down, late, a task or last run that failed) and of its end (up, or over after a last run that went
     well). Not of what its owner did (paused, resumed, changed) and not of a first success. A monitor that was down when

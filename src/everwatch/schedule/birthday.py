@@ -1,4 +1,4 @@
-"""Once a year on somebody's birthday, as a cron expression. Pure."""
+"""Cron expression of a birthday, once a year. Pure."""
 
 import calendar
 
@@ -8,7 +8,7 @@ LEAP_YEAR = 2028
 def birthday_expression(month: int, day: int, hour: int = 9, minute: int = 0) -> str:
     """The cron expression that comes true each year on this day at this time of day.
 
-    Who is born on 29 February is greeted on the last day of February: the 29th in leap years and the 28th in others.
+    For a birthday on 29 February it is the last day of February: the 29th in leap years and the 28th in others.
     Raises ValueError, with one sentence, for a day or a time of day that does not exist.
     """
     if not 1 <= month <= 12:

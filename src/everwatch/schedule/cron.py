@@ -1,7 +1,7 @@
 """Cron schedules: due when a time zone's wall clock matches an expression of five fields. Pure.
 
 cronsim reads the expression and lists the matching times of the wall clock; which instants those are is decided here,
-time by time, so that the due instants are the same from wherever somebody begins to look (cronsim with a time zone is
+time by time, so that the due instants do not depend on where a search begins (cronsim with a time zone is
 not so sure of that on Lord Howe Island, where clocks change by half an hour).
 
 The rule is Debian cron's, as cronsim has it. A time of day (neither minute nor hour begins with ``*``) that does not

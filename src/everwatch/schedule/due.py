@@ -130,8 +130,8 @@ def ends_at_of(spec: MonitorSpec, key: bytes, since: int, runs: int) -> int:
 def upcoming(monitor: Monitor, after: int, most: int) -> list[int]:
     """The next due instants of a monitor after ``after``, ``most`` of them or as many as there are, in order.
 
-    Within its bounds, and as if nobody changed it. Of a paused monitor those after its pause is over, if that is known;
-    a task whose instant passes in a pause is due when the pause is over.
+    Within its bounds, and as if it stayed unchanged. Of a paused monitor those after its pause is over, if that is
+    known; a task whose instant passes in a pause is due when the pause is over.
     """
     spec, agenda, key = monitor.spec, monitor.agenda, monitor.key
     since, runs, ends_at = monitor.since, agenda.runs, agenda.ends_at

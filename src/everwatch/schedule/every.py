@@ -1,7 +1,7 @@
 """Intervals with a deterministic phase: due at every instant t with t mod interval = phase. Pure arithmetic.
 
 The phase is a stable hash of the monitor's key, so a million monitors of one interval are spread evenly over it,
-every process agrees on who is due when, and nothing has to be remembered. Aligned to the epoch, all have phase 0.
+every process works out the same due instants, and nothing has to be stored. Aligned to the epoch, all have phase 0.
 Intervals that are counted from midnight are not of this kind (see ``midnight``).
 """
 

@@ -44,7 +44,7 @@ class Ahead:
         """The last due instant t with after < t <= upto; None if there is none.
 
         It looks back in windows that grow, and lists a few hundred instants at most, however many there are. What is
-        remembered stays: somebody else is asking for what comes next.
+        remembered stays: another caller asks for the next ones.
         """
         end, length_ms = upto, HOUR_MS
         while after < end:

@@ -15,7 +15,7 @@ def maintenance_end(windows: Iterable[Maintenance], at: int) -> int:
     """The instant, in ms, at which the maintenance that is on at ``at`` is over; 0 if none is.
 
     A window's end is outside it. Windows that overlap or touch are one; those that go on and on in this way are
-    followed ten times, or for a day, and the end that was found by then is told (ask again then).
+    followed ten times, or for a day, and the end that was found by then is returned (ask again then).
     """
     distinct = tuple(dict.fromkeys(windows))
     end = at

@@ -11,7 +11,7 @@ def retry_delay_ms(retries: Retries, key: bytes, scheduled_at: int, attempt: int
     """The delay, in ms, before attempt number ``attempt`` (2 is the first retry) of the tick due at ``scheduled_at``.
 
     It grows as ``retries.backoff`` says up to ``cap_ms``, and is then drawn from what lies within the share ``jitter``
-    of it and not beyond the cap: a stable hash of table key, tick and attempt, so that whoever computes it again comes
+    of it and not beyond the cap: a stable hash of table key, tick and attempt, so that computing it again gives
     to the same. A whole multiple of PHASE_STEP_MS and at least one.
     """
     plain_ms = min(_grown_ms(retries, attempt - 1), retries.cap_ms)

@@ -93,7 +93,7 @@ class Sink(Process):
             await self._storing.run()
 
     async def stop(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         try:
             if self._store is not None:
                 await asyncio.to_thread(self._store.close)
@@ -140,7 +140,7 @@ class _Sink:
 
     @property
     def is_member(self) -> bool:
-        """Whether the consumer group has assigned partitions to this sink, or none."""
+        """Tell whether the consumer group has assigned partitions to this sink, or none."""
         return self._source is not None and self._source.is_member
 
     def lag_ms(self) -> int:
@@ -208,7 +208,7 @@ class _Sink:
     async def _trim(self, stored: int) -> None:
         """Delete some of what is older than it is kept; whatever is wrong with that stops nothing.
 
-        In turns with the batches: on SQLite they would wait for each other anyhow.
+        It alternates with the batches: on SQLite they would wait for each other.
         """
         if self._clock.monotonic_s() < self._trim_at_s:
             return

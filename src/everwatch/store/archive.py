@@ -28,7 +28,7 @@ _COLUMNS = results.c.keys()
 
 
 class ArchiveUnavailable(EverwatchError):
-    """What writes Parquet is not installed."""
+    """pyarrow, which writes Parquet, is not installed."""
 
 
 class ArchivedDay(msgspec.Struct, frozen=True):

@@ -64,7 +64,7 @@ class Availability(msgspec.Struct, frozen=True):
 
 
 class KnownPast(NamedTuple):
-    """What is known of a monitor's past.
+    """The past of a monitor as the database holds it.
 
     ``before``: its last transition before the interval; ``within``: those in it, by time. ``active``: since when and
     until when (None: still) it was active. ``monitor``: as it is now; None: it has gone.

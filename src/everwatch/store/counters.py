@@ -1,4 +1,4 @@
-"""How many monitors there are of each state, kind and plan, and users of each plan: kept by the batch that changes it.
+"""Counters of monitors by state, kind and plan, and of users by plan, kept up by each batch.
 
 What a batch changes is worked out from what is stored, so a record that comes again changes nothing, and written once
 for each class at the end of the transaction: there are few classes, and a row that is updated for every monitor would
@@ -20,7 +20,7 @@ from everwatch.store.stored_values import CatalogueCounts, MonitorCount
 
 
 class Class(NamedTuple):
-    """What monitors are counted by."""
+    """Key of a counter of monitors."""
 
     partition: int
     state: str
@@ -29,7 +29,7 @@ class Class(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is stored of a monitor."""
+    """The stored fields of a monitor that counters need."""
 
     counted: Class
     name: str
@@ -37,7 +37,7 @@ class Known(NamedTuple):
 
 
 class Tally:
-    """What one batch changes of the counts."""
+    """Changes of the counters by one batch."""
 
     def __init__(self) -> None:
         self.monitors: Counter[Class] = Counter()
@@ -45,7 +45,7 @@ class Tally:
 
 
 class Stored:
-    """What is stored of the users and monitors that entries are about, as of before these entries.
+    """Stored users and monitors that entries are about, as they were before these entries.
 
     The plans of users are those that the entries put.
     """

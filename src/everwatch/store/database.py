@@ -29,7 +29,7 @@ logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
 _SQLITE = ("sqlite", "sqlite+pysqlite")
 _POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
-# any number, as long as no other application of the server takes it: whoever migrates holds this advisory lock
+# advisory lock of a process that migrates; any number that no other application of the server takes
 _MIGRATION_LOCK = 0x4556_5741_5443_4800
 
 
@@ -52,7 +52,7 @@ MAIN = Schema(Path(__file__).parent / "migrations", "alembic_version", "sink")
 
 
 class Backend(Protocol):
-    """What a module of one kind of database gives."""
+    """Functions of the module of one kind of database."""
 
     def new_writer(self, url: URL) -> Engine:
         """Return an engine that writes. Raises StoreError."""
@@ -173,7 +173,7 @@ def migrate(connection: Connection, schema: Schema = MAIN) -> None:
 
 
 def hold_migrations(connection: Connection) -> None:
-    """Let nobody else change the schema until the transaction ends: a second sink finds the work of the first.
+    """Lock the schema until the transaction ends: a second sink finds the work of the first.
 
     On SQLite a transaction of a writer holds the database as it is.
     """

@@ -1,8 +1,8 @@
-"""The partitions of ``results`` in PostgreSQL: one for each day (UTC), made by whoever stores, before it is needed.
+"""Partitions of ``results`` in PostgreSQL: one for each day (UTC), made ahead of time by the process that stores.
 
 One partition more takes all results from before the first days: whatever instants results name, no row lacks its
 partition, and there are never more partitions than days since Everwatch was installed. A partition is made apart and
-then attached, which keeps nobody from reading or writing.
+then attached, which locks no reader or writer out.
 """
 
 import re
@@ -15,11 +15,11 @@ from sqlalchemy import Connection, Engine, text
 from everwatch.schedule.duration import DAY_MS
 
 DAYS_AHEAD = 2
-"""Partitions are made for so many days after today."""
+"""Number of days after today for which partitions are made."""
 DAYS_BEHIND = 32
 """Results older than this when the first ones are stored go into the partition of all before."""
 BEFORE = "results_before"
-# whoever makes or drops partitions holds this advisory lock
+# advisory lock of a process that makes or drops partitions
 LOCK = 0x4556_5741_5443_4801
 
 _BOUND = re.compile(r"FROM \((MINVALUE|'?(\d+)'?)\) TO \('?(-?\d+)'?\)")
@@ -86,7 +86,7 @@ class Days:
 
 
 def hold_days(connection: Connection) -> None:
-    """Let nobody else make or drop partitions until the transaction ends; SQLite has none."""
+    """Lock out other processes that make or drop partitions until the transaction ends; SQLite has none."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
 
@@ -107,7 +107,7 @@ def day_of(number: int) -> Day:
 
 
 def _attach(connection: Connection, day: Day) -> None:
-    # LIKE and then ATTACH: a partition that is created as one locks the whole table against everybody
+    # LIKE and then ATTACH: a partition that is created as one locks the whole table
     begin = "MINVALUE" if day.begin is None else str(day.begin)
     connection.exec_driver_sql(f"CREATE TABLE {day.table} (LIKE results INCLUDING DEFAULTS INCLUDING STORAGE)")
     connection.exec_driver_sql(

@@ -1,4 +1,4 @@
-"""What the sequence of catalogue entries means: which stretches begin and end, and what may be stored together."""
+"""Sequence of catalogue entries: the stretches that begin and end, and the entries that one statement may store."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from everwatch.store.sink_batch import CatalogueEntry, Received
 
 
 class Ending(NamedTuple):
-    """What a monitor's record says of its stretches.
+    """Stretches that a monitor's record begins and ends.
 
     ``others_until``: when its open stretches of another version or ``since`` ended, those begun later excepted.
     ``own_until``: when the stretch of this version and ``since`` ended; None while it lasts.

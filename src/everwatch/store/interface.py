@@ -47,7 +47,7 @@ class Unstorable(EverwatchError):
 
 
 class ResultStore(Protocol):
-    """What the sink writes to."""
+    """The database for writing, as the sink uses it."""
 
     def offsets(self) -> dict[Partition, int]:
         """The next offset to read of every partition that was ever stored. Raises StoreError, StoreBusy."""
@@ -62,20 +62,20 @@ class ResultStore(Protocol):
         Records below their partition's stored offset were stored before and change nothing. A result is held once
         for each identity: the first one stays and the others count as deliveries, but a result that ran replaces a
         skipped one; the larger ``skipped_until`` and ``skipped_count`` are kept in any case. Roll-ups count what is
-        held, so a repetition changes none. Dead letters are told apart by where they stand on their topic, replies
-        by what they say, and entries of the audit log by their ids. Raises StoreError, StoreBusy.
+        held, so a repetition changes none. The identity of a dead letter is its place on the topic, that of a reply
+        its content, that of an entry of the audit log its id. Raises StoreError, StoreBusy.
         """
         ...
 
     def begin_purge(self, purge: Purge) -> None:
-        """From now on store nothing that is the user's from up to ``purge.ended_at``. Raises StoreError, StoreBusy."""
+        """Store no more records of the user from up to ``purge.ended_at``. Raises StoreError, StoreBusy."""
         ...
 
     def purge_some(self, purge: Purge, most: int) -> dict[str, int]:
         """Delete at most ``most`` rows of each table that are the user's from up to ``purge.ended_at``.
 
-        Gives how many rows of which table were deleted, none of them when nothing is left. What a user who signed up
-        again has since then stays. Raises StoreError, StoreBusy.
+        Returns the number of deleted rows by table, empty when nothing is left. Later rows of a user who signed up
+        again stay. Raises StoreError, StoreBusy.
         """
         ...
 
@@ -118,7 +118,7 @@ class ResultStore(Protocol):
 
 
 class Reader(Protocol):
-    """What people and audits read. Every method raises StoreError when the database cannot be read."""
+    """The database for reading. Every method raises StoreError when the database cannot be read."""
 
     def offsets(self) -> dict[Partition, int]:
         """The next offset to read of every partition that was ever stored: what lies before it is in the database."""
@@ -201,15 +201,15 @@ class Reader(Protocol):
         ...
 
     def count_users(self) -> int:
-        """How many users there are."""
+        """Number of users."""
         ...
 
     def catalogue_counts(self) -> CatalogueCounts:
-        """How many monitors and users there are of each kind of them; it costs the same however many there are."""
+        """Numbers of monitors and users by kind, from counters: the cost does not depend on how many there are."""
         ...
 
     def counts(self) -> Counts:
-        """How many users, monitors and results there are; it goes through all results."""
+        """Numbers of users, monitors and results; counts all results one by one."""
         ...
 
     def task(self, user_id: str, task_id: str, now: int) -> StoredTask | None:
@@ -226,7 +226,7 @@ class Reader(Protocol):
         ...
 
     def count_tasks(self, user_id: str = "", *, when: When = ALWAYS, now: int) -> dict[str, int]:
-        """How many delayed tasks there are of each ``TaskStatus``, 0 too; the arguments are those of ``tasks``."""
+        """Number of delayed tasks of each ``TaskStatus``, 0 included; arguments as of ``tasks``."""
         ...
 
     def history(self, user_id: str = "") -> Iterator[Stretch]:

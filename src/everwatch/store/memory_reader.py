@@ -1,4 +1,4 @@
-"""Reading of a store in memory: the answers of the database, from dicts."""
+"""Reader of a store in memory."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ from everwatch.store.task_records import as_of
 
 
 class MemoryReader:
-    """``Reader`` of what ``MemoryStore`` holds; see there for what the methods promise."""
+    """Reader of a ``MemoryStore``; ``Reader`` describes the methods."""
 
     def __init__(self) -> None:
         self._results_from = 0

@@ -1,4 +1,4 @@
-"""Where reading stands: the offsets of each partition, which the batch of its records locks."""
+"""Stored offsets of each partition, which the transaction of a batch locks."""
 
 from collections.abc import Collection, Mapping
 

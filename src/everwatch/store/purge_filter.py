@@ -1,4 +1,4 @@
-"""What purged users left on the topics: it is not stored again. Pure."""
+"""Filter of records that purged users left on the topics, so that they are not stored again. Pure."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from everwatch.store.sink_batch import SinkBatch
 
 
 def users_of(batch: SinkBatch) -> set[str]:
-    """Whose records a batch holds."""
+    """Users whose records a batch holds."""
     users = {result.value.user_id for result in batch.results}
     users |= {transition.value.user_id for transition in batch.transitions}
     users |= {reply.value.user_id for reply in batch.replies}

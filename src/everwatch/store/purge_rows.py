@@ -50,7 +50,7 @@ def note(connection: Connection, purge: Purge) -> None:
 
 
 def noted(connection: Connection, now: int, user_ids: Callable[[], Iterable[str]]) -> dict[str, int]:
-    """When those of the users ended that were purged, by the hash of their id, while something may come of them.
+    """Instants at which purged users ended, by the hash of their id, while records of them may still come.
 
     The cost does not depend on how many notes there are, and ``user_ids`` is asked only if there are any.
     """

@@ -23,11 +23,11 @@ class Purge(msgspec.Struct, frozen=True):
     deletion: Mapping[Partition, int]
 
     def is_passed(self, stored: Mapping[Partition, int]) -> bool:
-        """Whether a sink that stored up to these offsets has seen the deletion."""
+        """Tell whether a sink that has stored up to these offsets has seen the deletion."""
         return all(stored.get(partition, 0) >= end for partition, end in self.deletion.items())
 
 
 @lru_cache(maxsize=20_000)
 def hash_of(user_id: str) -> str:
-    """What stands for a purged user: the id itself is not kept."""
+    """Hash of a purged user's id; the id itself is not kept."""
     return blake2b(user_id.encode(), digest_size=32, person=b"everwatch-purge").hexdigest()

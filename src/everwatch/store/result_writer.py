@@ -136,7 +136,7 @@ def compared(batch: Sequence[Row], stored: Iterable[tuple[int, Any, int]]) -> Re
 
 
 def changes(new: Any, dialect: Dialect) -> dict[str, ColumnElement[Any]]:
-    """What a stored row becomes when another one of its identity comes: ``folded`` in SQL."""
+    """Merge of a stored row with another result of its identity: ``folded`` in SQL."""
     code = f"{STATUS_CODES[Status.SKIPPED]}" if dialect.name == "postgresql" else f"'{Status.SKIPPED}'"
     skipped: ColumnElement[Any] = literal_column(code)
     ran_at_last = (results.c.status == skipped) & (new.status != skipped)

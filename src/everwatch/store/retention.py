@@ -1,7 +1,7 @@
 """Deletion of what is older than it is kept, a bite at a time.
 
 PostgreSQL drops whole days of results. Everything else is deleted by an index, in transactions of a few thousand rows,
-so that nobody waits for long. SQLite uses the freed pages again: its file grows no more once as much goes as comes.
+so that no statement waits for long. SQLite reuses the freed pages, so its file stops growing.
 """
 
 from collections.abc import Callable, Iterable

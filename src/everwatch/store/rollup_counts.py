@@ -9,7 +9,7 @@ from everwatch.store import sketch
 
 
 class RollupStep(Enum):
-    """How long a roll-up is, in ms."""
+    """Length of a roll-up, ms."""
 
     HOUR = HOUR_MS
     DAY = DAY_MS

@@ -47,7 +47,7 @@ class RollupRows:
         """Build the roll-ups of the users behind ``after`` anew; return the last one of them, None: of all the others.
 
         So many users that they have about ``most`` results. The days from ``from_ms`` on are rebuilt whose results are
-        all there. Nobody may store results meanwhile. Once in a transaction.
+        all there. No results may be stored meanwhile. Call it once in a transaction.
         """
         known = facts(connection)
         from_ms = first_day(from_ms, known)

@@ -22,7 +22,7 @@ from everwatch.store.rollup_counts import Rollup, RollupStep
 from everwatch.store.sql_schema import STATUS_CODES, results
 
 MOST_SKIPPED = 1_000_000_000
-"""A skipped row counts for so many ticks at most: whatever results say, their sums stay within 64 bits."""
+"""Limit of the ticks that a skipped row counts for, so that sums stay within 64 bits."""
 
 
 class Merged(NamedTuple):
@@ -34,7 +34,7 @@ class Merged(NamedTuple):
 
 
 class ResultChanges(NamedTuple):
-    """What a batch changed of the table of results: rows that were inserted, and rows that met a stored one."""
+    """Changes of the table of results by a batch: rows that were inserted, and rows that met a stored one."""
 
     inserted: Iterable[Row] = ()
     merged: Sequence[Merged] = ()
@@ -44,7 +44,7 @@ class Since(NamedTuple):
     """From which instants on (ms) results count.
 
     ``rollups``: earlier ones were stored before there were roll-ups. ``results``: earlier ones may have been deleted,
-    so that of a row that is new nobody can tell whether it counted before.
+    so a new row may have counted before.
     """
 
     rollups: int = 0

@@ -169,8 +169,10 @@ def spec_texts(spec: MonitorSpec) -> tuple[str, str]:
 
 
 def changed_at(monitor: Monitor) -> int:
-    """When a monitor was last put, changed, resumed or came into its state, ms; where it only begins later, that is
-    no change."""
+    """Instant at which a monitor was last put, changed, resumed or came into its state, ms.
+
+    That a monitor begins later than it was put is no change.
+    """
     begins_later = monitor.since == monitor.spec.start_at - 1
     return monitor.state_since if begins_later else max(monitor.since, monitor.state_since)
 

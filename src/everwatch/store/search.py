@@ -1,4 +1,4 @@
-"""What monitors and users are found by: a text of each in lower case, and an index of its trigrams.
+"""Search texts of monitors and users: a text of each in lower case, with an index of its trigrams.
 
 A text is the id (of a monitor its name and target, too), each behind a line break: what stands behind one begins with
 what is looked for. SQLite indexes it by FTS5, PostgreSQL by a GIN index of the extension pg_trgm. Where the extension

@@ -1,4 +1,4 @@
-"""What the sink stores in one transaction."""
+"""Batch of records that the sink stores in one transaction."""
 
 from collections.abc import Mapping
 from typing import Generic, TypeVar
@@ -22,7 +22,7 @@ class Received(msgspec.Struct, Generic[Value], frozen=True, gc=False):
 
 
 class CatalogueEntry(msgspec.Struct, frozen=True, gc=False):
-    """What a record of the monitors changelog says of one key; ``value`` None means deleted.
+    """Record of the monitors changelog: the value of one key; ``value`` None means deleted.
 
     ``monitor_id`` "" is the user itself: its deletion deletes all of the user's monitors too.
     """
@@ -33,7 +33,7 @@ class CatalogueEntry(msgspec.Struct, frozen=True, gc=False):
 
 
 class SinkBatch(msgspec.Struct, frozen=True):
-    """What is stored in one transaction: records in the order of their topics, and where reading goes on.
+    """Records for one transaction, in the order of their topics, and the offsets at which reading goes on.
 
     ``offsets`` gives the next offset to read of every partition that the batch holds records of.
     ``stored_at`` is the instant that new results are stamped with.

@@ -70,7 +70,7 @@ Value = TypeVar("Value")
 
 
 class SqlReader:
-    """What an SQL database holds; see ``Reader`` for what the methods promise. ``engine``: how it is asked."""
+    """Reader of an SQL database; ``Reader`` describes the methods. ``engine``: SQLAlchemy's."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine

@@ -105,7 +105,7 @@ monitors = Table(
     Column("end_at", BigInteger, nullable=False, server_default=_NONE),
     Column("max_runs", Integer, nullable=False, server_default=_NONE),
     Column("agenda", Text, nullable=False, server_default="{}"),
-    # as in the agenda, for whoever asks in SQL
+    # as in the agenda, for queries in SQL
     Column("retry_at", BigInteger, nullable=False, server_default=_NONE),
     Column("resume_at", BigInteger, nullable=False, server_default=_NONE),
     Column("signals", Text, nullable=False, server_default="{}"),

@@ -1,4 +1,4 @@
-"""What the database holds and counts, as its readers give it. Every instant is whole milliseconds since the epoch."""
+"""Values and counts that readers of the database return. Every instant is whole milliseconds since the epoch."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -40,7 +40,7 @@ class Stretch(msgspec.Struct, frozen=True):
 
 
 class TaskStatus(StrEnum):
-    """What has become of a delayed task. ``running``: it is due and not over, so it waits for its run or is run."""
+    """Status of a delayed task. ``running``: it is due and not over, so it waits for its run or is run."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -97,7 +97,7 @@ class ListedUser(msgspec.Struct, frozen=True):
 
 
 class MonitorCount(NamedTuple):
-    """How many monitors there are of a state, kind and plan (of the user)."""
+    """Number of monitors of a state, kind and plan (of the user)."""
 
     state: str
     kind: str
@@ -106,14 +106,14 @@ class MonitorCount(NamedTuple):
 
 
 class CatalogueCounts(msgspec.Struct, frozen=True):
-    """How many monitors there are of each state, kind and plan, and users of each plan; none that is 0."""
+    """Numbers of monitors by state, kind and plan, and of users by plan; none that is 0."""
 
     monitors: tuple[MonitorCount, ...]
     users: dict[str, int]
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """How much the database holds; ``by_state`` names only states that some monitor is in."""
+    """Numbers of rows; ``by_state`` names only states that some monitor is in."""
 
     users: int
     monitors: int

@@ -1,4 +1,4 @@
-"""What a monitor's record says of a delayed task. Pure; the statements in ``batch_statements`` say the same in SQL."""
+"""Tasks by the records of their monitors. Pure; the statements in ``batch_statements`` say the same in SQL."""
 
 from msgspec.structs import replace
 
@@ -7,7 +7,7 @@ from everwatch.schedule.at import due_instant
 from everwatch.store.stored_values import StoredTask, TaskStatus
 
 HELD = (TaskStatus.PENDING, TaskStatus.DONE, TaskStatus.FAILED, TaskStatus.CANCELLED)
-"""What is stored of a task. That it is running follows from the instant at which somebody asks."""
+"""Stored statuses of a task; ``running`` is worked out from the instant of the query."""
 
 _NOT_DONE = frozenset({Status.FAILURE, Status.LATE, Status.SKIPPED})
 
@@ -43,7 +43,7 @@ def task_of(monitor: Monitor, partition: int) -> StoredTask | None:
 
 
 def is_first(monitor: Monitor) -> bool:
-    """Whether this is still what was put first, so that its state began when it was created."""
+    """Tell whether this is still the task that was put first, so that its state began when it was created."""
     return monitor.version == 1 and monitor.state is State.NEW and not monitor.reason
 
 

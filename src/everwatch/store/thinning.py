@@ -52,7 +52,7 @@ class Thinning:
         self._done = look.fact or THINNED_UNTIL
         needed = f"({_NEEDED}) OR NOT ({look.condition('%s')})" if look.plans else _NEEDED
         self.replacing = DayReplacing(f"thin{look.name}", needed, look.plans, self._done)
-        # how far the day is thinned in SQLite; whoever starts again begins the day again
+        # how far the day is thinned in SQLite; after a restart the day is begun again
         self._day = 0
         self._after = ""
 
@@ -74,7 +74,7 @@ class Thinning:
     def _delete_some(self, connection: Connection, day: int, most: int) -> int:
         if day != self._day:
             self._day, self._after = day, ""
-        # while it is being thinned, nobody can tell what was there
+        # while the day is being thinned, its results count as not known
         raise_fact(connection, RESULTS_FROM, day + DAY_MS)
         cost = 0
         while cost < most:
@@ -125,7 +125,7 @@ class DayReplacing:
         if connection.execute(text("SELECT to_regclass(:name)"), {"name": table}).scalar_one() is None:
             connection.exec_driver_sql(
                 f"CREATE TABLE {table} (LIKE results INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING INDEXES,"
-                # with it, whoever attaches the table need not go through it
+                # with this constraint, attaching the table does not scan it
                 f" CONSTRAINT {_WITHIN} CHECK (scheduled_at >= {day.begin} AND scheduled_at < {day.end}))"
             )
             # clocks of other sinks may differ

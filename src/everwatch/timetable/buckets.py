@@ -20,20 +20,20 @@ class Buckets:
         self.shelves: dict[int, dict[BatchKey, Shelf]] = {}
         self.count = 0
 
-    def add(self, due: int, stamped: int, line: BatchKey, record: bytes) -> Chunk:
+    def add(self, due: int, stamped: int, batch_key: BatchKey, record: bytes) -> Chunk:
         """Add one firing; gives the chunk that was changed."""
         number = _number(due)
         lines = self.shelves.setdefault(number, {})
-        shelf = lines.get(line)
+        shelf = lines.get(batch_key)
         if shelf is None:
-            shelf = lines[line] = Shelf()
+            shelf = lines[batch_key] = Shelf()
         self.count += 1
         return shelf.add(FramedRecord(stamped - number * PHASE_STEP_MS, record), self._packing, self._limits)
 
-    def discard(self, due: int, stamped: int, line: BatchKey, record: bytes) -> Chunk | None:
+    def discard(self, due: int, stamped: int, batch_key: BatchKey, record: bytes) -> Chunk | None:
         """Take a firing out; gives the chunk that was changed, None if it was not there."""
         number = _number(due)
-        shelf = self.shelves.get(number, {}).get(line)
+        shelf = self.shelves.get(number, {}).get(batch_key)
         entry = FramedRecord(stamped - number * PHASE_STEP_MS, record)
         chunk = shelf.discard(entry, self._packing) if shelf else None
         if chunk is not None:
@@ -43,8 +43,8 @@ class Buckets:
     def between(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, Shelf]]:
         """All buckets in after < t <= upto (both whole steps): base, line and shelf, in the order of time."""
         for number in self._numbers(after, upto):
-            for line, shelf in self.shelves[number].items():
-                yield number * PHASE_STEP_MS, line, shelf
+            for batch_key, shelf in self.shelves[number].items():
+                yield number * PHASE_STEP_MS, batch_key, shelf
 
     def drop(self, after: int, upto: int) -> None:
         """Drop the firings in after < t <= upto."""

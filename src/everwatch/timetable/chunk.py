@@ -38,7 +38,7 @@ class ChunkLimits:
 class Chunk:
     """Records of one batch, either loose (a byte array that can be changed) or packed.
 
-    ``reach``: no record's timestamp is later than so many ms after the base timestamp (before it, if negative).
+    ``reach``: max timestamp delta: no record is later than the base timestamp by more than this, ms (may be negative).
     """
 
     __slots__ = ("_loose", "_packed", "code", "count", "reach", "touched")

@@ -16,8 +16,8 @@ class Destination(StrEnum):
 
 
 class BatchKey(NamedTuple):
-    """Monitors of one line travel together and are caught up under the same rule after an outage."""
+    """Key by which records share a batch: their topic, and the misfire rule that is applied after an outage."""
 
-    way: Destination
+    destination: Destination
     misfire: Misfire
     misfire_grace_ms: int

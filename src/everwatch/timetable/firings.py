@@ -10,29 +10,29 @@ from everwatch.timetable.record_framing import FramedRecord
 from everwatch.timetable.timetable_entry import NONE, Firing
 
 
-def all_of(line: BatchKey, shelf: Shelf, instants: Sequence[int]) -> Iterator[Firing]:
+def all_of(batch_key: BatchKey, shelf: Shelf, instants: Sequence[int]) -> Iterator[Firing]:
     """Yield the firings of a shelf whose records are all due at these instants."""
     for chunk in shelf.chunks:
         if chunk.count:
-            yield Firing(line, chunk, instants)
+            yield Firing(batch_key, chunk, instants)
 
 
-def by_misfire_rule(line: BatchKey, shelf: Shelf, due: Sequence[int], now: int) -> Iterator[Firing]:
+def by_misfire_rule(batch_key: BatchKey, shelf: Shelf, due: Sequence[int], now: int) -> Iterator[Firing]:
     """Yield the firings of a shelf whose records were all due, as the line's misfire rule divides the instants."""
     if due:
-        fire, skipped = settle(due, now, line.misfire, line.misfire_grace_ms)
+        fire, skipped = settle(due, now, batch_key.misfire, batch_key.misfire_grace_ms)
         for chunk in shelf.chunks:
             if chunk.count:
-                yield Firing(line, chunk, fire, skipped)
+                yield Firing(batch_key, chunk, fire, skipped)
 
 
 class Gathering:
     """Records of one line with due instants of their own; records with the same instants share a chunk."""
 
-    __slots__ = ("_alike", "_line")
+    __slots__ = ("_alike", "_batch_key")
 
-    def __init__(self, line: BatchKey) -> None:
-        self._line = line
+    def __init__(self, batch_key: BatchKey) -> None:
+        self._batch_key = batch_key
         self._alike: dict[tuple[Sequence[int], Sequence[int]], list[FramedRecord]] = {}
 
     def add(self, record: bytes, due: Sequence[int]) -> None:
@@ -41,13 +41,13 @@ class Gathering:
 
     def add_by_misfire_rule(self, record: bytes, due: Sequence[int], now: int) -> None:
         """Add a record that was due at these instants, which the line's misfire rule divides."""
-        self._add(record, *settle(due, now, self._line.misfire, self._line.misfire_grace_ms))
+        self._add(record, *settle(due, now, self._batch_key.misfire, self._batch_key.misfire_grace_ms))
 
     def firings(self, packing: Packing, limits: ChunkLimits) -> Iterator[Firing]:
         """Yield the firings of all records, in chunks."""
         for (fire, skipped), entries in self._alike.items():
             for chunk in chunks_of(entries, packing, limits):
-                yield Firing(self._line, chunk, fire, skipped)
+                yield Firing(self._batch_key, chunk, fire, skipped)
 
     def _add(self, record: bytes, fire: Sequence[int], skipped: Sequence[int]) -> None:
         if len(fire) == 1 and not skipped:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from everwatch.encoding.varint import SMALL, encode, read, start_before
 
 MOST_BEFORE = 18
-"""Bytes that a record has before its framed part: a byte of attributes and three varints, at most so many."""
+"""Largest number of bytes before the framed part of a record: a byte of attributes and three varints."""
 
 
 class FramedRecord(NamedTuple):

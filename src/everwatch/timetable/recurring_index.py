@@ -42,7 +42,7 @@ class RecurringIndex:
             is_spread_out = spread_ms_of(schedule) > 0
         if is_spread_out and chunk is not None:
             for due in self._ahead_of(planned):
-                self.ahead.add(due, due, planned.line, planned.record)
+                self.ahead.add(due, due, planned.batch_key, planned.record)
         return chunk
 
     def unseat(self, planned: TimetableEntry) -> Chunk | None:
@@ -57,7 +57,7 @@ class RecurringIndex:
             is_spread_out = spread_ms_of(schedule) > 0
         if is_spread_out:
             for due in self._ahead_of(planned):
-                self.ahead.discard(due, due, planned.line, planned.record)
+                self.ahead.discard(due, due, planned.batch_key, planned.record)
         return chunk
 
     def due(self, upto: int) -> Iterator[Firing]:
@@ -66,8 +66,8 @@ class RecurringIndex:
         self.look_ahead(upto)
         yield from self.rings.due(after, upto)
         yield from self.groups.due(after, upto)
-        for base, line, shelf in self.ahead.between(after, upto):
-            yield from all_of(line, shelf, [base])
+        for base, batch_key, shelf in self.ahead.between(after, upto):
+            yield from all_of(batch_key, shelf, [base])
 
     def backlog(self, upto: int, now: int) -> Iterator[Firing]:
         """Yield the missed firings after ``emitted_to`` and up to ``upto``, divided by the misfire rules at ``now``."""
@@ -88,24 +88,24 @@ class RecurringIndex:
             return
         begin, self._ahead_to = self._ahead_to, upto + AHEAD_MS
         for where in (self.rings, self.groups):
-            for due, line, record in where.ahead(begin, self._ahead_to):
-                self.ahead.add(due, due, line, record)
+            for due, batch_key, record in where.ahead(begin, self._ahead_to):
+                self.ahead.add(due, due, batch_key, record)
 
     def save(self) -> Iterator[bytes]:
         """Yield all monitors, for ``restore``."""
-        for interval_ms, line, slot, shelf in self.rings.shelves():
-            yield saved(line, slot, shelf, self._packing, interval_ms=interval_ms)
-        for schedule, line, slot, shelf in self.groups.shelves():
-            yield saved(line, slot, shelf, self._packing, schedule=schedule)
+        for interval_ms, batch_key, slot, shelf in self.rings.shelves():
+            yield saved(batch_key, slot, shelf, self._packing, interval_ms=interval_ms)
+        for schedule, batch_key, slot, shelf in self.groups.shelves():
+            yield saved(batch_key, slot, shelf, self._packing, schedule=schedule)
 
     def restore(self, shelves: Iterable[bytes]) -> int:
         """Take up what was saved with the same packing; gives how many monitors that are."""
         count = 0
         for found, shelf in read(shelves):
             if found.schedule is not None:
-                self.groups.group(found.schedule, found.line).slots[found.slot] = shelf
+                self.groups.group(found.schedule, found.batch_key).slots[found.slot] = shelf
             else:
-                self.rings.ring(found.interval_ms, found.line).slots[found.slot] = shelf
+                self.rings.ring(found.interval_ms, found.batch_key).slots[found.slot] = shelf
             count += sum(chunk.count for chunk in shelf.chunks)
         return count
 

@@ -1,4 +1,4 @@
-"""A timetable at rest, as bytes: what is packed stays packed, so to put it away and take it up again costs little."""
+"""Snapshot of a timetable as bytes: packed records stay packed, so saving and restoring it is cheap."""
 
 from collections.abc import Iterable, Iterator
 
@@ -22,7 +22,7 @@ class _Chunk(msgspec.Struct, array_like=True, gc=False):
 class SavedShelf(msgspec.Struct, array_like=True, gc=False):
     """One shelf: a slot of a ring (``interval_ms``) or of the group of ``schedule``."""
 
-    way: Destination
+    destination: Destination
     misfire: Misfire
     misfire_grace_ms: int
     interval_ms: int
@@ -32,9 +32,9 @@ class SavedShelf(msgspec.Struct, array_like=True, gc=False):
     chunks: list[_Chunk]
 
     @property
-    def line(self) -> BatchKey:
-        """The line of its records."""
-        return BatchKey(self.way, self.misfire, self.misfire_grace_ms)
+    def batch_key(self) -> BatchKey:
+        """The batch key of its records."""
+        return BatchKey(self.destination, self.misfire, self.misfire_grace_ms)
 
 
 _decode = msgspec.msgpack.Decoder(SavedShelf).decode
@@ -42,7 +42,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def saved(
-    line: BatchKey,
+    batch_key: BatchKey,
     slot: int,
     shelf: Shelf,
     packing: Packing,
@@ -53,7 +53,7 @@ def saved(
     """A shelf as bytes."""
     bounds, chunks = shelf.contents()
     packed = [_packed(chunk, packing) for chunk in chunks]
-    return _encode(SavedShelf(*line, interval_ms, slot, schedule, bounds, packed))
+    return _encode(SavedShelf(*batch_key, interval_ms, slot, schedule, bounds, packed))
 
 
 def read(shelves: Iterable[bytes]) -> Iterator[tuple[SavedShelf, Shelf]]:

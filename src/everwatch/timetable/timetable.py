@@ -127,8 +127,8 @@ class Timetable:
         self._unseat_ending(upto)
         yield from self.seats.due(upto)
         for buckets in (self.tasks, self.retries, self._firsts):
-            for base, line, shelf in buckets.between(self.emitted_to, upto):
-                yield from all_of(line, shelf, [base])
+            for base, batch_key, shelf in buckets.between(self.emitted_to, upto):
+                yield from all_of(batch_key, shelf, [base])
         yield from self._due_by_themselves(upto, None)
 
     def backlog(self, upto: int, now: int) -> Iterator[Firing]:
@@ -139,11 +139,11 @@ class Timetable:
         """
         self._unseat_ending(upto)
         yield from self.seats.backlog(upto, now)
-        for base, line, shelf in self.tasks.between(self.emitted_to, upto):
-            yield from by_misfire_rule(line, shelf, [base], now)
+        for base, batch_key, shelf in self.tasks.between(self.emitted_to, upto):
+            yield from by_misfire_rule(batch_key, shelf, [base], now)
         for buckets in (self.retries, self._firsts):
-            for base, line, shelf in buckets.between(self.emitted_to, upto):
-                yield from all_of(line, shelf, [base])
+            for base, batch_key, shelf in buckets.between(self.emitted_to, upto):
+                yield from all_of(batch_key, shelf, [base])
         yield from self._due_by_themselves(upto, now)
 
     def mark_emitted(self, upto: int) -> None:
@@ -253,10 +253,10 @@ class Timetable:
         """Yield the firings of monitors without a seat; under the misfire rules at ``now``, if that is given."""
         gathered: dict[BatchKey, Gathering] = {}
         for planned in chain(self._ending.values(), self.held_back.upto(upto), self.fresh.upto(upto)):
-            key, schedule, since, line, record, until, *_ = planned
+            key, schedule, since, batch_key, record, until, *_ = planned
             due = due_in(schedule, key, since, self.emitted_to, min(upto, until))
             if due:
-                gathering = gathered.setdefault(line, Gathering(line))
+                gathering = gathered.setdefault(batch_key, Gathering(batch_key))
                 gathering.add(record, due) if now is None else gathering.add_by_misfire_rule(record, due, now)
         for gathering in gathered.values():
             yield from gathering.firings(self.packing, self.limits)
@@ -286,34 +286,34 @@ class Timetable:
     def _put_task(self, planned: TimetableEntry) -> None:
         due = self._task_due(planned)
         if due:
-            self._loose.touch(self.tasks.add(due, due, planned.line, planned.record))
+            self._loose.touch(self.tasks.add(due, due, planned.batch_key, planned.record))
 
     def _remove_task(self, planned: TimetableEntry) -> None:
         due = self._task_due(planned)
         if due:
-            self._changed(self.tasks.discard(due, due, planned.line, planned.record), planned)
+            self._changed(self.tasks.discard(due, due, planned.batch_key, planned.record), planned)
 
     def _put_retry(self, planned: TimetableEntry) -> None:
         retry = planned.retry
         if retry is not None and self._is_loaded(retry.due, planned.key):
-            self._loose.touch(self.retries.add(retry.due, retry.scheduled_at, planned.line, retry.record))
+            self._loose.touch(self.retries.add(retry.due, retry.scheduled_at, planned.batch_key, retry.record))
 
     def _remove_retry(self, planned: TimetableEntry) -> None:
         retry = planned.retry
         if retry is not None and self._is_loaded(retry.due, planned.key):
-            chunk = self.retries.discard(retry.due, retry.scheduled_at, planned.line, retry.record)
+            chunk = self.retries.discard(retry.due, retry.scheduled_at, planned.batch_key, retry.record)
             self._changed(chunk, planned)
 
     def _put_first(self, planned: TimetableEntry) -> None:
         first = planned.first
         if first is not None and first.due > self.emitted_to:
-            self._loose.touch(self._firsts.add(first.due, first.due, planned.line, first.record))
+            self._loose.touch(self._firsts.add(first.due, first.due, planned.batch_key, first.record))
 
     def _remove_first(self, planned: TimetableEntry) -> None:
         first = planned.first
         if first is not None and first.due > self.emitted_to:
             # it may not be here: no index brings it back, and a first check that is lost is made up by the schedule
-            chunk = self._firsts.discard(first.due, first.due, planned.line, first.record)
+            chunk = self._firsts.discard(first.due, first.due, planned.batch_key, first.record)
             if chunk is not None:
                 self._loose.touch(chunk)
 

@@ -40,7 +40,7 @@ class TimetableEntry(NamedTuple):
     key: bytes
     schedule: Schedule
     since: int
-    line: BatchKey
+    batch_key: BatchKey
     record: bytes
     until: int = NEVER
     held_back: bool = False
@@ -54,7 +54,7 @@ class Firing(NamedTuple):
     A record's timestamp delta counts on top of the instant; a retry's is negative.
     """
 
-    line: BatchKey
+    batch_key: BatchKey
     chunk: Chunk
     fire: Sequence[int]
     skipped: Sequence[int] = NONE

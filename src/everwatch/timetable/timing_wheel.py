@@ -73,7 +73,7 @@ class TimingWheels:
         following, since = self.emitted_to + 1, planned.since
         if since >= following and since >= following + (phase - following) % interval_ms:
             return None
-        ring = self.ring(interval_ms, planned.line)
+        ring = self.ring(interval_ms, planned.batch_key)
         slot, delta = divmod(phase, ring.width_ms)
         shelf = ring.slots.get(slot)
         if shelf is None:
@@ -82,7 +82,7 @@ class TimingWheels:
 
     def unseat(self, planned: TimetableEntry, schedule: Every) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it was not there."""
-        name = schedule.interval_ms, planned.line
+        name = schedule.interval_ms, planned.batch_key
         rings = self.fine if schedule.interval_ms <= FINE_UP_TO_MS else self.coarse
         ring = rings.get(name)
         if ring is None:
@@ -98,30 +98,30 @@ class TimingWheels:
 
     def ahead(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, bytes]]:
         """Yield the monitors in coarse rings that are due in after < t <= upto: instant, line and record."""
-        for (interval_ms, line), ring in self.coarse.items():
+        for (interval_ms, batch_key), ring in self.coarse.items():
             every = Every(interval_ms)
             for start, shelf in ring.passed(after, upto):
                 for chunk in shelf.chunks:
                     for delta, record in chunk.entries(self._packing):
                         for due in due_between(every, start + delta, after, upto):
-                            yield due, line, record
+                            yield due, batch_key, record
 
     def due(self, after: int, upto: int) -> Iterator[Firing]:
         """Yield the firings of fine rings in after < t <= upto (both whole steps), step by step."""
         for step in range(after // PHASE_STEP_MS + 1, upto // PHASE_STEP_MS + 1):
-            for (_, line), ring in self.fine.items():
+            for (_, batch_key), ring in self.fine.items():
                 shelf = ring.slots.get(step % ring.size)
                 if shelf is not None:
-                    yield from all_of(line, shelf, [step * PHASE_STEP_MS])
+                    yield from all_of(batch_key, shelf, [step * PHASE_STEP_MS])
 
     def backlog(self, after: int, upto: int, now: int) -> Iterator[Firing]:
         """Yield the missed firings in after < t <= upto, divided under the misfire rules at ``now``."""
-        for (interval_ms, line), ring in self.fine.items():
+        for (interval_ms, batch_key), ring in self.fine.items():
             every = Every(interval_ms)
             for phase, shelf in ring.passed(after, upto):
-                yield from by_misfire_rule(line, shelf, due_between(every, phase, after, upto), now)
-        for (interval_ms, line), ring in self.coarse.items():
-            every, missed = Every(interval_ms), Gathering(line)
+                yield from by_misfire_rule(batch_key, shelf, due_between(every, phase, after, upto), now)
+        for (interval_ms, batch_key), ring in self.coarse.items():
+            every, missed = Every(interval_ms), Gathering(batch_key)
             for start, shelf in ring.passed(after, upto):
                 for chunk in shelf.chunks:
                     for delta, record in chunk.entries(self._packing):
@@ -133,14 +133,14 @@ class TimingWheels:
     def shelves(self) -> Iterator[tuple[int, BatchKey, int, Shelf]]:
         """All shelves: interval, line and number of the slot of each."""
         for rings in (self.fine, self.coarse):
-            for (interval_ms, line), ring in rings.items():
+            for (interval_ms, batch_key), ring in rings.items():
                 for slot, shelf in ring.slots.items():
-                    yield interval_ms, line, slot, shelf
+                    yield interval_ms, batch_key, slot, shelf
 
-    def ring(self, interval_ms: int, line: BatchKey) -> TimingWheel:
+    def ring(self, interval_ms: int, batch_key: BatchKey) -> TimingWheel:
         """The ring of an interval, made if there is none."""
         rings = self.fine if interval_ms <= FINE_UP_TO_MS else self.coarse
-        ring = rings.get((interval_ms, line))
+        ring = rings.get((interval_ms, batch_key))
         if ring is None:
-            ring = rings[interval_ms, line] = TimingWheel(interval_ms)
+            ring = rings[interval_ms, batch_key] = TimingWheel(interval_ms)
         return ring

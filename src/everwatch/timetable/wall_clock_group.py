@@ -75,7 +75,7 @@ class WallClockGroups:
             following = wall_times(schedule).next_after(self.emitted_to - offset)
             if following is not None and following + offset <= planned.since:
                 return None
-        group = self.group(schedule, planned.line)
+        group = self.group(schedule, planned.batch_key)
         slot, delta = divmod(offset, group.width_ms)
         shelf = group.slots.get(slot)
         if shelf is None:
@@ -84,7 +84,7 @@ class WallClockGroups:
 
     def unseat(self, planned: TimetableEntry, schedule: Cron | Every) -> Chunk | None:
         """Take a monitor out; gives the chunk that was changed, None if it was not there."""
-        name = schedule, planned.line
+        name = schedule, planned.batch_key
         group = self.groups.get(name)
         if group is None:
             return None
@@ -99,33 +99,33 @@ class WallClockGroups:
 
     def ahead(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, bytes]]:
         """Yield the monitors with a spread that are due in after < t <= upto: instant, line and record."""
-        for (_, line), group in self.groups.items():
+        for (_, batch_key), group in self.groups.items():
             instants = group.instants(after, upto) if group.spread_ms else []
             for start, shelf in group.passed(instants, after, upto):
                 for chunk in shelf.chunks:
                     for delta, record in chunk.entries(self._packing):
                         offset = start + delta
                         for instant in _between(instants, after - offset, upto - offset):
-                            yield instant + offset, line, record
+                            yield instant + offset, batch_key, record
 
     def due(self, after: int, upto: int) -> Iterator[Firing]:
         """Yield the firings without a spread in after < t <= upto."""
         if self._next <= upto:
-            for (_, line), group in self.groups.items():
+            for (_, batch_key), group in self.groups.items():
                 if group.next <= upto:
                     instants = group.instants(after, upto)
                     for shelf in group.slots.values():
-                        yield from all_of(line, shelf, instants)
+                        yield from all_of(batch_key, shelf, instants)
 
     def backlog(self, after: int, upto: int, now: int) -> Iterator[Firing]:
         """Yield the missed firings in after < t <= upto, divided under the misfire rules at ``now``."""
-        for (_, line), group in self.groups.items():
+        for (_, batch_key), group in self.groups.items():
             if group.spread_ms:
-                yield from self._spread_backlog(line, group, after, upto, now)
+                yield from self._spread_backlog(batch_key, group, after, upto, now)
             elif group.next <= upto:
                 instants = group.instants(after, upto)
                 for shelf in group.slots.values():
-                    yield from by_misfire_rule(line, shelf, instants, now)
+                    yield from by_misfire_rule(batch_key, shelf, instants, now)
 
     def mark_emitted(self, emitted_to: int) -> None:
         """Everything up to ``emitted_to`` is done with."""
@@ -138,20 +138,20 @@ class WallClockGroups:
 
     def shelves(self) -> Iterator[tuple[Cron | Every, BatchKey, int, Shelf]]:
         """All shelves: schedule, line and number of the slot of each."""
-        for (schedule, line), group in self.groups.items():
+        for (schedule, batch_key), group in self.groups.items():
             for slot, shelf in group.slots.items():
-                yield schedule, line, slot, shelf
+                yield schedule, batch_key, slot, shelf
 
-    def group(self, schedule: Cron | Every, line: BatchKey) -> WallClockGroup:
+    def group(self, schedule: Cron | Every, batch_key: BatchKey) -> WallClockGroup:
         """The group of a schedule, made if there is none."""
-        group = self.groups.get((schedule, line))
+        group = self.groups.get((schedule, batch_key))
         if group is None:
-            group = self.groups[schedule, line] = WallClockGroup(schedule, self.emitted_to)
+            group = self.groups[schedule, batch_key] = WallClockGroup(schedule, self.emitted_to)
             self._next = min(self._next, group.next)
         return group
 
     def _spread_backlog(
-        self, line: BatchKey, group: WallClockGroup, after: int, upto: int, now: int
+        self, batch_key: BatchKey, group: WallClockGroup, after: int, upto: int, now: int
     ) -> Iterator[Firing]:
         instants = group.instants(after, upto)
         # monitors that missed the same shared instants, and as many of them by more than the grace, share a firing
@@ -162,13 +162,13 @@ class WallClockGroups:
                     offset = start + delta
                     first, last = bisect_right(instants, after - offset), bisect_right(instants, upto - offset)
                     if first < last:
-                        late = bisect_left(instants, now - offset - line.misfire_grace_ms, first, last)
+                        late = bisect_left(instants, now - offset - batch_key.misfire_grace_ms, first, last)
                         alike.setdefault((first, late, last), []).append(FramedRecord(offset, record))
         for (first, _, last), entries in alike.items():
             missed = instants[first:last]
-            fire, skipped = settle(missed, now - entries[0].delta, line.misfire, line.misfire_grace_ms)
+            fire, skipped = settle(missed, now - entries[0].delta, batch_key.misfire, batch_key.misfire_grace_ms)
             for chunk in chunks_of(entries, self._packing, self._limits):
-                yield Firing(line, chunk, fire, skipped)
+                yield Firing(batch_key, chunk, fire, skipped)
 
 
 def _between(instants: Sequence[int], after: int, upto: int) -> Sequence[int]:

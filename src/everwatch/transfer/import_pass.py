@@ -108,7 +108,7 @@ class RowRules:
 class Pass:
     """One pass. ``courier`` is asked for when there is something to send, and never in a dry run (``ship`` false).
 
-    With ``outcomes`` the rows are sent so that workers answer; without, nobody hears of a refusal by a worker.
+    With ``outcomes`` the rows are sent so that workers answer; without, a refusal by a worker is not seen.
     """
 
     def __init__(

@@ -54,7 +54,7 @@ def digest_of(value: bytes) -> bytes:
 
 
 class Ledger:
-    """The digests of one source. Nobody else may use the file while it is open."""
+    """Digests of one source. The file is locked while it is open."""
 
     def __init__(self, path: Path, *, keep: bool = True) -> None:
         """Open or make the file; without ``keep`` nothing is made, and nothing noted stays.

@@ -94,7 +94,7 @@ class KafkaLoadSender:
         self._producer.poll(0)
         there = [load for load in self._loads if not load.left]
         self._loads = [load for load in self._loads if load.left]
-        # what is there is told first: whoever hears of a failure may ask no more
+        # give the outcomes that are there first: after a failure the caller asks no more
         if not there and (failures := [load.failure for load in self._loads if load.failure]):
             raise BrokerUnavailable(failures[0])
         return [mark for load in there for mark in load.marks]

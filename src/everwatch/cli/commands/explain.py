@@ -82,7 +82,7 @@ def explain(
 def _explained(
     settings: Settings, reader: "SqlReader | ApiReader", found: Monitor, now: int, secrets: bool
 ) -> tuple[Explanation, str]:
-    """What is to be told of a monitor, and why its processes are not known ("" if they are)."""
+    """The explanation of a monitor, and the reason why its processes are not known ("" if they are)."""
     if settings.api_url:
         from everwatch.cli.support.api_reading import ApiReader
 

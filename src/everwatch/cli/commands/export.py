@@ -69,7 +69,7 @@ def export(
 
 @contextmanager
 def _opened(output: Path | None) -> Iterator[BinaryIO]:
-    """The stream to write to. A file is there once it is whole, and readable by nobody else."""
+    """The stream to write to. A file appears once it is complete, readable by its owner alone."""
     if output is None:
         out = bytes_out()
         yield out

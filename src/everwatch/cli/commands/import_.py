@@ -183,7 +183,7 @@ def _pass(job: ImportJob, ledger: Ledger, interruption: Interruption, clock: Clo
             if rejects is not None:
                 rejects.write(text)
             hint = "are in the file of --rejects" if rejects is not None else "go to a file with --rejects FILE"
-            # the tally counts it before it is told
+            # the tally counts it before it is printed
             told = importing.tally.refused + importing.tally.refused_before
             tell_refused(console, told, text, f"… more of them {hint}")
 

@@ -56,7 +56,7 @@ Rows = Callable[["Lag"], "Sequence[PartitionLag | TopicLag]"]
 
 @contextmanager
 def _measuring(settings: Settings) -> Iterator[Callable[[], "Lag"]]:
-    """What measures the lag: it asks the broker, or the API that the settings name."""
+    """Return the function that measures the lag, by the broker or by the API that the settings name."""
     if not settings.api_url:
         from everwatch.diagnosis import System  # SQLAlchemy takes a while to import
 

@@ -97,7 +97,7 @@ def purge(
 
 
 def _confirm(user: str, as_json: bool) -> None:
-    """Ask whether to go on. Raises SettingsError where nobody can be asked."""
+    """Ask whether to go on. Raises SettingsError without a terminal."""
     if as_json or not sys.stdin.isatty():
         raise SettingsError("Give --yes: there is nobody to ask here, and what is purged cannot be brought back.")
     question = f"End user {user!r} and delete everything that the database holds of it? This cannot be undone."

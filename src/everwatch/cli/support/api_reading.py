@@ -1,4 +1,4 @@
-"""What the database holds, read through the HTTP API: what commands ask of a reader of the database."""
+"""Reader of the database through the HTTP API, for commands."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -173,7 +173,7 @@ class ApiReader:
 
 
 def _known(ask: Callable[[], View]) -> View | None:
-    """What is asked for; None if there is no such thing."""
+    """The answer of ``ask``; None if the API says that there is no such thing."""
     try:
         return ask()
     except ApiError as error:

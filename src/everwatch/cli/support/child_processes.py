@@ -59,7 +59,7 @@ class Child:
             os.kill(self.process.pid, number)
 
     def close(self) -> None:
-        """Let go of its log."""
+        """Close its log."""
         if self._open_log is not None:
             self._open_log.close()
 

@@ -1,4 +1,4 @@
-"""The database as commands read it, and how what it holds is told."""
+"""Readers of the database for commands, and how rows are printed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -26,7 +26,7 @@ AfterOption = Annotated[
 
 @contextmanager
 def reading(settings: Settings) -> Iterator["SqlReader | ApiReader"]:
-    """What the database holds, as far as the sink has come: from itself, or through the API if the settings name one.
+    """A reader of the database, or of the API if the settings name one.
 
     Raises StoreError, ApiError.
     """

@@ -16,7 +16,7 @@ from everwatch.operations.dead_letter_view import shown
 
 
 class RedriveLine(NamedTuple):
-    """What became of a dead letter that was to be sent back: where it is now, or would go, or why it was left out.
+    """Print the outcome of one dead letter's redrive: where it is now, or would go, or why it was left out.
 
     ``place_is_known``: the topic holds such a letter.
     """

@@ -5,7 +5,7 @@ from enum import Enum
 
 
 class CommandReach(Enum):
-    """What a command works on: the HTTP API if one is named, else Kafka and the database; those two alone; or neither.
+    """Reach of a command: the HTTP API if one is named, else Kafka and the database; those two alone; or neither.
 
     A command of the last kind is a process of the system, or works on what is here.
     """

@@ -1,4 +1,4 @@
-"""What commands read of the notifier: its rules, its database, a user of it."""
+"""Readers of the notifier for commands: its rules, its database, and one of its users."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager

@@ -150,7 +150,7 @@ def from_topic(
 ) -> Iterator[Value]:
     """Yield the topic's values, partition by partition; with ``follow`` those from now on, without end.
 
-    A record that cannot be decoded is told on stderr. Raises BrokerUnavailable.
+    A record that cannot be decoded is reported on stderr. Raises BrokerUnavailable.
     """
     bootstrap = broker_of(settings)
     numbers = range(expect_topic(new_admin(settings, bootstrap), settings, topic))
@@ -182,14 +182,14 @@ def from_topic(
 def live_events(
     settings: Settings, user_id: str, monitor_id: str, only: Literal["result", "transition"]
 ) -> Iterator["LiveEvent"]:
-    """What comes from now on, without end, through the API that the settings name. Raises ApiError.
+    """Yield live events of the API that the settings name, without end. Raises ApiError.
 
     How many were dropped, because there were more than the API gives one client, is told on stderr.
     """
     from everwatch.cli.support.api_connection import api_client
 
     with api_client(settings) as client:
-        # ids of monitors are a user's, so of all users they are told apart here
+        # ids of monitors are unique within a user only, so they are filtered here
         for event in client.live(user_id, monitor_id if user_id else "", only):
             if event.dropped:
                 typer.echo(f"{event.dropped} events were left out at most: there are too many.", err=True)

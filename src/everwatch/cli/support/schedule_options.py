@@ -1,4 +1,4 @@
-"""Schedules on the command line: the options that make one, and how one is told to people."""
+"""Schedules on the command line: the options that make one, and its text for people."""
 
 from collections.abc import Callable
 from typing import Annotated, Any

@@ -80,7 +80,7 @@ class KeptKafka:
             self._pause_s = _SHORTEST_PAUSE_S if lasted else min(2 * self._pause_s, LONGEST_PAUSE_S)
             self._at_s = now_s
             said.append(f"Kafka ended by itself and is started again; see {self._broker.log_path}.")
-            # lets go of the folder
+            # releases the folder
             self._broker.stop()
             self._broker = None
         if self._broker is None and not self.is_disk_full and now_s - self._at_s >= self._pause_s:

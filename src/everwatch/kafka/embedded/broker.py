@@ -134,7 +134,7 @@ class EmbeddedKafka:
     def _start_in_own_folder(self) -> str:
         settings, folder = self._settings, self._folder
         stop_stale_broker(folder)
-        # What can be told without the network is told before a download.
+        # errors that need no network are raised before a download
         ports = choose_ports(folder.root, settings.port)
         cluster_id = recognise_cluster(folder)
         java = choose_java(settings.java_home, settings.search_path, bundled_java())

@@ -152,7 +152,7 @@ def _ends(process: psutil.Process) -> bool:
 def _has_ended(process: psutil.Process) -> bool:
     if not process.is_running():
         return True
-    # A zombie has ended, though in a container nobody may ever collect it; but while other threads
+    # a zombie has ended, though in a container no parent may ever collect it; but while other threads
     # of the dying process are left, so are its ports and file locks.
     return bool(process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1)
 

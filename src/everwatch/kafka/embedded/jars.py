@@ -110,7 +110,7 @@ def provide_jars(
 
 def distrust(folder: Path) -> None:
     """Have the next ``provide_jars`` hash every jar again; for when a broker died without a known cause."""
-    # A read-only cache was filled by somebody else, who answers for it.
+    # a read-only cache is trusted as it is
     with suppress(OSError):
         (folder / _MARKER).unlink(missing_ok=True)
 
@@ -185,7 +185,7 @@ def _fetch(
     # Imported here because it takes a third of a second, which a start that fetches nothing should not pay.
     from jgo.maven import MavenContext, PythonResolver
 
-    # What an earlier, killed fetch left behind may be half a file; we hold the lock, so nobody is writing there.
+    # an earlier, killed fetch may have left half a file; this process holds the lock, so no other one writes there
     incoming = folder / _INCOMING
     shutil.rmtree(incoming, ignore_errors=True)
     tally = _Tally(jars)

@@ -21,7 +21,7 @@ _BROKER = {
     "default.replication.factor": "1",
     "min.insync.replicas": "1",
     "auto.create.topics.enable": "false",
-    # Alone in its cluster, a first group member waits for nobody.
+    # alone in its cluster, a first group member need not wait for others
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "6000",
     # A broker that gets no CPU for so long is taken for gone: its partitions have no leader until its next heartbeat.

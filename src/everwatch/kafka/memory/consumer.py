@@ -103,7 +103,7 @@ class MemoryConsumer:
     # --- records ----------------------------------------------------------------------------------------------------
 
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Any]:
-        """Up to so many records and reports; waits up to ``timeout`` seconds for the first."""
+        """Return records and reports, at most the given number; waits up to ``timeout`` seconds for the first."""
         if self._closed:
             raise RuntimeError("Consumer closed")
         self._serve()
@@ -248,7 +248,7 @@ class MemoryConsumer:
         with self._kafka.lock:
             coming = group.free_for(self)
             if self._is_eager and coming != group.targets[self] - group.holds[self]:
-                return  # others have not let go yet
+                return  # other members have not released them yet
             is_due = bool(coming) or self in group.unheard
             group.unheard.discard(self)
             group.holds[self] |= coming

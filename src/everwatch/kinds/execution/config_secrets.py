@@ -114,7 +114,7 @@ class ConfigSecrets:
         try:
             kind = registry.kind_named(spec.kind)
         except InvalidInput:
-            return True  # nobody can say what is a secret of it
+            return True  # the kind is not installed: its secret fields are not known
         if cipher is None or not _may_hold_secrets(kind, spec.config):
             return True
         stale = False

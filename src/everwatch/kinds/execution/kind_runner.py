@@ -62,12 +62,12 @@ def target_of(job: Job) -> str:
 
 
 async def run_job(job: Job, tick: Tick, context: RunContext, on_error: Callable[[BaseException], None]) -> Outcome:
-    """Run the job within the tick's timeout. ``on_error`` is told what a kind should not have let through.
+    """Run the job within the tick's timeout. ``on_error`` gets errors that the kind should have handled.
 
     A kind that keeps time itself (``keeps_time``) begins later than it is asked, and ends within the timeout from then.
     One that does not is cancelled ``LONGEST_WAIT_S`` after that: it would hold its slot for ever.
 
-    Raises CancelledError only if whoever waits is cancelled.
+    Raises CancelledError only if the caller is cancelled.
     """
     if job.kind is None:
         return Outcome(Status.FAILURE, job.refusal)

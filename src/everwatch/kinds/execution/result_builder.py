@@ -1,14 +1,14 @@
 """The one builder of results, for executed and for inline kinds: what is cut, what counts as skipped, what is sent."""
 
 import logging
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import msgspec
 
 from everwatch.core.clock import Clock
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
-from everwatch.model import Outcome, Result, Status
+from everwatch.model import Monitor, Outcome, Result, Status
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
 from everwatch.tracing.ids import span_id_of, trace_id_of
@@ -47,6 +47,12 @@ class InlineRun(NamedTuple):
     version: int
     attempt: int = 1
     manual: bool = False
+
+    @classmethod
+    def of(cls, monitor: Monitor, scheduled_at: int, attempt: int = 1, *, manual: bool = False) -> Self:
+        """Return the run of a monitor for an instant."""
+        spec = monitor.spec
+        return cls(monitor.user_id, monitor.monitor_id, scheduled_at, spec.kind, monitor.version, attempt, manual)
 
 
 class ResultBuilder:

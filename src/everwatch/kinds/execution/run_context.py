@@ -24,7 +24,7 @@ async def open_run_context(
     name_servers: Sequence[str] = (),
     outgoing: Egress = _PLAINLY,
 ) -> AsyncIterator[RunContext]:
-    """A RunContext whose sockets and threads are let go at the end.
+    """A RunContext whose sockets and threads are released at the end.
 
     Without ``publisher`` nothing can be published, without ``callables`` none runs; both remain the caller's.
     ``name_servers`` ("IP:port") are asked for addresses instead of those of the system; ``outgoing``: proxy and trust.

@@ -1,4 +1,4 @@
-"""The target of a monitor, for whoever lists and filters: the host that its kind goes to."""
+"""The target of a monitor, for lists and filters: the host that its kind connects to."""
 
 from functools import lru_cache
 

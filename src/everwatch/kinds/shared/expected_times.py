@@ -99,7 +99,7 @@ def after_window_time(within: Within, since: int, length_ms: int) -> int:
         for ordinal in count(day - 1):
             opens, closes = _window(within, ordinal)
             begin = max(opens, since)
-            # not at its very end: nobody is to be told when it is over
+            # not at its very end: no alert is due when the window is over
             if left < closes - begin:
                 return begin + left
             left -= max(0, closes - begin)

@@ -20,7 +20,7 @@ _MOST_HEADERS = 64
 _MOST_PATHS = 32
 _LONGEST_LATENCY_MS = 10 * MINUTE_MS
 _DEFAULT_STATUS = "200-299"
-# shorter ones are part of so many words that hiding them would show them
+# shorter values are part of many words, so hiding them would reveal them
 _SHORTEST_HIDDEN = 4
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

@@ -1,4 +1,4 @@
-"""The runs of a job that are told apart by an id, as its signals tell them: what is known of the newest few. Pure."""
+"""Runs of a job that signals name by an id: the newest few. Pure."""
 
 from everwatch.model import JobRun, Signal, SignalType
 

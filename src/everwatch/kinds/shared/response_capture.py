@@ -1,4 +1,4 @@
-"""An HTTP answer as text, for whoever wants to see why it was not as expected (pure)."""
+"""Text of an HTTP response that was not as expected, for people. Pure."""
 
 import codecs
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""Whether a monitor is one of those that a list shows. Pure."""
+"""Matching of monitors against the filters of a list. Pure."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from everwatch.store.selections import Selection
 
 
 class Facts(NamedTuple):
-    """What a monitor is selected by."""
+    """Fields of a monitor that filters look at."""
 
     user_id: str
     monitor_id: str

@@ -52,7 +52,7 @@ def holds(column: ColumnElement[str], needle: str, dialect: str) -> ColumnElemen
 def _of_monitors(
     connection: Connection, which: Selection, classes: Sequence[MonitorCount]
 ) -> Iterator[Iterable[Sequence[Any]] | None]:
-    """Keys of what each filter finds by its index; more than ``FEW`` of them are not all, nor is None."""
+    """Keys that each filter finds by its index; None, or more than ``FEW`` keys: the set is not complete."""
     c, labels = monitors.c, monitor_labels.c
     if (searched := _searched(connection, which, monitor_search.name, "user_id, monitor_id")) is not None:
         yield connection.execute(searched)
