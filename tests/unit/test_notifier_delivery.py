@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 from support.notifying import HOUR, MINUTE, RULES, SECOND, START, Notifying, transition
 
 from everwatch.core.config import Settings
@@ -41,6 +42,11 @@ def fails_at(sender: type[Address], outcome: AttemptOutcome = FAILED) -> object:
     return lambda address, _: outcome if isinstance(address, sender) else SENT
 
 
+def counted(name: str, sender: str) -> float:
+    """What the notifier has counted so far for a sender."""
+    return REGISTRY.get_sample_value(f"everwatch_notifier_{name}", {"sender": sender}) or 0.0
+
+
 async def test_a_user_is_told_by_mail_and_operators_by_webhook_when_a_monitor_goes_down_and_recovers(
     notifying: Notifying,
 ) -> None:
@@ -53,6 +59,19 @@ async def test_a_user_is_told_by_mail_and_operators_by_webhook_when_a_monitor_go
     assert {address.shown for address, _ in receiver.got} == {"u…@example.com", "hooks.example:443"}
     assert notifying.verdicts() == ["told: mail, hook"] * 2
     assert len({message.message_id for _, message in receiver.got}) == 4
+
+
+async def test_how_long_a_message_took_to_arrive_is_counted_whatever_number_of_attempts_it_took(
+    notifying: Notifying,
+) -> None:
+    before = [counted(f"message_delay_seconds_{what}", "webhook") for what in ("count", "sum")]
+    notifying.receiver.answers = fails_at(WebhookAddress)  # type: ignore[assignment]
+    notifying.tell(DOWN)
+    await notifying.work()
+    notifying.receiver.answers = fails_at(EmailAddress)  # type: ignore[assignment]
+    await notifying.later(WEBHOOK_DELAYS_MS[0])
+    after = [counted(f"message_delay_seconds_{what}", "webhook") for what in ("count", "sum")]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, WEBHOOK_DELAYS_MS[0] / 1000]
 
 
 async def test_a_transition_that_is_read_again_is_told_once(notifying: Notifying) -> None:
@@ -214,6 +233,7 @@ async def test_alerts_of_one_user_are_one_message_and_those_of_another_are_anoth
 async def test_a_webhook_is_tried_again_by_the_schedule_of_standard_webhooks_with_the_same_id(
     notifying: Notifying,
 ) -> None:
+    given_up = counted("given_up_messages_total", "webhook")
     notifying.receiver.answers = fails_at(WebhookAddress)  # type: ignore[assignment]
     notifying.tell(DOWN)
     await notifying.work()
@@ -225,6 +245,7 @@ async def test_a_webhook_is_tried_again_by_the_schedule_of_standard_webhooks_wit
         assert len(notifying.receiver.summaries(WebhookAddress)) == before + 1
     [dead] = notifying.deliveries("dead")
     assert (dead.attempt, dead.reason) == (10, "status 500")
+    assert counted("given_up_messages_total", "webhook") == given_up + 1
     ids = {message.message_id for address, message in notifying.receiver.got if isinstance(address, WebhookAddress)}
     assert len(ids) == 1
 

@@ -16,7 +16,7 @@ from everwatch.notifier.addresses import Address, EmailAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.contacts import contact_id_of
 from everwatch.notifier.delivery_rows import Channel, Delivery
-from everwatch.notifier.metrics import ATTEMPTS, DOUBTS
+from everwatch.notifier.metrics import DOUBTS, count_attempt
 from everwatch.notifier.retrying import GONE_AFTER_FAILURES, GONE_AFTER_MS, Circuits, retry_at
 from everwatch.notifier.routes import AlertRoute, Audience, Doubt, NoAddress, Relay, Rules, channel_id_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
@@ -254,7 +254,9 @@ class Dispatcher:
                 extra=labelled(route=route.name, user=delivery.user_id),
             )
             outcome = AttemptOutcome(Verdict.FAILED, f"{type(error).__name__} within Everwatch; see the notifier's log")
-        ATTEMPTS.labels(delivery.sender, outcome.verdict.value).inc()
+        now = self._clock.now_ms()
+        state = _state_after(delivery, outcome, now)[0]
+        count_attempt(delivery.sender, outcome.verdict.value, state, now - delivery.created_at)
         self._done.append(_Done(begun, outcome))
 
 

@@ -1,6 +1,6 @@
 """What the notifier counts for Prometheus."""
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 TAKEN_IN = Counter("everwatch_notifier_transitions", "Transitions taken in that concern people.")
 REFUSED = Counter("everwatch_notifier_refused_records", "Records passed over, as nothing can be made of them.")
@@ -11,6 +11,22 @@ CANCELLED = Counter(
 ATTEMPTS = Counter(
     "everwatch_notifier_attempts", "Attempts to send a message, by how they ended.", ["sender", "outcome"]
 )
+MESSAGE_DELAY = Histogram(
+    "everwatch_notifier_message_delay_seconds",
+    "Delay of a message's arrival at its receiver behind the instant at which it was written.",
+    ["sender"],
+    buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200),
+)
+GIVEN_UP = Counter("everwatch_notifier_given_up_messages", "Messages given up, as no attempt succeeded.", ["sender"])
 DOUBTS = Counter(
     "everwatch_notifier_doubts", "Messages that were being sent when their notifier ended, by what followed.", ["rule"]
 )
+
+
+def count_attempt(sender: str, outcome: str, state: str, age_ms: int) -> None:
+    """Count an attempt, and what it makes of its message: ``state``. ``age_ms``: since the message was written."""
+    ATTEMPTS.labels(sender, outcome).inc()
+    if state == "sent":
+        MESSAGE_DELAY.labels(sender).observe(age_ms / 1000)
+    elif state == "dead":
+        GIVEN_UP.labels(sender).inc()
