@@ -6,11 +6,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 import requests
 from support.pipeline import Pipeline, Process
 from support.waiting import PATIENCE, wait_until
 
+from everwatch.api.bodies import RedriveBody, UserBody
+from everwatch.api.job_views import JobAction, JobBody, JobState, JobView
+from everwatch.api.queries import AuditQuery, FacetsQuery, LettersQuery
+from everwatch.client import Client
+from everwatch.encoding.input_models import MonitorInput
+from everwatch.model import CommandOutcome, State
+
+OF_LAPTOP = AuditQuery(user="laptop")
 TOKEN = "a token of the tests, long enough to be one"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "api.md"
 pytestmark = pytest.mark.integration
@@ -148,3 +157,67 @@ def test_a_token_that_the_command_line_makes_is_accepted_until_it_is_revoked(api
         token_id = next(line.split()[0] for line in api_token(pipeline, "list").splitlines() if " ci " in line)
         api_token(pipeline, "revoke", token_id)
         wait_until("the token is refused", lambda: http.get(f"{api}/v1/users").status_code == 401)
+
+
+def everwatch(pipeline: Pipeline, api: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command through the API: it knows of no Kafka and no database."""
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(pipeline.settings.data_dir / "elsewhere")}
+    environment |= {"EVERWATCH_API_URL": api, "EVERWATCH_API_TOKEN": TOKEN}
+    command = [sys.executable, "-m", "everwatch", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120 * PATIENCE)
+
+
+def test_a_laptop_works_through_the_api_and_who_did_it_is_kept(api: str, pipeline: Pipeline) -> None:
+    done = everwatch(pipeline, api, "signup", "laptop", "--wait")
+    assert (done.returncode, done.stdout) == (0, "registered: signup laptop\n"), done.stderr
+    site = ["--kind", "noop", "--every", "1h", "--label", "of=laptop"]
+    done = everwatch(pipeline, api, "monitor", "put", "laptop", "site", *site, "--wait", "--json")
+    put = orjson.loads(done.stdout)
+    assert (put["answer"], put["version"]) == ("done", 1)
+    with Client(api, TOKEN, wait_s=30, after=f"{put['partition']}@{put['offset']}") as client:
+        assert client.pause_monitor("laptop", "site").answer is CommandOutcome.DONE
+        assert client.monitor("laptop", "site").state is State.PAUSED
+        wait_until("the sink has stored who paused it", lambda: len(list(client.audit(OF_LAPTOP))) == 3)
+        entries = list(client.audit(OF_LAPTOP))
+        assert [(each.command, each.monitor_id, each.outcome) for each in entries] == [
+            ("pause", "site", "done"), ("put", "site", "done"), ("signup", "", "registered"),
+        ]  # fmt: skip
+        assert {each.token_name for each in entries} == {"administrator"}
+    listed = everwatch(pipeline, api, "monitor", "list", "laptop", "--json")
+    assert orjson.loads(listed.stdout)["state"] == "paused"
+    missing = everwatch(pipeline, api, "user", "show", "nobody")
+    assert (missing.returncode, "holds no user 'nobody'" in missing.stderr) == (1, True)
+
+
+def test_a_job_by_filter_is_carried_out_in_the_background(api: str, pipeline: Pipeline) -> None:
+    with Client(api, TOKEN, wait_s=30) as client:
+        monitors = [MonitorInput(f"m-{number}", kind="noop", labels={"job": "yes"}) for number in range(3)]
+        client.put_user("jobs", UserBody(monitors=monitors))
+        chosen = FacetsQuery(label=["job=yes"], user="jobs")
+        wait_until("they are stored", lambda: client.preview_job(chosen).count == 3)
+        job = client.create_job(JobBody(JobAction.PAUSE, 3, chosen))
+        over = wait_until("it is over", lambda: _over(client.job(job.job_id)), 60)
+        assert (over.done, over.refused) == (3, 0)
+        wait_until("all are paused", lambda: client.facets(chosen).states == {State.PAUSED: 3})
+
+
+def _over(job: JobView) -> JobView | None:
+    return job if job.state is JobState.DONE else None
+
+
+def test_what_was_refused_is_sent_back_over_http(api: str, pipeline: Pipeline) -> None:
+    place = pipeline.send(pipeline.topics.signups, "redriven", b'{"user_id": "redriven", "nonsense": 1}')
+    with Client(api, TOKEN) as client:
+        named = LettersQuery(user="redriven")
+        found = wait_until("it is stored", lambda: list(client.dead_letters(named)))
+        [letter] = found
+        assert letter.source_offset == place.offset
+        assert client.dead_letter(*map(int, letter.letter.split("/"))) == letter
+        planned = client.redrive(RedriveBody([letter.letter], dry_run=True))
+        assert (planned.sent, planned.items[0].to) == (1, None)
+        sent = client.redrive(RedriveBody([letter.letter]))
+        assert sent.items[0].to is not None
+        assert sent.items[0].to.startswith(f"{pipeline.topics.signups}/{place.partition}/")
+        # it is wrong as before, and came of a redrive
+        again = wait_until("it is refused again", lambda: [e for e in client.dead_letters(named) if e != letter][:1])
+        assert client.redrive(RedriveBody([letter.letter, again[0].letter])).sent == 0

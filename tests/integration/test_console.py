@@ -19,7 +19,10 @@ from support.console import ConsoleApi, console_api
 
 from everwatch.api.logins import new_login
 from everwatch.api.permissions import Role
+from everwatch.kafka.dead_letter_record import DeadLetter, SourcePosition
 from everwatch.model import Result, State, Status, Transition
+from everwatch.store import Partition, Received, SinkBatch
+from everwatch.store.letters import StoredLetter
 
 playwright = pytest.importorskip("playwright.async_api")
 
@@ -45,6 +48,7 @@ PAGES = [
     "notifications",
     "partitions",
     "dead-letters",
+    "audit",
     "tokens",
 ]
 PATIENCE_MS = 30_000
@@ -269,6 +273,79 @@ async def test_monitor_is_paused_resumed_run_changed_and_deleted(console: Consol
         await page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
         await page.wait_for_url("**/console/users/bonsai-co")
         assert held() is None
+
+
+async def test_who_paused_a_monitor_is_told(console: Console) -> None:
+    await console.running.call("POST", "/v1/users/umbra-lighting/monitors/mail/pause", body={})
+    async with console.opened("users/umbra-lighting/monitors/mail") as page:
+        await page.get_by_role("link", name="Who changed it").click()
+        row = page.get_by_role("table", name="Changes over HTTP").locator("tbody tr").first
+        await row.wait_for()
+        told = await row.inner_text()
+        for part in ("test", "admin", "pause", "mail", "umbra-lighting", "done"):
+            assert part in told
+        await page.get_by_role("button", name="monitor mail ×").click()
+        await page.wait_for_url("**/console/audit?user=umbra-lighting")
+
+
+async def test_an_incident_is_acknowledged_snoozed_and_taken_back(console: Console) -> None:
+    async with console.opened(MONITOR) as page:
+        await page.get_by_text("Nobody has acknowledged it.").wait_for()
+        await page.get_by_role("button", name="Acknowledge").click()
+        await page.get_by_text("acknowledged by test", exact=True).wait_for()
+        await page.get_by_role("button", name="Snooze").click()
+        dialog = page.get_by_role("dialog", name="Snooze checkout")
+        await dialog.get_by_label("Snooze for").select_option("8h")
+        console.running.clock.advance(1)
+        await dialog.get_by_role("button", name="Snooze").click()
+        await page.get_by_text("snoozed until").wait_for()
+        console.running.clock.advance(1)
+        await page.get_by_role("button", name="Take back").click()
+        await page.get_by_text("Nobody has acknowledged it.").wait_for()
+
+
+async def test_incidents_are_acknowledged_by_target_and_as_a_selection(console: Console) -> None:
+    async with console.opened("incidents") as page:
+        targets = page.get_by_role("table", name="Incidents by target")
+        row = targets.locator("tbody tr").filter(has_text="kestrel-maps.example")
+        await row.get_by_role("button", name="Acknowledge").click()
+        await row.get_by_text("seen", exact=True).wait_for()
+        await page.get_by_role("button", name="Each incident").click()
+        each = page.get_by_role("table", name="Incidents", exact=True)
+        seen = each.locator("tbody tr").filter(has_text="kestrel-maps")
+        await seen.get_by_text("acknowledged by test").wait_for()
+        console.running.clock.advance(1)
+        await seen.get_by_role("checkbox").check()
+        await page.get_by_role("button", name="Take back").click()
+        await seen.get_by_text("acknowledged by test").wait_for(state="detached")
+    async with console.opened("incidents", role=Role.VIEWER) as page:
+        await page.get_by_role("table", name="Incidents by target").wait_for()
+        assert await page.get_by_role("button", name="Acknowledge").count() == 0
+
+
+async def test_a_dead_letter_is_sent_again_after_it_was_said_what_that_does(console: Console) -> None:
+    running = console.running
+    where, source = SourcePosition("dead-letters", 2, 0), SourcePosition("signups", 1, 40)
+    running.letters.held = [
+        DeadLetter(
+            where, START, "there is no plan 'x'", "$.plan", "unknown_plan", "worker", source, START, b"ann", b"{}"
+        )
+    ]
+    stored = StoredLetter(
+        2, 0, START, "there is no plan 'x'", "there is no plan '…'", "$.plan", "unknown_plan", "worker", "signups", 1,
+        40, START, "ann", "ann", "json", '{"user_id": "ann", "plan": "x"}', "",
+    )  # fmt: skip
+    place = Partition("dead-letters", 2)
+    running.store.apply(SinkBatch(START, {place: 1}, letters=[Received(place, 0, START, stored)]))
+    async with console.opened("dead-letters") as page:
+        await page.get_by_role("link", name="there is no plan 'x'").click()
+        await page.get_by_role("button", name="Send it again").click()
+        dialog = page.get_by_role("dialog", name="Send 1 record again")
+        await dialog.get_by_text("1 record to signups/1").wait_for()
+        assert running.letters.sent == []
+        await dialog.get_by_role("button", name="Send", exact=True).click()
+        await page.get_by_text("1 record sent again").wait_for()
+    assert [letter.place for letter in running.letters.sent] == [where]
 
 
 async def test_a_wrong_change_says_which_field_and_a_lost_one_is_refused(console: Console) -> None:

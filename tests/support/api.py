@@ -32,6 +32,7 @@ from everwatch.core.config import load_settings
 from everwatch.core.errors import EverwatchError, InvalidInput, StoreError
 from everwatch.diagnosis.finding import Finding, fault, well
 from everwatch.encoding import codec
+from everwatch.encoding.trial_records import TrialOutcome, TrialRequest
 from everwatch.kafka.command_client import Asked
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition
@@ -40,7 +41,7 @@ from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kafka.redrive import RedrivenLetter
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
-from everwatch.model import AuditEntry, CommandOutcome, CommandType, Monitor, Priority, Reply, User
+from everwatch.model import AuditEntry, CommandOutcome, CommandType, Monitor, Priority, Reply, Status, User
 from everwatch.notifier.storage import Storage
 from everwatch.rules.admission import admit_command, admit_signup
 from everwatch.rules.registration_rules import carry_out, sign_up
@@ -192,6 +193,22 @@ class LetterTopic:
         return done
 
 
+class TrialRunner:
+    """Answers trials as an executor does. ``silent``: none of them."""
+
+    def __init__(self, clock: SettableClock) -> None:
+        self._clock = clock
+        self.requests: list[TrialRequest] = []
+        self.silent = False
+
+    async def run(self, request: TrialRequest, wait_s: float) -> TrialOutcome | None:
+        self.requests.append(request)
+        if self.silent:
+            return None
+        now, timings = self._clock.now_ms(), {"connect": 3.0}
+        return TrialOutcome(request.trial_id, Status.SUCCESS, "", now, 12.5, timings, "", "executor-bern-1")
+
+
 class AuditTopic:
     """Takes entries of the audit log, and stores them as a sink does, at once. ``failure``: of each."""
 
@@ -223,13 +240,20 @@ class Api:
         self.worker = Worker(self.store, self.clock)
         self.audit = AuditTopic(self.store)
         self.letters = LetterTopic()
+        self.trials = TrialRunner(self.clock)
         self.jobs = Jobs(self.clock)
         self.tokens = Tokens(load_settings())
         self.logins = Logins()
         self.ping_keys = PingKeys()
         self.ping_keys.put(new_ping_secret(START))
         access = Access(self.tokens, self.logins, self.ping_keys, self.clock)
-        self.records = Records({"access": access.take, "jobs": self.jobs.take})
+        self.take_incidents: Callable[[list[Record]], None] = lambda _: None
+        takers = {
+            "access": access.take,
+            "jobs": self.jobs.take,
+            "incidents": lambda records: self.take_incidents(records),
+        }
+        self.records = Records(takers)
         self.not_ready: dict[str, str] = {}
         self.waited_for: list[str] = []
         self.failure: EverwatchError | None = None
@@ -317,6 +341,8 @@ class Api:
             redriving(lambda: self.letters, lambda: self.letters, Topics.of(load_settings()), ""),
             self.jobs,
             JobWriter(self.records, "jobs", self.jobs),
+            "incidents",
+            self.trials,
         )
 
     async def call(

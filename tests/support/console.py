@@ -4,6 +4,8 @@ import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -11,7 +13,7 @@ import orjson
 
 from everwatch.api.live import Live
 from everwatch.api.server import Server
-from everwatch.core.config import load_settings
+from everwatch.core.config import Settings, load_settings
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
 from everwatch.kafka.consumed_record import Record
@@ -22,6 +24,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.model import At, Every, Monitor, MonitorSpec, Origin, Policy, Result, State, Status, Transition, User
 from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 from support.api import START, Api
+from support.notifying import Notifying
 
 MINUTE, HOUR = 60_000, 3_600_000
 RESULTS, TRANSITIONS = Partition("everwatch-results", 0), Partition("everwatch-transitions", 0)
@@ -235,9 +238,12 @@ def lag() -> Lag:
 class ConsoleApi(Api):
     """An API with that data."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__()
         data = Data()
+        self.notifying = _notifying(folder, data)
+        self.storage = self.notifying.storage
+        self.take_incidents = self.notifying.ask
         self.worker.put(*data.entries)
         results = [Received(RESULTS, i, each.scheduled_at, each) for i, each in enumerate(data.results)]
         changes = [Received(TRANSITIONS, i, each.at, each) for i, each in enumerate(data.transitions)]
@@ -310,6 +316,17 @@ class ConsoleApi(Api):
         self.live = self.new_live()
 
 
+def _notifying(folder: Path, data: Data) -> Notifying:
+    """A notifier that has seen what is broken, and nothing of it was acknowledged."""
+    made = Notifying(Settings(data_dir=folder), start=START - 2 * 24 * HOUR)
+    for each in data.entries:
+        if isinstance(each.value, User):
+            made.sign_up(each.user_id, each.value.plan, email=f"ops@{each.user_id}.example")
+    made.clock.advance(START - made.clock.now_ms())
+    made.tell(*sorted(data.transitions, key=lambda each: each.at))
+    return made
+
+
 async def _at_once(_: str, __: float) -> None:
     """Every position was passed."""
 
@@ -317,10 +334,13 @@ async def _at_once(_: str, __: float) -> None:
 @asynccontextmanager
 async def console_api() -> AsyncIterator[ConsoleApi]:
     """Run it meanwhile."""
-    running = ConsoleApi()
-    await running.start()
-    async with aiohttp.ClientSession() as running.session:
-        try:
-            yield running
-        finally:
-            await running.stop()
+    with TemporaryDirectory() as folder:
+        running = ConsoleApi(Path(folder))
+        await running.notifying.work()
+        await running.start()
+        async with aiohttp.ClientSession() as running.session:
+            try:
+                yield running
+            finally:
+                await running.stop()
+                running.notifying.close()

@@ -79,9 +79,10 @@ class Notifying:
         mail: OverMail | None = None,
         limits: Limits | None = None,
         storage: Storage | None = None,
+        start: int = START,
     ) -> None:
         self.settings = settings
-        self.clock = SettableClock(START)
+        self.clock = SettableClock(start)
         self.rules: Rules = rules_of(rules.encode(), Path("notify.toml"))
         self.receiver = Receiver()
         self.storage: Storage = storage or open_storage(settings)
@@ -98,7 +99,7 @@ class Notifying:
         )
         # what was before it began is not told
         with self.storage.begin() as work:
-            work.begun_at(START)
+            work.begun_at(start)
 
     async def _at_once(self, call: Callable[[], int]) -> int:
         return call()
@@ -131,6 +132,10 @@ class Notifying:
     def tell(self, *transitions: Transition) -> None:
         """Transitions come by their topic."""
         self.take([self.record(each) for each in transitions])
+
+    def ask(self, records: Iterable[Record]) -> None:
+        """Requests about incidents come by their topic."""
+        self.take([self._record(self._topics.incidents, each.key or b"", each.value) for each in records])
 
     def _record(self, topic: str, key: bytes, value: bytes | None) -> Record:
         self.next_offset += 1

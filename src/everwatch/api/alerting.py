@@ -3,13 +3,14 @@
 Without a notifier there is none of it, which is said and is no error.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Generic, Literal, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from everwatch.api.database import AskedInThreads
+from everwatch.api.incident_views import IncidentView, Listed, SharedIncidentsView, incident_view
 from everwatch.api.queries import InstantMs, Limit, OfUser, narrowed
 from everwatch.api.routing import Answer, Call
 from everwatch.api.views import Instant
@@ -25,18 +26,6 @@ Value = TypeVar("Value")
 DeliveryState = Literal["pending", "sending", "sent", "dead", "superseded", "skipped"]
 MOST_EVENTS = 50
 _MISSING = "no notifier has been started yet, or its database is away"
-
-
-class Listed(msgspec.Struct, Generic[Item], frozen=True):
-    """The items of a list that has no pages; ``truncated``: there may be more.
-
-    ``available``: the notifier's database is there; else ``reason`` says why not.
-    """
-
-    available: bool
-    reason: str
-    truncated: bool
-    items: list[Item]
 
 
 class DeliveryView(msgspec.Struct, frozen=True):
@@ -87,7 +76,7 @@ class NotificationsView(msgspec.Struct, frozen=True):
 
     available: bool
     reason: str
-    incident: Incident | None
+    incident: IncidentView | None
     events: list[EventView]
 
 
@@ -126,8 +115,18 @@ class Alerting:
 
     async def incidents(self, call: Call, query: IncidentsQuery) -> Answer:
         user_id, limit = narrowed(call.principal, query.user), query.limit
-        found, reason = await self._ask(lambda work: work.open_incidents(user_id, limit + 1))
+
+        def acknowledged(work: Work) -> list[IncidentView]:
+            return with_acks(work, work.open_incidents(user_id, limit + 1))
+
+        found, reason = await self._ask(acknowledged)
         return _listed(found or [], reason, limit)
+
+    async def shared(self, _: Call) -> Answer:
+        found, reason = await self._ask(lambda work: (work.open_targets(), work.outages()))
+        targets, outages = found or ([], {})
+        executors = [each for each in outages.values() if each.is_open]
+        return Answer(SharedIncidentsView(not reason, reason, targets, executors))
 
     async def deliveries(self, call: Call, query: DeliveriesQuery) -> Answer:
         user_id, limit = narrowed(call.principal, query.user), query.limit
@@ -145,12 +144,13 @@ class Alerting:
     async def of_monitor(self, call: Call) -> Answer:
         key = call.path["user_id"], call.path["monitor_id"]
 
-        def told(work: Work) -> tuple[Incident | None, list[EventView]]:
+        def told(work: Work) -> tuple[IncidentView | None, list[EventView]]:
             events = [
                 EventView(each.at, each.from_state.value, each.to_state.value, each.reminder, verdict)
                 for each, _, verdict in work.verdicts(*key, MOST_EVENTS)
             ]
-            return work.incidents([key]).get(key), events
+            incidents = with_acks(work, work.incidents([key]).values())
+            return incidents[0] if incidents else None, events
 
         found, reason = await self._ask(told)
         incident, events = found or (None, [])
@@ -167,6 +167,13 @@ class Alerting:
             return await self._database.ask(look), ""
         except StoreError:
             return None, _MISSING
+
+
+def with_acks(work: Work, incidents: Iterable[Incident]) -> list[IncidentView]:
+    """Return incidents as answers show them."""
+    incidents = list(incidents)
+    acks = work.acks({each.incident_id for each in incidents})
+    return [incident_view(each, acks.get(each.incident_id)) for each in incidents]
 
 
 def _listed(found: list[Item], reason: str, limit: int) -> Answer:

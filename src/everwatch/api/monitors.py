@@ -24,7 +24,7 @@ from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.encoding.input_models import MonitorInput
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.model import CommandOutcome as Outcomes
-from everwatch.model import Monitor, Reply
+from everwatch.model import Monitor, MonitorSpec, Reply
 from everwatch.schedule.due import upcoming
 
 
@@ -99,7 +99,9 @@ class Monitors:
         if "If-Match" not in call.headers:
             raise _precondition_missing()
         return await self._changed(
-            call, version_of(call), lambda found: merged(orjson.loads(spec_json(self._with_secrets(found))), body)
+            call,
+            version_of(call),
+            lambda found: merged(orjson.loads(spec_json(with_secrets(self._secrets, found))), body),
         )
 
     async def _changed(self, call: Call, wanted: int | None, change: Callable[[Monitor], dict[str, Any]]) -> Answer:
@@ -167,13 +169,15 @@ class Monitors:
                 )
             await asyncio.sleep(LOOK_AGAIN_S)
 
-    def _with_secrets(self, monitor: Monitor) -> Any:
-        try:
-            return self._secrets.decrypted_spec(monitor.spec)
-        except InvalidInput as error:
-            raise Problem(
-                409, "secrets", f"The whole monitor is put again, and {error.reason}: put it with its secrets instead."
-            ) from None
+
+def with_secrets(secrets: ConfigSecrets, monitor: Monitor) -> MonitorSpec:
+    """Return the spec of a stored monitor with its secrets as they were given. Raises Problem."""
+    try:
+        return secrets.decrypted_spec(monitor.spec)
+    except InvalidInput as error:
+        raise Problem(
+            409, "secrets", f"The whole monitor is taken, and {error.reason}: send it with its secrets instead."
+        ) from None
 
 
 def merged(target: Any, patch: Any) -> Any:

@@ -42,6 +42,7 @@ from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kafka.redrive import Redriver
 from everwatch.kafka.replaying import replay
 from everwatch.kafka.topics import Topics
+from everwatch.kafka.trials import KafkaTrials
 from everwatch.kinds.execution.config_secrets import config_secrets
 from everwatch.model import Priority
 from everwatch.notifier.storage import open_existing
@@ -108,7 +109,9 @@ class Api(Process):
         self._database = database = Database(lambda: open_reader(self.settings), self.clock)
         self._alerts = alerts = NotifierDatabase(lambda: open_existing(self.settings), self.clock, threads=1)
         changelog = self._topics.monitors_changelog
-        services = self._services(database, alerts, commands, producer)
+        trials = KafkaTrials(self._topics, producer)
+        await self._follow({self._topics.trial_results: Start.END}, trials.take)
+        services = self._services(database, alerts, commands, producer, trials)
         if self.settings.backup_dir is not None:
             look = partial(measure_backup, self.settings.backup_dir)
             self.begin("backups", Periodic(look, LOOK_EVERY_S, self.fail).run())
@@ -157,7 +160,12 @@ class Api(Process):
         self._sock.close()
 
     def _services(
-        self, database: Database, alerts: NotifierDatabase, commands: KafkaCommands, producer: AcknowledgingProducer
+        self,
+        database: Database,
+        alerts: NotifierDatabase,
+        commands: KafkaCommands,
+        producer: AcknowledgingProducer,
+        trials: KafkaTrials,
     ) -> Services:
         file = self.settings.plans_file
         plans = None if file is None else PlansFile(file)
@@ -196,6 +204,8 @@ class Api(Process):
             ),
             self._jobs,
             JobWriter(producer, self._topics.jobs, self._jobs),
+            self._topics.incidents,
+            trials,
         )
 
     async def _follow_events(self, take: OnRecords) -> Following:

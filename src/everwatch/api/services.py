@@ -20,6 +20,7 @@ from everwatch.console.files import ConsoleFiles
 from everwatch.core.clock import Clock
 from everwatch.diagnosis import Finding
 from everwatch.kafka.lag import Lag
+from everwatch.kafka.trials import TrialRuns
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.plans.plan import Plans
 
@@ -48,3 +49,5 @@ class Services(NamedTuple):
     redrive: Redriving
     jobs: Jobs
     job_writer: JobWriter
+    incidents_topic: str
+    trials: TrialRuns

@@ -11,7 +11,7 @@ from everwatch.api.problems import InvalidField
 from everwatch.api.views import Instant
 from everwatch.encoding.input_models import MonitorInput
 from everwatch.kafka.process_figures import GroupMembers, PartitionLag, TopicLag
-from everwatch.model import Agenda, Origin, Result, State, Transition
+from everwatch.model import Agenda, Origin, Result, State, Status, Transition
 from everwatch.operations.explanation import ExplainedRun, LastRun, Silence
 
 
@@ -241,6 +241,18 @@ class FacetsView(msgspec.Struct, frozen=True):
     kinds: dict[str, int]
     plans: dict[str, int] | None
     complete: bool
+
+
+class TrialView(msgspec.Struct, frozen=True):
+    """What a check found that was run once; nothing of it is stored. ``executor``: which one ran it."""
+
+    status: Status
+    reason: str
+    started_at: Instant
+    duration_ms: float
+    timings: dict[str, float]
+    detail: str
+    executor: str
 
 
 class ValidationView(msgspec.Struct, frozen=True):

@@ -80,7 +80,11 @@ COMMANDS = (
         "signup", USE, "signup:signup", "Sign users up; signing up again changes what is registered.", CommandReach.API
     ),
     ListedCommand(
-        "monitor", USE, "monitor:app", "Put, change, pause, resume, run, delete and list monitors.", CommandReach.API
+        "monitor",
+        USE,
+        "monitor:app",
+        "Put, try, change, pause, resume, run, delete and list monitors.",
+        CommandReach.API,
     ),
     ListedCommand("task", USE, "task:app", "Create, cancel, list and count delayed tasks.", CommandReach.API),
     ListedCommand(

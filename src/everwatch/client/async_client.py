@@ -21,6 +21,7 @@ from everwatch.api.bodies import (
     UserBody,
     UserChange,
 )
+from everwatch.api.incident_views import IncidentView, Listed, SharedIncidentsView, SnoozeBody
 from everwatch.api.job_views import JobBody, JobErrorsView, JobItem, JobList, JobPreview, JobPreviewBody, JobView
 from everwatch.api.queries import (
     AllMonitorsQuery,
@@ -50,6 +51,7 @@ from everwatch.api.state_views import (
     PartitionsView,
     RedriveView,
     TimelineView,
+    TrialView,
     ValidationView,
     WorkersView,
 )
@@ -328,6 +330,48 @@ class AsyncClient:
         path = _monitor(user_id, monitor_id, "run")
         return await self._command("POST", path, "run_now", user_id, monitor_id, command_id=command_id, wait_s=wait_s)
 
+    async def incidents(self, user_id: str = "", limit: int = 100) -> Listed[IncidentView]:
+        """Return incidents that are not closed, of a user or of all."""
+        return await self.get("/v1/incidents", Listed[IncidentView], user=user_id, limit=limit)
+
+    async def shared_incidents(self) -> SharedIncidentsView:
+        """Return open incidents of many monitors: of targets, and of executors."""
+        return await self.get("/v1/incidents/shared", SharedIncidentsView)
+
+    async def acknowledge(
+        self, user_id: str, monitor_id: str, *, command_id: str = "", wait_s: float | None = None
+    ) -> IncidentView:
+        """Acknowledge a monitor's open incident; ``ack`` of the answer is null while no notifier has read it."""
+        return await self._about_incident("POST", "ack", user_id, monitor_id, None, command_id, wait_s)
+
+    async def withdraw_ack(
+        self, user_id: str, monitor_id: str, *, command_id: str = "", wait_s: float | None = None
+    ) -> IncidentView:
+        """Take the acknowledgement or snooze of a monitor's open incident back."""
+        return await self._about_incident("DELETE", "ack", user_id, monitor_id, None, command_id, wait_s)
+
+    async def snooze(
+        self, user_id: str, monitor_id: str, for_: str, *, command_id: str = "", wait_s: float | None = None
+    ) -> IncidentView:
+        """Send no alert of a monitor's open incident but its end for so long, such as ``2h``."""
+        body = SnoozeBody(for_=for_)
+        return await self._about_incident("POST", "snooze", user_id, monitor_id, body, command_id, wait_s)
+
+    async def _about_incident(
+        self,
+        method: str,
+        what: str,
+        user_id: str,
+        monitor_id: str,
+        body: SnoozeBody | None,
+        command_id: str,
+        wait_s: float | None,
+    ) -> IncidentView:
+        wait_s = self._wait_s if wait_s is None else wait_s
+        path, command_id = _monitor(user_id, monitor_id, what), command_id or uuid4().hex
+        sent = command(method, path, command_id, user_id=user_id, body=body, wait_s=wait_s)
+        return _decoded(await self._transport.send(sent), IncidentView)
+
     async def next_runs(self, user_id: str, monitor_id: str, limit: int = NextQuery().limit) -> list[int]:
         """Return the next instants (ms) at which a monitor is due."""
         path = _monitor(user_id, monitor_id, "next")
@@ -353,6 +397,23 @@ class AsyncClient:
             method="POST", path="/v1/monitors/validate", body=msgspec.json.encode(monitor), is_repeatable=True
         )
         return _decoded(await self._transport.send(sent), ValidationView)
+
+    async def try_monitor(self, monitor: AnyMonitor) -> TrialView:
+        """Run a monitor once, on an executor, and return what it found; nothing is stored."""
+        sent = ApiRequest(method="POST", path="/v1/monitors/try", body=msgspec.json.encode(monitor), takes_s=35.0)
+        return _decoded(await self._transport.send(sent), TrialView)
+
+    async def try_change(self, user_id: str, monitor_id: str, patch: Mapping[str, Any]) -> TrialView:
+        """Run a monitor once as a JSON merge patch (RFC 7396) would make it; nothing is changed or stored."""
+        sent = ApiRequest(
+            method="POST",
+            path=_monitor(user_id, monitor_id, "try"),
+            user_id=user_id,
+            body=msgspec.json.encode(patch),
+            media_type=MERGE_PATCH,
+            takes_s=35.0,
+        )
+        return _decoded(await self._transport.send(sent), TrialView)
 
     async def facets(self, query: FacetsQuery = EVERY_FACET) -> FacetsView:
         """Return how many monitors there are of each state, kind and plan, under the filters of a list."""

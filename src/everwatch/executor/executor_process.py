@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import resource
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -19,6 +20,8 @@ from everwatch.executor.check_runner import Checks
 from everwatch.executor.metrics import SLOTS
 from everwatch.executor.result_sender import ResultSender
 from everwatch.executor.tick_consumers import TickConsumers
+from everwatch.executor.trials import Taken as TakenTrial
+from everwatch.executor.trials import TrialReader, Trials
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.event_publisher import open_publisher
 from everwatch.kafka.outbox import Outbox
@@ -60,6 +63,7 @@ class Executor(Process):
         self._started = False
         self._cancellations = CancellationReader(settings, clients, clock)
         self._ticks = TickConsumers(settings, clients, clock)
+        self._trial_reader = TrialReader(settings, clients, clock)
         self.health.expect("cancellations", self._cancellations.why_not_read)
         self.health.expect("assignment", self._ticks.why_not_assigned)
 
@@ -101,6 +105,10 @@ class Executor(Process):
 
         self._cancellations.start(cancel)
         self._opened.push_async_callback(self._cancellations.finish, _FOLLOW_S)
+        trials = Trials(settings, context, self._outbox, self._executor_id)
+        self._opened.push_async_callback(trials.close)
+        self._trial_reader.start(lambda taken: _hand_over(loop, trials, taken))
+        self._opened.push_async_callback(self._trial_reader.finish, _FOLLOW_S)
 
     async def run(self) -> None:
         """Run checks until the process stops."""
@@ -136,6 +144,11 @@ class Executor(Process):
 
         self._ticks.start(deliver, refuse)
         self._started = True
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, trials: Trials, taken: Sequence[TakenTrial]) -> None:
+    with suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(trials.accept, taken)
 
 
 def _allow_many_files() -> None:

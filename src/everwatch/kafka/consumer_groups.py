@@ -61,6 +61,11 @@ def executors_group(settings: Settings) -> str:
     return f"{settings.application}-executors"
 
 
+def trials_group(settings: Settings) -> str:
+    """The consumer group in which executors share trials."""
+    return f"{executors_group(settings)}-trials"
+
+
 def members_of(admin: AdminClient, groups: Iterable[str], *, timeout_s: float = 10.0) -> dict[str, list[Member]]:
     """The processes in each group, by client id; none for a group that does not exist. Raises BrokerUnavailable."""
     described = admin.describe_consumer_groups(sorted(set(groups)), request_timeout=timeout_s)

@@ -107,6 +107,9 @@ def _check_topics(settings: Settings) -> None:
         topics.access,
         topics.audit,
         topics.jobs,
+        topics.incidents,
+        topics.trials,
+        topics.trial_results,
         topics.monitors_changelog,
     }
     if wrong := own.intersection(settings.publish_topics):

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from everwatch.core.config import Settings
 from everwatch.kafka.acl import Operation, Resource, Right
-from everwatch.kafka.consumer_groups import executors_group
+from everwatch.kafka.consumer_groups import executors_group, trials_group
 from everwatch.kafka.topics import Topics
 
 
@@ -38,24 +38,24 @@ def rights_of(process: ProcessRole, settings: Settings) -> list[Right]:
             others = [transactions_of(topics)]
             groups = [_group(application), _group(f"{application}-worker-", is_prefix=True)]
         case ProcessRole.EXECUTOR:
-            read = [*topics.all_ticks, topics.cancellations]
-            write = [topics.results, topics.dead_letters, *settings.publish_topics]
-            groups = [_group(executors_group(settings))]
+            read = [*topics.all_ticks, topics.cancellations, topics.trials]
+            write = [topics.results, topics.dead_letters, topics.trial_results, *settings.publish_topics]
+            groups = [_group(executors_group(settings)), _group(trials_group(settings))]
         case ProcessRole.SINK:
             read = [*topics.stored]
             write = [topics.dead_letters]
             groups = [_group(f"{application}-sink")]
         case ProcessRole.NOTIFIER:
-            read = [topics.transitions, topics.monitors_changelog]
+            read = [topics.transitions, topics.monitors_changelog, topics.incidents]
             groups = [_group(f"{application}-notifier")]
         case ProcessRole.API:
             read = [topics.replies, topics.results, topics.transitions, topics.progress, topics.dead_letters]
-            read += [topics.access, topics.jobs]
+            read += [topics.access, topics.jobs, topics.trial_results]
             write = [topics.signups, topics.commands, topics.signals, topics.dead_letters]
-            write += [topics.access, topics.audit, topics.jobs]
+            write += [topics.access, topics.audit, topics.jobs, topics.incidents, topics.trials]
         case ProcessRole.CLIENT:
-            read = [topics.replies, topics.results, topics.transitions, topics.progress]
-            write = [topics.signups, topics.commands, topics.signals]
+            read = [topics.replies, topics.results, topics.transitions, topics.progress, topics.trial_results]
+            write = [topics.signups, topics.commands, topics.signals, topics.trials]
     rights = [Right(Operation.READ, Resource.TOPIC, name) for name in read]
     rights += [Right(Operation.WRITE, Resource.TOPIC, name) for name in write]
     rest = set(topics.all).difference(read, write)

@@ -47,6 +47,9 @@ class Topics:
     access: str
     audit: str
     jobs: str
+    incidents: str
+    trials: str
+    trial_results: str
     monitors_changelog: str
 
     @classmethod
@@ -69,6 +72,9 @@ class Topics:
             access=f"{prefix}access",
             audit=f"{prefix}audit",
             jobs=f"{prefix}jobs",
+            incidents=f"{prefix}incidents",
+            trials=f"{prefix}trials",
+            trial_results=f"{prefix}trial-results",
             monitors_changelog=f"{settings.application}-monitors-changelog",
         )
 
@@ -144,6 +150,10 @@ def plan_topics(settings: Settings) -> list[TopicPlan]:
         topics.access: compacted,
         topics.audit: kept(30 * 24),
         topics.jobs: compacted,
+        topics.incidents: kept(168),
+        # somebody waits for it now
+        topics.trials: kept(1),
+        topics.trial_results: kept(1),
         topics.monitors_changelog: compacted,
     }
     return [

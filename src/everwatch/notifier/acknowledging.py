@@ -3,6 +3,9 @@
 import msgspec
 
 from everwatch.notifier.alerts import RESOLVING, AlertKind
+from everwatch.schedule.duration import DAY_MS
+
+SHORTEST_SNOOZE_MS, LONGEST_SNOOZE_MS = 1_000, 30 * DAY_MS
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):

@@ -72,6 +72,11 @@ class Incident(msgspec.Struct, frozen=True):
     part_of: str = ""
     executor: str = ""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not closed."""
+        return self.phase is not Phase.CLOSED
+
 
 class Step(msgspec.Struct, frozen=True):
     """What a transition does: the incident after it, the alerts that it gives, and a word on why there is none."""

@@ -19,6 +19,7 @@ from everwatch.kafka.consumed_record import Record, RefusedRecord
 from everwatch.kafka.topics import Topics
 from everwatch.model import State, Transition, User
 from everwatch.notifier import alerts
+from everwatch.notifier.incident_requests import AckRequest, IncidentRequest, decode_request
 from everwatch.notifier.incidents import Phase
 from everwatch.notifier.meaning import concerns_people
 from everwatch.notifier.storage import Storage, Work
@@ -48,6 +49,14 @@ class Entry(NamedTuple):
     user: User | None
 
 
+class ReadRequest(NamedTuple):
+    """A request about an incident and where it stood."""
+
+    source: Partition
+    offset: int
+    request: IncidentRequest
+
+
 class Batch(NamedTuple):
     """What is taken in at once. ``offsets`` lie behind all records, the refused ones too."""
 
@@ -55,6 +64,7 @@ class Batch(NamedTuple):
     offsets: dict[Partition, int]
     transitions: list[ReadTransition]
     entries: list[Entry]
+    requests: list[ReadRequest]
     refused: list[RefusedRecord]
 
 
@@ -63,7 +73,7 @@ def build_batch(records: Iterable[Record], topics: Topics, taken_at: int) -> Bat
 
     Of the changelog only users and deletions are decoded: a monitor that changes costs a look at its key.
     """
-    batch = Batch(taken_at, {}, [], [], [])
+    batch = Batch(taken_at, {}, [], [], [], [])
     for record in records:
         source = Partition(record.topic, record.partition)
         batch.offsets[source] = record.offset + 1
@@ -73,6 +83,8 @@ def build_batch(records: Iterable[Record], topics: Topics, taken_at: int) -> Bat
                 check_not_ahead(transition.at, taken_at + BROKER_AHEAD_MS, "$.at")
                 if concerns_people(transition):
                     batch.transitions.append(ReadTransition(source, record.offset, transition))
+            elif record.topic == topics.incidents:
+                batch.requests.append(ReadRequest(source, record.offset, decode_request(record.value)))
             elif (entry := _entry(source, record)) is not None:
                 batch.entries.append(entry)
         except InvalidInput as error:
@@ -88,6 +100,7 @@ def take_in(storage: Storage, batch: Batch) -> None:
         _take_entries(work, entries, batch.taken_at)
         fresh = [each for each in batch.transitions if each.offset >= stored[each.source]]
         work.put_events([_row(each.source.number, each.offset, each.transition, batch.taken_at) for each in fresh])
+        _take_requests(work, [each.request for each in batch.requests if each.offset >= stored[each.source]])
         work.put_offsets((source, offset) for source, offset in batch.offsets.items() if offset > stored[source])
 
 
@@ -115,6 +128,18 @@ def _take_entries(work: Work, entries: list[Entry], taken_at: int) -> None:
         ended = Transition(*key, at, State.DOWN, State.PAUSED, DELETED, 0, alert=False)
         work.put_events([_row(entry.source.number, entry.offset, ended, taken_at)])
     work.delete_monitors(over)
+
+
+def _take_requests(work: Work, requests: list[IncidentRequest]) -> None:
+    for each in requests:
+        if not isinstance(each, AckRequest):
+            work.delete_acks([each.incident_id])
+            continue
+        key = each.ack.user_id, each.ack.monitor_id
+        incident = work.incidents([key]).get(key)
+        # one that is over meanwhile takes no acknowledgement, and the next one makes alerts as usual
+        if incident is not None and incident.is_open and incident.incident_id == each.ack.incident_id:
+            work.put_ack(each.ack)
 
 
 def event_id_of(transition: Transition) -> str:

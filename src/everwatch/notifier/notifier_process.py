@@ -117,7 +117,7 @@ class Notifier(Process):
         """Take in, plan and send until the process stops."""
         assert self._storage is not None
         assert self._dispatcher is not None
-        topics = [self._topics.transitions, self._topics.monitors_changelog]
+        topics = [self._topics.transitions, self._topics.monitors_changelog, self._topics.incidents]
         self._source = Source(
             self.settings,
             KafkaClients(self.settings, self._bootstrap_servers),
@@ -180,7 +180,7 @@ class Notifier(Process):
         """Take records in with their offsets; ``empty``: the offsets alone, of what the database does not take."""
         batch = await asyncio.to_thread(build_batch, part, self._topics, self.clock.now_ms())
         if empty:
-            batch = batch._replace(transitions=[], entries=[])
+            batch = batch._replace(transitions=[], entries=[], requests=[])
         for record, error in batch.refused:
             REFUSED.inc()
             self._complain("refused", f"{record.topic}, partition {record.partition}, offset {record.offset}: {error}")

@@ -5,6 +5,7 @@ from typing import Any
 from everwatch.api.bodies import PauseBody
 from everwatch.api.facets import Facets
 from everwatch.api.monitors import Monitors
+from everwatch.api.permissions import Permission, Reach, Scope
 from everwatch.api.queries import AllMonitorsQuery, FacetsQuery, MonitorsQuery, NextQuery
 from everwatch.api.routes.parts import (
     CREATED,
@@ -18,13 +19,16 @@ from everwatch.api.routes.parts import (
     WRITE_USER,
 )
 from everwatch.api.routing import Example, Route
-from everwatch.api.state_views import FacetsView, ValidationView
+from everwatch.api.state_views import FacetsView, TrialView, ValidationView
+from everwatch.api.trying import Trying
 from everwatch.api.validating import Validating
 from everwatch.api.views import MonitorView, Page, RunView
 from everwatch.encoding.input_models import MonitorInput
 
+_FOUND = {200: Example(TrialView, "What the check found.")}
 
-def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating) -> list[Route]:
+
+def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating, trying: Trying) -> list[Route]:
     """Return the routes of monitors, as they are set."""
     page = {200: Example(Page[MonitorView], "A page of monitors, by user and id.")}
     return [
@@ -45,6 +49,18 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating) -
             summary="Say whether a monitor would be admitted, and why not; nothing is stored.",
             body=MonitorInput,
             answers={200: Example(ValidationView, "The monitor as it would be stored, or what is wrong with it.")},
+        ),
+        Route(
+            method="POST",
+            path="/v1/monitors/try",
+            permission=Permission(Scope.RUN, Reach.NARROWED),
+            handler=trying.new,
+            summary="Run a monitor once, on an executor, and say what it found; nothing is stored.",
+            audited="try",
+            body=MonitorInput,
+            answers=_FOUND,
+            refusals=(409,),
+            is_patient=True,
         ),
         Route(
             method="GET",
@@ -137,6 +153,19 @@ def monitor_routes(monitors: Monitors, facets: Facets, validating: Validating) -
             audited="run_now",
             answers=DONE,
             command=True,
+        ),
+        Route(
+            method="POST",
+            path=f"{MONITOR}/try",
+            permission=WRITE_USER,
+            handler=trying.changed,
+            summary="Run a monitor once as a JSON merge patch (RFC 7396) would make it; nothing is changed or stored.",
+            audited="try",
+            body=dict[str, Any],
+            accepts="application/merge-patch+json",
+            answers=_FOUND,
+            refusals=(409,),
+            is_patient=True,
         ),
         Route(
             method="GET",

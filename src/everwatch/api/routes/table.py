@@ -6,6 +6,7 @@ from everwatch.api.batch import Batches
 from everwatch.api.commands_route import CommandOutcomes
 from everwatch.api.console_routes import ConsoleRoutes
 from everwatch.api.facets import Facets
+from everwatch.api.incident_writes import IncidentWrites
 from everwatch.api.jobs import JobRoutes
 from everwatch.api.letters import Letters
 from everwatch.api.login_routes import LoginRoutes
@@ -35,6 +36,7 @@ from everwatch.api.status_pages import StatusPages
 from everwatch.api.system import Installation
 from everwatch.api.tasks import Tasks
 from everwatch.api.token_routes import TokenRoutes
+from everwatch.api.trying import Trying
 from everwatch.api.users import Users
 from everwatch.api.validating import Validating
 
@@ -48,16 +50,20 @@ def routes(services: Services, system: Installation) -> list[Route]:
     """Return all routes."""
     users = Users(services.database, services.commands)
     monitors = Monitors(services.database, services.commands, services.clock, services.secrets)
+    trying = Trying(services.database, services.trials, services.secrets, services.clock)
     signals = Signals(services.commands, services.ping_keys, services.clock)
     logins = LoginRoutes(services.tokens, services.logins, services.records, services.access_topic, services.clock)
     found = [
         *user_routes(users),
-        *monitor_routes(monitors, Facets(services.database), Validating(services.clock)),
+        *monitor_routes(monitors, Facets(services.database), Validating(services.clock), trying),
         *task_routes(Tasks(services.database, services.commands, services.clock)),
         *past_routes(Past(services.database, services.clock)),
         *state_routes(services),
         *dead_letter_routes(Letters(services.database, services.redrive, services.clock)),
-        *alert_routes(Alerting(services.alerts)),
+        *alert_routes(
+            Alerting(services.alerts),
+            IncidentWrites(services.alerts, services.records, services.incidents_topic, services.clock),
+        ),
         *badge_routes(Badges(services.database, services.ping_keys, services.clock)),
         *status_page_routes(StatusPages(services.database, services.ping_keys, services.clock)),
         *signal_routes(signals),

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from everwatch.cli.commands import lists, monitor_set
+from everwatch.cli.commands import lists, monitor_set, monitor_try
 from everwatch.cli.commands.monitor_set import LabelsOption, NameOption
 from everwatch.cli.support.options import (
     Config,
@@ -22,7 +22,7 @@ from everwatch.cli.support.schedule_options import NOT_GIVEN, ScheduleOptions, s
 from everwatch.cli.support.sending import Sending, send, with_sending
 from everwatch.core.clock import SystemClock
 
-app = typer.Typer(no_args_is_help=True, help="Put, change, pause, resume, run, delete and list monitors.")
+app = typer.Typer(no_args_is_help=True, help="Put, try, change, pause, resume, run, delete and list monitors.")
 
 
 @app.command()
@@ -130,5 +130,6 @@ def run_now(
     send({"command": "run_now", "user_id": user, "monitor_id": monitor}, sending)
 
 
+app.command("try")(monitor_try.try_monitor)
 app.command("set")(monitor_set.set_)
 app.command("list")(lists.list_monitors)

@@ -12,7 +12,9 @@ from msgspec.structs import replace
 
 from everwatch.cli.commands.notify_contacts import contacts, verify
 from everwatch.cli.commands.notify_incidents import ack, incidents, replay, snooze
+from everwatch.cli.support import global_options
 from everwatch.cli.support.database_reading import print_columns
+from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.notifier_reading import known_user, reading_notifier, rules_in
 from everwatch.cli.support.options import (
     AsJson,
@@ -40,6 +42,15 @@ from everwatch.schedule.duration import format_duration
 from everwatch.schedule.instant import Bare
 
 app = typer.Typer(no_args_is_help=True, help="Check notification rules, see what was told to whom, and test routes.")
+
+
+@app.callback()
+def _note_reach(context: typer.Context) -> None:
+    # what a laptop asks the API; the rest takes the notifier's database or its rules
+    if context.invoked_subcommand in ("incidents", "ack", "snooze"):
+        global_options.COMMAND.set(("notify", CommandReach.API))
+
+
 for command in (incidents, ack, snooze, replay, contacts, verify):
     app.command()(command)
 RouteOption = Annotated[str, typer.Option("--route", help="Only this route.")]

@@ -1,5 +1,6 @@
 """``everwatch notify``: open incidents, what somebody has seen to, and messages that are to be sent again."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Annotated, Any
 
@@ -7,19 +8,22 @@ import orjson
 import typer
 from msgspec import to_builtins
 
+from everwatch.cli.support.api_connection import api_client
 from everwatch.cli.support.notifier_reading import reading_notifier
 from everwatch.cli.support.options import AsJson, DataDir, MonitorArgument, UserArgument, instant_of, settings_of
 from everwatch.cli.support.output_reading import LimitOption
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
-from everwatch.notifier.acknowledging import Acknowledgement
-from everwatch.notifier.incidents import Incident, Phase
+from everwatch.notifier.acknowledging import LONGEST_SNOOZE_MS, SHORTEST_SNOOZE_MS, Acknowledgement
+from everwatch.notifier.executor_outages import ExecutorOutage
+from everwatch.notifier.incidents import Incident
 from everwatch.notifier.storage import Work, open_storage
-from everwatch.schedule.duration import DAY_MS, parse_duration_ms
+from everwatch.notifier.target_incidents import TargetIncident
+from everwatch.schedule.duration import parse_duration_ms
 from everwatch.schedule.instant import Bare
 
-ByOption = Annotated[str, typer.Option("--by", help="Who does, for others to see.")]
+ByOption = Annotated[str, typer.Option("--by", help="Who does, for others to see (with --api: the token's name).")]
 _REPLAYED = ("dead", "skipped", "sent")
 
 
@@ -33,11 +37,26 @@ def incidents(
 
     Examples: `everwatch notify incidents` · `everwatch notify incidents --user u-1 --json`
     """
-    with reading_notifier(settings_of(data_dir)) as storage, storage.look() as work:
-        executors = [] if user else [each for each in work.outages().values() if each.is_open]
-        targets = [] if user else work.open_targets(limit)
-        found = work.open_incidents(user, limit)
-        acks = work.acks({incident.incident_id for incident in found})
+    settings = settings_of(data_dir)
+    executors: list[ExecutorOutage] = []
+    targets: list[TargetIncident] = []
+    if settings.api_url:
+        with api_client(settings) as client:
+            listed = client.incidents(user, limit)
+            if not listed.available:
+                raise EverwatchError(f"Incidents are not known: {listed.reason}.")
+            found: Sequence[Incident] = listed.items
+            acks = {each.incident_id: each.ack for each in listed.items if each.ack is not None}
+            if not user:
+                shared = client.shared_incidents()
+                executors, targets = shared.executors, shared.targets[:limit]
+    else:
+        with reading_notifier(settings) as storage, storage.look() as work:
+            if not user:
+                executors = [each for each in work.outages().values() if each.is_open]
+                targets = work.open_targets(limit)
+            found = work.open_incidents(user, limit)
+            acks = work.acks({incident.incident_id for incident in found})
     if as_json:
         told: dict[str, Any] = {
             "executors": [to_builtins(each) for each in executors],
@@ -71,14 +90,22 @@ def ack(
     Examples: `everwatch notify ack u-1 shop --by ada` · `everwatch notify ack u-1 shop --undo`
     """
     settings = settings_of(data_dir)
-    with closing(open_storage(settings)) as storage, storage.begin() as work:
-        incident = _open_incident(work, user, monitor)
-        if undo:
-            work.delete_acks([incident.incident_id])
-            typer.echo(f"not acknowledged any more: {user}/{monitor}")
-            return
-        work.put_ack(Acknowledgement(incident.incident_id, user, monitor, SystemClock().now_ms(), by))
-    typer.echo(f"acknowledged: {user}/{monitor}, {incident.state} since {time_text(incident.opened_at)}")
+    incident: Incident
+    if settings.api_url:
+        _check_no_name(by)
+        with api_client(settings) as client:
+            incident = client.withdraw_ack(user, monitor) if undo else client.acknowledge(user, monitor)
+    else:
+        with closing(open_storage(settings)) as storage, storage.begin() as work:
+            incident = _open_incident(work, user, monitor)
+            if undo:
+                work.delete_acks([incident.incident_id])
+            else:
+                work.put_ack(Acknowledgement(incident.incident_id, user, monitor, SystemClock().now_ms(), by))
+    if undo:
+        typer.echo(f"not acknowledged any more: {user}/{monitor}")
+    else:
+        typer.echo(f"acknowledged: {user}/{monitor}, {incident.state} since {time_text(incident.opened_at)}")
 
 
 def snooze(
@@ -96,12 +123,18 @@ def snooze(
         length_ms = parse_duration_ms(duration)
     except ValueError as error:
         raise SettingsError(f"--for: {error}") from None
-    if not 1_000 <= length_ms <= 30 * DAY_MS:
+    if not SHORTEST_SNOOZE_MS <= length_ms <= LONGEST_SNOOZE_MS:
         raise SettingsError("--for is between 1 s and 30 days.")
     settings, now = settings_of(data_dir), SystemClock().now_ms()
-    with closing(open_storage(settings)) as storage, storage.begin() as work:
-        incident = _open_incident(work, user, monitor)
-        work.put_ack(Acknowledgement(incident.incident_id, user, monitor, now, by, now + length_ms))
+    incident: Incident
+    if settings.api_url:
+        _check_no_name(by)
+        with api_client(settings) as client:
+            incident = client.snooze(user, monitor, duration)
+    else:
+        with closing(open_storage(settings)) as storage, storage.begin() as work:
+            incident = _open_incident(work, user, monitor)
+            work.put_ack(Acknowledgement(incident.incident_id, user, monitor, now, by, now + length_ms))
     typer.echo(f"snoozed until {time_text(now + length_ms)}: {user}/{monitor}, {incident.state}")
 
 
@@ -125,9 +158,14 @@ def replay(
     typer.echo(f"{count} message{'' if count == 1 else 's'} will be sent again")
 
 
+def _check_no_name(by: str) -> None:
+    if by:
+        raise SettingsError("Leave --by away with --api: the API notes the name of the token.")
+
+
 def _open_incident(work: Work, user: str, monitor: str) -> Incident:
     incident = work.incidents([(user, monitor)]).get((user, monitor))
-    if incident is None or incident.phase is Phase.CLOSED:
+    if incident is None or not incident.is_open:
         raise EverwatchError(f"{user}/{monitor} has no open incident.")
     return incident
 

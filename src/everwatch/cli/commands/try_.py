@@ -1,6 +1,5 @@
 """``everwatch try``: a kind run once, here and now, without a worker or an executor."""
 
-import textwrap
 from typing import Annotated, Any
 
 import msgspec
@@ -8,6 +7,7 @@ import typer
 import uvloop
 
 from everwatch.cli.support.options import AsJson, Config, Payload, broker_of, duration_of, json_of, settings_of
+from everwatch.cli.support.trial_output import Trial, print_trial
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput, SettingsError
@@ -19,25 +19,12 @@ from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.kinds.execution.kind_runner import job_of, run_job
 from everwatch.kinds.execution.run_context import open_run_context
 from everwatch.kinds.protocol import InlineView, Kind
-from everwatch.model import Outcome, Status, Tick
+from everwatch.model import Outcome, Tick
 from everwatch.network.egress import outgoing_of
 from everwatch.network.guard import Guard
-from everwatch.operations import state_colours
 from everwatch.schedule.duration import MINUTE_MS, describe_duration
 
 _LONGEST_MS = 10 * MINUTE_MS
-
-
-class Trial(msgspec.Struct, frozen=True):
-    """Outcome of a trial run, under the names of a result's fields."""
-
-    kind: str
-    status: Status
-    reason: str
-    started_at: int
-    duration_ms: float
-    timings: dict[str, float]
-    detail: str = ""
 
 
 def try_(
@@ -87,9 +74,7 @@ def try_(
         payload=msgspec.json.encode(given["payload"]).decode() if "payload" in given else "",
     )
     trial = uvloop.run(_tried(found, parsed, tick, settings, clock))
-    _print(trial, as_json)
-    if trial.status in (Status.FAILURE, Status.LATE):
-        raise typer.Exit(1)
+    print_trial(trial, as_json)
 
 
 def _allowing(settings: Settings, networks: list[str]) -> Settings:
@@ -123,15 +108,3 @@ async def _run(tick: Tick, settings: Settings, clock: Clock) -> Outcome:
         ) as context,
     ):
         return await run_job(job_of(tick, ConfigSecrets()), tick, context, lambda _: None)
-
-
-def _print(trial: Trial, as_json: bool) -> None:
-    if as_json:
-        typer.echo(msgspec.json.encode(trial).decode())
-        return
-    status = typer.style(trial.status.value, fg=state_colours.OF_STATUS[trial.status], bold=True)
-    typer.echo(f"{status}  {trial.kind}  {trial.duration_ms:.1f} ms" + (f"  {trial.reason}" if trial.reason else ""))
-    for phase, ms in trial.timings.items():
-        typer.echo(f"  {phase:<12} {ms:.1f} ms")
-    if trial.detail:
-        typer.echo(textwrap.indent(trial.detail, "    ", lambda _: True))

@@ -4,10 +4,13 @@ import { useGet, useThrottled } from "../app/load.js";
 import { ONLY_TRANSITIONS, useLive } from "../app/live.js";
 import { plural } from "../app/format.js";
 import { query, setQuery, to } from "../app/router.js";
-import { Search, Segments } from "../components/form.js";
-import { Empty, Loaded } from "../components/notice.js";
+import { has, may, seesAll } from "../app/session.js";
+import { acknowledge, snooze, withdraw } from "../app/incident-actions.js";
+import { Ack } from "../components/ack.js";
+import { Action, Search, Segments } from "../components/form.js";
+import { Banner, Empty, Loaded } from "../components/notice.js";
 import { State } from "../components/state.js";
-import { Table } from "../components/table.js";
+import { Table, useSelection } from "../components/table.js";
 import { Ago } from "../components/time.js";
 
 const MOST = 500;
@@ -15,7 +18,8 @@ const MOST = 500;
 export function Incidents() {
   const { user = "", view = "" } = query.value;
   const list = useGet("/v1/incidents", { user, limit: MOST }, { every: 15_000 });
-  const soon = useThrottled(list.reload, 2_000);
+  const shared = useGet(seesAll.value && has("GET /v1/incidents/shared") ? "/v1/incidents/shared" : null, undefined, { every: 15_000 });
+  const soon = useThrottled(() => [list, shared].forEach((each) => each.reload()), 2_000);
   useLive(ONLY_TRANSITIONS, soon);
   const targets = useMemo(() => byTarget(list.data?.items ?? []), [list.data]);
   return html`
@@ -24,10 +28,12 @@ export function Incidents() {
       <${Segments} label="View" value=${view} set=${(each) => setQuery({ view: each })} options=${[["", "By target"], ["each", "Each incident"]]} />
       <${Search} main value=${user} set=${(each) => setQuery({ user: each }, { replace: true })} label="User (the whole id)" />
     </div>
+    ${shared.data?.executors.map((each) => html`<${Banner} key=${each.executor} tone="bad" icon="incidents"><b>Executor ${each.executor}</b> did not reach ${each.percent} % of its targets since <${Ago} ms=${each.began_at} suffix=${false} />: ${plural(each.doubted, "monitor")} of it in doubt. Look at its network first; users' alerts are held.</${Banner}>`)}
+    ${shared.data?.targets.map((each) => html`<${Banner} key=${each.target} tone="warn" icon="incidents"><b>${each.target}</b> fails for ${plural(each.failing, "monitor")} since <${Ago} ms=${each.opened_at} suffix=${false} />: operators got one alert for all of them. <a class="link" href=${to(["users"], { target: each.target })}>Which users</a></${Banner}>`)}
     <section class="panel" aria-label="Incidents"><${Loaded} of=${list} lines="8">${({ available, reason, items }) => {
       if (available === false) return html`<${Empty} title="Incidents are not known" icon="bell">The API says: ${reason}. Start a notifier with <code>everwatch notifier</code>; it keeps them.</${Empty}>`;
       if (!items.length) return html`<${Empty} title="No incidents" icon="up">Nothing that was to be told is open${user ? " for this user" : ""}.</${Empty}>`;
-      return view === "each" ? html`<${Each} items=${items} />` : html`<${Targets} rows=${targets} />`;
+      return view === "each" ? html`<${Each} items=${items} list=${`${user}`} done=${list.reload} />` : html`<${Targets} rows=${targets} done=${list.reload} />`;
     }}</${Loaded}></section>`;
 }
 
@@ -46,23 +52,46 @@ function byTarget(items) {
   return [...of.values()].sort((a, b) => b.items.length - a.items.length || a.since - b.since);
 }
 
-function Targets({ rows }) {
+const canAct = () => may("run") && has("POST /v1/users/{user_id}/monitors/{monitor_id}/ack");
+const unseen = (items) => items.filter((each) => !each.ack);
+
+function Targets({ rows, done }) {
   return html`<${Table} label="Incidents by target" rows=${rows} keyOf=${(row) => row.key} tall columns=${[
     { id: "state", label: "State", width: "w-icon", cell: (row) => html`<${State} state=${row.state} />` },
     { id: "target", label: "Target", cell: (row) => html`<span class="two"><a class="name" href=${row.target ? to(["monitors"], { target: row.target }) : to(["users", row.items[0].user_id, "monitors", row.items[0].monitor_id])}>${row.key}</a><span class="small faint" title=${row.items[0].reason}>${row.items[0].reason}</span></span>` },
     { id: "hits", label: "Hits", width: "w-l", narrow: false, cell: (row) => html`<a href=${row.target ? to(["users"], { target: row.target }) : to(["users", row.items[0].user_id])}>${plural(row.users.size, "user")}, ${plural(row.items.length, "monitor")}</a>` },
     { id: "kinds", label: "Kind", width: "w-m", narrow: false, wide: true, cell: (row) => [...row.kinds].join(", ") },
     { id: "since", label: "For", width: "w-s", num: true, cell: (row) => html`<${Ago} ms=${row.since} suffix=${false} />` },
+    canAct() && { id: "act", label: "", width: "w-act", num: true, cell: (row) => (unseen(row.items).length ? html`<${Action} act=${() => acknowledge(unseen(row.items), done)} title="No reminders any more, and no escalation">Acknowledge</${Action}>` : html`<span class="small faint">seen</span>`) },
   ]} />`;
 }
 
-function Each({ items }) {
-  return html`<${Table} label="Incidents" rows=${items} keyOf=${(each) => each.incident_id} tall keyboard href=${(each) => to(["users", each.user_id, "monitors", each.monitor_id])} columns=${[
+function Acts({ chosen, selection, done }) {
+  const over = () => {
+    selection.clear();
+    done();
+  };
+  const seen = chosen.filter((each) => each.ack);
+  return html`<div class="bulk" role="toolbar" aria-label="Selected incidents">
+    <b>${chosen.length} selected</b>
+    <${Action} icon="done" act=${() => acknowledge(chosen, over)}>Acknowledge</${Action}>
+    <${Action} icon="late" act=${() => snooze(chosen, over)}>Snooze</${Action}>
+    ${seen.length > 0 && html`<${Action} icon="skipped" act=${() => withdraw(seen, over)}>Take back</${Action}>`}
+    <button class="button plain" type="button" onClick=${selection.clear}>Clear</button>
+  </div>`;
+}
+
+function Each({ items, list, done }) {
+  const selection = useSelection(list);
+  const chosen = items.filter((each) => selection.has(each.incident_id));
+  return html`${chosen.length > 0 && html`<${Acts} chosen=${chosen} selection=${selection} done=${done} />`}
+  <${Table} label="Incidents" rows=${items} keyOf=${(each) => each.incident_id} tall keyboard selection=${canAct() ? selection : undefined} href=${(each) => to(["users", each.user_id, "monitors", each.monitor_id])} columns=${[
     { id: "state", label: "State", width: "w-icon", cell: (each) => html`<${State} state=${each.state} />` },
     { id: "monitor", label: "Monitor", cell: (each) => html`<span class="two"><a class="name" href=${to(["users", each.user_id, "monitors", each.monitor_id])}>${each.monitor_id}</a><span class="small faint" title=${each.reason}>${each.reason}</span></span>` },
     { id: "user", label: "User", width: "w-m", narrow: false, cell: (each) => html`<a href=${to(["users", each.user_id])}>${each.user_id}</a>` },
     { id: "phase", label: "Phase", width: "w-m", narrow: false, cell: (each) => each.phase },
     { id: "severity", label: "Severity", width: "w-s", narrow: false, wide: true, cell: (each) => each.severity },
+    { id: "seen", label: "Seen", width: "w-l", narrow: false, cell: (each) => html`<${Ack} ack=${each.ack} none=${html`<span class="faint">no</span>`} />` },
     { id: "told", label: "Told", width: "w-s", narrow: false, cell: (each) => (each.told ? "yes" : html`<span class="faint">no</span>`) },
     { id: "since", label: "For", width: "w-s", num: true, cell: (each) => html`<${Ago} ms=${each.opened_at} suffix=${false} />` },
   ]} />`;

@@ -7,7 +7,9 @@ import { pageKeys } from "../app/keys.js";
 import { clock, count, DAY, duration, full, now, percent, plural, schedule, targetOf } from "../app/format.js";
 import { go, query, setQuery, to } from "../app/router.js";
 import { has, may } from "../app/session.js";
+import { acknowledge, snooze, withdraw } from "../app/incident-actions.js";
 import { edit, nameOf, pause, remove, resume, runNow } from "../app/monitor-actions.js";
+import { Ack } from "../components/ack.js";
 import { Copy } from "../components/copy.js";
 import { AvailabilityBar } from "../components/bar.js";
 import { Phases, TimeChart } from "../components/chart.js";
@@ -55,7 +57,7 @@ export function MonitorPage({ user: userId, monitor: monitorId }) {
     <div class="page-head"><h1 class="clip">${name}</h1>${monitor.data && html`<${State} state=${monitor.data.state} badge />`}
       ${monitor.data && html`<div class="end"><${Actions} monitor=${monitor.data} done=${onChange} /></div>`}</div>
     <${Loaded} of=${monitor} lines="6">${(data) => html`
-      <${Verdict} monitor=${data} explained=${explained.data} whole=${timeline.data?.whole} range=${range} />
+      <${Verdict} monitor=${data} incident=${notified.data?.incident} seen=${notified.reload} explained=${explained.data} whole=${timeline.data?.whole} range=${range} />
       <${Panel} title="Availability" pad aside=${html`<${Segments} label="Range" value=${range} set=${setRange} options=${RANGES.map(([each, text]) => [each, text])} />`}>
         <${Loaded} of=${timeline} lines="2">${({ whole, bars }) => html`<${AvailabilityBar} whole=${whole} bars=${bars} label=${`States in the last ${range}`} />`}</${Loaded}>
       </${Panel}>
@@ -96,13 +98,27 @@ const LEAD = {
   up: "It is up", down: "It is down", late: "It is late", paused: "It is paused", new: "It has not run yet", done: "It is over",
 };
 
-function Verdict({ monitor, explained, whole, range }) {
+/** The open incident: who has seen it, and what can be done about its alerts. */
+function IncidentLine({ incident, done }) {
+  const may_act = may("run") && has(`POST ${ROUTE}/ack`);
+  const { ack } = incident;
+  return html`<div class="incident-line"><span>Incident ${incident.phase} since <${Instant} ms=${incident.opened_at} />, ${incident.severity}.</span> <${Ack} ack=${ack} none=${html`<span class="faint">Nobody has acknowledged it.</span>`} />
+    ${may_act && html`<span class="acts">
+      ${!ack && html`<${Action} icon="done" act=${() => acknowledge([incident], done)} title="No reminders any more, and no escalation">Acknowledge</${Action}>`}
+      <${Action} icon="late" act=${() => snooze([incident], done)} title="No alert for a while">Snooze</${Action}>
+      ${ack && html`<${Action} icon="skipped" act=${() => withdraw([incident], done)} title="Reminders and escalations go on">Take back</${Action}>`}
+    </span>`}
+  </div>`;
+}
+
+function Verdict({ monitor, incident, seen, explained, whole, range }) {
   const { state, reason, spec } = monitor;
   const target = targetOf(spec);
   return html`<section class=${`panel ${state === "down" || state === "late" ? `edge-${state}` : ""}`} aria-label="State">
     <div class=${`verdict is-${lookOf(state)}`}><${Icon} name=${iconOf(state)} size="20" />
       <div class="grow"><p class="what">${LEAD[state]} for <${Ago} ms=${monitor.state_since} suffix=${false} />${reason ? ":" : "."}</p>${reason && html`<p class="why">${reason}</p>`}
         ${explained?.silence && html`<p class="bad">No results since <${Instant} ms=${explained.silence.since} />, although it was due: ${explained.silence.cause}.</p>`}
+        ${incident && incident.phase !== "closed" && html`<${IncidentLine} incident=${incident} done=${seen} />`}
       </div>
     </div>
     <div class="body facts-body"><dl class="facts">

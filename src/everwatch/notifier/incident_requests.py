@@ -1,0 +1,44 @@
+"""What people ask of incidents over HTTP, as records of the topic ``incidents``. Pure.
+
+The API writes no database: it sends a record, and the notifier that reads it stores what follows, once.
+"""
+
+import msgspec
+
+from everwatch.core.errors import InvalidInput
+from everwatch.notifier.acknowledging import Acknowledgement
+
+
+class AckRequest(msgspec.Struct, frozen=True, tag="ack"):
+    """Somebody has seen an incident, or wants no alert of it for a while."""
+
+    ack: Acknowledgement
+
+
+class AckWithdrawal(msgspec.Struct, frozen=True, tag="ack_withdrawal"):
+    """An incident counts as not seen any more: reminders and escalations go on."""
+
+    incident_id: str
+    user_id: str
+    monitor_id: str
+    at: int
+    by: str = ""
+
+
+IncidentRequest = AckRequest | AckWithdrawal
+_decoder: msgspec.json.Decoder[IncidentRequest] = msgspec.json.Decoder(IncidentRequest)
+
+
+def encode_request(request: IncidentRequest) -> bytes:
+    """Return a request as the value of its record."""
+    return msgspec.json.encode(request)
+
+
+def decode_request(value: bytes | None) -> IncidentRequest:
+    """Return the request of a record. Raises InvalidInput."""
+    if value is None:
+        raise InvalidInput("a request about an incident has a value")
+    try:
+        return _decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"not a request about an incident: {error}") from None

@@ -1,0 +1,176 @@
+"""Acknowledging and snoozing over HTTP: who may, what follows in the notifier, and what everybody sees at once."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support.api import Api, api
+from support.notifying import HOUR, MAIL, MINUTE, RULES, Notifying, transition
+
+from everwatch.api.permissions import Role
+from everwatch.client import ApiError, AsyncClient
+from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable
+from everwatch.kafka.consumed_record import Record
+from everwatch.notifier.judging import end_snoozes
+
+SHOP = "/v1/users/ann/monitors/shop"
+ESCALATION = """
+[[operators]]
+name = "second"
+after = "15m"
+webhook = { url = "https://hooks.example/second" }
+"""
+
+
+@pytest.fixture
+async def notifying(tmp_path: Path) -> AsyncIterator[Notifying]:
+    made = Notifying(Settings(data_dir=tmp_path), rules=RULES + ESCALATION)
+    for user in ("ann", "bob"):
+        made.sign_up(user)
+        made.tell(transition("new", "up", 1, user, alert=False), transition("up", "down", 2, user))
+    await made.later(10_000)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def server(notifying: Notifying) -> AsyncIterator[Api]:
+    """The API beside a notifier that reads its requests at once."""
+    async with api() as running:
+        running.clock.advance(notifying.clock.now_ms() - running.clock.now_ms())
+        running.storage = notifying.storage
+        running.take_incidents = notifying.ask
+        yield running
+
+
+async def test_an_acknowledged_incident_is_shown_with_who_did_it_and_makes_no_reminder(
+    server: Api, notifying: Notifying
+) -> None:
+    ada = server.token(Role.OPERATOR)
+    seen = await server.call("POST", f"{SHOP}/ack", token=ada)
+    assert (seen.status, seen.json["ack"]["acked_by"]) == (200, "test")
+    [mine, others] = (await server.call("GET", "/v1/incidents")).json["items"]
+    assert (mine["user_id"], mine["ack"], others["ack"]) == ("ann", seen.json["ack"], None)
+    assert (await server.call("GET", f"{SHOP}/notifications")).json["incident"]["ack"] == seen.json["ack"]
+    before = len(notifying.receiver.summaries(MAIL))
+    for user in ("ann", "bob"):
+        notifying.tell(transition("down", "down", 3_000, user, reminder=True))
+    await notifying.later(HOUR)
+    assert notifying.receiver.summaries(MAIL)[before:] == ["reminder"], "of bob alone"
+
+
+async def test_a_withdrawn_acknowledgement_lets_reminders_go_on(server: Api, notifying: Notifying) -> None:
+    assert (await server.call("DELETE", f"{SHOP}/ack")).json["ack"] is None, "there is none"
+    await server.call("POST", f"{SHOP}/ack")
+    server.clock.advance(1_000)
+    withdrawn = await server.call("DELETE", f"{SHOP}/ack")
+    assert (withdrawn.status, withdrawn.json["ack"]) == (200, None)
+    notifying.tell(transition("down", "down", 3_000, "ann", reminder=True))
+    await notifying.later(HOUR)
+    assert notifying.receiver.summaries(MAIL)[-1] == "reminder"
+
+
+async def test_a_snoozed_incident_is_quiet_until_its_time_and_then_a_reminder(
+    server: Api, notifying: Notifying
+) -> None:
+    until = server.clock.now_ms() + 2 * HOUR
+    snoozed = await server.call("POST", f"{SHOP}/snooze", body={"for": "2h"})
+    assert (snoozed.status, snoozed.json["ack"]["snoozed_until"]) == (200, until)
+    before = len(notifying.receiver.summaries(MAIL))
+    await notifying.later(HOUR)
+    assert notifying.receiver.summaries(MAIL)[before:] == []
+    notifying.clock.advance(HOUR + MINUTE)
+    assert end_snoozes(notifying.storage, notifying.rules, notifying.clock.now_ms()) == 1
+    await notifying.work()
+    assert notifying.receiver.summaries(MAIL)[before:] == ["reminder"]
+    again = await server.call("POST", f"{SHOP}/snooze", body={"until": until + HOUR})
+    assert again.json["ack"]["snoozed_until"] == until + HOUR
+
+
+@pytest.mark.parametrize("body", [{}, {"for": "1h", "until": 1_900_000_000_000}, {"for": "soon"}, {"for": "31d"}])
+async def test_a_snooze_that_makes_no_sense_says_why(server: Api, body: dict[str, object]) -> None:
+    refused = await server.call("POST", f"{SHOP}/snooze", body=body)
+    assert (refused.status, refused.code) == (422, "invalid")
+    assert refused.json["errors"]
+
+
+async def test_what_is_not_open_cannot_be_acknowledged(server: Api, notifying: Notifying) -> None:
+    assert (await server.call("POST", "/v1/users/ann/monitors/other/ack")).code == "not_found"
+    notifying.tell(transition("down", "up", 100, "ann"))
+    await notifying.later(MINUTE)
+    assert (await server.call("POST", f"{SHOP}/ack")).code == "not_found"
+    # a request for an incident that ended meanwhile is for no other
+    notifying.tell(transition("up", "down", 700, "ann"))
+    await notifying.later(HOUR)
+    assert (await server.call("GET", f"{SHOP}/notifications")).json["incident"]["ack"] is None
+
+
+async def test_a_request_for_an_incident_that_has_ended_acknowledges_no_later_one(
+    server: Api, notifying: Notifying
+) -> None:
+    held: list[Record] = []
+    server.take_incidents = held.extend
+    kept = await server.call("POST", f"{SHOP}/ack", Prefer="wait=0")
+    assert (kept.status, kept.json["ack"]) == (202, None)
+    notifying.tell(transition("down", "up", 100, "ann"), transition("up", "down", 4_000, "ann"))
+    await notifying.later(2 * HOUR)
+    notifying.ask(held)
+    assert (await server.call("GET", f"{SHOP}/notifications")).json["incident"]["ack"] is None
+
+
+async def test_it_takes_an_operator_and_ones_own_monitor_and_is_in_the_audit_log(server: Api) -> None:
+    assert (await server.call("POST", f"{SHOP}/ack", token=server.token(Role.VIEWER))).status == 403
+    assert (await server.call("POST", f"{SHOP}/ack", token=server.token(Role.OPERATOR, "bob"))).status == 403
+    assert (await server.call("POST", f"{SHOP}/snooze", body={"for": "1h"})).status == 200
+    last = server.audit.entries[-1]
+    assert (last.command, last.user_id, last.monitor_id, last.status) == ("snooze", "ann", "shop", 200)
+
+
+async def test_without_a_notifier_or_kafka_it_says_what_is_missing(server: Api) -> None:
+    async def away(*_: object) -> None:
+        raise BrokerUnavailable("No broker answers.")
+
+    server.records.send = away  # type: ignore[method-assign]
+    assert (await server.call("POST", f"{SHOP}/ack")).code == "kafka_unavailable"
+    assert (await server.call("GET", f"{SHOP}/notifications")).json["incident"]["ack"] is None
+
+
+async def test_no_notifier_is_said() -> None:
+    async with api() as running:
+        assert (await running.call("POST", f"{SHOP}/ack")).code == "no_notifier"
+        assert (await running.call("GET", "/v1/incidents/shared")).json["available"] is False
+
+
+async def test_a_poisonous_request_harms_only_itself(server: Api, notifying: Notifying) -> None:
+    for value in (None, b"{", b"{}", b'{"type": "ack", "ack": {}}', b"\xff"):
+        notifying.ask([Record("incidents", 0, 0, 0, b"ann", value)])
+    assert (await server.call("POST", f"{SHOP}/ack")).status == 200
+
+
+async def test_incidents_of_many_monitors_are_listed(server: Api, notifying: Notifying) -> None:
+    for n in range(40):
+        notifying.sign_up(f"u-{n}")
+        notifying.tell(transition("up", "down", 20 + n / 10, f"u-{n}"))
+    await notifying.later(MINUTE)
+    shared = (await server.call("GET", "/v1/incidents/shared")).json
+    assert [(each["target"], each["failing"]) for each in shared["targets"]] == [("shop.example", 42)]
+    assert (shared["available"], shared["executors"]) == (True, [])
+    assert (await server.call("GET", "/v1/incidents/shared", token=server.token(Role.ADMIN, "ann"))).status == 403
+
+
+async def test_the_client_acknowledges_snoozes_and_takes_it_back(server: Api) -> None:
+    async with AsyncClient(server.url, server.texts[Role.ADMIN]) as client:
+        acked = await client.acknowledge("ann", "shop")
+        assert acked.ack is not None
+        assert acked.ack.acked_by == "test"
+        server.clock.advance(1)
+        snoozed = await client.snooze("ann", "shop", "2h")
+        assert snoozed.ack is not None
+        assert snoozed.ack.snoozed_until == server.clock.now_ms() + 2 * HOUR
+        server.clock.advance(1)
+        assert (await client.withdraw_ack("ann", "shop")).ack is None
+        assert [each.ack for each in (await client.incidents("ann")).items] == [None]
+        assert (await client.shared_incidents()).targets == []
+        with pytest.raises(ApiError, match="open incident"):
+            await client.acknowledge("ann", "nothing")
