@@ -15,7 +15,10 @@ from everwatch.notifier.acknowledging import Acknowledgement
 from everwatch.notifier.addresses import EmailAddress, WebhookAddress
 from everwatch.notifier.contact_rows import Contact
 from everwatch.notifier.dispatch import resolve_doubts
+from everwatch.notifier.silences import AlertSilence, Selector
+from everwatch.notifier.silencing import end_silences
 from everwatch.notifier.storage import SCHEMA, database_url_of, open_existing, open_storage
+from everwatch.notifier.subscriber_rows import Announced, Subscriber
 from everwatch.notifier.tables import metadata
 from everwatch.store.database import as_writer, parse_url
 
@@ -116,6 +119,37 @@ async def test_incidents_of_targets_and_executors_acknowledgements_and_addresses
         work.trim_shared(START + 2 * HOUR)
         assert [known.target for known in work.open_targets()] == ["shop.example"]
         assert work.replay("sent", 0, "hook", "", START) == 1
+
+
+async def test_silences_and_subscribers_are_kept(notifying: Notifying) -> None:
+    notifying.sign_up()
+    with notifying.storage.begin() as work:
+        work.put_silence(
+            AlertSilence("s-1", Selector(label={"team": "a\0b"}), START, START + HOUR, "move", "ada", START)
+        )
+        work.put_silence(AlertSilence("s-2", Selector(user="u-1"), START, START + MINUTE, "", "", START))
+    for monitor in ("shop", "mail", "web"):
+        notifying.tell(transition("up", "down", 1, monitor_id=monitor))
+    await notifying.later(2 * MINUTE)
+    assert notifying.deliveries() == []
+    assert end_silences(notifying.storage, notifying.clock.now_ms()) == 1
+    await notifying.work()
+    assert {each.state for each in notifying.deliveries()} == {"sent"}
+    with notifying.storage.begin() as work:
+        assert [each.silence_id for each in work.silences(notifying.clock.now_ms())] == ["s-1"]
+        assert work.silences(0, "u-1") == []
+        first, second = work.open_incidents_after(("", ""), 2)
+        [(_, last)] = work.open_incidents_after((second[1].user_id, second[1].monitor_id), 2)
+        assert [first[1].monitor_id, second[1].monitor_id, last.monitor_id] == ["mail", "shop", "web"]
+        for name, confirmed_at in (("a", START), ("b", 0)):
+            work.put_subscriber(Subscriber(f"s-{name}", "shops", f"{name}@example.org", "", START, confirmed_at))
+        assert [each.email for each in work.subscribers("shops")] == ["a@example.org"]
+        work.trim_subscribers(START + 1)
+        assert (work.subscriber("s-a") is None, work.subscriber("s-b") is None) == (False, True)
+        work.put_announced([Announced("shops", last.incident_id, "Web", START)])
+        assert [each.name for each in work.announced("shops")] == ["Web"]
+        work.delete_announced("shops", [last.incident_id])
+        assert work.announced("shops") == []
 
 
 async def test_two_notifiers_count_one_target_together(settings: Settings) -> None:

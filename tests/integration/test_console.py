@@ -346,7 +346,7 @@ async def test_a_job_is_previewed_begun_shown_and_cancelled(console: Console) ->
         await dialog.get_by_role("button", name="Begin").click()
         await page.wait_for_url("**/console/jobs")
         row = page.get_by_role("table", name="Jobs").locator("tbody tr").first
-        await row.get_by_text(f"0 of {number}").wait_for()
+        await row.get_by_text(f"0 of {number}, 0 %").wait_for()
         assert "kind tls" in await row.inner_text()
         console.running.clock.advance(1)
         await row.get_by_role("button", name="Cancel").click()

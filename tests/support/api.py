@@ -25,7 +25,6 @@ from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import BEHIND, unavailable
 from everwatch.api.server import Server
 from everwatch.api.services import Services
-from everwatch.api.status_file import StatusPagesFile
 from everwatch.api.tokens import Tokens, new_ping_secret, new_session, new_token
 from everwatch.console.files import STATIC, ConsoleFiles
 from everwatch.core.clock import SettableClock
@@ -43,6 +42,7 @@ from everwatch.kafka.redrive import RedrivenLetter
 from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
 from everwatch.model import AuditEntry, CommandOutcome, CommandType, Monitor, Priority, Reply, Status, User
+from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.storage import Storage
 from everwatch.rules.admission import admit_command, admit_signup
 from everwatch.rules.registration_rules import carry_out, sign_up

@@ -13,7 +13,6 @@ import orjson
 
 from everwatch.api.live import Live
 from everwatch.api.server import Server
-from everwatch.api.status_file import StatusPagesFile
 from everwatch.core.config import Settings, load_settings
 from everwatch.core.output_format import OutputFormat
 from everwatch.encoding import codec
@@ -23,6 +22,7 @@ from everwatch.kafka.lag import Lag
 from everwatch.kafka.process_figures import PartitionLag
 from everwatch.kafka.topics import Topics
 from everwatch.model import At, Every, Monitor, MonitorSpec, Origin, Policy, Result, State, Status, Transition, User
+from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 from support.api import START, Api
 from support.notifying import Notifying
@@ -66,6 +66,7 @@ STATUS_PAGES = """
 slug = "checkouts"
 title = "Checkouts of our shops"
 domain = "status.shops.example"
+subscribe = true
 about = "Every shop that takes orders through us."
 match = { kind = "tls" }
 

@@ -19,12 +19,12 @@ from everwatch.api.pinging import PingKeys
 from everwatch.api.problems import Problem
 from everwatch.api.routing import Call
 from everwatch.api.status_facts import outages_of, status_facts, windows_of
-from everwatch.api.status_file import StatusPagesFile
 from everwatch.api.status_pages import StatusPages
 from everwatch.api.tokens import new_ping_secret
 from everwatch.core.clock import SettableClock
 from everwatch.core.errors import StoreError
 from everwatch.model import Maintenance, Monitor, State, Transition, User
+from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.store import CatalogueEntry, MemoryStore, Partition, Received, SinkBatch, Stretch
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000

@@ -184,6 +184,7 @@ def test_silences_are_made_listed_and_ended(notifying: Notifying) -> None:
     assert run("silences") == "no silences\n"
     assert "lists them" in run("unsilence", silence_id, status=1)
     assert "Name what to silence" in run("silence", "--for", "2h", status=2)
+    assert "The selector is wrong" in run("silence", "--label", "a b=c", "--for", "1h", status=2)
     assert "90 days" in run("silence", "--user", "u", "--for", "100d", status=2)
 
 

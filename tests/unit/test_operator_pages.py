@@ -10,10 +10,10 @@ from support.api import START, Api, api
 
 from everwatch.api.permissions import Role
 from everwatch.api.status_facts import ShownMonitor, joined
-from everwatch.api.status_file import StatusPagesFile
 from everwatch.api.status_pages import KEPT_S
 from everwatch.core.errors import SettingsError
 from everwatch.model import State
+from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.store import CatalogueEntry
 
 ATOM = "{http://www.w3.org/2005/Atom}"

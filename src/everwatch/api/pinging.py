@@ -13,6 +13,7 @@ LONGEST_KEY = 1_500
 # before what is signed for badges and status pages; no user's id has NUL
 _BADGE = b"badge\0"
 _STATUS = b"status\0"
+_SUBSCRIPTION = b"subscription\0"
 
 
 class PingKeys:
@@ -62,6 +63,15 @@ class PingKeys:
     def status_of(self, key: str) -> str | None:
         """Return the user whose status page a key is of; None for a key that was never made."""
         return self._named(key, _STATUS)
+
+    def subscription_key_of(self, slug: str, email: str) -> str:
+        """Return the key of an address that subscribes to a status page. Raises EverwatchError while none is known."""
+        return self._signed(f"{slug}\0{email}".encode(), _SUBSCRIPTION)
+
+    def subscription_of(self, key: str) -> tuple[str, str] | None:
+        """Return the page and the address that a key is of; None for a key that was never made."""
+        slug, nul, email = (self._named(key, _SUBSCRIPTION) or "").partition("\0")
+        return (slug, email) if nul else None
 
     def _signed(self, name: bytes, use: bytes) -> str:
         if not self._ordered:

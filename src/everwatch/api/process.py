@@ -25,7 +25,6 @@ from everwatch.api.permissions import Role
 from everwatch.api.pinging import PingKeys
 from everwatch.api.server import Server
 from everwatch.api.services import Services
-from everwatch.api.status_file import StatusPagesFile
 from everwatch.api.tokens import Tokens, encoded, key_of, new_ping_secret, new_text
 from everwatch.console.files import ConsoleFiles
 from everwatch.core.clock import Clock
@@ -46,6 +45,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.kafka.trials import KafkaTrials
 from everwatch.kinds.execution.config_secrets import config_secrets
 from everwatch.model import Priority
+from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.storage import open_existing
 from everwatch.plans.plans_file import PlansFile
 from everwatch.processes import Process

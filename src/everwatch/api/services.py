@@ -14,7 +14,6 @@ from everwatch.api.letters import Redriving
 from everwatch.api.live import Live
 from everwatch.api.logins import Logins
 from everwatch.api.pinging import PingKeys
-from everwatch.api.status_file import StatusPagesFile
 from everwatch.api.token_routes import RecordSender
 from everwatch.api.tokens import Tokens
 from everwatch.console.files import ConsoleFiles
@@ -23,6 +22,7 @@ from everwatch.diagnosis import Finding
 from everwatch.kafka.lag import Lag
 from everwatch.kafka.trials import TrialRuns
 from everwatch.kinds.execution.config_secrets import ConfigSecrets
+from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.plans.plan import Plans
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from base64 import b64encode
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from everwatch.api.status_facts import ShownMonitor, StatusFacts
 from everwatch.model import State
+from everwatch.notifier.status_file import OperatorPage
 from everwatch.schedule.duration import describe_duration
 from everwatch.store.availability import Bar
 
@@ -40,6 +42,12 @@ def feed_of(facts: StatusFacts, name: str) -> bytes:
     updated = max((outage.end or outage.begin for outage in facts.outages), default=facts.at)
     feed = _environment.get_template("status.atom")
     return feed.render(facts=facts, name=name, updated=updated, verdict=verdict_of(facts)).encode()
+
+
+def said_page(page: OperatorPage, text: str, buttons: Sequence[tuple[str, str]]) -> bytes:
+    """Return a page that says one thing. ``buttons``: where each sends a form to, and its words."""
+    template = _environment.get_template("said.html")
+    return template.render(page=page, text=text, buttons=buttons, css=_CSS).encode()
 
 
 def verdict_of(facts: StatusFacts) -> str:

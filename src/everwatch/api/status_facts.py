@@ -6,8 +6,8 @@ Names, states and times only: reasons of failures, targets and attributes are no
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from everwatch.api.status_file import OperatorPage
 from everwatch.model import At, Cron, Maintenance, Monitor, State, Transition, User
+from everwatch.notifier.status_file import OperatorPage
 from everwatch.schedule.cron import cron_times
 from everwatch.schedule.duration import DAY_MS
 from everwatch.schedule.maintenance import maintenance_end

@@ -15,9 +15,10 @@ from everwatch.api.problems import Problem, not_found, unavailable
 from everwatch.api.routing import Answer, Call
 from everwatch.api.status_drawing import STYLE_SOURCE, feed_of, page_of
 from everwatch.api.status_facts import StatusFacts, operator_facts, status_facts
-from everwatch.api.status_file import StatusPagesFile
+from everwatch.api.subscribing import SUBSCRIBE, SUBSCRIPTION
 from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError
+from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.store import Reader
 
 HTML, ATOM = "text/html; charset=utf-8", "application/atom+xml; charset=utf-8"
@@ -25,11 +26,11 @@ KEPT_S = 30
 """Seconds for which a page is kept, here and in caches in front of the API."""
 MOST_KEPT = 500
 ROOT_FEED = "/feed.atom"
-ROOT_PATHS = frozenset({"/", ROOT_FEED, "/healthz"})
+ROOT_PATHS = frozenset({"/", ROOT_FEED, SUBSCRIBE, "/healthz"})
 """Paths that the domain of an operators' page has."""
 FactsOf = Callable[[Reader, int], StatusFacts | None]
 _POLICY = (
-    f"default-src 'none'; style-src {STYLE_SOURCE}; img-src data:; form-action 'none'; frame-ancestors 'none';"
+    f"default-src 'none'; style-src {STYLE_SOURCE}; img-src data:; form-action 'self'; frame-ancestors 'none';"
     " base-uri 'none'"
 )
 _HEADERS = {"Cache-Control": f"public, max-age={KEPT_S}", "Referrer-Policy": "no-referrer"}
@@ -120,7 +121,8 @@ class StatusPages:
 
     def hides(self, host: str, path: str) -> bool:
         """Tell whether a host has a page and nothing else: the API and the console are not at its address."""
-        return path not in ROOT_PATHS and self._pages.at(host) is not None
+        is_here = path in ROOT_PATHS or path.startswith(SUBSCRIPTION)
+        return not is_here and self._pages.at(host) is not None
 
     async def _shown(self, key: str, *, is_root: bool = False) -> _Drawn:
         # a slug has no dot, and a key has one

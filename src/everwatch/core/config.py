@@ -338,7 +338,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "viewer"
     status_file: Annotated[
         Path | None,
-        Meta(description="TOML file of operators' status pages, which the HTTP API serves; empty: none."),
+        Meta(
+            description="TOML file of operators' status pages, which the HTTP API serves and the notifier sends news"
+            " of; empty: none."
+        ),
     ] = None
 
     # notifier

@@ -21,6 +21,7 @@ from everwatch.notifier.retrying import GONE_AFTER_FAILURES, GONE_AFTER_MS, Circ
 from everwatch.notifier.routes import AlertRoute, Audience, Doubt, NoAddress, Relay, Rules, channel_id_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.storage import Storage, Work
+from everwatch.notifier.subscriptions import news_route
 from everwatch.observability.logs import labelled
 from everwatch.plans.placeholders import Given
 
@@ -270,6 +271,9 @@ def _begun(
     work: Work, delivery: Delivery, rules: Rules, given: Given | None, verified: set[str], now: int
 ) -> _Begun | None:
     """The attempt that begins, or None for a message that has no address any more, which is dead then."""
+    if to := delivery.message.to:
+        subscriber, by = EmailAddress(to=to), news_route(delivery.route, to)
+        return _Begun(delivery._replace(attempt=delivery.attempt + 1), by, None, subscriber)
     route = rules.named(delivery.route)
     try:
         if route is None or route.sender != delivery.sender:

@@ -1,6 +1,6 @@
 """Periodic work of the notifier beside its loops."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from functools import partial
 
 from everwatch.core.errors import is_retryable
@@ -8,24 +8,32 @@ from everwatch.notifier.dispatch import resolve_doubts
 from everwatch.notifier.judging import end_snoozes, release_held
 from everwatch.notifier.routes import Rules
 from everwatch.notifier.silencing import end_silences
+from everwatch.notifier.status_file import OperatorPage
 from everwatch.notifier.storage import Storage
+from everwatch.notifier.subscriptions import forget_unconfirmed, tell_subscribers
 from everwatch.schedule.duration import DAY_MS, HOUR_MS
 
 _TRIMMED_AT_ONCE = 2_000
+NO_PAGES: Mapping[str, OperatorPage] = {}
 
 Chore = tuple[str, Callable[[], object]]
 """The name of a chore, and what does it."""
 
 
-def chores(storage: Storage, rules: Rules, now: int, keep_days: int) -> Iterator[Chore]:
+def chores(
+    storage: Storage, rules: Rules, now: int, keep_days: int, pages: Mapping[str, OperatorPage] = NO_PAGES
+) -> Iterator[Chore]:
     """Yield the chores that are due at ``now`` with their names; each is one transaction, and needs none of the others.
 
-    ``keep_days``: for how long events and settled messages are kept; 0: for ever.
+    ``pages``: operators' status pages. ``keep_days``: for how long events and settled messages are kept; 0: for ever.
     """
     yield "deciding on messages in doubt", partial(resolve_doubts, storage, rules, now, everything=False)
     yield "ending snoozes", partial(end_snoozes, storage, rules, now)
     yield "ending silences", partial(end_silences, storage, now)
     yield "releasing held alerts", partial(release_held, storage, rules, now)
+    if news := {slug: page for slug, page in pages.items() if page.subscribe}:
+        yield "telling subscribers", partial(tell_subscribers, storage, news, now)
+    yield "forgetting addresses that were never confirmed", partial(forget_unconfirmed, storage, now)
     yield "deleting targets without failures", partial(_trim_shared, storage, now - HOUR_MS)
     if keep_days:
         yield "deleting old messages", partial(_trim, storage, now - keep_days * DAY_MS)

@@ -32,7 +32,33 @@ class SilenceRequest(msgspec.Struct, frozen=True, tag="silence"):
     silence: AlertSilence
 
 
-IncidentRequest = AckRequest | AckWithdrawal | SilenceRequest
+class SubscriptionRequest(msgspec.Struct, frozen=True, tag="subscription"):
+    """A visitor of a status page entered an address. ``link``: what confirms it; ``title``: the page's."""
+
+    slug: str
+    email: str
+    title: str
+    link: str
+
+
+class SubscriptionConfirmed(msgspec.Struct, frozen=True, tag="subscription_confirmed"):
+    """Whoever reads the mail of an address wants news of a page. ``link``: where that is ended."""
+
+    slug: str
+    email: str
+    link: str
+
+
+class SubscriptionEnded(msgspec.Struct, frozen=True, tag="subscription_ended"):
+    """An address gets no news of a page any more."""
+
+    slug: str
+    email: str
+
+
+IncidentRequest = (
+    AckRequest | AckWithdrawal | SilenceRequest | SubscriptionRequest | SubscriptionConfirmed | SubscriptionEnded
+)
 _decoder: msgspec.json.Decoder[IncidentRequest] = msgspec.json.Decoder(IncidentRequest)
 
 

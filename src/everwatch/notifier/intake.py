@@ -19,10 +19,19 @@ from everwatch.kafka.consumed_record import Record, RefusedRecord
 from everwatch.kafka.topics import Topics
 from everwatch.model import State, Transition, User
 from everwatch.notifier import alerts
-from everwatch.notifier.incident_requests import AckWithdrawal, IncidentRequest, SilenceRequest, decode_request
+from everwatch.notifier.incident_requests import (
+    AckWithdrawal,
+    IncidentRequest,
+    SilenceRequest,
+    SubscriptionConfirmed,
+    SubscriptionEnded,
+    SubscriptionRequest,
+    decode_request,
+)
 from everwatch.notifier.incidents import Phase
 from everwatch.notifier.meaning import concerns_people
 from everwatch.notifier.storage import Storage, Work
+from everwatch.notifier.subscriptions import take_subscription
 from everwatch.store.bulk_statements import Row, storable
 from everwatch.store.partition import Partition
 
@@ -100,7 +109,9 @@ def take_in(storage: Storage, batch: Batch) -> None:
         _take_entries(work, entries, batch.taken_at)
         fresh = [each for each in batch.transitions if each.offset >= stored[each.source]]
         work.put_events([event_row(each.source.number, each.offset, each.transition, batch.taken_at) for each in fresh])
-        _take_requests(work, [each.request for each in batch.requests if each.offset >= stored[each.source]])
+        _take_requests(
+            work, [each.request for each in batch.requests if each.offset >= stored[each.source]], batch.taken_at
+        )
         work.put_offsets((source, offset) for source, offset in batch.offsets.items() if offset > stored[source])
 
 
@@ -130,10 +141,13 @@ def _take_entries(work: Work, entries: list[Entry], taken_at: int) -> None:
     work.delete_monitors(over)
 
 
-def _take_requests(work: Work, requests: list[IncidentRequest]) -> None:
+def _take_requests(work: Work, requests: list[IncidentRequest], now: int) -> None:
     for each in requests:
         if isinstance(each, SilenceRequest):
             work.put_silence(each.silence)
+            continue
+        if isinstance(each, SubscriptionRequest | SubscriptionConfirmed | SubscriptionEnded):
+            take_subscription(work, each, now)
             continue
         if isinstance(each, AckWithdrawal):
             work.delete_acks([each.incident_id])

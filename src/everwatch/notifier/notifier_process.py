@@ -34,6 +34,7 @@ from everwatch.notifier.planner import Planner
 from everwatch.notifier.rules_file import RulesFile
 from everwatch.notifier.senders.mail import MailSender
 from everwatch.notifier.senders.over_http import HttpSender
+from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.storage import SCHEMA, Storage, database_url_of, open_storage
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.metrics import INPUT_LAG
@@ -70,6 +71,7 @@ class Notifier(Process):
         self._bootstrap_servers = bootstrap_servers
         self._topics = Topics.of(settings)
         self._rules = rules
+        self._pages = StatusPagesFile(settings.status_file)
         self._claim = ExitStack()
         self._clients = AsyncExitStack()
         self._thread = ThreadPoolExecutor(1, "database")
@@ -210,8 +212,10 @@ class Notifier(Process):
         while True:
             await asyncio.sleep(HOUSEKEEPING_EVERY_S)
             await asyncio.to_thread(self._rules.look)
+            await asyncio.to_thread(self._pages.look)
             now = self.clock.now_ms()
-            todo = chores(self._open, self._rules.current, now, self.settings.keep_deliveries_days)
+            days, pages = self.settings.keep_deliveries_days, self._pages.current
+            todo = chores(self._open, self._rules.current, now, days, pages)
             await run_chores(todo, self._in_database, self._complain)
 
     # --- the database -------------------------------------------------------------------------------------------------

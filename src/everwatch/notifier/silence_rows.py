@@ -25,8 +25,11 @@ class SilenceRows(Rows):
     _silences: SilenceStatements
 
     def put_silence(self, silence: AlertSilence) -> None:
-        """Store a silence in place of the one of its id."""
-        row = silence.silence_id, silence.match.user, silence.ends_at, text_of(silence)
+        """Store a silence in place of the one of its id. Raises msgspec.ValidationError for one that says nonsense."""
+        text = text_of(silence)
+        # each pass of judging reads all of them: one that cannot be read would stop every alert
+        _decode(text)
+        row = silence.silence_id, silence.match.user, silence.ends_at, text
         self._silences.put.run(self._connection, [tuple(map(storable, row))])
 
     def silences(self, now: int = 0, user_id: str = "") -> list[AlertSilence]:

@@ -23,6 +23,7 @@ from everwatch.notifier.intake_rows import IntakeRows, IntakeStatements
 from everwatch.notifier.shared_rows import SharedRows, SharedStatements
 from everwatch.notifier.silence_rows import SilenceRows, SilenceStatements
 from everwatch.notifier.standing_rows import StandingRows
+from everwatch.notifier.subscriber_rows import SubscriberRows, SubscriberStatements
 from everwatch.store.database import Schema, clear_errors, open_for_reading, open_for_writing, parse_url
 from everwatch.store.partition import Partition
 from everwatch.store.sqlite import READS_ONLY, file_of
@@ -41,16 +42,19 @@ class Statements:
         self.acks = AckStatements(dialect)
         self.contacts = ContactStatements(dialect)
         self.silences = SilenceStatements(dialect)
+        self.subscribers = SubscriberStatements(dialect)
 
 
-class Work(IntakeRows, GroupRows, DeliveryRows, SharedRows, AckRows, ContactRows, SilenceRows, StandingRows):
+class Work(
+    IntakeRows, GroupRows, DeliveryRows, SharedRows, AckRows, ContactRows, SilenceRows, SubscriberRows, StandingRows
+):
     """What can be done within one transaction."""
 
     def __init__(self, connection: Connection, statements: Statements) -> None:
         self._connection = connection
         self._intake, self._groups, self._deliveries = statements.intake, statements.groups, statements.deliveries
         self._shared, self._acks, self._contacts = statements.shared, statements.acks, statements.contacts
-        self._silences = statements.silences
+        self._silences, self._subscribers = statements.silences, statements.subscribers
 
 
 def database_url_of(settings: Settings) -> str:

@@ -190,3 +190,26 @@ alert_silences = Table(
     Index("alert_silences_by_end", "ends_at"),
     Index("alert_silences_of_user", "user_id"),
 )
+
+# addresses that asked for news of operators' status pages. confirmed_at: 0 while nobody has confirmed one
+status_subscribers = Table(
+    "status_subscribers",
+    metadata,
+    Column("subscriber_id", Key, primary_key=True),
+    Column("slug", Key, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("unsubscribe", Text, nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("confirmed_at", BigInteger, nullable=False),
+    Index("status_subscribers_of_page", "slug", "confirmed_at"),
+)
+
+# incidents that subscribers of a page were told of, until they are told that these are over
+status_announced = Table(
+    "status_announced",
+    metadata,
+    Column("slug", Key, primary_key=True),
+    Column("incident_id", Key, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("opened_at", BigInteger, nullable=False),
+)

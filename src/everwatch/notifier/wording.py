@@ -40,6 +40,8 @@ def headline_of(alert: Alert) -> str:
 
 def subject_of(message: Message) -> str:
     """Return one line on a whole message."""
+    if message.to:
+        return _one_line(message.title)
     if message.code:
         return "Confirm this address for alerts"
     counts = message.counts
@@ -57,6 +59,8 @@ def subject_of(message: Message) -> str:
 
 def lines_of(message: Message, *, with_user: bool) -> list[str]:
     """Return the message as lines of text, an alert each, and a last one on how many are not listed."""
+    if message.to:
+        return [_one_line(each) for each in message.lines]
     if message.code:
         how = f"To confirm it, open {message.link}" if message.link else f"Its code is {message.code}"
         return [

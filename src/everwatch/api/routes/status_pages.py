@@ -4,11 +4,60 @@ from everwatch.api.permissions import BY_KEY, OPEN
 from everwatch.api.routes.parts import READ_USER, READ_WHOLE, USER
 from everwatch.api.routing import Example, Route
 from everwatch.api.status_pages import ATOM, HTML, ROOT_FEED, OperatorPages, StatusPages, StatusPageView
+from everwatch.api.subscribing import LONGEST_FORM, SUBSCRIBE, SUBSCRIPTION, Subscribing
+
+_SAID = {200: Example(str, "A page that says what follows.")}
 
 
-def status_page_routes(pages: StatusPages) -> list[Route]:
+def _of_subscribers(subscribing: Subscribing) -> list[Route]:
+    form = "application/x-www-form-urlencoded"
+    changes = (("/confirm", subscribing.confirm, "Begin"), ("/end", subscribing.end, "End"))
+    return [
+        Route(
+            method="POST",
+            path=SUBSCRIBE,
+            permission=OPEN,
+            handler=subscribing.subscribe,
+            summary="Ask for news of the status page whose domain this is.",
+            raw=True,
+            accepts=form,
+            body_limit=LONGEST_FORM,
+            answers=_SAID,
+            documented=False,
+        ),
+        Route(
+            method="GET",
+            path=f"{SUBSCRIPTION}{{key}}",
+            permission=BY_KEY,
+            handler=subscribing.show,
+            summary="Ask whether a subscription is wanted.",
+            answers=_SAID,
+            documented=False,
+            any_query=True,
+        ),
+        *(
+            Route(
+                method="POST",
+                path=f"{SUBSCRIPTION}{{key}}{what}",
+                permission=BY_KEY,
+                handler=handler,
+                summary=f"{word} a subscription to a status page.",
+                raw=True,
+                accepts=form,
+                body_limit=LONGEST_FORM,
+                answers=_SAID,
+                documented=False,
+                any_query=True,
+            )
+            for what, handler, word in changes
+        ),
+    ]
+
+
+def status_page_routes(pages: StatusPages, subscribing: Subscribing) -> list[Route]:
     """Return the routes of status pages."""
     return [
+        *_of_subscribers(subscribing),
         Route(
             method="GET",
             path=f"{USER}/status-page",

@@ -35,6 +35,7 @@ from everwatch.api.services import Services
 from everwatch.api.signals import Signals
 from everwatch.api.silences import Silences
 from everwatch.api.status_pages import StatusPages
+from everwatch.api.subscribing import Subscribing
 from everwatch.api.system import Installation
 from everwatch.api.tasks import Tasks
 from everwatch.api.token_routes import TokenRoutes
@@ -60,6 +61,9 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
     trying = Trying(services.database, services.trials, services.secrets, services.clock)
     signals = Signals(services.commands, services.ping_keys, services.clock)
     logins = LoginRoutes(services.tokens, services.logins, services.records, services.access_topic, services.clock)
+    subscribing = Subscribing(
+        services.status_pages, services.ping_keys, services.records, services.incidents_topic, services.clock
+    )
     found = [
         *user_routes(users),
         *monitor_routes(monitors, Facets(services.database), Validating(services.clock), trying),
@@ -75,7 +79,7 @@ def routes(services: Services, system: Installation, pages: StatusPages) -> list
             Silences(services.alerts, services.database, services.records, services.incidents_topic, services.clock)
         ),
         *badge_routes(Badges(services.database, services.ping_keys, services.clock)),
-        *status_page_routes(pages),
+        *status_page_routes(pages, subscribing),
         *signal_routes(signals),
         *live_routes(services.live),
         *job_routes(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),

@@ -45,7 +45,12 @@ def silence(
     Examples: `everwatch notify silence --target db.example --for 2h --reason "new disks"`
     · `everwatch notify silence --label team=shop --at 2026-12-01T22:00:00Z --for 4h`
     """
-    match = Selector(user, plan, kind, target, pairs_of("--label", "KEY=VALUE", label or []))
+    labels = pairs_of("--label", "KEY=VALUE", label or [])
+    given = {"user": user, "plan": plan, "kind": kind, "target": target, "label": labels}
+    try:
+        match = msgspec.convert(given, type=Selector)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"The selector is wrong: {error}.") from None
     if match.is_empty:
         raise SettingsError("Name what to silence: --user, --plan, --kind, --target or --label.")
     length_ms = duration_of("--for", duration)

@@ -131,7 +131,15 @@ def mail_of(relay: Relay, address: EmailAddress, message: Message) -> EmailMessa
     # RFC 3834: no out-of-office replies
     mail["Auto-Submitted"] = "auto-generated"
     text = "\n".join(lines_of(message, with_user=not message.user_id))
-    mail.set_content(f"{text}\n\n-- \nEverwatch, route {message.route}\n")
+    if not message.to:
+        mail.set_content(f"{text}\n\n-- \nEverwatch, route {message.route}\n")
+        return mail
+    if message.link:
+        # RFC 8058: mail programs end a subscription with one click
+        mail["List-Unsubscribe"] = f"<{message.link}/end>"
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        text += f"\n\n-- \nTo get no more of these: {message.link}"
+    mail.set_content(f"{text}\n")
     return mail
 
 

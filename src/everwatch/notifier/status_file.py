@@ -49,7 +49,7 @@ class Notice(NamedTuple):
 class OperatorPage(NamedTuple):
     """A status page of operators. ``logo``: a data URI, "" for none; ``url``: where the logo leads.
 
-    ``domain``: the host at which it is the only page; "" for none.
+    ``domain``: the host at which it is the only page; "" for none. ``subscribe``: visitors may ask for mail.
     """
 
     slug: str
@@ -61,6 +61,7 @@ class OperatorPage(NamedTuple):
     about: str = ""
     maintenance: Sequence[Announcement] = ()
     notices: Sequence[Notice] = ()
+    subscribe: bool = False
 
 
 class _MaintenanceInput(
@@ -88,6 +89,7 @@ class _PageInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     about: Text = ""
     maintenance: Annotated[list[_MaintenanceInput], Meta(max_length=50)] = []
     notices: Annotated[list[_NoticeInput], Meta(max_length=50)] = []
+    subscribe: bool = False
 
 
 class _StatusFileInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -159,6 +161,8 @@ def pages_of(data: bytes, path: Path) -> dict[str, OperatorPage]:
         if each.domain in domains:
             raise WrongPages(f"{place}: another page has the domain {each.domain}")
         domains |= {each.domain} - {""}
+        if each.subscribe and not each.domain:
+            raise WrongPages(f"{place}: subscribe takes a domain, which the links in mails lead to")
         if each.match.is_empty:
             raise WrongPages(f"{place}: match names at least one of user, plan, kind, target and label")
         if each.match.target.startswith("*."):
@@ -183,6 +187,7 @@ def _page(given: _PageInput, path: Path, place: str) -> OperatorPage:
         given.about,
         sorted(announced, key=lambda each: each.begin),
         sorted((Notice(each.title, _ms(each.at), each.text) for each in given.notices), key=lambda each: -each.at),
+        given.subscribe,
     )
 
 

@@ -1,0 +1,108 @@
+"""Visitors of operators' status pages who want news by mail: a form, a link to confirm, and an end with one click.
+
+Links in mails lead to the domain that the file of pages names, never to a host that a request brought. A link that is
+opened changes nothing (mail scanners open them): its page has a button.
+"""
+
+from urllib.parse import parse_qs
+
+from everwatch.api.console_routes import PAGE_HEADERS
+from everwatch.api.pinging import PingKeys
+from everwatch.api.problems import Problem
+from everwatch.api.rate_limiting import RateLimiter
+from everwatch.api.routing import Answer, Call
+from everwatch.api.status_drawing import STYLE_SOURCE, said_page
+from everwatch.api.token_routes import RecordSender
+from everwatch.core.clock import Clock
+from everwatch.kinds.protocol import FieldError
+from everwatch.notifier.addresses import EmailAddress
+from everwatch.notifier.incident_requests import (
+    IncidentRequest,
+    SubscriptionConfirmed,
+    SubscriptionEnded,
+    SubscriptionRequest,
+    encode_request,
+)
+from everwatch.notifier.status_file import OperatorPage, StatusPagesFile
+
+SUBSCRIBE, SUBSCRIPTION = "/subscribe", "/subscription/"
+LONGEST_FORM = 4_096
+PER_MIN = 10
+"""Addresses that may be entered from one place in a minute, at each API process."""
+_HTML = "text/html; charset=utf-8"
+_POLICY = f"default-src 'none'; style-src {STYLE_SOURCE}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+_HEADERS = {
+    **PAGE_HEADERS,
+    "Content-Security-Policy": _POLICY,
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Subscribing:
+    """Handlers of subscriptions."""
+
+    def __init__(self, pages: StatusPagesFile, keys: PingKeys, records: RecordSender, topic: str, clock: Clock) -> None:
+        self._pages = pages
+        self._keys = keys
+        self._records = records
+        self._topic = topic
+        self._clock = clock
+        self._limiter = RateLimiter(PER_MIN)
+
+    async def subscribe(self, call: Call, body: bytes) -> Answer:
+        page = self._pages.at(call.headers.get("Host", ""))
+        if page is None or not page.subscribe:
+            raise _unknown()
+        forwarded = call.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
+        allowance = self._limiter.take(forwarded[:64] or call.address, self._clock.monotonic_s())
+        if allowance is not None and allowance.retry_in_s:
+            return _said(page, "Too many addresses were entered from here: wait a minute.", status=429)
+        try:
+            fields = parse_qs(body.decode(), max_num_fields=5)
+            email = EmailAddress(to=fields.get("email", [""])[0].strip()).to
+        except (ValueError, FieldError):
+            return _said(page, "This is not an e-mail address such as ada@example.com.", status=422)
+        key = self._keys.subscription_key_of(page.slug, email)
+        link = f"https://{page.domain}{SUBSCRIPTION}{key}"
+        await self._send(email, SubscriptionRequest(page.slug, email, page.title, link))
+        # the same for every address: nobody learns here who subscribes
+        return _said(page, "Look into your mailbox: a link there begins the subscription.")
+
+    async def show(self, call: Call) -> Answer:
+        page, _ = self._named(call)
+        return _said(
+            page,
+            f"News of {page.title} by mail",
+            (f"{call.raw_path}/confirm", "Send me news"),
+            (f"{call.raw_path}/end", "Send me none"),
+        )
+
+    async def confirm(self, call: Call, _: bytes) -> Answer:
+        page, email = self._named(call)
+        link = f"https://{page.domain}{SUBSCRIPTION}{call.path['key']}"
+        await self._send(email, SubscriptionConfirmed(page.slug, email, link))
+        return _said(page, "You get mail when something on this page is down, and when it works again.")
+
+    async def end(self, call: Call, _: bytes) -> Answer:
+        page, email = self._named(call)
+        await self._send(email, SubscriptionEnded(page.slug, email))
+        return _said(page, "No more mail is sent to you.")
+
+    async def _send(self, email: str, request: IncidentRequest) -> None:
+        await self._records.send(self._topic, email.casefold().encode(), encode_request(request))
+
+    def _named(self, call: Call) -> tuple[OperatorPage, str]:
+        found = self._keys.subscription_of(call.path["key"])
+        page = self._pages.current.get(found[0]) if found is not None else None
+        if found is None or page is None:
+            raise _unknown()
+        return page, found[1]
+
+
+def _said(page: OperatorPage, text: str, *buttons: tuple[str, str], status: int = 200) -> Answer:
+    return Answer(said_page(page, text, buttons), status, _HEADERS, _HTML)
+
+
+def _unknown() -> Problem:
+    return Problem(404, "not_found", "There is no such subscription: the link is wrong, or its page has gone.")

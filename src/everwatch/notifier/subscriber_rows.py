@@ -1,0 +1,96 @@
+"""Rows of subscribers of operators' status pages, and of what they were told."""
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from sqlalchemy import Dialect, and_, delete, select
+
+from everwatch.notifier.alerts import derived_id
+from everwatch.notifier.rows import Rows, chunks
+from everwatch.notifier.tables import status_announced, status_subscribers
+from everwatch.store.bulk_statements import storable, upsert
+
+_subscriber = status_subscribers.c
+_announced = status_announced.c
+
+
+class Subscriber(NamedTuple):
+    """An address that asked for news of a page; ``confirmed_at`` 0: nobody has confirmed it.
+
+    ``unsubscribe``: the page that ends it.
+    """
+
+    subscriber_id: str
+    slug: str
+    email: str
+    unsubscribe: str
+    asked_at: int
+    confirmed_at: int
+
+
+class Announced(NamedTuple):
+    """An incident that subscribers of a page were told of, under this name."""
+
+    slug: str
+    incident_id: str
+    name: str
+    opened_at: int
+
+
+class SubscriberStatements:
+    """Statements of ``SubscriberRows`` that are run with many rows, compiled once."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.put = upsert(status_subscribers, dialect)
+        self.announce = upsert(status_announced, dialect)
+
+
+class SubscriberRows(Rows):
+    """Subscribers and what they were told."""
+
+    _subscribers: SubscriberStatements
+
+    def subscriber(self, subscriber_id: str) -> Subscriber | None:
+        """Return a subscriber by its id."""
+        row = self._connection.execute(
+            select(*_subscriber).where(_subscriber.subscriber_id == subscriber_id)
+        ).one_or_none()
+        return None if row is None else Subscriber(*row)
+
+    def put_subscriber(self, subscriber: Subscriber) -> None:
+        """Store a subscriber in place of what was known of the address."""
+        self._subscribers.put.run(self._connection, [tuple(map(storable, subscriber))])
+
+    def delete_subscriber(self, subscriber_id: str) -> None:
+        """Forget a subscriber."""
+        self._connection.execute(delete(status_subscribers).where(_subscriber.subscriber_id == subscriber_id))
+
+    def subscribers(self, slug: str) -> list[Subscriber]:
+        """Return the subscribers of a page that are confirmed."""
+        statement = select(*_subscriber).where(_subscriber.slug == slug, _subscriber.confirmed_at > 0)
+        return [Subscriber(*row) for row in self._connection.execute(statement.order_by(_subscriber.subscriber_id))]
+
+    def trim_subscribers(self, before: int) -> None:
+        """Forget addresses that were asked before an instant and never confirmed."""
+        never = and_(_subscriber.confirmed_at == 0, _subscriber.asked_at < before)
+        self._connection.execute(delete(status_subscribers).where(never))
+
+    def announced(self, slug: str) -> list[Announced]:
+        """Return the incidents that subscribers of a page were told of, and not yet that they are over; locked."""
+        statement = select(*_announced).where(_announced.slug == slug).order_by(_announced.incident_id)
+        return [Announced(*row) for row in self._connection.execute(statement.with_for_update())]
+
+    def put_announced(self, told: Iterable[Announced]) -> None:
+        """Note that subscribers were told of incidents."""
+        self._subscribers.announce.run(self._connection, [tuple(map(storable, each)) for each in sorted(told)])
+
+    def delete_announced(self, slug: str, incident_ids: Collection[str]) -> None:
+        """Note that subscribers were told that incidents are over."""
+        for some in chunks(incident_ids):
+            these = and_(_announced.slug == slug, _announced.incident_id.in_(some))
+            self._connection.execute(delete(status_announced).where(these))
+
+
+def subscriber_id_of(slug: str, email: str) -> str:
+    """Return the id of an address that subscribes to a page."""
+    return derived_id("subscriber", slug, email.casefold())

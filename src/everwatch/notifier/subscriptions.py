@@ -1,0 +1,163 @@
+"""News of operators' status pages by mail, to addresses that somebody has confirmed.
+
+An address that was entered gets one mail with a link, and nothing else until the link's page was sent back. What
+subscribers are told is what a page shows: which of its monitors is down, since when, and that it is over.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from everwatch.notifier.addresses import EmailAddress
+from everwatch.notifier.alerts import Message, derived_id
+from everwatch.notifier.composing import new_delivery
+from everwatch.notifier.delivery_rows import Delivery
+from everwatch.notifier.incident_requests import SubscriptionConfirmed, SubscriptionEnded, SubscriptionRequest
+from everwatch.notifier.incidents import Incident, Phase
+from everwatch.notifier.routes import Audience, Doubt, Match, Route, channel_id_of
+from everwatch.notifier.status_file import OperatorPage
+from everwatch.notifier.storage import Storage, Work
+from everwatch.notifier.subscriber_rows import Announced, Subscriber, subscriber_id_of
+from everwatch.notifier.timing import Timing
+from everwatch.notifier.wording import instant
+from everwatch.plans.placeholders import Given
+from everwatch.schedule.duration import DAY_MS, HOUR_MS, MINUTE_MS
+
+PREFIX = "status:"
+"""How the routes of pages are called; those of the rules have no colon."""
+OPEN_FOR_MS = 2 * MINUTE_MS
+"""What is over sooner is no news."""
+ASK_AGAIN_MS = HOUR_MS
+KEPT_UNCONFIRMED_MS = 7 * DAY_MS
+MOST_LINES = 30
+_PAGE = 1_000
+_HIDDEN = ("status", "hidden")
+
+
+def news_route(name: str, email: str) -> Route:
+    """Return the route by which a page's mail goes to one address."""
+    target = {"to": email}
+    return Route(
+        name, Audience.OPERATORS, "email", target, Match(), Timing(0, 0, 0, 0, None, None), False, Doubt.RESEND
+    )
+
+
+def take_subscription(
+    work: Work, request: SubscriptionRequest | SubscriptionConfirmed | SubscriptionEnded, now: int
+) -> None:
+    """Do what a visitor of a page asked for."""
+    subscriber_id = subscriber_id_of(request.slug, request.email)
+    held = work.subscriber(subscriber_id)
+    match request:
+        case SubscriptionEnded():
+            work.delete_subscriber(subscriber_id)
+        case SubscriptionConfirmed():
+            if held is None or not held.confirmed_at:
+                asked_at = held.asked_at if held is not None else now
+                work.put_subscriber(Subscriber(subscriber_id, request.slug, request.email, request.link, asked_at, now))
+        case SubscriptionRequest():
+            if held is not None and (held.confirmed_at or now - held.asked_at < ASK_AGAIN_MS):
+                return  # an address is asked once an hour, whoever enters it how often
+            work.put_subscriber(Subscriber(subscriber_id, request.slug, request.email, "", now, 0))
+            lines = (
+                f"This address was entered for news of {request.title}.",
+                f"To get them, open {request.link}. Without that nothing more is sent to it.",
+            )
+            message = Message(
+                derived_id("subscription", subscriber_id, now),
+                PREFIX + request.slug,
+                "",
+                now,
+                (),
+                to=request.email,
+                title=f"Confirm your subscription: {request.title}",
+                lines=lines,
+            )
+            work.put_deliveries([_delivery(message, now)])
+
+
+def tell_subscribers(storage: Storage, pages: Mapping[str, OperatorPage], now: int) -> None:
+    """Tell subscribers of pages what is down now, and what is over. A transaction for each page."""
+    for page in pages.values():
+        with storage.begin() as work:
+            _tell(work, page, now)
+
+
+def forget_unconfirmed(storage: Storage, now: int) -> None:
+    """Forget addresses that were never confirmed."""
+    with storage.begin() as work:
+        work.trim_subscribers(now - KEPT_UNCONFIRMED_MS)
+
+
+def _tell(work: Work, page: OperatorPage, now: int) -> None:
+    subscribers = work.subscribers(page.slug)
+    told = {each.incident_id: each for each in work.announced(page.slug)}
+    if not subscribers:
+        # who subscribes later is not told of the end of what was never told
+        work.delete_announced(page.slug, list(told))
+        return
+    begun, is_open = [], set()
+    for incident, name in _open(work, page):
+        is_open.add(incident.incident_id)
+        if incident.incident_id not in told and _is_news(incident, now):
+            begun.append(Announced(page.slug, incident.incident_id, name, incident.opened_at))
+    over = [each for key, each in told.items() if key not in is_open]
+    if not begun and not over:
+        return
+    lines = [f"{each.name} is down since {instant(each.opened_at)}." for each in begun]
+    lines += [f"{each.name} works again; it was down since {instant(each.opened_at)}." for each in over]
+    more = len(lines) - MOST_LINES
+    title = lines[0].partition(" since ")[0].partition(";")[0] if len(lines) == 1 else _counted(len(begun), len(over))
+    shown = (*lines[:MOST_LINES], *((f"… and {more} more",) if more > 0 else ()), f"https://{page.domain}/")
+    of = derived_id(*sorted(each.incident_id for each in begun), "over", *sorted(each.incident_id for each in over))
+    given_up = work.disabled_channels([""])
+    for each in subscribers:
+        address = EmailAddress(to=each.email)
+        if channel_id_of(news_route(PREFIX + page.slug, each.email), None, address) in given_up:
+            continue
+        message = Message(
+            derived_id("news", each.subscriber_id, of),
+            PREFIX + page.slug,
+            "",
+            now,
+            (),
+            to=each.email,
+            title=f"{page.title}: {title}",
+            lines=shown,
+            link=each.unsubscribe,
+        )
+        work.put_deliveries([_delivery(message, now)])
+    work.put_announced(begun)
+    work.delete_announced(page.slug, [each.incident_id for each in over])
+
+
+def _open(work: Work, page: OperatorPage) -> Iterator[tuple[Incident, str]]:
+    """Yield the open incidents of a page's monitors, and what they are called there."""
+    after = "", ""
+    while found := work.open_incidents_after(after, _PAGE):
+        after = found[-1][1].user_id, found[-1][1].monitor_id
+        users = work.users({each.user_id for _, each in found})
+        for _, each in found:
+            given = users.get(each.user_id)
+            plan = given.plan if given is not None else ""
+            if page.match.matches(each.user_id, plan, each.monitor_kind, each.target, each.labels):
+                yield each, _name(each, given)
+
+
+def _is_news(incident: Incident, now: int) -> bool:
+    is_shown = incident.labels.get(_HIDDEN[0]) != _HIDDEN[1]
+    return incident.phase is Phase.OPEN and incident.told and is_shown and now - incident.opened_at >= OPEN_FOR_MS
+
+
+def _name(incident: Incident, given: Given | None) -> str:
+    """Return what a page calls a monitor, as far as the notifier knows it: its group, else its user, and its id."""
+    user = given.attributes.get("name") if given is not None else None
+    return f"{incident.labels.get('group') or user or incident.user_id}: {incident.monitor_id}"
+
+
+def _counted(begun: int, over: int) -> str:
+    words = [f"{begun} down"] if begun else []
+    return ", ".join([*words, f"{over} work again"] if over else words)
+
+
+def _delivery(message: Message, now: int) -> Delivery:
+    route = news_route(message.route, message.to)
+    return new_delivery(route, f"{message.route}\x1f{subscriber_id_of(message.route, message.to)}", None, message, now)

@@ -1,0 +1,201 @@
+"""News of operators' status pages by mail: entered, confirmed, told, ended."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support.api import Answered, Api, api
+from support.notifying import MAIL, MINUTE, RULES, Notifying, transition
+
+from everwatch.api.subscribing import PER_MIN
+from everwatch.core.config import Settings
+from everwatch.notifier.addresses import EmailAddress
+from everwatch.notifier.alerts import Message
+from everwatch.notifier.routes import Relay
+from everwatch.notifier.senders.mail import mail_of
+from everwatch.notifier.senders.outcome import Outcome, Verdict
+from everwatch.notifier.status_file import StatusPagesFile
+from everwatch.notifier.subscriptions import KEPT_UNCONFIRMED_MS, forget_unconfirmed, tell_subscribers
+
+FILE = """
+[[pages]]
+slug = "shops"
+title = "Our shops"
+domain = "status.example.com"
+subscribe = true
+match = { label = { public = "yes" } }
+
+[[pages]]
+slug = "quiet"
+title = "Quiet"
+domain = "quiet.example.com"
+match = { kind = "http" }
+"""
+HOST, ADA = "status.example.com", "ada@example.org"
+OPERATORS_ONLY = RULES.replace(
+    'email = { to = "{{user.attributes.email}}" }', 'webhook = { url = "https://u.example/" }'
+)
+PUBLIC = {"labels": {"public": "yes"}}
+
+
+class Site:
+    """The page, its notifier, and a visitor."""
+
+    def __init__(self, server: Api, notifying: Notifying, pages: StatusPagesFile) -> None:
+        self.server = server
+        self.notifying = notifying
+        self.pages = pages
+
+    async def enter(self, email: str, host: str = HOST) -> Answered:
+        """Enter an address in the page's form."""
+        body = f"email={email.replace('@', '%40')}".encode()
+        kind = "application/x-www-form-urlencoded"
+        answered = await self.server.call("POST", "/subscribe", token=None, body=body, Host=host, Content_Type=kind)
+        await self.notifying.work()
+        return answered
+
+    async def post(self, path: str) -> Answered:
+        body = b"List-Unsubscribe=One-Click"
+        answered = await self.server.call("POST", path, token=None, body=body, Host=HOST)
+        await self.notifying.work()
+        return answered
+
+    def mails(self, to: str = ADA) -> list[Message]:
+        """The mails that an address got."""
+        return [m for a, m in self.notifying.receiver.got if isinstance(a, MAIL) and a.to == to]
+
+    def link(self, to: str = ADA) -> str:
+        """The path of the link in the first mail."""
+        found = re.search(r"https://status\.example\.com(/subscription/\S+)\. ", " ".join(self.mails(to)[0].lines))
+        assert found
+        return found[1]
+
+    async def subscribed(self, to: str = ADA) -> str:
+        await self.enter(to)
+        path = self.link(to)
+        assert (await self.post(f"{path}/confirm")).status == 200
+        return path
+
+    async def later(self, ms: int) -> None:
+        """Let time pass, and tell subscribers what there is to tell."""
+        self.notifying.clock.advance(ms)
+        self.notifying.plan()
+        pages = {slug: page for slug, page in self.pages.current.items() if page.subscribe}
+        tell_subscribers(self.notifying.storage, pages, self.notifying.clock.now_ms())
+        await self.notifying.work()
+
+
+@pytest.fixture
+async def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+    file = tmp_path / "status.toml"
+    file.write_text(FILE)
+    pages = StatusPagesFile(file)
+    monkeypatch.setattr("support.api.StatusPagesFile", lambda _: pages)
+    notifying = Notifying(Settings(data_dir=tmp_path), rules=OPERATORS_ONLY)
+    for user in ("ann", "bob"):
+        notifying.sign_up(user, name=f"{user.title()} Ltd")
+    async with api() as running:
+        running.clock.advance(notifying.clock.now_ms() - running.clock.now_ms())
+        running.storage, running.take_incidents = notifying.storage, notifying.ask
+        yield Site(running, notifying, pages)
+    notifying.close()
+
+
+async def test_an_address_gets_one_link_and_nothing_else_until_it_is_confirmed(site: Site) -> None:
+    assert b"Look into your mailbox" in (await site.enter(ADA)).data
+    await site.enter(ADA)
+    assert [each.title for each in site.mails()] == ["Confirm your subscription: Our shops"]
+    site.notifying.tell(transition("up", "down", 1, "ann", **PUBLIC))
+    await site.later(10 * MINUTE)
+    assert len(site.mails()) == 1
+    shown = await site.server.call("GET", site.link(), token=None, Host=HOST)
+    assert b"Send me news" in shown.data
+    await site.later(10 * MINUTE)
+    assert len(site.mails()) == 1, "opening the link changes nothing"
+
+
+async def test_a_subscriber_is_told_what_is_down_and_that_it_is_over_once(site: Site) -> None:
+    await site.subscribed()
+    await site.subscribed("eve@example.org")
+    site.notifying.tell(
+        transition("up", "down", 1, "ann", reason="refused by db.inner", **PUBLIC),
+        transition("up", "down", 1, "bob"),
+        transition("up", "down", 1, "bob", "kept", labels={"public": "yes", "status": "hidden"}),
+    )
+    await site.later(30_000)
+    assert len(site.mails()) == 1, "it may be over in a moment"
+    for _ in range(3):
+        await site.later(2 * MINUTE)
+    told = site.mails()[1]
+    assert told.title == "Our shops: Ann Ltd: shop is down"
+    assert [each.title for each in site.mails("eve@example.org")[1:]] == [told.title]
+    assert "inner" not in str(told.lines)
+    assert "shop.example" not in str(told.lines)
+    site.notifying.tell(transition("down", "up", 600, "ann", **PUBLIC))
+    for _ in range(3):
+        await site.later(5 * MINUTE)
+    assert [each.title for each in site.mails()[2:]] == ["Our shops: Ann Ltd: shop works again"]
+
+
+async def test_many_changes_are_one_mail(site: Site) -> None:
+    await site.subscribed()
+    for n in range(40):
+        site.notifying.tell(transition("up", "down", 1, "ann", f"m-{n}", target="", **PUBLIC))
+    await site.later(5 * MINUTE)
+    assert site.mails()[-1].title == "Our shops: 40 down"
+    assert len(site.mails()) == 2
+    assert site.mails()[-1].lines[-2:] == ("… and 10 more", "https://status.example.com/")
+
+
+async def test_one_click_ends_it_and_the_address_is_forgotten(site: Site) -> None:
+    path = await site.subscribed()
+    site.notifying.tell(transition("up", "down", 1, "ann", **PUBLIC))
+    await site.later(5 * MINUTE)
+    mail = mail_of(Relay("h", 25, "none", "alerts@example.com"), EmailAddress(to=ADA), site.mails()[-1])
+    assert mail["List-Unsubscribe"] == f"<https://status.example.com{path}/end>"
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert (await site.post(f"{path}/end")).status == 200
+    site.notifying.tell(transition("down", "up", 600, "ann", **PUBLIC))
+    await site.later(10 * MINUTE)
+    assert len(site.mails()) == 2
+    with site.notifying.storage.look() as work:
+        assert work.subscribers("shops") == []
+
+
+async def test_an_address_that_is_gone_gets_nothing_more(site: Site) -> None:
+    await site.subscribed()
+    site.notifying.receiver.answers = lambda *_: Outcome(Verdict.GONE, "550 no such mailbox")
+    site.notifying.tell(transition("up", "down", 1, "ann", **PUBLIC))
+    await site.later(5 * MINUTE)
+    count = len(site.mails())
+    site.notifying.tell(transition("down", "up", 600, "ann", **PUBLIC))
+    await site.later(10 * MINUTE)
+    assert len(site.mails()) == count
+
+
+async def test_what_is_no_address_or_no_page_or_too_much_is_refused(site: Site) -> None:
+    for email in ("ada", "ada@example.org%0d%0aBcc:eve@example.org", ""):
+        assert (await site.enter(email)).status == 422
+    assert (await site.enter(ADA, "quiet.example.com")).status == 404
+    assert (await site.enter(ADA, "localhost")).status == 404
+    assert (await site.server.call("GET", "/subscription/a.b", token=None)).status == 404
+    assert (await site.post("/subscription/a.b/confirm")).status == 404
+    statuses = [(await site.enter(f"a{n}@example.org")).status for n in range(PER_MIN + 1)]
+    assert statuses[-1] == 429
+
+
+async def test_an_address_that_nobody_confirms_is_forgotten(site: Site) -> None:
+    await site.enter(ADA)
+    forget_unconfirmed(site.notifying.storage, site.notifying.clock.now_ms() + KEPT_UNCONFIRMED_MS + 1)
+    site.notifying.clock.advance(1)
+    await site.enter(ADA)
+    assert len(site.mails()) == 2
+
+
+async def test_the_form_is_on_the_page_at_its_domain_alone(site: Site) -> None:
+    at_domain = await site.server.call("GET", "/", token=None, Host=HOST)
+    assert b'action="/subscribe"' in at_domain.data
+    assert "form-action 'self'" in at_domain.headers["Content-Security-Policy"]
+    assert b"<form" not in (await site.server.call("GET", "/status/shops", token=None)).data
+    assert b"<form" not in (await site.server.call("GET", "/", token=None, Host="quiet.example.com")).data
