@@ -145,6 +145,15 @@ def test_the_documented_rights_are_those_that_are_looked_for(process: ProcessRol
     assert f"| {' | '.join(columns)} |" in documented
 
 
+@pytest.mark.parametrize("process", ProcessRole)
+def test_the_prefix_of_a_tenant_covers_all_rights_of_its_processes_and_none_of_another_tenant(
+    process: ProcessRole,
+) -> None:
+    acme, globex = (load_settings(topic_prefix=f"{name}.") for name in ("acme", "globex"))
+    assert {right.name.startswith("acme.") for right in rights_of(process, acme)} == {True}
+    assert {right.name.startswith("acme.") for right in rights_of(process, globex)} == {False}
+
+
 def test_what_librdkafka_tells_only_in_its_log_is_heard_at_every_log_level(monkeypatch: pytest.MonkeyPatch) -> None:
     class HangsUp(socketserver.BaseRequestHandler):
         def handle(self) -> None:

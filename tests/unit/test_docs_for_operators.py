@@ -65,7 +65,9 @@ def _is_command(words: list[str]) -> bool:
         if first is None or not hasattr(command, "resolve_command"):
             break
         before, words = words[:first], words[first:]
-        if {word.partition("=")[0] for word in before} - options or words[0] not in command.commands:
+        if {word.partition("=")[0] for word in before} - options:
+            return False
+        if words[0] not in command.commands:
             return False
         context = command.make_context("everwatch", [], resilient_parsing=True)
         _, command, words = command.resolve_command(context, words)
