@@ -117,10 +117,10 @@ def all_or_rebuilt() -> Iterator[None]:
 class Writing:
     """A unit of work: it reads its own changes; nothing is written before ``finish()``.
 
-    When it is finished, what it sent besides (transitions, say) is acknowledged by the broker and each partition's
-    changelog records are committed, in one transaction, first; then the local store is written, together with the
-    changelog offset: local state is never ahead of the changelog, so an input that is processed again after a crash
-    does again all that was not durable.
+    ``finish()`` goes in this order: 1. what was sent besides (transitions, say) is acknowledged by the broker;
+    2. the changelog records of each partition are committed, a transaction for each; 3. the local store is written,
+    together with the changelog offset. So local state is never ahead of the changelog, nor the changelog ahead of the
+    transitions: an input that is processed again after a crash does again all that was not durable.
     """
 
     def __init__(self, store: Store, outbox: Outbox, logs: PartitionLogs, partitions: OwnedPartitions) -> None:
@@ -260,11 +260,12 @@ class Writing:
         """
         changed = [partition for partition, changes in self._entries.items() if changes]
         try:
+            # an input that is read again after a crash finds a committed change done, and sends nothing of it again
+            await self._outbox.delivered()
             for partition in changed:
                 if partition not in self.commits:
                     self.send(partition)
                     await asyncio.sleep(0)
-            await self._outbox.delivered()
             offsets = await asyncio.gather(*(self.commits[partition] for partition in changed))
             for partition in changed:
                 self.owned(partition)

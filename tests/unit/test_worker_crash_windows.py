@@ -77,6 +77,30 @@ async def test_executors_drop_no_tick_of_a_monitor_whose_end_is_not_durable(
         assert len(broker.pairs[TOPICS.cancellations]) == 1
 
 
+async def test_a_change_whose_transition_is_lost_is_made_again_and_told(
+    broker: Broker, clock: SettableClock, tmp_path: Path
+) -> None:
+    async with worker(broker, tmp_path, clock) as life:
+        await known(life, "ann")
+        await life.tick_to(START + 2_000)
+        written = len(broker.pairs[CHANGELOG])
+        broker.held.add(TOPICS.transitions)
+        broker.take(TOPICS.commands, {"user_id": "ann", "monitor_id": "m", "command": "pause"})
+        await until("the transition is sent", lambda: broker.queued(TOPICS.transitions))
+        # what could be committed meanwhile would be by now
+        for _ in range(20):
+            await asyncio.to_thread(lambda: None)
+        assert len(broker.pairs[CHANGELOG]) == written
+        broker.loses = lambda sent: sent.topic == TOPICS.transitions
+        broker.held.clear()
+        await crashed(life)
+        assert not broker.pairs[TOPICS.transitions]
+    broker.loses = lambda sent: False
+    async with worker(broker, tmp_path, clock):
+        await until("the command is acknowledged", lambda: broker.is_acknowledged(TOPICS.commands))
+        assert len(broker.pairs[TOPICS.transitions]) == 1
+
+
 # --- between durable and known ----------------------------------------------------------------------------------------
 
 
