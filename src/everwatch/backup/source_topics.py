@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from threading import Event
+from typing import TypeVar
 
 from confluent_kafka import Consumer
 
@@ -10,6 +12,7 @@ from everwatch.backup.record_file import RecordWriter, StoredRecord
 from everwatch.backup.stages import Stages
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
@@ -27,6 +30,25 @@ COMPACTED = frozenset({"monitors_changelog", "access", "jobs"})
 _OWN = frozenset(WHOLE)
 
 Keep = Callable[[Record], bool]
+Value = TypeVar("Value")
+PATIENCE_S = 60.0
+PAUSE_S = 0.5
+
+
+def patiently(call: Callable[[], Value], clock: Clock) -> Value:
+    """Call again while no broker answers: a cluster that is new takes a while to have leaders and group coordinators.
+
+    Raises BrokerUnavailable after ``PATIENCE_S``.
+    """
+    deadline_s = clock.monotonic_s() + PATIENCE_S
+    pause = Event()
+    while True:
+        try:
+            return call()
+        except BrokerUnavailable:
+            if clock.monotonic_s() >= deadline_s:
+                raise
+        pause.wait(PAUSE_S)
 
 
 class SourceTopics:
@@ -47,10 +69,20 @@ class SourceTopics:
         return [ReaderOffsets("worker", worker), ReaderOffsets("executor", executor)]
 
     def bounds(self, name: str) -> dict[int, range]:
-        """Return the offsets that each partition holds now, without transactions under way."""
-        numbers = range(self._settings.partitions)
-        found = bounds_of(self._admin, [(self.names[name], number) for number in numbers])
-        return {number: found[self.names[name], number] for number in numbers}
+        """Return the offsets that each partition holds now, without transactions under way.
+
+        Waits for partitions that have no leader yet, as those of a topic that was just made. Raises BrokerUnavailable.
+        """
+        topic = self.names[name]
+        wanted = [(topic, number) for number in range(self._settings.partitions)]
+
+        def look() -> dict[int, range]:
+            found = bounds_of(self._admin, wanted)
+            if missing := [number for _, number in wanted if (topic, number) not in found]:
+                raise BrokerUnavailable(f"Kafka does not tell where topic {topic}, partitions {missing}, end.")
+            return {number: found[topic, number] for _, number in wanted}
+
+        return patiently(look, self._clock)
 
     def copy(
         self,
@@ -87,7 +119,8 @@ class SourceTopics:
 
     def _committed(self, group: str, name: str) -> dict[int, int]:
         topic = self.names[name]
-        return {number: offset for (of, number), offset in committed_of(self._admin, group).items() if of == topic}
+        found = patiently(lambda: committed_of(self._admin, group), self._clock)
+        return {number: offset for (of, number), offset in found.items() if of == topic}
 
     def _consumer(self, **more: object) -> Consumer:
         return self._clients.consumer(f"{self._settings.application}-backup-{self._settings.instance}", **more)
