@@ -38,6 +38,7 @@ BENCHES = {
     "queries": "p95 of what pages ask of a database of 1,000,000 users, on both databases, beside plain statements",
     "retention": "72 simulated hours at 1,000 results/s with a day kept: the size of both databases stays the same",
     "notifier": "the notifier's steps for each CPU second, one outage of 100,000 users, a burst, and 100 SIGKILLs",
+    "backup": "1,000,000 monitors backed up while they run, restored under another prefix, and ticking there",
     "executor": "http probes of one executor for each second of CPU, beside blackbox_exporter",
 }
 # a module cannot have every name

@@ -42,7 +42,7 @@ from everwatch.notifier.dispatch import Dispatcher, Limits, OverHttp
 from everwatch.notifier.intake import build_batch, take_in
 from everwatch.notifier.judging import judge
 from everwatch.notifier.rules_file import rules_of
-from everwatch.notifier.senders.outcome import Outcome as Sent
+from everwatch.notifier.senders.outcome import AttemptOutcome as Sent
 from everwatch.notifier.senders.outcome import Verdict
 from everwatch.notifier.senders.over_http import HttpSender
 from everwatch.notifier.storage import open_existing, open_storage

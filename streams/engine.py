@@ -44,6 +44,7 @@ from streams.state.entry_store import Store
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLogs
 from streams.state.table_examination import TableExaminer
+from streams.state.table_measures import measure_databases, measure_standbys
 from streams.state.timetable_planner import TimetablePlanner
 from streams.state.unit_of_work import Writer, new_monitors_table
 from streams.ticking.agenda_runner import AgendaRunner
@@ -219,6 +220,8 @@ class Engine(Service):
         if self.ready.is_set():
             ASSIGNED.labels(self._topics.monitors_changelog).set(len(self.partitions.owned))
             PRODUCER_QUEUE.set(self.outbox.queued)
+            measure_standbys(self._app.tables, self._app.consumer)
+            measure_databases(self._store())
 
     def end(self, error: BaseException) -> None:
         """End the worker, as a part cannot go on. The next owner of its partitions starts from what is durable."""

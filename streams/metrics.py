@@ -8,18 +8,13 @@ TICKS = Counter("everwatch_ticks", "Ticks that the broker has acknowledged.", ["
 EMITTED_TO = Gauge("everwatch_emitted_to_seconds", "Everything due up to then is emitted, Unix time.", ["partition"])
 LATENESS = Histogram(
     "everwatch_sweep_lateness_seconds",
-    "How long after its step of time a sweep with ticks in it was acknowledged.",
+    "Delay of the broker's acknowledgement of a sweep with ticks behind the instant up to which it emits.",
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 )
 SKIPPED = Counter(
     "everwatch_skipped_ticks",
     "Ticks reported as skipped instead of emitted, by cause: misfire (an outage), refused (by the broker).",
     ["cause"],
-)
-REBALANCE = Histogram(
-    "everwatch_rebalance_seconds",
-    "Duration of rebalances: from the revocation until the assigned partitions emit ticks.",
-    buckets=(0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600),
 )
 MONITORS = Gauge(
     "everwatch_monitors", "Monitors in the timetable, paused ones and tasks of later not counted.", ["partition"]
@@ -29,7 +24,6 @@ UNANSWERED = Gauge(
     "How long ticks have gone out to executors without a single result.",
     ["partition"],
 )
-RECORDS_TAKEN = Counter("everwatch_lane_records", "Records that a batch consumer has taken in.", ["topic"])
 UNDECODABLE = Gauge(
     "everwatch_undecodable_entries",
     "Entries of the table that are passed over, as they cannot be decoded.",
@@ -39,6 +33,10 @@ FOREIGN = Counter("everwatch_foreign_changelog_records", "Changelog records pass
 RECOVERED = Counter("everwatch_recovery_records", "Changelog records read in bulk.")
 RECOVERY_LEFT = Gauge(
     "everwatch_recovery_left_records", "Upper bound of the changelog records that recovery has still to read in bulk."
+)
+STANDBY_LAG = Gauge("everwatch_standby_lag_records", "Changelog records that the standby copies here lack.")
+ROCKSDB = Gauge(
+    "everwatch_rocksdb_bytes", "Bytes of the tables in RocksDB: tables (files on disk), memtables, cache.", ["what"]
 )
 
 

@@ -19,9 +19,9 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import AccessError, BrokerUnavailable, RecordsUnreadable
 from everwatch.kafka.access_errors import refused
 from everwatch.kafka.topics import Topics
-from everwatch.observability.metrics import REBALANCES
+from everwatch.observability.logs import labelled
+from everwatch.observability.rebalances import Rebalances
 from everwatch.rules.changelog_marks import UNREADABLE_REMEDY
-from streams.metrics import REBALANCE
 from streams.state.entry_store import Store
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLogs, PartitionLost
@@ -91,7 +91,6 @@ class Ownership:
         self._partitions, self._logs, self._examiner, self._inputs, self._store = parts
         self._changelog = Topics.of(settings).monitors_changelog
         self._session_timeout_ms = settings.session_timeout_ms
-        self._clock = clock
         # counts rebalances
         self._era = 0
         # held while partitions are opened or closed
@@ -103,8 +102,7 @@ class Ownership:
         self._rejoining = False
         # set while a rebalance is under way: gives up when it does not end
         self._rebalance: asyncio.TimerHandle | None = None
-        # since when partitions of this worker may be without an owner; 0: they are not
-        self._rebalancing_since_s = 0.0
+        self._rebalances = Rebalances("worker", clock)
         # partitions whose changelog has records that this worker lacks and cannot read
         self._unreadable: frozenset[int] = frozenset()
         # how far ticks were emitted when partitions were brought up to date, ms
@@ -120,8 +118,7 @@ class Ownership:
             if not are_stopped:
                 self._let_go()
         self.end_rebalance()
-        self._rebalancing_since_s = self._rebalancing_since_s or self._clock.monotonic_s()
-        REBALANCES.labels("revoked").inc()
+        self._rebalances.revoked()
         patience_s = SESSIONS * self._session_timeout_ms / 1000
         self._rebalance = asyncio.get_running_loop().call_later(patience_s, self._give_up)
 
@@ -137,7 +134,7 @@ class Ownership:
                 logger.warning("of partitions %s the broker has not acknowledged everything in time", sorted(gone))
         self._logs.fence(numbers, generation)
         self.end_rebalance()
-        REBALANCES.labels("assigned").inc()
+        self._rebalances.assigned(is_over=False)
         self._opening = asyncio.create_task(self._open(numbers, self._era), name="opening")
 
     def end_rebalance(self) -> None:
@@ -165,11 +162,6 @@ class Ownership:
         if self._partitions.owned:
             self._partitions.abandon()
             logger.warning("the rebalance does not end; ticks stop until it does")
-
-    def _count_rebalance(self) -> None:
-        if self._rebalancing_since_s:
-            REBALANCE.observe(self._clock.monotonic_s() - self._rebalancing_since_s)
-        self._rebalancing_since_s = 0.0
 
     def why_not_open(self) -> str:
         """Return the reason why this worker does not hold its partitions; "" if it does, or is assigned none."""
@@ -202,7 +194,7 @@ class Ownership:
                 # without the lock: a broker that takes long to say where a topic is acknowledged keeps no hand-over
                 # waiting, and no other topic
                 if opened:
-                    self._count_rebalance()
+                    self._rebalances.over()
                     await self._open_batch_consumers(readable, era)
                 if self._unreadable:
                     self._host.add_future(self._look_again(self._unreadable, era))
@@ -318,7 +310,9 @@ class Ownership:
         if not self._rejoining:
             self._rejoining = True
             logger.warning(
-                "partition %d has another owner; this worker gives up its partitions and joins again", number
+                "partition %d has another owner; this worker gives up its partitions and joins again",
+                number,
+                extra=labelled(partition=number),
             )
             self._host.add_future(self.join_again(self._era))
 

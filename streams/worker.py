@@ -15,7 +15,6 @@ from everwatch.core.errors import FolderInUse
 from everwatch.core.private_files import make_private_folder
 from everwatch.core.process_memory import expect_batches
 from everwatch.processes import Process
-from everwatch.processes.metrics import measure_disk
 from streams.app import App, create_app
 
 logger = logging.getLogger(__name__)
@@ -84,10 +83,9 @@ class Worker(Process):
             self._claim.close()
 
     def measure(self) -> None:
-        """Set the gauges of partitions, producer and disk."""
+        """Set the gauges of partitions, tables and producer."""
         if self._app is not None:
             self._app.engine.measure()
-        measure_disk(self.settings.data_dir)
 
     def _raise_reason(self) -> None:
         assert self._services is not None

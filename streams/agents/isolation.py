@@ -9,6 +9,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.errors import InvalidInput, Unhandled, is_retryable
 from everwatch.kafka.consumed_record import Record
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.observability.logs import labelled
 from everwatch.observability.metrics import POISON
 from streams.outputs.dead_letters import RejectedInputs
 
@@ -79,4 +80,5 @@ class Isolated:
                 len(part),
                 self._topic,
                 exc_info=error,
+                extra=labelled(topic=self._topic),
             )

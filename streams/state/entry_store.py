@@ -24,6 +24,7 @@ from everwatch.encoding.table_records import NO_DATES
 from everwatch.kafka.peek import read_tails
 from everwatch.kafka.topics import DELETIONS_KEPT_MS
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.observability.logs import labelled
 from everwatch.rules.changelog_marks import Mark, decode_mark, digest_of
 from streams.metrics import FOREIGN
 from streams.state.recovery import CatchUp, Change
@@ -32,6 +33,7 @@ from streams.state.time_indexes import CHANGE, DUE, change_key, dates_of_entry, 
 from streams.state.undecodable_entries import Undecodable
 
 logger = logging.getLogger(__name__)
+_FOREIGN_KEY = "the changelog of partition %d has a record under %r, which is no entry's key (logged once a minute)"
 # no user may have this name, nor that of Faust's own entry (``bounds.RESERVED_USERS``)
 WRITTEN_KEY = b"__everwatch\0written__"
 STALE_MS = DELETIONS_KEPT_MS // 2
@@ -312,12 +314,7 @@ class Store(rocksdb.Store):
             if not _is_entrys(key):
                 FOREIGN.inc()
                 if self._quiet.may_say(partition):
-                    logger.error(
-                        "the changelog of partition %d has a record under %r, which is no entry's key (logged once a"
-                        " minute)",
-                        partition,
-                        key,
-                    )
+                    logger.error(_FOREIGN_KEY, partition, key, extra=labelled(partition=partition))
                 continue
             if value is None:
                 delete(key)
@@ -340,7 +337,8 @@ class Store(rocksdb.Store):
         written = database.get(WRITTEN_KEY)
         if written is None or self.clock.now_ms() - _number(written, 0) <= STALE_MS:
             return database
-        logger.warning("the table of partition %d is from long ago and is read anew", partition)
+        about = labelled(partition=partition)
+        logger.warning("the table of partition %d is from long ago and is read anew", partition, extra=about)
         self._dbs[partition] = database
         del database
         self.drop(partition)

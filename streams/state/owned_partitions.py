@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from everwatch.encoding import codec
+from everwatch.observability.logs import labelled
 from streams.metrics import remove_gauges_of
 from streams.state.entry_store import Store, TimetableMark
 from streams.state.owned_partition import OwnedPartition
@@ -84,7 +85,10 @@ class OwnedPartitions:
         if emitted_to <= now + MOST_AHEAD_MS:
             return emitted_to
         logger.warning(
-            "partition %d claims to be %d ms ahead of the clock; going on from now", number, emitted_to - now
+            "partition %d claims to be %d ms ahead of the clock; going on from now",
+            number,
+            emitted_to - now,
+            extra=labelled(partition=number),
         )
         return now
 
@@ -153,7 +157,12 @@ class OwnedPartitions:
             partition.timetable.restore(shelves)
         except Exception as error:
             # it is derived: everything is in the table
-            logger.warning("the timetable put away of partition %d cannot be taken up: %r", partition.number, error)
+            logger.warning(
+                "the timetable put away of partition %d cannot be taken up: %r",
+                partition.number,
+                error,
+                extra=labelled(partition=partition.number),
+            )
             partition.timetable = self._planner.new_timetable(partition.emitted_to)
             return False
         partition.timetable.newest_since = mark.newest_since

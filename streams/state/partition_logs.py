@@ -17,6 +17,7 @@ from everwatch.kafka.process_rights import transactions_of
 from everwatch.kafka.progress import OWNER_HEADER, UNDECODABLE_HEADER
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.transactional_producer import Fenced, Transaction, TransactionalProducer
+from everwatch.observability.logs import labelled
 from everwatch.rules.changelog_marks import Mark
 
 logger = logging.getLogger(__name__)
@@ -236,7 +237,7 @@ class PartitionLogs:
             offsets = await self._in_thread(log.producer.commit, runs)
         except Fenced as error:
             if not log.is_lost:
-                logger.warning("partition %d is lost: %s", log.number, error)
+                logger.warning("partition %d is lost: %s", log.number, error, extra=labelled(partition=log.number))
                 self._discard(log)
                 self._on_lost(log.number)
             raise PartitionLost(f"partition {log.number} went to another worker") from None

@@ -20,6 +20,7 @@ from everwatch.kafka.peek import read_at
 from everwatch.kafka.progress import Noted
 from everwatch.kafka.to_end import read_to_end
 from everwatch.kafka.unreadable_batches import Sieve
+from everwatch.observability.logs import labelled
 from everwatch.rules.changelog_marks import Held, Mark, TableVerdict, digest_of, is_another, judge
 from streams.state.entry_store import Store
 from streams.state.partition_logs import Change
@@ -107,7 +108,9 @@ class TableExaminer:
         for finding in findings:
             if finding.verdict is TableVerdict.OUTDATED:
                 logger.warning(
-                    "the table of partition %d is not of the changelog as it is now and is read anew", finding.number
+                    "the table of partition %d is not of the changelog as it is now and is read anew",
+                    finding.number,
+                    extra=labelled(partition=finding.number),
                 )
                 self._store().drop(finding.number)
             elif finding.verdict is not TableVerdict.FITS:
@@ -126,7 +129,9 @@ class TableExaminer:
         for finding in await self.examine(numbers):
             if finding.verdict is TableVerdict.OUTDATED:
                 logger.warning(
-                    "the copy of partition %d is not of the changelog as it is now and is read anew", finding.number
+                    "the copy of partition %d is not of the changelog as it is now and is read anew",
+                    finding.number,
+                    extra=labelled(partition=finding.number),
                 )
                 self._store().drop(finding.number)
             if finding.verdict in (TableVerdict.FITS, TableVerdict.OUTDATED):
@@ -154,6 +159,7 @@ class TableExaminer:
             "The table is written back."
             if finding.table
             else "There is no table here; the changelog is taken as it is.",
+            extra=labelled(partition=number),
         )
         mark = Mark(held.topic_id, held.end - 1)
         chunk: list[Change] = []
@@ -180,7 +186,9 @@ class TableExaminer:
             await note(number, emitted_to, mark._replace(member=self._member))
         if finding.table:
             store.set_mark(number, mark)
-        logger.warning("partition %d: %d records written back to the changelog", number, written)
+        logger.warning(
+            "partition %d: %d records written back to the changelog", number, written, extra=labelled(partition=number)
+        )
 
     def _look(self, marks: dict[int, Mark | None]) -> dict[int, Held]:
         topic_id = self._topic_id()

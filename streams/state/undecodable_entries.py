@@ -13,6 +13,7 @@ from everwatch.core.errors import UndecodableEntry
 from everwatch.encoding import codec
 from everwatch.model import Monitor, User
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.observability.logs import labelled_key
 from streams.metrics import UNDECODABLE
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Undecodable:
                 "partition %d: %s; it is passed over: what is not decoded does not run (logged once a minute)",
                 partition,
                 reason,
+                extra=labelled_key(partition, key),
             )
 
     def of(self, partition: int, prefix: bytes = b"") -> list[bytes]:

@@ -8,6 +8,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.errors import is_retryable
 from everwatch.model import Monitor, User
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.observability.logs import labelled, labelled_key
 from everwatch.rules import lifecycle
 from everwatch.schedule.maintenance import maintenance_end
 from everwatch.timetable import NotPlanned
@@ -59,7 +60,9 @@ class AgendaRunner:
             except Exception as error:
                 if self._quiet.may_say((partition.number, type(error))):
                     logger.exception(
-                        "agenda processing of partition %d failed; retrying (logged once a minute)", partition.number
+                        "agenda processing of partition %d failed; retrying (logged once a minute)",
+                        partition.number,
+                        extra=labelled(partition=partition.number),
                     )
 
     async def _look(self, partition: OwnedPartition) -> None:
@@ -77,7 +80,13 @@ class AgendaRunner:
                     if not work.failed():
                         continue
                     due, key = part[0]
-                    logger.error("the agenda of %r at %d fails and is dropped", key, due, exc_info=error)
+                    logger.error(
+                        "the agenda of %r at %d fails and is dropped",
+                        key,
+                        due,
+                        exc_info=error,
+                        extra=labelled_key(partition.number, key),
+                    )
                     # the entry stays as it is; its agenda is read again when the table is rebuilt
                     self._store().forget_changes(partition.number, part)
                 work.done()

@@ -21,6 +21,8 @@ from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.stamped_batch import StampedBatch
 from everwatch.kafka.topics import Topics
 from everwatch.model import Priority
+from everwatch.observability.logs import labelled
+from everwatch.observability.metrics import PRODUCER_ERRORS
 from everwatch.timetable import Chunk, Destination, Packing, chunk_of
 from streams.metrics import LATENESS, SKIPPED, TICKS, gauges_of
 from streams.state.owned_partition import Attempt, OwnedPartition
@@ -123,7 +125,12 @@ class Emitter(Service):
             try:
                 await self._emit(partition, attempt)
             except (KafkaError, Transient) as error:
-                logger.warning("ticks of partition %d are not out yet, trying again: %r", partition.number, error)
+                logger.warning(
+                    "ticks of partition %d are not out yet, trying again: %r",
+                    partition.number,
+                    error,
+                    extra=labelled(partition=partition.number),
+                )
                 return
             partition.timetable.mark_emitted(attempt.upto)
             self._count(partition, attempt)
@@ -159,6 +166,7 @@ class Emitter(Service):
                 "ticks of partition %d have gone out for %d s and no result has come: is an executor running?",
                 partition.number,
                 (upto - since) // 1000,
+                extra=labelled(partition=partition.number),
             )
 
     def _begin(self, partition: OwnedPartition) -> Attempt | None:
@@ -190,6 +198,8 @@ class Emitter(Service):
         else:
             sent = await asyncio.gather(*(self._send_way(partition.number, ticks) for ticks in ways))
             failed = [failure for some in sent for failure in some]
+        for tick, _ in failed:
+            PRODUCER_ERRORS.labels(self._topics[tick[0]]).inc(tick[1].count)
         left = {id(tick) for tick, _ in failed}
         for tick in attempt.ticks:
             if id(tick) not in left:

@@ -19,6 +19,7 @@ from everwatch.kinds.execution.kind_runner import LONGEST_DETAIL, LONGEST_REASON
 from everwatch.kinds.protocol import InlineView
 from everwatch.model import INLINE_EXECUTOR, Monitor, Outcome, Result, Status, Tick
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.observability.logs import labelled
 from everwatch.timetable import Chunk, Destination, Firing, Packing, unframed
 from streams.state.entry_store import Store
 from streams.state.owned_partition import OwnedPartition
@@ -161,14 +162,15 @@ class InlineEvaluator:
         except InvalidInput as error:
             return Outcome(Status.FAILURE, str(error))
         except Exception as error:  # a kind of another package may fail in any way, and harms only its monitors
+            about = labelled(partition=partition.number, user=monitor.user_id, monitor=monitor.monitor_id, tick=at)
             reason = f"the kind {monitor.spec.kind!r} failed: {type(error).__name__}: {error}"
-            return Outcome(Status.FAILURE, self._said(monitor.spec.kind, reason, error))
+            return Outcome(Status.FAILURE, self._said(monitor.spec.kind, reason, error, about))
         return outcome
 
-    def _said(self, kind: str, reason: str, error: Exception) -> str:
+    def _said(self, kind: str, reason: str, error: Exception, about: dict[str, object]) -> str:
         """Return the reason, and log it unless it was logged for the kind a moment ago."""
         if self._quiet.may_say((kind, type(error))):
-            logger.error("%s (said once a minute)", reason, exc_info=error)
+            logger.error("%s (said once a minute)", reason, exc_info=error, extra=about)
         return reason[:LONGEST_REASON]
 
     def _send(self, partition: OwnedPartition, result: Result, group: int | None) -> None:
@@ -187,7 +189,10 @@ class InlineEvaluator:
                 raise ValueError(f"it takes {len(data)} bytes, and at most {codec.LARGEST_RESULT_BYTES} are sent")
             return data
         except Exception as error:  # e.g. timings of another's kind that are not numbers
-            reason = self._said(result.kind, f"the kind {result.kind!r} failed: its outcome cannot be sent", error)
+            about = labelled(user=result.user_id, monitor=result.monitor_id, tick=result.scheduled_at)
+            reason = self._said(
+                result.kind, f"the kind {result.kind!r} failed: its outcome cannot be sent", error, about
+            )
             return codec.encode_result(
                 msgspec.structs.replace(
                     result,

@@ -11,19 +11,12 @@ from everwatch.core.config import Settings
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.progress import Noted, read_progress
+from everwatch.kafka.to_end import BULK
 from everwatch.kafka.topics import Topics, largest_batch, topic_id
 from everwatch.kafka.unreadable_batches import PROBING
 
 # a trickle is gathered by the broker: to ask for each record by itself costs more than to handle it
 GATHERING: dict[str, object] = {"fetch.min.bytes": 512 * 1024, "fetch.wait.max.ms": 250}
-# only workers write these topics, and much of them is read at once; at the end, where this consumer learns that it is
-# the end, the broker is not to wait for more
-BULK: dict[str, object] = {
-    "enable.partition.eof": True,
-    "fetch.wait.max.ms": 10,
-    "fetch.max.bytes": 16 * 1024 * 1024,
-    "max.partition.fetch.bytes": 1024 * 1024,
-}
 
 
 class WorkerClients:

@@ -15,9 +15,11 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 from support.waiting import wait_until
 
 from everwatch.core.config import load_settings
+from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES, Clients, KafkaClients
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.kafka.partition_bounds import ends
+from everwatch.kafka.topics import expect_topic
 
 NewTopicName = Callable[[], str]
 _NUMBERS = itertools.count()
@@ -228,6 +230,14 @@ def test_topics_are_listed_and_have_an_id_that_is_theirs(clients: Clients, topic
     with pytest.raises(KafkaException) as refusal:
         admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(30)
     assert refusal.value.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+
+
+def test_a_topic_that_is_absent_is_said_to_be_and_not_made(clients: Clients) -> None:
+    admin, name = clients.admin(), f"contract-{uuid.uuid4().hex[:8]}"
+    for _ in range(2):
+        with pytest.raises(BrokerUnavailable, match=f"{name} does not exist"):
+            expect_topic(admin, load_settings(), name)
+    assert name not in admin.list_topics(timeout=30).topics
 
 
 async def test_a_batch_is_acknowledged_and_read_as_its_records(clients: Clients, topic: str, reader: Any) -> None:

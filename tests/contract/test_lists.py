@@ -41,7 +41,7 @@ from everwatch.store import (
 )
 from everwatch.store.interface import Selection, Unstorable, When
 from everwatch.store.letters import LetterSelection, StoredLetter
-from everwatch.store.paging import InvalidCursor, Page, Sort
+from everwatch.store.paging import InvalidCursor, Sort, StoredPage
 from everwatch.store.queries import monitors, sets, users
 
 MINUTE = 60_000
@@ -89,7 +89,7 @@ class Twins:
         assert given == expected
         return given
 
-    def pages(self, ask: Callable[[Reader, str], Page[Any]]) -> list[list[Any]]:
+    def pages(self, ask: Callable[[Reader, str], StoredPage[Any]]) -> list[list[Any]]:
         """All pages of a list, the same of both."""
         found, cursor = [], ""
         while True:
@@ -220,10 +220,10 @@ def test_monitors_and_users_are_listed_by_every_filter_in_every_order(
     twins.put(*population())
     for which, sort, reverse in product(SELECTIONS, Sort, [False, True]):
 
-        def of_monitors(reader: Reader, cursor: str) -> Page[Any]:
+        def of_monitors(reader: Reader, cursor: str) -> StoredPage[Any]:
             return reader.list_monitors(which, cursor, sort=sort, reverse=reverse, limit=7)  # noqa: B023
 
-        def of_users(reader: Reader, cursor: str) -> Page[Any]:
+        def of_users(reader: Reader, cursor: str) -> StoredPage[Any]:
             return reader.list_users(which, cursor, sort=sort, reverse=reverse, limit=2)  # noqa: B023
 
         pages = twins.pages(of_monitors)
@@ -389,7 +389,7 @@ def test_results_transitions_and_tasks_are_read_page_by_page(twins: Twins) -> No
     twins.events(TRANSITIONS, "transitions", transitions)
     twins.put(*(monitor_at(u, m, at) for at, u, m in product([9_000, 9_001], ["anna", "bert"], ["t", "u"])))
 
-    def count(ask: Callable[[Reader, str], Page[Any]]) -> int:
+    def count(ask: Callable[[Reader, str], StoredPage[Any]]) -> int:
         return sum(map(len, twins.pages(ask)))
 
     wanted: list[dict[str, Any]] = [{}, {"user_id": "anna"}, {"user_id": "anna", "monitor_id": "shop"}, {"kind": "tcp"}]

@@ -54,7 +54,7 @@ from everwatch.store import (
 from everwatch.store.audit_log import AuditSelection
 from everwatch.store.letters import LetterSelection, Redrive, StoredLetter
 from everwatch.store.plan_keeping import NO_PLANS, Keep, PlanKeeping
-from everwatch.store.rollup_counts import Step
+from everwatch.store.rollup_counts import RollupStep
 from everwatch.store.sketch import counts_of, merged
 
 MINUTE = 60_000
@@ -258,6 +258,12 @@ def test_a_result_delivered_by_two_records_is_held_once_as_it_came_first(feed: F
     assert (stored.result.executor, stored.stored_at, stored.deliveries) == ("e1", 9_000, 3)
 
 
+def test_the_volume_says_how_old_the_oldest_results_are(feed: Feed) -> None:
+    assert feed.store.volume().oldest_results == 0
+    feed.results(result(40 * DAY), result(41 * DAY))
+    assert feed.store.volume()._replace(size=0) == (0, 40 * DAY, 0)
+
+
 def test_a_replayed_batch_changes_nothing(feed: Feed) -> None:
     batch = feed.results(result(1 * MINUTE), result(2 * MINUTE))
     feed.store.apply(batch)
@@ -418,7 +424,9 @@ def counted(results: Iterable[Result]) -> dict[tuple[str, str, int], tuple[int, 
     return {key: (counts[0], counts[1], counts[2], counts[3], counts[4]) for key, counts in hours.items()}
 
 
-def rolled_up(feed: Feed, step: Step = Step.HOUR) -> dict[tuple[str, str, int], tuple[int, int, int, int, int]]:
+def rolled_up(
+    feed: Feed, step: RollupStep = RollupStep.HOUR
+) -> dict[tuple[str, str, int], tuple[int, int, int, int, int]]:
     """What the roll-ups of all monitors say."""
     return {
         (each.user_id, each.monitor_id, each.at): (
@@ -452,14 +460,14 @@ def test_roll_ups_count_results_by_status_and_hour(feed: Feed) -> None:
         result(5 * MINUTE, monitor_id="blog"),
     )
     feed.results(result(HOUR + MINUTE, duration_ms=60.0))
-    first, second = feed.reader.rollups("anna", "shop", Step.HOUR)
+    first, second = feed.reader.rollups("anna", "shop", RollupStep.HOUR)
     assert (first.at, first.successes, first.failures, first.lates, first.skips) == (0, 1, 1, 1, 3)
     assert (second.at, second.successes, second.mean_ms) == (HOUR, 3, 60.0)
     assert second.quantiles_ms(0.0, 0.5, 1.0) == [pytest.approx(ms, rel=0.02) for ms in (40.0, 60.0, 80.0)]
-    assert [each.at for each in feed.reader.rollups("anna", "shop", Step.HOUR, When(1, 2 * HOUR))] == [HOUR]
-    [day] = feed.reader.rollups("anna", "shop", Step.DAY)
+    assert [each.at for each in feed.reader.rollups("anna", "shop", RollupStep.HOUR, When(1, 2 * HOUR))] == [HOUR]
+    [day] = feed.reader.rollups("anna", "shop", RollupStep.DAY)
     assert (day.at, day.length_ms, day.successes, day.skips, day.mean_ms) == (0, DAY, 4, 3, 42.1)
-    assert feed.reader.rollups("anna", "none", Step.DAY) == []
+    assert feed.reader.rollups("anna", "none", RollupStep.DAY) == []
     assert feed.reader.rollups_from() == 0
 
 
@@ -471,7 +479,7 @@ def test_what_is_delivered_again_counts_once_in_roll_ups(feed: Feed) -> None:
     feed.store.forget_offsets([RESULTS])
     feed.store.apply(batch)
     assert rolled_up(feed) == once == {("anna", "shop", 0): (2, 0, 0, 0, 15_500)}
-    [hour] = feed.reader.rollups("anna", "shop", Step.HOUR)
+    [hour] = feed.reader.rollups("anna", "shop", RollupStep.HOUR)
     assert sum(counts_of(hour.durations).values()) == 2
 
 
@@ -519,27 +527,29 @@ def test_roll_ups_are_the_sums_of_what_is_stored_whatever_comes_again_and_in_whi
 def test_many_durations_of_an_hour_take_little_room(feed: Feed) -> None:
     for tenth in range(10):
         feed.results(*(result(tenth * 6 * MINUTE + i, duration_ms=20.0 + i % 50) for i in range(200)))
-    [hour] = feed.reader.rollups("anna", "shop", Step.HOUR)
+    [hour] = feed.reader.rollups("anna", "shop", RollupStep.HOUR)
     assert hour.quantiles_ms(0.5, 0.99) == [pytest.approx(44.0, rel=0.03), pytest.approx(69.0, rel=0.03)]
     assert len(hour.durations) <= 1_000
 
 
 def test_hours_become_days_when_their_time_is_over_and_late_results_join_their_day(feed: Feed) -> None:
     feed.results(*(result(at * HOUR, duration_ms=at) for at in range(50)), result(2 * HOUR, monitor_id="blog"))
-    days = rolled_up(feed, Step.DAY)
-    durations = [merged([each.durations]) for each in feed.reader.rollups("anna", "shop", Step.DAY)]
+    days = rolled_up(feed, RollupStep.DAY)
+    durations = [merged([each.durations]) for each in feed.reader.rollups("anna", "shop", RollupStep.DAY)]
     soon = 26 * HOUR + KEEP.hourly_rollups
     assert condense(feed, soon) == 25
-    assert [each.at for each in feed.reader.rollups("anna", "shop", Step.HOUR)] == [at * HOUR for at in range(24, 50)]
-    assert rolled_up(feed, Step.DAY) == days
-    assert [merged([each.durations]) for each in feed.reader.rollups("anna", "shop", Step.DAY)] == durations
+    assert [each.at for each in feed.reader.rollups("anna", "shop", RollupStep.HOUR)] == [
+        at * HOUR for at in range(24, 50)
+    ]
+    assert rolled_up(feed, RollupStep.DAY) == days
+    assert [merged([each.durations]) for each in feed.reader.rollups("anna", "shop", RollupStep.DAY)] == durations
     feed.results(result(3 * HOUR + 1))
     assert condense(feed, soon) == 1
     late = days | {("anna", "shop", 0): (25, 0, 0, 0, 276_000 + 12_500)}
-    assert rolled_up(feed, Step.DAY) == late
+    assert rolled_up(feed, RollupStep.DAY) == late
     rebuild(feed)
-    assert len(feed.reader.rollups("anna", "shop", Step.HOUR)) == 50
-    assert rolled_up(feed, Step.DAY) == late
+    assert len(feed.reader.rollups("anna", "shop", RollupStep.HOUR)) == 50
+    assert rolled_up(feed, RollupStep.DAY) == late
 
 
 def condense(feed: Feed, now: int) -> int:
@@ -553,12 +563,12 @@ def condense(feed: Feed, now: int) -> int:
 def test_days_of_roll_ups_are_kept_for_their_time(feed: Feed) -> None:
     feed.results(result(MINUTE), result(DAY + MINUTE))
     trim_all(feed, KEEP.daily_rollups + DAY)
-    assert [each.at for each in feed.reader.rollups("anna", "shop", Step.DAY)] == [DAY]
+    assert [each.at for each in feed.reader.rollups("anna", "shop", RollupStep.DAY)] == [DAY]
 
 
 def test_roll_ups_outlive_results_and_what_comes_again_after_these_are_gone_does_not_count_again(feed: Feed) -> None:
     batch = feed.results(*(result(day * DAY + MINUTE) for day in range(4)))
-    days = rolled_up(feed, Step.DAY)
+    days = rolled_up(feed, RollupStep.DAY)
     trim_all(feed, 33 * DAY)
     assert len(stored_results(feed)) == 1
     feed.store.forget_offsets([RESULTS])
@@ -566,10 +576,10 @@ def test_roll_ups_outlive_results_and_what_comes_again_after_these_are_gone_does
         # PostgreSQL: the day has to be made again, which the next try does
         feed.store.apply(batch)
     feed.store.apply(batch)
-    assert rolled_up(feed, Step.DAY) == days, "whether they counted before nobody can tell"
+    assert rolled_up(feed, RollupStep.DAY) == days, "whether they counted before nobody can tell"
     trim_all(feed, 33 * DAY)
     rebuild(feed)
-    assert rolled_up(feed, Step.DAY) == days, "days without all their results stay as they are"
+    assert rolled_up(feed, RollupStep.DAY) == days, "days without all their results stay as they are"
 
 
 # --- availability ---------------------------------------------------------------------------------------------------

@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+import urllib.request
 
 import psutil
 import pytest
 from conftest import NewPipeline
+from prometheus_client.parser import text_string_to_metric_families
 from support.pipeline import Pipeline, every
+from support.ports import free_ports
 from support.target import Target
 from support.waiting import wait_until
 
@@ -25,7 +28,9 @@ def test_processes_share_the_ticks_one_that_is_killed_comes_again_and_all_stop_t
     pipeline: Pipeline, target: Target
 ) -> None:
     command = [sys.executable, "-m", "everwatch", "executor", "--processes", "2", "--stop-with-parent"]
-    executor = subprocess.Popen(command, stdin=subprocess.PIPE, env=pipeline.environment, start_new_session=True)
+    [port] = free_ports(1)
+    environment = pipeline.environment | {"EVERWATCH_METRICS_PORT": str(port)}
+    executor = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
     try:
         ours = psutil.Process(executor.pid)
         # of each priority, because a process may have all partitions of one
@@ -41,6 +46,16 @@ def test_processes_share_the_ticks_one_that_is_killed_comes_again_and_all_stop_t
             return {stored.result.executor for user in users for stored in pipeline.reader.results(user, limit=1_000)}
 
         wait_until("both have run checks", lambda: len(executors()) == 2, 60)
+        metrics = f"http://127.0.0.1:{port}/metrics"
+        with urllib.request.urlopen(metrics, timeout=60) as answer:
+            families = list(text_string_to_metric_families(answer.read().decode()))
+        checked = [
+            sample.labels["replica"]
+            for family in families
+            for sample in family.samples
+            if sample.name == "everwatch_executor_check_duration_seconds_count" and sample.value
+        ]
+        assert set(checked) == {"1", "2"}, "one port serves both"
         killed, other = wait_until("there are two", lambda: len(found := ours.children()) == 2 and found)
         killed.kill()
         wait_until("another has taken its place and works", lambda: len(executors()) == 3, 60)

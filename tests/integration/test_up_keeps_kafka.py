@@ -1,15 +1,19 @@
 """``everwatch up`` on this machine: Kafka is killed, and the disk is full; both pass by themselves."""
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
 from support.command import run
+from support.prometheus import ROOT, RULES, exported, named_in
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
@@ -46,6 +50,17 @@ def wait_for_more_results(environment: dict[str, str], within_s: float = 120) ->
     wait_until("results go on", lambda: results(environment) > before + 3, within_s, 1.0)
 
 
+def ready(port: int) -> tuple[int, list[str]]:
+    """The answer of `up` to a probe: its status, and the processes that are not ready."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=30) as answer:
+            body = json.loads(answer.read())
+            assert {each["process"] for each in body["processes"]} == {"worker", "executor", "sink", "notifier", "api"}
+            return answer.status, body["reasons"]
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, [each["process"] for each in json.loads(refusal.read())["reasons"]]
+
+
 def wait_for_line(log: Path, pattern: str, within_s: float = 120) -> None:
     wait_until(f"up says {pattern!r}", lambda: re.search(pattern, " ".join(log.read_text().split())), within_s, 0.5)
 
@@ -62,7 +77,8 @@ def stop(up: "subprocess.Popen[bytes]") -> None:
 
 
 def test_kafka_that_is_killed_is_started_again(tmp_path: Path) -> None:
-    environment, log = environment_for(tmp_path / "data"), tmp_path / "up.log"
+    environment, log, metrics_port = environment_for(tmp_path / "data"), tmp_path / "up.log", free_port()
+    environment["EVERWATCH_METRICS_PORT"] = str(metrics_port)
     with log.open("wb") as stream:
         up = subprocess.Popen(
             [sys.executable, "-m", "everwatch", "up"],
@@ -73,6 +89,11 @@ def test_kafka_that_is_killed_is_started_again(tmp_path: Path) -> None:
         )
     try:
         wait_for_line(log, "Everwatch is up")
+        wait_until("all processes are ready, as the one port says", lambda: ready(metrics_port) == (200, []), 60, 0.5)
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=30) as answer:
+            scraped = exported(answer.read().decode())
+        watched = [*RULES, *(ROOT / "deploy/grafana/dashboards").glob("*.json")]
+        assert named_in("\n".join(path.read_text() for path in watched)) - scraped == set()
         said = run("monitor", "put", "u", "m", "--kind", "noop", "--every", "1s", "--wait", environment=environment)
         assert said.returncode == 0, said.stderr
         wait_for_more_results(environment)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from everwatch.model import Maintenance, State, Transition
-from everwatch.store.availability import Past, availability, maintained
+from everwatch.store.availability import KnownPast, availability, maintained
 
 END = 60
 STATES = st.sampled_from([State.NEW, State.UP, State.DOWN, State.LATE, State.PAUSED])
@@ -37,7 +37,7 @@ def test_each_instant_counts_for_its_state_unless_in_maintenance_or_not_there(
         return any(begin <= instant < end for begin, end in windows)
 
     maintenance = [Maintenance(start=begin, end=end) for begin, end in windows]
-    found = availability(Past(before, within, active, None), maintenance, 0, END, bars)
+    found = availability(KnownPast(before, within, active, None), maintenance, 0, END, bars)
     assert [bar.begin for bar in found.bars] == [0, *(bar.end for bar in found.bars[:-1])]
     assert found.bars[-1].end == END
     for bar in [found.total, *found.bars]:

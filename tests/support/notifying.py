@@ -20,7 +20,7 @@ from everwatch.notifier.intake import build_batch, take_in
 from everwatch.notifier.judging import judge
 from everwatch.notifier.routes import Rules
 from everwatch.notifier.rules_file import rules_of
-from everwatch.notifier.senders.outcome import Outcome, Verdict
+from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.storage import Storage, open_storage
 from support.waiting import PATIENCE
 
@@ -51,9 +51,9 @@ class Receiver:
 
     def __init__(self) -> None:
         self.got: list[tuple[Address, Message]] = []
-        self.answers: Callable[[Address, Message], Outcome] = lambda *_: Outcome(Verdict.SENT, "taken")
+        self.answers: Callable[[Address, Message], AttemptOutcome] = lambda *_: AttemptOutcome(Verdict.SENT, "taken")
 
-    async def send(self, *given: object, from_user: bool = False) -> Outcome:
+    async def send(self, *given: object, from_user: bool = False) -> AttemptOutcome:
         """Make one attempt."""
         address, message = given[-2:]
         self.got.append((address, message))  # type: ignore[arg-type]

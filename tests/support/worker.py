@@ -91,6 +91,7 @@ class Broker(MemoryKafka):
         # how many transactions were tried in vain
         self.aborted = 0
         self.pairs = Pairs(self)
+        self.create(CHANGELOG)
         for number in range(self.partitions):
             self.append(SentRecord(TOPICS.progress, number, b"%d" % number, b"%d" % START, START, []))
 
@@ -162,7 +163,9 @@ class Broker(MemoryKafka):
 
     def make_changelog_anew(self) -> None:
         """Delete the changelog and create it again."""
-        self.delete(CHANGELOG)
+        with self.lock:
+            self.delete(CHANGELOG)
+            self.create(CHANGELOG)
 
     @property
     def changelog_id(self) -> str:

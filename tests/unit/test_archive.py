@@ -27,7 +27,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else ""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("EVERWATCH_DATABASE", url)
-    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     monkeypatch.setattr(db, "SystemClock", lambda: SettableClock(NOW))
     settings = Settings(data_dir=tmp_path, database=url, keep_results_days=1, keep_results_until_archived=True)
     store = open_store(settings)

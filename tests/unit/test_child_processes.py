@@ -10,6 +10,7 @@ import pytest
 from support.waiting import wait_until
 
 from everwatch.cli.support.child_processes import Children
+from everwatch.cli.support.log_rotation import LARGEST_LOG_BYTES, rotate
 from everwatch.core.clock import SettableClock
 
 WAITS = [sys.executable, "-c", "import os, sys; print(os.getpid(), flush=True); sys.stdin.read()"]
@@ -59,3 +60,37 @@ def test_what_died_is_not_started_while_that_would_be_in_vain(children: Children
         assert children.look_after(may_start=False) == []
     [again] = children.look_after()
     assert again.startswith("sleeper started again")
+
+
+def test_log_that_grows_too_large_is_begun_anew_and_the_process_writes_on(children: Children, tmp_path: Path) -> None:
+    log, older = tmp_path / "writes.log", tmp_path / "writes.log.1"
+    program = (
+        "import os, time\n"
+        f"print('x' * {LARGEST_LOG_BYTES}, flush=True)\n"
+        f"while not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.01)\n"
+        "print('y', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    children.start("writes", [sys.executable, "-c", program], {}, log)
+    wait_until("it has written", lambda: log.exists() and log.stat().st_size > LARGEST_LOG_BYTES)
+    assert children.look_after() == []
+    assert (log.stat().st_size, older.stat().st_size) == (0, LARGEST_LOG_BYTES + 1)
+    (tmp_path / "go").touch()
+    # it appends: at the beginning of the emptied file
+    wait_until("it writes on", lambda: log.read_text() == "y\n")
+
+
+def test_only_the_newest_older_log_is_kept_and_none_where_there_is_no_room(tmp_path: Path) -> None:
+    log, older = tmp_path / "a.log", tmp_path / "a.log.1"
+    assert not rotate(log)
+    for text in ("first", "second"):
+        log.write_text(text)
+        assert not rotate(log, 100)
+        assert rotate(log, 4)
+        assert (log.read_text(), older.read_text()) == ("", text)
+    older.unlink()
+    older.mkdir()  # nothing can be copied there
+    log.write_text("third")
+    assert rotate(log, 4)
+    assert log.read_text() == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.log", "a.log.1"]

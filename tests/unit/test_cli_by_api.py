@@ -62,8 +62,8 @@ def said(name: str, *arguments: str, **environment: str) -> Said:
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
-    monkeypatch.setattr(options, "new_admin", broker_was_looked_for)
+    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
+    monkeypatch.setattr("everwatch.kafka.clients.KafkaClients", broker_was_looked_for)
 
 
 def broker_was_looked_for(*_: object) -> None:

@@ -53,9 +53,9 @@ def say(name: str, *arguments: str) -> Said:
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of this machine's settings, nobody's log handlers replaced."""
+    """Keep this machine's settings out, and leave the log handlers of other tests alone."""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a broker was looked for")
 
     monkeypatch.setattr(options, "broker_of", looked_for)
-    monkeypatch.setattr(options, "new_admin", looked_for)
+    monkeypatch.setattr(options, "clients_of", looked_for)
 
 
 class World:

@@ -266,7 +266,7 @@ class Opened(DeadLetterTopic):
 def broker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Broker:
     made = Broker()
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     monkeypatch.setattr(dead_letters, "DeadLetterTopic", lambda _, __, ___, since_ms=0: Opened(made, since_ms))
     monkeypatch.setattr(dead_letters, "clients_of", lambda _: SimpleNamespace(producer=lambda: made))
     made.refuse()

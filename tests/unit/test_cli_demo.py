@@ -15,7 +15,7 @@ from everwatch.kafka.embedded.folder import FolderLock, KafkaFolder
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     # the handlers that it sets would stay
     monkeypatch.setattr(demo.signal, "signal", lambda *_: None)
 

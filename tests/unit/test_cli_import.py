@@ -57,7 +57,7 @@ def say(*arguments: str, text: bytes = b"") -> Said:
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing of this machine's settings, nobody's log handlers replaced; files are named from the working folder."""
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     monkeypatch.chdir(tmp_path)
 
 

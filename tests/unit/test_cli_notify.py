@@ -16,7 +16,7 @@ from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError
 from everwatch.notifier.addresses import Address
 from everwatch.notifier.alerts import Message
-from everwatch.notifier.senders.outcome import Outcome, Verdict
+from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 
 PAGER = RULES + '\n[[operators]]\nname = "pager"\npagerduty = { routing_key = "R0123secret" }\n'
 Run = Callable[..., Result]
@@ -28,7 +28,7 @@ def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text(RULES)
     monkeypatch.setenv("EVERWATCH_NOTIFY_FILE", str(path))
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     return path
 
 
@@ -50,9 +50,9 @@ def run(*arguments: str, status: int = 0) -> str:
 
 
 async def test_what_was_told_is_listed_shown_and_explained(notifying: Notifying) -> None:
-    refused = Outcome(Verdict.REFUSED, "554 spam")
+    refused = AttemptOutcome(Verdict.REFUSED, "554 spam")
     notifying.receiver.answers = lambda address, _: (
-        refused if "example.com" in address.shown else Outcome(Verdict.SENT, "status 204")
+        refused if "example.com" in address.shown else AttemptOutcome(Verdict.SENT, "status 204")
     )
     notifying.tell(transition("up", "down"))
     await notifying.work()
@@ -62,7 +62,7 @@ async def test_what_was_told_is_listed_shown_and_explained(notifying: Notifying)
     assert len(run("deliveries").splitlines()) == 2
     shown = run("show", dead["delivery_id"])
     assert "dead (attempt 1)  554 spam" in shown
-    assert "DOWN: shop (shop, http, shop.example): status 500" in shown
+    assert "DOWN: shop (http, shop.example): status 500" in shown
     explained = run("explain", "u-1", "shop")
     assert "open, down by 'status 500'" in explained
     assert "up → down  told: mail, hook" in explained
@@ -129,8 +129,8 @@ def test_a_test_goes_the_way_that_alerts_go(notifying: Notifying) -> None:
 
 
 def test_a_test_that_is_not_taken_fails(notifying: Notifying) -> None:
-    def answer(_: Address, __: Message) -> Outcome:
-        return Outcome(Verdict.FAILED, "status 500")
+    def answer(_: Address, __: Message) -> AttemptOutcome:
+        return AttemptOutcome(Verdict.FAILED, "status 500")
 
     notifying.receiver.answers = answer
     thread = sending(notifying)
@@ -204,11 +204,13 @@ async def test_targets_and_executors_with_incidents_are_listed(notifying: Notify
 
 async def test_messages_that_were_given_up_are_sent_again_under_their_ids(notifying: Notifying) -> None:
     notifying.receiver.answers = lambda address, _: (
-        Outcome(Verdict.REFUSED, "554 spam") if "example.com" in address.shown else Outcome(Verdict.SENT, "status 204")
+        AttemptOutcome(Verdict.REFUSED, "554 spam")
+        if "example.com" in address.shown
+        else AttemptOutcome(Verdict.SENT, "status 204")
     )
     notifying.tell(transition("up", "down"))
     await notifying.work()
-    notifying.receiver.answers = lambda *_: Outcome(Verdict.SENT, "taken")
+    notifying.receiver.answers = lambda *_: AttemptOutcome(Verdict.SENT, "taken")
     assert run("replay", "--since", "2020-01-01T00:00:00Z", "--route", "hook") == "0 messages will be sent again\n"
     assert run("replay", "--since", "2020-01-01T00:00:00Z") == "1 message will be sent again\n"
     # it is due by the machine's clock

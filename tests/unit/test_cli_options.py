@@ -8,6 +8,8 @@ from everwatch.cli.support import options
 from everwatch.cli.support.options import pairs_of, ready_broker, text_or_file
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
+from everwatch.kafka.memory import MemoryClients, MemoryKafka
+from everwatch.kafka.topics import plan_topics
 
 
 def test_pairs_keep_what_follows_the_first_equals_sign() -> None:
@@ -34,8 +36,7 @@ def test_an_at_sign_names_a_file(tmp_path: Path) -> None:
 
 
 def test_a_ready_broker_has_its_topics(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    made = []
-    monkeypatch.setattr(options, "new_admin", lambda _, bootstrap: bootstrap)
-    monkeypatch.setattr(options, "ensure_topics", lambda admin, _: made.append(admin))
+    kafka = MemoryKafka()
+    monkeypatch.setattr(options, "clients_of", lambda _: MemoryClients(kafka))
     assert ready_broker(Settings(data_dir=tmp_path, bootstrap_servers="kafka:9092")) == "kafka:9092"
-    assert made == ["kafka:9092"]
+    assert {plan.name for plan in plan_topics(Settings())} <= set(kafka.topic_names())

@@ -28,7 +28,7 @@ CHANGELOG = Partition("changelog", 0)
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("EVERWATCH_DATABASE", "")
-    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
     found = Settings(data_dir=tmp_path)
     statuses = [Status.SUCCESS] * 98 + [Status.FAILURE, Status.LATE]
     results = [

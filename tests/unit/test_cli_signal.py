@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -13,46 +12,34 @@ from typer.testing import CliRunner
 from everwatch.cli.commands import signal, signup
 from everwatch.cli.support import options, sending
 from everwatch.core.errors import EverwatchError
+from everwatch.kafka.memory import MemoryClients, MemoryKafka
 
 NOON_MS = 1_795_262_400_000
 
 
-class Cluster:
-    """A Kafka with these topics and partitions; it has no rights to give for anything but asking which there are."""
-
-    def __init__(self, **topics: int) -> None:
-        self.topics = {name: SimpleNamespace(partitions=dict.fromkeys(range(count))) for name, count in topics.items()}
-
-    def list_topics(self, timeout: float) -> Any:
-        return self
-
-    def describe_topics(self, *_: object, **__: object) -> dict[str, Any]:
-        return {}
+Sent = Callable[[], list[tuple[str, str, Any]]]
 
 
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, str, Any]]:
-    """Topic, key and JSON of what reaches the broker."""
-    records: list[tuple[str, str, Any]] = []
-
-    class Publisher:
-        delivered = 1
-
-        def __init__(self, *_: object) -> None:
-            pass
-
-        def send(self, topic: str, user_id: str, value: bytes) -> None:
-            records.append((topic, user_id, orjson.loads(value)))
-
-        def finish(self) -> None:
-            pass
-
+def kafka(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> MemoryKafka:
+    """The Kafka that commands talk to."""
+    kafka = MemoryKafka(4)
+    for topic in ("signals", "signups"):
+        kafka.create(topic)
     monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(options, "set_up_logs", lambda _: None)
+    monkeypatch.setattr(options, "set_up_logs", lambda *_: None)
+    monkeypatch.setattr(sending, "clients_of", lambda _: MemoryClients(kafka))
+    return kafka
 
-    monkeypatch.setattr(sending, "InputPublisher", Publisher)
-    monkeypatch.setattr(sending, "new_admin", lambda *_: Cluster(signals=4, signups=4))
-    return records
+
+@pytest.fixture
+def sent(kafka: MemoryKafka) -> Sent:
+    """Topic, key and JSON of what has reached the broker."""
+    return lambda: [
+        (topic, (entry.key or b"").decode(), orjson.loads(entry.value or b""))
+        for topic in kafka.topic_names()
+        for entry in kafka.records(topic)
+    ]
 
 
 def say(*arguments: str, command: Callable[..., None] = signal.signal) -> tuple[int, str]:
@@ -82,16 +69,16 @@ def say(*arguments: str, command: Callable[..., None] = signal.signal) -> tuple[
     ],
 )
 def test_a_signal_goes_out_as_one_record_under_its_users_key(
-    sent: list[tuple[str, str, Any]], arguments: list[str], said: dict[str, Any]
+    sent: Sent, arguments: list[str], said: dict[str, Any]
 ) -> None:
     assert say("u-1", "backup", *arguments) == (0, "sent: signal u-1/backup\n")
-    assert sent == [("signals", "u-1", {"user_id": "u-1", "monitor_id": "backup"} | said)]
+    assert sent() == [("signals", "u-1", {"user_id": "u-1", "monitor_id": "backup"} | said)]
 
 
-def test_with_json_it_prints_that_it_was_sent_and_is_not_answered(sent: list[tuple[str, str, Any]]) -> None:
+def test_with_json_it_prints_that_it_was_sent_and_is_not_answered(sent: Sent) -> None:
     status, out = say("u-1", "queue", "--value", "42", "--json", "--id", "n-1")
     assert status == 0
-    assert sent[0][2] == {"user_id": "u-1", "monitor_id": "queue", "value": 42.0, "signal_id": "n-1"}
+    assert sent()[0][2] == {"user_id": "u-1", "monitor_id": "queue", "value": 42.0, "signal_id": "n-1"}
     told = orjson.loads(out)
     assert (told["signal_id"], told["monitor_id"], told["command"], told["answer"]) == ("n-1", "queue", "signal", None)
 
@@ -112,12 +99,12 @@ def test_with_json_it_prints_that_it_was_sent_and_is_not_answered(sent: list[tup
     ],
 )
 def test_a_wrong_signal_is_refused_before_a_broker_is_looked_for(
-    sent: list[tuple[str, str, Any]], arguments: list[str], status: int, told: str
+    sent: Sent, arguments: list[str], status: int, told: str
 ) -> None:
     found = say(*arguments)
     assert found[0] == status
     assert told in found[1]
-    assert not sent
+    assert not sent()
 
 
 def test_its_help_has_examples() -> None:
@@ -131,18 +118,21 @@ def test_its_help_has_examples() -> None:
     [(signal.signal, "signals", ["u-1", "m"]), (signup.signup, "signups", ["u-1", "--heartbeat", "1h"])],
 )
 def test_it_asks_for_no_more_than_the_topic_it_sends_to_and_makes_none(
-    sent: list[tuple[str, str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
+    kafka: MemoryKafka,
+    sent: Sent,
     command: Callable[..., None],
     topic: str,
     arguments: list[str],
 ) -> None:
-    def sends_to(cluster: Cluster) -> tuple[int, str]:
-        monkeypatch.setattr(sending, "new_admin", lambda *_: cluster)
-        return say(*arguments, command=command)
-
+    kafka.delete("signals")
+    kafka.delete("signups")
     # another count of partitions than is configured here, and no other topic to be seen
-    assert sends_to(Cluster(**{topic: 96}))[0] == 0
-    assert [each[:2] for each in sent] == [(topic, "u-1")]
-    assert sends_to(Cluster(orders=4)) == (3, f"Topic {topic} does not exist: run 'everwatch topics create'.")
-    assert len(sent) == 1
+    kafka.create(topic, 96)
+    assert say(*arguments, command=command)[0] == 0
+    assert [each[:2] for each in sent()] == [(topic, "u-1")]
+    assert kafka.topic_names() == [topic]
+    kafka.delete(topic)
+    kafka.create("orders")
+    assert say(*arguments, command=command) == (3, f"Topic {topic} does not exist: run 'everwatch topics create'.")
+    assert sent() == []
+    assert kafka.topic_names() == ["orders"]

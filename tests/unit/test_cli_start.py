@@ -1,20 +1,23 @@
 """Starting a command: it imports no heavy library that it does not use, and the help names every command."""
 
 import inspect
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from everwatch.cli.main import COMMANDS
 from everwatch.cli.support.lazy_commands import ListedCommand
+from everwatch.store.database import open_for_writing
 
 HEAVY = ("aiohttp", "aiokafka", "alembic", "faust", "pycurl", "pydantic", "sqlalchemy", "structlog")
 
 
-def imported_by(*arguments: str) -> set[str]:
+def imported_by(*arguments: str, **environment: str) -> set[str]:
     """The heavy libraries that a command has imported when it is over."""
     program = (
         "import sys\n"
@@ -23,7 +26,9 @@ def imported_by(*arguments: str) -> set[str]:
         "try:\n    main()\n"
         "finally:\n    print('imported:', *(name for name in sys.modules if '.' not in name))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, env=os.environ | environment
+    )
     _, _, names = done.stdout.rpartition("imported:")
     assert names, done.stderr
     return set(names.split()) & set(HEAVY)
@@ -36,6 +41,9 @@ def imported_by(*arguments: str) -> set[str]:
         ("--version",),
         ("signal", "--help"),
         ("signup", "--help"),
+        ("up", "--help"),
+        ("api", "--help"),
+        ("worker", "--help"),
         # refused before a broker is looked for, after everything was imported
         ("signal", "u-1", "job", "--start", "--fail"),
         # each kind validates its config without the client that it checks with
@@ -50,6 +58,14 @@ def imported_by(*arguments: str) -> set[str]:
 )
 def test_a_short_command_imports_no_heavy_library(arguments: tuple[str, ...]) -> None:
     assert imported_by(*arguments) == set()
+
+
+def test_a_command_that_reads_the_database_imports_no_migrations(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/everwatch.db"
+    open_for_writing(database).dispose()
+    assert imported_by("user", "list", EVERWATCH_DATABASE=database) & {"alembic", "faust", "sqlalchemy"} == {
+        "sqlalchemy"
+    }
 
 
 @pytest.mark.parametrize("listed", COMMANDS, ids=lambda listed: listed.name)

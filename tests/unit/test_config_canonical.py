@@ -86,7 +86,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch):
         EntryPoint("misnamed", f"{__name__}:PingKind", group),
         EntryPoint("http", f"{__name__}:PingKind", group),
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points)
     registry.forget()
     yield
     registry.forget()

@@ -17,6 +17,7 @@ import everwatch.store
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
 from everwatch.model import At, Every, Misfire, Policy, Priority, Result, State, Status, Transition
+from everwatch.notifier.storage import SCHEMA
 from everwatch.store import (
     Identity,
     Partition,
@@ -28,7 +29,7 @@ from everwatch.store import (
     open_reader,
     open_store,
 )
-from everwatch.store.database import open_for_writing, parse_url
+from everwatch.store.database import MAIN, Schema, open_for_writing, parse_url
 from everwatch.store.interface import Selection
 from everwatch.store.paging import Sort
 from everwatch.store.search import TABLES, index_of
@@ -87,6 +88,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'everwatch.db'}"
     return cast(str, request.getfixturevalue("empty_postgres_url"))
+
+
+@pytest.mark.parametrize("schema", [MAIN, SCHEMA], ids=lambda schema: schema.process)
+def test_the_names_of_migrations_say_their_revisions(schema: Schema) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(schema.migrations))
+    scripts = ScriptDirectory.from_config(config)
+    assert schema.revisions() == [script.revision for script in reversed(list(scripts.walk_revisions()))]
+    assert schema.revisions()[-1] == scripts.get_current_head()
 
 
 def test_alembic_finds_nothing_to_migrate(database_url: str) -> None:

@@ -17,7 +17,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.model import Transition
 from everwatch.notifier.addresses import Address
 from everwatch.notifier.alerts import Message
-from everwatch.notifier.senders.outcome import Outcome
+from everwatch.notifier.senders.outcome import AttemptOutcome
 from everwatch.notifier.storage import Storage, Work, open_storage
 from everwatch.notifier.tables import metadata
 
@@ -63,7 +63,7 @@ class DyingReceiver(Receiver):
 
     deadline: Deadline
 
-    async def send(self, *given: object, from_user: bool = False) -> Outcome:
+    async def send(self, *given: object, from_user: bool = False) -> AttemptOutcome:
         self.deadline.pass_point()
         outcome = await super().send(*given, from_user=from_user)
         self.deadline.pass_point()

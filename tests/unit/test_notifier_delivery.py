@@ -19,13 +19,13 @@ from everwatch.notifier.intake import build_batch
 from everwatch.notifier.judging import judge
 from everwatch.notifier.planner import Planner
 from everwatch.notifier.retrying import WEBHOOK_DELAYS_MS
-from everwatch.notifier.senders.outcome import Outcome, Verdict
+from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.senders.over_http import post_of
 
 DOWN, UP = transition("up", "down"), transition("down", "up", 240)
-FAILED = Outcome(Verdict.FAILED, "status 500")
-AWAY = Outcome(Verdict.FAILED, "connection refused", is_servers=True)
-SENT = Outcome(Verdict.SENT, "taken")
+FAILED = AttemptOutcome(Verdict.FAILED, "status 500")
+AWAY = AttemptOutcome(Verdict.FAILED, "connection refused", is_servers=True)
+SENT = AttemptOutcome(Verdict.SENT, "taken")
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def notifying(tmp_path: Path) -> Iterator[Notifying]:
     made.close()
 
 
-def fails_at(sender: type[Address], outcome: Outcome = FAILED) -> object:
+def fails_at(sender: type[Address], outcome: AttemptOutcome = FAILED) -> object:
     """Answers of a receiver of which one kind fails."""
     return lambda address, _: outcome if isinstance(address, sender) else SENT
 
@@ -251,7 +251,7 @@ async def test_a_down_that_could_not_be_sent_and_its_up_are_told_as_one(notifyin
 
 
 async def test_a_receiver_that_asks_for_a_pause_gets_it(notifying: Notifying) -> None:
-    asked = Outcome(Verdict.FAILED, "status 429", retry_after_ms=20 * MINUTE, is_servers=True)
+    asked = AttemptOutcome(Verdict.FAILED, "status 429", retry_after_ms=20 * MINUTE, is_servers=True)
     notifying.receiver.answers = fails_at(WebhookAddress, asked)  # type: ignore[assignment]
     notifying.tell(DOWN)
     await notifying.work()
@@ -271,7 +271,7 @@ async def test_the_pause_that_one_user_asks_for_holds_another_at_the_same_server
     notifying = Notifying(Settings(data_dir=tmp_path), rules)
     for user_id in ("u-1", "u-2"):
         notifying.sign_up(user_id, hook=f"https://shared.example/{user_id}")
-    asked = Outcome(Verdict.FAILED, "status 503", retry_after_ms=24 * HOUR, is_servers=True)
+    asked = AttemptOutcome(Verdict.FAILED, "status 503", retry_after_ms=24 * HOUR, is_servers=True)
     notifying.receiver.answers = lambda _, message: asked if message.user_id == "u-1" else SENT
     notifying.tell(DOWN)
     await notifying.work()
@@ -291,7 +291,7 @@ async def test_an_address_that_is_gone_is_given_up_and_the_next_route_takes_over
         "[[operators]]", '[[users]]\nname = "spare"\nemail = { to = "spare@example.com" }\n[[operators]]'
     )
     notifying.rules = Notifying(Settings(data_dir=notifying.settings.data_dir / "rules"), rules).rules
-    gone = Outcome(Verdict.GONE, "550 no such user")
+    gone = AttemptOutcome(Verdict.GONE, "550 no such user")
     notifying.receiver.answers = lambda address, _: gone if "u-1" in repr(getattr(address, "to", "")) else SENT
     notifying.tell(DOWN)
     await notifying.work()
@@ -358,7 +358,7 @@ async def test_a_receiver_that_hangs_holds_back_no_other(tmp_path: Path) -> None
             self.most = 0
             self.end = asyncio.Event()
 
-        async def send(self, address: Address, message: Message, *, from_user: bool) -> Outcome:
+        async def send(self, address: Address, message: Message, *, from_user: bool) -> AttemptOutcome:
             if "hangs" in address.shown:
                 self.held += 1
                 self.most = max(self.most, self.held)

@@ -34,7 +34,7 @@ from everwatch.notifier.incidents import after_transition
 from everwatch.notifier.routes import Relay
 from everwatch.notifier.senders import over_http
 from everwatch.notifier.senders.mail import MailSender
-from everwatch.notifier.senders.outcome import Outcome, Verdict, said_of
+from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict, said_of
 from everwatch.notifier.senders.over_http import HttpSender, post_of
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -154,7 +154,7 @@ async def test_nobody_listens(sender: HttpSender) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     outcome = await sender.send(SlackAddress(f"http://127.0.0.1:{port}/"), message(), from_user=False)
-    assert outcome == Outcome(Verdict.FAILED, f"connection refused by 127.0.0.1:{port}", is_servers=True)
+    assert outcome == AttemptOutcome(Verdict.FAILED, f"connection refused by 127.0.0.1:{port}", is_servers=True)
 
 
 def test_a_webhook_is_signed_as_standard_webhooks_says() -> None:

@@ -17,7 +17,7 @@ from everwatch.plans.plans_file import PlansFile
 from everwatch.sink.sink_process import _Sink
 from everwatch.store import MemoryStore, Partition, Received, SinkBatch, open_reader, open_store
 from everwatch.store.database_status import contents_of, status_of
-from everwatch.store.interface import Unstorable
+from everwatch.store.interface import DatabaseVolume, Unstorable
 from everwatch.store.plan_keeping import NO_PLANS, Keep, PlanKeeping
 
 HOUR = 3_600_000
@@ -109,6 +109,9 @@ class Untrimmable(MemoryStore):
 
     tried = 0
 
+    def volume(self) -> DatabaseVolume:
+        return DatabaseVolume(0, 0, 0)
+
     def trim(self, now: int, most: int, plans: PlanKeeping = NO_PLANS) -> int:
         self.tried += 1
         raise StoreError("no")
@@ -177,6 +180,9 @@ class Keeping(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.plans: list[PlanKeeping] = []
+
+    def volume(self) -> DatabaseVolume:
+        return DatabaseVolume(0, 0, 0)
 
     def trim(self, now: int, most: int, plans: PlanKeeping = NO_PLANS) -> int:
         self.plans.append(plans)

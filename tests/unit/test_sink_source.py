@@ -20,7 +20,12 @@ class Consumer:
         self.fetched: dict[tuple[str, int], int] | None = None
         self._given = False
 
-    def subscribe(self, _: list[str], on_assign: Callable[["Consumer", list[TopicPartition]], None]) -> None:
+    def subscribe(
+        self,
+        _: list[str],
+        on_assign: Callable[["Consumer", list[TopicPartition]], None],
+        on_revoke: Callable[["Consumer", list[TopicPartition]], None],
+    ) -> None:
         self._on_assign = on_assign
 
     def consume(self, _most: int, _timeout: float) -> list[Message]:

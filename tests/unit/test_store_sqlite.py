@@ -13,7 +13,7 @@ from everwatch.core.errors import StoreError
 from everwatch.model import Result, Status
 from everwatch.store import Partition, Received, SinkBatch, open_reader, open_store
 from everwatch.store.database import as_writer
-from everwatch.store.rollup_counts import Step
+from everwatch.store.rollup_counts import RollupStep
 
 
 def test_a_second_sink_is_told_which_process_is_the_first(tmp_path: Path) -> None:
@@ -71,6 +71,6 @@ def test_roll_ups_of_a_user_with_many_results_are_rebuilt_without_holding_them(
     # all rows take more than 10 MB
     assert most < 4_000_000
     reader = open_reader(Settings(data_dir=tmp_path))
-    [hour] = reader.rollups("anna", "shop", Step.HOUR)
+    [hour] = reader.rollups("anna", "shop", RollupStep.HOUR)
     assert hour.successes == 40_000
     reader.close()

@@ -180,8 +180,8 @@ class Alerting:
                 EventView(each.at, each.from_state.value, each.to_state.value, each.reminder, verdict)
                 for each, _, verdict in work.verdicts(*key, MOST_EVENTS)
             ]
-            found = with_acks(work, work.incidents([key]).values())
-            return (found[0] if found else None), events
+            incidents = with_acks(work, work.incidents([key]).values())
+            return incidents[0] if incidents else None, events
 
         found, reason = await self._ask(told)
         incident, events = found or (None, [])

@@ -18,7 +18,7 @@ from everwatch.api.permissions import Principal
 from everwatch.api.problems import Problem
 from everwatch.api.queries import AuditQuery, when_of
 from everwatch.api.routing import Answer, AuditedChange, Call, Route
-from everwatch.api.views import Outcome
+from everwatch.api.views import OutcomeView
 from everwatch.core.clock import Clock
 from everwatch.core.errors import EverwatchError
 from everwatch.core.output_format import OutputFormat
@@ -109,7 +109,7 @@ def changes_of(route: Route, call: Call, answer: Answer) -> Sequence[AuditedChan
     """Return what the audit log is to say of an answer."""
     if answer.changes is not None:
         return answer.changes
-    outcome = answer.body if isinstance(answer.body, Outcome) else None
+    outcome = answer.body if isinstance(answer.body, OutcomeView) else None
     said = ACCEPTED if answer.status == 202 else DONE
     return [
         AuditedChange(

@@ -14,7 +14,7 @@ from everwatch.api.problems import Problem, invalid, refused
 from everwatch.api.rendering import outcome
 from everwatch.api.routing import Answer, AuditedChange, Call
 from everwatch.api.sending import wait_of
-from everwatch.api.views import LineOutcome, Outcome
+from everwatch.api.views import LineOutcome, OutcomeView
 from everwatch.core.errors import EverwatchError, InvalidInput, RecordRefused
 from everwatch.kafka.command_client import Asked, asked_of, signal_asked, signup_asked
 from everwatch.model import CommandOutcome as Outcomes
@@ -28,7 +28,7 @@ NDJSON = "application/x-ndjson"
 _FOR_ADMINS = frozenset({CommandType.PURGE, CommandType.REENCRYPT_USER})
 
 
-class Batch:
+class Batches:
     """Handler of ``/v1/batch``."""
 
     def __init__(self, commands: Commands) -> None:
@@ -109,7 +109,9 @@ def _outcome(asked: Asked, reply: Reply | EverwatchError | None) -> LineOutcome:
     asker = asked.asker
     if reply is None:
         command_id = asker.command_id or asker.signup_id or asker.signal_id
-        return LineOutcome(asked.line, 202, Outcome(command_id, asker.command, asker.user_id, asker.monitor_id, None))
+        return LineOutcome(
+            asked.line, 202, OutcomeView(command_id, asker.command, asker.user_id, asker.monitor_id, None)
+        )
     if reply.answer is Outcomes.REFUSED:
         return LineOutcome(asked.line, refused(reply).status, outcome(reply), reply.code, reply.reason, reply.path)
     return LineOutcome(asked.line, HTTPStatus.OK, outcome(reply))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from everwatch.api.alerting import NotifierDatabase, with_acks
 from everwatch.api.incident_views import IncidentView, SilenceBody, SnoozeBody
-from everwatch.api.problems import FieldError, Problem, not_found
+from everwatch.api.problems import InvalidField, Problem, not_found
 from everwatch.api.routing import Answer, Call
 from everwatch.api.sending import command_id_of, wait_of
 from everwatch.api.token_routes import RecordSender
@@ -106,4 +106,4 @@ def end_of(body: SnoozeBody | SilenceBody, begin: int, longest_ms: int, what: st
 
 def wrong(path: str, reason: str) -> Problem:
     """Return the problem of a field."""
-    return Problem(422, "invalid", reason, errors=[FieldError(path, reason)])
+    return Problem(422, "invalid", reason, errors=[InvalidField(path, reason)])

@@ -37,7 +37,7 @@ from everwatch.core.errors import EverwatchError, RefusalCode
 from everwatch.kafka.command_client import Asked, asked_of
 from everwatch.model import CommandOutcome, Monitor, Reply
 from everwatch.observability.log_throttle import LogThrottle
-from everwatch.store.paging import Page
+from everwatch.store.paging import StoredPage
 
 logger = logging.getLogger(__name__)
 PAGE = 500
@@ -107,7 +107,7 @@ class JobRunner:
             if held is None or held.state is not JobState.RUNNING or held.owner != self._name:
                 return  # it is over, was cancelled, or another process has it
 
-    async def _page(self, job: BulkJob) -> Page[Monitor]:
+    async def _page(self, job: BulkJob) -> StoredPage[Monitor]:
         which = selection_of(job.filter, job.user_id or job.filter.user)
         return await self._database.ask(lambda reader: reader.list_monitors(which, job.cursor, limit=PAGE))
 
@@ -121,7 +121,7 @@ class JobRunner:
         await self._audit.note(ROUTE, _asking(job), [_change(each) for each in answered])
         return [_item(each) for each in answered if _is_refused(each)]
 
-    async def _noted(self, job: BulkJob, page: Page[Monitor], items: list[JobItem]) -> BulkJob:
+    async def _noted(self, job: BulkJob, page: StoredPage[Monitor], items: list[JobItem]) -> BulkJob:
         """Write how far a job has come."""
         if items and job.refused < MOST_ERRORS:
             errors = JobErrors(job.job_id, page_name(job.cursor), items)

@@ -19,8 +19,7 @@ from everwatch.schedule.duration import DAY_MS
 from everwatch.store import Reader
 from everwatch.store.interface import When
 from everwatch.store.letters import LetterCount, LetterSelection, StoredLetter
-from everwatch.store.paging import InvalidCursor
-from everwatch.store.paging import Page as StoredPage
+from everwatch.store.paging import InvalidCursor, StoredPage
 
 COUNTED_MS = 7 * DAY_MS
 MOST_COUNTS = 200

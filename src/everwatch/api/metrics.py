@@ -1,5 +1,7 @@
 """Metrics of the API."""
 
+from math import nan
+
 from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS = Counter("everwatch_api_requests", "Requests answered, by route and status.", ["route", "status"])
@@ -13,3 +15,9 @@ IN_FLIGHT = Gauge("everwatch_api_requests_in_flight", "Requests that are being a
 FAILURES = Counter("everwatch_api_failures", "Requests that met a bug of ours, by route.", ["route"])
 AUDIT_LOST = Counter("everwatch_api_audit_entries_lost", "Changes of which the audit log could not be told.")
 SLOW_CLIENTS = Counter("everwatch_api_slow_clients", "Connections closed because no whole request came in time.")
+BACKUP = Gauge(
+    "everwatch_backup_completed_timestamp_seconds",
+    "Unix time at which the newest backup in EVERWATCH_BACKUP_DIR was completed; 0: there is none, NaN: none is set.",
+)
+# an age of decades would be an alert where nobody makes backups that way
+BACKUP.set(nan)

@@ -10,8 +10,7 @@ from everwatch.api.queries import Paged
 from everwatch.api.routing import Answer, Call
 from everwatch.api.views import Page
 from everwatch.store import Reader
-from everwatch.store.paging import InvalidCursor
-from everwatch.store.paging import Page as StoredPage
+from everwatch.store.paging import InvalidCursor, StoredPage
 
 Row = TypeVar("Row")
 

@@ -19,7 +19,7 @@ from everwatch.api.state_views import BarView, LatencyPart, LatencyView, Timelin
 from everwatch.core.clock import Clock
 from everwatch.store.availability import Bar
 from everwatch.store.interface import When
-from everwatch.store.rollup_counts import Rollup, Step
+from everwatch.store.rollup_counts import Rollup, RollupStep
 
 DAY_MS = 86_400_000
 MOST_STEPS = 1_000
@@ -88,7 +88,7 @@ class Past:
 
     async def latency(self, call: Call, query: LatencyQuery) -> Answer:
         user_id, monitor_id = call.path["user_id"], call.path["monitor_id"]
-        step = Step[query.step.upper()]
+        step = RollupStep[query.step.upper()]
         end = query.until or self._clock.now_ms() + 1
         begin = query.since or max(0, end - _SHOWN_STEPS * step.value)
         if begin >= end:

@@ -13,7 +13,7 @@ MOST_DETAIL = 1_000
 """Characters of a detail: it may quote what was sent."""
 
 
-class FieldError(msgspec.Struct, frozen=True):
+class InvalidField(msgspec.Struct, frozen=True):
     """One field that is wrong: its path (``$.schedule.every``) and the reason, for a person."""
 
     path: str
@@ -33,7 +33,7 @@ class ProblemDocument(msgspec.Struct, frozen=True):
     detail: str
     code: str
     request_id: str
-    errors: list[FieldError] = []
+    errors: list[InvalidField] = []
 
 
 class Problem(Exception):
@@ -45,7 +45,7 @@ class Problem(Exception):
         code: str,
         detail: str,
         *,
-        errors: Sequence[FieldError] = (),
+        errors: Sequence[InvalidField] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
@@ -81,14 +81,14 @@ _OF_REFUSAL: Mapping[str, HTTPStatus] = {
 
 def invalid(error: InvalidInput) -> Problem:
     """Return the problem of an input that was refused before it was sent."""
-    errors = [FieldError(error.path, error.reason)] if error.path else []
+    errors = [InvalidField(error.path, error.reason)] if error.path else []
     return Problem(_status_of(error.code), error.code, error.reason, errors=errors)
 
 
 def refused(reply: Reply) -> Problem:
     """Return the problem of an input that a worker refused."""
     assert reply.answer is CommandOutcome.REFUSED  # there is no problem otherwise
-    errors = [FieldError(reply.path, reply.reason)] if reply.path else []
+    errors = [InvalidField(reply.path, reply.reason)] if reply.path else []
     code = reply.code or RefusalCode.INVALID
     return Problem(_status_of(code), code, reply.reason, errors=errors)
 

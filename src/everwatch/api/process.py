@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 
 from confluent_kafka import Producer
 
@@ -11,6 +11,7 @@ from everwatch.api.access import Access
 from everwatch.api.address import address_of, is_loopback
 from everwatch.api.alerting import NotifierDatabase
 from everwatch.api.auditing import AuditLog
+from everwatch.api.backup_age import LOOK_EVERY_S, measure_backup
 from everwatch.api.commanding import KafkaCommands
 from everwatch.api.console_routes import CONSOLE
 from everwatch.api.database import Database, wait_for_position
@@ -48,6 +49,7 @@ from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.storage import open_existing
 from everwatch.plans.plans_file import PlansFile
 from everwatch.processes import Process
+from everwatch.processes.periodic import Periodic
 from everwatch.store.sql_reader import open_reader
 
 DELIVERED_WITHIN_MS = 8_000
@@ -113,6 +115,9 @@ class Api(Process):
         trials = KafkaTrials(self._topics, producer)
         await self._follow({self._topics.trial_results: Start.END}, trials.take)
         services = self._services(database, alerts, commands, producer, trials)
+        if self.settings.backup_dir is not None:
+            look = partial(measure_backup, self.settings.backup_dir)
+            self.begin("backups", Periodic(look, LOOK_EVERY_S, self.fail).run())
         runner = JobRunner(
             self.settings.instance,
             self._jobs,

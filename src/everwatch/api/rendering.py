@@ -5,7 +5,7 @@ from typing import Any, cast
 import msgspec
 import orjson
 
-from everwatch.api.views import MonitorView, Outcome, ResultView, TaskView, UserView
+from everwatch.api.views import MonitorView, OutcomeView, ResultView, TaskView, UserView
 from everwatch.encoding.input_models import MaintenanceInput, MonitorInput
 from everwatch.encoding.input_rendering import monitor_form, window_form
 from everwatch.kinds.execution.config_secrets import ConfigSecrets, redacted_spec
@@ -101,9 +101,9 @@ def task_view(task: StoredTask) -> TaskView:
     )
 
 
-def outcome(reply: Reply) -> Outcome:
+def outcome(reply: Reply) -> OutcomeView:
     """Return the answer to a command as it is answered here."""
-    return Outcome(
+    return OutcomeView(
         reply.command_id or reply.signup_id or reply.signal_id,
         reply.command,
         reply.user_id,

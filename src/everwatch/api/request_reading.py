@@ -9,7 +9,7 @@ import msgspec.inspect
 from aiohttp import web
 from msgspec.inspect import ListType
 
-from everwatch.api.problems import FieldError, Problem, invalid, too_deep
+from everwatch.api.problems import InvalidField, Problem, invalid, too_deep
 from everwatch.api.routing import Route
 from everwatch.encoding.input_models import MonitorId, Name, UserId, refusal
 
@@ -39,7 +39,7 @@ def check_path(name: str, value: str) -> None:
             msgspec.convert(value, wanted)
         except msgspec.ValidationError as error:
             found = refusal(error)
-            raise Problem(422, "invalid", found.reason, errors=[FieldError(f"path.{name}", found.reason)]) from None
+            raise Problem(422, "invalid", found.reason, errors=[InvalidField(f"path.{name}", found.reason)]) from None
 
 
 def query_of(request: web.Request, wanted: type[msgspec.Struct]) -> msgspec.Struct:
@@ -58,7 +58,7 @@ def query_of(request: web.Request, wanted: type[msgspec.Struct]) -> msgspec.Stru
         return msgspec.convert(given, wanted, strict=False)
     except msgspec.ValidationError as error:
         found = refusal(error, "query")
-        raise Problem(400, "invalid_parameter", str(found), errors=[FieldError(found.path, found.reason)]) from None
+        raise Problem(400, "invalid_parameter", str(found), errors=[InvalidField(found.path, found.reason)]) from None
 
 
 @lru_cache(maxsize=128)

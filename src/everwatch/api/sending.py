@@ -12,7 +12,7 @@ from everwatch.api.commanding import Commands
 from everwatch.api.problems import Problem, refused
 from everwatch.api.rendering import outcome, position_text
 from everwatch.api.routing import Answer, Call
-from everwatch.api.views import Outcome
+from everwatch.api.views import OutcomeView
 from everwatch.core.errors import EverwatchError, InvalidInput
 from everwatch.encoding.input_models import NO_HIDDEN
 from everwatch.kafka.command_client import Asked, asked_of, signup_asked, with_member
@@ -113,7 +113,7 @@ def pending(asked: Asked) -> Answer:
     """Return the answer to an input that is kept, and that no worker has answered yet."""
     asker = asked.asker
     command_id = asker.command_id or asker.signup_id or asker.signal_id
-    body = Outcome(command_id, asker.command, asker.user_id, asker.monitor_id, None)
+    body = OutcomeView(command_id, asker.command, asker.user_id, asker.monitor_id, None)
     location = f"/v1/users/{quoted(asker.user_id)}/commands/{quoted(command_id)}"
     return Answer(body, 202, {"Location": location, "Retry-After": "1"})
 

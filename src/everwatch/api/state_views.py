@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from everwatch.api.problems import FieldError
+from everwatch.api.problems import InvalidField
 from everwatch.api.views import Instant
 from everwatch.encoding.input_models import MonitorInput
 from everwatch.kafka.process_figures import GroupMembers, PartitionLag, TopicLag
@@ -263,6 +263,6 @@ class ValidationView(msgspec.Struct, frozen=True):
     """
 
     valid: bool
-    errors: list[FieldError]
+    errors: list[InvalidField]
     spec: MonitorInput | None
     next_runs: list[int]

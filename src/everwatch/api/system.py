@@ -42,7 +42,7 @@ class ProbeView(msgspec.Struct, frozen=True):
     reasons: dict[str, str] = {}
 
 
-class System:
+class Installation:
     """Handlers of what is not about users. ``measure_lag`` asks the broker, and is called in a thread."""
 
     def __init__(

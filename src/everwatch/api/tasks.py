@@ -8,7 +8,7 @@ from everwatch.api import paging
 from everwatch.api.bodies import TaskBody
 from everwatch.api.commanding import Commands
 from everwatch.api.database import Database
-from everwatch.api.problems import FieldError, Problem, not_found
+from everwatch.api.problems import InvalidField, Problem, not_found
 from everwatch.api.queries import AllTasksQuery, TaskCountsQuery, TasksQuery, narrowed, when_of
 from everwatch.api.rendering import task_view
 from everwatch.api.routing import Answer, Call
@@ -47,7 +47,7 @@ class Tasks:
     async def create(self, call: Call, body: TaskBody) -> Answer:
         if (body.at is None) == (body.in_ is None):
             reason = "a task takes either at or in"
-            raise Problem(422, "invalid", reason, errors=[FieldError("$.at", reason)])
+            raise Problem(422, "invalid", reason, errors=[InvalidField("$.at", reason)])
         given = msgspec.to_builtins(body)
         task_id = given.pop("task_id") or _new_task_id(call)
         given["schedule"] = {"at": given.pop("at"), "in": given.pop("in")}

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from everwatch.api.problems import FieldError
+from everwatch.api.problems import InvalidField
 from everwatch.api.rendering import spec_json
 from everwatch.api.routing import Answer, Call
 from everwatch.api.state_views import ValidationView
@@ -32,7 +32,7 @@ class Validating:
         try:
             spec = resolved(admit_monitor(monitor_of(body, "$", "m"), "$"), now)
         except InvalidInput as error:
-            return Answer(ValidationView(False, [FieldError(error.path, error.reason)], None, []))
+            return Answer(ValidationView(False, [InvalidField(error.path, error.reason)], None, []))
         return Answer(ValidationView(True, [], _shown(spec), self._next_runs(spec, now)))
 
     def _next_runs(self, spec: MonitorSpec, now: int) -> list[int]:

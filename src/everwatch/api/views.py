@@ -110,7 +110,7 @@ class RunView(msgspec.Struct, frozen=True):
     next_runs: list[int]
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class OutcomeView(msgspec.Struct, frozen=True):
     """What became of a command. ``answer`` is null while no worker has answered it; then ask for it again later.
 
     ``position``: send it as ``Everwatch-After`` with a read that must see what was written; "" if that does not matter.
@@ -148,7 +148,7 @@ class LineOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
 
     line: int
     status: int
-    outcome: Outcome | None = None
+    outcome: OutcomeView | None = None
     code: str = ""
     reason: str = ""
     path: str = ""

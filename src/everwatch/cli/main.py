@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from everwatch import __version__
+import everwatch
 from everwatch.cli.support import global_options
 from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.lazy_commands import LazyGroup, ListedCommand, list_command
@@ -153,6 +153,18 @@ COMMANDS = (
         "audit:audit",
         "Recompute what should have fired and hold it against the database; exit status 1 if anything is wrong.",
     ),
+    ListedCommand(
+        "backup",
+        OPERATE,
+        "backup:app",
+        "Back up topics, offsets and the database into a folder, with proof of what is in it.",
+    ),
+    ListedCommand(
+        "restore",
+        OPERATE,
+        "restore:restore",
+        "Restore a backup into empty topics and a new database, and compare what is there with what was backed up.",
+    ),
     ListedCommand("db", OPERATE, "db:app", "Show what the database holds, and what is deleted next; roll-ups."),
     ListedCommand(
         "secrets",
@@ -198,7 +210,7 @@ app = typer.Typer(
     " `EVERWATCH_…`; see docs/operations.md.",
     epilog="Exit status: 0 all well, 1 a check failed, 2 wrong usage or setting, 3 no broker, 4 topics do not fit,"
     " 5 embedded Kafka, 6 database, 7 folder in use, 8 TLS, 9 authentication, 10 an ACL, 11 lost changelog,"
-    " 130 interrupted.",
+    " 12 schema registry, 130 interrupted.",
 )
 for listed in COMMANDS:
     list_command(app, listed)
@@ -235,7 +247,7 @@ def version(
     if name := context.invoked_subcommand:
         global_options.COMMAND.set((name, next(each.reach for each in COMMANDS if each.name == name)))
     if show:
-        typer.echo(f"everwatch {__version__}")
+        typer.echo(f"everwatch {everwatch.__version__}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

@@ -67,7 +67,7 @@ from everwatch.api.views import (
     Accepted,
     LineOutcome,
     MonitorView,
-    Outcome,
+    OutcomeView,
     Page,
     PingKeyView,
     ResultView,
@@ -109,8 +109,8 @@ class AsyncClient:
     ``patience_s``: reads, and commands, which the server carries out once for each ``command_id`` (each gets a new one
     unless it is given). Of lists ``limit`` is the size of a page; iterating goes through all pages.
 
-    Writes wait up to ``wait_s`` (at most 30) for a worker; an Outcome whose ``answer`` is None is kept on Kafka and not
-    carried out yet: ``outcome`` tells later. Reads see what this client has written before.
+    Writes wait up to ``wait_s`` (at most 30) for a worker. An OutcomeView whose ``answer`` is None is kept on Kafka and
+    not carried out yet; ask ``outcome`` later. Reads see what this client has written before.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ class AsyncClient:
         command_id: str = "",
         wait_s: float | None = None,
         **more: Any,
-    ) -> Outcome:
+    ) -> OutcomeView:
         """Send a command; ``what`` it is, for an answer that does not say it."""
         command_id = command_id or uuid4().hex
         wait_s = self._wait_s if wait_s is None else wait_s
@@ -188,8 +188,8 @@ class AsyncClient:
         answer = await self._transport.send(sent)
         if answer.status == 204:
             position = answer.headers.get("Everwatch-Position", "")
-            return Outcome(command_id, what, user_id, monitor_id, CommandOutcome.DONE, position=position)
-        return _decoded(answer, Outcome)
+            return OutcomeView(command_id, what, user_id, monitor_id, CommandOutcome.DONE, position=position)
+        return _decoded(answer, OutcomeView)
 
     # --- users ----------------------------------------------------------------------------------------------------
 
@@ -203,33 +203,33 @@ class AsyncClient:
 
     async def put_user(
         self, user_id: str, body: UserBody = PLAIN_USER, *, command_id: str = "", wait_s: float | None = None
-    ) -> Outcome:
+    ) -> OutcomeView:
         """Sign a user up, or state its registration anew."""
         path = place("users", user_id)
         return await self._command("PUT", path, "signup", user_id, body=body, command_id=command_id, wait_s=wait_s)
 
     async def change_user(
         self, user_id: str, change: UserChange, *, command_id: str = "", wait_s: float | None = None
-    ) -> Outcome:
+    ) -> OutcomeView:
         """Change a user's plan or attributes; all else stays."""
         path = place("users", user_id)
         return await self._command(
             "PATCH", path, "set_user", user_id, body=change, command_id=command_id, wait_s=wait_s
         )
 
-    async def delete_user(self, user_id: str, *, command_id: str = "", wait_s: float | None = None) -> Outcome:
+    async def delete_user(self, user_id: str, *, command_id: str = "", wait_s: float | None = None) -> OutcomeView:
         """End a user with all monitors and pending tasks; results stay."""
         path = place("users", user_id)
         return await self._command("DELETE", path, "deregister", user_id, command_id=command_id, wait_s=wait_s)
 
     async def pause_user(
         self, user_id: str, until: int | str | None = None, *, command_id: str = "", wait_s: float | None = None
-    ) -> Outcome:
+    ) -> OutcomeView:
         """Pause all monitors of a user; ``until``: ms or ISO 8601."""
         path, body = place("users", user_id, "pause"), PauseBody(until)
         return await self._command("POST", path, "pause_user", user_id, body=body, command_id=command_id, wait_s=wait_s)
 
-    async def resume_user(self, user_id: str, *, command_id: str = "", wait_s: float | None = None) -> Outcome:
+    async def resume_user(self, user_id: str, *, command_id: str = "", wait_s: float | None = None) -> OutcomeView:
         """Resume what a pause of the user paused."""
         path = place("users", user_id, "resume")
         return await self._command("POST", path, "resume_user", user_id, command_id=command_id, wait_s=wait_s)
@@ -241,7 +241,7 @@ class AsyncClient:
         *,
         command_id: str = "",
         wait_s: float | None = None,
-    ) -> Outcome:
+    ) -> OutcomeView:
         """Set a user's maintenance windows, in place of those there were."""
         path, body = place("users", user_id, "maintenance"), MaintenanceBody(list(windows))
         return await self._command("PUT", path, "maintain", user_id, body=body, command_id=command_id, wait_s=wait_s)
@@ -265,7 +265,7 @@ class AsyncClient:
         *,
         command_id: str = "",
         wait_s: float | None = None,
-    ) -> Outcome:
+    ) -> OutcomeView:
         """Put a monitor. ``version``: that it must be at; 0: only create it, None: whatever it is at."""
         return await self._command(
             "PUT",
@@ -288,7 +288,7 @@ class AsyncClient:
         *,
         command_id: str = "",
         wait_s: float | None = None,
-    ) -> Outcome:
+    ) -> OutcomeView:
         """Change fields of a monitor by a JSON merge patch (RFC 7396); ``version`` None: whatever it is at."""
         return await self._command(
             "PATCH",
@@ -305,7 +305,7 @@ class AsyncClient:
 
     async def delete_monitor(
         self, user_id: str, monitor_id: str, *, command_id: str = "", wait_s: float | None = None
-    ) -> Outcome:
+    ) -> OutcomeView:
         """Delete a monitor; its results stay."""
         path = _monitor(user_id, monitor_id)
         return await self._command("DELETE", path, "delete", user_id, monitor_id, command_id=command_id, wait_s=wait_s)
@@ -318,7 +318,7 @@ class AsyncClient:
         *,
         command_id: str = "",
         wait_s: float | None = None,
-    ) -> Outcome:
+    ) -> OutcomeView:
         """Pause a monitor; ``until``: ms or ISO 8601."""
         path, body = _monitor(user_id, monitor_id, "pause"), PauseBody(until)
         return await self._command(
@@ -327,14 +327,14 @@ class AsyncClient:
 
     async def resume_monitor(
         self, user_id: str, monitor_id: str, *, command_id: str = "", wait_s: float | None = None
-    ) -> Outcome:
+    ) -> OutcomeView:
         """Resume a monitor."""
         path = _monitor(user_id, monitor_id, "resume")
         return await self._command("POST", path, "resume", user_id, monitor_id, command_id=command_id, wait_s=wait_s)
 
     async def run_monitor(
         self, user_id: str, monitor_id: str, *, command_id: str = "", wait_s: float | None = None
-    ) -> Outcome:
+    ) -> OutcomeView:
         """Run a monitor once, beside its schedule."""
         path = _monitor(user_id, monitor_id, "run")
         return await self._command("POST", path, "run_now", user_id, monitor_id, command_id=command_id, wait_s=wait_s)
@@ -494,7 +494,7 @@ class AsyncClient:
 
     async def create_task(
         self, user_id: str, body: TaskBody, *, command_id: str = "", wait_s: float | None = None
-    ) -> Outcome:
+    ) -> OutcomeView:
         """Create a delayed task; one without an id gets one (``monitor_id`` of the outcome)."""
         path = place("users", user_id, "tasks")
         return await self._command(
@@ -503,7 +503,7 @@ class AsyncClient:
 
     async def cancel_task(
         self, user_id: str, task_id: str, *, command_id: str = "", wait_s: float | None = None
-    ) -> Outcome:
+    ) -> OutcomeView:
         """Cancel a pending task."""
         path = place("users", user_id, "tasks", task_id)
         return await self._command("DELETE", path, "cancel", user_id, task_id, command_id=command_id, wait_s=wait_s)
@@ -622,10 +622,10 @@ class AsyncClient:
                 self._transport.positions.note(each.outcome.user_id, each.outcome.position)
         return found
 
-    async def outcome(self, user_id: str, command_id: str) -> Outcome | None:
+    async def outcome(self, user_id: str, command_id: str) -> OutcomeView | None:
         """Return what became of a command; None if no worker has answered it, or not lately."""
         try:
-            return await self.get(place("users", user_id, "commands", command_id), Outcome, user_id=user_id)
+            return await self.get(place("users", user_id, "commands", command_id), OutcomeView, user_id=user_id)
         except ApiError as error:
             if error.status == 404:
                 return None

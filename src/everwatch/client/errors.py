@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from everwatch.api.problems import FieldError, ProblemDocument
+from everwatch.api.problems import InvalidField, ProblemDocument
 from everwatch.core.errors import (
     AuthenticationRefused,
     BrokerUnavailable,
@@ -45,7 +45,7 @@ class ApiError(EverwatchError):
         code: str,
         reason: str,
         *,
-        errors: Sequence[FieldError] = (),
+        errors: Sequence[InvalidField] = (),
         request_id: str = "",
         retry_after_s: float | None = None,
     ) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
-import platformdirs
 from msgspec import Meta
 
 from everwatch.core.encryption import keys_of
@@ -79,6 +78,14 @@ class Secret:
         return hash(self._value)
 
 
+def _user_folder(function: str) -> Path:
+    """The folder of this user that ``platformdirs`` names; most processes have their folder set and ask for none."""
+    import platformdirs
+
+    folder: Path = getattr(platformdirs, function)("everwatch")
+    return folder
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be set, with sensible defaults. Frozen: nothing changes a setting at run time.
 
@@ -89,9 +96,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Annotated[
         Path,
         Meta(description="Folder of all local state: the embedded Kafka's data, RocksDB tables, the SQLite database."),
-    ] = msgspec.field(default_factory=lambda: platformdirs.user_data_path("everwatch"))
+    ] = msgspec.field(default_factory=lambda: _user_folder("user_data_path"))
     cache_dir: Annotated[Path, Meta(description="Folder of what can be fetched again: the embedded Kafka's jars.")] = (
-        msgspec.field(default_factory=lambda: platformdirs.user_cache_path("everwatch"))
+        msgspec.field(default_factory=lambda: _user_folder("user_cache_path"))
     )
     database: Annotated[
         str,
@@ -183,6 +190,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(pattern="^(none|gzip|snappy|lz4|zstd)$", description="Compression of what is produced.")
     ] = "lz4"
     output_format: Annotated[OutputFormat, Meta(description="Encoding of results and transitions.")] = OutputFormat.AVRO
+    schema_registry_url: Annotated[
+        str,
+        Meta(
+            max_length=2_000,
+            pattern=r"^(https?://[^@/]+(/[^@]*)?)?$",
+            description="Address of a schema registry that speaks Confluent's API, several comma-separated: inputs and"
+            " outputs may be in Confluent wire format; empty: none.",
+        ),
+    ] = ""
+    schema_registry_user: Annotated[str, Meta(description="User name for the schema registry (basic auth).")] = ""
+    schema_registry_password: Annotated[Secret, Meta(description="Password for the schema registry.")] = Secret("")
+    schema_registry_ca_file: Annotated[
+        Path | None, Meta(description="PEM file of the CA that signed the schema registry's certificate.")
+    ] = None
+    schema_registry_certificate_file: Annotated[
+        Path | None, Meta(description="PEM file of the client's certificate for the schema registry.")
+    ] = None
+    schema_registry_key_file: Annotated[
+        Path | None, Meta(description="PEM file of the client's private key for the schema registry.")
+    ] = None
     session_timeout_ms: Annotated[
         int, Meta(ge=6_000, le=300_000, description="Consumer-group session timeout; then partitions are reassigned.")
     ] = 8_000
@@ -334,6 +361,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 0
     metrics_host: Annotated[str, Meta(description="Address that the metrics port is bound to.")] = "127.0.0.1"
+    metrics_socket: Annotated[
+        Path | None,
+        Meta(description="Unix socket that serves the same to processes of this user; empty: none."),
+    ] = None
 
     # HTTP API
     api_url: Annotated[
@@ -372,6 +403,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Requests of one token that an API process takes in a minute; 0: no limit. Pings do not count.",
         ),
     ] = 60_000
+
+    # backup
+    backup_dir: Annotated[
+        Path | None,
+        Meta(
+            description="Folder that `everwatch backup` without an argument makes backups in, each in a folder of its"
+            " own; the API's metrics and `everwatch doctor` tell the age of the newest. Empty: none."
+        ),
+    ] = None
 
     # what commands print
     timezone: Annotated[
@@ -507,6 +547,10 @@ def _contradictions(settings: Settings) -> list[str]:
         wrong.append(f"security_protocol {protocol} needs sasl_username and sasl_password")
     if settings.ssl_certificate_file and not settings.ssl_key_file:
         wrong.append("ssl_certificate_file needs ssl_key_file")
+    if settings.schema_registry_certificate_file and not settings.schema_registry_key_file:
+        wrong.append("schema_registry_certificate_file needs schema_registry_key_file")
+    if settings.output_format is OutputFormat.CONFLUENT and not settings.schema_registry_url:
+        wrong.append("output_format confluent needs schema_registry_url")
     try:
         keys_of(settings.secrets_key.get_secret_value())
     except ValueError as error:

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaException
 
 from everwatch.core.errors import EverwatchError
 from everwatch.diagnosis.checks.access import check_certificates, check_rights
+from everwatch.diagnosis.checks.backup import check_backup
 from everwatch.diagnosis.checks.broker import check_broker, check_topics
 from everwatch.diagnosis.checks.changelog import check_changelog
 from everwatch.diagnosis.checks.database import check_database
@@ -57,6 +58,7 @@ CHECKS = (
     Check("database", check_database),
     Check("disk", check_disk),
     Check("folders", check_folders),
+    Check("backup", check_backup),
 )
 
 

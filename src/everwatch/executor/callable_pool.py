@@ -20,7 +20,7 @@ from everwatch.core.config import Settings, environment_of_callables
 from everwatch.executor.callable_output import Written
 from everwatch.executor.callable_worker import Setup
 from everwatch.executor.output_budget import KIB, OutputBudgets
-from everwatch.kinds.callable_interface import Call, CallableReply
+from everwatch.kinds.callable_interface import CallableReply, CallableRun
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.schedule.duration import describe_duration
 
@@ -81,7 +81,7 @@ class CallableProcesses:
         self._mending: set[asyncio.Task[None]] = set()
         self._closed = False
 
-    async def call(self, call: Call, timeout_s: float) -> CallableReply:
+    async def call(self, call: CallableRun, timeout_s: float) -> CallableReply:
         """Run it once, within ``timeout_s`` from when a process is free. Cancelled, it kills the process."""
         asked_s = self._clock.monotonic_s()
         seat = await self._wait_for_seat(call.name)
@@ -225,7 +225,7 @@ class _Seat:
         self.serves = ""
         self.spoilt = False
 
-    async def run(self, call: Call) -> CallableReply:
+    async def run(self, call: CallableRun) -> CallableReply:
         """Raises OSError if no process can be started. Whatever keeps it from coming to its end spoils the seat."""
         self.spoilt = True
         if self._starting is not None and (self.serves != call.name or (await self._starting).ended):
@@ -284,7 +284,7 @@ class _Caller:
     def ended(self) -> bool:
         return self._process.returncode is not None or self._reader.at_eof()
 
-    async def answer_to(self, call: Call) -> CallableReply:
+    async def answer_to(self, call: CallableRun) -> CallableReply:
         """Its answer; the last one, too, if it ends without any or says what is none."""
         try:
             self._writer.write(msgspec.json.encode(call) + b"\n")

@@ -26,7 +26,7 @@ import msgspec
 
 from everwatch.core.clock import SystemClock
 from everwatch.executor.callable_output import CallableOutput, Orders
-from everwatch.kinds.callable_interface import Call, CallableReply, load
+from everwatch.kinds.callable_interface import CallableReply, CallableRun, load
 
 LONGEST_REASON = 1_000
 _MOST_TIMINGS = 32
@@ -110,7 +110,7 @@ def serve(link: socket.socket, orders: Orders) -> None:
     _limit_memory(setup.memory_mb)
     here = os.getpid()
     for line in stream:
-        call = msgspec.json.decode(line, type=Call)
+        call = msgspec.json.decode(line, type=CallableRun)
         orders.begin(call.output_bytes)
         answer = answer_to(call, setup.memory_mb)
         if os.getpid() != here:  # the callable forked, and this is the child, which nobody asked
@@ -123,7 +123,7 @@ def serve(link: socket.socket, orders: Orders) -> None:
             return
 
 
-def answer_to(call: Call, memory_mb: int = 0) -> CallableReply:
+def answer_to(call: CallableRun, memory_mb: int = 0) -> CallableReply:
     """Call it, and say what came of it."""
     try:
         function = load(call.name)

@@ -38,6 +38,7 @@ from everwatch.kinds.execution.kind_runner import Job, job_of, run_job, target_o
 from everwatch.kinds.protocol import RunContext
 from everwatch.model import Priority, Tick
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.observability.logs import labelled
 from everwatch.schedule.duration import describe_duration
 
 log = logging.getLogger(__name__)
@@ -398,7 +399,7 @@ class Checks:
     async def _check(self, tick: Tick, job: Job, host: str, priority: Priority, delivered: OnDelivered) -> None:
         started_at = self._clock.now_ms()
         began_s = self._clock.monotonic_s()
-        outcome = await run_job(job, tick, self._context, partial(self._reporting.complain, tick.kind))
+        outcome = await run_job(job, tick, self._context, partial(self._reporting.complain, tick))
         # what waits for its turn has not begun
         started_at += round(outcome.waited_ms)
         ended_s = self._clock.monotonic_s()
@@ -472,7 +473,11 @@ class Checks:
         if is_retryable(error):
             raise error
         if self._quiet.may_say(("refused", type(error).__name__)):
-            log.error("a tick cannot be started and is refused (logged once a minute)", exc_info=error)
+            log.error(
+                "a tick cannot be started and is refused (logged once a minute)",
+                exc_info=error,
+                extra=labelled(topic=taken[1].topic(), partition=taken[1].partition(), offset=taken[1].offset()),
+            )
         self._bury(taken, Unhandled(error))
 
     def _bury(self, taken: Taken, error: InvalidInput) -> None:

@@ -57,6 +57,9 @@ FAILURES = Counter(
 SKIPPED = Counter(
     "everwatch_executor_skipped_ticks", f"Ticks that were not run, by cause: {', '.join(SkipCause)}.", ["cause"]
 )
+# made at once: Prometheus sees no increase in a series that begins at 1
+for _cause in SkipCause:
+    SKIPPED.labels(_cause.value)
 IN_FLIGHT = Gauge("everwatch_executor_in_flight", "Checks that run now.")
 SLOTS = Gauge("everwatch_executor_slots", "Checks that may run at once (EVERWATCH_MAX_IN_FLIGHT).")
 WAITING = Gauge("everwatch_executor_waiting_ticks", "Ticks that have been read and are not begun.", ["topic"])

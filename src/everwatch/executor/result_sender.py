@@ -13,6 +13,7 @@ from everwatch.kafka.topics import Topics
 from everwatch.kinds.execution.kind_runner import LONGEST_DETAIL, LONGEST_REASON
 from everwatch.model import Outcome, Result, Status, Tick
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.observability.logs import labelled
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +51,11 @@ class ResultSender:
         result = self._result(ticks[0], outcome, self._clock.now_ms(), 0.0, ticks)
         self._send(result, ticks[0].partition, on_delivered)
 
-    def complain(self, kind: str, error: BaseException) -> None:
+    def complain(self, run: Tick | Result, error: BaseException) -> None:
         """Log what a kind should not have let through."""
-        if self._quiet.may_say((kind, type(error))):
-            log.error("the kind '%s' failed unexpectedly (said once a minute)", kind, exc_info=error)
+        if self._quiet.may_say((run.kind, type(error))):
+            about = labelled(user=run.user_id, monitor=run.monitor_id, tick=run.scheduled_at, kind=run.kind)
+            log.error("the kind '%s' failed unexpectedly (said once a minute)", run.kind, exc_info=error, extra=about)
 
     def _result(
         self,
@@ -102,7 +104,7 @@ class ResultSender:
                 )
             return data
         except Exception as error:  # e.g. timings of another's kind that are not numbers
-            self.complain(result.kind, error)
+            self.complain(result, error)
             reason = "internal error: the outcome cannot be encoded"
             plain = msgspec.structs.replace(result, status=Status.FAILURE, reason=reason, timings={}, detail="")
             return codec.encode_result(plain, self._format)

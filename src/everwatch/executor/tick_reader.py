@@ -23,7 +23,8 @@ from everwatch.kafka.consumer_groups import executors_group
 from everwatch.kafka.partition_bounds import ends
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.observability.log_throttle import LogThrottle
-from everwatch.observability.metrics import ASSIGNED, REBALANCES
+from everwatch.observability.metrics import ASSIGNED
+from everwatch.observability.rebalances import Rebalances
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class TickReader:
         self._clock = clock
         self._enough = 2 * settings.max_in_flight + _BATCH
         self._room_again = settings.max_in_flight
-        self._quiet = LogThrottle(clock)
+        self._quiet, self._rebalances = LogThrottle(clock), Rebalances(topic, clock)
         self.held: dict[int, HeldPartition] = {}
         # nothing is read; and of which partitions not
         self._is_full = False
@@ -308,7 +309,7 @@ class TickReader:
             self.held[part.partition] = HeldPartition(part.topic, part.partition)
         consumer.incremental_assign(partitions)
         self.is_member = True
-        REBALANCES.labels("assigned").inc()
+        self._rebalances.assigned()
         if self._is_full or self.stopping.is_set():
             self._paused |= {part.partition for part in partitions}
             consumer.pause(partitions)
@@ -316,7 +317,7 @@ class TickReader:
     def on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Give these partitions up, once what runs is durable or ``REVOKE_WAIT_S`` is over, and commit what is done."""
         leaving = self._let_go(partitions)
-        REBALANCES.labels("revoked").inc()
+        self._rebalances.revoked()
         # what is under way would be run twice: give it a moment to end
         began_s = self._clock.monotonic_s()
         deadline_s = began_s + (0 if self.finishing.is_set() else REVOKE_WAIT_S)
@@ -335,10 +336,9 @@ class TickReader:
         consumer.incremental_unassign(partitions)
 
     def on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Give these partitions up: another member has them already."""
-        # another member has them already: a commit now would undo its commits
+        """Give these partitions up: another member has them, whose commits a commit now would undo."""
         self.is_member = False
-        REBALANCES.labels("lost").inc()
+        self._rebalances.lost()
         self._let_go(partitions)
         consumer.incremental_unassign(partitions)
 

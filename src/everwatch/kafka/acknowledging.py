@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from everwatch.core.errors import AccessError, BrokerUnavailable, EverwatchError, RecordRefused, is_retryable
 from everwatch.kafka.access_errors import refused, write_to
+from everwatch.observability.metrics import PRODUCER_ERRORS
 
 logger = logging.getLogger(__name__)
 _CLOSE_S = 2.0
@@ -86,6 +87,7 @@ class AcknowledgingProducer:
     def _failure(self, error: KafkaError, topic: str) -> EverwatchError:
         if error.fatal() or error.code() == _FATAL:
             self._is_broken = True
+        PRODUCER_ERRORS.labels(topic).inc()
         if not is_retryable(KafkaException(error)):
             return RecordRefused(f"Kafka does not take a record for topic {topic}: {error.str()}.")
         denied: AccessError | None = refused(error, write_to(topic))

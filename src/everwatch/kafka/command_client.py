@@ -1,31 +1,22 @@
-"""Sends commands, signups and signals, and waits for their outcomes on the topic ``replies``."""
+"""Sends commands, signups and signals, and waits for their outcomes."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 import orjson
-from confluent_kafka import Consumer, TopicPartition
 
 from everwatch.core.clock import Clock
-from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, EverwatchError, InvalidInput
 from everwatch.encoding import codec
-from everwatch.kafka.access_errors import raise_refused
-from everwatch.kafka.clients import new_admin, new_consumer
-from everwatch.kafka.consumed_record import Record
-from everwatch.kafka.partition_bounds import bounds
-from everwatch.kafka.topics import Topics, expect_topic
-from everwatch.kafka.unreadable_batches import PROBING, Sieve
+from everwatch.kafka.topics import Topics
 from everwatch.model import AskedKey, Asker, Reply
 from everwatch.rules.admission import SignupPlans, admit_command, admit_signup
 
 # inputs that are under way at once: what is not durable, or not answered yet, is held in memory
 AT_ONCE = 10_000
 TAKE_S = 0.25
-# of TAKE_S each
-CATCH_UP_PATIENCE = 120
 
 
 class Unanswered(EverwatchError):
@@ -65,67 +56,6 @@ class ReplyReader(Protocol):
     def take(self, timeout_s: float) -> Sequence[Reply]:
         """Some answers, in the order in which each user's came; none if none comes within ``timeout_s``."""
         ...
-
-
-class ReplyTopic:
-    """The topic ``replies`` from its present end on, or from positions: open it before the inputs are sent.
-
-    ``positions``: offset of the next reply, by partition. ``is_incomplete``: replies behind the positions asked for are
-    not kept any more.
-    """
-
-    def __init__(
-        self, settings: Settings, bootstrap_servers: str, clock: Clock, since: Mapping[int, int] | None = None
-    ) -> None:
-        """Note where the topic ends, and begin there or at ``since``. Raises BrokerUnavailable."""
-        topic = self._topic = Topics.of(settings).replies
-        group = f"{settings.application}-asking-{settings.instance}"
-        self._consumer: Consumer = new_consumer(settings, bootstrap_servers, group)
-        self._sieve = Sieve(self._consumer, lambda: new_consumer(settings, bootstrap_servers, group, **PROBING), clock)
-        try:
-            numbers = range(expect_topic(new_admin(settings, bootstrap_servers), settings, topic))
-            kept = {n: bounds(self._consumer, topic, n) for n in numbers}
-            self._ends = {n: offsets.stop for n, offsets in kept.items()}
-            asked = self._ends if since is None else {n: since.get(n, kept[n].start) for n in numbers}
-            self.is_incomplete = any(asked[n] < offsets.start for n, offsets in kept.items())
-            self.positions = {n: max(asked[n], kept[n].start) for n in numbers}
-            self._consumer.assign([TopicPartition(topic, n, offset) for n, offset in self.positions.items()])
-        except BaseException:
-            self._consumer.close()
-            raise
-
-    def take(self, timeout_s: float) -> list[Reply]:
-        """Some answers; none if none comes within ``timeout_s``."""
-        found: list[Reply] = []
-        sifted = self._sieve.sift(self._consumer.consume(1_000, timeout_s))
-        raise_refused(sifted.errors, self._topic)
-        for message in sifted.records:
-            record = Record.of(message)
-            self.positions[record.partition] = record.offset + 1
-            try:
-                found.append(codec.decode_reply(record.value))
-            except InvalidInput:
-                continue  # nobody's answer, whoever wrote it
-        return found
-
-    def catch_up(self) -> list[Reply]:
-        """Some of the replies that were there when this was opened; none when all were given.
-
-        Raises BrokerUnavailable when the rest does not come.
-        """
-        for _ in range(CATCH_UP_PATIENCE):
-            # a record that was never committed leaves a gap at the end, which the consumer passes over
-            for partition in self._consumer.position(self._consumer.assignment()):
-                self.positions[partition.partition] = max(self.positions[partition.partition], partition.offset)
-            if all(self.positions[n] >= end for n, end in self._ends.items()):
-                return []
-            if found := self.take(TAKE_S):
-                return found
-        raise BrokerUnavailable("Kafka does not give the rest of the topic of replies: is it running?")
-
-    def close(self) -> None:
-        """Leave the topic."""
-        self._consumer.close()
 
 
 def asked_of(wanted: dict[str, Any], line: int = 0) -> Asked:

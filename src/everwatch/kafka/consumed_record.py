@@ -1,8 +1,10 @@
-"""A consumed record, as plain values."""
+"""A consumed record, as plain values, and one that was refused."""
 
 from typing import NamedTuple, Self, cast
 
 from confluent_kafka import Message
+
+from everwatch.core.errors import InvalidInput
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -31,3 +33,10 @@ class Record(NamedTuple):
         assert offset is not None
         headers = tuple(cast(Headers, message.headers() or ())) if with_headers else ()
         return cls(topic, partition, offset, message.timestamp()[1], message.key(), message.value(), headers)
+
+
+class RefusedRecord(NamedTuple):
+    """A record that does not decode, or whose content is not allowed, and the reason."""
+
+    record: Record
+    error: InvalidInput

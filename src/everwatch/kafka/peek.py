@@ -61,6 +61,7 @@ class Tail(NamedTuple):
     offset: int
     value: bytes | None
     headers: Mapping[str, bytes]
+    timestamp_ms: int = 0
 
 
 def peek(
@@ -159,4 +160,5 @@ def _expect(seen: Mapping[Position, Peek], is_complete: Callable[[Peek], bool]) 
 
 def _tail(message: Message) -> Tail:
     record = Record.of(message)
-    return Tail(record.offset, record.value, dict(cast(list[tuple[str, bytes]], message.headers() or ())))
+    headers = dict(cast(list[tuple[str, bytes]], message.headers() or ()))
+    return Tail(record.offset, record.value, headers, record.timestamp_ms)

@@ -25,12 +25,13 @@ LOOK_BACK = 50
 class Noted(NamedTuple):
     """Last note of a partition: the instant, ms (0: none), and the owner's mark, if it is known.
 
-    ``undecodable``: how many entries of the table its owner passes over.
+    ``undecodable``: how many entries of the table its owner passes over. ``noted_at``: when it was written, ms.
     """
 
     emitted_to: int
     owner: Mark | None
     undecodable: int = 0
+    noted_at: int = 0
 
 
 def read_progress(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, Noted]:
@@ -44,7 +45,8 @@ def read_progress(consumer: Consumer, topic: str, partitions: Iterable[int]) -> 
         # a worker of a version without fencing may have written behind its successor: the newest instant counts
         emitted_to = max(_instant(record.value) or 0 for record in records)
         owner = decode_mark(headers.get(OWNER_HEADER))
-        found[number] = Noted(emitted_to, owner, _instant(headers.get(UNDECODABLE_HEADER)) or 0)
+        undecodable = _instant(headers.get(UNDECODABLE_HEADER)) or 0
+        found[number] = Noted(emitted_to, owner, undecodable, records[-1].timestamp_ms)
     return found
 
 

@@ -12,6 +12,15 @@ from everwatch.core.errors import BrokerUnavailable, RecordsUnreadable
 from everwatch.kafka.access_errors import read_of, refused
 from everwatch.kafka.unreadable_batches import Sieve, is_unreadable
 
+# for what is read as a whole; at the end, where this consumer learns that it is the end, the broker is not to wait for
+# more
+BULK: dict[str, object] = {
+    "enable.partition.eof": True,
+    "fetch.wait.max.ms": 10,
+    "fetch.max.bytes": 16 * 1024 * 1024,
+    "max.partition.fetch.bytes": 1024 * 1024,
+}
+"""Settings of a consumer for topics that are read as a whole."""
 AT_ONCE = 10_000
 SILENCE_S = 30.0
 _TAKE_S = 0.2

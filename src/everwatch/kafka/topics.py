@@ -1,7 +1,11 @@
-"""The topics Everwatch lives on: their names, their settings, creating and checking them."""
+"""The topics Everwatch lives on: their names, their settings, creating and checking them.
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+All in one file: a topic that is added is a name, its settings and what is said where it is missing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -18,6 +22,7 @@ from everwatch.kafka.permission_check import hidden_topics
 from everwatch.model import Priority
 
 HOUR_MS = 3_600_000
+NO_CONFIGS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 _NO_TOPIC_IDS = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._UNSUPPORTED_FEATURE})
 # how long compacted topics still tell of a deletion: who was away for longer has to read them anew
 DELETIONS_KEPT_MS = 7 * 24 * HOUR_MS
@@ -84,6 +89,11 @@ class Topics:
     def all(self) -> tuple[str, ...]:
         """Every topic, in the order in which they are listed."""
         return tuple(getattr(self, each.name) for each in fields(self))
+
+    @property
+    def by_name(self) -> dict[str, str]:
+        """Every topic by its name without prefix, as these fields are called."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -204,8 +214,12 @@ def expect_topic(admin: Admin, settings: Settings, name: str, *, timeout_s: floa
     return found
 
 
-def ensure_topics(admin: Admin, settings: Settings, *, timeout_s: float = 30) -> list[TopicState]:
+def ensure_topics(
+    admin: Admin, settings: Settings, *, configs: Mapping[str, Mapping[str, str]] = NO_CONFIGS, timeout_s: float = 30
+) -> list[TopicState]:
     """Create what is missing; doing it twice, or from two processes at once, is doing it once.
+
+    ``configs``: configuration by topic that new topics get over what is planned.
 
     Raises TopicMismatch when a topic exists with another partition count, BrokerUnavailable when no broker answers,
     AccessError when one refuses.
@@ -214,7 +228,11 @@ def ensure_topics(admin: Admin, settings: Settings, *, timeout_s: float = 30) ->
     for state in before.values():
         if state.hidden:
             raise PermissionMissing(state.problem)
-    missing = [plan for plan in plan_topics(settings) if before[plan.name].partitions == 0]
+    missing = [
+        replace(plan, config=plan.config | dict(configs.get(plan.name, {})))
+        for plan in plan_topics(settings)
+        if before[plan.name].partitions == 0
+    ]
     created = set(_create(admin, missing, timeout_s)) if missing else set()
     after = _settled(admin, settings, timeout_s) if missing else list(before.values())
     if wrong := problems_of(after, settings):

@@ -16,6 +16,7 @@ from everwatch.core.errors import BrokerUnavailable, RecordRefused
 from everwatch.kafka.access_errors import refused
 from everwatch.kafka.acl import Right
 from everwatch.kafka.consumed_record import Record
+from everwatch.observability.metrics import PRODUCER_ERRORS
 
 # each call blocks a thread for this long at most, then looks whether it is still wanted
 CALL_S = 2.0
@@ -97,6 +98,8 @@ class TransactionalProducer:
                 self.enqueue(producer, run, delivered)
             self.call_patiently(producer.commit_transaction)
         except KafkaException as error:
+            for run in runs:
+                PRODUCER_ERRORS.labels(run.topic).inc(len(run.records))
             raise self._aborted(producer, error.args[0]) from None
         while len(offsets) < len(runs):
             # all of it is committed; librdkafka hands out what it knows of each delivery here

@@ -17,6 +17,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.errors import BrokerUnavailable, InvalidInput, RefusalCode
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.observability.logs import labelled
 from everwatch.observability.metrics import UNREADABLE
 
 logger = logging.getLogger(__name__)
@@ -176,6 +177,7 @@ class Sieve:
                     first,
                     error.str(),
                     problem,
+                    extra=labelled(topic=topic, partition=number),
                 )
             return []
 
@@ -205,6 +207,7 @@ class Sieve:
                     each.topic,
                     each.partition,
                     each.refusal.reason,
+                    extra=labelled(topic=each.topic, partition=each.partition),
                 )
 
 

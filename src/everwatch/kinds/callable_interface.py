@@ -25,7 +25,7 @@ class CallContext(msgspec.Struct, frozen=True):
     payload: Any
 
 
-class Call(msgspec.Struct, frozen=True):
+class CallableRun(msgspec.Struct, frozen=True):
     """One run of the callable ``name``. ``output_bytes``: how much of what it writes is kept."""
 
     name: str
@@ -53,7 +53,7 @@ class CallableReply(msgspec.Struct, frozen=True):
 class Callables(Protocol):
     """Runner of callables."""
 
-    async def call(self, call: Call, timeout_s: float) -> CallableReply:
+    async def call(self, call: CallableRun, timeout_s: float) -> CallableReply:
         """Run it once, for at most ``timeout_s`` from when it begins: it may have to wait for its turn.
 
         Whatever goes wrong, being too slow too, is an Answer; to cancel this ends the run.
@@ -64,7 +64,7 @@ class Callables(Protocol):
 class NoCallables:
     """For a process that runs no callables."""
 
-    async def call(self, call: Call, timeout_s: float) -> CallableReply:  # noqa: ARG002  (the names are the protocol's)
+    async def call(self, call: CallableRun, timeout_s: float) -> CallableReply:  # noqa: ARG002  (the names are the protocol's)
         return CallableReply(False, f"the callable '{call.name}' cannot run here: this process runs no callables")
 
 

@@ -4,7 +4,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from everwatch.kinds.callable_interface import CALLABLE_TARGET, ENTRY_POINT_GROUP, Call, CallContext, known_callables
+from everwatch.kinds.callable_interface import (
+    CALLABLE_TARGET,
+    ENTRY_POINT_GROUP,
+    CallableRun,
+    CallContext,
+    known_callables,
+)
 from everwatch.kinds.protocol import FieldError, RunContext
 from everwatch.model import Outcome, Status, Tick
 
@@ -49,7 +55,7 @@ class PythonKind:
         told = CallContext(tick.user_id, tick.monitor_id, tick.scheduled_at, tick.attempt, payload)
         timeout_s = tick.timeout_ms / 1000
         answer = await context.callables.call(
-            Call(config.callable, config.arguments, told), timeout_s - min(_LAST_WORD_S, timeout_s / 10)
+            CallableRun(config.callable, config.arguments, told), timeout_s - min(_LAST_WORD_S, timeout_s / 10)
         )
         status = Status.SUCCESS if answer.succeeded else Status.FAILURE
         return Outcome(status, answer.reason, answer.timings, waited_ms=answer.waited_ms)

@@ -8,14 +8,16 @@ import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from everwatch.core.errors import InvalidInput
 from everwatch.kinds.protocol import FieldError, Kind, Scheduled, SignalledKind
 from everwatch.model import Every, Schedule
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "everwatch.kinds"
 CONFIG_PATH = "$.config"
@@ -159,7 +161,9 @@ def _built_in(name: str) -> Kind:
 
 
 @cache
-def _entry_points() -> dict[str, EntryPoint]:
+def _entry_points() -> "dict[str, EntryPoint]":
+    from importlib.metadata import entry_points
+
     return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 

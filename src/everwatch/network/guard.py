@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from everwatch.core.config import Network
 from everwatch.core.errors import TargetForbidden
+from everwatch.network.metrics import GUARD_REFUSALS
 
 Address = IPv4Address | IPv6Address
 
@@ -90,6 +91,7 @@ class Guard:
         Raises TargetForbidden with one sentence.
         """
         if objection := self._known(address):
+            GUARD_REFUSALS.inc()
             raise TargetForbidden(objection)
 
     def _objection(self, address: str) -> str:

@@ -12,7 +12,7 @@ from everwatch.notifier.executor_outages import ExecutorOutage
 from everwatch.notifier.group_rows import Group, Item
 from everwatch.notifier.grouping import Collapse, message_of
 from everwatch.notifier.metrics import CANCELLED
-from everwatch.notifier.routes import Audience, NoAddress, Route, Rules
+from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules
 from everwatch.notifier.senders import lane_of
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.target_incidents import TargetIncident
@@ -162,7 +162,7 @@ class _Composing:
             return alert
         return replace(alert, monitors=max(alert.monitors, known.failing - known.before))
 
-    def _is_told_otherwise(self, route: Route, alert: Alert, untold: Collection[str]) -> bool:
+    def _is_told_otherwise(self, route: AlertRoute, alert: Alert, untold: Collection[str]) -> bool:
         """Tell whether an alert to operators came before its target's or executor's incident, which tells of it now.
 
         The end of an incident is not told if its beginning (one of ``untold``) is not.
@@ -182,7 +182,7 @@ class _Composing:
         return target.has(alert.opened_at)
 
     def _without_doubted(
-        self, route: Route, told: list[Alert], items: dict[str, list[Item]]
+        self, route: AlertRoute, told: list[Alert], items: dict[str, list[Item]]
     ) -> tuple[list[Alert], list[Alert], int]:
         """Part from what is told to a user what is held, as its executor is doubted, and what is never told.
 
@@ -232,7 +232,7 @@ class _Composing:
         return self._work.supersede(delivery.delivery_id, self._now, "told anew, with what has happened since")
 
 
-def _parted(route: Route, told: list[Alert]) -> list[list[Alert]]:
+def _parted(route: AlertRoute, told: list[Alert]) -> list[list[Alert]]:
     """The alerts of each message, that of the newest incident last; where a message takes one alert, all get theirs."""
     if not route.takes_one_alert:
         return [told] if told else []
@@ -244,7 +244,7 @@ def _have_in_common(some: Collection[Alert], others: Collection[Alert]) -> bool:
     return not {alert.incident_id for alert in some}.isdisjoint(alert.incident_id for alert in others)
 
 
-def new_delivery(route: Route, group_id: str, given: Given | None, message: Message, now: int) -> Delivery:
+def new_delivery(route: AlertRoute, group_id: str, given: Given | None, message: Message, now: int) -> Delivery:
     """Return a message that waits for its first attempt; one without an address is dead, and says why."""
     state, reason, lane, target = "pending", "", "", ""
     try:

@@ -12,7 +12,7 @@ from everwatch.notifier.addresses import EmailAddress
 from everwatch.notifier.alerts import Message, derived_id
 from everwatch.notifier.composing import new_delivery
 from everwatch.notifier.contact_rows import Contact
-from everwatch.notifier.routes import Audience, NoAddress, Route, Rules
+from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules
 from everwatch.notifier.storage import Work
 from everwatch.plans.placeholders import Given
 
@@ -26,7 +26,7 @@ def new_code() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH))
 
 
-def contact_id_of(route: Route, rules: Rules, given: Given | None) -> str:
+def contact_id_of(route: AlertRoute, rules: Rules, given: Given | None) -> str:
     """Return the id of the address that a route has for a user, if it must be verified; else "". Raises NoAddress."""
     if not rules.contacts.verify or route.audience is not Audience.USERS or route.sender != "email" or given is None:
         return ""
@@ -37,7 +37,7 @@ def contact_id_of(route: Route, rules: Rules, given: Given | None) -> str:
 
 def ask(work: Work, rules: Rules, users: Iterable[Given], now: int, make_code: Callable[[], str] = new_code) -> int:
     """Send a code to each address of these users that is not known yet; return how many."""
-    wanted: dict[str, tuple[Route, Given]] = {}
+    wanted: dict[str, tuple[AlertRoute, Given]] = {}
     for given in users:
         for route in rules.routes:
             try:
@@ -55,7 +55,7 @@ def ask(work: Work, rules: Rules, users: Iterable[Given], now: int, make_code: C
 def send_codes(
     work: Work,
     rules: Rules,
-    asked: Mapping[str, tuple[Route, Given]],
+    asked: Mapping[str, tuple[AlertRoute, Given]],
     now: int,
     make_code: Callable[[], str] = new_code,
 ) -> None:

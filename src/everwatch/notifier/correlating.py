@@ -9,13 +9,13 @@ from everwatch.notifier import executor_outages, target_incidents
 from everwatch.notifier.alerts import RESOLVING, Alert, AlertKind
 from everwatch.notifier.executor_outages import ExecutorOutage
 from everwatch.notifier.incidents import Incident, Phase, Step
-from everwatch.notifier.routes import Audience, Route, Rules
+from everwatch.notifier.routes import AlertRoute, Audience, Rules
 from everwatch.notifier.storage import Work
 from everwatch.notifier.target_incidents import Failure, TargetIncident
 
 ITSELF = "itself"
 """In the place of what an incident is part of: that is over, and operators were told of this one by itself."""
-Told = tuple[Route, str, Alert]
+Told = tuple[AlertRoute, str, Alert]
 """A route, the id of an item, and the alert that the route tells."""
 
 
@@ -65,7 +65,7 @@ class Correlating:
             return replace(after, part_of=ITSELF)
         return after
 
-    def stands_in(self, route: Route, alert: Alert, incident: Incident | None) -> str:
+    def stands_in(self, route: AlertRoute, alert: Alert, incident: Incident | None) -> str:
         """Return by what operators are told of an alert in place of it, which the route is told of then; "": nothing.
 
         What has the alert's own incident open is told its end in any case.

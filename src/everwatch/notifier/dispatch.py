@@ -18,10 +18,11 @@ from everwatch.notifier.contacts import contact_id_of
 from everwatch.notifier.delivery_rows import Channel, Delivery
 from everwatch.notifier.metrics import ATTEMPTS, DOUBTS
 from everwatch.notifier.retrying import GONE_AFTER_FAILURES, GONE_AFTER_MS, Circuits, retry_at
-from everwatch.notifier.routes import Audience, Doubt, NoAddress, Relay, Route, Rules, channel_id_of
-from everwatch.notifier.senders.outcome import Outcome, Verdict
+from everwatch.notifier.routes import AlertRoute, Audience, Doubt, NoAddress, Relay, Rules, channel_id_of
+from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.subscriptions import news_route
+from everwatch.observability.logs import labelled
 from everwatch.plans.placeholders import Given
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ _MOST_LOOKS = 8
 class OverHttp(Protocol):
     """Sends to receivers that speak HTTP; ``senders.over_http.HttpSender``."""
 
-    async def send(self, address: Address, message: Message, *, from_user: bool) -> Outcome:
+    async def send(self, address: Address, message: Message, *, from_user: bool) -> AttemptOutcome:
         """Make one attempt."""
         ...
 
@@ -44,7 +45,7 @@ class OverHttp(Protocol):
 class OverMail(Protocol):
     """Sends mail; ``senders.mail.MailSender``."""
 
-    async def send(self, relay: Relay | None, address: EmailAddress, message: Message) -> Outcome:
+    async def send(self, relay: Relay | None, address: EmailAddress, message: Message) -> AttemptOutcome:
         """Make one attempt."""
         ...
 
@@ -58,14 +59,14 @@ class Limits(NamedTuple):
 
 class _Begun(NamedTuple):
     delivery: Delivery
-    route: Route
+    route: AlertRoute
     given: Given | None
     address: Address
 
 
 class _Done(NamedTuple):
     begun: _Begun
-    outcome: Outcome
+    outcome: AttemptOutcome
 
 
 class Dispatcher:
@@ -247,8 +248,13 @@ class Dispatcher:
                 outcome = await self._http.send(address, delivery.message, from_user=from_user)
         except Exception as error:
             # a sender that fails must not stop the others, nor this message
-            logger.exception("sending %s by route %s failed", delivery.delivery_id, route.name)
-            outcome = Outcome(Verdict.FAILED, f"{type(error).__name__} within Everwatch; see the notifier's log")
+            logger.exception(
+                "sending %s by route %s failed",
+                delivery.delivery_id,
+                route.name,
+                extra=labelled(route=route.name, user=delivery.user_id),
+            )
+            outcome = AttemptOutcome(Verdict.FAILED, f"{type(error).__name__} within Everwatch; see the notifier's log")
         ATTEMPTS.labels(delivery.sender, outcome.verdict.value).inc()
         self._done.append(_Done(begun, outcome))
 
@@ -302,7 +308,7 @@ def resolve_doubts(storage: Storage, rules: Rules, now: int, *, everything: bool
         return len(found)
 
 
-def _state_after(delivery: Delivery, outcome: Outcome, now: int) -> tuple[str, int | None]:
+def _state_after(delivery: Delivery, outcome: AttemptOutcome, now: int) -> tuple[str, int | None]:
     match outcome.verdict:
         case Verdict.SENT:
             return "sent", None
@@ -330,6 +336,12 @@ def _channels_after(work: Work, failed: list[_Done], now: int) -> dict[str, Chan
         )
         disabled_at = before.disabled_at or (now if gone else 0)
         if disabled_at and not before.disabled_at:
-            logger.warning("route %s gives up the address %s: %s", route.name, shown, outcome.reason)
+            logger.warning(
+                "route %s gives up the address %s: %s",
+                route.name,
+                shown,
+                outcome.reason,
+                extra=labelled(route=route.name, user=begun.delivery.user_id),
+            )
         known[channel_id] = before._replace(failures=failures, disabled_at=disabled_at, reason=outcome.reason)
     return known

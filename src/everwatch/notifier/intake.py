@@ -15,7 +15,7 @@ from everwatch.encoding.codec import (
     is_bookkeeping,
     split_key,
 )
-from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.consumed_record import Record, RefusedRecord
 from everwatch.kafka.topics import Topics
 from everwatch.model import State, Transition, User
 from everwatch.notifier import alerts
@@ -66,13 +66,6 @@ class ReadRequest(NamedTuple):
     request: IncidentRequest
 
 
-class Refused(NamedTuple):
-    """A record that nothing can be made of, and why."""
-
-    record: Record
-    error: InvalidInput
-
-
 class Batch(NamedTuple):
     """What is taken in at once. ``offsets`` lie behind all records, the refused ones too."""
 
@@ -81,7 +74,7 @@ class Batch(NamedTuple):
     transitions: list[ReadTransition]
     entries: list[Entry]
     requests: list[ReadRequest]
-    refused: list[Refused]
+    refused: list[RefusedRecord]
 
 
 def build_batch(records: Iterable[Record], topics: Topics, taken_at: int) -> Batch:
@@ -104,7 +97,7 @@ def build_batch(records: Iterable[Record], topics: Topics, taken_at: int) -> Bat
             elif (entry := _entry(source, record)) is not None:
                 batch.entries.append(entry)
         except InvalidInput as error:
-            batch.refused.append(Refused(record, error))
+            batch.refused.append(RefusedRecord(record, error))
     return batch
 
 

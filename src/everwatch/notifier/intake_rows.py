@@ -39,7 +39,7 @@ _decode_incident = msgspec.json.Decoder(Incident).decode
 _decode_attributes = msgspec.json.Decoder(dict[str, Scalar]).decode
 
 
-class Event(NamedTuple):
+class TakenTransition(NamedTuple):
     """A transition that was taken in and is to be judged."""
 
     event_id: str
@@ -141,7 +141,7 @@ class IntakeRows(Rows):
         """Take in events, as rows of ``alert_events``; one that is there already stays as it is."""
         self._intake.events.run(self._connection, rows)
 
-    def events_to_judge(self, partitions: Collection[int], now: int, most: int) -> list[Event]:
+    def events_to_judge(self, partitions: Collection[int], now: int, most: int) -> list[TakenTransition]:
         """Return the oldest events of these partitions that are due to be judged, in the order of their topic."""
         rows = self._connection.execute(
             select(_event.event_id, _event.partition, _event.taken_at, _event.document)
@@ -149,7 +149,9 @@ class IntakeRows(Rows):
             .order_by(_event.partition, _event.position)
             .limit(most)
         )
-        return [Event(id_, number, taken_at, _decode_transition(text)) for id_, number, taken_at, text in rows]
+        return [
+            TakenTransition(id_, number, taken_at, _decode_transition(text)) for id_, number, taken_at, text in rows
+        ]
 
     def pass_over(self, partitions: Collection[int], now: int, verdict: str) -> None:
         """Give up what a pass of one would judge, without reading its document.

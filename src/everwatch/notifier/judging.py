@@ -14,9 +14,9 @@ from everwatch.notifier.correlating import Correlating, Told
 from everwatch.notifier.group_rows import Group
 from everwatch.notifier.incidents import Incident, Phase, after_silence, after_transition, alert_of
 from everwatch.notifier.intake import DELETED
-from everwatch.notifier.intake_rows import Event
+from everwatch.notifier.intake_rows import TakenTransition
 from everwatch.notifier.meaning import Meaning, meaning_of
-from everwatch.notifier.routes import Audience, NoAddress, Route, Rules, channel_id_of
+from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules, channel_id_of
 from everwatch.notifier.silences import AlertSilence, silence_of
 from everwatch.notifier.silencing import silenced
 from everwatch.notifier.storage import Storage, Work
@@ -82,7 +82,7 @@ class _Judging:
         self._silences = [each for each in work.silences(now) if each.is_on(now)]
         self._correlating = Correlating(work, rules, now)
 
-    def run(self, settling: list[tuple[int, Incident]], events: list[Event]) -> None:
+    def run(self, settling: list[tuple[int, Incident]], events: list[TakenTransition]) -> None:
         """Judge events in their order, after incidents that have kept their state for long enough."""
         keys = {(event.transition.user_id, event.transition.monitor_id) for event in events}
         users = {user_id for user_id, _ in keys} | {incident.user_id for _, incident in settling}
@@ -122,7 +122,7 @@ class _Judging:
             self._changed[key] = number, after
             self._route(step.alerts, derived_id("settled", *key, before.settles_at), after)
 
-    def _judge(self, events: list[Event]) -> None:
+    def _judge(self, events: list[TakenTransition]) -> None:
         for event in events:
             transition = event.transition
             key = transition.user_id, transition.monitor_id
@@ -193,7 +193,7 @@ class _Judging:
                 names.append(f"{route.name} (held: executor {alert.executor} is doubted)" if is_held else route.name)
         return names
 
-    def _has_address(self, route: Route, given: Given | None) -> bool:
+    def _has_address(self, route: AlertRoute, given: Given | None) -> bool:
         if route.audience is Audience.USERS and given is None:
             return False
         try:

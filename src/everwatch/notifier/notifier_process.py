@@ -37,6 +37,7 @@ from everwatch.notifier.senders.over_http import HttpSender
 from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.storage import SCHEMA, Storage, database_url_of, open_storage
 from everwatch.observability.log_throttle import LogThrottle
+from everwatch.observability.metrics import INPUT_LAG
 from everwatch.processes import Process
 from everwatch.store.database import as_writer
 from everwatch.store.interface import StoreBusy
@@ -156,6 +157,8 @@ class Notifier(Process):
 
     async def _take(self, source: Source) -> None:
         records, unreadable, lost = await self._while_busy(lambda: asyncio.to_thread(source.take, MOST_RECORDS, WAIT_S))
+        first_ms = records[0].timestamp_ms if records else 0
+        INPUT_LAG.labels(self._topics.transitions).set(max(0, self.clock.now_ms() - first_ms) / 1000 if records else 0)
         for each in unreadable:
             # the sink reads the same topics and puts it into the dead letters; the next record has its offset
             self._complain("unreadable", f"{each.topic}, partition {each.partition}: {each.refusal}")

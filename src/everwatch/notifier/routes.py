@@ -66,7 +66,7 @@ class Match(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Route:
+class AlertRoute:
     """One route of ``notify.toml``. ``target``: the address, with names of the user's to be filled in.
 
     ``goes_on``: an alert that it takes is offered to the next routes, too.
@@ -155,18 +155,18 @@ class Rules:
     ``files``: those that it takes values from.
     """
 
-    routes: tuple[Route, ...] = ()
+    routes: tuple[AlertRoute, ...] = ()
     relay: Relay | None = None
     correlation: Correlation = field(default_factory=Correlation)
     own_outage: OwnOutage = field(default_factory=OwnOutage)
     contacts: ContactRules = ContactRules()
     files: tuple[Path, ...] = ()
 
-    def named(self, name: str) -> Route | None:
+    def named(self, name: str) -> AlertRoute | None:
         """Return the route called ``name``."""
         return next((route for route in self.routes if route.name == name), None)
 
-    def routes_of(self, alert: Alert, plan: str, reaches: Callable[[Route], bool]) -> Iterator[Route]:
+    def routes_of(self, alert: Alert, plan: str, reaches: Callable[[AlertRoute], bool]) -> Iterator[AlertRoute]:
         """Yield the routes that an alert takes: of each audience the first that matches, and on where it says so.
 
         Escalations take it besides. One of which ``reaches`` says no is passed over.
@@ -180,7 +180,7 @@ class Rules:
                     done.add(route.audience)
 
 
-def channel_id_of(route: Route, given: Given | None, address: Address) -> str:
+def channel_id_of(route: AlertRoute, given: Given | None, address: Address) -> str:
     """Return the id of one address of one route; another address of the same user is another channel."""
     whose = given.user_id if given is not None and route.audience is Audience.USERS else ""
     names = address.__struct_fields__

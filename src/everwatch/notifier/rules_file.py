@@ -17,7 +17,7 @@ from everwatch.model import Cron
 from everwatch.notifier.addresses import TYPES, EmailAddress
 from everwatch.notifier.alerts import Severity
 from everwatch.notifier.executor_outages import OwnOutage
-from everwatch.notifier.routes import Audience, ContactRules, Doubt, Match, Relay, Route, Rules
+from everwatch.notifier.routes import AlertRoute, Audience, ContactRules, Doubt, Match, Relay, Rules
 from everwatch.notifier.target_incidents import Correlation
 from everwatch.notifier.timing import QuietHours, Timing
 from everwatch.plans.placeholders import Object, compiled, is_open
@@ -221,7 +221,7 @@ def _stamp_of(file: Path) -> Stamp | None:
         return None
 
 
-def _route(table: dict[str, Any], field: str, audience: Audience, timing: Timing, path: Path) -> Route:
+def _route(table: dict[str, Any], field: str, audience: Audience, timing: Timing, path: Path) -> AlertRoute:
     given = _converted(table, _RouteInput, field)
     targets = {name: target for name in TYPES if (target := getattr(given, name)) is not None}
     if len(targets) != 1:
@@ -232,7 +232,7 @@ def _route(table: dict[str, Any], field: str, audience: Audience, timing: Timing
     if is_open(document) and audience is Audience.OPERATORS:
         raise InvalidInput("an operators' route names no user's attributes", place)
     _check_target(document, sender, place)
-    return Route(
+    return AlertRoute(
         given.name,
         audience,
         sender,

@@ -12,7 +12,7 @@ from everwatch.notifier.composing import new_delivery
 from everwatch.notifier.delivery_rows import Delivery
 from everwatch.notifier.incident_requests import SubscriptionConfirmed, SubscriptionEnded, SubscriptionRequest
 from everwatch.notifier.incidents import Incident, Phase
-from everwatch.notifier.routes import Audience, Doubt, Match, Route, channel_id_of
+from everwatch.notifier.routes import AlertRoute, Audience, Doubt, Match, channel_id_of
 from everwatch.notifier.status_file import OperatorPage
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.subscriber_rows import Announced, Subscriber, subscriber_id_of
@@ -32,10 +32,10 @@ _PAGE = 1_000
 _HIDDEN = ("status", "hidden")
 
 
-def news_route(name: str, email: str) -> Route:
+def news_route(name: str, email: str) -> AlertRoute:
     """Return the route by which a page's mail goes to one address."""
     target = {"to": email}
-    return Route(
+    return AlertRoute(
         name, Audience.OPERATORS, "email", target, Match(), Timing(0, 0, 0, 0, None, None), False, Doubt.RESEND
     )
 

@@ -92,10 +92,13 @@ def _line(alert: Alert, with_user: bool) -> str:
     if alert.subject:
         reason = f": {_one_line(alert.reason)}" if alert.reason else ""
         return f"{headline_of(alert)}{reason} — since {instant(alert.opened_at)}"
-    whose = f"{alert.user_id}/{alert.monitor_id}" if with_user else alert.monitor_id
-    kind = "".join(f", {part}" for part in (alert.monitor_kind, alert.target) if part)
+    # the headline names the monitor already, which is often called as its kind is
+    whose = f"{alert.user_id}/{alert.monitor_id}" if with_user else ""
+    kind = alert.monitor_kind if alert.monitor_kind != alert.monitor_id else ""
+    parts = ", ".join(part for part in (whose, kind, alert.target) if part)
+    about = f" ({parts})" if parts else ""
     reason = f": {_one_line(alert.reason)}" if alert.reason and alert.kind is not AlertKind.CLOSED else ""
-    return f"{headline_of(alert)} ({whose}{kind}){reason} — since {instant(alert.opened_at)}"
+    return f"{headline_of(alert)}{about}{reason} — since {instant(alert.opened_at)}"
 
 
 def _one_line(text: str) -> str:

@@ -1,22 +1,29 @@
-"""Log lines: readable text, or JSON for a log collector. Every library's records go the same way."""
+"""Log lines: readable text, or JSON for a log collector. Every library's records go the same way.
+
+JSON lines have the field names of the Elastic Common Schema, which Elasticsearch, OpenSearch and Loki take without a
+mapping.
+"""
 
 import logging
 import sys
-from typing import TYPE_CHECKING
 
 from everwatch.core.config import LogFormat, Settings
 
-if TYPE_CHECKING:
-    import structlog
-
 # libraries that tell much more than an operator wants to know, unless asked for
 _CHATTY = ("faust", "mode", "kafka", "alembic", "sqlalchemy", "asyncio", "aiohttp")
+# the message says it already, or it is the same in every line
+_NOT_SENT = ("log.original", "process.name")
+# what every record has, and what ``labelled`` gives; other libraries' extras could be anything
+_SENT = frozenset(vars(logging.makeLogRecord({}))) | {"labels", "trace.id", "span.id"}
 
 
-def set_up_logs(settings: Settings) -> None:
-    """Send all log records to stderr in the configured format, from the configured level on."""
+def set_up_logs(settings: Settings, command: str = "") -> None:
+    """Send all log records to stderr in the configured format, from the configured level on.
+
+    ``command`` names the service in JSON lines: ``everwatch-worker`` for ``worker``.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(settings.log_format))
+    handler.setFormatter(_Formatter(settings, command))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level)
@@ -28,21 +35,62 @@ def set_up_logs(settings: Settings) -> None:
             logging.getLogger(name).setLevel(logging.WARNING)
 
 
-class _Formatter(logging.Formatter):
-    """structlog's formatter, imported with the first line: most commands log none, and it takes long to import."""
+def labelled(*, trace_id: str = "", span_id: str = "", **labels: object) -> dict[str, object]:
+    """What a log line is about, for ``extra=``: labels such as partition, topic, user, monitor and tick (ms).
 
-    def __init__(self, log_format: LogFormat) -> None:
+    JSON lines have them as ``labels.…``, and the ids of a trace as ``trace.id`` and ``span.id``. Text lines do not, so
+    the message names what a reader needs.
+    """
+    fields: dict[str, object] = {"labels": {name: str(value) for name, value in labels.items()}}
+    if trace_id:
+        fields["trace.id"] = trace_id
+    if span_id:
+        fields["span.id"] = span_id
+    return fields
+
+
+def labelled_key(partition: int, key: bytes) -> dict[str, object]:
+    """The same for an entry of the table, whose key is a user's id and, of a monitor, NUL and the monitor's id."""
+    user, _, monitor = key.decode(errors="replace").partition("\0")
+    return labelled(partition=partition, user=user, **({"monitor": monitor} if monitor else {}))
+
+
+class _Formatter(logging.Formatter):
+    """The formatter of a library, imported with the first line: most commands log none, and it takes long to import."""
+
+    def __init__(self, settings: Settings, command: str) -> None:
         super().__init__()
-        self._log_format = log_format
-        self._formatter: structlog.stdlib.ProcessorFormatter | None = None
+        self._settings = settings
+        self._command = command
+        self._formatter: logging.Formatter | None = None
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
-        self._formatter = self._formatter or _structlog_formatter(self._log_format)
+        if self._formatter is None:
+            is_json = self._settings.log_format is LogFormat.JSON
+            self._formatter = _json_formatter(self._settings, self._command) if is_json else _text_formatter()
         return self._formatter.format(record)
 
 
-def _structlog_formatter(log_format: LogFormat) -> "structlog.stdlib.ProcessorFormatter":
+def _json_formatter(settings: Settings, command: str) -> logging.Formatter:
+    import ecs_logging
+
+    from everwatch import __version__
+
+    class JsonFormatter(ecs_logging.StdlibFormatter):
+        def format(self, record: logging.LogRecord) -> str:
+            known = {name: value for name, value in vars(record).items() if name in _SENT}
+            return super().format(logging.makeLogRecord(known))
+
+    service = {
+        "service.name": f"everwatch-{command}" if command else "everwatch",
+        "service.version": __version__,
+        "service.node.name": settings.worker_id or settings.instance,
+    }
+    return JsonFormatter(extra=service, exclude_fields=_NOT_SENT)
+
+
+def _text_formatter() -> logging.Formatter:
     import structlog
 
     shared: list[structlog.types.Processor] = [
@@ -51,13 +99,9 @@ def _structlog_formatter(log_format: LogFormat) -> "structlog.stdlib.ProcessorFo
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.PositionalArgumentsFormatter(),
     ]
-    last: list[structlog.types.Processor]
     # no local variables in tracebacks: they may hold secrets
     plain = structlog.dev.plain_traceback
-    if log_format is LogFormat.JSON:
-        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    else:
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    shown = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, shown]
     )

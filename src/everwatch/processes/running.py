@@ -17,8 +17,9 @@ import uvloop
 
 from everwatch import __version__
 from everwatch.core.errors import EverwatchError
+from everwatch.processes.certificates import measure_certificates
 from everwatch.processes.health import ProcessPhase
-from everwatch.processes.metrics import BUILD, HEARTBEAT, LOOP_LAG, READY
+from everwatch.processes.metrics import BUILD, HEARTBEAT, LOOP_LAG, PARTITIONS, READY, measure_disk
 from everwatch.processes.parent import when_input_ends
 from everwatch.processes.process import Process
 from everwatch.processes.serving import serve_health
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 STOP_WITHIN_S = 9.5
 """From the signal to the end of the process; orchestrators and operators are told ten seconds."""
 _BEAT_S = 1.0
+_FILES_LOOKED_AT_EVERY_S = 30.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 End = Callable[[int], object]
@@ -46,6 +48,7 @@ def run_process(process: Process, *, stop_with_parent: bool = False) -> None:
     if sys.__stderr__ is not None:
         faulthandler.register(signal.SIGUSR1, file=sys.__stderr__)
     BUILD.info({"process": process.name, "version": __version__, "python": platform.python_version()})
+    PARTITIONS.set(process.settings.partitions)
     with serve_health(process.settings, process.health):
         uvloop.run(live(process, os._exit, stop_with_parent=stop_with_parent, guard_exit=True))
 
@@ -184,17 +187,22 @@ def _signals_handled(process: Process, end: End, last_resort: _LastResort) -> It
 @contextmanager
 def _beating(process: Process, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     """Note once a second that the event loop turns, how late it is, and whether the process is ready."""
-    health, clock = process.health, process.clock
+    health, clock, settings = process.health, process.clock, process.settings
     handle: asyncio.TimerHandle | None = None
+    files_due_s = loop.time()
 
     def beat(due_s: float) -> None:
-        nonlocal handle
+        nonlocal handle, files_due_s
         health.beat(loop)
         HEARTBEAT.set(clock.now_ms() / 1000)
         LOOP_LAG.set(max(0.0, loop.time() - due_s))
         READY.set(health.phase is ProcessPhase.RUNNING and not health.not_ready())
         try:
             process.measure()
+            if loop.time() >= files_due_s:
+                files_due_s = loop.time() + _FILES_LOOKED_AT_EVERY_S
+                measure_disk(settings.data_dir)
+                measure_certificates(settings)
         except Exception:
             logger.exception("the gauges of the %s cannot be set", process.name)
         due_s = loop.time() + _BEAT_S

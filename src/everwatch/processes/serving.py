@@ -7,8 +7,9 @@ and a scrape of thousands of series must not delay ticks.
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from socketserver import TCPServer, ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -32,33 +33,67 @@ _REQUEST_WITHIN_S = 10.0
 
 @contextmanager
 def serve_health(settings: Settings, health: Health, registry: CollectorRegistry = REGISTRY) -> Iterator[int]:
-    """Serve metrics and health where the settings say, while the context lasts; gives the port, 0 for none.
+    """Serve metrics and health of this process where the settings say; see ``serve``."""
+    with serve(settings, application(make_wsgi_app(registry), {"/healthz": health.alive, "/readyz": health.ready})) as (
+        port
+    ):
+        yield port
 
-    Raises SettingsError if the port is taken or the address is not one of this machine.
+
+@contextmanager
+def serve(settings: Settings, app: "WSGIApplication") -> Iterator[int]:
+    """Serve ``app`` on the metrics port and on the Unix socket of the settings; gives the port, 0 for none.
+
+    Raises SettingsError if the port is taken, the address is not one of this machine or the socket cannot be made.
     """
-    if settings.metrics_port == 0:
-        yield 0
-        return
+    port = 0
+    with ExitStack() as opened:
+        if settings.metrics_socket is not None:
+            opened.enter_context(_running(_on_socket(settings.metrics_socket, app)))
+        if settings.metrics_port != 0:
+            port = opened.enter_context(_running(_on_port(settings, app))).server_port
+        yield port
+
+
+def _on_port(settings: Settings, app: "WSGIApplication") -> "_Server":
+    host, port = settings.metrics_host, settings.metrics_port
     try:
-        server = _Server(settings.metrics_host, settings.metrics_port, application(health, registry))
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        return _Server(found[0][0], found[0][4], app)
     except OSError as error:
         raise SettingsError(
-            f"Metrics cannot be served on {settings.metrics_host}:{settings.metrics_port} ({error.strerror}): set"
-            " EVERWATCH_METRICS_PORT to a free port, or to 0 for none."
+            f"Metrics cannot be served on {host}:{port} ({error.strerror}): set EVERWATCH_METRICS_PORT to a free port,"
+            " or to 0 for none."
         ) from None
+
+
+def _on_socket(path: Path, app: "WSGIApplication") -> "_Server":
+    try:
+        # left by a process that was killed
+        path.unlink(missing_ok=True)
+        server = _Server(socket.AF_UNIX, str(path), app)
+        path.chmod(0o600)
+        return server
+    except OSError as error:
+        raise SettingsError(
+            f"Metrics cannot be served on the socket {path} ({error.strerror or error}): set"
+            " EVERWATCH_METRICS_SOCKET to a short path in a folder that this user may write to, or to nothing."
+        ) from None
+
+
+@contextmanager
+def _running(server: "_Server") -> Iterator["_Server"]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="metrics", daemon=True)
     thread.start()
     try:
-        yield server.server_port
+        yield server
     finally:
         server.shutdown()
         server.server_close()
 
 
-def application(health: Health, registry: CollectorRegistry = REGISTRY) -> "WSGIApplication":
-    """Return the WSGI application that answers for one process."""
-    metrics: WSGIApplication = make_wsgi_app(registry)
-    probes: dict[str, Callable[[], Report]] = {"/healthz": health.alive, "/readyz": health.ready}
+def application(metrics: "WSGIApplication", probes: Mapping[str, Callable[[], Report]]) -> "WSGIApplication":
+    """Return the WSGI application that answers ``/metrics`` and the probes, by path."""
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         path = environ["PATH_INFO"]
@@ -87,19 +122,24 @@ class _Server(ThreadingMixIn, WSGIServer):
     block_on_close = False
     request_queue_size = MOST_REQUESTS
 
-    def __init__(self, host: str, port: int, app: "WSGIApplication") -> None:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        self.address_family, _, _, _, address = found[0]
+    def __init__(self, family: int, address: Any, app: "WSGIApplication") -> None:
+        self.address_family = family
         self._room = threading.BoundedSemaphore(MOST_REQUESTS)
-        super().__init__(address, _Handler)  # type: ignore[arg-type]
+        super().__init__(address, _Handler)
         self.set_app(app)
 
     def server_bind(self) -> None:
         # the library's looks the host's name up, which takes seconds where no name server answers
         TCPServer.server_bind(self)
-        host, self.server_port = self.server_address[:2]
+        is_unix = self.address_family == socket.AF_UNIX
+        host, self.server_port = ("localhost", 0) if is_unix else self.server_address[:2]
         self.server_name = str(host)
         self.setup_environ()
+
+    def get_request(self) -> tuple[Any, Any]:
+        # the library's handler wants a client's host, which one of a Unix socket has not
+        connection, address = super().get_request()
+        return connection, address or ("localhost", 0)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._room.acquire(blocking=False):

@@ -1,7 +1,6 @@
 """Records -> what is stored of them and what is refused. Does no I/O."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import msgspec
 
@@ -18,7 +17,7 @@ from everwatch.encoding.codec import (
     is_bookkeeping,
     split_key,
 )
-from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.consumed_record import Record, RefusedRecord
 from everwatch.kafka.topics import Topics
 from everwatch.model import AuditEntry, CommandType, Reply, Result, Transition
 from everwatch.sink.letter_builder import letter_of
@@ -26,14 +25,7 @@ from everwatch.store import CatalogueEntry, Partition, Received, SinkBatch
 from everwatch.store.letters import Redrive, StoredLetter
 
 
-class Refused(NamedTuple):
-    """A record that nothing can be made of, and why."""
-
-    record: Record
-    error: InvalidInput
-
-
-def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tuple[SinkBatch, list[Refused]]:
+def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tuple[SinkBatch, list[RefusedRecord]]:
     """Return what is to be stored of ``records`` (in the order of their partitions), and the refused ones.
 
     What the monitors table remembers besides users and monitors is passed over, and so are the answer to a purge and
@@ -48,7 +40,7 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
     letters: list[Received[StoredLetter | Redrive]] = []
     replies: list[Received[Reply]] = []
     audit: list[Received[AuditEntry]] = []
-    refused: list[Refused] = []
+    refused: list[RefusedRecord] = []
     offsets: dict[Partition, int] = {}
     partitions: dict[tuple[str, int], Partition] = {}
     for record in records:
@@ -76,7 +68,7 @@ def build_batch(records: Iterable[Record], topics: Topics, stored_at: int) -> tu
             elif not _is_bookkeeping(key):
                 entries.append(Received(source, offset, timestamp, _entry(key, value)))
         except InvalidInput as error:
-            refused.append(Refused(record, error))
+            refused.append(RefusedRecord(record, error))
     return SinkBatch(stored_at, offsets, results, transitions, entries, letters, replies, audit), refused
 
 

@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from everwatch.store.interface import DatabaseVolume
+
 RECORDS = Counter("everwatch_sink_records", "Records stored in the database, by topic.", ["topic"])
 BATCH = Histogram(
     "everwatch_sink_batch_seconds",
@@ -23,4 +25,17 @@ LAG = Gauge(
 RETRIES = Counter(
     "everwatch_sink_retries", "Database calls made again because another process held the database, or it was away."
 )
+DATABASE_SIZE = Gauge("everwatch_sink_database_bytes", "Size of the database, measured once a minute.")
+OLDEST_RESULTS = Gauge(
+    "everwatch_sink_oldest_results_seconds",
+    "Unix time of the oldest result (SQLite) or of the day of the oldest partition with results (PostgreSQL); 0: none.",
+)
+BACKED_UP = Gauge("everwatch_backup_seconds", "Unix time at which the newest backup of the database ended; 0: none.")
 DELETED = Counter("everwatch_sink_deleted_rows", "Rows deleted because they are older than they are kept.")
+
+
+def measure(volume: DatabaseVolume) -> None:
+    """Set the gauges of the database's size and age."""
+    DATABASE_SIZE.set(volume.size)
+    OLDEST_RESULTS.set(volume.oldest_results / 1000)
+    BACKED_UP.set(volume.backed_up_at / 1000)

@@ -17,7 +17,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError, Unhandled, is_retryable
 from everwatch.kafka.clients import Clients
-from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.consumed_record import Record, RefusedRecord
 from everwatch.kafka.dead_letter_writer import DeadLetters
 from everwatch.kafka.outbox import Outbox
 from everwatch.kafka.stored_source import Source
@@ -27,9 +27,8 @@ from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.metrics import POISON
 from everwatch.plans.plans_file import PlansFile
 from everwatch.processes import Process
-from everwatch.processes.metrics import measure_disk
-from everwatch.sink.batch_builder import Refused, build_batch
-from everwatch.sink.metrics import BATCH, BATCH_RECORDS, DELAY, DELETED, LAG, RECORDS, RETRIES
+from everwatch.sink.batch_builder import build_batch
+from everwatch.sink.metrics import BATCH, BATCH_RECORDS, DELAY, DELETED, LAG, RECORDS, RETRIES, measure
 from everwatch.store import Partition, ResultStore, SinkBatch, StoreBusy, open_store
 from everwatch.store.database import as_writer
 from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
@@ -99,10 +98,8 @@ class Sink(Process):
             self._claim.close()
 
     def measure(self) -> None:
-        """Set the gauges of lag and disk."""
+        """Set the gauge of the lag."""
         LAG.set(self._storing.lag_ms() / 1000 if self._storing else 0)
-        if not self.settings.database:
-            measure_disk(self.settings.data_dir)
 
     def _why_not_assigned(self) -> str:
         is_member = self._storing is not None and self._storing.is_member
@@ -227,6 +224,7 @@ class _Sink:
             # a file that is wrong changes nothing, and is logged once
             self._plans.look()
             keeping = PlanKeeping.of(self._plans.current.keep_days)
+        measure(self._store.volume())
         return self._store.trim(self._clock.now_ms(), most, keeping)
 
     async def _store_part(self, part: Sequence[Record]) -> Mapping[Partition, int]:
@@ -243,7 +241,7 @@ class _Sink:
             # a letter about it would be refused too, and so on
             logger.error("A dead letter is not stored: %s", _example(record, error))
         else:
-            await self._bury([Refused(record, Unhandled(error))])
+            await self._bury([RefusedRecord(record, Unhandled(error))])
         offsets = {Partition(record.topic, record.partition): record.offset + 1}
         await _while_busy(partial(self._store.apply, SinkBatch(self._clock.now_ms(), offsets)), self._stop)
         return offsets
@@ -267,7 +265,7 @@ class _Sink:
                 exc_info=error,
             )
 
-    async def _bury(self, refused: Sequence[Refused]) -> None:
+    async def _bury(self, refused: Sequence[RefusedRecord]) -> None:
         """Put refused records into the dead letters; returns when they are durable."""
         if not refused:
             return

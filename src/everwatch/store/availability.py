@@ -63,7 +63,7 @@ class Availability(msgspec.Struct, frozen=True):
     bars: list[Bar]
 
 
-class Past(NamedTuple):
+class KnownPast(NamedTuple):
     """What is known of a monitor's past.
 
     ``before``: its last transition before the interval; ``within``: those in it, by time. ``active``: since when and
@@ -76,7 +76,7 @@ class Past(NamedTuple):
     monitor: Monitor | None
 
 
-def availability(past: Past, maintenance: Iterable[Maintenance], begin: int, end: int, bars: int) -> Availability:
+def availability(past: KnownPast, maintenance: Iterable[Maintenance], begin: int, end: int, bars: int) -> Availability:
     """Measure the time from ``begin`` to ``end`` (ms), and in ``bars`` parts of it."""
     spells, spans = spells_of(past, begin, end), maintained(maintenance, begin, end)
     edges = [begin + (end - begin) * i // bars for i in range(bars + 1)] if bars else []
@@ -84,7 +84,7 @@ def availability(past: Past, maintenance: Iterable[Maintenance], begin: int, end
     return Availability(_bar(spells, spans, begin, end), parts)
 
 
-def spells_of(past: Past, begin: int, end: int) -> list[Spell]:
+def spells_of(past: KnownPast, begin: int, end: int) -> list[Spell]:
     """Return the states of a monitor between ``begin`` and ``end``, without a gap."""
     found: list[Spell] = []
     state, at = past.before.to_state if past.before else None, begin

@@ -5,13 +5,15 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.engine import URL
 
 from everwatch.core.config import Settings
 from everwatch.schedule.duration import DAY_MS
 from everwatch.store import sqlite
 from everwatch.store.database import clear_errors, open_for_reading
 from everwatch.store.day_partitions import attached
-from everwatch.store.facts import THINNED_UNTIL, facts
+from everwatch.store.facts import BACKED_UP_AT, THINNED_UNTIL, facts
+from everwatch.store.interface import DatabaseVolume
 from everwatch.store.plan_keeping import KINDS, NO_PLANS, Keep, PlanKeeping
 from everwatch.store.retention import AGEING
 
@@ -89,6 +91,22 @@ def contents_of(settings: Settings) -> str:
             return ", ".join(f"{_about(connection, table)} {table}" for table in (*_LASTING, "results"))
     finally:
         engine.dispose()
+
+
+def volume_of(connection: Connection, url: URL) -> DatabaseVolume:
+    """Return how large and how old the database is, by its indexes and catalogue alone."""
+    backed_up_at = facts(connection).get(BACKED_UP_AT, 0)
+    if connection.dialect.name != "postgresql":
+        oldest = _one(connection, "SELECT min(scheduled_at) FROM results")
+        return DatabaseVolume(sqlite.size_of(url), oldest or 0, backed_up_at)
+    # partitions are made ahead of their day
+    filled = (day.begin for day in attached(connection) if day.begin and _has_rows(connection, day.table))
+    size = _one(connection, "SELECT pg_database_size(current_database())")
+    return DatabaseVolume(size, next(filled, 0), backed_up_at)
+
+
+def _has_rows(connection: Connection, table: str) -> bool:
+    return bool(_one(connection, f"SELECT EXISTS (SELECT FROM {table})"))  # noqa: S608 - own names
 
 
 def _about(connection: Connection, table: str) -> str:

@@ -17,6 +17,8 @@ ARCHIVED_UNTIL = "archived_until"
 """Before which instant (ms) all results are archived."""
 THINNED_UNTIL = "thinned_until"
 """Before which instant (ms) only changes and failures are kept."""
+BACKED_UP_AT = "backed_up_at"
+"""When the newest backup of this database ended, ms."""
 TEXTS_FILLED = "texts_filled"
 """1: each monitor and user has its search text."""
 

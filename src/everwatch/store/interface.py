@@ -14,11 +14,11 @@ from everwatch.model import AuditEntry, Monitor, Policy, Reply, Result, Schedule
 from everwatch.store.audit_log import EVERY_ENTRY, AuditSelection
 from everwatch.store.availability import Availability
 from everwatch.store.letters import LetterCount, LetterSelection, Redrive, StoredLetter
-from everwatch.store.paging import Page, Sort
+from everwatch.store.paging import Sort, StoredPage
 from everwatch.store.partition import Partition
 from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
 from everwatch.store.purged_users import Purge
-from everwatch.store.rollup_counts import Rollup, Step
+from everwatch.store.rollup_counts import Rollup, RollupStep
 
 Value = TypeVar("Value")
 
@@ -216,6 +216,18 @@ class Counts(msgspec.Struct, frozen=True):
     results: int
 
 
+class DatabaseVolume(NamedTuple):
+    """Size of the database, bytes on disk, and figures of its age.
+
+    ``oldest_results``: when the oldest day of results begins (PostgreSQL), or the oldest result was due (SQLite), ms;
+    0: there are none. ``backed_up_at``: when the newest backup ended, ms; 0: there was none.
+    """
+
+    size: int
+    oldest_results: int
+    backed_up_at: int
+
+
 class ResultStore(Protocol):
     """What the sink writes to."""
 
@@ -269,6 +281,10 @@ class ResultStore(Protocol):
         """
         ...
 
+    def volume(self) -> DatabaseVolume:
+        """How large and how old the database is; costs little however much there is. Raises StoreError, StoreBusy."""
+        ...
+
     def rebuild_rollups(self, from_ms: int, after: str = "", most: int = 50_000) -> str | None:
         """Build the roll-ups of some users anew from their results, from the begin of the day of ``from_ms`` on.
 
@@ -300,7 +316,7 @@ class Reader(Protocol):
         when: When = ALWAYS,
         after: str = "",
         limit: int = 100,
-    ) -> Page[StoredResult]:
+    ) -> StoredPage[StoredResult]:
         """The newest results (of one user, monitor, status, kind) due within ``when``, the latest first.
 
         ``after``: the cursor of the page before, here and below. Raises InvalidCursor.
@@ -320,7 +336,7 @@ class Reader(Protocol):
         when: When = ALWAYS,
         after: str = "",
         limit: int = 100,
-    ) -> Page[Transition]:
+    ) -> StoredPage[Transition]:
         """The newest changes of state and reminders (of one user, monitor, into one state, …) within ``when``.
 
         ``alerts``: only those that a person is to be told of.
@@ -329,7 +345,7 @@ class Reader(Protocol):
 
     def dead_letters(
         self, which: LetterSelection = EVERY_LETTER, *, when: When = ALWAYS, after: str = "", limit: int = 100
-    ) -> Page[StoredLetter]:
+    ) -> StoredPage[StoredLetter]:
         """The newest dead letters that were refused within ``when``, the latest first."""
         ...
 
@@ -346,25 +362,25 @@ class Reader(Protocol):
 
     def replies(
         self, user_id: str, asked_id: str = "", *, when: When = ALWAYS, after: str = "", limit: int = 100
-    ) -> Page[Reply]:
+    ) -> StoredPage[Reply]:
         """The newest answers to a user's commands, signups and signals (to that with one id), the latest first."""
         ...
 
     def audit(
         self, which: AuditSelection = EVERY_ENTRY, *, when: When = ALWAYS, after: str = "", limit: int = 100
-    ) -> Page[AuditEntry]:
+    ) -> StoredPage[AuditEntry]:
         """The newest changes that were asked for over HTTP (of one user, monitor, by one token), the latest first."""
         ...
 
     def list_monitors(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
-    ) -> Page[Monitor]:
+    ) -> StoredPage[Monitor]:
         """A page of monitors; those of one instant, and all by id, by user and monitor."""
         ...
 
     def list_users(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
-    ) -> Page[ListedUser]:
+    ) -> StoredPage[ListedUser]:
         """A page of users. Raises StoreError for ``Sort.STATE_SINCE``: users have no state."""
         ...
 
@@ -414,7 +430,7 @@ class Reader(Protocol):
         now: int,
         after: str = "",
         limit: int = 100,
-    ) -> Page[StoredTask]:
+    ) -> StoredPage[StoredTask]:
         """Delayed tasks (of one user, of one ``TaskStatus``) due at ``from_ms`` <= t < ``until_ms``, as of ``now``.
 
         Ordered by ``due_at``, user and name. ``until_ms`` 0: without end.
@@ -437,7 +453,7 @@ class Reader(Protocol):
         """
         ...
 
-    def rollups(self, user_id: str, monitor_id: str, step: Step, when: When = ALWAYS) -> list[Rollup]:
+    def rollups(self, user_id: str, monitor_id: str, step: RollupStep, when: When = ALWAYS) -> list[Rollup]:
         """The roll-ups of a monitor that begin within ``when``, the earliest first; none where it had no results.
 
         Hours are there for as long as they are kept. A day holds what is known of its hours.

@@ -31,7 +31,7 @@ from everwatch.store.letters import (
     is_letter_selected,
     place_of_letter,
 )
-from everwatch.store.paging import Page, Sort, is_descending, no_state_of_users, page_in_memory, place_of
+from everwatch.store.paging import Sort, StoredPage, is_descending, no_state_of_users, page_in_memory, place_of
 from everwatch.store.partition import Partition
 from everwatch.store.past_reading import read_availability
 from everwatch.store.queries.events import ResultPlace, TransitionPlace, place_of_result, place_of_transition
@@ -41,7 +41,7 @@ from everwatch.store.queries.monitors import place_of_monitor
 from everwatch.store.queries.tasks import Place as TaskPlace
 from everwatch.store.queries.tasks import place_of_task
 from everwatch.store.queries.users import place_of_user
-from everwatch.store.rollup_counts import Rollup, Step
+from everwatch.store.rollup_counts import Rollup, RollupStep
 from everwatch.store.rollups import Key, by_day, rollup
 from everwatch.store.search import needles_of, user_text
 from everwatch.store.task_records import as_of
@@ -84,7 +84,7 @@ class MemoryReader:
         when: When = ALWAYS,
         after: str = "",
         limit: int = 100,
-    ) -> Page[StoredResult]:
+    ) -> StoredPage[StoredResult]:
         def is_wanted(result: Result) -> bool:
             given = (user_id, monitor_id, status, kind)
             held = (result.user_id, result.monitor_id, result.status.value, result.kind)
@@ -116,7 +116,7 @@ class MemoryReader:
         when: When = ALWAYS,
         after: str = "",
         limit: int = 100,
-    ) -> Page[Transition]:
+    ) -> StoredPage[Transition]:
         found = [
             one
             for one in self._transitions.values()
@@ -135,7 +135,7 @@ class MemoryReader:
 
     def dead_letters(
         self, which: LetterSelection = EVERY_LETTER, *, when: When = ALWAYS, after: str = "", limit: int = 100
-    ) -> Page[StoredLetter]:
+    ) -> StoredPage[StoredLetter]:
         question = ("dead letters", which, when)
         place = place_of(question, after, LetterPlace)
         found = self._letters_within(which, when)
@@ -155,7 +155,7 @@ class MemoryReader:
 
     def replies(
         self, user_id: str, asked_id: str = "", *, when: When = ALWAYS, after: str = "", limit: int = 100
-    ) -> Page[Reply]:
+    ) -> StoredPage[Reply]:
         question = ("replies", user_id, asked_id, when)
         found = [
             reply
@@ -167,7 +167,7 @@ class MemoryReader:
 
     def audit(
         self, which: AuditSelection = EVERY_ENTRY, *, when: When = ALWAYS, after: str = "", limit: int = 100
-    ) -> Page[AuditEntry]:
+    ) -> StoredPage[AuditEntry]:
         question = ("audit", which, when)
         found = [each for each in self._audit.values() if is_entry_selected(which, each) and _is_within(each.at, when)]
         place = place_of(question, after, AuditPlace)
@@ -175,7 +175,7 @@ class MemoryReader:
 
     def list_monitors(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
-    ) -> Page[Monitor]:
+    ) -> StoredPage[Monitor]:
         question = ("monitors", which, sort, reverse)
         return page_in_memory(
             [monitor for monitor in self._monitors.values() if is_selected(which, self._facts(monitor))],
@@ -188,7 +188,7 @@ class MemoryReader:
 
     def list_users(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
-    ) -> Page[ListedUser]:
+    ) -> StoredPage[ListedUser]:
         if sort is Sort.STATE_SINCE:
             raise no_state_of_users()
         question = ("users", which, sort, reverse)
@@ -258,7 +258,7 @@ class MemoryReader:
         now: int,
         after: str = "",
         limit: int = 100,
-    ) -> Page[StoredTask]:
+    ) -> StoredPage[StoredTask]:
         question = ("tasks", user_id, status, from_ms, until_ms)
         found = [t for t in self._tasks_within(user_id, from_ms, until_ms, now) if status in ("", t.status)]
         place = place_of(question, after, TaskPlace)
@@ -279,13 +279,13 @@ class MemoryReader:
         begun_at = min([self._begun_at, *(scheduled_at for _, scheduled_at, _, _ in self._results)])
         return max(begun_at, self._results_from)
 
-    def rollups(self, user_id: str, monitor_id: str, step: Step, when: When = ALWAYS) -> list[Rollup]:
-        def held(rows: dict[Key, Row], of_table: Step) -> list[Rollup]:
+    def rollups(self, user_id: str, monitor_id: str, step: RollupStep, when: When = ALWAYS) -> list[Rollup]:
+        def held(rows: dict[Key, Row], of_table: RollupStep) -> list[Rollup]:
             return [rollup(row, of_table) for key, row in sorted(rows.items()) if key[:2] == (user_id, monitor_id)]
 
-        found = held(self._hours, Step.HOUR)
-        if step is Step.DAY:
-            found = by_day([*held(self._days, Step.DAY), *found])
+        found = held(self._hours, RollupStep.HOUR)
+        if step is RollupStep.DAY:
+            found = by_day([*held(self._days, RollupStep.DAY), *found])
         return [each for each in found if _is_within(each.at, when)]
 
     def availability(self, user_id: str, monitor_id: str, begin: int, end: int, bars: int = 0) -> Availability:

@@ -11,7 +11,7 @@ from everwatch.schedule.duration import DAY_MS
 from everwatch.store.bulk_statements import Row
 from everwatch.store.entry_sequence import ending_of
 from everwatch.store.facts import RESULTS_FROM
-from everwatch.store.interface import CatalogueEntry, Received, SinkBatch, StoredResult, Stretch
+from everwatch.store.interface import CatalogueEntry, DatabaseVolume, Received, SinkBatch, StoredResult, Stretch
 from everwatch.store.letter_rows import asked_of
 from everwatch.store.letters import Redrive, StoredLetter
 from everwatch.store.memory_reader import MemoryReader
@@ -130,6 +130,9 @@ class MemoryStore(MemoryReader):
             self._forget(old)
             deleted += len(old)
         return deleted + self._condense(now, most) + self._thin(now)
+
+    def volume(self) -> DatabaseVolume:
+        return DatabaseVolume(0, min((one.result.scheduled_at for one in self._results.values()), default=0), 0)
 
     def rebuild_rollups(self, from_ms: int, after: str = "", most: int = 50_000) -> str | None:
         begin = first_day(from_ms, {RESULTS_FROM: self._results_from})

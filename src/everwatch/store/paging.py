@@ -38,7 +38,7 @@ class Sort(StrEnum):
     CHANGED = "changed"
 
 
-class Page(list[Value]):
+class StoredPage(list[Value]):
     """Some values of a list; ``next``: the cursor of the page behind them, "" if they are the last."""
 
     next: str = ""
@@ -68,17 +68,17 @@ def place_of(question: Sequence[Any], cursor: str, kind: Any) -> Any:
 
 def page_of(
     found: Sequence[Value], limit: int, question: Sequence[Any], place: Callable[[Value], Place]
-) -> Page[Value]:
+) -> StoredPage[Value]:
     """Return a page of at most ``limit`` values, of which one more was looked for."""
-    page = Page(found[:limit])
+    page = StoredPage(found[:limit])
     if len(found) > limit > 0:
         page.next = cursor_of(question, place(page[-1]))
     return page
 
 
-def page_at(found: Sequence[Value], places: Sequence[Place], limit: int, question: Sequence[Any]) -> Page[Value]:
+def page_at(found: Sequence[Value], places: Sequence[Place], limit: int, question: Sequence[Any]) -> StoredPage[Value]:
     """Return a page of values whose places, and one more, were looked for first."""
-    page = Page(found)
+    page = StoredPage(found)
     if len(places) > limit > 0:
         page.next = cursor_of(question, places[limit - 1])
     return page
@@ -102,7 +102,7 @@ def page_in_memory(
     descending: bool,
     limit: int,
     question: Sequence[Any],
-) -> Page[Value]:
+) -> StoredPage[Value]:
     """Return the page behind a place of values that are all at hand, ordered by ``key``."""
     placed = [(key(value), value) for value in values]
     behind = [each for each in placed if after is None or (each[0] < after if descending else each[0] > after)]

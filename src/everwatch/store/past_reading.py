@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from everwatch.model import Monitor
-from everwatch.store.availability import Availability, Past, availability
+from everwatch.store.availability import Availability, KnownPast, availability
 from everwatch.store.interface import Reader, When
 
 MOST_TRANSITIONS = 1_000_000
@@ -32,6 +32,6 @@ def read_availabilities(
         before = reader.transitions(user_id, monitor_id, when=When(0, begin), limit=1) if begin else []
         within = reader.transitions(user_id, monitor_id, when=When(begin, end), limit=MOST_TRANSITIONS)
         windows = (*(monitor.spec.policy.maintenance if monitor else ()), *(user.maintenance if user else ()))
-        past = Past(before[0] if before else None, within[::-1], active[monitor_id], monitor)
+        past = KnownPast(before[0] if before else None, within[::-1], active[monitor_id], monitor)
         found[monitor_id] = availability(past, windows, begin, end, bars)
     return found

@@ -8,7 +8,7 @@ from everwatch.schedule.duration import DAY_MS, HOUR_MS
 from everwatch.store import sketch
 
 
-class Step(Enum):
+class RollupStep(Enum):
     """How long a roll-up is, in ms."""
 
     HOUR = HOUR_MS

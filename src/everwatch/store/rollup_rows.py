@@ -10,7 +10,7 @@ from everwatch.store import sketch
 from everwatch.store.bulk_statements import Bulk, Row
 from everwatch.store.facts import COUNTED_FROM, RESULTS_FROM, ROLLUPS_FROM, facts, put_fact
 from everwatch.store.interface import When
-from everwatch.store.rollup_counts import Rollup, Step
+from everwatch.store.rollup_counts import Rollup, RollupStep
 from everwatch.store.rollups import USED, ResultChanges, Since, additions, by_day, condensed, rollup
 from everwatch.store.sql_schema import daily_rollups, hourly_rollups, results
 
@@ -80,15 +80,15 @@ def first_day(from_ms: int, known: dict[str, int]) -> int:
     return max(from_ms - from_ms % DAY_MS, -(-known.get(RESULTS_FROM, 0) // DAY_MS) * DAY_MS)
 
 
-def read(connection: Connection, user_id: str, monitor_id: str, step: Step, when: When) -> list[Rollup]:
+def read(connection: Connection, user_id: str, monitor_id: str, step: RollupStep, when: When) -> list[Rollup]:
     """Return the roll-ups of a monitor that begin within ``when``, the earliest first."""
-    if step is Step.HOUR:
+    if step is RollupStep.HOUR:
         return [rollup(row, step) for row in connection.execute(_of(hourly_rollups, user_id, monitor_id, when))]
     # hours that have not become days yet belong to the days in which they lie
     days = When(when.since and -(-when.since // DAY_MS) * DAY_MS, when.until and -(-when.until // DAY_MS) * DAY_MS)
     return by_day(
         rollup(row, of_table)
-        for table, of_table in ((daily_rollups, Step.DAY), (hourly_rollups, Step.HOUR))
+        for table, of_table in ((daily_rollups, RollupStep.DAY), (hourly_rollups, RollupStep.HOUR))
         for row in connection.execute(_of(table, user_id, monitor_id, days))
     )
 

@@ -18,7 +18,7 @@ from everwatch.model import Status
 from everwatch.schedule.duration import DAY_MS, HOUR_MS
 from everwatch.store import sketch
 from everwatch.store.bulk_statements import Row
-from everwatch.store.rollup_counts import Rollup, Step
+from everwatch.store.rollup_counts import Rollup, RollupStep
 from everwatch.store.sql_schema import STATUS_CODES, results
 
 MOST_SKIPPED = 1_000_000_000
@@ -116,7 +116,7 @@ def _skips(place: int, skipped_count: int) -> int:
     return max(counted, 1) if place == _SKIPS else max(counted - 1, 0)
 
 
-def rollup(row: Sequence[Any], step: Step) -> Rollup:
+def rollup(row: Sequence[Any], step: RollupStep) -> Rollup:
     """Return the roll-up of a row of the table of this step."""
     user_id, monitor_id, at, *counts = row
     return Rollup(user_id, monitor_id, at, step.value, *counts)
@@ -146,7 +146,7 @@ def together(key: Key, some: Sequence[Rollup]) -> Rollup:
 
 def condensed(hours: Iterable[Row]) -> list[Row]:
     """Return rows of ``daily_rollups`` that hold what rows of ``hourly_rollups`` do, in the order of their key."""
-    days = by_day(rollup(row, Step.HOUR) for row in hours)
+    days = by_day(rollup(row, RollupStep.HOUR) for row in hours)
     return sorted(row_of(day) for day in days)
 
 

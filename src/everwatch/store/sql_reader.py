@@ -31,7 +31,7 @@ from everwatch.store.interface import (
 )
 from everwatch.store.letters import LetterCount, LetterPlace, LetterSelection, StoredLetter, place_of_letter
 from everwatch.store.offsets import stored_offsets
-from everwatch.store.paging import Page, Sort, is_descending, no_state_of_users, page_at, page_of, place_of
+from everwatch.store.paging import Sort, StoredPage, is_descending, no_state_of_users, page_at, page_of, place_of
 from everwatch.store.partition import Partition
 from everwatch.store.past_reading import read_availability
 from everwatch.store.queries import events
@@ -48,7 +48,7 @@ from everwatch.store.queries.monitors import monitor_places, monitors_at
 from everwatch.store.queries.tasks import Place as TaskPlace
 from everwatch.store.queries.tasks import counted_tasks, place_of_task, tasks_page
 from everwatch.store.queries.users import user_places, users_at
-from everwatch.store.rollup_counts import Rollup, Step
+from everwatch.store.rollup_counts import Rollup, RollupStep
 from everwatch.store.sql_schema import monitor_history, monitors, results, tasks, transitions, users
 from everwatch.store.task_records import as_of
 
@@ -78,7 +78,7 @@ class SqlReader:
         when: When = ALWAYS,
         after: str = "",
         limit: int = 100,
-    ) -> Page[StoredResult]:
+    ) -> StoredPage[StoredResult]:
         question = ("results", user_id, monitor_id, status, kind, when)
         place = place_of(question, after, events.ResultPlace)
         statement = events.results_page(user_id, monitor_id, status, kind, when, place, limit + 1, self._dialect)
@@ -98,7 +98,7 @@ class SqlReader:
         when: When = ALWAYS,
         after: str = "",
         limit: int = 100,
-    ) -> Page[Transition]:
+    ) -> StoredPage[Transition]:
         c = transitions.c
         question = ("transitions", user_id, monitor_id, state, kind, plan, target, alerts, when)
         place = place_of(question, after, events.TransitionPlace)
@@ -108,7 +108,7 @@ class SqlReader:
 
     def dead_letters(
         self, which: LetterSelection = EVERY_LETTER, *, when: When = ALWAYS, after: str = "", limit: int = 100
-    ) -> Page[StoredLetter]:
+    ) -> StoredPage[StoredLetter]:
         question = ("dead letters", which, when)
         place = place_of(question, after, LetterPlace)
         statement = letters_page(which, when, place, limit + 1, self._dialect)
@@ -124,21 +124,21 @@ class SqlReader:
 
     def replies(
         self, user_id: str, asked_id: str = "", *, when: When = ALWAYS, after: str = "", limit: int = 100
-    ) -> Page[Reply]:
+    ) -> StoredPage[Reply]:
         question = ("replies", user_id, asked_id, when)
         statement = replies_page(user_id, asked_id, when, place_of(question, after, ReplyPlace), limit + 1)
         return page_of(self._all(statement, letter_rows.reply), limit, question, place_of_reply)
 
     def audit(
         self, which: AuditSelection = EVERY_ENTRY, *, when: When = ALWAYS, after: str = "", limit: int = 100
-    ) -> Page[AuditEntry]:
+    ) -> StoredPage[AuditEntry]:
         question = ("audit", which, when)
         statement = audit_page(which, when, place_of(question, after, AuditPlace), limit + 1)
         return page_of(self._all(statement, entry_of), limit, question, place_of_entry)
 
     def list_monitors(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
-    ) -> Page[Monitor]:
+    ) -> StoredPage[Monitor]:
         question = ("monitors", which, sort, reverse)
         place = place_of(question, after, tuple[str, str] if sort is Sort.ID else tuple[int, str, str])
         with clear_errors(self.engine.url), self.engine.begin() as connection:
@@ -149,7 +149,7 @@ class SqlReader:
 
     def list_users(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
-    ) -> Page[ListedUser]:
+    ) -> StoredPage[ListedUser]:
         if sort is Sort.STATE_SINCE:
             raise no_state_of_users()
         question = ("users", which, sort, reverse)
@@ -222,7 +222,7 @@ class SqlReader:
         now: int,
         after: str = "",
         limit: int = 100,
-    ) -> Page[StoredTask]:
+    ) -> StoredPage[StoredTask]:
         # not ``now``: a page asked for later goes on all the same
         question = ("tasks", user_id, status, from_ms, until_ms)
         place = place_of(question, after, TaskPlace)
@@ -274,7 +274,7 @@ class SqlReader:
         begun_at = known.get(BEGUN_AT, 0)
         return max(min(begun_at, begun_at if first_at is None else first_at), known.get(RESULTS_FROM, 0))
 
-    def rollups(self, user_id: str, monitor_id: str, step: Step, when: When = ALWAYS) -> list[Rollup]:
+    def rollups(self, user_id: str, monitor_id: str, step: RollupStep, when: When = ALWAYS) -> list[Rollup]:
         with clear_errors(self.engine.url), self.engine.begin() as connection:
             return rollup_rows.read(connection, user_id, monitor_id, step, when)
 

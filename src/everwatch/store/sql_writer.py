@@ -15,10 +15,11 @@ from everwatch.store.batch_statements import BatchStatements
 from everwatch.store.bulk_statements import Row
 from everwatch.store.counters import Counters, Tally
 from everwatch.store.database import clear_errors, open_for_writing
+from everwatch.store.database_status import volume_of
 from everwatch.store.day_partitions import hold_days
 from everwatch.store.entry_sequence import ending_of, into_waves
 from everwatch.store.facts import BEGUN_AT
-from everwatch.store.interface import CatalogueEntry, Received, SinkBatch
+from everwatch.store.interface import CatalogueEntry, DatabaseVolume, Received, SinkBatch
 from everwatch.store.letters import Redrive, StoredLetter
 from everwatch.store.offsets import Offsets
 from everwatch.store.partition import Partition
@@ -95,6 +96,10 @@ class SqlStore:
             self._trimmer = self._new_trimmer(plans=plans)
         with clear_errors(self._engine.url):
             return self._trimmer.trim(now, most)
+
+    def volume(self) -> DatabaseVolume:
+        with clear_errors(self._engine.url), self._engine.execution_options(**READS_ONLY).begin() as connection:
+            return volume_of(connection, self._engine.url)
 
     def rebuild_rollups(self, from_ms: int, after: str = "", most: int = 50_000) -> str | None:
         with clear_errors(self._engine.url), self._engine.begin() as connection:

@@ -1,15 +1,15 @@
 """Routes of commands' outcomes, and of batches."""
 
 from everwatch.api.batch import BODY_LIMIT as BATCH_LIMIT
-from everwatch.api.batch import NDJSON, Batch
+from everwatch.api.batch import NDJSON, Batches
 from everwatch.api.commands_route import CommandOutcomes
 from everwatch.api.permissions import Permission, Reach, Scope
 from everwatch.api.routes.parts import READ_USER, USER
 from everwatch.api.routing import Example, Route
-from everwatch.api.views import Outcome
+from everwatch.api.views import OutcomeView
 
 
-def command_routes(outcomes: CommandOutcomes, batch: Batch) -> list[Route]:
+def command_routes(outcomes: CommandOutcomes, batch: Batches) -> list[Route]:
     """Return the routes of commands' outcomes, and of batches."""
     return [
         Route(
@@ -18,7 +18,7 @@ def command_routes(outcomes: CommandOutcomes, batch: Batch) -> list[Route]:
             permission=READ_USER,
             handler=outcomes.get,
             summary="Show what became of a command.",
-            answers={200: Example(Outcome, "Its outcome.")},
+            answers={200: Example(OutcomeView, "Its outcome.")},
         ),
         Route(
             method="POST",

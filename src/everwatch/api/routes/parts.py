@@ -2,13 +2,16 @@
 
 from everwatch.api.permissions import Permission, Reach, Scope
 from everwatch.api.routing import Example
-from everwatch.api.views import Outcome
+from everwatch.api.views import OutcomeView
 
 USERS, USER = "/v1/users", "/v1/users/{user_id}"
 MONITORS, MONITOR = f"{USER}/monitors", f"{USER}/monitors/{{monitor_id}}"
-DONE = {200: Example(Outcome, "It was carried out."), 202: Example(Outcome, "It is kept; no worker answered yet.")}
-ENDED = {204: Example(None, "It was carried out."), 202: Example(Outcome, "It is kept; no worker answered yet.")}
-CREATED = {201: Example(Outcome, "It was created."), **DONE}
+DONE = {
+    200: Example(OutcomeView, "It was carried out."),
+    202: Example(OutcomeView, "It is kept; no worker answered yet."),
+}
+ENDED = {204: Example(None, "It was carried out."), 202: Example(OutcomeView, "It is kept; no worker answered yet.")}
+CREATED = {201: Example(OutcomeView, "It was created."), **DONE}
 
 READ_USER, READ_LIST = Permission(Scope.READ, Reach.USER), Permission(Scope.READ, Reach.NARROWED)
 READ_WHOLE = Permission(Scope.READ, Reach.WHOLE)

@@ -6,10 +6,10 @@ from everwatch.api.permissions import OPEN
 from everwatch.api.routes.parts import READ_WHOLE
 from everwatch.api.routing import Example, Route
 from everwatch.api.state_views import CountsView, LagView, PartitionsView, WorkersView
-from everwatch.api.system import PlansView, ProbeView, System
+from everwatch.api.system import Installation, PlansView, ProbeView
 
 
-def system_routes(system: System) -> list[Route]:
+def system_routes(system: Installation) -> list[Route]:
     """Return the routes of processes, counts, plans, probes, metrics and the OpenAPI document."""
     probe = {200: Example(ProbeView, "It is.")}
     return [

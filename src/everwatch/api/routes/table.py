@@ -2,7 +2,7 @@
 
 from everwatch.api.alerting import Alerting
 from everwatch.api.badges import Badges
-from everwatch.api.batch import Batch
+from everwatch.api.batch import Batches
 from everwatch.api.commands_route import CommandOutcomes
 from everwatch.api.console_routes import ConsoleRoutes
 from everwatch.api.facets import Facets
@@ -36,7 +36,7 @@ from everwatch.api.signals import Signals
 from everwatch.api.silences import Silences
 from everwatch.api.status_pages import StatusPages
 from everwatch.api.subscribing import Subscribing
-from everwatch.api.system import System
+from everwatch.api.system import Installation
 from everwatch.api.tasks import Tasks
 from everwatch.api.token_routes import TokenRoutes
 from everwatch.api.trying import Trying
@@ -44,9 +44,9 @@ from everwatch.api.users import Users
 from everwatch.api.validating import Validating
 
 
-def system_of(services: Services) -> System:
+def system_of(services: Services) -> Installation:
     """Return the handlers of what is not about users."""
-    return System(services.database, services.measure_lag, services.plans, services.not_ready, services.clock)
+    return Installation(services.database, services.measure_lag, services.plans, services.not_ready, services.clock)
 
 
 def status_pages_of(services: Services) -> StatusPages:
@@ -54,7 +54,7 @@ def status_pages_of(services: Services) -> StatusPages:
     return StatusPages(services.database, services.ping_keys, services.status_pages, services.clock)
 
 
-def routes(services: Services, system: System, pages: StatusPages) -> list[Route]:
+def routes(services: Services, system: Installation, pages: StatusPages) -> list[Route]:
     """Return all routes."""
     users = Users(services.database, services.commands)
     monitors = Monitors(services.database, services.commands, services.clock, services.secrets)
@@ -83,7 +83,7 @@ def routes(services: Services, system: System, pages: StatusPages) -> list[Route
         *signal_routes(signals),
         *live_routes(services.live),
         *job_routes(JobRoutes(services.jobs, services.database, services.job_writer, services.clock)),
-        *command_routes(CommandOutcomes(services.commands, services.database), Batch(services.commands)),
+        *command_routes(CommandOutcomes(services.commands, services.database), Batches(services.commands)),
         *token_routes(TokenRoutes(services.tokens, services.records, services.access_topic, services.clock)),
         *login_routes(logins),
         *system_routes(system),

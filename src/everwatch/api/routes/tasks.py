@@ -5,7 +5,7 @@ from everwatch.api.queries import AllTasksQuery, TaskCountsQuery, TasksQuery
 from everwatch.api.routes.parts import ENDED, READ_LIST, READ_USER, USER, WRITE_USER
 from everwatch.api.routing import Example, Route
 from everwatch.api.tasks import Tasks
-from everwatch.api.views import Outcome, Page, TaskCountsView, TaskView
+from everwatch.api.views import OutcomeView, Page, TaskCountsView, TaskView
 
 TASKS = f"{USER}/tasks"
 
@@ -50,8 +50,8 @@ def task_routes(tasks: Tasks) -> list[Route]:
             audited="put",
             body=TaskBody,
             answers={
-                201: Example(Outcome, "It was created."),
-                202: Example(Outcome, "It is kept; no worker answered yet."),
+                201: Example(OutcomeView, "It was created."),
+                202: Example(OutcomeView, "It is kept; no worker answered yet."),
             },
             command=True,
             refusals=(412,),

@@ -10,7 +10,6 @@ from everwatch.cli.commands.processes import StopWithParent
 from everwatch.cli.support.options import Bootstrap, DataDir, ready_broker, settings_of
 from everwatch.core.clock import SystemClock
 from everwatch.kafka.process_rights import ProcessRole
-from everwatch.processes import run_process
 
 
 def api(
@@ -35,6 +34,7 @@ def api(
     `curl -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8470/v1/users`
     """
     from everwatch.api.process import Api  # aiohttp and SQLAlchemy take a while to import
+    from everwatch.processes import run_process
 
     settings = settings_of(data_dir, bootstrap_servers, api_host=host, api_port=port)
     # what is wrong with the address is told before a broker is looked for

@@ -17,7 +17,7 @@ from everwatch.api.tokens import TokenRecord, Tokens, encoded, key_of, new_token
 from everwatch.cli.support.database_reading import print_columns
 from everwatch.cli.support.input_publisher import InputPublisher
 from everwatch.cli.support.login_links import new_login_link
-from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, duration_of, ready_broker, settings_of
+from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, clients_of, duration_of, ready_broker, settings_of
 from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
@@ -161,7 +161,8 @@ def _stored(settings: Settings) -> Iterable[TokenRecord]:
 
 
 def _send(settings: Settings, record: TokenRecord, value: bytes | None) -> None:
-    publisher = InputPublisher(settings, ready_broker(settings))
+    bootstrap = ready_broker(settings)
+    publisher = InputPublisher(clients_of(settings), bootstrap)
     publisher.send(Topics.of(settings).access, key_of(record).decode(), value)
     publisher.finish()
 

@@ -28,7 +28,7 @@ from everwatch.store.database import open_for_writing, shown_url
 from everwatch.store.database_status import DatabaseStatus, TableStatus, status_of
 from everwatch.store.interface import StoreBusy, When
 from everwatch.store.plan_keeping import NO_PLANS, PlanKeeping
-from everwatch.store.rollup_counts import Rollup, Step
+from everwatch.store.rollup_counts import Rollup, RollupStep
 from everwatch.store.sql_writer import open_store
 
 app = typer.Typer(no_args_is_help=True, help="Show what the database holds, and what is deleted next; roll-ups.")
@@ -110,7 +110,7 @@ def rollups(
     if not user:
         return
     with database(settings) as reader:
-        found = reader.rollups(user, monitor, Step[by.name], when)
+        found = reader.rollups(user, monitor, RollupStep[by.name], when)
         complete_from = reader.rollups_from()
     if as_json:
         for each in found:

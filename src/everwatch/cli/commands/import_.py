@@ -33,6 +33,7 @@ from everwatch.cli.support.options import (
     AsJson,
     Bootstrap,
     DataDir,
+    clients_of,
     duration_of,
     plans_of,
     ready_broker,
@@ -43,7 +44,7 @@ from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, EverwatchError, SettingsError
 from everwatch.kafka.clients import new_producer
-from everwatch.kafka.command_client import ReplyTopic
+from everwatch.kafka.reply_topic import ReplyTopic
 from everwatch.kafka.topics import Topics
 from everwatch.plans.plans_parser import read_file
 from everwatch.transfer.foreign_source import ForeignSource
@@ -262,7 +263,8 @@ def _new_courier(settings: Settings, clock: Clock) -> KafkaLoadSender:
 
 
 def _new_answers(settings: Settings, since: Mapping[int, int] | None) -> ReplyTopic:
-    return ReplyTopic(settings, ready_broker(settings), SystemClock(), since)
+    ready_broker(settings)
+    return ReplyTopic(settings, clients_of(settings), SystemClock(), since)
 
 
 @contextmanager

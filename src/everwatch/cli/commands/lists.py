@@ -18,7 +18,7 @@ from everwatch.model import Monitor, State
 from everwatch.schedule.due import upcoming
 from everwatch.schedule.instant import instant_text
 from everwatch.store.interface import ListedUser, Selection
-from everwatch.store.paging import Page, Sort
+from everwatch.store.paging import Sort, StoredPage
 
 PAGE = 1_000
 Item = TypeVar("Item")
@@ -80,7 +80,7 @@ def list_monitors(
     now = SystemClock().now_ms()
     with reading(settings_of(data_dir)) as reader:
 
-        def page(cursor: str, count: int) -> Page[Monitor]:
+        def page(cursor: str, count: int) -> StoredPage[Monitor]:
             return reader.list_monitors(which, cursor, sort=sort, reverse=reverse, limit=count)
 
         pages = _Pages(page, after, limit)
@@ -130,7 +130,7 @@ def list_users(
     which = _selection(None, state, kind, plan, label)._replace(target=target.lower(), contains=search, prefix=prefix)
     with reading(settings_of(data_dir)) as reader:
 
-        def page(cursor: str, count: int) -> Page[ListedUser]:
+        def page(cursor: str, count: int) -> StoredPage[ListedUser]:
             return reader.list_users(which, cursor, sort=Sort(sort.value), reverse=reverse, limit=count)
 
         pages = _Pages(page, after, limit)
@@ -151,7 +151,7 @@ def list_users(
 class _Pages(Generic[Item]):
     """The items of as many pages as ``limit`` (0: all) takes; ``next`` is the cursor behind them, "" at the end."""
 
-    def __init__(self, page: Callable[[str, int], Page[Item]], after: str, limit: int) -> None:
+    def __init__(self, page: Callable[[str, int], StoredPage[Item]], after: str, limit: int) -> None:
         self._page = page
         self._limit = limit
         self.next = after

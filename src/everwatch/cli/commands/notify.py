@@ -34,7 +34,7 @@ from everwatch.notifier.alerts import Alert, AlertKind, Message, Severity, deriv
 from everwatch.notifier.composing import new_delivery
 from everwatch.notifier.contacts import contact_id_of
 from everwatch.notifier.delivery_rows import Delivery
-from everwatch.notifier.routes import Audience, NoAddress, Route, Rules, channel_id_of
+from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules, channel_id_of
 from everwatch.notifier.rules_file import read_rules
 from everwatch.notifier.storage import Storage, Work, open_storage
 from everwatch.notifier.wording import lines_of, subject_of
@@ -265,7 +265,7 @@ def _outcomes(storage: Storage, messages: list[Delivery], within_s: float) -> li
         time.sleep(_LOOK_EVERY_S)
 
 
-def _reach(work: Work, rules: Rules, route: Route, given: Given) -> dict[str, Any]:
+def _reach(work: Work, rules: Rules, route: AlertRoute, given: Given) -> dict[str, Any]:
     told: dict[str, Any] = {"route": route.name, "sender": route.sender, "address": None, "problem": None}
     if route.match.plan and given.plan not in route.match.plan:
         told["problem"] = f"not for plan {given.plan}"
@@ -307,7 +307,7 @@ def _print_routes(rules: Rules, as_json: bool) -> None:
     print_columns(("route", "for", "sender", "takes", "group_wait", "group_interval", "continue"), rows)
 
 
-def _as_json(route: Route) -> dict[str, Any]:
+def _as_json(route: AlertRoute) -> dict[str, Any]:
     return {
         "route": route.name,
         "for": route.audience.value,
@@ -321,7 +321,7 @@ def _as_json(route: Route) -> dict[str, Any]:
     }
 
 
-def _matched(route: Route) -> str:
+def _matched(route: AlertRoute) -> str:
     match = to_builtins(route.match)
     return "; ".join(f"{key} {value}" for key, value in match.items() if value) or "everything"
 

@@ -14,7 +14,7 @@ from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.contact_rows import Contact
 from everwatch.notifier.contacts import contact_id_of, send_codes
-from everwatch.notifier.routes import NoAddress, Route, Rules
+from everwatch.notifier.routes import AlertRoute, NoAddress, Rules
 from everwatch.notifier.storage import Work, open_storage
 from everwatch.plans.placeholders import Given
 
@@ -74,8 +74,8 @@ def verify(
     typer.echo(f"{done} {', '.join(shown)}" if shown else f"{user} has no address that is not verified")
 
 
-def _unverified(work: Work, rules: Rules, given: Given) -> dict[str, tuple[Route, Given]]:
-    found: dict[str, tuple[Route, Given]] = {}
+def _unverified(work: Work, rules: Rules, given: Given) -> dict[str, tuple[AlertRoute, Given]]:
+    found: dict[str, tuple[AlertRoute, Given]] = {}
     for route in rules.routes:
         try:
             contact_id = contact_id_of(route, rules, given)

@@ -1,4 +1,7 @@
-"""The processes, each alone: worker, executor, sink, and the embedded Kafka."""
+"""The processes, each alone: worker, executor, sink, notifier, and the embedded Kafka.
+
+Each command imports its process: the help and its mistakes need none.
+"""
 
 import sys
 from typing import Annotated
@@ -7,16 +10,13 @@ import typer
 
 from everwatch.cli.support.child_processes import Children
 from everwatch.cli.support.embedded_broker import start_broker
+from everwatch.cli.support.metrics_port import MetricsPort
 from everwatch.cli.support.options import Bootstrap, DataDir, prepare_data_folder, ready_broker, settings_of
 from everwatch.cli.support.stop_signals import stop_when_signalled
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import SettingsError
-from everwatch.kafka.clients import KafkaClients
 from everwatch.kafka.process_rights import ProcessRole
-from everwatch.plans.plans_file import PlansFile
-from everwatch.processes import run_process
-from everwatch.processes.parent import when_input_ends
 
 StopWithParent = Annotated[bool, typer.Option("--stop-with-parent", hidden=True)]
 # settings of an executor that its processes divide among them; 0 is no limit
@@ -44,7 +44,9 @@ def worker(
 
     Example: `EVERWATCH_BOOTSTRAP_SERVERS=kafka:9092 everwatch worker`
     """
-    from streams.worker import Worker  # Faust takes a second to import, and only this command needs it
+    from everwatch.plans.plans_file import PlansFile
+    from everwatch.processes import run_process
+    from streams.worker import Worker
 
     settings = settings_of(data_dir, bootstrap_servers, worker_id=worker_id)
     if settings.plans_file is not None:
@@ -75,6 +77,8 @@ def executor(
     Example: `EVERWATCH_BOOTSTRAP_SERVERS=kafka:9092 everwatch executor --max-in-flight 2000 --processes 4`
     """
     from everwatch.executor.executor_process import Executor
+    from everwatch.kafka.clients import KafkaClients
+    from everwatch.processes import run_process
 
     settings = settings_of(data_dir, bootstrap_servers, max_in_flight=max_in_flight)
     shares = _shares(settings, processes)
@@ -94,6 +98,8 @@ def sink(
 
     Example: `EVERWATCH_BOOTSTRAP_SERVERS=kafka:9092 everwatch sink --data-dir /var/lib/everwatch`
     """
+    from everwatch.kafka.clients import KafkaClients
+    from everwatch.processes import run_process
     from everwatch.sink.sink_process import Sink
 
     settings = settings_of(data_dir, bootstrap_servers)
@@ -114,6 +120,7 @@ def notifier(
     """
     from everwatch.notifier.notifier_process import Notifier
     from everwatch.notifier.rules_file import RulesFile
+    from everwatch.processes import run_process
 
     settings = settings_of(data_dir, bootstrap_servers)
     # what is wrong with it is said before a broker is looked for
@@ -132,6 +139,7 @@ def kafka(
 
     Example: `everwatch kafka --data-dir ./state --port 19092`
     """
+
     settings = settings_of(data_dir, kafka_port=port)
     stop = stop_when_signalled()
     prepare_data_folder(settings)
@@ -165,20 +173,24 @@ def _share(settings: Settings, bootstrap_servers: str, shares: list[dict[str, st
     """Run an executor as several processes of one consumer group, until signalled."""
     stop = stop_when_signalled()
     if stop_with_parent:
+        from everwatch.processes.parent import when_input_ends
+
         when_input_ends(stop.set)
     children = Children(SystemClock(), lambda sentence: typer.echo(f"everwatch: {sentence}", err=True))
     common = {
         "EVERWATCH_DATA_DIR": str(settings.data_dir),
         "EVERWATCH_BOOTSTRAP_SERVERS": bootstrap_servers,
-        # one port cannot serve several processes
-        "EVERWATCH_METRICS_PORT": "0",
     }
+    metrics = MetricsPort(settings)
     try:
+        metrics.open()
         for number, share in enumerate(shares, 1):
             command = [sys.executable, "-m", "everwatch", "executor", "--stop-with-parent"]
-            children.start(f"executor process {number}", command, common | share)
+            own = metrics.environment_of("executor", number)
+            children.start(f"executor process {number}", command, common | share | own)
         while not stop.wait(1.0):
             for sentence in children.look_after():
                 typer.echo(f"everwatch: {sentence}", err=True)
     finally:
         children.stop()
+        metrics.close()

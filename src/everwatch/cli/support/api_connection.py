@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from everwatch.api.views import LineOutcome, Outcome
+from everwatch.api.views import LineOutcome, OutcomeView
 from everwatch.client import ApiError, Client
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
@@ -21,6 +21,8 @@ AT_ONCE = 1_000
 LONGEST_WAIT_S = 30
 """Seconds that the API waits for workers at most."""
 LOOK_AGAIN_S = 0.5
+PATIENCE_S = 8.0
+"""Seconds for which a request is sent again: a person waits for the command, so it is less than in a program."""
 _REFUSED_AT = 400
 REFUSALS = (403, 404, 409, 412, 413, 422)
 """Statuses that say that a command was refused, and not that it could not be sent."""
@@ -29,7 +31,7 @@ REFUSALS = (403, 404, 409, 412, 413, 422)
 @contextmanager
 def api_client(settings: Settings) -> Iterator[Client]:
     """The client of the API that the settings name. Raises SettingsError for an address that is none."""
-    with Client(settings.api_url, settings.api_token.get_secret_value()) as client:
+    with Client(settings.api_url, settings.api_token.get_secret_value(), patience_s=PATIENCE_S) as client:
         yield client
 
 
@@ -95,13 +97,13 @@ class ApiLink:
                 self._pause.wait(LOOK_AGAIN_S)
 
 
-def refusal_of(error: ApiError, command: str, user_id: str, monitor_id: str) -> Outcome:
+def refusal_of(error: ApiError, command: str, user_id: str, monitor_id: str) -> OutcomeView:
     """Return the outcome of a command that the API refused, or that a worker did."""
     refused = CommandOutcome.REFUSED
-    return Outcome("", command, user_id, monitor_id, refused, code=error.code, reason=error.reason, path=error.path)
+    return OutcomeView("", command, user_id, monitor_id, refused, code=error.code, reason=error.reason, path=error.path)
 
 
-def reply_of(outcome: Outcome) -> Reply:
+def reply_of(outcome: OutcomeView) -> Reply:
     """Return the reply to a command that the API's account of it stands for; it must have been answered."""
     return _reply(Asker(outcome.command, outcome.user_id, outcome.monitor_id, outcome.command_id), outcome)
 
@@ -136,7 +138,7 @@ def _refused(asked: Asked, outcome: LineOutcome) -> Reply:
     )
 
 
-def _reply(asker: Asker, outcome: Outcome) -> Reply:
+def _reply(asker: Asker, outcome: OutcomeView) -> Reply:
     partition, _, offset = outcome.position.partition("@")
     assert outcome.answer is not None  # there is no reply otherwise
     reply = Reply(

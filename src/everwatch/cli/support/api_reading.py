@@ -27,7 +27,7 @@ from everwatch.model import Monitor, Result, State, Status, Transition, User
 from everwatch.operations.explanation import Explanation
 from everwatch.store.interface import ALWAYS, ListedUser, Selection, StoredResult, StoredTask, TaskStatus, When
 from everwatch.store.letters import LetterCount, LetterSelection
-from everwatch.store.paging import Page, Sort
+from everwatch.store.paging import Sort, StoredPage
 
 View = TypeVar("View")
 Row = TypeVar("Row")
@@ -57,13 +57,13 @@ class ApiReader:
 
     def list_monitors(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
-    ) -> Page[Monitor]:
+    ) -> StoredPage[Monitor]:
         query = AllMonitorsQuery(**_filters(which, reverse), sort=sort, user=which.user_id)
         return self._pages("/v1/monitors", query, MonitorView, _monitor, after, limit)
 
     def list_users(
         self, which: Selection, after: str = "", *, sort: Sort = Sort.ID, reverse: bool = False, limit: int = 1_000
-    ) -> Page[ListedUser]:
+    ) -> StoredPage[ListedUser]:
         order: Literal["id", "changed"] = "changed" if sort is Sort.CHANGED else "id"
         query = UsersQuery(**_filters(which, reverse), sort=order)
         return self._pages(
@@ -95,7 +95,7 @@ class ApiReader:
         now: int,  # noqa: ARG002
         after: str = "",
         limit: int = 100,
-    ) -> Page[StoredTask]:
+    ) -> StoredPage[StoredTask]:
         query = AllTasksQuery(
             user=user_id, status=TaskStatus(status) if status else None, since=from_ms, until=until_ms
         )
@@ -122,7 +122,7 @@ class ApiReader:
         when: When = ALWAYS,
         after: str = "",
         limit: int = 100,
-    ) -> Page[StoredResult]:
+    ) -> StoredPage[StoredResult]:
         query = AllResultsQuery(
             since=when.since,
             until=when.until,
@@ -146,7 +146,7 @@ class ApiReader:
         when: When = ALWAYS,
         after: str = "",
         limit: int = 100,
-    ) -> Page[Transition]:
+    ) -> StoredPage[Transition]:
         query = AllTransitionsQuery(
             since=when.since,
             until=when.until,
@@ -162,7 +162,7 @@ class ApiReader:
 
     def dead_letters(
         self, which: LetterSelection, *, when: When = ALWAYS, after: str = "", limit: int = 100
-    ) -> Page[dict[str, Any]]:
+    ) -> StoredPage[dict[str, Any]]:
         """Dead letters as ``plain_stored`` says them, the latest first."""
         return self._pages(
             "/v1/dead-letters", _letters(which, when), LetterView, lambda view: msgspec.to_builtins(view), after, limit
@@ -186,9 +186,9 @@ class ApiReader:
 
     def _pages(
         self, path: str, query: Paged, kind: type[View], row: Callable[[View], Row], after: str, limit: int
-    ) -> Page[Row]:
+    ) -> StoredPage[Row]:
         """As many pages of the API as ``limit`` items take, as one page."""
-        rows: Page[Row] = Page()
+        rows: StoredPage[Row] = StoredPage()
         while True:
             wanted = msgspec.structs.replace(query, cursor=after, limit=min(limit - len(rows), MOST_ITEMS))
             found = self._client.page(path, wanted, kind)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from everwatch.cli.support.log_rotation import rotate
 from everwatch.core.clock import Clock
 from everwatch.core.config import environment_with
 
@@ -87,11 +88,13 @@ class Children:
     def look_after(self, *, may_start: bool = True) -> list[str]:
         """Start again what has died (after a pause that grows); gives a sentence for each thing that happened.
 
-        With ``may_start`` False what has died is only told, and is started by a later call.
+        With ``may_start`` False what has died is only told, and is started by a later call. Logs are kept from growing.
         """
         said = []
         now_s = self._clock.monotonic_s()
         for child in self._children:
+            if child.log is not None:
+                rotate(child.log)
             if child.process is None:
                 if may_start and now_s - child.started_at_s >= child.pause_s:
                     child.launch(now_s)

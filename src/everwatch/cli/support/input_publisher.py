@@ -1,12 +1,15 @@
 """Publishing input from the command line: validated here first, then sent, and only said to be sent once it is."""
 
-from confluent_kafka import KafkaError, Message, Producer
+from typing import TYPE_CHECKING
 
-from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, EverwatchError
 from everwatch.encoding import codec
 from everwatch.kafka.access_errors import refused, write_to
-from everwatch.kafka.clients import new_producer
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError, Message, Producer
+
+    from everwatch.kafka.clients import Clients
 
 FLUSH_S = 30.0
 # librdkafka's word for "where the key leads it"
@@ -16,12 +19,12 @@ PARTITION_BY_KEY = -1
 class InputPublisher:
     """Sends input records keyed by user_id; ``finish`` waits until the broker has all of them.
 
-    ``partition``: where all of them go; None: where their keys lead them.
+    ``partition``: where all of them go; None: where their keys lead them. ``bootstrap_servers`` is for messages.
     """
 
-    def __init__(self, settings: Settings, bootstrap_servers: str, partition: int | None = None) -> None:
+    def __init__(self, clients: "Clients", bootstrap_servers: str, partition: int | None = None) -> None:
         self._partition = PARTITION_BY_KEY if partition is None else partition
-        self._producer: Producer = new_producer(settings, bootstrap_servers)
+        self._producer: Producer = clients.producer()
         self._bootstrap_servers = bootstrap_servers
         self._failure: EverwatchError | None = None
         self.delivered = 0
@@ -45,7 +48,7 @@ class InputPublisher:
                 f"{left} records did not reach Kafka at {self._bootstrap_servers} within {FLUSH_S:g} s: is it running?"
             )
 
-    def _count(self, error: KafkaError | None, message: Message) -> None:
+    def _count(self, error: "KafkaError | None", message: "Message") -> None:
         if error is None:
             self.delivered += 1
         else:

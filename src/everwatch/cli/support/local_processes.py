@@ -15,6 +15,7 @@ from everwatch.api.tokens import new_text
 from everwatch.cli.support.child_processes import Children
 from everwatch.cli.support.embedded_broker import start_broker
 from everwatch.cli.support.login_links import new_login_link
+from everwatch.cli.support.metrics_port import MetricsPort
 from everwatch.cli.support.supervised_kafka import KeptKafka
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings, given_settings
@@ -23,6 +24,7 @@ from everwatch.kafka.clients import new_admin
 from everwatch.kafka.topics import ensure_topics
 
 PROCESSES = ("worker", "executor", "sink", "notifier")
+_SERVING = (*PROCESSES, "api")
 _EVERWATCH = (sys.executable, "-m", "everwatch")
 
 
@@ -44,9 +46,11 @@ class Local:
         self._kafka: KeptKafka | None = None
         self._children = Children(clock, console.print)
         self._socket: socket.socket | None = None
+        self._metrics = MetricsPort(settings)
         self.bootstrap_servers = settings.bootstrap_servers
 
     def __enter__(self) -> Self:
+        self._metrics.open()
         return self
 
     def __exit__(
@@ -58,6 +62,15 @@ class Local:
     def log_folder(self) -> Path:
         """Return the folder of the processes' logs."""
         return self._settings.data_dir / "logs"
+
+    @property
+    def shown_database(self) -> str:
+        """Return the URL of the database without its password. Raises StoreError."""
+        if not self._settings.database:
+            return self._settings.database_url  # a file in the data folder, which has no password
+        from everwatch.store.database import shown_url  # SQLAlchemy takes a while to import
+
+        return shown_url(self._settings.database_url)
 
     def start_kafka(self) -> None:
         """Start the embedded Kafka, unless one is configured, and create the topics."""
@@ -100,8 +113,7 @@ class Local:
             {
                 "EVERWATCH_DATA_DIR": str(self._settings.data_dir),
                 "EVERWATCH_BOOTSTRAP_SERVERS": self.bootstrap_servers,
-                # one port cannot serve several processes
-                **({} if name == "worker" else {"EVERWATCH_METRICS_PORT": "0"}),
+                **(self._metrics.environment_of(name) if name in _SERVING else {}),
                 **(extra or {}),
             },
             self.log_folder / f"{name}.log",
@@ -119,6 +131,7 @@ class Local:
     def stop(self) -> None:
         """Stop the processes in the order they were started in, then Kafka."""
         self._children.stop()
+        self._metrics.close()
         if self._socket is not None:
             self._socket.close()
             self._socket = None

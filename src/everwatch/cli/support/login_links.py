@@ -6,6 +6,7 @@ from everwatch.api.tokens import encoded, key_of
 from everwatch.cli.support.input_publisher import InputPublisher
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
+from everwatch.kafka.clients import KafkaClients
 from everwatch.kafka.topics import Topics
 
 
@@ -17,7 +18,7 @@ def new_login_link(
     Raises BrokerUnavailable, AccessError.
     """
     made = new_login(role, clock.now_ms(), user_id=user_id)
-    publisher = InputPublisher(settings, bootstrap_servers)
+    publisher = InputPublisher(KafkaClients(settings, bootstrap_servers), bootstrap_servers)
     publisher.send(Topics.of(settings).access, key_of(made.record).decode(), encoded(made.record))
     publisher.finish()
     return made.link(address)

@@ -11,19 +11,19 @@ import typer
 from everwatch.cli.support import global_options
 from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.time_display import print_in_zone_of
+from everwatch.core.clock import SystemClock
 from everwatch.core.config import SecurityProtocol, Settings, load_settings
 from everwatch.core.errors import SettingsError
+from everwatch.core.output_format import OutputFormat
 from everwatch.core.private_files import make_private_data_folder
-from everwatch.kafka.clients import Clients, KafkaClients, new_admin
 from everwatch.kafka.embedded import remembered_address
-from everwatch.kafka.permission_check import expect_rights
 from everwatch.kafka.process_rights import ProcessRole, rights_of
-from everwatch.kafka.topics import ensure_topics
 from everwatch.observability.logs import set_up_logs
 from everwatch.schedule.duration import parse_duration_ms
 from everwatch.schedule.instant import Bare, parse_moment_ms
 
 if TYPE_CHECKING:
+    from everwatch.kafka.clients import Clients
     from everwatch.plans.plan import Plans
 
 _USER = typer.Argument(metavar="USER", help="The user's id.", show_default=False)
@@ -75,8 +75,12 @@ def settings_of(data_dir: Path | None = None, bootstrap_servers: str | None = No
     name, reach = global_options.COMMAND.get()
     if settings.api_url and reach is CommandReach.DIRECT:
         raise not_by_api(f"'everwatch {name}'")
-    set_up_logs(settings)
+    set_up_logs(settings, name)
     print_in_zone_of(settings)
+    if settings.schema_registry_url:
+        from everwatch.kafka.schema_registry import use_registry  # importing fastavro takes a while
+
+        use_registry(settings, SystemClock())
     return settings
 
 
@@ -126,8 +130,10 @@ def broker_of(settings: Settings) -> str:
     return settings.bootstrap_servers or remembered_address(settings.kafka_folder) or DEFAULT_ADDRESS
 
 
-def clients_of(settings: Settings) -> Clients:
-    """Return the clients of the Kafka to talk to."""
+def clients_of(settings: Settings) -> "Clients":
+    """Return the clients of the Kafka to talk to. Imports them: a command through the API needs none."""
+    from everwatch.kafka.clients import KafkaClients
+
     return KafkaClients(settings, broker_of(settings))
 
 
@@ -136,9 +142,16 @@ def ready_broker(settings: Settings, process: ProcessRole | None = None) -> str:
 
     Raises BrokerUnavailable, TopicMismatch, AccessError.
     """
+    from everwatch.kafka.permission_check import expect_rights
+    from everwatch.kafka.topics import ensure_topics
+
     bootstrap = broker_of(settings)
-    admin = new_admin(settings, bootstrap)
+    admin = clients_of(settings).admin()
     ensure_topics(admin, settings)
+    if process is not None and settings.output_format is OutputFormat.CONFLUENT:
+        from everwatch.kafka.schema_registry import write_by_registry
+
+        write_by_registry(settings)
     if process is not None and settings.security_protocol is not SecurityProtocol.PLAINTEXT:
         expect_rights(admin, rights_of(process, settings))
     return bootstrap
@@ -157,7 +170,7 @@ def plans_of(settings: Settings) -> "Plans | None":
 
 
 def text_or_file(text: str) -> str | bytes:
-    """Return what an option says: the text as it is, or what stands in the file if it is @FILE. Raises OSError."""
+    """Return the text of an option, or the content of the file if it is @FILE. Raises OSError."""
     return Path(text[1:]).read_bytes() if text.startswith("@") else text
 
 
@@ -213,7 +226,7 @@ def resumed_at(until: str | None, for_: str | None, now: int) -> dict[str, int]:
 
 
 def pairs_of(option: str, shape: str, given: Iterable[str], *, empty: bool = False) -> dict[str, str]:
-    """Return what a repeatable option of this shape, such as NAME=VALUE, says; ``empty``: nothing may follow the =.
+    """Parse a repeatable option of this shape, such as NAME=VALUE; ``empty``: nothing may follow the =.
 
     Raises SettingsError.
     """

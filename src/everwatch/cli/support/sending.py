@@ -15,6 +15,7 @@ from everwatch.cli.support.options import (
     Bootstrap,
     DataDir,
     broker_of,
+    clients_of,
     duration_of,
     not_by_api,
     ready_broker,
@@ -23,13 +24,13 @@ from everwatch.cli.support.options import (
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
-from everwatch.kafka.clients import new_admin
-from everwatch.kafka.command_client import Asked, ReplyTopic, ask, asked_of, tell
+from everwatch.kafka.command_client import Asked, ReplyReader, ask, asked_of, tell
 from everwatch.kafka.topics import Topics, expect_topic
 from everwatch.model import Asker, CommandOutcome, Reply
 
 if TYPE_CHECKING:
     from everwatch.cli.support.api_connection import ApiLink
+    from everwatch.kafka.clients import Clients
 
 Wait = Annotated[
     bool, typer.Option("--wait/--no-wait", help="Wait for the worker's answer and print it; exit status 1: refused.")
@@ -67,7 +68,7 @@ with_sending = with_options(sending=Sending)
 
 
 def delivery_of(sending: Sending) -> SendingOptions:
-    """Return how these options want inputs to be sent. Raises SettingsError."""
+    """Return the settings for sending that these options mean. Raises SettingsError."""
     timeout_s = duration_of("--timeout", sending.timeout) / 1000
     settings = settings_of(sending.data_dir, sending.bootstrap_servers)
     return SendingOptions(settings, sending.wait, timeout_s, sending.as_json)
@@ -121,10 +122,15 @@ class Link:
     """A way to the workers and, if answers are waited for, back. ``delivered``: inputs that the broker has."""
 
     def __init__(
-        self, delivery: SendingOptions, bootstrap_servers: str, replies: ReplyTopic | None, partition: int | None
+        self,
+        delivery: SendingOptions,
+        clients: "Clients",
+        bootstrap_servers: str,
+        replies: ReplyReader | None,
+        partition: int | None,
     ) -> None:
         self._topics = Topics.of(delivery.settings)
-        self._publisher = InputPublisher(delivery.settings, bootstrap_servers, partition)
+        self._publisher = InputPublisher(clients, bootstrap_servers, partition)
         self._replies = replies
         self._timeout_s = delivery.timeout_s
 
@@ -161,16 +167,17 @@ def connected(delivery: SendingOptions, first: Asked, partition: int | None = No
         return
     topics = Topics.of(settings)
     topic = first.topic_of(topics)
-    if topic == topics.commands:
-        bootstrap = ready_broker(settings)
-    else:
-        bootstrap = broker_of(settings)
-        expect_topic(new_admin(settings, bootstrap), settings, topic)
+    bootstrap = ready_broker(settings) if topic == topics.commands else broker_of(settings)
+    clients = clients_of(settings)
+    if topic != topics.commands:
+        expect_topic(clients.admin(), settings, topic)
     if not delivery.wait:
-        yield Link(delivery, bootstrap, None, partition)
+        yield Link(delivery, clients, bootstrap, None, partition)
         return
-    with closing(ReplyTopic(settings, bootstrap, SystemClock())) as replies:
-        yield Link(delivery, bootstrap, replies, partition)
+    from everwatch.kafka.reply_topic import ReplyTopic  # only an answer needs a consumer
+
+    with closing(ReplyTopic(settings, clients, SystemClock())) as replies:
+        yield Link(delivery, clients, bootstrap, replies, partition)
 
 
 def _outline(asker: Asker) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as an event that is waited for."""
+"""Ctrl-C and SIGTERM: as an event that is waited for, or both as an interruption."""
 
 import signal
 import threading
@@ -10,3 +10,12 @@ def stop_when_signalled() -> threading.Event:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def interrupt_by_sigterm() -> None:
+    """Let SIGTERM end this command as Ctrl-C does, so that what is half done is taken back."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)

@@ -48,12 +48,10 @@ class MemoryAdmin:
     def list_topics(self, topic: str | None = None, timeout: float = 10.0) -> Any:
         """Return the topics with their partitions."""
         self._expect_broker()
-        names = self._kafka.topic_names() if topic is None else [topic]
-        topics = {
-            name: SimpleNamespace(error=None, partitions={number: SimpleNamespace(error=None) for number in numbers})
-            for name in names
-            for numbers in [range(len(self._kafka.logs(name)))]
-        }
+        names = self._kafka.topic_names()
+        topics = {name: _listed(len(self._kafka.logs(name))) for name in names if topic in (None, name)}
+        if topic is not None and topic not in topics:
+            topics[topic] = _listed(0, KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
         return SimpleNamespace(topics=topics)
 
     def create_topics(self, new: Iterable[Any], **_: Any) -> dict[str, "Future[None]"]:
@@ -81,11 +79,19 @@ class MemoryAdmin:
     def _described(self, name: str) -> "Future[Any]":
         if self._kafka.is_away:
             return _failed(KafkaError(KafkaError._TIMED_OUT))
-        return _done(SimpleNamespace(topic_id=self._kafka.topic_id(name)))
+        if name not in self._kafka.topic_names():
+            return _failed(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+        return _done(SimpleNamespace(topic_id=self._kafka.topic_id(name), authorized_operations=None))
 
     def _expect_broker(self) -> None:
         if self._kafka.is_away:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+
+
+def _listed(partitions: int, error: KafkaError | None = None) -> Any:
+    return SimpleNamespace(
+        error=error, partitions={number: SimpleNamespace(error=None) for number in range(partitions)}
+    )
 
 
 def _done(result: Any) -> "Future[Any]":

@@ -13,7 +13,7 @@ from everwatch.core.clock import Clock
 from everwatch.notifier.addresses import EmailAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.routes import Relay
-from everwatch.notifier.senders.outcome import Outcome, Verdict, said_of
+from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict, said_of
 from everwatch.notifier.wording import lines_of, subject_of
 
 TIMEOUT_S = 30.0
@@ -30,33 +30,35 @@ class MailSender:
         self._ca_file = ca_file
         self._idle: deque[_Connection] = deque()
 
-    async def send(self, relay: Relay | None, address: EmailAddress, message: Message) -> Outcome:
+    async def send(self, relay: Relay | None, address: EmailAddress, message: Message) -> AttemptOutcome:
         """Make one attempt; never raises for what the relay does."""
         if relay is None:
-            return Outcome(Verdict.FAILED, "no [smtp] says by which server mail is sent", is_servers=True)
+            return AttemptOutcome(Verdict.FAILED, "no [smtp] says by which server mail is sent", is_servers=True)
         mail = mail_of(relay, address, message)
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 return await self._send(relay, address, mail)
         except TimeoutError:
-            return Outcome(Verdict.FAILED, f"no answer of the mail server within {TIMEOUT_S:g} s", is_servers=True)
+            return AttemptOutcome(
+                Verdict.FAILED, f"no answer of the mail server within {TIMEOUT_S:g} s", is_servers=True
+            )
         except (aiosmtplib.SMTPNotSupported, ValueError) as error:
             if isinstance(error, ValueError) or not address.to.isascii():
                 # the address is to blame: mail to others must not wait for it
-                return Outcome(Verdict.FAILED, f"no mail can be sent to this address: {_plain(str(error))}")
+                return AttemptOutcome(Verdict.FAILED, f"no mail can be sent to this address: {_plain(str(error))}")
             return _judged(error)
         except aiosmtplib.SMTPException as error:
             return _judged(error)
         except OSError as error:
             said = error.strerror or str(error) or type(error).__name__
-            return Outcome(Verdict.FAILED, f"mail server {relay.host}:{relay.port}: {said}", is_servers=True)
+            return AttemptOutcome(Verdict.FAILED, f"mail server {relay.host}:{relay.port}: {said}", is_servers=True)
 
     async def close(self) -> None:
         """Close all connections."""
         while self._idle:
             self._idle.popleft().client.close()
 
-    async def _send(self, relay: Relay, address: EmailAddress, mail: EmailMessage) -> Outcome:
+    async def _send(self, relay: Relay, address: EmailAddress, mail: EmailMessage) -> AttemptOutcome:
         connection = self._kept(relay) or await self._connected(relay)
         try:
             sender = parseaddr(relay.sender)[1]
@@ -76,7 +78,7 @@ class MailSender:
             connection.client.close()
             raise
         self._keep(connection)
-        return Outcome(Verdict.SENT, "the mail server took it")
+        return AttemptOutcome(Verdict.SENT, "the mail server took it")
 
     def _kept(self, relay: Relay) -> "_Connection | None":
         now_s = self._clock.monotonic_s()
@@ -141,18 +143,22 @@ def mail_of(relay: Relay, address: EmailAddress, message: Message) -> EmailMessa
     return mail
 
 
-def _judged(error: aiosmtplib.SMTPException) -> Outcome:
+def _judged(error: aiosmtplib.SMTPException) -> AttemptOutcome:
     match error:
         case aiosmtplib.SMTPRecipientsRefused():
             first = error.recipients[0]
             verdict = Verdict.GONE if 500 <= first.code <= 599 else Verdict.FAILED
-            return Outcome(verdict, f"the mail server refuses the recipient: {first.code} {_plain(first.message)}")
+            return AttemptOutcome(
+                verdict, f"the mail server refuses the recipient: {first.code} {_plain(first.message)}"
+            )
         case aiosmtplib.SMTPDataError() if 500 <= error.code <= 599:
-            return Outcome(Verdict.REFUSED, f"the mail server refuses the mail: {error.code} {_plain(error.message)}")
+            return AttemptOutcome(
+                Verdict.REFUSED, f"the mail server refuses the mail: {error.code} {_plain(error.message)}"
+            )
         case aiosmtplib.SMTPResponseException():
             said = f"{error.code} {_plain(error.message)}"
-            return Outcome(Verdict.FAILED, f"the mail server answers {said}", is_servers=True)
-    return Outcome(Verdict.FAILED, f"the mail server: {_plain(str(error))}", is_servers=True)
+            return AttemptOutcome(Verdict.FAILED, f"the mail server answers {said}", is_servers=True)
+    return AttemptOutcome(Verdict.FAILED, f"the mail server: {_plain(str(error))}", is_servers=True)
 
 
 def _plain(text: str) -> str:

@@ -27,7 +27,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttemptOutcome:
     """How an attempt ended. ``reason``: one sentence. ``retry_after_ms``: the receiver asks for so long a pause.
 
     ``is_servers``: the whole server is to blame (no connection, overload), not this message or address.
@@ -39,22 +39,22 @@ class Outcome:
     is_servers: bool = False
 
 
-def judged(answer: HttpResponse, now: int, is_refusal: Callable[[HttpResponse], bool]) -> Outcome:
+def judged(answer: HttpResponse, now: int, is_refusal: Callable[[HttpResponse], bool]) -> AttemptOutcome:
     """Return what an HTTP answer means. ``is_refusal``: whether a status of 4xx is final for this message."""
     status = answer.status
     if 200 <= status <= 299:
-        return Outcome(Verdict.SENT, f"status {status}")
+        return AttemptOutcome(Verdict.SENT, f"status {status}")
     said = said_of(bytes(answer.body).decode(errors="replace"))
     reason = f"status {status}{f': {said}' if said else ''}"
     if status == 410:
-        return Outcome(Verdict.GONE, reason)
+        return AttemptOutcome(Verdict.GONE, reason)
     if status in (429, 503):
-        return Outcome(Verdict.FAILED, reason, retry_after_of(answer, now), is_servers=True)
+        return AttemptOutcome(Verdict.FAILED, reason, retry_after_of(answer, now), is_servers=True)
     if 300 <= status <= 399:
-        return Outcome(Verdict.FAILED, f"{reason} (redirects are not followed)")
+        return AttemptOutcome(Verdict.FAILED, f"{reason} (redirects are not followed)")
     if 400 <= status <= 499 and status != 408 and is_refusal(answer):
-        return Outcome(Verdict.REFUSED, reason)
-    return Outcome(Verdict.FAILED, reason, is_servers=status >= 500)
+        return AttemptOutcome(Verdict.REFUSED, reason)
+    return AttemptOutcome(Verdict.FAILED, reason, is_servers=status >= 500)
 
 
 def retry_after_of(answer: HttpResponse, now: int) -> int:

@@ -19,7 +19,7 @@ from everwatch.notifier.addresses import (
 )
 from everwatch.notifier.alerts import RESOLVING, Alert, AlertKind, Message
 from everwatch.notifier.senders import lane_of
-from everwatch.notifier.senders.outcome import Outcome, Verdict, judged, said_of
+from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict, judged, said_of
 from everwatch.notifier.wording import headline_of, iso, lines_of, subject_of
 from everwatch.schedule.duration import DAY_MS
 
@@ -51,7 +51,7 @@ class HttpSender:
         self._guarded = guarded
         self._free = free
 
-    async def send(self, address: Address, message: Message, *, from_user: bool) -> Outcome:
+    async def send(self, address: Address, message: Message, *, from_user: bool) -> AttemptOutcome:
         """Make one attempt; never raises for what the receiver does."""
         post = post_of(address, message, self._clock.now_ms())
         client = self._guarded if from_user else self._free
@@ -69,12 +69,12 @@ class HttpSender:
             async with asyncio.timeout(TIMEOUT_S):
                 answer = await client.send(request, client.new_probe(), owner)
         except TimeoutError:
-            return Outcome(Verdict.FAILED, f"no answer within {TIMEOUT_S:g} s", is_servers=True)
+            return AttemptOutcome(Verdict.FAILED, f"no answer within {TIMEOUT_S:g} s", is_servers=True)
         except RequestForbidden as error:
             # it says nothing of the server, which operators may send to: a user must not keep them from it
-            return Outcome(Verdict.FAILED, str(error))
+            return AttemptOutcome(Verdict.FAILED, str(error))
         except RequestFailed as error:
-            return Outcome(Verdict.FAILED, error.told(said_of), is_servers=True)
+            return AttemptOutcome(Verdict.FAILED, error.told(said_of), is_servers=True)
         return judged(answer, self._clock.now_ms(), lambda _: post.is_final)
 
 

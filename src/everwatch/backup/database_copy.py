@@ -1,0 +1,267 @@
+"""The copy of the database within a backup: made beside a sink that goes on, and put where there is none."""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import Connection, Engine, create_engine, delete, func, insert, inspect, select, text, update
+from sqlalchemy.engine import URL
+
+from everwatch.backup.damage import Damaged
+from everwatch.backup.manifest import DatabaseCopy, DatabaseKind, FileCopy, ReaderOffsets
+from everwatch.backup.postgres_programs import dump, load
+from everwatch.backup.record_file import unwritable
+from everwatch.core.errors import StoreError
+from everwatch.core.private_files import make_private_folder
+from everwatch.kafka.topics import Topics
+from everwatch.notifier.tables import alert_events, notifier_offsets
+from everwatch.notifier.tables import metadata as notifier_metadata
+from everwatch.store.database import MAIN, clear_errors, open_for_reading, parse_url
+from everwatch.store.sql_schema import metadata, results, sink_offsets
+from everwatch.store.sqlite import file_of
+
+SQLITE_FILE, POSTGRESQL_FILE = "database.sqlite", "database.pgdump"
+_CHUNK = 1024 * 1024
+_STEPS_BETWEEN_LOOKS = 100_000
+OFFSET_TABLES = {"sink": sink_offsets, "notifier": notifier_offsets}
+
+
+class _Watch:
+    """Ends a statement of SQLite when the process is interrupted."""
+
+    interruption: KeyboardInterrupt | None = None
+
+    def __call__(self) -> int:
+        try:
+            # a signal is handled here at the latest
+            return int(self.interruption is not None)
+        except KeyboardInterrupt as error:
+            self.interruption = error
+            return 1
+
+
+class CopiedDatabase(NamedTuple):
+    """What a backup has of the database, and the offsets at which its readers stand."""
+
+    copy: DatabaseCopy
+    file: FileCopy
+    offsets: list[ReaderOffsets]
+
+
+def has_database(database_url: str) -> bool:
+    """Tell whether there is a database to be copied. Raises StoreError for a URL that is none."""
+    url = parse_url(database_url)
+    return url.get_backend_name() != "sqlite" or file_of(url).exists()
+
+
+def copy_database(database_url: str, folder: Path, topics: Topics) -> CopiedDatabase:
+    """Copy the database as of one instant into ``folder``. Raises StoreError, EverwatchError."""
+    url = parse_url(database_url)
+    source = open_for_reading(database_url)
+    try:
+        if url.get_backend_name() == "sqlite":
+            return _copy_sqlite(url, folder, topics)
+        return _copy_postgres(source, url, folder, topics)
+    finally:
+        source.dispose()
+
+
+def check_fresh(database_url: str) -> None:
+    """Raise StoreError unless a database can be restored there: no file yet, or one without tables."""
+    url = parse_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        file = file_of(url)
+        if file.exists():
+            raise StoreError(
+                f"There is a database at {file} already: move it away, or set EVERWATCH_DATABASE to another place."
+            )
+        return
+    with _engine_of(url) as engine, clear_errors(url), engine.connect() as connection:
+        if found := sorted(set(inspect(connection).get_table_names()) & metadata.tables.keys()):
+            raise StoreError(
+                f"The database {url.database} is not empty (it has the table {found[0]}): restore into a new one."
+            )
+
+
+def put_database(
+    copy: DatabaseCopy, folder: Path, database_url: str, offsets: Iterable[ReaderOffsets], topics: Topics
+) -> None:
+    """Put the copy where ``check_fresh`` found nothing, with these offsets in place of its own.
+
+    Raises StoreError when it cannot be written, Damaged when it holds something else than the manifest says.
+    """
+    url = parse_url(database_url)
+    kind = DatabaseKind(url.get_backend_name())
+    if kind is not copy.kind:
+        raise StoreError(
+            f"The backup holds a database of {copy.kind}, and EVERWATCH_DATABASE names one of {kind}: set it to a"
+            f" new database of {copy.kind}."
+        )
+    if kind is DatabaseKind.POSTGRESQL:
+        load(url, folder / copy.file)
+        with _engine_of(url) as engine:
+            _adopt(engine, copy, offsets, topics)
+        return
+    file = file_of(url)
+    partial = file.with_name(f"{file.name}.restoring")
+    try:
+        make_private_folder(file.parent)
+        partial.unlink(missing_ok=True)
+        with (folder / copy.file).open("rb") as source, partial.open("xb") as target:
+            while data := source.read(_CHUNK):
+                target.write(data)
+        partial.chmod(0o600)
+        with _engine_of(url.set(database=str(partial))) as engine:
+            _adopt(engine, copy, offsets, topics)
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(file)
+    except OSError as error:
+        raise unwritable(file, error) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_sqlite(copy: DatabaseCopy, folder: Path) -> None:
+    """Compare the copy of an SQLite database with the manifest. Raises Damaged."""
+    with _engine_of(_read_only(folder / copy.file)) as engine, engine.connect() as connection:
+        try:
+            said = connection.execute(text("PRAGMA integrity_check")).scalar_one()
+        except Exception as error:
+            raise Damaged(copy.file, f"it is not a database ({getattr(error, 'orig', error)})") from None
+        if said != "ok":
+            raise Damaged(copy.file, f"SQLite finds it damaged: {said}")
+        _compare(connection, copy)
+
+
+def _copy_sqlite(url: URL, folder: Path, topics: Topics) -> CopiedDatabase:
+    file = folder / SQLITE_FILE
+    with clear_errors(url), closing(sqlite3.connect(file_of(url), timeout=60)) as connection:
+        # signals are handled while Python runs, which it does not within a statement
+        watch = _Watch()
+        connection.set_progress_handler(watch, _STEPS_BETWEEN_LOOKS)
+        try:
+            connection.execute("VACUUM INTO ?", (str(file),))
+        except sqlite3.OperationalError:
+            if watch.interruption is not None:
+                raise watch.interruption from None
+            raise
+    with _engine_of(_read_only(file)) as engine, engine.connect() as connection:
+        copy = _described(connection, DatabaseKind.SQLITE, SQLITE_FILE)
+        offsets = _offsets_in(connection, topics)
+    return CopiedDatabase(copy, finished(file), offsets)
+
+
+def _copy_postgres(source: Engine, url: URL, folder: Path, topics: Topics) -> CopiedDatabase:
+    file = folder / POSTGRESQL_FILE
+    with clear_errors(url), source.execution_options(isolation_level="REPEATABLE READ").connect() as connection:
+        # the program and this connection see the same instant
+        snapshot = connection.execute(select(func.pg_export_snapshot())).scalar_one()
+        dump(url, snapshot, file)
+        copy = _described(connection, DatabaseKind.POSTGRESQL, POSTGRESQL_FILE)
+        offsets = _offsets_in(connection, topics)
+    return CopiedDatabase(copy, finished(file), offsets)
+
+
+def finished(file: Path) -> FileCopy:
+    """Return size and digest of a file, once it is durable. Raises EverwatchError."""
+    try:
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+        return digest_of_file(file)
+    except OSError as error:
+        raise unwritable(file, error) from None
+
+
+def digest_of_file(file: Path) -> FileCopy:
+    """Return size and digest of a file. Raises OSError."""
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return FileCopy(file.stat().st_size, digest)
+
+
+def _described(connection: Connection, kind: DatabaseKind, file: str) -> DatabaseCopy:
+    return DatabaseCopy(kind, file, MAIN.revisions()[-1], _rows(connection), _days(connection))
+
+
+def _rows(connection: Connection) -> dict[str, int]:
+    there = set(inspect(connection).get_table_names())
+    tables = {**metadata.tables, **notifier_metadata.tables}
+    return {
+        name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+        for name, table in sorted(tables.items())
+        if name in there
+    }
+
+
+def _days(connection: Connection) -> dict[str, int]:
+    day = text("scheduled_at / 86400000")
+    rows = connection.execute(select(day, func.count()).select_from(results).group_by(text("1")).order_by(text("1")))
+    return {datetime.fromtimestamp(number * 86_400, UTC).date().isoformat(): count for number, count in rows}
+
+
+def _offsets_in(connection: Connection, topics: Topics) -> list[ReaderOffsets]:
+    names = {topic: name for name, topic in topics.by_name.items()}
+    there = set(inspect(connection).get_table_names())
+    found = []
+    for reader, table in OFFSET_TABLES.items():
+        if table.name not in there:
+            continue
+        offsets: dict[str, dict[int, int]] = {}
+        for topic, number, offset in connection.execute(select(table).where(table.c.next_offset > 0)):
+            if topic in names:
+                offsets.setdefault(names[topic], {})[number] = offset
+        found.append(ReaderOffsets(reader, offsets))
+    return found
+
+
+def _adopt(engine: Engine, copy: DatabaseCopy, offsets: Iterable[ReaderOffsets], topics: Topics) -> None:
+    names = topics.by_name
+    with engine.begin() as connection:
+        _compare(connection, copy)
+        for each in offsets:
+            table = OFFSET_TABLES.get(each.reader)
+            if table is None:
+                continue
+            connection.execute(delete(table))
+            rows = [
+                {"topic": names[name], "partition": number, "next_offset": offset}
+                for name, by_partition in each.offsets.items()
+                for number, offset in by_partition.items()
+                if offset > 0
+            ]
+            if rows:
+                connection.execute(insert(table), rows)
+            if each.reader == "notifier":
+                # events that wait come before those of the new topics, whose offsets begin anew
+                past = select(func.max(alert_events.c.position) + 1).scalar_subquery()
+                connection.execute(update(alert_events).values(position=alert_events.c.position - past))
+
+
+def _compare(connection: Connection, copy: DatabaseCopy) -> None:
+    for what, found, expected in (
+        ("rows of tables", _rows(connection), copy.rows),
+        ("results of days", _days(connection), copy.days),
+    ):
+        if found != expected:
+            wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+            said = ", ".join(f"{name} {found.get(name, 0)} instead of {expected.get(name, 0)}" for name in wrong[:3])
+            raise Damaged(copy.file, f"{what} are not those of the manifest: {said}")
+
+
+def _read_only(file: Path) -> URL:
+    return URL.create("sqlite", database=f"file:{file}", query={"mode": "ro", "uri": "true"})
+
+
+@contextmanager
+def _engine_of(url: URL) -> Iterator[Engine]:
+    engine = create_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()

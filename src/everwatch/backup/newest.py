@@ -1,0 +1,32 @@
+"""The newest backup of a folder: its name says when it was begun, its manifest when it was finished."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from everwatch.backup.damage import Damaged
+from everwatch.backup.folder import read_manifest
+from everwatch.backup.manifest import MANIFEST
+from everwatch.core.errors import SettingsError
+
+_NAME = re.compile(r"\d{8}T\d{6}Z")
+
+
+def name_of_backup(now: int) -> str:
+    """Return the name of a backup that is begun at ``now`` (ms): ``20261128T231500Z``."""
+    return datetime.fromtimestamp(now / 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def newest_backup(folder: Path) -> int | None:
+    """Return when the newest backup in ``folder`` was finished, ms; None without one whose manifest is whole.
+
+    Raises OSError where the folder cannot be read.
+    """
+    # by name, the newest first: only as many manifests are read as it takes
+    for each in sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True):
+        if (each / MANIFEST).is_file():
+            try:
+                return read_manifest(each).finished_at
+            except (Damaged, SettingsError):
+                continue
+    return None

@@ -1,0 +1,307 @@
+"""Restoring, in the order in which it must be done: a restore that is killed at any point leaves nothing that runs.
+
+1. the files are compared with the manifest; nothing may be where they go: topics are empty, groups have no members, the
+   database is new;
+2. ``progress`` says that the last owner was at an offset which the changelog does not reach: until the restore has
+   ended, a worker ends with exit status 11 and does not go on with some of its monitors;
+3. the records are written to their partitions with their timestamps;
+4. offsets of readers become those of the new topics: of consumer groups on the broker, of the sink and the notifier in
+   the database, which then gets its name;
+5. all of it is read again, and compared with the hashes;
+6. ``progress`` says how far ticks were emitted, and up to where the new changelog goes. Workers take it from there:
+   what was due since then fires or is skipped by the monitors' misfire rules.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from everwatch.backup.backing_up import CHANGELOG, LATEST
+from everwatch.backup.database_copy import check_fresh, put_database
+from everwatch.backup.folder import damage_of
+from everwatch.backup.manifest import Cut, Manifest, PartitionCopy, ReaderOffsets, TopicCopy
+from everwatch.backup.offset_translation import Translation
+from everwatch.backup.record_file import read_records
+from everwatch.backup.record_hash import Hashed, LatestHash, RecordsHash
+from everwatch.backup.source_topics import SourceTopics
+from everwatch.backup.stages import Stages
+from everwatch.core.clock import Clock
+from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable, EverwatchError, TopicMismatch
+from everwatch.kafka.access_errors import read_by, refused
+from everwatch.kafka.admin_client import Admin
+from everwatch.kafka.clients import Clients
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.consumer_groups import executors_group, members_of
+from everwatch.kafka.progress import OWNER_HEADER
+from everwatch.kafka.topics import Topics, check_topics, ensure_topics, topic_id
+from everwatch.rules.changelog_marks import Mark, digest_of
+
+OWNER, UNFINISHED_OWNER = "restore", "an-unfinished-restore"
+"""Who a record of progress says that it was: for sentences about a changelog that has lost records."""
+_BEYOND_EVERY_OFFSET = 1 << 62
+_FLUSH_S = 600.0
+_POLL_EVERY = 10_000
+
+
+class RestoreReport(NamedTuple):
+    """What was restored. ``seconds``: from the first look to the last comparison."""
+
+    manifest: Manifest
+    records: int
+    monitors_hash: str
+    seconds: float
+
+
+class Restoring:
+    """One restore into the installation that ``settings`` name."""
+
+    def __init__(self, settings: Settings, clients: Clients, admin: Admin, clock: Clock, stages: Stages) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._admin = admin
+        self._clock = clock
+        self._stages = stages
+        self._topics = Topics.of(settings)
+        self._target = SourceTopics(settings, clients, admin, clock)
+        self._errors: list[KafkaError] = []
+
+    def run(self, folder: Path, manifest: Manifest) -> RestoreReport:
+        """Restore a backup, and prove it.
+
+        Raises Damaged; TopicMismatch, StoreError and EverwatchError where something is in the way; BrokerUnavailable,
+        AccessError.
+        """
+        began_s = self._clock.monotonic_s()
+        self._check_files(folder, manifest)
+        self._check_target(manifest)
+        names = self._topics.by_name
+        configs = {names[each.name]: _config_of(each) for each in manifest.topics}
+        ensure_topics(self._admin, self._settings, configs=configs)
+        changelog_id = topic_id(self._admin, self._topics.monitors_changelog)
+        producer = self._clients.producer(on_delivery=self._delivered)
+        self._note(producer, manifest.cuts, {}, changelog_id)
+        first = {each.name: self._target.bounds(each.name) for each in manifest.topics}
+        translation = Translation()
+        written = sum(
+            self._write(producer, folder, topic, part, first[topic.name][part.partition].stop, translation)
+            for topic in manifest.topics
+            for part in topic.partitions
+        )
+        self._flush(producer)
+        offsets = [translation.apply(each) for each in manifest.offsets]
+        self._commit(offsets)
+        if manifest.database is not None:
+            self._stages.begin("restoring the database")
+            put_database(manifest.database, folder, self._settings.database_url, offsets, self._topics)
+        last = self._prove(manifest, first)
+        self._note(producer, manifest.cuts, last, changelog_id)
+        return RestoreReport(manifest, written, manifest.monitors_hash, self._clock.monotonic_s() - began_s)
+
+    # --- before -----------------------------------------------------------------------------------------------------
+
+    def _check_files(self, folder: Path, manifest: Manifest) -> None:
+        self._stages.begin("comparing the files with the manifest", len(manifest.files))
+        for file, expected in manifest.files.items():
+            damage = damage_of(folder, file, expected)
+            if damage is not None:
+                raise damage
+            self._stages.advance(1)
+
+    def _check_target(self, manifest: Manifest) -> None:
+        self._stages.begin("looking at what is there")
+        if self._settings.partitions != manifest.partitions:
+            raise TopicMismatch(
+                f"The backup has {manifest.partitions} partitions, and {self._settings.partitions} are configured: set"
+                f" EVERWATCH_PARTITIONS={manifest.partitions}. A user's partition is part of its state."
+            )
+        states = check_topics(self._admin, self._settings)
+        there = [state for state in states if state.partitions]
+        if wrong := [state for state in there if state.partitions != manifest.partitions]:
+            raise TopicMismatch(wrong[0].problem)
+        names = {topic: name for name, topic in self._topics.by_name.items()}
+        for state in there:
+            if any(self._target.bounds(names[state.name]).values()):
+                raise TopicMismatch(
+                    f"Topic {state.name} is not empty, and a restore adds to none: set another EVERWATCH_TOPIC_PREFIX,"
+                    " or delete the topics if nothing on them is needed (also after a restore that was interrupted)."
+                )
+        for group, members in members_of(self._admin, self._groups()).items():
+            if members:
+                raise EverwatchError(
+                    f"A process is running: consumer group {group} has a member ({members[0].client_id}). Stop all"
+                    " processes of this installation, and restore again."
+                )
+        if manifest.database is not None:
+            check_fresh(self._settings.database_url)
+        self._forget_groups()
+
+    def _groups(self) -> list[str]:
+        application = self._settings.application
+        worker = [
+            f"{application}-worker-{topic}" for topic in (*self._worker_topics(), self._topics.monitors_changelog)
+        ]
+        return [application, *worker, executors_group(self._settings), f"{application}-sink", f"{application}-notifier"]
+
+    def _worker_topics(self) -> Sequence[str]:
+        topics = self._topics
+        return topics.signups, topics.commands, topics.signals, topics.results
+
+    def _forget_groups(self) -> None:
+        """Delete the groups' offsets, which are those of topics that are gone."""
+        for group, future in self._admin.delete_consumer_groups(self._groups(), request_timeout=30).items():
+            try:
+                future.result(31)
+            except KafkaException as error:
+                if error.args[0].code() not in (KafkaError.GROUP_ID_NOT_FOUND, KafkaError._NO_OFFSET):
+                    raise _group_error(group, error.args[0]) from None
+
+    # --- topics -----------------------------------------------------------------------------------------------------
+
+    def _write(
+        self, producer: Producer, folder: Path, topic: TopicCopy, part: PartitionCopy, base: int, into: Translation
+    ) -> int:
+        """Write one partition's records; gives their number. Raises Damaged, EverwatchError."""
+        name = self._topics.by_name[topic.name]
+        if part.records:
+            self._stages.begin(f"writing {name}, partition {part.partition}", part.records)
+        place = into.of(topic.name, part.partition, base)
+        produce, number = producer.produce, part.partition
+        written = 0
+        for records in read_records(folder, part.file):
+            for record in records:
+                place.add(record.offset)
+                # a record without a timestamp is as old as the topic says
+                timestamp = max(record.timestamp_ms, 0)
+                headers: list[tuple[str, str | bytes | None]] | None = [*record.headers] or None
+                while True:
+                    try:
+                        produce(name, record.value, record.key, number, None, None, timestamp, headers)
+                        break
+                    except BufferError:
+                        producer.poll(0.05)
+            written += len(records)
+            producer.poll(0)
+            self._stages.advance(len(records))
+            self._raise_errors()
+        return written
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None and not self._errors:
+            self._errors.append(error)
+
+    def _flush(self, producer: Producer) -> None:
+        left = producer.flush(_FLUSH_S)
+        self._raise_errors()
+        if left:
+            raise BrokerUnavailable(f"Kafka has not taken {left} records within {_FLUSH_S:g} s.")
+
+    def _raise_errors(self) -> None:
+        if self._errors:
+            denied = refused(self._errors[0])
+            raise denied or EverwatchError(f"Kafka does not take a record of the backup: {self._errors[0].str()}.")
+
+    def _note(self, producer: Producer, cuts: Iterable[Cut], last: Mapping[int, Record], changelog_id: str) -> None:
+        """Note on ``progress`` how far each partition is; without its ``last`` record, that it is not restored yet."""
+        is_done = bool(last) or not cuts
+        for cut in cuts:
+            number, value = cut.partition, cut.emitted_to
+            record = last.get(number)
+            if record is not None:
+                mark = Mark(changelog_id, record.offset, digest_of(record.key, record.value), OWNER)
+            elif is_done:
+                mark = Mark(changelog_id, -1, 0, OWNER)
+            else:
+                mark, value = Mark(changelog_id, _BEYOND_EVERY_OFFSET, 0, UNFINISHED_OWNER), 0
+            headers: list[tuple[str, str | bytes | None]] = [(OWNER_HEADER, mark.encode())]
+            producer.produce(
+                self._topics.progress,
+                b"%d" % value,
+                b"%d" % number,
+                number,
+                headers=headers,
+            )
+        self._flush(producer)
+
+    # --- offsets ----------------------------------------------------------------------------------------------------
+
+    def _commit(self, offsets: Iterable[ReaderOffsets]) -> None:
+        """Give the consumer groups the offsets of the new topics."""
+        by_group: dict[str, list[TopicPartition]] = {}
+        names = self._topics.by_name
+        for each in offsets:
+            for name, by_partition in each.offsets.items():
+                group = self._group_of(each.reader, names[name])
+                places = [TopicPartition(names[name], number, offset) for number, offset in by_partition.items()]
+                by_group.setdefault(group, []).extend(places)
+        for group, places in by_group.items():
+            if not places:
+                continue
+            asked = self._admin.alter_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group, places)], request_timeout=30
+            )
+            try:
+                asked[group].result(31)
+            except KafkaException as error:
+                raise _group_error(group, error.args[0]) from None
+
+    def _group_of(self, reader: str, topic: str) -> str:
+        application = self._settings.application
+        match reader:
+            case "worker":
+                return f"{application}-worker-{topic}"
+            case "executor":
+                return executors_group(self._settings)
+            case _:
+                return f"{application}-{reader}"
+
+    # --- proof ------------------------------------------------------------------------------------------------------
+
+    def _prove(self, manifest: Manifest, first: Mapping[str, Mapping[int, range]]) -> dict[int, Record]:
+        """Read all topics again; gives the changelog's last record of each partition. Raises EverwatchError."""
+        last: dict[int, Record] = {}
+        for topic in manifest.topics:
+            total = sum(part.records for part in topic.partitions)
+            if total:
+                self._stages.begin(f"comparing {self._topics.by_name[topic.name]}", total)
+            ends = self._target.bounds(topic.name)
+            for part in topic.partitions:
+                number = part.partition
+                wanted = range(first[topic.name][number].stop, ends[number].stop)
+                found, newest = self._hash(topic.name, number, wanted)
+                if found != Hashed(part.keys, part.hash):
+                    raise EverwatchError(
+                        f"Topic {self._topics.by_name[topic.name]}, partition {number} is not what was backed up: it"
+                        f" holds {found.number} instead of {part.keys} records, hash {found.hash} instead of"
+                        f" {part.hash}. Does another process write to it? Delete the topics and restore again."
+                    )
+                if topic.name == CHANGELOG and newest is not None:
+                    last[number] = newest
+        return last
+
+    def _hash(self, name: str, number: int, wanted: range) -> tuple[Hashed, Record | None]:
+        latest, every = LatestHash(), RecordsHash()
+        newest = None
+        for records in self._target.read(name, {number: wanted}):
+            for record in records:
+                if name in LATEST:
+                    latest.add(record.key, record.value)
+                else:
+                    every.add(record.key, record.value, record.timestamp_ms)
+            newest = records[-1] if records else newest
+            self._stages.advance(len(records))
+        return (latest if name in LATEST else every).result(), newest
+
+
+def _config_of(topic: TopicCopy) -> dict[str, str]:
+    """Return the configuration that a topic is made with; how many replicas must have a record is the new place's."""
+    return {name: value for name, value in topic.config.items() if name != "min.insync.replicas"}
+
+
+def _group_error(group: str, error: KafkaError) -> EverwatchError:
+    denied = refused(error, read_by(group))
+    if error.code() == KafkaError.NON_EMPTY_GROUP:
+        return EverwatchError(f"A process is running in consumer group {group}: stop all processes, and restore again.")
+    return denied or BrokerUnavailable(f"Kafka does not change consumer group {group}: {error.str()}.")

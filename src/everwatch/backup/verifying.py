@@ -1,0 +1,73 @@
+"""Verification of a backup: its files one by one, and a restore into a scratch Kafka that nobody else uses."""
+
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from everwatch.backup.backing_up import hash_file
+from everwatch.backup.damage import Damaged
+from everwatch.backup.database_copy import check_sqlite
+from everwatch.backup.folder import damage_of
+from everwatch.backup.manifest import DatabaseKind, Manifest
+from everwatch.backup.record_file import read_records
+from everwatch.backup.record_hash import Hashed
+from everwatch.backup.restoring import RestoreReport, Restoring
+from everwatch.backup.stages import Stages
+from everwatch.core.clock import Clock
+from everwatch.core.config import SecurityProtocol, Settings
+from everwatch.kafka.clients import KafkaClients, new_admin
+
+
+def damages(folder: Path, manifest: Manifest, stages: Stages) -> list[Damaged]:
+    """Return what is wrong with the files of a backup, one error a file; nothing if it is whole."""
+    stages.begin("comparing the files with the manifest", len(manifest.files))
+    found: list[Damaged] = []
+    for file, expected in manifest.files.items():
+        damage = damage_of(folder, file, expected)
+        if damage is not None:
+            found.append(damage)
+        stages.advance(1)
+    if found:
+        return found
+    for topic in manifest.topics:
+        stages.begin(f"reading {topic.name}", sum(part.records for part in topic.partitions))
+        for part in topic.partitions:
+            try:
+                if hash_file(folder, part.file, topic.name, stages) != Hashed(part.keys, part.hash):
+                    raise Damaged(part.file, "its records do not have the hash of the manifest")
+                if sum(map(len, read_records(folder, part.file))) != part.records:
+                    raise Damaged(part.file, f"it does not hold {part.records} records")
+            except Damaged as damage:
+                found.append(damage)
+    if manifest.database is not None and manifest.database.kind is DatabaseKind.SQLITE:
+        stages.begin("checking the database")
+        try:
+            check_sqlite(manifest.database, folder)
+        except Damaged as damage:
+            found.append(damage)
+    return found
+
+
+def restore_into_scratch(
+    settings: Settings, bootstrap_servers: str, folder: Path, manifest: Manifest, clock: Clock, stages: Stages
+) -> RestoreReport:
+    """Restore into the scratch Kafka at ``bootstrap_servers``, and compare; what was restored goes again.
+
+    A database of PostgreSQL is left out: there is no scratch server. Raises as ``Restoring.run`` does.
+    """
+    is_postgresql = manifest.database is not None and manifest.database.kind is DatabaseKind.POSTGRESQL
+    with tempfile.TemporaryDirectory(prefix="everwatch-verify-") as scratch:
+        target = msgspec.structs.replace(
+            settings,
+            data_dir=Path(scratch),
+            database="",
+            bootstrap_servers=bootstrap_servers,
+            security_protocol=SecurityProtocol.PLAINTEXT,
+            topic_prefix="",
+            partitions=manifest.partitions,
+            replication_factor=1,
+        )
+        what = msgspec.structs.replace(manifest, database=None) if is_postgresql else manifest
+        clients = KafkaClients(target, bootstrap_servers)
+        return Restoring(target, clients, new_admin(target, bootstrap_servers), clock, stages).run(folder, what)

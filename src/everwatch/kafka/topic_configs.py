@@ -1,0 +1,66 @@
+"""Configuration of topics as it was set, apart from the broker's defaults; and rights, as the broker has them."""
+
+from collections.abc import Iterable
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    ConfigResource,
+    ConfigSource,
+    ResourcePatternType,
+    ResourceType,
+)
+from confluent_kafka.cimpl import RESOURCE_TOPIC
+
+from everwatch.core.errors import BrokerUnavailable
+from everwatch.kafka.access_errors import refused
+from everwatch.kafka.acl import Operation, Resource, Right
+from everwatch.kafka.admin_client import Admin
+
+
+def topic_configs(admin: Admin, topics: Iterable[str], *, timeout_s: float = 10) -> dict[str, dict[str, str]]:
+    """Return what is set for each topic itself. Raises BrokerUnavailable; AccessError without DescribeConfigs."""
+    asked = admin.describe_configs([ConfigResource(RESOURCE_TOPIC, name) for name in topics], request_timeout=timeout_s)
+    found = {}
+    for resource, future in asked.items():
+        try:
+            entries = future.result(timeout_s + 1)
+        except KafkaException as error:
+            denied = refused(error.args[0], Right(Operation.DESCRIBE_CONFIGS, Resource.TOPIC, resource.name))
+            raise denied or BrokerUnavailable(
+                f"Kafka does not tell the configuration of topic {resource.name}: {error.args[0].str()}."
+            ) from None
+        found[resource.name] = {
+            name: str(entry.value)
+            for name, entry in sorted(entries.items())
+            if entry.source == ConfigSource.DYNAMIC_TOPIC_CONFIG.value
+        }
+    return found
+
+
+def rights_on(admin: Admin, prefix: str, *, timeout_s: float = 10) -> list[str]:
+    """Return the ACLs of topics, groups and transactional ids that begin with ``prefix``, a line each.
+
+    Empty where the broker has none, or does not tell this user.
+    """
+    everything = AclBindingFilter(
+        restype=ResourceType.ANY,
+        name=None,  # type: ignore[arg-type]
+        resource_pattern_type=ResourcePatternType.ANY,
+        principal=None,  # type: ignore[arg-type]
+        host=None,  # type: ignore[arg-type]
+        operation=AclOperation.ANY,
+        permission_type=AclPermissionType.ANY,
+    )
+    try:
+        found = admin.describe_acls(everything, request_timeout=timeout_s).result(timeout_s + 1)
+    except (KafkaException, TimeoutError):
+        return []
+    return sorted(
+        f"{each.principal} from {each.host}: {each.permission_type.name} {each.operation.name} on"
+        f" {each.restype.name} {each.name} ({each.resource_pattern_type.name})"
+        for each in found
+        if each.name.startswith(prefix) or each.name == "*"
+    )
