@@ -62,7 +62,7 @@ async def test_what_was_told_is_listed_shown_and_explained(notifying: Notifying)
     assert len(run("deliveries").splitlines()) == 2
     shown = run("show", dead["delivery_id"])
     assert "dead (attempt 1)  554 spam" in shown
-    assert "DOWN: shop (shop, http, shop.example): status 500" in shown
+    assert "DOWN: shop (http, shop.example): status 500" in shown
     explained = run("explain", "u-1", "shop")
     assert "open, down by 'status 500'" in explained
     assert "up → down  told: mail, hook" in explained

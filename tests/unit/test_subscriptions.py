@@ -14,7 +14,7 @@ from everwatch.notifier.addresses import EmailAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.routes import Relay
 from everwatch.notifier.senders.mail import mail_of
-from everwatch.notifier.senders.outcome import Outcome, Verdict
+from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.status_file import StatusPagesFile
 from everwatch.notifier.subscriptions import KEPT_UNCONFIRMED_MS, forget_unconfirmed, tell_subscribers
 
@@ -165,7 +165,7 @@ async def test_one_click_ends_it_and_the_address_is_forgotten(site: Site) -> Non
 
 async def test_an_address_that_is_gone_gets_nothing_more(site: Site) -> None:
     await site.subscribed()
-    site.notifying.receiver.answers = lambda *_: Outcome(Verdict.GONE, "550 no such mailbox")
+    site.notifying.receiver.answers = lambda *_: AttemptOutcome(Verdict.GONE, "550 no such mailbox")
     site.notifying.tell(transition("up", "down", 1, "ann", **PUBLIC))
     await site.later(5 * MINUTE)
     count = len(site.mails())

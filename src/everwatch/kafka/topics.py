@@ -1,4 +1,7 @@
-"""The topics Everwatch lives on: their names, their settings, creating and checking them."""
+"""The topics Everwatch lives on: their names, their settings, creating and checking them.
+
+All in one file: a topic that is added is a name, its settings and what is said where it is missing.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
