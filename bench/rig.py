@@ -24,7 +24,8 @@ from everwatch.cli.support.embedded_broker import start_broker
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings, load_settings
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import Topics, ensure_topics
+from everwatch.kafka.topic_administration import ensure_topics
+from everwatch.kafka.topics import Topics
 
 READY_WITHIN_S = 90.0
 STALLED_AFTER_S = 60.0

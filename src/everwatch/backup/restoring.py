@@ -36,7 +36,8 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import executors_group, members_of
 from everwatch.kafka.progress import OWNER_HEADER
-from everwatch.kafka.topics import Topics, check_topics, ensure_topics, topic_id
+from everwatch.kafka.topic_administration import check_topics, ensure_topics, topic_id
+from everwatch.kafka.topics import Topics
 from everwatch.rules.changelog_marks import Mark, digest_of
 
 OWNER, UNFINISHED_OWNER = "restore", "an-unfinished-restore"
