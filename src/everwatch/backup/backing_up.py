@@ -47,7 +47,7 @@ LEFT_OUT = frozenset({"progress"})
 
 
 class _Copied(NamedTuple):
-    """Where the copy of a topic begins and ends, and its files."""
+    """Copy of a topic: its first and last offsets, and its files."""
 
     wanted: Mapping[int, range]
     files: dict[str, FileCopy]

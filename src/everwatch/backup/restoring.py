@@ -48,7 +48,7 @@ _POLL_EVERY = 10_000
 
 
 class RestoreReport(NamedTuple):
-    """What was restored. ``seconds``: from the first look to the last comparison."""
+    """Summary of a restore. ``seconds``: from the first look to the last comparison."""
 
     manifest: Manifest
     records: int

@@ -1,6 +1,6 @@
 """Mail addresses of users that are verified before alerts go to them.
 
-An address that nobody has confirmed gets one message, with a code, and nothing else: whoever may sign users up cannot
+An address that is not confirmed gets one message, with a code, and nothing else: a client that signs users up cannot
 have mail sent to strangers.
 """
 
@@ -22,7 +22,7 @@ _CODE_LENGTH = 8
 
 
 def new_code() -> str:
-    """Return a code that nobody guesses."""
+    """Return a code that cannot be guessed."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH))
 
 
