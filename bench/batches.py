@@ -62,7 +62,7 @@ def batch_headers(data: memoryview) -> Iterator[BatchHeader]:
 
 
 def is_sound(data: memoryview, header: BatchHeader) -> bool:
-    """Whether the batch's CRC-32C is the one that its header names."""
+    """Tell whether the batch's CRC-32C is the one in its header."""
     return bool(calc_crc32c(bytes(data[header.start + _CRC_COVERS_FROM : header.stop])) == header.crc)
 
 

@@ -1,4 +1,4 @@
-"""How many ticks a second one worker holds, step by step, and what a tick costs beside the peers.
+"""Capacity of one worker: ticks a second, raised step by step, and the cost of a tick beside the peers.
 
 Recurring monitors of six intervals, some cron and some delayed ones, twenty monitors a user. A step is held when the
 reader sees nothing missing and p99 within 250 ms. The peers get the recurring ones alone, at rates of their own.
@@ -137,7 +137,7 @@ def _best(steps: Sequence[Step]) -> Step:
 
 
 def verdict_figures(step: Step, late_ms: int = LATE_MS) -> list[Figure]:
-    """How the ticks of a step came."""
+    """Arrival of the ticks of a step."""
     verdict = step.verdict
     return [
         Figure("late p50", verdict.late(0.50), "ms"),

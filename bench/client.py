@@ -27,7 +27,7 @@ Position = tuple[str, int]
 
 
 class Fetched(NamedTuple):
-    """What a fetch gave of one partition: whole batches, and perhaps the beginning of another."""
+    """Bytes that a fetch returned of one partition: whole batches, and perhaps the beginning of another."""
 
     topic: str
     partition: int
@@ -97,7 +97,7 @@ class KafkaClient:
         return found
 
     def fetch(self, positions: Mapping[Position, int], *, wait_ms: int) -> Iterator[Fetched]:
-        """What lies at these offsets, as soon as there is anything, or nothing after ``wait_ms``."""
+        """Fetch records at these offsets as soon as there are any; nothing after ``wait_ms``."""
         by_topic: dict[str, list[bytes]] = {}
         for (topic, number), offset in positions.items():
             asked = struct.pack(">iiqqi", number, -1, offset, -1, _MOST_BYTES_A_PARTITION)
@@ -196,7 +196,7 @@ def _text(value: str) -> bytes:
 
 
 def _refused_for_now(error: int, what: str) -> bool:
-    """Whether the broker's error will pass by itself. Raises Unmeasured if it will not."""
+    """Tell whether the broker's error is transient. Raises Unmeasured if it is not."""
     if error and error not in _PASSING:
         raise Unmeasured(f"The broker refused {what} with error code {error}.")
     return error in _PASSING

@@ -79,7 +79,7 @@ def _tasks(prefix: str, tasks: int, from_ms: int, over_ms: int) -> Population:
 
 
 def _create(bench: Rig, tasks: Population) -> Pace:
-    """Sign up and wait until the changelog has everybody; the pace is the changelog's."""
+    """Sign up and wait until the changelog has all users; the pace is the changelog's."""
     topics = bench.topics
     users = bench.taken_in(topics.signups) + tasks.users
     before = bench.written(topics.monitors_changelog)

@@ -3,7 +3,7 @@
 Ticks wait on the topic; each is one probe on a new connection, with timings by phase, and a result on the results
 topic, where the reader counts them and looks into each at the end. The target counts connections. The exporter is
 scraped as Prometheus would, by as many connections as the executor has checks in flight. Both are counted from the
-first tenth of the probes on, so a start counts for nobody.
+first tenth of the probes on, so no start is measured.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ _TIMEOUT_MS = 10_000
 
 @dataclass(frozen=True)
 class Ticks:
-    """One tick each of so many users' http monitors, all of the same ``url``."""
+    """One tick of each user's http monitor, all of the same ``url``."""
 
     url: str
     users: int

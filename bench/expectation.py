@@ -1,4 +1,4 @@
-"""What the schedules alone say is due: how many ticks of each partition at each instant, and whose.
+"""Expected ticks by the schedules alone: their number for each partition and instant, and their monitors.
 
 Computed from the users' numbers, the phase function and the partitioner, never from anything that a worker said.
 """
@@ -27,7 +27,7 @@ class Expectation:
 
     @property
     def monitors(self) -> int:
-        """How many monitors there are."""
+        """Number of monitors."""
         return sum(population.monitors for population in self.populations)
 
     @property
@@ -49,7 +49,7 @@ class Expectation:
                     self._recurring[partition, interval_ms, population.phase(item, user)] += 1
 
     def due(self, after: int, upto: int) -> Due:
-        """How many ticks are due, for each (partition, instant) with after < instant <= upto."""
+        """Number of due ticks for each (partition, instant) with after < instant <= upto."""
         due: defaultdict[tuple[int, int], int] = defaultdict(int)
         for (partition, interval_ms, phase_ms), count in self._recurring.items():
             for instant in due_between(Every(interval_ms), phase_ms, after, upto):

@@ -38,7 +38,7 @@ def measure(plan: Plan) -> Outcome:
 
 
 class _Waits:
-    """How long ticks waited (ms) until they began, by kind of user."""
+    """Delay of ticks until they began, ms, by kind of user."""
 
     def __init__(self) -> None:
         self.ms: dict[str, Counter[int]] = {"healthy": Counter(), "slow": Counter()}

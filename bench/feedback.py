@@ -50,7 +50,7 @@ class Results:
         return self.first_at + turn * ROUND_MS
 
     def fails(self, number: int, turn: int) -> bool:
-        """Whether this monitor's result is a failure in this round."""
+        """Tell whether this monitor's result is a failure in this round."""
         return turn > 0 and number % ONE_IN == turn
 
     def changes(self) -> Iterator[Change]:
@@ -83,7 +83,7 @@ def _value(user_id: str, monitor_id: str, at: int, fails: bool) -> bytes:
 
 
 def measure(plan: Plan) -> Outcome:
-    """Sign up, bring everybody up, stop the worker, lay in the backlog, start the worker."""
+    """Sign up, bring all monitors up, stop the worker, write the backlog, start the worker."""
     users, rounds = (20_000, 20) if plan.quick else (100_000, 10)
     population = Population((Recurring(MONITOR, DAY_MS),), users)
     with rig() as bench:

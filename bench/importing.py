@@ -1,4 +1,4 @@
-"""How fast ``everwatch import`` brings in users from a CSV file: alone, again with nothing new, and with a worker that
+"""Rate of ``everwatch import`` from a CSV file: alone, again with nothing new, and with a worker that
 registers them meanwhile.
 
 With the worker the clock runs from the start of the importer's process until the worker has acknowledged all signups;
@@ -34,7 +34,7 @@ _MONITORS = [
 
 
 def measure(plan: Plan) -> Outcome:
-    """The importer alone first, on topics of its own that nobody reads."""
+    """Measure the importer alone, on topics without a reader."""
     users = 60_000 if plan.quick else 1_000_000
     with rig() as bench:
         file = bench.folder / "users.csv"
@@ -110,7 +110,7 @@ def _import(bench: Rig, file: Path, prefix: str) -> dict[str, Any]:
 
 
 def _registered(bench: Rig) -> int:
-    """How many monitors the worker's changelog knows."""
+    """Number of monitors in the worker's changelog."""
     changelog = bench.topics.monitors_changelog
     found = bench.client.records(changelog, [0] * bench.partitions, bench.ends(changelog))
     return len({key for _, record in found if not (key := bytes(record.key)).endswith(b"\0")})

@@ -188,7 +188,7 @@ class Notifying:
         await self.send_at_once()
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._storage.close()
 
 

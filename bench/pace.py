@@ -1,4 +1,4 @@
-"""How fast a count grows, by looking at it often: between the last look at which nothing had come and the first at
+"""Rate at which a count grows, by looking at it often: between the last look at which nothing had come and the first at
 which all had."""
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ class Pace:
         return max(_LOOK_EVERY_S, self.seen[-1][0] - self.seen[0][0])
 
     def rate(self, total: int) -> float:
-        """How many of ``total``, which is what came in all, came each second.
+        """Number of arrivals a second, of ``total`` in all.
 
         The work on what came first was under way before it showed. So where there is enough to tell, the rate from
         the first change to the last is looked at too, and the lower one counts.

@@ -1,4 +1,4 @@
-"""What a person asked of a bench."""
+"""Options of a bench."""
 
 from dataclasses import dataclass
 
@@ -24,5 +24,5 @@ class Plan:
 
     @property
     def settle_s(self) -> float:
-        """How long ticks that are late are waited for after a window, seconds."""
+        """Seconds to wait after a window for late ticks."""
         return 1.0 if self.quick else 3.0

@@ -23,7 +23,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis shows; ``log``: in powers of ten, where every value must be positive."""
+    """Axis of a plot; ``log``: in powers of ten, where every value must be positive."""
 
     label: str
     log: bool = False

@@ -61,7 +61,7 @@ class Once:
         return {"at": "@"}
 
     def instant(self, number: int) -> int:
-        """When it is due for the user of this number."""
+        """Instant at which it is due for the user of this number."""
         return self.from_ms + (number * _PRIME + self.salt * 7919) % self.over_ms
 
 
@@ -70,7 +70,7 @@ Item = Recurring | EveryMinute | Once
 
 @dataclass(frozen=True)
 class Population:
-    """``users`` users, numbered from ``first``, with the same monitors each (``items``). Nobody runs their ticks."""
+    """``users`` users, numbered from ``first``, with the same monitors each (``items``). Their ticks are not run."""
 
     items: tuple[Item, ...]
     users: int
@@ -81,7 +81,7 @@ class Population:
 
     @property
     def monitors(self) -> int:
-        """How many monitors all of them have."""
+        """Number of monitors of all users."""
         return self.users * len(self.items)
 
     @property
@@ -108,7 +108,7 @@ class Population:
         return number if number in self.numbers else -1
 
     def signups(self, port: int = PORT) -> Iterator[tuple[bytes, bytes]]:
-        """Key and JSON value of everybody's signup, with ``port`` in the monitors' config."""
+        """Key and JSON value of each user's signup, with ``port`` in the monitors' config."""
         made = _template(self, port)
         onces = [item for item in self.items if isinstance(item, Once)]
         for number in self.numbers:
@@ -116,7 +116,7 @@ class Population:
             yield user.encode(), (made % (user, *(item.instant(number) for item in onces))).encode()
 
     def due(self, item: Item, number: int, phase_ms: int, after: int, upto: int) -> range:
-        """When the user's monitor is due: after < instant <= upto."""
+        """Due instants of the user's monitor: after < instant <= upto."""
         if isinstance(item, Once):
             instant = item.instant(number)
             return range(instant, instant + 1) if after < instant <= upto else _NONE

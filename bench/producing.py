@@ -20,7 +20,7 @@ _POLL_EVERY = 1_000
 
 
 class Source(Protocol):
-    """What can be sent to another process and gives records there."""
+    """Source of records that can be sent to another process."""
 
     def records(self) -> Records:
         """Keys and values, in the order they are to be sent in."""

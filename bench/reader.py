@@ -27,7 +27,7 @@ _MOST_KEPT_BYTES = 512 * 1024 * 1024
 
 @dataclass
 class Reading:
-    """What was read. ``rows`` is flat: arrival (ms), topic number, partition, instant (ms), count, and so on.
+    """Records that were read. ``rows`` is flat: arrival (ms), topic number, partition, instant (ms), count, and so on.
 
     ``positions`` are where reading ended, ``unsound`` batches had a wrong CRC, ``cpu_s`` is the
     reader's own, in ``seconds`` of time.
@@ -61,7 +61,7 @@ class Reader:
         self._connection = connection
 
     def stop(self) -> Reading:
-        """What was read up to now. Raises Unmeasured."""
+        """Return the records read so far. Raises Unmeasured."""
         self._connection.send(None)
         return _answer_of(self._connection)
 
@@ -103,7 +103,7 @@ def _run(bootstrap_servers: str, positions: dict[Position, int], connection: Con
     except Unmeasured as error:
         connection.send(str(error))
     except (EOFError, BrokenPipeError):
-        return  # nobody waits for it any more
+        return  # the reader has been stopped
 
 
 def _read(client: KafkaClient, positions: dict[Position, int], connection: Connection) -> Reading:

@@ -192,7 +192,7 @@ def _kill(bench: Rig) -> None:
 
 
 def _is_answered(bench: Rig) -> bool:
-    """Whether the newest results are of ticks that were due within the last second."""
+    """Tell whether the newest results are of ticks that were due within the last second."""
     topic = bench.topics.results
     ends = bench.ends(topic)
     newest = [record for _, record in bench.client.records(topic, [max(0, end - 1) for end in ends], ends)]

@@ -1,7 +1,7 @@
-"""How fast new users are registered, durably: their signups wait on the topic, the changelog acknowledges them.
+"""Rate of durable registrations: the signups wait on the topic, and the changelog acknowledges them.
 
 One monitor each. The clock runs from the last look at which the changelog had grown by nothing to the one at which it
-held everybody, so a start counts for nobody. Kafka Streams and plain Faust do the same in the same run.
+held all users, so no start is measured. Kafka Streams and plain Faust do the same in the same run.
 """
 
 from bench.errors import Unmeasured
@@ -66,7 +66,7 @@ def _worker(bench: Rig, users: int) -> list[Figure]:
 
 
 def _monitors(bench: Rig, changelog: str) -> int:
-    """How many monitors the changelog knows."""
+    """Number of monitors in the changelog."""
     keys = {bytes(r.key) for _, r in bench.client.records(changelog, [0] * bench.partitions, bench.ends(changelog))}
     return sum(not key.endswith(b"\0") for key in keys)
 

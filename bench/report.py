@@ -24,7 +24,7 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is reached."""
+        """Tell whether the target is reached."""
         if not self.target:
             return None
         comparison, limit = self.target.split()
@@ -45,7 +45,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Peer:
-    """What a peer showed in the same run; ``problem`` says in a sentence why it shows nothing, where it does not."""
+    """Figures of a peer in the same run; ``problem``: a sentence that says why it has none."""
 
     name: str
     figures: Sequence[Figure] = ()
@@ -59,7 +59,7 @@ class Peer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run of a bench gave."""
+    """Outcome of one run of a bench."""
 
     figures: Sequence[Figure]
     peers: Sequence[Peer] = field(default=())
@@ -113,7 +113,7 @@ def _median(same: Sequence[Figure]) -> Figure:
 
 
 def machine() -> dict[str, object]:
-    """What the figures were measured on."""
+    """Machine that figures were measured on."""
     return {
         "cores": psutil.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),

@@ -161,7 +161,7 @@ def _stored(name: str, settings: Settings, rate: int, server: PostgresServer | N
         run.turns.append(clock.monotonic_s() - turn_s)
         run.results += len(batch.results)
     run.sizes.append(_size(settings))
-    # a server's process that has ended tells its CPU time to nobody
+    # the CPU time of a server process that has ended cannot be read
     run.server_s = cpu_s(server) - before_s
     store.close()
     return run

@@ -24,7 +24,8 @@ from everwatch.cli.support.embedded_broker import start_broker
 from everwatch.core.clock import Clock, SystemClock
 from everwatch.core.config import Settings, load_settings
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import Topics, ensure_topics
+from everwatch.kafka.topic_administration import ensure_topics
+from everwatch.kafka.topics import Topics
 
 READY_WITHIN_S = 90.0
 STALLED_AFTER_S = 60.0
@@ -35,7 +36,7 @@ _POLL_S = 0.1
 
 @dataclass
 class Rig:
-    """What a bench works with. ``say`` tells a person how far it is, on stderr."""
+    """Rig of a bench: broker, processes and topics. ``say`` reports progress on stderr."""
 
     settings: Settings
     bootstrap_servers: str
@@ -55,7 +56,7 @@ class Rig:
 
     @property
     def partitions(self) -> int:
-        """How many partitions each topic has."""
+        """Number of partitions of each topic."""
         return self.settings.partitions
 
     def say(self, sentence: str) -> None:
@@ -72,7 +73,7 @@ class Rig:
         return worker
 
     def start_executor(self, processes: int, at_once: int, name: str = "executor") -> Worker:
-        """Start an executor with so many processes, for ``at_once`` checks in flight, all of them on loopback."""
+        """Start an executor with ``processes``, for ``at_once`` checks in flight, all on loopback."""
         variables = {
             "EVERWATCH_ALLOW_NETWORKS": "127.0.0.1/32",
             "EVERWATCH_MAX_IN_FLIGHT": str(at_once),
@@ -103,11 +104,11 @@ class Rig:
         return name
 
     def ends(self, topic: str) -> list[int]:
-        """Where each partition of a topic ends."""
+        """End offset of each partition of a topic."""
         return self.client.ends(topic, self.partitions)
 
     def written(self, topic: str) -> int:
-        """How many records were ever written to a topic that nothing is deleted from."""
+        """Number of records that were written to a topic from which none is deleted."""
         return sum(self.ends(topic))
 
     def claims(self, group: str, topic: str) -> list[int]:
@@ -120,7 +121,7 @@ class Rig:
         return [share for share in shares if share]
 
     def taken_in(self, topic: str) -> int:
-        """How many records of an input topic the workers have acknowledged, all of them durable."""
+        """Number of records of an input topic that workers have acknowledged, all durable."""
         group = f"{self.settings.application}-worker-{topic}"
         return sum(self.client.committed(group, topic, self.partitions))
 

@@ -31,7 +31,7 @@ _STEADY_WITHIN_S = 180.0
 
 @dataclass
 class Subject:
-    """Who is measured. ``wait`` returns when everybody in ``expected`` is registered and ticks."""
+    """A measured system. ``wait`` returns when all monitors of ``expected`` are registered and tick."""
 
     name: str
     signups: str
@@ -101,7 +101,7 @@ def running_peer(rig: Rig, name: str, plan: Plan, signups: str = "") -> Iterator
 
 
 def beside(name: str, measure: Callable[[], Peer]) -> Peer:
-    """What a peer shows, or in a sentence why it shows nothing."""
+    """Figures of a peer, or a sentence that says why it has none."""
     try:
         return measure()
     except (PeerError, EverwatchError, Unmeasured, KafkaException, psutil.Error, OSError) as error:

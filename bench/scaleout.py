@@ -28,7 +28,7 @@ SPARE_S = 40.0
 
 @dataclass(frozen=True)
 class Load:
-    """How much there is to do, and how long it is watched."""
+    """Size of the work, and for how long it is watched."""
 
     ticks_a_second: int
     results_a_second: int
@@ -43,7 +43,7 @@ QUICK = Load(50_000, 10_000, (1, 2), 0.5, 2.0)
 
 @dataclass
 class Shares:
-    """What CPU, in cores, each worker took at each number of workers."""
+    """CPU of each worker, in cores, at each number of workers."""
 
     cores: dict[int, list[float]] = field(default_factory=dict)
 

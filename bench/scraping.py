@@ -14,7 +14,7 @@ _SUCCESS = b"\nprobe_success 1\n"
 
 
 class Scrapes:
-    """How many probes have ended, and how many of them found what they looked for."""
+    """Number of probes that have ended, and of those that succeeded."""
 
     def __init__(self, ended: "Synchronized[int]", succeeded: "Synchronized[int]") -> None:
         self._ended, self._succeeded = ended, succeeded

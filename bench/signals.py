@@ -79,7 +79,7 @@ def measure(plan: Plan) -> Outcome:
 
 
 def _up_to_date(bench: Rig, population: Population, begin: list[int], last_at: int) -> int:
-    """How many monitors have their newest heartbeat in the changelog."""
+    """Number of monitors whose newest heartbeat is in the changelog."""
     changelog = bench.topics.monitors_changelog
     newest: dict[bytes, bytes] = {}
     for _, record in bench.client.records(changelog, begin, bench.ends(changelog)):

@@ -50,7 +50,7 @@ COLUMNS = results.c.keys()
 
 @dataclass(frozen=True)
 class Share:
-    """What one process stores: ``batches`` batches of partition ``number``, each ``step_ms`` after the one before."""
+    """Work of one process: ``batches`` batches of partition ``number``, each ``step_ms`` after the one before."""
 
     settings: Settings
     number: int
@@ -203,7 +203,7 @@ def _store(server: PostgresServer | None, shares: Sequence[Share]) -> Stored:
     began, server_s = SystemClock().monotonic_s(), cpu_s(server)
     took = [ended.get(timeout=600) for _ in shares]
     seconds, server_s = SystemClock().monotonic_s() - began, cpu_s(server) - server_s
-    # until then their connections stay open: a server's process that has ended tells its CPU to nobody
+    # until then their connections stay open: the CPU time of a server process that has ended cannot be read
     ready.wait(300)
     for process in processes:
         process.join()

@@ -1,4 +1,4 @@
-"""What is probed: a web server on loopback that answers 200 and closes (``/hang``: never), in a process of its own."""
+"""Probe target: a web server on loopback that answers 200 and closes (``/hang``: never), in a process of its own."""
 
 import asyncio
 import multiprocessing
@@ -21,7 +21,7 @@ _START_WITHIN_S = 20.0
 
 @dataclass(frozen=True)
 class Target:
-    """Where it is, and how many connections it has taken."""
+    """Address of the target, and the number of its connections."""
 
     port: int
     _connections: "Synchronized[int]"
@@ -38,7 +38,7 @@ class Target:
 
     @property
     def connections(self) -> int:
-        """How many connections came, all in all."""
+        """Number of connections so far."""
         return self._connections.value
 
 
@@ -48,7 +48,7 @@ class _Answering(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is none by inheritance
-        self._connections.value += 1  # nobody else writes it
+        self._connections.value += 1  # no other process writes it
 
     def data_received(self, data: bytes) -> None:
         if data.endswith(b"\r\n\r\n") and not data.startswith(b"GET /hang"):

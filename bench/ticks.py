@@ -51,7 +51,7 @@ def measure(plan: Plan) -> Outcome:
 
 
 def identity_figures(bench: Rig, window: Window, population: Population) -> list[Figure]:
-    """What comparing tick by tick gives: the window is read back from the topic, key, monitor and instant."""
+    """Comparison tick by tick: the window is read back from the topic, by key, monitor and instant."""
     records = bench.client.records(window.topic, window.begin, window.end)
     shortest_ms = min((item.interval_ms for item in population.items if isinstance(item, Recurring)), default=1e9)
     most_ms = min(MOST_IDENTIFIED / max(1.0, population.rate) * 1000, (MOST_LAPS - 1) * shortest_ms)

@@ -43,7 +43,7 @@ class Window:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Length of the window, seconds."""
         return (self.upto - self.after) / 1000
 
 
@@ -141,7 +141,7 @@ def per_million(cpu_s: float, ticks: int) -> float:
 
 
 def cost_figures(window: Window, verdict: Verdict, name: str = "worker") -> list[Figure]:
-    """What every bench of ticks reports of cost and company."""
+    """Figures of cost and machine that every bench of ticks reports."""
     million = "CPU s per million"
     return [
         Figure(f"{name} CPU", per_million(sum(window.cpu_s), verdict.ticks), million),

@@ -1,8 +1,8 @@
-"""What Everwatch is compared with in the same run: the same job in Kafka Streams and in plain Faust.
+"""Peers of Everwatch in the same run: the same job in Kafka Streams and in plain Faust.
 
 Signups in JSON on one topic become ticks on another (key: user, value: constant bytes, timestamp: when it was due,
 partition: the signup's), each monitor at the instants that ``everwatch.schedule.every`` computes. Both are written and
-tuned as somebody who knows the library would. The caller creates both topics first; a peer creates its changelog.
+tuned as an expert of the library would. The caller creates both topics first; a peer creates its changelog.
 Figures are fair after one lap of the ring: Java compiles, and RocksDB settles, while the first one goes by.
 """
 

@@ -32,7 +32,7 @@ class Blackbox:
     address: str
 
     def probe_url(self, url: str) -> str:
-        """What a scrape asks for to have ``url`` probed."""
+        """Path of a scrape that has ``url`` probed."""
         return f"{self.address}/probe?{urlencode({'module': 'http_2xx', 'target': url})}"
 
 

@@ -1,4 +1,4 @@
-"""Who is due, in memory: what the plain Faust app builds from its table."""
+"""Index of due monitors in memory, which the plain Faust app builds from its table."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Due:
 
 
 class DueIndex:
-    """Monitors by interval and phase; who is due up to now is found without looking at anybody else."""
+    """Monitors by interval and phase; those that are due are found without looking at the others."""
 
     def __init__(self, upto_ms: int) -> None:
         self._upto_ms = upto_ms

@@ -33,7 +33,7 @@ class Monitor(faust.Record):
 
 
 class Signup(faust.Record, serializer="json"):
-    """What comes in: from now on the user has these monitors and no others."""
+    """Input: from now on the user has these monitors and no others."""
 
     user_id: str
     monitors: list[Monitor]
@@ -47,7 +47,7 @@ class User(faust.Record, serializer="json", include_metadata=False):
     monitors: list[Monitor]
 
     def due_entries(self) -> list[Due]:
-        """What the due index holds of this user."""
+        """Entries of the due index of this user."""
         entries = []
         for monitor in self.monitors:
             monitor_id = monitor.monitor_id or monitor.kind

@@ -12,7 +12,7 @@ from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.progress import Noted, read_progress
 from everwatch.kafka.to_end import BULK
-from everwatch.kafka.topic_description import largest_batch, topic_id
+from everwatch.kafka.topic_administration import largest_batch, topic_id
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING
 

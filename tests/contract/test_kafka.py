@@ -19,7 +19,7 @@ from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.clients import LARGEST_RECORD_BYTES, Clients, KafkaClients
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.kafka.partition_bounds import ends
-from everwatch.kafka.topics import expect_topic
+from everwatch.kafka.topic_administration import expect_topic
 
 NewTopicName = Callable[[], str]
 _NUMBERS = itertools.count()
@@ -219,7 +219,7 @@ def test_two_members_share_the_partitions_and_the_last_one_has_them_all(clients:
 
 
 def test_topics_are_listed_and_have_an_id_that_is_theirs(clients: Clients, topic: str) -> None:
-    from everwatch.kafka.topic_description import largest_batch, topic_id
+    from everwatch.kafka.topic_administration import largest_batch, topic_id
 
     admin = clients.admin()
     assert len(admin.list_topics(topic, timeout=30).topics[topic].partitions) == 2

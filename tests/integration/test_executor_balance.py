@@ -16,7 +16,7 @@ from everwatch.core.errors import BrokerUnavailable
 from everwatch.executor.tick_consumers import TickConsumers
 from everwatch.kafka.clients import KafkaClients, new_admin, new_consumer
 from everwatch.kafka.consumer_groups import executors_group, members_of
-from everwatch.kafka.topics import ensure_topics
+from everwatch.kafka.topic_administration import ensure_topics
 
 pytestmark = [pytest.mark.integration, pytest.mark.heavy]
 PARTITIONS = 12

@@ -14,7 +14,7 @@ from everwatch.core.errors import ChangelogLost
 from everwatch.diagnosis import Finding, System
 from everwatch.diagnosis.checks.changelog import check_changelog
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import ensure_topics
+from everwatch.kafka.topic_administration import ensure_topics
 
 pytestmark = pytest.mark.integration
 USERS = [f"user-{number}" for number in range(40)]

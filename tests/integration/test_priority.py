@@ -14,7 +14,7 @@ from support.waiting import now_ms, wait_until
 
 from everwatch.encoding import codec
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import ensure_topics
+from everwatch.kafka.topic_administration import ensure_topics
 from everwatch.model import Priority, Result, Status, Tick
 
 pytestmark = pytest.mark.integration

@@ -18,7 +18,8 @@ from everwatch.kafka.acl import Operation, Resource, Right
 from everwatch.kafka.clients import new_admin
 from everwatch.kafka.permission_check import expect_rights, lacking
 from everwatch.kafka.process_rights import ProcessRole, rights_of, transactions_of
-from everwatch.kafka.topics import Topics, ensure_topics
+from everwatch.kafka.topic_administration import ensure_topics
+from everwatch.kafka.topics import Topics
 from everwatch.store.selections import ResultSelection
 from everwatch.store.sql_reader import open_reader
 

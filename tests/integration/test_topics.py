@@ -13,7 +13,8 @@ from support.pipeline import PARTITIONS, Pipeline
 
 from everwatch.core.errors import TopicMismatch
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import Topics, check_topics, ensure_topics
+from everwatch.kafka.topic_administration import check_topics, ensure_topics
+from everwatch.kafka.topics import Topics
 
 pytestmark = pytest.mark.integration
 

@@ -15,7 +15,7 @@ from everwatch.core.clock import SystemClock
 from everwatch.diagnosis import System
 from everwatch.diagnosis.checks.dead_letters import check_dead_letters
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import ensure_topics
+from everwatch.kafka.topic_administration import ensure_topics
 from everwatch.model import Result
 
 pytestmark = pytest.mark.integration

@@ -16,7 +16,7 @@ from support.waiting import wait_until
 
 from everwatch.cli.support.log_rotation import rotate
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import create_topic
+from everwatch.kafka.topic_administration import create_topic
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = "omkafka.so"

@@ -111,11 +111,16 @@ async def test_what_a_path_names_harms_no_entry(server: Api) -> None:
     assert (len(entry.user_id), entry.status) == (256, 422)
 
 
+def lost() -> float:
+    [metric] = metrics.AUDIT_LOST.collect()
+    return next(sample.value for sample in metric.samples if sample.name.endswith("_total"))
+
+
 async def test_a_change_stands_without_its_entry_and_that_is_counted(server: Api) -> None:
-    before = metrics.AUDIT_LOST._value.get()
+    before = lost()
     server.audit.failure = BrokerUnavailable("away")
     assert (await server.call("PUT", "/v1/users/ann", body={})).status == 201
-    assert metrics.AUDIT_LOST._value.get() == before + 1
+    assert lost() == before + 1
 
 
 async def test_a_server_that_stops_waits_for_entries_under_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import orjson
 import pytest
 import typer
 from support.api import START, Api, api, listening
+from support.command_line import Said, run_command
 from typer.testing import CliRunner
 
 from everwatch.api.permissions import Role
@@ -29,16 +30,6 @@ COMMANDS = {listed.name: listed for listed in ALL_COMMANDS}
 Say = Callable[..., Awaitable["Said"]]
 
 
-class Said(tuple[int, str, str]):
-    """Exit status, standard output, and standard error or the error that ended the command."""
-
-    __slots__ = ()
-
-    @property
-    def json(self) -> Any:
-        return orjson.loads(self[1])
-
-
 def _app_of(name: str) -> typer.Typer:
     module, _, attribute = COMMANDS[name].target.partition(":")
     command = getattr(import_module(f"everwatch.cli.commands.{module}"), attribute)
@@ -51,12 +42,7 @@ def _app_of(name: str) -> typer.Typer:
 
 def said(name: str, *arguments: str, **environment: str) -> Said:
     """Run a command; an error on purpose ends as ``everwatch`` ends it."""
-    given = {"COLUMNS": "200", "NO_COLOR": "1", **environment}
-    found = CliRunner().invoke(_app_of(name), list(arguments), env=given)
-    if isinstance(found.exception, EverwatchError):
-        return Said((found.exception.exit_code, found.stdout, str(found.exception)))
-    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
-    return Said((found.exit_code, found.stdout, found.stderr))
+    return run_command(_app_of(name), *arguments, **environment)
 
 
 @pytest.fixture(autouse=True)

@@ -5,18 +5,17 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import pytest
 import typer
-from typer.testing import CliRunner
+from support.command_line import Said, run_command
 
 from everwatch.cli.commands import monitor, signal, signup, task, user
 from everwatch.cli.support import input_file, options, sending
 from everwatch.cli.support.sending import SendingOptions
 from everwatch.core.config import Settings
-from everwatch.core.errors import EverwatchError
 from everwatch.kafka.command_client import Asked, Unanswered
 from everwatch.model import At, CommandOutcome, MonitorSpec, Origin, Reply
 from everwatch.rules import lifecycle
@@ -30,25 +29,9 @@ NOON = "2026-11-21T12:00:00Z"
 NOON_MS = 1_795_262_400_000
 
 
-class Said(NamedTuple):
-    """What a shell would see."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return orjson.loads(self.out)
-
-
 def say(name: str, *arguments: str) -> Said:
     """Run a command of a group; an error on purpose ends as ``everwatch`` ends it."""
-    found = CliRunner().invoke((APPS | SINGLE)[name], list(arguments), env={"COLUMNS": "200", "NO_COLOR": "1"})
-    if isinstance(found.exception, EverwatchError):
-        return Said(found.exception.exit_code, found.stdout, str(found.exception))
-    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
-    return Said(found.exit_code, found.stdout, found.stderr)
+    return run_command((APPS | SINGLE)[name], *arguments)
 
 
 @pytest.fixture(autouse=True)

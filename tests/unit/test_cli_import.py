@@ -5,19 +5,18 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import pytest
 import typer
 from msgspec.structs import replace
+from support.command_line import Said, run_command
 from support.importing import Workers
-from typer.testing import CliRunner
 
 from everwatch.cli.commands import export, import_
 from everwatch.cli.support import options
 from everwatch.core.config import Settings
-from everwatch.core.errors import EverwatchError
 from everwatch.model import Monitor, Origin, State, User
 from everwatch.rules import lifecycle
 from everwatch.rules.admission import admit_command, admit_signup
@@ -32,25 +31,9 @@ NOW = 1_795_262_400_000
 CHANGELOG = Partition("everwatch-monitors-changelog", 3)
 
 
-class Said(NamedTuple):
-    """What a shell would see."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return orjson.loads(self.out)
-
-
 def say(*arguments: str, text: bytes = b"") -> Said:
     """Run a command; an error on purpose ends as ``everwatch`` ends it."""
-    found = CliRunner().invoke(APP, list(arguments), input=text, env={"COLUMNS": "200", "NO_COLOR": "1"})
-    if isinstance(found.exception, EverwatchError):
-        return Said(found.exception.exit_code, found.stdout, found.stderr + str(found.exception))
-    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
-    return Said(found.exit_code, found.stdout, found.stderr)
+    return run_command(APP, *arguments, text=text)
 
 
 @pytest.fixture(autouse=True)

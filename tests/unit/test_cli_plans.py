@@ -1,14 +1,11 @@
 """``everwatch plans``, as a shell sees it, and what a worker says of a wrong file."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import orjson
 import pytest
-from typer.testing import CliRunner
+from support.command_line import Said, run_command
 
 from everwatch.cli.main import app
-from everwatch.core.errors import EverwatchError
 
 FILE = """
 [plans.free]
@@ -34,25 +31,9 @@ payload = "{{user.id}}, {{user.attributes.n or 1}}"
 """
 
 
-class Said(NamedTuple):
-    """What a shell would see."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return orjson.loads(self.out)
-
-
 def everwatch(*arguments: object) -> Said:
     """A command; an error on purpose ends as ``everwatch`` ends it."""
-    found = CliRunner().invoke(app, [str(each) for each in arguments], env={"COLUMNS": "200", "NO_COLOR": "1"})
-    if isinstance(found.exception, EverwatchError):
-        return Said(found.exception.exit_code, found.stdout, str(found.exception))
-    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
-    return Said(found.exit_code, found.stdout, found.stderr)
+    return run_command(app, *arguments)
 
 
 @pytest.fixture

@@ -6,39 +6,21 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
-import orjson
 import pytest
-from typer.testing import CliRunner
+from support.command_line import Said, run_command
 
 from everwatch.cli.main import app
 from everwatch.cli.support import options
-from everwatch.core.errors import EverwatchError
 from everwatch.kinds import registry
 from everwatch.model import Outcome, Status, Tick
 
 
-class Said(NamedTuple):
-    """What a shell would see."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return orjson.loads(self.out)
-
-
 def try_(*arguments: str) -> Said:
     """``everwatch try``; an error on purpose ends as ``everwatch`` ends it."""
-    found = CliRunner().invoke(app, ["try", *arguments], env={"COLUMNS": "200", "NO_COLOR": "1"})
-    if isinstance(found.exception, EverwatchError):
-        return Said(found.exception.exit_code, found.stdout, str(found.exception))
-    assert found.exception is None or isinstance(found.exception, SystemExit), found.exception
-    return Said(found.exit_code, found.stdout, found.stderr)
+    return run_command(app, "try", *arguments)
 
 
 @pytest.fixture(autouse=True)

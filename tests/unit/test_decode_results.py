@@ -96,7 +96,7 @@ def test_numbers_and_lengths_of_more_bytes_than_they_need_are_read_and_not_remem
     for at in range(LENGTH, len(TOLD)):
         longer = TOLD[:at] + bytes([TOLD[at] | 0x80, 0]) + TOLD[at + 1 :]
         assert read(longer) == read_as_any_schema(longer), at
-    assert {raw.decode(): text for raw, text in result_decoder._texts.items() if raw.decode() != text} == {}
+    assert {raw.decode(): text for raw, text in result_decoder.cached_texts.items() if raw.decode() != text} == {}
 
 
 def test_results_of_every_schema_that_was_ever_written_are_read() -> None:
@@ -112,14 +112,14 @@ def test_results_of_every_schema_that_was_ever_written_are_read() -> None:
 
 def _body(schema: dict[str, object], record: dict[str, object]) -> bytes:
     buffer = BytesIO()
-    schemaless_writer(buffer, avro_schemas._parse(orjson.dumps(schema)), record)
+    schemaless_writer(buffer, avro_schemas.parse(orjson.dumps(schema)), record)
     return buffer.getvalue()
 
 
 def test_the_reader_of_results_reads_the_schema_as_it_is() -> None:
     assert avro_schemas.header("result") == result_decoder.HEADER
     symbols = next(f["type"]["symbols"] for f in avro_schemas.load("result")["fields"] if f["name"] == "status")
-    assert list(result_decoder._STATUSES) == symbols
+    assert list(result_decoder.STATUSES) == symbols
 
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=90)
@@ -170,8 +170,8 @@ def test_a_record_whose_bytes_are_changed_is_read_or_refused_as_by_any_reader(
 
 def test_what_is_remembered_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(result_decoder, "MOST_REMEMBERED", 10)
-    monkeypatch.setattr(result_decoder, "_texts", {})
-    monkeypatch.setattr(result_decoder, "_instants", {})
+    monkeypatch.setattr(result_decoder, "cached_texts", {})
+    monkeypatch.setattr(result_decoder, "cached_instants", {})
     values = [result(0, monitor_id=f"m-{n}", scheduled_at=1_795_000_000_000 + n) for n in range(50)]
     assert list(map(read, values)) == list(map(read_as_any_schema, values))
-    assert len(result_decoder._texts) <= 10 >= len(result_decoder._instants)
+    assert len(result_decoder.cached_texts) <= 10 >= len(result_decoder.cached_instants)

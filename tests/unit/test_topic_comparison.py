@@ -1,7 +1,8 @@
 """What is wrong with topics, told in as few sentences as there are faults."""
 
 from everwatch.core.config import Settings
-from everwatch.kafka.topics import Topics, TopicState, problems_of
+from everwatch.kafka.topic_administration import TopicState, problems_of
+from everwatch.kafka.topics import Topics
 
 SETTINGS = Settings(partitions=8)
 NAMES = Topics.of(SETTINGS).all

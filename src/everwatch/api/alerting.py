@@ -64,7 +64,7 @@ class ChannelView(msgspec.Struct, frozen=True):
 
 
 class EventView(msgspec.Struct, frozen=True):
-    """A change of a monitor and what became of it: who was told, or why nobody was ("" while it is not judged)."""
+    """A change of a monitor and its alerts: the receivers, or why there are none ("" while it is not judged)."""
 
     at: Instant
     from_state: str
@@ -74,7 +74,7 @@ class EventView(msgspec.Struct, frozen=True):
 
 
 class NotificationsView(msgspec.Struct, frozen=True):
-    """What the notifier made of a monitor's newest changes, the latest first. ``incident``: the newest one."""
+    """The notifier's verdicts on a monitor's newest changes, the latest first. ``incident``: the newest one."""
 
     available: bool
     reason: str
@@ -188,7 +188,7 @@ class Alerting:
         return Answer(NotificationsView(not reason, reason, incident, events))
 
     async def _ask(self, question: Callable[[Work], Value]) -> tuple[Value | None, str]:
-        """What the database tells, or why it tells nothing. Raises Problem when too many wait."""
+        """The answer of the notifier's database, or why there is none. Raises Problem when too many wait."""
 
         def look(storage: Storage) -> Value:
             with storage.look() as work:

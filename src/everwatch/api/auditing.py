@@ -40,7 +40,7 @@ ToSend = tuple[str, bytes, bytes | None]
 
 
 class EntrySender(Protocol):
-    """What gets entries to the broker."""
+    """Sender of entries to the broker."""
 
     async def send_each(self, records: Sequence[ToSend]) -> list[EverwatchError | None]:
         """Send records in this order, and give why each is not acknowledged: None if it is."""
@@ -48,7 +48,7 @@ class EntrySender(Protocol):
 
 
 class Asking(msgspec.Struct, frozen=True):
-    """Who asks for changes, from where, by which request."""
+    """Origin of a change: token, address and request."""
 
     principal: Principal
     address: str

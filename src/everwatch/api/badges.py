@@ -1,4 +1,4 @@
-"""Badges of monitors, for pages of others: whoever has the key sees the state and the availability, and no more."""
+"""Badges of monitors, for other sites: the key in the address shows state and availability, and no more."""
 
 from typing import Annotated, Literal
 
@@ -23,7 +23,7 @@ _GOOD, _POOR = 0.999, 0.99
 
 
 class BadgeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What it shows: the state, or the availability of the last ``days``. ``label``: in place of the monitor's name."""
+    """Content of a badge: the state, or the availability of the last ``days``. ``label``: in place of the name."""
 
     show: Literal["state", "uptime"] = "state"
     days: Annotated[int, Meta(ge=1, le=90)] = 30
@@ -31,7 +31,7 @@ class BadgeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BadgeView(msgspec.Struct, frozen=True):
-    """Where a monitor's badge is."""
+    """Address of a monitor's badge."""
 
     key: str
     svg: str

@@ -60,7 +60,7 @@ class Batches:
 
 
 def _asked(line: bytes, number: int, principal: Principal) -> Asked:
-    """What a line asks for. Raises InvalidInput, Problem for what the token may not do."""
+    """The input in a line. Raises InvalidInput, and Problem where the token does not permit it."""
     try:
         wanted: Any = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -118,7 +118,7 @@ def _outcome(asked: Asked, reply: Reply | EverwatchError | None) -> LineOutcome:
 
 
 def _change(asked: Asked, became: LineOutcome) -> AuditedChange:
-    """What the audit log is to say of a line."""
+    """The audit entry of a line."""
     asker, answered = asked.asker, became.outcome
     said = became.code or (answered.answer.value if answered and answered.answer else ACCEPTED)
     return AuditedChange(

@@ -1,4 +1,4 @@
-"""What requests bring, as types: servers validate with them, clients write with them."""
+"""Bodies of requests, as types: servers validate with them, clients write with them."""
 
 from typing import Annotated, Any
 
@@ -38,7 +38,7 @@ class UserBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to change of a user; everything else stays."""
+    """Changes of a user; all other fields stay."""
 
     plan: Name | None = None
     attributes: dict[str, Attribute] = {}

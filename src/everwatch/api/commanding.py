@@ -75,7 +75,7 @@ class KafkaCommands:
             try:
                 found.append(codec.decode_reply(record.value))
             except InvalidInput:
-                continue  # nobody's answer, whoever wrote it
+                continue  # a record that no worker wrote answers nothing
         if found and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._settle, found)
 

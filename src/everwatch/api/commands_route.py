@@ -1,4 +1,4 @@
-"""What became of a command whose answer was not waited for."""
+"""Outcome of a command whose answer was not waited for."""
 
 from everwatch.api.commanding import Commands
 from everwatch.api.database import Database

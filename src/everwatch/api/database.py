@@ -24,7 +24,7 @@ _POSITION = re.compile(r"(\d{1,6})@(\d{1,19})\Z")
 
 
 class Closable(Protocol):
-    """What is asked, and let go of at the end."""
+    """A reader that is closed at the end."""
 
     def close(self) -> None:
         """Release it."""

@@ -1,4 +1,4 @@
-"""What is wrong with the system, and what to do about it: the checks of ``everwatch doctor``, in the background."""
+"""Diagnosis of the system: the checks of ``everwatch doctor``, run in the background."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ WAIT_S = 2.0
 class Diagnosing:
     """Handler of ``/v1/diagnosis``. ``diagnose`` asks the broker for seconds, and is called in a thread.
 
-    It runs once for all who ask, and again when somebody asks and the last one is older than a quarter of a minute.
+    One run serves all requests; a request after more than a quarter of a minute begins the next one.
     """
 
     def __init__(self, diagnose: Callable[[], Sequence[Finding]], clock: Clock) -> None:

@@ -112,7 +112,7 @@ class Edge:
 
     @property
     def middleware(self) -> Any:
-        """What turns aiohttp's own errors (no such path, no such method) into problem documents."""
+        """Middleware that turns aiohttp's own errors (no such path, no such method) into problem documents."""
 
         @web.middleware
         async def as_problems(request: web.Request, handler: RawHandler) -> web.StreamResponse:
@@ -243,7 +243,7 @@ class Edge:
         return principal
 
     def _asking(self, request: web.Request) -> Principal:
-        """Who asks: by the token, else by the cookie of a session. Raises Problem."""
+        """The principal of a request, by its token or else its session cookie. Raises Problem."""
         scheme, _, text = request.headers.get("Authorization", "").partition(" ")
         now = self._clock.now_ms()
         if not scheme:
@@ -288,18 +288,18 @@ def request_id_of(request: web.Request) -> str:
 
 
 def _reads(request: web.Request) -> bool:
-    """Whether a request rests on what the database holds: a change of whatever is there does."""
+    """Tell whether a request needs the present state from the database, as a change of whatever is there does."""
     return request.method in _THAT_READ or request.headers.get("If-Match", "").strip() == "*"
 
 
 def _asking_of(request: web.Request) -> Asking:
-    """Who asks, and from where: proxies add the address that they saw last."""
+    """Token and address of the client; proxies add the address that they saw last."""
     forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
     return Asking(request[_CALL_OF].principal, request.remote or "", forwarded, request_id_of(request))
 
 
 def _allowed(request: web.Request) -> Mapping[str, str]:
-    """What the request's token may still ask, as headers; none where there is no limit."""
+    """Headers with the rest of the token's rate limit; none where there is no limit."""
     allowance = request.get(_ALLOWANCE_OF)
     return {} if allowance is None else allowance.headers
 
@@ -321,7 +321,7 @@ def _unauthorized(detail: str, error: str) -> Problem:
 
 
 def _is_among(tag: str, given: str) -> bool:
-    """Whether an If-None-Match names this tag; weak comparison (RFC 9110, 8.8.3.2)."""
+    """Tell whether an If-None-Match names this tag; weak comparison (RFC 9110, 8.8.3.2)."""
     if not given:
         return False
     return any(each.strip().removeprefix("W/") in (tag, "*") for each in given.split(","))

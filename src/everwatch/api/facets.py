@@ -1,4 +1,4 @@
-"""How many monitors there are of each state, kind and plan, under the filters of a list."""
+"""Numbers of monitors by state, kind and plan, under the filters of a list."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class Facets:
     async def facets(self, call: Call, query: FacetsQuery) -> Answer:
         which = selection_of(query, narrowed(call.principal, query.user))
         by_counters = which == Selection(state=which.state, kind=which.kind, plan=which.plan)
-        # each facet leaves its own filter out, so state and kind are told apart afterwards
+        # each facet leaves its own filter out, so state and kind are counted afterwards
         others = which._replace(state="", kind="")
         counted = await self._database.ask(_by_counters if by_counters else lambda reader: _one_by_one(reader, others))
         plan = which.plan if by_counters else ""

@@ -168,6 +168,6 @@ def is_taken(held: BulkJob, record: BulkJob) -> bool:
     """Tell whether a record takes the place of the one before it."""
     if held.state is not JobState.RUNNING:
         return False
-    # to cancel a job is for everybody
+    # a cancellation applies to every process
     is_cancellation = record.state is JobState.CANCELLED
     return is_cancellation or record.owner == held.owner or record.written_at >= held.lease_until

@@ -1,8 +1,9 @@
 """Carries out bulk jobs: page by page, each monitor by a command with an id of its own.
 
-A page whose process was killed is sent once more by whoever takes the job over; the ids make that harmless, as workers
-carry a command out once. (They remember the last 64 of a user: of a user with more monitors in one page a pause or a
-resume is repeated, which changes nothing, a run may happen twice, and a deletion is refused the second time.)
+A page whose process was killed is sent once more by the process that takes the job over; the ids make that harmless,
+as workers carry a command out once. (They remember the last 64 of a user: of a user with more monitors in one page a
+pause or a resume is repeated, which changes nothing, a run may happen twice, and a deletion is refused the second
+time.)
 """
 
 import asyncio
@@ -49,7 +50,7 @@ ROUTE = "POST /v1/jobs"
 
 
 class JobRunner:
-    """Looks for jobs that nobody carries out, and carries them out one after the other. ``name``: of this process."""
+    """Carries out jobs that no process has, one after the other. ``name``: of this process."""
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class JobRunner:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def run_once(self) -> None:
-        """Carry out all jobs that nobody carries out, and forget old ones. Raises StoreError, BrokerUnavailable."""
+        """Carry out all jobs that no process has, and forget old ones. Raises StoreError, BrokerUnavailable."""
         now = self._clock.now_ms()
         jobs = self._jobs.all()
         ended = [job for job in jobs if job.state is not JobState.RUNNING]
@@ -172,13 +173,13 @@ def _item(reply: Reply) -> JobItem:
 
 
 def _change(reply: Reply) -> AuditedChange:
-    """What the audit log is to say of a monitor of a job."""
+    """The audit entry of a monitor of a job."""
     said = (reply.code or RefusalCode.INVALID) if _is_refused(reply) else reply.answer.value
     status = refused(reply).status if _is_refused(reply) else 200
     return AuditedChange(reply.command, reply.user_id, reply.monitor_id, reply.command_id, status, said)
 
 
 def _asking(job: BulkJob) -> Asking:
-    """Who made a job."""
+    """The principal that made a job."""
     principal = Principal(job.token_id, frozenset(), job.user_id or "", job.token_name, job.role)
     return Asking(principal, job.address, "", f"job-{job.job_id}")

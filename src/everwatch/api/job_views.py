@@ -1,4 +1,4 @@
-"""What requests bring and answers say of bulk jobs, as types."""
+"""Requests and answers about bulk jobs, as types."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -12,7 +12,7 @@ from everwatch.core.bounds import LATEST_MS
 
 
 class JobAction(StrEnum):
-    """What is done to each monitor."""
+    """Action on each monitor."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -21,7 +21,7 @@ class JobAction(StrEnum):
 
 
 class JobState(StrEnum):
-    """Where a job is in its life."""
+    """Status of a job."""
 
     RUNNING = "running"
     DONE = "done"
@@ -45,7 +45,7 @@ class JobPreviewBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be done to which monitors. ``until``: of a pause, ms.
+    """Action of a bulk job, and its monitors. ``until``: of a pause, ms.
 
     ``expect_count``: how many there are, as a preview has said; a count that differs by more than 1 % is refused.
     """
@@ -64,7 +64,7 @@ class JobSample(msgspec.Struct, frozen=True):
 
 
 class JobPreview(msgspec.Struct, frozen=True):
-    """How many monitors fit now, and some of them."""
+    """Number of monitors that match now, and some of them."""
 
     count: int
     sample: list[JobSample]

@@ -126,7 +126,7 @@ def _selected(given: FacetsQuery, principal: Principal) -> Selection:
 
 
 def _is_of(job: BulkJob, principal: Principal) -> bool:
-    """Whether a token may see a job: one that is limited to a user those that were made for that user."""
+    """Tell whether a token may see a job: one that is limited to a user sees those of that user."""
     return not principal.user_id or job.user_id == principal.user_id
 
 

@@ -33,7 +33,7 @@ class ToldLetter(NamedTuple):
 
 
 class RedriveOutcome(NamedTuple):
-    """What a redrive answers, and what became of each letter."""
+    """Answer of a redrive, with the outcome of each letter."""
 
     answered: RedriveView
     told: Sequence[ToldLetter]

@@ -56,7 +56,7 @@ class Following(NamedTuple):
 
 
 class Missed(NamedTuple):
-    """What a client that was away is given: events, the oldest first, and how many records it is not given."""
+    """Replay for a client that was away: events, the oldest first, and the number of records that are left out."""
 
     events: Sequence[tuple[EventKind, Record, Value]]
     dropped: int
@@ -164,7 +164,7 @@ class Live:
 
     @property
     def clients(self) -> int:
-        """How many streams there are."""
+        """Number of streams."""
         return len(self._of_all) + sum(map(len, self._of_user.values()))
 
     async def stream(self, call: Call, query: LiveQuery, request: web.Request) -> web.StreamResponse:
@@ -219,12 +219,12 @@ class Live:
                     client.offer([(kind, record)], now_s)
 
     async def _missed(self, client: LiveClient, since: Positions) -> Missed:
-        """What came between ``since`` and the first record that the client is offered now, and what of it is lost."""
+        """Records between ``since`` and the first live one, and the number of those that are lost."""
         begun = client.offered
         places = [each for each in begun if since.get(each, begun[each]) < begun[each]]
         if not places:
             return Missed((), 0)
-        # of many the older ones are left out, so that nobody makes this process read whole topics
+        # of many the older ones are left out, so that no client makes this process read whole topics
         most, wanted, dropped = MOST_REPLAYED // len(places), dict[tuple[str, int], range](), 0
         for kind, number in places:
             start = max(since[kind, number], begun[kind, number] - most)

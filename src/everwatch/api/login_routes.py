@@ -45,7 +45,7 @@ class LoginBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MeView(msgspec.Struct, frozen=True):
-    """Who asks. ``user_id``: the one user that it is limited to, "" for all; ``expires_at``: ms, 0 for never.
+    """The client. ``user_id``: the one user that it is limited to, "" for all; ``expires_at``: ms, 0 for never.
 
     ``routes``: what it may ask, each a method and a path as in the OpenAPI document; ``version``: of Everwatch.
     """
@@ -146,7 +146,7 @@ class LoginRoutes:
 
 
 def _login(principal: Principal, status: int) -> AuditedChange:
-    """What the audit log is to say of a session that has begun."""
+    """The audit entry of a session that has begun."""
     return AuditedChange("login", principal.user_id, status=status, outcome="done", by=principal)
 
 

@@ -1,6 +1,6 @@
 """One-time login links: codes that are known, and which of them were used.
 
-A code is 256 random bits; only its SHA-256 is stored, on the compacted topic ``access``. Whoever uses one claims it
+A code is 256 random bits; only its SHA-256 is stored, on the compacted topic ``access``. A use of the code claims it
 there first: every process reads the topic in one order, so the first claim wins everywhere, and a restart or another
 process opens no link again.
 """
@@ -44,7 +44,7 @@ def new_login(role: Role, now: int, *, user_id: str = "") -> NewLogin:
 
 
 def new_claim() -> str:
-    """Make what one use of a code is told from another by."""
+    """Make the mark of one use of a code."""
     return secrets.token_hex(_ID_CHARACTERS)
 
 

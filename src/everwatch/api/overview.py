@@ -35,7 +35,7 @@ class LatenessView(msgspec.Struct, frozen=True):
 
 
 class ExecutorView(msgspec.Struct, frozen=True):
-    """What one executor found. If all that one finds is a failure, and others find none, it is the executor."""
+    """Results of one executor. If it alone finds failures, and nothing else, the fault is its own."""
 
     executor: str
     results: int

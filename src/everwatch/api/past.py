@@ -1,4 +1,4 @@
-"""What has happened: results, transitions, and for how long a monitor was in which state."""
+"""History of monitors: results, transitions, and the time that was spent in each state."""
 
 from everwatch.api import paging
 from everwatch.api.database import Database
@@ -27,7 +27,7 @@ _SHOWN_STEPS = 48
 
 
 class Past:
-    """Handlers of what has happened."""
+    """Handlers of results, transitions, timelines and latencies."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database

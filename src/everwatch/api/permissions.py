@@ -40,7 +40,7 @@ SCOPES_OF: Mapping[Role, frozenset[Scope]] = {
 
 
 class Reach(StrEnum):
-    """How a route relates to users, and so what a token that is limited to one user may do there.
+    """Relation of a route to users, which decides what a token that is limited to one user may do there.
 
     ``anyone``: no token is asked for. ``user``: the path names a user, and a limited token must be of that user.
     ``narrowed``: a list, of which a limited token gets its own user's part. ``whole``: concerns all users, so a limited
@@ -57,14 +57,14 @@ class Reach(StrEnum):
 
 
 class Permission(NamedTuple):
-    """What a route takes: a scope (None where none is asked for) and how it relates to users."""
+    """Requirements of a route: a scope (None: no token is needed) and its relation to users."""
 
     scope: Scope | None
     reach: Reach
 
     @property
     def is_open(self) -> bool:
-        """Whether it takes no token."""
+        """Tell whether the route takes no token."""
         return self.reach in (Reach.ANYONE, Reach.KEY)
 
 
@@ -74,7 +74,7 @@ ANY_TOKEN = Permission(None, Reach.SELF)
 
 
 class Principal(NamedTuple):
-    """Who asks: the id and the scopes of the token, and the one user that it is limited to ("" for all).
+    """The client of a request: id and scopes of its token, and the one user that it is limited to ("" for all).
 
     ``session``: it is a session of the console. ``expires_at``: ms, 0 for never.
     """

@@ -25,7 +25,7 @@ class PingKeys:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no secret is known yet."""
+        """Tell whether no secret is known yet."""
         return not self._ordered
 
     def put(self, secret: PingSecret) -> None:

@@ -53,7 +53,7 @@ from everwatch.processes.periodic import Periodic
 from everwatch.store.sql_reader import open_reader
 
 DELIVERED_WITHIN_MS = 8_000
-"""A record without an acknowledgement by then is given up, and its sender is told: less than a request's deadline."""
+"""Time for a record's acknowledgement, s; then its request fails. Less than a request's deadline."""
 MOST_QUEUED = 100_000
 READ_UP_WITHIN_S = 60.0
 LOOK_AT_FILE_S = 10.0
@@ -148,7 +148,7 @@ class Api(Process):
             self._say(f"Token of an administrator, for this run: {token}")
 
     async def stop(self) -> None:
-        """Take no more requests, end those that are under way, and let go of everything."""
+        """Take no more requests, end those that are under way, and close all parts."""
         if self._server is not None:
             await self._server.stop()
         if self._job_runner is not None:

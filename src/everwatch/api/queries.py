@@ -93,7 +93,7 @@ class Interval(Paged, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class NextQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many instants."""
+    """Number of instants."""
 
     limit: Annotated[int, Meta(ge=1, le=100, description="At most so many instants.")] = 5
 

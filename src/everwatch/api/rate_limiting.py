@@ -12,7 +12,7 @@ WINDOW_S = 60
 
 
 class Allowance(NamedTuple):
-    """What a token may still ask: ``remaining`` requests at once, all of them again in ``full_in_s``.
+    """Rest of a token's rate limit: ``remaining`` requests at once, all of them again in ``full_in_s``.
 
     ``retry_in_s``: after so long one more is allowed; 0: this one is.
     """

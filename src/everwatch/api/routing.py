@@ -1,4 +1,4 @@
-"""What a route is: method, path, permission, input and output. ``routes.table`` lists all of them, also for OpenAPI."""
+"""Routes: method, path, permission, input and output of each. ``routes.table`` lists them, also for OpenAPI."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ class AuditedChange(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a handler answers: a body as a struct (sent as JSON), or as bytes of ``media_type``.
+    """Answer of a handler: a body as a struct (sent as JSON), or as bytes of ``media_type``.
 
     ``changes``: what the audit log is to say; None: the one change that the route makes.
     """

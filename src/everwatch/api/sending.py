@@ -1,4 +1,4 @@
-"""What all writes share: ids, preconditions, how long to wait, and what the answer to a command looks like."""
+"""Shared parts of writes: ids, preconditions, time to wait, and the answer to a command."""
 
 import re
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ def wait_of(call: Call) -> float:
 def version_of(call: Call) -> int | None:
     """Return the version that the monitor must be at; 0: there must be none, None: whatever it is at.
 
-    Without any precondition it is 0, so that nobody's change is lost for want of one. Raises Problem.
+    Without any precondition it is 0, so a change by another client is not overwritten. Raises Problem.
     """
     if_match, if_none_match = call.headers.get("If-Match"), call.headers.get("If-None-Match")
     if if_match is not None and if_none_match is not None:

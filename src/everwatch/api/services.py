@@ -1,4 +1,4 @@
-"""What the handlers work with: the real parts in a process, fakes in tests."""
+"""Parts that handlers use: the real ones in a process, fakes in tests."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What the API answers of a monitor's past, of refused records and of the system itself, as types.
+"""Answers about a monitor's past, refused records and the system itself, as types.
 
 Every instant is ms since 1970 (UTC).
 """
@@ -83,7 +83,7 @@ class LetterView(msgspec.Struct, frozen=True):
 
 
 class LetterCountView(msgspec.Struct, frozen=True):
-    """How many have a reason of one kind: what it quotes and counts is left out."""
+    """Number of letters with one kind of reason, quoted texts and numbers left out."""
 
     source: str
     code: str
@@ -154,7 +154,7 @@ class WorkersView(msgspec.Struct, frozen=True):
 
 
 class CountView(msgspec.Struct, frozen=True):
-    """How many monitors there are of a state, kind and plan (of the user)."""
+    """Number of monitors of a state, kind and plan (of the user)."""
 
     state: str
     kind: str
@@ -163,7 +163,7 @@ class CountView(msgspec.Struct, frozen=True):
 
 
 class CountsView(msgspec.Struct, frozen=True):
-    """How many monitors there are, and users of each plan; what there is none of is left out."""
+    """Numbers of monitors, and of users by plan; zeros are left out."""
 
     monitors: list[CountView]
     users: dict[str, int]
@@ -217,7 +217,7 @@ class RedrivenView(msgspec.Struct, frozen=True):
 
 
 class RedriveView(msgspec.Struct, frozen=True):
-    """What became of each dead letter that was chosen. ``missing``: those named that the topic does not hold.
+    """Outcome of each dead letter that was chosen. ``missing``: those named that the topic does not hold.
 
     ``sent``: how many were sent back, or would be. ``truncated``: more were chosen than one request sends.
     """
@@ -231,7 +231,7 @@ class RedriveView(msgspec.Struct, frozen=True):
 
 
 class FacetsView(msgspec.Struct, frozen=True):
-    """How many monitors there are of each state, kind and plan, each under what the other filters say.
+    """Numbers of monitors by state, kind and plan, each under what the other filters say.
 
     ``plans`` is null where a filter takes more than counters. ``complete``: false where there are more than were
     counted, so that the counts are the least there are.
@@ -244,7 +244,7 @@ class FacetsView(msgspec.Struct, frozen=True):
 
 
 class TrialView(msgspec.Struct, frozen=True):
-    """What a check found that was run once; nothing of it is stored. ``executor``: which one ran it."""
+    """Outcome of a trial of a check; nothing of it is stored. ``executor``: the one that ran it."""
 
     status: Status
     reason: str
@@ -256,7 +256,7 @@ class TrialView(msgspec.Struct, frozen=True):
 
 
 class ValidationView(msgspec.Struct, frozen=True):
-    """Whether a monitor would be admitted, by what is known without its user: plans and quotas are the worker's.
+    """Verdict on a monitor: would it be admitted, apart from plans and quotas, which the worker checks.
 
     ``spec``: as it would be stored, secrets redacted; null if it is refused. ``next_runs``: when it would be due, ms;
     of an interval another monitor's phase, so only the distance counts.

@@ -76,7 +76,7 @@ class StatusPages:
         self._pages = pages
         self._keys = keys
         self._clock = clock
-        # by key, and not by user: a page names its own address, which whoever has another key is not to learn
+        # by key, and not by user: a page names its own address, which other keys of the user must not reveal
         self._kept: OrderedDict[str, _Drawn] = OrderedDict()
         self._drawing: dict[str, asyncio.Task[_Drawn]] = {}
 

@@ -36,14 +36,14 @@ class PlansView(msgspec.Struct, frozen=True):
 
 
 class ProbeView(msgspec.Struct, frozen=True):
-    """What a probe is told. ``reasons``: of each part that is away, why."""
+    """Answer to a probe. ``reasons``: a sentence for each part that is not ready."""
 
     status: str
     reasons: dict[str, str] = {}
 
 
 class Installation:
-    """Handlers of what is not about users. ``measure_lag`` asks the broker, and is called in a thread."""
+    """Handlers of the system itself. ``measure_lag`` asks the broker, and is called in a thread."""
 
     def __init__(
         self,

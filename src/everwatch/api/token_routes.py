@@ -29,7 +29,7 @@ class TokenBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TokenView(msgspec.Struct, frozen=True):
-    """What is known of a token; never the token itself. ``session``: it is a session of the console."""
+    """Facts about a token; never the token itself. ``session``: it is a session of the console."""
 
     token_id: str
     name: str
@@ -55,7 +55,7 @@ class CreatedToken(msgspec.Struct, frozen=True):
 
 
 class RecordSender(Protocol):
-    """What gets records to the broker."""
+    """Sender of records to the broker."""
 
     async def send(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Return once all in-sync replicas have the record. Raises BrokerUnavailable."""

@@ -34,7 +34,7 @@ class PingSecret(msgspec.Struct, frozen=True, kw_only=True, tag="ping_secret", t
 
 
 class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, tag="token", tag_field="type"):
-    """What is stored of a token. Instants in ms; ``expires_at`` 0: never. ``user_id``: its one user, None for all.
+    """Stored record of a token. Instants in ms; ``expires_at`` 0: never. ``user_id``: its one user, None for all.
 
     ``session``: it is what a browser's cookie holds, and nothing else may use it. ``parent``: the id of the token that
     the session was begun with, and ends with; None: it was begun by a link.
@@ -53,14 +53,14 @@ class TokenRecord(msgspec.Struct, frozen=True, kw_only=True, tag="token", tag_fi
 
     @property
     def principal(self) -> Principal:
-        """Who asks with it."""
+        """The principal of requests with this token."""
         more = {Scope.SECRETS} if self.secrets else set()
         scopes = SCOPES_OF[self.role] | more
         return Principal(self.token_id, scopes, self.user_id or "", self.name, self.role, self.session, self.expires_at)
 
 
 class LoginRecord(msgspec.Struct, frozen=True, kw_only=True, tag="login", tag_field="type"):
-    """What is stored of the code of a one-time login link. ``claim``: of who used it, "" while nobody has."""
+    """Stored record of a one-time login link. ``claim``: mark of its use, "" while it is unused."""
 
     login_id: TokenId
     sha256: Digest

@@ -1,4 +1,4 @@
-"""What the API answers, as types; OpenAPI is made of them. Every instant is ms since 1970 (UTC)."""
+"""Answers of the API, as types; OpenAPI is made of them. Every instant is ms since 1970 (UTC)."""
 
 from typing import Annotated, Generic, TypeVar
 
@@ -97,7 +97,7 @@ class TaskView(msgspec.Struct, frozen=True):
 
 
 class TaskCountsView(msgspec.Struct, frozen=True):
-    """How many tasks there are of each status, 0 too."""
+    """Number of tasks of each status, 0 included."""
 
     tasks: dict[TaskStatus, int]
 
@@ -111,7 +111,7 @@ class RunView(msgspec.Struct, frozen=True):
 
 
 class OutcomeView(msgspec.Struct, frozen=True):
-    """What became of a command. ``answer`` is null while no worker has answered it; then ask for it again later.
+    """Outcome of a command. ``answer`` is null while no worker has answered it; then ask for it again later.
 
     ``position``: send it as ``Everwatch-After`` with a read that must see what was written; "" if that does not matter.
     """
@@ -130,7 +130,7 @@ class OutcomeView(msgspec.Struct, frozen=True):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """How many signals are durable on Kafka."""
+    """Number of signals that are durable on Kafka."""
 
     accepted: int
 
@@ -144,7 +144,7 @@ class PingKeyView(msgspec.Struct, frozen=True):
 
 
 class LineOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of one line, counted from 1: a status as its own request would have had, and the outcome."""
+    """Outcome of one line, counted from 1, with the status that a request of its own would have had."""
 
     line: int
     status: int

@@ -33,9 +33,9 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumer_groups import Member, members_of
 from everwatch.kafka.progress import read_progress
 from everwatch.kafka.to_end import BULK
+from everwatch.kafka.topic_administration import check_topics, problems_of, topic_id
 from everwatch.kafka.topic_configs import rights_on, topic_configs
-from everwatch.kafka.topic_description import topic_id
-from everwatch.kafka.topics import Topics, check_topics, problems_of
+from everwatch.kafka.topics import Topics
 from everwatch.store.database import shown_url
 
 CHANGELOG = "monitors_changelog"
@@ -49,7 +49,7 @@ LEFT_OUT = frozenset({"progress"})
 
 
 class _Copied(NamedTuple):
-    """Where the copy of a topic begins and ends, and its files."""
+    """Copy of a topic: its first and last offsets, and its files."""
 
     wanted: Mapping[int, range]
     files: dict[str, FileCopy]

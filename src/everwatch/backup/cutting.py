@@ -21,7 +21,7 @@ Keep = Callable[[Record], bool]
 
 
 class Reached(NamedTuple):
-    """What a cut must not lie before: when it is noted (ms), and the next offset of the changelog."""
+    """Lower bounds of a cut: an instant (ms), and the next offset of the changelog."""
 
     noted_at: int
     changelog: int

@@ -46,7 +46,7 @@ class _Watch:
 
 
 class CopiedDatabase(NamedTuple):
-    """What a backup has of the database, and the offsets at which its readers stand."""
+    """Copy of the database in a backup, and the stored offsets."""
 
     copy: DatabaseCopy
     file: FileCopy

@@ -13,7 +13,7 @@ _LENGTH = struct.Struct(">q")
 
 
 class Hashed(NamedTuple):
-    """How many records (of a compacted topic: keys with a value) were hashed, and the hash."""
+    """Number of hashed records (of a compacted topic: keys with a value), and the hash."""
 
     number: int
     hash: str

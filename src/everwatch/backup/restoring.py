@@ -37,8 +37,8 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.consumer_groups import executors_group, members_of
 from everwatch.kafka.progress import OWNER_HEADER
-from everwatch.kafka.topic_description import topic_id
-from everwatch.kafka.topics import Topics, check_topics, ensure_topics
+from everwatch.kafka.topic_administration import check_topics, ensure_topics, topic_id
+from everwatch.kafka.topics import Topics
 from everwatch.rules.changelog_marks import Mark, digest_of
 
 OWNER, UNFINISHED_OWNER = "restore", "an-unfinished-restore"
@@ -49,7 +49,7 @@ _POLL_EVERY = 10_000
 
 
 class RestoreReport(NamedTuple):
-    """What was restored. ``seconds``: from the first look to the last comparison."""
+    """Summary of a restore. ``seconds``: from the first look to the last comparison."""
 
     manifest: Manifest
     records: int

@@ -1,4 +1,4 @@
-"""What a backup or restore tells of its progress."""
+"""Progress of a backup or restore, as it is reported."""
 
 from typing import Protocol
 

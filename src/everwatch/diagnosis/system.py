@@ -20,7 +20,8 @@ from everwatch.kafka.lag import Lag, measure
 from everwatch.kafka.peek import PEEKING
 from everwatch.kafka.process_rights import ProcessRole
 from everwatch.kafka.progress import Noted, read_emitted_to, read_progress
-from everwatch.kafka.topics import Topics, check_topics
+from everwatch.kafka.topic_administration import check_topics
+from everwatch.kafka.topics import Topics
 
 # a rebalance is over by then, and an executor or sink that works has committed
 SECOND_LOOK_S = 4.0

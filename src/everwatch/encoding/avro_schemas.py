@@ -34,7 +34,7 @@ def schema_folder() -> Traversable:
 @cache
 def load(name: str) -> AvroSchema:
     """The current schema called ``name``, parsed. Instants stay whole milliseconds: logical types are left out."""
-    return _parse((schema_folder() / f"{name}.avsc").read_bytes())
+    return parse((schema_folder() / f"{name}.avsc").read_bytes())
 
 
 @cache
@@ -75,7 +75,7 @@ def decode(name: str, data: bytes) -> dict[str, Any]:
 def _writers(name: str) -> dict[bytes, AvroSchema]:
     history = schema_folder() / "history"
     old = [entry for entry in history.iterdir() if entry.name.startswith(f"{name}.")] if history.is_dir() else []
-    schemas = [load(name), *(_parse(entry.read_bytes()) for entry in old)]
+    schemas = [load(name), *(parse(entry.read_bytes()) for entry in old)]
     return {_fingerprint(schema): schema for schema in schemas}
 
 
@@ -84,7 +84,7 @@ def add_writer(schema: bytes) -> bytes:
 
     Raises whatever is wrong with the schema.
     """
-    parsed = _parse(schema)
+    parsed = parse(schema)
     fingerprint = _fingerprint(parsed)
     _foreign[fingerprint] = parsed
     return MAGIC + fingerprint
@@ -98,10 +98,10 @@ def forget() -> None:
 
 def fingerprint_of(schema: bytes) -> bytes:
     """Return the fingerprint of a schema file."""
-    return _fingerprint(_parse(schema))
+    return _fingerprint(parse(schema))
 
 
-def _parse(text: bytes) -> AvroSchema:
+def parse(text: bytes) -> AvroSchema:
     return cast(AvroSchema, parse_schema(_without_logical_types(orjson.loads(text))))
 
 

@@ -19,12 +19,12 @@ MOST_REMEMBERED = 20_000
 """Texts (of 63 bytes at most), and instants, that are not decoded anew when they come again."""
 _LONG_OR_NEGATIVE = 0x81
 """Bits of a varint's first byte; without them the number is that byte's half, and the varint ends there."""
-_STATUSES = ("success", "failure", "late", "skipped")
+STATUSES = ("success", "failure", "late", "skipped")
 _double = Struct("<d").unpack_from
 # Monitors, kinds, reasons and executors come again and again, and so do instants (6 bytes until the year 2039). Threads
 # share both: each access is one operation of a dict, and a text that another thread has just dropped is decoded anew.
-_texts: dict[bytes, str] = {}
-_instants: dict[bytes, int] = {}
+cached_texts: dict[bytes, str] = {}
+cached_instants: dict[bytes, int] = {}
 
 
 class Unsure(Exception):
@@ -40,7 +40,7 @@ def decode(data: bytes) -> dict[str, Any]:
 
 
 def _decode(data: bytes) -> dict[str, Any]:
-    texts, instants = _texts, _instants
+    texts, instants = cached_texts, cached_instants
     # what is nearly always remembered is looked up in place, which saves a call for each field
     user_id, at = _text(data, len(HEADER))
     length = data[at]
@@ -93,7 +93,7 @@ def _decode(data: bytes) -> dict[str, Any]:
         "attempt": attempt,
         "kind": kind,
         "version": version,
-        "status": _STATUSES[status >> 1],
+        "status": STATUSES[status >> 1],
         "reason": reason,
         "started_at": started_at,
         "duration_ms": duration_ms,
@@ -127,7 +127,7 @@ def _timings(data: bytes, at: int) -> tuple[dict[str, float], int]:
     for _ in range(count >> 1):
         length = data[at]
         end = at + 1 + (length >> 1)
-        name = _texts.get(data[at + 1 : end])
+        name = cached_texts.get(data[at + 1 : end])
         if name is None or length & _LONG_OR_NEGATIVE:
             name, end = _text_to_remember(data, at)
         [timings[name]] = _double(data, end)
@@ -150,9 +150,9 @@ def _text_to_remember(data: bytes, at: int) -> tuple[str, int]:
     text, end = _text(data, at)
     # a length of one byte
     if data[at] < 0x80:
-        if len(_texts) >= MOST_REMEMBERED:
-            _texts.clear()
-        _texts[data[at + 1 : end]] = text
+        if len(cached_texts) >= MOST_REMEMBERED:
+            cached_texts.clear()
+        cached_texts[data[at + 1 : end]] = text
     return text, end
 
 
@@ -160,7 +160,7 @@ def _instant(data: bytes, at: int) -> tuple[int, int]:
     """The number that starts at ``at``, and where it ends; one of 6 bytes is remembered."""
     number, end = read(data, at)
     if end == at + 6:
-        if len(_instants) >= MOST_REMEMBERED:
-            _instants.clear()
-        _instants[data[at:end]] = number
+        if len(cached_instants) >= MOST_REMEMBERED:
+            cached_instants.clear()
+        cached_instants[data[at:end]] = number
     return number, end

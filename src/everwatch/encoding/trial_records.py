@@ -35,7 +35,7 @@ class TrialRequest(msgspec.Struct, frozen=True):
 
 
 class TrialOutcome(msgspec.Struct, frozen=True):
-    """What a trial found. ``executor``: which one ran it. ``started_at``: ms."""
+    """Outcome of a trial. ``executor``: the one that ran it. ``started_at``: ms."""
 
     trial_id: Id
     status: Status

@@ -12,7 +12,8 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.dead_letter_record import DeadLetter, Redriven, SourcePosition, letter_or_note
 from everwatch.kafka.partition_bounds import bounds
-from everwatch.kafka.topics import Topics, expect_topic
+from everwatch.kafka.topic_administration import expect_topic
+from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
 
 _AT_ONCE = 500

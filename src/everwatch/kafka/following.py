@@ -15,7 +15,7 @@ from everwatch.kafka.access_errors import raise_refused
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
-from everwatch.kafka.topics import expect_topic
+from everwatch.kafka.topic_administration import expect_topic
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
 from everwatch.observability.log_throttle import LogThrottle
 

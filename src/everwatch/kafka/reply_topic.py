@@ -13,7 +13,8 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.command_client import TAKE_S
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
-from everwatch.kafka.topics import Topics, expect_topic
+from everwatch.kafka.topic_administration import expect_topic
+from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
 from everwatch.model import Reply
 

@@ -35,7 +35,7 @@ OWN = {"result": "results", "transition": "transitions", "reply": "replies", "au
 
 
 class _KeptSchemas(msgspec.Struct):
-    """What is kept on disk. ``ids``: by subject and fingerprint of the schema; ``schemas``: type and text by id."""
+    """Cache on disk. ``ids``: by subject and fingerprint of the schema; ``schemas``: type and text by id."""
 
     url: str
     ids: dict[str, int] = {}

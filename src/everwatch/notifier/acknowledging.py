@@ -9,9 +9,9 @@ SHORTEST_SNOOZE_MS, LONGEST_SNOOZE_MS = 1_000, 30 * DAY_MS
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
-    """Who has acknowledged an incident, and when (ms); ``snoozed_until``: nothing of it is told before, 0: no snooze.
+    """Acknowledgement of an incident: by whom, and when (ms). ``snoozed_until``: no alerts before then; 0: no snooze.
 
-    An acknowledged incident makes no reminders, and nobody is told of it by an escalation.
+    An acknowledged incident sends no reminders and no escalations.
     """
 
     incident_id: str

@@ -1,4 +1,4 @@
-"""Where a message goes: an address for each kind of receiver, validated. Their reprs show no secret."""
+"""Addresses of messages, validated; one type for each kind of receiver. Their reprs show no secret."""
 
 import re
 from typing import Annotated, Any, Protocol

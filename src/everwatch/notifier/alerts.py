@@ -14,7 +14,7 @@ NAMESPACE = UUID("6f0b9c1e-7f5a-5d0a-9c55-2a1f5a3a7e11")
 
 
 class Severity(StrEnum):
-    """How urgent an alert is, the least urgent first."""
+    """Severity of an alert, the least urgent first."""
 
     INFO = "info"
     WARNING = "warning"
@@ -26,7 +26,7 @@ URGENCY = tuple(Severity)
 
 
 class AlertKind(StrEnum):
-    """What an alert tells.
+    """Kind of an alert.
 
     ``opened``: a monitor went down or late. ``changed``: it is down now and was late, or the reverse. ``reminder``:
     still so. ``closed``: it recovered. ``ended``: its owner paused, changed or removed it while it was down, or it
@@ -49,7 +49,7 @@ RESOLVING = frozenset({AlertKind.CLOSED, AlertKind.ENDED, AlertKind.SETTLED})
 
 
 class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One change of one monitor that a receiver is told of.
+    """One change of one monitor, as a receiver gets it.
 
     ``monitor_kind``, ``target`` (the host that it checks) and ``labels`` are the monitor's. ``opened_at``: when the
     incident began, with ``opened_severity``.
@@ -78,12 +78,12 @@ class Alert(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def duration_ms(self) -> int:
-        """How long the incident had lasted at ``at``."""
+        """Duration of the incident at ``at``, ms."""
         return max(0, self.at - self.opened_at)
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one receiver gets at once.
+    """Message: alerts that one receiver gets together.
 
     ``message_id`` is the same at each attempt. ``user_id``: whose alerts, "" in a message to operators. ``alerts``: at
     most ``grouping.MOST_LISTED`` of them; ``more`` counts the others by kind. ``is_test``: somebody asked for it.
@@ -106,7 +106,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many alerts of each kind it tells of."""
+        """Number of its alerts of each kind."""
         counts = dict(self.more)
         for alert in self.alerts:
             counts[alert.kind.value] = counts.get(alert.kind.value, 0) + 1

@@ -141,7 +141,7 @@ class _Composing:
         self._groups.append(after)
 
     def _escalated(self, alerts: list[Alert], last: Delivery | None) -> list[Alert]:
-        """The alerts that an escalation tells: of what nobody has acknowledged, and the end of what it has told."""
+        """The alerts of an escalation: incidents without acknowledgement, and the end of those it has sent."""
         known = {alert.incident_id for alert in last.message.alerts} if last is not None else set()
         return [
             alert
@@ -151,7 +151,7 @@ class _Composing:
         ]
 
     def _as_it_is_now(self, alert: Alert) -> Alert:
-        """What is told of a target says how many monitors fail now, and not when the first of them failed."""
+        """Alerts of a target say how many monitors fail now, and not when the first of them failed."""
         if alert.subject and alert.executor and alert.kind is AlertKind.OPENED:
             outage = self._outages.get(alert.executor)
             if outage is None or outage.incident_id != alert.incident_id:
@@ -213,7 +213,7 @@ class _Composing:
         """Yield the new messages; those to users about a target that many are told of are due one after another."""
         paced: dict[str, list[Delivery]] = {}
         for delivery in self._new:
-            # what is told anew keeps the turn that it had
+            # a message that is composed anew keeps its place
             is_new = delivery.due_at <= self._now and delivery.state == "pending"
             if is_new and delivery.user_id and self._is_paced(delivery.message):
                 paced.setdefault(delivery.lane, []).append(delivery)

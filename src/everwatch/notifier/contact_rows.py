@@ -13,7 +13,7 @@ _contact = alert_contacts.c
 
 
 class Contact(NamedTuple):
-    """An address of a user, as ``tables.alert_contacts``; ``verified_at`` 0: nobody has confirmed it."""
+    """An address of a user, as ``tables.alert_contacts``; ``verified_at`` 0: it is not confirmed."""
 
     contact_id: str
     user_id: str
@@ -58,7 +58,7 @@ class ContactRows(Rows):
         self._contacts.put.run(self._connection, [tuple(map(storable, each)) for each in sorted(contacts)])
 
     def verify_contacts(self, contact_ids: Collection[str], now: int) -> None:
-        """Note that somebody has confirmed these addresses."""
+        """Note that these addresses are confirmed."""
         for some in chunks(contact_ids):
             self._connection.execute(
                 update(alert_contacts).where(_contact.contact_id.in_(some)).values(verified_at=now, code="")

@@ -1,6 +1,6 @@
 """Mail addresses of users that are verified before alerts go to them.
 
-An address that nobody has confirmed gets one message, with a code, and nothing else: whoever may sign users up cannot
+An address that is not confirmed gets one message, with a code, and nothing else: a client that signs users up cannot
 have mail sent to strangers.
 """
 
@@ -22,7 +22,7 @@ _CODE_LENGTH = 8
 
 
 def new_code() -> str:
-    """Return a code that nobody guesses."""
+    """Return a code that cannot be guessed."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH))
 
 
@@ -35,9 +35,9 @@ def contact_id_of(route: AlertRoute, rules: Rules, given: Given | None) -> str:
     return derived_id("contact", given.user_id, address.to.casefold())
 
 
-def ask(work: Work, rules: Rules, users: Iterable[Given], now: int, make_code: Callable[[], str] = new_code) -> int:
-    """Send a code to each address of these users that is not known yet; return how many."""
-    wanted: dict[str, tuple[AlertRoute, Given]] = {}
+def contact_routes(rules: Rules, users: Iterable[Given]) -> dict[str, tuple[AlertRoute, Given]]:
+    """Return the mail addresses of these users that routes lead to: by contact id, one route and the user."""
+    found: dict[str, tuple[AlertRoute, Given]] = {}
     for given in users:
         for route in rules.routes:
             try:
@@ -45,7 +45,13 @@ def ask(work: Work, rules: Rules, users: Iterable[Given], now: int, make_code: C
             except NoAddress:
                 continue
             if contact_id:
-                wanted.setdefault(contact_id, (route, given))
+                found.setdefault(contact_id, (route, given))
+    return found
+
+
+def ask(work: Work, rules: Rules, users: Iterable[Given], now: int, make_code: Callable[[], str] = new_code) -> int:
+    """Send a code to each address of these users that is not known yet; return how many."""
+    wanted = contact_routes(rules, users)
     known = work.contacts(wanted)
     asked = {contact_id: each for contact_id, each in wanted.items() if contact_id not in known}
     send_codes(work, rules, asked, now, make_code)

@@ -51,7 +51,7 @@ class OverMail(Protocol):
 
 
 class Limits(NamedTuple):
-    """How many messages are under way at once: in all, and to one server."""
+    """Limits of messages that are under way at once: in all, and to one server."""
 
     in_flight: int
     per_lane: int
@@ -102,7 +102,7 @@ class Dispatcher:
 
     @property
     def is_busy(self) -> bool:
-        """Whether attempts are under way, or their outcomes are not stored yet."""
+        """Tell whether attempts are under way, or their outcomes are not stored yet."""
         return bool(self._under_way)
 
     def stop(self) -> None:
@@ -225,7 +225,7 @@ class Dispatcher:
                 self._circuits.answered(delivery.lane)
                 worked.add(channel_id_of(route, given, address))
             elif not (outcome.is_servers and delivery.sender == "email"):
-                # that the relay fails says nothing of who was written to
+                # a failure of the relay is no fault of the address
                 failed.append(each)
             if outcome.is_servers:
                 until = self._circuits.failed(delivery.lane, now, outcome.retry_after_ms)

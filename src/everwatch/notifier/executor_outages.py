@@ -21,7 +21,7 @@ _FEWEST_RECOVERED = 3
 
 
 class OwnOutage(msgspec.Struct, frozen=True):
-    """When an executor is doubted, and for how long users are not told of what it found.
+    """Rules of when an executor is doubted, and for how long alerts of its findings are held.
 
     ``percent``: of its targets that it does not reach. ``hold_ms``: for how long at most; 0: never. ``cut_off_ms``: for
     how long if it reaches next to nothing.
@@ -33,7 +33,7 @@ class OwnOutage(msgspec.Struct, frozen=True):
 
 
 class ExecutorOutage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of an executor that is or was doubted.
+    """State of an executor that is or was doubted.
 
     ``since`` to ``closed_at`` (0: it is doubted still): what it found in between is doubted; instants of transitions.
     ``began_at`` and ``seen_at``: when the notifier heard of it first and last, ms. ``percent``: the most targets that
@@ -57,7 +57,7 @@ class ExecutorOutage(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_open(self) -> bool:
-        """Whether the executor is doubted."""
+        """Tell whether the executor is doubted."""
         return bool(self.incident_id) and not self.closed_at
 
     def covers(self, opened_at: int) -> bool:
@@ -66,7 +66,7 @@ class ExecutorOutage(msgspec.Struct, frozen=True, omit_defaults=True):
         return bool(self.incident_id) and is_within
 
     def holds_until(self, rules: OwnOutage, now: int) -> int:
-        """Return until when what it found is held, and then looked at again; 0 if it is told now."""
+        """Return the instant until which its findings are held, and then judged again; 0: not held."""
         if not self.is_open or self.released or now >= self._limit(rules):
             return 0
         return min(now + rules.hold_ms, self._limit(rules))
@@ -124,7 +124,7 @@ def after_recovery(known: ExecutorOutage, at: int) -> ExecutorOutage:
 
 
 def alert_of(known: ExecutorOutage, kind: AlertKind, at: int) -> Alert:
-    """Return what operators are told of an executor."""
+    """Return the alert to operators about an executor."""
     match kind:
         case AlertKind.OPENED:
             said = f"it does not reach {known.percent} % of its targets; what it finds is not told to users for now"

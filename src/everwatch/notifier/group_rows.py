@@ -1,4 +1,4 @@
-"""Rows of alerts that wait to be told, by the group that they are told in."""
+"""Rows of alerts that wait, by the group in which they are sent."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ _ITEM = ["group_id", "item_id", "document"]
 
 
 class Group(NamedTuple):
-    """Alerts that are told together, as ``tables.alert_groups``; ``flush_at`` 0: none waits."""
+    """Alerts that are sent together, as ``tables.alert_groups``; ``flush_at`` 0: none waits."""
 
     group_id: str
     route: str

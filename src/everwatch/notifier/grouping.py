@@ -8,7 +8,7 @@ from everwatch.notifier.alerts import RESOLVING, URGENCY, Alert, AlertKind, Mess
 from everwatch.notifier.timing import Timing
 
 MOST_LISTED = 50
-"""So many alerts of a message are listed; the others are counted."""
+"""Limit of the alerts that a message lists; the others are counted."""
 
 
 class Collapse:
@@ -40,7 +40,7 @@ class Collapse:
         self._listed[key] = alert if before is None else _folded(before, alert)
 
     def result(self) -> tuple[list[Alert], list[Alert], int]:
-        """Return what is told now, what waits until its monitor was down for long enough, and until when it waits."""
+        """Return the alerts to send now, those that wait until their monitor was down long enough, and until when."""
         told: list[Alert] = []
         held: list[Alert] = []
         wait_until = 0

@@ -1,4 +1,4 @@
-"""What people ask of incidents over HTTP, as records of the topic ``incidents``. Pure.
+"""Requests about incidents over HTTP, as records of the topic ``incidents``. Pure.
 
 The API writes no database: it sends a record, and the notifier that reads it stores what follows, once.
 """

@@ -16,11 +16,11 @@ from everwatch.schedule.duration import MINUTE_MS
 
 FLAPPING_CHANGES = 5
 FLAPPING_WITHIN_MS = 10 * MINUTE_MS
-"""More than so many changes of state within so long are flapping; it is over after as long without a change."""
+"""Changes of state within the window, above which a monitor flaps; flapping ends after a window without a change."""
 
 
 class Phase(StrEnum):
-    """Where an incident is. ``flapping`` lasts until the monitor has kept its state for ten minutes, down or up."""
+    """Phase of an incident. ``flapping`` lasts until the monitor has kept its state for ten minutes, down or up."""
 
     OPEN = "open"
     FLAPPING = "flapping"
@@ -76,12 +76,12 @@ class Incident(msgspec.Struct, frozen=True):
 
     @property
     def is_open(self) -> bool:
-        """Whether it is not closed."""
+        """Tell whether the incident is not closed."""
         return self.phase is not Phase.CLOSED
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What a transition does: the incident after it, the alerts that it gives, and a word on why there is none."""
+    """Effect of a transition: the incident after it, its alerts, and a word on why there is none."""
 
     incident: Incident | None
     alerts: tuple[Alert, ...] = ()
@@ -91,7 +91,7 @@ class Step(msgspec.Struct, frozen=True):
 def after_transition(incident: Incident | None, transition: Transition, *, silent: bool = False) -> Step:
     """Return what ``transition`` does to the monitor's incident.
 
-    ``silent``: it is from before the notifier began, so nobody is told of it.
+    ``silent``: it is from before the notifier began, so it gives no alert.
     """
     meaning = meaning_of(transition)
     if incident is not None and _is_known(incident, transition):

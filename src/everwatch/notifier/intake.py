@@ -67,7 +67,7 @@ class ReadRequest(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What is taken in at once. ``offsets`` lie behind all records, the refused ones too."""
+    """Records that are taken in together. ``offsets`` lie behind all records, the refused ones too."""
 
     taken_at: int
     offsets: dict[Partition, int]

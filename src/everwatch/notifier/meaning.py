@@ -1,4 +1,4 @@
-"""What a transition means to the people who are told: the notification policy. Pure."""
+"""Notification policy: the effect of a transition on the incident of its monitor. Pure."""
 
 from enum import StrEnum
 
@@ -13,7 +13,7 @@ _FAILED = frozenset({Status.FAILURE.value, Status.LATE.value})
 
 
 class Meaning(StrEnum):
-    """What a transition is to the incident of its monitor.
+    """Effect of a transition on the incident of its monitor.
 
     ``opens``: down or late now. ``reminds``: still so. ``closes``: recovered. ``ends``: over without a recovery that
     people are told of. ``fails``: a task or last run failed. ``nothing``: no alert, and no incident is concerned.

@@ -1,4 +1,4 @@
-"""What the notifier counts for Prometheus."""
+"""Metrics of the notifier."""
 
 from prometheus_client import Counter, Histogram
 

@@ -141,7 +141,7 @@ class Notifier(Process):
             await self._dispatcher.finish(FINISH_S)
 
     async def stop(self) -> None:
-        """Leave the group and let go of the database."""
+        """Leave the group and close the database."""
         if self._source is not None:
             await asyncio.to_thread(self._source.close)
         await self.end_parts()
@@ -231,7 +231,7 @@ class Notifier(Process):
         return [partition.number for partition in assigned if partition.topic == self._topics.transitions]
 
     async def _in_database(self, call: Callable[[], Value]) -> Value:
-        """What ``call`` gives, in the thread of the database; made again while that is busy or away."""
+        """Call ``call`` in the thread of the database, again while that is busy or away, and return its result."""
         loop = asyncio.get_running_loop()
         return await self._while_busy(lambda: loop.run_in_executor(self._thread, call))
 

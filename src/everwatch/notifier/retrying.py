@@ -1,4 +1,4 @@
-"""When an attempt is made again, and how long a server that fails is left alone. Pure."""
+"""Retry policy: the pause before an attempt is repeated, and for how long a failing server is left alone. Pure."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -21,9 +21,9 @@ WEBHOOK_DELAYS_MS = (
 _FIRST_MS, _LONGEST_MS = 5 * SECOND_MS, 30 * MINUTE_MS
 _INCIDENT_LONGEST_MS = 2 * MINUTE_MS
 STALE_AFTER_MS = DAY_MS
-"""A message to people that could not be sent for so long is given up: nobody needs yesterday's alarm."""
+"""Age at which a message to people is given up: an old alarm is of no use."""
 GONE_AFTER_FAILURES, GONE_AFTER_MS = 5, DAY_MS
-"""An address is given up after so many failures in a row over so long."""
+"""Consecutive failures, and their time span, after which an address is given up."""
 
 _FAILURES_TO_OPEN = 5
 _OPEN_MS, _LONGEST_OPEN_MS = 10 * SECOND_MS, 5 * MINUTE_MS

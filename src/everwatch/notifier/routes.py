@@ -23,14 +23,14 @@ KEEP_INCIDENTS = frozenset({"pagerduty", "alertmanager"})
 
 
 class Audience(StrEnum):
-    """Whom a route tells: each user of their own alerts, or the operators of everybody's."""
+    """Audience of a route: each user, for their own alerts, or the operators, for all."""
 
     USERS = "users"
     OPERATORS = "operators"
 
 
 class Doubt(StrEnum):
-    """What becomes of a message that was being sent when the notifier was killed: sent again, or not."""
+    """Handling of a message that was being sent when the notifier was killed: sent again, or not."""
 
     RESEND = "resend"
     SKIP = "skip"
@@ -83,17 +83,17 @@ class AlertRoute:
 
     @property
     def keeps_incidents(self) -> bool:
-        """Whether its receiver opens and resolves incidents."""
+        """Tell whether its receiver opens and resolves incidents."""
         return self.sender in KEEP_INCIDENTS
 
     @property
     def is_escalation(self) -> bool:
-        """Whether it tells only of what nobody has acknowledged after a while."""
+        """Tell whether it is an escalation: it sends only incidents without acknowledgement after a while."""
         return self.timing.after_ms > 0
 
     @property
     def takes_one_alert(self) -> bool:
-        """Whether a message to this receiver can hold one alert only."""
+        """Tell whether a message to this receiver can hold one alert only."""
         return self.sender == "pagerduty"
 
     def address(self, given: Given | None) -> Address:
@@ -141,7 +141,7 @@ class Relay:
 
 @dataclass(frozen=True)
 class ContactRules:
-    """Whether mail addresses of users are verified. ``link``: what confirms one, with {user} and {code}."""
+    """Verification of users' mail addresses. ``link``: what confirms one, with {user} and {code}."""
 
     verify: bool = False
     link: str = ""

@@ -1,4 +1,4 @@
-"""What the parts of the storage have in common."""
+"""Shared parts of the storage's files."""
 
 from collections.abc import Collection, Iterator
 from typing import Any

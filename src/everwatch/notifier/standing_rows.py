@@ -1,4 +1,4 @@
-"""How the notifier stands: what waits, what fails, what was given up."""
+"""Status of the notifier: messages that wait, that fail, and that were given up."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ _channel = alert_channels.c
 
 
 class Waiting(NamedTuple):
-    """How many of something wait, and since when the oldest does; ms, 0 if there is none."""
+    """Number of waiting items, and since when the oldest waits, ms; 0 if there is none."""
 
     amount: int
     since: int
@@ -30,7 +30,7 @@ class FailingServer(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How the notifier stands.
+    """Status of the notifier.
 
     ``events``: that wait to be judged. ``overdue``: messages whose time came long ago. ``dead``: messages that were
     given up lately. ``given_up``: addresses that get nothing any more.

@@ -1,4 +1,4 @@
-"""Where the notifier keeps what it knows: transactions over its tables, in PostgreSQL or SQLite.
+"""Storage of the notifier: transactions over its tables, in PostgreSQL or SQLite.
 
 In PostgreSQL the tables lie in the sink's database. SQLite takes one writer at a time, and the sink writes all the
 time; so there the notifier has a file of its own beside the sink's: neither waits for the other, and what must not be
@@ -48,7 +48,7 @@ class Statements:
 class Work(
     IntakeRows, GroupRows, DeliveryRows, SharedRows, AckRows, ContactRows, SilenceRows, SubscriberRows, StandingRows
 ):
-    """What can be done within one transaction."""
+    """One transaction."""
 
     def __init__(self, connection: Connection, statements: Statements) -> None:
         self._connection = connection
@@ -119,7 +119,7 @@ class Storage:
             work.forget_offsets(partitions)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._engine.dispose()
 
 

@@ -76,7 +76,7 @@ incidents = Table(
     Index("incidents_settling", "settles_at", sqlite_where=_SETTLING, postgresql_where=_SETTLING),
 )
 
-# alerts that are told together; flush_at: when, NULL while none waits. open_delivery: the id of the last message
+# alerts that are sent together; flush_at: when, NULL while none waits. open_delivery: the id of the last message
 alert_groups = Table(
     "alert_groups",
     metadata,
@@ -152,7 +152,7 @@ shared_incidents = Table(
     Column("document", Text, nullable=False),
 )
 
-# incidents that somebody has seen. snoozed_until: nothing of it is told before, 0 if it is not snoozed
+# acknowledged incidents. snoozed_until: no alerts before then, 0 if it is not snoozed
 alert_acks = Table(
     "alert_acks",
     metadata,

@@ -18,7 +18,7 @@ PACED_AFTER_MS = 10 * MINUTE_MS
 
 
 class Correlation(msgspec.Struct, frozen=True):
-    """When failures at one target are an incident of the target.
+    """Rules of when failures at one target are an incident of the target.
 
     At least ``monitors`` monitors of ``users`` users fail within ``within_ms``; ``monitors`` 0: never. ``per_s``: how
     many messages about it one server gets for users each second.
@@ -40,7 +40,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TargetIncident(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is known of a target, and its incident if one is open.
+    """State of a target, with its incident if one is open.
 
     ``failing``: monitors that fail there now; ``before``: of these, how many failed before the incident began;
     ``most``: the most that failed at once meanwhile. ``recent``: the newest failures, while no incident is open.
@@ -63,7 +63,7 @@ class TargetIncident(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_open(self) -> bool:
-        """Whether an incident of the target is open."""
+        """Tell whether an incident of the target is open."""
         return bool(self.incident_id)
 
     def has(self, opened_at: int) -> bool:
@@ -123,7 +123,7 @@ def after_end(known: TargetIncident, at: int, rules: Correlation) -> Ended:
 
 
 def alert_of(known: TargetIncident, kind: AlertKind, at: int) -> Alert:
-    """Return what operators are told of the incident of a target."""
+    """Return the alert to operators about the incident of a target."""
     return Alert(
         kind=kind,
         incident_id=known.incident_id,

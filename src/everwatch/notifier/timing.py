@@ -1,4 +1,4 @@
-"""When a route tells what waits: after a while, at an hour of the day, not at night. Pure."""
+"""Timing of a route's messages: after a delay, at an hour of the day, not at night. Pure."""
 
 from collections.abc import Collection
 
@@ -31,12 +31,12 @@ class QuietHours(msgspec.Struct, frozen=True):
         return max(at, over or at)
 
     def over_at_for(self, severities: Collection[Severity], at: int) -> int:
-        """Return when alerts of these severities are told, which would be at ``at``; ms."""
+        """Return the instant at which alerts of these severities are sent that would be sent at ``at``; ms."""
         return self.over_at(at) if self.wakes.isdisjoint(severities) else at
 
 
 class Timing(msgspec.Struct, frozen=True):
-    """When a route tells. ms.
+    """Timing rules of a route, ms.
 
     ``wait_ms``: after the first alert, others are waited for. ``interval_ms``: between two messages.
     ``min_down_ms``: what was down for a shorter time is not told. ``after_ms``: nor what is acknowledged until then, or
@@ -52,7 +52,7 @@ class Timing(msgspec.Struct, frozen=True):
 
     @property
     def held_ms(self) -> int:
-        """How long an incident lasts before it is told."""
+        """Duration of an incident before its first alert, ms."""
         return max(self.min_down_ms, self.after_ms)
 
 

@@ -36,7 +36,7 @@ def set_up_logs(settings: Settings, command: str = "") -> None:
 
 
 def labelled(*, trace_id: str = "", span_id: str = "", **labels: object) -> dict[str, object]:
-    """What a log line is about, for ``extra=``: labels such as partition, topic, user, monitor and tick (ms).
+    """Return the subject of a log line, for ``extra=``: labels such as partition, topic, user, monitor and tick (ms).
 
     JSON lines have them as ``labels.…``, and the ids of a trace as ``trace.id`` and ``span.id``. Text lines do not, so
     the message names what a reader needs.

@@ -100,7 +100,7 @@ class ResultStore(Protocol):
         ...
 
     def volume(self) -> DatabaseVolume:
-        """How large and how old the database is; costs little however much there is. Raises StoreError, StoreBusy."""
+        """Size and age of the database; the cost does not depend on the size. Raises StoreError, StoreBusy."""
         ...
 
     def rebuild_rollups(self, from_ms: int, after: str = "", most: int = 50_000) -> str | None:

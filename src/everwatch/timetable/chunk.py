@@ -204,3 +204,12 @@ def chunks_of(entries: Iterable[FramedRecord], packing: Packing, limits: ChunkLi
         size += taken
     if some:
         yield chunk_of(some, packing)
+
+
+def discard_from(slots: dict[int, Shelf], slot: int, record: FramedRecord, packing: Packing) -> Chunk | None:
+    """Take a record out of a slot, which goes when it is empty; gives the changed chunk, None if it was not there."""
+    shelf = slots.get(slot)
+    chunk = shelf.discard(record, packing) if shelf else None
+    if chunk is not None and not shelf:
+        del slots[slot]
+    return chunk

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from everwatch.model import Every
 from everwatch.schedule.duration import HOUR_MS, MINUTE_MS, SECOND_MS
 from everwatch.schedule.every import PHASE_STEP_MS, due_between, phase_of
-from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing, Shelf
+from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing, Shelf, discard_from
 from everwatch.timetable.destination import BatchKey
 from everwatch.timetable.firings import Gathering, all_of, by_misfire_rule
 from everwatch.timetable.record_framing import FramedRecord
@@ -88,12 +88,9 @@ class TimingWheels:
         if ring is None:
             return None
         slot, delta = divmod(phase_of(planned.key, schedule), ring.width_ms)
-        shelf = ring.slots.get(slot)
-        chunk = shelf.discard(FramedRecord(delta, planned.record), self._packing) if shelf else None
-        if chunk is not None and not shelf:
-            del ring.slots[slot]
-            if not ring.slots:
-                del rings[name]
+        chunk = discard_from(ring.slots, slot, FramedRecord(delta, planned.record), self._packing)
+        if not ring.slots:
+            del rings[name]
         return chunk
 
     def ahead(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, bytes]]:

@@ -8,7 +8,7 @@ from everwatch.schedule.duration import HOUR_MS, MINUTE_MS, SECOND_MS
 from everwatch.schedule.misfire import settle
 from everwatch.schedule.spread import spread_of
 from everwatch.schedule.wall_times import wall_times
-from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing, Shelf, chunks_of
+from everwatch.timetable.chunk import Chunk, ChunkLimits, Packing, Shelf, chunks_of, discard_from
 from everwatch.timetable.destination import BatchKey
 from everwatch.timetable.firings import all_of, by_misfire_rule
 from everwatch.timetable.record_framing import FramedRecord
@@ -89,12 +89,9 @@ class WallClockGroups:
         if group is None:
             return None
         slot, delta = divmod(offset_of(planned.key, schedule), group.width_ms)
-        shelf = group.slots.get(slot)
-        chunk = shelf.discard(FramedRecord(delta, planned.record), self._packing) if shelf else None
-        if chunk is not None and not shelf:
-            del group.slots[slot]
-            if not group.slots:
-                del self.groups[name]
+        chunk = discard_from(group.slots, slot, FramedRecord(delta, planned.record), self._packing)
+        if not group.slots:
+            del self.groups[name]
         return chunk
 
     def ahead(self, after: int, upto: int) -> Iterator[tuple[int, BatchKey, bytes]]:

@@ -23,7 +23,7 @@ from everwatch.demo.ports import DemoPorts, choose_ports
 from everwatch.demo.showcase import DemoState
 from everwatch.demo.view import print_showcase, print_summary
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import create_topic
+from everwatch.kafka.topic_administration import create_topic
 from everwatch.rules.admission import admit_signup
 
 _RULES_FILE = "demo-notify.toml"

@@ -13,8 +13,8 @@ from everwatch.cli.support.time_display import time_text
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.notifier.contact_rows import Contact
-from everwatch.notifier.contacts import contact_id_of, send_codes
-from everwatch.notifier.routes import AlertRoute, NoAddress, Rules
+from everwatch.notifier.contacts import contact_routes, send_codes
+from everwatch.notifier.routes import AlertRoute, Rules
 from everwatch.notifier.storage import Work, open_storage
 from everwatch.plans.placeholders import Given
 
@@ -75,13 +75,6 @@ def verify(
 
 
 def _unverified(work: Work, rules: Rules, given: Given) -> dict[str, tuple[AlertRoute, Given]]:
-    found: dict[str, tuple[AlertRoute, Given]] = {}
-    for route in rules.routes:
-        try:
-            contact_id = contact_id_of(route, rules, given)
-        except NoAddress:
-            continue
-        if contact_id:
-            found.setdefault(contact_id, (route, given))
+    found = contact_routes(rules, [given])
     known = work.contacts(found)
     return {id_: each for id_, each in found.items() if id_ not in known or not known[id_].verified_at}

@@ -21,7 +21,7 @@ from everwatch.core.clock import Clock
 from everwatch.core.config import Settings, given_settings
 from everwatch.core.private_files import make_private_folder
 from everwatch.kafka.clients import new_admin
-from everwatch.kafka.topics import ensure_topics
+from everwatch.kafka.topic_administration import ensure_topics
 
 PROCESSES = ("worker", "executor", "sink", "notifier")
 _SERVING = (*PROCESSES, "api")

@@ -143,7 +143,7 @@ def ready_broker(settings: Settings, process: ProcessRole | None = None) -> str:
     Raises BrokerUnavailable, TopicMismatch, AccessError.
     """
     from everwatch.kafka.permission_check import expect_rights
-    from everwatch.kafka.topics import ensure_topics
+    from everwatch.kafka.topic_administration import ensure_topics
 
     bootstrap = broker_of(settings)
     admin = clients_of(settings).admin()

@@ -17,7 +17,8 @@ from everwatch.kafka.access_errors import raise_refused
 from everwatch.kafka.clients import new_admin, new_consumer
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.partition_bounds import bounds
-from everwatch.kafka.topics import Topics, expect_topic
+from everwatch.kafka.topic_administration import expect_topic
+from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve
 from everwatch.schedule.instant import Bare
 from everwatch.store import Reader

@@ -25,7 +25,8 @@ from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
 from everwatch.kafka.command_client import Asked, ReplyReader, ask, asked_of, tell
-from everwatch.kafka.topics import Topics, expect_topic
+from everwatch.kafka.topic_administration import expect_topic
+from everwatch.kafka.topics import Topics
 from everwatch.model import Asker, CommandOutcome, Reply
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What a check found that was run once, as commands print it."""
+"""Output of a trial of a check."""
 
 import textwrap
 

@@ -4,19 +4,21 @@ from collections.abc import Iterator
 
 from everwatch.diagnosis.finding import Finding, well
 from everwatch.diagnosis.system import System
-from everwatch.kafka import topics
+from everwatch.kafka import topic_administration
 
 ANSWERS_WITHIN_S = 5
 
 
 def check_broker(system: System) -> Iterator[Finding]:
     """Ask the broker for its topics. Raises BrokerUnavailable."""
-    topics.check_topics(system.admin, system.settings, timeout_s=ANSWERS_WITHIN_S)
+    topic_administration.check_topics(system.admin, system.settings, timeout_s=ANSWERS_WITHIN_S)
     yield well("broker", f"answers at {system.bootstrap_servers}")
 
 
 def check_topics(system: System) -> Iterator[Finding]:
     """Compare every topic with its plan."""
-    states = topics.check_topics(system.admin, system.settings)
-    wrong = [Finding("topics", False, sentence) for sentence in topics.problems_of(states, system.settings)]
+    states = topic_administration.check_topics(system.admin, system.settings)
+    wrong = [
+        Finding("topics", False, sentence) for sentence in topic_administration.problems_of(states, system.settings)
+    ]
     yield from wrong or [well("topics", f"all there, {system.settings.partitions} partitions each")]

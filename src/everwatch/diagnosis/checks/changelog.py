@@ -14,7 +14,7 @@ from everwatch.diagnosis.system import SECOND_LOOK_S, System
 from everwatch.encoding.codec import SEPARATOR
 from everwatch.kafka.partition_bounds import bounds
 from everwatch.kafka.to_end import read_to_end
-from everwatch.kafka.topic_description import topic_id
+from everwatch.kafka.topic_administration import topic_id
 from everwatch.rules.changelog_marks import UNREADABLE_REMEDY as CHANGELOG_REMEDY
 from everwatch.rules.changelog_marks import Held, covers, is_another
 from everwatch.store.sql_reader import open_reader

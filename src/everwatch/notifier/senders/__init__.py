@@ -1,4 +1,4 @@
-"""How a message is handed to its receiver: a module for each kind of receiver, and what they have in common."""
+"""Senders of messages: a module for each kind of receiver, and what they share."""
 
 from everwatch.notifier.addresses import Address, EmailAddress, host_of
 

@@ -1,4 +1,4 @@
-"""How an attempt ended, and what follows from an HTTP status."""
+"""Outcome of an attempt, and its meaning by HTTP status."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _LONGEST_SAID = 200
 
 
 class Verdict(StrEnum):
-    """What became of an attempt.
+    """Verdict on an attempt.
 
     ``sent``: the receiver has it. ``failed``: it may take it later. ``refused``: it never takes this message.
     ``gone``: it takes nothing any more.
@@ -28,7 +28,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class AttemptOutcome:
-    """How an attempt ended. ``reason``: one sentence. ``retry_after_ms``: the receiver asks for so long a pause.
+    """Outcome of an attempt. ``reason``: one sentence. ``retry_after_ms``: the pause that the receiver asks for.
 
     ``is_servers``: the whole server is to blame (no connection, overload), not this message or address.
     """
