@@ -15,8 +15,9 @@ import streams
 PAGE = Path(__file__).parents[1] / "docs" / "metrics.md"
 HEAD = """# Metrics
 
-Every process serves these on `EVERWATCH_METRICS_PORT` at `/metrics` ([observability.md](observability.md)), and the API on
-its own port, too. No label names a user, a monitor or a target. Python's own `process_…` (CPU, memory, open files) and `python_…` metrics come with them. This page is written from the code by `.ci/metrics.py`.
+Every process serves these on `EVERWATCH_METRICS_PORT` at `/metrics` ([observability.md](observability.md)), and the API
+on its own port, too. No label names a user, a monitor or a target. Python's own `process_…` (CPU, memory, open files)
+and `python_…` metrics come with them. This page is written from the code by `.ci/metrics.py`.
 """
 
 
