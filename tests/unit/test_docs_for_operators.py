@@ -14,7 +14,10 @@ import typer
 from support.prometheus import ROOT, named_in, run_tool
 
 from everwatch.cli.main import app
-from everwatch.core.config import Settings
+from everwatch.core.config import Settings, load_settings
+from everwatch.executor import tick_reader
+from everwatch.kafka import clients
+from streams.transport import worker_clients
 
 DOCS = ROOT / "docs"
 PAGES = [
@@ -86,6 +89,30 @@ def test_prometheus_takes_the_expressions_of_the_page_of_objectives(tmp_path: Pa
     file = tmp_path / "rules.yml"
     file.write_text(f"groups:\n  - name: docs\n    rules:\n{rules}")
     assert f"{rules.count('record:')} rules found" in run_tool("promtool", "check", "rules", file)
+
+
+def test_the_page_of_tuning_has_the_values_that_kafka_clients_are_made_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("Producer", "Consumer"):
+        monkeypatch.setattr(clients, name, dict)
+    settings = load_settings()
+    made: list[Any] = [
+        clients.new_producer(settings, "kafka:9092"),
+        clients.new_transactional_producer(settings, "kafka:9092", "id"),
+        clients.new_consumer(settings, "kafka:9092", "group"),
+        worker_clients.GATHERING,
+        tick_reader._PREFETCH,
+    ]
+    used = {name: {str(config[name]) for config in made if name in config} for config in made for name in config}
+    table = text_of("tuning").partition("## Kafka clients")[2].partition("## Brokers")[0]
+    checked = 0
+    for names, values in re.findall(r"^\| (`[a-z.`, ]+`).*? \| ([^|]+) \|", table, re.MULTILINE):
+        every = re.findall(r"`([^`]+)`", names)
+        assert set(every) <= used.keys()
+        said = {each.replace(",", "") for each in re.findall(r"(?<!\w)\d[\d,]*(?!\w)", values)}
+        if len(every) == 1 and said and "MiB" not in values:
+            assert said == used[every[0]], names
+            checked += 1
+    assert checked >= 4
 
 
 def _command_lines(page: str) -> Iterator[str]:
