@@ -8,7 +8,7 @@ import pytest
 from support.api import Answered, Api, api
 from support.notifying import MAIL, MINUTE, RULES, Notifying, transition
 
-from everwatch.api.subscribing import PER_MIN
+from everwatch.api.subscribing import PAGE_PER_MIN, PER_MIN
 from everwatch.core.config import Settings
 from everwatch.notifier.addresses import EmailAddress
 from everwatch.notifier.alerts import Message
@@ -183,6 +183,15 @@ async def test_what_is_no_address_or_no_page_or_too_much_is_refused(site: Site) 
     assert (await site.post("/subscription/a.b/confirm")).status == 404
     statuses = [(await site.enter(f"a{n}@example.org")).status for n in range(PER_MIN + 1)]
     assert statuses[-1] == 429
+
+
+async def test_a_page_takes_so_many_addresses_wherever_they_come_from(site: Site) -> None:
+    statuses = []
+    for n in range(PAGE_PER_MIN + 1):
+        body, kind = f"email=a{n}%40example.org".encode(), "application/x-www-form-urlencoded"
+        given = {"Host": HOST, "Content_Type": kind, "X_Forwarded_For": f"10.0.0.{n}"}
+        statuses.append((await site.server.call("POST", "/subscribe", token=None, body=body, **given)).status)
+    assert statuses == [200] * PAGE_PER_MIN + [429]
 
 
 async def test_an_address_that_nobody_confirms_is_forgotten(site: Site) -> None:

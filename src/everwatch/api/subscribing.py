@@ -29,6 +29,8 @@ SUBSCRIBE, SUBSCRIPTION = "/subscribe", "/subscription/"
 LONGEST_FORM = 4_096
 PER_MIN = 10
 """Addresses that may be entered from one place in a minute, at each API process."""
+PAGE_PER_MIN = 60
+"""Addresses that may be entered on one page in a minute: each gets a mail, whoever entered it."""
 _HTML = "text/html; charset=utf-8"
 _POLICY = f"default-src 'none'; style-src {STYLE_SOURCE}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 _HEADERS = {
@@ -49,15 +51,15 @@ class Subscribing:
         self._topic = topic
         self._clock = clock
         self._limiter = RateLimiter(PER_MIN)
+        self._page_limiter = RateLimiter(PAGE_PER_MIN)
 
     async def subscribe(self, call: Call, body: bytes) -> Answer:
         page = self._pages.at(call.headers.get("Host", ""))
         if page is None or not page.subscribe:
             raise _unknown()
         forwarded = call.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-        allowance = self._limiter.take(forwarded[:64] or call.address, self._clock.monotonic_s())
-        if allowance is not None and allowance.retry_in_s:
-            return _said(page, "Too many addresses were entered from here: wait a minute.", status=429)
+        if self._is_too_much(forwarded[:64] or call.address, page):
+            return _said(page, "Too many addresses were entered: wait a minute.", status=429)
         try:
             fields = parse_qs(body.decode(), max_num_fields=5)
             email = EmailAddress(to=fields.get("email", [""])[0].strip()).to
@@ -68,6 +70,12 @@ class Subscribing:
         await self._send(email, SubscriptionRequest(page.slug, email, page.title, link))
         # the same for every address: nobody learns here who subscribes
         return _said(page, "Look into your mailbox: a link there begins the subscription.")
+
+    def _is_too_much(self, place: str, page: OperatorPage) -> bool:
+        now_s = self._clock.monotonic_s()
+        # without a proxy in front a request may say that it came from anywhere, so a page has a limit, too
+        taken = self._limiter.take(place, now_s), self._page_limiter.take(page.slug, now_s)
+        return any(each is not None and each.retry_in_s > 0 for each in taken)
 
     async def show(self, call: Call) -> Answer:
         page, _ = self._named(call)

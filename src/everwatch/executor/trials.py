@@ -53,15 +53,19 @@ class Trials:
         self._secrets = config_secrets(settings)
         self._waiting: deque[Taken] = deque(maxlen=MOST_WAITING)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
         self._quiet = LogThrottle(context.clock)
 
     def accept(self, taken: Sequence[Taken]) -> None:
         """Take over requests; of too many the oldest are dropped."""
+        if self._is_closed:
+            return  # the reader's last words
         self._waiting.extend(taken)
         self._begin()
 
     async def close(self) -> None:
-        """Cancel what is under way."""
+        """Cancel what is under way, and take nothing more."""
+        self._is_closed = True
         self._waiting.clear()
         for task in self._tasks:
             task.cancel()
