@@ -7,7 +7,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.access_errors import read_of, refused
 
-PATIENCE = 40
+PATIENCE = 80
 
 
 def ends(consumer: Consumer, topic: str, partitions: Iterable[int], timeout_s: float) -> dict[int, int]:
