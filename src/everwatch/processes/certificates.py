@@ -3,8 +3,6 @@
 import logging
 from pathlib import Path
 
-from cryptography import x509
-
 from everwatch.core.config import Settings
 from everwatch.processes.metrics import CERTIFICATE_EXPIRES
 
@@ -23,6 +21,8 @@ def measure_certificates(settings: Settings) -> None:
 
 
 def _measure(setting: str, path: Path, *, only_first: bool) -> None:
+    from cryptography import x509  # most installations name no certificate
+
     try:
         found = x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as error:
