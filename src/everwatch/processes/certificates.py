@@ -21,7 +21,7 @@ def measure_certificates(settings: Settings) -> None:
 
 
 def _measure(setting: str, path: Path, *, only_first: bool) -> None:
-    from cryptography import x509  # most processes have no certificate
+    from cryptography import x509  # most installations name no certificate
 
     try:
         found = x509.load_pem_x509_certificates(path.read_bytes())

@@ -9,8 +9,6 @@ from typing import Annotated
 import typer
 
 from everwatch.cli.support.child_processes import Children
-from everwatch.cli.support.embedded_broker import start_broker
-from everwatch.cli.support.metrics_port import MetricsPort
 from everwatch.cli.support.options import Bootstrap, DataDir, prepare_data_folder, ready_broker, settings_of
 from everwatch.cli.support.stop_signals import stop_when_signalled
 from everwatch.core.clock import SystemClock
@@ -139,6 +137,7 @@ def kafka(
 
     Example: `everwatch kafka --data-dir ./state --port 19092`
     """
+    from everwatch.cli.support.embedded_broker import start_broker
 
     settings = settings_of(data_dir, kafka_port=port)
     stop = stop_when_signalled()
@@ -171,10 +170,11 @@ def _shares(settings: Settings, processes: int) -> list[dict[str, str]]:
 
 def _share(settings: Settings, bootstrap_servers: str, shares: list[dict[str, str]], *, stop_with_parent: bool) -> None:
     """Run an executor as several processes of one consumer group, until signalled."""
+    from everwatch.cli.support.metrics_port import MetricsPort
+    from everwatch.processes.parent import when_input_ends
+
     stop = stop_when_signalled()
     if stop_with_parent:
-        from everwatch.processes.parent import when_input_ends
-
         when_input_ends(stop.set)
     children = Children(SystemClock(), lambda sentence: typer.echo(f"everwatch: {sentence}", err=True))
     common = {
