@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from threading import Event
 
 from confluent_kafka import Consumer
 
@@ -10,6 +11,7 @@ from everwatch.backup.record_file import RecordWriter, StoredRecord
 from everwatch.backup.stages import Stages
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
@@ -25,6 +27,9 @@ WHOLE = ("monitors_changelog", "access", "jobs", "cancellations")
 COMPACTED = frozenset({"monitors_changelog", "access", "jobs"})
 # written by Everwatch alone: what cannot be read of them fails a backup
 _OWN = frozenset(WHOLE)
+
+LEADERS_WITHIN_S = 30.0
+_LOOK_S = 0.2
 
 Keep = Callable[[Record], bool]
 
@@ -47,10 +52,20 @@ class SourceTopics:
         return [ReaderOffsets("worker", worker), ReaderOffsets("executor", executor)]
 
     def bounds(self, name: str) -> dict[int, range]:
-        """Return the offsets that each partition holds now, without transactions under way."""
-        numbers = range(self._settings.partitions)
-        found = bounds_of(self._admin, [(self.names[name], number) for number in numbers])
-        return {number: found[self.names[name], number] for number in numbers}
+        """Return the offsets that each partition holds now, without transactions under way.
+
+        Raises BrokerUnavailable, also where a partition has no leader, as one that was just made may have none yet.
+        """
+        positions = [(self.names[name], number) for number in range(self._settings.partitions)]
+        deadline_s, pause = self._clock.monotonic_s() + LEADERS_WITHIN_S, Event()
+        while True:
+            found = bounds_of(self._admin, positions)
+            missing = [number for topic, number in positions if (topic, number) not in found]
+            if not missing:
+                return {number: found[topic, number] for topic, number in positions}
+            if self._clock.monotonic_s() >= deadline_s:
+                raise BrokerUnavailable(f"Topic {self.names[name]}, partitions {missing} have no leader.")
+            pause.wait(_LOOK_S)
 
     def copy(
         self,

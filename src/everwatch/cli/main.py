@@ -161,6 +161,12 @@ COMMANDS = (
         "restore:restore",
         "Restore a backup into empty topics and a new database, and compare what is there with what was backed up.",
     ),
+    ListedCommand(
+        "repartition",
+        OPERATE,
+        "repartition:repartition",
+        "Copy the installation into new topics with another partition count, prove the copy, and switch to it.",
+    ),
     ListedCommand("db", OPERATE, "db:app", "Show what the database holds, and what is deleted next; roll-ups."),
     ListedCommand(
         "secrets",
