@@ -190,7 +190,7 @@ class Repartitioning:
             other.prove()
         tail = self.tail()
         copy = TailCopy(self._source, self._target, self._admin, place, self._new.partitions, writer, self._stages)
-        records = copy.copy(tail, emitted_to)
+        records = copy.copy(tail)
         ends = {name: {number: some.stop for number, some in tail.wanted[name].items()} for name in INPUTS}
         note_forwarded(self._admin, self._settings, ends)
         move_notifier(self._settings, place)

@@ -1,8 +1,8 @@
 """What the readers of the old generation have not consumed, copied into the new one when all of them have stopped.
 
 Readers of the new generation begin at the first record, so what one of them has consumed and another one has not is
-read once more by the first; it is the same by identity. Ticks that the new generation's workers emit again are left
-out.
+read once more by the first; it is the same by identity. Ticks that the new generation's workers emit again are copied,
+too: of a monitor that was changed since, they would not come again.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,8 +11,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaException, TopicPartition
 
 from everwatch.backup.backing_up import unread
-from everwatch.backup.cutting import filter_of
-from everwatch.backup.manifest import Cut, ReaderOffsets
+from everwatch.backup.manifest import ReaderOffsets
 from everwatch.backup.record_hash import RecordsHash
 from everwatch.backup.source_topics import TICKS, SourceTopics
 from everwatch.backup.stages import Stages
@@ -21,7 +20,6 @@ from everwatch.core.errors import BrokerUnavailable, EverwatchError
 from everwatch.kafka.access_errors import refused
 from everwatch.kafka.acl import Operation, Resource, Right
 from everwatch.kafka.admin_client import Admin
-from everwatch.kafka.consumed_record import Record
 
 INPUTS = ("signups", "commands", "signals")
 """Topics that others write to, perhaps to the new ones already: those are never emptied."""
@@ -61,10 +59,10 @@ class TailCopy:
         self._writer = writer
         self._stages = stages
 
-    def copy(self, tail: Tail, emitted_to: int) -> dict[str, int]:
+    def copy(self, tail: Tail) -> dict[str, int]:
         """Copy, and read the copy again; return the number of records by topic.
 
-        Ticks that are due after ``emitted_to`` are left out. Raises BrokerUnavailable, AccessError, EverwatchError.
+        Raises BrokerUnavailable, AccessError, EverwatchError.
         """
         self._empty(OUTPUTS)
         first = {name: self._target.bounds(name) for name in OUTPUTS}
@@ -75,22 +73,21 @@ class TailCopy:
             if total:
                 self._stages.begin(f"copying {self._source.names[name]}", total)
             hashes[name] = RecordsHash()
-            counts[name] = self._copy(name, wanted, _keep(name, wanted, emitted_to), hashes[name])
+            counts[name] = self._copy(name, wanted, hashes[name])
         self._writer.flush()
         for name in OUTPUTS:
             self._compare(name, first[name], hashes[name])
         return counts
 
-    def _copy(self, name: str, wanted: Mapping[int, range], keep: Callable[[Record], bool], into: RecordsHash) -> int:
+    def _copy(self, name: str, wanted: Mapping[int, range], into: RecordsHash) -> int:
         topic, copied = self._target.names[name], 0
         for records in self._source.read(name, wanted):
             for record in records:
-                if keep(record):
-                    number = self._place(record.key) if record.key else record.partition % self._partitions
-                    timestamp = max(record.timestamp_ms, 0)
-                    self._writer.write(topic, number, record.key, record.value, timestamp, record.headers)
-                    into.add(record.key, record.value, timestamp)
-                    copied += 1
+                number = self._place(record.key) if record.key else record.partition % self._partitions
+                timestamp = max(record.timestamp_ms, 0)
+                self._writer.write(topic, number, record.key, record.value, timestamp, record.headers)
+                into.add(record.key, record.value, timestamp)
+            copied += len(records)
             self._writer.check()
             self._stages.advance(len(records))
         return copied
@@ -131,9 +128,3 @@ class TailCopy:
 def find_tail(source: SourceTopics, offsets: list[ReaderOffsets]) -> Tail:
     """Return what the readers at these offsets have not consumed. Raises BrokerUnavailable, AccessError."""
     return Tail({name: unread(name, source.bounds(name), offsets) for name in (*INPUTS, *OUTPUTS)})
-
-
-def _keep(name: str, wanted: Mapping[int, range], emitted_to: int) -> Callable[[Record], bool]:
-    if name not in TICKS:
-        return lambda _: True
-    return filter_of(name, {number: Cut(number, emitted_to, 0, exact=True) for number in wanted})
