@@ -1,4 +1,4 @@
-"""Another partition count for a running installation: every monitor goes on, nothing is missed, nothing counts twice."""
+"""Another partition count for a running installation: nothing is missed, and nothing counts twice."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -23,7 +23,7 @@ from everwatch.notifier.tables import alert_events, incidents
 from everwatch.repartition.database_partitions import move_notifier
 from everwatch.repartition.placing import Partitioner, Places, partition_of_user, place_by
 from everwatch.repartition.table_sync import TableSync
-from everwatch.repartition.tail_copy import INPUTS, OUTPUTS, Tail, TailCopy
+from everwatch.repartition.tail_copy import INPUTS, OUTPUTS, UnreadRecords, TailCopy
 from everwatch.rules.changelog_marks import Held, Mark, TableVerdict, decode_mark, judge
 from everwatch.rules.generations import Generation, closed_mark, next_prefix, reason_closed, successor_of
 from everwatch.store.database import open_for_writing
@@ -234,7 +234,7 @@ def test_what_is_not_consumed_is_copied_in_the_order_of_each_user(old: FakeTopic
         cast(TopicWriter, FakeWriter(new)),
         Silent(),
     )
-    counts = copy.copy(Tail(wanted))
+    counts = copy.copy(UnreadRecords(wanted))
     assert [record.value for record in new.records["signups", PLACE(USERS[0])]] == [b"0", b"1", b"2"]
     assert [record.value for record in new.records["commands", 3]] == [b"without a key"]
     assert new.records["ticks", PLACE(USERS[1])][0].timestamp_ms == 1_000

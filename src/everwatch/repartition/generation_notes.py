@@ -6,7 +6,7 @@ a worker that was frozen and is in no group. The note that closes a partition ke
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import NamedTuple
 
@@ -36,8 +36,20 @@ from everwatch.rules.generations import (
 
 BEFORE_HEADER = "before"
 _TIMEOUT_S = 30.0
+_PATIENCE_S = 60.0
 _SIDE_BY_SIDE = 16
 Headers = list[tuple[str, str | bytes | None]]
+
+
+def _results(futures: Iterable[Future[None]]) -> None:
+    """Wait for all of them. Raises what one has raised; BrokerUnavailable when one takes too long."""
+    try:
+        for each in futures:
+            each.result(_PATIENCE_S)
+    except TimeoutError:
+        raise BrokerUnavailable(
+            f"Kafka has not taken a transaction within {_PATIENCE_S:g} s: see the broker's log, and run this again."
+        ) from None
 
 
 class GenerationState(NamedTuple):
@@ -105,21 +117,24 @@ class GenerationNotes:
         right = transactions_of(self._topics)
         producers = {number: TransactionalProducer(new_producer, number, right) for number in numbers}
         with ThreadPoolExecutor(_SIDE_BY_SIDE) as threads:
-            for done in [threads.submit(producer.initialise) for producer in producers.values()]:
-                done.result()
-            noted, before = self.read(), self._marks_before(producers)
-            acts = [
-                threads.submit(act, producer, number, noted.get(number), before.get(number, b""))
-                for number, producer in producers.items()
-            ]
             try:
-                for each in acts:
-                    each.result()
+                _results([threads.submit(producer.initialise) for producer in producers.values()])
+                noted, before = self.read(), self._marks_before(producers)
+                _results(
+                    [
+                        threads.submit(act, producer, number, noted.get(number), before.get(number, b""))
+                        for number, producer in producers.items()
+                    ]
+                )
             except Fenced as error:
                 raise BrokerUnavailable(
                     f"Another process took a partition of {self._topics.monitors_changelog} meanwhile ({error}): stop"
                     " all workers, and run this again."
                 ) from None
+            finally:
+                # threads that wait for a broker that is away end then
+                for producer in producers.values():
+                    producer.abandon()
         for producer in producers.values():
             producer.close()
 

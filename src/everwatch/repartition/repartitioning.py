@@ -38,7 +38,7 @@ from everwatch.repartition.generation_notes import GenerationNotes, GenerationSt
 from everwatch.repartition.placing import Partitioner, place_by
 from everwatch.repartition.surveying import CHANGELOG, Survey
 from everwatch.repartition.table_sync import TableSync
-from everwatch.repartition.tail_copy import INPUTS, Tail, TailCopy, find_tail
+from everwatch.repartition.tail_copy import INPUTS, UnreadRecords, TailCopy, find_tail
 from everwatch.rules.generations import Generation, successor_of
 
 FURTHEST_APART_MS = 60_000
@@ -84,7 +84,7 @@ class Repartitioning:
 
     # --- before -----------------------------------------------------------------------------------------------------
 
-    def tail(self) -> Tail:
+    def tail(self) -> UnreadRecords:
         """Return what is not consumed now. Raises BrokerUnavailable, AccessError, StoreError."""
         return find_tail(self._source, self._source.group_offsets() + reader_offsets(self._settings))
 

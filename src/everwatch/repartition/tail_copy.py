@@ -27,7 +27,7 @@ OUTPUTS = (*TICKS, "results", "transitions", "dead_letters", "replies", "cancell
 _TIMEOUT_S = 30.0
 
 
-class Tail(NamedTuple):
+class UnreadRecords(NamedTuple):
     """Offsets of the old generation's topics that are not consumed yet, by topic (without prefix) and partition."""
 
     wanted: dict[str, dict[int, range]]
@@ -59,7 +59,7 @@ class TailCopy:
         self._writer = writer
         self._stages = stages
 
-    def copy(self, tail: Tail) -> dict[str, int]:
+    def copy(self, tail: UnreadRecords) -> dict[str, int]:
         """Copy, and read the copy again; return the number of records by topic.
 
         Raises BrokerUnavailable, AccessError, EverwatchError.
@@ -125,6 +125,6 @@ class TailCopy:
             )
 
 
-def find_tail(source: SourceTopics, offsets: list[ReaderOffsets]) -> Tail:
+def find_tail(source: SourceTopics, offsets: list[ReaderOffsets]) -> UnreadRecords:
     """Return what the readers at these offsets have not consumed. Raises BrokerUnavailable, AccessError."""
-    return Tail({name: unread(name, source.bounds(name), offsets) for name in (*INPUTS, *OUTPUTS)})
+    return UnreadRecords({name: unread(name, source.bounds(name), offsets) for name in (*INPUTS, *OUTPUTS)})
