@@ -15,8 +15,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from everwatch.core.bisection import Bisection
 from everwatch.core.clock import Clock
+from everwatch.encoding import registered_schemas
 from everwatch.kafka.access_errors import read_of, refused
 from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.schema_gate import SchemaGate
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.timetable import NotPlanned
@@ -90,6 +92,7 @@ class BatchConsumer:
         self._quiet = LogThrottle(clock)
         self._consumer: Consumer | None = None
         self._sieve: Sieve | None = None
+        self._gate: SchemaGate | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"batches-{topic}")
         self._open = False
         # how often it was opened and closed: an opening that takes long finds out that it came too late
@@ -115,11 +118,12 @@ class BatchConsumer:
         if self._consumer is None:
             self._consumer = self._new_consumer()
             self._sieve = Sieve(self._consumer, lambda: self._new_consumer(**PROBING), self._clock)
+            self._gate = SchemaGate(self._consumer, registered_schemas.current, self._clock)
         wanted = [TopicPartition(self._topic, number) for number in sorted(partitions)]
         positions = await self._in_thread(self._positions, self._consumer, wanted)
         if switched != self._switched:
             return
-        await self._in_thread(self._consumer.assign, positions)
+        await self._in_thread(self._assign, self._consumer, positions)
         # offsets that are not committed for a week expire, however long their partition was quiet
         known = [position for position in positions if position.offset >= 0]
         if known and switched == self._switched:
@@ -214,6 +218,11 @@ class BatchConsumer:
         if self._open and not task.cancelled() and task.exception() is not None:
             self._on_ended(task.exception() or Interrupted(self._topic))
 
+    def _assign(self, consumer: Consumer, positions: list[TopicPartition]) -> None:
+        assert self._gate is not None
+        consumer.assign(positions)
+        self._gate.forget()
+
     def _positions(self, consumer: Consumer, wanted: list[TopicPartition]) -> list[TopicPartition]:
         positions = _committed(consumer, wanted)
         new = [position for position in positions if position.offset < 0]
@@ -246,7 +255,9 @@ class BatchConsumer:
             Record(topic, m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value())  # type: ignore[arg-type]
             for m in messages
         ]
-        return records, unreadable
+        assert self._gate is not None
+        records = self._gate.admit(records)
+        return records, [each for each in unreadable if self._gate.passes(topic, each.partition)]
 
     def _commit(self, records: list[Record], unreadable: list[Unreadable]) -> None:
         following = {record.partition: record.offset + 1 for record in records}

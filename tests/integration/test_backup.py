@@ -1,6 +1,9 @@
-"""Backup and restore of a running installation: nothing is missed and nothing counts twice over the joint."""
+"""Backup and restore of a running installation: nothing is missed and nothing counts twice over the joint.
 
-import shutil
+The installation writes Confluent wire format, so that what a schema registry is for is seen on real processes, too.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +12,20 @@ import pytest
 from conftest import NewPipeline
 from support.command import run
 from support.pipeline import Pipeline, every
+from support.schema_registry import StandInRegistry
 from support.target import Target
 from support.waiting import now_ms, wait_until
 
+from everwatch.backup.backing_up import BackingUp
 from everwatch.backup.folder import read_manifest
+from everwatch.backup.restoring import Restoring
+from everwatch.backup.stages import Silent
+from everwatch.backup.verifying import damages
+from everwatch.core.clock import SystemClock
 from everwatch.core.errors import TopicMismatch
+from everwatch.kafka.clients import KafkaClients, new_admin
 from everwatch.model import State
+from everwatch.operations.audit import AuditReport, Label, audit
 
 pytestmark = pytest.mark.integration
 USERS = [f"user-{number}" for number in range(12)]
@@ -27,31 +38,55 @@ def says(pipeline: Pipeline, *arguments: str, status: int = 0) -> dict[str, Any]
     return told
 
 
-def audited(pipeline: Pipeline, since: int, until: int) -> dict[str, Any]:
-    said = run(
-        *("audit", "--json", "--since", str(since), "--until", str(until), "--settle", "0s"),
-        environment=pipeline.environment,
-    )
-    told: dict[str, Any] = orjson.loads(said.stdout)
-    return told
+def audited(pipeline: Pipeline, since: int, until: int) -> AuditReport:
+    reader = pipeline.reader
+    return audit(reader.history(), reader.identities(since, until), since, until, known_since=reader.known_since())
 
 
 @pytest.fixture(scope="module")
-def source(new_pipeline: NewPipeline, target: Target) -> Pipeline:
+def registry() -> Iterator[StandInRegistry]:
+    """A schema registry."""
+    with StandInRegistry() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def source(new_pipeline: NewPipeline, target: Target, registry: StandInRegistry) -> Pipeline:
     """A worker, an executor and a sink with checks, inline monitors, a paused one, and a user that is gone."""
-    made = new_pipeline()
+    made = new_pipeline(schema_registry_url=registry.url, output_format="confluent")
     made.ensure("worker", "executor", "sink")
     made.wait_until_ready()
     for user in USERS:
         made.sign_up(user, every("site", "http", url=target.url("/ok")), every("inline", "noop"))
-    made.command("pause", USERS[0], "inline")
-    made.command("delete", USERS[1], "inline")
     made.sign_up("gone", every("inline", "noop"))
-    made.command("deregister", "gone")
-    made.wait_for_states(USERS[0], site="up", inline="paused")
     for user in USERS:
         made.wait_for_results(user, "site", 2)
+    made.wait_for_states("gone", inline="up")
+    made.command("pause", USERS[0], "inline")
+    made.command("delete", USERS[1], "inline")
+    made.command("deregister", "gone")
+    made.wait_for_states(USERS[0], site="up", inline="paused")
+    made.wait_for_states(USERS[1], site="up")
+    wait_until("the user is gone", lambda: made.reader.user("gone") is None)
     return made
+
+
+def test_a_record_with_a_schema_of_the_registry_is_taken_and_results_have_theirs(
+    source: Pipeline, registry: StandInRegistry
+) -> None:
+    fields = [{"name": "monitor_id", "type": "string"}, {"name": "user_id", "type": "string"}]
+    schema = {"type": "record", "name": "Signal", "namespace": "shop", "fields": fields}
+    _, answer = registry.answer("POST", ["subjects", "shop", "versions"], orjson.dumps({"schema": str_of(schema)}), "")
+    source.sign_up("beats", every("job", "heartbeat", "1s", period="1h", grace="1h"))
+    source.send(source.topics.signals, "beats", b"\0" + answer["id"].to_bytes(4, "big") + b"\x06job\x0abeats")
+    source.wait_for_states("beats", job="up")
+    assert {(message.value() or b"x")[:1] for message in source.read(source.topics.results)} == {b"\0"}
+    assert source.send(source.topics.commands, "beats", {"command": "deregister", "user_id": "beats"})
+    wait_until("the user is gone", lambda: source.reader.user("beats") is None)
+
+
+def str_of(schema: dict[str, Any]) -> str:
+    return orjson.dumps(schema).decode()
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +101,7 @@ def folder(source: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_restored_installation_goes_on_where_the_backup_was_cut(
-    source: Pipeline, folder: Path, new_pipeline: NewPipeline
+    source: Pipeline, folder: Path, new_pipeline: NewPipeline, registry: StandInRegistry
 ) -> None:
     began = min(result.scheduled_at for user in USERS for result in source.results(user))
     manifest = read_manifest(folder)
@@ -76,7 +111,7 @@ def test_a_restored_installation_goes_on_where_the_backup_was_cut(
     for process in source.processes.values():
         process.kill()
 
-    restored = new_pipeline()
+    restored = new_pipeline(schema_registry_url=registry.url, output_format="confluent")
     told = says(restored, "restore", str(folder))
     assert told["monitors_hash"] == manifest.monitors_hash
     # the database is there, with the offsets of the new topics
@@ -92,16 +127,16 @@ def test_a_restored_installation_goes_on_where_the_backup_was_cut(
     assert restored.reader.user("gone") is None
 
     until = now_ms() - 1_000
-    wait_until("nothing is missed", lambda: not audited(restored, began, until)["missed"], 30, 1.0)
+    wait_until("nothing is missed", lambda: not audited(restored, began, until).counts[Label.MISSED], 30, 1.0)
     account = audited(restored, began, until)
-    assert (account["missed"], account["duplicate"]) == (0, 0), account
-    assert account["ticks"] > 2 * len(USERS)
+    assert account.is_clean, account
+    assert account.ticks > 2 * len(USERS)
 
-    # and a backup of what was restored can be made
-    again = folder.with_name("second")
-    assert says(restored, "backup", str(again))["unowned"] == []
-    assert says(restored, "backup", "verify", str(again), "--files-only")["damages"] == []
-    shutil.rmtree(again)
-    refused = run("restore", str(folder), environment=restored.environment)
-    assert refused.returncode == TopicMismatch.exit_code
-    assert "is not empty" in refused.stderr
+    # what was restored can be backed up again, and nothing is restored over it
+    settings = restored.settings
+    clients, admin = KafkaClients(settings, settings.bootstrap_servers), new_admin(settings, settings.bootstrap_servers)
+    again = BackingUp(settings, clients, admin, SystemClock(), Silent()).run(folder.with_name("second"))
+    assert all(cut.exact for cut in again.cuts)
+    assert damages(folder.with_name("second"), again, Silent()) == []
+    with pytest.raises(TopicMismatch, match="is not empty"):
+        Restoring(settings, clients, admin, SystemClock(), Silent()).run(folder, manifest)

@@ -2,17 +2,20 @@
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.schema_registry import own_schemas
 
 from everwatch.core.output_format import OutputFormat
 from everwatch.core.printable import HIDDEN
-from everwatch.encoding import avro_schemas, codec, table_records
+from everwatch.encoding import avro_schemas, codec, registered_schemas, table_records
 from everwatch.model import (
     NO_SIGNALS,
     NOTHING,
@@ -101,6 +104,14 @@ policies = st.builds(
     remind_every_ms=st.just(0) | st.integers(60_000, 30 * DAY_MS),
     maintenance=windows,
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registry() -> Iterator[None]:
+    """Confluent wire format can be written and read."""
+    registered_schemas.use(own_schemas())
+    yield
+    registered_schemas.use(None)
 
 
 def sorted_json(value: Any) -> str:

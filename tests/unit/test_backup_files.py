@@ -26,7 +26,7 @@ from everwatch.backup.manifest import (
     decode_manifest,
     encode_manifest,
 )
-from everwatch.backup.newest import name_of_backup, newest_backup
+from everwatch.backup.newest import drop_older, name_of_backup, newest_backup
 from everwatch.backup.offset_translation import Translation
 from everwatch.backup.record_file import RecordWriters, StoredRecord, read_records
 from everwatch.backup.record_hash import LatestHash, RecordsHash
@@ -243,9 +243,13 @@ def test_hashes_know_neither_order_nor_offsets() -> None:
     assert latest((b"a", b"1")) != latest((b"a", b"2"))
     assert latest((b"ab", b"1")) != latest((b"a", b"b1"))
     every = RecordsHash()
-    every.add(b"a", b"1", NOW)
-    every.add(b"a", b"1", NOW)
-    assert every.result().number == 2
+    every.add(b"a", b"1", NOW, ())
+    every.add(b"a", b"1", NOW, (("reason", b"x"),))
+    others = RecordsHash()
+    others.add(b"a", b"1", NOW, (("reason", b"y"),))
+    others.add(b"a", b"1", NOW, ())
+    assert every.result().number == others.result().number == 2
+    assert every.result() != others.result()
 
 
 def noted(emitted_to: int, offset: int, topic_id: str = "id") -> Noted:
@@ -254,8 +258,10 @@ def noted(emitted_to: int, offset: int, topic_id: str = "id") -> Noted:
 
 def test_a_cut_lies_behind_what_was_read_and_what_the_database_has() -> None:
     reached = Reached(NOW, 10)
-    assert exact_cut(0, noted(NOW, 9), reached, "id") == Cut(0, NOW, 10, exact=True, noted_at=NOW + 5)
-    for too_early in (None, noted(NOW - 1, 9), noted(NOW, 8), noted(NOW, 9, "another"), Noted(NOW, None)):
+    # however far behind its worker is
+    assert exact_cut(0, noted(NOW - 60_000, 9), reached, "id") == Cut(0, NOW - 60_000, 10, exact=True, noted_at=NOW + 5)
+    too_old = noted(NOW, 9)._replace(noted_at=NOW - 1)
+    for too_early in (None, too_old, noted(NOW, 8), noted(NOW, 9, "another"), Noted(NOW, None)):
         assert exact_cut(0, too_early, reached, "id") is None
 
 
@@ -315,4 +321,10 @@ async def test_the_age_of_the_newest_backup_is_told(backup: Path, tmp_path: Path
     shutil.copytree(backup, folder / name_of_backup(NOW + 80_000_000))
     (folder / name_of_backup(NOW + 80_000_000) / MANIFEST).write_text("{}")
     assert newest_backup(folder) == NOW + 1_000
+    shutil.copytree(backup, folder / name_of_backup(NOW - 1_000))
+    (folder / "by hand").mkdir()
+    # what is no finished backup of this folder's is not touched
+    left = {path.name for path in folder.iterdir()} - {name_of_backup(NOW - 1_000)}
+    assert [path.name for path in drop_older(folder, 2)] == [name_of_backup(NOW - 1_000)]
+    assert {path.name for path in folder.iterdir()} == left
     assert list(check_backup(System(Settings(data_dir=tmp_path), "", clock))) == []

@@ -86,7 +86,7 @@ def test_a_network_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         ("PARTITIONS", "0", "Expected int >= 1"),
         ("SWEEP_MS", "150", "Expected int that's a multiple of 100"),
         ("SESSION_TIMEOUT_MS", "1000", "Expected int >= 6000"),
-        ("OUTPUT_FORMAT", "xml", "Expected one of avro, json"),
+        ("OUTPUT_FORMAT", "xml", "Expected one of avro, json, confluent"),
         ("COMPRESSION", "rar", "Expected str matching regex '^(none|gzip|snappy|lz4|zstd)$'"),
     ],
 )

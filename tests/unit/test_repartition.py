@@ -23,7 +23,7 @@ from everwatch.notifier.tables import alert_events, incidents
 from everwatch.repartition.database_partitions import move_notifier
 from everwatch.repartition.placing import Partitioner, Places, partition_of_user, place_by
 from everwatch.repartition.table_sync import TableSync
-from everwatch.repartition.tail_copy import INPUTS, OUTPUTS, UnreadRecords, TailCopy
+from everwatch.repartition.tail_copy import INPUTS, OUTPUTS, TailCopy, UnreadRecords
 from everwatch.rules.changelog_marks import Held, Mark, TableVerdict, decode_mark, judge
 from everwatch.rules.generations import Generation, closed_mark, next_prefix, reason_closed, successor_of
 from everwatch.store.database import open_for_writing
@@ -170,6 +170,8 @@ def test_the_table_is_followed_and_the_copy_is_equal(old: FakeTopics, new: FakeT
     change(old, USERS[2], b"changed")
     assert sync.step() == 5
     assert sync.step() == 0
+    # only the latest of them is written
+    assert sync.written == 2 * len(USERS) + 2
     assert sync.prove().number == 2 * len(USERS) - 1
     assert new.latest() == old.latest()
     for number in range(NEW):
@@ -194,6 +196,21 @@ def test_a_deletion_that_the_sink_has_not_seen_is_on_the_new_topic(old: FakeTopi
     sync.step()
     written = [r for number in range(NEW) for r in new.records[NAME, number] if r.key == b"gone\0site"]
     assert [record.value for record in written] == [None]
+
+
+def test_readers_go_on_with_what_they_have_not_read_in_its_order(old: FakeTopics, new: FakeTopics) -> None:
+    sync = sync_of(old, new)
+    sync.step()
+    number = partition_of_user(Partitioner.MURMUR2, USERS[0], OLD)
+    read = len(old.records[NAME, number])
+    for value in (b"1", None, b"2"):
+        change(old, USERS[0], value)
+    sync.step()
+    begins = {n: len(old.records[NAME, n]) for n in range(OLD)} | {number: read}
+    ends = sync.repeat(begins)
+    behind = {n: [r.value for r in new.records[NAME, n][ends[n] :]] for n in range(NEW)}
+    assert {n: values for n, values in behind.items() if values} == {PLACE(USERS[0]): [b"1", None, b"2"]}
+    sync.prove()
 
 
 def test_a_copy_that_differs_is_no_copy(old: FakeTopics, new: FakeTopics) -> None:

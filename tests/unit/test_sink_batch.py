@@ -1,11 +1,15 @@
 """What the sink makes of records, without Kafka and without a database."""
 
+from collections.abc import Iterator
+
 import msgspec
 import pytest
+from support.schema_registry import own_schemas
 
 from everwatch.core.bounds import BROKER_AHEAD_MS
 from everwatch.core.config import Settings
 from everwatch.core.output_format import OutputFormat
+from everwatch.encoding import registered_schemas
 from everwatch.encoding.codec import commands_key, encode_entry, encode_result, encode_transition, table_key
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.topics import Topics
@@ -18,6 +22,14 @@ RESULT = Result("anna", "shop", 60_000, "http", 1, Status.FAILURE, "timed out", 
 TRANSITION = Transition("anna", "shop", 60_000, State.UP, State.DOWN, "timed out", 1)
 USER = User("anna", "pro", {"age": 30}, ("shop",), 1, 2)
 MONITOR = Monitor("anna", MonitorSpec("shop", "http", "{}", Every(60_000)), Origin.SIGNUP, 1, 5)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registry() -> Iterator[None]:
+    """Confluent wire format can be written and read."""
+    registered_schemas.use(own_schemas())
+    yield
+    registered_schemas.use(None)
 
 
 def record(

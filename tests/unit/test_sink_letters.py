@@ -1,5 +1,6 @@
 """Dead letters and replies as the sink takes them: no letter is refused, and no secret is stored."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -7,13 +8,14 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.schema_registry import own_schemas
 
 from everwatch.core.bounds import BROKER_AHEAD_MS, LATEST_MS
 from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import InvalidInput
 from everwatch.core.output_format import OutputFormat
-from everwatch.encoding import avro_schemas
+from everwatch.encoding import avro_schemas, registered_schemas
 from everwatch.encoding.codec import encode_audit_entry, encode_reply, table_key
 from everwatch.kafka.consumed_record import Headers, Record
 from everwatch.kafka.dead_letter_writer import DeadLetters
@@ -37,6 +39,14 @@ HEADERS = {
     "refused_by": "worker",
 }
 MONITOR = {"kind": "http", "config": {"url": "ftp://x", "bearer": "sesame"}}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registry() -> Iterator[None]:
+    """Confluent wire format can be written and read."""
+    registered_schemas.use(own_schemas())
+    yield
+    registered_schemas.use(None)
 
 
 def record(value: bytes | None, key: bytes | None = b"anna", timestamp: int = AT + 5, **headers: str) -> Record:

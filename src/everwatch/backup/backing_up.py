@@ -40,6 +40,8 @@ from everwatch.store.database import shown_url
 CHANGELOG = "monitors_changelog"
 LATEST = COMPACTED
 NOTED_WITHIN_S = 20.0
+# between the clocks of this machine and of a worker's
+CLOCKS_DIFFER_MS = 1_000
 _LOOK_S = 0.2
 # progress is in the manifest: what a restore writes is not what was there
 LEFT_OUT = frozenset({"progress"})
@@ -70,10 +72,10 @@ class BackingUp:
 
         Raises TopicMismatch, StoreError, BrokerUnavailable, AccessError; EverwatchError when the disk does not take it.
         """
-        self._stages.begin("looking at the topics")
-        if wrong := problems_of(check_topics(self._admin, self._settings), self._settings):
-            raise TopicMismatch(" ".join(wrong))
         with new_backup(folder) as backup:
+            self._stages.begin("looking at the topics")
+            if wrong := problems_of(check_topics(self._admin, self._settings), self._settings):
+                raise TopicMismatch(" ".join(wrong))
             manifest = self._fill(backup)
             backup.finish(manifest)
         return manifest
@@ -125,7 +127,8 @@ class BackingUp:
 
     def _copy_changelog(self, folder: Path, sink: Mapping[int, int]) -> tuple[list[Cut], _Copied]:
         """Copy the table's changelog up to the cuts, and choose these."""
-        not_before = self._clock.now_ms()
+        # a note that is younger than the copy of the database tells of all that was emitted by then
+        not_before = self._clock.now_ms() + CLOCKS_DIFFER_MS
         held = self._source.bounds(CHANGELOG)
         self._stages.begin("reading the table of monitors", sum(map(len, held.values())))
         with RecordWriters() as writers:
@@ -204,7 +207,7 @@ def hash_file(folder: Path, file: str, name: str, stages: Stages) -> Hashed:
     every = RecordsHash()
     for records in read_records(folder, file):
         for record in records:
-            every.add(record.key, record.value, record.timestamp_ms)
+            every.add(record.key, record.value, record.timestamp_ms, record.headers)
         stages.advance(len(records))
     return every.result()
 

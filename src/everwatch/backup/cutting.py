@@ -21,9 +21,9 @@ Keep = Callable[[Record], bool]
 
 
 class Reached(NamedTuple):
-    """What a cut must not lie before: an instant (ms), and the next offset of the changelog."""
+    """What a cut must not lie before: when it is noted (ms), and the next offset of the changelog."""
 
-    instant: int
+    noted_at: int
     changelog: int
 
 
@@ -32,7 +32,7 @@ def exact_cut(number: int, noted: Noted | None, reached: Reached, topic_id: str)
     owner = noted.owner if noted is not None else None
     if noted is None or owner is None or owner.topic_id != topic_id:
         return None
-    if noted.emitted_to < reached.instant or owner.offset + 1 < reached.changelog:
+    if noted.noted_at < reached.noted_at or owner.offset + 1 < reached.changelog:
         return None
     return Cut(number, noted.emitted_to, owner.offset + 1, exact=True, noted_at=noted.noted_at)
 

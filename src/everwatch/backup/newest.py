@@ -1,6 +1,7 @@
 """The newest backup of a folder: its name says when it was begun, its manifest when it was finished."""
 
 import re
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,16 +18,30 @@ def name_of_backup(now: int) -> str:
     return datetime.fromtimestamp(now / 1000, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
+def drop_older(folder: Path, keep: int) -> list[Path]:
+    """Delete all but the newest ``keep`` finished backups in ``folder``; gives those that went. Raises OSError."""
+    finished = [path for path in _by_age(folder) if (path / MANIFEST).is_file()]
+    for path in finished[keep:]:
+        # without its manifest it is no backup any more, should this be interrupted
+        (path / MANIFEST).unlink()
+        shutil.rmtree(path)
+    return finished[keep:]
+
+
 def newest_backup(folder: Path) -> int | None:
     """Return when the newest backup in ``folder`` was finished, ms; None without one whose manifest is whole.
 
     Raises OSError where the folder cannot be read.
     """
     # by name, the newest first: only as many manifests are read as it takes
-    for each in sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True):
+    for each in _by_age(folder):
         if (each / MANIFEST).is_file():
             try:
                 return read_manifest(each).finished_at
             except (Damaged, SettingsError):
                 continue
     return None
+
+
+def _by_age(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)

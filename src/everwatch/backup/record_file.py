@@ -18,6 +18,7 @@ import msgspec
 from everwatch.backup.damage import Damaged
 from everwatch.backup.manifest import FileCopy
 from everwatch.core.errors import EverwatchError
+from everwatch.kafka.consumed_record import Headers
 
 HEAD = b"EWRECS1\n"
 _LENGTHS = struct.Struct(">II")
@@ -25,8 +26,6 @@ _BLOCK_BYTES = 1024 * 1024
 # one record has a few MiB at most
 LARGEST_BLOCK_BYTES = 64 * 1024 * 1024
 _LEVEL = 3
-
-Headers = tuple[tuple[str, bytes | None], ...]
 
 
 class StoredRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import NamedTuple
 
+from everwatch.kafka.consumed_record import Headers
+
 _BYTES = 16
 _MODULUS = 1 << (8 * _BYTES)
 _LENGTH = struct.Struct(">q")
@@ -43,16 +45,16 @@ class LatestHash:
 
 
 class RecordsHash:
-    """Hash of all records with their timestamps."""
+    """Hash of all records with their timestamps and headers."""
 
     def __init__(self) -> None:
         self._count = 0
         self._sum = 0
 
-    def add(self, key: bytes | None, value: bytes | None, timestamp_ms: int) -> None:
+    def add(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Headers) -> None:
         """Take a record."""
         self._count += 1
-        self._sum += _digest(key, value, _LENGTH.pack(timestamp_ms))
+        self._sum += _digest(key, value, _LENGTH.pack(timestamp_ms) + (repr(headers).encode() if headers else b""))
 
     def result(self) -> Hashed:
         """Return the hash of all that was added."""

@@ -257,7 +257,7 @@ class Restoring:
                 if name in LATEST:
                     latest.add(record.key, record.value)
                 else:
-                    every.add(record.key, record.value, record.timestamp_ms)
+                    every.add(record.key, record.value, record.timestamp_ms, record.headers)
             newest = records[-1] if records else newest
             self._stages.advance(len(records))
         return (latest if name in LATEST else every).result(), newest

@@ -212,7 +212,7 @@ app = typer.Typer(
     " `EVERWATCH_…`; see docs/operations.md.",
     epilog="Exit status: 0 all well, 1 a check failed, 2 wrong usage or setting, 3 no broker, 4 topics do not fit,"
     " 5 embedded Kafka, 6 database, 7 folder in use, 8 TLS, 9 authentication, 10 an ACL, 11 lost or closed changelog,"
-    " 130 interrupted.",
+    " 12 schema registry, 130 interrupted.",
 )
 for listed in COMMANDS:
     list_command(app, listed)

@@ -183,6 +183,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str, Meta(pattern="^(none|gzip|snappy|lz4|zstd)$", description="Compression of what is produced.")
     ] = "lz4"
     output_format: Annotated[OutputFormat, Meta(description="Encoding of results and transitions.")] = OutputFormat.AVRO
+    schema_registry_url: Annotated[
+        str,
+        Meta(
+            max_length=2_000,
+            pattern=r"^(https?://[^@/]+(/[^@]*)?)?$",
+            description="Address of a schema registry that speaks Confluent's API, several comma-separated: inputs and"
+            " outputs may be in Confluent wire format; empty: none.",
+        ),
+    ] = ""
+    schema_registry_user: Annotated[str, Meta(description="User name for the schema registry (basic auth).")] = ""
+    schema_registry_password: Annotated[Secret, Meta(description="Password for the schema registry.")] = Secret("")
+    schema_registry_ca_file: Annotated[
+        Path | None, Meta(description="PEM file of the CA that signed the schema registry's certificate.")
+    ] = None
+    schema_registry_certificate_file: Annotated[
+        Path | None, Meta(description="PEM file of the client's certificate for the schema registry.")
+    ] = None
+    schema_registry_key_file: Annotated[
+        Path | None, Meta(description="PEM file of the client's private key for the schema registry.")
+    ] = None
     session_timeout_ms: Annotated[
         int, Meta(ge=6_000, le=300_000, description="Consumer-group session timeout; then partitions are reassigned.")
     ] = 8_000
@@ -495,6 +515,10 @@ def _contradictions(settings: Settings) -> list[str]:
         wrong.append(f"security_protocol {protocol} needs sasl_username and sasl_password")
     if settings.ssl_certificate_file and not settings.ssl_key_file:
         wrong.append("ssl_certificate_file needs ssl_key_file")
+    if settings.schema_registry_certificate_file and not settings.schema_registry_key_file:
+        wrong.append("schema_registry_certificate_file needs schema_registry_key_file")
+    if settings.output_format is OutputFormat.CONFLUENT and not settings.schema_registry_url:
+        wrong.append("output_format confluent needs schema_registry_url")
     try:
         keys_of(settings.secrets_key.get_secret_value())
     except ValueError as error:

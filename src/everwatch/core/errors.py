@@ -93,6 +93,12 @@ class RecordsUnreadable(BrokerUnavailable):
         self.offsets = dict(offsets)
 
 
+class RegistryUnavailable(Transient):
+    """The schema registry does not answer, or refuses what is asked of it."""
+
+    exit_code = 12
+
+
 class RecordRefused(EverwatchError):
     """Kafka will never take a record: it is too large for its topic, or malformed."""
 

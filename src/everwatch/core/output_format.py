@@ -8,3 +8,4 @@ class OutputFormat(StrEnum):
 
     AVRO = "avro"
     JSON = "json"
+    CONFLUENT = "confluent"

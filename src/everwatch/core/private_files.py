@@ -14,7 +14,14 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 _OTHERS = 0o077
 # what Everwatch itself keeps in a data folder
 _FOLDERS = ("kafka", "workers", "logs", "imports", "demo", "demo-certificates")
-_FILES = ("everwatch.db", "everwatch.db-wal", "everwatch.db-shm", "everwatch.db-sink", "demo-ports")
+_FILES = (
+    "everwatch.db",
+    "everwatch.db-wal",
+    "everwatch.db-shm",
+    "everwatch.db-sink",
+    "demo-ports",
+    "schema-registry.json",
+)
 # "lost+found" is the file system's own, in the root of a volume
 _KNOWN = frozenset({*_FOLDERS, *_FILES, "lost+found"})
 _DATABASE_ENDINGS = ("", "-wal", "-shm")

@@ -21,6 +21,8 @@ HEADER_LENGTH = 10
 NAMES = ("signup", "command", "signal", "tick", "result", "transition", "monitor", "user", "reply", "audit")
 
 AvroSchema = dict[str, Any]
+# of a registry, by fingerprint: records of other writers' schemas, resolved to ours by their fields' names
+_foreign: dict[bytes, AvroSchema] = {}
 
 
 def schema_folder() -> Traversable:
@@ -52,7 +54,7 @@ def encode(name: str, record: dict[str, Any]) -> bytes:
 def decode(name: str, data: bytes) -> dict[str, Any]:
     """The record in ``data``, resolved to the current schema. Raises InvalidInput."""
     known = _writers(name)
-    writer = known.get(data[2:HEADER_LENGTH])
+    writer = known.get(data[2:HEADER_LENGTH]) or _foreign.get(data[2:HEADER_LENGTH])
     if writer is None:
         raise InvalidInput(
             f"unknown Avro schema fingerprint {data[2:HEADER_LENGTH].hex()}: expected a version of the {name} schema"
@@ -75,6 +77,17 @@ def _writers(name: str) -> dict[bytes, AvroSchema]:
     old = [entry for entry in history.iterdir() if entry.name.startswith(f"{name}.")] if history.is_dir() else []
     schemas = [load(name), *(_parse(entry.read_bytes()) for entry in old)]
     return {_fingerprint(schema): schema for schema in schemas}
+
+
+def add_writer(schema: bytes) -> bytes:
+    """Read records of one more schema; gives the header that they have in single-object encoding.
+
+    Raises whatever is wrong with the schema.
+    """
+    parsed = _parse(schema)
+    fingerprint = _fingerprint(parsed)
+    _foreign[fingerprint] = parsed
+    return MAGIC + fingerprint
 
 
 def forget() -> None:

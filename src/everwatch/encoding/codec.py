@@ -1,4 +1,4 @@
-"""Bytes <-> model. What comes in is JSON or Avro single-object encoding; what goes out is either, by setting.
+"""Bytes <-> model. What comes in is JSON, Avro single-object encoding or Confluent wire format; what goes out, too.
 
 All in one file: it is the list of what there is on topics, a short function each way.
 """
@@ -14,7 +14,14 @@ import orjson
 from everwatch.core.bounds import LATEST_MS, LONGEST_KEY_BYTES
 from everwatch.core.errors import InvalidInput, UndecodableEntry
 from everwatch.core.output_format import OutputFormat
-from everwatch.encoding import avro_schemas, input_conversion, input_models, result_decoder, table_records
+from everwatch.encoding import (
+    avro_schemas,
+    input_conversion,
+    input_models,
+    registered_schemas,
+    result_decoder,
+    table_records,
+)
 from everwatch.model import (
     NOTHING,
     Align,
@@ -44,6 +51,7 @@ _BOOKKEEPING = b"\x01"
 # what is made of an input (table entries) must fit into a record too
 LARGEST_INPUT_BYTES = 512 * 1024
 LARGEST_RESULT_BYTES = 256 * 1024
+_CONFLUENT = registered_schemas.MAGIC[0]
 
 Input = TypeVar("Input", bound=msgspec.Struct)
 Output = TypeVar("Output", Result, Transition, Reply, AuditEntry)
@@ -109,8 +117,8 @@ def _decode_input(
         record = avro_schemas.decode(name, data)
         prepare(record)
         return input_models.parse_object(record, type_)
-    if data[:1] == b"\x00":
-        raise InvalidInput("the record is in Confluent wire format, but no schema registry is configured")
+    if data[:1] == registered_schemas.MAGIC:
+        return _decode_input(registered_schemas.plain(data), name, type_, prepare)
     if data.lstrip()[:1] != b"{":
         raise InvalidInput(
             f"neither JSON (starts with '{{') nor Avro single-object encoding (starts with C3 01): it starts with"
@@ -183,6 +191,8 @@ def decode_result(data: bytes | None) -> Result:
     """A result, in whichever encoding it was written. Raises InvalidInput."""
     if data and len(data) > LARGEST_RESULT_BYTES:
         raise InvalidInput(f"the record has {len(data)} bytes; a result may have at most {LARGEST_RESULT_BYTES}")
+    if data and data[0] == _CONFLUENT:
+        data = registered_schemas.plain(data)
     result = _newest_result(data) or _decode_output("result", data, Result)
     if result.timings and not all(map(isfinite, result.timings.values())):
         raise InvalidInput("not finite numbers", "$.timings")
@@ -238,12 +248,15 @@ def decode_audit_entry(data: bytes | None) -> AuditEntry:
 def _encode_output(name: str, record: Result | Transition | Reply | AuditEntry, output_format: OutputFormat) -> bytes:
     if output_format is OutputFormat.JSON:
         return msgspec.json.encode(record)
-    return avro_schemas.encode(name, msgspec.structs.asdict(record))
+    data = avro_schemas.encode(name, msgspec.structs.asdict(record))
+    return registered_schemas.wrapped(name, data) if output_format is OutputFormat.CONFLUENT else data
 
 
 def _decode_output(name: str, data: bytes | None, type_: type[Output]) -> Output:
     if not data:
         raise InvalidInput(f"the record is empty: expected a {name}")
+    if data[0] == _CONFLUENT:
+        data = registered_schemas.plain(data)
     try:
         if data.startswith(avro_schemas.MAGIC):
             return msgspec.convert(avro_schemas.decode(name, data), type=type_)

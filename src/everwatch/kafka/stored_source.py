@@ -10,9 +10,11 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import AccessError
+from everwatch.encoding import registered_schemas
 from everwatch.kafka.access_errors import refused
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.schema_gate import SchemaGate
 from everwatch.kafka.topics import Topics
 from everwatch.kafka.unreadable_batches import PROBING, Sieve, Unreadable
 from everwatch.observability.metrics import ASSIGNED, REBALANCES
@@ -69,6 +71,7 @@ class Source:
             }
         )
         self._sieve = Sieve(self._consumer, lambda: self._new_consumer(**PROBING), clock)
+        self._gate = SchemaGate(self._consumer, registered_schemas.current, clock)
         self._subscribed = list(topics)
         self._headed = Topics.of(settings).dead_letters
         self._consumer.subscribe(self._subscribed, on_assign=self._start_where_stored)
@@ -94,7 +97,8 @@ class Source:
             raise self._refusal
         if readable:
             self._complaints.clear()
-        return [self._record(message) for message in readable], unreadable, lost
+        records = self._gate.admit([self._record(message) for message in readable])
+        return records, [each for each in unreadable if self._gate.passes(each.topic, each.partition)], lost
 
     def _record(self, message: Message) -> Record:
         # of results, which are many, nobody needs the headers
@@ -148,6 +152,7 @@ class Source:
         for partition in assigned:
             partition.offset = stored.get(Partition(partition.topic, partition.partition), OFFSET_BEGINNING)
         consumer.assign(assigned)
+        self._gate.forget()
         self.is_member = True
         self.assigned = frozenset(Partition(each.topic, each.partition) for each in assigned)
         REBALANCES.labels("assigned").inc()

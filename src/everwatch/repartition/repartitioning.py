@@ -8,7 +8,8 @@
    step 8 neither can be run; an error or Ctrl-C opens the old one again, after a SIGKILL this is run again or undone;
 6. the rest of the table, and what no reader has consumed yet, is copied;
 7. both tables are compared by hashes;
-8. ``progress`` of the new generation says, in one transaction, how far ticks are emitted.
+8. ``progress`` of the new generation says, in one transaction, how far ticks are emitted;
+9. users and monitors get their new partitions in the database, where commands look them up.
 
 Nothing of the old generation is deleted.
 """
@@ -20,6 +21,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from everwatch.backup.manifest import ReaderOffsets
 from everwatch.backup.restoring import config_to_create
 from everwatch.backup.source_topics import SourceTopics
 from everwatch.backup.stages import Stages
@@ -32,13 +34,18 @@ from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumer_groups import executors_group, members_of
 from everwatch.kafka.topic_configs import topic_configs
 from everwatch.kafka.topics import Topics, check_topics, ensure_topics
-from everwatch.repartition.database_partitions import move_notifier, reader_offsets
+from everwatch.repartition.database_partitions import (
+    move_catalogue,
+    move_notifier,
+    note_table_offsets,
+    reader_offsets,
+)
 from everwatch.repartition.forwarding import note_forwarded
 from everwatch.repartition.generation_notes import GenerationNotes, GenerationState
 from everwatch.repartition.placing import Partitioner, place_by
 from everwatch.repartition.surveying import CHANGELOG, Survey
 from everwatch.repartition.table_sync import TableSync
-from everwatch.repartition.tail_copy import INPUTS, UnreadRecords, TailCopy, find_tail
+from everwatch.repartition.tail_copy import INPUTS, TailCopy, UnreadRecords, find_tail
 from everwatch.rules.generations import Generation, successor_of
 
 FURTHEST_APART_MS = 60_000
@@ -144,7 +151,13 @@ class Repartitioning:
             self._take_back(survey.partitioner)
             raise
         now_s = self._clock.monotonic_s()
+        self.move_catalogue(survey)
         return result._replace(seconds=now_s - began_s, stopped_s=now_s - stopped_s)
+
+    def move_catalogue(self, survey: Survey) -> None:
+        """Give users and monitors of the database their new partitions; also beside a sink. Raises StoreError."""
+        self._stages.begin("updating partitions in the database", survey.users)
+        move_catalogue(self._settings, place_by(survey.partitioner, self._new.partitions), self._stages)
 
     def running(self) -> list[str]:
         """Return the processes that are in a consumer group of the old generation. Raises BrokerUnavailable."""
@@ -181,6 +194,8 @@ class Repartitioning:
         while table.step():
             pass
         emitted_to = self._level()
+        offsets = reader_offsets(self._settings)
+        ends = table.repeat(_begins(offsets)) if offsets else {}
         entries = table.prove()
         # keys of these are no users; all of their readers read all partitions
         of_keys = place_by(Partitioner.MURMUR2, self._new.partitions)
@@ -188,11 +203,12 @@ class Repartitioning:
             other = TableSync(name, self._source, self._target, of_keys, writer, self._stages)
             other.step()
             other.prove()
-        tail = self.tail()
+        tail = find_tail(self._source, self._source.group_offsets() + offsets)
         copy = TailCopy(self._source, self._target, self._admin, place, self._new.partitions, writer, self._stages)
         records = copy.copy(tail)
-        ends = {name: {number: some.stop for number, some in tail.wanted[name].items()} for name in INPUTS}
-        note_forwarded(self._admin, self._settings, ends)
+        copied = {name: {number: some.stop for number, some in tail.wanted[name].items()} for name in INPUTS}
+        note_forwarded(self._admin, self._settings, copied)
+        note_table_offsets(self._settings, self._new, ends)
         move_notifier(self._settings, place)
         self._stages.begin("opening the new topics", None)
         self._new_notes.finish(emitted_to, table.last)
@@ -228,8 +244,15 @@ class Repartitioning:
             move_notifier(self._settings, place_by(partitioner, self._settings.partitions))
 
 
+def _begins(offsets: list[ReaderOffsets]) -> dict[int, int]:
+    """Return where the first of the readers stands in each partition of the table."""
+    of_readers = [each.offsets.get(CHANGELOG, {}) for each in offsets]
+    numbers = set[int]().union(*of_readers)
+    return {number: min(each.get(number, 0) for each in of_readers) for number in numbers}
+
+
 def undo(
-    settings: Settings, clients: Clients, admin: Admin, partitioner: Partitioner
+    settings: Settings, clients: Clients, admin: Admin, partitioner: Partitioner, stages: Stages
 ) -> tuple[Generation | None, list[int]]:
     """Open the old generation again, unless workers have run the new one; return that, and the partitions opened.
 
@@ -249,7 +272,9 @@ def undo(
         )
     # first the new one is closed: never can both be run
     new.claim()
-    move_notifier(settings, place_by(partitioner, settings.partitions))
+    place = place_by(partitioner, settings.partitions)
+    move_notifier(settings, place)
+    move_catalogue(settings, place, stages)
     return successor, notes.reopen()
 
 

@@ -1,10 +1,10 @@
 """A compacted topic of the old generation brought into the new one, by difference, while its writers go on.
 
-Each step reads what came since the last one, writes what the new topic lacks, and reads the new topic back. So a copy
-that was interrupted is gone on with, and what is compared at the end is what the broker has.
+Each step reads what came since the last one, writes the latest values that the new topic lacks, and reads that back.
+So a copy that was interrupted is gone on with, and what is compared at the end is what the broker has.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from everwatch.backup.record_hash import Hashed, LatestHash
 from everwatch.backup.source_topics import SourceTopics
@@ -56,26 +56,38 @@ class TableSync:
         total = sum(map(len, wanted.values()))
         if not total:
             return 0
-        self._stages.begin(f"copying {self._source.names[self._name]}", total)
-        topic = self._target.names[self._name]
-        # what the new topic holds is known from before this step
-        touched: set[bytes] = set()
+        self._stages.begin(f"copying {self._source.names[self._name]}", 2 * total)
+        newest: dict[bytes, tuple[int, int]] = {}
+        for record in self._read(wanted):
+            key = record.key or b""
+            newest[key] = record.partition, record.offset
+            self._wanted.add(key, record.value)
         read = 0
-        for records in self._source.read(self._name, wanted):
-            for record in records:
-                if self._takes(record, touched):
-                    key = record.key or b""
-                    self._writer.write(
-                        topic, self._place(key), record.key, record.value, record.timestamp_ms, record.headers
-                    )
-                    self.written += 1
-            read += len(records)
-            self._writer.check()
-            self._stages.advance(len(records))
+        for record in self._read(wanted):
+            read += 1
+            # an older entry would be read once more over a newer one by whoever has read both already
+            if newest.get(record.key or b"") == (record.partition, record.offset) and self._lacks(record):
+                self._write(record)
         self._source_ends = {number: some.stop for number, some in held.items()}
         self._writer.flush()
         self._read_back()
         return read
+
+    def repeat(self, begins: Mapping[int, int]) -> dict[int, int]:
+        """Write all records of the old topic from these offsets on once more, each of a key, in their order.
+
+        Return where they begin in each partition of the new topic: a reader that stood at the former goes on there.
+        For use after the last step. Raises as ``step`` does.
+        """
+        held = self._source.bounds(self._name)
+        ends = dict(self._target_ends)
+        wanted = {number: range(max(begins.get(number, 0), some.start), some.stop) for number, some in held.items()}
+        self._stages.begin(f"copying {self._source.names[self._name]} for its readers", sum(map(len, wanted.values())))
+        for record in self._read(wanted):
+            self._write(record)
+        self._writer.flush()
+        self._read_back()
+        return ends
 
     def prove(self) -> Hashed:
         """Return the hash of the latest entries, which both topics have. Raises EverwatchError if they differ."""
@@ -88,16 +100,23 @@ class TableSync:
             )
         return found
 
-    def _takes(self, record: Record, touched: set[bytes]) -> bool:
-        key, value = record.key or b"", record.value
-        self._wanted.add(key, value)
-        if key not in touched:
-            if value is not None and self._found.holds(key, value):
-                return False
-            if value is None and key in self._deleted and key not in self._found:
-                return False
-            touched.add(key)
-        return True
+    def _lacks(self, record: Record) -> bool:
+        """Tell whether the new topic has another latest value, or does not tell of a deletion yet."""
+        key = record.key or b""
+        if record.value is not None:
+            return not self._found.holds(key, record.value)
+        return key in self._found or key not in self._deleted
+
+    def _read(self, wanted: Mapping[int, range]) -> Iterator[Record]:
+        for records in self._source.read(self._name, wanted):
+            yield from records
+            self._writer.check()
+            self._stages.advance(len(records))
+
+    def _write(self, record: Record) -> None:
+        topic, number = self._target.names[self._name], self._place(record.key or b"")
+        self._writer.write(topic, number, record.key, record.value, record.timestamp_ms, record.headers)
+        self.written += 1
 
     def _read_back(self) -> None:
         held = self._target.bounds(self._name)

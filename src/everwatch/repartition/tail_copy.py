@@ -86,7 +86,7 @@ class TailCopy:
                 number = self._place(record.key) if record.key else record.partition % self._partitions
                 timestamp = max(record.timestamp_ms, 0)
                 self._writer.write(topic, number, record.key, record.value, timestamp, record.headers)
-                into.add(record.key, record.value, timestamp)
+                into.add(record.key, record.value, timestamp, record.headers)
             copied += len(records)
             self._writer.check()
             self._stages.advance(len(records))
@@ -117,7 +117,7 @@ class TailCopy:
         found = RecordsHash()
         for records in self._target.read(name, wanted):
             for record in records:
-                found.add(record.key, record.value, record.timestamp_ms)
+                found.add(record.key, record.value, record.timestamp_ms, record.headers)
         if found.result() != expected.result():
             raise EverwatchError(
                 f"Topic {self._target.names[name]} does not hold what was copied to it: {found.result().number} records"

@@ -12,7 +12,7 @@ from everwatch.backup.backing_up import BackingUp
 from everwatch.backup.damage import Damaged
 from everwatch.backup.folder import read_manifest
 from everwatch.backup.manifest import MANIFEST, Manifest
-from everwatch.backup.newest import name_of_backup
+from everwatch.backup.newest import drop_older, name_of_backup
 from everwatch.backup.verifying import damages, restore_into_scratch
 from everwatch.cli.support.embedded_broker import start_broker
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
@@ -20,7 +20,7 @@ from everwatch.cli.support.stage_progress import StageProgress
 from everwatch.cli.support.stop_signals import interrupt_by_sigterm
 from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
-from everwatch.core.errors import SettingsError
+from everwatch.core.errors import EverwatchError, SettingsError
 from everwatch.kafka.clients import KafkaClients, new_admin
 
 
@@ -83,6 +83,12 @@ def create(
             show_default=False,
         ),
     ] = None,
+    keep: Annotated[
+        int,
+        typer.Option(
+            "--keep", min=0, help="Then delete all but so many of the newest in EVERWATCH_BACKUP_DIR; 0: none."
+        ),
+    ] = 0,
     data_dir: DataDir = None,
     bootstrap_servers: Bootstrap = None,
     as_json: AsJson = False,
@@ -92,10 +98,12 @@ def create(
     The folder appears when all of it is on disk. It holds configs and, where EVERWATCH_SECRETS_KEY is not set, their
     secrets: keep it as private as the data folder. The key itself is not in it.
 
-    Examples: `everwatch backup /backups/monday` · `EVERWATCH_BACKUP_DIR=/backups everwatch backup --json | jq .bytes`
+    Examples: `everwatch backup /backups/monday` · `EVERWATCH_BACKUP_DIR=/backups everwatch backup --keep 7 --json`
     """
     settings = settings_of(data_dir, bootstrap_servers)
     clock = SystemClock()
+    if folder is not None and keep:
+        raise SettingsError("--keep is for backups in EVERWATCH_BACKUP_DIR: leave it, or the folder, away.")
     folder = folder or _next_folder(settings, clock.now_ms())
     interrupt_by_sigterm()
     bootstrap = broker_of(settings)
@@ -103,6 +111,8 @@ def create(
         clients, admin = KafkaClients(settings, bootstrap), new_admin(settings, bootstrap)
         manifest = BackingUp(settings, clients, admin, clock, stages).run(folder)
     report = _report(folder, manifest)
+    if keep:
+        _drop_older(folder.parent, keep)
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
         return
@@ -110,7 +120,7 @@ def create(
     typer.echo(f"{report.monitors_and_users:,} users and monitors, hash {report.monitors_hash}")
     typer.echo(f"{report.results:,} results in the database" if manifest.database else "no database: none is made yet")
     if report.unowned:
-        typer.echo(f"no worker owned partitions {report.unowned}: they are backed up as their topics were", err=True)
+        typer.echo(f"no worker noted partitions {report.unowned}: they are backed up as their topics were", err=True)
 
 
 @app.command()
@@ -159,6 +169,15 @@ def _next_folder(settings: Settings, now: int) -> Path:
     if settings.backup_dir is None:
         raise SettingsError("Name the folder of the backup, or set EVERWATCH_BACKUP_DIR.")
     return settings.backup_dir / name_of_backup(now)
+
+
+def _drop_older(folder: Path, keep: int) -> None:
+    try:
+        dropped = drop_older(folder, keep)
+    except OSError as error:
+        raise EverwatchError(f"Older backups in {folder} cannot be deleted: {error.strerror}.") from None
+    for each in dropped:
+        typer.echo(f"deleted: {each}", err=True)
 
 
 def _report(folder: Path, manifest: Manifest) -> BackupReport:

@@ -149,6 +149,7 @@ def _repartition(
         work = Repartitioning(settings, successor, place.clients, place.admin, place.clock, stages)
         found = place.survey(partitioner, stages)
         if work.is_done():
+            work.move_catalogue(found)
             _tell_done(RepartitionReport(*successor, True, found.users, partitioner=found.partitioner), as_json)
             return
         if dry_run:
@@ -187,7 +188,7 @@ def _undo(settings: Settings, partitioner: Partitioner | None, as_json: bool) ->
     place = _Place(settings)
     with StageProgress(is_quiet=as_json) as stages:
         found = place.survey(partitioner, stages)
-        successor, opened = undo_repartitioning(settings, place.clients, place.admin, found.partitioner)
+        successor, opened = undo_repartitioning(settings, place.clients, place.admin, found.partitioner, stages)
     if as_json:
         typer.echo(msgspec.json.encode(UndoReport(successor.prefix if successor else "", opened)).decode())
     elif successor is None:

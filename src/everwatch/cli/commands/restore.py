@@ -49,7 +49,15 @@ def restore(
     bootstrap = broker_of(settings)
     with StageProgress(is_quiet=as_json) as stages:
         clients, admin = KafkaClients(settings, bootstrap), new_admin(settings, bootstrap)
-        done = Restoring(settings, clients, admin, SystemClock(), stages).run(folder, manifest)
+        try:
+            done = Restoring(settings, clients, admin, SystemClock(), stages).run(folder, manifest)
+        except KeyboardInterrupt:
+            typer.echo(
+                "interrupted: what is restored so far is not whole, and no worker starts on it; delete the topics (and"
+                " a new PostgreSQL database) before you restore again",
+                err=True,
+            )
+            raise
     report = RestoredReport(
         str(folder),
         done.records,

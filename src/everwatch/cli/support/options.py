@@ -11,8 +11,10 @@ import typer
 from everwatch.cli.support import global_options
 from everwatch.cli.support.global_options import CommandReach
 from everwatch.cli.support.time_display import print_in_zone_of
+from everwatch.core.clock import SystemClock
 from everwatch.core.config import SecurityProtocol, Settings, load_settings
 from everwatch.core.errors import SettingsError
+from everwatch.core.output_format import OutputFormat
 from everwatch.core.private_files import make_private_data_folder
 from everwatch.kafka.clients import Clients, KafkaClients, new_admin
 from everwatch.kafka.embedded import remembered_address
@@ -77,6 +79,10 @@ def settings_of(data_dir: Path | None = None, bootstrap_servers: str | None = No
         raise not_by_api(f"'everwatch {name}'")
     set_up_logs(settings)
     print_in_zone_of(settings)
+    if settings.schema_registry_url:
+        from everwatch.kafka.schema_registry import use_registry  # importing fastavro takes a while
+
+        use_registry(settings, SystemClock())
     return settings
 
 
@@ -139,6 +145,10 @@ def ready_broker(settings: Settings, process: ProcessRole | None = None) -> str:
     bootstrap = broker_of(settings)
     admin = new_admin(settings, bootstrap)
     ensure_topics(admin, settings)
+    if process is not None and settings.output_format is OutputFormat.CONFLUENT:
+        from everwatch.kafka.schema_registry import write_by_registry
+
+        write_by_registry(settings)
     if process is not None and settings.security_protocol is not SecurityProtocol.PLAINTEXT:
         expect_rights(admin, rights_of(process, settings))
     return bootstrap

@@ -1,0 +1,58 @@
+"""What ``everwatch backup`` and ``restore`` say before they do anything."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from everwatch.backup.damage import Damaged
+from everwatch.cli.commands.backup import app
+from everwatch.cli.commands.restore import restore
+from everwatch.core.errors import SettingsError
+
+restoring = typer.Typer()
+restoring.command()(restore)
+
+
+@pytest.fixture(autouse=True)
+def nobody_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EVERWATCH_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("EVERWATCH_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+
+
+def test_a_folder_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EVERWATCH_BACKUP_DIR", raising=False)
+    said = CliRunner().invoke(app, [])
+    assert isinstance(said.exception, SettingsError)
+    assert "EVERWATCH_BACKUP_DIR" in str(said.exception)
+
+
+@pytest.mark.parametrize("words", [["DIR"], ["create", "DIR"], ["--json", "DIR"]])
+def test_backup_of_a_folder_needs_no_further_word(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "monday").mkdir()
+    (tmp_path / "monday" / "file").touch()
+    said = CliRunner().invoke(app, [str(tmp_path / "monday") if word == "DIR" else word for word in words])
+    # said before a broker is looked for
+    assert isinstance(said.exception, SettingsError), said.output
+    assert "is there already" in str(said.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["monday"]
+
+
+def test_help_has_examples() -> None:
+    for arguments in (["--help"], ["create", "--help"], ["verify", "--help"]):
+        said = CliRunner().invoke(app, arguments)
+        assert said.exit_code == 0
+        assert "/backups/monday" in said.output
+
+
+def test_what_is_no_backup_is_told(tmp_path: Path) -> None:
+    said = CliRunner().invoke(restoring, [str(tmp_path / "nothing")])
+    assert isinstance(said.exception, SettingsError)
+    assert "There is no folder" in str(said.exception)
+    (tmp_path / "empty").mkdir()
+    said = CliRunner().invoke(restoring, [str(tmp_path / "empty")])
+    assert isinstance(said.exception, Damaged)
+    assert str(said.exception).startswith("manifest.json: it is missing")
+    said = CliRunner().invoke(app, ["verify", str(tmp_path / "empty"), "--json"])
+    assert (said.exit_code, '"damages":["manifest.json: it is missing' in said.stdout) == (1, True)
