@@ -1,8 +1,11 @@
 """Another partition count for a running installation: nothing is missed, and nothing counts twice."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import orjson
 import pytest
@@ -104,6 +107,10 @@ def test_monitors_go_on_under_another_partition_count(source: Pipeline, successo
     assert (report["prefix"], report["partitions"], report["switched"]) == (prefix, NEW, True)
     assert (report["users"], report["partitioner"], report["records"]["commands"]) == (len(USERS) + 1, "crc32", 1)
     assert told(*COMMAND, pipeline=source)["switched"]  # once more changes nothing
+
+    with closing(sqlite3.connect(source.settings.data_dir / "everwatch.db")) as database:
+        placed = database.execute("SELECT user_id, partition FROM users").fetchall()
+    assert {user: crc32(user.encode()) % NEW for user, _ in placed} == dict(placed)
 
     successor.ensure("worker", "executor", "sink")
     successor.wait_until_ready()
