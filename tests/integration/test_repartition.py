@@ -35,13 +35,15 @@ def source(new_pipeline: NewPipeline, target: Target) -> Pipeline:
     made.wait_until_ready()
     for user in USERS:
         made.sign_up(user, every("site", "http", url=target.url("/ok")), every("inline", "noop"))
-    made.command("pause", USERS[0], "inline")
-    made.command("delete", USERS[1], "inline")
     made.sign_up("gone", every("inline", "noop"))
-    made.command("deregister", "gone")
-    made.wait_for_states(USERS[0], site="up", inline="paused")
+    # commands for users that are not there yet are refused
     for user in USERS:
         made.wait_for_results(user, "site", 1)
+    made.wait_for_results("gone", "inline", 1)
+    made.command("pause", USERS[0], "inline")
+    made.command("delete", USERS[1], "inline")
+    made.command("deregister", "gone")
+    made.wait_for_states(USERS[0], site="up", inline="paused")
     return made
 
 
