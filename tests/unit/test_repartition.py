@@ -13,10 +13,14 @@ from everwatch.backup.source_topics import SourceTopics
 from everwatch.backup.stages import Silent
 from everwatch.backup.topic_writer import TopicWriter
 from everwatch.cli.main import app
+from everwatch.core.clock import SettableClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import EverwatchError, TopicMismatch
+from everwatch.diagnosis import System
+from everwatch.diagnosis.checks.changelog import check_changelog
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.consumed_record import Headers, Record
+from everwatch.kafka.progress import Noted
 from everwatch.kafka.topics import Topics
 from everwatch.notifier.storage import SCHEMA, database_url_of, open_storage
 from everwatch.notifier.tables import alert_events, incidents
@@ -123,6 +127,14 @@ def test_other_owners_have_not_closed_anything() -> None:
     for mark in (None, Mark("topic", 3, 1, "worker-1"), Mark("topic", 3, 1, "closed-by-repartition:x")):
         assert successor_of(mark) is None
         assert reason_closed(mark) == ""
+
+
+def test_doctor_names_the_settings_of_the_generation_that_is_run() -> None:
+    system = System(Settings(), "127.0.0.1:1", SettableClock(0), pause=lambda _: None)
+    vars(system)["noted"] = {0: Noted(1, closed_mark("topic", Generation("g2.", 6)))}
+    [finding] = check_changelog(system)
+    assert not finding.ok
+    assert "EVERWATCH_TOPIC_PREFIX=g2. and EVERWATCH_PARTITIONS=6" in finding.remedy
 
 
 # --- users ----------------------------------------------------------------------------------------------------------
