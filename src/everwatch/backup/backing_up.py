@@ -23,14 +23,14 @@ from everwatch.backup.folder import NewBackup, new_backup
 from everwatch.backup.manifest import FORMAT, Cut, FileCopy, Manifest, PartitionCopy, ReaderOffsets, TopicCopy
 from everwatch.backup.record_file import RecordWriters, read_records
 from everwatch.backup.record_hash import Hashed, LatestHash, RecordsHash
-from everwatch.backup.source_topics import COMPACTED, WHOLE, SourceTopics
+from everwatch.backup.source_topics import COMPACTED, WHOLE, SourceTopics, patiently
 from everwatch.backup.stages import Stages
 from everwatch.core.clock import Clock
 from everwatch.core.config import Secret, Settings
 from everwatch.core.errors import TopicMismatch
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients
-from everwatch.kafka.consumer_groups import members_of
+from everwatch.kafka.consumer_groups import Member, members_of
 from everwatch.kafka.progress import read_progress
 from everwatch.kafka.to_end import BULK
 from everwatch.kafka.topic_configs import rights_on, topic_configs
@@ -152,7 +152,7 @@ class BackingUp:
         """Wait until each partition's owner has noted an instant behind what is reached; without an owner, take all."""
         self._stages.begin("waiting for the workers' progress", len(reached))
         # none: whoever wrote last has stopped, and noted all that it emitted
-        patience_s = NOTED_WITHIN_S if any(members_of(self._admin, [self._settings.application]).values()) else 0
+        patience_s = NOTED_WITHIN_S if self._workers() else 0
         deadline_s = self._clock.monotonic_s() + patience_s
         changelog_id = topic_id(self._admin, self._topics.monitors_changelog)
         found: dict[int, Cut] = {}
@@ -175,6 +175,10 @@ class BackingUp:
                 break
             pause.wait(_LOOK_S)
         return [found[number] for number in sorted(found)]
+
+    def _workers(self) -> list[Member]:
+        group = self._settings.application
+        return patiently(lambda: members_of(self._admin, [group]), self._clock)[group]
 
     def _copy_topic(self, folder: Path, name: str, wanted: Mapping[int, range], cuts: Mapping[int, Cut]) -> _Copied:
         self._stages.begin(f"reading {self._source.names[name]}", sum(map(len, wanted.values())))

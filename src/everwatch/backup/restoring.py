@@ -13,6 +13,7 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from everwatch.backup.manifest import Cut, Manifest, PartitionCopy, ReaderOffset
 from everwatch.backup.offset_translation import Translation
 from everwatch.backup.record_file import read_records
 from everwatch.backup.record_hash import Hashed, LatestHash, RecordsHash
-from everwatch.backup.source_topics import SourceTopics
+from everwatch.backup.source_topics import SourceTopics, patiently
 from everwatch.backup.stages import Stages
 from everwatch.backup.topic_writer import TopicWriter
 from everwatch.core.clock import Clock
@@ -126,7 +127,7 @@ class Restoring:
                     f"Topic {state.name} is not empty, and a restore adds to none: set another EVERWATCH_TOPIC_PREFIX,"
                     " or delete the topics if nothing on them is needed (also after a restore that was interrupted)."
                 )
-        for group, members in members_of(self._admin, self._groups()).items():
+        for group, members in patiently(lambda: members_of(self._admin, self._groups()), self._clock).items():
             if members:
                 raise EverwatchError(
                     f"A process is running: consumer group {group} has a member ({members[0].client_id}). Stop all"
@@ -134,7 +135,7 @@ class Restoring:
                 )
         if manifest.database is not None:
             check_fresh(self._settings.database_url)
-        self._forget_groups()
+        patiently(self._forget_groups, self._clock)
 
     def _groups(self) -> list[str]:
         application = self._settings.application
@@ -207,13 +208,14 @@ class Restoring:
         for group, places in by_group.items():
             if not places:
                 continue
-            asked = self._admin.alter_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group, places)], request_timeout=30
-            )
-            try:
-                asked[group].result(31)
-            except KafkaException as error:
-                raise _group_error(group, error.args[0]) from None
+            patiently(partial(self._commit_group, group, places), self._clock)
+
+    def _commit_group(self, group: str, places: list[TopicPartition]) -> None:
+        wanted = ConsumerGroupTopicPartitions(group, places)
+        try:
+            self._admin.alter_consumer_group_offsets([wanted], request_timeout=30)[group].result(31)
+        except KafkaException as error:
+            raise _group_error(group, error.args[0]) from None
 
     def _group_of(self, reader: str, topic: str) -> str:
         application = self._settings.application

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from threading import Event
+from typing import TypeVar
 
 from confluent_kafka import Consumer
 
@@ -28,10 +29,26 @@ COMPACTED = frozenset({"monitors_changelog", "access", "jobs"})
 # written by Everwatch alone: what cannot be read of them fails a backup
 _OWN = frozenset(WHOLE)
 
-LEADERS_WITHIN_S = 30.0
-_LOOK_S = 0.2
-
 Keep = Callable[[Record], bool]
+Value = TypeVar("Value")
+PATIENCE_S = 60.0
+PAUSE_S = 0.5
+
+
+def patiently(call: Callable[[], Value], clock: Clock) -> Value:
+    """Call again while no broker answers: a cluster that is new takes a while to have leaders and group coordinators.
+
+    Raises BrokerUnavailable after ``PATIENCE_S``.
+    """
+    deadline_s = clock.monotonic_s() + PATIENCE_S
+    pause = Event()
+    while True:
+        try:
+            return call()
+        except BrokerUnavailable:
+            if clock.monotonic_s() >= deadline_s:
+                raise
+        pause.wait(PAUSE_S)
 
 
 class SourceTopics:
@@ -54,18 +71,18 @@ class SourceTopics:
     def bounds(self, name: str) -> dict[int, range]:
         """Return the offsets that each partition holds now, without transactions under way.
 
-        Raises BrokerUnavailable, also where a partition has no leader, as one that was just made may have none yet.
+        Waits for partitions that have no leader yet, as those of a topic that was just made. Raises BrokerUnavailable.
         """
-        positions = [(self.names[name], number) for number in range(self._settings.partitions)]
-        deadline_s, pause = self._clock.monotonic_s() + LEADERS_WITHIN_S, Event()
-        while True:
-            found = bounds_of(self._admin, positions)
-            missing = [number for topic, number in positions if (topic, number) not in found]
-            if not missing:
-                return {number: found[topic, number] for topic, number in positions}
-            if self._clock.monotonic_s() >= deadline_s:
-                raise BrokerUnavailable(f"Topic {self.names[name]}, partitions {missing} have no leader.")
-            pause.wait(_LOOK_S)
+        topic = self.names[name]
+        wanted = [(topic, number) for number in range(self._settings.partitions)]
+
+        def look() -> dict[int, range]:
+            found = bounds_of(self._admin, wanted)
+            if missing := [number for _, number in wanted if (topic, number) not in found]:
+                raise BrokerUnavailable(f"Kafka does not tell where topic {topic}, partitions {missing}, end.")
+            return {number: found[topic, number] for _, number in wanted}
+
+        return patiently(look, self._clock)
 
     def copy(
         self,
@@ -102,7 +119,8 @@ class SourceTopics:
 
     def _committed(self, group: str, name: str) -> dict[int, int]:
         topic = self.names[name]
-        return {number: offset for (of, number), offset in committed_of(self._admin, group).items() if of == topic}
+        found = patiently(lambda: committed_of(self._admin, group), self._clock)
+        return {number: offset for (of, number), offset in found.items() if of == topic}
 
     def _consumer(self, **more: object) -> Consumer:
         return self._clients.consumer(f"{self._settings.application}-backup-{self._settings.instance}", **more)

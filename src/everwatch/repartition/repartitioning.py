@@ -23,7 +23,7 @@ import msgspec
 
 from everwatch.backup.manifest import ReaderOffsets
 from everwatch.backup.restoring import config_to_create
-from everwatch.backup.source_topics import SourceTopics
+from everwatch.backup.source_topics import SourceTopics, patiently
 from everwatch.backup.stages import Stages
 from everwatch.backup.topic_writer import TopicWriter
 from everwatch.core.clock import Clock
@@ -165,7 +165,7 @@ class Repartitioning:
         groups = [application, executors_group(self._settings), f"{application}-sink", f"{application}-notifier"]
         return sorted(
             f"{group.removeprefix(self._settings.topic_prefix)} ({member.client_id})"
-            for group, members in members_of(self._admin, groups).items()
+            for group, members in patiently(lambda: members_of(self._admin, groups), self._clock).items()
             for member in members
         )
 
@@ -207,7 +207,7 @@ class Repartitioning:
         copy = TailCopy(self._source, self._target, self._admin, place, self._new.partitions, writer, self._stages)
         records = copy.copy(tail)
         copied = {name: {number: some.stop for number, some in tail.wanted[name].items()} for name in INPUTS}
-        note_forwarded(self._admin, self._settings, copied)
+        patiently(lambda: note_forwarded(self._admin, self._settings, copied), self._clock)
         note_table_offsets(self._settings, self._new, ends)
         move_notifier(self._settings, place)
         self._stages.begin("opening the new topics", None)
