@@ -34,7 +34,7 @@ COMMAND = ("repartition", "--partitions", str(NEW), "--json")
 
 @pytest.fixture(scope="module")
 def source(new_pipeline: NewPipeline, target: Target) -> Pipeline:
-    """A worker, an executor and a sink with checks, inline monitors, a paused one, a task, and a user that is gone."""
+    """A worker, an executor and a sink with checks, inline monitors, a paused one, and a user that is gone."""
     made = new_pipeline()
     made.ensure("worker", "executor", "sink")
     made.wait_until_ready()
@@ -125,11 +125,13 @@ def test_monitors_go_on_under_another_partition_count(source: Pipeline, successo
     # a producer that has not moved yet
     source.sign_up("behind", every("inline", "noop"))
     forwarding = everwatch("repartition", "--forward", "--json", environment=source.environment)
-    for user in USERS:
-        successor.wait_for_results(user, "site", 2, after=joined)
-    for user in ("late", "behind"):
-        successor.wait_for_results(user, "inline", 1, after=joined)
-    forwarding.terminate()
+    try:
+        for user in USERS:
+            successor.wait_for_results(user, "site", 2, after=joined)
+        for user in ("late", "behind"):
+            successor.wait_for_results(user, "inline", 1, after=joined)
+    finally:
+        forwarding.terminate()
     assert orjson.loads(forwarding.communicate(timeout=30)[0]) == {"forwarded": 1}
     successor.wait_for_states(USERS[2], site="up", inline="paused")
     assert {m.monitor_id: m.state for m in successor.reader.monitors(USERS[0])}["inline"] is State.PAUSED
@@ -143,8 +145,7 @@ def test_monitors_go_on_under_another_partition_count(source: Pipeline, successo
         found: dict[str, Any] = orjson.loads(run(*audited, environment=successor.environment).stdout)
         return found
 
-    wait_until("nothing is missed", lambda: not account()["missed"], 30, 1.0)
-    found = account()
+    found = wait_until("nothing is missed", lambda: None if (held := account())["missed"] else held, 30, 1.0)
     assert (found["missed"], found["duplicate"]) == (0, 0), found
     assert found["ticks"] > 2 * len(USERS)
 
