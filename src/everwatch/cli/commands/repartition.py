@@ -25,7 +25,7 @@ from everwatch.repartition.surveying import Survey, survey
 from everwatch.rules.generations import Generation, next_prefix, successor_of
 
 COPY_PER_READ = 4.0
-"""A copy takes about so many times as long as reading the table takes."""
+"""A copy reads the table twice, writes it, and reads the copy: each counts as one reading here."""
 
 
 class RepartitionReport(msgspec.Struct, frozen=True):
