@@ -22,6 +22,7 @@ from everwatch.kafka.to_end import read_to_end
 from everwatch.kafka.unreadable_batches import Sieve
 from everwatch.observability.logs import labelled
 from everwatch.rules.changelog_marks import Held, Mark, TableVerdict, digest_of, is_another, judge
+from everwatch.rules.generations import reason_closed
 from streams.state.entry_store import Store
 from streams.state.partition_logs import Change
 from streams.transport.cooperative_chunks import cooperative_chunks
@@ -219,6 +220,9 @@ class TableExaminer:
 
     def _sentence(self, lost: list[TableFinding]) -> str:
         numbers = [finding.number for finding in lost]
+        for finding in lost:
+            if reason := reason_closed(finding.noted.owner):
+                return reason
         return (
             f"{self._loss(lost[0])} It concerns partitions {numbers}, and nothing was changed. Start the worker that"
             " owned it last, or restore Kafka's data, or take this worker's tables as the truth: 'everwatch worker"

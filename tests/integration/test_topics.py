@@ -65,7 +65,7 @@ def test_topics_with_another_partition_count_are_refused_with_a_remedy(unused: P
     # one fault of all topics is one sentence
     assert str(caught.value) == (
         f"All {len(Topics.of(other).all)} topics have {PARTITIONS} partitions, but {PARTITIONS + 2} are configured: set"
-        f" EVERWATCH_PARTITIONS={PARTITIONS}, or choose another EVERWATCH_TOPIC_PREFIX."
+        f" EVERWATCH_PARTITIONS={PARTITIONS} or another EVERWATCH_TOPIC_PREFIX, or see 'everwatch repartition --help'."
     )
 
     environment = unused.environment | {"EVERWATCH_PARTITIONS": str(PARTITIONS + 2)}

@@ -95,7 +95,7 @@ class BackingUp:
         # all ends before the first topic is read: nothing that comes meanwhile belongs to the backup
         held = {name: self._source.bounds(name) for name in names}
         for name in names:
-            copied[name] = self._copy_topic(backup.folder, name, _wanted(name, held[name], offsets), by_number)
+            copied[name] = self._copy_topic(backup.folder, name, unread(name, held[name], offsets), by_number)
         files = {file: each for copy in copied.values() for file, each in copy.files.items()}
         if database is not None:
             files[database.copy.file] = database.file
@@ -230,8 +230,8 @@ def _of_reader(reader: str, offsets: list[ReaderOffsets]) -> dict[str, dict[int,
     return next((each.offsets for each in offsets if each.reader == reader), {})
 
 
-def _wanted(name: str, held: Mapping[int, range], offsets: list[ReaderOffsets]) -> dict[int, range]:
-    """Return the offsets to be copied: from where the first of the topic's readers stands."""
+def unread(name: str, held: Mapping[int, range], offsets: list[ReaderOffsets]) -> dict[int, range]:
+    """Return the offsets of a topic to be copied: from where the first of its readers stands."""
     if name in WHOLE:
         return dict(held)
     readers = [each.offsets.get(name, {}) for each in offsets if name in each.offsets or name in READ_BY[each.reader]]

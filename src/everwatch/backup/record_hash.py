@@ -32,6 +32,13 @@ class LatestHash:
         else:
             self._latest[key or b""] = _digest(key, value)
 
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._latest
+
+    def holds(self, key: bytes, value: bytes) -> bool:
+        """Tell whether this is the latest value of the key."""
+        return self._latest.get(key) == _digest(key, value)
+
     def result(self) -> Hashed:
         """Return the hash of all that was added."""
         return Hashed(len(self._latest), _text(self._latest.values()))

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 
 from everwatch.backup.backing_up import CHANGELOG, LATEST
 from everwatch.backup.database_copy import check_fresh, put_database
@@ -28,6 +28,7 @@ from everwatch.backup.record_file import read_records
 from everwatch.backup.record_hash import Hashed, LatestHash, RecordsHash
 from everwatch.backup.source_topics import SourceTopics, patiently
 from everwatch.backup.stages import Stages
+from everwatch.backup.topic_writer import TopicWriter
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable, EverwatchError, TopicMismatch
@@ -44,8 +45,6 @@ from everwatch.rules.changelog_marks import Mark, digest_of
 OWNER, UNFINISHED_OWNER = "restore", "an-unfinished-restore"
 """Who a record of progress says that it was: for sentences about a changelog that has lost records."""
 _BEYOND_EVERY_OFFSET = 1 << 62
-_FLUSH_S = 600.0
-_POLL_EVERY = 10_000
 
 
 class RestoreReport(NamedTuple):
@@ -68,7 +67,6 @@ class Restoring:
         self._stages = stages
         self._topics = Topics.of(settings)
         self._target = SourceTopics(settings, clients, admin, clock)
-        self._errors: list[KafkaError] = []
 
     def run(self, folder: Path, manifest: Manifest) -> RestoreReport:
         """Restore a backup, and prove it.
@@ -80,10 +78,10 @@ class Restoring:
         self._check_files(folder, manifest)
         self._check_target(manifest)
         names = self._topics.by_name
-        configs = {names[each.name]: _config_of(each) for each in manifest.topics}
+        configs = {names[each.name]: config_to_create(each.config) for each in manifest.topics}
         ensure_topics(self._admin, self._settings, configs=configs)
         changelog_id = topic_id(self._admin, self._topics.monitors_changelog)
-        producer = self._clients.producer(on_delivery=self._delivered)
+        producer = TopicWriter(self._clients)
         self._note(producer, manifest.cuts, {}, changelog_id)
         first = {each.name: self._target.bounds(each.name) for each in manifest.topics}
         translation = Translation()
@@ -92,7 +90,7 @@ class Restoring:
             for topic in manifest.topics
             for part in topic.partitions
         )
-        self._flush(producer)
+        producer.flush()
         offsets = [translation.apply(each) for each in manifest.offsets]
         self._commit(offsets)
         if manifest.database is not None:
@@ -163,49 +161,25 @@ class Restoring:
     # --- topics -----------------------------------------------------------------------------------------------------
 
     def _write(
-        self, producer: Producer, folder: Path, topic: TopicCopy, part: PartitionCopy, base: int, into: Translation
+        self, producer: TopicWriter, folder: Path, topic: TopicCopy, part: PartitionCopy, base: int, into: Translation
     ) -> int:
         """Write one partition's records; gives their number. Raises Damaged, EverwatchError."""
         name = self._topics.by_name[topic.name]
         if part.records:
             self._stages.begin(f"writing {name}, partition {part.partition}", part.records)
         place = into.of(topic.name, part.partition, base)
-        produce, number = producer.produce, part.partition
+        number = part.partition
         written = 0
         for records in read_records(folder, part.file):
             for record in records:
                 place.add(record.offset)
-                # a record without a timestamp is as old as the topic says
-                timestamp = max(record.timestamp_ms, 0)
-                headers: list[tuple[str, str | bytes | None]] | None = [*record.headers] or None
-                while True:
-                    try:
-                        produce(name, record.value, record.key, number, None, None, timestamp, headers)
-                        break
-                    except BufferError:
-                        producer.poll(0.05)
+                producer.write(name, number, record.key, record.value, record.timestamp_ms, record.headers)
             written += len(records)
-            producer.poll(0)
+            producer.check()
             self._stages.advance(len(records))
-            self._raise_errors()
         return written
 
-    def _delivered(self, error: KafkaError | None, _: Message) -> None:
-        if error is not None and not self._errors:
-            self._errors.append(error)
-
-    def _flush(self, producer: Producer) -> None:
-        left = producer.flush(_FLUSH_S)
-        self._raise_errors()
-        if left:
-            raise BrokerUnavailable(f"Kafka has not taken {left} records within {_FLUSH_S:g} s.")
-
-    def _raise_errors(self) -> None:
-        if self._errors:
-            denied = refused(self._errors[0])
-            raise denied or EverwatchError(f"Kafka does not take a record of the backup: {self._errors[0].str()}.")
-
-    def _note(self, producer: Producer, cuts: Iterable[Cut], last: Mapping[int, Record], changelog_id: str) -> None:
+    def _note(self, producer: TopicWriter, cuts: Iterable[Cut], last: Mapping[int, Record], changelog_id: str) -> None:
         """Note on ``progress`` how far each partition is; without its ``last`` record, that it is not restored yet."""
         is_done = bool(last) or not cuts
         for cut in cuts:
@@ -217,15 +191,9 @@ class Restoring:
                 mark = Mark(changelog_id, -1, 0, OWNER)
             else:
                 mark, value = Mark(changelog_id, _BEYOND_EVERY_OFFSET, 0, UNFINISHED_OWNER), 0
-            headers: list[tuple[str, str | bytes | None]] = [(OWNER_HEADER, mark.encode())]
-            producer.produce(
-                self._topics.progress,
-                b"%d" % value,
-                b"%d" % number,
-                number,
-                headers=headers,
-            )
-        self._flush(producer)
+            headers = ((OWNER_HEADER, mark.encode()),)
+            producer.write(self._topics.progress, number, b"%d" % number, b"%d" % value, 0, headers)
+        producer.flush()
 
     # --- offsets ----------------------------------------------------------------------------------------------------
 
@@ -298,9 +266,9 @@ class Restoring:
         return (latest if name in LATEST else every).result(), newest
 
 
-def _config_of(topic: TopicCopy) -> dict[str, str]:
+def config_to_create(config: Mapping[str, str]) -> dict[str, str]:
     """Return the configuration that a topic is made with; how many replicas must have a record is the new place's."""
-    return {name: value for name, value in topic.config.items() if name != "min.insync.replicas"}
+    return {name: value for name, value in config.items() if name != "min.insync.replicas"}
 
 
 def _group_error(group: str, error: KafkaError) -> EverwatchError:

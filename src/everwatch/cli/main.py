@@ -165,6 +165,12 @@ COMMANDS = (
         "restore:restore",
         "Restore a backup into empty topics and a new database, and compare what is there with what was backed up.",
     ),
+    ListedCommand(
+        "repartition",
+        OPERATE,
+        "repartition:repartition",
+        "Copy the installation into new topics with another partition count, prove the copy, and switch to it.",
+    ),
     ListedCommand("db", OPERATE, "db:app", "Show what the database holds, and what is deleted next; roll-ups."),
     ListedCommand(
         "secrets",
@@ -209,7 +215,7 @@ app = typer.Typer(
     "Try it: `everwatch demo`. Run it here: `everwatch up`. Every setting is an environment variable"
     " `EVERWATCH_…`; see docs/settings.md.",
     epilog="Exit status: 0 all well, 1 a check failed, 2 wrong usage or setting, 3 no broker, 4 topics do not fit,"
-    " 5 embedded Kafka, 6 database, 7 folder in use, 8 TLS, 9 authentication, 10 an ACL, 11 lost changelog,"
+    " 5 embedded Kafka, 6 database, 7 folder in use, 8 TLS, 9 authentication, 10 an ACL, 11 lost or closed changelog,"
     " 12 schema registry, 130 interrupted.",
 )
 for listed in COMMANDS:

@@ -21,6 +21,7 @@ class Operation(StrEnum):
     WRITE = "Write"
     DESCRIBE = "Describe"
     CREATE = "Create"
+    DELETE = "Delete"
     DESCRIBE_CONFIGS = "DescribeConfigs"
 
 

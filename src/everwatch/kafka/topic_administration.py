@@ -19,6 +19,7 @@ from everwatch.kafka.topics import HOUR_MS, TopicPlan, plan_topics
 _NO_TOPIC_IDS = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._UNSUPPORTED_FEATURE})
 # how often a topic that was just created is looked for, 0.1 s apart: a busy broker takes tens of seconds to show it
 _MOST_LOOKS = 600
+_CHANGE = "everwatch repartition --help"
 NO_CONFIGS: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 
@@ -155,7 +156,7 @@ def _mismatch(names: list[str], partitions: int, settings: Settings, *, everythi
     subject = f"All {len(names)} topics" if everything else _named(names)
     has = f"{subject} {'has' if one else 'have'} {partitions} partitions, but {settings.partitions} are configured"
     if everything:
-        return f"{has}: set EVERWATCH_PARTITIONS={partitions}, or choose another EVERWATCH_TOPIC_PREFIX."
+        return f"{has}: set EVERWATCH_PARTITIONS={partitions} or another EVERWATCH_TOPIC_PREFIX, or see '{_CHANGE}'."
     return (
         f"{has}, and all topics must share one count: set EVERWATCH_PARTITIONS={partitions} if every topic has that"
         f" many, else choose another EVERWATCH_TOPIC_PREFIX, or delete {'the topic' if one else 'these topics'} if"

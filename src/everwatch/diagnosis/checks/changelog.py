@@ -17,6 +17,7 @@ from everwatch.kafka.to_end import read_to_end
 from everwatch.kafka.topic_administration import topic_id
 from everwatch.rules.changelog_marks import UNREADABLE_REMEDY as CHANGELOG_REMEDY
 from everwatch.rules.changelog_marks import Held, covers, is_another
+from everwatch.rules.generations import reason_closed
 from everwatch.store.sql_reader import open_reader
 
 # more than that is not read to be counted
@@ -32,6 +33,9 @@ def check_changelog(system: System) -> Iterator[Finding]:
     topic = system.topics.monitors_changelog
     # in this order: workers go on, and what they note behind a look at the changelog would pass for lost records
     noted = system.noted
+    if closed := next((reason for note in noted.values() if (reason := reason_closed(note.owner))), ""):
+        yield fault("changelog", f"no worker runs on {topic}", closed)
+        return
     held = held_of(system, topic)
     lost = [number for number, note in noted.items() if note.owner and not covers(held[number], note.owner)]
     if lost:

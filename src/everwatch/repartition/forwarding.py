@@ -1,0 +1,94 @@
+"""What producers still send to the old generation's inputs, forwarded to the new one until all of them have moved."""
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from threading import Event
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+
+from everwatch.backup.topic_writer import TopicWriter
+from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable, TopicMismatch
+from everwatch.kafka.access_errors import read_by, refused
+from everwatch.kafka.admin_client import Admin
+from everwatch.kafka.clients import Clients
+from everwatch.kafka.consumed_record import Record
+from everwatch.kafka.consumer_groups import committed_of
+from everwatch.kafka.topics import Topics
+from everwatch.repartition.tail_copy import INPUTS
+
+_TIMEOUT_S = 30.0
+_AT_ONCE = 5_000
+_TAKE_S = 0.5
+
+
+def note_forwarded(admin: Admin, settings: Settings, ends: Mapping[str, Mapping[int, int]]) -> None:
+    """Note up to which offsets inputs of the old generation are in the new one.
+
+    Raises BrokerUnavailable, AccessError.
+    """
+    names, group = Topics.of(settings).by_name, group_of(settings)
+    places = [TopicPartition(names[name], number, end) for name in ends for number, end in ends[name].items()]
+    asked = admin.alter_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(group, places)], request_timeout=_TIMEOUT_S
+    )
+    try:
+        asked[group].result(_TIMEOUT_S + 1)
+    except KafkaException as error:
+        raise refused(error.args[0], read_by(group)) or BrokerUnavailable(
+            f"Kafka does not change consumer group {group}: {error.args[0].str()}."
+        ) from None
+
+
+def forward(
+    settings: Settings,
+    new: Settings,
+    clients: Clients,
+    admin: Admin,
+    place: Callable[[bytes], int],
+    stop: Event,
+    on_forwarded: Callable[[str, int], None],
+) -> int:
+    """Forward until ``stop`` is set; return the number of records.
+
+    ``on_forwarded`` is told the topic and number of each batch. A record is acknowledged before its offset is
+    committed: after a kill some are forwarded twice, which changes nothing. Raises TopicMismatch, BrokerUnavailable,
+    AccessError.
+    """
+    old_names, new_names = Topics.of(settings).by_name, Topics.of(new).by_name
+    group = group_of(settings)
+    committed = committed_of(admin, group)
+    to = {old_names[name]: new_names[name] for name in INPUTS}
+    starts = [TopicPartition(topic, number, offset) for (topic, number), offset in committed.items() if topic in to]
+    if not starts:
+        raise TopicMismatch(f"Consumer group {group} has no offsets: 'everwatch repartition' has not ended.")
+    writer, forwarded = TopicWriter(clients), 0
+    with closing(clients.consumer(group)) as consumer:
+        consumer.assign(starts)
+        while not stop.is_set():
+            ends: dict[tuple[str, int], int] = {}
+            counts: dict[str, int] = {}
+            for message in consumer.consume(_AT_ONCE, _TAKE_S):
+                if (error := message.error()) is not None:
+                    if denied := refused(error):
+                        raise denied
+                    continue  # of a broker that is away; the client tries again
+                record = Record.of(message, with_headers=True)
+                number = place(record.key) if record.key else record.partition % new.partitions
+                writer.write(to[record.topic], number, record.key, record.value, record.timestamp_ms, record.headers)
+                ends[record.topic, record.partition] = record.offset + 1
+                counts[record.topic] = counts.get(record.topic, 0) + 1
+            if ends:
+                writer.flush()
+                consumer.commit(
+                    offsets=[TopicPartition(*where, offset) for where, offset in ends.items()], asynchronous=False
+                )
+                for topic, count in counts.items():
+                    on_forwarded(topic, count)
+                forwarded += sum(counts.values())
+    return forwarded
+
+
+def group_of(settings: Settings) -> str:
+    """Return the consumer group that notes what is forwarded."""
+    return f"{settings.application}-repartition"

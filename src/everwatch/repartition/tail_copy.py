@@ -1,0 +1,130 @@
+"""What the readers of the old generation have not consumed, copied into the new one when all of them have stopped.
+
+Readers of the new generation begin at the first record, so what one of them has consumed and another one has not is
+read once more by the first; it is the same by identity. Ticks that the new generation's workers emit again are copied,
+too: of a monitor that was changed since, they would not come again.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from everwatch.backup.backing_up import unread
+from everwatch.backup.manifest import ReaderOffsets
+from everwatch.backup.record_hash import RecordsHash
+from everwatch.backup.source_topics import TICKS, SourceTopics
+from everwatch.backup.stages import Stages
+from everwatch.backup.topic_writer import TopicWriter
+from everwatch.core.errors import BrokerUnavailable, EverwatchError
+from everwatch.kafka.access_errors import refused
+from everwatch.kafka.acl import Operation, Resource, Right
+from everwatch.kafka.admin_client import Admin
+
+INPUTS = ("signups", "commands", "signals")
+"""Topics that others write to, perhaps to the new ones already: those are never emptied."""
+OUTPUTS = (*TICKS, "results", "transitions", "dead_letters", "replies", "cancellations", "audit")
+_TIMEOUT_S = 30.0
+
+
+class UnreadRecords(NamedTuple):
+    """Offsets of the old generation's topics that are not consumed yet, by topic (without prefix) and partition."""
+
+    wanted: dict[str, dict[int, range]]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of offsets by topic."""
+        return {name: sum(map(len, by_partition.values())) for name, by_partition in self.wanted.items()}
+
+
+class TailCopy:
+    """Copies the unconsumed records of all topics that are not compacted."""
+
+    def __init__(
+        self,
+        source: SourceTopics,
+        target: SourceTopics,
+        admin: Admin,
+        place: Callable[[bytes], int],
+        partitions: int,
+        writer: TopicWriter,
+        stages: Stages,
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._admin = admin
+        self._place = place
+        self._partitions = partitions
+        self._writer = writer
+        self._stages = stages
+
+    def copy(self, tail: UnreadRecords) -> dict[str, int]:
+        """Copy, and read the copy again; return the number of records by topic.
+
+        Raises BrokerUnavailable, AccessError, EverwatchError.
+        """
+        self._empty(OUTPUTS)
+        first = {name: self._target.bounds(name) for name in OUTPUTS}
+        hashes: dict[str, RecordsHash] = {}
+        counts = {}
+        for name, wanted in tail.wanted.items():
+            total = sum(map(len, wanted.values()))
+            if total:
+                self._stages.begin(f"copying {self._source.names[name]}", total)
+            hashes[name] = RecordsHash()
+            counts[name] = self._copy(name, wanted, hashes[name])
+        self._writer.flush()
+        for name in OUTPUTS:
+            self._compare(name, first[name], hashes[name])
+        return counts
+
+    def _copy(self, name: str, wanted: Mapping[int, range], into: RecordsHash) -> int:
+        topic, copied = self._target.names[name], 0
+        for records in self._source.read(name, wanted):
+            for record in records:
+                number = self._place(record.key) if record.key else record.partition % self._partitions
+                timestamp = max(record.timestamp_ms, 0)
+                self._writer.write(topic, number, record.key, record.value, timestamp, record.headers)
+                into.add(record.key, record.value, timestamp, record.headers)
+            copied += len(records)
+            self._writer.check()
+            self._stages.advance(len(records))
+        return copied
+
+    def _empty(self, names: tuple[str, ...]) -> None:
+        """Delete what an interrupted copy has left; nobody has read it. Raises BrokerUnavailable, AccessError."""
+        places = [
+            TopicPartition(self._target.names[name], number, some.stop)
+            for name in names
+            for number, some in self._target.bounds(name).items()
+            if some
+        ]
+        if not places:
+            return
+        for place, future in self._admin.delete_records(places, request_timeout=_TIMEOUT_S).items():
+            try:
+                future.result(_TIMEOUT_S + 1)
+            except KafkaException as error:
+                denied = refused(error.args[0], Right(Operation.DELETE, Resource.TOPIC, place.topic))
+                raise denied or BrokerUnavailable(
+                    f"Kafka does not delete the records of an interrupted copy on {place.topic}: {error.args[0].str()}."
+                ) from None
+
+    def _compare(self, name: str, first: Mapping[int, range], expected: RecordsHash) -> None:
+        ends = self._target.bounds(name)
+        wanted = {number: range(first[number].stop, some.stop) for number, some in ends.items()}
+        found = RecordsHash()
+        for records in self._target.read(name, wanted):
+            for record in records:
+                found.add(record.key, record.value, record.timestamp_ms, record.headers)
+        if found.result() != expected.result():
+            raise EverwatchError(
+                f"Topic {self._target.names[name]} does not hold what was copied to it: {found.result().number} records"
+                f" instead of {expected.result().number}. Does another process write to it?"
+            )
+
+
+def find_tail(source: SourceTopics, offsets: list[ReaderOffsets]) -> UnreadRecords:
+    """Return what the readers at these offsets have not consumed. Raises BrokerUnavailable, AccessError."""
+    return UnreadRecords({name: unread(name, source.bounds(name), offsets) for name in (*INPUTS, *OUTPUTS)})
