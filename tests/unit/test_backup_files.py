@@ -7,13 +7,14 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from everwatch.api.backup_age import measure_backup
 from everwatch.api.metrics import BACKUP
 from everwatch.backup.cutting import Reached, exact_cut, filter_of
 from everwatch.backup.damage import Damaged
-from everwatch.backup.database_copy import check_fresh, check_sqlite, copy_database, put_database
+from everwatch.backup.database_copy import check_fresh, check_sqlite, copy_databases, put_databases, urls_of
 from everwatch.backup.folder import new_backup, read_manifest
 from everwatch.backup.manifest import (
     MANIFEST,
@@ -46,6 +47,8 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.progress import Noted
 from everwatch.kafka.topics import Topics
 from everwatch.model import Result, Status
+from everwatch.notifier.storage import open_storage
+from everwatch.notifier.subscriber_rows import Subscriber
 from everwatch.rules.changelog_marks import Held, Mark, TableVerdict, judge
 from everwatch.store import Partition, SinkBatch, open_store
 
@@ -73,11 +76,9 @@ def manifest_of(folder: Path, database: Path | None = None) -> Manifest:
     for record in RECORDS:
         latest.add(record.key, record.value)
     files = {FILE: written(folder, RECORDS)}
-    copied = None
-    if database is not None:
-        settings = Settings(data_dir=database)
-        copied = copy_database(settings.database_url, folder, Topics.of(settings))
-        files[copied.copy.file] = copied.file
+    settings = Settings(data_dir=database or folder / "none")
+    copied = copy_databases(settings, folder, Topics.of(settings))
+    files |= {each.copy.file: each.file for each in copied.values()}
     return Manifest(
         format=1,
         everwatch="0.1.0",
@@ -86,10 +87,10 @@ def manifest_of(folder: Path, database: Path | None = None) -> Manifest:
         partitions=1,
         topics=[TopicCopy("monitors_changelog", {}, [PartitionCopy(0, FILE, 3, 10, 4, *latest.result())])],
         cuts=[Cut(0, NOW, 10, exact=True)],
-        offsets=copied.offsets if copied else [],
-        database=copied.copy if copied else None,
+        offsets=[offsets for each in copied.values() for offsets in each.offsets],
         files=files,
         settings={},
+        **{"database": None} | {field: each.copy for field, each in copied.items()},  # type: ignore[arg-type]
     )
 
 
@@ -206,12 +207,50 @@ def test_a_restored_database_has_the_offsets_of_the_new_topics(backup: Path, tmp
     target = Settings(data_dir=tmp_path / "new", topic_prefix="new.")
     check_fresh(target.database_url)
     translated = [ReaderOffsets("sink", {"results": {0: 2}, "monitors_changelog": {0: 0}})]
-    put_database(manifest.database, backup, target.database_url, translated, Topics.of(target))
+    put_databases(manifest, backup, target, translated, Topics.of(target))
     with closing(open_store(target)) as store:
         # of a partition without records before it nothing is kept: it is read from its beginning
         assert store.offsets() == {Partition("new.results", 0): 2}
     with pytest.raises(StoreError, match="already"):
         check_fresh(target.database_url)
+    # SQLite would take a log of changes that was left there for the new file's
+    file = target.data_dir / "everwatch.db"
+    file.rename(f"{file}-wal")
+    with pytest.raises(StoreError, match="already"):
+        check_fresh(target.database_url)
+
+
+def test_the_notifier_has_its_subscribers_and_stands_where_it_stood(database: Path, tmp_path: Path) -> None:
+    settings = Settings(data_dir=database)
+    subscriber = Subscriber("id", "shops", "ada@example.org", "https://status.example.com/end", NOW, NOW)
+    with closing(open_storage(settings)) as storage, storage.begin() as work:
+        work.put_subscriber(subscriber)
+        work.put_offsets([(Partition("incidents", 0), 40), (Partition("transitions", 0), 7)])
+    folder = tmp_path / "backup"
+    with new_backup(folder) as made:
+        made.finish(manifest_of(made.folder, database))
+    manifest = read_manifest(folder)
+    assert [each.reader for each in manifest.offsets] == ["sink", "notifier"]
+    assert manifest.offsets[1].offsets == {"incidents": {0: 40}, "transitions": {0: 7}}
+    assert damages(folder, manifest, Silent()) == []
+    assert manifest.notifier_database is not None
+    forged = replace(manifest.notifier_database, rows=manifest.notifier_database.rows | {"status_subscribers": 2})
+    [damage] = damages(folder, replace(manifest, notifier_database=forged), Silent())
+    assert "status_subscribers 1 instead of 2" in str(damage)
+
+    target = Settings(data_dir=tmp_path / "new", topic_prefix="new.")
+    translated = [ReaderOffsets("sink", {}), ReaderOffsets("notifier", {"incidents": {0: 2}, "transitions": {0: 0}})]
+    put_databases(manifest, folder, target, translated, Topics.of(target))
+    with closing(open_storage(target)) as storage:
+        assert storage.offsets() == {Partition("new.incidents", 0): 2}
+        with storage.look() as work:
+            assert work.subscribers("shops") == [subscriber]
+    # an old one that is left has the offsets of topics that are gone
+    main, notifier = urls_of(target)
+    (target.data_dir / "everwatch.db").unlink()
+    check_fresh(main)
+    with pytest.raises(StoreError, match="everwatch-notifier"):
+        check_fresh(notifier or "")
 
 
 # --- offsets and cuts -----------------------------------------------------------------------------------------------

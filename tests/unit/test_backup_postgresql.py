@@ -15,6 +15,7 @@ from everwatch.core.errors import StoreError
 from everwatch.kafka.topics import Topics
 from everwatch.model import Result, Status
 from everwatch.store import Partition, Received, SinkBatch, open_reader, open_store
+from everwatch.store.selections import ResultSelection
 
 DAY = 86_400_000
 NOW = 1_795_262_400_000
@@ -44,7 +45,7 @@ def test_a_dump_is_restored_with_the_offsets_of_the_new_topics(
     put_database(copied.copy, tmp_path, target.database_url, translated, Topics.of(target))
     with closing(open_reader(target)) as reader:
         assert reader.offsets() == {Partition("new.results", 0): 1}
-        assert len(reader.results("anna")) == 3
+        assert len(reader.results(ResultSelection("anna"))) == 3
     with pytest.raises(StoreError, match="not empty"):
         check_fresh(target.database_url)
 

@@ -1,12 +1,12 @@
 """Restoring, in the order in which it must be done: a restore that is killed at any point leaves nothing that runs.
 
 1. the files are compared with the manifest; nothing may be where they go: topics are empty, groups have no members, the
-   database is new;
+   databases are new;
 2. ``progress`` says that the last owner was at an offset which the changelog does not reach: until the restore has
    ended, a worker ends with exit status 11 and does not go on with some of its monitors;
 3. the records are written to their partitions with their timestamps;
 4. offsets of readers become those of the new topics: of consumer groups on the broker, of the sink and the notifier in
-   the database, which then gets its name;
+   their databases, which then get their names;
 5. all of it is read again, and compared with the hashes;
 6. ``progress`` says how far ticks were emitted, and up to where the new changelog goes. Workers take it from there:
    what was due since then fires or is skipped by the monitors' misfire rules.
@@ -20,7 +20,7 @@ from typing import NamedTuple
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from everwatch.backup.backing_up import CHANGELOG, LATEST
-from everwatch.backup.database_copy import check_fresh, put_database
+from everwatch.backup.database_copy import check_fresh, put_databases, urls_of
 from everwatch.backup.folder import damage_of
 from everwatch.backup.manifest import Cut, Manifest, PartitionCopy, ReaderOffsets, TopicCopy
 from everwatch.backup.offset_translation import Translation
@@ -95,9 +95,9 @@ class Restoring:
         self._flush(producer)
         offsets = [translation.apply(each) for each in manifest.offsets]
         self._commit(offsets)
-        if manifest.database is not None:
+        if manifest.databases:
             self._stages.begin("restoring the database")
-            put_database(manifest.database, folder, self._settings.database_url, offsets, self._topics)
+            put_databases(manifest, folder, self._settings, offsets, self._topics)
         last = self._prove(manifest, first)
         self._note(producer, manifest.cuts, last, changelog_id)
         return RestoreReport(manifest, written, manifest.monitors_hash, self._clock.monotonic_s() - began_s)
@@ -136,8 +136,9 @@ class Restoring:
                     f"A process is running: consumer group {group} has a member ({members[0].client_id}). Stop all"
                     " processes of this installation, and restore again."
                 )
-        if manifest.database is not None:
-            check_fresh(self._settings.database_url)
+        for url in urls_of(self._settings):
+            if url is not None:
+                check_fresh(url)
         patiently(self._forget_groups, self._clock)
 
     def _groups(self) -> list[str]:
