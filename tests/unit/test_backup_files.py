@@ -27,7 +27,7 @@ from everwatch.backup.manifest import (
     decode_manifest,
     encode_manifest,
 )
-from everwatch.backup.newest import drop_older, name_of_backup, newest_backup
+from everwatch.backup.newest import drop_older, drop_unfinished, name_of_backup, newest_backup
 from everwatch.backup.offset_translation import Translation
 from everwatch.backup.record_file import RecordWriters, StoredRecord, read_records
 from everwatch.backup.record_hash import LatestHash, RecordsHash
@@ -126,6 +126,15 @@ def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
     blocks = list(read_records(tmp_path, FILE))
     assert len(blocks) > 1
     assert [record for block in blocks for record in block] == RECORDS + many
+
+
+def test_records_whose_bytes_are_in_their_headers_fill_blocks_too(tmp_path: Path) -> None:
+    headers = tuple((f"header-{n}", b"x" * 1_000) for n in range(100))
+    many = [StoredRecord(n, NOW, None, None, headers) for n in range(25)]
+    written(tmp_path, many)
+    blocks = list(read_records(tmp_path, FILE))
+    assert [len(block) for block in blocks] == [11, 11, 3]
+    assert [record for block in blocks for record in block] == many
 
 
 def test_a_whole_backup_is_found_whole(backup: Path) -> None:
@@ -281,6 +290,11 @@ def test_hashes_know_neither_order_nor_offsets() -> None:
     assert in_this_order == latest((b"a", b"3"), (b"c", b"4"), (b"b", b"2"), (b"c", None))
     assert latest((b"a", b"1")) != latest((b"a", b"2"))
     assert latest((b"ab", b"1")) != latest((b"a", b"b1"))
+    untimed = [RecordsHash() for _ in range(3)]
+    for found, at in zip(untimed, (-1, 0, 1), strict=True):
+        found.add(b"a", b"1", at, ())
+    # a restore cannot write the first two timestamps
+    assert len({found.result() for found in untimed}) == 1
     every = RecordsHash()
     every.add(b"a", b"1", NOW, ())
     every.add(b"a", b"1", NOW, (("reason", b"x"),))
@@ -362,6 +376,13 @@ async def test_the_age_of_the_newest_backup_is_told(backup: Path, tmp_path: Path
     assert newest_backup(folder) == NOW + 1_000
     shutil.copytree(backup, folder / name_of_backup(NOW - 1_000))
     (folder / "by hand").mkdir()
+    # what a killed backup has left goes a day later
+    ago = {hours: folder / f"{name_of_backup(NOW - hours * 3_600_000)}.partial" for hours in (23, 25)}
+    for each in (*ago.values(), folder / "by hand.partial"):
+        (each / "topics").mkdir(parents=True)
+    assert drop_unfinished(folder, NOW) == [ago[25]]
+    assert ago[23].is_dir()
+    assert drop_unfinished(folder / "not made yet", NOW) == []
     # what is no finished backup of this folder's is not touched
     left = {path.name for path in folder.iterdir()} - {name_of_backup(NOW - 1_000)}
     assert [path.name for path in drop_older(folder, 2)] == [name_of_backup(NOW - 1_000)]
