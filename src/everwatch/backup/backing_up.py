@@ -44,8 +44,9 @@ NOTED_WITHIN_S = 20.0
 # between the clocks of this machine and of a worker's
 CLOCKS_DIFFER_MS = 1_000
 _LOOK_S = 0.2
-# progress is in the manifest: what a restore writes is not what was there
-LEFT_OUT = frozenset({"progress"})
+# progress is in the manifest: what a restore writes is not what was there; nobody waits for an old trial, whose config
+# may be in plain text
+LEFT_OUT = frozenset({"progress", "trials", "trial_results"})
 
 
 class _Copied(NamedTuple):
@@ -104,14 +105,14 @@ class BackingUp:
             for name in self._source.names
             if name in copied
         ]
-        progress = TopicCopy("progress", configs[self._topics.progress], [])
+        topics += [TopicCopy(name, configs[self._source.names[name]], []) for name in sorted(LEFT_OUT)]
         return Manifest(
             format=FORMAT,
             everwatch=__version__,
             began_at=began_at,
             finished_at=self._clock.now_ms(),
             partitions=self._settings.partitions,
-            topics=[*topics, progress],
+            topics=topics,
             cuts=cuts,
             offsets=offsets,
             database=copies.get("database"),

@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 
 from everwatch.backup.damage import Damaged
 from everwatch.backup.manifest import DatabaseCopy, DatabaseKind, FileCopy, Manifest, ReaderOffsets
-from everwatch.backup.postgres_programs import dump, load
+from everwatch.backup.postgres_programs import check_loadable, dump, load
 from everwatch.backup.record_file import unwritable
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
@@ -118,6 +118,24 @@ def check_fresh(database_url: str) -> None:
             )
 
 
+def check_target_databases(manifest: Manifest, folder: Path, settings: Settings) -> None:
+    """Raise StoreError unless the backup's databases can be restored, and nothing is where new ones will be."""
+    urls = urls_of(settings)
+    kind = DatabaseKind(parse_url(urls.main).get_backend_name())
+    for copy in manifest.databases:
+        if copy.kind is not kind:
+            raise StoreError(
+                f"The backup holds a database of {copy.kind}, and EVERWATCH_DATABASE names one of {kind}: set it to a"
+                f" new database of {copy.kind}."
+            )
+        if kind is DatabaseKind.POSTGRESQL:
+            check_loadable(parse_url(urls.main), folder / copy.file)
+    for url in urls:
+        # also where the backup holds none: an old one has the offsets of topics that are gone
+        if url is not None:
+            check_fresh(url)
+
+
 def put_databases(
     manifest: Manifest, folder: Path, settings: Settings, offsets: Sequence[ReaderOffsets], topics: Topics
 ) -> None:
@@ -136,13 +154,7 @@ def put_database(
     Raises StoreError when it cannot be written, Damaged when it holds something else than the manifest says.
     """
     url = parse_url(database_url)
-    kind = DatabaseKind(url.get_backend_name())
-    if kind is not copy.kind:
-        raise StoreError(
-            f"The backup holds a database of {copy.kind}, and EVERWATCH_DATABASE names one of {kind}: set it to a"
-            f" new database of {copy.kind}."
-        )
-    if kind is DatabaseKind.POSTGRESQL:
+    if copy.kind is DatabaseKind.POSTGRESQL:
         load(url, folder / copy.file)
         with _engine_of(url) as engine:
             _adopt(engine, copy, offsets, topics)

@@ -22,6 +22,7 @@ class Operation(StrEnum):
     DESCRIBE = "Describe"
     CREATE = "Create"
     DESCRIBE_CONFIGS = "DescribeConfigs"
+    ALTER_CONFIGS = "AlterConfigs"
 
 
 class Right(NamedTuple):
