@@ -18,12 +18,20 @@ from support.waiting import now_ms, wait_until
 
 from everwatch.backup.backing_up import BackingUp
 from everwatch.backup.folder import read_manifest
-from everwatch.backup.restoring import Restoring
+from everwatch.backup.manifest import Cut, Manifest, PartitionCopy, TopicCopy
+from everwatch.backup.record_file import RecordWriters, StoredRecord
+from everwatch.backup.record_hash import RecordsHash
+from everwatch.backup.restoring import OWNER, Restoring
 from everwatch.backup.stages import Silent
 from everwatch.backup.verifying import damages
 from everwatch.core.clock import SystemClock
 from everwatch.core.errors import TopicMismatch
+from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import KafkaClients, new_admin
+from everwatch.kafka.progress import read_progress
+from everwatch.kafka.to_end import BULK
+from everwatch.kafka.topic_administration import ensure_topics
+from everwatch.kafka.topic_configs import topic_configs
 from everwatch.model import State
 from everwatch.operations.audit import AuditReport, Label, audit
 
@@ -41,6 +49,58 @@ def says(pipeline: Pipeline, *arguments: str, status: int = 0) -> dict[str, Any]
 def audited(pipeline: Pipeline, since: int, until: int) -> AuditReport:
     reader = pipeline.reader
     return audit(reader.history(), reader.identities(since, until), since, until, known_since=reader.known_since())
+
+
+class Watching(Silent):
+    """Looks at the retention of a topic while it is compared."""
+
+    def __init__(self, admin: Admin, topic: str) -> None:
+        self._admin, self._topic = admin, topic
+        self.seen: list[str] = []
+
+    def begin(self, what: str, total: int | None = None) -> None:
+        if what == f"comparing {self._topic}":
+            self.seen.append(topic_configs(self._admin, [self._topic])[self._topic]["retention.ms"])
+
+
+def test_an_old_backup_without_users_is_restored_whatever_the_cluster_does_with_timestamps(
+    new_pipeline: NewPipeline, tmp_path: Path
+) -> None:
+    place = new_pipeline()
+    settings, topics = place.settings, place.topics
+    day_old = now_ms() - 26 * 3_600_000
+    copies, files = [], {}
+    with RecordWriters() as writers:
+        for name in ("ticks", "signals", "replies", "trials"):
+            hashed = RecordsHash()
+            writer = writers.open(tmp_path, name)
+            # one of a program that writes no timestamps
+            for offset, at in enumerate((day_old, 0)):
+                writer.add(StoredRecord(offset, at, b"anna", b"value"))
+                hashed.add(b"anna", b"value", at, ())
+            copies.append(
+                TopicCopy(name, {"retention.ms": "86400000"}, [PartitionCopy(0, name, 0, 2, 2, *hashed.result())])
+            )
+        files = writers.close()
+    copies.append(TopicCopy("monitors_changelog", {}, []))
+    cuts = [Cut(number, day_old, 0, exact=True) for number in range(settings.partitions)]
+    manifest = Manifest(1, "0.1.0", day_old, day_old, settings.partitions, copies, cuts, [], None, files, {})
+    clients, admin = KafkaClients(settings, settings.bootstrap_servers), new_admin(settings, settings.bootstrap_servers)
+    # a topic that the cluster's operator has made
+    own = {"message.timestamp.type": "LogAppendTime", "retention.ms": "3600000"}
+    ensure_topics(admin, settings, configs={topics.signals: own})
+    watching = Watching(admin, topics.signals)
+    report = Restoring(settings, clients, admin, SystemClock(), watching).run(tmp_path, manifest)
+    # of trials nothing is restored
+    assert report.records == 6
+    assert watching.seen == ["-1"]
+    after = topic_configs(admin, [topics.signals, topics.replies])
+    assert own.items() <= after[topics.signals].items()
+    assert "message.timestamp.type" not in after[topics.replies]
+    assert after[topics.replies]["retention.ms"] == "86400000"
+    noted = read_progress(clients.consumer("test", **BULK), topics.progress, range(settings.partitions))
+    marks = {number: (each.emitted_to, each.owner.member if each.owner else "") for number, each in noted.items()}
+    assert marks == dict.fromkeys(range(settings.partitions), (day_old, OWNER))
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,14 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from everwatch.api.backup_age import measure_backup
 from everwatch.api.metrics import BACKUP
 from everwatch.backup.cutting import Reached, exact_cut, filter_of
 from everwatch.backup.damage import Damaged
-from everwatch.backup.database_copy import check_fresh, check_sqlite, copy_database, put_database
+from everwatch.backup.database_copy import check_fresh, check_sqlite, copy_databases, put_databases, urls_of
 from everwatch.backup.folder import new_backup, read_manifest
 from everwatch.backup.manifest import (
     MANIFEST,
@@ -26,7 +27,7 @@ from everwatch.backup.manifest import (
     decode_manifest,
     encode_manifest,
 )
-from everwatch.backup.newest import drop_older, name_of_backup, newest_backup
+from everwatch.backup.newest import drop_older, drop_unfinished, name_of_backup, newest_backup
 from everwatch.backup.offset_translation import Translation
 from everwatch.backup.record_file import RecordWriters, StoredRecord, read_records
 from everwatch.backup.record_hash import LatestHash, RecordsHash
@@ -46,6 +47,8 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.progress import Noted
 from everwatch.kafka.topics import Topics
 from everwatch.model import Result, Status
+from everwatch.notifier.storage import open_storage
+from everwatch.notifier.subscriber_rows import Subscriber
 from everwatch.rules.changelog_marks import Held, Mark, TableVerdict, judge
 from everwatch.store import Partition, SinkBatch, open_store
 
@@ -73,11 +76,9 @@ def manifest_of(folder: Path, database: Path | None = None) -> Manifest:
     for record in RECORDS:
         latest.add(record.key, record.value)
     files = {FILE: written(folder, RECORDS)}
-    copied = None
-    if database is not None:
-        settings = Settings(data_dir=database)
-        copied = copy_database(settings.database_url, folder, Topics.of(settings))
-        files[copied.copy.file] = copied.file
+    settings = Settings(data_dir=database or folder / "none")
+    copied = copy_databases(settings, folder, Topics.of(settings))
+    files |= {each.copy.file: each.file for each in copied.values()}
     return Manifest(
         format=1,
         everwatch="0.1.0",
@@ -86,10 +87,10 @@ def manifest_of(folder: Path, database: Path | None = None) -> Manifest:
         partitions=1,
         topics=[TopicCopy("monitors_changelog", {}, [PartitionCopy(0, FILE, 3, 10, 4, *latest.result())])],
         cuts=[Cut(0, NOW, 10, exact=True)],
-        offsets=copied.offsets if copied else [],
-        database=copied.copy if copied else None,
+        offsets=[offsets for each in copied.values() for offsets in each.offsets],
         files=files,
         settings={},
+        **{"database": None} | {field: each.copy for field, each in copied.items()},  # type: ignore[arg-type]
     )
 
 
@@ -125,6 +126,15 @@ def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
     blocks = list(read_records(tmp_path, FILE))
     assert len(blocks) > 1
     assert [record for block in blocks for record in block] == RECORDS + many
+
+
+def test_records_whose_bytes_are_in_their_headers_fill_blocks_too(tmp_path: Path) -> None:
+    headers = tuple((f"header-{n}", b"x" * 1_000) for n in range(100))
+    many = [StoredRecord(n, NOW, None, None, headers) for n in range(25)]
+    written(tmp_path, many)
+    blocks = list(read_records(tmp_path, FILE))
+    assert [len(block) for block in blocks] == [11, 11, 3]
+    assert [record for block in blocks for record in block] == many
 
 
 def test_a_whole_backup_is_found_whole(backup: Path) -> None:
@@ -206,12 +216,50 @@ def test_a_restored_database_has_the_offsets_of_the_new_topics(backup: Path, tmp
     target = Settings(data_dir=tmp_path / "new", topic_prefix="new.")
     check_fresh(target.database_url)
     translated = [ReaderOffsets("sink", {"results": {0: 2}, "monitors_changelog": {0: 0}})]
-    put_database(manifest.database, backup, target.database_url, translated, Topics.of(target))
+    put_databases(manifest, backup, target, translated, Topics.of(target))
     with closing(open_store(target)) as store:
         # of a partition without records before it nothing is kept: it is read from its beginning
         assert store.offsets() == {Partition("new.results", 0): 2}
     with pytest.raises(StoreError, match="already"):
         check_fresh(target.database_url)
+    # SQLite would take a log of changes that was left there for the new file's
+    file = target.data_dir / "everwatch.db"
+    file.rename(f"{file}-wal")
+    with pytest.raises(StoreError, match="already"):
+        check_fresh(target.database_url)
+
+
+def test_the_notifier_has_its_subscribers_and_stands_where_it_stood(database: Path, tmp_path: Path) -> None:
+    settings = Settings(data_dir=database)
+    subscriber = Subscriber("id", "shops", "ada@example.org", "https://status.example.com/end", NOW, NOW)
+    with closing(open_storage(settings)) as storage, storage.begin() as work:
+        work.put_subscriber(subscriber)
+        work.put_offsets([(Partition("incidents", 0), 40), (Partition("transitions", 0), 7)])
+    folder = tmp_path / "backup"
+    with new_backup(folder) as made:
+        made.finish(manifest_of(made.folder, database))
+    manifest = read_manifest(folder)
+    assert [each.reader for each in manifest.offsets] == ["sink", "notifier"]
+    assert manifest.offsets[1].offsets == {"incidents": {0: 40}, "transitions": {0: 7}}
+    assert damages(folder, manifest, Silent()) == []
+    assert manifest.notifier_database is not None
+    forged = replace(manifest.notifier_database, rows=manifest.notifier_database.rows | {"status_subscribers": 2})
+    [damage] = damages(folder, replace(manifest, notifier_database=forged), Silent())
+    assert "status_subscribers 1 instead of 2" in str(damage)
+
+    target = Settings(data_dir=tmp_path / "new", topic_prefix="new.")
+    translated = [ReaderOffsets("sink", {}), ReaderOffsets("notifier", {"incidents": {0: 2}, "transitions": {0: 0}})]
+    put_databases(manifest, folder, target, translated, Topics.of(target))
+    with closing(open_storage(target)) as storage:
+        assert storage.offsets() == {Partition("new.incidents", 0): 2}
+        with storage.look() as work:
+            assert work.subscribers("shops") == [subscriber]
+    # an old one that is left has the offsets of topics that are gone
+    main, notifier = urls_of(target)
+    (target.data_dir / "everwatch.db").unlink()
+    check_fresh(main)
+    with pytest.raises(StoreError, match="everwatch-notifier"):
+        check_fresh(notifier or "")
 
 
 # --- offsets and cuts -----------------------------------------------------------------------------------------------
@@ -242,6 +290,11 @@ def test_hashes_know_neither_order_nor_offsets() -> None:
     assert in_this_order == latest((b"a", b"3"), (b"c", b"4"), (b"b", b"2"), (b"c", None))
     assert latest((b"a", b"1")) != latest((b"a", b"2"))
     assert latest((b"ab", b"1")) != latest((b"a", b"b1"))
+    untimed = [RecordsHash() for _ in range(3)]
+    for found, at in zip(untimed, (-1, 0, 1), strict=True):
+        found.add(b"a", b"1", at, ())
+    # a restore cannot write the first two timestamps
+    assert len({found.result() for found in untimed}) == 1
     every = RecordsHash()
     every.add(b"a", b"1", NOW, ())
     every.add(b"a", b"1", NOW, (("reason", b"x"),))
@@ -323,6 +376,13 @@ async def test_the_age_of_the_newest_backup_is_told(backup: Path, tmp_path: Path
     assert newest_backup(folder) == NOW + 1_000
     shutil.copytree(backup, folder / name_of_backup(NOW - 1_000))
     (folder / "by hand").mkdir()
+    # what a killed backup has left goes a day later
+    ago = {hours: folder / f"{name_of_backup(NOW - hours * 3_600_000)}.partial" for hours in (23, 25)}
+    for each in (*ago.values(), folder / "by hand.partial"):
+        (each / "topics").mkdir(parents=True)
+    assert drop_unfinished(folder, NOW) == [ago[25]]
+    assert ago[23].is_dir()
+    assert drop_unfinished(folder / "not made yet", NOW) == []
     # what is no finished backup of this folder's is not touched
     left = {path.name for path in folder.iterdir()} - {name_of_backup(NOW - 1_000)}
     assert [path.name for path in drop_older(folder, 2)] == [name_of_backup(NOW - 1_000)]

@@ -8,13 +8,14 @@ from msgspec.structs import replace
 from support.postgres import Databases
 
 from everwatch.backup.damage import Damaged
-from everwatch.backup.database_copy import check_fresh, copy_database, put_database
-from everwatch.backup.manifest import ReaderOffsets
+from everwatch.backup.database_copy import check_fresh, check_target_databases, copy_database, put_database
+from everwatch.backup.manifest import Manifest, ReaderOffsets
 from everwatch.core.config import Settings
 from everwatch.core.errors import StoreError
 from everwatch.kafka.topics import Topics
 from everwatch.model import Result, Status
 from everwatch.store import Partition, Received, SinkBatch, open_reader, open_store
+from everwatch.store.selections import ResultSelection
 
 DAY = 86_400_000
 NOW = 1_795_262_400_000
@@ -44,7 +45,7 @@ def test_a_dump_is_restored_with_the_offsets_of_the_new_topics(
     put_database(copied.copy, tmp_path, target.database_url, translated, Topics.of(target))
     with closing(open_reader(target)) as reader:
         assert reader.offsets() == {Partition("new.results", 0): 1}
-        assert len(reader.results("anna")) == 3
+        assert len(reader.results(ResultSelection("anna"))) == 3
     with pytest.raises(StoreError, match="not empty"):
         check_fresh(target.database_url)
 
@@ -54,15 +55,24 @@ def test_what_is_wrong_is_said_in_one_sentence(
 ) -> None:
     topics = Topics.of(filled)
     copied = copy_database(filled.database_url, tmp_path, topics)
+    manifest = Manifest(1, "0.1.0", NOW, NOW, 1, [], [], [], copied.copy, {}, {})
     with pytest.raises(StoreError, match="names one of sqlite"):
-        put_database(copied.copy, tmp_path, Settings(data_dir=tmp_path).database_url, [], topics)
+        check_target_databases(manifest, tmp_path, Settings(data_dir=tmp_path))
+    target = Settings(data_dir=tmp_path, database=empty_postgres_url)
+    check_target_databases(manifest, tmp_path, target)
     file = tmp_path / copied.copy.file
     file.write_bytes(b"PGDMP" + file.read_bytes()[5:400])
     with pytest.raises(StoreError, match=r"^pg_restore failed on the database \w+: .+\.$"):
         put_database(copied.copy, tmp_path, empty_postgres_url, [], topics)
     # nothing is left of it
     check_fresh(empty_postgres_url)
+    # a program that does not know the format of the dump
+    file.write_bytes(b"PGDMP" + b"\x02" + file.read_bytes()[6:])
+    with pytest.raises(StoreError, match=r"pg_restore failed .* version"):
+        check_target_databases(manifest, tmp_path, target)
     monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StoreError, match="pg_restore is not here"):
+        check_target_databases(manifest, tmp_path, target)
     with pytest.raises(StoreError, match="pg_dump is not here"):
         copy_database(filled.database_url, tmp_path, topics)
 

@@ -4,19 +4,21 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.api import Answered, Api, api
 from support.notifying import MAIL, MINUTE, RULES, Notifying, transition
 
 from everwatch.api.subscribing import PAGE_PER_MIN, PER_MIN
 from everwatch.core.config import Settings
+from everwatch.kafka.consumed_record import Record
 from everwatch.notifier.addresses import EmailAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.routes import Relay
 from everwatch.notifier.senders.mail import mail_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.status_file import StatusPagesFile
-from everwatch.notifier.subscriptions import KEPT_UNCONFIRMED_MS, forget_unconfirmed, tell_subscribers
+from everwatch.notifier.subscriptions import KEPT_UNCONFIRMED_MS, MAIL_WITHIN_MS, forget_unconfirmed, tell_subscribers
 
 FILE = """
 [[pages]]
@@ -136,6 +138,26 @@ async def test_a_subscriber_is_told_what_is_down_and_that_it_is_over_once(site: 
     for _ in range(3):
         await site.later(5 * MINUTE)
     assert [each.title for each in site.mails()[2:]] == ["Our shops: Ann Ltd: shop works again"]
+
+
+async def test_requests_that_are_read_again_after_an_hour_are_answered_by_nothing(site: Site) -> None:
+    entered: list[Record] = []
+    site.server.take_incidents = entered.extend
+    await site.enter(ADA)
+    await site.enter("eve@example.org")
+    # of an older version: the timestamp of its record says when it was made
+    without_instant = msgspec.json.decode(entered[1].value or b"") | {"at": 0, "email": "old@example.org"}
+    entered[1] = entered[1]._replace(value=msgspec.json.encode(without_instant))
+    site.notifying.clock.advance(MAIL_WITHIN_MS + 1)
+    site.notifying.ask(entered)
+    await site.notifying.work()
+    assert site.mails() == []
+    assert len(site.mails("old@example.org")) == 1
+    # whoever still wants them enters the address again
+    site.server.take_incidents = site.notifying.ask
+    site.server.clock.advance(MAIL_WITHIN_MS + 1)
+    await site.enter(ADA)
+    assert len(site.mails()) == 1
 
 
 async def test_many_changes_are_one_mail(site: Site) -> None:

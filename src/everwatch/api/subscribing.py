@@ -67,7 +67,7 @@ class Subscribing:
             return _said(page, "This is not an e-mail address such as ada@example.com.", status=422)
         key = self._keys.subscription_key_of(page.slug, email)
         link = f"https://{page.domain}{SUBSCRIPTION}{key}"
-        await self._send(email, SubscriptionRequest(page.slug, email, page.title, link))
+        await self._send(email, SubscriptionRequest(page.slug, email, page.title, link, self._clock.now_ms()))
         # the same for every address: nobody learns here who subscribes
         return _said(page, "Look into your mailbox: a link there begins the subscription.")
 

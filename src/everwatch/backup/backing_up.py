@@ -1,16 +1,16 @@
 """Backing up, in the order in which it must be done.
 
 1. offsets that workers and executors have committed: what a worker has acknowledged is in its table from then on;
-2. the database, with the offsets at which the sink and the notifier stand in it;
+2. the databases, with the offsets at which the sink and the notifier stand in them;
 3. the changelog up to its end, then the cut of each partition (``cutting``), which lies behind what was read and behind
-   what the database holds, and the changelog up to the cut;
+   what the databases hold, and the changelog up to the cut;
 4. all other topics up to where they end after that, from where their first reader stands: whatever was emitted or done
    up to the cut is on them;
 5. the files are read again, and what they hold is hashed;
 6. the manifest.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import closing
 from pathlib import Path
 from threading import Event
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from everwatch import __version__
 from everwatch.backup.cutting import Reached, exact_cut, filter_of
-from everwatch.backup.database_copy import CopiedDatabase, copy_database, has_database
+from everwatch.backup.database_copy import copy_databases
 from everwatch.backup.folder import NewBackup, new_backup
 from everwatch.backup.manifest import FORMAT, Cut, FileCopy, Manifest, PartitionCopy, ReaderOffsets, TopicCopy
 from everwatch.backup.record_file import RecordWriters, read_records
@@ -44,8 +44,9 @@ NOTED_WITHIN_S = 20.0
 # between the clocks of this machine and of a worker's
 CLOCKS_DIFFER_MS = 1_000
 _LOOK_S = 0.2
-# progress is in the manifest: what a restore writes is not what was there
-LEFT_OUT = frozenset({"progress"})
+# progress is in the manifest: what a restore writes is not what was there; nobody waits for an old trial, whose config
+# may be in plain text
+LEFT_OUT = frozenset({"progress", "trials", "trial_results"})
 
 
 class _Copied(NamedTuple):
@@ -85,10 +86,10 @@ class BackingUp:
         began_at = self._clock.now_ms()
         configs = topic_configs(self._admin, self._topics.all)
         offsets = self._source.group_offsets()
-        database = self._copy_database(backup.folder)
-        if database is not None:
-            offsets += database.offsets
-        cuts, changelog = self._copy_changelog(backup.folder, _of_reader("sink", offsets).get(CHANGELOG, {}))
+        self._stages.begin("copying the database")
+        databases = copy_databases(self._settings, backup.folder, self._topics)
+        offsets += [each for copied in databases.values() for each in copied.offsets]
+        cuts, changelog = self._copy_changelog(backup.folder, _furthest(("sink", "notifier"), offsets, CHANGELOG))
         copied = {CHANGELOG: changelog}
         by_number = {cut.partition: cut for cut in cuts}
         names = [name for name in self._source.names if name not in (CHANGELOG, *LEFT_OUT)]
@@ -97,38 +98,33 @@ class BackingUp:
         for name in names:
             copied[name] = self._copy_topic(backup.folder, name, unread(name, held[name], offsets), by_number)
         files = {file: each for copy in copied.values() for file, each in copy.files.items()}
-        if database is not None:
-            files[database.copy.file] = database.file
+        files |= {database.copy.file: database.file for database in databases.values()}
+        copies = {field: database.copy for field, database in databases.items()}
         topics = [
             TopicCopy(name, configs[self._source.names[name]], self._hashed(backup.folder, name, copied[name]))
             for name in self._source.names
             if name in copied
         ]
-        progress = TopicCopy("progress", configs[self._topics.progress], [])
+        topics += [TopicCopy(name, configs[self._source.names[name]], []) for name in sorted(LEFT_OUT)]
         return Manifest(
             format=FORMAT,
             everwatch=__version__,
             began_at=began_at,
             finished_at=self._clock.now_ms(),
             partitions=self._settings.partitions,
-            topics=[*topics, progress],
+            topics=topics,
             cuts=cuts,
             offsets=offsets,
-            database=database.copy if database else None,
+            database=copies.get("database"),
+            notifier_database=copies.get("notifier_database"),
             files=dict(sorted(files.items())),
             settings=_shown(self._settings),
             acls=rights_on(self._admin, self._settings.topic_prefix),
         )
 
-    def _copy_database(self, folder: Path) -> CopiedDatabase | None:
-        if not has_database(self._settings.database_url):
-            return None
-        self._stages.begin("copying the database")
-        return copy_database(self._settings.database_url, folder, self._topics)
-
-    def _copy_changelog(self, folder: Path, sink: Mapping[int, int]) -> tuple[list[Cut], _Copied]:
+    def _copy_changelog(self, folder: Path, stored: Mapping[int, int]) -> tuple[list[Cut], _Copied]:
         """Copy the table's changelog up to the cuts, and choose these."""
-        # a note that is younger than the copy of the database tells of all that was emitted by then
+        # a note that is younger than the copies of databases tells of all that was emitted by then
         not_before = self._clock.now_ms() + CLOCKS_DIFFER_MS
         held = self._source.bounds(CHANGELOG)
         self._stages.begin("reading the table of monitors", sum(map(len, held.values())))
@@ -137,7 +133,7 @@ class BackingUp:
             last = self._source.copy(CHANGELOG, held, open_ones, self._stages)
             # chosen only now: of a record that compaction took away meanwhile, the newer one is read, too
             reached = {
-                number: Reached(not_before, max(last.get(number, -1) + 1, sink.get(number, 0))) for number in held
+                number: Reached(not_before, max(last.get(number, -1) + 1, stored.get(number, 0))) for number in held
             }
             cuts = self._choose_cuts(reached)
             rest = {cut.partition: range(reached_from(last, held, cut), cut.changelog_end) for cut in cuts}
@@ -226,8 +222,14 @@ def _file(name: str, number: int) -> str:
     return f"topics/{name}/{number}.records"
 
 
-def _of_reader(reader: str, offsets: list[ReaderOffsets]) -> dict[str, dict[int, int]]:
-    return next((each.offsets for each in offsets if each.reader == reader), {})
+def _furthest(readers: Container[str], offsets: list[ReaderOffsets], name: str) -> dict[int, int]:
+    """Return the largest offset at which any of these readers stands in each partition of a topic."""
+    found: dict[int, int] = {}
+    for each in offsets:
+        if each.reader in readers:
+            for number, offset in each.offsets.get(name, {}).items():
+                found[number] = max(offset, found.get(number, 0))
+    return found
 
 
 def unread(name: str, held: Mapping[int, range], offsets: list[ReaderOffsets]) -> dict[int, range]:
@@ -247,7 +249,7 @@ READ_BY = {
     "worker": frozenset({"signups", "commands", "signals", "results"}),
     "executor": frozenset({"ticks_high", "ticks", "ticks_low"}),
     "sink": frozenset({"results", "transitions", "dead_letters", "replies", "audit"}),
-    "notifier": frozenset({"transitions"}),
+    "notifier": frozenset({"transitions", "incidents"}),
 }
 """Which topics each reader reads from its offsets on, apart from those that are backed up whole."""
 

@@ -13,6 +13,9 @@ from everwatch.backup.record_file import unwritable
 from everwatch.core.errors import SettingsError
 from everwatch.core.private_files import make_private_folder
 
+PARTIAL = ".partial"
+"""How the folder of a backup that is not finished ends."""
+
 
 class NewBackup:
     """A backup that is being written, in ``folder``."""
@@ -44,7 +47,7 @@ def new_backup(folder: Path) -> Iterator[NewBackup]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(f"{folder} is there already: name a folder that is not, a backup changes none.")
-    partial = folder.with_name(f"{folder.name}.partial")
+    partial = folder.with_name(f"{folder.name}{PARTIAL}")
     try:
         # of one that was killed; it has no name that anybody takes for a backup
         shutil.rmtree(partial, ignore_errors=True)

@@ -59,7 +59,7 @@ class Cut(msgspec.Struct, frozen=True):
 class ReaderOffsets(msgspec.Struct, frozen=True):
     """Next offsets of one reader in the source's topics; ``offsets`` by topic (without prefix) and partition.
 
-    ``reader``: ``worker``, ``executor``: consumer groups; ``sink``, ``notifier``: tables of the database.
+    ``reader``: ``worker``, ``executor``: consumer groups; ``sink``, ``notifier``: tables of their databases.
     """
 
     reader: str
@@ -74,7 +74,7 @@ class DatabaseKind(StrEnum):
 
 
 class DatabaseCopy(msgspec.Struct, frozen=True):
-    """The database: its file in the backup, its rows by table, and its results by day (UTC, ``2026-11-28``)."""
+    """A database: its file in the backup, its rows by table, and its results by day (UTC, ``2026-11-28``)."""
 
     kind: DatabaseKind
     file: str
@@ -94,6 +94,7 @@ class Manifest(msgspec.Struct, frozen=True):
     """Contents of a backup. Instants in ms. ``settings``: those that are no secrets, for whoever sets up a new place.
 
     ``acls``: the rights on topics and groups, in Kafka's words, where the broker told them; they are not restored.
+    ``notifier_database``: the notifier's own, which it has beside SQLite; in PostgreSQL its tables are in ``database``.
     """
 
     format: int
@@ -108,6 +109,12 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, FileCopy]
     settings: dict[str, str]
     acls: list[str] = []
+    notifier_database: DatabaseCopy | None = None
+
+    @property
+    def databases(self) -> list[DatabaseCopy]:
+        """Return the copies of databases that it holds."""
+        return [each for each in (self.database, self.notifier_database) if each is not None]
 
     def topic(self, name: str) -> TopicCopy:
         """Return one topic by its name without prefix."""

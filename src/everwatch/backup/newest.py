@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from everwatch.backup.damage import Damaged
-from everwatch.backup.folder import read_manifest
+from everwatch.backup.folder import PARTIAL, read_manifest
 from everwatch.backup.manifest import MANIFEST
 from everwatch.core.errors import SettingsError
+from everwatch.schedule.duration import DAY_MS
 
 _NAME = re.compile(r"\d{8}T\d{6}Z")
+_UNFINISHED_FOR_MS = DAY_MS
 
 
 def name_of_backup(now: int) -> str:
@@ -26,6 +28,21 @@ def drop_older(folder: Path, keep: int) -> list[Path]:
         (path / MANIFEST).unlink()
         shutil.rmtree(path)
     return finished[keep:]
+
+
+def drop_unfinished(folder: Path, now: int) -> list[Path]:
+    """Delete what backups that were killed have left in ``folder``, a day after they began; gives what went.
+
+    Raises OSError.
+    """
+    if not folder.is_dir():
+        return []
+    began_by = name_of_backup(now - _UNFINISHED_FOR_MS)
+    partial = sorted(folder.glob(f"*{PARTIAL}"))
+    left = [path for path in partial if _NAME.fullmatch(path.stem) and path.stem < began_by]
+    for path in left:
+        shutil.rmtree(path)
+    return left
 
 
 def newest_backup(folder: Path) -> int | None:

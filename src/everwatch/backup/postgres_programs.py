@@ -15,6 +15,11 @@ def dump(url: URL, snapshot: str, file: Path) -> None:
     _run(url, "pg_dump", *what, f"--file={file}", f"--dbname={_address(url)}")
 
 
+def check_loadable(url: URL, file: Path) -> None:
+    """Have ``pg_restore`` read the table of contents of ``file``. Raises StoreError if it is missing or too old."""
+    _run(url, "pg_restore", "--list", str(file))
+
+
 def load(url: URL, file: Path) -> None:
     """Restore ``file`` into an empty database, all or nothing. Raises StoreError."""
     whole = ("--single-transaction", "--exit-on-error", "--no-comments")

@@ -60,6 +60,8 @@ class RecordWriter:
         """Add a record behind all others. Raises EverwatchError when the disk does not take it."""
         self._waiting.append(record)
         self._bytes += 64 + len(record.key or b"") + len(record.value or b"")
+        for name, value in record.headers:
+            self._bytes += 16 + len(name) + len(value or b"")
         if self._bytes >= _BLOCK_BYTES:
             self._write_block()
 

@@ -10,6 +10,8 @@ from everwatch.kafka.consumed_record import Headers
 _BYTES = 16
 _MODULUS = 1 << (8 * _BYTES)
 _LENGTH = struct.Struct(">q")
+EARLIEST_MS = 1
+"""The earliest timestamp that is restored: 0 means "now" to librdkafka, and -1 that there is none."""
 
 
 class Hashed(NamedTuple):
@@ -54,7 +56,8 @@ class RecordsHash:
     def add(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Headers) -> None:
         """Take a record."""
         self._count += 1
-        self._sum += _digest(key, value, _LENGTH.pack(timestamp_ms) + (repr(headers).encode() if headers else b""))
+        timestamp = _LENGTH.pack(max(timestamp_ms, EARLIEST_MS))
+        self._sum += _digest(key, value, timestamp + (repr(headers).encode() if headers else b""))
 
     def result(self) -> Hashed:
         """Return the hash of all that was added."""

@@ -1,44 +1,45 @@
 """Restoring, in the order in which it must be done: a restore that is killed at any point leaves nothing that runs.
 
 1. the files are compared with the manifest; nothing may be where they go: topics are empty, groups have no members, the
-   database is new;
+   databases are new;
 2. ``progress`` says that the last owner was at an offset which the changelog does not reach: until the restore has
    ended, a worker ends with exit status 11 and does not go on with some of its monitors;
-3. the records are written to their partitions with their timestamps;
+3. the records are written to their partitions with their timestamps, while retention is held off;
 4. offsets of readers become those of the new topics: of consumer groups on the broker, of the sink and the notifier in
-   the database, which then gets its name;
-5. all of it is read again, and compared with the hashes;
+   their databases, which then get their names;
+5. all of it is read again, and compared with the hashes; then the topics get their retention;
 6. ``progress`` says how far ticks were emitted, and up to where the new changelog goes. Workers take it from there:
    what was due since then fires or is skipped by the monitors' misfire rules.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 
-from everwatch.backup.backing_up import CHANGELOG, LATEST
-from everwatch.backup.database_copy import check_fresh, put_database
+from everwatch.backup.backing_up import CHANGELOG, LATEST, LEFT_OUT
+from everwatch.backup.database_copy import put_databases
 from everwatch.backup.folder import damage_of
 from everwatch.backup.manifest import Cut, Manifest, PartitionCopy, ReaderOffsets, TopicCopy
 from everwatch.backup.offset_translation import Translation
 from everwatch.backup.record_file import read_records
-from everwatch.backup.record_hash import Hashed, LatestHash, RecordsHash
+from everwatch.backup.record_hash import EARLIEST_MS, Hashed, LatestHash, RecordsHash
+from everwatch.backup.restore_target import RestoreTarget, group_error
+from everwatch.backup.retention import HeldRetention
 from everwatch.backup.source_topics import SourceTopics, patiently
 from everwatch.backup.stages import Stages
 from everwatch.backup.topic_writer import TopicWriter
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
-from everwatch.core.errors import BrokerUnavailable, EverwatchError, TopicMismatch
-from everwatch.kafka.access_errors import read_by, refused
+from everwatch.core.errors import EverwatchError
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.consumed_record import Record
-from everwatch.kafka.consumer_groups import executors_group, members_of
+from everwatch.kafka.consumer_groups import executors_group
 from everwatch.kafka.progress import OWNER_HEADER
-from everwatch.kafka.topic_administration import check_topics, ensure_topics, topic_id
+from everwatch.kafka.topic_administration import ensure_topics, topic_id
 from everwatch.kafka.topics import Topics
 from everwatch.rules.changelog_marks import Mark, digest_of
 
@@ -76,28 +77,36 @@ class Restoring:
         """
         began_s = self._clock.monotonic_s()
         self._check_files(folder, manifest)
-        self._check_target(manifest)
+        self._stages.begin("looking at what is there")
+        place = RestoreTarget(self._settings, self._admin, self._target, self._clock)
+        place.check(folder, manifest)
+        place.forget_groups()
         names = self._topics.by_name
         configs = {names[each.name]: config_to_create(each.config) for each in manifest.topics}
         ensure_topics(self._admin, self._settings, configs=configs)
         changelog_id = topic_id(self._admin, self._topics.monitors_changelog)
         producer = TopicWriter(self._clients)
-        self._note(producer, manifest.cuts, {}, changelog_id)
-        first = {each.name: self._target.bounds(each.name) for each in manifest.topics}
+        self._note_unfinished(producer, manifest.cuts, changelog_id)
+        # after the note: what a killed restore has held off is refused by the next one, and not taken for real
+        retention = HeldRetention(self._admin, self._topics.all)
+        retention.hold()
+        topics = [each for each in manifest.topics if each.name not in LEFT_OUT]
+        first = {each.name: self._target.bounds(each.name) for each in topics}
         translation = Translation()
         written = sum(
             self._write(producer, folder, topic, part, first[topic.name][part.partition].stop, translation)
-            for topic in manifest.topics
+            for topic in topics
             for part in topic.partitions
         )
         producer.flush()
         offsets = [translation.apply(each) for each in manifest.offsets]
         self._commit(offsets)
-        if manifest.database is not None:
+        if manifest.databases:
             self._stages.begin("restoring the database")
-            put_database(manifest.database, folder, self._settings.database_url, offsets, self._topics)
-        last = self._prove(manifest, first)
-        self._note(producer, manifest.cuts, last, changelog_id)
+            put_databases(manifest, folder, self._settings, offsets, self._topics)
+        last = self._prove(topics, first)
+        retention.release()
+        self._note_restored(producer, manifest.cuts, last, changelog_id)
         return RestoreReport(manifest, written, manifest.monitors_hash, self._clock.monotonic_s() - began_s)
 
     # --- before -----------------------------------------------------------------------------------------------------
@@ -109,54 +118,6 @@ class Restoring:
             if damage is not None:
                 raise damage
             self._stages.advance(1)
-
-    def _check_target(self, manifest: Manifest) -> None:
-        self._stages.begin("looking at what is there")
-        if self._settings.partitions != manifest.partitions:
-            raise TopicMismatch(
-                f"The backup has {manifest.partitions} partitions, and {self._settings.partitions} are configured: set"
-                f" EVERWATCH_PARTITIONS={manifest.partitions}. A user's partition is part of its state."
-            )
-        states = check_topics(self._admin, self._settings)
-        there = [state for state in states if state.partitions]
-        if wrong := [state for state in there if state.partitions != manifest.partitions]:
-            raise TopicMismatch(wrong[0].problem)
-        names = {topic: name for name, topic in self._topics.by_name.items()}
-        for state in there:
-            if any(self._target.bounds(names[state.name]).values()):
-                raise TopicMismatch(
-                    f"Topic {state.name} is not empty, and a restore adds to none: set another EVERWATCH_TOPIC_PREFIX,"
-                    " or delete the topics if nothing on them is needed (also after a restore that was interrupted)."
-                )
-        for group, members in patiently(lambda: members_of(self._admin, self._groups()), self._clock).items():
-            if members:
-                raise EverwatchError(
-                    f"A process is running: consumer group {group} has a member ({members[0].client_id}). Stop all"
-                    " processes of this installation, and restore again."
-                )
-        if manifest.database is not None:
-            check_fresh(self._settings.database_url)
-        patiently(self._forget_groups, self._clock)
-
-    def _groups(self) -> list[str]:
-        application = self._settings.application
-        worker = [
-            f"{application}-worker-{topic}" for topic in (*self._worker_topics(), self._topics.monitors_changelog)
-        ]
-        return [application, *worker, executors_group(self._settings), f"{application}-sink", f"{application}-notifier"]
-
-    def _worker_topics(self) -> Sequence[str]:
-        topics = self._topics
-        return topics.signups, topics.commands, topics.signals, topics.results
-
-    def _forget_groups(self) -> None:
-        """Delete the groups' offsets, which are those of topics that are gone."""
-        for group, future in self._admin.delete_consumer_groups(self._groups(), request_timeout=30).items():
-            try:
-                future.result(31)
-            except KafkaException as error:
-                if error.args[0].code() not in (KafkaError.GROUP_ID_NOT_FOUND, KafkaError._NO_OFFSET):
-                    raise _group_error(group, error.args[0]) from None
 
     # --- topics -----------------------------------------------------------------------------------------------------
 
@@ -173,26 +134,33 @@ class Restoring:
         for records in read_records(folder, part.file):
             for record in records:
                 place.add(record.offset)
-                producer.write(name, number, record.key, record.value, record.timestamp_ms, record.headers)
+                timestamp = max(record.timestamp_ms, EARLIEST_MS)
+                producer.write(name, number, record.key, record.value, timestamp, record.headers)
             written += len(records)
             producer.check()
             self._stages.advance(len(records))
         return written
 
-    def _note(self, producer: TopicWriter, cuts: Iterable[Cut], last: Mapping[int, Record], changelog_id: str) -> None:
-        """Note on ``progress`` how far each partition is; without its ``last`` record, that it is not restored yet."""
-        is_done = bool(last) or not cuts
+    def _note_unfinished(self, producer: TopicWriter, cuts: Iterable[Cut], changelog_id: str) -> None:
+        """Note on ``progress`` an owner at an offset that the changelog does not reach."""
+        mark = Mark(changelog_id, _BEYOND_EVERY_OFFSET, 0, UNFINISHED_OWNER)
+        self._note(producer, {cut.partition: (0, mark) for cut in cuts})
+
+    def _note_restored(
+        self, producer: TopicWriter, cuts: Iterable[Cut], last: Mapping[int, Record], changelog_id: str
+    ) -> None:
+        """Note on ``progress`` how far each partition is, and the ``last`` record of its changelog, if it has any."""
+        notes = {}
         for cut in cuts:
-            number, value = cut.partition, cut.emitted_to
-            record = last.get(number)
-            if record is not None:
-                mark = Mark(changelog_id, record.offset, digest_of(record.key, record.value), OWNER)
-            elif is_done:
-                mark = Mark(changelog_id, -1, 0, OWNER)
-            else:
-                mark, value = Mark(changelog_id, _BEYOND_EVERY_OFFSET, 0, UNFINISHED_OWNER), 0
+            record = last.get(cut.partition)
+            offset, digest = (-1, 0) if record is None else (record.offset, digest_of(record.key, record.value))
+            notes[cut.partition] = cut.emitted_to, Mark(changelog_id, offset, digest, OWNER)
+        self._note(producer, notes)
+
+    def _note(self, producer: TopicWriter, notes: Mapping[int, tuple[int, Mark]]) -> None:
+        for number, (emitted_to, mark) in notes.items():
             headers = ((OWNER_HEADER, mark.encode()),)
-            producer.write(self._topics.progress, number, b"%d" % number, b"%d" % value, 0, headers)
+            producer.write(self._topics.progress, number, b"%d" % number, b"%d" % emitted_to, 0, headers)
         producer.flush()
 
     # --- offsets ----------------------------------------------------------------------------------------------------
@@ -216,7 +184,7 @@ class Restoring:
         try:
             self._admin.alter_consumer_group_offsets([wanted], request_timeout=30)[group].result(31)
         except KafkaException as error:
-            raise _group_error(group, error.args[0]) from None
+            raise group_error(group, error.args[0]) from None
 
     def _group_of(self, reader: str, topic: str) -> str:
         application = self._settings.application
@@ -230,10 +198,10 @@ class Restoring:
 
     # --- proof ------------------------------------------------------------------------------------------------------
 
-    def _prove(self, manifest: Manifest, first: Mapping[str, Mapping[int, range]]) -> dict[int, Record]:
-        """Read all topics again; gives the changelog's last record of each partition. Raises EverwatchError."""
+    def _prove(self, topics: Iterable[TopicCopy], first: Mapping[str, Mapping[int, range]]) -> dict[int, Record]:
+        """Read the topics again; gives the changelog's last record of each partition. Raises EverwatchError."""
         last: dict[int, Record] = {}
-        for topic in manifest.topics:
+        for topic in topics:
             total = sum(part.records for part in topic.partitions)
             if total:
                 self._stages.begin(f"comparing {self._topics.by_name[topic.name]}", total)
@@ -269,10 +237,3 @@ class Restoring:
 def config_to_create(config: Mapping[str, str]) -> dict[str, str]:
     """Return the configuration that a topic is made with; how many replicas must have a record is the new place's."""
     return {name: value for name, value in config.items() if name != "min.insync.replicas"}
-
-
-def _group_error(group: str, error: KafkaError) -> EverwatchError:
-    denied = refused(error, read_by(group))
-    if error.code() == KafkaError.NON_EMPTY_GROUP:
-        return EverwatchError(f"A process is running in consumer group {group}: stop all processes, and restore again.")
-    return denied or BrokerUnavailable(f"Kafka does not change consumer group {group}: {error.str()}.")

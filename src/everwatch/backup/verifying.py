@@ -40,12 +40,13 @@ def damages(folder: Path, manifest: Manifest, stages: Stages) -> list[Damaged]:
                     raise Damaged(part.file, f"it does not hold {part.records} records")
             except Damaged as damage:
                 found.append(damage)
-    if manifest.database is not None and manifest.database.kind is DatabaseKind.SQLITE:
-        stages.begin("checking the database")
-        try:
-            check_sqlite(manifest.database, folder)
-        except Damaged as damage:
-            found.append(damage)
+    for database in manifest.databases:
+        if database.kind is DatabaseKind.SQLITE:
+            stages.begin("checking the database")
+            try:
+                check_sqlite(database, folder)
+            except Damaged as damage:
+                found.append(damage)
     return found
 
 

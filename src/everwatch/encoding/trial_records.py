@@ -21,7 +21,7 @@ Id = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class TrialRequest(msgspec.Struct, frozen=True):
-    """A check to run once. ``config`` and ``payload`` are JSON, secrets encrypted as they are stored.
+    """A check to run once. ``config`` and ``payload`` are JSON, with secrets encrypted where the API has the key.
 
     ``expires_at``: nobody waits for it any more then, ms.
     """

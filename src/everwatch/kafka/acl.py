@@ -23,6 +23,7 @@ class Operation(StrEnum):
     CREATE = "Create"
     DELETE = "Delete"
     DESCRIBE_CONFIGS = "DescribeConfigs"
+    ALTER_CONFIGS = "AlterConfigs"
 
 
 class Right(NamedTuple):

@@ -1,12 +1,14 @@
 """Configuration of topics as it was set, apart from the broker's defaults; and rights, as the broker has them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclBindingFilter,
     AclOperation,
     AclPermissionType,
+    AlterConfigOpType,
+    ConfigEntry,
     ConfigResource,
     ConfigSource,
     ResourcePatternType,
@@ -38,6 +40,27 @@ def topic_configs(admin: Admin, topics: Iterable[str], *, timeout_s: float = 10)
             if entry.source == ConfigSource.DYNAMIC_TOPIC_CONFIG.value
         }
     return found
+
+
+def set_topic_configs(admin: Admin, configs: Mapping[str, Mapping[str, str | None]], *, timeout_s: float = 30) -> None:
+    """Set values by topic; None: the broker's default. Raises BrokerUnavailable; AccessError without AlterConfigs."""
+    resources = [
+        ConfigResource(RESOURCE_TOPIC, topic, incremental_configs=[_change(*each) for each in values.items()])
+        for topic, values in configs.items()
+    ]
+    for resource, future in admin.incremental_alter_configs(resources, request_timeout=timeout_s).items():
+        try:
+            future.result(timeout_s + 1)
+        except KafkaException as error:
+            denied = refused(error.args[0], Right(Operation.ALTER_CONFIGS, Resource.TOPIC, resource.name))
+            raise denied or BrokerUnavailable(
+                f"Kafka does not change the configuration of topic {resource.name}: {error.args[0].str()}."
+            ) from None
+
+
+def _change(name: str, value: str | None) -> ConfigEntry:
+    how = AlterConfigOpType.SET if value is not None else AlterConfigOpType.DELETE
+    return ConfigEntry(name, value, incremental_operation=how)
 
 
 def rights_on(admin: Admin, prefix: str, *, timeout_s: float = 10) -> list[str]:

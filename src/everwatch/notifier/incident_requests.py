@@ -33,12 +33,16 @@ class SilenceRequest(msgspec.Struct, frozen=True, tag="silence"):
 
 
 class SubscriptionRequest(msgspec.Struct, frozen=True, tag="subscription"):
-    """A visitor of a status page entered an address. ``link``: what confirms it; ``title``: the page's."""
+    """A visitor of a status page entered an address. ``link``: what confirms it; ``title``: the page's; ``at``: ms.
+
+    ``at`` is 0 in requests of older versions, for which the timestamp of the record stands.
+    """
 
     slug: str
     email: str
     title: str
     link: str
+    at: int = 0
 
 
 class SubscriptionConfirmed(msgspec.Struct, frozen=True, tag="subscription_confirmed"):

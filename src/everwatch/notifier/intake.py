@@ -93,12 +93,19 @@ def build_batch(records: Iterable[Record], topics: Topics, taken_at: int) -> Bat
                 if concerns_people(transition):
                     batch.transitions.append(ReadTransition(source, record.offset, transition))
             elif record.topic == topics.incidents:
-                batch.requests.append(ReadRequest(source, record.offset, decode_request(record.value)))
+                batch.requests.append(ReadRequest(source, record.offset, _request(record)))
             elif (entry := _entry(source, record)) is not None:
                 batch.entries.append(entry)
         except InvalidInput as error:
             batch.refused.append(RefusedRecord(record, error))
     return batch
+
+
+def _request(record: Record) -> IncidentRequest:
+    request = decode_request(record.value)
+    if isinstance(request, SubscriptionRequest) and not request.at:
+        return msgspec.structs.replace(request, at=record.timestamp_ms)
+    return request
 
 
 def take_in(storage: Storage, batch: Batch) -> None:

@@ -26,6 +26,8 @@ PREFIX = "status:"
 OPEN_FOR_MS = 2 * MINUTE_MS
 """What is over sooner is no news."""
 ASK_AGAIN_MS = HOUR_MS
+MAIL_WITHIN_MS = HOUR_MS
+"""For how long a request is answered with a mail: a notifier without its offsets reads those of a week again."""
 KEPT_UNCONFIRMED_MS = 7 * DAY_MS
 MOST_LINES = 30
 _PAGE = 1_000
@@ -54,6 +56,8 @@ def take_subscription(
                 asked_at = held.asked_at if held is not None else now
                 work.put_subscriber(Subscriber(subscriber_id, request.slug, request.email, request.link, asked_at, now))
         case SubscriptionRequest():
+            if now - request.at > MAIL_WITHIN_MS:
+                return
             if held is not None and (held.confirmed_at or now - held.asked_at < ASK_AGAIN_MS):
                 return  # an address is asked once an hour, whoever enters it how often
             work.put_subscriber(Subscriber(subscriber_id, request.slug, request.email, "", now, 0))

@@ -1,6 +1,7 @@
 """``everwatch backup``: a backup of the installation, and verification of one."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from everwatch.backup.backing_up import BackingUp
 from everwatch.backup.damage import Damaged
 from everwatch.backup.folder import read_manifest
 from everwatch.backup.manifest import MANIFEST, Manifest
-from everwatch.backup.newest import drop_older, name_of_backup
+from everwatch.backup.newest import drop_older, drop_unfinished, name_of_backup
 from everwatch.backup.verifying import damages, restore_into_scratch
 from everwatch.cli.support.embedded_broker import start_broker
 from everwatch.cli.support.options import AsJson, Bootstrap, DataDir, broker_of, settings_of
@@ -104,7 +105,10 @@ def create(
     clock = SystemClock()
     if folder is not None and keep:
         raise SettingsError("--keep is for backups in EVERWATCH_BACKUP_DIR: leave it, or the folder, away.")
-    folder = folder or _next_folder(settings, clock.now_ms())
+    if folder is None:
+        folder = _next_folder(settings, clock.now_ms())
+        # before the backup, which finds no room for itself beside many of them
+        _delete(folder.parent, lambda: drop_unfinished(folder.parent, clock.now_ms()))
     interrupt_by_sigterm()
     bootstrap = broker_of(settings)
     with StageProgress(is_quiet=as_json) as stages:
@@ -112,7 +116,7 @@ def create(
         manifest = BackingUp(settings, clients, admin, clock, stages).run(folder)
     report = _report(folder, manifest)
     if keep:
-        _drop_older(folder.parent, keep)
+        _delete(folder.parent, lambda: drop_older(folder.parent, keep))
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
         return
@@ -171,9 +175,9 @@ def _next_folder(settings: Settings, now: int) -> Path:
     return settings.backup_dir / name_of_backup(now)
 
 
-def _drop_older(folder: Path, keep: int) -> None:
+def _delete(folder: Path, drop: Callable[[], list[Path]]) -> None:
     try:
-        dropped = drop_older(folder, keep)
+        dropped = drop()
     except OSError as error:
         raise EverwatchError(f"Older backups in {folder} cannot be deleted: {error.strerror}.") from None
     for each in dropped:
