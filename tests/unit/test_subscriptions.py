@@ -6,17 +6,24 @@ from pathlib import Path
 
 import pytest
 from support.api import Answered, Api, api
-from support.notifying import MAIL, MINUTE, RULES, Notifying, transition
+from support.notifying import HOUR, MAIL, MINUTE, RULES, Notifying, transition
 
 from everwatch.api.subscribing import PAGE_PER_MIN, PER_MIN
 from everwatch.core.config import Settings
 from everwatch.notifier.addresses import EmailAddress
 from everwatch.notifier.alerts import Message
+from everwatch.notifier.incident_requests import SubscriptionRequest
 from everwatch.notifier.routes import Relay
 from everwatch.notifier.senders.mail import mail_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
 from everwatch.notifier.status_file import StatusPagesFile
-from everwatch.notifier.subscriptions import KEPT_UNCONFIRMED_MS, forget_unconfirmed, tell_subscribers
+from everwatch.notifier.subscriptions import (
+    KEPT_UNCONFIRMED_MS,
+    PER_HOUR,
+    forget_unconfirmed,
+    take_subscription,
+    tell_subscribers,
+)
 
 FILE = """
 [[pages]]
@@ -148,7 +155,7 @@ async def test_many_changes_are_one_mail(site: Site) -> None:
     assert site.mails()[-1].lines[-2:] == ("… and 10 more", "https://status.example.com/")
 
 
-async def test_one_click_ends_it_and_the_address_is_forgotten(site: Site) -> None:
+async def test_one_click_ends_it(site: Site) -> None:
     path = await site.subscribed()
     site.notifying.tell(transition("up", "down", 1, "ann", **PUBLIC))
     await site.later(5 * MINUTE)
@@ -200,6 +207,41 @@ async def test_an_address_that_nobody_confirms_is_forgotten(site: Site) -> None:
     site.notifying.clock.advance(1)
     await site.enter(ADA)
     assert len(site.mails()) == 2
+
+
+async def test_who_declines_is_not_asked_again_for_a_week_and_may_still_confirm(site: Site) -> None:
+    await site.enter(ADA)
+    path = site.link()
+    assert (await site.post(f"{path}/end")).status == 200
+    site.notifying.clock.advance(3 * HOUR)
+    await site.enter(ADA)
+    assert len(site.mails()) == 1, "somebody else may have entered it"
+    assert (await site.post(f"{path}/confirm")).status == 200
+    with site.notifying.storage.look() as work:
+        assert [each.email for each in work.subscribers("shops")] == [ADA]
+    # who had it and ended it may enter it again
+    await site.post(f"{path}/end")
+    site.notifying.clock.advance(2 * HOUR)
+    await site.enter(ADA)
+    assert len(site.mails()) == 2
+    await site.post(f"{path}/end")
+    site.notifying.clock.advance(KEPT_UNCONFIRMED_MS + 1)
+    forget_unconfirmed(site.notifying.storage, site.notifying.clock.now_ms())
+    await site.enter(ADA)
+    assert len(site.mails()) == 3
+
+
+def test_a_page_asks_so_many_addresses_an_hour(tmp_path: Path) -> None:
+    notifying = Notifying(Settings(data_dir=tmp_path), rules=OPERATORS_ONLY)
+    with notifying.storage.begin() as work:
+        for slug, n in (*(("shops", n) for n in range(PER_HOUR + 5)), ("other", 0)):
+            take_subscription(work, SubscriptionRequest(slug, f"a{n}@example.org", slug, "https://x"), n)
+    assert len([each for each in notifying.deliveries() if each.route == "status:shops"]) == PER_HOUR
+    assert len([each for each in notifying.deliveries() if each.route == "status:other"]) == 1
+    with notifying.storage.begin() as work:
+        take_subscription(work, SubscriptionRequest("shops", "b@example.org", "", "https://x"), HOUR + PER_HOUR)
+    assert "b@example.org" in {each.message.to for each in notifying.deliveries()}
+    notifying.close()
 
 
 async def test_the_form_is_on_the_page_at_its_domain_alone(site: Site) -> None:

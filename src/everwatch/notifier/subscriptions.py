@@ -15,7 +15,7 @@ from everwatch.notifier.incidents import Incident, Phase
 from everwatch.notifier.routes import AlertRoute, Audience, Doubt, Match, channel_id_of
 from everwatch.notifier.status_file import OperatorPage
 from everwatch.notifier.storage import Storage, Work
-from everwatch.notifier.subscriber_rows import Announced, Subscriber, subscriber_id_of
+from everwatch.notifier.subscriber_rows import DECLINED, NEVER_CONFIRMED, Announced, Subscriber, subscriber_id_of
 from everwatch.notifier.timing import Timing
 from everwatch.notifier.wording import instant
 from everwatch.plans.placeholders import Given
@@ -26,7 +26,10 @@ PREFIX = "status:"
 OPEN_FOR_MS = 2 * MINUTE_MS
 """What is over sooner is no news."""
 ASK_AGAIN_MS = HOUR_MS
+PER_HOUR = 500
+"""Addresses of a page that are asked in an hour: anybody may enter any address."""
 KEPT_UNCONFIRMED_MS = 7 * DAY_MS
+"""How long an address is kept that nobody confirmed, or that wants no mail: one that declined is not asked again then."""
 MOST_LINES = 30
 _PAGE = 1_000
 _HIDDEN = ("status", "hidden")
@@ -48,15 +51,19 @@ def take_subscription(
     held = work.subscriber(subscriber_id)
     match request:
         case SubscriptionEnded():
-            work.delete_subscriber(subscriber_id)
+            # who ends what they had may come back; who never wanted it is not asked for a week, whoever enters it
+            state = NEVER_CONFIRMED if held is not None and held.confirmed_at > 0 else DECLINED
+            work.put_subscriber(Subscriber(subscriber_id, request.slug, request.email, "", now, state))
         case SubscriptionConfirmed():
-            if held is None or not held.confirmed_at:
+            if held is None or held.confirmed_at <= 0:
                 asked_at = held.asked_at if held is not None else now
                 work.put_subscriber(Subscriber(subscriber_id, request.slug, request.email, request.link, asked_at, now))
         case SubscriptionRequest():
             if held is not None and (held.confirmed_at or now - held.asked_at < ASK_AGAIN_MS):
                 return  # an address is asked once an hour, whoever enters it how often
-            work.put_subscriber(Subscriber(subscriber_id, request.slug, request.email, "", now, 0))
+            if work.asked_since(request.slug, now - HOUR_MS) >= PER_HOUR:
+                return
+            work.put_subscriber(Subscriber(subscriber_id, request.slug, request.email, "", now, NEVER_CONFIRMED))
             lines = (
                 f"This address was entered for news of {request.title}.",
                 f"To get them, open {request.link}. Without that nothing more is sent to it.",
@@ -82,7 +89,7 @@ def tell_subscribers(storage: Storage, pages: Mapping[str, OperatorPage], now: i
 
 
 def forget_unconfirmed(storage: Storage, now: int) -> None:
-    """Forget addresses that were never confirmed."""
+    """Forget addresses that were never confirmed, or that want no mail."""
     with storage.begin() as work:
         work.trim_subscribers(now - KEPT_UNCONFIRMED_MS)
 
