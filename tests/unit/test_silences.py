@@ -8,6 +8,7 @@ from support.api import Api, api
 from support.notifying import HOUR, MAIL, MINUTE, Notifying, transition
 
 from everwatch.api.permissions import Role
+from everwatch.api.silences import MOST_OF_LIMITED, MOST_SILENCES
 from everwatch.client import AsyncClient
 from everwatch.core.config import Settings
 from everwatch.notifier.silences import AlertSilence, Selector
@@ -158,6 +159,19 @@ async def test_a_token_of_one_user_silences_that_users_monitors_alone(server: Ap
     assert refused.code == "not_found"
     assert (await server.call("POST", "/v1/silences", body={"match": {"user": "bob"}}, token=hers)).status in (403, 422)
     assert (await server.call("POST", "/v1/silences", body=body, token=server.token(Role.VIEWER))).status == 403
+
+
+async def test_silences_of_one_user_keep_nobody_else_from_silencing(server: Api, notifying: Notifying) -> None:
+    for n in range(MOST_SILENCES):
+        silence(notifying, Selector(user="ann", target=f"t-{n}"), HOUR, f"s-{n}")
+    hers, his = server.token(Role.OPERATOR, "ann"), server.token(Role.OPERATOR, "bob")
+    body = {"match": {"kind": "noop"}, "for": "1h"}
+    assert (await server.call("POST", "/v1/silences", body=body, token=hers)).code == "too_many_silences"
+    assert (await server.call("POST", "/v1/silences", body=body)).status == 201
+    assert (await server.call("POST", "/v1/silences", body=body, token=his)).status == 201
+    for n in range(MOST_OF_LIMITED - 1):
+        silence(notifying, Selector(user="bob", target=f"t-{n}"), HOUR, f"b-{n}")
+    assert (await server.call("POST", "/v1/silences", body=body, token=his)).code == "too_many_silences"
 
 
 async def test_the_client_makes_and_ends_silences(server: Api) -> None:

@@ -79,7 +79,7 @@ class _Judging:
         self._acks: dict[str, Acknowledgement] = {}
         self._verified: set[str] = set()
         self._unverified: dict[str, Given] = {}
-        self._silences = [each for each in work.silences(now) if each.is_on(now)]
+        self._silences: list[AlertSilence] = []
         self._correlating = Correlating(work, rules, now)
 
     def run(self, settling: list[tuple[int, Incident]], events: list[TakenTransition]) -> None:
@@ -109,6 +109,7 @@ class _Judging:
         """Learn what routes need of these users."""
         self._users = self._work.users(users)
         self._disabled = self._work.disabled_channels(users)
+        self._silences = [each for each in self._work.silences_of(users, self._now) if each.is_on(self._now)]
         if self._rules.contacts.verify:
             self._verified = {each.contact_id for each in self._work.contacts_of(users) if each.verified_at}
 
