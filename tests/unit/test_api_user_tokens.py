@@ -8,7 +8,7 @@ import orjson
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
-from support.api import START, Api, api
+from support.api import OF_THE_CONSOLE, START, Api, api
 
 from everwatch.api.user_tokens import UserTokens
 from everwatch.core.config import load_settings
@@ -160,3 +160,14 @@ async def test_a_user_of_the_product_does_not_lift_their_own_plan(file: Path, mo
         routes = (await server.call("GET", "/v1/me", token=token)).json["routes"]
         assert "PATCH /v1/users/{user_id}" in routes
         assert "PUT /v1/users/{user_id}" not in routes
+
+
+async def test_a_jwt_that_is_short_begins_no_session(file: Path) -> None:
+    key = OKPKey.generate_key("Ed25519", {"kid": "e"})
+    file.write_bytes(jwks(key))
+    async with api() as server:
+        token = signed(key, "EdDSA")
+        assert len(token) <= 256
+        refused = await server.call("POST", "/login", body={"token": token}, token=None, **OF_THE_CONSOLE)
+        assert (refused.status, refused.code) == (401, "unauthorized")
+        assert not [each for each in server.tokens.records() if each.session]
