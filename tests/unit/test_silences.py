@@ -11,6 +11,8 @@ from everwatch.api.permissions import Role
 from everwatch.api.silences import MOST_OF_LIMITED, MOST_SILENCES
 from everwatch.client import AsyncClient
 from everwatch.core.config import Settings
+from everwatch.notifier.acknowledging import Acknowledgement
+from everwatch.notifier.judging import end_snoozes
 from everwatch.notifier.silences import AlertSilence, Selector
 from everwatch.notifier.silencing import end_silences
 
@@ -104,6 +106,46 @@ async def test_what_goes_on_when_a_silence_ends_is_told_once(notifying: Notifyin
     notifying.tell(transition("down", "up", 9_000, "ann", **DATABASE))
     await notifying.later(HOUR)
     assert notifying.receiver.summaries(MAIL)[-1] == "closed"
+
+
+async def test_a_snooze_that_ends_within_a_silence_is_told_when_the_silence_ends(notifying: Notifying) -> None:
+    notifying.tell(transition("up", "down", 1, "ann"))
+    await notifying.later(10_000)
+    now = notifying.clock.now_ms
+    with notifying.storage.begin() as work:
+        [incident] = work.open_incidents()
+        work.put_ack(Acknowledgement(incident.incident_id, "ann", "shop", now(), "ada", now() + HOUR))
+    silence(notifying, Selector(user="ann"), 2 * HOUR)
+    notifying.clock.advance(HOUR)
+    assert end_snoozes(notifying.storage, notifying.rules, now()) == 1
+    await notifying.work()
+    assert notifying.receiver.summaries(MAIL) == ["opened"]
+    assert notifying.verdicts("ann")[-1] == "not told: silenced by ada (move)"
+    notifying.clock.advance(HOUR)
+    assert end_silences(notifying.storage, now()) == 1
+    await notifying.work()
+    assert notifying.receiver.summaries(MAIL) == ["opened", "reminder"]
+    silence(notifying, Selector(user="ann"), HOUR)
+    notifying.clock.advance(HOUR)
+    assert end_silences(notifying.storage, now()) == 1
+    await notifying.work()
+    assert notifying.receiver.summaries(MAIL) == ["opened", "reminder"], "that silence kept nothing back"
+
+
+async def test_flapping_that_settles_down_within_a_silence_is_told_when_it_ends(notifying: Notifying) -> None:
+    for n in range(9):
+        states = ("up", "down") if n % 2 == 0 else ("down", "up")
+        notifying.tell(transition(*states, 1 + 10 * n, "ann"))
+    await notifying.later(2 * MINUTE)
+    told = " ".join(notifying.receiver.summaries(MAIL)).split()
+    assert "flapping" in told
+    silence(notifying, Selector(user="ann"), HOUR)
+    await notifying.later(20 * MINUTE)
+    assert " ".join(notifying.receiver.summaries(MAIL)).split() == told
+    notifying.clock.advance(HOUR)
+    assert end_silences(notifying.storage, notifying.clock.now_ms()) == 1
+    await notifying.work()
+    assert " ".join(notifying.receiver.summaries(MAIL)).split() == [*told, "reminder"]
 
 
 async def test_a_silence_is_previewed_made_listed_and_ended_over_http(server: Api, notifying: Notifying) -> None:
