@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.api import Answered, Api, api
@@ -13,10 +14,14 @@ from everwatch.core.config import Settings
 from everwatch.notifier.addresses import EmailAddress
 from everwatch.notifier.alerts import Message
 from everwatch.notifier.incident_requests import SubscriptionRequest
+from everwatch.notifier.intake import DELETED
 from everwatch.notifier.routes import Relay
 from everwatch.notifier.senders.mail import mail_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
+from everwatch.notifier.silences import Selector
 from everwatch.notifier.status_file import StatusPagesFile
+from everwatch.notifier.storage import Work
+from everwatch.notifier.subscriber_rows import Subscriber
 from everwatch.notifier.subscriptions import (
     KEPT_UNCONFIRMED_MS,
     PER_HOUR,
@@ -143,6 +148,54 @@ async def test_a_subscriber_is_told_what_is_down_and_that_it_is_over_once(site: 
     for _ in range(3):
         await site.later(5 * MINUTE)
     assert [each.title for each in site.mails()[2:]] == ["Our shops: Ann Ltd: shop works again"]
+
+
+async def test_what_was_paused_or_deleted_or_left_the_page_is_not_told_to_work_again(site: Site) -> None:
+    await site.subscribed()
+    for monitor in ("paused", "deleted", "moved", "mended"):
+        site.notifying.tell(transition("up", "down", 1, "ann", monitor, target="", **PUBLIC))
+    await site.later(5 * MINUTE)
+    assert site.mails()[-1].title == "Our shops: 4 down"
+    site.notifying.tell(
+        transition("down", "paused", 600, "ann", "paused", target="", **PUBLIC),
+        transition("down", "paused", 600, "ann", "deleted", target="", reason=DELETED, **PUBLIC),
+    )
+    await site.later(10 * MINUTE)
+    assert len(site.mails()) == 2
+    site.notifying.tell(transition("down", "up", 900, "ann", "mended", target="", **PUBLIC))
+    await site.later(10 * MINUTE)
+    assert site.mails()[-1].title == "Our shops: Ann Ltd: mended works again"
+    page = site.pages.current["shops"]
+    gone = {"shops": page._replace(match=Selector(label={"public": "never"}))}
+    tell_subscribers(site.notifying.storage, gone, site.notifying.clock.now_ms())
+    await site.notifying.work()
+    assert len(site.mails()) == 3
+    with site.notifying.storage.begin() as work:
+        assert work.announced("shops") == []
+
+
+async def test_the_open_incidents_are_read_once_for_all_pages(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(3):
+        site.notifying.tell(transition("up", "down", 1, "ann", f"m-{n}", target="", **PUBLIC))
+    site.notifying.plan()
+    page, read = site.pages.current["shops"], Work.open_incidents_after
+    pages = {slug: page._replace(slug=slug) for slug in ("a", "b", "c")}
+    looks: list[object] = []
+
+    def counted(work: Work, *given: Any) -> Any:
+        looks.append(given)
+        return read(work, *given)
+
+    monkeypatch.setattr(Work, "open_incidents_after", counted)
+    now = site.notifying.clock.now_ms() + HOUR
+    tell_subscribers(site.notifying.storage, pages, now)
+    assert not looks, "nobody subscribes"
+    with site.notifying.storage.begin() as work:
+        for slug in pages:
+            work.put_subscriber(Subscriber(f"s-{slug}", slug, ADA, "https://x", now, now))
+    tell_subscribers(site.notifying.storage, pages, now)
+    assert len(looks) == 2, "a page of incidents, and its end"
+    assert len([each for each in site.notifying.deliveries() if each.route.startswith("status:")]) == len(pages)
 
 
 async def test_many_changes_are_one_mail(site: Site) -> None:

@@ -22,7 +22,12 @@ def silenced(step: Step, silence: AlertSilence) -> Step:
     if incident is not None and incident.is_open:
         incident = replace(incident, silenced=True)
     alerts = tuple(alert for alert in step.alerts if alert.kind in RESOLVING)
-    return replace(step, incident=incident, alerts=alerts, verdict=silence.verdict if step.verdict == "suppressed" else step.verdict)
+    return replace(
+        step,
+        incident=incident,
+        alerts=alerts,
+        verdict=silence.verdict if step.verdict == "suppressed" else step.verdict,
+    )
 
 
 def end_silences(storage: Storage, now: int) -> int:

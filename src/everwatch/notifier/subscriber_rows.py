@@ -31,12 +31,14 @@ class Subscriber(NamedTuple):
 
 
 class Announced(NamedTuple):
-    """An incident that subscribers of a page were told of, under this name."""
+    """An incident of a monitor that subscribers of a page were told of, under this name."""
 
     slug: str
     incident_id: str
     name: str
     opened_at: int
+    user_id: str = ""
+    monitor_id: str = ""
 
 
 class SubscriberStatements:
@@ -77,6 +79,11 @@ class SubscriberRows(Rows):
         """Forget addresses that were asked, or declined, before an instant and not confirmed since."""
         never = and_(_subscriber.confirmed_at <= 0, _subscriber.asked_at < before)
         self._connection.execute(delete(status_subscribers).where(never))
+
+    def pages_with_subscribers(self) -> set[str]:
+        """Return the pages that have subscribers that are confirmed."""
+        statement = select(_subscriber.slug).where(_subscriber.confirmed_at > 0).distinct()
+        return set(self._connection.execute(statement).scalars())
 
     def announced(self, slug: str) -> list[Announced]:
         """Return the incidents that subscribers of a page were told of, and not yet that they are over; locked."""

@@ -213,4 +213,6 @@ status_announced = Table(
     Column("incident_id", Key, primary_key=True),
     Column("name", Text, nullable=False),
     Column("opened_at", BigInteger, nullable=False),
+    Column("user_id", Text, nullable=False, server_default=""),
+    Column("monitor_id", Text, nullable=False, server_default=""),
 )
