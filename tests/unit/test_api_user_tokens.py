@@ -162,11 +162,16 @@ async def test_a_user_of_the_product_does_not_lift_their_own_plan(file: Path, mo
         assert "PUT /v1/users/{user_id}" not in routes
 
 
-async def test_a_jwt_that_is_short_begins_no_session(file: Path) -> None:
+@pytest.fixture
+def short_key(file: Path) -> OKPKey:
     key = OKPKey.generate_key("Ed25519", {"kid": "e"})
     file.write_bytes(jwks(key))
+    return key
+
+
+async def test_a_jwt_that_is_short_begins_no_session(short_key: OKPKey) -> None:
     async with api() as server:
-        token = signed(key, "EdDSA")
+        token = signed(short_key, "EdDSA")
         assert len(token) <= 256
         refused = await server.call("POST", "/login", body={"token": token}, token=None, **OF_THE_CONSOLE)
         assert (refused.status, refused.code) == (401, "unauthorized")

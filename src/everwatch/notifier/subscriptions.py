@@ -30,7 +30,7 @@ ASK_AGAIN_MS = HOUR_MS
 PER_HOUR = 500
 """Addresses of a page that are asked in an hour: anybody may enter any address."""
 KEPT_UNCONFIRMED_MS = 7 * DAY_MS
-"""How long an address is kept that nobody confirmed, or that wants no mail: one that declined is not asked again then."""
+"""How long an address is kept that nobody confirmed, or that wants no mail; one that declined is not asked before."""
 MOST_LINES = 30
 _PAGE = 1_000
 _HIDDEN = ("status", "hidden")

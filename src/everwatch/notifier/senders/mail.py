@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections import deque
 from datetime import UTC, datetime
-from email.headerregistry import HeaderRegistry, UnstructuredHeader
+from email.headerregistry import BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.policy import Policy, default
 from email.utils import format_datetime, parseaddr
@@ -122,10 +122,8 @@ class _Connection:
         self.since_s = 0.0
 
 
-class _WholeHeader(UnstructuredHeader):
+class _WholeHeader(UnstructuredHeader, BaseHeader):
     """Header that stands in one line, however long: a URL in encoded words is none to mail programs."""
-
-    name: str
 
     def fold(self, *, policy: Policy) -> str:
         """Return the header as it is sent."""
