@@ -147,7 +147,12 @@ async def test_silences_and_subscribers_are_kept(notifying: Notifying) -> None:
         assert [each.email for each in work.subscribers("shops")] == ["a@example.org"]
         work.trim_subscribers(START + 1)
         assert (work.subscriber("s-a") is None, work.subscriber("s-b") is None) == (False, True)
-        work.put_announced([Announced("shops", last.incident_id, "Web", START)])
+        work.put_announced([Announced("shops", last.incident_id, "Web", START, "u-1", "web")])
+        assert work.announced("shops")[0].monitor_id == "web"
+        assert work.pages_with_subscribers() == {"shops"}
+        assert work.asked_since("shops", START - 1) == 1
+        assert [each.silence_id for each in work.silences_of(["u-1"], START)] == ["s-1"]
+        assert work.partitions_of_incidents([("u-1", "web")]) == {("u-1", "web"): 0}
         assert [each.name for each in work.announced("shops")] == ["Web"]
         work.delete_announced("shops", [last.incident_id])
         assert work.announced("shops") == []

@@ -9,10 +9,12 @@ from support.api import Api, api
 from support.notifying import HOUR, MAIL, MINUTE, RULES, Notifying, transition
 from typer.testing import CliRunner
 
+from everwatch.api.alerting import NotifierDatabase
 from everwatch.api.permissions import Role
 from everwatch.cli.commands import notify
 from everwatch.cli.support import options
 from everwatch.client import ApiError, AsyncClient
+from everwatch.core.clock import SystemClock
 from everwatch.core.config import Settings
 from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.consumed_record import Record
@@ -138,6 +140,14 @@ async def test_without_a_notifier_or_kafka_it_says_what_is_missing(server: Api) 
     server.records.send = away  # type: ignore[method-assign]
     assert (await server.call("POST", f"{SHOP}/ack")).code == "kafka_unavailable"
     assert (await server.call("GET", f"{SHOP}/notifications")).json["incident"]["ack"] is None
+
+
+async def test_who_waits_for_the_notifier_asks_its_database_ever_less_often(notifying: Notifying) -> None:
+    asked: list[int] = []
+    database = NotifierDatabase(lambda: notifying.storage, SystemClock())
+    found, is_settled = await database.settled(lambda work: asked.append(1), lambda _: False, 0.8)
+    assert (found, is_settled) == (None, False)
+    assert len(asked) <= 8, "after 20, 40, 80, … ms, not each 20 ms"
 
 
 async def test_no_notifier_is_said() -> None:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
-from support.api import START, Api, api
+from support.api import OF_THE_CONSOLE, START, Api, api
 
 from everwatch.api.user_tokens import UserTokens
 from everwatch.core.config import load_settings
@@ -137,3 +137,42 @@ def test_keys_without_an_issuer_and_an_audience_are_refused(file: Path, monkeypa
     monkeypatch.delenv("EVERWATCH_API_JWT_AUDIENCE")
     with pytest.raises(SettingsError, match="EVERWATCH_API_JWT_AUDIENCE"):
         UserTokens(load_settings())
+
+
+async def test_a_user_of_the_product_does_not_lift_their_own_plan(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERWATCH_API_JWT_ROLE", "operator")
+    async with api() as server:
+        await server.call("PUT", "/v1/users/ann", body={"plan": "free"})
+        token = signed()
+        assert (await server.call("PUT", "/v1/users/ann", body={"plan": "enterprise"}, token=token)).status == 403
+        assert (await server.call("PUT", "/v1/users/ann", body={}, token=token)).status == 403
+        refused = await server.call("PATCH", "/v1/users/ann", body={"plan": "enterprise"}, token=token)
+        assert (refused.status, refused.code) == (403, "forbidden")
+        lines = b"\n".join(
+            orjson.dumps({"user_id": "ann", "plan": "enterprise", "command": command})
+            for command in ("signup", "set_user")
+        )
+        batch = await server.call("POST", "/v1/batch", body=lines, token=token, Content_Type="application/x-ndjson")
+        assert [orjson.loads(line)["status"] for line in batch.data.splitlines()] == [403, 403]
+        body = {"attributes": {"email": "ann@example.com"}}
+        assert (await server.call("PATCH", "/v1/users/ann", body=body, token=token)).status == 200
+        assert (await server.call("GET", "/v1/users/ann", token=token)).json["plan"] == "free"
+        routes = (await server.call("GET", "/v1/me", token=token)).json["routes"]
+        assert "PATCH /v1/users/{user_id}" in routes
+        assert "PUT /v1/users/{user_id}" not in routes
+
+
+@pytest.fixture
+def short_key(file: Path) -> OKPKey:
+    key = OKPKey.generate_key("Ed25519", {"kid": "e"})
+    file.write_bytes(jwks(key))
+    return key
+
+
+async def test_a_jwt_that_is_short_begins_no_session(short_key: OKPKey) -> None:
+    async with api() as server:
+        token = signed(short_key, "EdDSA")
+        assert len(token) <= 256
+        refused = await server.call("POST", "/login", body={"token": token}, token=None, **OF_THE_CONSOLE)
+        assert (refused.status, refused.code) == (401, "unauthorized")
+        assert not [each for each in server.tokens.records() if each.session]

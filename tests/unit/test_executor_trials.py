@@ -99,10 +99,12 @@ class SlowKind:
 
     def __init__(self) -> None:
         self.begun: list[str] = []
+        self.owners: list[tuple[str, str]] = []
         self.go = asyncio.Event()
 
     async def run(self, job: Any, tick: Any, context: Any, on_error: Any) -> Outcome:
         self.begun.append(tick.config)
+        self.owners.append((tick.user_id, tick.monitor_id))
         await self.go.wait()
         return Outcome(Status.SUCCESS)
 
@@ -122,21 +124,40 @@ async def test_only_some_trials_run_at_once_and_those_that_nobody_waits_for_are_
     monkeypatch.setattr(trials, "run_job", slow.run)
     context: Any = type("Context", (), {"clock": clock})()
     made = Trials(Settings(), context, outbox, "e")  # type: ignore[arg-type]
-    made.accept([(0, request("http://a", n, expires_at=2_000)) for n in range(AT_ONCE + 3)])
-    made.accept([(0, request("http://a", 99, expires_at=9_000))])
+    made.accept([(0, request("http://a", n, expires_at=1_000_000)) for n in range(AT_ONCE + 3)])
+    made.accept([(0, request("http://a", 99, expires_at=9_000_000))])
     await asyncio.sleep(0)
     assert len(slow.begun) == AT_ONCE
-    clock.advance(5_000)
+    clock.advance(5_000_000)
     slow.go.set()
     async with asyncio.timeout(10 * PATIENCE):
         while len(outbox.sent) <= AT_ONCE:
             await asyncio.sleep(0)
+    assert len(set(slow.owners)) == AT_ONCE + 1, "kinds keep connections by them: no trial has another's"
     assert [each.trial_id for each in outbox.sent] == [*(f"t-{n}" for n in range(AT_ONCE)), "t-99"]
     slow.go.clear()
     made.accept([(0, request("http://a", n)) for n in range(AT_ONCE + MOST_WAITING + 50)])
     await asyncio.sleep(0)
     await made.close()
     assert len(outbox.sent) == AT_ONCE + 1
+
+
+async def test_a_trial_gives_up_its_place_when_nobody_waits_for_it_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, outbox = SlowKind(), Outbox()
+    monkeypatch.setattr(trials, "run_job", slow.run)
+    context: Any = type("Context", (), {"clock": SettableClock(1_000)})()
+    made = Trials(Settings(), context, outbox, "e")  # type: ignore[arg-type]
+    made.accept([(0, request("http://a", n, expires_at=1_020)) for n in range(AT_ONCE)])
+    made.accept([(0, request("http://a", 99))])
+    async with asyncio.timeout(10 * PATIENCE):
+        while len(slow.begun) <= AT_ONCE:
+            await asyncio.sleep(0.01)
+    slow.go.set()
+    async with asyncio.timeout(10 * PATIENCE):
+        while not outbox.sent:
+            await asyncio.sleep(0)
+    await made.close()
+    assert [each.trial_id for each in outbox.sent] == ["t-99"]
 
 
 def test_what_is_no_trial_is_refused_with_its_reason() -> None:

@@ -272,6 +272,22 @@ async def test_mails_share_a_connection_and_have_an_id_that_stays(relay: Relay, 
     assert _header(first, "Auto-Submitted") == "auto-generated"
 
 
+async def test_a_link_that_ends_a_subscription_arrives_as_mail_programs_read_it(relay: Relay, mailbox: Mailbox) -> None:
+    link = f"https://status.example.com/subscription/{'k' * 120}.{'s' * 43}"
+    news = Message("m", "status:shops", "", START, (), to=ADA.to, title="Shöp " * 40, lines=("It is down.",), link=link)
+    sender = MailSender(SystemClock(), "")
+    assert (await sender.send(relay, ADA, news)).verdict is Verdict.SENT
+    await sender.close()
+    content = mailbox.mails[0].content
+    assert isinstance(content, bytes)
+    lines = content.split(b"\r\n")
+    assert f"List-Unsubscribe: <{link}/end>".encode() in lines
+    assert b"List-Unsubscribe-Post: List-Unsubscribe=One-Click" in lines
+    words = [word for line in lines for word in line.split() if word.startswith(b"=?")]
+    assert words, "the subject"
+    assert all(len(word) < 80 for word in words)
+
+
 async def test_a_connection_that_was_kept_too_long_is_not_used(relay: Relay, mailbox: Mailbox) -> None:
     clock = SettableClock(START)
     sender = MailSender(clock, "")

@@ -8,8 +8,11 @@ from support.api import Api, api
 from support.notifying import HOUR, MAIL, MINUTE, Notifying, transition
 
 from everwatch.api.permissions import Role
+from everwatch.api.silences import MOST_OF_LIMITED, MOST_SILENCES
 from everwatch.client import AsyncClient
 from everwatch.core.config import Settings
+from everwatch.notifier.acknowledging import Acknowledgement
+from everwatch.notifier.judging import end_snoozes
 from everwatch.notifier.silences import AlertSilence, Selector
 from everwatch.notifier.silencing import end_silences
 
@@ -105,6 +108,46 @@ async def test_what_goes_on_when_a_silence_ends_is_told_once(notifying: Notifyin
     assert notifying.receiver.summaries(MAIL)[-1] == "closed"
 
 
+async def test_a_snooze_that_ends_within_a_silence_is_told_when_the_silence_ends(notifying: Notifying) -> None:
+    notifying.tell(transition("up", "down", 1, "ann"))
+    await notifying.later(10_000)
+    now = notifying.clock.now_ms
+    with notifying.storage.begin() as work:
+        [incident] = work.open_incidents()
+        work.put_ack(Acknowledgement(incident.incident_id, "ann", "shop", now(), "ada", now() + HOUR))
+    silence(notifying, Selector(user="ann"), 2 * HOUR)
+    notifying.clock.advance(HOUR)
+    assert end_snoozes(notifying.storage, notifying.rules, now()) == 1
+    await notifying.work()
+    assert notifying.receiver.summaries(MAIL) == ["opened"]
+    assert notifying.verdicts("ann")[-1] == "not told: silenced by ada (move)"
+    notifying.clock.advance(HOUR)
+    assert end_silences(notifying.storage, now()) == 1
+    await notifying.work()
+    assert notifying.receiver.summaries(MAIL) == ["opened", "reminder"]
+    silence(notifying, Selector(user="ann"), HOUR)
+    notifying.clock.advance(HOUR)
+    assert end_silences(notifying.storage, now()) == 1
+    await notifying.work()
+    assert notifying.receiver.summaries(MAIL) == ["opened", "reminder"], "that silence kept nothing back"
+
+
+async def test_flapping_that_settles_down_within_a_silence_is_told_when_it_ends(notifying: Notifying) -> None:
+    for n in range(9):
+        states = ("up", "down") if n % 2 == 0 else ("down", "up")
+        notifying.tell(transition(*states, 1 + 10 * n, "ann"))
+    await notifying.later(2 * MINUTE)
+    told = " ".join(notifying.receiver.summaries(MAIL)).split()
+    assert "flapping" in told
+    silence(notifying, Selector(user="ann"), HOUR)
+    await notifying.later(20 * MINUTE)
+    assert " ".join(notifying.receiver.summaries(MAIL)).split() == told
+    notifying.clock.advance(HOUR)
+    assert end_silences(notifying.storage, notifying.clock.now_ms()) == 1
+    await notifying.work()
+    assert " ".join(notifying.receiver.summaries(MAIL)).split() == [*told, "reminder"]
+
+
 async def test_a_silence_is_previewed_made_listed_and_ended_over_http(server: Api, notifying: Notifying) -> None:
     notifying.tell(transition("up", "down", 1, "ann", **DATABASE))
     await notifying.later(10_000)
@@ -158,6 +201,19 @@ async def test_a_token_of_one_user_silences_that_users_monitors_alone(server: Ap
     assert refused.code == "not_found"
     assert (await server.call("POST", "/v1/silences", body={"match": {"user": "bob"}}, token=hers)).status in (403, 422)
     assert (await server.call("POST", "/v1/silences", body=body, token=server.token(Role.VIEWER))).status == 403
+
+
+async def test_silences_of_one_user_keep_nobody_else_from_silencing(server: Api, notifying: Notifying) -> None:
+    for n in range(MOST_SILENCES):
+        silence(notifying, Selector(user="ann", target=f"t-{n}"), HOUR, f"s-{n}")
+    hers, his = server.token(Role.OPERATOR, "ann"), server.token(Role.OPERATOR, "bob")
+    body = {"match": {"kind": "noop"}, "for": "1h"}
+    assert (await server.call("POST", "/v1/silences", body=body, token=hers)).code == "too_many_silences"
+    assert (await server.call("POST", "/v1/silences", body=body)).status == 201
+    assert (await server.call("POST", "/v1/silences", body=body, token=his)).status == 201
+    for n in range(MOST_OF_LIMITED - 1):
+        silence(notifying, Selector(user="bob", target=f"t-{n}"), HOUR, f"b-{n}")
+    assert (await server.call("POST", "/v1/silences", body=body, token=his)).code == "too_many_silences"
 
 
 async def test_the_client_makes_and_ends_silences(server: Api) -> None:

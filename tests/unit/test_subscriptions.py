@@ -3,22 +3,35 @@
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from support.api import Answered, Api, api
-from support.notifying import MAIL, MINUTE, RULES, Notifying, transition
+from support.notifying import HOUR, MAIL, MINUTE, RULES, Notifying, transition
 
 from everwatch.api.subscribing import PAGE_PER_MIN, PER_MIN
 from everwatch.core.config import Settings
 from everwatch.kafka.consumed_record import Record
 from everwatch.notifier.addresses import EmailAddress
 from everwatch.notifier.alerts import Message
+from everwatch.notifier.incident_requests import SubscriptionRequest
+from everwatch.notifier.intake import DELETED
 from everwatch.notifier.routes import Relay
 from everwatch.notifier.senders.mail import mail_of
 from everwatch.notifier.senders.outcome import AttemptOutcome, Verdict
+from everwatch.notifier.silences import Selector
 from everwatch.notifier.status_file import StatusPagesFile
-from everwatch.notifier.subscriptions import KEPT_UNCONFIRMED_MS, MAIL_WITHIN_MS, forget_unconfirmed, tell_subscribers
+from everwatch.notifier.storage import Work
+from everwatch.notifier.subscriber_rows import Subscriber
+from everwatch.notifier.subscriptions import (
+    KEPT_UNCONFIRMED_MS,
+    MAIL_WITHIN_MS,
+    PER_HOUR,
+    forget_unconfirmed,
+    take_subscription,
+    tell_subscribers,
+)
 
 FILE = """
 [[pages]]
@@ -160,6 +173,54 @@ async def test_requests_that_are_read_again_after_an_hour_are_answered_by_nothin
     assert len(site.mails()) == 1
 
 
+async def test_what_was_paused_or_deleted_or_left_the_page_is_not_told_to_work_again(site: Site) -> None:
+    await site.subscribed()
+    for monitor in ("paused", "deleted", "moved", "mended"):
+        site.notifying.tell(transition("up", "down", 1, "ann", monitor, target="", **PUBLIC))
+    await site.later(5 * MINUTE)
+    assert site.mails()[-1].title == "Our shops: 4 down"
+    site.notifying.tell(
+        transition("down", "paused", 600, "ann", "paused", target="", **PUBLIC),
+        transition("down", "paused", 600, "ann", "deleted", target="", reason=DELETED, **PUBLIC),
+    )
+    await site.later(10 * MINUTE)
+    assert len(site.mails()) == 2
+    site.notifying.tell(transition("down", "up", 900, "ann", "mended", target="", **PUBLIC))
+    await site.later(10 * MINUTE)
+    assert site.mails()[-1].title == "Our shops: Ann Ltd: mended works again"
+    page = site.pages.current["shops"]
+    gone = {"shops": page._replace(match=Selector(label={"public": "never"}))}
+    tell_subscribers(site.notifying.storage, gone, site.notifying.clock.now_ms())
+    await site.notifying.work()
+    assert len(site.mails()) == 3
+    with site.notifying.storage.begin() as work:
+        assert work.announced("shops") == []
+
+
+async def test_the_open_incidents_are_read_once_for_all_pages(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(3):
+        site.notifying.tell(transition("up", "down", 1, "ann", f"m-{n}", target="", **PUBLIC))
+    site.notifying.plan()
+    page, read = site.pages.current["shops"], Work.open_incidents_after
+    pages = {slug: page._replace(slug=slug) for slug in ("a", "b", "c")}
+    looks: list[object] = []
+
+    def counted(work: Work, *given: Any) -> Any:
+        looks.append(given)
+        return read(work, *given)
+
+    monkeypatch.setattr(Work, "open_incidents_after", counted)
+    now = site.notifying.clock.now_ms() + HOUR
+    tell_subscribers(site.notifying.storage, pages, now)
+    assert not looks, "nobody subscribes"
+    with site.notifying.storage.begin() as work:
+        for slug in pages:
+            work.put_subscriber(Subscriber(f"s-{slug}", slug, ADA, "https://x", now, now))
+    tell_subscribers(site.notifying.storage, pages, now)
+    assert len(looks) == 2, "a page of incidents, and its end"
+    assert len([each for each in site.notifying.deliveries() if each.route.startswith("status:")]) == len(pages)
+
+
 async def test_many_changes_are_one_mail(site: Site) -> None:
     await site.subscribed()
     for n in range(40):
@@ -170,7 +231,7 @@ async def test_many_changes_are_one_mail(site: Site) -> None:
     assert site.mails()[-1].lines[-2:] == ("… and 10 more", "https://status.example.com/")
 
 
-async def test_one_click_ends_it_and_the_address_is_forgotten(site: Site) -> None:
+async def test_one_click_ends_it(site: Site) -> None:
     path = await site.subscribed()
     site.notifying.tell(transition("up", "down", 1, "ann", **PUBLIC))
     await site.later(5 * MINUTE)
@@ -222,6 +283,41 @@ async def test_an_address_that_nobody_confirms_is_forgotten(site: Site) -> None:
     site.notifying.clock.advance(1)
     await site.enter(ADA)
     assert len(site.mails()) == 2
+
+
+async def test_who_declines_is_not_asked_again_for_a_week_and_may_still_confirm(site: Site) -> None:
+    await site.enter(ADA)
+    path = site.link()
+    assert (await site.post(f"{path}/end")).status == 200
+    site.notifying.clock.advance(3 * HOUR)
+    await site.enter(ADA)
+    assert len(site.mails()) == 1, "somebody else may have entered it"
+    assert (await site.post(f"{path}/confirm")).status == 200
+    with site.notifying.storage.look() as work:
+        assert [each.email for each in work.subscribers("shops")] == [ADA]
+    # who had it and ended it may enter it again
+    await site.post(f"{path}/end")
+    site.notifying.clock.advance(2 * HOUR)
+    await site.enter(ADA)
+    assert len(site.mails()) == 2
+    await site.post(f"{path}/end")
+    site.notifying.clock.advance(KEPT_UNCONFIRMED_MS + 1)
+    forget_unconfirmed(site.notifying.storage, site.notifying.clock.now_ms())
+    await site.enter(ADA)
+    assert len(site.mails()) == 3
+
+
+def test_a_page_asks_so_many_addresses_an_hour(tmp_path: Path) -> None:
+    notifying = Notifying(Settings(data_dir=tmp_path), rules=OPERATORS_ONLY)
+    with notifying.storage.begin() as work:
+        for slug, n in (*(("shops", n) for n in range(PER_HOUR + 5)), ("other", 0)):
+            take_subscription(work, SubscriptionRequest(slug, f"a{n}@example.org", slug, "https://x"), n)
+    assert len([each for each in notifying.deliveries() if each.route == "status:shops"]) == PER_HOUR
+    assert len([each for each in notifying.deliveries() if each.route == "status:other"]) == 1
+    with notifying.storage.begin() as work:
+        take_subscription(work, SubscriptionRequest("shops", "b@example.org", "", "https://x"), HOUR + PER_HOUR)
+    assert "b@example.org" in {each.message.to for each in notifying.deliveries()}
+    notifying.close()
 
 
 async def test_the_form_is_on_the_page_at_its_domain_alone(site: Site) -> None:

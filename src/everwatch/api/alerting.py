@@ -27,6 +27,7 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 DeliveryState = Literal["pending", "sending", "sent", "dead", "superseded", "skipped"]
 MOST_EVENTS = 50
+LONGEST_PAUSE_S = 0.5
 _MISSING = "no notifier has been started yet, or its database is away"
 
 
@@ -128,14 +129,16 @@ class NotifierDatabase(AskedInThreads[Storage]):
         Raises Problem as ``look``.
         """
         loop = asyncio.get_running_loop()
-        end_s = loop.time() + wait_s
+        end_s, pause_s = loop.time() + wait_s, LOOK_AGAIN_S
         while True:
             found = await self.look(question)
             if is_settled(found):
                 return found, True
             if loop.time() >= end_s:
                 return found, False
-            await asyncio.sleep(LOOK_AGAIN_S)
+            # there is one thread: those who wait for a notifier that is down must not fill it
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
 class Alerting:

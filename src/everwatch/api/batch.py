@@ -79,6 +79,9 @@ def _asked(line: bytes, number: int, principal: Principal) -> Asked:
             asked = asked_of(wanted, number)
     if principal.user_id and asked.asker.user_id != principal.user_id:
         raise Problem(403, "forbidden", "the token is limited to another user")
+    states_plan = asked.asker.command == "signup" or wanted.get("plan") is not None
+    if states_plan and (objection := principal.plan_objection):
+        raise Problem(403, "forbidden", objection)
     if asked.asker.command in _FOR_ADMINS and not principal.has(Scope.ADMIN):
         raise Problem(403, "forbidden", f"{asked.asker.command} takes the scope 'admin'")
     return asked

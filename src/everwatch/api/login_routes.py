@@ -90,6 +90,8 @@ class LoginRoutes:
 
     async def by_token(self, call: Call, body: LoginBody) -> Answer:
         principal = self._tokens.principal(body.token.strip(), self._clock.now_ms())
+        if principal is not None and principal.by_jwt:
+            raise Problem(401, "unauthorized", "A JWT begins no session of the console: take a token of the API.")
         if principal is None:
             raise Problem(401, "unauthorized", "The token is not known, was revoked, or has expired.")
         cookie = await self._open(call, principal)

@@ -57,10 +57,14 @@ class Reach(StrEnum):
 
 
 class Permission(NamedTuple):
-    """Requirements of a route: a scope (None: no token is needed) and its relation to users."""
+    """Requirements of a route: a scope (None: no token is needed) and its relation to users.
+
+    ``signs_up``: it states a user's plan, so it is not for end users themselves.
+    """
 
     scope: Scope | None
     reach: Reach
+    signs_up: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -76,7 +80,8 @@ ANY_TOKEN = Permission(None, Reach.SELF)
 class Principal(NamedTuple):
     """The client of a request: id and scopes of its token, and the one user that it is limited to ("" for all).
 
-    ``session``: it is a session of the console. ``expires_at``: ms, 0 for never.
+    ``session``: it is a session of the console. ``expires_at``: ms, 0 for never. ``by_jwt``: it is an end user of the
+    product, with a JWT.
     """
 
     token_id: str
@@ -86,6 +91,12 @@ class Principal(NamedTuple):
     role: Role = Role.VIEWER
     session: bool = False
     expires_at: int = 0
+    by_jwt: bool = False
+
+    @property
+    def plan_objection(self) -> str:
+        """Return why the principal may not state a user's plan; "" if it may."""
+        return "an end user cannot sign up or change the plan with a JWT: the product does so" if self.by_jwt else ""
 
     def has(self, scope: Scope) -> bool:
         """Tell whether the token has a scope."""
@@ -98,6 +109,8 @@ class Principal(NamedTuple):
         """
         if permission.scope is not None and permission.scope not in self.scopes:
             return f"this takes the scope {permission.scope.value!r}, which the token does not have"
+        if permission.signs_up and self.plan_objection:
+            return self.plan_objection
         if not self.user_id:
             return ""
         if permission.reach is Reach.WHOLE:

@@ -25,8 +25,9 @@ from everwatch.notifier.storage import Work
 from everwatch.schedule.instant import parse_instant_ms
 from everwatch.store.selections import Selection
 
-MOST_SILENCES = 500
-"""Silences that are on or ahead at once: each change of a monitor is compared with those that are on."""
+MOST_SILENCES, MOST_OF_LIMITED = 500, 20
+"""Silences that are on or ahead at once: those that name no user, or those of one user; and how many of its user's a
+token that is limited to one may make. Each change of a monitor is compared with those that are on."""
 MOST_SHOWN = 10
 ListOfSilences = list[AlertSilence]
 _LOOKED_AT = 10_000
@@ -92,9 +93,13 @@ class Silences:
         match = _selected(body.match, call.principal)
         key = f"{call.principal.user_id}\0{command_id_of(call)}".encode()
         made = AlertSilence(blake2b(key, digest_size=8).hexdigest(), match, begin, end, body.reason, name_of(call), now)
-        held = await self._alerts.look(lambda work: work.silences(now))
-        if len(held) >= MOST_SILENCES and all(each.silence_id != made.silence_id for each in held):
-            raise Problem(409, "too_many_silences", f"There are {MOST_SILENCES} silences: end one first.")
+        found = await self._alerts.look(lambda work: work.silences(now, match.user))
+        # what users make of their own keeps nobody else from silencing
+        held, most = [each for each in found if each.match.user == match.user], MOST_SILENCES
+        if call.principal.user_id:
+            most = MOST_OF_LIMITED
+        if len(held) >= most and all(each.silence_id != made.silence_id for each in held):
+            raise Problem(409, "too_many_silences", f"There are {len(held)} such silences: end one first.")
         change = AuditedChange("silence", match.user, command_id=made.silence_id, status=201, outcome="done")
         return await self._sent(call, made, 201, change)
 

@@ -91,7 +91,8 @@ class UserTokens:
         if expires_at > now + _LONGEST_MS:
             return None
         token_id = PREFIX + hashlib.sha256(user_id.encode()).hexdigest()[:12]
-        return Principal(token_id, SCOPES_OF[self._role], user_id, user_id, self._role, expires_at=expires_at)
+        scopes = SCOPES_OF[self._role]
+        return Principal(token_id, scopes, user_id, user_id, self._role, expires_at=expires_at, by_jwt=True)
 
 
 def _read(file: Path) -> KeySet:

@@ -8,7 +8,7 @@ from everwatch.api import paging
 from everwatch.api.bodies import MaintenanceBody, PauseBody, UserBody, UserChange
 from everwatch.api.commanding import Commands
 from everwatch.api.database import Database
-from everwatch.api.problems import not_found
+from everwatch.api.problems import Problem, not_found
 from everwatch.api.queries import UsersQuery, selection_of
 from everwatch.api.rendering import user_view
 from everwatch.api.routing import Answer, Call
@@ -53,6 +53,8 @@ class Users:
         return done(reply, 201 if created else 200, location=f"/v1/users/{quoted(user_id)}" if created else "")
 
     async def patch(self, call: Call, body: UserChange) -> Answer:
+        if body.plan is not None and (objection := call.principal.plan_objection):
+            raise Problem(403, "forbidden", f"The token may not do this: {objection}.")
         wanted = {"command": "set_user", "user_id": call.path["user_id"], **msgspec.to_builtins(body)}
         return await self._carried_out(call, wanted)
 

@@ -92,7 +92,8 @@ class Trials:
         started_at, began_s = clock.now_ms(), clock.monotonic_s()
         tick = Tick(
             user_id=TRIAL_USER,
-            monitor_id=TRIAL_USER,
+            # of its own: a connection that is kept for one trial must not serve another user's
+            monitor_id=request.trial_id,
             scheduled_at=started_at,
             kind=request.kind,
             config=request.config,
@@ -102,7 +103,12 @@ class Trials:
             manual=True,
             payload=request.payload,
         )
-        outcome = await run_job(job_of(tick, self._secrets), tick, self._context, partial(self._complain, request.kind))
+        complain = partial(self._complain, request.kind)
+        try:
+            async with asyncio.timeout(max(0, request.expires_at - started_at) / 1000):
+                outcome = await run_job(job_of(tick, self._secrets), tick, self._context, complain)
+        except TimeoutError:
+            return  # a kind may wait for minutes until it begins; its asker has gone, and others need the place
         duration_ms = max(0.0, round((clock.monotonic_s() - began_s) * 1000 - outcome.waited_ms, 3))
         found = TrialOutcome(
             request.trial_id,

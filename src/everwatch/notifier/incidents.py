@@ -48,7 +48,7 @@ class Incident(msgspec.Struct, frozen=True):
     is not flapping.
     ``counted``: it counts as a failure at its target. ``executor``: who found that it began. ``part_of``: the incident
     of many monitors that was open then, so that operators were not told of this one (see ``correlating.ITSELF``).
-    ``silenced``: its beginning was not told because of a silence.
+    ``silenced``: its beginning, or that it goes on, was not told because of a silence.
     """
 
     user_id: str
@@ -144,7 +144,7 @@ def _opened(before: Incident | None, transition: Transition, alert: bool) -> Ste
         if not alert:
             return Step(after, verdict="suppressed")
         kind = AlertKind.CHANGED if before.told else AlertKind.OPENED
-        after = replace(after, told=True)
+        after = replace(after, told=True, silenced=False)
         return Step(after, (alert_of(after, kind, transition.at),))
     changes = _recent(before.changes if before else (), transition.at)
     opened = Incident(
@@ -185,7 +185,7 @@ def _reminded(before: Incident | None, transition: Transition, alert: bool) -> S
         return Step(after, verdict="flapping")
     if not alert:
         return Step(after, verdict="suppressed")
-    after = replace(after, told=True, reason=transition.reason)
+    after = replace(after, told=True, silenced=False, reason=transition.reason)
     # a reminder at the end of maintenance is the first that people hear of it
     kind = AlertKind.REMINDER if before.told else AlertKind.OPENED
     return Step(after, (alert_of(after, kind, transition.at),))

@@ -194,6 +194,15 @@ class IntakeRows(Rows):
                 found[incident.user_id, incident.monitor_id] = incident
         return found
 
+    def partitions_of_incidents(self, keys: Collection[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        """Return the partitions of these monitors' incidents."""
+        found: dict[tuple[str, str], int] = {}
+        for some in chunks(keys):
+            key = _incident.user_id, _incident.monitor_id
+            rows = self._connection.execute(select(*key, _incident.partition).where(tuple_(*key).in_(some)))
+            found.update({(user_id, monitor_id): number for user_id, monitor_id, number in rows})
+        return found
+
     def incidents_to_settle(self, partitions: Collection[int], now: int, most: int) -> list[tuple[int, Incident]]:
         """Return incidents that have flapped until ``now``, with their partitions."""
         rows = self._connection.execute(

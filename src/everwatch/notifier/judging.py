@@ -18,7 +18,7 @@ from everwatch.notifier.intake_rows import TakenTransition
 from everwatch.notifier.meaning import Meaning, meaning_of
 from everwatch.notifier.routes import AlertRoute, Audience, NoAddress, Rules, channel_id_of
 from everwatch.notifier.silences import AlertSilence, silence_of
-from everwatch.notifier.silencing import silenced
+from everwatch.notifier.silencing import put_reminders, silenced
 from everwatch.notifier.storage import Storage, Work
 from everwatch.notifier.timing import flush_at
 from everwatch.plans.placeholders import Given
@@ -79,7 +79,7 @@ class _Judging:
         self._acks: dict[str, Acknowledgement] = {}
         self._verified: set[str] = set()
         self._unverified: dict[str, Given] = {}
-        self._silences = [each for each in work.silences(now) if each.is_on(now)]
+        self._silences: list[AlertSilence] = []
         self._correlating = Correlating(work, rules, now)
 
     def run(self, settling: list[tuple[int, Incident]], events: list[TakenTransition]) -> None:
@@ -97,11 +97,15 @@ class _Judging:
         self._judge(events)
 
     def remind(self, incidents: Collection[Incident]) -> None:
-        """Tell that these incidents go on."""
+        """Tell that these incidents go on; those that a silence has are told when it ends."""
         users = {incident.user_id for incident in incidents}
         self._meet(users)
         self._correlating.meet({incident.target for incident in incidents}, ())
+        quiet = [incident for incident in incidents if self._silence_on(incident) is not None]
+        put_reminders(self._work, self._users, quiet, self._now)
         for incident in incidents:
+            if incident in quiet:
+                continue
             alert = alert_of(incident, AlertKind.REMINDER, self._now)
             self._route((alert,), derived_id("snoozed", incident.incident_id, self._now), incident)
 
@@ -109,12 +113,15 @@ class _Judging:
         """Learn what routes need of these users."""
         self._users = self._work.users(users)
         self._disabled = self._work.disabled_channels(users)
+        self._silences = [each for each in self._work.silences_of(users, self._now) if each.is_on(self._now)]
         if self._rules.contacts.verify:
             self._verified = {each.contact_id for each in self._work.contacts_of(users) if each.verified_at}
 
     def _settle(self, settling: list[tuple[int, Incident]]) -> None:
         for number, before in settling:
             step = after_silence(before, self._now)
+            if (silence := self._silence_on(before)) is not None:
+                step = silenced(step, silence)
             key = before.user_id, before.monitor_id
             after = self._correlating.count(before, step)
             assert after is not None
@@ -162,6 +169,14 @@ class _Judging:
         plan = given.plan if given is not None else transition.plan
         return silence_of(
             self._silences, transition.user_id, plan, transition.kind, transition.target, transition.labels
+        )
+
+    def _silence_on(self, incident: Incident) -> AlertSilence | None:
+        """Return the silence that keeps an incident from being told, if any."""
+        given = self._users.get(incident.user_id)
+        plan = given.plan if given is not None else ""
+        return silence_of(
+            self._silences, incident.user_id, plan, incident.monitor_kind, incident.target, incident.labels
         )
 
     def write(self) -> int:

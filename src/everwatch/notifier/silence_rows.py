@@ -1,9 +1,11 @@
 """Rows of silences."""
 
+from collections.abc import Collection
+
 import msgspec
 from sqlalchemy import Dialect, delete, select
 
-from everwatch.notifier.rows import Rows, text_of
+from everwatch.notifier.rows import Rows, chunks, text_of
 from everwatch.notifier.silences import AlertSilence
 from everwatch.notifier.tables import alert_silences
 from everwatch.store.bulk_statements import storable, upsert
@@ -39,6 +41,14 @@ class SilenceRows(Rows):
             statement = statement.where(_silence.user_id == user_id)
         rows = self._connection.execute(statement.order_by(_silence.ends_at, _silence.silence_id))
         return [_decode(text) for (text,) in rows]
+
+    def silences_of(self, user_ids: Collection[str], now: int) -> list[AlertSilence]:
+        """Return silences that end after ``now`` and may concern monitors of these users, the first to end first."""
+        found: list[AlertSilence] = []
+        for some in chunks({"", *user_ids}):
+            statement = select(_silence.document).where(_silence.ends_at > now, _silence.user_id.in_(some))
+            found += [_decode(text) for (text,) in self._connection.execute(statement)]
+        return sorted(found, key=lambda each: (each.ends_at, each.silence_id))
 
     def silences_over(self, now: int, most: int) -> list[AlertSilence]:
         """Return silences that are over, locked; those that another notifier works on are left out."""

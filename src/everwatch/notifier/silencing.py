@@ -1,27 +1,37 @@
 """What silences do to incidents: nothing is told of their beginnings, and what goes on when one ends is told then."""
 
+from collections.abc import Collection, Mapping
+
 from msgspec.structs import replace
 
 from everwatch.model import State, Transition
+from everwatch.notifier.alerts import RESOLVING
 from everwatch.notifier.incidents import Incident, Phase, Step
 from everwatch.notifier.intake import event_row
 from everwatch.notifier.silences import AlertSilence, silence_of
 from everwatch.notifier.storage import Storage, Work
+from everwatch.plans.placeholders import Given
 
 _PAGE = 1_000
 _MOST = 100
 
 
 def silenced(step: Step, silence: AlertSilence) -> Step:
-    """Return what a transition does whose alerts are silenced."""
+    """Return what a transition does whose alerts are silenced: the end of what was told is told."""
     incident = step.incident
-    if incident is not None and incident.is_open and not incident.told:
+    if incident is not None and incident.is_open:
         incident = replace(incident, silenced=True)
-    return replace(step, incident=incident, verdict=silence.verdict if step.verdict == "suppressed" else step.verdict)
+    alerts = tuple(alert for alert in step.alerts if alert.kind in RESOLVING)
+    return replace(
+        step,
+        incident=incident,
+        alerts=alerts,
+        verdict=silence.verdict if step.verdict == "suppressed" else step.verdict,
+    )
 
 
 def end_silences(storage: Storage, now: int) -> int:
-    """Have incidents told whose beginning was silenced, and which no silence keeps quiet any more.
+    """Have incidents told of which something was silenced, and which no silence keeps quiet any more.
 
     Each gets a reminder, as at the end of maintenance. Returns how many silences are over.
     """
@@ -45,13 +55,23 @@ def _remind(
     if not waiting:
         return
     users = work.users({incident.user_id for _, incident in waiting})
-    rows = []
-    for number, each in waiting:
+    free = []
+    for _, each in waiting:
         given = users.get(each.user_id)
         known = each.user_id, given.plan if given is not None else "", each.monitor_kind, each.target, each.labels
-        if silence_of(over, *known) is None or silence_of(still_on, *known) is not None:
-            continue
-        state = State(each.state)
+        if silence_of(over, *known) is not None and silence_of(still_on, *known) is None:
+            free.append(each)
+    put_reminders(work, users, free, now)
+
+
+def put_reminders(work: Work, users: Mapping[str, Given], incidents: Collection[Incident], now: int) -> None:
+    """Have it judged that these incidents go on, as if a worker reminded of them."""
+    numbers = work.partitions_of_incidents({(each.user_id, each.monitor_id) for each in incidents})
+    rows = []
+    for each in incidents:
+        if (number := numbers.get((each.user_id, each.monitor_id))) is None:
+            continue  # its monitor was deleted this instant
+        given, state = users.get(each.user_id), State(each.state)
         reminder = Transition(
             each.user_id,
             each.monitor_id,
@@ -64,7 +84,7 @@ def _remind(
             reminder=True,
             kind=each.monitor_kind,
             target=each.target,
-            plan=known[1],
+            plan=given.plan if given is not None else "",
             labels=each.labels,
             executor=each.executor,
         )
@@ -73,4 +93,4 @@ def _remind(
 
 
 def _waits(incident: Incident) -> bool:
-    return incident.silenced and not incident.told and incident.phase is Phase.OPEN
+    return incident.silenced and incident.phase is Phase.OPEN

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from sqlalchemy import Dialect, and_, delete, select
+from sqlalchemy import Dialect, and_, delete, func, select
 
 from everwatch.notifier.alerts import derived_id
 from everwatch.notifier.rows import Rows, chunks
@@ -12,10 +12,12 @@ from everwatch.store.bulk_statements import storable, upsert
 
 _subscriber = status_subscribers.c
 _announced = status_announced.c
+NEVER_CONFIRMED, DECLINED = 0, -1
+"""``confirmed_at`` of an address that nobody has confirmed, and of one whose owner wants no mail."""
 
 
 class Subscriber(NamedTuple):
-    """An address that asked for news of a page; ``confirmed_at`` 0: nobody has confirmed it.
+    """An address that asked for news of a page; ``confirmed_at``: see ``NEVER_CONFIRMED``.
 
     ``unsubscribe``: the page that ends it.
     """
@@ -29,12 +31,14 @@ class Subscriber(NamedTuple):
 
 
 class Announced(NamedTuple):
-    """An incident that subscribers of a page were told of, under this name."""
+    """An incident of a monitor that subscribers of a page were told of, under this name."""
 
     slug: str
     incident_id: str
     name: str
     opened_at: int
+    user_id: str = ""
+    monitor_id: str = ""
 
 
 class SubscriberStatements:
@@ -61,9 +65,10 @@ class SubscriberRows(Rows):
         """Store a subscriber in place of what was known of the address."""
         self._subscribers.put.run(self._connection, [tuple(map(storable, subscriber))])
 
-    def delete_subscriber(self, subscriber_id: str) -> None:
-        """Forget a subscriber."""
-        self._connection.execute(delete(status_subscribers).where(_subscriber.subscriber_id == subscriber_id))
+    def asked_since(self, slug: str, since: int) -> int:
+        """Return how many addresses of a page were asked, or ended it, after an instant."""
+        these = select(func.count()).where(_subscriber.slug == slug, _subscriber.asked_at > since)
+        return self._connection.execute(these).scalar_one()
 
     def subscribers(self, slug: str) -> list[Subscriber]:
         """Return the subscribers of a page that are confirmed."""
@@ -71,9 +76,14 @@ class SubscriberRows(Rows):
         return [Subscriber(*row) for row in self._connection.execute(statement.order_by(_subscriber.subscriber_id))]
 
     def trim_subscribers(self, before: int) -> None:
-        """Forget addresses that were asked before an instant and never confirmed."""
-        never = and_(_subscriber.confirmed_at == 0, _subscriber.asked_at < before)
+        """Forget addresses that were asked, or declined, before an instant and not confirmed since."""
+        never = and_(_subscriber.confirmed_at <= 0, _subscriber.asked_at < before)
         self._connection.execute(delete(status_subscribers).where(never))
+
+    def pages_with_subscribers(self) -> set[str]:
+        """Return the pages that have subscribers that are confirmed."""
+        statement = select(_subscriber.slug).where(_subscriber.confirmed_at > 0).distinct()
+        return set(self._connection.execute(statement).scalars())
 
     def announced(self, slug: str) -> list[Announced]:
         """Return the incidents that subscribers of a page were told of, and not yet that they are over; locked."""

@@ -191,7 +191,8 @@ alert_silences = Table(
     Index("alert_silences_of_user", "user_id"),
 )
 
-# addresses that asked for news of operators' status pages. confirmed_at: 0 while nobody has confirmed one
+# addresses that asked for news of operators' status pages. confirmed_at: 0 while nobody has confirmed one, -1 if
+# its owner wants no mail
 status_subscribers = Table(
     "status_subscribers",
     metadata,
@@ -212,4 +213,6 @@ status_announced = Table(
     Column("incident_id", Key, primary_key=True),
     Column("name", Text, nullable=False),
     Column("opened_at", BigInteger, nullable=False),
+    Column("user_id", Text, nullable=False, server_default=""),
+    Column("monitor_id", Text, nullable=False, server_default=""),
 )

@@ -2,7 +2,18 @@
 
 from everwatch.api.bodies import MaintenanceBody, PauseBody, UserBody, UserChange
 from everwatch.api.queries import UsersQuery
-from everwatch.api.routes.parts import CREATED, DONE, ENDED, READ_LIST, READ_USER, RUN_USER, USER, USERS, WRITE_USER
+from everwatch.api.routes.parts import (
+    CREATED,
+    DONE,
+    ENDED,
+    READ_LIST,
+    READ_USER,
+    RUN_USER,
+    SIGN_UP,
+    USER,
+    USERS,
+    WRITE_USER,
+)
 from everwatch.api.routing import Example, Route
 from everwatch.api.users import Users
 from everwatch.api.views import Page, UserView
@@ -32,7 +43,7 @@ def user_routes(users: Users) -> list[Route]:
         Route(
             method="PUT",
             path=USER,
-            permission=WRITE_USER,
+            permission=SIGN_UP,
             handler=users.put,
             summary="Sign a user up, or state its registration anew.",
             audited="signup",

@@ -4,7 +4,9 @@ import asyncio
 import ssl
 from collections import deque
 from datetime import UTC, datetime
+from email.headerregistry import BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
+from email.policy import Policy, default
 from email.utils import format_datetime, parseaddr
 
 import aiosmtplib
@@ -120,9 +122,22 @@ class _Connection:
         self.since_s = 0.0
 
 
+class _WholeHeader(UnstructuredHeader, BaseHeader):
+    """Header that stands in one line, however long: a URL in encoded words is none to mail programs."""
+
+    def fold(self, *, policy: Policy) -> str:
+        """Return the header as it is sent."""
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_HEADERS = HeaderRegistry()
+_HEADERS.map_to_type("list-unsubscribe", _WholeHeader)
+_POLICY = default.clone(header_factory=_HEADERS)
+
+
 def mail_of(relay: Relay, address: EmailAddress, message: Message) -> EmailMessage:
     """Return the mail: plain text, with an id that is the same at each attempt."""
-    mail = EmailMessage()
+    mail = EmailMessage(_POLICY)
     mail["From"] = relay.sender
     mail["To"] = address.to
     mail["Subject"] = subject_of(message)
