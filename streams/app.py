@@ -122,9 +122,14 @@ def create_app(
 
 def _declare_agents(app: faust.App, engine: Engine, settings: Settings) -> None:
     topics = Topics.of(settings)
-    names = {topics.signups: "signups", topics.commands: "commands", topics.signals: "signals"}
+    names = {
+        topics.signups: "signups",
+        topics.commands: "commands",
+        topics.signals: "signals",
+        topics.results: "feedback",
+    }
     for topic, channel in engine.channels.items():
-        _declare_agent(app, channel, names.get(topic, "feedback"), engine.isolated[topic])
+        _declare_agent(app, channel, names[topic], engine.isolated[topic])
 
     # Faust assigns partitions of topics that it has a stream of; its transport fetches nothing of this one
     @app.agent(app.topic(topics.commands, key_serializer="raw", value_serializer="raw"), name="assignment")
@@ -138,8 +143,8 @@ def _declare_agent(app: faust.App, channel: Any, name: str, handler: Isolated) -
     async def take(batches: Any) -> None:
         batch: RecordBatch
         async for batch in batches:
-            with batch.handling() as work:
-                await handler.run(work)
+            with batch.handling() as left:
+                await handler.run(left)
 
 
 def _credentials(settings: Settings) -> Any:

@@ -46,7 +46,7 @@ from streams.state.partition_logs import PartitionLogs
 from streams.state.table_examination import TableExaminer
 from streams.state.table_measures import measure_databases, measure_standbys
 from streams.state.timetable_planner import TimetablePlanner
-from streams.state.unit_of_work import Writer, new_monitors_table
+from streams.state.unit_of_work import UnitsOfWork, new_monitors_table
 from streams.ticking.agenda_runner import AgendaRunner
 from streams.ticking.due_index_loader import PAUSE_S, DueIndexLoader
 from streams.ticking.emitter import Emitter
@@ -147,7 +147,7 @@ class Engine(Service):
         self._sender = BatchSender(self._clients.batch_producer)
         await self._sender.start()
         self.planner.largest_batch = await asyncio.to_thread(self._clients.largest_tick_batch)
-        self.writer = Writer(self.table, self.outbox, self.logs, self.partitions, self.partitions.caught_up)
+        self.units = UnitsOfWork(self.table, self.outbox, self.logs, self.partitions, self.partitions.caught_up)
         replies = Replies(self.outbox, topics, clock, settings.output_format)
         rejected = self.rejected = RejectedInputs(
             DeadLetters(self.outbox, topics, clock, "worker"), replies, self.outbox
@@ -161,11 +161,11 @@ class Engine(Service):
         inputs = Inputs(rejected, clock, secrets, self.plans)
         manual_runs = ManualRuns(self.outbox, topics, inputs.produced_at, inline.judge_now)
         changes = MonitorChanges(inputs, outputs, manual_runs, clock)
-        self.registration = Registration(self.writer, self.planner, outputs, inputs, changes, clock)
-        self.signal_taker = SignalTaker(self.writer, rejected, replies, self.outbox, clock, secrets)
-        self.feedback = Feedback(self.writer, self.planner, transitions, rejected, settings.tasks_kept_s * 1_000)
+        self.registration = Registration(self.units, self.planner, outputs, inputs, changes, clock)
+        self.signal_taker = SignalTaker(self.units, rejected, replies, self.outbox, clock, secrets)
+        self.feedback = Feedback(self.units, self.planner, transitions, rejected, settings.tasks_kept_s * 1_000)
         due_loader = DueIndexLoader(self.partitions, self.planner, self._store)
-        agendas = AgendaRunner(self.partitions, self.planner, self.writer, self._store, transitions, clock)
+        agendas = AgendaRunner(self.partitions, self.planner, self.units, self._store, transitions, clock)
         await self.add_runtime_dependency(
             Emitter(
                 self.partitions,
@@ -209,7 +209,7 @@ class Engine(Service):
 
     async def idle(self) -> None:
         """Wait until no unit of work is under way."""
-        await self.writer.idle()
+        await self.units.idle()
 
     async def join_group(self) -> None:
         """Have the group assign partitions anew."""

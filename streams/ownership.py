@@ -37,12 +37,12 @@ SESSIONS = 2
 
 
 class Parts(NamedTuple):
-    """Parts that open and close with partitions. ``inputs``: the batch consumers; ``store`` gives the table's."""
+    """Parts that open and close with partitions. ``store`` gives the table's."""
 
     partitions: OwnedPartitions
     logs: PartitionLogs
     examiner: TableExaminer
-    inputs: Sequence[BatchConsumer]
+    batch_consumers: Sequence[BatchConsumer]
     store: Callable[[], Store]
 
 
@@ -88,7 +88,7 @@ class Ownership:
 
     def __init__(self, host: Host, parts: Parts, settings: Settings, clock: Clock) -> None:
         self._host = host
-        self._partitions, self._logs, self._examiner, self._inputs, self._store = parts
+        self._partitions, self._logs, self._examiner, self._batch_consumers, self._store = parts
         self._changelog = Topics.of(settings).monitors_changelog
         self._session_timeout_ms = settings.session_timeout_ms
         # counts rebalances
@@ -101,7 +101,7 @@ class Ownership:
         self._catching_up: asyncio.Future[None] | None = None
         self._rejoining = False
         # set while a rebalance is under way: gives up when it does not end
-        self._rebalance: asyncio.TimerHandle | None = None
+        self._give_up_timer: asyncio.TimerHandle | None = None
         self._rebalances = Rebalances("worker", clock)
         # partitions whose changelog has records that this worker lacks and cannot read
         self._unreadable: frozenset[int] = frozenset()
@@ -124,7 +124,7 @@ class Ownership:
         self.end_rebalance()
         self._rebalances.revoked()
         patience_s = SESSIONS * self._session_timeout_ms / 1000
-        self._rebalance = asyncio.get_running_loop().call_later(patience_s, self._give_up)
+        self._give_up_timer = asyncio.get_running_loop().call_later(patience_s, self._give_up)
 
     async def assigned(self, numbers: set[int], generation: int) -> None:
         """Give up all partitions but these, and begin to open these: a rebalance has assigned them.
@@ -143,9 +143,9 @@ class Ownership:
 
     def end_rebalance(self) -> None:
         """Wait for the end of a rebalance no longer."""
-        if self._rebalance is not None:
-            self._rebalance.cancel()
-        self._rebalance = None
+        if self._give_up_timer is not None:
+            self._give_up_timer.cancel()
+        self._give_up_timer = None
 
     async def give_away(self, numbers: set[int]) -> None:
         """Close these partitions: their sweeps end, their timetables are put away, their progress is written."""
@@ -169,7 +169,7 @@ class Ownership:
 
     def why_not_open(self) -> str:
         """Return the reason why this worker does not hold its partitions; "" if it does, or is assigned none."""
-        if self.may_change or self._rebalance is not None:
+        if self.may_change or self._give_up_timer is not None:
             return ""
         if self._opening is None:
             return "no partitions have been assigned yet"
@@ -220,7 +220,7 @@ class Ownership:
             if self._is_current(rebalance_number) and not batch_consumer.is_open:
                 await batch_consumer.open(numbers)
 
-        outcomes = await asyncio.gather(*map(open_batch_consumer, self._inputs), return_exceptions=True)
+        outcomes = await asyncio.gather(*map(open_batch_consumer, self._batch_consumers), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -292,7 +292,7 @@ class Ownership:
         if self._opening is not None and self._opening.done() and not self._opening.cancelled():
             self._opening.exception()  # whatever it was, it comes again when partitions are assigned
         async with self.switch:
-            await asyncio.gather(*(batch_consumer.close(patience_s) for batch_consumer in self._inputs))
+            await asyncio.gather(*(batch_consumer.close(patience_s) for batch_consumer in self._batch_consumers))
             are_stopped = await within(patience_s, self._host.idle())
             if self._host.is_broken:
                 # what is in memory may not be what is durable: timetables are not to be put away
@@ -305,7 +305,7 @@ class Ownership:
         All are read anew from the changelog when they are assigned again: a unit of work that concerned the lost
         partition may be durable in others, and is not in their local tables.
         """
-        if self._rebalance is not None:
+        if self._give_up_timer is not None:
             # its new owner got its assignment first; this worker's comes in a moment
             self._partitions.abandon({number})
             return

@@ -15,7 +15,7 @@ from streams.outputs.dead_letters import RejectedInputs
 from streams.outputs.transitions import Transitions
 from streams.state.owned_partition import OwnedPartition
 from streams.state.timetable_planner import TimetablePlanner
-from streams.state.unit_of_work import Writer, Writing, all_or_rebuilt
+from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_rebuilt
 from streams.ticking.agenda_runner import muted
 from streams.transport.cooperative_chunks import cooperative_chunks
 
@@ -35,13 +35,13 @@ class Feedback:
 
     def __init__(
         self,
-        writer: Writer,
+        units: UnitsOfWork,
         planner: TimetablePlanner,
         transitions: Transitions,
         rejected: RejectedInputs,
         tasks_kept_ms: int,
     ) -> None:
-        self._writer = writer
+        self._units = units
         self._planner = planner
         self._transitions = transitions
         self._rejected = rejected
@@ -56,7 +56,7 @@ class Feedback:
                     judged.setdefault(record.partition, []).append((record, *_verdict(record)))
                 except InvalidInput as error:
                     self._rejected.refuse(record, error)
-        async with self._writer.writing() as work:
+        async with self._units.begin() as work:
             with ExitStack() as holds:
                 replanned: list[tuple[int, Monitor, Monitor]] = []
                 for number, some in judged.items():
@@ -82,7 +82,7 @@ class Feedback:
                         self._planner.plan(work.owned(number), before, after)
 
     def _change(
-        self, work: Writing, record: Record, key: bytes, value: bytes, earliest: int
+        self, work: UnitOfWork, record: Record, key: bytes, value: bytes, earliest: int
     ) -> tuple[Monitor, Monitor] | None:
         """The monitor before and after a result, if that changes it."""
         try:

@@ -34,21 +34,21 @@ class Isolated:
         self._rejected = rejected
         self._quiet = LogThrottle(clock)
 
-    async def run(self, work: Bisection[Record]) -> None:
+    async def run(self, left: Bisection[Record]) -> None:
         """Handle the rest of a batch; when this returns, every record is durably handled or refused.
 
         A part that fails is halved, down to the records that fail alone; those are refused after some attempts.
-        Raises errors that are no record's fault (``is_retryable``); the caller then runs the rest of ``work`` again.
+        Raises errors that are no record's fault (``is_retryable``); the caller then runs the rest, ``left``, again.
         """
         pauses_s = LONGEST_PAUSES_S
-        while part := work.part:
+        while part := left.part:
             try:
                 await self._handle_part(part)
             except Exception as error:
                 if is_retryable(error):
                     raise
                 self._complain(error, part)
-                if work.failed():
+                if left.failed():
                     await self._refuse(part[0], error)
                 elif len(part) == 1 and pauses_s > 0:
                     pauses_s -= PAUSE_S
@@ -56,7 +56,7 @@ class Isolated:
                     continue
                 else:
                     continue
-            work.done()
+            left.done()
 
     async def _handle_part(self, part: Sequence[Record]) -> None:
         rejected = self._rejected()

@@ -19,7 +19,7 @@ from streams.outputs.all_outputs import Outputs
 from streams.outputs.cancellations import cancellations_of
 from streams.state.command_deduplication import remembered_of
 from streams.state.quotas import Quotas
-from streams.state.unit_of_work import Writing
+from streams.state.unit_of_work import UnitOfWork
 
 Answered = tuple[int, Asker, CommandOutcome, int, InvalidInput | None]
 """The partition of an answer, and its arguments."""
@@ -40,7 +40,7 @@ class MonitorChanges:
 
     async def of(
         self,
-        work: Writing,
+        work: UnitOfWork,
         source: Record,
         wanted: Signup | Command,
         quotas: Quotas | None,
@@ -101,7 +101,7 @@ class MonitorChanges:
             answers.append((source.partition, Asker.of(wanted), answer, 0, None))
         return changes
 
-    def is_repeated(self, work: Writing, source: Record, wanted: Signup | Command) -> bool:
+    def is_repeated(self, work: UnitOfWork, source: Record, wanted: Signup | Command) -> bool:
         """Tell whether a command with this id was carried out before."""
         if not isinstance(wanted, Command) or not wanted.command_id:
             return False
@@ -109,7 +109,7 @@ class MonitorChanges:
         return wanted.command_id in known.ids
 
     def _set_user(
-        self, work: Writing, partition: int, wanted: Command, user: User | None, now: int, emitted_to: int
+        self, work: UnitOfWork, partition: int, wanted: Command, user: User | None, now: int, emitted_to: int
     ) -> Changes:
         """Return the changes of a ``set_user``: those of a signup that repeats everything else. Raises InvalidInput."""
         plans = self._inputs.plans
@@ -123,17 +123,19 @@ class MonitorChanges:
         monitors |= self._monitors(work, partition, wanted.user_id, named)
         return sign_up(signup, user, monitors, now, emitted_to, self._inputs.secrets.recognised)
 
-    def _version(self, work: Writing, partition: int, command: Command) -> int:
+    def _version(self, work: UnitOfWork, partition: int, command: Command) -> int:
         monitor = work.monitor(partition, command.user_id, command.monitor_id) if command.monitor_id else None
         return monitor.version if monitor else 0
 
-    def _monitors(self, work: Writing, partition: int, user_id: str, monitor_ids: Iterable[str]) -> dict[str, Monitor]:
+    def _monitors(
+        self, work: UnitOfWork, partition: int, user_id: str, monitor_ids: Iterable[str]
+    ) -> dict[str, Monitor]:
         found = {monitor_id: work.monitor(partition, user_id, monitor_id) for monitor_id in monitor_ids}
         return {monitor_id: monitor for monitor_id, monitor in found.items() if monitor is not None}
 
     def write(
         self,
-        work: Writing,
+        work: UnitOfWork,
         partition: int,
         user_id: str,
         changes: Changes,

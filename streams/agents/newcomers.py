@@ -14,7 +14,7 @@ from streams.agents.inputs import Admitted, by_partition
 from streams.outputs.all_outputs import Outputs
 from streams.state.owned_partition import OwnedPartition
 from streams.state.timetable_planner import TimetablePlanner
-from streams.state.unit_of_work import Writing, all_or_rebuilt
+from streams.state.unit_of_work import UnitOfWork, all_or_rebuilt
 from streams.transport.cooperative_chunks import cooperative_chunks
 
 # long enough for a unit of work to become durable, as a rule
@@ -30,7 +30,7 @@ class Newcomers:
         self._clock = clock
 
     async def sort_out(
-        self, work: Writing, admitted: list[Admitted[Signup]]
+        self, work: UnitOfWork, admitted: list[Admitted[Signup]]
     ) -> tuple[dict[int, list[Admitted[Signup]]], list[Admitted[Signup]]]:
         """Split signups into those of unknown users, by partition, and all others: known, repeated, or due at once."""
         now = self._clock.now_ms()
@@ -53,7 +53,7 @@ class Newcomers:
             taken.add(keys[0])
         return newcomers, others
 
-    async def register(self, work: Writing, newcomers: dict[int, list[Admitted[Signup]]]) -> None:
+    async def register(self, work: UnitOfWork, newcomers: dict[int, list[Admitted[Signup]]]) -> None:
         """Register unknown users.
 
         They begin a little later than now, so that sweeps can go on while all this becomes durable.

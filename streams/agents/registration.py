@@ -21,7 +21,7 @@ from streams.agents.newcomers import Newcomers
 from streams.outputs.all_outputs import Outputs
 from streams.state.quotas import Quotas
 from streams.state.timetable_planner import TimetablePlanner
-from streams.state.unit_of_work import Writer, all_or_rebuilt
+from streams.state.unit_of_work import UnitsOfWork, all_or_rebuilt
 from streams.transport.cooperative_chunks import cooperative_chunks
 
 # table entries in one unit of work; while monitors change, the sweeps of their partitions stand still
@@ -35,14 +35,14 @@ class Registration:
 
     def __init__(
         self,
-        writer: Writer,
+        units: UnitsOfWork,
         planner: TimetablePlanner,
         outputs: Outputs,
         inputs: Inputs,
         changes: MonitorChanges,
         clock: Clock,
     ) -> None:
-        self._writer = writer
+        self._units = units
         self._planner = planner
         self._outputs = outputs
         self._inputs = inputs
@@ -53,7 +53,7 @@ class Registration:
     async def sign_up(self, records: Iterable[Record]) -> None:
         """Register users; when this returns, all of it is durable and in the timetable."""
         for some in slices(await self._inputs.signups(records), ENTRIES_AT_ONCE):
-            async with self._writer.writing() as work:
+            async with self._units.begin() as work:
                 newcomers, others = await self._newcomers.sort_out(work, some)
                 await self._newcomers.register(work, newcomers)
             for few in slices(others, CHANGED_AT_ONCE):
@@ -88,7 +88,7 @@ class Registration:
         """
         if not admitted:
             return
-        async with self._writer.writing() as work, AsyncExitStack() as standstill:
+        async with self._units.begin() as work, AsyncExitStack() as standstill:
             parts = sorted(by_partition(admitted).items())
             for number, some in parts:
                 work.look_up(number, [key for _, _, keys in some for key in keys])
@@ -125,7 +125,7 @@ class Registration:
         assert isinstance(wanted, Command)
         number, behind = source.partition, b""
         while True:
-            async with self._writer.writing() as work:
+            async with self._units.begin() as work:
                 partition = work.owned(number)
                 if self._changes.is_repeated(work, source, wanted):
                     return

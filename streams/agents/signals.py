@@ -17,7 +17,7 @@ from everwatch.model import Asker, CommandOutcome, Monitor, Signal, SignalState
 from everwatch.rules import lifecycle
 from streams.outputs.dead_letters import RejectedInputs
 from streams.outputs.replies import Replies
-from streams.state.unit_of_work import Writer, Writing
+from streams.state.unit_of_work import UnitOfWork, UnitsOfWork
 from streams.transport.cooperative_chunks import cooperative_chunks
 
 # the record, the table key, when it happened, and the signal itself if it says more than that or asks for an answer
@@ -32,14 +32,14 @@ class SignalTaker:
 
     def __init__(
         self,
-        writer: Writer,
+        units: UnitsOfWork,
         rejected: RejectedInputs,
         replies: Replies,
         outbox: Outbox,
         clock: Clock,
         secrets: ConfigSecrets,
     ) -> None:
-        self._writer = writer
+        self._units = units
         self._rejected = rejected
         self._replies = replies
         self._outbox = outbox
@@ -65,7 +65,7 @@ class SignalTaker:
                     key = codec.table_key(signal.user_id, signal.monitor_id)
                     more = None if signal.is_plain and not signal.signal_id else signal
                     heard.setdefault(record.partition, []).append((record, key, at, more))
-        async with self._writer.writing() as work:
+        async with self._units.begin() as work:
             answers: list[tuple[int, Asker, CommandOutcome]] = []
             for number, some in heard.items():
                 await self._take(work, number, some, answers)
@@ -77,7 +77,7 @@ class SignalTaker:
             await self._outbox.delivered()
 
     async def _take(
-        self, work: Writing, number: int, heard: list[Heard], answers: list[tuple[int, Asker, CommandOutcome]]
+        self, work: UnitOfWork, number: int, heard: list[Heard], answers: list[tuple[int, Asker, CommandOutcome]]
     ) -> None:
         newest: dict[bytes, int] = {}
         # keys of entries that must be decoded, and the entries
@@ -104,7 +104,7 @@ class SignalTaker:
 
     async def _look_closer(
         self,
-        work: Writing,
+        work: UnitOfWork,
         number: int,
         values: Mapping[bytes, bytes | None],
         heard: list[Heard],
@@ -162,7 +162,7 @@ class SignalTaker:
         return None if after is monitor else codec.encode_entry(after)
 
 
-def _no_monitor(work: Writing, number: int, key: bytes) -> InvalidInput:
+def _no_monitor(work: UnitOfWork, number: int, key: bytes) -> InvalidInput:
     """Return the refusal of signals for a monitor that does not exist."""
     user_id, monitor_id = codec.split_key(key)
     reason = f"there is no monitor {monitor_id!r} of user {user_id!r}"

@@ -32,7 +32,9 @@ class Sweep:
 class OwnedPartition:
     """One owned partition.
 
-    ``sweep_lock`` is held by a sweep of the partition, and by a unit of work that changes monitors in its timetable.
+    Sweeps are stopped in two ways. ``sweep_lock`` is held by a sweep of the partition, and by a unit of work that
+    changes monitors in its timetable: nothing is emitted meanwhile. ``sweeps_held_at`` is for new users: sweeps go on
+    up to the instant at which the first of their monitors begins (``ceiling``).
     ``opened_at``: since when this worker watches it, ms.
     """
 

@@ -38,7 +38,8 @@ class OwnedPartitions:
         self._read_progress = read_progress
         self._store = store
         self._open: dict[int, OwnedPartition] = {}
-        self._generation = 0
+        # counts what made an opening out of date: one that is under way compares it
+        self._openings = 0
         self._opening_lock = asyncio.Lock()
 
     def __iter__(self) -> Iterator[OwnedPartition]:
@@ -58,7 +59,7 @@ class OwnedPartitions:
 
     async def open(self, numbers: set[int]) -> bool:
         """Own exactly these partitions, with a timetable each; False if they were revoked meanwhile."""
-        generation = self._generation
+        openings = self._openings
         async with self._opening_lock:
             opened = {number: partition for number, partition in self._open.items() if number in numbers}
             missing = sorted(numbers - opened.keys())
@@ -69,8 +70,8 @@ class OwnedPartitions:
                 timetable = self._planner.new_timetable(emitted_to)
                 partition = OwnedPartition(number, timetable, self._planner.now_ms())
                 if not self.take_up(partition):
-                    await self.rebuild(partition, generation)
-                if generation != self._generation:
+                    await self.rebuild(partition, openings)
+                if openings != self._openings:
                     return False
                 opened[number] = partition
             self._own(opened)
@@ -116,7 +117,7 @@ class OwnedPartitions:
 
     def invalidate(self) -> None:
         """Have ``open``, if it is under way, give up."""
-        self._generation += 1
+        self._openings += 1
 
     async def close(self, numbers: Iterable[int], closed: Callable[[int, int], Awaitable[None]]) -> None:
         """Give up these partitions; when this returns, no sweep and no change of theirs is under way.
@@ -179,7 +180,7 @@ class OwnedPartitions:
             mark = TimetableMark(self._planner.form, timetable.newest_since, timetable.newest_gone)
             self._store().save_timetable(partition.number, timetable.save(), mark)
 
-    async def rebuild(self, partition: OwnedPartition, generation: int) -> None:
+    async def rebuild(self, partition: OwnedPartition, openings: int) -> None:
         """Rebuild the timetable from the store; of each entry only what it needs is read."""
         planned_entry, put = self._planner.planned_entry, partition.timetable.put
         undecodable = self._store().undecodable
@@ -188,7 +189,7 @@ class OwnedPartitions:
         for seen, (key, value) in enumerate(self._store().scan(partition.number)):
             if seen % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
-                if generation != self._generation:
+                if openings != self._openings:
                     return
             if key.endswith(codec.SEPARATOR):
                 user_key = key

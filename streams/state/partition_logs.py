@@ -16,7 +16,7 @@ from everwatch.core.errors import BrokerUnavailable, Transient
 from everwatch.kafka.process_rights import transactions_of
 from everwatch.kafka.progress import OWNER_HEADER, UNDECODABLE_HEADER
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.transactional_producer import Fenced, Transaction, TransactionalProducer
+from everwatch.kafka.transactional_producer import Fenced, RecordRun, TransactionalProducer
 from everwatch.observability.logs import labelled
 from everwatch.rules.changelog_marks import Mark
 
@@ -199,9 +199,9 @@ class PartitionLogs:
     async def _write(self, log: _Log, changes: Sequence[Change], cancelled: Sequence[Change]) -> int:
         async with log.transaction_lock:
             while True:
-                runs = [Transaction(self._topics.monitors_changelog, changes)]
+                runs = [RecordRun(self._topics.monitors_changelog, changes)]
                 if cancelled:
-                    runs.append(Transaction(self._topics.cancellations, cancelled))
+                    runs.append(RecordRun(self._topics.cancellations, cancelled))
                 if log.is_due:
                     runs.append(self._progress_of(log))
                 try:
@@ -221,16 +221,16 @@ class PartitionLogs:
             except BrokerUnavailable as error:
                 logger.warning("%s Progress is noted later.", error)
 
-    def _progress_of(self, log: _Log) -> Transaction:
+    def _progress_of(self, log: _Log) -> RecordRun:
         return self._noting(log.number, log.emitted_to, self._mark_of(log.number, log.emitted_to))
 
-    def _noting(self, number: int, emitted_to: int, mark: Mark | None) -> Transaction:
+    def _noting(self, number: int, emitted_to: int, mark: Mark | None) -> RecordRun:
         headers: list[tuple[str, str | bytes | None]] = [(OWNER_HEADER, mark.encode())] if mark else []
         if undecodable := self._undecodable_of(number):
             headers.append((UNDECODABLE_HEADER, b"%d" % undecodable))
-        return Transaction(self._topics.progress, [(b"%d" % number, b"%d" % emitted_to, 0)], headers or None)
+        return RecordRun(self._topics.progress, [(b"%d" % number, b"%d" % emitted_to, 0)], headers or None)
 
-    async def _commit(self, log: _Log, runs: Sequence[Transaction]) -> list[int]:
+    async def _commit(self, log: _Log, runs: Sequence[RecordRun]) -> list[int]:
         self._check(log)
         emitted_to = log.emitted_to
         try:

@@ -8,7 +8,7 @@ from everwatch.core.errors import InvalidInput, RefusalCode
 from everwatch.model import At, Command, Monitor, State, User
 from everwatch.plans.plan import USUAL_PLAN, PlanQuotas, Plans
 from everwatch.rules.registration_rules import Change, is_pending_task
-from streams.state.unit_of_work import Writing
+from streams.state.unit_of_work import UnitOfWork
 from streams.transport.cooperative_chunks import cooperative_chunks
 
 # tasks that are over stay in the table for a while, and are passed over one by one
@@ -21,7 +21,7 @@ class Quotas:
     What counts is judged as of the partition's ``emitted_to`` when it was first asked for.
     """
 
-    def __init__(self, work: Writing, plans: Plans) -> None:
+    def __init__(self, work: UnitOfWork, plans: Plans) -> None:
         self._work = work
         self._plans = plans
         self._emitted_to: dict[int, int] = {}

@@ -114,7 +114,7 @@ def all_or_rebuilt() -> Iterator[None]:
         raise NotPlanned(f"what is durable did not get into the timetable: {error!r}") from error
 
 
-class Writing:
+class UnitOfWork:
     """A unit of work: it reads its own changes; nothing is written before ``finish()``.
 
     ``finish()`` goes in this order: 1. what was sent besides (transitions, say) is acknowledged by the broker;
@@ -301,7 +301,7 @@ class Writing:
         return None if value is None else self.decoded(partition, key, value)
 
 
-class Writer:
+class UnitsOfWork:
     """Hands out units of work, one at a time, so that none reads what another is about to change."""
 
     def __init__(
@@ -320,11 +320,11 @@ class Writer:
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Writing]:
+    async def begin(self) -> AsyncIterator[UnitOfWork]:
         """Give a unit of work, durable once its ``finish()`` has returned. It begins when sweeps have caught up."""
         await self._caught_up()
         async with self._lock:
-            work = Writing(self._table.store, self._outbox, self._logs, self._partitions)
+            work = UnitOfWork(self._table.store, self._outbox, self._logs, self._partitions)
             try:
                 yield work
             except NotPlanned:

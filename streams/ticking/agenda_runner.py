@@ -18,7 +18,7 @@ from streams.state.owned_partition import OwnedPartition
 from streams.state.owned_partitions import OwnedPartitions
 from streams.state.partition_logs import PartitionLost
 from streams.state.timetable_planner import TimetablePlanner
-from streams.state.unit_of_work import Writer, Writing, all_or_rebuilt
+from streams.state.unit_of_work import UnitOfWork, UnitsOfWork, all_or_rebuilt
 from streams.transport.cooperative_chunks import cooperative_chunks
 
 logger = logging.getLogger(__name__)
@@ -32,14 +32,14 @@ class AgendaRunner:
         self,
         partitions: OwnedPartitions,
         planner: TimetablePlanner,
-        writer: Writer,
+        units: UnitsOfWork,
         store: Callable[[], Store],
         transitions: Transitions,
         clock: Clock,
     ) -> None:
         self._partitions = partitions
         self._planner = planner
-        self._writer = writer
+        self._units = units
         self._store = store
         self._transitions = transitions
         self._clock = clock
@@ -70,14 +70,14 @@ class AgendaRunner:
             dated = self._store().changes_due(partition.number, self._clock.now_ms(), AT_ONCE)
             if not dated or self._partitions.get(partition.number) is not partition:
                 return
-            work = Bisection(dated)
-            while part := work.part:
+            left = Bisection(dated)
+            while part := left.part:
                 try:
                     await self._wake(partition.number, part)
                 except Exception as error:
                     if is_retryable(error):
                         raise
-                    if not work.failed():
+                    if not left.failed():
                         continue
                     due, key = part[0]
                     logger.error(
@@ -89,10 +89,10 @@ class AgendaRunner:
                     )
                     # the entry stays as it is; its agenda is read again when the table is rebuilt
                     self._store().forget_changes(partition.number, part)
-                work.done()
+                left.done()
 
     async def _wake(self, number: int, dated: Sequence[tuple[int, bytes]]) -> None:
-        async with self._writer.writing() as work:
+        async with self._units.begin() as work:
             partition = work.owned(number)
             keys = list({key for _, key in dated})
             work.look_up(number, keys)
@@ -110,7 +110,7 @@ class AgendaRunner:
             self._store().forget_changes(number, dated)
 
     def change(
-        self, work: Writing, partition: OwnedPartition, key: bytes, now: int
+        self, work: UnitOfWork, partition: OwnedPartition, key: bytes, now: int
     ) -> tuple[Monitor, Monitor | None] | None:
         value = work.value(partition.number, key)
         # the index may name what is gone or has changed since

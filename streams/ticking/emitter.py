@@ -187,7 +187,7 @@ class Emitter(Service):
             await self._outbox.delivered(partition.number)
 
     async def _send(self, partition: OwnedPartition, sweep: Sweep) -> None:
-        """Send the ticks; those that the broker did not take stay in ``attempt``."""
+        """Send the ticks; those that the broker did not take stay in ``sweep.ticks``."""
         if self._refused:
             sweep.ticks = [tick for tick in sweep.ticks if not self._set_aside(sweep, tick)]
         producer = self._sender.producer

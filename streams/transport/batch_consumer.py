@@ -37,8 +37,8 @@ T = TypeVar("T")
 class RecordBatch:
     """One batch of a topic on its way through an agent: the records left to handle, and a future for their end."""
 
-    def __init__(self, work: Bisection[Record]) -> None:
-        self._work = work
+    def __init__(self, left: Bisection[Record]) -> None:
+        self._left = left
         self.taken = False
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # a batch consumer that was closed meanwhile does not ask how the batch ended: its partitions are lost, and
@@ -53,7 +53,7 @@ class RecordBatch:
             return
         self.taken = True
         try:
-            yield self._work
+            yield self._left
         except BaseException as error:
             if not self.ended.done():
                 self.ended.set_exception(error if isinstance(error, Exception) else Interrupted(repr(error)))
@@ -189,9 +189,9 @@ class BatchConsumer:
 
     async def _settle(self, records: list[Record]) -> bool:
         """Have the agent handle a batch; False if it was withdrawn: the next owner of the partitions reads it again."""
-        work = Bisection(records)
+        left = Bisection(records)
         while self._open:
-            batch = self._batch = RecordBatch(work)
+            batch = self._batch = RecordBatch(left)
             try:
                 while not batch.ended.done():
                     if not batch.taken:

@@ -17,7 +17,7 @@ from support.waiting import now_ms, wait_until
 
 from everwatch.encoding import codec
 from everwatch.kafka.clients import new_transactional_producer
-from everwatch.kafka.transactional_producer import Transaction, TransactionalProducer
+from everwatch.kafka.transactional_producer import RecordRun, TransactionalProducer
 from everwatch.model import Monitor
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def test_a_worker_whose_producer_is_fenced_by_mistake_takes_its_partition_up_aga
     other.initialise()
     key = codec.table_key("ghost")
     # what a delayed worker might still write before it is fenced in its turn; a tombstone changes nothing
-    [offset] = other.commit([Transaction(topic, [(key, None, 0)])])
+    [offset] = other.commit([RecordRun(topic, [(key, None, 0)])])
     assert offset >= 0
     wait_until("the worker finds out", lambda: LOST in worker.logged(), 30)
     for number in range(PARTITIONS):

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from contextlib import closing, suppress
+from math import nan
 from pathlib import Path
 from random import Random
 
@@ -362,7 +363,12 @@ async def test_the_age_of_the_newest_backup_is_told(backup: Path, tmp_path: Path
     settings = Settings(data_dir=tmp_path, backup_dir=folder)
     clock = SettableClock(NOW + 3_600_000)
     assert newest_backup(folder) == NOW + 1_000
+    BACKUP.set(nan)
+    # a folder that cannot be read is no backup, until there was one
+    await measure_backup(folder / "missing")
+    assert BACKUP._value.get() == 0  # type: ignore[attr-defined]
     await measure_backup(folder)
+    await measure_backup(folder / "missing")
     assert BACKUP._value.get() == (NOW + 1_000) / 1000  # type: ignore[attr-defined]
     [finding] = check_backup(System(settings, "", clock))
     assert finding.ok, finding

@@ -8,7 +8,7 @@ from typing import get_args, get_type_hints
 import pytest
 from msgspec import Meta
 
-from everwatch.core.config import SecurityProtocol, Settings, load_settings
+from everwatch.core.config import SecurityProtocol, Settings, environment_of_callables, load_settings
 from everwatch.core.errors import SettingsError
 from everwatch.core.output_format import OutputFormat
 
@@ -123,6 +123,20 @@ def test_a_secret_is_read_and_never_shown(monkeypatch: pytest.MonkeyPatch, name:
     settings = load_settings()
     assert getattr(settings, name.lower()).get_secret_value() == SECRET
     assert SECRET not in repr(settings) + str(settings) + f"{settings}"
+
+
+def test_code_of_other_packages_gets_no_secret_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = (
+        "EVERWATCH_SECRETS_KEY", "EVERWATCH_API_ADMIN_TOKEN", "EVERWATCH_API_TOKEN", "EVERWATCH_SASL_PASSWORD",
+        "EVERWATCH_SSL_KEY_PASSWORD", "EVERWATCH_SCHEMA_REGISTRY_PASSWORD", "EVERWATCH_PROXY", "EVERWATCH_DATABASE",
+        "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS", "everwatch_sasl_password",
+    )  # fmt: skip
+    for name in (*secrets, "EVERWATCH_PARTITIONS", "MY_OWN_PASSWORD"):
+        monkeypatch.setenv(name, SECRET)
+    given = environment_of_callables()
+    assert [name for name in secrets if name in given] == []
+    # what is meant for it is still there
+    assert {"EVERWATCH_PARTITIONS", "MY_OWN_PASSWORD", "PATH"} <= given.keys()
 
 
 @pytest.mark.parametrize("name", ["SASL_PASSWORD", "SSL_KEY_PASSWORD"])

@@ -77,7 +77,7 @@ async def test_what_is_sent_after_a_lost_record_is_not_taken_for_durable(
         broker.loses = record_number(0, TOPICS.transitions)
         life.engine.outbox.send(TOPICS.transitions, partition=0, key=b"ann", value=b"lost")
         await crashed(life)
-        async with life.engine.writer.writing() as work:
+        async with life.engine.units.begin() as work:
             work.add_value(0, b"ann\0m", b"another")
             with pytest.raises(BrokerUnavailable):
                 await work.finish()
@@ -501,7 +501,7 @@ async def test_a_part_that_fails_while_the_last_unit_of_work_ends_is_not_noticed
             assert not life.engine.crashed  # that takes another turn of the event loop
 
         with monkeypatch.context() as patched:
-            patched.setattr(life.engine.writer, "idle", just_now)
+            patched.setattr(life.engine.units, "idle", just_now)
             await life.revoked()
         assert not life.put_away()
         assert isinstance(await crashed(life), RuntimeError)
@@ -705,7 +705,7 @@ async def test_what_was_sent_of_a_unit_of_work_that_fails_is_read_before_the_par
     async with worker(broker, tmp_path, clock) as life:
 
         async def failing() -> None:
-            async with life.engine.writer.writing() as work:
+            async with life.engine.units.begin() as work:
                 work.add_value(0, b"ann\0m", b"another")
                 work.send(0)
                 raise ValueError("poison")

@@ -1,11 +1,12 @@
 """Records whose schema nobody can tell while the registry is away wait; all others pass, in their order."""
 
+import pytest
 from confluent_kafka import TopicPartition
 
 from everwatch.core.clock import SettableClock
-from everwatch.core.errors import RegistryUnavailable
-from everwatch.encoding import avro_schemas
-from everwatch.encoding.registered_schemas import RegisteredSchema, RegisteredSchemas
+from everwatch.core.errors import InvalidInput, RegistryUnavailable
+from everwatch.encoding import avro_schemas, registered_schemas
+from everwatch.encoding.registered_schemas import REFUSED_S, RegisteredSchema, RegisteredSchemas
 from everwatch.kafka.consumed_record import Record
 from everwatch.kafka.memory import MemoryClients, MemoryKafka
 from everwatch.kafka.schema_gate import ASK_EVERY_S, SchemaGate
@@ -81,3 +82,24 @@ def test_a_schema_that_does_not_exist_keeps_nobody_waiting() -> None:
     records = [Record("signals", 0, 1, 0, b"k", wire(99)), Record("signals", 0, 2, 0, b"k", b"{}")]
     # its reader refuses it
     assert gate.admit(records) == records
+
+
+def test_a_record_that_has_passed_is_decoded_without_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registered_schemas, "MOST_UNKNOWN", 2)
+    kafka, clock, registry = MemoryKafka(1), SettableClock(), Registry()
+    schemas = RegisteredSchemas(registry.fetch, clock)
+    gate = SchemaGate(MemoryClients(kafka).consumer("group"), lambda: schemas, clock)
+    records = [Record("signals", 0, offset, 0, b"k", wire(90 + offset)) for offset in range(3)]
+    assert gate.admit(records) == records
+    asked = registry.asked
+    # the loop gets to it when the refusal has expired, or made room for others, and the registry hangs
+    clock.advance(int(REFUSED_S * 1000))
+    registry.away = True
+    for record in records:
+        with pytest.raises(InvalidInput, match=f"the schema registry ha[sd] no .*schema {90 + record.offset}"):
+            schemas.plain(record.value or b"")
+    assert registry.asked == asked
+    # the next one with such an id is asked for again, by the gate
+    registry.away = False
+    assert gate.admit(records[:1]) == records[:1]
+    assert registry.asked == asked + 1

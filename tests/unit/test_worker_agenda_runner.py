@@ -13,7 +13,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.model import Monitor, State
 from streams.state.entry_store import Store
 from streams.state.owned_partition import OwnedPartition
-from streams.state.unit_of_work import Writing
+from streams.state.unit_of_work import UnitOfWork
 from streams.ticking.agenda_runner import AgendaRunner
 
 MANY = 400
@@ -75,7 +75,7 @@ async def test_an_agenda_that_fails_each_time_is_dropped_and_those_beside_it_are
     broker, clock = Broker(), SettableClock(START)
     changed = AgendaRunner.change
 
-    def fails_for_one(self: AgendaRunner, work: Writing, partition: OwnedPartition, key: bytes, now: int) -> object:
+    def fails_for_one(self: AgendaRunner, work: UnitOfWork, partition: OwnedPartition, key: bytes, now: int) -> object:
         if key == codec.table_key("ann", "bad"):
             raise ValueError("mangled")
         return changed(self, work, partition, key, now)
@@ -98,7 +98,7 @@ async def test_a_partition_that_fails_keeps_no_other_one_waiting(
         await put_and_pause(life, "m")
         broken, intact = SimpleNamespace(number=7), life.partition
         parts, told = FakePartitions([broken, intact]), SimpleNamespace(tell=lambda *_: None)
-        wakes = AgendaRunner(parts, life.engine.planner, life.engine.writer, lambda: Broken(life.store), told, clock)  # type: ignore[arg-type]
+        wakes = AgendaRunner(parts, life.engine.planner, life.engine.units, lambda: Broken(life.store), told, clock)  # type: ignore[arg-type]
         clock.set(START + 60_000)
         await wakes.look()
         await wakes.look()

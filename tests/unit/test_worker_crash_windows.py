@@ -16,7 +16,7 @@ from everwatch.model import Every, Misfire
 from everwatch.timetable import BatchKey, Destination, NotPlanned, Timetable, TimetableEntry, framed
 from streams.state.entry_store import Store, TimetableMark
 from streams.state.partition_logs import PartitionLost
-from streams.state.unit_of_work import Writer
+from streams.state.unit_of_work import UnitsOfWork
 
 Sabotage = Callable[[pytest.MonkeyPatch], None]
 NORMAL = BatchKey(Destination.NORMAL, Misfire.FIRE_LAST, 60_000)
@@ -259,8 +259,8 @@ async def reopened(life: Life) -> None:
     assert await life.engine.partitions.open({0})
 
 
-def new_writer(life: Life) -> Writer:
-    return life.engine.writer
+def units_of(life: Life) -> UnitsOfWork:
+    return life.engine.units
 
 
 @pytest.mark.parametrize("meets", ["read", "send"])
@@ -269,7 +269,7 @@ async def test_a_unit_of_work_does_not_go_on_in_a_partition_that_was_lost_and_ca
     broker: Broker, clock: SettableClock, tmp_path: Path, meets: str, touches: str
 ) -> None:
     key = table_key("ann", "m")
-    async with worker(broker, tmp_path, clock) as life, new_writer(life).writing() as work:
+    async with worker(broker, tmp_path, clock) as life, units_of(life).begin() as work:
         if meets == "read":
             work.read(0, [key])
         work.add_value(0, key, b"another")
@@ -298,7 +298,7 @@ async def test_a_partition_that_is_lost_while_the_broker_is_waited_for_is_not_wr
     broker: Broker, clock: SettableClock, tmp_path: Path, comes_back: bool
 ) -> None:
     key = table_key("ann", "m")
-    async with worker(broker, tmp_path, clock) as life, new_writer(life).writing() as work:
+    async with worker(broker, tmp_path, clock) as life, units_of(life).begin() as work:
         broker.held.add(CHANGELOG)
         work.add_value(0, key, b"another")
         finished = asyncio.create_task(work.finish())

@@ -16,7 +16,7 @@ from everwatch.kafka.consumed_record import Record
 from everwatch.model import CommandOutcome, Monitor, Reply, Result, State, Status
 from everwatch.plans.plans_file import PlansFile
 from streams.state import quotas
-from streams.state.unit_of_work import Writing
+from streams.state.unit_of_work import UnitOfWork
 
 FILE = """
 [plans.free]
@@ -199,7 +199,7 @@ async def test_a_large_quota_is_counted_in_turns_while_sweeps_go_on(
     edit(file, FILE.replace("max_monitors = 3", "max_monitors = 500"))
     await until("the file is seen", lambda: plans.current is not before)
     await sign_up(life, "free", "a.example", *[noop(f"m-{number}") for number in range(300)])
-    monitors_of = Writing.monitors_of
+    monitors_of = UnitOfWork.monitors_of
     stood_still: set[bool] = set()
     counted_in: set[int] = set()
     async with turns() as given:
@@ -210,7 +210,7 @@ async def test_a_large_quota_is_counted_in_turns_while_sweeps_go_on(
                 counted_in.add(given())
                 yield each
 
-        monkeypatch.setattr(Writing, "monitors_of", noted)
+        monkeypatch.setattr(UnitOfWork, "monitors_of", noted)
         assert answers(await command(life, put(noop("more")))) == [CommandOutcome.DONE]
     assert stood_still == {False}
     assert len(counted_in) > 1

@@ -41,7 +41,7 @@ async def test_what_a_walk_through_a_users_monitors_has_read_is_not_read_again(
     async with worker(broker, tmp_path, SettableClock(START)) as life:
         broker.take(TOPICS.signups, signup("ann", "a", "b", "c"))
         await until("ann is signed up", lambda: broker.is_acknowledged(TOPICS.signups))
-        async with life.engine.writer.writing() as work:
+        async with life.engine.units.begin() as work:
             work.delete(0, "ann", "b", at=START)
             monkeypatch.setattr(life.store, "read", None)
             assert [monitor.monitor_id for _, monitor in work.monitors_of(0, "ann")] == ["a", "c"]

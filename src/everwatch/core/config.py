@@ -578,9 +578,18 @@ def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def environment_of_callables() -> dict[str, str]:
-    """The environment for code of other packages: without what gives access to all users and their secrets."""
-    kept_back = {f"{_PREFIX}SECRETS_KEY", f"{_PREFIX}API_ADMIN_TOKEN", f"{_PREFIX}API_TOKEN"}
-    return {name: value for name, value in os.environ.items() if name.upper() not in kept_back}
+    """The environment for code of other packages: without what gives access to users, Kafka, databases and others.
+
+    Held back: every setting that is a secret, the database's URL (which may hold a password), and variables of
+    OpenTelemetry (whose headers hold tokens).
+    """
+    secrets = {name for name, hint in _types().items() if Secret in (hint, *get_args(hint))}
+    held_back = {f"{_PREFIX}{name.upper()}" for name in secrets | {"database"}}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() not in held_back and not name.upper().startswith("OTEL_")
+    }
 
 
 class OpenTelemetry(NamedTuple):

@@ -2,7 +2,8 @@
 
 A record is made into one in single-object encoding, or into JSON, which everything else reads; and the other way round
 for what is written. Ids are looked up once and kept, since what an id means never changes. A lookup asks the registry
-and so blocks: ``learn`` is called in a thread before records are decoded. One registry for a process, set by ``use``.
+and so blocks: where an event loop decodes, a gate (``kafka/schema_gate.py``) calls ``learn`` in a thread before, and
+decoding asks nobody. One registry for a process, set by ``use``.
 """
 
 from collections.abc import Callable, Mapping
@@ -37,11 +38,15 @@ class _Unknown(NamedTuple):
 
 
 class RegisteredSchemas:
-    """The schemas of one registry that are known. Safe for several threads: each step is one of a dict."""
+    """The schemas of one registry that are known. Safe for several threads: each step is one of a dict.
+
+    ``asks_ahead``: every record passes a gate that looks its id up, so ``plain`` never asks the registry.
+    """
 
     def __init__(self, fetch: Fetch, clock: Clock) -> None:
         self._fetch = fetch
         self._clock = clock
+        self.asks_ahead = False
         self._headers: dict[str, bytes] = {}
         # what stands in place of the header of a record with this id
         self._plain: dict[int, bytes] = {}
@@ -77,20 +82,25 @@ class RegisteredSchemas:
     def plain(self, data: bytes) -> bytes:
         """Return a record in this format in single-object encoding, or as JSON.
 
-        Asks the registry if nobody has before. Raises InvalidInput, RegistryUnavailable.
+        Asks the registry if nobody has before, unless a gate asks ahead. Raises InvalidInput, RegistryUnavailable.
         """
         if len(data) < HEADER_LENGTH:
             raise InvalidInput("the record begins as Confluent wire format (00), and ends before the schema's id")
         number = int.from_bytes(data[1:HEADER_LENGTH], "big")
         head = self._plain.get(number)
-        if head is None:
+        if head is None and not self.asks_ahead:
             self.learn(data)
             head = self._plain.get(number)
         if head is None:
-            raise self._unknown[number].refusal
+            raise self._refusal_of(number)
         if not head and data[HEADER_LENGTH : HEADER_LENGTH + 1] == MAGIC:
             raise InvalidInput("the record is in Confluent wire format twice")
         return head + data[HEADER_LENGTH:]
+
+    def _refusal_of(self, number: int) -> InvalidInput:
+        # what the registry said last: it may have expired since the gate, or made room for others
+        unknown = self._unknown.get(number)
+        return unknown.refusal if unknown else InvalidInput(f"the schema registry had no usable schema {number}")
 
     def wrapped(self, name: str, data: bytes) -> bytes:
         """Return a record in single-object encoding in this format, with the id of the schema ``name``."""

@@ -37,6 +37,7 @@ class SchemaGate:
         schemas = self._schemas()
         if schemas is None:
             return records
+        schemas.asks_ahead = True
         if self._waiting:
             self._retry(schemas)
         if all(not each.value or each.value[0] != _MAGIC or schemas.is_known(each.value) for each in records):

@@ -39,8 +39,11 @@ class Fenced(Exception):
     """The producer may not write any more: another one has its id, or the broker has given up on it."""
 
 
-class Transaction(NamedTuple):
-    """Records (key, value, timestamp in ms or 0) for one partition of a topic, in order, all with the same headers."""
+class RecordRun(NamedTuple):
+    """Records (key, value, timestamp in ms or 0) for one partition of a topic, in order, all with the same headers.
+
+    One transaction commits several runs, each on a topic of its own.
+    """
 
     topic: str
     records: Sequence[tuple[bytes, bytes | None, int]]
@@ -76,7 +79,7 @@ class TransactionalProducer:
                 " broker's topic __transaction_state in order?)"
             ) from None
 
-    def commit(self, runs: Sequence[Transaction]) -> list[int]:
+    def commit(self, runs: Sequence[RecordRun]) -> list[int]:
         """Write all runs in one transaction; gives the offset of each one's last record.
 
         Raises Fenced; BrokerUnavailable when nothing was committed and it may be tried again; RecordRefused when a
@@ -116,7 +119,7 @@ class TransactionalProducer:
         self._discard()
 
     def enqueue(
-        self, producer: Producer, run: Transaction, delivered: Callable[[KafkaError | None, Message], None]
+        self, producer: Producer, run: RecordRun, delivered: Callable[[KafkaError | None, Message], None]
     ) -> None:
         """Queue the records of a run; ``delivered`` is called for the last one. Waits while the queue is full."""
         produce, topic, number, last = producer.produce, run.topic, self._partition, len(run.records) - 1

@@ -61,4 +61,8 @@ class Firing(NamedTuple):
 
 
 class NotPlanned(Transient):
-    """A monitor that should be in the timetable is not: it has to be built anew."""
+    """A monitor that should be in the timetable is not: it has to be built anew.
+
+    It ends the worker, and the next owner builds the timetable. Transient, as no record is at fault: a batch that
+    meets it must not be halved down to a record that is then refused.
+    """
