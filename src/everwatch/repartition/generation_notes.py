@@ -24,7 +24,7 @@ from everwatch.kafka.progress import OWNER_HEADER, Noted, read_progress
 from everwatch.kafka.to_end import BULK
 from everwatch.kafka.topic_administration import topic_id
 from everwatch.kafka.topics import Topics
-from everwatch.kafka.transactional_producer import Fenced, Transaction, TransactionalProducer
+from everwatch.kafka.transactional_producer import Fenced, RecordRun, TransactionalProducer
 from everwatch.rules.changelog_marks import Mark, digest_of
 from everwatch.rules.generations import (
     BEYOND_EVERY_OFFSET,
@@ -151,7 +151,7 @@ class GenerationNotes:
 
     def _note(self, producer: TransactionalProducer, number: int, emitted_to: int, headers: Headers) -> None:
         record = b"%d" % number, b"%d" % emitted_to, 0
-        producer.commit([Transaction(self._topics.progress, [record], headers)])
+        producer.commit([RecordRun(self._topics.progress, [record], headers)])
 
     # --- the new generation -----------------------------------------------------------------------------------------
 
