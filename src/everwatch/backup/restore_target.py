@@ -37,7 +37,6 @@ class RestoreTarget:
                 f"The backup has {manifest.partitions} partitions, and {self._settings.partitions} are configured: set"
                 f" EVERWATCH_PARTITIONS={manifest.partitions}. A user's partition is part of its state."
             )
-        check_target_databases(manifest, folder, self._settings)
         there = [state for state in check_topics(self._admin, self._settings) if state.partitions]
         if wrong := [state for state in there if state.partitions != manifest.partitions]:
             raise TopicMismatch(wrong[0].problem)
@@ -54,6 +53,7 @@ class RestoreTarget:
                     f"A process is running: consumer group {group} has a member ({members[0].client_id}). Stop all"
                     " processes of this installation, and restore again."
                 )
+        check_target_databases(manifest, folder, self._settings)
 
     def forget_groups(self) -> None:
         """Delete the groups' offsets, which are those of topics that are gone. Raises EverwatchError."""
