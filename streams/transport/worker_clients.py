@@ -8,6 +8,7 @@ from functools import cached_property
 from confluent_kafka import Consumer, Producer
 
 from everwatch.core.config import Settings
+from everwatch.core.errors import BrokerUnavailable
 from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients
 from everwatch.kafka.progress import Noted, read_progress
@@ -61,7 +62,12 @@ class WorkerClients:
 
     def changelog_id(self) -> str:
         """Return the id of the changelog's topic; "" if the broker does not tell."""
-        return topic_id(self._admin, self._topics.monitors_changelog)
+        try:
+            return topic_id(self._admin, self._topics.monitors_changelog)
+        except BrokerUnavailable:
+            # one whose broker was killed may turn in circles without asking another one (librdkafka 2.16)
+            self.__dict__.pop("_admin", None)
+            raise
 
     def largest_tick_batch(self) -> int | None:
         """Return the size of a batch that every topic of ticks takes, bytes; None if the broker does not tell."""
