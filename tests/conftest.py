@@ -4,6 +4,7 @@ A pipeline has its own topic prefix and data folder, so tests on one broker do n
 """
 
 import fcntl
+import gc
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -78,6 +79,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if making is not None:
         making.terminate()
         making.wait()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def old_objects_are_not_searched() -> None:
+    """Keep what earlier modules left out of garbage collections: a worker that stops asks for a whole one."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from everwatch.api.access import Access
 from everwatch.api.address import address_of, is_loopback
@@ -29,7 +29,7 @@ from everwatch.api.tokens import Tokens, encoded, key_of, new_ping_secret, new_t
 from everwatch.console.files import ConsoleFiles
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
-from everwatch.core.errors import SettingsError
+from everwatch.core.errors import BrokerUnavailable, SettingsError
 from everwatch.diagnosis import CHECKS, Finding, System, diagnose
 from everwatch.kafka.acknowledging import AcknowledgingProducer
 from everwatch.kafka.admin_client import Admin
@@ -245,7 +245,12 @@ class Api(Process):
         return System(self.settings, self._bootstrap_servers, self.clock).measure_lag()
 
     def _owners(self, partition: int, priority: Priority) -> GroupMembers:
-        return owners_of(self._admin, self.settings, partition, priority)
+        try:
+            return owners_of(self._admin, self.settings, partition, priority)
+        except (BrokerUnavailable, KafkaException):
+            # one whose broker was killed may turn in circles without asking another one (librdkafka 2.16)
+            self.__dict__.pop("_admin", None)
+            raise
 
     def _diagnose(self) -> list[Finding]:
         system = System(self.settings, self._bootstrap_servers, self.clock)
