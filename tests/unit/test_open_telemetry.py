@@ -155,7 +155,7 @@ async def test_log_lines_about_a_check_name_its_trace(
 ) -> None:
     tick = Tick("anna", "shop", AT, "http", "", 1, 1, 3)
     sender = ResultSender(Settings(), FakeOutbox(), SystemClock(), "executor-1")
-    sender.complain(tick, ValueError("odd"))
+    sender.report_fault(tick, ValueError("odd"))
     [line] = caplog.records
     assert vars(line)["trace.id"] == f"{trace_id_of(tick):032x}"
     assert vars(line)["span.id"] == f"{span_id_of(tick):016x}"
