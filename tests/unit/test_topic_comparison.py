@@ -14,8 +14,8 @@ def test_topics_that_fit_have_no_problem() -> None:
 
 def test_a_fault_of_all_topics_is_one_sentence() -> None:
     assert problems_of([TopicState(name, 4, False, "wrong") for name in NAMES], SETTINGS) == [
-        f"All {len(NAMES)} topics have 4 partitions, but 8 are configured: set EVERWATCH_PARTITIONS=4, or choose"
-        " another EVERWATCH_TOPIC_PREFIX."
+        f"All {len(NAMES)} topics have 4 partitions, but 8 are configured: set EVERWATCH_PARTITIONS=4 or another"
+        " EVERWATCH_TOPIC_PREFIX, or see 'everwatch repartition --help'."
     ]
 
 
