@@ -40,4 +40,4 @@ def test_an_incident_opens_with_the_failure_that_is_one_too_many_and_closes_once
         assert known.failing == len(failing)
         assert len(known.recent) < RULES.monitors * RULES.users
         if known.is_open:
-            assert known.has("shop.example", at)
+            assert known.has(at)
