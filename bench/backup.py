@@ -75,7 +75,7 @@ def measure(plan: Plan) -> Outcome:
 
 
 def shared_by(bench: Rig) -> dict[str, str]:
-    """Return what every process of this installation is told."""
+    """Return the settings that all processes of this installation share."""
     return {"EVERWATCH_PARTITIONS": str(bench.partitions)}
 
 

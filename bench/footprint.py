@@ -24,7 +24,7 @@ _RESULTS = "results-"
 
 @dataclass(frozen=True)
 class _Look:
-    """What has been used by an instant: CPU seconds by process, results, and bytes by folder."""
+    """The use up to an instant: CPU seconds by process, results, and bytes by folder."""
 
     at_s: float
     cpu_s: dict[str, float]

@@ -35,7 +35,7 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 def files() -> dict[Path, str]:
-    """What each file is to hold."""
+    """Return the content of each file."""
     return {FOLDER / "dashboards" / f"{name}.json": _json_of(name) for name in DASHBOARDS}
 
 

@@ -3,14 +3,12 @@
 import asyncio
 from collections.abc import Iterable
 from contextlib import closing
-from functools import cached_property
 
 from confluent_kafka import Consumer, Producer
 
 from everwatch.core.config import Settings
-from everwatch.core.errors import BrokerUnavailable
-from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import Clients
+from everwatch.kafka.lasting_admin import LastingAdmin
 from everwatch.kafka.progress import Noted, read_progress
 from everwatch.kafka.to_end import BULK
 from everwatch.kafka.topic_administration import largest_batch, topic_id
@@ -31,6 +29,7 @@ class WorkerClients:
         self._settings = settings
         self._clients = clients
         self._topics = Topics.of(settings)
+        self._admin = LastingAdmin(lambda: clients.admin())
         self.producer = clients.producer
         self.batch_producer = clients.batch_producer
 
@@ -62,16 +61,11 @@ class WorkerClients:
 
     def changelog_id(self) -> str:
         """Return the id of the changelog's topic; "" if the broker does not tell."""
-        try:
-            return topic_id(self._admin, self._topics.monitors_changelog)
-        except BrokerUnavailable:
-            # one whose broker was killed may turn in circles without asking another one (librdkafka 2.16)
-            self.__dict__.pop("_admin", None)
-            raise
+        return self._admin.ask(lambda admin: topic_id(admin, self._topics.monitors_changelog))
 
     def largest_tick_batch(self) -> int | None:
         """Return the size of a batch that every topic of ticks takes, bytes; None if the broker does not tell."""
-        return largest_batch(self._admin, self._topics.all_ticks)
+        return self._admin.ask(lambda admin: largest_batch(admin, self._topics.all_ticks))
 
     async def read_progress(self, numbers: Iterable[int]) -> dict[int, Noted]:
         """Return the last note of each partition on the topic ``progress``; one without a note is left out."""
@@ -84,7 +78,3 @@ class WorkerClients:
 
     def _group_of(self, topic: str) -> str:
         return f"{self._settings.application}-worker-{topic}"
-
-    @cached_property
-    def _admin(self) -> Admin:
-        return self._clients.admin()

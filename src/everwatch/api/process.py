@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Producer
 
 from everwatch.api.access import Access
 from everwatch.api.address import address_of, is_loopback
@@ -29,15 +29,15 @@ from everwatch.api.tokens import Tokens, encoded, key_of, new_ping_secret, new_t
 from everwatch.console.files import ConsoleFiles
 from everwatch.core.clock import Clock
 from everwatch.core.config import Settings
-from everwatch.core.errors import BrokerUnavailable, SettingsError
+from everwatch.core.errors import SettingsError
 from everwatch.diagnosis import CHECKS, Finding, System, diagnose
 from everwatch.kafka.acknowledging import AcknowledgingProducer
-from everwatch.kafka.admin_client import Admin
 from everwatch.kafka.clients import KafkaClients, new_admin, new_producer
 from everwatch.kafka.dead_letter_reader import DeadLetterTopic
 from everwatch.kafka.following import Follower, OnRecords, Start
 from everwatch.kafka.group_members import owners_of
 from everwatch.kafka.lag import Lag
+from everwatch.kafka.lasting_admin import LastingAdmin
 from everwatch.kafka.process_figures import GroupMembers
 from everwatch.kafka.redrive import Redriver
 from everwatch.kafka.replaying import replay
@@ -245,20 +245,15 @@ class Api(Process):
         return System(self.settings, self._bootstrap_servers, self.clock).measure_lag()
 
     def _owners(self, partition: int, priority: Priority) -> GroupMembers:
-        try:
-            return owners_of(self._admin, self.settings, partition, priority)
-        except (BrokerUnavailable, KafkaException):
-            # one whose broker was killed may turn in circles without asking another one (librdkafka 2.16)
-            self.__dict__.pop("_admin", None)
-            raise
+        return self._admin.ask(lambda admin: owners_of(admin, self.settings, partition, priority))
 
     def _diagnose(self) -> list[Finding]:
         system = System(self.settings, self._bootstrap_servers, self.clock)
         return list(diagnose(system, [check for check in CHECKS if check.name in _DIAGNOSED]))
 
     @cached_property
-    def _admin(self) -> Admin:
-        return new_admin(self.settings, self._bootstrap_servers)
+    def _admin(self) -> LastingAdmin:
+        return LastingAdmin(lambda: new_admin(self.settings, self._bootstrap_servers))
 
     def _new_producer(self) -> Producer:
         return new_producer(

@@ -1,4 +1,4 @@
-"""What silences do to incidents: nothing is told of their beginnings, and what goes on when one ends is told then."""
+"""Silences and incidents: a silenced incident raises no alert, until the silence ends and it is still open."""
 
 from collections.abc import Collection, Mapping
 

@@ -1,6 +1,6 @@
 """Ids of traces and spans, derived from what a tick is.
 
-Whoever knows a tick knows its trace: a repeated check is the same span, and no id has to travel with the tick.
+A repeated check is the same span, and no id has to travel with the tick: every process can compute it.
 """
 
 from hashlib import blake2b
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Attempted(Protocol):
-    """A tick or a result: what tells an attempt apart."""
+    """The identity of an attempt, which a tick and a result have."""
 
     @property
     def user_id(self) -> str: ...

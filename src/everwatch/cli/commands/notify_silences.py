@@ -40,7 +40,7 @@ def silence(
 ) -> None:
     """Send no alerts of the monitors that a selector has, for a while; checks go on. Incidents told before are ended.
 
-    What is still down when it ends is told then.
+    When it ends, alerts go out for what is still down.
 
     Examples: `everwatch notify silence --target db.example --for 2h --reason "new disks"`
     · `everwatch notify silence --label team=shop --at 2026-12-01T22:00:00Z --for 4h`

@@ -11,28 +11,20 @@ from everwatch.encoding import codec
 from everwatch.model import Monitor, Outcome, Result, Status
 from everwatch.observability.log_throttle import LogThrottle
 from everwatch.observability.logs import labelled
-from everwatch.tracing.ids import span_id_of, trace_id_of
+from everwatch.tracing.ids import Attempted, span_id_of, trace_id_of
 
 logger = logging.getLogger(__name__)
 LONGEST_REASON = 1_000
 LONGEST_DETAIL = 40_000
 
 
-class Run(Protocol):
+class Run(Attempted, Protocol):
     """The run that a result is about; a tick is one."""
 
-    @property
-    def user_id(self) -> str: ...
-    @property
-    def monitor_id(self) -> str: ...
-    @property
-    def scheduled_at(self) -> int: ...
     @property
     def kind(self) -> str: ...
     @property
     def version(self) -> int: ...
-    @property
-    def attempt(self) -> int: ...
     @property
     def manual(self) -> bool: ...
 
